@@ -38,6 +38,8 @@ class DataSettings(_Section):
     """1: image files as grey levels, 3: as colours; 3 unless all are grey when empty."""
     crop: Literal["center", "none"] = "center"
     """Before image files are resized: center takes the largest rectangle of the wanted proportions, none the whole image."""
+    background: Literal["white", "black"] = "white"
+    """Colour behind transparent pixels of image files."""
     unreadable_share: float = Field(default=0.01, ge=0, lt=1)
     """Share of image files that may be unreadable and are left out; more is an error."""
 

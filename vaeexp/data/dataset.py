@@ -1,7 +1,7 @@
 """A data set opened for training: three splits as memory maps, their description for a record, and the plan for people."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from sweeps.errors import UserError, did_you_mean
 from vaeexp.cache import distrust
 from vaeexp.data.block_checks import BlockChecks, open_blocks
 from vaeexp.data.datasets import DATASETS, SUBSET_VALIDATION, download_again, find_source
+from vaeexp.data.first_look import pixel_words
 from vaeexp.data.formats import Definition, Source, Unreadable, check_grey, height_width, printable
 from vaeexp.data.formats.image_files import check_unreadable
 from vaeexp.data.formats.official_files import NOT_OFFICIAL
@@ -64,7 +65,7 @@ class Dataset:
     Pixels are 0 or 1 under static binarisation and 0 to 255 otherwise (dynamic binarisation is drawn in training).
     A pickle holds the fields and no array; the process that opens the pickle maps the arrays when it uses them.
 
-    fingerprint: SHA-256 (hex) of the arrays, the validation size and the binarisation. Two runs with the same
+    fingerprint: SHA-256 (hex) of the arrays, the validation size, the binarisation and the reading. Two runs with the same
         fingerprint are validated and tested on the same pixels, whatever their `train_size`.
     source: the origin of the files, for people, without a path of this machine.
     folder: the prepared arrays (vaeexp/data/prepare.py).
@@ -72,6 +73,8 @@ class Dataset:
     classes: name of each label; None where the images have none, and then every label is 0.
     notes: sentences for people on the files and on their preparation.
     warnings: sentences for people on what they cannot have meant, each with what to do.
+    reading: words on what decides the pixels besides the files; empty where files are read as they always were.
+    pixels: range, mean, and shares of black and white of the training images, in words.
     split_seed: of the order in which training and validation images are taken.
     """
 
@@ -87,6 +90,8 @@ class Dataset:
     classes: tuple[str, ...] | None
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    reading: tuple[str, ...]
+    pixels: str
     split_seed: int
 
     @cached_property
@@ -110,7 +115,8 @@ class Dataset:
             **{name: getattr(self, name) for name in ("name", "title", "subset")},
             **dict(zip(("train", "validation", "test"), self.sizes, strict=True)),
             "image_shape": list(self.image_shape),
-            **{name: getattr(self, name) for name in ("binarisation", "fingerprint", "source")},
+            **{name: getattr(self, name) for name in ("binarisation", "fingerprint", "source", "pixels")},
+            **({"reading": "; ".join(self.reading)} if self.reading else {}),
         }
 
     def _split(self, part: str, which: slice) -> Split:
@@ -128,9 +134,11 @@ class Dataset:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def fingerprint_of(digest: str, validation: int | None, binarisation: str) -> str:
-    """Return the fingerprint of images: of the digest of their prepared arrays, the validation size and the binarisation."""
-    return hashlib.sha256(f"{digest} validation={validation} binarisation={binarisation}".encode()).hexdigest()
+def fingerprint_of(digest: str, validation: int | None, binarisation: str, reading: Sequence[str]) -> str:
+    """Return the fingerprint of images: of the digest of their prepared arrays, the validation size, the binarisation, and
+    what else decides the pixels."""
+    text = f"{digest} validation={validation} binarisation={binarisation}"
+    return hashlib.sha256("; ".join([text, *reading]).encode()).hexdigest()
 
 
 def open_dataset(
@@ -170,13 +178,15 @@ def open_dataset(
         subset=source.subset,
         binarisation=settings.binarisation,
         image_shape=prepared.image_shape,
-        fingerprint=fingerprint_of(prepared.digest, sizes[1], settings.binarisation),
+        fingerprint=fingerprint_of(prepared.digest, sizes[1], settings.binarisation, prepared.reading),
         source=source.words,
         folder=prepared.folder,
         sizes=sizes,
         classes=prepared.classes,
         notes=notes,
         warnings=prepared.warnings,
+        reading=prepared.reading,
+        pixels=pixel_words(prepared.pixels),
         split_seed=settings.split_seed,
     )
 
@@ -243,6 +253,7 @@ def describe_plan(dataset: Dataset) -> list[str]:
     return [
         *(dataset.notes or (f"Images: {height} × {width} pixels, channels: {channels}", *classes)),
         f"Sizes: {train:,} images to train on, {validation:,} to validate, {test:,} to test; split seed {dataset.split_seed}",
+        f"Pixels: {dataset.pixels}",
         f"Targets: {_BINARISATION[dataset.binarisation]}",
         f"Memory: {train * channels * height * width / 2**20:,.1f} MiB of images to train on, as bytes",
     ]

@@ -27,6 +27,7 @@ import numpy as np
 from sweeps.errors import UserError
 from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
+from vaeexp.data.first_look import look, settle_levels
 from vaeexp.data.formats import TEST, TRAINING, VALIDATION, RawImages, Source, blocks
 
 UNREADABLE = "unreadable.txt"
@@ -42,7 +43,8 @@ class Prepared:
     digest: SHA-256 (hex) of all arrays.
     training, test: images. The last `validation` training images are the source's own validation images, if it has any.
     holdout: images to hold out for validation at most, where no protocol says how many.
-    classes, notes, warnings, doubt: as in `RawImages`.
+    classes, notes, warnings, doubt, reading: as in `RawImages`.
+    pixels: facts on the pixels of the training images (vaeexp/data/first_look.py).
     files, unreadable: images of the source, and those among them that cannot be read and were left out.
     """
 
@@ -59,6 +61,8 @@ class Prepared:
     unreadable: int
     warnings: tuple[str, ...]
     doubt: str
+    reading: tuple[str, ...]
+    pixels: dict[str, Any]
 
 
 def prepare(source: Source, *, static: bool, seed: int, say: Callable[[str], None]) -> Prepared:
@@ -76,8 +80,8 @@ def prepare(source: Source, *, static: bool, seed: int, say: Callable[[str], Non
     return prepared
 
 
-def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """Split the images. Return the facts of the split, as in `Prepared`, and the rows of the training and test images.
+def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np.ndarray]]:
+    """Split the images. Return the facts of the split, as in `Prepared`, and the rows of each part.
 
     The split of the files is kept, the source's own validation images being the last training images. Where the files have
     no test images, a tenth is held out for test. This tenth is fixed for ever and does not depend on the study's split seed,
@@ -100,7 +104,7 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], np.ndarray, 
     if any(not len(rows[part]) for part in (TRAINING, *parts)):
         raise UserError(str(source.root), "got a split without readable images; must be at least one image each")
     facts = {"validation": len(rows[VALIDATION]) if VALIDATION in parts else None, "holdout": holdout, "notes": notes}
-    return facts, np.concatenate([rows[TRAINING], rows[VALIDATION]]), rows[TEST]
+    return facts, rows
 
 
 def _build(folder: Path, source: Source, *, static: bool, seed: int, say: Callable[[str], None]) -> None:
@@ -109,17 +113,23 @@ def _build(folder: Path, source: Source, *, static: bool, seed: int, say: Callab
     if source.check is not None:
         source.check()
     raw = source.definition.layout.read(source, scratch, say)
-    facts, training, test = _split(source, raw)
+    facts, rows = _split(source, raw)
+    raw = settle_levels(raw._replace(notes=facts["notes"]), rows, str(source.root), scratch)
+    pixels, warnings = look(raw, rows, str(source.root))
+    training, test = np.concatenate([rows[TRAINING], rows[VALIDATION]]), rows[TEST]
     meta = {
+        **facts,
         "training": len(training),
         "test": len(test),
         "image_shape": raw.images.shape[1:],
         "classes": raw.classes,
         "files": len(raw.parts),
         "unreadable": len(raw.unreadable),
-        "warnings": raw.warnings,
         "doubt": raw.doubt,
-        **facts,
+        "notes": raw.notes,
+        "warnings": (*raw.warnings, *warnings),
+        "reading": raw.reading,
+        "pixels": pixels,
     }
     if raw.unreadable:
         lines = "".join(f"{name}\t{problem}\n" for _, name, problem in raw.unreadable)

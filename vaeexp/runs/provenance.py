@@ -31,6 +31,7 @@ def protocol(dataset: Dataset, settings: Settings, searched: Collection[str] = (
         "fingerprint": dataset.fingerprint,
         "split": f"{train:,} train / {validation:,} validation / {test:,} test, split seed {settings.data.split_seed}",
         "binarisation": binarised[dataset.binarisation],
+        **({"reading": "; ".join(dataset.reading)} if dataset.reading else {}),
         "likelihood": _likelihood(settings.model, searched),
         "posterior": settings.model.posterior,
         "estimator": "search: −ELBO at β = 1 on validation, one sample per image, the same noise for every trial; "

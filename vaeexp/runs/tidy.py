@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -219,7 +220,7 @@ def _last_use(folder: Path) -> float:
 def _is_used(folder: Path, studies: Collection[StoredStudy]) -> bool:
     """Whether one of these studies has trained on the prepared images, by their fingerprint."""
     try:
-        digest = (read_facts(folder) or {}).get("digest")
+        facts = read_facts(folder) or {}
     except Damaged:
         return False  # it would be made again anyway
     except UserError:
@@ -228,6 +229,9 @@ def _is_used(folder: Path, studies: Collection[StoredStudy]) -> bool:
         provenance = stored.study.provenance
         data = provenance.get("data") or {}
         known = {part.get("fingerprint") for part in (data, *(provenance.get("protocols") or {}).values())}
-        if known & {fingerprint_of(str(digest), data.get("validation"), kind) for kind in _BINARISATIONS}:
+        made = partial(
+            fingerprint_of, str(facts.get("digest")), data.get("validation"), reading=facts.get("reading", ())
+        )
+        if known & {made(kind) for kind in _BINARISATIONS}:
             return True
     return False

@@ -3,7 +3,7 @@
 A reader finds the files of its format and reads all images and labels as they are. It draws nothing at random.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sweeps.errors import UserError
+from vaeexp.data.formats.levels import Stored
 
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
@@ -62,6 +63,15 @@ class RawImages(NamedTuple):
     """Sentences for people: what the user cannot have meant, each with what to do."""
     doubt: str = ""
     """Words for the title, where the number of images is the official one and the files are not known to be official."""
+    stored: np.ndarray | None = None
+    """Kind of the numbers of each image, uint8 [N] of `Stored`; None where all are bytes."""
+    largest: np.ndarray | None = None
+    """Largest number that is stored for each image, int64 [N]; None where the images hold the numbers themselves."""
+    read_again: Callable[[Mapping[Stored, int]], np.ndarray] | None = None
+    """Write the images again where they are, with these numbers as white, and return for each image how many of its numbers
+    lie above, int64 [N]. None where the images hold the numbers themselves."""
+    reading: tuple[str, ...] = ()
+    """Words for a record on what decides the pixels besides the files; empty where files are read as they always were."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +147,8 @@ class Source:
         if not many:
             return files
         size = height_width(self.settings.image_size)
-        return [*files, [size, size and self.settings.crop, self.settings.image_channels]]
+        settings = self.settings
+        return [*files, [size, size and settings.crop, settings.image_channels, settings.background]]
 
 
 def blocks(array: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:

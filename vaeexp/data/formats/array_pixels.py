@@ -11,11 +11,11 @@ import numpy as np
 
 from sweeps.errors import UserError
 from vaeexp.data.formats import blocks
+from vaeexp.data.formats.levels import DEPTHS
 
 LEVELS = "uint8, or floats from 0 to 1"
 _HAIR = 1e-3
 """How far beyond [0, 1] floats may lie, because resizing and arithmetic in float16 and float32 leave such values."""
-_DEPTHS = (8, 10, 12, 14, 16)
 _WANTED = "[N, H, W] or [N, H, W, C] with C = 1 or 3"
 
 
@@ -122,7 +122,7 @@ def _remedy(name: str, kind: np.dtype, low: float, high: float) -> str:
     if low >= -_HAIR and high <= 255 + _HAIR:
         return f"Values 0 to 255: save as uint8, {name if whole else f'numpy.rint({name})'}.astype(numpy.uint8)"
     if low >= -_HAIR and high < 2**16:
-        most = next(2**bits - 1 for bits in _DEPTHS if high <= 2**bits - 1)
+        most = next(2**bits - 1 for bits in DEPTHS if high <= 2**bits - 1)
         return f"If {most:,} is white, save ({name} / {most}).astype(numpy.float32)"
     if low >= -1 - _HAIR and high <= 1 + _HAIR:
         return f"Values −1 to 1: save ({name} + 1) / 2"

@@ -16,6 +16,7 @@ from sweeps.errors import UserError
 from vaeexp.data.formats import TEST, TRAINING, VALIDATION, Layout, RawImages, Source, check_grey, printable, refusing
 from vaeexp.data.formats.array_labels import LabelArray, read_labels
 from vaeexp.data.formats.array_pixels import LEVELS, as_bytes, doubtful_shape
+from vaeexp.data.formats.levels import Stored
 
 _NAMES = {
     "": (("images", "x"), ("labels", "y")),
@@ -38,9 +39,10 @@ class _Header(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """Images uint8 [N, H, W, C], their labels, and what people are told of them."""
+    """Images uint8 [N, H, W, C], the type of the numbers in the file, their labels, and what people are told of them."""
 
     images: np.ndarray
+    kind: np.dtype
     labels: LabelArray
     notes: list[str]
     warnings: list[str]
@@ -66,6 +68,11 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     if len(shapes) > 1:
         problem = f"got splits of different height, width and channels {sorted(shapes)}; must be the same"
         raise UserError(str(path), problem)
+    if len({part.kind.kind for part in parts.values()}) > 1:
+        kinds = ", ".join(f"{name} {part.kind}" for name, part in parts.items())
+        raise UserError(
+            str(path), f"got splits of different types: {kinds}; must be one type, with one range of values"
+        )
     check_grey(path.name, min(shapes)[2], source.settings.binarisation)
     return _join(parts, notes, scratch)
 
@@ -145,7 +152,7 @@ def _part(path: Path, names: tuple[str, str], images: np.ndarray, labels: np.nda
         raise UserError(str(path), f"{problem}. {advice}")
     pixels, notes = as_bytes(f"{path}: {name}", name, images, scratch / f"{name}.npy")
     label_array = LabelArray(f"{path}: {label_name}", label_name, labels, len(pixels))
-    return _Part(pixels, label_array, notes, doubtful_shape(name, images.shape))
+    return _Part(pixels, images.dtype, label_array, notes, doubtful_shape(name, images.shape))
 
 
 def _join(parts: dict[str, _Part], notes: list[str], scratch: Path) -> RawImages:
@@ -161,8 +168,10 @@ def _join(parts: dict[str, _Part], notes: list[str], scratch: Path) -> RawImages
     split = [] if "" in parts else [f"Split: {', '.join(parts)} as in the file"]
     of_parts = [note for part in parts.values() for note in part.notes]
     warnings = [warning for part in parts.values() for warning in part.warnings]
+    floats = next(iter(parts.values())).kind.kind == "f"
     return RawImages(
         images=np.moveaxis(images, -1, 1),
+        stored=np.full(sum(counts), Stored.FLOATS if floats else Stored.BYTES, np.uint8),
         labels=labels.values,
         parts=np.repeat(np.array([_PARTS[name] for name in parts], np.uint8), counts),
         classes=labels.classes,

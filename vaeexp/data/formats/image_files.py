@@ -6,12 +6,14 @@ The processes write into one file on disk and pass no pixels to each other, so t
 import os
 import signal
 import stat
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,10 +26,12 @@ from sweeps.source import check_sources, same_code, sources
 from sweeps.workload.worker_process import without_main_module
 from vaeexp.console import open_console, progress_bar
 from vaeexp.data.formats import RawImages, Unreadable, check_grey, height_width, printable
+from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored, to_bytes
 from vaeexp.machine import usable_cores
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
     from vaeexp.settings import DataSettings
 
@@ -37,6 +41,9 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp",
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _GREY_MODES = ("1", "L", "LA", "La")
 _TRANSPARENT_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
+_DEEP_COLOURS = {f"{mode};16{order}" for mode in ("RGB", "RGBA") for order in "BLN"}  # raw modes of Pillow
+_SAMPLE_FORMAT = 339  # TIFF: 1 is unsigned
+_HAIR = 1e-3  # floats may miss 0 and 1 by so much
 _ORIENTATION = 0x0112  # EXIF: 5 to 8 lie on their side
 _PACKAGES = ("sweeps", "vaeexp")
 _FILES_PER_TASK = 64
@@ -57,12 +64,39 @@ class Listing:
 
 
 class Header(NamedTuple):
-    """Size in pixels as shown (after the EXIF rotation), whether the image has no colour, and the content that is dropped."""
+    """Size in pixels as shown (after the EXIF rotation), whether the image has no colour, and whether it has several frames."""
 
     height: int
     width: int
     grey: bool
-    dropped: tuple[str, ...]
+    animated: bool
+
+
+class Pixels(NamedTuple):
+    """An image as bytes, with what its file says of them.
+
+    levels: uint8 [C, H, W].
+    stored: the kind of numbers in the file.
+    largest: the largest number in the file.
+    above: numbers above the white that was asked for; they became white.
+    composed: whether pixels are transparent, so that the background shows.
+    """
+
+    levels: np.ndarray
+    stored: Stored
+    largest: int
+    above: int
+    composed: bool
+
+
+class Facts(NamedTuple):
+    """Row of an image, and the fields of its `Pixels` without the levels."""
+
+    row: int
+    stored: int
+    largest: int
+    above: int
+    composed: bool
 
 
 class UnreadableError(Exception):
@@ -70,7 +104,7 @@ class UnreadableError(Exception):
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator["Image"]:
+def _opened(path: Path) -> Iterator["ImageFile"]:
     """Open the image of a regular file; a named pipe would keep the reader waiting for ever. Raises UnreadableError."""
     from PIL import Image
 
@@ -79,7 +113,7 @@ def _opened(path: Path) -> Iterator["Image"]:
             raise UnreadableError("no regular file")
         with Image.open(path, formats=_FORMATS) as image:
             yield image
-    except UnreadableError:
+    except (UnreadableError, UserError):
         raise
     except MemoryError as error:
         raise UserError(str(path), "its pixels do not fit into the memory of this machine") from error
@@ -97,39 +131,125 @@ def read_header(path: Path) -> Header:
             raise UnreadableError("no pixels")
         if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
             width, height = height, width
-        if image.mode == "F":
-            raise UnreadableError("floating-point pixels")
-        deep = image.mode.startswith("I")
-        dropped = {
-            "transparency": image.mode in _TRANSPARENT_MODES or "transparency" in image.info,
-            "all frames but the first": getattr(image, "is_animated", False),
-            "the lower bits of 16": deep,
-        }
-        losses = tuple(loss for loss, there in dropped.items() if there)
-        return Header(height, width, deep or image.mode in _GREY_MODES, losses)
+        grey = image.mode[0] in "IF" or image.mode in _GREY_MODES
+        return Header(height, width, grey, getattr(image, "is_animated", False))
 
 
-def read_pixels(path: Path, shape: tuple[int, int, int], crop: str) -> np.ndarray:
-    """Read the pixels uint8 [C, H, W] of an image of any size.
+def read_pixels(
+    path: Path,
+    shape: tuple[int, int, int],
+    crop: str,
+    background: str = "white",
+    whites: Mapping[Stored, int] = PLAIN,
+) -> Pixels:
+    """Read the pixels [C, H, W] of an image of any size.
 
     Where the size differs, the largest centred rectangle of the wanted proportions is taken when `crop` is "center"
-    and the whole image when it is "none"; it is resized with Lanczos' filter. The first frame counts, transparency is
-    dropped, 16-bit values keep their upper 8 bits. Raises UnreadableError.
+    and the whole image when it is "none"; it is resized with Lanczos' filter. The first frame counts. Transparent pixels
+    show the `background`. `whites`: the number that is white in each kind of file.
+
+    Raises UnreadableError, and UserError for numbers that are no grey levels.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     channels, height, width = shape
     with _opened(path) as image:
         # JPEG files are decoded at 1/2, 1/4 or 1/8 of their size where that leaves twice the pixels wanted.
         image.draft(None, (2 * max(width, height), 2 * max(width, height)))
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):
-            upright = Image.fromarray((np.asarray(upright).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        numbers = _numbers(path, image)
+        if numbers is None:
+            upright, stored, largest, above = _upright(image), Stored.BYTES, 0, 0
+        else:
+            values, stored = numbers
+            levels, seen = to_bytes(values, whites[stored]), values
+            if values.ndim == 3 and values.shape[2] == 4:
+                seen = values[values[..., 3] > 0, :3]
+                levels[..., 3] = to_bytes(values[..., 3], DEEPEST)
+            largest, above = int(seen.max(initial=0)), int((seen > whites[stored]).sum())
+            upright = Image.fromarray(levels)
+        upright, composed = _composed(upright, background)
         upright = upright.convert("L" if channels == 1 else "RGB")
+        if numbers is None:
+            histogram = np.array(upright.histogram()).reshape(-1, 256).sum(axis=0)
+            largest, above = int(np.flatnonzero(histogram)[-1]), int(histogram[whites[stored] + 1 :].sum())
+            if whites[stored] != PLAIN[stored]:
+                table = to_bytes(np.arange(256), whites[stored]).tolist()
+                upright = upright.point(table * len(upright.getbands()))
         if upright.size != (width, height):
             box = _centre(upright.size, (width, height)) if crop == "center" else None
             upright = upright.resize((width, height), Image.Resampling.LANCZOS, box=box)
-        return np.asarray(upright, dtype=np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
+        levels = np.asarray(upright, dtype=np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
+        return Pixels(levels, stored, largest, above, composed)
+
+
+def _upright(image: "Image") -> "Image":
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image)
+
+
+def _numbers(path: Path, image: "ImageFile") -> tuple[np.ndarray, Stored] | None:
+    """Return the numbers [H, W] or [H, W, 3 or 4] of a file that has others than bytes, and their kind; None for bytes.
+
+    Floats come as 256 levels. Raises UserError for numbers that are no grey levels.
+    """
+    if image.mode == "F":
+        values = np.asarray(_upright(image))
+        if not (values.min() >= -_HAIR and values.max() <= 1 + _HAIR):  # false for NaN, too
+            got = f"got floats from {values.min():g} to {values.max():g}; must be from 0, black, to 1, white"
+            raise UserError(str(path), f"{got}. Divide them by their largest possible value, or save whole numbers.")
+        return np.rint(values.clip(0, 1) * 255).astype(np.uint8), Stored.FLOATS
+    if image.mode[0] == "I":
+        values = np.asarray(_upright(image))
+        if values.dtype == np.int32 and getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT) in (None, 1, (1,)):
+            values = values.view(np.uint32)  # Pillow takes unsigned numbers for signed ones
+        if values.min() < 0 or values.max() > DEEPEST:
+            got = f"got values from {values.min():,} to {values.max():,}; must be 0 to {DEEPEST:,}"
+            raise UserError(str(path), f"{got}. Save these images with at most 16 bits, black as 0.")
+        return values, Stored.DEEP
+    return _deep_colours(path, image)
+
+
+def _deep_colours(path: Path, image: "ImageFile") -> tuple[np.ndarray, Stored] | None:
+    """Return colours of 16 bits, uint16 [H, W, 3 or 4]; None for an image of other colours.
+
+    Pillow keeps the upper byte of each number. Read as if the bytes stood the other way round, the file gives the lower.
+    """
+    if image.mode not in ("RGB", "RGBA") or not image.tile or not {*map(_raw_mode, image.tile)} <= _DEEP_COLOURS:
+        return None
+    upper = np.asarray(_upright(image)).astype(np.uint16)
+    with _opened(path) as other:
+        other.tile = [_with_bytes_turned(tile) for tile in other.tile]
+        lower = np.asarray(_upright(other))
+    return upper << 8 | lower, Stored.DEEP
+
+
+def _raw_mode(tile: Any) -> str:
+    """Return Pillow's name of how the numbers of a tile are stored; empty where it has none."""
+    options = tile[3]
+    return options if isinstance(options, str) else str(options[0]) if options else ""
+
+
+def _with_bytes_turned(tile: Any) -> Any:
+    """Return a tile of 16-bit colours in the other order of bytes."""
+    turned = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+    codec, place, offset, options = tile
+    mode = _raw_mode(tile)
+    mode = mode[:-1] + turned[mode[-1]]
+    other = mode if isinstance(options, str) else (mode, *options[1:])
+    return tile._replace(args=other) if hasattr(tile, "_replace") else (codec, place, offset, other)
+
+
+def _composed(image: "Image", background: str) -> tuple["Image", bool]:
+    """Put an image that has transparent pixels on the background; return another image as it is, and which it was."""
+    from PIL import Image
+
+    if image.mode not in _TRANSPARENT_MODES and "transparency" not in image.info:
+        return image, False
+    clear = image.convert("RGBA")
+    if clear.getchannel("A").getextrema()[0] == 255:
+        return image, False
+    return Image.alpha_composite(Image.new("RGBA", image.size, background), clear), True
 
 
 def _centre(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -147,10 +267,9 @@ def decode(listing: Listing, settings: "DataSettings", scratch: Path, say: Calla
     or when more files are unreadable than `unreadable_share`.
     """
     count, path = len(listing.names), scratch / "decoded.npy"
-    starts = range(0, count, _FILES_PER_TASK)
-    tasks = [(listing.root, listing.names[start : start + _FILES_PER_TASK], start) for start in starts]
-    with _workers(min(usable_cores(), 1 + count // _FILES_PER_PROCESS)) as spread:
-        results = list(_shown(spread(_headers, tasks), count, f"{listing.title}: headers", say))
+    every = np.arange(count)
+    with _workers(count) as spread:
+        results = list(_shown(spread(_headers, _tasks(listing, every)), count, f"{listing.title}: headers", say))
         headers = [header for header in chain(*results) if isinstance(header, Header)]
         if not headers:
             raise UserError(str(listing.root), _left_out([*chain(*results)], count))
@@ -158,12 +277,54 @@ def decode(listing: Listing, settings: "DataSettings", scratch: Path, say: Calla
         notes = _notes(listing, headers, shape, settings)
         say(f"{listing.title}: {notes[1]}")  # the plan shows all notes; decoding settles this note
         images = _allocate(path, (count, *shape))
-        decoded = spread(_pixels, ((*task, path, shape, settings.crop) for task in tasks))
-        unreadable = [*chain(*_shown(decoded, count, f"{listing.title}: decoding", say))]
+        work = partial(_pixels, path=path, shape=shape, crop=settings.crop, background=settings.background)
+        decoded = spread(work, _tasks(listing, every))
+        found = [*chain(*_shown(decoded, count, f"{listing.title}: decoding", say))]
+    unreadable = [fact for fact in found if isinstance(fact, Unreadable)]
     check_unreadable(str(listing.root), unreadable, count, settings.unreadable_share)
     if unreadable:
         say(f"  {_left_out(unreadable, count)}")
-    return RawImages(images, listing.labels, listing.parts, listing.classes, notes, tuple(unreadable))
+    table = np.zeros((count, len(Facts._fields)), np.int64)
+    for fact in found:
+        if isinstance(fact, Facts):
+            table[fact.row] = fact
+    _, stored, largest, _, composed = table.T
+
+    def read_again(whites: Mapping[Stored, int]) -> np.ndarray:
+        """Decode once more the files whose white differs, because images are resized after that."""
+        rows = np.flatnonzero(np.isin(stored, [kind for kind in whites if whites[kind] != PLAIN[kind]]))
+        above = np.zeros(count, np.int64)
+        with _workers(len(rows)) as spread:
+            decoded = spread(partial(work, whites=whites), _tasks(listing, rows))
+            for fact in chain(*_shown(decoded, len(rows), f"{listing.title}: decoding to their range", say)):
+                if isinstance(fact, Facts):
+                    above[fact.row] = fact.above
+        return above
+
+    reading: tuple[str, ...] = ()
+    if several := int(composed.sum()):
+        reading = (f"transparency on {settings.background}",)
+        files = f"{several:,} file{'s' * (several != 1)}"
+        notes = (*notes, f"Transparency: transparent pixels show a {settings.background} background ({files})")
+    return RawImages(
+        images=images,
+        labels=listing.labels,
+        parts=listing.parts,
+        classes=listing.classes,
+        notes=notes,
+        unreadable=tuple(unreadable),
+        stored=stored.astype(np.uint8),
+        largest=largest,
+        read_again=read_again,
+        reading=reading,
+    )
+
+
+def _tasks(listing: Listing, rows: np.ndarray) -> Iterator[tuple[Path, list[str], list[int]]]:
+    """Yield the root, names below it and rows of the images of one task after the other."""
+    for start in range(0, len(rows), _FILES_PER_TASK):
+        piece = rows[start : start + _FILES_PER_TASK].tolist()
+        yield listing.root, [listing.names[row] for row in piece], piece
 
 
 def check_unreadable(source: str, unreadable: Sequence[Unreadable], files: int, share: float) -> None:
@@ -215,13 +376,13 @@ def _notes(
         steps.insert(0, crops[settings.crop])
     names = listing.classes or ()
     classes = f"{len(names):,} ({', '.join(names[:12])}{', …' if len(names) > 12 else ''})" if names else "none"
-    dropped = Counter(loss for header in headers for loss in header.dropped)
-    drops = ", ".join(f"{loss} ({count:,} file{'s' * (count != 1)})" for loss, count in dropped.items())
+    moving = sum(header.animated for header in headers)
+    frames = f"all frames but the first ({moving:,} file{'s' * (moving != 1)})"
     return (
         f"Files: {formats}; height {tall}, width {wide} pixels; {colour}",
         f"Images: {height} × {width} pixels, {' and '.join(steps) or 'as they are'}",
         f"Channels: {channels} ({'grey levels' if channels == 1 else 'red, green, blue'})",
-        *([f"Dropped: {drops}"] if dropped else []),
+        *([f"Dropped: {frames}"] if moving else []),
         f"Classes: {classes}",
         *listing.notes,
     )
@@ -236,11 +397,11 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
-def _headers(task: tuple[Path, Sequence[str], int]) -> list[Header | Unreadable]:
-    """Read the header of each file, or say why there is none; a task is the root, names below it and the row of the first."""
-    root, names, first = task
+def _headers(task: tuple[Path, list[str], list[int]]) -> list[Header | Unreadable]:
+    """Read the header of each file, or say why there is none; a task is the root, names below it and their rows."""
+    root, names, rows = task
     headers: list[Header | Unreadable] = []
-    for row, name in enumerate(names, first):
+    for row, name in zip(rows, names, strict=True):
         try:
             headers.append(read_header(root / name))
         except UnreadableError as error:
@@ -248,21 +409,32 @@ def _headers(task: tuple[Path, Sequence[str], int]) -> list[Header | Unreadable]
     return headers
 
 
-def _pixels(task: tuple[Path, Sequence[str], int, Path, tuple[int, int, int], str]) -> list[Unreadable]:
-    """Write each file's pixels into its row; return the files that failed."""
-    root, names, first, path, shape, crop = task
-    images, failed = np.load(path, mmap_mode="r+"), []
-    for row, name in enumerate(names, first):
+def _pixels(
+    task: tuple[Path, list[str], list[int]],
+    *,
+    path: Path,
+    shape: tuple[int, int, int],
+    crop: str,
+    background: str,
+    whites: Mapping[Stored, int] = PLAIN,
+) -> list[Facts | Unreadable]:
+    """Write each file's pixels into its row; return what each file says of them, or why it failed."""
+    root, names, rows = task
+    images, found = np.load(path, mmap_mode="r+"), list[Facts | Unreadable]()
+    for row, name in zip(rows, names, strict=True):
         try:
-            images[row] = read_pixels(root / name, shape, crop)
+            pixels = read_pixels(root / name, shape, crop, background, whites)
+            images[row] = pixels.levels
+            found.append(Facts(row, pixels.stored, pixels.largest, pixels.above, pixels.composed))
         except UnreadableError as error:
-            failed.append(Unreadable(row, printable(name), str(error)))
-    return failed
+            found.append(Unreadable(row, printable(name), str(error)))
+    return found
 
 
 @contextmanager
-def _workers(count: int) -> Iterator[Callable[..., Iterable[Any]]]:
-    """Yield a `map` over this many processes; the built-in `map` for one process."""
+def _workers(files: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """Yield a `map` over the processes that so many files are worth; the built-in `map` for one process."""
+    count = min(usable_cores(), 1 + files // _FILES_PER_PROCESS)
     if count == 1:
         yield map
         return

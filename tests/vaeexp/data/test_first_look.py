@@ -1,0 +1,367 @@
+"""Which number is white, what is behind transparent pixels, and what a first look at the images refuses and doubts."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from image_files import noise, write_deep_png, write_image, write_tree
+from PIL import Image
+
+from sweeps.errors import UserError
+from vaeexp.data import Dataset, describe_plan, open_dataset
+from vaeexp.runs.provenance import protocol
+from vaeexp.settings import DataSettings, Settings
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("VAEEXP_OFFLINE", "1")
+
+
+def opened(root: Path | None, **changes) -> Dataset:
+    kind = "folder" if root is None or root.is_dir() else "arrays"
+    settings = DataSettings(**{"dataset": kind, "binarisation": "none", **changes})
+    return open_dataset(settings, root=root, say=lambda text: None)
+
+
+def plan(data: Dataset) -> str:
+    return "\n".join(describe_plan(data))
+
+
+def by_content(data: Dataset) -> list[bytes]:
+    """All images of all splits, in an order that their split does not change."""
+    splits = (data.train, data.validation, data.test)
+    return sorted(image.tobytes() for split in splits for image in split.images)
+
+
+def as_array(root: Path, images: np.ndarray) -> Path:
+    np.save(root / "mine.npy", images)
+    return root / "mine.npy"
+
+
+def as_archive(root: Path, images: np.ndarray) -> Path:
+    np.savez(root / "mine.npz", images=images, labels=np.arange(len(images)) % 3)
+    return root / "mine.npz"
+
+
+def as_png(root: Path, images: np.ndarray) -> Path:
+    return as_files(root, images, ".png")
+
+
+def as_files(root: Path, images: np.ndarray, ending: str) -> Path:
+    for number, image in enumerate(images):
+        write_image(root / "mine" / f"{number:03d}{ending}", image)
+    return root / "mine"
+
+
+def as_deep_png(root: Path, images: np.ndarray) -> Path:
+    return as_png(root, images.astype(np.uint16))
+
+
+def as_coloured_deep_png(root: Path, images: np.ndarray) -> Path:
+    for number, image in enumerate(images):
+        write_deep_png(root / "mine" / f"{number:03d}.png", np.repeat(image[..., None], 3, axis=2))
+    return root / "mine"
+
+
+def as_deep_tiff(root: Path, images: np.ndarray) -> Path:
+    return as_files(root, images.astype(np.uint16), ".tif")
+
+
+def as_big_endian_tiff(root: Path, images: np.ndarray) -> Path:
+    (root / "mine").mkdir()
+    for number, image in enumerate(images):
+        Image.frombytes("I;16B", image.shape[::-1], image.astype(">u2").tobytes()).save(root / "mine" / f"{number}.tif")
+    return root / "mine"
+
+
+def as_wide_tiff(root: Path, images: np.ndarray) -> Path:
+    return as_files(root, images.astype(np.int32), ".tif")
+
+
+def as_float_tiff(root: Path, images: np.ndarray) -> Path:
+    return as_files(root, images.astype(np.float32), ".tiff")
+
+
+# ---- figures that exist stay ----
+
+
+@pytest.mark.parametrize(
+    ("binarisation", "fingerprint"),
+    [
+        ("static", "30026fe4ef97ad75e25bb3044014f157e8549bc3c404b134dd976f620aade5ac"),
+        ("dynamic", "180b21ee3744a14f08d0f94ebdf342a53214c086badfca8e9a3291cd151c644b"),
+        ("none", "c8f240accdd18d7369c126e20022331958d7116e7226782c7c87721ff79c0f65"),
+    ],
+)
+def test_the_bundled_digits_keep_their_fingerprint(binarisation, fingerprint):
+    data = opened(None, dataset="mnist", binarisation=binarisation)
+    assert (data.fingerprint, data.reading, data.warnings) == (fingerprint, (), ())
+    assert "Pixels: 0 to 255, mean 0.13; 81 % are black" in plan(data)
+
+
+def test_pictures_that_were_read_rightly_keep_their_fingerprint(tmp_path):
+    write_tree(tmp_path / "bytes", {"a": 12, "b": 12})
+    for number in range(12):
+        deep = np.random.default_rng(number).integers(0, 65536, (6, 5)).astype(np.uint16)
+        deep[0, 0] = 65535
+        write_image(tmp_path / "deep" / f"{number:02d}.png", deep)
+    grey = {"binarisation": "static", "image_size": 4, "image_channels": 1}
+    for data, fingerprint in (
+        (opened(tmp_path / "bytes"), "65b1c38445094f4d6d5e8c19fb9a8b712927a70137d403950d359df794fe215a"),
+        (opened(tmp_path / "bytes", **grey), "ea72e2489e0eb2c94a7734089d015d76d6afc5c2c35813f29dc4f5655f687514"),
+        (opened(tmp_path / "deep"), "06597c1ac25877edc75e963ee2134a1a92d43d28efef51755312295f3f8488a1"),
+        (opened(tmp_path / "deep", image_size=4), "4b57b9312472fb48e6e0088c59ba91501eacebdd7489f3a04b3363abc5d4bb33"),
+        (
+            opened(as_array(tmp_path, noise(20, 4, 4))),
+            "4e78838eabeaac8497262802a03e09990e3fd41edab5dfd916fe692feb2ee9d9",
+        ),
+    ):
+        assert (data.fingerprint, data.reading, data.warnings) == (fingerprint, (), ())
+        assert "reading" not in protocol(data, Settings())
+
+
+# ---- which number is white ----
+
+
+def masks(most: int, kind: type = np.uint8) -> np.ndarray:
+    return (np.random.default_rng(most).integers(0, most + 1, (30, 8, 8))).astype(kind)
+
+
+@pytest.mark.parametrize(
+    ("write", "images"),
+    [
+        (as_array, masks(1)),
+        (as_archive, masks(9)),
+        (as_png, masks(1)),
+        (as_png, masks(9)),
+        (as_png, masks(15)),
+        (as_deep_png, masks(1)),
+        (as_wide_tiff, masks(4)),
+        (as_coloured_deep_png, masks(3, np.uint16)),
+    ],
+)
+def test_masks_of_few_levels_are_divided_by_their_largest(tmp_path, write, images):
+    most = images.max()
+    path = write(tmp_path, images)
+    data = opened(path, binarisation="static", **({"image_channels": 1} if path.is_dir() else {}))
+    pixels = np.concatenate([split.images for split in (data.train, data.validation, data.test)])
+    assert pixels.mean() == pytest.approx(images.mean() / most, abs=0.03)
+    assert f"Levels: values from 0 to {most} (the largest value of the training images is {most}), divided" in plan(
+        data
+    )
+    assert protocol(data, Settings())["reading"] == f"values divided by {most}"
+    assert data.warnings == ()
+
+
+def test_masks_are_resized_as_the_same_masks_from_0_to_255(tmp_path):
+    small, wide = masks(1), masks(1) * 255
+    read = [
+        by_content(opened(as_png(tmp_path / name, images), image_size=5))
+        for name, images in (("small", small), ("wide", wide))
+    ]
+    assert read[0] == read[1]
+
+
+def test_dark_pictures_of_8_bits_stay_dark(tmp_path):
+    for name, write in (("a", as_array), ("f", as_png)):
+        (tmp_path / name).mkdir()
+        data = opened(write(tmp_path / name, masks(16)))
+        assert by_content(data) == sorted(image.tobytes() for image in masks(16))
+        assert data.reading == ()
+
+
+def test_booleans_and_images_of_one_bit_are_black_and_white(tmp_path):
+    bits = masks(1).astype(bool)
+    for number, image in enumerate(bits):
+        Image.fromarray(image).save(tmp_path / f"{number}.bmp")
+    expected = sorted((255 * image.astype(np.uint8)).tobytes() for image in bits)
+    assert by_content(opened(tmp_path)) == by_content(opened(as_array(tmp_path, bits))) == expected
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("write", [as_deep_png, as_coloured_deep_png, as_deep_tiff, as_big_endian_tiff, as_wide_tiff])
+def test_files_of_more_than_8_bits_use_the_fewest_that_hold_them(tmp_path, write, bits):
+    images = np.random.default_rng(bits).integers(0, 2**bits, (12, 6, 6)).astype(np.uint16)
+    images[:, 0, 0] = 2**bits - 1 - 2 ** (bits - 3)
+    images = np.minimum(images, images[0, 0, 0])
+    data = opened(write(tmp_path, images), image_channels=1)
+    assert by_content(data) == sorted((image >> (bits - 8)).astype(np.uint8).tobytes() for image in images)
+    assert f"Levels: {bits} of 16 bits, 0 to {2**bits - 1:,} (the largest value of the training images" in plan(data)
+    assert data.reading == (() if bits == 16 else (f"{bits}-bit values",))
+
+
+def test_the_training_images_decide_and_the_rest_is_clipped_and_counted(tmp_path):
+    values = np.random.default_rng(0).integers(0, 1024, (40, 4, 4)).astype(np.uint16)
+    for number, image in enumerate(values):
+        write_image(tmp_path / ("train" if number < 20 else "test") / f"{number}.png", image)
+    bright = values[20].copy()
+    bright[0, :3] = 4000
+    write_image(tmp_path / "test" / "20.png", bright)
+    data = opened(tmp_path)
+    assert "Levels: 10 of 16 bits, 0 to 1,023" in plan(data)
+    assert "Clipped: 3 values of 1 of the 20 validation and test images" in plan(data)
+    assert set(data.test.images[:1, 0, 0, :3].ravel()) == {255}
+    assert data.warnings == ()
+
+
+@pytest.mark.parametrize("write", [as_png, as_deep_png, as_archive])
+@pytest.mark.parametrize(("training", "test"), [(1, 255), (255, 1), (200, 5)])
+def test_splits_of_unlike_range_are_doubted(tmp_path, write, training, test):
+    parts = {"train": masks(training), "test": masks(test)}
+    if write is as_archive:
+        np.savez(path := tmp_path / "mine.npz", **{f"{name}_images": images for name, images in parts.items()})
+    else:
+        path = tmp_path
+        for name, images in parts.items():
+            write(tmp_path / name, images)
+    [warning] = opened(path).warnings
+    assert "test images" in warning
+    assert "Save all splits with the same range" in warning
+
+
+@pytest.mark.parametrize(
+    ("write", "images", "words"),
+    [
+        (as_wide_tiff, noise(9, 4, 4).astype(int) - 30, r"000\.tif: got values from -\d+ to .*; must be 0 to 65,535"),
+        (as_wide_tiff, noise(9, 4, 4).astype(int) * 2**16, r"000\.tif: .*at most 16 bits"),
+        (as_wide_tiff, noise(9, 4, 4).astype(int) * 2**22, r"000\.tif: .*at most 16 bits"),
+        (as_float_tiff, noise(9, 4, 4) * 1.0, r"000\.tiff: got floats from .* to 2\d\d; must be from 0, .*Divide"),
+        (as_float_tiff, np.full((9, 4, 4), np.nan), r"000\.tiff: got floats from nan"),
+        (as_float_tiff, noise(9, 4, 4) / 255 - 0.5, r"000\.tiff: got floats from -0\.\d+ to 0\.\d+; must"),
+        (as_float_tiff, noise(9, 4, 4) / 255**2, "floats of at most 0.0039.*Divide them by their largest"),
+        (as_array, noise(9, 4, 4) / 255**2, "floats of at most 0.0039.*divided by 255 twice"),
+        (as_archive, (masks(9) / 255).astype(np.float32), "floats of at most 0.035"),
+        (as_array, np.zeros((9, 4, 4)), r"got 8 training images of which every pixel has the level 0 \(black\)"),
+        (as_array, np.full((9, 4, 4), 7, np.uint8), r"level 255 \(white\), the value 7 in the files"),
+        (as_png, np.full((9, 4, 4), 90, np.uint8), r"every pixel has the level 90"),
+        (as_deep_png, np.full((9, 4, 4), 3000), r"level 187, the value 3,000 in the files"),
+    ],
+)
+def test_numbers_that_are_no_grey_levels_are_refused(tmp_path, write, images, words):
+    with pytest.raises(UserError, match=words) as caught:
+        opened(write(tmp_path, images))
+    assert str(tmp_path / "mine") in caught.value.place
+    assert list((tmp_path / "cache").rglob("*.npy")) == []
+
+
+def test_float_files_from_0_to_1_are_read(tmp_path):
+    levels = noise(12, 4, 4)
+    data = opened(as_float_tiff(tmp_path, levels / 255))
+    assert by_content(data) == sorted(image.tobytes() for image in levels)
+
+
+def test_an_archive_of_several_types_is_refused(tmp_path):
+    np.savez(tmp_path / "mine.npz", train_images=noise(20, 8, 8) / 255, test_images=masks(1))
+    with pytest.raises(UserError, match="different types: train float64, test uint8; must be one type"):
+        opened(tmp_path / "mine.npz")
+
+
+# ---- what is behind transparent pixels ----
+
+
+def shapes(colour: int, mode: str) -> list[Image.Image]:
+    """Squares of this grey level, each at another place, on a transparent ground of the same level."""
+    images = []
+    for number in range(12):
+        alpha = np.zeros((8, 8), np.uint8)
+        alpha[number % 5 : number % 5 + 3, number // 5 : number // 5 + 4] = 255
+        channels = [np.full((8, 8), colour, np.uint8)] * (1 if mode == "LA" else 3)
+        images.append(Image.fromarray(np.stack([*channels, alpha], axis=2), mode="LA" if mode == "LA" else "RGBA"))
+    return [image.convert("P") if mode == "P" else image for image in images]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize(("colour", "background"), [(0, "white"), (255, "black")])
+def test_shapes_that_live_in_the_alpha_channel_are_seen(tmp_path, mode, colour, background):
+    for number, image in enumerate(shapes(colour, mode)):
+        image.save(tmp_path / f"{number}.png")
+    settings = {"image_channels": 1, "background": background}
+    data = opened(tmp_path, **settings)
+    ground = 255 - colour
+    share = {level: (data.train.images == level).mean() for level in (colour, ground)}
+    assert share[colour] == pytest.approx(12 / 64, abs=0.001)
+    assert share[ground] == pytest.approx(52 / 64, abs=0.001)
+    assert f"transparent pixels show a {background} background (12 files)" in plan(data)
+    assert protocol(data, Settings())["reading"] == f"transparency on {background}"
+    other = {"white": "black", "black": "white"}[background]
+    with pytest.raises(UserError, match=f"every pixel has the level {colour}.*data.background={background}"):
+        opened(tmp_path, image_channels=1, background=other)
+
+
+def test_half_transparent_pixels_are_mixed_with_the_background(tmp_path):
+    for number in range(12):
+        pixels = noise(6, 5, 4, seed=number)
+        pixels[..., 3] = 128
+        write_image(tmp_path / f"{number}.png", pixels)
+    found = np.sort([image.mean() for image in opened(tmp_path).train.images])
+    white = [0.5 * noise(6, 5, 4, seed=number)[..., :3].mean() + 0.5 * 255 for number in range(12)]
+    assert all(np.abs(np.array(white) - mean).min() < 1 for mean in found)
+
+
+def test_opaque_images_lose_nothing_and_keep_their_fingerprint(tmp_path):
+    for number in range(12):
+        pixels = noise(6, 5, 4, seed=number)
+        pixels[..., 3] = 255
+        write_image(tmp_path / "clear" / f"{number}.png", pixels)
+        write_image(tmp_path / "plain" / f"{number}.png", np.ascontiguousarray(pixels[..., :3]))
+    clear, plain = opened(tmp_path / "clear"), opened(tmp_path / "plain")
+    assert clear.fingerprint == plain.fingerprint
+    assert opened(tmp_path / "plain", background="black").fingerprint == plain.fingerprint
+    assert "ransparen" not in plan(clear)
+
+
+def test_colours_of_16_bits_with_transparency(tmp_path):
+    deep = np.random.default_rng(0).integers(0, 4096, (12, 6, 6, 4)).astype(np.uint16)
+    deep[..., 3] = np.where(deep[..., 3] > 2000, 65535, 0)
+    for number, image in enumerate(deep):
+        write_deep_png(tmp_path / f"{number:02d}.png", image)
+    data = opened(tmp_path)
+    expected = np.where(deep[..., 3:] > 0, deep[..., :3] >> 4, 255).astype(np.uint8).transpose(0, 3, 1, 2)
+    assert by_content(data) == sorted(image.tobytes() for image in expected)
+    assert data.reading == ("12-bit values", "transparency on white")
+
+
+# ---- what is doubted ----
+
+
+def narrow() -> np.ndarray:
+    images = 120 + masks(4)
+    images[0, 0, 0] = 255
+    return images
+
+
+def dots() -> np.ndarray:
+    images = np.zeros((30, 16, 16), np.uint8)
+    images[np.arange(30), np.arange(30) % 16, 3] = 255
+    return images
+
+
+def half_empty() -> np.ndarray:
+    images = noise(30, 8, 8)
+    images[::2] = np.arange(15, dtype=np.uint8)[:, None, None]
+    return images
+
+
+@pytest.mark.parametrize("write", [as_array, as_png, as_archive])
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (narrow(), r"\d\d\.\d % of the pixels of the training images lie between the levels 1\d\d and 1\d\d of 255"),
+        (np.repeat(noise(1, 8, 8), 30, axis=0), "All 27 training images are the same image"),
+        (half_empty(), r"of the 27 training images show nothing: all pixels of such an image are equal"),
+        (dots(), r"99\.\d % of the pixels of the training images lie between the levels 0 and 5"),
+    ],
+)
+def test_images_with_almost_nothing_to_see_are_doubted(tmp_path, write, images, words):
+    data = opened(write(tmp_path, images))
+    assert len(data.warnings) == 1
+    assert re.search(words, data.warnings[0])
+
+
+def test_a_large_set_is_counted_in_a_sample_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("vaeexp.data.first_look._SAMPLE_BYTES", 64 * 9)
+    data = opened(as_array(tmp_path, noise(30, 8, 8)))
+    assert "(in 9 of 27 training images)" in plan(data)
