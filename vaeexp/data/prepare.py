@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -27,6 +27,7 @@ import numpy as np
 from sweeps.errors import UserError
 from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
+from vaeexp.data.duplicates import compare_splits, image_keys
 from vaeexp.data.first_look import look, settle_levels
 from vaeexp.data.formats import TEST, TRAINING, VALIDATION, RawImages, Source, blocks
 
@@ -117,6 +118,8 @@ def _build(folder: Path, source: Source, *, static: bool, seed: int, say: Callab
     raw = settle_levels(raw._replace(notes=facts["notes"]), rows, str(source.root), scratch)
     pixels, warnings = look(raw, rows, str(source.root))
     training, test = np.concatenate([rows[TRAINING], rows[VALIDATION]]), rows[TEST]
+    notes, doubles = _compare_splits(raw, rows, drawn=facts["validation"] is None)
+    held_out = len(rows[VALIDATION])  # the source's own validation images stay last, in an order of their own
     meta = {
         **facts,
         "training": len(training),
@@ -126,15 +129,14 @@ def _build(folder: Path, source: Source, *, static: bool, seed: int, say: Callab
         "files": len(raw.parts),
         "unreadable": len(raw.unreadable),
         "doubt": raw.doubt,
-        "notes": raw.notes,
-        "warnings": (*raw.warnings, *warnings),
+        "notes": (*raw.notes, *notes),
+        "warnings": (*raw.warnings, *warnings, *doubles),
         "reading": raw.reading,
         "pixels": pixels,
     }
     if raw.unreadable:
         lines = "".join(f"{name}\t{problem}\n" for _, name, problem in raw.unreadable)
         (folder / UNREADABLE).write_text(lines, encoding="utf-8")
-    held_out = facts["validation"] or 0  # the source's own validation images stay last, in an order of their own
     last = len(training) - held_out + permutation(held_out, seed, Purpose.VALIDATION_ORDER)
     order = np.concatenate([permutation(len(training) - held_out, seed, Purpose.SPLIT), last])
     meta["digest"] = _write(folder, raw, training, test, order, static_seed=seed if static else None)
@@ -143,6 +145,14 @@ def _build(folder: Path, source: Source, *, static: bool, seed: int, say: Callab
     for path in large:
         write_table(path)
     seal_folder(folder, meta, by_blocks=[path.name for path in large])
+
+
+def _compare_splits(raw: RawImages, rows: Mapping[int, np.ndarray], *, drawn: bool) -> tuple[list[str], list[str]]:
+    """Return notes and warnings on images that are in two splits; no notes where nothing else is noted of the files."""
+    names = {TRAINING: "training", VALIDATION: "validation", TEST: "test"}
+    keys = {name: image_keys(raw.images, rows[part]) for part, name in names.items()}
+    notes, warnings = compare_splits(keys, drawn=drawn)
+    return (notes if raw.notes else []), warnings
 
 
 def _write(

@@ -335,7 +335,7 @@ def narrow() -> np.ndarray:
 
 def dots() -> np.ndarray:
     images = np.zeros((30, 16, 16), np.uint8)
-    images[np.arange(30), np.arange(30) % 16, 3] = 255
+    images[np.arange(30), np.arange(30) % 16, 3 + np.arange(30) // 16] = 255
     return images
 
 
