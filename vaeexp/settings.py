@@ -42,6 +42,8 @@ class DataSettings(_Section):
     """Colour behind transparent pixels of image files."""
     unreadable_share: float = Field(default=0.01, ge=0, lt=1)
     """Share of image files that may be unreadable and are left out; more is an error."""
+    split_folders: bool = True
+    """Whether folders of image files that are named as splits (train, test, ...) are the splits; otherwise they are classes."""
 
 
 class ModelSettings(_Section):

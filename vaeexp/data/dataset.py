@@ -32,13 +32,15 @@ class Split:
     """Images and labels of a split, both read-only memory maps.
 
     unchecked: images uint8 [N, C, H, W]. Large files are not hashed at the start, so `check` comes before their use.
-    labels: [N], uint8; uint16 beyond 256 classes.
+    labels: [N], uint8; uint16 beyond 256 classes. All are 0 without classes.
+    classes: name of each label; None where the images of this split have no labels.
     first: row of the first image in its file.
     blocks: the checks of a large file; None for a file that was hashed at the start.
     """
 
     unchecked: np.ndarray
     labels: np.ndarray
+    classes: tuple[str, ...] | None
     first: int
     blocks: BlockChecks | None
 
@@ -70,12 +72,13 @@ class Dataset:
     source: the origin of the files, for people, without a path of this machine.
     folder: the prepared arrays (vaeexp/data/prepare.py).
     sizes: images in train, validation and test.
-    classes: name of each label; None where the images have none, and then every label is 0.
+    classes: name of each label; None where the images have none. A split may have none all the same: `Split.classes`.
     notes: sentences for people on the files and on their preparation.
     warnings: sentences for people on what they cannot have meant, each with what to do.
     reading: words on what decides the pixels besides the files; empty where files are read as they always were.
     pixels: range, mean, and shares of black and white of the training images, in words.
     split_seed: of the order in which training and validation images are taken.
+    unlabelled: those of train, validation and test whose images have no labels although others have.
     """
 
     name: str
@@ -93,16 +96,17 @@ class Dataset:
     reading: tuple[str, ...]
     pixels: str
     split_seed: int
+    unlabelled: tuple[str, ...] = ()
 
     @cached_property
     def train(self) -> Split:
         """The first images of the split order: all that are not held out, or the first `train_size` of them."""
-        return self._split("training", slice(0, self.sizes[0]))
+        return self._split("train", slice(0, self.sizes[0]))
 
     @cached_property
     def validation(self) -> Split:
         """The last images of the split order."""
-        return self._split("training", slice(-self.sizes[1], None))
+        return self._split("validation", slice(-self.sizes[1], None))
 
     @cached_property
     def test(self) -> Split:
@@ -119,7 +123,15 @@ class Dataset:
             **({"reading": "; ".join(self.reading)} if self.reading else {}),
         }
 
-    def _split(self, part: str, which: slice) -> Split:
+    @cached_property
+    def taught(self) -> bool:
+        """Whether the training files have images of each class of the test images."""
+        if self.classes is None or {"train", "test"} & set(self.unlabelled):
+            return False
+        return bool(np.isin(np.unique(self.test.labels), self._split("train", slice(None)).labels).all())
+
+    def _split(self, name: str, which: slice) -> Split:
+        part = "test" if name == "test" else "training"
         try:
             images, labels = (
                 np.load(self.folder / f"{part}_{kind}.npy", mmap_mode="r") for kind in ("images", "labels")
@@ -128,7 +140,8 @@ class Dataset:
         except (OSError, ValueError) as error:
             distrust(self.folder)
             raise UserError(str(self.folder), f"got damaged prepared arrays ({error}). Start again.") from error
-        return Split(images[which], labels[which], which.indices(len(images))[0], blocks)
+        classes = None if name in self.unlabelled else self.classes
+        return Split(images[which], labels[which], classes, which.indices(len(images))[0], blocks)
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -188,6 +201,7 @@ def open_dataset(
         reading=prepared.reading,
         pixels=pixel_words(prepared.pixels),
         split_seed=settings.split_seed,
+        unlabelled=prepared.unlabelled,
     )
 
 

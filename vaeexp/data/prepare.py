@@ -29,7 +29,7 @@ from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folde
 from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
 from vaeexp.data.duplicates import compare_splits, image_keys
 from vaeexp.data.first_look import look, settle_levels
-from vaeexp.data.formats import TEST, TRAINING, VALIDATION, RawImages, Source, blocks
+from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, RawImages, Source, blocks
 
 UNREADABLE = "unreadable.txt"
 
@@ -46,6 +46,7 @@ class Prepared:
     holdout: images to hold out for validation at most, where no protocol says how many.
     classes, notes, warnings, doubt, reading: as in `RawImages`.
     pixels: facts on the pixels of the training images (vaeexp/data/first_look.py).
+    unlabelled: those of train, validation and test that have no labels although the data set has classes.
     files, unreadable: images of the source, and those among them that cannot be read and were left out.
     """
 
@@ -64,6 +65,7 @@ class Prepared:
     doubt: str
     reading: tuple[str, ...]
     pixels: dict[str, Any]
+    unlabelled: tuple[str, ...]
 
 
 def prepare(source: Source, *, static: bool, seed: int, say: Callable[[str], None]) -> Prepared:
@@ -133,6 +135,9 @@ def _build(folder: Path, source: Source, *, static: bool, seed: int, say: Callab
         "warnings": (*raw.warnings, *warnings, *doubles),
         "reading": raw.reading,
         "pixels": pixels,
+        "unlabelled": [
+            name for part, name in PART_NAMES.items() if (part if part in raw.parts else TRAINING) in raw.unlabelled
+        ],
     }
     if raw.unreadable:
         lines = "".join(f"{name}\t{problem}\n" for _, name, problem in raw.unreadable)

@@ -77,14 +77,17 @@ class Classifier:
 
 
 def open_classifier(dataset: "Dataset", *, say: Callable[[str], None] = print) -> Classifier | None:
-    """Return the classifier of this data set's targets, from the user's cache or newly trained; None without labels.
+    """Return the classifier of this data set's targets, from the user's cache or newly trained.
+
+    None without at least two classes, and where training images or test images have no labels, or test images have classes
+    that no training image has: then nothing says that the classifier knows the images that it judges.
 
     The classifier depends on the training images, their binarisation and the version of the recipe. Among several
     processes one trains and the others wait. A damaged classifier is trained again. `say` announces the training, half a minute for MNIST on one core.
     Raises UserError when the cache cannot be written.
     """
     classes = len(dataset.classes or ())
-    if classes < 2:
+    if classes < 2 or not dataset.taught:
         return None
     key = hashlib.sha256(json.dumps([_RECIPE, dataset.fingerprint, dataset.sizes[0]]).encode()).hexdigest()[:16]
     folder = cache_folder() / "classifiers" / f"{dataset.name}-{key}"

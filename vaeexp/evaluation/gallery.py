@@ -47,16 +47,17 @@ def latent_arrays(
 ) -> dict[str, np.ndarray]:
     """Return the arrays that belong to `gallery`, from the same arguments and the class names (None without names).
 
-    embedding float32 [N ≤ 2000, 2]: t-SNE of the posterior means of images drawn with the seed. embedding_labels int64
-    [N]: the labels of these images. classes unicode [n]: the class names, empty without names. traversal_dimensions int64
+    embedding float32 [N ≤ 2000, 2]: t-SNE of the posterior means of images drawn with the seed. With classes, embedding_labels
+    int64 [N]: the labels of these images. classes unicode [n]: the class names, empty without names. traversal_dimensions int64
     [D]: the indices, from 0, of the dimensions that `gallery` traverses. traversal_reach float64 []: half the length of a
     traversal, in standard deviations. Where a model has them: those of `component_use`.
     """
     indices = chosen(len(images), seed)
     looked_at = images[indices]
+    of_images = {"embedding_labels": np.asarray(labels).astype(np.int64)[indices]} if classes else {}
     return {
         "embedding": embedding(vae, looked_at, seed=seed),
-        "embedding_labels": np.asarray(labels).astype(np.int64)[indices],
+        **of_images,
         "classes": np.array(classes or (), dtype=np.str_),
         "traversal_dimensions": _most_active(vae, codes_of(vae, looked_at)[0], _DIMENSIONS).numpy(),
         "traversal_reach": np.array(REACH),

@@ -101,7 +101,7 @@ def draw_traversals(run: Run, images: Tensor, source: str, *, dimensions: int, s
 
 def draw_map(run: Run, images: Images, *, seed: int) -> tuple[Drawing, np.ndarray]:
     """Draw the t-SNE map of the codes of images, coloured by class; return its points float32 [N, 2], too."""
-    points, classes = gallery.embedding(run.vae, images.x, seed=seed), images.dataset.classes or ()
+    points, classes = gallery.embedding(run.vae, images.x, seed=seed), images.classes or ()
     coloured = "coloured by class" if classes else "without classes"
     title = f"t-SNE map of {len(points):,} {images.split} images of {images.dataset.title}, {coloured}, seed {seed}"
     return _titled(run, map_figure(points, images.labels.numpy(), classes), title), points
@@ -109,7 +109,7 @@ def draw_map(run: Run, images: Images, *, seed: int) -> tuple[Drawing, np.ndarra
 
 def write_map(run: Run, images: Images, points: np.ndarray, path: Path, *, named: bool) -> None:
     """Write one line of CSV for each image: place in its split, label, class, point on the map, posterior mean."""
-    classes, codes = images.dataset.classes, latent.codes_of(run.vae, images.x)[0]
+    classes, codes = images.classes, latent.codes_of(run.vae, images.x)[0]
     header = [*CSV, *(f"z{dimension}" for dimension in range(1, codes.shape[1] + 1))]
     if not named and path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(",".join(CSV)):
         raise _foreign(path)

@@ -162,12 +162,13 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], Settings]:
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """Images that a run can be shown: targets float32 [N, C, H, W] and labels int64 [N]; all labels 0 without classes."""
+    """Images that a run can be shown: targets float32 [N, C, H, W], labels int64 [N] and their names; all 0 without classes."""
 
     dataset: Dataset
     split: str
     x: torch.Tensor
     labels: torch.Tensor
+    classes: tuple[str, ...] | None
     places: np.ndarray
     """Place of each image in the split; int64 [N]."""
 
@@ -216,6 +217,7 @@ def open_images(
         split=split,
         x=targets(part.images[indices], dataset.binarisation, derive_seed(run.study_seed, name)),
         labels=torch.from_numpy(np.asarray(part.labels)[indices].astype(np.int64)),
+        classes=part.classes,
         places=indices,
     )
 

@@ -326,7 +326,7 @@ class TrialArtifacts:
         """Return the pictures and the arrays that a tested run leaves besides those of every run."""
         images, seed = test_targets(dataset, self._seed), self._seed
         labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
-        arrays = lane.test_arrays | latent_arrays(model, images, labels, dataset.classes or (), seed=seed)
+        arrays = lane.test_arrays | latent_arrays(model, images, labels, dataset.test.classes, seed=seed)
         arrays |= aggregate_codes(model, images, arrays.get("rate_per_dimension"), seed=seed)
         beat()
         arrays |= neighbour_arrays(model, dataset, seed=seed)

@@ -246,13 +246,15 @@ def test_colour_pictures_and_numbers_fit_together(tmp_path):
     np.savez(tmp_path / "evaluation.npz", **numbers)
     with np.load(tmp_path / "evaluation.npz", allow_pickle=False) as file:
         assert set(file) == set(numbers)
-    assert latent_arrays(vae, x, labels, None, seed=5)["classes"].tolist() == []
+    without = latent_arrays(vae, x, labels, None, seed=5)
+    assert without["classes"].tolist() == []
+    assert "embedding_labels" not in without
 
 
 def test_of_many_images_some_are_looked_at_with_their_own_labels(monkeypatch):
     monkeypatch.setattr("vaeexp.evaluation.latent._IMAGES", 5)
     x = as_images(torch.arange(30) / 10)
-    found = latent_arrays(Glass(1), x, torch.arange(30), None, seed=1)
+    found = latent_arrays(Glass(1), x, torch.arange(30), [str(number) for number in range(30)], seed=1)
     chosen = found["embedding_labels"].tolist()
     assert chosen[0] == 0
     assert len(set(chosen)) == 5

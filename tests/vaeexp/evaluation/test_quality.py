@@ -45,7 +45,7 @@ def dataset(folder: Path, *, train=40, test=20, channels=1, binarisation="none",
     facts = {"fingerprint": "f" * 64, "sizes": (train, 2, test), "classes": classes} | changes
     return Dataset(
         name="bars", title="Bars", subset=False, binarisation=binarisation, image_shape=(channels, 8, 8), source="here",
-        folder=folder, notes=(), warnings=(), split_seed=0, **facts,
+        folder=folder, notes=(), warnings=(), reading=(), pixels={}, split_seed=0, **facts,
     )  # fmt: skip
 
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["TEST", "TRAINING", "VALIDATION", "Checksum", "Definition", "Layout", "RawImages", "Source", "Unreadable"]
 
 TRAINING, VALIDATION, TEST = 0, 1, 2
+PART_NAMES = {TRAINING: "train", VALIDATION: "validation", TEST: "test"}
 _BLOCK_BYTES = 2**26
+_MOST_NAMED = 12
 
 
 class Unreadable(NamedTuple):
@@ -72,6 +74,8 @@ class RawImages(NamedTuple):
     lie above, int64 [N]. None where the images hold the numbers themselves."""
     reading: tuple[str, ...] = ()
     """Words for a record on what decides the pixels besides the files; empty where files are read as they always were."""
+    unlabelled: tuple[int, ...] = ()
+    """Parts whose images have no labels although other parts have classes; their labels are zeros without a meaning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +152,8 @@ class Source:
             return files
         size = height_width(self.settings.image_size)
         settings = self.settings
-        return [*files, [size, size and settings.crop, settings.image_channels, settings.background]]
+        decoded = [size, size and settings.crop, settings.image_channels, settings.background, settings.split_folders]
+        return [*files, decoded]
 
 
 def blocks(array: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
@@ -165,6 +170,28 @@ def check_grey(title: str, channels: int, binarisation: str) -> None:
     if channels != 1 and binarisation != "none":
         problem = f"got {binarisation}, but {title} has {channels} channels; binarisation needs images of one channel"
         raise UserError("data.binarisation", f"{problem}. Try none.")
+
+
+def class_notes(
+    labels: np.ndarray, parts: np.ndarray, classes: Sequence[str] | None, unlabelled: Sequence[int]
+) -> list[str]:
+    """Say which parts have no labels, and which classes only one part has; fields as in `RawImages`."""
+    if not classes:
+        return []
+    notes = []
+    if unlabelled:
+        notes.append(f"Labels: none for the {' and '.join(PART_NAMES[part] for part in unlabelled)} images")
+    there = [part for part in np.unique(parts).tolist() if part not in unlabelled]
+    found = {part: np.unique(labels[parts == part]) for part in there}
+    for part in there if len(there) > 1 else []:
+        others = np.concatenate([found[other] for other in there if other != part])
+        alone = [classes[label] for label in np.setdiff1d(found[part], others)]
+        more = f" and {len(alone) - _MOST_NAMED:,} more" if len(alone) > _MOST_NAMED else ""
+        if alone:
+            notes.append(f"Classes of {PART_NAMES[part]} images alone: {', '.join(alone[:_MOST_NAMED])}{more}")
+    if TRAINING in found and TEST in found and len(np.setdiff1d(found[TEST], found[TRAINING])):
+        notes.append("FID: not measured, because a classifier cannot learn classes that only test images have")
+    return notes
 
 
 def height_width(image_size: int | Sequence[int] | None) -> tuple[int, int] | None:

@@ -13,7 +13,18 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.formats import TEST, TRAINING, VALIDATION, Layout, RawImages, Source, check_grey, printable, refusing
+from vaeexp.data.formats import (
+    TEST,
+    TRAINING,
+    VALIDATION,
+    Layout,
+    RawImages,
+    Source,
+    check_grey,
+    class_notes,
+    printable,
+    refusing,
+)
 from vaeexp.data.formats.array_labels import LabelArray, read_labels
 from vaeexp.data.formats.array_pixels import LEVELS, as_bytes, doubtful_shape
 from vaeexp.data.formats.levels import Stored
@@ -165,7 +176,9 @@ def _join(parts: dict[str, _Part], notes: list[str], scratch: Path) -> RawImages
         images = np.lib.format.open_memmap(scratch / "all.npy", mode="w+", dtype=np.uint8, shape=shape)
         np.concatenate([part.images for part in parts.values()], out=images)
     labels = read_labels([part.labels for part in parts.values()])
+    part_of = np.repeat(np.array([_PARTS[name] for name in parts], np.uint8), counts)
     split = [] if "" in parts else [f"Split: {', '.join(parts)} as in the file"]
+    split += class_notes(labels.values, part_of, labels.classes, ())
     of_parts = [note for part in parts.values() for note in part.notes]
     warnings = [warning for part in parts.values() for warning in part.warnings]
     floats = next(iter(parts.values())).kind.kind == "f"
@@ -173,7 +186,7 @@ def _join(parts: dict[str, _Part], notes: list[str], scratch: Path) -> RawImages
         images=np.moveaxis(images, -1, 1),
         stored=np.full(sum(counts), Stored.FLOATS if floats else Stored.BYTES, np.uint8),
         labels=labels.values,
-        parts=np.repeat(np.array([_PARTS[name] for name in parts], np.uint8), counts),
+        parts=part_of,
         classes=labels.classes,
         notes=(
             f"Images: {height} × {width} pixels, channels: {channels}, as they are",

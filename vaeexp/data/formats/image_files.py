@@ -52,7 +52,7 @@ _FILES_PER_PROCESS = 1_000  # fewer are decoded here before another process has 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """Image files of a data set: names below `root` with `/`; parts, labels, classes and notes as in `RawImages`."""
+    """Image files of a data set: names below `root` with `/`; the other fields are as in `RawImages`."""
 
     title: str
     root: Path
@@ -61,6 +61,8 @@ class Listing:
     labels: np.ndarray
     classes: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    unlabelled: tuple[int, ...] = ()
 
 
 class Header(NamedTuple):
@@ -317,6 +319,8 @@ def decode(listing: Listing, settings: "DataSettings", scratch: Path, say: Calla
         largest=largest,
         read_again=read_again,
         reading=reading,
+        warnings=listing.warnings,
+        unlabelled=listing.unlabelled,
     )
 
 

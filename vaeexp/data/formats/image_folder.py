@@ -1,21 +1,20 @@
 """Data sets with a file for each image: folders with or without classes and splits, and CelebA (Liu et al. 2015).
 
-A folder has class folders or none, and the split folders `train/`, `val/`, `test/` or none. CelebA's aligned faces, 218 × 178
-pixels, are a folder of JPEG files and the official partition.
+A folder has class folders and split folders or none (vaeexp/data/formats/folder_tree.py). CelebA's aligned faces,
+218 × 178 pixels, are a folder of JPEG files and the official partition.
 """
 
 import os
 from collections.abc import Callable
-from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.formats import TEST, TRAINING, VALIDATION, Definition, Layout, RawImages, Source, printable, refusing
+from vaeexp.data.formats import Definition, Layout, RawImages, Source, refusing
+from vaeexp.data.formats.folder_tree import list_tree
 from vaeexp.data.formats.image_files import EXTENSIONS, Listing, decode
 
-_SPLITS = {"train": TRAINING, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION, "test": TEST}
 _PARTITION, _IMAGES = "list_eval_partition.txt", "img_align_celeba"
 
 
@@ -55,49 +54,8 @@ def find(definition: Definition | None, root: Path) -> tuple[Path, ...]:
 
 def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
     names = [path.relative_to(source.root).as_posix() for path in source.paths]
-    return decode(list_tree(source.root, names), source.settings, scratch, say)
-
-
-def list_tree(root: Path, names: list[str]) -> Listing:
-    """Find the splits and classes of the files `names` below `root`.
-
-    A folder that holds all others stands for `root`. Where there is a folder `train`, and `test` or `val` (`valid`,
-    `validation`) beside it or nothing else, these folders are the splits and other folders are left out; capitals make
-    no difference. A class is the first folder below a split; there are classes only when every image is in such a
-    folder and there are two of them at least.
-    """
-    common = Path(os.path.commonpath([os.path.dirname(name) for name in names])).parts
-    # The common folders end before a folder that is named as a split.
-    inner = "".join(f"{folder}/" for folder in takewhile(lambda folder: folder.lower() not in _SPLITS, common))
-    paths = {name: name[len(inner) :] for name in names}
-    tops = {path.split("/", 1)[0] for path in paths.values() if "/" in path}
-    splits = {top for top in tops if top.lower() in _SPLITS}
-    kinds = {top.lower() for top in splits}
-    if "train" not in kinds or (kinds == {"train"} and len(tops) > 1):
-        splits = set()
-    inside = [name for name, path in paths.items() if not splits or path.split("/", 1)[0] in splits]
-    parts, notes = np.full(len(inside), TRAINING, dtype=np.uint8), []
-    if splits:
-        parts = np.array([_SPLITS[paths[name].split("/", 1)[0].lower()] for name in inside], dtype=np.uint8)
-        folders = sorted(splits, key=lambda name: (_SPLITS[name.lower()], name))
-        notes.append(f"Split: as in the folders {', '.join(f'{name}/' for name in folders)}")
-    if len(inside) < len(names):
-        notes.append(f"Left out: {len(names) - len(inside):,} image files beside these folders")
-    classes, labels = _classes([paths[name].split("/", 1)[1] if splits else paths[name] for name in inside])
-    title = printable(root.resolve().name)
-    return Listing(
-        title=title, root=root, names=inside, parts=parts, labels=labels, classes=classes, notes=tuple(notes)
-    )
-
-
-def _classes(names: list[str]) -> tuple[tuple[str, ...] | None, np.ndarray]:
-    """Return class names and the label of each file, from its first folder; (None, zeros) where there are no classes."""
-    folders = sorted({name.split("/", 1)[0] for name in names})
-    if len(folders) < 2 or not all("/" in name for name in names):
-        return None, np.zeros(len(names), dtype=np.uint8)
-    number = {name: index for index, name in enumerate(folders)}
-    labels = [number[name.split("/", 1)[0]] for name in names]
-    return tuple(map(printable, folders)), np.array(labels, dtype=np.min_scalar_type(len(folders) - 1))
+    listing = list_tree(source.root, names, split_folders=source.settings.split_folders)
+    return decode(listing, source.settings, scratch, say)
 
 
 FOLDER = Layout(

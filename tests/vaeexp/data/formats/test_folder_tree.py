@@ -1,0 +1,196 @@
+"""What folder names mean: splits of many names and depths, folders that cannot be told from classes, missing labels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from image_files import write_tree
+
+from sweeps.errors import UserError
+from vaeexp.data import describe_plan, open_dataset
+from vaeexp.data.formats.folder_tree import list_tree
+from vaeexp.evaluation.classifier import open_classifier
+from vaeexp.evaluation.gallery import latent_arrays
+from vaeexp.models.vae import build_vae
+from vaeexp.plots.latent import map_figure
+from vaeexp.settings import DataSettings, ModelSettings
+
+ROOT = Path("/pictures")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("VAEEXP_CACHE", str(folder))
+    return folder
+
+
+def listed(*folders: str, **options):
+    """The reading of two files in each folder, and the part of each folder that is read."""
+    names = sorted(f"{folder}/{number}.png".lstrip("/") for folder in folders for number in range(2))
+    listing = list_tree(ROOT, names, **options)
+    folder_of = [name.rpartition("/")[0] for name in listing.names]
+    return listing, dict(zip(folder_of, listing.parts.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "train",
+    ["train", "Training", "TRAIN_SET", "training-set", "Train Images", "trainset", "TrainingData", "seg_train", "trn"],
+)
+@pytest.mark.parametrize(
+    ("other", "part"),
+    [
+        *((name, 2) for name in ("test", "Testing", "TEST_SET", "test-images", "testset", "seg_test", "eval", "tst")),
+        *((name, 1) for name in ("val", "Valid", "VALIDATION", "validation set", "val2017", "dev")),
+    ],
+)
+def test_splits_have_many_names(train, other, part):
+    listing, parts = listed(f"{train}/a", f"{train}/b", f"{other}/a", f"{other}/b")
+    assert parts == {f"{train}/a": 0, f"{train}/b": 0, f"{other}/a": part, f"{other}/b": part}
+    assert listing.classes == ("a", "b")
+    assert f"{train}/" in listing.notes[0]
+    assert f"{other}/" in listing.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("folders", "parts", "left_out"),
+    [
+        (["in/seg_train/seg_train/a", "in/seg_train/seg_train/b", "in/seg_test/seg_test/a", "in/seg_pred/seg_pred"],
+         [0, 0, 2], "in/seg_pred/"),
+        (["images/training", "images/validation", "annotations/training", "annotations/validation"], [0, 1], "annot"),
+        (["leftImg8bit/train/x", "leftImg8bit/val/x", "gtFine/train/x", "gtFine/val/x"], [0, 1], "gtFine/"),
+        (["imagesTr", "imagesTs", "labelsTr"], [0, 2], "labelsTr/"),
+        (["train/images", "test/images", "train/masks", "test/masks"], [0, 2], "test/masks/, train/masks/"),
+        (["x/train/a", "x/train/b", "x/val/a", "x/x/train/a", "x/x/val/a"], [0, 0, 1], "x/x/"),
+        (["animals_train/a", "animals_train/b", "animals_test/a", "extra"], [0, 0, 2], "extra/"),
+        (["a/b/train", "a/b/test", "a"], [0, 2], "a/"),
+    ],
+)  # fmt: skip
+def test_splits_lie_deeper_and_other_folders_are_left_out_by_name(folders, parts, left_out):
+    listing, found = listed(*folders)
+    assert found == dict(zip(folders[: len(parts)], parts, strict=True))
+    assert left_out in listing.notes[-1]
+    assert f"{2 * (len(folders) - len(parts))} image files" in listing.notes[-1]
+
+
+def test_what_evaluation_is_depends_on_the_others_and_is_said():
+    alone, parts = listed("train", "eval")
+    assert parts == {"train": 0, "eval": 2}
+    assert alone.notes == ("Split: as in the folders train/, eval/ (test)",)
+    assert listed("train", "evaluation", "test")[1] == {"train": 0, "evaluation": 1, "test": 2}
+    assert listed("training", "validation", "evaluation")[1] == {"training": 0, "validation": 1, "evaluation": 2}
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["train_a", "test_b"],
+        ["fold1_train", "fold1_test", "fold2_train", "fold2_test"],
+        [*(f"digit{number}" for number in range(10)), "test"],
+        ["bus", "car", "train"],
+        ["trainA", "trainB", "testA", "testB"],
+        ["Training", "PublicTest", "PrivateTest"],
+        ["dogs_train", "dogs_test", "cats_train", "cats_test"],
+        ["train", "val", "valid"],
+        ["test/a", "test/b"],
+        ["set/val", "set/test"],
+        ["lyon_train", "oslo_test"],
+    ],
+)
+def test_folders_that_may_be_splits_or_classes_are_refused_with_both_readings(folders):
+    with pytest.raises(UserError) as caught:
+        listed(*folders)
+    assert caught.value.place == str(ROOT)
+    for word in ("splits or classes", "train/, val/ and test/", "--set split_folders=false"):
+        assert word in caught.value.problem
+    listing, parts = listed(*folders, split_folders=False)
+    assert set(parts.values()) == {0}
+    assert len(listing.names) == 2 * len(folders)
+
+
+def test_several_folders_of_splits_are_refused_by_name():
+    with pytest.raises(UserError, match=r"cat/ \(test, train\), dog/ \(test, train\).*--data.*split_folders=false"):
+        listed("cat/train", "cat/test", "dog/train", "dog/test")
+    assert listed("cat/train", "cat/test", "dog/train", split_folders=False)[0].classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "folders", [["bullet_train", "bus", "test_tube"], ["de", "te", "tr"], ["Trainer", "Tester"], ["attest", "contest"]]
+)
+def test_names_with_other_words_are_classes(folders):
+    listing, parts = listed(*folders)
+    assert listing.classes == tuple(sorted(folders))
+    assert set(parts.values()) == {0}
+
+
+def test_more_images_left_out_than_taken_is_a_warning():
+    listing, _ = listed("train", "test", *(f"unlabelled/{number}" for number in range(3)))
+    assert "6 image files in unlabelled/" in listing.warnings[0]
+    assert listed("train", "test", "more")[0].warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("folders", "classes", "unlabelled"),
+    [
+        (["train/n1/images", "train/n2/images", "val/images", "test/images"], ("n1", "n2"), (1, 2)),
+        (["train/n1", "train/n2", "test"], ("n1", "n2"), (2,)),
+        (["train/n1", "train/n2", "val/n1", "val/n2", "test/test"], ("n1", "n2"), (2,)),
+        (["train/n1", "train/n2", "test/unknown"], ("n1", "n2"), (2,)),
+        (["train", "test/n1", "test/n2"], ("n1", "n2"), (0,)),
+        (["abc_train/abc_train/A", "abc_train/abc_train/B", "abc_test/abc_test"], ("A", "B"), (2,)),
+        (["train/photo", "train/sketch", "test/photo"], ("photo", "sketch"), ()),
+        (["train/images", "val/images"], None, ()),
+    ],
+)
+def test_labels_of_a_split_that_has_none_are_absent(folders, classes, unlabelled):
+    listing, _ = listed(*folders)
+    assert listing.classes == classes
+    assert listing.unlabelled == unlabelled
+    expected = [name for name, part in (("train", 0), ("validation", 1), ("test", 2)) if part in unlabelled]
+    notes = [note for note in listing.notes if note.startswith("Labels")]
+    assert notes == ([f"Labels: none for the {' and '.join(expected)} images"] if unlabelled else [])
+
+
+def test_classes_of_one_split_alone_are_named():
+    listing, _ = listed("train/a", "train/b", "train/c", "val/a", "test/a", "test/b", "test/z")
+    assert "Classes of train images alone: c" in listing.notes
+    assert "Classes of test images alone: z" in listing.notes
+    assert any(note.startswith("FID: not measured") for note in listing.notes)
+    assert not any("FID" in note for note in listed("train/a", "train/b", "test/b")[0].notes)
+
+
+def opened(root: Path):
+    settings = DataSettings(dataset="folder", binarisation="none")
+    return open_dataset(settings, root=root, say=lambda text: None)
+
+
+@pytest.mark.parametrize(
+    ("test", "unlabelled"),
+    [({"test/images": 6}, True), ({"test": 6}, True), ({"test/x": 3, "test/y": 3}, False)],
+)
+def test_nothing_is_made_of_labels_that_are_absent(tmp_path, test, unlabelled):
+    write_tree(tmp_path, {"train/x/images": 8, "train/y/images": 8, **test}, shape=(8, 8, 3))
+    data = opened(tmp_path)
+    assert data.sizes == (14, 2, 6)
+    assert data.train.classes == data.validation.classes == ("x", "y")
+    assert set(np.unique(data.train.labels)) == {0, 1}
+    assert data.test.classes == (None if unlabelled else ("x", "y"))
+    assert ("Labels: none for the test images" in describe_plan(data)) == unlabelled
+    assert (open_classifier(data, say=lambda text: None) is None) == unlabelled
+    vae = build_vae(
+        ModelSettings(prior="mixture", components=2, likelihood="gaussian", latent_size=2), (3, 8, 8), seed=0
+    )
+    arrays = latent_arrays(vae, torch.rand(6, 3, 8, 8), data.test.labels, data.test.classes, seed=0)
+    assert ({"embedding_labels", "component_classes"} <= set(arrays)) != unlabelled
+    assert "component_weights" in arrays
+    figure = map_figure(arrays["embedding"], arrays.get("embedding_labels"), arrays["classes"].tolist())
+    assert bool(figure.legends or figure.axes[0].get_legend()) != unlabelled
+
+
+def test_test_images_of_other_classes_have_no_classifier(tmp_path):
+    write_tree(tmp_path, {"train/a": 6, "train/b": 6, "test/c": 3, "test/d": 3})
+    data = opened(tmp_path)
+    assert data.test.classes == ("a", "b", "c", "d")
+    assert not data.taught
+    assert open_classifier(data, say=pytest.fail) is None

@@ -1,0 +1,326 @@
+"""What the folders around image files mean: splits, labels of other tasks, and classes. Looks at names alone.
+
+Splits go by many names: `train/`, `Training_Set/`, `seg_train/`, `val2017/`. A folder name is cut into words. It names a
+split where one of the words does and the other words are the same for all splits (`dogs_train/`, `dogs_test/`). Splits
+may lie deeper (`archive/images/training/`).
+"""
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sweeps.errors import UserError
+from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, class_notes, printable
+from vaeexp.data.formats.image_files import Listing
+
+_EVALUATION = 3  # the test split, or the validation split where a test split is there
+_SPLIT_WORDS = {
+    TRAINING: ("train", "training", "trn", "trainval"),
+    VALIDATION: ("val", "valid", "validation", "validate", "dev", "development"),
+    TEST: ("test", "testing", "tst", "holdout"),
+    _EVALUATION: ("eval", "evaluation", "evaluate"),
+}
+_SHORT = {"tr": TRAINING, "va": VALIDATION, "ts": TEST, "te": TEST}  # with a word like images: a class may be named so
+_IMAGES = {
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "jpegimages",
+    "picture",
+    "pictures",
+    "photo",
+    "photos",
+    "frames",
+    "rgb",
+}
+_LABELS = {
+    "annotation",
+    "annotations",
+    "annot",
+    "annots",
+    "label",
+    "labels",
+    "mask",
+    "masks",
+    "gt",
+    "truth",
+    "groundtruth",
+    "segmentation",
+    "segmentations",
+    "seglabels",
+    "trimaps",
+    "depth",
+    "boxes",
+    "bbox",
+    "targets",
+}
+_FILLERS = _IMAGES | {
+    "set",
+    "sets",
+    "data",
+    "dataset",
+    "folder",
+    "dir",
+    "files",
+    "split",
+    "splits",
+    "seg",
+    "sample",
+    "samples",
+}
+_PIECES = {
+    "fold",
+    "folds",
+    "part",
+    "parts",
+    "cv",
+    "batch",
+    "shard",
+    "chunk",
+    "group",
+    "subset",
+}
+_GLUED = re.compile(r"(.+?)(set|data|dataset|images|imgs)")
+_NAMED = 8
+_PLAIN = {TRAINING: ("train",), VALIDATION: ("val", "valid", "validation"), TEST: ("test",)}
+
+
+class _Name(NamedTuple):
+    """A folder name read as that of a split: its part, and its other words."""
+
+    part: int
+    others: tuple[str, ...]
+
+
+@cache
+def _words(name: str) -> tuple[str, ...]:
+    """Return the words and numbers of a name, in small letters: `trainA-2` has train, a, 2."""
+    return tuple(re.findall(r"[^\W\d_]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()))
+
+
+@cache
+def _split_word(word: str) -> int | None:
+    glued = _GLUED.fullmatch(word)
+    for part, names in _SPLIT_WORDS.items():
+        if word in names or (glued and glued[1] in names):
+            return part
+    return _SHORT.get(word)
+
+
+@cache
+def _read_name(name: str) -> _Name | None:
+    """Read a folder name as that of a split; None where no word of it, or more than one, names a split."""
+    words = _words(name)
+    named = [word for word in words if _split_word(word) is not None]
+    if len(named) != 1:
+        return None
+    part = _split_word(named[0])
+    if part is None or (named[0] in _SHORT and not _FILLERS & set(words)):
+        return None
+    others = tuple(word for word in words if word != named[0] and word not in _FILLERS and not word.isdecimal())
+    return _Name(part, others)
+
+
+def list_tree(root: Path, names: Sequence[str], *, split_folders: bool = True) -> Listing:
+    """Find the splits and classes of the image files `names` below `root`.
+
+    A class is the first folder below a split, and there are at least two classes. Folders of labels (`masks/`) beside a
+    folder of images, and folders beside the splits, are left out. Without split_folders no folder is taken for a split.
+    Raises UserError where folders look like splits and it cannot be told whether they are.
+    """
+    images = _without_label_folders(names)
+    home, splits = _find_splits(root, _subfolders(images)) if split_folders else ("", {})
+    if not splits:
+        common = os.path.commonpath([os.path.dirname(name) for name in images])
+        home = f"{common}/" if common else ""
+    inside, rests, part_of = list[str](), list[str](), list[int]()
+    for name in images:
+        folder, slash, rest = name[len(home) :].partition("/")
+        if not splits:
+            rest = name[len(home) :]
+        elif not (name.startswith(home) and slash and folder in splits):
+            continue
+        inside.append(name)
+        rests.append(rest)
+        part_of.append(splits.get(folder, TRAINING))
+    parts = np.array(part_of, dtype=np.uint8)
+    classes, labels, unlabelled = _classes(rests, parts)
+    notes = [_split_note(home, splits)] if splits else []
+    left_out = _left_out(names, inside)
+    warnings: tuple[str, ...] = ()
+    if len(names) > 2 * len(inside):
+        warnings = (f"{left_out[0]}, more than are taken. {_REMEDY}.",)
+    return Listing(
+        title=printable(root.resolve().name),
+        root=root,
+        names=inside,
+        parts=parts,
+        labels=labels,
+        classes=classes,
+        notes=(*notes, *class_notes(labels, parts, classes, unlabelled), *left_out),
+        warnings=warnings,
+        unlabelled=unlabelled,
+    )
+
+
+def _subfolders(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the folders with files below them in each folder: path, empty or with `/` at its end → names in order."""
+    below = defaultdict[str, set[str]](set)
+    for path in {os.path.dirname(name) for name in names}:
+        above = ""
+        for folder in filter(None, path.split("/")):
+            below[above].add(folder)
+            above += f"{folder}/"
+    return {path: sorted(folders) for path, folders in below.items()}
+
+
+def _without_label_folders(names: Sequence[str]) -> list[str]:
+    """Leave out the files in folders of labels (`masks/`, `annotations/`) that stand beside a folder of images."""
+    dropped = set[str]()
+    for path, folders in _subfolders(names).items():
+        if any(_IMAGES & set(_words(folder)) for folder in folders):
+            labels = [folder for folder in folders if _LABELS & set(_words(folder))]
+            dropped |= {f"{path}{folder}/" for folder in labels if not _IMAGES & set(_words(folder))}
+    if not dropped:
+        return list(names)
+
+    @cache
+    def kept(path: str) -> bool:
+        return not path or (f"{path}/" not in dropped and kept(os.path.dirname(path)))
+
+    return [name for name in names if kept(os.path.dirname(name))]
+
+
+def _find_splits(root: Path, folders: Mapping[str, list[str]]) -> tuple[str, dict[str, int]]:
+    """Return the folder that holds the splits, and the part of each split; no parts where nothing is named so.
+
+    Raises UserError where it cannot be told whether folders are splits, and where several folders hold splits.
+    """
+    found, ahead = dict[str, dict[str, int]](), [""]
+    while ahead:
+        home = ahead.pop()
+        if (splits := _splits(folders.get(home, []))) is None:
+            raise UserError(str(root), _doubt(home, folders[home]))
+        if splits:
+            found[home] = splits
+        else:
+            ahead += [f"{home}{folder}/" for folder in folders.get(home, [])]
+    if len(found) > 1:
+        homes = ", ".join(f"{printable(home)} ({', '.join(found[home])})" for home in sorted(found)[:_NAMED])
+        problem = f"got {len(found):,} folders that hold splits: {homes}; must be one"
+        example = printable(min(found))
+        raise UserError(str(root), f"{problem}. Try --data for one of them, as {example}. {_REMEDY}.")
+    return found.popitem() if found else ("", {})
+
+
+def _doubt(home: str, folders: Sequence[str]) -> str:
+    named = [folder for folder in folders if _read_name(folder)]
+    shown = ", ".join(f"{printable(home + folder)}/" for folder in named[:_NAMED])
+    others = len(folders) - len(named)
+    beside = f" beside {others:,} other folder{'s' * (others != 1)}" if others else ""
+    return f"got {shown}{beside}, which may be splits or classes. {_REMEDY}."
+
+
+_REMEDY = (
+    "If folders are splits, name them train/, val/ and test/, each once, with at least train/ and one other (a folder of "
+    "links will do). If they are classes, --set split_folders=false"
+)
+
+
+def _splits(folders: Sequence[str]) -> dict[str, int] | None:
+    """Return the part of each folder that is a split; empty where none is named so. None where it cannot be told.
+
+    There must be one folder to train on, and one folder for validation or test, or no other folder at all.
+    """
+    groups = defaultdict[tuple[str, ...], dict[str, int]](dict)
+    for folder in folders:
+        if name := _read_name(folder):
+            groups[name.others][folder] = name.part
+    if len(folders) == 1 and list(groups) == [()] and TRAINING in groups[()].values():
+        return groups[()]
+    found = []
+    for parts in groups.values():
+        evaluation = VALIDATION if TEST in parts.values() else TEST
+        settled = {folder: evaluation if part == _EVALUATION else part for folder, part in parts.items()}
+        if TRAINING in settled.values() and 1 < len(settled) == len(set(settled.values())):
+            found.append(settled)
+    if not found:
+        return None if _look_like_splits(folders) else {}
+    return found[0] if len(found) == 1 else None
+
+
+def _look_like_splits(folders: Sequence[str]) -> bool:
+    """Tell whether folders that are no complete splits may have been meant so.
+
+    They may where nothing but a letter, a number or a word like `fold` stands beside the word (`test`, `train_a`,
+    `fold1_train`), and where all are named so and not all alike. `bullet_train` and `test_tube` are classes.
+    """
+    names = [name for name in map(_read_name, folders) if name]
+    bare = any(all(len(word) == 1 or word in _PIECES for word in name.others) for name in names)
+    return bare or (len(names) == len(folders) and len({name.part for name in names}) > 1)
+
+
+def _split_note(home: str, splits: Mapping[str, int]) -> str:
+    """Name the folders, and the part of those whose name does not say it."""
+    shown = []
+    for folder, part in sorted(splits.items(), key=lambda split: (split[1], split[0])):
+        plain = folder.lower() in _PLAIN[part]
+        shown.append(f"{printable(folder)}/" if plain else f"{printable(folder)}/ ({PART_NAMES[part]})")
+    return f"Split: as in the folders {', '.join(shown)}" + (f" of {printable(home)}" if home else "")
+
+
+def _classes(rests: Sequence[str], parts: np.ndarray) -> tuple[tuple[str, ...] | None, np.ndarray, tuple[int, ...]]:
+    """Return class names, the label of each file, and the parts without labels; `rests` are names below the splits.
+
+    A part has labels where each of its files lies in a class folder. The only folder of a part that is no class of the
+    training images (`test/unknown/`) is no class.
+    """
+    folders, taught, found = np.empty(len(rests), dtype=object), set[str](), dict[int, set[str]]()
+    for part in np.unique(parts).tolist():  # TRAINING is the first
+        rows = np.flatnonzero(parts == part).tolist()
+        folders[rows] = _class_folders([rests[row] for row in rows], taught)
+        found[part] = set(folders[rows])
+        taught = found.get(TRAINING, set())
+    unlabelled = tuple(part for part, names in found.items() if "" in names or (len(names) == 1 and not names & taught))
+    names = sorted(set[str]().union(*(names for part, names in found.items() if part not in unlabelled)))
+    if len(names) < 2:
+        return None, np.zeros(len(rests), dtype=np.uint8), ()
+    number = {name: index for index, name in enumerate(names)}
+    labels = [0 if part in unlabelled else number[folder] for folder, part in zip(folders, parts.tolist(), strict=True)]
+    return tuple(map(printable, names)), np.array(labels, dtype=np.min_scalar_type(len(names) - 1)), unlabelled
+
+
+def _class_folders(rests: list[str], taught: Collection[str]) -> list[str]:
+    """Return the first folder of each file below a split; empty where there is none.
+
+    A folder that holds all files, is no class in `taught` and is named as a split or as images (`seg_test/seg_test/`,
+    `test/images/`) is passed.
+    """
+    while True:
+        folders = [rest.partition("/")[0] if "/" in rest else "" for rest in rests]
+        first = folders[0]
+        if len(set(folders)) > 1 or first in taught or not (_IMAGES & set(_words(first)) or _read_name(first)):
+            return folders
+        rests = [rest.partition("/")[2] for rest in rests]
+
+
+def _left_out(names: Sequence[str], inside: Collection[str]) -> list[str]:
+    """Count the image files that are left out, and name the folders that hold nothing else."""
+    if len(names) == len(inside):
+        return []
+    used = {"", *(f"{path}/" for name in inside for path in accumulate(name.split("/")[:-1], "{}/{}".format))}
+    others = Counter[str]()
+    for name in set(names).difference(inside):
+        above = [f"{path}/" for path in accumulate(name.split("/")[:-1], "{}/{}".format)]
+        others[next((path for path in above if path not in used), above[-1] if above else "")] += 1
+    shown = [printable(folder) or "the folder itself" for folder in sorted(others)[:_NAMED]]
+    more = f" and {len(others) - _NAMED:,} other folders" if len(others) > _NAMED else ""
+    return [f"Left out: {others.total():,} image files in {', '.join(shown)}{more}"]
