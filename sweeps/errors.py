@@ -24,6 +24,10 @@ class UserError(Exception):
         # The default calls the class with the message alone; a child process could not hand it over.
         return type(self), (self.place, self.problem)
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows instead of a traceback: the message says all that its user needs."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return a sentence that names the known value nearest to `name`, or lists them all when none is near."""

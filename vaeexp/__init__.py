@@ -1,13 +1,14 @@
 """vaeexp: hyperparameter sweeps and experiment tracking for variational autoencoders."""
 
 import importlib.util
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vaeexp.api import load_model, load_study, run_study
+    from vaeexp.api import VAE, Run, Study, load_model, load_run, load_study, run_study
 
-__all__ = ["__version__", "load_model", "load_study", "run_study"]
+__all__ = ["VAE", "Run", "Study", "__version__", "load_model", "load_run", "load_study", "run_study"]
 
 
 def _check_sweeps() -> None:
@@ -25,15 +26,18 @@ _check_sweeps()
 
 from sweeps.schema import VERSION as __version__  # noqa: E402
 
+if not TYPE_CHECKING:  # to a type checker, any name would be an attribute
 
-def __getattr__(name: str) -> Any:
-    """Import a public name at its first use, so that `import vaeexp` and `vaeexp --help` load nothing heavy."""
-    if name in __all__:
-        from vaeexp import api
-
+    def __getattr__(name: str) -> Any:
+        """Import a public name at its first use, so that `import vaeexp` and `vaeexp --help` load nothing heavy."""
+        if name not in __all__:
+            raise AttributeError(f"module 'vaeexp' has no attribute '{name}'")
+        with warnings.catch_warnings():
+            # tqdm warns where ipywidgets is missing. Optuna imports tqdm, too.
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            from vaeexp import api
         return getattr(api, name)
-    raise AttributeError(f"module 'vaeexp' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -5,29 +5,35 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
+import numpy as np
 import pandas as pd
+import yaml
 from pydantic import ValidationError
 
 import vaeexp.runs
 import vaeexp.sweep
 from sweeps.errors import UserError, did_you_mean
+from sweeps.names import check_name
+from sweeps.study.yaml_file import known_studies, shown_path
 from sweeps.workload import named_run, run_name
 from sweeps.workload.worker_process import preload
 from vaeexp.console import open_console
+from vaeexp.machine import shipped_studies
+from vaeexp.models.networks.user import check_not_importing, import_path
+from vaeexp.models.vae import VAE
 from vaeexp.plots import PLOTS
 from vaeexp.report.answer import answer
 from vaeexp.report.chapters import notices
 from vaeexp.report.markup import escape, heading
 from vaeexp.results.study_view import StudyView, open_study
+from vaeexp.runs.run import Run
 from vaeexp.settings import ExecutionSettings
 from vaeexp.words import plural
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from vaeexp.models.vae import VAE
 
 
 def load_study(study: str | Path, runs: str | Path = "mlruns", storage: str | None = None) -> "Study":
@@ -44,8 +50,22 @@ def load_study(study: str | Path, runs: str | Path = "mlruns", storage: str | No
     return Study(open_study(str(study), Path(runs), storage), Path(runs))
 
 
+class Execution(TypedDict, total=False):
+    """The hardware options of `vaeexp sweep` by name; docs/reference/settings.md has their meanings."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "float32", "bf16"]
+    lanes: int | Literal["auto"] | None
+    workers: int | Literal["auto"]
+    threads: int | None
+    fuse: Literal["auto", "on", "off"]
+    compile: Literal["auto", "on", "off"]
+    resident_mb: float | Literal["auto"]
+    checkpoint_seconds: float
+
+
 def run_study(
-    study: str | Path,
+    study: str | Path | Mapping[str, Any],
     *,
     trials: int | None = None,
     seconds: float | None = None,
@@ -59,19 +79,21 @@ def run_study(
     tracking: str | None = None,
     extend: bool = False,
     take_over: bool = False,
-    **execution: Any,
+    **execution: Unpack[Execution],
 ) -> "Study":
     """Run a study, or continue it, as `vaeexp sweep` does, and return what it recorded.
 
-    Progress is printed as lines; on a terminal it is a live table. Ctrl-C, or "interrupt" in a notebook, raises
+    Progress is a bar in a notebook, a live table on a terminal, else lines. Ctrl-C, or "interrupt" in a notebook, raises
     KeyboardInterrupt and loses nothing: the same call continues the study.
 
     Args:
-        study: path of a study file, or the name of a study in ./studies or of one that comes with vaeexp.
+        study: path of a study file, or the name of a study in ./studies or of one that comes with vaeexp; or the content of a
+            study file as a dict, which needs `name` and is stored with the study: `vaeexp sweep NAME` continues it.
         trials: budget in trials of the whole study; by default the study's own.
         seconds: budget in seconds of the whole study; by default the study's own.
         name: keep the study under this name, as a study of its own.
-        overrides: changes of the study file by key, such as `{"epochs": 5, "search.beta.low": 0.1}`.
+        overrides: changes of the study file by key, such as `{"epochs": 5, "search.beta.low": 0.1}`. A network is an import
+            path or an imported class.
         data: folder or file with the images; by default the user's cache, else a download.
         full_data: raise an error rather than run on the bundled subset.
         runs: folder that gets the runs.
@@ -86,15 +108,18 @@ def run_study(
         UserError: an argument or the study file is wrong; found before any training.
         KeyboardInterrupt: the study was stopped; the same call continues it.
     """
+    check_not_importing()
     _check_execution(execution)
     for option, value in (("trials", trials), ("seconds", seconds)):
         if value is not None and value <= 0:
             raise UserError(option, f"got {value}; must be above 0.")
     preload("vaeexp.runs.worker")  # workers import PyTorch while this process does
+    text = None if isinstance(study, str | Path) else _as_text(study, name)
     options = vaeexp.sweep.job.SweepOptions(
-        study=str(study),
-        name=name,
-        overrides=tuple(f"{key}={json.dumps(value)}" for key, value in (overrides or {}).items()),
+        study=str(study) if text is None else str(name),
+        text=text,
+        name=name if text is None else None,
+        overrides=tuple(f"{key}={json.dumps(value, default=_plain)}" for key, value in (overrides or {}).items()),
         trials=trials,
         seconds=seconds,
         data=None if data is None else Path(data),
@@ -103,7 +128,7 @@ def run_study(
         reports=Path(reports),
         storage=storage,
         tracking=tracking,
-        execution=execution,
+        execution=dict(execution),
         extend=extend,
         take_over=take_over,
     )
@@ -113,7 +138,7 @@ def run_study(
 
 def load_model(
     run: str | Path, runs: str | Path = "mlruns", storage: str | None = None, *, allow_code: bool = False
-) -> "VAE":
+) -> VAE:
     """Load the model of a run: a `torch.nn.Module` in evaluation mode on the CPU, with the weights of its best epoch.
 
     Args:
@@ -125,7 +150,14 @@ def load_model(
     Raises:
         UserError: there is no such run, it left no weights, or it names a module that is not allowed.
     """
-    return vaeexp.runs.run.open_run(str(run), Path(runs), storage, allow_code=allow_code).vae
+    return load_run(run, runs, storage, allow_code=allow_code).vae
+
+
+def load_run(
+    run: str | Path, runs: str | Path = "mlruns", storage: str | None = None, *, allow_code: bool = False
+) -> Run:
+    """Load a run that left weights: its settings, its record and, as `vae`, its model. Arguments and errors as of `load_model`."""
+    return vaeexp.runs.run.open_run(str(run), Path(runs), storage, allow_code=allow_code)
 
 
 @dataclass(frozen=True, repr=False)
@@ -161,14 +193,29 @@ class Study:
         run = self.view.best_run
         return None if run is None else self._row(run["name"])
 
-    def best_model(self) -> "VAE":
+    @property
+    def best_params(self) -> dict[str, Any] | None:
+        """The configuration of the best run: each searched setting that it has, by name. None where `best` is None."""
+        if (best := self.best) is None:
+            return None
+        params: dict[str, Any] = {}
+        for name in self.view.study.space.names:
+            value = best.get(f"params.{name}")
+            if isinstance(value, np.generic):
+                value = value.item()
+            # Empty cells: a setting that this configuration does not have.
+            if value is not None and value is not pd.NA and value == value:
+                params[name] = value
+        return params
+
+    def best_model(self) -> VAE:
         """Load the model of the best run; see `model`."""
         if self.best is None:
             why = "none of its trials is complete" if self.view.front is None else "it has two objectives"
             raise UserError(f"study '{self.name}'", f"{why}, so none is the best.")
         return self.model(self.best["name"])
 
-    def model(self, trial: int | str) -> "VAE":
+    def model(self, trial: int | str) -> VAE:
         """Load a trial's model: a `torch.nn.Module` in evaluation mode on the CPU, with the weights of its best epoch.
 
         `trial` is 7 or "beta_mnist/7", of a repeat "r3" or "beta_mnist/r3"; a duplicate has the model of the trial that it
@@ -238,6 +285,32 @@ def _check_execution(execution: Mapping[str, Any]) -> None:
         problem = error.errors()[0]
         message = f"got {problem['input']!r}; {problem['msg'][0].lower()}{problem['msg'][1:]}."
         raise UserError(str(problem["loc"][0]), message) from error
+
+
+def _as_text(study: Mapping[str, Any], name: str | None) -> str:
+    """Return the YAML of a study that is given as a dict. Raises UserError where it has no name, or that of a file."""
+    if name is None:
+        raise UserError("name", "is missing; a study given as a dict needs one, as in run_study({…}, name='my_study').")
+    check_name(name, "name")
+    if file := known_studies(shipped_studies()).get(name):
+        raise UserError("name", f"'{name}' is the study of {shown_path(file)}. Choose another name.")
+    content = json.loads(json.dumps(dict(study), default=_plain))
+    return yaml.safe_dump(content, allow_unicode=True, sort_keys=False, width=120)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: a class as its import path, a number or an array of NumPy as Python's."""
+    if isinstance(value, type):
+        return import_path(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, range | set | frozenset):
+        return list(value)
+    raise UserError("study", f"got {value!r}; must be text, a number, a list, a dict, or the class of a network.")
 
 
 def _show_figures() -> None:

@@ -23,6 +23,11 @@ def program() -> str:
     return shlex.quote(os.path.relpath(installed))
 
 
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    return "ipykernel" in sys.modules
+
+
 def open_console(*, stderr: bool = False) -> "Console":
     """Open the console of standard output, or of standard error.
 
@@ -30,7 +35,7 @@ def open_console(*, stderr: bool = False) -> "Console":
     """
     from rich.console import Console
 
-    terminal = False if "ipykernel" in sys.modules else None
+    terminal = False if in_notebook() else None
     return tolerant(Console(stderr=stderr, highlight=False, force_jupyter=False, force_terminal=terminal))
 
 

@@ -35,6 +35,7 @@ def open_study_file(
     *,
     overrides: Sequence[str] = (),
     image_shape: tuple[int, int, int] | None = None,
+    text: str | None = None,
 ) -> Study:
     """Read and check a study file.
 
@@ -42,6 +43,7 @@ def open_study_file(
         name: name or path of the study.
         overrides: changes as of `--set`.
         image_shape: (C, H, W) of the images; every network that the study can ask for is then built once.
+        text: the study itself, where it lies in no file.
 
     Raises:
         UserError: for all mistakes of the file, a line each.
@@ -58,6 +60,7 @@ def open_study_file(
         shared={*DataSettings.model_fields} - {"binarisation"},
         data="data",
         metrics=OBJECTIVES,
+        text=text,
     )
     _check_used(study)
     _check_objectives(study)

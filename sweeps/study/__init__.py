@@ -98,6 +98,7 @@ def load_study(
     shared: Collection[str] = (),
     data: str | None = None,
     metrics: Mapping[str, str] | None = None,
+    text: str | None = None,
 ) -> Study:
     """Find, read and check a study.
 
@@ -116,12 +117,13 @@ def load_study(
         shared: settings that belong to the whole study; no baseline changes them.
         data: section that says what is trained on; published results of baselines hold for the file's alone.
         metrics: name → metric of an epoch of all that `objectives` may name.
+        text: the study itself, where it lies in no file; the first argument is then its name.
 
     Raises:
         UserError: for all mistakes of the file and the overrides, a line each.
     """
-    path = find_study(str(name_or_path), shipped)
-    written, mistakes, text = read_study_file(path, sections, shipped, data)
+    path = find_study(str(name_or_path), shipped) if text is None else Path(name_or_path)
+    written, mistakes, text = read_study_file(path, sections, shipped, data, text=text)
     # By name, so that `--set sampler.startup_trials=3` finds the sampler.
     content = default_search(written, overrides, known=epochs is not None) | written
     reading = _Reading(apply_overrides(content, overrides, sections, mistakes), sections, mistakes)

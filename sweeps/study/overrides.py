@@ -28,15 +28,23 @@ def section_of(name: str, sections: Sections) -> str | None:
 
 
 def read_study_file(
-    path: Path, sections: Sections | None, shipped: Path | None, data: str | None, above: tuple[Path, ...] = ()
+    path: Path,
+    sections: Sections | None,
+    shipped: Path | None,
+    data: str | None,
+    above: tuple[Path, ...] = (),
+    *,
+    text: str | None = None,
 ) -> tuple[dict[str, Any], Mistakes, str]:
     """Read a study and return its content, its mistakes so far and its text; with `extends`, it and its parents as one file.
 
-    Without `sections` the entries stay where they stand.
+    Without `sections` the entries stay where they stand. `text` is the study where it lies in no file; `path` is then its name.
     """
-    file = shown_path(path)
-    text = read_text(path)
+    file, in_file = shown_path(path), text is None
+    text = read_text(path) if text is None else text
     content, places = parse_yaml(text, file)
+    if not in_file:  # its user has seen no lines
+        places = dict.fromkeys(places, file)
     if not isinstance(content, dict):
         got = "nothing" if content is None else f"a {type(content).__name__}"
         raise UserError(file, f"got {got}; must hold `name: value` lines such as `question:` and `search:`.")

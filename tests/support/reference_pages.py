@@ -3,10 +3,13 @@
 `python tests/support/reference_pages.py --write` (or `make docs`) writes them; tests/test_docs.py checks that they are up to date.
 """
 
+import ast
 import inspect
+import itertools
 import json
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -230,8 +233,41 @@ def _public(module: ModuleType, name: str) -> list[str]:
     if not callable(value):
         return [f"### {module.__name__}.{name}"]
     text = inspect.getdoc(value) or ""
-    signature = f"{name}{inspect.signature(value)}" if inspect.isfunction(value) else name
-    return [f"### {module.__name__}.{name}", f"```text\n{signature}\n\n{text}\n```"]
+    signature = _signature(_source(value)) if inspect.isfunction(value) else name
+    members = _members(value) if inspect.isclass(value) and module.__name__ == "vaeexp" else ""
+    return [f"### {module.__name__}.{name}", f"```text\n{signature}\n\n{text}\n{members}```"]
+
+
+def _source(value: Any) -> Any:
+    """Return the syntax of a function or a class."""
+    return ast.parse(textwrap.dedent(inspect.getsource(value))).body[0]
+
+
+def _signature(function: ast.FunctionDef) -> str:
+    arguments = ast.unparse(function.args).removeprefix("self").removeprefix(", ")
+    return f"{function.name}({arguments}) -> {_returned(function)}"
+
+
+def _returned(function: ast.FunctionDef) -> str:
+    return ast.unparse(function.returns).strip("'") if function.returns else "None"
+
+
+def _members(cls: type) -> str:
+    """Return the fields, properties and methods that a class adds, each with its signature and its docstring."""
+    lines = []
+    tree = _source(cls)
+    for node, after in itertools.pairwise([*tree.body, None]):
+        if isinstance(node, ast.AnnAssign):
+            described = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            shown, text = ast.unparse(node), str(after.value.value) if described else ""
+        elif isinstance(node, ast.FunctionDef) and (node.name == "forward" or not node.name.startswith("_")):
+            plain = {"property", "cached_property"} & {ast.unparse(each) for each in node.decorator_list}
+            shown = f"{node.name}: {_returned(node)}" if plain else _signature(node)
+            text = ast.get_docstring(node) or ""
+        else:
+            continue
+        lines.append(f"\n{shown}\n{textwrap.indent(text, '    ')}".rstrip() + "\n")
+    return "".join(lines)
 
 
 def _sentence_of(model: Callable[..., Any]) -> str:

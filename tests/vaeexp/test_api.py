@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
 from synthetic_study import make_results, thin_studies
@@ -23,13 +24,21 @@ import vaeexp
 from sweeps.errors import UserError
 from sweeps.storage import open_storage
 from sweeps.storage.study_record import read_study
-from vaeexp.api import Study, load_study
+from sweeps.study.space import frozen
+from vaeexp.api import Execution, Study, _as_text, load_study
 from vaeexp.plots import PLOTS
 from vaeexp.report.chapters import compose
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
+from vaeexp.settings import ExecutionSettings
+from vaeexp.study import open_study_file
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+Networks = type("Networks", (), {"__module__": "networks_of_a_user"})
+METHODS = """
+    def encoder(self, settings, image_shape, outputs): ...
+    def decoder(self, settings, image_shape, latent_size, parameters): ...
+"""
 PAGE = (ROOT / "docs" / "guide" / "notebook.md").read_text(encoding="utf-8")
 
 
@@ -49,7 +58,7 @@ def test_the_package_imports_nothing_heavy_and_completes_the_name() -> None:
 
 
 def test_the_example_in_the_guide_runs(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [_, block] = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    [*_, block] = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tiny_study)
     monkeypatch.setattr("builtins.print", lambda text: said.append(text))
     said: list[str] = []
@@ -155,6 +164,7 @@ def test_a_notebook_is_told_to_show_figures_as_pictures(study: Study, monkeypatc
     shell = object()
     ipython = types.ModuleType("IPython")
     ipython.get_ipython = lambda: shell
+    ipython.version_info = (9, 0)  # which matplotlib asks for
     pylabtools = types.ModuleType("IPython.core.pylabtools")
     pylabtools.select_figure_formats = lambda *given: calls.append(given)
     for module_name, module in {
@@ -261,6 +271,112 @@ def test_an_interrupted_script_is_continued_by_the_same_call_which_leaves_report
     kept = load_file(place / "mlruns" / "trials" / "small" / "repeat-0000" / "weights.safetensors")
     for other in (model, vaeexp.load_model(place / "mlruns" / "trials" / "small" / "repeat-0000")):
         assert all(parameter.equal(kept[name]) for name, parameter in other.named_parameters())
+
+
+# ---- a study as a dict ----
+
+DICT = {"question": "Is a dict a study?", "data": {"dataset": "mnist"}, "budget": {"trials": np.int64(2)}}
+
+
+@pytest.mark.parametrize(
+    ("search", "values"),
+    [
+        ({"latent_size": {"values": np.array([2, 4])}}, (2, 4)),
+        ({"network": {"values": ["mlp", Networks]}}, ("mlp", "networks_of_a_user:Networks")),
+        ({"batch_size": {"values": range(10, 30, 10)}}, (10, 20)),
+        ({"hidden": {"values": ((8,), [16, 8])}}, ((8,), (16, 8))),
+    ],
+)
+def test_a_dict_becomes_the_text_of_a_study_file(search: dict, values: tuple, tmp_path: Path) -> None:
+    text = _as_text(DICT | {"search": search}, "mine")
+    assert yaml.safe_load(text)["budget"] == {"trials": 2}
+    (tmp_path / "networks_of_a_user.py").write_text(f"class Networks:\n{METHODS}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        study = open_study_file("mine", text=text)
+    assert study.name == "mine"
+    assert study.text == text
+    [name] = search
+    assert frozen(study.space[name].values) == frozen(values)
+
+
+@pytest.mark.parametrize(
+    ("study", "name", "words"),
+    [
+        (DICT, None, "name: is missing"),
+        (DICT, "a/b", "name: got 'a/b' as name"),
+        (DICT, "smoke", "name: 'smoke' is the study of"),
+        (
+            DICT | {"search": {"bta": {"low": 1, "high": 2}}},
+            "mine",
+            "mine: search.bta: unknown setting. Did you mean 'beta'?",
+        ),
+        (DICT | {"network": object()}, "mine", "must be text, a number, a list, a dict, or the class of a network"),
+    ],
+)
+def test_a_dict_that_is_no_study_is_refused_before_anything_is_written(
+    place: Path, study: dict, name: str | None, words: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(words)):
+        vaeexp.run_study(study, name=name)
+    assert not (place / "mlruns").exists()
+
+
+def test_the_best_configuration_is_at_hand(study: Study) -> None:
+    known = {"prior": "mixture", "components": 3, "learning_rate": 0.003, "free_nats": 0.0}
+    assert study.best_params == {"beta": study.best["params.beta"], **known}
+    assert [type(study.best_params[name]) for name in ("beta", "components")] == [float, int]
+
+
+@pytest.mark.parametrize("name", list(thin_studies()))
+def test_best_params_are_those_of_the_best_run(name: str, tmp_path: Path) -> None:
+    found = Study(StudyView(thin_studies()[name]), tmp_path)
+    assert (found.best_params is None) == (found.best is None)
+    for param, value in (found.best_params or {}).items():
+        assert found.best[f"params.{param}"] == value
+
+
+def test_a_model_needs_no_second_argument(study: Study) -> None:
+    model = study.best_model()
+    images = model.sample(3).mean
+    assert images.shape == (3, 1, *images.shape[2:])
+    assert model.sample().sample().shape == (1, *images.shape[1:])
+    assert model.reconstruct(images).numpy().shape == images.shape
+    assert model(images).rate.shape == (3,)
+    assert model(images).rate.requires_grad, "it can be trained further"
+    torch.manual_seed(0)
+    first = model.sample(2).mean
+    torch.manual_seed(0)
+    assert model.sample(2).mean.equal(first)
+
+
+def test_the_public_names_are_these_and_typed() -> None:
+    assert dir(vaeexp) == sorted(vaeexp.__all__)
+    assert {*Execution.__annotations__} == {*ExecutionSettings.model_fields}
+    assert isinstance(vaeexp.load_run, types.FunctionType)
+    assert vaeexp.Study is Study
+
+
+TYPOS = {
+    "vaeexp.load_stduy('s')": 'Module has no attribute "load_stduy"',
+    "vaeexp.run_study('s', trails=3)": 'Unexpected keyword argument "trails"',
+    "vaeexp.run_study('s', device='gpu')": "Argument",
+    "vaeexp.load_study('s').best_modle()": '"Study" has no attribute "best_modle"',
+    "vaeexp.load_run('s/7').setings": '"Run" has no attribute "setings"',
+    "vaeexp.load_model('s/7').sampel(2)": "sampel",
+}
+
+
+@pytest.mark.slow
+def test_a_typo_fails_in_mypy(tmp_path: Path) -> None:
+    lines = ["import vaeexp", *TYPOS, "vaeexp.run_study({}, name='s', device='cpu').best_model().sample(2).mean.sum()"]
+    (tmp_path / "typos.py").write_text("\n".join(lines) + "\n")
+    command = [sys.executable, "-m", "mypy", "--no-error-summary", str(tmp_path / "typos.py")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    said = dict(re.findall(r"typos\.py:(\d+): error: (.*)", done.stdout))
+    for number, typo in enumerate(TYPOS, start=2):
+        assert TYPOS[typo] in said.pop(str(number), ""), (typo, done.stdout)
+    assert not said
 
 
 @pytest.mark.parametrize(

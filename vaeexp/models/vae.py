@@ -75,9 +75,11 @@ class VAE(nn.Module):
         """Return p(z) with the present weights."""
         return self.prior(self.encode, self.latent_mask)
 
-    def forward(self, x: Tensor, noise: Tensor) -> Terms:
-        """Return the ELBO's terms for x [B, C, H, W] in [0, 1], with standard normal noise [B, L]."""
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Terms:
+        """Return the ELBO's terms for x [B, C, H, W] in [0, 1], with standard normal noise [B, L]; by default it is drawn."""
         posterior = self.encode(x)
+        if noise is None:
+            noise = torch.randn_like(posterior.mean)
         if isinstance(posterior, Deterministic):
             distortion = -self.decode(posterior.mean).log_prob(x)
             return Terms(distortion, torch.zeros_like(distortion), posterior.mean)
@@ -87,9 +89,18 @@ class VAE(nn.Module):
         rate = log_q - prior.log_prob(z) if kl is None else kl
         return Terms(-self.decode(z).log_prob(x), rate, posterior.mean)
 
-    def sample(self, n: int, generator: torch.Generator) -> ImageDistribution:
-        """Draw n codes z from the prior and return p(x|z); its `mean` and `sample` give images [n, C, H, W]."""
-        return self.decode(self.prior_distribution().sample(n, generator))
+    @torch.no_grad()
+    def sample(self, n: int = 1, generator: torch.Generator | None = None) -> ImageDistribution:
+        """Draw n codes z from the prior and return p(x|z); its `mean` and `sample` give images [n, C, H, W].
+
+        Without a generator, PyTorch's own draws. No gradient is kept.
+        """
+        return self.decode(self.prior_distribution().sample(n, generator or torch.default_generator))
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Return the reconstructions [B, C, H, W] of x [B, C, H, W] in [0, 1], at the posterior means. No gradient is kept."""
+        return self.decode(self.encode(x).mean).mean
 
     def parameter_count(self) -> int:
         """Return how many numbers are learned."""

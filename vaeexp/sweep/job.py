@@ -12,11 +12,14 @@ import torch
 
 from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS
 from sweeps.errors import UserError, masked
-from sweeps.names import check_name
+from sweeps.names import check_name, is_name
+from sweeps.storage import recorded_study
 from sweeps.storage.postgres import PATIENCE
+from sweeps.study.yaml_file import known_studies
 from sweeps.tracking.mlflow_store import tracking_uri
 from vaeexp.console import write_line
 from vaeexp.data import Dataset, describe_plan, open_dataset
+from vaeexp.machine import shipped_studies
 from vaeexp.models.vae import build_vae
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import Settings
@@ -41,6 +44,8 @@ class SweepOptions:
     """The options of the command `vaeexp sweep`."""
 
     study: str
+    text: str | None = None
+    """The study file's content, where the study lies in no file; `study` is then its name."""
     name: str | None = None
     overrides: tuple[str, ...] = ()
     trials: int | None = None
@@ -125,7 +130,8 @@ def prepare_job(options: SweepOptions, log: "StudyLog") -> Job:
     overrides = list(options.overrides)
     overrides += [f"budget.trials={options.trials}"] if options.trials else []
     overrides += [f"budget.seconds={options.seconds}"] if options.seconds else []
-    study = open_study_file(options.study, overrides=overrides)
+    text = options.text or _recorded_text(options)
+    study = open_study_file(options.study, overrides=overrides, text=text)
     study = replace(study, name=options.name or study.name)
     for folder, flag in ((options.runs, "--runs"), (options.reports, "--reports")):
         _check_writable(folder, flag)
@@ -149,8 +155,16 @@ def prepare_job(options: SweepOptions, log: "StudyLog") -> Job:
         raise UserError(f"{study.path}: train.batch_size", problem)
     MemoryPlan(study, settings, dataset).check()
     # The shape of the images, which is known only now, decides whether the networks fit.
-    open_study_file(options.study, overrides=overrides, image_shape=dataset.image_shape)
+    open_study_file(options.study, overrides=overrides, image_shape=dataset.image_shape, text=text)
     return Job(options=options, study=study, settings=settings, datasets=datasets, log=log)
+
+
+def _recorded_text(options: SweepOptions) -> str | None:
+    """Return the recorded text of a study that no file has, such as one given to `vaeexp.run_study` as a dict; else None."""
+    if not is_name(options.study) or options.study in known_studies(shipped_studies()):
+        return None
+    recorded = recorded_study(options.storage, options.runs, options.study)
+    return recorded.text or None if recorded else None
 
 
 def _check_writable(folder: Path, flag: str) -> None:

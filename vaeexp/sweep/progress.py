@@ -1,4 +1,4 @@
-"""Shows the progress of a sweep: a table that updates in place, or plain lines where the output is no terminal."""
+"""Shows the progress of a sweep: a table that updates in place, a bar in a notebook, or plain lines."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -17,12 +17,14 @@ from vaeexp.words import format_duration, format_params
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
+    from tqdm.auto import tqdm
 
     from sweeps.workload import Outcome, Progress, Trial, TrialResult
 
 HEARTBEAT_SECONDS = 30.0
 RATE_WINDOW_SECONDS = 120.0
 FINISHED_SHOWN = 5
+BAR = "{desc}: {bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 PHASES = {"search": "search", "repeats": "confirm, compare and baselines"}
 
 
@@ -141,11 +143,15 @@ class LiveProgress:
         recent = tuple(rate for rate in self._rates if snapshot.elapsed - rate[0] <= RATE_WINDOW_SECONDS)
         self._rates = (*(recent or self._rates[-1:]), (snapshot.elapsed, snapshot.epochs))
         self._print_ended(snapshot)
+        self._show_round(snapshot)
+        if warning := self._warning():
+            self.warn(warning)
+
+    def _show_round(self, snapshot: Snapshot) -> None:
+        """Print the state of the study every 30 seconds, unless a table shows it."""
         if self._live is None and self.clock() - self._heartbeat >= HEARTBEAT_SECONDS:
             self._heartbeat = self.clock()
             write_line(self.console, self.summary())
-        if warning := self._warning():
-            self.warn(warning)
 
     def summary(self) -> str:
         """Return the state of the study on one line."""
@@ -188,12 +194,7 @@ class LiveProgress:
             PHASES.get(snapshot.phase, snapshot.phase),
             f"{ended}{_of_planned(snapshot)} trials",
         ]
-        # The runs of the other phase have several protocols, so none of them is the best.
-        if snapshot.best_objective is not None and snapshot.phase == "search":
-            best = "" if snapshot.best_number is None else f" ({self._name(snapshot.best_number)})"
-            parts.append(f"best {self._objective} {snapshot.best_objective:.2f}{best}")
-        parts += [f"{snapshot.paused} paused"] if snapshot.paused else []
-        parts += [f"{snapshot.pruned} pruned", f"{snapshot.failed} failed"]
+        parts += [*self._best_parts(snapshot), f"{snapshot.pruned} pruned", f"{snapshot.failed} failed"]
         rate = self._rate()
         if rate is not None:
             parts.append(f"{rate:.2g} epochs/s" if rate < 10 else f"{rate:.0f} epochs/s")
@@ -204,6 +205,15 @@ class LiveProgress:
             step = 5 if left - since < 60 else 60
             parts.append(f"~{format_duration(max(5, step * round((left - since) / step)))} left")
         return parts
+
+    def _best_parts(self, snapshot: Snapshot) -> list[str]:
+        """Return the best trial of a search, and how many are paused."""
+        parts = []
+        # The runs of the other phase have several protocols, so none of them is the best.
+        if snapshot.best_objective is not None and snapshot.phase == "search":
+            best = "" if snapshot.best_number is None else f" ({self._name(snapshot.best_number)})"
+            parts.append(f"best {self._objective} {snapshot.best_objective:.2f}{best}")
+        return parts + ([f"{snapshot.paused} paused"] if snapshot.paused else [])
 
     def _rate(self) -> float | None:
         """Return trial-epochs per second over the last two minutes, or over the phase after its first round."""
@@ -230,6 +240,38 @@ class LiveProgress:
             write_line(
                 self.console, f"{count}{trial.name}  {trial.state}  epoch {trial.epoch}  {value}  {trial.params}"
             )
+
+
+class BarProgress(LiveProgress):
+    """Shows a study in a notebook as one progress bar: a widget, or a line of text without ipywidgets."""
+
+    _bar: "tqdm | None" = None
+    _phase: str | None = None
+
+    def __enter__(self) -> "BarProgress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _show_round(self, snapshot: Snapshot) -> None:
+        title = f"{self.study}: {PHASES.get(snapshot.phase, snapshot.phase)}"
+        if self._bar is None:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(desc=title, total=snapshot.planned, bar_format=BAR)
+        elif snapshot.phase != self._phase:
+            self._bar.set_description_str(title, refresh=False)
+            self._bar.reset(snapshot.planned)
+        self._phase = snapshot.phase
+        self._bar.n = _ended_trials(snapshot)
+        failed = [f"{snapshot.failed} failed"] if snapshot.failed else []
+        self._bar.set_postfix_str(", ".join(self._best_parts(snapshot) + failed))
+
+    def _print_ended(self, snapshot: Snapshot | None) -> None:
+        """Print nothing, because the bar counts the trials."""
 
 
 def _ended_trials(snapshot: Snapshot) -> int:

@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from sweeps.tracking.mlflow_store import tracking_uri
 from sweeps.tracking.ui import check_reachable
 from sweeps.workload import run_folder
 from vaeexp.allowed_code import check_code, note_beginning
-from vaeexp.console import program
+from vaeexp.console import in_notebook, program
 from vaeexp.data import describe_plan
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
@@ -37,7 +36,7 @@ from vaeexp.study import train_options
 from vaeexp.sweep.execution import Execution
 from vaeexp.sweep.job import Job, SweepOptions, prepare_job, print_plan
 from vaeexp.sweep.memory import choose_execution
-from vaeexp.sweep.progress import LiveProgress
+from vaeexp.sweep.progress import BarProgress, LiveProgress
 from vaeexp.sweep.study_log import StudyLog, log_path
 from vaeexp.sweep.workers import joined, make_workers
 from vaeexp.words import one_line
@@ -88,10 +87,13 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
         _announce(job, execution)
         kind = None if options.extend else sweep.before.worker_kind
         kept = BestWeights.of(sweep, job.study.keep.weights)
-        show = partial(
-            LiveProgress, study=job.study.name, epochs=job.settings.train.epochs, warning=lambda: mirror.warning
-        )
-        with show(console) as progress, show(log.file_console) as lines:
+        shown: dict[str, Any] = {
+            "study": job.study.name,
+            "epochs": job.settings.train.epochs,
+            "warning": lambda: mirror.warning,
+        }
+        progress_on = BarProgress if in_notebook() else LiveProgress
+        with progress_on(console, **shown) as progress, LiveProgress(log.file_console, **shown) as lines:
             stored = sweep.train(
                 lambda: make_workers(job, execution, cluster, kind),
                 [progress, lines, *kept],

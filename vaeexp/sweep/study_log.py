@@ -34,9 +34,9 @@ class StudyLog:
         console.file = cast("IO[str]", _SteadyStream(console.file, self._say_lost))
         self.console = console
         self._lines = _TimedLines()
-        self.file_console = Console(
-            file=cast("IO[str]", self._lines), force_terminal=False, color_system=None, width=200
-        )
+        # In a notebook, Rich would show the lines as the output of a cell instead of writing them to the file.
+        plain: dict[str, Any] = {"force_terminal": False, "force_jupyter": False, "color_system": None}
+        self.file_console = Console(file=cast("IO[str]", self._lines), width=200, **plain)
         """Writes to the file alone."""
         self._path: Path | None = None
         self._lost: OSError | None = None

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from sweeps.engine.events import Running, Snapshot
 from sweeps.workload import Failure, Outcome, Progress, Trial, TrialResult
-from vaeexp.sweep.progress import LiveProgress, time_left
+from vaeexp.sweep.progress import BarProgress, LiveProgress, time_left
 
 
 def trial(number: int, **params: object) -> Trial:
@@ -236,3 +236,21 @@ def test_the_header_breaks_between_parts_only():
     assert _pack(parts, 200) == "study  3/8 trials  best 99.10  5 s"
     assert _pack(parts, 18) == "study  3/8 trials\nbest 99.10  5 s"
     assert _pack(parts, 4).split("\n") == parts
+
+
+def test_a_notebook_gets_one_bar_a_study_and_no_line_a_trial(capsys: pytest.CaptureFixture) -> None:
+    console = Console(file=io.StringIO(), width=100)
+    with BarProgress(console, study="beta_mnist") as progress:
+        progress.round_finished(snapshot(complete=0, pruned=0, best_objective=None))
+        end(progress, 5, Outcome(state="complete", epoch=6, objective=130.0))
+        progress.round_finished(snapshot(paused=3, failed=1))
+        progress.round_finished(snapshot(phase="repeats", planned=9, complete=9, pruned=0))
+    assert text(console) == ""
+    bars = capsys.readouterr().err.replace("\r", "\n").splitlines()
+    assert any(
+        "search" in bar and "7/40" in bar and "best −ELBO 97.90 (beta_mnist/3), 3 paused, 1 failed" in bar
+        for bar in bars
+    )
+    last = [bar for bar in bars if bar.strip()][-1]
+    assert last.startswith("beta_mnist: confirm, compare and baselines: ")
+    assert "9/9" in last

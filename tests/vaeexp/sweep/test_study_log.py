@@ -1,5 +1,6 @@
 """Limits of the system around a sweep: an output that nobody reads, a full device, few processes, little memory, no git."""
 
+import io
 import os
 import shutil
 import subprocess
@@ -10,8 +11,11 @@ from pathlib import Path
 import pytest
 from command_line import without_mnist
 from mnist_files import write_files
+from rich.console import Console
 
 from vaeexp.runs import provenance
+from vaeexp.sweep.progress import LiveProgress
+from vaeexp.sweep.study_log import StudyLog, log_path
 
 STUDY = """
 question: Where do the lines go?
@@ -128,3 +132,22 @@ def test_a_limit_on_processes_is_one_line() -> None:
     assert process.returncode == 2
     assert errors[-1].startswith("vaeexp: processes: the system allows no further process or thread.")
     assert not [line for line in errors if "Traceback" in line or "bug" in line or "joblib" in line]
+
+
+def test_in_a_notebook_the_lines_go_to_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Rich takes `get_ipython` as the sign of a notebook, and shows each line there instead of writing it to a file."""
+
+    class ZMQInteractiveShell:
+        pass
+
+    monkeypatch.setattr("builtins.get_ipython", ZMQInteractiveShell, raising=False)
+    said = io.StringIO()
+    log = StudyLog(Console(file=said, force_jupyter=False))
+    log.say("before")
+    with log.keep(tmp_path, "s", "vaeexp sweep s"):
+        log.say("within")
+        with LiveProgress(log.file_console, study="s") as progress:
+            progress.warn("look")
+    lines = log_path(tmp_path, "s").read_text().splitlines()
+    assert [line.split("  ")[-1] for line in lines[1:]] == ["vaeexp sweep s", "before", "within", "warning: look"]
+    assert said.getvalue() == "before\nwithin\n"

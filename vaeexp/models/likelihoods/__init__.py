@@ -46,7 +46,7 @@ class ImageDistribution(Protocol):
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) [...], summed over sub-pixels, for x broadcastable to [..., C, H, W]."""
 
-    def sample(self, generator: torch.Generator) -> Tensor:
+    def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
         """Draw images [..., C, H, W] on the generator's device."""
 
 

@@ -112,7 +112,7 @@ class Bernoulli:
     def mean(self) -> Tensor:
         return self.logits.sigmoid()
 
-    def sample(self, generator: torch.Generator) -> Tensor:
+    def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
         return (_uniform(self.logits, generator) < self.mean).to(self.logits)
 
 
@@ -166,7 +166,7 @@ class ContinuousBernoulli:
         upper = 1 / (1 - (-size).exp()) - 1 / size
         return torch.where(near, series, torch.where(self.logits > 0, upper, 1 - upper))
 
-    def sample(self, generator: torch.Generator) -> Tensor:
+    def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
         """Draw by the inverse distribution function."""
         size = self.logits.abs().clamp(min=_TINY)
         lower = -torch.log1p(_uniform(size, generator) * torch.expm1(-size)) / size
@@ -192,7 +192,7 @@ class Gaussian:
         squares = ((x - self.mean) / self.sigma).square().sum((-3, -2, -1))
         return -0.5 * squares - math.prod(self.mean.shape[-3:]) * (self.sigma.log() + _HALF_LOG_2PI)
 
-    def sample(self, generator: torch.Generator) -> Tensor:
+    def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
         noise = torch.randn(self.mean.shape, generator=generator, device=generator.device)
         return self.mean + self.sigma * noise.to(self.mean)
 
@@ -215,7 +215,7 @@ class Laplace:
         errors = (x - self.mean).abs().sum((-3, -2, -1))
         return -errors / self.scale - math.prod(self.mean.shape[-3:]) * (2 * self.scale).log()
 
-    def sample(self, generator: torch.Generator) -> Tensor:
+    def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
         centred = 1 - 2 * _uniform(self.mean, generator)  # (−1, 1]
         # The clamp excludes ±1, where a draw would be infinite. 2⁻²⁴ is the step of torch's uniform numbers.
         tail = torch.log1p(-centred.abs().clamp(max=1 - 2**-24))
@@ -256,7 +256,7 @@ class Categorical:
         values = torch.arange(LEVELS, device=self.logits.device).to(self.logits.dtype) / (LEVELS - 1)
         return (self.logits.softmax(-4) * values.view(-1, 1, 1, 1)).sum(-4)
 
-    def sample(self, generator: torch.Generator) -> Tensor:
+    def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
         drawn = _draw(self.logits.softmax(-4), generator).squeeze(-4)
         return drawn.to(self.logits.dtype) / (LEVELS - 1)
 
@@ -318,7 +318,7 @@ class DiscretisedLogisticMixture:
             total = total + torch.sigmoid((self.means - edge) * precisions)
         return (weights * total).sum(-4) / (LEVELS - 1)
 
-    def sample(self, generator: torch.Generator) -> Tensor:
+    def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
         """Draw a component and then a level."""
         chosen = _draw(self.log_weights.exp(), generator)
         means, log_scales = (t.gather(-4, chosen).squeeze(-4) for t in (self.means, self.log_scales))

@@ -9,6 +9,7 @@ import copy
 import importlib
 import inspect
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
@@ -18,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from sweeps.errors import UserError
 from sweeps.source import search_working_directory
+from vaeexp.console import in_notebook
 from vaeexp.models.networks.mlp import ImageShape, Network
 
 if TYPE_CHECKING:
@@ -64,16 +67,69 @@ def load_network(path: str) -> Network:
     return Network(encoder, decoder, **options)
 
 
+def import_path(network: type) -> str:
+    """Return the path `package.module:Class` at which other processes import a class. Raises UserError where none can."""
+    module, name = network.__module__, network.__qualname__
+    if "<locals>" in name:
+        problem = "is defined inside a function, where no other process finds it. Define it at the top level of a file."
+        raise UserError(f"network '{network.__name__}'", problem)
+    script = _script() if module == "__main__" else None
+    return f"{script or module}:{name}"
+
+
+def _script() -> str | None:
+    """Return the name under which the running script can be imported; None in a notebook or an interactive session."""
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    return None if file is None or in_notebook() else Path(file).stem
+
+
+_importing: list[str] = []
+"""The modules of networks that are being imported."""
+
+
+def check_not_importing() -> None:
+    """Raise UserError while the module of a network is imported: a study that began then would import the module again."""
+    if _importing:
+        problem = 'starts a study when it is imported. Put the call under `if __name__ == "__main__":`'
+        raise UserError(f"module '{_importing[-1]}'", problem)
+
+
 def _imported(path: str) -> Any:
+    """Import a network as a program without arguments would, so that a module that reads them gets their defaults."""
     module, _, name = path.partition(":")
+    if module == "__main__":
+        raise ValueError(f"network: {_where_main(name)}")
     search_working_directory()
+    arguments, sys.argv = sys.argv, sys.argv[:1]
+    _importing.append(module)
     try:
         return attrgetter(name)(importlib.import_module(module))
+    except SystemExit as end:
+        raise ValueError(
+            f"network: '{path}' cannot be imported: its module ends the process (exit status {end.code}), as a script "
+            'does that needs arguments. Read arguments under `if __name__ == "__main__":`, or move the class into a file of its own.'
+        ) from end
+    except UserError as error:
+        raise ValueError(f"network: '{path}' cannot be imported: {error}") from error
     except Exception as error:
         raise ValueError(
             f"network: '{path}' cannot be imported: {_one_line(error)}. Give `package.module:Class`, "
             f"installed or in the working directory ({Path.cwd()})."
         ) from error
+    finally:
+        sys.argv = arguments
+        _importing.pop()
+
+
+def _where_main(name: str) -> str:
+    """Say how a class of `__main__` becomes one that worker processes and later commands can import."""
+    script = _script()
+    if script is None or script == Path(sys.argv[0]).stem == "vaeexp":
+        where, remedy = "a notebook or an interactive session", "write it and its imports to a file"
+        remedy += f" (in a notebook: `%%writefile nets.py` as the first line of the cell) and give 'nets:{name}'"
+    else:
+        where, remedy = "the script that runs", f"give '{script}:{name}'"
+    return f"'{name}' is defined in {where}, which worker processes and later commands cannot import; {remedy}."
 
 
 def _built(

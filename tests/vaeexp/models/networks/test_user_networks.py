@@ -1,14 +1,18 @@
 """Networks of the user's own: found, refused, trained; with BatchNorm, and where they cannot be fused."""
 
 import logging
+import sys
 import textwrap
+import types
 
 import pytest
 import torch
 from fused import BASE, make_lanes, plain_training, run, same_bits, source, trial
 
+from sweeps.errors import UserError
 from sweeps.workload import Outcome, advance_all
 from vaeexp.models.networks import find_network
+from vaeexp.models.networks.user import import_path
 from vaeexp.models.vae import check_model
 from vaeexp.run_files import WEIGHTS
 from vaeexp.settings import ModelSettings
@@ -241,6 +245,62 @@ def test_what_cannot_be_fused_is_looped_and_said_once(user, name, why, caplog):
 def test_a_user_s_network_that_does_not_fit_is_refused_in_plain_words(user, path, message):
     with pytest.raises(ValueError, match=rf"^network: .*{message}"):
         check_model(using("Pyramid").with_params({"network": path}).model, (1, 8, 8))
+
+
+ENDING = """
+    import argparse
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--width", {option})
+    width = parser.parse_args().width
+    {then}
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "option", "then", "message"),
+    [
+        ("defaults", "type=int, default=8", "", None),
+        ("required", "required=True", "", r"ends the process \(exit status 2\).*`if __name__ == \"__main__\":`"),
+        ("leaving", "default=8", "raise SystemExit('done')", r"ends the process \(exit status done\)"),
+        (
+            "starting",
+            "default=8",
+            "import vaeexp; vaeexp.run_study('smoke')",
+            "'starting': starts a study when it is imported",
+        ),
+    ],
+)
+def test_a_module_that_is_also_a_script_works_or_one_line_names_the_way(
+    user, monkeypatch, module, option, then, message
+):
+    text = textwrap.dedent(ENDING.format(option=option, then=then)) + textwrap.dedent(USER)
+    (user / f"{module}.py").write_text(text)
+    monkeypatch.setattr("sys.argv", ["kernel", "-f", "connection.json"])
+    if message is None:
+        assert find_network(f"{module}:Pyramid")
+    else:
+        with pytest.raises(ValueError, match=message) as refused:
+            find_network(f"{module}:Pyramid")
+        assert "\n" not in str(refused.value)
+    assert sys.argv == ["kernel", "-f", "connection.json"]
+
+
+def test_a_class_has_the_path_at_which_other_processes_find_it(user, monkeypatch):
+    class Local:
+        pass
+
+    assert import_path(ModelSettings) == "vaeexp.settings:ModelSettings"
+    with pytest.raises(UserError, match="'Local': is defined inside a function"):
+        import_path(Local)
+    main = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    net = type("Net", (), {"__module__": "__main__", "__qualname__": "Net"})
+    with pytest.raises(ValueError, match=r"'Net' is defined in a notebook.*%%writefile nets.py.*'nets:Net'"):
+        find_network(import_path(net))
+    main.__file__ = str(user / "train.py")
+    assert import_path(net) == "train:Net"
+    with pytest.raises(ValueError, match=r"'Net' is defined in the script that runs.*give 'train:Net'"):
+        find_network("__main__:Net")
 
 
 def test_a_study_file_names_a_user_s_network_and_hears_where_it_does_not_fit(user):
