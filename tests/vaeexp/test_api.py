@@ -363,7 +363,7 @@ TYPOS = {
     "vaeexp.run_study('s', device='gpu')": "Argument",
     "vaeexp.load_study('s').best_modle()": '"Study" has no attribute "best_modle"',
     "vaeexp.load_run('s/7').setings": '"Run" has no attribute "setings"',
-    "vaeexp.load_model('s/7').sampel(2)": "sampel",
+    "vaeexp.load_model('s/7').sampel(2)": '"Tensor" not callable',  # PyTorch types any attribute of a module
 }
 
 
