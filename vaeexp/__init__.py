@@ -26,17 +26,20 @@ _check_sweeps()
 
 from sweeps.schema import VERSION as __version__  # noqa: E402
 
-if not TYPE_CHECKING:  # to a type checker, any name would be an attribute
 
-    def __getattr__(name: str) -> Any:
-        """Import a public name at its first use, so that `import vaeexp` and `vaeexp --help` load nothing heavy."""
-        if name not in __all__:
-            raise AttributeError(f"module 'vaeexp' has no attribute '{name}'")
-        with warnings.catch_warnings():
-            # tqdm warns where ipywidgets is missing. Optuna imports tqdm, too.
-            warnings.filterwarnings("ignore", message="IProgress not found")
-            from vaeexp import api
-        return getattr(api, name)
+def _imported(name: str) -> Any:
+    """Import a public name at its first use, so that `import vaeexp` and `vaeexp --help` load nothing heavy."""
+    if name not in __all__:
+        raise AttributeError(f"module 'vaeexp' has no attribute '{name}'")
+    with warnings.catch_warnings():
+        # tqdm warns where ipywidgets is missing. Optuna imports tqdm, too.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from vaeexp import api
+    return getattr(api, name)
+
+
+if not TYPE_CHECKING:  # to a type checker, any name would be an attribute
+    __getattr__ = _imported
 
 
 def __dir__() -> list[str]:
