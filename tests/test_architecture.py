@@ -159,6 +159,7 @@ LATE_OURS = {
     "sweeps": "the package's lazy names",
     "vaeexp": "the package's lazy names",
     "vaeexp.commands": "the table of commands",
+    "sweeps.tracking.mlflow_store": "the loader of a registered model, by the name in its record",
     "vaeexp.models.networks.user": "a network of the user's own, by the name in the study",
 }
 """Module → why it imports modules of ours within functions. No other module does."""

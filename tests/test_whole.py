@@ -127,18 +127,33 @@ def test_mlflow_holds_what_the_study_holds(place, monkeypatch):
         assert run.inputs.dataset_inputs[0].dataset.name == "MNIST, 5,000-image subset"
 
 
-def test_the_registered_model_reconstructs(place, monkeypatch):
-    import mlflow
+WITHOUT_US = "import sys; sys.modules['vaeexp'] = sys.modules['sweeps'] = None  # as where they are not installed"
+PREDICT = """
+import numpy
+images = numpy.random.default_rng(0).integers(0, 2, (3, 1, 28, 28)).astype("float32")
+numpy.save("reconstructions.npy", model.predict(images))
+assert type(mlflow.pytorch.load_model("models:/NAME@best")).__name__ != "VAE"
+"""
+
+
+def test_the_snippet_of_the_guide_loads_the_registered_model_where_vaeexp_is_not_installed(place):
+    """It runs in the folder of the study, leaves no store there, and computes what the run itself computes."""
     import numpy as np
 
-    monkeypatch.chdir(place)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place / 'mlruns' / 'mlflow.db'}")
-    mlflow.set_tracking_uri(f"sqlite:///{place / 'mlruns' / 'mlflow.db'}")
-    model = mlflow.pyfunc.load_model(f"models:/{NAME}@best")
+    from vaeexp.runs.export import Reconstructor
+
+    page = (Path(__file__).parent.parent / "docs" / "guide" / "mlflow.md").read_text(encoding="utf-8")
+    [snippet] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    code = "\n".join([WITHOUT_US, snippet, PREDICT]).replace("beta_mnist", NAME).replace("NAME", NAME)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not (place / "mlflow.db").exists()
+    out = np.load(place / "reconstructions.npy")
     images = np.random.default_rng(0).integers(0, 2, (3, 1, 28, 28)).astype(np.float32)
-    out = model.predict(images)
-    assert out.shape == images.shape
-    assert 0 <= out.min() <= out.max() <= 1
+    [requirements] = (place / "mlruns" / "artifacts" / NAME).glob("*/artifacts/model/requirements.txt")
+    assert "vaeexp" not in requirements.read_text()
+    best = vaeexp(place, "best", NAME, "--json")
+    np.testing.assert_allclose(out, Reconstructor(place / json.loads(best.stdout)["folder"]).predict(images), atol=1e-5)
 
 
 def test_the_numbers_of_the_report_are_those_of_the_files_beside_it(place, capsys):

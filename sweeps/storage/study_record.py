@@ -36,12 +36,14 @@ class RegisteredModel:
     folder: str
     """Folder of its files, relative to the runs folder where it lies below."""
     loader_module: str
-    """Module whose `_load_pyfunc(folder)` returns an object with `predict`."""
+    """Module whose `_load_pyfunc(folder)` returns an object with `predict`. Where it has `make_program(folder)`, that returns the same as a
+    PyTorch module that can be exported, and the packages that its program needs."""
     inputs: Mapping[str, Any]
     """Example of inputs: dtype and values (nested lists)."""
     outputs: Mapping[str, Any]
     """Outputs for the example, as `inputs`."""
     pip_requirements: tuple[str, ...]
+    """Packages that its loader needs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -164,6 +164,8 @@ class _Follower:
             self._mlflow.bring(study, records, self._note_arrival)
         except StoreReplacedError as error:
             self._make_way(str(error))
+        if self._mlflow.notices:
+            self._send(notice=" ".join(self._mlflow.notices))
         refused = self._mlflow.refused
         behind = self._count_behind(study, records)
         self._send(problem=next(reversed(refused.values()), None), refused=len(refused), behind=behind)

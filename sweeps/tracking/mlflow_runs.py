@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.errors import UserError
-from sweeps.storage.study_record import StudyRecord
+from sweeps.storage.study_record import RegisteredModel, StudyRecord
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.tracking.artifacts import log_files, log_pictures
 from sweeps.tracking.found_runs import Run, find_runs, run_of
@@ -28,6 +28,7 @@ from sweeps.tracking.mlflow_store import (
     Store,
     StoreReplacedError,
     artifact_location,
+    foreign_alias,
     is_server,
     register,
     tracking_uri,
@@ -43,8 +44,11 @@ from sweeps.tracking.run_tags import (
     role_tags,
     state_of,
 )
+from sweeps.tracking.saved_view import TAG, saved_view, view_key, view_text
 from sweeps.workload import baseline_names
 
+NOTE = "mlflow.note.content"
+"""Tag of a run or an experiment that MLflow shows as its description."""
 PARENT = "study"
 """Value of the tag `sweeps.trial` on the parent run."""
 METRICS = 1000
@@ -69,9 +73,11 @@ class StudyRuns:
     ) -> None:
         self.store = Store(tracking, runs, answered)
         self._client = self.store.client
-        self._experiment = self._open_experiment(
+        self._experiment, self._note = self._open_experiment(
             study.name, artifact_location(tracking_uri(tracking), runs, study.name)
         )
+        self.notices: list[str] = []
+        """One line for each thing of somebody else in MLflow that was left as it is."""
         self._folder, self._study, self._identity = runs, study.name, study.identity
         self._runs = find_runs(self._client, self._experiment, self._identity)
         self._at_once = AT_ONCE if is_server(tracking_uri(tracking)) else 1
@@ -80,6 +86,8 @@ class StudyRuns:
         self._is_first = is_server(tracking_uri(tracking))
         """Whether such a request may be of the process before this one, which may have been killed."""
         self._best = self._complete = 0
+        self._foreign_model = False
+        """Whether the name and alias of the study's model belong to another model, which stays."""
         self.refused: dict[str, str] = {}
         """Name of a run → why MLflow will never take its records."""
 
@@ -112,8 +120,9 @@ class StudyRuns:
             self._is_first, parent = False, self._runs[PARENT]
             self._bring_runs(study, records, arrived)
         with self._refusals(PARENT):
-            if not parent.deleted and not study.objectives:
-                self._draw_best(parent, records)
+            if not parent.deleted:
+                self._draw_best(parent, study, records)
+                self._save_view(parent, study, records)
             if not self._is_concluded(parent, study):
                 self._conclude(parent, study)
                 arrived(PARENT)
@@ -166,14 +175,15 @@ class StudyRuns:
                 raise
             self.refused[name] = str(error).splitlines()[0]
 
-    def _open_experiment(self, study: str, location: str | None) -> str:
+    def _open_experiment(self, study: str, location: str | None) -> tuple[str, str]:
+        """Return the id and the note of the study's experiment, which is created where there is none."""
         experiment = self._client.get_experiment_by_name(study)
         if experiment is None:
             tags = {STUDY_TAG: study, "mlflow.experimentKind": "custom_model_development"}
-            return self._client.create_experiment(study, artifact_location=location, tags=tags)
+            return self._client.create_experiment(study, artifact_location=location, tags=tags), ""
         if experiment.lifecycle_stage != "active":
             raise UserError(f"experiment '{study}'", "was deleted in MLflow. Restore it there, or rename the study.")
-        return experiment.experiment_id
+        return experiment.experiment_id, experiment.tags.get(NOTE, "")
 
     def _create_run(self, name: str, tags: Mapping[str, str], started: float) -> Run:
         identity_tags = {"sweeps.id": self._identity, "sweeps.trial": name, "sweeps.state": "RUNNING"}
@@ -217,11 +227,15 @@ class StudyRuns:
         return self._create_run(PARENT, tags, min(starts, default=study.session_at or 0.0))
 
     def _describe(self, parent: Run, study: StudyRecord) -> None:
-        """Give the parent the question as its note, the tags, the data set, and what all trials share: settings and file."""
-        question = cut(study.question, LONGEST_TAG)
-        if parent.tags.get("mlflow.note.content") != question:
-            self._client.set_experiment_tag(self._experiment, "mlflow.note.content", question)
-        tags = {**study.tags, "mlflow.note.content": question}
+        """Give the parent the question as its note, the tags, the data set, and what all trials share: settings and file.
+
+        The experiment gets the note, too, unless it has a note of another study or of a person.
+        """
+        question, before = cut(study.question, LONGEST_TAG), parent.tags.get(NOTE, "")
+        if before != question and self._note in ("", before):
+            self._client.set_experiment_tag(self._experiment, NOTE, question)
+            self._note = question
+        tags = {**study.tags, NOTE: question}
         if study.session == "running":
             self._set_status(parent, "RUNNING", None)
             tags["sweeps.state"] = "RUNNING"
@@ -251,12 +265,22 @@ class StudyRuns:
         self._client.log_inputs(run.artifacts.run_id, datasets=[DatasetInput(entity, tags)])
         run.dataset = True
 
-    def _draw_best(self, parent: Run, records: Sequence[TrialRecord]) -> None:
-        """Draw the best objective of the search as a curve over trial-epochs."""
+    def _save_view(self, parent: Run, study: StudyRecord, records: Sequence[TrialRecord]) -> None:
+        """Save the view of the study where it has changed since it was saved; a person's changes of it stay until then."""
+        view, key = saved_view(study, records), view_key(study)
+        mark = hashlib.sha256(json.dumps(view).encode()).hexdigest()[:16]
+        if parent.tags.get("sweeps.view") == mark:
+            return
+        text = view_text(study.name, view, _ms(study.session_at))
+        self._client.set_experiment_tag(self._experiment, f"{TAG}{key}", text)
+        self._log(parent, (), {}, {"sweeps.view": mark})
+
+    def _draw_best(self, parent: Run, study: StudyRecord, records: Sequence[TrialRecord]) -> None:
+        """Draw the best objective of the search as a curve over trial-epochs; nothing where there are two objectives."""
         from mlflow.entities import Metric
 
         complete = sum(record.state == "complete" for record in records)
-        if complete == self._complete:
+        if complete == self._complete or study.objectives:
             return
         curve = _best_curve(records)
         if new := curve[self._best :]:
@@ -279,9 +303,19 @@ class StudyRuns:
         additions = {}
         if study.report:
             additions["sweeps.report_at"] = str(_ms(study.report_at)), self._folder / study.report
-        if study.model and (run := self._runs.get(study.model.run)) and not run.deleted:
+        run = self._runs.get(study.model.run) if study.model else None
+        if study.model and run and not run.deleted and not self._foreign_model:
             additions["sweeps.model"] = study.model.run, self._folder / study.model.folder
         return {tag: (value, folder) for tag, (value, folder) in additions.items() if folder.is_dir()}
+
+    def _register(self, model: RegisteredModel, folder: Path) -> None:
+        """Register the study's model, unless its name and alias are those of another model."""
+        if notice := foreign_alias(self._client, model, self._identity):
+            self._foreign_model = True
+            self.notices.append(notice)
+            return
+        run_id = self._runs[model.run].artifacts.run_id
+        self.notices += register(self._client, run_id, folder, model)
 
     def _conclude(self, parent: Run, study: StudyRecord) -> None:
         """Record the report, register the model, and at last set the parent's status."""
@@ -289,7 +323,9 @@ class StudyRuns:
             if parent.tags.get(tag) == value:
                 continue
             if study.model and tag == "sweeps.model":
-                register(self._client, self._runs[study.model.run].artifacts.run_id, folder, study.model)
+                self._register(study.model, folder)
+                if self._foreign_model:
+                    continue
             else:
                 log_files(self._client, parent.artifacts, folder, "report")
             self._log(parent, (), {}, {tag: value})

@@ -1,5 +1,6 @@
 """MLflow's store of records: the SQLite store of a runs folder, or an address that the user gave."""
 
+import importlib
 import itertools
 import logging
 import os
@@ -321,13 +322,39 @@ def _correct_addresses(runs: Path) -> str | None:
     return f"{database}: this folder was moved (from {os.path.dirname(elsewhere[0])}); its artifact addresses are corrected."
 
 
-def register(client: "MlflowClient", run_id: str, folder: Path, model: "RegisteredModel") -> None:
+def foreign_alias(client: "MlflowClient", model: "RegisteredModel", identity: str) -> str | None:
+    """Say in a line that the model's name and alias point at a model of somebody else; None where they are free or the study's own."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        version = client.get_registered_model(model.name).aliases.get(model.alias)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        version = None
+    if version is None:
+        return None
+    if run_id := client.get_model_version(model.name, version).run_id:
+        try:
+            if client.get_run(run_id).data.tags.get("sweeps.id") == identity:
+                return None
+        except MlflowException as error:  # a run that is gone for good says nothing of its study
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    return (
+        f"MLflow's model '{model.name}' has the alias '{model.alias}' on version {version}, which is not of this study. It stays, "
+        "and the model of this study is not registered. Delete the alias in MLflow and sync again, or rename the study."
+    )
+
+
+def register(client: "MlflowClient", run_id: str, folder: Path, model: "RegisteredModel") -> list[str]:
     """Save the model in `folder` below the run's artifacts, make it a version of the registered model, and point the alias at it.
 
-    A run has at most one version of a model; a second call reuses it.
+    A run has at most one version of a model; a second call reuses it. Returns a line for each thing that a user wants to know.
     """
     from mlflow.exceptions import MlflowException
 
+    notices: list[str] = []
     try:
         client.create_registered_model(model.name)
     except MlflowException as error:
@@ -337,27 +364,50 @@ def register(client: "MlflowClient", run_id: str, folder: Path, model: "Register
     if versions:
         version = versions[0].version
     else:
-        _upload(client, run_id, folder, model)
+        notices += _upload(client, run_id, folder, model)
         source = f"{client.get_run(run_id).info.artifact_uri}/model"
         version = client.create_model_version(model.name, source, run_id=run_id).version
     client.set_registered_model_alias(model.name, model.alias, version)
+    return notices
 
 
-def _upload(client: "MlflowClient", run_id: str, folder: Path, model: "RegisteredModel") -> None:
-    import mlflow.pyfunc
+def _upload(client: "MlflowClient", run_id: str, folder: Path, model: "RegisteredModel") -> list[str]:
+    """Save the model as a program that needs no package of ours, and where that cannot be, with its loader; say the latter."""
     import numpy as np
     from mlflow.models import infer_signature
 
     inputs, outputs = (np.array(example["values"], dtype=example["dtype"]) for example in (model.inputs, model.outputs))
+    facts = {"signature": infer_signature(inputs, outputs), "input_example": inputs}
+    notices = []
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        path = Path(temporary, "model")
-        mlflow.pyfunc.save_model(
-            path,
-            loader_module=model.loader_module,
-            data_path=str(folder),
-            signature=infer_signature(inputs, outputs),
-            input_example=inputs,
-            pip_requirements=list(model.pip_requirements),
-        )
-        client.log_artifacts(run_id, str(path), "model")
+        if problem := _save_program(Path(temporary, "program"), folder, model, facts):
+            notices = [f"The registered model '{model.name}' loads only where its packages are installed: {problem}"]
+            _save_with_loader(Path(temporary, "loaded"), folder, model, facts)
+        client.log_artifacts(run_id, str(Path(temporary, "loaded" if problem else "program")), "model")
+    return notices
+
+
+def _save_program(path: Path, folder: Path, model: "RegisteredModel", facts: dict[str, Any]) -> str | None:
+    """Save the model as a PyTorch program, which runs without the code that made it; return why it cannot be, in a line."""
+    import mlflow.pytorch
+
+    try:
+        loader = importlib.import_module(model.loader_module)
+        if not hasattr(loader, "make_program"):
+            return f"{model.loader_module} makes no program of it."
+        program, requirements = loader.make_program(folder)
+        mlflow.pytorch.save_model(program, path, serialization_format="pt2", pip_requirements=requirements, **facts)
+    except Exception as error:  # code of the user's own can raise any error
+        return f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
+    return None
+
+
+def _save_with_loader(path: Path, folder: Path, model: "RegisteredModel", facts: dict[str, Any]) -> None:
+    """Save the files of the model with the name of the module that loads them."""
+    import mlflow.pyfunc
+
+    requirements = list(model.pip_requirements)
+    mlflow.pyfunc.save_model(
+        path, loader_module=model.loader_module, data_path=str(folder), pip_requirements=requirements, **facts
+    )

@@ -1,5 +1,6 @@
-"""MLflow's pages on one store, on this machine only, and whether a tracking server answers."""
+"""MLflow's pages on one store, for this machine unless another address is given, and whether a tracking server answers."""
 
+import errno
 import http.client
 import os
 import signal
@@ -25,8 +26,11 @@ from sweeps.tracking.mlflow_store import (
     store_name,
     tracking_uri,
 )
+from sweeps.tracking.saved_view import KEY, TAG
 
 HOST = "127.0.0.1"
+WILDCARDS = ("0.0.0.0", "::")
+"""Addresses by which a server listens on all addresses of its machine."""
 PORT = 5210  # used if it is free, because a browser keeps the settings of MLflow's pages by port
 PAGES = 10  # studies whose pages are named
 START = 120  # seconds within which the server must answer
@@ -56,17 +60,20 @@ def check_reachable(uri: str) -> None:
         raise UserError("--tracking", f"{masked(uri)} cannot be reached: {problem.splitlines()[0]}.") from error
 
 
-def serve_ui(uri: str | None, runs: Path, *, port: int = 0, say: Callable[[str], None] = print) -> None:
+def serve_ui(
+    uri: str | None, runs: Path, *, host: str = HOST, port: int = 0, say: Callable[[str], None] = print
+) -> None:
     """Serve the store until Ctrl-C or SIGTERM, and say its address. Of a tracking server, say the address only.
 
     Args:
         uri: address of the store; None for the store in `runs`.
         runs: folder of the runs.
+        host: name or address of this machine at which the pages are served.
         port: port of the pages; 0 for a free one.
         say: gets each line.
 
     Raises:
-        UserError: the folder holds no runs, the port is taken, or the server does not start.
+        UserError: the folder holds no runs, the host is not of this machine, the port is taken, or the server does not start.
     """
     address = tracking_uri(uri)
     if address.startswith(("http", "databricks")):
@@ -74,11 +81,14 @@ def serve_ui(uri: str | None, runs: Path, *, port: int = 0, say: Callable[[str],
         return
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with ui_server(uri, runs, port=port, say=say) as (shown, server):
+        with ui_server(uri, runs, host=host, port=port, say=say) as (shown, server):
             say(f"The runs are at {shown} (stop with Ctrl-C)")
-            for name, experiment in _newest_studies(runs) if uri is None else ():
-                # Without the last part, MLflow shows its pages for language models.
-                say(f"  {name}: {shown}/#/experiments/{experiment}/runs?workflowType=machine_learning")
+            for line in _who_reaches(shown, host):
+                say(line)
+            for name, experiment, view in _newest_studies(runs) if uri is None else ():
+                # Without the type, MLflow shows its pages for language models.
+                page = f"{shown}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+                say(f"  {name}: {page}{f'&viewStateShareKey={view}' if view else ''}")
             server.wait()
         raise UserError("MLflow server", f"ended with status {server.returncode}.")
     except KeyboardInterrupt:
@@ -89,7 +99,7 @@ def serve_ui(uri: str | None, runs: Path, *, port: int = 0, say: Callable[[str],
 
 @contextmanager
 def ui_server(
-    uri: str | None, runs: Path, *, port: int = 0, say: Callable[[str], None] = print
+    uri: str | None, runs: Path, *, host: str = HOST, port: int = 0, say: Callable[[str], None] = print
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Run a server on a store for the length of a `with` block, which gets its address and its process once it answers."""
     runs = runs.resolve()
@@ -100,9 +110,10 @@ def ui_server(
         with creation_lock(runs):
             for notice in prepare(runs):
                 say(notice)
-    port = _free_port(port)
+    port = _free_port(host, port)
     root = str(artifact_location(address, runs, "other"))
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    command += _admitted(host, port)
     command += ["--no-serve-artifacts", "--default-artifact-root", root]
     # Without job execution, the server takes 2 processes and 0.5 GB instead of 11 processes and 3 GB.
     environment = {**os.environ, **QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -119,33 +130,81 @@ def ui_server(
             stderr=output,
             start_new_session=True,
         )
+    here = HOST if host in WILDCARDS else host
     try:
-        _wait_until_up(server, f"http://{HOST}:{port}", log)
-        yield f"http://{HOST}:{port}", server
+        _wait_until_up(server, _address(here, port), log)
+        yield _address(socket.gethostname() if host in WILDCARDS else host, port), server
     finally:
         _end(server)
 
 
-def _newest_studies(runs: Path) -> list[tuple[str, int]]:
-    """Return name and experiment id of the `PAGES` newest studies in the store of `runs`, the newest first."""
+def _address(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches an address of it."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _admitted(host: str, port: int) -> list[str]:
+    """Return the options by which MLflow answers browsers that call it by the names of this machine.
+
+    MLflow refuses other names, and changes from pages of other origins, so that no page of the internet can reach it through a browser.
+    """
+    if host in (HOST, "localhost"):
+        return []
+    names = {host}
+    if host in WILDCARDS:
+        machine = socket.gethostname()
+        with suppress(OSError):  # a name that no one resolves
+            names = {str(found[4][0]) for found in socket.getaddrinfo(machine, None)}
+        names |= {machine, socket.getfqdn(), "localhost", HOST}
+    pages = sorted(_address(name, port) for name in names - {*WILDCARDS})
+    hosts = [page.removeprefix("http://") for page in pages]
+    return ["--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(pages)]
+
+
+def _who_reaches(shown: str, host: str) -> Iterator[str]:
+    """Say who can use the pages: everybody who reaches them; or only this machine, and how to reach it through SSH."""
+    if not is_loopback(host):
+        yield f"Everyone who reaches {shown} can read and delete these runs: there is no password."
+    elif os.environ.get("SSH_CONNECTION"):
+        port, user = shown.rpartition(":")[2], f"{os.environ.get('USER', 'USER')}@{socket.gethostname()}"
+        tunnel = f"ssh -L {port}:{host}:{port} {user}"
+        yield f"On your own machine: `{tunnel}`; then open {_address(HOST, int(port))} there."
+
+
+def _newest_studies(runs: Path) -> list[tuple[str, int, str | None]]:
+    """Return name, experiment id and view of the `PAGES` newest studies in the store of `runs`, the newest first."""
     with closing(sqlite3.connect(runs / "mlflow.db", timeout=20)) as connection:
         return connection.execute(
-            "SELECT name, experiment_id FROM experiments JOIN experiment_tags USING (experiment_id) "
+            "SELECT name, experiment_id, (SELECT substr(view.key, ?) FROM experiment_tags AS view WHERE "
+            "view.experiment_id = experiments.experiment_id AND view.key LIKE ? ORDER BY view.value DESC LIMIT 1) "
+            "FROM experiments JOIN experiment_tags USING (experiment_id) "
             "WHERE key = ? AND lifecycle_stage = 'active' ORDER BY last_update_time DESC LIMIT ?",
-            (STUDY_TAG, PAGES),
+            (len(TAG) + 1, f"{TAG}{KEY}%", STUDY_TAG, PAGES),
         ).fetchall()
 
 
-def _free_port(port: int) -> int:
+def _free_port(host: str, port: int) -> int:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        remedy = "must be a name or an address of this machine. Try 0.0.0.0 for all its addresses."
+        raise UserError("--host", f"got {host} ({error.strerror}); {remedy}") from error
     for wanted in [port] if port else [PORT, 0]:
-        with socket.socket() as probe:
+        with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((HOST, wanted))
+                probe.bind((address[0], wanted))
                 return probe.getsockname()[1]
             except OSError as error:
-                problem = error.strerror
-    raise UserError("--port", f"{port} cannot be used ({problem}); without it, a free one is taken.")
+                if error.errno == errno.EADDRNOTAVAIL:
+                    remedy = "must be a name or an address of this machine. Try 0.0.0.0 for all its addresses."
+                    raise UserError("--host", f"got {host}; {remedy}") from error
+                problem = str(error.strerror)
+    raise UserError("--port", f"{port} cannot be used ({problem}). Omit --port to use a free port.")
 
 
 def _wait_until_up(server: subprocess.Popen[bytes], address: str, log: Path) -> None:

@@ -1,8 +1,10 @@
 """A small study written to a journal as a driver writes it, and all that MLflow knows of it; used by the tests of tracking."""
 
 import re
+import sqlite3
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -155,7 +157,7 @@ class SmallStudy:
         model.mkdir(exist_ok=True)
         (model / "factor.json").write_text("2")
         registered = RegisteredModel(
-            name="toy-best",
+            name=f"{self.name}-best",
             alias="best",
             run=run_name(self.name, 0, repeat=False),
             folder=stored_path(model, self.runs),
@@ -246,3 +248,10 @@ def reduced(contents: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for name, run in contents.items()
         if run["nested"]
     }
+
+
+def views(runs: Path) -> list[str]:
+    """The keys of the saved views in the store of a runs folder."""
+    with closing(sqlite3.connect(runs / "mlflow.db")) as connection:
+        found = connection.execute("SELECT key FROM experiment_tags WHERE key LIKE 'mlflow.sharedViewState.%'")
+        return sorted(key.removeprefix("mlflow.sharedViewState.") for (key,) in found)

@@ -7,7 +7,7 @@ import click
 from sweeps.errors import UserError
 from sweeps.storage import study_names
 from sweeps.tracking import sync as sync_study
-from sweeps.tracking.ui import serve_ui
+from sweeps.tracking.ui import HOST, serve_ui
 from vaeexp.commands.options import runs_option, storage_option, study_argument, tracking_option
 
 
@@ -15,14 +15,21 @@ from vaeexp.commands.options import runs_option, storage_option, study_argument,
 @runs_option
 @tracking_option
 @click.option(
+    "--host",
+    default=HOST,
+    show_default="this machine only",
+    metavar="HOST",
+    help="Name or address of this machine at which others reach the pages; 0.0.0.0 for all its addresses. Everyone who reaches them can read and delete the runs.",
+)
+@click.option(
     "--port", type=click.IntRange(1, 65535), metavar="N", show_default="a free one", help="Port on this machine."
 )
-def ui(*, runs: Path, tracking: str | None, port: int | None) -> None:
+def ui(*, runs: Path, tracking: str | None, host: str, port: int | None) -> None:
     """Browse the runs in MLflow's pages.
 
-    They are served on this machine only. Prints the address; Ctrl-C stops it.
+    They are served on this machine only, unless --host is given. Prints the address; Ctrl-C stops it. `mlflow ui` alone shows nothing, because it looks for another store: give it --backend-store-uri sqlite:///mlruns/mlflow.db.
     """
-    serve_ui(tracking, runs, port=port or 0, say=click.echo)
+    serve_ui(tracking, runs, host=host, port=port or 0, say=click.echo)
 
 
 @click.command()

@@ -1,6 +1,6 @@
 """Write a run as files that need no vaeexp: encoder and decoder as PyTorch programs (.pt2), weights and settings as they are.
 
-MLflow loads a registered model through this module, too (`_load_pyfunc`).
+MLflow makes a program of a registered model through this module, too (`make_program`), and loads what cannot be a program (`_load_pyfunc`).
 """
 
 import contextlib
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from sweeps.errors import UserError
 from sweeps.files import write_whole
 from sweeps.schema import VERSION
+from vaeexp.allowed_code import check_code
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.vae import VAE
-from vaeexp.run_files import SETTINGS, WEIGHTS
+from vaeexp.run_files import SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.run import Run
 from vaeexp.training.checkpoint import load_model
 
@@ -134,17 +135,40 @@ def _readme(run: Run) -> str:
     return "\n".join(lines) + "\n"
 
 
-class Reconstructor:
+class Reconstruction(nn.Module):
     """float32 [N, C, H, W] in [0, 1] → means of p(x|z) at z = the posterior mean, of the same shape."""
+
+    def __init__(self, vae: VAE) -> None:
+        super().__init__()
+        self.encoder, self.decoder = Encoder(vae), Decoder(vae)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(self.encoder(x)[0])
+
+
+def make_program(folder: Path) -> tuple[nn.Module, list[str]]:
+    """Return the reconstruction of the run in a folder as a module that can be exported, and the packages that its program needs.
+
+    Raises:
+        UserError: a file is damaged, or the network is foreign code that the user has not allowed.
+    """
+    settings = load_json(folder / SETTINGS)
+    check_code(folder.name, settings["model"]["network"], folder, allow=False)
+    model = Reconstruction(load_model(folder, allow_code=True)).eval()
+    # A program can be read by the version that wrote it and by later ones.
+    return model, [f"torch>={torch.__version__.partition('+')[0]}", "numpy"]
+
+
+class Reconstructor:
+    """The same for arrays, as MLflow asks for it."""
 
     def __init__(self, folder: str | Path) -> None:
         # MLflow has run the loader that the model names, and this is it: who opens a model there trusts its code.
-        self.vae = load_model(Path(folder), allow_code=True)
+        self.module = Reconstruction(load_model(Path(folder), allow_code=True)).eval()
 
     @torch.no_grad()
     def predict(self, model_input: np.ndarray, params: dict | None = None) -> np.ndarray:
-        images = torch.as_tensor(np.asarray(model_input, dtype=np.float32))
-        return self.vae.decode(self.vae.encode(images).mean).mean.numpy()
+        return self.module(torch.as_tensor(np.asarray(model_input, dtype=np.float32))).numpy()
 
 
 _load_pyfunc = Reconstructor

@@ -1,5 +1,6 @@
 """`vaeexp sweep`: one study from its file to its report and the registered model."""
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -159,6 +160,7 @@ def plan_sweep(options: SweepOptions, *, console: "Console") -> None:
         if stored.finished and stored.budget == job.study.budget.model_dump():
             _say_finished(job, stored)
             return
+    _say_unused_address(job)
     before, read = stored or StudyRecord(name=job.study.name), reader(options.storage, options.runs, job.study)
     for line in warm_start(job.study, before, _comparable(job), read)[1]:
         job.log.say(line)
@@ -271,6 +273,7 @@ def _no_metrics(job: Job) -> tuple[str, ...]:
 def _announce(job: Job, execution: Execution) -> None:
     train, validation, test = job.dataset.sizes
     job.log.say(f"{job.study.name}: {one_line(job.study.question)}")
+    _say_unused_address(job)
     job.log.say(
         f"{job.dataset.title}: {train:,} images to train on, {validation:,} to validate, {test:,} to test. "
         f"{execution.lanes} trials at once on {execution.describe()}.",
@@ -280,6 +283,17 @@ def _announce(job: Job, execution: Execution) -> None:
             job.log.say(f"  {line}")
     for warning in job.warnings:
         job.log.say(f"warning: {warning}", style="yellow")
+
+
+def _say_unused_address(job: Job) -> None:
+    """Say that MLflow's own variable is not used: runs go to no server that was not named to this command."""
+    address = os.environ.get("MLFLOW_TRACKING_URI")
+    if address and job.options.tracking is None:
+        job.log.say(
+            f"MLFLOW_TRACKING_URI is set and not used: the runs go to {job.options.runs / 'mlflow.db'}. "
+            f"To send them there: --tracking {masked(address)}",
+            style="yellow",
+        )
 
 
 def _say_where(job: Job, report: Path) -> None:

@@ -142,7 +142,7 @@ def test_what_a_dead_server_missed_reaches_a_live_one(whole, server):
     assert found == own_contents(whole.runs)
     assert "secret" not in json.dumps(found)
     client = small.client(whole.runs, server)
-    best = client.get_model_version_by_alias("toy-best", "best").run_id
+    best = client.get_model_version_by_alias("small-best", "best").run_id
     assert client.get_run(best).data.tags["sweeps.trial"] == "small/0"
 
 
@@ -447,7 +447,7 @@ def test_a_mirror_killed_at_any_point_leaves_no_trace(runs, whole, tmp_path, mon
     assert found[small.STUDY]["files"] == ["report/README.md", f"study/{small.STUDY}.yaml"]
     untimed = {name: run["files"] for name, run in own_contents(whole.runs).items()}
     assert {name: len(run["files"]) for name, run in found.items()} == {n: len(f) for n, f in untimed.items()}
-    assert small.client(runs).get_model_version_by_alias("toy-best", "best").version in (1, "1")
+    assert small.client(runs).get_model_version_by_alias("small-best", "best").version in (1, "1")
 
 
 FOLLOWED = """

@@ -1,10 +1,12 @@
 """A study's runs in a real MLflow store: what the storage says is there once, however often and in whatever pieces it comes."""
 
+import json
 import math
 import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from sweeps.storage.trial_record import Repeat
 from sweeps.tracking.artifacts import ArtifactFolder, log_files, log_pictures
 from sweeps.tracking.follower import _as_it_stands
 from sweeps.tracking.mlflow_runs import StudyRuns
+from sweeps.tracking.saved_view import saved_view
 
 
 @pytest.fixture(scope="module")
@@ -301,14 +304,16 @@ def test_the_registered_model_loads_and_predicts(study, store, tmp_path):
     bring(study, store)
     client.delete_tag(*_parent_and(client, study, "sweeps.model"))
     bring(study, store)  # the version is there: only the alias is set
-    run = client.get_model_version_by_alias("toy-best", "best").run_id
-    versions = [version for version in client.search_model_versions("name = 'toy-best'") if version.run_id == run]
+    run = client.get_model_version_by_alias(f"{study.name}-best", "best").run_id
+    versions = [
+        version for version in client.search_model_versions(f"name = '{study.name}-best'") if version.run_id == run
+    ]
     assert client.get_run(run).data.tags["sweeps.trial"] == f"{study.name}/0"
     assert len(versions) == 1
     script = (
         "import sys, numpy as np, mlflow\n"
         "mlflow.set_tracking_uri(sys.argv[1])\n"
-        "model = mlflow.pyfunc.load_model('models:/toy-best@best')\n"
+        f"model = mlflow.pyfunc.load_model('models:/{study.name}-best@best')\n"
         "assert model.metadata.signature.inputs.inputs[0].shape == (-1, 3)\n"
         "print(model.predict(np.ones((4, 3), dtype=np.float32)).sum())\n"
     )
@@ -316,6 +321,95 @@ def test_the_registered_model_loads_and_predicts(study, store, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "24.0", done.stderr
+
+
+def _stranger(client, name, *, experiment=None, alias="best"):
+    """A model of somebody else under this name, with the alias on it; returns its version."""
+    run_id = client.create_run(experiment).info.run_id if experiment else None
+    client.create_registered_model(name)
+    version = client.create_model_version(name, "file:///elsewhere", run_id=run_id).version
+    client.set_registered_model_alias(name, alias, version)
+    return version
+
+
+@pytest.mark.parametrize("whose", ["nobody's run", "a stranger's run", "another study's"])
+def test_an_alias_of_somebody_else_stays(tmp_path, store, whose):
+    client = small.client(tmp_path, store)
+    name = f"lent_{''.join(filter(str.isalpha, whose))}"
+    study, model = small.SmallStudy(tmp_path / "runs", identity="mine", name=name), f"{name}-best"
+    if whose == "another study's":
+        other = small.SmallStudy(tmp_path / "other" / "runs", identity="other", name=name)
+        other.tell_all()
+        bring(other, store)
+        before = client.get_model_version_by_alias(model, "best").version
+    else:
+        experiment = client.create_experiment("elsewhere") if "run" in whose and "stranger" in whose else None
+        before = _stranger(client, model, experiment=experiment)
+    study.tell_all()
+    runs = bring(study, store)
+    [notice] = runs.notices
+    assert f"'{model}' has the alias 'best'" in notice
+    assert "Delete the alias in MLflow" in notice
+    assert client.get_model_version_by_alias(model, "best").version == before
+    assert runs.pending(study.stored().study, study.stored().trials) == [], "it is not asked for again and again"
+    client.delete_registered_model_alias(model, "best")
+    assert bring(study, store).notices[1:] == [], "the remedy works"
+    version = client.get_model_version_by_alias(model, "best")
+    assert client.get_run(version.run_id).data.tags["sweeps.id"] == "mine"
+
+
+def test_a_note_of_somebody_else_stays(study, store, tmp_path):
+    note, client = "mlflow.note.content", small.client(study.runs, store)
+
+    def shown():
+        return client.get_experiment_by_name(study.name).tags.get(note)
+
+    study.start(0)
+    study.epoch(0, 1)
+    bring(study, store)
+    assert shown() == study.stored().study.question
+    study.write(question="Another question?")
+    bring(study, store)
+    assert shown() == "Another question?"
+    client.set_experiment_tag(client.get_experiment_by_name(study.name).experiment_id, note, "Written by a person")
+    study.write(question="A third question?")
+    bring(study, store)
+    assert shown() == "Written by a person"
+    other = small.SmallStudy(tmp_path / "other" / "runs", identity="other", name=study.name)
+    other.start(0)
+    other.epoch(0, 1)
+    bring(other, store)
+    assert shown() == "Written by a person"
+
+
+def test_the_saved_view_has_columns_and_pictures_that_are_there(study, store):
+    client = small.client(study.runs, store)
+    for number in range(3):
+        study.start(number)
+        for epoch in range(1, 7):
+            study.epoch(number, epoch)
+    bring(study, store)
+    tags = client.get_experiment_by_name(study.name).tags
+    [(key, text)] = [(key, text) for key, text in tags.items() if key.startswith("mlflow.sharedViewState.")]
+    assert key == f"mlflow.sharedViewState.sweeps-{study.stored().study.identity[:8]}"
+    envelope = json.loads(text)
+    view = json.loads(envelope["state"])
+    assert envelope["name"] == study.name
+    assert view["selectedColumns"] == ["metrics.`objective`", *(f"params.`{name}`" for name in small.SPEC["search"])]
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`objective`", True)
+    assert {chart["step"] for chart in view["compareRunCharts"]} == {1}
+    drawn = {0: {2, 6}, 1: {5, 6}, 2: {5}}
+    kept = [
+        replace(trial, pictures=tuple(picture for picture in trial.pictures if picture.epoch in drawn[trial.number]))
+        for trial in study.stored().trials
+    ]
+    charts = saved_view(study.stored().study, kept)["compareRunCharts"]
+    assert {chart["step"] for chart in charts} == {5}, "the first step of most runs"
+    assert "compareRunCharts" not in saved_view(study.stored().study, [replace(kept[0], pictures=())])
+    client.set_experiment_tag(client.get_experiment_by_name(study.name).experiment_id, key, "changed by a person")
+    study.epoch(0, 7)
+    bring(study, store)
+    assert client.get_experiment_by_name(study.name).tags[key] == "changed by a person"
 
 
 def _parent_and(client, study, tag):

@@ -53,7 +53,7 @@ def test_it_is_one_file_with_a_write_ahead_log_when_open_and_may_be_moved(brough
     [run] = client.search_runs([experiment.experiment_id], "tags.`sweeps.trial` = 'small/0'")
     local = client.download_artifacts(run.info.run_id, "trial/settings.json")
     assert Path(local).read_text() == "settings.json"
-    model = client.get_model_version_by_alias("toy-best", "best")
+    model = client.get_model_version_by_alias("small-best", "best")
     assert model.source.startswith((new / "artifacts").as_uri())
 
 

@@ -103,7 +103,7 @@ def test_a_user_without_rights_mirrors_a_study_that_others_do_not_see(server, em
     shutil.copy(empty_store, runs / "mlflow.db")
     assert bring(runs, None) == ""
     assert small.contents(runs, server) == small.contents(runs)
-    assert small.client(runs, server).get_model_version_by_alias("toy-best", "best").run_id
+    assert small.client(runs, server).get_model_version_by_alias("small-best", "best").run_id
 
     log_in(monkeypatch, "stranger")
     assert small.client(runs, server).search_experiments() == []

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def test_it_answers_on_loopback_and_ctrl_c_ends_all_of_it(tmp_path, empty_store)
         address = process.stdout.readline().split()[4]
         assert address.startswith("http://127.0.0.1:")
         page = f"{address}/#/experiments/1/runs?workflowType=machine_learning"
-        assert process.stdout.readline() == f"  small: {page}\n"
+        [view] = small.views(runs)
+        assert process.stdout.readline() == f"  small: {page}&viewStateShareKey={view}\n"
         children = psutil.Process(process.pid).children(recursive=True)
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         request = urllib.request.Request(
@@ -82,3 +84,57 @@ def test_it_answers_on_loopback_and_ctrl_c_ends_all_of_it(tmp_path, empty_store)
         assert time.monotonic() < end
         time.sleep(0.1)
     assert list(empty.iterdir()) == []
+
+
+def _ask(address, path, *, host=None, origin=None):
+    """The status of a search that a browser sends: it names the host that it was called by, and the page that asks."""
+    headers = {"Content-Type": "application/json"}
+    headers |= ({"Host": host} if host else {}) | ({"Origin": origin} if origin else {})
+    request = urllib.request.Request(f"{address}{path}", b'{"max_results": 10}', headers)
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        return direct.open(request, timeout=30).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_another_address_answers_its_own_pages_and_no_others(tmp_path, empty_store):
+    runs, search = tmp_path / "runs", "/ajax-api/2.0/mlflow/experiments/search"
+    small.SmallStudy(runs).session("finished")
+    shutil.copy(empty_store, runs)
+    with ui_server(None, runs, host="127.0.0.2") as (address, _):
+        assert address.startswith("http://127.0.0.2:")
+        assert _ask(address, search, origin=address) == 200
+        assert _ask(address, search, host="evil.example") == 403
+        assert _ask(address, search, origin="http://evil.example") == 403
+
+
+def test_the_way_through_ssh_is_said_where_it_is_needed(monkeypatch):
+    from sweeps.tracking.ui import _who_reaches
+
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)
+    assert [*_who_reaches("http://127.0.0.1:5210", "127.0.0.1")] == []
+    monkeypatch.setenv("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22")
+    [line] = _who_reaches("http://127.0.0.1:5210", "127.0.0.1")
+    assert "`ssh -L 5210:127.0.0.1:5210 " in line
+    assert line.endswith("then open http://127.0.0.1:5210 there.")
+
+
+def test_who_reaches_other_addresses_is_said():
+    from sweeps.tracking.ui import _admitted, _who_reaches, is_loopback
+
+    assert [is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "127.0.0.2")] == [True] * 4
+    for host in ("0.0.0.0", "::", "192.0.2.7", "lab.example"):
+        [line] = _who_reaches(f"http://{host}:1", host)
+        assert "read and delete" in line
+        hosts, origins = _admitted(host, 8080)[1::2]
+        expected = {socket.gethostname(), "127.0.0.1"} if host in ("0.0.0.0", "::") else {host}
+        assert {f"{name}:8080" for name in expected} <= {*hosts.split(",")}
+        assert {f"http://{name}:8080" for name in expected} <= {*origins.split(",")}
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "no.such.host.invalid", "not a host"])
+def test_an_address_of_another_machine_is_refused(tmp_path, host):
+    (tmp_path / "mlflow.db").touch()
+    with pytest.raises(UserError, match=rf"--host: got {host}.*0\.0\.0\.0"), ui_server(None, tmp_path, host=host):
+        pass

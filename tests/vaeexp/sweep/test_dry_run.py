@@ -103,3 +103,15 @@ def test_a_range_that_grows_is_planned_as_wide_as_it_may_become(options: SweepOp
     lines = [planned(replace(options, overrides=each)) for each in (grows, wide)]
     parameters = [next(line for line in text.splitlines() if "Largest model" in line) for text in lines]
     assert parameters[0].split(" parameters")[0] == parameters[1].split(" parameters")[0]
+
+
+def test_the_variable_of_mlflow_is_named_where_it_is_not_used(options, monkeypatch):
+    """Runs never go to a server that the command does not name, and a person who set the variable is told so."""
+    assert "MLFLOW_TRACKING_URI" not in planned(options)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example")
+    said = planned(options)
+    assert f"not used: the runs go to {options.runs / 'mlflow.db'}" in " ".join(said.split())
+    assert "--tracking https://me:***@mlflow.example" in " ".join(said.split())
+    assert "secret" not in said
+    store = f"sqlite:///{options.runs.parent / 'other.db'}"
+    assert "MLFLOW_TRACKING_URI" not in planned(replace(options, tracking=store))
