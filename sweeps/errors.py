@@ -41,17 +41,51 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 DISK_FULL = "the disk is full. What is finished is kept: free some space and give the same command again."
 
 
+FILE_TOO_LARGE = (
+    "a file has reached the limit on its size. What is finished is kept: raise the limit (`ulimit -f unlimited`, or that of "
+    "the file system) and give the same command again."
+)
+
+
 def full_disk(error: OSError) -> UserError | None:
-    """Return what to tell the user about a full disk (or quota); None for any other error."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    """Return what to tell the user about a full disk (or quota), or a file that must not grow; None for any other error."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(str(error.filename or ""), DISK_FULL)
+    if error.errno == errno.EFBIG:
+        return UserError(str(error.filename or ""), FILE_TOO_LARGE)
+    return None
+
+
+LACKING_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""Errors of a file system that has no locks, as that of some network drives."""
+
+
+def unfit_folder(error: OSError) -> UserError | None:
+    """Return what to tell the user about a file system without locks, or a folder that cannot be written; None for any other error."""
+    places = "--runs, --reports, VAEEXP_CACHE, MPLCONFIGDIR, TORCHINDUCTOR_CACHE_DIR"
+    if error.errno in LACKING_LOCKS:
+        problem = f"the file system has no locks ({error.strerror}). Use folders on a local disk: {places}."
+    elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and error.filename is not None:
+        problem = f"cannot be read or written: {error.strerror}. Use folders of your own: {places}."
+    else:
         return None
-    return UserError(str(error.filename or ""), DISK_FULL)
+    return UserError(str(error.filename or "locks"), problem)
+
+
+def largest_file() -> int | None:
+    """Return the bytes that a file of this process may have at most (`ulimit -f`); None without a limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def limit_reached(error: BaseException) -> UserError | None:
     """Return what to tell the user where a limit of the system is the cause of an error; None for any other error.
 
-    The limits: disk, processes and threads, open files, memory that a library needs to be loaded. A trial that needs too
+    The limits: disk, size of files, locks, processes and threads, open files, memory that a library needs to be loaded. A trial that needs too
     much memory is none of them, because only that trial fails.
     """
     text, number = str(error), error.errno if isinstance(error, OSError) else None

@@ -23,6 +23,7 @@ LEVELS = (
     "sweeps.seeds",
     "sweeps.names",
     "sweeps.files",
+    "sweeps.locks",
     "sweeps.source",
     "sweeps.fast_exit",
     "sweeps.memory",
@@ -188,9 +189,10 @@ LATE_THEIRS = {
     "http": 0.05,
     "urllib": 0.05,
     "resource": 0.0,
+    "fcntl": 0.0,
     "ray": 2.0,
 }
-"""Package that is imported within functions → seconds of processor time that its import takes at start (`resource` is not on Windows, `psycopg` not
+"""Package that is imported within functions → seconds of processor time that its import takes at start (`resource` and `fcntl` are not on Windows, `psycopg` not
 in every installation)."""
 
 

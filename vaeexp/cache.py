@@ -27,12 +27,27 @@ _log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """Return the folder named by `VAEEXP_CACHE`, else the user's cache folder for vaeexp. The folder may be missing."""
+    """Return the folder named by `VAEEXP_CACHE`, else the user's cache folder for vaeexp. The folder may be missing.
+
+    Raises:
+        UserError: the user has no home folder, as in a container that runs under a bare number.
+    """
     if chosen := os.environ.get("VAEEXP_CACHE"):
         return Path(chosen).expanduser().absolute()
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("vaeexp", appauthor=False))
+    try:
+        return Path(platformdirs.user_cache_dir("vaeexp", appauthor=False))
+    except RuntimeError:
+        problem = "this user has no home folder. Set VAEEXP_CACHE to a folder for prepared images."
+        raise UserError("cache", problem) from None
+
+
+def spare_home() -> None:
+    """Keep matplotlib's caches in `VAEEXP_CACHE` where the home folder is missing or read-only, unless `MPLCONFIGDIR` is set."""
+    chosen = os.environ.get("VAEEXP_CACHE")
+    if chosen and not os.access(os.path.expanduser("~"), os.W_OK):
+        os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
 
 
 def seal_folder(folder: Path, facts: Mapping[str, Any], *, by_blocks: Collection[str] = ()) -> None:

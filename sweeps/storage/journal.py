@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from optuna.storages import JournalStorage
 
 from sweeps.errors import UserError, warn_once
 from sweeps.files import write_whole
+from sweeps.locks import is_locked, lock_file
 from sweeps.names import check_name
 from sweeps.storage.checked_records import JournalCheck, check_lines, is_half_written
 from sweeps.storage.claim import driver_in_words
@@ -77,37 +78,32 @@ def study_lock(runs: Path, study: str) -> Iterator[None]:
 def _lock(runs: Path, study: str) -> Iterator[None]:
     journal = journal_path(runs, check_name(study, "study"))
     make_folder(journal.parent)
-    lock = FileLock(journal.with_suffix(".lock"))
+    remedy = "Choose a runs folder of your own on a local disk with --runs."
     try:
-        lock.acquire(timeout=_LOCK_SECONDS)
+        lock = lock_file(journal.with_suffix(".lock"), remedy, _LOCK_SECONDS)
     except Timeout:
         holder = lock_holder(runs, study)
         who = "another process" if holder is None else driver_in_words(holder)
         raise UserError(f"study '{study}'", f"{who} is running it already.") from None
-    try:
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        journal.with_suffix(".holder").write_text(json.dumps(holder))
-        yield
-    finally:
-        with suppress(OSError):
-            journal.with_suffix(".holder").unlink()
-        lock.release()
+    with lock:
+        try:
+            holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+            journal.with_suffix(".holder").write_text(json.dumps(holder))
+            yield
+        finally:
+            with suppress(OSError):
+                journal.with_suffix(".holder").unlink()
 
 
 def lock_holder(runs: Path, study: str) -> dict[str, Any] | None:
     """Return the process that drives a study on this host: `pid`, `host`, `since` (unix seconds); None when there is none."""
     journal = journal_path(runs, study)
-    lock = journal.with_suffix(".lock")
-    if not lock.exists():
+    if not is_locked(journal.with_suffix(".lock")):
         return None
     try:
-        with FileLock(lock).acquire(timeout=0):
-            return None
-    except Timeout:
-        try:
-            return json.loads(journal.with_suffix(".holder").read_text())
-        except (OSError, ValueError):  # it has the lock and has not yet said who it is
-            return {"pid": None, "host": socket.gethostname(), "since": time.time()}
+        return json.loads(journal.with_suffix(".holder").read_text())
+    except (OSError, ValueError):  # it has the lock and has not yet said who it is
+        return {"pid": None, "host": socket.gethostname(), "since": time.time()}
 
 
 def _mend(journal: Path) -> None:

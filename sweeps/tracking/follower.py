@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -11,10 +12,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NoReturn, TextIO
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, Timeout
 from optuna.storages import BaseStorage
 
-from sweeps.errors import UserError, masked
+from sweeps.errors import UserError, largest_file, masked
+from sweeps.locks import lock_file
 from sweeps.memory import go_first
 from sweeps.source import sources
 from sweeps.storage import open_storage, study_holder
@@ -100,7 +102,11 @@ class _Follower:
         self._once, self._finishing, self._output = order["once"], finishing, answers
         self._source = _Source(self._study, self._runs, order["storage"])
         mark = hashlib.sha256(store_name(self._tracking, self._runs).encode()).hexdigest()[:8]
-        self._lock = FileLock(self._runs / "journal" / f"{self._study}.mirror-{mark}.lock")
+        self._lock_path = self._runs / "journal" / f"{self._study}.mirror-{mark}.lock"
+        if self._tracking is not None and not os.access(self._lock_path.parent, os.W_OK):
+            # Runs of another user, or on a read-only mount, can be copied, too.
+            self._lock_path = Path(tempfile.gettempdir(), f"{os.getuid()}-{self._lock_path.name}")
+        self._lock: AcquireReturnProxy[Any] | None = None
         self._is_server = is_server(tracking_uri(self._tracking))
         self._mlflow: StudyRuns | None = None
         self._state = State(notice=order["notice"], brought=order["brought"])
@@ -154,7 +160,7 @@ class _Follower:
         if self._mlflow is None:
             if not last and not any(record.epochs or record.outcome for record in records):
                 return  # importing MLflow takes seconds of a core, which the first epoch needs
-            self._lock.acquire(timeout=0)
+            self._lock = self._lock or lock_file(self._lock_path, "Choose a runs folder of your own on a local disk.")
             if self._tracking is None:
                 os.chdir(self._runs)  # the address of its store is relative
             self._mlflow = StudyRuns(self._tracking, self._runs, study, self._note_answer)
@@ -259,4 +265,6 @@ def _reason(error: Exception) -> str:
         return "no answer"
     if isinstance(error, UserError):
         return masked(text)
-    return masked(f"{type(error).__name__}: {text.partition(chr(10))[0]}")[:160]
+    reason = masked(f"{type(error).__name__}: {text.partition(chr(10))[0]}")[:160]
+    limit = largest_file() if "OperationalError" in reason else None  # SQLite does not say which
+    return reason if limit is None else f"{reason}; `ulimit -f` allows files of {limit:,} bytes at most"

@@ -16,10 +16,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+from filelock import AcquireReturnProxy
 
 from sweeps.errors import UserError, did_you_mean, masked
 from sweeps.files import move_aside, remove_unfinished, write_whole
+from sweeps.locks import lock_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,6 +48,16 @@ QUIET = {
 }
 """Environment that keeps MLflow silent, off the network, away from files of the current folder, and without a request at the end of each run for an address
 that nobody reads."""
+
+
+def environment() -> dict[str, str]:
+    """Return `QUIET`, and a home where the user has none, as in a container under a bare number: MLflow cannot be imported without."""
+    try:
+        Path.home()
+    except RuntimeError:
+        return {**QUIET, "HOME": tempfile.gettempdir()}
+    return QUIET
+
 
 NO_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 """MLflow would repeat a request whose answer was lost, also one that creates a run, so that the run would be there twice. The follower tries again instead."""
@@ -91,10 +102,12 @@ def store_name(uri: str | None, runs: Path) -> str:
     return str(runs / "mlflow.db") if uri is None else masked(uri)
 
 
-def creation_lock(runs: Path) -> FileLock:
-    """Return the lock for creating the store, because two processes that create MLflow's tables at once break each other."""
+def creation_lock(runs: Path) -> AcquireReturnProxy[Any]:
+    """Take the lock for creating the store, because two processes that create MLflow's tables at once break each other."""
     runs.mkdir(parents=True, exist_ok=True)
-    return FileLock(runs / "mlflow.db.lock", timeout=60)
+    return lock_file(
+        runs / "mlflow.db.lock", "Choose a runs folder of your own on a local disk with --runs.", timeout=60
+    )
 
 
 class StoreReplacedError(Exception):
@@ -133,7 +146,7 @@ class Store:
     """
 
     def __init__(self, tracking: str | None, runs: Path, answered: Callable[[], None]) -> None:
-        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ} | NO_RETRIES)
+        os.environ.update({name: value for name, value in environment().items() if name not in os.environ} | NO_RETRIES)
         self._database = runs / "mlflow.db" if tracking is None else None
         self.notices: list[str] = []
         """One line for each change to the store that a user wants to know."""
@@ -290,7 +303,9 @@ def _upgrade(runs: Path) -> str | None:
         with closing(sqlite3.connect(copy)) as target:
             connection.backup(target)
     command = [sys.executable, "-m", "mlflow", "db", "upgrade", OWN_STORE]
-    done = subprocess.run(command, cwd=runs, env={**os.environ, **QUIET}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=runs, env={**os.environ, **environment()}, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
         raise UserError(str(database), f"could not be upgraded for MLflow {mlflow.__version__}: {lines[-1]}")

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from sweeps.errors import UserError, masked
 from sweeps.tracking.mlflow_store import (
-    QUIET,
     STUDY_TAG,
     artifact_location,
     creation_lock,
+    environment,
     prepare,
     store_name,
     tracking_uri,
@@ -116,15 +116,15 @@ def ui_server(
     command += _admitted(host, port)
     command += ["--no-serve-artifacts", "--default-artifact-root", root]
     # Without job execution, the server takes 2 processes and 0.5 GB instead of 11 processes and 3 GB.
-    environment = {**os.environ, **QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    variables = {**os.environ, **environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     # The address may hold a password, and everybody on the machine can list the arguments of a process.
-    environment["MLFLOW_BACKEND_STORE_URI"] = address
+    variables["MLFLOW_BACKEND_STORE_URI"] = address
     log = runs / "ui.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
             command,
             cwd=runs if uri is None else None,
-            env=environment,
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

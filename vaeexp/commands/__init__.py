@@ -11,9 +11,10 @@ import click
 from click.shell_completion import CompletionItem
 
 import sweeps.fast_exit  # noqa: F401
-from sweeps.errors import UserError, did_you_mean, limit_reached, masked
+from sweeps.errors import UserError, did_you_mean, limit_reached, masked, unfit_folder
 from sweeps.memory import free_memory
 from sweeps.schema import VERSION
+from vaeexp.cache import spare_home
 from vaeexp.commands.stop_signals import after_finalizers
 from vaeexp.console import discard_output
 from vaeexp.words import format_gibibytes
@@ -138,6 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     signal.signal(signal.SIGTERM, after_finalizers(stop))
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a background process of a shell ignores it
         signal.signal(signal.SIGINT, after_finalizers(signal.default_int_handler))
+    spare_home()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows ? instead of failing
@@ -178,7 +180,7 @@ def _failed(error: Exception) -> int:
     # The text that the output refused may be gone, so another character finds out.
     if isinstance(error, OSError) and error.filename is None and (lost := _lost_output("\n")):
         return lost
-    if limit := limit_reached(error):
+    if limit := limit_reached(error) or (unfit_folder(error) if isinstance(error, OSError) else None):
         click.echo(f"vaeexp: {masked(str(limit))}", err=True)
         return 2
     click.echo(masked(traceback.format_exc()), err=True, nl=False)

@@ -1,0 +1,61 @@
+"""Exclusive locks on files, which the system releases when their process ends."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from filelock import AcquireReturnProxy, FileLock, Timeout
+
+from sweeps.errors import LACKING_LOCKS, UserError
+
+
+def lock_file(path: Path, remedy: str, timeout: float = 0.0) -> AcquireReturnProxy[Any]:
+    """Take a lock and return what releases it, as a context manager. Its file is made where it is missing, and stays.
+
+    Args:
+        remedy: the sentence for a user whose folder cannot be locked.
+        timeout: seconds to wait for another process.
+
+    Raises:
+        filelock.Timeout: another process holds the lock.
+        UserError: the file system has no locks, or the file cannot be written.
+    """
+    try:
+        return FileLock(path).acquire(timeout=timeout)
+    except Timeout:
+        raise
+    except OSError as error:
+        raise _no_lock(path, error, remedy) from error
+
+
+def _no_lock(path: Path, error: OSError, remedy: str) -> UserError:
+    """Return what to tell the user where a lock could not be taken."""
+    if error.errno in LACKING_LOCKS:
+        problem = f"the file system of this folder has no locks ({error.strerror}), as that of some network drives."
+        return UserError(str(path.parent), f"{problem} {remedy}")
+    return UserError(str(path), f"cannot be written: {error.strerror}. {remedy}")
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of this file. Writes nothing, so the folder may be read-only, or of another user."""
+    if sys.platform == "win32":
+        try:
+            with FileLock(path).acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EAGAIN)
+    finally:
+        os.close(descriptor)
+    return False
