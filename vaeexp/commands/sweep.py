@@ -49,6 +49,11 @@ def _time(name: str, shown: str, help: str, **default: Any) -> Any:
         is_flag=True,
         help="Check everything, print the plan, memory and a time estimate; train nothing, record nothing.",
     ),
+    click.option(
+        "--show",
+        is_flag=True,
+        help="With --dry-run, also draw nine training images, as the models are given them, into STUDY-images.png.",
+    ),
 )
 @options.titled(
     "Budget",
@@ -174,15 +179,19 @@ def _time(name: str, shown: str, help: str, **default: Any) -> Any:
         "Training between two checkpoints of a trial: 90, 90s or 15m. A study that is killed repeats at most this much, a stopped one nothing.",
     ),
 )
-def sweep(*, dry_run: bool, **given: Any) -> None:
+def sweep(*, dry_run: bool, show: bool, **given: Any) -> None:
     """Run a study, or continue it.
 
     It searches, trains the best settings again with fresh seeds, tests them, compares, and writes a report. The same command again goes on where the last one stopped. Ctrl-C stops at the end of the epoch at hand, within 20 seconds, and loses nothing.
     """
+    if show and not dry_run:
+        raise click.UsageError("--show is for --dry-run. A sweep shows the same images in its report.")
     if not dry_run and given["engine"] != "ray":
         preload("vaeexp.runs.worker")  # workers import PyTorch while this process does
     names = {field.name for field in fields(sweeping.job.SweepOptions)}
     execution = {name: value for name, value in given.items() if name not in names and value is not None}
     wanted = sweeping.job.SweepOptions(execution=execution, **{name: given[name] for name in names & given.keys()})
-    run = sweeping.run.plan_sweep if dry_run else sweeping.run.run_sweep
-    run(wanted, console=open_console())
+    if dry_run:
+        sweeping.run.plan_sweep(wanted, console=open_console(), show=show)
+    else:
+        sweeping.run.run_sweep(wanted, console=open_console())

@@ -4,7 +4,7 @@ Two environment variables matter here: `VAEEXP_CACHE` is the folder for download
 user's cache folder), and `VAEEXP_OFFLINE=1` forbids the download. Importing this package needs numpy alone.
 """
 
-from vaeexp.data.dataset import Dataset, Split, check_data, describe_plan, open_dataset
+from vaeexp.data.dataset import Dataset, Split, check_data, describe_plan, examples, open_dataset
 from vaeexp.data.datasets import DATASETS
 
-__all__ = ["DATASETS", "Dataset", "Split", "check_data", "describe_plan", "open_dataset"]
+__all__ = ["DATASETS", "Dataset", "Split", "check_data", "describe_plan", "examples", "open_dataset"]

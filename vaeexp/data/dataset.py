@@ -309,3 +309,18 @@ def targets(images: np.ndarray, binarisation: str, seed: int) -> "Tensor":
     dynamic = binarisation == "dynamic"
     thresholds = draw_thresholds(pixels, torch.Generator().manual_seed(seed)) if dynamic else None
     return TARGETS[binarisation](pixels, thresholds)
+
+
+def examples(dataset: Dataset, count: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return training images as a model is given them, uint8 [≤ count, H, W, C], and the class of each; no classes where
+    the images have none. They are the same for the same data, and of as many classes as they can be. Raises Damaged."""
+    train = dataset.train
+    rows = stratified(train.labels, max(count, len(dataset.classes or ())))
+    kinds = len(np.unique(train.labels[rows]))
+    if kinds > count:
+        rows = rows[np.linspace(0, kinds - 1, count).round().astype(int)]
+    rows = rows[:count]
+    train.check(rows)
+    shown = targets(train.unchecked[rows], dataset.binarisation, dataset.split_seed).mul(255).round().byte().numpy()
+    names = tuple(dataset.classes[label] for label in train.labels[rows]) if dataset.classes else ()
+    return shown.transpose(0, 2, 3, 1), names

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from vaeexp.plots import CHAPTERS, PLOTS, Plot
 from vaeexp.report.answer import ENDED, answer
 from vaeexp.report.baselines import protocol_tables
-from vaeexp.report.closing import failures, provenance
+from vaeexp.report.closing import SHEET, contact_sheet, failures, provenance
 from vaeexp.report.front import front_chapter
 from vaeexp.report.headline import headline
 from vaeexp.report.markup import code, contents, escape, folded, heading, picture, png, table, write_folder
@@ -58,9 +58,11 @@ def compose(view: StudyView) -> tuple[str, dict[str, Figure]]:
         *protocol_tables(view),
         *_plots(view, figures, hero),
     ]
-    rest += [*failures(view), *provenance(view)]
+    sheet = contact_sheet(view)
+    rest += [*failures(view), *provenance(view, sheet)]
     blocks = [*opening, heading("Contents"), contents(rest), *rest]
-    return "\n\n".join(blocks) + "\n", {f"{name}.png": figure for name, figure in figures.items()}
+    files = {f"{name}.png": figure for name, figure in figures.items()} | ({SHEET: sheet} if sheet else {})
+    return "\n\n".join(blocks) + "\n", files
 
 
 SIGNS = {True: "✓ good", False: "✗ warning", None: "? cannot be said"}

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from sweeps.errors import masked
+from vaeexp.plots.contact_sheet import draw, unpack
 from vaeexp.report.baselines import sub_pixels
-from vaeexp.report.markup import code, escape, fenced, folded, heading, table
+from vaeexp.report.markup import code, escape, fenced, folded, heading, picture, table
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.study_view import SECTIONS, StudyView
 from vaeexp.results.tables import column, for_baseline_alone, left_pictures
@@ -25,6 +27,8 @@ LONGEST = 300
 """Characters of a message that are shown."""
 SEARCH = ("objectives", "sampler", "pruner", "budget", "confirm", "compare")
 """Sections of a study file that say how it searches."""
+SHEET = "training_images.png"
+"""File of the contact sheet."""
 CSV = "[trials.csv](trials.csv)"
 COUNTED = "in no ranking, mean or importance, but counted in the tables by parameter"
 
@@ -190,8 +194,14 @@ def _by_epoch(pruned: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     ]
 
 
-def provenance(view: StudyView) -> list[str]:
-    """Return the closing chapter, block by block."""
+def contact_sheet(view: StudyView) -> Figure | None:
+    """Draw the training images that were kept with the study; None where it kept none."""
+    packed = view.recorded("contact_sheet")
+    return draw(unpack(packed)) if packed else None
+
+
+def provenance(view: StudyView, sheet: Figure | None = None) -> list[str]:
+    """Return the closing chapter, block by block, with the contact sheet of the data."""
     record, spec = view.study.provenance, {**view.study.spec, "budget": view.study.budget}
     blocks = [heading("How this was made"), *folded("What the numbers are", [_numbers_explained(view)])]
     blocks += folded("Commands", commands(view)) + folded("Code", [code_words(view)]) + folded("Seeds", seeds(view))
@@ -208,7 +218,11 @@ def provenance(view: StudyView) -> list[str]:
     for title, content in parts.items():
         if content:
             facts = [(_spaced(name), _value(name, value)) for name, value in content.items() if value is not None]
-            blocks += folded(title, [table(["", ""], facts)])
+            shown = []
+            if title == "Data" and sheet is not None:
+                caption = view.recorded("contact_sheet")["caption"]
+                shown = [picture(SHEET, "Training images", sheet), escape(caption)]
+            blocks += folded(title, [table(["", ""], facts), *shown])
     text = record.get("study_file")
     if text:
         blocks += folded("Study file", [fenced(text, "yaml")])

@@ -139,19 +139,27 @@ def generated_images(run: Run, seed: int) -> Tensor:
 
 
 def write_drawing(drawing: Drawing, run: Run, path: Path, *, named: bool) -> None:
-    """Write a PNG whose metadata say what it shows.
+    """Write a drawing of a run as `write_figure` does."""
+    write_figure(drawing.figure, path, f"{run.name}: {drawing.words}", named=named)
+
+
+def write_figure(figure: Figure, path: Path, words: str, *, named: bool) -> None:
+    """Write a PNG whose metadata say in words what it shows.
 
     Raises:
-        UserError: the name does not end in .png, or the user has not `named` the file and another program wrote it.
+        UserError: the name does not end in .png, the file cannot be written, or the user has not `named` the file and
+            another program wrote it.
     """
     if path.suffix.lower() != ".png":
         raise UserError("--output", f"'{path}' should end in .png.")
     if not named and path.exists() and not _is_from_vaeexp(path):
         raise _foreign(path)
-    metadata = {"Software": f"vaeexp {VERSION}", "Description": f"{run.name}: {drawing.words}"}
+    metadata = {"Software": f"vaeexp {VERSION}", "Description": words}
     options: dict[str, Any] = {"format": "png", "metadata": metadata, "facecolor": "white"}
-    with style.drawing(drawing.figure):
-        write_whole(path, lambda unfinished: drawing.figure.savefig(unfinished, **options))
+    try:
+        write_whole(path, lambda unfinished: figure.savefig(unfinished, **options))
+    except OSError as error:
+        raise UserError(str(path), f"cannot be written: {error.strerror or error}.") from error
 
 
 def _is_from_vaeexp(path: Path) -> bool:
@@ -163,7 +171,9 @@ def _is_from_vaeexp(path: Path) -> bool:
 
 
 def _foreign(path: Path) -> UserError:
-    return UserError(str(path), "is there already and is not from vaeexp; name a file with --output.")
+    return UserError(
+        str(path), "is there already and is not from vaeexp. Rename it, or choose another name where there is --output."
+    )
 
 
 def _rows(pictures: np.ndarray, across: int) -> np.ndarray:

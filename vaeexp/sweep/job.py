@@ -18,9 +18,10 @@ from sweeps.storage.postgres import PATIENCE
 from sweeps.study.yaml_file import known_studies
 from sweeps.tracking.mlflow_store import tracking_uri
 from vaeexp.console import write_line
-from vaeexp.data import Dataset, describe_plan, open_dataset
+from vaeexp.data import Dataset, describe_plan, examples, open_dataset
 from vaeexp.machine import shipped_studies
 from vaeexp.models.vae import build_vae
+from vaeexp.plots.contact_sheet import ContactSheet
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import Settings
 from vaeexp.study import binarisations, largest, maxima_of, open_study_file, settings_of
@@ -185,6 +186,24 @@ def print_plan(job: Job, console: "Console", cluster: "RayJob | None") -> None:
     for warning in job.warnings:
         write_line(console, f"warning: {warning}", style="yellow")
     write_line(console, "Nothing was trained.")
+
+
+EXAMPLES = 9
+"""Images of a contact sheet."""
+
+
+def contact_sheet(job: Job) -> ContactSheet:
+    """Return a few training images as the models are given them, with words on them. Raises Damaged."""
+    dataset = job.dataset
+    images, classes = examples(dataset, EXAMPLES)
+    which = f"{len(images)} of the {dataset.sizes[0]:,} training images"
+    given = {
+        "static": "each pixel drawn once, black or white",
+        "dynamic": "each pixel drawn black or white, as in one epoch",
+        "none": "grey levels" if images.shape[3] == 1 else "colours",
+    }
+    caption = f"{which} as the models are given them: {given[dataset.binarisation]}. All of them: {dataset.pixels}."
+    return ContactSheet(images, classes, dataset.title, caption)
 
 
 def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[str]:

@@ -26,16 +26,18 @@ from sweeps.workload import run_folder
 from vaeexp.allowed_code import check_code, note_beginning
 from vaeexp.console import in_notebook, program
 from vaeexp.data import describe_plan
+from vaeexp.plots.contact_sheet import draw, pack
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
 from vaeexp.results.trust import failed_checks
 from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.best_weights import BestWeights
+from vaeexp.runs.drawing import write_figure
 from vaeexp.runs.export import Reconstructor
 from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.study import train_options
 from vaeexp.sweep.execution import Execution
-from vaeexp.sweep.job import Job, SweepOptions, prepare_job, print_plan
+from vaeexp.sweep.job import Job, SweepOptions, contact_sheet, prepare_job, print_plan
 from vaeexp.sweep.memory import choose_execution
 from vaeexp.sweep.progress import BarProgress, LiveProgress
 from vaeexp.sweep.study_log import StudyLog, log_path
@@ -144,13 +146,19 @@ def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredMo
     )
 
 
-def plan_sweep(options: SweepOptions, *, console: "Console") -> None:
+def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False) -> None:
     """Check all that a sweep checks, print what it would do, and record nothing.
 
+    show: write a contact sheet of the training images, `<study>-images.png`, into the current folder.
+
     Raises:
-        UserError: the sweep would refuse to start, or its tracking server does not answer.
+        UserError: the sweep would refuse to start, its tracking server does not answer, or the sheet cannot be written.
     """
     job = prepare_job(options, StudyLog(console))
+    if show:
+        path, sheet = Path(f"{job.study.name}-images.png"), contact_sheet(job)
+        write_figure(draw(sheet), path, sheet.caption, named=False)
+        job.log.say(f"{path}  {sheet.caption}")
     if options.tracking is not None:
         check_reachable(tracking_uri(options.tracking))
     stored = recorded_study(options.storage, options.runs, job.study.name)
@@ -241,7 +249,12 @@ def _describe_study(job: Job, execution: Execution) -> Description:
     data = record["data"]
     return Description(
         execution=execution.as_dict(),
-        provenance={**record, "protocols": protocols, "warnings": list(job.warnings)},
+        provenance={
+            **record,
+            "protocols": protocols,
+            "warnings": list(job.warnings),
+            "contact_sheet": pack(contact_sheet(job)),
+        },
         constants=job.settings.flat(),
         no_metrics=_no_metrics(job),
         tags=_tags(record, execution) | _protocol_tags(record["protocol"]),

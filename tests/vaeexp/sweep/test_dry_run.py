@@ -1,11 +1,13 @@
 """`--dry-run` refuses what the sweep itself would refuse, and leaves nothing behind."""
 
+import errno
 import io
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mnist_files import write_files
+from PIL import Image
 from rich.console import Console
 
 from sweeps.errors import UserError
@@ -31,9 +33,9 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepOptions:
     )
 
 
-def planned(options: SweepOptions) -> str:
+def planned(options: SweepOptions, **given: bool) -> str:
     console = Console(file=io.StringIO(), width=200)
-    plan_sweep(options, console=console)
+    plan_sweep(options, console=console, **given)
     return console.file.getvalue()
 
 
@@ -115,3 +117,27 @@ def test_the_variable_of_mlflow_is_named_where_it_is_not_used(options, monkeypat
     assert "secret" not in said
     store = f"sqlite:///{options.runs.parent / 'other.db'}"
     assert "MLFLOW_TRACKING_URI" not in planned(replace(options, tracking=store))
+
+
+def test_the_plan_shows_nine_images_and_writes_nothing_else(
+    options: SweepOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    said = planned(options, show=True)
+    assert "smoke-images.png  9 of the 120 training images as the models are given them: each pixel drawn once" in said
+    with Image.open("smoke-images.png") as image:
+        assert image.info["Software"].startswith("vaeexp")
+    assert [path.name for path in Path().iterdir()] == ["smoke-images.png"]
+    assert not options.runs.exists()
+    Image.new("L", (3, 3)).save("smoke-images.png")
+    with pytest.raises(UserError, match=r"smoke-images\.png: is there already and is not from vaeexp"):
+        planned(options, show=True)
+    Path("smoke-images.png").unlink()
+    monkeypatch.setattr("vaeexp.runs.drawing.write_whole", _full_disk)
+    with pytest.raises(UserError, match=r"smoke-images\.png: cannot be written: No space"):
+        planned(options, show=True)
+
+
+def _full_disk(*given: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
