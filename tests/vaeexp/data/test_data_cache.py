@@ -2,16 +2,20 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mnist_files import write_files
+from mnist_files import FILES as FAMILY
+from mnist_files import small_data, write_files, write_idx
+from PIL import Image
 
 from sweeps.errors import UserError
-from vaeexp.data import open_dataset, prepare
+from vaeexp.data import DATASETS, open_dataset, prepare
+from vaeexp.data.formats import Source
 from vaeexp.settings import DataSettings
 
 SETTINGS = DataSettings(validation_size=10)
@@ -49,6 +53,80 @@ def test_changed_source_files_are_prepared_anew(root):
     write_files(root, seed=1)
     after = open_dataset(SETTINGS, root=root)
     assert after.fingerprint != before.fingerprint
+
+
+def _written_in_place(path, content):
+    path.write_bytes(content)
+
+
+def _replaced(path, content):
+    """As rsync and tar do: another file takes the name."""
+    other = path.with_name(f".{path.name}.part")
+    other.write_bytes(content)
+    other.replace(path)
+
+
+def _unlinked_first(path, content):
+    path.unlink()
+    path.write_bytes(content)
+
+
+def _as_an_array(folder, images):
+    np.save(folder / "mine.npy", images)
+    return folder / "mine.npy", folder / "mine.npy", "arrays"
+
+
+def _as_idx(folder, images):
+    for name, array in zip(FAMILY, (images, np.zeros(30, np.uint8), images[::-1], np.zeros(30, np.uint8)), strict=True):
+        write_idx(folder / name, array)
+    return folder / FAMILY[0], folder, "mnist"
+
+
+def _as_images(folder, images):
+    for number, image in enumerate(images):
+        (folder / f"{number:02d}.bmp").parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number:02d}.bmp")
+    return folder / "17.bmp", folder, "folder"
+
+
+@pytest.mark.parametrize("lay_out", [_as_an_array, _as_idx, _as_images])
+@pytest.mark.parametrize("rewrite", [_written_in_place, _replaced, _unlinked_first])
+def test_a_file_rewritten_with_its_size_and_time_kept_is_prepared_anew(tmp_path, monkeypatch, lay_out, rewrite):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "data").mkdir()
+    path, given, dataset = lay_out(tmp_path / "data", small_data(training=30)[0])
+    settings = DataSettings(dataset=dataset, binarisation="none", validation_size=5)
+    before, times = open_dataset(settings, root=given, say=lambda text: None), path.stat()
+    content = bytearray(path.read_bytes())
+    content[3 * len(content) // 5] ^= 64
+    rewrite(path, bytes(content))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (times.st_size, times.st_mtime_ns)
+    after = open_dataset(settings, root=given, say=lambda text: None)
+    assert after.fingerprint != before.fingerprint
+    pixels = [np.concatenate([data.train.images, data.validation.images, data.test.images]) for data in (before, after)]
+    assert (pixels[0].astype(int) != pixels[1]).sum() >= 1
+
+
+@pytest.mark.parametrize("place", [0, 25_000, 49_999])
+def test_where_the_system_keeps_no_times_a_sample_of_content_tells(root, monkeypatch, place):
+    path = root / f"{FAMILY[0]}.gz"
+    path.write_bytes(os.urandom(50_000))
+    source = Source(definition=DATASETS["mnist"], settings=SETTINGS, root=root, paths=(path,), words="")
+    known = os.stat_result(path.stat())
+    monkeypatch.setattr(Path, "stat", lambda self, **options: known)
+    before, content = source.identity(), bytearray(path.read_bytes())
+    content[place] ^= 1
+    with path.open("wb") as file:
+        file.write(content)
+    assert source.identity() != before
+
+
+def test_a_copy_elsewhere_is_prepared_again_under_the_same_fingerprint(root, tmp_path):
+    before = open_dataset(SETTINGS, root=root)
+    shutil.copytree(root, tmp_path / "copy")
+    after = open_dataset(SETTINGS, root=tmp_path / "copy")
+    assert (after.folder != before.folder, after.fingerprint) == (True, before.fingerprint)
 
 
 def _damage(path: Path, damage: str, draw: random.Random) -> None:
