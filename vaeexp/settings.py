@@ -62,7 +62,7 @@ class ModelSettings(_Section):
     padding: Margin | tuple[Margin, ...] = 1
     """Pixels of zeros around what a block of `conv` sees: one for all, or a list with one for each."""
     normalisation: Literal["batch", "group", "none"] = "batch"
-    """Between a convolution of `conv` and its activation; group: GroupNorm with up to 8 groups."""
+    """Between a convolution of `conv` and its activation; group: GroupNorm with up to 8 groups. Where an epoch has fewer than 20 steps, BatchNorm is evaluated with its averages over all training batches."""
     head: Width | None = None
     """Width of a fully connected layer between `conv`'s blocks and the latent space; no such layer when empty."""
     activation: str = "leaky_relu"

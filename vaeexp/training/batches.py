@@ -100,6 +100,19 @@ def epoch_chunks(
         yield TARGETS[source.binarisation](images, thresholds), noise
 
 
+def fixed_batches(source: Source, *, batch_size: int, latent_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (targets float32 [B, C, H, W], noise [B, L]) of a pass over the training images, the same for every trial and epoch
+    of a study, without the incomplete last batch.
+
+    Each latent dimension has its own generator, as in `validation_noise`.
+    """
+    seed = derive_seed(source.noise_seed, "running statistics")
+    drawn_by = [generator(source.device, seed, "noise", dimension) for dimension in range(latent_size)]
+    for targets, _ in epoch_chunks(source, seed=seed, epoch=0, batch_size=batch_size, latent_size=0):
+        columns = [torch.randn(len(targets), generator=each, device=source.device) for each in drawn_by]
+        yield from zip(targets.split(batch_size), torch.stack(columns, dim=1).split(batch_size), strict=True)
+
+
 def validation_noise(source: Source, latent_size: int) -> Tensor:
     """Return standard normal noise [N, L], the same for every trial and epoch of a study (common random numbers).
 

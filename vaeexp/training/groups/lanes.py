@@ -234,10 +234,10 @@ class TrainingLanes:
     def _train(self, group: Group, numbers: list[int], replay: bool) -> list[Progress]:
         started = time.perf_counter()
         trained = group.train_epoch(numbers)
-        scored = group.evaluate(numbers, self._evaluated)
         # Only in some epochs, because two validations in every epoch take a quarter of a bf16 epoch.
         shown = [n for n in numbers if self._averaged and group.lanes[n].shown_after(group.lanes[n].epoch + 1)]
         raw = group.evaluate(shown, "weights") if shown else {}
+        scored = group.evaluate(numbers, self._evaluated)  # last, because lanes keep the statistics of these weights
         seconds = (time.perf_counter() - started) / len(numbers)
         # These are pictures of the round before. The pictures of this round are drawn while the next round trains.
         images = {} if replay else {number: self._pictures.take(number) for number in numbers}

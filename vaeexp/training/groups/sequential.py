@@ -12,9 +12,10 @@ from sweeps.workload.pulse import beat
 from vaeexp.compiler import has_foreign_layers
 from vaeexp.models.vae import VAE
 from vaeexp.training import EpochSums, Lane, State
-from vaeexp.training.batches import Source, validation_noise
+from vaeexp.training.batches import Source, fixed_batches, validation_noise
 from vaeexp.training.device import training_precision, wide_dtype
 from vaeexp.training.optimizers import rule_of, update_one
+from vaeexp.training.running_statistics import estimated_buffers, needs_estimates
 from vaeexp.training.steps import lane_terms, training_loss, validation_totals
 from vaeexp.training.steps.compiled import CompiledStep
 
@@ -126,6 +127,7 @@ class SequentialGroup:
         return {number: self._train(self.lanes[number]) for number in numbers}
 
     def evaluate(self, numbers: Sequence[int], which: str) -> dict[int, EpochSums]:
+        """Return the sums over the validation images of the tensors `which`; the lanes keep the running statistics of these."""
         return {number: self._evaluate(self.lanes[number], which) for number in numbers}
 
     def _train(self, lane: Lane) -> EpochSums:
@@ -145,13 +147,16 @@ class SequentialGroup:
 
     @torch.no_grad()
     def _evaluate(self, lane: Lane, which: str) -> EpochSums:
-        number = lane.trial.number
-        state = self.states[number]
-        module = self._modules[number].eval()
+        number, latent_size = lane.trial.number, lane.settings.model.latent_size
+        state, module = self.states[number], self._modules[number]
         parameters = in_fast_order(module, lane.layout.views(state[which]))
         buffers = lane.buffer_layout.read(state["buffers"])
-        noise = validation_noise(self.source, lane.settings.model.latent_size)
-        totals = validation_totals(lane_terms(module), parameters, buffers, self.source, noise)
+        if needs_estimates(module, lane):
+            batches = fixed_batches(self.source, batch_size=lane.settings.train.batch_size, latent_size=latent_size)
+            buffers = estimated_buffers(module, lane_terms(module), parameters, buffers, batches)
+            lane.buffer_layout.write(state["buffers"], buffers)
+        noise = validation_noise(self.source, latent_size)
+        totals = validation_totals(lane_terms(module.eval()), parameters, buffers, self.source, noise)
         return lane.validation_sums(totals, len(self.source.validation))
 
 

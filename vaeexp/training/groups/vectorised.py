@@ -14,7 +14,8 @@ from sweeps.workload.pulse import beat
 from vaeexp.models.networks import settings_from
 from vaeexp.models.vae import VAE
 from vaeexp.training import EpochSums, Lane, Layout, State, leading_slice
-from vaeexp.training.batches import Source, validation_noise
+from vaeexp.training.batches import Source, fixed_batches, validation_noise
+from vaeexp.training.running_statistics import estimated_buffers, needs_estimates
 from vaeexp.training.steps import lane_terms, validation_totals
 from vaeexp.training.steps.cuda_graph import FusedStep, Rows
 
@@ -116,11 +117,26 @@ class VectorisedGroup:
 
     @torch.no_grad()
     def evaluate(self, numbers: Sequence[int], which: str) -> dict[int, EpochSums]:
+        """Return the sums over the validation images of the tensors `which`; the lanes keep the running statistics of these."""
+        if numbers and needs_estimates(self.template, lane := self.lanes[numbers[0]]):
+            self._keep_statistics(numbers, which, lane.settings.train.batch_size)
         terms_of = vmap(lane_terms(self.template.eval()), in_dims=(0, 0, None, None))
         tensors = self._rows[which], self._rows["buffers"]
         totals = validation_totals(terms_of, *tensors, self.source, self.validation_noise)
         rows, images = list(zip(*totals, strict=True)), len(self.source.validation)
         return {n: self.lanes[n].validation_sums(rows[self._numbers.index(n)], images) for n in numbers}
+
+    def _keep_statistics(self, numbers: Sequence[int], which: str, batch_size: int) -> None:
+        """Put the running statistics of the tensors `which` into the buffers of these lanes."""
+        buffers, rows = self._rows["buffers"], [self._numbers.index(number) for number in numbers]
+        batches = (
+            tuple(tensor.expand(len(self._numbers), *tensor.shape) for tensor in batch)
+            for batch in fixed_batches(self.source, batch_size=batch_size, latent_size=self.latent_size)
+        )
+        terms_of = vmap(lane_terms(self.template))
+        estimated = estimated_buffers(self.template, terms_of, self._rows[which], buffers, batches)
+        for name, buffer in buffers.items():  # in place, because a captured step reads these tensors
+            buffer[rows] = estimated[name][rows]
 
     def _train_rows(self) -> FusedStep:
         """Train every row for one epoch; return the step, which holds the sums of the epoch."""
