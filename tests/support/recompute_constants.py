@@ -24,6 +24,9 @@ constant(
     r"[^:;.]+: (?:validation|test) −ELBO \S+ at epoch \d+; .+?(?=$)",
 )
 
+constant(
+    "the images that a distance of features needs", r"There is no FID, because it needs 129 test images, .+?(?=\.$)"
+)
 constant("the least span of a strip", r"From low to high β: It takes trials with pictures, .+?(?=\.$)")
 constant("a study that is interrupted", r"\*\*Interim report: the search is over, .+?\*\*")
 constant("the data set's name", r"\*\*Every figure here is of .+?: a small part of the data set\. None of them .+?\*\*")

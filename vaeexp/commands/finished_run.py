@@ -16,6 +16,7 @@ from sweeps.workload import named_run
 from vaeexp import runs as finished
 from vaeexp.commands import options
 from vaeexp.console import open_console, print_table, progress_bar, write_line
+from vaeexp.evaluation import FID_IMAGES
 from vaeexp.words import format_short
 
 if TYPE_CHECKING:
@@ -117,6 +118,9 @@ def print_evaluation(evaluation: Mapping[str, Any], *, console: "Console") -> No
             value, error = _with_error(figures[name], figures.get(f"{name}_se", math.nan))
             rows.append((words, value, error, unit))
     print_table(console, ("figure", "value", "standard error", "unit"), rows)
+    if "fid" not in figures and figures.get("generated", FID_IMAGES) < FID_IMAGES:
+        missing = f"no Fréchet distance, because it needs {FID_IMAGES} images and there are {figures['generated']:,.0f}"
+        write_line(console, missing)
     style = {True: "green", False: "bold red", None: ""}[evaluation["record"]["agrees"]]
     write_line(console, "")
     write_line(console, f"{evaluation['run']}: {evaluation['record']['words']}", style=style)

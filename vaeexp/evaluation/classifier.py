@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from vaeexp.cache import build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.dataset import TARGETS, draw_thresholds, targets
+from vaeexp.evaluation import FEATURES
 
 if TYPE_CHECKING:
     from vaeexp.data import Dataset
@@ -39,7 +40,7 @@ class ImageClassifier(nn.Module):
     Images with a side of more than 64 pixels are first averaged down to 64.
     """
 
-    num_features = 128
+    num_features = FEATURES
 
     def __init__(self, image_shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()

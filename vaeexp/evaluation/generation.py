@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeps.files import write_whole
+from vaeexp.evaluation import FID_IMAGES
 from vaeexp.evaluation.classifier import Classifier
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.priors import GaussianMixture
@@ -127,7 +128,7 @@ def generation_figures(vae: VAE, images: Tensor, classifier: Classifier, *, seed
 
     min(N, 10,000) images are generated with z from the prior. For binarised data they are draws from p(x|z), because the
     targets are zeros and ones; otherwise means of p(x|z), without the likelihood's noise, as the pictures show them.
-    `test/fid` compares them with as many test images, the first, and is absent for fewer than two. `test/inception_score`
+    `test/fid` compares them with as many test images, the first, and is absent for fewer than `FID_IMAGES`. `test/inception_score`
     lies between 1 and the number of classes. Features are float32, statistics float64.
     """
     device = vae.latent_mask.device
@@ -146,7 +147,7 @@ def generation_figures(vae: VAE, images: Tensor, classifier: Classifier, *, seed
         "test/classifier_accuracy": classifier.accuracy,
         "test/generated": float(count),
     }
-    if count > 1:
+    if count >= FID_IMAGES:
         figures["test/fid"] = frechet_distance(torch.cat(real), features)
     return figures
 

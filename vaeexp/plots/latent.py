@@ -36,6 +36,8 @@ NUMBERED = 40
 """Dimensions, or names of classes, that there is room to name."""
 BINS = 41
 """Edges of the bins of a density."""
+FAR_CODES = 1000
+"""Codes of posterior and prior from which on the farthest 0.2 % on either side are left out of a density."""
 MOST_CELLS = 260
 """Cells of the heat map that there is room to write a number in."""
 
@@ -254,7 +256,8 @@ def aggregate_posterior(arrays: Arrays) -> Figure:
     for axes, posterior, prior, dimension in zip(panels, codes, priors, dimensions.tolist(), strict=True):
         style.style_axes(axes, x=f"latent dimension {dimension + 1}")
         both = np.concatenate([posterior, prior])
-        low, high = np.quantile(both[np.isfinite(both)], [0.002, 0.998])
+        margin = 0.002 if len(both) >= FAR_CODES else 0.0
+        low, high = np.quantile(both[np.isfinite(both)], [margin, 1 - margin])
         bins = np.linspace(low, high if high > low else low + 1, BINS).tolist()
         axes.hist(posterior, bins, density=True, color="#0072B2", alpha=0.45, label="codes of test images")
         axes.hist(prior, bins, density=True, histtype="step", color=style.TEXT_COLOUR, linewidth=1.6, label="prior")

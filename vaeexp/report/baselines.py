@@ -7,6 +7,7 @@ from functools import partial
 import pandas as pd
 
 from sweeps.results.statistics import mean_interval
+from vaeexp.evaluation import FID_IMAGES
 from vaeexp.report.headline import (
     PUBLISHED,
     PUBLISHED_MODEL,
@@ -180,7 +181,17 @@ def _quality(group: Sequence[TestedSetting]) -> list[str]:
         text += f", by a classifier of these targets that is right on {right} of the test images"
     text += "; a row stands once more at its last epoch where figures differ there" if apart else ""
     titles = ["row", *(title for _, title, _ in measures)]
-    return [f"{text}:", narrow_tables(titles, cells, right=range(1, len(titles)))]
+    return [f"{text}:", narrow_tables(titles, cells, right=range(1, len(titles))), *_too_few(group)]
+
+
+def _too_few(group: Sequence[TestedSetting]) -> list[str]:
+    """Say why there is no FID where there are samples and too few test images."""
+    images = [row.test("generated").mean for row in group if row.test("generated").n and not row.test("fid").n]
+    if not images:
+        return []
+    return [
+        f"There is no FID, because it needs {FID_IMAGES} test images, more than the classifier has features, and there are {min(images):,.0f}."
+    ]
 
 
 def _weighted(samples: int) -> Callable[[TestedSetting], str]:

@@ -24,6 +24,7 @@ from vaeexp.plots import style
 from vaeexp.plots.latent import WAYS, interpolation_figure, map_figure, traversal_figure
 from vaeexp.plots.pictures import picture_grid
 from vaeexp.runs.run import Images, Run
+from vaeexp.words import plural
 
 Kind = Literal["linear", "spherical", "pixel"]
 KINDS: Mapping[Kind, str] = dict(zip(("linear", "spherical", "pixel"), WAYS.values(), strict=True))
@@ -85,10 +86,8 @@ def draw_interpolations(run: Run, images: Images, *, steps: int, kinds: Sequence
     first, second = gallery.pairs(images.labels, len(images.x) // 2)
     ways = [gallery.interpolations(run.vae, images.x[first], images.x[second], steps, kind) for kind in kinds]
     figure = interpolation_figure(np.stack(ways, axis=1), [KINDS[kind] for kind in kinds])
-    title = images.dataset.title
-    return _titled(
-        run, figure, f"{', '.join(kinds)} interpolation between {len(first)} pairs of test images of {title}"
-    )
+    shown = f"{plural(len(first), 'pair')} of test images" if len(images.x) > 1 else "the only test image and itself"
+    return _titled(run, figure, f"{', '.join(kinds)} interpolation between {shown} of {images.dataset.title}")
 
 
 def draw_traversals(run: Run, images: Tensor, source: str, *, dimensions: int, steps: int) -> Drawing:

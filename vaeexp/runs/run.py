@@ -31,6 +31,7 @@ from vaeexp.settings import SECTIONS, Settings
 from vaeexp.training.batches import derive_seed
 from vaeexp.training.checkpoint import load_model
 from vaeexp.training.device import resolve_device
+from vaeexp.words import plural
 
 _FORMS = f"{FORMS} Or give a folder with its {SETTINGS}."
 
@@ -189,12 +190,12 @@ def open_images(
     Args:
         data: as for a sweep: the folder or file with the images; else the user's cache or a download.
         split: `test` or `validation`.
-        count: number of images, drawn with the seed.
+        count: number of images, drawn with the seed; all where there are fewer, and `say` gets a note.
         most: without `count`, the largest number of images. None gives all images in their order.
         same: whether to refuse other images than the run's own; otherwise `say` gets a note.
 
     Raises:
-        UserError: the images cannot be had, do not fit the model, or are fewer than `count`.
+        UserError: the images cannot be had, or do not fit the model.
     """
     dataset = open_dataset(run.settings.data, root=data, say=say)
     if dataset.image_shape != run.image_shape:
@@ -208,7 +209,7 @@ def open_images(
         say(f"NOTE: {run.name} {error.problem}")
     part = dataset.test if split == "test" else dataset.validation
     if count is not None and count > len(part):
-        raise UserError(run.name, f"cannot be shown {count:,} images: {dataset.title} has {len(part):,} for {split}.")
+        say(f"NOTE: {dataset.title} has {plural(len(part), 'image')} for {split}, fewer than {count:,}: all are used.")
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed)).numpy()
     indices = np.arange(len(part)) if count is None and most is None else order[: count or most]
     name = "test targets" if split == "test" else "targets"

@@ -7,7 +7,14 @@ from report_text import draw_only
 from synthetic_study import make_results, part, texts, write_pictures
 
 from vaeexp.plots import CHAPTERS, PLOTS
-from vaeexp.plots.latent import CLASS_COLOURS, component_classes, map_figure, rate_per_dimension, traversal_figure
+from vaeexp.plots.latent import (
+    CLASS_COLOURS,
+    aggregate_posterior,
+    component_classes,
+    map_figure,
+    rate_per_dimension,
+    traversal_figure,
+)
 from vaeexp.report import chapters
 from vaeexp.report.tables import component_table, purity
 from vaeexp.results.study_view import StudyView
@@ -237,3 +244,16 @@ def test_without_arrays_there_is_neither_figure_nor_table(results):
     assert component_table(StudyView(bare)) == []
     for name in ("rate_per_dimension", "component_classes"):
         assert "trial" in PLOTS[name].reading(StudyView(results))
+
+
+@pytest.mark.parametrize("count", [1, 2, 6])
+@pytest.mark.filterwarnings("error")
+def test_codes_of_few_images_are_drawn_all(count):
+    """The quantiles of few codes lie inside of all of them, so that nothing would be left to draw."""
+    random = np.random.default_rng(count)
+    arrays = {"aggregate_dimensions": np.arange(2)}
+    arrays |= {name: random.normal(size=(2, count)) for name in ("aggregate_codes", "prior_codes")}
+    figure = aggregate_posterior(arrays)
+    heights = [bar.get_height() for bar in figure.axes[0].patches if hasattr(bar, "get_height")]
+    assert np.isfinite(heights).all()
+    assert max(heights) > 0

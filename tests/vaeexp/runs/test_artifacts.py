@@ -261,7 +261,7 @@ def test_a_killed_and_continued_repeat_ends_with_the_same_last_weights(lanes_of,
 
 OF_LAST = {
     *("neg_elbo", "rate", "distortion", "reconstruction_mse", "reconstruction_ssim"),
-    *("fid", "inception_score", "active_units", "used_dimensions"),
+    *("inception_score", "active_units", "used_dimensions"),  # and no FID, of so few images
 }
 
 

@@ -90,7 +90,7 @@ def test_evaluate_gives_the_very_figures_of_the_study(tiny_study: Path, tmp_path
         "test/neg_elbo",
         "test/iw_nll",
         "test/active_units",
-        "test/fid",
+        "test/inception_score",
         "test/reconstruction_mse",
     } <= recorded.keys()
     shutil.copytree(tiny_study / "mlruns/trials/beta_mnist/repeat-0000", tmp_path / "copied")
@@ -297,14 +297,27 @@ def test_every_drawing_has_a_title_that_fits(tiny_study: Path) -> None:
         assert box.y0 > max(axes.get_position().y1 for axes in drawing.figure.axes) * drawing.figure.bbox.y1 - 1
 
 
-def test_reconstructions_show_as_many_images_as_asked(tiny_study: Path, capsys: pytest.CaptureFixture) -> None:
+def test_reconstructions_show_as_many_images_as_asked_or_as_there_are(tiny_study: Path) -> None:
     shared = ["--runs", tiny_study / "mlruns", "--data", tiny_study / "data"]
     assert "30 test images" in run("reconstruct", "beta_mnist", *shared, "-n", "30")
     picture(Path("reconstructions.png"))
     assert "20 validation images" in run("reconstruct", "beta_mnist", *shared, "-n", "20", "--split", "validation")
-    said = refused(capsys, "reconstruct", "beta_mnist", *shared, "-n", "31")
-    assert "31 images" in said
-    assert "30 for test" in said
+    said = run("reconstruct", "beta_mnist", *shared, "-n", "31")
+    assert "30 images for test, fewer than 31: all are used" in said
+    assert "30 test images" in said
+
+
+@pytest.mark.parametrize(
+    ("there", "pairs"),
+    [(1, "the only test image and itself"), (2, "1 pair of test images"), (5, "2 pairs of test images")],
+)
+def test_what_draws_images_takes_as_many_as_there_are(tiny_study: Path, tmp_path: Path, there: int, pairs: str) -> None:
+    write_files(tmp_path / "few" / "MNIST" / "raw", training=160, test=there)
+    shared = ["beta_mnist/1", "--runs", tiny_study / "mlruns", "--data", tmp_path / "few"]
+    assert f"{there} test images" in run("reconstruct", *shared)
+    assert f"between {pairs} of " in run("interpolate", *shared, "--steps", "2")
+    assert f"of {there} test images" in run("traverse", *shared, "--steps", "2")
+    assert f"t-SNE map of {there} test images" in run("embed", *shared, "-n", "9")
 
 
 def test_interpolations_of_each_kind(tiny_study: Path) -> None:
