@@ -128,10 +128,11 @@ class VectorisedGroup:
 
     def _keep_statistics(self, numbers: Sequence[int], which: str, batch_size: int) -> None:
         """Put the running statistics of the tensors `which` into the buffers of these lanes."""
-        buffers, rows = self._rows["buffers"], [self._numbers.index(number) for number in numbers]
+        buffers, count = self._rows["buffers"], len(self._numbers)
+        rows = [self._numbers.index(number) for number in numbers]
         batches = (
-            tuple(tensor.expand(len(self._numbers), *tensor.shape) for tensor in batch)
-            for batch in fixed_batches(self.source, batch_size=batch_size, latent_size=self.latent_size)
+            (x.expand(count, *x.shape), e.expand(count, *e.shape))
+            for x, e in fixed_batches(self.source, batch_size=batch_size, latent_size=self.latent_size)
         )
         terms_of = vmap(lane_terms(self.template))
         estimated = estimated_buffers(self.template, terms_of, self._rows[which], buffers, batches)
