@@ -162,6 +162,7 @@ LATE_OURS = {
     "vaeexp.commands": "the table of commands",
     "sweeps.tracking.mlflow_store": "the loader of a registered model, by the name in its record",
     "vaeexp.models.networks.user": "a network of the user's own, by the name in the study",
+    "vaeexp.data.formats.image_files": "plugins of Pillow, where they are installed",
 }
 """Module → why it imports modules of ours within functions. No other module does."""
 

@@ -13,7 +13,9 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,10 +37,11 @@ if TYPE_CHECKING:
 
     from vaeexp.settings import DataSettings
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-
-# Pillow goes by the content and not by the name, and hands PostScript to a program that runs it.
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+# Pillow's names. The first group is known by its content, whatever the name; content of the second is taken for an image
+# only under its own ending. Other formats are no single images, or, as PostScript, are handed to a program that runs them.
+_BY_CONTENT = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "HEIF", "JPEG2000", "JXL")
+_BY_ENDING = ("DDS", "DIB", "ICO", "MPO", "MSP", "PCX", "PSD", "QOI", "SGI", "SUN", "TGA", "XBM", "XPM")
+_PLUGIN_MODULES = ("pillow_heif", "pi_heif", "pillow_jxl", "pillow_avif")
 _GREY_MODES = ("1", "L", "LA", "La")
 _TRANSPARENT_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 _DEEP_COLOURS = {f"{mode};16{order}" for mode in ("RGB", "RGBA") for order in "BLN"}  # raw modes of Pillow
@@ -105,6 +108,28 @@ class UnreadableError(Exception):
     """A file holds no image that can be decoded; the message says why."""
 
 
+@cache
+def readable() -> dict[str, str]:
+    """Return the ending, in small letters, and Pillow's format of the files that Pillow and its installed plugins read."""
+    from PIL import Image
+
+    Image.init()
+    for name in _PLUGIN_MODULES:
+        if find_spec(name):
+            plugin = import_module(name)
+            if hasattr(plugin, "register_heif_opener"):
+                plugin.register_heif_opener()
+    kinds = {*_BY_CONTENT, *_BY_ENDING} & Image.OPEN.keys()
+    return {ending.lower(): kind for ending, kind in Image.registered_extensions().items() if kind in kinds}
+
+
+def _formats(path: Path) -> tuple[str, ...]:
+    """Return the formats that the content of a file of this name may have."""
+    kind = readable().get(path.suffix.lower())
+    own = {kind} if kind in _BY_ENDING else set()
+    return (*(name for name in _BY_CONTENT if name in set(readable().values())), *own)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator["ImageFile"]:
     """Open the image of a regular file; a named pipe would keep the reader waiting for ever. Raises UnreadableError."""
@@ -113,7 +138,7 @@ def _opened(path: Path) -> Iterator["ImageFile"]:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise UnreadableError("no regular file")
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(path, formats=_formats(path)) as image:
             yield image
     except (UnreadableError, UserError):
         raise

@@ -5,23 +5,57 @@ A folder has class folders and split folders or none (vaeexp/data/formats/folder
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.formats import Definition, Layout, RawImages, Source, refusing
+from vaeexp.data.formats import Definition, Layout, RawImages, Source, printable, refusing
 from vaeexp.data.formats.folder_tree import list_tree
-from vaeexp.data.formats.image_files import EXTENSIONS, Listing, decode
+from vaeexp.data.formats.image_files import Listing, decode, readable
 
+_EXPECTED = (
+    "image files (.png, .jpg, .jpeg, .bmp, .gif, .tif, .tiff, .webp, .ppm, .pgm, and others that Pillow and its plugins "
+    "read), in class folders or not, in train/ and test/ or not"
+)
+_TEXTS = {
+    ".txt",
+    ".csv",
+    ".tsv",
+    ".json",
+    ".jsonl",
+    ".xml",
+    ".md",
+    ".rst",
+    ".yaml",
+    ".yml",
+    ".html",
+    ".log",
+    ".ini",
+    ".db",
+}
+_TEXT_NAMES = {"readme", "license", "licence", "copying", "makefile", "dockerfile", "changelog", "authors"}
+_PLUGINS = {
+    ".heic": "pillow-heif",
+    ".heif": "pillow-heif",
+    ".hif": "pillow-heif",
+    ".avif": "pillow-avif-plugin",
+    ".jxl": "pillow-jxl-plugin",
+}
+"""Ending → package that reads such images where Pillow does not."""
+_TO_CONVERT = {".svg", ".dcm", ".eps", ".exr", ".hdr", ".cr2", ".nef", ".arw", ".dng", ".jp2", ".j2k"}
+_DOUBTED = 0.01  # share of images that are passed over
+_KINDS_NAMED = 12
 _PARTITION, _IMAGES = "list_eval_partition.txt", "img_align_celeba"
 
 
 def find(definition: Definition | None, root: Path) -> tuple[Path, ...]:
-    """Return all image files below `root` in the order of their names, each file once, without hidden files and other kinds.
+    """Return all files below `root` in the order of their names, each file once, without hidden files and texts.
 
-    Links are followed. Where a file or a folder can be reached by several names, the name without links counts, else the
+    Other files than images are among them, because people are told of what is passed over. Links are followed. Where a file or a folder can be reached by several names, the name without links counts, else the
     first name. Links that lead to a folder around them are not followed.
     """
     paths: list[Path] = []
@@ -41,7 +75,7 @@ def find(definition: Definition | None, root: Path) -> tuple[Path, ...]:
             around = Path(real), root.resolve()
             folder_links += [path for path, end in links if not any(parent.is_relative_to(end) for parent in around)]
             for name in names:
-                if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+                if not name.startswith(".") and not _is_text(name):
                     path = Path(folder, name)
                     (file_links if path.is_symlink() else paths).append(path)
                     seen.add(os.path.join(real, name))
@@ -52,14 +86,51 @@ def find(definition: Definition | None, root: Path) -> tuple[Path, ...]:
     return tuple(sorted(paths))
 
 
+def _is_text(name: str) -> bool:
+    stem, ending = os.path.splitext(name.lower())
+    return ending in _TEXTS or stem in _TEXT_NAMES
+
+
 def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
     names = [path.relative_to(source.root).as_posix() for path in source.paths]
-    listing = list_tree(source.root, names, split_folders=source.settings.split_folders)
+    endings = [os.path.splitext(name)[1].lower() for name in names]
+    passed = Counter(ending for ending in endings if ending not in readable())
+    if len(passed) and passed.total() == len(names):
+        problem = f"got a folder without image files that can be read, but {_counted(passed)}; must hold {_EXPECTED}"
+        raise UserError(str(source.root), f"{problem}.{_advice(passed)}")
+    notes = [f"Passed over: {_counted(passed)}, which are not read here.{_advice(passed)}"] if passed else []
+    for note in notes:
+        say(note)  # before an error, because what is passed over may be its cause
+    images = [name for name, ending in zip(names, endings, strict=True) if ending in readable()]
+    listing = list_tree(source.root, images, split_folders=source.settings.split_folders)
+    missing = sum(count for ending, count in passed.items() if ending in _PLUGINS or ending in _TO_CONVERT)
+    doubts = notes if missing > _DOUBTED * (len(images) + missing) else []
+    listing = replace(listing, notes=(*listing.notes, *notes), warnings=(*listing.warnings, *doubts))
     return decode(listing, source.settings, scratch, say)
 
 
+def _counted(passed: Counter[str]) -> str:
+    """Count files by their endings, the most frequent first."""
+    shown = [
+        f"{count:,} {printable(ending) or 'without an ending'}" for ending, count in passed.most_common(_KINDS_NAMED)
+    ]
+    more = [f"{len(passed) - len(shown):,} other kinds"] if len(passed) > len(shown) else []
+    return ", ".join([*shown, *more])
+
+
+def _advice(passed: Counter[str]) -> str:
+    """Say what would read the files that are passed over."""
+    packages = sorted({_PLUGINS[ending] for ending in passed if ending in _PLUGINS})
+    advice = [f" Try pip install {' '.join(packages)}."] if packages else []
+    if converted := sorted(passed.keys() & _TO_CONVERT):
+        advice.append(f" Convert {', '.join(converted)} to PNG.")
+    if passed.keys() & {".npy", ".npz"}:
+        advice.append(" For a file of arrays try --set dataset=arrays --data FILE.")
+    return "".join(advice)
+
+
 FOLDER = Layout(
-    expected=lambda _: f"image files ({', '.join(EXTENSIONS)}), in class folders or not, in train/ and test/ or not",
+    expected=lambda _: _EXPECTED,
     find=find,
     read=_read,
     resized=True,

@@ -374,3 +374,90 @@ def test_a_file_of_arrays_is_told_where_it_belongs(tmp_path):
         opened(tmp_path / "mine.npy")
     with pytest.raises(UserError, match=r"no file of arrays.*--set dataset=folder"):
         opened(tmp_path, dataset="arrays")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.jfif",
+        "a.jpe",
+        "a.JFIF",
+        "a.Jpe",
+        "a.pbm",
+        "a.pnm",
+        "a.tga",
+        "a.jp2",
+        "a.j2k",
+        "a.avif",
+        "a.dib",
+        "a.qoi",
+        "a.pcx",
+    ],
+)
+def test_every_ending_that_pillow_reads_is_an_image(tmp_path, name):
+    write_tree(tmp_path, {"more": 9}, shape=(8, 8, 3))
+    kind = Image.registered_extensions()[Path(name.lower()).suffix]
+    options = {"bits": 24} if kind == "SGI" else {}
+    mode = "1" if name == "a.pbm" else "RGB"
+    Image.fromarray(noise(8, 8, 3)).convert(mode).save(tmp_path / name, format=kind, **options)
+    data, said = opened(tmp_path)
+    assert sum(data.sizes) == 10
+    assert f"1 {Path(name.lower()).suffix}" in data.notes[0]
+    assert not any("Passed over" in line for line in [*said, *data.notes])
+
+
+def test_files_of_an_installed_plugin_are_read(tmp_path):
+    pytest.importorskip("pillow_heif")
+    for number in range(10):
+        Image.fromarray(noise(64, 64, 3, seed=number)).save(tmp_path / f"{number}.HEIC", format="HEIF")
+    assert sum(opened(tmp_path)[0].sizes) == 10
+
+
+def test_what_is_passed_over_is_counted_by_ending(tmp_path):
+    write_tree(tmp_path, {"cat": 9, "dog": 9})
+    for name in ("a.npy", "b.npy", "scan.dcm", "cat/drawing.SVG", "dog/film.mp4", "IM0001"):
+        (tmp_path / name).write_bytes(b"something else")
+    for name in ("notes.txt", "labels.csv", "boxes.json", "cat/a.xml", "README.md", "LICENSE", ".DS_Store", ".a.npy"):
+        (tmp_path / name).write_text("words")
+    data, said = opened(tmp_path)
+    (note,) = [note for note in data.notes if note.startswith("Passed over")]
+    for words in ("2 .npy", "1 .dcm", "1 .svg", "1 .mp4", "1 without an ending", "Convert .dcm, .svg to PNG"):
+        assert words in note
+    assert not any(word in note for word in ("txt", "csv", "json", "xml", "md", "DS_Store"))
+    assert note in said
+    assert note in describe_plan(data)
+    assert data.warnings == (note,), "two images of twenty are many"
+    assert data.classes == ("cat", "dog")
+    (tmp_path / "c.npy").write_bytes(b"")
+    assert any("3 .npy" in note for note in opened(tmp_path)[0].notes), "what is there now, and not what was prepared"
+    (tmp_path / "scan.dcm").unlink()
+    (tmp_path / "cat/drawing.SVG").unlink()
+    assert opened(tmp_path)[0].warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["a.svg", "b.svg", "scan.dcm"], ("2 .svg, 1 .dcm", "Convert .dcm, .svg")),
+        (["a.npy", "b.npz"], ("1 .npy, 1 .npz", "--set dataset=arrays --data FILE")),
+        (["a.mp4", "b"], ("1 .mp4, 1 without an ending",)),
+        (["train/a.cr2", "test/b.cr2"], ("2 .cr2", "Convert .cr2")),
+    ],
+)
+def test_a_folder_of_other_files_alone_says_what_it_holds(tmp_path, names, words):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"something else")
+    with pytest.raises(UserError) as caught:
+        opened(tmp_path)
+    assert caught.value.place == str(tmp_path)
+    for word in ("without image files", *words, "must hold image files"):
+        assert word in caught.value.problem
+
+
+def test_an_image_whose_ending_is_read_by_its_name_is_none_under_another(tmp_path):
+    """Pillow takes almost any bytes for TGA."""
+    write_tree(tmp_path, {"a": 10})
+    Image.fromarray(noise(6, 5, 3)).save(tmp_path / "a" / "wrong.png", format="TGA")
+    with pytest.raises(UserError, match=r"wrong\.png \(no image\)"):
+        opened(tmp_path)
