@@ -31,7 +31,7 @@ def place(tmp_path_factory) -> Path:
 
 
 def test_the_section_is_whole(place):
-    assert [language for language, _ in BLOCKS] == ["python", "yaml", "sh", "python"]
+    assert [language for language, _ in BLOCKS] == ["python", "yaml", "sh", "python", "python"]
     assert sorted(path.name for path in place.iterdir()) == ["my_networks.py", "pooled.yaml"]
 
 
@@ -50,7 +50,7 @@ def test_the_command_trains_it_in_child_processes_and_the_run_loads_again(place,
     networks = [json.loads((folder / "settings.json").read_text())["model"]["network"] for folder in folders]
     assert "my_networks:Pooled" in networks
     own = folders[networks.index("my_networks:Pooled")].name
-    loading = BLOCKS[-1][1].replace("trial-0000", own)
+    loading = next(text for _, text in BLOCKS if "load_model" in text).replace("trial-0000", own)
     (place / "load.py").write_text(
         f"{loading}\nprint(tuple(images.shape), [type(m).__name__ for m in vae.encoder][1])\n"
     )

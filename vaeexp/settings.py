@@ -6,7 +6,8 @@ so that `beta: {low: 0.01, high: 10, log: true}` under `search:` needs no prefix
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 Width = Annotated[int, Field(ge=1, le=16_384)]
 Channels = Annotated[int, Field(ge=1, le=4096)]
@@ -47,7 +48,13 @@ class DataSettings(_Section):
 
 
 class ModelSettings(_Section):
-    """The parts of a VAE, each found by name in the table next to its definition."""
+    """The parts of a VAE, each found by name in the table next to its definition.
+
+    Settings of a network of the user's own stand beside them as `Class.name`; the study checks them against the class.
+    """
+
+    # A study file's own model of this section knows each setting of these networks, and forbids others.
+    model_config = ConfigDict(extra="allow")
 
     network: str = "mlp"
     """Encoder and decoder, from vaeexp/models/networks/; or one of your own by import path, `package.module:Class`."""
@@ -83,6 +90,21 @@ class ModelSettings(_Section):
     """Scale of the laplace likelihood; black to white is 1. 1 makes it the absolute error (L1)."""
     likelihood_components: int = Field(default=5, ge=1, le=64)
     """Components per sub-pixel of discretised_logistic_mixture."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_of_networks(cls, values: Any) -> Any:
+        """Refuse unknown settings; those of a network have a dot in their name. Their lists become tuples, which can be keys."""
+        if not isinstance(values, dict):
+            return values
+        for name in values.keys() - cls.model_fields.keys():
+            if "." not in name and cls.model_config["extra"] == "allow":
+                raise PydanticCustomError("extra_forbidden", "Extra inputs are not permitted: {name}", {"name": name})
+        return {name: tuple(v) if "." in name and isinstance(v, list) else v for name, v in values.items()}
+
+    def own(self) -> dict[str, Any]:
+        """Return the settings of the user's networks, as `Class.name` → value."""
+        return {name: value for name, value in self if "." in name}
 
 
 class TrainSettings(_Section):
@@ -170,6 +192,7 @@ class Settings(_Section):
         """Return a validated copy with each value put into the section that has a field of that name."""
         values = self.flat() | params
         sections = {section: {name: values[name] for name in model.model_fields} for section, model in SECTIONS.items()}
+        sections["model"] |= {name: value for name, value in values.items() if "." in name}
         return Settings.model_validate(sections)
 
     def flat(self) -> dict[str, Any]:

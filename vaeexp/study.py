@@ -1,12 +1,15 @@
 """Study files as vaeexp reads them: the settings that a study fixes, and what its trials can ask for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, PydanticUserError, Strict, TypeAdapter, ValidationError, create_model
+from pydantic.fields import FieldInfo
 
 from sweeps.errors import UserError
-from sweeps.study import Study, load_study
+from sweeps.study import Study, load_study, mentioned
 from sweeps.study.space import Space, plain
 from sweeps.study.study_model import Baseline
 from sweeps.study.yaml_file import parse_yaml, shown_path
@@ -36,13 +39,15 @@ def open_study_file(
     overrides: Sequence[str] = (),
     image_shape: tuple[int, int, int] | None = None,
     text: str | None = None,
+    least_batch: int | None = None,
 ) -> Study:
     """Read and check a study file.
 
     Args:
         name: name or path of the study.
         overrides: changes as of `--set`.
-        image_shape: (C, H, W) of the images; every network that the study can ask for is then built once.
+        image_shape: (C, H, W) of the images; every network that the study can ask for is then built once, and tried.
+        least_batch: the smallest batch that every network may meet.
         text: the study itself, where it lies in no file.
 
     Raises:
@@ -50,10 +55,10 @@ def open_study_file(
     """
     study = load_study(
         name,
-        sections=SECTIONS,
+        sections=sections_for(name, overrides, text),
         shipped=shipped_studies(),
         overrides=overrides,
-        check=partial(check_settings, image_shape=image_shape),
+        check=partial(check_settings, image_shape=image_shape, least_batch=least_batch),
         epochs="epochs",
         # Numbers must share these settings to stand in one ranking.
         unsearchable={*DataSettings.model_fields, *EvaluationSettings.model_fields, "likelihood", "posterior"},
@@ -64,7 +69,44 @@ def open_study_file(
     )
     _check_used(study)
     _check_objectives(study)
-    return study
+    model = ModelSettings(**study.fixed["model"].model_dump())  # of a class that other processes know
+    return replace(study, fixed={**study.fixed, "model": model})
+
+
+def sections_for(name: str, overrides: Sequence[str] = (), text: str | None = None) -> dict[str, type[BaseModel]]:
+    """Return the sections of a study: `SECTIONS` with the settings of each network of the user's own that the study mentions.
+
+    Raises:
+        UserError: the file cannot be read, or a network or its settings cannot.
+    """
+    texts = mentioned("network", name, shipped=shipped_studies(), overrides=overrides, text=text)
+    networks = [network for network in texts if ":" in network]
+    fields: dict[str, Any] = {}
+    owners: dict[str, str] = {}
+    for network in networks:
+        try:
+            settings = models.networks.own_settings(network)
+        except ValueError as error:
+            raise UserError(f"{name}: network", str(error).removeprefix("network: ")) from error
+        for setting, (annotation, default) in settings.items():
+            owner = owners.setdefault(setting.partition(".")[0], network)
+            if owner != network:
+                problem = f"'{owner}' and '{network}' have settings and one name; rename a class."
+                raise UserError(f"{name}: network", problem)
+            fields[setting] = (annotation, _own_field(network, setting, annotation, default))
+    if not fields:
+        return SECTIONS
+    return {**SECTIONS, "model": create_model("ModelSettings", __base__=ModelSettings, **fields)}
+
+
+def _own_field(network: str, setting: str, annotation: Any, default: Any) -> FieldInfo:
+    """Return the field of a setting of a network of the user's own. Raises UserError where the default is not one of its values."""
+    try:
+        TypeAdapter(Annotated[annotation, Strict()] if annotation is int else annotation).validate_python(default)
+    except (ValidationError, PydanticUserError) as error:
+        reason = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else str(error).splitlines()[0]
+        raise UserError(f"'{network}'", f"{setting} has the default {default!r}: {reason}.") from error
+    return Field(default=default, description=f"Setting `{setting.partition('.')[2]}` of the network `{network}`.")
 
 
 def _check_objectives(study: Study) -> None:
@@ -97,9 +139,14 @@ def _check_used(study: Study) -> None:
             raise UserError(f"{place}: {'.'.join(path)}", f"{problem} {remedy}")
 
 
-def check_settings(sections: dict[str, dict[str, Any]], image_shape: tuple[int, int, int] | None = None) -> None:
+def check_settings(
+    sections: dict[str, dict[str, Any]],
+    image_shape: tuple[int, int, int] | None = None,
+    least_batch: int | None = None,
+) -> None:
     """Raise ValueError where a setting names a part that does not exist, or parts that do not fit each other or the data."""
-    models.vae.check_model(ModelSettings.model_construct(**sections["model"]), image_shape)
+    batch_size = min(sections["train"]["batch_size"], least_batch or sections["train"]["batch_size"])
+    models.vae.check_model(ModelSettings.model_construct(**sections["model"]), image_shape, batch_size)
     models.likelihoods.check_targets(sections["model"]["likelihood"], sections["data"]["binarisation"])
     posterior, beta = sections["model"]["posterior"], sections["train"]["beta"]
     if not models.posteriors.POSTERIORS[posterior].stochastic and beta != 0:
@@ -133,6 +180,25 @@ def largest(study: Study | StudyParts, name: str) -> int:
     """Return the largest value of a whole-number setting that a trial or a baseline of this study can have."""
     searched = study.space.maximum(name) or settings_of(study).flat()[name]
     return max([int(searched), *(int(row.settings.get(name, 0)) for row in study.baselines)])
+
+
+def smallest_batch(study: Study | StudyParts) -> int:
+    """Return the smallest batch that trials of any network may have."""
+    conditional = "batch_size" in study.space.names and study.space["batch_size"].when
+    searched = [] if conditional else _values(study, "batch_size")
+    return int(min([*searched, settings_of(study).train.batch_size]))
+
+
+def networks_of(study: Study | StudyParts) -> list[str]:
+    """Return the networks that trials and baselines of this study can have."""
+    of_baselines = [row.settings["network"] for row in study.baselines if "network" in row.settings]
+    return list(dict.fromkeys([*_values(study, "network"), *of_baselines]))
+
+
+def largest_own(study: Study | StudyParts) -> dict[str, Any]:
+    """Return the largest value of each searched number among the settings of the user's networks."""
+    own = {name: study.space.maximum(name) for name in study.space.names if "." in name}
+    return {name: value for name, value in own.items() if value is not None}
 
 
 def train_options(study: Study | StudyParts) -> dict[str, list[Any]]:

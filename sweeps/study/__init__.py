@@ -1,7 +1,8 @@
 """A study: read from its file, changed by `--set`, and checked whole before anything runs."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from sweeps.study.study_model import (
     number_type,
     study_model,
 )
-from sweeps.study.yaml_file import EntryPath, Mistakes, find_study, known_studies, mapping, shown
+from sweeps.study.yaml_file import EntryPath, Mistakes, find_study, known_studies, mapping, parse_yaml, shown
 
 Check = Callable[[dict[str, dict[str, Any]]], None]
 
@@ -164,6 +165,46 @@ def load_study(
     )
 
 
+def mentioned(
+    setting: str,
+    name_or_path: str | Path,
+    *,
+    shipped: Path | None = None,
+    overrides: Sequence[str] = (),
+    text: str | None = None,
+) -> list[str]:
+    """Return every text that a study's file, the studies that it extends, and the overrides give a setting, unchecked, each once.
+
+    For a workload whose settings depend on such a text: fixed, searched, in a baseline, in a first trial or in a condition.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    path = find_study(str(name_or_path), shipped) if text is None else Path(name_or_path)
+    content, _, _ = read_study_file(path, None, shipped, None, text=text)
+    nodes: list[Any] = [content]
+    for override in overrides:
+        key, _, given = override.partition("=")
+        with suppress(UserError):  # it is reported when the study is read
+            value: Any = parse_yaml(given, "")[0]
+            for part in reversed(key.strip().split(".")):
+                value = {part: value}
+            nodes.append(value)
+    return list(dict.fromkeys(found for node in nodes for found in _texts_of(setting, node, inside=False)))
+
+
+def _texts_of(setting: str, node: Any, *, inside: bool) -> Iterator[str]:
+    """Yield every text in what stands under a key of this name, at any depth."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _texts_of(setting, value, inside=inside or key == setting)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _texts_of(setting, value, inside=inside)
+    elif inside and isinstance(node, str):
+        yield node
+
+
 def list_studies(*, shipped: Path | None) -> dict[str, str]:
     """Return name → question of the studies of `./studies`, then of the shipped ones that these do not hide, by name.
 
@@ -258,8 +299,10 @@ class _Reading:
             try:
                 return Space(tuple(parameters))
             except UserError as error:
-                self._mistakes.add(error.place, error.problem)
-                self._unusable.add(error.place.split(".")[1])
+                name = next(p.name for p in parameters if f"{error.place}.".startswith(f"search.{p.name}."))
+                path = error.place.removeprefix(f"search.{name}").split(".")[1:]
+                self._mistakes.add(("search", name, *path), error.problem)
+                self._unusable.add(name)
 
     def baselines(self, shared: Collection[str], *, published: bool) -> tuple[Baseline, ...]:
         """Return the valid baselines, in the order of the file, each with its settings in this order.
@@ -398,4 +441,4 @@ def _try_settings(
             passes(context | {parameter.name: value}, ("search", parameter.name, *key))
 
 
-__all__ = ["Study", "list_studies", "load_study"]
+__all__ = ["Study", "list_studies", "load_study", "mentioned"]

@@ -185,9 +185,9 @@ def apply_overrides(
 
 def _path_of(key: str, sections: Sections) -> tuple[str, ...]:
     """Return the path of the entry that a key names. Raises `UserError` without a place."""
-    head, *rest = key.split(".")
+    head, *rest = _parts_of(key, sections)
     if not rest:
-        return (key,) if key in PARTS else _bare_path(key, sections)
+        return (head,) if head in PARTS else _bare_path(head, sections)
     if head in sections:
         fields = sections[head].model_fields
         if rest[0] not in fields or len(rest) > 1:
@@ -196,8 +196,19 @@ def _path_of(key: str, sections: Sections) -> tuple[str, ...]:
         if section_of(rest[0], sections) is None:
             raise UserError("", f"'{rest[0]}' is no setting. {did_you_mean(rest[0], _setting_names(sections))}")
     elif head not in PARTS:
-        raise UserError("", f"unknown section '{head}'. {did_you_mean(head, [*sections, *PARTS, 'search'])}")
+        similar = did_you_mean(key, [name for name in _setting_names(sections) if "." in name])
+        hint = similar if similar.startswith("Did") else did_you_mean(head, [*sections, *PARTS, "search"])
+        raise UserError("", f"unknown section '{head}'. {hint}")
     return (head, *rest)
+
+
+def _parts_of(key: str, sections: Sections) -> list[str]:
+    """Return the parts of a key between its dots; a setting with a dot in its name is one part."""
+    for name in _setting_names(sections):
+        before, found, after = f".{key}.".partition(f".{name}.")
+        if "." in name and found:
+            return [*before.split(".")[1:], name, *after.split(".")[:-1]]
+    return key.split(".")
 
 
 def _bare_path(key: str, sections: Sections) -> tuple[str, str]:

@@ -279,6 +279,10 @@ def study_schema(sections: Sections) -> dict[str, Any]:
     for holder in (schema, definitions["Settings"]):
         for name in references.keys() & holder["properties"].keys():
             holder["properties"][name] = {"$ref": references[name]}
+    # Settings of parts of the user's own, `Class.name`, in sections that take them; they may stand wherever a setting may.
+    if takers := [definitions[m.__name__] for m in sections.values() if m.model_config.get("extra") == "allow"]:
+        for holder in (schema, definitions["Settings"], definitions["Search"], *takers):
+            holder["patternProperties"] = {r"^\w+\.\w+$": {}}
     for name, reference in references.items():
         definitions[f"{name}_choice"]["properties"]["values"]["items"] = {"$ref": reference}
     for name, definition in definitions.items():

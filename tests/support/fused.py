@@ -88,6 +88,7 @@ def make_lanes(
     parts=(),
     data=None,
     checkpoints=None,
+    precision="float32",
 ):
     artifacts, held = Bare(), data or source()
     lanes = TrainingLanes(
@@ -97,7 +98,7 @@ def make_lanes(
         averaged=averaged,
         parts=parts,
         folder=folder,
-        precision="float32",
+        precision=precision,
         **KINDS[kind],
         lanes=width,
         rows=rows or width,

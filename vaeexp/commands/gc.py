@@ -18,7 +18,8 @@ from vaeexp.machine import shipped_studies
 from vaeexp.results import stored_study, study_name
 from vaeexp.runs import tidy
 from vaeexp.runs.tidy import Item
-from vaeexp.settings import OBJECTIVES, SECTIONS
+from vaeexp.settings import OBJECTIVES
+from vaeexp.study import sections_for
 from vaeexp.words import format_megabytes
 
 
@@ -96,7 +97,9 @@ def gc(
 def _keep(given: str, stored: StoredStudy) -> Keep:
     """Return the section `keep:` of the file that is given by its path, else of the study's record."""
     if is_path(given):
-        return load_study(given, sections=SECTIONS, shipped=shipped_studies(), metrics=OBJECTIVES, epochs="epochs").keep
+        return load_study(
+            given, sections=sections_for(given), shipped=shipped_studies(), metrics=OBJECTIVES, epochs="epochs"
+        ).keep
     sections, _ = parse_yaml(stored.study.text, f"study '{given}'")
     return Keep.model_validate(stored.study.keep or (sections or {}).get("keep") or {})
 

@@ -119,10 +119,11 @@ _TABLES: dict[str, Any] = {
 }
 
 
-def check_model(settings: "ModelSettings", image_shape: ImageShape | None = None) -> None:
-    """Check that the parts exist and fit together and, with an image shape (C, H, W), that the network can be built.
+def check_model(settings: "ModelSettings", image_shape: ImageShape | None = None, batch_size: int = 2) -> None:
+    """Check that the parts exist and fit together and, with an image shape (C, H, W), that the network can be built and trained.
 
-    Raises ValueError if a part is unknown, a prior would not be learned, or the network does not fit the images.
+    Raises ValueError if a part is unknown, a prior would not be learned, or the network does not fit the images, or batches
+    of this size.
     """
     find_network(settings.network)
     for field, table in _TABLES.items():
@@ -134,7 +135,23 @@ def check_model(settings: "ModelSettings", image_shape: ImageShape | None = None
             "because without a rate no prior is learned."
         )
     if image_shape is not None:
-        build_vae(settings, image_shape, seed=0)
+        _check_step(build_vae(settings, image_shape, seed=0).train(), settings, image_shape, min(batch_size, 2))
+
+
+def _check_step(vae: VAE, settings: "ModelSettings", image_shape: ImageShape, images: int) -> None:
+    """Raise ValueError where a training step of so many images fails; BatchNorm, for one, needs two values of a feature."""
+    x, noise = torch.full((images, *image_shape), 0.5), torch.zeros(images, settings.latent_size)
+    try:
+        vae(x, noise)
+    except (RuntimeError, ValueError) as error:
+        reason, pseudo_inputs = " ".join(str(error).split()), settings.prior == "vampprior" and settings.components == 1
+        field, least = (
+            ("components: 1", "2 components") if pseudo_inputs and images > 1 else (f"batch_size: {images}", "2")
+        )
+        raise ValueError(
+            f"{field.partition(':')[0]}: network '{settings.network}' cannot train with `{field}`: {reason} "
+            f"Give at least {least}, or a network without BatchNorm."
+        ) from error
 
 
 def shape_of(settings: "ModelSettings") -> tuple[tuple[str, Any], ...]:
@@ -144,7 +161,7 @@ def shape_of(settings: "ModelSettings") -> tuple[tuple[str, Any], ...]:
     """
     parts = ("network", "posterior", "prior", "likelihood")
     names = (*parts, *find_network(settings.network).shapes, *LIKELIHOODS[settings.likelihood].shapes)
-    return tuple((name, getattr(settings, name)) for name in names)
+    return tuple((name, getattr(settings, name, None)) for name in names)  # None: the default of the user's network
 
 
 def count_parameters(settings: "ModelSettings", image_shape: ImageShape) -> int | None:

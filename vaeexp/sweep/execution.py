@@ -156,9 +156,15 @@ def resolve_execution(
     )
 
 
+def shape_count(study: "Study", settings: Settings, trials: int) -> int:
+    """Return the most shapes of models among so many trials; a range of a user's network may give each trial its own."""
+    ranges = any(not parameter.values for parameter in study.space.parameters if parameter.name in settings.model.own())
+    return trials if ranges else len(model_shapes(study, settings))
+
+
 def model_shapes(study: "Study", settings: Settings) -> list[Settings]:
     """Return settings for each shape of model that the search can reach by a choice of values."""
-    names = {*ModelSettings.model_fields, "batch_size"}
+    names = {*ModelSettings.model_fields, *settings.model.own(), "batch_size"}
     configurations: list[dict[str, Any]] = [{}]
     for parameter in study.space.parameters:
         if parameter.values and parameter.name in names and len(configurations) <= _CONFIGURATIONS:

@@ -20,11 +20,21 @@ from sweeps.tracking.mlflow_store import tracking_uri
 from vaeexp.console import write_line
 from vaeexp.data import Dataset, describe_plan, examples, open_dataset
 from vaeexp.machine import shipped_studies
+from vaeexp.models.doubts import doubts
 from vaeexp.models.vae import build_vae
 from vaeexp.plots.contact_sheet import ContactSheet
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import Settings
-from vaeexp.study import binarisations, largest, maxima_of, open_study_file, settings_of
+from vaeexp.study import (
+    binarisations,
+    largest,
+    largest_own,
+    maxima_of,
+    networks_of,
+    open_study_file,
+    settings_of,
+    smallest_batch,
+)
 from vaeexp.sweep.execution import Execution
 from vaeexp.sweep.memory import MemoryPlan, choose_execution
 from vaeexp.training.checkpoint_places import check_address
@@ -88,6 +98,8 @@ class Job:
     datasets: Mapping[str, Dataset]
     """The images by binarisation; the binarisation of the search comes first."""
     log: "StudyLog"
+    doubts: tuple[str, ...] = ()
+    """What the user cannot have meant with networks of their own."""
 
     @property
     def dataset(self) -> Dataset:
@@ -97,7 +109,7 @@ class Job:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user cannot have meant, each with what to do. They stand in the plan, in `status` and in the report."""
-        return self.dataset.warnings
+        return (*self.dataset.warnings, *self.doubts)
 
     def command(self, *, budget: bool = True, program: str = "vaeexp") -> str:
         """Return the command that continues this study, with `***` in place of passwords, and without its budget if not `budget`.
@@ -156,8 +168,25 @@ def prepare_job(options: SweepOptions, log: "StudyLog") -> Job:
         raise UserError(f"{study.path}: train.batch_size", problem)
     MemoryPlan(study, settings, dataset).check()
     # The shape of the images, which is known only now, decides whether the networks fit.
-    open_study_file(options.study, overrides=overrides, image_shape=dataset.image_shape, text=text)
-    return Job(options=options, study=study, settings=settings, datasets=datasets, log=log)
+    open_study_file(
+        options.study,
+        overrides=overrides,
+        image_shape=dataset.image_shape,
+        least_batch=smallest_batch(study),
+        text=text,
+    )
+    found = doubts_of(study, settings, dataset)
+    return Job(options=options, study=study, settings=settings, datasets=datasets, log=log, doubts=found)
+
+
+def doubts_of(study: "Study", settings: Settings, dataset: Dataset) -> tuple[str, ...]:
+    """Return what the user cannot have meant with the networks of their own that the study names."""
+    found: list[str] = []
+    for network in networks_of(study):
+        if ":" in network:
+            model = settings.with_params({"network": network}).model
+            found += doubts(build_vae(model, dataset.image_shape, 0), model, dataset.image_shape)
+    return tuple(found)
 
 
 def _recorded_text(options: SweepOptions) -> str | None:
@@ -270,7 +299,7 @@ def _measure(
     if execution.threads:
         torch.set_num_threads(execution.threads)
     maxima = maxima_of(study)
-    largest = settings.with_params({**maxima, "network": network})
+    largest = settings.with_params({**largest_own(study), **maxima, "network": network})
     source = open_source(dataset, torch.device(execution.device), study.seed, resident_mb=execution.resident_mb)
     seconds = seconds_per_image(
         source,

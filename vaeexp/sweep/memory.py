@@ -11,8 +11,8 @@ from sweeps.memory import FreeMemory, free_memory
 from vaeexp.data import Dataset
 from vaeexp.models.vae import count_parameters
 from vaeexp.settings import Settings
-from vaeexp.study import maxima_of, uses_average
-from vaeexp.sweep.execution import Execution, model_shapes, resolve_execution
+from vaeexp.study import largest_own, maxima_of, uses_average
+from vaeexp.sweep.execution import Execution, model_shapes, resolve_execution, shape_count
 from vaeexp.words import format_gibibytes
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class MemoryPlan:
         maxima = maxima_of(study)
         searched = study.space["network"].values if "network" in study.space.names else [settings.model.network]
         shapes: Iterable[Settings] = model_shapes(study, settings)
-        models = {shape.with_params({**maxima, "network": name}).model for shape in shapes for name in searched}
+        wide = largest_own(study) | maxima
+        models = [shape.with_params({**wide, "network": name}).model for shape in shapes for name in searched]
         self.parameters = max(count_parameters(model, dataset.image_shape) or 0 for model in models)
         self._lane = self.parameters * 4 * (_VECTORS + uses_average(study))
         _, validation, test = dataset.sizes
@@ -108,7 +109,7 @@ def choose_execution(
         UserError: as `resolve_execution`; or what the user or the record asks for does not fit.
     """
     plan, trials = MemoryPlan(study, settings, dataset), study.budget.trials or 100
-    shapes = len(model_shapes(study, settings))
+    shapes = shape_count(study, settings, trials)
     resolve = partial(resolve_execution, recorded=recorded, dataset=dataset, settings=settings)
     resolve = partial(resolve, maxima=maxima_of(study), trials=trials, shapes=shapes)
     if cluster is not None:

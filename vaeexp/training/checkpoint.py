@@ -147,7 +147,7 @@ def save_settings(folder: Path, lane: Lane, image_shape: tuple[int, ...], origin
 
     `origin` is added to the settings: study, study_seed, fingerprint of the data, arithmetic.
     """
-    settings = {name: dict(vars(getattr(lane.settings, name))) for name in ("data", "model", "train", "evaluation")}
+    settings = {name: dict(getattr(lane.settings, name)) for name in ("data", "model", "train", "evaluation")}
     trial = {"seed": lane.trial.seed, "number": lane.trial.number, "params": dict(lane.trial.params)}
     save_json(folder / SETTINGS, {**settings, **trial, "image_shape": image_shape, **origin})
 

@@ -1,27 +1,32 @@
 """Loads a user's network, named in a study file by its import path: `network: package.module:Class`.
 
-`Class` is called without arguments and has the methods `encoder` and `decoder` of `Network`; docs/guide/own-network.md has
-an example. A `Network`, or any object with the two methods, works too. The encoder's outputs are means and log-variances,
-interleaved. The decoder's outputs are the raw parameters of the likelihood: the first for all channels, then the second.
+`Class` is called without arguments and has the methods `encoder` and `decoder` of `Network`, or one method `vae` that
+returns a whole VAE; docs/guide/own-network.md has examples. A `Network`, or any object with these methods, works too. The
+encoder's outputs are means and log-variances, interleaved, or a pair of them. The decoder's outputs are the raw parameters
+of the likelihood, the first for all channels, then the second; or probabilities, where the class says so.
+
+Annotated attributes of the class with a plain default, `width: int = 256`, are settings of its own. A study names them by
+the class, `Class.width`, and the methods find their values in `self`.
 """
 
 import copy
 import importlib
 import inspect
-import math
 import sys
+import typing
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch import nn
 
 from sweeps.errors import UserError
 from sweeps.source import search_working_directory
 from vaeexp.console import in_notebook
+from vaeexp.models.networks.halves import Method, build_decoder, build_encoder, one_line
 from vaeexp.models.networks.mlp import ImageShape, Network
 
 if TYPE_CHECKING:
@@ -31,40 +36,179 @@ _ARGUMENTS = {
     "encoder": ("settings", "image_shape", "outputs"),
     "decoder": ("settings", "image_shape", "latent_size", "parameters"),
 }
+_WHOLE = ("settings", "image_shape")
+_OPTIONS = ("outputs", "least_rows", "shapes")
+"""Attributes of a network that say how it is used; no settings."""
+_OUTPUTS = ("logits", "probabilities")
+
+_LOSS = "the loss is distortion + beta × rate, set by `likelihood`, `prior`, `beta`, `warmup_epochs` and `free_nats`"
+_STEP = "vaeexp trains with `batch_size`, `epochs`, `clip_norm` and the other settings of the section `train`"
+_OPTIMIZER = "set `optimizer`, `learning_rate`, `weight_decay`, `schedule` and `warmup_steps`"
+_PRIOR = "set `prior` and `components`"
+_INSTEAD = {
+    **dict.fromkeys(
+        ("loss", "loss_fn", "loss_function", "compute_loss", "criterion", "elbo", "elbo_loss", "vae_loss"), _LOSS
+    ),
+    **dict.fromkeys(("kl", "kl_loss", "kld", "kld_loss", "kl_div", "kl_divergence", "regularization_loss"), _LOSS),
+    **dict.fromkeys(("recon_loss", "reconstruction_loss", "rec_loss", "likelihood", "log_prob"), _LOSS),
+    **dict.fromkeys(("training_step", "train_step", "validation_step", "test_step", "fit"), _STEP),
+    **dict.fromkeys(("optimizer", "optimizers", "configure_optimizer", "configure_optimizers"), _OPTIMIZER),
+    **dict.fromkeys(("scheduler", "lr_scheduler", "configure_scheduler", "configure_schedulers"), _OPTIMIZER),
+    **dict.fromkeys(("prior", "sample_prior", "get_prior"), _PRIOR),
+}
+"""Method that other libraries call → what decides in its place."""
 
 
 def load_network(path: str) -> Network:
     """Return the network at `package.module:Class`, from the installed packages or else the working directory.
 
     Its encoder and decoder run on two images when they are built, so that a misfit shows before any training; they raise
-    ValueError then. Raises ValueError when the import fails, or the object lacks a method of a network.
+    ValueError then. Raises ValueError when the import fails, or the object lacks a method of a network, or has one that
+    cannot be honoured.
     """
     part = _imported(path)
-    if isinstance(part, type):
-        try:
-            part = part()
-        except Exception as error:
-            raise ValueError(f"network: '{path}' must be callable without arguments: {_one_line(error)}.") from error
-    for half, names in _ARGUMENTS.items():
-        build = getattr(part, half, None)
-        if not callable(build):
-            raise ValueError(f"network: '{path}' has no method `{half}({', '.join(names)})`.")
-        try:
-            inspect.signature(build).bind(*names)
-        except TypeError as error:
-            raise ValueError(f"network: `{half}` of '{path}' must take ({', '.join(names)}): {error}.") from None
+    defaults = _defaults(part)
+    instance = _instance(path, part, defaults)
+    for name in not_honoured(instance):
+        raise ValueError(f"network: the method `{name}` of '{path}' is never called: {_INSTEAD[name]}. Take it away.")
+    outputs = getattr(instance, "outputs", _OUTPUTS[0])
+    if outputs not in _OUTPUTS:
+        raise ValueError(f"network: `outputs` of '{path}' is {outputs!r}; must be 'logits' or 'probabilities'.")
+    halves = _Halves(path, part, defaults, instance)
+    options = {name: getattr(instance, name) for name in ("least_rows", "shapes") if hasattr(instance, name)}
+    shapes = (*options.pop("shapes", Network._field_defaults["shapes"]), *halves.settings)
+    return Network(halves.encoder, halves.decoder, shapes=shapes, **options)
 
-    def encoder(settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
-        network_name = f"network: the encoder of '{path}' for images of shape {image_shape}"
-        return _built(network_name, partial(part.encoder, settings, image_shape, outputs), image_shape, (outputs,))
 
-    def decoder(settings: "ModelSettings", image_shape: ImageShape, latent_size: int, parameters: int) -> nn.Module:
-        network_name = f"network: the decoder of '{path}' for images of shape {image_shape}"
-        build = partial(part.decoder, settings, image_shape, latent_size, parameters)
-        return _built(network_name, build, (latent_size,), (parameters * image_shape[0], *image_shape[1:]))
+def own_settings(path: str) -> dict[str, tuple[Any, Any]]:
+    """Return each setting of a user's network, as `Class.name` → its annotation and default. Raises ValueError as `load_network`."""
+    part = _imported(path)
+    defaults = _defaults(part)
+    try:
+        hints = typing.get_type_hints(_class_of(part), include_extras=True) if defaults else {}
+    except Exception as error:
+        raise ValueError(f"network: the annotations of '{path}' cannot be read: {one_line(error)}.") from error
+    return {qualified(path, name): (hints[name], default) for name, default in defaults.items()}
 
-    options = {name: getattr(part, name) for name in ("least_rows", "shapes") if hasattr(part, name)}
-    return Network(encoder, decoder, **options)
+
+def qualified(path: str, name: str) -> str:
+    """Return the name of a setting in a study, `Class.name`, for a network of this import path."""
+    return f"{path.rpartition(':')[2].rpartition('.')[2]}.{name}"
+
+
+def not_honoured(part: Any) -> list[str]:
+    """Return the names of the methods of a network or a module that training never calls, and users expect it to."""
+    return [name for name in _INSTEAD if callable(getattr(part, name, None))]
+
+
+class _Halves:
+    """The encoder and the decoder of a user's network, with its own settings in place."""
+
+    def __init__(self, path: str, part: Any, defaults: dict[str, Any], instance: Any) -> None:
+        """Check the methods of `instance`, which `part` gives at its `defaults`. Raises ValueError where one is missing or takes
+        other arguments."""
+        self._path, self._given, self._defaults = path, part, defaults
+        self._part, self._values = instance, defaults
+        self.settings = {qualified(path, name): name for name in defaults}
+        self._whole = callable(getattr(instance, "vae", None))
+        self._encoder_uses: set[str] = set()
+        methods = {"vae": _WHOLE} if self._whole else _ARGUMENTS
+        for method, names in methods.items():
+            build = getattr(instance, method, None)
+            if not callable(build) or isinstance(build, nn.Module):
+                raise ValueError(f"network: '{path}' has no method `{method}({', '.join(names)})`.{_way(instance)}")
+            try:
+                inspect.signature(build).bind(*names)
+            except TypeError as error:
+                raise ValueError(f"network: `{method}` of '{path}' must take ({', '.join(names)}): {error}.") from None
+
+    def encoder(self, settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
+        """Build the encoder, as `Network.encoder`."""
+        name = f"network: the encoder of '{self._path}' for images of shape {image_shape}"
+        part = self._configured(settings)
+        if self._whole:
+            build = self._method(part, "encode", settings, image_shape)
+            module = build_encoder(name, build, image_shape, outputs)
+            self._encoder_uses = {_last(parameter) for parameter, _ in module.named_parameters()}
+            return module
+        return build_encoder(name, partial(part.encoder, settings, image_shape, outputs), image_shape, outputs)
+
+    def decoder(
+        self, settings: "ModelSettings", image_shape: ImageShape, latent_size: int, parameters: int
+    ) -> nn.Module:
+        """Build the decoder, as `Network.decoder`."""
+        name = f"network: the decoder of '{self._path}' for images of shape {image_shape}"
+        part = self._configured(settings)
+        probabilities = getattr(part, "outputs", "") == "probabilities"
+        if probabilities and parameters != 1:
+            raise ValueError(
+                f"network: '{self._path}' gives probabilities, and `likelihood: {settings.likelihood}` takes {parameters} "
+                "numbers per sub-pixel, none of them a probability. Leave `outputs` out, or try `likelihood: bernoulli`."
+            )
+        build: Callable[[], nn.Module]
+        if self._whole:
+            build = self._method(part, "decode", settings, image_shape)
+        else:
+            build = partial(part.decoder, settings, image_shape, latent_size, parameters)
+        shape = (parameters * image_shape[0], *image_shape[1:])
+        module = build_decoder(name, build, latent_size, shape, probabilities=probabilities)
+        uses = {_last(parameter) for parameter, _ in module.named_parameters()}
+        if shared := sorted(uses & self._encoder_uses):
+            raise ValueError(f"{name} shares the parameter '{shared[0]}' with the encoder; give each its own.")
+        return module
+
+    def _method(
+        self, part: Any, name: str, settings: "ModelSettings", image_shape: ImageShape
+    ) -> Callable[[], nn.Module]:
+        def build() -> nn.Module:
+            whole = part.vae(settings, image_shape)
+            if not isinstance(whole, nn.Module) or not callable(getattr(whole, name, None)):
+                raise TypeError(
+                    f"`vae` must return a torch.nn.Module with a method `{name}`, not {type(whole).__name__}"
+                )
+            return Method(whole, name)
+
+        return build
+
+    def _configured(self, settings: "ModelSettings") -> Any:
+        """Return the network with its own settings; one that the study does not name stands at the default of the class."""
+        values = {}
+        for setting, name in self.settings.items():
+            value, default = getattr(settings, setting, self._defaults[name]), self._defaults[name]
+            kind = type(default) if isinstance(default, list | tuple) else tuple
+            values[name] = kind(value) if isinstance(value, list | tuple) else value
+        if values != self._values:
+            self._values, self._part = values, _instance(self._path, self._given, values)
+        return self._part
+
+
+def _instance(path: str, part: Any, values: dict[str, Any]) -> Any:
+    """Return a network with these values of its settings, which its `__init__` sees already."""
+    if not isinstance(part, type):
+        instance = copy.copy(part) if values else part
+        for name, value in values.items():
+            setattr(instance, name, value)
+        return instance
+    configured = type(part.__name__, (part,), {"__module__": part.__module__, **values}) if values else part
+    try:
+        taken = {each.name for each in fields(part) if each.init} & values.keys() if is_dataclass(part) else ()
+        return configured(**{name: values[name] for name in taken})
+    except Exception as error:
+        raise ValueError(
+            f"network: '{path}' must be callable without arguments: {one_line(error)}.{_way(part)}"
+        ) from error
+
+
+def _last(parameter: str) -> str:
+    """Return the name of a parameter in the whole VAE."""
+    return parameter.rpartition("whole.")[2]
+
+
+def _way(part: Any) -> str:
+    """Return a hint for what is not yet a network: a whole VAE."""
+    if callable(getattr(part, "encode", None)) and callable(getattr(part, "decode", None)):
+        return " It is a whole VAE: name a class with a method `vae(self, settings, image_shape)` that returns one."
+    return ""
 
 
 def import_path(network: type) -> str:
@@ -113,7 +257,7 @@ def _imported(path: str) -> Any:
         raise ValueError(f"network: '{path}' cannot be imported: {error}") from error
     except Exception as error:
         raise ValueError(
-            f"network: '{path}' cannot be imported: {_one_line(error)}. Give `package.module:Class`, "
+            f"network: '{path}' cannot be imported: {one_line(error)}. Give `package.module:Class`, "
             f"installed or in the working directory ({Path.cwd()})."
         ) from error
     finally:
@@ -132,41 +276,30 @@ def _where_main(name: str) -> str:
     return f"'{name}' is defined in {where}, which worker processes and later commands cannot import; {remedy}."
 
 
-def _built(
-    network: str, build: Callable[[], nn.Module], inputs: tuple[int, ...], outputs: tuple[int, ...]
-) -> nn.Module:
-    """Build a module. Raises ValueError unless it maps [2, *inputs] to [2, *outputs], draws nothing, uses all parameters."""
-    try:
-        module = build()
-    except Exception as error:
-        raise ValueError(f"{network} cannot be built: {_one_line(error)}.") from error
-    if not isinstance(module, nn.Module):
-        raise ValueError(f"{network} must be a torch.nn.Module, not {type(module).__name__}.")
-    copied = copy.deepcopy(module).train()  # a copy, because a pass in training mode changes running statistics
-    before = torch.default_generator.get_state()
-    try:
-        with torch.enable_grad():
-            h = copied(torch.linspace(0, 1, 2 * math.prod(inputs)).view(2, *inputs))
-            shape = tuple(h.shape)
-            if shape == (2, *outputs):
-                h.sum().backward()
-    except Exception as error:
-        raise ValueError(f"{network} fails on an input of shape {(2, *inputs)}: {_one_line(error)}.") from error
-    finally:
-        drawn = not torch.equal(before, torch.default_generator.get_state())
-        torch.default_generator.set_state(before)
-    if shape != (2, *outputs):
-        problem = f"gives shape {shape} for an input of shape {(2, *inputs)}; it must be {(2, *outputs)}"
-        raise ValueError(f"{network} {problem}.")
-    if drawn:
-        problem = "draws random numbers in `forward` (for example dropout), so its results could not be repeated"
-        raise ValueError(f"{network} {problem}.")
-    for name, parameter in copied.named_parameters():
-        if parameter.grad is None:
-            raise ValueError(f"{network} has a parameter '{name}' that is not learned or not used; make it a buffer.")
-    return module
+def _class_of(part: Any) -> type:
+    return part if isinstance(part, type) else type(part)
 
 
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}".rstrip(".: ")
+def _defaults(part: Any) -> dict[str, Any]:
+    """Return name → default of the settings of a network: annotated attributes of its class with a plain default."""
+    if isinstance(part, Network):
+        return {}
+    defaults: dict[str, Any] = {}
+    for base in reversed(_class_of(part).__mro__):
+        if base.__module__.partition(".")[0] in ("builtins", "torch"):
+            continue
+        for name, annotation in inspect.get_annotations(base).items():
+            text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+            constant = typing.get_origin(annotation) is ClassVar or annotation is ClassVar or "ClassVar" in text
+            if constant or name.startswith("_") or name in _OPTIONS or name not in vars(base):
+                continue
+            if _is_plain(vars(base)[name]):
+                defaults[name] = vars(base)[name]
+    return defaults
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether a study file can give a value."""
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, bool | int | float | str)

@@ -114,7 +114,7 @@ def fusion_problem(template: VAE, model: "ModelSettings", image_shape: ImageShap
         sizes["components"] = len(template.get_buffer("prior.component_mask"))
     half = {name: max(1, size // 2) for name, size in sizes.items()}
     try:
-        plain = build_vae(settings_from({**vars(model), **half}), image_shape, seed=0)
+        plain = build_vae(settings_from({**dict(model), **half}), image_shape, seed=0)
         fused, alone = _one_batch(template, plain, image_shape)
     except Exception as error:  # of a user's network, whatever it raises
         if is_out_of_memory(error):

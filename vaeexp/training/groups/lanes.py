@@ -133,6 +133,7 @@ class TrainingLanes:
             open_group, maxima=maxima, precision=precision, fuse=fuse, compile=compile, averaged=averaged, parts=parts
         )
         self._evaluated = "average" if averaged else "weights"
+        self._rounded = " of training in bf16; try `--precision float32`" if precision == "bf16" else ""
         self._checkpoints = checkpoints or FolderCheckpoints(folder)
         self._artifacts, self._pictures = artifacts, Pictures(artifacts, self._evaluated, pictures)
         self._groups: dict[tuple, list[Group]] = {}
@@ -264,7 +265,7 @@ class TrainingLanes:
         objective = scored.neg_elbo
         for name, value in (("training loss", trained.loss), ("validation value", objective)):
             if not math.isfinite(value):
-                return _failed(lane, "diverged", f"The {name} became {value} in epoch {lane.epoch}.")
+                return _failed(lane, "diverged", f"The {name} became {value} in epoch {lane.epoch}{self._rounded}.")
         metrics = lane.metrics(trained, scored, raw, seconds=seconds, device=group.source.device)
         lane.stale += 1
         if objective < lane.best_objective:

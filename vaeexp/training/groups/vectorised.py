@@ -32,7 +32,7 @@ def padded_template(model: "ModelSettings", image_shape: tuple[int, int, int], m
     to multiples of 8."""
     largest = {name: max(getattr(model, name), maxima.get(name, 1)) for name in ("latent_size", "components")}
     rounded = {name: -(-size // _MULTIPLE) * _MULTIPLE for name, size in largest.items()}
-    return VAE(settings_from({**vars(model), **rounded}), image_shape)
+    return VAE(settings_from({**dict(model), **rounded}), image_shape)
 
 
 class VectorisedGroup:

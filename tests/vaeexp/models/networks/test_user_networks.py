@@ -1,19 +1,21 @@
 """Networks of the user's own: found, refused, trained; with BatchNorm, and where they cannot be fused."""
 
 import logging
+import re
 import sys
 import textwrap
 import types
 
 import pytest
 import torch
-from fused import BASE, make_lanes, plain_training, run, same_bits, source, trial
+from fused import ALL_PARTS, BASE, images, make_lanes, plain_training, run, same_bits, source, trial
 
 from sweeps.errors import UserError
 from sweeps.workload import Outcome, advance_all
+from vaeexp.models.doubts import doubts
 from vaeexp.models.networks import find_network
 from vaeexp.models.networks.user import import_path
-from vaeexp.models.vae import check_model
+from vaeexp.models.vae import build_vae, check_model
 from vaeexp.run_files import WEIGHTS
 from vaeexp.settings import ModelSettings
 from vaeexp.training import Snapshot, groups, open_lane
@@ -30,13 +32,13 @@ TRIALS = (
     {"optimizer": "adamax", "latent_size": 4},
 )
 
-USER = """
+USER = '''
     import torch
     from torch import nn
     from vaeexp.models.networks import Network
 
     class Pyramid:
-        '''Pools instead of striding.'''
+        """Pools instead of striding."""
 
         def encoder(self, settings, image_shape, outputs):
             c, h, w = image_shape
@@ -55,7 +57,7 @@ USER = """
     ready = Network(Pyramid().encoder, Pyramid().decoder)
 
     class Normed:
-        '''Fully connected, with BatchNorm1d on either side; rounding alone would move a bias before it.'''
+        """Fully connected, with BatchNorm1d on either side; rounding alone would move a bias before it."""
 
         def encoder(self, settings, image_shape, outputs):
             c, h, w = image_shape
@@ -82,14 +84,14 @@ USER = """
             return Rows()
 
     class Averaging(Pyramid):
-        '''BatchNorm with a plain average: reads its count, which vmap refuses.'''
+        """BatchNorm with a plain average: reads its count, which vmap refuses."""
         def encoder(self, settings, image_shape, outputs):
             net = super().encoder(settings, image_shape, outputs)
             net[1].momentum = None
             return net
 
     class Centred(Pyramid):
-        '''Normalises over the latent dimensions, so padding changes its numbers.'''
+        """Normalises over the latent dimensions, so padding changes its numbers."""
         def decoder(self, settings, image_shape, latent_size, parameters):
             class Centre(nn.Module):
                 def forward(self, z):
@@ -97,7 +99,7 @@ USER = """
             return nn.Sequential(Centre(), super().decoder(settings, image_shape, latent_size, parameters))
 
     class Indexed(Pyramid):
-        '''With a buffer of whole numbers, and one that no state dict holds.'''
+        """With a buffer of whole numbers, and one that no state dict holds."""
         def encoder(self, settings, image_shape, outputs):
             net = super().encoder(settings, image_shape, outputs)
             class Flipped(nn.Module):
@@ -111,7 +113,7 @@ USER = """
             return Flipped()
 
     class Viewing(Pyramid):
-        '''Views its features, which only works where they lie in the usual order.'''
+        """Views its features, which only works where they lie in the usual order."""
         def encoder(self, settings, image_shape, outputs):
             class Viewed(nn.Module):
                 def __init__(self):
@@ -142,6 +144,110 @@ USER = """
         def encoder(self, settings, image_shape, outputs):
             raise KeyError("width")
 
+    def changed(change, half="decoder", outputs=None):
+        """A network whose half is passed through `change`."""
+        class Changed(Pyramid):
+            def encoder(self, *args):
+                net = super().encoder(*args)
+                return change(net) if half == "encoder" else net
+            def decoder(self, *args):
+                net = super().decoder(*args)
+                return change(net) if half == "decoder" else net
+        if outputs:
+            Changed.outputs = outputs
+        return Changed
+
+    class Then(nn.Module):
+        """A module, and a function of its output."""
+        def __init__(self, net, function):
+            super().__init__()
+            self.net, self.function = net, function
+        def forward(self, x):
+            return self.function(self.net(x))
+
+    class Before(nn.Module):
+        """A function of the input, and a module."""
+        def __init__(self, net, function):
+            super().__init__()
+            self.net, self.function = net, function
+        def forward(self, x):
+            return self.net(self.function(x))
+
+    def then(function, *args):
+        return changed(lambda net: Then(net, function), *args)
+
+    Sigmoid = changed(lambda net: nn.Sequential(*net, nn.Sigmoid()))
+    Clamped = then(lambda h: h.clamp(0, 1))
+    Softmax = then(lambda h: h.flatten(1).softmax(1).view(h.shape))
+    Tanh = changed(lambda net: nn.Sequential(*net, nn.Tanh()))
+    Sine = then(torch.sin)
+    ReLU = changed(lambda net: nn.Sequential(*net, nn.ReLU()))
+    Squared = then(torch.square)
+    Deviations = changed(
+        lambda net: Then(net, lambda h: (h[:, ::2], torch.nn.functional.softplus(h[:, 1::2]))), "encoder"
+    )
+    Zeros = changed(lambda net: [nn.init.zeros_(net[2].weight), nn.init.zeros_(net[2].bias), net][-1])
+    Pair = changed(lambda net: Then(net, lambda h: (h[:, ::2], h[:, 1::2])), "encoder")
+    Listed = changed(lambda net: Then(net, lambda h: [h[:, ::2], h[:, 1::2]]), "encoder")
+    Probable = changed(lambda net: nn.Sequential(*net, nn.Sigmoid()), "decoder", "probabilities")
+    Halved = changed(lambda net: Then(net, lambda h: (h.tanh() + 1) / 2), "decoder", "probabilities")
+    Flat = then(lambda h: h.flatten(1))
+
+    Triple = changed(lambda net: Then(net, lambda h: (h[:, ::2], h[:, 1::2], h[:, ::2])), "encoder")
+    Dictionary = then(lambda h: {"reconstruction": h})
+    Tupled = then(lambda h: (h, h))
+    Whole = then(lambda h: h.round().long())
+    Complex = then(lambda h: torch.complex(h, h))
+    Infinite = then(lambda h: h / 0)
+    Detached = then(lambda h: h.detach())
+    Sampled = then(lambda h: h + torch.randn_like(h))
+    Numpy = then(lambda h: h + float(__import__("numpy").random.rand()))
+    Greedy = changed(lambda net: Before(net, lambda x: x.mul_(2)), "encoder")
+    Double = changed(lambda net: Before(Then(net.double(), lambda h: h.float()), lambda x: x.double()))
+    Meta = changed(lambda net: net.to("meta"))
+    NoModule = changed(lambda net: net.forward)
+    Unlike = changed(lambda net: net, "decoder", "logit")
+    Improbable = changed(lambda net: net, "decoder", "probabilities")
+    Losing = type("Losing", (Pyramid,), {"loss": lambda self, x: 0})
+    Stepping = type("Stepping", (Pyramid,), {"training_step": lambda self, batch, index: 0})
+    Optimising = type("Optimising", (Pyramid,), {"configure_optimizers": lambda self: None})
+    Dividing = type("Dividing", (Pyramid,), {"kl_loss": lambda self, mean, log_var: 0})
+
+    class Lazy(Pyramid):
+        def encoder(self, settings, image_shape, outputs):
+            return nn.Sequential(
+                nn.LazyConv2d(4, 3, padding=1), nn.LazyBatchNorm2d(), nn.ReLU(), nn.Flatten(), nn.LazyLinear(outputs)
+            )
+
+    class Public(nn.Module):
+        """A whole VAE as public code has it."""
+        def __init__(self, pixels, latent):
+            super().__init__()
+            self.hidden = nn.Sequential(nn.Linear(pixels, 16), nn.BatchNorm1d(16), nn.ReLU())
+            self.mean, self.log_var = nn.Linear(16, latent), nn.Linear(16, latent)
+            self.up, self.image = nn.Linear(latent, 16), nn.Linear(16, pixels)
+        def encode(self, x):
+            h = self.hidden(x.flatten(1))
+            return [self.mean(h), self.log_var(h)]
+        def decode(self, z):
+            return self.image(self.up(z).relu()).sigmoid()
+        def forward(self, x):
+            mean, log_var = self.encode(x)
+            return self.decode(mean + torch.randn_like(mean) * log_var.exp().sqrt()), mean, log_var
+
+    class Adapted:
+        outputs = "probabilities"
+        kind = Public
+        def vae(self, settings, image_shape):
+            return self.kind(image_shape[1] * image_shape[2], settings.latent_size)
+
+    class Tied(Public):
+        def decode(self, z):
+            return (self.image(z @ self.mean.weight)).sigmoid()
+
+    Sharing = type("Sharing", (Adapted,), {"kind": Tied})
+    WithLoss = type("WithLoss", (Adapted,), {"kind": type("L", (Public,), {"loss_function": lambda self: 0})})
+
     class Half:
         def encoder(self, settings, image_shape, outputs):
             return nn.Identity()
@@ -153,7 +259,7 @@ USER = """
     class Needy(Pyramid):
         def __init__(self, size):
             self.size = size
-"""
+'''
 
 
 @pytest.fixture
@@ -182,7 +288,10 @@ def test_a_user_s_network_is_found_in_the_working_directory(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["Pyramid", "ready", "Indexed", "Viewing"])
+@pytest.mark.parametrize(
+    "name",
+    ["Pyramid", "ready", "Indexed", "Viewing", "Pair", "Listed", "Probable", "Halved", "Flat", "Lazy", "Adapted"],
+)
 def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
     base = using(name)
     check_model(base.model, (1, 8, 8))
@@ -233,11 +342,32 @@ def test_what_cannot_be_fused_is_looped_and_said_once(user, name, why, caplog):
     [
         ("no_such_module:Net", "'no_such_module:Net' cannot be imported: ModuleNotFoundError.*working directory"),
         ("my_networks:Pyramyd", "cannot be imported: AttributeError.*Pyramyd"),
+        ("my_networks:Triple", r"gives a tuple of 3; must be one tensor or \(mu, logvar\), without z"),
+        ("my_networks:Dictionary", r"decoder .* gives a dict; must be a tensor of shape \(2, 1, 8, 8\)"),
+        ("my_networks:Tupled", "decoder .* gives a tuple of 2; must be a tensor"),
+        ("my_networks:Whole", "gives int64 numbers; must be floating-point"),
+        ("my_networks:Complex", "gives complex64 numbers; must be floating-point"),
+        ("my_networks:Infinite", "not finite"),
+        ("my_networks:Detached", "depends on no parameter"),
+        ("my_networks:Sampled", "draws random numbers in `forward`.* Return means and log-variances"),
+        ("my_networks:Numpy", "draws random numbers in `forward`"),
+        ("my_networks:Greedy", "changes its input in place"),
+        ("my_networks:Double", "a parameter 'net.net.0.weight' of float64; must be float32"),
+        ("my_networks:Meta", "a tensor '0.weight' that is on meta; build it on the CPU"),
+        ("my_networks:NoModule", "must be a torch.nn.Module, not method"),
+        ("my_networks:Unlike", "`outputs` of .* is 'logit'; must be 'logits' or 'probabilities'"),
+        ("my_networks:Improbable", r"says `outputs = \"probabilities\"` and gives values from -.* sigmoid"),
+        ("my_networks:Losing", "the method `loss` .* never called: the loss is distortion .* `beta`"),
+        ("my_networks:Stepping", "the method `training_step` .* never called: .*section `train`"),
+        ("my_networks:Optimising", "the method `configure_optimizers` .* never called: set `optimizer`"),
+        ("my_networks:Dividing", "the method `kl_loss` .* never called: the loss is distortion"),
+        ("my_networks:Public", r"It is a whole VAE: name a class with a method `vae\(self, settings"),
+        ("my_networks:Sharing", "shares the parameter 'mean.weight' with the encoder"),
         ("my_networks:Half", r"has no method `decoder\(settings, image_shape, latent_size, parameters\)`"),
         ("my_networks:Short", r"`decoder` of 'my_networks:Short' must take \(settings, image_shape, latent_size"),
         ("my_networks:Needy", "must be callable without arguments: TypeError"),
         ("my_networks:Wrong", r"gives shape \(2, 9\) for an input of shape \(2, 1, 8, 8\); it must be \(2, 8\)"),
-        ("my_networks:Noisy", "draws random numbers in `forward`"),
+        ("my_networks:Noisy", "draws random numbers in `forward`.* Leave dropout out, or set its p to 0: '0'"),
         ("my_networks:Idle", "a parameter 'spare' that is not learned or not used"),
         ("my_networks:Broken", "the encoder of 'my_networks:Broken' .* cannot be built: KeyError: 'width'"),
     ],
@@ -301,6 +431,81 @@ def test_a_class_has_the_path_at_which_other_processes_find_it(user, monkeypatch
     assert import_path(net) == "train:Net"
     with pytest.raises(ValueError, match=r"'Net' is defined in the script that runs.*give 'train:Net'"):
         find_network("__main__:Net")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        *((name, r"\[0, 1\] only.* squashed twice.*probabilities") for name in ("Sigmoid", "Clamped", "Softmax")),
+        *((name, r"\[−1, 1\] only.* squashed twice.*\(t \+ 1\) / 2") for name in ("Tanh", "Sine")),
+        *((name, r"\[0, ∞\) only.* squashed twice.*Take the last activation away\.$") for name in ("ReLU", "Squared")),
+        ("Deviations", r"the encoder .* log-variances in \[0, ∞\) only.*logarithm of the variance"),
+        ("WithLoss", "`loss_function` of the encoder .* never called"),
+        *((name, None) for name in ("Pyramid", "Normed", "Zeros", "Pair", "Probable", "Halved", "Adapted", "Lazy")),
+    ],
+)
+def test_an_output_that_is_bounded_where_it_should_not_be_is_doubted(user, name, says):
+    model = using(name).model
+    found = doubts(build_vae(model, (1, 8, 8), 0), model, (1, 8, 8))
+    if says is None:
+        assert found == []
+    else:
+        assert len(found) == 1
+        assert re.search(says, found[0])
+        assert f"my_networks:{name}" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"network": "my_networks:Normed"},
+            "^batch_size: .*my_networks:Normed.* with `batch_size: 1`.*Give at least 2",
+        ),
+        ({"network": "my_networks:Adapted"}, "^batch_size: .*my_networks:Adapted"),
+        ({"network": "conv", "channels": (4, 4, 4), "kernel": (4, 4, 4)}, "^batch_size: .*'conv'"),
+        ({"network": "my_networks:Pyramid"}, None),  # many pixels of one image are enough
+        ({"network": "mlp"}, None),
+    ],
+)
+def test_a_batch_of_one_image_is_refused_before_batch_norm(user, changes, message):
+    model = BASE.with_params(changes).model
+    check_model(model, (1, 8, 8), batch_size=2)
+    if message is None:
+        check_model(model, (1, 8, 8), batch_size=1)
+    else:
+        with pytest.raises(ValueError, match=message):
+            check_model(model, (1, 8, 8), batch_size=1)
+
+
+def test_probabilities_train_in_bf16_and_far_from_one_half_without_a_nan(user):
+    """The decoder runs in float32, so logit(sigmoid) is finite where bf16 would round 1 − 1e-6 to 1."""
+    vae = build_vae(using("Probable").model, (1, 8, 8), seed=0)
+    x = images(4).float()
+    for scale in (1, 30, 3000):
+        z = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)) * scale
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = -vae.decode(z).log_prob(x).sum()
+        vae.zero_grad()
+        loss.backward()
+        assert all(torch.isfinite(p.grad).all() for p in vae.decoder.parameters())
+        plain = vae.decoder.inner(z).clamp(1e-6, 1 - 1e-6)
+        assert loss.item() == pytest.approx(torch.nn.functional.binary_cross_entropy(plain, x, reduction="sum").item())
+
+
+def test_a_likelihood_of_many_numbers_takes_no_probabilities(user):
+    model = using("Probable").with_params({"likelihood": "categorical_256"}).model
+    with pytest.raises(ValueError, match=r"gives probabilities.*categorical_256.*takes 256 numbers"):
+        check_model(model, (1, 8, 8))
+
+
+@pytest.mark.parametrize(("precision", "says"), [("bf16", "bf16; try `--precision float32`"), ("float32", "epoch 1.")])
+def test_a_trial_that_diverges_in_bf16_is_told_of_the_precision(tmp_path, precision, says):
+    lanes, _ = make_lanes(tmp_path, kind="sequential", precision=precision, parts=ALL_PARTS)
+    lanes.add(trial(0, learning_rate=1.0, optimizer="sgd"))
+    progress = advance_all(lanes, [0])[0]
+    assert progress.failure.kind == "diverged"
+    assert progress.failure.message.endswith(says) or says in progress.failure.message
 
 
 def test_a_study_file_names_a_user_s_network_and_hears_where_it_does_not_fit(user):

@@ -1,0 +1,79 @@
+"""Finds what the user of a network of their own cannot have meant: an output that its last activation bounds, and methods never called.
+
+The model passes a decoder's output through a sigmoid or a softmax, and takes an encoder's as means and log-variances, so both
+must be able to take any value. Public decoders often end in a sigmoid. Its output would be squashed twice, into [0.5, 0.73].
+"""
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from vaeexp.models.networks import ImageShape
+from vaeexp.models.networks.halves import Logits, Method
+from vaeexp.models.networks.user import not_honoured
+
+if TYPE_CHECKING:
+    from vaeexp.models.vae import VAE
+    from vaeexp.settings import ModelSettings
+
+_DRAWS = 8
+_SPREAD = 0.3
+"""Standard deviation of what is added to each weight. An output that stays within bounds for such weights is bounded by an
+activation, while fresh weights alone may give small numbers, or zeros."""
+_BOUNDS = (
+    (0.0, 1.0, "[0, 1]", "a sigmoid"),
+    (-1.0, 1.0, "[−1, 1]", "a tanh"),
+    (0.0, float("inf"), "[0, ∞)", "a ReLU or softplus"),
+)
+
+
+def doubts(vae: "VAE", settings: "ModelSettings", image_shape: ImageShape) -> list[str]:
+    """Return what the user cannot have meant with a freshly built model of a network of their own: a sentence each, with what to do."""
+    found: list[str] = []
+    for part, half in (("encoder", vae.encoder), ("decoder", vae.decoder)):
+        method = next((each for each in half.modules() if isinstance(each, Method)), None)
+        whole = half if method is None else method.whole
+        unused = [] if part == "decoder" and method is not None else not_honoured(whole)
+        if unused:
+            found.append(
+                f"model.network: `{unused[0]}` of the {part} of '{settings.network}' is never called; the loss is distortion + beta × "
+                "rate, and the sections `model` and `train` set its parts."
+            )
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(_DRAWS, *image_shape, generator=generator)
+    z = torch.randn(_DRAWS, settings.latent_size, generator=generator) * torch.logspace(-1, 1, _DRAWS)[:, None]
+    h = _outputs(vae.encoder, x, generator).unflatten(-1, (settings.latent_size, -1))
+    for index, name in enumerate(("means", "log-variances")[: h.shape[-1]]):
+        if bound := _bound(h[..., index]):
+            found.append(
+                f"model.network: the encoder of '{settings.network}' gives {name} in {bound[0]} only, as after {bound[1]}; "
+                f"{name} can be any number. Take the last activation away"
+                + (", or return the logarithm of the variance." if name == "log-variances" else ".")
+            )
+    if not isinstance(vae.decoder, Logits) and (bound := _bound(_outputs(vae.decoder, z, generator))):
+        remedy = ""
+        if vae.likelihood.outputs == 1 and bound[0] != "[0, ∞)":
+            value = "" if bound[0] == "[0, 1]" else " of (t + 1) / 2"
+            remedy = f', or keep it and write `outputs = "probabilities"`{value} in the class'
+        found.append(
+            f"model.network: the decoder of '{settings.network}' gives values in {bound[0]} only, as after {bound[1]}; "
+            f"likelihood {settings.likelihood} takes logits, so the images are squashed twice. Take the last activation away{remedy}."
+        )
+    return found
+
+
+def _outputs(half: nn.Module, inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the outputs of a half whose weights were spread, in training mode."""
+    spread: Any = copy.deepcopy(half).train()
+    with torch.no_grad():
+        for parameter in spread.parameters():
+            parameter.add_(_SPREAD * torch.randn(parameter.shape, generator=generator))
+        return spread(inputs)
+
+
+def _bound(outputs: Tensor) -> tuple[str, str] | None:
+    """Return the narrowest bounds that hold all outputs, and the activation that makes such; None for unbounded ones."""
+    low, high = float(outputs.amin()), float(outputs.amax())
+    return next((words for least, most, *words in _BOUNDS if least <= low and high <= most), None)  # type: ignore[return-value]

@@ -1,0 +1,255 @@
+"""Checks the halves of a user's network when they are built, and adapts them to the form that the model wants.
+
+The model wants an encoder [B, C, H, W] → [B, outputs] and a decoder [B, L] → [B, parameters·C, H, W] of raw parameters of the
+likelihood. Public code often has an encoder that returns `(mu, logvar)` and a decoder that ends in a sigmoid; both are
+adapted here. A half runs on two images before any training, so that a misfit is one line and no traceback.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+_EPSILON = 1e-6
+"""Distance from 0 and 1 that probabilities keep, so that their logits are finite in float32."""
+_DROPOUT = nn.modules.dropout._DropoutNd
+
+
+class Interleaved(nn.Module):
+    """An encoder that returns means and log-variances [B, L] each, as one that returns them interleaved [B, 2L]."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        """`inner`: the encoder."""
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (mean, log-variance) of each latent dimension [B, 2L] for x [B, C, H, W]."""
+        mean, log_var = self.inner(x)
+        return torch.stack((mean, log_var), -1).flatten(1)
+
+
+class Shaped(nn.Module):
+    """A decoder that returns flat images, as one that returns images."""
+
+    def __init__(self, inner: nn.Module, shape: tuple[int, ...]) -> None:
+        """`inner`: the decoder; `shape`: of an image that it returns."""
+        super().__init__()
+        self.inner, self.shape = inner, shape
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return images [B, *shape] for z [B, L]."""
+        return self.inner(z).reshape(-1, *self.shape)
+
+
+class Logits(nn.Module):
+    """A decoder of probabilities, as one of logits.
+
+    It runs in float32 even where the rest trains in bf16: 1 − 1e-6 is 1 in bf16, and its logit infinite.
+    """
+
+    def __init__(self, inner: nn.Module) -> None:
+        """`inner`: the decoder, which ends in a sigmoid."""
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return logits for z [B, L]."""
+        with torch.autocast(z.device.type, enabled=False):
+            return torch.logit(self.inner(z.to(torch.promote_types(z.dtype, torch.float32))), eps=_EPSILON)
+
+
+class Method(nn.Module):
+    """One method of a whole VAE, `encode` or `decode`, as a module."""
+
+    def __init__(self, whole: nn.Module, name: str) -> None:
+        """`whole`: the VAE; `name`: of its method."""
+        super().__init__()
+        self.whole, self.name = whole, name
+
+    def forward(self, x: Tensor) -> Any:
+        """Return what the method returns."""
+        return getattr(self.whole, self.name)(x)
+
+
+def build_encoder(network: str, build: Callable[[], nn.Module], inputs: tuple[int, ...], outputs: int) -> nn.Module:
+    """Build an encoder [B, *inputs] → [B, outputs]; one that returns two tensors is taken to return means and log-variances.
+
+    Raises:
+        ValueError: it cannot be built, or does not fit; `network` begins the message.
+    """
+    module = _module(network, build, inputs)
+
+    def fits(h: Any) -> nn.Module:
+        if not isinstance(h, tuple | list):
+            _check_tensor(network, h, inputs, (outputs,))
+            return module
+        if len(h) != 2:
+            raise ValueError(
+                f"{network} gives a {type(h).__name__} of {len(h)}; must be one tensor or (mu, logvar), without z: "
+                "z is drawn from them."
+            )
+        if outputs % 2:
+            raise ValueError(f"{network} gives means and log-variances; `posterior: deterministic` takes means alone.")
+        for part in h:
+            _check_tensor(network, part, inputs, (outputs // 2,))
+        return Interleaved(module)
+
+    return _tried(network, module, inputs, fits)
+
+
+def build_decoder(
+    network: str,
+    build: Callable[[], nn.Module],
+    latent_size: int,
+    outputs: tuple[int, ...],
+    *,
+    probabilities: bool,
+) -> nn.Module:
+    """Build a decoder [B, latent_size] → [B, *outputs]; flat outputs are shaped, and probabilities turned into logits.
+
+    Raises:
+        ValueError: it cannot be built, or does not fit; `network` begins the message.
+    """
+    inputs = (latent_size,)
+    module = _module(network, build, inputs)
+
+    def fits(h: Any) -> nn.Module:
+        if isinstance(h, Tensor) and h.shape == (2, math.prod(outputs)):
+            shaped: nn.Module = Shaped(module, outputs)
+        else:
+            _check_tensor(network, h, inputs, outputs)
+            shaped = module
+        if not probabilities:
+            return shaped
+        low, high = (0.0, 1.0) if h.is_meta else (float(h.detach().amin()), float(h.detach().amax()))
+        if low < 0 or high > 1:
+            problem = (
+                f'says `outputs = "probabilities"` and gives values from {low:.3g} to {high:.3g}; must be in [0, 1]'
+            )
+            raise ValueError(
+                f"{network} {problem}. End it in a sigmoid (of a tanh t: (t + 1) / 2), or leave `outputs` out."
+            )
+        return Logits(shaped)
+
+    return _tried(network, module, inputs, fits)
+
+
+def _module(network: str, build: Callable[[], nn.Module], inputs: tuple[int, ...]) -> nn.Module:
+    """Build a module of float32 parameters on the CPU; lazy layers get their sizes from an input."""
+    try:
+        module = build()
+    except Exception as error:
+        raise ValueError(f"{network} cannot be built: {one_line(error)}.") from error
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"{network} must be a torch.nn.Module, not {type(module).__name__}.")
+    if any(is_lazy(parameter) for parameter in module.parameters()):
+        try:
+            with torch.no_grad():
+                module.eval()(torch.zeros(2, *inputs))  # evaluation, so that running statistics do not see the zeros
+        except Exception as error:
+            raise ValueError(f"{network} fails on an input of shape {(2, *inputs)}: {one_line(error)}.") from error
+        module.train()
+    expected = torch.empty(0).device
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.device != expected:
+            problem = f"is on {tensor.device}; build it on the CPU, and training moves it"
+            raise ValueError(f"{network} has a tensor '{name}' that {problem}.")
+    for name, parameter in module.named_parameters():
+        if parameter.dtype != torch.float32:
+            kind = str(parameter.dtype).removeprefix("torch.")
+            raise ValueError(f"{network} has a parameter '{name}' of {kind}; must be float32. Call `.float()` on it.")
+    return module
+
+
+def _tried(network: str, module: nn.Module, inputs: tuple[int, ...], fits: Callable[[Any], nn.Module]) -> nn.Module:
+    """Return `fits(output)` for two inputs, where the module repeats itself and learns and uses all its parameters.
+
+    Of a `Method`, parameters that it does not use are taken away: they belong to the other half.
+    """
+    x = torch.linspace(0, 1, 2 * math.prod(inputs)).view(2, *inputs)
+    before = torch.default_generator.get_state()
+    try:
+        copied = copy.deepcopy(module).train()  # a copy, because a pass in training mode changes running statistics
+        with torch.enable_grad():
+            given = x.clone()
+            h = copied(given)
+            drawn = not torch.equal(before, torch.default_generator.get_state())
+            torch.default_generator.set_state(before)
+            again = copied(x.clone())
+    except Exception as error:
+        raise ValueError(f"{network} fails on an input of shape {(2, *inputs)}: {one_line(error)}.") from error
+    finally:
+        torch.default_generator.set_state(before)
+    adapted = fits(h)
+    parts = list(h) if isinstance(h, tuple | list) else [h]
+    if drawn:
+        raise ValueError(f"{network} {_random_words(module)}")
+    if not x.is_meta:
+        _check_values(network, parts, list(again) if isinstance(again, tuple | list) else [again], module)
+        if not torch.equal(given, x):
+            raise ValueError(f"{network} changes its input in place; work on a copy.")
+    unused = _unused(network, copied, parts)
+    if isinstance(module, Method):
+        _take_away(module, unused)
+    elif unused:
+        problem = f"has a parameter '{unused[0]}' that is not learned or not used; make it a buffer, or leave it out"
+        raise ValueError(f"{network} {problem}.")
+    return adapted
+
+
+def _check_values(network: str, parts: list[Tensor], repeats: list[Tensor], module: nn.Module) -> None:
+    """Raise ValueError where outputs are not finite, or differ from those of a second pass."""
+    if not all(torch.isfinite(part).all() for part in parts):
+        raise ValueError(f"{network} gives numbers that are not finite, with fresh weights and an input in [0, 1].")
+    if not all(torch.equal(one, two) for one, two in zip(parts, repeats, strict=True)):
+        raise ValueError(f"{network} {_random_words(module)}")
+
+
+def _random_words(module: nn.Module) -> str:
+    layers = [f"'{name}'" for name, each in module.named_modules() if isinstance(each, _DROPOUT) and each.p > 0]
+    remedy = (
+        f"Leave dropout out, or set its p to 0: {', '.join(layers)}" if layers else "Return means and log-variances"
+    )
+    why = "" if layers else ", from which z is drawn with noise that is recorded"
+    return f"draws random numbers in `forward`, so its results could not be repeated. {remedy}{why}."
+
+
+def _check_tensor(network: str, h: Any, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+    """Raise ValueError unless h is a float tensor [2, *outputs]."""
+    if not isinstance(h, Tensor):
+        size = f" of {len(h)}" if isinstance(h, tuple | list) else ""
+        raise ValueError(f"{network} gives a {type(h).__name__}{size}; must be a tensor of shape {(2, *outputs)}.")
+    if tuple(h.shape) != (2, *outputs):
+        problem = f"gives shape {tuple(h.shape)} for an input of shape {(2, *inputs)}; it must be {(2, *outputs)}"
+        raise ValueError(f"{network} {problem}.")
+    if not h.is_floating_point():
+        kind = str(h.dtype).removeprefix("torch.")
+        raise ValueError(f"{network} gives {kind} numbers; must be floating-point numbers.")
+    if not h.requires_grad:
+        raise ValueError(f"{network} has an output that depends on no parameter, so nothing can be learned.")
+
+
+def _unused(network: str, module: nn.Module, outputs: Collection[Tensor]) -> list[str]:
+    """Return the names of the parameters that get no gradient from the outputs."""
+    try:
+        sum(output.sum() for output in outputs).backward()  # type: ignore[union-attr]
+    except Exception as error:
+        raise ValueError(f"{network} cannot be differentiated: {one_line(error)}.") from error
+    return [name for name, parameter in module.named_parameters() if parameter.grad is None]
+
+
+def _take_away(module: nn.Module, names: Collection[str]) -> None:
+    for name in names:
+        owner, _, leaf = name.rpartition(".")
+        module.get_submodule(owner).register_parameter(leaf, None)
+
+
+def one_line(error: Exception) -> str:
+    """Return kind and message of an error as one line without an end."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}".rstrip(".: ")
