@@ -123,16 +123,16 @@ def look(raw: RawImages, rows: Rows, root: str) -> tuple[dict[str, Any], list[st
     Raises UserError, which names `root`, when all pixels are equal.
     """
     training = rows[TRAINING]
-    lowest, highest, alike, first = list[np.ndarray](), list[np.ndarray](), True, raw.images[training[0]]
+    lowest, highest, alike, one = list[np.ndarray](), list[np.ndarray](), True, raw.images[training[0]]
     for block in blocks(raw.images, training):
         flat = block.reshape(len(block), -1)
         lowest.append(flat.min(axis=1))
         highest.append(flat.max(axis=1))
-        alike = alike and bool((block == first).all())
+        alike = alike and bool((block == one).all())
     low, high = np.concatenate(lowest), np.concatenate(highest)
     if low.min() == high.max():
         raise UserError(root, _constant(raw, training, int(low.min())))
-    step = -(-len(training) * first.nbytes // _SAMPLE_BYTES)
+    step = -(-len(training) * one.nbytes // _SAMPLE_BYTES)
     sampled = training[::step]
     histogram = np.zeros(256, np.int64)
     for block in blocks(raw.images, sampled):
@@ -157,9 +157,10 @@ def look(raw: RawImages, rows: Rows, root: str) -> tuple[dict[str, Any], list[st
     sums = np.convolve(histogram, np.ones(_NARROW, np.int64), mode="valid")
     start = int(sums.argmax())
     if (inside := float(sums[start] / histogram.sum())) >= _MOST:
-        where = f"between the levels {start} and {start + _NARROW - 1} of 255"
+        first, last = start + np.flatnonzero(histogram[start : start + _NARROW])[[0, -1]]
+        where = f"lie between the levels {first} and {last}" if first < last else f"have the level {first}"
         warnings.append(
-            f"{100 * inside:.1f} % of the pixels of the training images lie {where}, so there is almost nothing to learn. "
+            f"{100 * inside:.1f} % of the pixels of the training images {where} of 255, so there is little to see. "
             "Look at the images (`--dry-run --show`); if they are dark or pale, stretch their range before they are read"
         )
     return pixels, warnings
@@ -173,12 +174,15 @@ def _constant(raw: RawImages, training: np.ndarray, level: int) -> str:
     if any(words.startswith("transparency") for words in raw.reading):
         other = "black" if level == 255 else "white"
         return f"{problem}. Their shapes are transparent pixels before a background alike. Try data.background={other}."
-    return f"{problem}; must be images that differ. Look at one of the files: is it what you mean to train on?"
+    return (
+        f"{problem}; must be images that show something. Look at one of them, and stretch its range if that is narrow."
+    )
 
 
 def pixel_words(pixels: Mapping[str, Any]) -> str:
     """Return the facts of `look` in words: `0 to 255, mean 0.31; 19 % are black, 2 % white`."""
-    text = f"{pixels['lowest']} to {pixels['highest']}, mean {pixels['mean']:.2g}; "
+    mean = pixels["mean"]
+    text = f"{pixels['lowest']} to {pixels['highest']}, mean {mean:{'.2f' if mean > 0.1 else '.2g'}}; "
     text += f"{format_share(pixels['black'])} are black, {format_share(pixels['white'])} white"
     if pixels["images"] < pixels["of"]:
         text += f" (in {pixels['images']:,} of {pixels['of']:,} training images)"

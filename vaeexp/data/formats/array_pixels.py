@@ -112,10 +112,11 @@ def _from_floats(
 def _out_of_range(name: str, kind: np.dtype, low: float, high: float) -> str:
     """Say which values there are and what to do about them."""
     found = f"got {kind} with values from {_digits(low)} to {_digits(high)}; must be {LEVELS}"
-    return f"{found}. {_remedy(name, kind, low, high)}"
+    return f"{found}. {remedy(name, kind, low, high)}"
 
 
-def _remedy(name: str, kind: np.dtype, low: float, high: float) -> str:
+def remedy(name: str, kind: np.dtype, low: float, high: float) -> str:
+    """Say what to do about numbers from `low` to `high` that are no grey levels."""
     whole = kind.kind in "iu"
     if low >= 0 and whole and high <= 1:
         return f"Values 0 and 1: save ({name} * 255).astype(numpy.uint8)"

@@ -28,6 +28,7 @@ from sweeps.source import check_sources, same_code, sources
 from sweeps.workload.worker_process import without_main_module
 from vaeexp.console import open_console, progress_bar
 from vaeexp.data.formats import RawImages, Unreadable, check_grey, height_width, printable
+from vaeexp.data.formats.array_pixels import remedy
 from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored, to_bytes
 from vaeexp.machine import usable_cores
 
@@ -223,8 +224,9 @@ def _numbers(path: Path, image: "ImageFile") -> tuple[np.ndarray, Stored] | None
     if image.mode == "F":
         values = np.asarray(_upright(image))
         if not (values.min() >= -_HAIR and values.max() <= 1 + _HAIR):  # false for NaN, too
-            got = f"got floats from {values.min():g} to {values.max():g}; must be from 0, black, to 1, white"
-            raise UserError(str(path), f"{got}. Divide them by their largest possible value, or save whole numbers.")
+            low, high = float(values.min()), float(values.max())
+            got = f"got floats from {low:g} to {high:g}; must be from 0, black, to 1, white"
+            raise UserError(str(path), f"{got}. {remedy('image', values.dtype, low, high)}.")
         return np.rint(values.clip(0, 1) * 255).astype(np.uint8), Stored.FLOATS
     if image.mode[0] == "I":
         values = np.asarray(_upright(image))
@@ -232,7 +234,8 @@ def _numbers(path: Path, image: "ImageFile") -> tuple[np.ndarray, Stored] | None
             values = values.view(np.uint32)  # Pillow takes unsigned numbers for signed ones
         if values.min() < 0 or values.max() > DEEPEST:
             got = f"got values from {values.min():,} to {values.max():,}; must be 0 to {DEEPEST:,}"
-            raise UserError(str(path), f"{got}. Save these images with at most 16 bits, black as 0.")
+            advice = "Save (image - black) / (white - black) as floats, or whole numbers of at most 16 bits"
+            raise UserError(str(path), f"{got}. {advice}.")
         return values, Stored.DEEP
     return _deep_colours(path, image)
 
