@@ -26,12 +26,16 @@ class LabelArray(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """Labels unsigned [N] of all parts, zeros without classes; the rest as in `RawImages`."""
+    """Labels unsigned [N] of all parts, zeros without classes; the rest as in `RawImages`.
+
+    unlabelled: places of the parts that have no labels although others have.
+    """
 
     values: np.ndarray
     classes: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    unlabelled: tuple[int, ...] = ()
 
 
 class _LeftOut(Exception):
@@ -39,27 +43,39 @@ class _LeftOut(Exception):
 
 
 def read_labels(parts: Sequence[LabelArray]) -> Labels:
-    """Read one class for each image. Raises UserError where the number of labels is not that of the images."""
+    """Read one class for each image of the parts that have labels.
+
+    Raises UserError where the number of labels is not that of the images.
+    """
     for part in parts:
         if part.array is not None:
             _check_number(part, part.array)
-    present = [part for part in parts if part.array is not None]
-    if not present:
-        return _without(parts, "Classes: none")
+    none = Labels(np.zeros(sum(part.images for part in parts), np.uint8), None, ("Classes: none",))
+    arrays = [None if part.array is None or _says_none(part.array) else part.array for part in parts]
+    present = [part.name for part in parts if part.array is not None]
+    labelled = [(array, part.images) for array, part in zip(arrays, parts, strict=True) if array is not None]
     try:
-        if len(present) < len(parts):
-            raise _LeftOut(f"there is no array {next(part.name for part in parts if part.array is None)}")
-        columns = [_one_each(part.array) for part in parts if part.array is not None]
+        if present and not labelled:
+            raise _LeftOut("all are −1 or NaN, which marks images without a label")
+        if not labelled:
+            return none
+        columns = [_one_each(*labels_of_part) for labels_of_part in labelled]
         labels = _number(np.concatenate(_of_one_kind([values for values, _ in columns])))
     except _LeftOut as reason:
-        names = ", ".join(part.name for part in present)
-        return _without(parts, f"Classes: none. Labels left out ({names}): {reason}")
+        return none._replace(notes=(f"Classes: none. Labels left out ({', '.join(present)}): {reason}",))
     read = sorted({words for _, words in columns if words})
-    return labels._replace(notes=(*labels.notes, *(f"Labels: {words}" for words in read)))
+    values = none.values.astype(labels.values.dtype)
+    values[np.repeat([array is not None for array in arrays], [part.images for part in parts])] = labels.values
+    return labels._replace(
+        values=values,
+        notes=(*labels.notes, *(f"Labels: {words}" for words in read)),
+        unlabelled=tuple(index for index, array in enumerate(arrays) if array is None),
+    )
 
 
-def _without(parts: Sequence[LabelArray], note: str) -> Labels:
-    return Labels(np.zeros(sum(part.images for part in parts), np.uint8), None, (note,))
+def _says_none(array: np.ndarray) -> bool:
+    """Return whether all labels are −1 or NaN, as where the labels of a test split are kept secret."""
+    return array.dtype.kind in "if" and bool(((array == -1) | np.isnan(array)).all())
 
 
 def _check_number(part: LabelArray, array: np.ndarray) -> None:
@@ -68,13 +84,13 @@ def _check_number(part: LabelArray, array: np.ndarray) -> None:
         raise UserError(part.place, f"got {array.dtype} {list(array.shape)}; must be {wanted}")
 
 
-def _one_each(array: np.ndarray) -> tuple[np.ndarray, str]:
+def _one_each(array: np.ndarray, images: int) -> tuple[np.ndarray, str]:
     """Return whole numbers, booleans or text [N], and what was made of the array, in words; empty for nothing.
 
     Raises _LeftOut where an image has several labels, or none.
     """
     values, kind, words = array.reshape(-1), array.dtype.kind, ""
-    if array.size != len(array) and array.ndim > 1:
+    if array.size != images:
         stored = f"{array.dtype} {list(array.shape)}"
         if kind not in "biuf" or array.ndim > 2:
             raise _LeftOut(f"{stored} is more than one label for each image")
@@ -95,9 +111,10 @@ def _one_each(array: np.ndarray) -> tuple[np.ndarray, str]:
 
 def _whole(values: np.ndarray) -> np.ndarray:
     """Return floats that are whole numbers as int64. Raises _LeftOut for others."""
+    wide = values.astype(np.longdouble)  # in which 2⁶³ is a number, unlike in float16
     if count := int((~np.isfinite(values)).sum()):
         raise _LeftOut(f"{count:,} of {len(values):,} are NaN or infinite")
-    broken = values[(np.rint(values) != values) | (np.abs(values) >= 2.0**63)]
+    broken = values[(np.rint(wide) != wide) | (np.abs(wide) >= 2.0**63)]
     if len(broken):
         raise _LeftOut(f"{values.dtype} with values like {broken[0]} names no classes")
     return values.astype(np.int64)

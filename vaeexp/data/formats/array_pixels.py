@@ -11,7 +11,7 @@ import numpy as np
 
 from sweeps.errors import UserError
 from vaeexp.data.formats import blocks
-from vaeexp.data.formats.levels import DEPTHS
+from vaeexp.data.formats.levels import DEPTHS, FEW
 
 LEVELS = "uint8, or floats from 0 to 1"
 _HAIR = 1e-3
@@ -120,8 +120,13 @@ def remedy(name: str, kind: np.dtype, low: float, high: float) -> str:
     whole = kind.kind in "iu"
     if low >= 0 and whole and high <= 1:
         return f"Values 0 and 1: save ({name} * 255).astype(numpy.uint8)"
+    as_uint8 = f"{name if whole else f'numpy.rint({name})'}.astype(numpy.uint8)"
+    if not whole and low >= -0.5 and high <= 1.5:
+        return f"If 0 is black and 1 is white, save numpy.clip({name}, 0, 1)"
+    if low >= -_HAIR and not whole and FEW < high <= 200:
+        return f"If 255 is white, save {as_uint8}; if {_digits(high)} is, {name} / {_digits(high)}"
     if low >= -_HAIR and high <= 255 + _HAIR:
-        return f"Values 0 to 255: save as uint8, {name if whole else f'numpy.rint({name})'}.astype(numpy.uint8)"
+        return f"Values 0 to 255: save as uint8, {as_uint8}"
     if low >= -_HAIR and high < 2**16:
         most = next(2**bits - 1 for bits in DEPTHS if high <= 2**bits - 1)
         return f"If {most:,} is white, save ({name} / {most}).astype(numpy.float32)"

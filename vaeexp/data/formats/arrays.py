@@ -178,7 +178,8 @@ def _join(parts: dict[str, _Part], notes: list[str], scratch: Path) -> RawImages
     labels = read_labels([part.labels for part in parts.values()])
     part_of = np.repeat(np.array([_PARTS[name] for name in parts], np.uint8), counts)
     split = [] if "" in parts else [f"Split: {', '.join(parts)} as in the file"]
-    split += class_notes(labels.values, part_of, labels.classes, ())
+    unlabelled = tuple(_PARTS[name] for index, name in enumerate(parts) if index in labels.unlabelled)
+    split += class_notes(labels.values, part_of, labels.classes, unlabelled)
     of_parts = [note for part in parts.values() for note in part.notes]
     warnings = [warning for part in parts.values() for warning in part.warnings]
     floats = next(iter(parts.values())).kind.kind == "f"
@@ -188,6 +189,7 @@ def _join(parts: dict[str, _Part], notes: list[str], scratch: Path) -> RawImages
         labels=labels.values,
         parts=part_of,
         classes=labels.classes,
+        unlabelled=unlabelled,
         notes=(
             f"Images: {height} × {width} pixels, channels: {channels}, as they are",
             *(*labels.notes, *split, *of_parts, *notes),

@@ -28,7 +28,7 @@ def describe_doubt(definition: Definition, paths: Sequence[Path]) -> tuple[str, 
         problem = (
             f"the checksum of {others} is not that of {definition.title}: no figure published for {definition.title}"
         )
-        remedy = f"If {definition.title} is meant, replace the files; if not, give other data their own name"
+        remedy = f"If {definition.title} is meant, replace the files; if not, the results are of these files alone"
         return NOT_OFFICIAL, (f"{problem} can be compared. {remedy}",)
     if unknown:
         problem = f"only the compressed files of {definition.title} have known checksums, and {unknown} is unpacked"

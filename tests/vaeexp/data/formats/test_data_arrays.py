@@ -88,6 +88,8 @@ FOUR = np.arange(40) % 4
     [
         (FOUR.astype(np.float32), "0123", FOUR),
         (np.eye(4)[FOUR], "0123", FOUR),
+        (FOUR.astype(np.float16)[:, None, None], "0123", FOUR),
+        (FOUR[None], "0123", FOUR),
         (np.eye(4, dtype=bool)[FOUR], "0123", FOUR),
         (FOUR * 2 - 1, ("-1", "1", "3", "5"), None),
         (np.where(FOUR % 2, 1, -1), ("-1", "1"), FOUR % 2),
@@ -145,6 +147,19 @@ def test_labels_of_all_splits_are_numbered_together(tmp_path):
     assert "text in one split" in "\n".join(opened(tmp_path / "mine.npz").notes)
 
 
+@pytest.mark.parametrize("test_labels", [None, np.full(6, -1), np.full((6, 1), np.nan)])
+@pytest.mark.parametrize("train_labels", [np.arange(30) % 3, np.eye(3)[np.arange(30) % 3], np.arange(30) % 3 + 5])
+def test_a_split_without_labels_has_none_beside_splits_that_have(tmp_path, test_labels, train_labels):
+    arrays = {"train_images": noise(30, 4, 4), "train_labels": train_labels, "test_images": noise(6, 4, 4, seed=1)}
+    np.savez(tmp_path / "mine.npz", **arrays, **({} if test_labels is None else {"test_labels": test_labels}))
+    data = opened(tmp_path / "mine.npz")
+    assert len(set(data.train.labels)) == 3
+    assert data.train.classes == data.classes
+    assert data.test.classes is None
+    assert not data.test.labels.any()
+    assert "Labels: none for the test images" in data.notes
+
+
 def test_labels_that_number_the_images_and_arrays_that_are_not_read_are_named(tmp_path):
     np.savez(tmp_path / "mine.npz", images=noise(40, 4, 4), labels=np.arange(40), names=np.array(["unused"]))
     data = opened(tmp_path / "mine.npz")
@@ -190,6 +205,8 @@ def test_floats_a_hair_beyond_are_clipped_with_a_note(tmp_path, kind, beyond):
         ({"images": noise(9, 8, 8) / 127.5 - 1}, r"Values −1 to 1: save \(images \+ 1\) / 2"),
         ({"images": (noise(9, 8, 8) / 255 - 0.5) / 0.3}, r"standardised.*images \* std \+ mean"),
         ({"images": noise(9, 8, 8) / 255 + 0.0012}, r"to 1\.0012;"),
+        ({"images": noise(9, 8, 8) / 255 * 1.2}, r"save numpy\.clip\(images, 0, 1\)"),
+        ({"images": noise(9, 8, 8) / 2.55}, r"If 255 is white, save .*; if .* is, images / "),
         ({"images": noise(9, 8, 8) * 1j}, "got complex128"),
         ({"images": np.full((9, 8, 8), np.nan)}, r"got 576 values of 576 .*images\[0, 0, 0\].*nan_to_num"),
         ({"images": np.where(np.arange(576).reshape(9, 8, 8) == 149, np.inf, 0.5)}, r"got 1 values.*images\[2, 2, 5\]"),
