@@ -62,6 +62,45 @@ def test_images_of_a_split_that_are_also_training_images_are_a_warning(tmp_path,
     assert "Remove them" in warning
 
 
+def each_image(mine):
+    for path in sorted((mine / "train").iterdir())[:10]:
+        (mine / "test" / path.name).symlink_to(path)
+
+
+def the_folder(mine):
+    (mine / "test").rmdir()
+    (mine / "test").symlink_to(mine / "train")
+
+
+def relative_links(mine):
+    for number in range(10):
+        (mine / "test" / f"other{number}.png").symlink_to(f"../train/{number:03d}.png")
+
+
+@pytest.mark.parametrize("link", [each_image, the_folder, relative_links], ids=lambda link: link.__name__)
+def test_links_to_images_that_are_read_already_are_named(tmp_path, link):
+    folder(tmp_path / "mine", train=40)
+    (tmp_path / "mine" / "test").mkdir()
+    link(tmp_path / "mine")
+    data = opened(tmp_path / "mine")
+    assert sum(data.sizes) == 40
+    [warning] = data.warnings
+    assert "Links left out" in warning
+    assert "such as test" in warning
+
+
+@pytest.mark.parametrize("link", [lambda mine: None, lambda mine: (mine / "up").symlink_to(mine.parent)])
+def test_links_to_images_elsewhere_are_followed_without_a_word(tmp_path, link):
+    folder(tmp_path / "pool", train=40, test=10)
+    for split in ("train", "test"):
+        (tmp_path / "mine" / split).mkdir(parents=True)
+        for path in (tmp_path / "pool" / split).iterdir():
+            (tmp_path / "mine" / split / path.name).symlink_to(path)
+    link(tmp_path / "mine")
+    data = opened(tmp_path / "mine")
+    assert (sum(data.sizes), data.warnings) == (50, ())
+
+
 @pytest.mark.parametrize("binarisation", ["none", "static", "dynamic"])
 @pytest.mark.parametrize("kind", [np.uint8, np.float32, bool])
 def test_arrays_are_compared_as_they_are_decoded_before_binarisation(tmp_path, binarisation, kind):

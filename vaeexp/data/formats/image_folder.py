@@ -86,6 +86,22 @@ def find(definition: Definition | None, root: Path) -> tuple[Path, ...]:
     return tuple(sorted(paths))
 
 
+def _links_left_out(root: Path, paths: tuple[Path, ...]) -> list[str]:
+    """Return the links to images, or to folders with images, that `find` left out, because these are read under another name."""
+    read = {str(path) for path in paths} | {str(parent) for path in paths for parent in path.parents}
+    left = []
+    for folder, folders, names in os.walk(root):
+        around = f"{os.path.realpath(folder)}{os.sep}"
+        images = [name for name in names if os.path.splitext(name)[1].lower() in readable()]
+        for name in sorted((*folders, *images)):
+            path = os.path.join(folder, name)
+            if name.startswith(".") or path in read or not os.path.islink(path) or not os.path.exists(path):
+                continue
+            if not around.startswith(os.path.join(os.path.realpath(path), "")):
+                left.append(path)
+    return left
+
+
 def _is_text(name: str) -> bool:
     stem, ending = os.path.splitext(name.lower())
     return ending in _TEXTS or stem in _TEXT_NAMES
@@ -103,9 +119,13 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
         say(note)  # before an error, because what is passed over may be its cause
     images = [name for name, ending in zip(names, endings, strict=True) if ending in readable()]
     listing = list_tree(source.root, images, split_folders=source.settings.split_folders)
+    links = _links_left_out(source.root, source.paths)
+    again = f", such as {printable(os.path.relpath(links[0], source.root))}. Each image counts once" if links else ""
+    linked = [f"Links left out: {len(links):,} to what is read under another name{again}"] if links else []
     missing = sum(count for ending, count in passed.items() if ending in _PLUGINS or ending in _TO_CONVERT)
     doubts = notes if missing > _DOUBTED * (len(images) + missing) else []
-    listing = replace(listing, notes=(*listing.notes, *notes), warnings=(*listing.warnings, *doubts))
+    doubts += linked if len(links) > _DOUBTED * len(images) else []
+    listing = replace(listing, notes=(*listing.notes, *notes, *linked), warnings=(*listing.warnings, *doubts))
     return decode(listing, source.settings, scratch, say)
 
 
