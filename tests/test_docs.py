@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -14,7 +15,8 @@ from reference_pages import REFERENCE, pages
 from sweeps.study import load_study
 from vaeexp.commands import COMMANDS, cli
 from vaeexp.report.markup import escape
-from vaeexp.settings import OBJECTIVES, SECTIONS, ExecutionSettings
+from vaeexp.settings import SECTIONS, ExecutionSettings
+from vaeexp.study import open_study_file
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -106,17 +108,20 @@ def test_the_example_in_the_guide_is_the_shipped_study() -> None:
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/guide/{name}" for name in ("own-network.md", "studies.md"))])
 def test_every_study_on_a_page_loads(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it stands there, or, where a page shows an entry alone, as a change to the main job."""
+    """As it stands there, with the module beside it that the page names; an entry alone as a change to the main job."""
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.syspath_prepend(tmp_path)
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for module, code in re.findall(r"is `(\w+\.py)`:\n+```python\n(.*?)```", text, re.DOTALL):
+        (tmp_path / module).write_text(code, encoding="utf-8")
+        monkeypatch.delitem(sys.modules, module.removesuffix(".py"), raising=False)
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert blocks
     for number, block in enumerate(blocks):
         whole = "question:" in block
         path = tmp_path / f"study{number}.yaml"
         path.write_text(block if whole else f"extends: beta_mnist\n{block}", encoding="utf-8")
-        assert load_study(
-            str(path), sections=SECTIONS, shipped=ROOT / "studies", epochs="epochs", data="data", metrics=OBJECTIVES
-        ).space.names
+        assert open_study_file(str(path)).space.names
 
 
 RAY_JOB = {
