@@ -17,6 +17,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 LEVELS = (
     "sweeps.errors",
+    "sweeps.requirements",
     "sweeps.checksums",
     "sweeps.health",
     "sweeps.schema",

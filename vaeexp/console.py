@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+LONGEST_WORD = 40
+"""Letters of a word that a table does not break; a longer one is a path."""
+
+
 def program() -> str:
     """Return the word that starts `vaeexp` here: its path if it is not on the PATH, as in an inactive environment."""
     installed = Path(sys.executable).with_name("vaeexp")
@@ -56,6 +60,16 @@ def discard_output(stream: IO[str]) -> None:
         stream.flush()
 
 
+def open_closed_output() -> None:
+    """Send what goes to an output that is closed (`>&-`) nowhere. Else the next file that is opened would take its place."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
 def write_line(console: "Console", text: str, style: str = "") -> None:
     """Write one line without markup; only a terminal wraps it."""
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)
@@ -69,25 +83,31 @@ def print_table(
     header: bool = True,
     numeric: bool = False,
 ) -> None:
-    """Print a table without rules. A terminal wraps long cells; in a pipe each row is one line."""
+    """Print a table without rules. A terminal wraps the longest column between words; in a pipe, or where even that does not fit, each row is one line."""
     from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
     rows = [tuple(row) for row in rows]
-    if not console.is_terminal:
-        rows = [tuple(titles), *rows] if header else rows
-        widths = [max(cell_len(cell) for cell in column) for column in zip(*rows, strict=True)]
-        for row in rows:
-            padding = [" " * (width - cell_len(cell)) for width, cell in zip(widths, row, strict=True)]
-            cells = [pad + cell if numeric else cell + pad for pad, cell in zip(padding, row, strict=True)]
-            write_line(console, "  ".join(cells).rstrip())
+    columns = list(zip(*([tuple(titles), *rows] if header else rows), strict=True))
+    widths = [max(cell_len(line) for cell in column for line in cell.split("\n")) for column in columns]
+    shrinks = max(range(len(widths)), key=widths.__getitem__, default=0)
+    words = [word for cell in columns[shrinks] for word in cell.split()] if columns else []
+    longest_word = min(max(map(cell_len, words), default=0), LONGEST_WORD)
+    least = sum(widths) - max(widths, default=0) + longest_word + 2 * (len(widths) - 1)
+    if not console.is_terminal or least > console.width:
+        for line in zip(*columns, strict=True):
+            padding = [" " * (width - cell_len(cell)) for width, cell in zip(widths, line, strict=True)]
+            cells = [pad + cell if numeric else cell + pad for pad, cell in zip(padding, line, strict=True)]
+            console.print("  ".join(cells).rstrip(), markup=False, highlight=False, soft_wrap=True)
         return
     table = Table(box=None, pad_edge=False, show_header=header, header_style="dim")
-    for title in titles:
-        table.add_column(title, justify="right" if numeric else "left", overflow="fold")
+    for index, title in enumerate(titles):
+        # One column shrinks, between words, because a number that is broken is another number.
+        look: dict[str, Any] = {"min_width": longest_word} if index == shrinks else {"no_wrap": True}
+        table.add_column(title, justify="right" if numeric else "left", overflow="fold", **look)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*map(Text, row))
     console.print(table)
 
 

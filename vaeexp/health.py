@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from packaging.requirements import Requirement
 from torch import Tensor
 
 import sweeps
@@ -19,6 +18,7 @@ from sweeps.checksums import Damaged
 from sweeps.files import is_aside
 from sweeps.health import Finding
 from sweeps.memory import GROUPS, MACHINE, UNLIMITED, read_number, read_values
+from sweeps.requirements import problem_of, requirements
 from vaeexp.cache import FACTS, cache_folder, quarantine, read_facts
 from vaeexp.data.block_checks import damaged_blocks
 from vaeexp.machine import processor_name, usable_cores
@@ -44,30 +44,15 @@ CACHED = ("prepared", "classifiers", "compiled", "downloads")
 def check_versions() -> Iterator[Finding]:
     """Check that the packages that vaeexp needs are installed in versions that it accepts."""
     wrong, shown = [], [f"vaeexp {vaeexp.__version__}", f"Python {platform.python_version()}"]
-    for text in _requirements():
-        needed = Requirement(text)
-        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
-            continue
-        try:
-            version = importlib.metadata.version(needed.name)
-        except importlib.metadata.PackageNotFoundError:
-            wrong.append(f"{needed.name} is missing")
-            continue
-        if not needed.specifier.contains(version, prereleases=True):
-            wrong.append(f"{needed.name} {version} is not {needed.specifier}")
-        if needed.name in ("torch", "optuna", "mlflow", "numpy"):
-            shown.append(f"{needed.name} {version}")
-    words = ", ".join(wrong or shown)
-    yield Finding(
-        name="versions", ok=not wrong, words=words, remedy="`pip install --upgrade vaeexp` in this environment"
-    )
-
-
-def _requirements() -> list[str]:
-    try:
-        return importlib.metadata.requires("vaeexp") or []
-    except importlib.metadata.PackageNotFoundError:  # run from its folder
-        return []
+    asked = []
+    for needed in requirements("vaeexp"):
+        if problem := problem_of(needed):
+            wrong.append(problem)
+            asked.append(f"'{needed.name}{needed.specifier}'")
+        elif needed.name in ("torch", "optuna", "mlflow", "numpy"):
+            shown.append(f"{needed.name} {importlib.metadata.version(needed.name)}")
+    words, remedy = ", ".join(wrong or shown), f"`pip install {' '.join(asked)}` in this environment"
+    yield Finding(name="versions", ok=not wrong, words=words, remedy=remedy)
 
 
 def check_installation() -> Iterator[Finding]:

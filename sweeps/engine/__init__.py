@@ -49,6 +49,7 @@ from sweeps.storage.study_record import (
 from sweeps.storage.trial_record import Repeat, stored_path
 from sweeps.study.start import BestOf
 from sweeps.workload import Lanes
+from sweeps.workload.awake import awake_seconds
 
 if TYPE_CHECKING:
     from sweeps.study import Study
@@ -233,7 +234,7 @@ def search(
     *,
     runs: Path = Path("mlruns"),
     clock: Clock = time.time,
-    timer: Clock = time.monotonic,
+    timer: Clock = awake_seconds,
     max_failures: int = MAX_FAILURES,
     stop_seconds: float = STOP_SECONDS,
 ) -> str:

@@ -30,6 +30,7 @@ from sweeps.storage.trial_record import Repeat, stored_repeat
 from sweeps.study.space import Space, dependents
 from sweeps.study.study_model import Compare
 from sweeps.workload import Lanes, joined_baselines
+from sweeps.workload.awake import awake_seconds
 
 if TYPE_CHECKING:
     from sweeps.study import Study
@@ -197,7 +198,7 @@ def run_repeats(
     *,
     runs: Path = Path("mlruns"),
     clock: Clock = time.time,
-    timer: Clock = time.monotonic,
+    timer: Clock = awake_seconds,
     max_failures: int = MAX_FAILURES,
     stop_seconds: float = STOP_SECONDS,
 ) -> None:

@@ -56,7 +56,7 @@ class TrialEnds:
         result = TrialResult(number=trial.trial.number, metrics=results_of(equal))
         with batched_writes(self.study):
             trial.end(outcome, result, round_, self.clock(), duplicate_of=equal.number)
-        self.told.deliver({trial.trial.number})
+        self.told.deliver()  # of the round before, too, which does not count this trial
         self.told.now(methodcaller("trial_ended", trial.trial, outcome, result, equal.number))
         trial.tell(outcome, equal.value)
 

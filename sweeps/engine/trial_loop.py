@@ -59,6 +59,7 @@ from sweeps.storage.trial_record import (
     reported_in,
 )
 from sweeps.workload import Lanes, Outcome, Progress, Trial, TrialResult
+from sweeps.workload.awake import awake_seconds
 
 Clock = Callable[[], float]
 """Seconds since some fixed moment, as `time.time`."""
@@ -82,8 +83,8 @@ class Rounds:
     source: Source
     clock: Clock = time.time
     """Gives the times on record. It may jump; nothing is decided by it."""
-    timer: Clock = time.monotonic
-    """Measures the seconds of this process. It never goes back."""
+    timer: Clock = awake_seconds
+    """Measures the seconds in which this process ran. It never goes back."""
     max_failures: int = MAX_FAILURES
     stop_seconds: float = STOP_SECONDS
 

@@ -5,14 +5,15 @@ import itertools
 import logging
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import warnings
 import zlib
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,11 @@ def environment() -> dict[str, str]:
     except RuntimeError:
         return {**QUIET, "HOME": tempfile.gettempdir()}
     return QUIET
+
+
+def be_ready_for_mlflow() -> None:
+    """Set the variables under which MLflow can be imported here, and is quiet."""
+    os.environ.update({name: value for name, value in environment().items() if name not in os.environ})
 
 
 NO_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
@@ -146,7 +152,8 @@ class Store:
     """
 
     def __init__(self, tracking: str | None, runs: Path, answered: Callable[[], None]) -> None:
-        os.environ.update({name: value for name, value in environment().items() if name not in os.environ} | NO_RETRIES)
+        be_ready_for_mlflow()
+        os.environ.update(NO_RETRIES)
         self._database = runs / "mlflow.db" if tracking is None else None
         self.notices: list[str] = []
         """One line for each change to the store that a user wants to know."""
@@ -189,6 +196,28 @@ class Store:
             connection.close()
 
 
+@contextmanager
+def open_to_read(database: Path) -> Iterator[sqlite3.Connection]:
+    """Open a store for reading, also where its folder cannot be written, in which SQLite cannot make the files of its log."""
+    if os.access(database.parent, os.W_OK) and os.access(database, os.W_OK):
+        with closing(sqlite3.connect(database, timeout=20)) as connection:
+            yield connection
+        return
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(sqlite3.connect(copied_store(database, Path(folder)), timeout=20)) as connection,
+    ):
+        yield connection
+
+
+def copied_store(database: Path, folder: Path) -> Path:
+    """Copy a store that cannot be written, with its log, into a folder; return the copy."""
+    for path in (database, database.with_name(f"{database.name}-wal")):
+        if path.exists():
+            shutil.copyfile(path, folder / path.name)
+    return folder / database.name
+
+
 def damage_of(database: Path) -> str | None:
     """Return what SQLite finds wrong in a file, in its words; None where the file is whole, empty, missing or locked.
 
@@ -197,7 +226,7 @@ def damage_of(database: Path) -> str | None:
     if not database.exists() or not database.stat().st_size:
         return None
     try:
-        with closing(sqlite3.connect(database, timeout=20)) as connection:
+        with open_to_read(database) as connection:
             verdict: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.OperationalError:
         return None
@@ -240,6 +269,7 @@ def _create(runs: Path) -> None:
         made.engine.dispose()
         with closing(sqlite3.connect(unfinished)) as connection:
             connection.execute(f"PRAGMA user_version = {_version_mark()}")
+        share_as_folder(unfinished)
 
     remove_unfinished(database)
     for log in ("mlflow.db-wal", "mlflow.db-shm"):  # SQLite would replay the logs of a deleted store into the new one
@@ -251,8 +281,18 @@ def _create(runs: Path) -> None:
         event.remove(Pool, "connect", hurry)
 
 
-def prepare(runs: Path) -> list[str]:
+def share_as_folder(database: Path) -> None:
+    """Let a group write to a new store where it may write to its folder; SQLite lets the owner alone, whatever the umask.
+
+    The logs of the store take the rights of its file.
+    """
+    database.chmod(0o644 | (database.parent.stat().st_mode & 0o022))
+
+
+def prepare(runs: Path, artifacts: Path | None = None) -> list[str]:
     """Make the store of `runs` fit for use; return one line for each change that a user wants to know.
+
+    `artifacts` is the runs folder that has the artifacts, where `runs` has no more than a copy of its store.
 
     The store gets the tables of the installed MLflow, a write-ahead log, and artifact addresses that point into `runs`:
     MLflow stores absolute addresses, so a folder that was moved would lose its pictures.
@@ -267,7 +307,7 @@ def prepare(runs: Path) -> list[str]:
             connection.execute("PRAGMA journal_mode=WAL")
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiment_tags'").fetchone():
                 return []
-        notices = [_upgrade(runs), _correct_addresses(runs)]
+        notices = [_upgrade(runs), _correct_addresses(runs, artifacts or runs)]
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):  # it is locked, or the disk is full
             raise
@@ -278,6 +318,7 @@ def prepare(runs: Path) -> list[str]:
 
 def _upgrade(runs: Path) -> str | None:
     """Bring the tables of an older MLflow to the form of the installed one, and keep a copy of the file."""
+    be_ready_for_mlflow()
     import mlflow
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -319,8 +360,8 @@ def _version_mark() -> int:
     return zlib.crc32(mlflow.__version__.encode()) >> 1
 
 
-def _correct_addresses(runs: Path) -> str | None:
-    database, here = runs / "mlflow.db", (runs.resolve() / "artifacts").as_uri()
+def _correct_addresses(runs: Path, artifacts: Path) -> str | None:
+    database, here = runs / "mlflow.db", (artifacts.resolve() / "artifacts").as_uri()
     with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
         rows = connection.execute(
             "SELECT artifact_location FROM experiments JOIN experiment_tags USING (experiment_id) WHERE key = ?",

@@ -5,23 +5,25 @@ import http.client
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from sweeps.errors import UserError, masked
 from sweeps.tracking.mlflow_store import (
     STUDY_TAG,
     artifact_location,
+    copied_store,
     creation_lock,
     environment,
+    open_to_read,
     prepare,
     store_name,
     tracking_uri,
@@ -103,13 +105,34 @@ def ui_server(
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Run a server on a store for the length of a `with` block, which gets its address and its process once it answers."""
     runs = runs.resolve()
-    address = tracking_uri(uri)
-    if uri is None:
-        if not (runs / "mlflow.db").exists():
-            raise UserError(str(runs), "no runs are recorded here (there is no mlflow.db).")
+    address, folder = tracking_uri(uri), runs
+    with ExitStack() as stack:
+        if not os.access(runs, os.W_OK) or (uri is None and not os.access(runs / "mlflow.db", os.W_OK)):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if uri is None:
+            if not (runs / "mlflow.db").exists():
+                raise UserError(str(runs), "no runs are recorded here (there is no mlflow.db).")
+            _prepare(runs, folder, say)
+        place = folder if uri is None else None
+        yield stack.enter_context(_serving(address, runs, place, folder / "ui.log", host, port))
+
+
+def _prepare(runs: Path, folder: Path, say: Callable[[str], None]) -> None:
+    """Make the store of `runs` fit to be served from `folder`: another one than `runs` where these cannot be written."""
+    if folder == runs:
         with creation_lock(runs):
             for notice in prepare(runs):
                 say(notice)
+        return
+    prepare(copied_store(runs / "mlflow.db", folder).parent, artifacts=runs)
+    say(f"{runs} cannot be written: its pages are of a copy, so what you change there is not kept.")
+
+
+@contextmanager
+def _serving(
+    address: str, runs: Path, folder: Path | None, log: Path, host: str, port: int
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run a server on a store, in this folder, for the length of a `with` block."""
     port = _free_port(host, port)
     root = str(artifact_location(address, runs, "other"))
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
@@ -119,11 +142,10 @@ def ui_server(
     variables = {**os.environ, **environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     # The address may hold a password, and everybody on the machine can list the arguments of a process.
     variables["MLFLOW_BACKEND_STORE_URI"] = address
-    log = runs / "ui.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
             command,
-            cwd=runs if uri is None else None,
+            cwd=folder,
             env=variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -177,7 +199,7 @@ def _who_reaches(shown: str, host: str) -> Iterator[str]:
 
 def _newest_studies(runs: Path) -> list[tuple[str, int, str | None]]:
     """Return name, experiment id and view of the `PAGES` newest studies in the store of `runs`, the newest first."""
-    with closing(sqlite3.connect(runs / "mlflow.db", timeout=20)) as connection:
+    with open_to_read(runs / "mlflow.db") as connection:
         return connection.execute(
             "SELECT name, experiment_id, (SELECT substr(view.key, ?) FROM experiment_tags AS view WHERE "
             "view.experiment_id = experiments.experiment_id AND view.key LIKE ? ORDER BY view.value DESC LIMIT 1) "

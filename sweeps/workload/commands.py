@@ -4,10 +4,10 @@
 `discard_checkpoints` trials; `replay` and `close` have none.
 """
 
-import time
 from collections.abc import Collection, Iterable, Mapping
 
 from sweeps.workload import Failure
+from sweeps.workload.awake import awake_seconds
 from sweeps.workload.worker import Lost, Worker, silent
 
 _LOOK_SECONDS = 5.0  # between two looks at the pulses of workers that train
@@ -58,13 +58,13 @@ def longest_wait(
 ) -> float | None:
     """Return the seconds until the first worker may be late, or until the next look at pulses; None without either.
 
-    `begun`: when each began, or last moved, by `time.monotonic`.
+    `begun`: when each began, or last moved, by `awake_seconds`.
     """
     names = {worker: name for worker, (name, _) in waiting.items()}
     seconds = [_LOOK_SECONDS] if "advance" in names.values() else []
     if timeout is not None:
         due = [begun[worker] + timeout for worker, name in names.items() if name != "discard_checkpoints"]
-        seconds += [max(0.0, min(due) - time.monotonic()), _LOOK_SECONDS] if due else []
+        seconds += [max(0.0, min(due) - awake_seconds()), _LOOK_SECONDS] if due else []
     return min(seconds, default=None)
 
 

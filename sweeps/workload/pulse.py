@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any
 
 from sweeps.workload import Stall
+from sweeps.workload.awake import awake_seconds
 
 TIMES_USUAL = 10
 LEAST_SECONDS = 60.0
@@ -77,7 +78,7 @@ def ends_soon() -> bool:
 class _Silence:
     batch: int
     since: float
-    """Of `time.monotonic`."""
+    """Of `awake_seconds`."""
     since_on_clock: float
     """Of `time.time`."""
 
@@ -105,7 +106,7 @@ class Watch:
 
     def look(self, worker: str, batch: int, trials: tuple[int, ...]) -> Stall | None:
         """Look at the number of a worker's last batch; return its stall, if it has done no other batch for too long."""
-        now, silence = time.monotonic(), self._silent.get(worker)
+        now, silence = awake_seconds(), self._silent.get(worker)
         if silence is None or silence.batch != batch:
             self._silent[worker] = _Silence(batch, now, time.time())
         elif self.patience is not None and now - silence.since >= self.patience:

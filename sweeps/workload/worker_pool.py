@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from sweeps.workload import Failure, Lanes, Outcome, Plan, Progress, Stall, Trial, TrialResult, WorkerState
+from sweeps.workload.awake import awake_seconds
 from sweeps.workload.commands import Command, check_time, concerned, left_of, longest_wait, one_by_one, share_out
 from sweeps.workload.crew import DEATHS, Crew, WorkerError, moves
 from sweeps.workload.interrupts import uninterrupted
@@ -252,7 +253,7 @@ class WorkerPool:
 
     def _send(self, child: Worker, command: Command) -> None:
         if not self._queues[child]:
-            self._begun[child], self._batches[child] = time.monotonic(), child.batch
+            self._begun[child], self._batches[child] = awake_seconds(), child.batch
         self._queues[child].append(command)
         child.send(command[0], *command[1])
 
@@ -269,8 +270,8 @@ class WorkerPool:
         changed = self._look(waiting)
         for child, command in waiting.items():
             if command[0] != "advance" and child.batch != self._batches[child]:
-                self._batches[child], self._begun[child] = child.batch, time.monotonic()
-            seconds = time.monotonic() - self._begun[child]
+                self._batches[child], self._begun[child] = child.batch, awake_seconds()
+            seconds = awake_seconds() - self._begun[child]
             try:
                 if child in ready and child.hear():
                     self._take(child, seconds)
@@ -298,7 +299,7 @@ class WorkerPool:
         if name == "finish":
             self._results |= {result.number: result for result in answer}
             child.trials = {number: trial for number, trial in child.trials.items() if number not in arguments[0]}
-        self._begun[child], self._batches[child] = time.monotonic(), child.batch
+        self._begun[child], self._batches[child] = awake_seconds(), child.batch
 
     def _lose(self, child: Worker, lost: Lost) -> None:
         """Replace a lost worker, and send what is left of its queue to its successor, or to others if it has none.

@@ -13,10 +13,11 @@ from click.shell_completion import CompletionItem
 import sweeps.fast_exit  # noqa: F401
 from sweeps.errors import UserError, did_you_mean, limit_reached, masked, unfit_folder
 from sweeps.memory import free_memory
+from sweeps.requirements import check_optuna
 from sweeps.schema import VERSION
 from vaeexp.cache import spare_home
 from vaeexp.commands.stop_signals import after_finalizers
-from vaeexp.console import discard_output
+from vaeexp.console import discard_output, open_closed_output
 from vaeexp.words import format_gibibytes
 
 COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
@@ -76,6 +77,8 @@ class CommandTable(click.Group):
         if name not in _MODULES:
             return None
         _check_memory(name)
+        if name != "doctor":  # which says so, too
+            check_optuna("vaeexp")
         command: click.Command = getattr(importlib.import_module(f"vaeexp.commands.{_MODULES[name]}"), name)
         return command
 
@@ -140,6 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a background process of a shell ignores it
         signal.signal(signal.SIGINT, after_finalizers(signal.default_int_handler))
     spare_home()
+    open_closed_output()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows ? instead of failing

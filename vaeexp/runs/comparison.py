@@ -53,6 +53,8 @@ class Criterion:
         """Tell whether a number lies within this share of the tolerance."""
         if recorded is None or again is None:
             return recorded is again
+        if not (math.isfinite(recorded) and math.isfinite(again)):
+            return recorded == again or (math.isnan(recorded) and math.isnan(again))
         return abs(again - recorded) <= share * self.tolerance * max(abs(recorded), self.scale)
 
 
@@ -248,7 +250,7 @@ def compare_figures(found: Mapping[str, float], recorded: Mapping[str, float], *
         f"{name} {_by(before, after)}"
         for name, (before, after) in sorted(pairs.items(), key=lambda pair: pair[0] not in IN_NATS)
         # In nats a value near 0 is no more exact than a value of 1.
-        if not abs(after - before) <= tolerance * max(abs(before), 1.0 if name in IN_NATS else 0.0)
+        if not Criterion(tolerance, "", 1.0 if name in IN_NATS else 0.0).near(before, after)
     ]
     if wrong:
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""

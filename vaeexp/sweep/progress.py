@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Group
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +17,7 @@ from vaeexp.console import minus_elbo, tolerant, write_line
 from vaeexp.words import format_duration, format_params
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderResult
     from rich.live import Live
     from tqdm.auto import tqdm
 
@@ -164,9 +166,9 @@ class LiveProgress:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for title in ("trial", "epoch", self._objective, "state", "settings"):
             numeric = title in ("epoch", self._objective)
-            # A narrow terminal cuts the settings first, because their column alone may wrap and their text refuses to.
+            # A narrow terminal cuts the settings first, because their column alone may shrink, and between two of them.
             table.add_column(
-                title, justify="right" if numeric else "left", no_wrap=title != "settings", overflow="crop"
+                title, justify="right" if numeric else "left", no_wrap=title != "settings", overflow="ellipsis"
             )
         running, finished = tuple(self._running.values()), self._finished
         room = max(3, self.console.height - len(finished) - 6)
@@ -176,12 +178,12 @@ class LiveProgress:
             # The test metrics can take longer than all epochs together, and the table does not change meanwhile.
             state = "last epoch, then test" if row.trial.test and total == epochs + 1 else "running"
             epoch = f"{epochs}/{total}" if total else str(epochs)
-            table.add_row(name, epoch, _two_decimals(row.objective), state, _one_line(_configuration(row.trial)))
+            table.add_row(name, epoch, _two_decimals(row.objective), state, _OneLine(_configuration(row.trial)))
         if len(running) > room:
             table.add_row(f"and {len(running) - room} more", "", "", "running", "")
         for ended in reversed(finished):
             cells = (ended.name, str(ended.epoch), _two_decimals(ended.objective), ended.state)
-            table.add_row(*cells, _one_line(ended.params), style="dim")
+            table.add_row(*cells, _OneLine(ended.params), style="dim")
         return Group(header, table)
 
     def _summary_parts(self) -> list[str]:
@@ -289,9 +291,22 @@ def _configuration(trial: "Trial") -> str:
     return f"[{trial.baseline}] {params}".rstrip() if trial.baseline else params
 
 
-def _one_line(text: str) -> Text:
-    """Return text that stays on one line; a narrow terminal cuts its end."""
-    return Text(text, no_wrap=True, overflow="crop")
+@dataclass(frozen=True)
+class _OneLine:
+    """Words on one line. A narrow terminal leaves out the last of them, and cuts none, because `0.00` is not 0.003."""
+
+    text: str
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        words = self.text.split(" ")
+        while words and cell_len(" ".join(words)) > options.max_width:
+            words[-2:] = ["…"] if words[-1] == "…" else [*words[-2:-1], "…"]
+            if words == ["…"]:
+                break
+        yield Text(" ".join(words), no_wrap=True, overflow="crop")
+
+    def __rich_measure__(self, console: "Console", options: "ConsoleOptions") -> Measurement:
+        return Measurement(1, cell_len(self.text)).with_maximum(options.max_width)
 
 
 def _pack(parts: list[str], width: int) -> str:

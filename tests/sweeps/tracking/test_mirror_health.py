@@ -1,14 +1,21 @@
 """What `doctor` says of the mirror: how many records MLflow lacks, and whether its store is whole."""
 
 import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import tracked_study as small
+from other_user import AS_OTHER_USER, needs_root
 
 from sweeps.storage.journal import study_lock
 from sweeps.tracking import sync
 from sweeps.tracking.health import check_mirror
+from sweeps.tracking.mlflow_runs import StudyRuns
+from sweeps.tracking.mlflow_store import share_as_folder
 
 
 def finding_of(study, tracking=None):
@@ -25,7 +32,7 @@ def test_the_mirror_is_behind_until_it_is_brought_up(tmp_path, empty_store):
     assert (finding.ok, finding.words) == (False, f"MLflow at {runs / 'mlflow.db'} is 14 of 14 records behind")
     shutil.copy(empty_store, runs)
     assert finding_of(study).words == finding.words
-    assert finding_of(study).repair() == "brought 5 runs to MLflow"
+    assert finding_of(study).repair().endswith("brought 5 runs to MLflow")
     finding = finding_of(study)
     assert (finding.ok, finding.words) == (True, f"MLflow at {runs / 'mlflow.db'} has all 14 records")
     assert finding_of(study, f"sqlite:///{runs / 'mlflow.db'}").ok
@@ -45,6 +52,72 @@ def test_the_mirror_is_behind_until_it_is_brought_up(tmp_path, empty_store):
         assert finding.ok is False
         assert finding.words.startswith(f"{database} is damaged (")
         assert "`vaeexp sync small` moves it aside" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    "names", [{"study"}, {"small/1"}, {"study", "small/0", "small/1", "small/2", "small/3"}], ids=len
+)
+@pytest.mark.parametrize("server", [False, True])
+def test_runs_that_were_deleted_in_mlflow_are_named(tmp_path, empty_store, names, server):
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    shutil.copy(empty_store, runs)
+    study = small.SmallStudy(runs)
+    study.tell_all()
+    stored = study.stored()
+    StudyRuns(f"sqlite:///{runs / 'mlflow.db'}", runs, stored.study).bring(
+        stored.study, stored.trials, lambda name: None
+    )
+    client = small.client(runs)
+    for run in client.search_runs([client.get_experiment_by_name(study.name).experiment_id]):
+        if run.data.tags["sweeps.trial"] in names:
+            client.delete_run(run.info.run_id)
+    finding = finding_of(study, f"sqlite:///{runs / 'mlflow.db'}" if server else None)
+    assert finding.ok is None
+    assert f"{len(names)} of 5 runs are deleted" in finding.words
+    assert "restore" in finding.remedy
+
+
+def test_the_store_of_a_group_can_be_written_by_its_members(tmp_path):
+    """Its folder says who may write; SQLite would let the owner alone."""
+    for mode, wanted in ((0o2775, 0o664), (0o755, 0o644), (0o777, 0o666)):
+        tmp_path.chmod(mode)
+        path = tmp_path / str(mode)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE a (b)")
+        share_as_folder(path)
+        assert oct(path.stat().st_mode & 0o777) == oct(wanted)
+
+
+@needs_root
+def test_a_store_that_cannot_be_written_is_read(tmp_path, empty_store):
+    """As the runs of another user, or on a read-only mount."""
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    shutil.copy(empty_store, runs)
+    with closing(sqlite3.connect(runs / "mlflow.db")) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    before = {path: path.stat().st_mtime_ns for path in runs.iterdir()}
+    done = subprocess.run(
+        [*AS_OTHER_USER, sys.executable, "-c", READING, runs], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split("\n") == ["None", "1 []", ""], done.stderr
+    assert {path: path.stat().st_mtime_ns for path in runs.iterdir()} == before
+
+
+READING = """
+import sys, tempfile
+from pathlib import Path
+from sweeps.tracking.mlflow_store import damage_of, open_to_read
+from sweeps.tracking.ui import _newest_studies, _prepare
+runs = Path(sys.argv[1])
+print(damage_of(runs / "mlflow.db"))
+with open_to_read(runs / "mlflow.db") as connection, tempfile.TemporaryDirectory() as folder:
+    said = []
+    _prepare(runs, Path(folder), said.append)
+    assert "copy" in said[-1] and (Path(folder) / "mlflow.db").exists()
+    print(connection.execute("SELECT count(*) FROM experiments").fetchone()[0], _newest_studies(runs))
+"""
 
 
 @pytest.mark.slow

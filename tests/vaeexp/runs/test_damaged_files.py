@@ -22,7 +22,7 @@ from vaeexp.commands import cli, main
 from vaeexp.results import parse_run, stored_study
 from vaeexp.results.tables import read_arrays
 from vaeexp.run_files import EVALUATION, LAST, PICTURES, RESULT, SETTINGS, WEIGHTS, load_json
-from vaeexp.runs.comparison import Part, compare_figures
+from vaeexp.runs.comparison import Criterion, Part, compare_figures
 from vaeexp.runs.health import check_files
 from vaeexp.runs.record import read_record
 from vaeexp.runs.reproduce import restore_files
@@ -266,6 +266,17 @@ def test_evaluate_says_whether_the_figures_are_those_of_the_record(runs: Path, t
     assert words.startswith("differs from the study's record: test/")
     assert words in " ".join(done.output.split())
     assert json.loads(Path("figures.json").read_text())["record"]["agrees"] is False
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_what_one_test_image_cannot_tell_agrees_with_itself(value: float) -> None:
+    """Standard errors of one image are no numbers, on record and again."""
+    figures = {"test/neg_elbo": 100.0, "test/neg_elbo_se": value}
+    assert compare_figures(figures, figures, last=False, same=True).agrees is True
+    other = figures | {"test/neg_elbo_se": 1.0}
+    assert compare_figures(other, figures, last=False, same=True).agrees is False
+    assert Criterion(1e-3, "").near(value, value)
+    assert not Criterion(1e-3, "").near(value, 1.0)
 
 
 RECORDED = {"test/neg_elbo": 100.0, "test/iw_nll": 95.0, "test/importance_samples": 50.0, "test/fid": 9.0}

@@ -2,10 +2,14 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
+from toy_lanes import ToyLanes
+from toy_study import in_memory, toy_study
 
+from sweeps.engine import search
 from sweeps.engine.events import Running, Snapshot
 from sweeps.workload import Failure, Outcome, Progress, Trial, TrialResult
 from vaeexp.sweep.progress import BarProgress, LiveProgress, time_left
@@ -254,3 +258,30 @@ def test_a_notebook_gets_one_bar_a_study_and_no_line_a_trial(capsys: pytest.Capt
     last = [bar for bar in bars if bar.strip()][-1]
     assert last.startswith("beta_mnist: confirm, compare and baselines: ")
     assert "9/9" in last
+
+
+@pytest.mark.parametrize("width", range(30, 130, 7))
+def test_a_narrow_terminal_leaves_settings_out_and_breaks_none(width: int) -> None:
+    progress = LiveProgress(screen(), study="study", epochs=30, clock=Clock())
+    shown = trial(6, beta=0.31234, learning_rate=0.003, prior="mixture", hidden="512")
+    progress.round_finished(snapshot(running=(Running(trial=shown, epoch=10, objective=104.5),)))
+    lines = rendered(progress, width=width).splitlines()
+    [line] = [line for line in lines if "study/6" in line]
+    settings = line.split("running", 1)[1].split() if "running" in line else []
+    whole = ["beta=0.312", "learning_rate=0.003", "prior=mixture", "hidden=512"]
+    assert settings == whole[: len(settings)] or settings == [*whole[: len(settings) - 1], "…"]
+    assert "104.5 " not in f"{line} "
+    if width >= 60:
+        assert "104.50" in line
+
+
+@pytest.mark.parametrize(("values", "lanes", "trials"), [([0.0], 1, 8), ([0.0, 0.5], 4, 8), ([0.1, 0.2, 0.9], 20, 30)])
+def test_trials_that_repeat_a_configuration_are_counted_like_others(values: list, lanes: int, trials: int) -> None:
+    console = Console(file=io.StringIO(), width=300)
+    study = toy_study({"x": {"kind": "choice", "values": values}}, trials=trials)
+    with LiveProgress(console, study="study", clock=Clock()) as progress:
+        search(in_memory(study), study, ToyLanes(width=lanes, epochs=2), [progress], runs=Path())
+    lines = text(console).splitlines()
+    positions = [line[1:].split("/")[0] for line in lines if line.startswith("[")]
+    assert positions == [str(position) for position in range(1, len(positions) + 1)]
+    assert sum("same as" in line for line in lines) == trials - len(values)
