@@ -4,6 +4,7 @@ A study file fixes some of them and searches others; field names are unique acro
 so that `beta: {low: 0.01, high: 10, log: true}` under `search:` needs no prefix.
 """
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -113,7 +114,7 @@ class TrainSettings(_Section):
     beta: float = Field(default=1.0, ge=0)
     """Weight of the rate in the training loss: distortion + beta x rate, in nats per image."""
     warmup_epochs: float = Field(default=0.0, ge=0, le=1_000_000)
-    """Epochs over which beta rises linearly from 0."""
+    """Epochs over which beta rises linearly from 0. They count for no best epoch, patience or pruning."""
     free_nats: float = Field(default=0.0, ge=0)
     """Rate (nats per image, batch mean) below which the loss does not push it; 0 is off."""
     optimizer: Literal["adam", "adamax", "adamw", "radam", "nadam", "sgd", "lion"] = "adam"
@@ -141,7 +142,12 @@ class TrainSettings(_Section):
     epochs: int = Field(default=30, ge=1, le=1_000_000)
     """Passes over the training images, at most."""
     patience: int = Field(default=0, ge=0, le=1_000_000)
-    """Stop after this many epochs without a better validation value; 0 is off."""
+    """Stop after this many epochs without a better validation value, counted from the end of the warm-up of beta; 0 is off."""
+
+    @property
+    def warmup(self) -> int:
+        """The number of epochs in which β has not risen to its value by the first step."""
+        return math.ceil(self.warmup_epochs)
 
 
 class EvaluationSettings(_Section):

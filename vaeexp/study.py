@@ -1,6 +1,7 @@
 """Study files as vaeexp reads them: the settings that a study fixes, and what its trials can ask for."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from sweeps.errors import UserError
 from sweeps.study import Study, load_study, mentioned
-from sweeps.study.space import Space, plain
+from sweeps.study.space import Parameter, Space, plain
 from sweeps.study.study_model import Baseline
 from sweeps.study.yaml_file import parse_yaml, shown_path
 from vaeexp import models
@@ -60,6 +61,7 @@ def open_study_file(
         overrides=overrides,
         check=partial(check_settings, image_shape=image_shape, least_batch=least_batch),
         epochs="epochs",
+        warmup="warmup_epochs",
         # Numbers must share these settings to stand in one ranking.
         unsearchable={*DataSettings.model_fields, *EvaluationSettings.model_fields, "likelihood", "posterior"},
         shared={*DataSettings.model_fields} - {"binarisation"},
@@ -69,6 +71,7 @@ def open_study_file(
     )
     _check_used(study)
     _check_objectives(study)
+    check_warmups(study)
     model = ModelSettings(**study.fixed["model"].model_dump())  # of a class that other processes know
     return replace(study, fixed={**study.fixed, "model": model})
 
@@ -129,14 +132,83 @@ def _check_used(study: Study) -> None:
             optimizers = train_options(study)["optimizer"]
             wrong = train[name] != TrainSettings.model_fields[name].default and not {*optimizers} & {*users}
         if wrong:
-            file = shown_path(study.path)
-            places = parse_yaml(study.text, file)[1]
-            place = places.get(path) or places.get((name,)) or file
+            place = _place(study, ".".join(path))
             unused = ", ".join(dict.fromkeys(optimizer for optimizer in optimizers if optimizer not in users))
             problem = f"{got}, but has no use with optimizer {unused}; must go with {', '.join(users)}."
             condition = users[0] if len(users) == 1 else f"[{', '.join(users)}]"
             remedy = f"Try `when: {{optimizer: {condition}}}`." if path[0] == "search" and choices else "Leave it out."
             raise UserError(f"{place}: {'.'.join(path)}", f"{problem} {remedy}")
+
+
+def check_warmups(study: Study, images: int | None = None) -> list[str]:
+    """Return a line for each searched warm-up that some trials cannot end, so that they never train at the β or learning rate they ask for.
+
+    Args:
+        images: how many are trained on. Without it, the steps of an epoch are unknown, and `warmup_steps` is not looked at.
+
+    Raises:
+        UserError: no trial of the search, or no run of a baseline, can end its warm-up.
+    """
+    lines = _unended(study, "warmup_epochs", "epochs", "beta", lambda row: _options(study, "epochs", row))
+    if images is not None:
+        lines += _unended(study, "warmup_steps", "steps", "learning_rate", partial(_total_steps, study, images))
+    return lines
+
+
+def _total_steps(study: Study, images: int, row: Baseline | None) -> list[Any]:
+    batches = [images // size for size in _options(study, "batch_size", row)]
+    return [epochs * steps for epochs in _options(study, "epochs", row) for steps in batches]
+
+
+def _unended(
+    study: Study, name: str, unit: str, reached: str, lengths: Callable[[Baseline | None], Sequence[Any]]
+) -> list[str]:
+    """Return a line for each part of the study in which the warm-up `name` of `reached` may be no shorter than the training.
+
+    `lengths`: a baseline, or None for the search → epochs or steps that its training can have.
+    """
+    lines = []
+    for row in (None, *study.baselines):
+        options, total = [math.ceil(value) for value in _options(study, name, row)], lengths(row)
+        if max(options) < min(total):
+            continue
+        fixed = len({*options}) == 1
+        shortest, longest = f"{min(options):,}", f"{max(options):,}"
+        got = f"got {shortest}" if fixed else f"searches {shortest} to {longest}"
+        place = f"baselines.{row.name}" if row else f"{'search' if name in study.space.names else 'train'}.{name}"
+        if min(options) >= max(total):
+            problem = f"{got}, and a training has {max(total):,} {unit}, so its warm-up never ends and `{reached}` is never reached;"
+            remedy = f"must be below {max(total):,}. Give a shorter `{name}`, or more `epochs`."
+            raise UserError(f"{_place(study, place)}: {place}{'.' + name if row else ''}", f"{problem} {remedy}")
+        effect = (
+            "has no value, because no epoch of it counts, and trials are compared after the longest warm-up alone"
+            if name == "warmup_epochs"
+            else f"is ranked, but never trains at the `{reached}` that it names"
+        )
+        lines.append(
+            f"{place}{'.' + name if row else ''} {got}, and a training may have no more than {min(total):,} {unit}. A trial whose warm-up "
+            f"does not end {effect}. Keep `{name}` below {min(total):,}, or give more `epochs`."
+        )
+    return lines
+
+
+def _options(study: Study, name: str, row: Baseline | None) -> list[Any]:
+    """Return the values of a number that a trial of the search, or a run of a baseline, can have; of a range its ends."""
+    if row is not None and name in row.settings:
+        return [row.settings[name]]
+    if name not in study.space.names or (row is not None and row.at != "best"):
+        return [settings_of(study).flat()[name]]
+    parameter = study.space.widest()[name]
+    unless = [settings_of(study).flat()[name]] if parameter.when else []
+    return [*_values_of(parameter), *unless]
+
+
+def _place(study: Study, path: str) -> str:
+    """Return file and line of an entry; the file alone where it does not give the entry itself."""
+    file = shown_path(study.path)
+    places = parse_yaml(study.text, file)[1]
+    keys = tuple(path.split("."))
+    return str(places.get(keys) or places.get(keys[-1:]) or file)
 
 
 def check_settings(
@@ -213,7 +285,10 @@ def _values(study: Study | StudyParts, name: str) -> list[Any]:
     """Return the values that a trial of the search can have; of a range its ends."""
     if name not in study.space.names:
         return [settings_of(study).flat()[name]]
-    parameter = study.space[name]
+    return _values_of(study.space[name])
+
+
+def _values_of(parameter: Parameter) -> list[Any]:
     return plain(parameter.values) if parameter.kind == "choice" else [parameter.low, parameter.high]
 
 

@@ -108,7 +108,8 @@ class Sweep:
             raced = self.study.confirm is not None and self.study.confirm.race
             stored = self.read()
             plan: list[Repeat] | Replan = RacedPlan(stored, self.study) if raced else plan_repeats(stored, self.study)
-            run_repeats(repeat_study(self.storage, self.study.name), plan, lanes, observers, **common)
+            repeats = repeat_study(self.storage, self.study.name)
+            run_repeats(repeats, plan, lanes, observers, warmup=self.study.warmup_of, **common)
         return self.read()
 
     def conclude(

@@ -20,7 +20,7 @@ from sweeps.results.curve_process import most_probable, prior
 from sweeps.results.seen_curves import Scale, seen_epochs
 from sweeps.storage.proposals import in_storage
 from sweeps.storage.rounds import known_before, running_before
-from sweeps.storage.trial_record import is_paused, newest_of_each, newest_round
+from sweeps.storage.trial_record import counted_epochs, is_paused, newest_of_each, newest_round
 from sweeps.study.samplers import CurvesSettings
 from sweeps.study.space import Space
 
@@ -78,7 +78,7 @@ class CurveSampler:
         return [self._space.decode(trial.params) for trial in unfinished(trials) if not is_paused(trial)]
 
     def _expected(self, trials: Sequence[FrozenTrial]) -> Outlook | None:
-        if sum(bool(trial.intermediate_values) for trial in newest_of_each(trials)) < self._settings.startup_trials:
+        if sum(bool(counted_epochs(trial)) for trial in newest_of_each(trials)) < self._settings.startup_trials:
             return None
         parameters = self._parameters(trials)
         return Outlook(self._space, trials, last=self._last, seed=self._seed, log_parameters=parameters)

@@ -13,7 +13,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.engine.promotion import least_objective
-from sweeps.storage.trial_record import duplicate_of, ended_round, newest_of_each, pauses_of
+from sweeps.storage.trial_record import duplicate_of, ended_round, newest_of_each, pauses_of, warmup_of
 from sweeps.study.ranges import Growth, hits_of, steps_out
 from sweeps.study.space import Space
 
@@ -60,7 +60,7 @@ def found_before(trials: Sequence[FrozenTrial], round_: int) -> list[Mapping[str
             places.append((-math.inf, trial.value or 0.0, trial.number, trial.params))
         elif pauses and pauses[-1].epoch and (pauses[-1].until is None or pauses[-1].until >= round_):
             epoch = pauses[-1].epoch
-            places.append((-epoch, least_objective(trial, epoch), trial.number, trial.params))
+            places.append((-epoch, least_objective(trial, warmup_of(trial), epoch), trial.number, trial.params))
     return [params for *_, params in sorted(places, key=lambda place: place[:3])]
 
 

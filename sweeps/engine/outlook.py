@@ -19,12 +19,14 @@ from sweeps.results.curve_process import CurveProcess
 from sweeps.results.seen_curves import LearningCurve, Scale, seen_epochs, to_point
 from sweeps.seeds import seed_of
 from sweeps.storage.trial_record import (
+    counted_epochs,
     duplicate_of,
     is_diverged,
     may_revive,
     newest_of_each,
     owned_by_driver,
     revives,
+    warmup_of,
 )
 from sweeps.study.space import Parameter, Space
 
@@ -41,17 +43,18 @@ Configuration = Mapping[str, Any]
 
 
 def curves_of(space: Space, trials: Sequence[FrozenTrial]) -> list[LearningCurve]:
-    """Return the learning curves of the trials that have reported an epoch, one of a trial and those that revive it, under the number of the first."""
+    """Return the learning curves of the trials that have reported an epoch after their warm-up, one of a trial and those that revive it, under the number of the first."""
     first = first_of_each(trials)
     curves = [
         LearningCurve(
             number=first[trial.number],
             params=space.decode(trial.params),
-            objectives=tuple(value for _, value in sorted(trial.intermediate_values.items())),
+            objectives=tuple(value for _, value in sorted(counted_epochs(trial).items())),
             diverged=is_diverged(trial),
+            warmup=warmup_of(trial),
         )
         for trial in newest_of_each(trials)
-        if trial.intermediate_values
+        if counted_epochs(trial)
     ]
     return sorted(curves, key=lambda curve: curve.number)
 

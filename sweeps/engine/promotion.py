@@ -11,6 +11,7 @@ At the end of the budget paused trials end. Where the study goes on with a large
 they are revived.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 
@@ -24,17 +25,25 @@ class Rungs:
     """The rungs of a study and the trials that have reached them."""
 
     def __init__(
-        self, epochs: Sequence[int], factor: int, *, revives_from: int = 0, two: TwoObjectives | None = None
+        self,
+        epochs: Sequence[int],
+        factor: int,
+        *,
+        warmup: int = 0,
+        revives_from: int = 0,
+        two: TwoObjectives | None = None,
     ) -> None:
         """Keep the rungs of a study.
 
         Args:
             epochs: those of the rungs, ascending.
             factor: one in so many goes on.
+            warmup: the longest warm-up of a trial of the study; trials are compared by the epochs after it.
             revives_from: number of the first trial that may be revived.
             two: ranks the trials of a study with two objectives.
         """
-        self._epochs, self._factor, self._revives_from, self._two = tuple(epochs), factor, revives_from, two
+        self._epochs, self._factor, self._warmup = tuple(epochs), factor, warmup
+        self._revives_from, self._two = revives_from, two
         self._trials: Sequence[FrozenTrial] = ()
         self._reached: dict[int, dict[int, float]] = {epoch: {} for epoch in self._epochs}
         """Epoch of a rung → number of a trial that has reached it → the least objective up to there."""
@@ -67,7 +76,7 @@ class Rungs:
             if trial.number not in known and self._two is not None:
                 here = self._two.behind(epoch, [trial if t.number == trial.number else t for t in self._trials])
                 sorted_here, in_front = self._order(here)
-            value = here.get(trial.number, None if self._two else least_objective(trial, epoch))
+            value = here.get(trial.number, None if self._two else least_objective(trial, self._warmup, epoch))
             count = len(here) + (trial.number not in here)
             place = count if value is None else bisect_left(sorted_here, self._key(trial.number, value))
             if place >= max(count // self._factor, in_front):
@@ -112,7 +121,7 @@ class Rungs:
             reported = trial.intermediate_values
             for epoch, reached in self._reached.items():
                 if len(reported) >= epoch and trial.number not in reached:
-                    reached[trial.number] = least_objective(trial, epoch)
+                    reached[trial.number] = least_objective(trial, self._warmup, epoch)
             if trial.state.is_finished():
                 self._known.add(trial.number)
                 if may_revive(trial) and trial.number >= self._revives_from:
@@ -145,6 +154,6 @@ class Rungs:
         return max((epoch for epoch in self._epochs if epoch <= len(trial.intermediate_values)), default=0)
 
 
-def least_objective(trial: FrozenTrial, epoch: int) -> float:
-    """Return the least objective that a trial has reported up to this epoch."""
-    return min(value for at, value in trial.intermediate_values.items() if at <= epoch)
+def least_objective(trial: FrozenTrial, warmup: int, epoch: int) -> float:
+    """Return the least objective that a trial has reported after so many epochs of warm-up, up to this epoch; infinite without any."""
+    return min((value for at, value in trial.intermediate_values.items() if warmup < at <= epoch), default=math.inf)

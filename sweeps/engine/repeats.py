@@ -201,16 +201,18 @@ def run_repeats(
     timer: Clock = awake_seconds,
     max_failures: int = MAX_FAILURES,
     stop_seconds: float = STOP_SECONDS,
+    warmup: Callable[[Mapping[str, Any]], int] = lambda params: 0,
 ) -> None:
     """Train the planned repeats that the storage does not hold yet; those that were interrupted go on first.
 
     Args:
         plan: all runs, or how they follow from those that have ended.
+        warmup: how many epochs at the beginning of a run with these parameters do not count (`Study.warmup_of`).
 
     Raises UserError as `search` does.
     """
     replan: Replan = plan if callable(plan) else lambda trials: (plan, True)
-    source = _Repeats(replan, repeat_study.get_trials(deepcopy=False))
+    source = _Repeats(replan, repeat_study.get_trials(deepcopy=False), warmup)
     first = source.plan
     _reassign(repeat_study, first)
     Rounds("repeats", repeat_study, lanes, observers, runs, source, clock, timer, max_failures, stop_seconds).run()
@@ -221,8 +223,10 @@ def run_repeats(
 class _Repeats(Source):
     """The planned runs, in order. One that failed is not tried again: its seed would fail again."""
 
-    def __init__(self, replan: Replan, stored: Sequence[FrozenTrial]) -> None:
-        self.replan = replan
+    def __init__(
+        self, replan: Replan, stored: Sequence[FrozenTrial], warmup: Callable[[Mapping[str, Any]], int]
+    ) -> None:
+        self.replan, self.warmup = replan, warmup
         self.plan: Sequence[Repeat] = ()
         self.planned: int | None = None
         self._turn_to(stored, *replan(stored))
@@ -242,7 +246,7 @@ class _Repeats(Source):
             self._turn_to(trials, plan, last)
         for repeat in self.plan:
             if not any(_serves(trial, repeat) for trial in trials):
-                return proposed_repeat(repeat, len(trials))
+                return proposed_repeat(repeat, len(trials), warmup=self.warmup(repeat.params))
         return "Every repeat is done." if last else "The race waits for runs that are being trained."
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:

@@ -63,7 +63,8 @@ class SearchedTrials:
         if isinstance(study.pruner, PromotionSettings):
             rungs, factor = study.pruner.rungs or (), study.pruner.factor
             self.rule, self.ranking = (
-                Rungs(rungs, factor, revives_from=record.revives_from, two=self.two) for _ in range(2)
+                Rungs(rungs, factor, warmup=study.longest_warmup, revives_from=record.revives_from, two=self.two)
+                for _ in range(2)
             )
         self.curves: CurveSampler | None = None
         """Proposes configurations where the study's sampler predicts curves."""
@@ -112,7 +113,10 @@ class SearchedTrials:
             self.growing.taken = steps
 
     def pruned(self, candidates: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Collection[int] | None:
-        return None if self.two is None else self.two.pruned(self.study.pruner.quantile(), candidates, trials)
+        if self.two is None:
+            return None
+        warm = [trial for trial in candidates if len(trial.intermediate_values) > self.study.longest_warmup]
+        return self.two.pruned(self.study.pruner.quantile(), warm, trials)
 
     def pausing(self, candidates: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Collection[int]:
         return self.rule.pausing(candidates, trials) if self.rule else ()
@@ -167,6 +171,7 @@ class SearchedTrials:
             space,
             number=number,
             seed=trial_seed(study.seed, place),
+            warmup=lambda trial: study.warmup_of(self.params(trial)),
             proposals=proposals,
             unseen=lambda trial: self.late and left_round(trial) >= round_ - 1,
             later=lambda trial: self.late and went_on_in(trial) >= round_,

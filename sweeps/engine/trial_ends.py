@@ -13,11 +13,11 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from sweeps.engine.deliveries import Deliveries
-from sweeps.engine.events import Source, newest_objective
+from sweeps.engine.events import Source
 from sweeps.engine.failures import check_failures, ended_as, failure_cause
 from sweeps.storage.optuna_internals import batched_writes
 from sweeps.storage.running_trial import RunningTrial
-from sweeps.storage.trial_record import is_paused, outcome_of, results_of
+from sweeps.storage.trial_record import counted_epochs, is_paused, outcome_of, results_of
 from sweeps.workload import Lanes, Outcome, Trial, TrialResult
 
 _log = logging.getLogger(__name__)
@@ -92,7 +92,8 @@ class TrialEnds:
         stored = self._trials()
         with batched_writes(self.study):
             for trial, outcome in ending:
-                newest = newest_objective(stored[trial.trial.number])  # what Optuna takes for a pruned trial
+                counted = counted_epochs(stored[trial.trial.number])
+                newest = counted[max(counted)] if counted else None  # what Optuna takes for a pruned trial
                 trial.tell(outcome, {"complete": outcome.objective, "pruned": newest}.get(outcome.state))
 
     def end_paused(self, round_: int) -> bool:
@@ -102,8 +103,9 @@ class TrialEnds:
         """
         ending, results = [], dict[int, TrialResult]()
         for stored in filter(is_paused, self._trials()):
-            trial, reported = self.resumed(stored), stored.intermediate_values
-            outcome = Outcome(state="pruned", epoch=len(reported), objective=min(reported.values(), default=None))
+            trial, epoch = self.resumed(stored), len(stored.intermediate_values)
+            best = min(counted_epochs(stored).values(), default=None)
+            outcome = Outcome(state="pruned", epoch=epoch, objective=best)
             results[stored.number] = trial.paused_with
             ending.append((trial, outcome))
         with batched_writes(self.study):

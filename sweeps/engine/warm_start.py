@@ -200,7 +200,7 @@ def _lesson(trial: TrialRecord, theirs: StudyRecord, study: "Study") -> LearnedT
             return None
     if trial.state == "complete":
         return None if trial.objective is None else LearnedTrial(params=point, objective=trial.objective)
-    if not trial.epochs or not math.isfinite(trial.epochs[-1].objective):
+    if len(trial.epochs) <= trial.warmup or not math.isfinite(trial.epochs[-1].objective):
         return None
     newest = trial.epochs[-1]
     return LearnedTrial(params=point, objective=newest.objective, pruned_after=newest.epoch)

@@ -21,8 +21,10 @@ class LearningCurve:
     number: int
     params: Mapping[str, Any]
     objectives: tuple[float, ...]
-    """After each epoch; finite."""
+    """After each epoch that follows the warm-up; finite."""
     diverged: bool
+    warmup: int = 0
+    """Epochs before the first of them."""
 
     @property
     def lowest(self) -> float:
@@ -111,7 +113,7 @@ def seen_epochs(
             rows, times, values = [*rows, row], [*times, 1.0], [*values, worst]
         rows += [row] * len(epochs)
         times += [log_time(epoch, last) for epoch in epochs]
-        values += [float(scale(curve.objectives[epoch - 1])) for epoch in epochs]
+        values += [float(scale(curve.objectives[epoch - curve.warmup - 1])) for epoch in epochs]
     seen = SeenEpochs(
         points=np.array([to_point(space, curve.params) for curve in chosen]),
         groups=groups_of(space),
@@ -124,5 +126,6 @@ def seen_epochs(
 
 def _looked_at(curve: LearningCurve, points: int) -> list[int]:
     """Return the epochs of a curve that are looked at; from 1."""
-    newest = len(curve.objectives)
-    return sorted({round(newest ** (1 - index / max(points - 1, 1))) for index in range(points)})
+    newest = curve.warmup + len(curve.objectives)
+    epochs = {round(newest ** (1 - index / max(points - 1, 1))) for index in range(points)}
+    return sorted({max(epoch, curve.warmup + 1) for epoch in epochs})

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweeps.storage.optuna_internals import batched_writes, set_trial_id, storage_of, study_id, trial_id
 from sweeps.storage.rounds import RoundDecisions
 from sweeps.storage.study_record import LearnedTrial
-from sweeps.storage.trial_record import Repeat, is_paused, newest_of_each, revives
+from sweeps.storage.trial_record import Repeat, counted_epochs, is_paused, newest_of_each, revives, warmup_of
 from sweeps.study.space import Parameter, Space
 
 _PROPOSED_ID = -1
@@ -38,6 +38,7 @@ def propose(
     seed: int,
     proposals: Sequence[FrozenTrial],
     unseen: Callable[[FrozenTrial], Any],
+    warmup: Callable[[FrozenTrial], int] = lambda trial: 0,
     later: Callable[[FrozenTrial], Any] = lambda trial: False,
     grown: Collection[str] = (),
     learned: Sequence[FrozenTrial] = (),
@@ -52,6 +53,7 @@ def propose(
         seed: of the trial, not of the sampler.
         proposals: trials that come before it and are not written yet; they count as running.
         unseen: which finished and paused trials count as running, too.
+        warmup: how many epochs at the beginning of a trial with these parameters do not count.
         later: which trials went on so lately that they count as what they were before: paused.
         grown: parameters whose range was narrower in earlier trials.
         learned: trials of another study (`learned_trials`), which come before all others.
@@ -63,7 +65,7 @@ def propose(
     ranges = [space[name] for name in grown]
     view = _View(storage_of(study), empty, proposals, unseen, later, ranges=ranges, learned=learned, pairs=pairs)
     space.suggest(optuna.Trial(_on_view(study, view, sampler), _PROPOSED_ID))
-    return view.get_trial(_PROPOSED_ID)
+    return _with_warmup(view.get_trial(_PROPOSED_ID), warmup)
 
 
 def learned_trials(lessons: Sequence[LearnedTrial], space: Space) -> list[FrozenTrial]:
@@ -88,11 +90,21 @@ def learned_trials(lessons: Sequence[LearnedTrial], space: Space) -> list[Frozen
     return trials
 
 
-def proposed_repeat(repeat: Repeat, number: int) -> FrozenTrial:
-    """Return the proposal of a repeat. It has no parameters in Optuna's sense, because no sampler should learn from it."""
+def proposed_repeat(repeat: Repeat, number: int, *, warmup: int) -> FrozenTrial:
+    """Return the proposal of a repeat. It has no parameters in Optuna's sense, because no sampler should learn from it.
+
+    `warmup`: how many epochs at its beginning do not count.
+    """
     trial = create_trial(state=TrialState.RUNNING, user_attrs=asdict(repeat))
     trial.number = number
-    return trial
+    return _with_warmup(trial, lambda trial: warmup)
+
+
+def _with_warmup(proposal: FrozenTrial, warmup: Callable[[FrozenTrial], int]) -> FrozenTrial:
+    """Note the warm-up of a proposal, where it has one."""
+    if epochs := warmup(proposal):
+        proposal.user_attrs = {**proposal.user_attrs, "warmup": epochs}
+    return proposal
 
 
 def in_storage(trial: FrozenTrial) -> bool:
@@ -133,7 +145,7 @@ def proposed_revival(ended: FrozenTrial, round_: int, number: int) -> FrozenTria
     """
     attributes = ended.user_attrs
     *before, newest = attributes["pauses"]
-    lasting = ("seed", "started", "round", "paused_with")
+    lasting = ("seed", "started", "round", "paused_with", "warmup")
     kept = {key: value for key, value in attributes.items() if key in lasting or key.startswith("epoch/")}
     trial = create_trial(
         state=TrialState.RUNNING,
@@ -236,7 +248,7 @@ class _View:
         """Read once, because a pruner asks for each trial of a round and nothing is written meanwhile."""
         if None not in self._trials_in:
             stored = self._below.get_all_trials(study_id, deepcopy=False)
-            known = [self._seen(trial) for trial in self._newest(stored)]
+            known = [_with_counted_end(self._seen(trial)) for trial in self._newest(stored)]
             known = [_in_ranges(trial, self._ranges) for trial in known] if self._ranges else known
             self._trials_in[None] = [*self._learned, *(known if self._pairs is None else self._pairs(known))]
         if states not in self._trials_in:
@@ -256,7 +268,7 @@ class _View:
         seen = TrialState.RUNNING if unseen else TrialState.PRUNED if waits else trial.state
         if seen == trial.state:
             return trial
-        trial, reported = copy.copy(trial), trial.intermediate_values
+        trial, reported = copy.copy(trial), counted_epochs(trial)
         trial.values = None if unseen or not reported else [reported[max(reported)]]
         trial.state = seen
         return trial
@@ -278,6 +290,15 @@ class _View:
         self._proposed = copy.copy(self._proposed)
         self._proposed.params = {**self._proposed.params, name: distribution.to_external_repr(value)}
         self._proposed.distributions = {**self._proposed.distributions, name: distribution}
+
+
+def _with_counted_end(trial: FrozenTrial) -> FrozenTrial:
+    """Return a pruned trial without its epochs where all of them are of its warm-up: Optuna's samplers look at the last one."""
+    if trial.state != TrialState.PRUNED or not warmup_of(trial) or counted_epochs(trial):
+        return trial
+    trial = copy.copy(trial)
+    trial.intermediate_values = {}
+    return trial
 
 
 def _in_states(trials: list[FrozenTrial], states: Any) -> list[FrozenTrial]:

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeps.storage.running_trial import checked
 from sweeps.storage.study_record import write_study
 from sweeps.storage.trial_record import (
+    counted_epochs,
     ended_round,
     epochs_before,
     failure_of,
@@ -72,10 +73,11 @@ def decided_outcome(trial: FrozenTrial, decisions: RoundDecisions | None) -> Out
         return outcome_of(trial)
     if decisions is None:
         return None
-    closing, best = trial.user_attrs.get("closing"), min(trial.intermediate_values.values(), default=None)
+    closing, best = trial.user_attrs.get("closing"), min(counted_epochs(trial).values(), default=None)
     if closing and closing["round"] <= decisions.round:
         failure = failure_of(closing)
-        state: State = "failed" if failure else "complete"
+        # A trial that ends within its warm-up has no value, as one that was stopped before it had any.
+        state: State = "failed" if failure else "pruned" if best is None else "complete"
         return Outcome(state=state, epoch=closing["epoch"], objective=best, failure=failure)
     if trial.number in decisions.pruned:
         return Outcome(state="pruned", epoch=len(trial.intermediate_values), objective=best)

@@ -39,7 +39,7 @@ RECORDS = 20_000
 SHARE = 0.05
 """The same as a share of all records, because a snapshot is written whole."""
 
-_BRIEF = ("ended_round", "duplicate_of", "pauses", "revives")
+_BRIEF = ("ended_round", "duplicate_of", "pauses", "revives", "warmup")
 """Attributes of finished trials that a driver asks for in every round (`sweeps.storage.trial_record`)."""
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, OverflowError, zlib.error)
 

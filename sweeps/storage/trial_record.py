@@ -119,6 +119,8 @@ class TrialRecord:
     """Number of the trial that ended while it was paused and that goes on as this one; its epochs are the first of this one."""
     resumes_from: int | None = None
     """Number of the trial in whose place its checkpoints are (`sweeps.workload.Trial`)."""
+    warmup: int = 0
+    """Epochs at its beginning that do not count: they are recorded, and none of them is its best."""
 
     def round_of(self, epoch: int) -> int:
         """Return the round of the driver in which it trained this epoch, from 1."""
@@ -135,8 +137,8 @@ class TrialRecord:
 
     @property
     def best(self) -> EpochRecord | None:
-        """The epoch with the smallest finite objective, the earliest of equals; None where there is none."""
-        finite = [epoch for epoch in self.epochs if math.isfinite(epoch.objective)]
+        """The epoch after the warm-up with the smallest finite objective, the earliest of equals; None where there is none."""
+        finite = [epoch for epoch in self.epochs if epoch.epoch > self.warmup and math.isfinite(epoch.objective)]
         return min(finite, key=lambda epoch: (epoch.objective, epoch.epoch), default=None)
 
     @property
@@ -180,7 +182,7 @@ class TrialRecord:
             results=results_of(stored),
             **values
             | {name: tuple(values[name] or ()) for name in ("purposes", "pair_ids")}
-            | {"test": bool(values["test"]), "files": values["files"] or {}},
+            | {"test": bool(values["test"]), "files": values["files"] or {}, "warmup": warmup_of(stored)},
         )
 
 
@@ -291,6 +293,17 @@ def owned_by_driver(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.RUNNING and "seed" in trial.user_attrs
 
 
+def warmup_of(trial: FrozenTrial) -> int:
+    """Return how many epochs at the beginning of a trial do not count."""
+    return int(brief_attributes(trial).get("warmup") or 0)
+
+
+def counted_epochs(trial: FrozenTrial) -> Mapping[int, float]:
+    """Return the objectives that a trial has reported after its warm-up, by epoch."""
+    warmup, reported = warmup_of(trial), trial.intermediate_values
+    return {epoch: value for epoch, value in reported.items() if epoch > warmup} if warmup else reported
+
+
 def first_round(trial: FrozenTrial) -> int | None:
     """Return the round in which the trial's first epoch was trained, or would have been without its pauses; None outside the lanes."""
     if pauses := pauses_of(trial):
@@ -362,7 +375,7 @@ def outcome_of(trial: FrozenTrial) -> Outcome:
     state, ending = STATE_NAMES[trial.state], trial.user_attrs.get("outcome")
     if ending is not None:
         return Outcome(state=state, epoch=ending["epoch"], objective=ending["objective"], failure=failure_of(ending))
-    reported = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
+    reported = [value for value in counted_epochs(trial).values() if math.isfinite(value)]
     value = trial.values[0] if trial.values else None
     return Outcome(state=state, epoch=len(trial.intermediate_values), objective=min(reported, default=value))
 

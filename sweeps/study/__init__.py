@@ -1,6 +1,7 @@
 """A study: read from its file, changed by `--set`, and checked whole before anything runs."""
 
 import json
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -63,6 +64,24 @@ class Study:
     """Files that trials leave on disk."""
     objectives: Mapping[str, str] = field(default_factory=dict)
     """The two objectives: name → metric of an epoch; empty where the workload's one objective is searched for."""
+    warmup: str | None = None
+    """Setting that says how many epochs at the beginning of a trial do not count; None where all epochs of all trials do.
+
+    Such an epoch is trained and recorded. It is no trial's best, and no trial is pruned or paused by it."""
+
+    def warmup_of(self, params: Mapping[str, Any]) -> int:
+        """Return how many epochs at the beginning of a trial with these parameters do not count: those in which the warm-up ends, too."""
+        return 0 if self.warmup is None else math.ceil(params.get(self.warmup, self._fixed(self.warmup)))
+
+    @property
+    def longest_warmup(self) -> int:
+        """The longest warm-up of a trial of the search. Trials are compared with each other by the epochs after it."""
+        if self.warmup is None:
+            return 0
+        return math.ceil(self.space.maximum(self.warmup) or self._fixed(self.warmup))
+
+    def _fixed(self, name: str) -> Any:
+        return next(getattr(section, name) for section in self.fixed.values() if hasattr(section, name))
 
     def spec(self) -> dict[str, Any]:
         """Return all that defines the study, JSON-able, overrides included. Not the budget, which may be extended, and not `keep`."""
@@ -84,6 +103,7 @@ class Study:
             "start": [dict(point) for point in self.start] or None,
             **({"learn_from": self.learn_from} if self.learn_from else {}),
             **({"objectives": dict(self.objectives)} if self.objectives else {}),
+            **({"longest_warmup": self.longest_warmup} if self.longest_warmup else {}),
         }
 
 
@@ -95,6 +115,7 @@ def load_study(
     overrides: Sequence[str] = (),
     check: Check | None = None,
     epochs: str | None = None,
+    warmup: str | None = None,
     unsearchable: Collection[str] = (),
     shared: Collection[str] = (),
     data: str | None = None,
@@ -114,6 +135,7 @@ def load_study(
             It raises `UserError` (its place is a path such as `model.prior`) or `ValueError` (`prior: what is wrong`)
             for what the models alone cannot see.
         epochs: setting that says how many epochs a trial has; the sampler curves and the pruners hyperband and promotion need it.
+        warmup: setting that says how many epochs at the beginning of a trial do not count (`Study.warmup`).
         unsearchable: settings that make results incomparable; they are never searched.
         shared: settings that belong to the whole study; no baseline changes them.
         data: section that says what is trained on; published results of baselines hold for the file's alone.
@@ -139,7 +161,7 @@ def load_study(
         _try_settings(check, fixed, space, baselines, mistakes)
     reading.check_search(space)
     reading.check_baselines(baselines, space)
-    sampler, pruner = reading.for_epochs(space, fixed, epochs)
+    sampler, pruner = reading.for_epochs(space, fixed, epochs, warmup)
     start = reading.start(space)
     objectives = read_objectives(reading.file, space, baselines, metrics or {}, mistakes)
     mistakes.raise_if_any()
@@ -162,6 +184,7 @@ def load_study(
         learn_from=file.learn_from,
         keep=file.keep,
         objectives=objectives,
+        warmup=warmup,
     )
 
 
@@ -371,18 +394,25 @@ class _Reading:
                 self._mistakes.add(("baselines", row.name, "settings"), problem)
 
     def for_epochs(
-        self, space: Space, fixed: Mapping[str, BaseModel], epochs: str | None
+        self, space: Space, fixed: Mapping[str, BaseModel], epochs: str | None, warmup: str | None
     ) -> tuple[SamplerSettings, PrunerSettings]:
-        """Return sampler and pruner, with the epochs of a full trial where they need them."""
-        sampler, pruner, longest = self.file.sampler, self.file.pruner, None
-        if epochs is not None and (section := section_of(epochs, self._sections)):
-            if epochs in self._unusable or self.broken & {(section, epochs), (section,)}:
+        """Return sampler and pruner, with the epochs and the warm-up of the longest trials where they need them."""
+        sampler, pruner = self.file.sampler, self.file.pruner
+        most: dict[str | None, Any] = {None: None}
+        for name in filter(None, (epochs, warmup)):
+            section = section_of(name, self._sections)
+            if section is None:
+                continue
+            if name in self._unusable or self.broken & {(section, name), (section,)}:
                 return sampler, pruner
-            longest = int(space.maximum(epochs) if epochs in space.names else getattr(fixed[section], epochs))
+            most[name] = space.maximum(name) if name in space.names else getattr(fixed[section], name)
+        longest = None if most.get(epochs) is None else int(most[epochs])
         with self._mistakes.collected("sampler."):
             sampler = sampler.for_epochs(longest)
         with self._mistakes.collected("pruner."):
             pruner = pruner.for_epochs(longest)
+            if most.get(warmup):
+                pruner = pruner.after_warmup(math.ceil(most[warmup]), longest)
         return sampler, pruner
 
     def start(self, space: Space) -> tuple[dict[str, Any] | BestOf, ...]:

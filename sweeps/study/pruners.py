@@ -1,5 +1,6 @@
 """Pruners: when a trial ends early. A class here is all that a pruner needs."""
 
+import copy
 import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -66,6 +67,21 @@ class RoundPercentilePruner(BasePruner):
         return min(trial.intermediate_values.values()) > self._percentiles[step]
 
 
+class PrunerAfterWarmup(BasePruner):
+    """Asks another pruner about the epochs after the longest warm-up of a study, as if trials had reported no others."""
+
+    def __init__(self, pruner: BasePruner, warmup: int) -> None:
+        self._pruner, self._warmup = pruner, warmup
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        compared = {epoch: value for epoch, value in trial.intermediate_values.items() if epoch > self._warmup}
+        if not compared:
+            return False
+        trial = copy.copy(trial)
+        trial.intermediate_values = compared
+        return self._pruner.prune(study, trial)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Quantile:
     """When a trial is worse than completed trials: its value at an epoch is above this percentile of theirs."""
@@ -87,8 +103,16 @@ class PrunerSettings(Part):
     def build(self) -> BasePruner:
         """Make the Optuna pruner; its steps are epochs counted from 1."""
 
+    def build_after(self, warmup: int) -> BasePruner:
+        """Make the pruner of a study whose longest warm-up has so many epochs."""
+        return PrunerAfterWarmup(self.build(), warmup) if warmup else self.build()
+
     def for_epochs(self, epochs: int | None) -> "PrunerSettings":
         """Return the pruner for trials of so many epochs (None: unknown). Raises `UserError`, with a setting as place."""
+        return self
+
+    def after_warmup(self, warmup: int, epochs: int | None) -> "PrunerSettings":
+        """Return the pruner of a study whose longest warm-up has so many epochs, for trials as of `for_epochs`."""
         return self
 
     def quantile(self) -> Quantile | None:
@@ -208,6 +232,12 @@ class PromotionSettings(PrunerSettings):
         if not rungs:
             raise UserError("rungs", f"got {self.rungs}; the first must be below the {epochs} epochs of a trial.")
         return self.model_copy(update={"rungs": rungs})
+
+    def after_warmup(self, warmup: int, epochs: int | None) -> PrunerSettings:
+        """Return the pruner with each rung within the warm-up at the first epoch after it."""
+        moved = sorted({max(rung, warmup + 1) for rung in self.rungs or ()})
+        rungs = [rung for rung in moved if epochs is None or rung < epochs]
+        return self.model_copy(update={"rungs": rungs}) if rungs else NoneSettings()
 
     def build(self) -> BasePruner:
         """Make a pruner that ends no trial."""

@@ -82,7 +82,9 @@ def learning_curves(view: StudyView) -> Figure | None:
     finite = epochs_drawn[np.isfinite(epochs_drawn["objective"])]
     if finite.empty:
         return None
-    lowest = finite.groupby("number")["objective"].min().sort_values(kind="stable")
+    lowest = finite.groupby("number")["objective"].min()
+    best_values = trials.set_index("number")["objective"].reindex(lowest.index)
+    lowest = best_values.fillna(lowest).sort_values(kind="stable")  # of a trial in its warm-up no epoch counts yet
     states = trials.set_index("number")["state"].reindex(lowest.index)
     complete = view.ranked[view.ranked["number"].isin(lowest.index)]
     leader = int(complete["number"].iloc[0] if len(complete) else lowest.index[0])

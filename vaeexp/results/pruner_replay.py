@@ -54,14 +54,14 @@ def recorded_curves(epochs: pd.DataFrame, ranked: pd.DataFrame) -> list[np.ndarr
     return [curves[number] for number in chosen if number in curves and np.isfinite(curves[number]).all()]
 
 
-def rank_correlations(curves: Sequence[np.ndarray]) -> pd.Series:
-    """Return Spearman's rank correlation, over trials, of the best value by each epoch with the best of all, by epoch from 1.
+def rank_correlations(curves: Sequence[np.ndarray], warmup: int = 0) -> pd.Series:
+    """Return Spearman's rank correlation, over trials, of the best value by each epoch with the best of all, by epoch after the warm-up.
 
     Only trials of the greatest length count. Empty with fewer than five of them, or where all end with one value.
     """
     longest = max(map(len, curves), default=0)
-    table = np.array([np.minimum.accumulate(curve) for curve in curves if len(curve) == longest])
-    if len(table) < 5 or longest < 2 or len(np.unique(table[:, -1])) == 1:
+    table = np.array([np.minimum.accumulate(curve[warmup:]) for curve in curves if len(curve) == longest])
+    if len(table) < 5 or longest < warmup + 2 or len(np.unique(table[:, -1])) == 1:
         return pd.Series(dtype=float)
     ranks = pd.DataFrame(table).rank().to_numpy()
     centred = ranks - ranks.mean(axis=0)
@@ -69,23 +69,26 @@ def rank_correlations(curves: Sequence[np.ndarray]) -> pd.Series:
     with np.errstate(invalid="ignore", divide="ignore"):
         # One root of the product: where no ranks tie, the fraction is exact, so that reports round a half alike on all processors.
         correlations = (centred * centred[:, -1:]).sum(axis=0) / np.sqrt(squares * squares[-1])
-    return pd.Series(np.nan_to_num(correlations), index=np.arange(1, longest + 1))
+    return pd.Series(np.nan_to_num(correlations), index=np.arange(warmup + 1, longest + 1))
 
 
-def replay_pruner(section: Mapping[str, Any] | None, curves: Sequence[np.ndarray], epochs: int | None) -> Replay | None:
+def replay_pruner(
+    section: Mapping[str, Any] | None, curves: Sequence[np.ndarray], epochs: int | None, warmup: int = 0
+) -> Replay | None:
     """Replay the pruner of a study; None without a rule, or with fewer than `LEAST` curves.
 
     Args:
         section: the pruner in the study file.
         curves: the objective after each epoch of complete trials, the best first.
         epochs: epochs of a full trial.
+        warmup: the longest warm-up of a trial, in epochs; no trial is stopped within it.
     """
     pruner = PRUNERS[section["name"]].model_validate(dict(section)).for_epochs(epochs) if section else None
     setting = next((name for name in _WAITS if pruner is not None and hasattr(pruner, name)), None)
     if pruner is None or setting is None or len(curves) < LEAST:
         return None
     present, longest = int(getattr(pruner, setting)), max(map(len, curves))
-    stops = _stops(pruner, setting, sorted({*_candidates(longest), present}), curves)
+    stops = _stops(pruner, setting, sorted({*_candidates(longest), present}), curves, warmup)
     winners = min(WINNERS, len(curves) // 4)
     spares = [
         value for value, stopped_at in stops.items() if not any(stop is not None for stop in stopped_at[:winners])
@@ -115,15 +118,15 @@ Stops = Sequence[int | None]
 
 
 def _stops(
-    pruner: PrunerSettings, setting: str, candidates: Sequence[int], curves: Sequence[np.ndarray]
+    pruner: PrunerSettings, setting: str, candidates: Sequence[int], curves: Sequence[np.ndarray], warmup: int
 ) -> dict[int, Stops]:
     """Return the stops by value of the setting."""
     if setting == "warmup_epochs":
         # Warm-up only silences a decision, so that the decisions of one replay without it serve every value.
-        decisions = _decisions(pruner.model_copy(update={setting: 0}), curves)
+        decisions = _decisions(pruner.model_copy(update={setting: 0}), curves, warmup)
         return {value: [_first(decision, value) for decision in decisions] for value in candidates}
     return {
-        value: [_first(decision, 0) for decision in _decisions(pruner.model_copy(update={setting: value}), curves)]
+        value: [_first(each, 0) for each in _decisions(pruner.model_copy(update={setting: value}), curves, warmup)]
         for value in candidates
     }
 
@@ -134,13 +137,13 @@ def _first(decisions: np.ndarray, warmup: int) -> int | None:
     return next((int(epoch) for epoch in epochs if epoch >= warmup), None)
 
 
-def _decisions(pruner: PrunerSettings, curves: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _decisions(pruner: PrunerSettings, curves: Sequence[np.ndarray], warmup: int) -> list[np.ndarray]:
     """Ask the pruner after each epoch of each trial whether to prune it, among all trials, complete: booleans [E] each.
 
     A trial goes on whatever the decision is. All trials pass once before any decision counts, because successive halving
     compares a trial with what the others left at its rungs; Hyperband's brackets are drawn anew.
     """
-    rule, storage = pruner.build(), optuna.storages.InMemoryStorage()
+    rule, storage = pruner.build_after(warmup), optuna.storages.InMemoryStorage()
     direction = optuna.study.StudyDirection.MINIMIZE
     replay = storage.create_new_study([direction], "replay")
     study = optuna.load_study(study_name="replay", storage=storage)

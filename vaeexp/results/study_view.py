@@ -378,6 +378,11 @@ class StudyView:
         """The dependence of each comparison on the learning rate and the two most important other parameters."""
         return find_interactions(self.pairs, self.parameters, self.search, list(self.importances.index))
 
+    @property
+    def warmup(self) -> int:
+        """The longest warm-up of a trial of the search, in epochs that do not count."""
+        return int(self.study.spec.get("longest_warmup", 0))
+
     @cached_property
     def curves(self) -> list[np.ndarray]:
         """The objective after each epoch of the complete trials, the best first, as `recorded_curves`."""
@@ -386,7 +391,7 @@ class StudyView:
     @cached_property
     def replay(self) -> Replay | None:
         """The decisions of the study's pruner, replayed on its complete trials; None without a rule that stops any."""
-        return replay_pruner(self.study.spec.get("pruner"), self.curves, self.fixed("epochs"))
+        return replay_pruner(self.study.spec.get("pruner"), self.curves, self.fixed("epochs"), self.warmup)
 
     def best_with(self, needed: str) -> tuple[pd.Series, Arrays] | None:
         """Return the best model that left the array `needed`, with all arrays of its file.

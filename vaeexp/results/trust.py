@@ -155,7 +155,7 @@ def seeds_against_configurations(view: StudyView) -> Check:
 def pruner_kept_winners(view: StudyView) -> Check:
     """Check that the pruner, replayed on the recorded curves with all of them known, lets the best quarter (ten trials at most) pass."""
     name = "Would the pruner have stopped the winners?"
-    replay, correlations = view.replay, rank_correlations(view.curves)
+    replay, correlations = view.replay, rank_correlations(view.curves, view.warmup)
     course = _correlation_words(correlations)
     if replay is None:
         rule = (view.study.spec.get("pruner") or {}).get("name")
@@ -183,9 +183,9 @@ def _correlation_words(correlations: pd.Series) -> str:
     """Say how well early epochs rank the complete trials as the last one does; empty where too few have the same length."""
     if correlations.empty:
         return ""
-    early = max(1, round(len(correlations) / 5))
+    early = int(correlations.index[max(1, round(len(correlations) / 5)) - 1])
     fair = next(
-        (epoch for epoch in range(1, len(correlations) + 1) if (correlations.loc[epoch:] >= FAIR_CORRELATION).all()),
+        (epoch for epoch in correlations.index if (correlations.loc[epoch:] >= FAIR_CORRELATION).all()),
         None,
     )
     text = (
@@ -279,7 +279,7 @@ def _longer(view: StudyView) -> BaselineMargin | None:
 def late_gains(view: StudyView, runs: pd.DataFrame) -> list[float]:
     """Return by how much the last tenth of the epochs lowered the best value of each run, nats; without runs of under ten epochs."""
     gains = []
-    epochs = view.epochs[view.epochs["repeat"]]
+    epochs = view.epochs[view.epochs["repeat"] & (view.epochs["epoch"] > view.warmup)]
     for number in runs["number"]:
         curve = epochs.loc[epochs["number"] == number].sort_values("epoch")["objective"].to_numpy(float)
         last = max(1, round(LAST * len(curve)))

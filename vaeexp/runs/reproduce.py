@@ -184,10 +184,12 @@ def _train(
         progress = list(_advance(record, lanes, wanted, console))
         last = progress[-1] if progress else None
         reported = [each for each in progress if not each.failure]
+        best = min((each.objective for each in reported if each.epoch > record.trial.warmup), default=None)
+        complete = last is not None and last.finished and best is not None
         outcome = Outcome(
-            state="failed" if last and last.failure else "complete" if last and last.finished else "pruned",
+            state="failed" if last and last.failure else "complete" if complete else "pruned",
             epoch=last.epoch if last else 0,
-            objective=min((each.objective for each in reported), default=None),
+            objective=best,
             failure=last.failure if last else None,
         )
         [result] = lanes.finish({trial.number: outcome})

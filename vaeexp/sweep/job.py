@@ -15,6 +15,7 @@ from sweeps.errors import UserError, masked
 from sweeps.names import check_name, is_name
 from sweeps.storage import recorded_study
 from sweeps.storage.postgres import PATIENCE
+from sweeps.study.pruners import PromotionSettings
 from sweeps.study.yaml_file import known_studies
 from sweeps.tracking.mlflow_store import tracking_uri
 from vaeexp.console import write_line
@@ -27,6 +28,7 @@ from vaeexp.runs.worker import open_source
 from vaeexp.settings import Settings
 from vaeexp.study import (
     binarisations,
+    check_warmups,
     largest,
     largest_own,
     maxima_of,
@@ -40,7 +42,7 @@ from vaeexp.sweep.memory import MemoryPlan, choose_execution
 from vaeexp.training.checkpoint_places import check_address
 from vaeexp.training.device import resolve_device
 from vaeexp.training.groups import seconds_per_image
-from vaeexp.words import format_duration, format_short, one_line
+from vaeexp.words import format_duration, format_short, join_and, one_line, plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -109,7 +111,7 @@ class Job:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user cannot have meant, each with what to do. They stand in the plan, in `status` and in the report."""
-        return (*self.dataset.warnings, *self.doubts)
+        return (*self.dataset.warnings, *self.doubts, *check_warmups(self.study, self.dataset.sizes[0]))
 
     def command(self, *, budget: bool = True, program: str = "vaeexp") -> str:
         """Return the command that continues this study, with `***` in place of passwords, and without its budget if not `budget`.
@@ -166,6 +168,7 @@ def prepare_job(options: SweepOptions, log: "StudyLog") -> Job:
     if (batch := largest(study, "batch_size")) > dataset.sizes[0]:
         problem = f"{batch} is more than the {dataset.sizes[0]:,} training images; give at most that."
         raise UserError(f"{study.path}: train.batch_size", problem)
+    check_warmups(study, dataset.sizes[0])
     MemoryPlan(study, settings, dataset).check()
     # The shape of the images, which is known only now, decides whether the networks fit.
     open_study_file(
@@ -242,6 +245,11 @@ def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[st
     yield f"Data: {dataset.title}, from {dataset.source}: {train:,} images to train on, {validation:,} to validate, {test:,} to test"
     yield from (f"  {line}" for line in describe_plan(dataset))
     yield f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner {study.pruner.name}"
+    if warmup := study.longest_warmup:
+        compared = f"trials are compared from epoch {warmup + 1} on"
+        if isinstance(study.pruner, PromotionSettings):
+            compared += f", rungs at {join_and([str(rung) for rung in study.pruner.rungs or ()])}"
+        yield f"Warm-up of β: up to {plural(warmup, 'epoch')}, which count for no best epoch, patience or pruning; {compared}"
     yield f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to {_epochs(study, settings)} epochs each"
     confirming, comparing = _repeats(study)
     if study.confirm and confirming:

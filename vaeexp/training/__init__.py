@@ -126,7 +126,7 @@ class Lane:
     best_epoch: int = 0
     best_metrics: dict[str, float] = field(default_factory=dict)
     stale: int = 0
-    """Epochs since the best one."""
+    """Epochs since the best one, or since the warm-up of β."""
     checkpoint_due: float = 0.0
     """Seconds trained since the last checkpoint."""
     test_metrics: dict[str, float] = field(default_factory=dict)
@@ -143,8 +143,13 @@ class Lane:
         return self.steps_per_epoch * self.settings.train.batch_size
 
     @property
+    def counts(self) -> bool:
+        """Whether its newest epoch was trained at full β from its first step: only such an epoch can be the best."""
+        return self.epoch > self.settings.train.warmup
+
+    @property
     def finished(self) -> bool:
-        """True after the last epoch or after `patience` epochs without improvement."""
+        """True after the last epoch or after `patience` epochs without improvement, of those that count."""
         patience = self.settings.train.patience
         return self.epoch >= self.settings.train.epochs or (patience > 0 and self.stale >= patience)
 

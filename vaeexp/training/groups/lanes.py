@@ -267,8 +267,8 @@ class TrainingLanes:
             if not math.isfinite(value):
                 return _failed(lane, "diverged", f"The {name} became {value} in epoch {lane.epoch}{self._rounded}.")
         metrics = lane.metrics(trained, scored, raw, seconds=seconds, device=group.source.device)
-        lane.stale += 1
-        if objective < lane.best_objective:
+        lane.stale += lane.counts
+        if lane.counts and objective < lane.best_objective:
             lane.best_objective, lane.best_epoch, lane.best_metrics = objective, lane.epoch, metrics
             lane.stale = 0
             group.snapshot_best(number, self._evaluated)
