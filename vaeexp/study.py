@@ -72,6 +72,7 @@ def open_study_file(
     _check_used(study)
     _check_objectives(study)
     check_warmups(study)
+    _check_lengths(study)
     model = ModelSettings(**study.fixed["model"].model_dump())  # of a class that other processes know
     return replace(study, fixed={**study.fixed, "model": model})
 
@@ -138,6 +139,16 @@ def _check_used(study: Study) -> None:
             condition = users[0] if len(users) == 1 else f"[{', '.join(users)}]"
             remedy = f"Try `when: {{optimizer: {condition}}}`." if path[0] == "search" and choices else "Leave it out."
             raise UserError(f"{place}: {'.'.join(path)}", f"{problem} {remedy}")
+
+
+def _check_lengths(study: Study) -> None:
+    """Raise UserError where a pruner would compare trials at equal epochs whose learning rates differ there for their lengths alone."""
+    if study.unlike_lengths and study.pruner.compares and "cosine" in _values(study, "schedule"):
+        problem = (
+            f"got {study.pruner.name}, which compares trials after as many epochs, and `epochs` is searched with schedule cosine: "
+            "a shorter trial has a lower learning rate there. Try `pruner: none`, `schedule: constant`, or fix `epochs`."
+        )
+        raise UserError(f"{_place(study, 'pruner')}: pruner.name", problem)
 
 
 def check_warmups(study: Study, images: int | None = None) -> list[str]:

@@ -1,6 +1,7 @@
 """The trials of a search: what the sampler proposes, who is promoted, and when the budget is used up."""
 
 import itertools
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from sweeps.storage.rounds import running_before
 from sweeps.storage.study_record import study_record, write_study
 from sweeps.storage.trial_record import (
     checkpoint_bytes,
+    counted_epochs,
     duplicate_of,
     ended_round,
     first_round,
@@ -124,7 +126,11 @@ class SearchedTrials:
     def promoted(
         self, trials: Sequence[FrozenTrial], lanes: int, elapsed: float, round_: int, *, last: bool
     ) -> FrozenTrial | None:
-        """See `Source`. At the last, the best paused trials go on until as many are complete as the study confirms, one at least."""
+        """See `Source`. At the last, the best paused trials go on until as many are complete as the study confirms, one at least.
+
+        Where trials are of different length, short ones are complete early. So paused trials also go on, one after the other, while one of
+        them has reached less than the best complete trial.
+        """
         if self.rule is None:
             return None
         trials = running_before(trials, round_)
@@ -135,7 +141,15 @@ class SearchedTrials:
         wanted = max(1, self.study.confirm.top if self.study.confirm else 1)
         wanted -= sum(trial.state == TrialState.COMPLETE for trial in trials)
         going = sum(owned_by_driver(trial) and first_round(trial) is not None for trial in trials)
-        return next(iter(self.rule.ranked(trials)), None) if going < wanted else None
+        ranked = self.rule.ranked(trials)
+        if going < wanted:
+            return next(iter(ranked), None)
+        best = best_trial(trials) if self.study.unlike_lengths and self.ranks and not going else None
+        if best is None or best.value is None:
+            return None
+        reached = {trial.number: min(counted_epochs(trial).values(), default=math.inf) for trial in ranked}
+        lower = [trial for trial in ranked if reached[trial.number] < best.value]
+        return min(lower, key=lambda trial: reached[trial.number], default=None)
 
     def fallen(self, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
         if self.ranking is None:

@@ -16,7 +16,7 @@ from sweeps.study.objectives import read_objectives
 from sweeps.study.overrides import apply_overrides, read_study_file, section_of
 from sweeps.study.pruners import PrunerSettings
 from sweeps.study.ranges import limits_of
-from sweeps.study.samplers import SamplerSettings, check_sampler
+from sweeps.study.samplers import CurvesSettings, SamplerSettings, check_sampler
 from sweeps.study.space import Kind, Parameter, Space, frozen, read_conditions
 from sweeps.study.start import BestOf, read_start
 from sweeps.study.study_model import (
@@ -68,6 +68,14 @@ class Study:
     """Setting that says how many epochs at the beginning of a trial do not count; None where all epochs of all trials do.
 
     Such an epoch is trained and recorded. It is no trial's best, and no trial is pruned or paused by it."""
+
+    epochs: str | None = None
+    """Setting that says how many epochs a trial has; None where nobody knows."""
+
+    @property
+    def unlike_lengths(self) -> bool:
+        """Whether trials of the search have different numbers of epochs to train."""
+        return self.epochs in self.space.names
 
     def warmup_of(self, params: Mapping[str, Any]) -> int:
         """Return how many epochs at the beginning of a trial with these parameters do not count: those in which the warm-up ends, too."""
@@ -148,7 +156,7 @@ def load_study(
     path = find_study(str(name_or_path), shipped) if text is None else Path(name_or_path)
     written, mistakes, text = read_study_file(path, sections, shipped, data, text=text)
     # By name, so that `--set sampler.startup_trials=3` finds the sampler.
-    content = default_search(written, overrides, known=epochs is not None) | written
+    content = default_search(written, overrides, epochs) | written
     reading = _Reading(apply_overrides(content, overrides, sections, mistakes), sections, mistakes)
     file = reading.file
     space = reading.space(unsearchable)
@@ -185,6 +193,7 @@ def load_study(
         keep=file.keep,
         objectives=objectives,
         warmup=warmup,
+        epochs=epochs,
     )
 
 
@@ -407,6 +416,9 @@ class _Reading:
                 return sampler, pruner
             most[name] = space.maximum(name) if name in space.names else getattr(fixed[section], name)
         longest = None if most.get(epochs) is None else int(most[epochs])
+        if epochs in space.names and isinstance(sampler, CurvesSettings):
+            problem = f"got curves, which predicts where all trials end after as many epochs, and `{epochs}` is searched; must be another sampler, such as tpe."
+            self._mistakes.add(("sampler", "name"), problem)
         with self._mistakes.collected("sampler."):
             sampler = sampler.for_epochs(longest)
         with self._mistakes.collected("pruner."):

@@ -99,6 +99,11 @@ class PrunerSettings(Part):
 
     name: str
 
+    @property
+    def compares(self) -> bool:
+        """Whether it ends or pauses a trial because others are better after as many epochs."""
+        return True
+
     @abstractmethod
     def build(self) -> BasePruner:
         """Make the Optuna pruner; its steps are epochs counted from 1."""
@@ -270,6 +275,10 @@ class PatientSettings(PrunerSettings):
         default=None, description="Pruner that must agree; none when empty."
     )
 
+    @property
+    def compares(self) -> bool:
+        return self.inner is not None and self.inner.compares
+
     def for_epochs(self, epochs: int | None) -> Self:
         if self.inner is None:
             return self
@@ -287,6 +296,10 @@ class PatientSettings(PrunerSettings):
 
 class ThresholdSettings(PrunerSettings):
     """Prunes a trial whose value leaves fixed bounds."""
+
+    @property
+    def compares(self) -> bool:
+        return False
 
     name: Annotated[Literal["threshold"], Name] = "threshold"
     lower: float | None = Field(default=None, description="Smallest value of the objective that is believed.")
@@ -307,6 +320,10 @@ class ThresholdSettings(PrunerSettings):
 
 class NoneSettings(PrunerSettings):
     """Lets every trial run to its end."""
+
+    @property
+    def compares(self) -> bool:
+        return False
 
     two_objectives = True
     name: Annotated[Literal["none"], Name] = "none"

@@ -154,10 +154,11 @@ class StudyFile(Part):
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of the sampler and of all trials.")
     sampler: AnySampler = Field(
         default=CurvesSettings(),
-        description="How configurations are chosen; when empty, curves, or tpe where curves cannot (two objectives, `learn_from`, a range that grows).",
+        description="How configurations are chosen; when empty, curves, or tpe where curves cannot (two objectives, `learn_from`, a range that grows, `epochs` searched).",
     )
     pruner: AnyPruner = Field(
-        default=PromotionSettings(), description="When a trial ends early; when empty, promotion."
+        default=PromotionSettings(),
+        description="When a trial ends early; when empty, promotion, or none where `epochs` is searched.",
     )
     budget: Budget | None = Field(default=None, description="When the search ends.")
     confirm: Confirm | None = Field(default=None, description="What is trained again with fresh seeds.")
@@ -173,17 +174,20 @@ class StudyFile(Part):
     )
 
 
-def default_search(written: Mapping[str, Any], overrides: Sequence[str], *, known: bool) -> dict[str, str]:
-    """Return the sampler and the pruner of a study that names none. `known`: whether the epochs of a trial are.
+def default_search(written: Mapping[str, Any], overrides: Sequence[str], epochs: str | None) -> dict[str, str]:
+    """Return the sampler and the pruner of a study that names none. `epochs`: the setting that says how many a trial has.
 
-    `curves` needs them, and searches neither for two objectives nor ranges that grow, nor does it learn from another study.
+    `curves` needs them, and searches neither for two objectives nor ranges that grow, nor does it learn from another study. Where
+    `epochs` is searched, trials are of different length: curves have no common end, and no trial is ended by the word of another.
     """
     named = {
         f"search.{name}.{key}" for name, p in mapping(written.get("search")).items() for key in mapping(p) if p[key]
     }
     named |= {key for key in written if written[key]} | {override.partition("=")[0].strip() for override in overrides}
-    curves = known and not any(name in ("objectives", "learn_from") or name.endswith(".grow") for name in named)
-    return {"sampler": "curves" if curves else "tpe", "pruner": "promotion" if known else "median"}
+    if any(f"{name}.".startswith(f"search.{epochs}.") for name in named):
+        return {"sampler": "tpe", "pruner": "none"}
+    curves = epochs and not any(name in ("objectives", "learn_from") or name.endswith(".grow") for name in named)
+    return {"sampler": "curves" if curves else "tpe", "pruner": "promotion" if epochs else "median"}
 
 
 PARTS: dict[str, tuple[str, ...]] = {

@@ -260,3 +260,28 @@ def test_the_first_rung_is_one_epoch_in_ten_or_the_third_and_each_is_half_as_lon
 def test_rungs_ascend(rungs):
     with pytest.raises(ValueError, match=r"got rungs .*; must be in ascending order, each once"):
         PRUNERS["promotion"](rungs=rungs)
+
+
+class Length(Fixed):
+    epochs: int = 8
+
+
+UNLIKE = {"x": {"kind": "float", "low": 0.0, "high": 1.0}, "epochs": {"kind": "choice", "values": [2, 4, 8]}}
+
+
+@pytest.mark.parametrize("options", [{"rungs": [4], "factor": 4}, {"rungs": [1, 3], "factor": 3}, {"rungs": [2, 6]}])
+@pytest.mark.parametrize("seed", range(3))
+def test_where_lengths_differ_no_paused_trial_stood_lower_than_the_best(options, seed):
+    """Short trials are complete early, so a search that counted them would end while longer ones had come further."""
+    study = toy_study(UNLIKE, pruner="promotion", pruner_options=options, fixed=Length(), trials=16, seed=seed)
+    study = replace(study, epochs="epochs")
+
+    class OwnLengths(ToyLanes):
+        def _advance(self, lane):
+            return replace(super()._advance(lane), finished=lane.epoch == lane.trial.params["epochs"])
+
+    stored = in_memory(study)
+    search(stored, study, OwnLengths(width=3, epochs=99), [], clock=SimulatedClock())
+    best = min(trial.value for trial in stored.trials if trial.state == TrialState.COMPLETE)
+    assert best <= min(min(t.intermediate_values.values(), default=best) for t in stored.trials)
+    assert any(trial.state == TrialState.PRUNED for trial in stored.trials), "not all were promoted"
