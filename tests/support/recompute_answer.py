@@ -117,6 +117,76 @@ def others(state: State, *groups: str) -> list[Expected]:
     return [f"{len(margins):,}", f"{unclear:,}" if unclear else "", f"{ahead:,}" if ahead else ""][: len(groups)]
 
 
+# ---- nothing learned ----
+
+
+@says(rf"Nothing was learned: (?:all ({NUM}) trials|the one trial) failed \(([^()]+)\)")
+def all_failed(state: State, *_: str) -> list[Expected]:
+    ended = ended_trials(state)
+    assert_that(set(ended["state"]) == {"failed"})
+    kinds = ended["failure"].value_counts()
+    counts = {f"{count:,} {kind.replace('_', ' ')}" for kind, count in kinds.items()}
+    assert_that(set(re.split(r", | and ", _[1])) == counts)
+    return [f"{len(ended):,}" if len(ended) > 1 else "", None]
+
+
+@says(r"No trial was trained to its end \(([^()]+)\)")
+def none_complete(state: State, *_: str) -> list[Expected]:
+    counts = ended_trials(state)["state"].value_counts()
+    states = [f"{counts[name]:,} {name}" for name in ("pruned", "paused", "failed") if name in counts]
+    return [listed(states)]
+
+
+@says(
+    rf"Nothing was learned: the posterior collapsed in (?:all ({NUM}) complete trials|the one complete trial)",
+)
+def collapsed(state: State, *_: str) -> list[Expected]:
+    rates = best_rates(state.study)
+    assert_that((rates < 0.1).all())
+    return [f"{len(rates):,}" if len(rates) > 1 else ""]
+
+
+@says(
+    rf"The rate is ({NUM}) nats per image at most, below 0\.1, so the latent variables say nothing about the image, and no setting of them matters"
+)
+def collapsed_rate(state: State, *_: str) -> list[Expected]:
+    return [number(best_rates(state.study).max())]
+
+
+def nothing_learned(study: Study) -> bool:
+    """Whether the answer must say so."""
+    search = study.search
+    ended = search[~search["state"].isin(["running", "waiting"])]
+    if not (ended["state"] == "complete").any():
+        return len(ended) > 0 and (len(ended) == len(search) or (ended["state"] == "failed").all())
+    return bool((best_rates(study) < 0.1).all()) and study.report.setting("model", "posterior") != "deterministic"
+
+
+def ended_trials(state: State) -> pd.DataFrame:
+    search = state.study.search
+    return search[~search["state"].isin(["running", "waiting"])]
+
+
+def best_rates(study: Study) -> pd.Series:
+    """The rate of each complete trial at its best epoch."""
+    search, epochs = study.search, study.epochs
+    complete = search[search["state"] == "complete"]
+    epochs = epochs[~epochs["repeat"]].set_index(["number", "epoch"])["val/rate"]
+    return epochs.reindex(list(zip(complete["number"], complete["best_epoch"], strict=True)))
+
+
+@says(
+    rf"Trial (\d+), (paused|pruned) after ({NUM}) epochs?, had reached a validation −ELBO of ({NUM}) nats per image, lower than the "
+    rf"({NUM}) of the best complete trial"
+)
+def came_further(state: State, *_: str) -> list[Expected]:
+    search = state.study.search
+    best = search.loc[search["state"] == "complete", "objective"].min()
+    lower = search[search["state"].isin(["paused", "pruned"]) & (search["objective"] < best)]
+    row = lower.sort_values(["objective", "number"]).iloc[0]
+    return [str(row["number"]), row["state"], f"{row['epochs']:,}", number(row["objective"]), number(best)]
+
+
 # ---- matched pairs ----
 
 

@@ -80,3 +80,9 @@ constant(
 constant("a number in a title", r"\([a-z]\) .+? is the best configuration itself: the two rows show the same runs")
 constant("trials of another study, which no table has", r"The sampler also learned from \d+ trials? of .+?(?=\.$|\. )")
 constant("the commit of the code", r"Commit `?[0-9a-f]+`?.*")
+
+constant(
+    "the message of a trial that failed, and what to do",
+    r"The first (?:diverged|error|out of memory|crashed|timed out): .+?(?=\. )",
+    r"Search a lower `?learning_rate`?, or limit the gradient with `?clip_norm`?; with bf16, try `?--precision float32`?",
+)

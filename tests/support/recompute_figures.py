@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import scipy.stats
-from recompute_files import Parameter, Report, value_text
+from recompute_files import Parameter, Report, number_of, value_text
 from recompute_race import Raced, race
 from recompute_statistics import Gap, Mean, Pairs, corrected, holm, of_looks, paired_p, plural, student, welch
 
@@ -45,6 +45,13 @@ class Study:
             return self.search.iloc[:0]
         own = self.search[(self.search["state"] == "complete") & self.search["objective"].notna()]
         return own.sort_values(["objective", "number"])
+
+    @cached_property
+    def warmup(self) -> int:
+        """The longest warm-up of a trial of the search, in epochs."""
+        searched = self.parameters.get("warmup_epochs")
+        fixed = number_of(self.report.setting("train", "warmup epochs") or "0")
+        return math.ceil(fixed if searched is None else max(map(number_of, searched.texts), default=searched.high))
 
     @cached_property
     def found(self) -> pd.DataFrame:

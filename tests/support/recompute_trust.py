@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pandas as pd
-from recompute_answer import assert_that
+from recompute_answer import assert_that, nothing_learned
 from recompute_figures import Study, bound_of
 from recompute_files import Parameter
 from recompute_rules import SHARE, Expected, State, shows
@@ -82,6 +82,8 @@ def _limits(study: Study) -> str:
 
 
 def _confirm(study: Study, top: int, seeds: int, *, more: bool) -> str:
+    if nothing_learned(study):
+        return "First do what the answer says: there is nothing to confirm"
     plan = {name: study.report.count("confirm", name, "Search") or 0 for name in ("top", "seeds")}
     top, wanted = max(top, plan["top"]), max(seeds, plan["seeds"])
     wanted *= 2 if more and wanted == plan["seeds"] else 1
@@ -202,17 +204,18 @@ def _pruner(study: Study, figure: str) -> tuple[Expected, bool | None]:
     """Recompute the rank correlations. Whom the pruner would have stopped is its own verdict, run again: no table has it."""
     curves = _curves(study)
     longest = max(map(len, curves), default=0)
-    table = np.array([np.minimum.accumulate(curve) for curve in curves if len(curve) == longest])
+    table = np.array([np.minimum.accumulate(curve[study.warmup :]) for curve in curves if len(curve) == longest])
     words = ""
-    if len(table) >= 5 and longest > 1 and len(set(table[:, -1])) > 1:
+    span = longest - study.warmup
+    if len(table) >= 5 and span > 1 and len(set(table[:, -1])) > 1:
         ranks = pd.DataFrame(table).rank()
         with np.errstate(invalid="ignore", divide="ignore"):
-            agreement = ranks.corrwith(ranks[longest - 1]).fillna(0).to_numpy().round(12)
-        early = max(1, round(longest / 5))
-        words = f"; the ranks at epoch {early} correlate with the last ones by {number(agreement[early - 1])}"
+            agreement = ranks.corrwith(ranks[span - 1]).fillna(0).to_numpy().round(12)
+        early = max(1, round(span / 5))
+        words = f"; the ranks at epoch {study.warmup + early} correlate with the last ones by {number(agreement[early - 1])}"
         low = np.flatnonzero(agreement < 0.7)
         fair = 1 if not len(low) else int(low[-1]) + 2
-        words += f", by 0.7 or more from epoch {fair} on" if fair <= longest else ""
+        words += f", by 0.7 or more from epoch {study.warmup + fair} on" if fair <= span else ""
     ruled = study.report.facts("Search").get("pruner", "none")
     found = re.match(r"(\d+) of the best (\d+) trials, replayed(?: with (\w+) = (\d+))?", figure)
     if found is None:
@@ -251,6 +254,7 @@ def _holds(study: Study, figure: str) -> tuple[str, bool | None]:
 
 def _learned_out(study: Study, _: str) -> tuple[str, bool | None]:
     gains, epochs = [], study.epochs[study.epochs["repeat"]].sort_values("epoch")
+    epochs = epochs[epochs["epoch"] > study.warmup]
     for runs in study.confirmed.values():
         for each in runs["number"]:
             curve = epochs.loc[epochs["number"] == each, "objective"].to_numpy(float)

@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit.
 
     Exit status: 0 done; 1 a bug, a closed pipe, or something is not as on record (`reproduce`, `doctor`); 2 something the user gave is wrong;
-    130 Ctrl-C; 143 SIGTERM.
+    3 every trial of a sweep failed; 130 Ctrl-C; 143 SIGTERM.
     """
     interrupted = 128 + signal.SIGINT
 

@@ -17,6 +17,7 @@ from sweeps.storage.trial_record import TrialRecord
 from vaeexp.commands.options import runs_option, storage_option, study_argument
 from vaeexp.console import minus_elbo, open_console, print_json, print_table, write_line
 from vaeexp.results import best_of, stored_study, wider_ranges
+from vaeexp.results.verdict import came_further, nothing_learned, of_records
 from vaeexp.words import format_duration, format_params, format_short, moment, one_line
 
 if TYPE_CHECKING:
@@ -177,6 +178,9 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
     study, state, best, run = stored.study, state_of(stored.study, runs, storage), _best(stored), best_record(stored)
     write_line(console, f"{study.name}: {state}", style="bold")
     write_line(console, one_line(study.question))
+    trials = of_records(stored)
+    for line in filter(None, (nothing_learned(study, trials), came_further(study, trials))):
+        write_line(console, line, style="yellow")
     if not study.objectives:
         best = f"best {minus_elbo(console)} of the search {best}" if best else "none complete"
     best += f", best repeat {run.objective:.2f} ({run.name_in(study.name)})" if run in stored.repeats else ""

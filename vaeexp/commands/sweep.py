@@ -13,6 +13,9 @@ from vaeexp import sweep as sweeping
 from vaeexp.commands import options
 from vaeexp.console import open_console
 
+ALL_FAILED = 3
+"""Exit status of a sweep of which every trial failed."""
+
 
 def _limit(name: str, kind: click.ParamType, metavar: str, help: str) -> Any:
     return click.option(name, type=kind, metavar=metavar, show_default="the study's", help=help)
@@ -179,10 +182,12 @@ def _time(name: str, shown: str, help: str, **default: Any) -> Any:
         "Training between two checkpoints of a trial: 90, 90s or 15m. A study that is killed repeats at most this much, a stopped one nothing.",
     ),
 )
-def sweep(*, dry_run: bool, show: bool, **given: Any) -> None:
+def sweep(*, dry_run: bool, show: bool, **given: Any) -> int:
     """Run a study, or continue it.
 
     It searches, trains the best settings again with fresh seeds, tests them, compares, and writes a report. The same command again goes on where the last one stopped. Ctrl-C stops at the end of the epoch at hand, within 20 seconds, and loses nothing.
+
+    Exit status: 0 the study is done, also where all trials were pruned or paused; 2 something that was given is wrong; 3 every trial failed.
     """
     if show and not dry_run:
         raise click.UsageError("--show is for --dry-run. A sweep shows the same images in its report.")
@@ -193,5 +198,5 @@ def sweep(*, dry_run: bool, show: bool, **given: Any) -> None:
     wanted = sweeping.job.SweepOptions(execution=execution, **{name: given[name] for name in names & given.keys()})
     if dry_run:
         sweeping.run.plan_sweep(wanted, console=open_console(), show=show)
-    else:
-        sweeping.run.run_sweep(wanted, console=open_console())
+        return 0
+    return ALL_FAILED if sweeping.run.run_sweep(wanted, console=open_console()).all_failed else 0

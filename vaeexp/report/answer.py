@@ -31,7 +31,8 @@ ENDED = ("complete", "pruned", "failed")
 def answer(view: StudyView) -> str:
     """Return the best configuration and how sure it is; a list with a sentence for each clause of the question; the cost."""
     listed = "\n".join(f"- {clause}" for clause in filter(None, [compared_words(view), *clauses(view)]))
-    blocks = _best(view), listed, _join(_pruning(view), _learned(view), _cost(view))
+    best, cost = _join(_best(view), escape(view.came_further)), _join(_pruning(view), _learned(view), _cost(view))
+    blocks = escape(view.nothing_learned), best, listed, cost
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -145,7 +146,7 @@ def _best(view: StudyView) -> str:
     if view.front is not None and len(view.front.members):
         return front_words(view.front)
     if trial is None:
-        return _nothing(view)
+        return "" if view.nothing_learned else _nothing(view)
     soon = "" if view.study.finished else " so far"
     configuration = escape(format_configuration(view.params(trial)))
     first = (

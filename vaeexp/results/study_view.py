@@ -16,7 +16,7 @@ from sweeps.results.racing import Race
 from sweeps.storage.study_record import StudyRecord
 from sweeps.workload import baseline_names
 from vaeexp.data.formats.official_files import NOT_OFFICIAL, NOT_VERIFIED
-from vaeexp.results import stored_study
+from vaeexp.results import stored_study, verdict
 from vaeexp.results.coverage import Coverage, covered_trials, measure_coverage
 from vaeexp.results.effects import ParameterEffect, parameter_effects
 from vaeexp.results.forest import Dependence, Forest, dependence, grow_forest
@@ -124,6 +124,26 @@ class StudyView:
     def ranked(self) -> pd.DataFrame:
         """Complete trials of the search, the best first; none with two objectives."""
         return ranked(self.results)
+
+    @cached_property
+    def _verdict_trials(self) -> list[verdict.SearchedTrial]:
+        epochs = self.at_best_epoch(self.search)
+        return verdict.of_rows(self.search, dict(zip(epochs["number"], epochs["val/rate"].astype(float), strict=True)))
+
+    @cached_property
+    def nothing_learned(self) -> str:
+        """Why the search has taught nothing, and what to do; empty where it has."""
+        return verdict.nothing_learned(self.study, self._verdict_trials)
+
+    @cached_property
+    def came_further(self) -> str:
+        """Which unfinished trial had reached less than the best complete one; empty where none had."""
+        return verdict.came_further(self.study, self._verdict_trials)
+
+    @property
+    def all_failed(self) -> bool:
+        """Whether each trial of the search failed."""
+        return verdict.all_failed(self._verdict_trials)
 
     @cached_property
     def found(self) -> pd.DataFrame:

@@ -321,6 +321,8 @@ def _more_trials(view: StudyView) -> str:
 
 def _confirm(view: StudyView, *, top: int, seeds: int, more: bool = False) -> str:
     """Return the advice to confirm this many configurations with this many seeds, or twice the seeds where the study has them."""
+    if view.nothing_learned:
+        return "First do what the answer says: there is nothing to confirm"
     plan = view.study.spec.get("confirm") or {}
     top, wanted = max(top, int(plan.get("top") or 0)), max(seeds, int(plan.get("seeds") or 0))
     if more and wanted == plan.get("seeds"):

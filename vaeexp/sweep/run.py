@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -50,8 +50,16 @@ if TYPE_CHECKING:
     from vaeexp.data import Dataset
 
 
-def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
-    """Run a study, or continue it, to its report, and return the report's path.
+class SweepEnd(NamedTuple):
+    """What a sweep has come to."""
+
+    report: Path
+    all_failed: bool
+    """Whether each trial of the search failed, so that there is no answer."""
+
+
+def run_sweep(options: SweepOptions, *, console: "Console") -> SweepEnd:
+    """Run a study, or continue it, to its report.
 
     Raises:
         UserError: an option, the study or the machine is unfit; raised before any training.
@@ -110,8 +118,7 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
         view = StudyView(study_tables(stored, options.runs))
         path = vaeexp.report.write_report(view, reports=options.reports)
         sweep.conclude(model=model, report=path.parent, warnings=failed_checks(view))
-        _say_where(job, path)
-        return path
+        return _conclude(job, view, path)
 
 
 def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredModel | None:
@@ -193,8 +200,8 @@ def _say_finished(job: Job, study: StudyRecord) -> None:
     job.log.say(f"To extend it: {job.command(budget=False, program=program())} --trials {more}")
 
 
-def _already_finished(job: Job, stored: StoredStudy) -> Path:
-    """Bring MLflow the rest of a finished study, as after a server that was away, and return the report's path."""
+def _already_finished(job: Job, stored: StoredStudy) -> SweepEnd:
+    """Bring MLflow the rest of a finished study, as after a server that was away; write its report where that is gone."""
     options = job.options
     try:
         state = sync(job.study, runs=options.runs, storage=options.storage, tracking=options.tracking)
@@ -204,12 +211,10 @@ def _already_finished(job: Job, stored: StoredStudy) -> Path:
         if state.brought:
             job.log.say(f"MLflow lacked {state.brought} of {state.runs} runs; it has them now.")
     _say_finished(job, stored.study)
-    path = options.reports / job.study.name / "README.md"
+    path, view = options.reports / job.study.name / "README.md", StudyView(study_tables(stored, options.runs))
     if not path.exists():
-        view = StudyView(study_tables(stored, options.runs))
         path = vaeexp.report.write_report(view, reports=options.reports)
-    _say_where(job, path)
-    return path
+    return _conclude(job, view, path)
 
 
 @contextmanager
@@ -309,9 +314,13 @@ def _say_unused_address(job: Job) -> None:
         )
 
 
-def _say_where(job: Job, report: Path) -> None:
+def _conclude(job: Job, view: StudyView, report: Path) -> SweepEnd:
+    """Say what the study has come to, and where its report is."""
+    for line in filter(None, (view.nothing_learned, view.came_further)):
+        job.log.say(line, style="yellow")
     job.log.say(f"Report: {report}")
     job.log.say(f"Browse the runs: {_command(job, 'ui')}")
+    return SweepEnd(report=report, all_failed=view.all_failed)
 
 
 def _command(job: Job, *words: str) -> str:

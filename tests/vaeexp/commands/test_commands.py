@@ -30,6 +30,7 @@ from vaeexp.commands.status import run_row
 from vaeexp.console import open_console
 from vaeexp.settings import ExecutionSettings
 from vaeexp.study import open_study_file
+from vaeexp.sweep.run import SweepEnd
 
 pytestmark = pytest.mark.usefixtures("keep_signals")
 
@@ -41,7 +42,9 @@ def given(monkeypatch: pytest.MonkeyPatch) -> dict:
     for name in ("run_sweep", "plan_sweep"):
         monkeypatch.setattr(
             f"vaeexp.sweep.run.{name}",
-            lambda options, *, console, name=name: taken.update(options=options, called=name),
+            lambda options, *, console, name=name: (
+                taken.update(options=options, called=name) or SweepEnd(report=Path(), all_failed=False)
+            ),
         )
     return taken
 

@@ -90,6 +90,32 @@ def interaction():
     return replace(full, trials=pd.concat([trials, more], ignore_index=True))
 
 
+def collapsed():
+    """The posterior of every trial has collapsed."""
+    full = make_results(confirm=False)
+    return replace(full, epochs=full.epochs.assign(**{"val/rate": 0.03}))
+
+
+def warm():
+    """β rises over the first three epochs, none of which counts."""
+    full, spec = make_results(), study_attributes().spec
+    spec = spec | {"train": spec["train"] | {"warmup_epochs": 3.0}, "longest_warmup": 3}
+    return replace(full, study=study_attributes(spec=spec))
+
+
+def came_further():
+    """A pruned trial had reached less than any complete one."""
+    full = make_results(confirm=False)
+    trials, epochs = full.trials.copy(), full.epochs.copy()
+    pruned = trials.loc[~trials["repeat"] & (trials["state"] == "pruned"), "number"].iloc[0]
+    lower = trials["objective"].min() - 5.0
+    at = ~trials["repeat"] & (trials["number"] == pruned)
+    shift = lower - trials.loc[at, "objective"].iloc[0]
+    trials.loc[at, "objective"] = lower
+    epochs.loc[~epochs["repeat"] & (epochs["number"] == pruned), "objective"] += shift
+    return replace(full, trials=trials, epochs=epochs)
+
+
 THIN = (
     "no trial",
     "nothing recorded",
@@ -103,6 +129,9 @@ STATES = {
     "finished": lambda: with_baselines(make_results()),
     "interim": interim,
     "not confirmed": lambda: make_results(confirm=False),
+    "collapsed": collapsed,
+    "warm-up": warm,
+    "came further": came_further,
     "baselines alone": lambda: with_baselines(make_results(confirm=False)),
     "strip": strip,
     "three optimizers": three_optimizers,

@@ -1,0 +1,106 @@
+"""What stands before all else in an answer: that nothing was learned, why, and what to do; or that an unfinished trial came further."""
+
+import math
+
+import pytest
+
+from sweeps.storage.study_record import StudyRecord
+from vaeexp.results.verdict import SearchedTrial, all_failed, came_further, nothing_learned
+
+STUDY = StudyRecord(name="s", spec={"model": {"posterior": "gaussian"}})
+
+
+def trials(*states, rate=5.0, objective=100.0, failure=None, message=None, epochs=4):
+    return [
+        SearchedTrial(
+            number=number,
+            state=state,
+            epochs=epochs,
+            objective=math.nan if state in ("failed", "running") else objective + number,
+            rate=math.nan if state in ("failed", "running") else rate,
+            failure=failure if state == "failed" else None,
+            message=message if state == "failed" else None,
+        )
+        for number, state in enumerate(states)
+    ]
+
+
+FAILED = ("failed",) * 4
+
+
+@pytest.mark.parametrize(
+    ("failure", "message", "remedy"),
+    [
+        ("diverged", "The training loss became inf in epoch 1.", "learning_rate"),
+        ("error", "RuntimeError: mat1 and mat2 shapes cannot be multiplied.", "Mend what the message names"),
+        ("out_of_memory", "One trial needs more memory than the device has.", "batch_size"),
+        ("crashed", "A worker died.", "--workers"),
+        ("timed_out", "Its epoch took longer than 90 s.", "--trial-timeout"),
+    ],
+)
+def test_where_every_trial_failed_the_first_line_says_of_what_and_what_to_do(failure, message, remedy):
+    ended = trials(*FAILED, failure=failure, message=message)
+    assert all_failed(ended)
+    said = nothing_learned(STUDY, ended)
+    for part in ("all 4 trials failed", f"4 {failure.replace('_', ' ')}", message, remedy):
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("states", "says"),
+    [
+        (("pruned",) * 3, "3 pruned"),
+        (("paused",) * 5, "5 paused"),
+        (("pruned", "failed", "pruned"), "2 pruned and 1 failed"),
+    ],
+)
+def test_where_no_trial_was_trained_to_its_end_the_first_line_says_so(states, says):
+    ended = trials(*states, failure="diverged")
+    assert not all_failed(ended)
+    said = nothing_learned(STUDY, ended)
+    assert said.startswith("No trial was trained to its end")
+    assert says in said
+    assert "--trials" in said
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.004, 0.099])
+@pytest.mark.parametrize("states", [("complete",), ("complete", "complete", "pruned"), ("complete", "failed")])
+def test_where_the_posterior_collapsed_in_all_ranked_trials_the_first_line_says_so(states, rate):
+    said = nothing_learned(STUDY, trials(*states, rate=rate))
+    for part in ("posterior collapsed", "below 0.1", "beta", "warmup_epochs", "free_nats"):
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("study", "ended"),
+    [
+        (STUDY, trials("complete", "pruned")),
+        (STUDY, [*trials("complete", rate=0.0), *trials("complete", rate=0.2)]),
+        (STUDY, trials("complete", rate=math.nan)),
+        (StudyRecord(name="s", spec={"model": {"posterior": "deterministic"}}), trials("complete", rate=0.0)),
+        (STUDY, []),
+        (STUDY, trials("running", "running")),
+        (STUDY, trials("paused", "running")),
+    ],
+    ids=[
+        "learned",
+        "one with a rate",
+        "rate unknown",
+        "no rate by definition",
+        "no trial",
+        "runs",
+        "pauses while others run",
+    ],
+)
+def test_what_has_taught_something_or_goes_on_has_no_such_line(study, ended):
+    assert nothing_learned(study, ended) == ""
+
+
+@pytest.mark.parametrize("state", ["paused", "pruned"])
+def test_an_unfinished_trial_that_came_further_is_named(state):
+    best, other = trials("complete"), trials("complete", state, state, objective=90.0)[1:]
+    said = came_further(STUDY, [*best, *other])
+    assert said.startswith(f"Trial 1, {state} after 4 epochs, had reached a validation −ELBO of 91.00 nats per image")
+    assert "lower than the 100.00 of the best complete trial" in said
+    assert came_further(STUDY, [*best, *trials("complete", state, objective=110.0)]) == ""
+    assert came_further(STUDY, trials("complete", "complete")) == came_further(STUDY, trials(state)) == ""
