@@ -232,9 +232,8 @@ def _counted_warmup(old: Mapping[str, Any], study: "Study") -> str | None:
     if study.warmup is None or "longest_warmup" in old:
         return None
     searched = (old.get("search") or {}).get(study.warmup) or {}
-    fixed = [
-        section[study.warmup] for section in old.values() if isinstance(section, Mapping) and study.warmup in section
-    ]
+    sections = [old.get(section) or {} for section in study.fixed]
+    fixed = [section[study.warmup] for section in sections if study.warmup in section]
     lengths = [*searched.get("values", ()), searched.get("high"), *(() if searched else fixed)]
     if not any(isinstance(length, int | float) and length > 0 for length in lengths):
         return None

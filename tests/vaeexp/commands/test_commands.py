@@ -42,7 +42,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> dict:
     for name in ("run_sweep", "plan_sweep"):
         monkeypatch.setattr(
             f"vaeexp.sweep.run.{name}",
-            lambda options, *, console, name=name: (
+            lambda options, *, console, name=name, **_: (
                 taken.update(options=options, called=name) or SweepEnd(report=Path(), all_failed=False)
             ),
         )
