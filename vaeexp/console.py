@@ -83,7 +83,8 @@ def print_table(
     header: bool = True,
     numeric: bool = False,
 ) -> None:
-    """Print a table without rules. A terminal wraps the longest column between words; in a pipe, or where even that does not fit, each row is one line."""
+    """Print a table without rules. A terminal wraps the longest column between words; in a pipe each row is one line, and where
+    even that does not fit, rows are lines that the terminal wraps."""
     from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
@@ -99,7 +100,7 @@ def print_table(
         for line in zip(*columns, strict=True):
             padding = [" " * (width - cell_len(cell)) for width, cell in zip(widths, line, strict=True)]
             cells = [pad + cell if numeric else cell + pad for pad, cell in zip(padding, line, strict=True)]
-            console.print("  ".join(cells).rstrip(), markup=False, highlight=False, soft_wrap=True)
+            write_line(console, "  ".join(cells).rstrip())
         return
     table = Table(box=None, pad_edge=False, show_header=header, header_style="dim")
     for index, title in enumerate(titles):

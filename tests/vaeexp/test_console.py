@@ -31,7 +31,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+@pytest.mark.parametrize("width", [25, 40, 60, 80, 200])
 def test_no_width_of_a_terminal_breaks_a_number(width):
     console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=width)
     print_table(console, ("run", "state", "epochs", "−ELBO", "time", "configuration"), ROWS)
