@@ -33,7 +33,7 @@ NOT_RUN = {
     r"vaeexp slurm": "needs Slurm; tests/vaeexp/commands/test_slurm_command.py writes scripts, tests/vaeexp/sweep/test_slurm.py runs one",
     r"--engine ray": "needs Ray; tests/vaeexp/sweep/test_ray_sweep.py has one",
     r"--tracking": "needs a server; tests/vaeexp/commands/test_sync.py has one",
-    r"--data FOLDER": "needs a folder of the user's images; tests/vaeexp/sweep/test_my_images.py runs it",
+    r"--data (FOLDER|FILE)": "needs a folder of the user's images; tests/vaeexp/sweep/test_my_images.py runs it",
     r"vaeexp restore": "needs another machine; tests/vaeexp/commands/test_archive_command.py has one",
     r"copied/folder|vaeexp report a b": "needs a copy of a run, or two studies; tests/vaeexp/commands run it",
 }

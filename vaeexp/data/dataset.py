@@ -15,7 +15,16 @@ from vaeexp.cache import distrust
 from vaeexp.data.block_checks import BlockChecks, open_blocks
 from vaeexp.data.datasets import DATASETS, SUBSET_VALIDATION, download_again, find_source
 from vaeexp.data.first_look import pixel_words
-from vaeexp.data.formats import Definition, Source, Unreadable, check_grey, height_width, printable
+from vaeexp.data.formats import (
+    ONE_CHANNEL,
+    Definition,
+    Source,
+    Unreadable,
+    all_grey,
+    check_grey,
+    height_width,
+    printable,
+)
 from vaeexp.data.formats.image_files import check_unreadable
 from vaeexp.data.formats.official_files import NOT_OFFICIAL
 from vaeexp.data.prepare import UNREADABLE, Prepared, prepare
@@ -175,7 +184,7 @@ def open_dataset(
         download_again(definition, damage, say)
         prepared = make(source := find())
     title = _title(settings, source, prepared)
-    check_grey(title, prepared.image_shape[0], settings.binarisation)
+    _check_prepared_grey(title, settings, source, prepared)
     notes = prepared.notes
     if prepared.unreadable:
         # The files may have been decoded under a larger share than is allowed now.
@@ -205,6 +214,15 @@ def open_dataset(
     )
 
 
+def _check_prepared_grey(title: str, settings: "DataSettings", source: Source, prepared: Prepared) -> None:
+    """Raise UserError when prepared images of more than one channel are to be binarised (`check_grey`)."""
+    channels, one_channel = prepared.image_shape[0], ""
+    if channels != 1 and settings.binarisation != "none" and source.definition.layout.resized:
+        parts = (np.load(prepared.folder / f"{part}_images.npy", mmap_mode="r") for part in ("training", "test"))
+        one_channel = ONE_CHANNEL if all(map(all_grey, parts)) else ""
+    check_grey(title, channels, settings.binarisation, one_channel)
+
+
 def check_data(settings: "DataSettings") -> Definition:
     """Return the data set that is named. Raises UserError for mistakes that show without files: an unknown name,
     binarised colour images, a size for images of one size."""
@@ -218,7 +236,10 @@ def check_data(settings: "DataSettings") -> Definition:
         if (setting := getattr(settings, name)) is not None and not definition.layout.resized:
             resized = ", ".join(row.name for row in DATASETS.values() if row.layout.resized)
             problem = f"got {setting}; must be left out for '{definition.name}'"
-            raise UserError(f"data.{name}", f"{problem}. It is for data sets with a file for each image: {resized}.")
+            raise UserError(
+                f"data.{name}",
+                f"{problem}. Try --set {name}=null. It is for data sets with a file for each image: {resized}.",
+            )
     return definition
 
 

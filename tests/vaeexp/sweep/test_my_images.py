@@ -2,14 +2,18 @@
 
 import io
 import re
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
-from image_files import write_tree
+from click.testing import CliRunner
+from image_files import noise, write_tree
 from rich.console import Console
 
 from sweeps.errors import UserError
+from vaeexp.commands import cli
 from vaeexp.settings import SECTIONS, DataSettings
 from vaeexp.study import maxima_of
 from vaeexp.sweep.execution import resolve_execution
@@ -17,6 +21,7 @@ from vaeexp.sweep.job import SweepOptions, prepare_job
 from vaeexp.sweep.run import _announce, plan_sweep
 from vaeexp.sweep.study_log import StudyLog
 
+GUIDE = Path(__file__).parents[3] / "docs" / "guide" / "own-images.md"
 TEMPLATE = Path(__file__).parents[3] / "studies" / "my_images.yaml"
 SMALL = ("batch_size=4", "channels=[4, 4]", "image_size=8")
 PLAN = [
@@ -94,3 +99,47 @@ def test_the_plan_of_a_searched_network_measures_each(folder, tmp_path):
     )
     assert count > 400 * 3 * 64, "of the larger network, which is not the first"
     assert any(re.search(r"with (conv|mlp), the slowest network", line) for line in lines)
+
+
+def guide_commands() -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("vaeexp sweep ")]
+
+
+def run_command(line: str, folder: Path, file: Path, *more: str) -> str:
+    """Run a command of the guide with the user's own FOLDER or FILE; what it says."""
+    _, *arguments = shlex.split(line.replace("FOLDER", str(folder)).replace("FILE", str(file)))
+    done = CliRunner().invoke(cli, [*arguments, *more], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.mark.parametrize("file", ["grey.npy", "colour.npz"])
+def test_the_commands_of_the_guide_work_as_written(folder, tmp_path, file):
+    write_tree(folder, {"cat": 50, "dog": 40}, shape=(12, 14, 3))
+    np.save(tmp_path / "grey.npy", noise(100, 28, 28))
+    np.savez(tmp_path / "colour.npz", images=noise(100, 20, 24, 3), labels=np.arange(100) % 3)
+    commands = guide_commands()
+    arrays = [line for line in commands if "FILE" in line]
+    assert len(arrays) == len(commands) - len(arrays) == 2
+    for line in arrays if file == "colour.npz" else commands:
+        said = run_command(line.removesuffix(" --dry-run"), folder, tmp_path / file, "--dry-run", "--compile", "off")
+        assert "80 images to train on, 10 to validate, 10 to test" in said or "FOLDER" in line
+        assert "Nothing was trained." in said
+
+
+@pytest.mark.slow
+def test_the_sweep_of_arrays_in_the_guide_ends_with_a_report(folder, tmp_path):
+    np.save(tmp_path / "grey.npy", noise(100, 28, 28))
+    more = ("--trials", "1", "--compile", "off", "--set", "channels=[4, 4]", "--set", "importance_samples=2")
+    said = run_command(guide_commands()[-1], folder, tmp_path / "grey.npy", *more)
+    assert "Report: " in said
+    assert (tmp_path / "reports" / "my_images" / "README.md").is_file()
+
+
+def test_arrays_say_how_the_size_of_the_template_is_left_out(tmp_path):
+    np.save(tmp_path / "grey.npy", noise(100, 28, 28))
+    with pytest.raises(UserError, match=r"'arrays'.*--set image_size=null") as caught:
+        prepare_job(options(tmp_path / "grey.npy", "dataset=arrays"), StudyLog(Console(quiet=True)))
+    assert caught.value.place == "data.image_size"

@@ -20,6 +20,7 @@ from vaeexp.data.formats import (
     Layout,
     RawImages,
     Source,
+    all_grey,
     check_grey,
     class_notes,
     printable,
@@ -84,7 +85,8 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
         raise UserError(
             str(path), f"got splits of different types: {kinds}; must be one type, with one range of values"
         )
-    check_grey(path.name, min(shapes)[2], source.settings.binarisation)
+    grey = min(shapes)[2] > 1 and all(all_grey(np.moveaxis(part.images, -1, 1)) for part in parts.values())
+    check_grey(path.name, min(shapes)[2], source.settings.binarisation, "images[..., :1] in the file" if grey else "")
     return _join(parts, notes, scratch)
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
@@ -27,7 +27,7 @@ from sweeps.errors import UserError
 from sweeps.source import check_sources, same_code, sources
 from sweeps.workload.worker_process import without_main_module
 from vaeexp.console import open_console, progress_bar
-from vaeexp.data.formats import RawImages, Unreadable, check_grey, height_width, printable
+from vaeexp.data.formats import ONE_CHANNEL, RawImages, Unreadable, all_grey, check_grey, height_width, printable
 from vaeexp.data.formats.array_pixels import remedy
 from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored, to_bytes
 from vaeexp.machine import usable_cores
@@ -303,7 +303,11 @@ def decode(listing: Listing, settings: "DataSettings", scratch: Path, say: Calla
         headers = [header for header in chain(*results) if isinstance(header, Header)]
         if not headers:
             raise UserError(str(listing.root), _left_out([*chain(*results)], count))
-        shape = _shape(listing, headers, settings)
+        channels = settings.image_channels or (1 if all(header.grey for header in headers) else 3)
+        if channels != 1 and settings.binarisation != "none":
+            colour = any(spread(partial(_coloured, background=settings.background), _tasks(listing, every)))
+            check_grey(listing.title, channels, settings.binarisation, "" if colour else ONE_CHANNEL)
+        shape = channels, *_size(listing, headers, settings)
         notes = _notes(listing, headers, shape, settings)
         say(f"{listing.title}: {notes[1]}")  # the plan shows all notes; decoding settles this note
         images = _allocate(path, (count, *shape))
@@ -372,10 +376,8 @@ def _left_out(unreadable: Sequence[Unreadable], files: int) -> str:
     return f"{len(unreadable):,} of {files:,} image files cannot be read: {shown}{more}"
 
 
-def _shape(listing: Listing, headers: Sequence[Header], settings: "DataSettings") -> tuple[int, int, int]:
-    """Return C, H, W of the array: as asked for, else as all files are."""
-    channels = settings.image_channels or (1 if all(header.grey for header in headers) else 3)
-    check_grey(listing.title, channels, settings.binarisation)
+def _size(listing: Listing, headers: Sequence[Header], settings: "DataSettings") -> tuple[int, int]:
+    """Return height and width of the array: as asked for, else as all files are."""
     if (size := height_width(settings.image_size)) is None:
         sizes = Counter((header.height, header.width) for header in headers)
         if len(sizes) > 1:
@@ -385,7 +387,7 @@ def _shape(listing: Listing, headers: Sequence[Header], settings: "DataSettings"
             problem = f"got images of different sizes (height × width): {seen}{more}; must be one size"
             raise UserError(str(listing.root), f"{problem}. Try image_size: [64, 64], or --set image_size=64.")
         (size,) = sizes
-    return channels, *size
+    return size
 
 
 def _notes(
@@ -439,6 +441,17 @@ def _headers(task: tuple[Path, list[str], list[int]]) -> list[Header | Unreadabl
         except UnreadableError as error:
             headers.append(Unreadable(row, printable(name), str(error)))
     return headers
+
+
+def _coloured(task: tuple[Path, Sequence[str], Sequence[int]], *, background: str) -> bool:
+    """Tell whether an image of the task has a pixel that is not grey. Unreadable files have none."""
+    root, names, _ = task
+    for name in names:
+        with suppress(UnreadableError), _opened(root / name) as image:
+            composed, _ = _composed(_upright(image), background)
+            if not all_grey(np.asarray(composed.convert("RGB"))[None].transpose(0, 3, 1, 2)):
+                return True
+    return False
 
 
 def _pixels(

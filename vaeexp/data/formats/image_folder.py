@@ -49,7 +49,7 @@ _PLUGINS = {
 _TO_CONVERT = {".svg", ".dcm", ".eps", ".exr", ".hdr", ".cr2", ".nef", ".arw", ".dng", ".jp2", ".j2k"}
 _DOUBTED = 0.01  # share of images that are passed over
 _KINDS_NAMED = 12
-_PARTITION, _IMAGES = "list_eval_partition.txt", "img_align_celeba"
+_PARTITIONS, _IMAGES = ("list_eval_partition.txt", "list_eval_partition.csv"), "img_align_celeba"
 
 
 def find(definition: Definition | None, root: Path) -> tuple[Path, ...]:
@@ -158,14 +158,22 @@ FOLDER = Layout(
 
 
 def _find_celeba(definition: Definition, root: Path) -> tuple[Path, ...]:
-    """Return the partition file, then all images that it names; empty where both it and the folder of images are missing."""
-    for folder in (root / definition.folder, root):
-        partition, images = folder / _PARTITION, folder / _IMAGES
-        there = partition.is_file(), images.is_dir()
-        if all(there):
-            return partition, *(images / name for name, _ in _read_partition(partition))
-        if any(there):
-            missing = f"{_IMAGES}/" if there[0] else _PARTITION
+    """Return the partition file, then all images that it names; empty where both it and the folder of images are missing.
+
+    They lie beside each other, or in `Eval/` and `Img/` as the authors ship them, in torchvision's folder, in `root` or in
+    a folder of `root`. Kaggle's archive has the images in a folder within the folder of the same name.
+    """
+    below = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    for folder in (root / definition.folder, root, *below):
+        partitions = [folder / part / name for part in ("", "Eval") for name in _PARTITIONS]
+        partition = next((path for path in partitions if path.is_file()), None)
+        images = next((path for part in ("", "Img") if (path := folder / part / _IMAGES).is_dir()), None)
+        if partition and images:
+            inner = images / _IMAGES
+            pictures = inner if inner.is_dir() else images
+            return partition, *(pictures / name for name, _ in _read_partition(partition))
+        if partition or images:
+            missing = f"{_IMAGES}/" if partition else " or ".join(_PARTITIONS)
             raise UserError(str(folder), f"some files of {definition.title} are missing: {missing}")
     return ()
 
@@ -186,11 +194,16 @@ def _read_celeba(source: Source, scratch: Path, say: Callable[[str], None]) -> R
 
 
 def _read_partition(path: Path) -> list[tuple[str, int]]:
-    """Return (file name, 0 | 1 | 2) for each line: training, validation or test, as in `RawImages.parts`."""
+    """Return (file name, 0 | 1 | 2) for each line: training, validation or test, as in `RawImages.parts`.
+
+    A .csv file may begin with the names of its columns.
+    """
     wanted = "lines of a file name and 0, 1 or 2, with each of these numbers at least once and no name twice"
     with refusing(path, wanted):
-        lines = path.read_text(encoding="utf-8").split("\n")
-        rows = [(name, int(part)) for name, part in (line.split() for line in lines if line.strip())]
+        lines = path.read_text(encoding="utf-8-sig").replace('"', "").replace(",", " ").split("\n")
+        fields = [line.split() for line in lines if line.strip()]
+        titles = path.suffix == ".csv" and not fields[0][-1].isdecimal()
+        rows = [(name, int(part)) for name, part in fields[titles:]]
     names, parts = {name for name, _ in rows}, {part for _, part in rows}
     if parts != {0, 1, 2} or len(names) < len(rows) or any(set(name) & set("/\\\0") for name in names):
         raise UserError(str(path), f"got other lines; must be {wanted}")
@@ -198,7 +211,10 @@ def _read_partition(path: Path) -> list[tuple[str, int]]:
 
 
 CELEBA = Layout(
-    expected=lambda row: f"{row.folder}/ with {_PARTITION} and {_IMAGES}/*.jpg (unpack {_IMAGES}.zip there)",
+    expected=lambda row: (
+        f"{row.folder}/ with {' (or .csv, as Kaggle has it) and '.join((_PARTITIONS[0], f'{_IMAGES}/*.jpg'))} "
+        f"(unpack {_IMAGES}.zip there)"
+    ),
     find=_find_celeba,
     read=_read_celeba,
     resized=True,

@@ -141,6 +141,43 @@ def test_celeba_keeps_the_official_partition_and_size(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("below", "partition", "images"),
+    [
+        ("", "list_eval_partition.csv", "img_align_celeba/img_align_celeba"),  # Kaggle
+        ("archive", "list_eval_partition.csv", "img_align_celeba/img_align_celeba"),
+        ("", "list_eval_partition.csv", "img_align_celeba"),
+        ("CelebA", "Eval/list_eval_partition.txt", "Img/img_align_celeba"),  # the authors
+        ("celeba", "list_eval_partition.txt", "img_align_celeba/img_align_celeba"),
+        ("", "list_eval_partition.txt", "img_align_celeba"),
+    ],
+)
+def test_celeba_is_read_as_it_is_shipped(tmp_path, below, partition, images):
+    write_celeba(tmp_path / "whole", shape=(8, 8, 3))
+    root = tmp_path / "data" / below
+    (root / images).parent.mkdir(parents=True, exist_ok=True)
+    (root / partition).parent.mkdir(exist_ok=True)
+    (tmp_path / "whole" / "img_align_celeba").rename(root / images)
+    lines = (tmp_path / "whole" / "list_eval_partition.txt").read_text()
+    if partition.endswith(".csv"):
+        lines = "image_id,partition\r\n" + lines.replace(" ", ",").replace("\n", "\r\n")
+    (root / partition).write_bytes(lines.encode("utf-8-sig" if below else "utf-8"))
+    data = open_dataset(settings("celeba"), root=tmp_path / "data", say=lambda text: None)
+    assert data.sizes == (6, 3, 2)
+    assert sorted(np.rint(data.test.images[:, 0, 4, 4] / 20)) == [9, 10]
+
+
+def test_what_celeba_lacks_is_named_in_both_spellings(tmp_path):
+    write_celeba(tmp_path / "archive", shape=(8, 8, 3))
+    (tmp_path / "archive" / "list_eval_partition.txt").unlink()
+    with pytest.raises(UserError, match=r"missing: list_eval_partition\.txt or list_eval_partition\.csv") as caught:
+        open_dataset(settings("celeba"), root=tmp_path)
+    assert caught.value.place == str(tmp_path / "archive")
+    (tmp_path / "archive" / "list_eval_partition.csv").write_text("image_id,partition\n000001.jpg,train\n")
+    with pytest.raises(UserError, match="must be lines of a file name and 0, 1 or 2"):
+        open_dataset(settings("celeba"), root=tmp_path)
+
+
+@pytest.mark.parametrize(
     ("dataset", "missing", "named"),
     [
         ("cifar10", "cifar-10-batches-py/data_batch_3", "data_batch_3"),

@@ -461,3 +461,37 @@ def test_an_image_whose_ending_is_read_by_its_name_is_none_under_another(tmp_pat
     Image.fromarray(noise(6, 5, 3)).save(tmp_path / "a" / "wrong.png", format="TGA")
     with pytest.raises(UserError, match=r"wrong\.png \(no image\)"):
         opened(tmp_path)
+
+
+@pytest.mark.parametrize("binarisation", ["static", "dynamic"])
+@pytest.mark.parametrize(
+    ("mode", "ending", "options"),
+    [
+        ("RGB", "png", {}),
+        ("P", "png", {}),
+        ("P", "gif", {}),
+        ("RGBA", "png", {}),
+        ("RGB", "jpg", {}),
+        ("RGB", "webp", {}),
+    ],
+)
+def test_grey_saved_as_colour_is_told_how_it_becomes_grey(tmp_path, mode, ending, options, binarisation):
+    for number in range(12):
+        grey = Image.fromarray(np.kron(noise(2, 2, seed=number), np.ones((8, 8), np.uint8)))
+        path = tmp_path / f"{number}.{ending}"
+        grey.convert("RGB").convert(mode, **({"palette": Image.Palette.ADAPTIVE} if mode == "P" else {})).save(
+            path, **options
+        )
+    with pytest.raises(UserError) as caught:
+        opened(tmp_path, binarisation=binarisation)
+    assert caught.value.place == "data.binarisation"
+    for words in (binarisation, "3 channels", "All its pixels are grey", "--set image_channels=1"):
+        assert words in caught.value.problem
+    data, _ = opened(tmp_path, binarisation=binarisation, image_channels=1)
+    assert data.image_shape == (1, 16, 16)
+    assert opened(tmp_path)[0].image_shape[0] == 3
+    with pytest.raises(UserError, match="All its pixels are grey"):  # prepared already
+        opened(tmp_path, binarisation=binarisation)
+    Image.new("RGB", (16, 16), (90, 90, 120)).save(tmp_path / "blue.png")
+    with pytest.raises(UserError, match=r"one channel\. Try none"):
+        opened(tmp_path, binarisation=binarisation)
