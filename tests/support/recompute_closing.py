@@ -235,6 +235,12 @@ def not_drawn(state: State, _: str) -> str:
 # ---- how this was made ----
 
 
+@says(rf"({NUM}) of the ({NUM}) training images as the models are given them: [a-z ,]+")
+def contact_sheet(state: State, shown: str, _: str) -> list[Expected]:
+    training = state.study.report.facts("Data")["train"]
+    return [str(min(9, int(number_of(training)))), training]
+
+
 @says(
     rf"\*\*β\*\* weighs the rate in nats per image against the distortion summed over all D = ({NUM}) × ({NUM}) × ({NUM}) = ({NUM}) sub-pixels "
     rf"of an image\. In a loss that averages −log p\(x\|z\) over sub-pixels the same model has the weight β/D: β = 1 here is ({NUM}) there"

@@ -234,7 +234,7 @@ def contact_sheet(job: Job) -> ContactSheet:
         "dynamic": "each pixel drawn black or white, as in one epoch",
         "none": "grey levels" if images.shape[3] == 1 else "colours",
     }
-    caption = f"{which} as the models are given them: {given[dataset.binarisation]}. All of them: {dataset.pixels}."
+    caption = f"{which} as the models are given them: {given[dataset.binarisation]}."
     return ContactSheet(images, classes, dataset.title, caption)
 
 
