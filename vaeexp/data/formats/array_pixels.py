@@ -121,7 +121,7 @@ def remedy(name: str, kind: np.dtype, low: float, high: float) -> str:
     if low >= 0 and whole and high <= 1:
         return f"Values 0 and 1: save ({name} * 255).astype(numpy.uint8)"
     as_uint8 = f"{name if whole else f'numpy.rint({name})'}.astype(numpy.uint8)"
-    if not whole and low >= -0.5 and high <= 1.5:
+    if not whole and low >= -0.1 and 0.5 < high <= 1.5:
         return f"If 0 is black and 1 is white, save numpy.clip({name}, 0, 1)"
     if low >= -_HAIR and not whole and FEW < high <= 200:
         return f"If 255 is white, save {as_uint8}; if {_digits(high)} is, {name} / {_digits(high)}"
