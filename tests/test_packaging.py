@@ -1,6 +1,7 @@
 """The wheel: everything that a user needs is in it, and nothing else is needed from the repository."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -32,6 +33,19 @@ def test_it_holds_both_packages_the_studies_and_the_command(installed):
         assert (installed / "vaeexp" / "report" / name).read_bytes() == (ROOT / "vaeexp" / "report" / name).read_bytes()
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
     assert "vaeexp = vaeexp.commands:main" in entry_points.read_text()
+
+
+def test_the_links_of_its_readme_lead_to_the_repository(installed):
+    (metadata,) = installed.glob("*.dist-info/METADATA")
+    text = re.sub(r"```.*?```", "", metadata.read_text(encoding="utf-8"), flags=re.DOTALL)
+    links = [one or other for one, other in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", text)]
+    here = re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(links) == len(here)
+    assert not [link for link in links if not link.startswith("https://")]
+    for link in links:
+        if "/vaeexp/vaeexp/" in link:
+            assert (ROOT / link.partition("/main/")[2]).exists(), link
+    assert any(link.startswith("https://raw.githubusercontent.com/") and link.endswith(".png") for link in links)
 
 
 def test_it_finds_its_studies_from_any_folder(installed, tmp_path):
