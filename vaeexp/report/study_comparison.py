@@ -1,6 +1,5 @@
 """Several studies on one page: a comparison `reports/<a>+<b>/README.md`, and the index `reports/README.md`."""
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -154,8 +153,9 @@ def leader_sentence(group: Sequence[StudySummary]) -> list[str]:
         rest = "The other interval lies" if len(others) == 1 else "The other intervals lie"
         return [f"{sentence} {rest} above its own."]
     names = join_and([f"{escape(study.name)} ({format_interval(study.test)})" for study in near])
-    single = any(not math.isfinite(study.test.low) for study in (leader, *near))
-    why = "one seed gives no interval" if single else "the intervals overlap"
+    fewest = min(study.test.n for study in (leader, *near))
+    few = {1: "one seed gives no interval", 2: "two seeds give no interval"}
+    why = few.get(fewest, "the intervals overlap")
     return [f"{sentence} That it is better than {names} is not settled: {why}."]
 
 

@@ -185,9 +185,13 @@ def said_of(*studies):
     return words
 
 
-def one_seed(results):
+def first_seeds(results, count):
     trials = results.trials
-    return part(results, trials[~trials["repeat"] | (trials["seed_index"] == 0)])
+    return part(results, trials[~trials["repeat"] | (trials["seed_index"] < count)])
+
+
+def one_seed(results):
+    return first_seeds(results, 1)
 
 
 def test_the_leader_sentence_says_how_sure_it_is():
@@ -198,6 +202,9 @@ def test_the_leader_sentence_says_how_sure_it_is():
     assert re.search(r"That it is better than near \([\d.]+ ± [\d.]+\) is not settled: the intervals overlap\.", words)
     assert "one seed gives no interval" in said_of(one_seed(base), far)
     assert "one seed gives no interval" in said_of(base, one_seed(far))
+    assert "two seeds give no interval" in said_of(first_seeds(base, 2), far)
+    assert "two seeds give no interval" in said_of(base, first_seeds(far, 2))
+    assert "one seed gives no interval" in said_of(first_seeds(base, 2), one_seed(far))
     assert said_of(base, unconfirmed(near)).startswith("One of them alone is confirmed on test")
     assert said_of(unconfirmed(base), unconfirmed(near)).startswith("None of them is confirmed")
 
