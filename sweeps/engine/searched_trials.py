@@ -32,7 +32,7 @@ from sweeps.storage.trial_record import (
 )
 from sweeps.study.pruners import PromotionSettings
 from sweeps.study.ranges import Growth
-from sweeps.study.samplers import CurvesSettings, exhausted, make_sampler
+from sweeps.study.samplers import GRID_DONE, CurvesSettings, exhausted, make_sampler
 from sweeps.study.start import BestOf
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class SearchedTrials:
         if self._spent:
             return self._spent
         if exhausted(study.sampler, study.space, place):
-            return "Every setting of the grid is done."
+            return GRID_DONE
         newest_first = itertools.chain(reversed(proposals), reversed(known))
         newest = [*itertools.islice((trial for trial in newest_first if revives(trial) is None), KNOWN_IN_A_ROW)]
         if len(newest) == KNOWN_IN_A_ROW and all(duplicate_of(trial) is not None for trial in newest):

@@ -237,9 +237,19 @@ def ask_seed(settings: SamplerSettings, seed: int, number: int) -> int:
     return seed_of(text) >> 31
 
 
+GRID_DONE = "Every setting of the grid is done."
+"""Why a search over a grid ends."""
+
+
+def grid_size(settings: SamplerSettings, space: Space) -> int | None:
+    """Return the number of settings of a grid; None for other samplers."""
+    return len(_configurations(space)) if settings.name == "grid" else None
+
+
 def exhausted(settings: SamplerSettings, space: Space, trials_so_far: int) -> bool:
     """Tell whether a grid has no further point once this many trials exist, in any state; False for other samplers."""
-    return settings.name == "grid" and trials_so_far >= len(_configurations(space))
+    size = grid_size(settings, space)
+    return size is not None and trials_so_far >= size
 
 
 @cache

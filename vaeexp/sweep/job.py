@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,10 +17,13 @@ from sweeps.names import check_name, is_name
 from sweeps.storage import recorded_study
 from sweeps.storage.postgres import PATIENCE
 from sweeps.study.pruners import PromotionSettings
+from sweeps.study.samplers import grid_size
 from sweeps.study.yaml_file import known_studies
 from sweeps.tracking.mlflow_store import tracking_uri
 from vaeexp.console import write_line
 from vaeexp.data import Dataset, describe_plan, examples, open_dataset
+from vaeexp.data.dataset import targets
+from vaeexp.evaluation.nll import importance_weighted_nll
 from vaeexp.machine import shipped_studies
 from vaeexp.models.doubts import doubts
 from vaeexp.models.vae import build_vae
@@ -50,6 +54,10 @@ if TYPE_CHECKING:
     from sweeps.study import Study
     from sweeps.workload.ray_worker import RayJob
     from vaeexp.sweep.study_log import StudyLog
+
+
+TIMED_IMAGES, TIMED_SAMPLES = 32, 20
+"""Validation images, and codes of each, by which the plan estimates the test figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +220,9 @@ def print_plan(job: Job, console: "Console", cluster: "RayJob | None") -> None:
     """Print the plan. A few training steps of the largest model give the estimate of time. `cluster`: as for `choose_execution`."""
     study, settings, dataset = job.study, job.settings, job.dataset
     trials, say = study.budget.trials or 100, partial(write_line, console)
+    if (size := grid_size(study.sampler, study.space)) is not None:
+        trials = min(size, trials if study.budget.trials else size)
+        write_line(console, f"The grid has {plural(size, 'setting')}; the search ends after {trials}.")
     execution = choose_execution(study, settings, dataset, job.options.execution, {}, say, cluster=cluster)
     for line in (*_intent(study, settings, dataset), *_cost(study, settings, dataset, execution, trials)):
         write_line(console, line)
@@ -279,11 +290,12 @@ def _cost(study: "Study", settings: Settings, dataset: Dataset, execution: Execu
     yield f"Execution: {execution.lanes} trials at once on {execution.describe()}"
     yield f"Largest model: {parameters:,} parameters. {MemoryPlan(study, settings, dataset).words(execution)}"
     yield f"Measured: {epoch:.2f} s per trial-epoch{slowest}. The search takes at most {format_duration(trials * seconds)}; pruning shortens that"
-    if repeats := sum(_repeats(study)):
-        yield f"Confirm and compare take at most {format_duration(repeats * seconds)}, and the test figures come on top"
-    if study.baselines:
-        epochs = sum(row.seeds * row.settings.get("epochs", _epochs(study, settings)) for row in study.baselines)
-        yield f"Baselines: at most {epochs:,} trial-epochs, {format_duration(epochs * epoch)} at that speed"
+    if runs := sum(later_runs(study).values()):
+        training = later_epochs(study, settings) * epoch
+        figures = runs * _test_seconds(study, settings, dataset, execution)
+        purposes = ", ".join(f"{count} {purpose}" for purpose, count in later_runs(study).items())
+        yield f"Then up to {plural(runs, 'further run')}, whatever the budget: {purposes}. They take at most {format_duration(training)}, and their test figures about {format_duration(figures)}"
+        yield f"Altogether at most {format_duration(trials * seconds + training + figures)}"
 
 
 def _epochs(study: "Study", settings: Settings) -> int:
@@ -298,6 +310,40 @@ def _repeats(study: "Study") -> tuple[int, int]:
         return confirming, 0
     levels = (len(study.space[name].values) for name in study.compare.parameters)
     return confirming, study.compare.top * study.compare.seeds * sum(count**2 for count in levels)
+
+
+def later_runs(study: "Study") -> dict[str, int]:
+    """Return purpose → the largest number of runs that follow the search."""
+    confirming, comparing = _repeats(study)
+    counts = {
+        "to confirm": confirming,
+        "to compare": comparing,
+        "of baselines": sum(row.seeds for row in study.baselines),
+    }
+    return {purpose: count for purpose, count in counts.items() if count}
+
+
+def later_epochs(study: "Study", settings: Settings) -> int:
+    """Return the most trial-epochs of the runs that follow the search."""
+    longest = _epochs(study, settings)
+    baselines = sum(row.seeds * int(row.settings.get("epochs", longest)) for row in study.baselines)
+    return sum(_repeats(study)) * longest + baselines
+
+
+def _test_seconds(study: "Study", settings: Settings, dataset: Dataset, execution: Execution) -> float:
+    """Estimate the machine's seconds for the test figures of a run: the importance-weighted NLL takes most of them."""
+    model = build_vae(settings.with_params(dict(maxima_of(study))).model, dataset.image_shape, 0)
+    if not model.posterior.stochastic:
+        return 0.0
+    model, samples = model.to(execution.device).eval(), settings.evaluation.importance_samples
+    x = targets(dataset.validation.images[:TIMED_IMAGES], dataset.binarisation, 0)
+    tried = min(samples, TIMED_SAMPLES)
+    with torch.no_grad():
+        importance_weighted_nll(model, x, importance_samples=tried, seed=0)  # the first call is slower
+        began = time.perf_counter()
+        importance_weighted_nll(model, x, importance_samples=tried, seed=0)
+    per_code = (time.perf_counter() - began) / (len(x) * tried)
+    return per_code * samples * dataset.sizes[2] / execution.workers
 
 
 def _measure(

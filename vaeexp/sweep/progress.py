@@ -41,8 +41,8 @@ class _Ended:
     params: str
 
 
-def time_left(snapshot: Snapshot, epochs_per_second: float | None) -> float | None:
-    """Estimate the seconds until the planned trials have ended; None while too few trials have ended.
+def time_left(snapshot: Snapshot, epochs_per_second: float | None, later: int = 0) -> float | None:
+    """Estimate the seconds until the planned trials have ended, and `later` trial-epochs; None while too few trials have ended.
 
     The estimate takes the mean length of ended trials for the trials to come. The first trials to end are short, so the
     estimate waits until as many trials have ended as are running.
@@ -55,7 +55,8 @@ def time_left(snapshot: Snapshot, epochs_per_second: float | None) -> float | No
     mean = (snapshot.epochs - sum(running.epoch for running in snapshot.running)) / ended
     to_come = max(0, snapshot.planned - ended - len(snapshot.running)) * mean
     under_way = sum(max(mean - running.epoch, 0.0) for running in snapshot.running)
-    return (to_come + under_way) / epochs_per_second
+    after = later if snapshot.phase == "search" else 0
+    return (to_come + under_way + after) / epochs_per_second
 
 
 class LiveProgress:
@@ -67,6 +68,7 @@ class LiveProgress:
         *,
         study: str,
         epochs: int | None = None,
+        later: int = 0,
         warning: Callable[[], str | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -75,10 +77,11 @@ class LiveProgress:
             console: where the progress is shown.
             study: name of the study.
             epochs: epochs of a trial whose own parameters do not give them.
+            later: trial-epochs of the runs that follow the search.
             warning: asked after each round for a warning to show.
             clock: seconds.
         """
-        self.console, self.study, self.epochs = tolerant(console), study, epochs
+        self.console, self.study, self.epochs, self._later = tolerant(console), study, epochs, later
         self._warning, self.clock = warning, clock
         self._objective = minus_elbo(console)
         # The driver's thread replaces these values while the refreshing thread reads them, so none is changed in place.
@@ -201,7 +204,7 @@ class LiveProgress:
         if rate is not None:
             parts.append(f"{rate:.2g} epochs/s" if rate < 10 else f"{rate:.0f} epochs/s")
         parts.append(format_duration(snapshot.elapsed + since))
-        left = time_left(snapshot, rate)
+        left = time_left(snapshot, rate, self._later)
         if left is not None and left - since > 0:
             # An estimate deserves steps of 5 seconds below a minute, else of a minute.
             step = 5 if left - since < 60 else 60

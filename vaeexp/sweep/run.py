@@ -19,6 +19,7 @@ from sweeps.schema import VERSION
 from sweeps.storage import check_definition, recorded_study
 from sweeps.storage.study_record import Description, RegisteredModel, StoredStudy, StudyRecord
 from sweeps.storage.trial_record import stored_path
+from sweeps.study.samplers import GRID_DONE, exhausted
 from sweeps.tracking import Mirror, mirroring, sync
 from sweeps.tracking.mlflow_store import tracking_uri
 from sweeps.tracking.ui import check_reachable
@@ -37,12 +38,20 @@ from vaeexp.runs.export import Reconstructor
 from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.study import train_options
 from vaeexp.sweep.execution import Execution
-from vaeexp.sweep.job import Job, SweepOptions, contact_sheet, prepare_job, print_plan
+from vaeexp.sweep.job import (
+    Job,
+    SweepOptions,
+    contact_sheet,
+    later_epochs,
+    later_runs,
+    prepare_job,
+    print_plan,
+)
 from vaeexp.sweep.memory import choose_execution
 from vaeexp.sweep.progress import BarProgress, LiveProgress
 from vaeexp.sweep.study_log import StudyLog, log_path
 from vaeexp.sweep.workers import joined, make_workers
-from vaeexp.words import one_line
+from vaeexp.words import one_line, plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,6 +110,7 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> SweepEnd:
         shown: dict[str, Any] = {
             "study": job.study.name,
             "epochs": job.settings.train.epochs,
+            "later": later_epochs(job.study, job.settings),
             "warning": lambda: mirror.warning,
         }
         progress_on = BarProgress if in_notebook() else LiveProgress
@@ -111,6 +121,8 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> SweepEnd:
                 max_failures=options.max_failures,
                 stop_seconds=options.stop_seconds,
             )
+        if stored.study.stopped == GRID_DONE:
+            job.log.say(f"The search has ended: {GRID_DONE}")
         for each in kept:
             each.conclude()
         stored = replace(stored, study=replace(stored.study, finished=True))
@@ -197,6 +209,11 @@ def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
 def _say_finished(job: Job, study: StudyRecord) -> None:
     more = (job.study.budget.trials or 40) * 2
     job.log.say(f"The study '{study.name}' is complete: {study.stopped}")
+    if study.stopped == GRID_DONE or exhausted(job.study.sampler, job.study.space, job.study.budget.trials or 0):
+        job.log.say(
+            "A larger budget adds no trial: the grid has no other setting. Search more values, under another --name."
+        )
+        return
     job.log.say(f"To extend it: {job.command(budget=False, program=program())} --trials {more}")
 
 
@@ -296,6 +313,9 @@ def _announce(job: Job, execution: Execution) -> None:
         f"{job.dataset.title}: {train:,} images to train on, {validation:,} to validate, {test:,} to test. "
         f"{execution.lanes} trials at once on {execution.describe()}.",
     )
+    if later := later_runs(job.study):
+        words = ", ".join(f"{count} {purpose}" for purpose, count in later.items())
+        job.log.say(f"After the search come up to {plural(sum(later.values()), 'further run')}: {words}.")
     if job.dataset.notes:  # the files are the user's own
         for line in describe_plan(job.dataset):
             job.log.say(f"  {line}")

@@ -141,3 +141,48 @@ def test_the_plan_shows_nine_images_and_writes_nothing_else(
 
 def _full_disk(*given: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("changes", "later"),
+    [
+        ((), "Then up to 6 further runs, whatever the budget: 2 to confirm, 4 to compare."),
+        (("compare=null",), "Then up to 2 further runs, whatever the budget: 2 to confirm."),
+        (("confirm=null", "compare=null"), None),
+        (
+            ("compare=null", "baselines.plain.seeds=3", "baselines.plain.settings.beta=1.0"),
+            "2 to confirm, 3 of baselines.",
+        ),
+    ],
+)
+def test_the_plan_counts_the_runs_after_the_search(
+    options: SweepOptions, changes: tuple[str, ...], later: str | None
+) -> None:
+    said = planned(replace(options, trials=2, overrides=(*options.overrides, *changes)))
+    assert (later is None) == ("further run" not in said)
+    assert later is None or later in said
+    assert ("Altogether at most " in said) == (later is not None)
+
+
+@pytest.mark.parametrize(("trials", "ends"), [(50, 6), (4, 4), (6, 6)])
+def test_a_grid_says_when_it_is_exhausted(options: SweepOptions, trials: int, ends: int) -> None:
+    grid = (
+        "sampler=grid",
+        "pruner=none",
+        "search.beta={values: [0.5, 1, 2]}",
+        "search.prior={values: [normal, mixture]}",
+    )
+    fixed = [
+        f"{name}={value}"
+        for name, value in {"latent_size": 2, "learning_rate": 0.001, "optimizer": "adam", "components": 2}.items()
+    ]
+    small = replace(
+        options, trials=trials, overrides=(*options.overrides, *grid, *fixed, "confirm=null", "compare=null")
+    )
+    assert f"The grid has 6 settings; the search ends after {ends}." in planned(small)
+    study = open_study_file("smoke", overrides=[*small.overrides, f"budget.trials={trials}"])
+    stored = open_study(open_storage(None, options.runs, "smoke"), study)
+    write_study(stored, finished=True, budget=study.budget.model_dump(), stopped="as a test says")
+    said = planned(small)
+    assert ("the grid has no other setting" in said) == (trials >= 6)
+    assert ("To extend it: " in said) == (trials < 6)

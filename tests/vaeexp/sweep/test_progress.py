@@ -195,6 +195,9 @@ def test_a_warning_is_said_once() -> None:
 def test_time_left_counts_what_is_to_come_and_what_is_under_way() -> None:
     # Six trials ended after 120 epochs: 20 each. To come: 32 trials of 20; under way: 10 + 20. At 2 epochs a second.
     assert time_left(snapshot(), 2.0) == pytest.approx((32 * 20 + 10 + 20) / 2)
+    # After the search come runs of 90 epochs together; they are counted once.
+    assert time_left(snapshot(), 2.0, 90) == pytest.approx((32 * 20 + 10 + 20 + 90) / 2)
+    assert time_left(snapshot(phase="repeats"), 2.0, 90) == time_left(snapshot(phase="repeats"), 2.0)
 
 
 @pytest.mark.parametrize(
