@@ -4,7 +4,7 @@ import difflib
 import errno
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 _log = logging.getLogger(__name__)
@@ -29,9 +29,47 @@ class UserError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
+USUAL_WORDS: Mapping[str, Sequence[str]] = {
+    "learning_rate": ("lr", "step_size", "base_lr", "max_lr", "initial_lr"),
+    "epochs": ("epoch", "n_epochs", "num_epochs", "max_epochs", "nepochs"),
+    "batch_size": ("batch", "bs", "train_batch_size", "minibatch_size", "batchsize"),
+    "beta": ("kl_weight", "kld_weight", "kl_coeff", "kl_beta", "b"),
+    "warmup_epochs": ("kl_annealing", "kl_warmup", "beta_warmup", "annealing_epochs", "kl_anneal_epochs"),
+    "latent_size": ("latent_dim", "z_dim", "latent", "n_latent", "zdim", "nz", "latent_dims", "code_size"),
+    "hidden": ("hidden_dim", "hidden_dims", "hidden_size", "hidden_sizes", "layers", "widths", "units"),
+    "optimizer": ("optim", "optimiser", "opt"),
+    "schedule": ("scheduler", "lr_scheduler", "lr_schedule"),
+    "clip_norm": ("grad_clip", "gradient_clip_val", "max_grad_norm", "clip"),
+    "weight_decay": ("wd", "l2"),
+    "patience": ("early_stopping", "early_stop"),
+    "normalisation": ("batch_norm", "batchnorm", "norm", "normalization"),
+    "likelihood": ("loss", "recon_loss", "reconstruction_loss"),
+    "network": ("arch", "architecture", "model_name"),
+    "channels": ("filters", "num_filters", "conv_channels"),
+    "image_size": ("img_size", "resolution", "input_size"),
+    "image_channels": ("in_channels", "num_channels", "input_channels"),
+    "binarisation": ("binarize", "binarization", "binary"),
+    "components": ("n_components", "num_components", "pseudo_inputs"),
+    "seed": ("random_seed", "manual_seed", "random_state"),
+    "device": ("gpu", "cuda"),
+    "trials": ("n_trials", "num_trials"),
+    "seconds": ("timeout", "time"),
+    "workers": ("num_workers", "n_jobs", "jobs"),
+    "data": ("data_dir", "data_path", "dataroot"),
+    "runs": ("output", "output_dir", "out_dir", "save_dir", "log_dir", "logdir"),
+}
+"""Name of a setting or an option → the words that other programs have for it."""
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return a sentence that names the known value nearest to `name`, or lists them all when none is near."""
+    """Return a sentence that names the known value nearest in meaning or spelling to `name`, or lists them all when none is near."""
     names = sorted({*names})
+    word = name.lower().replace("-", "_")
+    if word == "dropout" and "weight_decay" in names:
+        return "There is none, because draws in `forward` could not be repeated; `beta` and `weight_decay` regularise."
+    for known in names:
+        if word in USUAL_WORDS.get(known, ()):
+            return f"Did you mean '{known}'?"
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if near:
         return f"Did you mean '{near[0]}'?"

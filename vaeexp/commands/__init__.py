@@ -30,7 +30,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "status": ("status", "Show how far a study is."),
         "trials": ("trials", "List the trials of a study."),
         "best": ("status", "Show the best run of a study."),
-        "report": ("report", "Write the report of a study again."),
+        "report": ("report", "Write the report of a study, or compare studies."),
         "ui": ("tracking", "Browse the runs in MLflow's pages."),
         "sync": ("tracking", "Bring MLflow up to what the studies have stored."),
     },
@@ -45,7 +45,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Check": {
         "doctor": ("doctor", "Check this machine, and all that is stored."),
-        "studies": ("show", "List the studies at hand."),
+        "studies": ("show", "List the studies at hand, and what has run."),
         "show": ("show", "Show what a study is made of, or all about a run."),
         "reproduce": ("finished_run", "Train a trial again and compare."),
         "completion": ("init", "Print the completion script of a shell."),
@@ -121,7 +121,12 @@ def _check_memory(name: str) -> None:
 def cli() -> None:
     """Find good settings of a variational autoencoder, and say how sure that is.
 
-    Start with `vaeexp sweep smoke` (half a minute), then `vaeexp sweep beta_mnist`.
+    \b
+    vaeexp sweep smoke              half a minute, to see it work
+    vaeexp sweep beta_mnist         the main study, to its report
+    vaeexp status beta_mnist        how far it is
+    vaeexp report A B               two studies compared
+    vaeexp sample beta_mnist/best   pictures of its best model
     """
 
 

@@ -13,7 +13,14 @@ from sweeps.archive.pack import pack_study
 from sweeps.archive.restore import Restored, restore_study
 from sweeps.errors import UserError
 from vaeexp.allowed_code import forget_beginning
-from vaeexp.commands.options import complete_study, place_options, reports_option, runs_option, storage_option
+from vaeexp.commands.options import (
+    complete_study,
+    new_runs_option,
+    place_options,
+    reports_option,
+    runs_option,
+    storage_option,
+)
 from vaeexp.machine import describe_machine
 from vaeexp.results import stored_study, study_name
 from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, rename_study
@@ -55,7 +62,7 @@ def describe_origin() -> dict[str, Any]:
 @click.command()
 @click.argument("file", metavar="FILE.tar.zst", type=click.Path(path_type=Path))
 @click.option("--name", metavar="NAME", show_default="its own", help="Restore the study under another name.")
-@runs_option
+@new_runs_option
 @reports_option
 @storage_option
 def restore(*, file: Path, name: str | None, runs: Path, reports: Path, storage: str | None) -> None:

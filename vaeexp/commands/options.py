@@ -3,29 +3,89 @@
 import functools
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from sweeps.errors import masked
+from sweeps.errors import USUAL_WORDS, UserError, masked
 from vaeexp.machine import shipped_studies
+from vaeexp.settings import SECTIONS
 
 
 class TitledCommand(click.Command):
-    """A command whose help shows its options under the titles that `titled` gave them, those without one last."""
+    """A command whose help shows its options under the titles that `titled` gave them, those without one last.
+
+    `--help` of a command with `brief` options fits on a screen: it shows these options, a line each. `--help-all` shows all.
+    """
+
+    def __init__(self, *args: Any, brief: Mapping[str, str] = MappingProxyType({}), **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.brief = brief
+        if brief:
+            text = "Show all options."
+            self.params.append(
+                click.Option(
+                    ["--help-all"], is_flag=True, expose_value=False, is_eager=True, callback=_help_all, help=text
+                )
+            )
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if not self._is_brief(ctx):
+            super().format_help_text(ctx, formatter)
+            return
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text((self.help or "").partition("\n\n")[0])
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None and not isinstance(parameter, click.Argument):
+            if record is None or isinstance(parameter, click.Argument):
+                continue
+            if not self._is_brief(ctx):
                 sections.setdefault(getattr(parameter, "title", "Other options"), []).append(record)
+            elif parameter.name in self.brief:
+                sections.setdefault("Options", []).append((record[0], self.brief[parameter.name]))
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)
+
+    def _is_brief(self, ctx: click.Context) -> bool:
+        return bool(self.brief) and not ctx.meta.get(_ALL)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name = error.option_name.lstrip("-").replace("-", "_")
+            if "overrides" in {parameter.name for parameter in self.params} and (setting := setting_of(name)):
+                error.possibilities = None
+                error.message = (
+                    f"No such option '{error.option_name}'. It is a setting of the study: --set {setting}=VALUE."
+                )
+            raise
+
+
+_ALL = "vaeexp.commands.options.all"
+
+
+def _help_all(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        ctx.meta[_ALL] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
+def setting_of(word: str) -> str | None:
+    """Return the setting of a study that a word names, in this project's words or in another's."""
+    settings = [name for model in SECTIONS.values() for name in model.model_fields]
+    return next((name for name in settings if word == name or word in USUAL_WORDS.get(name, ())), None)
 
 
 def titled(title: str, *options: Callable) -> Callable:
@@ -131,13 +191,23 @@ def _folder_option(name: str, **attributes: Any) -> Callable:
     return click.option(name, type=click.Path(file_okay=False, path_type=Path), metavar="DIR", **attributes)
 
 
-runs_option = _folder_option(
-    "--runs",
-    envvar="VAEEXP_RUNS",
-    show_envvar=True,
-    default="mlruns",
-    help="Folder of runs: MLflow's store, Optuna's journal, weights and pictures.",
-)
+def _check_there(ctx: click.Context, param: click.Parameter, path: Path) -> Path:
+    """Raise UserError for a folder that was given and does not exist; a first command may find no folder of the default name."""
+    given = ctx.get_parameter_source(str(param.name)) in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    if given and not path.exists():
+        raise UserError(f"--{param.name}", f"there is no folder '{path}'; must be a folder of runs.")
+    return path
+
+
+_RUNS: dict[str, Any] = {
+    "envvar": "VAEEXP_RUNS",
+    "show_envvar": True,
+    "default": "mlruns",
+    "help": "Folder of runs: MLflow's store, Optuna's journal, weights and pictures.",
+}
+runs_option = _folder_option("--runs", callback=_check_there, **_RUNS)
+new_runs_option = _folder_option("--runs", **_RUNS)
+"""Of a command that makes the folder."""
 reports_option = _folder_option(
     "--reports", default="reports", help="Folder in which the report is written, as DIR/<study>/README.md."
 )

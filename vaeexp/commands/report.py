@@ -118,7 +118,15 @@ def _mark(stored: StoredStudy) -> str:
     return repr((stored.study, runs))
 
 
-@click.command()
+EXAMPLES = """\b
+Examples:
+  vaeexp report beta_mnist           its report again
+  vaeexp report A B                  the reports of A and B, and their comparison
+  vaeexp report --all --html         all studies, with an index
+"""
+
+
+@click.command(epilog=EXAMPLES)
 @click.argument("studies", metavar="[STUDY]...", nargs=-1, shell_complete=complete_study)
 @click.option(
     "--study",
@@ -155,9 +163,9 @@ def report(
     reports: Path,
     storage: str | None,
 ) -> None:
-    """Write the report of a study again.
+    """Write the report of a study, or compare studies.
 
-    It is made from what the runs recorded; nothing is trained, and a study that still runs gets an interim report. Several studies are also compared, in DIR/<study>+<study>/README.md, a table for each protocol. Prints the paths.
+    It is made from what the runs recorded; nothing is trained, and a study that still runs gets an interim report. Several studies, as `vaeexp report A B`, are also compared, in DIR/<study>+<study>/README.md, a table for each protocol. Prints the paths.
     """
     names = tuple(map(vaeexp.results.study_name, studies + more))
     if names and every:

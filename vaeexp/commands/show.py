@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweeps.errors import UserError
+from sweeps.errors import UserError, masked
 from sweeps.study import list_studies
 from sweeps.study.space import Parameter, Space
 from vaeexp.commands.options import overrides_option, runs_option, storage_option, study_argument
-from vaeexp.commands.status import json_option, print_heading, show_run
+from vaeexp.commands.status import json_option, print_heading, show_run, status_rows, status_titles
 from vaeexp.console import open_console, print_json, print_table, write_line
 from vaeexp.machine import shipped_studies
 from vaeexp.results import parse_run, stored_study
@@ -99,13 +99,19 @@ def _options(options: Mapping[str, Any]) -> str:
 
 
 @click.command()
-def studies() -> None:
-    """List the studies at hand.
+@runs_option
+@storage_option
+def studies(*, runs: Path, storage: str | None) -> None:
+    """List the studies at hand, and what has run.
 
-    Each with the question it answers: first those in ./studies, then those that come with vaeexp. A broken file is listed with what is wrong with it.
+    Study files with the question that each answers: first those in ./studies, then those that come with vaeexp. A broken file is listed with what is wrong with it. Then the studies that have run: trials, best, time of the search, when each ran last, and its state.
     """
-    rows = list(list_studies(shipped=shipped_studies()).items())
-    print_table(open_console(), ("study", "question"), rows)
+    console = open_console()
+    print_table(console, ("study", "question"), list(list_studies(shipped=shipped_studies()).items()))
+    rows, _ = status_rows(runs, storage)
+    if rows:
+        print_heading(console, f"Run so far, in {runs if storage is None else masked(storage)}")
+        print_table(console, status_titles(console), rows)
 
 
 @click.command()

@@ -154,22 +154,37 @@ def _warnings(stored: StoredStudy) -> list[str]:
     return [*study.provenance.get("warnings", ()), *wider_ranges(stored)]
 
 
-def _print_all(runs: Path, storage: str | None, console: "Console") -> bool:
-    """Print the table of all studies, and return whether any is running."""
+def status_rows(runs: Path, storage: str | None) -> tuple[list[tuple[str, ...]], bool]:
+    """Return a row for each study that has run, the newest first, and whether any is running."""
     rows = []
     for name in study_names(runs, storage):
         try:
             stored = stored_study(name, runs, storage)
         except UserError as error:
-            rows.append((name, "", "", "", error.problem))
+            rows.append((0.0, (name, "", "", "", "", error.problem)))
         else:
-            elapsed = format_duration(stored.study.elapsed or 0.0)
-            rows.append((name, _counts(stored), _best(stored), elapsed, state_of(stored.study, runs, storage)))
+            elapsed, state = format_duration(stored.study.elapsed or 0.0), state_of(stored.study, runs, storage)
+            at = stored.study.session_at or 0.0
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) if at else ""
+            rows.append((at, (name, _counts(stored), _best(stored), elapsed, when, state)))
+    rows.sort(key=lambda row: -row[0])
+    cells = [row for _, row in rows]
+    return cells, any(row[-1].startswith("running") for row in cells)
+
+
+def status_titles(console: "Console") -> tuple[str, ...]:
+    """Return the titles of `status_rows`."""
+    return ("study", "trials", f"best {minus_elbo(console)}", "time", "last", "state")
+
+
+def _print_all(runs: Path, storage: str | None, console: "Console") -> bool:
+    """Print the table of all studies, and return whether any is running."""
+    rows, running = status_rows(runs, storage)
     if rows:
-        print_table(console, ("study", "trials", f"best {minus_elbo(console)}", "time", "state"), rows)
+        print_table(console, status_titles(console), rows)
     else:
         write_line(console, f"No study has run in {runs if storage is None else masked(storage)}.")
-    return any(row[-1].startswith("running") for row in rows)
+    return running
 
 
 def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -> bool:

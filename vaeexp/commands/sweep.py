@@ -15,6 +15,26 @@ from vaeexp.console import open_console
 
 ALL_FAILED = 3
 """Exit status of a sweep of which every trial failed."""
+BRIEF = {
+    "named": "A path, or a name of `vaeexp studies`.",
+    "name": "Keep it under another name, as a study of its own.",
+    "overrides": "Change a setting, as epochs=5 or search.beta.low=0.1.",
+    "trials": "Budget in trials, of the whole study.",
+    "seconds": "Budget in time: 90, 90s, 15m or 2h.",
+    "data": "Folder or file with the images.",
+    "extend": "Continue a study although its file has changed.",
+    "dry_run": "Check everything and print the plan; train nothing.",
+    "help_all": "Show all options.",
+    "help": "Show this message and exit.",
+}
+"""Option → the line that `--help` has for it."""
+EXAMPLES = """\b
+Examples:
+  vaeexp sweep smoke                             half a minute, to see it work
+  vaeexp sweep beta_mnist --dry-run              the plan, nothing trained
+  vaeexp sweep beta_mnist --trials 80            the same study, more trials
+  vaeexp sweep my_images --data DIR --name cats  your own images
+"""
 
 
 def _limit(name: str, kind: click.ParamType, metavar: str, help: str) -> Any:
@@ -29,7 +49,7 @@ def _time(name: str, shown: str, help: str, **default: Any) -> Any:
     return click.option(name, type=options.Duration(), metavar="TIME", show_default=shown, help=help, **default)
 
 
-@click.command(cls=options.TitledCommand)
+@click.command(cls=options.TitledCommand, brief=BRIEF, epilog=EXAMPLES)
 @options.titled(
     "What to run",
     options.study_argument(
@@ -91,7 +111,7 @@ def _time(name: str, shown: str, help: str, **default: Any) -> Any:
 )
 @options.titled(
     "Where it is kept",
-    options.runs_option,
+    options.new_runs_option,
     options.reports_option,
     options.storage_option,
     _time(

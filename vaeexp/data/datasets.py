@@ -248,6 +248,8 @@ def find_source(
     expected, source = layout.expected(definition), partial(Source, definition=definition, settings=settings)
     if root is not None:
         root = Path(root).expanduser()
+        if not root.exists():
+            raise UserError(str(root), f"there is no such file or folder; must be a folder or file with {expected}")
         if paths := layout.find(definition, root):
             files = f"{title} files" if definition.mirrors else title
             kind = "folder" if root.is_dir() else "file"

@@ -28,7 +28,8 @@ from vaeexp import __version__
 from vaeexp.commands import COMMANDS, cli, main
 from vaeexp.commands.status import run_row
 from vaeexp.console import open_console
-from vaeexp.settings import ExecutionSettings
+from vaeexp.data import open_dataset
+from vaeexp.settings import DataSettings, ExecutionSettings
 from vaeexp.study import open_study_file
 from vaeexp.sweep.run import SweepEnd
 
@@ -208,8 +209,81 @@ def test_the_table_of_commands_says_what_each_says_itself(name: str, sentence: s
     assert (found.name, found.help.splitlines()[0]) == (name, sentence)
 
 
+def test_the_help_of_sweep_fits_on_a_screen() -> None:
+    shown = CliRunner().invoke(cli, ["sweep", "--help"], terminal_width=80, catch_exceptions=False).output
+    assert len(shown.splitlines()) <= 24
+    assert max(map(len, shown.splitlines())) <= 80
+    assert not [option for option in ("--set", "--trials", "--data", "--dry-run", "--help-all") if option not in shown]
+    assert "vaeexp sweep my_images --data DIR" in shown
+    assert "vaeexp report A B" in run("report", "--help")
+    assert "vaeexp report A B" in run("--help")
+
+
+@pytest.mark.parametrize(
+    ("option", "setting"),
+    [
+        ("--epochs", "epochs"),
+        ("--lr", "learning_rate"),
+        ("--batch-size", "batch_size"),
+        ("--kl-weight", "beta"),
+        ("--latent_dim", "latent_size"),
+        ("--hidden-dims", "hidden"),
+    ],
+)
+def test_an_option_that_is_a_setting_is_led_to_set(option: str, setting: str) -> None:
+    assert f"--set {setting}=VALUE" in refused("sweep", "smoke", f"{option}=3")
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("lr", "Did you mean 'learning_rate'?"),
+        ("kld_weight", "Did you mean 'beta'?"),
+        ("z_dim", "Did you mean 'latent_size'?"),
+        ("num-epochs", "Did you mean 'epochs'?"),
+        ("scheduler", "Did you mean 'schedule'?"),
+        ("grad_clip", "Did you mean 'clip_norm'?"),
+        ("dropout", "There is none"),
+    ],
+)
+def test_words_of_other_programs_are_understood_in_files_and_set(word: str, hint: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=re.escape(hint)):
+        open_study_file("smoke", overrides=[f"{word}=1"])
+    (tmp_path / "words.yaml").write_text(f"extends: smoke\n{word}: 1\n")
+    with pytest.raises(UserError, match=re.escape(hint)):
+        open_study_file(str(tmp_path / "words.yaml"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("status",), ("trials", "smoke"), ("report", "smoke"), ("sample", "smoke/1"), ("gc",), ("studies",), ("ui",)],
+)
+def test_a_folder_of_runs_that_does_not_exist_is_said_not_to_exist(arguments: tuple, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--runs: there is no folder '.*nowhere'"):
+        CliRunner().invoke(cli, [*arguments, "--runs", str(tmp_path / "nowhere")], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "folder", "arrays"])
+def test_images_that_do_not_exist_are_said_not_to_exist(dataset: str, tmp_path: Path) -> None:
+    settings = DataSettings(dataset=dataset)
+    for name in ("nowhere", "nowhere.npz"):
+        with pytest.raises(UserError, match=f"{name}: there is no such file or folder"):
+            open_dataset(settings, root=tmp_path / name)
+
+
+def test_studies_lists_what_has_run(tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = run("studies", "--runs", str(tiny_study / "mlruns"))
+    files, ran = shown.split("Run so far, in ")
+    assert "smoke" in files
+    [line] = [line for line in ran.splitlines() if line.startswith("beta_mnist ")]
+    assert "4 trials: 2 complete, 1 pruned, 1 failed" in line
+    assert "(beta_mnist/1)" in line
+    monkeypatch.chdir(tmp_path)
+    assert "Run so far" not in run("studies")
+
+
 def test_help_groups_the_options_of_sweep() -> None:
-    shown = run("sweep", "--help")
+    shown = run("sweep", "--help-all")
     titles = re.findall(r"^(\S.*):$", shown, re.MULTILINE)
     assert titles == [
         "What to run",
