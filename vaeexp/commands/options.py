@@ -192,9 +192,8 @@ def _folder_option(name: str, **attributes: Any) -> Callable:
 
 
 def _check_there(ctx: click.Context, param: click.Parameter, path: Path) -> Path:
-    """Raise UserError for a folder that was given and does not exist; a first command may find no folder of the default name."""
-    given = ctx.get_parameter_source(str(param.name)) in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
-    if given and not path.exists():
+    """Raise UserError for a folder that the command names and that does not exist; the default and the environment's may come later."""
+    if ctx.get_parameter_source(str(param.name)) == ParameterSource.COMMANDLINE and not path.exists():
         raise UserError(f"--{param.name}", f"there is no folder '{path}'; must be a folder of runs.")
     return path
 

@@ -152,7 +152,7 @@ def test_a_folder_without_files_is_an_error_and_not_a_fallback(tmp_path, cache):
         open_dataset(SETTINGS, root=tmp_path)
     assert caught.value.place == str(tmp_path)
     assert all(name in caught.value.problem for name in ("MNIST/raw/", *FILES))
-    with pytest.raises(UserError, match="not a folder"):
+    with pytest.raises(UserError, match="there is no such file or folder"):
         open_dataset(SETTINGS, root=tmp_path / "none")
     write_files(tmp_path / "MNIST" / "raw")
     (tmp_path / "MNIST" / "raw" / f"{FILES[2]}.gz").unlink()
