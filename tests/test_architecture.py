@@ -78,6 +78,7 @@ TOP_LEVEL = {
         "Makefile",
         "README.md",
         "SECURITY.md",
+        "hatch_build.py",
         "pyproject.toml",
     ),
 }

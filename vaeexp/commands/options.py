@@ -65,10 +65,8 @@ class TitledCommand(click.Command):
         except click.NoSuchOption as error:
             name = error.option_name.lstrip("-").replace("-", "_")
             if "overrides" in {parameter.name for parameter in self.params} and (setting := setting_of(name)):
-                error.possibilities = None
-                error.message = (
-                    f"No such option '{error.option_name}'. It is a setting of the study: --set {setting}=VALUE."
-                )
+                message = f"No such option '{error.option_name}'. It is a setting of the study: --set {setting}=VALUE."
+                raise click.NoSuchOption(error.option_name, message, ctx=ctx) from None
             raise
 
 

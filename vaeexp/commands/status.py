@@ -156,7 +156,7 @@ def _warnings(stored: StoredStudy) -> list[str]:
 
 def status_rows(runs: Path, storage: str | None) -> tuple[list[tuple[str, ...]], bool]:
     """Return a row for each study that has run, the newest first, and whether any is running."""
-    rows = []
+    rows: list[tuple[float, tuple[str, ...]]] = []
     for name in study_names(runs, storage):
         try:
             stored = stored_study(name, runs, storage)
