@@ -106,7 +106,13 @@ def test_the_example_in_the_guide_is_the_shipped_study() -> None:
     )
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/guide/{name}" for name in ("own-network.md", "studies.md"))])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        *(f"docs/guide/{name}" for name in ("own-network.md", "search-space.md", "searching.md", "studies.md")),
+    ],
+)
 def test_every_study_on_a_page_loads(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it stands there, with the module beside it that the page names; an entry alone as a change to the main job."""
     monkeypatch.chdir(tmp_path)
@@ -173,7 +179,9 @@ def test_the_pages_with_studies_are_those_that_are_tested() -> None:
     pages = [path for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")] if "examples" not in path.parts]
     shown = {path.name for path in pages if "```yaml" in path.read_text(encoding="utf-8")}
     public = {"pytorch-examples-vae.md", "antixk-vanilla-vae.md", "burgess-vae.md", "pythae-vae.md"}
-    assert shown == {"README.md", "own-network.md", "studies.md"} | public  # those in test_public_networks.py
+    assert (
+        shown == {"README.md", "own-network.md", "search-space.md", "searching.md", "studies.md"} | public
+    )  # those in test_public_networks.py
 
 
 def test_the_targets_of_the_makefile_are_real_and_described() -> None:
