@@ -65,7 +65,7 @@ def _space_row(parameter: Parameter) -> tuple[str, str, str]:
 
 
 def _settings_rows(spec: Mapping[str, Any], searched: set[str]) -> list[tuple[str, str, str, str]]:
-    """Return every setting with its value, and its default where the study changes it."""
+    """Return every setting with its value, and its default where the study changes it; only the network knows that of its own."""
     rows = []
     for section, model in SECTIONS.items():
         for name, default in model().model_dump(mode="json").items():
@@ -75,6 +75,8 @@ def _settings_rows(spec: Mapping[str, Any], searched: set[str]) -> list[tuple[st
             value = (spec.get(section) or {}).get(name, default)
             changed = "" if value == default else format_short(default) or "none"
             rows.append((section, name, format_short(value) or "none", changed))
+        own = {name: value for name, value in (spec.get(section) or {}).items() if "." in name}
+        rows += [(section, name, format_short(value) or "none", "") for name, value in own.items()]
     return rows
 
 

@@ -212,11 +212,11 @@ def _check_values(network: str, parts: list[Tensor], repeats: list[Tensor], modu
 
 def _random_words(module: nn.Module) -> str:
     layers = [f"'{name}'" for name, each in module.named_modules() if isinstance(each, _DROPOUT) and each.p > 0]
-    remedy = (
-        f"Leave dropout out, or set its p to 0: {', '.join(layers)}" if layers else "Return means and log-variances"
+    where = f" ({', '.join(layers)})" if layers else ""
+    return (
+        f"draws random numbers in `forward`, so its results could not be repeated. Leave dropout{where} and other noise out, "
+        "or set its p to 0; z is drawn from the means and log-variances, with noise that is recorded."
     )
-    why = "" if layers else ", from which z is drawn with noise that is recorded"
-    return f"draws random numbers in `forward`, so its results could not be repeated. {remedy}{why}."
 
 
 def _check_tensor(network: str, h: Any, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:

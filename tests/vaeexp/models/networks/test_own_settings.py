@@ -1,12 +1,15 @@
 """Settings of a user's own network: declared by annotated class attributes, checked, searched, recorded."""
 
+import re
 import sys
 import textwrap
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from sweeps.errors import UserError
+from vaeexp.commands import cli
 from vaeexp.models.networks import find_network, own_settings
 from vaeexp.models.vae import build_vae, shape_of
 from vaeexp.settings import ModelSettings, Settings
@@ -176,3 +179,10 @@ def test_values_that_make_other_tensors_make_other_groups(nets):
     assert len(model_shapes(found, settings)) == shape_count(found, settings, 9) == 4
     ranged = study(nets, "{Net.width: {low: 4, high: 8}}")
     assert shape_count(ranged, settings, 9) == 9, "a range may give each trial a shape of its own"
+
+
+def test_show_lists_those_that_a_study_fixes(nets):
+    study(nets, "{beta: {low: 1, high: 2}}", fixed=", Net.width: 12")
+    shown = CliRunner().invoke(cli, ["show", "own.yaml", "--runs", "none"], catch_exceptions=False).output
+    assert re.search(r"model\s+Net\.width\s+12", shown)
+    assert re.search(r"model\s+Net\.kind\s+relu", shown)
