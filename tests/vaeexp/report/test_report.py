@@ -358,7 +358,7 @@ def test_thin_studies_get_a_whole_report_in_good_english(case, drawn, monkeypatc
 def test_thin_answers_read_well():
     studies = thin_studies()
     assert answer(studies["no trial"]) == "There is no answer yet: no trial has started."
-    assert answer(studies["all pruned"]).startswith("There is no answer yet: no trial has completed (22 pruned).")
+    assert answer(studies["all pruned"]).startswith("No trial was trained to its end (22 pruned).")
     assert "of the importance" not in answer(studies["equal values"])
     one = answer(studies["one complete"])
     assert "that of the only complete trial; it has not been confirmed on test." in one
