@@ -41,6 +41,7 @@ LEVELS = (
     "vaeexp.machine",
     "vaeexp.cache",
     "vaeexp.allowed_code",
+    "vaeexp.own_code",
     "vaeexp.run_files",
     "vaeexp.words",
     "vaeexp.data.formats",

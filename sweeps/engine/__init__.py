@@ -41,6 +41,7 @@ from sweeps.storage.study_record import (
     Session,
     StoredStudy,
     StudyRecord,
+    json_able,
     read_study,
     record_in,
     study_record,
@@ -66,23 +67,24 @@ class Sweep:
         self, study: "Study", storage: BaseStorage, runs: Path, read: Read, *, extend: bool, protocol: Protocol
     ) -> None:
         self.study, self.storage, self.runs, self.protocol = study, storage, runs, protocol
-        stored = record_in(storage, study.name)
-        check_definition(stored, study, extend=extend)
-        fields, lines = warm_start(study, stored, protocol, read)
-        self._optuna_study = open_study(storage, study, extend=extend, fields=fields)
+        self.before: StudyRecord = record_in(storage, study.name)
+        """The record as an earlier process left it."""
+        check_definition(self.before, study, extend=extend)
+        self._extend, (self._fields, lines) = extend, warm_start(study, self.before, protocol, read)
         for line in lines:
             _log.warning("%s", line)
-        self.before: StudyRecord = study_record(self._optuna_study)
-        """The record as an earlier process left it."""
         self._begun = False
 
     @property
     def finished(self) -> bool:
-        """Whether an earlier process has done all that the study asks for, under the same budget."""
-        return self.before.finished and self.before.budget == self.study.budget.model_dump()
+        """Whether an earlier process has done all that the study asks for, under the same definition and budget."""
+        same = self.before.spec == json_able(self.study.spec())
+        return self.before.finished and same and self.before.budget == self.study.budget.model_dump()
 
     def begin(self, description: Description) -> None:
-        """Record what the workload says of the study, and that a process runs it."""
+        """Record the study, what the workload says of it, and that a process runs it. Nothing is written before."""
+        self._optuna_study = open_study(self.storage, self.study, extend=self._extend, fields=self._fields)
+        self._identity = study_record(self._optuna_study).identity
         asked: dict[str, Any] = {"budget": self.study.budget.model_dump(), "keep": self.study.keep.model_dump()}
         if self.protocol:
             asked["protocol"] = dict(self.protocol)
@@ -139,7 +141,7 @@ class Sweep:
 
     def _write_session(self, session: Session) -> None:
         # The identity is written each time, because a study whose first records are damaged is known by a later one.
-        write_study(self._optuna_study, session=session, session_at=time.time(), identity=self.before.identity)
+        write_study(self._optuna_study, session=session, session_at=time.time(), identity=self._identity)
 
 
 @contextmanager
@@ -258,4 +260,4 @@ def search(
     return reason
 
 
-__all__ = ["KNOWN_IN_A_ROW", "open_sweep", "run_study", "search", "trial_seed"]
+__all__ = ["KNOWN_IN_A_ROW", "Sweep", "open_sweep", "run_study", "search", "trial_seed"]

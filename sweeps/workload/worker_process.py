@@ -8,6 +8,7 @@ fork server): it takes the seconds and the memory of that once. Elsewhere each s
 """
 
 import contextlib
+import errno
 import logging
 import multiprocessing
 import multiprocessing.resource_tracker
@@ -76,7 +77,11 @@ class Child(Worker):
         # Only what the calling script defines needs that script in the child.
         hidden = contextlib.nullcontext() if b"__main__" in self.recipe else without_main_module()
         with _start_conditions(), hidden:
-            process.start()
+            try:
+                _check_room()
+                process.start()
+            except EOFError:  # the fork server ends without a word where it cannot fork
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
             self.process = process
         theirs.close()
 
@@ -133,6 +138,13 @@ class Child(Worker):
         if code == -signal.SIGKILL and memory_kills() > self._memory_kills:
             how += " because the memory of its container ran out"
         return Lost(Failure(kind=kind, message=f"its process was {how}" if code < 0 else f"its process {how}"), how)
+
+
+def _check_room() -> None:
+    """Raise RuntimeError where the system allows no further process: a thread counts as one, and the fork server would print a traceback."""
+    probe = threading.Thread(target=int)
+    probe.start()
+    probe.join()
 
 
 def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str], shared: Any) -> None:

@@ -16,6 +16,7 @@ from sweeps.storage.study_record import StoredStudy, StudyRecord
 from sweeps.storage.trial_record import TrialRecord
 from vaeexp.commands.options import runs_option, storage_option, study_argument
 from vaeexp.console import minus_elbo, open_console, print_json, print_table, write_line
+from vaeexp.own_code import code_version
 from vaeexp.results import best_of, stored_study, wider_ranges
 from vaeexp.results.verdict import came_further, nothing_learned, of_records
 from vaeexp.words import format_duration, format_params, format_short, moment, one_line
@@ -33,10 +34,15 @@ def training_seconds(run: TrialRecord) -> float:
     return math.fsum(second for second in seconds if math.isfinite(second))
 
 
-def print_runs(runs: Iterable[TrialRecord], *, console: "Console") -> None:
-    """Print the table of runs."""
-    titles = ("run", "state", "epochs", minus_elbo(console), "time", "configuration")
-    print_table(console, titles, map(run_row, runs))
+def print_runs(runs: Iterable[TrialRecord], study: StudyRecord, *, console: "Console") -> None:
+    """Print the table of runs; which code of the user's own networks each is of, where that has changed."""
+    titles: tuple[str, ...] = ("run", "state", "epochs", minus_elbo(console), "time", "configuration")
+    changes = study.provenance.get("code_changes")
+    if not changes:
+        print_table(console, titles, map(run_row, runs))
+        return
+    rows = [(*run_row(run), str(code_version(changes, run.number, repeat=run.repeat))) for run in runs]
+    print_table(console, (*titles, "code"), rows)
 
 
 def run_row(run: TrialRecord) -> tuple[str, ...]:
@@ -218,7 +224,7 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
         if records:
             write_line(console, "")
             write_line(console, title, style="bold")
-            print_runs(records, console=console)
+            print_runs(records, study, console=console)
     if study.objectives and (front := front_trials(stored)):
         print_heading(console, f"Front of {' and '.join(study.objectives)}, at the last epoch")
         print_table(console, ("run", *study.objectives, "configuration"), [_front_row(study, run) for run in front])

@@ -11,6 +11,7 @@ from sweeps.errors import UserError, did_you_mean
 from vaeexp.commands.options import runs_option, storage_option, study_argument
 from vaeexp.commands.status import json_option, print_runs, run_object
 from vaeexp.console import open_console, print_json, write_line
+from vaeexp.own_code import code_version
 from vaeexp.results import stored_study
 
 GROUPS = ("params", "results")
@@ -69,6 +70,8 @@ def trials(*, study: str, sort: str | None, as_json: bool, as_csv: bool, runs: P
     stored = stored_study(study, runs, storage)
     records = [*stored.trials, *stored.repeats]
     objects = [run_object(stored.study.name, record, runs) for record in records]
+    if changes := stored.study.provenance.get("code_changes"):
+        objects = [row | {"code": code_version(changes, row["number"], repeat=row["repeat"])} for row in objects]
     if sort is not None and records:
         order = in_order([flat(run) for run in objects], sort)
         records, objects = [records[index] for index in order], [objects[index] for index in order]
@@ -78,6 +81,6 @@ def trials(*, study: str, sort: str | None, as_json: bool, as_csv: bool, runs: P
     elif as_csv:
         print_csv([flat(run) for run in objects])
     elif records:
-        print_runs(records, console=console)
+        print_runs(records, stored.study, console=console)
     else:
         write_line(console, f"{stored.study.name} has no trial yet.")

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.errors import masked
+from vaeexp.own_code import code_version
 from vaeexp.results.effects import ParameterEffect
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test
@@ -42,6 +43,9 @@ def trials_csv(view: StudyView) -> str:
     for name in ("purposes", "pair_ids"):
         table[name] = table[name].map("+".join)
     table["message"] = table["message"].map(masked, na_action="ignore")
+    if changes := view.study.provenance.get("code_changes"):
+        runs = zip(table["number"], table["repeat"], strict=True)
+        table["code"] = [code_version(changes, number, repeat=repeat) for number, repeat in runs]
     return table.sort_values(keys).to_csv(index=False, lineterminator="\n")
 
 

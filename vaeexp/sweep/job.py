@@ -27,6 +27,7 @@ from vaeexp.evaluation.nll import importance_weighted_nll
 from vaeexp.machine import shipped_studies
 from vaeexp.models.doubts import doubts
 from vaeexp.models.vae import build_vae
+from vaeexp.own_code import code_warnings
 from vaeexp.plots.contact_sheet import ContactSheet
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import Settings
@@ -110,6 +111,8 @@ class Job:
     log: "StudyLog"
     doubts: tuple[str, ...] = ()
     """What the user cannot have meant with networks of their own."""
+    code: Mapping[str, Any] = field(default_factory=dict)
+    """The user's own code of its networks, `own_code`, and its changes since the study began, `code_changes`, as the study records them."""
 
     @property
     def dataset(self) -> Dataset:
@@ -119,7 +122,8 @@ class Job:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user cannot have meant, each with what to do. They stand in the plan, in `status` and in the report."""
-        return (*self.dataset.warnings, *self.doubts, *check_warmups(self.study, self.dataset.sizes[0]))
+        changed = code_warnings(self.study.name, self.code.get("code_changes", ()))
+        return (*self.dataset.warnings, *self.doubts, *check_warmups(self.study, self.dataset.sizes[0]), *changed)
 
     def command(self, *, budget: bool = True, program: str = "vaeexp") -> str:
         """Return the command that continues this study, with `***` in place of passwords, and without its budget if not `budget`.

@@ -2,22 +2,23 @@
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 import vaeexp.report
-from sweeps.engine import open_sweep
+from sweeps.engine import Sweep, open_sweep
 from sweeps.engine.warm_start import reader, warm_start
 from sweeps.errors import UserError, masked, warn_once
 from sweeps.results import Results, best_run
 from sweeps.schema import VERSION
-from sweeps.storage import check_definition, recorded_study
-from sweeps.storage.study_record import Description, RegisteredModel, StoredStudy, StudyRecord
+from sweeps.storage import check_definition, open_storage, recorded_study
+from sweeps.storage.study_record import Description, RegisteredModel, StoredStudy, StudyRecord, read_study
 from sweeps.storage.trial_record import stored_path
 from sweeps.study.samplers import GRID_DONE, exhausted
 from sweeps.tracking import Mirror, mirroring, sync
@@ -27,6 +28,7 @@ from sweeps.workload import run_folder
 from vaeexp.allowed_code import check_code, note_beginning
 from vaeexp.console import in_notebook, program
 from vaeexp.data import describe_plan
+from vaeexp.own_code import code_changes, code_progress, own_code
 from vaeexp.plots.contact_sheet import draw, pack
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
@@ -36,7 +38,7 @@ from vaeexp.runs.best_weights import BestWeights
 from vaeexp.runs.drawing import write_figure
 from vaeexp.runs.export import Reconstructor
 from vaeexp.runs.provenance import describe_run, protocol
-from vaeexp.study import train_options
+from vaeexp.study import networks_of, train_options
 from vaeexp.sweep.execution import Execution
 from vaeexp.sweep.job import (
     Job,
@@ -78,9 +80,10 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> SweepEnd:
     job = prepare_job(options, log)
     # The mirror ends last, because it records how the sweep ended.
     with (
-        log.keep(options.runs, job.study.name, job.command()),
+        log.keep(options.runs, job.study.name, job.command()) as begin_log,
+        _said_when_stopped(job),
         joined(job) as cluster,
-        ExitStack() as mirrors,
+        ExitStack() as opened,
         open_sweep(
             job.study,
             runs=options.runs,
@@ -92,20 +95,25 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> SweepEnd:
         ) as sweep,
     ):
         _check_same_data(job, sweep.before.provenance)
+        job = _with_own_code(job, sweep.before.provenance, partial(_progress_of, sweep))
         if sweep.finished:
+            begin_log()
             return _already_finished(job, sweep.read())
         execution = choose_execution(
             *(job.study, job.settings, job.dataset, options.execution, sweep.before.execution, log.say),
             cluster=cluster,
         )
+        _announce(job, execution)
+        kind = None if options.extend else sweep.before.worker_kind
+        # The workers are the last that can refuse the command; whatever is written comes after them.
+        lanes = opened.enter_context(closing(make_workers(job, execution, cluster, kind)))
+        begin_log()
         if sweep.before.session is None and not any((options.runs / "trials" / job.study.name).glob("*")):
             note_beginning(options.runs, job.study.name)
         sweep.begin(_describe_study(job, execution))
-        mirror = mirrors.enter_context(_mirrored(job))
+        mirror = opened.enter_context(_mirrored(job))
         if cluster is not None:
-            mirrors.enter_context(cluster.shown())
-        _announce(job, execution)
-        kind = None if options.extend else sweep.before.worker_kind
+            opened.enter_context(cluster.shown())
         kept = BestWeights.of(sweep, job.study.keep.weights)
         shown: dict[str, Any] = {
             "study": job.study.name,
@@ -116,7 +124,7 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> SweepEnd:
         progress_on = BarProgress if in_notebook() else LiveProgress
         with progress_on(console, **shown) as progress, LiveProgress(log.file_console, **shown) as lines:
             stored = sweep.train(
-                lambda: make_workers(job, execution, cluster, kind),
+                lambda: lanes,
                 [progress, lines, *kept],
                 max_failures=options.max_failures,
                 stop_seconds=options.stop_seconds,
@@ -184,6 +192,7 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
     if stored is not None:
         check_definition(stored, job.study, extend=options.extend)
         _check_same_data(job, stored.provenance)
+        job = _with_own_code(job, stored.provenance, partial(_progress_in, job))
         if stored.finished and stored.budget == job.study.budget.model_dump():
             _say_finished(job, stored)
             return
@@ -204,6 +213,39 @@ def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
             f"was made on {before['title']} ({before['source']}), and this run would use {job.dataset.title} "
             f"({job.dataset.source}). Try --name NEW for a new study, or give the first data again with --data.",
         )
+
+
+def _with_own_code(job: Job, record: Mapping[str, Any], progress: Callable[[], dict[str, Any]]) -> Job:
+    """Return the job with the code of the user's own networks, and with what has changed since the study began.
+
+    Args:
+        record: provenance of the study, as an earlier process left it.
+        progress: gives the progress of the study where it goes on under changed code.
+
+    Raises:
+        UserError: the code has changed, and the options do not say --extend.
+    """
+    now, before = own_code(networks_of(job.study)), record.get("own_code")
+    changes = list(record.get("code_changes", ()))
+    if before is not None and (differences := code_changes(before, now)):
+        if not job.options.extend:
+            shown = "".join(f"\n  {line}" for line in differences)
+            problem = f"began with other code of its network:{shown}\nPut the code back as it was, or give --name NEW for a new study."
+            raise UserError(
+                f"study '{job.study.name}'", f"{problem} --extend goes on and marks the runs of the new code."
+            )
+        changes.append({"changes": differences, **progress()})
+    code = {"own_code": now, "code_changes": changes}
+    return replace(job, code={name: content for name, content in code.items() if content})
+
+
+def _progress_of(sweep: Sweep) -> dict[str, Any]:
+    return code_progress(sweep.read())
+
+
+def _progress_in(job: Job) -> dict[str, Any]:
+    options, name = job.options, job.study.name
+    return code_progress(read_study(open_storage(options.storage, options.runs, name), name))
 
 
 def _say_finished(job: Job, study: StudyRecord) -> None:
@@ -238,17 +280,23 @@ def _already_finished(job: Job, stored: StoredStudy) -> SweepEnd:
 def _mirrored(job: Job) -> Iterator[Mirror]:
     """Keep MLflow up to date, and say at the end which runs it lacks."""
     options = job.options
+    with mirroring(
+        job.study,
+        runs=options.runs,
+        storage=options.storage,
+        tracking=options.tracking,
+        say=lambda line: job.log.say(line, style="yellow"),
+        sync_command=f"`{_command(job, 'sync', job.study.name)}`",
+        log=log_path(options.runs, job.study.name),
+    ) as mirror:
+        yield mirror
+
+
+@contextmanager
+def _said_when_stopped(job: Job) -> Iterator[None]:
+    """Say after an interrupt how the study goes on."""
     try:
-        with mirroring(
-            job.study,
-            runs=options.runs,
-            storage=options.storage,
-            tracking=options.tracking,
-            say=lambda line: job.log.say(line, style="yellow"),
-            sync_command=f"`{_command(job, 'sync', job.study.name)}`",
-            log=log_path(options.runs, job.study.name),
-        ) as mirror:
-            yield mirror
+        yield
     except KeyboardInterrupt:
         command = job.command(program=program())
         job.log.say(f"Stopped. Finished trials are kept, running trials resume. Continue with: {command}")
@@ -276,6 +324,7 @@ def _describe_study(job: Job, execution: Execution) -> Description:
             "protocols": protocols,
             "warnings": list(job.warnings),
             "contact_sheet": pack(contact_sheet(job)),
+            **job.code,
         },
         constants=job.settings.flat(),
         no_metrics=_no_metrics(job),

@@ -5,7 +5,7 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -47,22 +47,28 @@ class StudyLog:
         write_line(self.file_console, text)
 
     @contextmanager
-    def keep(self, runs: Path, study: str, command: str) -> Iterator[None]:
-        """Write the lines so far, all lines of the block, its warnings and its end to the file of the study."""
+    def keep(self, runs: Path, study: str, command: str) -> Iterator["Callable[[], None]"]:
+        """Keep the lines so far, all lines of the block, its warnings and its end for the file of the study.
+
+        The function that the block gets opens the file, once nothing refuses the command any more; without, nothing is written.
+        """
         path = log_path(runs, study)
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         warnings, root = _LineHandler(self.file_console), logging.getLogger()
         # Any handler of the root switches off the one that writes warnings to standard error, so both are added.
         handlers = [warnings, *([logging.lastResort] if logging.lastResort and not root.handlers else [])]
-        with path.open("a", encoding="utf-8") as file:
-            self._lines.move_to(file, heading=command)
+        with ExitStack() as files:
+
+            def begin() -> None:
+                self._path = path
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._lines.move_to(files.enter_context(path.open("a", encoding="utf-8")), heading=command)
+                if self._lost is not None:
+                    self._say_lost(self._lost)
+
             for handler in handlers:
                 root.addHandler(handler)
-            if self._lost is not None:
-                self._say_lost(self._lost)
             try:
-                yield
+                yield begin
             except BaseException as error:
                 write_line(self.file_console, _end(error))
                 raise

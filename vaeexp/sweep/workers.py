@@ -13,7 +13,7 @@ from sweeps.workload.ray_worker import RayJob, join_cluster
 from sweeps.workload.worker_pool import WorkerPool
 from vaeexp.runs.remote_worker import open_remote_lanes
 from vaeexp.runs.worker import open_lanes
-from vaeexp.study import maxima_of, train_options, uses_average
+from vaeexp.study import maxima_of, networks_of, train_options, uses_average
 from vaeexp.sweep.execution import Execution, model_shapes
 from vaeexp.sweep.job import Job
 from vaeexp.sweep.memory import MemoryPlan
@@ -81,10 +81,7 @@ def make_workers(
 
 def _code(job: Job) -> list[Path]:
     """Return the packages that workers need: ours, and those of the user's own networks, which the study file has imported."""
-    study = job.study
-    networks = [job.settings.model.network, *(row.settings.get("network", "") for row in study.baselines)]
-    networks += study.space["network"].values if "network" in study.space.names else []
-    own = {network.partition(":")[0].partition(".")[0] for network in networks if ":" in network}
+    own = {network.partition(":")[0].partition(".")[0] for network in networks_of(job.study) if ":" in network}
     modules = [sweeps, vaeexp, *(sys.modules[name] for name in sorted(own))]
     return [
         Path(next(iter(module.__path__)) if hasattr(module, "__path__") else str(module.__file__)) for module in modules

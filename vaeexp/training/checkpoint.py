@@ -13,12 +13,13 @@ import numpy as np
 import torch
 
 from sweeps.checksums import SLOT, Damaged, seal
-from sweeps.errors import warn_once
+from sweeps.errors import UserError, warn_once
 from sweeps.files import remove_unfinished, write_whole
 from sweeps.schema import MARKS, check_file
 from vaeexp.allowed_code import check_code
 from vaeexp.models.networks import settings_from
 from vaeexp.models.vae import VAE
+from vaeexp.own_code import code_changes, code_in_process, own_code
 from vaeexp.run_files import CHECKPOINT, PREVIOUS, REMEDY, SETTINGS, WEIGHTS, check_run_file, load_json, save_json
 from vaeexp.training import Lane, Snapshot, State
 
@@ -127,8 +128,15 @@ def _fingerprint(lane: Lane, *, averaged: bool) -> str:
         "seed": lane.trial.seed,
         "shapes": {name: list(shape) for name, shape in lane.layout.shapes.items()},
         "averaged": averaged,
+        **_code(lane.settings.model.network),
     }
     return json.dumps(facts, sort_keys=True, default=str)
+
+
+def _code(network: str) -> dict[str, Any]:
+    """Return the user's own code of a network as `own_code`; nothing for vaeexp's own networks."""
+    code = code_in_process(network)
+    return {"own_code": code} if code else {}
 
 
 def save_weights(path: Path, lane: Lane, snapshot: Snapshot) -> str:
@@ -149,7 +157,10 @@ def save_settings(folder: Path, lane: Lane, image_shape: tuple[int, ...], origin
     """
     settings = {name: dict(getattr(lane.settings, name)) for name in ("data", "model", "train", "evaluation")}
     trial = {"seed": lane.trial.seed, "number": lane.trial.number, "params": dict(lane.trial.params)}
-    save_json(folder / SETTINGS, {**settings, **trial, "image_shape": image_shape, **origin})
+    save_json(
+        folder / SETTINGS,
+        {**settings, **trial, "image_shape": image_shape, **origin, **_code(lane.settings.model.network)},
+    )
 
 
 def load_model(folder: Path, weights: str = WEIGHTS, *, sha256: str | None = None, allow_code: bool = False) -> VAE:
@@ -159,19 +170,24 @@ def load_model(folder: Path, weights: str = WEIGHTS, *, sha256: str | None = Non
     has of this file, where the record is at hand. `allow_code` allows the module of a network of a run from elsewhere.
 
     Raises:
-        UserError: the run comes from elsewhere, and names a module as its network that its user has not allowed.
+        UserError: the run comes from elsewhere, and names a module as its network that its user has not allowed; or the code of the
+            network has changed, so that the weights do not fit.
         FileNotFoundError: the folder holds no weights.
         Damaged: settings or weights are not what was written, or the weights are not those of the record.
-        ValueError: the user's own network cannot be imported or has changed.
+        ValueError: the user's own network cannot be imported.
     """
     settings = load_json(folder / SETTINGS)
-    check_code(str(folder), settings["model"]["network"], folder, allow=allow_code)
+    network = settings["model"]["network"]
+    check_code(str(folder), network, folder, allow=allow_code)
     tensors = load_tensors(folder / weights, sha256=sha256)
     vae = VAE(settings_from(settings["model"]), tuple(settings["image_shape"]))
-    if tensors.keys() != {name for name, _ in (*vae.named_parameters(), *vae.named_buffers())}:
-        raise ValueError(
-            f"{folder}: network '{settings['model']['network']}' has changed; the weights belong to its earlier version."
-        )
+    changes = code_changes(settings["own_code"], own_code([network])) if "own_code" in settings else []
+    differs = f"the code of its network '{network}' has changed since it was trained ({'; '.join(changes) or 'other tensors'})"
+    shapes = {name: tensor.shape for name, tensor in (*vae.named_parameters(), *vae.named_buffers())}
+    if shapes != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise UserError(str(folder), f"{differs}, so that its weights do not fit. Put the code back as it was.")
+    if changes:
+        warn_once(f"{folder}: {differs}. What it gives now is not what its study measured.")
     # Not strict, because the file holds tied parameters once and a state dict may omit buffers.
     vae.load_state_dict(tensors, strict=False)
     return vae.eval()

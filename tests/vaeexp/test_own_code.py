@@ -1,0 +1,84 @@
+"""The user's own code of a network: which files it is made of, and what counts as a change."""
+
+import sys
+
+import pytest
+
+from vaeexp.own_code import code_changes, code_version, code_warnings, own_code
+
+NETWORK = '''
+"""Networks."""
+import math
+from torch import nn
+from helper import width{more}
+
+class Net:
+    """Doc."""
+    def encoder(self):
+        return width  # wide
+
+SIZE = 3
+'''
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "own_net.py").write_text(NETWORK.format(more=""))
+    (tmp_path / "helper.py").write_text("import deep.parts\nwidth = 3\n")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "__init__.py").write_text("")
+    (tmp_path / "deep" / "parts.py").write_text("from . import more\nfrom .more import x\n\ndef f():\n    return x\n")
+    (tmp_path / "deep" / "more.py").write_text("x = 1\n")
+    (tmp_path / "unused.py").write_text("y = 1\n")
+    return tmp_path
+
+
+def test_the_code_is_the_module_and_all_that_it_imports_from_its_folder(place):
+    files = {"own_net.py", "helper.py", "deep/__init__.py", "deep/parts.py", "deep/more.py"}
+    assert own_code(["own_net:Net", "mlp"]).keys() == files
+    assert own_code(["deep.parts:f"]).keys() == {name for name in files if name.startswith("deep")}
+    assert own_code(["mlp", "conv"]) == {}
+    assert own_code(["no_such_module:Net"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("own_net.py", "return width", "return 2 * width", ["own_net.py: Net has changed"]),
+        ("own_net.py", "SIZE = 3", "SIZE = 4", ["own_net.py: top-level code has changed"]),
+        ("own_net.py", "SIZE = 3", "SIZE = 3\n\ndef g():\n    pass", ["own_net.py: g is new"]),
+        ("helper.py", "width = 3", "width = 4", ["helper.py: top-level code has changed"]),
+        ("helper.py", "import deep.parts\n", "", None),
+        ("deep/more.py", "x = 1", "x = 2", ["deep/more.py: top-level code has changed"]),
+        ("deep/parts.py", "def f", "def h", ["deep/parts.py: h is new, f is gone"]),
+        ("own_net.py", "# wide", "# very wide", []),
+        ("own_net.py", '"""Doc."""', '"""A network."""', []),
+        ("helper.py", "width = 3", "width  =  3\n\n", []),
+        ("unused.py", "y = 1", "y = 2", []),
+    ],
+)
+def test_a_change_is_named_and_what_changes_nothing_is_none(place, file, old, new, said):
+    before = own_code(["own_net:Net"])
+    text = (place / file).read_text()
+    assert old in text
+    (place / file).write_text(text.replace(old, new))
+    changes = code_changes(before, own_code(["own_net:Net"]))
+    if said is None:  # the whole package is no longer imported
+        said = [f"deep/{name}.py is no longer imported" for name in ("__init__", "more", "parts")]
+        said.append("helper.py: top-level code has changed")
+    assert changes == said
+
+
+def test_runs_are_told_apart_by_the_code_under_which_they_ended():
+    changes = [
+        {"changes": ["a.py: Net has changed"], "trials": 3, "repeats": 1, "unfinished": ["/1"]},
+        {"changes": ["b.py is new"], "trials": 5, "repeats": 1, "unfinished": []},
+    ]
+    assert [code_version(changes, number, repeat=False) for number in range(6)] == [1, 2, 1, 2, 2, 3]
+    assert [code_version(changes, number, repeat=True) for number in range(2)] == [1, 3]
+    first, second = code_warnings("s", changes)
+    assert "a.py: Net has changed" in first
+    assert "s/3 and s/r1 on, s/1 ended under code 2" in first
+    assert "s/5" in second

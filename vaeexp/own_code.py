@@ -1,0 +1,141 @@
+"""The user's own code that a network is made of: the module that a study names, and what it imports from the same folder.
+
+A study that goes on under changed code would put two networks into one table. The code is compared definition by definition;
+comments, docstrings and formatting do not count. What is imported by a computed name is not seen.
+"""
+
+import ast
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeps.source import search_working_directory
+from sweeps.workload import run_name
+
+if TYPE_CHECKING:
+    from sweeps.storage.study_record import StoredStudy
+
+OwnCode = Mapping[str, Mapping[str, str]]
+"""File, relative to its folder of modules → name of a class or function, or "top-level code" → hash."""
+_OTHER = "top-level code"
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+def own_code(networks: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the code of the networks that are named by an import path; empty where all are vaeexp's own."""
+    code: dict[str, dict[str, str]] = {}
+    for module in sorted({network.partition(":")[0] for network in networks if ":" in network}):
+        if root := _folder_of(module):
+            _add(code, root, module, only=module.partition(".")[0] if root.name in _INSTALLED else None)
+    return code
+
+
+def code_changes(before: OwnCode, now: OwnCode) -> list[str]:
+    """Say file by file what differs, as "my_networks.py: Pooled has changed"; empty where nothing does."""
+    lines = []
+    for file in sorted(before.keys() | now.keys()):
+        old, new = before.get(file), now.get(file)
+        if old is None or new is None:
+            lines.append(f"{file} is {'new' if old is None else 'no longer imported'}")
+            continue
+        kinds = {"has changed": old.keys() & new.keys(), "is new": new.keys() - old, "is gone": old.keys() - new}
+        parts = [
+            f"{name} {kind}"
+            for kind, names in kinds.items()
+            for name in sorted(names)
+            if old.get(name) != new.get(name)
+        ]
+        lines += [f"{file}: {', '.join(parts)}"] if parts else []
+    return lines
+
+
+@cache
+def code_in_process(network: str) -> dict[str, dict[str, str]]:
+    """Return the code of one network as this process first saw it, which is the code that it runs."""
+    return own_code([network])
+
+
+def code_progress(stored: "StoredStudy") -> dict[str, Any]:
+    """Return how far a study is, where it goes on under changed code, JSON-able: numbers of trials and repeats, names of those that have
+    not ended."""
+    unfinished = [run.name_in("") for run in (*stored.trials, *stored.repeats) if run.outcome is None]
+    return {"trials": len(stored.trials), "repeats": len(stored.repeats), "unfinished": unfinished}
+
+
+def code_version(changes: Sequence[Mapping[str, Any]], number: int, *, repeat: bool) -> int:
+    """Return under which code a run ended: 1 is that of the study's beginning, and each change adds one."""
+    name, count = run_name("", number, repeat=repeat), "repeats" if repeat else "trials"
+    return 1 + sum(number >= change[count] or name in change["unfinished"] for change in changes)
+
+
+def code_warnings(study: str, changes: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Say for each change of the code which runs are of the new code."""
+    sentences = []
+    for version, change in enumerate(changes, 2):
+        firsts = [run_name(study, change["trials"], repeat=False), run_name(study, change["repeats"], repeat=True)]
+        unfinished = "".join(f", {study}{name}" for name in change["unfinished"])
+        sentences.append(
+            f"the code of a network changed ({'; '.join(change['changes'])}): runs from {firsts[0]} and {firsts[1]} on{unfinished} ended "
+            f"under code {version} (column `code` of the tables). Compare no run of one code with a run of another; --name NEW begins a "
+            "study under one code."
+        )
+    return tuple(sentences)
+
+
+def _folder_of(module: str) -> Path | None:
+    """Return the folder in which Python finds the top-level module; None where it is no file, as in a notebook."""
+    search_working_directory()
+    top = module.partition(".")[0]
+    loaded = sys.modules.get(top)
+    spec = getattr(loaded, "__spec__", None) if loaded else importlib.util.find_spec(top)
+    if spec is None:
+        return None
+    if spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))).resolve().parent
+    return Path(spec.origin).resolve().parent if spec.origin and Path(spec.origin).is_file() else None
+
+
+def _add(code: dict[str, dict[str, str]], root: Path, module: str, *, only: str | None) -> None:
+    """Add the file of a module below `root`, those of its packages, and what they import from there. `only`: from this package alone."""
+    names = module.split(".")
+    for depth in range(1, len(names) + 1):
+        name = ".".join(names[:depth])
+        path = root.joinpath(*names[:depth])
+        package = path.joinpath("__init__.py")
+        file = package if package.is_file() else path.with_suffix(".py")
+        key = file.relative_to(root).as_posix()
+        if not file.is_file() or key in code or (only and names[0] != only):
+            continue
+        tree = ast.parse(file.read_bytes())
+        imported = list(_imports(tree, name if file == package else name.rpartition(".")[0]))
+        code[key] = _definitions(tree)
+        for each in imported:
+            _add(code, root, each, only=only)
+
+
+def _imports(tree: ast.Module, package: str) -> Iterator[str]:
+    """Yield the absolute names that a module of `package` imports; of `from a import b` both a and a.b, which may be a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".") if package else []
+            base = above[: len(above) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{source}.{alias.name}".strip(".") for alias in node.names)
+
+
+def _definitions(tree: ast.Module) -> dict[str, str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    texts: dict[str, list[str]] = {}
+    for statement in tree.body:
+        texts.setdefault(getattr(statement, "name", _OTHER), []).append(ast.unparse(statement))
+    return {name: sha256("\n".join(parts).encode()).hexdigest()[:16] for name, parts in texts.items()}
