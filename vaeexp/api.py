@@ -78,6 +78,7 @@ def run_study(
     storage: str | None = None,
     tracking: str | None = None,
     extend: bool = False,
+    retry_failed: bool = False,
     take_over: bool = False,
     **execution: Unpack[Execution],
 ) -> "Study":
@@ -101,6 +102,7 @@ def run_study(
         storage: URL of a PostgreSQL database that holds the study; by default a journal in `runs`.
         tracking: MLflow server or store; by default a store in `runs`.
         extend: continue a study although its file, its code or the kind of its machine has changed.
+        retry_failed: train the trials of the search that have failed once more, each in the place of the failed one.
         take_over: take the study in a database from a process that gives no sign of life for 30 s.
         **execution: hardware options by the name of the option of `vaeexp sweep`, such as `device="cpu"`.
 
@@ -130,6 +132,7 @@ def run_study(
         tracking=tracking,
         execution=dict(execution),
         extend=extend,
+        retry_failed=retry_failed,
         take_over=take_over,
     )
     vaeexp.sweep.run.run_sweep(options, console=open_console())

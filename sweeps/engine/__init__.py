@@ -35,6 +35,7 @@ from sweeps.storage import (
 )
 from sweeps.storage.optuna_internals import batched_writes
 from sweeps.storage.postgres import PATIENCE, StorageLost
+from sweeps.storage.proposals import write_retries
 from sweeps.storage.study_record import (
     Description,
     RegisteredModel,
@@ -100,12 +101,20 @@ class Sweep:
         *,
         max_failures: int = MAX_FAILURES,
         stop_seconds: float = STOP_SECONDS,
+        retry_failed: bool = False,
     ) -> StoredStudy:
-        """Search, then train the repeats; returns all trials. The arguments are those of `run_study`."""
+        """Search, then train the repeats; returns all trials.
+
+        Args:
+            retry_failed: train the trials of the search that have failed once more, each in the place of the failed one.
+            make_lanes, observers, max_failures, stop_seconds: those of `run_study`.
+        """
         common: dict[str, Any] = {"runs": self.runs, "max_failures": max_failures, "stop_seconds": stop_seconds}
         with closing(make_lanes()) as lanes:
             if lanes.kind != self.before.worker_kind:
                 write_study(self._optuna_study, worker_kind=lanes.kind)
+            if retry_failed and write_retries(self._optuna_study, time.time()):
+                write_study(self._optuna_study, stopped=None)
             search(self._optuna_study, self.study, lanes, observers, **common)
             raced = self.study.confirm is not None and self.study.confirm.race
             stored = self.read()

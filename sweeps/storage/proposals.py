@@ -138,6 +138,24 @@ def write_revival(study: optuna.Study, ended: FrozenTrial, round_: int) -> None:
     storage_of(study).create_new_trial(study_id(study), proposed_revival(ended, round_, number))
 
 
+def write_retries(study: optuna.Study, started: float) -> int:
+    """Write a trial for each one that failed, with its configuration and seed, to be trained in its place; return how many there are.
+
+    The new trial stands for the failed one, whose record stays. It waits for a lane like one that has lost its lane.
+    """
+    trials = study.get_trials(deepcopy=False)
+    failed = [
+        trial for trial in newest_of_each(trials) if trial.state == TrialState.FAIL and "seed" in trial.user_attrs
+    ]
+    for ended in failed:
+        attributes = {"seed": ended.user_attrs["seed"], "started": started, "round": None, "revives": ended.number}
+        trial = create_trial(
+            state=TrialState.RUNNING, params=ended.params, distributions=ended.distributions, user_attrs=attributes
+        )
+        storage_of(study).create_new_trial(study_id(study), trial)
+    return len(failed)
+
+
 def proposed_revival(ended: FrozenTrial, round_: int, number: int) -> FrozenTrial:
     """Return the trial of this number that is to go on in this round from where a paused one stood when it ended.
 

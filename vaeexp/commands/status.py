@@ -344,7 +344,11 @@ def _run_rows(study: str, run: TrialRecord, runs: Path, objective: str) -> list[
         ("ended", moment(run.ended) or ""),
         ("training", format_duration(training_seconds(run))),
         ("same as", "" if run.duplicate_of is None else f"{study}/{run.duplicate_of}, whose result it took"),
-        ("goes on from", "" if run.revives is None else f"{study}/{run.revives}, which ended while it was paused"),
+        (
+            "goes on from",
+            f"{study}/{run.revives}, which ended while it was paused" if run.revives is not None and run.pauses else "",
+        ),
+        ("stands for", f"{study}/{run.revives}, which failed" if run.revives is not None and not run.pauses else ""),
         ("repeat of", "" if run.source_trial is None else f"{study}/{run.source_trial}"),
         ("made for", ", ".join(run.purposes)),
         ("baseline", run.baseline or ""),

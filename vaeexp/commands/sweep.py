@@ -68,6 +68,11 @@ def _time(name: str, shown: str, help: str, **default: Any) -> Any:
         help="Continue a study although its file, its code or the kind of its machine has changed; trials done so far still count.",
     ),
     click.option(
+        "--retry-failed",
+        is_flag=True,
+        help="Train the trials of the search that have failed once more, under their configuration and seed. Each stands in the place of the failed one, so that the budget counts them once.",
+    ),
+    click.option(
         "--dry-run",
         is_flag=True,
         help="Check everything, print the plan, memory and a time estimate; train nothing, record nothing.",

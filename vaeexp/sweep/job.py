@@ -84,6 +84,8 @@ class SweepOptions:
     tracking: str | None = None
     execution: Mapping[str, Any] = field(default_factory=dict)
     extend: bool = False
+    retry_failed: bool = False
+    """Train the trials of the search that have failed once more, under their configuration and seed, each in the place of the failed one."""
     max_failures: int = MAX_FAILURES
     stop_seconds: float = STOP_SECONDS
     """Seconds in which workers end the epoch at hand and write checkpoints after an interrupt."""

@@ -96,7 +96,7 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> SweepEnd:
     ):
         _check_same_data(job, sweep.before.provenance)
         job = _with_own_code(job, sweep.before.provenance, partial(_progress_of, sweep))
-        if sweep.finished:
+        if sweep.finished and not _to_retry(job, sweep):
             begin_log()
             return _already_finished(job, sweep.read())
         execution = choose_execution(
@@ -108,9 +108,7 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> SweepEnd:
         # The workers are the last that can refuse the command; whatever is written comes after them.
         lanes = opened.enter_context(closing(make_workers(job, execution, cluster, kind)))
         begin_log()
-        if sweep.before.session is None and not any((options.runs / "trials" / job.study.name).glob("*")):
-            note_beginning(options.runs, job.study.name)
-        sweep.begin(_describe_study(job, execution))
+        _begin(sweep, job, execution)
         mirror = opened.enter_context(_mirrored(job))
         if cluster is not None:
             opened.enter_context(cluster.shown())
@@ -128,6 +126,7 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> SweepEnd:
                 [progress, lines, *kept],
                 max_failures=options.max_failures,
                 stop_seconds=options.stop_seconds,
+                retry_failed=options.retry_failed,
             )
         if stored.study.stopped == GRID_DONE:
             job.log.say(f"The search has ended: {GRID_DONE}")
@@ -213,6 +212,19 @@ def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
             f"was made on {before['title']} ({before['source']}), and this run would use {job.dataset.title} "
             f"({job.dataset.source}). Try --name NEW for a new study, or give the first data again with --data.",
         )
+
+
+def _begin(sweep: Sweep, job: Job, execution: Execution) -> None:
+    """Record that the study begins or goes on."""
+    runs, name = job.options.runs, job.study.name
+    if sweep.before.session is None and not any((runs / "trials" / name).glob("*")):
+        note_beginning(runs, name)
+    sweep.begin(_describe_study(job, execution))
+
+
+def _to_retry(job: Job, sweep: Sweep) -> bool:
+    """Tell whether the options ask for failed trials once more, and there are any."""
+    return job.options.retry_failed and any(trial.state == "failed" for trial in sweep.read().newest)
 
 
 def _with_own_code(job: Job, record: Mapping[str, Any], progress: Callable[[], dict[str, Any]]) -> Job:
