@@ -113,12 +113,8 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> SweepEnd:
         if cluster is not None:
             opened.enter_context(cluster.shown())
         kept = BestWeights.of(sweep, job.study.keep.weights)
-        shown: dict[str, Any] = {
-            "study": job.study.name,
-            "epochs": job.settings.train.epochs,
-            "later": later_epochs(job.study, job.settings),
-            "warning": lambda: mirror.warning,
-        }
+        shown: dict[str, Any] = {"study": job.study.name, "epochs": job.settings.train.epochs}
+        shown |= {"later": later_epochs(job.study, job.settings), "warning": lambda: mirror.warning}
         progress_on = BarProgress if in_notebook() else LiveProgress
         with progress_on(console, **shown) as progress, LiveProgress(log.file_console, **shown) as lines:
             stored = sweep.train(
@@ -132,12 +128,18 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> SweepEnd:
             job.log.say(f"The search has ended: {GRID_DONE}")
         for each in kept:
             each.conclude()
-        stored = replace(stored, study=replace(stored.study, finished=True))
-        model = best_model(study_tables(stored, options.runs), job.dataset, options.runs)
-        view = StudyView(study_tables(stored, options.runs))
-        path = vaeexp.report.write_report(view, reports=options.reports)
-        sweep.conclude(model=model, report=path.parent, warnings=failed_checks(view))
-        return _conclude(job, view, path)
+        return _report(job, sweep, stored)
+
+
+def _report(job: Job, sweep: Sweep, stored: StoredStudy) -> SweepEnd:
+    """Write the report of a study that has trained all its runs, and record that it is finished."""
+    runs = job.options.runs
+    stored = replace(stored, study=replace(stored.study, finished=True))
+    model = best_model(study_tables(stored, runs), job.dataset, runs)
+    view = StudyView(study_tables(stored, runs))
+    path = vaeexp.report.write_report(view, reports=job.options.reports)
+    sweep.conclude(model=model, report=path.parent, warnings=failed_checks(view))
+    return _conclude(job, view, path)
 
 
 def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredModel | None:
