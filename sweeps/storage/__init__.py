@@ -91,9 +91,14 @@ def hold_study(
         if take_over:
             _log.warning("study '%s': %s", study, _NEEDS_NO_TAKE_OVER)
         with study_lock(runs, study):
-            opened = open_journal(journal_path(runs, study))
-            yield opened
-            renew_snapshot(opened, snapshot_path(journal_path(runs, study)))
+            journal = journal_path(runs, study)
+            opened = open_journal(journal)
+            try:
+                yield opened
+            finally:
+                if journal.exists() and not journal.stat().st_size:
+                    journal.unlink()  # of a new study that was refused before it began
+            renew_snapshot(opened, snapshot_path(journal))
         return
     check_name(study, "study")
     # An unreachable database is an error before anything is written.

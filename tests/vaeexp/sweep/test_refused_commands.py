@@ -104,3 +104,15 @@ def test_refused_commands_write_nothing_and_the_study_goes_on(place):
     opened = CliRunner().invoke(cli, ["sample", "s/0"]).exception
     assert "refused_network.py: top-level code has changed" in str(opened)
     assert "do not fit" in str(opened)
+
+
+@pytest.mark.parametrize("arguments", [("--workers", "3"), ("--set", "start=[{study: none, top: 1}]")])
+def test_a_new_study_that_is_refused_leaves_no_study(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    np.save("images.npy", noise(60, 4, 4, 1))
+    (tmp_path / "s.yaml").write_text(STUDY.replace('network: "refused_network:Net"', "hidden: [4]"))
+    done = sweep(*arguments)
+    assert done.exception is not None
+    assert not isinstance(done.exception, SystemExit), done.output
+    assert [name for name in files(tmp_path) if not name.endswith(".lock")] == []
