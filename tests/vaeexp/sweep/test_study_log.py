@@ -144,8 +144,10 @@ def test_in_a_notebook_the_lines_go_to_the_file(monkeypatch: pytest.MonkeyPatch,
     said = io.StringIO()
     log = StudyLog(Console(file=said, force_jupyter=False))
     log.say("before")
-    with log.keep(tmp_path, "s", "vaeexp sweep s"):
+    with log.keep(tmp_path, "s", "vaeexp sweep s") as begin:
         log.say("within")
+        assert not log_path(tmp_path, "s").exists(), "the command may still be refused"
+        begin()
         with LiveProgress(log.file_console, study="s") as progress:
             progress.warn("look")
     lines = log_path(tmp_path, "s").read_text().splitlines()

@@ -287,6 +287,13 @@ def test_a_user_s_network_is_found_in_the_working_directory(tmp_path, monkeypatc
     assert network.encoder(ModelSettings(), (1, 8, 8), 6)(torch.rand(2, 1, 8, 8)).shape == (2, 6)
 
 
+@pytest.fixture
+def moving_statistics(monkeypatch):
+    """Evaluate with the moving averages of training, as the plain loop here does, although an epoch has few steps."""
+    monkeypatch.setattr("vaeexp.training.running_statistics.FEW_STEPS", 0)
+
+
+@pytest.mark.usefixtures("moving_statistics")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "name",
@@ -525,6 +532,7 @@ def test_a_study_file_names_a_user_s_network_and_hears_where_it_does_not_fit(use
         open_study_file(str(path), image_shape=(1, 8, 4))
 
 
+@pytest.mark.usefixtures("moving_statistics")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("network", ["conv", "my_networks:Normed"])
 def test_every_lane_has_the_batch_norm_statistics_of_its_plain_module(user, network, kind):
