@@ -27,6 +27,7 @@ REPORTS = sorted((ROOT / "docs" / "examples").glob("*/README.md"))
 
 NOT_RUN = {
     r"--storage": "needs a PostgreSQL; tests/sweeps/storage and tests/vaeexp/sweep have one",
+    r"_vae.yaml": "needs the files of its page; tests/test_public_networks.py runs them",
     r"pooled.yaml": "needs the files of its page; tests/test_own_network.py runs it",
     r"vaeexp ui": "serves until Ctrl-C; tests/sweeps/tracking/test_ui.py runs it",
     r"--watch": "goes on until the study is finished or Ctrl-C; tests/vaeexp/commands run it",

@@ -500,6 +500,7 @@ def test_the_same_search_rounds_its_grades_otherwise_and_does_nothing_else_other
     assert not is_same_search(made, replace(made, budget=budget + 1))
 
 
+@pytest.mark.slow
 def test_results_are_renewed_where_the_first_repeats_are_the_same(
     table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

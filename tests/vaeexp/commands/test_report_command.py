@@ -228,7 +228,7 @@ def test_a_signal_ends_the_watch(place: Path, monkeypatch: pytest.MonkeyPatch, n
         (("-s", "base", "-s", "bsae"), "Did you mean 'base'?"),
         (("-s", "base", "--watch", "0"), "'0' is not a time"),
         (("-s", "base", "--watch", "soon"), "'soon' is not a time"),
-        (("--all", "--runs", "nowhere"), "nowhere: no study has run there"),
+        (("--all", "--runs", "nowhere"), "--runs: there is no folder 'nowhere'"),
         (("--all", "--storage", "sqlite:///none.db"), "is no storage of studies"),
     ],
 )

@@ -20,14 +20,19 @@ def test_all_studies_into_the_store_of_the_folder(tmp_path, empty_store):
     shutil.copy(empty_store, runs)
     for name in ("one", "two"):
         small.SmallStudy(runs, name=name, identity=name).tell_all()
-    assert sync(runs)[:2] == (0, [f"{name}: 5 runs in MLflow, 5 brought up to date." for name in ("one", "two")])
+    code, said, _ = sync(runs)
+    assert (code, said[1::2]) == (0, [f"{name}: 5 runs in MLflow, 5 brought up to date." for name in ("one", "two")])
+    for name, line in zip(("one", "two"), said[::2], strict=True):  # the loader of these models is not to be had here
+        assert line.startswith(
+            f"The registered model '{name}-best' loads only where its packages are installed: Module"
+        )
     assert sync(runs, "one")[:2] == (0, ["one: 5 runs in MLflow, nothing to bring."])
     assert small.reduced(small.contents(runs, name="two"))
 
 
 def test_what_cannot_be_brought_is_an_error(tmp_path):
     code, _, error = sync(tmp_path / "runs")
-    assert (code, str(error)) == (1, f"{tmp_path / 'runs'}: no study is stored here.")
+    assert (code, str(error)) == (1, f"--runs: there is no folder '{tmp_path / 'runs'}'; must be a folder of runs.")
     assert not (tmp_path / "runs").exists()
     runs = tmp_path / "runs"
     small.SmallStudy(runs).tell_all()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from image_files import noise
 from mnist_files import write_files
 from PIL import Image
 from rich.console import Console
@@ -383,7 +384,7 @@ def test_places_that_cannot_be_written(made: Path, command: str, capsys: pytest.
 
 
 def test_images_that_the_model_does_not_fit(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    np.save(tmp_path / "small.npy", np.zeros((40, 6, 6), np.uint8))
+    np.save(tmp_path / "small.npy", noise(40, 6, 6))
     change_settings(made, lambda settings: settings["data"].update(dataset="arrays", binarisation="none"))
     assert "1 × 28 × 28" in refused(capsys, "reconstruct", made, "--data", tmp_path / "small.npy")
     assert "--data" in refused(capsys, "reconstruct", made)

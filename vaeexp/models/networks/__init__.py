@@ -16,13 +16,23 @@ from vaeexp.models.networks.mlp import (
     CONVOLUTIONAL,
     ImageShape,
     Network,
+    changed_settings,
     mlp_decoder,
     mlp_encoder,
     settings_from,
 )
 from vaeexp.models.networks.user import load_network, own_settings
 
-__all__ = ["ACTIVATIONS", "NETWORKS", "ImageShape", "Network", "find_network", "own_settings", "settings_from"]
+__all__ = [
+    "ACTIVATIONS",
+    "NETWORKS",
+    "ImageShape",
+    "Network",
+    "changed_settings",
+    "find_network",
+    "own_settings",
+    "settings_from",
+]
 
 # Fixed networks of published examples and course notebooks; only the latent size can be set. They accept images of any size
 # that their blocks can halve. The docstrings give the original image sizes.

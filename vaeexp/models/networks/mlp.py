@@ -51,6 +51,12 @@ def settings_from(fields: Mapping[str, Any]) -> "ModelSettings":
     return cast("ModelSettings", SimpleNamespace(**fields))
 
 
+def changed_settings(settings: "ModelSettings", changes: Mapping[str, Any]) -> "ModelSettings":
+    """Return model settings with some fields changed, unchecked; those of an own network (`model_extra`) stay."""
+    own = getattr(settings, "model_extra", None) or {}
+    return settings_from({**vars(settings), **own, **changes})
+
+
 def mlp_encoder(settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
     """Build a fully connected encoder with layers of `settings.hidden`: x [B, C, H, W] → [B, outputs]."""
     sizes = [prod(image_shape), *settings.hidden, outputs]

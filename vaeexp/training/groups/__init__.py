@@ -16,7 +16,7 @@ from torch import Tensor, vmap
 from sweeps.errors import warn_once
 from sweeps.workload import Trial
 from vaeexp.compiler import has_convolutions
-from vaeexp.models.networks import ImageShape, find_network, settings_from
+from vaeexp.models.networks import ImageShape, changed_settings, find_network
 from vaeexp.models.vae import VAE, build_vae
 from vaeexp.training import fresh_state, leading_slice, open_lane
 from vaeexp.training.batches import CHUNK, Source
@@ -114,7 +114,7 @@ def fusion_problem(template: VAE, model: "ModelSettings", image_shape: ImageShap
         sizes["components"] = len(template.get_buffer("prior.component_mask"))
     half = {name: max(1, size // 2) for name, size in sizes.items()}
     try:
-        plain = build_vae(settings_from({**dict(model), **half}), image_shape, seed=0)
+        plain = build_vae(changed_settings(model, half), image_shape, seed=0)
         fused, alone = _one_batch(template, plain, image_shape)
     except Exception as error:  # of a user's network, whatever it raises
         if is_out_of_memory(error):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, vmap
 
 from sweeps.workload.pulse import beat
-from vaeexp.models.networks import settings_from
+from vaeexp.models.networks import changed_settings
 from vaeexp.models.vae import VAE
 from vaeexp.training import EpochSums, Lane, Layout, State, leading_slice
 from vaeexp.training.batches import Source, fixed_batches, validation_noise
@@ -32,7 +32,7 @@ def padded_template(model: "ModelSettings", image_shape: tuple[int, int, int], m
     to multiples of 8."""
     largest = {name: max(getattr(model, name), maxima.get(name, 1)) for name in ("latent_size", "components")}
     rounded = {name: -(-size // _MULTIPLE) * _MULTIPLE for name, size in largest.items()}
-    return VAE(settings_from({**dict(model), **rounded}), image_shape)
+    return VAE(changed_settings(model, rounded), image_shape)
 
 
 class VectorisedGroup:

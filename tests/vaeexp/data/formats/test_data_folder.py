@@ -111,7 +111,7 @@ def test_hidden_and_other_files_are_passed_over(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="got a folder without image files; must hold"):
         opened(tmp_path / "none")
-    with pytest.raises(UserError, match="not a folder"):
+    with pytest.raises(UserError, match="there is no such file or folder"):
         opened(tmp_path / "absent")
     with pytest.raises(UserError, match="needs --data"):
         opened(None)

@@ -183,6 +183,6 @@ def test_values_that_make_other_tensors_make_other_groups(nets):
 
 def test_show_lists_those_that_a_study_fixes(nets):
     study(nets, "{beta: {low: 1, high: 2}}", fixed=", Net.width: 12")
-    shown = CliRunner().invoke(cli, ["show", "own.yaml", "--runs", "none"], catch_exceptions=False).output
+    shown = CliRunner().invoke(cli, ["show", "own.yaml"], catch_exceptions=False).output
     assert re.search(r"model\s+Net\.width\s+12", shown)
     assert re.search(r"model\s+Net\.kind\s+relu", shown)
