@@ -16,6 +16,9 @@ class UserError(Exception):
     The message names the place (`studies/x.yaml: search.beta`), the value got, and what would be right.
     """
 
+    status = 2
+    """Exit status of a command that ends with this error."""
+
     def __init__(self, place: str, problem: str) -> None:
         self.place, self.problem = place, problem
         super().__init__(f"{place}: {problem}" if place else problem)
@@ -27,6 +30,12 @@ class UserError(Exception):
     def _render_traceback_(self) -> list[str]:
         """Return what a notebook shows instead of a traceback: the message says all that its user needs."""
         return [f"{type(self).__name__}: {self}"]
+
+
+class AllFailedError(UserError):
+    """A study stops because its trials fail, and none of them did anything else."""
+
+    status = 3
 
 
 USUAL_WORDS: Mapping[str, Sequence[str]] = {

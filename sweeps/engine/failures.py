@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from optuna.trial import FrozenTrial
 
-from sweeps.errors import UserError
+from sweeps.errors import AllFailedError, UserError
 from sweeps.storage.trial_record import duplicate_of, outcome_of
 from sweeps.workload import Failure, Outcome, TrialResult
 
@@ -15,7 +15,8 @@ MAX_FAILURES = 10
 
 
 def check_failures(study: str, trials: Sequence[FrozenTrial], before: Collection[int], most: int) -> None:
-    """Check that no `most` trials in a row, by number, failed of the same cause in this process; else raise UserError.
+    """Check that no `most` trials in a row, by number, failed of the same cause in this process; else raise UserError, AllFailedError where no trial
+    of the study ended otherwise.
 
     `before`: numbers of the trials that had ended before this process.
     """
@@ -29,7 +30,9 @@ def check_failures(study: str, trials: Sequence[FrozenTrial], before: Collection
         if failure and count == most:
             problem = f"{count} trials in a row failed ({failure.kind}), the last with: {failure.message}"
             hint = "Mend the cause and give the same command again, or allow more with --max-failures."
-            raise UserError(f"study '{study}'", f"{problem}\n{hint}")
+            ended = [outcome_of(each).state for each in trials if each.state.is_finished()]
+            kind = AllFailedError if {*ended} == {"failed"} else UserError
+            raise kind(f"study '{study}'", f"{problem}\n{hint}")
 
 
 def failure_cause(failure: Failure | None) -> str | None:

@@ -161,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = error.exit_code
     except UserError as error:
         click.echo(f"vaeexp: {masked(str(error))}", err=True)
-        code = 2
+        code = error.status
     except Exception as error:
         code = _failed(error)
     sys.exit(_lost_output() or code or 0)

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from sweeps.engine.trial_loop import STOP_SECONDS
+from sweeps.errors import AllFailedError
 from sweeps.storage.claim import SILENCE
 from sweeps.storage.postgres import PATIENCE
 from sweeps.workload.worker_process import preload
@@ -13,8 +14,6 @@ from vaeexp import sweep as sweeping
 from vaeexp.commands import options
 from vaeexp.console import open_console
 
-ALL_FAILED = 3
-"""Exit status of a sweep of which every trial failed."""
 BRIEF = {
     "named": "A path, or a name of `vaeexp studies`.",
     "name": "Keep it under another name, as a study of its own.",
@@ -224,4 +223,4 @@ def sweep(*, dry_run: bool, show: bool, **given: Any) -> int:
     if dry_run:
         sweeping.run.plan_sweep(wanted, console=open_console(), show=show)
         return 0
-    return ALL_FAILED if sweeping.run.run_sweep(wanted, console=open_console()).all_failed else 0
+    return AllFailedError.status if sweeping.run.run_sweep(wanted, console=open_console()).all_failed else 0

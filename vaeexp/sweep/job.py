@@ -300,13 +300,18 @@ def _cost(study: "Study", settings: Settings, dataset: Dataset, execution: Execu
         training = later_epochs(study, settings) * epoch
         figures = runs * _test_seconds(study, settings, dataset, execution)
         purposes = ", ".join(f"{count} {purpose}" for purpose, count in later_runs(study).items())
-        yield f"Then up to {plural(runs, 'further run')}, whatever the budget: {purposes}. They take at most {format_duration(training)}, and their test figures about {format_duration(figures)}"
+        yield f"Then up to {plural(runs, 'further run')}, whatever the budget: {purposes}. They take at most {format_duration(training)}, their test figures {_about(figures)}"
         yield f"Altogether at most {format_duration(trials * seconds + training + figures)}"
 
 
 def _epochs(study: "Study", settings: Settings) -> int:
     """Return the most epochs of a trial of the search."""
     return int(study.space.maximum("epochs") or settings.train.epochs)
+
+
+def _about(seconds: float) -> str:
+    text = format_duration(seconds)
+    return text if text.startswith("under") else f"about {text}"
 
 
 def _repeats(study: "Study") -> tuple[int, int]:

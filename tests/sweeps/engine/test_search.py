@@ -17,7 +17,7 @@ from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, in_memory, table, 
 from sweeps.engine import KNOWN_IN_A_ROW, search, trial_seed
 from sweeps.engine.repeats import run_repeats
 from sweeps.engine.trial_loop import MAX_FAILURES
-from sweeps.errors import UserError
+from sweeps.errors import AllFailedError, UserError
 from sweeps.storage import repeat_study
 from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.proposals import propose
@@ -531,7 +531,7 @@ def test_a_bug_does_not_burn_the_budget():
     failures = dict.fromkeys(range(100), (1, ERROR))
     study = toy_study(trials=100)
     optuna_study = in_memory(study)
-    with pytest.raises(UserError, match=rf"{MAX_FAILURES} trials in a row failed \(error\), the last with: a bug"):
+    with pytest.raises(AllFailedError, match=rf"{MAX_FAILURES} trials in a row failed \(error\), the last with: a bug"):
         run(study, ToyLanes(width=1, failures=failures), None, optuna_study)
     assert states(optuna_study) == ["FAIL"] * MAX_FAILURES
     run(toy_study(trials=12), ToyLanes(width=1), None, optuna_study)  # mended: it goes on
@@ -550,8 +550,9 @@ def test_failures_of_one_cause_in_a_row_end_a_study(kind):
     failures = {number: (1, Failure(kind=kind, message=next(causes))) for number in range(1, 100)}
     study = toy_study(trials=100)
     optuna_study = in_memory(study)
-    with pytest.raises(UserError, match=rf"3 trials in a row failed \({kind}\)"):
+    with pytest.raises(UserError, match=rf"3 trials in a row failed \({kind}\)") as raised:
         run(study, ToyLanes(width=1, epochs=1, failures=failures), None, optuna_study, max_failures=3)
+    assert raised.value.status == 2, "one trial is complete"
     assert states(optuna_study) == ["COMPLETE", *["FAIL"] * 3]
 
 
