@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import nbformat
@@ -105,7 +106,7 @@ def test_own_networks_in_a_notebook_work_or_one_line_names_the_way(place: Path) 
         "print(own.best_params)\nprint(own.best_model().sample(16).mean.shape)",
         'vaeexp.run_study(study | {"network": "defaults:Net"}, name="defaults", **options)',
         'vaeexp.run_study(study | {"network": "required:Net"}, name="required", **options)',
-        "!python -P -m vaeexp sweep written --trials 3 --workers 1 --lanes 2 --compile off",
+        f"!{sys.executable} -P -m vaeexp sweep written --trials 3 --workers 1 --lanes 2 --compile off",
         'vaeexp.load_study("written")',
     ]
     _, cell, _, written, own, defaults, required, _, continued = show(cells, place, without_mnist(place))

@@ -171,7 +171,7 @@ class _Follower:
         except StoreReplacedError as error:
             self._make_way(str(error))
         if self._mlflow.notices:
-            self._send(notice=" ".join(self._mlflow.notices))
+            self._send(notice=" ".join([*self._mlflow.store.notices, *self._mlflow.notices]))
         refused = self._mlflow.refused
         behind = self._count_behind(study, records)
         self._send(problem=next(reversed(refused.values()), None), refused=len(refused), behind=behind)

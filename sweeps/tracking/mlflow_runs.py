@@ -28,7 +28,7 @@ from sweeps.tracking.mlflow_store import (
     Store,
     StoreReplacedError,
     artifact_location,
-    foreign_alias,
+    claim_model,
     is_server,
     register,
     tracking_uri,
@@ -310,7 +310,7 @@ class StudyRuns:
 
     def _register(self, model: RegisteredModel, folder: Path) -> None:
         """Register the study's model, unless its name and alias are those of another model."""
-        if notice := foreign_alias(self._client, model, self._identity):
+        if notice := claim_model(self._client, model, self._identity):
             self._foreign_model = True
             self.notices.append(notice)
             return

@@ -378,16 +378,20 @@ def _correct_addresses(runs: Path, artifacts: Path) -> str | None:
     return f"{database}: this folder was moved (from {os.path.dirname(elsewhere[0])}); its artifact addresses are corrected."
 
 
-def foreign_alias(client: "MlflowClient", model: "RegisteredModel", identity: str) -> str | None:
-    """Say in a line that the model's name and alias point at a model of somebody else; None where they are free or the study's own."""
+def claim_model(client: "MlflowClient", model: "RegisteredModel", identity: str) -> str | None:
+    """Make the registered model, unless it is there; say in a line where its alias points at a model of somebody else.
+
+    `identity`: that of the study. A user of a server may read a model that is there only with rights to it, so it is made first.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
-        version = client.get_registered_model(model.name).aliases.get(model.alias)
+        client.create_registered_model(model.name)
+        return None
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-        version = None
+    version = client.get_registered_model(model.name).aliases.get(model.alias)
     if version is None:
         return None
     if run_id := client.get_model_version(model.name, version).run_id:
@@ -408,14 +412,7 @@ def register(client: "MlflowClient", run_id: str, folder: Path, model: "Register
 
     A run has at most one version of a model; a second call reuses it. Returns a line for each thing that a user wants to know.
     """
-    from mlflow.exceptions import MlflowException
-
     notices: list[str] = []
-    try:
-        client.create_registered_model(model.name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
     versions = client.search_model_versions(f"name = '{model.name}' and run_id = '{run_id}'")
     if versions:
         version = versions[0].version
