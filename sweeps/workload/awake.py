@@ -26,8 +26,8 @@ class AwakeClock:
             return self._seconds
 
     def _tick(self) -> None:
-        while True:
-            time.sleep(TICK)
+        never = threading.Event()
+        while not never.wait(TICK):
             self()
 
 
