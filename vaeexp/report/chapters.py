@@ -71,12 +71,10 @@ SIGNS = {True: "✓ good", False: "✗ warning", None: "? cannot be said"}
 
 def _trust(view: StudyView) -> list[str]:
     """Return the checks of the study; empty before the first trial, and where there is no check to make."""
-    if view.trials.empty or not check_study(view):
+    checks = [] if view.trials.empty else check_study(view)
+    if not checks:
         return []
-    rows = [
-        [escape(check.name), escape(check.figure), SIGNS[check.ok], _advice(check.advice)]
-        for check in check_study(view)
-    ]
+    rows = [[escape(check.name), escape(check.figure), SIGNS[check.ok], _advice(check.advice)] for check in checks]
     return [heading("Can this study be trusted?"), table(["check", "number", "verdict", "what to do"], rows)]
 
 
