@@ -96,7 +96,7 @@ class Sweep:
 
     def train(
         self,
-        make_lanes: Callable[[], Lanes],
+        lanes: Lanes,
         observers: Sequence[Observer],
         *,
         max_failures: int = MAX_FAILURES,
@@ -107,20 +107,20 @@ class Sweep:
 
         Args:
             retry_failed: train the trials of the search that have failed once more, each in the place of the failed one.
-            make_lanes, observers, max_failures, stop_seconds: those of `run_study`.
+            lanes: train the trials; the caller closes them.
+            observers, max_failures, stop_seconds: those of `run_study`.
         """
         common: dict[str, Any] = {"runs": self.runs, "max_failures": max_failures, "stop_seconds": stop_seconds}
-        with closing(make_lanes()) as lanes:
-            if lanes.kind != self.before.worker_kind:
-                write_study(self._optuna_study, worker_kind=lanes.kind)
-            if retry_failed and write_retries(self._optuna_study, time.time()):
-                write_study(self._optuna_study, stopped=None)
-            search(self._optuna_study, self.study, lanes, observers, **common)
-            raced = self.study.confirm is not None and self.study.confirm.race
-            stored = self.read()
-            plan: list[Repeat] | Replan = RacedPlan(stored, self.study) if raced else plan_repeats(stored, self.study)
-            repeats = repeat_study(self.storage, self.study.name)
-            run_repeats(repeats, plan, lanes, observers, warmup=self.study.warmup_of, **common)
+        if lanes.kind != self.before.worker_kind:
+            write_study(self._optuna_study, worker_kind=lanes.kind)
+        if retry_failed and write_retries(self._optuna_study, time.time()):
+            write_study(self._optuna_study, stopped=None)
+        search(self._optuna_study, self.study, lanes, observers, **common)
+        raced = self.study.confirm is not None and self.study.confirm.race
+        stored = self.read()
+        plan: list[Repeat] | Replan = RacedPlan(stored, self.study) if raced else plan_repeats(stored, self.study)
+        repeats = repeat_study(self.storage, self.study.name)
+        run_repeats(repeats, plan, lanes, observers, warmup=self.study.warmup_of, **common)
         return self.read()
 
     def conclude(
@@ -229,8 +229,10 @@ def run_study(
     how: dict[str, Any] = {"extend": extend, "take_over": take_over, "patience": patience, "protocol": protocol}
     with open_sweep(study, runs=runs, storage=storage, **how) as sweep:
         if not sweep.finished:
-            sweep.begin(description or Description())
-            sweep.train(make_lanes, observers, max_failures=max_failures, stop_seconds=stop_seconds)
+            # Lanes that refuse the study do so before anything is written.
+            with closing(make_lanes()) as lanes:
+                sweep.begin(description or Description())
+                sweep.train(lanes, observers, max_failures=max_failures, stop_seconds=stop_seconds)
             sweep.conclude()
         return sweep.read()
 

@@ -25,6 +25,7 @@ from sweeps.tracking import Mirror, mirroring, sync
 from sweeps.tracking.mlflow_store import tracking_uri
 from sweeps.tracking.ui import check_reachable
 from sweeps.workload import run_folder
+from sweeps.workload.worker_pool import WorkerPool
 from vaeexp.allowed_code import check_code, note_beginning
 from vaeexp.console import in_notebook, program
 from vaeexp.data import describe_plan
@@ -106,29 +107,35 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> SweepEnd:
         _announce(job, execution)
         kind = None if options.extend else sweep.before.worker_kind
         # The workers are the last that can refuse the command; whatever is written comes after them.
-        lanes = opened.enter_context(closing(make_workers(job, execution, cluster, kind)))
-        begin_log()
-        _begin(sweep, job, execution)
-        mirror = opened.enter_context(_mirrored(job))
-        if cluster is not None:
-            opened.enter_context(cluster.shown())
-        kept = BestWeights.of(sweep, job.study.keep.weights)
-        shown: dict[str, Any] = {"study": job.study.name, "epochs": job.settings.train.epochs}
-        shown |= {"later": later_epochs(job.study, job.settings), "warning": lambda: mirror.warning}
-        progress_on = BarProgress if in_notebook() else LiveProgress
-        with progress_on(console, **shown) as progress, LiveProgress(log.file_console, **shown) as lines:
-            stored = sweep.train(
-                lambda: lanes,
-                [progress, lines, *kept],
-                max_failures=options.max_failures,
-                stop_seconds=options.stop_seconds,
-                retry_failed=options.retry_failed,
-            )
+        with closing(make_workers(job, execution, cluster, kind)) as workers:
+            begin_log()
+            _begin(sweep, job, execution)
+            mirror = opened.enter_context(_mirrored(job))
+            if cluster is not None:
+                opened.enter_context(cluster.shown())
+            stored = _train(job, sweep, workers, mirror, console)
         if stored.study.stopped == GRID_DONE:
             job.log.say(f"The search has ended: {GRID_DONE}")
-        for each in kept:
-            each.conclude()
         return _report(job, sweep, stored)
+
+
+def _train(job: Job, sweep: Sweep, workers: WorkerPool, mirror: Mirror, console: "Console") -> StoredStudy:
+    """Search, then train the repeats, with the progress on the console and in the log; return all trials."""
+    options, kept = job.options, BestWeights.of(sweep, job.study.keep.weights)
+    shown: dict[str, Any] = {"study": job.study.name, "epochs": job.settings.train.epochs}
+    shown |= {"later": later_epochs(job.study, job.settings), "warning": lambda: mirror.warning}
+    progress_on = BarProgress if in_notebook() else LiveProgress
+    with progress_on(console, **shown) as progress, LiveProgress(job.log.file_console, **shown) as lines:
+        stored = sweep.train(
+            workers,
+            [progress, lines, *kept],
+            max_failures=options.max_failures,
+            stop_seconds=options.stop_seconds,
+            retry_failed=options.retry_failed,
+        )
+    for each in kept:
+        each.conclude()
+    return stored
 
 
 def _report(job: Job, sweep: Sweep, stored: StoredStudy) -> SweepEnd:
