@@ -164,7 +164,7 @@ def test_a_sweep_whose_report_could_not_be_written_ends_with_the_same_command(tm
     def train_and_fail():
         with open_sweep(toy_study(), runs=tmp_path) as sweep:
             sweep.begin(Description())
-            sweep.train(ToyLanes, [])
+            sweep.train(ToyLanes(), [])
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(UserError, match="the disk is full"):

@@ -355,6 +355,6 @@ def test_the_kind_of_the_first_workers_is_on_record_for_those_that_come_later(tm
     for kind in ({"torch": "2.15"}, {"torch": "2.16"}):
         with open_sweep(study, runs=tmp_path) as sweep:
             sweep.begin(Description())
-            sweep.train(lambda kind=kind: ToyLanes(kind=kind), [])
+            sweep.train(ToyLanes(kind=kind), [])
         with open_sweep(study, runs=tmp_path) as sweep:
             assert sweep.before.worker_kind == kind
