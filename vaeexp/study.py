@@ -16,6 +16,7 @@ from sweeps.study.study_model import Baseline
 from sweeps.study.yaml_file import parse_yaml, shown_path
 from vaeexp import models
 from vaeexp.machine import shipped_studies
+from vaeexp.models.parts import DETERMINISTIC, check_parts, check_targets
 from vaeexp.settings import (
     OBJECTIVES,
     SECTIONS,
@@ -228,11 +229,14 @@ def check_settings(
     least_batch: int | None = None,
 ) -> None:
     """Raise ValueError where a setting names a part that does not exist, or parts that do not fit each other or the data."""
-    batch_size = min(sections["train"]["batch_size"], least_batch or sections["train"]["batch_size"])
-    models.vae.check_model(ModelSettings.model_construct(**sections["model"]), image_shape, batch_size)
-    models.likelihoods.check_targets(sections["model"]["likelihood"], sections["data"]["binarisation"])
-    posterior, beta = sections["model"]["posterior"], sections["train"]["beta"]
-    if not models.posteriors.POSTERIORS[posterior].stochastic and beta != 0:
+    model = ModelSettings.model_construct(**sections["model"])
+    check_parts(model)
+    if image_shape is not None or ":" in model.network:
+        batch_size = min(sections["train"]["batch_size"], least_batch or sections["train"]["batch_size"])
+        models.vae.check_model(model, image_shape, batch_size)
+    check_targets(model.likelihood, sections["data"]["binarisation"])
+    posterior, beta = model.posterior, sections["train"]["beta"]
+    if posterior in DETERMINISTIC and beta != 0:
         raise ValueError(f"beta: {beta:g} weighs a rate that a {posterior} posterior does not have; give `beta: 0`.")
 
 

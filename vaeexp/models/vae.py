@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sweeps.errors import did_you_mean
 from vaeexp.models.likelihoods import LIKELIHOODS, Head, ImageDistribution, LearnedGaussian
-from vaeexp.models.networks import ACTIVATIONS, ImageShape, find_network
+from vaeexp.models.networks import ImageShape, find_network
+from vaeexp.models.parts import check_parts
 from vaeexp.models.posteriors import POSTERIORS, Deterministic, DiagonalGaussian
 from vaeexp.models.priors import PRIORS, PriorDistribution
 
@@ -111,29 +111,14 @@ def _full_precision(h: Tensor) -> Tensor:
     return h.to(torch.promote_types(h.dtype, torch.float32))
 
 
-_TABLES: dict[str, Any] = {
-    "activation": ACTIVATIONS,
-    "posterior": POSTERIORS,
-    "prior": PRIORS,
-    "likelihood": LIKELIHOODS,
-}
-
-
 def check_model(settings: "ModelSettings", image_shape: ImageShape | None = None, batch_size: int = 2) -> None:
     """Check that the parts exist and fit together and, with an image shape (C, H, W), that the network can be built and trained.
 
     Raises ValueError if a part is unknown, a prior would not be learned, or the network does not fit the images, or batches
     of this size.
     """
+    check_parts(settings)
     find_network(settings.network)
-    for field, table in _TABLES.items():
-        if (name := getattr(settings, field)) not in table:
-            raise ValueError(f"{field}: there is no {field} '{name}'. {did_you_mean(name, table)}")
-    if not POSTERIORS[settings.posterior].stochastic and settings.prior != "normal":
-        raise ValueError(
-            f"prior: got '{settings.prior}'; must be 'normal' with `posterior: {settings.posterior}`, "
-            "because without a rate no prior is learned."
-        )
     if image_shape is not None:
         _check_step(build_vae(settings, image_shape, seed=0).train(), settings, image_shape, min(batch_size, 2))
 

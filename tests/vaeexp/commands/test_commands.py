@@ -29,6 +29,7 @@ from vaeexp.commands import COMMANDS, cli, main
 from vaeexp.commands.status import run_row
 from vaeexp.console import open_console
 from vaeexp.data import open_dataset
+from vaeexp.machine import shipped_studies
 from vaeexp.settings import DataSettings, ExecutionSettings
 from vaeexp.study import open_study_file
 from vaeexp.sweep.run import SweepEnd
@@ -634,14 +635,16 @@ def test_json_of_studies_and_runs(runs: Path) -> None:
     assert json.loads(run("show", "beta_mnist", *where))["budget"]["trials"] == 48
 
 
-def test_what_is_only_read_needs_nothing_heavy(runs: Path) -> None:
-    """`import torch` takes 2 s, mlflow 2 s, matplotlib and pandas half a second each."""
+def test_what_is_only_read_needs_nothing_heavy(runs: Path, tmp_path: Path) -> None:
+    """`import torch` takes 2 s, mlflow 2 s, matplotlib and pandas half a second each. A study file that has not run is read so, too."""
+    file = tmp_path / "new.yaml"
+    file.write_text((shipped_studies() / "beta_mnist.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     heavy = ("torch", "mlflow", "matplotlib", "pandas", "sklearn", "scipy", "sqlalchemy")
     code = f"""
 import sys
 for name in {heavy!r}: sys.modules[name] = None
 from vaeexp.commands import main
-for words in ("status", "status smoke", "trials smoke", "best smoke", "show smoke", "show smoke/0"):
+for words in ("status", "status smoke", "trials smoke", "best smoke", "show smoke", "show smoke/0", "show {file}", "show mog_mnist", "studies"):
     print("#", words, flush=True)
     try: main([*words.split(), "--runs", {str(runs)!r}])
     except SystemExit as end: assert not end.code, words
@@ -649,4 +652,4 @@ for words in ("status", "status smoke", "trials smoke", "best smoke", "show smok
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     printed = re.split("^# .*$", done.stdout, flags=re.MULTILINE)[1:]
-    assert [bool(text.strip()) for text in printed] == [True] * 6
+    assert [bool(text.strip()) for text in printed] == [True] * 9

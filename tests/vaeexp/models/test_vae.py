@@ -11,6 +11,8 @@ from torch.distributions import Normal
 from torch.func import functional_call, stack_module_state, vmap
 
 from vaeexp.models.likelihoods import LIKELIHOODS
+from vaeexp.models.networks import ACTIVATIONS, NETWORKS
+from vaeexp.models.parts import BINARY, DETERMINISTIC, PARTS
 from vaeexp.models.posteriors import POSTERIORS
 from vaeexp.models.priors import PRIORS
 from vaeexp.models.vae import VAE, build_vae, check_model
@@ -23,6 +25,13 @@ COMBINATIONS = [
     for names in itertools.product(["mlp"], DENSITIES, PRIORS, LIKELIHOODS)
 ]
 every_model = pytest.mark.parametrize("parts", COMBINATIONS, ids=lambda parts: "-".join(parts.values()))
+
+
+def test_the_names_that_are_read_without_torch_are_those_of_the_tables():
+    tables = {"network": NETWORKS, "activation": ACTIVATIONS, "posterior": POSTERIORS, "prior": PRIORS}
+    assert {field: (*table,) for field, table in {**tables, "likelihood": LIKELIHOODS}.items()} == {**PARTS}
+    assert [*DETERMINISTIC] == [name for name in POSTERIORS if name not in DENSITIES]
+    assert [*BINARY] == [name for name, row in LIKELIHOODS.items() if row.distribution.support == "binary"]
 
 
 def small(**changes):

@@ -30,7 +30,7 @@ from vaeexp.models.likelihoods.distributions import (
 if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings
 
-__all__ = ["LIKELIHOODS", "Head", "ImageDistribution", "LearnedGaussian", "Likelihood", "check_targets"]
+__all__ = ["LIKELIHOODS", "Head", "ImageDistribution", "LearnedGaussian", "Likelihood"]
 
 
 class ImageDistribution(Protocol):
@@ -129,16 +129,3 @@ LIKELIHOODS: dict[str, Likelihood] = {
     ),
 }
 """Name in a study file → the distribution and the constructor of its head."""
-
-
-def check_targets(likelihood: str, binarisation: str) -> None:
-    """Raise ValueError if the likelihood does not describe targets of this binarisation.
-
-    A likelihood of grey levels measures nothing on zeros and ones, because its density there has no bound. Bernoulli accepts
-    grey levels (`binarisation: none`) by custom; reports then say that it is no density.
-    """
-    if LIKELIHOODS[likelihood].distribution.support != "binary" and binarisation != "none":
-        raise ValueError(
-            f"likelihood: '{likelihood}' needs grey levels; `binarisation: {binarisation}` makes zeros and ones. "
-            f"Try `binarisation: none` or `likelihood: bernoulli`."
-        )

@@ -9,7 +9,6 @@ A network that trains fused (vmap over trials) follows four rules:
 A network that breaks rule 1, 3 or 4 still trains, one lane after the other. A network that breaks rule 2 is refused.
 """
 
-from sweeps.errors import did_you_mean
 from vaeexp.models.networks.conv import Block, ConvNetwork, conv_network
 from vaeexp.models.networks.mlp import (
     ACTIVATIONS,
@@ -99,13 +98,6 @@ NETWORKS: dict[str, Network] = {
 def find_network(name: str) -> Network:
     """Return the architecture of this name: from `NETWORKS`, or the user's own by import path `package.module:Class`.
 
-    Raises ValueError if the name is unknown, or the user's network cannot be imported or lacks a method.
+    Raises ValueError if the user's network cannot be imported or lacks a method, and KeyError if the name is unknown.
     """
-    if ":" in name:
-        return load_network(name)
-    if name not in NETWORKS:
-        raise ValueError(
-            f"network: there is no network '{name}'. {did_you_mean(name, NETWORKS)} "
-            "For your own network give its import path, `package.module:Class`."
-        )
-    return NETWORKS[name]
+    return load_network(name) if ":" in name else NETWORKS[name]

@@ -16,7 +16,8 @@ from torch import distributions as reference
 from torch.distributions import Independent
 
 from vaeexp.evaluation.nll import bits_per_dimension, evaluate_test
-from vaeexp.models.likelihoods import LIKELIHOODS, Bernoulli, ContinuousBernoulli, LearnedGaussian, check_targets
+from vaeexp.models.likelihoods import LIKELIHOODS, Bernoulli, ContinuousBernoulli, LearnedGaussian
+from vaeexp.models.parts import check_targets
 from vaeexp.models.vae import build_vae
 from vaeexp.settings import ModelSettings, Settings
 from vaeexp.study import check_settings
