@@ -129,6 +129,7 @@ class Dataset:
             **dict(zip(("train", "validation", "test"), self.sizes, strict=True)),
             "image_shape": list(self.image_shape),
             **{name: getattr(self, name) for name in ("binarisation", "fingerprint", "source", "pixels")},
+            **({"files": list(self.notes)} if self.notes else {}),
             **({"reading": "; ".join(self.reading)} if self.reading else {}),
         }
 

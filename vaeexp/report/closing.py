@@ -406,7 +406,8 @@ def _value(name: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
-        return escape(" × ".join(map(str, value)) if name in ("image_shape", "hidden") else ", ".join(map(str, value)))
+        between = {"image_shape": " × ", "hidden": " × ", "files": ". "}.get(name, ", ")
+        return escape(between.join(map(str, value)))
     return code(value) if name in ("commit", "fingerprint") else escape(value)
 
 

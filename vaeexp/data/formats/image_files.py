@@ -3,6 +3,7 @@
 The processes write into one file on disk and pass no pixels to each other, so the images may be larger than memory.
 """
 
+import math
 import os
 import signal
 import stat
@@ -367,7 +368,9 @@ def check_unreadable(source: str, unreadable: Sequence[Unreadable], files: int, 
     """Raise UserError when more than this share of the files could not be read."""
     if len(unreadable) > share * files:
         allowed = f"more than the {share:.1%} that data.unreadable_share allows"
-        raise UserError(source, f"{_left_out(unreadable, files)}; {allowed}")
+        needed = math.ceil(100 * len(unreadable) / files) / 100
+        remedy = f"Mend or remove them, or leave them out by --set unreadable_share={needed:g}"
+        raise UserError(source, f"{_left_out(unreadable, files)}; {allowed}. {remedy}")
 
 
 def _left_out(unreadable: Sequence[Unreadable], files: int) -> str:
