@@ -70,6 +70,7 @@ def place(swept, monkeypatch, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_larger_budget_revives_trials_here_and_from_an_archive(swept, place, keep_signals, no_figures):
     left = [*(swept / "mlruns" / "trials" / NAME).glob(f"*/{CHECKPOINT}")]
     assert len(left) > 1, "checkpoints outlive the end of the study"
