@@ -74,7 +74,7 @@ class Crew:
         except UserError as error:
             self._dismiss(worker, error)
             return
-        worker.catch_up(limit, one_by_one=lost.of_one_trial)
+        worker.catch_up(limit, one_by_one=lost.one_by_one)
 
     def _comes(self, worker: Worker, lost: Lost) -> bool:
         """Wait for the replacement of a lost worker: of workers that are lost together, one patience for all.

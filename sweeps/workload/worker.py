@@ -48,6 +48,12 @@ class Lost(Exception):
         """Whether one trial is to blame and is found when its worker trains them one by one: it raised, or was too slow."""
         return self.failure.kind in ("error", "timed_out")
 
+    @property
+    def one_by_one(self) -> bool:
+        """Whether the trials of the lost worker are trained one by one next. A crash of one trial must not fail the others; memory is
+        used up by all together."""
+        return self.of_one_trial or (self.failure.kind == "crashed" and not self.machine)
+
 
 def silent(seconds: float) -> Lost:
     """Return the end of a worker that has done nothing for so many seconds."""
@@ -255,7 +261,7 @@ def build(recipe: bytes, **changed: Any) -> tuple[Lanes | None, bytes]:
         factory, arguments = pickle.loads(recipe)
         lanes: Lanes = factory(**arguments | changed)
         return lanes, pickle.dumps(Reply(dict(lanes.kind), lanes.width))
-    except Exception as error:
+    except BaseException as error:
         return None, _problem(error)
 
 
@@ -274,11 +280,13 @@ def answers(lanes: Lanes, command: str, arguments: tuple) -> Iterator[bytes]:
         else:
             value = getattr(lanes, command)(*arguments)
         yield pickle.dumps(Reply(value, lanes.width))
-    except Exception as error:
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # the code of a user may leave by `sys.exit`
         yield _problem(error)
 
 
-def _problem(error: Exception) -> bytes:
+def _problem(error: BaseException) -> bytes:
     """Return the message that makes the driver raise an error of the lanes."""
     # No trial is to blame for a full disk or a limit on processes: the study stops, and goes on when there is room.
     if limit := error if isinstance(error, UserError) else limit_reached(error):

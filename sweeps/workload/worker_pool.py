@@ -1,8 +1,8 @@
 """Many workers, each with its own lanes, that look to the driver like one wider `Lanes`.
 
 Rounds are in step, so a study on many workers repeats as exactly as on one. A worker that dies is replaced, and its trials go
-on from their checkpoints; the driver does not notice. Trials whose worker dies three times in one epoch fail, and the study
-goes on. While a worker has no place to run, the others hold its trials; when it comes, trials move to it before the next round.
+on from their checkpoints; the driver does not notice. Trials whose worker dies three times in one epoch fail, a trial that crashes
+alone, and the study goes on. While a worker has no place to run, the others hold its trials; when it comes, trials move to it before the next round.
 
 Each worker has a queue of commands, so that it never waits for the driver between two that are sent together. Where rounds are decided
 late (`run_ahead`), a worker that has done its part of a round ends trials, begins others and trains the next epoch at once. Its progress is held until asked for.
@@ -304,8 +304,8 @@ class WorkerPool:
     def _lose(self, child: Worker, lost: Lost) -> None:
         """Replace a lost worker, and send what is left of its queue to its successor, or to others if it has none.
 
-        The trials of a worker whose lanes raised, that worked too long on a part of an epoch, or stood still in another call, go
-        one by one in its successor, so that the trial to blame is found and its neighbours keep their numbers.
+        The trials of a worker whose lanes raised, that crashed, worked too long on a part of an epoch, or stood still in another call,
+        go one by one in its successor, so that the trial to blame is found and its neighbours keep their numbers.
         """
         (head, *rest), self._queues[child] = self._queues[child], []
         suspects, coming = concerned(child, head), [arguments[0] for name, arguments in rest if name == "add"]
@@ -315,7 +315,7 @@ class WorkerPool:
         if head[0] == "finish":
             self._fail_to_finish(suspects)
         left = left_of(child, head) if head[0] not in ("add", "replay") else None
-        alone = lost.of_one_trial and head[0] in ("advance", "finish")
+        alone = lost.one_by_one and head[0] in ("advance", "finish")
         again = one_by_one(left) if left and alone else [left]
         if not child.up:
             self._homeless += [*child.trials.values(), *coming]
@@ -389,7 +389,7 @@ class WorkerPool:
                 return
             except Lost as problem:
                 lost = problem
-                if lost.of_one_trial:
+                if lost.one_by_one and lost.suspects:
                     suspects = list(lost.suspects)
 
     def _fail(self, child: Worker, numbers: list[int], failure: Failure) -> None:

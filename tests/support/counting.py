@@ -1,6 +1,6 @@
 """A workload in which every epoch counts: a value depends on all epochs before it, so a lost or repeated one shows.
 
-What a trial does wrong is in its params: `{"bad": "kill" | "segfault" | "exit" | "raise" | "user" | "meet" | "nap" |
+What a trial does wrong is in its params: `{"bad": "kill" | "segfault" | "exit" | "raise" | "leave" | "interrupt" | "user" | "meet" | "nap" |
 "nod" | "compile" | "complain" | "sleep" | "spin", "at": epoch, "times": how often}`; how often it has happened is counted in
 files, as it must outlive the process.
 """
@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -145,6 +146,10 @@ class CountingLanes:
                 os._exit(3)
             case "raise":
                 raise ValueError("the loss has no gradient")
+            case "leave":
+                sys.exit("the loss has no gradient")
+            case "interrupt":
+                raise KeyboardInterrupt("the loss has no gradient")
             case "user":
                 raise UserError("study.yaml: beta", "got -1; must be at least 0.")
             case "full":

@@ -330,6 +330,32 @@ def test_an_exception_fails_its_trial_alone(tmp_path, caplog, build, at):
         lanes.close()
 
 
+@pytest.mark.parametrize(
+    ("bad", "at", "kind", "message"),
+    [
+        ("leave", 2, "error", "SystemExit: the loss has no gradient in epoch 2"),
+        ("leave", "add", "error", "SystemExit: the loss has no gradient in epoch 2"),
+        ("interrupt", 2, "error", "KeyboardInterrupt: the loss has no gradient in epoch 2"),
+        ("exit", 2, "crashed", "its process ended with exit status 3 in epoch 2, 3 times"),
+        ("segfault", 2, "crashed", "its process was killed by SIGSEGV in epoch 2, 3 times"),
+        ("segfault", "replay", "crashed", "its process was killed by SIGSEGV in epoch 2, 3 times"),
+    ],
+)
+@pytest.mark.parametrize("build", [counting.build, counting.build_fused])
+def test_who_leaves_or_kills_the_process_fails_alone(tmp_path, build, bad, at, kind, message):
+    lanes = WorkerPool(build, [{"folder": tmp_path, "width": 3}])
+    try:
+        with_trials(lanes, *(trial(n, epoch=1, **({"bad": bad, "at": at} if n == 1 else {})) for n in range(3)))
+        lanes.replay()
+        first, failed, last = advance_all(lanes, [0, 1, 2])
+        assert values([first, last]) == alone(tmp_path, [0, 2], 2)[1]
+        assert (failed.failure.kind, failed.failure.message) == (kind, message)
+        lanes.finish({1: FAILED})
+        assert values(advance_all(lanes, [0, 2])) == alone(tmp_path, [0, 2], 3)[2]
+    finally:
+        lanes.close()
+
+
 @pytest.mark.parametrize("at", ["add", 1, 2, "finish"])
 def test_all_that_raise_fail_each_with_its_own_message(workers, at):
     lanes = with_trials(workers(processes=1, width=3), *(trial(n, bad="raise", at=at) for n in range(3)))
