@@ -18,7 +18,7 @@ from vaeexp.commands.options import runs_option, storage_option, study_argument
 from vaeexp.console import minus_elbo, open_console, print_json, print_table, write_line
 from vaeexp.own_code import code_version
 from vaeexp.results import best_of, stored_study, wider_ranges
-from vaeexp.results.verdict import came_further, nothing_learned, of_records
+from vaeexp.results.verdict import verdict_of
 from vaeexp.words import format_duration, format_params, format_short, moment, one_line
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ def study_object(stored: StoredStudy, runs: Path, storage: str | None) -> dict[s
         "best_of_search": search_best and search_best.name_in(study.name),
         "best_of_search_objective": search_best and search_best.objective,
         "front": [trial.name_in(study.name) for trial in front_trials(stored)] if study.objectives else None,
+        **verdict_of(stored),
         "seconds": study.elapsed or 0.0,
         "stopped": study.stopped,
         "stalls": list(study.stalls) if state.startswith("running") else [],
@@ -199,8 +200,7 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
     study, state, best, run = stored.study, state_of(stored.study, runs, storage), _best(stored), best_record(stored)
     write_line(console, f"{study.name}: {state}", style="bold")
     write_line(console, one_line(study.question))
-    trials = of_records(stored)
-    for line in filter(None, (nothing_learned(study, trials), came_further(study, trials))):
+    for line in filter(None, verdict_of(stored).values()):
         write_line(console, line, style="yellow")
     if not study.objectives:
         best = f"best {minus_elbo(console)} of the search {best}" if best else "none complete"
@@ -367,10 +367,12 @@ def _run_rows(study: str, run: TrialRecord, runs: Path, objective: str) -> list[
 def best(*, study: str, as_json: bool, runs: Path, storage: str | None) -> None:
     """Show the best run of a study.
 
-    It is chosen on validation: the best repeat of the confirmed configuration with the lowest mean, else the best trial. Commands that use a run know it as STUDY/best.
+    It is chosen on validation: the best repeat of the confirmed configuration with the lowest mean, else the best trial. Commands that use a run know it as STUDY/best. A line on standard error says where nothing was learned, or an unfinished trial came further.
     """
     stored = stored_study(study, runs, storage)
     show_run(stored.study.name, best_of(stored), runs, as_json=as_json, epochs=False)
+    for line in filter(None, verdict_of(stored).values()):
+        write_line(open_console(stderr=True), line, style="yellow")
 
 
 def show_run(study: str, run: TrialRecord, runs: Path, *, as_json: bool, epochs: bool) -> None:

@@ -87,6 +87,13 @@ def nothing_learned(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> st
     return ""
 
 
+def verdict_of(stored: "StoredStudy") -> dict[str, str | None]:
+    """Return the lines of `nothing_learned` and `came_further` by these names; None where there is none."""
+    trials = of_records(stored)
+    lines = {"nothing_learned": nothing_learned, "came_further": came_further}
+    return {name: line(stored.study, trials) or None for name, line in lines.items()}
+
+
 def _failed(ended: Sequence[SearchedTrial]) -> str:
     kinds = Counter(str(trial.failure) for trial in ended)
     most = kinds.most_common(1)[0][0]

@@ -2,9 +2,12 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
+from stored_studies import store
+from synthetic_study import make_results
 from toy_lanes import ToyLanes
 from toy_study import toy_study
 
@@ -62,3 +65,35 @@ def test_one_line_says_that_checkpoints_of_paused_trials_are_deleted(keep, lines
         run_study(study, lambda: ToyLanes(width=2, epochs=5), runs=tmp_path)
     told = [message for message in caplog.messages if "keep.paused, keep.paused_gb" in message]
     assert len(told) == lines
+
+
+def lower(results, state):
+    """Let one unfinished trial have reached less than all others."""
+    searched = ~results.trials["repeat"]
+    number = results.trials.loc[searched & (results.trials["state"] == state), "number"].iloc[0]
+    epochs = results.epochs.copy()
+    epochs.loc[~epochs["repeat"] & (epochs["number"] == number), "objective"] = 1.0
+    return replace(results, epochs=epochs)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        (lambda results: lower(results, "pruned"), {"came_further": ", pruned after "}),
+        (
+            lambda results: replace(results, epochs=results.epochs.assign(**{"val/rate": 0.03})),
+            {"nothing_learned": "Nothing was learned: the posterior collapsed in all "},
+        ),
+        (lambda results: results, {}),
+    ],
+    ids=["came further", "collapsed", "neither"],
+)
+def test_best_and_status_say_what_the_best_run_is_worth(tmp_path, changed, says):
+    results = changed(make_results(confirm=False))
+    store(results, tmp_path)
+    state = json.loads(said(tmp_path, "status", results.name, "--json"))
+    done = CliRunner().invoke(cli, ["best", results.name, "--runs", str(tmp_path), "--json"], catch_exceptions=False)
+    json.loads(done.stdout)
+    for field in ("came_further", "nothing_learned"):
+        assert (says[field] in state[field]) if field in says else (state[field] is None)
+        assert (field in says) == (bool(state[field]) and state[field] in done.stderr.replace("\n", " "))
