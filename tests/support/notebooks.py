@@ -66,7 +66,8 @@ if __name__ == "__main__":
     if sys.argv[1:] != ["--write"]:
         sys.exit("usage: python tests/support/notebooks.py --write")
     with tempfile.TemporaryDirectory() as place:
-        offline = {"PYTHONPATH": str(ROOT), "VAEEXP_OFFLINE": "1"}
+        activated = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+        offline = {"PYTHONPATH": str(ROOT), "VAEEXP_OFFLINE": "1", "PATH": activated}
         inherited = {name: value for name, value in os.environ.items() if name not in ("VAEEXP_DATA", "VAEEXP_CACHE")}
         content = execute(nbformat.read(NOTEBOOK, as_version=4), Path(place), inherited | offline)
     for each in content.cells:
