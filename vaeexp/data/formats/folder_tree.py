@@ -85,7 +85,6 @@ _PIECES = {
     "batch",
     "shard",
     "chunk",
-    "group",
     "subset",
 }
 _GLUED = re.compile(r"(.+?)(set|data|dataset|images|imgs)")
@@ -152,12 +151,11 @@ def list_tree(root: Path, names: Sequence[str], *, split_folders: bool = True) -
         rests.append(rest)
         part_of.append(splits.get(folder, TRAINING))
     parts = np.array(part_of, dtype=np.uint8)
-    classes, labels, unlabelled = _classes(rests, parts)
+    classes, labels, unlabelled, warnings = _classes(rests, parts)
     notes = [_split_note(home, splits)] if splits else []
     left_out = _left_out(names, inside)
-    warnings: tuple[str, ...] = ()
     if len(names) > 2 * len(inside):
-        warnings = (f"{left_out[0]}, more than are taken. {_REMEDY}.",)
+        warnings.append(f"{left_out[0]}, more than are taken. {_REMEDY}.")
     return Listing(
         title=printable(root.resolve().name),
         root=root,
@@ -166,7 +164,7 @@ def list_tree(root: Path, names: Sequence[str], *, split_folders: bool = True) -
         labels=labels,
         classes=classes,
         notes=(*notes, *class_notes(labels, parts, classes, unlabelled), *left_out),
-        warnings=warnings,
+        warnings=tuple(warnings),
         unlabelled=unlabelled,
     )
 
@@ -277,29 +275,40 @@ def _split_note(home: str, splits: Mapping[str, int]) -> str:
     return f"Split: as in the folders {', '.join(shown)}" + (f" of {printable(home)}" if home else "")
 
 
-def _classes(rests: Sequence[str], parts: np.ndarray) -> tuple[tuple[str, ...] | None, np.ndarray, tuple[int, ...]]:
-    """Return class names, the label of each file, and the parts without labels; `rests` are names below the splits.
+def _classes(
+    rests: Sequence[str], parts: np.ndarray
+) -> tuple[tuple[str, ...] | None, np.ndarray, tuple[int, ...], list[str]]:
+    """Return class names, the label of each file, the parts without labels, and warnings; `rests` are names below the splits.
 
     A part has labels where each of its files lies in a class folder. The only folder of a part that is no class of the
     training images (`test/unknown/`) is no class.
     """
-    folders, taught, found = np.empty(len(rests), dtype=object), set[str](), dict[int, set[str]]()
+    folders, inner = np.empty(len(rests), dtype=object), defaultdict[str, set[str]](set)
+    taught, found, warnings = set[str](), dict[int, set[str]](), list[str]()
     for part in np.unique(parts).tolist():  # TRAINING is the first
         rows = np.flatnonzero(parts == part).tolist()
-        folders[rows] = _class_folders([rests[row] for row in rows], taught)
+        below = _below_passed([rests[row] for row in rows], taught)
+        folders[rows] = [rest.partition("/")[0] if "/" in rest else "" for rest in below]
         found[part] = set(folders[rows])
         taught = found.get(TRAINING, set())
+        loose = [rest for rest in below if "/" not in rest]
+        if len(found[part] - {""}) > 1 and 0 < 2 * len(loose) < len(rows):
+            warnings.append(_loose_words(PART_NAMES[part], loose, len(rows)))
+        for rest in below:
+            inner[rest.partition("/")[0]].update(rest.split("/")[1:-1][:1])
     unlabelled = tuple(part for part, names in found.items() if "" in names or (len(names) == 1 and not names & taught))
     names = sorted(set[str]().union(*(names for part, names in found.items() if part not in unlabelled)))
     if len(names) < 2:
-        return None, np.zeros(len(rests), dtype=np.uint8), ()
+        return None, np.zeros(len(rests), dtype=np.uint8), (), warnings
     number = {name: index for index, name in enumerate(names)}
     labels = [0 if part in unlabelled else number[folder] for folder, part in zip(folders, parts.tolist(), strict=True)]
-    return tuple(map(printable, names)), np.array(labels, dtype=np.min_scalar_type(len(names) - 1)), unlabelled
+    kept = np.array(labels, dtype=np.min_scalar_type(len(names) - 1))
+    warnings += _class_doubts({name: inner[name] for name in names})
+    return tuple(map(printable, names)), kept, unlabelled, warnings
 
 
-def _class_folders(rests: list[str], taught: Collection[str]) -> list[str]:
-    """Return the first folder of each file below a split; empty where there is none.
+def _below_passed(rests: list[str], taught: Collection[str]) -> list[str]:
+    """Return the names of the files of a split below the folders that are passed: a class folder first, if there are any.
 
     A folder that holds all files, is no class in `taught` and is named as a split or as images (`seg_test/seg_test/`,
     `test/images/`) is passed.
@@ -308,8 +317,30 @@ def _class_folders(rests: list[str], taught: Collection[str]) -> list[str]:
         folders = [rest.partition("/")[0] if "/" in rest else "" for rest in rests]
         first = folders[0]
         if len(set(folders)) > 1 or first in taught or not (_IMAGES & set(_words(first)) or _read_name(first)):
-            return folders
+            return rests
         rests = [rest.partition("/")[2] for rest in rests]
+
+
+def _loose_words(part: str, loose: Sequence[str], total: int) -> str:
+    lie = f"{len(loose):,} of {total:,} {part} images lie in no class folder, such as {printable(loose[0])}"
+    return f"{lie}, so no {part} image has a label. Move such images into class folders, or elsewhere"
+
+
+def _class_doubts(inner: Mapping[str, set[str]]) -> list[str]:
+    """Return a warning where class folders are named like the parts of one set (`fold_0/`, `images_001/`), or all hold the
+    same folders, which may be the classes. inner: class → names of the folders in it."""
+    shown = ", ".join(map(printable, list(inner)[:_NAMED])) + (", …" if len(inner) > _NAMED else "")
+    common = sorted(set.intersection(*inner.values()))
+    if len(common) > 1:
+        theirs = ", ".join(map(printable, common[:_NAMED])) + (", …" if len(common) > _NAMED else "")
+        remedy = f"If {theirs} are the classes, gather each of them in one folder, or name the others train/ and test/"
+        return [f"The folders {shown} are taken for classes, and all of them hold the folders {theirs}. {remedy}"]
+    texts = {tuple(word for word in _words(name) if not (word.isdecimal() or len(word) == 1)) for name in inner}
+    counted = len(texts) == 1 and (_PIECES | _FILLERS) & set(texts.pop())
+    if counted or all(re.fullmatch(r"\d\d+00", name) for name in inner):
+        remedy = "If so, put their files into one folder (of links will do)"
+        return [f"The folders {shown} are taken for classes, and are named like parts of one data set. {remedy}"]
+    return []
 
 
 def _left_out(names: Sequence[str], inside: Collection[str]) -> list[str]:

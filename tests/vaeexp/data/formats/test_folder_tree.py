@@ -124,6 +124,57 @@ def test_names_with_other_words_are_classes(folders):
     assert set(parts.values()) == {0}
 
 
+@pytest.mark.parametrize(
+    ("folders", "words"),
+    [
+        ([f"fold_{fold}/{kind}" for fold in range(3) for kind in ("cat", "dog")], "If cat, dog are the classes"),
+        (["entrenamiento/cat", "entrenamiento/dog", "prueba/cat", "prueba/dog"], "If cat, dog are the classes"),
+        (["2019/a/x", "2019/b", "2020/a", "2020/b/y", "2020/c"], "If a, b are the classes"),
+        (["train/1/cat", "train/1/dog", "train/2/cat", "train/2/dog", "test/1/cat", "test/1/dog", "test/2/cat",
+          "test/2/dog"], "If cat, dog are the classes"),
+        (["skin_images_part_1", "skin_images_part_2"], "named like parts of one data set"),
+        (["images_001/images", "images_002/images"], "named like parts of one data set"),
+        (["split1", "split2"], "named like parts of one data set"),
+        (["train/batchA", "train/batchB", "test/batchA"], "named like parts of one data set"),
+        (["00000", "01000", "02000"], "named like parts of one data set"),
+    ],
+)  # fmt: skip
+def test_classes_that_may_be_parts_of_one_data_set_are_doubted(folders, words):
+    listing, _ = listed(*folders)
+    [warning] = listing.warnings
+    assert words in warning
+    assert f"The folders {', '.join(listing.classes)} are taken for classes" in warning
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        [*(f"{digit}" for digit in range(10))],
+        ["n1/images", "n2/images"],
+        ["cat/small/x", "dog/large/x"],
+        ["control_group", "group_2"],
+        ["001.ant", "002.bee"],
+    ],
+)
+def test_classes_of_plain_names_are_not_doubted(folders):
+    assert listed(*folders)[0].warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("folders", "part", "unlabelled"),
+    [
+        (["", "cat", "dog"], "2 of 6 train images", ()),
+        (["train", "train/cat", "train/dog", "test/cat", "test/dog"], "2 of 6 train images", (0,)),
+        (["train/cat", "train/dog", "test/images", "test/images/cat", "test/images/dog"], "2 of 6 test images", (2,)),
+    ],
+)
+def test_few_files_in_no_class_folder_are_named_because_they_leave_all_without_labels(folders, part, unlabelled):
+    listing, _ = listed(*folders)
+    [warning] = listing.warnings
+    assert f"{part} lie in no class folder, such as 0.png" in warning
+    assert listing.unlabelled == unlabelled
+
+
 def test_more_images_left_out_than_taken_is_a_warning():
     listing, _ = listed("train", "test", *(f"unlabelled/{number}" for number in range(3)))
     assert "6 image files in unlabelled/" in listing.warnings[0]
