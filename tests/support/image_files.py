@@ -68,18 +68,32 @@ def write_image(path: Path, pixels: np.ndarray, **options) -> None:
 
 
 def write_deep_png(path: Path, pixels: np.ndarray) -> None:
-    """Write colours uint16 [H, W, 3 or 4] as PNG, which Pillow cannot."""
+    """Write colours, or grey and alpha, uint16 [H, W, 2 to 4] as PNG, which Pillow cannot."""
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width, channels = pixels.shape
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     )
+
+
+def write_tiff(path: Path, pixels: np.ndarray, *, white: int = 1) -> None:
+    """Write one channel [H, W] of any type as TIFF. white: 1 where the largest number is white, 0 where 0 is."""
+    height, width = pixels.shape
+    kind = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
+    shorts = {256: width, 257: height, 258: pixels.itemsize * 8, 259: 1, 262: white, 277: 1, 278: height, 339: kind}
+    longs = {273: 134, 279: pixels.nbytes}  # where the pixels begin, and their bytes
+    tags = {number: struct.pack("<HHIHxx", number, 3, 1, value) for number, value in shorts.items()}
+    tags |= {number: struct.pack("<HHII", number, 4, 1, value) for number, value in longs.items()}
+    content = b"".join(tags[number] for number in sorted(tags))
+    header = b"II*\0" + struct.pack("<IH", 8, len(tags)) + content + bytes(4)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(header + pixels.tobytes())
 
 
 def write_tree(root: Path, counts: Mapping[str, int], *, shape: tuple[int, ...] = (6, 5, 3)) -> dict[str, np.ndarray]:

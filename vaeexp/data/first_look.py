@@ -18,6 +18,10 @@ _SAMPLE_BYTES = 2**27
 """Bytes of the largest set of images whose pixels are all counted; of more, images at equal distances."""
 _NARROW, _MOST = 6, 0.99
 """Levels that are 2 % of 256, and the share of pixels within them from which images are doubted."""
+_HALF, _QUARTER, _RARE = 128, 64, 0.001
+"""Levels that images of half the range reach at most; those of a quarter; share of pixels that are exceptions."""
+_NUMBERS, _FAR = 32, 128
+"""Numbers of classes in a mask, and how far above them its white lies, which marks what is ignored."""
 _NAMES = {VALIDATION: "validation", TEST: "test"}
 
 Rows = Mapping[int, np.ndarray]
@@ -146,24 +150,61 @@ def look(raw: RawImages, rows: Rows, root: str) -> tuple[dict[str, Any], list[st
         "images": len(sampled),
         "of": len(training),
     }
-    warnings = []
-    if alike and len(training) > 1:
-        warnings.append(f"All {len(training):,} training images are the same image. Look at the files")
-    elif 5 * (plain := int((low == high).sum())) >= len(training):
-        count = f"{plain:,} of the {len(training):,} training images"
-        warnings.append(
-            f"{count} show nothing: all pixels of such an image are equal. Leave them out, or look at the files"
-        )
+    return pixels, [*_empty_images(low, high, alike), *(_doubts(raw, training, histogram) or _dim_images(low, high))]
+
+
+def _empty_images(low: np.ndarray, high: np.ndarray, alike: bool) -> list[str]:
+    """Doubt images that are all the same, and such as show nothing; low, high: the extreme levels of each image."""
+    if alike and len(low) > 1:
+        return [f"All {len(low):,} training images are the same image. Look at the files"]
+    if 5 * (plain := int((low == high).sum())) >= len(low):
+        count = f"{plain:,} of the {len(low):,} training images"
+        return [f"{count} show nothing: all pixels of such an image are equal. Leave them out, or look at the files"]
+    return []
+
+
+def _dim_images(low: np.ndarray, high: np.ndarray) -> list[str]:
+    """Doubt images of which many have a range of their own that is narrow."""
+    dim = int(((low < high) & (high - low.astype(int) <= FEW)).sum())
+    if 5 * dim < len(low):
+        return []
+    return [
+        f"{dim:,} of the {len(low):,} training images show next to nothing: the pixels of such an image differ by at most "
+        f"{FEW} of 255 levels, and those of others by more. Save all images with the same range"
+    ]
+
+
+def _doubts(raw: RawImages, training: np.ndarray, histogram: np.ndarray) -> list[str]:
+    """Doubt the levels of all pixels together. histogram: of the training images, int64 [256]."""
+    total, levels = histogram.sum(), np.flatnonzero(histogram)
+    first, last, remedy = int(levels[0]), int(levels[-1]), "Look at the images (`--dry-run --show`)"
     sums = np.convolve(histogram, np.ones(_NARROW, np.int64), mode="valid")
     start = int(sums.argmax())
-    if (inside := float(sums[start] / histogram.sum())) >= _MOST:
-        first, last = start + np.flatnonzero(histogram[start : start + _NARROW])[[0, -1]]
-        where = f"lie between the levels {first} and {last}" if first < last else f"have the level {first}"
-        warnings.append(
+    if (inside := float(sums[start] / total)) >= _MOST:
+        low, high = start + np.flatnonzero(histogram[start : start + _NARROW])[[0, -1]]
+        where = f"lie between the levels {low} and {high}" if low < high else f"have the level {low}"
+        return [
             f"{100 * inside:.1f} % of the pixels of the training images {where} of 255, so there is little to see. "
-            "Look at the images (`--dry-run --show`); if they are dark or pale, stretch their range before they are read"
-        )
-    return pixels, warnings
+            f"{remedy}; if they are dark or pale, stretch their range before they are read"
+        ]
+    if last - first <= _HALF:
+        return [
+            f"The pixels of the training images have levels from {first} to {last} of 255, at most half of the range. "
+            f"{remedy}; if {first} is meant as black and {last} as white, stretch their range before they are read"
+        ]
+    deep = raw.stored is not None and bool((raw.stored[training] == Stored.DEEP).all())
+    if deep and histogram[_QUARTER:].sum() <= _RARE * total:
+        return [
+            f"Fewer than {100 * _RARE:.1f} % of the pixels of the training images are brighter than level {_QUARTER - 1} "
+            f"of 255: a few bright pixels decide the range, and all else is dark. {remedy}, and clip such pixels"
+        ]
+    if 3 <= len(levels) <= _NUMBERS + 1 and levels[-2] < _NUMBERS and last - levels[-2] >= _FAR:
+        return [
+            f"The pixels of the training images have {len(levels)} levels: {first} to {levels[-2]} as in a mask that numbers "
+            f"classes, and {last}, so all classes are nearly black. If {last} marks what is ignored, save it as 0; if "
+            "some masks have another range, save all masks with the same range"
+        ]
+    return []
 
 
 def _constant(raw: RawImages, training: np.ndarray, level: int) -> str:

@@ -33,7 +33,7 @@ from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, RawImage
 
 UNREADABLE = "unreadable.txt"
 
-_LAYOUT = 5  # raised whenever the same source would give other arrays
+_LAYOUT = 6  # raised whenever the same source would give other arrays
 _CHUNK = 2**20  # pixels drawn at a time; even, since one raw number serves two pixels
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import noise, write_deep_png, write_image, write_tree
+from image_files import noise, write_deep_png, write_image, write_tiff, write_tree
 from PIL import Image
 
 from sweeps.errors import UserError
@@ -64,6 +64,23 @@ def as_coloured_deep_png(root: Path, images: np.ndarray) -> Path:
     for number, image in enumerate(images):
         write_deep_png(root / "mine" / f"{number:03d}.png", np.repeat(image[..., None], 3, axis=2))
     return root / "mine"
+
+
+def as_clear_deep_png(root: Path, images: np.ndarray) -> Path:
+    for number, image in enumerate(images):
+        pixels = np.stack([image, np.full_like(image, 65535)], axis=2)
+        write_deep_png(root / "mine" / f"{number:03d}.png", pixels)
+    return root / "mine"
+
+
+def as_plain_tiff(root: Path, images: np.ndarray, **options: int) -> Path:
+    for number, image in enumerate(images):
+        write_tiff(root / "mine" / f"{number:03d}.tif", image, **options)
+    return root / "mine"
+
+
+def as_tiff_with_white_0(root: Path, images: np.ndarray) -> Path:
+    return as_plain_tiff(root, images, white=0)
 
 
 def as_deep_tiff(root: Path, images: np.ndarray) -> Path:
@@ -182,7 +199,18 @@ def test_booleans_and_images_of_one_bit_are_black_and_white(tmp_path):
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
-@pytest.mark.parametrize("write", [as_deep_png, as_coloured_deep_png, as_deep_tiff, as_big_endian_tiff, as_wide_tiff])
+@pytest.mark.parametrize(
+    "write",
+    [
+        as_deep_png,
+        as_coloured_deep_png,
+        as_clear_deep_png,
+        as_deep_tiff,
+        as_big_endian_tiff,
+        as_wide_tiff,
+        as_plain_tiff,
+    ],
+)
 def test_files_of_more_than_8_bits_use_the_fewest_that_hold_them(tmp_path, write, bits):
     images = np.random.default_rng(bits).integers(0, 2**bits, (12, 6, 6)).astype(np.uint16)
     images[:, 0, 0] = 2**bits - 1 - 2 ** (bits - 3)
@@ -233,7 +261,11 @@ def test_splits_of_unlike_range_are_doubted(tmp_path, write, training, test):
             noise(9, 4, 4) * 1.0,
             r"000\.tiff: got floats from .* to 2\d\d; must be from 0, .*save as uint8",
         ),
-        (as_float_tiff, np.full((9, 4, 4), np.nan), r"000\.tiff: got floats from nan"),
+        (as_float_tiff, np.full((9, 4, 4), np.nan), r"000\.tiff: got 16 of 16 values that are NaN.*nan_to_num"),
+        (as_plain_tiff, noise(9, 4, 4) / 255, r"000\.tif \(a TIFF that Pillow does not read; save .* or float32"),
+        (as_plain_tiff, (noise(9, 4, 4) / 255).astype(np.float16), r"000\.tif \(a TIFF that Pillow does not read"),
+        (as_plain_tiff, noise(9, 4, 4).astype(np.int16) - 30, r"000\.tif: got values from -\d+ to .*; must be 0 to"),
+        (as_tiff_with_white_0, noise(9, 4, 4).astype(np.uint16), r"000\.tif: .*0 is white .*Save largest - image"),
         (
             as_float_tiff,
             noise(9, 4, 4) / 255 - 0.5,
@@ -249,8 +281,9 @@ def test_splits_of_unlike_range_are_doubted(tmp_path, write, training, test):
     ],
 )
 def test_numbers_that_are_no_grey_levels_are_refused(tmp_path, write, images, words):
-    with pytest.raises(UserError, match=words) as caught:
+    with pytest.raises(UserError) as caught:
         opened(write(tmp_path, images))
+    assert re.search(words, str(caught.value))
     assert str(tmp_path / "mine") in caught.value.place
     assert list((tmp_path / "cache").rglob("*.npy")) == []
 
@@ -367,6 +400,44 @@ def test_images_with_almost_nothing_to_see_are_doubted(tmp_path, write, images, 
     data = opened(write(tmp_path, images))
     assert len(data.warnings) == 1
     assert re.search(words, data.warnings[0])
+
+
+def with_white(images: np.ndarray) -> np.ndarray:
+    images[:, 0, 0] = 255
+    return images
+
+
+def hot() -> np.ndarray:
+    """12 bits and three pixels of 16, of which at least one is in a training image."""
+    images = np.random.default_rng(0).integers(0, 4096, (40, 16, 16)).astype(np.uint16)
+    images[:3, 2, 2] = 65535
+    return images
+
+
+@pytest.mark.parametrize(
+    ("write", "images", "words"),
+    [
+        (as_png, masks(1) * 128, "levels from 0 to 128 of 255, at most half of the range.*128 as white"),
+        (as_array, masks(20), "levels from 0 to 20 of 255"),
+        (as_png, masks(1) + 1, "levels from 128 to 255 of 255"),
+        (as_array, noise(30, 8, 8) / 255 * 0.4, "levels from 0 to 10\\d of 255"),
+        (as_plain_tiff, (noise(30, 8, 8) * 128).astype(np.int16), "levels from 0 to 12\\d of 255"),
+        (as_png, with_white(masks(20)), "2[12] levels: 0 to 20 as in a mask .*255 marks what is ignored"),
+        (as_array, with_white(masks(1)), "3 levels: 0 to 1 as in a mask .*save all masks with the same"),
+        (as_png, np.concatenate([masks(1), noise(60, 8, 8)]), "images show next to nothing: .* at most 15 of 255"),
+        (as_deep_png, np.concatenate([masks(4095, np.uint16), masks(65535, np.uint16)]), "images show next to nothing"),
+        (as_deep_png, hot(), "brighter than level 63 .*a few bright pixels decide the range"),
+    ],
+)
+def test_images_that_are_dark_or_of_unlike_ranges_are_doubted(tmp_path, write, images, words):
+    [warning] = opened(write(tmp_path, images)).warnings
+    assert re.search(words, warning)
+
+
+@pytest.mark.parametrize("images", [masks(1) * 255, masks(9), masks(2) * 127, noise(30, 8, 8) // 2 + 64])
+def test_images_of_more_than_half_of_the_range_are_not_doubted(tmp_path, images):
+    images[0, 0, :2] = 0, images.max()
+    assert opened(as_array(tmp_path, images)).warnings == ()
 
 
 def test_a_large_set_is_counted_in_a_sample_and_says_so(tmp_path, monkeypatch):

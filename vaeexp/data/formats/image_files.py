@@ -47,7 +47,9 @@ _PLUGIN_MODULES = ("pillow_heif", "pi_heif", "pillow_jxl", "pillow_avif")
 _GREY_MODES = ("1", "L", "LA", "La")
 _TRANSPARENT_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 _DEEP_COLOURS = {f"{mode};16{order}" for mode in ("RGB", "RGBA") for order in "BLN"}  # raw modes of Pillow
-_SAMPLE_FORMAT = 339  # TIFF: 1 is unsigned
+_GREY_WITH_ALPHA = "LA;16B"
+_SAMPLE_FORMAT, _PHOTOMETRIC = 339, 262  # TIFF: 1 is unsigned; 0 is white
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HAIR = 1e-3  # floats may miss 0 and 1 by so much
 _ORIENTATION = 0x0112  # EXIF: 5 to 8 lie on their side
 _PACKAGES = ("sweeps", "vaeexp")
@@ -148,8 +150,15 @@ def _opened(path: Path) -> Iterator["ImageFile"]:
         raise UserError(str(path), "its pixels do not fit into the memory of this machine") from error
     except Exception as error:  # Pillow raises any error on a damaged file
         text = (getattr(error, "strerror", None) or str(error)).replace(str(path), path.name)
-        problem = "no image" if type(error).__name__ == "UnidentifiedImageError" else " ".join(text.split())
+        problem = _unknown(path) if type(error).__name__ == "UnidentifiedImageError" else " ".join(text.split())
         raise UnreadableError(printable(problem) or type(error).__name__) from error
+
+
+def _unknown(path: Path) -> str:
+    """Say what a file is of which Pillow knows no image."""
+    with path.open("rb") as file:
+        tiff = file.read(4) in _TIFF_STARTS
+    return "a TIFF that Pillow does not read; save whole numbers of 8 or 16 bits, or float32" if tiff else "no image"
 
 
 def read_header(path: Path) -> Header:
@@ -160,8 +169,15 @@ def read_header(path: Path) -> Header:
             raise UnreadableError("no pixels")
         if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
             width, height = height, width
-        grey = image.mode[0] in "IF" or image.mode in _GREY_MODES
+        grey = image.mode[0] in "IF" or image.mode in _GREY_MODES or _grey_with_alpha(image)
         return Header(height, width, grey, getattr(image, "is_animated", False))
+
+
+def is_image(path: Path) -> bool:
+    """Tell by its content whether a file is an image, whatever its name."""
+    with suppress(UnreadableError), _opened(path):
+        return True
+    return False
 
 
 def read_pixels(
@@ -224,12 +240,19 @@ def _numbers(path: Path, image: "ImageFile") -> tuple[np.ndarray, Stored] | None
     """
     if image.mode == "F":
         values = np.asarray(_upright(image))
-        if not (values.min() >= -_HAIR and values.max() <= 1 + _HAIR):  # false for NaN, too
+        if missing := int((~np.isfinite(values)).sum()):
+            got = f"got {missing:,} of {values.size:,} values that are NaN or infinite"
+            advice = "Save numpy.nan_to_num(image), or leave the file out"
+            raise UserError(str(path), f"{got}; must be from 0, black, to 1, white. {advice}.")
+        if not (values.min() >= -_HAIR and values.max() <= 1 + _HAIR):
             low, high = float(values.min()), float(values.max())
             got = f"got floats from {low:g} to {high:g}; must be from 0, black, to 1, white"
             raise UserError(str(path), f"{got}. {remedy('image', values.dtype, low, high)}.")
         return np.rint(values.clip(0, 1) * 255).astype(np.uint8), Stored.FLOATS
     if image.mode[0] == "I":
+        if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
+            got = "got a TIFF of more than 8 bits in which 0 is white (MinIsWhite); must be one in which 0 is black"
+            raise UserError(str(path), f"{got}. Save largest - image, with the largest number that the camera gives.")
         values = np.asarray(_upright(image))
         if values.dtype == np.int32 and getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT) in (None, 1, (1,)):
             values = values.view(np.uint32)  # Pillow takes unsigned numbers for signed ones
@@ -246,6 +269,12 @@ def _deep_colours(path: Path, image: "ImageFile") -> tuple[np.ndarray, Stored] |
 
     Pillow keeps the upper byte of each number. Read as if the bytes stood the other way round, the file gives the lower.
     """
+    if _grey_with_alpha(image):
+        with _opened(path) as other:  # read as four bytes a pixel: upper and lower byte of grey, of alpha
+            other.tile = [tile._replace(args="RGBA") for tile in other.tile]
+            pairs = np.asarray(_upright(other)).astype(np.uint16)
+        grey, alpha = (pairs[..., place] << 8 | pairs[..., place + 1] for place in (0, 2))
+        return np.stack([grey, grey, grey, alpha], axis=-1), Stored.DEEP
     if image.mode not in ("RGB", "RGBA") or not image.tile or not {*map(_raw_mode, image.tile)} <= _DEEP_COLOURS:
         return None
     upper = np.asarray(_upright(image)).astype(np.uint16)
@@ -253,6 +282,11 @@ def _deep_colours(path: Path, image: "ImageFile") -> tuple[np.ndarray, Stored] |
         other.tile = [_with_bytes_turned(tile) for tile in other.tile]
         lower = np.asarray(_upright(other))
     return upper << 8 | lower, Stored.DEEP
+
+
+def _grey_with_alpha(image: "Image") -> bool:
+    """Return whether an image is a PNG of grey and alpha of 16 bits, which Pillow takes for colours of 8 bits."""
+    return [_raw_mode(tile) for tile in getattr(image, "tile", [])] == [_GREY_WITH_ALPHA]
 
 
 def _raw_mode(tile: Any) -> str:
