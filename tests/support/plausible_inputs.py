@@ -464,7 +464,7 @@ def names(draw: Draw, root: Path) -> Member:
     kinds = {
         "imgs": {"imgs": seen, "latents_values": np.zeros((40, 6))},
         "arr_0": {"arr_0": seen, "arr_1": np.arange(40) % 3},
-        "X": {"X": seen, "Y": np.arange(40) % 3},
+        "data": {"data": seen, "target": np.arange(40) % 3},
         "test alone": {"test_images": seen},
         "both": {"images": seen, "train_images": seen},
         "none": {},

@@ -148,6 +148,8 @@ def _number(values: np.ndarray) -> Labels:
         return Labels(kept, names, (f"Classes: {classes}",), (warning,) if single else ())
     if numbers and distinct[0] == -1 and distinct.tolist() != [-1, 1]:
         raise _LeftOut(f"{int((values == -1).sum()):,} of {count:,} are −1, which marks images without a label")
+    if not numbers and (missing := int(np.isin(values, ("", "nan")).sum())):
+        raise _LeftOut(f"{missing:,} of {count:,} are empty or nan, which marks images without a label")
     if single or len(distinct) > _MOST_CLASSES:
         raise _LeftOut(f"{len(distinct):,} different ones for {count:,} images name images, and no classes")
     names = tuple(printable(str(name)) for name in distinct.tolist())

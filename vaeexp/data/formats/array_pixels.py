@@ -17,6 +17,7 @@ LEVELS = "uint8, or floats from 0 to 1"
 _HAIR = 1e-3
 """How far beyond [0, 1] floats may lie, because resizing and arithmetic in float16 and float32 leave such values."""
 _WANTED = "[N, H, W] or [N, H, W, C] with C = 1 or 3"
+_LONG = 3
 
 
 def as_bytes(place: str, name: str, images: np.ndarray, target: Path) -> tuple[np.ndarray, list[str]]:
@@ -28,11 +29,13 @@ def as_bytes(place: str, name: str, images: np.ndarray, target: Path) -> tuple[n
     shaped = images[..., None] if images.ndim == 3 else images
     if shaped.ndim != 4 or shaped.shape[-1] not in (1, 3) or not all(shaped.shape) or _is_colour_image(images.shape):
         problem = f"got {images.dtype} {list(images.shape)}; must be {_WANTED}"
-        raise UserError(place, f"{problem}.{_turned(name, images.shape)}")
+        raise UserError(place, f"{problem}.{_turned(name, images)}")
     if shaped.dtype == np.uint8:
         return shaped, []
     if shaped.dtype.kind not in "fbiu":
-        raise UserError(place, f"got {shaped.dtype} {list(images.shape)}; must be {LEVELS}")
+        what = f"numpy.abs({name})" if shaped.dtype.kind == "c" else f"{name}.astype(float)"
+        problem = f"got {shaped.dtype} {list(images.shape)}; must be {LEVELS}"
+        raise UserError(place, f"{problem}. Save the grey levels as such numbers, perhaps of {what}")
     if shaped.dtype.kind in "iu":
         low, high = (int(find(piece)) for find, piece in ((np.min, shaped), (np.max, shaped)))
         raise UserError(place, _out_of_range(name, shaped.dtype, low, high))
@@ -40,8 +43,9 @@ def as_bytes(place: str, name: str, images: np.ndarray, target: Path) -> tuple[n
 
 
 def doubtful_shape(name: str, shape: Sequence[int]) -> list[str]:
-    """Return a warning where the last axis seems to count the images, as MATLAB stores them."""
-    if len(shape) != 3 or shape[0] != shape[1] or shape[2] == shape[1]:
+    """Return a warning where the last axis seems to count the images, as MATLAB stores them: it differs from two that are
+    alike, or is the longest by far."""
+    if len(shape) != 3 or shape[2] == shape[1] or (shape[0] != shape[1] and shape[2] < _LONG * max(shape[:2])):
         return []
     read = f"{shape[0]:,} images of {shape[1]} × {shape[2]:,} pixels"
     meant = f"{shape[2]:,} images of {shape[0]} × {shape[1]}"
@@ -52,8 +56,13 @@ def _is_colour_image(shape: Sequence[int]) -> bool:
     return len(shape) == 3 and shape[2] in (3, 4) and min(shape[:2]) > 4
 
 
-def _turned(name: str, shape: Sequence[int]) -> str:
+def _turned(name: str, images: np.ndarray) -> str:
     """Return what to do about a shape, as a sentence; empty where it does not say what was meant."""
+    shape = images.shape
+    if images.dtype.names:
+        return f" It is a table: save {name}[{images.dtype.names[0]!r}]"
+    if not all(shape):
+        return " It is empty: at least 3 images are needed"
     if len(shape) == 4 and shape[1] in (1, 3, 4) and min(shape[2:]) > 1:
         return f" It seems to be [N, C, H, W]: save {name}.transpose(0, 2, 3, 1)"
     if len(shape) == 4 and shape[2] in (1, 3) and shape[0] == shape[1]:
@@ -61,7 +70,7 @@ def _turned(name: str, shape: Sequence[int]) -> str:
     if len(shape) == 4 and shape[3] in (2, 4):
         kept = "0:1" if shape[3] == 2 else ":3"
         return f" The last channel seems to be transparency: save {name}[..., {kept}], which drops it"
-    if len(shape) == 4 and all(shape):
+    if len(shape) == 4:
         return f" Choose one channel or three of them: save, for example, {name}[..., 0]"
     if _is_colour_image(shape):
         return " It seems to be one image [H, W, C], and a data set needs many: save numpy.stack(list_of_images)"
@@ -73,7 +82,7 @@ def _turned(name: str, shape: Sequence[int]) -> str:
                 return f" It seems to be one row of pixels for each image: save {name}.reshape({sizes}){turn}"
     if len(shape) == 2:
         return " If it is one image, a data set needs many: save numpy.stack(list_of_images)"
-    if len(shape) == 5 and all(shape):
+    if len(shape) == 5:
         return f" If it is videos [N, T, H, W, C], save {name}.reshape(-1, *{name}.shape[2:])"
     return ""
 

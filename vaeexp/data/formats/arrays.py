@@ -2,7 +2,7 @@
 
 Images are uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3, or floats in [0, 1] of these shapes. The keys of an `.npz`
 are `images` and `labels`, or `train_images`, `test_images` (and `val_images`) with their labels; the names of
-Keras' files (`x_train`, `y_train`, …) work too. Nothing in such a file is unpickled.
+Keras' files (`x_train`, `y_train`, …) work too, in small letters or capitals. Nothing in such a file is unpickled.
 """
 
 import zipfile
@@ -33,10 +33,15 @@ from vaeexp.data.formats.levels import Stored
 _NAMES = {
     "": (("images", "x"), ("labels", "y")),
     "train": (("train_images", "x_train"), ("train_labels", "y_train")),
-    "val": (("val_images", "x_val"), ("val_labels", "y_val")),
+    "val": (
+        ("val_images", "x_val", "valid_images", "x_valid", "validation_images", "x_validation"),
+        ("val_labels", "y_val", "valid_labels", "y_valid", "validation_labels", "y_validation"),
+    ),
     "test": (("test_images", "x_test"), ("test_labels", "y_test")),
 }
-"""Part → names of its images and names of its labels; of each, the first that the file has is read."""
+"""Part → names of its images and names of its labels; of each, the first that the file has is read, in any case."""
+_SPLIT_WORDS = ("train", "val", "dev", "test", "eval", "holdout")
+"""Words in the name of an array that seems to hold images of a split."""
 _PARTS = {"": TRAINING, "train": TRAINING, "val": VALIDATION, "test": TEST}
 _NPZ = "images (and labels), or train_images and test_images (and val_images, …_labels)"
 _SHOWN = 12
@@ -62,9 +67,9 @@ class _Part(NamedTuple):
 
 def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
     """Read the arrays as uint8; floats are rounded to 256 levels. Raises UserError naming the array that does not fit."""
-    path, parts, notes = source.paths[0], dict[str, _Part](), list[str]()
+    path, parts, notes, warnings = source.paths[0], dict[str, _Part](), list[str](), list[str]()
     with refusing(path, "a whole file of plain numpy arrays"):
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             parts[""] = _part(path, ("images", "labels"), _load(path), None, scratch)
         else:
             with zipfile.ZipFile(path) as file:
@@ -76,6 +81,7 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
                     parts[part] = _part(path, (images, labels), pixels, array, scratch)
             unread = headers.keys() - {name for pair in names.values() for name in pair}
             notes += [f"Not read: {_listed(headers, sorted(unread))}"] if unread else []
+            warnings = _forgotten(headers, {images for images, _ in names.values()}, sorted(unread))
     shapes = {part.images.shape[1:] for part in parts.values()}
     if len(shapes) > 1:
         problem = f"got splits of different height, width and channels {sorted(shapes)}; must be the same"
@@ -87,7 +93,8 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
         )
     grey = min(shapes)[2] > 1 and all(all_grey(np.moveaxis(part.images, -1, 1)) for part in parts.values())
     check_grey(path.name, min(shapes)[2], source.settings.binarisation, "images[..., :1] in the file" if grey else "")
-    return _join(parts, notes, scratch)
+    raw = _join(parts, notes, scratch)
+    return raw._replace(warnings=(*warnings, *raw.warnings))
 
 
 def _load(path: Path) -> np.ndarray:
@@ -139,10 +146,10 @@ def _listed(headers: Mapping[str, _Header], names: Collection[str]) -> str:
 
 def _names(path: Path, headers: Mapping[str, _Header]) -> dict[str, tuple[str, str]]:
     """Return the names of images and labels of each part. Raises UserError where it is not clear what is meant."""
-    parts = {}
+    parts, own = {}, {name.lower(): name for name in reversed(list(headers))}
     for part, (images, labels) in _NAMES.items():
-        if image_name := next((name for name in images if name in headers), None):
-            parts[part] = image_name, next((name for name in labels if name in headers), labels[0])
+        if image_name := next((own[name] for name in images if name in own), None):
+            parts[part] = image_name, next((own[name] for name in labels if name in own), labels[0])
     found = f"got the arrays {_listed(headers, headers)}" if headers else "got no array"
     if not parts:
         keras = "x_train and x_test (and x_val, y_…)"
@@ -155,6 +162,17 @@ def _names(path: Path, headers: Mapping[str, _Header]) -> dict[str, tuple[str, s
     if "" not in parts and "train" not in parts:
         raise UserError(str(path), f"{found}; must be also train_images, because there is nothing to train on")
     return parts
+
+
+def _forgotten(headers: Mapping[str, _Header], images: Collection[str], unread: Collection[str]) -> list[str]:
+    """Return a warning where arrays that are not read are named like a split, and shaped like the images."""
+    shapes = {headers[name].shape[1:] for name in images}
+    like = [name for name in unread if any(word in name.lower() for word in _SPLIT_WORDS)]
+    splits = [name for name in like if headers[name].shape[1:] in shapes]
+    if not splits:
+        return []
+    remedy = "Save it as train_images, val_images or test_images, or leave it out of the file"
+    return [f"Not read: {_listed(headers, splits)}, which seems to be a split. {remedy}"]
 
 
 def _part(path: Path, names: tuple[str, str], images: np.ndarray, labels: np.ndarray | None, scratch: Path) -> _Part:
@@ -202,6 +220,6 @@ def _join(parts: dict[str, _Part], notes: list[str], scratch: Path) -> RawImages
 
 ARRAYS = Layout(
     expected=lambda _: f"one file: .npy with images [N, H, W] or [N, H, W, C], or .npz with {_NPZ}; {LEVELS}",
-    find=lambda _, root: (root,) if root.is_file() and root.suffix in (".npy", ".npz") else (),
+    find=lambda _, root: (root,) if root.is_file() and root.suffix.lower() in (".npy", ".npz") else (),
     read=_read,
 )

@@ -50,10 +50,19 @@ def test_floats_and_booleans_become_grey_levels(tmp_path):
     assert set(np.unique(opened(tmp_path / "bits.npy").train.images)) == {0, 255}
 
 
-@pytest.mark.parametrize("names", [("{}_images", "{}_labels"), ("x_{}", "y_{}")])
-def test_an_npz_file_with_splits_and_labels(tmp_path, names):
+@pytest.mark.parametrize(
+    ("names", "validation"),
+    [
+        (("{}_images", "{}_labels"), "val"),
+        (("x_{}", "y_{}"), "val"),
+        (("X_{}", "y_{}"), "valid"),
+        (("{}_images", "{}_labels"), "validation"),
+        (("X_{}", "Y_{}"), "VAL"),
+    ],
+)
+def test_an_npz_file_with_splits_and_labels(tmp_path, names, validation):
     arrays = {}
-    for seed, (part, count) in enumerate((("train", 30), ("val", 6), ("test", 8))):
+    for seed, (part, count) in enumerate((("train", 30), (validation, 6), ("test", 8))):
         arrays[names[0].format(part)] = noise(count, 4, 4, 3, seed=seed)
         arrays[names[1].format(part)] = np.arange(count)[:, None] % 5
     np.savez(tmp_path / "mine.npz", **arrays)
@@ -65,8 +74,8 @@ def test_an_npz_file_with_splits_and_labels(tmp_path, names):
     order = np.load(data.folder / "training_order.npy")
     np.testing.assert_array_equal(data.train.labels, (order[:30]) % 5)
     assert sorted(order[30:]) == list(range(30, 36))
-    validation = arrays[names[0].format("val")].transpose(0, 3, 1, 2)
-    np.testing.assert_array_equal(data.validation.images, validation[order[30:] - 30])
+    pictures = arrays[names[0].format(validation)].transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(data.validation.images, pictures[order[30:] - 30])
 
 
 def test_images_and_labels_stay_together_when_they_are_split(tmp_path):
@@ -124,6 +133,8 @@ def test_labels_of_any_kind_become_classes(tmp_path, labels, classes, values):
         (FOUR + 0.5, "float64 with values like 0.5"),
         (np.arange(40) * 10**8, "40 different ones for 40 images"),
         (np.arange(40).astype(str), "40 different ones for 40 images"),
+        (np.where(FOUR, FOUR.astype(str), ""), "10 of 40 are empty or nan"),
+        (np.where(FOUR, FOUR, np.nan).astype(str), "10 of 40 are empty or nan"),
         (np.array(["a", "b"], object)[FOUR % 2], r"pickle.*numpy\.array\(labels, str\)"),
         (np.full(40, "2026-01-01", "M8[D]"), r"datetime64\[D\] names no classes"),
     ],
@@ -167,6 +178,30 @@ def test_labels_that_number_the_images_and_arrays_that_are_not_read_are_named(tm
     assert "Not read: names <U6 [1]" in data.notes
 
 
+@pytest.mark.parametrize("name", ["dev_images", "x_holdout", "TestData", "evaluation"])
+def test_an_array_that_seems_to_be_a_split_and_is_not_read_is_doubted(tmp_path, name):
+    np.savez(tmp_path / "mine.npz", train_images=noise(40, 4, 4), **{name: noise(9, 4, 4, seed=1)})
+    [warning] = opened(tmp_path / "mine.npz").warnings
+    assert f"Not read: {name} uint8 [9, 4, 4], which seems to be a split" in warning
+
+
+@pytest.mark.parametrize("name", ["masks", "test_ids", "mean"])
+def test_other_arrays_that_are_not_read_are_noted(tmp_path, name):
+    shape = (40, 4, 4) if name == "masks" else (40,)
+    np.savez(tmp_path / "mine.npz", images=noise(40, 4, 4), **{name: noise(*shape, seed=1)})
+    data = opened(tmp_path / "mine.npz")
+    assert data.warnings == ()
+    assert f"Not read: {name} uint8 {list(shape)}" in data.notes
+
+
+def test_the_ending_of_a_file_of_arrays_may_be_in_capitals(tmp_path):
+    np.save(tmp_path / "mine.npy", noise(40, 4, 4))
+    np.savez(tmp_path / "more.npz", images=noise(40, 4, 4))
+    for name in ("mine.npy", "more.npz"):
+        (tmp_path / name).rename(tmp_path / name.upper())
+        assert sum(opened(tmp_path / name.upper()).sizes) == 40
+
+
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("beyond", [0, 1e-9, 9e-4])
 def test_floats_a_hair_beyond_are_clipped_with_a_note(tmp_path, kind, beyond):
@@ -207,7 +242,10 @@ def test_floats_a_hair_beyond_are_clipped_with_a_note(tmp_path, kind, beyond):
         ({"images": noise(9, 8, 8) / 255 + 0.0012}, r"to 1\.0012;"),
         ({"images": noise(9, 8, 8) / 255 * 1.2}, r"save numpy\.clip\(images, 0, 1\)"),
         ({"images": noise(9, 8, 8) / 2.55}, r"If 255 is white, save .*; if .* is, images / "),
-        ({"images": noise(9, 8, 8) * 1j}, "got complex128"),
+        ({"images": noise(9, 8, 8) * 1j}, r"got complex128.*numpy\.abs\(images\)"),
+        ({"images": noise(9, 8, 8).astype(str)}, r"got <U3.*images\.astype\(float\)"),
+        ({"images": np.zeros(9, [("pixels", "u1", (8, 8))])}, r"It is a table: save images\['pixels'\]"),
+        ({"images": noise(0, 8, 8)}, "It is empty"),
         ({"images": np.full((9, 8, 8), np.nan)}, r"got 576 values of 576 .*images\[0, 0, 0\].*nan_to_num"),
         ({"images": np.where(np.arange(576).reshape(9, 8, 8) == 149, np.inf, 0.5)}, r"got 1 values.*images\[2, 2, 5\]"),
         ({"images": noise(9, 8, 8), "labels": np.arange(8)}, r"got int64 \[8\]; must be 9 labels"),
@@ -235,7 +273,7 @@ def test_what_does_not_fit_is_refused_by_name_with_a_remedy(tmp_path, arrays, wo
     assert list((tmp_path / "cache").rglob("*.npy")) == []
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 40), (8, 8, 9), (16, 16, 3000)])
+@pytest.mark.parametrize("shape", [(8, 8, 40), (8, 8, 9), (16, 16, 3000), (12, 9, 60)])
 def test_images_on_the_last_axis_are_doubted(tmp_path, shape):
     np.save(tmp_path / "mine.npy", noise(*shape))
     assert r"save images.transpose(2, 0, 1)" in opened(tmp_path / "mine.npy").warnings[0]
