@@ -6,7 +6,7 @@ A folder has class folders and split folders or none (vaeexp/data/formats/folder
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 from sweeps.errors import UserError
 from vaeexp.data.formats import Definition, Layout, RawImages, Source, printable, refusing
 from vaeexp.data.formats.folder_tree import list_tree
-from vaeexp.data.formats.image_files import Listing, decode, readable
+from vaeexp.data.formats.image_files import Listing, decode, is_image, readable
 
 _EXPECTED = (
     "image files (.png, .jpg, .jpeg, .bmp, .gif, .tif, .tiff, .webp, .ppm, .pgm, and others that Pillow and its plugins "
@@ -46,6 +46,7 @@ _PLUGINS = {
     ".jxl": "pillow-jxl-plugin",
 }
 """Ending → package that reads such images where Pillow does not."""
+_TO_UNPACK = {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"}
 _TO_CONVERT = {".svg", ".dcm", ".eps", ".exr", ".hdr", ".cr2", ".nef", ".arw", ".dng", ".jp2", ".j2k"}
 _DOUBTED = 0.01  # share of images that are passed over
 _KINDS_NAMED = 12
@@ -111,10 +112,12 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     names = [path.relative_to(source.root).as_posix() for path in source.paths]
     endings = [os.path.splitext(name)[1].lower() for name in names]
     passed = Counter(ending for ending in endings if ending not in readable())
+    first = {ending: path for path, ending in zip(reversed(source.paths), reversed(endings), strict=True)}
+    unnamed = {ending for ending in passed if is_image(first[ending])}
     if len(passed) and passed.total() == len(names):
         problem = f"got a folder without image files that can be read, but {_counted(passed)}; must hold {_EXPECTED}"
-        raise UserError(str(source.root), f"{problem}.{_advice(passed)}")
-    notes = [f"Passed over: {_counted(passed)}, which are not read here.{_advice(passed)}"] if passed else []
+        raise UserError(str(source.root), f"{problem}.{_advice(passed, unnamed)}")
+    notes = [f"Passed over: {_counted(passed)}, which are not read here.{_advice(passed, unnamed)}"] if passed else []
     for note in notes:
         say(note)  # before an error, because what is passed over may be its cause
     images = [name for name, ending in zip(names, endings, strict=True) if ending in readable()]
@@ -122,7 +125,8 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     links = _links_left_out(source.root, source.paths)
     again = f", such as {printable(os.path.relpath(links[0], source.root))}. Each image counts once" if links else ""
     linked = [f"Links left out: {len(links):,} to what is read under another name{again}"] if links else []
-    missing = sum(count for ending, count in passed.items() if ending in _PLUGINS or ending in _TO_CONVERT)
+    pictures = unnamed | _PLUGINS.keys() | _TO_CONVERT
+    missing = sum(count for ending, count in passed.items() if ending in pictures)
     doubts = notes if missing > _DOUBTED * (len(images) + missing) else []
     doubts += linked if len(links) > _DOUBTED * len(images) else []
     listing = replace(listing, notes=(*listing.notes, *notes, *linked), warnings=(*listing.warnings, *doubts))
@@ -138,10 +142,14 @@ def _counted(passed: Counter[str]) -> str:
     return ", ".join([*shown, *more])
 
 
-def _advice(passed: Counter[str]) -> str:
-    """Say what would read the files that are passed over."""
+def _advice(passed: Counter[str], unnamed: Collection[str]) -> str:
+    """Say what would read the files that are passed over. unnamed: endings of files that are images all the same."""
     packages = sorted({_PLUGINS[ending] for ending in passed if ending in _PLUGINS})
     advice = [f" Try pip install {' '.join(packages)}."] if packages else []
+    if named := ", ".join(printable(ending) or "those without an ending" for ending in sorted(unnamed)):
+        advice.append(f" The first of {named} is an image: give these files the ending .png, .jpg or .tif.")
+    if packed := sorted(passed.keys() & _TO_UNPACK):
+        advice.append(f" Unpack {', '.join(packed)}.")
     if converted := sorted(passed.keys() & _TO_CONVERT):
         advice.append(f" Convert {', '.join(converted)} to PNG.")
     if passed.keys() & {".npy", ".npz"}:

@@ -442,6 +442,7 @@ def test_what_is_passed_over_is_counted_by_ending(tmp_path):
         (["a.npy", "b.npz"], ("1 .npy, 1 .npz", "--set dataset=arrays --data FILE")),
         (["a.mp4", "b"], ("1 .mp4, 1 without an ending",)),
         (["train/a.cr2", "test/b.cr2"], ("2 .cr2", "Convert .cr2")),
+        (["train.zip", "a.tar.gz"], ("1 .gz, 1 .zip", "Unpack .gz, .zip")),
     ],
 )
 def test_a_folder_of_other_files_alone_says_what_it_holds(tmp_path, names, words):
@@ -453,6 +454,16 @@ def test_a_folder_of_other_files_alone_says_what_it_holds(tmp_path, names, words
     assert caught.value.place == str(tmp_path)
     for word in ("without image files", *words, "must hold image files"):
         assert word in caught.value.problem
+
+
+@pytest.mark.parametrize("name", ["picture", "picture.jpg_large", "picture.png~", "picture.image"])
+def test_images_without_the_ending_of_one_are_named(tmp_path, name):
+    write_tree(tmp_path, {"cat": 9, "dog": 9})
+    write_image(tmp_path / "cat" / "a.png", noise(6, 5, 3))
+    (tmp_path / "cat" / "a.png").rename(tmp_path / "cat" / name)
+    [warning] = opened(tmp_path)[0].warnings
+    assert f"1 {Path(name).suffix or 'without an ending'}" in warning
+    assert "is an image: give these files the ending .png" in warning
 
 
 def test_an_image_whose_ending_is_read_by_its_name_is_none_under_another(tmp_path):
