@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from filelock import AcquireReturnProxy, Timeout
 from optuna.storages import BaseStorage
 
 from sweeps.errors import UserError, largest_file, masked
-from sweeps.locks import lock_file
+from sweeps.locks import lock_file, lock_place
 from sweeps.memory import go_first
 from sweeps.source import sources
 from sweeps.storage import open_storage, study_holder
@@ -24,7 +23,7 @@ from sweeps.storage.journal import journal_path
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.tracking.mlflow_runs import StudyRuns
-from sweeps.tracking.mlflow_store import StoreReplacedError, is_server, store_name, tracking_uri
+from sweeps.tracking.mlflow_store import REMEDY, StoreReplacedError, is_server, store_name, tracking_uri
 
 NICE = 10  # training on the CPU comes first
 INTERVAL = 4.0  # seconds between two passes, at the least; MLflow's server closes connections that rest for 5 s
@@ -102,10 +101,7 @@ class _Follower:
         self._once, self._finishing, self._output = order["once"], finishing, answers
         self._source = _Source(self._study, self._runs, order["storage"])
         mark = hashlib.sha256(store_name(self._tracking, self._runs).encode()).hexdigest()[:8]
-        self._lock_path = self._runs / "journal" / f"{self._study}.mirror-{mark}.lock"
-        if self._tracking is not None and not os.access(self._lock_path.parent, os.W_OK):
-            # Runs of another user, or on a read-only mount, can be copied, too.
-            self._lock_path = Path(tempfile.gettempdir(), f"{os.getuid()}-{self._lock_path.name}")
+        self._lock_place = self._runs / "journal", f"{self._study}.mirror-{mark}.lock"
         self._lock: AcquireReturnProxy[Any] | None = None
         self._is_server = is_server(tracking_uri(self._tracking))
         self._mlflow: StudyRuns | None = None
@@ -160,7 +156,11 @@ class _Follower:
         if self._mlflow is None:
             if not last and not any(record.epochs or record.outcome for record in records):
                 return  # importing MLflow takes seconds of a core, which the first epoch needs
-            self._lock = self._lock or lock_file(self._lock_path, "Choose a runs folder of your own on a local disk.")
+            if self._lock is None:
+                # Runs of another user, or on a read-only mount, can be copied into another store, too.
+                folder, name = self._lock_place
+                path = folder / name if self._tracking is None else lock_place(folder, name)
+                self._lock = lock_file(path, REMEDY)
             if self._tracking is None:
                 os.chdir(self._runs)  # the address of its store is relative
             self._mlflow = StudyRuns(self._tracking, self._runs, study, self._note_answer)

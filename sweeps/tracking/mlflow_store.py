@@ -21,7 +21,7 @@ from filelock import AcquireReturnProxy
 
 from sweeps.errors import UserError, did_you_mean, masked
 from sweeps.files import move_aside, remove_unfinished, write_whole
-from sweeps.locks import lock_file
+from sweeps.locks import lock_file, lock_place
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -91,11 +91,21 @@ def tracking_uri(uri: str | None) -> str:
     return uri
 
 
+REMEDY = (
+    "Give --runs a folder of your own on a local disk, or copy these runs into a store of your own with "
+    "--tracking sqlite:////FOLDER/mlflow.db."
+)
+
+
 def artifact_location(uri: str, runs: Path, study: str) -> str | None:
-    """Return the address of a study's artifacts: below `runs`, or None where a server decides."""
+    """Return the address of a study's artifacts, or None where a server decides: below `runs`, and beside an SQLite store of its own
+    where `runs` cannot be written."""
     if is_server(uri):
         return None
-    return (runs.resolve() / "artifacts" / study).as_uri()
+    folder = runs
+    if uri.startswith("sqlite:///") and uri != OWN_STORE and not os.access(runs, os.W_OK):
+        folder = Path(uri.removeprefix("sqlite:///")).parent
+    return (folder.resolve() / "artifacts" / study).as_uri()
 
 
 def is_server(uri: str) -> bool:
@@ -111,9 +121,7 @@ def store_name(uri: str | None, runs: Path) -> str:
 def creation_lock(runs: Path) -> AcquireReturnProxy[Any]:
     """Take the lock for creating the store, because two processes that create MLflow's tables at once break each other."""
     runs.mkdir(parents=True, exist_ok=True)
-    return lock_file(
-        runs / "mlflow.db.lock", "Choose a runs folder of your own on a local disk with --runs.", timeout=60
-    )
+    return lock_file(lock_place(runs, "mlflow.db.lock"), REMEDY, timeout=60)
 
 
 class StoreReplacedError(Exception):

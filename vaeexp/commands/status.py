@@ -288,8 +288,9 @@ def status(*, study: str | None, runs: Path, storage: str | None, watch: bool, a
     if as_json and study:
         print_json(study_object(stored_study(study, runs, storage), runs, storage))
     elif as_json:
-        names = study_names(runs, storage)
-        print_json([study_object(stored_study(name, runs, storage), runs, storage) for name in names])
+        stored = [stored_study(name, runs, storage) for name in study_names(runs, storage)]
+        stored.sort(key=lambda each: -(each.study.session_at or 0.0))
+        print_json([study_object(each, runs, storage) for each in stored])
     else:
         show_status(study, runs, storage, watch=watch, console=open_console())
 

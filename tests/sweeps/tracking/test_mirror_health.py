@@ -120,6 +120,46 @@ with open_to_read(runs / "mlflow.db") as connection, tempfile.TemporaryDirectory
 """
 
 
+READ_ONLY = [
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && shift && exec "$@"',
+    "-",
+]
+SYNC = "import sys; from pathlib import Path; from sweeps.tracking import sync; sync('small', runs=Path(sys.argv[1]), tracking=sys.argv[2])"
+
+
+@needs_root
+@pytest.mark.parametrize("place", ["another user's", pytest.param("a read-only mount", marks=pytest.mark.slow)])
+def test_runs_that_cannot_be_written_are_copied_into_a_store_of_ones_own(tmp_path, empty_store, place):
+    runs, own = tmp_path / "runs", tmp_path / "own"
+    own.mkdir()
+    own.chmod(0o777)
+    study = small.SmallStudy(runs)
+    study.tell_all()
+    shutil.copy(empty_store, own)
+    (own / "mlflow.db").chmod(0o666)
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
+    as_reader = [*AS_OTHER_USER, f"TMPDIR={own}"] if "user" in place else [*READ_ONLY, runs]
+    copying = [*as_reader, sys.executable, "-c", SYNC, runs]
+    done = subprocess.run([*copying, f"sqlite:///{own}/mlflow.db"], capture_output=True, text=True, check=False)
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("this container mounts nothing")
+    assert done.returncode == 0, done.stderr
+    with closing(sqlite3.connect(own / "mlflow.db")) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM runs").fetchone()
+        (kept,) = connection.execute("SELECT artifact_location FROM experiments WHERE name = 'small'").fetchone()
+    assert (count, kept) == (5, (own / "artifacts" / "small").as_uri())
+    assert {path: path.stat().st_mtime_ns for path in runs.rglob("*")} == before
+
+    done = subprocess.run(
+        [*copying[:-2], SYNC.replace("sys.argv[2]", "None"), runs], capture_output=True, text=True, check=False
+    )
+    assert "--tracking sqlite:////FOLDER/mlflow.db" in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.slow
 def test_a_damaged_store_is_moved_aside_and_built_anew(tmp_path, empty_store):
     runs = tmp_path / "runs"
