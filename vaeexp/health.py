@@ -154,7 +154,8 @@ def check_disk(runs: Path) -> Iterator[Finding]:
         there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
         free, writable = shutil.disk_usage(there).free, os.access(there, os.W_OK)
         words = f"{format_gibibytes(free)} free in {there}" + ("" if writable else ", which cannot be written")
-        remedy = f"free some space (at least {DISK / 2**30:.0f} GiB), or choose another folder"
+        space = f"free some space (at least {DISK / 2**30:.0f} GiB), or " if writable else ""
+        remedy = f"{space}choose another folder with {'--runs' if name == 'runs' else 'the variable VAEEXP_CACHE'}"
         yield Finding(name=f"disk of {name}", ok=free >= DISK and writable, words=words, remedy=remedy)
 
 

@@ -17,7 +17,7 @@ from sweeps.archive.manifest import MANIFEST, RECORDS, REPORT, TRIALS, Manifest,
 from sweeps.checksums import file_digest
 from sweeps.errors import UserError, full_disk
 from sweeps.files import UNFINISHED, is_aside, remove_unfinished, write_whole
-from sweeps.storage import hold_study, open_storage
+from sweeps.storage import driver_in_words, hold_study, open_storage, study_holder
 from sweeps.storage.checked_records import record_line
 from sweeps.storage.study_record import read_study
 from sweeps.storage.transfer import study_records
@@ -42,8 +42,7 @@ def pack_study(study: str, file: Path, *, runs: Path, storage: str | None, about
         raise UserError(str(file), f"must end in {SUFFIX}. Try {file.name.partition('.')[0] or study}{SUFFIX}.")
     if os.path.lexists(file):
         raise UserError(str(file), "exists already; give another name, or move the file away.")
-    open_storage(storage, runs, study, must_exist=True)  # a lock would make the folder of a study that is not there
-    with hold_study(storage, runs, study) as opened, _writing(file):
+    with _at_rest(storage, runs, study) as opened, _writing(file):
         records = b"".join(map(record_line, study_records(opened, study)))
         sources = dict(_files(study, runs, opened))
         check_paths([RECORDS, *sources], f"study '{study}'")
@@ -53,6 +52,21 @@ def pack_study(study: str, file: Path, *, runs: Path, storage: str | None, about
         remove_unfinished(file)
         write_whole(file, partial(_write, manifest=manifest, records=records, sources=sources), durable=True)
     return manifest
+
+
+@contextmanager
+def _at_rest(storage: str | None, runs: Path, study: str) -> Iterator[BaseStorage]:
+    """Keep drivers away from a study, and open its storage. Nobody can lock runs that cannot be written, as those of another user."""
+    opened = open_storage(
+        storage, runs, study, must_exist=True
+    )  # a lock would make the folder of a study that is not there
+    if storage is None and not os.access(runs / "journal", os.W_OK):
+        if holder := study_holder(storage, runs, study):
+            raise UserError(f"study '{study}'", f"{driver_in_words(holder)} is running it already.")
+        yield opened
+        return
+    with hold_study(storage, runs, study) as held:
+        yield held
 
 
 def _files(study: str, runs: Path, storage: BaseStorage) -> Iterator[tuple[str, Path]]:

@@ -58,7 +58,9 @@ def make_folder(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(str(folder), f"cannot be written: {error.strerror}; choose another runs folder.") from error
+        raise UserError(
+            str(folder), f"cannot be written: {error.strerror}. Choose another folder with --runs."
+        ) from error
 
 
 @contextmanager

@@ -149,6 +149,13 @@ def test_a_full_disk_is_red():
     assert cache.ok
 
 
+def test_a_folder_that_cannot_be_written_asks_for_another_one():
+    """More space would not help."""
+    for finding, way in zip(check_disk(Path("/proc")), ("--runs", "VAEEXP_CACHE"), strict=True):
+        assert way in finding.remedy
+        assert ("free some space" in finding.remedy) == ("cannot be written" not in finding.words)
+
+
 def test_the_limits_of_a_container_are_found(tmp_path, monkeypatch):
     """Files as the kernel shows them, of version 2 and of version 1 of control groups."""
     monkeypatch.setattr("vaeexp.health.GROUPS", tmp_path)

@@ -29,6 +29,7 @@ from hostile_archives import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from other_user import AS_OTHER_USER, needs_root
 from postgres import postgres_server
 
 from sweeps.archive.manifest import MANIFEST, MOST, RECORDS, Manifest, check_paths
@@ -97,6 +98,28 @@ def test_a_restored_study_is_the_same_to_the_bit(packed, tmp_path):
     assert said.manifest.about == {"versions": {"toy": "1"}}
     assert study_names(tmp_path / "runs") == ["toy"]
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(UNFINISHED)]
+
+
+@needs_root
+def test_a_study_of_another_user_is_packed_but_not_while_it_runs(packed, content, tmp_path):
+    runs = shutil.copytree(packed / "runs", tmp_path / "runs")
+    shutil.copytree(packed / "reports", tmp_path / "reports")
+    tmp_path.chmod(0o777)
+    code = "import sys; from pathlib import Path; from sweeps.archive.pack import pack_study; from sweeps.errors import UserError\n"
+    code += "try: pack_study('toy', Path(sys.argv[2]), runs=Path(sys.argv[1]), storage=None, about={'versions': {'toy': '1'}})\n"
+    code += "except UserError as error: sys.exit(str(error))"
+    packing = [*AS_OTHER_USER, sys.executable, "-c", code, str(runs), str(tmp_path / "toy.tar.zst")]
+    with study_lock(runs, "toy"):
+        before = files(runs)
+        done = subprocess.run(packing, capture_output=True, text=True, check=False)
+        assert "is running it already" in done.stderr
+        assert not (tmp_path / "toy.tar.zst").exists()
+        assert files(runs) == before
+    before = files(runs)
+    done = subprocess.run(packing, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert files(runs) == before
+    assert opened(tmp_path / "toy.tar.zst")[RECORDS] == content[RECORDS]
 
 
 def test_optuna_says_nothing_of_its_own(packed, tmp_path, caplog):
