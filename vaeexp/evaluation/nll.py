@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from sweeps.errors import warn_once
 from sweeps.seeds import seed_of
 from vaeexp.compiler import has_convolutions, open_program, why_not_compiled
 from vaeexp.evaluation.latent import rate_per_dimension, used_dimensions
+from vaeexp.models.networks.stateless import stateless
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.priors import PriorDistribution
 from vaeexp.models.vae import VAE, Terms
@@ -95,12 +95,14 @@ def _compiled(weights: _Weights, posterior: DiagonalGaussian, noise: Tensor, x: 
         if not name.startswith(("vae.encoder.", "vae.prior."))
     }
 
+    call = stateless(module)
+
     def program(
         tensors: list[Tensor], of_prior: list[Tensor], of_posterior: list[Tensor], noise: Tensor, x: Tensor
     ) -> Tensor:
         module.prior_distribution = type(prior)(*of_prior)
         inputs = (DiagonalGaussian(*of_posterior), noise, x)
-        return functional_call(module, dict(zip(learned, tensors, strict=True)), inputs)
+        return call(dict(zip(learned, tensors, strict=True)), inputs)
 
     tensors, of_prior = list(learned.values()), _tensors(prior)
     arguments = (tensors, of_prior, _tensors(posterior), noise.clone(), x.clone())

@@ -5,6 +5,7 @@ must be able to take any value. Public decoders often end in a sigmoid. Its outp
 """
 
 import copy
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings
 
 _DRAWS = 8
-_SPREAD = 0.3
-"""Standard deviation of what is added to each weight. An output that stays within bounds for such weights is bounded by an
-activation, while fresh weights alone may give small numbers, or zeros."""
+_SPREADS = (0.3, 3.0)
+"""Standard deviations of what is added to each weight. An output that stays within bounds for such weights is bounded by an
+activation, while fresh weights alone may give small numbers, or zeros; so do larger ones after a bounded layer."""
 _BOUNDS = (
     (0.0, 1.0, "[0, 1]", "a sigmoid"),
     (-1.0, 1.0, "[−1, 1]", "a tanh"),
-    (0.0, float("inf"), "[0, ∞)", "a ReLU or softplus"),
+    (0.0, math.inf, "[0, ∞)", "a ReLU or softplus"),
+    (-math.inf, 0.0, "(−∞, 0]", "a log-sigmoid or log-softmax"),
 )
 
 
@@ -44,17 +46,18 @@ def doubts(vae: "VAE", settings: "ModelSettings", image_shape: ImageShape) -> li
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(_DRAWS, *image_shape, generator=generator)
     z = torch.randn(_DRAWS, settings.latent_size, generator=generator) * torch.logspace(-1, 1, _DRAWS)[:, None]
-    h = _outputs(vae.encoder, x, generator).unflatten(-1, (settings.latent_size, -1))
-    for index, name in enumerate(("means", "log-variances")[: h.shape[-1]]):
-        if bound := _bound(h[..., index]):
+    h = _outputs(vae.encoder, x, generator)
+    for index, name in enumerate(("means", "log-variances")[: vae.posterior.parameters]):
+        if bound := _bound(h[:, index :: vae.posterior.parameters] if h.dim() else h):
             found.append(
                 f"model.network: the encoder of '{settings.network}' gives {name} in {bound[0]} only, as after {bound[1]}; "
                 f"{name} can be any number. Take the last activation away"
                 + (", or return the logarithm of the variance." if name == "log-variances" else ".")
             )
-    if not isinstance(vae.decoder, Logits) and (bound := _bound(_outputs(vae.decoder, z, generator))):
+    bound = None if isinstance(vae.decoder, Logits) else _bound(_outputs(vae.decoder, z, generator))
+    if bound and not (bound[0] == "(−∞, 0]" and vae.likelihood.outputs > 1):  # log-probabilities of levels are logits
         remedy = ""
-        if vae.likelihood.outputs == 1 and bound[0] != "[0, ∞)":
+        if vae.likelihood.outputs == 1 and bound[0] in ("[0, 1]", "[−1, 1]"):
             value = "" if bound[0] == "[0, 1]" else " of (t + 1) / 2"
             remedy = f', or keep it and write `outputs = "probabilities"`{value} in the class'
         found.append(
@@ -65,15 +68,24 @@ def doubts(vae: "VAE", settings: "ModelSettings", image_shape: ImageShape) -> li
 
 
 def _outputs(half: nn.Module, inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the outputs of a half whose weights were spread, in training mode."""
-    spread: Any = copy.deepcopy(half).train()
-    with torch.no_grad():
-        for parameter in spread.parameters():
-            parameter.add_(_SPREAD * torch.randn(parameter.shape, generator=generator))
-        return spread(inputs)
+    """Return the outputs [..., spreads] of a half whose weights were spread, in training mode; NaN where they cannot be computed."""
+    outputs = []
+    for spread in _SPREADS:
+        changed: Any = copy.deepcopy(half).train()
+        with torch.no_grad():
+            for parameter in changed.parameters():
+                parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
+            try:
+                outputs.append(changed(inputs))
+            except (RuntimeError, ValueError, AssertionError, ArithmeticError):  # code that checks its numbers
+                continue
+    return torch.stack(outputs, -1) if outputs else torch.tensor(math.nan)
 
 
 def _bound(outputs: Tensor) -> tuple[str, str] | None:
-    """Return the narrowest bounds that hold all outputs, and the activation that makes such; None for unbounded ones."""
-    low, high = float(outputs.amin()), float(outputs.amax())
+    """Return the narrowest bounds that hold all finite outputs, and the activation that makes such; None for unbounded ones."""
+    finite = outputs[outputs.isfinite()]
+    if not len(finite):
+        return None
+    low, high = float(finite.amin()), float(finite.amax())
     return next((words for least, most, *words in _BOUNDS if least <= low and high <= most), None)  # type: ignore[return-value]

@@ -34,6 +34,7 @@ from vaeexp.evaluation.latent import aggregate_codes
 from vaeexp.evaluation.neighbours import neighbour_arrays, usual_distance
 from vaeexp.evaluation.nll import evaluate_test
 from vaeexp.machine import usable_cores
+from vaeexp.models.networks.stateless import set_tensors
 from vaeexp.models.vae import VAE
 from vaeexp.run_files import EVALUATION, LAST, PICTURES, RESULT, WEIGHTS, save_json
 from vaeexp.runs.provenance import arithmetic
@@ -353,4 +354,4 @@ class TrialArtifacts:
 def _load(model: VAE, lane: Lane, snapshot: Snapshot) -> None:
     """Give the model these weights, until another trial of the same settings needs the model."""
     tensors = {**lane.layout.views(snapshot.weights), **lane.buffer_layout.views(snapshot.buffers)}
-    model.load_state_dict(tensors, strict=False)
+    set_tensors(model, tensors)

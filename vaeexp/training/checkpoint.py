@@ -18,6 +18,7 @@ from sweeps.files import remove_unfinished, write_whole
 from sweeps.schema import MARKS, check_file
 from vaeexp.allowed_code import check_code
 from vaeexp.models.networks import settings_from
+from vaeexp.models.networks.stateless import set_tensors
 from vaeexp.models.vae import VAE
 from vaeexp.own_code import code_changes, code_in_process, own_code
 from vaeexp.run_files import CHECKPOINT, PREVIOUS, REMEDY, SETTINGS, WEIGHTS, check_run_file, load_json, save_json
@@ -188,8 +189,7 @@ def load_model(folder: Path, weights: str = WEIGHTS, *, sha256: str | None = Non
         raise UserError(str(folder), f"{differs}, so that its weights do not fit. Put the code back as it was.")
     if changes:
         warn_once(f"{folder}: {differs}. What it gives now is not what its study measured.")
-    # Not strict, because the file holds tied parameters once and a state dict may omit buffers.
-    vae.load_state_dict(tensors, strict=False)
+    set_tensors(vae, tensors)
     return vae.eval()
 
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from vaeexp.models.networks.stateless import set_tensors
+
 _EPSILON = 1e-6
 """Distance from 0 and 1 that probabilities keep, so that their logits are finite in float32."""
 _DROPOUT = nn.modules.dropout._DropoutNd
@@ -76,8 +78,14 @@ class Method(nn.Module):
         return getattr(self.whole, self.name)(x)
 
 
-def build_encoder(network: str, build: Callable[[], nn.Module], inputs: tuple[int, ...], outputs: int) -> nn.Module:
+Build = Callable[[], nn.Module]
+
+
+def build_encoder(network: str, build: Build, again: Build, inputs: tuple[int, ...], outputs: int) -> nn.Module:
     """Build an encoder [B, *inputs] → [B, outputs]; one that returns two tensors is taken to return means and log-variances.
+
+    Args:
+        again: builds another one.
 
     Raises:
         ValueError: it cannot be built, or does not fit; `network` begins the message.
@@ -86,7 +94,8 @@ def build_encoder(network: str, build: Callable[[], nn.Module], inputs: tuple[in
 
     def fits(h: Any) -> nn.Module:
         if not isinstance(h, tuple | list):
-            _check_tensor(network, h, inputs, (outputs,))
+            pair = f" or a tuple (mu, logvar) of shapes {(2, outputs // 2)}" if outputs % 2 == 0 else ""
+            _check_tensor(network, h, inputs, (outputs,), pair)
             return module
         if len(h) != 2:
             raise ValueError(
@@ -99,12 +108,13 @@ def build_encoder(network: str, build: Callable[[], nn.Module], inputs: tuple[in
             _check_tensor(network, part, inputs, (outputs // 2,))
         return Interleaved(module)
 
-    return _tried(network, module, inputs, fits)
+    return _tried(network, module, again, inputs, fits)
 
 
 def build_decoder(
     network: str,
-    build: Callable[[], nn.Module],
+    build: Build,
+    again: Build,
     latent_size: int,
     outputs: tuple[int, ...],
     *,
@@ -136,17 +146,21 @@ def build_decoder(
             )
         return Logits(shaped)
 
-    return _tried(network, module, inputs, fits)
+    return _tried(network, module, again, inputs, fits)
 
 
-def _module(network: str, build: Callable[[], nn.Module], inputs: tuple[int, ...]) -> nn.Module:
+def _module(network: str, build: Build, inputs: tuple[int, ...]) -> nn.Module:
     """Build a module of float32 parameters on the CPU; lazy layers get their sizes from an input."""
     try:
         module = build()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{network} cannot be built: {one_line(error)}.") from error
     if not isinstance(module, nn.Module):
         raise ValueError(f"{network} must be a torch.nn.Module, not {type(module).__name__}.")
+    if any(isinstance(each, torch.jit.ScriptModule) or hasattr(each, "_orig_mod") for each in module.modules()):
+        raise ValueError(
+            f"{network} is compiled; give the plain module, because whole steps are compiled (`--compile`)."
+        )
     if any(is_lazy(parameter) for parameter in module.parameters()):
         try:
             with torch.no_grad():
@@ -166,48 +180,113 @@ def _module(network: str, build: Callable[[], nn.Module], inputs: tuple[int, ...
     return module
 
 
-def _tried(network: str, module: nn.Module, inputs: tuple[int, ...], fits: Callable[[Any], nn.Module]) -> nn.Module:
+def _tried(
+    network: str, module: nn.Module, again: Build, inputs: tuple[int, ...], fits: Callable[[Any], nn.Module]
+) -> nn.Module:
     """Return `fits(output)` for two inputs, where the module repeats itself and learns and uses all its parameters.
 
     Of a `Method`, parameters that it does not use are taken away: they belong to the other half.
     """
     x = torch.linspace(0, 1, 2 * math.prod(inputs)).view(2, *inputs)
-    before = torch.default_generator.get_state()
-    try:
-        copied = copy.deepcopy(module).train()  # a copy, because a pass in training mode changes running statistics
-        with torch.enable_grad():
-            given = x.clone()
-            h = copied(given)
-            drawn = not torch.equal(before, torch.default_generator.get_state())
-            torch.default_generator.set_state(before)
-            again = copied(x.clone())
-    except Exception as error:
-        raise ValueError(f"{network} fails on an input of shape {(2, *inputs)}: {one_line(error)}.") from error
-    finally:
-        torch.default_generator.set_state(before)
+    copied, given = _copy(network, module), x.clone()
+    buffers = dict(copied.named_buffers())
+    with torch.random.fork_rng(devices=[]):
+        before = torch.default_generator.get_state()
+        h = _call(network, copied, given)
+        drawn = not torch.equal(before, torch.default_generator.get_state())
     adapted = fits(h)
-    parts = list(h) if isinstance(h, tuple | list) else [h]
     if drawn:
         raise ValueError(f"{network} {_random_words(module)}")
     if not x.is_meta:
-        _check_values(network, parts, list(again) if isinstance(again, tuple | list) else [again], module)
+        if not all(torch.isfinite(part).all() for part in _parts(h)):
+            raise ValueError(f"{network} gives numbers that are not finite, with fresh weights and an input in [0, 1].")
         if not torch.equal(given, x):
             raise ValueError(f"{network} changes its input in place; work on a copy.")
-    unused = _unused(network, copied, parts)
-    if isinstance(module, Method):
-        _take_away(module, unused)
-    elif unused:
+    unused = _unused(network, copied, _parts(h))
+    if unused and not isinstance(module, Method):
         problem = f"has a parameter '{unused[0]}' that is not learned or not used; make it a buffer, or leave it out"
         raise ValueError(f"{network} {problem}.")
+    if not x.is_meta:
+        if replaced := [name for name, each in copied.named_buffers() if buffers.get(name) is not each]:
+            problem = f"replaces its buffer '{replaced[0]}' in `forward`; write into the buffer, as in"
+            raise ValueError(f"{network} {problem} `self.{replaced[0].rpartition('.')[2]}.copy_(…)`.")
+        with torch.random.fork_rng(devices=[]):
+            _check_repeats(network, module, copied, _module(network, again, inputs), x, h)
+        _check_batch(network, module, x, h)
+    if isinstance(module, Method):
+        _take_away(module, unused)
     return adapted
 
 
-def _check_values(network: str, parts: list[Tensor], repeats: list[Tensor], module: nn.Module) -> None:
-    """Raise ValueError where outputs are not finite, or differ from those of a second pass."""
-    if not all(torch.isfinite(part).all() for part in parts):
-        raise ValueError(f"{network} gives numbers that are not finite, with fresh weights and an input in [0, 1].")
-    if not all(torch.equal(one, two) for one, two in zip(parts, repeats, strict=True)):
+def _copy(network: str, module: nn.Module) -> nn.Module:
+    """Return a copy in training mode, because a pass in that mode changes running statistics."""
+    try:
+        return copy.deepcopy(module).train()
+    except Exception as error:
+        remedy = "Of weight_norm and spectral_norm, take those of torch.nn.utils.parametrizations."
+        raise ValueError(f"{network} cannot be copied: {one_line(error)}. {remedy}") from error
+
+
+def _call(network: str, module: nn.Module, x: Tensor) -> Any:
+    try:
+        with torch.enable_grad():
+            return module(x)
+    except (Exception, SystemExit) as error:
+        mode = "" if module.training else " in evaluation"
+        raise ValueError(f"{network} fails on an input of shape {tuple(x.shape)}{mode}: {one_line(error)}.") from error
+
+
+def _parts(h: Any) -> list[Tensor]:
+    return list(h) if isinstance(h, tuple | list) else [h]
+
+
+def _equal(one: Any, two: Any) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(_parts(one), _parts(two), strict=True))
+
+
+def _check_repeats(network: str, module: nn.Module, copied: nn.Module, anew: nn.Module, x: Tensor, h: Any) -> None:
+    """Raise ValueError unless its parameters, buffers and input alone decide what a module gives.
+
+    Only parameters and buffers are stored: a trial that goes on, and a run that is opened, build the module anew.
+
+    Args:
+        copied: a copy of `module` that has made one pass, which gave `h`.
+        anew: the module, built a second time.
+    """
+    if not _equal(h, _call(network, _copy(network, module), x.clone())):
         raise ValueError(f"{network} {_random_words(module)}")
+    if {id(parameter) for parameter in module.parameters()} & {id(parameter) for parameter in anew.parameters()}:
+        raise ValueError(
+            f"{network} is the same module each time; build it in the method, so that each trial has its own."
+        )
+    start, after = (
+        {name: tensor.detach().clone() for name, tensor in (*each.named_parameters(), *each.named_buffers())}
+        for each in (module, copied)
+    )
+    names = {name: tensor.shape for name, tensor in (*anew.named_parameters(), *anew.named_buffers())}
+    if names != {name: tensor.shape for name, tensor in start.items()}:
+        raise ValueError(f"{network} has other parameters or buffers each time that it is built.")
+    for tensors, expected in ((start, h), (after, _call(network, copied, x.clone()))):
+        fresh = _copy(network, anew)
+        set_tensors(fresh, tensors)
+        if not _equal(expected, _call(network, fresh, x.clone())):
+            which = "keeps from one pass to the next" if tensors is after else "computes with"
+            raise ValueError(
+                f"{network} {which} numbers that are neither parameters nor buffers, so they are not learned and not stored. "
+                "Put layers into nn.ModuleList or nn.ModuleDict, and tensors into nn.Parameter or `register_buffer`."
+            )
+
+
+def _check_batch(network: str, module: nn.Module, x: Tensor, h: Any) -> None:
+    """Raise ValueError where a module takes batches of two alone, or fails in evaluation."""
+    more = torch.cat((x, x, x[:1]))
+    with torch.no_grad():
+        wide = _call(network, _copy(network, module).eval(), more)
+    shapes, wanted = ([tuple(part.shape) for part in _parts(each)] for each in (wide, h))
+    if shapes != (expected := [(len(more), *shape[1:]) for shape in wanted]):
+        raise ValueError(
+            f"{network} gives shape {shapes[0]} for an input of shape {tuple(more.shape)}; it must be {expected[0]}."
+        )
 
 
 def _random_words(module: nn.Module) -> str:
@@ -219,11 +298,13 @@ def _random_words(module: nn.Module) -> str:
     )
 
 
-def _check_tensor(network: str, h: Any, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
-    """Raise ValueError unless h is a float tensor [2, *outputs]."""
+def _check_tensor(network: str, h: Any, inputs: tuple[int, ...], outputs: tuple[int, ...], pair: str = "") -> None:
+    """Raise ValueError unless h is a float tensor [2, *outputs]. `pair`: what it may be, too."""
     if not isinstance(h, Tensor):
         size = f" of {len(h)}" if isinstance(h, tuple | list) else ""
-        raise ValueError(f"{network} gives a {type(h).__name__}{size}; must be a tensor of shape {(2, *outputs)}.")
+        raise ValueError(
+            f"{network} gives a {type(h).__name__}{size}; must be a tensor of shape {(2, *outputs)}{pair}."
+        )
     if tuple(h.shape) != (2, *outputs):
         problem = f"gives shape {tuple(h.shape)} for an input of shape {(2, *inputs)}; it must be {(2, *outputs)}"
         raise ValueError(f"{network} {problem}.")
@@ -249,7 +330,7 @@ def _take_away(module: nn.Module, names: Collection[str]) -> None:
         module.get_submodule(owner).register_parameter(leaf, None)
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Return kind and message of an error as one line without an end."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}".rstrip(".: ")

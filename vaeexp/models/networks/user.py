@@ -16,11 +16,11 @@ import sys
 import typing
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import nn
 
 from sweeps.errors import UserError
@@ -126,12 +126,16 @@ class _Halves:
         """Build the encoder, as `Network.encoder`."""
         name = f"network: the encoder of '{self._path}' for images of shape {image_shape}"
         part = self._configured(settings)
+
+        def builder(get: Callable[[], Any]) -> Callable[[], nn.Module]:
+            if self._whole:
+                return self._method(get, "encode", settings, image_shape)
+            return lambda: get().encoder(settings, image_shape, outputs)
+
+        module = build_encoder(name, builder(lambda: part), builder(self._another), image_shape, outputs)
         if self._whole:
-            build = self._method(part, "encode", settings, image_shape)
-            module = build_encoder(name, build, image_shape, outputs)
             self._encoder_uses = {_last(parameter) for parameter, _ in module.named_parameters()}
-            return module
-        return build_encoder(name, partial(part.encoder, settings, image_shape, outputs), image_shape, outputs)
+        return module
 
     def decoder(
         self, settings: "ModelSettings", image_shape: ImageShape, latent_size: int, parameters: int
@@ -145,23 +149,27 @@ class _Halves:
                 f"network: '{self._path}' gives probabilities, and `likelihood: {settings.likelihood}` takes {parameters} "
                 "numbers per sub-pixel, none of them a probability. Leave `outputs` out, or try `likelihood: bernoulli`."
             )
-        build: Callable[[], nn.Module]
-        if self._whole:
-            build = self._method(part, "decode", settings, image_shape)
-        else:
-            build = partial(part.decoder, settings, image_shape, latent_size, parameters)
-        shape = (parameters * image_shape[0], *image_shape[1:])
-        module = build_decoder(name, build, latent_size, shape, probabilities=probabilities)
+
+        def builder(get: Callable[[], Any]) -> Callable[[], nn.Module]:
+            if self._whole:
+                return self._method(get, "decode", settings, image_shape)
+            return lambda: get().decoder(settings, image_shape, latent_size, parameters)
+
+        builders, shape = (
+            (builder(lambda: part), builder(self._another)),
+            (parameters * image_shape[0], *image_shape[1:]),
+        )
+        module = build_decoder(name, *builders, latent_size, shape, probabilities=probabilities)
         uses = {_last(parameter) for parameter, _ in module.named_parameters()}
         if shared := sorted(uses & self._encoder_uses):
             raise ValueError(f"{name} shares the parameter '{shared[0]}' with the encoder; give each its own.")
         return module
 
     def _method(
-        self, part: Any, name: str, settings: "ModelSettings", image_shape: ImageShape
+        self, part: Callable[[], Any], name: str, settings: "ModelSettings", image_shape: ImageShape
     ) -> Callable[[], nn.Module]:
         def build() -> nn.Module:
-            whole = part.vae(settings, image_shape)
+            whole = part().vae(settings, image_shape)
             if not isinstance(whole, nn.Module) or not callable(getattr(whole, name, None)):
                 raise TypeError(
                     f"`vae` must return a torch.nn.Module with a method `{name}`, not {type(whole).__name__}"
@@ -181,6 +189,10 @@ class _Halves:
             self._values, self._part = values, _instance(self._path, self._given, values)
         return self._part
 
+    def _another(self) -> Any:
+        """Return a second network with the same settings."""
+        return _instance(self._path, self._given, self._values)
+
 
 def _instance(path: str, part: Any, values: dict[str, Any]) -> Any:
     """Return a network with these values of its settings, which its `__init__` sees already."""
@@ -193,7 +205,7 @@ def _instance(path: str, part: Any, values: dict[str, Any]) -> Any:
     try:
         taken = {each.name for each in fields(part) if each.init} & values.keys() if is_dataclass(part) else ()
         return configured(**{name: values[name] for name in taken})
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(
             f"network: '{path}' must be callable without arguments: {one_line(error)}.{_way(part)}"
         ) from error
@@ -247,7 +259,9 @@ def _imported(path: str) -> Any:
     arguments, sys.argv = sys.argv, sys.argv[:1]
     _importing.append(module)
     try:
-        return attrgetter(name)(importlib.import_module(module))
+        # A fork, because a module that seeds or draws when it is imported would change the first model of a process alone.
+        with torch.random.fork_rng(devices=[]):
+            return attrgetter(name)(importlib.import_module(module))
     except SystemExit as end:
         raise ValueError(
             f"network: '{path}' cannot be imported: its module ends the process (exit status {end.code}), as a script "

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from vaeexp.models.networks.stateless import stateless
 from vaeexp.training.batches import Source
 from vaeexp.training.device import training_precision, wide_dtype
 from vaeexp.training.optimizers import move_all
@@ -58,8 +58,10 @@ def training_loss(terms: "Terms", beta: Tensor, free_nats: Tensor) -> Loss:
 def lane_loss(module: nn.Module) -> Callable[..., Loss]:
     """Return the training loss as a function of parameters, buffers, targets x [B, C, H, W], noise e [B, L], β, free nats."""
 
+    call = stateless(module)
+
     def loss(parameters: Tensors, buffers: Tensors, x: Tensor, e: Tensor, beta: Tensor, free_nats: Tensor) -> Loss:
-        return training_loss(functional_call(module, (dict(parameters), dict(buffers)), (x, e)), beta, free_nats)
+        return training_loss(call({**parameters, **buffers}, (x, e)), beta, free_nats)
 
     return loss
 
@@ -67,8 +69,10 @@ def lane_loss(module: nn.Module) -> Callable[..., Loss]:
 def lane_terms(module: nn.Module) -> Callable[..., tuple[Tensor, ...]]:
     """Return the function that sums distortion [], rate [], μ [L] and μ² [L] over a batch, in float64 if possible."""
 
+    call = stateless(module)
+
     def terms(parameters: Tensors, buffers: Tensors, x: Tensor, e: Tensor) -> tuple[Tensor, ...]:
-        distortion, rate, mean = functional_call(module, (dict(parameters), dict(buffers)), (x, e))
+        distortion, rate, mean = call({**parameters, **buffers}, (x, e))
         wide = wide_dtype(x.device)
         mean = mean.to(wide)
         return distortion.to(wide).sum(), rate.to(wide).sum(), mean.sum(0), mean.square().sum(0)

@@ -208,6 +208,88 @@ USER = '''
     NoModule = changed(lambda net: net.forward)
     Unlike = changed(lambda net: net, "decoder", "logit")
     Improbable = changed(lambda net: net, "decoder", "probabilities")
+    class Hidden(nn.Module):
+        """A function of a module's output that keeps layers or numbers where PyTorch does not find them."""
+        def __init__(self, net, keep, function):
+            super().__init__()
+            self.net, self.kept, self.function = net, [keep()], function
+        def forward(self, x):
+            return self.function(self, self.net(x))
+
+    def counted(self, h):
+        self.kept[0] = self.kept[0] + 1
+        return h / self.kept[0]
+
+    def averaged(self, h):
+        self.mean = 0.9 * self.mean + 0.1 * h.mean().detach()
+        return h - self.mean
+
+    class Buffered(nn.Module):
+        def __init__(self, net, function):
+            super().__init__()
+            self.net, self.function = net, function
+            self.register_buffer("mean", torch.zeros(()))
+        def forward(self, x):
+            return self.function(self, self.net(x))
+
+    def leave(h):
+        raise SystemExit("wrong input")
+
+    Layers = changed(lambda net: Hidden(net, lambda: nn.Linear(8, 8), lambda self, h: self.kept[0](h)), "encoder")
+    Projection = changed(lambda net: Hidden(net, lambda: torch.randn(8, 8), lambda self, h: h @ self.kept[0]), "encoder")
+    Shuffled = changed(
+        lambda net: Hidden(net, lambda: __import__("numpy").random.permutation(8), lambda self, h: h[:, self.kept[0]]),
+        "encoder",
+    )
+    Counted = changed(lambda net: Hidden(net, lambda: 1, counted), "encoder")
+    Replaced = changed(lambda net: Buffered(net, averaged), "encoder")
+    Updated = changed(lambda net: Buffered(net, lambda self, h: h - self.mean.mul_(0.9).add_(0.1 * h.mean().detach())), "encoder")
+    common = nn.Sequential(nn.Flatten(1), nn.Linear(64, 8))
+    Common = changed(lambda net: common, "encoder")
+    OfTwo = changed(lambda net: Before(net, lambda x: x.view(2, *x.shape[1:])), "encoder")
+    Untested = changed(lambda net: Buffered(net, lambda self, h: h if self.training else h[:1]), "encoder")
+    Leaving = changed(lambda net: Then(net, leave), "encoder")
+    Scripted = changed(lambda net: torch.jit.script(nn.Sequential(nn.Flatten(1), nn.Linear(64, 8))), "encoder")
+    Named = changed(lambda net: Then(net, lambda h: {"mu": h[:, ::2], "logvar": h[:, 1::2]}), "encoder")
+    Uncopied = changed(lambda net: [nn.utils.weight_norm(net[0]), net][-1])
+    Spectral = changed(lambda net: [nn.utils.parametrizations.spectral_norm(net[0]), net][-1])
+    LogSigmoid = changed(lambda net: nn.Sequential(*net, nn.LogSigmoid()))
+
+    class Rows(nn.Module):
+        def __init__(self, outputs):
+            super().__init__()
+            self.rnn, self.head = nn.GRU(8, 8, batch_first=True), nn.Linear(8, outputs)
+        def forward(self, x):
+            return self.head(self.rnn(x[:, 0])[0][:, -1])
+
+    Gated = changed(lambda net: Rows(8), "encoder")
+
+    class Aliased(Pyramid):
+        """Its decoder has layers by two names, and two layers that share their weight."""
+        def decoder(self, settings, image_shape, latent_size, parameters):
+            class Named(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.first, self.second, self.third = nn.Linear(latent_size, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+                    self.third.weight = self.second.weight
+                    self.layers = nn.Sequential(self.first, nn.ReLU(), self.second, nn.Tanh(), self.second)
+                    self.image = nn.Linear(8, parameters * image_shape[0] * image_shape[1] * image_shape[2])
+                def forward(self, z):
+                    return self.image(self.third(self.layers(z))).view(-1, parameters * image_shape[0], *image_shape[1:])
+            return Named()
+
+    class Unlisted(Pyramid):
+        """With random numbers in a buffer that no state dict holds."""
+        def encoder(self, settings, image_shape, outputs):
+            class Turned(nn.Module):
+                def __init__(self, net):
+                    super().__init__()
+                    self.net = net
+                    self.register_buffer("turn", torch.randn(outputs, outputs), persistent=False)
+                def forward(self, x):
+                    return self.net(x) @ self.turn
+            return Turned(super().encoder(settings, image_shape, outputs))
+
     Losing = type("Losing", (Pyramid,), {"loss": lambda self, x: 0})
     Stepping = type("Stepping", (Pyramid,), {"training_step": lambda self, batch, index: 0})
     Optimising = type("Optimising", (Pyramid,), {"configure_optimizers": lambda self: None})
@@ -297,7 +379,21 @@ def moving_statistics(monkeypatch):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "name",
-    ["Pyramid", "ready", "Indexed", "Viewing", "Pair", "Listed", "Probable", "Halved", "Flat", "Lazy", "Adapted"],
+    [
+        "Pyramid",
+        "ready",
+        "Indexed",
+        "Viewing",
+        "Pair",
+        "Listed",
+        "Probable",
+        "Halved",
+        "Flat",
+        "Lazy",
+        "Adapted",
+        "Aliased",
+        "Unlisted",
+    ],
 )
 def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
     base = using(name)
@@ -376,12 +472,41 @@ def test_what_cannot_be_fused_is_looped_and_said_once(user, name, why, caplog):
         ("my_networks:Wrong", r"gives shape \(2, 9\) for an input of shape \(2, 1, 8, 8\); it must be \(2, 8\)"),
         ("my_networks:Noisy", r"draws random numbers in `forward`.* Leave dropout \('0'\) .*or set its p to 0"),
         ("my_networks:Idle", "a parameter 'spare' that is not learned or not used"),
+        ("my_networks:Layers", "computes with numbers that are neither parameters nor buffers.*nn.ModuleList"),
+        ("my_networks:Projection", "computes with numbers that are neither parameters nor buffers.*`register_buffer`"),
+        ("my_networks:Shuffled", "computes with numbers that are neither parameters nor buffers"),
+        ("my_networks:Counted", "keeps from one pass to the next numbers that are neither parameters nor buffers"),
+        ("my_networks:Replaced", r"replaces its buffer 'mean' in `forward`; write into .*`self.mean.copy_"),
+        ("my_networks:Common", "the same module each time; build it in the method"),
+        ("my_networks:OfTwo", r"fails on an input of shape \(5, 1, 8, 8\) in evaluation"),
+        ("my_networks:Untested", r"gives shape \(1, 8\) for an input of shape \(5, 1, 8, 8\); it must be \(5, 8\)"),
+        ("my_networks:Leaving", "fails on an input .*: SystemExit: wrong input"),
+        ("my_networks:Scripted", "is compiled; give the plain module"),
+        ("my_networks:Named", r"gives a dict; must be .* or a tuple \(mu, logvar\)"),
+        ("my_networks:Uncopied", "cannot be copied.*those of torch.nn.utils.parametrizations"),
         ("my_networks:Broken", "the encoder of 'my_networks:Broken' .* cannot be built: KeyError: 'width'"),
     ],
 )
 def test_a_user_s_network_that_does_not_fit_is_refused_in_plain_words(user, path, message):
     with pytest.raises(ValueError, match=rf"^network: .*{message}"):
         check_model(using("Pyramid").with_params({"network": path}).model, (1, 8, 8))
+
+
+@pytest.mark.parametrize("name", ["Updated", "Spectral"])
+def test_a_state_that_moves_in_its_buffers_goes_on_from_a_checkpoint(user, name):
+    base = using(name)
+    check_model(base.model, (1, 8, 8))
+    seen = [run(*make_lanes(user, kind="sequential", base=base), [trial(0)], epochs)[0] for epochs in (3, 3)]
+    assert seen[0][0] == seen[1][0]
+    assert same_bits(seen[0][1], seen[1][1])
+
+
+@pytest.mark.parametrize("head", ["torch.rand(7)", "torch.manual_seed(3)", "layer = nn.Linear(3, 3)"])
+def test_a_module_that_draws_when_it_is_imported_changes_no_model(user, head):
+    (user / "drawing.py").write_text(textwrap.dedent(USER) + f"\n{head}\n")
+    model = BASE.with_params({"network": "drawing:Pyramid"}).model
+    first, second = (build_vae(model, (1, 8, 8), seed=5) for _ in range(2))
+    assert same_bits(first.state_dict(), second.state_dict())
 
 
 ENDING = """
@@ -446,9 +571,13 @@ def test_a_class_has_the_path_at_which_other_processes_find_it(user, monkeypatch
         *((name, r"\[0, 1\] only.* squashed twice.*probabilities") for name in ("Sigmoid", "Clamped", "Softmax")),
         *((name, r"\[−1, 1\] only.* squashed twice.*\(t \+ 1\) / 2") for name in ("Tanh", "Sine")),
         *((name, r"\[0, ∞\) only.* squashed twice.*Take the last activation away\.$") for name in ("ReLU", "Squared")),
+        ("LogSigmoid", r"\(−∞, 0\] only.* squashed twice.*Take the last activation away\.$"),
         ("Deviations", r"the encoder .* log-variances in \[0, ∞\) only.*logarithm of the variance"),
         ("WithLoss", "`loss_function` of the encoder .* never called"),
-        *((name, None) for name in ("Pyramid", "Normed", "Zeros", "Pair", "Probable", "Halved", "Adapted", "Lazy")),
+        *(
+            (name, None)
+            for name in ("Pyramid", "Normed", "Zeros", "Pair", "Probable", "Halved", "Adapted", "Lazy", "Gated")
+        ),
     ],
 )
 def test_an_output_that_is_bounded_where_it_should_not_be_is_doubted(user, name, says):
