@@ -1,6 +1,7 @@
 """Study files as vaeexp reads them: the settings that a study fixes, and what its trials can ask for."""
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -55,21 +56,25 @@ def open_study_file(
     Raises:
         UserError: for all mistakes of the file, a line each.
     """
-    study = load_study(
-        name,
-        sections=sections_for(name, overrides, text),
-        shipped=shipped_studies(),
-        overrides=overrides,
-        check=partial(check_settings, image_shape=image_shape, least_batch=least_batch),
-        epochs="epochs",
-        warmup="warmup_epochs",
-        # Numbers must share these settings to stand in one ranking.
-        unsearchable={*DataSettings.model_fields, *EvaluationSettings.model_fields, "likelihood", "posterior"},
-        shared={*DataSettings.model_fields} - {"binarisation"},
-        data="data",
-        metrics=OBJECTIVES,
-        text=text,
-    )
+    sections = sections_for(name, overrides, text)
+    try:
+        study = load_study(
+            name,
+            sections=sections,
+            shipped=shipped_studies(),
+            overrides=overrides,
+            check=partial(check_settings, image_shape=image_shape, least_batch=least_batch),
+            epochs="epochs",
+            warmup="warmup_epochs",
+            # Numbers must share these settings to stand in one ranking.
+            unsearchable={*DataSettings.model_fields, *EvaluationSettings.model_fields, "likelihood", "posterior"},
+            shared={*DataSettings.model_fields} - {"binarisation"},
+            data="data",
+            metrics=OBJECTIVES,
+            text=text,
+        )
+    except UserError as error:
+        raise _with_hints(error, name, overrides, text) from None
     _check_used(study)
     _check_objectives(study)
     check_warmups(study)
@@ -102,6 +107,19 @@ def sections_for(name: str, overrides: Sequence[str] = (), text: str | None = No
     if not fields:
         return SECTIONS
     return {**SECTIONS, "model": create_model("ModelSettings", __base__=ModelSettings, **fields)}
+
+
+def _with_hints(error: UserError, name: str, overrides: Sequence[str], text: str | None) -> UserError:
+    """Return the error with a line for each attribute of a network of the user's own that it names: how that becomes a setting."""
+    said, hints = str(error), []
+    for network in mentioned("network", name, shipped=shipped_studies(), overrides=overrides, text=text):
+        for setting, line in (models.networks.undeclared(network) if ":" in network else {}).items():
+            if re.search(rf"\b{re.escape(setting)}\b", said):
+                hint = (
+                    f"{setting} is no setting of '{network}' yet. Write `{line}` in the class, and read it from `self`."
+                )
+                hints.append(hint)
+    return UserError(error.place, "\n".join([error.problem, *hints]))
 
 
 def _own_field(network: str, setting: str, annotation: Any, default: Any) -> FieldInfo:

@@ -20,7 +20,7 @@ from vaeexp.models.networks.mlp import (
     mlp_encoder,
     settings_from,
 )
-from vaeexp.models.networks.user import load_network, own_settings
+from vaeexp.models.networks.user import load_network, own_settings, undeclared
 
 __all__ = [
     "ACTIVATIONS",
@@ -31,6 +31,7 @@ __all__ = [
     "find_network",
     "own_settings",
     "settings_from",
+    "undeclared",
 ]
 
 # Fixed networks of published examples and course notebooks; only the latent size can be set. They accept images of any size

@@ -91,6 +91,38 @@ def own_settings(path: str) -> dict[str, tuple[Any, Any]]:
     return {qualified(path, name): (hints[name], default) for name, default in defaults.items()}
 
 
+def undeclared(path: str) -> dict[str, str]:
+    """Return what else a user may take for settings of a network, as `Class.name` → what to write in the class for it to be one.
+
+    That is: annotated attributes without a default, attributes with one and without an annotation, arguments of the constructor.
+    Raises ValueError as `load_network`.
+    """
+    part = _imported(path)
+    own, declared = _class_of(part), _defaults(part)
+    written: dict[str, str] = {}
+    for base in own.__mro__:
+        if base.__module__.partition(".")[0] not in ("builtins", "torch"):
+            for name, annotation in inspect.get_annotations(base).items():
+                written.setdefault(name, f"{name}: {getattr(annotation, '__name__', annotation)} = …")
+            written |= {name: _declaration(name, value) for name, value in vars(base).items() if _is_plain(value)}
+    arguments = inspect.signature(own).parameters.values() if own.__init__ is not object.__init__ else ()  # type: ignore[misc]
+    for each in arguments:
+        value = ... if each.default is each.empty else each.default
+        if value is ... or _is_plain(value):
+            written.setdefault(each.name, _declaration(each.name, value))
+    return {qualified(path, name): text for name, text in written.items() if name not in declared and name[0] != "_"}
+
+
+def _declaration(name: str, value: Any) -> str:
+    """Return the line that declares a setting with this default; … stands for one that is not known."""
+    if value is ... or value is None:
+        return f"{name}: int{' | None' if value is None else ''} = {'…' if value is ... else value}"
+    kind = type(value).__name__
+    if isinstance(value, list | tuple):
+        kind, value = f"tuple[{type(value[0]).__name__ if value else 'int'}, ...]", tuple(value)
+    return f"{name}: {kind} = {value!r}"
+
+
 def qualified(path: str, name: str) -> str:
     """Return the name of a setting in a study, `Class.name`, for a network of this import path."""
     return f"{path.rpartition(':')[2].rpartition('.')[2]}.{name}"

@@ -45,6 +45,12 @@ NETS = """
             sizes = [latent_size, *self.sizes, shape[0] * shape[1] * shape[2]]
             return nn.Sequential(*map(nn.Linear, sizes[:-1], sizes[1:]), nn.Unflatten(1, shape))
 
+    class Undeclared(Net):
+        depth: int
+        rate = 0.5
+        shape = [3, 3]
+        def __init__(self, heads=4, **others): ...
+
     class Heir(Net):
         depth: int = 2
         def __init__(self):
@@ -128,6 +134,16 @@ def test_the_methods_find_the_values_in_self(nets):
         (["network=own_nets:Nte"], r"'own_nets:Nte' cannot be imported"),
         (["network=own_nets:Small"], r"Small\.width has the default 2: .*greater than or equal to 4"),
         (["network=own_nets:Odd"], r"annotations of 'own_nets:Odd' cannot be read: NameError"),
+        (
+            ["network=own_nets:Undeclared", "Undeclared.depth=3"],
+            r"unknown.*\nUndeclared\.depth is no .* Write `depth: int = …`",
+        ),
+        (
+            ["network=own_nets:Undeclared", "model.Undeclared.rate=3"],
+            r"unknown.*\nUndeclared\.rate is no setting .* Write `rate: float = 0\.5` in the class, and read it from `self`",
+        ),
+        (["network=own_nets:Undeclared", "search.Undeclared.heads.low=3"], r"`heads: int = 4`"),
+        (["network=own_nets:Undeclared", "Undeclared.shape=[5]"], r"`shape: tuple\[int, \.\.\.\] = \(3, 3\)`"),
         (
             ["baselines.x.settings.network=other_nets:Net"],
             "'own_nets:Net' and 'other_nets:Net' have settings and one name",
