@@ -6,13 +6,15 @@ comments, docstrings and formatting do not count. What is imported by a computed
 
 import ast
 import importlib.util
+import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from sweeps.errors import UserError
 from sweeps.source import search_working_directory
 from sweeps.workload import run_name
 
@@ -53,10 +55,87 @@ def code_changes(before: OwnCode, now: OwnCode) -> list[str]:
     return lines
 
 
-@cache
+_seen: dict[str, tuple[Any, dict[str, dict[str, str]]]] = {}
+"""Network → the import of its module, which a reload replaces, and the code at that time."""
+
+
 def code_in_process(network: str) -> dict[str, dict[str, str]]:
-    """Return the code of one network as this process first saw it, which is the code that it runs."""
-    return own_code([network])
+    """Return the code of one network as this process first saw it since its import, which is the code that it runs."""
+    imported = getattr(sys.modules.get(network.partition(":")[0]), "__spec__", None)
+    if network not in _seen or _seen[network][0] is not imported:
+        _seen[network] = imported, own_code([network])
+    return _seen[network][1]
+
+
+def check_loaded(networks: Iterable[str]) -> None:
+    """Raise UserError where a file of the user's networks has changed since this process imported it, as in a notebook.
+
+    The classes in memory are the old ones then, and worker processes would import the new ones.
+    """
+    for network in networks:
+        if ":" not in network:
+            continue
+        before, now = code_in_process(network), own_code([network])
+        names = {file: file.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for file in before}
+        loaded = {file: sys.modules[name] for file, name in names.items() if name in sys.modules}
+        changes = code_changes(before, now) or [f"{file} has changed" for file in loaded if _is_stale(loaded[file])]
+        if changes:
+            stale = [names[file] for file in loaded if any(line.startswith(file) for line in changes)]
+            top = network.partition(":")[0]
+            order = [*(name for name in stale if name != top), top]
+            reload = "; ".join(
+                [f"import importlib, {', '.join(order)}", *(f"importlib.reload({name})" for name in order)]
+            )
+            problem = f"was imported before its code changed ({'; '.join(changes)}). Restart the kernel or process, or reload it: `{reload}`."
+            raise UserError(f"network '{network}'", problem)
+
+
+def _is_stale(module: ModuleType) -> bool:
+    """Tell whether a function of a loaded module, or a constant in capitals, is another one than in its file."""
+    file = getattr(module, "__file__", None)
+    try:
+        source = Path(file or "").read_bytes()
+        tree, compiled = ast.parse(source), compile(source, file or "", "exec", dont_inherit=True)
+    except (OSError, SyntaxError, ValueError):
+        return False
+    there: dict[str, list[Any]] = {}
+    for code in _codes(compiled):
+        there.setdefault(code.co_qualname, []).append(_essence(code))
+    here = [code for code in _functions(module) if code.co_filename == file]
+    if any(_essence(code) not in there.get(code.co_qualname, []) for code in here):
+        return True
+    for statement in tree.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=value)) if name.isupper():
+                if getattr(module, name, None) != value:
+                    return True
+    return False
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """Yield the code of each function and class that is defined in a code, and in those."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _codes(constant)
+
+
+def _functions(owner: Any) -> Iterator[CodeType]:
+    """Yield the code of each function of a module, and of its classes."""
+    for value in vars(owner).values():
+        if isinstance(value, type) and value.__module__ == getattr(owner, "__module__", owner.__name__):
+            yield from _functions(value)
+        for part in (value.fget, value.fset) if isinstance(value, property) else (getattr(value, "__func__", value),):
+            if isinstance(part, FunctionType):
+                yield inspect.unwrap(part).__code__
+
+
+def _essence(code: CodeType) -> tuple[Any, ...]:
+    """Return what a code does, without its docstring and its lines."""
+    constants = [_essence(each) if isinstance(each, CodeType) else (type(each), each) for each in code.co_consts]
+    if code.co_consts and isinstance(code.co_consts[0], str | None):
+        del constants[0]
+    return code.co_code, tuple(constants), code.co_names, code.co_varnames
 
 
 def code_progress(stored: "StoredStudy") -> dict[str, Any]:

@@ -29,7 +29,7 @@ from sweeps.workload.worker_pool import WorkerPool
 from vaeexp.allowed_code import check_code, note_beginning
 from vaeexp.console import in_notebook, program
 from vaeexp.data import describe_plan
-from vaeexp.own_code import code_changes, code_progress, own_code
+from vaeexp.own_code import check_loaded, code_changes, code_progress, own_code
 from vaeexp.plots.contact_sheet import draw, pack
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
@@ -244,8 +244,9 @@ def _with_own_code(job: Job, record: Mapping[str, Any], progress: Callable[[], d
         progress: gives the progress of the study where it goes on under changed code.
 
     Raises:
-        UserError: the code has changed, and the options do not say --extend.
+        UserError: the code has changed, and the options do not say --extend; or it has changed since this process imported it.
     """
+    check_loaded(networks_of(job.study))
     now, before = own_code(networks_of(job.study)), record.get("own_code")
     changes = list(record.get("code_changes", ()))
     if before is not None and (differences := code_changes(before, now)):
