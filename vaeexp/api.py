@@ -102,7 +102,7 @@ def run_study(
         storage: URL of a PostgreSQL database that holds the study; by default a journal in `runs`.
         tracking: MLflow server or store; by default a store in `runs`.
         extend: continue a study although its file, its code or the kind of its machine has changed.
-        retry_failed: train the trials of the search that have failed once more, each in the place of the failed one.
+        retry_failed: train the trials and repeats that have failed once more, each in the place of the failed one.
         take_over: take the study in a database from a process that gives no sign of life for 30 s.
         **execution: hardware options by the name of the option of `vaeexp sweep`, such as `device="cpu"`.
 

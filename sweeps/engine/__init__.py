@@ -106,7 +106,7 @@ class Sweep:
         """Search, then train the repeats; returns all trials.
 
         Args:
-            retry_failed: train the trials of the search that have failed once more, each in the place of the failed one.
+            retry_failed: train the trials and repeats that have failed once more, each in the place of the failed one.
             lanes: train the trials; the caller closes them.
             observers, max_failures, stop_seconds: those of `run_study`.
         """
@@ -120,7 +120,7 @@ class Sweep:
         stored = self.read()
         plan: list[Repeat] | Replan = RacedPlan(stored, self.study) if raced else plan_repeats(stored, self.study)
         repeats = repeat_study(self.storage, self.study.name)
-        run_repeats(repeats, plan, lanes, observers, warmup=self.study.warmup_of, **common)
+        run_repeats(repeats, plan, lanes, observers, warmup=self.study.warmup_of, retry_failed=retry_failed, **common)
         return self.read()
 
     def conclude(

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeps.engine.repeats import identity_of, plan_repeats
 from sweeps.results.racing import Ending, Race, run_race
 from sweeps.storage.study_record import StoredStudy
-from sweeps.storage.trial_record import Repeat, stored_repeat
+from sweeps.storage.trial_record import Repeat, newest_of_each, stored_repeat
 
 if TYPE_CHECKING:
     from sweeps.study import Study
@@ -43,7 +43,7 @@ class RacedPlan:
 
     def _race(self, trials: Sequence[FrozenTrial]) -> Race:
         values: dict[int, list[float | None]] = {trial: [None] * self._seeds for trial, _ in self._runs.values()}
-        for stored in trials:
+        for stored in newest_of_each(trials):
             run = stored_repeat(stored)
             if run.test and stored.state.is_finished() and (place := self._runs.get(identity_of(run))):
                 trial, index = place

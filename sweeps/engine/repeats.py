@@ -24,9 +24,9 @@ from sweeps.engine.events import Observer, Source
 from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
 from sweeps.results.found_trials import found_trials
 from sweeps.seeds import seed_of
-from sweeps.storage.proposals import proposed_repeat
+from sweeps.storage.proposals import proposed_repeat, write_retries
 from sweeps.storage.study_record import StoredStudy, write_study
-from sweeps.storage.trial_record import Repeat, stored_repeat
+from sweeps.storage.trial_record import Repeat, newest_of_each, stored_repeat
 from sweeps.study.space import Space, dependents
 from sweeps.study.study_model import Compare
 from sweeps.workload import Lanes, joined_baselines
@@ -202,16 +202,21 @@ def run_repeats(
     max_failures: int = MAX_FAILURES,
     stop_seconds: float = STOP_SECONDS,
     warmup: Callable[[Mapping[str, Any]], int] = lambda params: 0,
+    retry_failed: bool = False,
 ) -> None:
     """Train the planned repeats that the storage does not hold yet; those that were interrupted go on first.
 
     Args:
         plan: all runs, or how they follow from those that have ended.
         warmup: how many epochs at the beginning of a run with these parameters do not count (`Study.warmup_of`).
+        retry_failed: train the planned runs that have failed once more, each in the place of the failed one.
 
     Raises UserError as `search` does.
     """
     replan: Replan = plan if callable(plan) else lambda trials: (plan, True)
+    if retry_failed:
+        planned = _Repeats(replan, repeat_study.get_trials(deepcopy=False), warmup).plan
+        write_retries(repeat_study, clock(), lambda trial: any(_serves(trial, repeat) for repeat in planned))
     source = _Repeats(replan, repeat_study.get_trials(deepcopy=False), warmup)
     first = source.plan
     _reassign(repeat_study, first)
@@ -221,7 +226,7 @@ def run_repeats(
 
 
 class _Repeats(Source):
-    """The planned runs, in order. One that failed is not tried again: its seed would fail again."""
+    """The planned runs, in order. One that failed is not proposed again: its seed would fail again."""
 
     def __init__(
         self, replan: Replan, stored: Sequence[FrozenTrial], warmup: Callable[[Mapping[str, Any]], int]
@@ -235,7 +240,7 @@ class _Repeats(Source):
         self.plan = plan
         # Runs of an earlier plan that this one has no use for count as well: they are among those that ended.
         missing = sum(not any(_serves(trial, repeat) for trial in trials) for repeat in plan)
-        self.planned = len(trials) + missing if last else None
+        self.planned = len(newest_of_each(trials)) + missing if last else None
 
     def propose(
         self, known: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int

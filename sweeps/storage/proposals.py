@@ -8,7 +8,7 @@ of the storage that buffers their writes; the writes are committed together, or 
 import copy
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, cast
 
 import optuna
@@ -27,6 +27,8 @@ from sweeps.study.space import Parameter, Space
 
 _PROPOSED_ID = -1
 _LEARNED_ID = -(2**62)
+_KEPT = {"warmup", *(field.name for field in fields(Repeat))}
+"""What the trial that stands for a failed one has of it; a trial of the search has the seed alone of the fields of a repeat."""
 
 
 def propose(
@@ -138,19 +140,26 @@ def write_revival(study: optuna.Study, ended: FrozenTrial, round_: int) -> None:
     storage_of(study).create_new_trial(study_id(study), proposed_revival(ended, round_, number))
 
 
-def write_retries(study: optuna.Study, started: float) -> int:
-    """Write a trial for each one that failed, with its configuration and seed, to be trained in its place; return how many there are.
+def write_retries(
+    study: optuna.Study, started: float, wanted: Callable[[FrozenTrial], bool] = lambda trial: True
+) -> int:
+    """Write a trial for each one that failed and is wanted, to be trained in its place; return how many there are.
 
-    The new trial stands for the failed one, whose record stays. It waits for a lane like one that has lost its lane.
+    The new trial has the configuration, the seed and, of a repeat, the purposes of the failed one, whose record stays. It
+    waits for a lane like one that has lost its lane.
     """
-    trials = study.get_trials(deepcopy=False)
     failed = [
-        trial for trial in newest_of_each(trials) if trial.state == TrialState.FAIL and "seed" in trial.user_attrs
+        trial
+        for trial in newest_of_each(study.get_trials(deepcopy=False))
+        if trial.state == TrialState.FAIL and "seed" in trial.user_attrs and wanted(trial)
     ]
     for ended in failed:
-        attributes = {"seed": ended.user_attrs["seed"], "started": started, "round": None, "revives": ended.number}
+        kept = {key: value for key, value in ended.user_attrs.items() if key in _KEPT}
         trial = create_trial(
-            state=TrialState.RUNNING, params=ended.params, distributions=ended.distributions, user_attrs=attributes
+            state=TrialState.RUNNING,
+            params=ended.params,
+            distributions=ended.distributions,
+            user_attrs=kept | {"started": started, "round": None, "revives": ended.number},
         )
         storage_of(study).create_new_trial(study_id(study), trial)
     return len(failed)

@@ -14,6 +14,7 @@ from sweeps.results import best_record, front_trials, last_values, ranked_trials
 from sweeps.storage import driver_in_words, study_holder, study_names
 from sweeps.storage.study_record import StoredStudy, StudyRecord
 from sweeps.storage.trial_record import TrialRecord
+from sweeps.workload import run_name
 from vaeexp.commands.options import runs_option, storage_option, study_argument
 from vaeexp.console import minus_elbo, open_console, print_json, print_table, write_line
 from vaeexp.own_code import code_version
@@ -334,6 +335,7 @@ def print_run(study: str, run: TrialRecord, runs: Path, *, epochs: bool, console
 
 def _run_rows(study: str, run: TrialRecord, runs: Path, objective: str) -> list[tuple[str, str]]:
     failure = run.outcome.failure if run.outcome else None
+    replaced = run_name(study, run.revives or 0, repeat=run.repeat)
     rows = [
         ("state", run.state),
         ("failure", f"{failure.kind}: {failure.message}" if failure else ""),
@@ -349,7 +351,7 @@ def _run_rows(study: str, run: TrialRecord, runs: Path, objective: str) -> list[
             "goes on from",
             f"{study}/{run.revives}, which ended while it was paused" if run.revives is not None and run.pauses else "",
         ),
-        ("stands for", f"{study}/{run.revives}, which failed" if run.revives is not None and not run.pauses else ""),
+        ("stands for", f"{replaced}, which failed" if run.revives is not None and not run.pauses else ""),
         ("repeat of", "" if run.source_trial is None else f"{study}/{run.source_trial}"),
         ("made for", ", ".join(run.purposes)),
         ("baseline", run.baseline or ""),

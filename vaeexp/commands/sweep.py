@@ -69,7 +69,7 @@ def _time(name: str, shown: str, help: str, **default: Any) -> Any:
     click.option(
         "--retry-failed",
         is_flag=True,
-        help="Train the trials of the search that have failed once more, under their configuration and seed. Each stands in the place of the failed one, so that the budget counts them once.",
+        help="Train the trials and repeats that have failed once more, under their configuration and seed. Each stands in the place of the failed one, so that the budget counts it once. Mended code of a network needs --extend, too.",
     ),
     click.option(
         "--dry-run",

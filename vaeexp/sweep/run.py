@@ -233,7 +233,9 @@ def _begin(sweep: Sweep, job: Job, execution: Execution) -> None:
 
 def _to_retry(job: Job, sweep: Sweep) -> bool:
     """Tell whether the options ask for failed trials once more, and there are any."""
-    return job.options.retry_failed and any(trial.state == "failed" for trial in sweep.read().newest)
+    stored = sweep.read()
+    runs = [*stored.newest, *(run for run in stored.repeats if run.purposes)]
+    return job.options.retry_failed and any(run.state == "failed" for run in runs)
 
 
 def _with_own_code(job: Job, record: Mapping[str, Any], progress: Callable[[], dict[str, Any]]) -> Job:
@@ -253,8 +255,9 @@ def _with_own_code(job: Job, record: Mapping[str, Any], progress: Callable[[], d
         if not job.options.extend:
             shown = "".join(f"\n  {line}" for line in differences)
             problem = f"began with other code of its network:{shown}\nPut the code back as it was, or give --name NEW for a new study."
+            more = "" if job.options.retry_failed else "; with --retry-failed, too, it trains failed runs once more"
             raise UserError(
-                f"study '{job.study.name}'", f"{problem} --extend goes on and marks the runs of the new code."
+                f"study '{job.study.name}'", f"{problem} --extend goes on and marks the runs of the new code{more}."
             )
         changes.append({"changes": differences, **progress()})
     code = {"own_code": now, "code_changes": changes}
