@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,10 +103,13 @@ class Sweep:
         max_failures: int = MAX_FAILURES,
         stop_seconds: float = STOP_SECONDS,
         retry_failed: bool = False,
+        learned: Callable[[StoredStudy], bool] = lambda stored: True,
     ) -> StoredStudy:
         """Search, then train the repeats; returns all trials.
 
         Args:
+            learned: tells by the trials of the search whether it has taught anything; else nothing is confirmed or compared, and
+                the repeats are those of baselines.
             retry_failed: train the trials and repeats that have failed once more, each in the place of the failed one.
             lanes: train the trials; the caller closes them.
             observers, max_failures, stop_seconds: those of `run_study`.
@@ -116,9 +120,10 @@ class Sweep:
         if retry_failed and write_retries(self._optuna_study, time.time()):
             write_study(self._optuna_study, stopped=None)
         search(self._optuna_study, self.study, lanes, observers, **common)
-        raced = self.study.confirm is not None and self.study.confirm.race
         stored = self.read()
-        plan: list[Repeat] | Replan = RacedPlan(stored, self.study) if raced else plan_repeats(stored, self.study)
+        asked = self.study if learned(stored) else replace(self.study, confirm=None, compare=None)
+        raced = asked.confirm is not None and asked.confirm.race
+        plan: list[Repeat] | Replan = RacedPlan(stored, asked) if raced else plan_repeats(stored, asked)
         repeats = repeat_study(self.storage, self.study.name)
         run_repeats(repeats, plan, lanes, observers, warmup=self.study.warmup_of, retry_failed=retry_failed, **common)
         return self.read()

@@ -34,6 +34,7 @@ from vaeexp.plots.contact_sheet import draw, pack
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
 from vaeexp.results.trust import failed_checks
+from vaeexp.results.verdict import nothing_learned, of_records
 from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.best_weights import BestWeights
 from vaeexp.runs.drawing import write_figure
@@ -132,10 +133,25 @@ def _train(job: Job, sweep: Sweep, workers: WorkerPool, mirror: Mirror, console:
             max_failures=options.max_failures,
             stop_seconds=options.stop_seconds,
             retry_failed=options.retry_failed,
+            learned=partial(_learned, job),
         )
     for each in kept:
         each.conclude()
     return stored
+
+
+def _learned(job: Job, stored: StoredStudy) -> bool:
+    """Tell whether a search has taught anything; say which runs do not follow where it has not, and how to get them."""
+    verdict = nothing_learned(stored.study, of_records(stored))
+    runs = sum(count for purpose, count in later_runs(job.study).items() if purpose != "of baselines")
+    if verdict and runs and any(trial.state == "complete" for trial in stored.newest):
+        command = job.command(program=program())
+        job.log.say(verdict, style="yellow")
+        job.log.say(
+            f"So nothing is confirmed or compared (up to {plural(runs, 'run')}). To train the best configuration with fresh seeds all the "
+            f"same: {command} --set 'baselines.best={{at: best}}' --extend"
+        )
+    return not verdict
 
 
 def _report(job: Job, sweep: Sweep, stored: StoredStudy) -> SweepEnd:
