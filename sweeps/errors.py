@@ -48,6 +48,7 @@ USUAL_WORDS: Mapping[str, Sequence[str]] = {
     "hidden": ("hidden_dim", "hidden_dims", "hidden_size", "hidden_sizes", "layers", "widths", "units"),
     "optimizer": ("optim", "optimiser", "opt"),
     "schedule": ("scheduler", "lr_scheduler", "lr_schedule"),
+    "schedule_factor": ("gamma", "lr_gamma", "scheduler_gamma", "lr_decay"),
     "clip_norm": ("grad_clip", "gradient_clip_val", "max_grad_norm", "clip"),
     "weight_decay": ("wd", "l2"),
     "patience": ("early_stopping", "early_stop"),

@@ -37,6 +37,7 @@ LEVELS = (
     "sweeps.tracking",
     "sweeps",
     "vaeexp.settings",
+    "vaeexp.schedules",
     "vaeexp.console",
     "vaeexp.machine",
     "vaeexp.cache",

@@ -121,8 +121,12 @@ class TrainSettings(_Section):
     """Update rule, with the equations and the epsilon of torch.optim; lion with those of Chen et al. 2023."""
     learning_rate: float = Field(default=1e-3, gt=0, le=1)
     """Step size at the start, or after `warmup_steps`."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """Course of the learning rate over `epochs`; cosine falls to 0."""
+    schedule: Literal["constant", "cosine", "linear", "exponential", "step"] = "constant"
+    """Course of the learning rate over `epochs`; cosine and linear fall to 0 step by step, exponential falls after each epoch, step after each `schedule_epochs`."""
+    schedule_factor: float | None = Field(default=None, gt=0, le=1)
+    """What the learning rate is multiplied by when it falls (PyTorch's gamma); 0.95 when empty for exponential, 0.1 for step; of no use to others."""
+    schedule_epochs: int = Field(default=10, ge=1, le=1_000_000)
+    """Epochs between two falls of schedule step; of use to it alone."""
     warmup_steps: int = Field(default=0, ge=0, le=1_000_000_000)
     """Steps over which the learning rate rises linearly to its value; `schedule` has the steps that are left."""
     weight_decay: float = Field(default=0.0, ge=0)

@@ -18,6 +18,7 @@ from sweeps.study.yaml_file import parse_yaml, shown_path
 from vaeexp import models
 from vaeexp.machine import shipped_studies
 from vaeexp.models.parts import DETERMINISTIC, check_parts, check_targets
+from vaeexp.schedules import SCHEDULES
 from vaeexp.settings import (
     OBJECTIVES,
     SECTIONS,
@@ -29,11 +30,13 @@ from vaeexp.settings import (
 )
 
 _USED_BY = {
-    "momentum": ["sgd"],
-    "beta1": ["adam", "adamax", "adamw", "radam", "nadam", "lion"],
-    "beta2": ["adam", "adamax", "adamw", "radam", "nadam", "lion"],
+    "momentum": ("optimizer", ["sgd"]),
+    "beta1": ("optimizer", ["adam", "adamax", "adamw", "radam", "nadam", "lion"]),
+    "beta2": ("optimizer", ["adam", "adamax", "adamw", "radam", "nadam", "lion"]),
+    "schedule_factor": ("schedule", ["exponential", "step"]),
+    "schedule_epochs": ("schedule", ["step"]),
 }
-"""Setting → the optimizers that use it."""
+"""Setting → another, and with which of its values it is used."""
 
 
 def open_study_file(
@@ -140,31 +143,36 @@ def _check_objectives(study: Study) -> None:
 
 
 def _check_used(study: Study) -> None:
-    """Raise UserError where a number of an optimizer is fixed and no trial uses it, or is searched and some trial would not use it."""
-    train, choices = vars(study.fixed["train"]), "optimizer" in study.space.names
-    for name, users in _USED_BY.items():
+    """Raise UserError where a number of an optimizer or a schedule is fixed and no trial uses it, or is searched and some trial would not use it."""
+    train = vars(study.fixed["train"])
+    for name, (owner, users) in _USED_BY.items():
         if name in study.space.names:
             path, got = ("search", name), "is searched"
-            optimizers = plain(study.space[name].when.get("optimizer", _values(study, "optimizer")))
-            wrong = not {*optimizers} <= {*users}
+            owners = plain(study.space[name].when.get(owner, _values(study, owner)))
+            wrong = not {*owners} <= {*users}
         else:
             path, got = ("train", name), f"got {train[name]}"
-            optimizers = train_options(study)["optimizer"]
-            wrong = train[name] != TrainSettings.model_fields[name].default and not {*optimizers} & {*users}
+            owners = train_options(study)[owner]
+            wrong = train[name] != TrainSettings.model_fields[name].default and not {*owners} & {*users}
         if wrong:
             place = _place(study, ".".join(path))
-            unused = ", ".join(dict.fromkeys(optimizer for optimizer in optimizers if optimizer not in users))
-            problem = f"{got}, but has no use with optimizer {unused}; must go with {', '.join(users)}."
+            unused = ", ".join(dict.fromkeys(value for value in owners if value not in users))
+            problem = f"{got}, but has no use with {owner} {unused}; must go with {', '.join(users)}."
             condition = users[0] if len(users) == 1 else f"[{', '.join(users)}]"
-            remedy = f"Try `when: {{optimizer: {condition}}}`." if path[0] == "search" and choices else "Leave it out."
+            remedy = (
+                f"Try `when: {{{owner}: {condition}}}`."
+                if path[0] == "search" and owner in study.space.names
+                else "Leave it out."
+            )
             raise UserError(f"{place}: {'.'.join(path)}", f"{problem} {remedy}")
 
 
 def _check_lengths(study: Study) -> None:
     """Raise UserError where a pruner would compare trials at equal epochs whose learning rates differ there for their lengths alone."""
-    if study.unlike_lengths and study.pruner.compares and "cosine" in _values(study, "schedule"):
+    falling = [name for name in _values(study, "schedule") if SCHEDULES[name].to_zero]
+    if study.unlike_lengths and study.pruner.compares and falling:
         problem = (
-            f"got {study.pruner.name}, which compares trials after as many epochs, and `epochs` is searched with schedule cosine: "
+            f"got {study.pruner.name}, which compares trials after as many epochs, and `epochs` is searched with schedule {falling[0]}: "
             "a shorter trial has a lower learning rate there. Try `pruner: none`, `schedule: constant`, or fix `epochs`."
         )
         raise UserError(f"{_place(study, 'pruner')}: pruner.name", problem)

@@ -122,13 +122,25 @@ def all_rules(first: int = 0) -> list[Trial]:
         "adamw": {"weight_decay": 3.0, "clip_norm": 5.0},
         "radam": {"clip_norm": 20.0, "schedule": "cosine"},
         "nadam": {"warmup_steps": 9, "schedule": "cosine", "weight_decay": 1e-3, "clip_norm": 10.0},
-        "sgd": {"learning_rate": 1e-4, "momentum": 0.8, "warmup_steps": 9},
-        "lion": {"learning_rate": 3e-4, "weight_decay": 1e-1, "warmup_steps": 9, "clip_norm": 10.0},
+        "sgd": {
+            "learning_rate": 1e-4,
+            "momentum": 0.8,
+            "warmup_steps": 9,
+            "schedule": "exponential",
+            "schedule_factor": 0.5,
+        },
+        "lion": {
+            "learning_rate": 3e-4,
+            "weight_decay": 1e-1,
+            "warmup_steps": 9,
+            "clip_norm": 10.0,
+            "schedule": "linear",
+        },
     }
     return [trial(n, optimizer=name, **how) for n, (name, how) in enumerate(named.items(), first)]
 
 
-ALL_PARTS = ("moments", "plain", "ahead", "sign", "decay", "clip", "warmup")
+ALL_PARTS = ("moments", "plain", "ahead", "sign", "decay", "clip", "warmup", "course")
 
 
 def run(lanes: TrainingLanes, artifacts: Bare, trials: list[Trial], epochs: int) -> dict[int, tuple]:

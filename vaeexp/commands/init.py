@@ -34,7 +34,7 @@ data:
 train:
   epochs: 20                     # passes over the training images, at most
   batch_size: 128                # images per step
-  schedule: cosine               # the learning rate falls to 0 over the epochs; constant
+  schedule: cosine               # the learning rate falls to 0 over the epochs; constant, linear, exponential, step
 evaluation:
   importance_samples: 100        # samples per test image of the final NLL; 5000 for figures to publish
 

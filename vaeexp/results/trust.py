@@ -15,6 +15,7 @@ from vaeexp.results.pruner_replay import LEAST, rank_correlations
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite
 from vaeexp.results.tested_settings import BaselineMargin
+from vaeexp.schedules import SCHEDULES
 from vaeexp.words import format_interval_and_p, format_number, format_share, join_and, parameter_label, plural
 
 LATE = 1 / 3
@@ -259,7 +260,8 @@ def learned_out(view: StudyView) -> Check:
     if gain > little:
         return Check(name=name, figure=figure, ok=False, advice=advice)
     configurations = [view.params(run) for _, run in view.confirm_runs.iterrows()]
-    if any(params.get("schedule", view.fixed("schedule")) == "cosine" for params in configurations):
+    schedules = {params.get("schedule", view.fixed("schedule") or "constant") for params in configurations}
+    if any(SCHEDULES[schedule].to_zero for schedule in schedules):
         figure += "; the learning rate falls to 0 at the end, so that every run ends flat, learned out or not"
         return Check(name=name, figure=figure, ok=None, advice=advice)
     return Check(name=name, figure=figure, ok=True, advice="")

@@ -11,6 +11,7 @@ from torch import Tensor
 from sweeps.workload import Trial
 from vaeexp.evaluation.nll import active_units
 from vaeexp.models.vae import VAE, build_vae
+from vaeexp.schedules import SCHEDULES, Course
 from vaeexp.training.batches import Source, epoch_chunks
 from vaeexp.training.device import peak_memory_mb
 
@@ -158,15 +159,13 @@ class Lane:
         return epoch in (1, self.settings.train.epochs) or epoch % self.settings.evaluation.pictures_every == 0
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate of step `step`, from 0: it rises linearly over the warm-up; then cosine falls to 0 after the
-        last step (Loshchilov & Hutter 2017)."""
+        """Return the learning rate of step `step`, from 0: it rises linearly over the warm-up; then it follows its schedule."""
         train = self.settings.train
         if step < train.warmup_steps:
             return train.learning_rate * (step + 1) / train.warmup_steps
-        if train.schedule == "constant":
-            return train.learning_rate
-        passed, total = step - train.warmup_steps, self.total_steps - train.warmup_steps
-        return train.learning_rate * 0.5 * (1 + math.cos(math.pi * passed / total))
+        passed = step - train.warmup_steps
+        course = Course(passed, self.total_steps - train.warmup_steps, passed // self.steps_per_epoch)
+        return train.learning_rate * SCHEDULES[train.schedule].factor(train, course)
 
     def beta(self, step: int) -> float:
         """Return β at step `step`, from 0: it rises linearly over the warm-up (Sønderby et al. 2016)."""

@@ -70,6 +70,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "decay": ("l2", "shrink"),
     "clip": ("limit",),
     "warmup": (),
+    "course": (),
 }
 """Part of an update that Adam and Adamax with their usual numbers do not need → the names of its numbers."""
 
@@ -89,6 +90,7 @@ def parts_of(options: Mapping[str, Collection[Any]]) -> tuple[str, ...]:
         "decay": any(options["weight_decay"]),
         "clip": {*options["clip_norm"]} != {None},
         "warmup": any(options["warmup_steps"]),
+        "course": bool({*options["schedule"]} - {"constant", "cosine"}),  # which a captured graph computes itself
     }
     return tuple(name for name in _NAMES if needed[name])
 

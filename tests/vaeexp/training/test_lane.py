@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from fused import BASE, trial
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vaeexp.schedules import SCHEDULES
+from vaeexp.settings import TrainSettings
 from vaeexp.training import Layout, leading_slice, open_lane
 
 shapes = st.lists(st.integers(1, 5), min_size=0, max_size=3).map(torch.Size)
@@ -48,6 +51,55 @@ def test_the_learning_rate_rises_linearly_and_then_takes_its_course(schedule, wa
         course = 0.5 * (1 + math.cos(math.pi * left)) if schedule == "cosine" else 1.0
         wanted = rate * (step + 1) / warmup if step < warmup else rate * course
         assert lane.learning_rate(step) == pytest.approx(wanted, rel=1e-12)
+
+
+def cosine(optimizer, epochs):
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * 10)
+
+
+@pytest.mark.parametrize(
+    ("settings", "each_step", "scheduler"),
+    [
+        ({}, 1, lambda optimizer, epochs: torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)),
+        ({"schedule": "cosine"}, 1, cosine),
+        (
+            {"schedule": "linear"},
+            1,
+            lambda optimizer, epochs: torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, epochs * 10),
+        ),
+        (
+            {"schedule": "exponential"},
+            10,
+            lambda optimizer, epochs: torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.95),
+        ),
+        (
+            {"schedule": "exponential", "schedule_factor": 0.5},
+            10,
+            lambda optimizer, epochs: torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5),
+        ),
+        ({"schedule": "step"}, 10, lambda optimizer, epochs: torch.optim.lr_scheduler.StepLR(optimizer, 10)),
+        (
+            {"schedule": "step", "schedule_factor": 0.3, "schedule_epochs": 4},
+            10,
+            lambda optimizer, epochs: torch.optim.lr_scheduler.StepLR(optimizer, 4, 0.3),
+        ),
+    ],
+)
+@pytest.mark.parametrize("epochs", [1, 13])
+def test_schedules_are_those_of_pytorch(settings, each_step, scheduler, epochs):
+    settings = BASE.with_params(settings | {"epochs": epochs})
+    lane, _ = open_lane(trial(0), settings, (1, 8, 8), 160)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], settings.train.learning_rate)
+    theirs = scheduler(optimizer, epochs)
+    for step in range(10 * epochs):
+        assert lane.learning_rate(step) == pytest.approx(theirs.get_last_lr()[0], rel=1e-9, abs=1e-12)
+        optimizer.step()
+        if (step + 1) % each_step == 0:
+            theirs.step()
+
+
+def test_every_schedule_of_the_table_can_be_named():
+    assert [*SCHEDULES] == list(get_args(TrainSettings.model_fields["schedule"].annotation))
 
 
 def test_schedules():

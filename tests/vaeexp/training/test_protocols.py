@@ -141,6 +141,8 @@ def test_updates_have_the_parts_that_trials_and_baselines_can_need(tmp_path, sea
         "optimizer: {values: [adam, sgd]}\n  momentum: {low: 0.5, high: 0.99, when: {optimizer: sgd}}",
         "optimizer: {values: [adam, sgd]}\ntrain: {momentum: 0.5, beta1: 0.8}",
         "beta1: {low: 0.5, high: 0.99}\ntrain: {optimizer: lion}",
+        "schedule_factor: {low: 0.8, high: 0.99}\ntrain: {schedule: exponential}",
+        "schedule: {values: [step, cosine]}\n  schedule_epochs: {low: 2, high: 5, when: {schedule: step}}",
     ],
 )
 def test_a_setting_that_some_trial_uses_is_taken(tmp_path, search):
@@ -162,6 +164,15 @@ def test_a_setting_that_some_trial_uses_is_taken(tmp_path, search):
         (
             "optimizer: {values: [sgd, lion]}\n  beta2: {low: 0.5, high: 0.99}",
             "search.beta2: is searched, but has no use with optimizer sgd; must go with adam, adamax, adamw, radam, nadam, lion. Try",
+        ),
+        (
+            "schedule: {values: [cosine, exponential]}\n  schedule_factor: {low: 0.8, high: 0.99}",
+            "search.schedule_factor: is searched, but has no use with schedule cosine; must go with exponential, step. "
+            "Try `when: {schedule: [exponential, step]}`.",
+        ),
+        (
+            "beta: {low: 0.1, high: 2}\ntrain: {schedule: exponential, schedule_epochs: 3}",
+            "train.schedule_epochs: got 3, but has no use with schedule exponential; must go with step. Leave it out.",
         ),
     ],
 )
