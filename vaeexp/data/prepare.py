@@ -27,7 +27,7 @@ import numpy as np
 from sweeps.errors import UserError
 from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
-from vaeexp.data.duplicates import compare_splits, image_keys
+from vaeexp.data.duplicates import compare_sketches, compare_splits, image_keys
 from vaeexp.data.first_look import look, settle_levels
 from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, RawImages, Source, blocks
 
@@ -157,6 +157,8 @@ def _compare_splits(raw: RawImages, rows: Mapping[int, np.ndarray], *, drawn: bo
     names = {TRAINING: "training", VALIDATION: "validation", TEST: "test"}
     keys = {name: image_keys(raw.images, rows[part]) for part, name in names.items()}
     notes, warnings = compare_splits(keys, drawn=drawn)
+    if len(np.unique(keys["training"])) > 1:  # the first look says that they all are the same image
+        warnings += compare_sketches(raw.images, {name: rows[part] for part, name in names.items()}, keys)
     return (notes if raw.notes else []), warnings
 
 

@@ -423,7 +423,7 @@ def hot() -> np.ndarray:
         (as_array, noise(30, 8, 8) / 255 * 0.4, "levels from 0 to 10\\d of 255"),
         (as_plain_tiff, (noise(30, 8, 8) * 128).astype(np.int16), "levels from 0 to 12\\d of 255"),
         (as_png, with_white(masks(20)), "2[12] levels: 0 to 20 as in a mask .*255 marks what is ignored"),
-        (as_array, with_white(masks(1)), "3 levels: 0 to 1 as in a mask .*save all masks with the same"),
+        (as_array, masks(1) * np.array([1, 255], np.uint8)[np.arange(30) % 9 // 8][:, None, None], "3 levels: 0 to 1"),
         (as_png, np.concatenate([masks(1), noise(60, 8, 8)]), "images show next to nothing: .* at most 15 of 255"),
         (as_deep_png, np.concatenate([masks(4095, np.uint16), masks(65535, np.uint16)]), "images show next to nothing"),
         (as_deep_png, hot(), "brighter than level 63 .*a few bright pixels decide the range"),
