@@ -207,25 +207,30 @@ def _unended(
     """
     lines = []
     for row in (None, *study.baselines):
-        options, total = [math.ceil(value) for value in _options(study, name, row)], lengths(row)
+        given, total = _options(study, name, row), lengths(row)
+        options = [math.ceil(value) for value in given]
         if max(options) < min(total):
             continue
-        fixed = len({*options}) == 1
-        shortest, longest = f"{min(options):,}", f"{max(options):,}"
+        fixed = len({*given}) == 1
+        shortest, longest = f"{min(given):,.10g}", f"{max(given):,.10g}"
         got = f"got {shortest}" if fixed else f"searches {shortest} to {longest}"
         place = f"baselines.{row.name}" if row else f"{'search' if name in study.space.names else 'train'}.{name}"
         if min(options) >= max(total):
-            problem = f"{got}, and a training has {max(total):,} {unit}, so its warm-up never ends and `{reached}` is never reached;"
-            remedy = f"must be below {max(total):,}. Give a shorter `{name}`, or more `epochs`."
+            problem = (
+                f"{got}, and a training has {max(total):,} {unit}, so none is left after its warm-up of `{reached}`;"
+            )
+            remedy = f"must be at most {max(total) - 1:,}. Give a shorter `{name}`, or more `epochs`."
             raise UserError(f"{_place(study, place)}: {place}{'.' + name if row else ''}", f"{problem} {remedy}")
         effect = (
             "has no value, because no epoch of it counts, and trials are compared after the longest warm-up alone"
             if name == "warmup_epochs"
             else f"is ranked, but never trains at the `{reached}` that it names"
         )
+        if name == "warmup_epochs" and row is None and study.pruner.compares and max(options) >= max(total):
+            effect += f", so pruner {study.pruner.name} ends or pauses none"
         lines.append(
             f"{place}{'.' + name if row else ''} {got}, and a training may have no more than {min(total):,} {unit}. A trial whose warm-up "
-            f"does not end {effect}. Keep `{name}` below {min(total):,}, or give more `epochs`."
+            f"does not end {effect}. Keep `{name}` at most {min(total) - 1:,}, or give more `epochs`."
         )
     return lines
 

@@ -264,7 +264,9 @@ def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[st
     yield f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner {study.pruner.name}"
     if warmup := study.longest_warmup:
         compared = f"trials are compared from epoch {warmup + 1} on"
-        if isinstance(study.pruner, PromotionSettings):
+        if warmup >= _epochs(study, settings):
+            compared = "no trial is compared before its end"
+        elif isinstance(study.pruner, PromotionSettings):
             compared += f", rungs at {join_and([str(rung) for rung in study.pruner.rungs or ()])}"
         yield f"Warm-up of β: up to {plural(warmup, 'epoch')}, which count for no best epoch, patience or pruning; {compared}"
     yield f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to {_epochs(study, settings)} epochs each"

@@ -84,6 +84,7 @@ def prepare(tmp_path, monkeypatch):
     ("changes", "field", "value", "limit"),
     [
         (["warmup_epochs=2"], "train.warmup_epochs", "2", "2 epochs"),
+        (["warmup_epochs=1.5"], "train.warmup_epochs", "got 1.5", "2 epochs"),
         (["warmup_epochs=8", "epochs=5"], "train.warmup_epochs", "8", "5 epochs"),
         (["warmup_steps=12"], "train.warmup_steps", "12", "12 steps"),
         (["search.warmup_epochs={low: 3, high: 9}"], "search.warmup_epochs", "3 to 9", "2 epochs"),
@@ -97,7 +98,7 @@ def test_a_warmup_longer_than_the_training_is_refused(prepare, tmp_path, changes
     with pytest.raises(UserError) as caught:
         prepare(*changes)
     words = str(caught.value)
-    for part in (field, value, f"has {limit}", "must be below", "Give a shorter"):
+    for part in (field, value, f"has {limit}", "must be at most", "Give a shorter"):
         assert part in words, part
     assert not (tmp_path / "runs").exists()
 
@@ -108,6 +109,11 @@ def test_a_warmup_longer_than_the_training_is_refused(prepare, tmp_path, changes
         (["search.warmup_epochs={values: [0, 1, 5]}"], "search.warmup_epochs searches 0 to 5", "has no value"),
         (["search.warmup_epochs={low: 0, high: 2}"], "search.warmup_epochs searches 0 to 2", "has no value"),
         (["search.epochs={values: [2, 6]}", "warmup_epochs=3"], "train.warmup_epochs got 3", "has no value"),
+        (
+            ["search.warmup_epochs={values: [0, 2]}", "pruner=median"],
+            "search.warmup_epochs searches 0 to 2",
+            "so pruner median ends or pauses none",
+        ),
         (["search.warmup_steps={values: [0, 40]}"], "search.warmup_steps searches 0 to 40", "never trains at"),
         (["search.batch_size={values: [10, 60]}", "warmup_steps=9"], "train.warmup_steps got 9", "never trains at"),
     ],
@@ -117,7 +123,7 @@ def test_a_searched_warmup_that_some_trials_cannot_end_is_warned_of(prepare, cha
     [line] = [line for line in job.warnings if "warmup" in line]
     assert field in line
     assert effect in line
-    assert re.search(r"Keep `warmup_\w+` below \d+, or give more `epochs`\.", line)
+    assert re.search(r"Keep `warmup_\w+` at most \d+, or give more `epochs`\.", line)
 
 
 @pytest.mark.parametrize(
