@@ -1,4 +1,5 @@
-"""Finds what the user of a network of their own cannot have meant: an output that its last activation bounds, and methods never called.
+"""Finds what the user of a network of their own cannot have meant: an output that its last activation bounds, images of a batch that are
+mixed in evaluation, and methods never called.
 
 The model passes a decoder's output through a sigmoid or a softmax, and takes an encoder's as means and log-variances, so both
 must be able to take any value. Public decoders often end in a sigmoid. Its output would be squashed twice, into [0.5, 0.73].
@@ -64,7 +65,21 @@ def doubts(vae: "VAE", settings: "ModelSettings", image_shape: ImageShape) -> li
             f"model.network: the decoder of '{settings.network}' gives values in {bound[0]} only, as after {bound[1]}; "
             f"likelihood {settings.likelihood} takes logits, so the images are squashed twice. Take the last activation away{remedy}."
         )
+    for part, half, inputs in (("encoder", vae.encoder, x), ("decoder", vae.decoder, z)):
+        if _mixes(half, inputs):
+            found.append(
+                f"model.network: in evaluation, the {part} of '{settings.network}' gives other values for an image among other images, as "
+                "BatchNorm without running statistics does, so its figures depend on the batch. Keep running statistics, or take GroupNorm."
+            )
     return found
+
+
+def _mixes(half: nn.Module, inputs: Tensor) -> bool:
+    """Return whether what a half gives for an input depends on the others of its batch, in evaluation mode."""
+    evaluated: Any = copy.deepcopy(half).eval()
+    with torch.no_grad():
+        few, all_ = evaluated(inputs[:2]), evaluated(inputs)
+    return not torch.allclose(few, all_[:2], rtol=1e-2, atol=1e-3)
 
 
 def _outputs(half: nn.Module, inputs: Tensor, generator: torch.Generator) -> Tensor:

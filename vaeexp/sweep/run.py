@@ -146,10 +146,9 @@ def _learned(job: Job, stored: StoredStudy) -> bool:
     runs = sum(count for purpose, count in later_runs(job.study).items() if purpose != "of baselines")
     if verdict and runs and any(trial.state == "complete" for trial in stored.newest):
         command = job.command(program=program())
-        job.log.say(verdict, style="yellow")
         job.log.say(
-            f"So nothing is confirmed or compared (up to {plural(runs, 'run')}). To train the best configuration with fresh seeds all the "
-            f"same: {command} --set 'baselines.best={{at: best}}' --extend"
+            f"Nothing was learned, so nothing is confirmed or compared (up to {plural(runs, 'run')}). To train the best configuration with "
+            f"fresh seeds all the same: {command} --set 'baselines.best={{at: best}}' --extend"
         )
     return not verdict
 

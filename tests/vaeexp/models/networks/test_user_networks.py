@@ -253,6 +253,13 @@ USER = '''
     Named = changed(lambda net: Then(net, lambda h: {"mu": h[:, ::2], "logvar": h[:, 1::2]}), "encoder")
     Uncopied = changed(lambda net: [nn.utils.weight_norm(net[0]), net][-1])
     Spectral = changed(lambda net: [nn.utils.parametrizations.spectral_norm(net[0]), net][-1])
+    Mixing = changed(
+        lambda net: nn.Sequential(*net[:2], nn.BatchNorm1d(16, track_running_stats=False), *net[2:])
+    )
+    Centring = changed(lambda net: Then(net, lambda h: h - h.mean(0)), "encoder")
+    Always = changed(
+        lambda net: Before(net, lambda x: torch.nn.functional.batch_norm(x, None, None, training=True)), "encoder"
+    )
     LogSigmoid = changed(lambda net: nn.Sequential(*net, nn.LogSigmoid()))
 
     class Rows(nn.Module):
@@ -572,6 +579,10 @@ def test_a_class_has_the_path_at_which_other_processes_find_it(user, monkeypatch
         *((name, r"\[−1, 1\] only.* squashed twice.*\(t \+ 1\) / 2") for name in ("Tanh", "Sine")),
         *((name, r"\[0, ∞\) only.* squashed twice.*Take the last activation away\.$") for name in ("ReLU", "Squared")),
         ("LogSigmoid", r"\(−∞, 0\] only.* squashed twice.*Take the last activation away\.$"),
+        *(
+            (name, "gives other values for an image among other images.*running statistics")
+            for name in ("Mixing", "Centring", "Always")
+        ),
         ("Deviations", r"the encoder .* log-variances in \[0, ∞\) only.*logarithm of the variance"),
         ("WithLoss", "`loss_function` of the encoder .* never called"),
         *(
