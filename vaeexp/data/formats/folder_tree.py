@@ -60,6 +60,7 @@ _LABELS = {
     "depth",
     "boxes",
     "bbox",
+    "target",
     "targets",
 }
 _FILLERS = _IMAGES | {
@@ -105,6 +106,17 @@ def _words(name: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[^\W\d_]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()))
 
 
+def _joined_words(name: str) -> tuple[str, ...]:
+    """Return the words of a name, in which `train_val` is one word."""
+    joined: list[str] = []
+    for word in _words(name):
+        if joined and joined[-1] == "train" and word in _SPLIT_WORDS[VALIDATION]:
+            joined[-1] = "trainval"
+        else:
+            joined.append(word)
+    return tuple(joined)
+
+
 @cache
 def _split_word(word: str) -> int | None:
     glued = _GLUED.fullmatch(word)
@@ -117,8 +129,9 @@ def _split_word(word: str) -> int | None:
 @cache
 def _read_name(name: str) -> _Name | None:
     """Read a folder name as that of a split; None where no word of it, or more than one, names a split."""
-    words = _words(name)
-    named = [word for word in words if _split_word(word) is not None]
+    words = _joined_words(name)
+    named = [word for word in words if _split_word(word) is not None and word not in _SHORT]
+    named = named or [word for word in words if word in _SHORT]
     if len(named) != 1:
         return None
     part = _split_word(named[0])
@@ -304,6 +317,11 @@ def _classes(
     labels = [0 if part in unlabelled else number[folder] for folder, part in zip(folders, parts.tolist(), strict=True)]
     kept = np.array(labels, dtype=np.min_scalar_type(len(names) - 1))
     warnings += _class_doubts({name: inner[name] for name in names})
+    if 2 * len(names) > len(rests):
+        meant = (
+            "If they number the images, gather the files in one folder, because classes serve FID and plots of classes"
+        )
+        warnings.append(f"The folders name {len(names):,} classes for {len(rests):,} images. {meant}")
     return tuple(map(printable, names)), kept, unlabelled, warnings
 
 
@@ -335,6 +353,11 @@ def _class_doubts(inner: Mapping[str, set[str]]) -> list[str]:
         theirs = ", ".join(map(printable, common[:_NAMED])) + (", …" if len(common) > _NAMED else "")
         remedy = f"If {theirs} are the classes, gather each of them in one folder, or name the others train/ and test/"
         return [f"The folders {shown} are taken for classes, and all of them hold the folders {theirs}. {remedy}"]
+    other = [name for name in inner if set(_words(name)) <= _LABELS | _FILLERS and _LABELS & set(_words(name))]
+    if other and not any(_LABELS & set(_words(name)) for name in inner.keys() - set(other)):
+        theirs = ", ".join(map(printable, other))
+        remedy = f"If so, move {theirs} elsewhere, or name the folder of images images/"
+        return [f"The folders {shown} are taken for classes, and {theirs} is named like labels of images. {remedy}"]
     texts = {tuple(word for word in _words(name) if not (word.isdecimal() or len(word) == 1)) for name in inner}
     counted = len(texts) == 1 and (_PIECES | _FILLERS) & set(texts.pop())
     if counted or all(re.fullmatch(r"\d\d+00", name) for name in inner):

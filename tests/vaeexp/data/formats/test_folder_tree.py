@@ -137,6 +137,9 @@ def test_names_with_other_words_are_classes(folders):
         (["split1", "split2"], "named like parts of one data set"),
         (["train/batchA", "train/batchB", "test/batchA"], "named like parts of one data set"),
         (["00000", "01000", "02000"], "named like parts of one data set"),
+        (["CXR_png", "masks"], "masks is named like labels of images"),
+        (["input", "target"], "target is named like labels of images"),
+        (["original", "groundtruth"], "groundtruth is named like labels of images"),
     ],
 )  # fmt: skip
 def test_classes_that_may_be_parts_of_one_data_set_are_doubted(folders, words):
@@ -153,6 +156,8 @@ def test_classes_that_may_be_parts_of_one_data_set_are_doubted(folders, words):
         ["n1/images", "n2/images"],
         ["cat/small/x", "dog/large/x"],
         ["control_group", "group_2"],
+        ["with_mask", "without_mask"],
+        ["mask", "no_mask"],
         ["001.ant", "002.bee"],
     ],
 )
@@ -173,6 +178,26 @@ def test_few_files_in_no_class_folder_are_named_because_they_leave_all_without_l
     [warning] = listing.warnings
     assert f"{part} lie in no class folder, such as 0.png" in warning
     assert listing.unlabelled == unlabelled
+
+
+def test_as_many_classes_as_images_are_doubted():
+    names = [f"stage1_{'train' if number < 9 else 'test'}/{number}/images/{number}.png" for number in range(12)]
+    listing = list_tree(ROOT, names)
+    assert listing.parts.tolist() == [0] * 9 + [2] * 3
+    assert "The folders name 12 classes for 12 images" in listing.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("folders", "parts"),
+    [
+        (["MICCAI_BraTS_Training", "MICCAI_BraTS_Validation"], [0, 1]),
+        (["VOC_train_val", "VOC_test"], [0, 2]),
+        (["TrainVal/a", "TrainVal/b", "Test/a"], [0, 0, 2]),
+        (["train-validation", "test"], [0, 2]),
+    ],
+)
+def test_names_with_two_words_of_splits(folders, parts):
+    assert listed(*folders)[1] == dict(zip(folders, parts, strict=True))
 
 
 def test_more_images_left_out_than_taken_is_a_warning():
