@@ -72,6 +72,11 @@ def sources(packages: Collection[str]) -> dict[str, Source]:
     return found
 
 
+def named_sources(found: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """Return package → `version (hash)`, in short, of what `sources` returned here or in another process."""
+    return {name: f"{version} ({sha256[:_SHOWN]})".strip() for name, (version, sha256, _) in found.items()}
+
+
 def check_sources(child: str, theirs: Mapping[str, Collection[str]], packages: Collection[str]) -> None:
     """Raise UserError unless a child has the same versions and hashes of `packages` as this process.
 

@@ -3,6 +3,7 @@
 The study that the pages call `beta_mnist` is here the small study `smoke` under that name.
 """
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -68,6 +69,53 @@ def test_every_command_is_understood(command: str) -> None:
     found = cli.get_command(context, name)
     assert found is not None, f"there is no command {name}"
     found.make_context(name, arguments, parent=context)
+
+
+def said_in(path: Path) -> Iterator[str]:
+    """The texts of a module but its docstrings, with the word `smoke` in place of what is filled in."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    left_out = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    left_out |= {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        if id(node) in left_out:
+            continue
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "smoke" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+SAID = {
+    text for package in ("vaeexp", "sweeps") for path in Path(ROOT, package).rglob("*.py") for text in said_in(path)
+}
+OF_OTHERS = {"--help", "--help-all", "--version", "--workers"} | {
+    *("--allowed-hosts", "--backend-store-uri", "--cors-allowed-origins", "--default-artifact-root"),  # mlflow
+    *("--host", "--no-serve-artifacts", "--port"),
+}
+"""Options that messages or calls name and that are of Click or of another program."""
+
+
+def test_every_command_that_a_message_offers_is_understood() -> None:
+    offered = {command for text in SAID for command in re.findall("`(vaeexp [a-z]+ [^`]+)`", text)}
+    assert len(offered) > 10
+    for command in sorted(offered):
+        test_every_command_is_understood(command.replace("smokesmoke", "smoke"))
+
+
+def test_every_option_and_variable_that_a_message_offers_is_there() -> None:
+    context = click.Context(cli)
+    params = [param for name in cli.list_commands(context) for param in cli.get_command(context, name).params]
+    known = {option for param in params for option in (*param.opts, *param.secondary_opts)}
+    variables = {str(param.envvar) for param in params} | {
+        "VAEEXP_CACHE",
+        "VAEEXP_COMPLETE",
+        "VAEEXP_OFFLINE",
+        "VAEEXP_",
+    }
+    messages = [text for text in SAID if " " in text and "#SBATCH" not in text and "ray start" not in text]
+    options = {option for text in messages for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)}
+    assert options - known - OF_OTHERS - {"--smoke"} == set()
+    assert {name for text in messages for name in re.findall(r"VAEEXP_[A-Z]+", text)} - variables == set()
 
 
 def test_the_reasons_for_not_running_are_needed() -> None:

@@ -124,8 +124,8 @@ class Crew:
             if worker.kind.get(name) != self.kind.get(name)
         ]:
             worker.up = False
-            problem = "its numbers would not be those of the machines that the study began on"
-            remedy = "Give the study machines of one kind, or go on all the same with --extend."
+            problem = "its numbers would not be those that the study began with"
+            remedy = "Give the study the same options and machines of one kind, or go on all the same with --extend."
             raise UserError(worker.name, f"{problem}: {'; '.join(other)}. {remedy}")
 
     def wait_for_one(self) -> None:

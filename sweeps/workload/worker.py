@@ -17,14 +17,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 from sweeps.errors import UserError, limit_reached, warn_once
-from sweeps.source import check_sources, sources
+from sweeps.source import check_sources, named_sources, sources
 from sweeps.workload import Failure, Lanes, Progress, Trial, WorkerState
 from sweeps.workload.interrupts import uninterrupted
 from sweeps.workload.pulse import ends_soon
 
 _REPORTS = 33
 """Reports of a worker that its speed is measured by."""
-_SHOWN = 12  # digits of a hash
 
 
 class Lost(Exception):
@@ -155,9 +154,8 @@ class Worker(ABC):
         except ValueError:  # an older version says nothing of its code
             theirs = {}
         check_sources(self.name, theirs, self.packages)
-        code = {name: f"{source[0]} ({source[1][:_SHOWN]})".strip() for name, source in theirs.items()}
         self.owed, self.torn = 1, False  # owed is word that its lanes are built
-        self.kind = code | self.receive()
+        self.kind = named_sources(theirs) | self.receive()
         self.up, self.since = True, time.time()
         self._reports.clear()
 

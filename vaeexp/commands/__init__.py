@@ -5,7 +5,9 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
@@ -160,11 +162,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         error.show()
         code = error.exit_code
     except UserError as error:
-        click.echo(f"vaeexp: {masked(str(error))}", err=True)
+        click.echo(
+            f"vaeexp: {masked(_typeable(str(error), sys.argv[1:] if arguments is None else arguments))}", err=True
+        )
         code = error.status
     except Exception as error:
         code = _failed(error)
     sys.exit(_lost_output() or code or 0)
+
+
+def _typeable(message: str, arguments: Sequence[str]) -> str:
+    """Return a message with commands that can be typed as they stand, in the places that the failed command names."""
+    from vaeexp.commands.options import typeable
+
+    name, *rest = arguments
+    places: dict[str, Any] = {}
+    with suppress(UserError, click.ClickException):  # which is the message, where the command itself is refused
+        if command := cli.get_command(click.Context(cli), name):
+            places = command.make_context(name, rest, resilient_parsing=True).params
+    return typeable(message, Path(places.get("runs") or "mlruns"), places.get("storage"), places.get("tracking"))
 
 
 def _lost_output(more: str = "") -> int | None:

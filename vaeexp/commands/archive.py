@@ -1,7 +1,6 @@
 """The commands archive and restore: a study as one file, and such a file as a study on this machine."""
 
 import platform
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +15,10 @@ from vaeexp.allowed_code import forget_beginning
 from vaeexp.commands.options import (
     complete_study,
     new_runs_option,
-    place_options,
     reports_option,
     runs_option,
     storage_option,
+    typeable,
 )
 from vaeexp.machine import describe_machine
 from vaeexp.results import stored_study, study_name
@@ -79,11 +78,11 @@ def restore(*, file: Path, name: str | None, runs: Path, reports: Path, storage:
     restored = restore_study(
         file, runs=runs, reports=reports, storage=storage, name=name, loaders={LOADER: REQUIREMENTS}, adapt=adapt
     )
-    for line in _words(restored, runs, shlex.join(place_options(runs, storage))):
-        click.echo(line)
+    for line in _words(restored, runs):
+        click.echo(typeable(line, runs, storage, None))
 
 
-def _words(restored: Restored, runs: Path, options: str) -> list[str]:
+def _words(restored: Restored, runs: Path) -> list[str]:
     manifest, study = restored.manifest, restored.stored.study.name
     count = len(restored.stored.trials) + len(restored.stored.repeats)
     lines = [
@@ -94,8 +93,7 @@ def _words(restored: Restored, runs: Path, options: str) -> list[str]:
     ]
     if restored.study_file:
         lines.append(f"Its study file: {restored.study_file}. Read it before you run it.")
-    named = f"{study} {options}".rstrip()
-    lines.append(f"Next: `vaeexp doctor {named}` checks it, `vaeexp sync {named}` brings it to MLflow.")
+    lines.append(f"Next: `vaeexp doctor {study}` checks it, `vaeexp sync {study}` brings it to MLflow.")
     return lines
 
 

@@ -1,7 +1,5 @@
 """The command doctor: checks of this machine, and of all that is stored of a study."""
 
-import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +16,11 @@ from sweeps.storage.left_over import check_left_over, check_unknown
 from sweeps.storage.study_record import StoredStudy
 from sweeps.tracking.health import check_mirror
 from vaeexp.commands.options import (
-    place_options,
     runs_option,
     storage_option,
     study_argument,
     tracking_option,
-    tracking_options,
+    typeable,
 )
 from vaeexp.commands.status import json_option
 from vaeexp.console import open_console, print_json, write_line
@@ -31,8 +28,6 @@ from vaeexp.health import check_cache, check_device, check_disk, check_installat
 from vaeexp.results import study_name
 from vaeexp.runs.health import check_files
 
-TRACKED = ("doctor", "sweep", "sync")
-"""Commands of remedies that take `--tracking`."""
 ROUNDS = 3
 """Number of times that `--repair` looks again, because a repair may bring to light what stands behind the damage."""
 
@@ -116,12 +111,7 @@ def _remedy(finding: Finding, places: Places) -> str | None:
     if finding.ok or not finding.remedy:
         return None
 
-    def with_places(match: re.Match[str]) -> str:
-        options = place_options(places.runs, places.storage)
-        options += tracking_options(places.tracking) if match[2] in TRACKED else []
-        return f"`{' '.join([match[1], shlex.join(options)]).rstrip()}`"
-
-    return re.sub("`(vaeexp ([a-z]+)[^`]*)`", with_places, finding.remedy)
+    return typeable(finding.remedy, places.runs, places.storage, places.tracking)
 
 
 def object_of(finding: Finding, places: Places) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +14,7 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from sweeps.errors import USUAL_WORDS, UserError, masked
+from vaeexp.console import program
 from vaeexp.machine import shipped_studies
 from vaeexp.settings import SECTIONS
 
@@ -179,6 +181,25 @@ def place_options(runs: Path, storage: str | None) -> list[str]:
 def tracking_options(tracking: str | None) -> list[str]:
     """Return the option that names MLflow's store in a further command, without what is in the environment."""
     return ["--tracking", masked(tracking)] if tracking and tracking != os.environ.get("VAEEXP_TRACKING") else []
+
+
+PLACELESS = ("completion", "init", "slurm")
+"""Commands without `--runs` and `--storage`."""
+TRACKED = ("doctor", "sweep", "sync")
+"""Commands that messages name and that take `--tracking`."""
+
+
+def typeable(text: str, runs: Path, storage: str | None, tracking: str | None) -> str:
+    """Return a message in which each `vaeexp …` between backticks can be typed as it stands: started as here, with the options that name
+    the places of this command."""
+
+    def command(match: re.Match[str]) -> str:
+        name, words = match[1], match[2]
+        options = [] if name in PLACELESS or "--runs" in words or "--storage" in words else place_options(runs, storage)
+        options += tracking_options(tracking) if name in TRACKED and "--tracking" not in words else []
+        return f"`{' '.join([program(), name + words, *map(shlex.quote, options)])}`"
+
+    return re.sub("`vaeexp (?!sweep`)([a-z]+)([^`]*)`", command, text)  # `vaeexp sweep` alone is its name
 
 
 def overrides_option(help: str) -> Callable:

@@ -137,8 +137,7 @@ def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str, TrialR
         names = [path.name for path in trials.parent.glob("*") if path.is_dir()]
         raise UserError(str(name), f"'{trials.parent}' has no study '{name.study}'. {did_you_mean(name.study, names)}")
     if not (trials / name.folder).is_dir():
-        names = [path.parent.name for path in trials.glob(f"*/{WEIGHTS}")]
-        raise UserError(str(name), f"there is no such run with weights. {did_you_mean(name.folder, names)}")
+        raise UserError(str(name), f"there is no such run with weights. `vaeexp trials {name.study}` lists the runs.")
     return trials / name.folder, str(name), best
 
 

@@ -17,6 +17,7 @@ from sweeps.engine.warm_start import reader, warm_start
 from sweeps.errors import UserError, masked, warn_once
 from sweeps.results import Results, best_run
 from sweeps.schema import VERSION
+from sweeps.source import named_sources, sources
 from sweeps.storage import check_definition, open_storage, recorded_study
 from sweeps.storage.study_record import Description, RegisteredModel, StoredStudy, StudyRecord, read_study
 from sweeps.storage.trial_record import stored_path
@@ -39,7 +40,7 @@ from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.best_weights import BestWeights
 from vaeexp.runs.drawing import write_figure
 from vaeexp.runs.export import Reconstructor
-from vaeexp.runs.provenance import describe_run, protocol
+from vaeexp.runs.provenance import describe_run, installed_versions, protocol
 from vaeexp.study import networks_of, train_options
 from vaeexp.sweep.execution import Execution
 from vaeexp.sweep.job import (
@@ -296,7 +297,25 @@ def _say_finished(job: Job, study: StudyRecord) -> None:
             "A larger budget adds no trial: the grid has no other setting. Search more values, under another --name."
         )
         return
-    job.log.say(f"To extend it: {job.command(budget=False, program=program())} --trials {more}")
+    job.log.say(
+        f"To extend it: {_as_begun(job, study).command(budget=False, program=program())} --trials {more}{_extend(study)}"
+    )
+
+
+def _as_begun(job: Job, study: StudyRecord) -> Job:
+    """Return the job without options of the execution that this study's workers would be refused for."""
+    kept = {
+        name: value
+        for name, value in job.options.execution.items()
+        if name not in study.worker_kind or str(value) in ("auto", str(study.worker_kind[name]))
+    }
+    return replace(job, options=replace(job.options, execution=kept))
+
+
+def _extend(study: StudyRecord) -> str:
+    """Return the option without which a study does not go on under another version of vaeexp or PyTorch; empty where it began under these."""
+    here = named_sources(sources(("sweeps", "vaeexp"))) | {"torch": installed_versions().get("torch")}
+    return " --extend" if any(study.worker_kind.get(name, value) != value for name, value in here.items()) else ""
 
 
 def _already_finished(job: Job, stored: StoredStudy) -> SweepEnd:

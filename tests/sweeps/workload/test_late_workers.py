@@ -294,7 +294,8 @@ def test_a_worker_of_another_kind_than_the_study_is_refused_with_the_difference(
     assert "torch 2.16, not 2.15. Give" in caplog.text
     assert re.fullmatch(r".*\([0-9a-f]{12}\)", lanes.kind["sweeps"])
     with pytest.raises(
-        UserError, match=r"processor EPYC, not Xeon\. Give the study machines of one kind, or .*--extend"
+        UserError,
+        match=r"processor EPYC, not Xeon\. Give the study the same options and machines of one kind, or .*--extend",
     ):
         pool(1, kinds=[begun], kind=dict(lanes.kind) | {"processor": "Xeon"})
     with pytest.raises(UserError, match=r"sweeps .*, not 0\.0\.1 \(abc\)"):

@@ -16,6 +16,7 @@ from sweeps.errors import UserError
 from sweeps.storage.journal import journal_path
 from vaeexp.allowed_code import check_code, note_beginning
 from vaeexp.commands import cli, main
+from vaeexp.console import program
 from vaeexp.results import stored_study
 from vaeexp.results.tables import study_tables
 from vaeexp.run_files import SETTINGS, WEIGHTS, load_json
@@ -76,9 +77,9 @@ def test_a_restored_study_goes_on_elsewhere(there, tiny_study, no_figures):
 
 def test_the_next_commands_name_the_folder_of_runs(there):
     said = called("restore", FILE, "--runs", "else where")
-    assert f"`vaeexp doctor {NAME} --runs 'else where'` checks it" in said
+    assert f"`{program()} doctor {NAME} --runs 'else where'` checks it" in said
     said = called("doctor", NAME, "--runs", "else where", status=1)
-    assert f"`vaeexp sync {NAME} --runs 'else where'` brings the rest" in said
+    assert f"`{program()} sync {NAME} --runs 'else where'` brings the rest" in said
 
 
 def test_a_study_under_another_name_is_a_study_of_its_own(there, tiny_study):
@@ -109,7 +110,7 @@ def test_what_cannot_be_archived_or_restored_is_one_line(there, capsys):
     assert "cut: is damaged, cut off" in refused(capsys, "restore", "cut")
     flip_bit(Path("before", "trials", NAME, "trial-0001", WEIGHTS))
     said = refused(capsys, "archive", NAME, "x.tar.zst", "--runs", "before")
-    assert f"First `vaeexp doctor {NAME} --repair`, which moves the file aside." in said
+    assert f"First `{program()} doctor {NAME} --repair --runs before`, which moves the file aside." in said
     assert not Path("x.tar.zst").exists()
     assert not journal_path(Path("mlruns"), NAME).exists()
 

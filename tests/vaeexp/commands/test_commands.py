@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -633,6 +634,28 @@ def test_json_of_studies_and_runs(runs: Path) -> None:
     assert [each["objective"] for each in json.loads(run("show", "smoke/0", *where))["curve"]] == [120.0, 100.5]
     assert json.loads(run("show", "smoke", *where))["search"]["beta"]["high"] == 10
     assert json.loads(run("show", "beta_mnist", *where))["budget"]["trials"] == 48
+
+
+@pytest.mark.parametrize("place", ["given", "given, with a blank", "of the environment", "outside the PATH"])
+def test_a_command_that_a_message_offers_can_be_typed_as_it_stands(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, place: str
+) -> None:
+    there = tmp_path / ("my runs" if "blank" in place else "elsewhere")
+    shutil.copytree(runs, there)
+    (there / "trials" / "smoke").mkdir(parents=True, exist_ok=True)
+    given = ["--runs", str(there)]
+    if "environment" in place:
+        monkeypatch.setenv("VAEEXP_RUNS", str(there))
+        given = []
+    if "PATH" in place:
+        monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert status_of("sample", "smoke/77", *given) == 2
+    (offered,) = re.findall("`(.*)`", capsys.readouterr().err)
+    command, *words = shlex.split(offered)
+    if "PATH" in place:
+        assert Path(command).exists()
+    assert words[:2] == ["trials", "smoke"]
+    assert status_of(*words) == 0
 
 
 def test_what_is_only_read_needs_nothing_heavy(runs: Path, tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from tiny_study import NAME
 from sweeps.health import Finding
 from sweeps.storage.journal import journal_path
 from vaeexp.commands import cli
-from vaeexp.commands.doctor import TRACKED, Places, object_of
+from vaeexp.commands.doctor import Places, object_of
+from vaeexp.commands.options import TRACKED
+from vaeexp.console import program
 
 
 @pytest.fixture
@@ -35,7 +37,8 @@ def test_a_study_is_examined_damaged_repaired_and_examined(place):
     assert code == 0, said
     folder = f"mlruns/trials/{NAME}/trial-0009"
     assert (
-        f"✗ {NAME}: left over – {folder} (0.0 MB) is the folder of a run that is not on record – `vaeexp doctor" in said
+        f"✗ {NAME}: left over – {folder} (0.0 MB) is the folder of a run that is not on record – `{program()} doctor"
+        in said
     )
     assert f"repaired: {NAME}: left over: moved it to {folder}.unrecorded" in said
     assert said.count("versions – ") == 1, "only what was repaired is looked at again"
@@ -61,7 +64,7 @@ def test_a_study_is_examined_damaged_repaired_and_examined(place):
     assert wrong.startswith(
         f"✗ {NAME}: journal – line {len(lines) - 1} of mlruns/journal/{NAME}.log is damaged: its checksum"
     )
-    assert wrong.endswith(f"– `vaeexp doctor {NAME} --repair` keeps the {len(lines) - 2:,} records before it")
+    assert wrong.endswith(f"– `{program()} doctor {NAME} --repair` keeps the {len(lines) - 2:,} records before it")
     assert path.read_bytes() == b"".join(lines)
     code, said = doctor(NAME, "--repair", "--json")
     answer = json.loads(said)
@@ -83,8 +86,8 @@ def test_remedies_name_the_places_of_the_command_where_they_are_options(tmp_path
     options = f" --runs {tmp_path / 'runs'}"
     tracked = f"{options} --tracking 'http://ann:***@host:5000'"
     assert said == (
-        f"`vaeexp reproduce s/1 --restore{options}` makes it again, `vaeexp sync s{tracked}` brings it, "
-        f"`vaeexp doctor s --repair{tracked}` mends it"
+        f"`{program()} reproduce s/1 --restore{options}` makes it again, `{program()} sync s{tracked}` brings it, "
+        f"`{program()} doctor s --repair{tracked}` mends it"
     )
     for name in ("doctor", "reproduce", "sweep", "sync", "report", "restore"):
         command = cli.get_command(Context(cli), name)

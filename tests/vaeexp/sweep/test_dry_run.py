@@ -186,3 +186,28 @@ def test_a_grid_says_when_it_is_exhausted(options: SweepOptions, trials: int, en
     said = planned(small)
     assert ("the grid has no other setting" in said) == (trials >= 6)
     assert ("To extend it: " in said) == (trials < 6)
+
+
+@pytest.mark.parametrize(
+    ("record", "execution", "offered"),
+    [
+        ({}, {"precision": "bf16"}, "--precision bf16 --trials"),
+        ({}, {"precision": "float32", "lanes": 3}, "--lanes 3 --trials"),
+        ({}, {"threads": 2, "device": "auto"}, "--device auto --trials"),
+        ({"vaeexp": "0.0.9 (0123456789ab)"}, {}, "--trials 16 --extend"),
+        ({"torch": "1.0"}, {"compile": "on"}, "--trials 16 --extend"),
+    ],
+)
+def test_the_command_that_extends_a_study_is_one_that_its_workers_take(options, record, execution, offered) -> None:
+    study = open_study_file("smoke", overrides=options.overrides)
+    stored = open_study(open_storage(None, options.runs, "smoke"), study)
+    kind = {"device": "cpu", "precision": "bf16", "threads": 1, "compile": "off", **record}
+    write_study(stored, finished=True, budget=study.budget.model_dump(), stopped="as a test says", worker_kind=kind)
+    (line,) = (line for line in planned(replace(options, execution=execution)).split("\n") if "To extend it" in line)
+    assert offered in line
+    assert line.endswith(("--trials 16", "--trials 16 --extend"))
+    assert not any(
+        f"--{name} {value}" in line
+        for name, value in execution.items()
+        if str(value) not in (*map(str, kind.values()), "auto", "3")
+    )

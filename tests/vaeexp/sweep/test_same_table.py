@@ -151,7 +151,7 @@ def test_a_study_goes_on_with_workers_of_its_own_kind_only(swept_smoke, tmp_path
     assert done.returncode == 2
     said = " ".join(done.stderr.split())
     assert (
-        f"processor {begun['processor']}, not Abacus. Give the study machines of one kind, or go on all the same"
+        f"processor {begun['processor']}, not Abacus. Give the study the same options and machines of one kind, or go on all the same"
         in said
     )
     assert study_record(load_study(study_name=NAME, storage=open_storage(None, runs, NAME))).session == "finished"
