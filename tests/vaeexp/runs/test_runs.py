@@ -208,7 +208,7 @@ def test_a_run_is_named_in_several_ways(tiny_study: Path) -> None:
 
 def test_runs_that_are_not_there(tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     runs = ["--runs", tiny_study / "mlruns"]
-    assert "Did you mean 'trial-000" in refused(capsys, "sample", "beta_mnist/trial-0009", *runs)
+    assert " trials beta_mnist --runs " in refused(capsys, "sample", "beta_mnist/trial-0009", *runs)
     assert "Did you mean 'beta_mnist'?" in refused(capsys, "sample", "beta_mnits/trial-0000", *runs)
     assert "Did you mean 'beta_mnist'?" in refused(capsys, "sample", "beta_mnits", *runs)
     assert "STUDY/7" in refused(capsys, "sample", "some/folder", *runs)
