@@ -36,6 +36,7 @@ LEVELS = (
     "sweeps.engine",
     "sweeps.tracking",
     "sweeps",
+    "vaeexp.evaluation.metrics",
     "vaeexp.settings",
     "vaeexp.schedules",
     "vaeexp.console",

@@ -162,6 +162,25 @@ def test_the_numbers_of_the_report_are_those_of_the_files_beside_it(place, capsy
     assert main([str(place / "reports" / NAME)]) == 0, capsys.readouterr().out
 
 
+def test_every_metric_on_record_stands_in_the_table_of_metrics_and_the_other_way_round(place):
+    from sweeps.storage import open_storage
+    from sweeps.storage.study_record import read_study
+    from vaeexp.evaluation.metrics import METRICS
+
+    def places(name: str) -> tuple[str, ...]:
+        return tuple(f"{place}/{name}".removeprefix("/") for place in METRICS[name].places)
+
+    stored = read_study(open_storage(None, place / "mlruns", NAME, must_exist=True), NAME)
+    trials = [*stored.trials, *stored.repeats]
+    of_runs = {name.removesuffix("_se") for trial in trials for name in trial.results}
+    of_epochs = {name for trial in trials for epoch in trial.epochs for name in epoch.metrics}
+    on_record = of_runs | of_epochs
+    assert on_record <= {column for name in METRICS for column in places(name)}
+    assert {column for name, metric in METRICS.items() if metric.always for column in places(name)} <= on_record
+    errors = {name.removesuffix("_se") for trial in trials for name in trial.results if name.endswith("_se")}
+    assert errors == {f"test/{name}" for name, metric in METRICS.items() if metric.error}
+
+
 def test_the_report_says_what_the_store_says(place):
     folder = place / "reports" / NAME
     text = (folder / "README.md").read_text(encoding="utf-8")

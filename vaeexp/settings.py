@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from vaeexp.evaluation.metrics import measured_at
+
 Width = Annotated[int, Field(ge=1, le=16_384)]
 Channels = Annotated[int, Field(ge=1, le=4096)]
 Side = Annotated[int, Field(ge=1, le=512)]
@@ -211,5 +213,5 @@ class Settings(_Section):
 
 
 SECTIONS: dict[str, type[BaseModel]] = {name: type(field.default) for name, field in Settings.model_fields.items()}
-OBJECTIVES = {name: f"val/{name}" for name in ("rate", "distortion", "neg_elbo", "active_units")}
+OBJECTIVES = {name: f"val/{name}" for name in measured_at("val", "figure")}
 """Name that `objectives` of a study file may give → metric of an epoch."""

@@ -27,7 +27,7 @@ PER_IMAGE = (
     "`per_image.npz` has the figures of each test image of the runs in the first table, where they left them: `r3/neg_elbo` and "
     "`r3/iw_nll` of repeat 3, float32 [N], nats, in the order of the data set. report.html holds the other files, and links to this one."
 )
-COLUMNS = """\
+FACTS = """\
 | Column of `trials.csv` | Meaning and unit |
 | --- | --- |
 | `repeat`, `number`, `name` | whether it is a run beside the search (confirm, compare, baseline), its number among its kind, its name |
@@ -40,15 +40,8 @@ COLUMNS = """\
 | `duplicate_of` | number of the earlier trial of equal configuration, whose value it took |
 | `failure`, `message` | kind of failure, and what it said |
 | `source_trial`, `purposes`, `seed_index`, `pair_ids`, `baseline` | of a repeat: trial whose setting it has, what it is for (joined by +), index of its seed, its matched pairs (parameter:trial/seed index, joined by +), its name in the study file (of baselines that share it, joined by +) |
-| `params.<setting>` | searched settings as in the study file; of a baseline also those that it changes; empty where a condition was false |
-| `result.parameters`, `result.best_epoch` | weights of the model, epoch whose weights were kept |
-| `result.test/neg_elbo`, `…/iw_nll`, `…/rate`, `…/distortion` | on test images, of runs that confirm or are baselines, nats per image; with `_se`: standard error over images |
-| `result.test/active_units`, `…/used_dimensions` | latent dimensions whose posterior mean varies over images by more than `active_threshold` (Burda et al. 2016); whose rate is above `rate_threshold` nats |
-| `result.test/images`, `…/importance_samples` | test images, samples k per image of `iw_nll` |
-| `result.test/…` of some studies | `bits_per_dimension`; `reconstruction_mse` (per sub-pixel, black to white is 1), `reconstruction_ssim` (from −1 to 1); `fid` and `inception_score` of `generated` samples by a classifier that is right on the share `classifier_accuracy` of test images |
-| `result.test_last/…` | the same at the last epoch, of tested runs: `neg_elbo`, `rate`, `distortion`, `active_units`, `used_dimensions`, and where the study has them `reconstruction_mse`, `reconstruction_ssim`, `fid`, `inception_score` |
-| `train/…`, `val/…` | at the best epoch: `loss` (distortion + β · rate), `neg_elbo` (−ELBO at β = 1), `rate`, `distortion` in nats per image, `active_units`; of training alone `learning_rate` and `beta`; `val/neg_elbo_raw`: of the last weights where their running average counts, in the first and last epoch and in those with pictures |"""
-"""The meaning of each column of `trials.csv`; tests/vaeexp/report/test_report_formats.py compares it with the columns that are written."""
+| `params.<setting>` | searched settings as in the study file; of a baseline also those that it changes; empty where a condition was false |"""
+"""The meaning of each column of `trials.csv` that is no metric."""
 
 RUNS = """\
 ```text
@@ -189,12 +182,37 @@ def _files_page() -> str:
         "## evaluation.npz",
         ARRAYS,
         "## trials.csv",
-        COLUMNS,
+        columns(),
         CURVES,
         PER_IMAGE,
         "## Data sets",
         _files(),
     )
+
+
+def columns() -> str:
+    """The meaning of each column of `trials.csv`; tests/vaeexp/report/test_report_formats.py compares it with the columns that are written."""
+    from vaeexp.evaluation.metrics import METRICS, measured_at
+
+    lines = [_column([f"result.{name}"], name) for name in measured_at("", "condition", "course")]
+    lines += [_column([f"result.test/{name}"], name) for name in measured_at("test")]
+    last = ", ".join(f"`{name}`" for name in measured_at("test_last"))
+    lines.append(f"| `result.test_last/…` | the same at the last epoch: {last} |")
+    for name, metric in METRICS.items():
+        splits = [f"{place}/{name}" for place in ("train", "val") if place in metric.places]
+        lines += [_column(splits, name, "at the best epoch: ")] if splits else []
+    tested = "Columns `result.test/…` belong to runs that confirm or are baselines; a study has those that its settings ask for."
+    return "\n".join([FACTS, *lines, "", tested])
+
+
+def _column(columns: Sequence[str], name: str, when: str = "") -> str:
+    """A row of the table of columns."""
+    from vaeexp.evaluation.metrics import METRICS
+
+    metric = METRICS[name]
+    facts = [when + metric.meaning] + [metric.unit] * bool(metric.unit and metric.unit not in metric.meaning)
+    facts += ["with `_se`: standard error over images"] * (metric.error and columns[0].startswith("result.test/"))
+    return f"| {', '.join(f'`{column}`' for column in columns)} | {'; '.join(facts).replace('|', chr(92) + '|')} |"
 
 
 def _python_page() -> str:

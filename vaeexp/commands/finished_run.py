@@ -17,6 +17,7 @@ from vaeexp import runs as finished
 from vaeexp.commands import options
 from vaeexp.console import open_console, print_table, progress_bar, write_line
 from vaeexp.evaluation import FID_IMAGES
+from vaeexp.evaluation.metrics import METRICS
 from vaeexp.words import format_short
 
 if TYPE_CHECKING:
@@ -86,23 +87,6 @@ def note(text: str) -> None:
     write_line(open_console(stderr=True), text, style="yellow")
 
 
-FIGURES = {
-    "neg_elbo": ("−ELBO", "nats per image"),
-    "iw_nll": ("importance-weighted NLL", "nats per image"),
-    "distortion": ("distortion", "nats per image"),
-    "rate": ("rate", "nats per image"),
-    "bits_per_dimension": ("bits per dimension", "bits per sub-pixel"),
-    "active_units": ("active units", "latent dimensions"),
-    "used_dimensions": ("dimensions that carry nats", "latent dimensions"),
-    "reconstruction_mse": ("reconstruction MSE", "black to white is 1"),
-    "reconstruction_ssim": ("reconstruction SSIM", "1 is equal"),
-    "inception_score": ("inception score", "1 to the number of classes"),
-    "fid": ("Fréchet distance", "of features of the classifier"),
-    "classifier_accuracy": ("accuracy of the classifier", "share of the test images"),
-}
-"""Metric without its prefix → words and unit."""
-
-
 def print_evaluation(evaluation: Mapping[str, Any], *, console: "Console") -> None:
     """Print the protocol, then one line for each figure, with its standard error over images where it has one."""
     prefix = f"{evaluation['split']}/"
@@ -111,12 +95,13 @@ def print_evaluation(evaluation: Mapping[str, Any], *, console: "Console") -> No
     print_table(console, ("", ""), list(evaluation["protocol"].items()), header=False)
     write_line(console, "")
     rows = []
-    for name, (words, unit) in FIGURES.items():
-        if name in figures:
+    for name, metric in METRICS.items():
+        if name in figures and (metric.kind == "figure" or metric.by_classifier):
+            words = metric.words
             if name == "iw_nll":
                 words += f", k = {figures['importance_samples']:,.0f}"
             value, error = _with_error(figures[name], figures.get(f"{name}_se", math.nan))
-            rows.append((words, value, error, unit))
+            rows.append((words, value, error, metric.unit))
     print_table(console, ("figure", "value", "standard error", "unit"), rows)
     if "fid" not in figures and figures.get("generated", FID_IMAGES) < FID_IMAGES:
         missing = f"no Fréchet distance, because it needs {FID_IMAGES} images and there are {figures['generated']:,.0f}"

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots import style
 from vaeexp.plots.latent import interpolation_figure
 from vaeexp.plots.pictures import STRIP, Row, at_last_epoch, epoch_words, picture_rows, text_options
@@ -21,7 +22,7 @@ from vaeexp.words import format_interval, format_number, format_value, parameter
 
 LONGEST, LONGEST_NAME = 30, 28
 """Characters of a line of a title beside pictures and curves, and of a study's name."""
-MEASURES = {"val/neg_elbo": "−ELBO", "val/rate": "rate", "val/distortion": "distortion"}
+MEASURES = ("neg_elbo", "rate", "distortion")
 MANY = 6
 """Times that the longest search or training has the epochs of the shortest from which on their axis is logarithmic."""
 
@@ -92,9 +93,11 @@ def baseline_curves(view: StudyView) -> Figure | None:
     first = 0
     for index, (group, axes) in enumerate(zip(groups.values(), panels, strict=True)):
         setting = group[0][0]
-        for panel, (metric, label) in zip(axes, MEASURES.items(), strict=True):
-            style.style_axes(panel, x="epoch" if index == len(groups) - 1 else "", y=f"{label} (nats per image)")
-            _draw_measure(panel, group, metric, first)
+        for panel, name in zip(axes, MEASURES, strict=True):
+            style.style_axes(
+                panel, x="epoch" if index == len(groups) - 1 else "", y=f"{METRICS[name].label} ({METRICS[name].unit})"
+            )
+            _draw_measure(panel, group, f"val/{name}", first)
         if len(groups) > 1:
             title = f"{_targets(setting)}, {str(setting.settings['likelihood']).replace('_', ' ')}"
             # Above the remark on values that are cut off, for which the panel is too narrow beside it.

@@ -7,19 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots import style
 from vaeexp.plots.tradeoff import draw_equal_lines
 from vaeexp.results.front_view import FrontView
 from vaeexp.results.study_view import StudyView
 from vaeexp.words import format_number, format_value, is_missing
 
-AXES = {
-    "rate": "rate: KL(q(z|x) ‖ p(z)) (nats per image)",
-    "distortion": "distortion: −E log p(x|z) (nats per image)",
-    "neg_elbo": "validation −ELBO (nats per image)",
-    "active_units": "active units",
-}
-"""Name of an objective → its axis."""
 FONT = 10
 LINE = 1.4
 """Height of a line of words, in font sizes."""
@@ -38,7 +32,7 @@ def front(view: StudyView) -> Figure | None:
     if found is None or found.complete.empty:
         return None
     figure = style.new_figure(5.4)
-    axes = style.style_axes(figure.add_subplot(), x=AXES[found.names[0]], y=AXES[found.names[1]])
+    axes = style.style_axes(figure.add_subplot(), x=_axis(found.names[0]), y=_axis(found.names[1]))
     hidden = _set_limits(axes, found)
     if {*found.names} == {"rate", "distortion"}:
         draw_equal_lines(axes)
@@ -58,6 +52,12 @@ def front(view: StudyView) -> Figure | None:
         style.note(axes, text, y=1.0 - 0.05 * index)
     style.legend(axes)
     return figure
+
+
+def _axis(name: str) -> str:
+    """Return the words of an objective's axis."""
+    metric = METRICS[name]
+    return f"validation {metric.words} ({metric.unit})"
 
 
 def _set_limits(axes: Axes, found: FrontView) -> int:

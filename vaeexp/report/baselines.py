@@ -8,6 +8,7 @@ import pandas as pd
 
 from sweeps.results.statistics import mean_interval
 from vaeexp.evaluation import FID_IMAGES
+from vaeexp.evaluation.metrics import METRICS
 from vaeexp.report.headline import (
     PUBLISHED,
     PUBLISHED_MODEL,
@@ -48,13 +49,13 @@ CLASSIFIER = (
     "FID and IS take their features from a classifier that was trained on the labelled training images, in the place of "
     "Inception; they are not to be set against figures of Inception."
 )
-QUALITY = (
-    ("reconstruction_mse", "MSE", 5),
-    ("reconstruction_ssim", "SSIM", 4),
-    ("fid", "FID (classifier features)", 2),
-    ("inception_score", "IS (classifier)", 2),
-)
-"""Metric, title and decimals of the second table of a protocol."""
+QUALITY = {
+    "reconstruction_mse": "",
+    "reconstruction_ssim": "",
+    "fid": " (classifier features)",
+    "inception_score": " (classifier)",
+}
+"""Metric of the second table of a protocol → what its title has besides the label."""
 
 
 def protocol_tables(view: StudyView) -> list[str]:
@@ -160,17 +161,17 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
 
 def _quality(group: Sequence[TestedSetting]) -> list[str]:
     """Return how near reconstructions and samples come to images, at the best epoch and, where it differs, at the last one."""
-    measures = [(name, title, digits) for name, title, digits in QUALITY if any(row.test(name).n for row in group)]
+    measures = [name for name in QUALITY if any(row.test(name).n for row in group)]
     if not measures:
         return []
     apart = [row for row in group if moved(row)]
     if apart and not group[0].deterministic:
-        measures.insert(0, ("rate", "rate", 2))
+        measures.insert(0, "rate")
     rows = [(row, when) for row in group for when in ("test", "test_last") if when == "test" or row in apart]
     cells = [
         [
             escape(row.title) + (", last epoch" if when == "test_last" else ""),
-            *(format_interval(interval_on_test(row.runs, f"{when}/{name}"), digits) for name, _, digits in measures),
+            *(format_interval(interval_on_test(row.runs, f"{when}/{name}"), METRICS[name].digits) for name in measures),
         ]
         for row, when in rows
     ]
@@ -180,7 +181,7 @@ def _quality(group: Sequence[TestedSetting]) -> list[str]:
         right = f"{accuracies.mean():.1%}".replace("%", " %")
         text += f", by a classifier of these targets that is right on {right} of the test images"
     text += "; a row stands once more at its last epoch where figures differ there" if apart else ""
-    titles = ["row", *(title for _, title, _ in measures)]
+    titles = ["row", *(METRICS[name].label + QUALITY.get(name, "") for name in measures)]
     return [f"{text}:", narrow_tables(titles, cells, right=range(1, len(titles))), *_too_few(group)]
 
 

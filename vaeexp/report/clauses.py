@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sweeps.results.found_trials import promotes
+from vaeexp.evaluation.metrics import METRICS
 from vaeexp.report.headline import BOTH_EPOCHS, at_epoch, incomparable, moved, same_images
 from vaeexp.report.markup import escape
 from vaeexp.results.coverage import Coverage
@@ -299,12 +300,14 @@ def _other_estimate(margin: BaselineMargin) -> str:
 
 
 def _measured(cells: Sequence[str]) -> list[tuple[str, str]]:
-    return [(name, cell) for (_, name, _), cell in zip(BOTH_EPOCHS, cells, strict=True) if cell != "–"]
+    return [(METRICS[name].label, cell) for name, cell in zip(BOTH_EPOCHS, cells, strict=True) if cell != "–"]
 
 
 def _beside(best: TestedSetting, setting: TestedSetting) -> list[str]:
     """Return `FID 247.56 against 68.96`, where either is known at the best epoch."""
     pairs = zip(BOTH_EPOCHS, at_epoch(setting, "test"), at_epoch(best, "test"), strict=True)
     return [
-        f"{name} {cell} against {other} of the best" for (_, name, _), cell, other in pairs if "–" not in (cell, other)
+        f"{METRICS[name].label} {cell} against {other} of the best"
+        for name, cell, other in pairs
+        if "–" not in (cell, other)
     ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sweeps.results.statistics import Interval
+from vaeexp.evaluation.metrics import METRICS
 from vaeexp.report.markup import escape, table
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import column, finite, interval_on_test
@@ -25,9 +26,13 @@ PUBLISHED = {
     ),
 }
 """Binarisation → NLL on the 10,000 test images of MNIST (Bernoulli likelihood, nats per image), and its source."""
-HEADER = ("row", "n", "test −ELBO", "test IW-NLL (k)", "rate", "FID", "MSE", "comparable?")
-BOTH_EPOCHS = (("rate", "rate", 2), ("fid", "FID", 2), ("reconstruction_mse", "MSE", 5))
-"""Metric, name and decimals of what is given at the best and at the last epoch."""
+BOTH_EPOCHS = ("rate", "fid", "reconstruction_mse")
+"""Metrics that are given at the best and at the last epoch."""
+HEADER = (
+    *("row", "n", "test −ELBO", "test IW-NLL (k)"),
+    *(METRICS[name].label for name in BOTH_EPOCHS),
+    "comparable?",
+)
 
 
 class Line(NamedTuple):
@@ -108,8 +113,10 @@ def _figures(setting: TestedSetting, when: str) -> list[str]:
 def at_epoch(setting: TestedSetting, when: str) -> list[str]:
     """Return rate, FID and MSE at the best epoch (`test`) or at the last one (`test_last`); a deterministic code has no rate."""
     return [
-        "–" if metric == "rate" and setting.deterministic else format_interval(_at(setting, when, metric), digits)
-        for metric, _, digits in BOTH_EPOCHS
+        "–"
+        if name == "rate" and setting.deterministic
+        else format_interval(_at(setting, when, name), METRICS[name].digits)
+        for name in BOTH_EPOCHS
     ]
 
 

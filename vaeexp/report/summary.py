@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.errors import masked
+from vaeexp.evaluation.metrics import measured_at
 from vaeexp.own_code import code_version
 from vaeexp.results.effects import ParameterEffect
 from vaeexp.results.study_view import PROTOCOL, StudyView
@@ -25,13 +26,6 @@ VERSION = 1
 """Rises when a field changes its meaning, unit or type, or goes; not with a new field."""
 DATA = ("title", "subset", "source", "train", "validation", "test", "image_shape")
 STATES = ("complete", "pruned", "failed", "running", "paused", "waiting", "repeated")
-MEANS = (
-    *("neg_elbo", "iw_nll", "rate", "distortion", "active_units", "used_dimensions", "bits_per_dimension"),
-    *("reconstruction_mse", "reconstruction_ssim", "fid", "inception_score"),
-)
-"""Results on test of which the summary has the mean over seeds."""
-LAST_MEANS = ("neg_elbo", "rate", "distortion", "used_dimensions", "reconstruction_mse", "reconstruction_ssim", "fid")
-"""Those of the last epoch of which it has the mean."""
 
 
 def trials_csv(view: StudyView) -> str:
@@ -180,7 +174,7 @@ def _tested(view: StudyView, setting: TestedSetting, protocol: int) -> dict[str,
     else:
         configuration = view.baseline_specs[setting.baseline].get("settings") or {}
     images, samples = (_same(setting.runs, name) for name in ("images", "importance_samples"))
-    means = {name: asdict(mean) if (mean := setting.test(name)).n else None for name in MEANS}
+    means = {name: asdict(mean) if (mean := setting.test(name)).n else None for name in measured_at("test", "figure")}
     if samples is None:
         means["iw_nll"] = None
     return {
@@ -194,7 +188,7 @@ def _tested(view: StudyView, setting: TestedSetting, protocol: int) -> dict[str,
         "test": {"images": images, "importance_samples": samples, **means},
         "test_last": {
             name: asdict(mean) if (mean := interval_on_test(setting.runs, f"test_last/{name}")).n else None
-            for name in LAST_MEANS
+            for name in measured_at("test_last", "figure")
         },
     }
 

@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results.front import front, hypervolume
+from vaeexp.evaluation.metrics import METRICS
 from vaeexp.results.tables import epochs_of, spent_by
-
-LABELS = {"rate": "rate", "distortion": "distortion", "neg_elbo": "−ELBO", "active_units": "active units"}
-"""Name of an objective in the study file → what a report calls it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +29,7 @@ class FrontView:
     def labels(self) -> tuple[str, str]:
         """What the report calls the objectives."""
         first, second = self.names
-        return LABELS[first], LABELS[second]
+        return METRICS[first].label, METRICS[second].label
 
     @property
     def unit(self) -> str:

@@ -14,23 +14,9 @@ from sweeps.results import Results, tables_of
 from sweeps.results.statistics import Interval, mean_interval
 from sweeps.schema import check_file
 from sweeps.storage.study_record import StoredStudy
+from vaeexp.evaluation.metrics import epoch_columns, result_columns
 from vaeexp.run_files import EVALUATION, PICTURES
 from vaeexp.words import is_missing
-
-_MEASURES = ("loss", "neg_elbo", "distortion", "rate", "active_units")
-EPOCH_METRICS = (
-    *(f"train/{measure}" for measure in _MEASURES),
-    *(f"val/{measure}" for measure in _MEASURES),
-    *("train/learning_rate", "train/beta", "seconds", "images_per_second", "memory_mb"),
-)
-"""Metrics that the table of epochs has as columns in any case."""
-
-RESULT_METRICS = (
-    *("parameters", "best_epoch"),
-    *("test/neg_elbo", "test/neg_elbo_se", "test/iw_nll", "test/iw_nll_se", "test/distortion", "test/rate"),
-    *("test/active_units", "test/images", "test/importance_samples"),
-)
-"""Metrics that the table of trials has as columns `result.<metric>` in any case."""
 
 COMPONENTS = 20
 """Components of a mixture that are shown, the heaviest ones."""
@@ -40,7 +26,7 @@ Arrays = Mapping[str, np.ndarray]
 
 def study_tables(stored: StoredStudy, runs: Path) -> Results:
     """Return the tables of a study that was read, with every column that plots and report look at."""
-    return tables_of(stored, runs=runs, epoch_metrics=EPOCH_METRICS, result_metrics=RESULT_METRICS)
+    return tables_of(stored, runs=runs, epoch_metrics=epoch_columns(), result_metrics=result_columns())
 
 
 def search_course(search: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:

@@ -23,19 +23,17 @@ from typing import Any, NamedTuple
 from sweeps.checksums import Damaged, file_digest
 from sweeps.storage.trial_record import EpochRecord, TrialRecord
 from sweeps.workload import Outcome, Progress
+from vaeexp.evaluation.metrics import NATS, measured_at, runs_have
 from vaeexp.run_files import LAST, WEIGHTS
 from vaeexp.training.checkpoint import load_tensors
 
 ROUNDING, PRECISION, DRAWS = 1e-3, 2e-2, 1e-1
-OF_TIME = ("seconds", "images_per_second", "memory_mb")
+OF_TIME = measured_at("", "cost")
 """Metrics that measure the machine."""
-OF_CLASSIFIER = (
-    *("test/inception_score", "test/fid", "test/classifier_accuracy"),
-    *("test_last/inception_score", "test_last/fid"),
-)
+OF_CLASSIFIER = runs_have(lambda metric: metric.by_classifier)
 """Metrics that rest on the classifier in the user's cache, which no record holds."""
-IN_NATS = ("test/neg_elbo", "test/iw_nll", "test/distortion", "test/rate")
-BOUNDS = ("test/neg_elbo", "test/iw_nll", "test_last/neg_elbo")
+IN_NATS = runs_have(lambda metric: metric.unit == NATS)
+BOUNDS = runs_have(lambda metric: metric.bound)
 """Test metrics that have the tolerance of an epoch."""
 
 
@@ -169,7 +167,7 @@ def _best(epochs: tuple[float, float], values: tuple[float | None, float | None]
 def _final_figures(recorded: Mapping[str, float], again: Mapping[str, float], wanted: Criterion) -> list[Part]:
     """Compare the number of parameters and the test metrics. Differences of the classifier's metrics do not count."""
     names = sorted(recorded.keys() - {"best_epoch", *OF_CLASSIFIER})
-    by_classifier = sorted(recorded.keys() & set(OF_CLASSIFIER))
+    by_classifier = sorted(recorded.keys() & OF_CLASSIFIER)
     if wanted.tolerance:
         bounds = [name for name in names if name in BOUNDS] or ["test/distortion", "test_last/distortion"]
         names, by_classifier = [name for name in names if name in (*bounds, "parameters")], []

@@ -31,6 +31,7 @@ from vaeexp.evaluation.generation import (
     write_png,
 )
 from vaeexp.evaluation.latent import aggregate_codes
+from vaeexp.evaluation.metrics import measured_at
 from vaeexp.evaluation.neighbours import neighbour_arrays, usual_distance
 from vaeexp.evaluation.nll import evaluate_test
 from vaeexp.machine import usable_cores
@@ -46,11 +47,6 @@ from vaeexp.training.checkpoint_places import RemoteCheckpoints
 from vaeexp.training.device import keep_freed_memory
 from vaeexp.training.groups.lanes import TrainingLanes
 
-AT_LAST = (
-    *("neg_elbo", "rate", "distortion", "reconstruction_mse", "reconstruction_ssim"),
-    *("fid", "inception_score", "active_units", "used_dimensions"),
-)
-"""Metrics that a tested run has of its last epoch, too: `test_last/<metric>`."""
 _MODELS = 8
 _THREADS = 4
 _log = logging.getLogger(__name__)
@@ -267,7 +263,11 @@ class TrialArtifacts:
         if last.epoch != best.epoch:
             _load(model, lane, last)
             at_last, _ = measure(weighted=False)
-        of_last = {f"test_last/{name}": at_last[f"test/{name}"] for name in AT_LAST if f"test/{name}" in at_last}
+        of_last = {
+            f"test_last/{name}": at_last[f"test/{name}"]
+            for name in measured_at("test_last")
+            if f"test/{name}" in at_last
+        }
         return figures | of_last, arrays
 
     def finish(

@@ -30,6 +30,7 @@ from sweeps.workload.worker_pool import WorkerPool
 from vaeexp.allowed_code import check_code, note_beginning
 from vaeexp.console import in_notebook, program
 from vaeexp.data import describe_plan
+from vaeexp.evaluation.metrics import measured_at
 from vaeexp.own_code import check_loaded, code_changes, code_progress, own_code
 from vaeexp.plots.contact_sheet import draw, pack
 from vaeexp.results.study_view import StudyView
@@ -405,7 +406,7 @@ def _comparable(job: Job) -> dict[str, str]:
 def _no_metrics(job: Job) -> tuple[str, ...]:
     """Return the figures that say how a trial was trained and tested; learning rate and β are curves only where they change."""
     options = train_options(job.study)
-    constant = ["test/images", "test/importance_samples", "test/generated", "test/classifier_accuracy"]
+    constant = [f"test/{name}" for name in measured_at("test", "condition")]
     if {*options["schedule"]} == {"constant"} and not any(options["warmup_steps"]):
         constant.append("train/learning_rate")
     if not any(options["warmup_epochs"]):

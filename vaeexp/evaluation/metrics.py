@@ -1,0 +1,323 @@
+"""The table of metrics: what each is called, measured in, and made from.
+
+Tables, report, summary, comparisons of trainings, commands and reference pages take their names from here. The standard
+library is all that this module needs, so reading a study needs no PyTorch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Place = Literal["train", "val", "test", "test_last", ""]
+NATS = "nats per image"
+KINDS = ("figure", "course", "condition", "cost")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A metric and what people need to know of it."""
+
+    label: str
+    """In tables and plots."""
+    words: str
+    """In full, for a line of its own."""
+    meaning: str
+    """For the reference page."""
+    unit: str
+    kind: Literal["figure", "course", "condition", "cost"] = "figure"
+    """A figure says how good a model is; a course, how its training goes; a condition, what a figure rests on; a cost, what the
+    machine needed."""
+    places: tuple[Place, ...]
+    """Where it stands, as `val/rate`. train, val: of each epoch; test: of a tested run's best epoch; test_last: of its last epoch."""
+    measured: str
+    """The function that measures it, `module:function`."""
+    better: Literal["lower", "higher", ""] = ""
+    """Which of two values of a figure is the better one; empty where neither is."""
+    digits: int = 2
+    """Decimals in the report."""
+    protocol: tuple[str, ...] = ()
+    """Settings that two values must share to be compared."""
+    by_classifier: bool = False
+    """Whether it rests on the classifier in the user's cache."""
+    bound: bool = False
+    """Whether it is a bound on −log p(x)."""
+    error: bool = False
+    """Whether its standard error over the test images stands beside it, with `_se`."""
+    always: bool = True
+    """Whether each model has it, so that tables have its column in any case."""
+
+
+_NLL = "vaeexp.evaluation.nll:evaluate_test"
+_SAMPLES = "vaeexp.evaluation.generation:generation_figures"
+_RECONSTRUCTIONS = "vaeexp.evaluation.generation:reconstruction_figures"
+_LANE = "vaeexp.training:Lane.metrics"
+_SPLITS: tuple[Place, ...] = ("train", "val")
+_EVERYWHERE: tuple[Place, ...] = ("train", "val", "test", "test_last")
+_TESTED: tuple[Place, ...] = ("test", "test_last")
+
+METRICS: dict[str, Metric] = {
+    "parameters": Metric(
+        label="parameters",
+        words="numbers learned",
+        meaning="weights of the model",
+        unit="",
+        kind="condition",
+        places=("",),
+        measured="vaeexp.models.vae:VAE.parameter_count",
+    ),
+    "best_epoch": Metric(
+        label="best epoch",
+        words="best epoch",
+        meaning="epoch whose weights were kept",
+        unit="counted from 1",
+        kind="course",
+        places=("",),
+        measured=_LANE,
+    ),
+    "loss": Metric(
+        label="loss",
+        words="loss",
+        meaning="distortion + β · rate",
+        unit=NATS,
+        kind="course",
+        places=_SPLITS,
+        measured=_LANE,
+        better="lower",
+        protocol=("beta",),
+    ),
+    "neg_elbo": Metric(
+        label="−ELBO",
+        words="−ELBO",
+        meaning="−ELBO at β = 1, one sample per image",
+        unit=NATS,
+        places=_EVERYWHERE,
+        measured=_NLL,
+        better="lower",
+        bound=True,
+        error=True,
+    ),
+    "iw_nll": Metric(
+        label="IW-NLL",
+        words="importance-weighted NLL",
+        meaning="importance-weighted bound on −log p(x) with k = `importance_samples` (Burda et al. 2016)",
+        unit=NATS,
+        places=("test",),
+        measured=_NLL,
+        better="lower",
+        protocol=("importance_samples",),
+        bound=True,
+        error=True,
+    ),
+    "distortion": Metric(
+        label="distortion",
+        words="distortion",
+        meaning="−E log p(x|z)",
+        unit=NATS,
+        places=_EVERYWHERE,
+        measured=_NLL,
+        better="lower",
+    ),
+    "rate": Metric(
+        label="rate",
+        words="rate",
+        meaning="KL(q(z|x) ‖ p(z))",
+        unit=NATS,
+        places=_EVERYWHERE,
+        measured=_NLL,
+    ),
+    "bits_per_dimension": Metric(
+        label="bits per dimension",
+        words="bits per dimension",
+        meaning="`neg_elbo` in bits per sub-pixel, where the likelihood is of whole grey levels",
+        unit="bits per sub-pixel",
+        places=("test",),
+        measured=_NLL,
+        better="lower",
+        digits=3,
+        always=False,
+    ),
+    "active_units": Metric(
+        label="active units",
+        words="active units",
+        meaning="latent dimensions whose posterior mean varies over images by more than `active_threshold` (Burda et al. 2016)",
+        unit="latent dimensions",
+        places=_EVERYWHERE,
+        measured="vaeexp.evaluation.nll:active_units",
+        protocol=("active_threshold",),
+    ),
+    "used_dimensions": Metric(
+        label="used dimensions",
+        words="dimensions that carry nats",
+        meaning="latent dimensions whose rate is above `rate_threshold` nats",
+        unit="latent dimensions",
+        places=_TESTED,
+        measured="vaeexp.evaluation.nll:used_dimensions",
+        protocol=("rate_threshold",),
+        always=False,
+    ),
+    "reconstruction_mse": Metric(
+        label="MSE",
+        words="reconstruction MSE",
+        meaning="squared error of reconstructions per sub-pixel",
+        unit="black to white is 1",
+        places=_TESTED,
+        measured=_RECONSTRUCTIONS,
+        better="lower",
+        digits=5,
+        always=False,
+    ),
+    "reconstruction_ssim": Metric(
+        label="SSIM",
+        words="reconstruction SSIM",
+        meaning="structural similarity of reconstructions (Wang et al. 2004)",
+        unit="1 is equal",
+        places=_TESTED,
+        measured=_RECONSTRUCTIONS,
+        better="higher",
+        digits=4,
+        always=False,
+    ),
+    "inception_score": Metric(
+        label="IS",
+        words="inception score",
+        meaning="inception score of `generated` samples by the classifier",
+        unit="1 to the number of classes",
+        places=_TESTED,
+        measured=_SAMPLES,
+        better="higher",
+        by_classifier=True,
+        always=False,
+    ),
+    "fid": Metric(
+        label="FID",
+        words="Fréchet distance",
+        meaning="Fréchet distance between `generated` samples and the test images, of features of the classifier",
+        unit="of features of the classifier",
+        places=_TESTED,
+        measured=_SAMPLES,
+        better="lower",
+        by_classifier=True,
+        always=False,
+    ),
+    "classifier_accuracy": Metric(
+        label="accuracy of the classifier",
+        words="accuracy of the classifier",
+        meaning="share of the test images on which the classifier of `fid` and `inception_score` is right",
+        unit="share of the test images",
+        kind="condition",
+        places=("test",),
+        measured=_SAMPLES,
+        by_classifier=True,
+        always=False,
+    ),
+    "generated": Metric(
+        label="samples",
+        words="samples drawn",
+        meaning="samples of `fid` and `inception_score`",
+        unit="images",
+        kind="condition",
+        places=("test",),
+        measured=_SAMPLES,
+        always=False,
+    ),
+    "images": Metric(
+        label="test images",
+        words="test images",
+        meaning="test images",
+        unit="images",
+        kind="condition",
+        places=("test",),
+        measured=_NLL,
+    ),
+    "importance_samples": Metric(
+        label="k",
+        words="samples per image",
+        meaning="samples k per image of `iw_nll`",
+        unit="samples",
+        kind="condition",
+        places=("test",),
+        measured=_NLL,
+    ),
+    "neg_elbo_raw": Metric(
+        label="−ELBO, last weights",
+        words="−ELBO of the last weights",
+        meaning="`neg_elbo` of the last weights where their running average counts, in the first and last epoch and in those with pictures",
+        unit=NATS,
+        kind="course",
+        places=("val",),
+        measured=_LANE,
+        always=False,
+    ),
+    "learning_rate": Metric(
+        label="learning rate",
+        words="learning rate",
+        meaning="learning rate at its end",
+        unit="",
+        kind="course",
+        places=("train",),
+        measured="vaeexp.training:Lane.learning_rate",
+    ),
+    "beta": Metric(
+        label="β",
+        words="β",
+        meaning="β at its end",
+        unit="",
+        kind="course",
+        places=("train",),
+        measured="vaeexp.training:Lane.beta",
+    ),
+    "seconds": Metric(
+        label="seconds",
+        words="seconds",
+        meaning="time of the epoch",
+        unit="seconds",
+        kind="cost",
+        places=("",),
+        measured=_LANE,
+    ),
+    "images_per_second": Metric(
+        label="images per second",
+        words="images per second",
+        meaning="images that train, by the time of the epoch",
+        unit="images per second",
+        kind="cost",
+        places=("",),
+        measured=_LANE,
+    ),
+    "memory_mb": Metric(
+        label="memory",
+        words="memory",
+        meaning="peak memory of the device",
+        unit="MiB",
+        kind="cost",
+        places=("",),
+        measured="vaeexp.training:peak_memory_mb",
+    ),
+}
+"""Metric by name, in the order of tables. A run has it as `<place>/<name>`."""
+
+
+def measured_at(place: Place, *kinds: str) -> tuple[str, ...]:
+    """Return the names of what is measured there; with `kinds` those of these kinds."""
+    return tuple(name for name, metric in METRICS.items() if place in metric.places and metric.kind in (kinds or KINDS))
+
+
+def epoch_columns() -> tuple[str, ...]:
+    """Return the metrics that a table of epochs has as columns in any case, as `val/rate`."""
+    always = [name for name, metric in METRICS.items() if metric.always]
+    both = [name for name in always if {"train", "val"} <= set(METRICS[name].places)]
+    alone = [f"train/{name}" for name in measured_at("train") if name in always and name not in both]
+    return (*(f"{place}/{name}" for place in ("train", "val") for name in both), *alone, *measured_at("", "cost"))
+
+
+def result_columns() -> tuple[str, ...]:
+    """Return the metrics that a table of runs has as columns in any case, as `test/rate`."""
+    tested = [name for name in measured_at("test") if METRICS[name].always]
+    with_errors = [(name, f"{name}_se") if METRICS[name].error else (name,) for name in tested]
+    return (*measured_at("", "condition", "course"), *(f"test/{name}" for names in with_errors for name in names))
+
+
+def runs_have(select: Callable[[Metric], object]) -> frozenset[str]:
+    """Return the metrics that `select` takes, as tested runs have them: `test/rate`, `test_last/rate`."""
+    taken = [name for name, metric in METRICS.items() if select(metric)]
+    return frozenset(f"{place}/{name}" for name in taken for place in METRICS[name].places if place in _TESTED)
