@@ -145,7 +145,13 @@ def _number(values: np.ndarray) -> Labels:
         warning = f"the labels name {len(distinct):,} classes for {count:,} images; {meant}"
         names = tuple(str(number) for number in range(classes))
         kept = values.astype(np.min_scalar_type(classes - 1))
-        return Labels(kept, names, (f"Classes: {classes}",), (warning,) if single else ())
+        empty = classes - len(distinct)
+        warnings = [warning] if single else []
+        if not single and empty > len(distinct):
+            largest = f"the labels name {len(distinct):,} classes by numbers up to {classes - 1:,}"
+            warnings.append(f"{largest}; if {classes - 1} marks images without a label, save −1 there")
+        note = f"Classes: {classes:,}" + (f", {empty:,} of them without an image" if empty else "")
+        return Labels(kept, names, (note,), tuple(warnings))
     if numbers and distinct[0] == -1 and distinct.tolist() != [-1, 1]:
         raise _LeftOut(f"{int((values == -1).sum()):,} of {count:,} are −1, which marks images without a label")
     if not numbers and (missing := int(np.isin(values, ("", "nan")).sum())):

@@ -147,6 +147,19 @@ def test_labels_that_name_no_classes_are_left_out_with_a_note(tmp_path, labels, 
     assert re.search(rf"Classes: none. Labels left out \(labels\): .*{words}", "\n".join(describe_plan(data)))
 
 
+@pytest.mark.parametrize(
+    ("labels", "empty", "doubted"),
+    [(np.where(FOUR == 1, 255, FOUR), 252, "up to 255"), (FOUR * 100, 297, "up to 300"), (FOUR + 1, 1, "")],
+)
+def test_numbers_of_classes_that_have_no_image_are_counted(tmp_path, labels, empty, doubted):
+    np.savez(tmp_path / "mine.npz", images=noise(40, 4, 4), labels=labels)
+    data = opened(tmp_path / "mine.npz")
+    assert f"Classes: {labels.max() + 1}, {empty} of them without an image" in data.notes
+    assert [f"the labels name 4 classes by numbers {doubted};" in warning for warning in data.warnings] == (
+        [True] if doubted else []
+    )
+
+
 def test_labels_of_all_splits_are_numbered_together(tmp_path):
     names = np.array(["ant", "bee", "cat"])
     parts = {"x_train": noise(30, 4, 4), "train_labels": names[np.arange(30) % 2], "x_test": noise(6, 4, 4, seed=1)}
