@@ -234,6 +234,7 @@ LEARNING = [
     *("tpe and median, with failures", "hyperband", "tpe and promotion, with failures", "stale trials", "epochs"),
     "promotion of those whom a larger budget revives",
 ]
+LONG = "curves and promotion of those whom a larger budget revives"
 DECIDING = ["tpe and median, with failures", "duplicates", "curves and promotion, with failures"]
 
 
@@ -252,7 +253,10 @@ def decided_by(late: int, ahead: int | None = None) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("name", "ahead", "late"),
     [
-        *(pytest.param(name, 1000, 1000, id=f"{name}, as trials end") for name in WORLDS),
+        *(
+            pytest.param(name, 1000, 1000, id=f"{name}, as trials end", marks=pytest.mark.slow if name == LONG else ())
+            for name in WORLDS
+        ),
         *(
             pytest.param(name, 1, 1000, id=f"{name}, a round ahead", marks=() if name in LEARNING else pytest.mark.slow)
             for name in WORLDS
