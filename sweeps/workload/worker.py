@@ -24,6 +24,7 @@ from sweeps.workload.pulse import ends_soon
 
 _REPORTS = 33
 """Reports of a worker that its speed is measured by."""
+_LONGEST = 500  # letters of an error's message; the traceback has all
 
 
 class Lost(Exception):
@@ -289,5 +290,6 @@ def _problem(error: BaseException) -> bytes:
     # No trial is to blame for a full disk or a limit on processes: the study stops, and goes on when there is room.
     if limit := error if isinstance(error, UserError) else limit_reached(error):
         return pickle.dumps(limit)
-    last_line = traceback.format_exception_only(error)[-1].strip().splitlines()[-1]
-    return pickle.dumps(Lost(Failure(kind="error", message=last_line), traceback.format_exc()))
+    message = " ".join(traceback.format_exception_only(error)[-1].split())
+    short = message if len(message) <= _LONGEST else f"{message[:_LONGEST]} …"
+    return pickle.dumps(Lost(Failure(kind="error", message=short), traceback.format_exc()))

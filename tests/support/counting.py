@@ -1,7 +1,8 @@
 """A workload in which every epoch counts: a value depends on all epochs before it, so a lost or repeated one shows.
 
-What a trial does wrong is in its params: `{"bad": "kill" | "segfault" | "exit" | "raise" | "leave" | "interrupt" | "user" | "meet" | "nap" |
-"nod" | "compile" | "complain" | "sleep" | "spin", "at": epoch, "times": how often}`; how often it has happened is counted in
+What a trial does wrong is in its params: `{"bad": "kill" | "segfault" | "exit" | "raise" | "lines" | "leave" |
+"interrupt" | "user" | "meet" | "nap" | "nod" | "compile" | "complain" | "sleep" | "spin", "at": epoch, "times": how
+often}`; how often it has happened is counted in
 files, as it must outlive the process.
 """
 
@@ -146,6 +147,8 @@ class CountingLanes:
                 os._exit(3)
             case "raise":
                 raise ValueError("the loss has no gradient")
+            case "lines":
+                raise RuntimeError("Error(s) in loading state_dict:\n\tsize mismatch" + 999 * "\n\tanother")
             case "leave":
                 sys.exit("the loss has no gradient")
             case "interrupt":
