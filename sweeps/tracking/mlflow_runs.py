@@ -12,6 +12,7 @@ import bisect
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -73,6 +74,7 @@ class StudyRuns:
     ) -> None:
         self.store = Store(tracking, runs, answered)
         self._client = self.store.client
+        self._address = shlex.quote(tracking or f"sqlite:///{runs.resolve() / 'mlflow.db'}")
         self._experiment, self._note = self._open_experiment(
             study.name, artifact_location(tracking_uri(tracking), runs, study.name)
         )
@@ -182,7 +184,8 @@ class StudyRuns:
             tags = {STUDY_TAG: study, "mlflow.experimentKind": "custom_model_development"}
             return self._client.create_experiment(study, artifact_location=location, tags=tags), ""
         if experiment.lifecycle_stage != "active":
-            raise UserError(f"experiment '{study}'", "was deleted in MLflow. Restore it there, or rename the study.")
+            remedy = f"MLFLOW_TRACKING_URI={self._address} mlflow experiments restore --experiment-id {experiment.experiment_id}"
+            raise UserError(f"experiment '{study}'", f"was deleted in MLflow. Restore it: {remedy}")
         return experiment.experiment_id, experiment.tags.get(NOTE, "")
 
     def _create_run(self, name: str, tags: Mapping[str, str], started: float) -> Run:

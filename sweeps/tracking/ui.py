@@ -111,7 +111,8 @@ def ui_server(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if uri is None:
             if not (runs / "mlflow.db").exists():
-                raise UserError(str(runs), "no runs are recorded here (there is no mlflow.db).")
+                remedy = " `vaeexp sync` builds it from the studies." if [*runs.glob("journal/*.log")] else ""
+                raise UserError(str(runs), f"no runs are recorded here (there is no mlflow.db).{remedy}")
             _prepare(runs, folder, say)
         place = folder if uri is None else None
         yield stack.enter_context(_serving(address, runs, place, folder / "ui.log", host, port))

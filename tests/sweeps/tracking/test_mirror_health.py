@@ -1,5 +1,7 @@
 """What `doctor` says of the mirror: how many records MLflow lacks, and whether its store is whole."""
 
+import os
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -11,11 +13,13 @@ import pytest
 import tracked_study as small
 from other_user import AS_OTHER_USER, needs_root
 
+from sweeps.errors import UserError
 from sweeps.storage.journal import study_lock
 from sweeps.tracking import sync
 from sweeps.tracking.health import check_mirror
 from sweeps.tracking.mlflow_runs import StudyRuns
 from sweeps.tracking.mlflow_store import share_as_folder
+from sweeps.tracking.ui import ui_server
 
 
 def finding_of(study, tracking=None):
@@ -118,6 +122,25 @@ with open_to_read(runs / "mlflow.db") as connection, tempfile.TemporaryDirectory
     assert "copy" in said[-1] and (Path(folder) / "mlflow.db").exists()
     print(connection.execute("SELECT count(*) FROM experiments").fetchone()[0], _newest_studies(runs))
 """
+
+
+def test_what_is_gone_from_mlflow_names_the_command_that_brings_it_back(tmp_path, empty_store):
+    runs = tmp_path / "my runs"
+    study = small.SmallStudy(runs)
+    study.tell_all()
+    with pytest.raises(UserError, match=r"no mlflow\.db.*`vaeexp sync` builds it"), ui_server(None, runs):
+        pass
+    shutil.copy(empty_store, runs)
+    with closing(sqlite3.connect(runs / "mlflow.db")) as connection, connection:
+        columns = "experiment_id, name, artifact_location, lifecycle_stage, creation_time, last_update_time"
+        row = (7, "small", (runs / "artifacts" / "small").as_uri(), "deleted", 1, 1)
+        connection.execute(f"INSERT INTO experiments ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row)
+    with pytest.raises(UserError, match="Restore it: ") as refused:
+        sync(study.name, runs=runs)
+    variable, *command = shlex.split(str(refused.value).partition("Restore it: ")[2].rstrip(".)"))
+    environment = dict(os.environ, **dict([variable.split("=", 1)]))
+    subprocess.run([sys.executable, "-m", *command], env=environment, check=True, capture_output=True)
+    assert sync(study.name, runs=runs).runs == 5
 
 
 READ_ONLY = [
