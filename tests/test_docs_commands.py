@@ -90,7 +90,7 @@ SAID = {
 }
 OF_OTHERS = {"--help", "--help-all", "--version", "--workers"} | {
     *("--allowed-hosts", "--backend-store-uri", "--cors-allowed-origins", "--default-artifact-root"),  # mlflow
-    *("--host", "--no-serve-artifacts", "--port"),
+    *("--experiment-id", "--host", "--no-serve-artifacts", "--port"),
 }
 """Options that messages or calls name and that are of Click or of another program."""
 
