@@ -47,7 +47,7 @@ def test_looking_at_a_study_that_does_not_exist_creates_nothing(tmp_path):
 def test_a_runs_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     for action in (lambda runs: open_storage(None, runs, "toy"), lambda runs: study_lock(runs, "toy").__enter__()):
-        with pytest.raises(UserError, match=r"file/runs/journal: cannot be written: .*another runs folder"):
+        with pytest.raises(UserError, match=r"file/runs/journal: cannot be written: .*another folder with --runs"):
             action(tmp_path / "file" / "runs")
 
 

@@ -124,6 +124,7 @@ with open_to_read(runs / "mlflow.db") as connection, tempfile.TemporaryDirectory
 """
 
 
+@pytest.mark.slow
 def test_what_is_gone_from_mlflow_names_the_command_that_brings_it_back(tmp_path, empty_store):
     runs = tmp_path / "my runs"
     study = small.SmallStudy(runs)
