@@ -71,7 +71,7 @@ def test_the_owner_of_images_is_led_to_a_plan(ran):
     # 3. The remedy that was offered: what was found, what will be done, and nine images to look at.
     said = ran(looked, *SMALL, "--set", "unreadable_share=0.02")
     for line in (
-        "Files: 40 .png, 41 .jpg; height 24, width 30 pixels; all in colour",
+        "Files: 41 .jpg, 40 .png; height 24, width 30 pixels; all in colour",
         "Channels: 3 (red, green, blue)",
         "Classes: 2 (cat, dog)",
         "Passed over: 1 .cr2, which are not read here.",
@@ -80,7 +80,7 @@ def test_the_owner_of_images_is_led_to_a_plan(ran):
         "Then up to 3 further runs",
         "Nothing was trained.",
     ):
-        assert line in said.replace("41 .jpg, 40 .png", "40 .png, 41 .jpg")
+        assert line in said
     with Image.open("my_images-images.png") as sheet:
         means = np.asarray(sheet.convert("RGB"), float).reshape(-1, 3).mean(0)
     assert np.ptp(means) > 5, "the sheet shows the photographs in their colours"

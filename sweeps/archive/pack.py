@@ -57,9 +57,8 @@ def pack_study(study: str, file: Path, *, runs: Path, storage: str | None, about
 @contextmanager
 def _at_rest(storage: str | None, runs: Path, study: str) -> Iterator[BaseStorage]:
     """Keep drivers away from a study, and open its storage. Nobody can lock runs that cannot be written, as those of another user."""
-    opened = open_storage(
-        storage, runs, study, must_exist=True
-    )  # a lock would make the folder of a study that is not there
+    # First, because a lock would make the folder of a study that is not there.
+    opened = open_storage(storage, runs, study, must_exist=True)
     if storage is None and not os.access(runs / "journal", os.W_OK):
         if holder := study_holder(storage, runs, study):
             raise UserError(f"study '{study}'", f"{driver_in_words(holder)} is running it already.")

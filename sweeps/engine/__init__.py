@@ -108,11 +108,11 @@ class Sweep:
         """Search, then train the repeats; returns all trials.
 
         Args:
-            learned: tells by the trials of the search whether it has taught anything; else nothing is confirmed or compared, and
-                the repeats are those of baselines.
-            retry_failed: train the trials and repeats that have failed once more, each in the place of the failed one.
             lanes: train the trials; the caller closes them.
             observers, max_failures, stop_seconds: those of `run_study`.
+            retry_failed: train the trials and repeats that have failed once more, each in the place of the failed one.
+            learned: tells from the trials of the search whether anything was learned. Where nothing was, nothing is confirmed or
+                compared; baselines are still trained.
         """
         common: dict[str, Any] = {"runs": self.runs, "max_failures": max_failures, "stop_seconds": stop_seconds}
         if lanes.kind != self.before.worker_kind:

@@ -10,7 +10,6 @@ from typing import Literal
 
 Place = Literal["train", "val", "test", "test_last", ""]
 NATS = "nats per image"
-KINDS = ("figure", "course", "condition", "cost")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +27,8 @@ class Metric:
     """A figure says how good a model is; a course, how its training goes; a condition, what a figure rests on; a cost, what the
     machine needed."""
     places: tuple[Place, ...]
-    """Where it stands, as `val/rate`. train, val: of each epoch; test: of a tested run's best epoch; test_last: of its last epoch."""
+    """Where it stands, as `val/rate`. train, val: of each epoch; test: of a tested run's best epoch; test_last: of its last
+    epoch. Empty: under its name alone, as `seconds` of an epoch and `parameters` of a run."""
     measured: str
     """The function that measures it, `module:function`."""
     better: Literal["lower", "higher", ""] = ""
@@ -299,7 +299,9 @@ METRICS: dict[str, Metric] = {
 
 def measured_at(place: Place, *kinds: str) -> tuple[str, ...]:
     """Return the names of what is measured there; with `kinds` those of these kinds."""
-    return tuple(name for name, metric in METRICS.items() if place in metric.places and metric.kind in (kinds or KINDS))
+    return tuple(
+        name for name, metric in METRICS.items() if place in metric.places and (not kinds or metric.kind in kinds)
+    )
 
 
 def epoch_columns() -> tuple[str, ...]:
