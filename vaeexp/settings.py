@@ -163,7 +163,7 @@ class EvaluationSettings(_Section):
     """Samples per image (k) of the importance-weighted NLL on test images."""
     active_threshold: float = Field(default=0.01, gt=0)
     """A latent unit is active when the variance of its posterior mean over images exceeds this (Burda et al. 2016)."""
-    rate_threshold: float = Field(default=0.01, ge=0)
+    rate_threshold: float = Field(default=0.1, ge=0)
     """A latent dimension is used when its rate, in nats and the mean over test images, exceeds this."""
     pictures_every: int = Field(default=5, ge=1, le=1_000_000)
     """Epochs between two grids of reconstructions and samples."""

@@ -98,7 +98,7 @@ def drawn_once(state: State, others: str, first: str) -> list[Expected]:
 
 @says(rf"What is at most ({NUM}) nats carries next to nothing")
 def threshold(state: State, _: str) -> str:
-    return state.study.report.setting("evaluation", "rate threshold") or "0.01"
+    return state.study.report.setting("evaluation", "rate threshold") or "0.1"
 
 
 # ---- how the trials ended ----

@@ -27,6 +27,11 @@ constant(
 constant(
     "the images that a distance of features needs", r"There is no FID, because it needs 129 test images, .+?(?=\.$)"
 )
+constant(
+    "the score of a search over β",
+    r"Models are scored by the −ELBO at β = 1, which is what training at β = 1 minimises",
+    r"So a best β near 1 follows from the score, and says nothing of samples or reconstructions",
+)
 constant("the least span of a strip", r"From low to high β: It takes trials with pictures, .+?(?=\.$)")
 constant("a study that is interrupted", r"\*\*Interim report: the search is over, .+?\*\*")
 constant("the data set's name", r"\*\*Every figure here is of .+?: a small part of the data set\. None of them .+?\*\*")

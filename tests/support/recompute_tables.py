@@ -348,10 +348,13 @@ def _cell(study: Study, title: str, column: str) -> Expected:
         metric = "active_units" if column == "active units" else "used_dimensions"
         latent = runs["params.latent_size"].iloc[0] if "params.latent_size" in runs else math.nan
         return active(study.test(runs, metric).mean, float(latent))
-    if column.startswith("train loss"):
+    if column.startswith("train "):
         constant = 0.5 * size * math.log(math.pi) if "squared error" in column else 0.0
         curves = study.epochs[study.epochs["repeat"] & study.epochs["number"].isin(runs["number"])]
-        last = curves.sort_values("epoch").groupby("number")["train/loss"].last().dropna() - constant
+        metric = {"train −ELBO, last epoch": "neg_elbo", "train distortion, last epoch": "distortion"}.get(
+            column, "loss"
+        )
+        last = curves.sort_values("epoch").groupby("number")[f"train/{metric}"].last().dropna() - constant
         return interval(student(last))
     if column == "nats per sub-pixel":
         return number(study.test(runs, "distortion" if plain else "neg_elbo").mean / size, 4)

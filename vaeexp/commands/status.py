@@ -297,7 +297,7 @@ def status(*, study: str | None, runs: Path, storage: str | None, watch: bool, a
 
 
 EPOCH_COLUMNS = (
-    "train/loss",
+    "train/neg_elbo",
     "val/neg_elbo",
     "val/distortion",
     "val/rate",

@@ -91,9 +91,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "rate_distortion": Plot(
             "Rate and distortion",
             tradeoff.rate_distortion,
-            "Each trial at its last epoch (large: complete), because that is the model which its β trained; lower left is better, "
-            "along a dashed line the −ELBO is the same. The grey line joins the complete trials that no other beats in both rate and distortion. "
-            "Small open marks trained fewer epochs, so their places do not compare with those of complete trials.",
+            tradeoff.rate_distortion_caption,
             "No trial has finished an epoch.",
             unfolded=True,
         ),

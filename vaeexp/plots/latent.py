@@ -30,7 +30,7 @@ LONGEST_CLASS = 18
 """Characters of the name of a class; longer ones are cut."""
 TALLEST = 8.5
 """Inches."""
-USED = 0.01
+USED = 0.1
 """Nats above which a dimension is said to carry something, where the run did not record its `rate_threshold`."""
 NUMBERED = 40
 """Dimensions, or names of classes, that there is room to name."""

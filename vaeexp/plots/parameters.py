@@ -65,7 +65,9 @@ def importance_caption(view: StudyView) -> str:
         f"How far the values of a parameter among the best {max(5, math.ceil(count / 10)):,} differ from those among all "
         f"{count:,} complete and pruned trials (PED-ANOVA, Watanabe et al. 2023), as shares of the sum. Whiskers are 95 % intervals: ± 1.96 "
         f"standard deviations over {RESAMPLES} resamples of the trials.{few} {_order(view)} "
-        "Values of a choice that were never tried where the others are good are left out."
+        "Values of a choice that were never tried where the others are good are left out. It counts what sets the best apart from the "
+        "rest, not how many nats a value costs: a choice that is worse at every setting, by less than another parameter moves the "
+        "trials, has a small share. Matched pairs (`compare`) measure that difference."
     )
 
 

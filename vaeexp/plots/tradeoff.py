@@ -27,7 +27,11 @@ IN_EACH = 5
 UNITS = "units"
 """Column of what is drawn: a number of latent dimensions, or their share in percent."""
 
-
+SCORED_AT_ONE = (
+    "Models are scored by the −ELBO at β = 1, which is what training at β = 1 minimises. So a best β near 1 follows from the score, "
+    "and says nothing of samples or reconstructions."
+)
+"""Stands once in a report whose study searches β."""
 FONT = 11
 """Of the words beside the best trial."""
 NEAR = 6
@@ -37,7 +41,7 @@ ASIDE = 26
 
 
 def rate_distortion(view: StudyView) -> Figure | None:
-    """Draw each trial's rate and distortion at its last epoch, coloured by β, with lines of equal −ELBO and the frontier.
+    """Draw each trial's rate and distortion at its last epoch (large: complete), coloured by β, with lines of equal −ELBO and the frontier; lower left is better.
 
     None when no trial has finished an epoch.
     """
@@ -67,6 +71,16 @@ def rate_distortion(view: StudyView) -> Figure | None:
     if hidden:
         style.note(axes, f"{hidden} {'trial lies' if hidden == 1 else 'trials lie'} outside these axes")
     return figure
+
+
+def rate_distortion_caption(view: StudyView) -> str:
+    """Say how to read the plane; where β was searched, what the score of the models prefers."""
+    text = (
+        "Each trial at its last epoch (large: complete), because that is the model which its β trained; lower left is better, "
+        "along a dashed line the −ELBO is the same. The grey line joins the complete trials that no other beats in both rate and distortion. "
+        "Small open marks trained fewer epochs, so their places do not compare with those of complete trials."
+    )
+    return f"{text} {SCORED_AT_ONE}" if "beta" in view.parameters else text
 
 
 def _draw_trials(figure: Figure, axes: Axes, view: StudyView) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 
 import pandas as pd
 
-from sweeps.results.statistics import mean_interval
+from sweeps.results.statistics import Interval, mean_interval
 from vaeexp.evaluation import FID_IMAGES
 from vaeexp.evaluation.metrics import METRICS
 from vaeexp.report.headline import (
@@ -56,6 +56,8 @@ QUALITY = {
     "inception_score": " (classifier)",
 }
 """Metric of the second table of a protocol → what its title has besides the label."""
+LOSS = "train loss (distortion + β·rate), last epoch"
+"""Column of what training minimised, which is another quantity than the −ELBO of the columns on validation and test."""
 
 
 def protocol_tables(view: StudyView) -> list[str]:
@@ -146,13 +148,15 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
             columns.append(("test distortion + β·rate per sub-pixel", lambda row: _loss_per_sub_pixel(row, size)))
     columns += [
         ("bits per dimension", on_test("bits_per_dimension", 3)),
-        ("train loss, last epoch", lambda row: _train_loss(view, row)),
+        (f"train {name}, last epoch", lambda row: format_interval(_at_end_of_training(view, row, total))),
     ]
+    if any(_loss_is_another(view, row, total) for row in group):
+        columns.append((LOSS, lambda row: format_interval(_at_end_of_training(view, row, "loss"))))
     if size and "(squared error)" in group[0].protocol.get("likelihood", ""):
         # −log p(x|z) is the summed squared error and this constant, which notebooks leave out.
         constant = 0.5 * size * math.log(math.pi)
-        title = "train loss, last epoch, as squared error + β·rate"
-        columns.append((title, lambda row: _train_loss(view, row, less=constant)))
+        title = LOSS.replace("distortion", "squared error")
+        columns.append((title, lambda row: format_interval(_at_end_of_training(view, row, "loss", less=constant))))
     columns.append(("configuration", lambda row: escape(row.setting)))
     titles = [title for title, _ in columns]
     numeric = [index for index, title in enumerate(titles) if title not in ("row", "configuration")]
@@ -217,13 +221,18 @@ def _units(row: TestedSetting, metric: str) -> str:
     return active_share(row.test(metric).mean, column(row.runs, "params.latent_size").iloc[0])
 
 
-def _train_loss(view: StudyView, row: TestedSetting, less: float = 0.0) -> str:
+def _at_end_of_training(view: StudyView, row: TestedSetting, name: str, less: float = 0.0) -> Interval:
+    """Return a figure of the training images in the last epoch, mean and interval over the runs of a row."""
     epochs = view.epochs
-    curves = epochs[epochs["repeat"] & epochs["number"].isin(row.runs["number"])]
-    if curves.empty or "train/loss" not in curves:
-        return "–"
-    last = curves.sort_values("epoch").groupby("number")["train/loss"].last()
-    return format_interval(mean_interval((finite(last) - less).tolist()))
+    curves = epochs[epochs["repeat"] & epochs["number"].isin(row.runs["number"])].sort_values("epoch")
+    last = column(curves, f"train/{name}").groupby(curves["number"]).last()
+    return mean_interval((finite(last) - less).tolist())
+
+
+def _loss_is_another(view: StudyView, row: TestedSetting, total: str) -> bool:
+    """Whether what the row minimised is not its −ELBO: under another β than 1, or with free nats."""
+    loss, same = (_at_end_of_training(view, row, name).mean for name in ("loss", total))
+    return math.isfinite(loss) and not math.isclose(loss, same, rel_tol=1e-5)
 
 
 def _loss_per_sub_pixel(row: TestedSetting, size: int) -> str:

@@ -131,10 +131,10 @@ def test_bars_are_the_rates_from_the_greatest_to_the_smallest(results):
     axes = PLOTS["rate_per_dimension"].draw(StudyView(results)).axes[0]
     assert [bar.get_height() for bar in axes.patches] == sorted(rates, reverse=True)
     assert labels(axes.xaxis) == [str(place + 1) for place in np.argsort(-rates, kind="stable")]
-    used = int((rates > 0.01).sum())
+    used = int((rates > 0.1).sum())
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
-        f"above 0.01 nats ({used})",
-        f"at most 0.01 nats ({len(rates) - used})",
+        f"above 0.1 nats ({used})",
+        f"at most 0.1 nats ({len(rates) - used})",
     ]
     colours = [bar.get_facecolor() for bar in axes.patches]
     assert len(set(colours[:used])) == len(set(colours[used:])) == 1

@@ -17,7 +17,7 @@ from synthetic_study import (
 
 from vaeexp.plots import PLOTS
 from vaeexp.plots.style import MUTED, TEXT_COLOUR, framed
-from vaeexp.plots.tradeoff import active_units, rate_distortion
+from vaeexp.plots.tradeoff import SCORED_AT_ONE, active_units, rate_distortion
 from vaeexp.results.study_view import StudyView
 
 
@@ -209,3 +209,12 @@ def test_a_fixed_latent_size_is_the_ceiling_over_beta(made):
 def test_no_figure_of_active_units_without_such_a_figure(made):
     assert active_units(StudyView(replace(made, epochs=made.epochs.assign(**{"val/active_units": np.nan})))) is None
     assert active_units(StudyView(replace(made, epochs=made.epochs.drop(columns=["val/active_units"])))) is None
+
+
+@pytest.mark.parametrize("search", ["beta", "beta and others", "others"])
+def test_what_the_score_prefers_is_said_where_beta_was_searched(made, search):
+    beta, others = {"beta": SEARCH["beta"]}, {"latent_size": SEARCH["latent_size"]}
+    spaces = {"beta": beta, "beta and others": beta | others, "others": others}
+    view = StudyView(with_search(made, spaces[search]))
+    said = [name for name, plot in PLOTS.items() if plot.belongs_to(view) and SCORED_AT_ONE in plot.reading(view)]
+    assert said == ([] if search == "others" else ["rate_distortion"])

@@ -154,11 +154,28 @@ def test_a_plain_autoencoder_has_no_elbo_and_a_table_of_its_own(results):
     assert "never against a −ELBO" in "\n".join(protocol_tables(results))
 
 
-def test_train_loss_is_that_of_the_last_epoch(results):
-    assert not [table for _, table in tables(protocol_tables(results)) if "train loss, last epoch" in table]
-    epochs = results.epochs.assign(**{"train/loss": 500.0 - results.epochs["epoch"]})
+def test_the_training_value_beside_validation_and_test_is_the_same_quantity_at_the_last_epoch(results):
+    at = results.epochs["epoch"]
+    epochs = results.epochs.assign(**{"train/neg_elbo": 300.0 - at, "train/distortion": 200.0 - at})
     for _, table in tables(protocol_tables(replace(results, epochs=epochs))):
-        assert {cell.split(" ± ")[0] for cell in table["train loss, last epoch"]} == {"470.00"}
+        plain = "val distortion" in table
+        column = "train distortion, last epoch" if plain else "train −ELBO, last epoch"
+        assert {cell.split(" ± ")[0] for cell in table[column]} == {"170.00" if plain else "270.00"}
+
+
+@pytest.mark.parametrize(("beside", "columns"), [(None, 0), (0.0, 0), (-16.0, 1), (40.0, 1)])
+def test_what_training_minimised_has_a_column_only_where_it_is_another_quantity_and_its_name_says_so(
+    results, beside, columns
+):
+    """Under β = 1 the loss is the −ELBO; under another β, and with free nats, it is not."""
+    epochs = results.epochs
+    if beside is not None:
+        epochs = epochs.assign(**{"train/loss": epochs["train/neg_elbo"] + beside})
+    shown = [table for _, table in tables(protocol_tables(replace(results, epochs=epochs))) if "val −ELBO" in table]
+    titles = [title for table in shown for title in table if title.startswith("train ")]
+    assert "train −ELBO, last epoch" in titles
+    losses = [title for title in titles if "−ELBO" not in title]
+    assert {*losses} == ({"train loss (distortion + β·rate), last epoch"} if columns else set())
 
 
 def test_figures_of_samples_and_reconstructions_stand_in_a_second_table_with_the_classifier(results):
