@@ -12,6 +12,9 @@ from recompute_rules import SHARE, Expected, State, shows
 from recompute_statistics import evidence, listed, number, plural
 from recompute_tables import Rows, has
 
+SIGNS = {True: "✓ good", False: "✗ warning", None: "? cannot be said", "nothing": "– nothing to check"}
+"""Verdict → sign and word."""
+
 
 @shows(lambda block: block.chapter == "Can this study be trusted?" and has("check")(block))
 def trust(state: State, rows: Rows) -> list[list[Expected]]:
@@ -31,7 +34,7 @@ def _checks(study: Study, row: list[str]) -> list[Expected]:
         "Are the confirmed runs learned out?": _learned_out,
     }
     made, ok = makers[name](study, figure)
-    return [made, {True: "✓ good", False: "✗ warning", None: "? cannot be said"}[ok], _advice(study, name, figure, ok)]
+    return [made, SIGNS[ok], "–" if ok == "nothing" else _advice(study, name, figure, ok)]
 
 
 def _advice(study: Study, name: str, figure: str, ok: bool | None) -> str:

@@ -14,7 +14,7 @@ from vaeexp.report.markup import code, contents, escape, folded, heading, pictur
 from vaeexp.report.summary import curves_csv, per_image_npz, summary_json, trials_csv
 from vaeexp.report.tables import table_chapter
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.trust import check_study
+from vaeexp.results.trust import CheckVerdict, check_study
 from vaeexp.words import join_and, plural
 
 HEROES = ("front", "beta_strip", "baseline_strip", "rate_distortion", "history")
@@ -65,7 +65,12 @@ def compose(view: StudyView) -> tuple[str, dict[str, Figure]]:
     return "\n\n".join(blocks) + "\n", files
 
 
-SIGNS = {True: "✓ good", False: "✗ warning", None: "? cannot be said"}
+SIGNS: dict[CheckVerdict, str] = {
+    "good": "✓ good",
+    "warning": "✗ warning",
+    "unknown": "? cannot be said",
+    "nothing": "– nothing to check",
+}
 """Verdict of a check → a sign and a word, neither of which needs a colour."""
 
 
@@ -74,7 +79,7 @@ def _trust(view: StudyView) -> list[str]:
     checks = [] if view.trials.empty else check_study(view)
     if not checks:
         return []
-    rows = [[escape(check.name), escape(check.figure), SIGNS[check.ok], _advice(check.advice)] for check in checks]
+    rows = [[escape(check.name), escape(check.figure), SIGNS[check.verdict], _advice(check.advice)] for check in checks]
     return [heading("Can this study be trusted?"), table(["check", "number", "verdict", "what to do"], rows)]
 
 

@@ -22,7 +22,7 @@ from vaeexp.results.tables import column, finite, for_baseline_alone, interval_o
 from vaeexp.results.tested_settings import PairComparison, TestedSetting
 from vaeexp.results.trust import check_study
 
-VERSION = 1
+VERSION = 2
 """Rises when a field changes its meaning, unit or type, or goes; not with a new field."""
 DATA = ("title", "subset", "source", "train", "validation", "test", "image_shape")
 STATES = ("complete", "pruned", "failed", "running", "paused", "waiting", "repeated")

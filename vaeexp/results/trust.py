@@ -4,6 +4,7 @@ import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,10 @@ _BUDGET = ("--trials", "--seconds")
 """Options of `vaeexp sweep` that an advice gives anew."""
 
 
+CheckVerdict = Literal["good", "warning", "unknown", "nothing"]
+"""`unknown`: the study has what the check looks at, and does not tell; `nothing`: it has nothing that the check looks at."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """One question about a study, with its answer."""
@@ -38,8 +43,7 @@ class Check:
     """The question, in a few words."""
     figure: str
     """The answer in words with its numbers, without a full stop."""
-    ok: bool | None
-    """False is a warning; None where it cannot be said."""
+    verdict: CheckVerdict
     advice: str
     """One line of what to do, with a command where one helps; empty where there is nothing to do."""
 
@@ -65,14 +69,25 @@ def check_study(view: StudyView) -> list[Check]:
 
 def failed_checks(view: StudyView) -> list[str]:
     """Return the checks that failed, each as its question, its answer and what to do."""
-    return [f"{check.name} {check.figure}. {check.advice}".rstrip() for check in check_study(view) if check.ok is False]
+    return [
+        f"{check.name} {check.figure}. {check.advice}".rstrip()
+        for check in check_study(view)
+        if check.verdict == "warning"
+    ]
 
 
 def _planned(warning: str) -> Check:
     """Return a warning that stood in the plan of the study, as a check that failed."""
     return Check(
-        name="Are data and settings what they are meant to be?", figure=warning.rstrip("."), ok=False, advice=""
+        name="Are data and settings what they are meant to be?",
+        figure=warning.rstrip("."),
+        verdict="warning",
+        advice="",
     )
+
+
+def _good_if(good: bool) -> CheckVerdict:
+    return "good" if good else "warning"
 
 
 # ---- bounds ----
@@ -83,20 +98,22 @@ def at_bounds(view: StudyView) -> Check:
     name = "Are the best configurations inside the searched ranges?"
     found = view.found
     if len(found) < 2:
-        return Check(name=name, figure="fewer than two complete trials", ok=None, advice=_more_trials(view))
+        return Check(name=name, figure="fewer than two complete trials", verdict="unknown", advice=_more_trials(view))
     bounds = [hit_of(parameter, found, parameters=len(view.parameters)) for parameter in view.parameters.values()]
     hits = [hit for hit in bounds if hit is not None]
     steps = [grown_words(growth, parameter_label(growth.parameter)) for growth in view.study.grown]
     grown = f"; the search {join_and(steps)}" if steps else ""
     if not hits:
         top = min(BEST, len(found))
-        return Check(name=name, figure=f"no range has its best {top} trials at one end{grown}", ok=True, advice="")
+        return Check(
+            name=name, figure=f"no range has its best {top} trials at one end{grown}", verdict="good", advice=""
+        )
     options = [option for hit in hits if (option := widening_option(view.parameters[hit.parameter], hit.bound))]
     advice = f"Widen the range and search on: {_search_on(view)} {' '.join(options)} --extend"
     if not options:
         advice = "No value lies beyond, so there is nothing to widen"
     parts = [hit_words(hit, parameter_label(hit.parameter)) for hit in hits]
-    return Check(name=name, figure=join_and(parts) + grown, ok=False, advice=advice)
+    return Check(name=name, figure=join_and(parts) + grown, verdict="warning", advice=advice)
 
 
 # ---- the course of the search ----
@@ -108,19 +125,19 @@ def levelled_off(view: StudyView) -> Check:
     course, spread = view.course, seed_spread(view)
     if len(view.ranked) < LEAST_ENDED or course.empty:
         figure = f"{plural(len(view.ranked), 'complete trial')}, too few to tell"
-        return Check(name=name, figure=figure, ok=None, advice=_more_trials(view))
+        return Check(name=name, figure=figure, verdict="unknown", advice=_more_trials(view))
     before = course[course["spent"] <= (1 - LATE) * course["spent"].iloc[-1]]["best"]
     if before.empty:
-        return Check(name=name, figure="no trial was complete by then", ok=None, advice=_more_trials(view))
+        return Check(name=name, figure="no trial was complete by then", verdict="unknown", advice=_more_trials(view))
     gain = float(before.iloc[-1] - course["best"].iloc[-1])
     figure = f"the last third of the trial-epochs lowered the best value by {format_number(gain)} nats"
     if math.isnan(spread):
         figure += "; the spread over seeds is not known"
         advice = "" if not gain else _confirm(view, top=3, seeds=3)
-        return Check(name=name, figure=figure, ok=True if not gain else None, advice=advice)
+        return Check(name=name, figure=figure, verdict="unknown" if gain else "good", advice=advice)
     figure += f"; seeds vary by {format_number(spread)}"
     ok = gain <= spread
-    return Check(name=name, figure=figure, ok=ok, advice="" if ok else _more_trials(view))
+    return Check(name=name, figure=figure, verdict=_good_if(ok), advice="" if ok else _more_trials(view))
 
 
 def seed_spread(view: StudyView) -> float:
@@ -137,17 +154,21 @@ def seeds_against_configurations(view: StudyView) -> Check:
     spread, best = seed_spread(view), view.ranked["objective"].head(10).to_numpy(float)
     if math.isnan(spread):
         advice = _confirm(view, top=3, seeds=3)
-        return Check(name=name, figure="no configuration was confirmed with two seeds or more", ok=None, advice=advice)
+        return Check(
+            name=name, figure="no configuration was confirmed with two seeds or more", verdict="unknown", advice=advice
+        )
     if len(best) < 3:
         figure = f"{plural(len(best), 'complete trial')}, too few to tell"
-        return Check(name=name, figure=figure, ok=None, advice=_more_trials(view))
+        return Check(name=name, figure=figure, verdict="unknown", advice=_more_trials(view))
     if not np.isfinite(best).all():
         figure = f"the objective of {plural(int((~np.isfinite(best)).sum()), 'complete trial')} is infinite"
-        return Check(name=name, figure=figure, ok=None, advice=_more_trials(view))
+        return Check(name=name, figure=figure, verdict="unknown", advice=_more_trials(view))
     among = float(best.std(ddof=1))
     ok = spread**2 < among**2 / 2
     figure = f"seeds vary by {format_number(spread)} nats, the best {len(best)} trials by {format_number(among)} (standard deviations)"
-    return Check(name=name, figure=figure, ok=ok, advice="" if ok else _confirm(view, top=5, seeds=5, more=True))
+    return Check(
+        name=name, figure=figure, verdict=_good_if(ok), advice="" if ok else _confirm(view, top=5, seeds=5, more=True)
+    )
 
 
 # ---- the pruner ----
@@ -164,20 +185,20 @@ def pruner_kept_winners(view: StudyView) -> Check:
         why = f"fewer than {LEAST} complete trials to replay" if ruled else "the study prunes nothing"
         if rule == "promotion":
             why = "trials that ranked low at a rung were paused, and no record says whether one of them would have won"
-        return Check(name=name, figure=f"{why}{course}", ok=None, advice="")
+        return Check(name=name, figure=f"{why}{course}", verdict="unknown", advice="")
     stopped, top = replay.stopped, replay.winners
     present = "" if replay.present is None else f" with {replay.setting} = {replay.present}"
     figure = f"{stopped} of the best {top} trials, replayed{present}{course}"
     if replay.recommended is None:
         advice = f"No {replay.setting} spares them all. Search on without: {_search_on(view)} --set pruner.name=none --extend"
-        return Check(name=name, figure=figure, ok=stopped == 0, advice="" if stopped == 0 else advice)
+        return Check(name=name, figure=figure, verdict=_good_if(stopped == 0), advice="" if stopped == 0 else advice)
     saved = f"would have saved {format_share(replay.saved)} of the complete trials' epochs"
     figure += f"; {replay.setting} = {replay.recommended} spares them all and {saved}"
     ok = stopped == 0
     advice = (
         f"Search on with more patience: {_search_on(view)} --set pruner.{replay.setting}={replay.recommended} --extend"
     )
-    return Check(name=name, figure=figure, ok=ok, advice="" if ok else advice)
+    return Check(name=name, figure=figure, verdict=_good_if(ok), advice="" if ok else advice)
 
 
 def _correlation_words(correlations: pd.Series) -> str:
@@ -209,19 +230,21 @@ def validation_holds_on_test(view: StudyView) -> Check:
     }
     if len(tested) < 2:
         figure = "fewer than two configurations were tested"
-        return Check(name=name, figure=figure, ok=None, advice=confirm)
+        return Check(name=name, figure=figure, verdict="unknown", advice=confirm)
     on_test = sorted(tested, key=tested.__getitem__)
     figure = f"on validation {_order(list(tested))}, on test {_order(on_test)}"
     ahead = [margin.source_trial for margin in view.margins if margin.settled and margin.interval.mean < 0]
     if ahead:
         figure += f"; trial {ahead[0]} is better on test by more than seeds vary"
         advice = _confirm(view, top=2, seeds=5, more=True)
-        return Check(name=name, figure=figure, ok=False, advice=advice)
+        return Check(name=name, figure=figure, verdict="warning", advice=advice)
     if not any(math.isfinite(margin.interval.low) for margin in view.margins):
-        return Check(name=name, figure=f"{figure}; fewer than three seeds give no interval", ok=None, advice=confirm)
+        return Check(
+            name=name, figure=f"{figure}; fewer than three seeds give no interval", verdict="unknown", advice=confirm
+        )
     if on_test[0] != next(iter(tested)):
         figure += "; the first on test is not better by more than seeds vary"
-    return Check(name=name, figure=figure, ok=True, advice="")
+    return Check(name=name, figure=figure, verdict="good", advice="")
 
 
 def _order(trials: Sequence[int | None]) -> str:
@@ -238,7 +261,7 @@ def learned_out(view: StudyView) -> Check:
     name = "Are the confirmed runs learned out?"
     gains = [gain for setting in view.confirmed for gain in late_gains(view, setting.runs)]
     if not gains:
-        return Check(name=name, figure="no confirmed run has enough epochs", ok=None, advice="")
+        return Check(name=name, figure="no confirmed run has enough epochs", verdict="unknown", advice="")
     gain, spread = float(np.mean(gains)), seed_spread(view)
     little = max(0.001 * abs(float(view.confirmed[0].value)), spread if math.isfinite(spread) else 0.0)
     figure = f"the last tenth of their epochs lowered the best value by {format_number(gain)} nats on average"
@@ -256,15 +279,15 @@ def learned_out(view: StudyView) -> Check:
             figure += f" ({format_interval_and_p(longer.interval, longer.p_holm, longer.tests)})"
             ok = not (longer.settled and longer.interval.mean < 0)
             advice = f"Train longer: {_sweep(view, '--name')} --name {shlex.quote(f'{view.name}_longer')} --set train.epochs={epochs}"
-            return Check(name=name, figure=figure, ok=ok, advice="" if ok else advice)
+            return Check(name=name, figure=figure, verdict=_good_if(ok), advice="" if ok else advice)
     if gain > little:
-        return Check(name=name, figure=figure, ok=False, advice=advice)
+        return Check(name=name, figure=figure, verdict="warning", advice=advice)
     configurations = [view.params(run) for _, run in view.confirm_runs.iterrows()]
     schedules = {params.get("schedule", view.fixed("schedule") or "constant") for params in configurations}
     if any(SCHEDULES[schedule].to_zero for schedule in schedules):
         figure += "; the learning rate falls to 0 at the end, so that every run ends flat, learned out or not"
-        return Check(name=name, figure=figure, ok=None, advice=advice)
-    return Check(name=name, figure=figure, ok=True, advice="")
+        return Check(name=name, figure=figure, verdict="unknown", advice=advice)
+    return Check(name=name, figure=figure, verdict="good", advice="")
 
 
 def _longer(view: StudyView) -> BaselineMargin | None:

@@ -27,7 +27,7 @@ from vaeexp.plots.style import DPI
 from vaeexp.report import chapters
 from vaeexp.report.answer import answer
 from vaeexp.report.by_parameter import by_parameter
-from vaeexp.report.chapters import notices
+from vaeexp.report.chapters import SIGNS, notices
 from vaeexp.report.closing import outcomes
 from vaeexp.report.markup import linked_files, page
 from vaeexp.report.summary import curves_csv, summary_json, trials_csv
@@ -130,8 +130,7 @@ def test_the_checks_of_trust_stand_in_one_table_with_a_sign_and_a_word(whole, re
     table_ = tables_of(report.read_text(encoding="utf-8"))["Can this study be trusted?"]
     checks = check_study(StudyView(whole))
     assert list(table_["check"]) == [check.name for check in checks]
-    signs = {True: "✓ good", False: "✗ warning", None: "? cannot be said"}
-    assert list(table_["verdict"]) == [signs[check.ok] for check in checks]
+    assert list(table_["verdict"]) == [SIGNS[check.verdict] for check in checks]
     for check, number in zip(checks, table_["number"], strict=True):
         assert re.sub(r"\W", "", number.replace("&lt;", "")) == re.sub(r"\W", "", check.figure)
 

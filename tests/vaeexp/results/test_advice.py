@@ -155,7 +155,7 @@ def test_the_command_line_takes_every_advice(full, command, case):
     made = make(full)
     view = StudyView(with_command(made, command))
     (found,) = [each for each in check_study(view) if check in each.name]
-    assert found.ok is not True
+    assert found.verdict != "good"
     assert ending in found.advice
     assert "--trials 40" not in found.advice
     words, _, advised = found.advice.partition("vaeexp ")
@@ -189,17 +189,17 @@ def test_a_schedule_that_falls_to_zero_shows_nothing_and_a_longer_run_does(full)
     def learned_out(results):
         return next(each for each in check_study(StudyView(results)) if "learned out" in each.name)
 
-    assert learned_out(full).ok is True
+    assert learned_out(full).verdict == "good"
     found = learned_out(cosine(full))
-    assert found.ok is None
+    assert found.verdict == "unknown"
     assert "the learning rate falls to 0 at the end, so that every run ends flat" in found.figure
     better = learned_out(longer(full))
-    assert better.ok is False
+    assert better.verdict == "warning"
     assert "with more epochs the best is 3.01 nats below itself on test (95 % interval" in better.figure
     same = longer(full)
     own = same.trials["baseline"] == "longer"
     same.trials.loc[own, "result.test/neg_elbo"] += np.array([3.0, 3.02, 3.01])
-    assert learned_out(same).ok is True
+    assert learned_out(same).verdict == "good"
 
 
 def test_limits_of_every_kind_are_doubled():

@@ -43,7 +43,7 @@ def towards(name, space=SPACE):
 
 def test_a_best_at_a_bound_is_named_with_the_command_that_widens_the_range():
     found = check(towards("beta"), "inside the searched ranges")
-    assert found.ok is False
+    assert found.verdict == "warning"
     assert re.search(r"of the best 10 trials have β within 5 % of its upper bound", found.figure)
     assert found.advice.endswith("vaeexp sweep --study beta_mnist --trials 80 --set search.beta.high=40 --extend")
     view = StudyView(towards("beta"))
@@ -55,7 +55,7 @@ def test_a_range_that_the_search_widened_is_named_and_its_new_end_counts():
     grown = (Growth(parameter="beta", bound="upper", end=1000.0, round=9, trial=31),)
     results = replace(results, study=replace(results.study, grown=grown))
     found = check(results, "inside the searched ranges")
-    assert (found.ok, found.advice) == (True, "")
+    assert (found.verdict, found.advice) == ("good", "")
     assert found.figure.endswith("at one end; the search widened β up to 1000 from trial 31 on")
     assert StudyView(results).parameters["beta"].high == 1000.0
 
@@ -144,21 +144,21 @@ def test_rank_correlations_without_ties_are_the_doubles_nearest_to_their_fractio
 
 
 def test_a_search_that_still_improves_has_not_levelled_off(results):
-    assert check(results, "levelled off").ok is True
+    assert check(results, "levelled off").verdict == "good"
     trials = results.trials.copy()
     search = ~trials["repeat"] & (trials["state"] == "complete")
     trials.loc[search, "objective"] = 200 - 2 * trials.loc[search, "number"]
     found = check(replace(results, trials=trials), "levelled off")
-    assert found.ok is False
+    assert found.verdict == "warning"
     assert found.advice == "Search on: vaeexp sweep --study beta_mnist --trials 80"
 
 
 def test_seeds_that_vary_as_much_as_configurations_are_said(results):
-    assert check(results, "differ by more than seeds").ok is True
+    assert check(results, "differ by more than seeds").verdict == "good"
     trials = results.trials.copy()
     confirms = trials["purposes"].map(lambda purposes: "confirm" in purposes)
     trials.loc[confirms, "objective"] += np.tile([-20.0, 0.0, 20.0], 20)[: int(confirms.sum())]
-    assert check(replace(results, trials=trials), "differ by more than seeds").ok is False
+    assert check(replace(results, trials=trials), "differ by more than seeds").verdict == "warning"
 
 
 def test_too_few_complete_trials_are_not_called_too_few_seeds(results):
@@ -167,17 +167,17 @@ def test_too_few_complete_trials_are_not_called_too_few_seeds(results):
     complete = trials.index[~trials["repeat"] & (trials["state"] == "complete")]
     trials.loc[complete[2:], "state"] = "pruned"
     found = check(replace(results, trials=trials), "differ by more than seeds")
-    assert found.ok is None
+    assert found.verdict == "unknown"
     assert found.figure == "2 complete trials, too few to tell"
     assert found.advice.startswith("Search on")
 
 
 def test_runs_that_still_fall_are_not_learned_out(results):
-    assert check(results, "learned out").ok is True
+    assert check(results, "learned out").verdict == "good"
     epochs = results.epochs.copy()
     epochs.loc[epochs["repeat"], "objective"] = 200 - 3 * epochs["epoch"]
     found = check(replace(results, epochs=epochs), "learned out")
-    assert found.ok is False
+    assert found.verdict == "warning"
     assert "by 9.00 nats on average over 9 runs" in found.figure
 
 
@@ -190,18 +190,18 @@ def test_another_order_on_test_that_seeds_explain_is_good_and_says_so(results):
     ahead = values.mean() - 1e-3 - second.runs["result.test/neg_elbo"].astype(float).mean()
     trials.loc[second.runs.index, "result.test/neg_elbo"] += ahead
     found = check(replace(results, trials=trials), "hold on test")
-    assert found.ok is True
+    assert found.verdict == "good"
     assert found.figure.endswith("; the first on test is not better by more than seeds vary")
 
 
 def test_a_better_configuration_on_test_is_said(results):
-    assert check(results, "hold on test").ok is True
+    assert check(results, "hold on test").verdict == "good"
     trials = results.trials.copy()
     first = StudyView(results).confirmed[0].source_trial
     confirms = trials["purposes"].map(lambda purposes: "confirm" in purposes) & (trials["source_trial"] != first)
     trials.loc[confirms, "result.test/neg_elbo"] -= 50
     found = check(replace(results, trials=trials), "hold on test")
-    assert found.ok is False
+    assert found.verdict == "warning"
     assert "is better on test by more than seeds vary" in found.figure
 
 
@@ -209,10 +209,10 @@ def test_every_study_has_the_same_checks_whatever_it_lacks():
     for name, thin in thin_studies().items():
         checks = check_study(StudyView(thin))
         assert len(checks) == 6, name
-        assert all(check.figure and (check.ok is not False or check.advice) for check in checks), name
+        assert all(check.figure and (check.verdict != "warning" or check.advice) for check in checks), name
 
 
 def test_warnings_are_the_checks_that_failed():
     view = StudyView(towards("beta"))
     assert failed_checks(view)[0].startswith("Are the best configurations inside the searched ranges? ")
-    assert len(failed_checks(view)) == sum(check.ok is False for check in check_study(view))
+    assert len(failed_checks(view)) == sum(check.verdict == "warning" for check in check_study(view))
