@@ -4,12 +4,14 @@ Confirm: the best configurations with fresh seeds, the only runs that look at th
 (`sweeps.engine.raced_plan`). Compare: the best configuration
 found with each value of a parameter, then the next best, trained with *every* value of it and otherwise equal, seed for
 seed, so that the difference within a pair is due to the parameter. Baselines: the rows of the study file, with test figures.
-All draw from one list of fresh seeds: seed index i is the same seed everywhere in a study, so that any two configurations
+Late: paused trials, trained to their end with their own seeds, which tells whether the pruner stopped slow learners. The others
+draw from one list of fresh seeds: seed index i is the same seed everywhere in a study, so that any two configurations
 can be compared seed for seed. What several ask for is trained once.
 """
 
 import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -45,7 +47,7 @@ Replan = Callable[[Sequence[FrozenTrial]], tuple[Sequence[Repeat], bool]]
 
 
 def plan_repeats(stored: StoredStudy, study: "Study", raced: Mapping[int, int] | None = None) -> list[Repeat]:
-    """Plan the runs that `study.confirm`, `.compare` and `.baselines` ask for, in this order, each (configuration, seed) once.
+    """Plan the runs that `study.confirm`, `.compare`, `.baselines` and `.confirm.late` ask for, in this order, each (configuration, seed) once.
 
     Bases are the trials of the search that `found_trials` gives, the best first, each configuration once. Comparing changes one value
     of a base; parameters that become inactive by it are dropped. Bases that are equal but for the compared parameter (and
@@ -65,7 +67,7 @@ def plan_repeats(stored: StoredStudy, study: "Study", raced: Mapping[int, int] |
     if raced is not None:
         asked = [run for run in confirming if run.source_trial is not None and run.seed_index < raced[run.source_trial]]
         confirming = sorted(asked, key=lambda run: run.seed_index)
-    for run in (*confirming, *_comparing(bases, study, seeds), *_referring(bases, study, seeds)):
+    for run in (*confirming, *_comparing(bases, study, seeds), *_referring(bases, study, seeds), *_late(stored, study)):
         key = identity_of(run)
         runs[key] = _both(runs[key], run) if key in runs else run
     return list(runs.values())
@@ -144,6 +146,22 @@ def _referring(bases: list[_Configuration], study: "Study", seeds: _Seeds) -> It
         useless = {*params} - {*study.space.active(changed), *row.settings}
         kept = {name: value for name, value in changed.items() if name not in useless}
         yield from _tested(number, kept, seeds(row.seeds), "baseline", row.name)
+
+
+def _late(stored: StoredStudy, study: "Study") -> Iterator[Repeat]:
+    """Train those trials to their end that the search left paused and that fell most in their last epoch.
+
+    A run has the seed of its trial, so that it ends as the trial would have, had it not been paused.
+    """
+    falls = []
+    for trial in stored.newest:
+        values = [epoch.objective for epoch in trial.epochs[-2:]]
+        paused = trial.state == "paused" or trial.may_revive
+        if paused and trial.seed is not None and len(values) == 2 and all(map(math.isfinite, values)):
+            falls.append((values[1] - values[0], trial.number, trial))
+    for _, number, trial in sorted(falls, key=lambda each: each[:2])[: study.confirm.late if study.confirm else 0]:
+        assert trial.seed is not None
+        yield Repeat(source_trial=number, params=dict(trial.params), seed=trial.seed, seed_index=-1, purposes=("late",))
 
 
 def _tested(

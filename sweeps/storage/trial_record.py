@@ -46,18 +46,20 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Repeat:
-    """One run of a known configuration with a fresh seed: for confirm, compare or a baseline, or for several of them."""
+    """One run of a known configuration with a fresh seed: for confirm, compare or a baseline, or for several of them.
+
+    A run that trains a paused trial to its end (`late`) has the trial's own seed, because it is to end as the trial would have."""
 
     source_trial: int | None
     """Number of the search trial whose configuration it repeats or changes; None for a baseline at the fixed settings."""
     params: Mapping[str, Any]
     """Values of all searched parameters that are active, and what a baseline sets besides."""
     seed: int
-    """63 bits; never one that the search has used."""
+    """63 bits; never one that the search has used, but for `late`."""
     seed_index: int
-    """Place of the seed in the study's list of fresh seeds, from 0."""
+    """Place of the seed in the study's list of fresh seeds, from 0; −1 for the seed of the trial itself (`late`)."""
     purposes: tuple[str, ...]
-    """Of `confirm`, `compare` and `baseline`, in this order."""
+    """Of `confirm`, `compare` and `baseline`, in this order; or `late` alone."""
     pair_ids: tuple[str, ...] = ()
     """`<parameter>:<source trial>/<seed index>`, shared by runs that differ in this parameter alone; empty without `compare`."""
     test: bool = False
@@ -105,7 +107,7 @@ class TrialRecord:
     source_trial: int | None = None
     """Of a repeat: number of the trial whose configuration it has; None for a baseline at the fixed settings."""
     purposes: tuple[str, ...] = ()
-    """Of a repeat: `confirm`, `compare`, `baseline`."""
+    """Of a repeat: `confirm`, `compare`, `baseline`, `late`."""
     seed_index: int | None = None
     pair_ids: tuple[str, ...] = ()
     baseline: str | None = None

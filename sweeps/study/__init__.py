@@ -170,6 +170,7 @@ def load_study(
     reading.check_search(space)
     reading.check_baselines(baselines, space)
     sampler, pruner = reading.for_epochs(space, fixed, epochs, warmup)
+    reading.check_late(pruner)
     start = reading.start(space)
     objectives = read_objectives(reading.file, space, baselines, metrics or {}, mistakes)
     mistakes.raise_if_any()
@@ -426,6 +427,16 @@ class _Reading:
             if most.get(warmup):
                 pruner = pruner.after_warmup(math.ceil(most[warmup]), longest)
         return sampler, pruner
+
+    def check_late(self, pruner: PrunerSettings) -> None:
+        """Refuse to train paused trials to their end where none is paused. `pruner`: that of the study, as `for_epochs` gives it."""
+        late = 0 if self.file.confirm is None else self.file.confirm.late
+        if not late or pruner.pauses or ("pruner",) in self.broken:
+            return
+        why, remedy = f"the pruner {pruner.name} pauses no trial", "Try pruner: promotion."
+        if self.file.pruner.pauses:
+            why, remedy = "trials are too short for a rung, so that none pauses", "Give trials more epochs."
+        self._mistakes.add(("confirm", "late"), f"got {late}; must be 0, because {why}. {remedy}")
 
     def start(self, space: Space) -> tuple[dict[str, Any] | BestOf, ...]:
         """Return what the first trials take (`read_start`)."""

@@ -96,6 +96,8 @@ class PrunerSettings(Part):
 
     two_objectives: ClassVar[bool] = False
     """Whether it can rank trials by how far they are behind the front of two objectives, which moves with every trial."""
+    pauses: ClassVar[bool] = False
+    """Whether it pauses trials, which may go on later, in place of ending them."""
 
     name: str
 
@@ -218,7 +220,7 @@ _FIRST_RUNG = 3
 class PromotionSettings(PrunerSettings):
     """Pauses trials at rungs instead of ending them; whoever comes to be among the best 1/factor there goes on (Li et al. 2020)."""
 
-    two_objectives = True
+    two_objectives = pauses = True
     name: Annotated[Literal["promotion"], Name] = "promotion"
     rungs: RungEpochs = Field(
         default=None,

@@ -65,6 +65,12 @@ class Confirm(Part):
         description="Train seed by seed, from 3 seeds on only those configurations that can still win, and stop when the rest is too close to matter.",
     )
 
+    late: int = Field(
+        default=0,
+        ge=0,
+        description="Paused trials (pruner promotion) that are trained to their end after the search, those that fell most in their last epoch: a test whether the pruner stops slow learners.",
+    )
+
     @model_validator(mode="after")
     def _raced(self) -> Self:
         if self.race and (self.top < 2 or self.seeds < LEAST_RACED_SEEDS):
@@ -238,6 +244,7 @@ def study_model(sections: tuple[tuple[str, type[BaseModel]], ...]) -> type[Study
     own = {
         "parameters": Compare.model_fields["parameters"],
         "race": Confirm.model_fields["race"],
+        "late": Confirm.model_fields["late"],
         **Budget.model_fields,
     }
     for name, field in {**own, **fields}.items():

@@ -39,7 +39,8 @@ def title(study: str, record: TrialRecord) -> str:
     whose = [purpose for purpose in record.purposes if purpose != "baseline"]
     parts = [f"{' and '.join(whose)} of {record.source_trial}"] if whose else []
     parts += [f"baseline {record.baseline}"] if record.baseline else []
-    return f"{name} {' and '.join(parts) or 'of an earlier plan'}, seed {record.seed_index}"
+    seed = "its own seed" if record.seed_index == -1 else f"seed {record.seed_index}"
+    return f"{name} {' and '.join(parts) or 'of an earlier plan'}, {seed}"
 
 
 def role_tags(study: StudyRecord, record: TrialRecord, tags_before: Mapping[str, str]) -> dict[str, str]:

@@ -32,6 +32,11 @@ constant(
     r"Models are scored by the −ELBO at β = 1, which is what training at β = 1 minimises",
     r"So a best β near 1 follows from the score, and says nothing of samples or reconstructions",
 )
+constant(
+    "the rule of the margin",
+    r"Before the winner: its validation −ELBO minus that of the run, above 0 where the paused trial is better",
+    r"In brackets, by how much two runs of one configuration differ at most, at 5 % for all these rows together \(Student's t with the spread of the confirmed seeds\)",
+)
 constant("the least span of a strip", r"From low to high β: It takes trials with pictures, .+?(?=\.$)")
 constant("a study that is interrupted", r"\*\*Interim report: the search is over, .+?\*\*")
 constant("the data set's name", r"\*\*Every figure here is of .+?: a small part of the data set\. None of them .+?\*\*")

@@ -242,6 +242,35 @@ class Study:
         freedom = sum(len(own) - 1 for own in groups)
         return math.sqrt(sum(own.var(ddof=0) * len(own) for own in groups) / freedom) if freedom else math.nan
 
+    @cached_property
+    def late(self) -> pd.DataFrame:
+        """The paused trials that were trained to their end, the best first: rung, rank, reached, at_rung, value, ahead, margin."""
+        runs = self.trials[self.trials["repeat"] & self._for("late")]
+        own = self.epochs[~self.epochs["repeat"] & self.epochs["number"].isin(self.search["number"])]
+        freedom = sum(len(each) - 1 for each in self.confirmed.values() if len(each) > 1)
+        quantile = scipy.stats.t.ppf(1 - 0.025 / max(len(runs), 1), freedom) if freedom else math.nan
+        rows = []
+        for _, run in runs.iterrows() if len(self.ranked) else ():
+            rung = int(self.search.set_index("number").loc[run["source_trial"], "epochs"])
+            came = own.groupby("number")["epoch"].max() >= rung
+            best = own[own["epoch"].between(self.warmup + 1, rung)].groupby("number")["objective"].min()
+            best = best.reindex(came.index[came]).fillna(math.inf)
+            at, value = best[run["source_trial"]], run["objective"] if run["state"] == "complete" else math.nan
+            place = int((best < at).sum()) + 1
+            ahead = self.ranked["objective"].iloc[0] - value
+            margin = quantile * math.sqrt(2) * self.seed_spread
+            rows.append((int(run["source_trial"]), rung, place, len(best), at, value, ahead, margin))
+        columns = ["number", "rung", "rank", "reached", "at_rung", "value", "ahead", "margin"]
+        return pd.DataFrame(rows, columns=columns).sort_values(["value", "number"])
+
+    def rung_ranks(self, rung: int) -> pd.DataFrame:
+        """Return the best value of each complete trial up to a rung, and up to the end."""
+        own = self.epochs[~self.epochs["repeat"] & self.epochs["number"].isin(self.ranked["number"])]
+        own = own[own["epoch"] > self.warmup]
+        at = own[own["epoch"] <= rung].groupby("number")["objective"].min()
+        table = pd.DataFrame({"rung": at, "end": own.groupby("number")["objective"].min()})
+        return table[np.isfinite(table).all(axis=1)]
+
     # ---- matched pairs ----
 
     @cached_property

@@ -310,6 +310,22 @@ def _nearest(study: Study, second: str, printed: str):
     return min(found, key=lambda pair: abs(pair[0].mean.mean - number_of(printed)))
 
 
+# ---- paused trials ----
+
+
+@shows(lambda block: has("trial", "rank when paused")(block))
+def late(state: State, rows: Rows) -> list[list[Expected]]:
+    study = state.study
+    trials, shown = study.search.set_index("number", drop=False), []
+    for one in study.late.itertuples():
+        ends = f" ({number(one.ahead - one.margin)} to {number(one.ahead + one.margin)})"
+        ahead = number(one.ahead) + (ends if math.isfinite(one.ahead + one.margin) else "")
+        values = number(one.at_rung), number(one.value), ahead
+        place = f"{one.rank:,} of {one.reached:,} at epoch {one.rung}"
+        shown.append([str(one.number), place, *values, study.configuration(trials.loc[one.number])])
+    return shown
+
+
 # ---- rows by protocol ----
 
 QUALITY = {

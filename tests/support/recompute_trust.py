@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 from recompute_answer import assert_that, nothing_learned
 from recompute_figures import Study, bound_of
 from recompute_files import Parameter
@@ -48,6 +49,8 @@ def _advice(study: Study, name: str, figure: str, ok: bool | None) -> str:
         words = f"Widen the range and search on: `{further} {' '.join(wider)} --extend`"
         return words if wider else "No value lies beyond, so there is nothing to widen"
     if "stopped the winners" in name:
+        if figure.startswith("at epoch"):
+            return _paused_advice(study, figure, ok)
         if ok is not False:
             return "–"
         if recommended:
@@ -64,6 +67,26 @@ def _advice(study: Study, name: str, figure: str, ok: bool | None) -> str:
     if ok is None:
         return _confirm(study, 3, 3, more=False)
     return _confirm(study, 5 if "differ by more" in name else 2, 5, more=True)
+
+
+def _paused_advice(study: Study, figure: str, ok: bool | None) -> str:
+    """Return what to do in a study that pauses trials."""
+    if ok:
+        return "–"
+    tried = "trained to their end" in figure
+    if tried and ok is None:
+        return _confirm(study, 3, 3, more=False)
+    rungs, epochs = (study.report.facts("Search")["pruner"].split(", factor")[0], study.report.count("train", "epochs"))
+    found = [int(rung) for rung in re.findall(r"\d+", rungs)]
+    later = [rung for rung in found[1:] or [2 * found[0]] if rung < (epochs or 0)]
+    option = f"pruner.rungs={later}" if later else "pruner.name=none"
+    if tried:
+        quoted = f"'{option}'" if later else option
+        return f"Pause later, and search on: `{_base(study)} {_limits(study)} --set {quoted} --extend`"
+    confirms = bool(study.report.facts("Search").get("confirm"))
+    planned = " " if confirms else " --set confirm.top=3 --set confirm.seeds=3 "
+    what = "Train the paused ones that fell most to their end" + (f", or pause later ({option})" if ok is False else "")
+    return f"{what}: `{_base(study)}{planned}--set confirm.late=3 --extend`"
 
 
 def _base(study: Study) -> str:
@@ -205,6 +228,8 @@ def _curves(study: Study) -> list[np.ndarray]:
 
 def _pruner(study: Study, figure: str) -> tuple[Expected, bool | None]:
     """Recompute the rank correlations. Whom the pruner would have stopped is its own verdict, run again: no table has it."""
+    if figure.startswith("at epoch"):
+        return _paused(study, figure)
     curves = _curves(study)
     longest = max(map(len, curves), default=0)
     table = np.array([np.minimum.accumulate(curve[study.warmup :]) for curve in curves if len(curve) == longest])
@@ -233,6 +258,53 @@ def _pruner(study: Study, figure: str) -> tuple[Expected, bool | None]:
     assert_that(int(found[1]) <= top)
     spares = rf"(?:; \w+ = \d+ spares them all and would have saved {SHARE} of the complete trials' epochs)?"
     return re.compile(rf"\d+ of the best ({top}) trials, replayed{re.escape(at + words)}{spares}"), found[1] == "0"
+
+
+def _paused(study: Study, figure: str) -> tuple[Expected, bool | str | None]:
+    """Answer for a study that pauses trials: the ranks at its first rung, and the paused trials that were trained to their end."""
+    rung = int(re.findall(r"\d+", study.report.facts("Search")["pruner"])[0])
+    own = study.epochs[~study.epochs["repeat"] & study.epochs["number"].isin(study.search["number"])]
+    lengths = own.groupby("number")["epoch"].max()
+    reached, stopped = int((lengths >= rung).sum()), int((lengths == rung).sum())
+    words = f"at epoch {rung}, where {stopped:,} of {plural(reached, 'trial')} stopped, ranks "
+    table = study.rung_ranks(rung)
+    n, rho = len(table), table["rung"].corr(table["end"], method="spearman") if len(table) > 1 else math.nan
+    chance = math.nan
+    if n < 3 or math.isnan(rho):
+        words += f"cannot be compared with those at the end over {plural(n, 'complete trial')}"
+    else:
+        chance = _chance(n, rho)
+        half = 1.959964 * math.sqrt((1 + rho**2 / 2) / (n - 3)) if n > 3 and abs(rho) < 1 - 1e-9 else math.nan
+        ends = [number(math.tanh(math.atanh(rho) + side * half)) for side in (-1, 1)] if math.isfinite(half) else []
+        interval = f" (95 % interval {ends[0]} to {ends[1]})" if ends else ""
+        words += f"correlate with those at the end by {number(rho)}{interval} over {plural(n, 'complete trial')}"
+    late = study.late[study.late["value"].notna()]
+    if len(late):
+        parts = []
+        for one in late.itertuples():
+            side = "before" if one.ahead > 0 else "behind"
+            part = f"trial {one.number}, {one.rank:,} of {one.reached:,} at epoch {one.rung}, came {number(abs(one.ahead))} nats {side} the winner"
+            parts.append(part + ", which is within what seeds vary" * (0 < one.ahead <= one.margin))
+        words += f"; of the paused trials that were trained to their end, {listed(parts)}"
+        before = late["ahead"] > 0
+        if (before & ((late["ahead"] > late["margin"]) | (chance <= 0.05))).any():
+            return words, False
+        return words, None if (before & late["margin"].isna()).any() else True
+    if chance <= 0.05:
+        return words, False
+    if not stopped:
+        return f"{words}; none stopped there", "nothing"
+    return f"{words}; none of the paused was trained to its end", None
+
+
+def _chance(n: int, rho: float) -> float:
+    """Return the probability of so low a rank correlation of n pairs that correlate by 0.9."""
+    random = np.random.default_rng(1)
+    covariance = [[1.0, 0.9], [0.9, 1.0]]
+    drawn = random.multivariate_normal([0, 0], covariance, size=(20_000, n))
+    ranks = scipy.stats.rankdata(drawn, axis=1)
+    spearman = [np.corrcoef(each.T)[0, 1] for each in ranks]
+    return float((np.array(spearman) <= rho + 1e-9).mean())
 
 
 def _holds(study: Study, figure: str) -> tuple[str, bool | None]:

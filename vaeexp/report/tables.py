@@ -10,6 +10,7 @@ from sweeps.results.statistics import LEAST_VALUES, MANY
 from vaeexp.report.by_parameter import described, parameter_tables
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
 from vaeexp.report.race import place_in_race, race_words
+from vaeexp.results.slow_learners import late_trials
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import component_order, heaviest
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, WinnerMargin
@@ -179,6 +180,41 @@ def _difference(comparison: PairComparison, second: str) -> str:
     return sentence
 
 
+def late_table(view: StudyView) -> list[str]:
+    """Return the paused trials that were trained to their end, and what their distance to the winner is; empty without one."""
+    found = late_trials(view)
+    if not found:
+        return []
+    trials = view.search
+    rows = [
+        [
+            f"{late.number}",
+            f"{late.rank:,} of {late.reached:,} at epoch {late.rung}",
+            format_number(late.at_rung),
+            format_number(late.value),
+            format_number(late.ahead.mean)
+            + (f" ({format_reach(late.ahead)})" if math.isfinite(late.ahead.low) else ""),
+            escape(format_configuration(view.params(trials[trials["number"] == late.number].iloc[0]))),
+        ]
+        for late in found
+    ]
+    header = [
+        "trial",
+        "rank when paused",
+        "val −ELBO when paused",
+        "val −ELBO",
+        f"before trial {found[0].winner}",
+        "configuration",
+    ]
+    return [narrow_tables(header, rows, right=range(5)), _LATE]
+
+
+_LATE = (
+    "Before the winner: its validation −ELBO minus that of the run, above 0 where the paused trial is better. In brackets, by how much two runs "
+    "of one configuration differ at most, at 5 % for all these rows together (Student's t with the spread of the confirmed seeds)."
+)
+
+
 def component_table(view: StudyView) -> list[str]:
     """Return a row per component of the best mixture prior, as `heaviest` orders them, and how well components tell classes apart.
 
@@ -327,6 +363,13 @@ SECTIONS = (
         "Runs that share configuration and seed and differ in one parameter alone; validation −ELBO, in nats per image.",
         "validation",
         paired_tables,
+    ),
+    Section(
+        "Paused trials, trained to their end",
+        "Those that fell most in the last epoch before their pause, each trained to its end with its own seed, outside the search: does the pruner "
+        "stop slow learners? In nats per image.",
+        "validation",
+        late_table,
     ),
     Section("The search by parameter", described, "validation", parameter_tables),
     Section("Classes served by each component", "On test images, of the best mixture.", "other", component_table),

@@ -13,11 +13,20 @@ from sweeps.study.ranges import BEST
 from vaeexp.results import grown_words, hit_words, widening_option
 from vaeexp.results.effects import hit_of
 from vaeexp.results.pruner_replay import LEAST, rank_correlations
+from vaeexp.results.slow_learners import LateTrial, RungRanks, late_trials, later_rungs, rung_ranks, spread_over_seeds
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite
 from vaeexp.results.tested_settings import BaselineMargin
 from vaeexp.schedules import SCHEDULES
-from vaeexp.words import format_interval_and_p, format_number, format_share, join_and, parameter_label, plural
+from vaeexp.words import (
+    format_interval_and_p,
+    format_number,
+    format_reach,
+    format_share,
+    join_and,
+    parameter_label,
+    plural,
+)
 
 LATE = 1 / 3
 """Share of the trial-epochs at whose start the search should have levelled off."""
@@ -142,10 +151,7 @@ def levelled_off(view: StudyView) -> Check:
 
 def seed_spread(view: StudyView) -> float:
     """Return the standard deviation of the validation objective over seeds, pooled over the confirmed configurations, nats; NaN without."""
-    groups = [setting.runs["objective"].to_numpy(float) for setting in view.confirmed]
-    squares = [((group - group.mean()) ** 2).sum() for group in groups if len(group) > 1]
-    freedom = sum(len(group) - 1 for group in groups if len(group) > 1)
-    return math.sqrt(math.fsum(squares) / freedom) if freedom else math.nan
+    return spread_over_seeds(view)[0]
 
 
 def seeds_against_configurations(view: StudyView) -> Check:
@@ -175,16 +181,20 @@ def seeds_against_configurations(view: StudyView) -> Check:
 
 
 def pruner_kept_winners(view: StudyView) -> Check:
-    """Check that the pruner, replayed on the recorded curves with all of them known, lets the best quarter (ten trials at most) pass."""
+    """Check that the pruner, replayed on the recorded curves with all of them known, lets the best quarter (ten trials at most) pass.
+
+    Of a study that pauses trials, the paused ones that were trained to their end say so, else how well the first rung ranks (`slow_learners`).
+    """
     name = "Would the pruner have stopped the winners?"
+    if (ranks := rung_ranks(view)) is not None:
+        return _paused_winners(view, name, ranks)
     replay, correlations = view.replay, rank_correlations(view.curves, view.warmup)
     course = _correlation_words(correlations)
     if replay is None:
         rule = (view.study.spec.get("pruner") or {}).get("name")
         ruled = rule not in (None, "none")
         why = f"fewer than {LEAST} complete trials to replay" if ruled else "the study prunes nothing"
-        if rule == "promotion":
-            why = "trials that ranked low at a rung were paused, and no record says whether one of them would have won"
+        why = "no trial has reached a rung" if rule == "promotion" else why
         return Check(name=name, figure=f"{why}{course}", verdict="unknown", advice="")
     stopped, top = replay.stopped, replay.winners
     present = "" if replay.present is None else f" with {replay.setting} = {replay.present}"
@@ -199,6 +209,44 @@ def pruner_kept_winners(view: StudyView) -> Check:
         f"Search on with more patience: {_search_on(view)} --set pruner.{replay.setting}={replay.recommended} --extend"
     )
     return Check(name=name, figure=figure, verdict=_good_if(ok), advice="" if ok else advice)
+
+
+def _paused_winners(view: StudyView, name: str, ranks: RungRanks) -> Check:
+    """Answer of a study that pauses trials."""
+    late, rho, epochs = late_trials(view), ranks.correlation, int(view.fixed("epochs") or 0)
+    course = f"at epoch {ranks.epoch}, where {ranks.stopped:,} of {plural(ranks.reached, 'trial')} stopped, "
+    if math.isnan(ranks.chance):
+        course += f"ranks cannot be compared with those at the end over {plural(rho.n, 'complete trial')}"
+    else:
+        reach = f" (95 % interval {format_reach(rho)})" if math.isfinite(rho.low) else ""
+        course += f"ranks correlate with those at the end by {format_number(rho.mean)}{reach} over {plural(rho.n, 'complete trial')}"
+    later = later_rungs(view.study.spec["pruner"]["rungs"], epochs)
+    option = f"pruner.rungs={later}" if later else "pruner.name=none"
+    if ended := [one for one in late if math.isfinite(one.value)]:
+        figure = f"{course}; of the paused trials that were trained to their end, {join_and([_late_words(one) for one in ended])}"
+        if any(one.settled or (one.before_winner and ranks.weak) for one in ended):
+            advice = f"Pause later, and search on: {_search_on(view)} --set {shlex.quote(option)} --extend"
+            return Check(name=name, figure=figure, verdict="warning", advice=advice)
+        unknown = any(one.before_winner and math.isnan(one.ahead.low) for one in ended)
+        advice = _confirm(view, top=3, seeds=3) if unknown else ""
+        return Check(name=name, figure=figure, verdict="unknown" if unknown else "good", advice=advice)
+    planned = " " if view.study.spec.get("confirm") else " --set confirm.top=3 --set confirm.seeds=3 "
+    test = f"{_sweep(view)}{planned}--set confirm.late=3 --extend"
+    if ranks.weak:
+        advice = f"Train the paused ones that fell most to their end, or pause later ({option}): {test}"
+        return Check(name=name, figure=course, verdict="warning", advice=advice)
+    if not ranks.stopped:
+        return Check(name=name, figure=f"{course}; none stopped there", verdict="nothing", advice="")
+    advice = f"Train the paused ones that fell most to their end: {test}"
+    return Check(
+        name=name, figure=f"{course}; none of the paused was trained to its end", verdict="unknown", advice=advice
+    )
+
+
+def _late_words(one: LateTrial) -> str:
+    side = "before" if one.before_winner else "behind"
+    words = f"trial {one.number}, {one.rank:,} of {one.reached:,} at epoch {one.rung}, came {format_number(abs(one.ahead.mean))} nats {side} the winner"
+    return f"{words}, which is within what seeds vary" if one.before_winner and one.ahead.low <= 0 else words
 
 
 def _correlation_words(correlations: pd.Series) -> str:

@@ -332,6 +332,7 @@ def later_runs(study: "Study") -> dict[str, int]:
         "to confirm": confirming,
         "to compare": comparing,
         "of baselines": sum(row.seeds for row in study.baselines),
+        "of paused trials": study.confirm.late if study.confirm else 0,
     }
     return {purpose: count for purpose, count in counts.items() if count}
 
@@ -340,7 +341,8 @@ def later_epochs(study: "Study", settings: Settings) -> int:
     """Return the most trial-epochs of the runs that follow the search."""
     longest = _epochs(study, settings)
     baselines = sum(row.seeds * int(row.settings.get("epochs", longest)) for row in study.baselines)
-    return sum(_repeats(study)) * longest + baselines
+    late = study.confirm.late if study.confirm else 0
+    return (sum(_repeats(study)) + late) * longest + baselines
 
 
 def _test_seconds(study: "Study", settings: Settings, dataset: Dataset, execution: Execution) -> float:

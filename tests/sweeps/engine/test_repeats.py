@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toy_lanes import ToyLanes
@@ -13,11 +14,11 @@ from toy_study import in_memory, toy_study
 from sweeps.engine import search
 from sweeps.engine.repeats import plan_repeats, run_repeats
 from sweeps.results import levels, pairs, ranked, read_results
-from sweeps.storage import repeat_study
+from sweeps.storage import open_study, repeat_study
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
 from sweeps.storage.trial_record import EpochRecord, TrialRecord
 from sweeps.study.space import Parameter, Space, dependents
-from sweeps.study.study_model import Baseline, Compare, Confirm
+from sweeps.study.study_model import Baseline, Budget, Compare, Confirm
 from sweeps.workload import Outcome, baseline_names, joined_baselines
 
 SPACE = Space(
@@ -367,3 +368,62 @@ def test_an_extended_study_gives_runs_of_the_old_plan_their_new_roles():
     expected = {(run.source_trial, run.seed, run.purposes, run.pair_ids) for run in plan}
     assert {(r["source_trial"], r["seed"], r["purposes"], r["pair_ids"]) for r in in_use.to_dict("records")} == expected
     assert len(pairs(results, "optimizer")) == len({pair for run in plan for pair in run.pair_ids})
+
+
+FALLS = {"rungs": [2, 4], "factor": 3}
+
+
+def slow_learner(params, seed, epoch, state):
+    """The larger x, the slower it falls, and the lower it ends."""
+    return 1 - params["x"] + 10 * (0.2 + 0.6 * params["x"]) ** epoch
+
+
+@pytest.mark.parametrize("late", [1, 3, 100])
+def test_the_paused_trials_that_fell_most_are_trained_to_their_end_as_they_would_have_been(late):
+    study = replace(
+        toy_study(trials=16, pruner="promotion", pruner_options=FALLS), confirm=Confirm(top=1, seeds=2, late=late)
+    )
+    optuna_study = in_memory(study)
+    storage = optuna_study._storage
+    search(optuna_study, study, ToyLanes(epochs=8, curve=slow_learner), [])
+    stored = read_study(storage, "toy")
+    paused = [trial for trial in stored.newest if trial.may_revive]
+    falls = {trial.number: trial.epochs[-2].objective - trial.epochs[-1].objective for trial in paused}
+    plan = [run for run in plan_repeats(stored, study) if run.purposes == ("late",)]
+    assert [run.source_trial for run in plan] == sorted(falls, key=falls.get, reverse=True)[:late]
+    run_repeats(repeat_study(storage, "toy"), plan_repeats(stored, study), ToyLanes(epochs=8, curve=slow_learner), [])
+    results = read_results(storage, "toy")
+    runs = results.trials[results.trials["repeat"] & (results.trials["purposes"] == ("late",))]
+    assert len(runs) == len(plan) == min(late, len(paused))
+    for run in runs.to_dict("records"):
+        trial = next(trial for trial in paused if trial.number == run["source_trial"])
+        assert run["seed"] == trial.seed
+        assert run["epochs"] == 8
+        course = results.epochs[results.epochs["repeat"] & (results.epochs["number"] == run["number"])]
+        values = course.sort_values("epoch")["objective"].tolist()
+        assert values[: len(trial.epochs)] == [epoch.objective for epoch in trial.epochs]
+    assert not any(run.test for run in plan), "no test image is looked at"
+
+
+def test_what_is_trained_late_teaches_the_search_nothing():
+    """A search that goes on proposes the same, and a trial that was trained late is promoted as any other."""
+    tables = []
+    for late in (0, 3):
+        study = replace(
+            toy_study(trials=9, sampler="tpe", pruner="promotion", pruner_options=FALLS),
+            confirm=Confirm(top=1, seeds=1, late=late),
+        )
+        optuna_study = in_memory(study)
+        storage = optuna_study._storage
+        for trials in (9, 24):
+            study = replace(study, budget=Budget(trials=trials))
+            optuna_study = open_study(storage, study, extend=True)
+            search(optuna_study, study, ToyLanes(epochs=8), [])
+            plan = plan_repeats(read_study(storage, "toy"), study)
+            run_repeats(repeat_study(storage, "toy"), plan, ToyLanes(epochs=8), [])
+        results = read_results(storage, "toy")
+        own = results.trials[~results.trials["repeat"]].drop(columns=["started", "ended"])
+        tables.append(own.to_json())
+        in_use = results.trials[results.trials["repeat"] & (results.trials["purposes"] == ("late",))]
+        assert len(in_use) == late
+    assert tables[0] == tables[1]

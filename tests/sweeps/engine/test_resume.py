@@ -20,7 +20,7 @@ from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, in_memory, table, 
 
 from sweeps.engine import search
 from sweeps.engine.raced_plan import RacedPlan
-from sweeps.engine.repeats import run_repeats
+from sweeps.engine.repeats import plan_repeats, run_repeats
 from sweeps.seeds import seed_of
 from sweeps.storage import open_storage, open_study, repeat_study
 from sweeps.storage.study_record import read_study
@@ -129,12 +129,27 @@ RACED = replace(
 )
 
 
+LATE = replace(
+    toy_study(trials=7, pruner="promotion", pruner_options={"rungs": [2], "factor": 3}),
+    confirm=Confirm(top=1, seeds=1, late=2),
+)
+
+
 @cache
-def searched() -> tuple[str, ...]:
-    """Lines of a journal in which the search is over and the race has not begun."""
-    journal = MemoryJournal()
-    search(in_memory(RACED, journal), RACED, ToyLanes(epochs=1, curve=noisy), [], clock=SimulatedClock())
+def searched(study: str, epochs: int) -> tuple[str, ...]:
+    """Lines of a journal in which the search is over and the repeats have not begun."""
+    journal, study_ = MemoryJournal(), {"raced": RACED, "late": LATE}[study]
+    search(in_memory(study_, journal), study_, ToyLanes(epochs=epochs, curve=noisy), [], clock=SimulatedClock())
     return tuple(journal.lines)
+
+
+def training_late(world: World, lanes: ToyLanes) -> None:
+    watcher = Watcher()
+    watcher.before = world.tick
+    storage = JournalStorage(world.journal)
+    plan = plan_repeats(read_study(storage, "toy"), LATE)
+    assert [run.purposes for run in plan] == [("confirm",), ("late",), ("late",)]
+    run_repeats(repeat_study(storage, "toy"), plan, lanes, [watcher], clock=SimulatedClock())
 
 
 def racing(world: World, lanes: ToyLanes) -> None:
@@ -218,7 +233,10 @@ WORLDS = {
     "stale trials": lambda: World({"width": 2, "epochs": 2}, searching(toy_study(stale_trials=3, **TPE))),
     "epochs": lambda: World({"width": 2, "epochs": 3}, searching(toy_study(epochs=13, **TPE))),
     "repeats": lambda: World({"width": 3, "epochs": 3, "failures": FAILURES}, repeating),
-    "a race": lambda: World({"width": 3, "epochs": 1, "curve": noisy}, racing, MemoryJournal(searched())),
+    "a race": lambda: World({"width": 3, "epochs": 1, "curve": noisy}, racing, MemoryJournal(searched("raced", 1))),
+    "paused trials to their end": lambda: World(
+        {"width": 2, "epochs": 4, "curve": noisy}, training_late, MemoryJournal(searched("late", 4))
+    ),
 }
 
 

@@ -361,6 +361,22 @@ BAD = {
     "budget unknown": (changed(budget={"trails": 3}), ["x.yaml: budget.trails: unknown setting", "'trials'"]),
     "negative seconds": (changed(budget={"seconds": -3}), ["x.yaml: budget.seconds: got -3", "greater than 0"]),
     "confirm": (changed(confirm={"top": 3}), ["x.yaml: confirm.seeds: is missing"]),
+    "paused trials under a pruner that ends them": (
+        changed(pruner="median", confirm={"top": 1, "seeds": 3, "late": 3}),
+        ["x.yaml: confirm.late: got 3; must be 0", "median pauses no trial", "Try pruner: promotion."],
+    ),
+    "paused trials without a pruner": (
+        changed(pruner="none", confirm={"top": 1, "seeds": 3, "late": 1}),
+        ["x.yaml: confirm.late: got 1; must be 0", "none pauses no trial"],
+    ),
+    "paused trials that are too short": (
+        changed(train={"epochs": 3}, confirm={"top": 1, "seeds": 3, "late": 2}),
+        ["x.yaml: confirm.late: got 2; must be 0", "too short for a rung"],
+    ),
+    "less than no paused trial": (
+        changed(confirm={"top": 1, "seeds": 3, "late": -1}),
+        ["x.yaml: confirm.late: got -1", "greater than or equal to 0"],
+    ),
     "race of one": (
         changed(confirm={"top": 1, "seeds": 9, "race": True}),
         ["x.yaml: confirm: got race: true with top: 1 and seeds: 9", "2 configurations or more and 4 seeds or more"],

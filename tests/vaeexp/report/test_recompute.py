@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import recompute_report
+from default_studies import default_study
 from drawn_studies import bowl, grown, two_objectives
 from matplotlib.figure import Figure
 from raced_results import raced_results
@@ -147,6 +148,8 @@ STATES = {
     "race goes on": lambda: raced_results(apart=0.3, spread=8.0, looks=4),
     "race is won and not done": lambda: raced_results(looks=4),
     "race has begun": lambda: raced_results(looks=2),
+    "paused": lambda: default_study("slow", 100),
+    "paused, trained late": lambda: default_study("slow", 100, spread=0.2, overrides=("confirm.late=3",)),
     **{name: (lambda name=name: thin_studies()[name]) for name in THIN},
 }
 
