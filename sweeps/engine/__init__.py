@@ -21,7 +21,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from sweeps.engine.events import Observer
-from sweeps.engine.raced_plan import RacedPlan
+from sweeps.engine.growing_plan import GrowingPlan
 from sweeps.engine.repeats import Replan, plan_repeats, run_repeats
 from sweeps.engine.searched_trials import KNOWN_IN_A_ROW, SearchedTrials, trial_seed
 from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
@@ -123,7 +123,7 @@ class Sweep:
         stored = self.read()
         asked = self.study if learned(stored) else replace(self.study, confirm=None, compare=None)
         raced = asked.confirm is not None and asked.confirm.race
-        plan: list[Repeat] | Replan = RacedPlan(stored, asked) if raced else plan_repeats(stored, asked)
+        plan: list[Repeat] | Replan = GrowingPlan(stored, asked) if raced else plan_repeats(stored, asked)
         repeats = repeat_study(self.storage, self.study.name)
         run_repeats(repeats, plan, lanes, observers, warmup=self.study.warmup_of, retry_failed=retry_failed, **common)
         return self.read()

@@ -1,7 +1,7 @@
 """The repeats of a study: which configurations are trained again once the search is over, and their training.
 
 Confirm: the best configurations with fresh seeds, the only runs that look at the test set; in a race with as many seeds as it asks for
-(`sweeps.engine.raced_plan`). Compare: the best configuration
+(`sweeps.engine.growing_plan`). Compare: the best configuration
 found with each value of a parameter, then the next best, trained with *every* value of it and otherwise equal, seed for
 seed, so that the difference within a pair is due to the parameter. Baselines: the rows of the study file, with test figures.
 Late: paused trials, trained to their end with their own seeds, which tells whether the pruner stopped slow learners. The others

@@ -8,7 +8,7 @@ from toy_lanes import EagerLanes, ToyLanes
 from toy_study import MemoryJournal, Watcher, X, in_memory, toy_study
 
 from sweeps.engine import run_study, search
-from sweeps.engine.raced_plan import RacedPlan
+from sweeps.engine.growing_plan import GrowingPlan
 from sweeps.engine.repeats import plan_repeats, run_repeats
 from sweeps.results import best_record, best_run, race_of, ranked, read_results
 from sweeps.seeds import seed_of
@@ -39,7 +39,7 @@ def raced(study, lanes=None, storage=None, observers=()):
     if optuna_study is not None:
         search(optuna_study, study, ToyLanes(curve=curve), [])
     lanes = lanes or ToyLanes(curve=curve, epochs=2)
-    run_repeats(repeat_study(storage, "toy"), RacedPlan(read_study(storage, "toy"), study), lanes, observers)
+    run_repeats(repeat_study(storage, "toy"), GrowingPlan(read_study(storage, "toy"), study), lanes, observers)
     return with_spec(storage, study)
 
 
@@ -180,9 +180,9 @@ def test_a_search_that_found_one_configuration_gives_it_all_seeds():
     one = replace(toy_study(SPACE, trials=1), confirm=RACE)
     optuna_study = in_memory(one)
     search(optuna_study, one, ToyLanes(curve=curve), [])
-    plan = RacedPlan(read_study(optuna_study._storage, "toy"), one)
+    plan = GrowingPlan(read_study(optuna_study._storage, "toy"), one)
     run_repeats(repeat_study(optuna_study._storage, "toy"), plan, ToyLanes(curve=curve, epochs=2), [])
     assert len(read_study(optuna_study._storage, "toy").repeats) == 7
     empty = in_memory(replace(one, name="none"), MemoryJournal())
-    nothing = RacedPlan(read_study(empty._storage, "none"), one)
+    nothing = GrowingPlan(read_study(empty._storage, "none"), one)
     assert nothing([]) == ([], True)

@@ -19,7 +19,7 @@ from toy_lanes import EagerLanes, SimulatedClock, ToyLanes
 from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, in_memory, table, toy_study
 
 from sweeps.engine import search
-from sweeps.engine.raced_plan import RacedPlan
+from sweeps.engine.growing_plan import GrowingPlan
 from sweeps.engine.repeats import plan_repeats, run_repeats
 from sweeps.seeds import seed_of
 from sweeps.storage import open_storage, open_study, repeat_study
@@ -156,7 +156,7 @@ def racing(world: World, lanes: ToyLanes) -> None:
     watcher = Watcher()
     watcher.before = world.tick
     storage = JournalStorage(world.journal)
-    plan = RacedPlan(read_study(storage, "toy"), RACED)
+    plan = GrowingPlan(read_study(storage, "toy"), RACED)
     run_repeats(repeat_study(storage, "toy"), plan, lanes, [watcher], clock=SimulatedClock())
 
 

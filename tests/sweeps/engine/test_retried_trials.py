@@ -7,7 +7,7 @@ from toy_lanes import ToyLanes
 from toy_study import Fixed, Watcher, in_memory, toy_study
 
 from sweeps.engine import search
-from sweeps.engine.raced_plan import RacedPlan
+from sweeps.engine.growing_plan import GrowingPlan
 from sweeps.engine.repeats import plan_repeats, run_repeats
 from sweeps.storage import repeat_study
 from sweeps.storage.proposals import write_retries
@@ -58,7 +58,7 @@ def repeated(study, failures, *then):
     search(optuna_study, study, ToyLanes(), [])
     for number, failing in enumerate((failures, *then)):
         stored = read_study(storage, "toy")
-        plan = RacedPlan(stored, study) if study is RACE else plan_repeats(stored, study)
+        plan = GrowingPlan(stored, study) if study is RACE else plan_repeats(stored, study)
         run_repeats(
             repeat_study(storage, "toy"), plan, ToyLanes(width=2, failures=failing), [], retry_failed=number > 0
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sweeps.study import Study
 
 
-class RacedPlan:
+class GrowingPlan:
     """The repeats so far → the plan by now, and whether it is the last (`sweeps.engine.repeats.Replan`)."""
 
     def __init__(self, stored: StoredStudy, study: "Study") -> None:
