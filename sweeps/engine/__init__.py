@@ -21,8 +21,8 @@ import optuna
 from optuna.storages import BaseStorage
 
 from sweeps.engine.events import Observer
-from sweeps.engine.growing_plan import GrowingPlan
-from sweeps.engine.repeats import Replan, plan_repeats, run_repeats
+from sweeps.engine.growing_plan import plan_of
+from sweeps.engine.repeats import run_repeats
 from sweeps.engine.searched_trials import KNOWN_IN_A_ROW, SearchedTrials, trial_seed
 from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
 from sweeps.engine.warm_start import Protocol, Read, reader, warm_start
@@ -49,7 +49,7 @@ from sweeps.storage.study_record import (
     study_record,
     write_study,
 )
-from sweeps.storage.trial_record import Repeat, stored_path
+from sweeps.storage.trial_record import stored_path
 from sweeps.study.start import BestOf
 from sweeps.workload import Lanes
 from sweeps.workload.awake import awake_seconds
@@ -122,10 +122,16 @@ class Sweep:
         search(self._optuna_study, self.study, lanes, observers, **common)
         stored = self.read()
         asked = self.study if learned(stored) else replace(self.study, confirm=None, compare=None)
-        raced = asked.confirm is not None and asked.confirm.race
-        plan: list[Repeat] | Replan = GrowingPlan(stored, asked) if raced else plan_repeats(stored, asked)
         repeats = repeat_study(self.storage, self.study.name)
-        run_repeats(repeats, plan, lanes, observers, warmup=self.study.warmup_of, retry_failed=retry_failed, **common)
+        run_repeats(
+            repeats,
+            plan_of(stored, asked),
+            lanes,
+            observers,
+            warmup=self.study.warmup_of,
+            retry_failed=retry_failed,
+            **common,
+        )
         return self.read()
 
     def conclude(

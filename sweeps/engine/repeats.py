@@ -3,7 +3,9 @@
 Confirm: the best configurations with fresh seeds, the only runs that look at the test set; in a race with as many seeds as it asks for
 (`sweeps.engine.growing_plan`). Compare: the best configuration
 found with each value of a parameter, then the next best, trained with *every* value of it and otherwise equal, seed for
-seed, so that the difference within a pair is due to the parameter. Baselines: the rows of the study file, with test figures.
+seed, so that the difference within a pair is due to the parameter. Baselines: the rows of the study file, with test figures; a row
+`at: best` changes the best trial of the search, and once more the winner of the confirmation where that is another trial, because a
+change is measured against the configuration that it changes.
 Late: paused trials, trained to their end with their own seeds, which tells whether the pruner stopped slow learners. The others
 draw from one list of fresh seeds: seed index i is the same seed everywhere in a study, so that any two configurations
 can be compared seed for seed. What several ask for is trained once.
@@ -46,7 +48,9 @@ Replan = Callable[[Sequence[FrozenTrial]], tuple[Sequence[Repeat], bool]]
 """The repeats so far → the plan by now, and whether it is the last. The same object as before where nothing has changed."""
 
 
-def plan_repeats(stored: StoredStudy, study: "Study", raced: Mapping[int, int] | None = None) -> list[Repeat]:
+def plan_repeats(
+    stored: StoredStudy, study: "Study", raced: Mapping[int, int] | None = None, winner: int | None = None
+) -> list[Repeat]:
     """Plan the runs that `study.confirm`, `.compare`, `.baselines` and `.confirm.late` ask for, in this order, each (configuration, seed) once.
 
     Bases are the trials of the search that `found_trials` gives, the best first, each configuration once. Comparing changes one value
@@ -54,11 +58,13 @@ def plan_repeats(stored: StoredStudy, study: "Study", raced: Mapping[int, int] |
     for parameters that depend on it) make one comparison, not two: the better one stands for both. Where a parameter becomes active for which the base has
     no value (its prior was `normal`, so there are no `components` to try `mixture` with), that run is left out, and with
     it the pair, unless two others remain. A baseline on the best setting is left out while no trial is complete; of that setting,
-    too, parameters that become inactive are dropped. The plan
-    depends on what is stored and the study alone.
+    too, parameters that become inactive are dropped. A run to compare looks at the test images, too, where it is a baseline on a
+    configuration that the confirmation may find to be the best. The plan depends on what is stored, the study and these arguments alone.
 
     Args:
         raced: trial → seeds with which its configuration is confirmed; their runs then stand seed by seed. By default each has all seeds.
+        winner: trial whose configuration the confirmation found to be the best, once it has. Baselines on the best setting are then
+            trained on this one as well, after all others.
     """
     seeds = partial(fresh_seeds, study.seed, {trial.seed for trial in stored.trials})
     bases = distinct_configurations(stored, study.space)
@@ -67,7 +73,13 @@ def plan_repeats(stored: StoredStudy, study: "Study", raced: Mapping[int, int] |
     if raced is not None:
         asked = [run for run in confirming if run.source_trial is not None and run.seed_index < raced[run.source_trial]]
         confirming = sorted(asked, key=lambda run: run.seed_index)
-    for run in (*confirming, *_comparing(bases, study, seeds), *_referring(bases, study, seeds), *_late(stored, study)):
+    tested = {identity_of(run) for base in _confirmed(bases, study) for run in _referring(base, study, seeds)}
+    comparing = (
+        replace(run, test=True) if identity_of(run) in tested else run for run in _comparing(bases, study, seeds)
+    )
+    referring = _referring(bases[0] if bases else None, study, seeds)
+    at_winner = (run for base in bases[1:] if base[0] == winner for run in _referring(base, study, seeds))
+    for run in (*confirming, *comparing, *referring, *_late(stored, study), *at_winner):
         key = identity_of(run)
         runs[key] = _both(runs[key], run) if key in runs else run
     return list(runs.values())
@@ -93,10 +105,14 @@ def _both(earlier: Repeat, run: Repeat) -> Repeat:
     )
 
 
+def _confirmed(bases: list[_Configuration], study: "Study") -> list[_Configuration]:
+    """Return the configurations that are confirmed."""
+    return bases[: study.confirm.top] if study.confirm else []
+
+
 def _confirming(bases: list[_Configuration], study: "Study", seeds: _Seeds) -> Iterator[Repeat]:
-    if study.confirm is None:
-        return
-    for number, params in bases[: study.confirm.top]:
+    for number, params in _confirmed(bases, study):
+        assert study.confirm is not None
         yield from _tested(number, params, seeds(study.confirm.seeds), "confirm")
 
 
@@ -136,16 +152,13 @@ def _comparing_one(
                 )
 
 
-def _referring(bases: list[_Configuration], study: "Study", seeds: _Seeds) -> Iterator[Repeat]:
+def _referring(base: _Configuration | None, study: "Study", seeds: _Seeds) -> Iterator[Repeat]:
+    """Train each baseline, those on the best setting by changing this configuration; they are left out without one."""
     for row in study.baselines:
-        if row.at == "best" and not bases:
+        if row.at == "best" and base is None:
             continue
-        number, params = bases[0] if row.at == "best" else (None, {})
-        changed = {**params, **row.settings}
-        # What the row gives stays as it is; what it inherits goes where the row leaves it without a use.
-        useless = {*params} - {*study.space.active(changed), *row.settings}
-        kept = {name: value for name, value in changed.items() if name not in useless}
-        yield from _tested(number, kept, seeds(row.seeds), "baseline", row.name)
+        number, params = base if base is not None and row.at == "best" else (None, {})
+        yield from _tested(number, study.space.changed(params, row.settings), seeds(row.seeds), "baseline", row.name)
 
 
 def _late(stored: StoredStudy, study: "Study") -> Iterator[Repeat]:
@@ -270,7 +283,7 @@ class _Repeats(Source):
         for repeat in self.plan:
             if not any(_serves(trial, repeat) for trial in trials):
                 return proposed_repeat(repeat, len(trials), warmup=self.warmup(repeat.params))
-        return "Every repeat is done." if last else "The race waits for runs that are being trained."
+        return "Every repeat is done." if last else "What follows depends on runs that are being trained."
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
         return dict(stored_repeat(trial).params)

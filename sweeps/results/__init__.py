@@ -149,10 +149,22 @@ def _best(runs: Sequence[Any], study: StudyRecord) -> Any:
             confirmed[run.source_trial].append(run)
     if not confirmed:
         return next(iter(_ranked(runs, study)), None)
-    means = {source: math.fsum(run.objective for run in its) / len(its) for source, its in sorted(confirmed.items())}
-    race = _race(runs, study)
+    winner = confirmed_winner(
+        {source: [run.objective for run in its] for source, its in confirmed.items()}, _race(runs, study)
+    )
+    return None if winner is None else min(confirmed[winner], key=_by_objective)
+
+
+def confirmed_winner(objectives: Mapping[int, Sequence[float]], race: Race | None = None) -> int | None:
+    """Return the trial whose configuration a confirmation found to be the best; None where no run is complete.
+
+    Args:
+        objectives: trial → objective of each complete run of its configuration.
+        race: the race that these runs are of; its order decides, because some configurations have fewer seeds.
+    """
+    means = {trial: math.fsum(own) / len(own) for trial, own in sorted(objectives.items()) if own}
     order = race.order if race else sorted(means, key=means.__getitem__)
-    return min(next(confirmed[source] for source in order if source in confirmed), key=_by_objective)
+    return next((trial for trial in order if trial in means), None)
 
 
 def _race(runs: Iterable[Any], study: StudyRecord) -> Race | None:
@@ -374,6 +386,7 @@ __all__ = [
     "Results",
     "best_record",
     "best_run",
+    "confirmed_winner",
     "front_trials",
     "last_values",
     "levels",

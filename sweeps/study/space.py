@@ -294,6 +294,12 @@ class Space:
                 active.append(parameter.name)
         return active
 
+    def changed(self, params: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a configuration with these settings. Its parameters that become inactive are dropped; what is set stays."""
+        values = {**params, **settings}
+        useless = {*params} - {*self.active(values), *settings}
+        return {name: value for name, value in values.items() if name not in useless}
+
     def suggest(self, trial: BaseTrial) -> dict[str, Any]:
         """Draw every parameter whose condition holds; values are plain Python (lists, not tuples)."""
         params: dict[str, Any] = {}

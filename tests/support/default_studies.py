@@ -20,7 +20,8 @@ from synthetic_study import study_attributes
 from toy_lanes import SimulatedClock, ToyLanes
 
 from sweeps.engine import search
-from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.engine.growing_plan import plan_of
+from sweeps.engine.repeats import run_repeats
 from sweeps.results import Results
 from sweeps.seeds import seed_of
 from sweeps.storage import open_study, repeat_study
@@ -295,7 +296,7 @@ def default_study(
     about = {"budget": study.budget.model_dump(), "execution": described.execution, "provenance": record}
     write_study(opened, **about, finished=False)
     search(opened, study, trained, [], clock=clock, timer=clock)
-    plan = plan_repeats(read_study(storage, study.name), study)
+    plan = plan_of(read_study(storage, study.name), study)
     repeats = repeat_study(storage, study.name)
     run_repeats(repeats, plan, trained, [], clock=clock, timer=clock, warmup=study.warmup_of)
     write_study(opened, finished=True)

@@ -377,7 +377,7 @@ def ends_of_few(state: State, *_: str) -> list[Expected]:
 @says(
     r"\*\*(.+?) = (.+?)\*\* was never tried (to the end )?near the region where the others are good "
     rf"\((no|{NUM}) trials?(?:, ({NUM}) complete and ({NUM}) pruned)?\), so the search alone says nothing of it"
-    rf"(?:; what is said of it rests on (?:({NUM}) matched pairs? over ({NUM}) of the best configurations)?(?: and )?((?:the baseline “.+?”(?:, | and )?)+)?)?"
+    rf"(?:; what is said of it rests on (?:({NUM}) matched pairs? over ({NUM}) of the best configurations)?(?:, | and )?((?:the baseline “.+?”(?:, | and )?)+)?)?"
 )
 def never_tried(state: State, label: str, text: str, far: str | None, *_: str) -> list[Expected]:
     study = state.study
@@ -399,17 +399,31 @@ def never_tried(state: State, label: str, text: str, far: str | None, *_: str) -
 
 # ---- clauses of baselines ----
 
+WHOM = r"the best|trial \d+"
 MEASURES = {"rate": ("rate", 2), "FID": ("fid", 2), "MSE": ("reconstruction_mse", 5)}
 
 
-@says(rf"\*\*(.+?)\*\* \(n = ({NUM})\)(?=: | is the best configuration itself| trains the best)")
+@says(
+    rf"\*\*(.+?)\*\* \(n = ({NUM})\)(?=: | is (?:the best configuration|trial \d+) itself| trains (?:the best|trial))"
+)
 def baseline(state: State, title: str, _: str) -> list[Expected]:
     state.subject = title
     return [None, f"{len(state.study.rows[title]):,}"]
 
 
+def whom(state: State) -> str:
+    """Return what a baseline is set against, in words."""
+    against = state.study.against(state.subject)
+    return "the best" if against == state.study.best else f"trial {against}"
+
+
+def other_runs(state: State) -> pd.DataFrame:
+    """Return the runs of what a baseline is set against."""
+    return state.study.confirmed.get(state.study.against(state.subject), state.study.best_runs)
+
+
 @says(
-    rf"test −ELBO ({MEAN}), ({NUM} nats) (worse|better|above|below) (?:than )?the best(, which chance may explain)?"
+    rf"test −ELBO ({MEAN}), ({NUM} nats) (worse|better|above|below) (?:than )?({WHOM})(, which chance may explain)?"
     rf"(?: \(too few seeds for an interval\)| \(({EVIDENCE}); ((?:paired|Welch's t) over .+?)\))"
 )
 def against_best(state: State, *_: str) -> list[Expected]:
@@ -420,6 +434,7 @@ def against_best(state: State, *_: str) -> list[Expected]:
         interval(state.study.test(state.study.rows[state.subject], "neg_elbo")),
         f"{number(abs(gap.mean.mean))} nats",
         side,
+        whom(state),
         ", which chance may explain" if known and not gap.settled else "",
         evidence(gap.mean, gap.p_holm, gap.tests) if known else "",
         gap.basis if known else "",
@@ -429,31 +444,31 @@ def against_best(state: State, *_: str) -> list[Expected]:
 @says(rf"IW-NLL ({MEAN}) \(k = (.+?)\)")
 def same_training(state: State, *_: str) -> list[Expected]:
     runs = state.study.rows[state.subject]
-    assert_that(state.study.same_training(state.study.best_runs, runs))
+    assert_that(state.study.same_training(other_runs(state), runs))
     return [interval(state.study.test(runs, "iw_nll")), listed([f"{count:,}" for count in samples(runs)])]
 
 
 @says(
-    rf"the two estimates do not agree: its IW-NLL, the tighter one, is ({NUM}) nats (above|below) that of the best \(95 % interval ({REACH})\)"
+    rf"the two estimates do not agree: its IW-NLL, the tighter one, is ({NUM}) nats (above|below) that of ({WHOM}) \(95 % interval ({REACH})\)"
 )
 def other_estimate(state: State, *_: str) -> list[Expected]:
     study = state.study
-    mean = study.difference(study.best_runs, study.rows[state.subject], "result.test/iw_nll").mean
+    mean = study.difference(other_runs(state), study.rows[state.subject], "result.test/iw_nll").mean
     gap = study.baseline_gaps[state.subject].mean
     assert_that(mean.low * mean.high <= 0 or gap.low * gap.high <= 0 or mean.mean * gap.mean < 0)
-    return [number(abs(mean.mean)), "above" if mean.mean >= 0 else "below", reach(mean)]
+    return [number(abs(mean.mean)), "above" if mean.mean >= 0 else "below", whom(state), reach(mean)]
 
 
-@says(rf"(rate|FID|MSE) ({MEAN}) against ({MEAN}) of the best")
+@says(rf"(rate|FID|MSE) ({MEAN}) against ({MEAN}) of ({WHOM})")
 def beside(state: State, name: str, *_: str) -> list[Expected]:
     metric, digits = MEASURES[name]
-    cells = (state.study.test(runs, metric) for runs in (state.study.rows[state.subject], state.study.best_runs))
-    return [None, *(interval(cell, digits) for cell in cells)]
+    cells = (state.study.test(runs, metric) for runs in (state.study.rows[state.subject], other_runs(state)))
+    return [None, *(interval(cell, digits) for cell in cells), whom(state)]
 
 
 @says(
     rf"These are of its best epoch; at its last \(({NUM})\): ((?:rate|FID|MSE) .+?)(?=\.$)",
-    r"((?:rate|FID|MSE) .+?)(?=; no configuration)",
+    r"((?:rate|FID|MSE) .+?)(?=; no (?:configuration|run of trial))",
 )
 def last_epoch(state: State, *groups: str) -> list[Expected]:
     runs, when = state.study.rows[state.subject], "test_last" if len(groups) == 2 else "test"

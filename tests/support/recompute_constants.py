@@ -88,6 +88,11 @@ constant(
 )
 
 constant("a number in a title", r"\([a-z]\) .+? is the best configuration itself: the two rows show the same runs")
+constant(
+    "a trial that the title names, too",
+    r"\([a-z]\) .+? \(trial (\d+)\) is trial \1 itself: the two rows show the same runs",
+)
+constant("the trial of the row, compared by the rule of its title", r"is trial \d+ itself: these are the same runs")
 constant("trials of another study, which no table has", r"The sampler also learned from \d+ trials? of .+?(?=\.$|\. )")
 constant("the commit of the code", r"Commit `?[0-9a-f]+`?.*")
 

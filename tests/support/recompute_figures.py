@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -132,9 +133,50 @@ class Study:
 
     @cached_property
     def rows(self) -> dict[str, pd.DataFrame]:
-        """Title of each baseline that has a complete run → its runs."""
-        found = {title: self.baseline(name) for title, name in self.report.baselines.items()}
+        """Title of each row of a baseline that has a complete run → its runs; on the best setting one for each configuration."""
+        found = {}
+        for title, name in self.report.baselines.items():
+            runs = self.baseline(name)
+            parts = [runs] if self.file_of(title).get("at") != "best" else self._alike(runs, self.settings_of(title))
+            own_rows = [(self._changed_by(title, own), own) for own in parts]
+            for source, own in sorted(own_rows, key=lambda row: row[0] != self.best):
+                named = f"{title} (trial {source})"
+                # Reports that were made before titles named the trial set all rows against the best.
+                found[named if named in self.report.words else title] = own
         return {title: runs for title, runs in found.items() if len(runs)}
+
+    def _alike(self, runs: pd.DataFrame, settings: dict) -> list[pd.DataFrame]:
+        """Split runs by their configuration."""
+        names = [f"params.{name}" for name in (*self.parameters, *settings) if f"params.{name}" in runs]
+        texts = [str(row) for row in runs[list(dict.fromkeys(names))].itertuples(index=False, name=None)]
+        return [runs[[own == text for own in texts]] for text in dict.fromkeys(texts)]
+
+    def _changed_by(self, title: str, runs: pd.DataFrame) -> int | None:
+        """Return the trial whose configuration the runs of a baseline change: the best, the first of the search, or the recorded one."""
+        if self.file_of(title).get("at") != "best" or runs.empty:
+            return None
+        settings = self.settings_of(title)
+        apart = {
+            name for name in self.parameters if name in settings or any(self._depends(name, of) for of in settings)
+        }
+        recorded = [int(source) for source in runs["source_trial"].dropna()]
+        candidates = [self.best, *(int(number) for number in self.found["number"].head(1)), *recorded]
+        fitting = []
+        for source in dict.fromkeys(number for number in candidates if number is not None):
+            base = self.search[self.search["number"] == source]
+            two = [pd.concat([base, runs.head(1)])[f"params.{name}"] for name in self.parameters if name not in apart]
+            if len(base) and all(own.isna().all() or own.nunique(dropna=False) == 1 for own in two):
+                same = all(
+                    name in self.parameters and str(base[f"params.{name}"].iloc[0]) == str(value)
+                    for name, value in settings.items()
+                )
+                fitting.append((same, source))
+        return min(fitting, key=lambda each: each[0])[1] if fitting else (recorded or [None])[0]
+
+    def against(self, title: str) -> int | None:
+        """Return the trial whose confirmed runs a row is set against: that in its title, else the best."""
+        named = re.search(r" \(trial (\d+)\)$", title)
+        return int(named[1]) if named and title in self.rows and self.report.baselines.get(title) is None else self.best
 
     def runs_of(self, title: str) -> pd.DataFrame | None:
         """Return the runs behind the title of a row; None for an unknown title."""
@@ -152,7 +194,9 @@ class Study:
 
     def file_of(self, title: str | None) -> dict:
         """Return a baseline as the study file has it; empty for a configuration of the search."""
-        return (self.report.file.get("baselines") or {}).get(self.report.baselines.get(str(title), "")) or {}
+        names = self.report.baselines
+        name = names.get(str(title)) or names.get(re.sub(r" \(trial \d+\)$", "", str(title)), "")
+        return (self.report.file.get("baselines") or {}).get(name) or {}
 
     def settings_of(self, title: str | None) -> dict:
         """Return the settings that a baseline changes."""
@@ -202,17 +246,29 @@ class Study:
 
     @cached_property
     def baseline_gaps(self) -> dict[str, Gap]:
-        """Title → that of a baseline of the same protocol, corrected for each of them with each confirmed configuration."""
-        every = [
-            (source, title, self.difference(own, runs))
-            for source, own in self.confirmed.items()
-            for title, runs in self.rows.items()
-            if self.same_protocol(title) and not self.same_training(own, runs)
+        """Title → that of a baseline of the same protocol, corrected for each of them with each confirmed configuration.
+
+        One on the best setting stands against the configuration that it changes; of the others it counts as many tests that failed.
+        """
+        every, untested = [], 0
+        for title, runs in self.rows.items():
+            own = self.against(title) if self.file_of(title).get("at") == "best" else None
+            if self.same_protocol(title):
+                every += [
+                    (source, title, self.difference(of, runs))
+                    for source, of in self.confirmed.items()
+                    if own in (None, source) and not self.same_training(of, runs)
+                ]
+        on_best = [
+            title for _, title, gap in every if self.file_of(title).get("at") == "best" and not math.isnan(gap.p)
         ]
-        tests = corrected(
-            [gap if source == self.best else gap._replace(p=of_looks(gap.p, self.looks)) for source, _, gap in every]
-        )
-        return {title: gap for (source, title, _), gap in zip(every, tests, strict=True) if source == self.best}
+        names = {self.report.baselines.get(title) or re.sub(r" \(trial \d+\)$", "", title) for title in on_best}
+        untested = len(names) * len(self.confirmed) - len(on_best)
+        ps = [gap if source == self.best else gap._replace(p=of_looks(gap.p, self.looks)) for source, _, gap in every]
+        tests = corrected([*ps, *[Gap(Mean(math.nan), 1.0, "")] * untested])
+        return {
+            title: gap for (source, title, _), gap in zip(every, tests, strict=False) if source == self.against(title)
+        }
 
     def same_training(self, best: pd.DataFrame, runs: pd.DataFrame) -> bool:
         """Tell whether the runs are those of the other, or repeat them: equal seeds, equal test −ELBO."""

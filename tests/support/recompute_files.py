@@ -169,6 +169,11 @@ class Report:
         return blocks(self.readme)
 
     @cached_property
+    def words(self) -> str:
+        """The whole text without escapes."""
+        return plain(self.readme, 0).words
+
+    @cached_property
     def name(self) -> str:
         return plain(self.readme.splitlines()[0].removeprefix("# "), 0).words
 

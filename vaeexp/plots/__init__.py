@@ -180,8 +180,8 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "baseline_strip": Plot(
             "Baselines side by side",
             comparisons.baseline_strip,
-            "The best setting of the search, then the baselines of the study file, each by its best run, at the epoch that its row "
-            "names. Originals are validation images as the rows below them were given; values of rows below different originals "
+            "The best setting of the search and others that baselines change, then the baselines of the study file, each by its "
+            "best run, at the epoch that its row names. Originals are validation images as the rows below them were given; values of rows below different originals "
             "are not comparable.",
             "No baseline with pictures is there.",
             groups=comparisons.best_and_baselines,

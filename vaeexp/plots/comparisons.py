@@ -30,9 +30,9 @@ Curve = tuple[TestedSetting, pd.DataFrame]
 
 
 def best_and_baselines(view: StudyView) -> list[list[TestedSetting]]:
-    """Return the best configuration that the search found, then the baselines; those that were trained alike are one group."""
+    """Return the best configuration, others that baselines change, then the baselines; those that were trained alike are one group."""
     best = [view.best] if view.best is not None else []
-    return by_training([*best, *view.baselines]) if view.baselines else []
+    return by_training([*best, *view.changed, *view.baselines]) if view.baselines else []
 
 
 def _pictures(setting: TestedSetting, needed: frozenset[str]) -> tuple[pd.Series | None, Arrays]:

@@ -235,32 +235,39 @@ def _tried_elsewhere(view: StudyView, value: Coverage) -> str:
 
 def baseline_clauses(view: StudyView) -> list[str]:
     """Set each baseline beside the best configuration: −ELBO where it can be compared, and rate, FID and MSE at both epochs."""
-    best = view.best
-    tested = best is not None and best.test("distortion").n > 0
-    return [
-        _baseline(best if tested else None, setting, view.baseline_margins.get(str(setting.baseline)))
-        for setting in view.baselines
-    ]
+    return [_baseline(view, setting) for setting in view.baselines]
 
 
-def _baseline(best: TestedSetting | None, setting: TestedSetting, margin: BaselineMargin | None) -> str:
-    title = f"**{escape(setting.title)}** (n = {len(setting.runs):,})"
-    if best is None:
+def _baseline(view: StudyView, setting: TestedSetting) -> str:
+    title, best, margin = (
+        f"**{escape(setting.title)}** (n = {len(setting.runs):,})",
+        view.opposed(setting),
+        view.margin_of(setting),
+    )
+    if best is None or not best.test("distortion").n:
         figures = join_and(
             [f"{name} {cell}" for name, cell in _measured(at_epoch(setting, "test"))] or ["no test figure"]
         )
-        return f"{title}: {figures}; no configuration was confirmed, to set it beside."
+        which = (
+            f"no run of trial {setting.source_trial} is complete"
+            if view.confirmed
+            else "no configuration was confirmed"
+        )
+        return f"{title}: {figures}; {which}, to set it beside."
+    whom = (
+        "the best" if view.best is None or best.source_trial == view.best.source_trial else f"trial {best.source_trial}"
+    )
     if same_runs(best, setting):
-        return f"{title} is the best configuration itself: these are the same runs."
+        return f"{title} is {whom.replace('the best', 'the best configuration')} itself: these are the same runs."
     if same_training(best, setting):
-        return f"{title} trains the best configuration again with the same seeds: the same test −ELBO; {_weighted(setting)}."
+        return f"{title} trains {whom.replace('the best', 'the best configuration')} again with the same seeds: the same test −ELBO; {_weighted(setting)}."
     parts = []
-    if margin is not None:
-        parts.append(f"test −ELBO {format_interval(setting.test('neg_elbo'))}, {_against_best(margin)}")
-        parts += [_other_estimate(margin)] if margin.weighted and not margin.estimates_agree else []
+    if margin is not None and math.isfinite(margin.interval.mean):
+        parts.append(f"test −ELBO {format_interval(setting.test('neg_elbo'))}, {_against(margin, whom)}")
+        parts += [_other_estimate(margin, whom)] if margin.weighted and not margin.estimates_agree else []
     elif setting.same_protocol != best.same_protocol:
         parts.append(f"its −ELBO cannot be compared ({escape('; '.join(incomparable(best, setting)))})")
-    parts += _beside(best, setting) if same_images(best, setting) else []
+    parts += _beside(best, setting, whom) if same_images(best, setting) else []
     sentence = f"{title}: {'; '.join(parts)}."
     if moved(setting):
         epochs = setting.runs["epochs"].dropna().astype(int)
@@ -269,16 +276,16 @@ def _baseline(best: TestedSetting | None, setting: TestedSetting, margin: Baseli
     return sentence
 
 
-def _against_best(margin: BaselineMargin) -> str:
-    """Return `24.50 nats worse than the best (…)`; without “worse” where the corrected test does not tell the two apart."""
+def _against(margin: BaselineMargin, whom: str) -> str:
+    """Return `24.50 nats worse than the best (…)`, or than trial 7; without “worse” where the corrected test does not tell the two apart."""
     size = f"{format_number(abs(margin.interval.mean))} nats"
     side = "above" if margin.interval.mean >= 0 else "below"
     if not math.isfinite(margin.interval.low):
-        return f"{size} {side} the best (too few seeds for an interval)"
+        return f"{size} {side} {whom} (too few seeds for an interval)"
     basis = f"({format_interval_and_p(margin.interval, margin.p_holm, margin.tests)}; {margin.basis})"
     if not margin.settled:
-        return f"{size} {side} the best, which chance may explain {basis}"
-    return f"{size} {'worse' if margin.interval.mean > 0 else 'better'} than the best {basis}"
+        return f"{size} {side} {whom}, which chance may explain {basis}"
+    return f"{size} {'worse' if margin.interval.mean > 0 else 'better'} than {whom} {basis}"
 
 
 def _weighted(setting: TestedSetting) -> str:
@@ -287,14 +294,14 @@ def _weighted(setting: TestedSetting) -> str:
     return f"IW-NLL {format_interval(setting.test('iw_nll'))} (k = {join_and([f'{count:,}' for count in counts])})"
 
 
-def _other_estimate(margin: BaselineMargin) -> str:
+def _other_estimate(margin: BaselineMargin, whom: str) -> str:
     """Return what the tighter estimate says where the two do not agree."""
     weighted = margin.weighted
     assert weighted is not None
     side = "above" if weighted.mean >= 0 else "below"
     span = f"{format_number(weighted.low)} to {format_number(weighted.high)}"
     return (
-        f"the two estimates do not agree: its IW-NLL, the tighter one, is {format_number(abs(weighted.mean))} nats {side} that of the best "
+        f"the two estimates do not agree: its IW-NLL, the tighter one, is {format_number(abs(weighted.mean))} nats {side} that of {whom} "
         f"(95 % interval {span})"
     )
 
@@ -303,11 +310,11 @@ def _measured(cells: Sequence[str]) -> list[tuple[str, str]]:
     return [(METRICS[name].label, cell) for name, cell in zip(BOTH_EPOCHS, cells, strict=True) if cell != "–"]
 
 
-def _beside(best: TestedSetting, setting: TestedSetting) -> list[str]:
+def _beside(best: TestedSetting, setting: TestedSetting, whom: str) -> list[str]:
     """Return `FID 247.56 against 68.96`, where either is known at the best epoch."""
     pairs = zip(BOTH_EPOCHS, at_epoch(setting, "test"), at_epoch(best, "test"), strict=True)
     return [
-        f"{METRICS[name].label} {cell} against {other} of the best"
+        f"{METRICS[name].label} {cell} against {other} of {whom}"
         for name, cell, other in pairs
         if "–" not in (cell, other)
     ]

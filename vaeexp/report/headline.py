@@ -8,7 +8,7 @@ from vaeexp.evaluation.metrics import METRICS
 from vaeexp.report.markup import escape, table
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import column, finite, interval_on_test
-from vaeexp.results.tested_settings import SAME_DISTORTION, TestedSetting, same_runs
+from vaeexp.results.tested_settings import TestedSetting, same_images, same_runs
 from vaeexp.words import format_interval, format_number, join_and
 
 TEST_IMAGES = 10_000
@@ -46,11 +46,11 @@ class Line(NamedTuple):
 def headline(view: StudyView) -> list[str]:
     """Return the table and its notes; empty where nothing was tested."""
     best = view.best
-    settings = [*([best] if best is not None and best.test(_total(best)).n else []), *view.baselines]
+    settings = [*([best] if best is not None and best.test(_total(best)).n else []), *view.changed, *view.baselines]
     if not settings:
         return []
     first = settings[0] if settings[0] is best else None
-    lines = [line for setting in settings for line in _of_setting(first, setting)]
+    lines = [line for setting in settings for line in _of_setting(first, setting, view.opposed(setting))]
     lines += _published(view, first)
     rows, notes = [], []
     for line in lines:
@@ -72,15 +72,19 @@ def _total(setting: TestedSetting) -> str:
     return "distortion" if setting.deterministic else "neg_elbo"
 
 
-def _of_setting(best: TestedSetting | None, setting: TestedSetting) -> list[Line]:
+def _of_setting(best: TestedSetting | None, setting: TestedSetting, other: TestedSetting | None) -> list[Line]:
     """Return the row of a configuration, that of its last epoch where figures differ, and what its source printed.
 
-    A baseline of the same runs as the best has one row, marked so.
+    A baseline of the same runs as the best, or as the other that it is set against, has one row, marked so.
     """
     title, count = escape(setting.title), str(setting.test(_total(setting)).n)
     if best is not None and setting is not best and same_runs(best, setting):
         note = f"{title} is the best configuration itself: the two rows show the same runs."
         return [Line([title, count, *_figures(setting, "test")], "the best itself", note)]
+    if best is not None and other is not None and setting.baseline and same_runs(other, setting):
+        name = f"trial {setting.source_trial}"
+        note = f"{title} is {name} itself: the two rows show the same runs."
+        return [Line([title, count, *_figures(setting, "test")], f"{name} itself", note)]
     reasons = incomparable(best, setting) if best is not None and setting is not best else []
     comparable = "yes" if best is not None else "–"
     reason = f"{title}: {'; '.join(map(escape, reasons))}." if reasons else ""
@@ -89,6 +93,8 @@ def _of_setting(best: TestedSetting | None, setting: TestedSetting) -> list[Line
         comparable = (
             "all but IW-NLL" if best is not None and setting.same_protocol == best.same_protocol else comparable
         )
+    if best is not None and setting.baseline and setting.source_trial not in (None, best.source_trial):
+        comparable = f"{comparable}, with trial {setting.source_trial}" if comparable != "no" else comparable
     lines = [Line([title, count, *_figures(setting, "test")], comparable, reason)]
     if moved(setting):
         cells = [
@@ -135,12 +141,6 @@ def _weighted(setting: TestedSetting) -> str:
     samples = set(finite(column(setting.runs, "result.test/importance_samples")))
     interval = setting.test("iw_nll")
     return f"{format_interval(interval)} ({int(samples.pop()):,})" if interval.n and len(samples) == 1 else "–"
-
-
-def same_images(best: TestedSetting, setting: TestedSetting) -> bool:
-    """Tell whether two configurations saw the same images and targets, so that FID and MSE measure one thing."""
-    parts = [part for part in SAME_DISTORTION if part != "likelihood"]
-    return all(best.protocol.get(part) == setting.protocol.get(part) for part in parts)
 
 
 def incomparable(best: TestedSetting, setting: TestedSetting) -> list[str]:

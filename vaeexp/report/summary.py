@@ -19,7 +19,7 @@ from vaeexp.own_code import code_version
 from vaeexp.results.effects import ParameterEffect
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test
-from vaeexp.results.tested_settings import PairComparison, TestedSetting
+from vaeexp.results.tested_settings import BaselineMargin, PairComparison, TestedSetting
 from vaeexp.results.trust import check_study
 
 VERSION = 2
@@ -173,6 +173,7 @@ def _tested(view: StudyView, setting: TestedSetting, protocol: int) -> dict[str,
         configuration: Mapping[str, Any] = view.params(setting.runs.iloc[0])
     else:
         configuration = view.baseline_specs[setting.baseline].get("settings") or {}
+    margin = view.margin_of(setting) if setting.baseline else None
     images, samples = (_same(setting.runs, name) for name in ("images", "importance_samples"))
     means = {name: asdict(mean) if (mean := setting.test(name)).n else None for name in measured_at("test", "figure")}
     if samples is None:
@@ -182,6 +183,8 @@ def _tested(view: StudyView, setting: TestedSetting, protocol: int) -> dict[str,
         "trial": setting.source_trial,
         "baseline": setting.baseline,
         "configuration": configuration,
+        "against": None if margin is None else margin.against,
+        "differences": {} if margin is None else _differences(margin),
         "protocol": protocol,
         "seeds": len(setting.runs),
         "validation": asdict(setting.validation),
@@ -190,6 +193,15 @@ def _tested(view: StudyView, setting: TestedSetting, protocol: int) -> dict[str,
             name: asdict(mean) if (mean := interval_on_test(setting.runs, f"test_last/{name}")).n else None
             for name in measured_at("test_last", "figure")
         },
+    }
+
+
+def _differences(margin: BaselineMargin) -> dict[str, Any]:
+    """Return the difference of a baseline from what it is set against, by figure on test."""
+    return {
+        name: {"difference": asdict(each.interval), "p": each.p, "p_holm": each.p_holm, "settled": each.settled}
+        for name, each in {"neg_elbo": margin, **margin.others}.items()
+        if math.isfinite(each.interval.mean)
     }
 
 

@@ -1,6 +1,7 @@
 """One study as plots and report see it: every selection and every statistic of it, typed and computed once."""
 
 import itertools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -277,13 +278,63 @@ class StudyView:
 
     @cached_property
     def baselines(self) -> list[TestedSetting]:
-        """Baselines with a complete run, in the order of the study file."""
+        """Baselines with a complete run, in the order of the study file.
+
+        One on the best setting stands once for each configuration that it changes: that of the best trial of the search, and that of
+        the winner where the confirmation turned the order round. The titles of these name the trial.
+        """
         named = self._repeats["baseline"].map(baseline_names)
-        runs = {
-            name: self._repeats[named.map(lambda names, own=name: own in names).astype(bool)]
+        return [
+            row
             for name in self.baseline_specs
-        }
-        return [self._baseline_setting(name, own) for name, own in runs.items() if len(own)]
+            for row in self._rows_of_baseline(
+                name, self._repeats[named.map(lambda names, own=name: own in names).astype(bool)]
+            )
+        ]
+
+    def _rows_of_baseline(self, name: str, runs: pd.DataFrame) -> list[TestedSetting]:
+        if self.baseline_specs[name].get("at") != "best":
+            return [self._baseline_setting(name, runs, None)] if len(runs) else []
+        texts = [_text(_values(run)) for _, run in runs.iterrows()]
+        groups = [runs[[each == text for each in texts]] for text in dict.fromkeys(texts)]
+        rows = [(self._changed_by(name, own), own) for own in groups]
+        rows.sort(key=lambda row: row[0] != self.best_number)
+        several = len(rows) > 1 or any(source != self.best_number for source, _ in rows)
+        return [self._baseline_setting(name, own, source, names_trial=several) for source, own in rows]
+
+    def _changed_by(self, name: str, runs: pd.DataFrame) -> int | None:
+        """Return the trial whose configuration a baseline on the best setting changes, of its runs with one configuration.
+
+        A run that also confirms a trial is recorded as that trial's. So the best are asked first which of them, when it is changed,
+        has this configuration.
+        """
+        recorded = [int(source) for source in runs["source_trial"].dropna()]
+        firsts = [self.best_number, *self.found["number"].head(1)]
+        changed = self.baseline_specs[name].get("settings") or {}
+        wanted, alike = _text(_values(runs.iloc[0])), []
+        for source in dict.fromkeys([*(int(number) for number in firsts if number is not None), *recorded]):
+            base = self.search[self.search["number"] == source]
+            given = self.params(base.iloc[0]) if len(base) else {}
+            if _text(self.study.space.changed(given, changed)) == wanted:
+                alike += [(_text(given) == wanted, source)]
+        # Where it is one of these already, it changes the other.
+        return min(alike, key=lambda entry: entry[0])[1] if alike else next(iter(recorded), None)
+
+    def opposed(self, baseline: TestedSetting) -> TestedSetting | None:
+        """Return what a baseline is set against: the confirmed configuration that it changes; for the fixed settings the best.
+
+        None where no run of that one is complete.
+        """
+        if baseline.source_trial is None:
+            return self.best
+        known = [*self.confirmed, *([self.best] if self.best is not None else [])]
+        return next((setting for setting in known if setting.source_trial == baseline.source_trial), None)
+
+    @cached_property
+    def changed(self) -> list[TestedSetting]:
+        """The confirmed configurations that baselines change, without the best."""
+        others = [self.opposed(baseline) for baseline in self.baselines]
+        return [setting for setting in self.confirmed[1:] if any(setting is other for other in others)]
 
     def _found_setting(self, number: int, runs: pd.DataFrame, role: str) -> TestedSetting:
         """Make the entry of a configuration that trial `number` of the search found; its protocol is that of the study."""
@@ -301,20 +352,20 @@ class StudyView:
             beta=values.get("beta", self.fixed("beta")),
         )
 
-    def _baseline_setting(self, name: str, runs: pd.DataFrame) -> TestedSetting:
-        """Make the entry of a baseline from its complete runs."""
+    def _baseline_setting(
+        self, name: str, runs: pd.DataFrame, source: int | None, *, names_trial: bool = False
+    ) -> TestedSetting:
+        """Make the entry of a baseline from its complete runs; `source`: the trial that it changes, which its title may name."""
         section = self.baseline_specs[name]
         changed = section.get("settings") or {}
-        on_best, sources = section.get("at") == "best", runs["source_trial"].dropna()
-        source = int(sources.iloc[0]) if on_best and len(sources) else None
         base = self.search[self.search["number"] == source]
         inherited = self.params(base.iloc[0]) if len(base) else {}
         values = {**inherited, **changed}
         start = "the fixed settings" if source is None else f"trial {source}"
-        # A run may stand for a confirmed trial, too, that has these settings already.
         change = format_configuration({key: value for key, value in changed.items() if inherited.get(key) != value})
+        title = section.get("title") or name
         return TestedSetting(
-            title=section.get("title") or name,
+            title=f"{title} (trial {source})" if names_trial else title,
             setting=f"{start} with {change}" if change else start,
             source_trial=source,
             baseline=name,
@@ -332,10 +383,16 @@ class StudyView:
         return per_image_arrays(pd.concat([setting.runs for setting in settings])) if settings else {}
 
     @cached_property
-    def baseline_margins(self) -> dict[str, BaselineMargin]:
-        """Baseline → how far it is from the best on test; without those of another protocol or of the same runs as the best."""
-        margins = baseline_margins(self.confirmed, self.baselines, self.race)
-        return {margin.baseline: margin for margin in margins}
+    def baseline_margins(self) -> list[BaselineMargin]:
+        """How far each baseline is on test from what it is set against (`opposed`); without those that are the same training."""
+        opposed = [(baseline, self.opposed(baseline)) for baseline in self.baselines]
+        known = [(baseline, other) for baseline, other in opposed if other is not None]
+        return baseline_margins(self.confirmed, known, self.race) if self.confirmed else []
+
+    def margin_of(self, baseline: TestedSetting) -> BaselineMargin | None:
+        """Return how far a baseline is from what it is set against; None where that cannot be said."""
+        own = baseline.baseline, baseline.source_trial
+        return next((each for each in self.baseline_margins if (each.baseline, each.source_trial) == own), None)
 
     @cached_property
     def pairs(self) -> list[PairComparison]:
@@ -424,6 +481,18 @@ class StudyView:
             candidates = ((row, read_arrays(row["folder"], needed)) for row in rows)
             self._opened[needed] = next((candidate for candidate in candidates if candidate[1]), None)
         return self._opened[needed]
+
+
+def _values(run: pd.Series) -> dict[str, Any]:
+    """Return what a run has of parameters: those searched, and what a baseline sets."""
+    columns = [str(name) for name in run.index if str(name).startswith("params.")]
+    return {name.removeprefix("params."): run[name] for name in columns if not is_missing(run[name])}
+
+
+def _text(configuration: Mapping[str, Any]) -> str:
+    """Return a configuration as text that is the same for equal values, whatever their types."""
+    values = {name: value.item() if isinstance(value, np.generic) else value for name, value in configuration.items()}
+    return json.dumps({name: float(v) if type(v) is int else v for name, v in values.items()}, sort_keys=True)
 
 
 def open_study(study: str, runs: Path, storage: str | None) -> StudyView:

@@ -31,6 +31,8 @@ SAME_ELBO = (*SAME_DISTORTION, "posterior")
 """Parts of a protocol that two values of −ELBO must share to stand in one table."""
 ERROR_RATE = 0.05
 """Of the comparisons of a study in which nothing differs, the share in which one is called better."""
+OTHERS = ("fid", "reconstruction_mse", "rate")
+"""Figures on test in which baselines are compared besides −ELBO: samples, reconstructions, and what the code carries."""
 CHANGES = {"dataset": "data", "binarisation": "binarisation", "likelihood": "likelihood", "posterior": "posterior"}
 """Setting → the part of the protocol that it changes."""
 
@@ -186,10 +188,10 @@ def welch_p(first: Sequence[float], second: Sequence[float]) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Margin:
-    """The distance of a tested configuration from the best on test."""
+    """The distance on test of a configuration from another one: from the best, unless a subclass says otherwise."""
 
     interval: Interval
-    """Of its test −ELBO minus that of the best, nats per image: above 0 where the best is better. No interval from fewer than 3 seeds."""
+    """Of its test −ELBO minus that of the other, nats per image: above 0 where the other is better. No interval from fewer than 3 seeds."""
     p: float
     """Two-sided, of the t test that the interval rests on, times the looks of a race; NaN without an interval."""
     p_holm: float = math.nan
@@ -214,13 +216,23 @@ class WinnerMargin(Margin):
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineMargin(Margin):
-    """A baseline of the same protocol, set against the best."""
+    """A baseline, set against the confirmed configuration that it changes; one on the fixed settings against the best.
+
+    Its interval and p are NaN where the two have different protocols, so that their −ELBO cannot be compared.
+    """
 
     baseline: str
+    source_trial: int | None
+    """The trial whose configuration the baseline changes; None for the fixed settings."""
+    against: int | None
+    """The trial whose confirmed configuration it is set against: the same one; for the fixed settings that of the best."""
     basis: str
     """The test behind the interval, in words."""
     weighted: Interval | None
-    """Of its test IW-NLL minus that of the best, over the same seeds; None where their numbers of samples differ."""
+    """Of its test IW-NLL minus that of the other, over the same seeds; None where their numbers of samples differ."""
+    others: Mapping[str, Margin]
+    """Of `OTHERS`, those that both have on test and that measure one thing → the difference, baseline − other, in the unit of the
+    figure. Holm's correction counts all of them of all baselines, and leaves −ELBO to itself."""
 
     @property
     def estimates_agree(self) -> bool:
@@ -275,35 +287,88 @@ def _shared(first: Mapping[int, float], second: Mapping[int, float]) -> tuple[li
 
 
 def baseline_margins(
-    confirmed: Sequence[TestedSetting], baselines: Sequence[TestedSetting], race: Race | None = None
+    confirmed: Sequence[TestedSetting],
+    opposed: Sequence[tuple[TestedSetting, TestedSetting]],
+    race: Race | None = None,
 ) -> list[BaselineMargin]:
-    """Set the first confirmed configuration against each baseline that shares its protocol and is not the same training.
+    """Set each baseline against its other: the configuration that it changes; the first confirmed one for the fixed settings.
 
-    Holm's correction counts every baseline with every confirmed configuration, because the first was chosen among these
-    by runs that are tested here. `race`: as for `winner_margins`; the first, which has won it, has all seeds whenever the race is over.
+    Left out are those that are the same training as the other, and those of which no figure can be compared.
+
+    Error rate: each of the two families, −ELBO and `OTHERS`, calls a difference that is none settled in at most 5 % of studies. Holm's
+    correction counts each baseline with every confirmed configuration, because the first was chosen among these by runs that are tested
+    here. A baseline on the best setting is trained on one or two of them; the tests of the others, which nobody made, count as failed.
+
+    Args:
+        confirmed: the confirmed configurations, the first first.
+        opposed: baseline and its other.
+        race: as for `winner_margins`; the first, which has won it, has all seeds whenever the race is over.
     """
+    totals = _differences(confirmed, opposed, ("neg_elbo",), race)
+    others = _differences(confirmed, opposed, OTHERS, race)
+    margins = []
+    for place, (baseline, other) in enumerate(opposed):
+        margin, basis = totals.get((place, "neg_elbo"), (None, ""))
+        further = {metric: others[place, metric][0] for metric in OTHERS if (place, metric) in others}
+        if margin is not None or further:
+            margin = margin or Margin(interval=mean_interval([]), p=math.nan, tests=0)
+            margins.append(
+                BaselineMargin(
+                    **vars(margin),
+                    baseline=str(baseline.baseline),
+                    source_trial=baseline.source_trial,
+                    against=other.source_trial,
+                    basis=basis,
+                    weighted=_weighted_difference(other, baseline) if basis else None,
+                    others=further,
+                )
+            )
+    return margins
+
+
+def _differences(
+    confirmed: Sequence[TestedSetting],
+    opposed: Sequence[tuple[TestedSetting, TestedSetting]],
+    metrics: Sequence[str],
+    race: Race | None,
+) -> dict[tuple[int, str], tuple[Margin, str]]:
+    """Return (place of a baseline, metric) → its difference from its other and the basis, corrected for all of these metrics together."""
     every = [
-        (rank, baseline, *difference_on_test(setting, baseline))
-        for rank, setting in enumerate(confirmed)
-        for baseline in baselines
-        if setting.same_protocol == baseline.same_protocol and not same_training(setting, baseline)
+        (place, setting, metric, *difference_on_test(setting, baseline, metric))
+        for place, (baseline, other) in enumerate(opposed)
+        for setting in (confirmed if baseline.source_trial is None else [other])
+        for metric in metrics
+        if measures_one_thing(setting, baseline, metric) and not same_training(setting, baseline)
     ]
     looks = race.looks if race else 1
-    ps = [_of_looks(p, looks if rank else 1) for rank, *_, p, _ in every]
-    tests = sum(math.isfinite(p) for p in ps)
-    return [
-        BaselineMargin(
-            baseline=str(baseline.baseline),
-            basis=basis,
-            interval=interval,
-            p=p,
-            p_holm=p_holm,
-            tests=tests,
-            weighted=_weighted_difference(confirmed[0], baseline),
-        )
-        for (rank, baseline, interval, p, basis), p_holm in zip(every, holm(ps), strict=True)
-        if rank == 0 and math.isfinite(interval.mean)
+    ps = [_of_looks(p, 1 if setting is confirmed[0] else looks) for _, setting, _, _, p, _ in every]
+    made = [
+        (opposed[place][0].baseline, metric)
+        for (place, _, metric, *_), p in zip(every, ps, strict=True)
+        if opposed[place][0].source_trial is not None and math.isfinite(p)
     ]
+    unmade = max(0, len(set(made)) * len(confirmed) - len(made))
+    tests = sum(math.isfinite(p) for p in ps) + unmade
+    return {
+        (place, metric): (Margin(interval=interval, p=p, p_holm=p_holm, tests=tests), basis)
+        for (place, setting, metric, interval, _, basis), p, p_holm in zip(
+            every, ps, holm([*ps, *[1.0] * unmade]), strict=False
+        )
+        if setting is opposed[place][1] and math.isfinite(interval.mean)
+    }
+
+
+def measures_one_thing(setting: TestedSetting, other: TestedSetting, metric: str) -> bool:
+    """Tell whether a figure on test is the same quantity for both."""
+    if metric == "neg_elbo":
+        return setting.same_protocol == other.same_protocol
+    return same_images(setting, other) and not (metric == "rate" and (setting.deterministic or other.deterministic))
+
+
+def same_images(setting: TestedSetting, other: TestedSetting) -> bool:
+    """Tell whether two configurations saw the same images and targets, so that FID and MSE measure one thing."""
+    parts = [part for part in SAME_DISTORTION if part != "likelihood"]
+    return all(setting.protocol.get(part) == other.protocol.get(part) for part in parts)
 
 
 def _weighted_difference(best: TestedSetting, baseline: TestedSetting) -> Interval | None:

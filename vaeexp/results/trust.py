@@ -341,10 +341,9 @@ def learned_out(view: StudyView) -> Check:
 def _longer(view: StudyView) -> BaselineMargin | None:
     """Return the margin of a baseline that is the best configuration with more epochs; None without one."""
     usual = view.confirm_runs["epochs"].max()
-    for name, margin in view.baseline_margins.items():
-        settings = view.baseline_specs[name].get("settings") or {}
-        source = next(baseline for baseline in view.baselines if baseline.baseline == name).source_trial
-        if {*settings} == {"epochs"} and settings["epochs"] > usual and source == view.best_number:
+    for margin in view.baseline_margins:
+        settings = view.baseline_specs[margin.baseline].get("settings") or {}
+        if {*settings} == {"epochs"} and settings["epochs"] > usual and margin.source_trial == view.best_number:
             return margin
     return None
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sweeps.study import Study
+    from sweeps.study.study_model import Baseline
     from sweeps.workload.ray_worker import RayJob
     from vaeexp.sweep.study_log import StudyLog
 
@@ -283,7 +284,10 @@ def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[st
         yield f"Compare: up to {comparing} runs that differ in {names} alone; runs that also confirm are trained once"
     for row in study.baselines:
         changes = ", ".join(f"{name} = {format_short(value)}" for name, value in row.settings.items()) or "as it is"
-        yield f"Baseline: {row.title} ({'the best setting' if row.at == 'best' else 'the fixed settings'}; {changes})"
+        at = "the best setting" if row.at == "best" else "the fixed settings"
+        if (more := _of_baseline(study, row) - row.seeds) > 0:
+            at += f", and up to {plural(more, 'run')} more where another setting wins the confirmation"
+        yield f"Baseline: {row.title} ({at}; {changes})"
 
 
 def _cost(study: "Study", settings: Settings, dataset: Dataset, execution: Execution, trials: int) -> Iterator[str]:
@@ -325,13 +329,19 @@ def _repeats(study: "Study") -> tuple[int, int]:
     return confirming, study.compare.top * study.compare.seeds * sum(count**2 for count in levels)
 
 
+def _of_baseline(study: "Study", row: "Baseline") -> int:
+    """Return the most runs of a baseline: on the best setting of the search, and on another one that wins the confirmation."""
+    another = row.at == "best" and study.confirm is not None and study.confirm.top > 1
+    return row.seeds * (2 if another else 1)
+
+
 def later_runs(study: "Study") -> dict[str, int]:
     """Return purpose → the largest number of runs that follow the search."""
     confirming, comparing = _repeats(study)
     counts = {
         "to confirm": confirming,
         "to compare": comparing,
-        "of baselines": sum(row.seeds for row in study.baselines),
+        "of baselines": sum(_of_baseline(study, row) for row in study.baselines),
         "of paused trials": study.confirm.late if study.confirm else 0,
     }
     return {purpose: count for purpose, count in counts.items() if count}
@@ -340,7 +350,7 @@ def later_runs(study: "Study") -> dict[str, int]:
 def later_epochs(study: "Study", settings: Settings) -> int:
     """Return the most trial-epochs of the runs that follow the search."""
     longest = _epochs(study, settings)
-    baselines = sum(row.seeds * int(row.settings.get("epochs", longest)) for row in study.baselines)
+    baselines = sum(_of_baseline(study, row) * int(row.settings.get("epochs", longest)) for row in study.baselines)
     late = study.confirm.late if study.confirm else 0
     return (sum(_repeats(study)) + late) * longest + baselines
 

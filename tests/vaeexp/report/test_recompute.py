@@ -141,6 +141,7 @@ STATES = {
     "ranges that grew": grown,
     "two objectives": two_objectives,
     "two objectives, one trial": lambda: two_objectives(1),
+    "a change of two trials": lambda: default_study("baseline", 2),
     "race": lambda: with_baselines(raced_results(failing=4)),
     "race of equals": lambda: raced_results(apart=0.0, spread=0.5),
     "race of the different": lambda: raced_results(apart=5.0, spread=0.2),

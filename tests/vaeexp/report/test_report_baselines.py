@@ -582,7 +582,8 @@ def test_a_baseline_that_only_chance_may_tell_apart_is_not_called_worse(results)
     for name, more in (("seed", 0), ("result.test/neg_elbo", np.array([0.5, 1.0, 0.6]))):
         trials.loc[own, name] = best[name].to_numpy() + more
     study = replace(results, trials=trials)
-    margin = StudyView(study).baseline_margins["many_samples"]
+    view = StudyView(study)
+    margin = view.margin_of(next(each for each in view.baselines if each.baseline == "many_samples"))
     assert margin.interval.low * margin.interval.high > 0
     assert not margin.settled
     (line,) = [line for line in answer(study).splitlines() if "**Best, k" in line]
