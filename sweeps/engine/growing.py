@@ -69,7 +69,7 @@ def next_steps(
 ) -> tuple[Growth, ...]:
     """Return the steps that the ranges of a space take, from trial `number` on, in this round.
 
-    A range that may grow takes a step where the best trials pile up at its present end (`bound_hit`), after `LEAST_RANKED`
+    A range that may grow takes a step where the best trials pile up at its present end (`hits_of`), after `LEAST_RANKED`
     trials that can be ranked, unless it has taken `MOST_STEPS` on that side or its setting allows no value beyond.
 
     Args:
@@ -80,7 +80,8 @@ def next_steps(
     steps = []
     for hit in hits_of(base.grown(taken).parameters, ranked):
         parameter, so_far = base[hit.parameter], count[hit.parameter, hit.bound]
-        ends = steps_out(parameter, hit.bound, parameter.limits)[so_far:] if parameter.grow else []
+        grows = parameter.grow and hit.told
+        ends = steps_out(parameter, hit.bound, parameter.limits)[so_far:] if grows else []
         if ends:
             steps.append(Growth(parameter=hit.parameter, bound=hit.bound, end=ends[0], round=round_, trial=number))
     return tuple(steps)

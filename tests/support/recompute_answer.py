@@ -4,7 +4,8 @@ import math
 import re
 
 import pandas as pd
-from recompute_figures import Study, bound_of
+from recompute_bounds import bound_of
+from recompute_figures import Study
 from recompute_files import number_of, value_text
 from recompute_rules import EVIDENCE, MEAN, NUM, REACH, SHARE, Expected, State, says
 from recompute_statistics import Gap, evidence, interval, listed, number, plural, reach, share
@@ -332,7 +333,8 @@ def span(state: State, words: str) -> list[Expected]:
 
 @says(r"The best trials pile up at its (lower|upper) bound, and beyond may be better")
 def bound(state: State, _: str) -> str | None:
-    return bound_of(state.study, state.subject)[0]
+    pile = bound_of(state.study, state.subject)
+    return pile.end if pile and pile.told else None
 
 
 @says(rf"The study file gave the first ({NUM}); what the line gains there is no work of the search")

@@ -485,29 +485,3 @@ class Study:
         if own.whole:
             return optuna.distributions.IntDistribution(int(low), int(high), log=own.log)
         return optuna.distributions.FloatDistribution(low, high, log=own.log)
-
-
-def bound_of(study: Study, name: str) -> tuple[str, int, int]:
-    """Return the end of a range near which the best ten trials lie more often than chance has them there, how many, of how many."""
-    own = study.parameters[name]
-    best = own.values(study.found).dropna().head(10) if not own.texts else pd.Series(dtype=float)
-    for end in ("lower", "upper") if len(best) else ():
-        if end == "lower" and own.low <= (1 if own.whole else 0):
-            continue
-        near = own.axis(best) <= 0.05 if end == "lower" else own.axis(best) >= 0.95
-        count = int(near.sum())
-        chance = _edge(own, end)
-        if count >= 2 and scipy.stats.binom.sf(count - 1, len(best), chance) <= 0.025 / len(study.parameters):
-            return end, count, len(best)
-    return "", 0, len(best)
-
-
-def _edge(own, end: str) -> float:
-    """Return the share of random draws that lie within a twentieth of the axis from one end."""
-    if not own.whole and own.step is None:
-        return 0.05
-    step = own.step or 1
-    values = np.arange(own.low, own.high + step / 2, step)
-    width = np.log((values + step / 2) / (values - step / 2)) if own.log else np.ones(len(values))
-    near = own.axis(values) <= 0.05 if end == "lower" else own.axis(values) >= 0.95
-    return float(width[near].sum() / width.sum())

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 from recompute_answer import assert_that, nothing_learned
-from recompute_figures import Study, bound_of
-from recompute_files import Parameter
+from recompute_bounds import Ends, bound_of
+from recompute_figures import Study
+from recompute_files import Parameter, number_of, value_text
 from recompute_rules import SHARE, Expected, State, shows
 from recompute_statistics import evidence, listed, number, plural
 from recompute_tables import Rows, has
@@ -43,10 +44,13 @@ def _advice(study: Study, name: str, figure: str, ok: bool | None) -> str:
     recommended = re.search(r"; (\w+) = (\d+) spares them all", figure)
     further = f"{_base(study)} {_limits(study)}"
     if "inside the searched ranges" in name:
-        if ok is not False:
+        if ok or "too few to tell" in figure:
             return "–" if ok else f"Search on: `{further}`"
         wider = _wider(study)
         words = f"Widen the range and search on: `{further} {' '.join(wider)} --extend`"
+        if any(".values=" in option for option in wider):
+            base = re.sub(r" --name \S+", "", _base(study))
+            words = f"Search further in a new study: `{base} --name {study.report.name}_wider {' '.join(wider)}`"
         return words if wider else "No value lies beyond, so there is nothing to widen"
     if "stopped the winners" in name:
         if figure.startswith("at epoch"):
@@ -131,18 +135,45 @@ def _longer_advice(study: Study, figure: str, ok: bool | None) -> str:
     return f"Train the best for twice as long beside it: `{_base(study)} --set {row} --extend`"
 
 
+def _ends(study: Study) -> dict[str, str]:
+    """Return parameter → the end that the check names: where the best pile up, else where the search settled or the winner lies."""
+    piles = {name: pile for name in study.parameters if (pile := bound_of(study, name))}
+    told = {name: pile.end for name, pile in piles.items() if pile.told}
+    if told:
+        return told
+    best = study.best_trial if study.best is not None else None
+    winners = {} if best is None else {name: Ends(own).winner(_of(own, best)) for name, own in study.parameters.items()}
+    return {name: end for name, end in winners.items() if end} | {name: pile.end for name, pile in piles.items()}
+
+
+def _of(own: Parameter, trial: pd.Series) -> object:
+    return own.values(trial.to_frame().T).iloc[0]
+
+
 def _wider(study: Study) -> list[str]:
-    """Return a bound four times as far on a logarithmic axis, else half the range beyond, of each range at whose end the best lie."""
+    """Return a bound four times as far on a logarithmic axis, else half the range beyond, of each range at whose end the best lie; of a list
+    one more number."""
     settings = []
-    for name, own in study.parameters.items():
-        end = bound_of(study, name)[0]
-        if not end:
+    for name, end in _ends(study).items():
+        own = study.parameters[name]
+        if own.texts:
+            settings.append(_longer_list(name, [number_of(text) for text in own.texts], end))
             continue
         present = own.low if end == "lower" else own.high
         value = _step_out(own, present, end, (own.high - own.low) / 2)
         if value != present:
             settings.append(f"--set search.{name}.{'low' if end == 'lower' else 'high'}={value:.10g}")
     return settings
+
+
+def _longer_list(name: str, numbers: list[float], end: str) -> str:
+    first, second, third = sorted(numbers, reverse=end == "upper")[:3]
+    grows = abs(first - second) > abs(second - third) if end == "upper" else abs(first - second) < abs(second - third)
+    value = first**2 / second if grows and min(numbers) > 0 else 2 * first - second
+    value = round(value) if all(number.is_integer() for number in numbers) else float(f"{value:.2g}")
+    longer = [*numbers, value] if end == "upper" else [value, *numbers]
+    shown = ", ".join(f"{int(number)}" if float(number).is_integer() else f"{number:g}" for number in longer)
+    return f"--set 'search.{name}.values=[{shown}]'"
 
 
 def _step_out(own: Parameter, present: float, end: str, half: float) -> float:
@@ -175,19 +206,48 @@ def _widened(study: Study, figure: str) -> str:
     return f"; the search {listed(parts)}" if parts else ""
 
 
-def _bounds(study: Study, figure: str) -> tuple[Expected, bool | None]:
-    if len(study.found) < 2:
-        return "fewer than two complete trials", None
-    hits = [(own, *bound_of(study, name)) for name, own in study.parameters.items()]
-    parts = [
-        f"{count} of the best {top} trials have {own.label} within 5 % of its {end} bound"
-        for own, end, count, top in hits
-        if end
-    ]
-    words = listed(parts) if parts else f"no range has its best {min(10, len(study.found))} trials at one end"
+def _bounds(study: Study, figure: str) -> tuple[Expected, bool | str | None]:
+    with_ends = {name: own for name, own in study.parameters.items() if Ends(own).open_ends}
+    if not with_ends:
+        return "no range and no list of numbers was searched", "nothing"
+    piles = {name: pile for name in study.parameters if (pile := bound_of(study, name))}
+    told = [name for name, pile in piles.items() if pile.told]
+    parts = [_pile_words(study, name) for name in told or piles]
+    if not told:
+        parts += [words for name in study.parameters if (words := _winner_words(study, name))]
+    counts = {name: int(own.values(study.found).notna().sum()) for name, own in with_ends.items()}
+    few = [study.parameters[name].label for name, count in counts.items() if count < 20]
+    if not parts and len(few) == len(with_ends):
+        return f"{plural(max(counts.values()), 'trial')} that can be ranked, too few to tell", None
+    words = listed(parts) if parts else "the best 10 trials pile up at no end, and the winner lies at none"
+    if parts and not told:
+        words += "; whether beyond is better cannot be told"
+        words += ", because the search has settled there" if piles else ""
+    after = f"; too few trials have {listed(few)}" if few and not parts else ""
+    ok = True if not parts else False if told else None
     if widened := _widened(study, figure):
-        return re.compile(re.escape(words) + widened), not parts
-    return words, not parts
+        return re.compile(re.escape(words) + widened + re.escape(after)), ok
+    return words + after, ok
+
+
+def _pile_words(study: Study, name: str) -> str:
+    own, pile = study.parameters[name], bound_of(study, name)
+    assert pile is not None
+    at = f"within 5 % of its {pile.end} bound"
+    if own.texts:
+        number = number_of(Ends(own).last(pile.end))
+        at = f"= {number:.10g}, the {'largest' if pile.end == 'upper' else 'smallest'} that it may have"
+    return f"{pile.count} of the best 10 trials, and {pile.near} of all {pile.ranked}, have {own.label} {at}"
+
+
+def _winner_words(study: Study, name: str) -> str:
+    own, best = study.parameters[name], study.best_trial if study.best is not None else None
+    value = None if best is None else _of(own, best)
+    end = Ends(own).winner(value)
+    if not end:
+        return ""
+    shown, last = value_text(value), Ends(own).last(end)
+    return f"the winner has {own.label} = {shown}, {f'the {end} end' if shown == last else f'at the {end} end, {last}'}"
 
 
 def _course(study: Study, _: str) -> tuple[str, bool | None]:

@@ -130,7 +130,7 @@ def _effect(effect: ParameterEffect) -> dict[str, Any]:
         name: getattr(effect, name)
         for name in (
             *("parameter", "top", "low", "high", "counts", "share", "share_low", "share_high"),
-            *("span", "p", "verdict", "at_bound"),
+            *("span", "p", "verdict", "at_bound", "winner_at"),
         )
     }
 

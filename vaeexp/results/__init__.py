@@ -6,6 +6,7 @@ A run is `beta_mnist/7` (a trial), `beta_mnist/r3` (a repeat) or `beta_mnist/bes
 """
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,17 @@ from sweeps.results.found_trials import found_trials
 from sweeps.storage import open_storage
 from sweeps.storage.study_record import StoredStudy, read_study
 from sweeps.storage.trial_record import TrialRecord
-from sweeps.study.ranges import Bound, BoundHit, Growth, Range, hits_of, limits_of, wider_end
+from sweeps.study.ranges import (
+    Bound,
+    BoundHit,
+    Growth,
+    Searched,
+    end_of,
+    further_number,
+    hits_of,
+    limits_of,
+    wider_end,
+)
 from sweeps.study.study_model import number_type
 from sweeps.workload import named_run, run_folder, run_name
 from vaeexp.settings import SECTIONS
@@ -105,17 +116,28 @@ def best_of(stored: StoredStudy) -> TrialRecord:
 def wider_ranges(stored: StoredStudy) -> list[str]:
     """Say which ranges a search has widened, and at which ends its best trials pile up, with the option that widens the range."""
     space = stored.study.space
-    hits = hits_of(space.parameters, [trial.params for trial in found_trials(stored)])
-    options = [(hit, widening_option(space[hit.parameter], hit.bound)) for hit in hits]
-    return [f"The search {grown_words(growth, growth.parameter)}." for growth in stored.study.grown] + [
-        f"{hit_words(hit, hit.parameter)}." + (f" Widen the range: {option} --extend" if option else "")
-        for hit, option in options
-    ]
+    hits = [hit for hit in hits_of(space.parameters, [trial.params for trial in found_trials(stored)]) if hit.told]
+    steps = [f"The search {grown_words(growth, growth.parameter)}." for growth in stored.study.grown]
+    for hit in hits:
+        parameter = space[hit.parameter]
+        option, end = widening_option(parameter, hit.bound), "--extend"
+        if parameter.kind == "choice":  # no trial of the old list fits a longer one
+            end = f"--name {stored.study.name}_wider"
+        steps.append(
+            f"{hit_words(hit, parameter, parameter.name)}." + (f" Search beyond: {option} {end}" if option else "")
+        )
+    return steps
 
 
-def hit_words(hit: BoundHit, label: str) -> str:
-    """Say `6 of the best 10 trials have β within 5 % of its upper bound`."""
-    return f"{hit.count} of the best {hit.top} trials have {label} within 5 % of its {hit.bound} bound"
+def hit_words(hit: BoundHit, parameter: Searched, label: str) -> str:
+    """Say `6 of the best 10 trials, and 8 of all 48, have β within 5 % of its upper bound`."""
+    return f"{hit.count} of the best {hit.top} trials, and {hit.near} of all {hit.ranked}, have {label} {_end_words(parameter, hit.bound)}"
+
+
+def _end_words(parameter: Searched, bound: Bound) -> str:
+    if parameter.kind != "choice":
+        return f"within 5 % of its {bound} bound"
+    return f"= {end_of(parameter, bound):.10g}, the {'largest' if bound == 'upper' else 'smallest'} that it may have"
 
 
 def grown_words(growth: Growth, label: str) -> str:
@@ -123,10 +145,15 @@ def grown_words(growth: Growth, label: str) -> str:
     return f"widened {label} {'up' if growth.bound == 'upper' else 'down'} to {growth.end:.10g} from trial {growth.trial} on"
 
 
-def widening_option(parameter: Range, bound: Bound) -> str | None:
-    """Return the option that widens a range by one step (`wider_end`); None where its setting allows no value beyond."""
+def widening_option(parameter: Searched, bound: Bound) -> str | None:
+    """Return the option that widens a range by one step, or a list by one number; None where its setting allows no value beyond."""
     fields = [model.model_fields[parameter.name] for model in SECTIONS.values() if parameter.name in model.model_fields]
-    end = wider_end(parameter, bound, limits_of(number_type(fields[0])) if fields else {})
+    limits = limits_of(number_type(fields[0])) if fields else {}
+    if parameter.kind == "choice":
+        number = further_number(parameter, bound, limits)
+        longer = [*parameter.values, number] if bound == "upper" else [number, *parameter.values]
+        return None if number is None else f"--set {shlex.quote(f'search.{parameter.name}.values={longer}')}"
+    end = wider_end(parameter, bound, limits)
     side = "low" if bound == "lower" else "high"
     return None if end is None else f"--set search.{parameter.name}.{side}={end:.10g}"
 

@@ -4,13 +4,14 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from sweeps.results.statistics import holm
-from sweeps.study.ranges import BEST, Bound, BoundHit, bound_hit
+from sweeps.study.ranges import Bound, BoundHit
 from vaeexp.results.coverage import Coverage, covered_trials
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.words import parameter_label
@@ -58,7 +59,9 @@ class ParameterEffect:
     """Of the test, after the correction for the number of parameters."""
     verdict: Verdict = "open"
     at_bound: Bound | None = None
-    """The end of the searched range near which the best trials lie more often than chance would have them (`hit_of`)."""
+    """The end of what was searched at which the best trials pile up (`sweeps.study.ranges.hits_of`)."""
+    winner_at: Bound | None = None
+    """The end of what was searched at which the best configuration lies, whether others pile up there or not (`sweeps.study.ranges.end_at`)."""
 
 
 def parameter_effects(
@@ -68,6 +71,8 @@ def parameter_effects(
     importances: pd.DataFrame,
     spans: Mapping[str, float],
     coverage: Mapping[str, list[Coverage]],
+    hits: Sequence[BoundHit] = (),
+    winner_ends: Mapping[str, Bound] = MappingProxyType({}),
 ) -> list[ParameterEffect]:
     """Return the effect of each searched parameter, in the order of the study file.
 
@@ -78,7 +83,10 @@ def parameter_effects(
         spans: parameter → span of its partial dependence, nats.
         coverage: as `measure_coverage`. Trials with a value that is not covered are left out of the test of that choice, because
             their difference would be that of the regions.
+        hits: ends at which the best trials lie.
+        winner_ends: parameter → the end at which the best configuration lies.
     """
+    bounds = {hit.parameter: hit.bound for hit in hits if hit.told}
     covered = [covered_trials(learned, parameter, coverage) for parameter in parameters.values()]
     corrected = holm(
         [difference_p(parameter, trials) for parameter, trials in zip(parameters.values(), covered, strict=True)]
@@ -87,7 +95,6 @@ def parameter_effects(
     for (name, parameter), p in zip(parameters.items(), corrected, strict=True):
         top = found[parameter.places(found).notna()].head(TOP)
         shares = {end: float(importances[end][name]) for end in importances if name in importances.index}
-        hit = hit_of(parameter, found, parameters=len(parameters))
         effects.append(
             ParameterEffect(
                 parameter=name,
@@ -100,7 +107,8 @@ def parameter_effects(
                 span=float(spans.get(name, math.nan)),
                 p=p,
                 verdict=_verdict(parameter, top, p),
-                at_bound=hit.bound if hit else None,
+                at_bound=bounds.get(name),
+                winner_at=winner_ends.get(name),
             )
         )
     return effects
@@ -186,14 +194,6 @@ def _choice_p(places: np.ndarray, count: int) -> float:
         ps.append(np.exp(chances[chances <= chance + 1e-7]).sum())
     # The counts of two values mirror each other, and are one test.
     return float(min(1.0, min(ps) * (len(values) if len(values) > 2 else 1)))
-
-
-def hit_of(parameter: SearchedParameter, found: pd.DataFrame, *, parameters: int = 1) -> BoundHit | None:
-    """Return the end of a range at which the best `BEST` trials that have the parameter pile up (`bound_hit`); None without one."""
-    if parameter.is_choice:
-        return None
-    best = parameter.of(found).dropna().astype(float).head(BEST)
-    return bound_hit(parameter, best.to_numpy(), parameters=parameters)
 
 
 @dataclass(frozen=True, kw_only=True)

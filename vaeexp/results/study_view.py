@@ -15,6 +15,7 @@ from sweeps.results import Results, best_run, levels, race_of, ranked
 from sweeps.results.found_trials import found_rows, promotes
 from sweeps.results.racing import Race
 from sweeps.storage.study_record import StudyRecord
+from sweeps.study.ranges import Bound, BoundHit, end_at, hits_of
 from sweeps.workload import baseline_names
 from vaeexp.data.formats.official_files import NOT_OFFICIAL, NOT_VERIFIED
 from vaeexp.results import stored_study, verdict
@@ -448,7 +449,25 @@ class StudyView:
         """The effect of each searched parameter, in the order of the study file."""
         spans = {name: dependence.span for name, dependence in self.dependences.items()}
         tables = self.found, self.learned, self.importances
-        return parameter_effects(self.parameters, *tables, spans, self.coverage)
+        ends = self.hits, self.winner_ends
+        return parameter_effects(self.parameters, *tables, spans, self.coverage, *ends)
+
+    @cached_property
+    def winner_ends(self) -> dict[str, Bound]:
+        """Parameter → the end of what was searched at which the best configuration lies (`end_at`), of those that lie at one."""
+        values = {} if self.best_trial is None else self.params(self.best_trial)
+        ends = {name: end_at(self.parameters[name], value) for name, value in values.items()}
+        return {name: end for name, end in ends.items() if end is not None}
+
+    @cached_property
+    def hits(self) -> list[BoundHit]:
+        """The ends of what was searched at which the best trials lie (`hits_of`)."""
+        rows = self.found[[column for column in self.found if str(column).startswith("params.")]].to_dict("records")
+        ranked = [
+            {name: row[f"params.{name}"] for name in self.parameters if not is_missing(row.get(f"params.{name}"))}
+            for row in rows
+        ]
+        return hits_of([*self.parameters.values()], ranked)
 
     @cached_property
     def interactions(self) -> list[Interaction]:

@@ -2,16 +2,15 @@
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from sweeps.study.ranges import BEST
+from sweeps.study.ranges import BEST, LEAST_RANKED, Bound, end_of, has_ends
 from vaeexp.results import grown_words, hit_words, widening_option
-from vaeexp.results.effects import hit_of
 from vaeexp.results.pruner_replay import LEAST, rank_correlations
 from vaeexp.results.slow_learners import LateTrial, RungRanks, late_trials, later_rungs, rung_ranks, spread_over_seeds
 from vaeexp.results.study_view import StudyView
@@ -23,6 +22,7 @@ from vaeexp.words import (
     format_number,
     format_reach,
     format_share,
+    format_value,
     join_and,
     parameter_label,
     plural,
@@ -103,26 +103,55 @@ def _good_if(good: bool) -> CheckVerdict:
 
 
 def at_bounds(view: StudyView) -> Check:
-    """Check that the best configurations do not pile up at an end of a searched range (`effects.hit_of`)."""
+    """Check that the best configurations lie inside what was searched: that they do not pile up at an end (`hits_of`), and that the winner
+    lies at none.
+
+    Where the search has settled at an end, or the winner alone lies there, it cannot be told whether beyond is better.
+    """
     name = "Are the best configurations inside the searched ranges?"
-    found = view.found
-    if len(found) < 2:
-        return Check(name=name, figure="fewer than two complete trials", verdict="unknown", advice=_more_trials(view))
-    bounds = [hit_of(parameter, found, parameters=len(view.parameters)) for parameter in view.parameters.values()]
-    hits = [hit for hit in bounds if hit is not None]
+    with_ends = [parameter for parameter in view.parameters.values() if has_ends(parameter)]
+    if not with_ends:
+        return Check(name=name, figure="no range and no list of numbers was searched", verdict="nothing", advice="")
     steps = [grown_words(growth, parameter_label(growth.parameter)) for growth in view.study.grown]
     grown = f"; the search {join_and(steps)}" if steps else ""
-    if not hits:
-        top = min(BEST, len(found))
-        return Check(
-            name=name, figure=f"no range has its best {top} trials at one end{grown}", verdict="good", advice=""
-        )
-    options = [option for hit in hits if (option := widening_option(view.parameters[hit.parameter], hit.bound))]
-    advice = f"Widen the range and search on: {_search_on(view)} {' '.join(options)} --extend"
+    hits = [hit for hit in view.hits if hit.told] or view.hits
+    told = any(hit.told for hit in hits)
+    winners = {} if told else view.winner_ends
+    if hits or winners:
+        ends = {**winners, **{hit.parameter: hit.bound for hit in hits}}
+        words = [hit_words(hit, view.parameters[hit.parameter], parameter_label(hit.parameter)) for hit in hits]
+        words += [_winner_words(view, name, bound) for name, bound in winners.items()]
+        why = "" if told else "; whether beyond is better cannot be told"
+        why += ", because the search has settled there" if hits and not told else ""
+        figure = f"{join_and(words)}{why}{grown}"
+        return Check(name=name, figure=figure, verdict="warning" if told else "unknown", advice=_widen(view, ends))
+    counts = {parameter.name: int(parameter.of(view.found).notna().sum()) for parameter in with_ends}
+    few = [parameter_label(name) for name, count in counts.items() if count < LEAST_RANKED]
+    if len(few) == len(with_ends):
+        figure = f"{plural(max(counts.values()), 'trial')} that can be ranked, too few to tell"
+        return Check(name=name, figure=figure, verdict="unknown", advice=_more_trials(view))
+    figure = f"the best {BEST} trials pile up at no end, and the winner lies at none{grown}"
+    figure += f"; too few trials have {join_and(few)}" if few else ""
+    return Check(name=name, figure=figure, verdict="good", advice="")
+
+
+def _winner_words(view: StudyView, name: str, bound: Bound) -> str:
+    """Say `the winner has latent size = 60, at the upper end, 64`."""
+    value = None if view.best_trial is None else view.params(view.best_trial)[name]
+    shown, end = format_value(value), format_value(end_of(view.parameters[name], bound))
+    at = f"the {bound} end" if shown == end else f"at the {bound} end, {end}"
+    return f"the winner has {parameter_label(name)} = {shown}, {at}"
+
+
+def _widen(view: StudyView, ends: Mapping[str, Bound]) -> str:
+    """Return the advice to search beyond these ends; with a list among them in a new study, because no trial of the old list fits a longer one."""
+    options = [option for name, bound in ends.items() if (option := widening_option(view.parameters[name], bound))]
     if not options:
-        advice = "No value lies beyond, so there is nothing to widen"
-    parts = [hit_words(hit, parameter_label(hit.parameter)) for hit in hits]
-    return Check(name=name, figure=join_and(parts) + grown, verdict="warning", advice=advice)
+        return "No value lies beyond, so there is nothing to widen"
+    if any(view.parameters[name].is_choice for name in ends):
+        wider = f"{_sweep(view, '--name')} --name {shlex.quote(f'{view.name}_wider')} {' '.join(options)}"
+        return f"Search further in a new study: {wider}"
+    return f"Widen the range and search on: {_search_on(view)} {' '.join(options)} --extend"
 
 
 # ---- the course of the search ----

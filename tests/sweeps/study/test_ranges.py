@@ -1,15 +1,16 @@
 """The ends of ranges: when the best trials pile up at one, and how far a range then grows."""
 
 import operator
+from dataclasses import replace
 
 import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import hypergeom
 
 from sweeps.errors import UserError
-from sweeps.study.ranges import LEAST_RANKED, MOST_STEPS, Growth, bound_hit, hits_of, steps_out, wider_end
+from sweeps.study.ranges import MOST_STEPS, Growth, end_at, further_number, hits_of, steps_out, wider_end
 from sweeps.study.samplers import SAMPLERS, check_sampler
 from sweeps.study.space import Parameter, Space
 
@@ -17,27 +18,114 @@ BETA = Parameter(name="beta", kind="float", low=0.01, high=10.0, log=True, grow=
 WIDTH = Parameter(name="width", kind="float", low=1.0, high=3.0)
 
 
-@pytest.mark.parametrize(("near", "parameters"), [(near, count) for near in range(11) for count in (1, 3, 6)])
-def test_the_best_pile_up_where_chance_seldom_puts_so_many(near, parameters):
-    """Scipy's binomial tail decides the same, with 5 % of the range at each end."""
-    best = [2.95] * near + [2.0] * (10 - near)
-    by_chance = binom.sf(near - 1, 10, 0.05)
-    hit = bound_hit(WIDTH, best, parameters=parameters)
-    assert (hit is not None) == (near >= 2 and by_chance <= 0.025 / parameters)
-    assert hit is None or (hit.bound, hit.count, hit.top) == ("upper", near, 10)
+def ranked(*values, name="width", rest=()):
+    """The parameters of trials, the best first."""
+    return [{name: value} for value in (*values, *rest)]
+
+
+@pytest.mark.parametrize(("near", "parameters"), [(near, count) for near in range(6) for count in (1, 3, 6)])
+def test_the_best_pile_up_where_more_of_them_lie_than_of_all(near, parameters):
+    """Scipy's hypergeometric tail decides the same, with 8 of 48 trials at the end."""
+    trials = ranked(*[2.95] * near, *[2.0] * (10 - near), *[2.95] * (8 - near), *[1.5] * (30 + near))
+    by_chance = hypergeom.sf(near - 1, 48, 8, 10)
+    others = [replace(WIDTH, name=f"other{place}") for place in range(parameters - 1)]
+    hits = hits_of([WIDTH, *others], trials)
+    assert bool(hits) == (by_chance <= 0.025 / parameters)
+    assert all((hit.bound, hit.count, hit.near, hit.told) == ("upper", near, 8, True) for hit in hits)
+
+
+@pytest.mark.parametrize(
+    ("trials", "told"),
+    [
+        (ranked(*[2.99] * 30, rest=[2.0] * 18), True),  # whatever lies elsewhere is worse than all of them
+        (ranked(*[2.99] * 10, rest=[2.0, 2.99, 2.99] * 12), False),  # the others are as good as most that lie there
+        (ranked(*[2.99] * 24), False),  # nothing was tried elsewhere
+    ],
+)
+def test_a_search_that_has_settled_at_an_end_is_told_by_the_ranks_of_the_others(trials, told):
+    (hit,) = hits_of([WIDTH], trials)
+    assert (hit.count, hit.top, hit.ranked, hit.told) == (10, 10, len(trials), told)
+
+
+def test_ranks_are_compared_at_equal_values_of_the_rest():
+    """Trials with the good choice came late, and all of them lie at the end; among equals the end is no better."""
+    other = Parameter(name="prior", kind="choice", values=("normal", "mixture"))
+    good = [{"width": 2.99 if place % 5 else 2.0, "prior": "mixture"} for place in range(1, 31)]
+    bad = [{"width": 2.0 if place % 5 else 2.99, "prior": "normal"} for place in range(18)]
+    assert [hit.told for hit in hits_of([WIDTH], good + bad)] == [True]
+    assert hits_of([WIDTH, other], good + bad) == []
 
 
 def test_an_end_is_near_in_the_scale_of_the_search():
-    close = 10 * (10 / 0.01) ** -0.04
-    assert bound_hit(BETA, [close] * 5).bound == "upper"
-    assert bound_hit(BETA, [10 * (10 / 0.01) ** -0.06] * 5) is None
-    assert bound_hit(BETA, [0.0105] * 5).bound == "lower"
+    far = [0.5] * 40
+
+    def bounds(value):
+        return [hit.bound for hit in hits_of([BETA], ranked(*[value] * 5, *far, name="beta"))]
+
+    assert bounds(10 * (10 / 0.01) ** -0.04) == ["upper"]
+    assert bounds(10 * (10 / 0.01) ** -0.06) == []
+    assert bounds(0.0105) == ["lower"]
 
 
-def test_a_search_waits_for_twenty_complete_trials_that_have_the_parameter():
-    few = [{"width": 2.99}] * (LEAST_RANKED - 1) + [{}] * 50
+@pytest.mark.parametrize(
+    ("values", "best", "bound"),
+    [
+        ((1, 2, 5, 10), 10, "upper"),
+        ((1, 2, 5, 10), 1, None),  # no whole number below 1 is meant
+        ((0.0, 0.1, 0.2), 0.0, None),  # nor any below 0
+        ((256, 64, 128), 64, "lower"),  # in any order
+        ((0.3, 1.0, 3.0), 3.0, "upper"),
+        ((64, 128), 128, None),  # two numbers have no inside
+        ((True, False, 3), 3, None),  # no list of numbers
+        (("adam", "sgd", "lion"), "lion", None),
+    ],
+)
+def test_a_list_of_three_numbers_or_more_has_ends(values, best, bound):
+    listed = Parameter(name="x", kind="choice", values=values)
+    rest = [value for value in values if value != best]
+    trials = ranked(*[best] * 8, *rest, *(rest * 40)[:40], name="x")
+    assert [hit.bound for hit in hits_of([listed], trials)] == ([bound] if bound else [])
+    assert end_at(listed, best) == bound
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "bound"),
+    [
+        (Parameter(name="x", kind="int", low=2, high=64, log=True), 64, "upper"),
+        (Parameter(name="x", kind="int", low=2, high=64, log=True), 63, None),
+        (Parameter(name="x", kind="int", low=1, high=5), 1, None),
+        (Parameter(name="x", kind="int", low=1, high=2), 2, None),
+        (Parameter(name="x", kind="float", low=0.0, high=0.5), 0.49, "upper"),
+        (Parameter(name="x", kind="float", low=0.0, high=0.5, step=0.1), 0.4, None),
+        (BETA, 0.0101, "lower"),
+        (BETA, None, None),
+    ],
+)
+def test_a_value_that_is_an_end_is_known(parameter, value, bound):
+    assert end_at(parameter, value) == bound
+
+
+@pytest.mark.parametrize(
+    ("values", "bound", "limits", "further"),
+    [
+        ((1, 2, 5, 10), "upper", {"ge": 1}, 20),
+        ((64, 128, 256), "upper", {}, 512),
+        ((64, 128, 256), "lower", {}, 32),
+        ((100, 200, 300), "upper", {}, 400),
+        ((10, 20, 30), "lower", {"ge": 1}, 1),
+        ((0.01, 0.1, 1.0), "lower", {}, 0.001),
+        ((0.5, 0.9, 0.99), "upper", {"le": 1.0}, 1.0),
+        ((0.5, 0.9, 1.0), "upper", {"le": 1.0}, None),
+    ],
+)
+def test_a_list_goes_on_as_it_began(values, bound, limits, further):
+    assert further_number(Parameter(name="x", kind="choice", values=values), bound, limits) == further
+
+
+def test_a_search_waits_for_twenty_trials_that_have_the_parameter():
+    few = ranked(*[2.99] * 5, *[2.0] * 14) + [{}] * 50
     assert hits_of([WIDTH], few) == []
-    assert [hit.count for hit in hits_of([WIDTH], [*few, {"width": 2.0}])] == [10]
+    assert [hit.count for hit in hits_of([WIDTH], [*few, {"width": 2.0}])] == [5]
 
 
 @st.composite

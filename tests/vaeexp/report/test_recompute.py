@@ -139,6 +139,7 @@ STATES = {
     "interaction": interaction,
     "many trials": lambda: bowl(120),
     "ranges that grew": grown,
+    "the last of a list": lambda: default_study("bound_in_list", 0),
     "two objectives": two_objectives,
     "two objectives, one trial": lambda: two_objectives(1),
     "a change of two trials": lambda: default_study("baseline", 2),
