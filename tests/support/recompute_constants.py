@@ -64,7 +64,7 @@ constant(
     r"\*\*Validation −ELBO\*\* \(nats per image; lower is better\) (?:ranks the search: |ranks nothing here, because the search is for .+? at once; it is )distortion \+ rate at β = 1, whatever β a trial trained with",
     r"\*\*Importance-weighted NLL\*\* is the tighter bound on −log p\(x\) of Burda et al\. \(2016\)(?= on the test images)",
     r"A latent unit is \*\*active\*\* when the(?= variance)",
-    r"The importance-weighted bound on test images with k samples for each, of the best run of each configuration; k = 1 is the −ELBO",
+    r"The importance-weighted bound on test images with k samples for each, (?:of the best run of each configuration|the mean over the runs of each configuration, and a band from the least to the largest of them); k = 1 is the −ELBO",
     r"a plain autoencoder has rate 0 and no ELBO",
     r"A column sums to 100",
     r"Samples of the model of the best epoch, and the training image nearest to each: Euclidean distance over sub-pixels, where black to white is 1",

@@ -82,7 +82,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "The confirmed configurations, seed by seed",
             confirmed.confirmed_seeds,
             "Each dot is a run with a fresh seed, the diamond below the mean with its 95 % interval by Student's t (from three "
-            "seeds on). A grey line joins runs of the same seed; a triangle at the edge lies beyond. Baselines stand below where "
+            "seeds on). A grey line joins runs of the same seed; a triangle at the edge lies beyond, and that of an interval names its end. Baselines stand below where "
             "their protocol is the same.",
             "No configuration was confirmed.",
             groups=confirmed.comparable,
@@ -117,7 +117,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "Learning curves",
             search.learning_curves,
             "Validation −ELBO after each epoch. A square is where a trial was pruned, a cross where it failed; the black line is "
-            f"the best trial and its dot the epoch that counts. Of more than {search.MOST_CURVES} trials of one outcome, {search.MOST_CURVES} are "
+            f"the best trial and its dot the epoch that counts; up to {search.MOST_NAMED} complete trials have names at their ends. Of more than {search.MOST_CURVES} trials of one outcome, {search.MOST_CURVES} are "
             "drawn, evenly from the best to the worst.",
             "No trial has finished an epoch.",
         ),
@@ -242,8 +242,8 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "From the best to the worst complete trial",
             pictures.best_median_worst,
             "Complete trials of the search, ranked by validation −ELBO: the best, the median and the worst of those that left "
-            "pictures, drawn by the last epoch's model where that was kept. Beside each stand the parameters that come first in "
-            "the study file. Trials that were pruned do not count.",
+            "pictures. Beside each stand the −ELBO at the epoch that is drawn, the last where it was kept, which need not be the epoch that ranks "
+            "it, and the parameters that come first in the study file. Trials that were pruned do not count.",
             "It takes two complete trials that left pictures.",
         ),
         "neighbours": Plot(
@@ -296,9 +296,9 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "nll_by_samples": Plot(
             "NLL against the number of samples",
             confirmed.nll_by_samples,
-            "The importance-weighted bound on test images with k samples for each, of the best run of each configuration; k = 1 is "
-            "the −ELBO. Figures of different k are not comparable; where a curve is still falling, the true NLL is lower. Each "
-            "line is one run. The distance between two lines also holds the luck of a seed, so the lines rank no configurations.",
+            "The importance-weighted bound on test images with k samples for each, the mean over the runs of each configuration, and a "
+            "band from the least to the largest of them; k = 1 is the −ELBO. Figures of different k are not comparable; where a curve is still "
+            "falling, the true NLL is lower. Bands that overlap part no two configurations.",
             "No tested run left the bound by its number of samples.",
             groups=confirmed.comparable,
         ),

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sweeps.results.statistics import mean_interval
+from sweeps.results.statistics import Interval, mean_interval
 from vaeexp.plots import style
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import Arrays, column, finite, read_arrays
+from vaeexp.results.tables import column, finite, read_arrays
 from vaeexp.results.tested_settings import TestedSetting, by_training
 from vaeexp.words import NATS, format_interval, format_number, join_and
 
@@ -24,8 +24,6 @@ FAR = 6
 """Interquartile ranges above the median from which a dot stands at the edge, so that the others stay apart."""
 MOST = 6
 """Configurations whose curves are drawn; more would hide each other."""
-LOOKED_AT = 3
-"""Runs of a configuration whose files may be damaged before it is left out."""
 
 
 def comparable(view: StudyView) -> list[list[TestedSetting]]:
@@ -72,12 +70,13 @@ def confirmed_seeds(view: StudyView) -> Figure | None:
         axes.scatter(values, [y] * len(values), s=46, color=style.STATE_COLOURS["complete"], linewidths=0, zorder=3)
         interval = mean_interval(values.tolist())
         if len(values) > 2:
-            axes.plot([interval.low, interval.high], [y + 0.24] * 2, color=style.TEXT_COLOUR, linewidth=2.2, zorder=4)
+            _draw_interval(axes, interval, y + 0.24, low, high)
         if beyond := int((values > high).sum()):
             look: dict[str, Any] = {"marker": ">", "s": 46, "color": style.STATE_COLOURS["complete"], "clip_on": False}
             axes.scatter([high] * beyond, [y] * beyond, zorder=3, **look)
-        if len(values):
+        if low <= interval.mean <= high:
             axes.scatter([interval.mean], [y + 0.24], s=44, marker="D", color=style.TEXT_COLOUR, zorder=5)
+        if len(values):
             mean = format_interval(interval) if len(values) > 2 else format_number(interval.mean)
             text = f"{mean}, n = {len(values)}"
             style.annotate(axes, text, (1.025, y), xycoords=("axes fraction", "data"), ha="left")
@@ -85,6 +84,21 @@ def confirmed_seeds(view: StudyView) -> Figure | None:
     axes.set(ylim=(len(settings) - 0.4, -0.6), xlim=(low, high))
     axes.grid(visible=False, axis="y")
     return figure
+
+
+def _draw_interval(axes: Axes, interval: Interval, y: float, low: float, high: float) -> None:
+    """Draw an interval at a height; an end beyond the limits of the axes is an arrow at their edge, with its number."""
+    start, stop = max(interval.low, low), min(interval.high, high)
+    if start < stop:
+        axes.plot([start, stop], [y, y], color=style.TEXT_COLOUR, linewidth=2.2, zorder=4, solid_capstyle="butt")
+    ends = (interval.low, interval.high)
+    beyond = {"left": [end for end in ends if end < low], "right": [end for end in ends if end > high]}
+    for side, hidden in beyond.items():
+        if hidden:
+            edge, marker, away = (low, "<", 8) if side == "left" else (high, ">", -8)
+            axes.scatter([edge], [y], s=40, marker=marker, color=style.TEXT_COLOUR, zorder=5, clip_on=False)
+            words = " to ".join(format_number(end) for end in hidden)
+            style.annotate(axes, words, (edge, y), (away, -7), ha=side, fontsize=9, boxed=True)
 
 
 def _join_seeds(axes: Axes, rows: Sequence[pd.DataFrame], metric: str) -> None:
@@ -186,32 +200,37 @@ def train_validation(view: StudyView) -> Figure | None:
 
 
 def nll_by_samples(view: StudyView) -> Figure | None:
-    """Draw the importance-weighted NLL against its number of samples, of the best run of each comparable configuration.
+    """Draw the importance-weighted NLL against its number of samples: of each comparable configuration the mean over its runs, and their span.
 
-    Of configurations that were trained alike, the file with the most samples stands for all. None without a run that left these numbers.
+    Of configurations that were trained alike, the one with the most samples stands for all. None without a run that left these numbers.
     """
-    groups = [(group[0], [_arrays_of(setting) for setting in group]) for group in comparable(view)]
-    drawn = [(setting, max(files, key=_most_samples)) for setting, files in groups if any(files)][:MOST]
+    groups = [(group[0], [_bounds_of(setting) for setting in group]) for group in comparable(view)]
+    drawn = [(setting, max(tables, key=_most_samples)) for setting, tables in groups if any(map(len, tables))][:MOST]
     if not drawn:
         return None
     figure = style.new_figure(4.4)
     axes = style.style_axes(figure.add_subplot(), x="samples k", y="test NLL ≤ (nats per image)")
     first, last = math.inf, 2.0
-    for index, (setting, arrays) in enumerate(drawn):
-        samples, bounds = arrays["nll_k"], arrays["nll_by_k"]
-        look: dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.8, **style.line_style(index)}
-        axes.plot(samples, bounds, label=style.two_lines(setting.title, LONGEST), **look)
+    for index, (setting, bounds) in enumerate(drawn):
+        samples, look = bounds.index, style.line_style(index)
+        label = f"{style.two_lines(setting.title, LONGEST)} (n = {bounds.shape[1]})"
+        axes.plot(samples, bounds.mean(axis=1), label=label, marker="o", markersize=4, linewidth=1.8, **look)
+        if bounds.shape[1] > 1:
+            axes.fill_between(
+                samples, bounds.min(axis=1), bounds.max(axis=1), color=look["color"], alpha=0.2, linewidth=0
+            )
         first, last = min(first, float(samples[0])), max(last, float(samples[-1]))
     style.log_axis(axes, first, last)
     style.legend(axes, columns=3)
     return figure
 
 
-def _most_samples(arrays: Arrays) -> float:
-    return float(arrays["nll_k"][-1]) if arrays else 0.0
+def _most_samples(bounds: pd.DataFrame) -> float:
+    return float(bounds.index[-1]) if len(bounds) else 0.0
 
 
-def _arrays_of(setting: TestedSetting) -> Arrays:
-    """Return the arrays of the first of its runs that left the bound by samples; empty where none did."""
-    files = (read_arrays(folder, "nll_by_k") for folder in setting.runs["folder"].head(LOOKED_AT))
-    return next((arrays for arrays in files if arrays), {})
+def _bounds_of(setting: TestedSetting) -> pd.DataFrame:
+    """Return the bound by samples of each of its runs that left it, [samples, runs], at the samples that all of them have; empty where none did."""
+    files = (read_arrays(folder, "nll_by_k") for folder in setting.runs["folder"])
+    left = [pd.Series(arrays["nll_by_k"], index=arrays["nll_k"]) for arrays in files if arrays]
+    return pd.concat(left, axis=1).dropna() if left else pd.DataFrame()

@@ -210,7 +210,7 @@ def top_two(view: StudyView) -> Figure | None:
     axes.set_yticks(ticks, list(map(str, ticks.index)))
     axes.set_ylabel(style.wrapped(up.label, 36), fontsize=11, color=style.TEXT_COLOUR)
     axes.set_ylim((-0.5, len(up.texts) - 0.5) if up.is_choice else (-0.04, 1.04))
-    x, y = (_jittered(parameter, trials, numbers=parameter is across) for parameter in (across, up))
+    x, y = (_jittered(parameter, trials, numbers=parameter is across, up=parameter is up) for parameter in (across, up))
     size = 60 * style.marker_scale(len(trials))
     if promotes(view.study):
         scatter_by_epochs(axes, x, y, trials, size=size)
@@ -236,11 +236,11 @@ def top_two(view: StudyView) -> Figure | None:
     return figure
 
 
-def _jittered(parameter: SearchedParameter, trials: pd.DataFrame, *, numbers: bool) -> pd.Series:
-    """Return places, or the numbers at them, of trials; choices spread a little, so that trials can be told apart."""
+def _jittered(parameter: SearchedParameter, trials: pd.DataFrame, *, numbers: bool, up: bool = False) -> pd.Series:
+    """Return places, or the numbers at them, of trials; choices spread a little, so that trials can be told apart. `up`: as of `jitter`."""
     places = parameter.places(trials)
     if parameter.is_choice:
-        return places + jitter(len(places))
+        return places + jitter(len(places), up=up)
     return pd.Series(parameter.numbers(places), index=places.index) if numbers else places
 
 

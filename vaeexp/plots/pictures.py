@@ -298,9 +298,10 @@ def best_median_worst(view: StudyView) -> Figure | None:
     The median is the lower one of an even number. None with fewer than two such trials; of two, no median.
     """
     rows = []
-    for rank, trial, files in _three(view):
-        title = f"{rank}: trial {trial['number']}, −ELBO {format_number(trial['objective'], 1)}"
-        rows.append((title, _main_setting(view, trial), files))
+    for rank, trial, every in _three(view):
+        files, last = at_last_epoch(every)
+        below = f"{epoch_words(view, trial, last=last)}\n{_main_setting(view, trial)}"
+        rows.append((f"{rank}: trial {trial['number']}", below, files))
     return picture_rows([("", rows)], margin=2.6) if len(rows) > 1 else None
 
 
@@ -313,7 +314,7 @@ def _three(view: StudyView) -> list[tuple[str, pd.Series, Arrays]]:
         files = ((row, read_arrays(row["folder"])) for _, row in order.iterrows())
         for row, arrays in files:
             if arrays.keys() >= STRIP:
-                row_of.setdefault(row["number"], (rank, row, at_last_epoch(arrays)[0]))
+                row_of.setdefault(row["number"], (rank, row, arrays))
                 break
     return [row_of[number] for number in trials["number"] if number in row_of]
 

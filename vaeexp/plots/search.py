@@ -12,8 +12,14 @@ from matplotlib.ticker import MaxNLocator
 from sweeps.results import best_so_far
 from vaeexp.plots import style
 from vaeexp.results.study_view import StudyView
-from vaeexp.words import NATS, format_number
+from vaeexp.words import NATS, format_configuration, format_number
 
+MOST_NAMED = 8
+"""Complete trials up to which each has a line of its own with its name."""
+NAME_HEIGHT = 0.04
+"""Height of a name at the end of a line, as a share of the axes."""
+LONGEST_NAME = 24
+"""Letters of such a name."""
 MOST_CURVES = 100
 """Learning curves drawn of each state; of more, so many that stand evenly among them."""
 
@@ -98,10 +104,15 @@ def learning_curves(view: StudyView) -> Figure | None:
     low, high = style.robust_limits(lowest[complete["number"]], lowest)
     # The best values decide the scale, with room to see how the good ones came down.
     high = max(high + 0.35 * (high - low), float(curves[leader][len(curves[leader]) // 5, 1]))
+    named = list(complete["number"]) if 1 < len(complete) <= MOST_NAMED else []
     for state, chosen in drawn.items():
-        if len(chosen):
+        if len(chosen) and not (named and state == "complete"):
             _draw_curves(axes, [curves[number] for number in chosen], state, int((states == state).sum()))
-    if len(complete):
+    if named:
+        _name_curves(
+            axes, {_name_of(view, trial): curves[trial["number"]] for _, trial in complete.iterrows()}, low, high
+        )
+    elif len(complete):
         best, winner = complete.iloc[0], f"best: trial {leader}"
         axes.plot(*curves[leader].T, color=style.TEXT_COLOUR, linewidth=2.2, zorder=5, label=winner)
         axes.plot(
@@ -113,8 +124,36 @@ def learning_curves(view: StudyView) -> Figure | None:
         style.note(axes, f"values above {high:,.0f} are cut off")
     if states.value_counts().max() > MOST_CURVES:
         style.note(axes, f"at most {MOST_CURVES} curves of an outcome are drawn", y=0.95)
-    style.legend(axes)
+    if axes.get_legend_handles_labels()[0]:
+        style.legend(axes)
     return figure
+
+
+def _name_of(view: StudyView, trial: pd.Series) -> str:
+    """Return what a curve is called: the value of the parameter that was searched alone, else the trial."""
+    values = view.params(trial)
+    return format_configuration(values) if len(view.parameters) == 1 and values else f"trial {trial['number']}"
+
+
+def _name_curves(axes: Axes, curves: dict[str, np.ndarray], low: float, high: float) -> None:
+    """Draw the curves of few complete trials, the best first, each in a look of its own with its name at its end.
+
+    `low` and `high` are the limits of the axes. Names keep clear of each other; a line joins a name that had to move to its curve.
+    """
+    ends = {name: (float(np.clip(curve[-1, 1], low, high)) - low) / (high - low) for name, curve in curves.items()}
+    heights: dict[str, float] = {}
+    for name in sorted(ends, key=lambda each: (ends[each], each)):
+        heights[name] = max(ends[name], max(heights.values(), default=-1.0) + NAME_HEIGHT)
+    excess = max(0.0, max(heights.values()) - 1.0)
+    for index, (name, curve) in enumerate(curves.items()):
+        black = len(style.COLOURS) - 1
+        look = style.line_style(black if index == 0 else index - (index <= black))
+        axes.plot(*curve.T, linewidth=2.2 if index == 0 else 1.5, zorder=5 if index == 0 else 3, **look)
+        best = curve[curve[:, 1].argmin()]
+        axes.plot([best[0]], [best[1]], marker="o", color=look["color"], markersize=5, zorder=6)
+        words = f"{style.shortened(name, LONGEST_NAME)}{' (best)' if index == 0 else ''}"
+        place: dict[str, Any] = {"xycoords": "axes fraction", "ha": "left", "fontsize": 9}
+        style.annotate(axes, words, (1.01, heights[name] - excess), colour=look["color"], **place)
 
 
 def _evenly(numbers: pd.Index) -> np.ndarray:

@@ -82,10 +82,13 @@ def search_trials(trials: pd.DataFrame) -> pd.DataFrame:
     return trials[~trials["repeat"] & trials["duplicate_of"].isna()].sort_values("number")
 
 
-def jitter(count: int, width: float = 0.5) -> np.ndarray:
-    """Return offsets in a repeating, even pattern over [−width/2, width/2], without randomness: [count]."""
-    golden = 0.6180339887498949
-    return (np.arange(1, count + 1) * golden % 1.0 - 0.5) * width
+def jitter(count: int, width: float = 0.5, *, up: bool = False) -> np.ndarray:
+    """Return offsets in a repeating, even pattern over [−width/2, width/2], without randomness: [count].
+
+    Those `up` go with those across: together they fill a square evenly, because no whole multiples of the steps and of 1 sum to 0.
+    """
+    step = math.sqrt(2) - 1 if up else 0.6180339887498949  # the golden section
+    return (np.arange(1, count + 1) * step % 1.0 - 0.5) * width
 
 
 def read_arrays(folder: object, needed: str = "originals") -> Arrays:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
-from synthetic_study import part, texts, with_baselines, write_pictures
+from synthetic_study import SEARCH, part, study_attributes, texts, with_baselines, write_pictures
 
 from sweeps.results.statistics import mean_interval
 from vaeexp.plots import PLOTS
@@ -13,6 +13,9 @@ from vaeexp.plots.confirmed import confirmed_curves, confirmed_seeds, train_vali
 from vaeexp.plots.latent import aggregate_posterior
 from vaeexp.plots.parameters import top_two
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import jitter, read_arrays
+from vaeexp.training.checkpoint import save_arrays
+from vaeexp.words import format_number
 
 
 def dots(axes):
@@ -92,14 +95,65 @@ def test_the_gap_between_training_and_validation_is_named(results):
     assert words == "validation, at the end 2.00 nats below training"
 
 
-def test_the_bound_by_samples_is_drawn_as_it_was_left(results, tmp_path):
-    view = StudyView(results)
+@pytest.mark.parametrize("factor", [1.0, 15.0, -15.0])
+def test_an_interval_is_drawn_whole_or_its_cut_end_is_an_arrow_with_its_number(results, factor):
+    """Seeds of the last row lie far apart: on either side of the others, or with the mean on one side of them."""
+    trials, last = results.trials.copy(), StudyView(results).confirmed[-1]
+    own = trials["number"].isin(last.runs["number"]) & trials["repeat"]
+    values = trials.loc[own, "result.test/neg_elbo"].astype(float)
+    trials.loc[own, "result.test/neg_elbo"] = values.mean() + factor * (values - values.max())
+    view = StudyView(part(results, trials))
+    axes = confirmed_seeds(view).axes[0]
+    low, high = axes.get_xlim()
+    cut = 0
+    for place, setting in enumerate(view.confirmed):
+        interval = mean_interval(setting.runs["result.test/neg_elbo"].astype(float).tolist())
+        heights = [place + 0.24] * 2
+        lines = [line.get_xdata() for line in axes.lines if list(line.get_ydata()) == heights]
+        assert [list(each) for each in lines] == [pytest.approx(np.clip([interval.low, interval.high], low, high))]
+        here = [text for text in axes.texts if text.xy[1] == heights[0]]
+        beyond = [end for end in (interval.low, interval.high) if not low <= end <= high]
+        assert [text.get_text() for text in here] == [format_number(end) for end in beyond]
+        assert [text.xy[0] for text in here] == [low if end < low else high for end in beyond]
+        marks = [found for found in dots(axes) if found.get_offsets()[0].tolist()[1] == heights[0]]
+        assert len(marks) == len(beyond) + (low <= interval.mean <= high)
+        cut += len(beyond)
+    assert (cut > 0) == (factor != 1.0)
+
+
+@pytest.mark.parametrize("keep", ["all", "one run of each", "one damaged"])
+def test_the_bound_by_samples_is_the_mean_over_runs_with_their_span(results, tmp_path, keep):
+    trials, confirmed = results.trials.copy(), StudyView(results).confirmed
+    for run in [run for setting in confirmed for run in setting.runs.itertuples()]:
+        bounds = 100 + run.number % 7 - np.log([1.0, 10.0, 50.0 + run.number])
+        (tmp_path / str(run.number)).mkdir()
+        arrays = {"nll_k": np.array([1, 10, 50]), "nll_by_k": bounds}
+        save_arrays(tmp_path / str(run.number) / "evaluation.npz", arrays)
+    trials["folder"] = [
+        str(tmp_path / str(number)) if repeat else None for number, repeat in trials[["number", "repeat"]].values
+    ]
+    gone = {setting.runs["number"].iloc[-1] for setting in confirmed[:1]} if keep == "one damaged" else set()
+    if keep == "one run of each":
+        gone = {number for setting in confirmed for number in setting.runs["number"].iloc[1:]}
+    trials.loc[trials["repeat"] & trials["number"].isin(gone), "folder"] = str(tmp_path)
+    view = StudyView(part(results, trials))
     axes = PLOTS["nll_by_samples"].draw(view).axes[0]
-    arrays = view.best_with("nll_by_k")[1]
     assert len(axes.lines) == len(view.confirmed)
-    assert list(axes.lines[0].get_xdata()) == list(arrays["nll_k"])
-    assert list(axes.lines[0].get_ydata()) == list(arrays["nll_by_k"])
+    bands = [found for found in axes.collections if isinstance(found, PolyCollection)]
+    for line, setting in zip(axes.lines, view.confirmed, strict=True):
+        left = [arrays for folder in setting.runs["folder"] if (arrays := read_arrays(folder, "nll_by_k"))]
+        bounds = np.stack([arrays["nll_by_k"] for arrays in left])
+        assert list(line.get_xdata()) == list(left[0]["nll_k"])
+        np.testing.assert_allclose(line.get_ydata(), bounds.mean(axis=0))
+        assert line.get_label().endswith(f"(n = {len(left)})")
+        if len(left) > 1:
+            heights = bands.pop(0).get_paths()[0].vertices[:, 1]
+            assert (heights.min(), heights.max()) == (pytest.approx(bounds.min()), pytest.approx(bounds.max()))
+    assert not bands
     assert axes.get_xscale() == "log"
+
+
+def test_no_bound_by_samples_without_files(results, tmp_path):
     bare = part(results, results.trials.assign(folder=str(tmp_path)))
     assert PLOTS["nll_by_samples"].draw(StudyView(bare)) is None
 
@@ -158,3 +212,24 @@ def test_one_confirmed_run_is_drawn_without_a_spread(results, tmp_path):
         found for found in confirmed_seeds(StudyView(alone)).axes[0].collections if isinstance(found, LineCollection)
     ]
     assert confirmed_seeds(StudyView(part(results, results.trials[~results.trials["repeat"]]))) is None
+
+
+@pytest.mark.parametrize("count", [12, 48, 400])
+def test_trials_of_two_choices_fill_their_cells(count):
+    """One pattern across and up put the trials of a cell on its diagonal."""
+    across, up = jitter(count), jitter(count, up=True)
+    assert max(abs(across).max(), abs(up).max()) <= 0.25
+    assert abs(np.corrcoef(across, up)[0, 1]) < 0.2
+    quarters = {(bool(x > 0), bool(y > 0)) for x, y in zip(across, up, strict=True)}
+    assert len(quarters) == 4
+
+
+def test_the_cells_of_two_choices_are_no_diagonals(results):
+    two = {name: SEARCH[name] for name in ("optimizer", "prior")}
+    spec = study_attributes().spec | {"search": two}
+    view = StudyView(replace(results, study=study_attributes(spec=spec)))
+    assert {*view.importances.index[:2]} == {"optimizer", "prior"}
+    offsets = np.concatenate([found.get_offsets() for found in dots(top_two(view).axes[0])])
+    apart = offsets - offsets.round()
+    assert len(offsets) > 20
+    assert abs(np.corrcoef(apart.T)[0, 1]) < 0.5

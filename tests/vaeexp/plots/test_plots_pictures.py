@@ -152,7 +152,7 @@ def names(figure):
 
 
 def words(rank, row):
-    return f"{rank}: trial {row['number']}, −ELBO {format_number(row['objective'], 1)}"
+    return f"{rank}: trial {row['number']}"
 
 
 def test_three_rows_are_the_best_the_median_and_the_worst(study):
@@ -162,10 +162,13 @@ def test_three_rows_are_the_best_the_median_and_the_worst(study):
     assert names(figure) == [words(*each) for each in zip(("best", "median", "worst"), three, strict=True)]
     for row in three:
         setting = f"β = {format_value(row['params.beta'])}, latent size = {row['params.latent_size']}"
-        assert setting in texts(figure)
+        last = study.epochs[~study.epochs["repeat"] & (study.epochs["number"] == row["number"])].iloc[-1]
+        value = format_number(last["val/rate"] + last["val/distortion"], 1)
+        assert f"−ELBO {value} at epoch {last['epoch']} (last)\n{setting}" in texts(figure)
     image = figure.axes[0].images[0].get_array()
     for place, row in enumerate(three):
-        files, top = read_arrays(row["folder"]), 28 + 20 + place * 30
+        step = (len(image) - (28 + 20 + 28)) // 2  # as high as the words beside a row
+        files, top = read_arrays(row["folder"]), 28 + 20 + place * step
         np.testing.assert_array_equal(image[top : top + 28, :28], files["last_reconstructions"][0, ..., 0])
         np.testing.assert_array_equal(image[top : top + 28, -28:], files["last_samples"][4, ..., 0])
     assert {"originals", "reconstructions", "samples of the prior"} <= set(texts(figure))
@@ -189,3 +192,23 @@ def test_two_have_no_median_and_one_is_no_contrast(study):
         "worst",
     ]
     assert best_median_worst(StudyView(part(study, trials.head(1)))) is None
+
+
+@pytest.mark.parametrize("places", [(0,), (0, -1), range(100)])
+def test_words_beside_a_picture_are_of_the_epoch_that_is_drawn(study, places):
+    """Runs that kept no pictures of the last epoch are drawn at their best one."""
+    trials = ranked(study)
+    without = {trials["number"].iloc[place] for place in places if place < len(trials)}
+    for number in without:
+        file = Path(trials.loc[trials["number"] == number, "folder"].iloc[0]) / "pictures.npz"
+        kept = {name: array for name, array in np.load(file).items() if not name.startswith("last_")}
+        save_arrays(file, kept)
+    figure = best_median_worst(StudyView(study))
+    shown = [trials.iloc[0], trials.iloc[(len(trials) - 1) // 2], trials.iloc[-1]]
+    for row in shown:
+        own = study.epochs[~study.epochs["repeat"] & (study.epochs["number"] == row["number"])]
+        at_best = row["number"] in without
+        drawn = own[own["epoch"] == row["best_epoch"]].iloc[0] if at_best else own.iloc[-1]
+        value = format_number(drawn["val/rate"] + drawn["val/distortion"], 1)
+        which = "best" if at_best else "last"
+        assert any(text.startswith(f"−ELBO {value} at epoch {drawn['epoch']} ({which})") for text in texts(figure))
