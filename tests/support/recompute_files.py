@@ -5,6 +5,7 @@ Nothing of the program that wrote the report is imported: what is read here is w
 
 import html
 import itertools
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -163,6 +164,7 @@ class Report:
     trials: pd.DataFrame
     epochs: pd.DataFrame
     per_image: Mapping[str, np.ndarray]
+    summary: Mapping[str, Any]
 
     @cached_property
     def blocks(self) -> list[Block]:
@@ -229,7 +231,7 @@ def _parameter(name: str, text: str) -> Parameter:
 
 
 def read_report(folder: Path) -> Report:
-    """Read README.md, trials.csv, curves.csv and, where it is there, per_image.npz."""
+    """Read README.md, trials.csv, curves.csv, summary.json and, where it is there, per_image.npz."""
     tables = [
         pd.read_csv(folder / name, keep_default_na=False, na_values=[""]) for name in ("trials.csv", "curves.csv")
     ]
@@ -239,7 +241,8 @@ def read_report(folder: Path) -> Report:
     if (folder / "per_image.npz").exists():
         with np.load(folder / "per_image.npz") as file:
             arrays = {name: file[name] for name in file.files}
-    return Report((folder / "README.md").read_text(encoding="utf-8"), tables[0], tables[1], arrays)
+    readme, summary = ((folder / name).read_text(encoding="utf-8") for name in ("README.md", "summary.json"))
+    return Report(readme, tables[0], tables[1], arrays, json.loads(summary))
 
 
 def numbers_in(words: str) -> Iterator[re.Match[str]]:

@@ -14,6 +14,7 @@ import recompute_interactions
 import recompute_race_words
 import recompute_tables
 import recompute_trust
+from recompute_equal_epochs import wrong_effects
 from recompute_figures import Study
 from recompute_files import Report, read_report
 from recompute_rules import Outcome, Wrong, check
@@ -33,8 +34,9 @@ RULES = (
 
 def recompute(report: Report, study: Study | None = None) -> Outcome:
     """Check a report against its files; `study` spares reading the same files again."""
-    outcome = check(study or Study(report), report.blocks)
-    outcome.wrong += _images(report)
+    study = study or Study(report)
+    outcome = check(study, report.blocks)
+    outcome.wrong += _images(report) + wrong_effects(study)
     return outcome
 
 

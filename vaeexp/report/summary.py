@@ -116,6 +116,8 @@ def _summary(view: StudyView) -> dict[str, Any]:
         "cost": _cost(view),
         "importances": [{"parameter": name, "share": share} for name, share in view.importances["share"].items()],
         "effects": [_effect(effect) for effect in view.effects],
+        "equal_epochs": [asdict(effect) for effect in view.equal_epochs],
+        "holes": [asdict(hole) for hole in view.holes.numbers.values()],
         "uncovered": {name: view.uncovered(name) for name in view.coverage if view.uncovered(name)},
         "trust": [asdict(check) for check in check_study(view)],
         "comparisons": [_difference(comparison) for comparison in view.pairs],

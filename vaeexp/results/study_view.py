@@ -21,8 +21,10 @@ from vaeexp.data.formats.official_files import NOT_OFFICIAL, NOT_VERIFIED
 from vaeexp.results import stored_study, verdict
 from vaeexp.results.coverage import Coverage, covered_trials, measure_coverage
 from vaeexp.results.effects import ParameterEffect, parameter_effects
+from vaeexp.results.equal_epochs import EqualEpochEffect, equal_epoch_effects
 from vaeexp.results.forest import Dependence, Forest, dependence, grow_forest
 from vaeexp.results.front_view import FrontView, front_view
+from vaeexp.results.holes import Holes, find_holes
 from vaeexp.results.interactions import Interaction, find_interactions
 from vaeexp.results.learned_trials import learned_trials
 from vaeexp.results.parameters import SearchedParameter, importance_table, searched_parameter
@@ -468,6 +470,29 @@ class StudyView:
             for row in rows
         ]
         return hits_of([*self.parameters.values()], ranked)
+
+    @cached_property
+    def holes(self) -> Holes:
+        """What the search tried only with bad values of other parameters."""
+        return find_holes(self.parameters, self.learned)
+
+    @cached_property
+    def equal_epochs(self) -> list[EqualEpochEffect]:
+        """What each searched parameter costs at equal epochs, in the order of the study file; none with two objectives."""
+        if self.study.objectives:
+            return []
+        rungs = (self.study.spec.get("pruner") or {}).get("rungs") if promotes(self.study) else None
+        return equal_epoch_effects(
+            self.parameters,
+            self.learned,
+            self.found,
+            self.epochs.loc[~self.epochs["repeat"], ["number", "epoch", "objective"]],
+            self.holes,
+            first=self.best_number,
+            least_epoch=max(self.warmup + 1, *(rungs or [1])[:1]),
+            failed=int((self.search["state"] == "failed").sum()),
+            seed=self.seed,
+        )
 
     @cached_property
     def interactions(self) -> list[Interaction]:

@@ -1,0 +1,256 @@
+"""What each searched parameter costs at equal epochs: nats behind the best settings, at the last epoch that all ranked trials have reached.
+
+A search moves to where trials are good. So its best quarter differs from the rest in everything that was settled, and trials with a bad β may have the
+bad optimizer, too. Here the values of all trials at one epoch are modelled over all parameters at once (`value_process`), and two configurations are compared:
+the best settings, and the same with one parameter changed.
+
+**Error rate.** The intervals of a study hold together: each has the level 1 − 5 % / P for P parameters (Bonferroni). Under the default search at most 5 % of
+studies say of a parameter without effect that it has one; the rates are those of docs/explain/statistics.md. The value that is compared is the one that is
+furthest behind, chosen after looking: that choice is within these rates.
+"""
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import ThreadpoolController
+
+from sweeps.results.statistics import Interval
+from vaeexp.results.effects import TOP
+from vaeexp.results.holes import Holes
+from vaeexp.results.parameters import LEAST_TRIALS, SearchedParameter
+from vaeexp.results.value_process import Samples, sample_values
+from vaeexp.words import format_value, is_missing
+
+MOST_TRIALS = 128
+"""Trials that the process takes in, those nearest to the compared settings: its cost grows with the cube of their number."""
+_LEVEL = 0.05
+_NOTHING = Interval(mean=math.nan, low=math.nan, high=math.nan, n=0)
+
+Configuration = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EqualEpochEffect:
+    """What one parameter costs where the others have the best settings."""
+
+    parameter: str
+    epoch: int
+    """The epoch at which all trials are compared; 0 where none is common to them."""
+    trials: int
+    """Ranked trials that have reached it, with the parameter active."""
+    failed: int
+    """Trials of the search that are left out because they failed, whatever their parameters."""
+    tried: tuple[Any, ...]
+    """What these trials have. Of a number the least and the largest, of a choice its values in the order of the file."""
+    best: tuple[Any, ...]
+    """Where the best `TOP` trials have it, in the order of full training: the least and the largest, or the values."""
+    trial: int | None
+    """The trial whose settings the value is compared at: the best one, or the best with the parameter active."""
+    at: Any | None
+    """The value that is furthest behind: an end of what was tried, or a value of a choice. None where nothing can be said."""
+    behind: Interval
+    """Nats per image by which `at` is behind the settings of `trial` at that epoch. The mean is the median of the model's samples; n counts `trials`.
+
+    Negative where the settings of `trial` are behind at that epoch, as those of a slow learner are.
+    """
+    why: str
+    """Why nothing can be said: `one_value` was tried, `few_trials`, or other values were tried with bad settings alone (`not_covered`); else empty."""
+
+
+def equal_epoch_effects(
+    parameters: Mapping[str, SearchedParameter],
+    ranked: pd.DataFrame,
+    found: pd.DataFrame,
+    values: pd.DataFrame,
+    holes: Holes,
+    *,
+    first: int | None,
+    least_epoch: int,
+    failed: int,
+    seed: int,
+) -> list[EqualEpochEffect]:
+    """Return what each searched parameter costs, in the order of the study file.
+
+    Args:
+        ranked: trials of the search that are complete, paused or pruned, the best first (`StudyView.learned`).
+        found: those that were trained to the end, or as far as any, the best first (`StudyView.found`).
+        values: number, epoch and objective of each epoch of the trials of the search.
+        holes: as `find_holes`. The values in them are compared with nothing.
+        first: number of the trial with the best settings, which may have been confirmed as such; None: the first of `ranked`.
+        least_epoch: the first epoch at which trials may be compared. Those that did not reach it are left out.
+        failed: trials of the search that failed.
+    """
+    best_first = ranked.iloc[np.argsort((ranked["number"] != first).to_numpy(), kind="stable")]
+    epoch, compared = _at_common_epoch(best_first, values, least_epoch)
+    setting = functools.partial(_Question, parameters, found, compared)
+    questions = [setting(parameter, holes) for parameter in parameters.values()]
+    settings = [each for question in questions for each in question.settings]
+    samples = _samples(parameters, compared, settings, seed) if settings else None
+    level = _LEVEL / max(1, sum(bool(question.settings) for question in questions))
+    effects, place = [], 0
+    for question in questions:
+        count = len(question.settings)
+        at, behind = _furthest(question, samples, place, level)
+        place += count
+        effects.append(
+            EqualEpochEffect(
+                parameter=question.parameter.name,
+                epoch=epoch,
+                trials=len(question.having),
+                failed=failed,
+                tried=_reach(question.parameter, question.having),
+                best=_reach(question.parameter, question.best),
+                trial=None if at is None else int(question.having["number"].iloc[0]),
+                at=at,
+                behind=behind,
+                why=question.why,
+            )
+        )
+    return effects
+
+
+def _at_common_epoch(ranked: pd.DataFrame, values: pd.DataFrame, least: int) -> tuple[int, pd.DataFrame]:
+    """Return the last epoch that all these trials have reached, and at least `least`; and the trials that have, with their `value` there."""
+    reached = ranked[ranked["epochs"] >= least]
+    epoch = int(reached["epochs"].min()) if len(reached) else 0
+    then = values[values["epoch"] == epoch].set_index("number")["objective"]
+    compared = reached.assign(value=reached["number"].map(then).astype(float))
+    return epoch, compared[np.isfinite(compared["value"])].reset_index(drop=True)
+
+
+class _Question:
+    """The settings that are compared to learn what a parameter costs: those of the best trial, then the same with other values."""
+
+    def __init__(
+        self,
+        parameters: Mapping[str, SearchedParameter],
+        found: pd.DataFrame,
+        compared: pd.DataFrame,
+        parameter: SearchedParameter,
+        holes: Holes,
+    ) -> None:
+        self.parameter = parameter
+        self.having = compared[parameter.of(compared).notna()]
+        """The compared trials with the parameter active, the best first."""
+        self.best = found[parameter.of(found).notna()].head(TOP)
+        self.values: list[Any] = []
+        """The other values, one for each of the settings after the first."""
+        self.settings: list[Configuration] = []
+        tried = _reach(parameter, self.having)
+        if len(self.having) < LEAST_TRIALS or compared["value"].nunique() == 1:
+            self.why = "few_trials"
+            return
+        if len(set(map(format_value, tried))) < 2:
+            self.why = "one_value"
+            return
+        own = _configuration(parameters, self.having.iloc[0])
+        for value in _reach(parameter, self.having[~holes.has(parameter, self.having)]):
+            if format_value(value) == format_value(own[parameter.name]):
+                continue
+            if changed := _changed(parameters, self.having, own, parameter.name, value):
+                self.values.append(value)
+                self.settings.append(changed)
+        self.why = "" if self.settings else "not_covered"
+        self.settings = [own, *self.settings] if self.settings else []
+
+
+def _reach(parameter: SearchedParameter, trials: pd.DataFrame) -> tuple[Any, ...]:
+    """Return the least and the largest number in these trials, or the values of a choice in the order of the file."""
+    values = parameter.of(trials).dropna()
+    if parameter.is_choice:
+        there = {format_value(value): value for value in values}
+        return tuple(there[text] for text in parameter.texts if text in there)
+    return (_plain(parameter, values.min()), _plain(parameter, values.max())) if len(values) else ()
+
+
+def _plain(parameter: SearchedParameter, number: Any) -> int | float:
+    return int(number) if parameter.kind == "int" else float(number)
+
+
+def _configuration(parameters: Mapping[str, SearchedParameter], trial: pd.Series) -> Configuration:
+    values = {name: trial.get(f"params.{name}") for name in parameters}
+    return {name: value for name, value in values.items() if not is_missing(value)}
+
+
+def _changed(
+    parameters: Mapping[str, SearchedParameter], having: pd.DataFrame, own: Configuration, name: str, value: Any
+) -> Configuration | None:
+    """Return a configuration with another value of a parameter; None where what it then needs was never tried with it.
+
+    Parameters whose condition fails drop out. Those whose condition holds now are as in the best trial that has this value and them.
+    """
+    changed: Configuration = {}
+    for other, parameter in parameters.items():
+        conditions = [(parent, wanted) for parent, wanted in parameter.when.items() if parent in parameters]
+        if not all(format_value(changed.get(parent)) in map(format_value, wanted) for parent, wanted in conditions):
+            continue
+        if other == name:
+            changed[other] = value
+        elif other in own:
+            changed[other] = own[other]
+        else:
+            same = having[parameters[name].of(having).map(format_value) == format_value(value)]
+            given = parameter.of(same).dropna()
+            if given.empty:
+                return None
+            changed[other] = given.iloc[0]
+    return changed
+
+
+def _samples(
+    parameters: Mapping[str, SearchedParameter], compared: pd.DataFrame, settings: list[Configuration], seed: int
+) -> Samples:
+    """Return samples of the values of these settings, with the trials nearest to them where there are many."""
+    wanted = pd.DataFrame([{f"params.{name}": value for name, value in each.items()} for each in settings])
+    points, groups = _points(parameters, compared)
+    asked, _ = _points(parameters, wanted)
+    values = compared["value"].to_numpy(float)
+    if len(points) > MOST_TRIALS:
+        # By their settings alone: trials chosen by their values would be lucky ones.
+        distances = ((asked[:, None, :] - points[None, :, :]) ** 2).sum(axis=2)
+        ranks = distances.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable").min(axis=0)
+        nearest = np.sort(ranks.argsort(kind="stable")[:MOST_TRIALS])
+        points, values = points[nearest], values[nearest]
+    with _threads().limit(limits=1, user_api="blas"):  # their number decides the last bits
+        return sample_values(points, values, asked, groups, seed=seed)
+
+
+@functools.cache
+def _threads() -> ThreadpoolController:
+    from scipy import linalg, optimize  # noqa: F401  # before the controller looks for libraries
+
+    return ThreadpoolController()
+
+
+def _points(parameters: Mapping[str, SearchedParameter], trials: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return configurations as numbers [N, D] and the parameter of each coordinate [D].
+
+    A number is its place on the axis, 0.5 where it is not active; each value of a choice √½ or 0, so that two values are 1 apart.
+    """
+    columns, groups = [], []
+    for index, parameter in enumerate(parameters.values()):
+        places = parameter.places(trials).to_numpy(float)
+        if parameter.is_choice:
+            own = [math.sqrt(0.5) * (places == place) for place in range(len(parameter.texts))]
+        else:
+            own = [np.where(np.isnan(places), 0.5, places)]
+        columns += own
+        groups += [index] * len(own)
+    return np.stack(columns, axis=1), np.array(groups)
+
+
+def _furthest(question: _Question, samples: Samples | None, place: int, level: float) -> tuple[Any | None, Interval]:
+    """Return the value that is furthest behind the first of the settings, which stands at this place, and by how much."""
+    found: tuple[Any | None, Interval] = None, _NOTHING
+    for step, value in enumerate(question.values, start=1):
+        assert samples is not None
+        difference = samples.values[:, place + step] - samples.values[:, place]
+        low, mean, high = samples.quantiles(difference, [level / 2, 0.5, 1 - level / 2]).tolist()
+        if found[0] is None or mean > found[1].mean:
+            found = value, Interval(mean=mean, low=low, high=high, n=len(question.having))
+    return found

@@ -1,0 +1,256 @@
+"""Regions of a searched number that were tried only together with bad values of other parameters.
+
+A trial with a bad value of another parameter says nothing of its own β: it would be bad anyway. Where all trials beyond some β are of that kind, the
+search has not tried this β, and importances and plots would credit β with what the others cost.
+
+A value is bad where none of the best quarter of the trials has it, and those that have it stand behind the rest where the number itself is good: within
+what the best quarter spans (Mann and Whitney, one-sided, 5 % after Bonferroni for the values that are tested). Where it was tried nowhere else, all trials are
+compared: then nothing tells which of both is bad. So in at most 5 % of searches in which nothing matters is any value bad for a number, and a hole is rarer still.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vaeexp.results.coverage import LEAST_GOOD
+from vaeexp.results.parameters import SearchedParameter
+from vaeexp.words import format_number
+
+LEAST_BEYOND = 3
+"""Trials that make a hole, at least: one or two that are bad for another reason are what any search has."""
+_LEVEL = 0.05
+_BEYOND = 0.25
+"""Share of its axis by which a number lies beyond the best quarter where it may be bad: a sampler that returns to one region leaves a narrow quarter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadValue:
+    """A value of a choice, or the values below or above a number, that the good trials do not have."""
+
+    parameter: str
+    value: str | None
+    """Of a choice, as text."""
+    below: float | None
+    above: float | None
+    trials: int
+    """Trials of the hole that have it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberHole:
+    """The values of a number below `low` or above `high`, which were tried only with bad values of other parameters."""
+
+    parameter: str
+    low: float | None
+    """The least value that was tried with good values of the others; None where nothing was tried below it."""
+    high: float | None
+    """The largest."""
+    trials: int
+    """Trials below and above, each of which has a bad value."""
+    shared: tuple[BadValue, ...]
+    """The fewest bad values of which each of these trials has one, those of most trials first."""
+
+    def has(self, numbers: np.ndarray) -> np.ndarray:
+        """Tell which of these numbers lie in the hole; NaN does not."""
+        values = np.asarray(numbers, dtype=float)
+        inside = np.zeros(len(values), dtype=bool)
+        if self.low is not None:
+            inside |= values < self.low
+        if self.high is not None:
+            inside |= values > self.high
+        return inside
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Bad:
+    """A bad value, and which trials have it."""
+
+    parameter: str
+    having: np.ndarray
+    active: np.ndarray
+    """Which trials have the parameter at all."""
+    value: str | None = None
+    below: float | None = None
+    above: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holes:
+    """What a search tried only with bad values of other parameters."""
+
+    numbers: Mapping[str, NumberHole]
+    """Searched number → its hole; those without one are left out."""
+    choices: Mapping[str, tuple[str, ...]]
+    """Searched choice → its values, as text, each trial of which has a bad value of another parameter; choices without such a value are left out."""
+
+    def has(self, parameter: SearchedParameter, trials: pd.DataFrame) -> np.ndarray:
+        """Tell which of these trials have a value of this parameter that was tried only with bad values of others."""
+        if parameter.is_choice:
+            return np.isin(
+                parameter.places(trials), [parameter.texts.index(t) for t in self.choices.get(parameter.name, ())]
+            )
+        hole = self.numbers.get(parameter.name)
+        return np.zeros(len(trials), dtype=bool) if hole is None else hole.has(_numbers(parameter, trials))
+
+
+def find_holes(parameters: Mapping[str, SearchedParameter], learned: pd.DataFrame) -> Holes:
+    """Return the holes of each searched parameter, in the order of the study file.
+
+    Of a number: that all of so many trials beyond the rest have a bad value must be rarer than 5 % (after Bonferroni for the numbers) were bad
+    values spread by chance. Of a choice, which has no beyond, all trials with a value.
+
+    Args:
+        learned: as `StudyView.learned`, the best first.
+    """
+    numbers: dict[str, NumberHole] = {}
+    choices: dict[str, tuple[str, ...]] = {}
+    if len(learned) < 2 * LEAST_GOOD:
+        return Holes(numbers=numbers, choices=choices)
+    good = max(LEAST_GOOD, -(-len(learned) // 4))
+    suspects = [each for parameter in parameters.values() for each in _not_among_good(parameter, learned, good)]
+    level = _LEVEL / max(1, sum(not parameter.is_choice for parameter in parameters.values()))
+    for name, parameter in parameters.items():
+        bad = _bad_values(parameter, [each for each in suspects if each.parameter != name], learned, good)
+        if not bad:
+            continue
+        if parameter.is_choice:
+            if texts := _spoilt_values(parameter, learned, bad):
+                choices[name] = texts
+        elif hole := _hole(parameter, learned, bad, level):
+            numbers[name] = hole
+    return Holes(numbers=numbers, choices=choices)
+
+
+def _numbers(parameter: SearchedParameter, trials: pd.DataFrame) -> np.ndarray:
+    return parameter.of(trials).astype("Float64").astype(float).to_numpy(float)
+
+
+def _spoilt_values(parameter: SearchedParameter, learned: pd.DataFrame, bad: list[_Bad]) -> tuple[str, ...]:
+    """Return the values of a choice each trial of which has a bad value of another parameter."""
+    places, spoilt = parameter.places(learned).to_numpy(float), np.any([each.having for each in bad], axis=0)
+    with_it = [(text, places == place) for place, text in enumerate(parameter.texts)]
+    return tuple(text for text, having in with_it if having.any() and spoilt[having].all())
+
+
+def _bad_values(parameter: SearchedParameter, suspects: list[_Bad], learned: pd.DataFrame, good: int) -> list[_Bad]:
+    """Return those suspects that are bad where this parameter is good, or that were tried nowhere else and stand behind."""
+    places = parameter.places(learned).to_numpy(float)
+    best = places[:good][~np.isnan(places[:good])]
+    if not len(best):
+        return []
+    within = (places >= best.min() - 1e-9) & (places <= best.max() + 1e-9)
+    near = np.isin(places, best) if parameter.is_choice else within
+    bad = []
+    for each in suspects:
+        compared = each.active & near if (each.having & near).any() else each.active
+        if behind_p(each.having[compared]) <= _LEVEL / len(suspects):
+            bad.append(each)
+    return bad
+
+
+def _not_among_good(parameter: SearchedParameter, learned: pd.DataFrame, good: int) -> list[_Bad]:
+    """Return the values of a parameter that trials have, but none of the best."""
+    places = parameter.places(learned).to_numpy(float)
+    best = places[:good][~np.isnan(places[:good])]
+    if not len(best):
+        return []
+    same: dict[str, Any] = {"parameter": parameter.name, "active": ~np.isnan(places)}
+    if parameter.is_choice:
+        texts = enumerate(parameter.texts)
+        found = [_Bad(**same, having=places == place, value=text) for place, text in texts if place not in best]
+    else:
+        low, high = float(best.min()) - _BEYOND, float(best.max()) + _BEYOND
+        ends = parameter.numbers(np.array([low, high]))
+        found = [
+            _Bad(**same, having=places < low, below=float(ends[0])),
+            _Bad(**same, having=places > high, above=float(ends[1])),
+        ]
+    return [each for each in found if each.having.any()]
+
+
+def behind_p(having: np.ndarray) -> float:
+    """Return the p of Mann and Whitney's test, one-sided, that the trials that have something stand behind the rest.
+
+    `having` is in the order of the trials, the best first. Exact of up to 100 trials of which up to 20 have it, else from the normal approximation.
+    """
+    count, rest = int(having.sum()), int((~having).sum())
+    if not count or not rest:
+        return 1.0
+    # How often a trial of the rest stands before one that has it.
+    before = int(np.cumsum(~having)[having].sum())
+    if count <= 20 and count + rest <= 100:
+        return _exact_p(count, rest, before)
+    from scipy.special import ndtr
+
+    return float(ndtr((count * rest / 2 + 0.5 - before) / np.sqrt(count * rest * (count + rest + 1) / 12)))
+
+
+def _exact_p(count: int, rest: int, before: int) -> float:
+    """Return the chance that a random order of both has this many pairs, or more, in which the rest stands before."""
+    ways = np.zeros((count + 1, count * rest + 1))
+    ways[:, 0] = 1.0
+    # The last of k + m either has it, with all m of the rest before it, or it does not.
+    for m in range(1, rest + 1):
+        for k in range(1, count + 1):
+            ways[k, m:] += ways[k - 1, : ways.shape[1] - m]
+    return float(ways[count, before:].sum() / ways[count].sum())
+
+
+def _hole(parameter: SearchedParameter, learned: pd.DataFrame, bad: list[_Bad], level: float) -> NumberHole | None:
+    """Return the hole of a number; None where the ends of what was tried have good values of the others, or chance explains that they have not."""
+    numbers, spoilt = _numbers(parameter, learned), np.any([each.having for each in bad], axis=0)
+    fair = numbers[~spoilt & ~np.isnan(numbers)]
+    if not len(fair):
+        return None
+    low, high = float(fair.min()), float(fair.max())
+    below, above = numbers < low, numbers > high
+    beyond = below | above
+    count, within = int(beyond.sum()), ~beyond & ~np.isnan(numbers)
+    if count < LEAST_BEYOND or chance_beyond(count, float(spoilt[within].mean())) > level:
+        return None
+    return NumberHole(
+        parameter=parameter.name,
+        low=low if below.any() else None,
+        high=high if above.any() else None,
+        trials=count,
+        shared=_fewest(bad, beyond),
+    )
+
+
+def chance_beyond(count: int, share: float) -> float:
+    """Return the chance that so many trials or more have a bad value at both ends together, before the first that has none.
+
+    `share` of all trials have one, at random. The number at each end is geometric, and P(sum ≥ n) = qⁿ (1 + n (1 − q)).
+    """
+    return share**count * (1 + count * (1 - share))
+
+
+def _fewest(bad: list[_Bad], beyond: np.ndarray) -> tuple[BadValue, ...]:
+    """Return bad values of which each of these trials has one: ever the one that most of those left have."""
+    left, chosen = beyond.copy(), []
+    while left.any():
+        most = max(bad, key=lambda each: int((each.having & left).sum()))
+        chosen.append(most)
+        left &= ~most.having
+    found = [
+        BadValue(
+            parameter=each.parameter,
+            value=each.value,
+            below=each.below,
+            above=each.above,
+            trials=int((each.having & beyond).sum()),
+        )
+        for each in chosen
+    ]
+    return tuple(sorted(found, key=lambda each: -each.trials))
+
+
+def bad_value_words(bad: BadValue, label: str) -> str:
+    """Say `optimizer = adamax`, or `learning rate > 0.005`."""
+    if bad.value is not None:
+        return f"{label} = {bad.value}"
+    end: Any = bad.above if bad.below is None else bad.below
+    return f"{label} {'>' if bad.below is None else '<'} {format_number(end)}"
