@@ -215,39 +215,46 @@ def levels(results: Results, parameter: str) -> list[Any]:
     return ordered
 
 
-def pairs(results: Results, parameter: str, two: Sequence[Any] | None = None) -> "pd.DataFrame":
-    """Match runs that differ in `parameter` alone: pair_id, source_trial, seed_index, `objective.<level>` of each, difference.
+def pairs(
+    results: Results, parameter: str, two: Sequence[Any] | None = None, measure: str = "objective"
+) -> "pd.DataFrame":
+    """Match runs that differ in `parameter` alone: pair_id, source_trial, seed_index, `<measure>.<level>` of each, difference.
 
     `two` names the levels to set against each other; by default the first two of `levels`. The difference is the second
     value minus the first: above 0 where the first level is better. NaN for a run that did not complete. Configurations that
-    are equal but for the parameter, and for parameters that depend on it, count once: under the first trial that has one.
+    are equal but for the parameter, and for parameters that depend on it, count once: under the first trial that has one. `measure`: the column that
+    is compared; NaN throughout where there is none.
     """
     two = list(two) if two is not None else levels(results, parameter)[:2]
     keys = {"pair_id": "object", "source_trial": "int64", "seed_index": "int64"}
-    names = [f"objective.{level}" for level in two]
+    names = [f"{measure}.{level}" for level in two]
     search, column = results.study.spec.get("search") or {}, f"params.{parameter}"
     apart = (parameter, *dependents(parameter, search))
     alike = [f"params.{name}" for name in search if name not in apart]
     first: dict[str, int] = {}
     runs: dict[tuple[int, int], dict[str, Any]] = {}
-    for row, pair_id, source in sorted(_compared(results, parameter), key=lambda run: (run[2], run[0]["number"])):
+    for row, pair_id, source in sorted(
+        _compared(results, parameter, measure), key=lambda run: (run[2], run[0]["number"])
+    ):
         rest = repr([(name, value) for name in alike if not _missing(value := row.get(name))])
         identity = first.setdefault(rest, source)
         new = {"pair_id": pair_id, "source_trial": identity, "seed_index": row["seed_index"]}
         run = runs.setdefault((identity, row["seed_index"]), new)
         if row[column] in two:
-            run.setdefault(f"objective.{row[column]}", row["objective"] if row["state"] == "complete" else math.nan)
+            value = row.get(measure, math.nan) if row["state"] == "complete" else math.nan
+            run.setdefault(f"{measure}.{row[column]}", value)
     dtypes = keys | dict.fromkeys(names, "float64")
     table = _frame({name: ([runs[key].get(name) for key in sorted(runs)], dtype) for name, dtype in dtypes.items()})
     table["difference"] = table[names[1]] - table[names[0]] if len(names) == 2 else math.nan
     return table
 
 
-def _compared(results: Results, parameter: str) -> list[tuple[dict[str, Any], str, int]]:
+def _compared(results: Results, parameter: str, measure: str = "objective") -> list[tuple[dict[str, Any], str, int]]:
     """Return the runs that have a value of a parameter and are paired for it, each with its pair and the trial that the pair is named after."""
     if f"params.{parameter}" not in results.trials:
         return []
-    needed = ["number", "state", "objective", "source_trial", "seed_index", "pair_ids"]
+    needed = ["number", "state", "source_trial", "seed_index", "pair_ids"]
+    needed += [measure] if measure in results.trials else []
     needed += [str(name) for name in results.trials if str(name).startswith("params.")]
     repeats = results.trials.loc[results.trials["repeat"], needed].dropna(subset=[f"params.{parameter}"])
     prefix = f"{parameter}:"

@@ -266,6 +266,47 @@ def pairs(state: State, rows: Rows) -> list[list[Expected]]:
     ]
 
 
+@shows(has("configuration of trial", "found with"))
+def paired_configurations(state: State, rows: Rows) -> list[list[Expected]]:
+    study, title = state.study, rows[0][-1]
+    each = next(
+        each
+        for each in study.pairs
+        if f"{each.second} − {each.first}" == title
+        and {str(own) for own in each.table["source"]} >= {row[0] for row in rows[1:]}
+    )
+    tables = dict(list(each.table.groupby("source")))
+    places = {int(number_): place for place, number_ in enumerate(study.found["number"], start=1)}
+    order = sorted(tables, key=lambda source: (source != study.best, places.get(source, len(places) + 1), source))
+    better = {source: _better(own) for source, own in tables.items()}
+    best = study.confirmed.get(study.best or -1)
+    winner = (
+        better[order[0]] if best is None else best.dropna(subset=["seed_index"]).set_index("seed_index")["objective"]
+    )
+    made = []
+    for source in order[:50]:
+        trial = study.search[study.search["number"] == source].iloc[0]
+        gaps = (better[source] - winner).dropna()
+        made.append(
+            [
+                str(source),
+                study.parameters[each.parameter].values(trial.to_frame().T).iloc[0],
+                f"{places[source]:,} of {len(places):,}",
+                f"{trial['epochs']:,}{'' if trial['state'] == 'complete' else ', stopped'}",
+                number(gaps.mean() if len(gaps) else math.nan),
+                str(len(tables[source])),
+                interval(student(tables[source]["difference"])),
+            ]
+        )
+    return made
+
+
+def _better(own: pd.DataFrame) -> pd.Series:
+    """Return the values of the level with the lower mean by seed index."""
+    lower = "first" if own["first"].mean() <= own["second"].mean() else "second"
+    return own.set_index("seed_index")[lower]
+
+
 @says(
     rf"Mean difference ({NUM}) nats per image(?:, 95 % interval ({REACH}) \((Student's t|bootstrap)\) over ({NUM} (?:seed|configuration)s?)"
     rf"(?: \(the seeds of a configuration averaged first\))?)?\. (\S+) is lower in ({NUM}) of ({NUM}) pairs?\. "

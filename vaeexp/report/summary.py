@@ -235,4 +235,6 @@ def _difference(comparison: PairComparison) -> dict[str, Any]:
         "pairs": len(comparison.pairs),
         "difference": asdict(comparison.interval),
         "settled": comparison.better is not None,
+        "others": {name: asdict(interval) for name, interval in comparison.others.items()},
+        "by_configuration": [asdict(own) for own in comparison.by_configuration],
     }

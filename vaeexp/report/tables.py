@@ -154,7 +154,25 @@ def _paired(comparison: PairComparison) -> list[str]:
     sentence = _difference(comparison, second)
     if len(pairs) > SHOWN:
         sentence += f" {plural(len(pairs) - SHOWN, 'more pair')} not listed here."
-    return [table(["configuration of trial", "seed index", *titles], rows, right=range(5)), sentence]
+    listed = table(["configuration of trial", "seed index", *titles], rows, right=range(5))
+    return [_by_configuration(comparison, titles[-1]), listed, sentence]
+
+
+def _by_configuration(comparison: PairComparison, difference: str) -> str:
+    """Return a row for each configuration, the winner first: its place in the search, how far behind it is, and the difference."""
+    header = ["configuration of trial", "found with", "rank in the search", "epochs there", "behind the winner", "n"]
+    rows = [
+        [
+            *(str(own.source_trial), escape(format_value(own.found_with))),
+            "–" if own.rank is None else f"{own.rank:,} of {own.ranked:,}",
+            f"{own.epochs:,}{'' if own.complete else ', stopped'}",
+            format_number(own.behind),
+            str(own.interval.n),
+            format_interval(own.interval),
+        ]
+        for own in comparison.by_configuration[:SHOWN]
+    ]
+    return table([*header, difference], rows, right=range(7)) if rows else ""
 
 
 def _difference(comparison: PairComparison, second: str) -> str:
@@ -360,7 +378,9 @@ SECTIONS = (
     ),
     Section(
         "Matched pairs",
-        "Runs that share configuration and seed and differ in one parameter alone; validation −ELBO, in nats per image.",
+        "Runs that share configuration and seed and differ in one parameter alone; validation −ELBO, in nats per image. Of each value the best "
+        "configuration that the search found with it takes part, because it was tuned for it, and then the next best. A rank counts complete "
+        "trials first, then those that were promoted furthest; behind the winner is a configuration with its better value, over shared seeds.",
         "validation",
         paired_tables,
     ),

@@ -405,7 +405,9 @@ class StudyView:
             for name in self.compared_parameters
             for two in itertools.combinations(levels(self.results, name), 2)
         ]
-        return corrected([compare_pairs(self.results, name, two, self.seed) for name, two in twos])
+        return corrected(
+            [compare_pairs(self.results, name, two, self.seed, self.found, self.best) for name, two in twos]
+        )
 
     @cached_property
     def compared_parameters(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -21,6 +21,12 @@ from sweeps.results.statistics import (
     mean_interval,
     paired_interval,
     wilcoxon_p,
+)
+from vaeexp.results.paired_configurations import (
+    PairedConfiguration,
+    mean_of_others,
+    paired_configurations,
+    paired_t_p,
 )
 from vaeexp.results.tables import column, interval_on_test
 from vaeexp.words import is_missing, plural
@@ -118,6 +124,10 @@ class PairComparison:
     """The same after Holm's correction for all comparisons of the study; NaN without an interval."""
     tests: int = 1
     """Comparisons that the correction counts: those with a p."""
+    by_configuration: Sequence[PairedConfiguration] = ()
+    """The configurations one by one, the winner first, then by their place in the search."""
+    others: Mapping[str, Interval] = field(default_factory=dict)
+    """Figure on test → its mean difference, as `interval`, of the pairs in which both runs have it."""
 
     @property
     def configurations(self) -> int:
@@ -131,9 +141,33 @@ class PairComparison:
         return self.first if self.interval.mean > 0 else self.second
 
 
-def compare_pairs(results: Results, parameter: str, two: tuple[Any, Any], seed: int) -> PairComparison:
-    """Compare two values of a parameter, not yet corrected for other comparisons; `seed` is that of the bootstrap."""
-    return compare_matched(parameter, two, pairs(results, parameter, two), seed)
+def compare_pairs(
+    results: Results,
+    parameter: str,
+    two: tuple[Any, Any],
+    seed: int,
+    found: pd.DataFrame,
+    best: TestedSetting | None = None,
+) -> PairComparison:
+    """Compare two values of a parameter, not yet corrected for other comparisons.
+
+    Args:
+        seed: that of the bootstrap.
+        found: trials of the search in their order (`found_rows`).
+        best: the best configuration, confirmed or not.
+    """
+    compared = compare_matched(parameter, two, pairs(results, parameter, two), seed)
+    others = {name: pairs(results, parameter, two, f"result.test/{name}") for name in OTHERS}
+    winner = None if best is None else best.source_trial
+    confirmed = pd.DataFrame() if best is None else best.runs[best.runs["repeat"]].dropna(subset=["seed_index"])
+    reference = (
+        dict(zip(confirmed["seed_index"].astype(int), confirmed["objective"], strict=True)) if len(confirmed) else {}
+    )
+    return replace(
+        compared,
+        by_configuration=paired_configurations(compared.pairs, others, found, parameter, winner, reference),
+        others=mean_of_others(others),
+    )
 
 
 def compare_matched(parameter: str, two: tuple[Any, Any], table: pd.DataFrame, seed: int) -> PairComparison:
@@ -156,23 +190,19 @@ def compare_matched(parameter: str, two: tuple[Any, Any], table: pd.DataFrame, s
 
 
 def corrected(comparisons: Sequence[PairComparison]) -> list[PairComparison]:
-    """Return the comparisons with their p after Holm's correction over those of them that have one."""
+    """Return the comparisons with their p after Holm's correction over those of them that have one; their configurations likewise."""
     ps = [comparison.p for comparison in comparisons]
     tests = sum(math.isfinite(p) for p in ps)
-    return [replace(one, p_holm=p, tests=tests) for one, p in zip(comparisons, holm(ps), strict=True)]
-
-
-def paired_t_p(differences: Sequence[float]) -> float:
-    """Return the two-sided p of Student's t that paired differences have the mean 0; NaN for fewer than `LEAST_VALUES` of them."""
-    n, spread = len(differences), float(np.std(differences, ddof=1)) if len(differences) >= LEAST_VALUES else math.nan
-    if n < LEAST_VALUES:
-        return math.nan
-    mean = float(np.mean(differences))
-    if spread == 0:
-        return float(mean == 0)
-    from scipy.special import stdtr  # the distribution of Student's t; `scipy.stats` takes half a second to import
-
-    return float(2 * stdtr(n - 1, -abs(mean) / spread * math.sqrt(n)))
+    single = iter(holm([own.p for comparison in comparisons for own in comparison.by_configuration]))
+    return [
+        replace(
+            one,
+            p_holm=p,
+            tests=tests,
+            by_configuration=[replace(own, p_holm=next(single)) for own in one.by_configuration],
+        )
+        for one, p in zip(comparisons, holm(ps), strict=True)
+    ]
 
 
 def welch_p(first: Sequence[float], second: Sequence[float]) -> float:

@@ -1,5 +1,6 @@
 """What the default search sets side by side, in studies whose truth is known: baselines, matched pairs, and runs that diverge."""
 
+import numpy as np
 import pytest
 from default_studies import default_study
 from scipy import stats
@@ -47,3 +48,53 @@ def test_a_baseline_without_effect_stands_against_the_trial_that_it_changes(coun
     assert rows >= 2
     assert at_most(settled, count), settled
     assert stats.binomtest(inside, rows).proportion_ci(0.99, method="exact").high >= 0.95, (inside, rows)
+
+
+# ---- matched pairs ----
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(40, marks=pytest.mark.slow)])
+def test_each_configuration_of_matched_pairs_says_what_it_is(count):
+    """Each optimizer has its own learning rate: a configuration shows the value that it was found with as the better one, whatever its rank."""
+    for view in views("interaction", count):
+        (comparison,) = view.pairs
+        found, places = view.found, {int(number): place for place, number in enumerate(view.found["number"], start=1)}
+        configurations = comparison.by_configuration
+        assert {own.source_trial for own in configurations} == set(comparison.pairs["source_trial"])
+        order = [own.source_trial for own in configurations]
+        assert order == sorted(order, key=lambda number: (number != view.best_number, places[number]))
+        assert {own.found_with for own in configurations} == {"adam", "adamax"}, "each value brings its best"
+        for own in configurations:
+            trial = found[found["number"] == own.source_trial].iloc[0]
+            assert (own.rank, own.ranked) == (places[own.source_trial], len(found))
+            assert (own.complete, own.epochs) == (trial["state"] == "complete", trial["epochs"])
+            assert own.found_with == trial["params.optimizer"]
+            pairs = comparison.pairs[comparison.pairs["source_trial"] == own.source_trial]
+            assert own.interval.n == len(pairs) == 3
+            assert own.interval.mean == pytest.approx(pairs["difference"].mean())
+            assert (own.interval.mean > 0) == (own.found_with == "adam")
+            assert own.interval.low * own.interval.high > 0
+            winner = view.confirmed[0].runs.set_index("seed_index")["objective"]
+            better = pairs.set_index("seed_index")[f"objective.{own.found_with}"]
+            assert own.behind == pytest.approx((better - winner).mean())
+        assert comparison.interval.mean == pytest.approx(np.mean([own.interval.mean for own in configurations]))
+
+
+def test_pairs_have_the_other_figures_that_both_runs_have():
+    """The prior is compared, and is a baseline of the best: where that one has another prior, both runs of its pairs were tested."""
+    tested = 0
+    for view in views("baseline", 4, **SMALL):
+        (comparison,) = view.pairs
+        changed = {row.source_trial for row in view.baselines}
+        for own in comparison.by_configuration:
+            if own.source_trial in changed and own.found_with != "normal":
+                assert (own.others["rate"].n, own.others["rate"].mean) == (3, 0)
+                assert comparison.others["rate"].n >= 1
+                tested += 1
+    assert tested
+
+
+@pytest.mark.slow
+def test_a_parameter_without_effect_is_settled_at_one_of_its_configurations_in_five_percent_of_studies():
+    settled = sum(any(own.p_holm <= 0.05 for own in view.pairs[0].by_configuration) for view in views("baseline", 40))
+    assert at_most(settled, 40), settled
