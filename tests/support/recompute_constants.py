@@ -37,6 +37,7 @@ constant(
     r"Before the winner: its validation −ELBO minus that of the run, above 0 where the paused trial is better",
     r"In brackets, by how much two runs of one configuration differ at most, at 5 % for all these rows together \(Student's t with the spread of the confirmed seeds\)",
 )
+constant("the most names in a plot", r"up to 8 complete trials have names at their ends")
 constant("the least span of a strip", r"From low to high β: It takes trials with pictures, .+?(?=\.$)")
 constant("a study that is interrupted", r"\*\*Interim report: the search is over, .+?\*\*")
 constant("the data set's name", r"\*\*Every figure here is of .+?: a small part of the data set\. None of them .+?\*\*")

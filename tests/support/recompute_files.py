@@ -129,6 +129,10 @@ class Parameter:
             return np.log(np.asarray(numbers, float) / self.low) / math.log(self.high / self.low)
         return (np.asarray(numbers, float) - self.low) / (self.high - self.low)
 
+    def number(self, place: float) -> float:
+        """Return the number at such a place."""
+        return self.low * (self.high / self.low) ** place if self.log else self.low + place * (self.high - self.low)
+
 
 def value_of(cell: Any) -> str:
     """Return the value of a choice as a report writes it: `adam`, `3`, `512–512` for a list."""

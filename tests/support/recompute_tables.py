@@ -175,6 +175,40 @@ def _left_out(study: Study, names: list[str]) -> str:
     return "; ".join(f"{study.parameters[name].label} = {listed(texts)}" for name, texts in found.items())
 
 
+@says(r"All (\d+) trials with (.+?) have (.+?), so they say nothing of (.+?)(?=\.(?: |$))")
+def tried_with_bad_values(state: State, _: str, ends: str, shared: str, label: str) -> list[Expected]:
+    """Each trial beyond the outermost ones without a shared value has one, and none of the best quarter."""
+    study, trials = state.study, state.study.learned
+    own = _labelled(study, label)
+    best = trials.head(max(5, math.ceil(len(trials) / 4)))
+    words, spoilt = [], pd.Series(False, index=trials.index)
+    for name, sign, text in _conditions(shared):
+        other = _labelled(study, name)
+        values, written = other.values(trials), text
+        if sign == "=":
+            spoilt |= values == text
+        else:
+            places = other.axis(other.values(best).dropna())
+            edge = other.number(places.min() - 0.25 if sign == "<" else places.max() + 0.25)
+            spoilt, written = spoilt | (values < edge if sign == "<" else values > edge), value_text(edge)
+        words.append(f"{name} {sign} {written}")
+    values = own.values(trials)
+    outer = {"<": values[~spoilt].min(), ">": values[~spoilt].max()}
+    beyond = (values < outer["<"]) | (values > outer[">"])
+    right = bool(spoilt[beyond].all()) and not spoilt[best.index].any()
+    said = " or ".join(f"{label} {sign} {value_text(outer[sign])}" for _, sign, _ in _conditions(ends))
+    return [f"{int(beyond.sum()):,}", said, " or ".join(words) if right else "other values", label]
+
+
+def _labelled(study: Study, label: str) -> Parameter:
+    return next(own for own in study.parameters.values() if own.label == label)
+
+
+def _conditions(words: str) -> list[tuple[str, str, str]]:
+    """Cut `optimizer = adamax or β < 0.362` into label, sign and value of each."""
+    return re.findall(r"(.+?) ([=<>]) (\S+)(?: or |$)", words)
+
+
 def _in(own: Parameter, text: str, trials: pd.DataFrame) -> pd.Series:
     values = own.values(trials)
     if text in ("– (not used)", "–"):

@@ -17,6 +17,7 @@ from vaeexp.plots import style
 from vaeexp.plots.promoted import promoted_below, scatter_by_epochs
 from vaeexp.results.effects import group_of
 from vaeexp.results.forest import Forest, expected
+from vaeexp.results.holes import hole_words
 from vaeexp.results.parameters import RESAMPLES, SearchedParameter
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import jitter
@@ -323,19 +324,24 @@ def left_out_sentence(view: StudyView) -> str:
     return f" Left out: {'; '.join(parts)}, never {tried} where the other parameters are good, so nothing can be said."
 
 
+def hole_sentences(view: StudyView) -> str:
+    """Say which numbers have values that were tried only with bad values of others, whose cost they seem to have; empty without any."""
+    return "".join(f" {hole_words(hole)}." for hole in view.holes.numbers.values())
+
+
 def effects_caption(view: StudyView) -> str:
     """Say what the marks are, what a median counts, and which values are left out."""
     if promotes(view.study):
         return (
             "Every trial in every panel. An open mark is a trial that was paused after the epoch in the legend, at what it had reached by then: "
             "compare marks of one shade alone. Under each choice stands how many of its trials were promoted from the first rung on or are complete."
-            f"{left_out_sentence(view)}"
+            f"{left_out_sentence(view)}{hole_sentences(view)}"
         )
     return (
         "Every trial in every panel. The value of a pruned trial (open) is what it had reached, not what it would have "
         "become. Under each choice stands how many trials are complete and pruned. A black bar is the median with the pruned counted as "
         "worse than all others; there is none where half or more were pruned, or where one trial is complete."
-        f"{left_out_sentence(view)}"
+        f"{left_out_sentence(view)}{hole_sentences(view)}"
     )
 
 
@@ -347,7 +353,7 @@ def dependence_caption(view: StudyView) -> str:
         "edge are the trials (orange: pruned), for choices their number; a green point is the lowest, where the bands tell it "
         "from the highest and where at least two trials, and more than were pruned, are complete."
     )
-    text += left_out_sentence(view)
+    text += left_out_sentence(view) + hole_sentences(view)
     forest = view.forest
     if forest is None:
         return text

@@ -8,6 +8,7 @@ import pandas as pd
 from sweeps.results.found_trials import promotes
 from vaeexp.report.markup import escape, heading, table
 from vaeexp.results.effects import best_group, group_of
+from vaeexp.results.holes import hole_words
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.study_view import StudyView
 from vaeexp.words import format_number, format_value, join_and, parameter_label
@@ -38,6 +39,8 @@ def described(view: StudyView) -> str:
 def parameter_tables(view: StudyView) -> list[str]:
     """Return a table under its heading for each choice and each whole number that is searched; prior and components jointly.
 
+    Below stands what was tried only with bad values of other parameters, of any number.
+
     Empty with two objectives, whose trials have no one value.
     """
     if view.front is not None:
@@ -48,8 +51,15 @@ def parameter_tables(view: StudyView) -> list[str]:
         title, made, names = f"By {escape(parameter_label(name))}", by_parameter(view, name), [name]
         if name == "components" and joint:
             title, made, names = "By prior and components", by_prior_and_components(view), ["prior", "components"]
-        blocks += [heading(title, 4), made, _left_out(view, names)] if made else []
+        lines = [line for line in (made, *_untold(view, names)) if line]
+        blocks += [heading(title, 4), *lines] if lines else []
     return blocks
+
+
+def _untold(view: StudyView, names: Sequence[str]) -> list[str]:
+    """Name the values of which the table or the trials say nothing."""
+    holes = [f"{escape(hole_words(view.holes.numbers[name]))}." for name in names if name in view.holes.numbers]
+    return [_left_out(view, names), *holes]
 
 
 def _left_out(view: StudyView, names: Sequence[str]) -> str:

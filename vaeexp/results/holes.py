@@ -17,7 +17,7 @@ import pandas as pd
 
 from vaeexp.results.coverage import LEAST_GOOD
 from vaeexp.results.parameters import SearchedParameter
-from vaeexp.words import format_number
+from vaeexp.words import format_value, parameter_label
 
 LEAST_BEYOND = 3
 """Trials that make a hole, at least: one or two that are bad for another reason are what any search has."""
@@ -248,9 +248,19 @@ def _fewest(bad: list[_Bad], beyond: np.ndarray) -> tuple[BadValue, ...]:
     return tuple(sorted(found, key=lambda each: -each.trials))
 
 
-def bad_value_words(bad: BadValue, label: str) -> str:
-    """Say `optimizer = adamax`, or `learning rate > 0.005`."""
+def hole_words(hole: NumberHole) -> str:
+    """Say `All 8 trials with β < 0.362 or β > 1.03 have optimizer = adamax or prior = normal, so they say nothing of β`."""
+    label = parameter_label(hole.parameter)
+    ends = [
+        f"{label} {sign} {format_value(end)}" for sign, end in (("<", hole.low), (">", hole.high)) if end is not None
+    ]
+    shared = " or ".join(map(_bad_words, hole.shared))
+    return f"All {hole.trials:,} trials with {' or '.join(ends)} have {shared}, so they say nothing of {label}"
+
+
+def _bad_words(bad: BadValue) -> str:
+    label = parameter_label(bad.parameter)
     if bad.value is not None:
         return f"{label} = {bad.value}"
-    end: Any = bad.above if bad.below is None else bad.below
-    return f"{label} {'>' if bad.below is None else '<'} {format_number(end)}"
+    sign, end = (">", bad.above) if bad.below is None else ("<", bad.below)
+    return f"{label} {sign} {format_value(end)}"

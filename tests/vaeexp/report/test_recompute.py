@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import recompute_report
 from default_studies import default_study
-from drawn_studies import bowl, grown, two_objectives
+from drawn_studies import bowl, drawn, grown, study, two_objectives
 from matplotlib.figure import Figure
 from raced_results import raced_results
 from recompute_figures import Study
@@ -117,6 +117,20 @@ def came_further():
     return replace(full, trials=trials, epochs=epochs)
 
 
+def hole():
+    """Trials with β below 0.1 or above 1 have adamax or a high learning rate, which are bad elsewhere, too."""
+    settings = drawn(80, seed=5)
+    values = np.random.default_rng(0).normal(100, 1, 80)
+    for number, row in enumerate(settings):
+        far = number % 4 == 0
+        bad = number // 4 % 2 if far or number % 4 == 1 else None
+        row["beta"] = [0.02, 5.0][number // 8 % 2] if far else 0.1 * (1 + number / 10)
+        row["optimizer"] = "adamax" if bad == 0 else "adam"
+        row["learning_rate"] = 5e-3 if bad == 1 else 3e-4 * (1 + number / 100)
+        values[number] += 20 if bad is not None else 0
+    return study(settings, values)
+
+
 THIN = (
     "no trial",
     "nothing recorded",
@@ -139,6 +153,7 @@ STATES = {
     "interaction": interaction,
     "many trials": lambda: bowl(120),
     "ranges that grew": grown,
+    "a hole": hole,
     "the last of a list": lambda: default_study("bound_in_list", 0),
     "two objectives": two_objectives,
     "two objectives, one trial": lambda: two_objectives(1),
@@ -196,7 +211,13 @@ def test_every_number_of_a_report_is_that_of_the_files_beside_it(folder, capsys)
     assert re.search(r"\d+ numbers recomputed, \d+ sentences of constants, 0 wrong", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("folder", ["finished", "not confirmed", "strip", "two objectives"], indirect=True)
+def test_what_was_tried_with_bad_values_alone_stands_below_plots_and_in_the_tables(folders):
+    text = read_report(folders("a hole")).readme
+    assert text.count("so they say nothing of β.") >= 2
+    assert "\n#### By β\n" in text
+
+
+@pytest.mark.parametrize("folder", ["finished", "not confirmed", "strip", "two objectives", "a hole"], indirect=True)
 def test_a_wrong_last_digit_is_found_wherever_it_stands(folder):
     report = read_report(folder)
     study = Study(report)
