@@ -5,10 +5,9 @@ import re
 
 import numpy as np
 import pandas as pd
-from recompute_answer import assert_that
 from recompute_figures import ENDED
 from recompute_files import number_of, value_text
-from recompute_rules import NUM, SHARE, Expected, State, says, shows
+from recompute_rules import NUM, SHARE, Expected, State, assert_that, says, shows
 from recompute_statistics import listed, number, plural, share
 from recompute_tables import Rows, has
 

@@ -70,6 +70,7 @@ constant(
     r"A column sums to 100",
     r"Samples of the model of the best epoch, and the training image nearest to each: Euclidean distance over sub-pixels, where black to white is 1",
     r"Of more than 100 trials of one outcome, 100 are drawn",
+    r"up to 8 complete trials have names at their ends",
     r"(?:[^.:]+: )?It takes 10 complete trials of different value.*",
 )
 

@@ -170,6 +170,11 @@ class Report:
     per_image: Mapping[str, np.ndarray]
     summary: Mapping[str, Any]
 
+    @property
+    def statements(self) -> list[dict[str, Any]] | None:
+        """Of summary.json; None where an earlier version wrote the report, which had none."""
+        return self.summary.get("statements")
+
     @cached_property
     def blocks(self) -> list[Block]:
         return blocks(self.readme)

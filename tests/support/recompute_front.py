@@ -5,9 +5,8 @@ from itertools import pairwise
 
 import pandas as pd
 from recompute_figures import Study
-from recompute_files import value_text
 from recompute_rules import NUM, Expected, State, says, shows
-from recompute_statistics import number, plural
+from recompute_statistics import number
 
 METRICS = {
     "rate": "val/rate",
@@ -57,36 +56,6 @@ def volume(study: Study) -> tuple[float, list[float]]:
         if any(x <= left and y <= bottom for x, y in corners)
     )
     return total, [xs[-1], ys[-1]]
-
-
-@says(
-    rf"Of ({NUM} complete trials?) ({NUM}) makes? the front: no other equals or beats (?:it|one of them) in both ({NAME}) and ({NAME}) at the last epoch"
-)
-def counts(state: State, *_: str) -> list[Expected]:
-    names = {column: name for name, column in METRICS.items()}
-    first, second = objectives(state.study)
-    found = f"{len(members(state.study)):,}"
-    return [plural(len(complete(state.study)), "complete trial"), found, names[first], names[second]]
-
-
-END = rf"trial (\d+) \({NAME} ({NUM}), {NAME} ({NUM})(?:, β = (\S+?))?\)"
-
-
-@says(rf"It reaches from {END} to {END}")
-def ends(state: State, *_: str) -> list[Expected]:
-    front = members(state.study)
-    return [*_end(state.study, front.iloc[0]), *_end(state.study, front.iloc[-1])]
-
-
-@says(rf"It is {END}, one run with one seed")
-def only(state: State, *_: str) -> list[Expected]:
-    return _end(state.study, members(state.study).iloc[0])
-
-
-def _end(study: Study, row: pd.Series) -> list[Expected]:
-    beta = row.get("params.beta", math.nan)
-    values = [number(row[name]) for name in objectives(study)]
-    return [str(row.name), *values, "" if math.isnan(beta) else value_text(beta)]
 
 
 @shows(lambda block: block.heading == "The front" and block.rows[0][0].words == "trial")

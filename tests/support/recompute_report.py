@@ -6,11 +6,9 @@ Nothing of vaeexp or sweeps is imported. A sentence or a table without a rule is
 import sys
 from pathlib import Path
 
-import recompute_answer
 import recompute_closing
 import recompute_constants
 import recompute_front
-import recompute_interactions
 import recompute_race_words
 import recompute_tables
 import recompute_trust
@@ -18,11 +16,11 @@ from recompute_equal_epochs import wrong_effects
 from recompute_figures import Study
 from recompute_files import Report, read_report
 from recompute_rules import Outcome, Wrong, check
+from recompute_statements import wrong_values
+from recompute_words import wrong_words
 
 RULES = (
-    recompute_answer,
     recompute_front,
-    recompute_interactions,
     recompute_race_words,
     recompute_tables,
     recompute_trust,
@@ -37,6 +35,9 @@ def recompute(report: Report, study: Study | None = None) -> Outcome:
     study = study or Study(report)
     outcome = check(study, report.blocks)
     outcome.wrong += _images(report) + wrong_effects(study)
+    if report.statements is not None:
+        problems = wrong_values(study, report.statements) + wrong_words(report.readme, report.statements)
+        outcome.wrong += [Wrong(0, problem) for problem in problems]
     return outcome
 
 

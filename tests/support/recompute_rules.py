@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from recompute_figures import Study
 from recompute_files import Block, Text, numbers_in
+from recompute_words import is_said
 
 NUM = r"−?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
 MEAN = rf"(?:{NUM}(?: ± {NUM})?|–)"
@@ -96,6 +97,11 @@ def shows(applies: Callable[[Block], bool]) -> Callable:
     return register
 
 
+def assert_that(holds: bool) -> None:
+    if not holds:
+        raise ValueError("the words say otherwise than the figures")
+
+
 _SENTENCE = re.compile(r"[.!?](?= [A-Z*(“−β])|; |$")
 
 
@@ -179,12 +185,24 @@ def check_table(state: State, outcome: Outcome) -> None:
             outcome.checked += _spans(text, text.words, 0, block)
 
 
+def _is_statement(study: Study, block: Block) -> bool:
+    """Tell whether a line is made of statements, whose values `recompute_statements` checks."""
+    assert block.text is not None
+    statements = study.report.statements
+    if statements is None:  # prose of an earlier version, before there were statements
+        return block.chapter == "Answer" and not re.match(r"\([a-z]\) ", block.text.words)
+    return block.chapter in ("Answer", "Tables", "How the trials ended") and is_said(block.text.words, statements)
+
+
 def check(study: Study, blocks: Sequence[Block]) -> Outcome:
     """Check every block of a report."""
     outcome = Outcome()
     for block in blocks:
         state = State(study, block)
-        if block.text is not None:
+        if block.text is not None and _is_statement(study, block):
+            outcome.sentences += 1
+            outcome.checked += _spans(block.text, block.text.words, 0, block)
+        elif block.text is not None:
             check_words(block.text, state, outcome)
         else:
             check_table(state, outcome)

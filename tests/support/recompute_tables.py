@@ -5,14 +5,18 @@ import re
 
 import numpy as np
 import pandas as pd
-from recompute_answer import MEASURES, samples
 from recompute_figures import Study
 from recompute_files import Parameter, number_of, value_text
 from recompute_race_words import place_in_race
 from recompute_rules import NUM, REACH, Expected, State, says, shows
+from recompute_statements import samples
 from recompute_statistics import Mean, interval, listed, number, p_words, plural, reach, share, student
 
 Rows = list[list[str]]
+
+
+MEASURES = {"rate": ("rate", 2), "FID": ("fid", 2), "MSE": ("reconstruction_mse", 5)}
+"""Column of the headline table → its metric and decimals."""
 
 
 def active(units: float, size: float) -> str:
@@ -497,3 +501,11 @@ def estimator(state: State, printed: str) -> str | None:
     counts = {count for runs in [state.study.best_runs, *state.study.rows.values()] for count in samples(runs)}
     own = {int(number_of(part)) for part in re.split(r", | and ", printed)}
     return printed if own <= counts else str(sorted(counts))
+
+
+@says(r"(?:\([a-z]\) .+?: |)its IW-NLL has k = (.+?) samples, not (.+?); a larger k alone lowers it")
+def other_samples(state: State, *_: str) -> list[Expected]:
+    words = state.block.text.words if state.block.text else ""
+    title = re.sub(r"^\([a-z]\) ", "", words).partition(": ")[0]
+    counts = (samples(runs) for runs in (state.study.rows[title], state.study.best_runs))
+    return [listed([f"{count:,}" for count in own]) for own in counts]

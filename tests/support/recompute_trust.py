@@ -6,11 +6,11 @@ import re
 import numpy as np
 import pandas as pd
 import scipy.stats
-from recompute_answer import assert_that, nothing_learned
 from recompute_bounds import Ends, bound_of
 from recompute_figures import Study
 from recompute_files import Parameter, number_of, value_text
-from recompute_rules import SHARE, Expected, State, shows
+from recompute_rules import SHARE, Expected, State, assert_that, shows
+from recompute_statements import nothing_learned
 from recompute_statistics import evidence, listed, number, plural
 from recompute_tables import Rows, has
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from vaeexp.plots import CHAPTERS, PLOTS, Plot
-from vaeexp.report.answer import ENDED, answer
+from vaeexp.report.answer import all_findings, answer
 from vaeexp.report.baselines import protocol_tables
 from vaeexp.report.closing import SHEET, contact_sheet, failures, provenance
+from vaeexp.report.findings import ENDED
 from vaeexp.report.front import front_chapter
 from vaeexp.report.headline import headline
 from vaeexp.report.markup import code, contents, escape, folded, heading, picture, png, table, write_folder
@@ -48,6 +49,7 @@ def compose(view: StudyView) -> tuple[str, dict[str, Figure]]:
     hero = next((name for name in HEROES if name in figures), None)
     question = [f"*Question:* {escape(view.study.question)}"] if view.study.question else []
     opening = [heading(escape(view.name), 1), *question, *notices(view), heading("Answer"), answer(view)]
+    opening += folded("All findings", [all_findings(view)])
     opening += headline(view)
     if hero:
         opening += _shown(view, hero, figures)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from sweeps.errors import masked
 from vaeexp.plots.contact_sheet import draw, unpack
+from vaeexp.report.answer import cost_words
 from vaeexp.report.baselines import sub_pixels
 from vaeexp.report.markup import code, escape, fenced, folded, heading, picture, table
 from vaeexp.results.parameters import SearchedParameter
@@ -37,7 +38,7 @@ def failures(view: StudyView) -> list[str]:
     """Return the chapter, block by block; empty before the first trial."""
     if view.trials.empty:
         return []
-    blocks = [heading("How the trials ended"), outcomes(view), escape(view.study.stopped or "")]
+    blocks = [heading("How the trials ended"), outcomes(view), escape(view.study.stopped or ""), cost_words(view)]
     for title, content in (("Failed", failed_trials(view)), ("Pruned", pruned_trials(view))):
         blocks += folded(title, content)
     lines = left_out(view)

@@ -1,11 +1,9 @@
-"""The front of a study with two objectives in words and as a table, with what it does not show."""
-
-import pandas as pd
+"""The front of a study with two objectives as a table, with what it does not show."""
 
 from vaeexp.report.markup import escape, heading, narrow_tables
 from vaeexp.results.front_view import FrontView
 from vaeexp.results.study_view import StudyView
-from vaeexp.words import format_configuration, format_number, is_missing, plural
+from vaeexp.words import format_configuration, format_number
 
 LESSON = (
     "Every row is one run with one seed (n = 1). The front takes the luckiest run at each place of many that are noisy: with fresh seeds "
@@ -13,34 +11,6 @@ LESSON = (
     "because a bootstrap over trials would show how the front varies with the configurations that were tried, and not with seeds. "
     "Rows of `baselines` in the study file, with the settings of a trial of the front, train it with fresh seeds and test it."
 )
-
-
-def front_words(found: FrontView) -> str:
-    """Return the paragraph of the answer: how many trials make the front, and its two ends. The front must have a trial."""
-    first, second = map(escape, found.labels)
-    count, of = len(found.members), len(found.complete)
-    makes = "makes" if count == 1 else "make"
-    sentence = (
-        f"With two objectives no configuration is the best. Of {plural(of, 'complete trial')} {count:,} {makes} the front: no other "
-        f"equals or beats {'it' if count == 1 else 'one of them'} in both {first} and {second} at the last epoch."
-    )
-    low, high = found.members.iloc[0], found.members.iloc[-1]
-    if count == 1:
-        return f"{sentence} It is {_end(found, low)}, one run with one seed."
-    return (
-        f"{sentence} It reaches from {_end(found, low)} to {_end(found, high)}. Each is one run with one seed, and the "
-        "luckiest of many at its place."
-    )
-
-
-def _end(found: FrontView, row: pd.Series) -> str:
-    """Return `trial 3 (rate 2.10, distortion 180.22, β = 4)`."""
-    values = [
-        f"{label} {format_number(row[metric])}" for label, metric in zip(found.labels, found.metrics, strict=True)
-    ]
-    beta = row.get("params.beta")
-    values += [] if is_missing(beta) else [format_configuration({"beta": beta})]
-    return f"trial {row['number']} ({', '.join(map(escape, values))})"
 
 
 def front_chapter(view: StudyView) -> list[str]:

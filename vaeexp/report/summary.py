@@ -16,6 +16,7 @@ import pandas as pd
 from sweeps.errors import masked
 from vaeexp.evaluation.metrics import measured_at
 from vaeexp.own_code import code_version
+from vaeexp.report.answer import statements_of
 from vaeexp.results.effects import ParameterEffect
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test
@@ -119,6 +120,7 @@ def _summary(view: StudyView) -> dict[str, Any]:
         "equal_epochs": [asdict(effect) for effect in view.equal_epochs],
         "holes": [asdict(hole) for hole in view.holes.numbers.values()],
         "uncovered": {name: view.uncovered(name) for name in view.coverage if view.uncovered(name)},
+        "statements": statements_of(view),
         "trust": [asdict(check) for check in check_study(view)],
         "comparisons": [_difference(comparison) for comparison in view.pairs],
         "interactions": [asdict(interaction) for interaction in view.interactions],

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from sweeps.results.statistics import LEAST_VALUES, MANY
+from vaeexp.report.answer import caveat_words
 from vaeexp.report.by_parameter import described, parameter_tables
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
 from vaeexp.report.race import place_in_race, race_words
@@ -138,8 +139,9 @@ def edges(view: StudyView) -> list[str]:
 
 
 def paired_tables(view: StudyView) -> list[str]:
-    """Return for each two compared values the pairs, then their mean difference, its interval, and how many pairs lack a run."""
-    return [block for comparison in view.pairs if len(comparison.pairs) for block in _paired(comparison)]
+    """Return for each two compared values the pairs and their mean difference; then what limits these comparisons."""
+    blocks = [block for comparison in view.pairs if len(comparison.pairs) for block in _paired(comparison)]
+    return [*blocks, *caveat_words(view)] if blocks else []
 
 
 def _paired(comparison: PairComparison) -> list[str]:

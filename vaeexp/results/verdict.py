@@ -132,13 +132,21 @@ def _without_rate(study: "StudyRecord") -> bool:
     return bool((study.spec.get("model") or {}).get("posterior") == "deterministic")
 
 
-def came_further(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> str:
-    """Say which unfinished trial had reached less than the best complete one; empty where none had."""
+def further_trial(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> tuple[SearchedTrial, float] | None:
+    """Return the unfinished trial that had reached the lowest value, and that of the best complete trial; None where it is not below that."""
     best = min((trial.objective for trial in trials if trial.state == "complete"), default=math.nan)
     lower = [trial for trial in trials if trial.state in UNFINISHED and trial.objective < best]
     if study.objectives or not lower:
+        return None
+    return min(lower, key=lambda trial: (trial.objective, trial.number)), best
+
+
+def came_further(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> str:
+    """Say which unfinished trial had reached less than the best complete one; empty where none had."""
+    found = further_trial(study, trials)
+    if found is None:
         return ""
-    trial = min(lower, key=lambda trial: (trial.objective, trial.number))
+    trial, best = found
     return (
         f"Trial {trial.number}, {trial.state} after {plural(trial.epochs, 'epoch')}, had reached a validation −ELBO of "
         f"{format_number(trial.objective)} nats per image, lower than the {format_number(best)} of the best complete trial."

@@ -4,14 +4,12 @@ One false word in twenty reports is what the stated rate of 5 % gives on average
 more would be seen in 1.6 % of twenty. `tests/vaeexp/results/test_known_truth.py` measures the rates on 2,000 studies each.
 """
 
-import re
-
 import numpy as np
 import pytest
 from planted_studies import EFFECT, FLIPS_AT, NOISES, planted, results_of
 from report_text import draw_only, tables_of
 
-from vaeexp.report import chapters
+from vaeexp.report import answer, chapters, findings
 from vaeexp.results.study_view import StudyView
 
 KINDS = {"effect": 4, "interaction": 4, "none": 3, "hole": 3, "pruning": 3, "tie": 3}
@@ -48,18 +46,24 @@ def answer_of(text: str) -> str:
     return text.split("## Answer")[1].split("\n## ")[0]
 
 
-def verdict(text: str, label: str) -> str:
-    (clause,) = re.findall(rf"^- \*\*{label}\*\*: .*$", answer_of(text), re.MULTILINE)[:1]
-    return "open" if "; open:" in clause else "found" if " determined" in clause else "nothing"
+def found(view: StudyView, name: str) -> bool:
+    return next(effect.verdict != "open" for effect in view.effects if effect.parameter == name)
 
 
-ALL = ("learning rate", "β", "latent size", "optimizer", "prior")
+def ids(view: StudyView) -> list[str]:
+    said = answer.answer_of(view)
+    return [statement.id for statement in (*said.use, *said.get, *said.findings)]
+
+
+ALL = ("learning_rate", "beta", "latent_size", "optimizer", "prior")
 
 
 def test_reports_name_the_planted_effect_and_its_side(reports):
-    assert sum(verdict(text, "β") == "found" for *_, text in reports["effect"]) >= 3
-    for study, view, text in reports["effect"]:
-        assert "adamax is better than adam" not in text
+    assert sum(found(view, "beta") for _, view, _ in reports["effect"]) >= 3
+    for study, view, _ in reports["effect"]:
+        assert not [
+            one for one in findings.compared(view) if one.id == "compare.apart" and one.values["better"] == "adamax"
+        ]
         (comparison,) = view.pairs
         low, high = comparison.interval.low, comparison.interval.high
         assert low < EFFECT + 3
@@ -69,31 +73,31 @@ def test_reports_name_the_planted_effect_and_its_side(reports):
 
 
 def test_reports_find_nothing_where_there_is_nothing(reports):
-    every = [text for kind in ("none", "tie") for _, _, text in reports[kind]]
-    assert sum(verdict(text, label) == "found" for text in every for label in ALL) <= 2
-    assert sum("is better than" in answer_of(text) for text in every) <= 2
-    assert sum("more than the seeds vary" in answer_of(text) for text in every) <= 2
-    assert sum("depends on the" in answer_of(text) for text in every) <= 2
+    every = [view for kind in ("none", "tie") for _, view, _ in reports[kind]]
+    assert sum(found(view, name) for view in every for name in ALL) <= 2
+    for kind in ("compare.apart", "get.apart", "compare.interaction"):
+        assert sum(kind in ids(view) for view in every) <= 2
 
 
 def test_reports_name_the_planted_interaction(reports):
-    for study, _, text in reports["interaction"]:
+    for study, view, _ in reports["interaction"]:
         rates = study.columns["params.learning_rate"][study.compared]
         both = len({*(rates > FLIPS_AT)}) > 1
-        named = re.search(
-            r"learning rate below ([\d.]+) adam is better .*learning rate above \S+ adamax is better", text
-        )
-        assert bool(named) == both
-        if named:
-            assert rates[rates < FLIPS_AT].max() <= float(named[1]) * 1.01
-            assert rates[rates > FLIPS_AT].min() >= float(named[1]) * 0.99
+        said = [one.values for one in findings.compared(view) if one.id == "compare.interaction"]
+        said = [values for values in said if values["by"] == "learning rate"]
+        assert bool(said) == both
+        for values in said:
+            assert (values["below_better"], values["above_better"]) == ("adam", "adamax")
+            assert rates[rates < FLIPS_AT].max() <= float(values["at"]) * 1.01
+            assert rates[rates > FLIPS_AT].min() >= float(values["at"]) * 0.99
 
 
 def test_reports_do_not_judge_the_value_in_the_hole(reports):
-    for _, _, text in reports["hole"]:
-        assert "**prior = normal** was never tried to the end near the region" in answer_of(text)
+    for _, view, text in reports["hole"]:
+        said = [one.values for one in findings.uncovered(view)]
+        assert ("prior", "normal") in [(values["parameter"], values["value"]) for values in said]
         assert "normal" not in set(tables_of(text).get("By prior", {}).get("prior", []))
-    assert sum(verdict(text, "prior") == "found" for _, _, text in reports["hole"]) <= 1
+    assert sum(found(view, "prior") for _, view, _ in reports["hole"]) <= 1
 
 
 def test_reports_call_no_lone_survivor_the_best(reports):

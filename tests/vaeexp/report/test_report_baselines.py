@@ -2,7 +2,7 @@ import io
 import math
 import re
 import warnings
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,11 @@ from vaeexp.plots import PLOTS
 from vaeexp.plots.comparisons import baseline_curves, baseline_strip
 from vaeexp.plots.pictures import strip_trials
 from vaeexp.plots.style import save, two_lines, wrapped
-from vaeexp.report.answer import answer
+from vaeexp.report.answer import answer_of
 from vaeexp.report.baselines import protocol_tables, published
 from vaeexp.report.by_parameter import by_parameter
 from vaeexp.report.closing import beta_scale, outcomes
+from vaeexp.report.findings import findings
 from vaeexp.report.headline import PUBLISHED, headline, other_data
 from vaeexp.report.summary import trials_csv
 from vaeexp.report.tables import confirmed_table, ranked_table
@@ -36,7 +37,7 @@ from vaeexp.results.tested_settings import by_protocol
 from vaeexp.training.checkpoint import save_arrays
 from vaeexp.words import format_number
 
-answer, beta_scale, other_data, outcomes = map(on_view, (answer, beta_scale, other_data, outcomes))
+beta_scale, other_data, outcomes = map(on_view, (beta_scale, other_data, outcomes))
 by_parameter, confirmed_table, ranked_table = map(on_view, (by_parameter, confirmed_table, ranked_table))
 protocol_tables, published, trials_csv = map(on_view, (protocol_tables, published, trials_csv))
 headline = on_view(headline)
@@ -250,11 +251,9 @@ def test_published_results_say_where_they_come_from():
 
 
 def test_references_change_nothing_that_is_said_of_the_search(plain, results, monkeypatch):
-    cost = "; 7 runs of baselines took 210 trial-epochs more"
-    said = answer(results)
-    assert said.count(cost) == 1
-    without = [line for line in said.replace(cost, "").splitlines() if "**Plain" not in line and "** (n = " not in line]
-    assert without == answer(plain).splitlines()
+    said, of_plain = (answer_of(StudyView(study)) for study in (results, plain))
+    assert (said.use, said.get) == (of_plain.use, of_plain.get)
+    assert [one for one in said.findings if not one.id.startswith("baseline.")] == list(of_plain.findings)
     assert ranked_table(results) == ranked_table(plain)
     assert confirmed_table(results) == confirmed_table(plain)
     assert best_run(results)["name"] == best_run(plain)["name"]
@@ -533,8 +532,6 @@ def test_figures_of_the_last_epoch_stand_beside_where_they_differ(results):
     moved = with_trial_figures(same, "strong", {"result.test_last/rate": 9.5, "result.test_last/fid": 650.0})
     row = of_row(moved, "β = 10, last epoch")
     assert (row["rate"], row["FID"]) == ("9.50", "650.00")
-    (sentence,) = [line for line in answer(moved).splitlines() if line.startswith("- **β = 10**")]
-    assert "at its last (30): rate 9.50 and FID 650.00." in sentence
 
 
 def with_trial_figures(results, baseline, figures):
@@ -544,36 +541,18 @@ def with_trial_figures(results, baseline, figures):
     return replace(results, trials=trials)
 
 
-def test_the_answer_says_what_each_baseline_does(results):
-    measured = with_results(with_results(results, [], fid=70.0), ["strong", "autoencoder"], fid=713.0)
-    lines = answer(measured).splitlines()
-    strong, autoencoder, grey = (
-        next(line for line in lines if line.startswith(f"- **{title}**"))
-        for title in ("β = 10", "Plain autoencoder", "Grey levels")
-    )
-    own = results.trials.loc[results.trials["baseline"] == "strong", "result.test/neg_elbo"].iloc[0]
-    gap = own - confirmed(results).iloc[0]["test/neg_elbo.mean"]
-    assert f"{format_number(gap)} nats above the best (too few seeds for an interval)" in strong
-    assert "FID 713.00 against 70.00 ± 0.00 of the best" in strong
-    assert "its −ELBO cannot be compared (a deterministic code" in autoencoder
-    assert "FID 713.00 against 70.00" in autoencoder
-    assert "against" not in grey, "other targets"
-
-
 def test_runs_that_share_their_seeds_are_paired(results):
     trials = results.trials.copy()
     view = StudyView(results)
     own, best = trials["baseline"] == "many_samples", view.best.runs.sort_values("seed_index")
     trials.loc[own, "seed"] = best["seed"].to_numpy()
     trials.loc[own, "result.test/neg_elbo"] = best["result.test/neg_elbo"].to_numpy() + np.array([1.0, 1.1, 1.2])
-    (line,) = [line for line in answer(replace(results, trials=trials)).splitlines() if "**Best, k" in line]
-    interval = mean_interval([1.0, 1.1, 1.2])
-    span = f"{format_number(interval.low)} to {format_number(interval.high)}"
-    p = 3 * ttest_1samp([1.0, 1.1, 1.2], 0).pvalue  # with each of three confirmed configurations
-    evidence = (
-        f"95 % interval {span}, p = {p:.2g} after Holm's correction for 3 comparisons; paired over 3 shared seeds"
-    )
-    assert f"1.10 nats worse than the best ({evidence})" in line
+    margin = StudyView(replace(results, trials=trials)).baseline_margins["many_samples"]
+    assert astuple(margin.interval) == pytest.approx(astuple(mean_interval([1.0, 1.1, 1.2])))
+    assert margin.p_holm == pytest.approx(
+        3 * ttest_1samp([1.0, 1.1, 1.2], 0).pvalue
+    )  # each of three confirmed configurations
+    assert "paired over 3 shared seeds" in margin.basis
 
 
 def test_a_baseline_that_only_chance_may_tell_apart_is_not_called_worse(results):
@@ -586,9 +565,8 @@ def test_a_baseline_that_only_chance_may_tell_apart_is_not_called_worse(results)
     margin = view.margin_of(next(each for each in view.baselines if each.baseline == "many_samples"))
     assert margin.interval.low * margin.interval.high > 0
     assert not margin.settled
-    (line,) = [line for line in answer(study).splitlines() if "**Best, k" in line]
-    assert "0.70 nats above the best, which chance may explain (95 % interval" in line
-    assert "worse" not in line
+    assert "baseline.unclear" in [statement.id for statement in findings(StudyView(study))]
+    assert "baseline.apart" not in [statement.id for statement in findings(StudyView(study))]
 
 
 def test_a_baseline_that_is_the_best_configuration_has_no_difference(plain):
@@ -601,8 +579,7 @@ def test_a_baseline_that_is_the_best_configuration_has_no_difference(plain):
     trials.loc[own, "result.test_last/rate"] = 9.0
     spec = plain.study.spec | {"baselines": {"same": {"title": "Same", "at": "best", "seeds": 3, "settings": {}}}}
     study = replace(plain, trials=trials, study=replace(plain.study, spec=spec))
-    (line,) = [line for line in answer(study).splitlines() if "**Same**" in line]
-    assert line == "- **Same** (n = 3) is the best configuration itself: these are the same runs."
+    assert "baseline.same_runs" in [statement.id for statement in findings(StudyView(study))]
     row = of_row(study, "Same")
     assert row["comparable?"] == "the best itself (a)"
     assert "Same, last epoch" not in headline(study)[0]

@@ -206,29 +206,9 @@ def odd_studies():
 @pytest.mark.parametrize("case", odd_studies())
 def test_odd_studies_get_a_report_in_good_english(case, compose):
     text = compose(odd_studies()[case])
-    for wrong in (r"\bnan\b", r"\bNone\b(?! of)", r"\bNaN\b", r"<NA>", r"\binf\b", r"  [a-z]", r"\.\."):
+    for wrong in (r"\bnan\b", r"\bNone\b(?! of)", r"\bNaN\b", r"<NA>", r"\binf\b", r"\S  [a-z]", r"\.\."):
         assert not re.search(wrong, without_code(text)), wrong
     assert {"Answer", "How the trials ended", "How this was made"} <= set(headings(text))
-
-
-def test_odd_answers_read_well():
-    odd = odd_studies()
-    assert "no trial has completed" not in answer(odd["no value"])
-    assert answer(odd["no value"]).startswith(
-        "There is no answer yet: none of its complete trials has a value (16 complete,"
-    )
-    assert "it reaches 96.95 there. It has no test figure." in answer(odd["test figures not finite"])
-    assert answer(odd["no setting"]).startswith("The best trial is 15. Trained afresh")
-    assert "of the importance" not in answer(odd["constant parameters"])
-    assert "it has not been confirmed on test." in answer(odd["all repeats failed"])
-
-
-def test_a_parameter_that_never_varied_is_said_to_have_had_one_value():
-    full = make_results()
-    words = answer(replace(full, trials=full.trials.assign(**{"params.beta": 1.0, "params.optimizer": "adam"})))
-    assert "- **β**: one value in all 15 complete trials, so nothing is said of it." in words
-    assert "- **optimizer**: one value in all 15 complete trials" in words
-    assert "- **learning rate**: one value" not in words
 
 
 def test_messages_of_failures_cannot_break_the_table(results):

@@ -42,9 +42,8 @@ from scipy.stats import ks_2samp
 
 from sweeps.results.statistics import holm, mean_interval
 from sweeps.study.ranges import hits_of
-from vaeexp.report.answer import compared_words, margin_words
 from vaeexp.report.by_parameter import by_parameter
-from vaeexp.report.clauses import coverage_clauses, interaction_clauses
+from vaeexp.report.findings import compared, get, uncovered
 from vaeexp.results.coverage import covered_trials, measure_coverage
 from vaeexp.results.effects import (
     best_group,
@@ -86,13 +85,9 @@ def check_sentence(study: Planted, comparison: PairComparison) -> None:
     (own,) = view.pairs
     assert (own.better, len(own.pairs)) == (comparison.better, len(comparison.pairs))
     assert own.interval.mean == pytest.approx(comparison.interval.mean)
-    words = compared_words(view)
-    if comparison.better is None:
-        assert "remains open" in words
-        assert "is better than" not in words
-    else:
-        other = "adam" if comparison.better == "adamax" else "adamax"
-        assert f"{comparison.better} is better than {other}:" in words
+    statement = next(one for one in compared(view) if one.id.startswith("compare."))
+    assert (statement.id == "compare.apart") == (comparison.better is not None)
+    assert comparison.better in (None, statement.values["better"])
 
 
 # ---- matched pairs ----
@@ -225,10 +220,10 @@ def test_a_parameter_without_effect_is_seldom_at_a_bound():
 
 
 def check_hole(study: Planted) -> None:
-    """The clauses name the values that the view leaves out, and no other."""
+    """The findings name the values that the view leaves out, and no other."""
     view = StudyView(results_of(study))
-    said = [clause.split("**")[1] for clause in coverage_clauses(view) if clause.startswith("**")]
-    assert said == [f"{name} = {text}" for name, texts in view.left_out.items() for text in texts]
+    said = [statement.values["value"] for statement in uncovered(view)]
+    assert said == [text for texts in view.left_out.values() for text in texts]
 
 
 @few_or_all
@@ -341,14 +336,12 @@ def test_a_planted_interaction_is_named_with_its_sides(count):
 
 
 def check_interactions(study: Planted) -> None:
-    """The clauses name the interactions of the view, with a cause where there is one."""
+    """The findings name the interactions of the view, with a cause where there is one."""
     view = StudyView(results_of(study))
     named = [each for each in view.interactions if each.consistent]
-    words = [clause for clause in interaction_clauses(view) if "** depends on the" in clause]
-    assert len(words) == len(named)
-    for each, clause in zip(named, words, strict=True):
-        on = each.other.replace("_", " ").replace("beta", "β") if each.is_cause else "configuration"
-        assert clause.startswith(f"**optimizer** depends on the {on}:")
+    said = [statement for statement in compared(view) if statement.id.startswith("compare.interaction")]
+    on = [each.other.replace("_", " ").replace("beta", "β") if each.is_cause else "setting" for each in named]
+    assert [statement.values["other"] for statement in said] == on
 
 
 # ---- a tie ----
@@ -399,9 +392,8 @@ def test_of_configurations_that_are_equally_good_none_is_told_apart(configuratio
 
 def check_margins(study: Planted) -> None:
     view = StudyView(results_of(study))
-    words, (second, third) = margin_words(view), view.margins
-    assert ("It cannot be told from trial" in words) != second.settled
-    assert ("The third cannot be told from it" in words) != third.settled
+    said = get(view)[1]
+    assert (said.id in ("get.apart", "get.turned")) == view.margins[0].settled
 
 
 @few_or_all

@@ -17,7 +17,6 @@ from vaeexp.plots.parameters import (
     top_two,
 )
 from vaeexp.report.by_parameter import by_parameter, described
-from vaeexp.report.clauses import FURTHEST, coverage_clauses, parameter_clauses
 from vaeexp.results.effects import difference_p
 from vaeexp.results.learned_trials import learned_trials
 from vaeexp.results.study_view import StudyView
@@ -110,12 +109,9 @@ def test_whoever_was_promoted_is_better_than_a_trial_that_was_not_whatever_they_
 def test_two_complete_trials_of_sixty_say_which_parameter_mattered(study):
     view = view_of(study)
     assert view.importances.index[0] == "beta"
-    clauses = parameter_clauses(view)
-    assert clauses[-1] == FURTHEST
-    beta = next(clause for clause in clauses if clause.startswith("**β**"))
-    assert "in the best 5 trials; " in beta
-    assert "open" not in beta
-    assert "nats" not in beta
+    beta = next(effect for effect in view.effects if effect.parameter == "beta")
+    assert beta.verdict != "open"
+    assert np.isnan(beta.span)
     assert "all 60 complete and pruned trials" in importance_caption(view)
     assert "learns slowly at first counts as bad" in importance_caption(view)
 
@@ -134,8 +130,7 @@ def test_too_few_promoted_trials_say_nothing(study):
     small = promoted(
         replace(study, columns=few, compared=study.compared[:0], paired=study.paired[:0]), random, "normal"
     )
-    (sentence,) = parameter_clauses(view_of(small))
-    assert sentence == "Which parameters mattered cannot be said from 8 promoted or complete trials; it takes 10."
+    assert (len(view_of(small).judged), view_of(small).importances.empty) == (8, True)
 
 
 def test_a_value_is_covered_where_paused_trials_tried_it(study):
@@ -143,15 +138,12 @@ def test_a_value_is_covered_where_paused_trials_tried_it(study):
     view = view_of(study)
     assert view.ranked["params.prior"].nunique() < 3
     assert not any(view.uncovered(name) for name in view.coverage)
-    assert coverage_clauses(view) == []
 
 
 def test_a_value_that_was_tried_elsewhere_alone_is_not_covered():
     random = np.random.default_rng(5)
     view = view_of(promoted(planted("hole", random, trials=(60,), compared=(2, 3)), random, "normal"))
     assert view.uncovered("prior") == ["normal"]
-    (clause,) = coverage_clauses(view)
-    assert "was never tried near the region where the others are good" in clause
     (panel,) = [axes for axes in effects(view).axes if axes.get_xlabel() == "prior"]
     below = dict(label.get_text().split("\n") for label in panel.get_xticklabels())
     assert below.pop("normal") == "left out"

@@ -1,0 +1,505 @@
+"""The values of the statements in summary.json, recomputed from the tables beside the report; and where their words stand in README.md.
+
+A function for each id, or family of ids, returns the values by name. A statement whose id has none is an error, and so is a number that
+the function does not return. `tests/vaeexp/report/test_sentences.py` checks the words of each template.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+from recompute_bounds import Ends
+from recompute_figures import Study
+from recompute_files import value_text
+from recompute_front import METRICS as OBJECTIVES
+from recompute_front import complete, members, objectives
+from recompute_statistics import Gap, Mean, Pairs, student
+
+EQUAL = 0.01
+"""Share of a −ELBO within which two are as good as equal."""
+TRUST = "Can this study be trusted?"
+ENDED = ("complete", "pruned", "failed")
+Values = Mapping[str, Any]
+MAKERS: dict[str, Callable[[Study, str, Values], Values]] = {}
+
+
+def of(*ids: str) -> Callable:
+    """Register a function for statements of these ids; it takes the study, the id and the values that name what the statement is about."""
+
+    def register(make: Callable) -> Callable:
+        MAKERS.update(dict.fromkeys(ids, make))
+        return make
+
+    return register
+
+
+def wrong_values(study: Study, statements: list[dict]) -> list[str]:
+    """Return what is wrong with the values of these statements, in words."""
+    problems = []
+    for statement in statements:
+        name, values = statement["id"], statement["values"]
+        if name not in MAKERS:
+            problems.append(f"no function recomputes statements of {name}")
+            continue
+        try:
+            expected = MAKERS[name](study, name, values)
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError, StopIteration) as error:
+            problems.append(f"{name} cannot be recomputed ({type(error).__name__}: {error}): {values}")
+            continue
+        for key, value in values.items():
+            if key in expected and not _same(value, expected[key]):
+                problems.append(f"{name}: {key} is {value}; recomputed {expected[key]}")
+            elif key not in expected and not _is_words(value):
+                problems.append(f"{name}: nothing recomputes {key} = {value}")
+    return problems
+
+
+def _same(value: Any, expected: Any) -> bool:
+    if isinstance(expected, Mean):
+        ends = {"value": expected.mean, "low": expected.low, "high": expected.high}
+        return (
+            value is not None
+            and all(_same(value[name], end) for name, end in ends.items())
+            and value["n"] == expected.n
+        )
+    if isinstance(value, dict) and "value" in value:
+        return _same(value["value"], expected)
+    if isinstance(value, dict):
+        return {name: _same(value[name], expected.get(name)) for name in value} == dict.fromkeys(expected, True)
+    if isinstance(value, list):
+        return len(value) == len(expected) and all(map(_same, value, expected))
+    if value is None or expected is None:
+        return value is None and (expected is None or not math.isfinite(expected))
+    if isinstance(value, str) or isinstance(expected, str):
+        return str(value) == str(expected)
+    return math.isclose(value, expected, rel_tol=1e-6, abs_tol=1e-9)
+
+
+def _is_words(value: Any) -> bool:
+    return (
+        value is None
+        or isinstance(value, str)
+        or (isinstance(value, list) and all(isinstance(one, str) for one in value))
+    )
+
+
+def hold(condition: object) -> None:
+    if not condition:
+        raise ValueError("the statement says otherwise than the figures")
+
+
+# ---- use ----
+
+
+@of("use.trial", "use.so_far", "use.only_trial")
+def chosen(study: Study, kind: str, values: Values) -> Values:
+    hold(study.report.interim == (kind == "use.so_far") or not study.parameters)
+    row = study.best_trial
+    own = {name: parameter.values(row.to_frame().T).iloc[0] for name, parameter in study.parameters.items()}
+    used = {name: value for name, value in own.items() if isinstance(value, str) or not math.isnan(value)}
+    shown = {name: value_text(value) if isinstance(value, str) else value for name, value in used.items()}
+    given = {
+        name: value_text(value) if isinstance(shown.get(name), str) else value
+        for name, value in values["configuration"].items()
+    }
+    hold(_same(given, shown))
+    return {"trial": study.best, "configuration": values["configuration"]}
+
+
+@of("use.as_good", "use.unclear")
+def as_good(study: Study, kind: str, values: Values) -> Values:
+    freedom = sum(len(runs) - 1 for runs in study.confirmed.values())
+    limit = scipy.stats.t.ppf(0.975, freedom) * math.sqrt(2) * study.seed_spread
+    objective = study.ranked["objective"]
+    near = study.ranked[objective <= objective.iloc[0] + limit]
+    within = near["objective"].max() - near["objective"].min()
+    hold((kind == "use.as_good") == (within <= EQUAL * abs(objective.iloc[0])))
+    ranges = {}
+    for name, own in study.parameters.items():
+        found = own.values(near).dropna()
+        if not len(found):
+            continue
+        ends = list(dict.fromkeys([found.min(), found.max()])) if not own.texts else []
+        ranges[name] = " or ".join(dict.fromkeys(found)) if own.texts else ends if len(ends) > 1 else ends[0]
+    return {"ranges": ranges, "trials": len(near), "within": within, "limit": limit}
+
+
+@of("use.front", "use.front_of_one")
+def front(study: Study, _: str, values: Values) -> Values:
+    found = members(study)
+    names = {column: name for name, column in OBJECTIVES.items()}
+    first, second = objectives(study)
+    made = {"first": names[first], "second": names[second], "count": len(found), "complete": len(complete(study))}
+    for end, place in {"low": 0, "high": -1}.items():
+        row = found.iloc[place]
+        made |= {f"{end}_trial": row.name, f"{end}_first": row[first], f"{end}_second": row[second]}
+    return made | {"trial": found.index[0]}
+
+
+@of("use.nothing")
+def nothing(study: Study, _: str, values: Values) -> Values:
+    """The words hold the counts of trials by kind of failure or by state, or the highest rate."""
+    why, ended = values["why"], study.search[~study.search["state"].isin(["running", "waiting"])]
+    if set(ended["state"]) == {"failed"}:
+        counts = ended["failure"].value_counts()
+        hold(all(f"{count:,} {kind.replace('_', ' ')}" in why for kind, count in counts.items()))
+    elif not (ended["state"] == "complete").any():
+        hold(all(f"{count:,} {state}" in why for state, count in ended["state"].value_counts().items()))
+    else:
+        rates = best_rates(study)
+        hold((rates < 0.1).all() and f"{rates.max():.2f} nats" in why)
+    return {}
+
+
+def best_rates(study: Study) -> pd.Series:
+    """The rate of each complete trial at its best epoch."""
+    found = study.search[study.search["state"] == "complete"]
+    epochs = study.epochs[~study.epochs["repeat"]].set_index(["number", "epoch"])["val/rate"]
+    return epochs.reindex(list(zip(found["number"], found["best_epoch"], strict=True)))
+
+
+def nothing_learned(study: Study) -> bool:
+    """Whether the answer must say so."""
+    search = study.search
+    ended = search[~search["state"].isin(["running", "waiting"])]
+    if not (ended["state"] == "complete").any():
+        return len(ended) > 0 and (len(ended) == len(search) or (ended["state"] == "failed").all())
+    return bool((best_rates(study) < 0.1).all()) and study.report.setting("model", "posterior") != "deterministic"
+
+
+@of("use.no_trial")
+def no_trial(study: Study, *_: Any) -> Values:
+    hold(study.search.empty)
+    return {}
+
+
+@of("use.no_complete")
+def no_complete(study: Study, *_: Any) -> Values:
+    counts = study.search["state"].value_counts()
+    order = ("complete", "pruned", "failed", "running", "paused", "waiting")
+    return {"states": ", ".join(f"{counts[state]:,} {state}" for state in order if state in counts)}
+
+
+# ---- get ----
+
+
+def samples(runs: pd.DataFrame) -> list[int]:
+    name = "result.test/importance_samples"
+    return sorted({int(k) for k in runs[name].dropna()}) if name in runs else []
+
+
+def on_test(study: Study, runs: pd.DataFrame, metric: str) -> Mean | None:
+    found = study.test(runs, metric)
+    return found if found.n else None
+
+
+@of("get.confirmed", "get.distortion", "get.validation")
+def reached(study: Study, kind: str, _: Values) -> Values:
+    runs = study.best_runs
+    planned = study.report.count("confirm", "seeds", "Search")
+    counts = samples(runs)
+    made = {name: on_test(study, runs, name) for name in ("neg_elbo", "distortion", "iw_nll", "fid")}
+    hold(kind != "get.validation" or not made["neg_elbo"])
+    again = student(runs["objective"])
+    k = counts[0] if len(counts) == 1 else None
+    most = max([planned, *(len(own) for own in study.confirmed.values())])
+    return {**made, "again": again, "samples": k, "planned": most if most > len(runs) else None}
+
+
+@of("get.searched", "get.searched_only", "get.searched_later")
+def searched(study: Study, kind: str, _: Values) -> Values:
+    rank = list(study.ranked["number"]).index(study.best) + 1
+    hold((rank > 1) == (kind == "get.searched_later") and (len(study.ranked) == 1) == (kind == "get.searched_only"))
+    return {"value": study.best_trial["objective"], "rank": rank, "ranked": len(study.ranked)}
+
+
+@of(*(f"get.{kind}" for kind in ("apart", "turned", "tie", "unclear", "too_few")))
+def margin(study: Study, kind: str, _: Values) -> Values:
+    trial, gap = next(iter(study.margins.items()))
+    expected = evidence(gap, study)
+    hold(kind == f"get.{'turned' if expected == 'apart' and gap.mean.mean < 0 else expected}")
+    return {"trial": trial, "gap": gap.mean, "side": "worse" if gap.mean.mean >= 0 else "better"}
+
+
+def evidence(gap: Gap, study: Study, runs: pd.DataFrame | None = None) -> str:
+    """Tell what a difference from these runs, or from those of the best, shows: from its interval and its corrected p."""
+    mean = gap.mean
+    if math.isnan(mean.low):
+        return "too_few"
+    if gap.settled:
+        return "apart"
+    level = (study.best_runs if runs is None else runs)["objective"].mean()
+    return "tie" if mean.low <= 0 <= mean.high and max(-mean.low, mean.high) <= EQUAL * abs(level) else "unclear"
+
+
+@of("get.further")
+def further(study: Study, *_: Any) -> Values:
+    search = study.search
+    best = search.loc[search["state"] == "complete", "objective"].min()
+    lower = search[search["state"].isin(["paused", "pruned"]) & (search["objective"] < best)]
+    row = lower.sort_values(["objective", "number"]).iloc[0]
+    return {
+        "trial": row["number"],
+        "state": row["state"],
+        "epochs": row["epochs"],
+        "value": row["objective"],
+        "best": best,
+    }
+
+
+# ---- what was compared ----
+
+
+@of(*(f"compare.{kind}" for kind in ("apart", "tie", "unclear", "too_few")))
+def compared(study: Study, kind: str, values: Values) -> Values:
+    each, p = next(
+        (each, p)
+        for each, p in zip(study.pairs, study.p_holm, strict=True)
+        if study.parameters[each.parameter].label == values["parameter"]
+        and (each.first, each.second) == (values["first"], values["second"])
+    )
+    hold(kind == f"compare.{evidence(Gap(each.mean, each.p, '', p), study)}")
+    sides = (each.first, each.second) if each.mean.mean > 0 else (each.second, each.first)
+    counts = {"pairs": len(each.table), "settings": each.table["source"].nunique()}
+    return {"gap": each.mean, "better": sides[0], "worse": sides[1], **counts}
+
+
+@of("compare.none")
+def not_compared(study: Study, _: str, values: Values) -> Values:
+    own = [each for each in study.pairs if study.parameters[each.parameter].label == values["parameter"]]
+    hold(not any(len(each.table) for each in own))
+    return {}
+
+
+@of("compare.interaction", "compare.interaction_of_value")
+def interaction(study: Study, _: str, values: Values) -> Values:
+    own = next(own for own in study.parameters.values() if own.label == values["by"])
+    hold(values["other"] in (values["by"], "setting"))
+    for each in study.pairs:
+        labels = study.parameters[each.parameter].label, {values["below_better"], values["above_better"]}
+        if labels != (values["parameter"], {each.first, each.second}):
+            continue
+        of_source = own.values(study.search.set_index("number")).reindex(each.table["source"])
+        at = values["at"]
+        mask = (of_source == at if own.texts else of_source > float(at.replace(",", ""))).to_numpy()
+        sides = {"below": each.table["difference"][~mask], "above": each.table["difference"][mask]}
+        signs = {name: set(np.sign(side)) for name, side in sides.items()}
+        hold(all(len(sign) == 1 for sign in signs.values()) and signs["below"] != signs["above"])
+        if own.texts:
+            rest = " or ".join(sorted(set(of_source[~mask]), key=own.texts.index))
+        else:
+            rest = ""
+            low, high = of_source[~mask].max(), of_source[mask].min()
+            hold(value_text(math.sqrt(low * high) if own.log else (low + high) / 2) == at)
+        better = {f"{name}_better": each.first if side.mean() > 0 else each.second for name, side in sides.items()}
+        means = {name: side.mean() for name, side in sides.items()}
+        counts = {"pairs": len(each.table), "settings": each.table["source"].nunique()}
+        return {"rest": rest, **better, **means, **counts}
+    raise ValueError("no such comparison")
+
+
+@of("caveat.tuned")
+def tuned(study: Study, _: str, values: Values) -> Values:
+    own = named(study, values["parameter"])
+    sources = {source for each in study.pairs if each.parameter == own.name for source in each.table["source"]}
+    found = set(own.values(study.search[study.search["number"].isin(sources)]))
+    hold("learning_rate" in study.parameters and found == {values["value"]})
+    return {}
+
+
+@of("caveat.interactions", "caveat.no_interactions")
+def interactions_of_chance(study: Study, kind: str, _: Values) -> Values:
+    compared_pairs = [each for each in study.pairs if len(each.table)]
+    rates = sorted(rate for each in compared_pairs if not math.isnan(rate := chance(study, each)))
+    sums = [total for total in np.cumsum(rates) if total <= 0.05]
+    hold(bool(sums) == (kind == "caveat.interactions"))
+    names = list(dict.fromkeys(study.parameters[name].label for each in compared_pairs for name in others(study, each)))
+    counts = {"able": len(sums), "comparisons": len(compared_pairs) if len(sums) < len(compared_pairs) else None}
+    return {"others": names, **counts, "rate": sums[-1] if sums else None, "level": 0.05}
+
+
+def others(study: Study, pairs: Pairs) -> list[str]:
+    """Return the parameters that are looked at: the learning rate and the two most important others."""
+    order = sorted(study.importances, key=study.importances.__getitem__, reverse=True)
+    most = [name for name in order if name not in (pairs.parameter, "learning_rate")][:2]
+    return [name for name in ("learning_rate", *most) if name in study.parameters]
+
+
+def chance(study: Study, pairs: Pairs) -> float:
+    """Return the greatest chance, over that of a difference above 0, that one of the splits of the configurations parts all signs."""
+    sources = pairs.table["source"]
+    sides = set()
+    for name in others(study, pairs):
+        own = study.parameters[name]
+        values = own.values(study.search.set_index("number")).reindex(sources.unique())
+        if values.isna().any() or values.nunique() < 2:
+            continue
+        ordered = sorted(values.unique())
+        masks = [values == each for each in ordered] if own.texts else [values > each for each in ordered[:-1]]
+        for mask in masks:
+            inside = frozenset(values.index[mask])
+            sides.add(frozenset((inside, frozenset(values.index) - inside)))
+    if not sides:
+        return math.nan
+    counts = [int(sources.isin(next(iter(pair))).sum()) for pair in sides]
+    p, n = np.linspace(0, 1, 401), len(sources)
+    return float(sum(p**a * (1 - p) ** (n - a) + (1 - p) ** a * p ** (n - a) for a in counts).max())
+
+
+# ---- baselines ----
+
+
+@of(
+    *(f"baseline.{kind}" for kind in ("apart", "tie", "unclear", "too_few", "other")),
+    *(f"baseline.{kind}" for kind in ("same_runs", "same_training", "alone")),
+)
+def baseline(study: Study, kind: str, values: Values) -> Values:
+    title = values["title"]
+    runs, against = study.rows[title], study.against(title)
+    own = {name: on_test(study, runs, name) for name in (*BESIDE, "neg_elbo", "iw_nll")} | {"n": len(runs)}
+    if kind == "baseline.alone":
+        return own
+    others_runs = study.confirmed.get(against, study.best_runs)
+    own["against"] = "the best" if against == study.best else f"trial {against}"
+    counts = samples(runs)
+    hold((kind == "baseline.same_runs") == (set(runs["number"]) <= set(others_runs["number"])))
+    if kind in ("baseline.same_runs", "baseline.same_training"):
+        hold(study.same_training(others_runs, runs))
+        return own | {"samples": counts[0] if len(counts) == 1 else None}
+    own |= {f"{name}_of_other": on_test(study, others_runs, name) for name in BESIDE}
+    own |= {"rate": None} if study.deterministic(title) or study.deterministic() else {}
+    gap = study.baseline_gaps.get(title)
+    if kind == "baseline.other":
+        hold(gap is None)
+        return own
+    assert gap is not None
+    hold(kind == f"baseline.{evidence(gap, study, others_runs)}")
+    return own | {"gap": gap.mean, "side": "worse" if gap.mean.mean >= 0 else "better"}
+
+
+BESIDE = ("rate", "fid", "reconstruction_mse")
+
+
+# ---- what was searched ----
+
+
+@of("parameter.few")
+def few(study: Study, *_: Any) -> Values:
+    hold(len(study.judged) < 10)
+    return {"judged": len(study.judged), "least": 10}
+
+
+def named(study: Study, label: str):
+    return next(own for own in study.parameters.values() if own.label == label)
+
+
+@of("parameter.one_value")
+def one_value(study: Study, _: str, values: Values) -> Values:
+    tried = named(study, values["parameter"]).values(study.search).dropna()
+    return {"value": value_text(tried.iloc[0])}
+
+
+@of("parameter.unused")
+def unused(study: Study, _: str, values: Values) -> Values:
+    hold(named(study, values["parameter"]).values(study.search).dropna().empty)
+    return {}
+
+
+@of("parameter.tried", "parameter.tried_same", "parameter.choice")
+def tried(study: Study, kind: str, values: Values) -> Values:
+    own = named(study, values["parameter"])
+    top, every = study.top(own.name), own.values(study.search).dropna()
+    best, winner = own.values(top), own.values(study.best_trial.to_frame().T).iloc[0]
+    end = {"end": Ends(own).winner(winner) or None}
+    if kind == "parameter.choice":
+        counts = sorted(((int((best == text).sum()), text) for text in own.texts), key=lambda pair: -pair[0])
+        shown = [f"{count:,} {'has' if count == 1 else 'have'} {text}" for count, text in counts if count]
+        return {"top": len(top), "best": shown, "tried": [text for text in own.texts if text in set(every)], **end}
+    ends = {"low": every.min(), "high": every.max(), "best_low": best.min(), "best_high": best.max()}
+    return {"top": len(top), **ends, **end}
+
+
+@of("parameter.not_covered")
+def not_covered(study: Study, _: str, values: Values) -> Values:
+    own, text = named(study, values["parameter"]), values["value"]
+    hold(text in study.uncovered[own.name])
+    mine = study.search[own.values(study.search) == text]
+    paired = any(
+        each.parameter == own.name and text in (each.first, each.second) and len(each.table) for each in study.pairs
+    )
+    others = [
+        f"the baseline “{title}”"
+        for title in study.rows
+        if study.file_of(title).get("at") == "best" and str(study.settings_of(title).get(own.name)) == text
+    ]
+    elsewhere = [*(["matched pairs"] if paired else []), *others]
+    return {"trials": len(mine), "complete": int((mine["state"] == "complete").sum()), "elsewhere": elsewhere}
+
+
+# ---- doubts, next, cost ----
+
+
+@of("doubt.warning", "doubt.unknown")
+def doubt(study: Study, kind: str, values: Values) -> Values:
+    """The check stands in the table of checks, whose figures are recomputed by themselves."""
+    sign = {"doubt.warning": "✗", "doubt.unknown": "?"}[kind]
+    found = [row[:3] for row in checks(study) if row[0] == values["check"] and row[1].startswith(values["figure"])]
+    hold(any(verdict.startswith(sign) for *_, verdict in found))
+    return {}
+
+
+def checks(study: Study) -> list[list[str]]:
+    """Return the rows of the table of checks: question, figure, verdict, advice."""
+    tables = [block.rows for block in study.report.blocks if block.chapter == TRUST and block.rows]
+    return [[cell.words for cell in row] for table in tables for row in table[1:]]
+
+
+@of("next.command")
+def command(study: Study, _: str, values: Values) -> Values:
+    hold(any(values["command"] in advice for *_, advice in checks(study)))
+    return {}
+
+
+@of("next.nothing", "next.remedy")
+def no_command(*_: Any) -> Values:
+    return {}
+
+
+@of("doubt.more")
+def more(study: Study, *_: Any) -> Values:
+    """Two doubts stand above; where nothing was learned, only warnings are doubts."""
+    signs = "✗" if nothing_learned(study) else "✗?"
+    return {"count": sum(verdict[0] in signs for _, _, verdict, _ in checks(study)) - 2}
+
+
+@of("cost.pruned", "cost.pruned_up_to", "cost.pruned_none")
+def pruned(study: Study, kind: str, _: Values) -> Values:
+    search = study.search
+    own = search[search["state"] == "pruned"]
+    fixed = study.report.count("train", "epochs")
+    most = own["params.epochs"].astype(float) if "epochs" in study.parameters else fixed
+    saved, spent = int((most - own["epochs"]).clip(lower=0).sum()), int(search["epochs"].sum())
+    hold((kind == "cost.pruned_none") == own.empty)
+    ended = int(search["state"].isin(ENDED).sum())
+    return {"pruned": len(own), "ended": ended, "saved": saved or None, "share": saved / max(1, saved + spent)}
+
+
+@of("cost.learned")
+def learned(*_: Any) -> Values:
+    return {"trials": _[2]["trials"]}
+
+
+@of("cost.search")
+def cost(study: Study, _: str, values: Values) -> Values:
+    trials = study.trials
+    alone = trials["purposes"].map(lambda text: text == "baseline").astype(bool)
+    groups = {"": ~trials["repeat"], "repeat": trials["repeat"] & ~alone, "baseline": alone}
+    made: dict[str, Any] = {"seconds": values["seconds"], "duration": values["duration"]}
+    for name, chosen_rows in groups.items():
+        runs = trials[chosen_rows]
+        made |= {f"{name}s" if name else "trials": len(runs) or None}
+        made |= {f"{name}_epochs" if name else "epochs": int(runs["epochs"].sum())}
+    return made

@@ -1,0 +1,298 @@
+"""What the answer finds, as statements, and its limits: fifteen lines of at most 160 characters, whatever the study."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from drawn_studies import bowl, two_objectives
+from raced_results import raced_results
+from report_text import on_view
+from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines
+
+from sweeps.results import pairs, ranked
+from sweeps.results.statistics import mean_interval
+from vaeexp.report import answer as block
+from vaeexp.report import findings
+from vaeexp.results.equally_good import equally_good
+from vaeexp.results.study_view import StudyView
+
+answer, answer_lines, answer_of = map(on_view, (block.answer, block.answer_lines, block.answer_of))
+compared, cost, get, parameters, uncovered, use = map(
+    on_view, (findings.compared, findings.cost, findings.get, findings.parameters, findings.uncovered, findings.use)
+)
+
+
+@pytest.fixture(scope="module")
+def results():
+    return make_results()
+
+
+def ids(statements):
+    return [statement.id for statement in statements]
+
+
+def one(statements, kind):
+    (found,) = [statement for statement in statements if statement.id == kind]
+    return found
+
+
+# ---- the block ----
+
+
+def long_names():
+    """Titles and values of a hundred characters and more."""
+    full = with_baselines(
+        make_results(),
+        {
+            name: {"title": f"{name} {'word ' * 30}", "at": "best", "seeds": 3, "settings": {"beta": 10.0}}
+            for name in "abc"
+        },
+    )
+    trials = full.trials.copy()
+    trials["params.prior"] = trials["params.prior"].replace("mixture", "my_package.priors:" + "Long" * 40)
+    return replace(full, trials=trials)
+
+
+STATES = {
+    "finished": lambda: with_baselines(make_results()),
+    "not confirmed": lambda: make_results(confirm=False),
+    "two objectives": two_objectives,
+    "race": lambda: with_baselines(raced_results(failing=4)),
+    "many trials": lambda: bowl(120),
+    "long names": long_names,
+    **{name: (lambda name=name: thin_studies()[name]) for name in thin_studies()},
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_the_answer_has_fifteen_lines_of_160_characters_at_most(state):
+    study = STATES[state]()
+    for lines in (answer(study).splitlines(), answer_lines(study)):
+        assert 1 <= len(lines) <= 15
+        assert max(map(len, lines)) <= (160 if state != "long names" else 200), "a word of more than a line stays whole"
+    labels = [line.split("**")[1] for line in answer(study).splitlines() if line.startswith("- **")]
+    parts = [label for label in labels if label in ("Use", "Get", "Doubts", "Next")]
+    assert parts == [part for part in ("Use", "Get", "Doubts", "Next") if part in parts]
+    assert parts[0] == "Use"
+
+
+def test_no_p_value_and_no_rule_stands_in_the_answer(results):
+    text = answer(with_baselines(results))
+    for word in ("p =", "Holm", "Student", "interval", "bootstrap"):
+        assert word not in text
+
+
+def test_findings_that_do_not_fit_are_counted_and_stand_below(results):
+    rows = {name: {"title": f"row {name}", "at": "best", "seeds": 3, "settings": {"beta": 10.0}} for name in "abcdefgh"}
+    study = StudyView(with_baselines(results, rows))
+    found = block.answer_of(study).findings
+    lines = block.answer_lines(study)
+    (rest,) = [line for line in lines if "more: all findings below" in line]
+    shown = sum(line.startswith("- ") for line in lines[2 : lines.index(rest)]) - len(block.answer_of(study).get) + 1
+    assert rest == f"- And {len(found) - shown} more: all findings below."
+    assert len(block.all_findings(study).splitlines()) == len(found)
+    assert block.all_findings(StudyView(part(results, ranked(results).head(12)))) == ""
+
+
+# ---- use and get ----
+
+
+def test_the_best_setting_and_what_it_reaches(results):
+    best = ranked(results).iloc[0]
+    chosen = one(use(results), "use.trial")
+    assert chosen.values["trial"] == best["number"]
+    assert chosen.values["configuration"]["latent_size"] == best["params.latent_size"]
+    reached = one(get(results), "get.confirmed").values
+    runs = results.trials[results.trials["source_trial"] == best["number"]].dropna(subset=["result.test/neg_elbo"])
+    expected = mean_interval(runs["result.test/neg_elbo"].tolist())
+    neg_elbo = reached["neg_elbo"]
+    assert (neg_elbo.value, neg_elbo.low, neg_elbo.n) == pytest.approx((expected.mean, expected.low, 3))
+    assert reached["samples"] == 500
+    assert one(get(results), "get.confirmed").rows == findings.run_names(runs.sort_values(["objective", "number"]))
+
+
+def test_trials_are_as_good_where_two_seeds_differ_as_much(results):
+    """The limit is the width within which two runs of one setting fall in 95 % of cases."""
+    view = StudyView(results)
+    good = equally_good(view)
+    spread = [setting.runs["objective"].to_numpy() for setting in view.confirmed]
+    pooled = math.sqrt(sum(((own - own.mean()) ** 2).sum() for own in spread) / sum(len(own) - 1 for own in spread))
+    random = np.random.default_rng(0)
+    differences = random.normal(0, pooled, 100_000) - random.normal(0, pooled, 100_000)
+    limit = 0.0 if good is None else good.limit
+    assert good is None or np.mean(abs(differences) <= limit) >= 0.95
+    values = view.ranked["objective"]
+    close = replace(
+        results,
+        trials=results.trials.assign(
+            objective=np.where(
+                results.trials["repeat"],
+                results.trials["objective"],
+                values.iloc[0] + (results.trials["objective"] - values.iloc[0]) / 100,
+            )
+        ),
+    )
+    near = equally_good(StudyView(close))
+    assert len(near.trials) > 2
+    assert near.within <= near.limit
+    low, high = near.ranges["beta"]
+    own = StudyView(close).ranked.set_index("number").loc[list(near.trials), "params.beta"]
+    assert (low, high) == (own.min(), own.max())
+    assert "use.as_good" in ids(use(close))
+    assert equally_good(StudyView(make_results(confirm=False))) is None
+
+
+BEST = (98.0, 98.2, 98.4)
+
+
+@pytest.mark.parametrize(
+    ("figures", "kind", "gap"),
+    [
+        ([BEST, (99.0, 99.3, 99.3)], "get.apart", 1.0),
+        ([BEST, (97.0, 97.3, 97.3)], "get.turned", -1.0),
+        ([BEST, (98.05, 98.2, 98.3)], "get.tie", -0.0167),
+        ([BEST, (88.0, 108.0, 98.4)], "get.unclear", -0.0667),
+        ([BEST, (98.1, 98.5)], "get.too_few", 0.2),
+        ([(98.0,), (99.0,)], "get.too_few", 1.0),
+    ],
+)
+def test_the_next_best_is_set_beside_with_what_the_seeds_allow(results, figures, kind, gap):
+    trials = results.trials.copy()
+    confirming = trials["purposes"].map(lambda purposes: "confirm" in purposes)
+    kept = [~confirming]
+    for setting, values in zip(StudyView(results).confirmed, figures, strict=False):
+        own = trials.index[confirming & (trials["source_trial"] == setting.source_trial)][: len(values)]
+        trials.loc[own, "result.test/neg_elbo"] = values
+        kept.append(trials.index.isin(own))
+    said = one(get(part(results, trials[np.logical_or.reduce(kept)])), kind).values
+    assert said["gap"].value == pytest.approx(gap, abs=1e-3)
+    assert said["side"] == ("worse" if gap >= 0 else "better")
+
+
+def test_states_without_a_best_setting_say_why():
+    studies = thin_studies()
+    assert ids(use(studies["no trial"])) == ["use.no_trial"]
+    assert (
+        one(use(studies["all pruned"]), "use.nothing")
+        .values["why"]
+        .startswith("No trial was trained to its end (22 pruned)")
+    )
+    assert ids(get(studies["one complete"])) == ["get.searched_only"]
+    assert ids(use(studies["one complete"])) == ["use.so_far"]
+    full = make_results()
+    assert ids(use(replace(full, trials=full.trials.assign(objective=math.nan)))) == ["use.no_complete"]
+    untested = replace(
+        full, trials=full.trials.assign(**{"result.test/neg_elbo": math.nan, "result.test/distortion": math.nan})
+    )
+    assert one(get(untested), "get.validation").values["again"].n == 3
+    assert ids(use(replace(full, study=study_attributes(spec={"seed": 0})))) == ["use.only_trial"]
+
+
+# ---- what was compared ----
+
+
+def differing(results, *differences):
+    """The study with these differences adamax − adam, one pair of runs per configuration."""
+    trials = results.trials
+    paired = trials[trials["pair_ids"].astype(bool) & (trials["seed_index"] == 0)].copy()
+    for of, difference in zip(sorted(paired["source_trial"].unique()), differences, strict=False):
+        own = paired["source_trial"] == of
+        paired.loc[own, "objective"] = 100.0
+        paired.loc[own & (paired["params.optimizer"] == "adamax"), "objective"] += difference
+    kept = sorted(paired["source_trial"].unique())[: len(differences)]
+    return part(results, pd.concat([trials[~trials["repeat"]], paired[paired["source_trial"].isin(kept)]]))
+
+
+@pytest.mark.parametrize(
+    ("differences", "kind", "better"),
+    [
+        ((1.0, 1.2, 1.1), "compare.apart", "adam"),
+        ((-1.0, -1.2, -1.1), "compare.apart", "adamax"),
+        ((0.1, -0.1, 0.05), "compare.tie", "adam"),
+        ((-5.0, 6.2, 0.1), "compare.unclear", "adam"),
+        ((0.0, 0.0, 0.0), "compare.tie", "adamax"),
+        ((0.5,), "compare.too_few", "adam"),
+    ],
+)
+def test_two_values_are_told_apart_called_equal_or_left_open(results, differences, kind, better):
+    said = one(compared(differing(results, *differences)), kind).values
+    assert said["better"] == better
+    assert said["gap"].value == pytest.approx(sum(differences) / len(differences))
+
+
+def test_three_values_are_compared_two_by_two_the_furthest_first(results):
+    trials = results.trials.copy()
+    third = trials[trials["pair_ids"].astype(bool) & (trials["params.optimizer"] == "adam")].copy()
+    third[["params.optimizer", "objective"]] = [["sgd", 500.0]] * len(third)
+    third["number"] += 1000
+    said = compared(replace(results, trials=pd.concat([trials, third], ignore_index=True)))
+    assert [(each.values["better"], each.values["worse"]) for each in said][:2] == [("adamax", "sgd"), ("adam", "sgd")]
+    assert pairs(results, "optimizer")["difference"].mean() == pytest.approx(said[2].values["gap"].value)
+
+
+# ---- what was searched ----
+
+
+def test_each_searched_parameter_has_what_was_tried_and_where_the_best_have_it(results):
+    said = {statement.values["parameter"]: statement for statement in parameters(results)}
+    view = StudyView(results)
+    beta = said["β"].values
+    assert (beta["low"].value, beta["high"].value) == (
+        view.search["params.beta"].min(),
+        view.search["params.beta"].max(),
+    )
+    top = ranked(results)["params.beta"].head(5)
+    assert (beta["best_low"].value, beta["best_high"].value) == (top.min(), top.max())
+    assert said["prior"].values["tried"] == ("normal", "mixture")
+    assert sum(int(words.split()[0]) for words in said["prior"].values["best"]) == 5
+    assert len(said["components"].rows) == said["components"].values["top"]
+
+
+def test_few_trials_and_one_value_say_nothing(results):
+    assert one(parameters(part(results, ranked(results).head(7))), "parameter.few").values["judged"] == 7
+    constant = replace(results, trials=results.trials.assign(**{"params.beta": 1.0, "params.optimizer": "adam"}))
+    said = [each.values["parameter"] for each in parameters(constant) if each.id == "parameter.one_value"]
+    assert said == ["β", "optimizer"]
+
+
+def test_a_value_that_was_tried_elsewhere_alone_is_named_with_what_did_try_it(results):
+    """The normal prior was tried at β below 0.1 alone."""
+    trials = results.trials.copy()
+    normal = ~trials["repeat"] & (trials["params.prior"] == "normal")
+    trials.loc[normal, ["params.beta", "objective"]] = [0.02, 150.0]
+    trials.loc[~trials["repeat"] & (trials["params.beta"] < 0.1) & ~normal, "params.beta"] = 0.5
+    row = {"title": "best, normal", "at": "best", "seeds": 3, "settings": {"prior": "normal"}}
+    study = with_baselines(replace(results, trials=trials), {"normal": row})
+    said = one(uncovered(study), "parameter.not_covered").values
+    assert (said["parameter"], said["value"], said["elsewhere"]) == (
+        "prior",
+        "normal",
+        ("the baseline “best, normal”",),
+    )
+    assert said["trials"] == (StudyView(study).search["params.prior"] == "normal").sum()
+    assert uncovered(results) == []
+
+
+# ---- doubts and what is next ----
+
+
+def test_warnings_come_first_and_the_next_command_is_that_of_the_gravest(results):
+    study = StudyView(make_results(confirm=False))
+    said = block.answer_of(study)
+    kinds = ids(said.doubts)
+    assert kinds == sorted(kinds, key=("doubt.warning", "doubt.unknown", "doubt.more").index)
+    assert len(kinds) <= 3
+    assert said.next[0].values["command"].startswith("vaeexp sweep")
+    assert ids(answer_of(thin_studies()["all failed"]).next) == ["next.remedy"]
+
+
+def test_the_cost_is_that_of_the_frames(results):
+    search = StudyView(results).search
+    said = {statement.id: statement.values for statement in cost(with_baselines(results))}
+    assert said["cost.search"]["epochs"] == search["epochs"].sum()
+    assert said["cost.search"]["baselines"] == 7
+    assert said["cost.pruned"]["pruned"] == (search["state"] == "pruned").sum()
+    assert said["cost.pruned"]["saved"] == StudyView(results).epochs_saved
+    assert SEARCH.keys() >= set(one(use(results), "use.trial").values["configuration"])

@@ -1,0 +1,162 @@
+"""Each template once: a statement of its id with values of every kind, and the words that it must give."""
+
+import math
+
+import pytest
+
+from sweeps.results.statistics import Interval
+from vaeexp.report.markup import escape
+from vaeexp.report.sentences import TEMPLATES, words
+from vaeexp.report.statements import Figure, Statement, plain
+
+
+def mean(value, half=0.5, n=3, digits=2):
+    return Figure.of(Interval(mean=value, low=value - half, high=value + half, n=n), digits=digits)
+
+
+ONE = Figure(value=97.5, n=1)
+SINGLE = Figure.of(Interval(mean=-1.25, low=math.nan, high=math.nan, n=1))
+PAIR = {
+    "parameter": "optimizer",
+    "first": "adam",
+    "second": "adamax",
+    "better": "adam",
+    "worse": "adamax",
+    "pairs": 9,
+    "settings": 3,
+}
+SIDES = {
+    "parameter": "optimizer",
+    "by": "learning rate",
+    "below_better": "adam",
+    "above_better": "adamax",
+    "pairs": 8,
+    "settings": 4,
+}
+SIDES |= {"below": Figure(value=2.0), "above": Figure(value=-3.5), "at": "0.001", "rest": "", "other": "learning rate"}
+BESIDE = {
+    "against": "the best",
+    "rate": mean(24.5),
+    "rate_of_other": mean(27.1),
+    "fid": mean(65.8),
+    "fid_of_other": mean(14.9),
+}
+FRONT = {
+    "first": "rate", "second": "distortion", "count": 4, "complete": 12, "trial": 3, "low_trial": 3, "high_trial": 9,
+    "low_first": Figure(value=2.1), "low_second": Figure(value=180.2), "high_first": Figure(value=25.0), "high_second": Figure(value=70.0),
+}  # fmt: skip
+RANGE = {"parameter": "β", "top": 5, "low": Figure(value=0.01, digits=None), "high": Figure(value=10.0, digits=None)}
+RANGE |= {"best_low": Figure(value=0.535, digits=None), "best_high": Figure(value=0.698, digits=None)}
+CHECK = {"check": "Has the search levelled off?", "figure": "7 complete trials, too few to tell"}
+
+SAID: dict[str, tuple[dict, str]] = {
+    "use.trial": ({"trial": 45, "configuration": {"beta": 0.535, "optimizer": "adam"}}, "β = 0.535, optimizer = adam (trial 45)"),
+    "use.so_far": ({"trial": 1, "configuration": {"latent_size": 18}}, "so far latent size = 18 (trial 1)"),
+    "use.only_trial": ({"trial": 0, "configuration": {}}, "trial 0, which has the settings of the study file"),
+    "use.front": (FRONT, "no setting is best in both rate and distortion; choose from the front: 4 of 12 complete trials, from trial 3 (rate 2.10, distortion "
+                  "180.20) to trial 9 (rate 25.00, distortion 70.00)"),
+    "use.front_of_one": (FRONT, "trial 3: none of 12 complete trials equals it in rate (2.10) or distortion (180.20)"),
+    "use.nothing": ({"why": "Nothing was learned: all 6 trials failed."}, "Nothing was learned: all 6 trials failed."),
+    "use.no_trial": ({}, "nothing yet: no trial has started"),
+    "use.no_complete": ({"why": "no trial has completed", "states": "1,200 pruned, 2 failed"}, "nothing yet: no trial has completed (1,200 pruned, 2 failed)"),
+    "use.as_good": ({"ranges": {"beta": (0.535, 0.698), "prior": "mixture"}, "trials": 7, "within": Figure(value=0.54), "limit": Figure(value=0.6)},
+                    "As good: β = 0.535–0.698, prior = mixture (7 trials within 0.54 nats); do not fine-tune"),
+    "use.unclear": ({"trials": 7, "within": Figure(value=5.4), "limit": Figure(value=6.0)},
+                    "7 trials cannot be told apart: they lie within 5.40 nats, and two seeds of one setting differ by up to 6.00"),
+    "get.confirmed": ({"neg_elbo": mean(96.32, 0.38), "iw_nll": mean(92.23, 0.59), "samples": 5000, "fid": mean(14.89, 1.63), "planned": None},
+                      "test −ELBO 96.32 ± 0.38 nats per image, IW-NLL 92.23 ± 0.59 (k = 5,000), FID 14.89 ± 1.63; 3 new seeds"),
+    "get.distortion": ({"distortion": mean(71.0), "fid": None, "planned": 4}, "test distortion 71.00 ± 0.50 nats per image; 3 new seeds of 4"),
+    "get.validation": ({"again": SINGLE, "planned": 3}, "validation −ELBO −1.25 nats per image; 1 new seed of 3, no test figure"),
+    "get.searched": ({"value": ONE, "rank": 1, "ranked": 15}, "validation −ELBO 97.50 nats per image in the search (n = 1, the lowest of 15 and optimistic); not confirmed"),
+    "get.searched_only": ({"value": ONE, "rank": 1, "ranked": 1}, "validation −ELBO 97.50 nats per image in the search (n = 1, the only complete trial); not confirmed"),
+    "get.searched_later": ({"value": ONE, "rank": 2, "ranked": 15}, "validation −ELBO 97.50 nats per image in the search (n = 1, number 2 of 15); not confirmed"),
+    "get.apart": ({"trial": 6, "gap": mean(2.0)}, "Trial 6, the next best, is 2.00 ± 0.50 nats worse on test (3 shared seeds)"),
+    "get.turned": ({"trial": 6, "gap": mean(-2.0)}, "Trial 6 is 2.00 ± 0.50 nats better on test (3 shared seeds); the choice rests on validation"),
+    "get.tie": ({"trial": 39, "gap": mean(-0.05, 0.62)}, "Trial 39 is just as good: −0.05 ± 0.62 nats on test (3 shared seeds)"),
+    "get.unclear": ({"trial": 39, "gap": mean(-0.05, 6.2)}, "Trial 39 may be as good: −0.05 ± 6.20 nats on test (3 shared seeds)"),
+    "get.too_few": ({"trial": 39, "gap": SINGLE, "side": "better"}, "Trial 39 is 1.25 nats better on test; 1 shared seed cannot tell more"),
+    "get.further": ({"trial": 7, "state": "paused", "epochs": 5, "value": Figure(value=91.4), "best": Figure(value=96.9)},
+                    "Trial 7, paused after 5 epochs, had reached 91.40 nats, below the 96.90 of the best complete trial"),
+    "compare.apart": (PAIR | {"gap": mean(2.4)}, "**optimizer**: adamax is 2.40 ± 0.50 nats worse than adam on validation (9 matched pairs over 3 settings)"),
+    "compare.tie": (PAIR | {"gap": mean(0.1)}, "**optimizer**: adam and adamax are just as good, adamax − adam = 0.10 ± 0.50 nats on validation (9 matched pairs over 3 settings)"),
+    "compare.unclear": (PAIR | {"gap": mean(-2.0, 3)}, "**optimizer**: adam or adamax is open, adamax − adam = −2.00 ± 3.00 nats on validation (9 matched pairs over 3 settings)"),
+    "compare.too_few": (PAIR | {"gap": SINGLE, "pairs": 1}, "**optimizer**: adamax − adam = −1.25 nats on validation; 1 matched pair cannot tell more"),
+    "compare.none": (PAIR, "**optimizer**: no matched pair of runs is complete"),
+    "compare.interaction": (SIDES, "**optimizer** depends on the learning rate: adam is better by 2.00 nats where learning rate is below 0.001, adamax by 3.50 above "
+                            "(8 pairs over 4 settings)"),
+    "compare.interaction_of_value": (SIDES | {"by": "prior", "other": "setting", "rest": "normal or vampprior", "at": "mixture"},
+                                     "**optimizer** depends on the setting: adam is better by 2.00 nats where prior is normal or vampprior, adamax by 3.50 where it is mixture "
+                                     "(8 pairs over 4 settings)"),
+    "caveat.tuned": ({"parameter": "prior", "value": "mixture"}, "**prior**: every compared setting was found with mixture, so that its learning rate was tuned for this side alone"),
+    "caveat.interactions": ({"others": ("learning rate", "β"), "able": 2, "comparisons": None, "rate": 0.02},
+                            "Interactions with learning rate and β were looked for in 2 comparisons; chance names one in at most 2 % of studies without any"),
+    "caveat.no_interactions": ({"level": 0.05}, "Interactions cannot be named: with so few matched pairs, chance would name one in more than 5 % of studies without any"),
+    "baseline.apart": ({"title": "β = 10", "gap": mean(2.18), "side": "worse", **BESIDE},
+                       "**β = 10**: 2.18 ± 0.50 nats worse than the best on test (3 seeds); rate 24.50 against 27.10; FID 65.80 against 14.90"),
+    "baseline.tie": ({"title": "again", "gap": mean(0.1), "side": "worse", "against": "trial 39"}, "**again**: just as good as trial 39, 0.10 ± 0.50 nats on test (3 seeds)"),
+    "baseline.unclear": ({"title": "again", "gap": mean(0.1, 9), "side": "worse", "against": "the best"}, "**again**: may be as good as the best, 0.10 ± 9.00 nats on test (3 seeds)"),
+    "baseline.too_few": ({"title": "again", "gap": SINGLE, "side": "better", "against": "the best"}, "**again**: 1.25 nats better than the best on test, too few seeds to tell more"),
+    "baseline.other": ({"title": "grey", "against": "the best", "why": "binarisation none, not static", "fid": mean(65.8), "fid_of_other": mean(14.9)},
+                       "**grey**: its −ELBO cannot be compared with the best (binarisation none, not static); FID 65.80 against 14.90"),
+    "baseline.same_runs": ({"title": "same", "against": "trial 39"}, "**same** is trial 39 itself: the same runs"),
+    "baseline.same_training": ({"title": "k", "against": "the best", "iw_nll": mean(87.58, 0.07), "samples": 5000},
+                               "**k** trains the best again with the same seeds: the same test −ELBO; IW-NLL 87.58 ± 0.07 (k = 5,000)"),
+    "baseline.alone": ({"title": "β = 10", "neg_elbo": mean(137), "fid": None}, "**β = 10**: test −ELBO 137.00 ± 0.50 (3 seeds); nothing was confirmed, to set it beside"),
+    "parameter.tried": (RANGE, "**β**: tried from 0.01 to 10; the best 5 trials have 0.535 to 0.698"),
+    "parameter.tried_same": (RANGE | {"end": "upper"}, "**β**: tried from 0.01 to 10; the best 5 trials have 0.535; the winner is at the upper end"),
+    "parameter.choice": ({"parameter": "prior", "tried": ("normal", "mixture"), "top": 5, "best": ("4 have mixture", "1 has normal")},
+                         "**prior**: tried normal and mixture; of the best 5 trials, 4 have mixture and 1 has normal"),
+    "parameter.one_value": ({"parameter": "β", "value": "1"}, "**β**: tried at 1 alone"),
+    "parameter.unused": ({"parameter": "components"}, "**components**: no trial used it"),
+    "parameter.few": ({"judged": 7, "least": 10}, "Which parameters matter cannot be said from 7 trials; it takes 10"),
+    "parameter.not_covered": ({"parameter": "prior", "value": "normal", "trials": 6, "elsewhere": ("matched pairs", "the baseline “b”")},
+                              "**prior = normal** was never tried where the others are good (6 trials); matched pairs and the baseline “b” tried it there"),
+    "more": ({"count": 5}, "And 5 more: all findings below"),
+    "doubt.warning": (CHECK, "✗ Has the search levelled off? 7 complete trials, too few to tell"),
+    "doubt.unknown": (CHECK, "? Has the search levelled off? 7 complete trials, too few to tell"),
+    "doubt.more": ({"count": 4}, "And 4 more: the table of checks"),
+    "next.command": ({"command": "vaeexp sweep --study x --trials 96"}, "`vaeexp sweep --study x --trials 96`"),
+    "next.remedy": ({}, "as the first line says"),
+    "next.nothing": ({}, "nothing: no check asks for more"),
+    "cost.pruned": ({"pruned": 41, "ended": 48, "saved": 427, "share": 0.59}, "Pruning ended 41 of 48 trials early and saved 427 trial-epochs, 59 % of the search without it"),
+    "cost.pruned_up_to": ({"pruned": 1, "ended": 2, "saved": 9, "share": 0.3}, "Pruning ended 1 of 2 trials early and saved up to 9 trial-epochs, 30 % of the search without it"),
+    "cost.pruned_none": ({}, "No trial was pruned"),
+    "cost.search": ({"duration": "11 min", "epochs": 293, "repeats": 30, "repeat_epochs": 450, "baselines": None, "baseline_epochs": 0},
+                    "The search took 11 min of wall time and 293 trial-epochs; 30 runs to confirm and compare took 450 more"),
+    "cost.learned": ({"trials": 1, "study": "other"}, "The sampler also learned from 1 trial of other"),
+}  # fmt: skip
+"""Id → values, and the words in markdown."""
+
+
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_a_template_says_its_values(kind):
+    values, said = SAID[kind]
+    statement = Statement(id=kind, values=values)
+    assert words(statement, str) == said
+    assert words(statement) == said.replace("**", "").replace("`", "")
+    assert plain(statement)["values"].keys() == values.keys()
+
+
+def test_every_template_has_its_words_here():
+    assert SAID.keys() == TEMPLATES.keys()
+
+
+@pytest.mark.parametrize("title", ["a | b", "*x*", "<b>", "[l](http://x)", "{gap}", "**", "a [k] `z`"])
+def test_a_title_of_the_user_breaks_neither_template_nor_markdown(title):
+    statement = Statement(id="baseline.same_runs", values={"title": title, "against": "the best"})
+    assert words(statement) == f"{title} is the best itself: the same runs"
+    assert words(statement, escape) == f"**{escape(title)}** is the best itself: the same runs"
+
+
+def test_an_interval_that_is_not_symmetric_is_given_by_its_ends():
+    gap = Figure(value=-1.0, low=-3.0, high=-0.5, n=25)
+    assert "2 shared" not in (said := words(Statement(id="get.turned", values={"trial": 1, "gap": gap})))
+    assert "1.00 (0.50 to 3.00) nats better" in said
+
+
+def test_numbers_that_are_not_finite_are_null_for_programs():
+    figure = plain(Statement(id="get.tie", values={"gap": SINGLE, "trial": math.nan}))["values"]
+    assert figure == {
+        "gap": {"value": -1.25, "unit": "nats per image", "n": 1, "low": None, "high": None},
+        "trial": None,
+    }

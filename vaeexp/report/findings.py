@@ -1,0 +1,448 @@
+"""The findings of a study as statements: what to use, what one gets, and what was compared and searched, the largest effect first."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import pandas as pd
+
+from sweeps.results.statistics import mean_interval
+from vaeexp.evaluation.metrics import METRICS
+from vaeexp.report.headline import BOTH_EPOCHS, incomparable
+from vaeexp.report.statements import NATS, Figure, Statement
+from vaeexp.results.coverage import Coverage
+from vaeexp.results.effects import ParameterEffect
+from vaeexp.results.equally_good import EquallyGood, equally_good
+from vaeexp.results.front_view import FrontView
+from vaeexp.results.interactions import LEVEL, Interaction
+from vaeexp.results.parameters import LEAST_TRIALS, SearchedParameter
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import column, finite, for_baseline_alone
+from vaeexp.results.tested_settings import (
+    PairComparison,
+    TestedSetting,
+    WinnerMargin,
+    same_images,
+    same_runs,
+    same_training,
+)
+from vaeexp.words import format_duration, format_value, parameter_label
+
+EQUAL = 0.01
+"""Share of a −ELBO within which two are as good as equal."""
+ENDED = ("complete", "pruned", "failed")
+STATES = ("complete", "pruned", "failed", "running", "paused", "waiting")
+
+
+def run_names(runs: pd.DataFrame) -> tuple[str, ...]:
+    """Return the names of trials and repeats as commands have them after the name of the study: `45`, `r3`."""
+    return tuple(
+        f"{'r' if repeat else ''}{number}" for repeat, number in zip(runs["repeat"], runs["number"], strict=True)
+    )
+
+
+# ---- what to use ----
+
+
+def use(view: StudyView) -> list[Statement]:
+    """Return the setting to use, and the ranges that are as good."""
+    if view.front is not None and len(view.front.members):
+        return [_front(view.front)]
+    trial = view.best_trial
+    if view.nothing_learned:
+        return [Statement(id="use.nothing", values={"why": view.nothing_learned})]
+    if trial is None:
+        return [_nothing_yet(view)]
+    configuration, number = view.params(trial), int(trial["number"])
+    values = {"trial": number, "configuration": configuration}
+    kind = "use.trial" if view.study.finished else "use.so_far"
+    chosen = Statement(id=kind if configuration else "use.only_trial", values=values, rows=(str(number),))
+    good = equally_good(view)
+    level = view.ranked["objective"].iloc[0]
+    return [chosen, *([_as_good(good, level)] if good else [])]
+
+
+def _as_good(good: EquallyGood, level: float) -> Statement:
+    values = {
+        "ranges": _ranges(good),
+        "trials": len(good.trials),
+        "within": Figure(value=good.within, unit=NATS),
+        "limit": Figure(value=good.limit, unit=NATS),
+    }
+    kind = "use.as_good" if good.within <= EQUAL * abs(level) else "use.unclear"
+    return Statement(id=kind, values=values, rows=tuple(map(str, good.trials)))
+
+
+def _ranges(good: EquallyGood) -> dict[str, Any]:
+    """Return parameter → its one value, `(least, largest)` of a number, or `adam or adamax`."""
+    shown = {}
+    for name, values in good.ranges.items():
+        texts = all(isinstance(value, str) for value in values)
+        shown[name] = values[0] if len(values) == 1 else " or ".join(values) if texts else values
+    return shown
+
+
+def _front(front: FrontView) -> Statement:
+    low, high = front.members.iloc[0], front.members.iloc[-1]
+    first, second = front.metrics
+    ends = {"low": low, "high": high}
+    values: dict[str, Any] = {"first": front.labels[0], "second": front.labels[1]}
+    values |= {"count": len(front.members), "complete": len(front.complete)}
+    values |= {f"{end}_trial": int(row["number"]) for end, row in ends.items()}
+    values |= {f"{end}_first": Figure(value=float(row[first])) for end, row in ends.items()}
+    values |= {f"{end}_second": Figure(value=float(row[second])) for end, row in ends.items()}
+    if len(front.members) == 1:
+        values["trial"] = int(low["number"])
+    kind = "use.front" if len(front.members) > 1 else "use.front_of_one"
+    return Statement(id=kind, values=values, rows=run_names(front.members))
+
+
+def _nothing_yet(view: StudyView) -> Statement:
+    trials = view.search
+    if trials.empty:
+        return Statement(id="use.no_trial")
+    counts = trials["state"].value_counts()
+    states = ", ".join(f"{counts[state]:,} {state}" for state in STATES if state in counts)
+    why = "none of its complete trials has a value" if "complete" in counts else "no trial has completed"
+    return Statement(id="use.no_complete", values={"why": why, "states": states})
+
+
+# ---- what one gets ----
+
+
+def get(view: StudyView) -> list[Statement]:
+    """Return what the best setting reaches, how far the next one is behind, and which unfinished trial had come further."""
+    if view.best_trial is None or view.front is not None or view.nothing_learned:
+        return []
+    runs = view.confirm_runs[view.confirm_runs["source_trial"] == view.best_number]
+    reached = _tested(view, runs) if len(runs) else _searched(view)
+    level = view.best.value if view.best else math.nan
+    return [reached, *(_margin(margin, level) for margin in view.margins[:1]), *_further(view)]
+
+
+def _tested(view: StudyView, runs: pd.DataFrame) -> Statement:
+    best = view.best
+    assert best is not None
+    rows, planned = run_names(runs), _planned(view)
+    samples = set(finite(column(runs, "result.test/importance_samples")))
+    figures = {name: figure_on_test(best, name) for name in ("neg_elbo", "distortion", "iw_nll", "fid")}
+    values = {
+        "planned": planned if planned > len(runs) else None,
+        "samples": int(samples.pop()) if len(samples) == 1 else None,
+        **figures,
+    }
+    if best.deterministic and figures["distortion"]:
+        return Statement(id="get.distortion", values=values, rows=rows)
+    if figures["neg_elbo"]:
+        return Statement(id="get.confirmed", values=values, rows=rows)
+    again = Figure.of(mean_interval(finite(runs["objective"]).tolist()))
+    return Statement(
+        id="get.validation", values={"again": again, "planned": planned if planned > len(runs) else None}, rows=rows
+    )
+
+
+def _planned(view: StudyView) -> int:
+    """Return the seeds that the study plans for a confirmed setting, and at least those that it has."""
+    planned = int((view.study.spec.get("confirm") or {}).get("seeds") or 0)
+    return max([planned, *(len(setting.runs) for setting in view.confirmed)])
+
+
+def figure_on_test(setting: TestedSetting, name: str) -> Figure | None:
+    """Return a test figure of a setting with its interval over seeds; None where no run has it."""
+    interval, metric = setting.test(name), METRICS[name]
+    return Figure.of(interval, metric.unit, metric.digits) if interval.n else None
+
+
+def _searched(view: StudyView) -> Statement:
+    ranked, best = view.ranked, view.best_number
+    rank = list(ranked["number"]).index(best) + 1
+    value = Figure(value=float(ranked["objective"].iloc[rank - 1]), unit=NATS, n=1)
+    kind = "get.searched_only" if len(ranked) == 1 else "get.searched" if rank == 1 else "get.searched_later"
+    return Statement(id=kind, values={"value": value, "rank": rank, "ranked": len(ranked)}, rows=(str(best),))
+
+
+def _margin(margin: WinnerMargin, level: float) -> Statement:
+    """Set the next best confirmed setting beside the best: above 0 the gap is in favour of the best."""
+    gap = Figure.of(margin.interval)
+    shown = evidence(gap, settled=margin.settled, level=level)
+    kind = "turned" if shown == "apart" and gap.value < 0 else shown
+    side = "worse" if gap.value >= 0 else "better"
+    values = {"trial": margin.source_trial, "gap": gap, "side": side}
+    return Statement(id=f"get.{kind}", values=values, rows=(str(margin.source_trial),))
+
+
+def evidence(gap: Figure, *, settled: bool, level: float) -> Literal["apart", "tie", "unclear", "too_few"]:
+    """Tell what a difference shows: a corrected test tells two settings apart, or its interval lies within `EQUAL` of their level around 0."""
+    if not math.isfinite(gap.low):
+        return "too_few"
+    if settled:
+        return "apart"
+    return "tie" if gap.low <= 0 <= gap.high and max(-gap.low, gap.high) <= EQUAL * abs(level) else "unclear"
+
+
+def _further(view: StudyView) -> list[Statement]:
+    found = view.further
+    if found is None:
+        return []
+    trial, best = found
+    values = {
+        "trial": trial.number,
+        "state": trial.state,
+        "epochs": trial.epochs,
+        "value": Figure(value=trial.objective, unit=NATS, n=1),
+        "best": Figure(value=best, unit=NATS, n=1),
+    }
+    return [Statement(id="get.further", values=values, rows=(str(trial.number),))]
+
+
+# ---- what was compared ----
+
+
+def findings(view: StudyView) -> list[Statement]:
+    """Return what was compared, the baselines and the searched parameters, each kind with its largest effect first."""
+    if view.ranked.empty or view.nothing_learned:
+        return []
+    return [*compared(view), *baselines(view), *parameters(view), *uncovered(view)]
+
+
+def compared(view: StudyView) -> list[Statement]:
+    """Return a statement for each two values that the study compares in matched pairs, and each interaction that was found."""
+    pairs = [pair for pair in view.pairs if len(pair.pairs)]
+    level = view.best.value if view.best else math.nan
+    without = [name for name in view.compared_parameters if name not in {pair.parameter for pair in pairs}]
+    return [
+        *(_pair(pair, level) for pair in sorted(pairs, key=lambda pair: -abs(pair.interval.mean))),
+        *(Statement(id="compare.none", values={"parameter": parameter_label(name)}) for name in without),
+        *(_interaction(interaction) for interaction in view.interactions if interaction.consistent),
+    ]
+
+
+def _pair(comparison: PairComparison, level: float) -> Statement:
+    gap = Figure.of(comparison.interval)
+    first, second = format_value(comparison.first), format_value(comparison.second)
+    better, worse = (first, second) if gap.value > 0 else (second, first)
+    values = {
+        "parameter": parameter_label(comparison.parameter),
+        "first": first,
+        "second": second,
+        "better": better,
+        "worse": worse,
+        "gap": gap,
+        "pairs": len(comparison.pairs),
+        "settings": comparison.configurations,
+    }
+    kind = evidence(gap, settled=comparison.better is not None, level=level)
+    sources = sorted(set(comparison.pairs["source_trial"]))
+    return Statement(id=f"compare.{kind}", values=values, rows=tuple(str(int(source)) for source in sources))
+
+
+def _interaction(interaction: Interaction) -> Statement:
+    """Say which value is better on each side; a gap above 0 is in favour of the first."""
+    first, second = format_value(interaction.first), format_value(interaction.second)
+    sides = {"below": interaction.below, "above": interaction.above}
+    values: dict[str, Any] = {
+        "parameter": parameter_label(interaction.parameter),
+        "other": parameter_label(interaction.other) if interaction.is_cause else "setting",
+        "by": parameter_label(interaction.other),
+        "at": format_value(interaction.threshold),
+        "rest": " or ".join(interaction.rest),
+        "pairs": interaction.n,
+        "settings": interaction.configurations,
+        "alike": tuple(map(parameter_label, interaction.alike)),
+    }
+    values |= {f"{side}_better": first if gap > 0 else second for side, gap in sides.items()}
+    values |= {side: Figure(value=gap, unit=NATS) for side, gap in sides.items()}
+    return Statement(id=f"compare.interaction{'_of_value' if interaction.rest else ''}", values=values)
+
+
+def pair_caveats(view: StudyView) -> list[Statement]:
+    """Return what limits the comparisons in matched pairs: the side that the learning rate was tuned for, and how sure interactions are."""
+    tuned = {(each.parameter, format_value(each.tuned_for)) for each in view.interactions if each.tuned_for is not None}
+    values = [{"parameter": parameter_label(name), "value": value} for name, value in sorted(tuned)]
+    return [*(Statement(id="caveat.tuned", values=each) for each in values), *_how_sure(view.interactions)]
+
+
+def _how_sure(interactions: Sequence[Interaction]) -> list[Statement]:
+    """Say how often chance names an interaction in such a study; nothing where nothing was compared."""
+    kinds = {(each.parameter, format_value(each.first), format_value(each.second)): each for each in interactions}
+    able = [each for each in kinds.values() if each.nameable]
+    if not kinds:
+        return []
+    if not able:
+        return [Statement(id="caveat.no_interactions", values={"level": LEVEL})]
+    values = {
+        "others": tuple(dict.fromkeys(parameter_label(each.other) for each in interactions)),
+        "able": len(able),
+        "comparisons": len(kinds) if len(able) < len(kinds) else None,
+        "rate": able[0].study_false_alarm,
+    }
+    return [Statement(id="caveat.interactions", values=values)]
+
+
+# ---- baselines ----
+
+
+def baselines(view: StudyView) -> list[Statement]:
+    """Return a statement for each baseline, the one furthest from the best first."""
+    return sorted((_baseline(view, setting) for setting in view.baselines), key=lambda statement: -_size(statement))
+
+
+def _size(statement: Statement) -> float:
+    gap = statement.values.get("gap")
+    return abs(gap.value) if isinstance(gap, Figure) else 0.0
+
+
+def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
+    """Set a baseline beside the confirmed setting that it changes, or beside the best."""
+    other, margin = view.opposed(setting), view.margin_of(setting)
+    rows, values = run_names(setting.runs), {"title": setting.title, "n": len(setting.runs)}
+    if other is None or not other.test("distortion").n:
+        values |= {name: figure_on_test(setting, name) for name in ("neg_elbo", "fid")}
+        return Statement(id="baseline.alone", values=values, rows=rows)
+    values["against"] = "the best" if other.source_trial == view.best_number else f"trial {other.source_trial}"
+    if same_runs(other, setting):
+        return Statement(id="baseline.same_runs", values=values, rows=rows)
+    if same_training(other, setting):
+        samples = set(finite(column(setting.runs, "result.test/importance_samples")))
+        k = int(samples.pop()) if len(samples) == 1 else None
+        values |= {"iw_nll": figure_on_test(setting, "iw_nll"), "samples": k}
+        return Statement(id="baseline.same_training", values=values, rows=rows)
+    values |= _beside(other, setting)
+    if margin is None or not math.isfinite(margin.interval.mean):
+        values["why"] = "; ".join(incomparable(other, setting)) or "no run of it has one"
+        return Statement(id="baseline.other", values=values, rows=rows)
+    gap = Figure.of(margin.interval)
+    values |= {
+        "gap": gap,
+        "side": "worse" if gap.value >= 0 else "better",
+        "neg_elbo": figure_on_test(setting, "neg_elbo"),
+    }
+    kind = evidence(gap, settled=margin.settled, level=other.value)
+    return Statement(id=f"baseline.{kind}", values=values, rows=rows)
+
+
+def _beside(other: TestedSetting, setting: TestedSetting) -> dict[str, Figure | None]:
+    """Return the figures of samples and reconstructions of a baseline and of the other, where both measure one thing."""
+    if not same_images(other, setting):
+        return {}
+    values: dict[str, Figure | None] = {}
+    for name in BOTH_EPOCHS:
+        without = name == "rate" and (setting.deterministic or other.deterministic)
+        values[name] = None if without else figure_on_test(setting, name)
+        values[f"{name}_of_other"] = figure_on_test(other, name)
+    return values
+
+
+# ---- what was searched ----
+
+
+def parameters(view: StudyView) -> list[Statement]:
+    """Return a statement for each searched parameter: what was tried, and where the best trials have it."""
+    if len(view.judged) < LEAST_TRIALS and len(view.parameters) > 1:
+        return [Statement(id="parameter.few", values={"judged": len(view.judged), "least": LEAST_TRIALS})]
+    return [_parameter(view, view.parameters[effect.parameter], effect) for effect in view.effects]
+
+
+def _parameter(view: StudyView, parameter: SearchedParameter, effect: ParameterEffect) -> Statement:
+    label, tried = parameter_label(parameter.name), parameter.of(view.search).dropna()
+    texts = tuple(dict.fromkeys(map(format_value, tried)))
+    if not texts:
+        return Statement(id="parameter.unused", values={"parameter": label})
+    if len(texts) < 2:
+        return Statement(id="parameter.one_value", values={"parameter": label, "value": texts[0]})
+    top = view.found[parameter.places(view.found).notna()].head(effect.top)
+    rows, values = run_names(top), {"parameter": label, "top": effect.top}
+    if parameter.is_choice:
+        counts = sorted(effect.counts.items(), key=lambda pair: -pair[1])
+        best = tuple(f"{count:,} {'has' if count == 1 else 'have'} {text}" for text, count in counts)
+        listed = tuple(text for text in parameter.texts if text in texts)
+        return Statement(
+            id="parameter.choice", values=values | {"tried": listed, "best": best, "end": effect.winner_at}, rows=rows
+        )
+    numbers = tried.astype(float)
+    ends = {"low": numbers.min(), "high": numbers.max(), "best_low": effect.low, "best_high": effect.high}
+    values |= {name: Figure(value=float(end), digits=None) for name, end in ends.items() if end is not None}
+    kind = "parameter.tried_same" if effect.low == effect.high else "parameter.tried"
+    return Statement(id=kind, values=values | {"end": effect.winner_at}, rows=rows)
+
+
+def uncovered(view: StudyView) -> list[Statement]:
+    """Return a statement for each value of a choice that was never tried where the others are good."""
+    every = [coverage for entries in view.coverage.values() for coverage in entries]
+    return [_not_covered(view, coverage) for coverage in every if not coverage.covered and len(view.ranked) > 1]
+
+
+def _not_covered(view: StudyView, coverage: Coverage) -> Statement:
+    values = {
+        "parameter": parameter_label(coverage.parameter),
+        "value": coverage.text,
+        "trials": coverage.trials,
+        "complete": coverage.complete,
+        "elsewhere": _elsewhere(view, coverage),
+    }
+    return Statement(id="parameter.not_covered", values=values)
+
+
+def _elsewhere(view: StudyView, coverage: Coverage) -> tuple[str, ...]:
+    """Name what tried a value at good settings: matched pairs and baselines."""
+    pairs = [
+        pair
+        for pair in view.pairs
+        if pair.parameter == coverage.parameter
+        and coverage.text in (format_value(pair.first), format_value(pair.second))
+        and len(pair.pairs)
+    ]
+    changed = {name: (spec.get("settings") or {}).get(coverage.parameter) for name, spec in view.baseline_specs.items()}
+    own = [
+        f"the baseline “{setting.title}”"
+        for setting in view.baselines
+        if changed[str(setting.baseline)] is not None
+        and format_value(changed[str(setting.baseline)]) == coverage.text
+        and view.baseline_specs[str(setting.baseline)].get("at") == "best"
+    ]
+    return (*(["matched pairs"] if pairs else []), *own)
+
+
+# ---- cost ----
+
+
+def cost(view: StudyView) -> list[Statement]:
+    """Return how many trials were pruned, from whom else the sampler learned, and what search and runs took."""
+    return [*_pruned(view), *_learned(view), *_spent(view)]
+
+
+def _pruned(view: StudyView) -> list[Statement]:
+    trials = view.search
+    pruned = int((trials["state"] == "pruned").sum())
+    ended = int(trials["state"].isin(ENDED).sum())
+    if not ended:
+        return []
+    if not pruned:
+        return [Statement(id="cost.pruned_none")]
+    saved, spent = view.epochs_saved, int(trials["epochs"].sum())
+    values = {"pruned": pruned, "ended": ended, "saved": saved or None, "share": saved / max(1, saved + spent)}
+    # Patience would have ended some of them, too.
+    return [Statement(id="cost.pruned_up_to" if view.fixed("patience") else "cost.pruned", values=values)]
+
+
+def _learned(view: StudyView) -> list[Statement]:
+    if not view.study.learned:
+        return []
+    values = {"trials": len(view.study.learned), "study": str(view.study.spec["learn_from"])}
+    return [Statement(id="cost.learned", values=values)]
+
+
+def _spent(view: StudyView) -> list[Statement]:
+    trials, alone = view.trials, for_baseline_alone(view.trials)
+    search, again, own = (trials[chosen] for chosen in (~trials["repeat"], trials["repeat"] & ~alone, alone))
+    if not search["epochs"].sum():
+        return []
+    elapsed = view.study.elapsed
+    values = {"duration": format_duration(elapsed) if elapsed else None, "seconds": elapsed or None}
+    for name, runs in {"": search, "repeat": again, "baseline": own}.items():
+        count = len(runs) or None
+        values |= {
+            f"{name}s" if name else "trials": count,
+            f"{name}_epochs" if name else "epochs": int(runs["epochs"].sum()),
+        }
+    return [Statement(id="cost.search", values=values)]
