@@ -22,12 +22,15 @@ from threadpoolctl import ThreadpoolController
 from sweeps.results.statistics import Interval
 from vaeexp.results.effects import TOP
 from vaeexp.results.holes import Holes
-from vaeexp.results.parameters import LEAST_TRIALS, SearchedParameter
+from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.value_process import Samples, sample_values
 from vaeexp.words import format_value, is_missing
 
 MOST_TRIALS = 128
 """Trials that the process takes in, those nearest to the compared settings: its cost grows with the cube of their number."""
+LEAST_TRIALS = 5
+"""Trials with a parameter active from which its cost can be said; and two for each parameter of the study and two more in all (measured: with fewer,
+intervals hold less than 95 %)."""
 _LEVEL = 0.05
 _NOTHING = Interval(mean=math.nan, low=math.nan, high=math.nan, n=0)
 
@@ -142,7 +145,8 @@ class _Question:
         """The other values, one for each of the settings after the first."""
         self.settings: list[Configuration] = []
         tried = _reach(parameter, self.having)
-        if len(self.having) < LEAST_TRIALS or compared["value"].nunique() == 1:
+        few = len(self.having) < LEAST_TRIALS or len(compared) < 2 * len(parameters) + 2
+        if few or compared["value"].nunique() == 1:
             self.why = "few_trials"
             return
         if len(set(map(format_value, tried))) < 2:

@@ -99,9 +99,6 @@ class Holes:
 def find_holes(parameters: Mapping[str, SearchedParameter], learned: pd.DataFrame) -> Holes:
     """Return the holes of each searched parameter, in the order of the study file.
 
-    Of a number: that all of so many trials beyond the rest have a bad value must be rarer than 5 % (after Bonferroni for the numbers) were bad
-    values spread by chance. Of a choice, which has no beyond, all trials with a value.
-
     Args:
         learned: as `StudyView.learned`, the best first.
     """
@@ -111,7 +108,6 @@ def find_holes(parameters: Mapping[str, SearchedParameter], learned: pd.DataFram
         return Holes(numbers=numbers, choices=choices)
     good = max(LEAST_GOOD, -(-len(learned) // 4))
     suspects = [each for parameter in parameters.values() for each in _not_among_good(parameter, learned, good)]
-    level = _LEVEL / max(1, sum(not parameter.is_choice for parameter in parameters.values()))
     for name, parameter in parameters.items():
         bad = _bad_values(parameter, [each for each in suspects if each.parameter != name], learned, good)
         if not bad:
@@ -119,7 +115,7 @@ def find_holes(parameters: Mapping[str, SearchedParameter], learned: pd.DataFram
         if parameter.is_choice:
             if texts := _spoilt_values(parameter, learned, bad):
                 choices[name] = texts
-        elif hole := _hole(parameter, learned, bad, level):
+        elif hole := _hole(parameter, learned, bad):
             numbers[name] = hole
     return Holes(numbers=numbers, choices=choices)
 
@@ -199,8 +195,8 @@ def _exact_p(count: int, rest: int, before: int) -> float:
     return float(ways[count, before:].sum() / ways[count].sum())
 
 
-def _hole(parameter: SearchedParameter, learned: pd.DataFrame, bad: list[_Bad], level: float) -> NumberHole | None:
-    """Return the hole of a number; None where the ends of what was tried have good values of the others, or chance explains that they have not."""
+def _hole(parameter: SearchedParameter, learned: pd.DataFrame, bad: list[_Bad]) -> NumberHole | None:
+    """Return the hole of a number; None where the ends of what was tried have good values of the others."""
     numbers, spoilt = _numbers(parameter, learned), np.any([each.having for each in bad], axis=0)
     fair = numbers[~spoilt & ~np.isnan(numbers)]
     if not len(fair):
@@ -208,24 +204,15 @@ def _hole(parameter: SearchedParameter, learned: pd.DataFrame, bad: list[_Bad], 
     low, high = float(fair.min()), float(fair.max())
     below, above = numbers < low, numbers > high
     beyond = below | above
-    count, within = int(beyond.sum()), ~beyond & ~np.isnan(numbers)
-    if count < LEAST_BEYOND or chance_beyond(count, float(spoilt[within].mean())) > level:
+    if beyond.sum() < LEAST_BEYOND:
         return None
     return NumberHole(
         parameter=parameter.name,
         low=low if below.any() else None,
         high=high if above.any() else None,
-        trials=count,
+        trials=int(beyond.sum()),
         shared=_fewest(bad, beyond),
     )
-
-
-def chance_beyond(count: int, share: float) -> float:
-    """Return the chance that so many trials or more have a bad value at both ends together, before the first that has none.
-
-    `share` of all trials have one, at random. The number at each end is geometric, and P(sum ≥ n) = qⁿ (1 + n (1 − q)).
-    """
-    return share**count * (1 + count * (1 - share))
 
 
 def _fewest(bad: list[_Bad], beyond: np.ndarray) -> tuple[BadValue, ...]:
