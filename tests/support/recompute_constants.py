@@ -41,7 +41,7 @@ constant("the most names in a plot", r"up to 8 complete trials have names at the
 constant("the least span of a strip", r"From low to high β: It takes trials with pictures, .+?(?=\.$)")
 constant("a study that is interrupted", r"\*\*Interim report: the search is over, .+?\*\*")
 constant("the data set's name", r"\*\*Every figure here is of .+?: a small part of the data set\. None of them .+?\*\*")
-constant("the driver's reason to stop, in its words", r"(?:All|The budget of) \d+ .*", r"Stopped .*")
+constant("the driver's reason to stop, in its words", r"(?:All|The budget of) \d+ (?!trials with ).*", r"Stopped .*")
 constant("each row of the table is one run", r"Every row is one run with one seed \(n = 1\)")
 constant("each row of the table is one run", r"Each is a single run \(n = 1\), which gives no interval: .*")
 constant(

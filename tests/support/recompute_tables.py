@@ -198,7 +198,9 @@ def tried_with_bad_values(state: State, _: str, ends: str, shared: str, label: s
         words.append(f"{name} {sign} {written}")
     values = own.values(trials)
     outer = {"<": values[~spoilt].min(), ">": values[~spoilt].max()}
-    beyond = (values < outer["<"]) | (values > outer[">"])
+    beyond = pd.Series(False, index=trials.index)
+    for _, sign, _ in _conditions(ends):
+        beyond |= values < outer["<"] if sign == "<" else values > outer[">"]
     right = bool(spoilt[beyond].all()) and not spoilt[best.index].any()
     said = " or ".join(f"{label} {sign} {value_text(outer[sign])}" for _, sign, _ in _conditions(ends))
     return [f"{int(beyond.sum()):,}", said, " or ".join(words) if right else "other values", label]

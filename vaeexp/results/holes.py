@@ -21,6 +21,8 @@ from vaeexp.words import format_value, parameter_label
 
 LEAST_BEYOND = 3
 """Trials that make a hole, at least: one or two that are bad for another reason are what any search has."""
+LEAST_REACH = 0.1
+"""Share of its axis that an end of a hole covers, at least: a little less is as good as tried."""
 _LEVEL = 0.05
 _BEYOND = 0.25
 """Share of its axis by which a number lies beyond the best quarter where it may be bad: a sampler that returns to one region leaves a narrow quarter."""
@@ -202,7 +204,9 @@ def _hole(parameter: SearchedParameter, learned: pd.DataFrame, bad: list[_Bad]) 
     if not len(fair):
         return None
     low, high = float(fair.min()), float(fair.max())
-    below, above = numbers < low, numbers > high
+    tried = parameter.places_of(pd.Series([np.nanmin(numbers), low, high, np.nanmax(numbers)])).to_numpy()
+    below = (numbers < low) & (tried[1] - tried[0] >= LEAST_REACH)
+    above = (numbers > high) & (tried[3] - tried[2] >= LEAST_REACH)
     beyond = below | above
     if beyond.sum() < LEAST_BEYOND:
         return None

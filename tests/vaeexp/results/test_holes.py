@@ -11,7 +11,7 @@ from planted_studies import NOISES, PARAMETERS, at_least, at_most, planted
 from scipy.stats import mannwhitneyu
 
 from sweeps.results import Results
-from vaeexp.results.holes import LEAST_BEYOND, NumberHole, behind_p, find_holes
+from vaeexp.results.holes import LEAST_BEYOND, LEAST_REACH, NumberHole, behind_p, find_holes
 from vaeexp.results.study_view import StudyView
 
 EDGES = (0.1, 1.0)
@@ -71,7 +71,9 @@ def test_a_region_that_was_tried_with_bad_values_alone_is_found(change, shared):
         assert 3e-4 < hole.shared[0].above < 3e-3
 
 
-@pytest.mark.parametrize("spoiler", ["one fair trial at each end", "nothing is bad", "the far β are good"])
+@pytest.mark.parametrize(
+    "spoiler", ["one fair trial at each end", "nothing is bad", "the far β are good", "a little beyond"]
+)
 def test_where_that_does_not_hold_there_is_no_hole(spoiler):
     settings = drawn(60, seed=5)
     values = []
@@ -83,6 +85,9 @@ def test_where_that_does_not_hold_there_is_no_hole(spoiler):
     if spoiler == "one fair trial at each end":
         for end, row in zip((0.011, 9.9), settings, strict=False):
             row |= {"beta": end, "optimizer": "adam"}
+    if spoiler == "a little beyond":
+        for row in settings:
+            row["beta"] = min(max(row["beta"], 0.09), 1.1)
     assert "beta" not in StudyView(study(settings, values)).holes.numbers
 
 
@@ -124,8 +129,10 @@ def test_in_random_searches_of_parameters_that_do_nothing_there_is_no_hole(count
 
 def left_of_the_hole(view: StudyView) -> int:
     """Return how many trials lie beyond the outermost ones with the good optimizer: the search fills the hole that the file leaves."""
-    beta, fair = view.learned["params.beta"], view.learned["params.optimizer"] == "adam"
-    return int(((beta < beta[fair].min()) | (beta > beta[fair].max())).sum())
+    beta, fair = np.log10(view.learned["params.beta"]), view.learned["params.optimizer"] == "adam"
+    low, high, reach = beta[fair].min(), beta[fair].max(), 3 * LEAST_REACH
+    below, above = (beta < low) & (low - beta.min() >= reach), (beta > high) & (beta.max() - high >= reach)
+    return int((below | above).sum())
 
 
 @pytest.mark.parametrize("trials", [40, 48])
