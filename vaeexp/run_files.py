@@ -21,6 +21,8 @@ REMEDY = "`vaeexp reproduce RUN --restore` trains the run again and puts its fil
 """The remedy for a damaged file of a finished run."""
 PICTURES, EVALUATION = "pictures.npz", "evaluation.npz"
 """What the run's model draws; and numbers about the latent space on test images, of tested runs alone."""
+SHEET = "sheet.npz"
+"""A few pictures of the last epoch, of each trial of the search, whatever it came to."""
 LOADER = "vaeexp.runs.export"
 """Module by which MLflow loads the registered model of a study from a run's folder."""
 REQUIREMENTS = ("vaeexp", "torch", "safetensors")

@@ -108,6 +108,11 @@ class Keep(Part):
         default="all",
         description="Pictures of a trial: of every epoch that is to be shown, or of the last of a complete trial alone.",
     )
+    sheets: bool = Field(
+        default=True,
+        strict=True,
+        description="Whether each trial of the search, paused, pruned and failed ones, too, keeps a sheet of pictures of its last epoch, at most 100 kB.",
+    )
     weights: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         default=100,
         description="Complete trials of the search that keep their weights and the pictures of earlier epochs: so many, the best, or all. Repeats keep them in any case.",

@@ -65,6 +65,7 @@ FOLDER = """\
 | `last.safetensors` | the same of the last epoch, of repeats alone (confirm, compare, baselines) |
 | `result.json` | how the run ended, its best epoch, the metrics of this epoch, the test figures |
 | `pictures.npz` | uint8 [N, H, W, C]: `originals` (each class in turn), `reconstructions` and `samples` of the best epoch; `last_reconstructions` and `last_samples` of the last epoch, unless the run failed; of tested runs also pictures of the latent space |
+| `sheet.npz` | of each trial of the search, paused, pruned and failed ones, too: uint8 [N, H, W, C] `reconstructions` of validation images, the same for all trials, and `samples` from the same noise; int64 [] `epoch`, the last one, of a failed trial the best. At most 100 kB: of large images there are fewer, or smaller ones |
 | `pictures/*.png` | of tested runs: the pictures of the best epoch as files |
 | `evaluation.npz` | of tested runs, at the best epoch, the arrays listed below |
 | `epoch-0005-samples.png` … | pictures of single epochs |

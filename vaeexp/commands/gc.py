@@ -107,6 +107,7 @@ def _keep(given: str, stored: StoredStudy) -> Keep:
 def _not_kept(keep: Keep) -> set[str]:
     """Return the kinds of files that `keep:` leaves out, of whichever run."""
     kinds = set(tidy.PRUNED) if keep.pruned == "figures" else set()
+    kinds |= set() if keep.sheets else {tidy.SHEETS}
     return kinds | ({tidy.EARLIER_PICTURES} if keep.pictures == "last" else set())
 
 

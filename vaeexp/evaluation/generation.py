@@ -24,6 +24,8 @@ from vaeexp.models.vae import VAE
 ORIGINALS = 10
 """Images that are reconstructed: one for each digit."""
 _SAMPLES, _COMPONENTS, _PER_COMPONENT = 16, 16, 8
+_SHEET_BYTES = 98_500  # of a sheet's pictures before compression: with its header, the file is below 100 kB in any case
+_LEAST_SHOWN = 8
 _SEPARATOR = 128  # grey level of the lines between pictures, different from black ink and white paper
 _SIGMA, _RADIUS = 1.5, 5  # of the window of Wang et al. 2004: a Gaussian of σ = 1.5 on 11 × 11 pixels
 _MOST = 10_000  # generated images
@@ -56,6 +58,25 @@ def pictures(vae: VAE, images: Tensor, seed: int, *, components: bool = True) ->
         z = torch.stack([prior.sample_component(k, _PER_COMPONENT, generator) for k in heaviest])  # [K, 8, L]
         shown["component_samples"] = to_uint8(vae.decode(z).mean)
     return shown
+
+
+def sheet(drawn: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return reconstructions and samples of `pictures`, as many of them as take `_SHEET_BYTES`.
+
+    Where fewer than `_LEAST_SHOWN` would, pictures have half the height and width, or less: each pixel is the mean of those in its place.
+    """
+    kinds = [drawn["reconstructions"], drawn["samples"]]
+    while (room := _SHEET_BYTES // kinds[0][0].size) < _LEAST_SHOWN:
+        kinds = [_halved(images) for images in kinds]
+    reconstructions = kinds[0][: room // 2]
+    return {"reconstructions": reconstructions, "samples": kinds[1][: room - len(reconstructions)]}
+
+
+def _halved(images: np.ndarray) -> np.ndarray:
+    """Return pictures uint8 [N, H, W, C] of half the size; an odd last row or column is left out."""
+    count, height, width, channels = images.shape
+    parts = images[:, : height // 2 * 2, : width // 2 * 2].reshape(count, height // 2, 2, width // 2, 2, channels)
+    return parts.mean(axis=(2, 4)).round().astype(np.uint8)
 
 
 def grid(images: np.ndarray, columns: int) -> np.ndarray:

@@ -13,9 +13,9 @@ from sweeps.schema import check_file
 from sweeps.storage.study_record import StoredStudy
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.workload import run_folder
-from vaeexp.run_files import CHECKPOINT, EVALUATION, LAST, PICTURES, PREVIOUS, RESULT, SETTINGS, WEIGHTS
+from vaeexp.run_files import CHECKPOINT, EVALUATION, LAST, PICTURES, PREVIOUS, RESULT, SETTINGS, SHEET, WEIGHTS
 
-SEALED = (SETTINGS, RESULT, WEIGHTS, LAST, CHECKPOINT, PREVIOUS, PICTURES, EVALUATION)
+SEALED = (SETTINGS, RESULT, WEIGHTS, LAST, CHECKPOINT, PREVIOUS, PICTURES, EVALUATION, SHEET)
 """Files of a run's folder that carry a checksum."""
 
 

@@ -24,7 +24,7 @@ from sweeps.storage.trial_record import TrialRecord
 from sweeps.workload import run_folder
 from vaeexp.cache import cache_folder, read_facts
 from vaeexp.data.dataset import fingerprint_of
-from vaeexp.run_files import CHECKPOINT, EVALUATION, LAST, PICTURES, PREVIOUS, WEIGHTS
+from vaeexp.run_files import CHECKPOINT, EVALUATION, LAST, PICTURES, PREVIOUS, SHEET, WEIGHTS
 from vaeexp.settings import DataSettings
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ PROGRAMS = "compiled programs, unused for 30 days"
 PREPARED = "prepared images that no study here uses"
 LEFT_OVER = "runs without a record, or moved aside"
 KEPT_WEIGHTS = "weights"
+SHEETS = "sheets of pictures"
 PRUNED = (PRUNED_WEIGHTS, PRUNED_PICTURES)
 _BINARISATIONS = get_args(DataSettings.model_fields["binarisation"].annotation)
 _DAY = 86_400.0
@@ -87,6 +88,8 @@ def _items_of_run(runs: Path, stored: StoredStudy, run: TrialRecord, going_on: C
 
 def _kind(run: TrialRecord, path: Path, *, earlier: bool, going_on: bool) -> str:
     pictures = path.suffix == ".png" or path.name in (PICTURES, EVALUATION)
+    if path.name == SHEET:
+        return SHEETS
     if path.name in (CHECKPOINT, PREVIOUS):
         return PAUSED if going_on else CHECKPOINTS
     if run.state == "pruned" and (pictures or path.name in (WEIGHTS, LAST)):

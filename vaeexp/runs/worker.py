@@ -28,6 +28,7 @@ from vaeexp.evaluation.generation import (
     grids,
     pictures,
     reconstruction_figures,
+    sheet,
     write_png,
 )
 from vaeexp.evaluation.latent import aggregate_codes
@@ -37,7 +38,7 @@ from vaeexp.evaluation.nll import evaluate_test
 from vaeexp.machine import usable_cores
 from vaeexp.models.networks.stateless import set_tensors
 from vaeexp.models.vae import VAE
-from vaeexp.run_files import EVALUATION, LAST, PICTURES, RESULT, WEIGHTS, save_json
+from vaeexp.run_files import EVALUATION, LAST, PICTURES, RESULT, SHEET, WEIGHTS, save_json
 from vaeexp.runs.provenance import arithmetic
 from vaeexp.settings import EvaluationSettings, ModelSettings, Settings
 from vaeexp.training import Lane, Snapshot
@@ -75,6 +76,7 @@ def open_lanes(
     prepare: Sequence[Settings] = (),
     keep_pruned: bool = True,
     keep_pictures: Literal["all", "last"] = "all",
+    keep_sheets: bool = True,
     checkpoints: str | None = None,
 ) -> TrainingLanes:
     """Open the lanes of one worker. `sweeps.workload.worker_pool` calls it in each child; arguments are picklable and small.
@@ -95,6 +97,7 @@ def open_lanes(
         prepare: settings of the model shapes whose steps this worker compiles before its first trial.
         keep_pruned: whether pruned trials leave weights and pictures, as complete ones do.
         keep_pictures: of which epochs a trial leaves pictures: of all that are to be shown, or of the last.
+        keep_sheets: whether each trial of the search leaves a sheet of pictures of its last epoch.
         checkpoints: address of the checkpoints; None: they lie in the trials' folders.
     """
     torch.set_num_threads(threads or usable_cores())
@@ -107,6 +110,7 @@ def open_lanes(
     here = arithmetic(device, precision=precision, fuse=fuse, compile=compile, threads=threads)
     fingerprints = {binarisation: dataset.fingerprint for binarisation, dataset in datasets.items()}
     origin = {"images": fingerprints, "arithmetic": here, "seed": study_seed}
+    keep = {"keep_pruned": keep_pruned, "keep_sheets": keep_sheets}
     training = TrainingLanes(
         source_of=source_of,
         settings_of=lambda trial: settings.with_params(dict(trial.params)),
@@ -120,7 +124,7 @@ def open_lanes(
         lanes=lanes,
         rows=rows,
         checkpoint_seconds=checkpoint_seconds,
-        artifacts=TrialArtifacts(datasets, torch.device(device), study, study_seed, here, keep_pruned=keep_pruned),
+        artifacts=TrialArtifacts(datasets, torch.device(device), study, study_seed, here, **keep),
         pictures=keep_pictures,
         checkpoints=None if checkpoints is None else RemoteCheckpoints(checkpoints, study, origin),
         kind=worker_kind(here, datasets, rows if fuse else None),
@@ -220,10 +224,11 @@ class TrialArtifacts:
         arithmetic: Mapping[str, Any],
         *,
         keep_pruned: bool,
+        keep_sheets: bool,
     ) -> None:
         """`datasets` are those of `open_lanes`. `arithmetic` is that of `vaeexp.runs.provenance` in this process."""
         self._datasets, self._device, self._seed = datasets, device, study_seed
-        self._keep_pruned = keep_pruned
+        self._keep_pruned, self._keep_sheets = keep_pruned, keep_sheets
         self._origin = {"study": study, "study_seed": study_seed, "arithmetic": dict(arithmetic)}
         # A model takes longer to build than to draw with, so one model serves all trials of its settings, in turn.
         self._model, self._tested = lru_cache(_MODELS)(self._build), lru_cache(_MODELS)(self._build)
@@ -281,24 +286,41 @@ class TrialArtifacts:
     ) -> dict[str, str]:
         dataset = self._dataset(lane)
         save_settings(folder, lane, dataset.image_shape, self._origin | {"fingerprint": dataset.fingerprint})
-        drawn, files = self._of_epochs.pop(folder, []), {}
+        drawn = self._of_epochs.pop(folder, [])
+        files: dict[str, str] = {}
         state = "pruned" if outcome.state == "paused" else outcome.state  # what it is, if it is not promoted
+        shown: Mapping[str, np.ndarray] = {}
         if state != "pruned" or self._keep_pruned:
-            files = self._write_model(model, lane, best, last, folder)
+            files, shown = self._write_model(model, lane, best, last, folder)
         elif outcome.state == "pruned":
             # Other threads began with these pictures before this one did, so that waiting for them ends.
             wait(drawn)
             for path in folder.glob("epoch-*.png"):
                 path.unlink()
+        if self._keep_sheets and not lane.trial.repeat:
+            self._write_sheet(model, lane, last or best, shown, folder)
         result: dict[str, Any] = {"state": state, "epoch": outcome.epoch, "objective": outcome.objective}
         result |= {"best_epoch": lane.best_epoch, "best": lane.best_metrics, "test": lane.test_metrics}
         save_json(folder / RESULT, result)
         return files
 
+    def _write_sheet(
+        self, model: VAE, lane: Lane, snapshot: Snapshot, shown: Mapping[str, np.ndarray], folder: Path
+    ) -> None:
+        """Write a few pictures by the model of this epoch; `shown` are its pictures where they have been drawn."""
+        if not shown:
+            with self._drawing:
+                _load(model, lane, snapshot)
+                shown = pictures(model, self._shown(lane), seed=self._seed, components=False)
+        save_arrays(folder / SHEET, sheet(shown) | {"epoch": np.array(snapshot.epoch)})
+
     def _write_model(
         self, model: VAE, lane: Lane, best: Snapshot, last: Snapshot | None, folder: Path
-    ) -> dict[str, str]:
-        """Write the weights, and the pictures and arrays that are made from them; return name → SHA-256 of the weights' files."""
+    ) -> tuple[dict[str, str], Mapping[str, np.ndarray]]:
+        """Write the weights, and the pictures and arrays that are made from them.
+
+        Returns name → SHA-256 of the weights' files, and the pictures of the last epoch, of a failed run those of the best.
+        """
         dataset, shown = self._dataset(lane), self._shown(lane)
         files = {WEIGHTS: save_weights(folder / WEIGHTS, lane, best)}
         if last and lane.trial.repeat:
@@ -321,7 +343,7 @@ class TrialArtifacts:
                 write_png(folder / "pictures" / f"{kind}.png", picture)
         of_last = {f"last_{name}": at_last[name] for name in ("reconstructions", "samples") if at_last}
         save_arrays(folder / PICTURES, drawn | of_last)
-        return files
+        return files, at_last or drawn
 
     def _latents(self, model: VAE, lane: Lane, dataset: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return the pictures and the arrays that a tested run leaves besides those of every run."""

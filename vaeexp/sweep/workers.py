@@ -57,6 +57,7 @@ def make_workers(
         "folder": str(_folder(job)),
         "keep_pruned": job.study.keep.pruned == "weights",
         "keep_pictures": job.study.keep.pictures,
+        "keep_sheets": job.study.keep.sheets,
         "checkpoints": job.options.checkpoints and absolute_address(job.options.checkpoints),
     }
     workers = execution.worker_arguments(model_shapes(job.study, job.settings))

@@ -1,5 +1,6 @@
 """What is made of lanes beside their training: pictures and files, from copies of what trains on."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,12 @@ from reference_pages import ARRAYS
 from sweeps.tracking.artifacts import ArtifactFolder, log_pictures
 from sweeps.workload import Outcome, Trial, advance_all
 from vaeexp.data import open_dataset
-from vaeexp.evaluation.generation import grids, pictures
-from vaeexp.run_files import LAST
+from vaeexp.evaluation.generation import grids, pictures, sheet
+from vaeexp.run_files import LAST, SHEET
 from vaeexp.runs import worker
 from vaeexp.runs.worker import open_lanes
 from vaeexp.settings import DataSettings, EvaluationSettings, ModelSettings, Settings, TrainSettings
-from vaeexp.training.checkpoint import load_model
+from vaeexp.training.checkpoint import load_model, save_arrays
 
 PRUNED = Outcome(state="pruned", epoch=2, objective=1.0)
 KEPT = {"pictures.npz", "result.json", "settings.json", "weights.safetensors"}
@@ -38,10 +39,10 @@ def lanes_of(tmp_path, monkeypatch):
     )
     dataset = open_dataset(settings.data, root=tmp_path / "images", say=lambda text: None)
 
-    def opened(group, *, averaged=False, keep=None, **params):
+    def opened(group, *, averaged=False, keep=None, folder="trials", **params):
         return open_lanes(
             settings=settings.with_params(params), datasets={settings.data.binarisation: dataset}, maxima={}, averaged=averaged, study="s",
-            study_seed=0, folder=str(tmp_path / "trials"), device="cpu", precision="float32", **KINDS[group], lanes=3, rows=3,
+            study_seed=0, folder=str(tmp_path / folder), device="cpu", precision="float32", **KINDS[group], lanes=3, rows=3,
             threads=1, checkpoint_seconds=0.0, **keep or {},
         )  # fmt: skip
 
@@ -358,3 +359,85 @@ def test_a_disk_that_is_full_stops_the_release(lanes_of, monkeypatch):
     monkeypatch.setattr("vaeexp.runs.worker.save_weights", full)
     with pytest.raises(OSError, match="No space left"):
         lanes.finish({0: PRUNED, 1: PRUNED})
+
+
+# ---- sheets ----
+
+
+def drawn_by(lanes, folder, number, epoch):
+    """Return what the model of a trial draws after so many epochs."""
+    again = admitted(lanes, number + 1)
+    for _ in range(epoch):
+        advance_all(again, [number])
+    again.finish({number: Outcome(state="complete", epoch=epoch, objective=1.0)})
+    with np.load(folder / f"trial-{number:04d}" / "pictures.npz") as file:
+        return {name: file[f"last_{name}"] for name in ("reconstructions", "samples")}
+
+
+def sheet_of(result):
+    with np.load(Path(result.folder) / SHEET) as file:
+        return dict(file)
+
+
+@pytest.mark.parametrize("state", ["complete", "pruned", "paused", "failed"])
+def test_each_trial_of_the_search_leaves_a_sheet_of_its_last_epoch(lanes_of, tmp_path, state):
+    """A failed one leaves that of its best epoch, because its last weights may not be finite."""
+    lanes = admitted(lanes_of("vectorised", keep={"keep_pruned": False}), count=2)
+    for _ in range(3):
+        advance_all(lanes, [0, 1])
+    [result] = lanes.finish({1: Outcome(state=state, epoch=3, objective=1.0)})
+    left = sheet_of(result)
+    metrics = json.loads((Path(result.folder) / "result.json").read_text())
+    assert left["epoch"] == (metrics["best_epoch"] if state == "failed" else 3)
+    assert (Path(result.folder) / SHEET).stat().st_size <= 100_000
+    other = lanes_of("vectorised", folder="again")
+    wanted = drawn_by(other, tmp_path / "again", 1, int(left["epoch"]))
+    assert left.keys() == {"reconstructions", "samples", "epoch"}
+    for name, pictures_ in wanted.items():
+        np.testing.assert_array_equal(left[name], pictures_)
+    assert (Path(result.folder) / "pictures.npz").exists() == (state in ("complete", "failed"))
+
+
+def test_a_trial_that_goes_on_replaces_its_sheet(lanes_of):
+    lanes = admitted(lanes_of("sequential"), count=1)
+    advance_all(lanes, [0])
+    [paused] = lanes.finish({0: Outcome(state="paused", epoch=1, objective=1.0)})
+    assert sheet_of(paused)["epoch"] == 1
+    lanes.add(Trial(number=0, params={}, seed=0, epoch=1))
+    lanes.replay()
+    advance_all(lanes, [0])
+    [ended] = lanes.finish({0: Outcome(state="pruned", epoch=2, objective=1.0)})
+    assert sheet_of(ended)["epoch"] == 2
+
+
+def test_neither_a_repeat_nor_a_study_that_wants_none_leaves_a_sheet(lanes_of):
+    for keep, repeat in (({"keep_sheets": False}, False), ({}, True)):
+        lanes = lanes_of("sequential", keep=keep)
+        trained(lanes, Trial(number=0, params={}, seed=0, repeat=repeat), 2)
+        [result] = lanes.finish({0: PRUNED})
+        assert not (Path(result.folder) / SHEET).exists()
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (64, 64, 3), (128, 96, 3), (401, 401, 3)])
+def test_a_sheet_of_pictures_of_any_size_takes_100_kb(tmp_path, shape):
+    """Noise does not compress."""
+    random = np.random.default_rng(0)
+    drawn = {"reconstructions": (10, *shape), "samples": (16, *shape)}
+    made = sheet({name: random.integers(0, 256, size, dtype=np.uint8) for name, size in drawn.items()})
+    save_arrays(tmp_path / SHEET, made | {"epoch": np.array(7)})
+    assert (tmp_path / SHEET).stat().st_size <= 100_000
+    counts = [len(made["reconstructions"]), len(made["samples"])]
+    assert sum(counts) >= 8
+    assert counts[0] <= counts[1]
+    if shape[0] <= 32:
+        assert counts == [10, 16]
+        assert made["samples"].shape[1:] == shape
+
+
+def test_smaller_pictures_of_a_sheet_are_means_of_pixels():
+    image = np.arange(256 * 256 * 3, dtype=np.int64).reshape(1, 256, 256, 3) // 1000
+    made = sheet({"reconstructions": image.astype(np.uint8), "samples": np.repeat(image, 8, axis=0).astype(np.uint8)})
+    small = made["reconstructions"][0]
+    assert small.shape == (64, 64, 3)
+    wanted = image[0].reshape(64, 4, 64, 4, 3).mean(axis=(1, 3))
+    assert abs(small.astype(float) - wanted).max() <= 1
