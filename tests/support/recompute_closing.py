@@ -38,7 +38,8 @@ def pruning(state: State, *_: str) -> list[Expected]:
     rf"(?:; ({NUM}) runs? of baselines took ({NUM}) trial-epochs? more)?"
 )
 def cost(state: State, *_: str) -> list[Expected]:
-    """The wall time is the driver's, without the time between two calls: no table has it."""
+    """The wall time is the driver's, without the time between two calls: no table has it. Where there are statements, this is one."""
+    assert_that(state.study.report.statements is None)
     trials = state.study.trials
     alone = trials["purposes"] == "baseline"
     kinds = [trials[trials["repeat"] & ~alone], trials[alone]]

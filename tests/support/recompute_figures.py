@@ -234,7 +234,9 @@ class Study:
     @cached_property
     def margins(self) -> dict[int, Gap]:
         """Trial → test −ELBO of its runs minus that of the best by seed index, corrected for all pairs of the confirmed."""
-        column = "result.test/neg_elbo"
+        return self.margins_of("result.test/neg_elbo")
+
+    def margins_of(self, column: str) -> dict[int, Gap]:
         own = {
             source: runs.dropna(subset=["seed_index", column]).groupby("seed_index")[column].first()
             for source, runs in self.confirmed.items()
@@ -291,6 +293,29 @@ class Study:
             for name, section in parts.items()
             if name in changed
         )
+
+    @cached_property
+    def course(self) -> tuple[int | None, list[float], float] | None:
+        """The last epoch that all trials reached, None where they are complete; the best value of each up to it; the spread of seeds there."""
+        ended = self.search[self.search["state"].isin(["complete", "pruned", "paused"])].sort_values("number")
+        complete = ended.loc[ended["state"] == "complete", "objective"]
+        complete = complete[np.isfinite(complete)]
+        if len(complete) >= 10 and not self.promotes:
+            return None, list(complete), self.seed_spread
+        counted = self.epochs[self.epochs["epoch"] > self.warmup]
+        own = counted[~counted["repeat"] & counted["number"].isin(ended["number"])]
+        if own.empty:
+            return None
+        last = int(own.groupby("number")["epoch"].max().min())
+        values = own[own["epoch"] <= last].groupby("number")["objective"].min()
+        values = values[np.isfinite(values)]
+        repeated = counted[counted["repeat"] & (counted["epoch"] <= last)].groupby("number")["objective"].min()
+        squares, freedom = 0.0, 0
+        for runs in self.confirmed.values():
+            group = repeated.reindex(runs["number"]).dropna()
+            squares, freedom = squares + ((group - group.mean()) ** 2).sum(), freedom + max(0, len(group) - 1)
+        spread = math.sqrt(squares / freedom) if freedom else math.nan
+        return (last, list(values), spread) if len(values) >= 10 else None
 
     @cached_property
     def seed_spread(self) -> float:

@@ -65,10 +65,10 @@ def _advice(study: Study, name: str, figure: str, ok: bool | None) -> str:
     if "learned out" in name:
         return _longer_advice(study, figure, ok)
     if ("levelled off" in name and "is not known" not in figure) or "too few to tell" in figure:
-        return "–" if ok else f"Search on: `{further}`"
+        return "–" if ok or "too little more" in figure else f"Search on: `{further}`"
     if ok:
         return "–"
-    if ok is None:
+    if ok is None and "and test does not" not in figure:
         return _confirm(study, 3, 3, more=False)
     return _confirm(study, 5 if "differ by more" in name else 2, 5, more=True)
 
@@ -250,34 +250,34 @@ def _winner_words(study: Study, name: str) -> str:
     return f"the winner has {own.label} = {shown}, {f'the {end} end' if shown == last else f'at the {end} end, {last}'}"
 
 
+FEW = "fewer than 10 trials reached an epoch together, too few to tell"
+
+
 def _course(study: Study, _: str) -> tuple[str, bool | None]:
-    ended = study.search[study.search["ended"].notna()].sort_values(["ended_round", "number"])
-    best = ended["objective"].where(ended["state"] == "complete").cummin().ffill()
-    if len(study.ranked) < 10 or not best.notna().any():
-        return f"{plural(len(study.ranked), 'complete trial')}, too few to tell", None
-    own = study.epochs[~study.epochs["repeat"] & study.epochs["number"].isin(study.search["number"])]
-    course = ended.assign(spent=[(own["round"] <= last).sum() for last in ended["ended_round"]], best=best)[
-        best.notna()
-    ]
-    before = course.loc[course["spent"] <= course["spent"].iloc[-1] * 2 / 3, "best"]
-    if before.empty:
-        return "no trial was complete by then", None
-    gain, spread = before.iloc[-1] - course["best"].iloc[-1], study.seed_spread
-    words = f"the last third of the trial-epochs lowered the best value by {number(gain)} nats"
+    if study.course is None:
+        return FEW, None
+    epoch, values, spread = study.course
+    gain = min(values[: round(len(values) * 2 / 3)]) - min(values)
+    at = "complete trials" if epoch is None else f"trials at epoch {epoch}"
+    words = f"the last third of {len(values):,} {at} lowered the best value by {number(gain)} nats"
     if math.isnan(spread):
-        return f"{words}; the spread over seeds is not known", None if gain else True
-    return f"{words}; seeds vary by {number(spread)}", bool(gain <= spread)
+        return f"{words}; the spread over seeds is not known", None
+    words, among = f"{words}; seeds vary by {number(spread)}", np.std(values, ddof=1)
+    if spread**2 > among**2 / 10:
+        return f"{words} and all trials by {number(among)} (standard deviations), too little more to tell", None
+    return words, bool(gain <= spread)
 
 
 def _spreads(study: Study, _: str) -> tuple[str, bool | None]:
-    best, spread = study.ranked["objective"].head(10), study.seed_spread
-    if math.isnan(spread):
+    if math.isnan(study.seed_spread):
         return "no configuration was confirmed with two seeds or more", None
-    if len(best) < 3:
-        return f"{plural(len(best), 'complete trial')}, too few to tell", None
-    among = best.std(ddof=1)
-    words = f"seeds vary by {number(spread)} nats, the best {len(best)} trials by {number(among)} (standard deviations)"
-    return words, bool(2 * spread**2 < among**2)
+    if study.course is None or math.isnan(study.course[2]):
+        return FEW, None
+    epoch, values, spread = study.course
+    best, at = sorted(values)[:10], "" if epoch is None else f" at epoch {epoch}"
+    among, top = np.std(values, ddof=1), np.std(best, ddof=1)
+    words = f"seeds vary by {number(spread)} nats, {len(values):,} trials by {number(among)}, the best {len(best)} of them by {number(top)}"
+    return f"{words} (standard deviations{at})", bool(10 * spread**2 <= among**2)
 
 
 def _curves(study: Study) -> list[np.ndarray]:
@@ -367,7 +367,7 @@ def _chance(n: int, rho: float) -> float:
     return float((np.array(spearman) <= rho + 1e-9).mean())
 
 
-def _holds(study: Study, figure: str) -> tuple[str, bool | None]:
+def _holds(study: Study, figure: str) -> tuple[str, bool | str | None]:
     tested = {source: study.test(runs, "neg_elbo").mean for source, runs in study.confirmed.items()}
     tested = {source: mean for source, mean in tested.items() if math.isfinite(mean)}
     if len(tested) < 2:
@@ -382,9 +382,16 @@ def _holds(study: Study, figure: str) -> tuple[str, bool | None]:
         return f"{words}; trial {ahead[0]} is better on test by more than seeds vary", False
     if not any(math.isfinite(margin.mean.low) for margin in study.margins.values()):
         return f"{words}; fewer than three seeds give no interval", None
-    if min(tested, key=tested.__getitem__) != next(iter(tested)):
-        words += "; the first on test is not better by more than seeds vary"
-    return words, True
+    behind = [source for source, margin in study.margins_of("objective").items() if margin.settled]
+    if not behind:
+        return f"{words}; seeds do not tell them from the best on validation, so no order is to hold", "nothing"
+    for source in behind:
+        if source not in study.margins or not study.margins[source].settled:
+            return (
+                f"{words}; validation sets trial {source} behind the best by more than seeds vary, and test does not",
+                None,
+            )
+    return f"{words}; {plural(len(behind), 'trial')} behind the best by more than seeds vary on both", True
 
 
 def _learned_out(study: Study, _: str) -> tuple[str, bool | None]:

@@ -285,6 +285,11 @@ class StudyView:
         return winner_margins(self.confirmed, self.race)
 
     @cached_property
+    def validation_margins(self) -> list[WinnerMargin]:
+        """The same on validation, by which the first was chosen."""
+        return winner_margins(self.confirmed, self.race, metric="objective")
+
+    @cached_property
     def baselines(self) -> list[TestedSetting]:
         """Baselines with a complete run, in the order of the study file.
 

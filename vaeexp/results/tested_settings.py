@@ -276,8 +276,10 @@ class BaselineMargin(Margin):
         return sides[0] == sides[1]
 
 
-def winner_margins(confirmed: Sequence[TestedSetting], race: Race | None = None) -> list[WinnerMargin]:
-    """Set the first confirmed configuration against each other one that shares a seed with it on test.
+def winner_margins(
+    confirmed: Sequence[TestedSetting], race: Race | None = None, *, metric: str = "result.test/neg_elbo"
+) -> list[WinnerMargin]:
+    """Set the first confirmed configuration against each other one that shares a seed with it, by default on test.
 
     All configurations of a study draw from one list of fresh seeds (`sweeps.engine.repeats`), so that they are paired.
     Holm's correction counts all pairs of confirmed configurations, because the first was chosen among them by runs that
@@ -286,8 +288,9 @@ def winner_margins(confirmed: Sequence[TestedSetting], race: Race | None = None)
     Args:
         race: what chose the number of seeds that two of them share, after looking at the runs. Each p is multiplied by the numbers
             among which it chose (Bonferroni), which holds for whatever rule chooses.
+        metric: column of the figure that is compared; `objective` is that of validation.
     """
-    figures = [_by_seed(setting) for setting in confirmed]
+    figures = [_by_seed(setting, metric=metric) for setting in confirmed]
     every = [
         (one, other, _shared(figures[one], figures[other])) for one, other in combinations(range(len(confirmed)), 2)
     ]
@@ -445,7 +448,8 @@ def difference_on_test(
 
     Runs that share their seed are paired; otherwise interval and test are Welch's.
     """
-    one, other = _by_seed(first, "seed", metric), _by_seed(second, "seed", metric)
+    column_ = f"result.test/{metric}"
+    one, other = _by_seed(first, "seed", column_), _by_seed(second, "seed", column_)
     shared = _shared(one, other)
     if len(shared[0]) > 1 and len(shared[0]) == len(other):
         p = paired_t_p(np.subtract(shared[1], shared[0]).tolist())
@@ -455,10 +459,12 @@ def difference_on_test(
     return difference_interval(*figures), welch_p(*figures), basis
 
 
-def _by_seed(setting: TestedSetting, name: str = "seed_index", metric: str = "neg_elbo") -> dict[int, float]:
-    """Return a test metric of each run that has it, by its seed or by the place of its seed; of equal seeds the first run."""
+def _by_seed(
+    setting: TestedSetting, name: str = "seed_index", metric: str = "result.test/neg_elbo"
+) -> dict[int, float]:
+    """Return the figure in a column of each run that has it, by its seed or by the place of its seed; of equal seeds the first run."""
     figures: dict[int, float] = {}
-    for seed, figure in zip(setting.runs[name], column(setting.runs, f"result.test/{metric}"), strict=True):
+    for seed, figure in zip(setting.runs[name], column(setting.runs, metric), strict=True):
         if not is_missing(seed) and math.isfinite(figure):
             figures.setdefault(int(seed), float(figure))
     return figures

@@ -11,6 +11,7 @@ import pandas as pd
 
 from sweeps.study.ranges import BEST, LEAST_RANKED, Bound, end_of, has_ends
 from vaeexp.results import grown_words, hit_words, widening_option
+from vaeexp.results.course import LEAST_COMPARED, compared_course
 from vaeexp.results.pruner_replay import LEAST, rank_correlations
 from vaeexp.results.slow_learners import LateTrial, RungRanks, late_trials, later_rungs, rung_ranks, spread_over_seeds
 from vaeexp.results.study_view import StudyView
@@ -28,12 +29,8 @@ from vaeexp.words import (
     plural,
 )
 
-LATE = 1 / 3
-"""Share of the trial-epochs at whose start the search should have levelled off."""
 LAST = 0.1
 """Share of a run's epochs, its last ones, that should gain little."""
-LEAST_ENDED = 10
-"""Complete trials before the course of a search says anything."""
 FAIR_CORRELATION = 0.7
 """Rank correlation with the end from which an epoch is a fair guess of it."""
 _BUDGET = ("--trials", "--seconds")
@@ -158,23 +155,24 @@ def _widen(view: StudyView, ends: Mapping[str, Bound]) -> str:
 
 
 def levelled_off(view: StudyView) -> Check:
-    """Check that the last third of the trial-epochs lowered the best value by less than it varies over seeds."""
-    name = "Has the search levelled off?"
-    course, spread = view.course, seed_spread(view)
-    if len(view.ranked) < LEAST_ENDED or course.empty:
-        figure = f"{plural(len(view.ranked), 'complete trial')}, too few to tell"
+    """Check that the last third of the trials lowered the best value at equal epochs by less than it varies over seeds (`compared_course`).
+
+    It cannot be said where seeds make up more than a tenth of the variance of the trials: no gain that matters would be seen.
+    """
+    name, course = "Has the search levelled off?", compared_course(view)
+    if course is None:
+        figure = f"fewer than {LEAST_COMPARED} trials reached an epoch together, too few to tell"
         return Check(name=name, figure=figure, verdict="unknown", advice=_more_trials(view))
-    before = course[course["spent"] <= (1 - LATE) * course["spent"].iloc[-1]]["best"]
-    if before.empty:
-        return Check(name=name, figure="no trial was complete by then", verdict="unknown", advice=_more_trials(view))
-    gain = float(before.iloc[-1] - course["best"].iloc[-1])
-    figure = f"the last third of the trial-epochs lowered the best value by {format_number(gain)} nats"
-    if math.isnan(spread):
+    at = f"{course.n:,} complete trials" if course.epoch is None else f"{course.n:,} trials at epoch {course.epoch}"
+    figure = f"the last third of {at} lowered the best value by {format_number(course.gain)} nats"
+    if math.isnan(course.spread):
         figure += "; the spread over seeds is not known"
-        advice = "" if not gain else _confirm(view, top=3, seeds=3)
-        return Check(name=name, figure=figure, verdict="unknown" if gain else "good", advice=advice)
-    figure += f"; seeds vary by {format_number(spread)}"
-    ok = gain <= spread
+        return Check(name=name, figure=figure, verdict="unknown", advice=_confirm(view, top=3, seeds=3))
+    figure += f"; seeds vary by {format_number(course.spread)}"
+    if not course.resolved:
+        figure += f" and all trials by {format_number(course.among)} (standard deviations), too little more to tell"
+        return Check(name=name, figure=figure, verdict="unknown", advice="")
+    ok = course.gain <= course.spread
     return Check(name=name, figure=figure, verdict=_good_if(ok), advice="" if ok else _more_trials(view))
 
 
@@ -184,26 +182,24 @@ def seed_spread(view: StudyView) -> float:
 
 
 def seeds_against_configurations(view: StudyView) -> Check:
-    """Check that the best ten trials differ by more than seeds do: seeds make up less than half of their variance."""
-    name = "Do configurations differ by more than seeds?"
-    spread, best = seed_spread(view), view.ranked["objective"].head(10).to_numpy(float)
-    if math.isnan(spread):
-        advice = _confirm(view, top=3, seeds=3)
-        return Check(
-            name=name, figure="no configuration was confirmed with two seeds or more", verdict="unknown", advice=advice
-        )
-    if len(best) < 3:
-        figure = f"{plural(len(best), 'complete trial')}, too few to tell"
+    """Check that trials differ by more than seeds do at equal epochs: seeds make up at most a tenth of their variance.
+
+    The best ten alone are no measure: where a search has done its work, they are equally good.
+    """
+    name, course = "Do configurations differ by more than seeds?", compared_course(view)
+    if math.isnan(seed_spread(view)):
+        figure, advice = "no configuration was confirmed with two seeds or more", _confirm(view, top=3, seeds=3)
+        return Check(name=name, figure=figure, verdict="unknown", advice=advice)
+    if course is None or math.isnan(course.spread):
+        figure = f"fewer than {LEAST_COMPARED} trials reached an epoch together, too few to tell"
         return Check(name=name, figure=figure, verdict="unknown", advice=_more_trials(view))
-    if not np.isfinite(best).all():
-        figure = f"the objective of {plural(int((~np.isfinite(best)).sum()), 'complete trial')} is infinite"
-        return Check(name=name, figure=figure, verdict="unknown", advice=_more_trials(view))
-    among = float(best.std(ddof=1))
-    ok = spread**2 < among**2 / 2
-    figure = f"seeds vary by {format_number(spread)} nats, the best {len(best)} trials by {format_number(among)} (standard deviations)"
-    return Check(
-        name=name, figure=figure, verdict=_good_if(ok), advice="" if ok else _confirm(view, top=5, seeds=5, more=True)
-    )
+    ok = course.resolved
+    at = "" if course.epoch is None else f" at epoch {course.epoch}"
+    best = format_number(float(course.best.std(ddof=1)))
+    figure = f"seeds vary by {format_number(course.spread)} nats, {course.n:,} trials by {format_number(course.among)}"
+    figure += f", the best {len(course.best)} of them by {best} (standard deviations{at})"
+    advice = "" if ok else _confirm(view, top=5, seeds=5, more=True)
+    return Check(name=name, figure=figure, verdict=_good_if(ok), advice=advice)
 
 
 # ---- the pruner ----
@@ -297,7 +293,10 @@ def _correlation_words(correlations: pd.Series) -> str:
 
 
 def validation_holds_on_test(view: StudyView) -> Check:
-    """Check that no other confirmed configuration is better on test than the best on validation by more than seeds vary."""
+    """Check that the confirmed configurations that validation sets behind the best are behind it on test, too, by more than seeds vary.
+
+    Where validation sets none behind it, no order is to hold.
+    """
     name = "Does the validation optimum hold on test?"
     confirm = _confirm(view, top=3, seeds=3)
     tested = {
@@ -308,19 +307,25 @@ def validation_holds_on_test(view: StudyView) -> Check:
     if len(tested) < 2:
         figure = "fewer than two configurations were tested"
         return Check(name=name, figure=figure, verdict="unknown", advice=confirm)
-    on_test = sorted(tested, key=tested.__getitem__)
-    figure = f"on validation {_order(list(tested))}, on test {_order(on_test)}"
-    ahead = [margin.source_trial for margin in view.margins if margin.settled and margin.interval.mean < 0]
+    figure = f"on validation {_order(list(tested))}, on test {_order(sorted(tested, key=tested.__getitem__))}"
+    on_test = {margin.source_trial: margin for margin in view.margins}
+    more_seeds = _confirm(view, top=2, seeds=5, more=True)
+    ahead = [source for source, margin in on_test.items() if margin.settled and margin.interval.mean < 0]
     if ahead:
         figure += f"; trial {ahead[0]} is better on test by more than seeds vary"
-        advice = _confirm(view, top=2, seeds=5, more=True)
-        return Check(name=name, figure=figure, verdict="warning", advice=advice)
-    if not any(math.isfinite(margin.interval.low) for margin in view.margins):
-        return Check(
-            name=name, figure=f"{figure}; fewer than three seeds give no interval", verdict="unknown", advice=confirm
-        )
-    if on_test[0] != next(iter(tested)):
-        figure += "; the first on test is not better by more than seeds vary"
+        return Check(name=name, figure=figure, verdict="warning", advice=more_seeds)
+    if not any(math.isfinite(margin.interval.low) for margin in on_test.values()):
+        figure += "; fewer than three seeds give no interval"
+        return Check(name=name, figure=figure, verdict="unknown", advice=confirm)
+    behind = [margin.source_trial for margin in view.validation_margins if margin.settled]
+    if not behind:
+        figure += "; seeds do not tell them from the best on validation, so no order is to hold"
+        return Check(name=name, figure=figure, verdict="nothing", advice="")
+    open_ = [source for source in behind if source not in on_test or not on_test[source].settled]
+    if open_:
+        figure += f"; validation sets trial {open_[0]} behind the best by more than seeds vary, and test does not"
+        return Check(name=name, figure=figure, verdict="unknown", advice=more_seeds)
+    figure += f"; {plural(len(behind), 'trial')} behind the best by more than seeds vary on both"
     return Check(name=name, figure=figure, verdict="good", advice="")
 
 
@@ -408,7 +413,7 @@ def _search_on(view: StudyView) -> str:
     budget = {name: limit for name, limit in view.study.budget.items() if limit}
     budget = budget or {"trials": len(view.search)}
     forms = {"trials": "--trials {:.0f}", "seconds": "--seconds {:.0f}"}
-    least = {"trials": LEAST_ENDED}
+    least = {"trials": LEAST_COMPARED}
     limits = [
         forms.get(name, f"--set budget.{name}={{:.0f}}").format(2 * max(limit, least.get(name, 0)))
         for name, limit in budget.items()

@@ -1,6 +1,8 @@
 """The checks of trust on studies of the default search whose truth is known: how often each says what is not so, and what is."""
 
+import itertools
 import shlex
+from dataclasses import replace
 
 import pytest
 from default_studies import default_study, truth_of
@@ -10,7 +12,7 @@ from planted_studies import at_least, at_most
 from sweeps.study.ranges import end_of
 from vaeexp.results import widening_option
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.trust import at_bounds
+from vaeexp.results.trust import Check, at_bounds, check_study
 from vaeexp.study import open_study_file
 
 few_or_many = pytest.mark.parametrize("count", [8, pytest.param(40, marks=pytest.mark.slow)])
@@ -94,3 +96,71 @@ def test_a_study_without_a_range_or_a_list_of_numbers_has_nothing_to_check(value
 def test_a_handful_of_trials_is_too_few_to_tell() -> None:
     settings = drawn(19)
     assert at_bounds(StudyView(study(settings, range(19)))).verdict == "unknown"
+
+
+# ---- the course of the search ----
+
+
+def check_named(view: StudyView, word: str) -> Check:
+    (found,) = [check for check in check_study(view) if word in check.name]
+    return found
+
+
+def test_no_study_of_the_default_search_is_told_to_double_its_budget_for_its_few_complete_trials() -> None:
+    for kind, word in itertools.product(("null", "strong"), ("levelled off", "differ by more than seeds")):
+        for view in views(kind, 8):
+            assert len(view.ranked) < 20
+            assert "too few" not in check_named(view, word).figure.replace("too little", "")
+
+
+@few_or_many
+def test_where_nothing_acts_there_is_nothing_to_level_off_from(count: int) -> None:
+    """Trials that differ by no more than seeds do show no gain, whatever the search would find."""
+    verdicts = [check_named(view, "levelled off").verdict for view in views("null", count)]
+    assert at_most(count - verdicts.count("unknown"), 0.05, count), verdicts
+
+
+@few_or_many
+def test_a_search_with_effects_has_levelled_off_after_48_trials(count: int) -> None:
+    verdicts = [check_named(view, "levelled off").verdict for view in views("strong", count)]
+    assert at_least(verdicts.count("good"), 0.8, count), verdicts
+
+
+@pytest.mark.parametrize(
+    ("shape", "verdict", "rate"),
+    [
+        ({"trials": 15, "spread": 0.3}, "warning", 0.7),  # it has just begun
+        ({"spread": 8.5}, "unknown", 0.8),  # a gain would be lost among seeds
+    ],
+)
+@few_or_many
+def test_a_search_that_goes_on_to_gain_or_that_cannot_show_it_is_not_good(
+    shape: dict, verdict: str, rate: float, count: int
+) -> None:
+    few = count if count > 8 else 3
+    studies = [StudyView(default_study("strong", seed, **shape)) for seed in range(few)]
+    verdicts = [check_named(view, "levelled off").verdict for view in studies]
+    assert at_least(verdicts.count(verdict), rate, few), verdicts
+
+
+def test_without_seeds_a_search_has_not_been_seen_to_level_off() -> None:
+    results = default_study("strong", 0)
+    view = StudyView(replace(results, trials=results.trials[~results.trials["repeat"]]))
+    assert check_named(view, "levelled off").verdict == "unknown"
+
+
+@pytest.mark.parametrize(("kind", "verdict"), [("null", "warning"), ("strong", "good")])
+@few_or_many
+def test_configurations_differ_by_more_than_seeds_where_they_do(kind: str, verdict: str, count: int) -> None:
+    verdicts = [check_named(view, "differ by more than seeds").verdict for view in views(kind, count)]
+    assert at_most(count - verdicts.count(verdict), 0.05, count), verdicts
+
+
+# ---- the test set ----
+
+
+@few_or_many
+def test_equal_configurations_have_no_order_to_hold(count: int) -> None:
+    """The best three of a search without effects are equal; a check that calls any order good calls all of these so."""
+    verdicts = [check_named(view, "hold on test").verdict for view in views("null", count)]
+    assert at_most(count - verdicts.count("nothing"), 0.05, count), verdicts

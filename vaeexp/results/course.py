@@ -1,0 +1,96 @@
+"""The course of a search: by how much its last trials lowered the best value, at equal epochs, against what seeds do.
+
+A pruner that pauses or stops trials completes few of them, 2 to 9 of 48 under the default one. So trials are compared at the last epoch
+that all of them reached, under `promotion` the first rung. Where nothing pauses and `LEAST_COMPARED` are complete, these are
+compared at their ends.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from sweeps.results.found_trials import promotes
+from vaeexp.results.study_view import StudyView
+
+LATE = 1 / 3
+"""Share of the trials, the last ones, that should gain little."""
+LEAST_COMPARED = 10
+"""Trials before the course of a search says anything."""
+RESOLVED = 0.1
+"""Share of the variance of trials up to which that of seeds lets the best trial stand for its configuration."""
+_RANKABLE = ("complete", "pruned", "paused")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedCourse:
+    """Values of the trials of a search at equal epochs, in the order of their numbers, in nats."""
+
+    epoch: int | None
+    """The last epoch that all of them reached; None: each at its end, because they are complete."""
+    values: tuple[float, ...]
+    """The best validation −ELBO of each up to there."""
+    spread: float
+    """Standard deviation over seeds at the same epoch, pooled over the confirmed configurations; NaN without two seeds of one."""
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @property
+    def gain(self) -> float:
+        """By how much the last third of the trials lowered the best value."""
+        before = self.values[: round((1 - LATE) * self.n)]
+        return min(before) - min(self.values)
+
+    @property
+    def among(self) -> float:
+        """Standard deviation over all trials."""
+        return float(np.std(self.values, ddof=1))
+
+    @property
+    def best(self) -> np.ndarray:
+        """The ten best values, in order."""
+        return np.sort(self.values)[:10]
+
+    @property
+    def resolved(self) -> bool:
+        """Whether seeds make up at most `RESOLVED` of the variance of the trials. Where configurations do nothing, they do so in less than
+        1 % of studies with three confirmed configurations of three seeds (the F distribution)."""
+        return self.spread**2 <= RESOLVED * self.among**2
+
+
+def compared_course(view: StudyView) -> ComparedCourse | None:
+    """Return the course of a search; None where fewer than `LEAST_COMPARED` can be compared, or there are two objectives."""
+    if view.study.objectives:
+        return None
+    ended = view.search[view.search["state"].isin(_RANKABLE)]
+    complete = ended[ended["state"] == "complete"].set_index("number")["objective"]
+    at_end = complete[np.isfinite(complete.astype(float))]
+    if len(at_end) >= LEAST_COMPARED and not promotes(view.study):
+        spread = _pooled([setting.runs["objective"].to_numpy(float) for setting in view.confirmed])
+        return ComparedCourse(epoch=None, values=tuple(at_end.sort_index()), spread=spread)
+    counted = view.epochs[view.epochs["epoch"] > view.warmup]
+    own = counted[~counted["repeat"] & counted["number"].isin(ended["number"])]
+    if own.empty:
+        return None
+    epoch = int(own.groupby("number")["epoch"].max().min())
+    values = _best_up_to(own, epoch)
+    if len(values) < LEAST_COMPARED:
+        return None
+    repeats = _best_up_to(counted[counted["repeat"]], epoch)
+    groups = [repeats.reindex(setting.runs["number"]).dropna().to_numpy(float) for setting in view.confirmed]
+    return ComparedCourse(epoch=epoch, values=tuple(values), spread=_pooled(groups))
+
+
+def _best_up_to(epochs: pd.DataFrame, epoch: int) -> pd.Series:
+    """Return the lowest finite objective of each trial up to an epoch, by number."""
+    values = epochs[epochs["epoch"] <= epoch].groupby("number")["objective"].min()
+    return values[np.isfinite(values.astype(float))].sort_index()
+
+
+def _pooled(groups: list[np.ndarray]) -> float:
+    squares = [((group - group.mean()) ** 2).sum() for group in groups if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in groups if len(group) > 1)
+    return math.sqrt(math.fsum(squares) / freedom) if freedom else math.nan
