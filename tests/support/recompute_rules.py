@@ -191,7 +191,9 @@ def _is_statement(study: Study, block: Block) -> bool:
     statements = study.report.statements
     if statements is None:  # prose of an earlier version, before there were statements
         return block.chapter == "Answer" and not re.match(r"\([a-z]\) ", block.text.words)
-    return block.chapter in ("Answer", "Tables", "How the trials ended") and is_said(block.text.words, statements)
+    return block.chapter in ("Answer", "Tables", "How the trials ended") and is_said(
+        block.text.words, statements, study.report.words
+    )
 
 
 def check(study: Study, blocks: Sequence[Block]) -> Outcome:

@@ -16,7 +16,7 @@ from recompute_figures import Study
 from recompute_files import value_text
 from recompute_front import METRICS as OBJECTIVES
 from recompute_front import complete, members, objectives
-from recompute_statistics import Gap, Mean, Pairs, student
+from recompute_statistics import Gap, Mean, Pairs, holm, paired_p, student
 
 EQUAL = 0.01
 """Share of a −ELBO within which two are as good as equal."""
@@ -216,7 +216,7 @@ def searched(study: Study, kind: str, _: Values) -> Values:
     return {"value": study.best_trial["objective"], "rank": rank, "ranked": len(study.ranked)}
 
 
-@of(*(f"get.{kind}" for kind in ("apart", "turned", "tie", "unclear", "too_few")))
+@of(*(f"get.{kind}" for kind in ("apart", "turned", "perhaps", "tie", "unclear", "too_few")))
 def margin(study: Study, kind: str, _: Values) -> Values:
     trial, gap = next(iter(study.margins.items()))
     expected = evidence(gap, study)
@@ -231,8 +231,10 @@ def evidence(gap: Gap, study: Study, runs: pd.DataFrame | None = None) -> str:
         return "too_few"
     if gap.settled:
         return "apart"
+    if mean.sided:
+        return "perhaps"
     level = (study.best_runs if runs is None else runs)["objective"].mean()
-    return "tie" if mean.low <= 0 <= mean.high and max(-mean.low, mean.high) <= EQUAL * abs(level) else "unclear"
+    return "tie" if max(-mean.low, mean.high) <= EQUAL * abs(level) else "unclear"
 
 
 @of("get.further")
@@ -253,18 +255,64 @@ def further(study: Study, *_: Any) -> Values:
 # ---- what was compared ----
 
 
-@of(*(f"compare.{kind}" for kind in ("apart", "tie", "unclear", "too_few")))
+@of(*(f"compare.{kind}" for kind in ("apart", "perhaps", "tie", "unclear", "too_few")))
 def compared(study: Study, kind: str, values: Values) -> Values:
-    each, p = next(
-        (each, p)
-        for each, p in zip(study.pairs, study.p_holm, strict=True)
-        if study.parameters[each.parameter].label == values["parameter"]
-        and (each.first, each.second) == (values["first"], values["second"])
+    """The winner or the best ranked of the settings; then the mean over all, whose seeds are averaged first."""
+    two = {values["better"], values["worse"]}
+    each = next(
+        each
+        for each in study.pairs
+        if study.parameters[each.parameter].label == values["parameter"] and {each.first, each.second} == two
     )
-    hold(kind == f"compare.{evidence(Gap(each.mean, each.p, '', p), study)}")
-    sides = (each.first, each.second) if each.mean.mean > 0 else (each.second, each.first)
-    counts = {"pairs": len(each.table), "settings": each.table["source"].nunique()}
-    return {"gap": each.mean, "better": sides[0], "worse": sides[1], **counts}
+    places = {int(number): place for place, number in enumerate(study.found["number"], start=1)}
+    sources = sorted(
+        set(each.table["source"]), key=lambda own: (own != study.best, places.get(own, len(places) + 1), own)
+    )
+    first = each.table[each.table["source"] == sources[0]]
+    alone = len(first) < 3 and not math.isnan(each.mean.low)
+    shown = each.mean if alone else student(first["difference"])
+    sign = 1 if shown.mean > 0 else -1
+    gap = shown if sign > 0 else Mean(-shown.mean, -shown.high, -shown.low, shown.n)
+    ps, at = [], 0
+    for other in study.pairs:
+        for source in sorted(set(other.table["source"])):
+            at = len(ps) if other is each and source == sources[0] else at
+            ps.append(paired_p(list(other.table.loc[other.table["source"] == source, "difference"])))
+    p = study.p_holm[[other is each for other in study.pairs].index(True)] if alone else holm(ps)[at]
+    hold(kind == f"compare.{evidence(Gap(gap, p, '', p), study)}")
+    sides = (each.first, each.second)[::sign]
+    mean = each.mean if len(sources) > 1 and not alone else None
+    if mean is not None and sign < 0:
+        mean = Mean(-mean.mean, -mean.high, -mean.low, mean.n)
+    counts = {"pairs": len(each.table), "settings": len(sources)}
+    place = {"trial": None if alone else sources[0], "over": len(sources) if alone else None}
+    place |= {"rank": places.get(sources[0]), "ranked": len(places)}
+    figures = {} if alone else _on_test(study, each, sources[0], sides)
+    return {"gap": gap, "mean": mean, "better": sides[0], "worse": sides[1], **counts, **place, **figures}
+
+
+def _on_test(study: Study, each: Pairs, source: int, sides: tuple[str, str]) -> dict[str, Mean | None]:
+    """Return the differences in figures on test, worse − better, over the seeds for which both runs have them."""
+    runs = study.trials[
+        study.trials["repeat"] & (study.trials["state"] == "complete") & study.trials["pair_ids"].notna()
+    ]
+    marks = runs["pair_ids"].map(
+        lambda ids: any(own.startswith(f"{each.parameter}:{source}/") for own in ids.split("+"))
+    )
+    runs = runs[marks.astype(bool)]
+    values = study.parameters[each.parameter].values(runs)
+    made: dict[str, Mean | None] = {}
+    for name in ("fid", "reconstruction_mse"):
+        column = f"result.test/{name}"
+        if column not in runs:
+            made[name] = None
+            continue
+        better, worse = (
+            runs[values == side].drop_duplicates("seed_index").set_index("seed_index")[column] for side in sides
+        )
+        found = student((worse - better).dropna())
+        made[name] = found if found.n else None
+    return made
 
 
 @of("compare.none")
@@ -353,7 +401,7 @@ def chance(study: Study, pairs: Pairs) -> float:
 
 
 @of(
-    *(f"baseline.{kind}" for kind in ("apart", "tie", "unclear", "too_few", "other")),
+    *(f"baseline.{kind}" for kind in ("apart", "perhaps", "tie", "unclear", "too_few", "other")),
     *(f"baseline.{kind}" for kind in ("same_runs", "same_training", "alone")),
 )
 def baseline(study: Study, kind: str, values: Values) -> Values:
@@ -410,16 +458,36 @@ def unused(study: Study, _: str, values: Values) -> Values:
 
 @of("parameter.tried", "parameter.tried_same", "parameter.choice")
 def tried(study: Study, kind: str, values: Values) -> Values:
+    """What the model of equal epochs adds is that of `equal_epochs` in summary.json, whose planted truths have tests of their own."""
     own = named(study, values["parameter"])
-    top, every = study.top(own.name), own.values(study.search).dropna()
-    best, winner = own.values(top), own.values(study.best_trial.to_frame().T).iloc[0]
-    end = {"end": Ends(own).winner(winner) or None}
+    every, winner = own.values(study.search).dropna(), own.values(study.best_trial.to_frame().T).iloc[0]
+    entry = next(entry for entry in study.report.summary["equal_epochs"] if entry["parameter"] == own.name)
+    behind = entry["behind"]
+    known = behind["low"] is not None
+    figure = Mean(behind["mean"], behind["low"], behind["high"], behind["n"]) if known else None
+    sure = figure is not None and figure.sided
+    made = {
+        "end": Ends(own).winner(winner) or None,
+        "failed": entry["failed"] or None,
+        "epoch": entry["epoch"] if known else None,
+    }
+    made |= {"behind": figure if sure else None, "unsure": figure if known and not sure else None}
+    at = None if not known else entry["at"] if isinstance(entry["at"], str) else value_text(entry["at"])
+    made["at"] = at
     if kind == "parameter.choice":
-        counts = sorted(((int((best == text).sum()), text) for text in own.texts), key=lambda pair: -pair[0])
-        shown = [f"{count:,} {'has' if count == 1 else 'have'} {text}" for count, text in counts if count]
-        return {"top": len(top), "best": shown, "tried": [text for text in own.texts if text in set(every)], **end}
-    ends = {"low": every.min(), "high": every.max(), "best_low": best.min(), "best_high": best.max()}
-    return {"top": len(top), **ends, **end}
+        shown = [one if isinstance(one, str) else value_text(one) for one in entry["best"]]
+        return made | {"best": shown, "tried": [text for text in own.texts if text in set(every)]}
+    best = own.values(study.top(own.name))
+    return made | {"low": every.min(), "high": every.max(), "best_low": best.min(), "best_high": best.max()}
+
+
+@of("parameter.hole_below", "parameter.hole_above", "parameter.hole_both")
+def hole(study: Study, kind: str, values: Values) -> Values:
+    """The hole itself is recomputed by `recompute_equal_epochs`."""
+    own = named(study, values["parameter"])
+    entry = next(entry for entry in study.report.summary["holes"] if entry["parameter"] == own.name)
+    hold(kind.endswith("both") == (entry["low"] is not None and entry["high"] is not None))
+    return {"below": entry["low"], "above": entry["high"], "trials": entry["trials"]}
 
 
 @of("parameter.not_covered")

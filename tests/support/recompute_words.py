@@ -48,10 +48,14 @@ def texts_of(statements: list[dict]) -> list[str]:
     return [one_line(statement["text"]) for statement in statements if statement["part"] not in BELOW]
 
 
-def is_said(words: str, statements: list[dict]) -> bool:
-    """Tell whether a line of README.md is made of statements: of those of the answer, or of the cost."""
+def is_said(words: str, statements: list[dict], whole: str) -> bool:
+    """Tell whether a line of README.md is made of statements, or counts those that are left out as the whole text does (`wrong_words`)."""
     costs = " ".join(statement["text"] for statement in statements if statement["part"] == "cost")
     line = _unmarked(words)
     if any(line == one_line(statement["text"]) for statement in statements if statement["part"] == "caveats"):
         return True
-    return bool(MORE.fullmatch(line)) or line == costs or any(line in text for text in texts_of(statements))
+    return (
+        (bool(MORE.fullmatch(line)) and line in whole)
+        or line == costs
+        or any(line in text for text in texts_of(statements))
+    )

@@ -11,14 +11,17 @@ from vaeexp.evaluation.metrics import METRICS
 from vaeexp.report.headline import BOTH_EPOCHS, incomparable
 from vaeexp.report.statements import NATS, Figure, Statement
 from vaeexp.results.coverage import Coverage
-from vaeexp.results.effects import ParameterEffect
+from vaeexp.results.effects import TOP
+from vaeexp.results.equal_epochs import EqualEpochEffect
 from vaeexp.results.equally_good import EquallyGood, equally_good
 from vaeexp.results.front_view import FrontView
+from vaeexp.results.holes import BadValue, NumberHole
 from vaeexp.results.interactions import LEVEL, Interaction
-from vaeexp.results.parameters import LEAST_TRIALS, SearchedParameter
+from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite, for_baseline_alone
 from vaeexp.results.tested_settings import (
+    ERROR_RATE,
     PairComparison,
     TestedSetting,
     WinnerMargin,
@@ -171,13 +174,22 @@ def _margin(margin: WinnerMargin, level: float) -> Statement:
     return Statement(id=f"get.{kind}", values=values, rows=(str(margin.source_trial),))
 
 
-def evidence(gap: Figure, *, settled: bool, level: float) -> Literal["apart", "tie", "unclear", "too_few"]:
-    """Tell what a difference shows: a corrected test tells two settings apart, or its interval lies within `EQUAL` of their level around 0."""
+Evidence = Literal["apart", "perhaps", "tie", "unclear", "too_few"]
+
+
+def evidence(gap: Figure, *, settled: bool, level: float) -> Evidence:
+    """Tell what a difference shows.
+
+    `apart`: the corrected test tells two settings apart. `perhaps`: its own interval leaves out 0, and the corrected test does not. `tie`: the interval lies
+    within `EQUAL` of their level around 0. `unclear`: it is wider. `too_few`: it has none.
+    """
     if not math.isfinite(gap.low):
         return "too_few"
     if settled:
         return "apart"
-    return "tie" if gap.low <= 0 <= gap.high and max(-gap.low, gap.high) <= EQUAL * abs(level) else "unclear"
+    if gap.sure:
+        return "perhaps"
+    return "tie" if max(-gap.low, gap.high) <= EQUAL * abs(level) else "unclear"
 
 
 def _further(view: StudyView) -> list[Statement]:
@@ -210,30 +222,60 @@ def compared(view: StudyView) -> list[Statement]:
     pairs = [pair for pair in view.pairs if len(pair.pairs)]
     level = view.best.value if view.best else math.nan
     without = [name for name in view.compared_parameters if name not in {pair.parameter for pair in pairs}]
+    ordered = sorted((_pair(pair, level) for pair in pairs), key=lambda statement: -_size(statement))
     return [
-        *(_pair(pair, level) for pair in sorted(pairs, key=lambda pair: -abs(pair.interval.mean))),
+        *ordered,
         *(Statement(id="compare.none", values={"parameter": parameter_label(name)}) for name in without),
-        *(_interaction(interaction) for interaction in view.interactions if interaction.consistent),
+        *map(_interaction, _named(view.interactions)),
     ]
 
 
 def _pair(comparison: PairComparison, level: float) -> Statement:
-    gap = Figure.of(comparison.interval)
-    first, second = format_value(comparison.first), format_value(comparison.second)
-    better, worse = (first, second) if gap.value > 0 else (second, first)
+    """Set two values against each other at the first of the settings, the winner where it was compared; then over all of them.
+
+    Where that one has too few seeds for an interval and all of them together have one, over all alone.
+    """
+    first = comparison.by_configuration[0]
+    alone = math.isnan(first.interval.low) and math.isfinite(comparison.interval.low)
+    interval, p = (comparison.interval, comparison.p_holm) if alone else (first.interval, first.p_holm)
+    sign = 1 if interval.mean > 0 else -1
+    better, worse = (comparison.first, comparison.second)[::sign]
+    gap = _signed(Figure.of(interval), sign)
+    several = comparison.configurations > 1 and not alone
     values = {
         "parameter": parameter_label(comparison.parameter),
-        "first": first,
-        "second": second,
-        "better": better,
-        "worse": worse,
+        "better": format_value(better),
+        "worse": format_value(worse),
+        "trial": None if alone else first.source_trial,
+        "over": comparison.configurations if alone else None,
+        "rank": first.rank,
+        "ranked": first.ranked,
         "gap": gap,
-        "pairs": len(comparison.pairs),
+        "mean": _signed(Figure.of(comparison.interval), sign) if several else None,
         "settings": comparison.configurations,
+        "pairs": len(comparison.pairs),
     }
-    kind = evidence(gap, settled=comparison.better is not None, level=level)
-    sources = sorted(set(comparison.pairs["source_trial"]))
-    return Statement(id=f"compare.{kind}", values=values, rows=tuple(str(int(source)) for source in sources))
+    for name in ("fid", "reconstruction_mse"):
+        metric, other = METRICS[name], first.others.get(name)
+        figure = Figure.of(other, metric.unit, metric.digits) if other and other.n else None
+        values[name] = _signed(figure, sign) if figure and not alone else None
+    kind = evidence(gap, settled=p <= ERROR_RATE, level=level)
+    sources = tuple(str(own.source_trial) for own in comparison.by_configuration)
+    return Statement(id=f"compare.{kind}", values=values, rows=sources)
+
+
+def _signed(figure: Figure, sign: int) -> Figure:
+    """Return the figure, or with −1 that of the opposite difference."""
+    return figure if sign > 0 else figure.turned
+
+
+def _named(interactions: Sequence[Interaction]) -> list[Interaction]:
+    """Return the interactions that were found; of those without a known cause the first of each comparison."""
+    kept: dict[tuple[str, ...], Interaction] = {}
+    for each in (each for each in interactions if each.consistent):
+        cause = each.other if each.is_cause else ""
+        kept.setdefault((each.parameter, format_value(each.first), format_value(each.second), cause), each)
+    return list(kept.values())
 
 
 def _interaction(interaction: Interaction) -> Statement:
@@ -337,33 +379,75 @@ def _beside(other: TestedSetting, setting: TestedSetting) -> dict[str, Figure | 
 
 
 def parameters(view: StudyView) -> list[Statement]:
-    """Return a statement for each searched parameter: what was tried, and where the best trials have it."""
+    """Return a statement for each searched parameter, the largest effect first: what was tried, where the best have it, what it costs elsewhere."""
     if len(view.judged) < LEAST_TRIALS and len(view.parameters) > 1:
         return [Statement(id="parameter.few", values={"judged": len(view.judged), "least": LEAST_TRIALS})]
-    return [_parameter(view, view.parameters[effect.parameter], effect) for effect in view.effects]
+    ends = {effect.parameter: effect.winner_at for effect in view.effects}
+    statements = [_parameter(view, effect, ends[effect.parameter]) for effect in view.equal_epochs]
+    ordered = sorted(statements, key=lambda statement: -_cost_of(statement))
+    return [*ordered, *map(_hole, view.holes.numbers.values())]
 
 
-def _parameter(view: StudyView, parameter: SearchedParameter, effect: ParameterEffect) -> Statement:
+def _cost_of(statement: Statement) -> float:
+    behind = statement.values.get("behind")
+    return abs(behind.value) if isinstance(behind, Figure) else 0.0
+
+
+def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> Statement:
+    parameter = view.parameters[effect.parameter]
     label, tried = parameter_label(parameter.name), parameter.of(view.search).dropna()
     texts = tuple(dict.fromkeys(map(format_value, tried)))
     if not texts:
         return Statement(id="parameter.unused", values={"parameter": label})
     if len(texts) < 2:
         return Statement(id="parameter.one_value", values={"parameter": label, "value": texts[0]})
-    top = view.found[parameter.places(view.found).notna()].head(effect.top)
-    rows, values = run_names(top), {"parameter": label, "top": effect.top}
+    top = view.found[parameter.places(view.found).notna()].head(TOP)
+    behind = Figure.of(effect.behind)
+    known = math.isfinite(behind.low)
+    values: dict[str, Any] = {
+        "parameter": label,
+        "end": end,
+        "epoch": effect.epoch if known else None,
+        "at": format_value(effect.at) if known else None,
+        "behind": behind if known and behind.sure else None,
+        "unsure": behind if known and not behind.sure else None,
+        "failed": effect.failed or None,
+    }
     if parameter.is_choice:
-        counts = sorted(effect.counts.items(), key=lambda pair: -pair[1])
-        best = tuple(f"{count:,} {'has' if count == 1 else 'have'} {text}" for text, count in counts)
         listed = tuple(text for text in parameter.texts if text in texts)
-        return Statement(
-            id="parameter.choice", values=values | {"tried": listed, "best": best, "end": effect.winner_at}, rows=rows
-        )
+        values |= {"tried": listed, "best": tuple(map(format_value, effect.best))}
+        return Statement(id="parameter.choice", values=values, rows=run_names(top))
     numbers = tried.astype(float)
-    ends = {"low": numbers.min(), "high": numbers.max(), "best_low": effect.low, "best_high": effect.high}
-    values |= {name: Figure(value=float(end), digits=None) for name, end in ends.items() if end is not None}
-    kind = "parameter.tried_same" if effect.low == effect.high else "parameter.tried"
-    return Statement(id=kind, values=values | {"end": effect.winner_at}, rows=rows)
+    low, high = (effect.best[0], effect.best[-1]) if effect.best else (None, None)
+    shown = {"low": numbers.min(), "high": numbers.max(), "best_low": low, "best_high": high}
+    values |= {name: Figure(value=float(number), digits=None) for name, number in shown.items() if number is not None}
+    kind = "parameter.tried_same" if low == high else "parameter.tried"
+    return Statement(id=kind, values=values, rows=run_names(top))
+
+
+def _hole(hole: NumberHole) -> Statement:
+    """Say where a number was tried only with bad values of others."""
+    values = {
+        "parameter": parameter_label(hole.parameter),
+        "below": None if hole.low is None else Figure(value=hole.low, digits=None),
+        "above": None if hole.high is None else Figure(value=hole.high, digits=None),
+        "shared": tuple(map(bad_words, hole.shared)),
+        "trials": hole.trials,
+    }
+    kind = "both" if hole.low is not None and hole.high is not None else "below" if hole.high is None else "above"
+    return Statement(id=f"parameter.hole_{kind}", values=values)
+
+
+def bad_words(bad: BadValue) -> str:
+    """Return `prior = normal`, `β below 0.1`."""
+    label = parameter_label(bad.parameter)
+    if bad.value is not None:
+        return f"{label} = {bad.value}"
+    return (
+        f"{label} below {format_value(bad.below)}"
+        if bad.below is not None
+        else f"{label} above {format_value(bad.above)}"
+    )
 
 
 def uncovered(view: StudyView) -> list[Statement]:

@@ -3,7 +3,7 @@
 In a template `{name}` stands for a value and `[…]` for words that are left out where a value in them is missing. After a colon:
 
 - `±` — a mean with half the width of its 95 % interval, `96.32 ± 0.38`, or with the ends of one that is not symmetric
-- `size` and `size ±` — the same without its sign
+- `size` and `size ±` — the same without its sign; `to` — the ends of the interval alone
 - `n` — how many values the mean is of; `code` — a command; `share` — a share in per cent
 - any other words — a noun that the number counts: `{seeds:new seed}` is `1 new seed` or `3 new seeds`
 
@@ -13,7 +13,7 @@ In a template `{name}` stands for a value and `[…]` for words that are left ou
 import re
 import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from vaeexp.report.statements import Figure, Statement
@@ -29,6 +29,11 @@ from vaeexp.words import (
 
 _BESIDE = "[; rate {rate} against {rate_of_other}][; FID {fid} against {fid_of_other}][; MSE {reconstruction_mse} against {reconstruction_mse_of_other}]"
 """Figures of a baseline and of the setting that it is set beside, where both measure one thing."""
+
+_PAIRS = "[ at trial {trial} ({gap:seed})][ over {over:setting}][; {mean:±} over {settings:setting}][; FID {fid:±}][; MSE {reconstruction_mse:±}]"
+"""Where two values were compared: at the first of the settings, and over all; differences of the worse from the better."""
+_COSTS = "[; at epoch {epoch}, {behind:±} nats behind at {at}][; no sure difference at epoch {epoch} ({unsure:to} nats at {at})][; the winner is at the {end} end]"
+"""What a parameter costs elsewhere, at equal epochs."""
 
 TEMPLATES: dict[str, str] = {
     # ---- what to use ----
@@ -53,16 +58,16 @@ TEMPLATES: dict[str, str] = {
     "get.apart": "Trial {trial}, the next best, is {gap:size ±} nats worse on test ({gap:shared seed})",
     "get.turned": "Trial {trial} is {gap:size ±} nats better on test ({gap:shared seed}); the choice rests on validation",
     "get.tie": "Trial {trial} is just as good: {gap:±} nats on test ({gap:shared seed})",
+    "get.perhaps": "Trial {trial} is perhaps {gap:size ±} nats {side} on test ({gap:shared seed})",
     "get.unclear": "Trial {trial} may be as good: {gap:±} nats on test ({gap:shared seed})",
     "get.too_few": "Trial {trial} is {gap:size} nats {side} on test; {gap:shared seed} cannot tell more",
     "get.further": "Trial {trial}, {state} after {epochs:epoch}, had reached {value} nats, below the {best} of the best complete trial",
     # ---- what the study compares ----
-    "compare.apart": "**{parameter}**: {worse} is {gap:size ±} nats worse than {better} on validation ({pairs:matched pair} over {settings:setting})",
-    "compare.tie": "**{parameter}**: {first} and {second} are just as good, {second} − {first} = {gap:±} nats on validation ({pairs:matched pair} over "
-    "{settings:setting})",
-    "compare.unclear": "**{parameter}**: {first} or {second} is open, {second} − {first} = {gap:±} nats on validation ({pairs:matched pair} over "
-    "{settings:setting})",
-    "compare.too_few": "**{parameter}**: {second} − {first} = {gap} nats on validation; {pairs:matched pair} cannot tell more",
+    "compare.apart": f"**{{parameter}}**: {{worse}} is {{gap:size ±}} nats worse than {{better}}{_PAIRS}",
+    "compare.perhaps": f"**{{parameter}}**: {{worse}} is perhaps {{gap:size ±}} nats worse than {{better}}{_PAIRS}",
+    "compare.tie": f"**{{parameter}}**: {{worse}} is as good as {{better}}, {{gap:±}} nats{_PAIRS}",
+    "compare.unclear": f"**{{parameter}}**: {{better}} or {{worse}} is open, {{gap:±}} nats{_PAIRS}",
+    "compare.too_few": "**{parameter}**: {worse} is {gap} nats worse than {better} at trial {trial}; {gap:seed} cannot tell more",
     "compare.none": "**{parameter}**: no matched pair of runs is complete",
     "compare.interaction": "**{parameter}** depends on the {other}: {below_better} is better by {below:size} nats where {by} is below {at}, {above_better} by "
     "{above:size} above ({pairs:pair} over {settings:setting})",
@@ -74,6 +79,7 @@ TEMPLATES: dict[str, str] = {
     "caveat.no_interactions": "Interactions cannot be named: with so few matched pairs, chance would name one in more than {level:share} of studies without any",
     # ---- baselines ----
     "baseline.apart": f"**{{title}}**: {{gap:size ±}} nats {{side}} than {{against}} on test ({{gap:seed}}){_BESIDE}",
+    "baseline.perhaps": f"**{{title}}**: perhaps {{gap:size ±}} nats {{side}} than {{against}} on test ({{gap:seed}}){_BESIDE}",
     "baseline.tie": f"**{{title}}**: just as good as {{against}}, {{gap:±}} nats on test ({{gap:seed}}){_BESIDE}",
     "baseline.unclear": f"**{{title}}**: may be as good as {{against}}, {{gap:±}} nats on test ({{gap:seed}}){_BESIDE}",
     "baseline.too_few": f"**{{title}}**: {{gap:size}} nats {{side}} than {{against}} on test, too few seeds to tell more{_BESIDE}",
@@ -82,9 +88,12 @@ TEMPLATES: dict[str, str] = {
     "baseline.same_training": "**{title}** trains {against} again with the same seeds: the same test −ELBO[; IW-NLL {iw_nll:±}[ (k = {samples})]]",
     "baseline.alone": "**{title}**[: test −ELBO {neg_elbo:±} ({neg_elbo:seed})][, FID {fid:±}]; nothing was confirmed, to set it beside",
     # ---- searched parameters ----
-    "parameter.tried": "**{parameter}**: tried from {low} to {high}; the best {top:trial} have {best_low} to {best_high}[; the winner is at the {end} end]",
-    "parameter.tried_same": "**{parameter}**: tried from {low} to {high}; the best {top:trial} have {best_low}[; the winner is at the {end} end]",
-    "parameter.choice": "**{parameter}**: tried {tried}; of the best {top:trial}, {best}[; the winner is at the {end} end]",
+    "parameter.tried": f"**{{parameter}}**: tried from {{low}} to {{high}}; best at {{best_low}} to {{best_high}}{_COSTS}",
+    "parameter.tried_same": f"**{{parameter}}**: tried from {{low}} to {{high}}; best at {{best_low}}{_COSTS}",
+    "parameter.choice": f"**{{parameter}}**: tried {{tried}}; best with {{best}}{_COSTS}",
+    "parameter.hole_below": "**{parameter}** below {below} was tried only with {shared} ({trials:trial})",
+    "parameter.hole_above": "**{parameter}** above {above} was tried only with {shared} ({trials:trial})",
+    "parameter.hole_both": "**{parameter}** below {below} and above {above} was tried only with {shared} ({trials:trial})",
     "parameter.one_value": "**{parameter}**: tried at {value} alone",
     "parameter.unused": "**{parameter}**: no trial used it",
     "parameter.few": "Which parameters matter cannot be said from {judged:trial}; it takes {least}",
@@ -147,10 +156,12 @@ class _Shown:
         match form:
             case "±":
                 return _with_interval(value)
+            case "to":
+                return f"{format_number(value.low, value.digits)} to {format_number(value.high, value.digits)}"
             case "size":
                 return format_number(abs(value.value), value.digits or 2)
             case "size ±":
-                return _with_interval(_turned(value) if value.value < 0 else value)
+                return _with_interval(value.turned if value.value < 0 else value)
             case "share":
                 return format_share(value)
             case "n":
@@ -169,10 +180,6 @@ class _Shown:
         text = format_configuration(value) if isinstance(value, Mapping) else value
         text = f"{text:,}" if isinstance(text, int) else str(text)
         return self.escape(text) if self.escape else text
-
-
-def _turned(figure: Figure) -> Figure:
-    return replace(figure, value=-figure.value, low=-figure.high, high=-figure.low)
 
 
 def _with_interval(figure: Figure) -> str:

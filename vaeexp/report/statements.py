@@ -5,7 +5,7 @@ A statement has an id, named values and the rows that they come from. Its words 
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from vaeexp.words import is_missing
@@ -34,6 +34,11 @@ class Figure:
     def of(cls, interval: "Interval", unit: str = NATS, digits: int = 2) -> Self:
         """Return the figure of a mean with its interval."""
         return cls(value=interval.mean, unit=unit, n=interval.n, low=interval.low, high=interval.high, digits=digits)
+
+    @property
+    def turned(self) -> Self:
+        """Return the figure of the opposite difference."""
+        return replace(self, value=-self.value, low=-self.high, high=-self.low)
 
     @property
     def sure(self) -> bool:

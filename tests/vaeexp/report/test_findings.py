@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawn_studies import bowl, two_objectives
+from planted_studies import planted, results_of
 from raced_results import raced_results
 from report_text import on_view
 from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines
@@ -219,7 +220,7 @@ def differing(results, *differences):
 def test_two_values_are_told_apart_called_equal_or_left_open(results, differences, kind, better):
     said = one(compared(differing(results, *differences)), kind).values
     assert said["better"] == better
-    assert said["gap"].value == pytest.approx(sum(differences) / len(differences))
+    assert said["gap"].value == pytest.approx(abs(sum(differences) / len(differences)))
 
 
 def test_three_values_are_compared_two_by_two_the_furthest_first(results):
@@ -229,7 +230,21 @@ def test_three_values_are_compared_two_by_two_the_furthest_first(results):
     third["number"] += 1000
     said = compared(replace(results, trials=pd.concat([trials, third], ignore_index=True)))
     assert [(each.values["better"], each.values["worse"]) for each in said][:2] == [("adamax", "sgd"), ("adam", "sgd")]
-    assert pairs(results, "optimizer")["difference"].mean() == pytest.approx(said[2].values["gap"].value)
+    assert abs(pairs(results, "optimizer")["difference"].mean()) == pytest.approx(said[2].values["gap"].value)
+
+
+def test_the_winner_stands_first_and_the_mean_over_all_settings_beside_it():
+    """Three seeds each: at the winner adamax is worse by 3, elsewhere better."""
+    study = planted("none", np.random.default_rng(0), compared=(3, 3))
+    study.paired[0, :, 1] = study.paired[0, :, 0] + np.array([2.9, 3.0, 3.1])
+    study.paired[1:, :, 1] = study.paired[1:, :, 0] - 1.0
+    said = compared(results_of(study))[0]
+    first = StudyView(results_of(study)).pairs[0].by_configuration[0]
+    assert said.values["trial"] == first.source_trial
+    assert said.values["gap"].value == pytest.approx(abs(first.interval.mean))
+    assert abs(said.values["mean"].value) == pytest.approx(1 / 3)
+    assert said.rows[0] == str(first.source_trial)
+    assert set(said.rows) == set(map(str, study.compared))
 
 
 # ---- what was searched ----
@@ -246,8 +261,8 @@ def test_each_searched_parameter_has_what_was_tried_and_where_the_best_have_it(r
     top = ranked(results)["params.beta"].head(5)
     assert (beta["best_low"].value, beta["best_high"].value) == (top.min(), top.max())
     assert said["prior"].values["tried"] == ("normal", "mixture")
-    assert sum(int(words.split()[0]) for words in said["prior"].values["best"]) == 5
-    assert len(said["components"].rows) == said["components"].values["top"]
+    assert set(said["prior"].values["best"]) == set(ranked(results)["params.prior"].head(5))
+    assert len(said["components"].rows) == 5
 
 
 def test_few_trials_and_one_value_say_nothing(results):
