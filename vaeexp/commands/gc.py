@@ -33,7 +33,7 @@ def _flag(name: str, help: str) -> Callable:
     "What to free",
     _flag(
         "--keep",
-        "What the study's `keep:` would not have left: of pruned trials, of trials beyond the best, or pictures of earlier epochs.",
+        "What the study's `keep:` would not have left: of pruned trials, of trials beyond the best, pictures of earlier epochs, or sheets.",
     ),
     _flag("--pruned", "Weights and pictures of pruned trials."),
     _flag("--checkpoints", "Checkpoints that trials left although they have ended."),

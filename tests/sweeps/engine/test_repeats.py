@@ -427,3 +427,16 @@ def test_what_is_trained_late_teaches_the_search_nothing():
         in_use = results.trials[results.trials["repeat"] & (results.trials["purposes"] == ("late",))]
         assert len(in_use) == late
     assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize(("rungs", "later"), [([2, 4], [4]), ([2], [4]), ([1, 3, 5], [3, 5])])
+def test_a_study_that_pauses_later_takes_the_trials_of_its_earlier_rung_on(rungs, later):
+    """What the check of the pruner advises: no trial stays at the rung that misled."""
+    study = toy_study(trials=12, pruner="promotion", pruner_options={"rungs": rungs, "factor": 3})
+    optuna_study = in_memory(study)
+    storage = optuna_study._storage
+    search(optuna_study, study, ToyLanes(epochs=8), [])
+    assert any(len(trial.epochs) == rungs[0] for trial in read_study(storage, "toy").newest)
+    study = replace(study, pruner=study.pruner.model_copy(update={"rungs": later}), budget=Budget(trials=24))
+    search(open_study(storage, study, extend=True), study, ToyLanes(epochs=8), [])
+    assert {len(trial.epochs) for trial in read_study(storage, "toy").newest} <= {*later, 8}

@@ -22,7 +22,7 @@ from vaeexp.commands import cli, main
 from vaeexp.machine import shipped_studies
 from vaeexp.results import stored_study
 from vaeexp.results.tables import study_tables
-from vaeexp.run_files import CHECKPOINT, LAST, PREVIOUS, WEIGHTS
+from vaeexp.run_files import CHECKPOINT, LAST, PREVIOUS, SHEET, WEIGHTS
 from vaeexp.runs import tidy
 from vaeexp.runs.health import check_files
 from vaeexp.runs.tidy import free_weights
@@ -119,6 +119,17 @@ def test_names_of_the_same_file_in_mlflow_go_too(place):
     gc(NAME, "--pruned")
     assert [path.name for path in folder.iterdir()] == ["complete"]
     assert other.exists()
+
+
+def test_sheets_of_pictures_stay_unless_the_study_file_wants_none(place):
+    trials = place / "mlruns" / "trials" / NAME
+    sheets = sorted(path for path in files(trials) if path.endswith(SHEET))
+    assert {path.split("-")[0] for path in sheets} == {"trial"}
+    assert f"{PRUNED}/{SHEET}" in sheets
+    gc(NAME, "--pruned")
+    assert sorted(path for path in files(trials) if path.endswith(SHEET)) == sheets
+    (place / f"{NAME}.yaml").write_text(STUDY + "keep: {pruned: weights, sheets: false}\n")
+    assert f"Would free {len(sheets)} files" in gc(f"{NAME}.yaml", "--keep", "--dry-run")
 
 
 def test_keep_of_the_study_file_decides_with_keep(place):
