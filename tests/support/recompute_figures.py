@@ -138,7 +138,7 @@ class Study:
         for title, name in self.report.baselines.items():
             runs = self.baseline(name)
             parts = [runs] if self.file_of(title).get("at") != "best" else self._alike(runs, self.settings_of(title))
-            own_rows = [(self._changed_by(title, own), own) for own in parts]
+            own_rows = [(self.changed_by(title, own), own) for own in parts]
             for source, own in sorted(own_rows, key=lambda row: row[0] != self.best):
                 named = f"{title} (trial {source})"
                 # Reports that were made before titles named the trial set all rows against the best.
@@ -151,7 +151,7 @@ class Study:
         texts = [str(row) for row in runs[list(dict.fromkeys(names))].itertuples(index=False, name=None)]
         return [runs[[own == text for own in texts]] for text in dict.fromkeys(texts)]
 
-    def _changed_by(self, title: str, runs: pd.DataFrame) -> int | None:
+    def changed_by(self, title: str, runs: pd.DataFrame) -> int | None:
         """Return the trial whose configuration the runs of a baseline change: the best, the first of the search, or the recorded one."""
         if self.file_of(title).get("at") != "best" or runs.empty:
             return None
@@ -172,6 +172,15 @@ class Study:
                 )
                 fitting.append((same, source))
         return min(fitting, key=lambda each: each[0])[1] if fitting else (recorded or [None])[0]
+
+    def source_of_row(self, title: str) -> int | None:
+        """Return the trial that the row of a baseline changes; of a row without complete runs the one that its title names."""
+        if title in self.rows:
+            return self.changed_by(
+                re.sub(r" \(trial \d+\)$", "", title) if title not in self.report.baselines else title, self.rows[title]
+            )
+        named = re.search(r" \(trial (\d+)\)$", title)
+        return int(named[1]) if named else None
 
     def against(self, title: str) -> int | None:
         """Return the trial whose confirmed runs a row is set against: that in its title, else the best."""

@@ -5,10 +5,11 @@ import re
 
 import numpy as np
 import pandas as pd
+import recompute_seeds
 from recompute_figures import Study
 from recompute_files import Parameter, number_of, value_text
 from recompute_race_words import place_in_race
-from recompute_rules import NUM, REACH, Expected, State, says, shows
+from recompute_rules import NUM, REACH, Expected, State, assert_that, says, shows
 from recompute_statements import samples
 from recompute_statistics import Mean, interval, listed, number, p_words, plural, reach, share, student
 
@@ -51,7 +52,8 @@ def _headline_row(study: Study, title: str) -> list[Expected]:
         return [title, *["–"] * 6, None]
     runs = study.runs_of(title)
     if runs is None:
-        raise KeyError(title)
+        assert_that(recompute_seeds.count(study, title, 0) != "0")
+        return [None, recompute_seeds.count(study, title, 0), *["–"] * 5, None]
     last = title.endswith(", last epoch")
     when, plain = ("test_last" if last else "test"), study.deterministic(title.removesuffix(", last epoch"))
     total = study.test(runs, "distortion" if plain else "neg_elbo", when)
@@ -59,7 +61,7 @@ def _headline_row(study: Study, title: str) -> list[Expected]:
     k = f"{interval(weighted)} ({counts[0]:,})" if weighted.n and len(counts) == 1 and not last else "–"
     cells = [interval(study.test(runs, metric, when), digits) for metric, digits in MEASURES.values()]
     cells[0] = "–" if plain else cells[0]
-    return [None, str(total.n), "–" if plain else interval(total), k, *cells, None]
+    return [None, recompute_seeds.count(study, title, total.n), "–" if plain else interval(total), k, *cells, None]
 
 
 @shows(has("published", "test NLL"))
@@ -254,12 +256,18 @@ def _all_counted(study: Study, own: list[Parameter], groups: list[pd.DataFrame])
 def confirmed(state: State, rows: Rows) -> list[list[Expected]]:
     study = state.study
     made = []
-    for trial, runs in study.confirmed.items():
+    lost = [
+        int(each.title.split()[1])
+        for each in recompute_seeds.asked(study)
+        if each.purpose == "confirm" and len(each.failed) and not each.complete
+    ]
+    for trial in [*study.confirmed, *lost]:
+        runs = study.confirmed.get(trial, study.repeats.head(0))
         found = study.search.loc[study.search["number"] == trial, "objective"]
         margin, size = study.margins.get(trial), study.report.sub_pixels
         cells = {
             "trial": str(trial),
-            "seeds": str(len(runs)),
+            "seeds": recompute_seeds.count(study, f"Trial {trial}, confirmed", len(runs)),
             "race": None if study.race is None else place_in_race(study.race, trial),
             "val −ELBO, search": number(found.iloc[0] if len(found) else math.nan),
             "val −ELBO, new seeds": number(runs["objective"].mean()),
@@ -273,7 +281,9 @@ def confirmed(state: State, rows: Rows) -> list[list[Expected]]:
             "test distortion": interval(study.test(runs, "distortion")),
             "nats per sub-pixel": number(study.test(runs, "neg_elbo").mean / size if size else math.nan, 4),
             "bits per dimension": interval(study.test(runs, "bits_per_dimension"), 3),
-            "configuration": study.configuration(runs.iloc[0]),
+            "configuration": study.configuration(
+                (runs if len(runs) else study.search[study.search["number"] == trial]).iloc[0]
+            ),
         }
         made.append([cells[title] for title in rows[0]])
     return made
@@ -463,7 +473,7 @@ def _cell(study: Study, title: str, column: str) -> Expected:
         return study.configuration(runs.iloc[0]) if title not in study.rows else None
     return {
         "row": None,
-        "seeds": str(len(runs)),
+        "seeds": recompute_seeds.count(study, title, len(runs)),
         "best epoch": f"{_span(runs['best_epoch'])} of {_span(runs['epochs'])}",
         "val −ELBO": interval(student(runs["objective"])),
         "val distortion": interval(student(runs["objective"])),

@@ -10,6 +10,7 @@ from recompute_bounds import Ends, bound_of
 from recompute_figures import Study
 from recompute_files import Parameter, number_of, value_text
 from recompute_rules import SHARE, Expected, State, assert_that, shows
+from recompute_seeds import ORDER, Seeds, asked
 from recompute_statements import nothing_learned
 from recompute_statistics import evidence, listed, number, plural
 from recompute_tables import Rows, has
@@ -32,6 +33,7 @@ def _checks(study: Study, row: list[str]) -> list[Expected]:
         "Has the search levelled off?": _course,
         "Do configurations differ by more than seeds?": _spreads,
         "Would the pruner have stopped the winners?": _pruner,
+        "Did every new seed train?": _new_seeds,
         "Does the validation optimum hold on test?": _holds,
         "Are the confirmed runs learned out?": _learned_out,
     }
@@ -39,8 +41,35 @@ def _checks(study: Study, row: list[str]) -> list[Expected]:
     return [made, SIGNS[ok], "–" if ok == "nothing" else _advice(study, name, figure, ok)]
 
 
-def _advice(study: Study, name: str, figure: str, ok: bool | None) -> str:
+def _advice(study: Study, name: str, figure: str, ok: bool | None) -> Expected:
     """Return what to do: the command that ran the study, without its budget, and what it changes."""
+    if "new seed" in name:
+        return "–" if ok else None if ok is False else f"Let the study finish: `{_base(study)}`"
+    made = _advice_on(study, name, figure, ok)
+    if made.startswith("Search on: ") and (study.search["state"] == "failed").all():
+        return "First do what the answer says: no trial can be trained as it is"
+    return made
+
+
+def _new_seeds(study: Study, _: str) -> tuple[str, bool | str | None]:
+    every = asked(study)
+    failed = [each for each in every if len(each.failed)]
+    runs = study.trials[study.trials["repeat"]]
+    runs = runs[runs["purposes"].map(lambda text: bool({*str(text).split("+")} & {*ORDER})).astype(bool)]
+    if failed:
+        parts = [Seeds("", "", len(runs), runs).words]
+        parts += [f"{each.title}: {len(each.failed)} of {each.planned}" for each in failed[:3]]
+        more = f"; and {plural(len(failed) - 3, 'more configuration')}" if len(failed) > 3 else ""
+        return "; ".join(parts) + more, False
+    planned, complete = sum(each.planned for each in every), sum(each.complete for each in every)
+    if not planned:
+        return "no run with a fresh seed was trained", "nothing"
+    if complete < planned and study.report.interim:
+        return f"{complete:,} of {planned:,} are complete, and none failed", None
+    return f"all {len(runs):,} did", True
+
+
+def _advice_on(study: Study, name: str, figure: str, ok: bool | None) -> str:
     recommended = re.search(r"; (\w+) = (\d+) spares them all", figure)
     further = f"{_base(study)} {_limits(study)}"
     if "inside the searched ranges" in name:
@@ -118,7 +147,10 @@ def _confirm(study: Study, top: int, seeds: int, *, more: bool) -> str:
     top, wanted = max(top, plan["top"]), max(seeds, plan["seeds"])
     wanted *= 2 if more and wanted == plan["seeds"] else 1
     if plan == {"top": top, "seeds": wanted}:
-        return f"Let the study finish, which confirms them: `{_base(study)}`"
+        if study.report.interim:
+            return f"Let the study finish, which confirms them: `{_base(study)}`"
+        failed = any(len(each.failed) for each in asked(study))
+        return "First mend what made new seeds fail" if failed else f"Search on: `{_base(study)} {_limits(study)}`"
     settings = f"--set confirm.top={top} --set confirm.seeds={wanted} --extend"
     return f"Confirm {top} configurations with {wanted} fresh seeds each: `{_base(study)} {settings}`"
 

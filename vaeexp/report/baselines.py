@@ -130,7 +130,7 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
     total, name = ("distortion", "distortion") if plain else ("neg_elbo", "−ELBO")
     columns: list[Column] = [
         ("row", lambda row: escape(row.title)),
-        ("seeds", lambda row: str(len(row.runs))),
+        ("seeds", lambda row: row.seeds),
         ("best epoch", _epochs),
         (f"val {name}", lambda row: format_interval(mean_interval(finite(row.runs["objective"]).tolist()))),
         (f"test {name}", on_test(total)),

@@ -51,6 +51,7 @@ def headline(view: StudyView) -> list[str]:
         return []
     first = settings[0] if settings[0] is best else None
     lines = [line for setting in settings for line in _of_setting(first, setting, view.opposed(setting))]
+    lines += [_lost(setting) for setting in view.untrained if setting.baseline]
     lines += _published(view, first)
     rows, notes = [], []
     for line in lines:
@@ -77,7 +78,7 @@ def _of_setting(best: TestedSetting | None, setting: TestedSetting, other: Teste
 
     A baseline of the same runs as the best, or as the other that it is set against, has one row, marked so.
     """
-    title, count = escape(setting.title), str(setting.test(_total(setting)).n)
+    title, count = escape(setting.title), _count(setting, setting.test(_total(setting)).n)
     if best is not None and setting is not best and same_runs(best, setting):
         note = f"{title} is the best configuration itself: the two rows show the same runs."
         return [Line([title, count, *_figures(setting, "test")], "the best itself", note)]
@@ -99,7 +100,7 @@ def _of_setting(best: TestedSetting | None, setting: TestedSetting, other: Teste
     if moved(setting):
         cells = [
             f"{title}, last epoch",
-            str(_at(setting, "test_last", _total(setting)).n),
+            _count(setting, _at(setting, "test_last", _total(setting)).n),
             *_figures(setting, "test_last"),
         ]
         lines.append(Line(cells, comparable, reason))
@@ -109,6 +110,18 @@ def _of_setting(best: TestedSetting | None, setting: TestedSetting, other: Teste
         )
         lines.append(Line([f"{title}, as published", *["–"] * 6], "no", note))
     return lines
+
+
+def _count(setting: TestedSetting, n: int) -> str:
+    """Return `3`; `1 of 4` where other seeds failed."""
+    return f"{n:,}{f' of {setting.planned:,}' if setting.failures else ''}"
+
+
+def _lost(setting: TestedSetting) -> Line:
+    """Return the row of a baseline of which every run failed."""
+    return Line(
+        [escape(setting.title), _count(setting, 0), *["–"] * 5], "no", f"{escape(setting.title)}: every run failed."
+    )
 
 
 def _figures(setting: TestedSetting, when: str) -> list[str]:

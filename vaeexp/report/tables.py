@@ -92,7 +92,7 @@ def confirmed_table(view: StudyView) -> str:
     shape, race = view.recorded("data").get("image_shape") or [1], view.race
     columns: list[Column] = [
         ("trial", lambda setting: str(setting.source_trial)),
-        ("seeds", lambda setting: str(len(setting.runs))),
+        ("seeds", lambda setting: setting.seeds),
         *([] if race is None else [("race", lambda setting: place_in_race(race, setting))]),
         ("val −ELBO, search", lambda setting: format_number(search.get(setting.source_trial))),
         ("val −ELBO, new seeds", lambda setting: format_number(setting.value)),
@@ -111,7 +111,8 @@ def confirmed_table(view: StudyView) -> str:
     if any(setting.test("bits_per_dimension").n for setting in view.confirmed):
         columns.append(("bits per dimension", on_test("bits_per_dimension", 3)))
     columns.append(("configuration", lambda setting: escape(setting.setting)))
-    rows = [[make(setting) for _, make in columns] for setting in view.confirmed]
+    shown = [*view.confirmed, *(setting for setting in view.untrained if setting.baseline is None)]
+    rows = [[make(setting) for _, make in columns] for setting in shown]
     return narrow_tables([title for title, _ in columns], rows, right=range(len(columns) - 1)) if rows else ""
 
 

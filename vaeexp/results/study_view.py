@@ -1,7 +1,7 @@
 """One study as plots and report see it: every selection and every statistic of it, typed and computed once."""
 
 import itertools
-import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +19,9 @@ from sweeps.study.ranges import Bound, BoundHit, end_at, hits_of
 from sweeps.workload import baseline_names
 from vaeexp.data.formats.official_files import NOT_OFFICIAL, NOT_VERIFIED
 from vaeexp.results import stored_study, verdict
+from vaeexp.results.baseline_rows import changed_trial, split_by_configuration
 from vaeexp.results.coverage import Coverage, covered_trials, measure_coverage
+from vaeexp.results.divergence import Divergence, divergences
 from vaeexp.results.effects import ParameterEffect, parameter_effects
 from vaeexp.results.equal_epochs import EqualEpochEffect, equal_epoch_effects
 from vaeexp.results.forest import Dependence, Forest, dependence, grow_forest
@@ -27,9 +29,17 @@ from vaeexp.results.front_view import FrontView, front_view
 from vaeexp.results.holes import Holes, find_holes
 from vaeexp.results.interactions import Interaction, find_interactions
 from vaeexp.results.learned_trials import learned_trials
+from vaeexp.results.new_seeds import NewSeeds, new_seeds, seeds_of
 from vaeexp.results.parameters import SearchedParameter, importance_table, searched_parameter
 from vaeexp.results.pruner_replay import Replay, recorded_curves, replay_pruner
-from vaeexp.results.tables import Arrays, per_image_arrays, read_arrays, search_course, search_trials, study_tables
+from vaeexp.results.tables import (
+    Arrays,
+    per_image_arrays,
+    read_arrays,
+    search_course,
+    search_trials,
+    study_tables,
+)
 from vaeexp.results.tested_settings import (
     CHANGES,
     SAME_ELBO,
@@ -275,6 +285,46 @@ class StudyView:
         return [self._found_setting(int(trial), runs[runs["source_trial"] == trial], "confirmed") for trial in ordered]
 
     @cached_property
+    def new_seeds(self) -> list[NewSeeds]:
+        """What became of the fresh seeds of each configuration that is confirmed, compared or a baseline, also without a complete run."""
+        return [*self._seeds_of_found, *self._seeds_of_baselines]
+
+    @cached_property
+    def _seeds_of_found(self) -> list[NewSeeds]:
+        return new_seeds(self.trials, self.study.spec, self.race, {})
+
+    @cached_property
+    def _seeds_of_baselines(self) -> list[NewSeeds]:
+        runs = self.trials[self.trials["repeat"]]
+        named = runs["baseline"].map(baseline_names)
+        sources: dict[int, list[tuple[str, int | None]]] = defaultdict(list)
+        for name in self.baseline_specs:
+            own = runs[named.map(lambda names, own=name: own in names).astype(bool)]
+            for source, part in self._parts_of_baseline(name, own):
+                for place in part.index:
+                    sources[place].append((name, source))
+        return [each for each in new_seeds(self.trials, self.study.spec, None, sources) if each.purpose == "baseline"]
+
+    @cached_property
+    def untrained(self) -> list[TestedSetting]:
+        """The confirmed configurations and the baselines of which every run failed, in this order."""
+        lost = [seeds for seeds in self.new_seeds if seeds.failed and not seeds.complete and seeds.purpose != "compare"]
+        none = self._repeats.iloc[:0]
+        return [
+            self._found_setting(seeds.source_trial, none, "confirmed")
+            if seeds.baseline is None and seeds.source_trial is not None
+            else self._baseline_setting(
+                str(seeds.baseline), none, seeds.source_trial, names_trial=seeds.source_trial is not None
+            )
+            for seeds in lost
+        ]
+
+    @cached_property
+    def divergences(self) -> list[Divergence]:
+        """The trials of the search that failed, by kind, and the parameter that separates them from the others."""
+        return divergences(self.search, self.parameters, self.best_trial)
+
+    @cached_property
     def race(self) -> Race | None:
         """The race of the confirmed configurations; None where the study asks for none."""
         return race_of(self.results)
@@ -306,32 +356,23 @@ class StudyView:
         ]
 
     def _rows_of_baseline(self, name: str, runs: pd.DataFrame) -> list[TestedSetting]:
-        if self.baseline_specs[name].get("at") != "best":
-            return [self._baseline_setting(name, runs, None)] if len(runs) else []
-        texts = [_text(_values(run)) for _, run in runs.iterrows()]
-        groups = [runs[[each == text for each in texts]] for text in dict.fromkeys(texts)]
-        rows = [(self._changed_by(name, own), own) for own in groups]
-        rows.sort(key=lambda row: row[0] != self.best_number)
-        several = len(rows) > 1 or any(source != self.best_number for source, _ in rows)
+        rows = self._parts_of_baseline(name, runs)
+        several = len(rows) > 1 or any(source not in (None, self.best_number) for source, _ in rows)
         return [self._baseline_setting(name, own, source, names_trial=several) for source, own in rows]
 
-    def _changed_by(self, name: str, runs: pd.DataFrame) -> int | None:
-        """Return the trial whose configuration a baseline on the best setting changes, of its runs with one configuration.
+    def _parts_of_baseline(self, name: str, runs: pd.DataFrame) -> list[tuple[int | None, pd.DataFrame]]:
+        """Return the trials that a baseline changes, None for the fixed settings, and the runs of each; that of the best stands first."""
+        if self.baseline_specs[name].get("at") != "best":
+            return [(None, runs)] if len(runs) else []
+        firsts = [int(number) for number in (self.best_number, *self.found["number"].head(1)) if number is not None]
+        settings, space = self.baseline_specs[name].get("settings") or {}, self.study.space
+        parts = split_by_configuration(runs)
+        rows = [(changed_trial(own, settings, space, firsts, self._params_of), own) for own in parts]
+        return sorted(rows, key=lambda row: row[0] != self.best_number)
 
-        A run that also confirms a trial is recorded as that trial's. So the best are asked first which of them, when it is changed,
-        has this configuration.
-        """
-        recorded = [int(source) for source in runs["source_trial"].dropna()]
-        firsts = [self.best_number, *self.found["number"].head(1)]
-        changed = self.baseline_specs[name].get("settings") or {}
-        wanted, alike = _text(_values(runs.iloc[0])), []
-        for source in dict.fromkeys([*(int(number) for number in firsts if number is not None), *recorded]):
-            base = self.search[self.search["number"] == source]
-            given = self.params(base.iloc[0]) if len(base) else {}
-            if _text(self.study.space.changed(given, changed)) == wanted:
-                alike += [(_text(given) == wanted, source)]
-        # Where it is one of these already, it changes the other.
-        return min(alike, key=lambda entry: entry[0])[1] if alike else next(iter(recorded), None)
+    def _params_of(self, number: int) -> dict[str, Any]:
+        base = self.search[self.search["number"] == number]
+        return self.params(base.iloc[0]) if len(base) else {}
 
     def opposed(self, baseline: TestedSetting) -> TestedSetting | None:
         """Return what a baseline is set against: the confirmed configuration that it changes; for the fixed settings the best.
@@ -351,7 +392,7 @@ class StudyView:
 
     def _found_setting(self, number: int, runs: pd.DataFrame, role: str) -> TestedSetting:
         """Make the entry of a configuration that trial `number` of the search found; its protocol is that of the study."""
-        values = self.params(runs.iloc[0])
+        values = self.params(runs.iloc[0] if len(runs) else self.search[self.search["number"] == number].iloc[0])
         # Where one parameter was searched alone, its value is the best name.
         only = format_configuration(values) if len(self.parameters) == 1 else ""
         return TestedSetting(
@@ -363,6 +404,7 @@ class StudyView:
             protocol=self.protocol(),
             settings={name: self.fixed(name) for name in CHANGES},
             beta=values.get("beta", self.fixed("beta")),
+            **(seeds_of(self._seeds_of_found, number, None) if role == "confirmed" else {}),
         )
 
     def _baseline_setting(
@@ -371,8 +413,7 @@ class StudyView:
         """Make the entry of a baseline from its complete runs; `source`: the trial that it changes, which its title may name."""
         section = self.baseline_specs[name]
         changed = section.get("settings") or {}
-        base = self.search[self.search["number"] == source]
-        inherited = self.params(base.iloc[0]) if len(base) else {}
+        inherited = {} if source is None else self._params_of(source)
         values = {**inherited, **changed}
         start = "the fixed settings" if source is None else f"trial {source}"
         change = format_configuration({key: value for key, value in changed.items() if inherited.get(key) != value})
@@ -387,6 +428,7 @@ class StudyView:
             settings={key: values.get(key, self.fixed(key)) for key in CHANGES},
             beta=values.get("beta", self.fixed("beta")),
             published=None if self.other_files else section.get("published"),
+            **seeds_of(self._seeds_of_baselines, source, name),
         )
 
     @cached_property
@@ -537,18 +579,6 @@ class StudyView:
             candidates = ((row, read_arrays(row["folder"], needed)) for row in rows)
             self._opened[needed] = next((candidate for candidate in candidates if candidate[1]), None)
         return self._opened[needed]
-
-
-def _values(run: pd.Series) -> dict[str, Any]:
-    """Return what a run has of parameters: those searched, and what a baseline sets."""
-    columns = [str(name) for name in run.index if str(name).startswith("params.")]
-    return {name.removeprefix("params."): run[name] for name in columns if not is_missing(run[name])}
-
-
-def _text(configuration: Mapping[str, Any]) -> str:
-    """Return a configuration as text that is the same for equal values, whatever their types."""
-    values = {name: value.item() if isinstance(value, np.generic) else value for name, value in configuration.items()}
-    return json.dumps({name: float(v) if type(v) is int else v for name, v in values.items()}, sort_keys=True)
 
 
 def open_study(study: str, runs: Path, storage: str | None) -> StudyView:

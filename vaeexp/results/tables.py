@@ -1,9 +1,11 @@
 """The tables of a study, small operations on them, and the files that trained trials left in their folders."""
 
 import io
+import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,6 +72,18 @@ def finite(values: Iterable[float]) -> np.ndarray:
 def interval_on_test(runs: pd.DataFrame, metric: str) -> Interval:
     """Return the mean of a test figure with its 95 % interval (Student's t) over these runs; NaN where no run has it."""
     return mean_interval(finite(column(runs, f"result.{metric}")).tolist())
+
+
+def values_of(run: pd.Series) -> dict[str, Any]:
+    """Return what a run has of parameters: those searched, and what a baseline sets."""
+    columns = [str(name) for name in run.index if str(name).startswith("params.")]
+    return {name.removeprefix("params."): run[name] for name in columns if not is_missing(run[name])}
+
+
+def text_of(configuration: Mapping[str, Any]) -> str:
+    """Return a configuration as text that is the same for equal values, whatever their types."""
+    values = {name: value.item() if isinstance(value, np.generic) else value for name, value in configuration.items()}
+    return json.dumps({name: float(v) if type(v) is int else v for name, v in values.items()}, sort_keys=True)
 
 
 def for_baseline_alone(trials: pd.DataFrame) -> pd.Series:

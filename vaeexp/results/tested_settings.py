@@ -22,6 +22,7 @@ from sweeps.results.statistics import (
     paired_interval,
     wilcoxon_p,
 )
+from vaeexp.results.new_seeds import Failures
 from vaeexp.results.paired_configurations import (
     PairedConfiguration,
     mean_of_others,
@@ -64,6 +65,15 @@ class TestedSetting:
     """The β that it was trained with."""
     published: str | None = None
     """The figure that the source of a baseline printed for it, in words."""
+    planned: int = 0
+    """Seeds that the study asks for; 0 for a trial of the search."""
+    failures: Sequence[Failures] = ()
+    """Its runs that failed, by kind."""
+
+    @property
+    def seeds(self) -> str:
+        """Its complete runs, in words: `3`; `1 of 4` where others failed."""
+        return f"{len(self.runs):,}{f' of {self.planned:,}' if self.failures else ''}"
 
     @property
     def value(self) -> float:

@@ -12,11 +12,13 @@ import pandas as pd
 from sweeps.study.ranges import BEST, LEAST_RANKED, Bound, end_of, has_ends
 from vaeexp.results import grown_words, hit_words, widening_option
 from vaeexp.results.course import LEAST_COMPARED, compared_course
+from vaeexp.results.new_seeds import PURPOSES, failure_words, failures_of
 from vaeexp.results.pruner_replay import LEAST, rank_correlations
 from vaeexp.results.slow_learners import LateTrial, RungRanks, late_trials, later_rungs, rung_ranks, spread_over_seeds
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite
 from vaeexp.results.tested_settings import BaselineMargin
+from vaeexp.results.verdict import REMEDIES
 from vaeexp.schedules import SCHEDULES
 from vaeexp.words import (
     format_interval_and_p,
@@ -31,6 +33,8 @@ from vaeexp.words import (
 
 LAST = 0.1
 """Share of a run's epochs, its last ones, that should gain little."""
+SHOWN = 3
+"""Configurations with a failed seed that are named."""
 FAIR_CORRELATION = 0.7
 """Rank correlation with the end from which an epoch is a fair guess of it."""
 _BUDGET = ("--trials", "--seconds")
@@ -68,6 +72,7 @@ def check_study(view: StudyView) -> list[Check]:
         levelled_off(view),
         seeds_against_configurations(view),
         pruner_kept_winners(view),
+        seeds_trained(view),
         validation_holds_on_test(view),
         learned_out(view),
     ]
@@ -292,6 +297,27 @@ def _correlation_words(correlations: pd.Series) -> str:
 # ---- confirmation and test ----
 
 
+def seeds_trained(view: StudyView) -> Check:
+    """Check that every run with a fresh seed trained to its end. A seed that failed is missing from each mean, which is then too good."""
+    name = "Did every new seed train?"
+    failed = [seeds for seeds in view.new_seeds if seeds.failed]
+    runs = view.trials[view.trials["repeat"]]
+    runs = runs[runs["purposes"].map(lambda purposes: bool({*purposes} & {*PURPOSES})).astype(bool)]
+    if not failed:
+        planned, complete = (sum(getattr(each, n) for each in view.new_seeds) for n in ("planned", "complete"))
+        if not planned:
+            return Check(name=name, figure="no run with a fresh seed was trained", verdict="nothing", advice="")
+        if complete < planned and not view.study.finished:
+            figure = f"{complete:,} of {planned:,} are complete, and none failed"
+            return Check(name=name, figure=figure, verdict="unknown", advice=f"Let the study finish: {_sweep(view)}")
+        return Check(name=name, figure=f"all {len(runs):,} did", verdict="good", advice="")
+    failures = failures_of(runs)
+    parts = [failure_words(failures, len(runs)), *(f"{each.title}: {each.failed} of {each.planned}" for each in failed)]
+    more = f"; and {plural(len(failed) - SHOWN, 'more configuration')}" if len(failed) > SHOWN else ""
+    remedy = REMEDIES.get(failures[0].kind, REMEDIES["error"])
+    return Check(name=name, figure="; ".join(parts[: SHOWN + 1]) + more, verdict="warning", advice=remedy.rstrip("."))
+
+
 def validation_holds_on_test(view: StudyView) -> Check:
     """Check that the confirmed configurations that validation sets behind the best are behind it on test, too, by more than seeds vary.
 
@@ -422,6 +448,8 @@ def _search_on(view: StudyView) -> str:
 
 
 def _more_trials(view: StudyView) -> str:
+    if view.all_failed:
+        return "First do what the answer says: no trial can be trained as it is"
     return f"Search on: {_search_on(view)}"
 
 
@@ -434,6 +462,10 @@ def _confirm(view: StudyView, *, top: int, seeds: int, more: bool = False) -> st
     if more and wanted == plan.get("seeds"):
         wanted *= 2
     if {"top": top, "seeds": wanted} == {name: plan.get(name) for name in ("top", "seeds")}:
-        return f"Let the study finish, which confirms them: {_sweep(view)}"
+        if not view.study.finished:
+            return f"Let the study finish, which confirms them: {_sweep(view)}"
+        if any(seeds.failed for seeds in view.new_seeds):
+            return "First mend what made new seeds fail"
+        return _more_trials(view)
     what = f"{top} configurations with {wanted} fresh seeds each"
     return f"Confirm {what}: {_sweep(view)} --set confirm.top={top} --set confirm.seeds={wanted} --extend"

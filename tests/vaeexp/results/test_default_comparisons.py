@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from default_studies import default_study
+from default_studies import KINDS, Truth, default_study
 from scipy import stats
 
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.trust import check_study
 
 SMALL = {"trials": 24, "epochs": 8}
 
@@ -98,3 +99,86 @@ def test_pairs_have_the_other_figures_that_both_runs_have():
 def test_a_parameter_without_effect_is_settled_at_one_of_its_configurations_in_five_percent_of_studies():
     settled = sum(any(own.p_holm <= 0.05 for own in view.pairs[0].by_configuration) for view in views("baseline", 40))
     assert at_most(settled, 40), settled
+
+
+# ---- runs that diverge ----
+
+
+@pytest.mark.parametrize("count", [4, pytest.param(40, marks=pytest.mark.slow)])
+def test_what_became_of_each_new_seed(count):
+    """Each run with a fresh seed diverges at epoch 5 with a chance that is drawn; at chance 1 no configuration has a complete run."""
+    failed = 0
+    for seed in range(count):
+        results = default_study("diverging_repeats", seed, **SMALL)
+        view = StudyView(results)
+        runs = results.trials[results.trials["repeat"]]
+        assert {each.source_trial for each in view.new_seeds} == set(view.found["number"].head(3))
+        for own in view.new_seeds:
+            theirs = runs[runs["source_trial"] == own.source_trial]
+            assert (own.purpose, own.planned) == ("confirm", 3)
+            assert own.complete == (theirs["state"] == "complete").sum() == 3 - own.failed
+            assert [(each.kind, each.epochs) for each in own.failures] == [("diverged", (5,) * own.failed)] * bool(
+                own.failed
+            )
+            failed += own.failed
+        told = {setting.source_trial: setting for setting in (*view.confirmed, *view.untrained)}
+        assert set(told) == {each.source_trial for each in view.new_seeds}, "none vanishes"
+        for own in view.new_seeds:
+            setting = told[own.source_trial]
+            assert (setting.planned, len(setting.runs), setting.failures) == (3, own.complete, own.failures)
+            assert setting.seeds == (f"{own.complete} of 3" if own.failed else "3")
+        check = next(check for check in check_study(view) if check.name == "Did every new seed train?")
+        assert check.verdict == ("warning" if any(own.failed for own in view.new_seeds) else "good")
+        assert ("learning_rate" in check.advice) == (check.verdict == "warning")
+        assert not any("Let the study finish" in check.advice for check in check_study(view)), "it is finished"
+    assert failed > 2
+
+
+@pytest.mark.parametrize("count", [5, pytest.param(40, marks=pytest.mark.slow)])
+def test_the_parameter_that_makes_trials_diverge_is_named(count):
+    named = 0
+    for seed in range(count):
+        view = StudyView(default_study("divergence", seed))
+        failed = view.search[view.search["state"] == "failed"]
+        found = view.divergences
+        assert [(each.kind, each.failed) for each in found] == [("diverged", len(failed))] * bool(len(failed))
+        for each in found:
+            if len(failed) >= 4:
+                assert (each.parameter, each.side, each.exceptions, each.beyond) == (
+                    "learning_rate",
+                    "above",
+                    0,
+                    len(failed),
+                )
+                assert each.safe <= 0.01 < each.threshold == failed["params.learning_rate"].min()
+                assert each.winner == view.best_trial["params.learning_rate"] < 0.01
+                named += 1
+            else:
+                assert each.parameter in (None, "learning_rate")
+    assert named >= count / 4
+
+
+def anywhere(random):
+    """Nothing matters, and a trial diverges with a chance that is drawn, whatever its settings."""
+    chance = float(random.uniform(0.1, 0.5))
+    return Truth(diverges=lambda params, own, repeat: int(own.integers(1, 6)) if own.random() < chance else None)
+
+
+@pytest.mark.parametrize("count", [4, pytest.param(40, marks=pytest.mark.slow)])
+def test_failures_that_have_no_cause_name_no_parameter(count, monkeypatch):
+    monkeypatch.setitem(KINDS, "diverging_anywhere", anywhere)
+    named = [
+        any(each.parameter for each in view.divergences)
+        for view in views("diverging_anywhere", count, confirm=0, **SMALL)
+    ]
+    assert at_most(sum(named), count), named
+
+
+def test_a_study_of_which_every_trial_diverged_is_not_advised_to_search_on(monkeypatch):
+    monkeypatch.setitem(KINDS, "diverging_everywhere", lambda random: Truth(diverges=lambda params, own, repeat: 2))
+    view = StudyView(default_study("diverging_everywhere", 0, **SMALL))
+    (divergence,) = view.divergences
+    assert (divergence.failed, divergence.trials, divergence.parameter) == (24, 24, None)
+    assert "learning_rate" in view.nothing_learned
+    advice = [check.advice for check in check_study(view)]
+    assert not any("--trials" in text or "budget" in text for text in advice), advice

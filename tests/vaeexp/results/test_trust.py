@@ -219,7 +219,7 @@ def test_the_order_on_validation_holds_where_it_is_one_and_test_shows_it(results
 def test_every_study_has_the_same_checks_whatever_it_lacks():
     for name, thin in thin_studies().items():
         checks = check_study(StudyView(thin))
-        assert len(checks) == 6, name
+        assert len(checks) == 7, name
         assert all(check.figure and (check.verdict != "warning" or check.advice) for check in checks), name
 
 

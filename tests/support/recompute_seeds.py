@@ -1,0 +1,109 @@
+"""What became of the fresh seeds of each configuration, from the table of the trials alone."""
+
+import re
+from typing import NamedTuple
+
+import pandas as pd
+from recompute_figures import Study
+from recompute_files import value_of
+from recompute_statistics import listed
+
+ORDER = ("confirm", "compare", "baseline")
+
+
+class Seeds(NamedTuple):
+    """A configuration, the seeds that the study asks for, and its runs."""
+
+    purpose: str
+    title: str
+    planned: int
+    runs: pd.DataFrame
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        return self.runs[self.runs["state"] == "failed"]
+
+    @property
+    def complete(self) -> int:
+        return int(((self.runs["state"] == "complete") & self.runs["objective"].notna()).sum())
+
+    @property
+    def words(self) -> str:
+        """Write `3 of 4 new seeds diverged at epoch 5`."""
+        parts = []
+        kinds = self.failed["failure"].astype(str).value_counts()
+        for kind in sorted(kinds.index, key=lambda kind: (-kinds[kind], kind)):
+            epochs = sorted(
+                int(count) + 1 for count in self.failed.loc[self.failed["failure"].astype(str) == kind, "epochs"]
+            )
+            at = f"epoch {epochs[0]:,}" if epochs[0] == epochs[-1] else f"epochs {epochs[0]:,} to {epochs[-1]:,}"
+            verb = {
+                "diverged": "diverged",
+                "crashed": "crashed",
+                "timed_out": "timed out",
+                "out_of_memory": "ran out of memory",
+            }
+            of = f" of {self.planned:,} new seeds" if not parts else ""
+            parts.append(f"{len(epochs):,}{of} {verb.get(kind, 'failed')} at {at}")
+        return listed(parts)
+
+
+def asked(study: Study) -> list[Seeds]:
+    """Return each configuration that is confirmed, compared or a baseline, in this order, also without a complete run."""
+    runs = study.trials[study.trials["repeat"]].sort_values("number")
+    groups: dict[tuple[str, str], list[int]] = {}
+    for place, run in runs.iterrows():
+        for key in _keys(study, run):
+            groups.setdefault(key, []).append(place)
+    made = []
+    for (purpose, title), places in groups.items():
+        own = runs.loc[places]
+        planned = _planned(study, purpose, title, own)
+        ended = int((own["state"] == "failed").sum()) + int(
+            ((own["state"] == "complete") & own["objective"].notna()).sum()
+        )
+        made.append(Seeds(purpose, title, max(planned, ended), own))
+    return sorted(made, key=lambda each: ORDER.index(each.purpose))
+
+
+def _keys(study: Study, run: pd.Series) -> list[tuple[str, str]]:
+    keys = [("confirm", f"trial {int(run['source_trial'])}")] if "confirm" in str(run["purposes"]).split("+") else []
+    for pair in str(run["pair_ids"]).split("+") if isinstance(run["pair_ids"], str) else []:
+        name, _, rest = pair.partition(":")
+        own = study.parameters[name]
+        text = own.values(run.to_frame().T).iloc[0] if own.texts else value_of(run[f"params.{name}"])
+        keys.append(("compare", f"trial {rest.partition('/')[0]} with {name} = {text}"))
+    for name in str(run["baseline"]).split("+") if isinstance(run["baseline"], str) else []:
+        title = next((title for title, own in study.report.baselines.items() if own == name), None)
+        if title is not None:
+            source = study.changed_by(title, run.to_frame().T)
+            keys.append(("baseline", f"baseline {name}" + ("" if source is None else f" of trial {source}")))
+    return keys
+
+
+def _planned(study: Study, purpose: str, title: str, runs: pd.DataFrame) -> int:
+    if purpose == "baseline":
+        name = re.sub(r" of trial \d+$", "", title.removeprefix("baseline "))
+        return int(((study.report.file.get("baselines") or {}).get(name) or {}).get("seeds", 3))
+    if purpose == "confirm" and study.race is not None:
+        return study.race.seeds.get(int(runs["source_trial"].iloc[0]), 0)
+    return study.report.count(purpose, "seeds", "Search")
+
+
+def count(study: Study, title: str, n: int) -> str:
+    """Write `3`; `1 of 4` where other seeds of a row failed."""
+    return f"{n:,}{_of(study, title)}"
+
+
+def _of(study: Study, title: str) -> str:
+    title = title.removesuffix(", last epoch")
+    named = re.fullmatch(r"Trial (\d+),.*", title)
+    if named and title not in study.rows and (study.confirmed or title.endswith(", confirmed")):
+        wanted = f"trial {named[1]}"
+    else:
+        plain = re.sub(r" \(trial \d+\)$", "", title)
+        name = study.report.baselines.get(title) or study.report.baselines.get(plain)
+        source = study.source_of_row(title)
+        wanted = f"baseline {name}" + ("" if source is None else f" of trial {source}")
+    own = next((each for each in asked(study) if each.title == wanted), None)
+    return f" of {own.planned:,}" if own is not None and len(own.failed) else ""

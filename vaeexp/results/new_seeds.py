@@ -1,0 +1,160 @@
+"""What became of the runs with fresh seeds that a study asks for: of each configuration how many were planned, are complete, and failed when."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from sweeps.results.racing import Race
+from vaeexp.words import format_value, join_and
+
+PURPOSES = ("confirm", "compare", "baseline")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failures:
+    """The runs of a configuration that failed of one kind."""
+
+    kind: str
+    """diverged, out_of_memory, crashed, timed_out or error."""
+    epochs: tuple[int, ...]
+    """The epoch in which each failed, in ascending order."""
+
+    @property
+    def count(self) -> int:
+        return len(self.epochs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewSeeds:
+    """A configuration and the runs with fresh seeds that the study asks for, of one purpose."""
+
+    purpose: Literal["confirm", "compare", "baseline"]
+    source_trial: int | None
+    """The trial of the search whose configuration it has or changes; None for the fixed settings."""
+    baseline: str | None = None
+    """Name of the baseline."""
+    parameter: str | None = None
+    """The parameter that is compared."""
+    value: Any = None
+    """Its value."""
+    planned: int
+    """Seeds that the study asks for."""
+    complete: int
+    failures: tuple[Failures, ...] = ()
+    """Of each kind that occurred, the most frequent first."""
+
+    @property
+    def failed(self) -> int:
+        return sum(failures.count for failures in self.failures)
+
+    @property
+    def title(self) -> str:
+        """Return `trial 7`, `baseline usual of trial 7` or `trial 7 with optimizer = adam`."""
+        trial = "" if self.source_trial is None else f"trial {self.source_trial}"
+        if self.purpose == "baseline":
+            return f"baseline {self.baseline}" + (f" of {trial}" if trial else "")
+        return f"{trial} with {self.parameter} = {format_value(self.value)}" if self.purpose == "compare" else trial
+
+    @property
+    def words(self) -> str:
+        """Return `3 of 4 new seeds diverged at epoch 5`; empty where none failed."""
+        return failure_words(self.failures, self.planned)
+
+
+def failure_words(failures: Sequence[Failures], planned: int) -> str:
+    """Return `3 of 4 new seeds diverged at epoch 5`; empty where none failed."""
+    parts = [
+        f"{each.count:,}{f' of {planned:,} new seeds' if not place else ''} {_verb(each)}"
+        for place, each in enumerate(failures)
+    ]
+    return join_and(parts) if parts else ""
+
+
+def _verb(failures: Failures) -> str:
+    low, high = failures.epochs[0], failures.epochs[-1]
+    epochs = f"epoch {low:,}" if low == high else f"epochs {low:,} to {high:,}"
+    named = {
+        "diverged": "diverged",
+        "crashed": "crashed",
+        "timed_out": "timed out",
+        "out_of_memory": "ran out of memory",
+    }
+    return f"{named.get(failures.kind, 'failed')} at {epochs}"
+
+
+def failures_of(runs: pd.DataFrame) -> tuple[Failures, ...]:
+    """Return the failures among these runs by kind, the most frequent first."""
+    failed = runs[runs["state"] == "failed"]
+    # The epoch in which a run fails is not among those that it reported.
+    epochs = {
+        str(kind): tuple(sorted(int(n) + 1 for n in own["epochs"]))
+        for kind, own in failed.groupby("failure", dropna=False)
+    }
+    return tuple(
+        Failures(kind=kind, epochs=own) for kind, own in sorted(epochs.items(), key=lambda each: -len(each[1]))
+    )
+
+
+def new_seeds(
+    trials: pd.DataFrame,
+    spec: Mapping[str, Any],
+    race: Race | None,
+    sources: Mapping[int, Sequence[tuple[str, int | None]]],
+) -> list[NewSeeds]:
+    """Return each configuration that is confirmed, compared or a baseline, in this order, also those without a complete run.
+
+    Args:
+        trials: as `Results.trials`.
+        spec: of the study.
+        race: that of the confirmation.
+        sources: place of a run in the table → name of each baseline that it belongs to, and the trial that this one changes.
+    """
+    made = []
+    for (purpose, *identity), places in _grouped(trials, sources).items():
+        runs = trials.loc[places]
+        planned = _planned(spec, race, purpose, identity)
+        complete = int(((runs["state"] == "complete") & runs["objective"].notna()).sum())
+        named = {"compare": ("source_trial", "parameter", "value"), "baseline": ("source_trial", "baseline")}
+        fields = dict(zip(named.get(purpose, ("source_trial",)), identity, strict=True))
+        failures = failures_of(runs)
+        ended = complete + sum(each.count for each in failures)
+        made.append(
+            NewSeeds(purpose=purpose, **fields, planned=max(planned, ended), complete=complete, failures=failures)
+        )
+    return sorted(made, key=lambda each: PURPOSES.index(each.purpose))
+
+
+def _grouped(
+    trials: pd.DataFrame, sources: Mapping[int, Sequence[tuple[str, int | None]]]
+) -> dict[tuple[Any, ...], list[int]]:
+    """Return purpose and identity → places of its runs in the table."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    repeats = trials[trials["repeat"]]
+    for place, (_, run) in zip(repeats.index.tolist(), repeats.iterrows(), strict=True):
+        keys: list[tuple[Any, ...]] = []
+        if "confirm" in run["purposes"]:
+            keys.append(("confirm", int(run["source_trial"])))
+        for pair in run["pair_ids"]:
+            parameter, _, rest = pair.partition(":")
+            keys.append(("compare", int(rest.partition("/")[0]), parameter, run[f"params.{parameter}"]))
+        keys += [("baseline", source, name) for name, source in sources.get(place, ())]
+        for key in keys:
+            hashable = tuple(tuple(part) if isinstance(part, list) else part for part in key)
+            groups.setdefault(hashable, []).append(place)
+    return groups
+
+
+def _planned(spec: Mapping[str, Any], race: Race | None, purpose: str, identity: Sequence[Any]) -> int:
+    if purpose == "baseline":
+        return int(((spec.get("baselines") or {}).get(identity[1]) or {}).get("seeds") or 0)
+    if purpose == "confirm" and race is not None:
+        return race.seeds.get(identity[0], 0)
+    return int((spec.get(purpose) or {}).get("seeds") or 0)
+
+
+def seeds_of(seeds: Sequence[NewSeeds], source: int | None, baseline: str | None) -> dict[str, Any]:
+    """Return `planned` and `failures` of a confirmed configuration, or of a baseline; empty where they are not known."""
+    own = [each for each in seeds if (each.source_trial, each.baseline, each.parameter) == (source, baseline, None)]
+    return {"planned": own[0].planned, "failures": own[0].failures} if own else {}
