@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from sweeps.errors import masked
 from sweeps.study.ranges import BEST, LEAST_RANKED, Bound, end_of, has_ends
 from vaeexp.results import grown_words, hit_words, widening_option
 from vaeexp.results.course import LEAST_COMPARED, compared_course
@@ -425,7 +426,8 @@ def late_gains(view: StudyView, runs: pd.DataFrame) -> list[float]:
 
 def _sweep(view: StudyView, *without: str) -> str:
     """Return the command that ran the study, as it was recorded, without its budget and without these options."""
-    words = shlex.split(str(view.study.provenance.get("command") or f"vaeexp sweep {shlex.quote(view.name)}"))
+    command = masked(str(view.study.provenance.get("command") or ""))
+    words = shlex.split(command or f"vaeexp sweep {shlex.quote(view.name)}")
     arguments: list[str] = []
     for index, word in enumerate(words):
         dropped = (*_BUDGET, *without)
