@@ -39,6 +39,8 @@ _PROCESSES, _CURVES = 64, 16
 """Samples of the parameters of the process for each width; samples of f for each of these."""
 _FREEDOM, _SPREAD = 6, 1.1
 """Degrees of freedom of Student's t around the most probable parameters, and its width: wider tails than the posterior has."""
+_FARTHEST = 1000.0
+"""Times the median above the least value; a value above counts as that."""
 _LEAST_CHANCE = 0.02
 """Of a width against the most probable one, below which it is left out."""
 
@@ -70,6 +72,9 @@ def sample_values(
         wanted: float64 [M, D].
         groups: int [D]: the parameter to which a coordinate belongs, from 0.
     """
+    least = float(values.min())
+    # One trial that exploded and is no failure (1e30) would leave no other difference to be seen.
+    values = np.minimum(values, least + _FARTHEST * float(np.median(values) - least or values.max() - least))
     among = [_squares(a, b, groups) for a, b in ((points, points), (points, wanted), (wanted, wanted))]
     scales = _scales(values)
     probable = [_laplace(among[0], scale.values) for scale in scales]

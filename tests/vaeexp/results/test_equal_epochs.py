@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from default_studies import HEIGHT, default_study, truth_of
 from drawn_studies import SPACE, bowl, drawn, study
+from planted_costs import Judged, judge
 from planted_studies import at_least, at_most
 from synthetic_study import epochs_frame, make_results, study_attributes
 
@@ -132,26 +132,6 @@ def test_the_summary_has_each_effect_and_the_same_study_gives_the_same():
 # ---- planted truths under the default search ----
 
 
-def errors(kind: str, seed: int) -> tuple[list[bool], list[bool], bool]:
-    """Whether each interval of a study holds the truth; whether each cost of 5 nats or more is found; whether one is said of what does nothing."""
-    results, truth = default_study(kind, seed), truth_of(kind, seed)
-    view, held, found, false = StudyView(results), [], [], False
-
-    def value(params: dict, epoch: int) -> float:
-        return truth.level(params) + HEIGHT * math.exp(-truth.speed(params) * epoch)
-
-    for effect in view.equal_epochs:
-        if effect.why:
-            continue
-        best = view.params(view.search[view.search["number"] == effect.trial].iloc[0])
-        cost = value(best | {effect.parameter: effect.at}, effect.epoch) - value(best, effect.epoch)
-        held.append(covers(effect, cost))
-        if cost >= 5:
-            found.append(effect.behind.low > 0)
-        false |= effect.parameter in truth.facts["without"] and not covers(effect, 0.0)
-    return held, found, false
-
-
 @pytest.mark.parametrize(
     "kind",
     [
@@ -161,10 +141,10 @@ def errors(kind: str, seed: int) -> tuple[list[bool], list[bool], bool]:
 )  # fmt: skip
 @few_or_all
 def test_intervals_hold_what_was_planted_under_the_default_search(kind: str, count: int):
-    studies = [errors(kind, seed) for seed in range(count)]
-    held = [each for study_held, _, _ in studies for each in study_held]
-    found = [each for _, study_found, _ in studies for each in study_found]
-    assert held
-    assert at_least(sum(held), 0.95, len(held)), (sum(held), len(held))
-    assert at_most(sum(false for _, _, false in studies), 0.05, count)
-    assert not found or at_least(sum(found), 0.9, len(found)), (sum(found), len(found))
+    total = Judged()
+    for seed in range(count):
+        total += judge(kind, seed)
+    assert total.intervals
+    assert at_least(total.held, 0.95, total.intervals), total
+    assert at_most(total.false, 0.05, count), total
+    assert not total.large or at_least(total.found, 0.9, total.large), total

@@ -64,6 +64,16 @@ def test_a_known_cost_lies_in_the_interval_of_the_samples(cost, far) -> None:
         assert low > 1
 
 
+def test_one_trial_that_exploded_leaves_the_others_comparable() -> None:
+    x = points(48, 4)
+    values = 100 + 20 * abs(x[:, 0] - 0.3) + np.random.default_rng(1).normal(0, 0.5, 48)
+    values[7] = 1e30
+    samples = sample_values(x, values, np.array([[0.3, 0.0, 0.2], [1.0, 0.0, 0.2]]), np.arange(3), seed=0)
+    low, high = samples.quantiles(samples.values[:, 1] - samples.values[:, 0], [0.005, 0.995])
+    assert low < 14 < high
+    assert high - low < 100
+
+
 def test_the_same_seed_gives_the_same_samples() -> None:
     x = points(20)
     values = np.random.default_rng(0).normal(size=20)
