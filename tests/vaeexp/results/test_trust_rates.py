@@ -32,7 +32,7 @@ def views(kind: str, count: int) -> list[StudyView]:
 )
 @few_or_many
 def test_a_parameter_without_effect_is_not_called_too_narrow(kind: str, count: int) -> None:
-    """In 720 studies of these kinds, 2 called one so; a rule that takes the search for a random one does in half of them."""
+    """In 600 studies of these kinds, 1 called one so; a rule that takes the search for a random one does in half of them."""
     false = 0
     for view in views(kind, count):
         hits = {hit.parameter for hit in view.hits if hit.told}
