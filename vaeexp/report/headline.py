@@ -52,7 +52,7 @@ def headline(view: StudyView) -> list[str]:
     first = settings[0] if settings[0] is best else None
     lines = [line for setting in settings for line in _of_setting(first, setting, view.opposed(setting))]
     lines += [_lost(setting) for setting in view.untrained if setting.baseline]
-    lines += _published(view, first)
+    lines += _published(view, first, settings)
     rows, notes = [], []
     for line in lines:
         mark = ""
@@ -206,15 +206,22 @@ def samples_of(group: Sequence[TestedSetting]) -> list[int]:
     return sorted({int(k) for row in group for k in finite(row.runs["result.test/importance_samples"])})
 
 
-def _published(view: StudyView, best: TestedSetting | None) -> list[Line]:
-    """Return the published figure of the binarisation of the best, marked where it cannot be set beside it."""
+def _published(view: StudyView, best: TestedSetting | None, rows: Sequence[TestedSetting]) -> list[Line]:
+    """Return the published figure of the binarisation of the best, beside the rows that share its protocol and number of samples."""
     if best is None or best.deterministic or other_data(view):
         return []
     figure = PUBLISHED.get(best.settings["binarisation"])
     if figure is None or best.settings["likelihood"] != "bernoulli":
         return []
     nll, source = figure
-    why = unpublished([best])
+    sharing = [
+        row for row in rows if row.same_protocol == best.same_protocol and samples_of([row]) == [PUBLISHED_SAMPLES]
+    ]
     reason = f"Published: {escape(PUBLISHED_MODEL)} ({escape(source)}); one figure, no interval"
     cells = ["published (Burda et al. 2016)", "–", "–", f"{format_number(nll)} ({PUBLISHED_SAMPLES:,})", "–", "–", "–"]
-    return [Line(cells, "no" if why else "IW-NLL", f"{reason}{f'. {why}' if why else ''}.")]
+    if not sharing:
+        return [Line(cells, "no", f"{reason}. {unpublished([best])}.")]
+    if best in sharing:
+        return [Line(cells, "IW-NLL", f"{reason}.")]
+    titles = join_and([f"“{escape(row.title)}”" for row in sharing])
+    return [Line(cells, f"IW-NLL, k = {PUBLISHED_SAMPLES:,}", f"{reason}. It stands beside {titles}, with the same k.")]

@@ -509,7 +509,7 @@ def test_rows_that_cannot_be_compared_are_marked_with_the_reason(results):
         ("Plain autoencoder", "FID, MSE", "a deterministic code has no rate and no ELBO"),
         ("Grey levels", "no", "binarisation none, not static"),
         ("Best, k = 5,000", "all but IW-NLL", "k = 5,000 samples, not 500"),
-        ("published (Burda et al. 2016)", "no", "k = 500 here; the published figures use 5,000"),
+        ("published (Burda et al. 2016)", "IW-NLL, k = 5,000", "It stands beside “Best, k = 5,000”, with the same k"),
     ):
         cell = of_row(with_data(results, **WHOLE), name)["comparable?"]
         mark = re.fullmatch(rf"{re.escape(verdict)} (\([a-z]\))", cell)[1]
@@ -517,6 +517,27 @@ def test_rows_that_cannot_be_compared_are_marked_with_the_reason(results):
         assert why in note
     assert of_row(results, "β = 10")["comparable?"] == "yes"
     assert of_row(results, "Plain autoencoder")["test −ELBO"] == "–"
+
+
+@pytest.mark.parametrize(
+    ("samples", "verdict", "beside"),
+    [
+        ({"": 500.0, "many_samples": 500.0}, "no", None),
+        ({"": 500.0, "many_samples": 5000.0}, "IW-NLL, k = 5,000", ["Best, k = 5,000"]),
+        ({"": 500.0, "many_samples": 5000.0, "strong": 5000.0}, "IW-NLL, k = 5,000", ["Best, k = 5,000", "β = 10"]),
+        ({"": 500.0, "many_samples": 500.0, "grey": 5000.0}, "no", None),
+        ({"": 5000.0, "many_samples": 500.0}, "IW-NLL", []),
+    ],
+)
+def test_the_published_figure_stands_beside_the_rows_that_share_its_k(results, samples, verdict, beside):
+    whole = with_data(results, **WHOLE)
+    for name, count in samples.items():
+        whole = with_results(whole, [name] if name else [], importance_samples=count)
+    blocks = headline(whole)
+    assert of_row(whole, "published (Burda et al. 2016)")["comparable?"].rpartition(" (")[0] == verdict
+    (note,) = [line for line in blocks[-1].splitlines() if "Published: " in line]
+    assert ("k = 500 here" in note) == (beside is None)
+    assert re.findall(r"“(.+?)”", note) == (beside or [])
 
 
 def test_the_figures_that_a_source_printed_stand_in_a_row_that_is_not_compared(plain):
