@@ -201,6 +201,7 @@ def left_out(state: State, _: str, kind: str) -> list[Expected]:
 
 @says(
     rf"({NUM}) runs? to confirm, to compare or of a baseline (failed|not ended yet): .*",
+    rf"({NUM}) paused trials? (not trained to the end), as was asked for: .*",
     rf"({NUM}) runs? (of an earlier plan) that this one has no use for: .*",
     rf"({NUM}) (confirming) runs? without a finite test −ELBO: .*",
     rf"({NUM}) (matched) pairs? without both runs complete: .*",
@@ -210,13 +211,15 @@ def left_out(state: State, _: str, kind: str) -> list[Expected]:
 def left_out_runs(state: State, _: str, kind: str) -> list[Expected]:
     study = state.study
     runs = study.trials[study.trials["repeat"]]
-    planned, confirming = runs["purposes"].notna(), pd.concat([*study.confirmed.values(), runs.head(0)])
+    late = runs["purposes"].map(str) == "late"
+    planned, confirming = runs["purposes"].notna() & ~late, pd.concat([*study.confirmed.values(), runs.head(0)])
     last = study.epochs[~study.epochs["repeat"]].sort_values("epoch").drop_duplicates("number", keep="last")
     placed = last[np.isfinite((last["val/rate"] + last["val/distortion"]).astype(float))]["number"]
     counts = {
         "failed": int((runs["state"].isin(["failed", "pruned"]) & planned).sum()),
         "not ended yet": int((runs["state"].isin(["running", "waiting"]) & planned).sum()),
-        "of an earlier plan": int((~planned).sum()),
+        "not trained to the end": int((late & (runs["state"] != "complete")).sum()),
+        "of an earlier plan": int(runs["purposes"].isna().sum()),
         "confirming": int((~np.isfinite(confirming["result.test/neg_elbo"].astype(float))).sum()),
         "matched": sum(each.incomplete for each in study.pairs),
         "epoch": int((~np.isfinite(study.epochs["objective"].astype(float))).sum()),

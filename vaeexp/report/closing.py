@@ -80,6 +80,7 @@ def _of_the_runs(view: StudyView) -> list[tuple[int, str, str]]:
     trials = view.trials
     runs, complete = trials[trials["repeat"]], trials[(trials["state"] == "complete") & trials["duplicate_of"].isna()]
     idle = runs["purposes"].map(len) == 0
+    late = runs["purposes"].map(lambda purposes: "late" in purposes).astype(bool)
     failed, going = runs["state"].isin(["failed", "pruned"]), runs["state"].isin(GOING)
     untested = ~np.isfinite(column(view.confirm_runs, "result.test/neg_elbo").to_numpy(float))
     incomplete = sum(comparison.incomplete for comparison in view.pairs)
@@ -87,8 +88,13 @@ def _of_the_runs(view: StudyView) -> list[tuple[int, str, str]]:
     every = "" if pictureless < len(complete) else " (all of them)"
     which = "to confirm, to compare or of a baseline"
     return [
-        (_sum(failed & ~idle), "run", f"{which} failed: one seed fewer in its mean"),
-        (_sum(going & ~idle), "run", f"{which} not ended yet: in no mean"),
+        (_sum(failed & ~idle & ~late), "run", f"{which} failed: one seed fewer in its mean"),
+        (_sum(going & ~idle & ~late), "run", f"{which} not ended yet: in no mean"),
+        (
+            _sum((failed | going) & late),
+            "paused trial",
+            "not trained to the end, as was asked for: set against no winner",
+        ),
         (_sum(idle), "run", "of an earlier plan that this one has no use for: in trials.csv alone"),
         (int(untested.sum()), "confirming run", "without a finite test −ELBO: in no mean of test figures"),
         (incomplete, "matched pair", "without both runs complete: in no difference"),

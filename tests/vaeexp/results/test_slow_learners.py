@@ -12,6 +12,7 @@ from default_studies import default_study
 from scipy.stats import binom, spearmanr, t
 from synthetic_study import make_results
 
+from vaeexp.report.closing import left_out
 from vaeexp.report.tables import late_table
 from vaeexp.results.slow_learners import FAIR, late_trials, later_rungs, rung_ranks, spread_over_seeds
 from vaeexp.results.study_view import StudyView
@@ -136,3 +137,6 @@ def test_a_late_run_that_failed_says_nothing():
     view = StudyView(replace(results, trials=trials))
     assert [math.isnan(one.value) for one in late_trials(view)] == [True] * 3
     assert pruner_kept_winners(view).verdict == "unknown"
+    words = "\n".join(left_out(view))
+    assert "3 paused trials not trained to the end" in words
+    assert "of a baseline failed" not in words
