@@ -20,6 +20,15 @@ class Raced(NamedTuple):
     spread: float
     most: int
 
+    def seeds(self, trial: int) -> int:
+        """Return how many seeds the race asks for of a configuration by now: the winner gets all of them."""
+        left = {dropped[0]: dropped[1] for dropped in self.dropped}
+        if trial in left:
+            return left[trial]
+        if not self.ended:
+            return max(3, self.looked + 1)
+        return self.most if trial == self.order[0] else self.looked
+
     @property
     def pairs(self) -> int:
         return math.comb(len(self.order), 2)

@@ -86,7 +86,7 @@ def _planned(study: Study, purpose: str, title: str, runs: pd.DataFrame) -> int:
         name = re.sub(r" of trial \d+$", "", title.removeprefix("baseline "))
         return int(((study.report.file.get("baselines") or {}).get(name) or {}).get("seeds", 3))
     if purpose == "confirm" and study.race is not None:
-        return study.race.seeds.get(int(runs["source_trial"].iloc[0]), 0)
+        return study.race.seeds(int(runs["source_trial"].iloc[0]))
     return study.report.count(purpose, "seeds", "Search")
 
 
