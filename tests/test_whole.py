@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -179,6 +180,35 @@ def test_every_metric_on_record_stands_in_the_table_of_metrics_and_the_other_way
     assert {column for name, metric in METRICS.items() if metric.always for column in places(name)} <= on_record
     errors = {name.removesuffix("_se") for trial in trials for name in trial.results if name.endswith("_se")}
     assert errors == {f"test/{name}" for name, metric in METRICS.items() if metric.error}
+
+
+def test_the_answer_is_the_same_in_the_report_in_commands_and_in_mlflow(place, swept_smoke, monkeypatch):
+    from mlflow import MlflowClient
+
+    monkeypatch.chdir(place)
+    shown = json.loads(vaeexp(place, "status", NAME, "--json").stdout)["answer"]
+    assert 5 <= len(shown) <= 15
+    answer = "\n".join(shown)
+    for said in (swept_smoke.said, vaeexp(place, "status", NAME).stdout, vaeexp(place, "best", NAME).stdout):
+        assert answer in said
+    client = MlflowClient(tracking_uri=f"sqlite:///{place / 'mlruns' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(NAME)
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    assert parent.data.tags["mlflow.note.content"].endswith(f"\n\n{answer}")
+    summary = json.loads((place / "reports" / NAME / "summary.json").read_text(encoding="utf-8"))
+    texts = " ".join(statement["text"] for statement in summary["statements"])
+    for line in shown:
+        words = line.removeprefix("- ").strip()
+        words = re.sub(r"^(Use|Get|Doubts|Next): ", "", words)
+        assert words in texts or "more: all findings below" in words
+
+
+def test_the_next_command_passes_a_dry_run(place):
+    shown = json.loads(vaeexp(place, "status", NAME, "--json").stdout)["answer"]
+    (line,) = [line for line in shown if line.startswith("- Next: ")]
+    named = shlex.split(line.removeprefix("- Next: vaeexp "))
+    assert vaeexp(place, *named, "--dry-run").returncode == 0
 
 
 def test_the_report_says_what_the_store_says(place):

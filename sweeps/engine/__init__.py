@@ -135,10 +135,15 @@ class Sweep:
         return self.read()
 
     def conclude(
-        self, *, model: RegisteredModel | None = None, report: Path | None = None, warnings: Sequence[str] = ()
+        self,
+        *,
+        model: RegisteredModel | None = None,
+        report: Path | None = None,
+        warnings: Sequence[str] = (),
+        answer: Sequence[str] = (),
     ) -> None:
-        """Record that the study is finished, with the model to register, the folder of the report, and what the report warns of."""
-        made: dict[str, Any] = {"finished": True, "warnings": list(warnings)}
+        """Record that the study is finished, with the model to register, the folder of the report, and what the report warns of and answers."""
+        made: dict[str, Any] = {"finished": True, "warnings": list(warnings), "answer": list(answer)}
         if model is not None:
             made["model"] = model
         if report is not None:

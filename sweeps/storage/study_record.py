@@ -123,6 +123,8 @@ class StudyRecord(Description):
     """Name of a run's folder → names of its files that were deleted on purpose."""
     warnings: tuple[str, ...] = ()
     """Sentences that whoever reads the results of the finished study has to know."""
+    answer: tuple[str, ...] = ()
+    """What the finished study found, in lines, as its workload gave them."""
     stalls: tuple[str, ...] = ()
     """Sentences on workers that do not move, while the study runs."""
     workers: tuple[Mapping[str, Any], ...] = ()
@@ -159,7 +161,9 @@ class StudyRecord(Description):
             model = values["model"]
             values["model"] = RegisteredModel(**model | {"pip_requirements": tuple(model["pip_requirements"])})
         values |= {
-            key: tuple(values[key]) for key in ("no_metrics", "warnings", "stalls", "workers", "start") if key in values
+            key: tuple(values[key])
+            for key in ("no_metrics", "warnings", "answer", "stalls", "workers", "start")
+            if key in values
         }
         values["grown"] = tuple(Growth(**growth) for growth in values.get("grown", ()))
         values["learned"] = tuple(LearnedTrial(**trial) for trial in values.get("learned", ()))

@@ -230,15 +230,16 @@ class StudyRuns:
         return self._create_run(PARENT, tags, min(starts, default=study.session_at or 0.0))
 
     def _describe(self, parent: Run, study: StudyRecord) -> None:
-        """Give the parent the question as its note, the tags, the data set, and what all trials share: settings and file.
+        """Give the parent the question and the answer as its note, the tags, the data set, and what all trials share: settings and file.
 
         The experiment gets the note, too, unless it has a note of another study or of a person.
         """
-        question, before = cut(study.question, LONGEST_TAG), parent.tags.get(NOTE, "")
-        if before != question and self._note in ("", before):
-            self._client.set_experiment_tag(self._experiment, NOTE, question)
-            self._note = question
-        tags = {**study.tags, NOTE: question}
+        answer = "\n".join(study.answer) if study.finished else ""
+        note, before = cut("\n\n".join(filter(None, (study.question, answer))), LONGEST_TAG), parent.tags.get(NOTE, "")
+        if before != note and self._note in ("", before):
+            self._client.set_experiment_tag(self._experiment, NOTE, note)
+            self._note = note
+        tags = {**study.tags, NOTE: note}
         if study.session == "running":
             self._set_status(parent, "RUNNING", None)
             tags["sweeps.state"] = "RUNNING"

@@ -143,6 +143,7 @@ def study_object(stored: StoredStudy, runs: Path, storage: str | None) -> dict[s
         "best_of_search_objective": search_best and search_best.objective,
         "front": [trial.name_in(study.name) for trial in front_trials(stored)] if study.objectives else None,
         **verdict_of(stored),
+        "answer": list(study.answer) if study.finished else [],
         "seconds": study.elapsed or 0.0,
         "stopped": study.stopped,
         "stalls": list(study.stalls) if state.startswith("running") else [],
@@ -201,8 +202,7 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
     study, state, best, run = stored.study, state_of(stored.study, runs, storage), _best(stored), best_record(stored)
     write_line(console, f"{study.name}: {state}", style="bold")
     write_line(console, one_line(study.question))
-    for line in filter(None, verdict_of(stored).values()):
-        write_line(console, line, style="yellow")
+    _print_answer(stored, console)
     if not study.objectives:
         best = f"best {minus_elbo(console)} of the search {best}" if best else "none complete"
     best += f", best repeat {run.objective:.2f} ({run.name_in(study.name)})" if run in stored.repeats else ""
@@ -232,6 +232,15 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
     for warning in _warnings(stored):
         write_line(console, f"\n{warning}")
     return state.startswith("running")
+
+
+def _print_answer(stored: StoredStudy, console: "Console") -> None:
+    """Print what a finished study found; of one that goes on whether it has learned nothing so far, or an unfinished trial came further."""
+    lines = stored.study.answer if stored.study.finished else ()
+    for line in lines:
+        write_line(console, line)
+    for line in () if lines else filter(None, verdict_of(stored).values()):
+        write_line(console, line, style="yellow")
 
 
 def _front_row(study: StudyRecord, run: TrialRecord) -> tuple[str, ...]:
@@ -370,12 +379,13 @@ def _run_rows(study: str, run: TrialRecord, runs: Path, objective: str) -> list[
 def best(*, study: str, as_json: bool, runs: Path, storage: str | None) -> None:
     """Show the best run of a study.
 
-    It is chosen on validation: the best repeat of the confirmed configuration with the lowest mean, else the best trial. Commands that use a run know it as STUDY/best. A line on standard error says where nothing was learned, or an unfinished trial came further.
+    It is chosen on validation: the best repeat of the confirmed configuration with the lowest mean, else the best trial. Commands that use a run know it as STUDY/best. The answer of a finished study stands before it, with --json on standard error.
     """
     stored = stored_study(study, runs, storage)
-    show_run(stored.study.name, best_of(stored), runs, as_json=as_json, epochs=False)
-    for line in filter(None, verdict_of(stored).values()):
-        write_line(open_console(stderr=True), line, style="yellow")
+    run = best_of(stored)
+    # JSON on standard output stays JSON.
+    _print_answer(stored, open_console(stderr=as_json))
+    show_run(stored.study.name, run, runs, as_json=as_json, epochs=False)
 
 
 def show_run(study: str, run: TrialRecord, runs: Path, *, as_json: bool, epochs: bool) -> None:

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 from sweeps import lazy
 
 if TYPE_CHECKING:
+    from vaeexp.report.answer import answer_lines
     from vaeexp.report.chapters import write_report
     from vaeexp.report.study_comparison import check_index, state_words, write_comparison, write_index
 
-__all__ = ["check_index", "state_words", "write_comparison", "write_index", "write_report"]
-__getattr__ = lazy(__name__, {"chapters": ("write_report",), "study_comparison": __all__})
+_COMPARISON = ("check_index", "state_words", "write_comparison", "write_index")
+__all__ = ["answer_lines", "check_index", "state_words", "write_comparison", "write_index", "write_report"]
+__getattr__ = lazy(
+    __name__, {"answer": ("answer_lines",), "chapters": ("write_report",), "study_comparison": _COMPARISON}
+)

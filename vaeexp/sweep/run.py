@@ -162,7 +162,8 @@ def _report(job: Job, sweep: Sweep, stored: StoredStudy) -> SweepEnd:
     model = best_model(study_tables(stored, runs), job.dataset, runs)
     view = StudyView(study_tables(stored, runs))
     path = vaeexp.report.write_report(view, reports=job.options.reports)
-    sweep.conclude(model=model, report=path.parent, warnings=failed_checks(view))
+    answer = vaeexp.report.answer_lines(view)
+    sweep.conclude(model=model, report=path.parent, warnings=failed_checks(view), answer=answer)
     return _conclude(job, view, path)
 
 
@@ -445,8 +446,8 @@ def _say_unused_address(job: Job) -> None:
 
 def _conclude(job: Job, view: StudyView, report: Path) -> SweepEnd:
     """Say what the study has come to, and where its report is."""
-    for line in filter(None, (view.nothing_learned, view.came_further)):
-        job.log.say(line, style="yellow")
+    for line in vaeexp.report.answer_lines(view):
+        job.log.say(line, style="yellow" if view.nothing_learned else "")
     job.log.say(f"Report: {report}")
     job.log.say(f"Browse the runs: {_command(job, 'ui')}")
     return SweepEnd(report=report, all_failed=view.all_failed)

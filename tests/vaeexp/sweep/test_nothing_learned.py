@@ -74,7 +74,7 @@ def test_the_first_line_says_that_nothing_was_learned(place, capsys, free, low, 
     assert re.search(says, " ".join(capsys.readouterr().out.split("\n")[2:6]))
     report = (place / "reports" / "n" / "README.md").read_text(encoding="utf-8")
     answer = report.split("## Answer")[1].strip().replace("\\", "")
-    assert re.match(says, answer)
+    assert re.match(rf"- \*\*Use\*\* {says}", answer)
     assert not re.search(r"Confirm \d+ configurations", report)
     assert not [*(place / "mlruns" / "trials").glob("n/repeat-*")], "hours of repeats would teach nothing either"
 
