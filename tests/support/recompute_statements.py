@@ -252,6 +252,36 @@ def further(study: Study, *_: Any) -> Values:
     }
 
 
+@of(*(f"search.failed{side}" for side in ("", "_above", "_below", "_at")))
+def failed_trials(study: Study, kind: str, values: Values) -> Values:
+    """Counts of the trials of one kind of failure, and of those on one side of a value, which nearly all have in common."""
+    verbs = {
+        "diverged": "diverged",
+        "crashed": "crashed",
+        "timed_out": "timed out",
+        "out_of_memory": "ran out of memory",
+    }
+    ended = study.search[study.search["state"].isin([*ENDED, "paused"])]
+    kinds = [each for each in ended["failure"].dropna().unique() if verbs.get(each, "failed") == values["verb"]]
+    kept = ended[(ended["state"] != "failed") | ended["failure"].isin(kinds)]
+    failing = kept["state"] == "failed"
+    made = {"failed": int(failing.sum()), "trials": len(kept)}
+    if kind == "search.failed":
+        return made
+    own, at = named(study, values["parameter"]), values["threshold"]
+    given = own.values(kept)
+    if kind.endswith("_at"):
+        inside = given == at
+    else:
+        edge = min(given.dropna(), key=lambda value: (value_text(value) != at, value))
+        inside = given >= edge if kind.endswith("_above") else given <= edge
+    caught = int((inside & failing).sum())
+    winner = own.values(study.best_trial.to_frame().T).iloc[0] if study.best is not None else None
+    known = winner is not None and (isinstance(winner, str) or not math.isnan(winner))
+    made |= {"beyond": int(inside.sum()), "inside": caught, "exceptions": int((inside != failing).sum())}
+    return made | {"winner": value_text(winner) if known else None}
+
+
 # ---- what was compared ----
 
 

@@ -11,12 +11,14 @@ from vaeexp.evaluation.metrics import METRICS
 from vaeexp.report.headline import BOTH_EPOCHS, incomparable
 from vaeexp.report.statements import NATS, Figure, Statement
 from vaeexp.results.coverage import Coverage
+from vaeexp.results.divergence import Divergence
 from vaeexp.results.effects import TOP
 from vaeexp.results.equal_epochs import EqualEpochEffect
 from vaeexp.results.equally_good import EquallyGood, equally_good
 from vaeexp.results.front_view import FrontView
 from vaeexp.results.holes import BadValue, NumberHole
 from vaeexp.results.interactions import LEVEL, Interaction
+from vaeexp.results.new_seeds import VERBS
 from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite, for_baseline_alone
@@ -129,9 +131,10 @@ def _tested(view: StudyView, runs: pd.DataFrame) -> Statement:
     rows, planned = run_names(runs), _planned(view)
     samples = set(finite(column(runs, "result.test/importance_samples")))
     figures = {name: figure_on_test(best, name) for name in ("neg_elbo", "distortion", "iw_nll", "fid")}
-    values = {
+    values: dict[str, Any] = {
         "planned": planned if planned > len(runs) else None,
         "samples": int(samples.pop()) if len(samples) == 1 else None,
+        "failed": _failures(view, view.best_number),
         **figures,
     }
     if best.deterministic and figures["distortion"]:
@@ -139,9 +142,8 @@ def _tested(view: StudyView, runs: pd.DataFrame) -> Statement:
     if figures["neg_elbo"]:
         return Statement(id="get.confirmed", values=values, rows=rows)
     again = Figure.of(mean_interval(finite(runs["objective"]).tolist()))
-    return Statement(
-        id="get.validation", values={"again": again, "planned": planned if planned > len(runs) else None}, rows=rows
-    )
+    values = {"again": again} | {name: values[name] for name in ("planned", "failed")}
+    return Statement(id="get.validation", values=values, rows=rows)
 
 
 def _planned(view: StudyView) -> int:
@@ -161,7 +163,8 @@ def _searched(view: StudyView) -> Statement:
     rank = list(ranked["number"]).index(best) + 1
     value = Figure(value=float(ranked["objective"].iloc[rank - 1]), unit=NATS, n=1)
     kind = "get.searched_only" if len(ranked) == 1 else "get.searched" if rank == 1 else "get.searched_later"
-    return Statement(id=kind, values={"value": value, "rank": rank, "ranked": len(ranked)}, rows=(str(best),))
+    values = {"value": value, "rank": rank, "ranked": len(ranked), "failed": _failures(view, best)}
+    return Statement(id=kind, values=values, rows=(str(best),))
 
 
 def _margin(margin: WinnerMargin, level: float) -> Statement:
@@ -207,6 +210,33 @@ def _further(view: StudyView) -> list[Statement]:
     return [Statement(id="get.further", values=values, rows=(str(trial.number),))]
 
 
+def _failures(view: StudyView, source: int | None) -> str | None:
+    """Return `3 of 4 new seeds diverged at epoch 5` of a confirmed setting; None where none failed."""
+    seeds = (each for each in view.new_seeds if each.purpose == "confirm" and each.source_trial == source)
+    return next((each.words for each in seeds if each.words), None)
+
+
+def _failed(divergence: Divergence) -> Statement:
+    """Say how many trials of the search failed of one kind, and on which side of a parameter they lie."""
+    values: dict[str, Any] = {
+        "failed": divergence.failed,
+        "trials": divergence.trials,
+        "verb": VERBS.get(divergence.kind, "failed"),
+    }
+    if divergence.parameter is None or divergence.side is None:
+        return Statement(id="search.failed", values=values)
+    values |= {
+        "parameter": parameter_label(divergence.parameter),
+        "threshold": format_value(divergence.threshold),
+        "beyond": divergence.beyond,
+        # Exceptions are the trials on that side that did not fail, and the failures on the other.
+        "inside": (divergence.beyond + divergence.failed - divergence.exceptions) // 2,
+        "exceptions": divergence.exceptions,
+        "winner": None if divergence.winner is None else format_value(divergence.winner),
+    }
+    return Statement(id=f"search.failed_{divergence.side}", values=values)
+
+
 # ---- what was compared ----
 
 
@@ -214,7 +244,7 @@ def findings(view: StudyView) -> list[Statement]:
     """Return what was compared, the baselines and the searched parameters, each kind with its largest effect first."""
     if view.ranked.empty or view.nothing_learned:
         return []
-    return [*compared(view), *baselines(view), *parameters(view), *uncovered(view)]
+    return [*compared(view), *baselines(view), *map(_failed, view.divergences), *parameters(view), *uncovered(view)]
 
 
 def compared(view: StudyView) -> list[Statement]:

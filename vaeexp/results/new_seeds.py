@@ -10,6 +10,8 @@ from sweeps.results.racing import Race
 from vaeexp.words import format_value, join_and
 
 PURPOSES = ("confirm", "compare", "baseline")
+VERBS = {"diverged": "diverged", "crashed": "crashed", "timed_out": "timed out", "out_of_memory": "ran out of memory"}
+"""Kind of a failure → what the run did, in words; of any other it failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +77,7 @@ def failure_words(failures: Sequence[Failures], planned: int) -> str:
 def _verb(failures: Failures) -> str:
     low, high = failures.epochs[0], failures.epochs[-1]
     epochs = f"epoch {low:,}" if low == high else f"epochs {low:,} to {high:,}"
-    named = {
-        "diverged": "diverged",
-        "crashed": "crashed",
-        "timed_out": "timed out",
-        "out_of_memory": "ran out of memory",
-    }
-    return f"{named.get(failures.kind, 'failed')} at {epochs}"
+    return f"{VERBS.get(failures.kind, 'failed')} at {epochs}"
 
 
 def failures_of(runs: pd.DataFrame) -> tuple[Failures, ...]:

@@ -57,6 +57,8 @@ HOLE = {
     "trials": 8,
 }
 HOLE |= {"shared": ("optimizer = adamax", "prior = normal")}
+FAILED = {"failed": 9, "trials": 48, "verb": "diverged", "parameter": "learning rate", "threshold": "0.0101"}
+FAILED |= {"beyond": 10, "inside": 9, "exceptions": 1, "winner": "0.00587"}
 CHECK = {"check": "Has the search levelled off?", "figure": "7 complete trials, too few to tell"}
 
 SAID: dict[str, tuple[dict, str]] = {
@@ -75,8 +77,12 @@ SAID: dict[str, tuple[dict, str]] = {
                     "7 trials cannot be told apart: they lie within 5.40 nats, and two seeds of one setting differ by up to 6.00"),
     "get.confirmed": ({"neg_elbo": mean(96.32, 0.38), "iw_nll": mean(92.23, 0.59), "samples": 5000, "fid": mean(14.89, 1.63), "planned": None},
                       "test −ELBO 96.32 ± 0.38 nats per image, IW-NLL 92.23 ± 0.59 (k = 5,000), FID 14.89 ± 1.63; 3 new seeds"),
+    "search.failed": (FAILED, "9 of 48 trials diverged"),
+    "search.failed_above": (FAILED, "**learning rate** from 0.0101 on: 9 of 10 trials diverged; the winner has 0.00587"),
+    "search.failed_below": (FAILED, "**learning rate** up to 0.0101: 9 of 10 trials diverged; the winner has 0.00587"),
+    "search.failed_at": (FAILED | {"parameter": "optimizer", "threshold": "sgd", "winner": None}, "**optimizer = sgd**: 9 of 10 trials diverged"),
     "get.distortion": ({"distortion": mean(71.0), "fid": None, "planned": 4}, "test distortion 71.00 ± 0.50 nats per image; 3 new seeds of 4"),
-    "get.validation": ({"again": SINGLE, "planned": 3}, "validation −ELBO −1.25 nats per image; 1 new seed of 3, no test figure"),
+    "get.validation": ({"again": SINGLE, "planned": 3, "failed": "2 of 3 new seeds diverged at epoch 5"}, "2 of 3 new seeds diverged at epoch 5; validation −ELBO −1.25 nats per image; 1 new seed of 3, no test figure"),
     "get.searched": ({"value": ONE, "rank": 1, "ranked": 15}, "validation −ELBO 97.50 nats per image in the search (n = 1, the lowest of 15 and optimistic); not confirmed"),
     "get.searched_only": ({"value": ONE, "rank": 1, "ranked": 1}, "validation −ELBO 97.50 nats per image in the search (n = 1, the only complete trial); not confirmed"),
     "get.searched_later": ({"value": ONE, "rank": 2, "ranked": 15}, "validation −ELBO 97.50 nats per image in the search (n = 1, number 2 of 15); not confirmed"),
