@@ -30,16 +30,6 @@ class Raced(NamedTuple):
         return self.most if trial == self.order[0] else self.looked
 
     @property
-    def seeds(self) -> dict[int, int]:
-        """Trial → seeds that it is to be trained with by now: until it was dropped; the winner with all of them."""
-        left = {trial: seeds for trial, seeds, *_ in self.dropped}
-        going = self.looked if self.ended else max(3, self.looked + 1)
-        planned = {trial: left.get(trial, going) for trial in self.order}
-        if self.ended and self.order and self.order[0] not in left:
-            planned[self.order[0]] = self.most
-        return planned
-
-    @property
     def pairs(self) -> int:
         return math.comb(len(self.order), 2)
 
