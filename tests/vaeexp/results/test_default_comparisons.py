@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from default_studies import KINDS, Truth, default_study
+from default_studies import KINDS, Truth, default_study, truth_of
 from scipy import stats
 
 from vaeexp.results.study_view import StudyView
@@ -56,8 +56,10 @@ def test_a_baseline_without_effect_stands_against_the_trial_that_it_changes(coun
 
 @pytest.mark.parametrize("count", [2, pytest.param(40, marks=pytest.mark.slow)])
 def test_each_configuration_of_matched_pairs_says_what_it_is(count):
-    """Each optimizer has its own learning rate: a configuration shows the value that it was found with as the better one, whatever its rank."""
-    for view in views("interaction", count):
+    """Each optimizer has its own learning rate, so the difference is another one at each configuration, and its interval covers it."""
+    covered = []
+    for seed, view in enumerate(views("interaction", count)):
+        level = truth_of("interaction", seed).level
         (comparison,) = view.pairs
         found, places = view.found, {int(number): place for place, number in enumerate(view.found["number"], start=1)}
         configurations = comparison.by_configuration
@@ -73,12 +75,15 @@ def test_each_configuration_of_matched_pairs_says_what_it_is(count):
             pairs = comparison.pairs[comparison.pairs["source_trial"] == own.source_trial]
             assert own.interval.n == len(pairs) == 3
             assert own.interval.mean == pytest.approx(pairs["difference"].mean())
-            assert (own.interval.mean > 0) == (own.found_with == "adam")
-            assert own.interval.low * own.interval.high > 0
+            params = view.params(trial)
+            planted = level(params | {"optimizer": "adamax"}) - level(params | {"optimizer": "adam"})
+            covered.append(own.interval.low <= planted <= own.interval.high)
             winner = view.confirmed[0].runs.set_index("seed_index")["objective"]
-            better = pairs.set_index("seed_index")[f"objective.{own.found_with}"]
+            lower = "adam" if own.interval.mean > 0 else "adamax"
+            better = pairs.set_index("seed_index")[f"objective.{lower}"]
             assert own.behind == pytest.approx((better - winner).mean())
         assert comparison.interval.mean == pytest.approx(np.mean([own.interval.mean for own in configurations]))
+    assert stats.binomtest(sum(covered), len(covered)).proportion_ci(0.99, method="exact").high >= 0.95, covered
 
 
 def test_pairs_have_the_other_figures_that_both_runs_have():
