@@ -33,7 +33,7 @@ from synthetic_study import (
 
 from vaeexp.report import chapters
 
-MUTATIONS = 60
+MUTATIONS = 40
 """Numbers of a report that are changed one by one; the seed draws others each time that a report changes."""
 
 
