@@ -10,7 +10,7 @@ from vaeexp.report.markup import escape
 from vaeexp.report.sentences import words
 from vaeexp.report.statements import Statement, plain
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.trust import Check, check_study
+from vaeexp.results.trust import BOUNDS, Check, check_study
 
 MOST_LINES = 15
 WIDTH = 160
@@ -135,27 +135,28 @@ def _wrapped(sentence: str, mark: str) -> list[str]:
 
 def _doubts(checks: Sequence[Check]) -> list[Statement]:
     """Return the checks that failed, then those that cannot be said, at most `MOST_DOUBTS` of them."""
-    doubts = [
-        *(_doubt("doubt.warning", check) for check in checks if check.verdict == "warning"),
-        *(_doubt("doubt.unknown", check) for check in checks if check.verdict == "unknown"),
-    ]
+    doubts = [_doubt(check) for check in _gravest(checks)]
     if len(doubts) <= MOST_DOUBTS:
         return doubts
     return [*doubts[: MOST_DOUBTS - 1], Statement(id="doubt.more", values={"count": len(doubts) - MOST_DOUBTS + 1})]
 
 
-def _doubt(kind: str, check: Check) -> Statement:
-    return Statement(id=kind, values={"check": check.name, "figure": check.figure.split("; ")[0]})
+def _gravest(checks: Sequence[Check]) -> list[Check]:
+    """Return the checks that failed, then those that cannot be said: last that of the bounds, because a winner at an end is often there by chance."""
+    failed = [check for check in checks if check.verdict == "warning"]
+    unknown = [check for check in checks if check.verdict == "unknown"]
+    return failed + sorted(unknown, key=lambda check: check.name == BOUNDS)
+
+
+def _doubt(check: Check) -> Statement:
+    return Statement(id=f"doubt.{check.verdict}", values={"check": check.name, "figure": check.figure.split("; ")[0]})
 
 
 def _next(view: StudyView, checks: Sequence[Check]) -> list[Statement]:
     """Return the command that the gravest doubt asks for."""
     if view.nothing_learned:
         return [Statement(id="next.remedy")]
-    grave = [check for check in checks if check.verdict == "warning"] + [
-        check for check in checks if check.verdict == "unknown"
-    ]
-    commands = [command for check in grave if (command := command_of(check.advice))]
+    commands = [command for check in _gravest(checks) if (command := command_of(check.advice))]
     if commands:
         return [Statement(id="next.command", values={"command": commands[0]})]
     return [Statement(id="next.nothing")] if checks else []

@@ -481,9 +481,16 @@ def bad_words(bad: BadValue) -> str:
 
 
 def uncovered(view: StudyView) -> list[Statement]:
-    """Return a statement for each value of a choice that was never tried where the others are good."""
-    every = [coverage for entries in view.coverage.values() for coverage in entries]
-    return [_not_covered(view, coverage) for coverage in every if not coverage.covered and len(view.ranked) > 1]
+    """Return a statement for each value of a choice that was never tried where the others are good, unless its cost at equal epochs is known."""
+    every = [coverage for entries in view.coverage.values() for coverage in entries if len(view.ranked) > 1]
+    known = {
+        (effect.parameter, format_value(effect.at)) for effect in view.equal_epochs if math.isfinite(effect.behind.low)
+    }
+    return [
+        _not_covered(view, coverage)
+        for coverage in every
+        if not coverage.covered and (coverage.parameter, coverage.text) not in known
+    ]
 
 
 def _not_covered(view: StudyView, coverage: Coverage) -> Statement:

@@ -42,6 +42,7 @@ _BUDGET = ("--trials", "--seconds")
 """Options of `vaeexp sweep` that an advice gives anew."""
 
 
+BOUNDS = "Are the best configurations inside the searched ranges?"
 CheckVerdict = Literal["good", "warning", "unknown", "nothing"]
 """`unknown`: the study has what the check looks at, and does not tell; `nothing`: it has nothing that the check looks at."""
 
@@ -111,7 +112,7 @@ def at_bounds(view: StudyView) -> Check:
 
     Where the search has settled at an end, or the winner alone lies there, it cannot be told whether beyond is better.
     """
-    name = "Are the best configurations inside the searched ranges?"
+    name = BOUNDS
     with_ends = [parameter for parameter in view.parameters.values() if has_ends(parameter)]
     if not with_ends:
         return Check(name=name, figure="no range and no list of numbers was searched", verdict="nothing", advice="")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from default_studies import KINDS, default_study
 from drawn_studies import bowl, two_objectives
 from planted_studies import planted, results_of
 from raced_results import raced_results
@@ -77,6 +78,17 @@ def test_the_answer_has_fifteen_lines_of_160_characters_at_most(state):
     parts = [label for label in labels if label in ("Use", "Get", "Doubts", "Next")]
     assert parts == [part for part in ("Use", "Get", "Doubts", "Next") if part in parts]
     assert parts[0] == "Use"
+
+
+@pytest.mark.parametrize(
+    "kind", ["strong", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind != "strong")]
+)
+def test_so_has_that_of_each_planted_study_of_the_default_search(kind):
+    lines = answer(default_study(kind, 0)).splitlines()
+    assert 5 <= len(lines) <= 15
+    assert max(map(len, lines)) <= 160
+    assert lines[0].startswith("- **Use** ")
+    assert lines[-1].startswith("- **Next** ")
 
 
 def test_no_p_value_and_no_rule_stands_in_the_answer(results):

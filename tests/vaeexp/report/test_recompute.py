@@ -224,7 +224,11 @@ def test_what_was_tried_with_bad_values_alone_stands_below_plots_and_in_the_tabl
         assert check(study, blocks(changed)).wrong, right
 
 
-@pytest.mark.parametrize("folder", ["finished", "not confirmed", "strip", "two objectives"], indirect=True)
+@pytest.mark.parametrize(
+    "folder",
+    [pytest.param("finished", marks=pytest.mark.slow), "not confirmed", "strip", "two objectives"],
+    indirect=True,
+)
 def test_a_wrong_last_digit_is_found_wherever_it_stands(folder):
     report = read_report(folder)
     study = Study(report)
