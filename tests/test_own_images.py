@@ -99,7 +99,8 @@ def test_and_to_a_report(ran, empty_store):
     assert re.search(r"^Report: reports/my_images/README.md$", said, re.M)
     # 5. The report: an answer with its interval, what the data are, and how they look.
     report = Path("reports/my_images/README.md").read_text(encoding="utf-8")
-    assert re.search(r"The best configuration is β = .* test −ELBO of [\d,.]+ ± [\d,.]+ nats per image", report)
+    assert re.search(r"^- \*\*Use\*\* β = .*$", report, re.M)
+    assert re.search(r"^- \*\*Get\*\* test −ELBO [\d,.]+ ± [\d,.]+ nats per image", report, re.M)
     assert "Passed over: 1 .cr2, which are not read here." in report
     assert "Left out: 1 of 81 files cannot be read" in report
     pictures = re.findall(r'<img src="([^"]+)"', report)
