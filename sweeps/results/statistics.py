@@ -41,6 +41,14 @@ class Interval:
         return (self.high - self.low) / 2
 
 
+def pooled_deviation(groups: Sequence[np.ndarray]) -> tuple[float, int]:
+    """Return the standard deviation within groups of values, pooled over those of two values or more, and its degrees of freedom; NaN and 0 without one."""
+    several = [group for group in groups if len(group) > 1]
+    squares = math.fsum(((group - group.mean()) ** 2).sum() for group in several)
+    freedom = sum(len(group) - 1 for group in several)
+    return (math.sqrt(squares / freedom) if freedom else math.nan), freedom
+
+
 def mean_interval(values: Sequence[float]) -> Interval:
     """Return the 95 % interval, by Student's t, of the mean of independent, roughly normal values.
 

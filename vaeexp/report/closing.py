@@ -13,13 +13,13 @@ from sweeps.errors import masked
 from vaeexp.plots.contact_sheet import draw, unpack
 from vaeexp.report.answer import cost_words
 from vaeexp.report.baselines import sub_pixels
+from vaeexp.report.findings import STATES
 from vaeexp.report.markup import code, escape, fenced, folded, heading, picture, table
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.study_view import SECTIONS, StudyView
 from vaeexp.results.tables import column, for_baseline_alone, left_pictures
 from vaeexp.words import format_configuration, format_number, format_value, join_and, plural
 
-STATES = ("complete", "pruned", "failed", "running", "paused", "waiting")
 GOING = ("running", "paused", "waiting")
 FAILED_ROWS, PRUNED_ROWS = 50, 30
 NAMED = 12

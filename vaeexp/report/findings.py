@@ -8,7 +8,7 @@ import pandas as pd
 
 from sweeps.results.statistics import mean_interval
 from vaeexp.evaluation.metrics import METRICS
-from vaeexp.report.headline import BOTH_EPOCHS, incomparable
+from vaeexp.report.headline import BOTH_EPOCHS, incomparable, samples_of
 from vaeexp.report.statements import NATS, Figure, Statement
 from vaeexp.results.coverage import Coverage
 from vaeexp.results.divergence import Divergence
@@ -21,7 +21,7 @@ from vaeexp.results.interactions import LEVEL, Interaction
 from vaeexp.results.new_seeds import VERBS
 from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import column, finite, for_baseline_alone
+from vaeexp.results.tables import finite, for_baseline_alone
 from vaeexp.results.tested_settings import (
     ERROR_RATE,
     PairComparison,
@@ -129,11 +129,10 @@ def _tested(view: StudyView, runs: pd.DataFrame) -> Statement:
     best = view.best
     assert best is not None
     rows, planned = run_names(runs), _planned(view)
-    samples = set(finite(column(runs, "result.test/importance_samples")))
     figures = {name: figure_on_test(best, name) for name in ("neg_elbo", "distortion", "iw_nll", "fid")}
     values: dict[str, Any] = {
         "planned": planned if planned > len(runs) else None,
-        "samples": int(samples.pop()) if len(samples) == 1 else None,
+        "samples": _samples(best),
         "failed": _failures(view, view.best_number),
         **figures,
     }
@@ -156,6 +155,12 @@ def figure_on_test(setting: TestedSetting, name: str) -> Figure | None:
     """Return a test figure of a setting with its interval over seeds; None where no run has it."""
     interval, metric = setting.test(name), METRICS[name]
     return Figure.of(interval, metric.unit, metric.digits) if interval.n else None
+
+
+def _samples(setting: TestedSetting) -> int | None:
+    """Return the importance samples per image that its runs share; None where they differ."""
+    counts = samples_of([setting])
+    return counts[0] if len(counts) == 1 else None
 
 
 def _searched(view: StudyView) -> Statement:
@@ -375,9 +380,7 @@ def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
     if same_runs(other, setting):
         return Statement(id="baseline.same_runs", values=values, rows=rows)
     if same_training(other, setting):
-        samples = set(finite(column(setting.runs, "result.test/importance_samples")))
-        k = int(samples.pop()) if len(samples) == 1 else None
-        values |= {"iw_nll": figure_on_test(setting, "iw_nll"), "samples": k}
+        values |= {"iw_nll": figure_on_test(setting, "iw_nll"), "samples": _samples(setting)}
         return Statement(id="baseline.same_training", values=values, rows=rows)
     values |= _beside(other, setting)
     if margin is None or not math.isfinite(margin.interval.mean):

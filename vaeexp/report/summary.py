@@ -17,6 +17,7 @@ from sweeps.errors import masked
 from vaeexp.evaluation.metrics import measured_at
 from vaeexp.own_code import code_version
 from vaeexp.report.answer import statements_of
+from vaeexp.report.findings import STATES
 from vaeexp.results.effects import ParameterEffect
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test
@@ -26,7 +27,6 @@ from vaeexp.results.trust import check_study
 VERSION = 2
 """Rises when a field changes its meaning, unit or type, or goes; not with a new field."""
 DATA = ("title", "subset", "source", "train", "validation", "test", "image_shape")
-STATES = ("complete", "pruned", "failed", "running", "paused", "waiting", "repeated")
 
 
 def trials_csv(view: StudyView) -> str:
@@ -221,7 +221,7 @@ def _same(runs: pd.DataFrame, metric: str) -> int | None:
 
 def _states(trials: pd.DataFrame) -> dict[str, int]:
     states = trials["state"].where(trials["duplicate_of"].isna(), "repeated")
-    return {name: int((states == name).sum()) for name in STATES}
+    return {name: int((states == name).sum()) for name in (*STATES, "repeated")}
 
 
 def _cost(view: StudyView) -> dict[str, Any]:

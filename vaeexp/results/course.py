@@ -5,13 +5,14 @@ that all of them reached, under `promotion` the first rung. Where nothing pauses
 compared at their ends.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from sweeps.results.found_trials import promotes
+from sweeps.results.statistics import pooled_deviation
+from vaeexp.results.slow_learners import spread_over_seeds
 from vaeexp.results.study_view import StudyView
 
 LATE = 1 / 3
@@ -69,7 +70,7 @@ def compared_course(view: StudyView) -> ComparedCourse | None:
     complete = ended[ended["state"] == "complete"].set_index("number")["objective"]
     at_end = complete[np.isfinite(complete.astype(float))]
     if len(at_end) >= LEAST_COMPARED and not promotes(view.study):
-        spread = _pooled([setting.runs["objective"].to_numpy(float) for setting in view.confirmed])
+        spread, _ = spread_over_seeds(view)
         return ComparedCourse(epoch=None, values=tuple(at_end.sort_index()), spread=spread)
     counted = view.epochs[view.epochs["epoch"] > view.warmup]
     own = counted[~counted["repeat"] & counted["number"].isin(ended["number"])]
@@ -81,16 +82,10 @@ def compared_course(view: StudyView) -> ComparedCourse | None:
         return None
     repeats = _best_up_to(counted[counted["repeat"]], epoch)
     groups = [repeats.reindex(setting.runs["number"]).dropna().to_numpy(float) for setting in view.confirmed]
-    return ComparedCourse(epoch=epoch, values=tuple(values), spread=_pooled(groups))
+    return ComparedCourse(epoch=epoch, values=tuple(values), spread=pooled_deviation(groups)[0])
 
 
 def _best_up_to(epochs: pd.DataFrame, epoch: int) -> pd.Series:
     """Return the lowest finite objective of each trial up to an epoch, by number."""
     values = epochs[epochs["epoch"] <= epoch].groupby("number")["objective"].min()
     return values[np.isfinite(values.astype(float))].sort_index()
-
-
-def _pooled(groups: list[np.ndarray]) -> float:
-    squares = [((group - group.mean()) ** 2).sum() for group in groups if len(group) > 1]
-    freedom = sum(len(group) - 1 for group in groups if len(group) > 1)
-    return math.sqrt(math.fsum(squares) / freedom) if freedom else math.nan

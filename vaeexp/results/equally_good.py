@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vaeexp.results.slow_learners import spread_over_seeds
+from vaeexp.results.slow_learners import seed_margin
 from vaeexp.results.study_view import StudyView
 from vaeexp.words import format_value
 
@@ -28,15 +28,11 @@ class EquallyGood:
 def equally_good(view: StudyView) -> EquallyGood | None:
     """Return the complete trials that are as good as the lowest; None where the spread over seeds is not known, or no other trial is as good.
 
-    Each trial is one run, so two differ by chance as two runs of one setting do: by less than t·√2·s in 95 % of cases, with s the standard
-    deviation over seeds of the confirmed settings and t the quantile of Student's t for its degrees of freedom.
+    Each trial is one run, so two differ by chance as two runs of one setting do (`seed_margin`).
     """
-    spread, freedom = spread_over_seeds(view)
-    if math.isnan(spread) or len(view.ranked) < 2:
+    limit = seed_margin(view)
+    if math.isnan(limit) or len(view.ranked) < 2:
         return None
-    from scipy.special import stdtrit  # the quantile of Student's t; `scipy.stats` takes half a second to import
-
-    limit = float(stdtrit(freedom, 0.975)) * math.sqrt(2) * spread
     values = view.ranked["objective"].to_numpy(float)
     near = view.ranked[values <= values[0] + limit]
     if len(near) < 2:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results.found_trials import promotes
-from sweeps.results.statistics import Interval
+from sweeps.results.statistics import Interval, pooled_deviation
 from vaeexp.results.study_view import StudyView
 from vaeexp.words import is_missing
 
@@ -151,8 +151,8 @@ def late_trials(view: StudyView) -> list[LateTrial]:
     if late.empty or view.ranked.empty:
         return []
     winner = view.ranked.iloc[0]
-    spread, freedom = spread_over_seeds(view)
-    found = [_late(view, run, winner, _margin(spread, freedom, len(late))) for _, run in late.iterrows()]
+    margin = seed_margin(view, len(late))
+    found = [_late(view, run, winner, margin) for _, run in late.iterrows()]
     return sorted(found, key=lambda one: (math.isnan(one.value), one.value, one.number))
 
 
@@ -179,8 +179,12 @@ def _late(view: StudyView, run: pd.Series, winner: pd.Series, margin: float) -> 
     )
 
 
-def _margin(spread: float, freedom: int, count: int) -> float:
-    """Return by how much two runs of one configuration differ at most, at 5 % for so many of them together."""
+def seed_margin(view: StudyView, count: int = 1) -> float:
+    """Return by how much two runs of one configuration differ at most, in nats, at 5 % for so many of them together: t·√2·s.
+
+    s is `spread_over_seeds`, t the quantile of Student's t for its degrees of freedom, after Bonferroni. NaN without a spread.
+    """
+    spread, freedom = spread_over_seeds(view)
     if not freedom:
         return math.nan
     from scipy.special import stdtrit  # the quantile of Student's t; `scipy.stats` takes half a second to import
@@ -193,10 +197,7 @@ def spread_over_seeds(view: StudyView) -> tuple[float, int]:
 
     In nats; NaN and 0 where no configuration has two seeds.
     """
-    groups = [setting.runs["objective"].to_numpy(float) for setting in view.confirmed]
-    squares = [((group - group.mean()) ** 2).sum() for group in groups if len(group) > 1]
-    freedom = sum(len(group) - 1 for group in groups if len(group) > 1)
-    return (math.sqrt(math.fsum(squares) / freedom) if freedom else math.nan), freedom
+    return pooled_deviation([setting.runs["objective"].to_numpy(float) for setting in view.confirmed])
 
 
 def later_rungs(rungs: Sequence[int], epochs: int) -> list[int]:

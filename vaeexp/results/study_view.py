@@ -150,11 +150,6 @@ class StudyView:
         return verdict.nothing_learned(self.study, self._verdict_trials)
 
     @cached_property
-    def came_further(self) -> str:
-        """Which unfinished trial had reached less than the best complete one; empty where none had."""
-        return verdict.came_further(self.study, self._verdict_trials)
-
-    @cached_property
     def further(self) -> tuple[verdict.SearchedTrial, float] | None:
         """The unfinished trial that had reached less than the best complete one, and the value of that; None where none had."""
         return verdict.further_trial(self.study, self._verdict_trials)
