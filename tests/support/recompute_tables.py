@@ -91,6 +91,11 @@ def best_trials(state: State, rows: Rows) -> list[list[Expected]]:
     return made
 
 
+@says(rf"The study file gave the first ({NUM}); what the line gains there is no work of the search")
+def given(state: State, _: str) -> str:
+    return f"{min(len(state.study.report.file['start']), len(state.study.search)):,}"
+
+
 @says(r"The best trial has (.+ end) of the range that was searched")
 def at_end(state: State, _: str) -> str:
     study, parts = state.study, []
