@@ -29,7 +29,7 @@ def test_it_holds_both_packages_the_studies_and_the_command(installed):
     assert {path.name for path in (installed / "vaeexp" / "studies").glob("*")} == shipped
     modules = {path.relative_to(ROOT) for package in ("sweeps", "vaeexp") for path in (ROOT / package).rglob("*.py")}
     assert {path.relative_to(installed) for path in installed.rglob("*.py")} == modules
-    for name in ("report.css", "summary.schema.json"):
+    for name in ("page/page.css", "summary.schema.json"):
         assert (installed / "vaeexp" / "report" / name).read_bytes() == (ROOT / "vaeexp" / "report" / name).read_bytes()
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
     assert "vaeexp = vaeexp.commands:main" in entry_points.read_text()

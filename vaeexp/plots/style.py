@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,6 +34,8 @@ WIDTH = 9.0
 PICTURE_SCALE = 2
 """Pixels of a file for each pixel of the page, so that a screen of high resolution shows sharp words."""
 DPI = 120 * PICTURE_SCALE
+TRIALS = "trials:"
+"""What the mark of `mark_trials` begins with."""
 COMPRESSION = 3
 """Level of PNG files: level 6 takes twice as long for files that are 15 % smaller."""
 MARGIN, TITLE, LINE = 0.14, 0.4, 0.25
@@ -254,6 +257,14 @@ def scatter(
     axes.scatter(x[~above], y[~above].fillna(high), s=size, marker=STATE_MARKERS[state], label=label, **look)
     if above.any():
         axes.scatter(x[above], [high] * int(above.sum()), s=0.8 * size, marker="^", **look)
+
+
+def mark_trials(artist: Artist, rows: Iterable[int | str]) -> None:
+    """Remember whose points a collection has, in its order, or whose one line it is: `45` for a trial, `r3` for a repeat.
+
+    The HTML page finds its trials by this mark.
+    """
+    artist.set_gid(f"{TRIALS}{','.join(map(str, rows))}")
 
 
 def state_label(state: str, count: int) -> str:

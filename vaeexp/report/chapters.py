@@ -9,9 +9,10 @@ from vaeexp.report.answer import all_findings, answer
 from vaeexp.report.baselines import protocol_tables
 from vaeexp.report.closing import SHEET, contact_sheet, failures, provenance
 from vaeexp.report.findings import ENDED
+from vaeexp.report.folder import png, write_folder
 from vaeexp.report.front import front_chapter
 from vaeexp.report.headline import headline
-from vaeexp.report.markup import code, contents, escape, folded, heading, picture, png, table, write_folder
+from vaeexp.report.markup import code, contents, escape, folded, heading, picture, table
 from vaeexp.report.summary import curves_csv, per_image_npz, summary_json, trials_csv
 from vaeexp.report.tables import table_chapter
 from vaeexp.results.study_view import StudyView

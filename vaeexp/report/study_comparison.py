@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sweeps.errors import UserError
 from vaeexp.plots.comparisons import side_by_side
-from vaeexp.report.markup import README, code, escape, fenced, heading, narrow_tables, picture, png, table, write_folder
+from vaeexp.report.folder import README, png, write_folder
+from vaeexp.report.markup import code, escape, fenced, heading, narrow_tables, picture, table
 from vaeexp.results.study_summary import StudySummary, by_protocol
 from vaeexp.results.study_view import PROTOCOL
 from vaeexp.words import format_duration, format_interval, format_number, join_and, one_line, plural

@@ -28,7 +28,8 @@ from vaeexp.report.answer import answer
 from vaeexp.report.by_parameter import by_parameter
 from vaeexp.report.chapters import SIGNS, notices
 from vaeexp.report.closing import outcomes
-from vaeexp.report.markup import linked_files, page
+from vaeexp.report.markup import linked_files
+from vaeexp.report.page.document import page
 from vaeexp.report.summary import curves_csv, summary_json, trials_csv
 from vaeexp.report.tables import edges, paired_tables
 from vaeexp.results.study_view import StudyView

@@ -18,7 +18,8 @@ from synthetic_study import SEARCH, make_results, thin_studies, with_baselines
 
 from sweeps.results import ranked
 from sweeps.results.statistics import mean_interval
-from vaeexp.report.markup import code, escape, fenced, folded, linked_files, narrow_tables, page, picture, table
+from vaeexp.report.markup import code, escape, fenced, folded, linked_files, narrow_tables, picture, table
+from vaeexp.report.page.document import page
 from vaeexp.report.summary import summary_json, trials_csv
 from vaeexp.results.study_view import StudyView
 

@@ -1,0 +1,53 @@
+"""The folder of a report: its README.md, the files beside it, and the HTML page."""
+
+from collections.abc import Mapping
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from sweeps.errors import UserError, masked
+from sweeps.files import write_whole
+from vaeexp.plots import save
+from vaeexp.report.markup import linked_files
+from vaeexp.report.page.document import PAGE, page
+
+README = "README.md"
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file; the same figure gives the same bytes."""
+    file = BytesIO()
+    save(figure, file)
+    return file.getvalue()
+
+
+def write_folder(folder: Path, text: str, files: Mapping[str, bytes], *, html: bool) -> Path:
+    """Write a report's markdown with the files beside it, and return the path of its README.md.
+
+    Passwords in addresses are masked in the text. Pictures and arrays that only an earlier report had are removed. A `report.html`
+    that is already there is written again even without `html`, so that it never shows an earlier state.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    text = masked(text)
+    readme, at = folder / README, folder / PAGE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        earlier = linked_files(readme.read_text(encoding="utf-8", errors="replace")) if readme.exists() else set()
+        contents = dict(files)
+        if html or at.exists():
+            contents[PAGE] = page(text, files).encode()
+        # The README comes last, so that a report that can be read has all its files.
+        for name, content in {**contents, README: text.encode()}.items():
+            write_whole(folder / name, partial(Path.write_bytes, data=content))
+        for name in earlier - linked_files(text):
+            if name.endswith((".png", ".npz")):
+                (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            str(folder), f"the report cannot be written ({error}). Name another folder with --reports."
+        ) from error
+    return readme
