@@ -1,4 +1,4 @@
-"""Figures of a study from the tables beside its report: selections, margins, pairs, verdicts, importances."""
+"""Figures of a study from the tables beside its report: selections, margins, pairs, importances."""
 
 import itertools
 import math
@@ -440,43 +440,6 @@ class Study:
             within = values.isin(region) if own.texts else values.between(region.min(), region.max())
             inside &= within | values.isna()
         return bool(inside.any())
-
-    def places(self, name: str, trials: pd.DataFrame) -> pd.Series:
-        own = self.parameters[name]
-        values = own.values(trials).dropna()
-        return values.map(own.texts.index).astype(float) if own.texts else values
-
-    @cached_property
-    def verdicts(self) -> dict[str, str]:
-        ps = holm([self._p_of(name) for name in self.parameters])
-        return {name: self._verdict(name, p) for name, p in zip(self.parameters, ps, strict=True)}
-
-    def _p_of(self, name: str) -> float:
-        uncovered = self.parameters[name].values(self.learned).isin(self.uncovered.get(name, []))
-        places = self.places(name, self.learned[~uncovered]).to_numpy()
-        if len(places) < 10 or len(set(places)) == 1:
-            return math.nan
-        count = max(5, round(len(places) / 4))
-        if not self.parameters[name].texts:
-            return float(scipy.stats.ks_2samp(places[:count], places[count:]).pvalue)
-        ps = []
-        for value in set(places):
-            inside, outside = int((places[:count] == value).sum()), int((places[count:] == value).sum())
-            table = [[inside, count - inside], [outside, len(places) - count - outside]]
-            ps.append(float(scipy.stats.fisher_exact(table).pvalue))
-        return min(1.0, min(ps) * (len(ps) if len(ps) > 2 else 1))
-
-    def _verdict(self, name: str, p: float) -> str:
-        if not p <= 0.05:
-            return "open"
-        own, top = self.parameters[name], self.top(name)
-        values = own.values(top)
-        if own.texts:
-            return "determined" if values.nunique() == 1 else "weak"
-        everything = own.values(self.search).dropna()
-        low, high = min(own.low, everything.min()), max(own.high, everything.max())
-        wide = Parameter(name, (), low, high, own.log)
-        return "determined" if np.ptp(wide.axis(values)) <= 0.25 else "weak"
 
     @cached_property
     def importances(self) -> dict[str, float]:

@@ -145,14 +145,14 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             unfolded=True,
         ),
         "importance": Plot(
-            "Importance of the parameters",
+            "Importance among the trials that the sampler chose",
             parameters.importance,
             parameters.importance_caption,
             f"It takes {LEAST_TRIALS} complete trials of different value and two searched parameters to say anything; under the pruner promotion, {LEAST_TRIALS} "
             "complete or promoted ones.",
         ),
         "effects": Plot(
-            "Effect of each parameter",
+            "Trials along each parameter",
             parameters.effects,
             parameters.effects_caption,
             "No trial has finished an epoch.",

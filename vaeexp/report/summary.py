@@ -24,7 +24,7 @@ from vaeexp.results.tables import column, finite, for_baseline_alone, interval_o
 from vaeexp.results.tested_settings import BaselineMargin, PairComparison, TestedSetting
 from vaeexp.results.trust import check_study
 
-VERSION = 2
+VERSION = 3
 """Rises when a field changes its meaning, unit or type, or goes; not with a new field."""
 DATA = ("title", "subset", "source", "train", "validation", "test", "image_shape")
 
@@ -136,7 +136,7 @@ def _effect(effect: ParameterEffect) -> dict[str, Any]:
         name: getattr(effect, name)
         for name in (
             *("parameter", "top", "low", "high", "counts", "share", "share_low", "share_high"),
-            *("span", "p", "verdict", "at_bound", "winner_at"),
+            *("span", "at_bound", "winner_at"),
         )
     }
 

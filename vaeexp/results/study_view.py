@@ -497,11 +497,10 @@ class StudyView:
 
     @cached_property
     def effects(self) -> list[ParameterEffect]:
-        """The effect of each searched parameter, in the order of the study file."""
+        """What the search shows of each searched parameter, in the order of the study file."""
         spans = {name: dependence.span for name, dependence in self.dependences.items()}
-        tables = self.found, self.learned, self.importances
         ends = self.hits, self.winner_ends
-        return parameter_effects(self.parameters, *tables, spans, self.coverage, *ends)
+        return parameter_effects(self.parameters, self.found, self.importances, spans, *ends)
 
     @cached_property
     def winner_ends(self) -> dict[str, Bound]:

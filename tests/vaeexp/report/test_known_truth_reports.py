@@ -46,20 +46,13 @@ def answer_of(text: str) -> str:
     return text.split("## Answer")[1].split("\n## ")[0]
 
 
-def found(view: StudyView, name: str) -> bool:
-    return next(effect.verdict != "open" for effect in view.effects if effect.parameter == name)
-
-
 def ids(view: StudyView) -> list[str]:
     said = answer.answer_of(view)
     return [statement.id for statement in (*said.use, *said.get, *said.findings)]
 
 
-ALL = ("learning_rate", "beta", "latent_size", "optimizer", "prior")
-
-
 def test_reports_name_the_planted_effect_and_its_side(reports):
-    assert sum(found(view, "beta") for _, view, _ in reports["effect"]) >= 3
+    assert sum(view.importances.index[0] == "beta" for _, view, _ in reports["effect"]) >= 3
     for study, view, _ in reports["effect"]:
         assert not [
             one for one in findings.compared(view) if one.id == "compare.apart" and one.values["better"] == "adamax"
@@ -74,7 +67,6 @@ def test_reports_name_the_planted_effect_and_its_side(reports):
 
 def test_reports_find_nothing_where_there_is_nothing(reports):
     every = [view for kind in ("none", "tie") for _, view, _ in reports[kind]]
-    assert sum(found(view, name) for view in every for name in ALL) <= 2
     for kind in ("compare.apart", "get.apart", "compare.interaction"):
         assert sum(kind in ids(view) for view in every) <= 2
 
@@ -97,7 +89,6 @@ def test_reports_do_not_judge_the_value_in_the_hole(reports):
         said = [one.values for one in findings.uncovered(view)]
         assert ("prior", "normal") in [(values["parameter"], values["value"]) for values in said]
         assert "normal" not in set(tables_of(text).get("By prior", {}).get("prior", []))
-    assert sum(found(view, "prior") for _, view, _ in reports["hole"]) <= 1
 
 
 def test_reports_call_no_lone_survivor_the_best(reports):

@@ -49,7 +49,7 @@ def test_the_figures_of_the_summary_are_those_of_the_frames(results):
     summary = json.loads(summary_json(results))
     trials = results.trials
     best = ranked(results).iloc[0]
-    assert (summary["study"], summary["state"], summary["schema_version"]) == ("beta_mnist", "finished", 2)
+    assert (summary["study"], summary["state"], summary["schema_version"]) == ("beta_mnist", "finished", 3)
     assert summary["best"]["trial"] == best["number"]
     assert summary["best"]["search"] == best["objective"]
     assert summary["best"]["configuration"]["latent_size"] == best["params.latent_size"]
@@ -141,7 +141,7 @@ def test_summaries_of_all_studies_keep_to_the_schema(case, validator):
     text = summary_json(study)
     content = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     validator.validate(content)
-    for broken in ({"schema_version": 1}, {"state": "done"}, {"more": 1}, {"counts": None}):
+    for broken in ({"schema_version": 2}, {"state": "done"}, {"more": 1}, {"counts": None}):
         assert not validator.is_valid(content | broken)
     assert json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n" == text
     assert all(math.isfinite(value) for _, value in leaves(content) if isinstance(value, float))

@@ -11,7 +11,6 @@ a rate leaves out the nominal one on the bad side. What is graded is the propert
 | … that it is the wrong one, where there is a difference | at most 5 % | the same |
 | interval of a difference in matched pairs | covers in 95 % | noise of any shape, because differences of two runs are symmetric; effects of configurations that are normal |
 | interval of a mean over seeds | covers in 95 % | normal and heavy-tailed noise; of skewed noise in 88 to 90 % |
-| "determined" or "weak" of a parameter that does nothing | at most 5 % of studies | a random search |
 | an interaction that is none | at most 5 % of studies | no interaction at all |
 | … and its cause | at most 5 % of studies | configurations that differ for other reasons, too |
 | "better on test" or "worse" among confirmed configurations that are equal | at most 5 % of studies | 2 to 5 configurations, 3 or 5 seeds |
@@ -38,21 +37,13 @@ from planted_studies import (
     random_search,
     results_of,
 )
-from scipy.stats import ks_2samp
 
-from sweeps.results.statistics import holm, mean_interval
+from sweeps.results.statistics import mean_interval
 from sweeps.study.ranges import hits_of
 from vaeexp.report.by_parameter import by_parameter
 from vaeexp.report.findings import compared, get, uncovered
-from vaeexp.results.coverage import covered_trials, measure_coverage
-from vaeexp.results.effects import (
-    best_group,
-    difference_p,
-    group_of,
-    parameter_effects,
-    places_p,
-    two_sample_p,
-)
+from vaeexp.results.coverage import measure_coverage
+from vaeexp.results.effects import best_group, group_of
 from vaeexp.results.interactions import find_interactions
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, compare_matched, corrected, winner_margins
@@ -151,64 +142,6 @@ def test_the_interval_of_a_mean_over_seeds_covers_as_often_as_the_docs_say(shape
 # ---- the search ----
 
 
-def found(table: pd.DataFrame) -> set[str]:
-    """Parameters of which the report says that their best values differ from the rest; all of a study corrected together."""
-    ps = []
-    for name, parameter in PARAMETERS.items():
-        values = table[f"params.{name}"].to_numpy()
-        places = (
-            [parameter.values.index(value) for value in values] if parameter.is_choice else np.log(values.astype(float))
-        )
-        ps.append(places_p(np.asarray(places, dtype=float), choice=parameter.is_choice))
-    return {name for name, p in zip(PARAMETERS, holm(ps), strict=True) if p <= 0.05}
-
-
-def check_verdicts(table: pd.DataFrame, names: set[str]) -> None:
-    """The verdicts, which are a word each in the report, say the same."""
-    nothing = pd.DataFrame(columns=["share", "low", "high"], dtype=float)
-    ranked = table[table["state"] == "complete"]
-    effects = parameter_effects(PARAMETERS, ranked, table, nothing, {}, {})
-    assert {effect.parameter for effect in effects if effect.verdict != "open"} == names
-
-
-def test_the_exact_p_of_two_samples_is_that_of_scipy():
-    random = np.random.default_rng(9)
-    for n, m in ((5, 5), (5, 20), (6, 17), (10, 30), (25, 75), (50, 150)):
-        for shift in (0.0, 0.5, 2.0):
-            places = np.concatenate([random.normal(shift, 1, n), random.normal(0, 1, m)])
-            expected = ks_2samp(places[:n], places[n:], method="exact").pvalue
-            assert two_sample_p(np.sort(places[:n]), np.sort(places[n:])) == pytest.approx(expected, abs=1e-9)
-
-
-@pytest.mark.parametrize("kind", ["none", "pruned at random"])
-@few_or_all
-def test_where_nothing_has_an_effect_no_parameter_is_found(kind, count):
-    random, false = np.random.default_rng(14), 0
-    for number in range(count):
-        study = planted(kind, random, shape=NOISES[number % 3])
-        names = found(study.table())
-        false += bool(names)
-        if number % EVERY == 0:
-            check_verdicts(study.table(), names)
-    assert at_most(false, 0.05, count), false
-
-
-@few_or_all
-def test_a_planted_effect_is_found_and_others_are_not_taken_for_it(count):
-    """β moves the objective by 20 nats over its range; the rest does nothing. From 25 trials it is often not found: `open` is no claim."""
-    random, right, many, false = np.random.default_rng(15), 0, 0, 0
-    for number in range(count):
-        study = planted("effect", random, shape=NOISES[number % 3])
-        names = found(study.table())
-        false += bool(names - {"beta"})
-        if len(study.columns["number"]) >= 40:
-            many, right = many + 1, right + ("beta" in names)
-        if number % EVERY == 0:
-            check_verdicts(study.table(), names)
-    assert right > 0.85 * many, (right, many)
-    assert at_most(false, 0.05, count), false
-
-
 def test_a_parameter_without_effect_is_seldom_at_a_bound():
     random, false = np.random.default_rng(16), 0
     few = [parameter for parameter in PARAMETERS.values() if not parameter.is_choice]
@@ -230,9 +163,9 @@ def check_hole(study: Planted) -> None:
 
 
 @few_or_all
-def test_a_planted_hole_is_seen_and_its_value_is_not_judged(count):
+def test_a_planted_hole_is_seen(count):
     """Normal priors were tried at β < 0.1 alone, where all are bad; the prior does nothing."""
-    random, seen, others, judged = np.random.default_rng(17), 0, 0, 0
+    random, seen, others = np.random.default_rng(17), 0, 0
     few = {name: PARAMETERS[name] for name in ("beta", "prior")}
     for number in range(count):
         study = planted("hole", random, shape=NOISES[number % 3])
@@ -241,12 +174,10 @@ def test_a_planted_hole_is_seen_and_its_value_is_not_judged(count):
         uncovered = [each.text for each in coverage["prior"] if not each.covered]
         seen += "normal" in uncovered
         others += uncovered != ["normal"]
-        judged += difference_p(few["prior"], covered_trials(table, few["prior"], coverage)) <= 0.05
         if number % EVERY == 0:
             check_hole(study)
     assert seen == count
     assert at_most(others, 0.05, count), others
-    assert at_most(judged, 0.05, count), judged
 
 
 @few_or_all

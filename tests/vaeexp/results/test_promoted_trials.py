@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from planted_studies import NOISES, PARAMETERS, STUDIES, Planted, at_most, noise, planted, results_of
+from planted_studies import Planted, noise, planted, results_of
 
-from sweeps.results.statistics import holm
 from vaeexp.plots.parameters import (
     dependence_caption,
     effects,
@@ -17,7 +16,6 @@ from vaeexp.plots.parameters import (
     top_two,
 )
 from vaeexp.report.by_parameter import by_parameter, described
-from vaeexp.results.effects import difference_p
 from vaeexp.results.learned_trials import learned_trials
 from vaeexp.results.study_view import StudyView
 
@@ -40,18 +38,6 @@ def promoted(study: Planted, random: np.random.Generator, shape: str) -> Planted
     return replace(study, columns=columns, confirmed=study.confirmed[: len(going)])
 
 
-def learned(study: Planted) -> pd.DataFrame:
-    frame = pd.DataFrame(study.columns)
-    found = frame.sort_values(["epochs", "objective"], ascending=[False, True], ignore_index=True)
-    return learned_trials(frame, found, promotes=True)
-
-
-def told_apart(study: Planted) -> set[str]:
-    """The parameters of which the report says that their best values differ from the rest."""
-    ps = holm([difference_p(parameter, learned(study)) for parameter in PARAMETERS.values()])
-    return {name for name, p in zip(PARAMETERS, ps, strict=True) if p <= 0.05}
-
-
 def view_of(study: Planted, pruner: str = "promotion") -> StudyView:
     results = results_of(study)
     trials = results.trials.copy()
@@ -65,25 +51,6 @@ def study():
     """60 trials, of which 20 were promoted and 2 are complete; β matters."""
     random = np.random.default_rng(3)
     return promoted(planted("effect", random, trials=(60,), compared=(2, 3)), random, "normal")
-
-
-@pytest.mark.parametrize("count", [400, pytest.param(STUDIES, marks=pytest.mark.slow)])
-def test_where_nothing_has_an_effect_no_parameter_is_told_apart(count):
-    random, false = np.random.default_rng(30), 0
-    for number in range(count):
-        shape = NOISES[number % 3]
-        false += bool(told_apart(promoted(planted("none", random, shape=shape), random, shape)))
-    assert at_most(false, 0.05, count), false
-
-
-def test_a_planted_effect_is_found_and_others_are_not_taken_for_it():
-    random, right, false = np.random.default_rng(31), 0, 0
-    for number in range(200):
-        shape = NOISES[number % 3]
-        names = told_apart(promoted(planted("effect", random, shape=shape, trials=(60, 100)), random, shape))
-        right, false = right + ("beta" in names), false + bool(names - {"beta"})
-    assert right > 0.85 * 200, right
-    assert at_most(false, 0.05, 200), false
 
 
 def test_trials_stand_in_the_order_in_which_they_were_promoted(study):
@@ -109,9 +76,7 @@ def test_whoever_was_promoted_is_better_than_a_trial_that_was_not_whatever_they_
 def test_two_complete_trials_of_sixty_say_which_parameter_mattered(study):
     view = view_of(study)
     assert view.importances.index[0] == "beta"
-    beta = next(effect for effect in view.effects if effect.parameter == "beta")
-    assert beta.verdict != "open"
-    assert np.isnan(beta.span)
+    assert all(np.isnan(effect.span) for effect in view.effects)
     assert "all 60 complete and pruned trials" in importance_caption(view)
     assert "learns slowly at first counts as bad" in importance_caption(view)
 
