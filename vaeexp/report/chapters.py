@@ -13,6 +13,8 @@ from vaeexp.report.folder import png, write_folder
 from vaeexp.report.front import front_chapter
 from vaeexp.report.headline import headline
 from vaeexp.report.markup import code, contents, escape, folded, heading, picture, table
+from vaeexp.report.page.inline import has_trials, inline_svg
+from vaeexp.report.page.study_data import study_data
 from vaeexp.report.summary import curves_csv, per_image_npz, summary_json, trials_csv
 from vaeexp.report.tables import table_chapter
 from vaeexp.results.study_view import StudyView
@@ -25,13 +27,13 @@ MOST_UNFOLDED = 8
 """Pictures that stand open at most, with the one under the answer."""
 
 
-def write_report(view: StudyView, *, reports: Path, html: bool = False) -> Path:
+def write_report(view: StudyView, *, reports: Path, html: bool = True) -> Path:
     """Write the report of a study in any state and return the path of its README.md. The same study gives the same bytes.
 
     Args:
         view: the study.
         reports: folder that gets `<study>/`.
-        html: whether to write `report.html`, too: the report as one file, with pictures and tables inside.
+        html: whether to write `report.html`, too: the report as one file, with pictures and tables inside, and what one can look at in it.
 
     Raises:
         UserError: the folder cannot be written.
@@ -41,7 +43,11 @@ def write_report(view: StudyView, *, reports: Path, html: bool = False) -> Path:
     files |= {"trials.csv": trials_csv(view).encode(), "curves.csv": curves_csv(view).encode()}
     files["summary.json"] = summary_json(view).encode()
     files |= {"per_image.npz": images} if (images := per_image_npz(view)) else {}
-    return write_folder(reports / view.name, text, files, html=html)
+    drawings = (
+        {name: inline_svg(figure, name) for name, figure in figures.items() if has_trials(figure)} if html else {}
+    )
+    data = study_data(view) if html else None
+    return write_folder(reports / view.name, text, files, html=html, drawings=drawings, data=data)
 
 
 def compose(view: StudyView) -> tuple[str, dict[str, Figure]]:

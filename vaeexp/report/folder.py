@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -23,7 +24,15 @@ def png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def write_folder(folder: Path, text: str, files: Mapping[str, bytes], *, html: bool) -> Path:
+def write_folder(
+    folder: Path,
+    text: str,
+    files: Mapping[str, bytes],
+    *,
+    html: bool,
+    drawings: Mapping[str, str] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> Path:
     """Write a report's markdown with the files beside it, and return the path of its README.md.
 
     Passwords in addresses are masked in the text. Pictures and arrays that only an earlier report had are removed. A `report.html`
@@ -39,7 +48,7 @@ def write_folder(folder: Path, text: str, files: Mapping[str, bytes], *, html: b
         earlier = linked_files(readme.read_text(encoding="utf-8", errors="replace")) if readme.exists() else set()
         contents = dict(files)
         if html or at.exists():
-            contents[PAGE] = page(text, files).encode()
+            contents[PAGE] = page(text, files, drawings=drawings, data=data).encode()
         # The README comes last, so that a report that can be read has all its files.
         for name, content in {**contents, README: text.encode()}.items():
             write_whole(folder / name, partial(Path.write_bytes, data=content))

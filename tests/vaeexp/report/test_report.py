@@ -1,7 +1,9 @@
 """The report of a study as a whole: its words and figures against the frames, its files, its page in a browser."""
 
 import base64
+import hashlib
 import io
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -389,7 +391,7 @@ def test_text_of_study_and_trials_cannot_break_the_report(results, tmp_path):
         assert not table_.isna().any().any()
     assert linked_files(text) == {path.name for path in readme.parent.iterdir()} - {"README.md", "report.html"}
     page_ = (readme.parent / "report.html").read_text(encoding="utf-8")
-    assert "<script" not in page_
+    assert only_our_script(page_)
     assert "<img src=x" not in page_
     assert "onerror=alert(1)&gt;" in page_
     assert not re.findall(r'(?:src|href)="(?!data:image/png|data:text/csv|data:application/json|#)', page_)
@@ -443,6 +445,15 @@ def test_a_report_from_a_real_store(tmp_path, no_figures):
 # ---- report.html ----
 
 
+def only_our_script(text: str) -> bool:
+    """Whether a page has the data of its study and the one script that its policy names by hash, and nothing else runs."""
+    scripts = re.findall(r"(?s)<script([^>]*)>(.*?)</script>", text)
+    digest = base64.b64encode(hashlib.sha256(scripts[-1][1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'\"" in text
+    assert json.loads(scripts[0][1])["trials"]
+    return [kind for kind, _ in scripts] == [' type="application/json" id="study-data"', ""]
+
+
 def test_the_page_has_everything_inside(report):
     text = (report.parent / "report.html").read_text(encoding="utf-8")
     sources = re.findall(r'<img src="([^"]*)"', text)
@@ -454,7 +465,7 @@ def test_the_page_has_everything_inside(report):
     assert {name: base64.b64decode(content) for content, name in files.items()} == {
         name: (report.parent / name).read_bytes() for name in ("trials.csv", "curves.csv", "summary.json")
     }
-    assert "<script" not in text
+    assert only_our_script(text)
     assert "default-src 'none'" in text
     assert not re.findall(r'(?:src|href)="(?!data:|#|per_image.npz")', text)
     assert "<title>beta_mnist</title>" in text

@@ -1,11 +1,14 @@
 """The HTML document made from a report's markdown."""
 
 import html
+import json
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from importlib.resources import files as package_files
 from itertools import chain, count, pairwise
+from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
@@ -18,12 +21,22 @@ KINDS = {"png": "image/png", "csv": "text/csv;charset=utf-8", "json": "applicati
 """Ending of a file that the HTML page holds → its type in a data URI."""
 
 
-def page(text: str, files: Mapping[str, bytes]) -> str:
+def page(
+    text: str,
+    files: Mapping[str, bytes],
+    *,
+    drawings: Mapping[str, str] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> str:
     """Return a whole HTML document made from a report's markdown, which opens offline, light or dark.
 
     Pictures and linked files of `KINDS`, given by name, are put into the document. Tags in the markdown are shown, never obeyed, but
-    for the lines that `picture` and `folded` write; and the document's own policy forbids it to load anything or to run a
-    script. The same arguments give the same text.
+    for the lines that `picture` and `folded` write. The document's own policy forbids it to load anything or to run a script but
+    its own, which it names by its hash. The same arguments give the same text.
+
+    Args:
+        drawings: file name of a picture → the SVG that stands in its place.
+        data: what the script shows, as of `study_data`; without it the page has no script.
     """
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
     renderer.block.ruler.before("paragraph", "own_lines", _own_line, {"alt": ["paragraph"]})
@@ -32,24 +45,65 @@ def page(text: str, files: Mapping[str, bytes]) -> str:
     renderer.add_render_rule("table_close", lambda *_: "</table>\n</div>\n")
     tokens = renderer.parse(text)
     headings = _name_headings(tokens)
-    _put_inside(tokens, files)
+    _put_inside(tokens, files, drawings or {})
+    if data is not None:
+        tokens[_place_of_look(tokens) : _place_of_look(tokens)] = [_block(LOOK)]
     title = next((name_shown for tag, _, name_shown in headings if tag == "h1"), "Report")
+    script = "" if data is None else _script()
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{html.escape(title)}</title>\n<style>\n{_resource('page.css')}</style>\n</head>\n<body>\n"
+        f"{_navigation(headings)}<main>\n{renderer.renderer.render(tokens, renderer.options, {})}</main>\n"
+        f"{_data_and_script(data, script)}</body>\n</html>\n"
+    )
+
+
+LOOK = '<section id="look" hidden></section>\n'
+"""What the script fills, before the contents."""
+SCRIPTS = ("look.js",)
+"""Files of `script/`, joined in this order."""
+
+
+def _place_of_look(tokens: Sequence[Token]) -> int:
+    return next((place for place, token in enumerate(tokens) if token.attrGet("id") == "contents"), len(tokens))
+
+
+def _block(content: str) -> Token:
+    return Token("html_block", "", 0, content=content)
+
+
+def _resource(name: str) -> str:
+    return package_files("vaeexp.report.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    return "".join(_resource(f"script/{name}") for name in SCRIPTS)
+
+
+def _policy(script: str) -> str:
+    """Return the policy of a document with this script, or without one."""
+    allowed = f"; script-src 'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" if script else ""
+    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'{allowed}"
+
+
+def _data_and_script(data: Mapping[str, Any] | None, script: str) -> str:
+    """Return the data as JSON that no browser runs, in which no tag can end, and the script."""
+    if data is None:
+        return ""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return f'<script type="application/json" id="study-data">{text}</script>\n<script>{script}</script>\n'
+
+
+def _navigation(headings: Sequence[tuple[str, str, str]]) -> str:
     links = "".join(
         f'<li class="{tag}"><a href="#{html.escape(name)}">{html.escape(name_shown)}</a></li>\n'
         for tag, name, name_shown in headings
         if tag in ("h2", "h3")
     )
-    navigation = f'<nav aria-label="Contents">\n<ul>\n{links}</ul>\n</nav>\n' if links else ""
-    style = package_files("vaeexp.report.page").joinpath("page.css").read_text(encoding="utf-8")
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{html.escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
-        f"{navigation}<main>\n{renderer.renderer.render(tokens, renderer.options, {})}</main>\n</body>\n</html>\n"
-    )
+    return f'<nav aria-label="Contents">\n<ul>\n{links}</ul>\n</nav>\n' if links else ""
 
 
 def _own_line(state: StateBlock, line: int, _: int, silent: bool) -> bool:
@@ -77,8 +131,8 @@ def _name_headings(tokens: Sequence[Token]) -> list[tuple[str, str, str]]:
     return list(named.values())
 
 
-def _put_inside(tokens: Sequence[Token], files: Mapping[str, bytes]) -> None:
-    """Make data URIs of pictures and links to files beside the report, and lead links to other reports to their HTML.
+def _put_inside(tokens: Sequence[Token], files: Mapping[str, bytes], drawings: Mapping[str, str]) -> None:
+    """Put drawings in the place of their pictures, make data URIs of other pictures and links to files beside the report, and lead links to other reports to their HTML.
 
     A link to a file of another kind stays as it is: arrays may have megabytes, which would make the page slow to open.
     """
@@ -89,7 +143,8 @@ def _put_inside(tokens: Sequence[Token], files: Mapping[str, bytes]) -> None:
     }
     for token in tokens:
         if token.type == "html_block" and (shown := OWN_LINES.fullmatch(token.content.strip())) and shown[1]:
-            token.content = token.content.replace(f'src="{shown[1]}"', f'src="{inside.get(shown[1], "data:,")}"')
+            source = inside.get(shown[1], "data:,")
+            token.content = drawings.get(shown[1]) or token.content.replace(f'src="{shown[1]}"', f'src="{source}"')
     for token in (child for inline in tokens for child in inline.children or []):
         target = str(token.attrGet("href"))
         if token.type == "image":
