@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["needs_browser", "opened", "page_facts"]
+__all__ = ["look_at", "needs_browser", "opened", "page_facts"]
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
@@ -83,3 +83,13 @@ def page_facts(browser: Any, path: Path, *, width: int = 900, dark: bool = False
     # The browser's own first page may still be loading; no other page can ask for what is below chrome:.
     requests = [url for url in sent if not url.startswith(("chrome:", "chrome-untrusted:"))]
     return facts | {"console": browser.get_log("browser"), "requests": requests}
+
+
+def look_at(browser: Any, path: Path, *, width: int = 1280, dark: bool = False) -> list[dict[str, Any]]:
+    """Open the page of a report and wait until its script has filled it; return the messages of the console."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    messages: list[dict[str, Any]] = page_facts(browser, path, width=width, dark=dark)["console"]
+    ready = "return document.getElementById('look')?.dataset.state === 'ready'"
+    WebDriverWait(browser, WAIT).until(lambda driver: driver.execute_script(ready))
+    return messages + browser.get_log("browser")

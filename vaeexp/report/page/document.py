@@ -55,7 +55,7 @@ def page(
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{html.escape(title)}</title>\n<style>\n{_resource('page.css')}</style>\n</head>\n<body>\n"
+        f"<title>{html.escape(title)}</title>\n<style>\n{''.join(map(_resource, STYLES))}</style>\n</head>\n<body>\n"
         f"{_navigation(headings)}<main>\n{renderer.renderer.render(tokens, renderer.options, {})}</main>\n"
         f"{_data_and_script(data, script)}</body>\n</html>\n"
     )
@@ -63,7 +63,9 @@ def page(
 
 LOOK = '<section id="look" hidden></section>\n'
 """What the script fills, before the contents."""
-SCRIPTS = ("look.js",)
+STYLES = ("page.css", "look.css")
+"""Style sheets, joined in this order: of the document, and of what the script fills."""
+SCRIPTS = ("study.js", "filter.js", "table.js", "start.js")
 """Files of `script/`, joined in this order."""
 
 

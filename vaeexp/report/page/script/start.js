@@ -1,0 +1,14 @@
+// Fills the section `look`, which is hidden without a script, after the report has been painted.
+"use strict";
+
+function startLooking() {
+  readStudy();
+  const section = document.getElementById("look");
+  if (study.rows.length) {
+    buildTable(section);
+    section.hidden = false;
+  }
+  section.dataset.state = "ready";
+}
+
+window.addEventListener("load", () => requestAnimationFrame(() => setTimeout(startLooking)));

@@ -1,0 +1,161 @@
+"""The trials of a study as rows of the page's table: the columns, what each row has in them, and learning curves."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sweeps.errors import masked
+from vaeexp.evaluation.metrics import METRICS, measured_at
+from vaeexp.results.parameters import SearchedParameter
+from vaeexp.results.study_view import StudyView
+from vaeexp.words import format_value, is_missing, parameter_label
+
+CURVE_POINTS = 60
+"""Epochs of a learning curve in the page; of a longer one so many that stand evenly, with the last."""
+RUN_COLUMNS = {
+    "state": ("state", "text"),
+    "epochs": ("epochs", "number"),
+    "run": ("run", "text"),
+    "source_trial": ("of trial", "number"),
+}
+LATER_COLUMNS = {
+    "duplicate_of": ("same as trial", "number"),
+    "failure": ("failure", "text"),
+    "message": ("message", "text"),
+    "result.parameters": ("parameters", "number"),
+}
+"""Columns of `trials.csv` before and after settings and figures: what the table calls each, and its type."""
+
+
+def ordered_trials(view: StudyView) -> pd.DataFrame:
+    """Return all trials and repeats with the metrics of their best epoch, as `trials.csv`, in the order of the page.
+
+    Trials of the search stand first: the best configuration or the front, then others in the order of the report, then those without
+    a value. `row` names a trial as the plots do, and `run` says why it was trained.
+    """
+    metrics = view.at_best_epoch(view.trials)
+    keys = ["repeat", "number"]
+    names = [name for name in metrics.columns if name.startswith("val/")]
+    trials = view.trials.merge(metrics[[*keys, *names]], on=keys, how="left")
+    if view.front is not None:
+        own = view.last_epochs[[*keys, *view.front.metrics]].rename(columns=_at_last)
+        trials = trials.merge(own, on=keys, how="left")
+    first = [] if view.best_number is None else [view.best_number]
+    first += view.found["number"].tolist() if view.front is None else view.front.members["number"].tolist()
+    place = {int(number): place for place, number in enumerate(dict.fromkeys(first))}
+    runs = list(zip(trials["number"], trials["repeat"], strict=True))
+    trials["row"] = [name_of(number, repeat=repeat) for number, repeat in runs]
+    trials["run"] = ["+".join(purposes) or "search" for purposes in trials["purposes"]]
+    trials["message"] = trials["message"].map(masked, na_action="ignore")
+    trials["place"] = [math.inf if repeat else place.get(number, len(place)) for number, repeat in runs]
+    return trials.sort_values(["place", "objective", "number"], ignore_index=True).drop(columns="place")
+
+
+def name_of(number: int, *, repeat: bool) -> str:
+    """Return how plots and table name a row: `45` a trial of the search, `r3` a repeat."""
+    return f"r{number}" if repeat else str(number)
+
+
+def _at_last(name: str) -> str:
+    return f"last/{name}" if name.startswith("val/") else name
+
+
+def trial_columns(view: StudyView, trials: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the columns that at least one row fills: name, label, group, type, and what a number's words or an axis need.
+
+    Columns of searched parameters have `axis`: the range or the choices of the study file. The objective is marked, too.
+    """
+    columns = _objectives(view)
+    columns += [_column(name, label, "run", kind) for name, (label, kind) in RUN_COLUMNS.items()]
+    searched = [f"params.{name}" for name in view.parameters]
+    others = [name for name in trials.columns if name.startswith("params.") and name not in searched]
+    for name in (*searched, *others):
+        columns.append(_setting(view.parameters.get(name.removeprefix("params.")), name, trials))
+    for name in ("best_epoch", *(f"val/{name}" for name in measured_at("val", "figure"))):
+        columns.append(_figure(name, name.removeprefix("val/"), "validation"))
+    for name in measured_at("test", "figure"):
+        columns.append(_figure(f"result.test/{name}", name, "test"))
+    columns.append(_column("seconds", "seconds", "more", "number", digits=1))
+    columns += [_column(name, label, "more", kind) for name, (label, kind) in LATER_COLUMNS.items()]
+    filled = {str(name) for name in trials.columns if not trials[name].map(is_missing).all()}
+    return [column for column in columns if column["name"] in filled]
+
+
+def _column(name: str, label: str, group: str, kind: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "label": label, "group": group, "type": kind, **more}
+
+
+def _objectives(view: StudyView) -> list[dict[str, Any]]:
+    """Return the column of the objective, or those of both at the last epoch, by which the front is chosen."""
+    if view.front is None:
+        metric = "distortion" if view.fixed("posterior") == "deterministic" else "neg_elbo"
+        return [_figure("objective", metric, "objective") | {"unit": "nats", "axis": {}}]
+    return [
+        _figure(f"last/{name.removeprefix('last/')}", name.removeprefix("val/"), "objective") | {"axis": {}}
+        for name in view.front.metrics
+    ]
+
+
+def _figure(name: str, metric: str, group: str) -> dict[str, Any]:
+    known = METRICS[metric]
+    counted = known.unit in ("latent dimensions", "counted from 1")
+    return _column(name, known.label, group, "number", digits=0 if counted else known.digits)
+
+
+def _setting(parameter: SearchedParameter | None, name: str, trials: pd.DataFrame) -> dict[str, Any]:
+    """Return the column of a setting; of a searched one with its axis."""
+    values = [value for value in trials[name] if not is_missing(value)]
+    numbers = all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in values)
+    column = _column(name, parameter_label(name.removeprefix("params.")), "settings", "number" if numbers else "text")
+    if parameter is None:
+        return column
+    if parameter.is_choice:
+        return column | {"axis": {"choices": list(parameter.texts)}}
+    axis = {"low": parameter.first, "high": parameter.last, "log": parameter.log, "whole": parameter.kind == "int"}
+    return column | {"axis": axis}
+
+
+def trial_rows(trials: pd.DataFrame, columns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what each row has: its name, and its values by column, without those that are missing."""
+    kinds = {str(column["name"]): column["type"] for column in columns}
+    cells = {name: [_cell(value, kind) for value in trials[name]] for name, kind in kinds.items()}
+    rows = []
+    for place, row in enumerate(trials["row"]):
+        values = {name: cells[name][place] for name in kinds}
+        rows.append({"row": row} | {name: value for name, value in values.items() if value is not None})
+    return rows
+
+
+def _cell(value: Any, kind: str) -> Any:
+    """Return a value as JSON has it: a number, a text, or None; an infinite number is the text `∞` or `−∞`."""
+    if is_missing(value):
+        return None
+    if kind == "text":
+        return format_value(value)
+    number = value.item() if isinstance(value, np.generic) else value
+    if isinstance(number, float) and not math.isfinite(number):
+        return "∞" if number > 0 else "−∞"
+    return int(number) if float(number).is_integer() else number
+
+
+def trial_curves(view: StudyView, trials: pd.DataFrame) -> dict[str, list[float | None]]:
+    """Return the objective after each epoch by row, as epoch, value, epoch, value …; None for a value that is not finite."""
+    curves: dict[str, list[float | None]] = {}
+    epochs = view.epochs.sort_values(["repeat", "number", "epoch"])
+    for (repeat, number), own in epochs.groupby(["repeat", "number"], sort=False):
+        shown = own.iloc[_spread(len(own))]
+        pairs = zip(shown["epoch"].tolist(), shown["objective"].tolist(), strict=True)
+        curves[name_of(number, repeat=repeat)] = [part for epoch, value in pairs for part in (epoch, _rounded(value))]
+    return {row: curves[row] for row in trials["row"] if row in curves}
+
+
+def _spread(count: int) -> list[int]:
+    """Return the places of the points of a curve that are drawn."""
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, CURVE_POINTS))})
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None
