@@ -256,7 +256,9 @@ def _compared(results: Results, parameter: str, measure: str = "objective") -> l
     needed = ["number", "state", "source_trial", "seed_index", "pair_ids"]
     needed += [measure] if measure in results.trials else []
     needed += [str(name) for name in results.trials if str(name).startswith("params.")]
-    repeats = results.trials.loc[results.trials["repeat"], needed].dropna(subset=[f"params.{parameter}"])
+    repeats = results.trials.loc[results.trials["repeat"], [*dict.fromkeys(needed)]].dropna(
+        subset=[f"params.{parameter}"]
+    )
     prefix = f"{parameter}:"
     return [
         (

@@ -10,13 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from sweeps.results import pairs
 from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots import style
 from vaeexp.plots.latent import interpolation_figure
 from vaeexp.plots.pictures import STRIP, Row, at_last_epoch, epoch_words, picture_rows, text_options
 from vaeexp.results.study_summary import StudySummary
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import Arrays, read_arrays
+from vaeexp.results.tables import Arrays, read_arrays, row_names
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, by_training
 from vaeexp.words import format_interval, format_number, format_value, parameter_label
 
@@ -125,9 +126,10 @@ def _draw_measure(axes: Axes, group: list[Curve], metric: str, first: int) -> No
             style.line_style(index) | {"linewidth": width, "zorder": 3},
             style.two_lines(setting.title, LONGEST),
         )
-        axes.plot(curve["epoch"], curve[metric], label=label, **look)
+        row = row_names(curve.head(1))
+        style.mark_trials(axes.plot(curve["epoch"], curve[metric], label=label, **look)[0], row)
         if len(curve) == 1:
-            axes.scatter(curve["epoch"], curve[metric], color=look["color"], s=20, zorder=3)
+            style.mark_trials(axes.scatter(curve["epoch"], curve[metric], color=look["color"], s=20, zorder=3), row)
         values.append(curve[metric].to_numpy(float))
     if not values:
         axes.text(0.5, 0.5, "none", transform=axes.transAxes, **text_options(style.MUTED, "center", 10, "baseline"))
@@ -183,18 +185,29 @@ def paired_differences(view: StudyView) -> Figure | None:
     figure = style.new_figure(sum(0.95 + 0.36 * count for count in rows))
     panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=rows)
     for axes, comparison in zip(panels[:, 0], shown, strict=True):
-        _draw_differences(axes, comparison)
+        _draw_differences(axes, comparison, runs_of_pairs(view, comparison))
     return figure
 
 
-def _draw_differences(axes: Axes, comparison: PairComparison) -> None:
+def runs_of_pairs(view: StudyView, comparison: PairComparison) -> pd.DataFrame:
+    """Return the numbers of the two repeats of each complete pair, in the columns `first` and `second` and the order of its pairs."""
+    two = [comparison.first, comparison.second]
+    numbers = pairs(view.results, comparison.parameter, two, "number").loc[comparison.pairs.index]
+    return pd.DataFrame(
+        {side: numbers[f"number.{level}"].astype(int) for side, level in zip(("first", "second"), two, strict=True)}
+    )
+
+
+def _draw_differences(axes: Axes, comparison: PairComparison, runs: pd.DataFrame) -> None:
+    """Draw a row per configuration, then the mean; a point is marked as the run with the second value."""
     first, second = format_value(comparison.first), format_value(comparison.second)
     style.style_axes(axes, x=f"validation −ELBO, {second} − {first} (nats per image)")
     axes.axvline(0, color=style.MUTED, linewidth=1.2)
     look: dict[str, Any] = {"s": 42, "color": style.STATE_COLOURS["complete"], "linewidths": 0, "zorder": 3}
     names = []
     for row, (trial, group) in enumerate(comparison.pairs.groupby("source_trial")):
-        axes.scatter(group["difference"], np.full(len(group), row), **look)
+        points = axes.scatter(group["difference"], np.full(len(group), row), **look)
+        style.mark_trials(points, "r" + runs.loc[group.index, "second"].astype(str))
         names.append(f"trial {trial}")
     interval, last = comparison.interval, len(names)
     ends = [interval.low, interval.high] if math.isfinite(interval.low) else []

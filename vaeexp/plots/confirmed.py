@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from sweeps.results.statistics import Interval, mean_interval
 from vaeexp.plots import style
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import column, finite, read_arrays
+from vaeexp.results.tables import column, finite, read_arrays, row_names
 from vaeexp.results.tested_settings import TestedSetting, by_training
 from vaeexp.words import NATS, format_interval, format_number, join_and
 
@@ -67,13 +67,10 @@ def confirmed_seeds(view: StudyView) -> Figure | None:
     _join_seeds(axes, rows, metric)
     for y, runs in enumerate(rows):
         values = runs[metric].astype(float)
-        axes.scatter(values, [y] * len(values), s=46, color=style.STATE_COLOURS["complete"], linewidths=0, zorder=3)
+        _draw_dots(axes, values, row_names(runs), y, high)
         interval = mean_interval(values.tolist())
         if len(values) > 2:
             _draw_interval(axes, interval, y + 0.24, low, high)
-        if beyond := int((values > high).sum()):
-            look: dict[str, Any] = {"marker": ">", "s": 46, "color": style.STATE_COLOURS["complete"], "clip_on": False}
-            axes.scatter([high] * beyond, [y] * beyond, zorder=3, **look)
         if low <= interval.mean <= high:
             axes.scatter([interval.mean], [y + 0.24], s=44, marker="D", color=style.TEXT_COLOUR, zorder=5)
         if len(values):
@@ -84,6 +81,17 @@ def confirmed_seeds(view: StudyView) -> Figure | None:
     axes.set(ylim=(len(settings) - 0.4, -0.6), xlim=(low, high))
     axes.grid(visible=False, axis="y")
     return figure
+
+
+def _draw_dots(axes: Axes, values: pd.Series, rows: pd.Series, y: float, high: float) -> None:
+    """Draw a dot for each of these values at a height; those beyond the axes are triangles at their edge."""
+    dot: dict[str, Any] = {"marker": "o", "linewidths": 0}
+    triangle: dict[str, Any] = {"marker": ">", "clip_on": False}
+    for chosen, look in ((values <= high, dot), (values > high, triangle)):
+        if chosen.any():
+            look |= {"s": 46, "color": style.STATE_COLOURS["complete"], "zorder": 3}
+            points = axes.scatter(values[chosen].clip(upper=high), [y] * int(chosen.sum()), **look)
+            style.mark_trials(points, rows[chosen])
 
 
 def _draw_interval(axes: Axes, interval: Interval, y: float, low: float, high: float) -> None:
@@ -147,7 +155,8 @@ def confirmed_curves(view: StudyView) -> Figure | None:
     for index, (setting, curves) in enumerate(drawn):
         look = style.line_style(index)
         label = f"{style.two_lines(setting.title, LONGEST)} (n = {curves.shape[1]})"
-        axes.plot(curves.index, curves.median(axis=1), linewidth=1.9, label=label, zorder=3, **look)
+        (line,) = axes.plot(curves.index, curves.median(axis=1), linewidth=1.9, label=label, zorder=3, **look)
+        style.mark_trials(line, [] if setting.source_trial is None else [setting.source_trial])
         axes.fill_between(
             curves.index, curves.min(axis=1), curves.max(axis=1), color=look["color"], alpha=0.2, linewidth=0
         )
@@ -188,12 +197,14 @@ def train_validation(view: StudyView) -> Figure | None:
     axes = style.style_axes(figure.add_subplot(), x="epoch", y="−ELBO (nats per image)")
     gap = float((curves_by_side["validation"].iloc[-1] - curves_by_side["training"].iloc[-1]).mean())
     side = "above" if gap >= 0 else "below"
-    label = f"validation, at the end {format_number(abs(gap))} nats {side} training"
-    labels = {"training": "training", "validation": label}
+    words = f"validation, at the end {format_number(abs(gap))} nats {side} training"
+    labels = {"training": "training", "validation": words}
     for index, (side, curves) in enumerate(curves_by_side.items()):
         look = style.line_style(index)
-        for number, run in enumerate(curves):
-            axes.plot(curves.index, curves[run], linewidth=1.5, label=None if number else labels[side], **look)
+        for number, row in enumerate(row_names(view.best.runs)):
+            label = None if number else labels[side]
+            (line,) = axes.plot(curves.index, curves[number], linewidth=1.5, label=label, **look)
+            style.mark_trials(line, [row])
     _scale_curves(axes, list(curves_by_side.values()))
     style.legend(axes)
     return figure

@@ -12,6 +12,7 @@ from vaeexp.plots import style
 from vaeexp.plots.tradeoff import draw_equal_lines
 from vaeexp.results.front_view import FrontView
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import row_names
 from vaeexp.words import format_number, format_value, is_missing
 
 FONT = 10
@@ -40,11 +41,14 @@ def front(view: StudyView) -> Figure | None:
     blue = style.STATE_COLOURS["complete"]
     size = 40 * style.marker_scale(len(found.values))
     axes.step(members[:, 0], members[:, 1], where="post", color=blue, linewidth=1.8, zorder=4)
-    axes.scatter(members[:, 0], members[:, 1], color=blue, s=60, zorder=5, label=f"front ({len(members):,})")
-    rest = found.values[~found.complete["number"].isin(found.members["number"]).to_numpy()]
-    axes.scatter(
-        rest[:, 0], rest[:, 1], color="#9a9a9a", s=size, zorder=3, label=f"complete, behind it ({len(rest):,})"
-    )
+    points = axes.scatter(members[:, 0], members[:, 1], color=blue, s=60, zorder=5, label=f"front ({len(members):,})")
+    style.mark_trials(points, row_names(found.members))
+    behind = ~found.complete["number"].isin(found.members["number"]).to_numpy()
+    label = f"complete, behind it ({int(behind.sum()):,})"
+    shown = behind & style.within(axes, found.values)
+    rest = found.values[shown]
+    points = axes.scatter(rest[:, 0], rest[:, 1], color="#9a9a9a", s=size, zorder=3, label=label)
+    style.mark_trials(points, row_names(found.complete[shown]))
     unnamed = _name(axes, view, found)
     notes = [f"{hidden:,} of the complete trials outside these axes"] if hidden else []
     notes += [f"{unnamed:,} of the front without a name here"] if unnamed else []
@@ -120,7 +124,8 @@ def hypervolume(view: StudyView) -> Figure | None:
     axes = style.style_axes(figure.add_subplot(), x="trial-epochs of the search", y=f"hypervolume ({found.unit})")
     course = found.course
     axes.step(course["spent"], course["volume"], where="post", color=style.STATE_COLOURS["complete"], linewidth=1.8)
-    axes.scatter(course["spent"], course["volume"], color=style.STATE_COLOURS["complete"], s=18)
+    points = axes.scatter(course["spent"], course["volume"], color=style.STATE_COLOURS["complete"], s=18)
+    style.mark_trials(points, row_names(found.complete))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
     axes.set_ylim(0, 1.08 * found.volume or 1.0)
     axes.set_xlim(0, 1.03 * float(course["spent"].iloc[-1]))

@@ -20,7 +20,7 @@ from vaeexp.results.forest import Forest, expected
 from vaeexp.results.holes import hole_words
 from vaeexp.results.parameters import RESAMPLES, SearchedParameter
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import jitter
+from vaeexp.results.tables import jitter, row_names
 from vaeexp.words import NATS, format_number, format_value, join_and, parameter_label
 
 MOST_PANELS = 9
@@ -170,11 +170,12 @@ def draw_trials(
             medians = values[complete].groupby(places[complete]).median()
         axes.hlines(medians, medians.index - 0.3, medians.index + 0.3, color=style.TEXT_COLOUR, linewidth=2, zorder=5)
         places = places + jitter(len(active))
+    names = row_names(active)
     for state in style.STATE_COLOURS:
         chosen = active["state"] == state
         shown = state if (trials["state"] == state).any() else None
         size = 30 * style.marker_scale(len(trials)) * (1.0 if state == "complete" else other)
-        style.scatter(axes, places[chosen], values[chosen], state, size=size, label=shown)
+        style.scatter(axes, places[chosen], values[chosen], names[chosen], state, size=size, label=shown)
 
 
 def top_two_caption(view: StudyView) -> str:
@@ -227,10 +228,12 @@ def top_two(view: StudyView) -> Figure | None:
         "marker": "s",
         "zorder": 2,
     }
-    axes.scatter(x[early], y[early], s=0.5 * size, label=f"not complete ({int(early.sum()):,})", **look)
+    points = axes.scatter(x[early], y[early], s=0.5 * size, label=f"not complete ({int(early.sum()):,})", **look)
+    style.mark_trials(points, row_names(trials[early]))
     shades: dict[str, Any] = {"c": complete["objective"], "norm": colours, "cmap": "viridis"}
     edges: dict[str, Any] = {"edgecolors": style.TEXT_COLOUR, "linewidths": 0.5, "zorder": 3}
-    axes.scatter(x[~early], y[~early], s=size, label=f"complete ({len(complete):,})", **shades, **edges)
+    points = axes.scatter(x[~early], y[~early], s=size, label=f"complete ({len(complete):,})", **shades, **edges)
+    style.mark_trials(points, row_names(complete))
     bar = style.colour_bar(figure, axes, ScalarMappable(norm=colours, cmap="viridis"))
     bar.set_ylabel(NATS, fontsize=11, color=style.TEXT_COLOUR)
     style.legend(axes)
@@ -266,14 +269,16 @@ def partial_dependence(view: StudyView) -> Figure | None:
 
 
 def _covered_places(view: StudyView, forest: Forest, name: str) -> pd.Series:
-    """Return the places of the complete trials along a parameter, without those of values that are not covered."""
-    return forest.parameters[name].places(view.covered(view.ranked, name)).dropna()
+    """Return the places of the complete trials along a parameter, without those of values that are not covered, by trial."""
+    trials = view.covered(view.ranked, name)
+    return forest.parameters[name].places(trials).set_axis(row_names(trials)).dropna()
 
 
 def _draw_dependence(axes: Axes, view: StudyView, forest: Forest, parameter: SearchedParameter) -> None:
     """Draw the mean over the bags with its 95 % interval, the trials along the lower edge, and the lowest point."""
     places = _covered_places(view, forest, parameter.name)
-    pruned = parameter.places(view.search[view.search["state"] == "pruned"]).dropna()
+    stopped = view.search[view.search["state"] == "pruned"]
+    pruned = parameter.places(stopped).set_axis(row_names(stopped)).dropna()
     grid = parameter.grid(places, 25)
     bags = expected(forest, parameter.name, grid)
     mean = bags.mean(axis=0)
@@ -297,7 +302,8 @@ def _draw_dependence(axes: Axes, view: StudyView, forest: Forest, parameter: Sea
         for marked, height, shade in ticks:
             look: dict[str, Any] = {"marker": "|", "s": 40, "color": shade, "linewidths": 0.9, "transform": edge}
             faint = 0.8 * style.marker_scale(len(marked)) ** 0.7
-            axes.scatter(parameter.numbers(marked), np.full(len(marked), height), alpha=faint, **look)
+            points = axes.scatter(parameter.numbers(marked), np.full(len(marked), height), alpha=faint, **look)
+            style.mark_trials(points, marked.index)
     low, high = int(mean.argmin()), int(mean.argmax())
     left_out = ", some values left out" if view.uncovered(parameter.name) else ""
     style.note(axes, f"spans {format_number(mean[high] - mean[low], 1)} nats{left_out}")

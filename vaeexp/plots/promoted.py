@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from sweeps.results.found_trials import PAUSED
 from vaeexp.plots import style
 from vaeexp.results.parameters import SearchedParameter
+from vaeexp.results.tables import row_names
 
 _PALEST, _DARKEST = 0.35, 0.9
 """Of the colour map, which is even in lightness: the palest is seen on white, and none is as dark as text."""
@@ -28,11 +29,12 @@ def scatter_by_epochs(axes: Axes, x: pd.Series, y: pd.Series, trials: pd.DataFra
         ("pruned", paused & (trials["epochs"] == epochs), tuple(shade), f"epoch {epochs:,}")
         for epochs, shade in zip(levels, shades, strict=True)
     ]
+    names = row_names(trials)
     marks += [(state, trials["state"] == state, None, state) for state in ("failed", "running", "complete")]
     for state, chosen, colour, words in marks:
         if chosen.any():
             label = f"{words} ({int(chosen.sum()):,})"
-            style.scatter(axes, x[chosen], y[chosen], state, size=size, label=label, colour=colour)
+            style.scatter(axes, x[chosen], y[chosen], names[chosen], state, size=size, label=label, colour=colour)
 
 
 def promoted_below(

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from sweeps.results import best_so_far
 from vaeexp.plots import style
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import row_names
 from vaeexp.words import NATS, format_configuration, format_number
 
 MOST_NAMED = 8
@@ -41,7 +42,8 @@ def history(view: StudyView) -> Figure | None:
         chosen = trials[(trials["state"] == state) & (trials["objective"].notna() | (state == "failed"))]
         if len(chosen):
             label = style.state_label(state, len(chosen))
-            style.scatter(axes, chosen["number"], chosen["objective"], state, size=size, label=label)
+            places = chosen["number"], chosen["objective"], row_names(chosen)
+            style.scatter(axes, *places, state, size=size, label=label)
     _draw_best(axes, best_so_far(view.results), trials["number"].max() + 0.5)
     style.off_scale(axes, trials["objective"])
     style.legend(axes)
@@ -104,21 +106,21 @@ def learning_curves(view: StudyView) -> Figure | None:
     low, high = style.robust_limits(lowest[complete["number"]], lowest)
     # The best values decide the scale, with room to see how the good ones came down.
     high = max(high + 0.35 * (high - low), float(curves[leader][len(curves[leader]) // 5, 1]))
+    axes.set(xlim=(0.5, max(finite["epoch"].max(), 2) + 0.5), ylim=(low, high))
     named = list(complete["number"]) if 1 < len(complete) <= MOST_NAMED else []
     for state, chosen in drawn.items():
         if len(chosen) and not (named and state == "complete"):
-            _draw_curves(axes, [curves[number] for number in chosen], state, int((states == state).sum()))
+            _draw_curves(axes, {number: curves[number] for number in chosen}, state, int((states == state).sum()))
     if named:
-        _name_curves(
-            axes, {_name_of(view, trial): curves[trial["number"]] for _, trial in complete.iterrows()}, low, high
-        )
+        names = {trial["number"]: _name_of(view, trial) for _, trial in complete.iterrows()}
+        _name_curves(axes, {number: curves[number] for number in names}, names, low, high)
     elif len(complete):
         best, winner = complete.iloc[0], f"best: trial {leader}"
-        axes.plot(*curves[leader].T, color=style.TEXT_COLOUR, linewidth=2.2, zorder=5, label=winner)
-        axes.plot(
-            [best["best_epoch"]], [best["objective"]], marker="o", color=style.TEXT_COLOUR, markersize=6, zorder=6
-        )
-    axes.set(xlim=(0.5, max(finite["epoch"].max(), 2) + 0.5), ylim=(low, high))
+        look: dict[str, Any] = {"color": style.TEXT_COLOUR}
+        lines = axes.plot(*curves[leader].T, linewidth=2.2, zorder=5, label=winner, **look)
+        lines += axes.plot([best["best_epoch"]], [best["objective"]], marker="o", markersize=6, zorder=6, **look)
+        for line in lines:
+            style.mark_trials(line, [leader])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if (finite["objective"] > high).any():
         style.note(axes, f"values above {high:,.0f} are cut off")
@@ -135,25 +137,27 @@ def _name_of(view: StudyView, trial: pd.Series) -> str:
     return format_configuration(values) if len(view.parameters) == 1 and values else f"trial {trial['number']}"
 
 
-def _name_curves(axes: Axes, curves: dict[str, np.ndarray], low: float, high: float) -> None:
+def _name_curves(axes: Axes, curves: dict[int, np.ndarray], names: dict[int, str], low: float, high: float) -> None:
     """Draw the curves of few complete trials, the best first, each in a look of its own with its name at its end.
 
-    `low` and `high` are the limits of the axes. Names keep clear of each other; a line joins a name that had to move to its curve.
+    `low` and `high` are the limits of the axes. The names keep clear of each other; a line joins a name that had to move to its curve.
     """
-    ends = {name: (float(np.clip(curve[-1, 1], low, high)) - low) / (high - low) for name, curve in curves.items()}
-    heights: dict[str, float] = {}
-    for name in sorted(ends, key=lambda each: (ends[each], each)):
-        heights[name] = max(ends[name], max(heights.values(), default=-1.0) + NAME_HEIGHT)
+    ends = {number: (float(np.clip(curve[-1, 1], low, high)) - low) / (high - low) for number, curve in curves.items()}
+    heights: dict[int, float] = {}
+    for number in sorted(ends, key=lambda each: (ends[each], names[each])):
+        heights[number] = max(ends[number], max(heights.values(), default=-1.0) + NAME_HEIGHT)
     excess = max(0.0, max(heights.values()) - 1.0)
-    for index, (name, curve) in enumerate(curves.items()):
+    for index, (number, curve) in enumerate(curves.items()):
         black = len(style.COLOURS) - 1
         look = style.line_style(black if index == 0 else index - (index <= black))
-        axes.plot(*curve.T, linewidth=2.2 if index == 0 else 1.5, zorder=5 if index == 0 else 3, **look)
+        lines = axes.plot(*curve.T, linewidth=2.2 if index == 0 else 1.5, zorder=5 if index == 0 else 3, **look)
         best = curve[curve[:, 1].argmin()]
-        axes.plot([best[0]], [best[1]], marker="o", color=look["color"], markersize=5, zorder=6)
-        words = f"{style.shortened(name, LONGEST_NAME)}{' (best)' if index == 0 else ''}"
+        lines += axes.plot([best[0]], [best[1]], marker="o", color=look["color"], markersize=5, zorder=6)
+        for line in lines:
+            style.mark_trials(line, [number])
+        words = f"{style.shortened(names[number], LONGEST_NAME)}{' (best)' if index == 0 else ''}"
         place: dict[str, Any] = {"xycoords": "axes fraction", "ha": "left", "fontsize": 9}
-        style.annotate(axes, words, (1.01, heights[name] - excess), colour=look["color"], **place)
+        style.annotate(axes, words, (1.01, heights[number] - excess), colour=look["color"], **place)
 
 
 def _evenly(numbers: pd.Index) -> np.ndarray:
@@ -162,20 +166,28 @@ def _evenly(numbers: pd.Index) -> np.ndarray:
     return numbers.to_numpy()[indices]
 
 
-def _draw_curves(axes: Axes, curves: list[np.ndarray], state: str, count: int) -> None:
-    """Draw the curves of one state, `count` trials in all; pruned and failed ones faded, with a mark at their end."""
+def _draw_curves(axes: Axes, curves: dict[int, np.ndarray], state: str, count: int) -> None:
+    """Draw the curves of one state, `count` trials in all; pruned and failed ones faded, with a mark at their end.
+
+    Call it after the limits are set.
+    """
     stopped = state in ("pruned", "failed", "paused")
     faint = (0.4 if stopped else 0.7) * min(1.0, (30 / len(curves)) ** 0.75)
     colour, label = style.STATE_COLOURS[state], style.state_label(state, count)
-    axes.add_collection(LineCollection(curves, colors=colour, linewidths=1.2, alpha=faint, zorder=2))
+    lines = LineCollection([*curves.values()], colors=colour, linewidths=1.2, alpha=faint, zorder=2)
+    axes.add_collection(lines)
+    style.mark_trials(lines, curves)
     if stopped:
-        ends = np.array([curve[-1] for curve in curves])
+        every = np.array([curve[-1] for curve in curves.values()])
+        inside = style.within(axes, every)
+        rows, ends = np.array([*curves])[inside], every[inside]
         look: dict[str, Any] = {
             "marker": style.STATE_MARKERS[state],
             "edgecolors": colour,
             "facecolors": "none",
             "alpha": 0.9,
         }
-        axes.scatter(ends[:, 0], ends[:, 1], s=30 * style.marker_scale(4 * len(curves)), zorder=4, label=label, **look)
+        size = 30 * style.marker_scale(4 * len(curves))
+        style.mark_trials(axes.scatter(ends[:, 0], ends[:, 1], s=size, zorder=4, label=label, **look), rows)
     else:
         axes.plot([], [], color=colour, linewidth=1.6, label=label)

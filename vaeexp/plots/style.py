@@ -36,8 +36,12 @@ PICTURE_SCALE = 2
 DPI = 120 * PICTURE_SCALE
 TRIALS = "trials:"
 """What the mark of `mark_trials` begins with."""
+MOST_MARKED = 2000
+"""Points of a collection up to which each is an element of the page; more would make the page slow."""
 COMPRESSION = 3
 """Level of PNG files: level 6 takes twice as long for files that are 15 % smaller."""
+EDGE = 0.02
+"""Share of the axes by which a point may lie beyond them and still show a part of its mark."""
 MARGIN, TITLE, LINE = 0.14, 0.4, 0.25
 """Inches of white around a plot, which part it from a dark page, of its title, and of each further line of the title."""
 
@@ -229,6 +233,13 @@ def save(figure: Figure, file: Path | BinaryIO) -> None:
     picture.convert("RGB").save(file, format="png", dpi=(DPI, DPI), compress_level=COMPRESSION)
 
 
+def within(axes: Axes, points: np.ndarray) -> np.ndarray:
+    """Return which points [N, 2] have a part of their mark on the axes: [N]. Others must not be drawn: the page has no element for them."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    low, size = np.array([left, bottom]), np.array([right - left, top - bottom])
+    return (np.abs((points - low) / size - 0.5) <= 0.5 + EDGE).all(axis=1)
+
+
 def marker_scale(count: int) -> float:
     """Return by how much to shrink the marks of so many points: 1 up to 150 of them, then ever less."""
     return max(0.08, min(1.0, 150 / max(count, 1)))
@@ -238,6 +249,7 @@ def scatter(
     axes: Axes,
     x: pd.Series,
     y: pd.Series,
+    rows: pd.Series,
     state: str,
     *,
     size: float = 34,
@@ -246,7 +258,7 @@ def scatter(
 ) -> None:
     """Draw points in the shape of a state and in its colour or another, filled where complete; points above the axes stand at the upper edge as triangles.
 
-    Call it after the limits are set. A failed trial without a value (NaN) keeps its cross, at the upper edge.
+    `rows` are the names of the trials (`row_names`). Call it after the limits are set. A failed trial without a value (NaN) keeps its cross, at the upper edge.
     """
     high = axes.get_ylim()[1]
     above = y > high
@@ -254,17 +266,23 @@ def scatter(
     look: dict[str, Any] = {"edgecolors": colour, "clip_on": False, "alpha": 0.9, "zorder": 4 if complete else 3}
     # The value of a trial that ended early is what it had reached, so its mark is open.
     look |= {"facecolors": colour, "linewidths": 0} if complete else {"facecolors": "none", "linewidths": 1.3}
-    axes.scatter(x[~above], y[~above].fillna(high), s=size, marker=STATE_MARKERS[state], label=label, **look)
+    points = axes.scatter(x[~above], y[~above].fillna(high), s=size, marker=STATE_MARKERS[state], label=label, **look)
+    mark_trials(points, rows[~above])
     if above.any():
-        axes.scatter(x[above], [high] * int(above.sum()), s=0.8 * size, marker="^", **look)
+        points = axes.scatter(x[above], [high] * int(above.sum()), s=0.8 * size, marker="^", **look)
+        mark_trials(points, rows[above])
 
 
 def mark_trials(artist: Artist, rows: Iterable[int | str]) -> None:
     """Remember whose points a collection has, in its order, or whose one line it is: `45` for a trial, `r3` for a repeat.
 
-    The HTML page finds its trials by this mark.
+    The HTML page finds its trials by this mark. A collection of more than `MOST_MARKED` points has none, and is an image in the page.
     """
-    artist.set_gid(f"{TRIALS}{','.join(map(str, rows))}")
+    names = [str(row) for row in rows]
+    if len(names) > MOST_MARKED:
+        artist.set_rasterized(True)
+    elif names:
+        artist.set_gid(f"{TRIALS}{','.join(names)}")
 
 
 def state_label(state: str, count: int) -> str:

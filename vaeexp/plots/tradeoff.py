@@ -17,7 +17,7 @@ from vaeexp.plots import style
 from vaeexp.plots.parameters import draw_trials
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import column
+from vaeexp.results.tables import column, row_names
 from vaeexp.words import format_number, parameter_label
 
 GROUPS = 10
@@ -95,12 +95,14 @@ def _draw_trials(figure: Figure, axes: Axes, view: StudyView) -> None:
     small = style.marker_scale(len(trials))
     for complete, size in ((False, 26), (True, 74)):
         chosen = trials[(trials["state"] == "complete") == complete]
-        colours: dict[str, Any] = {"c": betas[chosen.index], "norm": scale, "cmap": "viridis"}
+        seen = chosen[style.within(axes, chosen[["val/rate", "val/distortion"]].to_numpy(float))]
+        x, y = seen["val/rate"], seen["val/distortion"]
+        colours: dict[str, Any] = {"c": betas[seen.index], "norm": scale, "cmap": "viridis"}
         if scale is None:
             colours = {"color": style.STATE_COLOURS["complete"]}
         if len(chosen):
-            x, y = chosen["val/rate"], chosen["val/distortion"]
             points = axes.scatter(x, y, s=size * small, zorder=4 if complete else 3, **colours)
+            style.mark_trials(points, row_names(seen))
             if complete:
                 points.set(edgecolor=style.TEXT_COLOUR, linewidth=0.5 * small)
             else:
@@ -215,7 +217,10 @@ def active_units(view: StudyView) -> Figure | None:
                 "edgecolor": style.COLOURS[3],
                 "linewidths": 1.6,
             }
-            axes.scatter(positions, tested[UNITS], s=44, zorder=6, label=f"by rate, tested ({len(tested)})", **look)
+            points = axes.scatter(
+                positions, tested[UNITS], s=44, zorder=6, label=f"by rate, tested ({len(tested)})", **look
+            )
+            style.mark_trials(points, row_names(tested))
     unit = "active units (% of the latent size)" if shares else "active units"
     figure.supylabel(f"{unit}, last epoch", fontsize=11, color=style.TEXT_COLOUR)
     style.figure_legend(figure, panels[-1])

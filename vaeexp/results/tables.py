@@ -96,6 +96,11 @@ def search_trials(trials: pd.DataFrame) -> pd.DataFrame:
     return trials[~trials["repeat"] & trials["duplicate_of"].isna()].sort_values("number")
 
 
+def row_names(trials: pd.DataFrame) -> pd.Series:
+    """Return what each row of trials or epochs is called beside others: `45` for a trial of the search, `r3` for a repeat."""
+    return trials["repeat"].map({True: "r", False: ""}).astype(str) + trials["number"].astype(int).astype(str)
+
+
 def jitter(count: int, width: float = 0.5, *, up: bool = False) -> np.ndarray:
     """Return offsets in a repeating, even pattern over [−width/2, width/2], without randomness: [count].
 
