@@ -35,7 +35,7 @@ def page(
     its own, which it names by its hash. The same arguments give the same text.
 
     Args:
-        drawings: file name of a picture → the SVG that stands in its place.
+        drawings: file name of a picture → the SVG that stands in its place, as of `inline_svg`.
         data: what the script shows, as of `study_data`; without it the page has no script.
     """
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -133,6 +133,17 @@ def _name_headings(tokens: Sequence[Token]) -> list[tuple[str, str, str]]:
     return list(named.values())
 
 
+def _picture(name: str, alternative: str, inside: Mapping[str, str], drawings: Mapping[str, str]) -> str:
+    """Return a picture of the report as it stands in the page: a drawing, which scrolls by itself where it is too wide, or its file.
+
+    The alternative text is HTML already.
+    """
+    if name not in drawings:
+        return f'<img src="{inside.get(name, "data:,")}" alt="{alternative}">\n'
+    drawing = drawings[name].replace("<svg ", f'<svg role="img" aria-label="{alternative}" ', 1)
+    return f'<figure class="plot" tabindex="0">{drawing}</figure>\n'
+
+
 def _put_inside(tokens: Sequence[Token], files: Mapping[str, bytes], drawings: Mapping[str, str]) -> None:
     """Put drawings in the place of their pictures, make data URIs of other pictures and links to files beside the report, and lead links to other reports to their HTML.
 
@@ -145,8 +156,7 @@ def _put_inside(tokens: Sequence[Token], files: Mapping[str, bytes], drawings: M
     }
     for token in tokens:
         if token.type == "html_block" and (shown := OWN_LINES.fullmatch(token.content.strip())) and shown[1]:
-            source = inside.get(shown[1], "data:,")
-            token.content = drawings.get(shown[1]) or token.content.replace(f'src="{shown[1]}"', f'src="{source}"')
+            token.content = _picture(shown[1], shown[2], inside, drawings)
     for token in (child for inline in tokens for child in inline.children or []):
         target = str(token.attrGet("href"))
         if token.type == "image":

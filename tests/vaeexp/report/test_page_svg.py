@@ -1,0 +1,157 @@
+"""Figures as SVG inside the page: whose point each mark is, ids, colours, text, size."""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from matplotlib.collections import LineCollection
+
+import vaeexp.report.page
+from vaeexp.plots.style import MOST_MARKED, framed, mark_trials, new_figure, style_axes
+from vaeexp.report.folder import png
+from vaeexp.report.page.inline import COLOURS, inline_svg
+
+X = np.array([0.2, 0.5, np.nan, 0.8, 3.0, 0.5, 0.1, -40.0])
+Y = np.array([0.1, 0.9, 0.4, np.nan, 0.5, 0.9, 1.7, 0.3])
+"""Points inside, twice at one place, outside of the axes, outside of the picture, and without a number."""
+ROWS = ["7", "3", "12", "4", "r0", "r3", "9", "45"]
+
+
+def plotted():
+    figure = new_figure()
+    axes = style_axes(figure.add_subplot(), x="β", y="nats")
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    return figure, axes
+
+
+def elements(figure, name="plot"):
+    return list(ElementTree.fromstring(inline_svg(framed(figure, "Title"), name)).iter())
+
+
+def centre(element) -> tuple[float, float]:
+    """Where a mark stands: the place of a used mark, or the middle of a path."""
+    if element.tag == "use":
+        return float(element.get("x")), float(element.get("y"))
+    numbers = np.array(re.findall(r"-?[\d.]+", element.get("d")), float).reshape(-1, 2)
+    return tuple((numbers.min(axis=0) + numbers.max(axis=0)) / 2)
+
+
+def expected(figure, axes, x, y):
+    """Units of the SVG, which are points and grow downwards."""
+    place = axes.transData.transform(np.column_stack([x, y])) * 72 / figure.dpi
+    return np.column_stack([place[:, 0], 72 * figure.get_size_inches()[1] - place[:, 1]])
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        {"s": 30},
+        {"s": 30, "facecolors": "none", "edgecolors": "#D55E00", "clip_on": False},
+        {"s": np.arange(5.0, 13.0), "marker": "D"},
+        {"c": np.arange(8.0), "cmap": "viridis"},
+    ],
+    ids=["alike", "open, not clipped", "sizes", "colours"],
+)
+@pytest.mark.parametrize("masked", [False, True])
+def test_each_point_of_a_collection_says_its_row(look, masked):
+    figure, axes = plotted()
+    missing = ~np.isfinite(X + Y)
+    x, y = (np.ma.masked_array(np.nan_to_num(each), missing) for each in (X, Y)) if masked else (X, Y)
+    mark_trials(axes.scatter(x, y, **look), ROWS)
+    axes.scatter(X, Y, s=10)  # of no trials
+    found = [each for each in elements(figure) if each.get("data-row")]
+    places = dict(zip(ROWS, expected(figure, axes, X, Y), strict=True))
+    rows = [each.get("data-row") for each in found]
+    assert rows[:5] == ["7", "3", "r0", "r3", "9"][: len(rows)], "in order, without those that have no place"
+    assert {"7", "3", "r0", "r3"} <= set(rows), "only a point beyond the picture may be missing"
+    assert np.allclose([centre(each) for each in found], [places[row] for row in rows], atol=0.02)
+
+
+def test_lines_say_their_row():
+    figure, axes = plotted()
+    (line,) = axes.plot([0, 1, 2], [0.1, np.nan, 0.9], marker="o")
+    mark_trials(line, ["r3"])
+    paths = [np.array([[0, 0], [0.5, height]]) for height in (0.2, 0.4, 5.0)]
+    collection = axes.add_collection(LineCollection(paths, colors=["#0072B2", "#222222"], linestyles=["-", "--"]))
+    mark_trials(collection, [4, 45, 6])
+    found = [each for each in elements(figure) if each.get("data-row")]
+    rows = [each.get("data-row") for each in found]
+    assert rows[-3:] == ["4", "45", "6"]
+    assert set(rows[:-3]) == {"r3"}
+    ends = [re.findall(r"-?[\d.]+", each.get("d"))[-2:] for each in found[-3:]]
+    wanted = expected(figure, axes, [0.5] * 3, [0.2, 0.4, 5.0])[:, 1]
+    assert np.allclose(np.array(ends, float)[:2, 1], wanted[:2], atol=0.02)
+
+
+def test_a_wrong_number_of_rows_is_an_error():
+    figure, axes = plotted()
+    mark_trials(axes.scatter(X, Y), ROWS[:-1])
+    with pytest.raises(ValueError, match="zip"):
+        inline_svg(figure, "plot")
+
+
+@pytest.mark.parametrize("count", [MOST_MARKED, MOST_MARKED + 1, 20_000])
+def test_many_points_become_one_picture(count):
+    figure, axes = plotted()
+    places = np.random.default_rng(0).random((2, count))
+    mark_trials(axes.scatter(*places, s=4), range(count))
+    text = inline_svg(framed(figure, "Title"), "plot")
+    assert text.count("data-row") == (count if count <= MOST_MARKED else 0)
+    assert text.count("<image") == (count > MOST_MARKED)
+    assert len(text) < 500_000
+
+
+def test_two_plots_share_no_id_and_refer_to_their_own():
+    texts = []
+    for name in ("effects", "top_two"):
+        figure, axes = plotted()
+        mark_trials(axes.scatter(X, Y), ROWS)
+        axes.hist([0.1, 0.2], hatch="//")
+        texts.append(inline_svg(figure, name))
+    first, second = ({each.get("id") for each in ElementTree.fromstring(text).iter()} - {None} for text in texts)
+    assert first
+    assert not first & second
+    for text, ids in zip(texts, (first, second), strict=True):
+        assert set(re.findall(r'(?:url\(#|href="#)([^")]+)', text)) == ids
+
+
+def test_colours_text_and_size_are_those_of_the_page():
+    figure, axes = plotted()
+    axes.scatter(X, Y, color="#0072B2")
+    axes.set_title("<b>ü 🙂 $\\x", fontsize=10)
+    framed(figure, "Twice\nis once")
+    before = png(figure)
+    text = inline_svg(figure, "plot")
+    assert text == inline_svg(figure, "plot")
+    assert png(figure) == before, "drawing it changes nothing"
+    assert "is once" not in text, "the page has the title"
+    assert "&lt;b&gt;ü 🙂 $\\x" in text
+    assert not set(re.findall(r"#[0-9a-f]{6}", text)) & set(COLOURS)
+    assert "var(--paper)" not in text, "no ground"
+    assert "<style" not in text
+    root = ElementTree.fromstring(text)
+    assert {"width", "height", "xmlns"}.isdisjoint(root.attrib)
+    smallest = min(float(size) for size in re.findall(r"font-size:([\d.]+)", text))
+    least, most = map(int, re.fullmatch(r"min-width:(\d+)px;max-width:(\d+)px", root.get("style")).groups())
+    assert least / float(root.get("viewBox").split()[2]) * smallest >= 8.98
+    assert least < most
+
+
+def test_words_on_a_picture_of_numbers_keep_their_colour():
+    figure, axes = plotted()
+    axes.imshow(np.eye(2), cmap="Blues")
+    axes.text(0.5, 0.5, "in", color="#222222")
+    axes.text(-0.9, 0, "beside", color="#222222")
+    texts = {each.text: each.get("style") for each in elements(figure) if each.tag == "text"}
+    assert "#222222" in texts["in"]
+    assert "var(--ink)" in texts["beside"]
+
+
+def test_every_colour_of_a_plot_is_one_of_the_page_light_and_dark():
+    css = (Path(vaeexp.report.page.__file__).parent / "page.css").read_text(encoding="utf-8")
+    light, dark = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[:2]
+    for name in {*COLOURS.values(), "good", "warning", "unknown"}:
+        assert f"--{name}:" in light
+        assert f"--{name}:" in dark
