@@ -15,7 +15,18 @@ from vaeexp.report.summary import trials_csv
 from vaeexp.results.study_view import StudyView
 
 pytestmark = [needs_browser, pytest.mark.browser, pytest.mark.slow]
-TEXT = "# A study\n\nWords.\n\n## Contents\n\n- [Rest](#rest)\n\n## Rest\n\nMore words.\n"
+TEXT = """# A study
+
+Words.
+
+## Contents
+
+- [Rest](#rest)
+
+## Rest
+
+<img src="plot.png" width="600" alt="A plot">
+"""
 HOSTILE = ["<script>alert(1)</script>", "\"quotes' & </script>", "🦄" * 300, "NaN"]
 COLUMN = """
 const at = [...document.querySelectorAll('.look-table thead tr:last-child th')].findIndex(head => head.dataset.column === arguments[0]);
@@ -40,10 +51,20 @@ def written(tmp_path_factory, view):
 
 
 def write(view, folder):
-    """A page with next to no words, and all the data of a study."""
-    path = folder / PAGE
-    path.write_text(page(TEXT, {}, data=study_data(view)), encoding="utf-8")
+    """A page with next to no words, one plot of dots and a line, and all the data of a study."""
+    data, path = study_data(view), folder / PAGE
+    drawings = {"plot.png": plot_of([row["row"] for row in data["rows"]][:60])}
+    path.write_text(page(TEXT, {}, drawings=drawings, data=data), encoding="utf-8")
     return path
+
+
+def plot_of(rows):
+    """A drawing as plots of trials are: a dot for each row, and the line of the first."""
+    dots = [
+        f'<circle data-row="{row}" cx="{20 + 9 * at}" cy="{20 + at * 37 % 160}" r="4"/>' for at, row in enumerate(rows)
+    ]
+    line = [f'<path data-row="{row}" d="M20 180L300 20L580 90" fill="none" stroke="#d55e00"/>' for row in rows[:1]]
+    return f'<svg viewBox="0 0 600 200">{"".join(dots + line)}</svg>'
 
 
 def column(browser, name):
@@ -205,6 +226,90 @@ def test_hostile_names_appear_as_text(browser, tmp_path, text):
     assert look_at(browser, path) == []
     assert text in column(browser, "params.optimizer")
     assert browser.execute_script("return document.querySelectorAll('#look script').length") == 0
+
+
+# ---- one trial in all plots ----
+
+
+def card(browser):
+    """The words of the card; None where none is shown."""
+    shown = "const card = document.getElementById('look-card'); return card.hidden ? null : card.innerText"
+    return browser.execute_script(shown)
+
+
+def hover(browser, selector):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+
+    element = browser.find_element(By.CSS_SELECTOR, selector)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    ActionChains(browser).move_to_element(element).perform()
+
+
+def test_a_dot_shows_its_trial_with_the_values_of_the_csv_file(browser, written, view):
+    look_at(browser, written)
+    table = pd.read_csv(io.StringIO(trials_csv(view)))
+    trial = table[~table["repeat"] & (table["number"] == 5)].iloc[0]
+    assert card(browser) is None
+    hover(browser, 'svg [data-row="5"]')
+    words = card(browser)
+    assert words.startswith("Trial 5")
+    assert f"{trial['objective']:.2f} · {trial['state']} · {trial['epochs']} epochs" in words
+    assert trial["params.optimizer"] in words
+    beta = float(f"{trial['params.beta']:.3g}")
+    assert f"{beta:g}" in words
+    assert browser.execute_script("return document.querySelectorAll('#look-card .look-curve-own').length") == 1
+    assert browser.execute_script("return document.querySelectorAll('.look-ring').length") == 1
+    hover(browser, "h1")
+    assert card(browser) is None
+    assert browser.execute_script("return document.querySelectorAll('.look-ring').length") == 0
+
+
+def test_a_click_pins_a_trial_everywhere_and_escape_frees_it(browser, written, view):
+    look_at(browser, written)
+    row = str(view.best_number)
+    browser.execute_script("document.querySelector('.look-table tbody tr').click()")
+    assert card(browser).startswith(f"Trial {row}\n")
+    assert browser.execute_script("return document.querySelector('svg .look-line').dataset.row") == row
+    hover(browser, 'svg [data-row="5"]')
+    assert card(browser).startswith(f"Trial {row}\n")
+    assert browser.execute_script("return document.querySelector('tr[aria-current=\"true\"]').dataset.row") == row
+    keys(browser, "ESCAPE")
+    assert card(browser) is None
+    assert not browser.execute_script("return document.querySelector('tr[aria-current=\"true\"]')")
+
+
+def test_plots_and_rows_are_looked_at_by_keyboard(browser, written):
+    look_at(browser, written)
+    browser.execute_script("document.querySelector('main svg').closest('[tabindex]').focus()")
+    first = browser.execute_script("return document.querySelector('main svg [data-row]').dataset.row")
+    keys(browser, "ARROW_RIGHT")
+    assert card(browser).startswith(f"Trial {first}")
+    keys(browser, "ARROW_RIGHT", "ARROW_RIGHT")
+    seen = card(browser)
+    assert not seen.startswith(f"Trial {first} ")
+    keys(browser, "ENTER")
+    assert card(browser).split("\n")[0] == seen.split("\n")[0]
+    assert browser.execute_script("return document.getElementById('look-card').classList.contains('look-pinned')")
+    keys(browser, "ESCAPE")
+    browser.execute_script("document.querySelector('.look-table tbody tr[tabindex=\"0\"]').focus()")
+    keys(browser, "ARROW_DOWN", "ENTER")
+    row = browser.execute_script("return document.activeElement.dataset.row")
+    assert card(browser).startswith(f"Trial {row}")
+
+
+def test_a_filter_fades_the_others_in_plots(browser, written, view):
+    look_at(browser, written)
+    keys(browser, "latent_size<12", at="#look-filter")
+    rows = {row["row"]: row for row in study_data(view)["rows"]}
+    rows_of = "return [...document.querySelectorAll(arguments[0])].map(dot => dot.dataset.row)"
+    drawn = browser.execute_script(rows_of, "svg circle[data-row]")
+    small = [row for row in drawn if rows[row].get("params.latent_size", 99) < 12]
+    assert browser.execute_script(rows_of, "svg circle[data-row]:not(.look-off)") == small
+    assert 0 < len(small) < len(drawn)
+
+
+# ---- any study ----
 
 
 def states():

@@ -145,10 +145,11 @@ def trial_curves(view: StudyView, trials: pd.DataFrame) -> dict[str, list[float 
     """Return the objective after each epoch by row, as epoch, value, epoch, value …; None for a value that is not finite."""
     curves: dict[str, list[float | None]] = {}
     epochs = view.epochs.sort_values(["repeat", "number", "epoch"])
-    for (repeat, number), own in epochs.groupby(["repeat", "number"], sort=False):
+    for _, own in epochs.groupby(["repeat", "number"], sort=False):
+        row = name_of(int(own["number"].iloc[0]), repeat=bool(own["repeat"].iloc[0]))
         shown = own.iloc[_spread(len(own))]
         pairs = zip(shown["epoch"].tolist(), shown["objective"].tolist(), strict=True)
-        curves[name_of(number, repeat=repeat)] = [part for epoch, value in pairs for part in (epoch, _rounded(value))]
+        curves[row] = [part for epoch, value in pairs for part in (epoch, _rounded(value))]
     return {row: curves[row] for row in trials["row"] if row in curves}
 
 

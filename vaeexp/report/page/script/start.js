@@ -5,7 +5,9 @@ function startLooking() {
   readStudy();
   const section = document.getElementById("look");
   if (study.rows.length) {
+    buildCard();
     buildTable(section);
+    linkPlots();
     section.hidden = false;
   }
   section.dataset.state = "ready";

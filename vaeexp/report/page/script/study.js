@@ -30,7 +30,12 @@ function filterBy(name, keeps) {
   else study.filters.delete(name);
   const filters = [...study.filters.values()];
   study.kept = study.rows.filter((row) => filters.every((filter) => filter(row)));
-  tell("filter", new Set(study.kept.map((row) => row.row)));
+  tell("filter");
+}
+
+/** Whether a row passes all filters but the one that leaves runs with new seeds out of the table. */
+function passes(row) {
+  return [...study.filters].every(([name, keeps]) => name === "repeats" || keeps(row));
 }
 
 /** Looks at a row, or at none; a pinned row stays until it is freed. `place` is the element beside which its card stands. */
@@ -38,9 +43,10 @@ function lookAt(row, place = null) {
   if (!study.pinned) tell("look", { row, place });
 }
 
+/** Pins a row, or frees the pinned one. */
 function pin(row, place = null) {
-  study.pinned = study.pinned === row ? null : row;
-  tell("look", { row: study.pinned, place });
+  study.pinned = row;
+  tell("look", { row, place });
 }
 
 /** Makes an element; texts become text, never markup. A property `on…` is a listener, one with a dash an attribute. */
