@@ -23,7 +23,7 @@ ADD = $(UV) pip install --python $(PYTHON) $(if $(TORCH),--torch-backend=$(TORCH
 # Otherwise every process would compile the source of all packages anew where this is set, as in many containers: seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install install-dev install-ray sweep test test-all faults lint ui report docs wheel bench bench-gpu curves search-race clean again
+.PHONY: help install install-dev install-ray sweep test test-all faults lint ui report docs wheel bench bench-gpu curves search-race known-truth clean again
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -98,6 +98,10 @@ curves: $(INSTALLED) ## train learning curves that searches are graded on (ARGS=
 # Searches of other projects run where they are installed; $(BENCHMARKS)/search/race.py says how to add those that need an environment of their own.
 search-race: $(INSTALLED) ## race searches on tables of learning curves (ARGS="--space A --repeats 50")
 	@PYTHONPATH=. $(PYTHON) $(BENCHMARKS)/search/race.py --out $(MEASURED) $(ARGS)
+
+# One line per study is kept in benchmarks/, so that a run that was stopped goes on.
+known-truth: $(INSTALLED_DEV) ## measure how often reports are right where the truth is known (1 to 2 hours of a processor)
+	@PYTHONPATH=. $(PYTHON) $(BENCHMARKS)/planted.py $(ARGS)
 
 clean: ## remove caches and builds; the runs, reports and .venv stay
 	@rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks *.egg-info

@@ -34,14 +34,20 @@ FLIPS_AT = 1e-3
 """The learning rate below which adamax is worse and above which it is better, where an interaction is planted."""
 
 
+def exact_interval(count: int, studies: int) -> tuple[float, float]:
+    """Return the exact 99 % binomial interval of a rate (Clopper and Pearson 1934)."""
+    found = binomtest(int(count), studies).proportion_ci(0.99, method="exact")
+    return float(found.low), float(found.high)
+
+
 def at_most(count: int, rate: float, studies: int) -> bool:
-    """Tell whether the exact 99 % binomial interval (Clopper and Pearson 1934) of a count reaches down to the nominal rate."""
-    return bool(binomtest(int(count), studies).proportion_ci(0.99, method="exact").low <= rate)
+    """Tell whether the exact interval of a count reaches down to the nominal rate."""
+    return exact_interval(count, studies)[0] <= rate
 
 
 def at_least(count: int, rate: float, studies: int) -> bool:
-    """Tell whether the exact 99 % binomial interval of a count reaches up to the nominal rate."""
-    return bool(binomtest(int(count), studies).proportion_ci(0.99, method="exact").high >= rate)
+    """Tell whether the exact interval of a count reaches up to the nominal rate."""
+    return exact_interval(count, studies)[1] >= rate
 
 
 def noise(random: np.random.Generator, kind: str, size: tuple[int, ...] | int) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from default_studies import KINDS, Truth, default_study, truth_of
-from scipy import stats
+from default_studies import KINDS, Truth, default_study
+from planted_studies import at_most
 
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.trust import check_study
@@ -15,19 +15,13 @@ def views(kind, count, **shape):
     return [StudyView(default_study(kind, seed, **shape)) for seed in range(count)]
 
 
-def at_most(events, count, rate=0.05):
-    """Whether the exact 99 % binomial interval of a rate reaches down to this one."""
-    return stats.binomtest(events, count).proportion_ci(0.99, method="exact").low <= rate
-
-
 # ---- baselines ----
 
 
-@pytest.mark.parametrize("count", [4, pytest.param(40, marks=pytest.mark.slow)])
-def test_a_baseline_without_effect_stands_against_the_trial_that_it_changes(count):
-    """The prior does nothing. Set against the winner, a change of another trial was called worse or better."""
-    turned, settled, inside, rows = 0, 0, 0, 0
-    for view in views("baseline", count, **SMALL):
+def test_a_baseline_stands_against_the_trial_that_it_changes():
+    """Set against the winner, a change of another trial was called worse or better."""
+    turned = rows = 0
+    for view in views("baseline", 4, **SMALL):
         first = int(view.found["number"].iloc[0])
         own = [each for each in view.baselines if each.baseline == "normal_prior"]
         assert {each.source_trial for each in own} == {first, view.best_number}
@@ -40,26 +34,19 @@ def test_a_baseline_without_effect_stands_against_the_trial_that_it_changes(coun
             two = [each.runs.set_index("seed")["result.test/neg_elbo"] for each in (row, confirmed)]
             assert margin.interval.mean == pytest.approx((two[0] - two[1]).mean())
             assert margin.interval.n == 3
-            inside += margin.interval.low <= 0 <= margin.interval.high
-            rows += 1
-        settled += any(margin.settled or any(o.settled for o in margin.others.values()) for margin in margins)
         usual = next(each for each in view.baseline_margins if each.baseline == "usual")
         assert (usual.source_trial, usual.against) == (None, view.best_number)
-    assert turned >= count / 8
+        rows += len(margins)
+    assert turned
     assert rows >= 2
-    assert at_most(settled, count), settled
-    assert stats.binomtest(inside, rows).proportion_ci(0.99, method="exact").high >= 0.95, (inside, rows)
 
 
 # ---- matched pairs ----
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(40, marks=pytest.mark.slow)])
-def test_each_configuration_of_matched_pairs_says_what_it_is(count):
-    """Each optimizer has its own learning rate, so the difference is another one at each configuration, and its interval covers it."""
-    covered = []
-    for seed, view in enumerate(views("interaction", count)):
-        level = truth_of("interaction", seed).level
+def test_each_configuration_of_matched_pairs_says_what_it_is():
+    """Each optimizer has its own learning rate, so the difference is another one at each configuration."""
+    for view in views("interaction", 2, **SMALL):
         (comparison,) = view.pairs
         found, places = view.found, {int(number): place for place, number in enumerate(view.found["number"], start=1)}
         configurations = comparison.by_configuration
@@ -75,15 +62,11 @@ def test_each_configuration_of_matched_pairs_says_what_it_is(count):
             pairs = comparison.pairs[comparison.pairs["source_trial"] == own.source_trial]
             assert own.interval.n == len(pairs) == 3
             assert own.interval.mean == pytest.approx(pairs["difference"].mean())
-            params = view.params(trial)
-            planted = level(params | {"optimizer": "adamax"}) - level(params | {"optimizer": "adam"})
-            covered.append(own.interval.low <= planted <= own.interval.high)
             winner = view.confirmed[0].runs.set_index("seed_index")["objective"]
             lower = "adam" if own.interval.mean > 0 else "adamax"
             better = pairs.set_index("seed_index")[f"objective.{lower}"]
             assert own.behind == pytest.approx((better - winner).mean())
         assert comparison.interval.mean == pytest.approx(np.mean([own.interval.mean for own in configurations]))
-    assert stats.binomtest(sum(covered), len(covered)).proportion_ci(0.99, method="exact").high >= 0.95, covered
 
 
 def test_pairs_have_the_other_figures_that_both_runs_have():
@@ -100,20 +83,13 @@ def test_pairs_have_the_other_figures_that_both_runs_have():
     assert tested
 
 
-@pytest.mark.slow
-def test_a_parameter_without_effect_is_settled_at_one_of_its_configurations_in_five_percent_of_studies():
-    settled = sum(any(own.p_holm <= 0.05 for own in view.pairs[0].by_configuration) for view in views("baseline", 40))
-    assert at_most(settled, 40), settled
-
-
 # ---- runs that diverge ----
 
 
-@pytest.mark.parametrize("count", [4, pytest.param(40, marks=pytest.mark.slow)])
-def test_what_became_of_each_new_seed(count):
+def test_what_became_of_each_new_seed():
     """Each run with a fresh seed diverges at epoch 5 with a chance that is drawn; at chance 1 no configuration has a complete run."""
     failed = 0
-    for seed in range(count):
+    for seed in range(4):
         results = default_study("diverging_repeats", seed, **SMALL)
         view = StudyView(results)
         runs = results.trials[results.trials["repeat"]]
@@ -139,11 +115,9 @@ def test_what_became_of_each_new_seed(count):
     assert failed > 2
 
 
-@pytest.mark.parametrize("count", [5, pytest.param(40, marks=pytest.mark.slow)])
-def test_the_parameter_that_makes_trials_diverge_is_named(count):
+def test_the_parameter_that_makes_trials_diverge_is_named():
     named = 0
-    for seed in range(count):
-        view = StudyView(default_study("divergence", seed))
+    for view in views("divergence", 4, trials=24):
         failed = view.search[view.search["state"] == "failed"]
         found = view.divergences
         assert [(each.kind, each.failed) for each in found] == [("diverged", len(failed))] * bool(len(failed))
@@ -160,7 +134,7 @@ def test_the_parameter_that_makes_trials_diverge_is_named(count):
                 named += 1
             else:
                 assert each.parameter in (None, "learning_rate")
-    assert named >= count / 4
+    assert named
 
 
 def anywhere(random):
@@ -176,7 +150,7 @@ def test_failures_that_have_no_cause_name_no_parameter(count, monkeypatch):
         any(each.parameter for each in view.divergences)
         for view in views("diverging_anywhere", count, confirm=0, **SMALL)
     ]
-    assert at_most(sum(named), count), named
+    assert at_most(sum(named), 0.05, count), named
 
 
 def test_a_study_of_which_every_trial_diverged_is_not_advised_to_search_on(monkeypatch):

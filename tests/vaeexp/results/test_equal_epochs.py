@@ -7,16 +7,12 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from drawn_studies import SPACE, bowl, drawn, study
-from planted_costs import Judged, judge
-from planted_studies import at_least, at_most
 from synthetic_study import epochs_frame, make_results, study_attributes
 
 from sweeps.results import Results
 from vaeexp.report.summary import summary_json
 from vaeexp.results.equal_epochs import MOST_TRIALS, EqualEpochEffect
 from vaeexp.results.study_view import StudyView
-
-few_or_all = pytest.mark.parametrize("count", [2, pytest.param(40, marks=pytest.mark.slow)])
 
 
 def with_curves(results: Results, *, epochs: int = 3, lengths: dict[int, int] | None = None) -> Results:
@@ -127,24 +123,3 @@ def test_the_summary_has_each_effect_and_the_same_study_gives_the_same():
     for entry, effect in zip(entries, StudyView(results).equal_epochs, strict=True):
         assert (entry["parameter"], entry["at"], entry["why"]) == (effect.parameter, effect.at, effect.why)
         assert entry["behind"] == asdict(effect.behind)
-
-
-# ---- planted truths under the default search ----
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        *("null", "strong", "hole"),
-        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("heavy", "slow", "interaction", "bound_in_list", "tie")),
-    ],
-)  # fmt: skip
-@few_or_all
-def test_intervals_hold_what_was_planted_under_the_default_search(kind: str, count: int):
-    total = Judged()
-    for seed in range(count):
-        total += judge(kind, seed)
-    assert total.intervals
-    assert at_least(total.held, 0.95, total.intervals), total
-    assert at_most(total.false, 0.05, count), total
-    assert not total.large or at_least(total.found, 0.9, total.large), total

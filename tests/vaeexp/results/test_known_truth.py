@@ -1,6 +1,9 @@
 """Studies whose truth is known: how often the report says it, against the rate that it states.
 
-Each scenario draws 2,000 random studies; where these take seconds, `make test` draws the first 200 of them, and
+**Under the default search**, the last section: studies of each planted kind, run by the shipped driver, sampler and pruner. `planted_rates.RATES` lists what is
+counted and what is demanded; `make known-truth` counts 400 of each kind.
+
+**As arrays**, all sections before: each scenario draws 2,000 random studies; where these take seconds, `make test` draws the first 200 of them, and
 `make test-all` all. A test fails where the exact 99 % binomial interval (Clopper and Pearson 1934) of
 a rate leaves out the nominal one on the bad side. What is graded is the property that a sentence is made from; of every
 20th study the sentence is made, too, and must say the same. `tests/vaeexp/report/test_known_truth_reports.py` grades whole reports.
@@ -19,10 +22,13 @@ a rate leaves out the nominal one on the bad side. What is graded is the propert
 
 import itertools
 import math
+import shlex
 
 import numpy as np
 import pandas as pd
 import pytest
+from default_studies import KINDS, default_study
+from planted_rates import RATES, judge, missed, total, view_of
 from planted_studies import (
     EFFECT,
     NOISES,
@@ -39,14 +45,17 @@ from planted_studies import (
 )
 
 from sweeps.results.statistics import mean_interval
-from sweeps.study.ranges import hits_of
+from sweeps.study.ranges import end_of, hits_of
 from vaeexp.report.by_parameter import by_parameter
 from vaeexp.report.findings import compared, get, uncovered
+from vaeexp.results import widening_option
 from vaeexp.results.coverage import measure_coverage
 from vaeexp.results.effects import best_group, group_of
 from vaeexp.results.interactions import find_interactions
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, compare_matched, corrected, winner_margins
+from vaeexp.results.trust import Check, at_bounds, check_study
+from vaeexp.study import open_study_file
 
 EVERY = 20
 """Of so many studies one has its sentences made."""
@@ -345,3 +354,81 @@ def test_comparisons_of_a_study_share_their_error_rate(count):
             compared.append(compare_matched("prior", (first, second), table, 0))
         false += any(each.better is not None for each in corrected(compared))
     assert at_most(false, 0.05, count), false
+
+
+# ---- under the default search ----
+
+FEW_TRIALS = {"trials": 25}
+"""Of the studies that each test run draws: half of what the slow ones have, in a third of the time."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("count", "shape"), [(8, FEW_TRIALS), pytest.param(40, {}, marks=pytest.mark.slow)])
+def test_reports_of_the_default_search_keep_their_rates(kind: str, count: int, shape: dict) -> None:
+    counts = total(judge(kind, seed, **shape) for seed in range(count))
+    assert set(counts) == {name for name, rate in RATES.items() if kind in rate.kinds}
+    assert not missed(counts), {name: (RATES[name].claim, RATES[name].demand) for name in missed(counts)}
+
+
+def check_named(view: StudyView, word: str) -> Check:
+    (found,) = [check for check in check_study(view) if word in check.name]
+    return found
+
+
+@pytest.mark.parametrize("kind", ["null", "strong", "bound", "bound_in_list"])
+def test_the_check_of_ends_says_what_the_facts_of_the_study_say(kind: str) -> None:
+    for seed in range(8):
+        view = view_of(kind, seed, **FEW_TRIALS)
+        check, told = at_bounds(view), {(hit.parameter, hit.bound) for hit in view.hits if hit.told}
+        assert (check.verdict == "warning") == bool(told)
+        assert {name for name, _ in told} == {effect.parameter for effect in view.effects if effect.at_bound}
+        for name, end in told:
+            option = widening_option(view.parameters[name], end)
+            assert option in check.advice
+            overrides = shlex.split(option)[1:]
+            wider = open_study_file(view.name, text=view.study.provenance["study_file"], overrides=overrides)
+            assert end_of(wider.space[name], end) > end_of(view.parameters[name], end)
+        assert not told or kind.startswith("bound")
+        check_winner(view, check)
+
+
+def check_winner(view: StudyView, check: Check) -> None:
+    """The end that the winner is stands in the facts and in the check."""
+    winner = view.params(view.best_trial)
+    for effect in view.effects:
+        own = view.parameters[effect.parameter]
+        value, end = winner[effect.parameter], effect.winner_at
+        if own.kind == "int":
+            assert end == {2: "lower", 64: "upper"}.get(value)
+        elif own.name == "components":
+            assert end == ("upper" if value == 16 else None)
+        elif not own.is_choice:
+            assert end == ("upper" if value > 0.95 * own.high else end)
+    ends = [effect for effect in view.effects if effect.winner_at]
+    assert check.verdict != "good" or not ends
+    if check.verdict == "unknown":
+        assert all(f"the winner has {effect.label.split(' (')[0]} = " in check.figure for effect in ends)
+
+
+def test_no_study_is_told_to_double_its_budget_for_its_few_complete_trials() -> None:
+    for kind, word in itertools.product(("null", "strong"), ("levelled off", "differ by more than seeds")):
+        for seed in range(8):
+            view = view_of(kind, seed, **FEW_TRIALS)
+            assert len(view.ranked) < 20
+            assert "too few" not in check_named(view, word).figure.replace("too little", "")
+
+
+@pytest.mark.parametrize(
+    ("shape", "verdict", "rate"),
+    [
+        ({"trials": 15, "spread": 0.3}, "warning", 0.7),  # it has just begun
+        ({"spread": 8.5}, "unknown", 0.8),  # a gain would be lost among seeds
+    ],
+)
+@pytest.mark.parametrize("count", [2, pytest.param(40, marks=pytest.mark.slow)])
+def test_a_search_that_goes_on_to_gain_or_that_cannot_show_it_is_not_good(
+    shape: dict, verdict: str, rate: float, count: int
+) -> None:
+    studies = [StudyView(default_study("strong", seed, **shape)) for seed in range(count)]
+    verdicts = [check_named(view, "levelled off").verdict for view in studies]
+    assert at_least(verdicts.count(verdict), rate, count), verdicts

@@ -33,19 +33,6 @@ def warned(kind, seeds, **shape):
 # ---- the first rung ----
 
 
-def test_a_rung_that_misleads_is_a_warning_and_one_that_ranks_is_none():
-    assert len(warned("slow", range(4), confirm=0)) >= 2
-    assert not warned("null", range(1), confirm=0)
-    assert not warned("strong", range(1), confirm=0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("kind", "least", "most"), [("slow", 0.5, 1.0), ("null", 0.0, 0.05), ("strong", 0.0, 0.05)])
-def test_rates_of_the_warning(kind, least, most):
-    found = len(warned(kind, range(40), confirm=0))
-    assert binom.ppf(0.005, 40, least) <= found <= binom.ppf(0.995, 40, most)
-
-
 def test_the_ranks_of_the_rung_are_spearmans_over_complete_trials():
     view = view_of("slow", 0, confirm=0)
     ranks = rung_ranks(view)

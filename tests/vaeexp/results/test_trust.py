@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
+from default_studies import default_study
 from drawn_studies import SPACE, drawn, study
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from sweeps.study.ranges import Growth
 from vaeexp.results import wider_ranges
 from vaeexp.results.pruner_replay import rank_correlations, replay_pruner
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.trust import check_study, failed_checks
+from vaeexp.results.trust import at_bounds, check_study, failed_checks
 
 MEDIAN = {"name": "median", "startup_trials": 5, "warmup_epochs": 2}
 
@@ -227,3 +228,21 @@ def test_warnings_are_the_checks_that_failed():
     view = StudyView(towards("beta"))
     assert failed_checks(view)[0].startswith("Are the best configurations inside the searched ranges? ")
     assert len(failed_checks(view)) == sum(check.verdict == "warning" for check in check_study(view))
+
+
+@pytest.mark.parametrize("values", [["adam", "adamax"], [[512, 512], [256], [128]], [True, False], [64, 128]])
+def test_a_study_without_a_range_or_a_list_of_numbers_has_nothing_to_check(values):
+    space = {"optimizer": {"kind": "choice", "values": values}}
+    settings = [{"optimizer": values[place % len(values)]} for place in range(30)]
+    found = at_bounds(StudyView(study(settings, range(30), space=space)))
+    assert (found.verdict, found.advice) == ("nothing", "")
+
+
+def test_a_handful_of_trials_is_too_few_to_tell():
+    assert at_bounds(StudyView(study(drawn(19), range(19)))).verdict == "unknown"
+
+
+def test_without_seeds_a_search_has_not_been_seen_to_level_off():
+    planted = default_study("strong", 0, trials=24)
+    alone = replace(planted, trials=planted.trials[~planted.trials["repeat"]])
+    assert check(alone, "levelled off").verdict == "unknown"
