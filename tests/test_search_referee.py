@@ -17,6 +17,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.storages import JournalStorage
+from sklearn.ensemble import ExtraTreesRegressor
 from toy_study import MemoryJournal
 from toy_study import table as stored_table
 
@@ -24,19 +25,26 @@ BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
 sys.path += [str(BENCHMARKS), str(BENCHMARKS / "search")]
 
 from curve_table import Table, append, identified, live_file, load_table, to_line, whole_lines, write_lines  # noqa: E402
+from forest import Forest  # noqa: E402
 from grading import (  # noqa: E402
+    FORMER,
     Change,
-    Referee,
     Result,
+    above_least,
+    influences,
     interval,
+    mean_of,
     median_regret,
     ratio,
+    ratio_of,
     restricted_mean,
-    seen_seed,
+    seed_share,
 )
 from methods import DEFAULT, OURS, REFERENCE, code_of, run_method, run_ours, study_of, why_not  # noqa: E402
+from noise import NEAR, SeedNoise  # noqa: E402
 from peers import PEERS, Job, OptunaPeer, run_peer  # noqa: E402
 from race import (  # noqa: E402
+    FORMER_DIGESTS,
     KEPT_OURS,
     digest_of,
     entries,
@@ -44,12 +52,14 @@ from race import (  # noqa: E402
     main,
     pack_results,
     race,
+    read_former,
     read_results,
     renew_ours,
     single_threaded,
 )
-from race_report import grouped, report  # noqa: E402
-from surrogate import Curve, Grades, Process  # noqa: E402
+from race_report import report  # noqa: E402
+from referee import WORLDS, Referee, half_sample, world_of  # noqa: E402
+from surrogate import SURROGATES, Curve, Grades, Process, SeenCurves  # noqa: E402
 from synthetic_table import DIVERGES, EPOCHS, SPACE, draw, truth, write_table  # noqa: E402
 from table_lanes import BudgetSpent, TableLanes, Trace  # noqa: E402
 
@@ -74,7 +84,7 @@ def referee(table: Table) -> Referee:
 
 def test_lanes_give_the_curves_of_the_table_bit_for_bit(table: Table, referee: Referee) -> None:
     for row in (0, 1, int(table.diverged[:, 0].argmax())):
-        lanes = TableLanes(Trace(referee.curves, budget=100, lanes=2))
+        lanes = TableLanes(Trace(referee.seen.of_repeat(0), budget=100, lanes=2))
         lanes.add(Trial(number=7, params=table.configurations[row], seed=1))
         seen = []
         while True:
@@ -96,7 +106,7 @@ def test_lanes_give_the_curves_of_the_table_bit_for_bit(table: Table, referee: R
 
 def test_lanes_on_a_table_keep_the_protocol(table: Table, referee: Referee) -> None:
     going_on = [table.configurations[row] for row in np.flatnonzero(~table.diverged[:, 0])[:3]]
-    check_lanes(lambda: TableLanes(Trace(referee.curves, budget=1000, lanes=2)), going_on)
+    check_lanes(lambda: TableLanes(Trace(referee.seen.of_repeat(0), budget=1000, lanes=2)), going_on)
 
 
 def seconds_of(params: Mapping[str, Any]) -> Curve:
@@ -138,7 +148,7 @@ def test_a_search_that_is_killed_and_goes_on_ends_in_the_same_table(referee: Ref
     def searched(*budgets: int) -> list[dict[str, Any]]:
         journal = MemoryJournal()
         for budget in budgets:
-            run_ours(study, Trace(referee.curves, budget=budget, lanes=lanes), JournalStorage(journal))
+            run_ours(study, Trace(referee.seen.of_repeat(0), budget=budget, lanes=lanes), JournalStorage(journal))
         return stored_table(optuna.load_study(study_name="kill", storage=JournalStorage(journal)))
 
     whole = searched(1000)
@@ -150,8 +160,13 @@ def test_a_search_that_is_killed_and_goes_on_ends_in_the_same_table(referee: Ref
 # ---- what is seen and what is graded ----
 
 
-def test_curves_off_the_table_are_near_the_truth(table: Table, referee: Referee) -> None:
-    random, curves = np.random.default_rng(1), referee.curves
+@pytest.fixture(scope="module", params=SURROGATES)
+def seen(request: pytest.FixtureRequest, table: Table) -> SeenCurves:
+    return SeenCurves(table, half_sample(table, 0), request.param)
+
+
+def test_curves_off_the_table_are_near_the_truth(seen: SeenCurves) -> None:
+    random, curves = np.random.default_rng(1), seen.of_repeat(0)
     missed, diverged = [], []
     for _ in range(60):
         params = draw(random)
@@ -161,10 +176,84 @@ def test_curves_off_the_table_are_near_the_truth(table: Table, referee: Referee)
         if curve.diverged:
             diverged.append(params["learning_rate"])
         else:
-            missed.append(abs(curve.neg_elbo[-1] - truth(params)))
-    assert np.median(missed) < 0.2
+            missed.append(curve.neg_elbo[-1] - truth(params))
+    # The noise of a seed is 0.2 nats, of which the median size is 0.13.
+    assert 0.08 < np.median(np.abs(missed)) < 0.35
     assert min(diverged) > DIVERGES / 2
     assert len(diverged) > 2
+
+
+def test_a_table_of_its_own_points_has_no_noise_but_its_own(seen: SeenCurves, table: Table) -> None:
+    half = half_sample(table, 0)
+    for row in (0, 3, 17, int(table.diverged[:, 0].argmax())):
+        expected = table.neg_elbo[row, half[row]]
+        for repeat in (0, 1, 7):
+            found = seen.of_repeat(repeat)(table.configurations[row]).neg_elbo
+            assert found == tuple(expected[np.isfinite(expected)].tolist())
+
+
+def test_noise_is_that_of_a_seed_and_belongs_to_configuration_and_repeat(seen: SeenCurves) -> None:
+    """Each seed of the made-up table moves a whole curve by a normal error of 0.2 nats."""
+    params = {"optimizer": "adam", "learning_rate": 2.1e-3, "components": 9}
+    curves = np.array([seen.of_repeat(repeat)(params).neg_elbo for repeat in range(150)])
+    assert curves[:, -1].std() == pytest.approx(0.2, rel=0.3)
+    assert np.corrcoef(curves[:, 0], curves[:, -1])[0, 1] > 0.99, "the noise of a curve is one error here"
+    assert seen.of_repeat(5)(dict(reversed(params.items()))).neg_elbo == tuple(curves[5])
+    one, two = (seen.of_repeat(5)(params | {"learning_rate": rate}).neg_elbo[-1] for rate in (2.1e-3, 2.1001e-3))
+    assert one != two, "a configuration nearby has a noise of its own"
+    assert len({*curves[:, -1]}) > NEAR, "draws are of many errors and of both signs"
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.1, 0.1), (0.1, 0.5), (2.0, 0.05)])
+def test_draws_have_the_deviation_of_differences_nearby(low: float, high: float) -> None:
+    """A seed's deviation is `low` at the best configurations and `high` at the worst, and falls to a half along the curve."""
+    random = np.random.default_rng(7)
+    points, deviation = random.random((400, 2)), np.repeat([low, high], 200)
+    ends = np.where(deviation == low, 0.0, 3.0) if low != high else np.repeat([0.0, 3.0], 200)
+    course = np.array([1.0, 0.5])
+    differences = (random.normal(size=(2, 400)) * deviation).T @ np.array([[1.0], [-1.0]]) * course
+    differences[5, 1] = math.nan
+    noise = SeedNoise(points, ends, differences)
+    middle = np.array([0.5, 0.5])
+    for end, expected in ((0.0, low), (3.0, high)):
+        draws = np.array([noise.draw(middle, end, seed) for seed in range(4_000)])
+        np.testing.assert_allclose(noise.deviation(middle, end), expected * course, rtol=0.35)
+        np.testing.assert_allclose(draws.std(axis=0), noise.deviation(middle, end), rtol=0.05)
+        np.testing.assert_allclose(draws.mean(axis=0), 0, atol=4 * expected / math.sqrt(4_000))
+        assert noise.draw(middle, end, 3).tolist() == draws[3].tolist()
+    with pytest.raises(ValueError, match="two whole curves"):
+        SeedNoise(points, ends, np.full_like(differences, math.nan))
+
+
+def test_half_samples_see_each_seed_of_half_the_configurations(table: Table) -> None:
+    halves = [half_sample(table, repeat) for repeat in range(WORLDS)]
+    assert len({half.tobytes() for half in halves}) == WORLDS
+    for repeat, half in enumerate(halves):
+        assert {*half} == {0, 1}
+        assert half.mean() == pytest.approx(0.5, abs=0.12)
+        assert half_sample(table, repeat + WORLDS).tobytes() == half.tobytes()
+        assert world_of(repeat + WORLDS) == repeat
+
+
+def test_trees_are_those_of_scikit_learn_and_weigh_what_is_known() -> None:
+    random = np.random.default_rng(3)
+    points = random.random((60, 3))
+    targets = np.stack([points[:, 0], np.sin(4 * points[:, 1])], axis=1)
+    asked = random.random((5, 3))
+    sklearn = ExtraTreesRegressor(200, min_samples_leaf=2, random_state=0).fit(points, targets)
+    forest = Forest(points, targets)
+    np.testing.assert_allclose([forest(point) for point in asked], sklearn.predict(asked), rtol=1e-10)
+    counts = random.integers(1, 4, 60)
+    repeated = np.repeat(points, counts, axis=0), np.repeat(targets[:, :1], counts, axis=0)
+    weighed = Forest(points, targets[:, :1], counts)
+    assert weighed(asked[0])[0] == pytest.approx(Forest(*repeated)(asked[0])[0], abs=0.1)
+    targets[:12, 1] = math.nan
+    holes = Forest(points, targets)
+    whole = Forest(points[12:], targets[12:])
+    assert holes(asked[0])[1] == pytest.approx(whole(asked[0])[1])
+    left_out = holes.left_out()
+    assert np.isnan(left_out).sum() == 12
+    assert 0 < np.nanmean(np.abs(left_out - targets)) < 0.15
 
 
 def test_the_process_is_the_closed_form_of_its_kernel_where_values_are_missing() -> None:
@@ -198,8 +287,8 @@ def test_what_is_left_out_has_no_part_in_what_the_others_say_of_it() -> None:
         assert process.left_out()[row, 0] == pytest.approx(expected)
 
 
-def test_errors_are_of_curves_that_were_left_out(table: Table, referee: Referee) -> None:
-    errors = referee.curves.errors()
+def test_errors_are_of_curves_that_were_left_out(referee: Referee) -> None:
+    errors = referee.seen.errors()
     assert [error.epoch for error in errors] == list(range(1, EPOCHS + 1))
     last = errors[-1]
     # No prediction from others can be nearer than the noise of the curve itself, whose median is 0.13 nats.
@@ -268,8 +357,8 @@ def levels(tmp_path_factory: pytest.TempPathFactory) -> Table:
 def test_epochs_to_a_target_of_which_the_answer_is_known(levels: Table) -> None:
     referee = Referee(levels, digest_of(levels), 0)
     assert referee.spread == pytest.approx(0.8)
-    assert referee.curves({"level": "good", "other": 3}).neg_elbo == (104.8, 101.8)
-    trace = Trace(referee.curves, budget=20, lanes=1)
+    assert referee.seen.of_repeat(0)({"level": "good", "other": 3}).neg_elbo == (104.8, 101.8)
+    trace = Trace(referee.seen.of_repeat(0), budget=20, lanes=1)
     for number, level in enumerate(("bad", "fair", "good", "best")):
         for epoch in (1, 2):
             trace.train(number, {"level": level, "other": 7}, epoch, 2.0 * number + epoch - 1)
@@ -304,6 +393,8 @@ def result_at(repeat: int, epochs: int | None, *, method: str = "m", budget: int
         "space": "A",
         "table": "t",
         "code": "",
+        "surrogate": "process",
+        "world": world_of(repeat),
         "lanes": 1,
         "spread": 1.0,
         "trained": budget,
@@ -333,6 +424,70 @@ def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
         found = interval(lambda values: values[..., 0, :].mean(axis=-1), random.exponential(size=50))
         covered += found.low <= 1 <= found.high
     assert 0.89 <= covered / 300 <= 0.97
+
+
+def of_the_table(random: np.random.Generator, luck: float) -> tuple[list[float], list[int]]:
+    """Return epochs of 50 repeats, of which the mean over all tables is 1, and the half-samples that they saw.
+
+    40 configurations with two seeds move the mean of a half-sample: by the seed that is seen of each.
+    """
+    effects = luck * random.normal(size=(40, 2)) / math.sqrt(40)
+    halves = random.integers(2, size=(WORLDS, 40))
+    means = np.exp(effects[np.arange(40), halves].sum(axis=1) - luck**2 / 2)
+    worlds = [world_of(repeat) for repeat in range(50)]
+    return [float(means[world] * random.exponential()) for world in worlds], worlds
+
+
+@pytest.mark.parametrize(("luck", "least"), [(0.0, 0.88), (0.25, 0.8), (0.6, 0.8)])
+def test_the_interval_covers_the_luck_of_the_seeds_of_the_table(luck: float, least: float) -> None:
+    """Of 160 tables, eight to a referee. The luck of a table is about √½ of the luck of a half-sample; the rest is chance of the searches."""
+    random, covered, by_repeats, shares = np.random.default_rng(8), 0, 0, []
+    for _ in range(20):
+        tables = [of_the_table(random, luck) for _ in range(8)]
+        shares.append(seed_share([(influences(mean_of, epochs), worlds) for epochs, worlds in tables]))
+        for epochs, _ in tables:
+            found, alone = (interval(mean_of, epochs, share=share) for share in (shares[-1], 0.0))
+            covered += found.low <= 1 <= found.high
+            by_repeats += alone.low <= 1 <= alone.high
+    assert covered / 160 >= least
+    assert np.mean(shares) == pytest.approx(luck**2 / (2 + luck**2), abs=0.05)
+    if luck == 0.6:
+        assert by_repeats / 160 < 0.6, "repeats alone do not know the luck of a table"
+
+
+def test_the_share_of_the_seeds_is_what_lies_between_half_samples() -> None:
+    worlds = [0, 0, 1, 1]
+    assert seed_share([(np.array([1.0, 1.0, -1.0, -1.0]), worlds)]) == 1
+    assert seed_share([(np.array([1.0, -1.0, 1.0, -1.0]), worlds)]) == 0
+    # Mean squares of 4 between and 1 within, two repeats each: variances of (4 - 1) / 2 and 1.
+    mixed = np.array([3.0, 1.0, 0.0, 0.0])
+    assert seed_share([(mixed, worlds)]) == pytest.approx(1.5 / 2.5)
+    assert seed_share([(10 * mixed, worlds), (mixed, worlds)]) == pytest.approx(1.5 / 2.5), "each on its own scale"
+    for said_nothing in ([0] * 4, [0, 1, 2, 3]):
+        assert seed_share([(mixed, said_nothing)]) == 0
+
+
+def test_influences_are_derivatives_of_the_logarithm() -> None:
+    random = np.random.default_rng(9)
+    one, other = random.exponential(size=(2, 200))
+    expected = one / one.mean() - other / other.mean()
+    np.testing.assert_allclose(influences(ratio_of, one, other), expected, atol=0.1)
+    assert influences(mean_of, one).mean() == pytest.approx(0)
+
+
+def test_targets_lie_above_the_least_that_any_search_chose_in_the_same_half_sample() -> None:
+    def result(repeat: int, method: str, *regrets: float, **fields: Any) -> Result:
+        changes = tuple(Change(epochs=n, seconds=1.0, regret=regret) for n, regret in enumerate(regrets, start=1))
+        return replace(result_at(repeat, None, method=method), changes=changes, **fields)
+
+    slow = result(0, "slow", 5.0, 1.5)
+    assert above_least([slow]) == [slow], "the table's best is the least where nobody was below it"
+    lucky, elsewhere = result(WORLDS, "lucky", 3.0, -2.8, -0.5), result(1, "slow", 0.5)
+    forest = result(0, "slow", 1.5, surrogate="trees")
+    found = above_least([slow, lucky, elsewhere, forest])
+    assert [[c.regret for c in r.changes] for r in found] == [[7.8, 4.3], [5.8, 0.0, 2.3], [0.5], [1.5]]
+    assert [r.reached(2) is not None for r in found] == [False, False, True, True]
+    assert [r.reached(2) is not None for r in (slow, lucky)] == [True, True]
 
 
 def test_a_ratio_of_pairs_is_surer_than_one_of_strangers() -> None:
@@ -375,12 +530,12 @@ def test_optuna_at_one_worker_is_its_own_optimize(referee: Referee) -> None:
     def parts() -> tuple[optuna.samplers.BaseSampler, optuna.pruners.BasePruner]:
         return optuna.samplers.TPESampler(seed=4), optuna.pruners.MedianPruner()
 
-    peer = OptunaPeer(SPACE, *parts())
-    trace = Trace(referee.curves, budget=300, lanes=1)
+    peer, curves = OptunaPeer(SPACE, *parts()), referee.seen.of_repeat(0)
+    trace = Trace(curves, budget=300, lanes=1)
     run_peer(peer, trace, 1)
 
     def objective(trial: optuna.Trial) -> float:
-        curve = referee.curves(SPACE.suggest(trial))
+        curve = curves(SPACE.suggest(trial))
         for epoch, value in enumerate(curve.neg_elbo, start=1):
             trial.report(value, epoch)
             if epoch < EPOCHS and trial.should_prune():
@@ -417,10 +572,6 @@ def test_every_search_of_data_runs_or_says_why_not(table: Table, referee: Refere
 # ---- the race ----
 
 
-def test_repeats_alternate_between_the_seeds_that_all_configurations_have() -> None:
-    assert [seen_seed(repeat) for repeat in range(4)] == [0, 1, 0, 1]
-
-
 def table_rows(page: str) -> list[list[str]]:
     """The cells of all tables of a page, heads and rules too."""
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
@@ -433,13 +584,13 @@ def test_a_report_compares_the_default_with_each_other_search_over_the_repeats_o
         for method, counts in epochs.items()
         for repeat, count in enumerate(counts)
     ]
-    rows = table_rows(report(grouped(results[:-1])))
+    rows = table_rows(report(results[:-1]))
     assert rows[-4][0] == f"× of {DEFAULT} to"
     assert [row[:2] for row in rows[-2:]] == [
         ["random + promotion", "3.00 (3.00–3.00)"],
         ["ray: asha", "1.50 (1.50–1.50)"],
     ]
-    assert f"× of {DEFAULT}" not in report(grouped(results[:4]))
+    assert f"× of {DEFAULT}" not in report(results[:4])
 
 
 def test_a_report_shows_spaces_side_by_side_and_says_where_there_are_fewer_repeats() -> None:
@@ -449,7 +600,7 @@ def test_a_report_shows_spaces_side_by_side_and_says_where_there_are_fewer_repea
         for (space, method), some in counts.items()
         for repeat, count in enumerate(some)
     ]
-    overview = report(grouped(results)).partition("\n## A\n")[0]
+    overview = report(results).partition("\n### Gaussian process: A with")[0]
     assert [row for row in table_rows(overview) if not row[0].startswith("-")] == [
         ["search", "A", "B"],
         [f"**{REFERENCE}**", "60 (40–80)", "–"],
@@ -458,8 +609,22 @@ def test_a_report_shows_spaces_side_by_side_and_says_where_there_are_fewer_repea
         [f"× of {DEFAULT} to", "A", "B"],
         [f"**{REFERENCE}**", "3.00 (2.00–4.00)", "–"],
         ["ray: asha", "–", "3.00 (3.00–3.00)"],
-    ]
-    assert "All spaces" not in report(grouped([result for result in results if result.space == "A"]))
+    ] * 2, "to the nearer target and to the farther one"
+    assert "All spaces" not in report([result for result in results if result.space == "A"])
+
+
+def test_results_of_the_former_referee_are_kept_and_stand_apart() -> None:
+    former = read_former("ABCD")
+    assert {(r.space, r.table) for r in former} == {*FORMER_DIGESTS.items()}
+    assert {r.surrogate for r in former} == {FORMER}
+    assert {r.method for r in former if r.space == "C"} >= {*PEERS, DEFAULT, REFERENCE}
+    default = [r for r in former if (r.space, r.lanes, r.method) == ("C", 4, DEFAULT)]
+    assert restricted_mean(default, 2).value == pytest.approx(215, abs=0.5)
+    now = [result_at(0, 20, method=DEFAULT), result_at(1, 30, method=DEFAULT)]
+    page = report([*now, *default])
+    assert (
+        page.index("| **curves + promotion** | 2 |") < page.index("## Former referee") < page.index("| 215 (170–272) |")
+    )
 
 
 def test_results_are_kept_once_and_those_of_ours_make_room(
@@ -549,7 +714,7 @@ def write_and_race(table: Table, into: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Race two searches on a table and keep the results; return the folder of the table and the file of results."""
     write_table(into / "tables")
     monkeypatch.setattr("race.RACES", into)
-    wanted = [*entries(table, ["random", REFERENCE], lanes=[2], repeats=2, budget=40)]
+    wanted = [*entries(table, ["random", REFERENCE], surrogate=["process"], lanes=[2], repeats=2, budget=40)]
     race({"A": table}, wanted, into / "tables", into / "out", workers=1)
     assert pack_results({"A": table}, into / "out", into) == [into / KEPT_OURS]
     (into / "out" / "search.jsonl").unlink()
@@ -561,6 +726,7 @@ def test_a_race_goes_on_where_it_was_stopped_and_is_reported(table: Table, tmp_p
     folder, out = tmp_path / "tables", tmp_path / "out"
     write_table(folder)
     asked = ["--tables", str(folder), "--out", str(out), "--lanes", "1", "4", "--epochs", "40", "--workers", "1"]
+    asked += ["--surrogate", "trees"]
     command = [sys.executable, str(BENCHMARKS / "search" / "race.py"), *asked, "--methods", "random", REFERENCE]
     environment = {"PYTHONPATH": str(BENCHMARKS.parents[1]), "PATH": ""}
     for repeats, lines in (("1", 4), ("3", 12), ("3", 12)):
@@ -571,7 +737,7 @@ def test_a_race_goes_on_where_it_was_stopped_and_is_reported(table: Table, tmp_p
         results = read_results({"A": table}, out)
         assert len(results) == lines == len({(r.method, r.lanes, r.repeat) for r in results})
     written = (out / "search-tables.md").read_text(encoding="utf-8")
-    assert written.count("### A with ") == 2
+    assert written.count("### Extra trees: A with ") == 2
     assert "| **tpe + median** |" in written
     (out / "search-tables.md").unlink()
     done = subprocess.run(
@@ -582,13 +748,19 @@ def test_a_race_goes_on_where_it_was_stopped_and_is_reported(table: Table, tmp_p
     assert (out / "search-A.png").read_bytes().startswith(b"\x89PNG")
     grown = replace(table, seconds=table.seconds + 1)
     assert read_results({"A": grown}, out) == []
-    race({"A": table}, list(entries(table, ["random"], lanes=(1,), repeats=1, budget=40)), folder, out, workers=1)
+    race(
+        {"A": table},
+        list(entries(table, ["random"], surrogate=["trees"], lanes=(1,), repeats=1, budget=40)),
+        folder,
+        out,
+        workers=1,
+    )
     assert len((out / "search.jsonl").read_text(encoding="utf-8").splitlines()) == 12
 
 
 def test_what_is_raced_leaves_out_what_cannot_run_and_lets_each_lane_finish_trials(table: Table) -> None:
     raced = list(entries(table, ["random", "gp + median"], lanes=(1, 64), repeats=5, budget=None))
-    assert len(raced) == 10
+    assert len(raced) == 20
     assert {(entry.lanes, entry.budget) for entry in raced} == {(1, 1200), (64, 3 * 64 * EPOCHS)}
 
 

@@ -1,49 +1,50 @@
-"""Grades searches on a table of learning curves: how many trial-epochs until the chosen configuration is nearly the best.
+"""Says of graded searches how many trial-epochs each needs until the chosen configuration is nearly the best.
 
-Rules, the same for all searches:
+Rules, the same for all searches; `referee.py` says what a search sees and what its choices are worth:
 
-- **A search sees one seed.** Repeat r sees seed r mod 2, because all configurations of a table have seeds 0 and 1.
-- **The incumbent** after a trial-epoch is the configuration with the least value that any trial has reported so far, whatever became of the
-  trial: the configuration that would be confirmed if the search ended here. Of equal values the earlier counts.
-- **Its grade** comes from the other seeds alone (`surrogate.Grades`): the mean objective, smoothed over neighbouring configurations. **Regret** is its
-  grade minus that of the best configuration of the table, in nats.
-- **Targets** lie one and two standard deviations over seeds (`Table.spread`) above the best. Less is noise.
+- **Regret** is the grade of the incumbent minus the least grade, in nats (`above_least`). The least grade is the least of the table's configurations and of all
+  incumbents of all searches of the same space, surrogate and half-sample. The table's best alone is no bar: where searches settle below it, a target two deviations above it
+  is reached by configurations that are far from the best. The least of the surrogate is none either, because it lies where nobody looked.
+- **Targets** lie one and two standard deviations over seeds (`Table.spread`) above the least grade. Less is noise.
 - **Epochs to a target** are the trial-epochs from which on the incumbent is within the target to the end of the budget. The first time would not do:
   while 64 trials are at their first epochs, the incumbent often is a good configuration by chance, and a worse one later.
 - **Censoring.** A repeat whose incumbent is not within the target at the end of the budget counts as the whole budget, and the table says how many these
   are. So the mean is restricted to the budget (Irwin 1949), which flatters a search that often fails; a ratio to such a search is a lower bound.
-- **Intervals** are 95 % percentile bootstrap intervals over repeats (Efron 1979), 2,000 draws. The ratio of two searches draws the same repeats of
-  both, because equal repeats see equal seeds.
+- **Intervals** are 95 % percentile bootstrap intervals over repeats (Efron 1979), 2,000 draws, and over the seeds of the table (`interval`). The ratio of two searches
+  draws the same repeats of both, because equal repeats see equal curves.
 - **Curves** are medians over repeats, because a configuration whose other seeds diverge has an infinite regret.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from curve_table import Table
-from surrogate import Grades, SeenCurves
-from table_lanes import Trace
 
 __all__ = [
     "DEVIATIONS",
+    "FORMER",
     "Change",
     "Interval",
-    "Referee",
     "Result",
+    "above_least",
+    "influences",
     "interval",
+    "mean_of",
     "median_regret",
+    "paired_epochs",
     "ratio",
+    "ratio_of",
     "restricted_mean",
-    "seen_seed",
+    "seed_share",
 ]
 
 DEVIATIONS = (2, 1)
 """Standard deviations over seeds from the best, of the nearer target first."""
+FORMER = ""
+"""Surrogate of results of the former referee, whose searches saw seed r mod 2 of all configurations in repeat r, and no noise between configurations."""
 _DRAWS = 2_000
-_SEEN_SEEDS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class Change:
     seconds: float
     """Virtual time."""
     regret: float
-    """Nats above the best, infinite where the configuration diverges on other seeds."""
+    """Nats above the best of the table (below 0: beneath it), or above the least grade (`above_least`); infinite where the configuration diverges on other seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,10 @@ class Result:
     """Digest of the table and of what grades it."""
     code: str
     """Digest of the package `sweeps` for searches of ours, empty for peers."""
+    surrogate: str
+    """What continues the table between its points; one of `surrogate.SURROGATES`, or `FORMER`."""
+    world: int
+    """Number of the half-sample of the table's seeds that the search saw; 0 under the former referee, which had none."""
     method: str
     lanes: int
     repeat: int
@@ -114,47 +119,27 @@ class Result:
             Change(**change | {"regret": math.inf if change["regret"] is None else change["regret"]})
             for change in content["changes"]
         ]
-        return cls(**{**content, "changes": tuple(changes)})
+        former = {"surrogate": FORMER, "world": 0}
+        return cls(**{**former, **content, "changes": tuple(changes)})
 
 
-def seen_seed(repeat: int) -> int:
-    """Return the number of the seed that the searches of a repeat see."""
-    return repeat % _SEEN_SEEDS
+def above_least(results: Sequence[Result]) -> list[Result]:
+    """Return results whose regret counts from the least grade of their space, surrogate and half-sample: of the table, or of an incumbent of any of these results.
 
+    Results of the former referee stay as they are.
+    """
+    least: dict[tuple[str, str, int], float] = {}
+    for result in results:
+        world = result.space, result.surrogate, result.world
+        least[world] = min([least.get(world, 0.0), *(change.regret for change in result.changes)])
 
-class Referee:
-    """A table, the seed of it that searches see, and the grades from its other seeds."""
+    def moved(result: Result) -> Result:
+        if result.surrogate == FORMER:
+            return result
+        best = least[result.space, result.surrogate, result.world]
+        return replace(result, changes=tuple(replace(c, regret=c.regret - best) for c in result.changes))
 
-    def __init__(self, table: Table, digest: str, seen: int) -> None:
-        self.table, self.digest = table, digest
-        self.curves, self.grades, self.spread = SeenCurves(table, seen), Grades(table, seen), table.spread()
-
-    def grade(self, trace: Trace, *, method: str, repeat: int, code: str = "") -> Result:
-        """Grade a search that has ended."""
-        trained = trace.in_order()
-        changes, least, incumbent = [], math.inf, None
-        for count, epoch in enumerate(trained, start=1):
-            if epoch.objective >= least:
-                continue
-            least = epoch.objective
-            if epoch.trial != incumbent:
-                incumbent = epoch.trial
-                regret = self.grades(trace.params[incumbent]) - self.grades.best
-                changes.append(Change(epochs=count, seconds=epoch.ended, regret=regret))
-        return Result(
-            space=self.table.name,
-            table=self.digest,
-            code=code,
-            method=method,
-            lanes=trace.lanes,
-            repeat=repeat,
-            budget=trace.budget,
-            spread=self.spread,
-            trained=len(trained),
-            trials=len({epoch.trial for epoch in trained}),
-            own_seconds=trace.own_seconds(),
-            changes=tuple(changes),
-        )
+    return [moved(result) for result in results]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,18 +155,68 @@ class Interval:
         return f"{self.value:{form}} ({self.low:{form}}–{self.high:{form}})"
 
 
-def interval(statistic: Callable[[np.ndarray], np.ndarray], *samples: Sequence[float]) -> Interval:
-    """Return a statistic of paired samples and its 95 % percentile bootstrap interval over their places.
+Statistic = Callable[[np.ndarray], np.ndarray]
+"""Called with float64 [S, N] of S paired samples, or [draws, S, N] of all draws; returns a number, or [draws]."""
+
+
+def interval(statistic: Statistic, *samples: Sequence[float], share: float = 0.0) -> Interval:
+    """Return a statistic of paired samples and its 95 % percentile bootstrap interval over their places, and over the seeds of the table.
+
+    A half-sample of two seeds each varies as a new table does (McCarthy 1969), so its variance is not divided by the number of half-samples: each draw
+    is of repeats with replacement, times the effect of one more half-sample, a normal number on the logarithm of the statistic.
 
     Args:
-        statistic: called with float64 [S, N] of all samples, or [draws, S, N] of all draws; returns a number, or [draws].
         samples: S sequences of N numbers, number i of each from repeat i.
+        share: of the variance between repeats, what lies between half-samples (`seed_share`); where it is not 0, the statistic must be positive.
     """
     values = np.asarray(samples, dtype=float)
-    drawn = np.random.default_rng(0).integers(values.shape[1], size=(_DRAWS, values.shape[1]))
+    random = np.random.default_rng(0)
+    drawn = random.integers(values.shape[1], size=(_DRAWS, values.shape[1]))
     draws = statistic(values[:, drawn].swapaxes(0, 1))
-    low, high = (float(_at_share(draws, share)) for share in (0.025, 0.975))
+    if share and values.shape[1] > 1:
+        deviation = math.sqrt(share) * influences(statistic, *samples).std(ddof=1)
+        draws = draws * np.exp(deviation * random.normal(size=_DRAWS))
+    low, high = (float(_at_share(draws, place)) for place in (0.025, 0.975))
     return Interval(value=float(statistic(values)), low=low, high=high)
+
+
+def influences(statistic: Statistic, *samples: Sequence[float]) -> np.ndarray:
+    """Return the jackknife influence of each repeat on the logarithm of a positive statistic, float64 [N]; its mean is 0."""
+    values = np.asarray(samples, dtype=float)
+    count = values.shape[1]
+    if count < 2:
+        return np.zeros(count)
+    without = np.array([float(np.log(statistic(np.delete(values, repeat, axis=1)))) for repeat in range(count)])
+    return (count - 1) * (without.mean() - without)
+
+
+def seed_share(groups: Sequence[tuple[np.ndarray, Sequence[int]]]) -> float:
+    """Return the part of the variance of influences that lies between half-samples, from 0 to 1, pooled over groups.
+
+    One-way analysis of variance (Searle et al. 1992, section 3.6) of all groups, each on the scale of its own deviation, because one group of 50 repeats
+    tells a share below a tenth from no share by chance alone.
+
+    Args:
+        groups: of each comparison the influence of each repeat and the half-sample that it saw.
+    """
+    within = between = cells = 0.0
+    freedom_within = freedom_between = 0
+    for influence, worlds in groups:
+        names, place = np.unique(worlds, return_inverse=True)
+        if len(names) < 2 or len(names) == len(worlds) or not (deviation := influence.std(ddof=1)):
+            continue
+        scaled, sizes = (influence - influence.mean()) / deviation, np.bincount(place)
+        means = np.bincount(place, scaled) / sizes
+        within += ((scaled - means[place]) ** 2).sum()
+        between += (sizes * means**2).sum()
+        cells += len(worlds) - (sizes**2).sum() / len(worlds)
+        freedom_within += len(worlds) - len(names)
+        freedom_between += len(names) - 1
+    if not freedom_within:
+        return 0.0
+    inside = within / freedom_within
+    variance = max(0.0, (between / freedom_between - inside) / (cells / freedom_between))
+    return float(variance / (variance + inside)) if variance else 0.0
 
 
 def _at_share(values: np.ndarray, share: float) -> np.ndarray:
@@ -189,21 +224,36 @@ def _at_share(values: np.ndarray, share: float) -> np.ndarray:
     return np.sort(values, axis=-1)[..., round(share * (values.shape[-1] - 1))]
 
 
-def restricted_mean(results: Sequence[Result], deviations: float) -> Interval:
+def mean_of(values: np.ndarray) -> np.ndarray:
+    """Return the mean of the first sample: a `Statistic`."""
+    return np.asarray(values[..., 0, :].mean(axis=-1))
+
+
+def ratio_of(values: np.ndarray) -> np.ndarray:
+    """Return the mean of the first sample over that of the second: a `Statistic`."""
+    return np.asarray(values[..., 0, :].mean(axis=-1) / values[..., 1, :].mean(axis=-1))
+
+
+def restricted_mean(results: Sequence[Result], deviations: float, share: float = 0.0) -> Interval:
     """Return the mean trial-epochs to a target, a repeat that never reaches it counting as its whole budget."""
-    return interval(lambda epochs: epochs[..., 0, :].mean(axis=-1), [r.epochs_to(deviations) for r in results])
+    found = interval(mean_of, [r.epochs_to(deviations) for r in results], share=share)
+    return replace(found, high=min(found.high, max(r.budget for r in results)))
 
 
-def ratio(results: Sequence[Result], reference: Sequence[Result], deviations: float) -> Interval:
+def ratio(results: Sequence[Result], reference: Sequence[Result], deviations: float, share: float = 0.0) -> Interval:
     """Return by how much fewer trial-epochs a search needs than a reference: the ratio of restricted means.
 
     Raises ValueError when the two are not of the same repeats and budget.
     """
+    return interval(ratio_of, *paired_epochs(results, reference, deviations), share=share)
+
+
+def paired_epochs(results: Sequence[Result], reference: Sequence[Result], deviations: float) -> list[list[int]]:
+    """Return the trial-epochs to a target of a reference and of a search, by repeat. Raises as `ratio`."""
     mine, theirs = ({result.repeat: result for result in some} for some in (results, reference))
     if mine.keys() != theirs.keys() or len({result.budget for result in (*results, *reference)}) > 1:
         raise ValueError(f"{results[0].method} and {reference[0].method}: got other repeats or another budget")
-    epochs = [[some[repeat].epochs_to(deviations) for repeat in sorted(mine)] for some in (theirs, mine)]
-    return interval(lambda both: both[..., 0, :].mean(axis=-1) / both[..., 1, :].mean(axis=-1), *epochs)
+    return [[some[repeat].epochs_to(deviations) for repeat in sorted(mine)] for some in (theirs, mine)]
 
 
 def median_regret(results: Sequence[Result], epochs: Sequence[int]) -> list[Interval]:

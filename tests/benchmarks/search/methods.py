@@ -11,10 +11,11 @@ from typing import Any
 
 import optuna
 from curve_table import Table
-from grading import Referee, Result
+from grading import Result
 from optuna.storages import InMemoryStorage
 from peers import PEERS, run_peer
 from pydantic import BaseModel, ConfigDict, TypeAdapter
+from referee import Referee
 from table_lanes import BudgetSpent, TableLanes, Trace
 
 from sweeps.engine import search
@@ -94,14 +95,14 @@ def run_method(referee: Referee, method: str, *, lanes: int, repeat: int, budget
     """
     table: Table = referee.table
     name = f"{table.name}-{repeat}"
-    seed = seed_of(f"race:{name}") >> 32
+    seed, curves = seed_of(f"race:{name}") >> 32, referee.seen.of_repeat(repeat)
     if method in OURS:
         given = {"name": name, "seed": seed, "epochs": table.epochs, "budget": budget + lanes}
         study = study_of(table.space, OURS[method], **given)
-        run_ours(study, trace := Trace(referee.curves, budget=budget, lanes=lanes))
+        run_ours(study, trace := Trace(curves, budget=budget, lanes=lanes))
     else:
         peer = PEERS[method](table.space, table.epochs, seed)
-        run_peer(peer, trace := Trace(referee.curves, budget=budget, lanes=lanes), lanes)
+        run_peer(peer, trace := Trace(curves, budget=budget, lanes=lanes), lanes)
     return referee.grade(trace, method=method, repeat=repeat, code=code_of(method))
 
 

@@ -1,16 +1,16 @@
 """Races searches on tables of learning curves, and says how many trial-epochs each needs until it has nearly the best configuration.
 
     make search-race ARGS="--space A --repeats 50"          runs what is missing, then writes the report
-    make search-race ARGS="--surrogate --space A"           how well the surrogate knows the curves, epoch by epoch
+    make search-race ARGS="--errors --space A"              how well each surrogate knows the curves, epoch by epoch
     make search-race ARGS="--list"                          the searches, and which are not installed here
     make search-race ARGS="--report --out docs/explain"     races nothing and writes the report of the results at hand
 
-Results are lines of `search.jsonl` in `--out`, one for each search, lanes and repeat; what is there already is not run again, so the command can be
+Results are lines of `search.jsonl` in `--out`, one for each search, surrogate, lanes and repeat; what is there already is not run again, so the command can be
 stopped at any time and goes on. A result belongs to one state of the table, of the referee and, for searches of ours, of the package `sweeps`:
 where these have changed, it is made anew. Results take hours, so they are kept in `races/`, and `--pack` adds the results in `--out`. Where `sweeps` has
 changed and no search should have, `--renew 2 --former CHECKOUT` runs two repeats of each again and, where they are equal, keeps all results for the present
-state. Another processor rounds otherwise, so that some searches choose otherwise on it; these also run with the `sweeps` of the former state. The report is
-`search-tables.md` and a picture for each space. `grading.py` has the rules, `methods.py` and `peers.py` the searches.
+state. Results of the former referee, which drew no noise, are reported apart. Another processor rounds otherwise, so that some searches choose otherwise on it; these also run with the `sweeps` of the former state. The report is
+`search-tables.md` and a picture for each space. `referee.py` and `grading.py` have the rules, `methods.py` and `peers.py` the searches.
 
 Peers that need other versions of packages than the project run in an environment of their own, into the same `--out`:
 
@@ -30,7 +30,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
@@ -38,9 +38,10 @@ from pathlib import Path
 
 import numpy as np
 from curve_table import TABLES, Table, append, load_table, to_line, whole_lines, write_lines, write_part
-from grading import Referee, Result, seen_seed
+from grading import FORMER, Result
 from methods import METHODS, OURS, code_of, run_method, why_not
-from surrogate import SeenCurves
+from referee import Referee, half_sample, world_of
+from surrogate import SURROGATES, SeenCurves
 
 from sweeps.source import same_code
 
@@ -54,7 +55,9 @@ SPACES = ("A", "B", "C", "D")
 LANES = (1, 4, 64)
 REPEATS, BUDGET, WAVES = 50, 1200, 3
 RACES = Path(__file__).resolve().parent / "races"
-"""Folder of results that are kept. Files of peers' results, `001.jsonl.xz`, `002.jsonl.xz` …, never change."""
+"""Folder of results that are kept. Files of peers' results, `001.jsonl.xz`, `002.jsonl.xz` …, and those of our searches under the former referee never change."""
+FORMER_DIGESTS = {"A": "9d6d942c1181", "B": "37fad8117a4f", "C": "d082e6e4e281", "D": "0533b48ed1a0"}
+"""Space → digest of the table and of the former referee, under which peers and other numbers of lanes were graded."""
 KEPT_OURS = "ours.jsonl.xz"
 """File of our searches' results in `RACES`. It is written anew."""
 
@@ -65,6 +68,8 @@ class Entry:
 
     space: str
     method: str
+    surrogate: str
+    """One of `SURROGATES`."""
     lanes: int
     repeat: int
     budget: int
@@ -75,6 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--space", choices=SPACES, nargs="+", help="race on these alone; else on all that have a table")
     parser.add_argument("--methods", choices=METHODS, nargs="+", default=METHODS, metavar="NAME", help="race these")
+    parser.add_argument("--surrogate", choices=SURROGATES, nargs="+", default=[*SURROGATES], metavar="NAME")
     parser.add_argument("--lanes", type=int, nargs="+", default=LANES)
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument(
@@ -83,7 +89,7 @@ def main() -> None:
     parser.add_argument("--tables", type=Path, default=TABLES, help="folder of the tables")
     parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of results and report")
     parser.add_argument("--workers", type=int, default=usable_cores(), help="processes")
-    parser.add_argument("--surrogate", action="store_true", help="print the errors of the surrogate, and race nothing")
+    parser.add_argument("--errors", action="store_true", help="print the errors of the surrogates, and race nothing")
     parser.add_argument("--report", action="store_true", help="race nothing, and report the results at hand")
     parser.add_argument("--no-report", action="store_true", help="leave the report to a later call")
     parser.add_argument("--list", action="store_true", help="print the searches")
@@ -118,11 +124,13 @@ def main() -> None:
             tables, options.tables, RACES, options.former, repeats=options.renew, workers=options.workers
         ):
             raise SystemExit("\n".join(["nothing is kept, because these searches are no longer the same:", *other]))
-    elif options.surrogate:
-        for name, table in tables.items():
-            print(f"{surrogate_errors(name, table)}\n")
+    elif options.errors:
+        for (name, table), surrogate in itertools.product(tables.items(), options.surrogate):
+            print(f"{surrogate_errors(name, table, surrogate)}\n")
     else:
-        asked = {"lanes": options.lanes, "repeats": options.repeats, "budget": options.epochs}
+        asked = {name: getattr(options, name) for name in ("surrogate", "lanes", "repeats")} | {
+            "budget": options.epochs
+        }
         wanted = [e for table in tables.values() for e in entries(table, options.methods, **asked)]
         if not options.report:
             race(tables, wanted, options.tables, options.out, workers=options.workers)
@@ -131,8 +139,9 @@ def main() -> None:
             from race_report import write_report
 
             budgets = {(entry.space, entry.lanes, entry.budget) for entry in wanted}
-            results = read_results(tables, options.out)
-            write_report([r for r in results if (r.space, r.lanes, r.budget) in budgets], options.out)
+            results = [r for r in read_results(tables, options.out) if (r.space, r.lanes, r.budget) in budgets]
+            former = read_former(tables) if options.tables == TABLES else []
+            write_report([*results, *former], options.out)
 
 
 def _spaces(folder: Path) -> list[str]:
@@ -142,7 +151,7 @@ def _spaces(folder: Path) -> list[str]:
 def digest_of(table: Table) -> str:
     """Return the first 12 digits of the SHA-256 of all that searches see and are graded on, and of the modules that grade them."""
     content = hashlib.sha256(json.dumps([table.space.as_dict(), table.configurations]).encode())
-    for module in ("surrogate", "table_lanes", "grading"):
+    for module in ("surrogate", "forest", "noise", "table_lanes", "referee"):
         content.update((Path(__file__).parent / f"{module}.py").read_bytes())
     for values in (table.neg_elbo, table.seconds, table.trained, table.diverged):
         content.update(values.tobytes())
@@ -150,17 +159,25 @@ def digest_of(table: Table) -> str:
 
 
 def entries(
-    table: Table, methods: Sequence[str], *, lanes: Sequence[int], repeats: int, budget: int | None
+    table: Table,
+    methods: Sequence[str],
+    *,
+    lanes: Sequence[int],
+    repeats: int,
+    budget: int | None,
+    surrogate: Sequence[str] = tuple(SURROGATES),
 ) -> Iterator[Entry]:
-    """Yield the searches of a table, all methods of a repeat before the next repeat, without those that cannot run here.
+    """Yield the searches of a table, surrogate by surrogate, all methods of a repeat before the next repeat, without those that cannot run here.
 
     Without a budget it is 1,200 trial-epochs, or three whole trials in each lane where that is more: in less time than a whole trial no search
     without a pruner has found anything.
     """
     able = [method for method in methods if why_not(method, table) is None]
-    for repeat, width, method in itertools.product(range(repeats), lanes, able):
-        epochs = budget or max(BUDGET, WAVES * width * table.epochs)
-        yield Entry(space=table.name, method=method, lanes=width, repeat=repeat, budget=epochs)
+    for continued, repeat, width, method in itertools.product(surrogate, range(repeats), lanes, able):
+        given = {"surrogate": continued, "lanes": width, "repeat": repeat}
+        yield Entry(
+            space=table.name, method=method, budget=budget or max(BUDGET, WAVES * width * table.epochs), **given
+        )
 
 
 def read_results(tables: dict[str, Table], out: Path) -> list[Result]:
@@ -171,6 +188,14 @@ def read_results(tables: dict[str, Table], out: Path) -> list[Result]:
     codes = {method: code_of(method) for method in METHODS}
     valid = [r for r in results if (r.table, r.code) == (digests.get(r.space), codes.get(r.method))]
     return [*{_entry_of(result): result for result in valid}.values()]  # what is kept may stand in `out`, too
+
+
+def read_former(spaces: Collection[str]) -> list[Result]:
+    """Return the kept results of the former referee: of peers, and of our searches at the time."""
+    digests = {FORMER_DIGESTS[space] for space in spaces}
+    paths = sorted(RACES.glob("*.jsonl.xz"))
+    results = (Result.from_dict(json.loads(line)) for path in paths for line in whole_lines(path))
+    return [result for result in results if result.surrogate == FORMER and result.table in digests]
 
 
 def _entry_of(result: Result) -> Entry:
@@ -261,7 +286,9 @@ def race(tables: dict[str, Table], wanted: Sequence[Entry], folder: Path, out: P
                 result = future.result()
                 append(out / "search.jsonl", json.dumps(result.to_dict(), allow_nan=False) + "\n")
                 left = (time.monotonic() - begun) / count * (len(missing) - count)
-                place = f"{result.space} {result.method}, {result.lanes} lanes, repeat {result.repeat}"
+                place = (
+                    f"{result.space} ({result.surrogate}) {result.method}, {result.lanes} lanes, repeat {result.repeat}"
+                )
                 own = f"{result.own_seconds:.1f} s of its own"
                 print(
                     f"{place}: {result.epochs_to(2)} and {result.epochs_to(1)} epochs, {own}; {left:.0f} s left",
@@ -285,20 +312,20 @@ def single_threaded(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 @cache
-def _referee(space: str, folder: Path, seen: int) -> Referee:
+def _referee(space: str, folder: Path, world: int, surrogate: str) -> Referee:
     table = load_table(space, folder)
-    return Referee(table, digest_of(table), seen)
+    return Referee(table, digest_of(table), half_sample(table, world), surrogate)
 
 
 def _run(entry: Entry, folder: Path) -> Result:
-    referee = _referee(entry.space, folder, seen_seed(entry.repeat))
+    referee = _referee(entry.space, folder, world_of(entry.repeat), entry.surrogate)
     with contextlib.redirect_stdout(sys.stderr):  # peers talk
         return run_method(referee, entry.method, lanes=entry.lanes, repeat=entry.repeat, budget=entry.budget)
 
 
-def surrogate_errors(name: str, table: Table) -> str:
-    """Return the errors of the surrogate of seed 0 as a table, every third epoch."""
-    curves = SeenCurves(table, 0)
+def surrogate_errors(name: str, table: Table, surrogate: str) -> str:
+    """Return the errors of a surrogate of seed 0 as a table, every third epoch."""
+    curves = SeenCurves(table, 0, surrogate)
     rows = [
         [f"{e.epoch}", f"{e.nats:.2f}", f"{e.nats_near_best:.2f}", f"{e.rank_correlation:.3f}", f"{e.nearest_nats:.2f}"]
         for e in curves.errors()
@@ -306,7 +333,7 @@ def surrogate_errors(name: str, table: Table) -> str:
     ]
     head = ["epoch", "median error, nats", "of the better quarter", "rank correlation", "nearest neighbour, nats"]
     spread = f"{len(curves.configurations)} configurations, spread over seeds {table.spread():.2f} nats"
-    return f"{name}: {spread}\n\n{markdown(head, rows, texts=0)}"
+    return f"{name}, {surrogate}: {spread}\n\n{markdown(head, rows, texts=0)}"
 
 
 if __name__ == "__main__":

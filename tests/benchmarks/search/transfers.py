@@ -26,11 +26,13 @@ from typing import Any
 import numpy as np
 from curve_table import TABLES, Table, append, load_table
 from designs import key_of
-from grading import DEVIATIONS, Referee, Result, interval, ratio, restricted_mean, seen_seed
+from grading import DEVIATIONS, Result, interval, ratio, restricted_mean
 from methods import DEFAULT, OURS, code_of, run_ours, study_of
 from optuna.storages import InMemoryStorage
 from race import digest_of, single_threaded
+from referee import Referee, half_sample
 from scipy.stats import rankdata, spearmanr
+from surrogate import SeenCurves
 from table_lanes import Trace
 
 from sweeps.engine.warm_start import warm_start
@@ -95,7 +97,7 @@ def transferred(source: Table, target: Table, transfer: Transfer) -> Result:
         constants = {name: value for section in source.settings.values() for name, value in section.items()}
         open_study(storage, first, fields={"protocol": PROTOCOL, "constants": constants})
         table = shuffled(source, seed) if transfer.shuffled else source
-        curves = Referee(table, "", seen_seed(transfer.repeat + 1)).curves
+        curves = SeenCurves(table, 1 - half_sample(table, transfer.repeat)).of_repeat(transfer.repeat + 1)
         # The budget of the study ends the search, before the trace does.
         run_ours(first, Trace(curves, budget=2 * transfer.budget, lanes=transfer.lanes), storage)
         if transfer.way in ("start", "both"):
@@ -106,8 +108,9 @@ def transferred(source: Table, target: Table, transfer: Transfer) -> Result:
         before = StudyRecord(name="second")
         fields, _ = warm_start(study, before, PROTOCOL, lambda name, place: read_study(storage, name))
     open_study(storage, study, fields=fields)
-    referee = Referee(target, digest_of(target), seen_seed(transfer.repeat))
-    run_ours(study, trace := Trace(referee.curves, budget=transfer.budget, lanes=transfer.lanes), storage)
+    referee = Referee(target, digest_of(target), half_sample(target, transfer.repeat))
+    curves = referee.seen.of_repeat(transfer.repeat)
+    run_ours(study, trace := Trace(curves, budget=transfer.budget, lanes=transfer.lanes), storage)
     return referee.grade(trace, method=transfer.search, repeat=transfer.repeat, code=code_of(transfer.search))
 
 
