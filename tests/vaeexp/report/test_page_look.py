@@ -309,6 +309,76 @@ def test_a_filter_fades_the_others_in_plots(browser, written, view):
     assert 0 < len(small) < len(drawn)
 
 
+# ---- parallel coordinates ----
+
+
+def field(browser, name, end, value):
+    """Type a limit of an axis, as somebody at a keyboard does."""
+    browser.execute_script("document.querySelector('.look-ranges').open = true")
+    keys(browser, value, "TAB", at=f'[data-range="{name} {end}"]')
+
+
+def dragged(browser, label, start, end):
+    """Drag along an axis, between two shares of its height from above."""
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    at = "return lines.axes.find(column => column.label === arguments[0]).strip"
+    strip = browser.execute_script(at, label)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", strip)
+    height = strip.size["height"]
+    actions = ActionChains(browser).move_to_element_with_offset(strip, 0, round((start - 0.5) * height))
+    actions.click_and_hold().move_by_offset(0, round((end - start) * height)).release().perform()
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "query"),
+    [
+        ("params.beta", {"from": "0.1", "to": "1"}, "0.1 <= `params.beta` <= 1"),
+        ("params.components", {"to": "20"}, "`params.components` <= 20"),
+        ("objective", {"to": "105"}, "objective <= 105"),
+    ],
+)
+def test_a_range_that_is_typed_filters_table_and_plots(browser, written, view, name, limits, query):
+    look_at(browser, written)
+    for end, value in limits.items():
+        field(browser, name, end, value)
+    table = pd.read_csv(io.StringIO(trials_csv(view)))
+    expected = sorted(table[~table["repeat"]].query(query)["number"])
+    assert sorted(numbers(column(browser, "row"))) == expected
+    kept = browser.execute_script(
+        "return [...document.querySelectorAll('svg circle:not(.look-off)')].map(dot => dot.dataset.row)"
+    )
+    assert sorted(int(row) for row in kept if row[0] != "r") == expected
+    assert 0 < len(expected) < 40
+    click(browser, ".look-ranges > button")
+    assert count(browser) == "40 of 40 trials"
+
+
+def test_dragging_keeps_a_range_and_a_click_drops_it(browser, written, view):
+    look_at(browser, written)
+    dragged(browser, "β", 0.3, 0.7)
+    limits = browser.execute_script(
+        "return [...document.querySelectorAll('[data-range^=\"params.beta\"]')].map(each => Number(each.value))"
+    )
+    assert limits == pytest.approx([10 ** (-2 + 3 * 0.3), 10 ** (-2 + 3 * 0.7)], rel=0.1)
+    shown = numbers(column(browser, "params.beta"))
+    assert 0 < len(shown) < 40
+    trials = view.trials[~view.trials["repeat"]]
+    assert len(shown) == int(trials["params.beta"].between(*limits).sum())
+    dragged(browser, "prior", 0.9, 1.0)
+    assert set(column(browser, "params.prior")) == {"normal"}
+    dragged(browser, "prior", 0.5, 0.5)
+    dragged(browser, "β", 0.5, 0.5)
+    assert count(browser) == "40 of 40 trials"
+
+
+def test_choices_are_kept_by_their_boxes(browser, written):
+    look_at(browser, written)
+    browser.execute_script("document.querySelector('.look-ranges').open = true")
+    keys(browser, "SPACE", at='.look-fields input[value="adam"]')
+    assert set(column(browser, "params.optimizer")) == {"adamax"}
+
+
 # ---- any study ----
 
 

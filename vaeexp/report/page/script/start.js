@@ -6,6 +6,8 @@ function startLooking() {
   const section = document.getElementById("look");
   if (study.rows.length) {
     buildCard();
+    section.append(heading("All trials"));
+    buildParallel(section);
     buildTable(section);
     linkPlots();
     section.hidden = false;

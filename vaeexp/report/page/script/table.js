@@ -11,7 +11,7 @@ function buildTable(section) {
   const body = make("tbody");
   const parts = { section, body, head: make("thead"), count: make("p", { className: "look-count", role: "status" }), pages: make("p", { className: "look-pages" }) };
   const table = make("table", { className: "look-table" }, parts.head, body);
-  section.append(heading("All trials"), filterLine(parts), groupLine(parts), parts.count);
+  section.append(filterLine(parts), groupLine(parts), parts.count);
   section.append(make("div", { className: "look-scroll", tabIndex: 0, role: "region", "aria-label": "Table of all trials" }, table), parts.pages);
   filterBy("repeats", (row) => row.run === "search");
   on("filter", () => { view.first = 0; drawTable(parts); });
