@@ -118,19 +118,27 @@ def read_arrays(folder: object, needed: str = "originals") -> Arrays:
     """
     arrays: dict[str, np.ndarray] = {}
     for name in (EVALUATION, PICTURES) if isinstance(folder, str | Path) else ():
-        path = Path(str(folder)) / name
-        try:
-            content = path.read_bytes()
-            check_file(content, path)
-        except Damaged as error:
-            warn_once(f"{error} It is left out; `vaeexp reproduce RUN --restore` makes it again.")
-        except OSError:
-            continue
-        else:
-            with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                if name == EVALUATION or needed in file.files:
-                    arrays |= {key: file[key] for key in file.files}
+        own = load_arrays(Path(str(folder)) / name)
+        if name == EVALUATION or needed in own:
+            arrays |= own
     return arrays if needed in arrays else {}
+
+
+def load_arrays(path: Path) -> Arrays:
+    """Return the arrays of a file that a run left. A missing file has none, nor has a damaged file, which a warning names.
+
+    Raises UserError where another version of vaeexp wrote the file in a way that this version cannot read.
+    """
+    try:
+        content = path.read_bytes()
+        check_file(content, path)
+    except Damaged as error:
+        warn_once(f"{error} It is left out; `vaeexp reproduce RUN --restore` makes it again.")
+        return {}
+    except OSError:
+        return {}
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
 
 
 def per_image_arrays(runs: pd.DataFrame) -> dict[str, np.ndarray]:

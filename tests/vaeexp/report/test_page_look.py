@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 from drawn_studies import two_objectives
 from pages import look_at, needs_browser, opened
-from synthetic_study import make_results, thin_studies, with_baselines
+from synthetic_study import make_results, thin_studies, with_baselines, write_pictures
 
+from vaeexp.evaluation.generation import grids, write_png
 from vaeexp.report.page.document import PAGE, page
 from vaeexp.report.page.study_data import study_data
 from vaeexp.report.summary import trials_csv
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import read_arrays
 
 pytestmark = [needs_browser, pytest.mark.browser, pytest.mark.slow]
 TEXT = """# A study
@@ -377,6 +379,107 @@ def test_choices_are_kept_by_their_boxes(browser, written):
     browser.execute_script("document.querySelector('.look-ranges').open = true")
     keys(browser, "SPACE", at='.look-fields input[value="adam"]')
     assert set(column(browser, "params.optimizer")) == {"adamax"}
+
+
+# ---- pictures ----
+
+PIXELS = """
+const done = arguments[1];
+const canvas = document.querySelector(arguments[0]);
+setTimeout(() => done(canvas && [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data].filter((_, at) => at % 4 === 0)
+  .reduce((sum, value, at) => (sum * 31 + value * (at % 97 + 1)) % 1000003, 7)), 300);
+"""
+PANELS = "return [...document.querySelectorAll('.look-panel')].map(panel => [panel.dataset.panel, Number(panel.dataset.epoch)])"
+
+
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory):
+    """A study whose runs left pictures; the best trial kept its first epoch, too."""
+    place = tmp_path_factory.mktemp("pictured")
+    results = make_results(16, folder=place / "trials" / "beta_mnist")
+    write_pictures(results, place)
+    view = StudyView(results)
+    folder, drawn = place / "trials" / "beta_mnist" / f"trial-{view.best_number:04d}", {}
+    for name in ("originals", "reconstructions", "samples"):
+        drawn[name] = read_arrays(folder)[name]
+    for name, grid in grids(drawn | {"reconstructions": 255 - drawn["reconstructions"]}).items():
+        write_png(folder / f"epoch-0001-{name}.png", grid)
+    return view, write(view, place)
+
+
+def slide(browser, words, at):
+    """Move a slider as its keys do."""
+    moved = """
+    const input = document.querySelector(`[data-slider="${arguments[0]}"] input`);
+    input.value = arguments[1];
+    input.dispatchEvent(new Event('input'));
+    return input.closest('label').querySelector('output').textContent;
+    """
+    return browser.execute_script(moved, words, at)
+
+
+def panels(browser):
+    return [name for name, _ in browser.execute_script(PANELS)]
+
+
+def pixels(browser, selector):
+    """A sum over the pixels of a picture that changes with each of them; None without the picture."""
+    return browser.execute_async_script(PIXELS, selector)
+
+
+def test_pictures_of_the_best_stand_side_by_side_and_others_are_added(browser, pictured):
+    view, path = pictured
+    assert look_at(browser, path) == []
+    ranked = view.ranked["number"].astype(str).tolist()
+    best = str(view.best_number)
+    assert panels(browser)[:2] == [best, next(number for number in ranked if number != best)]
+    sums = {pixels(browser, f'[data-panel="{name}"] canvas') for name in panels(browser)}
+    assert len(sums) == len(panels(browser)) == 3
+    other = next(number for number in ranked if number not in panels(browser))
+    click(browser, f'.look-table [data-row="{other}"]')
+    assert browser.execute_script("return document.querySelectorAll('#look-card canvas').length") == 1
+    click(browser, "#look-card .look-compare")
+    assert panels(browser)[-1] == other
+    added = browser.execute_script("""
+    const add = document.getElementById('look-add');
+    add.value = [...add.options].find(option => option.value).value;
+    add.dispatchEvent(new Event('change'));
+    return document.querySelectorAll('.look-panel').length""")
+    assert added == 5
+    click(browser, f'[data-panel="{best}"] button')
+    assert best not in panels(browser)
+
+
+def test_the_epoch_and_the_dimension_slide(browser, pictured):
+    view, path = pictured
+    look_at(browser, path)
+    best = f'[data-panel="{view.best_number}"] canvas'
+    last = pixels(browser, best)
+    assert slide(browser, "epoch", 0) == "1"
+    assert dict(browser.execute_script(PANELS))[str(view.best_number)] == 1
+    assert pixels(browser, best) not in (last, None)
+    first = pixels(browser, ".look-traversal canvas")
+    assert slide(browser, "dimension", 3) == "4 of 8"
+    assert pixels(browser, ".look-traversal canvas") not in (first, None)
+    assert "dimension 8," in browser.execute_script("return document.querySelector('.look-traversal').textContent")
+
+
+def test_trials_slide_along_a_parameter_in_its_order(browser, pictured):
+    view, path = pictured
+    look_at(browser, path)
+    browser.execute_script("""
+    const along = document.getElementById('look-along');
+    along.value = 'params.beta';
+    along.dispatchEvent(new Event('change'))""")
+    trials = view.search[view.search["objective"].notna()].sort_values("params.beta")
+    for at in (0, 3, len(trials) - 1):
+        words = slide(browser, "β", at)
+        number = str(trials["number"].iloc[at])
+        assert panels(browser)[0] == number
+        assert words.endswith(f" (trial {number})")
+    browser.execute_script("document.querySelector('[data-slider=\"β\"] input').focus()")
+    keys(browser, "ARROW_LEFT")
+    assert panels(browser)[0] == str(trials["number"].iloc[-2])
 
 
 # ---- any study ----

@@ -65,7 +65,7 @@ LOOK = '<section id="look" hidden></section>\n'
 """What the script fills, before the contents."""
 STYLES = ("page.css", "look.css")
 """Style sheets, joined in this order: of the document, and of what the script fills."""
-SCRIPTS = ("study.js", "filter.js", "table.js", "card.js", "plots.js", "parallel.js", "start.js")
+SCRIPTS = ("study.js", "filter.js", "table.js", "card.js", "plots.js", "parallel.js", "pictures.js", "start.js")
 """Files of `script/`, joined in this order."""
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from vaeexp.report.page.picture_data import picture_data
 from vaeexp.report.page.trial_rows import ordered_trials, trial_columns, trial_curves, trial_rows
 from vaeexp.results.study_view import StudyView
 
@@ -11,7 +12,7 @@ def study_data(view: StudyView) -> dict[str, Any]:
 
     study: its name. rows: trials of the search, the best first, then repeats; each has `row`, its name (`45`, `r3`), and the values
     of `columns` that it has, under the names of `trials.csv`. curves: row → epoch, value, epoch, value … best: the rows that the
-    study found best.
+    study found best. pictures: of `picture_data`.
     """
     trials = ordered_trials(view)
     columns = trial_columns(view, trials)
@@ -23,4 +24,5 @@ def study_data(view: StudyView) -> dict[str, Any]:
         "rows": trial_rows(trials, columns),
         "curves": trial_curves(view, trials),
         "best": [str(number) for number in best],
+        "pictures": picture_data(view, trials),
     }

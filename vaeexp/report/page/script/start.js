@@ -9,6 +9,7 @@ function startLooking() {
     section.append(heading("All trials"));
     buildParallel(section);
     buildTable(section);
+    buildPictures(section);
     linkPlots();
     section.hidden = false;
   }

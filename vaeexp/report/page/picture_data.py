@@ -1,0 +1,177 @@
+"""The pictures of a study's trials for the page: of each epoch that was kept, and along latent dimensions."""
+
+import io
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from vaeexp.results.study_view import PROTOCOL, StudyView
+from vaeexp.results.tables import Arrays, load_arrays, read_arrays
+from vaeexp.run_files import PICTURES, SHEET
+from vaeexp.words import join_and, plural
+
+MOST_BYTES = 15_000_000
+"""Of all pictures in the page, as text."""
+LAST_SHARE = 0.7
+"""Of these bytes at most for the last epochs of trials; what is left is for earlier epochs and for traversals."""
+OF_EPOCH = re.compile(r"epoch-(\d+)-(reconstructions|samples)\.png")
+IMAGES = ("data", "fingerprint", "split", "binarisation")
+"""Parts of a protocol that two runs must share for their pictures to be of the same images."""
+
+
+def picture_data(view: StudyView, trials: pd.DataFrame) -> dict[str, Any]:
+    """Return pictures by row, the best trials first, until they have `MOST_BYTES`; empty where the study kept none.
+
+    originals: the images that all reconstructions are of. rows: row → epochs (number → strip of reconstructions, then samples, the
+    last epoch first) and, of tested runs, traversals (a strip of D · S pictures) with dimensions. notes: sentences on what was left out.
+    A strip has its pictures side by side: png (data URI), and how many there are of each kind.
+    """
+    album = Album(trials[~_of_other_images(view, trials)])
+    rows = album.filled()
+    if not rows:
+        return {}
+    notes = [*album.notes(), *_other_images_note(view, trials)]
+    return {"originals": None if album.originals is None else _strip(album.originals), "rows": rows, "notes": notes}
+
+
+def _of_other_images(view: StudyView, trials: pd.DataFrame) -> pd.Series:
+    """Tell which rows are runs of baselines with other images or another binarisation than the search."""
+    own = view.protocol()
+    other = {
+        name for name in view.baseline_specs if any(view.protocol(name).get(part) != own.get(part) for part in IMAGES)
+    }
+    return trials["baseline"].map(lambda name: name in other).astype(bool)
+
+
+def _other_images_note(view: StudyView, trials: pd.DataFrame) -> list[str]:
+    names = sorted(set(trials.loc[_of_other_images(view, trials), "baseline"]))
+    if not names:
+        return []
+    parts = [PROTOCOL[part] for part in ("data", "binarisation")]
+    return [
+        f"Runs of {join_and(names)} are left out: their {' or '.join(parts)} differ, so no picture of them compares."
+    ]
+
+
+class Album:
+    """Reads pictures from the folders of runs until there is no room for more."""
+
+    def __init__(self, trials: pd.DataFrame) -> None:
+        """`trials` have the columns row, folder and epochs, in the order in which they are wanted."""
+        trained = trials[trials["folder"].map(lambda folder: isinstance(folder, str)).astype(bool)]
+        self.folders = {row: Path(folder) for row, folder in zip(trained["row"], trained["folder"], strict=True)}
+        self.epochs = dict(zip(trained["row"], trained["epochs"].astype(int), strict=True))
+        self.used, self.kept, self.shown = 0, 0, 0
+        self.damaged: set[Path] = set()
+        found = (self._arrays(folder / PICTURES).get("originals") for folder in self.folders.values())
+        self.originals = next((images for images in found if images is not None), None)
+
+    def filled(self) -> dict[str, dict[str, Any]]:
+        """Return the pictures of each row for which there was room: the last epoch of all of them first, then what else they kept."""
+        rows: dict[str, dict[str, Any]] = {}
+        for row, folder in self.folders.items():
+            if not ((folder / SHEET).exists() or (folder / PICTURES).exists()):
+                continue
+            self.kept += 1
+            last = self._last(folder, self.epochs[row]) if self.used < LAST_SHARE * MOST_BYTES else None
+            if last is not None:
+                rows[row] = {"epochs": {last[0]: self._added(last[1])}}
+        for row, own in rows.items():
+            if self.used < MOST_BYTES:
+                for epoch, strip in self._earlier(self.folders[row]):
+                    own["epochs"].setdefault(epoch, self._added(strip))
+            if self.used < MOST_BYTES and (traversals := self._traversals(self.folders[row])):
+                own["traversals"] = self._added(traversals)
+        self.shown = len(rows)
+        return rows
+
+    def notes(self) -> list[str]:
+        """Say what was left out."""
+        notes = []
+        if self.shown < self.kept:
+            notes.append(
+                f"Pictures of {self.shown:,} of {plural(self.kept, 'run')} stand in this page, of the best ones."
+            )
+        if self.damaged:
+            are = "is" if len(self.damaged) == 1 else "are"
+            notes.append(f"{plural(len(self.damaged), 'file')} of pictures cannot be read and {are} left out.")
+        return notes
+
+    def _added(self, strip: dict[str, Any]) -> dict[str, Any]:
+        self.used += len(strip["png"])
+        return strip
+
+    def _last(self, folder: Path, epoch: int) -> tuple[int, dict[str, Any]] | None:
+        """Return the last epoch of a run and its pictures; None where it left none."""
+        sheet = self._arrays(folder / SHEET)
+        if {"reconstructions", "samples", "epoch"} <= sheet.keys():
+            return int(sheet["epoch"]), _strip(sheet["reconstructions"], sheet["samples"])
+        drawn = self._arrays(folder / PICTURES)
+        if {"last_reconstructions", "last_samples"} <= drawn.keys():
+            return epoch, _strip(drawn["last_reconstructions"], drawn["last_samples"])
+        return None
+
+    def _arrays(self, path: Path) -> Arrays:
+        arrays = load_arrays(path)
+        if path.exists() and not arrays:
+            self.damaged.add(path)
+        return arrays
+
+    def _earlier(self, folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield the epochs of which a run kept both pictures as files."""
+        if self.originals is None:
+            return
+        for epoch, paths in _files_of_epochs(folder):
+            grids = [self._cut(path) for path in paths]
+            if len(grids) == 2 and grids[0] is not None and grids[1] is not None:
+                # The originals stand in the upper row of the first picture.
+                yield epoch, _strip(grids[0][len(grids[0]) // 2 :], grids[1])
+
+    def _cut(self, path: Path) -> np.ndarray | None:
+        """Return the pictures of a file that `vaeexp.evaluation.generation.grid` made, row by row; None where it is none."""
+        assert self.originals is not None
+        height, width = self.originals.shape[1:3]
+        try:
+            with Image.open(path) as file:
+                grid = np.asarray(file.convert("L" if self.originals.shape[3] == 1 else "RGB"))
+        except OSError:
+            self.damaged.add(path)
+            return None
+        grid = grid.reshape(*grid.shape[:2], -1)
+        tops, lefts = range(0, grid.shape[0], height + 1), range(0, grid.shape[1], width + 1)
+        return np.stack([grid[top : top + height, left : left + width] for top in tops for left in lefts])
+
+    def _traversals(self, folder: Path) -> dict[str, Any] | None:
+        arrays = read_arrays(str(folder), "traversals")
+        if "traversals" not in arrays or "traversal_dimensions" not in arrays:
+            return None
+        drawn = arrays["traversals"]
+        strip = _strip(drawn.reshape(-1, *drawn.shape[2:]))
+        reach = float(arrays["traversal_reach"]) if "traversal_reach" in arrays else None
+        return strip | {"steps": drawn.shape[1], "dimensions": arrays["traversal_dimensions"].tolist(), "reach": reach}
+
+
+def _files_of_epochs(folder: Path) -> list[tuple[int, list[Path]]]:
+    """Return the epochs that a run kept, each with the files of its reconstructions and of its samples."""
+    found: dict[int, list[Path]] = {}
+    for path in sorted(folder.glob("epoch-*.png")):
+        if match := OF_EPOCH.fullmatch(path.name):
+            found.setdefault(int(match[1]), []).append(path)
+    return sorted(found.items())
+
+
+def _strip(reconstructions: np.ndarray, samples: np.ndarray | None = None) -> dict[str, Any]:
+    """Return pictures uint8 [N, H, W, C] side by side as one PNG in text."""
+    images = reconstructions if samples is None else np.concatenate([reconstructions, samples])
+    joined = np.concatenate(list(images), axis=1)
+    file = io.BytesIO()
+    Image.fromarray(joined[..., 0] if joined.shape[2] == 1 else joined).save(file, format="png", compress_level=9)
+    png = f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
+    counts = {"reconstructions": len(reconstructions), "samples": 0 if samples is None else len(samples)}
+    return {"png": png, "width": images.shape[2], "height": images.shape[1], **counts}
