@@ -358,14 +358,20 @@ def test_comparisons_of_a_study_share_their_error_rate(count):
 
 # ---- under the default search ----
 
-FEW_TRIALS = {"trials": 25}
-"""Of the studies that each test run draws: half of what the slow ones have, in a third of the time."""
+SEEDS, FEW_TRIALS = range(100, 108), {"trials": 25}
+"""The studies that each test run draws: half as large as those of the slow test, in a third of the time."""
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("count", "shape"), [(8, FEW_TRIALS), pytest.param(40, {}, marks=pytest.mark.slow)])
-def test_reports_of_the_default_search_keep_their_rates(kind: str, count: int, shape: dict) -> None:
-    counts = total(judge(kind, seed, **shape) for seed in range(count))
+@pytest.mark.parametrize(
+    ("kind", "seeds", "shape"),
+    [
+        # What is said of runs that diverge is held by test_default_comparisons.py, too.
+        *(pytest.param(kind, SEEDS, FEW_TRIALS, id=kind) for kind in KINDS if kind != "diverging_repeats"),
+        *(pytest.param(kind, range(40), {}, id=f"{kind}-40", marks=pytest.mark.slow) for kind in KINDS),
+    ],
+)
+def test_reports_of_the_default_search_keep_their_rates(kind: str, seeds: range, shape: dict) -> None:
+    counts = total(judge(kind, seed, **shape) for seed in seeds)
     assert set(counts) == {name for name, rate in RATES.items() if kind in rate.kinds}
     assert not missed(counts), {name: (RATES[name].claim, RATES[name].demand) for name in missed(counts)}
 
@@ -377,7 +383,7 @@ def check_named(view: StudyView, word: str) -> Check:
 
 @pytest.mark.parametrize("kind", ["null", "strong", "bound", "bound_in_list"])
 def test_the_check_of_ends_says_what_the_facts_of_the_study_say(kind: str) -> None:
-    for seed in range(8):
+    for seed in SEEDS:
         view = view_of(kind, seed, **FEW_TRIALS)
         check, told = at_bounds(view), {(hit.parameter, hit.bound) for hit in view.hits if hit.told}
         assert (check.verdict == "warning") == bool(told)
@@ -412,7 +418,7 @@ def check_winner(view: StudyView, check: Check) -> None:
 
 def test_no_study_is_told_to_double_its_budget_for_its_few_complete_trials() -> None:
     for kind, word in itertools.product(("null", "strong"), ("levelled off", "differ by more than seeds")):
-        for seed in range(8):
+        for seed in SEEDS:
             view = view_of(kind, seed, **FEW_TRIALS)
             assert len(view.ranked) < 20
             assert "too few" not in check_named(view, word).figure.replace("too little", "")
