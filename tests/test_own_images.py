@@ -96,7 +96,7 @@ def test_and_to_a_report(ran, empty_store):
     said = ran(command, *SMALL, "--set", "unreadable_share=0.02")
     assert re.search(r"^\[2/2\]  my_images/\d  \w+  epoch \d  −ELBO [\d.]+  beta=", said, re.M)
     assert re.search(r"^\[3/3\]  my_images/r2  complete", said, re.M)
-    assert re.search(r"^Report: reports/my_images/README.md$", said, re.M)
+    assert re.search(r"^Report: reports/my_images/report.html$", said, re.M)
     # 5. The report: an answer with its interval, what the data are, and how they look.
     report = Path("reports/my_images/README.md").read_text(encoding="utf-8")
     assert re.search(r"^- \*\*Use\*\* β = .*$", report, re.M)

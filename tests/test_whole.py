@@ -73,7 +73,7 @@ def test_what_the_report_warns_of_is_recorded(place):
 
 def test_the_first_run_says_what_it_did_and_where_it_is(place, swept_smoke):
     assert "5,000 real digits" in swept_smoke.said
-    assert f"Report: reports/{NAME}/README.md" in swept_smoke.said
+    assert f"Report: reports/{NAME}/report.html" in swept_smoke.said
     assert "vaeexp ui" in swept_smoke.said
     assert not list((place / "mlruns").glob("mlflow.db-*")), "MLflow's store can be copied as one file"
     trials = results(place).trials

@@ -75,6 +75,7 @@ def run_study(
     full_data: bool = False,
     runs: str | Path = "mlruns",
     reports: str | Path = "reports",
+    html: bool = True,
     storage: str | None = None,
     tracking: str | None = None,
     extend: bool = False,
@@ -99,6 +100,7 @@ def run_study(
         full_data: raise an error rather than run on the bundled subset.
         runs: folder that gets the runs.
         reports: folder that gets the report.
+        html: whether to write the report as one page, `report.html`, too.
         storage: URL of a PostgreSQL database that holds the study; by default a journal in `runs`.
         tracking: MLflow server or store; by default a store in `runs`.
         extend: continue a study although its file, its code or the kind of its machine has changed.
@@ -128,6 +130,7 @@ def run_study(
         full_data=full_data,
         runs=Path(runs),
         reports=Path(reports),
+        no_html=not html,
         storage=storage,
         tracking=tracking,
         execution=dict(execution),

@@ -227,7 +227,14 @@ runs_option = _folder_option("--runs", callback=_check_there, **_RUNS)
 new_runs_option = _folder_option("--runs", **_RUNS)
 """Of a command that makes the folder."""
 reports_option = _folder_option(
-    "--reports", default="reports", help="Folder in which the report is written, as DIR/<study>/README.md."
+    "--reports",
+    default="reports",
+    help="Folder in which the report is written, as DIR/<study>/report.html and README.md.",
+)
+no_html_option = click.option(
+    "--no-html",
+    is_flag=True,
+    help="Write no report.html, which has the report in one file, with all trials and pictures to look at.",
 )
 data_option = click.option(
     "--data",

@@ -13,7 +13,14 @@ import vaeexp.results
 from sweeps.errors import UserError
 from sweeps.storage import open_storage, study_names
 from sweeps.storage.study_record import StoredStudy, read_study
-from vaeexp.commands.options import Duration, complete_study, reports_option, runs_option, storage_option
+from vaeexp.commands.options import (
+    Duration,
+    complete_study,
+    no_html_option,
+    reports_option,
+    runs_option,
+    storage_option,
+)
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -102,14 +109,9 @@ class ReportWriter:
                 yield name, stored
 
     def _print(self, path: Path, state: str = "") -> None:
-        """Print the paths; while watching, the time, one path and the state of the study in one line."""
-        page = path.with_name("report.html")
-        if self.watch is not None:
-            click.echo(f"{time.strftime('%H:%M:%S')} {page if self.html else path}{state}")
-            return
-        click.echo(path)
-        if self.html:
-            click.echo(page)
+        """Print the path of the page, or of the README.md without one; while watching, with the time and the state of the study."""
+        shown = path.with_name(vaeexp.report.PAGE) if self.html else path
+        click.echo(shown if self.watch is None else f"{time.strftime('%H:%M:%S')} {shown}{state}")
 
 
 def _mark(stored: StoredStudy) -> str:
@@ -122,7 +124,7 @@ EXAMPLES = """\b
 Examples:
   vaeexp report beta_mnist           its report again
   vaeexp report A B                  the reports of A and B, and their comparison
-  vaeexp report --all --html         all studies, with an index
+  vaeexp report --all                all studies, with an index
 """
 
 
@@ -140,7 +142,7 @@ Examples:
 @click.option(
     "--all", "every", is_flag=True, help="Report on every study of the runs folder, with an index of them all."
 )
-@click.option("--html", is_flag=True, help="Write report.html, too: one file with everything in it, light or dark.")
+@no_html_option
 @click.option(
     "--watch",
     type=Duration(),
@@ -157,7 +159,7 @@ def report(
     studies: tuple[str, ...],
     more: tuple[str, ...],
     every: bool,
-    html: bool,
+    no_html: bool,
     watch: float | None,
     runs: Path,
     reports: Path,
@@ -165,7 +167,7 @@ def report(
 ) -> None:
     """Write the report of a study, or compare studies.
 
-    It is made from what the runs recorded; nothing is trained, and a study that still runs gets an interim report. Several studies, as `vaeexp report A B`, are also compared, in DIR/<study>+<study>/README.md, a table for each protocol. Prints the paths.
+    It is made from what the runs recorded; nothing is trained, and a study that still runs gets an interim report. Several studies, as `vaeexp report A B`, are also compared, in DIR/<study>+<study>, a table for each protocol. Prints the paths of the pages.
     """
     names = tuple(map(vaeexp.results.study_name, studies + more))
     if names and every:
@@ -174,4 +176,4 @@ def report(
         raise click.UsageError("Say which studies: vaeexp report STUDY..., or --all.")
     if repeated := [name for name in names if names.count(name) > 1]:
         raise UserError("STUDY", f"'{repeated[0]}' is given twice; give each study once.")
-    ReportWriter(studies=names, runs=runs, reports=reports, storage=storage, html=html, watch=watch).write()
+    ReportWriter(studies=names, runs=runs, reports=reports, storage=storage, html=not no_html, watch=watch).write()

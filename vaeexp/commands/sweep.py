@@ -117,6 +117,7 @@ def _time(name: str, shown: str, help: str, **default: Any) -> Any:
     "Where it is kept",
     options.new_runs_option,
     options.reports_option,
+    options.no_html_option,
     options.storage_option,
     _time(
         "--storage-timeout",

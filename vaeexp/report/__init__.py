@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from vaeexp.report.chapters import write_report
     from vaeexp.report.study_comparison import check_index, state_words, write_comparison, write_index
 
+PAGE = "report.html"
+"""The report as one file."""
 _COMPARISON = ("check_index", "state_words", "write_comparison", "write_index")
 __all__ = ["answer_lines", "check_index", "state_words", "write_comparison", "write_index", "write_report"]
 __getattr__ = lazy(

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from sweeps.errors import UserError, masked
 from sweeps.files import write_whole
 from vaeexp.plots import save
+from vaeexp.report import PAGE
 from vaeexp.report.markup import linked_files
-from vaeexp.report.page.document import PAGE, page
+from vaeexp.report.page.document import page
 
 README = "README.md"
 
@@ -35,20 +36,22 @@ def write_folder(
 ) -> Path:
     """Write a report's markdown with the files beside it, and return the path of its README.md.
 
-    Passwords in addresses are masked in the text. Pictures and arrays that only an earlier report had are removed. A `report.html`
-    that is already there is written again even without `html`, so that it never shows an earlier state.
+    Passwords in addresses are masked in the text. Pictures and arrays that only an earlier report had are removed, and its
+    `report.html` without `html`, so that no file shows an earlier state.
 
     Raises:
         UserError: the folder cannot be written.
     """
     text = masked(text)
-    readme, at = folder / README, folder / PAGE
+    readme = folder / README
     try:
         folder.mkdir(parents=True, exist_ok=True)
         earlier = linked_files(readme.read_text(encoding="utf-8", errors="replace")) if readme.exists() else set()
         contents = dict(files)
-        if html or at.exists():
+        if html:
             contents[PAGE] = page(text, files, drawings=drawings, data=data).encode()
+        else:
+            (folder / PAGE).unlink(missing_ok=True)
         # The README comes last, so that a report that can be read has all its files.
         for name, content in {**contents, README: text.encode()}.items():
             write_whole(folder / name, partial(Path.write_bytes, data=content))

@@ -9,6 +9,7 @@ from sweeps.errors import UserError
 from vaeexp.plots.comparisons import side_by_side
 from vaeexp.report.folder import README, png, write_folder
 from vaeexp.report.markup import code, escape, fenced, heading, narrow_tables, picture, table
+from vaeexp.report.page.inline import inline_drawings
 from vaeexp.results.study_summary import StudySummary, by_protocol
 from vaeexp.results.study_view import PROTOCOL
 from vaeexp.words import format_duration, format_interval, format_number, join_and, one_line, plural
@@ -40,7 +41,7 @@ def folder_name(names: Sequence[str]) -> str:
     return f"{ordered[0][:80]}+{len(ordered) - 1}-others-{sha256(joined.encode()).hexdigest()[:8]}"
 
 
-def write_comparison(studies: Sequence[StudySummary], *, reports: Path, html: bool = False) -> Path:
+def write_comparison(studies: Sequence[StudySummary], *, reports: Path, html: bool = True) -> Path:
     """Write the comparison of two or more studies and return the path of its README.md. The same studies give the same bytes.
 
     Their own reports must lie beside it in `reports`. Raises UserError when the folder cannot be written.
@@ -50,18 +51,21 @@ def write_comparison(studies: Sequence[StudySummary], *, reports: Path, html: bo
     names = sorted(study.name for study in studies)
     title = join_and(names) if len(names) <= 3 else plural(len(names), "study", "studies")
     blocks = [heading(f"{escape(title)} side by side", 1), *_introduction(groups)]
-    pictures = {}
+    figures = {}
     for number, (title, group) in enumerate(zip(titles, groups, strict=True), start=1):
         blocks += [heading(escape(title)), *_why_apart(group, groups[0], titles[0])]
         blocks += [protocol_words(group[0]), *leader_sentence(group), _table(group)]
         figure = side_by_side(group)
         if figure is not None:
-            pictures[f"studies_{number}.png"] = png(figure)
+            figures[f"studies_{number}.png"] = figure
             blocks += [picture(f"studies_{number}.png", f"Studies side by side: {title}", figure), CAPTION]
     arguments = " ".join(map(shlex.quote, names))
     blocks += [heading("How to read this"), READING]
     blocks.append(fenced(f"vaeexp report {arguments}    # writes these reports again", "sh"))
-    return write_folder(reports / folder_name(names), "\n\n".join(blocks) + "\n", pictures, html=html)
+    pictures = {name: png(figure) for name, figure in figures.items()}
+    drawings = inline_drawings(figures) if html else {}
+    folder = reports / folder_name(names)
+    return write_folder(folder, "\n\n".join(blocks) + "\n", pictures, html=html, drawings=drawings)
 
 
 def report_link(study: StudySummary, up: str = "") -> str:
@@ -209,7 +213,7 @@ def check_index(reports: Path) -> None:
 
 
 def write_index(
-    studies: Sequence[StudySummary], unread: Mapping[str, str], *, reports: Path, html: bool = False
+    studies: Sequence[StudySummary], unread: Mapping[str, str], *, reports: Path, html: bool = True
 ) -> Path:
     """Write the index and return its path. The same studies give the same bytes.
 

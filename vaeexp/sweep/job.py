@@ -77,6 +77,8 @@ class SweepOptions:
     full_data: bool = False
     runs: Path = Path("mlruns")
     reports: Path = Path("reports")
+    no_html: bool = False
+    """Write no `report.html` with the report."""
     storage: str | None = None
     storage_timeout: float = PATIENCE
     """Seconds for which a dropped connection to the database is made again."""
@@ -144,6 +146,7 @@ class Job:
             if value != getattr(defaults, name):
                 arguments += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
         arguments += ["--full-data"] if options.full_data else []
+        arguments += ["--no-html"] if options.no_html else []
         for name in ("storage", "tracking", "checkpoints"):
             address = getattr(options, name)
             if address and address != os.environ.get(f"VAEEXP_{name.upper()}"):

@@ -161,7 +161,7 @@ def _report(job: Job, sweep: Sweep, stored: StoredStudy) -> SweepEnd:
     stored = replace(stored, study=replace(stored.study, finished=True))
     model = best_model(study_tables(stored, runs), job.dataset, runs)
     view = StudyView(study_tables(stored, runs))
-    path = vaeexp.report.write_report(view, reports=job.options.reports)
+    path = vaeexp.report.write_report(view, reports=job.options.reports, html=not job.options.no_html)
     answer = vaeexp.report.answer_lines(view)
     sweep.conclude(model=model, report=path.parent, warnings=failed_checks(view), answer=answer)
     return _conclude(job, view, path)
@@ -332,8 +332,8 @@ def _already_finished(job: Job, stored: StoredStudy) -> SweepEnd:
             job.log.say(f"MLflow lacked {state.brought} of {state.runs} runs; it has them now.")
     _say_finished(job, stored.study)
     path, view = options.reports / job.study.name / "README.md", StudyView(study_tables(stored, options.runs))
-    if not path.exists():
-        path = vaeexp.report.write_report(view, reports=options.reports)
+    if not (path.exists() and (options.no_html or path.with_name(vaeexp.report.PAGE).exists())):
+        path = vaeexp.report.write_report(view, reports=options.reports, html=not options.no_html)
     return _conclude(job, view, path)
 
 
@@ -448,7 +448,7 @@ def _conclude(job: Job, view: StudyView, report: Path) -> SweepEnd:
     """Say what the study has come to, and where its report is."""
     for line in vaeexp.report.answer_lines(view):
         job.log.say(line, style="yellow" if view.nothing_learned else "")
-    job.log.say(f"Report: {report}")
+    job.log.say(f"Report: {report if job.options.no_html else report.with_name(vaeexp.report.PAGE)}")
     job.log.say(f"Browse the runs: {_command(job, 'ui')}")
     return SweepEnd(report=report, all_failed=view.all_failed)
 

@@ -81,13 +81,14 @@ def status_of(*arguments: str) -> int:
 
 def test_options_of_sweep_arrive(given: dict, tmp_path: Path) -> None:
     folders = "--full-data --runs r --reports p --storage sqlite:///x --tracking http://t"
-    limits = "--trials 7 --seconds 2m --set epochs=5 --set beta=1 --name other --extend"
+    limits = "--trials 7 --seconds 2m --set epochs=5 --set beta=1 --name other --extend --no-html"
     places = "--device cpu --precision bf16 --lanes 4 --workers auto --fuse off"
     run("sweep", "-s", "smoke", "--data", str(tmp_path), *f"{folders} {limits} {places}".split())
     options = given["options"]
     assert given["called"] == "run_sweep"
     assert (options.study, options.name, options.overrides) == ("smoke", "other", ("epochs=5", "beta=1"))
     assert (options.trials, options.seconds, options.extend, options.full_data) == (7, 120.0, True, True)
+    assert options.no_html
     assert (options.data, options.runs, options.reports) == (tmp_path, Path("r"), Path("p"))
     assert (options.storage, options.tracking) == ("sqlite:///x", "http://t")
     assert options.execution == {"device": "cpu", "precision": "bf16", "lanes": 4, "workers": "auto", "fuse": "off"}

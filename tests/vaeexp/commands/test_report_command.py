@@ -66,24 +66,23 @@ def written(place: Path) -> set[str]:
 def test_one_study(place: Path) -> None:
     store(small("base"), place / "mlruns")
     store(small("other"), place / "mlruns")
-    assert run("base") == ["reports/base/README.md"]
+    assert run("base", "--no-html") == ["reports/base/README.md"]
     assert written(place) == {"base/README.md"}
     assert json.loads((place / "reports/base/summary.json").read_text())["study"] == "base"
-    assert run("-s", "studies/base.yaml", "--html") == ["reports/base/README.md", "reports/base/report.html"]
+    assert run("-s", "studies/base.yaml") == ["reports/base/report.html"]
     assert "<title>base</title>" in (place / "reports/base/report.html").read_text()
+    assert run("base", "--no-html") == ["reports/base/README.md"]
+    assert written(place) == {"base/README.md"}, "no page of an earlier report stays"
 
 
 def test_several_studies_are_reported_and_compared(place: Path) -> None:
     for name in ("base", "other", "third"):
         store(bare(name), place / "mlruns")
-    assert run("-s", "other", "-s", "base", "--html") == [
-        "reports/other/README.md",
-        "reports/other/report.html",
-        "reports/base/README.md",
-        "reports/base/report.html",
-        "reports/base+other/README.md",
-        "reports/base+other/report.html",
-    ]
+    folders = ("other", "base", "base+other")
+    assert run("-s", "other", "-s", "base") == [f"reports/{folder}/report.html" for folder in folders]
+    assert written(place) == {f"{folder}/{file}" for folder in folders for file in ("README.md", "report.html")}
+    assert run("other", "base", "--no-html") == [f"reports/{folder}/README.md" for folder in folders]
+    assert written(place) == {f"{folder}/README.md" for folder in folders}
     assert "third/README.md" not in written(place)
     text = (place / "reports/base+other/README.md").read_text()
     for target in ("../base/README.md", "../other/README.md"):
@@ -94,11 +93,11 @@ def test_several_studies_are_reported_and_compared(place: Path) -> None:
 def test_all_studies_and_their_index(place: Path, capsys: pytest.CaptureFixture) -> None:
     for name in ("base", "other"):
         store(bare(name), place / "mlruns")
-    assert run("--all") == ["reports/base/README.md", "reports/other/README.md", "reports/README.md"]
+    assert run("--all") == ["reports/base/report.html", "reports/other/report.html", "reports/report.html"]
     journal_path(place / "mlruns", "broken").write_text("no journal\nat all\n")
     assert status_of("--all") == 2
     said = capsys.readouterr()
-    assert said.out.splitlines()[-1] == "reports/README.md"
+    assert said.out.splitlines()[-1] == "reports/report.html"
     assert said.err.startswith("vaeexp: some studies could not be read and have no report (broken: ")
     assert said.err.count("\n") == 1
     text = (place / "reports/README.md").read_text()
@@ -111,8 +110,8 @@ def test_studies_of_a_database(place: Path) -> None:
         url = server.get_uri(database="studies", driver="psycopg")
         for name in ("base", "other"):
             store(bare(name), place / "mlruns", url)
-        assert run("--all", "--storage", url)[-1] == "reports/README.md"
-        assert run("-s", "base", "-s", "other", "--storage", url)[-1] == "reports/base+other/README.md"
+        assert run("--all", "--storage", url)[-1] == "reports/report.html"
+        assert run("-s", "base", "-s", "other", "--storage", url)[-1] == "reports/base+other/report.html"
 
 
 def test_the_same_store_gives_the_same_bytes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +121,7 @@ def test_the_same_store_gives_the_same_bytes(place: Path, monkeypatch: pytest.Mo
     store(small("base"), place / "mlruns")
     store(bare("other"), place / "mlruns")
     for folder in ("one", "two"):
-        run("--all", "--html", "--reports", folder)
+        run("--all", "--reports", folder)
     found = [
         {path.relative_to(place / folder): path.read_bytes() for path in (place / folder).rglob("*") if path.is_file()}
         for folder in ("one", "two")
@@ -165,7 +164,7 @@ def test_watching_writes_at_each_change_until_the_end(place: Path, monkeypatch: 
     assert waited == [30.0] * 4
     assert times[0] == times[1] < times[2] == times[3] < readme.stat().st_mtime_ns
     assert len(lines) == 3
-    assert [line.split(" ", 1)[1].split(" (")[0] for line in lines] == ["reports/base/README.md"] * 3
+    assert [line.split(" ", 1)[1].split(" (")[0] for line in lines] == ["reports/base/report.html"] * 3
     assert lines[0].endswith("trials have ended)")
     assert lines[-1].endswith("(finished)")
     assert "Interim" not in readme.read_text()
@@ -175,7 +174,7 @@ def test_watching_several_studies_writes_what_has_changed(place: Path, monkeypat
     store(bare("base"), place / "mlruns")
     store(bare("other", finished=False), place / "mlruns")
     monkeypatch.setattr("time.sleep", lambda seconds: advance(place, "other", finished=True))
-    lines = run("-s", "base", "-s", "other", "--watch", "5s", "--html")
+    lines = run("-s", "base", "-s", "other", "--watch", "5s")
     assert [line.split()[1] for line in lines] == [
         "reports/base/report.html",
         "reports/other/report.html",
@@ -195,7 +194,7 @@ def test_watching_all_sees_studies_that_start(place: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("time.sleep", sleep)
     lines = run("--all", "--watch", "90")
-    assert lines[-2].split()[1] == "reports/late/README.md"
+    assert lines[-2].split()[1] == "reports/late/report.html"
     assert "[late](late/README.md)" in (place / "reports/README.md").read_text()
 
 
@@ -221,7 +220,7 @@ def test_a_signal_ends_the_watch(place: Path, monkeypatch: pytest.MonkeyPatch, n
     ("arguments", "words"),
     [
         ((), "vaeexp report STUDY..., or --all"),
-        (("--html",), "vaeexp report STUDY..., or --all"),
+        (("--no-html",), "vaeexp report STUDY..., or --all"),
         (("--all", "--study", "base"), "not both"),
         (("base", "-s", "base"), "'base' is given twice"),
         (("-s", "base", "-s", "studies/base.yaml"), "'base' is given twice"),

@@ -68,7 +68,10 @@ def test_the_first_line_says_that_nothing_was_learned(place, capsys, free, low, 
     command = ("sweep", "n.yaml", "--data", "images.npy", "--device", "cpu", "--workers", "1", "--compile", "off")
     assert vaeexp(*command) == status
     assert re.search(says, capsys.readouterr().out.replace("\n", " "))
+    page = place / "reports" / "n" / "report.html"
+    page.unlink()
     assert vaeexp(*command) == status, "a finished study says it again"
+    assert page.exists(), "and writes the page that is gone"
     capsys.readouterr()
     assert vaeexp("status", "n") == 0
     assert re.search(says, " ".join(capsys.readouterr().out.split("\n")[2:6]))

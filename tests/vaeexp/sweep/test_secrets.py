@@ -70,7 +70,7 @@ def test_a_sweep_with_a_password_in_its_addresses_leaves_it_nowhere(server: Any,
 
     for arguments in (
         ["sweep", "smoke", *small, *stores],
-        ["report", "smoke", "--html", *stores[:2]],
+        ["report", "smoke", *stores[:2]],
         ["status", "smoke", *stores[:2]],
     ):
         done = subprocess.run([*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -78,7 +78,7 @@ def test_a_closed_pipe_does_not_end_the_training(place: Path, unread: tuple[int,
     assert "vaeexp sweep lines.yaml" in lines.splitlines()[1]
     assert "lines: Where do the lines go?" in lines
     assert lines.count("complete  epoch 1") == 2
-    assert "Report: reports/lines/README.md" in lines
+    assert "Report: reports/lines/report.html" in lines
     assert "joblib" not in lines
 
 

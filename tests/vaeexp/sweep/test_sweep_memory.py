@@ -104,7 +104,7 @@ def test_the_plan_shows_the_memory(options: SweepOptions) -> None:
     [
         (600, "vaeexp: memory: `vaeexp sweep` needs about 0.8 GiB to load PyTorch, and the container has 0.5 GiB free. Give it more memory.\n"),
         (900, "parameters; one trial of it needs about 0.5 GiB more, and the container has 0."),
-        pytest.param(1600, "Report: reports/smoke/README.md", marks=pytest.mark.slow),
+        pytest.param(1600, "Report: reports/smoke/report.html", marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_in_a_real_group_with_little_memory_a_sweep_says_so_or_runs_to_its_end(

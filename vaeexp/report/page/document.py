@@ -14,9 +14,9 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
 from markdown_it.token import Token
 
+from vaeexp.report import PAGE
 from vaeexp.report.markup import OWN_LINES
 
-PAGE = "report.html"
 KINDS = {"png": "image/png", "csv": "text/csv;charset=utf-8", "json": "application/json;charset=utf-8"}
 """Ending of a file that the HTML page holds → its type in a data URI."""
 

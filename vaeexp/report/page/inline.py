@@ -51,6 +51,11 @@ _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _LENGTHS = ("d", "x", "y", "width", "height", "transform")
 
 
+def inline_drawings(figures: Mapping[str, Figure]) -> dict[str, str]:
+    """Return figures, given by file name, as SVG elements that may stand in one page."""
+    return {file: inline_svg(figure, file.partition(".")[0]) for file, figure in figures.items()}
+
+
 def inline_svg(figure: Figure, name: str) -> str:
     """Return a figure without its title as an SVG element, whose ids begin with `name`.
 
