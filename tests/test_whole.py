@@ -63,8 +63,8 @@ def table(place: Path, name: str) -> list[tuple]:
 def test_what_the_report_warns_of_is_recorded(place):
     from sweeps.storage import open_storage
     from sweeps.storage.study_record import read_study
+    from vaeexp.report import failed_checks
     from vaeexp.results.study_view import StudyView
-    from vaeexp.results.trust import failed_checks
 
     record = read_study(open_storage(None, place / "mlruns", NAME, must_exist=True), NAME).study
     assert record.finished

@@ -239,13 +239,13 @@ def _false_cause(view: StudyView, truth: Truth) -> tuple[int, int]:
     return any(parameter not in (None, *truth.facts["above"]) for parameter in named), bool(named)
 
 
-def _verdict(view: StudyView, word: str) -> str:
-    return next(check.verdict for check in check_study(view) if word in check.name)
+def _verdict(view: StudyView, name: str) -> str:
+    return next(check.verdict for check in check_study(view) if check.id == name)
 
 
-def _check(word: str, *verdicts: str) -> "Callable[[StudyView, Truth], tuple[int, int]]":
-    """Count the studies whose check, found by a word of its name, has one of these verdicts."""
-    return lambda view, truth: (_verdict(view, word) in verdicts, 1)
+def _check(name: str, *verdicts: str) -> "Callable[[StudyView, Truth], tuple[int, int]]":
+    """Count the studies whose check has one of these verdicts."""
+    return lambda view, truth: (_verdict(view, name) in verdicts, 1)
 
 
 # ---- the rates ----
@@ -296,10 +296,10 @@ RATES: dict[str, Rate] = {
     "slow learners": Rate(claim="the pruner is said to stop winners, and winners are slow at first", count=_pruner_warns, kinds=("slow",), least=0.5),
     "cause found": Rate(claim="of four failed trials or more, the parameter that makes them diverge is named", count=_cause_found, kinds=("divergence",), least=0.8),
     "false cause": Rate(claim="another parameter is named", count=_false_cause, kinds=("divergence",), most=FEW),
-    "false level": Rate(claim="a search without effects has levelled off or goes on to gain", count=_check("levelled off", "good", "warning"), kinds=NOTHING, most=FEW),
-    "levelled off": Rate(claim="a search with effects has levelled off after 48 trials", count=_check("levelled off", "good"), kinds=("strong",), least=0.8),
-    "false differences": Rate(claim="trials are said to differ by more than seeds, and do not", count=_check("differ by more than seeds", "good"), kinds=NOTHING, most=FEW),
-    "differences": Rate(claim="trials are said to differ by more than seeds, and do", count=_check("differ by more than seeds", "good"), kinds=("strong",), least=0.95),
-    "false order": Rate(claim="the order of equal settings is said to hold on test, or not to", count=_check("hold on test", "good", "warning"), kinds=NOTHING, most=FEW),
+    "false level": Rate(claim="a search without effects has levelled off or goes on to gain", count=_check("levelled_off", "good", "warning"), kinds=NOTHING, most=FEW),
+    "levelled off": Rate(claim="a search with effects has levelled off after 48 trials", count=_check("levelled_off", "good"), kinds=("strong",), least=0.8),
+    "false differences": Rate(claim="trials are said to differ by more than seeds, and do not", count=_check("seeds", "good"), kinds=NOTHING, most=FEW),
+    "differences": Rate(claim="trials are said to differ by more than seeds, and do", count=_check("seeds", "good"), kinds=("strong",), least=0.95),
+    "false order": Rate(claim="the order of equal settings is said to hold on test, or not to", count=_check("on_test", "good", "warning"), kinds=NOTHING, most=FEW),
 }  # fmt: skip
 """Name → rate."""

@@ -17,6 +17,7 @@ from recompute_figures import Study
 from recompute_files import Report, read_report
 from recompute_rules import Outcome, Wrong, check
 from recompute_statements import wrong_values
+from recompute_trust import wrong_checks
 from recompute_words import wrong_words
 
 RULES = (
@@ -36,7 +37,8 @@ def recompute(report: Report, study: Study | None = None) -> Outcome:
     outcome = check(study, report.blocks)
     outcome.wrong += _images(report) + wrong_effects(study)
     if report.statements is not None:
-        problems = wrong_values(study, report.statements) + wrong_words(report.readme, report.statements)
+        problems = wrong_values(study, report.statements) + wrong_checks(study)
+        problems += wrong_words(report.readme, report.statements)
         outcome.wrong += [Wrong(0, problem) for problem in problems]
     return outcome
 

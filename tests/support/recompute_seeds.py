@@ -1,12 +1,11 @@
 """What became of the fresh seeds of each configuration, from the table of the trials alone."""
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from recompute_figures import Study
 from recompute_files import value_of
-from recompute_statistics import listed
 
 ORDER = ("confirm", "compare", "baseline")
 
@@ -28,24 +27,19 @@ class Seeds(NamedTuple):
         return int(((self.runs["state"] == "complete") & self.runs["objective"].notna()).sum())
 
     @property
-    def words(self) -> str:
-        """Write `3 of 4 new seeds diverged at epoch 5`."""
-        parts = []
+    def failures(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return a statement for each kind of failure, the most frequent first."""
+        verbs = {"diverged": "diverged", "crashed": "crashed", "timed_out": "timed out"}
+        verbs["out_of_memory"] = "ran out of memory"
+        made = []
         kinds = self.failed["failure"].astype(str).value_counts()
         for kind in sorted(kinds.index, key=lambda kind: (-kinds[kind], kind)):
-            epochs = sorted(
-                int(count) + 1 for count in self.failed.loc[self.failed["failure"].astype(str) == kind, "epochs"]
-            )
-            at = f"epoch {epochs[0]:,}" if epochs[0] == epochs[-1] else f"epochs {epochs[0]:,} to {epochs[-1]:,}"
-            verb = {
-                "diverged": "diverged",
-                "crashed": "crashed",
-                "timed_out": "timed out",
-                "out_of_memory": "ran out of memory",
-            }
-            of = f" of {self.planned:,} new seeds" if not parts else ""
-            parts.append(f"{len(epochs):,}{of} {verb.get(kind, 'failed')} at {at}")
-        return listed(parts)
+            epochs = self.failed.loc[self.failed["failure"].astype(str) == kind, "epochs"].astype(int) + 1
+            first, last = epochs.min(), epochs.max()
+            span = {"epoch": first} if first == last else {"first": first, "last": last}
+            values = {"failed": len(epochs), "planned": self.planned, "verb": verbs.get(kind, "failed"), **span}
+            made.append(("seeds.failed", values))
+        return made
 
 
 def asked(study: Study) -> list[Seeds]:

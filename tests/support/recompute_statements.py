@@ -16,11 +16,11 @@ from recompute_figures import Study
 from recompute_files import value_text
 from recompute_front import METRICS as OBJECTIVES
 from recompute_front import complete, members, objectives
+from recompute_seeds import asked
 from recompute_statistics import Gap, Mean, Pairs, holm, paired_p, student
 
 EQUAL = 0.01
 """Share of a −ELBO within which two are as good as equal."""
-TRUST = "Can this study be trusted?"
 ENDED = ("complete", "pruned", "failed")
 Values = Mapping[str, Any]
 MAKERS: dict[str, Callable[[Study, str, Values], Values]] = {}
@@ -49,15 +49,24 @@ def wrong_values(study: Study, statements: list[dict]) -> list[str]:
         except (KeyError, IndexError, ValueError, TypeError, AttributeError, StopIteration) as error:
             problems.append(f"{name} cannot be recomputed ({type(error).__name__}: {error}): {values}")
             continue
-        for key, value in values.items():
-            if key in expected and not _same(value, expected[key]):
-                problems.append(f"{name}: {key} is {value}; recomputed {expected[key]}")
-            elif key not in expected and not _is_words(value):
-                problems.append(f"{name}: nothing recomputes {key} = {value}")
+        problems += wrong_statement(statement, expected)
+    return problems
+
+
+def wrong_statement(statement: dict, expected: Values) -> list[str]:
+    """Return which values of a statement are not as expected, and which numbers are not recomputed."""
+    name, problems = statement["id"], []
+    for key, value in statement["values"].items():
+        if key in expected and not _same(value, expected[key]):
+            problems.append(f"{name}: {key} is {value}; recomputed {expected[key]}")
+        elif key not in expected and not _is_words(value):
+            problems.append(f"{name}: nothing recomputes {key} = {value}")
     return problems
 
 
 def _same(value: Any, expected: Any) -> bool:
+    if isinstance(value, list | dict) and value == expected:
+        return True
     if isinstance(expected, Mean):
         ends = {"value": expected.mean, "low": expected.low, "high": expected.high}
         return (
@@ -65,6 +74,8 @@ def _same(value: Any, expected: Any) -> bool:
             and all(_same(value[name], end) for name, end in ends.items())
             and value["n"] == expected.n
         )
+    if isinstance(value, dict) and isinstance(expected, tuple):  # a statement in a statement
+        return value["id"] == expected[0] and not wrong_statement(value, expected[1])
     if isinstance(value, dict) and "value" in value:
         return _same(value["value"], expected)
     if isinstance(value, dict):
@@ -139,19 +150,31 @@ def front(study: Study, _: str, values: Values) -> Values:
     return made | {"trial": found.index[0]}
 
 
-@of("use.nothing")
-def nothing(study: Study, _: str, values: Values) -> Values:
-    """The words hold the counts of trials by kind of failure or by state, or the highest rate."""
-    why, ended = values["why"], study.search[~study.search["state"].isin(["running", "waiting"])]
+@of("nothing.failed", "nothing.complete", "nothing.collapsed")
+def nothing(study: Study, kind: str, values: Values) -> Values:
+    hold(nothing_learned(study))
+    ended = study.search[~study.search["state"].isin(["running", "waiting"])]
     if set(ended["state"]) == {"failed"}:
-        counts = ended["failure"].value_counts()
-        hold(all(f"{count:,} {kind.replace('_', ' ')}" in why for kind, count in counts.items()))
-    elif not (ended["state"] == "complete").any():
-        hold(all(f"{count:,} {state}" in why for state, count in ended["state"].value_counts().items()))
-    else:
-        rates = best_rates(study)
-        hold((rates < 0.1).all() and f"{rates.max():.2f} nats" in why)
-    return {}
+        kinds = ended["failure"].astype(str).str.replace("_", " ").value_counts()
+        hold(kind == "nothing.failed" and kinds[values["most"]] == kinds.max())
+        return {"failed": len(ended), "kinds": kinds.to_dict()}
+    if not (ended["state"] == "complete").any():
+        hold(kind == "nothing.complete")
+        return {"states": ended["state"].value_counts().to_dict()}
+    rates = best_rates(study)
+    hold(kind == "nothing.collapsed" and (rates < 0.1).all())
+    return {"complete": len(rates), "rate": rates.max(), "limit": 0.1}
+
+
+@of(
+    *(
+        f"remedy.{kind}"
+        for kind in ("diverged", "out_of_memory", "crashed", "timed_out", "error", "collapsed", "unfinished")
+    )
+)
+def remedy(study: Study, *_: Any) -> Values:
+    hold(nothing_learned(study))
+    return {"warmup": study.warmup or None}
 
 
 def best_rates(study: Study) -> pd.Series:
@@ -206,14 +229,22 @@ def reached(study: Study, kind: str, _: Values) -> Values:
     again = student(runs["objective"])
     k = counts[0] if len(counts) == 1 else None
     most = max([planned, *(len(own) for own in study.confirmed.values())])
-    return {**made, "again": again, "samples": k, "planned": most if most > len(runs) else None}
+    lost = _lost(study)
+    return {**made, "again": again, "samples": k, "planned": most if most > len(runs) else None, "failed": lost}
+
+
+def _lost(study: Study) -> list[tuple[str, dict[str, Any]]]:
+    """Return the statements on the new seeds of the best setting that failed."""
+    own = (each for each in asked(study) if (each.purpose, each.title) == ("confirm", f"trial {study.best}"))
+    return next((each.failures for each in own), [])
 
 
 @of("get.searched", "get.searched_only", "get.searched_later")
 def searched(study: Study, kind: str, _: Values) -> Values:
     rank = list(study.ranked["number"]).index(study.best) + 1
     hold((rank > 1) == (kind == "get.searched_later") and (len(study.ranked) == 1) == (kind == "get.searched_only"))
-    return {"value": study.best_trial["objective"], "rank": rank, "ranked": len(study.ranked)}
+    value = study.best_trial["objective"]
+    return {"value": value, "rank": rank, "ranked": len(study.ranked), "failed": _lost(study)}
 
 
 @of(*(f"get.{kind}" for kind in ("apart", "turned", "perhaps", "tie", "unclear", "too_few")))
@@ -542,26 +573,21 @@ def not_covered(study: Study, _: str, values: Values) -> Values:
 
 @of("doubt.warning", "doubt.unknown")
 def doubt(study: Study, kind: str, values: Values) -> Values:
-    """The check stands in the table of checks, whose figures are recomputed by themselves."""
-    sign = {"doubt.warning": "✗", "doubt.unknown": "?"}[kind]
-    found = [row[:3] for row in checks(study) if row[0] == values["check"] and row[1].startswith(values["figure"])]
-    hold(any(verdict.startswith(sign) for *_, verdict in found))
-    return {}
-
-
-def checks(study: Study) -> list[list[str]]:
-    """Return the rows of the table of checks: question, figure, verdict, advice."""
-    tables = [block.rows for block in study.report.blocks if block.chapter == TRUST and block.rows]
-    return [[cell.words for cell in row] for table in tables for row in table[1:]]
+    """The check is one of those in summary.json, which are recomputed by themselves (`recompute_trust`)."""
+    check = next(check for check in study.report.summary["trust"] if check["id"] == values["check"])
+    said = [{name: own[name] for name in ("id", "values", "rows")} for own in check["statements"]]
+    hold(kind == f"doubt.{check['verdict']}" and values["found"] == said[: len(values["found"])])
+    return {"found": said[: len(values["found"])]}
 
 
 @of("next.command")
 def command(study: Study, _: str, values: Values) -> Values:
-    hold(any(values["command"] in advice for *_, advice in checks(study)))
+    advised = [check["advice"] for check in study.report.summary["trust"] if check["advice"]]
+    hold(any(values["command"] == advice["values"].get("command") for advice in advised))
     return {}
 
 
-@of("next.nothing", "next.remedy")
+@of("next.nothing")
 def no_command(*_: Any) -> Values:
     return {}
 
@@ -569,8 +595,8 @@ def no_command(*_: Any) -> Values:
 @of("doubt.more")
 def more(study: Study, *_: Any) -> Values:
     """Two doubts stand above; where nothing was learned, only warnings are doubts."""
-    signs = "✗" if nothing_learned(study) else "✗?"
-    return {"count": sum(verdict[0] in signs for _, _, verdict, _ in checks(study)) - 2}
+    doubts = ("warning",) if nothing_learned(study) else ("warning", "unknown")
+    return {"count": sum(check["verdict"] in doubts for check in study.report.summary["trust"]) - 2}
 
 
 @of("cost.pruned", "cost.pruned_up_to", "cost.pruned_none")

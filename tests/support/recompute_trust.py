@@ -1,7 +1,10 @@
-"""Rules for the checks of “Can this study be trusted?”: each number, the verdict that it gives, and the command to go on with."""
+"""The checks of “Can this study be trusted?”: the verdict of each, the values of its statements, and the command to go on with."""
 
 import math
 import re
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,162 +12,121 @@ import scipy.stats
 from recompute_bounds import Ends, bound_of
 from recompute_figures import Study
 from recompute_files import Parameter, number_of, value_text
-from recompute_rules import SHARE, Expected, State, assert_that, shows
+from recompute_rules import Expected, State, shows
 from recompute_seeds import ORDER, Seeds, asked
-from recompute_statements import nothing_learned
-from recompute_statistics import evidence, listed, number, plural
+from recompute_statements import hold, nothing_learned, wrong_statement
+from recompute_statistics import Mean
 from recompute_tables import Rows, has
 
-SIGNS = {True: "✓ good", False: "✗ warning", None: "? cannot be said", "nothing": "– nothing to check"}
+SIGNS = {"good": "✓ good", "warning": "✗ warning", "unknown": "? cannot be said", "nothing": "– nothing to check"}
 """Verdict → sign and word."""
+VERDICTS = {True: "good", False: "warning", None: "unknown", "nothing": "nothing"}
+Said = tuple[str, dict[str, Any]]
+"""Id and values of a statement."""
+
+
+class Checked(NamedTuple):
+    """What a check must say."""
+
+    verdict: bool | str | None
+    """None: it cannot be said."""
+    said: Sequence[Said]
+    advice: Said | None = None
 
 
 @shows(lambda block: block.chapter == "Can this study be trusted?" and has("check")(block))
 def trust(state: State, rows: Rows) -> list[list[Expected]]:
-    return [[None, *_checks(state.study, row)] for row in rows[1:]]
+    """The words are those of the checks in summary.json, whose values `wrong_checks` recomputes."""
+    if state.study.report.statements is None:
+        return [[None] * 4 for _ in rows[1:]]
+    return [
+        [
+            check["name"],
+            "; ".join(one["text"] for one in check["statements"]),
+            SIGNS[check["verdict"]],
+            _todo(check["advice"]),
+        ]
+        for check in state.study.report.summary["trust"]
+    ]
 
 
-def _checks(study: Study, row: list[str]) -> list[Expected]:
-    name, figure, *_ = row
-    if name == "Are data and settings what they are meant to be?":
-        return [None, "✗ warning", "–"]  # a warning of the plan, before there was a table
-    makers = {
-        "Are the best configurations inside the searched ranges?": _bounds,
-        "Has the search levelled off?": _course,
-        "Do configurations differ by more than seeds?": _spreads,
-        "Would the pruner have stopped the winners?": _pruner,
-        "Did every new seed train?": _new_seeds,
-        "Does the validation optimum hold on test?": _holds,
-        "Are the confirmed runs learned out?": _learned_out,
-    }
-    made, ok = makers[name](study, figure)
-    return [made, SIGNS[ok], "–" if ok == "nothing" else _advice(study, name, figure, ok)]
-
-
-def _advice(study: Study, name: str, figure: str, ok: bool | None) -> Expected:
-    """Return what to do: the command that ran the study, without its budget, and what it changes."""
-    if "new seed" in name:
-        return "–" if ok else None if ok is False else f"Let the study finish: `{_base(study)}`"
-    made = _advice_on(study, name, figure, ok)
-    if made.startswith("Search on: ") and (study.search["state"] == "failed").all():
-        return "First do what the answer says: no trial can be trained as it is"
-    return made
-
-
-def _new_seeds(study: Study, _: str) -> tuple[str, bool | str | None]:
-    every = asked(study)
-    failed = [each for each in every if len(each.failed)]
-    runs = study.trials[study.trials["repeat"]]
-    runs = runs[runs["purposes"].map(lambda text: bool({*str(text).split("+")} & {*ORDER})).astype(bool)]
-    if failed:
-        parts = [Seeds("", "", len(runs), runs).words]
-        parts += [f"{each.title}: {len(each.failed)} of {each.planned}" for each in failed[:3]]
-        more = f"; and {plural(len(failed) - 3, 'more configuration')}" if len(failed) > 3 else ""
-        return "; ".join(parts) + more, False
-    planned, complete = sum(each.planned for each in every), sum(each.complete for each in every)
-    if not planned:
-        return "no run with a fresh seed was trained", "nothing"
-    if complete < planned and study.report.interim:
-        return f"{complete:,} of {planned:,} are complete, and none failed", None
-    return f"all {len(runs):,} did", True
-
-
-def _advice_on(study: Study, name: str, figure: str, ok: bool | None) -> str:
-    recommended = re.search(r"; (\w+) = (\d+) spares them all", figure)
-    further = f"{_base(study)} {_limits(study)}"
-    if "inside the searched ranges" in name:
-        if ok or "too few to tell" in figure:
-            return "–" if ok else f"Search on: `{further}`"
-        wider = _wider(study)
-        words = f"Widen the range and search on: `{further} {' '.join(wider)} --extend`"
-        if any(".values=" in option for option in wider):
-            base = re.sub(r" --name \S+", "", _base(study))
-            words = f"Search further in a new study: `{base} --name {study.report.name}_wider {' '.join(wider)}`"
-        return words if wider else "No value lies beyond, so there is nothing to widen"
-    if "stopped the winners" in name:
-        if figure.startswith("at epoch"):
-            return _paused_advice(study, figure, ok)
-        if ok is not False:
-            return "–"
-        if recommended:
-            setting = f"--set pruner.{recommended[1]}={recommended[2]}"
-            return f"Search on with more patience: `{further} {setting} --extend`"
-        waits = next(waits for waits in ("warmup_epochs", "min_epochs", "patience") if waits in figure)
-        return f"No {waits} spares them all. Search on without: `{further} --set pruner.name=none --extend`"
-    if "learned out" in name:
-        return _longer_advice(study, figure, ok)
-    if ("levelled off" in name and "is not known" not in figure) or "too few to tell" in figure:
-        return "–" if ok or "too little more" in figure else f"Search on: `{further}`"
-    if ok:
+def _todo(advice: dict | None) -> str:
+    if advice is None:
         return "–"
-    if ok is None and "and test does not" not in figure:
-        return _confirm(study, 3, 3, more=False)
-    return _confirm(study, 5 if "differ by more" in name else 2, 5, more=True)
+    command = advice["values"].get("command")
+    return advice["text"].replace(command, f"`{command}`") if command else advice["text"]
 
 
-def _paused_advice(study: Study, figure: str, ok: bool | None) -> str:
-    """Return what to do in a study that pauses trials."""
-    if ok:
-        return "–"
-    tried = "trained to their end" in figure
-    if tried and ok is None:
-        return _confirm(study, 3, 3, more=False)
-    rungs, epochs = (study.report.facts("Search")["pruner"].split(", factor")[0], study.report.count("train", "epochs"))
-    found = [int(rung) for rung in re.findall(r"\d+", rungs)]
-    later = [rung for rung in found[1:] or [2 * found[0]] if rung < (epochs or 0)]
-    option = f"pruner.rungs={later}" if later else "pruner.name=none"
-    if tried:
-        quoted = f"'{option}'" if later else option
-        return f"Pause later, and search on: `{_base(study)} {_limits(study)} --set {quoted} --extend`"
-    confirms = bool(study.report.facts("Search").get("confirm"))
-    planned = " " if confirms else " --set confirm.top=3 --set confirm.seeds=3 "
-    what = "Train the paused ones that fell most to their end" + (f", or pause later ({option})" if ok is False else "")
-    return f"{what}: `{_base(study)}{planned}--set confirm.late=3 --extend`"
+def wrong_checks(study: Study) -> list[str]:
+    """Return what is wrong with the checks in summary.json, in words."""
+    checks = [
+        check for check in study.report.summary["trust"] if check["id"] != "plan"
+    ]  # the plan came before the tables
+    problems = [] if [check["id"] for check in checks] in ([], [*MAKERS]) else ["the checks are other ones"]
+    for check in checks:
+        try:
+            made = MAKERS[check["id"]](study, check["statements"])
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError, StopIteration) as error:
+            problems.append(f"{check['id']} cannot be recomputed ({type(error).__name__}: {error})")
+            continue
+        if check["verdict"] != VERDICTS[made.verdict]:
+            problems.append(f"{check['id']} is {check['verdict']}; recomputed {VERDICTS[made.verdict]}")
+        advice = [check["advice"]] if check["advice"] else []
+        problems += _compared(check["id"], check["statements"], made.said)
+        problems += _compared(f"advice of {check['id']}", advice, [made.advice] if made.advice else [])
+    return problems
 
 
-def _base(study: Study) -> str:
-    """Return the first of the report's commands without its budget."""
-    command = re.search(r"^# goes on where the study stopped.*\n(.+)$", study.report.readme, re.MULTILINE)
-    assert_that(command is not None)
-    return re.sub(r" --(?:trials|seconds) \S+", "", command[1] if command else "")
+def _compared(name: str, statements: Sequence[dict], expected: Sequence[Said]) -> list[str]:
+    ids = [statement["id"] for statement in statements], [own for own, _ in expected]
+    if ids[0] != ids[1]:
+        return [f"{name} says {ids[0]}; recomputed {ids[1]}"]
+    pairs = zip(statements, expected, strict=True)
+    return [problem for statement, (_, values) in pairs for problem in wrong_statement(statement, values)]
 
 
-def _limits(study: Study) -> str:
-    forms = {
-        "trials": "--trials {}",
-        "epochs": "--set budget.epochs={}",
-        "stale trials": "--set budget.stale_trials={}",
-    }
-    given = {name: study.report.count("budget", name, "Search") for name in forms}
-    given = {name: limit for name, limit in given.items() if limit} or {"trials": len(study.search)}
-    return " ".join(forms[name].format(2 * max(limit, 10 * (name == "trials"))) for name, limit in given.items())
+# ---- bounds ----
 
 
-def _confirm(study: Study, top: int, seeds: int, *, more: bool) -> str:
-    if nothing_learned(study):
-        return "First do what the answer says: there is nothing to confirm"
-    plan = {name: study.report.count("confirm", name, "Search") or 0 for name in ("top", "seeds")}
-    top, wanted = max(top, plan["top"]), max(seeds, plan["seeds"])
-    wanted *= 2 if more and wanted == plan["seeds"] else 1
-    if plan == {"top": top, "seeds": wanted}:
-        if study.report.interim:
-            return f"Let the study finish, which confirms them: `{_base(study)}`"
-        failed = any(len(each.failed) for each in asked(study))
-        return "First mend what made new seeds fail" if failed else f"Search on: `{_base(study)} {_limits(study)}`"
-    settings = f"--set confirm.top={top} --set confirm.seeds={wanted} --extend"
-    return f"Confirm {top} configurations with {wanted} fresh seeds each: `{_base(study)} {settings}`"
+def _bounds(study: Study, given: Sequence[dict]) -> Checked:
+    with_ends = {name: own for name, own in study.parameters.items() if Ends(own).open_ends}
+    if not with_ends:
+        return Checked("nothing", [("check.no_range", {})])
+    piles = {name: pile for name in study.parameters if (pile := bound_of(study, name))}
+    told = [name for name, pile in piles.items() if pile.told]
+    steps = _widened(study, [statement["values"] for statement in given if statement["id"] == "check.grown"])
+    found = [_pile(study, name) for name in told or piles]
+    found += [] if told else [said for name in study.parameters if (said := _winner(study, name))]
+    if found:
+        open_ = [] if told else [("check.settled" if piles else "check.beyond_unknown", {})]
+        return Checked(False if told else None, [*found, *open_, *steps], _wider(study))
+    counts = {name: int(own.values(study.found).notna().sum()) for name, own in with_ends.items()}
+    few = [study.parameters[name].label for name, count in counts.items() if count < 20]
+    if len(few) == len(with_ends):
+        return Checked(None, [("check.few_ranked", {"trials": max(counts.values())})], _search_on(study))
+    after = [("check.few_have", {"parameters": few})] if few else []
+    return Checked(True, [("check.inside", {"best": 10}), *steps, *after])
 
 
-def _longer_advice(study: Study, figure: str, ok: bool | None) -> str:
-    runs = pd.concat([*study.confirmed.values(), study.repeats.head(0)])
-    if ok or runs.empty or figure.startswith("no confirmed"):
-        return "–"
-    epochs = 2 * int(runs["epochs"].max())
-    if "with more epochs" in figure:
-        base = re.sub(r" --name \S+", "", _base(study))
-        return f"Train longer: `{base} --name {study.report.name}_longer --set train.epochs={epochs}`"
-    row = f"'baselines.longer={{at: best, settings: {{epochs: {epochs}}}}}'"
-    return f"Train the best for twice as long beside it: `{_base(study)} --set {row} --extend`"
+def _pile(study: Study, name: str) -> Said:
+    own, pile = study.parameters[name], bound_of(study, name)
+    assert pile is not None
+    values = {"count": pile.count, "top": 10, "near": pile.near, "ranked": pile.ranked, "bound": pile.end}
+    values |= {"parameter": own.label, "option": None}
+    if not own.texts:
+        return "check.pile", values
+    return f"check.pile_at_{pile.end}", values | {"end": number_of(Ends(own).last(pile.end))}
+
+
+def _winner(study: Study, name: str) -> Said | None:
+    own, best = study.parameters[name], study.best_trial if study.best is not None else None
+    value = None if best is None else _of(own, best)
+    end = Ends(own).winner(value)
+    if not end:
+        return None
+    shown, last = value_text(value), Ends(own).last(end)
+    values = {"parameter": own.label, "value": shown, "bound": end, "end": None if shown == last else last}
+    return "check.winner_at_end", values
 
 
 def _ends(study: Study) -> dict[str, str]:
@@ -182,20 +144,25 @@ def _of(own: Parameter, trial: pd.Series) -> object:
     return own.values(trial.to_frame().T).iloc[0]
 
 
-def _wider(study: Study) -> list[str]:
-    """Return a bound four times as far on a logarithmic axis, else half the range beyond, of each range at whose end the best lie; of a list
-    one more number."""
-    settings = []
+def _wider(study: Study) -> Said:
+    """Return the advice of a bound four times as far on a logarithmic axis, else half the range beyond, of each range at whose end the best
+    lie; of a list one more number."""
+    settings, lists = [], False
     for name, end in _ends(study).items():
         own = study.parameters[name]
         if own.texts:
             settings.append(_longer_list(name, [number_of(text) for text in own.texts], end))
+            lists = True
             continue
         present = own.low if end == "lower" else own.high
         value = _step_out(own, present, end, (own.high - own.low) / 2)
         if value != present:
             settings.append(f"--set search.{name}.{'low' if end == 'lower' else 'high'}={value:.10g}")
-    return settings
+    if not settings:
+        return "advice.no_wider", {}
+    if lists:
+        return _do("widen_anew", f"{_base(study, '--name')} --name {study.report.name}_wider {' '.join(settings)}")
+    return _do("widen", f"{_further(study)} {' '.join(settings)} --extend")
 
 
 def _longer_list(name: str, numbers: list[float], end: str) -> str:
@@ -218,98 +185,65 @@ def _step_out(own: Parameter, present: float, end: str, half: float) -> float:
     return round(value) if own.whole else value
 
 
-def _widened(study: Study, figure: str) -> str:
-    """Return a pattern of the steps in the order of the report; its groups are the ends, recomputed from the range in the study file.
+def _widened(study: Study, given: Iterable[dict]) -> list[Said]:
+    """Return the steps in the order of the report; the ends are recomputed from the range in the study file.
 
     No table has the round in which the search took a step. So a trial is right where no trial before it lies beyond the former end.
     """
-    labels, ends, parts = {own.label: own for own in study.parameters.values()}, {}, []
-    for label, way, trial in re.findall(r"widened ([\w ]+?) (up|down) to \S+ from trial (\d+) on", figure):
-        own, end = labels[label], "upper" if way == "up" else "lower"
-        given = study.report.file["search"][own.name]
-        low, high = float(given["low"]), float(given["high"])
+    labels, ends, steps = {own.label: own for own in study.parameters.values()}, {}, []
+    for step in given:
+        own, end = labels[step["parameter"]], "upper" if step["way"] == "up" else "lower"
+        section = study.report.file["search"][own.name]
+        low, high = float(section["low"]), float(section["high"])
         reached = ends.setdefault(own.name, {"lower": low, "upper": high})
-        before = own.values(study.search[study.search["number"] < int(trial)])
-        assert_that(given.get("grow") is True and before.dropna().between(*reached.values()).all())
+        before = own.values(study.search[study.search["number"] < step["trial"]])
+        hold(section.get("grow") is True and before.dropna().between(*reached.values()).all())
         reached[end] = _step_out(own, reached[end], end, (high - low) / 2)
-        parts.append(rf"widened {label} {way} to ({re.escape(f'{reached[end]:.10g}')}) from trial {trial} on")
-    for name, reached in ends.items():
-        assert_that(np.allclose([*reached.values()], [study.parameters[name].low, study.parameters[name].high]))
-    return f"; the search {listed(parts)}" if parts else ""
+        steps.append(("check.grown", {**step, "end": reached[end]}))
+    for name, own in study.parameters.items():
+        if own.texts or name not in (study.report.file.get("search") or {}):
+            continue
+        section = study.report.file["search"][name]
+        reached = ends.get(name, {"lower": float(section["low"]), "upper": float(section["high"])})
+        hold(np.allclose([*reached.values()], [own.low, own.high]))
+    return steps
 
 
-def _bounds(study: Study, figure: str) -> tuple[Expected, bool | str | None]:
-    with_ends = {name: own for name, own in study.parameters.items() if Ends(own).open_ends}
-    if not with_ends:
-        return "no range and no list of numbers was searched", "nothing"
-    piles = {name: pile for name in study.parameters if (pile := bound_of(study, name))}
-    told = [name for name, pile in piles.items() if pile.told]
-    parts = [_pile_words(study, name) for name in told or piles]
-    if not told:
-        parts += [words for name in study.parameters if (words := _winner_words(study, name))]
-    counts = {name: int(own.values(study.found).notna().sum()) for name, own in with_ends.items()}
-    few = [study.parameters[name].label for name, count in counts.items() if count < 20]
-    if not parts and len(few) == len(with_ends):
-        return f"{plural(max(counts.values()), 'trial')} that can be ranked, too few to tell", None
-    words = listed(parts) if parts else "the best 10 trials pile up at no end, and the winner lies at none"
-    if parts and not told:
-        words += "; whether beyond is better cannot be told"
-        words += ", because the search has settled there" if piles else ""
-    after = f"; too few trials have {listed(few)}" if few and not parts else ""
-    ok = True if not parts else False if told else None
-    if widened := _widened(study, figure):
-        return re.compile(re.escape(words) + widened + re.escape(after)), ok
-    return words + after, ok
+# ---- the course of the search ----
+
+FEW: Said = ("check.few_together", {"least": 10})
 
 
-def _pile_words(study: Study, name: str) -> str:
-    own, pile = study.parameters[name], bound_of(study, name)
-    assert pile is not None
-    at = f"within 5 % of its {pile.end} bound"
-    if own.texts:
-        number = number_of(Ends(own).last(pile.end))
-        at = f"= {number:.10g}, the {'largest' if pile.end == 'upper' else 'smallest'} that it may have"
-    return f"{pile.count} of the best 10 trials, and {pile.near} of all {pile.ranked}, have {own.label} {at}"
-
-
-def _winner_words(study: Study, name: str) -> str:
-    own, best = study.parameters[name], study.best_trial if study.best is not None else None
-    value = None if best is None else _of(own, best)
-    end = Ends(own).winner(value)
-    if not end:
-        return ""
-    shown, last = value_text(value), Ends(own).last(end)
-    return f"the winner has {own.label} = {shown}, {f'the {end} end' if shown == last else f'at the {end} end, {last}'}"
-
-
-FEW = "fewer than 10 trials reached an epoch together, too few to tell"
-
-
-def _course(study: Study, _: str) -> tuple[str, bool | None]:
+def _course(study: Study, _: Sequence[dict]) -> Checked:
     if study.course is None:
-        return FEW, None
+        return Checked(None, [FEW], _search_on(study))
     epoch, values, spread = study.course
     gain = min(values[: round(len(values) * 2 / 3)]) - min(values)
-    at = "complete trials" if epoch is None else f"trials at epoch {epoch}"
-    words = f"the last third of {len(values):,} {at} lowered the best value by {number(gain)} nats"
+    kind = "check.gain" if epoch is None else "check.gain_at_epoch"
+    found: Said = (kind, {"trials": len(values), "epoch": epoch, "gain": gain})
     if math.isnan(spread):
-        return f"{words}; the spread over seeds is not known", None
-    words, among = f"{words}; seeds vary by {number(spread)}", np.std(values, ddof=1)
+        return Checked(None, [found, ("check.spread_unknown", {})], _confirm(study, 3, 3, more=False))
+    among = np.std(values, ddof=1)
     if spread**2 > among**2 / 10:
-        return f"{words} and all trials by {number(among)} (standard deviations), too little more to tell", None
-    return words, bool(gain <= spread)
+        return Checked(None, [found, ("check.seeds_hide", {"spread": spread, "among": among})])
+    ok = bool(gain <= spread)
+    return Checked(ok, [found, ("check.seeds_vary", {"spread": spread})], None if ok else _search_on(study))
 
 
-def _spreads(study: Study, _: str) -> tuple[str, bool | None]:
+def _spreads(study: Study, _: Sequence[dict]) -> Checked:
     if math.isnan(study.seed_spread):
-        return "no configuration was confirmed with two seeds or more", None
+        return Checked(None, [("check.none_confirmed", {})], _confirm(study, 3, 3, more=False))
     if study.course is None or math.isnan(study.course[2]):
-        return FEW, None
+        return Checked(None, [FEW], _search_on(study))
     epoch, values, spread = study.course
-    best, at = sorted(values)[:10], "" if epoch is None else f" at epoch {epoch}"
-    among, top = np.std(values, ddof=1), np.std(best, ddof=1)
-    words = f"seeds vary by {number(spread)} nats, {len(values):,} trials by {number(among)}, the best {len(best)} of them by {number(top)}"
-    return f"{words} (standard deviations{at})", bool(10 * spread**2 <= among**2)
+    best, among = sorted(values)[:10], np.std(values, ddof=1)
+    made = {"spread": spread, "trials": len(values), "among": among, "best": len(best), "epoch": epoch}
+    ok = bool(10 * spread**2 <= among**2)
+    advice = None if ok else _confirm(study, 5, 5, more=True)
+    return Checked(ok, [("check.variation", made | {"among_best": np.std(best, ddof=1)})], advice)
+
+
+# ---- the pruner ----
 
 
 def _curves(study: Study) -> list[np.ndarray]:
@@ -318,75 +252,92 @@ def _curves(study: Study) -> list[np.ndarray]:
     return [curves[each] for each in study.ranked["number"] if each in curves]
 
 
-def _pruner(study: Study, figure: str) -> tuple[Expected, bool | None]:
-    """Recompute the rank correlations. Whom the pruner would have stopped is its own verdict, run again: no table has it."""
-    if figure.startswith("at epoch"):
-        return _paused(study, figure)
-    curves = _curves(study)
+def _early_ranks(study: Study, curves: Sequence[np.ndarray]) -> list[Said]:
     longest = max(map(len, curves), default=0)
     table = np.array([np.minimum.accumulate(curve[study.warmup :]) for curve in curves if len(curve) == longest])
-    words = ""
     span = longest - study.warmup
-    if len(table) >= 5 and span > 1 and len(set(table[:, -1])) > 1:
-        ranks = pd.DataFrame(table).rank()
-        with np.errstate(invalid="ignore", divide="ignore"):
-            agreement = ranks.corrwith(ranks[span - 1]).fillna(0).to_numpy().round(12)
-        early = max(1, round(span / 5))
-        words = f"; the ranks at epoch {study.warmup + early} correlate with the last ones by {number(agreement[early - 1])}"
-        low = np.flatnonzero(agreement < 0.7)
-        fair = 1 if not len(low) else int(low[-1]) + 2
-        words += f", by 0.7 or more from epoch {study.warmup + fair} on" if fair <= span else ""
-    ruled = study.report.facts("Search").get("pruner", "none")
-    found = re.match(r"(\d+) of the best (\d+) trials, replayed(?: with (\w+) = (\d+))?", figure)
-    if found is None:
-        why = {
-            "none": "the study prunes nothing",
-            "promotion": "trials that ranked low at a rung were paused, and no record says whether one of them would have won",
-        }
-        return why.get(ruled.split(",")[0], "fewer than 8 complete trials to replay") + words, None
-    top = min(10, len(curves) // 4)
-    at = f" with {found[3]} = {study.report.count('pruner', found[3].replace('_', ' '), 'Search')}" if found[3] else ""
-    re.search(rf"; \w+ = \d+ spares them all and would have saved {SHARE} of the complete trials' epochs$", figure)
-    assert_that(int(found[1]) <= top)
-    spares = rf"(?:; \w+ = \d+ spares them all and would have saved {SHARE} of the complete trials' epochs)?"
-    return re.compile(rf"\d+ of the best ({top}) trials, replayed{re.escape(at + words)}{spares}"), found[1] == "0"
+    if len(table) < 5 or span < 2 or len(set(table[:, -1])) < 2:
+        return []
+    ranks = pd.DataFrame(table).rank()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        agreement = ranks.corrwith(ranks[span - 1]).fillna(0).to_numpy().round(12)
+    early, low = max(1, round(span / 5)), np.flatnonzero(agreement < 0.7)
+    fair = 1 if not len(low) else int(low[-1]) + 2
+    made = {"epoch": study.warmup + early, "correlation": agreement[early - 1], "fair": 0.7}
+    return [("check.early_ranks", made | {"fair_from": study.warmup + fair if fair <= span else None})]
 
 
-def _paused(study: Study, figure: str) -> tuple[Expected, bool | str | None]:
+def _pruner(study: Study, given: Sequence[dict]) -> Checked:
+    """Recompute the rank correlations. Whom the pruner would have stopped is its own verdict, run again: no table has it."""
+    ruled = study.report.facts("Search").get("pruner", "none").split(",")[0]
+    if given[0]["id"].startswith("check.rung_"):
+        return _paused(study)
+    curves = _curves(study)
+    course = _early_ranks(study, curves)
+    if given[0]["id"] != "check.replayed":
+        few: Said = ("check.few_curves", {"least": 8})
+        why = {"none": ("check.no_pruner", {}), "promotion": ("check.no_rung", {})}
+        return Checked(None, [why.get(ruled, few), *course])
+    own, spares = given[0]["values"], [each["values"] for each in given if each["id"] == "check.spares"]
+    setting, top = own["setting"], min(10, len(curves) // 4)
+    hold(own["stopped"] <= top)
+    present = study.report.count("pruner", setting.replace("_", " "), "Search") if setting else None
+    found: Said = ("check.replayed", {"stopped": own["stopped"], "best": top, "present": present})
+    said = [found, *course, *(("check.spares", each) for each in spares)]
+    if own["stopped"] == 0:
+        return Checked(True, said)
+    if spares:
+        patience = f"--set pruner.{spares[0]['setting']}={spares[0]['value']} --extend"
+        return Checked(False, said, _do("more_patience", f"{_further(study)} {patience}"))
+    return Checked(False, said, _do("without_pruner", f"{_further(study)} --set pruner.name=none --extend"))
+
+
+def _paused(study: Study) -> Checked:
     """Answer for a study that pauses trials: the ranks at its first rung, and the paused trials that were trained to their end."""
-    rung = int(re.findall(r"\d+", study.report.facts("Search")["pruner"])[0])
+    rungs = study.report.facts("Search")["pruner"].split(", factor")[0]
+    found = [int(rung) for rung in re.findall(r"\d+", rungs)]
+    rung, epochs = found[0], study.report.count("train", "epochs")
     own = study.epochs[~study.epochs["repeat"] & study.epochs["number"].isin(study.search["number"])]
     lengths = own.groupby("number")["epoch"].max()
-    reached, stopped = int((lengths >= rung).sum()), int((lengths == rung).sum())
-    words = f"at epoch {rung}, where {stopped:,} of {plural(reached, 'trial')} stopped, ranks "
+    stopped = int((lengths == rung).sum())
     table = study.rung_ranks(rung)
     n, rho = len(table), table["rung"].corr(table["end"], method="spearman") if len(table) > 1 else math.nan
-    chance = math.nan
-    if n < 3 or math.isnan(rho):
-        words += f"cannot be compared with those at the end over {plural(n, 'complete trial')}"
-    else:
+    counts = {"epoch": rung, "stopped": stopped, "reached": int((lengths >= rung).sum()), "complete": n}
+    chance, said = math.nan, ("check.rung_unranked", counts)
+    if n >= 3 and not math.isnan(rho):
         chance = _chance(n, rho)
         half = 1.959964 * math.sqrt((1 + rho**2 / 2) / (n - 3)) if n > 3 and abs(rho) < 1 - 1e-9 else math.nan
-        ends = [number(math.tanh(math.atanh(rho) + side * half)) for side in (-1, 1)] if math.isfinite(half) else []
-        interval = f" (95 % interval {ends[0]} to {ends[1]})" if ends else ""
-        words += f"correlate with those at the end by {number(rho)}{interval} over {plural(n, 'complete trial')}"
+        ends = [math.tanh(math.atanh(rho) + side * half) for side in (-1, 1)] if math.isfinite(half) else [math.nan] * 2
+        said = ("check.rung_ranks", counts | {"correlation": Mean(rho, *ends, n)})
+    later = [rung for rung in found[1:] or [2 * rung] if rung < (epochs or 0)]
+    option = f"pruner.rungs={later}" if later else "pruner.name=none"
     late = study.late[study.late["value"].notna()]
     if len(late):
-        parts = []
-        for one in late.itertuples():
-            side = "before" if one.ahead > 0 else "behind"
-            part = f"trial {one.number}, {one.rank:,} of {one.reached:,} at epoch {one.rung}, came {number(abs(one.ahead))} nats {side} the winner"
-            parts.append(part + ", which is within what seeds vary" * (0 < one.ahead <= one.margin))
-        words += f"; of the paused trials that were trained to their end, {listed(parts)}"
-        before = late["ahead"] > 0
-        if (before & ((late["ahead"] > late["margin"]) | (chance <= 0.05))).any():
-            return words, False
-        return words, None if (before & late["margin"].isna()).any() else True
+        return _late(study, late, said, chance, option)
+    planned = " " if study.report.facts("Search").get("confirm") else " --set confirm.top=3 --set confirm.seeds=3 "
+    test = f"{_base(study)}{planned}--set confirm.late=3 --extend"
     if chance <= 0.05:
-        return words, False
+        return Checked(False, [said], _do("train_late", test))
     if not stopped:
-        return f"{words}; none stopped there", "nothing"
-    return f"{words}; none of the paused was trained to its end", None
+        return Checked("nothing", [said, ("check.none_stopped", {})])
+    return Checked(None, [said, ("check.none_late", {})], _do("train_late", test))
+
+
+def _late(study: Study, late: pd.DataFrame, said: Said, chance: float, option: str) -> Checked:
+    made = [said]
+    for one in late.itertuples():
+        values = {name: getattr(one, name) for name in ("rank", "reached", "rung")}
+        values |= {"trial": one.number, "winner": study.ranked["number"].iloc[0]}
+        values["ahead"] = Mean(one.ahead, one.ahead - one.margin, one.ahead + one.margin, 1)
+        within = 0 < one.ahead <= one.margin
+        made.append(("check.late_within" if within else "check.late", values))
+    before = late["ahead"] > 0
+    if (before & ((late["ahead"] > late["margin"]) | (chance <= 0.05))).any():
+        command = f"{_further(study)} --set {shlex.quote(option)} --extend"
+        return Checked(False, made, _do("pause_later", command))
+    if (before & late["margin"].isna()).any():
+        return Checked(None, made, _confirm(study, 3, 3, more=False))
+    return Checked(True, made)
 
 
 def _chance(n: int, rho: float) -> float:
@@ -399,34 +350,54 @@ def _chance(n: int, rho: float) -> float:
     return float((np.array(spearman) <= rho + 1e-9).mean())
 
 
-def _holds(study: Study, figure: str) -> tuple[str, bool | str | None]:
+# ---- confirmation and test ----
+
+
+def _new_seeds(study: Study, _: Sequence[dict]) -> Checked:
+    every = asked(study)
+    failed = [each for each in every if len(each.failed)]
+    runs = study.trials[study.trials["repeat"]]
+    runs = runs[runs["purposes"].map(lambda text: bool({*str(text).split("+")} & {*ORDER})).astype(bool)]
+    if failed:
+        kinds = Seeds("", "", len(runs), runs).failures
+        names = [{"title": each.title, "failed": len(each.failed), "planned": each.planned} for each in failed[:3]]
+        said = [*kinds, *(("check.seeds_of", values) for values in names)]
+        said += [("check.seeds_of_others", {"others": len(failed) - 3})] if len(failed) > 3 else []
+        kind = runs.loc[runs["state"] == "failed", "failure"].astype(str).value_counts(sort=True).index[0]
+        own = kind if kind in ("diverged", "out_of_memory", "crashed", "timed_out") else "error"
+        return Checked(False, said, (f"remedy.{own}", {}))
+    planned, complete = sum(each.planned for each in every), sum(each.complete for each in every)
+    if not planned:
+        return Checked("nothing", [("check.no_seeds", {})])
+    if complete < planned and study.report.interim:
+        said = [("check.seeds_so_far", {"complete": complete, "planned": planned})]
+        return Checked(None, said, _do("finish", _base(study)))
+    return Checked(True, [("check.seeds_trained", {"runs": len(runs)})])
+
+
+def _holds(study: Study, _: Sequence[dict]) -> Checked:
     tested = {source: study.test(runs, "neg_elbo").mean for source, runs in study.confirmed.items()}
     tested = {source: mean for source, mean in tested.items() if math.isfinite(mean)}
+    confirm = _confirm(study, 3, 3, more=False)
     if len(tested) < 2:
-        return "fewer than two configurations were tested", None
-    orders = [
-        " < ".join(map(str, own[:5])) + (" < …" if len(own) > 5 else "")
-        for own in (list(tested), sorted(tested, key=tested.__getitem__))
-    ]
-    words = f"on validation trials {orders[0]}, on test trials {orders[1]}"
+        return Checked(None, [("check.few_tested", {})], confirm)
+    orders = ("check.orders", {"validation": [*tested], "test": sorted(tested, key=tested.__getitem__)})
     ahead = [source for source, margin in study.margins.items() if margin.settled and margin.mean.mean < 0]
+    more = _confirm(study, 2, 5, more=True)
     if ahead:
-        return f"{words}; trial {ahead[0]} is better on test by more than seeds vary", False
+        return Checked(False, [("check.better_on_test", {"trial": ahead[0]}), orders], more)
     if not any(math.isfinite(margin.mean.low) for margin in study.margins.values()):
-        return f"{words}; fewer than three seeds give no interval", None
+        return Checked(None, [("check.no_interval", {}), orders], confirm)
     behind = [source for source, margin in study.margins_of("objective").items() if margin.settled]
     if not behind:
-        return f"{words}; seeds do not tell them from the best on validation, so no order is to hold", "nothing"
+        return Checked("nothing", [("check.no_order", {}), orders])
     for source in behind:
         if source not in study.margins or not study.margins[source].settled:
-            return (
-                f"{words}; validation sets trial {source} behind the best by more than seeds vary, and test does not",
-                None,
-            )
-    return f"{words}; {plural(len(behind), 'trial')} behind the best by more than seeds vary on both", True
+            return Checked(None, [("check.open_on_test", {"trial": source}), orders], more)
+    return Checked(True, [("check.behind_on_both", {"trials": len(behind)}), orders])
 
 
-def _learned_out(study: Study, _: str) -> tuple[str, bool | None]:
+def _learned_out(study: Study, _: Sequence[dict]) -> Checked:
     gains, epochs = [], study.epochs[study.epochs["repeat"]].sort_values("epoch")
     epochs = epochs[epochs["epoch"] > study.warmup]
     for runs in study.confirmed.values():
@@ -435,22 +406,82 @@ def _learned_out(study: Study, _: str) -> tuple[str, bool | None]:
             if len(curve) >= 10:
                 gains.append(curve[: -max(1, round(len(curve) / 10))].min() - curve.min())
     if not gains:
-        return "no confirmed run has enough epochs", None
+        return Checked(None, [("check.no_late_gain", {})])
     little = max(0.001 * abs(study.best_runs["objective"].mean()), np.nan_to_num(study.seed_spread))
-    words = f"the last tenth of their epochs lowered the best value by {number(np.mean(gains))} nats on average over {plural(len(gains), 'run')}"
+    usual = max(int(runs["epochs"].max()) for runs in study.confirmed.values())
+    said: list[Said] = [("check.late_gain", {"gain": np.mean(gains), "runs": len(gains)})]
     for title, gap in study.baseline_gaps.items():
         settings = study.settings_of(title)
-        usual = max(int(runs["epochs"].max()) for runs in study.confirmed.values())
         if {*settings} == {"epochs"} and settings["epochs"] > usual and math.isfinite(gap.mean.low):
-            side = "below" if gap.mean.mean < 0 else "above"
-            words += f"; with more epochs the best is {number(abs(gap.mean.mean))} nats {side} itself on test"
-            words += f" ({evidence(gap.mean, gap.p_holm, gap.tests)})"
-            return words, not (gap.settled and gap.mean.mean < 0)
+            said.append(("check.longer", {"gap": gap.mean, "p_holm": gap.p_holm}))
+            ok = not (gap.settled and gap.mean.mean < 0)
+            anew = f"{_base(study, '--name')} --name {study.report.name}_longer --set train.epochs={2 * usual}"
+            return Checked(ok, said, None if ok else _do("train_longer", anew))
+    row = f"'baselines.longer={{at: best, settings: {{epochs: {2 * usual}}}}}'"
+    beside = _do("train_beside", f"{_base(study)} --set {row} --extend")
     if np.mean(gains) > little:
-        return words, False
+        return Checked(False, said, beside)
     if study.report.setting("train", "schedule") == "cosine":
-        return (
-            f"{words}; the learning rate falls to 0 at the end, so that every run ends flat, learned out or not",
-            None,
-        )
-    return words, True
+        return Checked(None, [*said, ("check.rate_falls", {})], beside)
+    return Checked(True, said)
+
+
+MAKERS = {
+    "bounds": _bounds,
+    "levelled_off": _course,
+    "seeds": _spreads,
+    "pruner": _pruner,
+    "new_seeds": _new_seeds,
+    "on_test": _holds,
+    "learned_out": _learned_out,
+}
+"""Id of a check → what it must say, in the order of the report."""
+
+
+# ---- commands ----
+
+
+def _do(kind: str, command: str, **values: Any) -> Said:
+    return f"advice.{kind}", {"command": command, **values}
+
+
+def _base(study: Study, *without: str) -> str:
+    """Return the first of the report's commands without its budget, and without these options."""
+    lines = study.report.readme.splitlines()
+    at = next(place for place, line in enumerate(lines) if line.startswith("# goes on where the study stopped"))
+    words, dropped = shlex.split(lines[at + 1]), ("--trials", "--seconds", *without)
+    kept = [word for last, word in zip(["", *words], words, strict=False) if not {last, word} & {*dropped}]
+    return shlex.join(kept)
+
+
+def _further(study: Study) -> str:
+    forms = {
+        "trials": "--trials {}",
+        "epochs": "--set budget.epochs={}",
+        "stale trials": "--set budget.stale_trials={}",
+    }
+    given = {name: study.report.count("budget", name, "Search") for name in forms}
+    given = {name: limit for name, limit in given.items() if limit} or {"trials": len(study.search)}
+    limits = [forms[name].format(2 * max(limit, 10 * (name == "trials"))) for name, limit in given.items()]
+    return " ".join([_base(study), *limits])
+
+
+def _search_on(study: Study) -> Said:
+    if (study.search["state"] == "failed").all() and len(study.search):
+        return "advice.cannot_train", {}
+    return _do("search_on", _further(study))
+
+
+def _confirm(study: Study, top: int, seeds: int, *, more: bool) -> Said:
+    if nothing_learned(study):
+        return "advice.nothing_to_confirm", {}
+    plan = {name: study.report.count("confirm", name, "Search") or 0 for name in ("top", "seeds")}
+    top, wanted = max(top, plan["top"]), max(seeds, plan["seeds"])
+    wanted *= 2 if more and wanted == plan["seeds"] else 1
+    if plan == {"top": top, "seeds": wanted}:
+        if study.report.interim:
+            return _do("finish_confirming", _base(study))
+        failed = any(len(each.failed) for each in asked(study))
+        return ("advice.mend_seeds", {}) if failed else _search_on(study)
+    settings = f"--set confirm.top={top} --set confirm.seeds={wanted} --extend"
+    return _do("confirm", f"{_base(study)} {settings}", top=top, seeds=wanted)

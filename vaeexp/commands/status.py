@@ -18,8 +18,10 @@ from sweeps.workload import run_name
 from vaeexp.commands.options import runs_option, storage_option, study_argument
 from vaeexp.console import minus_elbo, open_console, print_json, print_table, write_line
 from vaeexp.own_code import code_version
+from vaeexp.report.sentences import sentence
 from vaeexp.results import best_of, stored_study, wider_ranges
-from vaeexp.results.verdict import verdict_of
+from vaeexp.results.statements import Statement
+from vaeexp.results.verdict import came_further, further_trial, nothing_learned, of_records
 from vaeexp.words import format_duration, format_params, format_short, moment, one_line
 
 if TYPE_CHECKING:
@@ -142,7 +144,7 @@ def study_object(stored: StoredStudy, runs: Path, storage: str | None) -> dict[s
         "best_of_search": search_best and search_best.name_in(study.name),
         "best_of_search_objective": search_best and search_best.objective,
         "front": [trial.name_in(study.name) for trial in front_trials(stored)] if study.objectives else None,
-        **verdict_of(stored),
+        **_verdict(stored),
         "answer": list(study.answer) if study.finished else [],
         "seconds": study.elapsed or 0.0,
         "stopped": study.stopped,
@@ -160,7 +162,23 @@ def _warnings(stored: StoredStudy) -> list[str]:
     study = stored.study
     if study.finished:
         return list(study.warnings)
-    return [*study.provenance.get("warnings", ()), *wider_ranges(stored)]
+    return [*study.provenance.get("warnings", ()), *map(_warning, wider_ranges(stored))]
+
+
+def _warning(statement: Statement) -> str:
+    said = sentence(statement)
+    return f"{said[0].upper()}{said[1:]}"
+
+
+def _verdict(stored: StoredStudy) -> dict[str, str | None]:
+    """Return whether a search has learned nothing, and whether an unfinished trial came further; None where it is not so."""
+    trials = of_records(stored)
+    further = further_trial(stored.study, trials)
+    said = {
+        "nothing_learned": nothing_learned(stored.study, trials),
+        "came_further": (came_further(further),) if further else (),
+    }
+    return {name: " ".join(map(sentence, statements)) or None for name, statements in said.items()}
 
 
 def status_rows(runs: Path, storage: str | None) -> tuple[list[tuple[str, ...]], bool]:
@@ -239,7 +257,7 @@ def _print_answer(stored: StoredStudy, console: "Console") -> None:
     lines = stored.study.answer if stored.study.finished else ()
     for line in lines:
         write_line(console, line)
-    for line in () if lines else filter(None, verdict_of(stored).values()):
+    for line in () if lines else filter(None, _verdict(stored).values()):
         write_line(console, line, style="yellow")
 
 

@@ -4,13 +4,15 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from vaeexp.report.checks import warnings_of
 from vaeexp.report.findings import cost, findings, get, pair_caveats, use
 from vaeexp.report.markup import escape
-from vaeexp.report.sentences import words
-from vaeexp.report.statements import Statement, plain
+from vaeexp.report.sentences import sentence
+from vaeexp.results.statements import Statement, plain
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.trust import BOUNDS, Check, check_study
+from vaeexp.results.trust import Check, check_study
 
 MOST_LINES = 15
 WIDTH = 160
@@ -28,15 +30,31 @@ class Answer:
     """All of them; the block has as many as it has room for."""
     doubts: Sequence[Statement]
     next: Sequence[Statement]
+    checks: list[Check]
+    """Of trust, in the order of the report; empty before the first trial."""
+
+
+_MADE: WeakKeyDictionary[StudyView, Answer] = WeakKeyDictionary()
+"""Answers that were made; a view never changes."""
 
 
 def answer_of(view: StudyView) -> Answer:
     """Return the answer of a study in any state."""
+    if view not in _MADE:
+        _MADE[view] = _answer(view)
+    return _MADE[view]
+
+
+def _answer(view: StudyView) -> Answer:
     checks = [] if view.trials.empty else check_study(view)
-    if view.nothing_learned:
-        checks = [check for check in checks if check.verdict == "warning"]
+    doubted = [check for check in checks if check.verdict == "warning"] if view.nothing_learned else checks
     return Answer(
-        use=use(view), get=get(view), findings=findings(view), doubts=_doubts(checks), next=_next(view, checks)
+        use=use(view),
+        get=get(view),
+        findings=findings(view),
+        doubts=_doubts(doubted),
+        next=_next(view, doubted),
+        checks=checks,
     )
 
 
@@ -54,7 +72,7 @@ def all_findings(view: StudyView) -> str:
     """Return every finding as a markdown list, without a limit; empty where the answer has room for all of them."""
     found = answer_of(view)
     shown = "\n".join(_block(found, escape, "- ", "**{}** {}"))
-    every = [_sentence(statement, escape) for statement in found.findings]
+    every = [sentence(statement, escape) for statement in found.findings]
     return "" if all(one in shown for one in every) else "\n".join(f"- {one}" for one in every)
 
 
@@ -67,7 +85,7 @@ def statements_of(view: StudyView) -> list[dict[str, Any]]:
         "cost": cost(view),
     }
     return [
-        {"part": part, **plain(statement), "text": _sentence(statement, None)}
+        {"part": part, **plain(statement), "text": sentence(statement, None)}
         for part, statements in parts.items()
         for statement in statements
     ]
@@ -75,12 +93,17 @@ def statements_of(view: StudyView) -> list[dict[str, Any]]:
 
 def cost_words(view: StudyView) -> str:
     """Return the cost of the study in sentences."""
-    return " ".join(_sentence(statement, escape) for statement in cost(view))
+    return " ".join(sentence(statement, escape) for statement in cost(view))
 
 
 def caveat_words(view: StudyView) -> list[str]:
     """Return what limits the comparisons in matched pairs, a sentence each."""
-    return [_sentence(statement, escape) for statement in pair_caveats(view)]
+    return [sentence(statement, escape) for statement in pair_caveats(view)]
+
+
+def failed_checks(view: StudyView) -> list[str]:
+    """Return the checks of trust that failed, each as its question, its answer and what to do."""
+    return warnings_of(answer_of(view).checks)
 
 
 def _block(found: Answer, text: Callable[[str], str] | None, mark: str, labelled: str) -> list[str]:
@@ -89,9 +112,9 @@ def _block(found: Answer, text: Callable[[str], str] | None, mark: str, labelled
     def part(label: str, statements: Sequence[Statement]) -> list[str]:
         lines = []
         for place, statement in enumerate(statements):
-            sentence = _sentence(statement, text)
-            lines.append(labelled.format(label, sentence) if place == 0 and label else sentence)
-        return [line for sentence in lines for line in _wrapped(sentence, mark)]
+            said = sentence(statement, text)
+            lines.append(labelled.format(label, said) if place == 0 and label else said)
+        return [wrapped for line in lines for wrapped in _wrapped(line, mark)]
 
     opening = [*part("Use", found.use), *part("Get", found.get)]
     closing = [*part("Doubts", found.doubts), *part("Next", found.next)]
@@ -115,16 +138,10 @@ def _fitting(sizes: Sequence[int], room: int) -> int:
     return kept
 
 
-def _sentence(statement: Statement, text: Callable[[str], str] | None) -> str:
-    """Return the words of a statement with a full stop, where they do not end in one or in a command."""
-    sentence = words(statement, text)
-    return sentence if sentence.endswith((".", "`")) or statement.id == "next.command" else f"{sentence}."
-
-
-def _wrapped(sentence: str, mark: str) -> list[str]:
+def _wrapped(said: str, mark: str) -> list[str]:
     """Return the sentence in lines of at most `WIDTH` characters, the first after the mark of a list."""
     return textwrap.wrap(
-        sentence,
+        said,
         WIDTH,
         initial_indent=mark,
         subsequent_indent=" " * len(mark),
@@ -145,24 +162,18 @@ def _gravest(checks: Sequence[Check]) -> list[Check]:
     """Return the checks that failed, then those that cannot be said: last that of the bounds, because a winner at an end is often there by chance."""
     failed = [check for check in checks if check.verdict == "warning"]
     unknown = [check for check in checks if check.verdict == "unknown"]
-    return failed + sorted(unknown, key=lambda check: check.name == BOUNDS)
+    return failed + sorted(unknown, key=lambda check: check.id == "bounds")
 
 
 def _doubt(check: Check) -> Statement:
-    return Statement(id=f"doubt.{check.verdict}", values={"check": check.name, "figure": check.figure.split("; ")[0]})
+    return Statement(id=f"doubt.{check.verdict}", values={"check": check.id, "found": check.found})
 
 
 def _next(view: StudyView, checks: Sequence[Check]) -> list[Statement]:
     """Return the command that the gravest doubt asks for."""
     if view.nothing_learned:
-        return [Statement(id="next.remedy")]
-    commands = [command for check in _gravest(checks) if (command := command_of(check.advice))]
+        return [view.nothing_learned[1]]
+    commands = [check.command for check in _gravest(checks) if check.command]
     if commands:
         return [Statement(id="next.command", values={"command": commands[0]})]
     return [Statement(id="next.nothing")] if checks else []
-
-
-def command_of(advice: str) -> str:
-    """Return the command in an advice; empty without one."""
-    _, name, rest = advice.partition("vaeexp ")
-    return f"{name}{rest}" if name and "`" not in advice else ""

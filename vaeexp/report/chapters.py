@@ -5,20 +5,20 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from vaeexp.plots import CHAPTERS, PLOTS, Plot
-from vaeexp.report.answer import all_findings, answer
+from vaeexp.report.answer import all_findings, answer, answer_of
 from vaeexp.report.baselines import protocol_tables
+from vaeexp.report.checks import trust_chapter
 from vaeexp.report.closing import SHEET, contact_sheet, failures, provenance
 from vaeexp.report.findings import ENDED
 from vaeexp.report.folder import png, write_folder
 from vaeexp.report.front import front_chapter
 from vaeexp.report.headline import headline
-from vaeexp.report.markup import code, contents, escape, folded, heading, picture, table
+from vaeexp.report.markup import contents, escape, folded, heading, picture
 from vaeexp.report.page.inline import inline_drawings
 from vaeexp.report.page.study_data import study_data
 from vaeexp.report.summary import curves_csv, per_image_npz, summary_json, trials_csv
 from vaeexp.report.tables import table_chapter
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.trust import CheckVerdict, check_study
 from vaeexp.words import join_and, plural
 
 HEROES = ("front", "beta_strip", "baseline_strip", "rate_distortion", "history")
@@ -59,7 +59,7 @@ def compose(view: StudyView) -> tuple[str, dict[str, Figure]]:
     if hero:
         opening += _shown(view, hero, figures)
     rest = [
-        *_trust(view),
+        *trust_chapter(answer_of(view).checks),
         *front_chapter(view),
         *table_chapter(view),
         *protocol_tables(view),
@@ -70,30 +70,6 @@ def compose(view: StudyView) -> tuple[str, dict[str, Figure]]:
     blocks = [*opening, heading("Contents"), contents(rest), *rest]
     files = {f"{name}.png": figure for name, figure in figures.items()} | ({SHEET: sheet} if sheet else {})
     return "\n\n".join(blocks) + "\n", files
-
-
-SIGNS: dict[CheckVerdict, str] = {
-    "good": "✓ good",
-    "warning": "✗ warning",
-    "unknown": "? cannot be said",
-    "nothing": "– nothing to check",
-}
-"""Verdict of a check → a sign and a word, neither of which needs a colour."""
-
-
-def _trust(view: StudyView) -> list[str]:
-    """Return the checks of the study; empty before the first trial, and where there is no check to make."""
-    checks = [] if view.trials.empty else check_study(view)
-    if not checks:
-        return []
-    rows = [[escape(check.name), escape(check.figure), SIGNS[check.verdict], _advice(check.advice)] for check in checks]
-    return [heading("Can this study be trusted?"), table(["check", "number", "verdict", "what to do"], rows)]
-
-
-def _advice(advice: str) -> str:
-    """Return what to do, its command as code."""
-    before, name, command = advice.partition("vaeexp ")
-    return f"{escape(before)} {code(name + command)}".strip() if name and "`" not in advice else escape(advice) or "–"
 
 
 def plots_of(view: StudyView) -> dict[str, Plot]:

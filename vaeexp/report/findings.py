@@ -9,7 +9,6 @@ import pandas as pd
 from sweeps.results.statistics import mean_interval
 from vaeexp.evaluation.metrics import METRICS
 from vaeexp.report.headline import BOTH_EPOCHS, incomparable, samples_of
-from vaeexp.report.statements import NATS, Figure, Statement
 from vaeexp.results.coverage import Coverage
 from vaeexp.results.divergence import Divergence
 from vaeexp.results.effects import TOP
@@ -18,8 +17,9 @@ from vaeexp.results.equally_good import EquallyGood, equally_good
 from vaeexp.results.front_view import FrontView
 from vaeexp.results.holes import BadValue, NumberHole
 from vaeexp.results.interactions import LEVEL, Interaction
-from vaeexp.results.new_seeds import VERBS
+from vaeexp.results.new_seeds import VERBS, failed_seeds
 from vaeexp.results.parameters import LEAST_TRIALS
+from vaeexp.results.statements import NATS, Figure, Statement
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import finite, for_baseline_alone
 from vaeexp.results.tested_settings import (
@@ -31,6 +31,7 @@ from vaeexp.results.tested_settings import (
     same_runs,
     same_training,
 )
+from vaeexp.results.verdict import came_further
 from vaeexp.words import format_duration, format_value, parameter_label
 
 EQUAL = 0.01
@@ -55,7 +56,7 @@ def use(view: StudyView) -> list[Statement]:
         return [_front(view.front)]
     trial = view.best_trial
     if view.nothing_learned:
-        return [Statement(id="use.nothing", values={"why": view.nothing_learned})]
+        return [view.nothing_learned[0]]
     if trial is None:
         return [_nothing_yet(view)]
     configuration, number = view.params(trial), int(trial["number"])
@@ -122,7 +123,11 @@ def get(view: StudyView) -> list[Statement]:
     runs = view.confirm_runs[view.confirm_runs["source_trial"] == view.best_number]
     reached = _tested(view, runs) if len(runs) else _searched(view)
     level = view.best.value if view.best else math.nan
-    return [reached, *(_margin(margin, level) for margin in view.margins[:1]), *_further(view)]
+    return [
+        reached,
+        *(_margin(margin, level) for margin in view.margins[:1]),
+        *([came_further(view.further)] if view.further else []),
+    ]
 
 
 def _tested(view: StudyView, runs: pd.DataFrame) -> Statement:
@@ -200,25 +205,10 @@ def evidence(gap: Figure, *, settled: bool, level: float) -> Evidence:
     return "tie" if max(-gap.low, gap.high) <= EQUAL * abs(level) else "unclear"
 
 
-def _further(view: StudyView) -> list[Statement]:
-    found = view.further
-    if found is None:
-        return []
-    trial, best = found
-    values = {
-        "trial": trial.number,
-        "state": trial.state,
-        "epochs": trial.epochs,
-        "value": Figure(value=trial.objective, unit=NATS, n=1),
-        "best": Figure(value=best, unit=NATS, n=1),
-    }
-    return [Statement(id="get.further", values=values, rows=(str(trial.number),))]
-
-
-def _failures(view: StudyView, source: int | None) -> str | None:
-    """Return `3 of 4 new seeds diverged at epoch 5` of a confirmed setting; None where none failed."""
+def _failures(view: StudyView, source: int | None) -> tuple[Statement, ...]:
+    """Return the new seeds of a confirmed setting that failed."""
     seeds = (each for each in view.new_seeds if each.purpose == "confirm" and each.source_trial == source)
-    return next((each.words for each in seeds if each.words), None)
+    return next((failed_seeds(each.failures, each.planned) for each in seeds if each.failed), ())
 
 
 def _failed(divergence: Divergence) -> Statement:

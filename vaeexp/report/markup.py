@@ -3,8 +3,10 @@
 import html
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 """Characters that begin emphasis, code, a link, a cell, strike-through or a formula; underscores inside a word do not."""
@@ -46,7 +48,7 @@ def heading(text: str, level: int = 2) -> str:
     return f"{'#' * level} {text}"
 
 
-def picture(file: str, alternative: str, figure: Figure) -> str:
+def picture(file: str, alternative: str, figure: "Figure") -> str:
     """Return a picture of a figure beside the report, with words for those who cannot see it.
 
     Its width is stated because the file has more pixels than that, which keeps the picture sharp on a dense screen.

@@ -5,7 +5,11 @@ In a template `{name}` stands for a value and `[…]` for words that are left ou
 - `±` — a mean with half the width of its 95 % interval, `96.32 ± 0.38`, or with the ends of one that is not symmetric
 - `size` and `size ±` — the same without its sign; `to` — the ends of the interval alone
 - `n` — how many values the mean is of; `code` — a command; `share` — a share in per cent
-- any other words — a noun that the number counts: `{seeds:new seed}` is `1 new seed` or `3 new seeds`
+- `<` — trials in order; `counts` — how many of each kind; `question` — the question of a check
+- `all …` — a noun that the number counts: `{failed:all trial}` is `the one trial` or `all 6 trials`
+- any other words — a noun, too: `{seeds:new seed}` is `1 new seed` or `3 new seeds`
+
+A statement within another one stands in its own words.
 
 `**` marks what a statement is about.
 """
@@ -16,7 +20,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vaeexp.report.statements import Figure, Statement
+from vaeexp.report.markup import code
+from vaeexp.results.statements import Figure, Statement
 from vaeexp.words import (
     format_configuration,
     format_number,
@@ -43,7 +48,10 @@ TEMPLATES: dict[str, str] = {
     "use.front": "no setting is best in both {first} and {second}; choose from the front: {count} of {complete:complete trial}, from trial {low_trial} "
     "({first} {low_first}, {second} {low_second}) to trial {high_trial} ({first} {high_first}, {second} {high_second})",
     "use.front_of_one": "trial {trial}: none of {complete:complete trial} equals it in {first} ({low_first}) or {second} ({low_second})",
-    "use.nothing": "{why}",
+    "nothing.failed": "Nothing was learned: {failed:all trial} failed ({kinds:counts})[. The first {most}: {message}]",
+    "nothing.complete": "No trial was trained to its end ({states:counts})",
+    "nothing.collapsed": "Nothing was learned: the posterior collapsed in {complete:all complete trial}. The rate is {rate} nats per image at most, below {limit}, "
+    "so the latent variables say nothing about the image, and no setting of them matters",
     "use.no_trial": "nothing yet: no trial has started",
     "use.no_complete": "nothing yet: {why} ({states})",
     "use.as_good": "As good: {ranges} ({trials:trial} within {within} nats); do not fine-tune",
@@ -104,11 +112,10 @@ TEMPLATES: dict[str, str] = {
     "parameter.not_covered": "**{parameter} = {value}** was never tried where the others are good ({trials:trial})[; {elsewhere} tried it there]",
     # ---- the block ----
     "more": "And {count} more: all findings below",
-    "doubt.warning": "✗ {check} {figure}",
-    "doubt.unknown": "? {check} {figure}",
+    "doubt.warning": "✗ {check:question} {found}",
+    "doubt.unknown": "? {check:question} {found}",
     "doubt.more": "And {count} more: the table of checks",
     "next.command": "{command:code}",
-    "next.remedy": "as the first line says",
     "next.nothing": "nothing: no check asks for more",
     # ---- cost ----
     "cost.pruned": "Pruning ended {pruned} of {ended:trial} early[ and saved {saved:trial-epoch}, {share:share} of the search without it]",
@@ -117,8 +124,100 @@ TEMPLATES: dict[str, str] = {
     "cost.search": "The search took [{duration} of wall time and ]{epochs:trial-epoch}[; {repeats:run} to confirm and compare took {repeat_epochs} more]"
     "[; {baselines:run} of baselines took {baseline_epochs} more]",
     "cost.learned": "The sampler also learned from {trials:trial} of {study}",
+    # ---- checks ----
+    "check.planned": "{warning}",
+    "check.no_range": "no range and no list of numbers was searched",
+    "check.pile": "{count} of the best {top} trials, and {near} of all {ranked}, have {parameter} within 5 % of its {bound} bound[. Search beyond: {option}]",
+    "check.pile_at_upper": "{count} of the best {top} trials, and {near} of all {ranked}, have {parameter} = {end}, the largest that it may have"
+    "[. Search beyond: {option}]",
+    "check.pile_at_lower": "{count} of the best {top} trials, and {near} of all {ranked}, have {parameter} = {end}, the smallest that it may have"
+    "[. Search beyond: {option}]",
+    "check.winner_at_end": "the winner has {parameter} = {value}, at the {bound} end[, {end}]",
+    "check.settled": "whether beyond is better cannot be told, because the search has settled there",
+    "check.beyond_unknown": "whether beyond is better cannot be told",
+    "check.grown": "the search widened {parameter} {way} to {end} from trial {trial} on",
+    "check.few_ranked": "{trials:trial} that can be ranked, too few to tell",
+    "check.few_have": "too few trials have {parameters}",
+    "check.inside": "the best {best} trials pile up at no end, and the winner lies at none",
+    "check.few_together": "fewer than {least} trials reached an epoch together, too few to tell",
+    "check.gain": "the last third of {trials:complete trial} lowered the best value by {gain} nats",
+    "check.gain_at_epoch": "the last third of {trials:trial} at epoch {epoch} lowered the best value by {gain} nats",
+    "check.spread_unknown": "the spread over seeds is not known",
+    "check.seeds_vary": "seeds vary by {spread}",
+    "check.seeds_hide": "seeds vary by {spread} and all trials by {among} (standard deviations), too little more to tell",
+    "check.none_confirmed": "no configuration was confirmed with two seeds or more",
+    "check.variation": "seeds vary by {spread} nats, {trials:trial} by {among}, the best {best} of them by {among_best} (standard deviations[ at epoch {epoch}])",
+    "check.no_pruner": "the study prunes nothing",
+    "check.no_rung": "no trial has reached a rung",
+    "check.few_curves": "fewer than {least} complete trials to replay",
+    "check.replayed": "{stopped} of the best {best} trials, replayed[ with {setting} = {present}]",
+    "check.spares": "{setting} = {value} spares them all and would have saved {saved:share} of the complete trials' epochs",
+    "check.early_ranks": "the ranks at epoch {epoch} correlate with the last ones by {correlation}[, by {fair} or more from epoch {fair_from} on]",
+    "check.rung_ranks": "at epoch {epoch}, where {stopped} of {reached:trial} stopped, ranks correlate with those at the end by {correlation:±} over "
+    "{complete:complete trial}",
+    "check.rung_unranked": "at epoch {epoch}, where {stopped} of {reached:trial} stopped, ranks cannot be compared with those at the end over "
+    "{complete:complete trial}",
+    "check.late": "trial {trial}, {rank} of {reached} at epoch {rung} and trained to its end, came {ahead:size} nats {side} the winner",
+    "check.late_within": "trial {trial}, {rank} of {reached} at epoch {rung} and trained to its end, came {ahead:size} nats {side} the winner, which is within what "
+    "seeds vary",
+    "check.none_stopped": "none stopped there",
+    "check.none_late": "none of the paused was trained to its end",
+    "check.no_seeds": "no run with a fresh seed was trained",
+    "check.seeds_so_far": "{complete} of {planned} are complete, and none failed",
+    "check.seeds_trained": "all {runs} did",
+    "check.seeds_of": "{title}: {failed} of {planned}",
+    "check.seeds_of_others": "and {others:more configuration}",
+    "seeds.failed": "{failed} of {planned:new seed} {verb} at [epoch {epoch}][epochs {first} to {last}]",
+    "check.few_tested": "fewer than two configurations were tested",
+    "check.orders": "on validation trials {validation:<}, on test trials {test:<}",
+    "check.better_on_test": "trial {trial} is better on test by more than seeds vary",
+    "check.no_interval": "fewer than three seeds give no interval",
+    "check.no_order": "seeds do not tell the confirmed trials apart on validation, so no order is to hold",
+    "check.open_on_test": "trial {trial} is behind the best by more than seeds vary on validation, and not on test",
+    "check.behind_on_both": "{trials:trial} behind the best by more than seeds vary on both",
+    "check.no_late_gain": "no confirmed run has enough epochs",
+    "check.late_gain": "the last tenth of their epochs lowered the best value by {gain} nats on average over {runs:run}",
+    "check.longer": "with more epochs the best is {gap:size ±} nats {side} itself on test",
+    "check.rate_falls": "the learning rate falls to 0 at the end, so that every run ends flat, learned out or not",
+    # ---- what to do ----
+    "advice.search_on": "Search on: {command:code}",
+    "advice.no_wider": "No value lies beyond, so there is nothing to widen",
+    "advice.widen": "Widen the range and search on: {command:code}",
+    "advice.widen_anew": "Search further in a new study: {command:code}",
+    "advice.cannot_train": "First do what the answer says: no trial can be trained as it is",
+    "advice.nothing_to_confirm": "First do what the answer says: there is nothing to confirm",
+    "advice.confirm": "Confirm {top} configurations with {seeds} fresh seeds each: {command:code}",
+    "advice.finish": "Let the study finish: {command:code}",
+    "advice.finish_confirming": "Let the study finish, which confirms them: {command:code}",
+    "advice.mend_seeds": "First mend what made new seeds fail",
+    "advice.without_pruner": "No {setting} spares them all. Search on without: {command:code}",
+    "advice.more_patience": "Search on with more patience: {command:code}",
+    "advice.pause_later": "Pause later, and search on: {command:code}",
+    "advice.train_late": "Train the paused ones that fell most to their end[, or pause later ({option})]: {command:code}",
+    "advice.train_beside": "Train the best for twice as long beside it: {command:code}",
+    "advice.train_longer": "Train longer: {command:code}",
+    "remedy.diverged": "Search a lower `learning_rate`, or limit the gradient with `clip_norm`; with bf16, try `--precision float32`",
+    "remedy.out_of_memory": "Search smaller networks or a smaller `batch_size`, or give fewer `--lanes`",
+    "remedy.crashed": "The study's log has what the workers said last; fewer `--workers` take less memory",
+    "remedy.timed_out": "Give a longer `--trial-timeout`, or search smaller networks",
+    "remedy.error": "Mend what the message names, then search on under another name",
+    "remedy.collapsed": "Search a smaller `beta`, raise it slowly (`warmup_epochs`), or leave some rate free (`free_nats`)",
+    "remedy.unfinished": "Give a larger budget, such as more `--trials`, or `--set pruner.name=none --extend`[. A trial that ends within its warm-up, up to "
+    "{warmup:epoch}, has no value: keep `warmup_epochs` below `epochs`]",
 }
 """Id of a statement → its template."""
+
+QUESTIONS: dict[str, str] = {
+    "plan": "Are data and settings what they are meant to be?",
+    "bounds": "Are the best configurations inside the searched ranges?",
+    "levelled_off": "Has the search levelled off?",
+    "seeds": "Do configurations differ by more than seeds?",
+    "pruner": "Would the pruner have stopped the winners?",
+    "new_seeds": "Did every new seed train?",
+    "on_test": "Does the validation optimum hold on test?",
+    "learned_out": "Are the confirmed runs learned out?",
+}
+"""Id of a check → what it asks."""
 
 _OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
 _FIELD = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
@@ -135,6 +234,12 @@ def words(statement: Statement, escape: Callable[[str], str] | None = None) -> s
     while _OPTIONAL.search(template):
         template = _OPTIONAL.sub(lambda part: _kept(part[1], statement.values), template)
     return string.Formatter().vformat(template, (), shown)
+
+
+def sentence(statement: Statement, escape: Callable[[str], str] | None = None) -> str:
+    """Return the words of a statement as a sentence: with a full stop, where they do not end in one or in a command."""
+    said = words(statement, escape)
+    return said if said.endswith(".") or "command" in statement.values else f"{said}."
 
 
 def _kept(part: str, values: Mapping[str, Any]) -> str:
@@ -157,7 +262,16 @@ class _Shown:
 
     def __format__(self, form: str) -> str:
         value = self.value
+        if form.startswith("all "):
+            noun = form.removeprefix("all ")
+            return f"the one {noun}" if value == 1 else f"all {plural(value, noun)}"
         match form:
+            case "<":
+                return self._text(" < ".join(map(str, value[:5])) + (" < …" if len(value) > 5 else ""))
+            case "counts":
+                return join_and([f"{count:,} {name}" for name, count in value.items()])
+            case "question":
+                return QUESTIONS[value]
             case "±":
                 return _with_interval(value)
             case "to":
@@ -171,7 +285,7 @@ class _Shown:
             case "n":
                 return f"{value.n:,}"
             case "code":
-                return f"`{value}`" if self.escape else str(value)
+                return code(value) if self.escape else str(value)
             case "":
                 return self._text(value)
         return plural(int(value.n or 0) if isinstance(value, Figure) else int(value), form)
@@ -179,6 +293,10 @@ class _Shown:
     def _text(self, value: Any) -> str:
         if isinstance(value, Figure):
             return format_value(value.value) if value.digits is None else format_number(value.value, value.digits)
+        if isinstance(value, Statement):
+            return words(value, self.escape)
+        if isinstance(value, tuple) and isinstance(value[0], Statement):
+            return "; ".join(map(self._text, value))
         if isinstance(value, tuple | list):
             return join_and([self._text(part) for part in value]) if value else "none"
         text = format_configuration(value) if isinstance(value, Mapping) else value

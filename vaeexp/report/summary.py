@@ -16,13 +16,13 @@ import pandas as pd
 from sweeps.errors import masked
 from vaeexp.evaluation.metrics import measured_at
 from vaeexp.own_code import code_version
-from vaeexp.report.answer import statements_of
+from vaeexp.report.answer import answer_of, statements_of
+from vaeexp.report.checks import plain_checks
 from vaeexp.report.findings import STATES
 from vaeexp.results.effects import ParameterEffect
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test
 from vaeexp.results.tested_settings import BaselineMargin, PairComparison, TestedSetting
-from vaeexp.results.trust import check_study
 
 VERSION = 3
 """Rises when a field changes its meaning, unit or type, or goes; not with a new field."""
@@ -121,7 +121,7 @@ def _summary(view: StudyView) -> dict[str, Any]:
         "holes": [asdict(hole) for hole in view.holes.numbers.values()],
         "uncovered": {name: view.uncovered(name) for name in view.coverage if view.uncovered(name)},
         "statements": statements_of(view),
-        "trust": [asdict(check) for check in check_study(view)],
+        "trust": plain_checks(answer_of(view).checks),
         "comparisons": [_difference(comparison) for comparison in view.pairs],
         "new_seeds": [{"title": seeds.title, **asdict(seeds)} for seeds in view.new_seeds],
         "divergences": [asdict(divergence) for divergence in view.divergences],

@@ -31,6 +31,7 @@ from sweeps.study.ranges import (
 )
 from sweeps.study.study_model import number_type
 from sweeps.workload import named_run, run_folder, run_name
+from vaeexp.results.statements import Figure, Statement
 from vaeexp.settings import SECTIONS
 
 if TYPE_CHECKING:
@@ -113,36 +114,33 @@ def best_of(stored: StoredStudy) -> TrialRecord:
 # ---- ranges that are too narrow ----
 
 
-def wider_ranges(stored: StoredStudy) -> list[str]:
-    """Say which ranges a search has widened, and at which ends its best trials pile up, with the option that widens the range."""
-    space = stored.study.space
-    hits = [hit for hit in hits_of(space.parameters, [trial.params for trial in found_trials(stored)]) if hit.told]
-    steps = [f"The search {grown_words(growth, growth.parameter)}." for growth in stored.study.grown]
-    for hit in hits:
-        parameter = space[hit.parameter]
-        option, end = widening_option(parameter, hit.bound), "--extend"
-        if parameter.kind == "choice":  # no trial of the old list fits a longer one
-            end = f"--name {stored.study.name}_wider"
-        steps.append(
-            f"{hit_words(hit, parameter, parameter.name)}." + (f" Search beyond: {option} {end}" if option else "")
-        )
+def wider_ranges(stored: StoredStudy) -> list[Statement]:
+    """Return which ranges a search has widened, and at which ends its best trials pile up, with the option that widens the range."""
+    space, steps = stored.study.space, [grown(growth, growth.parameter) for growth in stored.study.grown]
+    for hit in hits_of(space.parameters, [trial.params for trial in found_trials(stored)]):
+        if hit.told:
+            parameter = space[hit.parameter]
+            option, end = widening_option(parameter, hit.bound), "--extend"
+            if parameter.kind == "choice":  # no trial of the old list fits a longer one
+                end = f"--name {stored.study.name}_wider"
+            steps.append(piled_up(hit, parameter, parameter.name, option and f"{option} {end}"))
     return steps
 
 
-def hit_words(hit: BoundHit, parameter: Searched, label: str) -> str:
-    """Say `6 of the best 10 trials, and 8 of all 48, have β within 5 % of its upper bound`."""
-    return f"{hit.count} of the best {hit.top} trials, and {hit.near} of all {hit.ranked}, have {label} {_end_words(parameter, hit.bound)}"
-
-
-def _end_words(parameter: Searched, bound: Bound) -> str:
+def piled_up(hit: BoundHit, parameter: Searched, label: str, option: str | None = None) -> Statement:
+    """Return how many of the best trials lie at an end of a range or of a list, and the option that searches beyond."""
+    values = {name: getattr(hit, name) for name in ("count", "top", "near", "ranked", "bound")}
+    values |= {"parameter": label, "option": option}
     if parameter.kind != "choice":
-        return f"within 5 % of its {bound} bound"
-    return f"= {end_of(parameter, bound):.10g}, the {'largest' if bound == 'upper' else 'smallest'} that it may have"
+        return Statement(id="check.pile", values=values)
+    end = Figure(value=float(end_of(parameter, hit.bound)), digits=None)
+    return Statement(id=f"check.pile_at_{hit.bound}", values={**values, "end": end})
 
 
-def grown_words(growth: Growth, label: str) -> str:
-    """Say `widened β to 40 from trial 23 on`."""
-    return f"widened {label} {'up' if growth.bound == 'upper' else 'down'} to {growth.end:.10g} from trial {growth.trial} on"
+def grown(growth: Growth, label: str) -> Statement:
+    """Return which end the search has widened, and from which trial on."""
+    values = {"parameter": label, "way": "up" if growth.bound == "upper" else "down", "trial": growth.trial}
+    return Statement(id="check.grown", values={**values, "end": Figure(value=float(growth.end), digits=None)})
 
 
 def widening_option(parameter: Searched, bound: Bound) -> str | None:

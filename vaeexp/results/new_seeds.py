@@ -7,7 +7,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from sweeps.results.racing import Race
-from vaeexp.words import format_value, join_and
+from vaeexp.results.statements import Statement
+from vaeexp.words import format_value
 
 PURPOSES = ("confirm", "compare", "baseline")
 VERBS = {"diverged": "diverged", "crashed": "crashed", "timed_out": "timed out", "out_of_memory": "ran out of memory"}
@@ -59,25 +60,17 @@ class NewSeeds:
             return f"baseline {self.baseline}" + (f" of {trial}" if trial else "")
         return f"{trial} with {self.parameter} = {format_value(self.value)}" if self.purpose == "compare" else trial
 
-    @property
-    def words(self) -> str:
-        """Return `3 of 4 new seeds diverged at epoch 5`; empty where none failed."""
-        return failure_words(self.failures, self.planned)
+
+def failed_seeds(failures: Sequence[Failures], planned: int) -> tuple[Statement, ...]:
+    """Return how many new seeds failed of each kind and when; empty where none did."""
+    return tuple(_failed(each, planned) for each in failures)
 
 
-def failure_words(failures: Sequence[Failures], planned: int) -> str:
-    """Return `3 of 4 new seeds diverged at epoch 5`; empty where none failed."""
-    parts = [
-        f"{each.count:,}{f' of {planned:,} new seeds' if not place else ''} {_verb(each)}"
-        for place, each in enumerate(failures)
-    ]
-    return join_and(parts) if parts else ""
-
-
-def _verb(failures: Failures) -> str:
-    low, high = failures.epochs[0], failures.epochs[-1]
-    epochs = f"epoch {low:,}" if low == high else f"epochs {low:,} to {high:,}"
-    return f"{VERBS.get(failures.kind, 'failed')} at {epochs}"
+def _failed(failures: Failures, planned: int) -> Statement:
+    first, last = failures.epochs[0], failures.epochs[-1]
+    epochs = {"epoch": first} if first == last else {"first": first, "last": last}
+    verb = VERBS.get(failures.kind, "failed")
+    return Statement(id="seeds.failed", values={"failed": failures.count, "planned": planned, "verb": verb, **epochs})
 
 
 def failures_of(runs: pd.DataFrame) -> tuple[Failures, ...]:

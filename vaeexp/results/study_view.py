@@ -32,6 +32,7 @@ from vaeexp.results.learned_trials import learned_trials
 from vaeexp.results.new_seeds import NewSeeds, new_seeds, seeds_of
 from vaeexp.results.parameters import SearchedParameter, importance_table, searched_parameter
 from vaeexp.results.pruner_replay import Replay, recorded_curves, replay_pruner
+from vaeexp.results.statements import Statement
 from vaeexp.results.tables import (
     Arrays,
     per_image_arrays,
@@ -145,7 +146,7 @@ class StudyView:
         return verdict.of_rows(self.search, dict(zip(epochs["number"], epochs["val/rate"].astype(float), strict=True)))
 
     @cached_property
-    def nothing_learned(self) -> str:
+    def nothing_learned(self) -> tuple[Statement, ...]:
         """Why the search has taught nothing, and what to do; empty where it has."""
         return verdict.nothing_learned(self.study, self._verdict_trials)
 

@@ -1,36 +1,28 @@
-"""Whether a study can be trusted: the checks that experienced tuners make, each with its number and what to do."""
+"""Whether a study can be trusted: the checks that experienced tuners make, each as statements with what to do."""
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from sweeps.errors import masked
 from sweeps.study.ranges import BEST, LEAST_RANKED, Bound, end_of, has_ends
-from vaeexp.results import grown_words, hit_words, widening_option
+from vaeexp.results import grown, piled_up, widening_option
 from vaeexp.results.course import LEAST_COMPARED, compared_course
-from vaeexp.results.new_seeds import PURPOSES, failure_words, failures_of
+from vaeexp.results.new_seeds import PURPOSES, failed_seeds, failures_of
 from vaeexp.results.pruner_replay import LEAST, rank_correlations
 from vaeexp.results.slow_learners import LateTrial, RungRanks, late_trials, later_rungs, rung_ranks, spread_over_seeds
+from vaeexp.results.statements import NATS, Figure, Statement
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite
 from vaeexp.results.tested_settings import BaselineMargin
-from vaeexp.results.verdict import REMEDIES
+from vaeexp.results.verdict import remedy
 from vaeexp.schedules import SCHEDULES
-from vaeexp.words import (
-    format_interval_and_p,
-    format_number,
-    format_reach,
-    format_share,
-    format_value,
-    join_and,
-    parameter_label,
-    plural,
-)
+from vaeexp.words import format_value, parameter_label
 
 LAST = 0.1
 """Share of a run's epochs, its last ones, that should gain little."""
@@ -41,8 +33,6 @@ FAIR_CORRELATION = 0.7
 _BUDGET = ("--trials", "--seconds")
 """Options of `vaeexp sweep` that an advice gives anew."""
 
-
-BOUNDS = "Are the best configurations inside the searched ranges?"
 CheckVerdict = Literal["good", "warning", "unknown", "nothing"]
 """`unknown`: the study has what the check looks at, and does not tell; `nothing`: it has nothing that the check looks at."""
 
@@ -51,13 +41,20 @@ CheckVerdict = Literal["good", "warning", "unknown", "nothing"]
 class Check:
     """One question about a study, with its answer."""
 
-    name: str
-    """The question, in a few words."""
-    figure: str
-    """The answer in words with its numbers, without a full stop."""
+    id: str
+    """Of its question in `vaeexp.report.sentences.QUESTIONS`."""
     verdict: CheckVerdict
-    advice: str
-    """One line of what to do, with a command where one helps; empty where there is nothing to do."""
+    found: tuple[Statement, ...]
+    """The answer."""
+    further: tuple[Statement, ...] = ()
+    """What is known besides."""
+    advice: Statement | None = None
+    """What to do; its value `command` is a command that helps, where there is one."""
+
+    @property
+    def command(self) -> str | None:
+        """Return the command of the advice."""
+        return None if self.advice is None else self.advice.values.get("command")
 
 
 def check_study(view: StudyView) -> list[Check]:
@@ -80,23 +77,17 @@ def check_study(view: StudyView) -> list[Check]:
     ]
 
 
-def failed_checks(view: StudyView) -> list[str]:
-    """Return the checks that failed, each as its question, its answer and what to do."""
-    return [
-        f"{check.name} {check.figure}. {check.advice}".rstrip()
-        for check in check_study(view)
-        if check.verdict == "warning"
-    ]
-
-
 def _planned(warning: str) -> Check:
     """Return a warning that stood in the plan of the study, as a check that failed."""
-    return Check(
-        name="Are data and settings what they are meant to be?",
-        figure=warning.rstrip("."),
-        verdict="warning",
-        advice="",
-    )
+    return Check(id="plan", verdict="warning", found=_one("check.planned", warning=warning.rstrip(".")))
+
+
+def _one(name: str, **values: Any) -> tuple[Statement, ...]:
+    return (Statement(id=name, values=values),)
+
+
+def _nats(value: float) -> Figure:
+    return Figure(value=float(value), unit=NATS)
 
 
 def _good_if(good: bool) -> CheckVerdict:
@@ -112,50 +103,46 @@ def at_bounds(view: StudyView) -> Check:
 
     Where the search has settled at an end, or the winner alone lies there, it cannot be told whether beyond is better.
     """
-    name = BOUNDS
     with_ends = [parameter for parameter in view.parameters.values() if has_ends(parameter)]
     if not with_ends:
-        return Check(name=name, figure="no range and no list of numbers was searched", verdict="nothing", advice="")
-    steps = [grown_words(growth, parameter_label(growth.parameter)) for growth in view.study.grown]
-    grown = f"; the search {join_and(steps)}" if steps else ""
+        return Check(id="bounds", verdict="nothing", found=_one("check.no_range"))
+    steps = tuple(grown(growth, parameter_label(growth.parameter)) for growth in view.study.grown)
     hits = [hit for hit in view.hits if hit.told] or view.hits
     told = any(hit.told for hit in hits)
     winners = {} if told else view.winner_ends
     if hits or winners:
         ends = {**winners, **{hit.parameter: hit.bound for hit in hits}}
-        words = [hit_words(hit, view.parameters[hit.parameter], parameter_label(hit.parameter)) for hit in hits]
-        words += [_winner_words(view, name, bound) for name, bound in winners.items()]
-        why = "" if told else "; whether beyond is better cannot be told"
-        why += ", because the search has settled there" if hits and not told else ""
-        figure = f"{join_and(words)}{why}{grown}"
-        return Check(name=name, figure=figure, verdict="warning" if told else "unknown", advice=_widen(view, ends))
+        piles = [piled_up(hit, view.parameters[hit.parameter], parameter_label(hit.parameter)) for hit in hits]
+        found = (*piles, *(_winner_at(view, name, bound) for name, bound in winners.items()))
+        open_ = () if told else _one("check.settled" if hits else "check.beyond_unknown")
+        verdict: CheckVerdict = "warning" if told else "unknown"
+        return Check(id="bounds", verdict=verdict, found=found, further=(*open_, *steps), advice=_widen(view, ends))
     counts = {parameter.name: int(parameter.of(view.found).notna().sum()) for parameter in with_ends}
-    few = [parameter_label(name) for name, count in counts.items() if count < LEAST_RANKED]
+    few = tuple(parameter_label(name) for name, count in counts.items() if count < LEAST_RANKED)
     if len(few) == len(with_ends):
-        figure = f"{plural(max(counts.values()), 'trial')} that can be ranked, too few to tell"
-        return Check(name=name, figure=figure, verdict="unknown", advice=_more_trials(view))
-    figure = f"the best {BEST} trials pile up at no end, and the winner lies at none{grown}"
-    figure += f"; too few trials have {join_and(few)}" if few else ""
-    return Check(name=name, figure=figure, verdict="good", advice="")
+        found = _one("check.few_ranked", trials=max(counts.values()))
+        return Check(id="bounds", verdict="unknown", found=found, advice=_more_trials(view))
+    further = (*steps, *(_one("check.few_have", parameters=few) if few else ()))
+    return Check(id="bounds", verdict="good", found=_one("check.inside", best=BEST), further=further)
 
 
-def _winner_words(view: StudyView, name: str, bound: Bound) -> str:
-    """Say `the winner has latent size = 60, at the upper end, 64`."""
+def _winner_at(view: StudyView, name: str, bound: Bound) -> Statement:
+    """Say which value the winner has, and the end that it lies at, where this is another number."""
     value = None if view.best_trial is None else view.params(view.best_trial)[name]
     shown, end = format_value(value), format_value(end_of(view.parameters[name], bound))
-    at = f"the {bound} end" if shown == end else f"at the {bound} end, {end}"
-    return f"the winner has {parameter_label(name)} = {shown}, {at}"
+    values = {"parameter": parameter_label(name), "value": shown, "bound": bound, "end": None if shown == end else end}
+    return Statement(id="check.winner_at_end", values=values)
 
 
-def _widen(view: StudyView, ends: Mapping[str, Bound]) -> str:
+def _widen(view: StudyView, ends: Mapping[str, Bound]) -> Statement:
     """Return the advice to search beyond these ends; with a list among them in a new study, because no trial of the old list fits a longer one."""
     options = [option for name, bound in ends.items() if (option := widening_option(view.parameters[name], bound))]
     if not options:
-        return "No value lies beyond, so there is nothing to widen"
+        return Statement(id="advice.no_wider")
     if any(view.parameters[name].is_choice for name in ends):
         wider = f"{_sweep(view, '--name')} --name {shlex.quote(f'{view.name}_wider')} {' '.join(options)}"
-        return f"Search further in a new study: {wider}"
-    return f"Widen the range and search on: {_search_on(view)} {' '.join(options)} --extend"
+        return _do("widen_anew", wider)
+    return _do("widen", f"{_search_on(view)} {' '.join(options)} --extend")
 
 
 # ---- the course of the search ----
@@ -166,21 +153,24 @@ def levelled_off(view: StudyView) -> Check:
 
     It cannot be said where seeds make up more than a tenth of the variance of the trials: no gain that matters would be seen.
     """
-    name, course = "Has the search levelled off?", compared_course(view)
+    course = compared_course(view)
     if course is None:
-        figure = f"fewer than {LEAST_COMPARED} trials reached an epoch together, too few to tell"
-        return Check(name=name, figure=figure, verdict="unknown", advice=_more_trials(view))
-    at = f"{course.n:,} complete trials" if course.epoch is None else f"{course.n:,} trials at epoch {course.epoch}"
-    figure = f"the last third of {at} lowered the best value by {format_number(course.gain)} nats"
+        return _few_together(view, "levelled_off")
+    kind = "check.gain" if course.epoch is None else "check.gain_at_epoch"
+    found = _one(kind, trials=course.n, epoch=course.epoch, gain=_nats(course.gain))
     if math.isnan(course.spread):
-        figure += "; the spread over seeds is not known"
-        return Check(name=name, figure=figure, verdict="unknown", advice=_confirm(view, top=3, seeds=3))
-    figure += f"; seeds vary by {format_number(course.spread)}"
+        found, confirm = (*found, *_one("check.spread_unknown")), _confirm(view, top=3, seeds=3)
+        return Check(id="levelled_off", verdict="unknown", found=found, advice=confirm)
     if not course.resolved:
-        figure += f" and all trials by {format_number(course.among)} (standard deviations), too little more to tell"
-        return Check(name=name, figure=figure, verdict="unknown", advice="")
-    ok = course.gain <= course.spread
-    return Check(name=name, figure=figure, verdict=_good_if(ok), advice="" if ok else _more_trials(view))
+        hidden = _one("check.seeds_hide", spread=_nats(course.spread), among=_nats(course.among))
+        return Check(id="levelled_off", verdict="unknown", found=(*found, *hidden))
+    ok, found = course.gain <= course.spread, (*found, *_one("check.seeds_vary", spread=_nats(course.spread)))
+    return Check(id="levelled_off", verdict=_good_if(ok), found=found, advice=None if ok else _more_trials(view))
+
+
+def _few_together(view: StudyView, check: str) -> Check:
+    found = _one("check.few_together", least=LEAST_COMPARED)
+    return Check(id=check, verdict="unknown", found=found, advice=_more_trials(view))
 
 
 def seed_spread(view: StudyView) -> float:
@@ -193,20 +183,22 @@ def seeds_against_configurations(view: StudyView) -> Check:
 
     The best ten alone are no measure: where a search has done its work, they are equally good.
     """
-    name, course = "Do configurations differ by more than seeds?", compared_course(view)
+    course = compared_course(view)
     if math.isnan(seed_spread(view)):
-        figure, advice = "no configuration was confirmed with two seeds or more", _confirm(view, top=3, seeds=3)
-        return Check(name=name, figure=figure, verdict="unknown", advice=advice)
+        confirm = _confirm(view, top=3, seeds=3)
+        return Check(id="seeds", verdict="unknown", found=_one("check.none_confirmed"), advice=confirm)
     if course is None or math.isnan(course.spread):
-        figure = f"fewer than {LEAST_COMPARED} trials reached an epoch together, too few to tell"
-        return Check(name=name, figure=figure, verdict="unknown", advice=_more_trials(view))
-    ok = course.resolved
-    at = "" if course.epoch is None else f" at epoch {course.epoch}"
-    best = format_number(float(course.best.std(ddof=1)))
-    figure = f"seeds vary by {format_number(course.spread)} nats, {course.n:,} trials by {format_number(course.among)}"
-    figure += f", the best {len(course.best)} of them by {best} (standard deviations{at})"
-    advice = "" if ok else _confirm(view, top=5, seeds=5, more=True)
-    return Check(name=name, figure=figure, verdict=_good_if(ok), advice=advice)
+        return _few_together(view, "seeds")
+    values = {"spread": course.spread, "among": course.among, "among_best": course.best.std(ddof=1)}
+    found = _one(
+        "check.variation",
+        trials=course.n,
+        best=len(course.best),
+        epoch=course.epoch,
+        **{name: _nats(value) for name, value in values.items()},
+    )
+    advice = None if course.resolved else _confirm(view, top=5, seeds=5, more=True)
+    return Check(id="seeds", verdict=_good_if(course.resolved), found=found, advice=advice)
 
 
 # ---- the pruner ----
@@ -217,83 +209,86 @@ def pruner_kept_winners(view: StudyView) -> Check:
 
     Of a study that pauses trials, the paused ones that were trained to their end say so, else how well the first rung ranks (`slow_learners`).
     """
-    name = "Would the pruner have stopped the winners?"
     if (ranks := rung_ranks(view)) is not None:
-        return _paused_winners(view, name, ranks)
-    replay, correlations = view.replay, rank_correlations(view.curves, view.warmup)
-    course = _correlation_words(correlations)
+        return _paused_winners(view, ranks)
+    replay, course = view.replay, _early_ranks(rank_correlations(view.curves, view.warmup))
     if replay is None:
         rule = (view.study.spec.get("pruner") or {}).get("name")
-        ruled = rule not in (None, "none")
-        why = f"fewer than {LEAST} complete trials to replay" if ruled else "the study prunes nothing"
-        why = "no trial has reached a rung" if rule == "promotion" else why
-        return Check(name=name, figure=f"{why}{course}", verdict="unknown", advice="")
-    stopped, top = replay.stopped, replay.winners
-    present = "" if replay.present is None else f" with {replay.setting} = {replay.present}"
-    figure = f"{stopped} of the best {top} trials, replayed{present}{course}"
-    if replay.recommended is None:
-        advice = f"No {replay.setting} spares them all. Search on without: {_search_on(view)} --set pruner.name=none --extend"
-        return Check(name=name, figure=figure, verdict=_good_if(stopped == 0), advice="" if stopped == 0 else advice)
-    saved = f"would have saved {format_share(replay.saved)} of the complete trials' epochs"
-    figure += f"; {replay.setting} = {replay.recommended} spares them all and {saved}"
-    ok = stopped == 0
-    advice = (
-        f"Search on with more patience: {_search_on(view)} --set pruner.{replay.setting}={replay.recommended} --extend"
+        why = _one("check.no_pruner") if rule in (None, "none") else _one("check.few_curves", least=LEAST)
+        why = _one("check.no_rung") if rule == "promotion" else why
+        return Check(id="pruner", verdict="unknown", found=why, further=course)
+    found = _one(
+        "check.replayed",
+        stopped=replay.stopped,
+        best=replay.winners,
+        setting=None if replay.present is None else replay.setting,
+        present=replay.present,
     )
-    return Check(name=name, figure=figure, verdict=_good_if(ok), advice="" if ok else advice)
+    ok, advice = replay.stopped == 0, None
+    if replay.recommended is None:
+        if not ok:
+            advice = _do(
+                "without_pruner", f"{_search_on(view)} --set pruner.name=none --extend", setting=replay.setting
+            )
+        return Check(id="pruner", verdict=_good_if(ok), found=found, further=course, advice=advice)
+    spared = _one("check.spares", setting=replay.setting, value=replay.recommended, saved=float(replay.saved))
+    if not ok:
+        patience = f"--set pruner.{replay.setting}={replay.recommended} --extend"
+        advice = _do("more_patience", f"{_search_on(view)} {patience}")
+    return Check(id="pruner", verdict=_good_if(ok), found=found, further=(*course, *spared), advice=advice)
 
 
-def _paused_winners(view: StudyView, name: str, ranks: RungRanks) -> Check:
+def _paused_winners(view: StudyView, ranks: RungRanks) -> Check:
     """Answer of a study that pauses trials."""
-    late, rho, epochs = late_trials(view), ranks.correlation, int(view.fixed("epochs") or 0)
-    course = f"at epoch {ranks.epoch}, where {ranks.stopped:,} of {plural(ranks.reached, 'trial')} stopped, "
-    if math.isnan(ranks.chance):
-        course += f"ranks cannot be compared with those at the end over {plural(rho.n, 'complete trial')}"
-    else:
-        reach = f" (95 % interval {format_reach(rho)})" if math.isfinite(rho.low) else ""
-        course += f"ranks correlate with those at the end by {format_number(rho.mean)}{reach} over {plural(rho.n, 'complete trial')}"
+    late, epochs = late_trials(view), int(view.fixed("epochs") or 0)
+    unknown = math.isnan(ranks.chance)
+    found = _one(
+        "check.rung_unranked" if unknown else "check.rung_ranks",
+        epoch=ranks.epoch,
+        stopped=ranks.stopped,
+        reached=ranks.reached,
+        complete=ranks.correlation.n,
+        correlation=None if unknown else Figure.of(ranks.correlation, unit=""),
+    )
     later = later_rungs(view.study.spec["pruner"]["rungs"], epochs)
     option = f"pruner.rungs={later}" if later else "pruner.name=none"
     if ended := [one for one in late if math.isfinite(one.value)]:
-        figure = f"{course}; of the paused trials that were trained to their end, {join_and([_late_words(one) for one in ended])}"
+        further = tuple(map(_late_trial, ended))
         if any(one.settled or (one.before_winner and ranks.weak) for one in ended):
-            advice = f"Pause later, and search on: {_search_on(view)} --set {shlex.quote(option)} --extend"
-            return Check(name=name, figure=figure, verdict="warning", advice=advice)
-        unknown = any(one.before_winner and math.isnan(one.ahead.low) for one in ended)
-        advice = _confirm(view, top=3, seeds=3) if unknown else ""
-        return Check(name=name, figure=figure, verdict="unknown" if unknown else "good", advice=advice)
+            advice = _do("pause_later", f"{_search_on(view)} --set {shlex.quote(option)} --extend")
+            return Check(id="pruner", verdict="warning", found=found, further=further, advice=advice)
+        if any(one.before_winner and math.isnan(one.ahead.low) for one in ended):
+            advice = _confirm(view, top=3, seeds=3)
+            return Check(id="pruner", verdict="unknown", found=found, further=further, advice=advice)
+        return Check(id="pruner", verdict="good", found=found, further=further)
     planned = " " if view.study.spec.get("confirm") else " --set confirm.top=3 --set confirm.seeds=3 "
     test = f"{_sweep(view)}{planned}--set confirm.late=3 --extend"
     if ranks.weak:
-        advice = f"Train the paused ones that fell most to their end, or pause later ({option}): {test}"
-        return Check(name=name, figure=course, verdict="warning", advice=advice)
+        return Check(id="pruner", verdict="warning", found=found, advice=_do("train_late", test, option=option))
     if not ranks.stopped:
-        return Check(name=name, figure=f"{course}; none stopped there", verdict="nothing", advice="")
-    advice = f"Train the paused ones that fell most to their end: {test}"
-    return Check(
-        name=name, figure=f"{course}; none of the paused was trained to its end", verdict="unknown", advice=advice
-    )
+        return Check(id="pruner", verdict="nothing", found=found, further=_one("check.none_stopped"))
+    advice = _do("train_late", test, option=None)
+    return Check(id="pruner", verdict="unknown", found=found, further=_one("check.none_late"), advice=advice)
 
 
-def _late_words(one: LateTrial) -> str:
-    side = "before" if one.before_winner else "behind"
-    words = f"trial {one.number}, {one.rank:,} of {one.reached:,} at epoch {one.rung}, came {format_number(abs(one.ahead.mean))} nats {side} the winner"
-    return f"{words}, which is within what seeds vary" if one.before_winner and one.ahead.low <= 0 else words
+def _late_trial(one: LateTrial) -> Statement:
+    within = one.before_winner and one.ahead.low <= 0
+    values = {name: getattr(one, name) for name in ("rank", "reached", "rung", "winner")}
+    values |= {"trial": one.number, "ahead": Figure.of(one.ahead), "side": "before" if one.before_winner else "behind"}
+    return Statement(id="check.late_within" if within else "check.late", values=values, rows=(str(one.number),))
 
 
-def _correlation_words(correlations: pd.Series) -> str:
+def _early_ranks(correlations: pd.Series) -> tuple[Statement, ...]:
     """Say how well early epochs rank the complete trials as the last one does; empty where too few have the same length."""
     if correlations.empty:
-        return ""
+        return ()
     early = int(correlations.index[max(1, round(len(correlations) / 5)) - 1])
     fair = next(
-        (epoch for epoch in correlations.index if (correlations.loc[epoch:] >= FAIR_CORRELATION).all()),
+        (int(epoch) for epoch in correlations.index if (correlations.loc[epoch:] >= FAIR_CORRELATION).all()),
         None,
     )
-    text = (
-        f"; the ranks at epoch {early} correlate with the last ones by {format_number(float(correlations.loc[early]))}"
-    )
-    return text + (f", by {FAIR_CORRELATION} or more from epoch {fair} on" if fair is not None else "")
+    at_early = Figure(value=float(correlations.loc[early]))
+    return _one("check.early_ranks", epoch=early, correlation=at_early, fair=FAIR_CORRELATION, fair_from=fair)
 
 
 # ---- confirmation and test ----
@@ -301,23 +296,31 @@ def _correlation_words(correlations: pd.Series) -> str:
 
 def seeds_trained(view: StudyView) -> Check:
     """Check that every run with a fresh seed trained to its end. A seed that failed is missing from each mean, which is then too good."""
-    name = "Did every new seed train?"
     failed = [seeds for seeds in view.new_seeds if seeds.failed]
     runs = view.trials[view.trials["repeat"]]
     runs = runs[runs["purposes"].map(lambda purposes: bool({*purposes} & {*PURPOSES})).astype(bool)]
     if not failed:
         planned, complete = (sum(getattr(each, n) for each in view.new_seeds) for n in ("planned", "complete"))
         if not planned:
-            return Check(name=name, figure="no run with a fresh seed was trained", verdict="nothing", advice="")
+            return Check(id="new_seeds", verdict="nothing", found=_one("check.no_seeds"))
         if complete < planned and not view.study.finished:
-            figure = f"{complete:,} of {planned:,} are complete, and none failed"
-            return Check(name=name, figure=figure, verdict="unknown", advice=f"Let the study finish: {_sweep(view)}")
-        return Check(name=name, figure=f"all {len(runs):,} did", verdict="good", advice="")
+            found, advice = _one("check.seeds_so_far", complete=complete, planned=planned), _do("finish", _sweep(view))
+            return Check(id="new_seeds", verdict="unknown", found=found, advice=advice)
+        return Check(id="new_seeds", verdict="good", found=_one("check.seeds_trained", runs=len(runs)))
     failures = failures_of(runs)
-    parts = [failure_words(failures, len(runs)), *(f"{each.title}: {each.failed} of {each.planned}" for each in failed)]
-    more = f"; and {plural(len(failed) - SHOWN, 'more configuration')}" if len(failed) > SHOWN else ""
-    remedy = REMEDIES.get(failures[0].kind, REMEDIES["error"])
-    return Check(name=name, figure="; ".join(parts[: SHOWN + 1]) + more, verdict="warning", advice=remedy.rstrip("."))
+    further = [
+        Statement(id="check.seeds_of", values={"title": each.title, "failed": each.failed, "planned": each.planned})
+        for each in failed[:SHOWN]
+    ]
+    if len(failed) > SHOWN:
+        further += _one("check.seeds_of_others", others=len(failed) - SHOWN)
+    return Check(
+        id="new_seeds",
+        verdict="warning",
+        found=failed_seeds(failures, len(runs)),
+        further=tuple(further),
+        advice=remedy(failures[0].kind),
+    )
 
 
 def validation_holds_on_test(view: StudyView) -> Check:
@@ -325,41 +328,36 @@ def validation_holds_on_test(view: StudyView) -> Check:
 
     Where validation sets none behind it, no order is to hold.
     """
-    name = "Does the validation optimum hold on test?"
-    confirm = _confirm(view, top=3, seeds=3)
+    name = "on_test"
     tested = {
         setting.source_trial: float(np.mean(values))
         for setting in view.confirmed
         if len(values := finite(column(setting.runs, "result.test/neg_elbo")))
     }
     if len(tested) < 2:
-        figure = "fewer than two configurations were tested"
-        return Check(name=name, figure=figure, verdict="unknown", advice=confirm)
-    figure = f"on validation {_order(list(tested))}, on test {_order(sorted(tested, key=tested.__getitem__))}"
+        few = _one("check.few_tested")
+        return Check(id=name, verdict="unknown", found=few, advice=_confirm(view, top=3, seeds=3))
+    orders = _one("check.orders", validation=tuple(tested), test=tuple(sorted(tested, key=tested.__getitem__)))
+    verdict, found, advice = _order_on_test(view)
+    return Check(id=name, verdict=verdict, found=found, further=orders, advice=advice)
+
+
+def _order_on_test(view: StudyView) -> tuple[CheckVerdict, tuple[Statement, ...], Statement | None]:
+    """Return the verdict on two or more tested configurations, why, and what to do."""
     on_test = {margin.source_trial: margin for margin in view.margins}
     more_seeds = _confirm(view, top=2, seeds=5, more=True)
     ahead = [source for source, margin in on_test.items() if margin.settled and margin.interval.mean < 0]
     if ahead:
-        figure += f"; trial {ahead[0]} is better on test by more than seeds vary"
-        return Check(name=name, figure=figure, verdict="warning", advice=more_seeds)
+        return "warning", _one("check.better_on_test", trial=ahead[0]), more_seeds
     if not any(math.isfinite(margin.interval.low) for margin in on_test.values()):
-        figure += "; fewer than three seeds give no interval"
-        return Check(name=name, figure=figure, verdict="unknown", advice=confirm)
+        return "unknown", _one("check.no_interval"), _confirm(view, top=3, seeds=3)
     behind = [margin.source_trial for margin in view.validation_margins if margin.settled]
     if not behind:
-        figure += "; seeds do not tell them from the best on validation, so no order is to hold"
-        return Check(name=name, figure=figure, verdict="nothing", advice="")
+        return "nothing", _one("check.no_order"), None
     open_ = [source for source in behind if source not in on_test or not on_test[source].settled]
     if open_:
-        figure += f"; validation sets trial {open_[0]} behind the best by more than seeds vary, and test does not"
-        return Check(name=name, figure=figure, verdict="unknown", advice=more_seeds)
-    figure += f"; {plural(len(behind), 'trial')} behind the best by more than seeds vary on both"
-    return Check(name=name, figure=figure, verdict="good", advice="")
-
-
-def _order(trials: Sequence[int | None]) -> str:
-    shown = " < ".join(str(trial) for trial in trials[:5])
-    return f"trials {shown}" + (" < …" if len(trials) > 5 else "")
+        return "unknown", _one("check.open_on_test", trial=open_[0]), more_seeds
+    return "good", _one("check.behind_on_both", trials=len(behind)), None
 
 
 def learned_out(view: StudyView) -> Check:
@@ -368,36 +366,34 @@ def learned_out(view: StudyView) -> Check:
     Under a schedule that lets the learning rate fall to 0 every run ends flat. Then, and better in any case, a baseline
     that is the best configuration with more epochs answers: whether it is better on test, by the corrected test.
     """
-    name = "Are the confirmed runs learned out?"
     gains = [gain for setting in view.confirmed for gain in late_gains(view, setting.runs)]
     if not gains:
-        return Check(name=name, figure="no confirmed run has enough epochs", verdict="unknown", advice="")
+        return Check(id="learned_out", verdict="unknown", found=_one("check.no_late_gain"))
     gain, spread = float(np.mean(gains)), seed_spread(view)
     little = max(0.001 * abs(float(view.confirmed[0].value)), spread if math.isfinite(spread) else 0.0)
-    figure = f"the last tenth of their epochs lowered the best value by {format_number(gain)} nats on average"
-    figure += f" over {plural(len(gains), 'run')}"
+    found = _one("check.late_gain", gain=_nats(gain), runs=len(gains))
     epochs = 2 * int(view.confirm_runs["epochs"].max())
     row = shlex.quote(f"baselines.longer={{at: best, settings: {{epochs: {epochs}}}}}")
-    advice = f"Train the best for twice as long beside it: {_sweep(view)} --set {row} --extend"
+    beside = _do("train_beside", f"{_sweep(view)} --set {row} --extend")
+    further: tuple[Statement, ...] = ()
     longer = _longer(view)
     if longer is not None:
         side = "below" if longer.interval.mean < 0 else "above"
-        figure += (
-            f"; with more epochs the best is {format_number(abs(longer.interval.mean))} nats {side} itself on test"
-        )
+        further = _one("check.longer", gap=Figure.of(longer.interval), side=side, p_holm=longer.p_holm)
         if math.isfinite(longer.interval.low):
-            figure += f" ({format_interval_and_p(longer.interval, longer.p_holm, longer.tests)})"
             ok = not (longer.settled and longer.interval.mean < 0)
-            advice = f"Train longer: {_sweep(view, '--name')} --name {shlex.quote(f'{view.name}_longer')} --set train.epochs={epochs}"
-            return Check(name=name, figure=figure, verdict=_good_if(ok), advice="" if ok else advice)
+            name = shlex.quote(f"{view.name}_longer")
+            anew = _do("train_longer", f"{_sweep(view, '--name')} --name {name} --set train.epochs={epochs}")
+            advice = None if ok else anew
+            return Check(id="learned_out", verdict=_good_if(ok), found=found, further=further, advice=advice)
     if gain > little:
-        return Check(name=name, figure=figure, verdict="warning", advice=advice)
+        return Check(id="learned_out", verdict="warning", found=found, further=further, advice=beside)
     configurations = [view.params(run) for _, run in view.confirm_runs.iterrows()]
     schedules = {params.get("schedule", view.fixed("schedule") or "constant") for params in configurations}
     if any(SCHEDULES[schedule].to_zero for schedule in schedules):
-        figure += "; the learning rate falls to 0 at the end, so that every run ends flat, learned out or not"
-        return Check(name=name, figure=figure, verdict="unknown", advice=advice)
-    return Check(name=name, figure=figure, verdict="good", advice="")
+        further = (*further, *_one("check.rate_falls"))
+        return Check(id="learned_out", verdict="unknown", found=found, further=further, advice=beside)
+    return Check(id="learned_out", verdict="good", found=found, further=further)
 
 
 def _longer(view: StudyView) -> BaselineMargin | None:
@@ -450,25 +446,27 @@ def _search_on(view: StudyView) -> str:
     return " ".join([_sweep(view), *limits])
 
 
-def _more_trials(view: StudyView) -> str:
-    if view.all_failed:
-        return "First do what the answer says: no trial can be trained as it is"
-    return f"Search on: {_search_on(view)}"
+def _do(kind: str, command: str, **values: Any) -> Statement:
+    return Statement(id=f"advice.{kind}", values={"command": command, **values})
 
 
-def _confirm(view: StudyView, *, top: int, seeds: int, more: bool = False) -> str:
+def _more_trials(view: StudyView) -> Statement:
+    return Statement(id="advice.cannot_train") if view.all_failed else _do("search_on", _search_on(view))
+
+
+def _confirm(view: StudyView, *, top: int, seeds: int, more: bool = False) -> Statement:
     """Return the advice to confirm this many configurations with this many seeds, or twice the seeds where the study has them."""
     if view.nothing_learned:
-        return "First do what the answer says: there is nothing to confirm"
+        return Statement(id="advice.nothing_to_confirm")
     plan = view.study.spec.get("confirm") or {}
     top, wanted = max(top, int(plan.get("top") or 0)), max(seeds, int(plan.get("seeds") or 0))
     if more and wanted == plan.get("seeds"):
         wanted *= 2
     if {"top": top, "seeds": wanted} == {name: plan.get(name) for name in ("top", "seeds")}:
         if not view.study.finished:
-            return f"Let the study finish, which confirms them: {_sweep(view)}"
+            return _do("finish_confirming", _sweep(view))
         if any(seeds.failed for seeds in view.new_seeds):
-            return "First mend what made new seeds fail"
+            return Statement(id="advice.mend_seeds")
         return _more_trials(view)
-    what = f"{top} configurations with {wanted} fresh seeds each"
-    return f"Confirm {what}: {_sweep(view)} --set confirm.top={top} --set confirm.seeds={wanted} --extend"
+    command = f"{_sweep(view)} --set confirm.top={top} --set confirm.seeds={wanted} --extend"
+    return _do("confirm", command, top=top, seeds=wanted)

@@ -7,9 +7,9 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vaeexp.words import format_number, join_and, plural
+from vaeexp.results.statements import NATS, Figure, Statement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,14 +18,8 @@ if TYPE_CHECKING:
 
 COLLAPSED = 0.1
 """Rate, in nats per image, below which the posterior of a trial has collapsed: its latent variables say nothing about the image."""
-REMEDIES = {
-    "diverged": "Search a lower `learning_rate`, or limit the gradient with `clip_norm`; with bf16, try `--precision float32`.",
-    "out_of_memory": "Search smaller networks or a smaller `batch_size`, or give fewer `--lanes`.",
-    "crashed": "The study's log has what the workers said last; fewer `--workers` take less memory.",
-    "timed_out": "Give a longer `--trial-timeout`, or search smaller networks.",
-    "error": "Mend what the message names, then search on under another name.",
-}
-"""Kind of a failure → what to do where all trials failed and most failed of it."""
+REMEDIES = ("diverged", "out_of_memory", "crashed", "timed_out")
+"""Kinds of failure that have a remedy of their own."""
 UNFINISHED = ("pruned", "paused")
 
 
@@ -74,8 +68,8 @@ def all_failed(trials: Sequence[SearchedTrial]) -> bool:
     return bool(trials) and all(trial.state == "failed" for trial in trials)
 
 
-def nothing_learned(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> str:
-    """Say that the trials of a search have taught nothing, and what to do; empty where they have, or may while it goes on."""
+def nothing_learned(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> tuple[Statement, ...]:
+    """Return that the trials of a search have taught nothing, and what to do; empty where they have, or may while it goes on."""
     ended = [trial for trial in trials if trial.state not in ("running", "waiting")]
     complete = [trial for trial in ended if trial.state == "complete"]
     if all_failed(ended):
@@ -83,48 +77,36 @@ def nothing_learned(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> st
     if not complete and len(ended) == len(trials) and ended:
         return _unfinished(study, ended)
     if complete and not _without_rate(study) and all(trial.rate < COLLAPSED for trial in complete):
-        return _collapsed(study, complete)
-    return ""
+        highest = Figure(value=max(trial.rate for trial in complete), unit=NATS)
+        values = {"complete": len(complete), "rate": highest, "limit": Figure(value=COLLAPSED, unit=NATS, digits=1)}
+        return Statement(id="nothing.collapsed", values=values), Statement(id="remedy.collapsed")
+    return ()
 
 
-def verdict_of(stored: "StoredStudy") -> dict[str, str | None]:
-    """Return the lines of `nothing_learned` and `came_further` by these names; None where there is none."""
-    trials = of_records(stored)
-    lines = {"nothing_learned": nothing_learned, "came_further": came_further}
-    return {name: line(stored.study, trials) or None for name, line in lines.items()}
+def remedy(kind: str) -> Statement:
+    """Return what to do where most runs failed of this kind."""
+    return Statement(id=f"remedy.{kind if kind in REMEDIES else 'error'}")
 
 
-def _failed(ended: Sequence[SearchedTrial]) -> str:
+def _failed(ended: Sequence[SearchedTrial]) -> tuple[Statement, ...]:
     kinds = Counter(str(trial.failure) for trial in ended)
     most = kinds.most_common(1)[0][0]
     message = next((trial.message for trial in ended if str(trial.failure) == most and trial.message), None)
-    first = f" The first {most.replace('_', ' ')}: {' '.join(message.split()).rstrip('.')}." if message else ""
-    counts = join_and([f"{count:,} {kind.replace('_', ' ')}" for kind, count in kinds.most_common()])
-    return (
-        f"Nothing was learned: {_all(ended, 'trial')} failed ({counts}).{first} {REMEDIES.get(most, REMEDIES['error'])}"
-    )
+    first = " ".join(message.split()).rstrip(".") if message else None
+    values = {"failed": len(ended), "kinds": _counted(dict(kinds.most_common())), "most": most.replace("_", " ")}
+    return Statement(id="nothing.failed", values={**values, "message": first}), remedy(most)
 
 
-def _unfinished(study: "StudyRecord", ended: Sequence[SearchedTrial]) -> str:
+def _unfinished(study: "StudyRecord", ended: Sequence[SearchedTrial]) -> tuple[Statement, ...]:
     counts = Counter(trial.state for trial in ended)
-    states = join_and([f"{counts[state]:,} {state}" for state in (*UNFINISHED, "failed") if counts[state]])
-    remedy = "Give a larger budget, such as more `--trials`, or `--set pruner.name=none --extend`."
-    if study.spec.get("longest_warmup"):
-        remedy += " A trial that ends within its warm-up has no value: keep `warmup_epochs` below `epochs`."
-    return f"No trial was trained to its end ({states}). {remedy}"
+    states = {state: counts[state] for state in (*UNFINISHED, "failed") if counts[state]}
+    warmup = study.spec.get("longest_warmup") or None
+    found = Statement(id="nothing.complete", values={"states": _counted(states)})
+    return found, Statement(id="remedy.unfinished", values={"warmup": warmup})
 
 
-def _collapsed(study: "StudyRecord", complete: Sequence[SearchedTrial]) -> str:
-    highest = max(trial.rate for trial in complete)
-    return (
-        f"Nothing was learned: the posterior collapsed in {_all(complete, 'complete trial')}. The rate is {format_number(highest)} nats per image "
-        f"at most, below {COLLAPSED:g}, so the latent variables say nothing about the image, and no setting of them matters. "
-        "Search a smaller `beta`, raise it slowly (`warmup_epochs`), or leave some rate free (`free_nats`)."
-    )
-
-
-def _all(trials: Sequence[SearchedTrial], noun: str) -> str:
-    return f"the one {noun}" if len(trials) == 1 else f"all {plural(len(trials), noun)}"
+def _counted(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name.replace("_", " "): count for name, count in counts.items()}
 
 
 def _without_rate(study: "StudyRecord") -> bool:
@@ -141,13 +123,12 @@ def further_trial(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> tupl
     return min(lower, key=lambda trial: (trial.objective, trial.number)), best
 
 
-def came_further(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> str:
-    """Say which unfinished trial had reached less than the best complete one; empty where none had."""
-    found = further_trial(study, trials)
-    if found is None:
-        return ""
+def came_further(found: tuple[SearchedTrial, float]) -> Statement:
+    """Return which unfinished trial had reached less than the best complete one (`further_trial`)."""
     trial, best = found
-    return (
-        f"Trial {trial.number}, {trial.state} after {plural(trial.epochs, 'epoch')}, had reached a validation −ELBO of "
-        f"{format_number(trial.objective)} nats per image, lower than the {format_number(best)} of the best complete trial."
-    )
+    values: dict[str, Any] = {"trial": trial.number, "state": trial.state, "epochs": trial.epochs}
+    values |= {
+        "value": Figure(value=trial.objective, unit=NATS, n=1),
+        "best": Figure(value=float(best), unit=NATS, n=1),
+    }
+    return Statement(id="get.further", values=values, rows=(str(trial.number),))

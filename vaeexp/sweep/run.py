@@ -35,7 +35,6 @@ from vaeexp.own_code import check_loaded, code_changes, code_progress, own_code
 from vaeexp.plots.contact_sheet import draw, pack
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
-from vaeexp.results.trust import failed_checks
 from vaeexp.results.verdict import nothing_learned, of_records
 from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.best_weights import BestWeights
@@ -163,7 +162,7 @@ def _report(job: Job, sweep: Sweep, stored: StoredStudy) -> SweepEnd:
     view = StudyView(study_tables(stored, runs))
     path = vaeexp.report.write_report(view, reports=job.options.reports, html=not job.options.no_html)
     answer = vaeexp.report.answer_lines(view)
-    sweep.conclude(model=model, report=path.parent, warnings=failed_checks(view), answer=answer)
+    sweep.conclude(model=model, report=path.parent, warnings=vaeexp.report.failed_checks(view), answer=answer)
     return _conclude(job, view, path)
 
 

@@ -187,11 +187,7 @@ def test_the_next_best_is_set_beside_with_what_the_seeds_allow(results, figures,
 def test_states_without_a_best_setting_say_why():
     studies = thin_studies()
     assert ids(use(studies["no trial"])) == ["use.no_trial"]
-    assert (
-        one(use(studies["all pruned"]), "use.nothing")
-        .values["why"]
-        .startswith("No trial was trained to its end (22 pruned)")
-    )
+    assert one(use(studies["all pruned"]), "nothing.complete").values["states"] == {"pruned": 22}
     assert ids(get(studies["one complete"])) == ["get.searched_only"]
     assert ids(use(studies["one complete"])) == ["use.so_far"]
     full = make_results()
@@ -312,7 +308,7 @@ def test_warnings_come_first_and_the_next_command_is_that_of_the_gravest(results
     assert kinds == sorted(kinds, key=("doubt.warning", "doubt.unknown", "doubt.more").index)
     assert len(kinds) <= 3
     assert said.next[0].values["command"].startswith("vaeexp sweep")
-    assert ids(answer_of(thin_studies()["all failed"]).next) == ["next.remedy"]
+    assert ids(answer_of(thin_studies()["all failed"]).next) == ["remedy.diverged"]
 
 
 def test_the_cost_is_that_of_the_frames(results):

@@ -1,6 +1,7 @@
 """Every number of a report, recomputed from the files beside it by a script that imports nothing of vaeexp."""
 
 import ast
+import copy
 import random
 import re
 import shutil
@@ -20,6 +21,7 @@ from recompute_figures import Study
 from recompute_files import blocks, read_report
 from recompute_report import main, recompute
 from recompute_rules import RULES, check
+from recompute_trust import wrong_checks
 from report_text import draw_only, report_on
 from synthetic_study import (
     SEARCH,
@@ -250,7 +252,7 @@ def test_a_wrong_last_digit_is_found_wherever_it_stands(folder):
         ("widened learning rate up to 0.0016 from", "widened learning rate up to 0.0017 from"),
         ("widened layers up to 4 from", "widened layers up to 5 from"),
         ("widened layers up to 4 from trial 36", "widened layers up to 4 from trial 46"),
-        (" and widened learning rate up to 0.0064 from trial 44 on", ""),
+        ("; the search widened learning rate up to 0.0064 from trial 44 on", ""),
     ],
 )
 def test_a_range_that_grew_otherwise_is_found(folders, right, wrong):
@@ -258,6 +260,29 @@ def test_a_range_that_grew_otherwise_is_found(folders, right, wrong):
     assert right in report.readme
     changed = blocks(report.readme.replace(right, wrong))
     assert check(Study(report), changed).wrong
+
+
+@pytest.mark.parametrize(
+    ("state", "check", "change"),
+    [
+        ("ranges that grew", "bounds", lambda own: own["statements"][-1]["values"]["end"].update(value=0.0017)),
+        ("ranges that grew", "bounds", lambda own: own["statements"].pop()),
+        ("the last of a list", "bounds", lambda own: own["statements"][0]["values"].update(near=3)),
+        ("paused", "pruner", lambda own: own["statements"][0]["values"]["correlation"].update(high=0.99)),
+        ("paused, trained late", "pruner", lambda own: own["statements"][1]["values"].update(rank=2)),
+        ("finished", "on_test", lambda own: own["statements"][-1]["values"]["test"].reverse()),
+        ("finished", "seeds", lambda own: own.update(verdict="warning")),
+        ("finished", "on_test", lambda own: own["advice"]["values"].update(command="vaeexp sweep beta_mnist")),
+        ("all failed", "levelled_off", lambda own: own.update(advice=None)),
+    ],
+)
+def test_a_check_that_says_otherwise_than_the_tables_is_found(folders, state, check, change):
+    report = read_report(folders(state))
+    assert wrong_checks(Study(report)) == []
+    summary = copy.deepcopy(report.summary)
+    change(next(own for own in summary["trust"] if own["id"] == check))
+    (problem, *_) = wrong_checks(Study(replace(report, summary=summary)))
+    assert problem
 
 
 def test_a_sentence_without_a_rule_is_an_error(folders, tmp_path, capsys):

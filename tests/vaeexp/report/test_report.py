@@ -28,10 +28,12 @@ from vaeexp.plots.style import DPI
 from vaeexp.report import chapters
 from vaeexp.report.answer import answer
 from vaeexp.report.by_parameter import by_parameter
-from vaeexp.report.chapters import SIGNS, notices
+from vaeexp.report.chapters import notices
+from vaeexp.report.checks import SIGNS, figure
 from vaeexp.report.closing import outcomes
 from vaeexp.report.markup import linked_files
 from vaeexp.report.page.document import page
+from vaeexp.report.sentences import QUESTIONS
 from vaeexp.report.summary import curves_csv, summary_json, trials_csv
 from vaeexp.report.tables import edges, paired_tables
 from vaeexp.results.study_view import StudyView
@@ -131,10 +133,10 @@ def test_a_reader_sees_answer_and_picture_first_then_the_contents_and_little_els
 def test_the_checks_of_trust_stand_in_one_table_with_a_sign_and_a_word(whole, report):
     table_ = tables_of(report.read_text(encoding="utf-8"))["Can this study be trusted?"]
     checks = check_study(StudyView(whole))
-    assert list(table_["check"]) == [check.name for check in checks]
+    assert list(table_["check"]) == [QUESTIONS[check.id] for check in checks]
     assert list(table_["verdict"]) == [SIGNS[check.verdict] for check in checks]
     for check, number in zip(checks, table_["number"], strict=True):
-        assert re.sub(r"\W", "", number.replace("&lt;", "")) == re.sub(r"\W", "", check.figure)
+        assert re.sub(r"\W", "", number.replace("&lt;", "")) == re.sub(r"\W", "", figure(check))
 
 
 def test_no_table_has_more_than_eight_columns(report):
@@ -302,9 +304,9 @@ def test_thin_studies_get_a_whole_report_in_good_english(case, drawn, monkeypatc
     study = thin_studies()[case]
     view = StudyView(study)
     text, figures = chapters.compose(view)
-    for figure in figures.values():
-        figure.set_dpi(40)
-        figure.canvas.draw()
+    for drawn in figures.values():
+        drawn.set_dpi(40)
+        drawn.canvas.draw()
     assert linked_files(text) == {*figures, "trials.csv", "curves.csv", "summary.json"}
     prose = without_code(text)
     for wrong in (

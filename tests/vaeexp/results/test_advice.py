@@ -14,6 +14,7 @@ from synthetic_study import SEARCH, make_results, part, study_attributes, with_b
 from sweeps.storage import open_storage, open_study
 from sweeps.storage.study_record import write_study
 from vaeexp.commands import cli
+from vaeexp.report.checks import advice
 from vaeexp.results import widening_option
 from vaeexp.results.parameters import searched_parameter
 from vaeexp.results.study_view import StudyView
@@ -131,21 +132,21 @@ def longer(full):
 
 
 CASES = {
-    "at bounds": (at_bounds, "inside the searched ranges", "--set search.learning_rate.high=0.04"),
-    "few trials": (lambda full: part(full, full.trials[searched(full.trials)].head(1)), "levelled off", "--trials 80"),
-    "still improving": (still_improving, "levelled off", "--trials 80"),
+    "at bounds": (at_bounds, "bounds", "--set search.learning_rate.high=0.04"),
+    "few trials": (lambda full: part(full, full.trials[searched(full.trials)].head(1)), "levelled_off", "--trials 80"),
+    "still improving": (still_improving, "levelled_off", "--trials 80"),
     "no seeds": (
         lambda full: with_command(part(full, full.trials[~full.trials["repeat"]]), "", confirm=None),
-        "differ by more than seeds",
+        "seeds",
         "--set confirm.top=3 --set confirm.seeds=3 --extend",
     ),
-    "noisy seeds": (noisy_seeds, "differ by more than seeds", "--set confirm.top=5 --set confirm.seeds=5 --extend"),
-    "late winners": (late_winners, "stopped the winners", "--set pruner.warmup_epochs="),
-    "no warm-up helps": (lambda full: late_winners(full, never=True), "stopped the winners", "--set pruner."),
-    "worse on test": (worse_on_test, "hold on test", "--set confirm.top=3 --set confirm.seeds=5 --extend"),
-    "still falling": (falling, "learned out", "'baselines.longer={at: best, settings: {epochs: 60}}' --extend"),
-    "cosine": (cosine, "learned out", "'baselines.longer={at: best, settings: {epochs: 60}}' --extend"),
-    "longer is better": (longer, "learned out", "--name beta_mnist_longer --set train.epochs="),
+    "noisy seeds": (noisy_seeds, "seeds", "--set confirm.top=5 --set confirm.seeds=5 --extend"),
+    "late winners": (late_winners, "pruner", "--set pruner.warmup_epochs="),
+    "no warm-up helps": (lambda full: late_winners(full, never=True), "pruner", "--set pruner."),
+    "worse on test": (worse_on_test, "on_test", "--set confirm.top=3 --set confirm.seeds=5 --extend"),
+    "still falling": (falling, "learned_out", "'baselines.longer={at: best, settings: {epochs: 60}}' --extend"),
+    "cosine": (cosine, "learned_out", "'baselines.longer={at: best, settings: {epochs: 60}}' --extend"),
+    "longer is better": (longer, "learned_out", "--name beta_mnist_longer --set train.epochs="),
 }
 
 
@@ -154,13 +155,12 @@ def test_the_command_line_takes_every_advice(full, command, case):
     make, check, ending = CASES[case]
     made = make(full)
     view = StudyView(with_command(made, command))
-    (found,) = [each for each in check_study(view) if check in each.name]
+    (found,) = [each for each in check_study(view) if check == each.id]
     assert found.verdict != "good"
-    assert ending in found.advice
-    assert "--trials 40" not in found.advice
-    words, _, advised = found.advice.partition("vaeexp ")
-    assert words.rstrip().endswith(":")
-    result = CliRunner().invoke(cli, [*shlex.split(advised), "--dry-run"])
+    assert ending in found.command
+    assert "--trials 40" not in found.command
+    assert advice(found).endswith(f": {found.command}")
+    result = CliRunner().invoke(cli, [*shlex.split(found.command)[1:], "--dry-run"])
     assert result.exit_code == 0, f"{found.advice}\n{result.output}"
     assert "Nothing was trained." in result.output
 
@@ -187,15 +187,18 @@ def test_a_wider_bound_is_one_that_the_setting_allows(name, section, bound, wide
 
 def test_a_schedule_that_falls_to_zero_shows_nothing_and_a_longer_run_does(full):
     def learned_out(results):
-        return next(each for each in check_study(StudyView(results)) if "learned out" in each.name)
+        return next(each for each in check_study(StudyView(results)) if each.id == "learned_out")
 
     assert learned_out(full).verdict == "good"
     found = learned_out(cosine(full))
     assert found.verdict == "unknown"
-    assert "the learning rate falls to 0 at the end, so that every run ends flat" in found.figure
+    assert found.further[-1].id == "check.rate_falls"
     better = learned_out(longer(full))
     assert better.verdict == "warning"
-    assert "with more epochs the best is 3.01 nats below itself on test (95 % interval" in better.figure
+    (said,) = better.further
+    assert (said.id, said.values["side"]) == ("check.longer", "below")
+    assert said.values["gap"].value == pytest.approx(-3.01, abs=0.005)
+    assert said.values["gap"].high < 0
     same = longer(full)
     own = same.trials["baseline"] == "longer"
     same.trials.loc[own, "result.test/neg_elbo"] += np.array([3.0, 3.02, 3.01])
@@ -205,5 +208,5 @@ def test_a_schedule_that_falls_to_zero_shows_nothing_and_a_longer_run_does(full)
 def test_limits_of_every_kind_are_doubled():
     study = study_attributes(budget={"epochs": 100, "seconds": 90.0, "trials": None})
     view = StudyView(replace(make_results(6, confirm=False, compare=False), study=study))
-    (found,) = [each for each in check_study(view) if "levelled off" in each.name]
-    assert found.advice.endswith("--set budget.epochs=200 --seconds 180")
+    (found,) = [each for each in check_study(view) if each.id == "levelled_off"]
+    assert found.command.endswith("--set budget.epochs=200 --seconds 180")

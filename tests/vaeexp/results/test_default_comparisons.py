@@ -108,10 +108,11 @@ def test_what_became_of_each_new_seed():
             setting = told[own.source_trial]
             assert (setting.planned, len(setting.runs), setting.failures) == (3, own.complete, own.failures)
             assert setting.seeds == (f"{own.complete} of 3" if own.failed else "3")
-        check = next(check for check in check_study(view) if check.name == "Did every new seed train?")
+        check = next(check for check in check_study(view) if check.id == "new_seeds")
         assert check.verdict == ("warning" if any(own.failed for own in view.new_seeds) else "good")
-        assert ("learning_rate" in check.advice) == (check.verdict == "warning")
-        assert not any("Let the study finish" in check.advice for check in check_study(view)), "it is finished"
+        advised = [own.advice.id for own in check_study(view) if own.advice]
+        assert (check.advice is not None and check.advice.id == "remedy.diverged") == (check.verdict == "warning")
+        assert not {"advice.finish", "advice.finish_confirming"} & {*advised}, "it is finished"
     assert failed > 2
 
 
@@ -158,6 +159,6 @@ def test_a_study_of_which_every_trial_diverged_is_not_advised_to_search_on(monke
     view = StudyView(default_study("diverging_everywhere", 0, **SMALL))
     (divergence,) = view.divergences
     assert (divergence.failed, divergence.trials, divergence.parameter) == (24, 24, None)
-    assert "learning_rate" in view.nothing_learned
-    advice = [check.advice for check in check_study(view)]
+    assert [said.id for said in view.nothing_learned] == ["nothing.failed", "remedy.diverged"]
+    advice = [check.command for check in check_study(view) if check.command]
     assert not any("--trials" in text or "budget" in text for text in advice), advice

@@ -43,8 +43,8 @@ def test_the_ranks_of_the_rung_are_spearmans_over_complete_trials():
     assert ranks.correlation.n == len(complete)
     assert (ranks.epoch, ranks.reached, ranks.stopped) == (3, 48, int(epochs[4].isna().sum()))
     check = pruner_kept_winners(view)
-    assert f"over {len(complete)} complete trials" in check.figure
-    assert "confirm.late=3 --extend" in check.advice
+    assert check.found[0].values["complete"] == len(complete)
+    assert "confirm.late=3 --extend" in check.command
 
 
 @pytest.mark.parametrize(("rho", "n", "weak"), [(0.36, 7, True), (0.9, 7, False), (0.5, 3, False), (-1.0, 3, True)])
@@ -104,9 +104,9 @@ def test_a_winner_that_the_pruner_stopped_is_a_warning_and_others_are_good():
     }
     assert settled == {100: False, 101: True}
     assert {seed: check.verdict for seed, check in verdicts.items()} == {100: "good", 101: "warning"}
-    assert "--set 'pruner.rungs=[6]' --extend" in verdicts[101].advice
+    assert "--set 'pruner.rungs=[6]' --extend" in verdicts[101].command
     null = pruner_kept_winners(view_of("null", 1, overrides=LATE))
-    assert (null.verdict, null.advice) == ("good", "")
+    assert (null.verdict, null.advice) == ("good", None)
 
 
 @pytest.mark.slow

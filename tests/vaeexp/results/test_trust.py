@@ -1,6 +1,5 @@
 """The checks of “Can this study be trusted?”, each on a study in which the answer is known, and the replay of the pruner."""
 
-import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -17,10 +16,13 @@ from toy_study import toy_study
 
 from sweeps.engine import run_study
 from sweeps.study.ranges import Growth
+from vaeexp.report.answer import failed_checks
+from vaeexp.report.checks import advice, figure
+from vaeexp.report.sentences import words
 from vaeexp.results import wider_ranges
 from vaeexp.results.pruner_replay import rank_correlations, replay_pruner
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.trust import at_bounds, check_study, failed_checks
+from vaeexp.results.trust import at_bounds, check_study
 
 MEDIAN = {"name": "median", "startup_trials": 5, "warmup_epochs": 2}
 
@@ -30,8 +32,8 @@ def results():
     return make_results()
 
 
-def check(results, word):
-    (found,) = [check for check in check_study(StudyView(results)) if word in check.name]
+def check(results, name):
+    (found,) = [check for check in check_study(StudyView(results)) if check.id == name]
     return found
 
 
@@ -42,10 +44,12 @@ def towards(name, space=SPACE):
 
 
 def test_a_best_at_a_bound_is_named_with_the_command_that_widens_the_range():
-    found = check(towards("beta"), "inside the searched ranges")
+    found = check(towards("beta"), "bounds")
     assert found.verdict == "warning"
-    assert re.search(r"of the best 10 trials, and \d of all 60, have β within 5 % of its upper bound", found.figure)
-    assert found.advice.endswith("vaeexp sweep --study beta_mnist --trials 80 --set search.beta.high=40 --extend")
+    (pile,) = found.found
+    assert (pile.id, pile.values["parameter"], pile.values["bound"]) == ("check.pile", "β", "upper")
+    assert (pile.values["top"], pile.values["ranked"]) == (10, 60)
+    assert found.command == "vaeexp sweep --study beta_mnist --trials 80 --set search.beta.high=40 --extend"
     view = StudyView(towards("beta"))
     assert {effect.parameter: effect.at_bound for effect in view.effects if effect.at_bound} == {"beta": "upper"}
 
@@ -54,10 +58,11 @@ def test_a_range_that_the_search_widened_is_named_and_its_new_end_counts():
     results = towards("beta")
     grown = (Growth(parameter="beta", bound="upper", end=1000.0, round=9, trial=31),)
     results = replace(results, study=replace(results.study, grown=grown))
-    found = check(results, "inside the searched ranges")
+    found = check(results, "bounds")
     assert found.verdict != "warning"
-    assert "β within" not in found.figure
-    assert found.figure.endswith("; the search widened β up to 1000 from trial 31 on")
+    assert "check.pile" not in [said.id for said in found.found]
+    assert found.further[-1].id == "check.grown"
+    assert figure(found).endswith("; the search widened β up to 1,000 from trial 31 on")
     assert StudyView(results).parameters["beta"].high == 1000.0
 
 
@@ -65,17 +70,13 @@ def test_status_names_the_ends_at_which_the_best_pile_up_and_the_option_that_wid
     space = {"beta": {"kind": "float", "low": 0.01, "high": 10.0, "log": True}}
     lanes = ToyLanes(width=2, epochs=1, curve=lambda params, seed, epoch, state: -params["beta"])
     stored = run_study(toy_study(space, sampler="tpe", trials=40), lambda: lanes, runs=tmp_path)
-    (line,) = wider_ranges(stored)
-    assert re.fullmatch(
-        r"\d+ of the best 10 trials, and \d+ of all 40, have beta within 5 % of its upper bound. "
-        r"Search beyond: --set search.beta.high=40 --extend",
-        line,
-    )
+    (pile,) = wider_ranges(stored)
+    assert (pile.values["parameter"], pile.values["ranked"]) == ("beta", 40)
+    assert words(pile).endswith("Search beyond: --set search.beta.high=40 --extend")
     assert wider_ranges(replace(stored, trials=stored.trials[:19])) == []
     grown = (Growth(parameter="beta", bound="upper", end=40.0, round=9, trial=31),)
-    assert wider_ranges(replace(stored, study=replace(stored.study, grown=grown))) == [
-        "The search widened beta up to 40 from trial 31 on."
-    ]
+    (step,) = wider_ranges(replace(stored, study=replace(stored.study, grown=grown)))
+    assert words(step) == "the search widened beta up to 40 from trial 31 on"
 
 
 def test_natural_ends_are_no_bounds():
@@ -145,48 +146,48 @@ def test_rank_correlations_without_ties_are_the_doubles_nearest_to_their_fractio
 
 
 def test_a_search_that_still_improves_has_not_levelled_off(results):
-    assert check(results, "levelled off").verdict == "good"
+    assert check(results, "levelled_off").verdict == "good"
     trials = results.trials.copy()
     search = ~trials["repeat"] & (trials["state"] == "complete")
     trials.loc[search, "objective"] = 200 - 2 * trials.loc[search, "number"]
-    found = check(replace(results, trials=trials), "levelled off")
+    found = check(replace(results, trials=trials), "levelled_off")
     assert found.verdict == "warning"
-    assert found.advice == "Search on: vaeexp sweep --study beta_mnist --trials 80"
+    assert advice(found) == "Search on: vaeexp sweep --study beta_mnist --trials 80"
 
 
 def test_seeds_that_vary_as_much_as_configurations_are_said(results):
-    assert check(results, "differ by more than seeds").verdict == "good"
+    assert check(results, "seeds").verdict == "good"
     trials = results.trials.copy()
     confirms = trials["purposes"].map(lambda purposes: "confirm" in purposes)
     trials.loc[confirms, "objective"] += np.tile([-20.0, 0.0, 20.0], 20)[: int(confirms.sum())]
-    assert check(replace(results, trials=trials), "differ by more than seeds").verdict == "warning"
+    assert check(replace(results, trials=trials), "seeds").verdict == "warning"
 
 
-@pytest.mark.parametrize("word", ["differ by more than seeds", "levelled off"])
+@pytest.mark.parametrize("word", ["seeds", "levelled_off"])
 def test_where_few_trials_are_complete_all_are_compared_at_an_epoch_that_they_reached(results, word):
     """A pruner may complete two of them."""
     trials = results.trials.copy()
     complete = trials.index[~trials["repeat"] & (trials["state"] == "complete")]
     trials.loc[complete[2:], "state"] = "pruned"
     found = check(replace(results, trials=trials), word)
-    assert (found.verdict, found.advice) == ("good", "")
-    assert "at epoch 5" in found.figure
+    assert (found.verdict, found.advice) == ("good", None)
+    assert found.found[0].values["epoch"] == 5
 
 
 def test_a_handful_of_trials_has_no_course(results):
     trials = results.trials[~results.trials["repeat"] & (results.trials["number"] < 9)]
-    found = check(replace(results, trials=trials), "levelled off")
+    found = check(replace(results, trials=trials), "levelled_off")
     assert found.verdict == "unknown"
-    assert found.advice.startswith("Search on")
+    assert found.advice.id == "advice.search_on"
 
 
 def test_runs_that_still_fall_are_not_learned_out(results):
-    assert check(results, "learned out").verdict == "good"
+    assert check(results, "learned_out").verdict == "good"
     epochs = results.epochs.copy()
     epochs.loc[epochs["repeat"], "objective"] = 200 - 3 * epochs["epoch"]
-    found = check(replace(results, epochs=epochs), "learned out")
+    found = check(replace(results, epochs=epochs), "learned_out")
     assert found.verdict == "warning"
-    assert "by 9.00 nats on average over 9 runs" in found.figure
+    assert (found.found[0].values["gain"].value, found.found[0].values["runs"]) == (pytest.approx(9), 9)
 
 
 def confirmed_as(results, validation, test):
@@ -212,7 +213,7 @@ def confirmed_as(results, validation, test):
     ],
 )
 def test_the_order_on_validation_holds_where_it_is_one_and_test_shows_it(results, validation, test, verdict):
-    found = check(confirmed_as(results, validation, test), "hold on test")
+    found = check(confirmed_as(results, validation, test), "on_test")
     assert found.verdict == verdict, found
     assert bool(found.advice) == (verdict in ("unknown", "warning"))
 
@@ -221,7 +222,7 @@ def test_every_study_has_the_same_checks_whatever_it_lacks():
     for name, thin in thin_studies().items():
         checks = check_study(StudyView(thin))
         assert len(checks) == 7, name
-        assert all(check.figure and (check.verdict != "warning" or check.advice) for check in checks), name
+        assert all(figure(check) and (check.verdict != "warning" or advice(check)) for check in checks), name
 
 
 def test_warnings_are_the_checks_that_failed():
@@ -235,7 +236,7 @@ def test_a_study_without_a_range_or_a_list_of_numbers_has_nothing_to_check(value
     space = {"optimizer": {"kind": "choice", "values": values}}
     settings = [{"optimizer": values[place % len(values)]} for place in range(30)]
     found = at_bounds(StudyView(study(settings, range(30), space=space)))
-    assert (found.verdict, found.advice) == ("nothing", "")
+    assert (found.verdict, found.advice) == ("nothing", None)
 
 
 def test_a_handful_of_trials_is_too_few_to_tell():
@@ -245,4 +246,4 @@ def test_a_handful_of_trials_is_too_few_to_tell():
 def test_without_seeds_a_search_has_not_been_seen_to_level_off():
     planted = default_study("strong", 0, trials=24)
     alone = replace(planted, trials=planted.trials[~planted.trials["repeat"]])
-    assert check(alone, "levelled off").verdict == "unknown"
+    assert check(alone, "levelled_off").verdict == "unknown"

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from sweeps.storage.study_record import StudyRecord
-from vaeexp.results.verdict import SearchedTrial, all_failed, came_further, nothing_learned
+from vaeexp.report.sentences import sentence
+from vaeexp.results.verdict import SearchedTrial, all_failed, came_further, further_trial, nothing_learned
 
 STUDY = StudyRecord(name="s", spec={"model": {"posterior": "gaussian"}})
 
@@ -25,6 +26,10 @@ def trials(*states, rate=5.0, objective=100.0, failure=None, message=None, epoch
     ]
 
 
+def in_words(statements):
+    return " ".join(map(sentence, statements))
+
+
 FAILED = ("failed",) * 4
 
 
@@ -41,7 +46,7 @@ FAILED = ("failed",) * 4
 def test_where_every_trial_failed_the_first_line_says_of_what_and_what_to_do(failure, message, remedy):
     ended = trials(*FAILED, failure=failure, message=message)
     assert all_failed(ended)
-    said = nothing_learned(STUDY, ended)
+    said = in_words(nothing_learned(STUDY, ended))
     for part in ("all 4 trials failed", f"4 {failure.replace('_', ' ')}", message, remedy):
         assert part in said
 
@@ -57,7 +62,7 @@ def test_where_every_trial_failed_the_first_line_says_of_what_and_what_to_do(fai
 def test_where_no_trial_was_trained_to_its_end_the_first_line_says_so(states, says):
     ended = trials(*states, failure="diverged")
     assert not all_failed(ended)
-    said = nothing_learned(STUDY, ended)
+    said = in_words(nothing_learned(STUDY, ended))
     assert said.startswith("No trial was trained to its end")
     assert says in said
     assert "--trials" in said
@@ -66,7 +71,7 @@ def test_where_no_trial_was_trained_to_its_end_the_first_line_says_so(states, sa
 @pytest.mark.parametrize("rate", [0.0, 0.004, 0.099])
 @pytest.mark.parametrize("states", [("complete",), ("complete", "complete", "pruned"), ("complete", "failed")])
 def test_where_the_posterior_collapsed_in_all_ranked_trials_the_first_line_says_so(states, rate):
-    said = nothing_learned(STUDY, trials(*states, rate=rate))
+    said = in_words(nothing_learned(STUDY, trials(*states, rate=rate)))
     for part in ("posterior collapsed", "below 0.1", "beta", "warmup_epochs", "free_nats"):
         assert part in said
 
@@ -93,14 +98,14 @@ def test_where_the_posterior_collapsed_in_all_ranked_trials_the_first_line_says_
     ],
 )
 def test_what_has_taught_something_or_goes_on_has_no_such_line(study, ended):
-    assert nothing_learned(study, ended) == ""
+    assert nothing_learned(study, ended) == ()
 
 
 @pytest.mark.parametrize("state", ["paused", "pruned"])
 def test_an_unfinished_trial_that_came_further_is_named(state):
     best, other = trials("complete"), trials("complete", state, state, objective=90.0)[1:]
-    said = came_further(STUDY, [*best, *other])
-    assert said.startswith(f"Trial 1, {state} after 4 epochs, had reached a validation −ELBO of 91.00 nats per image")
-    assert "lower than the 100.00 of the best complete trial" in said
-    assert came_further(STUDY, [*best, *trials("complete", state, objective=110.0)]) == ""
-    assert came_further(STUDY, trials("complete", "complete")) == came_further(STUDY, trials(state)) == ""
+    said = came_further(further_trial(STUDY, [*best, *other])).values
+    assert (said["trial"], said["state"], said["epochs"]) == (1, state, 4)
+    assert (said["value"].value, said["best"].value) == (91.0, 100.0)
+    assert further_trial(STUDY, [*best, *trials("complete", state, objective=110.0)]) is None
+    assert further_trial(STUDY, trials("complete", "complete")) is further_trial(STUDY, trials(state)) is None

@@ -53,7 +53,7 @@ class Statement:
     id: str
     """Of its template in `sentences.TEMPLATES`."""
     values: Mapping[str, Any] = field(default_factory=dict)
-    """By name: a `Figure`, a text, a whole number, a configuration (a mapping of settings), a tuple of such; None where there is none."""
+    """By name: a `Figure`, a text, a whole number, a configuration (a mapping of settings), another statement, a tuple of such; None where there is none."""
     rows: tuple[str, ...] = ()
     """Trials (`45`) and repeats (`r3`) that they come from, as `trials.csv` has them."""
 
@@ -67,6 +67,8 @@ def plain(statement: Statement) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Figure):
         return {name: _plain(getattr(value, name)) for name in ("value", "unit", "n", "low", "high")}
+    if isinstance(value, Statement):
+        return plain(value)
     if isinstance(value, Mapping):
         return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
