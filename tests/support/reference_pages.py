@@ -212,6 +212,7 @@ def _column(columns: Sequence[str], name: str, when: str = "") -> str:
 
     metric = METRICS[name]
     facts = [when + metric.meaning] + [metric.unit] * bool(metric.unit and metric.unit not in metric.meaning)
+    facts += [metric.direction] * bool(metric.direction)
     facts += ["with `_se`: standard error over images"] * (metric.error and columns[0].startswith("result.test/"))
     return f"| {', '.join(f'`{column}`' for column in columns)} | {'; '.join(facts).replace('|', chr(92) + '|')} |"
 

@@ -97,9 +97,8 @@ def print_evaluation(evaluation: Mapping[str, Any], *, console: "Console") -> No
     rows = []
     for name, metric in METRICS.items():
         if name in figures and (metric.kind == "figure" or metric.by_classifier):
-            words = metric.words
-            if name == "iw_nll":
-                words += f", k = {figures['importance_samples']:,.0f}"
+            conditions = [shared for shared in metric.protocol if shared in figures]
+            words = ", ".join([metric.words, *(f"{METRICS[own].label} = {figures[own]:,.0f}" for own in conditions)])
             value, error = _with_error(figures[name], figures.get(f"{name}_se", math.nan))
             rows.append((words, value, error, metric.unit))
     print_table(console, ("figure", "value", "standard error", "unit"), rows)

@@ -18,6 +18,8 @@ class Metric:
 
     label: str
     """In tables and plots."""
+    basis: str = ""
+    """What the label stands for here, where other works give it another meaning."""
     words: str
     """In full, for a line of its own."""
     meaning: str
@@ -45,6 +47,16 @@ class Metric:
     """Whether its standard error over the test images stands beside it, with `_se`."""
     always: bool = True
     """Whether each model has it, so that tables have its column in any case."""
+
+    @property
+    def direction(self) -> str:
+        """Return `lower is better`; empty where neither is."""
+        return f"{self.better} is better" if self.better else ""
+
+    @property
+    def title(self) -> str:
+        """Return the label with its basis: `FID (classifier features)`."""
+        return f"{self.label} ({self.basis})" if self.basis else self.label
 
 
 _NLL = "vaeexp.evaluation.nll:evaluate_test"
@@ -179,6 +191,7 @@ METRICS: dict[str, Metric] = {
     ),
     "inception_score": Metric(
         label="IS",
+        basis="classifier",
         words="inception score",
         meaning="inception score of `generated` samples by the classifier",
         unit="1 to the number of classes",
@@ -190,6 +203,7 @@ METRICS: dict[str, Metric] = {
     ),
     "fid": Metric(
         label="FID",
+        basis="classifier features",
         words="Fréchet distance",
         meaning="Fréchet distance between `generated` samples and the test images, of features of the classifier",
         unit="of features of the classifier",
@@ -295,6 +309,14 @@ METRICS: dict[str, Metric] = {
     ),
 }
 """Metric by name, in the order of tables. A run has it as `<place>/<name>`."""
+
+
+BESIDE = ("rate", "fid", "reconstruction_mse")
+"""Metrics that stand beside the −ELBO in the answer and in the first table, in their order: what the code carries, samples, reconstructions."""
+OF_PICTURES = tuple(
+    name for name, metric in METRICS.items() if metric.measured in (_SAMPLES, _RECONSTRUCTIONS) and metric.better
+)
+"""Metrics of reconstructions and of samples."""
 
 
 def measured_at(place: Place, *kinds: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from vaeexp.words import format_interval, format_number, format_value, parameter
 
 LONGEST, LONGEST_NAME = 30, 28
 """Characters of a line of a title beside pictures and curves, and of a study's name."""
+ELBO = METRICS["neg_elbo"]
 MEASURES = ("neg_elbo", "rate", "distortion")
 MANY = 6
 """Times that the longest search or training has the epochs of the shortest from which on their axis is logarithmic."""
@@ -242,7 +243,7 @@ def side_by_side(group: Sequence[StudySummary]) -> Figure | None:
 
 
 def _draw_values(axes: Axes, shown: Sequence[StudySummary]) -> None:
-    style.style_axes(axes, x=f"{shown[0].measure} (nats per image; smaller is better)")
+    style.style_axes(axes, x=f"{shown[0].measure} ({ELBO.unit}; {ELBO.direction})")
     tested: dict[str, Any] = {"s": 64, "marker": "D", "linewidths": 0}
     searched: dict[str, Any] = {"s": 46, "facecolor": "white", "linewidths": 1.6}
     for row, study in enumerate(shown):

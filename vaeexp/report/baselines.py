@@ -8,7 +8,7 @@ import pandas as pd
 
 from sweeps.results.statistics import Interval, mean_interval
 from vaeexp.evaluation import FID_IMAGES
-from vaeexp.evaluation.metrics import METRICS
+from vaeexp.evaluation.metrics import METRICS, OF_PICTURES
 from vaeexp.report.headline import (
     PUBLISHED,
     PUBLISHED_MODEL,
@@ -49,13 +49,6 @@ CLASSIFIER = (
     "FID and IS take their features from a classifier that was trained on the labelled training images, in the place of "
     "Inception; they are not to be set against figures of Inception."
 )
-QUALITY = {
-    "reconstruction_mse": "",
-    "reconstruction_ssim": "",
-    "fid": " (classifier features)",
-    "inception_score": " (classifier)",
-}
-"""Metric of the second table of a protocol → what its title has besides the label."""
 LOSS = "train loss (distortion + β·rate), last epoch"
 """Column of what training minimised, which is another quantity than the −ELBO of the columns on validation and test."""
 
@@ -147,7 +140,7 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
         if not plain and any(row.beta not in (None, 1) for row in group):
             columns.append(("test distortion + β·rate per sub-pixel", lambda row: _loss_per_sub_pixel(row, size)))
     columns += [
-        ("bits per dimension", on_test("bits_per_dimension", 3)),
+        ("bits per dimension", on_test("bits_per_dimension")),
         (f"train {name}, last epoch", lambda row: format_interval(_at_end_of_training(view, row, total))),
     ]
     if any(_loss_is_another(view, row, total) for row in group):
@@ -165,7 +158,7 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
 
 def _quality(group: Sequence[TestedSetting]) -> list[str]:
     """Return how near reconstructions and samples come to images, at the best epoch and, where it differs, at the last one."""
-    measures = [name for name in QUALITY if any(row.test(name).n for row in group)]
+    measures = [name for name in OF_PICTURES if any(row.test(name).n for row in group)]
     if not measures:
         return []
     apart = [row for row in group if moved(row)]
@@ -185,7 +178,7 @@ def _quality(group: Sequence[TestedSetting]) -> list[str]:
         right = f"{accuracies.mean():.1%}".replace("%", " %")
         text += f", by a classifier of these targets that is right on {right} of the test images"
     text += "; a row stands once more at its last epoch where figures differ there" if apart else ""
-    titles = ["row", *(METRICS[name].label + QUALITY.get(name, "") for name in measures)]
+    titles = ["row", *(METRICS[name].title for name in measures)]
     return [f"{text}:", narrow_tables(titles, cells, right=range(1, len(titles))), *_too_few(group)]
 
 

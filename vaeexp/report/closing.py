@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sweeps.errors import masked
+from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots.contact_sheet import draw, unpack
 from vaeexp.report.answer import cost_words
 from vaeexp.report.baselines import sub_pixels
@@ -239,7 +240,7 @@ def provenance(view: StudyView, sheet: Figure | None = None) -> list[str]:
 
 def _numbers_explained(view: StudyView) -> str:
     """Say of each figure in the report which images, which estimator and how many samples it has."""
-    samples, threshold = view.fixed("importance_samples"), view.fixed("active_threshold")
+    samples, threshold, elbo = view.fixed("importance_samples"), view.fixed("active_threshold"), METRICS["neg_elbo"]
     weighted = parts = ""
     if samples:
         weighted = f", with k = {samples:,} samples per image. Figures with another k are not comparable"
@@ -255,7 +256,7 @@ def _numbers_explained(view: StudyView) -> str:
         )
         counts = "In the front a trial counts with its last epoch, as it was trained. Taking the front of many trials makes it optimistic."
     return f"""\
-- **Validation −ELBO** (nats per image; lower is better) {use} + rate at β = 1, whatever β a trial \
+- **Validation −ELBO** ({elbo.unit}; {elbo.direction}) {use} + rate at β = 1, whatever β a trial \
 trained with, on the validation images, one posterior sample per image and the same noise for every trial and epoch. {counts}
 - **Test −ELBO** is the same estimate on the test images. Only runs of the confirmation and of baselines, trained afresh with \
 new seeds, look at them; so it carries no such optimism.

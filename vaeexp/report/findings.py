@@ -7,8 +7,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from sweeps.results.statistics import mean_interval
-from vaeexp.evaluation.metrics import METRICS
-from vaeexp.report.headline import BOTH_EPOCHS, incomparable, samples_of
+from vaeexp.evaluation.metrics import BESIDE, METRICS
+from vaeexp.report.headline import incomparable, samples_of
 from vaeexp.results.coverage import Coverage
 from vaeexp.results.divergence import Divergence
 from vaeexp.results.effects import TOP
@@ -391,7 +391,7 @@ def _beside(other: TestedSetting, setting: TestedSetting) -> dict[str, Figure | 
     if not same_images(other, setting):
         return {}
     values: dict[str, Figure | None] = {}
-    for name in BOTH_EPOCHS:
+    for name in BESIDE:
         without = name == "rate" and (setting.deterministic or other.deterministic)
         values[name] = None if without else figure_on_test(setting, name)
         values[f"{name}_of_other"] = figure_on_test(other, name)

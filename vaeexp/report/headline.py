@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sweeps.results.statistics import Interval
-from vaeexp.evaluation.metrics import METRICS
+from vaeexp.evaluation.metrics import BESIDE, METRICS
 from vaeexp.report.markup import escape, table
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import column, finite, interval_on_test
@@ -26,11 +26,9 @@ PUBLISHED = {
     ),
 }
 """Binarisation → NLL on the 10,000 test images of MNIST (Bernoulli likelihood, nats per image), and its source."""
-BOTH_EPOCHS = ("rate", "fid", "reconstruction_mse")
-"""Metrics that are given at the best and at the last epoch."""
 HEADER = (
     *("row", "n", "test −ELBO", "test IW-NLL (k)"),
-    *(METRICS[name].label for name in BOTH_EPOCHS),
+    *(METRICS[name].label for name in BESIDE),
     "comparable?",
 )
 
@@ -135,7 +133,7 @@ def at_epoch(setting: TestedSetting, when: str) -> list[str]:
         "–"
         if name == "rate" and setting.deterministic
         else format_interval(_at(setting, when, name), METRICS[name].digits)
-        for name in BOTH_EPOCHS
+        for name in BESIDE
     ]
 
 

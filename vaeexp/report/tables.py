@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from sweeps.results.statistics import LEAST_VALUES, MANY
+from vaeexp.evaluation.metrics import METRICS
 from vaeexp.report.answer import caveat_words
 from vaeexp.report.by_parameter import described, parameter_tables
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
@@ -31,7 +32,7 @@ from vaeexp.words import (
 
 TOP = 10
 _KEYS = ["repeat", "number"]
-_RANKED_METRICS = (("rate", 2), ("distortion", 2))
+_RANKED_METRICS = ("rate", "distortion")
 SHOWN = 50
 """Pairs that are listed; all are in trials.csv."""
 _NAMED = 0.1
@@ -54,7 +55,7 @@ def ranked_table(view: StudyView) -> str:
     rows = [
         [
             *(str(rank), str(row["number"]), format_number(row["objective"])),
-            *(format_number(row.get(f"val/{name}"), digits) for name, digits in _RANKED_METRICS),
+            *(format_number(row.get(f"val/{name}"), METRICS[name].digits) for name in _RANKED_METRICS),
             active_share(row.get("val/active_units"), row.get("params.latent_size")),
             str(row["epochs"]),
             escape(format_configuration(view.params(row))),
@@ -74,9 +75,9 @@ def active_share(units: Any, latent_size: Any) -> str:
     )
 
 
-def on_test(metric: str, digits: int = 2) -> Callable[[TestedSetting], str]:
+def on_test(metric: str) -> Callable[[TestedSetting], str]:
     """Return the cells of a figure on test images: its mean and interval over seeds."""
-    return lambda setting: format_interval(setting.test(metric), digits)
+    return lambda setting: format_interval(setting.test(metric), METRICS[metric].digits)
 
 
 RATE_AND_DISTORTION: tuple[Column, ...] = (("test rate", on_test("rate")), ("test distortion", on_test("distortion")))
@@ -109,7 +110,7 @@ def confirmed_table(view: StudyView) -> str:
         size = math.prod(shape)
         columns.append(("nats per sub-pixel", lambda setting: format_number(setting.test("neg_elbo").mean / size, 4)))
     if any(setting.test("bits_per_dimension").n for setting in view.confirmed):
-        columns.append(("bits per dimension", on_test("bits_per_dimension", 3)))
+        columns.append(("bits per dimension", on_test("bits_per_dimension")))
     columns.append(("configuration", lambda setting: escape(setting.setting)))
     shown = [*view.confirmed, *(setting for setting in view.untrained if setting.baseline is None)]
     rows = [[make(setting) for _, make in columns] for setting in shown]

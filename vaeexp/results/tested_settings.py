@@ -22,6 +22,7 @@ from sweeps.results.statistics import (
     paired_interval,
     wilcoxon_p,
 )
+from vaeexp.evaluation.metrics import BESIDE
 from vaeexp.results.new_seeds import Failures
 from vaeexp.results.paired_configurations import (
     PairedConfiguration,
@@ -38,8 +39,6 @@ SAME_ELBO = (*SAME_DISTORTION, "posterior")
 """Parts of a protocol that two values of −ELBO must share to stand in one table."""
 ERROR_RATE = 0.05
 """Of the comparisons of a study in which nothing differs, the share in which one is called better."""
-OTHERS = ("fid", "reconstruction_mse", "rate")
-"""Figures on test in which baselines are compared besides −ELBO: samples, reconstructions, and what the code carries."""
 CHANGES = {"dataset": "data", "binarisation": "binarisation", "likelihood": "likelihood", "posterior": "posterior"}
 """Setting → the part of the protocol that it changes."""
 
@@ -167,7 +166,7 @@ def compare_pairs(
         best: the best configuration, confirmed or not.
     """
     compared = compare_matched(parameter, two, pairs(results, parameter, two), seed)
-    others = {name: pairs(results, parameter, two, f"result.test/{name}") for name in OTHERS}
+    others = {name: pairs(results, parameter, two, f"result.test/{name}") for name in BESIDE}
     winner = None if best is None else best.source_trial
     confirmed = pd.DataFrame() if best is None else best.runs[best.runs["repeat"]].dropna(subset=["seed_index"])
     reference = (
@@ -271,7 +270,7 @@ class BaselineMargin(Margin):
     weighted: Interval | None
     """Of its test IW-NLL minus that of the other, over the same seeds; None where their numbers of samples differ."""
     others: Mapping[str, Margin]
-    """Of `OTHERS`, those that both have on test and that measure one thing → the difference, baseline − other, in the unit of the
+    """Of `BESIDE`, those that both have on test and that measure one thing → the difference, baseline − other, in the unit of the
     figure. Holm's correction counts all of them of all baselines, and leaves −ELBO to itself."""
 
     @property
@@ -338,7 +337,7 @@ def baseline_margins(
 
     Left out are those that are the same training as the other, and those of which no figure can be compared.
 
-    Error rate: each of the two families, −ELBO and `OTHERS`, calls a difference that is none settled in at most 5 % of studies. Holm's
+    Error rate: each of the two families, −ELBO and `BESIDE`, calls a difference that is none settled in at most 5 % of studies. Holm's
     correction counts each baseline with every confirmed configuration, because the first was chosen among these by runs that are tested
     here. A baseline on the best setting is trained on one or two of them; the tests of the others, which nobody made, count as failed.
 
@@ -348,11 +347,11 @@ def baseline_margins(
         race: as for `winner_margins`; the first, which has won it, has all seeds whenever the race is over.
     """
     totals = _differences(confirmed, opposed, ("neg_elbo",), race)
-    others = _differences(confirmed, opposed, OTHERS, race)
+    others = _differences(confirmed, opposed, BESIDE, race)
     margins = []
     for place, (baseline, other) in enumerate(opposed):
         margin, basis = totals.get((place, "neg_elbo"), (None, ""))
-        further = {metric: others[place, metric][0] for metric in OTHERS if (place, metric) in others}
+        further = {metric: others[place, metric][0] for metric in BESIDE if (place, metric) in others}
         if margin is not None or further:
             margin = margin or Margin(interval=mean_interval([]), p=math.nan, tests=0)
             margins.append(

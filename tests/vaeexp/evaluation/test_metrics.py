@@ -40,8 +40,17 @@ def test_a_row_is_enough_for_columns_summary_and_reference_page(monkeypatch):
         unit="",
         places=("test", "test_last"),
         measured="vaeexp.evaluation.generation:generation_figures",
+        better="lower",
     )
     monkeypatch.setitem(metrics.METRICS, "blur", row)
     assert "test/blur" in result_columns()
     assert "blur" in measured_at("test_last", "figure")
-    assert "| `result.test/blur` | share of samples that are blurred |" in columns()
+    assert "| `result.test/blur` | share of samples that are blurred; lower is better |" in columns()
+
+
+def test_figures_of_samples_and_reconstructions_are_those_that_their_functions_measure():
+    assert metrics.OF_PICTURES == ("reconstruction_mse", "reconstruction_ssim", "inception_score", "fid")
+    assert [METRICS[name].title for name in metrics.OF_PICTURES if METRICS[name].by_classifier] == [
+        "IS (classifier)",
+        "FID (classifier features)",
+    ]
