@@ -16,6 +16,7 @@ from markdown_it.token import Token
 
 from vaeexp.report import PAGE
 from vaeexp.report.markup import OWN_LINES
+from vaeexp.report.page.opening import colour_signs, lay_out
 
 KINDS = {"png": "image/png", "csv": "text/csv;charset=utf-8", "json": "application/json;charset=utf-8"}
 """Ending of a file that the HTML page holds → its type in a data URI."""
@@ -46,8 +47,8 @@ def page(
     tokens = renderer.parse(text)
     headings = _name_headings(tokens)
     _put_inside(tokens, files, drawings or {})
-    if data is not None:
-        tokens[_place_of_look(tokens) : _place_of_look(tokens)] = [_block(LOOK)]
+    colour_signs(tokens)
+    tokens = lay_out(tokens, "" if data is None else LOOK)
     title = next((name_shown for tag, _, name_shown in headings if tag == "h1"), "Report")
     script = "" if data is None else _script()
     return (
@@ -61,20 +62,12 @@ def page(
     )
 
 
-LOOK = '<section id="look" hidden></section>\n'
-"""What the script fills, before the contents."""
+LOOK = '<section id="look" hidden></section>'
+"""What the script fills, after the opening."""
 STYLES = ("page.css", "look.css")
 """Style sheets, joined in this order: of the document, and of what the script fills."""
 SCRIPTS = ("study.js", "filter.js", "table.js", "card.js", "plots.js", "parallel.js", "pictures.js", "start.js")
 """Files of `script/`, joined in this order."""
-
-
-def _place_of_look(tokens: Sequence[Token]) -> int:
-    return next((place for place, token in enumerate(tokens) if token.attrGet("id") == "contents"), len(tokens))
-
-
-def _block(content: str) -> Token:
-    return Token("html_block", "", 0, content=content)
 
 
 def _resource(name: str) -> str:
@@ -101,11 +94,11 @@ def _data_and_script(data: Mapping[str, Any] | None, script: str) -> str:
 
 def _navigation(headings: Sequence[tuple[str, str, str]]) -> str:
     links = "".join(
-        f'<li class="{tag}"><a href="#{html.escape(name)}">{html.escape(name_shown)}</a></li>\n'
+        f'<li><a href="#{html.escape(name)}">{html.escape(name_shown)}</a></li>\n'
         for tag, name, name_shown in headings
-        if tag in ("h2", "h3")
+        if tag == "h2" and name_shown != "Contents"
     )
-    return f'<nav aria-label="Contents">\n<ul>\n{links}</ul>\n</nav>\n' if links else ""
+    return f'<nav aria-label="Contents" tabindex="0">\n<ul>\n<li>Contents</li>\n{links}</ul>\n</nav>\n' if links else ""
 
 
 def _own_line(state: StateBlock, line: int, _: int, silent: bool) -> bool:
@@ -133,15 +126,16 @@ def _name_headings(tokens: Sequence[Token]) -> list[tuple[str, str, str]]:
     return list(named.values())
 
 
-def _picture(name: str, alternative: str, inside: Mapping[str, str], drawings: Mapping[str, str]) -> str:
+def _picture(name: str, alternative: str, inside: Mapping[str, str], drawings: Mapping[str, str], above: str) -> str:
     """Return a picture of the report as it stands in the page: a drawing, which scrolls by itself where it is too wide, or its file.
 
-    The alternative text is HTML already.
+    The alternative text is HTML already. It is the caption of a drawing, unless the heading above has the same words.
     """
     if name not in drawings:
         return f'<img src="{inside.get(name, "data:,")}" alt="{alternative}">\n'
+    caption = "" if html.unescape(alternative) == above else f'<p class="caption">{alternative}</p>\n'
     drawing = drawings[name].replace("<svg ", f'<svg role="img" aria-label="{alternative}" ', 1)
-    return f'<figure class="plot" tabindex="0">{drawing}</figure>\n'
+    return f'{caption}<div class="plot" tabindex="0">{drawing}</div>\n'
 
 
 def _put_inside(tokens: Sequence[Token], files: Mapping[str, bytes], drawings: Mapping[str, str]) -> None:
@@ -154,9 +148,16 @@ def _put_inside(tokens: Sequence[Token], files: Mapping[str, bytes], drawings: M
         for name, content in files.items()
         if (kind := name.rpartition(".")[2]) in KINDS
     }
-    for token in tokens:
+    above = ""
+    for before, token in pairwise(tokens):
+        if before.type == "heading_open":
+            above = token.content
+        elif token.content.startswith("<details>"):
+            above = ""
+        elif token.content.startswith("<summary>"):
+            above = html.unescape(token.content.strip().removeprefix("<summary>").removesuffix("</summary>"))
         if token.type == "html_block" and (shown := OWN_LINES.fullmatch(token.content.strip())) and shown[1]:
-            token.content = _picture(shown[1], shown[2], inside, drawings)
+            token.content = _picture(shown[1], shown[2], inside, drawings, above)
     for token in (child for inline in tokens for child in inline.children or []):
         target = str(token.attrGet("href"))
         if token.type == "image":

@@ -1,0 +1,69 @@
+"""What a reader of the page sees first: the answer beside the first table and picture, and verdicts in colour."""
+
+import html
+import re
+from collections.abc import Sequence
+
+from markdown_it.token import Token
+
+SIGNS = {"✓": "good", "✗": "warning", "?": "unknown"}
+"""Sign of a verdict → the class that gives it its colour. The sign says the same without any."""
+_VERDICT = re.compile(r"\s*([✓✗?]) (?:good|warning|cannot be said)\s*")
+
+
+def lay_out(tokens: Sequence[Token], look: str) -> list[Token]:
+    """Return the blocks of a report with the answer and what follows it side by side, and `look` in place of the contents, which the bar has."""
+    answer, contents = heading_at(tokens, "Answer"), heading_at(tokens, "Contents")
+    if contents is None:
+        return [*tokens, _block(look)]
+    before, rest = tokens[:contents], tokens[_after_list(tokens, contents) :]
+    if answer is not None:
+        part = _after_list(before, answer)
+        if part < len(before) and before[part].content.startswith("<details>"):
+            part = next(at for at in range(part, len(before)) if before[at].content.startswith("</details>")) + 1
+        if part < len(before):
+            opening = [_block('<div class="opening"><div class="answer">'), *before[answer:part]]
+            opening += [_block('</div><div class="first">'), *before[part:], _block("</div></div>")]
+            before = [*before[:answer], *opening]
+    return [*before, _block(look), *rest]
+
+
+def colour_signs(tokens: Sequence[Token]) -> None:
+    """Give verdicts their colour: a cell that is one, and the sign with which a line of the answer begins."""
+    for token in tokens:
+        previous = ""
+        for child in token.children or []:
+            if child.type == "text" and previous in ("", "strong_close"):
+                _colour(child)
+            previous = child.type
+
+
+def _colour(text: Token) -> None:
+    if verdict := _VERDICT.fullmatch(text.content):
+        shown, rest = text.content, ""
+    elif (sign := text.content.lstrip()[:2]) and sign[0] in SIGNS and sign[1:] == " ":
+        shown, rest = sign[0], f" {text.content.lstrip()[2:]}"
+        rest = html.escape(rest, quote=False)
+    else:
+        return
+    kind = SIGNS[verdict[1] if verdict else shown]
+    space = " " if text.content.startswith(" ") else ""
+    text.type, text.content = "html_inline", f'{space}<span class="sign {kind}">{shown.strip()}</span>{rest}'
+
+
+def heading_at(tokens: Sequence[Token], words: str) -> int | None:
+    """Return the place of the heading of the second level with these words."""
+    places = range(len(tokens) - 1)
+    return next((at for at in places if tokens[at].tag == "h2" and tokens[at + 1].content == words), None)
+
+
+def _after_list(tokens: Sequence[Token], heading: int) -> int:
+    """Return the place after the list that follows a heading."""
+    ends = (
+        at for at in range(heading, len(tokens)) if tokens[at].type == "bullet_list_close" and tokens[at].level == 0
+    )
+    return next(ends, heading + 2) + 1
+
+
+def _block(content: str) -> Token:
+    return Token("html_block", "", 0, content=f"{content}\n")
