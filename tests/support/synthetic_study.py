@@ -195,7 +195,7 @@ def _row(
         "repeat": repeat, "number": number, "name": run_name("beta_mnist", number, repeat=repeat), "state": state,
         "objective": float(values.min()) if len(values) else math.nan, "epochs": len(values),
         "best_epoch": int(values.argmin()) + 1 if len(values) else None, "seed": 1000 + number,
-        "started": 1.79e9 + 20 * number, "ended": 1.79e9 + 20 * number + 0.6 * len(values), "seconds": 0.6 * len(values),
+        "started": 1.79e9 + 7 * number, "ended": 1.79e9 + 7 * number + 0.6 * len(values), "seconds": 0.6 * len(values),
         "ended_round": number, "duplicate_of": None, "failure": None, "message": None, "folder": str(folder / place) if folder else None,
         "source_trial": None, "purposes": (), "seed_index": None, "pair_ids": (), "result.parameters": 1_300_000.0,
         **failure, **{f"params.{key}": value for key, value in params.items()},
@@ -253,6 +253,24 @@ def _tested(curve: np.ndarray, random) -> dict:
         "result.test/active_units": 16.0, "result.test/used_dimensions": 2.0, "result.test_last/used_dimensions": 2.0,
         "result.test/images": 500.0, "result.test/importance_samples": 500.0,
     }  # fmt: skip
+
+
+def with_samples_tested(results: Results, samples=lambda number: 1000.0) -> Results:
+    """The same study with FID and MSE of the tested runs, from as many samples as `samples` says of a run's number."""
+    trials = results.trials
+    tested = trials["result.test/neg_elbo"].notna()
+    numbers = trials["number"].astype(float)
+    figures = {
+        "fid": 20 + numbers,
+        "reconstruction_mse": 0.01 + numbers / 1000,
+        "generated": trials["number"].map(samples),
+    }
+    columns = {
+        f"result.{of}/{name}": (value + 0.5 * (of != "test")).where(tested)
+        for of in ("test", "test_last")
+        for name, value in figures.items()
+    }
+    return replace(results, trials=trials.assign(**columns))
 
 
 REFERENCES = {

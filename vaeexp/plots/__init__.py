@@ -95,6 +95,16 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "No trial has finished an epoch.",
             unfolded=True,
         ),
+        "fid_against_elbo": Plot(
+            "FID against −ELBO",
+            tradeoff.fid_against_elbo,
+            "Each point is a tested run with a fresh seed, of the confirmed configurations and of baselines with the same protocol; lower left is "
+            "better. Only runs whose FID is of as many samples and test images stand together. It shows whether the settings with the best −ELBO "
+            "also draw the best samples; so few settings say nothing of the relation in general, and FID by the features of a classifier "
+            "compares with no published FID.",
+            "It takes two tested runs with an FID of equally many samples.",
+            groups=confirmed.comparable,
+        ),
         "active_units": Plot(
             "Active units",
             tradeoff.active_units,
@@ -112,6 +122,13 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             search.history,
             search.history_caption,
             "No trial has finished an epoch.",
+        ),
+        "wall_time": Plot(
+            "Best value against wall time",
+            search.wall_time,
+            "Each point is a complete trial at the time at which it ended; the line is the best so far. The time is that of this machine with these "
+            "lanes, without confirmation and tests. Trials run side by side, so the time between two points is not that of a trial.",
+            "It takes two complete trials with times, from a search that ran in one go.",
         ),
         "learning_curves": Plot(
             "Learning curves",
@@ -137,12 +154,18 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         ),
     },
     "The parameters": {
+        "equal_epochs": Plot(
+            "Trials along each parameter, at equal epochs",
+            parameters.equal_epochs,
+            parameters.equal_epochs_caption,
+            "It takes two trials that reached one epoch.",
+            unfolded=True,
+        ),
         "top_two": Plot(
             "The two most important parameters",
             parameters.top_two,
             parameters.top_two_caption,
             f"It takes {LEAST_TRIALS} complete trials of different value and two searched parameters; under the pruner promotion, {LEAST_TRIALS} complete or promoted ones.",
-            unfolded=True,
         ),
         "importance": Plot(
             "Importance among the trials that the sampler chose",
@@ -152,11 +175,10 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "complete or promoted ones.",
         ),
         "effects": Plot(
-            "Trials along each parameter",
+            "Trials along each parameter, at the epochs that they reached",
             parameters.effects,
             parameters.effects_caption,
-            "No trial has finished an epoch.",
-            unfolded=True,
+            "No trial has finished an epoch, or all have as many epochs, so that the plot at equal epochs shows the same.",
         ),
         "partial_dependence": Plot(
             "Partial dependence",
@@ -173,6 +195,15 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "Each point is a pair of runs with the same configuration and seed, a row per configuration; the diamond is the mean "
             "with its 95 % interval.",
             "There is no complete matched pair.",
+            unfolded=True,
+        ),
+        "pair_pictures": Plot(
+            "Pictures of matched pairs",
+            comparisons.pair_pictures,
+            "The same configuration and seed with each value, at the epoch that the row names: reconstructions of the same validation images, and "
+            "samples drawn with the same noise. The configuration is the winner's, or the next that left pictures. It is one seed of one "
+            "configuration: the plot above shows whether the others agree.",
+            "No matched pair left pictures.",
             unfolded=True,
         ),
     },

@@ -19,7 +19,7 @@ from vaeexp.results.study_summary import StudySummary
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import Arrays, read_arrays, row_names
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, by_training
-from vaeexp.words import format_interval, format_number, format_value, parameter_label
+from vaeexp.words import format_interval, format_number, format_value, is_missing, parameter_label
 
 LONGEST, LONGEST_NAME = 30, 28
 """Characters of a line of a title beside pictures and curves, and of a study's name."""
@@ -197,6 +197,58 @@ def runs_of_pairs(view: StudyView, comparison: PairComparison) -> pd.DataFrame:
     return pd.DataFrame(
         {side: numbers[f"number.{level}"].astype(int) for side, level in zip(("first", "second"), two, strict=True)}
     )
+
+
+def pair_pictures(view: StudyView) -> Figure | None:
+    """Draw for each comparison one matched pair, the winner's configuration where it has pictures: reconstructions beside samples of both values.
+
+    At most three comparisons. None without a pair of which both runs left pictures.
+    """
+    groups = []
+    for comparison in view.pairs[:3]:
+        if (shown := _pair_with_pictures(view, comparison)) is None:
+            continue
+        source, runs = shown
+        values, rows = (comparison.first, comparison.second), []
+        for value, (run, arrays) in zip(values, runs, strict=True):
+            files, last = at_last_epoch(arrays)
+            title = f"{parameter_label(comparison.parameter)} = {format_value(value)}"
+            rows.append(
+                (
+                    style.two_lines(title, LONGEST),
+                    f"{epoch_words(view, run, last=last)}\n{_figures(run, last=last)}".strip(),
+                    files,
+                )
+            )
+        groups.append((f"trial {source}, seed {int(runs[0][0]['seed_index']) + 1}", rows))
+    titles = [line for _, rows in groups for title, below, _ in rows for line in (title, below)]
+    return picture_rows(groups, margin=_margin(titles)) if groups else None
+
+
+def _pair_with_pictures(
+    view: StudyView, comparison: PairComparison
+) -> tuple[int, tuple[tuple[pd.Series, Arrays], tuple[pd.Series, Arrays]]] | None:
+    """Return the first pair, in the order of the configurations and seeds, of which both runs left pictures, with its trial and the two runs."""
+    numbers = runs_of_pairs(view, comparison)
+    row_of = {int(row["number"]): row for _, row in view.trials[view.trials["repeat"]].iterrows()}
+    ranks = {own.source_trial: rank for rank, own in enumerate(comparison.by_configuration)}
+    order = comparison.pairs.assign(rank=comparison.pairs["source_trial"].map(ranks)).sort_values(
+        ["rank", "seed_index"]
+    )
+    for source, *two in order.join(numbers)[["source_trial", "first", "second"]].to_numpy(int).tolist():
+        one, other = (row_of[number] for number in two)
+        files, others = read_arrays(one["folder"]), read_arrays(other["folder"])
+        if files.keys() >= STRIP and others.keys() >= STRIP:
+            return source, ((one, files), (other, others))
+    return None
+
+
+def _figures(run: pd.Series, *, last: bool) -> str:
+    """Return `test: FID 166.9, MSE 0.0655` of the epoch that is drawn, the last or the best; empty for a run without them."""
+    of = "test_last" if last and run["best_epoch"] != run["epochs"] else "test"
+    named = ((name, run.get(f"result.{of}/{name}")) for name in ("fid", "reconstruction_mse"))
+    parts = [f"{METRICS[name].label} {value:.4g}" for name, value in named if not is_missing(value)]
+    return f"test: {', '.join(parts)}" if parts else ""
 
 
 def _draw_differences(axes: Axes, comparison: PairComparison, runs: pd.DataFrame) -> None:

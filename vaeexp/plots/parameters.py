@@ -21,11 +21,13 @@ from vaeexp.results.holes import hole_words
 from vaeexp.results.parameters import RESAMPLES, SearchedParameter
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import jitter, row_names
-from vaeexp.words import NATS, format_number, format_value, join_and, parameter_label
+from vaeexp.words import NATS, format_number, format_value, join_and, parameter_label, plural
 
 MOST_PANELS = 9
 LOW_R2 = 0.5
 """Share of the variance below which a reader is told not to trust the numbers of the model."""
+_RING: dict[str, Any] = {"facecolors": "none", "edgecolors": style.TEXT_COLOUR, "linewidths": 1.5, "zorder": 6}
+"""Around the best trial."""
 NEAR = 0.1
 """Share of an axis within which trials speak for a point on it."""
 
@@ -84,8 +86,12 @@ def _order(view: StudyView) -> str:
 def effects(view: StudyView) -> Figure | None:
     """Draw a panel per searched parameter: the value of each trial against it, by state, with medians of choices; under promotion by epochs.
 
-    Values of a choice that the search did not cover are left out, with a note. None without a value.
+    Values of a choice that the search did not cover are left out, with a note. None without a value, and where all trials have as many
+    epochs, because `equal_epochs` then shows the same.
     """
+    epoch, compared = view.at_equal_epochs
+    if len(compared) == len(view.learned) and (compared["epochs"] == epoch).all() and len(compared):
+        return None
     scored = view.search[view.search["objective"].notna()]
     parameters = [parameter for parameter in view.parameters.values() if parameter.of(scored).notna().any()]
     if not parameters:
@@ -109,6 +115,76 @@ def effects(view: StudyView) -> Figure | None:
     if above := int((scored["objective"] > high).sum()):
         figure.text(0.995, 0.985, f"▲ {above} above the scale", ha="right", va="top", fontsize=10, color=style.MUTED)
     return figure
+
+
+def equal_epochs(view: StudyView) -> Figure | None:
+    """Draw a panel per searched parameter: the value of each trial at the last epoch that all ranked trials reached, against it.
+
+    Under promotion this is the first rung. Choices have the median of their trials. None without two such trials.
+    """
+    epoch, trials = view.at_equal_epochs
+    parameters = [parameter for parameter in view.parameters.values() if parameter.of(trials).notna().any()]
+    if len(trials) < 2 or not parameters:
+        return None
+    figure, panels = style.parameter_panels(len(parameters), same_values=True)
+    complete = trials["state"] == "complete"
+    low, high = style.robust_limits(trials.loc[complete, "value"], trials["value"])
+    for panel, parameter in zip(panels, parameters, strict=True):
+        panel.set_ylim(low, high)
+        _draw_at_epoch(panel, view, view.covered(trials, parameter.name), parameter)
+        if view.uncovered(parameter.name):
+            style.note(panel, "“left out”: not covered by the search", y=1.03)
+    panels[0].scatter([], [], s=40, **_RING, label=f"best: trial {view.best_number}")
+    figure.supylabel(f"{NATS}, epoch {epoch:,}", fontsize=11, color=style.TEXT_COLOUR)
+    style.figure_legend(figure, panels[0])
+    if above := int((trials["value"] > high).sum()):
+        figure.text(0.995, 0.985, f"▲ {above} above the scale", ha="right", va="top", fontsize=10, color=style.MUTED)
+    return figure
+
+
+def _draw_at_epoch(axes: Axes, view: StudyView, trials: pd.DataFrame, parameter: SearchedParameter) -> None:
+    """Draw the `value` of trials along a parameter, with a ring around the best one; choices side by side, each with its median and its count."""
+    active = trials[parameter.places(trials).notna()]
+    places, values, names = parameter.places(active), active["value"], row_names(active)
+    below = []
+    if parameter.is_choice:
+        counts, left_out = places.value_counts(), view.uncovered(parameter.name)
+        below = [
+            "left out" if text in left_out else plural(int(counts.get(place, 0)), "trial")
+            for place, text in enumerate(parameter.texts)
+        ]
+        medians = values.groupby(places).median()[counts > 1]
+    style.style_parameter_axis(style.style_axes(axes), parameter, below)
+    if parameter.is_choice:
+        axes.hlines(medians, medians.index - 0.3, medians.index + 0.3, color=style.TEXT_COLOUR, linewidth=2, zorder=5)
+    x, size = _jittered(parameter, active, numbers=True), 30 * style.marker_scale(len(trials))
+    complete = active["state"] == "complete"
+    for state, chosen, words in (
+        ("pruned", ~complete, "stopped there or later"),
+        ("complete", complete, "trained to the end"),
+    ):
+        if chosen.any():
+            label = f"{words} ({int(chosen.sum()):,})"
+            style.scatter(axes, x[chosen], values[chosen], names[chosen], state, size=size, label=label)
+    best = active["number"] == view.best_number
+    if best.any():
+        ring = axes.scatter(x[best], values[best].clip(upper=axes.get_ylim()[1]), s=2.6 * size, clip_on=False, **_RING)
+        style.mark_trials(ring, names[best])
+
+
+def equal_epochs_caption(view: StudyView) -> str:
+    """Say at which epoch the trials are compared, which are left out, and what the plot does not show."""
+    epoch, trials = view.at_equal_epochs
+    failed, short = int((view.search["state"] == "failed").sum()), len(view.learned) - len(trials)
+    text = (
+        f"Every trial at epoch {epoch:,}, the last that all of them reached, so that stopped and complete trials are compared alike. A black bar is "
+        "the median of two trials or more, where it lies on the scale. The plot shows who leads early: what learns slowly stands high here and may win at the end. The other parameters differ between "
+        "the points, so a trend is not the effect of one parameter alone."
+    )
+    missing = [plural(failed, "failed trial")] if failed else []
+    missing += [f"{plural(short, 'trial')} stopped before that epoch"] if short else []
+    text += f" Not drawn: {join_and(missing)}." if missing else ""
+    return f"{text}{left_out_sentence(view)}{hole_sentences(view)}"
 
 
 def _draw_promoted(axes: Axes, view: StudyView, trials: pd.DataFrame, parameter: SearchedParameter) -> None:

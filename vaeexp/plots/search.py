@@ -15,6 +15,8 @@ from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import row_names
 from vaeexp.words import NATS, format_configuration, format_number
 
+CLOCK = 1.05
+"""Times the seconds of the search that its trials may lie apart; beyond, it was interrupted, or a clock was set."""
 MOST_NAMED = 8
 """Complete trials up to which each has a line of its own with its name."""
 NAME_HEIGHT = 0.04
@@ -77,6 +79,44 @@ def _draw_best(axes: Axes, course: pd.DataFrame, last: float) -> None:
     side = "center" if 0.2 < share < 0.8 else ("left" if share <= 0.5 else "right")
     text = f"best: trial {int(best['number'])}, {format_number(best['objective'])}"
     style.annotate(axes, text, (best["number"], best["objective"]), (0, -8), colour=style.BEST, ha=side, va="top")
+
+
+def wall_time(view: StudyView) -> Figure | None:
+    """Draw the value of each complete trial at the time at which it ended, and the best so far.
+
+    None without two complete trials with times, and where the trials lie further apart than the search has run: then it was interrupted, and
+    the times of its trials count hours in which nothing ran.
+    """
+    trials, spent = view.ranked, view.study.elapsed
+    trials = trials[np.isfinite(trials["ended"].astype(float))].sort_values(["ended", "number"])
+    first = float(view.search["started"].astype(float).min())
+    hours = (trials["ended"].astype(float) - first) / 3600
+    if len(trials) < 2 or not spent or hours.min() < 0 or 3600 * hours.max() > CLOCK * spent:
+        return None
+    unit, scale = next(
+        (unit, scale)
+        for unit, scale in (("hours", 1), ("minutes", 60), ("seconds", 3600))
+        if scale * hours.max() > 2 or scale == 3600
+    )
+    x, values = hours * scale, trials["objective"]
+    figure = style.new_figure()
+    axes = style.style_axes(figure.add_subplot(), x=f"wall time of the search ({unit})", y=NATS)
+    axes.set_ylim(*style.robust_limits(values, values))
+    axes.set_xlim(0, 1.02 * max(float(x.max()), spent / 3600 * scale))
+    label, size = style.state_label("complete", len(trials)), 46 * style.marker_scale(len(trials))
+    style.scatter(axes, x, values, row_names(trials), "complete", size=size, label=label)
+    best = values.cummin()
+    axes.step(
+        [*x, axes.get_xlim()[1]],
+        [*best, best.iloc[-1]],
+        where="post",
+        color=style.BEST,
+        linewidth=2,
+        label="best so far",
+    )
+    style.off_scale(axes, values)
+    style.legend(axes)
+    return figure
 
 
 def learning_curves(view: StudyView) -> Figure | None:

@@ -13,11 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sweeps.results.front import front
+from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots import style
+from vaeexp.plots.confirmed import comparable
 from vaeexp.plots.parameters import draw_trials
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, row_names
+from vaeexp.results.tested_settings import TestedSetting
 from vaeexp.words import format_number, parameter_label
 
 GROUPS = 10
@@ -34,6 +37,10 @@ SCORED_AT_ONE = (
 """Stands once in a report whose study searches β."""
 FONT = 11
 """Of the words beside the best trial."""
+LONGEST = 34
+"""Characters of a line of a name in a legend."""
+CONDITIONS = ("generated", "images")
+"""What two values of FID must share to be compared."""
 NEAR = 6
 """Room around these words, in 1/72 inch."""
 ASIDE = 26
@@ -71,6 +78,46 @@ def rate_distortion(view: StudyView) -> Figure | None:
     if hidden:
         style.note(axes, f"{hidden} {'trial lies' if hidden == 1 else 'trials lie'} outside these axes")
     return figure
+
+
+def fid_against_elbo(view: StudyView) -> Figure | None:
+    """Draw FID against −ELBO on test, a point for each run of the confirmed configurations and comparable baselines.
+
+    Only runs whose FID is of as many samples and test images as that of the first. None without two such runs.
+    """
+    drawn = _with_fid(view)
+    if sum(len(runs) for _, runs in drawn) < 2:
+        return None
+    figure = style.new_figure(4.8)
+    fid = METRICS["fid"]
+    axes = style.style_axes(figure.add_subplot(), x="test −ELBO (nats per image)", y=f"test {fid.label}, {fid.unit}")
+    for index, (setting, runs) in enumerate(drawn):
+        colour, marker = style.COLOURS[index % len(style.COLOURS)], "osD^vP*"[index % 7]
+        look: dict[str, Any] = {"color": colour, "marker": marker, "s": 56, "linewidths": 0, "zorder": 3, "alpha": 0.9}
+        label = f"{style.two_lines(setting.title, LONGEST)} (n = {len(runs)})"
+        points = axes.scatter(
+            runs["result.test/neg_elbo"].astype(float), runs["result.test/fid"].astype(float), label=label, **look
+        )
+        style.mark_trials(points, row_names(runs))
+    axes.margins(0.08)
+    style.legend(axes, columns=3)
+    return figure
+
+
+def _with_fid(view: StudyView) -> list[tuple[TestedSetting, pd.DataFrame]]:
+    """Return comparable configurations with their runs that have both figures, under the conditions of the first such run."""
+    drawn: list[tuple[TestedSetting, pd.DataFrame]] = []
+    conditions = None
+    for setting, *_ in comparable(view):
+        figures = pd.DataFrame(
+            {name: column(setting.runs, f"result.test/{name}") for name in ("neg_elbo", "fid", *CONDITIONS)}
+        )
+        runs, figures = setting.runs[figures.notna().all(axis=1)], figures.dropna()
+        if conditions is None and len(figures):
+            conditions = figures[[*CONDITIONS]].iloc[0]
+        if conditions is not None and (alike := (figures[[*CONDITIONS]] == conditions).all(axis=1)).any():
+            drawn.append((setting, runs[alike]))
+    return drawn
 
 
 def rate_distortion_caption(view: StudyView) -> str:

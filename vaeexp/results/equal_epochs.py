@@ -89,7 +89,7 @@ def equal_epoch_effects(
         failed: trials of the search that failed.
     """
     best_first = ranked.iloc[np.argsort((ranked["number"] != first).to_numpy(), kind="stable")]
-    epoch, compared = _at_common_epoch(best_first, values, least_epoch)
+    epoch, compared = at_common_epoch(best_first, values, least_epoch)
     setting = functools.partial(_Question, parameters, found, compared)
     questions = [setting(parameter, holes) for parameter in parameters.values()]
     settings = [each for question in questions for each in question.settings]
@@ -117,7 +117,7 @@ def equal_epoch_effects(
     return effects
 
 
-def _at_common_epoch(ranked: pd.DataFrame, values: pd.DataFrame, least: int) -> tuple[int, pd.DataFrame]:
+def at_common_epoch(ranked: pd.DataFrame, values: pd.DataFrame, least: int) -> tuple[int, pd.DataFrame]:
     """Return the last epoch that all these trials have reached, and at least `least`; and the trials that have, with their `value` there."""
     reached = ranked[ranked["epochs"] >= least]
     epoch = int(reached["epochs"].min()) if len(reached) else 0

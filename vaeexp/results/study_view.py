@@ -23,7 +23,7 @@ from vaeexp.results.baseline_rows import changed_trial, split_by_configuration
 from vaeexp.results.coverage import Coverage, covered_trials, measure_coverage
 from vaeexp.results.divergence import Divergence, divergences
 from vaeexp.results.effects import ParameterEffect, parameter_effects
-from vaeexp.results.equal_epochs import EqualEpochEffect, equal_epoch_effects
+from vaeexp.results.equal_epochs import EqualEpochEffect, at_common_epoch, equal_epoch_effects
 from vaeexp.results.forest import Dependence, Forest, dependence, grow_forest
 from vaeexp.results.front_view import FrontView, front_view
 from vaeexp.results.holes import Holes, find_holes
@@ -530,18 +530,32 @@ class StudyView:
         """What each searched parameter costs at equal epochs, in the order of the study file; none with two objectives."""
         if self.study.objectives:
             return []
-        rungs = (self.study.spec.get("pruner") or {}).get("rungs") if promotes(self.study) else None
         return equal_epoch_effects(
             self.parameters,
             self.learned,
             self.found,
-            self.epochs.loc[~self.epochs["repeat"], ["number", "epoch", "objective"]],
+            self._searched_epochs,
             self.holes,
             first=self.best_number,
-            least_epoch=max(self.warmup + 1, *(rungs or [1])[:1]),
+            least_epoch=self._least_epoch,
             failed=int((self.search["state"] == "failed").sum()),
             seed=self.seed,
         )
+
+    @cached_property
+    def at_equal_epochs(self) -> tuple[int, pd.DataFrame]:
+        """The epoch at which `equal_epochs` compares, 0 where there is none; and the rows of `learned` that reached it, with their `value` there."""
+        return at_common_epoch(self.learned, self._searched_epochs, self._least_epoch)
+
+    @cached_property
+    def _searched_epochs(self) -> pd.DataFrame:
+        return self.epochs.loc[~self.epochs["repeat"], ["number", "epoch", "objective"]]
+
+    @cached_property
+    def _least_epoch(self) -> int:
+        """The first epoch at which trials may be compared: that of the first rung, and after every warm-up."""
+        rungs = (self.study.spec.get("pruner") or {}).get("rungs") if promotes(self.study) else None
+        return max(self.warmup + 1, *(rungs or [1])[:1])
 
     @cached_property
     def interactions(self) -> list[Interaction]:

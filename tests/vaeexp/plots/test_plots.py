@@ -21,6 +21,7 @@ from synthetic_study import (
     study_attributes,
     texts,
     with_baselines,
+    with_samples_tested,
     write_pictures,
 )
 
@@ -209,7 +210,7 @@ def rendered(results, tmp_path_factory):
     runs = tmp_path_factory.mktemp("drawn")
     whole = with_baselines(results, folder=runs / "trials" / "beta_mnist")
     write_pictures(whole, runs)
-    view = StudyView(whole)
+    view = StudyView(with_samples_tested(whole))
     two = StudyView(two_objectives())
     drawn = {name: plot.draw(two if plot.objectives == 2 else view) for name, plot in PLOTS.items()}
     assert None not in drawn.values()

@@ -7,14 +7,14 @@ from default_studies import default_study
 from drawn_studies import bowl, two_objectives
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.lines import Line2D
-from synthetic_study import make_results, with_baselines, write_pictures
+from synthetic_study import make_results, with_baselines, with_samples_tested, write_pictures
 
 from vaeexp.plots import PLOTS, style
 from vaeexp.results.study_view import StudyView
 
 NO_TRIALS = {
     "importance", "nll_by_samples", "baseline_strip", "baseline_interpolations", "beta_strip", "best_reconstructions",
-    "best_samples", "component_samples", "best_median_worst", "neighbours", "interpolations", "traversals", "latent_map",
+    "best_samples", "pair_pictures", "component_samples", "best_median_worst", "neighbours", "interpolations", "traversals", "latent_map",
     "latent_plane", "aggregate_posterior", "component_classes", "rate_per_dimension",
 }  # fmt: skip
 """Plots without a point or a line of a single trial: of images, of dimensions, of means."""
@@ -28,7 +28,7 @@ def views(tmp_path_factory):
     full = with_baselines(make_results(folder=runs / "trials" / "beta_mnist"), folder=runs / "trials" / "beta_mnist")
     write_pictures(full, runs)
     promoted = default_study("strong", 0, trials=24, epochs=9)
-    found = {"full": full, "two": two_objectives(), "promoted": promoted, "bowl": bowl(60)}
+    found = {"full": with_samples_tested(full), "two": two_objectives(), "promoted": promoted, "bowl": bowl(60)}
     return {name: StudyView(results) for name, results in found.items()}
 
 
@@ -149,13 +149,34 @@ def in_order(tables, axes, row, place):
     return place[0][0] == int(row) and np.isclose(place[0][1], under(tables.value(row), axes))
 
 
+def at_its_end(tables, axes, row, place):
+    """The best value of a trial at the time at which it ended, after the first began."""
+    unit = {"hours": 3600, "minutes": 60, "seconds": 1}[axes.get_xlabel().split("(")[1].rstrip(")")]
+    passed = tables.value(row, "ended") - tables.view.search["started"].min()
+    return np.allclose(place[0], (passed / unit, under(tables.value(row), axes)))
+
+
+def at_equal_epoch(tables, axes, row, place):
+    epoch = float(axes.figure.get_supylabel().split("epoch ")[1])
+    assert epoch == min(tables.value(str(number), "epochs") for number in tables.view.learned["number"])
+    (value,) = (value for at, value in tables.curve(row) if at == epoch)
+    return along_parameter(tables, axes, row, place, value)
+
+
+def on_test(tables, axes, row, place):
+    return np.allclose(place[0], tables.trials.loc[row, ["result.test/neg_elbo", "result.test/fid"]].to_numpy(float))
+
+
 EXPECTED = {
     "front": at_ends,
     "hypervolume": lambda tables, axes, row, place: place[0][0] >= tables.value(row, "epochs"),
     "confirmed_seeds": seed,
     "rate_distortion": at_ends,
     "active_units": units,
+    "fid_against_elbo": on_test,
     "history": in_order,
+    "wall_time": at_its_end,
+    "equal_epochs": at_equal_epoch,
     "learning_curves": one_of(["objective"]),
     "confirmed_curves": median,
     "train_validation": one_of(["train/neg_elbo", "val/neg_elbo"]),
@@ -192,6 +213,9 @@ def test_marks_are_rows_of_the_tables_at_their_places(views, name):
         ("history", "full", {"complete", "pruned", "failed"}),
         ("learning_curves", "full", {"complete", "pruned", "failed"}),
         ("effects", "full", {"complete", "pruned", "failed"}),
+        ("equal_epochs", "full", {"complete", "pruned"}),
+        ("equal_epochs", "promoted", {"complete", "pruned", "paused"}),
+        ("wall_time", "full", {"complete"}),
         ("effects", "promoted", {"complete", "pruned", "paused"}),
         ("top_two", "promoted", {"complete", "pruned", "paused"}),
         ("rate_distortion", "full", {"complete", "pruned", "failed"}),

@@ -5,12 +5,13 @@ import pytest
 from drawn_studies import SPACE, bowl, drawn, study
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
-from synthetic_study import SEARCH, make_results, texts
+from synthetic_study import SEARCH, make_results, part, texts
 
 from sweeps.results import Results
 from vaeexp.plots import PLOTS, style
 from vaeexp.plots.parameters import (
     effects,
+    equal_epochs,
     importance,
     partial_dependence,
 )
@@ -196,3 +197,23 @@ def test_the_search_of_the_example_has_all_of_these_figures():
     assert set(StudyView(results).importances["share"].to_dict()) == set(SEARCH)
     panels = [axes for axes in partial_dependence(StudyView(results)).axes if axes.get_visible()]
     assert len(panels) == len(SEARCH)
+
+
+@pytest.mark.parametrize("kind", ["other epochs", "same epochs", "one trial"])
+def test_trials_at_the_epochs_that_they_reached_are_drawn_only_where_these_differ(kind):
+    full = make_results()
+    count = {"other epochs": 40, "same epochs": 12, "one trial": 1}[kind]
+    view = StudyView(full if kind == "other epochs" else part(full, StudyView(full).ranked.head(count)))
+    drawn = {name for name in ("equal_epochs", "effects") if PLOTS[name].draw(view) is not None}
+    wanted = {"other epochs": {"equal_epochs", "effects"}, "same epochs": {"equal_epochs"}, "one trial": set()}
+    assert drawn == wanted[kind]
+
+
+def test_medians_at_equal_epochs_are_those_of_the_trials_of_a_choice():
+    view = StudyView(make_results())
+    panel = next(axes for axes in equal_epochs(view).axes if axes.get_xlabel() == "optimizer")
+    (bars,) = (found for found in panel.collections if isinstance(found, LineCollection))
+    _, trials = view.at_equal_epochs
+    medians = trials.groupby("params.optimizer")["value"].median()
+    assert [bar[0, 1] for bar in bars.get_segments()] == pytest.approx([medians["adam"], medians["adamax"]])
+    assert "Not drawn: 2 failed trials." in PLOTS["equal_epochs"].reading(view)

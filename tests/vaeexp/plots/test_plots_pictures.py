@@ -10,11 +10,13 @@ from synthetic_study import (
     part,
     texts,
     with_baselines,
+    with_samples_tested,
     write_pictures,
 )
 
 from sweeps.results import ranked
 from vaeexp.plots import PLOTS
+from vaeexp.plots.comparisons import pair_pictures, runs_of_pairs
 from vaeexp.plots.pictures import best_median_worst, beta_strip, picture_rows, strip_trials
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import read_arrays
@@ -212,3 +214,34 @@ def test_words_beside_a_picture_are_of_the_epoch_that_is_drawn(study, places):
         value = format_number(drawn["val/rate"] + drawn["val/distortion"], 1)
         which = "best" if at_best else "last"
         assert any(text.startswith(f"−ELBO {value} at epoch {drawn['epoch']} ({which})") for text in texts(figure))
+
+
+@pytest.mark.parametrize("damaged", ["none", "those of the first pair", "all"])
+def test_pictures_of_a_pair_are_of_the_winner_or_the_next_configuration_that_left_them(tmp_path, damaged):
+    made = make_results(folder=tmp_path / "trials" / "beta_mnist")
+    write_pictures(made, tmp_path)
+    view = StudyView(with_samples_tested(made))
+    (comparison,) = view.pairs
+    runs = runs_of_pairs(view, comparison).set_axis(comparison.pairs["source_trial"])
+    repeats = view.trials[view.trials["repeat"]].set_index("number")
+    winner, after = (own.source_trial for own in comparison.by_configuration[:2])
+    assert winner == view.best_number
+    lost = {"none": [], "those of the first pair": runs.loc[[winner], "second"], "all": runs["first"]}[damaged]
+    for number in lost:
+        (Path(repeats.loc[number, "folder"]) / "pictures.npz").write_bytes(b"damaged")
+    figure = pair_pictures(view)
+    if damaged == "all":
+        assert figure is None
+        return
+    source = winner if damaged == "none" else after
+    words = texts(figure)
+    assert f"trial {source}, seed 1" in words
+    for side, value in (("first", "adam"), ("second", "adamax")):
+        run = repeats.loc[runs.loc[[source], side].iloc[0]]
+        assert run["params.optimizer"] == value
+        below = words[words.index(f"optimizer = {value}") + 1]
+        last = view.curve(run.rename(None).to_frame().T.assign(number=run.name).iloc[0]).iloc[-1]
+        assert f"−ELBO {last['val/rate'] + last['val/distortion']:.1f} at epoch {last['epoch']} (last)" in below
+        of = "test_last" if run["best_epoch"] != run["epochs"] else "test"
+        fid = run[f"result.{of}/fid"]
+        assert (f"FID {fid:.4g}" in below) == (not np.isnan(fid))

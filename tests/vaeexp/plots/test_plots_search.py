@@ -8,7 +8,7 @@ import pytest
 from matplotlib.collections import LineCollection
 from synthetic_study import SEARCH, make_results, study_attributes, texts
 
-from vaeexp.plots.search import MOST_CURVES, NAME_HEIGHT, learning_curves
+from vaeexp.plots.search import MOST_CURVES, NAME_HEIGHT, learning_curves, wall_time
 from vaeexp.results.study_view import StudyView
 from vaeexp.words import format_value
 
@@ -89,3 +89,21 @@ def test_names_of_lines_that_end_together_keep_clear_of_each_other(study):
     assert len(heights) == 8
     assert min(np.diff(heights)) >= NAME_HEIGHT - 1e-9
     assert heights[-1] <= 1.0
+
+
+@pytest.mark.parametrize("lost", ["interrupted", "clock set back", "no times", "no seconds", "one complete"])
+def test_wall_time_is_not_drawn_where_it_says_nothing(study, lost):
+    trials, record = study.trials, study.study
+    assert wall_time(StudyView(study)) is not None
+    late = trials["number"] > 20
+    if lost == "interrupted":
+        trials = trials.assign(started=trials["started"] + 9e4 * late, ended=trials["ended"] + 9e4 * late)
+    elif lost == "clock set back":
+        trials = trials.assign(ended=trials["ended"] - 9e4 * late)
+    elif lost == "no times":
+        trials = trials.assign(ended=np.nan)
+    elif lost == "no seconds":
+        record = replace(record, elapsed=None)
+    else:
+        trials = trials[~trials["repeat"] & (trials["number"] == StudyView(study).best_number)]
+    assert wall_time(StudyView(replace(study, trials=trials, study=record))) is None
