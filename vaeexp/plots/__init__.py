@@ -112,7 +112,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "(large: complete), as shares where the latent size varies. That variance has no scale of its own under a learned "
             "prior; diamonds, where tested runs recorded them, count dimensions by their rate. A black line or bar is the median "
             "of the complete trials.",
-            "Neither β nor the latent size was searched, or no trial has finished an epoch.",
+            "Neither β nor the latent size was searched, all units of all complete trials are in use, or no trial has finished an epoch.",
             objectives=None,
         ),
     },
@@ -121,7 +121,8 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "Course of the search",
             search.history,
             search.history_caption,
-            "No trial has finished an epoch.",
+            "The study file gave all trials, the pruner promotion made them wait for each other, so that their order says little, or none has "
+            "finished an epoch.",
         ),
         "wall_time": Plot(
             "Best value against wall time",
@@ -344,7 +345,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "Rate of each latent dimension",
             latent.rate_per_dimension,
             latent.rate_caption,
-            "No run with a posterior that has a density was tested.",
+            "Every dimension carries more than the threshold, or no run with a posterior that has a density was tested.",
             shows="rate_per_dimension",
         ),
     },

@@ -143,9 +143,14 @@ def _deviations(value: float) -> str:
     return f"{'+' if value > 0 else ''}{format_number(value, 2).rstrip('0').rstrip('.')} sd"
 
 
-def rate_per_dimension(arrays: Arrays) -> Figure:
-    """Draw bars of the rate of each latent dimension in nats per image, sorted; those above the study's `rate_threshold` in colour."""
+def rate_per_dimension(arrays: Arrays) -> Figure | None:
+    """Draw bars of the rate of each latent dimension in nats per image, sorted; those above the study's `rate_threshold` in colour.
+
+    None where all are above it.
+    """
     rates, threshold = arrays["rate_per_dimension"], float(arrays.get("rate_threshold", USED))
+    if (rates > threshold).all():
+        return None
     nats = f"{format_value(threshold)} nats"
     figure = style.new_figure(3.8)
     few = len(rates) <= NUMBERED

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sweeps.results import best_so_far
+from sweeps.results.found_trials import promotes
 from vaeexp.plots import style
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import row_names
@@ -28,9 +29,12 @@ MOST_CURVES = 100
 
 
 def history(view: StudyView) -> Figure | None:
-    """Draw the value of each trial of the search in order, by state, and the best complete value so far. None without a value."""
+    """Draw the value of each trial of the search in order, by state, and the best complete value so far.
+
+    None without a value, where the study file gave all trials, and under the pruner promotion, whose trials wait for each other.
+    """
     trials = view.search
-    if not trials["objective"].notna().any():
+    if not trials["objective"].notna().any() or _given(view) == len(trials) or promotes(view.study):
         return None
     figure = style.new_figure()
     axes = style.style_axes(figure.add_subplot(), x="trial", y=NATS)
@@ -55,12 +59,17 @@ def history(view: StudyView) -> Figure | None:
 def history_caption(view: StudyView) -> str:
     """Return the caption, which counts the trials of the study file apart: they say nothing of how well the search searches."""
     caption = "Each mark is a trial, in the order of the search, at its best epoch; the line is the best complete trial so far."
-    start = min(len(view.study.spec.get("start") or []), len(view.search))
+    start = _given(view)
     return (
         f"{caption} The study file gave the first {start}; what the line gains there is no work of the search."
         if start
         else caption
     )
+
+
+def _given(view: StudyView) -> int:
+    """Return how many trials of the search the study file gave."""
+    return min(len(view.study.spec.get("start") or []), len(view.search))
 
 
 def _draw_best(axes: Axes, course: pd.DataFrame, last: float) -> None:

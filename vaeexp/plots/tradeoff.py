@@ -235,7 +235,7 @@ def active_units(view: StudyView) -> Figure | None:
     """Draw the active units of each trial at its last epoch against β and against latent size, one panel for each searched.
 
     Where the latent size varies they are shares of it. Dimensions whose rate is above the threshold stand beside them for
-    tested runs. None where neither was searched, or no trial has such a figure.
+    tested runs. None where neither was searched, no trial has such a figure, or all units of all complete trials and tested runs are in use.
     """
     searched = [view.parameters[name] for name in ("beta", "latent_size") if name in view.parameters]
     shares = "latent_size" in view.parameters
@@ -243,10 +243,13 @@ def active_units(view: StudyView) -> Figure | None:
     shown = [parameter for parameter in searched if parameter.of(trials).notna().any()]
     if not shown:
         return None
-    figure, panels = style.parameter_panels(len(shown), same_values=True)
-    figure.set_figheight(4.6)
     latent = view.fixed("latent_size")
     full = 100.0 if shares else float(latent) if isinstance(latent, int) else math.nan
+    settled = pd.concat([trials.loc[trials["state"] == "complete", UNITS], tested[UNITS]])
+    if len(settled) and (settled >= full).all():
+        return None
+    figure, panels = style.parameter_panels(len(shown), same_values=True)
+    figure.set_figheight(4.6)
     most = np.nanmax([full, 1.0, trials[UNITS].max(), tested[UNITS].max()])
     for axes, parameter in zip(panels, shown, strict=True):
         axes.set_ylim(-0.03 * most, 1.12 * most)

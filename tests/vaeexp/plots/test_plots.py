@@ -28,6 +28,7 @@ from synthetic_study import (
 from sweeps.results import best_so_far, ranked
 from vaeexp.plots import PLOTS, style
 from vaeexp.plots.comparisons import paired_differences
+from vaeexp.plots.latent import rate_per_dimension
 from vaeexp.plots.parameters import effects, importance
 from vaeexp.plots.search import history, learning_curves
 from vaeexp.plots.style import robust_limits, save
@@ -287,3 +288,34 @@ def test_captions_name_the_run_that_drew(results):
     assert f"all {len(StudyView(results).learned)} complete and pruned trials" in PLOTS["importance"].reading(
         StudyView(results)
     )
+
+
+def _all_in_use(made):
+    """The study, of which every unit of every trial and tested run is in use."""
+    sizes = made.trials.set_index(["repeat", "number"])["params.latent_size"].astype(float)
+    own = sizes[list(zip(made.epochs["repeat"], made.epochs["number"], strict=True))].to_numpy()
+    used = made.trials["params.latent_size"].astype(float)
+    trials = made.trials.assign(**{f"result.{of}/used_dimensions": used for of in ("test", "test_last")})
+    return replace(made, trials=trials, epochs=made.epochs.assign(**{"val/active_units": own}))
+
+
+def _of_spec(made, **changed):
+    return replace(made, study=replace(made.study, spec=made.study.spec | changed))
+
+
+@pytest.mark.parametrize(
+    ("name", "empty"),
+    [
+        ("active_units", _all_in_use),
+        ("history", lambda made: _of_spec(made, start=[{"beta": 1}] * 40)),
+        ("history", lambda made: _of_spec(made, pruner={"name": "promotion", "rungs": [3, 9]})),
+    ],
+)
+def test_a_plot_that_answers_nothing_is_left_out(results, name, empty):
+    assert PLOTS[name].draw(StudyView(results)) is not None
+    assert PLOTS[name].draw(StudyView(empty(results))) is None
+
+
+@pytest.mark.parametrize(("rates", "drawn"), [([3.0, 1.0, 0.2], False), ([3.0, 0.1], True), ([0.02], True)])
+def test_rates_are_drawn_where_a_dimension_is_not_in_use(rates, drawn):
+    assert (rate_per_dimension({"rate_per_dimension": np.array(rates)}) is not None) == drawn
