@@ -452,7 +452,7 @@ def only_our_script(text: str) -> bool:
     scripts = re.findall(r"(?s)<script([^>]*)>(.*?)</script>", text)
     digest = base64.b64encode(hashlib.sha256(scripts[-1][1].encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'\"" in text
-    assert json.loads(scripts[0][1])["trials"]
+    assert json.loads(scripts[0][1])["rows"]
     return [kind for kind, _ in scripts] == [' type="application/json" id="study-data"', ""]
 
 
