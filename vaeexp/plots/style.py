@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -188,11 +189,25 @@ def note(axes: Axes, text: str, *, y: float = 1.01) -> None:
     axes.text(1.0, y, text, transform=axes.transAxes, fontsize=10, color=MUTED, ha="right", va="bottom")
 
 
+_WHOLE: ContextVar[bool] = ContextVar("whole axes", default=False)
+
+
+@contextmanager
+def whole_axes() -> Iterator[None]:
+    """Draw plots whose axes show all trials, however far out a few of them lie, for the length of a `with` block."""
+    before = _WHOLE.set(True)
+    try:
+        yield
+    finally:
+        _WHOLE.reset(before)
+
+
 def robust_limits(values: Iterable[float], others: Iterable[float] = (), *, reach: float = 1.5) -> tuple[float, float]:
     """Return limits that show the smallest values well: from the minimum up to Tukey's fence (q75 + reach x IQR) or the maximum.
 
     The fence is that of `values`, or of all values where there are none of these. It is raised to the 0.7 quantile of all, so
-    that most points keep their place. Values that are not finite are ignored; without any other the limits are (0, 1).
+    that most points keep their place. Within `whole_axes` there is no fence. Values that are not finite are ignored; without any other
+    the limits are (0, 1).
     """
     main, everything = finite(values), finite([*values, *others])
     if not len(everything):
@@ -200,7 +215,8 @@ def robust_limits(values: Iterable[float], others: Iterable[float] = (), *, reac
     main = main if len(main) else everything
     lower, upper = np.quantile(main, [0.25, 0.75])
     fence = max(float(upper + reach * (upper - lower)), float(np.quantile(everything, 0.7)))
-    low, high = float(everything.min()), min(float(everything.max()), fence)
+    low, high = float(everything.min()), float(everything.max())
+    high = high if _WHOLE.get() else min(high, fence)
     room = 0.06 * (high - low) or max(abs(low) * 0.01, 1e-3)
     return low - room, high + room
 

@@ -14,8 +14,8 @@ from vaeexp.report.folder import png, write_folder
 from vaeexp.report.front import front_chapter
 from vaeexp.report.headline import headline
 from vaeexp.report.markup import contents, escape, folded, heading, picture
-from vaeexp.report.page.inline import inline_drawings
 from vaeexp.report.page.study_data import study_data
+from vaeexp.report.page.whole_plots import page_drawings
 from vaeexp.report.summary import curves_csv, per_image_npz, summary_json, trials_csv
 from vaeexp.report.tables import table_chapter
 from vaeexp.results.study_view import StudyView
@@ -43,7 +43,7 @@ def write_report(view: StudyView, *, reports: Path, html: bool = True) -> Path:
     files |= {"trials.csv": trials_csv(view).encode(), "curves.csv": curves_csv(view).encode()}
     files["summary.json"] = summary_json(view).encode()
     files |= {"per_image.npz": images} if (images := per_image_npz(view)) else {}
-    drawings = inline_drawings(figures) if html else {}
+    drawings = page_drawings(view, figures) if html else {}
     data = study_data(view) if html else None
     return write_folder(reports / view.name, text, files, html=html, drawings=drawings, data=data)
 

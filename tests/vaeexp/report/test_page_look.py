@@ -66,7 +66,8 @@ def plot_of(rows):
         f'<circle data-row="{row}" cx="{20 + 9 * at}" cy="{20 + at * 37 % 160}" r="4"/>' for at, row in enumerate(rows)
     ]
     line = [f'<path data-row="{row}" d="M20 180L300 20L580 90" fill="none" stroke="#d55e00"/>' for row in rows[:1]]
-    return f'<svg viewBox="0 0 600 200">{"".join(dots + line)}</svg>'
+    drawn = f'<svg viewBox="0 0 600 200">{"".join(dots + line)}</svg>'
+    return f'{drawn}<div class="whole" hidden>{drawn}</div>'
 
 
 def column(browser, name):
@@ -261,7 +262,7 @@ def test_a_dot_shows_its_trial_with_the_values_of_the_csv_file(browser, written,
     beta = float(f"{trial['params.beta']:.3g}")
     assert f"{beta:g}" in words
     assert browser.execute_script("return document.querySelectorAll('#look-card .look-curve-own').length") == 1
-    assert browser.execute_script("return document.querySelectorAll('.look-ring').length") == 1
+    assert browser.execute_script("return document.querySelectorAll('figure > svg .look-ring').length") == 1
     hover(browser, "h1")
     assert card(browser) is None
     assert browser.execute_script("return document.querySelectorAll('.look-ring').length") == 0
@@ -311,6 +312,19 @@ def test_a_filter_fades_the_others_in_plots(browser, written, view):
     assert 0 < len(small) < len(drawn)
 
 
+def test_a_button_shows_the_plot_of_all_trials_and_that_of_the_best(browser, written):
+    look_at(browser, written)
+    seen = "return [...document.querySelectorAll('main figure svg')].map(svg => svg.checkVisibility())"
+    assert browser.execute_script(seen) == [True, False]
+    browser.execute_script("document.querySelector('.look-zoom').focus()")
+    keys(browser, "ENTER")
+    assert browser.execute_script(seen) == [False, True]
+    hover(browser, '.whole [data-row="5"]')
+    assert card(browser).startswith("Trial 5\n")
+    click(browser, ".look-zoom")
+    assert browser.execute_script(seen) == [True, False]
+
+
 # ---- parallel coordinates ----
 
 
@@ -348,7 +362,7 @@ def test_a_range_that_is_typed_filters_table_and_plots(browser, written, view, n
     expected = sorted(table[~table["repeat"]].query(query)["number"])
     assert sorted(numbers(column(browser, "row"))) == expected
     kept = browser.execute_script(
-        "return [...document.querySelectorAll('svg circle:not(.look-off)')].map(dot => dot.dataset.row)"
+        "return [...document.querySelectorAll('figure > svg circle:not(.look-off)')].map(dot => dot.dataset.row)"
     )
     assert sorted(int(row) for row in kept if row[0] != "r") == expected
     assert 0 < len(expected) < 40

@@ -66,7 +66,17 @@ LOOK = '<section id="look" hidden></section>'
 """What the script fills, after the opening."""
 STYLES = ("page.css", "look.css")
 """Style sheets, joined in this order: of the document, and of what the script fills."""
-SCRIPTS = ("study.js", "filter.js", "table.js", "card.js", "plots.js", "parallel.js", "pictures.js", "start.js")
+SCRIPTS = (
+    "study.js",
+    "filter.js",
+    "table.js",
+    "card.js",
+    "plots.js",
+    "parallel.js",
+    "pictures.js",
+    "zoom.js",
+    "start.js",
+)
 """Files of `script/`, joined in this order."""
 
 

@@ -11,6 +11,7 @@ function startLooking() {
     buildTable(section);
     buildPictures(section);
     linkPlots();
+    offerWholePlots();
     section.hidden = false;
   }
   section.dataset.state = "ready";
