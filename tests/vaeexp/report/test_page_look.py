@@ -152,6 +152,7 @@ def test_sorting_keeps_the_order_of_equal_rows(browser, written):
         ("β<0.5 state:complete", "`params.beta` < 0.5 and state == 'complete'"),
         ("latent_size>=20 adamax", "`params.latent_size` >= 20 and `params.optimizer` == 'adamax'"),
         ("trial:4,7", "number in (4, 7)"),
+        ("learning rate < 0.001 Latent Size>=8", "`params.learning_rate` < 0.001 and `params.latent_size` >= 8"),
         ("prior:normal learning rate", "number < 0"),
         ('params.prior=mixture "pruned"', "`params.prior` == 'mixture' and state == 'pruned'"),
     ],

@@ -81,6 +81,7 @@ function curveWords({ last, low, high }) {
   return [
     words(grouped(high, digits), 35, 12, "end"),
     words(grouped(low, digits), 35, CURVE.height - 15, "end"),
+    words(`validation ${study.columns.find((column) => column.name === "objective")?.label ?? "−ELBO"}`, CURVE.width - 8, 12, "end"),
     words("epoch 1", 40, CURVE.height - 2, "start"),
     words(String(last), CURVE.width - 8, CURVE.height - 2, "end"),
   ];

@@ -46,9 +46,19 @@ function textFilter(word) {
   return (row) => row.row.toLowerCase() === wanted || texts.some((column) => String(row[column.name] ?? "").toLowerCase().includes(wanted));
 }
 
+/** The line with names such as `learning rate` in one word, and without spaces around signs. */
+function tidied(line) {
+  const spaced = study.columns.map((column) => column.label).filter((label) => label.includes(" "));
+  const joined = spaced.reduce((text, label) => {
+    const named = new RegExp(`${label.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}(?=\\s*[<>=:])`, "gi");
+    return text.replace(named, label.replaceAll(" ", "_"));
+  }, line);
+  return joined.replace(/\s*(<=|>=|[<>=:])\s*/g, "$1");
+}
+
 /** Reads the line; a part in quotes is one word. Returns the filter, or null for none, and what could not be read. */
 function readFilter(line) {
-  const words = [...line.matchAll(/"([^"]+)"|(\S+)/g)].map((match) => match[1] ?? match[2]);
+  const words = [...tidied(line).matchAll(/"([^"]+)"|(\S+)/g)].map((match) => match[1] ?? match[2]);
   const read = words.map(filterOfWord);
   const wrong = read.filter((each) => typeof each === "string");
   const filters = read.filter((each) => typeof each === "function");

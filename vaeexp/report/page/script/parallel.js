@@ -1,6 +1,8 @@
 // Parallel coordinates of the searched parameters and the objective; a range on an axis filters the trials.
 "use strict";
 
+/** Names of choices on an axis; of more so many that stand evenly. */
+const MOST_TICKS = 12;
 const AXES = { top: 34, height: 210, below: 26, foot: 10, least: 92, edge: 58 };
 /** Ranges by column: `from` and `to` of numbers (either may be missing), or the set of choices. */
 const brushes = new Map();
@@ -75,7 +77,8 @@ function ticksOf(column) {
 /** The name of an axis, its ticks and the strip on which one drags. */
 function axisParts(column) {
   const { choices } = column.axis;
-  const ticks = choices ? choices.map((text) => [text, placeOn(column, text)]) : ticksOf(column);
+  const every = Math.ceil((choices?.length ?? 0) / MOST_TICKS);
+  const ticks = choices ? choices.filter((_, at) => at % every === 0).map((text) => [text, placeOn(column, text)]) : ticksOf(column);
   if (study.rows.some((row) => row.run === "search" && placeOn(column, row[column.name]) === null)) ticks.push(["none", null]);
   const name = make("span", { className: "look-axis-name", title: column.label }, column.label);
   const words = ticks.map(([text, place]) => {

@@ -4,7 +4,7 @@
 const MISSING = "–";
 
 /** What all parts of the page share. Filters are functions of a row by name; `kept` are the rows that pass them all. */
-const study = { name: "", columns: [], rows: [], byRow: new Map(), curves: {}, best: new Set(), filters: new Map(), kept: [], pinned: null };
+const study = { name: "", columns: [], rows: [], byRow: new Map(), curves: {}, best: new Set(), filters: new Map(), kept: [], pinned: null, looked: null };
 const listeners = {};
 
 /** Calls `listener` with the value of each later `tell` of this name. */
@@ -40,12 +40,14 @@ function passes(row) {
 
 /** Looks at a row, or at none; a pinned row stays until it is freed. `place` is the element beside which its card stands. */
 function lookAt(row, place = null) {
-  if (!study.pinned) tell("look", { row, place });
+  if (study.pinned || study.looked === row) return;
+  study.looked = row;
+  tell("look", { row, place });
 }
 
 /** Pins a row, or frees the pinned one. */
 function pin(row, place = null) {
-  study.pinned = row;
+  study.pinned = study.looked = row;
   tell("look", { row, place });
 }
 

@@ -135,7 +135,10 @@ function columnHead(parts, column) {
 function bodyRow(row, columns) {
   const best = study.best.has(row.row);
   const name = make("th", { scope: "row" }, row.row, ...(best ? [make("span", { className: "look-best", title: "best" }, " ★")] : []));
-  const cells = columns.map((column) => make("td", { className: column.type === "number" ? "look-number" : "" }, shown(column, row[column.name])));
+  const cells = columns.map((column) => {
+    const text = shown(column, row[column.name]);
+    return make("td", { className: column.type === "number" ? "look-number" : "", title: text.length > 24 ? text : "" }, text);
+  });
   return make("tr", { "data-row": row.row, tabIndex: -1, className: best ? "look-winner" : "" }, name, ...cells);
 }
 
