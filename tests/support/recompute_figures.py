@@ -281,6 +281,17 @@ class Study:
             title: gap for (source, title, _), gap in zip(every, tests, strict=False) if source == self.against(title)
         }
 
+    def weighted_gap(self, best: pd.DataFrame, runs: pd.DataFrame) -> Mean | None:
+        """Return the difference in IW-NLL where its interval leaves out 0 and that of −ELBO does not, or the other way round, or both on other sides."""
+        samples = [own.get("result.test/importance_samples", pd.Series(dtype=float)).dropna() for own in (best, runs)]
+        if len(set(pd.concat(samples))) != 1:
+            return None
+        gaps = [self.difference(best, runs, f"result.test/{name}").mean for name in ("neg_elbo", "iw_nll")]
+        if math.isnan(gaps[1].low):
+            return None
+        sides = [(gap.low > 0) - (gap.high < 0) for gap in gaps]
+        return gaps[1] if sides[0] != sides[1] else None
+
     def same_training(self, best: pd.DataFrame, runs: pd.DataFrame) -> bool:
         """Tell whether the runs are those of the other, or repeat them: equal seeds, equal test −ELBO."""
         figures = ["seed", "result.test/neg_elbo"]

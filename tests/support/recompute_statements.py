@@ -16,7 +16,7 @@ from recompute_figures import Study
 from recompute_files import value_text
 from recompute_front import METRICS as OBJECTIVES
 from recompute_front import complete, members, objectives
-from recompute_seeds import asked
+from recompute_seeds import Seeds, asked
 from recompute_statistics import Gap, Mean, Pairs, holm, paired_p, student
 
 EQUAL = 0.01
@@ -222,21 +222,24 @@ def on_test(study: Study, runs: pd.DataFrame, metric: str) -> Mean | None:
 @of("get.confirmed", "get.distortion", "get.validation")
 def reached(study: Study, kind: str, _: Values) -> Values:
     runs = study.best_runs
-    planned = study.report.count("confirm", "seeds", "Search")
+    planned = _confirmed(study)[0].planned
     counts = samples(runs)
     made = {name: on_test(study, runs, name) for name in ("neg_elbo", "distortion", "iw_nll", "fid")}
     hold(kind != "get.validation" or not made["neg_elbo"])
     again = student(runs["objective"])
     k = counts[0] if len(counts) == 1 else None
-    most = max([planned, *(len(own) for own in study.confirmed.values())])
-    lost = _lost(study)
-    return {**made, "again": again, "samples": k, "planned": most if most > len(runs) else None, "failed": lost}
+    planned = planned if planned > len(runs) else None
+    return {**made, "again": again, "samples": k, "planned": planned, "failed": _lost(study)}
+
+
+def _confirmed(study: Study) -> list[Seeds]:
+    """Return the new seeds of the best setting; none where it was not confirmed."""
+    return [each for each in asked(study) if (each.purpose, each.title) == ("confirm", f"trial {study.best}")]
 
 
 def _lost(study: Study) -> list[tuple[str, dict[str, Any]]]:
     """Return the statements on the new seeds of the best setting that failed."""
-    own = (each for each in asked(study) if (each.purpose, each.title) == ("confirm", f"trial {study.best}"))
-    return next((each.failures for each in own), [])
+    return next((each.failures for each in _confirmed(study)), [])
 
 
 @of("get.searched", "get.searched_only", "get.searched_later")
@@ -486,7 +489,8 @@ def baseline(study: Study, kind: str, values: Values) -> Values:
         return own
     assert gap is not None
     hold(kind == f"baseline.{evidence(gap, study, others_runs)}")
-    return own | {"gap": gap.mean, "side": "worse" if gap.mean.mean >= 0 else "better"}
+    weighted = study.weighted_gap(others_runs, runs)
+    return own | {"gap": gap.mean, "side": "worse" if gap.mean.mean >= 0 else "better", "weighted": weighted}
 
 
 BESIDE = ("rate", "fid", "reconstruction_mse")

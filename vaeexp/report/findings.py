@@ -15,7 +15,7 @@ from vaeexp.results.effects import TOP
 from vaeexp.results.equal_epochs import EqualEpochEffect
 from vaeexp.results.equally_good import EquallyGood, equally_good
 from vaeexp.results.front_view import FrontView
-from vaeexp.results.holes import BadValue, NumberHole
+from vaeexp.results.holes import NumberHole, bad_words
 from vaeexp.results.interactions import LEVEL, Interaction
 from vaeexp.results.new_seeds import VERBS, failed_seeds
 from vaeexp.results.parameters import LEAST_TRIALS
@@ -133,7 +133,7 @@ def get(view: StudyView) -> list[Statement]:
 def _tested(view: StudyView, runs: pd.DataFrame) -> Statement:
     best = view.best
     assert best is not None
-    rows, planned = run_names(runs), _planned(view)
+    rows, planned = run_names(runs), best.planned
     figures = {name: figure_on_test(best, name) for name in ("neg_elbo", "distortion", "iw_nll", "fid")}
     values: dict[str, Any] = {
         "planned": planned if planned > len(runs) else None,
@@ -148,12 +148,6 @@ def _tested(view: StudyView, runs: pd.DataFrame) -> Statement:
     again = Figure.of(mean_interval(finite(runs["objective"]).tolist()))
     values = {"again": again} | {name: values[name] for name in ("planned", "failed")}
     return Statement(id="get.validation", values=values, rows=rows)
-
-
-def _planned(view: StudyView) -> int:
-    """Return the seeds that the study plans for a confirmed setting, and at least those that it has."""
-    planned = int((view.study.spec.get("confirm") or {}).get("seeds") or 0)
-    return max([planned, *(len(setting.runs) for setting in view.confirmed)])
 
 
 def figure_on_test(setting: TestedSetting, name: str) -> Figure | None:
@@ -381,6 +375,7 @@ def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
         "gap": gap,
         "side": "worse" if gap.value >= 0 else "better",
         "neg_elbo": figure_on_test(setting, "neg_elbo"),
+        "weighted": None if margin.estimates_agree or margin.weighted is None else Figure.of(margin.weighted),
     }
     kind = evidence(gap, settled=margin.settled, level=other.value)
     return Statement(id=f"baseline.{kind}", values=values, rows=rows)
@@ -459,18 +454,6 @@ def _hole(hole: NumberHole) -> Statement:
     }
     kind = "both" if hole.low is not None and hole.high is not None else "below" if hole.high is None else "above"
     return Statement(id=f"parameter.hole_{kind}", values=values)
-
-
-def bad_words(bad: BadValue) -> str:
-    """Return `prior = normal`, `β below 0.1`."""
-    label = parameter_label(bad.parameter)
-    if bad.value is not None:
-        return f"{label} = {bad.value}"
-    return (
-        f"{label} below {format_value(bad.below)}"
-        if bad.below is not None
-        else f"{label} above {format_value(bad.above)}"
-    )
 
 
 def uncovered(view: StudyView) -> list[Statement]:

@@ -35,6 +35,8 @@ from vaeexp.words import (
 _BESIDE = "[; rate {rate} against {rate_of_other}][; FID {fid} against {fid_of_other}][; MSE {reconstruction_mse} against {reconstruction_mse_of_other}]"
 """Figures of a baseline and of the setting that it is set beside, where both measure one thing."""
 
+_DISAGREES = "[; IW-NLL disagrees: {weighted:±} nats]"
+"""The difference in the tighter estimate, where it does not say the same of a baseline as −ELBO does."""
 _PAIRS = "[ at trial {trial} ({gap:seed})][ over {over:setting}][; {mean:±} over {settings:setting}][; FID {fid:±}][; MSE {reconstruction_mse:±}]"
 """Where two values were compared: at the first of the settings, and over all; differences of the worse from the better."""
 _COSTS = "[; at epoch {epoch}, {behind:±} nats behind at {at}][; no sure difference at epoch {epoch} ({unsure:to} nats at {at})][; the winner is at the {end} end]"
@@ -86,10 +88,10 @@ TEMPLATES: dict[str, str] = {
     "without any",
     "caveat.no_interactions": "Interactions cannot be named: with so few matched pairs, chance would name one in more than {level:share} of studies without any",
     # ---- baselines ----
-    "baseline.apart": f"**{{title}}**: {{gap:size ±}} nats {{side}} than {{against}} on test ({{gap:seed}}){_BESIDE}",
-    "baseline.perhaps": f"**{{title}}**: perhaps {{gap:size ±}} nats {{side}} than {{against}} on test ({{gap:seed}}){_BESIDE}",
-    "baseline.tie": f"**{{title}}**: just as good as {{against}}, {{gap:±}} nats on test ({{gap:seed}}){_BESIDE}",
-    "baseline.unclear": f"**{{title}}**: may be as good as {{against}}, {{gap:±}} nats on test ({{gap:seed}}){_BESIDE}",
+    "baseline.apart": f"**{{title}}**: {{gap:size ±}} nats {{side}} than {{against}} on test ({{gap:seed}}){_DISAGREES}{_BESIDE}",
+    "baseline.perhaps": f"**{{title}}**: perhaps {{gap:size ±}} nats {{side}} than {{against}} on test ({{gap:seed}}){_DISAGREES}{_BESIDE}",
+    "baseline.tie": f"**{{title}}**: just as good as {{against}}, {{gap:±}} nats on test ({{gap:seed}}){_DISAGREES}{_BESIDE}",
+    "baseline.unclear": f"**{{title}}**: may be as good as {{against}}, {{gap:±}} nats on test ({{gap:seed}}){_DISAGREES}{_BESIDE}",
     "baseline.too_few": f"**{{title}}**: {{gap:size}} nats {{side}} than {{against}} on test, too few seeds to tell more{_BESIDE}",
     "baseline.other": f"**{{title}}**: its −ELBO cannot be compared with {{against}} ({{why}}){_BESIDE}",
     "baseline.same_runs": "**{title}** is {against} itself: the same runs",

@@ -245,11 +245,12 @@ def hole_words(hole: NumberHole) -> str:
     ends = [
         f"{label} {sign} {format_value(end)}" for sign, end in (("<", hole.low), (">", hole.high)) if end is not None
     ]
-    shared = " or ".join(map(_bad_words, hole.shared))
+    shared = " or ".join(map(bad_words, hole.shared))
     return f"All {hole.trials:,} trials with {' or '.join(ends)} have {shared}, so they say nothing of {label}"
 
 
-def _bad_words(bad: BadValue) -> str:
+def bad_words(bad: BadValue) -> str:
+    """Return `prior = normal`, `β < 0.1`."""
     label = parameter_label(bad.parameter)
     if bad.value is not None:
         return f"{label} = {bad.value}"

@@ -17,6 +17,7 @@ from sweeps.results import pairs, ranked
 from sweeps.results.statistics import mean_interval
 from vaeexp.report import answer as block
 from vaeexp.report import findings
+from vaeexp.report.sentences import words
 from vaeexp.results.equally_good import equally_good
 from vaeexp.results.study_view import StudyView
 
@@ -253,6 +254,31 @@ def test_the_winner_stands_first_and_the_mean_over_all_settings_beside_it():
     assert abs(said.values["mean"].value) == pytest.approx(1 / 3)
     assert said.rows[0] == str(first.source_trial)
     assert set(said.rows) == set(map(str, study.compared))
+
+
+# ---- baselines ----
+
+
+@pytest.mark.parametrize(
+    ("gap", "weighted", "disagrees"),
+    [(5.0, 4.0, False), (5.0, -4.0, True), (5.0, 0.0, True), (0.0, 3.0, True), (0.0, 0.0, False)],
+)
+def test_a_baseline_says_where_the_tighter_estimate_says_otherwise(results, gap, weighted, disagrees):
+    """Differences over three seeds are `gap` and `weighted`, by up to 0.1 more or less."""
+    row = {"title": "β = 10", "at": "best", "seeds": 3, "settings": {"beta": 10.0}}
+    study = with_baselines(results, {"beta": row})
+    trials, best = study.trials.copy(), StudyView(study).best.runs
+    own = trials["baseline"] == "beta"
+    trials.loc[own, "seed"] = best["seed"].to_numpy()
+    for name, nats in {"neg_elbo": gap, "iw_nll": weighted}.items():
+        trials.loc[own, f"result.test/{name}"] = best[f"result.test/{name}"].to_numpy() + nats + [-0.1, 0.0, 0.1]
+    trials.loc[own, "result.test/importance_samples"] = best["result.test/importance_samples"].to_numpy()
+    (said,) = findings.baselines(StudyView(replace(study, trials=trials)))
+    assert said.values["gap"].value == pytest.approx(gap)
+    assert (said.values["weighted"] is not None) == disagrees
+    assert ("IW-NLL disagrees" in words(said)) == disagrees
+    if disagrees:
+        assert said.values["weighted"].value == pytest.approx(weighted)
 
 
 # ---- what was searched ----
