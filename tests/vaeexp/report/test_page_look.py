@@ -10,6 +10,7 @@ from pages import look_at, needs_browser, opened
 from synthetic_study import make_results, thin_studies, with_baselines, write_pictures
 
 from vaeexp.evaluation.generation import grids, write_png
+from vaeexp.report.chapters import write_report
 from vaeexp.report.page.document import PAGE, page
 from vaeexp.report.page.study_data import study_data
 from vaeexp.report.summary import trials_csv
@@ -263,7 +264,7 @@ def test_a_dot_shows_its_trial_with_the_values_of_the_csv_file(browser, written,
     beta = float(f"{trial['params.beta']:.3g}")
     assert f"{beta:g}" in words
     assert browser.execute_script("return document.querySelectorAll('#look-card .look-curve-own').length") == 1
-    assert browser.execute_script("return document.querySelectorAll('figure > svg .look-ring').length") == 1
+    assert browser.execute_script("return document.querySelectorAll('.plot > svg .look-ring').length") == 1
     hover(browser, "h1")
     assert card(browser) is None
     assert browser.execute_script("return document.querySelectorAll('.look-ring').length") == 0
@@ -315,7 +316,7 @@ def test_a_filter_fades_the_others_in_plots(browser, written, view):
 
 def test_a_button_shows_the_plot_of_all_trials_and_that_of_the_best(browser, written):
     look_at(browser, written)
-    seen = "return [...document.querySelectorAll('main figure svg')].map(svg => svg.checkVisibility())"
+    seen = "return [...document.querySelectorAll('main .plot svg')].map(svg => svg.checkVisibility())"
     assert browser.execute_script(seen) == [True, False]
     browser.execute_script("document.querySelector('.look-zoom').focus()")
     keys(browser, "ENTER")
@@ -363,7 +364,7 @@ def test_a_range_that_is_typed_filters_table_and_plots(browser, written, view, n
     expected = sorted(table[~table["repeat"]].query(query)["number"])
     assert sorted(numbers(column(browser, "row"))) == expected
     kept = browser.execute_script(
-        "return [...document.querySelectorAll('figure > svg circle:not(.look-off)')].map(dot => dot.dataset.row)"
+        "return [...document.querySelectorAll('.plot > svg circle:not(.look-off)')].map(dot => dot.dataset.row)"
     )
     assert sorted(int(row) for row in kept if row[0] != "r") == expected
     assert 0 < len(expected) < 40
@@ -495,6 +496,29 @@ def test_trials_slide_along_a_parameter_in_its_order(browser, pictured):
     browser.execute_script("document.querySelector('[data-slider=\"β\"] input').focus()")
     keys(browser, "ARROW_LEFT")
     assert panels(browser)[0] == str(trials["number"].iloc[-2])
+
+
+# ---- a whole report ----
+
+
+def test_the_plots_of_a_report_know_the_trials_of_the_table(browser, pictured, tmp_path):
+    view, _ = pictured
+    path = write_report(view, reports=tmp_path).with_name(PAGE)
+    assert look_at(browser, path) == []
+    drawn = "return [...document.querySelectorAll('main svg [data-row]')].map(mark => mark.dataset.row)"
+    rows = {row["row"] for row in study_data(view)["rows"]}
+    assert set(browser.execute_script(drawn)) <= rows
+    assert {str(number) for number in view.points["number"]} <= set(browser.execute_script(drawn))
+    trial = str(view.ranked["number"].iloc[2])
+    click(browser, f'.look-table [data-row="{trial}"]')
+    marked = browser.execute_script(
+        "return document.querySelectorAll('main svg .look-ring, main svg .look-line').length"
+    )
+    assert marked >= 5
+    keys(browser, "ESCAPE")
+    hover(browser, f'main svg use[data-row="{trial}"]')
+    assert card(browser).startswith("Trial ")
+    assert path.stat().st_size < 25e6
 
 
 # ---- any study ----

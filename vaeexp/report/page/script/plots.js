@@ -42,7 +42,7 @@ function pressed(event) {
   if (mark && event.key === "Enter" && event.target === mark) pin(study.pinned === mark.dataset.row ? null : mark.dataset.row, mark);
   const inside = [...(event.target.querySelectorAll?.(":scope > svg, :scope > .whole > svg") ?? [])];
   const plot = inside.find((each) => each.checkVisibility()) ?? event.target.closest?.("svg");
-  const marks = event.target.matches?.("figure, svg, .plot") && plot ? [...plot.querySelectorAll("[data-row]")] : [];
+  const marks = event.target.matches?.(".plot, svg") && plot ? [...plot.querySelectorAll("[data-row]")] : [];
   if (!marks.length) return;
   if (event.key === "Enter" && plot.at) return pin(study.pinned === plot.at.dataset.row ? null : plot.at.dataset.row, plot.at);
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];

@@ -31,7 +31,7 @@ function heading(text) {
 
 function filterLine(parts) {
   const wrong = make("span", { className: "look-wrong", role: "status" });
-  const input = make("input", { type: "search", id: "look-filter", placeholder: filterExamples().join(" "), spellcheck: false, autocomplete: "off" });
+  const input = make("input", { type: "search", id: "look-filter", placeholder: filterExamples().join(" "), spellcheck: false });
   input.addEventListener("input", () => {
     const { keeps, wrong: words } = readFilter(input.value);
     wrong.textContent = words.join("; ");
