@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from vaeexp.plots.pictures import picture_axes
+from vaeexp.plots.pictures import ground, opaque, picture_axes
 from vaeexp.plots.style import MUTED, annotate, framed, shortened
 
 ACROSS = 3
@@ -63,15 +63,15 @@ def unpack(packed: Mapping[str, Any]) -> ContactSheet:
 
 def draw(sheet: ContactSheet) -> Figure:
     """Draw the images in rows under the title, each in a fine frame and above the name of its class."""
-    count, height, width, channels = sheet.images.shape
+    count, height, width, _ = sheet.images.shape
     per_inch = (ACROSS * width) / (WIDTH - (ACROSS - 1) * _GAP)
     gap = max(1, round(_GAP * per_inch))
     band = max(gap, round(_BAND * per_inch)) if sheet.classes else gap
     rows = math.ceil(count / ACROSS)
-    canvas = np.full((rows * (height + band), ACROSS * (width + gap) - gap, channels), 255, np.uint8)
+    canvas = ground(rows * (height + band), ACROSS * (width + gap) - gap)
     corners = [(number // ACROSS * (height + band), number % ACROSS * (width + gap)) for number in range(count)]
     for image, (top, left) in zip(sheet.images, corners, strict=True):
-        canvas[top : top + height, left : left + width] = image
+        canvas[top : top + height, left : left + width] = opaque(image)
     across = min(WIDTH, HIGHEST * canvas.shape[1] / canvas.shape[0])
     figure, axes = picture_axes(canvas, margin=0.06, width=across)
     for number, (top, left) in enumerate(corners):

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from vaeexp.plots import style
-from vaeexp.plots.pictures import GAP, joined, picture_axes, picture_grid, text_options, tiles
+from vaeexp.plots.pictures import GAP, ground, joined, picture_axes, picture_grid, text_options, tiles
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import Arrays, component_order, heaviest
 from vaeexp.words import format_number, format_value
@@ -70,8 +70,7 @@ def traversal_figure(pictures: np.ndarray, dimensions: np.ndarray | None, reach:
     canvas = tiles(pictures)
     width = _width(canvas)
     heading = round(0.3 / width * canvas.shape[1])  # pixels of 0.3 inches
-    blank = np.full((heading, *canvas.shape[1:]), 255, dtype=np.uint8)
-    figure, axes = picture_axes(np.concatenate([blank, canvas]), margin=0.6, width=width)
+    figure, axes = picture_axes(np.concatenate([ground(heading, canvas.shape[1]), canvas]), margin=0.6, width=width)
     tall, wide = pictures.shape[2:4]
     for place, dimension in enumerate([] if dimensions is None else dimensions.tolist()):
         name = "z" + str(dimension + 1).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))

@@ -49,21 +49,33 @@ Row = tuple[str, str, Arrays]
 """Title, smaller words below it, and arrays with `STRIP`."""
 
 
+def ground(*shape: int) -> np.ndarray:
+    """Return an empty picture [H, W, 4]: white where nothing lies behind it, and the ground of the page where it stands in one."""
+    empty = np.full((*shape, 4), 255, dtype=np.uint8)
+    empty[..., 3] = 0
+    return empty
+
+
+def opaque(pictures: np.ndarray) -> np.ndarray:
+    """Return pictures [..., C] of one or three channels as [..., 4]."""
+    colours = np.broadcast_to(pictures, (*pictures.shape[:-1], 3))
+    return np.concatenate([colours, np.full_like(colours[..., :1], 255)], axis=-1)
+
+
 def tiles(pictures: np.ndarray) -> np.ndarray:
-    """Join [R, K, H, W, C] to one picture with white gaps: [R·(H+gap) − gap, K·(W+gap) − gap, C]."""
-    rows, across, height, width, channels = pictures.shape
-    canvas = np.full((rows, across, height + GAP, width + GAP, channels), 255, dtype=np.uint8)
-    canvas[:, :, :height, :width] = pictures
-    joined = canvas.transpose(0, 2, 1, 3, 4).reshape(rows * (height + GAP), across * (width + GAP), channels)
+    """Join [R, K, H, W, C] to one picture with empty gaps: [R·(H+gap) − gap, K·(W+gap) − gap, 4]."""
+    rows, across, height, width, _ = pictures.shape
+    canvas = ground(rows, across, height + GAP, width + GAP)
+    canvas[:, :, :height, :width] = opaque(pictures)
+    joined = canvas.transpose(0, 2, 1, 3, 4).reshape(rows * (height + GAP), across * (width + GAP), 4)
     return joined[:-GAP, :-GAP]
 
 
 def joined(pictures: Sequence[np.ndarray], gap: int, axis: int = 0) -> np.ndarray:
-    """Join pictures [H, W, C] below each other, or beside each other (axis 1), with so many white pixels between."""
-    shape = list(pictures[0].shape)
+    """Join pictures [H, W, 4] below each other, or beside each other (axis 1), with so many empty pixels between."""
+    shape = list(pictures[0].shape[:2])
     shape[axis] = gap
-    white = np.full(shape, 255, dtype=np.uint8)
-    return np.concatenate([part for picture in pictures for part in (white, picture)][1:], axis=axis)
+    return np.concatenate([part for picture in pictures for part in (ground(*shape), picture)][1:], axis=axis)
 
 
 def picture_axes(canvas: np.ndarray, *, margin: float, width: float, below: float = 0.0) -> tuple[Figure, Axes]:
@@ -74,8 +86,7 @@ def picture_axes(canvas: np.ndarray, *, margin: float, width: float, below: floa
     figure = new_figure(whole[1], whole[0])
     figure.set_layout_engine("none")
     axes = figure.add_axes((margin / whole[0], (edge + below) / whole[1], width / whole[0], height / whole[1]))
-    grey = canvas.shape[2] == 1
-    axes.imshow(canvas[..., 0] if grey else canvas, cmap="gray" if grey else None, vmin=0, vmax=255, aspect="auto")
+    axes.imshow(canvas, aspect="auto")
     axes.set_axis_off()
     return figure, axes
 
@@ -134,7 +145,7 @@ def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) 
             for name, shown in counts.items()
         ]
         body = joined(halves, 4 * GAP, axis=1)
-        head = np.full((tall, *body.shape[1:]), 255, np.uint8)
+        head = ground(tall, body.shape[1])
         head[:, : halves[0].shape[1]] = tiles(rows[0][2]["originals"][None, :count])
         blocks.append(joined([head, body], heading))
     figure, axes = picture_axes(joined(blocks, step // 2), margin=margin, width=ACROSS - margin)

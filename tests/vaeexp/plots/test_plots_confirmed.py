@@ -177,7 +177,7 @@ def test_samples_stand_above_their_neighbours_with_the_distance(results):
     view = StudyView(results)
     arrays = view.best_with("neighbour_images")[1]
     figure = PLOTS["neighbours"].draw(view)
-    image = figure.axes[0].images[0].get_array()
+    image = figure.axes[0].images[0].get_array()[..., 0]
     np.testing.assert_array_equal(image[:28, :28], arrays["neighbour_samples"][0, ..., 0])
     np.testing.assert_array_equal(image[30:58, :28], arrays["neighbour_images"][0, ..., 0])
     assert [f"{distance:.1f}" for distance in arrays["neighbour_distances"]] == texts(figure)[2:-1]

@@ -23,7 +23,7 @@ from vaeexp.training.checkpoint import save_arrays
 
 
 def image_of(figure):
-    return figure.axes[0].images[0].get_array()
+    return figure.axes[0].images[0].get_array()[..., 0]
 
 
 def test_each_pair_has_its_ways_one_below_the_other(results):

@@ -81,7 +81,7 @@ def test_pictures_are_of_the_last_epoch_or_say_that_they_are_not(study):
     view = StudyView(study)
     best = ranked(study).iloc[0]
     files = read_arrays(best["folder"])
-    image = PLOTS["best_reconstructions"].draw(view).axes[0].images[0].get_array()
+    image = PLOTS["best_reconstructions"].draw(view).axes[0].images[0].get_array()[..., 0]
     np.testing.assert_array_equal(image[30:58, :28], files["last_reconstructions"][0, ..., 0])
     assert "Pictures are of the last epoch." in PLOTS["best_reconstructions"].reading(view)
     for _, trial in view.search[view.search["objective"].notna()].iterrows():
@@ -89,7 +89,7 @@ def test_pictures_are_of_the_last_epoch_or_say_that_they_are_not(study):
         arrays = {name: array for name, array in np.load(file).items() if not name.startswith("last_")}
         save_arrays(file, arrays)
     view = StudyView(study)
-    image = PLOTS["best_reconstructions"].draw(view).axes[0].images[0].get_array()
+    image = PLOTS["best_reconstructions"].draw(view).axes[0].images[0].get_array()[..., 0]
     np.testing.assert_array_equal(image[30:58, :28], files["reconstructions"][0, ..., 0])
     for name in ("beta_strip", "best_reconstructions", "best_samples"):
         assert "runs kept no pictures of the last epoch" in PLOTS[name].reading(view)
@@ -121,11 +121,16 @@ def test_a_row_shows_all_ten_reconstructions_and_some_samples():
         name: np.zeros((count, 28, 28, 1), np.uint8)
         for name, count in (("originals", 10), ("reconstructions", 10), ("samples", 16))
     }
-    image = picture_rows([("", [("one", "", files), ("other", "", files)])], margin=3.1).axes[0].images[0].get_array()
+    image = (
+        picture_rows([("", [("one", "", files), ("other", "", files)])], margin=3.1)
+        .axes[0]
+        .images[0]
+        .get_array()[..., 0]
+    )
     assert image.shape[1] == (10 * 30 - 2) + 4 * 2 + (5 * 30 - 2)
     assert (np.asarray(image)[0, 9 * 30 : 9 * 30 + 28] == 0).all(), "the tenth original"
     few = {name: array[:3] for name, array in files.items()}
-    image = picture_rows([("", [("one", "", few)])], margin=3.1).axes[0].images[0].get_array()
+    image = picture_rows([("", [("one", "", few)])], margin=3.1).axes[0].images[0].get_array()[..., 0]
     assert image.shape[1] == 2 * (3 * 30 - 2) + 4 * 2
 
 
@@ -138,7 +143,7 @@ def test_component_samples_have_a_row_per_component_of_the_confirmed_best(result
 
 
 def test_sixteen_samples_stand_in_two_rows_of_eight(results):
-    image = PLOTS["best_samples"].draw(StudyView(results)).axes[0].images[0].get_array()
+    image = PLOTS["best_samples"].draw(StudyView(results)).axes[0].images[0].get_array()[..., 0]
     assert image.shape == (2 * 28 + 2, 8 * 28 + 7 * 2)
 
 
@@ -167,7 +172,7 @@ def test_three_rows_are_the_best_the_median_and_the_worst(study):
         last = study.epochs[~study.epochs["repeat"] & (study.epochs["number"] == row["number"])].iloc[-1]
         value = format_number(last["val/rate"] + last["val/distortion"], 1)
         assert f"−ELBO {value} at epoch {last['epoch']} (last)\n{setting}" in texts(figure)
-    image = figure.axes[0].images[0].get_array()
+    image = figure.axes[0].images[0].get_array()[..., 0]
     for place, row in enumerate(three):
         step = (len(image) - (28 + 20 + 28)) // 2  # as high as the words beside a row
         files, top = read_arrays(row["folder"]), 28 + 20 + place * step

@@ -1,5 +1,7 @@
 """Figures as SVG inside the page: whose point each mark is, ids, colours, text, size."""
 
+import base64
+import io
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -7,8 +9,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
+from PIL import Image
 
 import vaeexp.report.page
+from vaeexp.plots.pictures import GAP, picture_grid
 from vaeexp.plots.style import MOST_MARKED, framed, mark_trials, new_figure, style_axes
 from vaeexp.report.folder import png
 from vaeexp.report.page.inline import COLOURS, inline_svg
@@ -155,3 +159,16 @@ def test_every_colour_of_a_plot_is_one_of_the_page_light_and_dark():
     for name in {*COLOURS.values(), "good", "warning", "unknown"}:
         assert f"--{name}:" in light
         assert f"--{name}:" in dark
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gaps_between_pictures_have_the_ground_of_the_page(channels):
+    pictures = np.arange(2 * 4 * 4 * channels, dtype=np.uint8).reshape(1, 2, 4, 4, channels)
+    text = inline_svg(framed(picture_grid(pictures), "Title"), "plot")
+    content = base64.b64decode(re.search(r"base64,([^\"]*)", text)[1])
+    with Image.open(io.BytesIO(content)) as file:
+        drawn = np.asarray(file.convert("RGBA"))
+    assert drawn.shape == (4, 2 * 4 + GAP, 4), "pixel by pixel"
+    assert (drawn[:, 4 : 4 + GAP, 3] == 0).all()
+    np.testing.assert_array_equal(drawn[:, :4, :3], np.broadcast_to(pictures[0, 0], (4, 4, 3)))
+    assert (drawn[:, -4:, 3] == 255).all()
