@@ -40,13 +40,17 @@ class Plot:
         """Tell whether a study with these objectives has such a plot at all."""
         return self.objectives in (None, 1 if view.front is None else 2)
 
-    def draw(self, view: StudyView) -> Figure | None:
-        """Draw the plot of this study under its title; None where it has too little for it, or another number of objectives."""
+    def draw(self, view: StudyView, *, titled: bool = True) -> Figure | None:
+        """Draw the plot of this study; None where it has too little for it, or another number of objectives.
+
+        Args:
+            titled: whether the title stands in the figure. In a report the heading above has it.
+        """
         if not self.belongs_to(view):
             return None
         content = view if self.shows is None else (view.best_with(self.shows) or (None, None))[1]
         figure = None if content is None else self.make(content)
-        return None if figure is None else framed(figure, self.title)
+        return None if figure is None else framed(figure, self.title if titled else "")
 
     def reading(self, view: StudyView) -> str:
         """Return the caption for this study, with the run that drew where it draws one model."""

@@ -106,7 +106,7 @@ def _draw_interval(axes: Axes, interval: Interval, y: float, low: float, high: f
             edge, marker, away = (low, "<", 8) if side == "left" else (high, ">", -8)
             axes.scatter([edge], [y], s=40, marker=marker, color=style.TEXT_COLOUR, zorder=5, clip_on=False)
             words = " to ".join(format_number(end) for end in hidden)
-            style.annotate(axes, words, (edge, y), (away, -7), ha=side, fontsize=9, boxed=True)
+            style.annotate(axes, words, (edge, y), (away, -7), ha=side, boxed=True)
 
 
 def _join_seeds(axes: Axes, rows: Sequence[pd.DataFrame], metric: str) -> None:

@@ -247,10 +247,10 @@ def _write_shares(axes: Axes, shares: np.ndarray) -> None:
     """Write percent in each cell, and nothing where it rounds to 0."""
     for (row, column), share in np.ndenumerate(shares):
         if np.isnan(share):
-            axes.text(column, row, "–", **text_options(style.MUTED, "center", 9))
+            axes.text(column, row, "–", **text_options(style.MUTED, "center"))
         elif share >= 0.005:
             colour = "white" if share > 0.55 else style.TEXT_COLOUR
-            axes.text(column, row, f"{100 * share:.0f}", **text_options(colour, "center", 9))
+            axes.text(column, row, f"{100 * share:.0f}", **text_options(colour, "center"))
 
 
 def aggregate_posterior(arrays: Arrays) -> Figure:

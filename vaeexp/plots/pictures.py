@@ -165,7 +165,7 @@ def row_label(axes: Axes, middle: float, title: str, under: str = "") -> None:
     """Write a title beside a row of pictures, with smaller words below it; both together are centred on the row."""
     lines = under.splitlines()
     longest = max(map(len, title.split("\n")))
-    sizes = 11 if longest <= 30 else 10, 10 if len(lines) <= 1 else 9
+    sizes = 11 if longest <= 30 else 10, 10
     heights = LINE_HEIGHT * sizes[0] * (1 + title.count("\n")), LINE_HEIGHT * sizes[1] * len(lines)
     between = (-6, middle), (0, (heights[1] - heights[0]) / 2)
     # The words stand outside the axes, where matplotlib leaves an annotation out unless told otherwise.
@@ -237,7 +237,7 @@ def beta_strip(view: StudyView) -> Figure | None:
         apart = format_briefly({name: values[name] for name in differing if name in values})
         title = f"{parameter_label('beta')} = {format_value(trial['params.beta'])}"
         labelled.append((title, "\n".join(filter(None, [epoch_words(view, trial, last=last), apart])), files))
-    return picture_rows([("", labelled)], margin=3.1) if rows else None
+    return picture_rows([("", labelled)], margin=3.4) if rows else None
 
 
 def _strip_rows(view: StudyView) -> tuple[list[tuple[pd.Series, Arrays, bool]], list[str]]:
@@ -313,7 +313,7 @@ def best_median_worst(view: StudyView) -> Figure | None:
         files, last = at_last_epoch(every)
         below = f"{epoch_words(view, trial, last=last)}\n{_main_setting(view, trial)}"
         rows.append((f"{rank}: trial {trial['number']}", below, files))
-    return picture_rows([("", rows)], margin=2.6) if len(rows) > 1 else None
+    return picture_rows([("", rows)], margin=2.9) if len(rows) > 1 else None
 
 
 def _three(view: StudyView) -> list[tuple[str, pd.Series, Arrays]]:

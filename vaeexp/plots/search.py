@@ -205,7 +205,7 @@ def _name_curves(axes: Axes, curves: dict[int, np.ndarray], names: dict[int, str
         for line in lines:
             style.mark_trials(line, [number])
         words = f"{style.shortened(names[number], LONGEST_NAME)}{' (best)' if index == 0 else ''}"
-        place: dict[str, Any] = {"xycoords": "axes fraction", "ha": "left", "fontsize": 9}
+        place: dict[str, Any] = {"xycoords": "axes fraction", "ha": "left"}
         style.annotate(axes, words, (1.01, heights[number] - excess), colour=look["color"], **place)
 
 

@@ -43,7 +43,7 @@ COMPRESSION = 3
 """Level of PNG files: level 6 takes twice as long for files that are 15 % smaller."""
 EDGE = 0.02
 """Share of the axes by which a point may lie beyond them and still show a part of its mark."""
-MARGIN, TITLE, LINE = 0.14, 0.4, 0.25
+MARGIN, TITLE, LINE = 0.2, 0.4, 0.25
 """Inches of white around a plot, which part it from a dark page, of its title, and of each further line of the title."""
 
 TEXT_COLOUR = "#222222"
@@ -84,15 +84,16 @@ def new_figure(height: float = 4.6, width: float = WIDTH) -> Figure:
     return figure
 
 
-def framed(figure: Figure, title: str) -> Figure:
-    """Put a title above everything in the figure, and a white margin around; return the figure, which grows by both."""
+def framed(figure: Figure, title: str = "") -> Figure:
+    """Put a title above everything in the figure where there is one, and a white margin around; return the figure, which grows by both."""
     # The layout is made once, without the frame, which the layout engine would not leave free above a legend.
     if (engine := figure.get_layout_engine()) is not None:
         with drawing(figure):
             engine.execute(figure)
         figure.set_layout_engine("none")
     width, height = map(float, figure.get_size_inches())
-    whole = width + 2 * MARGIN, height + 2 * MARGIN + TITLE + LINE * title.count("\n")
+    above = TITLE + LINE * title.count("\n") if title else 0.0
+    whole = width + 2 * MARGIN, height + 2 * MARGIN + above
     left, bottom, across, up = MARGIN / whole[0], MARGIN / whole[1], width / whole[0], height / whole[1]
     for text in figure.texts:
         x, y = text.get_position()
@@ -103,8 +104,9 @@ def framed(figure: Figure, title: str) -> Figure:
         box = axes.get_position(original=True)
         axes.set_position((left + across * box.x0, bottom + up * box.y0, across * box.width, up * box.height))
     figure.set_size_inches(*whole)
-    top = 1 - (MARGIN + 0.02) / whole[1]
-    figure.text(left, top, title, fontsize=14, fontweight="bold", color=TEXT_COLOUR, ha="left", va="top", gid="title")
+    if title:
+        look: dict[str, Any] = {"fontsize": 14, "fontweight": "bold", "color": TEXT_COLOUR, "ha": "left", "va": "top"}
+        figure.text(left, 1 - (MARGIN + 0.02) / whole[1], title, gid="title", **look)
     return figure
 
 

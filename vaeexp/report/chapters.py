@@ -50,14 +50,16 @@ def write_report(view: StudyView, *, reports: Path, html: bool = True) -> Path:
 
 def compose(view: StudyView) -> tuple[str, dict[str, Figure]]:
     """Return the report's markdown, and its figures by file name."""
-    figures = {name: figure for name, plot in plots_of(view).items() if (figure := plot.draw(view)) is not None}
+    figures = {
+        name: figure for name, plot in plots_of(view).items() if (figure := plot.draw(view, titled=False)) is not None
+    }
     hero = next((name for name in HEROES if name in figures), None)
     question = [f"*Question:* {escape(view.study.question)}"] if view.study.question else []
     opening = [heading(escape(view.name), 1), *question, *notices(view), heading("Answer"), answer(view)]
     opening += folded("All findings", [all_findings(view)])
     opening += headline(view)
     if hero:
-        opening += _shown(view, hero, figures)
+        opening += [heading(escape(PLOTS[hero].title), 3), *_shown(view, hero, figures)]
     rest = [
         *trust_chapter(answer_of(view).checks),
         *front_chapter(view),

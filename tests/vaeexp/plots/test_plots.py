@@ -32,6 +32,7 @@ from vaeexp.plots.latent import rate_per_dimension
 from vaeexp.plots.parameters import effects, importance
 from vaeexp.plots.search import history, learning_curves
 from vaeexp.plots.style import robust_limits, save
+from vaeexp.report.markup import PER_INCH
 from vaeexp.results.study_view import StudyView
 
 
@@ -250,6 +251,8 @@ def test_plots_have_a_title_fit_a_page_and_are_readable_on_a_dark_one(rendered, 
     assert [text.get_text() for text in titles] == [PLOTS[name].title]
     canvas = figure.bbox.padded(-style.MARGIN * figure.dpi / 2)
     for text in words:
+        for shown, least in ((830, 9), (600, 8.8)):
+            assert text.get_fontsize() / 72 * min(shown / width, PER_INCH) >= least, "too small on a git host"
         box = text.get_window_extent()
         assert canvas.x0 <= box.x0, text
         assert box.x1 <= canvas.x1, text
@@ -319,3 +322,18 @@ def test_a_plot_that_answers_nothing_is_left_out(results, name, empty):
 @pytest.mark.parametrize(("rates", "drawn"), [([3.0, 1.0, 0.2], False), ([3.0, 0.1], True), ([0.02], True)])
 def test_rates_are_drawn_where_a_dimension_is_not_in_use(rates, drawn):
     assert (rate_per_dimension({"rate_per_dimension": np.array(rates)}) is not None) == drawn
+
+
+@pytest.mark.parametrize("name", ["learning_curves", "confirmed_seeds", "best_samples"])
+def test_a_figure_without_its_title_is_the_same_figure_below_it(results, name):
+    """In a report the heading above has the title."""
+    titled, bare = (PLOTS[name].draw(StudyView(results), titled=titled) for titled in (True, False))
+    assert [text.get_text() for text in titled.texts if text.get_gid() == "title"] == [PLOTS[name].title]
+    assert not [text for text in bare.texts if text.get_gid() == "title"]
+    assert titled.get_figheight() - bare.get_figheight() == pytest.approx(style.TITLE)
+    for one, other in zip(titled.axes, bare.axes, strict=True):
+        sizes = [
+            (box.width * figure.get_figwidth(), box.height * figure.get_figheight())
+            for figure, box in ((titled, one.get_position()), (bare, other.get_position()))
+        ]
+        assert sizes[0] == pytest.approx(sizes[1])

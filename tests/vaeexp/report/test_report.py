@@ -30,7 +30,7 @@ from vaeexp.report.answer import answer
 from vaeexp.report.by_parameter import by_parameter
 from vaeexp.report.chapters import notices
 from vaeexp.report.checks import SIGNS, figure
-from vaeexp.report.closing import outcomes
+from vaeexp.report.closing import SHEET, outcomes
 from vaeexp.report.markup import linked_files
 from vaeexp.report.page.document import page
 from vaeexp.report.sentences import QUESTIONS
@@ -445,6 +445,17 @@ def test_a_report_from_a_real_store(tmp_path, no_figures):
 
 
 # ---- report.html ----
+
+
+def test_each_picture_has_its_title_once_in_the_line_above(report):
+    title, found = "", 0
+    for line in report.read_text(encoding="utf-8").splitlines():
+        if line.startswith(("#", "<summary>")):
+            title = line.removeprefix("<summary>").removesuffix("</summary>").lstrip("# ")
+        elif (picture := re.match(r'<img src="([^"]*)" .*alt="([^"]*)"', line)) and picture[1] != SHEET:
+            assert title == picture[2]
+            found += 1
+    assert found > 20
 
 
 def only_our_script(text: str) -> bool:

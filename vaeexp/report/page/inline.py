@@ -71,10 +71,8 @@ def inline_svg(figure: Figure, name: str) -> str:
 def _frame(figure: Figure) -> dict[str, str]:
     """Return the attributes of the element: the part of the figure inside its white frame, and the widths at which it is legible."""
     width, height = (POINTS * float(size) for size in figure.get_size_inches())
-    title = _title(figure)
-    top, edge = 0.0, 0.0
-    if title is not None:
-        top, edge = POINTS * (MARGIN + TITLE + LINE * title.get_text().count("\n")), POINTS * MARGIN
+    title, edge = _title(figure), POINTS * MARGIN
+    top = edge + (0.0 if title is None else POINTS * (TITLE + LINE * title.get_text().count("\n")))
     width, height = width - 2 * edge, height - top - edge
     sizes = [
         float(text.get_fontsize()) for text in figure.findobj(Text) if text.get_text().strip() and text is not title
