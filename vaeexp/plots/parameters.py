@@ -168,7 +168,9 @@ def _draw_at_epoch(axes: Axes, view: StudyView, trials: pd.DataFrame, parameter:
             style.scatter(axes, x[chosen], values[chosen], names[chosen], state, size=size, label=label)
     best = active["number"] == view.best_number
     if best.any():
-        ring = axes.scatter(x[best], values[best].clip(upper=axes.get_ylim()[1]), s=2.6 * size, clip_on=False, **_RING)
+        ring = axes.scatter(
+            x[best], values[best].clip(upper=axes.get_ylim()[1]), s=max(2.6 * size, 40), clip_on=False, **_RING
+        )
         style.mark_trials(ring, names[best])
 
 

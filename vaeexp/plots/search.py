@@ -172,9 +172,9 @@ def learning_curves(view: StudyView) -> Figure | None:
             style.mark_trials(line, [leader])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if (finite["objective"] > high).any():
-        style.note(axes, f"values above {high:,.0f} are cut off")
+        style.note(axes, f"values above {high:,.0f} are cut off", y=0.95)
     if states.value_counts().max() > MOST_CURVES:
-        style.note(axes, f"at most {MOST_CURVES} curves of an outcome are drawn", y=0.95)
+        style.note(axes, f"at most {MOST_CURVES} curves of an outcome are drawn", y=0.9)
     if axes.get_legend_handles_labels()[0]:
         style.legend(axes)
     return figure
