@@ -252,3 +252,20 @@ def test_a_table_lines_up() -> None:
     lines = markdown(["what", "seconds"], [["a sweep", "1.5"], ["b", "10.25"]], texts=1).splitlines()
     assert len({len(line) for line in lines}) == 1
     assert lines[2] == "| a sweep |     1.5 |"
+
+
+def test_known_truths_go_on_where_they_were_stopped(tmp_path):
+    import planted
+
+    record, out = tmp_path / "lines.jsonl", tmp_path / "table.md"
+    options = ["--studies", "1", "--trials", "12", "--processes", "1", "--record", str(record), "--out", str(out)]
+    planted.main([*options, "--kinds", "null"])
+    (first,) = (line for line in record.read_text().splitlines() if line)
+    record.write_text(f"{first}\n{first.replace(json.loads(first)['commit'], 'other')}\n{first[: len(first) // 2]}")
+    planted.main([*options, "--kinds", "null", "hole"])
+    lines = record.read_text().splitlines()
+    assert [json.loads(line)["kind"] for line in lines if line.endswith("}")] == ["null", "null", "hole"]
+    table = out.read_text()
+    assert json.loads(first)["commit"] in table
+    assert "| null    |     0 |  1 |" in table
+    assert "| hole" in table

@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     missing = [own for own in wanted if own not in done]
     options.record.parent.mkdir(parents=True, exist_ok=True)
     with options.record.open("a", encoding="utf-8") as record:
+        record.write("\n")  # after a line that a kill cut off
         for place, line in enumerate(judged(missing, shape, options.processes), start=1):
             record.write(json.dumps({"commit": commit, "trials": options.trials, **line}) + "\n")
             record.flush()
@@ -65,11 +66,16 @@ def commit_of(folder: Path) -> str:
 
 def read(record: Path, commit: str, trials: int) -> dict[tuple[str, int], dict[str, Any]]:
     """Return (kind, seed) → the line of each study of this commit in the record; a line that a kill cut off is left out."""
-    lines = record.read_text(encoding="utf-8").split("\n")[:-1] if record.exists() else []
-    found = [json.loads(line) for line in lines if line.endswith("}")]
-    return {
-        (line["kind"], line["seed"]): line for line in found if (line["commit"], line["trials"]) == (commit, trials)
-    }
+    text = record.read_text(encoding="utf-8") if record.exists() else ""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for text_of_line in text.splitlines():
+        try:
+            line = json.loads(text_of_line)
+        except json.JSONDecodeError:
+            continue
+        if (line["commit"], line["trials"]) == (commit, trials):
+            found[line["kind"], line["seed"]] = line
+    return found
 
 
 def judged(studies: Sequence[tuple[str, int]], shape: dict[str, int], processes: int) -> Iterator[dict[str, Any]]:
