@@ -16,8 +16,8 @@ from vaeexp.results.tables import Arrays, load_arrays, read_arrays
 from vaeexp.run_files import PICTURES, SHEET
 from vaeexp.words import join_and, plural
 
-MOST_BYTES = 15_000_000
-"""Of all pictures in the page, as text."""
+MOST_BYTES = 12_000_000
+"""Of all pictures in the page, as text: about half of what a page may have."""
 LAST_SHARE = 0.7
 """Of these bytes at most for the last epochs of trials; what is left is for earlier epochs and for traversals."""
 OF_EPOCH = re.compile(r"epoch-(\d+)-(reconstructions|samples)\.png")

@@ -102,7 +102,10 @@ function arrange(plot) {
   const dense = window.devicePixelRatio || 1;
   Object.assign(lines.canvas, { width: Math.round(width * dense), height: Math.round(height * dense) });
   lines.canvas.style.height = `${height}px`;
-  lines.axes.forEach((column, at) => column.parts.forEach((part) => { part.style.left = `${AXES.edge + at * lines.step}px`; }));
+  lines.axes.forEach((column, at) => column.parts.forEach((part) => {
+    part.style.left = `${AXES.edge + at * lines.step}px`;
+    if (part !== column.strip && at < lines.axes.length - 1) part.style.maxWidth = `${lines.step - 12}px`;
+  }));
   drawLines();
 }
 
