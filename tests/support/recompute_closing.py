@@ -7,45 +7,9 @@ import numpy as np
 import pandas as pd
 from recompute_figures import ENDED
 from recompute_files import number_of, value_text
-from recompute_rules import NUM, SHARE, Expected, State, assert_that, says, shows
-from recompute_statistics import listed, number, plural, share
+from recompute_rules import NUM, Expected, State, assert_that, says, shows
+from recompute_statistics import listed, number, plural
 from recompute_tables import Rows, has
-
-# ---- pruning and cost ----
-
-
-@says(
-    rf"Pruning ended ({NUM}) of ({NUM}) trials? early(?: and saved (up to )?({NUM}) trial-epochs?, ({SHARE}) of what the search would have "
-    r"taken without it)?"
-)
-def pruning(state: State, *_: str) -> list[Expected]:
-    study = state.study
-    pruned, ended = study.search[study.search["state"] == "pruned"], study.search["state"].isin(ENDED).sum()
-    if "epochs" in study.parameters:
-        most = pruned["params.epochs"].astype(float)
-    else:
-        most = pd.Series(float(study.report.count("train", "epochs")), index=pruned.index)
-    saved, spent = int((most - pruned["epochs"]).clip(lower=0).sum()), int(study.search["epochs"].sum())
-    counts = [f"{len(pruned):,}", f"{ended:,}"]
-    if not saved:
-        return [*counts, "", "", ""]
-    upto = "up to " if study.report.count("train", "patience") else ""
-    return [*counts, upto, f"{saved:,}", share(saved / (saved + spent))]
-
-
-@says(
-    rf"The search took (?:(.+?) of wall time and )?({NUM}) trial-epochs?(?:; ({NUM}) runs? to confirm and compare took ({NUM}) trial-epochs? more)?"
-    rf"(?:; ({NUM}) runs? of baselines took ({NUM}) trial-epochs? more)?"
-)
-def cost(state: State, *_: str) -> list[Expected]:
-    """The wall time is the driver's, without the time between two calls: no table has it. Where there are statements, this is one."""
-    assert_that(state.study.report.statements is None)
-    trials = state.study.trials
-    alone = trials["purposes"] == "baseline"
-    kinds = [trials[trials["repeat"] & ~alone], trials[alone]]
-    counts = [[f"{len(runs):,}", f"{int(runs['epochs'].sum()):,}"] if len(runs) else ["", ""] for runs in kinds]
-    return [None, f"{int(trials.loc[~trials['repeat'], 'epochs'].sum()):,}", *counts[0], *counts[1]]
-
 
 # ---- captions ----
 

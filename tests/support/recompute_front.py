@@ -68,14 +68,6 @@ def table(state: State, rows: list[list[str]]) -> list[list[Expected]]:
 
 
 @says(
-    rf"Hypervolume: ({NUM}) nats(?:²| · units), the area between the front and the reference point \({NAME} ({NUM}), {NAME} ({NUM})\)"
-)
-def hypervolume(state: State, *_: str) -> list[Expected]:
-    area, largest = volume(state.study)
-    return [number(area), *map(number, largest)]
-
-
-@says(
     rf"The area between the front and the reference point \({NAME} ({NUM}), {NAME} ({NUM})\), as trials became complete"
 )
 def reference(state: State, *_: str) -> list[Expected]:

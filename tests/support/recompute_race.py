@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import scipy.stats
+from recompute_statistics import plural
 
 
 class Raced(NamedTuple):
@@ -90,3 +91,11 @@ def _variance(seen: pd.DataFrame, own: pd.Series) -> tuple[float, int]:
     two = [seen.loc[one] - seen.loc[other] for one, other in itertools.combinations(seen.index, 2)]
     pooled = float(np.mean([difference.var() for difference in two]))
     return max(float(own.var()), pooled), (len(seen) - 1) * (seen.shape[1] - 1)
+
+
+def place_in_race(raced: Raced, trial: int) -> str:
+    """Return the cell of a configuration in the column `race`."""
+    left = {dropped: seeds for dropped, seeds, *_ in raced.dropped}
+    if trial in left:
+        return f"dropped after {plural(left[trial], 'seed')}"
+    return "in it" if not raced.ended else "won" if trial == raced.order[0] else "in it to the end"

@@ -9,7 +9,6 @@ from pathlib import Path
 import recompute_closing
 import recompute_constants
 import recompute_front
-import recompute_race_words
 import recompute_tables
 import recompute_trust
 from recompute_equal_epochs import wrong_effects
@@ -22,7 +21,6 @@ from recompute_words import wrong_words
 
 RULES = (
     recompute_front,
-    recompute_race_words,
     recompute_tables,
     recompute_trust,
     recompute_closing,

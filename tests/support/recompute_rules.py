@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from recompute_figures import Study
 from recompute_files import Block, Text, numbers_in
-from recompute_words import is_said
+from recompute_words import is_answer, is_said
 
 NUM = r"−?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
 MEAN = rf"(?:{NUM}(?: ± {NUM})?|–)"
@@ -186,14 +186,12 @@ def check_table(state: State, outcome: Outcome) -> None:
 
 
 def _is_statement(study: Study, block: Block) -> bool:
-    """Tell whether a line is made of statements, whose values `recompute_statements` checks."""
+    """Tell whether a line is made of statements, whose values `recompute_statements` checks; the words of an earlier version are not read."""
     assert block.text is not None
-    statements = study.report.statements
-    if statements is None:  # prose of an earlier version, before there were statements
-        return block.chapter == "Answer" and not re.match(r"\([a-z]\) ", block.text.words)
-    return block.chapter in ("Answer", "Tables", "How the trials ended") and is_said(
-        block.text.words, statements, study.report.words
-    )
+    words, statements = block.text.words, study.report.statements
+    if statements is None or is_said(words, statements):
+        return True
+    return block.chapter == "Answer" and is_answer(words, statements, study.report.words)
 
 
 def check(study: Study, blocks: Sequence[Block]) -> Outcome:

@@ -8,10 +8,10 @@ import pandas as pd
 import recompute_seeds
 from recompute_figures import Study
 from recompute_files import Parameter, number_of, value_text
-from recompute_race_words import place_in_race
-from recompute_rules import NUM, REACH, Expected, State, assert_that, says, shows
+from recompute_race import place_in_race
+from recompute_rules import NUM, Expected, State, assert_that, says, shows
 from recompute_statements import samples
-from recompute_statistics import Mean, interval, listed, number, p_words, plural, reach, share, student
+from recompute_statistics import Mean, interval, listed, number, p_words, reach, share, student
 
 Rows = list[list[str]]
 
@@ -94,18 +94,6 @@ def best_trials(state: State, rows: Rows) -> list[list[Expected]]:
 @says(rf"The study file gave the first ({NUM}); what the line gains there is no work of the search")
 def given(state: State, _: str) -> str:
     return f"{min(len(state.study.report.file['start']), len(state.study.search)):,}"
-
-
-@says(r"The best trial has (.+ end) of the range that was searched")
-def at_end(state: State, _: str) -> str:
-    study, parts = state.study, []
-    for own in study.parameters.values():
-        value = own.values(study.ranked).iloc[0]
-        if own.texts or math.isnan(value) or own.low == own.high or not own.low <= value <= own.high:
-            continue
-        if not 0.05 <= (place := own.axis(value)) <= 0.95:
-            parts.append(f"{own.label} = {value_text(value)} at the {'lower' if place < 0.05 else 'upper'} end")
-    return listed(parts)
 
 
 def _is_by_parameter(block) -> bool:
@@ -362,50 +350,6 @@ def _better(own: pd.DataFrame) -> pd.Series:
     return own.set_index("seed_index")[lower]
 
 
-@says(
-    rf"Mean difference ({NUM}) nats per image(?:, 95 % interval ({REACH}) \((Student's t|bootstrap)\) over ({NUM} (?:seed|configuration)s?)"
-    rf"(?: \(the seeds of a configuration averaged first\))?)?\. (\S+) is lower in ({NUM}) of ({NUM}) pairs?\. "
-    rf"(?:(?:Student's t for pairs|Wilcoxon's signed-rank test) over ({NUM} (?:seed|configuration)s?): p = (\S+), and (\S+) after Holm's "
-    r"correction for all comparisons of the study|It takes 3 for an interval and a test)(?:\. "
-    rf"({NUM}) pairs? lacked a complete run and (?:is|are) left out)?(?:\. ({NUM}) more pairs? not listed here)?"
-)
-def difference(state: State, *groups: str) -> list[Expected]:
-    study, second = state.study, groups[4]
-    each, p = _nearest(study, second, groups[0])
-    values, mean = each.differences, each.mean
-    known, several = len(values) >= 3, each.table["source"].nunique() > 1
-    over = plural(len(values), "configuration" if several else "seed")
-    many = len(values) >= 20
-    if many and known:  # the bootstrap of another program draws other resamples
-        ends = [number_of(end) for end in groups[1].split(" to ")]
-        width = mean.high - mean.low
-        if max(abs(ends[0] - mean.low), abs(ends[1] - mean.high)) > 0.1 * width + 0.005:
-            raise ValueError("the bootstrap interval is another one")
-    more = len(each.table) - 50
-    return [
-        number(mean.mean),
-        (None if many else reach(mean)) if known else "",
-        ("bootstrap" if many else "Student's t") if known else "",
-        over if known else "",
-        None,
-        f"{(each.table['difference'] < 0).sum():,}",
-        f"{len(each.table):,}",
-        over if known else "",
-        f"{each.p:.2g}" if known else "",
-        f"{p:.2g}" if known else "",
-        f"{each.incomplete:,}" if each.incomplete else "",
-        f"{more:,}" if more > 0 else "",
-    ]
-
-
-def _nearest(study: Study, second: str, printed: str):
-    """Return the comparison that a sentence below a table is of: with this second value, the one with the nearest mean."""
-    found = [
-        pair for pair in zip(study.pairs, study.p_holm, strict=True) if pair[0].second == second and len(pair[0].table)
-    ]
-    return min(found, key=lambda pair: abs(pair[0].mean.mean - number_of(printed)))
-
-
 # ---- paused trials ----
 
 
@@ -500,17 +444,6 @@ def classifier(state: State, printed: str) -> str:
     every = [*groups, runs.drop_duplicates("number")["result.test/classifier_accuracy"].mean()]
     texts = [f"{value:.1%}".replace("%", " %") for value in every]
     return printed if printed in texts else texts[-1]
-
-
-@says(
-    rf"Baselines are trained whatever the search finds: ({NUM}) rows?(?:, ({NUM}) runs? of their own, ({NUM}) trial-epochs?|, all of them runs "
-    r"that were trained for another reason)"
-)
-def baselines(state: State, *_: str) -> list[Expected]:
-    own = state.study.repeats[state.study.repeats["baseline"].notna()]
-    alone = own[own["purposes"] == "baseline"]
-    counts = [f"{len(alone):,}", f"{int(alone['epochs'].sum()):,}"] if len(alone) else ["", ""]
-    return [f"{len(state.study.rows):,}", *counts]
 
 
 @says(r"importance-weighted NLL \(IW-NLL\) with k = (.+?) samples per image")

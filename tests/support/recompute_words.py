@@ -34,7 +34,7 @@ def wrong_words(readme: str, statements: list[dict]) -> list[str]:
     return problems
 
 
-BELOW = ("caveats", "cost")
+BELOW = ("caveats", "cost", "tables")
 """Parts whose statements stand below the answer."""
 MORE = re.compile(r"And [\d,]+ more: all findings below\.")
 
@@ -48,14 +48,15 @@ def texts_of(statements: list[dict]) -> list[str]:
     return [one_line(statement["text"]) for statement in statements if statement["part"] not in BELOW]
 
 
-def is_said(words: str, statements: list[dict], whole: str) -> bool:
-    """Tell whether a line of README.md is made of statements, or counts those that are left out as the whole text does (`wrong_words`)."""
-    costs = " ".join(statement["text"] for statement in statements if statement["part"] == "cost")
+def is_said(words: str, statements: list[dict]) -> bool:
+    """Tell whether a line of README.md is made of statements that stand below the answer, one after the other."""
+    rest, below = _unmarked(words), [one_line(own["text"]) for own in statements if own["part"] in BELOW]
+    while said := next((text for text in below if rest.startswith(text)), ""):
+        rest = rest.removeprefix(said).strip()
+    return not rest
+
+
+def is_answer(words: str, statements: list[dict], whole: str) -> bool:
+    """Tell whether a line of README.md is one of the answer, or counts those that are left out as the whole text does (`wrong_words`)."""
     line = _unmarked(words)
-    if any(line == one_line(statement["text"]) for statement in statements if statement["part"] == "caveats"):
-        return True
-    return (
-        (bool(MORE.fullmatch(line)) and line in whole)
-        or line == costs
-        or any(line in text for text in texts_of(statements))
-    )
+    return (bool(MORE.fullmatch(line)) and line in whole) or any(line in text for text in texts_of(statements))

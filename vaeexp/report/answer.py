@@ -3,14 +3,13 @@
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from vaeexp.report.checks import warnings_of
 from vaeexp.report.findings import cost, findings, get, pair_caveats, use
 from vaeexp.report.markup import escape
 from vaeexp.report.sentences import sentence
-from vaeexp.results.statements import Statement, plain
+from vaeexp.results.statements import Statement
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.trust import Check, check_study
 
@@ -74,21 +73,6 @@ def all_findings(view: StudyView) -> str:
     shown = "\n".join(_block(found, escape, "- ", "**{}** {}"))
     every = [sentence(statement, escape) for statement in found.findings]
     return "" if all(one in shown for one in every) else "\n".join(f"- {one}" for one in every)
-
-
-def statements_of(view: StudyView) -> list[dict[str, Any]]:
-    """Return the statements of the answer, of the caveats of comparisons and of the cost as JSON has them, each with its part and its words."""
-    found = answer_of(view)
-    parts = {
-        **{part: getattr(found, part) for part in ("use", "get", "findings", "doubts", "next")},
-        "caveats": pair_caveats(view),
-        "cost": cost(view),
-    }
-    return [
-        {"part": part, **plain(statement), "text": sentence(statement, None)}
-        for part, statements in parts.items()
-        for statement in statements
-    ]
 
 
 def cost_words(view: StudyView) -> str:

@@ -21,9 +21,9 @@ from vaeexp.report.headline import (
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
 from vaeexp.report.tables import RATE_AND_DISTORTION, Column, active_share, on_test
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test
+from vaeexp.results.tables import column, finite, interval_on_test
 from vaeexp.results.tested_settings import TestedSetting, by_protocol
-from vaeexp.words import format_interval, format_number, join_and, plural
+from vaeexp.words import format_interval, format_number, join_and
 
 
 def published(view: StudyView, group: Sequence[TestedSetting]) -> str:
@@ -69,8 +69,6 @@ def protocol_tables(view: StudyView) -> list[str]:
         titles.add(title)
         inside = [_protocol_words(group), _likelihood_table(view, group), *_quality(group)]
         blocks += folded(title, [*inside, published(view, group), _reported(view, group)])
-    if view.baselines:
-        blocks.append(_cost(view.baselines))
     return blocks
 
 
@@ -240,13 +238,3 @@ def _reported(view: StudyView, group: Sequence[TestedSetting]) -> str:
         return ""
     lines = [f"- {escape(row.title)}: {escape(row.published)}" for row in group if row.published]
     return "Reported elsewhere, as the study file has it:\n\n" + "\n".join(lines) if lines else ""
-
-
-def _cost(baselines: Sequence[TestedSetting]) -> str:
-    """Say what the baselines cost; runs that also confirm a configuration are counted there."""
-    runs = pd.concat([row.runs for row in baselines]).drop_duplicates("name")
-    alone = runs[for_baseline_alone(runs)]
-    sentence = f"Baselines are trained whatever the search finds: {plural(len(baselines), 'row')}"
-    if alone.empty:
-        return f"{sentence}, all of them runs that were trained for another reason."
-    return f"{sentence}, {plural(len(alone), 'run')} of their own, {plural(int(alone['epochs'].sum()), 'trial-epoch')}."

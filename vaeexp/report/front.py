@@ -1,7 +1,9 @@
 """The front of a study with two objectives as a table, with what it does not show."""
 
 from vaeexp.report.markup import escape, heading, narrow_tables
+from vaeexp.report.sentences import sentence
 from vaeexp.results.front_view import FrontView
+from vaeexp.results.statements import Figure, Statement
 from vaeexp.results.study_view import StudyView
 from vaeexp.words import format_configuration, format_number
 
@@ -23,7 +25,7 @@ def front_chapter(view: StudyView) -> list[str]:
         f"The complete trials that no other complete trial equals or beats in both {first} and {second}, on validation images at the last "
         f"epoch, in order of {first}."
     )
-    return [heading("The front"), introduction, _table(view, found), LESSON, _volume(found)]
+    return [heading("The front"), introduction, _table(view, found), LESSON, sentence(volume(found), escape)]
 
 
 def _table(view: StudyView, found: FrontView) -> str:
@@ -39,11 +41,13 @@ def _table(view: StudyView, found: FrontView) -> str:
     return narrow_tables(["trial", *columns, "configuration"], rows, right=range(1 + len(columns)))
 
 
-def _volume(found: FrontView) -> str:
-    first, second = map(escape, found.labels)
-    x, y = map(format_number, found.reference)
-    return (
-        f"Hypervolume: {format_number(found.volume)} {found.unit}, the area between the front and the reference point ({first} {x}, "
-        f"{second} {y}), which has the largest values of the complete trials. Another study has another reference point, so no two such "
-        "areas can be compared."
-    )
+def volume(found: FrontView) -> Statement:
+    """Return the hypervolume with its reference point."""
+    first, second = (float(value) for value in found.reference)
+    values = {
+        "first": found.labels[0],
+        "second": found.labels[1],
+        "volume": Figure(value=found.volume, unit=found.unit),
+    }
+    values |= {"unit": found.unit, "first_worst": Figure(value=first), "second_worst": Figure(value=second)}
+    return Statement(id="front.volume", values=values)

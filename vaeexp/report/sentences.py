@@ -5,7 +5,7 @@ In a template `{name}` stands for a value and `[…]` for words that are left ou
 - `±` — a mean with half the width of its 95 % interval, `96.32 ± 0.38`, or with the ends of one that is not symmetric
 - `size` and `size ±` — the same without its sign; `to` — the ends of the interval alone
 - `n` — how many values the mean is of; `code` — a command; `share` — a share in per cent
-- `<` — trials in order; `counts` — how many of each kind; `question` — the question of a check
+- `p` — a p, `= 0.012` or `< 0.0001`; `least` — without the sign; `<` — trials in order; `counts` — how many of each kind; `question` — the question of a check
 - `all …` — a noun that the number counts: `{failed:all trial}` is `the one trial` or `all 6 trials`
 - any other words — a noun, too: `{seeds:new seed}` is `1 new seed` or `3 new seeds`
 
@@ -24,6 +24,7 @@ from vaeexp.report.markup import code
 from vaeexp.results.statements import Figure, Statement
 from vaeexp.words import (
     format_configuration,
+    format_least,
     format_number,
     format_share,
     format_value,
@@ -41,6 +42,11 @@ _PAIRS = "[ at trial {trial} ({gap:seed})][ over {over:setting}][; {mean:±} ove
 """Where two values were compared: at the first of the settings, and over all; differences of the worse from the better."""
 _COSTS = "[; at epoch {epoch}, {behind:±} nats behind at {at}][; no sure difference at epoch {epoch} ({unsure:to} nats at {at})][; the winner is at the {end} end]"
 """What a parameter costs elsewhere, at equal epochs."""
+
+_RACE = "The race of {configurations:configuration} over {seeds} seeds"
+_TOOK = "It took {runs} of {planned:run}"
+_LOWER = "{second} is lower in {lower} of {pairs:pair}"
+_P = "p {p:p}, and {p_holm:least} after Holm's correction for all comparisons of the study"
 
 TEMPLATES: dict[str, str] = {
     # ---- what to use ----
@@ -126,6 +132,26 @@ TEMPLATES: dict[str, str] = {
     "cost.search": "The search took [{duration} of wall time and ]{epochs:trial-epoch}[; {repeats:run} to confirm and compare took {repeat_epochs} more]"
     "[; {baselines:run} of baselines took {baseline_epochs} more]",
     "cost.learned": "The sampler also learned from {trials:trial} of {study}",
+    # ---- tables ----
+    "race.goes_on": f"{_RACE} goes on with {{left}} of them after {{looked:seed}}. {_TOOK}",
+    "race.begun": f"{_RACE} has only begun. {_TOOK}",
+    "race.failed": f"{_RACE} ended after {{looked:seed}}, because each had a run that failed. {_TOOK}",
+    "race.alone": f"{_RACE} ended after {{looked:seed}} with one left. {_TOOK}",
+    "race.close": f"{_RACE} ended after {{looked:seed}} with {{left}} left, because none can still be expected to be better than the first by more than seeds vary "
+    f"({{spread}} nats). {_TOOK}",
+    "race.seeds": f"{_RACE} ended with the last seed and {{left}} left. {_TOOK}",
+    "race.rule": "The table has the order of the race: those in it by their mean, then those that were dropped, the latest first. A configuration is dropped where it "
+    "can hardly win over all seeds on validation: its p is corrected for {pairs:pair} and {looks:look}, so that at most {rate:share} of races drop the one that would "
+    "have won. That says nothing of test",
+    "race.dropped": "Trial {trial} was dropped after {seeds:seed}, {behind} nats behind trial {leader} on validation (p {p:p})",
+    "race.dropped_failed": "Trial {trial} was dropped after {seeds:seed}, because a run of it failed",
+    "front.volume": "Hypervolume: {volume} {unit}, the area between the front and the reference point ({first} {first_worst}, {second} {second_worst}), which has the "
+    "largest values of the complete trials. Another study has another reference point, so no two such areas can be compared",
+    "pairs.over_seeds": f"Mean difference {{mean:±}} nats per image over {{mean:seed}}. {_LOWER}. {{test}}: {_P}",
+    "pairs.over_settings": f"Mean difference {{mean:±}} nats per image over {{mean:configuration}}, the seeds of each averaged first. {_LOWER}. {{test}}: {_P}",
+    "pairs.few": f"Mean difference {{mean}} nats per image. {_LOWER}. It takes 3 for an interval and a test",
+    "pairs.incomplete": "{count:pair} without both runs complete, left out",
+    "pairs.not_listed": "{count:more pair} not listed here",
     # ---- checks ----
     "check.planned": "{warning}",
     "check.no_range": "no range and no list of numbers was searched",
@@ -270,6 +296,8 @@ class _Shown:
         match form:
             case "<":
                 return self._text(" < ".join(map(str, value[:5])) + (" < …" if len(value) > 5 else ""))
+            case "p" | "least":
+                return f"{'= ' if form == 'p' and value >= 1e-4 else ''}{self._text(format_least(value))}"
             case "counts":
                 return join_and([f"{count:,} {name}" for name, count in value.items()])
             case "question":

@@ -16,10 +16,15 @@ import pandas as pd
 from sweeps.errors import masked
 from vaeexp.evaluation.metrics import measured_at
 from vaeexp.own_code import code_version
-from vaeexp.report.answer import answer_of, statements_of
+from vaeexp.report.answer import answer_of
 from vaeexp.report.checks import plain_checks
-from vaeexp.report.findings import STATES
+from vaeexp.report.findings import STATES, cost, pair_caveats
+from vaeexp.report.front import volume
+from vaeexp.report.race import race
+from vaeexp.report.sentences import sentence
+from vaeexp.report.tables import difference
 from vaeexp.results.effects import ParameterEffect
+from vaeexp.results.statements import plain
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test
 from vaeexp.results.tested_settings import BaselineMargin, PairComparison, TestedSetting
@@ -129,6 +134,24 @@ def _summary(view: StudyView) -> dict[str, Any]:
         "code": {name: view.recorded("git").get(name) for name in ("commit", "dirty")},
         "versions": {name: str(version) for name, version in view.recorded("versions").items()},
     }
+
+
+def statements_of(view: StudyView) -> list[dict[str, Any]]:
+    """Return the statements of the report but for those of checks, each with its part and its words."""
+    found = answer_of(view)
+    front = [] if view.front is None or view.front.complete.empty else [volume(view.front)]
+    pairs = [said for comparison in view.pairs if len(comparison.pairs) for said in difference(comparison)]
+    parts = {
+        **{part: getattr(found, part) for part in ("use", "get", "findings", "doubts", "next")},
+        "caveats": pair_caveats(view),
+        "cost": cost(view),
+        "tables": [*front, *race(view), *pairs],
+    }
+    return [
+        {"part": part, **plain(statement), "text": sentence(statement)}
+        for part, statements in parts.items()
+        for statement in statements
+    ]
 
 
 def _effect(effect: ParameterEffect) -> dict[str, Any]:

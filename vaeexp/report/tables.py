@@ -6,13 +6,15 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from sweeps.results.statistics import LEAST_VALUES, MANY
+from sweeps.results.statistics import MANY
 from vaeexp.evaluation.metrics import METRICS
 from vaeexp.report.answer import caveat_words
 from vaeexp.report.by_parameter import described, parameter_tables
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
 from vaeexp.report.race import place_in_race, race_words
+from vaeexp.report.sentences import sentence
 from vaeexp.results.slow_learners import late_trials
+from vaeexp.results.statements import Figure, Statement
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import component_order, heaviest
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, WinnerMargin
@@ -25,7 +27,6 @@ from vaeexp.words import (
     format_share,
     format_value,
     is_missing,
-    join_and,
     parameter_label,
     plural,
 )
@@ -125,21 +126,6 @@ def _above(margin: WinnerMargin | None) -> str:
     return f"{format_number(margin.interval.mean)}{reach}"
 
 
-def edges(view: StudyView) -> list[str]:
-    """Name the parameters whose best value lies within a twentieth of an end of its range, which may be too narrow."""
-    near = []
-    for name, value in view.params(view.ranked.iloc[0]).items() if len(view.ranked) else ():
-        parameter = view.parameters[name]
-        if parameter.is_choice or parameter.low == parameter.high or not parameter.low <= value <= parameter.high:
-            continue
-        low, high, at = map(math.log if parameter.log else float, (parameter.low, parameter.high, float(value)))
-        place = (at - low) / (high - low)
-        if not 0.05 <= place <= 0.95:
-            end = "lower" if place < 0.05 else "upper"
-            near.append(f"{escape(parameter_label(name))} = {escape(format_value(value))} at the {end} end")
-    return near
-
-
 def paired_tables(view: StudyView) -> list[str]:
     """Return for each two compared values the pairs and their mean difference; then what limits these comparisons."""
     blocks = [block for comparison in view.pairs if len(comparison.pairs) for block in _paired(comparison)]
@@ -155,11 +141,9 @@ def _paired(comparison: PairComparison) -> list[str]:
     ]
     first, second = escape(format_value(comparison.first)), escape(format_value(comparison.second))
     titles = [f"{first} val −ELBO", f"{second} val −ELBO", f"{second} − {first}"]
-    sentence = _difference(comparison, second)
-    if len(pairs) > SHOWN:
-        sentence += f" {plural(len(pairs) - SHOWN, 'more pair')} not listed here."
     listed = table(["configuration of trial", "seed index", *titles], rows, right=range(5))
-    return [_by_configuration(comparison, titles[-1]), listed, sentence]
+    said = " ".join(sentence(statement, escape) for statement in difference(comparison))
+    return [_by_configuration(comparison, titles[-1]), listed, said]
 
 
 def _by_configuration(comparison: PairComparison, difference: str) -> str:
@@ -179,27 +163,26 @@ def _by_configuration(comparison: PairComparison, difference: str) -> str:
     return table([*header, difference], rows, right=range(7)) if rows else ""
 
 
-def _difference(comparison: PairComparison, second: str) -> str:
-    """Say the mean difference of matched pairs, how sure it is, and in how many the second value is lower."""
-    interval, several, incomplete = comparison.interval, comparison.configurations > 1, comparison.incomplete
-    lower = int((comparison.pairs["difference"] < 0).sum())
-    count = plural(interval.n, "configuration" if several else "seed")
-    sentence = f"Mean difference {format_number(interval.mean)} nats per image"
-    if math.isfinite(interval.low):
-        kind = "Student's t" if interval.n < MANY else "bootstrap"
-        sentence += f", 95 % interval {format_reach(interval)} ({kind}) over {count}"
-        sentence += " (the seeds of a configuration averaged first)" if several else ""
-    sentence += f". {second} is lower in {lower:,} of {plural(len(comparison.pairs), 'pair')}. "
-    if math.isfinite(comparison.p):
-        test = "Student's t for pairs" if interval.n < MANY else "Wilcoxon's signed-rank test"
-        sentence += f"{test} over {count}: p = {comparison.p:.2g}, and {comparison.p_holm:.2g} after Holm's correction for all comparisons of the study."
-    else:
-        sentence += f"It takes {LEAST_VALUES} for an interval and a test."
-    if incomplete:
-        sentence += (
-            f" {plural(incomplete, 'pair')} lacked a complete run and {'is' if incomplete == 1 else 'are'} left out."
-        )
-    return sentence
+def difference(comparison: PairComparison) -> list[Statement]:
+    """Return the mean difference of matched pairs, how sure it is, in how many the second value is lower, and which pairs are not listed."""
+    interval, several = comparison.interval, comparison.configurations > 1
+    values = {
+        "parameter": parameter_label(comparison.parameter),
+        "first": format_value(comparison.first),
+        "second": format_value(comparison.second),
+        "mean": Figure.of(interval),
+        "lower": int((comparison.pairs["difference"] < 0).sum()),
+        "pairs": len(comparison.pairs),
+        "test": "Student's t for pairs" if interval.n < MANY else "Wilcoxon's signed-rank test",
+        "p": comparison.p,
+        "p_holm": comparison.p_holm,
+    }
+    kind = "few" if math.isnan(comparison.p) else "over_settings" if several else "over_seeds"
+    rest = {"incomplete": comparison.incomplete, "not_listed": len(comparison.pairs) - SHOWN}
+    return [
+        Statement(id=f"pairs.{kind}", values=values),
+        *(Statement(id=f"pairs.{name}", values={"count": count}) for name, count in rest.items() if count > 0),
+    ]
 
 
 def late_table(view: StudyView) -> list[str]:
@@ -331,14 +314,6 @@ def protocol_line(view: StudyView, figures: Figures) -> str:
     return f"Protocol: {escape('; '.join(parts))}."
 
 
-def _best_trials(view: StudyView) -> list[str]:
-    near = edges(view)
-    sentence = (
-        f"The best trial has {join_and(near)} of the range that was searched; beyond it may be better." if near else ""
-    )
-    return [ranked_table(view), sentence]
-
-
 def _confirmed(view: StudyView) -> list[str]:
     if not view.margins:
         return [confirmed_table(view), *race_words(view)]
@@ -369,7 +344,7 @@ SECTIONS = (
         "On validation images, in nats per image, at each trial's best epoch. Each is a single run (n = 1), which gives no "
         "interval: differences among these rows may be chance.",
         "validation",
-        _best_trials,
+        lambda view: [ranked_table(view)],
     ),
     Section(
         "Confirmed configurations",

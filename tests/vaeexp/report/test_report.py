@@ -35,7 +35,7 @@ from vaeexp.report.markup import linked_files
 from vaeexp.report.page.document import page
 from vaeexp.report.sentences import QUESTIONS
 from vaeexp.report.summary import curves_csv, summary_json, trials_csv
-from vaeexp.report.tables import edges, paired_tables
+from vaeexp.report.tables import paired_tables
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
 from vaeexp.results.trust import check_study
@@ -43,7 +43,7 @@ from vaeexp.words import format_number
 
 answer, notices, outcomes, trials_csv = map(on_view, (answer, notices, outcomes, trials_csv))
 curves_csv = on_view(curves_csv)
-by_parameter, edges, summary_json = map(on_view, (by_parameter, edges, summary_json))
+by_parameter, summary_json = map(on_view, (by_parameter, summary_json))
 RENDER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
@@ -353,13 +353,6 @@ def test_grey_targets_are_labelled(results):
         "means nothing in absolute terms" in line
         for line in notices(replace(results, study=study_attributes(spec=grey)))
     )
-
-
-def test_a_best_value_at_the_end_of_its_range_is_pointed_out(results):
-    trials = results.trials.copy()
-    assert edges(results) == []
-    trials.loc[trials["number"] == ranked(results)["number"].iloc[0], "params.latent_size"] = 64
-    assert edges(replace(results, trials=trials)) == ["latent size = 64 at the upper end"]
 
 
 NASTY = (

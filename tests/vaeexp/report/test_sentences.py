@@ -85,6 +85,21 @@ PILE = {
     "end": Figure(value=64.0, digits=None),
     "option": None,
 }
+RACE = {"configurations": 5, "seeds": 8, "left": 2, "looked": 4, "runs": 23, "planned": 40, "spread": Figure(value=0.4)}
+ENDINGS = {
+    "goes_on": "goes on with 2 of them after 4 seeds", "begun": "has only begun", "failed": "ended after 4 seeds, because each had a run that failed",
+    "alone": "ended after 4 seeds with one left", "seeds": "ended with the last seed and 2 left",
+    "close": "ended after 4 seeds with 2 left, because none can still be expected to be better than the first by more than seeds vary (0.40 nats)",
+}  # fmt: skip
+MATCHED = {
+    "mean": mean(2.0),
+    "second": "adamax",
+    "lower": 2,
+    "pairs": 9,
+    "test": "Student's t for pairs",
+    "p": 1e-6,
+    "p_holm": 0.05,
+}
 DO = {"command": "vaeexp sweep x"}
 
 SAID: dict[str, tuple[dict, str]] = {
@@ -178,6 +193,22 @@ SAID: dict[str, tuple[dict, str]] = {
     "cost.search": ({"duration": "11 min", "epochs": 293, "repeats": 30, "repeat_epochs": 450, "baselines": None, "baseline_epochs": 0},
                     "The search took 11 min of wall time and 293 trial-epochs; 30 runs to confirm and compare took 450 more"),
     "cost.learned": ({"trials": 1, "study": "other"}, "The sampler also learned from 1 trial of other"),
+    **{f"race.{kind}": (RACE, f"The race of 5 configurations over 8 seeds {said}. It took 23 of 40 runs") for kind, said in ENDINGS.items()},
+    "race.rule": ({"pairs": 10, "looks": 5, "rate": 0.05}, "The table has the order of the race: those in it by their mean, then those that were dropped, the latest first. "
+                  "A configuration is dropped where it can hardly win over all seeds on validation: its p is corrected for 10 pairs and 5 looks, so that at most 5 % of races "
+                  "drop the one that would have won. That says nothing of test"),
+    "race.dropped": ({"trial": 7, "seeds": 3, "behind": Figure(value=1.5), "leader": 2, "p": 0.012}, "Trial 7 was dropped after 3 seeds, 1.50 nats behind trial 2 on validation (p = 0.012)"),
+    "race.dropped_failed": ({"trial": 7, "seeds": 3}, "Trial 7 was dropped after 3 seeds, because a run of it failed"),
+    "front.volume": (FRONT | {"volume": Figure(value=120.5), "unit": "nats²", "first_worst": Figure(value=25.0), "second_worst": Figure(value=180.0)},
+                     "Hypervolume: 120.50 nats², the area between the front and the reference point (rate 25.00, distortion 180.00), which has the largest values of the complete "
+                     "trials. Another study has another reference point, so no two such areas can be compared"),
+    "pairs.over_seeds": (MATCHED, "Mean difference 2.00 ± 0.50 nats per image over 3 seeds. adamax is lower in 2 of 9 pairs. Student's t for pairs: p < 0.0001, and 0.05 after "
+                         "Holm's correction for all comparisons of the study"),
+    "pairs.over_settings": (MATCHED, "Mean difference 2.00 ± 0.50 nats per image over 3 configurations, the seeds of each averaged first. adamax is lower in 2 of 9 pairs. "
+                            "Student's t for pairs: p < 0.0001, and 0.05 after Holm's correction for all comparisons of the study"),
+    "pairs.few": (MATCHED, "Mean difference 2.00 nats per image. adamax is lower in 2 of 9 pairs. It takes 3 for an interval and a test"),
+    "pairs.incomplete": ({"count": 2}, "2 pairs without both runs complete, left out"),
+    "pairs.not_listed": ({"count": 10}, "10 more pairs not listed here"),
     "check.planned": ({"warning": "the targets are grey"}, "the targets are grey"),
     "check.no_range": ({}, "no range and no list of numbers was searched"),
     "check.pile": (PILE, "10 of the best 10 trials, and 14 of all 24, have β within 5 % of its upper bound"),
