@@ -3,7 +3,6 @@
 import math
 import re
 
-import numpy as np
 import pandas as pd
 from recompute_figures import ENDED
 from recompute_files import number_of, value_text
@@ -144,53 +143,6 @@ def pruned_by_epoch(state: State, rows: Rows) -> list[list[Expected]]:
         ends = [number(own["objective"].min()), number(own["objective"].max())]
         made.append([None, f"{len(own):,}", *ends, ", ".join(map(str, own["number"].head(12))) + more])
     return made
-
-
-@says(
-    rf"({NUM}) (repeated|failed|pruned|complete) trials? (?:of the search: in no ranking|\(the configuration of an earlier one\): in trials|"
-    r"without a finite value: in no ranking).*",
-    rf"({NUM})( )trials? of the search not ended yet: .*",
-)
-def left_out(state: State, _: str, kind: str) -> list[Expected]:
-    trials, search = state.study.trials, state.study.search
-    counts = {
-        "repeated": int((~trials["repeat"]).sum()) - len(search),
-        "failed": int((search["state"] == "failed").sum()),
-        "pruned": int((search["state"] == "pruned").sum()),
-        "complete": int(((search["state"] == "complete") & ~np.isfinite(search["objective"].astype(float))).sum()),
-        " ": int((~search["state"].isin(ENDED)).sum()),
-    }
-    return [f"{counts[kind]:,}", None]
-
-
-@says(
-    rf"({NUM}) runs? to confirm, to compare or of a baseline (failed|not ended yet): .*",
-    rf"({NUM}) paused trials? (not trained to the end), as was asked for: .*",
-    rf"({NUM}) runs? (of an earlier plan) that this one has no use for: .*",
-    rf"({NUM}) (confirming) runs? without a finite test −ELBO: .*",
-    rf"({NUM}) (matched) pairs? without both runs complete: .*",
-    rf"({NUM}) (epoch)s? with a value that is not finite: .*",
-    rf"({NUM}) trials? of the search (without a finite rate) and distortion at the last epoch: .*",
-)
-def left_out_runs(state: State, _: str, kind: str) -> list[Expected]:
-    study = state.study
-    runs = study.trials[study.trials["repeat"]]
-    late = runs["purposes"].map(str) == "late"
-    planned, confirming = runs["purposes"].notna() & ~late, pd.concat([*study.confirmed.values(), runs.head(0)])
-    last = study.epochs[~study.epochs["repeat"]].sort_values("epoch").drop_duplicates("number", keep="last")
-    placed = last[np.isfinite((last["val/rate"] + last["val/distortion"]).astype(float))]["number"]
-    counts = {
-        "failed": int((runs["state"].isin(["failed", "pruned"]) & planned).sum()),
-        "not ended yet": int((runs["state"].isin(["running", "waiting"]) & planned).sum()),
-        "not trained to the end": int((late & (runs["state"] != "complete")).sum()),
-        "of an earlier plan": int(runs["purposes"].isna().sum()),
-        "confirming": int((~np.isfinite(confirming["result.test/neg_elbo"].astype(float))).sum()),
-        "matched": sum(each.incomplete for each in study.pairs),
-        "epoch": int((~np.isfinite(study.epochs["objective"].astype(float))).sum()),
-        "without a finite rate": int(study.search["best_epoch"].notna().sum())
-        - int(study.search["number"].isin(placed).sum()),
-    }
-    return [f"{counts[kind]:,}", None]
 
 
 @says(rf"<summary>({NUM}) plots? not drawn, and why</summary>")

@@ -690,3 +690,35 @@ def other_pairs(study: Study, kind: str, values: Values) -> Values:
     counts = [each.incomplete if kind == "pairs.incomplete" else len(each.table) - 50 for each in study.pairs]
     hold(values["count"] > 0 and values["count"] in counts)
     return {"count": values["count"]}
+
+
+LEFT = ("repeated", "failed", "pruned", "going", "worthless", "epochs", "unplaced", "runs_failed", "runs_going")
+LEFT += ("late", "idle", "untested", "pairs", "pictureless", "pictureless_all")
+
+
+@of(*(f"left.{kind}" for kind in LEFT))
+def left_out(study: Study, kind: str, values: Values) -> Values:
+    trials, search = study.trials, study.search
+    runs = trials[trials["repeat"]]
+    late = runs["purposes"].map(str) == "late"
+    planned, confirming = runs["purposes"].notna() & ~late, pd.concat([*study.confirmed.values(), runs.head(0)])
+    last = study.epochs[~study.epochs["repeat"]].sort_values("epoch").drop_duplicates("number", keep="last")
+    placed = last[np.isfinite((last["val/rate"] + last["val/distortion"]).astype(float))]["number"]
+    finite = np.isfinite(search["objective"].astype(float))
+    counts = {
+        "repeated": (~trials["repeat"]).sum() - len(search),
+        "failed": (search["state"] == "failed").sum(),
+        "pruned": (search["state"] == "pruned").sum(),
+        "going": (~search["state"].isin(ENDED)).sum(),
+        "worthless": ((search["state"] == "complete") & ~finite).sum(),
+        "epochs": (~np.isfinite(study.epochs["objective"].astype(float))).sum(),
+        "unplaced": search["best_epoch"].notna().sum() - search["number"].isin(placed).sum(),
+        "runs_failed": (runs["state"].isin(["failed", "pruned"]) & planned).sum(),
+        "runs_going": (runs["state"].isin(["running", "waiting"]) & planned).sum(),
+        "late": (late & (runs["state"] != "complete")).sum(),
+        "idle": runs["purposes"].isna().sum(),
+        "untested": (~np.isfinite(confirming["result.test/neg_elbo"].astype(float))).sum() if len(confirming) else 0,
+        "pairs": sum(each.incomplete for each in study.pairs),
+    }
+    pictures = values["count"]  # no table has the pictures that lie beside the runs
+    return {"count": int(counts.get(kind.removeprefix("left."), pictures))}

@@ -16,7 +16,9 @@ from vaeexp.report.answer import cost_words
 from vaeexp.report.baselines import sub_pixels
 from vaeexp.report.findings import STATES
 from vaeexp.report.markup import code, escape, fenced, folded, heading, picture, table
+from vaeexp.report.sentences import sentence
 from vaeexp.results.parameters import SearchedParameter
+from vaeexp.results.statements import Statement
 from vaeexp.results.study_view import SECTIONS, StudyView
 from vaeexp.results.tables import column, for_baseline_alone, left_pictures
 from vaeexp.words import format_configuration, format_number, format_value, join_and, plural
@@ -32,7 +34,6 @@ SEARCH = ("objectives", "sampler", "pruner", "budget", "confirm", "compare")
 SHEET = "training_images.png"
 """File of the contact sheet."""
 CSV = "[trials.csv](trials.csv)"
-COUNTED = "in no ranking, mean or importance, but counted in the tables by parameter"
 
 
 def failures(view: StudyView) -> list[str]:
@@ -42,41 +43,33 @@ def failures(view: StudyView) -> list[str]:
     blocks = [heading("How the trials ended"), outcomes(view), escape(view.study.stopped or ""), cost_words(view)]
     for title, content in (("Failed", failed_trials(view)), ("Pruned", pruned_trials(view))):
         blocks += folded(title, content)
-    lines = left_out(view)
+    lines = [sentence(statement, escape) for statement in left_out(view)]
     left = "\n".join(f"- {line}" for line in lines) if lines else "Nothing was left out of any table or plot."
     return [block for block in (*blocks, *folded("Left out", [left])) if block]
 
 
-def left_out(view: StudyView) -> list[str]:
-    """Return a sentence for each kind of thing that is left out, with how many there are; empty where nothing is."""
-    missing = [*_of_the_search(view), *_of_the_runs(view)]
-    return [f"{plural(count, one)} {where}." for count, one, where in missing if count]
+def left_out(view: StudyView) -> list[Statement]:
+    """Return a statement for each kind of thing that is left out, with how many there are; empty where nothing is."""
+    counts = _of_the_search(view) | _of_the_runs(view)
+    return [Statement(id=f"left.{kind}", values={"count": count}) for kind, count in counts.items() if count]
 
 
-def _of_the_search(view: StudyView) -> list[tuple[int, str, str]]:
-    """Return what is left out of the search: how many, the noun of one, and where they are left out."""
+def _of_the_search(view: StudyView) -> dict[str, int]:
+    """Return what is left out of the search, and how many of it."""
     states = view.search["state"].value_counts()
-    failed, pruned = int(states.get("failed", 0)), int(states.get("pruned", 0))
-    going = sum(int(states.get(name, 0)) for name in GOING)
-    repeated = int((~view.trials["repeat"]).sum()) - len(view.search)
     worthless = (view.search["state"] == "complete") & ~np.isfinite(view.search["objective"].to_numpy(float))
-    epochs = int((~np.isfinite(view.epochs["objective"].to_numpy(float))).sum())
-    unplaced = int(view.search["best_epoch"].notna().sum()) - len(view.points)
-    unvalued = "without a finite value"
-    outside = "without a finite rate and distortion at the last epoch: not in the plane of the two"
-    pictured = "in plots of −ELBO at the best of the epochs before, in those of rate, distortion and active units at the last of them"
-    return [
-        (repeated, "repeated trial", "(the configuration of an earlier one): in trials.csv alone"),
-        (failed, "failed trial", f"of the search: {COUNTED}; in plots with the epochs before the failure"),
-        (pruned, "pruned trial", f"of the search: {COUNTED}; {pictured}"),
-        (going, "trial", f"of the search not ended yet: {COUNTED}; in plots as far as reported"),
-        (_sum(worthless), "complete trial", f"{unvalued}: in no ranking, mean, importance or plot of values"),
-        (epochs, "epoch", "with a value that is not finite: in no curve, and never a trial's best"),
-        (unplaced, "trial", f"of the search {outside}"),
-    ]
+    return {
+        "repeated": int((~view.trials["repeat"]).sum()) - len(view.search),
+        "failed": int(states.get("failed", 0)),
+        "pruned": int(states.get("pruned", 0)),
+        "going": sum(int(states.get(name, 0)) for name in GOING),
+        "worthless": _sum(worthless),
+        "epochs": int((~np.isfinite(view.epochs["objective"].to_numpy(float))).sum()),
+        "unplaced": int(view.search["best_epoch"].notna().sum()) - len(view.points),
+    }
 
 
-def _of_the_runs(view: StudyView) -> list[tuple[int, str, str]]:
+def _of_the_runs(view: StudyView) -> dict[str, int]:
     """Return the same of the repeats, and of trained models without pictures."""
     trials = view.trials
     runs, complete = trials[trials["repeat"]], trials[(trials["state"] == "complete") & trials["duplicate_of"].isna()]
@@ -84,23 +77,16 @@ def _of_the_runs(view: StudyView) -> list[tuple[int, str, str]]:
     late = runs["purposes"].map(lambda purposes: "late" in purposes).astype(bool)
     failed, going = runs["state"].isin(["failed", "pruned"]), runs["state"].isin(GOING)
     untested = ~np.isfinite(column(view.confirm_runs, "result.test/neg_elbo").to_numpy(float))
-    incomplete = sum(comparison.incomplete for comparison in view.pairs)
     pictureless = int((~left_pictures(complete)).sum())
-    every = "" if pictureless < len(complete) else " (all of them)"
-    which = "to confirm, to compare or of a baseline"
-    return [
-        (_sum(failed & ~idle & ~late), "run", f"{which} failed: one seed fewer in its mean"),
-        (_sum(going & ~idle & ~late), "run", f"{which} not ended yet: in no mean"),
-        (
-            _sum((failed | going) & late),
-            "paused trial",
-            "not trained to the end, as was asked for: set against no winner",
-        ),
-        (_sum(idle), "run", "of an earlier plan that this one has no use for: in trials.csv alone"),
-        (int(untested.sum()), "confirming run", "without a finite test −ELBO: in no mean of test figures"),
-        (incomplete, "matched pair", "without both runs complete: in no difference"),
-        (pictureless, "trained model", f"without pictures in the runs folder{every}: not among the pictures"),
-    ]
+    return {
+        "runs_failed": _sum(failed & ~idle & ~late),
+        "runs_going": _sum(going & ~idle & ~late),
+        "late": _sum((failed | going) & late),
+        "idle": _sum(idle),
+        "untested": int(untested.sum()),
+        "pairs": sum(comparison.incomplete for comparison in view.pairs),
+        "pictureless" if pictureless < len(complete) else "pictureless_all": pictureless,
+    }
 
 
 def _sum(chosen: pd.Series) -> int:

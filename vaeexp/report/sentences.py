@@ -45,6 +45,7 @@ _COSTS = "[; at epoch {epoch}, {behind:±} nats behind at {at}][; no sure differ
 
 _RACE = "The race of {configurations:configuration} over {seeds} seeds"
 _TOOK = "It took {runs} of {planned:run}"
+_COUNTED = "in no ranking, mean or importance, but counted in the tables by parameter"
 _LOWER = "{second} is lower in {lower} of {pairs:pair}"
 _P = "p {p:p}, and {p_holm:least} after Holm's correction for all comparisons of the study"
 
@@ -145,6 +146,22 @@ TEMPLATES: dict[str, str] = {
     "have won. That says nothing of test",
     "race.dropped": "Trial {trial} was dropped after {seeds:seed}, {behind} nats behind trial {leader} on validation (p {p:p})",
     "race.dropped_failed": "Trial {trial} was dropped after {seeds:seed}, because a run of it failed",
+    "left.repeated": "{count:repeated trial} (the configuration of an earlier one): in trials.csv alone",
+    "left.failed": f"{{count:failed trial}} of the search: {_COUNTED}; in plots with the epochs before the failure",
+    "left.pruned": f"{{count:pruned trial}} of the search: {_COUNTED}; in plots of −ELBO at the best of the epochs before, in those of rate, distortion and active "
+    "units at the last of them",
+    "left.going": f"{{count:trial}} of the search not ended yet: {_COUNTED}; in plots as far as reported",
+    "left.worthless": "{count:complete trial} without a finite value: in no ranking, mean, importance or plot of values",
+    "left.epochs": "{count:epoch} with a value that is not finite: in no curve, and never a trial's best",
+    "left.unplaced": "{count:trial} of the search without a finite rate and distortion at the last epoch: not in the plane of the two",
+    "left.runs_failed": "{count:run} to confirm, to compare or of a baseline failed: one seed fewer in its mean",
+    "left.runs_going": "{count:run} to confirm, to compare or of a baseline not ended yet: in no mean",
+    "left.late": "{count:paused trial} not trained to the end, as was asked for: set against no winner",
+    "left.idle": "{count:run} of an earlier plan that this one has no use for: in trials.csv alone",
+    "left.untested": "{count:confirming run} without a finite test −ELBO: in no mean of test figures",
+    "left.pairs": "{count:matched pair} without both runs complete: in no difference",
+    "left.pictureless": "{count:trained model} without pictures in the runs folder: not among the pictures",
+    "left.pictureless_all": "{count:trained model} without pictures in the runs folder (all of them): not among the pictures",
     "front.volume": "Hypervolume: {volume} {unit}, the area between the front and the reference point ({first} {first_worst}, {second} {second_worst}), which has the "
     "largest values of the complete trials. Another study has another reference point, so no two such areas can be compared",
     "pairs.over_seeds": f"Mean difference {{mean:±}} nats per image over {{mean:seed}}. {_LOWER}. {{test}}: {_P}",

@@ -18,6 +18,7 @@ from vaeexp.evaluation.metrics import measured_at
 from vaeexp.own_code import code_version
 from vaeexp.report.answer import answer_of
 from vaeexp.report.checks import plain_checks
+from vaeexp.report.closing import left_out
 from vaeexp.report.findings import STATES, cost, pair_caveats
 from vaeexp.report.front import volume
 from vaeexp.report.race import race
@@ -145,7 +146,7 @@ def statements_of(view: StudyView) -> list[dict[str, Any]]:
         **{part: getattr(found, part) for part in ("use", "get", "findings", "doubts", "next")},
         "caveats": pair_caveats(view),
         "cost": cost(view),
-        "tables": [*front, *race(view), *pairs],
+        "tables": [*front, *race(view), *pairs, *left_out(view)],
     }
     return [
         {"part": part, **plain(statement), "text": sentence(statement)}

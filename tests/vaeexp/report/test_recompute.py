@@ -21,6 +21,7 @@ from recompute_figures import Study
 from recompute_files import blocks, read_report
 from recompute_report import main, recompute
 from recompute_rules import RULES, check
+from recompute_statements import wrong_values
 from recompute_trust import wrong_checks
 from report_text import draw_only, report_on
 from synthetic_study import (
@@ -283,6 +284,26 @@ def test_a_check_that_says_otherwise_than_the_tables_is_found(folders, state, ch
     change(next(own for own in summary["trust"] if own["id"] == check))
     (problem, *_) = wrong_checks(Study(replace(report, summary=summary)))
     assert problem
+
+
+@pytest.mark.parametrize(
+    ("state", "name", "key"),
+    [
+        ("race", "race.dropped", "behind"),
+        ("race", "race.rule", "pairs"),
+        ("two objectives", "front.volume", "volume"),
+        ("finished", "pairs.over_settings", "p_holm"),
+        ("finished", "left.pruned", "count"),
+        ("interim", "left.going", "count"),
+    ],
+)
+def test_a_statement_that_says_otherwise_than_the_tables_is_found(folders, state, name, key):
+    report = read_report(folders(state))
+    said = copy.deepcopy(next(own for own in report.statements if own["id"] == name))
+    assert wrong_values(Study(report), [said]) == []
+    value = said["values"][key]
+    said["values"][key] = {**value, "value": value["value"] + 0.01} if isinstance(value, dict) else value + 1
+    assert wrong_values(Study(report), [said])
 
 
 def test_a_sentence_without_a_rule_is_an_error(folders, tmp_path, capsys):

@@ -199,6 +199,7 @@ SAID: dict[str, tuple[dict, str]] = {
                   "drop the one that would have won. That says nothing of test"),
     "race.dropped": ({"trial": 7, "seeds": 3, "behind": Figure(value=1.5), "leader": 2, "p": 0.012}, "Trial 7 was dropped after 3 seeds, 1.50 nats behind trial 2 on validation (p = 0.012)"),
     "race.dropped_failed": ({"trial": 7, "seeds": 3}, "Trial 7 was dropped after 3 seeds, because a run of it failed"),
+    **{kind: ({"count": 2}, template.replace("{count:", "2 ").replace("}", "s", 1)) for kind, template in TEMPLATES.items() if kind.startswith("left.")},
     "front.volume": (FRONT | {"volume": Figure(value=120.5), "unit": "nats²", "first_worst": Figure(value=25.0), "second_worst": Figure(value=180.0)},
                      "Hypervolume: 120.50 nats², the area between the front and the reference point (rate 25.00, distortion 180.00), which has the largest values of the complete "
                      "trials. Another study has another reference point, so no two such areas can be compared"),
