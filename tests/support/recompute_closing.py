@@ -22,6 +22,23 @@ def importance_caption(state: State, *_: str) -> list[Expected]:
 
 
 @says(
+    rf"Every trial at epoch ({NUM}), the last that all of them reached, so that stopped and complete trials are compared alike"
+)
+def equal_epochs(state: State, _: str) -> str:
+    """The epoch itself is recomputed by `recompute_equal_epochs`."""
+    return f"{state.study.report.summary['equal_epochs'][0]['epoch']:,}"
+
+
+@says(rf"Not drawn: (?:({NUM} failed trials?))?(?: and )?(?:({NUM} trials?) stopped before that epoch)?")
+def not_at_equal_epochs(state: State, *_: str) -> list[Expected]:
+    study = state.study
+    own = study.epochs[~study.epochs["repeat"] & study.epochs["number"].isin(study.learned["number"])]
+    reached = own.groupby("number")["epoch"].max() >= study.report.summary["equal_epochs"][0]["epoch"]
+    failed, short = int((study.search["state"] == "failed").sum()), len(study.learned) - int(reached.sum())
+    return [plural(failed, "failed trial") if failed else "", plural(short, "trial") if short else ""]
+
+
+@says(
     rf"The model is a forest of randomised trees on ({NUM}) complete and ({NUM}) pruned trials, these with what they had reached"
     rf"(?:; the (?:({NUM}) )?values? above ({NUM}) counts? as that)?"
 )

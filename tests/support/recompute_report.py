@@ -6,6 +6,7 @@ Nothing of vaeexp or sweeps is imported. A sentence or a table without a rule is
 import sys
 from pathlib import Path
 
+import recompute_below
 import recompute_closing
 import recompute_constants
 import recompute_front
@@ -20,6 +21,7 @@ from recompute_trust import wrong_checks
 from recompute_words import wrong_words
 
 RULES = (
+    recompute_below,
     recompute_front,
     recompute_tables,
     recompute_trust,
