@@ -76,9 +76,9 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 def test_the_page_on_search_has_the_tables_that_were_written() -> None:
     explain = ROOT / "docs" / "explain"
     page, written = ((explain / name).read_text(encoding="utf-8") for name in ("search.md", "search-tables.md"))
-    results = page.partition("\n## Results at 4 lanes")[2].partition("\n## What was tried")[0]
+    results = page.partition("\n## Results\n")[2].partition("\n## Other searches")[0]
     tables = re.findall(r"(?:^\|.*\n)+", results, re.MULTILINE)
-    assert len(tables) == 8
+    assert len(tables) >= 4
     for table in tables:
         assert f"\n\n{table}" in written, f"search.md has another table than search-tables.md:\n{table}"
 

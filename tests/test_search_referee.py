@@ -778,8 +778,14 @@ def test_the_list_of_searches_says_which_cannot_run(
 def test_a_race_without_tables_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    for arguments, words in (([], "holds no table"), (["--space", "B"], "table B: got no curves")):
-        monkeypatch.setattr(sys, "argv", ["race.py", "--tables", str(tmp_path), *arguments])
+    write_table(tmp_path / "young", configurations=5, seeds=1)
+    for folder, arguments, words in (
+        ("", [], "holds no table"),
+        ("", ["--space", "B"], "table B: got no curves"),
+        ("", ["--surrogate", "forest"], "invalid choice: 'forest'"),
+        ("young", [], "table A: got no configuration with two finished seeds"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["race.py", "--tables", str(tmp_path / folder), *arguments])
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == 2

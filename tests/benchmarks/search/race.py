@@ -106,6 +106,8 @@ def main() -> None:
         parser.error(f"--renew: got {options.renew}; must be 1 or more.")
     try:
         tables = {name: load_table(name, options.tables) for name in options.space or _spaces(options.tables)}
+        for table in tables.values():
+            table.spread()  # raises where no configuration has a second seed to be graded on
     except ValueError as error:
         parser.error(f"--tables: {error}")
     if not tables and not options.list:

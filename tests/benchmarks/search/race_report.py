@@ -108,7 +108,7 @@ def report(results: Sequence[Result]) -> str:
             parts += [f"## {SECTIONS[name]}", *_section(SECTIONS[name], grouped(own), DEVIATIONS, shares)]
     if present:
         parts += ["## Regret", *(f"![Space {space}: {_PICTURE}](search-{space}.png)" for space in _panels(present))]
-        parts.append(_SHARES.format(mean=shares.mean, ratio=shares.ratio))
+        parts.append(_SHARES.format(mean=100 * shares.mean, ratio=100 * shares.ratio))
     if former := of_surrogate[FORMER]:
         title = SECTIONS[FORMER]
         parts += [f"## {title}", _FORMER_RULES, *_section(title, grouped(former), DEVIATIONS[:1], Shares())]
@@ -156,7 +156,7 @@ _RULES = (
     f"regret below a quarter of a deviation is drawn as a quarter."
 )
 _SHARES = (
-    "Intervals are over repeats and over the seeds of the table. Of the variance between repeats, {mean:.0%} of a mean and {ratio:.0%} of a ratio lie between half-samples "
+    "Intervals are over repeats and over the seeds of the table. Of the variance between repeats, {mean:.0f} % of a mean's and {ratio:.0f} % of a ratio's lie between half-samples "
     "of these seeds, over all spaces, searches and targets; each interval has this part undivided."
 )
 _FORMER_RULES = (
