@@ -6,7 +6,7 @@ import re
 import pytest
 
 from vaeexp.report.markup import folded
-from vaeexp.report.page.document import page
+from vaeexp.report.page.document import MOST_INSIDE, page
 
 OPENING = """# name
 
@@ -124,3 +124,18 @@ def test_a_plot_has_one_title():
         folded("A and B", ["#### A", '<img src="y.png" width="9" alt="A">', '<img src="z.png" width="9" alt="C">'])
     )
     assert re.findall(r'<p class="caption">([^<]*)</p>', page(many, {}, drawings=DRAWN)) == ["C"]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "inside"),
+    [
+        ("trials.csv", MOST_INSIDE, True),
+        ("trials.csv", MOST_INSIDE + 1, False),
+        ("summary.json", 9_000_000, False),
+        ("images.npz", 9, False),
+    ],
+)
+def test_large_files_stay_beside_the_page(name, size, inside):
+    text = page(f"[all]({name})", {name: b"x" * size})
+    assert (f'download="{name}"' in text) == inside
+    assert (f'href="{name}"' in text) != inside

@@ -22,6 +22,10 @@ KINDS = {"png": "image/png", "csv": "text/csv;charset=utf-8", "json": "applicati
 """Ending of a file that the HTML page holds → its type in a data URI."""
 
 
+MOST_INSIDE = 1_500_000
+"""Bytes of a file up to which the page holds it, so that tables of 10,000 trials do not make a page of 30 MB."""
+
+
 def page(
     text: str,
     files: Mapping[str, bytes],
@@ -151,12 +155,12 @@ def _picture(name: str, alternative: str, inside: Mapping[str, str], drawings: M
 def _put_inside(tokens: Sequence[Token], files: Mapping[str, bytes], drawings: Mapping[str, str]) -> None:
     """Put drawings in the place of their pictures, make data URIs of other pictures and links to files beside the report, and lead links to other reports to their HTML.
 
-    A link to a file of another kind stays as it is: arrays may have megabytes, which would make the page slow to open.
+    A link to a file of another kind, or of more than `MOST_INSIDE` bytes, stays as it is, because megabytes make the page slow to open.
     """
     inside = {
         name: f"data:{KINDS[kind]};base64,{b64encode(content).decode()}"
         for name, content in files.items()
-        if (kind := name.rpartition(".")[2]) in KINDS
+        if (kind := name.rpartition(".")[2]) in KINDS and (kind == "png" or len(content) <= MOST_INSIDE)
     }
     above = ""
     for before, token in pairwise(tokens):
