@@ -127,7 +127,7 @@ def test_a_reader_sees_answer_and_picture_first_then_the_contents_and_little_els
     links = re.findall(r"(?m)^- \[(.*)\]\(#(.*)\)$", text.split("## Contents")[1].split("\n## ")[0])
     assert [title for title, _ in links] == chapters_[chapters_.index("Contents") + 1 :]
     ids = re.findall(r'<h2 id="([^"]*)"', (report.parent / "report.html").read_text(encoding="utf-8"))
-    assert [anchor for _, anchor in links] == ids[ids.index("contents") + 1 :]
+    assert [anchor for _, anchor in links] == ids[ids.index("answer") + 1 :]
 
 
 def test_the_checks_of_trust_stand_in_one_table_with_a_sign_and_a_word(whole, report):
