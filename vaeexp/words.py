@@ -99,17 +99,6 @@ def format_least(p: float) -> str:
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
-def format_p(p: float, tests: int = 1) -> str:
-    """Format `p = 0.012 after Holm's correction for 3 comparisons`; of one comparison the p alone, `p < 0.0001` below that."""
-    text = f"p {format_least(p)}" if p < 1e-4 else f"p = {format_least(p)}"
-    return f"{text} after Holm's correction for {tests:,} comparisons" if tests > 1 else text
-
-
-def format_interval_and_p(interval: "Interval", p: float, tests: int) -> str:
-    """Format an interval with the corrected p of its test: `95 % interval 2.43 to 26.66, p = 0.032`."""
-    return f"95 % interval {format_reach(interval)}, {format_p(p, tests)}"
-
-
 def format_share(share: float) -> str:
     """Format `84 %`; a share above nothing that would round to nothing is `under 1 %`."""
     return "under 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"

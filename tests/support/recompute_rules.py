@@ -11,10 +11,6 @@ from recompute_files import Block, Text, numbers_in
 from recompute_words import is_answer, is_said
 
 NUM = r"−?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
-MEAN = rf"(?:{NUM}(?: ± {NUM})?|–)"
-REACH = rf"{NUM} to {NUM}"
-EVIDENCE = rf"95 % interval {REACH}, p [=<] [\d.e-]+(?: after Holm's correction for {NUM} comparisons)?"
-SHARE = r"(?:under 1 %|\d+ %)"
 
 Expected = str | re.Pattern[str] | None
 """The required text of a group or a cell; of a cell also a pattern, whose groups alone were recomputed. None where it cannot come from

@@ -95,12 +95,6 @@ def p_words(p: float) -> str:
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 
-def evidence(mean: Mean, p: float, tests: int) -> str:
-    """Write `95 % interval 2.43 to 26.66, p = 0.032 after Holm's correction for 3 comparisons`."""
-    holm_words = f" after Holm's correction for {tests:,} comparisons" if tests > 1 else ""
-    return f"95 % interval {reach(mean)}, {p_words(p)}{holm_words}"
-
-
 def number(value: float, digits: int = 2) -> str:
     if value is None or not math.isfinite(value):
         return "–"
