@@ -284,7 +284,7 @@ RATES: dict[str, Rate] = {
     "bound named": Rate(claim="the check names the planted end, told or not", count=_bound_named, kinds=("bound", "bound_in_list"), least=0.95),
     "false margin": Rate(claim="a confirmed setting is called better or worse than the best, and is not", count=_false_margin, most=FEW),
     "margin held": Rate(claim="the interval between the best two confirmed settings holds what was planted", count=_margin_held, least=0.95),
-    "mean held": Rate(claim="the interval of the test −ELBO of the best of three holds what was planted", count=_mean_held, least=0.93),
+    "mean held": Rate(claim="the interval of the test −ELBO of the best of three holds what was planted", count=_mean_held, least=0.95),
     "false baseline": Rate(claim="a baseline is called better or worse, and is not", count=_false_baseline, kinds=("baseline",), most=FEW),
     "baselines held": Rate(claim="the interval of a baseline holds what was planted", count=_baselines_held, kinds=("baseline",), least=0.95),
     "false pair": Rate(claim="a value is called better at a setting, and is not", count=_false_pair, kinds=("interaction", "baseline"), most=FEW),
