@@ -157,11 +157,11 @@ def test_many_sizes_have_a_median_for_each_part_of_their_range(made):
     trials = trials.assign(number=range(100), state="complete", best_epoch=1)
     trials["params.latent_size"] = pd.array(np.geomspace(2, 64, 100).round(), dtype="Int64")
     epochs = pd.concat([made.epochs.head(1)] * 100, ignore_index=True).assign(number=range(100), epoch=1)
-    epochs["val/active_units"] = trials["params.latent_size"].astype(float)
+    epochs["val/active_units"] = trials["params.latent_size"].astype(float) / 2
     study = with_search(replace(made, trials=trials, epochs=epochs), {"latent_size": SEARCH["latent_size"]})
     line = line_of(active_units(StudyView(study)).axes[0], TEXT_COLOUR)
     assert len(line.get_xdata()) == 10
-    assert list(line.get_ydata()) == [100] * 10
+    assert list(line.get_ydata()) == [50] * 10
 
 
 @pytest.mark.parametrize(("trials", "drawn"), [(6, False), (9, False), (10, True)])

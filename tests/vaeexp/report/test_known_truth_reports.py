@@ -4,6 +4,8 @@ One false word in twenty reports is what the stated rate of 5 % gives on average
 more would be seen in 1.6 % of twenty. `tests/vaeexp/results/test_known_truth.py` measures the rates on 2,000 studies each.
 """
 
+import re
+
 import numpy as np
 import pytest
 from planted_studies import EFFECT, FLIPS_AT, NOISES, planted, results_of
@@ -43,7 +45,7 @@ def test_reports_have_the_plots_of_their_study(reports, kind):
 
 
 def answer_of(text: str) -> str:
-    return text.split("## Answer")[1].split("\n## ")[0]
+    return re.split(r"\n##+ ", text.split("## Answer")[1])[0]
 
 
 def ids(view: StudyView) -> list[str]:

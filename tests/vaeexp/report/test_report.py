@@ -17,7 +17,7 @@ from confirmed_figures import confirmed
 from markdown_it import MarkdownIt
 from pages import needs_browser, opened, page_facts
 from PIL import Image
-from report_text import draw_only, headings, on_view, report_on, tables_of, without_code
+from report_text import draw_only, headings, located, on_view, report_on, tables_of, without_code
 from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
 
 from sweeps.errors import UserError
@@ -71,7 +71,7 @@ def report(whole, runs, tmp_path_factory):
     return report_on(whole, runs=runs, reports=tmp_path_factory.mktemp("report"), html=True)
 
 
-def test_the_report_has_its_chapters_in_order_and_every_link_resolves(whole, report):
+def test_the_report_has_its_chapters_in_order_and_every_link_resolves(whole, runs, report):
     text = report.read_text(encoding="utf-8")
     names = headings(text)
     assert names[0] == "beta_mnist"
@@ -101,7 +101,7 @@ def test_the_report_has_its_chapters_in_order_and_every_link_resolves(whole, rep
         "summary.json",
     }
     assert {path.name for path in report.parent.iterdir()} == files | {"README.md", "report.html"}
-    assert (report.parent / "summary.json").read_text(encoding="utf-8") == summary_json(whole)
+    assert (report.parent / "summary.json").read_text(encoding="utf-8") == summary_json(located(whole, runs))
     for file in files - {"trials.csv", "curves.csv", "per_image.npz", "summary.json"}:
         assert (report.parent / file).read_bytes().startswith(b"\x89PNG")
     assert text.index("beta_strip.png") < text.index("## Tables")

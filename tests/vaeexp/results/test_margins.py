@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from vaeexp.evaluation.metrics import BESIDE
 from vaeexp.results import tested_settings
 from vaeexp.results.tested_settings import baseline_margins, same_runs, welch_p, winner_margins
 
@@ -83,7 +84,7 @@ def test_a_change_without_effect_is_told_from_its_own_configuration_in_five_perc
             figures = levels[own.source_trial] + random.normal(0, 0.5, 3) + seeds
             opposed.append((setting_of("row", figures, source=own.source_trial), own))
         for setting in [*confirmed, *(row for row, _ in opposed)]:
-            for metric in tested_settings.OTHERS:
+            for metric in BESIDE:
                 setting.runs[f"result.test/{metric}"] = random.normal(0, 1, 3)
         margins = baseline_margins(confirmed, opposed)
         assert [(each.source_trial, each.against) for each in margins] == [(own.source_trial,) * 2 for own in sources]
