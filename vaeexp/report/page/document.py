@@ -16,7 +16,7 @@ from markdown_it.token import Token
 
 from vaeexp.report import PAGE
 from vaeexp.report.markup import OWN_LINES
-from vaeexp.report.page.opening import colour_signs, lay_out
+from vaeexp.report.page.opening import colour_signs, enlarge_figure, keep_intervals, lay_out
 
 KINDS = {"png": "image/png", "csv": "text/csv;charset=utf-8", "json": "application/json;charset=utf-8"}
 """Ending of a file that the HTML page holds → its type in a data URI."""
@@ -48,9 +48,12 @@ def page(
     # A wide table scrolls by itself.
     renderer.add_render_rule("table_open", lambda *_: '<div class="table" tabindex="0">\n<table>\n')
     renderer.add_render_rule("table_close", lambda *_: "</table>\n</div>\n")
+    renderer.add_render_rule("code_inline", _code)
     tokens = renderer.parse(text)
     headings = _name_headings(tokens)
     _put_inside(tokens, files, drawings or {})
+    keep_intervals(tokens)
+    enlarge_figure(tokens)
     colour_signs(tokens)
     tokens = lay_out(tokens, "" if data is None else LOOK)
     title = next((name_shown for tag, _, name_shown in headings if tag == "h1"), "Report")
@@ -66,6 +69,7 @@ def page(
     )
 
 
+OPTION = re.compile(r"(?<!\S)--?\w[\w-]*")
 LOOK = '<section id="look" hidden></section>'
 """What the script fills, after the opening."""
 STYLES = ("page.css", "look.css")
@@ -104,6 +108,12 @@ def _data_and_script(data: Mapping[str, Any] | None, script: str) -> str:
         return ""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     return f'<script type="application/json" id="study-data">{text}</script>\n<script>{script}</script>\n'
+
+
+def _code(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
+    """Return code in which no line ends inside the name of an option."""
+    words = html.escape(tokens[index].content, quote=False)
+    return f"<code>{OPTION.sub(lambda found: f'<span>{found[0]}</span>', words)}</code>"
 
 
 def _navigation(headings: Sequence[tuple[str, str, str]]) -> str:

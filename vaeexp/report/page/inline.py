@@ -22,7 +22,7 @@ from matplotlib.text import Text
 from vaeexp.plots.style import LINE, MARGIN, MOST_MARKED, TITLE, TRIALS, drawing
 from vaeexp.report.markup import PER_INCH
 
-LEAST_TEXT = 9
+LEAST_TEXT = 10
 """CSS pixels of the smallest text. A screen that is too narrow for it scrolls the plot sideways."""
 DENSITY = 150
 """Pixels in an inch of many points as one picture."""

@@ -3,11 +3,15 @@
 import html
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from markdown_it.token import Token
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
 SIGNS = {"✓": "good", "✗": "warning", "?": "unknown"}
 """Sign of a verdict → the class that gives it its colour. The sign says the same without any."""
+_REACHED = re.compile(r"(.*?(?:−ELBO|distortion) )(−?\d[\d.,]*(?:\s±\s[\d.,]+)?)( nats per image.*)")
+"""The words of the answer before the value that a study reached, the value, and the rest."""
 _VERDICT = re.compile(r"\s*([✓✗?]) (?:good|warning|cannot be said)\s*")
 
 
@@ -36,6 +40,26 @@ def colour_signs(tokens: Sequence[Token]) -> None:
             if child.type == "text" and previous in ("", "strong_close"):
                 _colour(child)
             previous = child.type
+
+
+def keep_intervals(tokens: Sequence[Token]) -> None:
+    """Keep an interval on one line; a narrow cell may break before its `±`."""
+    for before, token in pairwise(tokens):
+        kept = f"{' ' if before.type == 'td_open' else NO_BREAK}±{NO_BREAK}"
+        for child in token.children or []:
+            if child.type == "text":
+                child.content = child.content.replace(" ± ", kept)
+
+
+def enlarge_figure(tokens: Sequence[Token]) -> None:
+    """Show the value that the study reached in large type, where the answer says what one gets."""
+    answer = heading_at(tokens, "Answer")
+    for token in [] if answer is None else tokens[answer : _after_list(tokens, answer)]:
+        words = [child for child in token.children or [] if child.content]
+        if len(words) > 1 and words[0].content == "Get" and (found := _REACHED.fullmatch(words[1].content)):
+            before, value, after = (html.escape(part, quote=False) for part in found.groups())
+            words[1].type, words[1].content = "html_inline", f'{before}<span class="large">{value}</span>{after}'
+            return
 
 
 def _colour(text: Token) -> None:
