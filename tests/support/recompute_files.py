@@ -185,12 +185,19 @@ class Report:
         return plain(self.readme, 0).words
 
     @cached_property
+    def given(self) -> list[str]:
+        """Names and texts with a number that the study and its data give."""
+        every = [*_texts(self.file), *_texts({name: self.summary[name] for name in GIVEN})]
+        every += [self.name, *(text.split(" (")[0] for text in every)]
+        return [text for text in dict.fromkeys(every) if re.search(r"\d", text) and re.search(r"[^\d.,]", text)]
+
+    @cached_property
     def name(self) -> str:
         return plain(self.readme.splitlines()[0].removeprefix("# "), 0).words
 
     @cached_property
     def interim(self) -> bool:
-        return "\n**Interim report" in self.readme
+        return self.summary["state"] == "interim"
 
     def facts(self, title: str) -> dict[str, str]:
         """Return a table of two columns in the chapter “How this was made”; empty without it."""
@@ -228,6 +235,18 @@ class Report:
     def baselines(self) -> dict[str, str]:
         """Title of each baseline → its name, of those of the study file."""
         return {(given or {}).get("title") or name: name for name, given in (self.file.get("baselines") or {}).items()}
+
+
+GIVEN = ("data", "protocols", "stopped", "code", "baselines", "study")
+"""Parts of summary.json whose texts the study gives."""
+
+
+def _texts(value: Any) -> list[str]:
+    """Return the texts within a value of JSON or YAML, on one line each."""
+    if isinstance(value, str):
+        return [" ".join(value.split())]
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return [text for part in parts for text in _texts(part)]
 
 
 def _parameter(name: str, text: str) -> Parameter:

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pandas as pd
 from recompute_figures import Study
-from recompute_rules import NUM, Expected, State, says, shows
+from recompute_rules import Expected, State, shows
 from recompute_statistics import number
 
 METRICS = {
@@ -65,10 +65,3 @@ def table(state: State, rows: list[list[str]]) -> list[list[Expected]]:
         [str(place), *(number(row[METRICS[title]]) for title in rows[0][1:-1]), state.study.configuration(row)]
         for place, row in front.iterrows()
     ]
-
-
-@says(
-    rf"The area between the front and the reference point \({NAME} ({NUM}), {NAME} ({NUM})\), as trials became complete"
-)
-def reference(state: State, *_: str) -> list[Expected]:
-    return [number(value) for value in volume(state.study)[1]]

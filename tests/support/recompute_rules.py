@@ -1,20 +1,26 @@
-"""Rules of the sentences and tables of a report: a pattern, and a function that recomputes the numbers in its groups."""
+"""The words and the tables of a report against what its statements and its files say.
+
+A number in a sentence stands in a statement of summary.json, whose values `recompute_statements` recomputes; or in a name that the study
+gives; or it is the same in every report (`recompute_constants`). The cells of tables are recomputed by a function for each table.
+"""
 
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import NamedTuple
 
+from recompute_constants import CONSTANTS
 from recompute_figures import Study
 from recompute_files import Block, Text, numbers_in
-from recompute_words import is_answer, is_said
+from recompute_words import is_answer, texts_below, unmarked
 
 NUM = r"−?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
 
 Expected = str | re.Pattern[str] | None
-"""The required text of a group or a cell; of a cell also a pattern, whose groups alone were recomputed. None where it cannot come from
-the tables, or only names what the others are of."""
+"""The required text of a cell; or a pattern, whose groups alone were recomputed. None where it cannot come from the tables, or only names
+what the others are of."""
 
 
 class Checked(NamedTuple):
@@ -32,55 +38,23 @@ class Wrong(NamedTuple):
 
 @dataclass
 class State:
-    """The study, the block that is read, and what its first words are about."""
+    """The study, and the block that is read."""
 
     study: Study
     block: Block
-    subject: str = ""
-    """A parameter or the title of a baseline."""
 
 
 @dataclass
 class Outcome:
-    """The matches in a report."""
+    """What was found in a report."""
 
     checked: list[Checked] = field(default_factory=list)
     wrong: list[Wrong] = field(default_factory=list)
     sentences: int = 0
-    """Sentences, entries and rows with a number that was recomputed."""
-    constant: int = 0
-    """Those of the list of constants."""
+    """Lines and rows with a number that was recomputed."""
 
 
-@dataclass(frozen=True)
-class Rule:
-    pattern: re.Pattern[str]
-    make: Callable[..., Any] | None
-    """None for a constant."""
-    reason: str = ""
-
-
-RULES: list[Rule] = []
 TABLES: list[tuple[Callable[[Block], bool], Callable[[State, list[list[str]]], Sequence[Sequence[Expected]]]]] = []
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(f"(?:{pattern})(?=[.;:,]?(?: |$))")
-
-
-def says(*patterns: str) -> Callable:
-    """Register a function for sentences, or parts between two semicolons, of these patterns: it returns what the groups must be."""
-
-    def register(make: Callable) -> Callable:
-        RULES.extend(Rule(_compiled(pattern), make) for pattern in patterns)
-        return make
-
-    return register
-
-
-def constant(reason: str, *patterns: str) -> None:
-    """Register words whose numbers are none of the study's figures, with the reason."""
-    RULES.extend(Rule(_compiled(pattern), None, reason) for pattern in patterns)
 
 
 def shows(applies: Callable[[Block], bool]) -> Callable:
@@ -98,51 +72,46 @@ def assert_that(holds: bool) -> None:
         raise ValueError("the words say otherwise than the figures")
 
 
-_SENTENCE = re.compile(r"[.!?](?= [A-Z*(“−β])|; |$")
+@dataclass(frozen=True)
+class Sources:
+    """Where the numbers of sentences may come from."""
+
+    study: Study
+
+    @cached_property
+    def statements(self) -> list[str]:
+        return sorted(texts_below(self.study.report.statements or []), key=len, reverse=True)
+
+    @cached_property
+    def others(self) -> list[str]:
+        """Names and texts that the study gives, and what is the same in every report, the longest first."""
+        return sorted([*self.study.report.given, *CONSTANTS], key=len, reverse=True)
 
 
-def check_words(text: Text, state: State, outcome: Outcome) -> None:
-    """Read a paragraph, an entry or a cell from left to right, each sentence by the rule that explains most of it."""
-    words, at = text.words, 0
-    while at < len(words):
-        at = re.compile(r"[.;:, ]*").match(words, at).end()  # type: ignore[union-attr]
-        matches = [(found, rule) for rule in RULES if (found := rule.pattern.match(words, at))]
-        if not matches:
-            end = _SENTENCE.search(words, at).end()  # type: ignore[union-attr]
-            if re.search(r"\d", words[at:end]):
-                outcome.wrong.append(Wrong(state.block.line, f"no rule for this sentence: {words[at:end]}"))
-            at = max(end, at + 1)
-            continue
-        found, rule = max(matches, key=lambda each: each[0].end())
-        if rule.make is None:
-            outcome.constant += 1
-        else:
-            _compare(found, rule, text, state, outcome)
-        at = max(found.end(), at + 1)
+def check_words(text: Text, block: Block, sources: Sources, outcome: Outcome) -> None:
+    """Find each number of a line in a statement, or in what gives it; a digit that is left is wrong."""
+    words, places = unmarked(text.words)
+    left = words
+    for said in sources.statements:
+        for found in re.finditer(re.escape(said), left):
+            outcome.sentences += bool(re.search(r"\d", said))
+            outcome.checked += _spans(text, said, [places[at] for at in range(*found.span())], block)
+            left = left[: found.start()] + "·" * len(said) + left[found.end() :]
+    for given in sources.others:
+        left = left.replace(given, "·" * len(given))
+    if re.search(r"\d", left):
+        outcome.wrong.append(Wrong(block.line, f"no statement says this: {words}"))
 
 
-def _compare(found: re.Match[str], rule: Rule, text: Text, state: State, outcome: Outcome) -> None:
-    assert rule.make is not None
-    try:
-        made = rule.make(state, *found.groups())
-    except (KeyError, IndexError, ValueError, TypeError, AttributeError, StopIteration) as error:
-        name = type(error).__name__
-        outcome.wrong.append(Wrong(state.block.line, f"cannot be recomputed ({name}: {error}): {found[0]}"))
-        return
-    expected = [made] if isinstance(made, str) or made is None else list(made)
-    outcome.sentences += 1
-    for place, (got, wanted) in enumerate(zip(found.groups(), expected, strict=True), start=1):
-        if wanted is None:
-            continue
-        if (got or "") != wanted:
-            outcome.wrong.append(Wrong(state.block.line, f"got {got!r}; recomputed {wanted!r}: {found[0]}"))
-        outcome.checked += _spans(text, got or "", found.start(place), state.block)
-
-
-def _spans(text: Text, words: str, start: int, block: Block) -> Iterator[Checked]:
+def _spans(text: Text, words: str, places: Sequence[int], block: Block) -> Iterator[Checked]:
+    """Yield the numbers of some words, whose characters stand at these places of the text."""
     for found in numbers_in(words):
-        first, last = start + found.start(), start + found.end()
-        yield Checked(text.place(first), text.place(last - 1) + 1, block.chapter)
+        first, last = places[found.start()], places[found.end() - 1]
+        yield Checked(text.place(first), text.place(last) + 1, block.chapter)
+
+
+def _of_part(text: Text, words: str, start: int, block: Block) -> Iterator[Checked]:
+    return _spans(text, words, range(start, start + len(words)), block)
 
 
 def check_table(state: State, outcome: Outcome) -> None:
@@ -171,35 +140,28 @@ def check_table(state: State, outcome: Outcome) -> None:
             parts = None if isinstance(cell, str) else cell.fullmatch(text.words)
             if parts:
                 spans = (
-                    _spans(text, parts[group], parts.start(group), block) for group in range(1, len(parts.groups()) + 1)
+                    _of_part(text, parts[group], parts.start(group), block)
+                    for group in range(1, len(parts.groups()) + 1)
                 )
                 outcome.checked += itertools.chain(*spans)
                 continue
             if text.words != cell:
                 message = f"got {text.words!r}; recomputed {cell!r}: {block.heading}, {title}, {texts[0].words}"
                 outcome.wrong.append(Wrong(block.line + place, message))
-            outcome.checked += _spans(text, text.words, 0, block)
-
-
-def _is_statement(study: Study, block: Block) -> bool:
-    """Tell whether a line is made of statements, whose values `recompute_statements` checks; the words of an earlier version are not read."""
-    assert block.text is not None
-    words, statements = block.text.words, study.report.statements
-    if statements is None or is_said(words, statements):
-        return True
-    return block.chapter == "Answer" and is_answer(words, statements, study.report.words)
+            outcome.checked += _of_part(text, text.words, 0, block)
 
 
 def check(study: Study, blocks: Sequence[Block]) -> Outcome:
-    """Check every block of a report."""
-    outcome = Outcome()
+    """Check every block of a report; the words of an earlier version, which had no statements, are not read."""
+    outcome, sources, statements = Outcome(), Sources(study), study.report.statements
     for block in blocks:
-        state = State(study, block)
-        if block.text is not None and _is_statement(study, block):
+        if block.text is None:
+            check_table(State(study, block), outcome)
+        elif statements is None or (
+            block.chapter == "Answer" and is_answer(block.text.words, statements, study.report.words)
+        ):
             outcome.sentences += 1
-            outcome.checked += _spans(block.text, block.text.words, 0, block)
-        elif block.text is not None:
-            check_words(block.text, state, outcome)
+            outcome.checked += _of_part(block.text, block.text.words, 0, block)
         else:
-            check_table(state, outcome)
+            check_words(block.text, block, sources, outcome)
     return outcome

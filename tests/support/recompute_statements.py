@@ -486,11 +486,38 @@ def baseline(study: Study, kind: str, values: Values) -> Values:
     gap = study.baseline_gaps.get(title)
     if kind == "baseline.other":
         hold(gap is None)
-        return own
+        return own | {"why": reasons(study, title, others_runs, values["why"])}
     assert gap is not None
     hold(kind == f"baseline.{evidence(gap, study, others_runs)}")
     weighted = study.weighted_gap(others_runs, runs)
     return own | {"gap": gap.mean, "side": "worse" if gap.mean.mean >= 0 else "better", "weighted": weighted}
+
+
+def reasons(study: Study, title: str, best: pd.DataFrame, given: list[dict]) -> list[tuple[str, Values]]:
+    """Return why the figures of a row are no others': the parts of protocols that stand in summary.json, and the samples of its runs."""
+    runs = study.rows[title] if title in study.rows else study.runs_of(title)
+    counts = samples(runs), samples(best)
+    summary = study.report.summary
+    places = {row["title"]: row["protocol"] for row in (*summary["confirmed"], *summary["baselines"])}
+    sources = set(best["source_trial"].dropna())
+    first = next((row["protocol"] for row in summary["confirmed"] if row["trial"] in sources), 0)
+    here, there = (summary["protocols"][place] for place in (places.get(title, 0), first))
+    made: list[tuple[str, Values]] = []
+    for reason in given:
+        kind, own = reason["id"], dict(reason["values"])
+        if kind == "differs.samples":
+            hold(counts[0] != counts[1])
+            own |= {"here": counts[0], "there": counts[1]}
+        elif kind == "differs.deterministic":
+            hold(study.deterministic(title) and not study.deterministic())
+        elif kind == "differs.no_figure":
+            hold(not study.test(runs, "neg_elbo").n or not study.test(best, "neg_elbo").n)
+        else:
+            part = own["part"]
+            hold(here[part] != there[part])
+            own |= {"here": here[part], "there": there[part]}
+        made.append((kind, own))
+    return made
 
 
 BESIDE = ("rate", "fid", "reconstruction_mse")
@@ -503,6 +530,15 @@ BESIDE = ("rate", "fid", "reconstruction_mse")
 def few(study: Study, *_: Any) -> Values:
     hold(len(study.judged) < 10)
     return {"judged": len(study.judged), "least": 10}
+
+
+def left_out(study: Study, names: list[str]) -> list[tuple[str, Values]]:
+    """Return the statements on the values of these parameters that were never tried where the others are good."""
+    found = {name: study.uncovered[name] for name in names if study.uncovered.get(name)}
+    return [
+        ("value.among", {"parameter": study.parameters[name].label, "values": list(texts)})
+        for name, texts in found.items()
+    ]
 
 
 def named(study: Study, label: str):
@@ -552,7 +588,18 @@ def hole(study: Study, kind: str, values: Values) -> Values:
     own = named(study, values["parameter"])
     entry = next(entry for entry in study.report.summary["holes"] if entry["parameter"] == own.name)
     hold(kind.endswith("both") == (entry["low"] is not None and entry["high"] is not None))
-    return {"below": entry["low"], "above": entry["high"], "trials": entry["trials"]}
+    made = {"below": entry["low"], "above": entry["high"], "trials": entry["trials"]}
+    return {**made, "shared": shared(study, entry["shared"])}
+
+
+def shared(study: Study, entries: list[dict]) -> list[tuple[str, Values]]:
+    """Return the statements on bad values of a hole."""
+    made = []
+    for bad in entries:
+        name = next(name for name in ("value", "below", "above") if bad[name] is not None)
+        kind = "value.is" if name == "value" else f"value.{name}"
+        made.append((kind, {"parameter": study.parameters[bad["parameter"]].label, name: bad[name]}))
+    return made
 
 
 @of("parameter.not_covered")

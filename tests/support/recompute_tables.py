@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import recompute_seeds
 from recompute_figures import Study
-from recompute_files import Parameter, number_of, value_text
+from recompute_files import Parameter, number_of
 from recompute_race import place_in_race
-from recompute_rules import NUM, Expected, State, assert_that, says, shows
+from recompute_rules import NUM, Expected, State, assert_that, shows
 from recompute_statements import samples
 from recompute_statistics import Mean, interval, listed, number, p_words, reach, share, student
 
@@ -91,11 +91,6 @@ def best_trials(state: State, rows: Rows) -> list[list[Expected]]:
     return made
 
 
-@says(rf"The study file gave the first ({NUM}); what the line gains there is no work of the search")
-def given(state: State, _: str) -> str:
-    return f"{min(len(state.study.report.file['start']), len(state.study.search)):,}"
-
-
 def _is_by_parameter(block) -> bool:
     titles = [cell.words for cell in block.rows[0]]
     return "median, pruned as worse" in titles
@@ -156,49 +151,9 @@ def by_parameter_promoted(state: State, rows: Rows) -> list[list[Expected]]:
     return made
 
 
-@says(r"Left out, because no (?:complete )?trial has it where the others are good: (.+?)(?=\.$)")
-def not_in_the_table(state: State, _: str) -> str:
-    named = state.block.heading.removeprefix("By ").split(" and ")
-    return _left_out(state.study, [name for name, own in state.study.parameters.items() if own.label in named])
-
-
-@says(
-    r"Left out: (.+?), never tried (?:to the end )?where the other parameters are good, so nothing can be said",
-)
-def not_drawn(state: State, _: str) -> str:
-    return _left_out(state.study, list(state.study.parameters))
-
-
 def _left_out(study: Study, names: list[str]) -> str:
     found = {name: study.uncovered[name] for name in names if study.uncovered.get(name)}
     return "; ".join(f"{study.parameters[name].label} = {listed(texts)}" for name, texts in found.items())
-
-
-@says(r"All (\d+) trials with (.+?) have (.+?), so they say nothing of (.+?)(?=\.(?: |$))")
-def tried_with_bad_values(state: State, _: str, ends: str, shared: str, label: str) -> list[Expected]:
-    """Each trial beyond the outermost ones without a shared value has one, and none of the best quarter."""
-    study, trials = state.study, state.study.learned
-    own = _labelled(study, label)
-    best = trials.head(max(5, math.ceil(len(trials) / 4)))
-    words, spoilt = [], pd.Series(False, index=trials.index)
-    for name, sign, text in _conditions(shared):
-        other = _labelled(study, name)
-        values, written = other.values(trials), text
-        if sign == "=":
-            spoilt |= values == text
-        else:
-            places = other.axis(other.values(best).dropna())
-            edge = other.number(places.min() - 0.25 if sign == "<" else places.max() + 0.25)
-            spoilt, written = spoilt | (values < edge if sign == "<" else values > edge), value_text(edge)
-        words.append(f"{name} {sign} {written}")
-    values = own.values(trials)
-    outer = {"<": values[~spoilt].min(), ">": values[~spoilt].max()}
-    beyond = pd.Series(False, index=trials.index)
-    for _, sign, _ in _conditions(ends):
-        beyond |= values < outer["<"] if sign == "<" else values > outer[">"]
-    right = bool(spoilt[beyond].all()) and not spoilt[best.index].any()
-    said = " or ".join(f"{label} {sign} {value_text(outer[sign])}" for _, sign, _ in _conditions(ends))
-    return [f"{int(beyond.sum()):,}", said, " or ".join(words) if right else "other values", label]
 
 
 def _labelled(study: Study, label: str) -> Parameter:
@@ -280,16 +235,6 @@ def confirmed(state: State, rows: Rows) -> list[list[Expected]]:
         }
         made.append([cells[title] for title in rows[0]])
     return made
-
-
-@says(
-    rf"p \(Holm\): of the same t, (?:times the ({NUM}) numbers of seeds that the race could end with, )?"
-    rf"after Holm's correction for ({NUM}) pairs? of confirmed configurations"
-)
-def pairs_of_confirmed(state: State, *_: str) -> list[str]:
-    study = state.study
-    looks = "" if study.race is None else str(study.looks)
-    return [looks, f"{max(margin.tests for margin in study.margins.values()):,}"]
 
 
 def _above(margin: Mean) -> str:
@@ -432,30 +377,3 @@ def _cell(study: Study, title: str, column: str) -> Expected:
 def _span(counts: pd.Series) -> str:
     low, high = int(counts.min()), int(counts.max())
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
-
-
-@says(
-    r"Reconstructions of test images \(MSE, SSIM\) and samples of the prior \(FID, IS\), by a classifier of these targets that is right on (\S+ %) of the test images"
-)
-def classifier(state: State, printed: str) -> str:
-    """The rows of the protocol are those of the next table; each protocol has one classifier, so that one of the means must be it."""
-    runs = pd.concat([state.study.best_runs, *state.study.confirmed.values(), *state.study.rows.values()])
-    groups = runs.groupby(runs["baseline"].astype(object).fillna(""))["result.test/classifier_accuracy"].mean().dropna()
-    every = [*groups, runs.drop_duplicates("number")["result.test/classifier_accuracy"].mean()]
-    texts = [f"{value:.1%}".replace("%", " %") for value in every]
-    return printed if printed in texts else texts[-1]
-
-
-@says(r"importance-weighted NLL \(IW-NLL\) with k = (.+?) samples per image")
-def estimator(state: State, printed: str) -> str | None:
-    counts = {count for runs in [state.study.best_runs, *state.study.rows.values()] for count in samples(runs)}
-    own = {int(number_of(part)) for part in re.split(r", | and ", printed)}
-    return printed if own <= counts else str(sorted(counts))
-
-
-@says(r"(?:\([a-z]\) .+?: |)its IW-NLL has k = (.+?) samples, not (.+?); a larger k alone lowers it")
-def other_samples(state: State, *_: str) -> list[Expected]:
-    words = state.block.text.words if state.block.text else ""
-    title = re.sub(r"^\([a-z]\) ", "", words).partition(": ")[0]
-    counts = (samples(runs) for runs in (state.study.rows[title], state.study.best_runs))
-    return [listed([f"{count:,}" for count in own]) for own in counts]

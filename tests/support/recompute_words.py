@@ -34,8 +34,8 @@ def wrong_words(readme: str, statements: list[dict]) -> list[str]:
     return problems
 
 
-BELOW = ("caveats", "cost", "tables")
-"""Parts whose statements stand below the answer."""
+ABOVE = ("use", "get", "findings", "doubts", "next")
+"""Parts whose statements stand in the answer; those of the others stand elsewhere in the text."""
 MORE = re.compile(r"And [\d,]+ more: all findings below\.")
 
 
@@ -45,15 +45,26 @@ def one_line(text: str) -> str:
 
 def texts_of(statements: list[dict]) -> list[str]:
     """Return the words of the statements of the answer."""
-    return [one_line(statement["text"]) for statement in statements if statement["part"] not in BELOW]
+    return [one_line(statement["text"]) for statement in statements if statement["part"] in ABOVE]
 
 
-def is_said(words: str, statements: list[dict]) -> bool:
-    """Tell whether a line of README.md is made of statements that stand below the answer, one after the other."""
-    rest, below = _unmarked(words), [one_line(own["text"]) for own in statements if own["part"] in BELOW]
-    while said := next((text for text in below if rest.startswith(text)), ""):
-        rest = rest.removeprefix(said).strip()
-    return not rest
+def texts_below(statements: list[dict]) -> list[str]:
+    """Return the words of the other statements, without a full stop, because some stand within a sentence."""
+    below = [one_line(statement["text"]) for statement in statements if statement["part"] not in ABOVE]
+    return list(dict.fromkeys(unmarked(text)[0].removesuffix(".") for text in below))
+
+
+def unmarked(words: str) -> tuple[str, list[int]]:
+    """Take off the marks of what a sentence is about and of code; return the place of each character that is left, too."""
+    marks = {at for found in re.finditer(r"\*\*|`", words) for at in range(*found.span())}
+    places = [at for at in range(len(words)) if at not in marks]
+    return "".join(words[at] for at in places), places
+
+
+def missing_words(readme: str, statements: list[dict]) -> list[str]:
+    """Return the statements below the answer whose words stand nowhere in the text, which has no escapes any more."""
+    whole = unmarked(readme)[0]
+    return [f"stands nowhere: {text}" for text in texts_below(statements) if text not in whole]
 
 
 def is_answer(words: str, statements: list[dict], whole: str) -> bool:

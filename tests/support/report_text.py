@@ -8,12 +8,18 @@ import pandas as pd
 
 from sweeps.workload import run_folder
 from vaeexp.report import chapters, write_report
+from vaeexp.report.sentences import sentence
 from vaeexp.results.study_view import StudyView
 
 
 def on_view(function):
     """The same function, for the results of a study instead of its view."""
     return lambda results, *given, **options: function(StudyView(results), *given, **options)
+
+
+def in_words(parts):
+    """The words of a caption, or of several statements, one after the other."""
+    return " ".join(part if isinstance(part, str) else sentence(part) for part in parts)
 
 
 def report_on(results, *, runs, reports, html=False):

@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from vaeexp.plots import comparisons, confirmed, front, latent, parameters, pictures, search, tradeoff
 from vaeexp.plots.style import framed, save
 from vaeexp.results.parameters import LEAST_TRIALS
+from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import row_names
 from vaeexp.results.tested_settings import TestedSetting
 from vaeexp.words import parameter_label
 
@@ -23,7 +26,7 @@ class Plot:
     title: str
     make: Callable[[Any], Figure | None]
     """Draws the view of a study, or None where it has too little; where the plot `shows` a model, draws the arrays of its file."""
-    caption: str | Callable[[StudyView], str]
+    caption: str | Callable[[StudyView], Caption]
     """Help in reading it, in a sentence or two."""
     absent: str
     """Why it may be missing."""
@@ -52,17 +55,20 @@ class Plot:
         figure = None if content is None else self.make(content)
         return None if figure is None else framed(figure, self.title if titled else "")
 
-    def reading(self, view: StudyView) -> str:
-        """Return the caption for this study, with the run that drew where it draws one model."""
+    def reading(self, view: StudyView) -> list[str | Statement]:
+        """Return the caption for this study in parts, with the run that drew where it draws one model."""
         caption = self.caption if isinstance(self.caption, str) else self.caption(view)
-        caption += confirmed.not_drawn(self.groups(view)) if self.groups else ""
+        parts: list[str | Statement] = [caption] if isinstance(caption, str) else [*caption]
+        parts += confirmed.drawn_once(self.groups(view)) if self.groups else []
         best = view.best_with(self.shows) if self.shows else None
-        if best is None:
-            return caption
-        row = best[0]
-        source = row["source_trial"] if row["repeat"] else row["number"]
-        run = f"a confirmation run of trial {source}" if row["repeat"] else f"trial {source}"
-        return f"{caption} Drawn by {run}{'' if source == view.best_number else ', the best that left such pictures'}."
+        return [*parts, *([] if best is None else [_drawn_by(view, best[0])])]
+
+
+def _drawn_by(view: StudyView, row: pd.Series) -> Statement:
+    """Say which trial drew, or a run of which."""
+    source = int(row["source_trial"] if row["repeat"] else row["number"])
+    kind = f"by_{'' if source == view.best_number else 'other_'}{'run' if row['repeat'] else 'trial'}"
+    return Statement(id=f"plot.{kind}", values={"trial": source}, rows=tuple(row_names(row.to_frame().T)))
 
 
 CHAPTERS: dict[str, dict[str, Plot]] = {

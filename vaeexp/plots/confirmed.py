@@ -13,10 +13,11 @@ from matplotlib.ticker import MaxNLocator
 
 from sweeps.results.statistics import Interval, mean_interval
 from vaeexp.plots import style
+from vaeexp.results.statements import Statement
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite, read_arrays, row_names
 from vaeexp.results.tested_settings import TestedSetting, by_training
-from vaeexp.words import NATS, format_interval, format_number, join_and
+from vaeexp.words import NATS, format_interval, format_number
 
 LONGEST = 34
 """Characters of a line of a title beside a row."""
@@ -36,18 +37,16 @@ def comparable(view: StudyView) -> list[list[TestedSetting]]:
     return by_training([*confirmed, *same]) if confirmed else []
 
 
-def not_drawn(groups: Sequence[Sequence[TestedSetting]]) -> str:
-    """Say, after a space, which configurations are not drawn because another has their training; empty where each is drawn."""
-    sentences = []
-    for first, *others in groups:
-        if others:
-            names, has, it_is = join_and([f"“{setting.title}”" for setting in others]), "has", "it is"
-            if len(others) > 1:
-                has, it_is = "have", "they are"
-            sentences.append(
-                f" {names} {has} the same training as “{first.title}”, so {it_is} not drawn a second time."
-            )
-    return "".join(sentences)
+def drawn_once(groups: Sequence[Sequence[TestedSetting]]) -> list[Statement]:
+    """Say which configurations are not drawn because another has their training; empty where each is drawn."""
+    return [
+        Statement(
+            id=f"plot.{'several_' if len(others) > 1 else ''}same_training",
+            values={"others": tuple(setting.title for setting in others), "first": first.title},
+        )
+        for first, *others in groups
+        if others
+    ]
 
 
 def confirmed_seeds(view: StudyView) -> Figure | None:

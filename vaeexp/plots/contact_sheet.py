@@ -32,12 +32,11 @@ _TITLE_LETTERS = 36
 
 
 class ContactSheet(NamedTuple):
-    """Images uint8 [N, H, W, C], the class of each (none where there are no classes), and words for people."""
+    """Images uint8 [N, H, W, C], the class of each (none where there are no classes), and the name of the data."""
 
     images: np.ndarray
     classes: tuple[str, ...]
     title: str
-    caption: str
 
 
 def pack(sheet: ContactSheet) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def pack(sheet: ContactSheet) -> dict[str, Any]:
     resized = [np.asarray(image.resize((width, height), Image.Resampling.LANCZOS)) for image in images]
     file = io.BytesIO()
     Image.fromarray(np.concatenate(resized, axis=1)).save(file, format="png", optimize=True)
-    words = {"classes": list(sheet.classes), "title": sheet.title, "caption": sheet.caption}
+    words = {"classes": list(sheet.classes), "title": sheet.title}
     return {"images": len(images), "png": base64.b64encode(file.getvalue()).decode(), **words}
 
 
@@ -58,7 +57,7 @@ def unpack(packed: Mapping[str, Any]) -> ContactSheet:
         joined = np.asarray(file)
     joined = joined[..., None] if joined.ndim == 2 else joined
     images = np.stack(np.split(joined, packed["images"], axis=1))
-    return ContactSheet(images, tuple(packed["classes"]), packed["title"], packed["caption"])
+    return ContactSheet(images, tuple(packed["classes"]), packed["title"])
 
 
 def draw(sheet: ContactSheet) -> Figure:

@@ -11,9 +11,11 @@ from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots import style
 from vaeexp.plots.tradeoff import draw_equal_lines
 from vaeexp.results.front_view import FrontView
+from vaeexp.results.statements import Caption, Statement
+from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import row_names
-from vaeexp.words import format_number, format_value, is_missing
+from vaeexp.words import format_value, is_missing
 
 FONT = 10
 LINE = 1.4
@@ -146,13 +148,15 @@ def front_caption(view: StudyView) -> str:
     return f"{text} Every point is one seed, and the front takes the luckiest of them."
 
 
-def volume_caption(view: StudyView) -> str:
+def volume_caption(view: StudyView) -> Caption:
     """Say what the hypervolume is measured from."""
     found = view.front
     if found is None or found.complete.empty:
         return ""
-    first, second = (format_number(value) for value in found.reference)
-    return (
-        f"The area between the front and the reference point ({found.labels[0]} {first}, {found.labels[1]} {second}), as trials became "
-        "complete. It cannot fall, so that it rises says nothing of the next trials; where it stays level the search has found little more."
-    )
+    values: dict[str, Any] = dict(zip(("first", "second"), found.labels, strict=True))
+    worst = zip(("first_worst", "second_worst"), found.reference, strict=True)
+    values |= {name: StatedFigure(value=float(value)) for name, value in worst}
+    return [
+        Statement(id="plot.volume", values=values),
+        "It cannot fall, so that it rises says nothing of the next trials; where it stays level the search has found little more.",
+    ]

@@ -10,6 +10,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from vaeexp.plots import style
 from vaeexp.plots.pictures import GAP, ground, joined, picture_axes, picture_grid, text_options, tiles
+from vaeexp.results.statements import Caption, Statement
+from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import Arrays, component_order, heaviest
 from vaeexp.words import format_number, format_value
@@ -172,16 +174,16 @@ def rate_per_dimension(arrays: Arrays) -> Figure | None:
     return figure
 
 
-def rate_caption(view: StudyView) -> str:
+def rate_caption(view: StudyView) -> Caption:
     """Say what a bar is, and from which rate on a dimension counts as used."""
     best = view.best_with("rate_per_dimension")
     recorded = best[1].get("rate_threshold", USED) if best else view.fixed("rate_threshold")
-    threshold = format_value(float(USED if recorded is None else recorded))
-    return (
-        "The divergence of the posterior of each latent dimension from the prior of that dimension, mean over test images. "
-        f"What is at most {threshold} nats carries next to nothing. The bars add up to the rate where the prior's dimensions are "
-        "independent, and not under a mixture of joint Gaussians."
-    )
+    threshold = StatedFigure(value=float(USED if recorded is None else recorded), unit="nats", digits=None)
+    return [
+        "The divergence of the posterior of each latent dimension from the prior of that dimension, mean over test images.",
+        Statement(id="plot.threshold", values={"threshold": threshold}),
+        "The bars add up to the rate where the prior's dimensions are independent, and not under a mixture of joint Gaussians.",
+    ]
 
 
 def component_classes(arrays: Arrays) -> Figure:

@@ -15,13 +15,17 @@ from matplotlib.ticker import MaxNLocator
 from sweeps.results.found_trials import promotes
 from vaeexp.plots import style
 from vaeexp.plots.promoted import promoted_below, scatter_by_epochs
+from vaeexp.results.coverage import left_out
 from vaeexp.results.effects import group_of
 from vaeexp.results.forest import Forest, expected
-from vaeexp.results.holes import hole_words
+from vaeexp.results.holes import hole_statement
 from vaeexp.results.parameters import RESAMPLES, SearchedParameter
+from vaeexp.results.statements import NATS as NATS_PER_IMAGE
+from vaeexp.results.statements import Caption, Statement
+from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import jitter, row_names
-from vaeexp.words import NATS, format_number, format_value, join_and, parameter_label, plural
+from vaeexp.words import NATS, format_number, format_value, plural
 
 MOST_PANELS = 9
 LOW_R2 = 0.5
@@ -60,18 +64,18 @@ def importance(view: StudyView) -> Figure | None:
     return figure
 
 
-def importance_caption(view: StudyView) -> str:
+def importance_caption(view: StudyView) -> Caption:
     """Say how the importance is estimated, from how many trials."""
     count = len(view.learned)
     few = " With so few trials it is a rough guide." if count < 100 else ""
-    return (
-        f"How far the values of a parameter among the best {max(5, math.ceil(count / 10)):,} differ from those among all "
-        f"{count:,} complete and pruned trials (PED-ANOVA, Watanabe et al. 2023), as shares of the sum. Whiskers are 95 % intervals: ± 1.96 "
+    return [
+        Statement(id="plot.importance", values={"best": max(5, math.ceil(count / 10)), "trials": count}),
+        "Whiskers are 95 % intervals: ± 1.96 "
         f"standard deviations over {RESAMPLES} resamples of the trials.{few} {_order(view)} "
         "Values of a choice that were never tried where the others are good are left out. It counts what sets the best apart from the "
         "rest, not how many nats a value costs: a choice that is worse at every setting, by less than another parameter moves the "
-        "trials, has a small share. Matched pairs (`compare`) measure that difference."
-    )
+        "trials, has a small share. Matched pairs (`compare`) measure that difference.",
+    ]
 
 
 def _order(view: StudyView) -> str:
@@ -174,19 +178,18 @@ def _draw_at_epoch(axes: Axes, view: StudyView, trials: pd.DataFrame, parameter:
         style.mark_trials(ring, names[best])
 
 
-def equal_epochs_caption(view: StudyView) -> str:
+def equal_epochs_caption(view: StudyView) -> Caption:
     """Say at which epoch the trials are compared, which are left out, and what the plot does not show."""
     epoch, trials = view.at_equal_epochs
     failed, short = int((view.search["state"] == "failed").sum()), len(view.learned) - len(trials)
     text = (
-        f"Every trial at epoch {epoch:,}, the last that all of them reached, so that stopped and complete trials are compared alike. A black bar is "
-        "the median of two trials or more, where it lies on the scale. The plot shows who leads early: what learns slowly stands high here and may win at the end. The other parameters differ between "
+        "A black bar is the median of two trials or more, where it lies on the scale. The plot shows who leads early: what learns slowly stands high here and may win at the end. The other parameters differ between "
         "the points, so a trend is not the effect of one parameter alone."
     )
-    missing = [plural(failed, "failed trial")] if failed else []
-    missing += [f"{plural(short, 'trial')} stopped before that epoch"] if short else []
-    text += f" Not drawn: {join_and(missing)}." if missing else ""
-    return f"{text}{left_out_sentence(view)}{hole_sentences(view)}"
+    missing = "_and_".join(name for name, count in {"failed": failed, "short": short}.items() if count)
+    values = {"failed": failed or None, "short": short or None}
+    not_drawn = [Statement(id=f"plot.{missing}", values=values)] if missing else []
+    return [Statement(id="plot.epoch", values={"epoch": epoch}), text, *not_drawn, *untold(view)]
 
 
 def _draw_promoted(axes: Axes, view: StudyView, trials: pd.DataFrame, parameter: SearchedParameter) -> None:
@@ -395,41 +398,30 @@ def _draw_dependence(axes: Axes, view: StudyView, forest: Forest, parameter: Sea
             style.annotate(axes, best, (x[low], mean[low]), (0, 8), colour=style.BEST, va="bottom")
 
 
-def left_out_sentence(view: StudyView) -> str:
-    """Say which values are left out because the search did not cover them; empty where it covered all."""
-    parts = [
-        f"{parameter_label(name)} = {join_and(view.uncovered(name))}"
-        for name in view.parameters
-        if view.uncovered(name)
-    ]
-    if not parts:
-        return ""
-    tried = "tried" if promotes(view.study) else "tried to the end"
-    return f" Left out: {'; '.join(parts)}, never {tried} where the other parameters are good, so nothing can be said."
+def untold(view: StudyView) -> list[Statement]:
+    """Say which values are left out because the search did not cover them, and which numbers were tried only with bad values of others."""
+    left, kind = left_out(view.coverage, view.parameters), "" if promotes(view.study) else "_complete"
+    said = [Statement(id=f"plot.left_out{kind}", values={"left": left})] if left else []
+    return [*said, *map(hole_statement, view.holes.numbers.values())]
 
 
-def hole_sentences(view: StudyView) -> str:
-    """Say which numbers have values that were tried only with bad values of others, whose cost they seem to have; empty without any."""
-    return "".join(f" {hole_words(hole)}." for hole in view.holes.numbers.values())
-
-
-def effects_caption(view: StudyView) -> str:
+def effects_caption(view: StudyView) -> Caption:
     """Say what the marks are, what a median counts, and which values are left out."""
     if promotes(view.study):
-        return (
+        return [
             "Every trial in every panel. An open mark is a trial that was paused after the epoch in the legend, at what it had reached by then: "
-            "compare marks of one shade alone. Under each choice stands how many of its trials were promoted from the first rung on or are complete."
-            f"{left_out_sentence(view)}{hole_sentences(view)}"
-        )
-    return (
+            "compare marks of one shade alone. Under each choice stands how many of its trials were promoted from the first rung on or are complete.",
+            *untold(view),
+        ]
+    return [
         "Every trial in every panel. The value of a pruned trial (open) is what it had reached, not what it would have "
         "become. Under each choice stands how many trials are complete and pruned. A black bar is the median with the pruned counted as "
-        "worse than all others; there is none where half or more were pruned, or where one trial is complete."
-        f"{left_out_sentence(view)}{hole_sentences(view)}"
-    )
+        "worse than all others; there is none where half or more were pruned, or where one trial is complete.",
+        *untold(view),
+    ]
 
 
-def dependence_caption(view: StudyView) -> str:
+def dependence_caption(view: StudyView) -> Caption:
     """Say how to read the model's predictions, from how many trials they are, and how far to trust them."""
     text = (
         "The value to expect along each parameter, the others averaged over the trials that have it; the most important "
@@ -437,18 +429,14 @@ def dependence_caption(view: StudyView) -> str:
         "edge are the trials (orange: pruned), for choices their number; a green point is the lowest, where the bands tell it "
         "from the highest and where at least two trials, and more than were pruned, are complete."
     )
-    text += left_out_sentence(view) + hole_sentences(view)
+    parts: list[str | Statement] = [text, *untold(view)]
     forest = view.forest
     if forest is None:
-        return text
-    text += f" The model is a forest of randomised trees on {forest.complete:,} complete and {forest.pruned:,} pruned trials, these with what they had reached"
-    if forest.capped == 1:
-        text += f"; the value above {format_number(forest.ceiling, 0)} counts as that"
-    elif forest.capped:
-        text += f"; the {forest.capped:,} values above {format_number(forest.ceiling, 0)} count as that"
+        return parts
+    kind = "" if not forest.capped else "_one_above" if forest.capped == 1 else "_above"
+    values: dict[str, Any] = {"complete": forest.complete, "pruned": forest.pruned, "above": forest.capped or None}
+    values["ceiling"] = StatedFigure(value=forest.ceiling, unit=NATS_PER_IMAGE, digits=0) if forest.capped else None
+    parts.append(Statement(id=f"plot.forest{kind}", values=values))
     if forest.r2 < LOW_R2:
-        text += (
-            f". It explains little of trials that its trees have not seen (out-of-bag R² {format_number(forest.r2)}): read "
-            "tendencies from it, not numbers"
-        )
-    return f"{text}."
+        parts.append(Statement(id="plot.forest_explains", values={"r2": StatedFigure(value=forest.r2)}))
+    return parts

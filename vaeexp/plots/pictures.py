@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 
 from sweeps.workload import baseline_names
 from vaeexp.plots.style import MUTED, TEXT_COLOUR, annotate, new_figure, shortened
+from vaeexp.results.statements import Caption, Statement
+from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import Arrays, column, left_pictures, read_arrays
 from vaeexp.words import (
@@ -352,14 +354,14 @@ def neighbours(arrays: Arrays) -> Figure:
     return figure
 
 
-def neighbours_caption(view: StudyView) -> str:
+def neighbours_caption(view: StudyView) -> Caption:
     """Say what the distance is, and which one is usual for images that no model has seen."""
     text = (
         "Samples of the model of the best epoch, and the training image nearest to each: Euclidean distance over sub-pixels, "
-        "where black to white is 1. A model that copies has samples much nearer than that."
+        "where black to white is 1."
     )
     best = view.best_with("neighbour_images")
     if best is None or "neighbour_usual" not in best[1]:
         return text
-    usual = format_number(float(best[1]["neighbour_usual"]), 1)
-    return text.replace("than that.", f"than test images are, whose median distance to the training images is {usual}.")
+    usual = StatedFigure(value=float(best[1]["neighbour_usual"]), digits=1)
+    return [text, Statement(id="plot.neighbours", values={"usual": usual})]

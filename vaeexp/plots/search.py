@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from sweeps.results import best_so_far
 from sweeps.results.found_trials import promotes
 from vaeexp.plots import style
+from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import row_names
 from vaeexp.words import NATS, format_configuration, format_number
@@ -56,15 +57,11 @@ def history(view: StudyView) -> Figure | None:
     return figure
 
 
-def history_caption(view: StudyView) -> str:
+def history_caption(view: StudyView) -> Caption:
     """Return the caption, which counts the trials of the study file apart: they say nothing of how well the search searches."""
     caption = "Each mark is a trial, in the order of the search, at its best epoch; the line is the best complete trial so far."
     start = _given(view)
-    return (
-        f"{caption} The study file gave the first {start}; what the line gains there is no work of the search."
-        if start
-        else caption
-    )
+    return [caption, Statement(id="plot.given", values={"trials": start})] if start else caption
 
 
 def _given(view: StudyView) -> int:

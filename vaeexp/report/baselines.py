@@ -19,11 +19,13 @@ from vaeexp.report.headline import (
     unpublished,
 )
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
+from vaeexp.report.sentences import sentence, words
 from vaeexp.report.tables import RATE_AND_DISTORTION, Column, active_share, on_test
+from vaeexp.results.statements import Figure, Statement
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import column, finite, interval_on_test
+from vaeexp.results.tables import column, finite, interval_on_test, row_names
 from vaeexp.results.tested_settings import TestedSetting, by_protocol
-from vaeexp.words import format_interval, format_number, join_and
+from vaeexp.words import format_interval, format_number
 
 
 def published(view: StudyView, group: Sequence[TestedSetting]) -> str:
@@ -34,7 +36,7 @@ def published(view: StudyView, group: Sequence[TestedSetting]) -> str:
     if other_data(view) or group[0].deterministic:
         return ""
     if why := unpublished(group):
-        return f"No published figure stands beside these: {escape(why)}."
+        return sentence(Statement(id="published.none", values={"why": why}), escape)
     nll, source = PUBLISHED[group[0].settings["binarisation"]]
     line = [escape(PUBLISHED_MODEL), format_number(nll), f"{PUBLISHED_SAMPLES:,}", escape(source)]
     words = "Published figures of the same protocol, to set beside the importance-weighted NLL with the same k:"
@@ -59,7 +61,12 @@ def protocol_tables(view: StudyView) -> list[str]:
     if not settings:
         return []
     by_classifier = any(row.test("fid").n for row in settings)
-    introduction = [INTRODUCTION, other_data(view), CLASSIFIER if by_classifier else ""]
+    elsewhere = other_data(view)
+    introduction = [
+        INTRODUCTION,
+        "" if elsewhere is None else sentence(elsewhere, escape),
+        CLASSIFIER if by_classifier else "",
+    ]
     blocks = [heading("Rows by protocol"), " ".join(part for part in introduction if part)]
     titles: set[str] = set()
     for group in by_protocol(settings):
@@ -107,11 +114,11 @@ def _protocol_words(group: Sequence[TestedSetting]) -> str:
             f"{sentence}. A deterministic code has no rate and no ELBO: these figures are the distortion alone, to be set "
             "against other distortions at most, never against a −ELBO."
         )
-    samples = samples_of(group)
+    weighted = _estimator(group)
     estimator = "−ELBO at β = 1 with one posterior sample per image"
-    if samples:
-        estimator += f"; importance-weighted NLL (IW-NLL) with k = {join_and([f'{count:,}' for count in samples])} samples per image"
-        estimator += ", a column each, since a larger k alone lowers it" if len(samples) > 1 else ""
+    if weighted is not None:
+        estimator += f"; {words(weighted, escape)}"
+        estimator += ", a column each, since a larger k alone lowers it" if len(samples_of(group)) > 1 else ""
     return f"{sentence}; estimator: {estimator}."
 
 
@@ -170,24 +177,57 @@ def _quality(group: Sequence[TestedSetting]) -> list[str]:
         ]
         for row, when in rows
     ]
+    classifier = _classifier(group)
     text = "Reconstructions of test images (MSE, SSIM) and samples of the prior (FID, IS)"
-    accuracies = pd.concat([column(row.runs, "result.test/classifier_accuracy") for row in group]).dropna()
-    if len(accuracies):
-        right = f"{accuracies.mean():.1%}".replace("%", " %")
-        text += f", by a classifier of these targets that is right on {right} of the test images"
+    text = text if classifier is None else words(classifier, escape)
     text += "; a row stands once more at its last epoch where figures differ there" if apart else ""
     titles = ["row", *(METRICS[name].title for name in measures)]
-    return [f"{text}:", narrow_tables(titles, cells, right=range(1, len(titles))), *_too_few(group)]
-
-
-def _too_few(group: Sequence[TestedSetting]) -> list[str]:
-    """Say why there is no FID where there are samples and too few test images."""
-    images = [row.test("generated").mean for row in group if row.test("generated").n and not row.test("fid").n]
-    if not images:
-        return []
     return [
-        f"There is no FID, because it needs {FID_IMAGES} test images, more than the classifier has features, and there are {min(images):,.0f}."
+        f"{text}:",
+        narrow_tables(titles, cells, right=range(1, len(titles))),
+        *(sentence(why, escape) for why in _no_fid(group)),
     ]
+
+
+def protocol_statements(view: StudyView) -> list[Statement]:
+    """Return what the chapter says of each protocol, and of published figures."""
+    groups, elsewhere = by_protocol([*view.confirmed, *view.baselines]), other_data(view)
+    said = [elsewhere] if groups and elsewhere else []
+    for group in groups:
+        found = [] if group[0].deterministic else [_estimator(group)]
+        shown = any(row.test(name).n for name in OF_PICTURES for row in group)
+        found += [_classifier(group), *_no_fid(group)] if shown else []
+        why = None if elsewhere or group[0].deterministic else unpublished(group)
+        found.append(Statement(id="published.none", values={"why": why}) if why else None)
+        said += [each for each in found if each is not None]
+    return said
+
+
+def _estimator(group: Sequence[TestedSetting]) -> Statement | None:
+    samples = tuple(samples_of(group))
+    return Statement(id="table.estimator", values={"samples": samples}, rows=_rows(group)) if samples else None
+
+
+def _classifier(group: Sequence[TestedSetting]) -> Statement | None:
+    """Say how good the classifier is; None where none took part."""
+    accuracies = pd.concat([column(row.runs, "result.test/classifier_accuracy") for row in group]).dropna()
+    if accuracies.empty:
+        return None
+    accuracy = Figure(value=100 * float(accuracies.mean()), unit="%", n=len(accuracies), digits=1)
+    return Statement(id="table.classifier", values={"accuracy": accuracy}, rows=_rows(group))
+
+
+def _no_fid(group: Sequence[TestedSetting]) -> list[Statement]:
+    """Say why there is no FID where there are samples and too few test images."""
+    without = [row for row in group if row.test("generated").n and not row.test("fid").n]
+    if not without:
+        return []
+    values = {"least": FID_IMAGES, "images": round(min(row.test("generated").mean for row in without))}
+    return [Statement(id="table.no_fid", values=values, rows=_rows(without))]
+
+
+def _rows(group: Sequence[TestedSetting]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for row in group for name in row_names(row.runs)))
 
 
 def _weighted(samples: int) -> Callable[[TestedSetting], str]:

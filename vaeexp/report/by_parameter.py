@@ -7,11 +7,14 @@ import pandas as pd
 
 from sweeps.results.found_trials import promotes
 from vaeexp.report.markup import escape, heading, table
+from vaeexp.report.sentences import sentence
+from vaeexp.results.coverage import left_out
 from vaeexp.results.effects import best_group, group_of
-from vaeexp.results.holes import hole_words
+from vaeexp.results.holes import hole_statement
 from vaeexp.results.parameters import SearchedParameter
+from vaeexp.results.statements import Statement
 from vaeexp.results.study_view import StudyView
-from vaeexp.words import format_number, format_value, join_and, parameter_label
+from vaeexp.words import format_number, format_value, parameter_label
 
 _MEDIANS = (
     "Trials of the search by how they ended, the best validation −ELBO of the n complete ones, and the median of complete and "
@@ -45,32 +48,32 @@ def parameter_tables(view: StudyView) -> list[str]:
     """
     if view.front is not None:
         return []
-    parameters, blocks = view.parameters, []
-    joint = {"prior", "components"} <= set(parameters) and parameters["prior"].is_choice
-    for name in parameters:
-        title, made, names = f"By {escape(parameter_label(name))}", by_parameter(view, name), [name]
-        if name == "components" and joint:
-            title, made, names = "By prior and components", by_prior_and_components(view), ["prior", "components"]
-        lines = [line for line in (made, *_untold(view, names)) if line]
+    blocks = []
+    for names in _tabled(view):
+        title = f"By {escape(' and '.join(map(parameter_label, names)))}"
+        made = by_parameter(view, names[0]) if len(names) == 1 else by_prior_and_components(view)
+        lines = [line for line in (made, *(sentence(said, escape) for said in untold(view, names))) if line]
         blocks += [heading(title, 4), *lines] if lines else []
     return blocks
 
 
-def _untold(view: StudyView, names: Sequence[str]) -> list[str]:
-    """Name the values of which the table or the trials say nothing."""
-    holes = [f"{escape(hole_words(view.holes.numbers[name]))}." for name in names if name in view.holes.numbers]
-    return [_left_out(view, names), *holes]
+def _tabled(view: StudyView) -> list[list[str]]:
+    """Return the parameters of each table; components stand with the prior that has them."""
+    parameters = view.parameters
+    joint = {"prior", "components"} <= set(parameters) and parameters["prior"].is_choice
+    return [["prior", name] if name == "components" and joint else [name] for name in parameters]
 
 
-def _left_out(view: StudyView, names: Sequence[str]) -> str:
-    """Name the values that are not in the table because nothing shows them where the others are good."""
-    parts = [
-        f"{escape(parameter_label(name))} = {escape(join_and(view.uncovered(name)))}"
-        for name in names
-        if view.uncovered(name)
-    ]
-    which = "trial" if promotes(view.study) else "complete trial"
-    return f"Left out, because no {which} has it where the others are good: {'; '.join(parts)}." if parts else ""
+def parameter_statements(view: StudyView) -> list[Statement]:
+    """Return what stands below these tables."""
+    return [] if view.front is not None else [said for names in _tabled(view) for said in untold(view, names)]
+
+
+def untold(view: StudyView, names: Sequence[str]) -> list[Statement]:
+    """Name the values that are not in the table because nothing shows them where the others are good, and those of which the trials say nothing."""
+    left, kind = left_out(view.coverage, names), "" if promotes(view.study) else "_complete"
+    holes = [hole_statement(view.holes.numbers[name]) for name in names if name in view.holes.numbers]
+    return [*([Statement(id=f"table.left_out{kind}", values={"left": left})] if left else []), *holes]
 
 
 def by_parameter(view: StudyView, name: str) -> str:

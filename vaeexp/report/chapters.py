@@ -1,6 +1,6 @@
 """The report from the answer to the study file: the order of its chapters, and what is folded away."""
 
-from functools import partial
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -10,17 +10,19 @@ from vaeexp.report.answer import all_findings, answer, answer_of
 from vaeexp.report.baselines import protocol_tables
 from vaeexp.report.checks import trust_chapter
 from vaeexp.report.closing import SHEET, contact_sheet, failures, provenance
-from vaeexp.report.findings import ENDED
 from vaeexp.report.folder import png, write_folder
 from vaeexp.report.front import front_chapter
 from vaeexp.report.headline import headline
 from vaeexp.report.markup import contents, escape, folded, heading, picture
+from vaeexp.report.notices import notices
 from vaeexp.report.page.study_data import study_data
 from vaeexp.report.page.whole_plots import page_drawings
+from vaeexp.report.sentences import sentence, words
 from vaeexp.report.summary import curves_csv, per_image_npz, summary_json, trials_csv
 from vaeexp.report.tables import table_chapter
+from vaeexp.results.statements import Statement
 from vaeexp.results.study_view import StudyView
-from vaeexp.words import join_and, plural
+from vaeexp.words import join_and
 
 HEROES = ("front", "beta_strip", "baseline_strip", "rate_distortion", "history")
 """The picture under the answer is the first of these that the study has."""
@@ -42,10 +44,10 @@ def write_report(view: StudyView, *, reports: Path, html: bool = True) -> Path:
     text, figures = compose(view)
     files = {name: png(figure) for name, figure in figures.items()}
     files |= {"trials.csv": trials_csv(view).encode(), "curves.csv": curves_csv(view).encode()}
-    files["summary.json"] = summary_json(view).encode()
+    files["summary.json"] = summary_json(view, plot_statements(view, figures)).encode()
     files |= {"per_image.npz": images} if (images := per_image_npz(view)) else {}
     drawings = page_drawings(view, figures) if html else {}
-    data = partial(study_data, view) if html else None
+    data = study_data(view) if html else None
     return write_folder(reports / view.name, text, files, html=html, drawings=drawings, data=data)
 
 
@@ -82,7 +84,26 @@ def plots_of(view: StudyView) -> dict[str, Plot]:
 
 def _shown(view: StudyView, name: str, figures: dict[str, Figure]) -> list[str]:
     """Return a plot and how to read it."""
-    return [picture(f"{name}.png", PLOTS[name].title, figures[name]), escape(PLOTS[name].reading(view))]
+    return [picture(f"{name}.png", PLOTS[name].title, figures[name]), escape(reading(PLOTS[name], view))]
+
+
+def reading(plot: Plot, view: StudyView) -> str:
+    """Return the caption of a plot in words."""
+    return " ".join(part if isinstance(part, str) else sentence(part) for part in plot.reading(view))
+
+
+def plot_statements(view: StudyView, files: Collection[str]) -> list[Statement]:
+    """Return what a report says of the plots of these files, and how many it does not draw."""
+    plots = plots_of(view)
+    missing = [name for name in plots if f"{name}.png" not in files]
+    drawn = [plot for name, plot in plots.items() if name not in missing]
+    said = [part for plot in drawn for part in plot.reading(view) if isinstance(part, Statement)]
+    return [*said, *_missing(missing)]
+
+
+def _missing(names: Sequence[str]) -> list[Statement]:
+    values = {"count": len(names), "plots": tuple(names)}
+    return [Statement(id="plot.missing", values=values)] if names else []
 
 
 def _plots(view: StudyView, figures: dict[str, Figure], hero: str | None) -> list[str]:
@@ -98,40 +119,12 @@ def _plots(view: StudyView, figures: dict[str, Figure], hero: str | None) -> lis
         rest = [name for name in shown if name not in unfolded]
         inside = [block for name in rest for block in _with_title(view, name, figures, alone=len(rest) == 1)]
         blocks += folded(join_and([PLOTS[name].title for name in rest]), inside) if rest else []
-    missing = [plot for name, plot in plots_of(view).items() if name not in figures]
-    lines = "\n".join(f"- {escape(plot.title)}: {escape(plot.absent)}" for plot in missing)
-    return [*blocks, *folded(f"{plural(len(missing), 'plot')} not drawn, and why", [lines])]
+    missing = {name: plot for name, plot in plots_of(view).items() if name not in figures}
+    lines = "\n".join(f"- {escape(plot.title)}: {escape(plot.absent)}" for plot in missing.values())
+    return [*blocks, *(part for said in _missing([*missing]) for part in folded(words(said), [lines]))]
 
 
 def _with_title(view: StudyView, name: str, figures: dict[str, Figure], *, alone: bool) -> list[str]:
     """Return a folded plot under its title; one that is alone has its title in the line that opens it."""
     title = [] if alone else [heading(escape(PLOTS[name].title), 4)]
     return [*title, *_shown(view, name, figures)]
-
-
-def notices(view: StudyView) -> list[str]:
-    """Return warnings in bold, the gravest first; empty for a finished study on a whole data set."""
-    data = view.recorded("data")
-    lines = []
-    if data.get("subset"):
-        lines.append(
-            f"**Every figure here is of {escape(data.get('title', 'a subset of the data'))}: a small part of the data set. "
-            "None of them can be compared with published figures for the whole of it.**"
-        )
-    if view.study.stopped and not view.study.finished:
-        lines.append("**Interim report: the search is over, its confirmation is not; figures will change.**")
-    elif not view.study.finished:
-        planned = view.study.budget.get("trials")
-        ended = int((~view.trials["repeat"] & view.trials["state"].isin(ENDED)).sum())
-        count = f"{plural(ended, 'trial')}{f' of {planned:,}' if planned else ''} {'has' if ended == 1 else 'have'}"
-        lines.append(f"**Interim report: {count} ended; figures will change.**")
-    if view.fixed("binarisation") == "none" and view.fixed("likelihood") == "bernoulli":
-        lines.append(
-            "**The targets are grey levels under a Bernoulli likelihood, which is no density there: its −ELBO ranks these "
-            "trials among themselves and means nothing in absolute terms.**"
-        )
-    if view.fixed("posterior") == "deterministic":
-        lines.append(
-            "**The code is deterministic, without rate and ELBO: what is called −ELBO here is the distortion alone.**"
-        )
-    return lines

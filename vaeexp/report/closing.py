@@ -2,12 +2,11 @@
 
 import shlex
 from collections.abc import Collection, Mapping
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
 from sweeps.errors import masked
 from vaeexp.evaluation.metrics import METRICS
@@ -16,11 +15,11 @@ from vaeexp.report.answer import cost_words
 from vaeexp.report.baselines import sub_pixels
 from vaeexp.report.findings import STATES
 from vaeexp.report.markup import code, escape, fenced, folded, heading, picture, table
-from vaeexp.report.sentences import sentence
+from vaeexp.report.sentences import sentence, words
 from vaeexp.results.parameters import SearchedParameter
-from vaeexp.results.statements import Statement
+from vaeexp.results.statements import Figure, Statement
 from vaeexp.results.study_view import SECTIONS, StudyView
-from vaeexp.results.tables import column, for_baseline_alone, left_pictures
+from vaeexp.results.tables import column, for_baseline_alone, left_pictures, row_names
 from vaeexp.words import format_configuration, format_number, format_value, join_and, plural
 
 GOING = ("running", "paused", "waiting")
@@ -123,9 +122,13 @@ def _why(state: str, trials: pd.DataFrame) -> str:
 
 def _classes(trials: pd.DataFrame) -> str:
     """Count the classes of failures: `2 diverged, 1 out of memory`, the most frequent first."""
+    return escape(", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in _counted(trials)))
+
+
+def _counted(trials: pd.DataFrame) -> list[tuple[str, int]]:
+    """Return each class of failures and how many there are of it, the most frequent first."""
     counts = trials["failure"].fillna("unknown").value_counts()
-    ordered = sorted((-count, str(kind)) for kind, count in counts.items())
-    return escape(", ".join(f"{-count:,} {kind.replace('_', ' ')}" for count, kind in ordered))
+    return [(kind, -count) for count, kind in sorted((-int(count), str(kind)) for kind, count in counts.items())]
 
 
 def failed_trials(view: StudyView) -> list[str]:
@@ -143,9 +146,17 @@ def failed_trials(view: StudyView) -> list[str]:
     ]
     if not rows:
         return []
-    rest = failed.iloc[FAILED_ROWS:]
-    more = [f"{len(rest):,} more failed ({_classes(rest)}); all of them are in {CSV}."] if len(rest) else []
+    more = [f"{words(said, escape)}; all of them are in {CSV}." for said in more_failed(view)]
     return [table(["trial", "class", "epochs", "message", "configuration"], rows, right=(2,)), *more]
+
+
+def more_failed(view: StudyView) -> list[Statement]:
+    """Return how many failed that are not listed; empty where all are."""
+    failed = view.trials[view.trials["state"] == "failed"].sort_values(["repeat", "number"])
+    rest = failed.iloc[FAILED_ROWS:]
+    kinds = {kind.replace("_", " "): count for kind, count in _counted(rest)}
+    values = {"count": len(rest), "kinds": kinds}
+    return [Statement(id="table.more_failed", values=values, rows=tuple(row_names(rest)))] if kinds else []
 
 
 def _called(number: int, *, repeat: bool = False) -> str:
@@ -188,13 +199,28 @@ def _by_epoch(pruned: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     ]
 
 
-def contact_sheet(view: StudyView) -> Figure | None:
+def contact_sheet(view: StudyView) -> Drawing | None:
     """Draw the training images that were kept with the study; None where it kept none."""
     packed = view.recorded("contact_sheet")
     return draw(unpack(packed)) if packed else None
 
 
-def provenance(view: StudyView, sheet: Figure | None = None) -> list[str]:
+def sheet_statements(view: StudyView) -> list[Statement]:
+    """Return what the contact sheet shows; empty where the study kept none."""
+    packed, data = view.recorded("contact_sheet"), view.recorded("data")
+    if not packed:
+        return []
+    binarisation = data.get("binarisation", view.fixed("binarisation"))
+    return [sheet_statement(packed["images"], data["train"], binarisation, data["image_shape"][0])]
+
+
+def sheet_statement(shown: int, training: int, binarisation: str, channels: int) -> Statement:
+    """Say how many of the training images a contact sheet shows, and as what models are given them."""
+    kind = binarisation if binarisation != "none" else "grey" if channels == 1 else "colours"
+    return Statement(id=f"sheet.{kind}", values={"shown": shown, "training": training})
+
+
+def provenance(view: StudyView, sheet: Drawing | None = None) -> list[str]:
     """Return the closing chapter, block by block, with the contact sheet of the data."""
     record, spec = view.study.provenance, {**view.study.spec, "budget": view.study.budget}
     blocks = [heading("How this was made"), *folded("What the numbers are", [_numbers_explained(view)])]
@@ -214,8 +240,8 @@ def provenance(view: StudyView, sheet: Figure | None = None) -> list[str]:
             facts = [(_spaced(name), _value(name, value)) for name, value in content.items() if value is not None]
             shown = []
             if title == "Data" and sheet is not None:
-                caption = view.recorded("contact_sheet")["caption"]
-                shown = [picture(SHEET, "Training images", sheet), escape(caption)]
+                shown = [picture(SHEET, "Training images", sheet)]
+                shown += [sentence(said, escape) for said in sheet_statements(view)]
             blocks += folded(title, [table(["", ""], facts), *shown])
     text = record.get("study_file")
     if text:
@@ -226,14 +252,11 @@ def provenance(view: StudyView, sheet: Figure | None = None) -> list[str]:
 
 def _numbers_explained(view: StudyView) -> str:
     """Say of each figure in the report which images, which estimator and how many samples it has."""
-    samples, threshold, elbo = view.fixed("importance_samples"), view.fixed("active_threshold"), METRICS["neg_elbo"]
-    weighted = parts = ""
-    if samples:
-        weighted = f", with k = {samples:,} samples per image. Figures with another k are not comparable"
-    if threshold:
-        parts = (
-            f" A latent unit is **active** when the variance of its posterior mean over images exceeds {threshold:g}."
-        )
+    elbo = METRICS["neg_elbo"]
+    said = {statement.id: statement for statement in method_statements(view)}
+    weighted = f", {words(said['method.samples'], escape)}" if "method.samples" in said else ""
+    parts = f" {sentence(said['method.active'], escape)}" if "method.active" in said else ""
+    beta = " ".join(sentence(statement, escape) for statement in beta_scale(view))
     use = "ranks the search: distortion"
     counts = "A trial counts with its best epoch. Taking the minimum over trials and epochs makes it optimistic."
     if view.front is not None:
@@ -253,10 +276,19 @@ of two configurations over the seeds that they share); those of matched pairs ar
 cover the choice of the images, and are not corrected for how many are looked at. The words “better” and “worse” follow a test \
 whose p is corrected by Holm's method (1979): over all comparisons of matched pairs; over all pairs of confirmed configurations; \
 over all baselines with each confirmed configuration. Within each of the three, at most 5 % of studies without a difference name one.
-- {beta_scale(view)}"""
+- {beta}"""
 
 
-def beta_scale(view: StudyView) -> str:
+def method_statements(view: StudyView) -> list[Statement]:
+    """Return by what estimator, thresholds and scale of β the figures are made."""
+    samples, threshold = view.fixed("importance_samples"), view.fixed("active_threshold")
+    said = [Statement(id="method.samples", values={"samples": samples})] if samples else []
+    if threshold:
+        said.append(Statement(id="method.active", values={"threshold": Figure(value=threshold, digits=None)}))
+    return [*said, *beta_scale(view)]
+
+
+def beta_scale(view: StudyView) -> list[Statement]:
     """Say what β weighs, with the numbers of this study's images and likelihood.
 
     The loss is Σ_d −log p(x_d|z) + β·KL, in nats per image. Divided by a factor it has the same minimum: by D it is a
@@ -264,29 +296,25 @@ def beta_scale(view: StudyView) -> str:
     MSE + (2σ²β/D)·KL; for a Laplace of scale b, Σ |x − μ|/b + β·KL is D/b times MAE + (bβ/D)·KL.
     """
     size = sub_pixels(view)
-    sentence = "**β** weighs the rate in nats per image against the distortion summed over all "
     if not size:
-        return f"{sentence}D = H·W·C sub-pixels; in a loss that averages over sub-pixels the same model has the weight β/D."
+        return [Statement(id="method.beta_unknown")]
     beta = view.params(view.best_trial).get("beta") if view.best_trial is not None else None
-    best = 0 if beta == 1 else beta or 0  # the scale of β adds nothing for β = 0 and β = 1
+    best = None if beta in (None, 0, 1) else float(beta)  # the scale of β adds nothing for β = 0 and β = 1
     channels, height, width = view.recorded("data")["image_shape"]
-    sentence += (
-        f"D = {height} × {width} × {channels} = {size:,} sub-pixels of an image. In a loss that averages −log p(x|z) over "
-        f"sub-pixels the same model has the weight β/D: β = 1 here is {_short(1 / size)} there"
-    )
-    sentence += (
-        f", and the β = {format_value(best)} of the best configuration is {_short(best / size)}." if best else "."
-    )
+    shape = {"height": height, "width": width, "channels": channels, "size": size}
+    said = [Statement(id="method.beta", values={**shape, **_weights(1 / size, best)})]
     for likelihood, scale in _scales(view):
-        factor = (2 * scale**2 if likelihood == "gaussian" else scale) / size
-        error, formula = ("squared", "2σ²β/D") if likelihood == "gaussian" else ("absolute", "bβ/D")
-        symbol = f"σ² = {format_value(scale**2)}" if likelihood == "gaussian" else f"b = {format_value(scale)}"
-        also = f", and β = {format_value(best)} is {_short(factor * best)}" if best else ""
-        sentence += (
-            f" With {symbol}, β = 1 here is {_short(factor)} in a loss of mean {error} error per sub-pixel + β·KL "
-            f"({formula}){also}."
-        )
-    return sentence
+        square = likelihood == "gaussian"
+        shown = Figure(value=scale**2 if square else scale, digits=None)
+        factor = (2 * scale**2 if square else scale) / size
+        said.append(Statement(id=f"method.{likelihood}", values={"scale": shown, **_weights(factor, best)}))
+    return said
+
+
+def _weights(factor: float, best: float | None) -> dict[str, Figure | None]:
+    """Return what β = 1 and the β of the best configuration are in a loss of another scale."""
+    known = {"weight": factor, "best": best, "best_weight": None if best is None else factor * best}
+    return {name: None if value is None else Figure(value=value, digits=None) for name, value in known.items()}
 
 
 def _scales(view: StudyView) -> list[tuple[str, float]]:
@@ -299,11 +327,6 @@ def _scales(view: StudyView) -> list[tuple[str, float]]:
         if scale is not None and name not in view.parameters:
             scales.append((likelihood, float(scale)))
     return list(dict.fromkeys(scales))
-
-
-def _short(value: float) -> str:
-    """Return three significant digits, never with an exponent."""
-    return format(Decimal(f"{value:.3g}"), ",f")
 
 
 def commands(view: StudyView) -> list[str]:

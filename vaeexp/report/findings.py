@@ -15,7 +15,7 @@ from vaeexp.results.effects import TOP
 from vaeexp.results.equal_epochs import EqualEpochEffect
 from vaeexp.results.equally_good import EquallyGood, equally_good
 from vaeexp.results.front_view import FrontView
-from vaeexp.results.holes import NumberHole, bad_words
+from vaeexp.results.holes import NumberHole, hole_statement
 from vaeexp.results.interactions import LEVEL, Interaction
 from vaeexp.results.new_seeds import VERBS, failed_seeds
 from vaeexp.results.parameters import LEAST_TRIALS
@@ -368,7 +368,7 @@ def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
         return Statement(id="baseline.same_training", values=values, rows=rows)
     values |= _beside(other, setting)
     if margin is None or not math.isfinite(margin.interval.mean):
-        values["why"] = "; ".join(incomparable(other, setting)) or "no run of it has one"
+        values["why"] = tuple(incomparable(other, setting)) or (Statement(id="differs.no_figure"),)
         return Statement(id="baseline.other", values=values, rows=rows)
     gap = Figure.of(margin.interval)
     values |= {
@@ -445,15 +445,8 @@ def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> St
 
 def _hole(hole: NumberHole) -> Statement:
     """Say where a number was tried only with bad values of others."""
-    values = {
-        "parameter": parameter_label(hole.parameter),
-        "below": None if hole.low is None else Figure(value=hole.low, digits=None),
-        "above": None if hole.high is None else Figure(value=hole.high, digits=None),
-        "shared": tuple(map(bad_words, hole.shared)),
-        "trials": hole.trials,
-    }
-    kind = "both" if hole.low is not None and hole.high is not None else "below" if hole.high is None else "above"
-    return Statement(id=f"parameter.hole_{kind}", values=values)
+    said = hole_statement(hole)
+    return Statement(id=f"parameter.{said.id.replace('.', '_')}", values=said.values)
 
 
 def uncovered(view: StudyView) -> list[Statement]:

@@ -1,15 +1,17 @@
 """The headline table: the best configuration, each baseline and the published figure, one row each, with what may be compared."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sweeps.results.statistics import Interval
 from vaeexp.evaluation.metrics import BESIDE, METRICS
 from vaeexp.report.markup import escape, table
+from vaeexp.report.sentences import sentence
+from vaeexp.results.statements import NATS, Figure, Statement
 from vaeexp.results.study_view import PROTOCOL, StudyView
-from vaeexp.results.tables import column, finite, interval_on_test
+from vaeexp.results.tables import column, finite, interval_on_test, row_names
 from vaeexp.results.tested_settings import TestedSetting, same_images, same_runs
-from vaeexp.words import format_interval, format_number, join_and
+from vaeexp.words import format_interval, format_number
 
 TEST_IMAGES = 10_000
 PUBLISHED_SAMPLES = 5000
@@ -34,15 +36,39 @@ HEADER = (
 
 
 class Line(NamedTuple):
-    """A row of the table; its reason is empty where all its figures may be set beside the first row's."""
+    """A row of the table, with a note where not all its figures may be set beside the first row's."""
 
     cells: list[str]
     comparable: str
-    reason: str
+    note: Statement | None
 
 
 def headline(view: StudyView) -> list[str]:
     """Return the table and its notes; empty where nothing was tested."""
+    lines = _lines(view)
+    if not lines:
+        return []
+    rows, notes = [], [sentence(note, escape) for note in headline_notes(view)]
+    for line in lines:
+        mark = f" ({chr(ord('a') + notes.index(sentence(line.note, escape)))})" if line.note else ""
+        rows.append([*line.cells, f"{line.comparable}{mark}"])
+    introduction = (
+        "On test images, mean over n training seeds ± 95 % interval (none from fewer than three seeds); −ELBO, IW-NLL and rate "
+        "in nats per image, k importance samples. A row stands at its best epoch by validation −ELBO, and once more at its last "
+        "epoch where figures differ there."
+    )
+    listed = "\n".join(f"- ({chr(ord('a') + index)}) {note}" for index, note in enumerate(notes))
+    return [block for block in (table(HEADER, rows, right=range(1, 7)), introduction, listed) if block]
+
+
+def headline_notes(view: StudyView) -> list[Statement]:
+    """Return the notes below the table, each once."""
+    notes = [line.note for line in _lines(view) if line.note]
+    return list({sentence(note): note for note in notes}.values())
+
+
+def _lines(view: StudyView) -> list[Line]:
+    """Return the rows; empty where nothing was tested."""
     best = view.best
     settings = [*([best] if best is not None and best.test(_total(best)).n else []), *view.changed, *view.baselines]
     if not settings:
@@ -50,21 +76,12 @@ def headline(view: StudyView) -> list[str]:
     first = settings[0] if settings[0] is best else None
     lines = [line for setting in settings for line in _of_setting(first, setting, view.opposed(setting))]
     lines += [_lost(setting) for setting in view.untrained if setting.baseline]
-    lines += _published(view, first, settings)
-    rows, notes = [], []
-    for line in lines:
-        mark = ""
-        if line.reason:
-            notes += [] if line.reason in notes else [line.reason]
-            mark = f" ({chr(ord('a') + notes.index(line.reason))})"
-        rows.append([*line.cells, f"{line.comparable}{mark}"])
-    sentence = (
-        "On test images, mean over n training seeds ± 95 % interval (none from fewer than three seeds); −ELBO, IW-NLL and rate "
-        "in nats per image, k importance samples. A row stands at its best epoch by validation −ELBO, and once more at its last "
-        "epoch where figures differ there."
-    )
-    listed = "\n".join(f"- ({chr(ord('a') + index)}) {note}" for index, note in enumerate(notes))
-    return [block for block in (table(HEADER, rows, right=range(1, 7)), sentence, listed) if block]
+    return [*lines, *_published(view, first, settings)]
+
+
+def _note(kind: str, setting: TestedSetting, **values: Any) -> Statement:
+    """Return a note on the row of a configuration."""
+    return Statement(id=f"note.{kind}", values={"title": setting.title, **values}, rows=tuple(row_names(setting.runs)))
 
 
 def _total(setting: TestedSetting) -> str:
@@ -78,15 +95,14 @@ def _of_setting(best: TestedSetting | None, setting: TestedSetting, other: Teste
     """
     title, count = escape(setting.title), _count(setting, setting.test(_total(setting)).n)
     if best is not None and setting is not best and same_runs(best, setting):
-        note = f"{title} is the best configuration itself: the two rows show the same runs."
-        return [Line([title, count, *_figures(setting, "test")], "the best itself", note)]
+        return [Line([title, count, *_figures(setting, "test")], "the best itself", _note("best_itself", setting))]
     if best is not None and other is not None and setting.baseline and same_runs(other, setting):
-        name = f"trial {setting.source_trial}"
-        note = f"{title} is {name} itself: the two rows show the same runs."
-        return [Line([title, count, *_figures(setting, "test")], f"{name} itself", note)]
+        itself = f"trial {setting.source_trial} itself"
+        same = _note("trial_itself", setting, trial=setting.source_trial)
+        return [Line([title, count, *_figures(setting, "test")], itself, same)]
     reasons = incomparable(best, setting) if best is not None and setting is not best else []
     comparable = "yes" if best is not None else "–"
-    reason = f"{title}: {'; '.join(map(escape, reasons))}." if reasons else ""
+    note = _note("differs", setting, why=tuple(reasons)) if reasons else None
     if reasons:
         comparable = "FID, MSE" if best is not None and same_images(best, setting) else "no"
         comparable = (
@@ -94,19 +110,17 @@ def _of_setting(best: TestedSetting | None, setting: TestedSetting, other: Teste
         )
     if best is not None and setting.baseline and setting.source_trial not in (None, best.source_trial):
         comparable = f"{comparable}, with trial {setting.source_trial}" if comparable != "no" else comparable
-    lines = [Line([title, count, *_figures(setting, "test")], comparable, reason)]
+    lines = [Line([title, count, *_figures(setting, "test")], comparable, note)]
     if moved(setting):
         cells = [
             f"{title}, last epoch",
             _count(setting, _at(setting, "test_last", _total(setting)).n),
             *_figures(setting, "test_last"),
         ]
-        lines.append(Line(cells, comparable, reason))
+        lines.append(Line(cells, comparable, note))
     if setting.published:
-        note = (
-            f"{title}, as its source printed it: {escape(setting.published)}. Another run, of which no seeds are known."
-        )
-        lines.append(Line([f"{title}, as published", *["–"] * 6], "no", note))
+        printed = _note("printed", setting, published=setting.published)
+        lines.append(Line([f"{title}, as published", *["–"] * 6], "no", printed))
     return lines
 
 
@@ -117,9 +131,7 @@ def _count(setting: TestedSetting, n: int) -> str:
 
 def _lost(setting: TestedSetting) -> Line:
     """Return the row of a baseline of which every run failed."""
-    return Line(
-        [escape(setting.title), _count(setting, 0), *["–"] * 5], "no", f"{escape(setting.title)}: every run failed."
-    )
+    return Line([escape(setting.title), _count(setting, 0), *["–"] * 5], "no", _note("failed", setting))
 
 
 def _figures(setting: TestedSetting, when: str) -> list[str]:
@@ -154,49 +166,51 @@ def _weighted(setting: TestedSetting) -> str:
     return f"{format_interval(interval)} ({int(samples.pop()):,})" if interval.n and len(samples) == 1 else "–"
 
 
-def incomparable(best: TestedSetting, setting: TestedSetting) -> list[str]:
+def incomparable(best: TestedSetting, setting: TestedSetting) -> list[Statement]:
     """Return why figures of a configuration cannot be set beside those of the best; empty where all of them can."""
     if setting.deterministic and not best.deterministic:
-        reasons = ["a deterministic code has no rate and no ELBO"]
+        reasons = [Statement(id="differs.deterministic")]
     else:
         reasons = [
-            f"{name} {setting.protocol.get(part, 'not recorded')}, not {best.protocol.get(part, 'recorded')}"
+            _differs(name, setting.protocol.get(part), best.protocol.get(part))
             for part, name in PROTOCOL.items()
             if part not in ("estimator", "fingerprint") and setting.protocol.get(part) != best.protocol.get(part)
         ]
     counts = [sorted(set(finite(column(row.runs, "result.test/importance_samples")))) for row in (setting, best)]
     if not reasons and counts[0] and counts[1] and counts[0] != counts[1]:
-        here, there = (join_and([f"{int(count):,}" for count in samples]) for samples in counts)
-        reasons.append(f"its IW-NLL has k = {here} samples, not {there}; a larger k alone lowers it")
+        here, there = (tuple(map(int, samples)) for samples in counts)
+        reasons.append(Statement(id="differs.samples", values={"here": here, "there": there}))
     return reasons
 
 
-def other_data(view: StudyView) -> str:
-    """Say why no published figure can stand beside any row of the study; empty for the whole of MNIST."""
+def _differs(part: str, here: str | None, there: str | None) -> Statement:
+    kind = "not_recorded" if here is None else "recorded" if there is None else "protocol"
+    return Statement(id=f"differs.{kind}", values={"part": part, "here": here, "there": there})
+
+
+def other_data(view: StudyView) -> Statement | None:
+    """Say why no published figure can stand beside any row of the study; None for the whole of MNIST."""
     data = view.recorded("data")
     if data.get("title") == "MNIST" and not data.get("subset") and data.get("test") == TEST_IMAGES:
-        return ""
+        return None
     here = data.get("title") or data.get("name") or "not recorded here"
-    return (
-        f"No published figure stands beside them: those at hand are of MNIST with its {TEST_IMAGES:,} test images, "
-        f"and the data are {escape(here)}."
-    )
+    return Statement(id="published.other_data", values={"images": TEST_IMAGES, "data": here})
 
 
-def unpublished(group: Sequence[TestedSetting]) -> str:
-    """Say why the published figure cannot be set beside these rows of one protocol; empty where it can."""
+def unpublished(group: Sequence[TestedSetting]) -> Statement | None:
+    """Say why the published figure cannot be set beside these rows of one protocol; None where it can."""
     binarisation, likelihood = (group[0].settings[name] for name in ("binarisation", "likelihood"))
     samples = samples_of(group)
     if binarisation not in PUBLISHED:
-        return "they are of binary targets, and these are grey levels"
+        return Statement(id="unpublished.grey")
     if likelihood != "bernoulli":
-        return f"they are of a Bernoulli likelihood, and this is {likelihood}"
+        return Statement(id="unpublished.likelihood", values={"likelihood": likelihood})
     if not samples:
-        return "no run has an importance-weighted NLL"
+        return Statement(id="unpublished.no_weighted")
     if PUBLISHED_SAMPLES not in samples:
-        counts = join_and([f"{count:,}" for count in samples])
-        return f"k = {counts} here; the published figures use {PUBLISHED_SAMPLES:,}"
-    return ""
+        values = {"samples": tuple(samples), "published": PUBLISHED_SAMPLES}
+        return Statement(id="unpublished.samples", values=values)
+    return None
 
 
 def samples_of(group: Sequence[TestedSetting]) -> list[int]:
@@ -215,11 +229,12 @@ def _published(view: StudyView, best: TestedSetting | None, rows: Sequence[Teste
     sharing = [
         row for row in rows if row.same_protocol == best.same_protocol and samples_of([row]) == [PUBLISHED_SAMPLES]
     ]
-    reason = f"Published: {escape(PUBLISHED_MODEL)} ({escape(source)}); one figure, no interval"
+    values: dict[str, Any] = {"model": PUBLISHED_MODEL, "source": source, "nll": Figure(value=nll, unit=NATS)}
     cells = ["published (Burda et al. 2016)", "–", "–", f"{format_number(nll)} ({PUBLISHED_SAMPLES:,})", "–", "–", "–"]
     if not sharing:
-        return [Line(cells, "no", f"{reason}. {unpublished([best])}.")]
+        apart = Statement(id="note.published_apart", values={**values, "why": unpublished([best])})
+        return [Line(cells, "no", apart)]
     if best in sharing:
-        return [Line(cells, "IW-NLL", f"{reason}.")]
-    titles = join_and([f"“{escape(row.title)}”" for row in sharing])
-    return [Line(cells, f"IW-NLL, k = {PUBLISHED_SAMPLES:,}", f"{reason}. It stands beside {titles}, with the same k.")]
+        return [Line(cells, "IW-NLL", Statement(id="note.published", values=values))]
+    beside = Statement(id="note.published", values={**values, "titles": tuple(row.title for row in sharing)})
+    return [Line(cells, f"IW-NLL, k = {PUBLISHED_SAMPLES:,}", beside)]

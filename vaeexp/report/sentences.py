@@ -6,6 +6,7 @@ In a template `{name}` stands for a value and `[…]` for words that are left ou
 - `size` and `size ±` — the same without its sign; `to` — the ends of the interval alone
 - `n` — how many values the mean is of; `code` — a command; `share` — a share in per cent
 - `p` — a p, `= 0.012` or `< 0.0001`; `least` — without the sign; `<` — trials in order; `counts` — how many of each kind; `question` — the question of a check
+- `short` — three significant digits, never with an exponent; `quoted` — texts in quotation marks; `and`, `or` — how statements are joined
 - `all …` — a noun that the number counts: `{failed:all trial}` is `the one trial` or `all 6 trials`
 - any other words — a noun, too: `{seeds:new seed}` is `1 new seed` or `3 new seeds`
 
@@ -18,6 +19,7 @@ import re
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from vaeexp.report.markup import code
@@ -43,6 +45,12 @@ _PAIRS = "[ at trial {trial} ({gap:seed})][ over {over:setting}][; {mean:±} ove
 _COSTS = "[; at epoch {epoch}, {behind:±} nats behind at {at}][; no sure difference at epoch {epoch} ({unsure:to} nats at {at})][; the winner is at the {end} end]"
 """What a parameter costs elsewhere, at equal epochs."""
 
+_SCALE = "β = 1 here is {weight:short} in a loss of mean"
+_OF_BEST = "[, and β = {best} is {best_weight:short}]"
+_SHEET = "{shown} of the {training} training images as the models are given them:"
+_PUBLISHED = "Published: {model} ({source}); one figure, no interval"
+_FOREST = "The model is a forest of randomised trees on {complete} complete and {pruned} pruned trials, these with what they had reached"
+_HOLE = "have {shared:or}, so they say nothing of {parameter}"
 _RACE = "The race of {configurations:configuration} over {seeds} seeds"
 _TOOK = "It took {runs} of {planned:run}"
 _COUNTED = "in no ranking, mean or importance, but counted in the tables by parameter"
@@ -108,9 +116,9 @@ TEMPLATES: dict[str, str] = {
     "parameter.tried": f"**{{parameter}}**: tried from {{low}} to {{high}}; best at {{best_low}} to {{best_high}}{_COSTS}",
     "parameter.tried_same": f"**{{parameter}}**: tried from {{low}} to {{high}}; best at {{best_low}}{_COSTS}",
     "parameter.choice": f"**{{parameter}}**: tried {{tried}}; best with {{best}}{_COSTS}",
-    "parameter.hole_below": "**{parameter}** below {below} was tried only with {shared} ({trials:trial})",
-    "parameter.hole_above": "**{parameter}** above {above} was tried only with {shared} ({trials:trial})",
-    "parameter.hole_both": "**{parameter}** below {below} and above {above} was tried only with {shared} ({trials:trial})",
+    "parameter.hole_below": "**{parameter}** below {below} was tried only with {shared:and} ({trials:trial})",
+    "parameter.hole_above": "**{parameter}** above {above} was tried only with {shared:and} ({trials:trial})",
+    "parameter.hole_both": "**{parameter}** below {below} and above {above} was tried only with {shared:and} ({trials:trial})",
     "search.failed": "{failed} of {trials:trial} {verb}",
     "search.failed_above": "**{parameter}** from {threshold} on: {inside} of {beyond:trial} {verb}[; the winner has {winner}]",
     "search.failed_below": "**{parameter}** up to {threshold}: {inside} of {beyond:trial} {verb}[; the winner has {winner}]",
@@ -169,6 +177,93 @@ TEMPLATES: dict[str, str] = {
     "pairs.few": f"Mean difference {{mean}} nats per image. {_LOWER}. It takes 3 for an interval and a test",
     "pairs.incomplete": "{count:pair} without both runs complete, left out",
     "pairs.not_listed": "{count:more pair} not listed here",
+    # ---- values of parameters ----
+    "value.is": "{parameter} = {value}",
+    "value.below": "{parameter} < {below}",
+    "value.above": "{parameter} > {above}",
+    "value.among": "{parameter} = {values}",
+    "hole.below": f"All {{trials:trial}} with {{parameter}} < {{below}} {_HOLE}",
+    "hole.above": f"All {{trials:trial}} with {{parameter}} > {{above}} {_HOLE}",
+    "hole.both": f"All {{trials:trial}} with {{parameter}} < {{below}} or {{parameter}} > {{above}} {_HOLE}",
+    # ---- above the answer, and beside its table ----
+    "notice.subset": "Every figure here is of {title}: a small part of the data set. None of them can be compared with published figures for the whole of it",
+    "notice.confirming": "Interim report: the search is over, its confirmation is not; figures will change",
+    "notice.one_ended": "Interim report: {ended:trial}[ of {planned}] has ended; figures will change",
+    "notice.ended": "Interim report: {ended:trial}[ of {planned}] have ended; figures will change",
+    "notice.grey": "The targets are grey levels under a Bernoulli likelihood, which is no density there: its −ELBO ranks these trials among themselves and means "
+    "nothing in absolute terms",
+    "notice.deterministic": "The code is deterministic, without rate and ELBO: what is called −ELBO here is the distortion alone",
+    "note.best_itself": "{title} is the best configuration itself: the two rows show the same runs",
+    "note.trial_itself": "{title} is trial {trial} itself: the two rows show the same runs",
+    "note.differs": "{title}: {why}",
+    "note.printed": "{title}, as its source printed it: {published}. Another run, of which no seeds are known",
+    "note.failed": "{title}: every run failed",
+    "note.published": f"{_PUBLISHED}[. It stands beside {{titles:quoted}}, with the same k]",
+    "note.published_apart": f"{_PUBLISHED}. {{why}}",
+    "differs.deterministic": "a deterministic code has no rate and no ELBO",
+    "differs.protocol": "{part} {here}, not {there}",
+    "differs.not_recorded": "{part} not recorded, not {there}",
+    "differs.recorded": "{part} {here}, not recorded",
+    "differs.samples": "its IW-NLL has k = {here} samples, not {there}; a larger k alone lowers it",
+    "differs.no_figure": "no run of it has one",
+    "published.other_data": "No published figure stands beside them: those at hand are of MNIST with its {images} test images, and the data are {data}",
+    "published.none": "No published figure stands beside these: {why}",
+    "unpublished.grey": "they are of binary targets, and these are grey levels",
+    "unpublished.likelihood": "they are of a Bernoulli likelihood, and this is {likelihood}",
+    "unpublished.no_weighted": "no run has an importance-weighted NLL",
+    "unpublished.samples": "k = {samples} here; the published figures use {published}",
+    # ---- tables ----
+    "table.samples": "importance-weighted NLL with k = {samples}",
+    "table.estimator": "importance-weighted NLL (IW-NLL) with k = {samples} samples per image",
+    "table.confirmed_pairs": "p (Holm): of the same t, [times the {looks} numbers of seeds that the race could end with, ]after Holm's correction for {pairs:pair} of "
+    "confirmed configurations, because the first was chosen among them; two can be told apart where it is at most {rate}",
+    "table.classifier": "Reconstructions of test images (MSE, SSIM) and samples of the prior (FID, IS), by a classifier of these targets that is right on {accuracy} % of "
+    "the test images",
+    "table.no_fid": "There is no FID, because it needs {least} test images, more than the classifier has features, and there are {images}",
+    "table.left_out": "Left out, because no trial has it where the others are good: {left}",
+    "table.left_out_complete": "Left out, because no complete trial has it where the others are good: {left}",
+    "table.more_failed": "{count} more failed ({kinds:counts})",
+    "components.further": "{count:further component}, all lighter, not shown",
+    "components.further_alike": "{count:further component}, all of equal weight, not shown",
+    "components.purity": "If each component stood for the class that it serves most, {purity} % of the images would be put into their class (all classes weighted alike)",
+    # ---- below plots ----
+    "plot.missing": "{count:plot} not drawn, and why",
+    "plot.by_trial": "Drawn by trial {trial}",
+    "plot.by_run": "Drawn by a confirmation run of trial {trial}",
+    "plot.by_other_trial": "Drawn by trial {trial}, the best that left such pictures",
+    "plot.by_other_run": "Drawn by a confirmation run of trial {trial}, the best that left such pictures",
+    "plot.same_training": "{others:quoted} has the same training as “{first}”, so it is not drawn a second time",
+    "plot.several_same_training": "{others:quoted} have the same training as “{first}”, so they are not drawn a second time",
+    "plot.importance": "How far the values of a parameter among the best {best} differ from those among all {trials} complete and pruned trials (PED-ANOVA, Watanabe et "
+    "al. 2023), as shares of the sum",
+    "plot.epoch": "Every trial at epoch {epoch}, the last that all of them reached, so that stopped and complete trials are compared alike",
+    "plot.failed": "Not drawn: {failed:failed trial}",
+    "plot.short": "Not drawn: {short:trial} stopped before that epoch",
+    "plot.failed_and_short": "Not drawn: {failed:failed trial} and {short:trial} stopped before that epoch",
+    "plot.left_out": "Left out: {left}, never tried where the other parameters are good, so nothing can be said",
+    "plot.left_out_complete": "Left out: {left}, never tried to the end where the other parameters are good, so nothing can be said",
+    "plot.forest": _FOREST,
+    "plot.forest_one_above": f"{_FOREST}; the value above {{ceiling}} counts as that",
+    "plot.forest_above": f"{_FOREST}; the {{above}} values above {{ceiling}} count as that",
+    "plot.forest_explains": "It explains little of trials that its trees have not seen (out-of-bag R² {r2}): read tendencies from it, not numbers",
+    "plot.given": "The study file gave the first {trials}; what the line gains there is no work of the search",
+    "plot.volume": "The area between the front and the reference point ({first} {first_worst}, {second} {second_worst}), as trials became complete",
+    "plot.threshold": "What is at most {threshold} nats carries next to nothing",
+    "plot.neighbours": "A model that copies has samples much nearer than test images are, whose median distance to the training images is {usual}",
+    # ---- how it was made ----
+    "method.samples": "with k = {samples} samples per image. Figures with another k are not comparable",
+    "method.active": "A latent unit is **active** when the variance of its posterior mean over images exceeds {threshold}",
+    "method.beta": "**β** weighs the rate in nats per image against the distortion summed over all D = {height} × {width} × {channels} = {size} sub-pixels of an image. In a "
+    "loss that averages −log p(x|z) over sub-pixels the same model has the weight β/D: β = 1 here is {weight:short} there"
+    "[, and the β = {best} of the best configuration is {best_weight:short}]",
+    "method.beta_unknown": "**β** weighs the rate in nats per image against the distortion summed over all D = H·W·C sub-pixels; in a loss that averages over sub-pixels the "
+    "same model has the weight β/D",
+    "method.gaussian": f"With σ² = {{scale}}, {_SCALE} squared error per sub-pixel + β·KL (2σ²β/D){_OF_BEST}",
+    "method.laplace": f"With b = {{scale}}, {_SCALE} absolute error per sub-pixel + β·KL (bβ/D){_OF_BEST}",
+    "sheet.static": f"{_SHEET} each pixel drawn once, black or white",
+    "sheet.dynamic": f"{_SHEET} each pixel drawn black or white, as in one epoch",
+    "sheet.grey": f"{_SHEET} grey levels",
+    "sheet.colours": f"{_SHEET} colours",
     # ---- checks ----
     "check.planned": "{warning}",
     "check.no_range": "no range and no list of numbers was searched",
@@ -274,7 +369,10 @@ def words(statement: Statement, escape: Callable[[str], str] | None = None) -> s
     Args:
         escape: what makes markdown of a text of the study; without it the words are plain.
     """
-    template = TEMPLATES[statement.id] if escape else TEMPLATES[statement.id].replace("**", "")
+    template = TEMPLATES[statement.id]
+    marks = {" < ": " &lt; ", " > ": " &gt; "} if escape else {"**": ""}
+    for mark, written in marks.items():
+        template = template.replace(mark, written)
     shown = {name: _Shown(value, escape) for name, value in statement.values.items()}
     while _OPTIONAL.search(template):
         template = _OPTIONAL.sub(lambda part: _kept(part[1], statement.values), template)
@@ -327,6 +425,12 @@ class _Shown:
                 return format_number(abs(value.value), value.digits or 2)
             case "size ±":
                 return _with_interval(value.turned if value.value < 0 else value)
+            case "short":
+                return format(Decimal(f"{value.value:.3g}"), ",f")
+            case "quoted":
+                return join_and([f"“{self._text(part)}”" for part in value])
+            case "and" | "or":
+                return f" {form} ".join(map(self._text, value)) if form == "or" else join_and([*map(self._text, value)])
             case "share":
                 return format_share(value)
             case "n":

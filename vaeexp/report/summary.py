@@ -5,7 +5,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from io import BytesIO
 from typing import Any
@@ -17,15 +17,17 @@ from sweeps.errors import masked
 from vaeexp.evaluation.metrics import measured_at
 from vaeexp.own_code import code_version
 from vaeexp.report.answer import answer_of
+from vaeexp.report.baselines import protocol_statements
 from vaeexp.report.checks import plain_checks
-from vaeexp.report.closing import left_out
+from vaeexp.report.closing import left_out, method_statements, more_failed, sheet_statements
 from vaeexp.report.findings import STATES, cost, pair_caveats
 from vaeexp.report.front import volume
-from vaeexp.report.race import race
+from vaeexp.report.headline import headline_notes
+from vaeexp.report.notices import notice_statements
 from vaeexp.report.sentences import sentence
-from vaeexp.report.tables import difference
+from vaeexp.report.tables import table_statements
 from vaeexp.results.effects import ParameterEffect
-from vaeexp.results.statements import plain
+from vaeexp.results.statements import Statement, plain
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test
 from vaeexp.results.tested_settings import BaselineMargin, PairComparison, TestedSetting
@@ -74,12 +76,19 @@ def per_image_npz(view: StudyView) -> bytes:
     return file.getvalue()
 
 
-def summary_json(view: StudyView) -> str:
+def summary_json(view: StudyView, below_plots: Sequence[Statement] = ()) -> str:
     """Return the summary of a study in any state as JSON text; the same study gives the same text.
 
     A figure that is missing or not finite is null. Keys are sorted.
+
+    Args:
+        view: the study.
+        below_plots: what the report says of its plots; nothing without a report.
     """
-    return json.dumps(_plain(_summary(view)), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return (
+        json.dumps(_plain(_summary(view, below_plots)), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        + "\n"
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -92,7 +101,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _summary(view: StudyView) -> dict[str, Any]:
+def _summary(view: StudyView, below_plots: Sequence[Statement]) -> dict[str, Any]:
     protocols: list[Mapping[str, str]] = [view.protocol()]
     for setting in (*view.confirmed, *view.baselines):
         protocols += [setting.protocol] if setting.protocol not in protocols else []
@@ -126,7 +135,7 @@ def _summary(view: StudyView) -> dict[str, Any]:
         "equal_epochs": [asdict(effect) for effect in view.equal_epochs],
         "holes": [asdict(hole) for hole in view.holes.numbers.values()],
         "uncovered": {name: view.uncovered(name) for name in view.coverage if view.uncovered(name)},
-        "statements": statements_of(view),
+        "statements": statements_of(view, below_plots),
         "trust": plain_checks(answer_of(view).checks),
         "comparisons": [_difference(comparison) for comparison in view.pairs],
         "new_seeds": [{"title": seeds.title, **asdict(seeds)} for seeds in view.new_seeds],
@@ -137,16 +146,25 @@ def _summary(view: StudyView) -> dict[str, Any]:
     }
 
 
-def statements_of(view: StudyView) -> list[dict[str, Any]]:
+def statements_of(view: StudyView, below_plots: Sequence[Statement] = ()) -> list[dict[str, Any]]:
     """Return the statements of the report but for those of checks, each with its part and its words."""
     found = answer_of(view)
     front = [] if view.front is None or view.front.complete.empty else [volume(view.front)]
-    pairs = [said for comparison in view.pairs if len(comparison.pairs) for said in difference(comparison)]
-    parts = {
+    parts: dict[str, Sequence[Statement]] = {
+        "notices": notice_statements(view),
         **{part: getattr(found, part) for part in ("use", "get", "findings", "doubts", "next")},
         "caveats": pair_caveats(view),
         "cost": cost(view),
-        "tables": [*front, *race(view), *pairs, *left_out(view)],
+        "tables": [
+            *headline_notes(view),
+            *front,
+            *table_statements(view),
+            *protocol_statements(view),
+            *more_failed(view),
+            *left_out(view),
+        ],
+        "plots": below_plots,
+        "method": [*method_statements(view), *sheet_statements(view)],
     }
     return [
         {"part": part, **plain(statement), "text": sentence(statement)}

@@ -9,15 +9,15 @@ import numpy as np
 from sweeps.results.statistics import MANY
 from vaeexp.evaluation.metrics import METRICS
 from vaeexp.report.answer import caveat_words
-from vaeexp.report.by_parameter import described, parameter_tables
+from vaeexp.report.by_parameter import described, parameter_statements, parameter_tables
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
-from vaeexp.report.race import place_in_race, race_words
-from vaeexp.report.sentences import sentence
+from vaeexp.report.race import place_in_race, race, race_words
+from vaeexp.report.sentences import sentence, words
 from vaeexp.results.slow_learners import late_trials
 from vaeexp.results.statements import Figure, Statement
 from vaeexp.results.study_view import PROTOCOL, StudyView
-from vaeexp.results.tables import component_order, heaviest
-from vaeexp.results.tested_settings import PairComparison, TestedSetting, WinnerMargin
+from vaeexp.results.tables import component_order, heaviest, row_names
+from vaeexp.results.tested_settings import ERROR_RATE, PairComparison, TestedSetting, WinnerMargin
 from vaeexp.words import (
     format_configuration,
     format_interval,
@@ -28,7 +28,6 @@ from vaeexp.words import (
     format_value,
     is_missing,
     parameter_label,
-    plural,
 )
 
 TOP = 10
@@ -237,17 +236,22 @@ def component_table(view: StudyView) -> list[str]:
     ]
     served = f"classes of which it serves {_percent(_NAMED, 0)} or more"
     header = ["component", "weight", "mean share of a class", served]
-    left_out = len(weights) - len(order)
-    equal = bool(np.allclose(weights, weights[0]))
-    further = (
-        f"{plural(left_out, 'further component')}, {'all of equal weight' if equal else 'all lighter'}, not shown."
-    )
-    sentences = [f"Components stand {component_order(weights)}.", *([further] if left_out else [])]
-    sentences.append(
-        f"If each component stood for the class that it serves most, {_percent(purity(shares))} of the images would be put "
-        "into their class (all classes weighted alike)."
-    )
-    return [table(header, rows, right=range(3)), " ".join(sentences)]
+    said = (sentence(statement, escape) for statement in component_statements(view))
+    return [table(header, rows, right=range(3)), " ".join([f"Components stand {component_order(weights)}.", *said])]
+
+
+def component_statements(view: StudyView) -> list[Statement]:
+    """Return how many components of the best mixture are not listed, and how well components tell classes apart."""
+    best = view.best_with("component_classes")
+    if best is None:
+        return []
+    row, arrays = best
+    weights, names = arrays["component_weights"], tuple(row_names(row.to_frame().T))
+    left_out = len(weights) - len(heaviest(weights))
+    kind = "further_alike" if np.allclose(weights, weights[0]) else "further"
+    further = [Statement(id=f"components.{kind}", values={"count": left_out}, rows=names)] if left_out else []
+    share = Figure(value=100 * purity(arrays["component_classes"]), unit="%", digits=1)
+    return [*further, Statement(id="components.purity", values={"purity": share}, rows=names)]
 
 
 def purity(shares: np.ndarray) -> float:
@@ -285,9 +289,9 @@ def table_chapter(view: StudyView) -> list[str]:
         made = [block for block in section.make(view) if block]
         if not made:
             continue
-        words = section.introduction
-        words = words if isinstance(words, str) else words(view)
-        inside = [words, protocol_line(view, section.figures), *made]
+        introduction = section.introduction
+        text = introduction if isinstance(introduction, str) else introduction(view)
+        inside = [text, protocol_line(view, section.figures), *made]
         if section.folded:
             blocks += folded(section.title, inside)
         else:
@@ -308,21 +312,39 @@ def protocol_line(view: StudyView, figures: Figures) -> str:
         parts += [f"{name} {str(value).split(' (')[0]}"] if value else []
     if figures != "other":
         parts.append("−ELBO at β = 1 with one posterior sample per image")
-    samples = view.fixed("importance_samples")
-    if figures == "test" and samples:
-        parts.append(f"importance-weighted NLL with k = {samples:,}")
+    weighted = _weighted(view) if figures == "test" else None
+    parts += [words(weighted)] if weighted else []
     return f"Protocol: {escape('; '.join(parts))}."
+
+
+def _weighted(view: StudyView) -> Statement | None:
+    samples = view.fixed("importance_samples")
+    return Statement(id="table.samples", values={"samples": samples}) if samples else None
+
+
+def _confirmed_pairs(view: StudyView) -> Statement:
+    looks = view.race.looks if view.race else None
+    values = {"looks": looks, "pairs": max(margin.tests for margin in view.margins), "rate": ERROR_RATE}
+    return Statement(id="table.confirmed_pairs", values=values)
+
+
+def table_statements(view: StudyView) -> list[Statement]:
+    """Return what stands below the tables of this chapter."""
+    said: list[Statement] = []
+    shown = {section.title for section in SECTIONS if any(section.make(view))}
+    if "Confirmed configurations" in shown:
+        weighted = _weighted(view) if protocol_line(view, "test") else None
+        said += [*([weighted] if weighted else []), *([_confirmed_pairs(view)] if view.margins else []), *race(view)]
+    said += [one for comparison in view.pairs if len(comparison.pairs) for one in difference(comparison)]
+    return [*said, *parameter_statements(view), *component_statements(view)]
 
 
 def _confirmed(view: StudyView) -> list[str]:
     if not view.margins:
         return [confirmed_table(view), *race_words(view)]
-    pairs = plural(max(margin.tests for margin in view.margins), "pair")
-    looks = f"times the {view.race.looks:,} numbers of seeds that the race could end with, " if view.race else ""
     above = (
         "Above the first: the mean difference in test −ELBO over shared seeds with its 95 % interval (Student's t of the paired "
-        f"differences, from 3 seeds on). p (Holm): of the same t, {looks}after Holm's correction for {pairs} of confirmed "
-        "configurations, because the first was chosen among them; two can be told apart where it is at most 0.05."
+        f"differences, from 3 seeds on). {sentence(_confirmed_pairs(view), escape)}"
     )
     return [confirmed_table(view), above, *race_words(view)]
 

@@ -1,13 +1,14 @@
 """The coverage of a choice's values: only a value that was tried where the others are good can be compared with them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from vaeexp.results.parameters import SearchedParameter
-from vaeexp.words import format_value
+from vaeexp.results.statements import Statement
+from vaeexp.words import format_value, parameter_label
 
 LEAST_GOOD = 5
 """Trials that span the region where the others are good, at least; the best quarter where that is more."""
@@ -108,6 +109,16 @@ def _count_inside(
             within = (own >= region.min() - 1e-9) & (own <= region.max() + 1e-9)
         inside &= within | np.isnan(own)
     return int(inside.sum())
+
+
+def left_out(coverage: Mapping[str, list[Coverage]], names: Iterable[str]) -> tuple[Statement, ...]:
+    """Return for each of these parameters that has them the values that are not covered."""
+    missing = {name: tuple(own.text for own in coverage.get(name, []) if not own.covered) for name in names}
+    return tuple(
+        Statement(id="value.among", values={"parameter": parameter_label(name), "values": texts})
+        for name, texts in missing.items()
+        if texts
+    )
 
 
 def covered_trials(

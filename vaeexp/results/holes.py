@@ -17,7 +17,8 @@ import pandas as pd
 
 from vaeexp.results.coverage import LEAST_GOOD
 from vaeexp.results.parameters import SearchedParameter
-from vaeexp.words import format_value, parameter_label
+from vaeexp.results.statements import Figure, Statement
+from vaeexp.words import parameter_label
 
 LEAST_BEYOND = 3
 """Trials that make a hole, at least: one or two that are bad for another reason are what any search has."""
@@ -239,20 +240,23 @@ def _fewest(bad: list[_Bad], beyond: np.ndarray) -> tuple[BadValue, ...]:
     return tuple(sorted(found, key=lambda each: -each.trials))
 
 
-def hole_words(hole: NumberHole) -> str:
-    """Say `All 8 trials with β < 0.362 or β > 1.03 have optimizer = adamax or prior = normal, so they say nothing of β`."""
-    label = parameter_label(hole.parameter)
-    ends = [
-        f"{label} {sign} {format_value(end)}" for sign, end in (("<", hole.low), (">", hole.high)) if end is not None
-    ]
-    shared = " or ".join(map(bad_words, hole.shared))
-    return f"All {hole.trials:,} trials with {' or '.join(ends)} have {shared}, so they say nothing of {label}"
+def hole_statement(hole: NumberHole) -> Statement:
+    """Say that all trials with β below or above some value have other bad values, so that they say nothing of β."""
+    kind = "both" if hole.low is not None and hole.high is not None else "below" if hole.high is None else "above"
+    ends = {"below": hole.low, "above": hole.high}
+    values = {
+        "parameter": parameter_label(hole.parameter),
+        **{name: None if end is None else Figure(value=end, digits=None) for name, end in ends.items()},
+        "shared": tuple(map(_bad_statement, hole.shared)),
+        "trials": hole.trials,
+    }
+    return Statement(id=f"hole.{kind}", values=values)
 
 
-def bad_words(bad: BadValue) -> str:
-    """Return `prior = normal`, `β < 0.1`."""
-    label = parameter_label(bad.parameter)
+def _bad_statement(bad: BadValue) -> Statement:
+    values: dict[str, Any] = {"parameter": parameter_label(bad.parameter)}
     if bad.value is not None:
-        return f"{label} = {bad.value}"
-    sign, end = (">", bad.above) if bad.below is None else ("<", bad.below)
-    return f"{label} {sign} {format_value(end)}"
+        return Statement(id="value.is", values={**values, "value": bad.value})
+    name, end = ("below", bad.below) if bad.below is not None else ("above", bad.above)
+    assert end is not None
+    return Statement(id=f"value.{name}", values={**values, name: Figure(value=end, digits=None)})

@@ -58,6 +58,10 @@ class Statement:
     """Trials (`45`) and repeats (`r3`) that they come from, as `trials.csv` has them."""
 
 
+Caption = str | list[str | Statement]
+"""Words below a plot, in which statements stand among sentences that are the same for every study."""
+
+
 def plain(statement: Statement) -> dict[str, Any]:
     """Return a statement as JSON has it, without its words."""
     values = {name: _plain(value) for name, value in statement.values.items()}

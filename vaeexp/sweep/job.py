@@ -29,6 +29,8 @@ from vaeexp.models.doubts import doubts
 from vaeexp.models.vae import build_vae
 from vaeexp.own_code import code_warnings
 from vaeexp.plots.contact_sheet import ContactSheet
+from vaeexp.report.closing import sheet_statement
+from vaeexp.report.sentences import sentence
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import Settings
 from vaeexp.study import (
@@ -246,17 +248,15 @@ EXAMPLES = 9
 
 
 def contact_sheet(job: Job) -> ContactSheet:
-    """Return a few training images as the models are given them, with words on them. Raises Damaged."""
-    dataset = job.dataset
-    images, classes = examples(dataset, EXAMPLES)
-    which = f"{len(images)} of the {dataset.sizes[0]:,} training images"
-    given = {
-        "static": "each pixel drawn once, black or white",
-        "dynamic": "each pixel drawn black or white, as in one epoch",
-        "none": "grey levels" if images.shape[3] == 1 else "colours",
-    }
-    caption = f"{which} as the models are given them: {given[dataset.binarisation]}."
-    return ContactSheet(images, classes, dataset.title, caption)
+    """Return a few training images as the models are given them. Raises Damaged."""
+    images, classes = examples(job.dataset, EXAMPLES)
+    return ContactSheet(images, classes, job.dataset.title)
+
+
+def sheet_caption(job: Job, sheet: ContactSheet) -> str:
+    """Say what a contact sheet shows."""
+    dataset, (shown, *_, channels) = job.dataset, sheet.images.shape
+    return sentence(sheet_statement(shown, dataset.sizes[0], dataset.binarisation, channels))
 
 
 def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[str]:

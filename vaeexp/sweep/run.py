@@ -51,6 +51,7 @@ from vaeexp.sweep.job import (
     later_runs,
     prepare_job,
     print_plan,
+    sheet_caption,
 )
 from vaeexp.sweep.memory import choose_execution
 from vaeexp.sweep.progress import BarProgress, LiveProgress
@@ -209,8 +210,9 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
     job = prepare_job(options, StudyLog(console))
     if show:
         path, sheet = Path(f"{job.study.name}-images.png"), contact_sheet(job)
-        write_figure(draw(sheet), path, sheet.caption, named=False)
-        job.log.say(f"{path}  {sheet.caption}")
+        caption = sheet_caption(job, sheet)
+        write_figure(draw(sheet), path, caption, named=False)
+        job.log.say(f"{path}  {caption}")
     if options.tracking is not None:
         check_reachable(tracking_uri(options.tracking))
     stored = recorded_study(options.storage, options.runs, job.study.name)

@@ -58,7 +58,7 @@ def test_fewer_images_than_nine_are_all_shown(tmp_path):
 )
 def test_a_sheet_is_kept_as_text_and_drawn_from_it(shape, kept):
     names = tuple(f"class ${number}" for number in range(shape[0]))
-    sheet = ContactSheet(noise(*shape), names, "A folder of images $x$", "Some images.")
+    sheet = ContactSheet(noise(*shape), names, "A folder of images $x$")
     again = unpack(json.loads(json.dumps(pack(sheet))))
     assert again.images.shape == kept
     assert again[1:] == sheet[1:]
@@ -70,12 +70,14 @@ def test_a_sheet_is_kept_as_text_and_drawn_from_it(shape, kept):
 
 
 def test_the_report_shows_the_sheet_under_its_data_and_needs_no_data(results):
-    sheet = ContactSheet(noise(9, 28, 28, 1), (), "MNIST", "9 of the 50,000 training images.")
+    sheet = ContactSheet(noise(9, 28, 28, 1), (), "MNIST")
     record = {**results.study.provenance, "contact_sheet": pack(sheet)}
     with_sheet = replace(results, study=replace(results.study, provenance=record))
     text, figures = compose(StudyView(with_sheet))
     data = text[text.index("<summary>Data</summary>") : text.index("<summary>Fixed settings</summary>")]
     assert '<img src="training_images.png"' in data
-    assert "9 of the 50,000 training images." in data
+    training = with_sheet.study.provenance["data"]["train"]
+    said = f"9 of the {training:,} training images as the models are given them: each pixel drawn once, black or white."
+    assert said in data
     assert figures["training_images.png"].axes
     assert "training_images.png" not in compose(StudyView(results))[0]

@@ -32,6 +32,7 @@ from vaeexp.plots.latent import rate_per_dimension
 from vaeexp.plots.parameters import effects, importance
 from vaeexp.plots.search import history, learning_curves
 from vaeexp.plots.style import robust_limits, save
+from vaeexp.report.chapters import reading
 from vaeexp.report.markup import PER_INCH
 from vaeexp.results.study_view import StudyView
 
@@ -47,9 +48,9 @@ def test_the_history_says_which_trials_the_study_file_gave(results, given, trial
     spec = results.study.spec | ({"start": [{"beta": 1}] * given} if given else {})
     study = replace(results.study, spec=spec)
     few = part(results, results.trials[~results.trials["repeat"]].head(trials), study=study)
-    reading = PLOTS["history"].reading(StudyView(few))
-    assert words in reading
-    assert ("study file" in reading) == bool(given)
+    said = reading(PLOTS["history"], StudyView(few))
+    assert words in said
+    assert ("study file" in said) == bool(given)
 
 
 def test_history_shows_every_trial_once_and_the_best_so_far(results):
@@ -287,9 +288,9 @@ def test_a_report_opens_with_eight_plots_at_most():
 
 def test_captions_name_the_run_that_drew(results):
     best = ranked(results).iloc[0]["number"]
-    assert PLOTS["best_samples"].reading(StudyView(results)).endswith(f"Drawn by a confirmation run of trial {best}.")
-    assert f"all {len(StudyView(results).learned)} complete and pruned trials" in PLOTS["importance"].reading(
-        StudyView(results)
+    assert reading(PLOTS["best_samples"], StudyView(results)).endswith(f"Drawn by a confirmation run of trial {best}.")
+    assert f"all {len(StudyView(results).learned)} complete and pruned trials" in reading(
+        PLOTS["importance"], StudyView(results)
     )
 
 

@@ -12,6 +12,7 @@ from vaeexp.plots import PLOTS
 from vaeexp.plots.confirmed import confirmed_curves, confirmed_seeds, train_validation
 from vaeexp.plots.latent import aggregate_posterior
 from vaeexp.plots.parameters import top_two
+from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import jitter, read_arrays
 from vaeexp.training.checkpoint import save_arrays
@@ -181,7 +182,7 @@ def test_samples_stand_above_their_neighbours_with_the_distance(results):
     np.testing.assert_array_equal(image[:28, :28], arrays["neighbour_samples"][0, ..., 0])
     np.testing.assert_array_equal(image[30:58, :28], arrays["neighbour_images"][0, ..., 0])
     assert [f"{distance:.1f}" for distance in arrays["neighbour_distances"]] == texts(figure)[2:-1]
-    assert "median distance to the training images is 6.4." in PLOTS["neighbours"].reading(view)
+    assert "median distance to the training images is 6.4." in reading(PLOTS["neighbours"], view)
 
 
 def test_codes_and_prior_are_densities_over_the_same_bins(results):

@@ -16,6 +16,7 @@ from vaeexp.plots.latent import (
     traversal_figure,
 )
 from vaeexp.report import chapters
+from vaeexp.report.chapters import reading
 from vaeexp.report.tables import component_table, purity
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import COMPONENTS, read_arrays
@@ -110,10 +111,10 @@ def test_a_map_without_classes_or_with_too_many_has_one_colour(classes):
 
 def test_captions_name_the_run_that_was_drawn_and_nothing_is_drawn_of_what_was_not_tested(results):
     for name in ("interpolations", "traversals", "latent_map", "latent_plane"):
-        assert "Drawn by a confirmation run of trial" in PLOTS[name].reading(StudyView(results))
+        assert "Drawn by a confirmation run of trial" in reading(PLOTS[name], StudyView(results))
         searched = part(results, results.trials[~results.trials["repeat"]])
         assert PLOTS[name].draw(StudyView(searched)) is None
-        assert isinstance(PLOTS[name].reading(StudyView(searched)), str)
+        assert isinstance(reading(PLOTS[name], StudyView(searched)), str)
 
 
 def test_a_damaged_file_of_numbers_is_no_file(tmp_path):
@@ -155,8 +156,8 @@ def test_what_a_run_recorded_decides_over_a_default(tmp_path):
     made = make_results(12, folder=tmp_path / "trials" / "beta_mnist")
     write_pictures(made, tmp_path)
     view = StudyView(made)
-    assert (
-        PLOTS["component_samples"].reading(view).startswith("One component of the prior per row, the heaviest first.")
+    assert reading(PLOTS["component_samples"], view).startswith(
+        "One component of the prior per row, the heaviest first."
     )
     for file in tmp_path.glob("trials/*/*/evaluation.npz"):
         arrays = dict(np.load(file))
@@ -164,12 +165,12 @@ def test_what_a_run_recorded_decides_over_a_default(tmp_path):
         save_arrays(file, arrays | {"component_weights": weights, "rate_threshold": np.array(2.0)})
     view = StudyView(made)
     for name in ("component_samples", "component_classes"):
-        assert "in the order of the model, because all have the same weight." in PLOTS[name].reading(view)
+        assert "in the order of the model, because all have the same weight." in reading(PLOTS[name], view)
     assert any("Components stand in the order of the model" in block for block in component_table(view))
     axes = PLOTS["rate_per_dimension"].draw(view).axes[0]
     used = int((view.best_with("rate_per_dimension")[1]["rate_per_dimension"] > 2).sum())
     assert axes.get_legend().get_texts()[0].get_text() == f"above 2 nats ({used})"
-    assert "What is at most 2 nats carries next to nothing." in PLOTS["rate_per_dimension"].reading(view)
+    assert "What is at most 2 nats carries next to nothing." in reading(PLOTS["rate_per_dimension"], view)
 
 
 @pytest.mark.parametrize("rates", [[0.0], [0.0, 0.0], [1.0, 0.0], [2.0] * 299 + [0.0], [0.5, -0.01]])
@@ -241,7 +242,7 @@ def test_without_arrays_there_is_neither_figure_nor_table(results):
     assert PLOTS["component_classes"].draw(StudyView(bare)) is None
     assert component_table(StudyView(bare)) == []
     for name in ("rate_per_dimension", "component_classes"):
-        assert "trial" in PLOTS[name].reading(StudyView(results))
+        assert "trial" in reading(PLOTS[name], StudyView(results))
 
 
 @pytest.mark.parametrize("count", [1, 2, 6])

@@ -16,6 +16,7 @@ from vaeexp.plots.parameters import (
     partial_dependence,
 )
 from vaeexp.plots.style import save, wrapped
+from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
 
 
@@ -38,7 +39,7 @@ def test_whiskers_are_the_interval_and_the_words_say_its_ends(view):
     assert ends == pytest.approx(table[["low", "high"]].to_numpy())
     first = table.iloc[-1]
     assert texts(axes.figure)[-1] == f"{first['share']:.0f} % ({first['low']:.0f}–{first['high']:.0f})"
-    words = PLOTS["importance"].reading(view)
+    words = reading(PLOTS["importance"], view)
     assert "the best 12 differ from those among all 120 complete and pruned trials (PED-ANOVA" in words
     assert "95 % intervals" in words
 
@@ -172,8 +173,8 @@ def test_a_value_that_was_never_tried_where_the_others_are_good_is_left_out(made
     assert list(axes.lines[0].get_xdata()) == [0, 1]
     assert any(text.endswith("nats, some values left out") for text in texts(axes.figure))
     for name in ("effects", "partial_dependence"):
-        assert "Left out: prior = vampprior, never tried to the end" in PLOTS[name].reading(other)
-    assert "Left out" not in PLOTS["effects"].reading(view)
+        assert "Left out: prior = vampprior, never tried to the end" in reading(PLOTS[name], other)
+    assert "Left out" not in reading(PLOTS["effects"], view)
 
 
 def test_partial_dependence_leaves_out_what_has_one_value(made):
@@ -216,4 +217,4 @@ def test_medians_at_equal_epochs_are_those_of_the_trials_of_a_choice():
     _, trials = view.at_equal_epochs
     medians = trials.groupby("params.optimizer")["value"].median()
     assert [bar[0, 1] for bar in bars.get_segments()] == pytest.approx([medians["adam"], medians["adamax"]])
-    assert "Not drawn: 2 failed trials." in PLOTS["equal_epochs"].reading(view)
+    assert "Not drawn: 2 failed trials." in reading(PLOTS["equal_epochs"], view)

@@ -18,6 +18,7 @@ from sweeps.results import ranked
 from vaeexp.plots import PLOTS
 from vaeexp.plots.comparisons import pair_pictures, runs_of_pairs
 from vaeexp.plots.pictures import best_median_worst, beta_strip, picture_rows, strip_trials
+from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import read_arrays
 from vaeexp.training.checkpoint import save_arrays
@@ -40,7 +41,7 @@ def test_strip_goes_from_low_to_high_beta_and_names_all_that_differs(results):
     ]
     assert words[place + 1] == "\n".join(lines)
     assert {"originals", "reconstructions", "samples of the prior"} <= set(words)
-    caption = PLOTS["beta_strip"].reading(view)
+    caption = reading(PLOTS["beta_strip"], view)
     assert "The rows also differ in latent size, learning rate, optimizer, prior and components" in caption
     assert "tends to" not in caption
     assert "a high β blurs" not in caption
@@ -74,7 +75,7 @@ def test_strip_of_one_configuration_may_speak_of_beta(results, tmp_path):
     assert sorted(strip_trials(view)["params.beta"].astype(float)) == sorted([*betas.values(), best])
     words = texts(beta_strip(view))
     assert not [word for word in words if "L = " in word]
-    assert "nothing but β and the seed differs" in PLOTS["beta_strip"].reading(view)
+    assert "nothing but β and the seed differs" in reading(PLOTS["beta_strip"], view)
 
 
 def test_pictures_are_of_the_last_epoch_or_say_that_they_are_not(study):
@@ -83,7 +84,7 @@ def test_pictures_are_of_the_last_epoch_or_say_that_they_are_not(study):
     files = read_arrays(best["folder"])
     image = PLOTS["best_reconstructions"].draw(view).axes[0].images[0].get_array()[..., 0]
     np.testing.assert_array_equal(image[30:58, :28], files["last_reconstructions"][0, ..., 0])
-    assert "Pictures are of the last epoch." in PLOTS["best_reconstructions"].reading(view)
+    assert "Pictures are of the last epoch." in reading(PLOTS["best_reconstructions"], view)
     for _, trial in view.search[view.search["objective"].notna()].iterrows():
         file = Path(trial["folder"]) / "pictures.npz"
         arrays = {name: array for name, array in np.load(file).items() if not name.startswith("last_")}
@@ -92,7 +93,7 @@ def test_pictures_are_of_the_last_epoch_or_say_that_they_are_not(study):
     image = PLOTS["best_reconstructions"].draw(view).axes[0].images[0].get_array()[..., 0]
     np.testing.assert_array_equal(image[30:58, :28], files["reconstructions"][0, ..., 0])
     for name in ("beta_strip", "best_reconstructions", "best_samples"):
-        assert "runs kept no pictures of the last epoch" in PLOTS[name].reading(view)
+        assert "runs kept no pictures of the last epoch" in reading(PLOTS[name], view)
     assert f"at epoch {best['best_epoch']} (best)" in " ".join(texts(beta_strip(view)))
 
 

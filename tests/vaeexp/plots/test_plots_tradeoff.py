@@ -19,6 +19,7 @@ from synthetic_study import (
 from vaeexp.plots import PLOTS
 from vaeexp.plots.style import MUTED, TEXT_COLOUR, framed
 from vaeexp.plots.tradeoff import SCORED_AT_ONE, active_units, fid_against_elbo, rate_distortion
+from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
 
 
@@ -64,7 +65,7 @@ def test_a_trial_with_a_small_beta_stands_where_its_training_ended(made):
     drawn = {tuple(point) for found in marks for point in found.get_offsets().tolist()}
     assert (last["val/rate"], last["val/distortion"]) in drawn
     assert (first["val/rate"], first["val/distortion"]) not in drawn
-    assert "at its last epoch" in PLOTS["rate_distortion"].reading(view)
+    assert "at its last epoch" in reading(PLOTS["rate_distortion"], view)
 
 
 def test_the_best_trial_is_named_with_both_values_where_its_last_epoch_is_not_its_best(made):
@@ -217,7 +218,7 @@ def test_what_the_score_prefers_is_said_where_beta_was_searched(made, search):
     beta, others = {"beta": SEARCH["beta"]}, {"latent_size": SEARCH["latent_size"]}
     spaces = {"beta": beta, "beta and others": beta | others, "others": others}
     view = StudyView(with_search(made, spaces[search]))
-    said = [name for name, plot in PLOTS.items() if plot.belongs_to(view) and SCORED_AT_ONE in plot.reading(view)]
+    said = [name for name, plot in PLOTS.items() if plot.belongs_to(view) and SCORED_AT_ONE in reading(plot, view)]
     assert said == ([] if search == "others" else ["rate_distortion"])
 
 

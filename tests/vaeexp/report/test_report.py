@@ -101,7 +101,9 @@ def test_the_report_has_its_chapters_in_order_and_every_link_resolves(whole, run
         "summary.json",
     }
     assert {path.name for path in report.parent.iterdir()} == files | {"README.md", "report.html"}
-    assert (report.parent / "summary.json").read_text(encoding="utf-8") == summary_json(located(whole, runs))
+    found = located(whole, runs)
+    below = chapters.plot_statements(StudyView(found), files)
+    assert (report.parent / "summary.json").read_text(encoding="utf-8") == summary_json(found, below)
     for file in files - {"trials.csv", "curves.csv", "per_image.npz", "summary.json"}:
         assert (report.parent / file).read_bytes().startswith(b"\x89PNG")
     assert text.index("beta_strip.png") < text.index("## Tables")
@@ -324,7 +326,7 @@ def test_thin_studies_get_a_whole_report_in_good_english(case, drawn, monkeypatc
     # No figure is missing without a reason, and none is there that was not drawn.
     for name, plot in chapters.plots_of(view).items():
         assert (f"{name}.png" in figures) != (f"- {plot.title}: " in text), name
-        assert isinstance(plot.reading(view), str)
+        assert isinstance(chapters.reading(plot, view), str)
     if case in ("no trial", "nothing recorded", "one failed before an epoch"):
         assert not figures
     if case == "one parameter":

@@ -12,7 +12,7 @@ from confirmed_figures import confirmed
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.text import Text
-from report_text import on_view, summary_of
+from report_text import in_words, on_view, summary_of
 from scipy.stats import ttest_1samp
 from synthetic_study import REFERENCES, make_results, study_attributes, with_baselines, write_pictures
 
@@ -26,6 +26,7 @@ from vaeexp.plots.style import save, two_lines, wrapped
 from vaeexp.report.answer import answer_of
 from vaeexp.report.baselines import protocol_tables, published
 from vaeexp.report.by_parameter import by_parameter
+from vaeexp.report.chapters import reading
 from vaeexp.report.closing import beta_scale, outcomes
 from vaeexp.report.findings import findings
 from vaeexp.report.headline import PUBLISHED, headline, other_data
@@ -37,7 +38,7 @@ from vaeexp.results.tested_settings import by_protocol
 from vaeexp.training.checkpoint import save_arrays
 from vaeexp.words import format_number
 
-beta_scale, other_data, outcomes = map(on_view, (beta_scale, other_data, outcomes))
+other_data, outcomes = map(on_view, (other_data, outcomes))
 by_parameter, confirmed_table, ranked_table = map(on_view, (by_parameter, confirmed_table, ranked_table))
 protocol_tables, published, trials_csv = map(on_view, (protocol_tables, published, trials_csv))
 headline = on_view(headline)
@@ -246,7 +247,7 @@ def test_no_published_figure_stands_beside_other_data(results, data):
     assert other_data(other)
     assert all(published(other, group) == "" for group in by_protocol(settings_of(other)))
     assert not re.search("|".join(str(nll) for nll, _ in PUBLISHED.values()), "\n".join(protocol_tables(other)))
-    assert other_data(with_data(results, **WHOLE)) == ""
+    assert other_data(with_data(results, **WHOLE)) is None
 
 
 def test_published_results_say_where_they_come_from():
@@ -337,7 +338,7 @@ def test_the_scale_of_beta_is_that_of_a_loss_with_the_same_minimum(results, sigm
     spec = study_attributes().spec
     model = spec["model"] | {"likelihood": "gaussian", "sigma": sigma}
     squares = replace(results, study=replace(results.study, spec=spec | {"model": model}))
-    text = beta_scale(squares)
+    text = in_words(beta_scale(StudyView(squares)))
     (stated,) = re.findall(r"β = 1 here is ([\d.]+) in a loss of mean squared error per sub-pixel", text)
     assert stated == shown
     weight = float(stated)
@@ -350,7 +351,7 @@ def test_the_scale_of_beta_is_that_of_a_loss_with_the_same_minimum(results, sigm
 
 def test_the_scale_of_beta_counts_all_sub_pixels_and_names_the_best(results):
     colour = with_data(results, image_shape=[3, 32, 48])
-    text = beta_scale(colour)
+    text = in_words(beta_scale(StudyView(colour)))
     assert "D = 32 × 48 × 3 = 4,608 sub-pixels" in text
     beta = best_run(results)["params.beta"]
     (name, shown) = re.findall(r"the β = ([\d.]+) of the best configuration is ([\d.]+)\.", text)[0]
@@ -358,7 +359,7 @@ def test_the_scale_of_beta_counts_all_sub_pixels_and_names_the_best(results):
     assert float(shown) == pytest.approx(beta / 4608, rel=0.005)
     assert "mean squared error" not in text
     nothing = replace(results, study=StudyRecord(name="beta_mnist"))
-    assert "weight β/D" in beta_scale(nothing)
+    assert "weight β/D" in in_words(beta_scale(StudyView(nothing)))
 
 
 def test_colour_and_levels_have_their_units_in_the_confirmed_table(results):
@@ -415,7 +416,7 @@ def test_a_baseline_that_was_trained_as_the_best_is_drawn_once_and_the_caption_s
         texts = [text.get_text() for text in figure.findobj(Text)]
         assert not [text for text in texts if "samples" in text and "bound" in text], name
         assert view.best.title in [text.split(" (n =")[0] for text in texts], name
-        assert PLOTS[name].reading(view).endswith(said)
+        assert reading(PLOTS[name], view).endswith(said)
     longest = max(line.get_xdata()[-1] for line in PLOTS["nll_by_samples"].draw(view).axes[0].lines)
     assert longest == 5_000  # of the two, the file with the most samples
 

@@ -1,5 +1,6 @@
 """Each template once: a statement of its id with values of every kind, and the words that it must give."""
 
+import html
 import math
 
 import pytest
@@ -56,7 +57,32 @@ HOLE = {
     "above": Figure(value=1.03, digits=None),
     "trials": 8,
 }
-HOLE |= {"shared": ("optimizer = adamax", "prior = normal")}
+HOLE |= {
+    "shared": (
+        Statement(id="value.is", values={"parameter": "optimizer", "value": "adamax"}),
+        Statement(id="value.above", values={"parameter": "learning rate", "above": Figure(value=0.0017, digits=None)}),
+    )
+}
+LEFT = {
+    "left": (
+        Statement(id="value.among", values={"parameter": "prior", "values": ("normal", "vampprior")}),
+        Statement(id="value.among", values={"parameter": "components", "values": ("3",)}),
+    )
+}
+LEFT_WORDS = "prior = normal and vampprior; components = 3"
+PUBLISHED = {"model": "VAE", "source": "B, 2016", "nll": Figure(value=86.76)}
+UNPUBLISHED = Statement(id="unpublished.samples", values={"samples": (200, 500), "published": 5000})
+FOREST = {"complete": 7, "pruned": 1041, "above": 2, "ceiling": Figure(value=1234.4, digits=0)}
+FOREST_WORDS = (
+    "The model is a forest of randomised trees on 7 complete and 1,041 pruned trials, these with what they had reached"
+)
+WEIGHT = {
+    "weight": Figure(value=0.00000128),
+    "best": Figure(value=0.535, digits=None),
+    "best_weight": Figure(value=1234.56, digits=None),
+}
+SHEET = {"shown": 9, "training": 50000}
+SHEET_WORDS = "9 of the 50,000 training images as the models are given them:"
 FAILED = {"failed": 9, "trials": 48, "verb": "diverged", "parameter": "learning rate", "threshold": "0.0101"}
 FAILED |= {"beyond": 10, "inside": 9, "exceptions": 1, "winner": "0.00587"}
 FEW = Statement(id="check.few_together", values={"least": 10})
@@ -163,7 +189,7 @@ SAID: dict[str, tuple[dict, str]] = {
                      "**again**: just as good as trial 39, 0.10 ± 0.50 nats on test (3 seeds); IW-NLL disagrees: −0.70 ± 0.50 nats"),
     "baseline.unclear": ({"title": "again", "gap": mean(0.1, 9), "side": "worse", "against": "the best"}, "**again**: may be as good as the best, 0.10 ± 9.00 nats on test (3 seeds)"),
     "baseline.too_few": ({"title": "again", "gap": SINGLE, "side": "better", "against": "the best"}, "**again**: 1.25 nats better than the best on test, too few seeds to tell more"),
-    "baseline.other": ({"title": "grey", "against": "the best", "why": "binarisation none, not static", "fid": mean(65.8), "fid_of_other": mean(14.9)},
+    "baseline.other": ({"title": "grey", "against": "the best", "why": (Statement(id="differs.protocol", values={"part": "binarisation", "here": "none", "there": "static"}),), "fid": mean(65.8), "fid_of_other": mean(14.9)},
                        "**grey**: its −ELBO cannot be compared with the best (binarisation none, not static); FID 65.80 against 14.90"),
     "baseline.same_runs": ({"title": "same", "against": "trial 39"}, "**same** is trial 39 itself: the same runs"),
     "baseline.same_training": ({"title": "k", "against": "the best", "iw_nll": mean(87.58, 0.07), "samples": 5000},
@@ -173,9 +199,9 @@ SAID: dict[str, tuple[dict, str]] = {
     "parameter.tried_same": (RANGE | {"end": "upper"}, "**β**: tried from 0.01 to 10; best at 0.535; the winner is at the upper end"),
     "parameter.choice": ({"parameter": "prior", "tried": ("normal", "mixture"), "best": ("mixture",), "epoch": 3, "at": "normal", "unsure": COSTS["behind"]},
                          "**prior**: tried normal and mixture; best with mixture; no sure difference at epoch 3 (9.10 to 17.50 nats at normal)"),
-    "parameter.hole_below": (HOLE, "**β** below 0.36 was tried only with optimizer = adamax and prior = normal (8 trials)"),
-    "parameter.hole_above": (HOLE, "**β** above 1.03 was tried only with optimizer = adamax and prior = normal (8 trials)"),
-    "parameter.hole_both": (HOLE, "**β** below 0.36 and above 1.03 was tried only with optimizer = adamax and prior = normal (8 trials)"),
+    "parameter.hole_below": (HOLE, "**β** below 0.36 was tried only with optimizer = adamax and learning rate > 0.0017 (8 trials)"),
+    "parameter.hole_above": (HOLE, "**β** above 1.03 was tried only with optimizer = adamax and learning rate > 0.0017 (8 trials)"),
+    "parameter.hole_both": (HOLE, "**β** below 0.36 and above 1.03 was tried only with optimizer = adamax and learning rate > 0.0017 (8 trials)"),
     "parameter.one_value": ({"parameter": "β", "value": "1"}, "**β**: tried at 1 alone"),
     "parameter.unused": ({"parameter": "components"}, "**components**: no trial used it"),
     "parameter.few": ({"judged": 7, "least": 10}, "Which parameters matter cannot be said from 7 trials; it takes 10"),
@@ -210,6 +236,91 @@ SAID: dict[str, tuple[dict, str]] = {
     "pairs.few": (MATCHED, "Mean difference 2.00 nats per image. adamax is lower in 2 of 9 pairs. It takes 3 for an interval and a test"),
     "pairs.incomplete": ({"count": 2}, "2 pairs without both runs complete, left out"),
     "pairs.not_listed": ({"count": 10}, "10 more pairs not listed here"),
+    "value.is": ({"parameter": "prior", "value": "normal"}, "prior = normal"),
+    "value.below": (HOLE, "β < 0.36"),
+    "value.above": (HOLE, "β > 1.03"),
+    "value.among": ({"parameter": "prior", "values": ("normal", "vampprior")}, "prior = normal and vampprior"),
+    **{f"hole.{side}": (HOLE, f"All 8 trials with {ends} have optimizer = adamax or learning rate > 0.0017, so they say nothing of β")
+       for side, ends in {"below": "β < 0.36", "above": "β > 1.03", "both": "β < 0.36 or β > 1.03"}.items()},
+    "notice.subset": ({"title": "MNIST, 5,000-image subset"}, "Every figure here is of MNIST, 5,000-image subset: a small part of the data set. None of them can be compared "
+                      "with published figures for the whole of it"),
+    "notice.confirming": ({}, TEMPLATES["notice.confirming"]),
+    "notice.one_ended": ({"ended": 1, "planned": None}, "Interim report: 1 trial has ended; figures will change"),
+    "notice.ended": ({"ended": 40, "planned": 1200}, "Interim report: 40 trials of 1,200 have ended; figures will change"),
+    "notice.grey": ({}, TEMPLATES["notice.grey"]),
+    "notice.deterministic": ({}, TEMPLATES["notice.deterministic"]),
+    "note.best_itself": ({"title": "same"}, "same is the best configuration itself: the two rows show the same runs"),
+    "note.trial_itself": ({"title": "same", "trial": 39}, "same is trial 39 itself: the two rows show the same runs"),
+    "note.differs": ({"title": "AE", "why": (Statement(id="differs.deterministic"), UNPUBLISHED)},
+                     "AE: a deterministic code has no rate and no ELBO; k = 200 and 500 here; the published figures use 5,000"),
+    "note.printed": ({"title": "β = 1", "published": "91.2 (page 3)"}, "β = 1, as its source printed it: 91.2 (page 3). Another run, of which no seeds are known"),
+    "note.failed": ({"title": "β = 1"}, "β = 1: every run failed"),
+    "note.published": (PUBLISHED | {"titles": ("one", "two")}, "Published: VAE (B, 2016); one figure, no interval. It stands beside “one” and “two”, with the same k"),
+    "note.published_apart": (PUBLISHED | {"why": UNPUBLISHED}, "Published: VAE (B, 2016); one figure, no interval. k = 200 and 500 here; the published figures use 5,000"),
+    "differs.deterministic": ({}, "a deterministic code has no rate and no ELBO"),
+    "differs.protocol": ({"part": "binarisation", "here": "none", "there": "static"}, "binarisation none, not static"),
+    "differs.not_recorded": ({"part": "data", "here": None, "there": "MNIST"}, "data not recorded, not MNIST"),
+    "differs.recorded": ({"part": "data", "here": "MNIST", "there": None}, "data MNIST, not recorded"),
+    "differs.samples": ({"here": (5000,), "there": (200, 500)}, "its IW-NLL has k = 5,000 samples, not 200 and 500; a larger k alone lowers it"),
+    "differs.no_figure": ({}, "no run of it has one"),
+    "published.other_data": ({"images": 10000, "data": "CIFAR-10"}, "No published figure stands beside them: those at hand are of MNIST with its 10,000 test images, and the data are CIFAR-10"),
+    "published.none": ({"why": UNPUBLISHED}, "No published figure stands beside these: k = 200 and 500 here; the published figures use 5,000"),
+    "unpublished.grey": ({}, "they are of binary targets, and these are grey levels"),
+    "unpublished.likelihood": ({"likelihood": "gaussian"}, "they are of a Bernoulli likelihood, and this is gaussian"),
+    "unpublished.no_weighted": ({}, "no run has an importance-weighted NLL"),
+    "unpublished.samples": (UNPUBLISHED.values, "k = 200 and 500 here; the published figures use 5,000"),
+    "table.samples": ({"samples": 5000}, "importance-weighted NLL with k = 5,000"),
+    "table.estimator": ({"samples": (500, 5000)}, "importance-weighted NLL (IW-NLL) with k = 500 and 5,000 samples per image"),
+    "table.confirmed_pairs": ({"looks": 4, "pairs": 1, "rate": 0.05}, "p (Holm): of the same t, times the 4 numbers of seeds that the race could end with, after Holm's "
+                              "correction for 1 pair of confirmed configurations, because the first was chosen among them; two can be told apart where it is at most 0.05"),
+    "table.classifier": ({"accuracy": Figure(value=97.25, digits=1)}, "Reconstructions of test images (MSE, SSIM) and samples of the prior (FID, IS), by a classifier of these "
+                         "targets that is right on 97.2 % of the test images"),
+    "table.no_fid": ({"least": 129, "images": 100}, "There is no FID, because it needs 129 test images, more than the classifier has features, and there are 100"),
+    "table.left_out": (LEFT, f"Left out, because no trial has it where the others are good: {LEFT_WORDS}"),
+    "table.left_out_complete": (LEFT, f"Left out, because no complete trial has it where the others are good: {LEFT_WORDS}"),
+    "table.more_failed": ({"count": 12, "kinds": {"diverged": 11, "crashed": 1}}, "12 more failed (11 diverged and 1 crashed)"),
+    "components.further": ({"count": 1}, "1 further component, all lighter, not shown"),
+    "components.further_alike": ({"count": 40}, "40 further components, all of equal weight, not shown"),
+    "components.purity": ({"purity": Figure(value=93.14, digits=1)}, "If each component stood for the class that it serves most, 93.1 % of the images would be put into their "
+                          "class (all classes weighted alike)"),
+    "plot.missing": ({"count": 1, "plots": ("history",)}, "1 plot not drawn, and why"),
+    "plot.by_trial": ({"trial": 4}, "Drawn by trial 4"),
+    "plot.by_run": ({"trial": 4}, "Drawn by a confirmation run of trial 4"),
+    "plot.by_other_trial": ({"trial": 4}, "Drawn by trial 4, the best that left such pictures"),
+    "plot.by_other_run": ({"trial": 4}, "Drawn by a confirmation run of trial 4, the best that left such pictures"),
+    "plot.same_training": ({"others": ("k",), "first": "Trial 4"}, "“k” has the same training as “Trial 4”, so it is not drawn a second time"),
+    "plot.several_same_training": ({"others": ("k", "l"), "first": "Trial 4"}, "“k” and “l” have the same training as “Trial 4”, so they are not drawn a second time"),
+    "plot.importance": ({"best": 5, "trials": 1200}, "How far the values of a parameter among the best 5 differ from those among all 1,200 complete and pruned trials "
+                        "(PED-ANOVA, Watanabe et al. 2023), as shares of the sum"),
+    "plot.epoch": ({"epoch": 3}, "Every trial at epoch 3, the last that all of them reached, so that stopped and complete trials are compared alike"),
+    "plot.failed": ({"failed": 2}, "Not drawn: 2 failed trials"),
+    "plot.short": ({"short": 1}, "Not drawn: 1 trial stopped before that epoch"),
+    "plot.failed_and_short": ({"failed": 2, "short": 1}, "Not drawn: 2 failed trials and 1 trial stopped before that epoch"),
+    "plot.left_out": (LEFT, f"Left out: {LEFT_WORDS}, never tried where the other parameters are good, so nothing can be said"),
+    "plot.left_out_complete": (LEFT, f"Left out: {LEFT_WORDS}, never tried to the end where the other parameters are good, so nothing can be said"),
+    "plot.forest": (FOREST, FOREST_WORDS),
+    "plot.forest_one_above": (FOREST, f"{FOREST_WORDS}; the value above 1,234 counts as that"),
+    "plot.forest_above": (FOREST, f"{FOREST_WORDS}; the 2 values above 1,234 count as that"),
+    "plot.forest_explains": ({"r2": Figure(value=0.31)}, "It explains little of trials that its trees have not seen (out-of-bag R² 0.31): read tendencies from it, not numbers"),
+    "plot.given": ({"trials": 3}, "The study file gave the first 3; what the line gains there is no work of the search"),
+    "plot.volume": (FRONT | {"first_worst": Figure(value=25.0), "second_worst": Figure(value=180.0)},
+                    "The area between the front and the reference point (rate 25.00, distortion 180.00), as trials became complete"),
+    "plot.threshold": ({"threshold": Figure(value=0.1, digits=None)}, "What is at most 0.1 nats carries next to nothing"),
+    "plot.neighbours": ({"usual": Figure(value=6.42, digits=1)}, "A model that copies has samples much nearer than test images are, whose median distance to the training images is 6.4"),
+    "method.samples": ({"samples": 5000}, "with k = 5,000 samples per image. Figures with another k are not comparable"),
+    "method.active": ({"threshold": Figure(value=0.01, digits=None)}, "A latent unit is **active** when the variance of its posterior mean over images exceeds 0.01"),
+    "method.beta": (WEIGHT | {"height": 28, "width": 28, "channels": 1, "size": 784},
+                    "**β** weighs the rate in nats per image against the distortion summed over all D = 28 × 28 × 1 = 784 sub-pixels of an image. In a loss that averages "
+                    "−log p(x|z) over sub-pixels the same model has the weight β/D: β = 1 here is 0.00000128 there, and the β = 0.535 of the best configuration is 1,230"),
+    "method.beta_unknown": ({}, TEMPLATES["method.beta_unknown"]),
+    "method.gaussian": (WEIGHT | {"scale": Figure(value=0.5, digits=None)}, "With σ² = 0.5, β = 1 here is 0.00000128 in a loss of mean squared error per sub-pixel + β·KL "
+                        "(2σ²β/D), and β = 0.535 is 1,230"),
+    "method.laplace": (WEIGHT | {"scale": Figure(value=0.5, digits=None), "best": None}, "With b = 0.5, β = 1 here is 0.00000128 in a loss of mean absolute error per sub-pixel "
+                       "+ β·KL (bβ/D)"),
+    "sheet.static": (SHEET, f"{SHEET_WORDS} each pixel drawn once, black or white"),
+    "sheet.dynamic": (SHEET, f"{SHEET_WORDS} each pixel drawn black or white, as in one epoch"),
+    "sheet.grey": (SHEET, f"{SHEET_WORDS} grey levels"),
+    "sheet.colours": (SHEET, f"{SHEET_WORDS} colours"),
     "check.planned": ({"warning": "the targets are grey"}, "the targets are grey"),
     "check.no_range": ({}, "no range and no list of numbers was searched"),
     "check.pile": (PILE, "10 of the best 10 trials, and 14 of all 24, have β within 5 % of its upper bound"),
@@ -291,7 +402,7 @@ SAID: dict[str, tuple[dict, str]] = {
 def test_a_template_says_its_values(kind):
     values, said = SAID[kind]
     statement = Statement(id=kind, values=values)
-    assert words(statement, str) == said
+    assert html.unescape(words(statement, str)) == said
     assert words(statement) == (said.replace("`", "") if "command" in values else said).replace("**", "")
     assert plain(statement)["values"].keys() == values.keys()
 

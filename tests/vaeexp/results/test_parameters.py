@@ -8,6 +8,7 @@ import optuna
 import pandas as pd
 import pytest
 from drawn_studies import SPACE, bowl, drawn, study
+from report_text import in_words
 from synthetic_study import part
 
 from sweeps.results import Results, ranked
@@ -112,9 +113,9 @@ def test_the_forest_explains_what_can_be_explained(view):
     assert view.forest.r2 > 0.9
     noise = StudyView(study(drawn(120), np.random.default_rng(2).normal(100, 1, 120)))
     assert noise.forest.r2 < 0.2
-    assert "out-of-bag R²" in dependence_caption(noise)
-    assert "out-of-bag R²" not in dependence_caption(view)
-    assert "120 complete and 0 pruned trials" in dependence_caption(view)
+    assert "out-of-bag R²" in in_words(dependence_caption(noise))
+    assert "out-of-bag R²" not in in_words(dependence_caption(view))
+    assert "120 complete and 0 pruned trials" in in_words(dependence_caption(view))
 
 
 def test_diverged_trials_count_as_the_ceiling(made):
@@ -124,7 +125,7 @@ def test_diverged_trials_count_as_the_ceiling(made):
     forest = diverged.forest
     assert forest.capped == 2
     assert forest.values.max() == forest.ceiling < 400
-    words = dependence_caption(diverged)
+    words = in_words(dependence_caption(diverged))
     assert f"the 2 values above {forest.ceiling:.0f} count as that" in words
 
 
@@ -133,7 +134,7 @@ def test_the_forest_learns_from_2000_trials_at_most():
     forest = view.forest
     assert len(forest.values) == len(forest.places) == 2000
     assert sorted(forest.values) == list(forest.values)
-    assert "2,000 complete and 0 pruned trials" in dependence_caption(view)
+    assert "2,000 complete and 0 pruned trials" in in_words(dependence_caption(view))
 
 
 def test_what_is_expected_of_a_parent_leaves_its_children_out_of_use():

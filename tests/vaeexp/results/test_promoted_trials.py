@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from planted_studies import Planted, noise, planted, results_of
+from report_text import in_words
 
 from vaeexp.plots.parameters import (
     dependence_caption,
@@ -77,15 +78,15 @@ def test_two_complete_trials_of_sixty_say_which_parameter_mattered(study):
     view = view_of(study)
     assert view.importances.index[0] == "beta"
     assert all(np.isnan(effect.span) for effect in view.effects)
-    assert "all 60 complete and pruned trials" in importance_caption(view)
-    assert "learns slowly at first counts as bad" in importance_caption(view)
+    assert "all 60 complete and pruned trials" in in_words(importance_caption(view))
+    assert "learns slowly at first counts as bad" in in_words(importance_caption(view))
 
 
 def test_values_of_different_epochs_are_not_averaged(study):
     view = view_of(study)
     assert view.forest is None
     assert partial_dependence(view) is None
-    assert "forest" not in dependence_caption(view)
+    assert "forest" not in in_words(dependence_caption(view))
     assert view_of(study, "median").importances.empty  # two complete trials
 
 
@@ -139,5 +140,5 @@ def test_marks_of_different_epochs_have_different_shades(study):
     assert lightness == sorted(lightness, reverse=True)
     below = [label.get_text() for label in figure.axes[list(view.parameters).index("prior")].get_xticklabels()]
     assert sum(int(text.split("\n")[1].split(" of ")[0]) for text in below) == 20
-    assert "compare marks of one shade alone" in effects_caption(view)
+    assert "compare marks of one shade alone" in in_words(effects_caption(view))
     assert [text.get_text() for text in top_two(view).axes[0].get_legend().get_texts()][-1] == "complete (2)"

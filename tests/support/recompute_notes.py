@@ -1,0 +1,212 @@
+"""The values of the statements above the answer, beside tables, and on how the figures were made."""
+
+import math
+from typing import Any
+
+import pandas as pd
+from recompute_figures import ENDED, Study
+from recompute_files import number_of
+from recompute_statements import Values, hold, left_out, of, reasons, samples
+
+PUBLISHED = {"dynamic": 86.76, "static": 88.71}
+
+
+# ---- above the answer ----
+
+
+@of("notice.subset")
+def subset(study: Study, *_: Any) -> Values:
+    hold(study.report.summary["data"]["subset"])
+    return {"title": study.report.summary["data"]["title"] or "a subset of the data"}
+
+
+@of("notice.confirming", "notice.one_ended", "notice.ended")
+def interim(study: Study, kind: str, _: Values) -> Values:
+    hold(study.report.interim and bool(study.report.summary["stopped"]) == (kind == "notice.confirming"))
+    trials, planned = study.trials, study.report.count("budget", "trials", "Search")
+    ended = int((~trials["repeat"] & trials["state"].isin(ENDED)).sum())
+    return {"ended": ended, "planned": planned or None}
+
+
+@of("notice.grey", "notice.deterministic")
+def kind_of_figure(study: Study, kind: str, _: Values) -> Values:
+    if kind == "notice.deterministic":
+        hold(study.deterministic())
+    else:
+        hold((study.report.setting("data", "binarisation"), study.report.setting("model", "likelihood")) == GREY)
+    return {}
+
+
+GREY = ("none", "bernoulli")
+
+
+# ---- beside the headline table ----
+
+
+@of("note.best_itself", "note.trial_itself")
+def itself(study: Study, kind: str, values: Values) -> Values:
+    runs = study.rows[values["title"]]
+    source = study.best if kind == "note.best_itself" else study.source_of_row(values["title"])
+    others = study.confirmed.get(source or -1, study.best_runs)
+    hold(set(runs["number"]) <= set(others["number"]))
+    return {"trial": source}
+
+
+@of("note.differs")
+def differs(study: Study, _: str, values: Values) -> Values:
+    hold(values["why"])
+    return {"why": reasons(study, values["title"], study.best_runs, values["why"])}
+
+
+@of("note.printed")
+def printed(study: Study, _: str, values: Values) -> Values:
+    return {"published": study.file_of(values["title"])["published"]}
+
+
+@of("note.failed")
+def all_failed(study: Study, _: str, values: Values) -> Values:
+    hold(study.runs_of(values["title"]) is None)
+    return {}
+
+
+@of("note.published", "note.published_apart")
+def published(study: Study, kind: str, values: Values) -> Values:
+    binarisation = (study.report.setting("data", "binarisation") or "").split(" ")[0]
+    made: dict[str, Any] = {"nll": PUBLISHED[binarisation]}
+    if kind == "note.published_apart":
+        made["why"] = unpublished(study, values["why"])
+    else:
+        rows = {title: study.rows[title] for title in values.get("titles") or ()}
+        hold(all(samples(runs) == [5000] for runs in (rows or {"best": study.best_runs}).values()))
+    return made
+
+
+def unpublished(study: Study, why: dict) -> tuple[str, Values]:
+    """Return why no published figure stands beside rows: of the same protocol, with the samples that any of them have."""
+    own, every = dict(why["values"]), [study.best_runs, *study.confirmed.values(), *study.rows.values()]
+    known = {count for runs in every for count in samples(runs)}
+    if why["id"] == "unpublished.samples":
+        hold(set(own["samples"]) <= known and 5000 not in own["samples"])
+        own["published"] = 5000
+    return why["id"], own
+
+
+@of("published.other_data")
+def other_data(study: Study, *_: Any) -> Values:
+    data = study.report.summary["data"]
+    hold(data["title"] != "MNIST" or data["subset"] or data["test"] != 10_000)
+    return {"images": 10_000}
+
+
+@of("published.none")
+def no_published(study: Study, _: str, values: Values) -> Values:
+    return {"why": unpublished(study, values["why"])}
+
+
+# ---- beside tables ----
+
+
+@of("table.samples", "method.samples")
+def importance_samples(study: Study, *_: Any) -> Values:
+    return {"samples": int(number_of(study.report.setting("evaluation", "importance samples") or "0"))}
+
+
+@of("table.estimator")
+def estimator(study: Study, _: str, values: Values) -> Values:
+    every = [study.best_runs, *study.confirmed.values(), *study.rows.values()]
+    known = sorted({count for runs in every for count in samples(runs)})
+    return {"samples": [count for count in known if count in values["samples"]]}
+
+
+@of("table.confirmed_pairs")
+def pairs_of_confirmed(study: Study, *_: Any) -> Values:
+    looks = None if study.race is None else study.looks
+    return {"looks": looks, "pairs": max(margin.tests for margin in study.margins.values()), "rate": 0.05}
+
+
+@of("table.classifier")
+def classifier(study: Study, _: str, values: Values) -> Values:
+    """Each protocol has one classifier, so that it is right as often in one of the groups of runs."""
+    name = "result.test/classifier_accuracy"
+    runs = pd.concat([study.best_runs, *study.confirmed.values(), *study.rows.values()]).drop_duplicates("number")
+    groups = [*runs.groupby(runs["baseline"].astype(object).fillna(""))[name].mean().dropna(), runs[name].mean()]
+    nearest = min(groups, key=lambda mean: abs(100 * mean - values["accuracy"]["value"]))
+    return {"accuracy": 100 * nearest}
+
+
+@of("table.no_fid")
+def no_fid(study: Study, _: str, values: Values) -> Values:
+    runs = pd.concat([study.best_runs, *study.confirmed.values(), *study.rows.values()])
+    drawn = runs["result.test/generated"].dropna()
+    hold(values["images"] in set(drawn.astype(int)))
+    return {"least": 129, "images": values["images"]}
+
+
+@of("table.left_out", "table.left_out_complete")
+def not_in_the_table(study: Study, kind: str, values: Values) -> Values:
+    hold(kind.endswith("complete") != study.promotes)
+    labels = [said["values"]["parameter"] for said in values["left"]]
+    return {"left": left_out(study, [name for name, own in study.parameters.items() if own.label in labels])}
+
+
+@of("table.more_failed")
+def more_failed(study: Study, *_: Any) -> Values:
+    own = study.trials[study.trials["state"] == "failed"].sort_values(["repeat", "number"]).iloc[50:]
+    kinds = own["failure"].fillna("unknown").str.replace("_", " ").value_counts()
+    return {"count": len(own), "kinds": kinds.to_dict()}
+
+
+@of("components.further", "components.further_alike", "components.purity")
+def components(_: Study, kind: str, values: Values) -> Values:
+    """Weights and shares are arrays of one run, which no table has."""
+    if kind == "components.purity":
+        hold(0 <= values["purity"]["value"] <= 100)
+        return {"purity": values["purity"]["value"]}
+    hold(values["count"] > 0)
+    return {"count": values["count"]}
+
+
+# ---- how it was made ----
+
+
+@of("method.active")
+def active(study: Study, *_: Any) -> Values:
+    return {"threshold": float(study.report.setting("evaluation", "active threshold") or "nan")}
+
+
+@of("method.beta", "method.beta_unknown")
+def beta_scale(study: Study, kind: str, _: Values) -> Values:
+    size = study.report.sub_pixels
+    hold(bool(size) == (kind == "method.beta"))
+    if not size:
+        return {}
+    channels, height, width = map(int, study.report.facts("Data")["image shape"].split(" × "))
+    return {"height": height, "width": width, "channels": channels, "size": size, **_weights(study, 1 / size)}
+
+
+@of("method.gaussian", "method.laplace")
+def scale_of_error(study: Study, kind: str, values: Values) -> Values:
+    """The scale is a setting; of a Gaussian, D/2σ² times the mean squared error is the sum of the loss, of a Laplace D/b times the absolute one."""
+    scale = values["scale"]["value"]
+    name = "sigma" if kind == "method.gaussian" else "laplace scale"
+    known = [study.settings_of(title).get(name.replace(" ", "_")) for title in study.report.baselines]
+    known = [float(own) for own in (*known, study.report.setting("model", name)) if own is not None]
+    if known:  # a default stands in no table
+        hold(any(math.isclose(scale, own**2 if name == "sigma" else own, rel_tol=1e-5) for own in known))
+    factor = (2 * scale if kind == "method.gaussian" else scale) / study.report.sub_pixels
+    return {"scale": scale, **_weights(study, factor)}
+
+
+def _weights(study: Study, factor: float) -> Values:
+    beta = float(study.best_trial.get("params.beta", math.nan)) if study.best is not None else math.nan
+    told = not math.isnan(beta) and beta not in (0, 1)
+    return {"weight": factor, "best": beta if told else None, "best_weight": factor * beta if told else None}
+
+
+@of(*(f"sheet.{kind}" for kind in ("static", "dynamic", "grey", "colours")))
+def contact_sheet(study: Study, kind: str, _: Values) -> Values:
+    data = study.report.facts("Data")
+    training, channels = int(number_of(data["train"])), int(data["image shape"].split(" × ")[0])
+    binarisation = (study.report.setting("data", "binarisation") or "none").split(" ")[0]
+    hold(kind == f"sheet.{binarisation if binarisation != 'none' else 'grey' if channels == 1 else 'colours'}")
+    return {"shown": min(9, training), "training": training}

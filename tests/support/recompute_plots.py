@@ -1,0 +1,108 @@
+"""The values of the statements below plots."""
+
+import math
+
+from recompute_figures import Study
+from recompute_front import volume
+from recompute_statements import Values, hold, left_out, named, of, shared
+
+
+@of(*(f"plot.by_{kind}" for kind in ("trial", "run", "other_trial", "other_run")))
+def drawn_by(study: Study, kind: str, values: Values) -> Values:
+    run, trial = kind.endswith("run"), values["trial"]
+    known = study.repeats["source_trial"].dropna() if run else study.ranked["number"]
+    hold((trial != study.best) == ("_other_" in kind) and trial in set(known.astype(int)))
+    return {"trial": trial}
+
+
+@of("plot.same_training", "plot.several_same_training")
+def drawn_once(study: Study, kind: str, values: Values) -> Values:
+    first = values["first"]
+    runs = study.best_runs if first.startswith("Trial ") else study.rows[first]
+    same = [title for title, own in study.rows.items() if title != first and study.same_training(runs, own)]
+    hold((len(same) > 1) == ("several" in kind))
+    return {"others": same}
+
+
+@of("plot.importance")
+def importance(study: Study, *_: object) -> Values:
+    count = len(study.learned)
+    return {"best": max(5, math.ceil(count / 10)), "trials": count}
+
+
+@of("plot.epoch")
+def epoch(study: Study, *_: object) -> Values:
+    """The epoch itself is recomputed by `recompute_equal_epochs`."""
+    return {"epoch": study.report.summary["equal_epochs"][0]["epoch"]}
+
+
+@of("plot.failed", "plot.short", "plot.failed_and_short")
+def not_at_equal_epochs(study: Study, *_: object) -> Values:
+    own = study.epochs[~study.epochs["repeat"] & study.epochs["number"].isin(study.learned["number"])]
+    reached = own.groupby("number")["epoch"].max() >= study.report.summary["equal_epochs"][0]["epoch"]
+    failed, short = int((study.search["state"] == "failed").sum()), len(study.learned) - int(reached.sum())
+    return {"failed": failed or None, "short": short or None}
+
+
+@of("plot.left_out", "plot.left_out_complete")
+def not_drawn(study: Study, kind: str, _: Values) -> Values:
+    hold(kind.endswith("complete") != study.promotes)
+    return {"left": left_out(study, list(study.parameters))}
+
+
+@of("hole.below", "hole.above", "hole.both")
+def hole(study: Study, kind: str, values: Values) -> Values:
+    """The hole itself is recomputed by `recompute_equal_epochs`."""
+    own = named(study, values["parameter"])
+    entry = next(entry for entry in study.report.summary["holes"] if entry["parameter"] == own.name)
+    ends = {"below": entry["low"], "above": entry["high"]}
+    known = [name for name, end in ends.items() if end is not None]
+    hold(kind == f"hole.{known[0] if len(known) == 1 else 'both'}")
+    return {**ends, "trials": entry["trials"], "shared": shared(study, entry["shared"])}
+
+
+@of("plot.forest", "plot.forest_one_above", "plot.forest_above")
+def forest(study: Study, kind: str, values: Values) -> Values:
+    """The ceiling is that of the complete trials' values; those above it are counted here."""
+    states, above = study.learned["state"], None
+    if values["ceiling"] is not None:
+        above = int((study.learned["objective"] > values["ceiling"]["value"]).sum())
+    hold(kind.removeprefix("plot.forest") == ("" if above is None else "_one_above" if above == 1 else "_above"))
+    counts = {name: int((states == name).sum()) for name in ("complete", "pruned")}
+    return {**counts, "above": above, "ceiling": values["ceiling"] and values["ceiling"]["value"]}
+
+
+@of("plot.forest_explains")
+def explained(_: Study, __: str, values: Values) -> Values:
+    """No table has the trees, so that what they explain of other trials cannot be recomputed."""
+    hold(values["r2"]["value"] < 0.5)
+    return {"r2": values["r2"]["value"]}
+
+
+@of("plot.given")
+def given(study: Study, *_: object) -> Values:
+    return {"trials": min(len(study.report.file["start"]), len(study.search))}
+
+
+@of("plot.volume")
+def reference(study: Study, *_: object) -> Values:
+    first, second = volume(study)[1]
+    return {"first_worst": first, "second_worst": second}
+
+
+@of("plot.threshold")
+def threshold(study: Study, *_: object) -> Values:
+    return {"threshold": float(study.report.setting("evaluation", "rate threshold") or "0.1")}
+
+
+@of("plot.neighbours")
+def usual(_: Study, __: str, values: Values) -> Values:
+    """The distance between images is an array of one run, which no table has."""
+    hold(values["usual"]["value"] > 0)
+    return {"usual": values["usual"]["value"]}
+
+
+@of("plot.missing")
+def missing(study: Study, _: str, values: Values) -> Values:
+    hold(not any(f'"{name}.png"' in study.report.readme for name in values["plots"]))
+    return {"count": len(values["plots"])}
