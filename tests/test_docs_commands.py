@@ -57,7 +57,7 @@ tests/test_whole.py and the fixture below train `smoke`."""
 
 COMMANDS = sorted({command for page in PAGES for command in commands(page)})
 OF_REPORTS = sorted({command for page in REPORTS for command in commands(page)} - {*COMMANDS})
-AGAIN = ("vaeexp report --all", "vaeexp report beta_mnist --html")
+AGAIN = ("vaeexp report --all", "vaeexp report beta_mnist --no-html")
 """Commands that write the report of `vaeexp report beta_mnist` again, for seconds each."""
 RUN = [command for command in COMMANDS if not any(re.search(pattern, command) for pattern in NOT_RUN)]
 
