@@ -1,6 +1,7 @@
 """The report from the answer to the study file: the order of its chapters, and what is folded away."""
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -47,7 +48,7 @@ def write_report(view: StudyView, *, reports: Path, html: bool = True) -> Path:
     files["summary.json"] = summary_json(view, plot_statements(view, figures)).encode()
     files |= {"per_image.npz": images} if (images := per_image_npz(view)) else {}
     drawings = page_drawings(view, figures) if html else {}
-    data = study_data(view) if html else None
+    data = partial(study_data, view) if html else None
     return write_folder(reports / view.name, text, files, html=html, drawings=drawings, data=data)
 
 

@@ -1,6 +1,6 @@
 """The folder of a report: its README.md, the files beside it, and the HTML page."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -32,7 +32,7 @@ def write_folder(
     *,
     html: bool,
     drawings: Mapping[str, str] | None = None,
-    data: Mapping[str, Any] | None = None,
+    data: Callable[[int], Mapping[str, Any]] | None = None,
 ) -> Path:
     """Write a report's markdown with the files beside it, and return the path of its README.md.
 

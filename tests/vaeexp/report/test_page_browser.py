@@ -1,6 +1,7 @@
 """The page in a browser: its first screen, sizes, colours, and what axe-core finds, at three widths, light and dark."""
 
 import re
+from functools import partial
 
 import pytest
 from markdown_it import MarkdownIt
@@ -83,7 +84,7 @@ def test_axe_finds_no_serious_fault(browser, report, width, dark):
 def test_axe_finds_no_serious_fault_in_a_small_page(browser, tmp_path):
     text = "# A study\n\nWords.\n\n## Contents\n\n- [Rest](#rest)\n\n## Rest\n\n| a |\n| --- |\n| ✗ warning |\n"
     path = tmp_path / "report.html"
-    path.write_text(page(text, {}, data=study_data(StudyView(make_results(12)))), encoding="utf-8")
+    path.write_text(page(text, {}, data=partial(study_data, StudyView(make_results(12)))), encoding="utf-8")
     assert serious_faults(browser, path, width=600, dark=True) == []
 
 

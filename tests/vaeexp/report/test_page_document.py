@@ -82,7 +82,7 @@ def test_the_page_says_what_the_markdown_says_and_adds_no_word():
 @pytest.mark.parametrize("between", [FIRST, "", "| a |\n| --- |\n| 1 |\n\n"], ids=["whole", "nothing", "table"])
 @pytest.mark.parametrize("answer", [OPENING, OPENING.split("<details>")[0]], ids=["folded", "all shown"])
 def test_the_first_table_and_picture_stand_beside_the_answer(answer, between):
-    text = page(answer + between + REST, {}, drawings=DRAWN, data={"trials": []})
+    text = page(answer + between + REST, {}, drawings=DRAWN, data=lambda room: {"trials": []})
     assert ('<div class="opening"><div class="answer">' in text) == bool(between)
     if between:
         left, right = text.split('<div class="answer">')[1].split('</div><div class="first">')

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -57,7 +58,7 @@ def write(view, folder):
     """A page with next to no words, one plot of dots and a line, and all the data of a study."""
     data, path = study_data(view), folder / PAGE
     drawings = {"plot.png": plot_of([row["row"] for row in data["rows"]][:60])}
-    path.write_text(page(TEXT, {}, drawings=drawings, data=data), encoding="utf-8")
+    path.write_text(page(TEXT, {}, drawings=drawings, data=partial(study_data, view)), encoding="utf-8")
     return path
 
 

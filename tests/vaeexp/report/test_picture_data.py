@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_read_is_left_out_and_counted(view, content):
 def test_the_best_trials_stand_in_a_page_without_room_for_all(view, monkeypatch):
     sheets = with_sheets(view)
     each = len(next(iter(data_of(view)["rows"].values()))["epochs"].popitem()[1]["png"])
-    monkeypatch.setattr(pictures, "MOST_BYTES", int(3.5 * each / pictures.LAST_SHARE))
+    monkeypatch.setattr(pictures, "MOST_PICTURED", int(4.5 * each / pictures.LAST_SHARE))
     data = data_of(view)
     order = [row for row in ordered_trials(view)["row"] if row in sheets]
     assert list(data["rows"]) == order[:4]

@@ -1,10 +1,9 @@
 """The HTML document made from a report's markdown."""
 
 import html
-import json
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from importlib.resources import files as package_files
 from itertools import chain, count, pairwise
@@ -17,13 +16,17 @@ from markdown_it.token import Token
 from vaeexp.report import PAGE
 from vaeexp.report.markup import OWN_LINES
 from vaeexp.report.page.opening import colour_signs, enlarge_figure, keep_intervals, lay_out
+from vaeexp.report.page.room import MOST_BYTES, OF_WORDS, as_text
+from vaeexp.words import join_and
 
 KINDS = {"png": "image/png", "csv": "text/csv;charset=utf-8", "json": "application/json;charset=utf-8"}
 """Ending of a file that the HTML page holds → its type in a data URI."""
 
 
 MOST_INSIDE = 1_500_000
-"""Bytes of a file up to which the page holds it, so that tables of 10,000 trials do not make a page of 30 MB."""
+"""Bytes of a file up to which the page holds it: tables of 10,000 trials stand beside it."""
+MOST_DRAWN = 12_000_000
+"""Bytes of all plots and pictures of the report in the page, so that data have room, too."""
 
 
 def page(
@@ -31,9 +34,9 @@ def page(
     files: Mapping[str, bytes],
     *,
     drawings: Mapping[str, str] | None = None,
-    data: Mapping[str, Any] | None = None,
+    data: Callable[[int], Mapping[str, Any]] | None = None,
 ) -> str:
-    """Return a whole HTML document made from a report's markdown, which opens offline, light or dark.
+    """Return a whole HTML document made from a report's markdown, which opens offline, light or dark, of `MOST_BYTES` at most.
 
     Pictures and linked files of `KINDS`, given by name, are put into the document. Tags in the markdown are shown, never obeyed, but
     for the lines that `picture` and `folded` write. The document's own policy forbids it to load anything or to run a script but
@@ -41,7 +44,7 @@ def page(
 
     Args:
         drawings: file name of a picture → the SVG that stands in its place, as of `inline_svg`.
-        data: what the script shows, as of `study_data`; without it the page has no script.
+        data: returns what the script shows, as of `study_data`, in so many bytes; without it the page has no script.
     """
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
     renderer.block.ruler.before("paragraph", "own_lines", _own_line, {"alt": ["paragraph"]})
@@ -51,22 +54,22 @@ def page(
     renderer.add_render_rule("code_inline", _code)
     tokens = renderer.parse(text)
     headings = _name_headings(tokens)
-    _put_inside(tokens, files, drawings or {})
+    left_out = _put_inside(tokens, files, drawings or {})
     keep_intervals(tokens)
     enlarge_figure(tokens)
     colour_signs(tokens)
     tokens = lay_out(tokens, "" if data is None else LOOK)
     title = next((name_shown for tag, _, name_shown in headings if tag == "h1"), "Report")
     script = "" if data is None else _script()
-    return (
+    document = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{html.escape(title)}</title>\n<style>\n{''.join(map(_resource, STYLES))}</style>\n</head>\n<body>\n"
         f"{_navigation(headings)}<main>\n{renderer.renderer.render(tokens, renderer.options, {})}</main>\n"
-        f"{_data_and_script(data, script)}</body>\n</html>\n"
     )
+    return f"{document}{_data_and_script(data, script, len(document.encode()), left_out)}</body>\n</html>\n"
 
 
 OPTION = re.compile(r"(?<!\S)--?\w[\w-]*")
@@ -102,12 +105,16 @@ def _policy(script: str) -> str:
     return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'{allowed}"
 
 
-def _data_and_script(data: Mapping[str, Any] | None, script: str) -> str:
-    """Return the data as JSON that no browser runs, in which no tag can end, and the script."""
+def _data_and_script(
+    data: Callable[[int], Mapping[str, Any]] | None, script: str, before: int, left_out: Sequence[str]
+) -> str:
+    """Return the data for which there is room behind `before` bytes, as JSON that no browser runs, and the script."""
     if data is None:
         return ""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    return f'<script type="application/json" id="study-data">{text}</script>\n<script>{script}</script>\n'
+    rest = f"<script>{script}</script>\n"
+    shown = dict(data(MOST_BYTES - before - len(rest.encode()) - OF_WORDS))
+    shown["left_out"] = [*shown.get("left_out", ()), *left_out]
+    return f'<script type="application/json" id="study-data">{as_text(shown)}</script>\n{rest}'
 
 
 def _code(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
@@ -150,29 +157,48 @@ def _name_headings(tokens: Sequence[Token]) -> list[tuple[str, str, str]]:
     return list(named.values())
 
 
-def _picture(name: str, alternative: str, inside: Mapping[str, str], drawings: Mapping[str, str], above: str) -> str:
-    """Return a picture of the report as it stands in the page: a drawing, which scrolls by itself where it is too wide, or its file.
+class _Pictures:
+    """The pictures of a report as they stand in the page, each as a drawing, as its file, or as a link, as far as there is room."""
 
-    The alternative text is HTML already. It is the caption of a drawing, unless the heading above has the same words.
-    """
-    if name not in drawings:
-        return f'<img src="{inside.get(name, "data:,")}" alt="{alternative}">\n'
-    caption = "" if html.unescape(alternative) == above else f'<p class="caption">{alternative}</p>\n'
-    drawing = drawings[name].replace("<svg ", f'<svg role="img" aria-label="{alternative}" ', 1)
-    return f'{caption}<div class="plot" tabindex="0">{drawing}</div>\n'
+    def __init__(self, inside: Mapping[str, str], drawings: Mapping[str, str]) -> None:
+        self.inside, self.drawings, self.left = inside, drawings, MOST_DRAWN
+        self.as_files: list[str] = []
+
+    def shown(self, name: str, alternative: str, above: str) -> str:
+        """Return a picture. A drawing scrolls by itself where it is too wide; the words are its caption, unless the heading above has the same.
+
+        The alternative text is HTML already.
+        """
+        drawing, file = self.drawings.get(name), self.inside.get(name, "data:,")
+        if drawing is not None and self._take(drawing):
+            caption = "" if html.unescape(alternative) == above else f'<p class="caption">{alternative}</p>\n'
+            drawing = drawing.replace("<svg ", f'<svg role="img" aria-label="{alternative}" ', 1)
+            return f'{caption}<div class="plot" tabindex="0">{drawing}</div>\n'
+        if drawing is not None:
+            self.as_files.append(html.unescape(alternative))
+        if self._take(file):
+            return f'<img src="{file}" alt="{alternative}">\n'
+        return f'<p><a href="{html.escape(name)}">{alternative}</a></p>\n'
+
+    def _take(self, text: str) -> bool:
+        size = len(text.encode())
+        fits = size <= self.left
+        self.left -= size if fits else 0
+        return fits
 
 
-def _put_inside(tokens: Sequence[Token], files: Mapping[str, bytes], drawings: Mapping[str, str]) -> None:
+def _put_inside(tokens: Sequence[Token], files: Mapping[str, bytes], drawings: Mapping[str, str]) -> list[str]:
     """Put drawings in the place of their pictures, make data URIs of other pictures and links to files beside the report, and lead links to other reports to their HTML.
 
     A link to a file of another kind, or of more than `MOST_INSIDE` bytes, stays as it is, because megabytes make the page slow to open.
+    Returns sentences on what was left out.
     """
     inside = {
         name: f"data:{KINDS[kind]};base64,{b64encode(content).decode()}"
         for name, content in files.items()
         if (kind := name.rpartition(".")[2]) in KINDS and (kind == "png" or len(content) <= MOST_INSIDE)
     }
-    above = ""
+    pictures, above, beside = _Pictures(inside, drawings), "", set()
     for before, token in pairwise(tokens):
         if before.type == "heading_open":
             above = token.content
@@ -181,7 +207,7 @@ def _put_inside(tokens: Sequence[Token], files: Mapping[str, bytes], drawings: M
         elif token.content.startswith("<summary>"):
             above = html.unescape(token.content.strip().removeprefix("<summary>").removesuffix("</summary>"))
         if token.type == "html_block" and (shown := OWN_LINES.fullmatch(token.content.strip())) and shown[1]:
-            token.content = _picture(shown[1], shown[2], inside, drawings, above)
+            token.content = pictures.shown(shown[1], shown[2], above)
     for token in (child for inline in tokens for child in inline.children or []):
         target = str(token.attrGet("href"))
         if token.type == "image":
@@ -191,3 +217,12 @@ def _put_inside(tokens: Sequence[Token], files: Mapping[str, bytes], drawings: M
             token.attrSet("download", target)
         elif token.type == "link_open" and target.endswith("/README.md") and "://" not in target:
             token.attrSet("href", f"{target.removesuffix('README.md')}{PAGE}")
+        elif token.type == "link_open" and target in files:
+            beside.add(target)
+    left_out = []
+    if pictures.as_files:
+        left_out.append(f"There was no room for the trials in these plots: {join_and(pictures.as_files)}.")
+    if beside:
+        are = "stands" if len(beside) == 1 else "stand"
+        left_out.append(f"{join_and(sorted(beside))} {are} beside this page, in the folder of the report.")
+    return left_out

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from vaeexp.report.page.room import MOST_BYTES, Room
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import Arrays, load_arrays, read_arrays
 from vaeexp.run_files import PICTURES, SHEET
 from vaeexp.words import join_and, plural
 
-MOST_BYTES = 12_000_000
-"""Of all pictures in the page, as text: about half of what a page may have."""
+MOST_PICTURED = 12_000_000
+"""Bytes of all pictures in a page at most, because browsers keep them in memory."""
 LAST_SHARE = 0.7
 """Of these bytes at most for the last epochs of trials; what is left is for earlier epochs and for traversals."""
 OF_EPOCH = re.compile(r"epoch-(\d+)-(reconstructions|samples)\.png")
@@ -25,19 +26,18 @@ IMAGES = ("data", "fingerprint", "split", "binarisation")
 """Parts of a protocol that two runs must share for their pictures to be of the same images."""
 
 
-def picture_data(view: StudyView, trials: pd.DataFrame) -> dict[str, Any]:
-    """Return pictures by row, the best trials first, until they have `MOST_BYTES`; empty where the study kept none.
+def picture_data(view: StudyView, trials: pd.DataFrame, room: int = MOST_BYTES) -> dict[str, Any]:
+    """Return pictures by row, the best trials first, in `room` bytes and in `MOST_PICTURED` at most; empty where the study kept none.
 
     originals: the images that all reconstructions are of. rows: row → epochs (number → strip of reconstructions, then samples, the
     last epoch first) and, of tested runs, traversals (a strip of D · S pictures) with dimensions. notes: sentences on what was left out.
     A strip has its pictures side by side: png (data URI), and how many there are of each kind.
     """
-    album = Album(trials[~_of_other_images(view, trials)])
-    rows = album.filled()
-    if not rows:
+    album = Album(trials[~_of_other_images(view, trials)], min(room, MOST_PICTURED))
+    pictures = album.filled()
+    if not album.kept:
         return {}
-    notes = [*album.notes(), *_other_images_note(view, trials)]
-    return {"originals": None if album.originals is None else _strip(album.originals), "rows": rows, "notes": notes}
+    return {**pictures, "notes": [*album.notes(), *_other_images_note(view, trials)]}
 
 
 def _of_other_images(view: StudyView, trials: pd.DataFrame) -> pd.Series:
@@ -62,34 +62,49 @@ def _other_images_note(view: StudyView, trials: pd.DataFrame) -> list[str]:
 class Album:
     """Reads pictures from the folders of runs until there is no room for more."""
 
-    def __init__(self, trials: pd.DataFrame) -> None:
-        """`trials` have the columns row, folder and epochs, in the order in which they are wanted."""
+    def __init__(self, trials: pd.DataFrame, room: int) -> None:
+        """`trials` have the columns row, folder and epochs, in the order in which they are wanted. The album takes `room` bytes at most."""
         trained = trials[trials["folder"].map(lambda folder: isinstance(folder, str)).astype(bool)]
         self.folders = {row: Path(folder) for row, folder in zip(trained["row"], trained["folder"], strict=True)}
         self.epochs = dict(zip(trained["row"], trained["epochs"].astype(int), strict=True))
-        self.used, self.kept, self.shown = 0, 0, 0
+        self.room = room
         self.damaged: set[Path] = set()
         found = (self._arrays(folder / PICTURES).get("originals") for folder in self.folders.values())
         self.originals = next((images for images in found if images is not None), None)
+        self.kept, self.shown, self.shortened = 0, 0, 0
 
-    def filled(self) -> dict[str, dict[str, Any]]:
-        """Return the pictures of each row for which there was room: the last epoch of all of them first, then what else they kept."""
+    def filled(self) -> dict[str, Any]:
+        """Return the originals and the pictures of each row for which there was room: the last epoch of all of them first, then what else they kept."""
+        originals = None if self.originals is None else _strip(self.originals)
+        room = Room(int(LAST_SHARE * self.room))
+        room.take(originals)
+        rows = self._last_epochs(room)
+        rest = Room(room.left + self.room - int(LAST_SHARE * self.room))
+        for row, own in rows.items():
+            self._add_more(self.folders[row], own, rest)
+        self.shown = len(rows)
+        return {"originals": originals if rows else None, "rows": rows}
+
+    def _last_epochs(self, room: Room) -> dict[str, dict[str, Any]]:
         rows: dict[str, dict[str, Any]] = {}
         for row, folder in self.folders.items():
             if not ((folder / SHEET).exists() or (folder / PICTURES).exists()):
                 continue
             self.kept += 1
-            last = self._last(folder, self.epochs[row]) if self.used < LAST_SHARE * MOST_BYTES else None
-            if last is not None:
-                rows[row] = {"epochs": {last[0]: self._added(last[1])}}
-        for row, own in rows.items():
-            if self.used < MOST_BYTES:
-                for epoch, strip in self._earlier(self.folders[row]):
-                    own["epochs"].setdefault(epoch, self._added(strip))
-            if self.used < MOST_BYTES and (traversals := self._traversals(self.folders[row])):
-                own["traversals"] = self._added(traversals)
-        self.shown = len(rows)
+            last = None if room.full else self._last(folder, self.epochs[row])
+            if last is not None and room.take({row: dict([last])}):
+                rows[row] = {"epochs": dict([last])}
         return rows
+
+    def _add_more(self, folder: Path, own: dict[str, Any], room: Room) -> None:
+        """Add the earlier epochs and the traversals of a run, as far as there is room for them."""
+        for epoch, strip in () if room.full else self._earlier(folder):
+            if epoch not in own["epochs"] and room.take(strip):
+                own["epochs"][epoch] = strip
+        traversals = None if room.full else self._traversals(folder)
+        if traversals is not None and room.take(traversals):
+            own["traversals"] = traversals
+        self.shortened += room.full and (bool(_files_of_epochs(folder)) or (folder / PICTURES).exists())
 
     def notes(self) -> list[str]:
         """Say what was left out."""
@@ -98,14 +113,14 @@ class Album:
             notes.append(
                 f"Pictures of {self.shown:,} of {plural(self.kept, 'run')} stand in this page, of the best ones."
             )
+        if self.shortened:
+            notes.append(
+                f"There was no room for all earlier epochs and latent dimensions of {plural(self.shortened, 'run')}."
+            )
         if self.damaged:
             are = "is" if len(self.damaged) == 1 else "are"
             notes.append(f"{plural(len(self.damaged), 'file')} of pictures cannot be read and {are} left out.")
         return notes
-
-    def _added(self, strip: dict[str, Any]) -> dict[str, Any]:
-        self.used += len(strip["png"])
-        return strip
 
     def _last(self, folder: Path, epoch: int) -> tuple[int, dict[str, Any]] | None:
         """Return the last epoch of a run and its pictures; None where it left none."""

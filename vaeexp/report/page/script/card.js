@@ -60,13 +60,18 @@ function curveOf(row) {
   const best = study.best.has(row.row) ? [] : pointsOf([...study.best][0]);
   const drawing = make("svg:svg", { viewBox: `0 0 ${CURVE.width} ${CURVE.height}`, class: "look-curve", role: "img" });
   drawing.setAttribute("aria-label", `Learning curve of ${nameOf(row)}`);
-  if (own.length < 2) return make("p", { className: "look-note" }, own.length ? "One epoch: no curve." : "No epoch ended.");
+  if (own.length < 2) return make("p", { className: "look-note" }, noCurve(own.length, row.epochs));
   const all = [...own, ...best];
   const settled = (points) => points.slice(Math.floor(points.length / 10)).map(([, value]) => value);
   const scale = { last: Math.max(...all.map(([epoch]) => epoch)), low: Math.min(...all.map(([, value]) => value)), high: Math.max(...settled(own), ...settled(best)) };
   if (best.length > 1) drawing.append(make("svg:path", { d: pathOf(best, scale), class: "look-curve-best" }));
   drawing.append(make("svg:path", { d: pathOf(own, scale), class: "look-curve-own" }), ...curveWords(scale));
   return drawing;
+}
+
+function noCurve(points, epochs) {
+  if (points) return "One epoch: no curve.";
+  return epochs ? "Its curve is in curves.csv alone." : "No epoch ended.";
 }
 
 function pathOf(points, { last, low, high }) {

@@ -9,6 +9,7 @@ const album = { data: null, strips: new Map() };
 function buildPictures(section) {
   album.data = study.pictures;
   if (!album.data?.rows) return;
+  if (!withPictures().length) return section.append(...album.data.notes.map((note) => make("p", { className: "look-note" }, note)));
   compared.rows = startRows();
   const parts = { controls: make("div", { className: "look-controls" }), sliders: make("div", { className: "look-sliders" }), panels: make("div", { className: "look-panels" }), traversals: make("div", { className: "look-traversals" }) };
   section.append(heading("Pictures side by side"), make("p", { className: "look-note" }, pictureWords()), parts.controls, parts.sliders, parts.panels, parts.traversals);

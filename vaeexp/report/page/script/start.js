@@ -12,6 +12,7 @@ function startLooking() {
     buildPictures(section);
     linkPlots();
     offerWholePlots();
+    section.append(...study.left_out.map((sentence) => make("p", { className: "look-note" }, sentence)));
     section.hidden = false;
   }
   section.dataset.state = "ready";

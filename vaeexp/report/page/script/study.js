@@ -4,7 +4,7 @@
 const MISSING = "–";
 
 /** What all parts of the page share. Filters are functions of a row by name; `kept` are the rows that pass them all. */
-const study = { name: "", columns: [], rows: [], byRow: new Map(), curves: {}, best: new Set(), filters: new Map(), kept: [], pinned: null, looked: null };
+const study = { name: "", columns: [], rows: [], byRow: new Map(), curves: {}, left_out: [], best: new Set(), filters: new Map(), kept: [], pinned: null, looked: null };
 const listeners = {};
 
 /** Calls `listener` with the value of each later `tell` of this name. */

@@ -1,0 +1,43 @@
+"""How many bytes a page has, and which parts of a study it has room for."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+MOST_BYTES = 25_000_000
+"""Of a page, whatever the study holds: what most mail servers let pass."""
+OF_WORDS = 10_000
+"""Bytes of the sentences on what was left out, at most."""
+Part = TypeVar("Part")
+
+
+def as_text(data: Any) -> str:
+    """Return data as JSON in which no tag can begin or end."""
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def size_of(data: Any) -> int:
+    """Return how many bytes of a page data take."""
+    return len(as_text(data).encode())
+
+
+class Room:
+    """Room for parts of a page, until the first one that does not fit."""
+
+    def __init__(self, size: int) -> None:
+        """The room has `size` bytes."""
+        self.left, self.full = size, size < 0
+
+    def take(self, part: Any) -> bool:
+        """Take the room that a part needs, and tell whether there was so much; from the first part that had none on there is none."""
+        if not self.full:
+            size = size_of(part)
+            self.full = size > self.left
+            self.left -= 0 if self.full else size
+        return not self.full
+
+
+def that_fit(parts: Mapping[str, Part], size: int) -> dict[str, Part]:
+    """Return the first parts that take `size` bytes together at most."""
+    room = Room(size)
+    return {name: part for name, part in parts.items() if room.take({name: part})}
