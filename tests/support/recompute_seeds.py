@@ -29,15 +29,13 @@ class Seeds(NamedTuple):
     @property
     def failures(self) -> list[tuple[str, dict[str, Any]]]:
         """Return a statement for each kind of failure, the most frequent first."""
-        verbs = {"diverged": "diverged", "crashed": "crashed", "timed_out": "timed out"}
-        verbs["out_of_memory"] = "ran out of memory"
         made = []
         kinds = self.failed["failure"].astype(str).value_counts()
         for kind in sorted(kinds.index, key=lambda kind: (-kinds[kind], kind)):
             epochs = self.failed.loc[self.failed["failure"].astype(str) == kind, "epochs"].astype(int) + 1
             first, last = epochs.min(), epochs.max()
             span = {"epoch": first} if first == last else {"first": first, "last": last}
-            values = {"failed": len(epochs), "planned": self.planned, "verb": verbs.get(kind, "failed"), **span}
+            values = {"failed": len(epochs), "planned": self.planned, "kind": kind, **span}
             made.append(("seeds.failed", values))
         return made
 

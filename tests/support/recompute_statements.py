@@ -199,11 +199,12 @@ def no_trial(study: Study, *_: Any) -> Values:
     return {}
 
 
-@of("use.no_complete")
-def no_complete(study: Study, *_: Any) -> Values:
+@of("use.no_complete", "use.no_value")
+def no_complete(study: Study, kind: str, _: Values) -> Values:
     counts = study.search["state"].value_counts()
     order = ("complete", "pruned", "failed", "running", "paused", "waiting")
-    return {"states": ", ".join(f"{counts[state]:,} {state}" for state in order if state in counts)}
+    hold((kind == "use.no_value") == ("complete" in counts))
+    return {"states": {state: int(counts[state]) for state in order if state in counts}}
 
 
 # ---- get ----
@@ -255,7 +256,7 @@ def margin(study: Study, kind: str, _: Values) -> Values:
     trial, gap = next(iter(study.margins.items()))
     expected = evidence(gap, study)
     hold(kind == f"get.{'turned' if expected == 'apart' and gap.mean.mean < 0 else expected}")
-    return {"trial": trial, "gap": gap.mean, "side": "worse" if gap.mean.mean >= 0 else "better"}
+    return {"trial": trial, "gap": gap.mean}
 
 
 def evidence(gap: Gap, study: Study, runs: pd.DataFrame | None = None) -> str:
@@ -289,15 +290,8 @@ def further(study: Study, *_: Any) -> Values:
 @of(*(f"search.failed{side}" for side in ("", "_above", "_below", "_at")))
 def failed_trials(study: Study, kind: str, values: Values) -> Values:
     """Counts of the trials of one kind of failure, and of those on one side of a value, which nearly all have in common."""
-    verbs = {
-        "diverged": "diverged",
-        "crashed": "crashed",
-        "timed_out": "timed out",
-        "out_of_memory": "ran out of memory",
-    }
     ended = study.search[study.search["state"].isin([*ENDED, "paused"])]
-    kinds = [each for each in ended["failure"].dropna().unique() if verbs.get(each, "failed") == values["verb"]]
-    kept = ended[(ended["state"] != "failed") | ended["failure"].isin(kinds)]
+    kept = ended[(ended["state"] != "failed") | (ended["failure"] == values["kind"])]
     failing = kept["state"] == "failed"
     made = {"failed": int(failing.sum()), "trials": len(kept)}
     if kind == "search.failed":
@@ -401,9 +395,9 @@ def interaction(study: Study, _: str, values: Values) -> Values:
         signs = {name: set(np.sign(side)) for name, side in sides.items()}
         hold(all(len(sign) == 1 for sign in signs.values()) and signs["below"] != signs["above"])
         if own.texts:
-            rest = " or ".join(sorted(set(of_source[~mask]), key=own.texts.index))
+            rest = sorted(set(of_source[~mask]), key=own.texts.index)
         else:
-            rest = ""
+            rest = []
             low, high = of_source[~mask].max(), of_source[mask].min()
             hold(value_text(math.sqrt(low * high) if own.log else (low + high) / 2) == at)
         better = {f"{name}_better": each.first if side.mean() > 0 else each.second for name, side in sides.items()}
@@ -475,7 +469,7 @@ def baseline(study: Study, kind: str, values: Values) -> Values:
     if kind == "baseline.alone":
         return own
     others_runs = study.confirmed.get(against, study.best_runs)
-    own["against"] = "the best" if against == study.best else f"trial {against}"
+    own["against"] = (f"against.{'best' if against == study.best else 'trial'}", {"trial": against})
     counts = samples(runs)
     hold((kind == "baseline.same_runs") == (set(runs["number"]) <= set(others_runs["number"])))
     if kind in ("baseline.same_runs", "baseline.same_training"):
@@ -490,7 +484,7 @@ def baseline(study: Study, kind: str, values: Values) -> Values:
     assert gap is not None
     hold(kind == f"baseline.{evidence(gap, study, others_runs)}")
     weighted = study.weighted_gap(others_runs, runs)
-    return own | {"gap": gap.mean, "side": "worse" if gap.mean.mean >= 0 else "better", "weighted": weighted}
+    return own | {"gap": gap.mean, "weighted": weighted}
 
 
 def reasons(study: Study, title: str, best: pd.DataFrame, given: list[dict]) -> list[tuple[str, Values]]:
@@ -611,11 +605,11 @@ def not_covered(study: Study, _: str, values: Values) -> Values:
         each.parameter == own.name and text in (each.first, each.second) and len(each.table) for each in study.pairs
     )
     others = [
-        f"the baseline “{title}”"
+        ("elsewhere.baseline", {"title": title})
         for title in study.rows
         if study.file_of(title).get("at") == "best" and str(study.settings_of(title).get(own.name)) == text
     ]
-    elsewhere = [*(["matched pairs"] if paired else []), *others]
+    elsewhere = [*([("elsewhere.pairs", {})] if paired else []), *others]
     return {"trials": len(mine), "complete": int((mine["state"] == "complete").sum()), "elsewhere": elsewhere}
 
 
@@ -672,7 +666,7 @@ def cost(study: Study, _: str, values: Values) -> Values:
     trials = study.trials
     alone = trials["purposes"].map(lambda text: text == "baseline").astype(bool)
     groups = {"": ~trials["repeat"], "repeat": trials["repeat"] & ~alone, "baseline": alone}
-    made: dict[str, Any] = {"seconds": values["seconds"], "duration": values["duration"]}
+    made: dict[str, Any] = {"seconds": values["seconds"]}
     for name, chosen_rows in groups.items():
         runs = trials[chosen_rows]
         made |= {f"{name}s" if name else "trials": len(runs) or None}

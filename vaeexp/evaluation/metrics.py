@@ -313,6 +313,10 @@ METRICS: dict[str, Metric] = {
 
 BESIDE = ("rate", "fid", "reconstruction_mse")
 """Metrics that stand beside the −ELBO in the answer and in the first table, in their order: what the code carries, samples, reconstructions."""
+SUM = ("neg_elbo", "rate", "distortion")
+"""The −ELBO and what it is the sum of."""
+REACHED = ("neg_elbo", "distortion", "iw_nll", "fid")
+"""Metrics of what the best setting reaches, in the answer: the −ELBO, the distortion of a model without one, and what stands beside them."""
 OF_PICTURES = tuple(
     name for name, metric in METRICS.items() if metric.measured in (_SAMPLES, _RECONSTRUCTIONS) and metric.better
 )

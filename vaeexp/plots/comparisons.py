@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sweeps.results import pairs
-from vaeexp.evaluation.metrics import METRICS
+from vaeexp.evaluation.metrics import METRICS, SUM
 from vaeexp.plots import style
 from vaeexp.plots.latent import interpolation_figure
 from vaeexp.plots.pictures import STRIP, Row, at_last_epoch, epoch_words, picture_rows, text_options
@@ -24,7 +24,6 @@ from vaeexp.words import format_interval, format_number, format_value, is_missin
 LONGEST, LONGEST_NAME = 30, 28
 """Characters of a line of a title beside pictures and curves, and of a study's name."""
 ELBO = METRICS["neg_elbo"]
-MEASURES = ("neg_elbo", "rate", "distortion")
 MANY = 6
 """Times that the longest search or training has the epochs of the shortest from which on their axis is logarithmic."""
 
@@ -91,11 +90,11 @@ def baseline_curves(view: StudyView) -> Figure | None:
         groups.setdefault(setting.same_distortion, []).append((setting, curve))
     heights = [max(2.6, 0.9 + 0.24 * len(group)) for group in groups.values()]
     figure = style.new_figure(sum(heights))
-    panels = figure.subplots(len(groups), len(MEASURES), squeeze=False, height_ratios=heights)
+    panels = figure.subplots(len(groups), len(SUM), squeeze=False, height_ratios=heights)
     first = 0
     for index, (group, axes) in enumerate(zip(groups.values(), panels, strict=True)):
         setting = group[0][0]
-        for panel, name in zip(axes, MEASURES, strict=True):
+        for panel, name in zip(axes, SUM, strict=True):
             style.style_axes(
                 panel, x="epoch" if index == len(groups) - 1 else "", y=f"{METRICS[name].label} ({METRICS[name].unit})"
             )

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from sweeps.results.statistics import mean_interval
-from vaeexp.evaluation.metrics import BESIDE, METRICS
+from vaeexp.evaluation.metrics import BESIDE, METRICS, REACHED
 from vaeexp.report.headline import incomparable, samples_of
 from vaeexp.results.coverage import Coverage
 from vaeexp.results.divergence import Divergence
@@ -17,7 +17,7 @@ from vaeexp.results.equally_good import EquallyGood, equally_good
 from vaeexp.results.front_view import FrontView
 from vaeexp.results.holes import NumberHole, hole_statement
 from vaeexp.results.interactions import LEVEL, Interaction
-from vaeexp.results.new_seeds import VERBS, failed_seeds
+from vaeexp.results.new_seeds import failed_seeds
 from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.statements import NATS, Figure, Statement
 from vaeexp.results.study_view import StudyView
@@ -32,7 +32,7 @@ from vaeexp.results.tested_settings import (
     same_training,
 )
 from vaeexp.results.verdict import came_further
-from vaeexp.words import format_duration, format_value, parameter_label
+from vaeexp.words import format_value, parameter_label
 
 EQUAL = 0.01
 """Share of a −ELBO within which two are as good as equal."""
@@ -108,9 +108,8 @@ def _nothing_yet(view: StudyView) -> Statement:
     if trials.empty:
         return Statement(id="use.no_trial")
     counts = trials["state"].value_counts()
-    states = ", ".join(f"{counts[state]:,} {state}" for state in STATES if state in counts)
-    why = "none of its complete trials has a value" if "complete" in counts else "no trial has completed"
-    return Statement(id="use.no_complete", values={"why": why, "states": states})
+    states = {state: int(counts[state]) for state in STATES if state in counts}
+    return Statement(id=f"use.no_{'value' if 'complete' in counts else 'complete'}", values={"states": states})
 
 
 # ---- what one gets ----
@@ -134,7 +133,7 @@ def _tested(view: StudyView, runs: pd.DataFrame) -> Statement:
     best = view.best
     assert best is not None
     rows, planned = run_names(runs), best.planned
-    figures = {name: figure_on_test(best, name) for name in ("neg_elbo", "distortion", "iw_nll", "fid")}
+    figures = {name: figure_on_test(best, name) for name in REACHED}
     values: dict[str, Any] = {
         "planned": planned if planned > len(runs) else None,
         "samples": _samples(best),
@@ -176,8 +175,7 @@ def _margin(margin: WinnerMargin, level: float) -> Statement:
     gap = Figure.of(margin.interval)
     shown = evidence(gap, settled=margin.settled, level=level)
     kind = "turned" if shown == "apart" and gap.value < 0 else shown
-    side = "worse" if gap.value >= 0 else "better"
-    values = {"trial": margin.source_trial, "gap": gap, "side": side}
+    values = {"trial": margin.source_trial, "gap": gap}
     return Statement(id=f"get.{kind}", values=values, rows=(str(margin.source_trial),))
 
 
@@ -210,7 +208,7 @@ def _failed(divergence: Divergence) -> Statement:
     values: dict[str, Any] = {
         "failed": divergence.failed,
         "trials": divergence.trials,
-        "verb": VERBS.get(divergence.kind, "failed"),
+        "kind": divergence.kind,
     }
     if divergence.parameter is None or divergence.side is None:
         return Statement(id="search.failed", values=values)
@@ -274,7 +272,7 @@ def _pair(comparison: PairComparison, level: float) -> Statement:
         "settings": comparison.configurations,
         "pairs": len(comparison.pairs),
     }
-    for name in ("fid", "reconstruction_mse"):
+    for name in (name for name in BESIDE if METRICS[name].better):
         metric, other = METRICS[name], first.others.get(name)
         figure = Figure.of(other, metric.unit, metric.digits) if other and other.n else None
         values[name] = _signed(figure, sign) if figure and not alone else None
@@ -306,7 +304,7 @@ def _interaction(interaction: Interaction) -> Statement:
         "other": parameter_label(interaction.other) if interaction.is_cause else "setting",
         "by": parameter_label(interaction.other),
         "at": format_value(interaction.threshold),
-        "rest": " or ".join(interaction.rest),
+        "rest": tuple(interaction.rest),
         "pairs": interaction.n,
         "settings": interaction.configurations,
         "alike": tuple(map(parameter_label, interaction.alike)),
@@ -360,7 +358,8 @@ def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
     if other is None or not other.test("distortion").n:
         values |= {name: figure_on_test(setting, name) for name in ("neg_elbo", "fid")}
         return Statement(id="baseline.alone", values=values, rows=rows)
-    values["against"] = "the best" if other.source_trial == view.best_number else f"trial {other.source_trial}"
+    kind = "best" if other.source_trial == view.best_number else "trial"
+    values["against"] = Statement(id=f"against.{kind}", values={"trial": other.source_trial})
     if same_runs(other, setting):
         return Statement(id="baseline.same_runs", values=values, rows=rows)
     if same_training(other, setting):
@@ -373,7 +372,6 @@ def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
     gap = Figure.of(margin.interval)
     values |= {
         "gap": gap,
-        "side": "worse" if gap.value >= 0 else "better",
         "neg_elbo": figure_on_test(setting, "neg_elbo"),
         "weighted": None if margin.estimates_agree or margin.weighted is None else Figure.of(margin.weighted),
     }
@@ -473,7 +471,7 @@ def _not_covered(view: StudyView, coverage: Coverage) -> Statement:
     return Statement(id="parameter.not_covered", values=values)
 
 
-def _elsewhere(view: StudyView, coverage: Coverage) -> tuple[str, ...]:
+def _elsewhere(view: StudyView, coverage: Coverage) -> tuple[Statement, ...]:
     """Name what tried a value at good settings: matched pairs and baselines."""
     pairs = [
         pair
@@ -484,13 +482,13 @@ def _elsewhere(view: StudyView, coverage: Coverage) -> tuple[str, ...]:
     ]
     changed = {name: (spec.get("settings") or {}).get(coverage.parameter) for name, spec in view.baseline_specs.items()}
     own = [
-        f"the baseline “{setting.title}”"
+        Statement(id="elsewhere.baseline", values={"title": setting.title})
         for setting in view.baselines
         if changed[str(setting.baseline)] is not None
         and format_value(changed[str(setting.baseline)]) == coverage.text
         and view.baseline_specs[str(setting.baseline)].get("at") == "best"
     ]
-    return (*(["matched pairs"] if pairs else []), *own)
+    return (*([Statement(id="elsewhere.pairs")] if pairs else []), *own)
 
 
 # ---- cost ----
@@ -528,7 +526,7 @@ def _spent(view: StudyView) -> list[Statement]:
     if not search["epochs"].sum():
         return []
     elapsed = view.study.elapsed
-    values = {"duration": format_duration(elapsed) if elapsed else None, "seconds": elapsed or None}
+    values: dict[str, Any] = {"seconds": elapsed or None}
     for name, runs in {"": search, "repeat": again, "baseline": own}.items():
         count = len(runs) or None
         values |= {

@@ -6,6 +6,8 @@ In a template `{name}` stands for a value and `[…]` for words that are left ou
 - `size` and `size ±` — the same without its sign; `to` — the ends of the interval alone
 - `n` — how many values the mean is of; `code` — a command; `share` — a share in per cent
 - `p` — a p, `= 0.012` or `< 0.0001`; `least` — without the sign; `<` — trials in order; `counts` — how many of each kind; `question` — the question of a check
+- `worse|better` — the first word where the number is 0 or more, the second below
+- `verb` — what a run of a class of failures did; `procedure` — the name of a test; `duration` — of seconds
 - `short` — three significant digits, never with an exponent; `quoted` — texts in quotation marks; `and`, `or` — how statements are joined
 - `all …` — a noun that the number counts: `{failed:all trial}` is `the one trial` or `all 6 trials`
 - any other words — a noun, too: `{seeds:new seed}` is `1 new seed` or `3 new seeds`
@@ -26,6 +28,7 @@ from vaeexp.report.markup import code
 from vaeexp.results.statements import Figure, Statement
 from vaeexp.words import (
     format_configuration,
+    format_duration,
     format_least,
     format_number,
     format_share,
@@ -70,7 +73,8 @@ TEMPLATES: dict[str, str] = {
     "nothing.collapsed": "Nothing was learned: the posterior collapsed in {complete:all complete trial}. The rate is {rate} nats per image at most, below {limit}, "
     "so the latent variables say nothing about the image, and no setting of them matters",
     "use.no_trial": "nothing yet: no trial has started",
-    "use.no_complete": "nothing yet: {why} ({states})",
+    "use.no_complete": "nothing yet: no trial has completed ({states:counts})",
+    "use.no_value": "nothing yet: none of its complete trials has a value ({states:counts})",
     "use.as_good": "As good: {ranges} ({trials:trial} within {within} nats); do not fine-tune",
     "use.unclear": "{trials:trial} cannot be told apart: they lie within {within} nats, and two seeds of one setting differ by up to {limit}",
     # ---- what one gets ----
@@ -83,9 +87,9 @@ TEMPLATES: dict[str, str] = {
     "get.apart": "Trial {trial}, the next best, is {gap:size ±} nats worse on test ({gap:shared seed})",
     "get.turned": "Trial {trial} is {gap:size ±} nats better on test ({gap:shared seed}); the choice rests on validation",
     "get.tie": "Trial {trial} is just as good: {gap:±} nats on test ({gap:shared seed})",
-    "get.perhaps": "Trial {trial} is perhaps {gap:size ±} nats {side} on test ({gap:shared seed})",
+    "get.perhaps": "Trial {trial} is perhaps {gap:size ±} nats {gap:worse|better} on test ({gap:shared seed})",
     "get.unclear": "Trial {trial} may be as good: {gap:±} nats on test ({gap:shared seed})",
-    "get.too_few": "Trial {trial} is {gap:size} nats {side} on test; {gap:shared seed} cannot tell more",
+    "get.too_few": "Trial {trial} is {gap:size} nats {gap:worse|better} on test; {gap:shared seed} cannot tell more",
     "get.further": "Trial {trial}, {state} after {epochs:epoch}, had reached {value} nats, below the {best} of the best complete trial",
     # ---- what the study compares ----
     "compare.apart": f"**{{parameter}}**: {{worse}} is {{gap:size ±}} nats worse than {{better}}{_PAIRS}",
@@ -96,37 +100,41 @@ TEMPLATES: dict[str, str] = {
     "compare.none": "**{parameter}**: no matched pair of runs is complete",
     "compare.interaction": "**{parameter}** depends on the {other}: {below_better} is better by {below:size} nats where {by} is below {at}, {above_better} by "
     "{above:size} above ({pairs:pair} over {settings:setting})",
-    "compare.interaction_of_value": "**{parameter}** depends on the {other}: {below_better} is better by {below:size} nats where {by} is {rest}, {above_better} by "
+    "compare.interaction_of_value": "**{parameter}** depends on the {other}: {below_better} is better by {below:size} nats where {by} is {rest:or}, {above_better} by "
     "{above:size} where it is {at} ({pairs:pair} over {settings:setting})",
     "caveat.tuned": "**{parameter}**: every compared setting was found with {value}, so that its learning rate was tuned for this side alone",
     "caveat.interactions": "Interactions with {others} were looked for in {able:comparison}[ of {comparisons}]; chance names one in at most {rate:share} of studies "
     "without any",
     "caveat.no_interactions": "Interactions cannot be named: with so few matched pairs, chance would name one in more than {level:share} of studies without any",
     # ---- baselines ----
-    "baseline.apart": f"**{{title}}**: {{gap:size ±}} nats {{side}} than {{against}} on test ({{gap:seed}}){_DISAGREES}{_BESIDE}",
-    "baseline.perhaps": f"**{{title}}**: perhaps {{gap:size ±}} nats {{side}} than {{against}} on test ({{gap:seed}}){_DISAGREES}{_BESIDE}",
+    "baseline.apart": f"**{{title}}**: {{gap:size ±}} nats {{gap:worse|better}} than {{against}} on test ({{gap:seed}}){_DISAGREES}{_BESIDE}",
+    "baseline.perhaps": f"**{{title}}**: perhaps {{gap:size ±}} nats {{gap:worse|better}} than {{against}} on test ({{gap:seed}}){_DISAGREES}{_BESIDE}",
     "baseline.tie": f"**{{title}}**: just as good as {{against}}, {{gap:±}} nats on test ({{gap:seed}}){_DISAGREES}{_BESIDE}",
     "baseline.unclear": f"**{{title}}**: may be as good as {{against}}, {{gap:±}} nats on test ({{gap:seed}}){_DISAGREES}{_BESIDE}",
-    "baseline.too_few": f"**{{title}}**: {{gap:size}} nats {{side}} than {{against}} on test, too few seeds to tell more{_BESIDE}",
+    "baseline.too_few": f"**{{title}}**: {{gap:size}} nats {{gap:worse|better}} than {{against}} on test, too few seeds to tell more{_BESIDE}",
     "baseline.other": f"**{{title}}**: its −ELBO cannot be compared with {{against}} ({{why}}){_BESIDE}",
     "baseline.same_runs": "**{title}** is {against} itself: the same runs",
     "baseline.same_training": "**{title}** trains {against} again with the same seeds: the same test −ELBO[; IW-NLL {iw_nll:±}[ (k = {samples})]]",
     "baseline.alone": "**{title}**[: test −ELBO {neg_elbo:±} ({neg_elbo:seed})][, FID {fid:±}]; nothing was confirmed, to set it beside",
+    "against.best": "the best",
+    "against.trial": "trial {trial}",
     # ---- searched parameters ----
+    "elsewhere.pairs": "matched pairs",
+    "elsewhere.baseline": "the baseline “{title}”",
     "parameter.tried": f"**{{parameter}}**: tried from {{low}} to {{high}}; best at {{best_low}} to {{best_high}}{_COSTS}",
     "parameter.tried_same": f"**{{parameter}}**: tried from {{low}} to {{high}}; best at {{best_low}}{_COSTS}",
     "parameter.choice": f"**{{parameter}}**: tried {{tried}}; best with {{best}}{_COSTS}",
     "parameter.hole_below": "**{parameter}** below {below} was tried only with {shared:and} ({trials:trial})",
     "parameter.hole_above": "**{parameter}** above {above} was tried only with {shared:and} ({trials:trial})",
     "parameter.hole_both": "**{parameter}** below {below} and above {above} was tried only with {shared:and} ({trials:trial})",
-    "search.failed": "{failed} of {trials:trial} {verb}",
-    "search.failed_above": "**{parameter}** from {threshold} on: {inside} of {beyond:trial} {verb}[; the winner has {winner}]",
-    "search.failed_below": "**{parameter}** up to {threshold}: {inside} of {beyond:trial} {verb}[; the winner has {winner}]",
-    "search.failed_at": "**{parameter} = {threshold}**: {inside} of {beyond:trial} {verb}[; the winner has {winner}]",
+    "search.failed": "{failed} of {trials:trial} {kind:verb}",
+    "search.failed_above": "**{parameter}** from {threshold} on: {inside} of {beyond:trial} {kind:verb}[; the winner has {winner}]",
+    "search.failed_below": "**{parameter}** up to {threshold}: {inside} of {beyond:trial} {kind:verb}[; the winner has {winner}]",
+    "search.failed_at": "**{parameter} = {threshold}**: {inside} of {beyond:trial} {kind:verb}[; the winner has {winner}]",
     "parameter.one_value": "**{parameter}**: tried at {value} alone",
     "parameter.unused": "**{parameter}**: no trial used it",
     "parameter.few": "Which parameters matter cannot be said from {judged:trial}; it takes {least}",
-    "parameter.not_covered": "**{parameter} = {value}** was never tried where the others are good ({trials:trial})[; {elsewhere} tried it there]",
+    "parameter.not_covered": "**{parameter} = {value}** was never tried where the others are good ({trials:trial})[; {elsewhere:and} tried it there]",
     # ---- the block ----
     "more": "And {count} more: all findings below",
     "doubt.warning": "✗ {check:question} {found}",
@@ -138,7 +146,7 @@ TEMPLATES: dict[str, str] = {
     "cost.pruned": "Pruning ended {pruned} of {ended:trial} early[ and saved {saved:trial-epoch}, {share:share} of the search without it]",
     "cost.pruned_up_to": "Pruning ended {pruned} of {ended:trial} early[ and saved up to {saved:trial-epoch}, {share:share} of the search without it]",
     "cost.pruned_none": "No trial was pruned",
-    "cost.search": "The search took [{duration} of wall time and ]{epochs:trial-epoch}[; {repeats:run} to confirm and compare took {repeat_epochs} more]"
+    "cost.search": "The search took [{seconds:duration} of wall time and ]{epochs:trial-epoch}[; {repeats:run} to confirm and compare took {repeat_epochs} more]"
     "[; {baselines:run} of baselines took {baseline_epochs} more]",
     "cost.learned": "The sampler also learned from {trials:trial} of {study}",
     # ---- tables ----
@@ -172,8 +180,8 @@ TEMPLATES: dict[str, str] = {
     "left.pictureless_all": "{count:trained model} without pictures in the runs folder (all of them): not among the pictures",
     "front.volume": "Hypervolume: {volume} {unit}, the area between the front and the reference point ({first} {first_worst}, {second} {second_worst}), which has the "
     "largest values of the complete trials. Another study has another reference point, so no two such areas can be compared",
-    "pairs.over_seeds": f"Mean difference {{mean:±}} nats per image over {{mean:seed}}. {_LOWER}. {{test}}: {_P}",
-    "pairs.over_settings": f"Mean difference {{mean:±}} nats per image over {{mean:configuration}}, the seeds of each averaged first. {_LOWER}. {{test}}: {_P}",
+    "pairs.over_seeds": f"Mean difference {{mean:±}} nats per image over {{mean:seed}}. {_LOWER}. {{test:procedure}}: {_P}",
+    "pairs.over_settings": f"Mean difference {{mean:±}} nats per image over {{mean:configuration}}, the seeds of each averaged first. {_LOWER}. {{test:procedure}}: {_P}",
     "pairs.few": f"Mean difference {{mean}} nats per image. {_LOWER}. It takes 3 for an interval and a test",
     "pairs.incomplete": "{count:pair} without both runs complete, left out",
     "pairs.not_listed": "{count:more pair} not listed here",
@@ -297,8 +305,8 @@ TEMPLATES: dict[str, str] = {
     "{complete:complete trial}",
     "check.rung_unranked": "at epoch {epoch}, where {stopped} of {reached:trial} stopped, ranks cannot be compared with those at the end over "
     "{complete:complete trial}",
-    "check.late": "trial {trial}, {rank} of {reached} at epoch {rung} and trained to its end, came {ahead:size} nats {side} the winner",
-    "check.late_within": "trial {trial}, {rank} of {reached} at epoch {rung} and trained to its end, came {ahead:size} nats {side} the winner, which is within what "
+    "check.late": "trial {trial}, {rank} of {reached} at epoch {rung} and trained to its end, came {ahead:size} nats {ahead:before|behind} the winner",
+    "check.late_within": "trial {trial}, {rank} of {reached} at epoch {rung} and trained to its end, came {ahead:size} nats {ahead:before|behind} the winner, which is within what "
     "seeds vary",
     "check.none_stopped": "none stopped there",
     "check.none_late": "none of the paused was trained to its end",
@@ -307,7 +315,7 @@ TEMPLATES: dict[str, str] = {
     "check.seeds_trained": "all {runs} did",
     "check.seeds_of": "{title}: {failed} of {planned}",
     "check.seeds_of_others": "and {others:more configuration}",
-    "seeds.failed": "{failed} of {planned:new seed} {verb} at [epoch {epoch}][epochs {first} to {last}]",
+    "seeds.failed": "{failed} of {planned:new seed} {kind:verb} at [epoch {epoch}][epochs {first} to {last}]",
     "check.few_tested": "fewer than two configurations were tested",
     "check.orders": "on validation trials {validation:<}, on test trials {test:<}",
     "check.better_on_test": "trial {trial} is better on test by more than seeds vary",
@@ -317,7 +325,7 @@ TEMPLATES: dict[str, str] = {
     "check.behind_on_both": "{trials:trial} behind the best by more than seeds vary on both",
     "check.no_late_gain": "no confirmed run has enough epochs",
     "check.late_gain": "the last tenth of their epochs lowered the best value by {gain} nats on average over {runs:run}",
-    "check.longer": "with more epochs the best is {gap:size ±} nats {side} itself on test",
+    "check.longer": "with more epochs the best is {gap:size ±} nats {gap:above|below} itself on test",
     "check.rate_falls": "the learning rate falls to 0 at the end, so that every run ends flat, learned out or not",
     # ---- what to do ----
     "advice.search_on": "Search on: {command:code}",
@@ -358,6 +366,12 @@ QUESTIONS: dict[str, str] = {
     "learned_out": "Are the confirmed runs learned out?",
 }
 """Id of a check → what it asks."""
+
+VERBS = {"diverged": "diverged", "crashed": "crashed", "timed_out": "timed out", "out_of_memory": "ran out of memory"}
+"""Class of a failure → what a run did; of any other class it failed."""
+
+PROCEDURES = {"t": "Student's t for pairs", "wilcoxon": "Wilcoxon's signed-rank test"}
+"""Id of a test of matched pairs → its name."""
 
 _OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
 _FIELD = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
@@ -405,6 +419,8 @@ class _Shown:
 
     def __format__(self, form: str) -> str:
         value = self.value
+        if "|" in form:
+            return form.split("|")[value.value < 0]
         if form.startswith("all "):
             noun = form.removeprefix("all ")
             return f"the one {noun}" if value == 1 else f"all {plural(value, noun)}"
@@ -417,6 +433,12 @@ class _Shown:
                 return join_and([f"{count:,} {name}" for name, count in value.items()])
             case "question":
                 return QUESTIONS[value]
+            case "verb":
+                return VERBS.get(value, "failed")
+            case "procedure":
+                return PROCEDURES[value]
+            case "duration":
+                return format_duration(value)
             case "±":
                 return _with_interval(value)
             case "to":

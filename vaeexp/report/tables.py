@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from sweeps.results.statistics import MANY
-from vaeexp.evaluation.metrics import METRICS
+from vaeexp.evaluation.metrics import METRICS, SUM
 from vaeexp.report.answer import caveat_words
 from vaeexp.report.by_parameter import described, parameter_statements, parameter_tables
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
@@ -32,7 +32,6 @@ from vaeexp.words import (
 
 TOP = 10
 _KEYS = ["repeat", "number"]
-_RANKED_METRICS = ("rate", "distortion")
 SHOWN = 50
 """Pairs that are listed; all are in trials.csv."""
 _NAMED = 0.1
@@ -55,7 +54,7 @@ def ranked_table(view: StudyView) -> str:
     rows = [
         [
             *(str(rank), str(row["number"]), format_number(row["objective"])),
-            *(format_number(row.get(f"val/{name}"), METRICS[name].digits) for name in _RANKED_METRICS),
+            *(format_number(row.get(f"val/{name}"), METRICS[name].digits) for name in SUM[1:]),
             active_share(row.get("val/active_units"), row.get("params.latent_size")),
             str(row["epochs"]),
             escape(format_configuration(view.params(row))),
@@ -80,7 +79,7 @@ def on_test(metric: str) -> Callable[[TestedSetting], str]:
     return lambda setting: format_interval(setting.test(metric), METRICS[metric].digits)
 
 
-RATE_AND_DISTORTION: tuple[Column, ...] = (("test rate", on_test("rate")), ("test distortion", on_test("distortion")))
+RATE_AND_DISTORTION: tuple[Column, ...] = tuple((f"test {METRICS[name].label}", on_test(name)) for name in SUM[1:])
 
 
 def confirmed_table(view: StudyView) -> str:
@@ -172,7 +171,7 @@ def difference(comparison: PairComparison) -> list[Statement]:
         "mean": Figure.of(interval),
         "lower": int((comparison.pairs["difference"] < 0).sum()),
         "pairs": len(comparison.pairs),
-        "test": "Student's t for pairs" if interval.n < MANY else "Wilcoxon's signed-rank test",
+        "test": "t" if interval.n < MANY else "wilcoxon",
         "p": comparison.p,
         "p_holm": comparison.p_holm,
     }

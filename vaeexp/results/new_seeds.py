@@ -11,8 +11,6 @@ from vaeexp.results.statements import Statement
 from vaeexp.words import format_value
 
 PURPOSES = ("confirm", "compare", "baseline")
-VERBS = {"diverged": "diverged", "crashed": "crashed", "timed_out": "timed out", "out_of_memory": "ran out of memory"}
-"""Kind of a failure → what the run did, in words; of any other it failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +67,8 @@ def failed_seeds(failures: Sequence[Failures], planned: int) -> tuple[Statement,
 def _failed(failures: Failures, planned: int) -> Statement:
     first, last = failures.epochs[0], failures.epochs[-1]
     epochs = {"epoch": first} if first == last else {"first": first, "last": last}
-    verb = VERBS.get(failures.kind, "failed")
-    return Statement(id="seeds.failed", values={"failed": failures.count, "planned": planned, "verb": verb, **epochs})
+    values = {"failed": failures.count, "planned": planned, "kind": failures.kind, **epochs}
+    return Statement(id="seeds.failed", values=values)
 
 
 def failures_of(runs: pd.DataFrame) -> tuple[Failures, ...]:

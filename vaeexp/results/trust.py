@@ -274,7 +274,7 @@ def _paused_winners(view: StudyView, ranks: RungRanks) -> Check:
 def _late_trial(one: LateTrial) -> Statement:
     within = one.before_winner and one.ahead.low <= 0
     values = {name: getattr(one, name) for name in ("rank", "reached", "rung", "winner")}
-    values |= {"trial": one.number, "ahead": Figure.of(one.ahead), "side": "before" if one.before_winner else "behind"}
+    values |= {"trial": one.number, "ahead": Figure.of(one.ahead)}
     return Statement(id="check.late_within" if within else "check.late", values=values, rows=(str(one.number),))
 
 
@@ -378,8 +378,7 @@ def learned_out(view: StudyView) -> Check:
     further: tuple[Statement, ...] = ()
     longer = _longer(view)
     if longer is not None:
-        side = "below" if longer.interval.mean < 0 else "above"
-        further = _one("check.longer", gap=Figure.of(longer.interval), side=side, p_holm=longer.p_holm)
+        further = _one("check.longer", gap=Figure.of(longer.interval), p_holm=longer.p_holm)
         if math.isfinite(longer.interval.low):
             ok = not (longer.settled and longer.interval.mean < 0)
             name = shlex.quote(f"{view.name}_longer")

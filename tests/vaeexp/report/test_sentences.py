@@ -15,6 +15,7 @@ def mean(value, half=0.5, n=3, digits=2):
     return Figure.of(Interval(mean=value, low=value - half, high=value + half, n=n), digits=digits)
 
 
+BEST, OTHER = (Statement(id=f"against.{kind}", values={"trial": 39}) for kind in ("best", "trial"))
 ONE = Figure(value=97.5, n=1)
 SINGLE = Figure.of(Interval(mean=-1.25, low=math.nan, high=math.nan, n=1))
 PAIR = {
@@ -36,9 +37,9 @@ SIDES = {
     "pairs": 8,
     "settings": 4,
 }
-SIDES |= {"below": Figure(value=2.0), "above": Figure(value=-3.5), "at": "0.001", "rest": "", "other": "learning rate"}
+SIDES |= {"below": Figure(value=2.0), "above": Figure(value=-3.5), "at": "0.001", "rest": (), "other": "learning rate"}
 BESIDE = {
-    "against": "the best",
+    "against": BEST,
     "rate": mean(24.5),
     "rate_of_other": mean(27.1),
     "fid": mean(65.8),
@@ -83,14 +84,14 @@ WEIGHT = {
 }
 SHEET = {"shown": 9, "training": 50000}
 SHEET_WORDS = "9 of the 50,000 training images as the models are given them:"
-FAILED = {"failed": 9, "trials": 48, "verb": "diverged", "parameter": "learning rate", "threshold": "0.0101"}
+FAILED = {"failed": 9, "trials": 48, "kind": "diverged", "parameter": "learning rate", "threshold": "0.0101"}
 FAILED |= {"beyond": 10, "inside": 9, "exceptions": 1, "winner": "0.00587"}
 FEW = Statement(id="check.few_together", values={"least": 10})
 CHECK = {"check": "levelled_off", "found": (FEW, Statement(id="check.spread_unknown"))}
-LOST = {"failed": 9, "planned": 12, "verb": "diverged"}
+LOST = {"failed": 9, "planned": 12, "kind": "diverged"}
 DIVERGED = (
     Statement(id="seeds.failed", values=LOST | {"epoch": 5}),
-    Statement(id="seeds.failed", values=LOST | {"failed": 1, "verb": "crashed", "epoch": 3}),
+    Statement(id="seeds.failed", values=LOST | {"failed": 1, "kind": "crashed", "epoch": 3}),
 )
 SPREADS = {"spread": ONE, "among": Figure(value=7.0), "among_best": Figure(value=2.0), "trials": 48}
 RUNG = {
@@ -100,7 +101,7 @@ RUNG = {
     "complete": 7,
     "correlation": Figure(value=0.36, low=-0.56, high=0.88, n=7),
 }
-LATE = {"trial": 8, "rank": 3, "reached": 48, "rung": 3, "winner": 1, "ahead": mean(-1.5), "side": "behind"}
+LATE = {"trial": 8, "rank": 3, "reached": 48, "rung": 3, "winner": 1, "ahead": mean(-1.5)}
 PILE = {
     "count": 10,
     "top": 10,
@@ -122,7 +123,7 @@ MATCHED = {
     "second": "adamax",
     "lower": 2,
     "pairs": 9,
-    "test": "Student's t for pairs",
+    "test": "t",
     "p": 1e-6,
     "p_holm": 0.05,
 }
@@ -142,7 +143,8 @@ SAID: dict[str, tuple[dict, str]] = {
                           "Nothing was learned: the posterior collapsed in the one complete trial. The rate is 0.03 nats per image at most, below 0.1, so the latent "
                           "variables say nothing about the image, and no setting of them matters"),
     "use.no_trial": ({}, "nothing yet: no trial has started"),
-    "use.no_complete": ({"why": "no trial has completed", "states": "1,200 pruned, 2 failed"}, "nothing yet: no trial has completed (1,200 pruned, 2 failed)"),
+    "use.no_complete": ({"states": {"pruned": 1200, "failed": 2}}, "nothing yet: no trial has completed (1,200 pruned and 2 failed)"),
+    "use.no_value": ({"states": {"complete": 2}}, "nothing yet: none of its complete trials has a value (2 complete)"),
     "use.as_good": ({"ranges": {"beta": (0.535, 0.698), "prior": "mixture"}, "trials": 7, "within": Figure(value=0.54), "limit": Figure(value=0.6)},
                     "As good: β = 0.535–0.698, prior = mixture (7 trials within 0.54 nats); do not fine-tune"),
     "use.unclear": ({"trials": 7, "within": Figure(value=5.4), "limit": Figure(value=6.0)},
@@ -161,9 +163,9 @@ SAID: dict[str, tuple[dict, str]] = {
     "get.apart": ({"trial": 6, "gap": mean(2.0)}, "Trial 6, the next best, is 2.00 ± 0.50 nats worse on test (3 shared seeds)"),
     "get.turned": ({"trial": 6, "gap": mean(-2.0)}, "Trial 6 is 2.00 ± 0.50 nats better on test (3 shared seeds); the choice rests on validation"),
     "get.tie": ({"trial": 39, "gap": mean(-0.05, 0.62)}, "Trial 39 is just as good: −0.05 ± 0.62 nats on test (3 shared seeds)"),
-    "get.perhaps": ({"trial": 39, "gap": mean(-1.4, 1), "side": "better"}, "Trial 39 is perhaps 1.40 ± 1.00 nats better on test (3 shared seeds)"),
+    "get.perhaps": ({"trial": 39, "gap": mean(-1.4, 1)}, "Trial 39 is perhaps 1.40 ± 1.00 nats better on test (3 shared seeds)"),
     "get.unclear": ({"trial": 39, "gap": mean(-0.05, 6.2)}, "Trial 39 may be as good: −0.05 ± 6.20 nats on test (3 shared seeds)"),
-    "get.too_few": ({"trial": 39, "gap": SINGLE, "side": "better"}, "Trial 39 is 1.25 nats better on test; 1 shared seed cannot tell more"),
+    "get.too_few": ({"trial": 39, "gap": SINGLE}, "Trial 39 is 1.25 nats better on test; 1 shared seed cannot tell more"),
     "get.further": ({"trial": 7, "state": "paused", "epochs": 5, "value": Figure(value=91.4), "best": Figure(value=96.9)},
                     "Trial 7, paused after 5 epochs, had reached 91.40 nats, below the 96.90 of the best complete trial"),
     "compare.apart": (PAIR | {"gap": mean(2.75, 0.9)}, "**optimizer**: adamax is 2.75 ± 0.90 nats worse than adam at trial 45 (3 seeds); 2.26 ± 2.38 over 3 settings; FID 51.00 ± 3.00"),
@@ -175,24 +177,28 @@ SAID: dict[str, tuple[dict, str]] = {
     "compare.none": (PAIR, "**optimizer**: no matched pair of runs is complete"),
     "compare.interaction": (SIDES, "**optimizer** depends on the learning rate: adam is better by 2.00 nats where learning rate is below 0.001, adamax by 3.50 above "
                             "(8 pairs over 4 settings)"),
-    "compare.interaction_of_value": (SIDES | {"by": "prior", "other": "setting", "rest": "normal or vampprior", "at": "mixture"},
+    "compare.interaction_of_value": (SIDES | {"by": "prior", "other": "setting", "rest": ("normal", "vampprior"), "at": "mixture"},
                                      "**optimizer** depends on the setting: adam is better by 2.00 nats where prior is normal or vampprior, adamax by 3.50 where it is mixture "
                                      "(8 pairs over 4 settings)"),
     "caveat.tuned": ({"parameter": "prior", "value": "mixture"}, "**prior**: every compared setting was found with mixture, so that its learning rate was tuned for this side alone"),
     "caveat.interactions": ({"others": ("learning rate", "β"), "able": 2, "comparisons": None, "rate": 0.02},
                             "Interactions with learning rate and β were looked for in 2 comparisons; chance names one in at most 2 % of studies without any"),
     "caveat.no_interactions": ({"level": 0.05}, "Interactions cannot be named: with so few matched pairs, chance would name one in more than 5 % of studies without any"),
-    "baseline.apart": ({"title": "β = 10", "gap": mean(2.18), "side": "worse", **BESIDE},
+    "against.best": ({"trial": 39}, "the best"),
+    "against.trial": ({"trial": 39}, "trial 39"),
+    "elsewhere.pairs": ({}, "matched pairs"),
+    "elsewhere.baseline": ({"title": "b"}, "the baseline “b”"),
+    "baseline.apart": ({"title": "β = 10", "gap": mean(2.18), **BESIDE},
                        "**β = 10**: 2.18 ± 0.50 nats worse than the best on test (3 seeds); rate 24.50 against 27.10; FID 65.80 against 14.90"),
-    "baseline.perhaps": ({"title": "again", "gap": mean(5.3, 4), "side": "worse", "against": "the best"}, "**again**: perhaps 5.30 ± 4.00 nats worse than the best on test (3 seeds)"),
-    "baseline.tie": ({"title": "again", "gap": mean(0.1), "side": "worse", "against": "trial 39", "weighted": mean(-0.7)},
+    "baseline.perhaps": ({"title": "again", "gap": mean(5.3, 4), "against": BEST}, "**again**: perhaps 5.30 ± 4.00 nats worse than the best on test (3 seeds)"),
+    "baseline.tie": ({"title": "again", "gap": mean(0.1), "against": OTHER, "weighted": mean(-0.7)},
                      "**again**: just as good as trial 39, 0.10 ± 0.50 nats on test (3 seeds); IW-NLL disagrees: −0.70 ± 0.50 nats"),
-    "baseline.unclear": ({"title": "again", "gap": mean(0.1, 9), "side": "worse", "against": "the best"}, "**again**: may be as good as the best, 0.10 ± 9.00 nats on test (3 seeds)"),
-    "baseline.too_few": ({"title": "again", "gap": SINGLE, "side": "better", "against": "the best"}, "**again**: 1.25 nats better than the best on test, too few seeds to tell more"),
-    "baseline.other": ({"title": "grey", "against": "the best", "why": (Statement(id="differs.protocol", values={"part": "binarisation", "here": "none", "there": "static"}),), "fid": mean(65.8), "fid_of_other": mean(14.9)},
+    "baseline.unclear": ({"title": "again", "gap": mean(0.1, 9), "against": BEST}, "**again**: may be as good as the best, 0.10 ± 9.00 nats on test (3 seeds)"),
+    "baseline.too_few": ({"title": "again", "gap": SINGLE, "against": BEST}, "**again**: 1.25 nats better than the best on test, too few seeds to tell more"),
+    "baseline.other": ({"title": "grey", "against": BEST, "why": (Statement(id="differs.protocol", values={"part": "binarisation", "here": "none", "there": "static"}),), "fid": mean(65.8), "fid_of_other": mean(14.9)},
                        "**grey**: its −ELBO cannot be compared with the best (binarisation none, not static); FID 65.80 against 14.90"),
-    "baseline.same_runs": ({"title": "same", "against": "trial 39"}, "**same** is trial 39 itself: the same runs"),
-    "baseline.same_training": ({"title": "k", "against": "the best", "iw_nll": mean(87.58, 0.07), "samples": 5000},
+    "baseline.same_runs": ({"title": "same", "against": OTHER}, "**same** is trial 39 itself: the same runs"),
+    "baseline.same_training": ({"title": "k", "against": BEST, "iw_nll": mean(87.58, 0.07), "samples": 5000},
                                "**k** trains the best again with the same seeds: the same test −ELBO; IW-NLL 87.58 ± 0.07 (k = 5,000)"),
     "baseline.alone": ({"title": "β = 10", "neg_elbo": mean(137), "fid": None}, "**β = 10**: test −ELBO 137.00 ± 0.50 (3 seeds); nothing was confirmed, to set it beside"),
     "parameter.tried": (RANGE | COSTS, "**β**: tried from 0.01 to 10; best at 0.535 to 0.698; at epoch 3, 13.20 (9.10 to 17.50) nats behind at 10"),
@@ -205,7 +211,7 @@ SAID: dict[str, tuple[dict, str]] = {
     "parameter.one_value": ({"parameter": "β", "value": "1"}, "**β**: tried at 1 alone"),
     "parameter.unused": ({"parameter": "components"}, "**components**: no trial used it"),
     "parameter.few": ({"judged": 7, "least": 10}, "Which parameters matter cannot be said from 7 trials; it takes 10"),
-    "parameter.not_covered": ({"parameter": "prior", "value": "normal", "trials": 6, "elsewhere": ("matched pairs", "the baseline “b”")},
+    "parameter.not_covered": ({"parameter": "prior", "value": "normal", "trials": 6, "elsewhere": (Statement(id="elsewhere.pairs"), Statement(id="elsewhere.baseline", values={"title": "b"}))},
                               "**prior = normal** was never tried where the others are good (6 trials); matched pairs and the baseline “b” tried it there"),
     "more": ({"count": 5}, "And 5 more: all findings below"),
     "doubt.warning": (CHECK, "✗ Has the search levelled off? fewer than 10 trials reached an epoch together, too few to tell; the spread over seeds is not known"),
@@ -216,7 +222,7 @@ SAID: dict[str, tuple[dict, str]] = {
     "cost.pruned": ({"pruned": 41, "ended": 48, "saved": 427, "share": 0.59}, "Pruning ended 41 of 48 trials early and saved 427 trial-epochs, 59 % of the search without it"),
     "cost.pruned_up_to": ({"pruned": 1, "ended": 2, "saved": 9, "share": 0.3}, "Pruning ended 1 of 2 trials early and saved up to 9 trial-epochs, 30 % of the search without it"),
     "cost.pruned_none": ({}, "No trial was pruned"),
-    "cost.search": ({"duration": "11 min", "epochs": 293, "repeats": 30, "repeat_epochs": 450, "baselines": None, "baseline_epochs": 0},
+    "cost.search": ({"seconds": 660.0, "epochs": 293, "repeats": 30, "repeat_epochs": 450, "baselines": None, "baseline_epochs": 0},
                     "The search took 11 min of wall time and 293 trial-epochs; 30 runs to confirm and compare took 450 more"),
     "cost.learned": ({"trials": 1, "study": "other"}, "The sampler also learned from 1 trial of other"),
     **{f"race.{kind}": (RACE, f"The race of 5 configurations over 8 seeds {said}. It took 23 of 40 runs") for kind, said in ENDINGS.items()},
@@ -350,7 +356,7 @@ SAID: dict[str, tuple[dict, str]] = {
     "check.rung_ranks": (RUNG, "at epoch 3, where 28 of 48 trials stopped, ranks correlate with those at the end by 0.36 (−0.56 to 0.88) over 7 complete trials"),
     "check.rung_unranked": (RUNG, "at epoch 3, where 28 of 48 trials stopped, ranks cannot be compared with those at the end over 7 complete trials"),
     "check.late": (LATE, "trial 8, 3 of 48 at epoch 3 and trained to its end, came 1.50 nats behind the winner"),
-    "check.late_within": (LATE | {"side": "before"}, "trial 8, 3 of 48 at epoch 3 and trained to its end, came 1.50 nats before the winner, which is within what seeds vary"),
+    "check.late_within": (LATE | {"ahead": mean(1.5)}, "trial 8, 3 of 48 at epoch 3 and trained to its end, came 1.50 nats before the winner, which is within what seeds vary"),
     "check.none_stopped": ({}, "none stopped there"),
     "check.none_late": ({}, "none of the paused was trained to its end"),
     "check.no_seeds": ({}, "no run with a fresh seed was trained"),
@@ -368,7 +374,7 @@ SAID: dict[str, tuple[dict, str]] = {
     "check.behind_on_both": ({"trials": 2}, "2 trials behind the best by more than seeds vary on both"),
     "check.no_late_gain": ({}, "no confirmed run has enough epochs"),
     "check.late_gain": ({"gain": Figure(value=0.03), "runs": 9}, "the last tenth of their epochs lowered the best value by 0.03 nats on average over 9 runs"),
-    "check.longer": ({"gap": mean(-3.01), "side": "below", "p_holm": 0.01}, "with more epochs the best is 3.01 ± 0.50 nats below itself on test"),
+    "check.longer": ({"gap": mean(-3.01), "p_holm": 0.01}, "with more epochs the best is 3.01 ± 0.50 nats below itself on test"),
     "check.rate_falls": ({}, "the learning rate falls to 0 at the end, so that every run ends flat, learned out or not"),
     "advice.search_on": (DO, "Search on: `vaeexp sweep x`"),
     "advice.no_wider": ({}, "No value lies beyond, so there is nothing to widen"),
@@ -413,7 +419,7 @@ def test_every_template_has_its_words_here():
 
 @pytest.mark.parametrize("title", ["a | b", "*x*", "<b>", "[l](http://x)", "{gap}", "**", "a [k] `z`"])
 def test_a_title_of_the_user_breaks_neither_template_nor_markdown(title):
-    statement = Statement(id="baseline.same_runs", values={"title": title, "against": "the best"})
+    statement = Statement(id="baseline.same_runs", values={"title": title, "against": BEST})
     assert words(statement) == f"{title} is the best itself: the same runs"
     assert words(statement, escape) == f"**{escape(title)}** is the best itself: the same runs"
 
