@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from vaeexp.plots import comparisons, confirmed, front, latent, parameters, pictures, search, tradeoff
-from vaeexp.plots.style import framed, save
+from vaeexp.plots.style import CUT, cuts_noted, framed, save
 from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.study_view import StudyView
@@ -52,8 +52,12 @@ class Plot:
         if not self.belongs_to(view):
             return None
         content = view if self.shows is None else (view.best_with(self.shows) or (None, None))[1]
-        figure = None if content is None else self.make(content)
-        return None if figure is None else framed(figure, self.title if titled else "")
+        with cuts_noted() as cuts:
+            figure = None if content is None else self.make(content)
+        if figure is None:
+            return None
+        figure.set_gid(CUT if cuts else None)
+        return framed(figure, self.title if titled else "")
 
     def reading(self, view: StudyView) -> list[str | Statement]:
         """Return the caption for this study in parts, with the run that drew where it draws one model."""

@@ -204,6 +204,22 @@ def whole_axes() -> Iterator[None]:
         _WHOLE.reset(before)
 
 
+_CUTS: ContextVar[list[float]] = ContextVar("limits that leave trials out")
+CUT = "axes that leave trials out"
+"""Id of a figure whose axes do not show every trial."""
+
+
+@contextmanager
+def cuts_noted() -> Iterator[list[float]]:
+    """Collect the limits that leave values out for the length of a `with` block."""
+    cuts: list[float] = []
+    before = _CUTS.set(cuts)
+    try:
+        yield cuts
+    finally:
+        _CUTS.reset(before)
+
+
 def robust_limits(values: Iterable[float], others: Iterable[float] = (), *, reach: float = 1.5) -> tuple[float, float]:
     """Return limits that show the smallest values well: from the minimum up to Tukey's fence (q75 + reach x IQR) or the maximum.
 
@@ -218,7 +234,9 @@ def robust_limits(values: Iterable[float], others: Iterable[float] = (), *, reac
     lower, upper = np.quantile(main, [0.25, 0.75])
     fence = max(float(upper + reach * (upper - lower)), float(np.quantile(everything, 0.7)))
     low, high = float(everything.min()), float(everything.max())
-    high = high if _WHOLE.get() else min(high, fence)
+    if fence < high and not _WHOLE.get():
+        high = fence
+        _CUTS.get([]).append(high)
     room = 0.06 * (high - low) or max(abs(low) * 0.01, 1e-3)
     return low - room, high + room
 

@@ -186,7 +186,7 @@ def _strip(reconstructions: np.ndarray, samples: np.ndarray | None = None) -> di
     images = reconstructions if samples is None else np.concatenate([reconstructions, samples])
     joined = np.concatenate(list(images), axis=1)
     file = io.BytesIO()
-    Image.fromarray(joined[..., 0] if joined.shape[2] == 1 else joined).save(file, format="png", compress_level=9)
+    Image.fromarray(joined[..., 0] if joined.shape[2] == 1 else joined).save(file, format="png")
     png = f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
     counts = {"reconstructions": len(reconstructions), "samples": 0 if samples is None else len(samples)}
     return {"png": png, "width": images.shape[2], "height": images.shape[1], **counts}

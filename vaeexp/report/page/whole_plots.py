@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from vaeexp.plots import PLOTS
-from vaeexp.plots.style import TRIALS, whole_axes
+from vaeexp.plots.style import CUT, TRIALS, whole_axes
 from vaeexp.report.page.inline import inline_drawings, inline_svg
 from vaeexp.results.study_view import StudyView
 
@@ -25,10 +25,10 @@ def _whole_figures(view: StudyView, figures: Mapping[str, Figure]) -> dict[str, 
     found = {}
     for file, figure in figures.items():
         plot = PLOTS.get(file.partition(".")[0])
-        if plot is None or not _has_trials(figure):
+        if plot is None or figure.get_gid() != CUT or not _has_trials(figure):
             continue
         with whole_axes():
-            whole = plot.draw(view)
+            whole = plot.draw(view, titled=False)
         if whole is not None and _limits(whole) != _limits(figure):
             found[file] = whole
     return found
