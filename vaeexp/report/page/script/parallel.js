@@ -3,7 +3,7 @@
 
 /** Names of choices on an axis; of more so many that stand evenly. */
 const MOST_TICKS = 12;
-const AXES = { top: 34, height: 210, below: 26, foot: 10, least: 92, edge: 58 };
+const AXES = { top: 34, height: 210, below: 26, foot: 10, least: 108, edge: 58 };
 /** Ranges by column: `from` and `to` of numbers (either may be missing), or the set of choices. */
 const brushes = new Map();
 /** What is drawn: the axes, the canvas, the width of a step between two axes, the row that is looked at. */
@@ -126,7 +126,7 @@ function drawLines() {
   const alpha = Math.max(0.08, Math.min(0.6, 40 / rows.length));
   stroke(pen, kept.length < rows.length ? rows.filter((row) => !passes(row)) : [], colour("--line"), alpha, 1);
   stroke(pen, kept.filter((row) => !best.has(row)), colour("--soft"), kept.length < rows.length ? 0.6 : alpha, 1);
-  stroke(pen, kept.filter((row) => best.has(row)), colour("--link"), 0.8, 1.5);
+  stroke(pen, kept.filter((row) => best.has(row)), colour("--link"), Math.max(0.15, Math.min(0.8, 40 / best.size)), 1.5);
   stroke(pen, rows.filter((row) => row.row === lines.row), colour("--ink"), 1, 2.5);
   pen.globalAlpha = 1;
   pen.strokeStyle = colour("--soft");
