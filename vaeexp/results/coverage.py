@@ -1,4 +1,10 @@
-"""The coverage of a choice's values: only a value that was tried where the others are good can be compared with them."""
+"""Where the values of a choice were tried: only a value that was tried where the others are good can be compared with them.
+
+It asks where trials lie, and needs no proof that they are bad there: a value outside stands in no mean, importance or plot of values beside
+the others, whatever the reason. `holes` asks what made trials bad, and names it where a test finds it. Neither answers for the other: by
+this rule the far end of each number that a sampler narrowed would be outside, and by that one a value whose trials merely lie elsewhere
+would be set beside the others.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Regions of a searched number that were tried only together with bad values of other parameters.
+"""What was tried only together with bad values of other parameters, which cost what the number or choice itself seems to cost.
+
+It asks what made trials bad, and a test must find it. `coverage` asks where the trials of a choice lie, without such a test, because means
+and plots leave out a value that nothing shows at good settings; why neither answers for the other stands there.
 
 A trial with a bad value of another parameter says nothing of its own β: it would be bad anyway. Where all trials beyond some β are of that kind, the
 search has not tried this β, and importances and plots would credit β with what the others cost.
