@@ -25,7 +25,9 @@ CURVES = (
 )
 PER_IMAGE = (
     "`per_image.npz` has the figures of each test image of the runs in the first table, where they left them: `r3/neg_elbo` and "
-    "`r3/iw_nll` of repeat 3, float32 [N], nats, in the order of the data set. report.html holds the other files up to 1.5 MB each, and links to larger ones and to this one."
+    "`r3/iw_nll` of repeat 3, float32 [N], nats, in the order of the data set. report.html has 25 MB at most: it holds the other files up to 1.5 MB each "
+    "and links to larger ones and to this one; then come all trials, their curves and their pictures, the best first, as far as there is room. "
+    "It says what was left out."
 )
 FACTS = """\
 | Column of `trials.csv` | Meaning and unit |
