@@ -10,6 +10,6 @@ CONSTANTS = (
     *("50 units", "hidden layers of 200", "60,000 training images", "ICLR 2016, table 1", "ICLR 2016, appendix D", "Murray 2011"),
     # what plots draw at most, and what they need
     *("up to 8 complete trials", "Of more than 100 trials", "100 are drawn", "takes 10 complete trials", "10 complete or promoted"),
-    *("at least 3 times the smallest", "best β near 1 follows"),
+    *("at least 3 times the smallest", "best β near 1 follows", "posterior (2)", "autoencoder (2)"),
 )  # fmt: skip
 """Pieces of sentences."""
