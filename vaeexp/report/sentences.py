@@ -43,7 +43,7 @@ _BESIDE = "[; rate {rate} against {rate_of_other}][; FID {fid} against {fid_of_o
 
 _DISAGREES = "[; IW-NLL disagrees: {weighted:±} nats]"
 """The difference in the tighter estimate, where it does not say the same of a baseline as −ELBO does."""
-_PAIRS = "[ at trial {trial} ({gap:seed})][ over {over:setting}][; {mean:±} over {settings:setting}][; FID {fid:±}][; MSE {reconstruction_mse:±}]"
+_PAIRS = "[ at trial {trial} ({gap:seed})][ over {over:setting}][; {mean:±} over {settings:setting}][; FID higher by {fid:±}][; MSE higher by {reconstruction_mse:±}]"
 """Where two values were compared: at the first of the settings, and over all; differences of the worse from the better."""
 _COSTS = "[; at epoch {epoch}, {behind:±} nats behind at {at}][; no sure difference at epoch {epoch} ({unsure:to} nats at {at})][; the winner is at the {end} end]"
 """What a parameter costs elsewhere, at equal epochs."""
