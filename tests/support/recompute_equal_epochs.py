@@ -16,11 +16,11 @@ def wrong_effects(study: Study) -> list[Wrong]:
     summary = study.report.summary
     wrong = []
     expected = equal_epochs(study)
-    for entry in summary.get("equal_epochs", ()):
+    for entry in summary["equal_epochs"]:
         found = {name: _plain(entry[name]) for name in expected[entry["parameter"]]}
         if not _same(found, expected[entry["parameter"]]):
             wrong.append(Wrong(0, f"summary.json: equal_epochs has {found}, the tables {expected[entry['parameter']]}"))
-    for hole in summary.get("holes", ()):
+    for hole in summary["holes"]:
         if reason := wrong_hole(study, hole):
             wrong.append(Wrong(0, f"summary.json: the hole of {hole['parameter']}: {reason}"))
     return wrong

@@ -141,7 +141,6 @@ class Study:
             own_rows = [(self.changed_by(title, own), own) for own in parts]
             for source, own in sorted(own_rows, key=lambda row: row[0] != self.best):
                 named = f"{title} (trial {source})"
-                # Reports that were made before titles named the trial set all rows against the best.
                 found[named if named in self.report.words else title] = own
         return {title: runs for title, runs in found.items() if len(runs)}
 

@@ -171,9 +171,9 @@ class Report:
     summary: Mapping[str, Any]
 
     @property
-    def statements(self) -> list[dict[str, Any]] | None:
-        """Of summary.json; None where an earlier version wrote the report, which had none."""
-        return self.summary.get("statements")
+    def statements(self) -> list[dict[str, Any]]:
+        """Of summary.json."""
+        return self.summary["statements"]
 
     @cached_property
     def blocks(self) -> list[Block]:

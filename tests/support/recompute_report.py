@@ -38,10 +38,9 @@ def recompute(report: Report, study: Study | None = None) -> Outcome:
     study = study or Study(report)
     outcome = check(study, report.blocks)
     outcome.wrong += _images(report) + wrong_effects(study)
-    if report.statements is not None:
-        problems = wrong_values(study, report.statements) + wrong_checks(study)
-        problems += wrong_words(report.readme, report.statements) + missing_words(report.words, report.statements)
-        outcome.wrong += [Wrong(0, problem) for problem in problems]
+    problems = wrong_values(study, report.statements) + wrong_checks(study)
+    problems += wrong_words(report.readme, report.statements) + missing_words(report.words, report.statements)
+    outcome.wrong += [Wrong(0, problem) for problem in problems]
     return outcome
 
 

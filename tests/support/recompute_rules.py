@@ -80,7 +80,7 @@ class Sources:
 
     @cached_property
     def statements(self) -> list[str]:
-        return sorted(texts_below(self.study.report.statements or []), key=len, reverse=True)
+        return sorted(texts_below(self.study.report.statements), key=len, reverse=True)
 
     @cached_property
     def others(self) -> list[str]:
@@ -152,14 +152,12 @@ def check_table(state: State, outcome: Outcome) -> None:
 
 
 def check(study: Study, blocks: Sequence[Block]) -> Outcome:
-    """Check every block of a report; the words of an earlier version, which had no statements, are not read."""
+    """Check every block of a report."""
     outcome, sources, statements = Outcome(), Sources(study), study.report.statements
     for block in blocks:
         if block.text is None:
             check_table(State(study, block), outcome)
-        elif statements is None or (
-            block.chapter == "Answer" and is_answer(block.text.words, statements, study.report.words)
-        ):
+        elif block.chapter == "Answer" and is_answer(block.text.words, statements, study.report.words):
             outcome.sentences += 1
             outcome.checked += _of_part(block.text, block.text.words, 0, block)
         else:
