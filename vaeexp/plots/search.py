@@ -83,7 +83,7 @@ def _draw_best(axes: Axes, course: pd.DataFrame, last: float) -> None:
     low, high = axes.get_ylim()
     axes.set_ylim(low - 0.05 * (high - low), high)
     side = "center" if 0.2 < share < 0.8 else ("left" if share <= 0.5 else "right")
-    text = f"best: trial {int(best['number'])}, {format_number(best['objective'])}"
+    text = f"lowest: trial {int(best['number'])}, {format_number(best['objective'])}"
     style.annotate(axes, text, (best["number"], best["objective"]), (0, -8), colour=style.BEST, ha=side, va="top")
 
 
@@ -161,7 +161,7 @@ def learning_curves(view: StudyView) -> Figure | None:
         names = {trial["number"]: _name_of(view, trial) for _, trial in complete.iterrows()}
         _name_curves(axes, {number: curves[number] for number in names}, names, low, high)
     elif len(complete):
-        best, winner = complete.iloc[0], f"best: trial {leader}"
+        best, winner = complete.iloc[0], f"lowest: trial {leader}"
         look: dict[str, Any] = {"color": style.TEXT_COLOUR}
         lines = axes.plot(*curves[leader].T, linewidth=2.2, zorder=5, label=winner, **look)
         lines += axes.plot([best["best_epoch"]], [best["objective"]], marker="o", markersize=6, zorder=6, **look)
@@ -201,7 +201,7 @@ def _name_curves(axes: Axes, curves: dict[int, np.ndarray], names: dict[int, str
         lines += axes.plot([best[0]], [best[1]], marker="o", color=look["color"], markersize=5, zorder=6)
         for line in lines:
             style.mark_trials(line, [number])
-        words = f"{style.shortened(names[number], LONGEST_NAME)}{' (best)' if index == 0 else ''}"
+        words = f"{style.shortened(names[number], LONGEST_NAME)}{' (lowest)' if index == 0 else ''}"
         place: dict[str, Any] = {"xycoords": "axes fraction", "ha": "left"}
         style.annotate(axes, words, (1.01, heights[number] - excess), colour=look["color"], **place)
 

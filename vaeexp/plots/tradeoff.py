@@ -187,7 +187,7 @@ def _name_best(axes: Axes, trials: pd.DataFrame) -> None:
     best = complete.nsmallest(1, "objective").iloc[0]
     at = best["val/rate"], best["val/distortion"]
     here = format_number(best["val/rate"] + best["val/distortion"])
-    text = f"best: trial {best['number']}, {here}"
+    text = f"lowest: trial {best['number']}, {here}"
     if best["epoch"] != best["best_epoch"]:
         text += f" ({format_number(best['objective'])} at epoch {best['best_epoch']})"
     line = {"arrowstyle": "-", "color": style.TEXT_COLOUR, "linewidth": 0.9, "shrinkB": 5}

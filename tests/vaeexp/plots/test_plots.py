@@ -60,7 +60,7 @@ def test_history_shows_every_trial_once_and_the_best_so_far(results):
     line = axes.lines[0]
     assert list(line.get_ydata()[:-1]) == list(best_so_far(results)["best"])
     best = ranked(results).iloc[0]
-    assert f"best: trial {best['number']}, {best['objective']:.2f}" in texts(axes.figure)
+    assert f"lowest: trial {best['number']}, {best['objective']:.2f}" in texts(axes.figure)
     assert axes.get_ylabel() == "validation −ELBO (nats per image)"
     counts = {state: int((trials["state"] == state).sum()) for state in ("complete", "pruned", "failed")}
     assert {text.get_text() for text in axes.get_legend().get_texts()} == {

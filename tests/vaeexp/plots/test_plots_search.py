@@ -76,7 +76,7 @@ def test_few_complete_trials_have_lines_of_their_own_with_their_names(study, cou
     words = [text.get_text() for text in axes.texts]
     names = [f"β = {format_value(beta)}" for beta in ranked["params.beta"]]
     names = names if searched == "beta" else [f"trial {number}" for number in ranked["number"]]
-    assert [name for name in words if name.removesuffix(" (best)") in names] == [f"{names[0]} (best)", *names[1:]]
+    assert [name for name in words if name.removesuffix(" (lowest)") in names] == [f"{names[0]} (lowest)", *names[1:]]
 
 
 def test_names_of_lines_that_end_together_keep_clear_of_each_other(study):

@@ -73,7 +73,7 @@ def test_the_best_trial_is_named_with_both_values_where_its_last_epoch_is_not_it
     best = view.ranked.iloc[0]
     last = view.at_last_epoch(view.ranked.head(1)).iloc[0]
     here = f"{last['val/rate'] + last['val/distortion']:.2f}"
-    words = f"best: trial {best['number']}, {here} ({best['objective']:.2f} at epoch {best['best_epoch']})"
+    words = f"lowest: trial {best['number']}, {here} ({best['objective']:.2f} at epoch {best['best_epoch']})"
     assert words in texts(rate_distortion(view))
 
 
@@ -91,7 +91,7 @@ def test_the_name_of_the_best_trial_stays_within_the_axes(made, share, height):
     view.__dict__["points"] = points
     figure = framed(rate_distortion(view), "Rate and distortion")
     figure.draw_without_rendering()
-    (name,) = [text for text in figure.axes[0].texts if text.get_text().startswith("best: trial")]
+    (name,) = [text for text in figure.axes[0].texts if text.get_text().startswith("lowest: trial")]
     words, axes = Text.get_window_extent(name), figure.axes[0].get_window_extent()
     assert words.width > axes.width / 2
     assert axes.x0 <= words.x0 < words.x1 <= axes.x1
