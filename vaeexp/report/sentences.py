@@ -3,6 +3,7 @@
 In a template `{name}` stands for a value and `[…]` for words that are left out where a value in them is missing. After a colon:
 
 - `±` — a mean with half the width of its 95 % interval, `96.32 ± 0.38`, or with the ends of one that is not symmetric
+- `+±` — the same of a difference, with its sign, `+96.32 ± 0.38`
 - `size` and `size ±` — the same without its sign; `to` — the ends of the interval alone
 - `n` — how many values the mean is of; `code` — a command; `share` — a share in per cent
 - `p` — a p, `= 0.012` or `< 0.0001`; `least` — without the sign; `<` — trials in order; `counts` — how many of each kind; `question` — the question of a check
@@ -43,7 +44,7 @@ _BESIDE = "[; rate {rate} against {rate_of_other}][; FID {fid} against {fid_of_o
 
 _DISAGREES = "[; IW-NLL disagrees: {weighted:±} nats]"
 """The difference in the tighter estimate, where it does not say the same of a baseline as −ELBO does."""
-_PAIRS = "[ at trial {trial} ({gap:seed})][ over {over:setting}][; {mean:±} over {settings:setting}][; FID higher by {fid:±}][; MSE higher by {reconstruction_mse:±}]"
+_PAIRS = "[ at trial {trial} ({gap:seed})][ over {over:setting}][; {mean:±} over {settings:setting}][; FID {fid:+±}][; MSE {reconstruction_mse:+±}]"
 """Where two values were compared: at the first of the settings, and over all; differences of the worse from the better."""
 _COSTS = "[; at epoch {epoch}, {behind:±} nats behind at {at}][; no sure difference at epoch {epoch} ({unsure:to} nats at {at})][; the winner is at the {end} end]"
 """What a parameter costs elsewhere, at equal epochs."""
@@ -441,6 +442,8 @@ class _Shown:
                 return format_duration(value)
             case "±":
                 return _with_interval(value)
+            case "+±":
+                return ("+" if value.value > 0 else "") + _with_interval(value)
             case "to":
                 return f"{format_number(value.low, value.digits)} to {format_number(value.high, value.digits)}"
             case "size":

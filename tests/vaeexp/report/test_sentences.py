@@ -168,7 +168,7 @@ SAID: dict[str, tuple[dict, str]] = {
     "get.too_few": ({"trial": 39, "gap": SINGLE}, "Trial 39 is 1.25 nats better on test; 1 shared seed cannot tell more"),
     "get.further": ({"trial": 7, "state": "paused", "epochs": 5, "value": Figure(value=91.4), "best": Figure(value=96.9)},
                     "Trial 7, paused after 5 epochs, had reached 91.40 nats, below the 96.90 of the best complete trial"),
-    "compare.apart": (PAIR | {"gap": mean(2.75, 0.9)}, "**optimizer**: adamax is 2.75 ± 0.90 nats worse than adam at trial 45 (3 seeds); 2.26 ± 2.38 over 3 settings; FID higher by 51.00 ± 3.00"),
+    "compare.apart": (PAIR | {"gap": mean(2.75, 0.9)}, "**optimizer**: adamax is 2.75 ± 0.90 nats worse than adam at trial 45 (3 seeds); 2.26 ± 2.38 over 3 settings; FID +51.00 ± 3.00"),
     "compare.perhaps": (PAIR | {"gap": mean(2.4), "fid": None, "trial": None, "mean": None, "over": 3},
                         "**optimizer**: adamax is perhaps 2.40 ± 0.50 nats worse than adam over 3 settings"),
     "compare.tie": (PAIR | {"gap": mean(0.1), "mean": None, "fid": None}, "**optimizer**: adamax is as good as adam, 0.10 ± 0.50 nats at trial 45 (3 seeds)"),
