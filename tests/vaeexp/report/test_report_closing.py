@@ -88,7 +88,7 @@ def test_of_many_failures_fifty_are_listed_and_all_are_counted(results):
     many = multiplied(results, "failed", 1260, failure=["diverged"] * 60 + ["crashed"] * 1200)
     table, words = failed_trials(many)
     assert len(tables_of(table)[""]) == 50
-    assert words == "1,210 more failed (1,200 crashed, 10 diverged); all of them are in [trials.csv](trials.csv)."
+    assert words == "1,210 more failed (1,200 crashed and 10 diverged); all of them are in [trials.csv](trials.csv)."
     long = multiplied(results, "failed", 1, message="y" * 5000)
     assert len(tables_of(failed_trials(long)[0])[""].loc[0, "message"]) < 320
 
