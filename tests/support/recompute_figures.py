@@ -424,7 +424,8 @@ class Study:
 
     def top(self, name: str) -> pd.DataFrame:
         own = self.parameters[name]
-        return self.found[own.values(self.found).notna()].head(5)
+        having = self.found[own.values(self.found).notna()]
+        return having.head(max(1, min(5, len(having) // 4)))
 
     @cached_property
     def uncovered(self) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from vaeexp.evaluation.metrics import BESIDE, METRICS, REACHED
 from vaeexp.report.headline import incomparable, samples_of
 from vaeexp.results.coverage import Coverage
 from vaeexp.results.divergence import Divergence
-from vaeexp.results.effects import TOP
+from vaeexp.results.effects import best_of
 from vaeexp.results.equal_epochs import EqualEpochEffect
 from vaeexp.results.equally_good import EquallyGood, equally_good
 from vaeexp.results.front_view import FrontView
@@ -417,7 +417,7 @@ def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> St
         return Statement(id="parameter.unused", values={"parameter": label})
     if len(texts) < 2:
         return Statement(id="parameter.one_value", values={"parameter": label, "value": texts[0]})
-    top = view.found[parameter.places(view.found).notna()].head(TOP)
+    top = best_of(view.found[parameter.places(view.found).notna()])
     behind = Figure.of(effect.behind)
     known = math.isfinite(behind.low)
     values: dict[str, Any] = {

@@ -14,7 +14,12 @@ from vaeexp.results.parameters import SearchedParameter
 from vaeexp.words import parameter_label
 
 TOP = 5
-"""The best configurations whose values are given."""
+"""The best configurations whose values are given; fewer where these are more than a quarter."""
+
+
+def best_of(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the best of these trials, which stand in their order: of six trials five would be nearly all."""
+    return found.head(max(1, min(TOP, len(found) // 4)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +67,7 @@ def parameter_effects(
     bounds = {hit.parameter: hit.bound for hit in hits if hit.told}
     effects = []
     for name, parameter in parameters.items():
-        top = found[parameter.places(found).notna()].head(TOP)
+        top = best_of(found[parameter.places(found).notna()])
         shares = {end: float(importances[end][name]) for end in importances if name in importances.index}
         effects.append(
             ParameterEffect(

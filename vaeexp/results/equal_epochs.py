@@ -20,7 +20,7 @@ import pandas as pd
 from threadpoolctl import ThreadpoolController
 
 from sweeps.results.statistics import Interval
-from vaeexp.results.effects import TOP
+from vaeexp.results.effects import best_of
 from vaeexp.results.holes import Holes
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.value_process import Samples, sample_values
@@ -51,7 +51,7 @@ class EqualEpochEffect:
     tried: tuple[Any, ...]
     """What these trials have. Of a number the least and the largest, of a choice its values in the order of the file."""
     best: tuple[Any, ...]
-    """Where the best `TOP` trials have it, in the order of full training: the least and the largest, or the values."""
+    """Where the best trials (`best_of`) have it, in the order of full training: the least and the largest, or the values."""
     trial: int | None
     """The trial whose settings the value is compared at: the best one, or the best with the parameter active."""
     at: Any | None
@@ -140,7 +140,7 @@ class _Question:
         self.parameter = parameter
         self.having = compared[parameter.of(compared).notna()]
         """The compared trials with the parameter active, the best first."""
-        self.best = found[parameter.of(found).notna()].head(TOP)
+        self.best = best_of(found[parameter.of(found).notna()])
         self.values: list[Any] = []
         """The other values, one for each of the settings after the first."""
         self.settings: list[Configuration] = []

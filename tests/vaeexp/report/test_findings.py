@@ -296,7 +296,9 @@ def test_each_searched_parameter_has_what_was_tried_and_where_the_best_have_it(r
     assert (beta["best_low"].value, beta["best_high"].value) == (top.min(), top.max())
     assert said["prior"].values["tried"] == ("normal", "mixture")
     assert set(said["prior"].values["best"]) == set(ranked(results)["params.prior"].head(5))
-    assert len(said["components"].rows) == 5
+    having = ranked(results)["params.components"].notna().sum()
+    assert having < 8  # so that the best quarter of them is one
+    assert len(said["components"].rows) == 1
 
 
 def test_few_trials_and_one_value_say_nothing(results):
