@@ -35,7 +35,7 @@ return {
   scrolling: [...document.querySelectorAll('.table, table, pre')].filter(each => each.scrollWidth > each.clientWidth).length,
   background: getComputedStyle(document.body).backgroundColor,
   ink: getComputedStyle(document.body).color,
-  plots: document.querySelectorAll('.plot svg').length,
+  plots: document.querySelectorAll('.plot > svg').length,
   links: [...document.querySelectorAll('a')].map(link => link.getAttribute('href')),
   ids: [...document.querySelectorAll('[id]')].map(each => each.id),
   text: document.body.innerText,

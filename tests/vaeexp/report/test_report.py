@@ -252,7 +252,8 @@ def test_the_same_results_give_the_same_bytes_wherever_they_lie(whole, runs, tmp
     one = report_on(whole, runs=runs, reports=tmp_path / "one", html=True)
     again = report_on(moved, runs=tmp_path / "moved", reports=tmp_path / "again", html=True)
     first, second = ({path.name: path.read_bytes() for path in path.parent.iterdir()} for path in (one, again))
-    assert {f"{name}.png" for name in names if PLOTS[name].objectives != 2} < set(first)
+    drawn = {name for name in names if PLOTS[name].objectives != 2 and name != "fid_against_elbo"}
+    assert {f"{name}.png" for name in drawn} < set(first)
     assert {"README.md", "report.html", "summary.json", "trials.csv", "curves.csv"} < set(first)
     assert first == second
 
