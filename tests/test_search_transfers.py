@@ -59,7 +59,7 @@ def test_a_teacher_that_knows_nothing_is_another_table_with_the_same_curves(tabl
 @pytest.mark.slow
 def test_each_way_is_a_search_of_its_own_and_repeats(table: Table) -> None:
     def changes(way: str) -> tuple[object, ...]:
-        return tuple(result.changes for result in of(table, way=way, search="tpe + promotion", repeats=3))
+        return tuple(result.changes for result in of(table, way=way, search="tpe + promotion", repeats=6))
 
     found = {way: changes(way) for way in ("alone", "start", "learn_from", "both")}
     assert changes("learn_from") == found["learn_from"]
