@@ -183,7 +183,7 @@ def equal_epochs_caption(view: StudyView) -> Caption:
     epoch, trials = view.at_equal_epochs
     failed, short = int((view.search["state"] == "failed").sum()), len(view.learned) - len(trials)
     text = (
-        "A black bar is the median of two trials or more, where it lies on the scale. The plot shows who leads early: what learns slowly stands high here and may win at the end. The other parameters differ between "
+        "A black bar is the median of two trials or more, where it lies on the scale. The plot shows which trials lead early: one that learns slowly stands high here and may win at the end. The other parameters differ between "
         "the points, so a trend is not the effect of one parameter alone."
     )
     missing = "_and_".join(name for name, count in {"failed": failed, "short": short}.items() if count)

@@ -48,7 +48,7 @@ def headline(view: StudyView) -> list[str]:
     lines = _lines(view)
     if not lines:
         return []
-    rows, notes = [], [sentence(note, escape) for note in headline_notes(view)]
+    rows, notes = [], [sentence(note, escape) for note in _notes(lines)]
     for line in lines:
         mark = f" ({chr(ord('a') + notes.index(sentence(line.note, escape)))})" if line.note else ""
         rows.append([*line.cells, f"{line.comparable}{mark}"])
@@ -63,8 +63,11 @@ def headline(view: StudyView) -> list[str]:
 
 def headline_notes(view: StudyView) -> list[Statement]:
     """Return the notes below the table, each once."""
-    notes = [line.note for line in _lines(view) if line.note]
-    return list({sentence(note): note for note in notes}.values())
+    return _notes(_lines(view))
+
+
+def _notes(lines: Sequence[Line]) -> list[Statement]:
+    return list({sentence(line.note): line.note for line in lines if line.note}.values())
 
 
 def _lines(view: StudyView) -> list[Line]:

@@ -330,8 +330,7 @@ def _confirmed_pairs(view: StudyView) -> Statement:
 def table_statements(view: StudyView) -> list[Statement]:
     """Return what stands below the tables of this chapter."""
     said: list[Statement] = []
-    shown = {section.title for section in SECTIONS if any(section.make(view))}
-    if "Confirmed configurations" in shown:
+    if any(_confirmed(view)):
         weighted = _weighted(view) if protocol_line(view, "test") else None
         said += [*([weighted] if weighted else []), *([_confirmed_pairs(view)] if view.margins else []), *race(view)]
     said += [one for comparison in view.pairs if len(comparison.pairs) for one in difference(comparison)]

@@ -18,7 +18,7 @@ TOP = 5
 
 
 def best_of(found: pd.DataFrame) -> pd.DataFrame:
-    """Return the best of these trials, which stand in their order: of six trials five would be nearly all."""
+    """Return the best of these trials, which come best first: `TOP` of them, and a quarter at most, because five of six trials would be nearly all."""
     return found.head(max(1, min(TOP, len(found) // 4)))
 
 

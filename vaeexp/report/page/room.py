@@ -29,7 +29,7 @@ class Room:
         self.left, self.full = size, size < 0
 
     def take(self, part: Any) -> bool:
-        """Take the room that a part needs, and tell whether there was so much; from the first part that had none on there is none."""
+        """Take the room that a part needs, and return whether it fitted. After the first part that did not fit, none does."""
         if not self.full:
             size = size_of(part)
             self.full = size > self.left
