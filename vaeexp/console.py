@@ -28,8 +28,12 @@ def program() -> str:
 
 
 def in_notebook() -> bool:
-    """Return whether this process is the kernel of a notebook."""
-    return "ipykernel" in sys.modules
+    """Return whether this process is the kernel of a notebook.
+
+    A process that only starts kernels, as nbclient does, has imported parts of ipykernel, too.
+    """
+    kernel = sys.modules.get("ipykernel.kernelapp")
+    return kernel is not None and bool(kernel.IPKernelApp.initialized())
 
 
 def open_console(*, stderr: bool = False) -> "Console":

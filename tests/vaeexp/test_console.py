@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from jupyter_client.kernelspec import KernelSpecManager
 from rich.console import Console
 
-from vaeexp.console import print_table, program
+from vaeexp.console import in_notebook, print_table, program
 
 
 def test_the_program_is_named_so_that_it_can_be_typed(tmp_path, monkeypatch):
@@ -23,6 +24,13 @@ def test_the_program_is_named_so_that_it_can_be_typed(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(installed.parent))
     installed.chmod(0o755)
     assert program() == "vaeexp"
+
+
+def test_a_process_that_starts_kernels_is_no_notebook():
+    """As papermill and nbclient: finding the kernel imports parts of ipykernel."""
+    KernelSpecManager().get_kernel_spec("python3")
+    assert "ipykernel" in sys.modules
+    assert not in_notebook()
 
 
 ROWS = [
