@@ -69,9 +69,9 @@ wheel: $(INSTALLED_DEV) ## build dist/vaeexp-*.whl
 	@$(UV) build --quiet --wheel --out-dir dist .
 	@ls dist/*.whl
 
-# What is measured, and how long each takes: tests/benchmarks/README.md. The results lie beside each other, by day and machine.
-BENCHMARKS := tests/benchmarks
-MEASURED = benchmarks/$(shell date +%Y-%m-%d)-$(shell uname -n)
+# What is measured, and how long each takes: benchmarks/README.md. The results lie beside each other, by day and machine.
+BENCHMARKS := benchmarks
+MEASURED = $(BENCHMARKS)/results/$(shell date +%Y-%m-%d)-$(shell uname -n)
 
 RACED := 'tpe + median' 'curves + promotion' 'optuna: tpe + median' 'ray: asha'
 
@@ -99,13 +99,13 @@ curves: $(INSTALLED) ## train learning curves that searches are graded on (ARGS=
 search-race: $(INSTALLED) ## race searches on tables of learning curves (ARGS="--space A --repeats 50")
 	@PYTHONPATH=. $(PYTHON) $(BENCHMARKS)/search/race.py --out $(MEASURED) $(ARGS)
 
-# One line per study is kept in benchmarks/, so that a run that was stopped goes on.
+# One line per study is kept in $(BENCHMARKS)/results/, so that a run that was stopped goes on.
 known-truth: $(INSTALLED_DEV) ## measure how often reports are right where the truth is known (1 to 2 hours of a processor)
 	@PYTHONPATH=. $(PYTHON) $(BENCHMARKS)/planted.py $(ARGS)
 
 clean: ## remove caches and builds; the runs, reports and .venv stay
 	@rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks *.egg-info
-	@find sweeps vaeexp tests -type d -name __pycache__ -prune -exec rm -rf {} +
+	@find sweeps vaeexp tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
 ifneq ($(USABLE),yes)
 $(INSTALLED): again

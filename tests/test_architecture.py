@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(path for package in ("sweeps", "vaeexp") for path in (ROOT / package).rglob("*.py"))
-TESTS = sorted((ROOT / "tests").rglob("*.py"))
+TESTS = sorted(path for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 
 LEVELS = (
     "sweeps.errors",
@@ -71,7 +71,7 @@ LEVELS = (
 
 ENGINE = ("models", "evaluation", "training")
 TOP_LEVEL = {
-    *(".ci", "docs", "studies", "sweeps", "tests", "vaeexp", "mlruns", "reports"),
+    *(".ci", "benchmarks", "docs", "studies", "sweeps", "tests", "vaeexp", "mlruns", "reports"),
     *(
         ".gitignore",
         "CHANGELOG.md",
@@ -326,5 +326,5 @@ def test_the_top_level_is_as_documented() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     assert {Path(name).parts[0] for name in tracked} <= TOP_LEVEL
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for folder in ("studies/", "sweeps/", "vaeexp/", "tests/", "mlruns/", "reports/"):
+    for folder in ("studies/", "sweeps/", "vaeexp/", "tests/", "benchmarks/", "mlruns/", "reports/"):
         assert f"`{folder}" in readme, f"README.md does not say what {folder} is for"

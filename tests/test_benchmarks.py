@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 CACHE = tempfile.TemporaryDirectory(prefix="vaeexp-benchmarks-", ignore_cleanup_errors=True)
 sys.path.append(str(BENCHMARKS))
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-SEARCH = Path(__file__).resolve().parent / "benchmarks" / "search"
+SEARCH = Path(__file__).resolve().parent.parent / "benchmarks" / "search"
 sys.path.append(str(SEARCH))
 
 from curve_lanes import CurveLanes, Wanted, curve_of  # noqa: E402
@@ -383,7 +383,7 @@ def test_real_workers_train_a_table(digits: Study, tmp_path: Path) -> None:
 def test_a_killed_process_loses_the_curves_at_hand_alone(digits: Study, tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(TRAIN, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(SEARCH.parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(SEARCH.parents[1])}
     command = [sys.executable, str(script), str(SEARCH), str(tmp_path / "D.yaml")]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     with subprocess.Popen([*command, str(killed), "20"], env=environment, stdout=subprocess.PIPE) as process:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path += [str(BENCHMARKS), str(BENCHMARKS / "search")]
 
 from confirmations import Noise, main, measured  # noqa: E402

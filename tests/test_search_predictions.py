@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path += [str(BENCHMARKS), str(BENCHMARKS / "search")]
 
 from curve_predictions import drawn, errors, last_value, ours, timing  # noqa: E402

@@ -21,7 +21,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from toy_study import MemoryJournal
 from toy_study import table as stored_table
 
-BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path += [str(BENCHMARKS), str(BENCHMARKS / "search")]
 
 from curve_table import Table, append, identified, live_file, load_table, to_line, whole_lines, write_lines  # noqa: E402
@@ -670,7 +670,7 @@ def test_results_are_renewed_where_the_first_repeats_are_the_same(
     table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last results are kept by another processor, which rounds otherwise: the search with the former code decides."""
-    former, root = tmp_path / "former", BENCHMARKS.parents[1]
+    former, root = tmp_path / "former", BENCHMARKS.parent
     shutil.copytree(root / "sweeps", former / "sweeps", ignore=shutil.ignore_patterns("__pycache__"))
     with (former / "sweeps" / "source.py").open("a", encoding="utf-8") as module:
         module.write("# Another state.\n")
@@ -728,7 +728,7 @@ def test_a_race_goes_on_where_it_was_stopped_and_is_reported(table: Table, tmp_p
     asked = ["--tables", str(folder), "--out", str(out), "--lanes", "1", "4", "--epochs", "40", "--workers", "1"]
     asked += ["--surrogate", "trees"]
     command = [sys.executable, str(BENCHMARKS / "search" / "race.py"), *asked, "--methods", "random", REFERENCE]
-    environment = {"PYTHONPATH": str(BENCHMARKS.parents[1]), "PATH": ""}
+    environment = {"PYTHONPATH": str(BENCHMARKS.parent), "PATH": ""}
     for repeats, lines in (("1", 4), ("3", 12), ("3", 12)):
         done = subprocess.run(
             [*command, "--repeats", repeats], env=environment, capture_output=True, text=True, check=False

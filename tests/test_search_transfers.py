@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path += [str(BENCHMARKS), str(BENCHMARKS / "search")]
 
 from curve_table import Table  # noqa: E402
@@ -93,7 +93,7 @@ def test_the_command_goes_on_where_it_was_stopped(table: Table, folder: Path, tm
     command = [sys.executable, str(BENCHMARKS / "search" / "transfers.py"), "--tables", str(folder), "--pairs", "A:A"]
     command += ["--out", str(tmp_path), "--epochs", "60", "--search", "random + promotion"]
     for repeats, lines in (("1", 3), ("2", 6), ("2", 6)):
-        environment = {"PYTHONPATH": str(BENCHMARKS.parents[1]), "PATH": ""}
+        environment = {"PYTHONPATH": str(BENCHMARKS.parent), "PATH": ""}
         done = subprocess.run(
             [*command, "--repeats", repeats], env=environment, capture_output=True, text=True, check=False
         )

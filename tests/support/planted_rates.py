@@ -1,7 +1,7 @@
 """How often reports of the default search are right, in studies whose truth is known: what is counted, and the rates that are demanded.
 
 `judge` compares what one study says with what was planted in it. `RATES` has a row for each rate: what counts, where, and what it may be. Tests add up a few
-studies, and `make known-truth` 400 of each kind (`tests/benchmarks/planted.py`). A rate is missed where its exact 99 % binomial interval (Clopper and Pearson
+studies, and `make known-truth` 400 of each kind (`benchmarks/planted.py`). A rate is missed where its exact 99 % binomial interval (Clopper and Pearson
 1934) lies on the bad side of what is demanded.
 """
 

@@ -1,6 +1,6 @@
 """Trial-epochs a second that the mirror brings into MLflow, through a real server or into a store of its own.
 
-    python tests/benchmarks/mirror.py [--behind 500] [--running 64] [--epochs 30] [--passes 30 5] [--files] [--own] [--workers 4] [--postgres]
+    python benchmarks/mirror.py [--behind 500] [--running 64] [--epochs 30] [--passes 30 5] [--files] [--own] [--workers 4] [--postgres]
 
 Two cases: trials that have ended before MLflow has any of them, and trials that run, after whose epochs the mirror makes so many passes, each with
 the epochs since the last. Twelve metrics an epoch. With `--files` each ended trial has ten pictures, `pictures.npz` of 42 kB, settings and
@@ -29,7 +29,7 @@ from sweeps.storage.trial_record import EpochRecord, Picture, TrialRecord
 from sweeps.tracking.mlflow_runs import StudyRuns
 from sweeps.workload import Outcome
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from postgres import postgres_server
 from tracking_server import TrackingServer
 

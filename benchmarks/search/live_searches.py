@@ -1,7 +1,7 @@
 """Two searches of one real study side by side, each with half of the processor: the earlier default and the present one.
 
-    PYTHONPATH=. python tests/benchmarks/search/live_searches.py --data FOLDER --out ../live             runs what is missing, then draws
-    PYTHONPATH=. python tests/benchmarks/search/live_searches.py --data FOLDER --out ../live --no-run    draws what is there
+    PYTHONPATH=. python benchmarks/search/live_searches.py --data FOLDER --out ../live             runs what is missing, then draws
+    PYTHONPATH=. python benchmarks/search/live_searches.py --data FOLDER --out ../live --no-run    draws what is there
 
 `spaces/live.yaml` is the study. Each of three seeds has both searches at once, four lanes and one thread each, until each has trained
 900 trial-epochs; then each trains its best configuration again with three fresh seeds and tests these. A stopped command goes on.
@@ -62,7 +62,7 @@ class Course:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("VAEEXP_DATA"), help="folder with MNIST's files")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/live"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/live"))
     parser.add_argument("--no-run", action="store_true", help="draw what is there")
     options = parser.parse_args()
     if options.data is None:

@@ -1,6 +1,6 @@
 """Whole sweeps on the CPU: the same 64 trials' worth of search by vaeexp, by Optuna with threads, by Ray Tune with ASHA.
 
-    VAEEXP_DATA=FOLDER python tests/benchmarks/sweeps_race.py [--trials 64] [--epochs 10] [--images 50000]
+    VAEEXP_DATA=FOLDER python benchmarks/sweeps_race.py [--trials 64] [--epochs 10] [--images 50000]
         [--contenders vaeexp optuna ray] [--json FILE]
 
 MLP 784–512–512–2L on MNIST, batch 128, over learning rate (1e-4 to 1e-2), latent size (2 to 64), Adam or Adamax. vaeexp is

@@ -1,6 +1,6 @@
 """How many runs a race takes to confirm the best trials of a search, and how sure its winner is, on tables of learning curves.
 
-    PYTHONPATH=. python tests/benchmarks/search/confirmations.py [--space A] [--repeats 1000]
+    PYTHONPATH=. python benchmarks/search/confirmations.py [--space A] [--repeats 1000]
 
 Each repeat draws `--trials` configurations of a table, as a search without a pruner would have trained them, and confirms the k best by their first seed with
 m fresh seeds: as a race, which is the shipped one, and with all seeds for all. `races.py` says what the columns are, and has studies whose

@@ -1,6 +1,6 @@
 """Whether a search is faster when it knows another one: `start: [{study: …, top: 5}]` and `learn_from:` on tables of learning curves.
 
-    PYTHONPATH=. python tests/benchmarks/search/transfers.py --pairs D:A A:A B:A --repeats 50
+    PYTHONPATH=. python benchmarks/search/transfers.py --pairs D:A A:A B:A --repeats 50
 
 Each repeat searches the first table to the end of its budget, and then the second one, with the shipped driver, sampler and pruner, in four ways: alone, with the
 best five configurations first, taught by all trials, and both. `curves` cannot be taught, so it has the first two ways. D and L are the space of A: D with 4,000 images for
@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=600, help="trial-epochs of each search")
     parser.add_argument("--tables", type=Path, default=TABLES, help="folder of the tables")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of the results")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder of the results")
     options = parser.parse_args()
     asked = {"lanes": options.lanes, "budget": options.epochs}
     wanted = [

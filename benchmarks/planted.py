@@ -1,4 +1,4 @@
-"""How often reports of the default search are right, in studies whose truth is known: the table of `tests/benchmarks/known-truth.md`.
+"""How often reports of the default search are right, in studies whose truth is known: the table of `benchmarks/known-truth.md`.
 
     make known-truth [ARGS="--studies 400 --kinds null strong --processes 2"]
 
@@ -18,14 +18,14 @@ from typing import Any
 
 from table import markdown
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from default_studies import KINDS, default_study
 from planted_rates import RATES, judge, total, view_of
 from planted_studies import exact_interval
 
-ROOT = Path(__file__).resolve().parents[2]
-TABLE = ROOT / "tests" / "benchmarks" / "known-truth.md"
-RECORD = ROOT / "benchmarks" / "known-truth.jsonl"
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = ROOT / "benchmarks" / "known-truth.md"
+RECORD = ROOT / "benchmarks" / "results" / "known-truth.jsonl"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

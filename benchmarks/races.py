@@ -1,6 +1,6 @@
 """How many runs a race takes to confirm, and how sure its winner is, beside the same configurations with all seeds each.
 
-`python tests/benchmarks/races.py [--races 1000]` prints a table of synthetic studies whose truth is known, and trains nothing. The unit is the
+`python benchmarks/races.py [--races 1000]` prints a table of synthetic studies whose truth is known, and trains nothing. The unit is the
 standard deviation of a run; seeds that all share vary by as much again. What the configurations are worth is normal with a standard deviation of
 `apart`; "unequal" draws each configuration's own spread from a log-normal distribution (0.7). The race is the shipped one.
 

@@ -1,6 +1,6 @@
 """Rounds a second of a study on 1, 8 and 32 Ray actors with 64 toy lanes each: what driver, transport and journal cost.
 
-    PYTHONPATH=. /path/with/ray/bin/python tests/benchmarks/actors.py [--workers 1 8 32] [--lanes 64] [--epochs 10] [--local] [--search "curves + promotion"]
+    PYTHONPATH=. /path/with/ray/bin/python benchmarks/actors.py [--workers 1 8 32] [--lanes 64] [--epochs 10] [--local] [--search "curves + promotion"]
 
 The real driver with a journal file and median pruning of random trials, or the default search of a study, a trial in each lane. Epochs take no time; those of a worker
 come at once, as from one fused program. Ray's machine is this one, and the actors share its cores. `--local` takes child processes
@@ -28,11 +28,11 @@ from sweeps.storage import hold_study, open_study
 from sweeps.workload.ray_worker import RayJob, RayWorker, join_cluster
 from sweeps.workload.worker_pool import WorkerPool
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from toy_lanes import FusedToyLanes
 from toy_study import SEARCHES, Fixed, toy_study
 
-SUPPORT = Path(__file__).resolve().parent.parent / "support"
+SUPPORT = Path(__file__).resolve().parent.parent / "tests" / "support"
 HEAD = ("workers", "lanes", "s until all are up", "ms a round", "rounds/s", "trial-epochs/s")
 HEAD += ("driver: ms of processor per trial-epoch", "driver: MiB")
 ATTEMPTS = 6

@@ -1,6 +1,6 @@
 """How long it takes to open a study of many trials, and how much memory its storage needs, with and without a snapshot.
 
-    python tests/benchmarks/opening.py [--trials 10000] [--epochs 30] [--runs FOLDER] [--postgres]
+    python benchmarks/opening.py [--trials 10000] [--epochs 30] [--runs FOLDER] [--postgres]
 
 Writes a journal as `report_scale.py` does, in a temporary folder or the one given; with `--postgres` its lines become rows of a
 PostgreSQL server of its own. Then opens the study in a process of its own each time, as `vaeexp status` and a sweep do:
@@ -22,7 +22,7 @@ from sweeps.storage import hold_study
 from sweeps.storage.journal import journal_path
 from sweeps.storage.optuna_internals import copy_journal
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from postgres import postgres_server
 
 OPEN = """
@@ -76,5 +76,5 @@ def _opened(url: str, runs: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+    os.environ.setdefault("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
     main()

@@ -1,6 +1,6 @@
 """What workers lose because they wait for each other in each round, decided at once and decided a round late.
 
-    python tests/benchmarks/lockstep.py [--workers 4] [--width 64] [--trials 256] [--epochs 20] [--seconds 1.0]
+    python benchmarks/lockstep.py [--workers 4] [--width 64] [--trials 256] [--epochs 20] [--seconds 1.0]
         [--search "tpe + median"] [--json FILE]
 
 The real driver with a journal file, a sampler and a pruner, and real worker processes. Their lanes sleep instead of training, all lanes of a
@@ -30,7 +30,7 @@ from sweeps.storage import hold_study, open_study
 from sweeps.workload import Progress, Trial
 from sweeps.workload.worker_pool import WorkerPool
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from toy_lanes import ToyLanes
 
 

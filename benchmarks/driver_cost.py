@@ -1,6 +1,6 @@
 """What the driver, the pruner and tracking cost beside an accelerator: 64 lanes with epochs of a second.
 
-    python tests/benchmarks/driver_cost.py [--width 64] [--trials 256] [--epochs 10] [--seconds 1.0]
+    python benchmarks/driver_cost.py [--width 64] [--trials 256] [--epochs 10] [--seconds 1.0]
         [--search "tpe + median"] [--postgres] [--json FILE]
 
 The real driver on a journal (a file, or rows of a PostgreSQL server of its own) with a sampler and a pruner, the real tracker on an MLflow store, and lanes that wait for a second
@@ -30,7 +30,7 @@ from sweeps.study.study_model import Budget
 from sweeps.tracking import mirroring
 from sweeps.workload import Progress
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from postgres import postgres_server, sql
 from toy_lanes import ToyLanes
 

@@ -1,6 +1,6 @@
 """What evaluation costs: importance-weighted NLL against its matrix products, validation against an epoch of training.
 
-    VAEEXP_DATA=FOLDER python tests/benchmarks/evaluation.py [--device cpu|cuda] [--samples 5000] [--images 104]
+    VAEEXP_DATA=FOLDER python benchmarks/evaluation.py [--device cpu|cuda] [--samples 5000] [--images 104]
         [--repeats 5] [--json FILE]
 
 The MLP 784–512–512–20 in float32, as evaluation always is. `importance_weighted_nll` with k samples per image on so many

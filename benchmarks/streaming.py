@@ -1,6 +1,6 @@
 """What it costs that training images stream from disk: seconds per trial-epoch, resident and streamed, in one run.
 
-    python tests/benchmarks/streaming.py --data FOLDER [--repeats 5] [--device cpu]
+    python benchmarks/streaming.py --data FOLDER [--repeats 5] [--device cpu]
 
 A folder of images, network `conv` with latent size 64 and discretised logistic likelihood, batch 64, one lane on one
 thread, training alone. Both ways take turns; the smallest of the repeats counts, since the rest is other programs.

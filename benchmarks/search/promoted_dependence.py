@@ -1,6 +1,6 @@
 """How far the partial dependence of a search by promotion is from the true one, and how far the importance is.
 
-    PYTHONPATH=. python tests/benchmarks/search/promoted_dependence.py [--spaces A B] [--trials 80] [--draws 20]
+    PYTHONPATH=. python benchmarks/search/promoted_dependence.py [--spaces A B] [--trials 80] [--draws 20]
 
 Random configurations of a table of real curves are paused at the default rungs, and the best third goes on. A forest learns from what they had
 reached, or from the ends that `curve_process` expects; the truth is a forest of all curves of the table to their ends. The importance (PED-ANOVA) learns

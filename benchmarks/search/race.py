@@ -15,7 +15,7 @@ state. Results of the former referee, which drew no noise, are reported apart. A
 Peers that need other versions of packages than the project run in an environment of their own, into the same `--out`:
 
     uv venv ../peers && uv pip install --python ../peers/bin/python --group search
-    PYTHONPATH=. ../peers/bin/python tests/benchmarks/search/race.py --out FOLDER --no-report --methods "syne-tune: mobster"
+    PYTHONPATH=. ../peers/bin/python benchmarks/search/race.py --out FOLDER --no-report --methods "syne-tune: mobster"
 
 Ray Tune's BOHB needs older versions still, those of the group `search-bohb`, in a third environment.
 """
@@ -87,7 +87,7 @@ def main() -> None:
         "--epochs", type=int, help="trial-epochs of a search; else 1,200 or 3 whole trials in each lane"
     )
     parser.add_argument("--tables", type=Path, default=TABLES, help="folder of the tables")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of results and report")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder of results and report")
     parser.add_argument("--workers", type=int, default=usable_cores(), help="processes")
     parser.add_argument("--errors", action="store_true", help="print the errors of the surrogates, and race nothing")
     parser.add_argument("--report", action="store_true", help="race nothing, and report the results at hand")

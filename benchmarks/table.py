@@ -44,7 +44,7 @@ def child_environment() -> dict[str, str]:
     here = Path(__file__).resolve().parent
     found = dict(os.environ)
     given = [found["PYTHONPATH"]] if found.get("PYTHONPATH") else []
-    found["PYTHONPATH"] = os.pathsep.join([str(here.parents[1]), str(here), *given])
+    found["PYTHONPATH"] = os.pathsep.join([str(here.parent), str(here), *given])
     found.pop("PYTHONDONTWRITEBYTECODE", None)
     return found
 

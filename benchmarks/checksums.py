@@ -1,6 +1,6 @@
 """What the checksums of prepared images cost: seconds of processor time of a start, and of the epochs after it.
 
-    python tests/benchmarks/checksums.py [--mb 39 2000] [--folder FOLDER]
+    python benchmarks/checksums.py [--mb 39 2000] [--folder FOLDER]
 
 Random images of 32 × 32 × 3 bytes, one thread. `start` opens the prepared data: images of up to 512 MiB are hashed then.
 `fetch` draws an epoch of batches of 64, first with the checks of a new process, then again, then from the same file without

@@ -1,6 +1,6 @@
 """Does vaeexp train as a notebook would? The setting of `mog_mnist`'s row `notebook`, by vaeexp and by a plain loop.
 
-    python tests/benchmarks/notebook_curve.py --data FOLDER [--epochs 10] [--split-seed 0 1 2] [--seed 0]
+    python benchmarks/notebook_curve.py --data FOLDER [--epochs 10] [--split-seed 0 1 2] [--seed 0]
 
 The plain loop is written here from the description of the experiment, with nothing of vaeexp: torch's layers, Adamax,
 a factorised mixture of 16, batches of 32, targets drawn anew in each epoch, float32. Both train on the same images of

@@ -1,6 +1,6 @@
 """How long `vaeexp report` takes, and how much memory, for a study of many trials, from a cold start.
 
-    python tests/benchmarks/report_scale.py [--trials 10000] [--epochs 30] [--runs FOLDER]
+    python benchmarks/report_scale.py [--trials 10000] [--epochs 30] [--runs FOLDER]
 
 Writes a journal as the driver writes it (a line per epoch for the value and one for the metrics), of trials with half
 of them pruned, in a temporary folder or the one given; then runs the command in a process of its own. The trials leave
@@ -28,7 +28,7 @@ from optuna.trial import TrialState
 from sweeps.storage import repeat_study
 from sweeps.storage.checked_records import record_line
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from synthetic_study import study_attributes
 
 STUDY = "beta_mnist"
@@ -166,5 +166,5 @@ def _write_trial(storage, study, params, floor, epochs, state, attributes, rando
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+    os.environ.setdefault("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
     main()

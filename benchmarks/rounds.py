@@ -1,6 +1,6 @@
 """The driver's processor time for each trial-epoch, by the number of lanes: what bounds a study on many workers.
 
-    python tests/benchmarks/rounds.py [--lanes 64 512 2048] [--epochs 4] [--on-record 0 10000] [--runs FOLDER] [--search "curves + promotion"]
+    python benchmarks/rounds.py [--lanes 64 512 2048] [--epochs 4] [--on-record 0 10000] [--runs FOLDER] [--search "curves + promotion"]
 
 The real driver with a journal file and median pruning of random trials, or the default search of a study. The lanes are toys in the driver's own process, whose epochs take
 no time, so nothing else is measured: neither transport to workers nor training. A trial in each lane; its start and end are in the figures.
@@ -28,7 +28,7 @@ from sweeps.storage import hold_study, open_study
 from sweeps.storage.journal import journal_path
 from sweeps.storage.study_record import study_record
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from toy_lanes import ToyLanes
 from toy_study import SEARCHES, Fixed, toy_study
 

@@ -1,6 +1,6 @@
 """One epoch of fused lanes under a profiler: host synchronisation, the share of time the device is busy, the cost of a refill.
 
-    VAEEXP_DATA=FOLDER python tests/benchmarks/gpu_profile.py [--device cuda|cpu] [--model mlp|conv] [--width 64]
+    VAEEXP_DATA=FOLDER python benchmarks/gpu_profile.py [--device cuda|cpu] [--model mlp|conv] [--width 64]
         [--precision bf16] [--images 12800] [--json FILE]
 
 - synchronisations: calls between the first and the last step of an epoch in which the host waits for the device. PyTorch

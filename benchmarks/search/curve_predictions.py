@@ -1,7 +1,7 @@
 """How well a process of learning curves says where they end, beside BoTorch's LatentKroneckerGP and the last value, and how long it takes.
 
-    PYTHONPATH=. python tests/benchmarks/search/curve_predictions.py [--space A] [--draws 20]      predictions
-    PYTHONPATH=. python tests/benchmarks/search/curve_predictions.py --timing                       seconds of a decision
+    PYTHONPATH=. python benchmarks/search/curve_predictions.py [--space A] [--draws 20]      predictions
+    PYTHONPATH=. python benchmarks/search/curve_predictions.py --timing                       seconds of a decision
 
 Each draw takes `--curves` curves of a table (one seed), of which a quarter is seen to the end and the others up to epoch 3, 5, 8 or 10. What is predicted is the
 last epoch of these others: Spearman's rank correlation with the truth, median error in nats, and the mean log density of the truth on the even scale on
