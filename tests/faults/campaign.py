@@ -6,7 +6,7 @@ Each fault is done `--times` times with new seeds, which are printed; `--committ
 A fault is done to a sweep of six small trials on two processes with a real MLflow store, by the command of users. Then the
 remedies that the messages name are followed, and all that is stored is compared with the undisturbed study: trials, every
 figure of every epoch, weights bit for bit, runs and points in MLflow. `--write` puts the table into
-docs/explain/reliability.md; with `--only`, its rows. A fault that lost something is kept in `--folder`; its seed belongs into
+benchmarks/faults.md; with `--only`, its rows. A fault that lost something is kept in `--folder`; its seed belongs into
 seeds.txt, with the mending.
 The exit status is 1 where something was lost, doubled, changed, left running or believed.
 """
@@ -39,7 +39,7 @@ from scene import JOURNAL, NotDone, NotRecovered, Scene, Undisturbed  # noqa: E4
 from sweeps.errors import UserError  # noqa: E402
 
 SEEDS = HERE / "seeds.txt"
-PAGE = HERE.parents[1] / "docs" / "explain" / "reliability.md"
+PAGE = HERE.parents[1] / "benchmarks" / "faults.md"
 MARKS = ("<!-- campaign -->", "<!-- end of campaign -->")
 
 
@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--only", default="", help="faults whose name has these words")
     parser.add_argument("--committed", action="store_true", help="the seeds of seeds.txt")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/explain/reliability.md")
+    parser.add_argument("--write", action="store_true", help="put the table into benchmarks/faults.md")
     parser.add_argument(
         "--folder", type=Path, help="where folders of what was not survived stay; by default a temporary one"
     )
