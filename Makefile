@@ -23,12 +23,12 @@ ADD = $(UV) pip install --python $(PYTHON) $(if $(TORCH),--torch-backend=$(TORCH
 # Otherwise every process would compile the source of all packages anew where this is set, as in many containers: seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install install-dev install-ray sweep test test-all faults lint ui report docs wheel bench bench-gpu curves search-race known-truth clean again
+.PHONY: help install install-dev install-ray sweep test test-all test-benchmarks faults lint ui report docs wheel bench bench-gpu curves search-race known-truth clean again
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
 	@echo 'make TARGET [ARGS="further options"]'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-14s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-18s%s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## set up .venv to run studies (TORCH=cpu: without CUDA)
 
@@ -53,6 +53,9 @@ test: $(INSTALLED_DEV) ## run the tests (ARGS="tests/vaeexp -k prior")
 
 test-all: ## the same, with the slow ones
 	@$(MAKE) --no-print-directory test ARGS="-m '' $(ARGS)"
+
+test-benchmarks: ## run the tests of the benchmarks (ARGS="-m ''": the slow ones, too)
+	@$(MAKE) --no-print-directory test ARGS="benchmarks/tests $(ARGS)"
 
 faults: $(INSTALLED_DEV) ## kill, fill and damage what a study needs, and count what is lost (ARGS="--committed")
 	@$(PYTHON) tests/faults/campaign.py $(ARGS)

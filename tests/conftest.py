@@ -1,30 +1,19 @@
-"""What holds for all tests.
-
-One thread for each process: several at once, on a busy machine, only get into each other's way. No deadline for the
-examples that hypothesis draws: how long one takes says how busy the machine is. And compiled modules are kept, even where the
-environment forbids it: the tests start hundreds of processes, and each would compile all its packages for seconds.
-"""
+"""What holds for all tests: which files come first, and what they share."""
 
 import gc
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from command_line import Swept, sweep_once
+from each_process import one_thread, prepare_process
 from filelock import FileLock
-from hypothesis import settings
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
-# A script's job in the background ignores Ctrl-C, and all processes that tests start would inherit that.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-settings.register_profile("vaeexp", deadline=None)
-settings.load_profile("vaeexp")
+__all__ = ["one_thread"]
+
+prepare_process()
 
 LONGEST = (
     "test_whole.py",
@@ -36,7 +25,6 @@ LONGEST = (
     "test_report.py",
     "test_docs_commands.py",
     "test_api.py",
-    "test_benchmarks.py",
     "test_resume.py",
     "test_notebook_example.py",
     "test_own_network.py",
@@ -85,13 +73,6 @@ def swept_smoke(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> 
     folder = _shared(tmp_path_factory) / "swept_smoke"
     with FileLock(folder.with_suffix(".lock")):
         return sweep_once(folder, empty_store)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """Take back the threads that an earlier command gave PyTorch in this process, because they would wait for each other."""
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
 
 
 def pytest_collection_finish() -> None:

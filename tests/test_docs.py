@@ -199,6 +199,7 @@ def test_the_targets_of_the_makefile_are_real_and_described() -> None:
         "sweep",
         "test",
         "test-all",
+        "test-benchmarks",
         "faults",
         "lint",
         "ui",

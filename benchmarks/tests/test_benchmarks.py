@@ -12,21 +12,19 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from contenders import Task
+from contenders.limit import layers_of, step_bytes
+from contenders.models import PlainVAE
+from contenders.ours import settings_of
+from lineup import Entry, compiled, ladder, lineup
+from runners import Bench, Failed, climbed, measured
+from table import child_environment, markdown
+from throughput import summary
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+from vaeexp.models.vae import VAE
+
+BENCHMARKS = Path(__file__).resolve().parent.parent
 CACHE = tempfile.TemporaryDirectory(prefix="vaeexp-benchmarks-", ignore_cleanup_errors=True)
-sys.path.append(str(BENCHMARKS))
-
-from contenders import Task  # noqa: E402
-from contenders.limit import layers_of, step_bytes  # noqa: E402
-from contenders.models import PlainVAE  # noqa: E402
-from contenders.ours import settings_of  # noqa: E402
-from lineup import Entry, compiled, ladder, lineup  # noqa: E402
-from runners import Bench, Failed, climbed, measured  # noqa: E402
-from table import child_environment, markdown  # noqa: E402
-from throughput import summary  # noqa: E402
-
-from vaeexp.models.vae import VAE  # noqa: E402
 
 
 def run(*command: str) -> subprocess.CompletedProcess:

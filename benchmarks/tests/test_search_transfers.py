@@ -8,16 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from curve_table import Table
+from grading import DEVIATIONS, Result
 from scipy.stats import spearmanr
+from synthetic_table import write_table
+from transfers import Transfer, agreement, shuffled, transferred, ways_of
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-sys.path += [str(BENCHMARKS), str(BENCHMARKS / "search")]
-
-from curve_table import Table  # noqa: E402
-from grading import DEVIATIONS, Result  # noqa: E402
-from synthetic_table import write_table  # noqa: E402
-from transfers import Transfer, agreement, shuffled, transferred, ways_of  # noqa: E402
-
+BENCHMARKS = Path(__file__).resolve().parent.parent
 ASKED = Transfer(
     source="A",
     target="A",

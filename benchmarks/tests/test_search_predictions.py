@@ -1,18 +1,11 @@
 """Predictions of curves on a table of which the truth is known: what is cut off, how errors count, and who knows more than the last value."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from curve_predictions import drawn, errors, last_value, ours, timing
+from curve_table import Table
 from scipy.stats import norm
-
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-sys.path += [str(BENCHMARKS), str(BENCHMARKS / "search")]
-
-from curve_predictions import drawn, errors, last_value, ours, timing  # noqa: E402
-from curve_table import Table  # noqa: E402
-from synthetic_table import EPOCHS, write_table  # noqa: E402
+from synthetic_table import EPOCHS, write_table
 
 
 @pytest.fixture(scope="module")

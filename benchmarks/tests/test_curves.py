@@ -15,24 +15,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from curve_lanes import CurveLanes, Wanted, curve_of
+from curve_table import append, identified, live_file, load_table, pack, position, read_lines, to_line
+from curves import Plan, check_design, next_round, plan_of, status
+from designs import LARGE, SPACES, first_configurations, near_configurations, open_space
 from hypothesis import given
 from hypothesis import strategies as st
 
-SEARCH = Path(__file__).resolve().parent.parent / "benchmarks" / "search"
-sys.path.append(str(SEARCH))
+from sweeps.study import Study
+from sweeps.study.space import Parameter, Space
+from sweeps.workload import Failure, Progress
+from vaeexp.data import open_dataset
+from vaeexp.settings import SECTIONS
+from vaeexp.study import open_study_file, settings_of
 
-from curve_lanes import CurveLanes, Wanted, curve_of  # noqa: E402
-from curve_table import append, identified, live_file, load_table, pack, position, read_lines, to_line  # noqa: E402
-from curves import Plan, check_design, next_round, plan_of, status  # noqa: E402
-from designs import LARGE, SPACES, first_configurations, near_configurations, open_space  # noqa: E402
-
-from sweeps.study import Study  # noqa: E402
-from sweeps.study.space import Parameter, Space  # noqa: E402
-from sweeps.workload import Failure, Progress  # noqa: E402
-from vaeexp.data import open_dataset  # noqa: E402
-from vaeexp.settings import SECTIONS  # noqa: E402
-from vaeexp.study import open_study_file, settings_of  # noqa: E402
-
+SEARCH = Path(__file__).resolve().parent.parent / "search"
 PLAN = Plan(first=12, near=6, round=5)
 EPOCHS = 3
 

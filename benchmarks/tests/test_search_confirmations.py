@@ -5,12 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-sys.path += [str(BENCHMARKS), str(BENCHMARKS / "search")]
-
-from confirmations import Noise, main, measured  # noqa: E402
-from synthetic_table import truth, write_table  # noqa: E402
+from confirmations import Noise, main, measured
+from synthetic_table import truth, write_table
 
 NOISE = 0.2
 

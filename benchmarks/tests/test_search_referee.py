@@ -16,17 +16,9 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from optuna.storages import JournalStorage
-from sklearn.ensemble import ExtraTreesRegressor
-from toy_study import MemoryJournal
-from toy_study import table as stored_table
-
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-sys.path += [str(BENCHMARKS), str(BENCHMARKS / "search")]
-
-from curve_table import Table, append, identified, live_file, load_table, to_line, whole_lines, write_lines  # noqa: E402
-from forest import Forest  # noqa: E402
-from grading import (  # noqa: E402
+from curve_table import Table, append, identified, live_file, load_table, to_line, whole_lines, write_lines
+from forest import Forest
+from grading import (
     FORMER,
     Change,
     Result,
@@ -40,10 +32,11 @@ from grading import (  # noqa: E402
     restricted_mean,
     seed_share,
 )
-from methods import DEFAULT, OURS, REFERENCE, code_of, run_method, run_ours, study_of, why_not  # noqa: E402
-from noise import NEAR, SeedNoise  # noqa: E402
-from peers import PEERS, Job, OptunaPeer, run_peer  # noqa: E402
-from race import (  # noqa: E402
+from methods import DEFAULT, OURS, REFERENCE, code_of, run_method, run_ours, study_of, why_not
+from noise import NEAR, SeedNoise
+from optuna.storages import JournalStorage
+from peers import PEERS, Job, OptunaPeer, run_peer
+from race import (
     FORMER_DIGESTS,
     KEPT_OURS,
     digest_of,
@@ -57,16 +50,21 @@ from race import (  # noqa: E402
     renew_ours,
     single_threaded,
 )
-from race_report import report  # noqa: E402
-from referee import WORLDS, Referee, half_sample, world_of  # noqa: E402
-from surrogate import SURROGATES, Curve, Grades, Process, SeenCurves  # noqa: E402
-from synthetic_table import DIVERGES, EPOCHS, SPACE, draw, truth, write_table  # noqa: E402
-from table_lanes import BudgetSpent, TableLanes, Trace  # noqa: E402
+from race_report import report
+from referee import WORLDS, Referee, half_sample, world_of
+from sklearn.ensemble import ExtraTreesRegressor
+from surrogate import SURROGATES, Curve, Grades, Process, SeenCurves
+from synthetic_table import DIVERGES, EPOCHS, SPACE, draw, truth, write_table
+from table_lanes import BudgetSpent, TableLanes, Trace
+from toy_study import MemoryJournal
+from toy_study import table as stored_table
 
-from sweeps.source import hash_of  # noqa: E402
-from sweeps.study.space import Parameter, Space  # noqa: E402
-from sweeps.workload import Trial, advance_all  # noqa: E402
-from sweeps.workload.testing import check_lanes  # noqa: E402
+from sweeps.source import hash_of
+from sweeps.study.space import Parameter, Space
+from sweeps.workload import Trial, advance_all
+from sweeps.workload.testing import check_lanes
+
+BENCHMARKS = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
