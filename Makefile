@@ -72,7 +72,7 @@ wheel: $(INSTALLED_DEV) ## build dist/vaeexp-*.whl
 	@$(UV) build --quiet --wheel --out-dir dist .
 	@ls dist/*.whl
 
-# What is measured, and how long each takes: benchmarks/README.md. The results lie beside each other, by day and machine.
+# What is measured, and how long each takes: benchmarks/measurements.md. The results lie beside each other, by day and machine.
 BENCHMARKS := benchmarks
 MEASURED = $(BENCHMARKS)/results/$(shell date +%Y-%m-%d)-$(shell uname -n)
 

@@ -5,7 +5,7 @@
 Random configurations of a table of real curves are paused at the default rungs, and the best third goes on. A forest learns from what they had
 reached, or from the ends that `curve_process` expects; the truth is a forest of all curves of the table to their ends. The importance (PED-ANOVA) learns
 from the order of `learned_trials`; the truth is that of all whole curves. The same for the drawn
-trials, trained to the end, says how much is due to there being few of them. Prints two tables for docs/explain/search-notes.md.
+trials, trained to the end, says how much is due to there being few of them. Prints two tables for benchmarks/search/search-notes.md.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     make search-race ARGS="--space A --repeats 50"          runs what is missing, then writes the report
     make search-race ARGS="--errors --space A"              how well each surrogate knows the curves, epoch by epoch
     make search-race ARGS="--list"                          the searches, and which are not installed here
-    make search-race ARGS="--report --out docs/explain"     races nothing and writes the report of the results at hand
+    make search-race ARGS="--report --out benchmarks/search" races nothing and writes the report of the results at hand
 
 Results are lines of `search.jsonl` in `--out`, one for each search, surrogate, lanes and repeat; what is there already is not run again, so the command can be
 stopped at any time and goes on. A result belongs to one state of the table, of the referee and, for searches of ours, of the package `sweeps`:

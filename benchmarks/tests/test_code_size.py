@@ -53,7 +53,7 @@ def test_figures_of_a_small_checkout() -> None:
         "docs/examples/README.md": "one\n",
         "docs/examples/mnist/README.md": "a report\n",
         "docs/reference/cli.md": "a reference\n",
-        "docs/explain/search-tables.md": "tables\n",
+        "docs/explain/search.md": "tables\n",
         "docs/guide/searching.md": "how to\n",
         "README.md": "not here\n",
         "tests/test_a.py": "a\nb\n",
