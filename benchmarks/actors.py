@@ -24,9 +24,9 @@ from table import markdown, usable_cores
 import sweeps
 from sweeps.engine import search
 from sweeps.engine.events import Observer, Snapshot
+from sweeps.lanes.worker_pool import WorkerPool
+from sweeps.ray.worker import RayJob, RayWorker, join_cluster
 from sweeps.storage import hold_study, open_study
-from sweeps.workload.ray_worker import RayJob, RayWorker, join_cluster
-from sweeps.workload.worker_pool import WorkerPool
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from toy_lanes import FusedToyLanes

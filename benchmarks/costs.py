@@ -79,11 +79,11 @@ def one_sweep(overrides: list[str], *, tracked: bool) -> dict[str, float]:
     from rich.console import Console
 
     import sweeps.engine
-    import vaeexp.sweep.run
-    from vaeexp.sweep.job import SweepOptions
+    import vaeexp.launch.run
+    from vaeexp.launch.job import SweepOptions
 
     mirrors = []
-    mirroring = vaeexp.sweep.run.mirroring if tracked else no_mirror
+    mirroring = vaeexp.launch.run.mirroring if tracked else no_mirror
 
     @contextmanager
     def noted(*given: Any, **options: Any) -> Iterator[Any]:
@@ -91,8 +91,8 @@ def one_sweep(overrides: list[str], *, tracked: bool) -> dict[str, float]:
             mirrors.append(mirror)
             yield mirror
 
-    vaeexp.sweep.run.mirroring = noted
-    vaeexp.sweep.run.WorkerPool = clocked(vaeexp.sweep.run.WorkerPool, LANES, "lanes")
+    vaeexp.launch.run.mirroring = noted
+    vaeexp.launch.run.WorkerPool = clocked(vaeexp.launch.run.WorkerPool, LANES, "lanes")
     sweeps.engine.search = timed(sweeps.engine.search, "search")
     root = os.environ.get("VAEEXP_DATA")
     started, processor = time.perf_counter(), processor_seconds()
@@ -104,7 +104,7 @@ def one_sweep(overrides: list[str], *, tracked: bool) -> dict[str, float]:
             runs=Path(folder) / "mlruns",
             reports=Path(folder) / "reports",
         )
-        vaeexp.sweep.run.run_sweep(options, console=Console(stderr=True))
+        vaeexp.launch.run.run_sweep(options, console=Console(stderr=True))
         wall = time.perf_counter() - started
     other = SPENT["search"] - SPENT["lanes"]
     processor = processor_seconds() - processor

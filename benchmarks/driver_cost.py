@@ -21,14 +21,14 @@ from pydantic import BaseModel, ConfigDict
 from table import describe_machine, in_words, markdown, write_json
 
 from sweeps.engine import search
+from sweeps.lanes import Progress
+from sweeps.search.pruners import PRUNERS
+from sweeps.search.samplers import SAMPLERS
 from sweeps.storage import hold_study, open_study
-from sweeps.study import Study
-from sweeps.study.pruners import PRUNERS
-from sweeps.study.samplers import SAMPLERS
 from sweeps.study.space import Parameter, Space
+from sweeps.study.study import Study
 from sweeps.study.study_model import Budget
 from sweeps.tracking import mirroring
-from sweeps.workload import Progress
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from postgres import postgres_server, sql

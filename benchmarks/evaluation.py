@@ -25,7 +25,7 @@ from contenders.ours import settings_of
 from table import describe_machine, in_words, markdown, usable_cores, write_json
 from torch import nn
 
-from sweeps.workload import Trial
+from sweeps.lanes import Trial
 from vaeexp.evaluation import nll
 from vaeexp.evaluation import nll as weights
 from vaeexp.evaluation.nll import image_rows, importance_weighted_nll

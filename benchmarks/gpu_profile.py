@@ -25,7 +25,7 @@ from contenders.ours import settings_of
 from table import describe_machine, in_words, markdown, write_json
 from torch.profiler import ProfilerActivity, profile
 
-from sweeps.workload import Trial
+from sweeps.lanes import Trial
 from vaeexp.training import fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.groups import Group, open_group

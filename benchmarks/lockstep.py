@@ -25,10 +25,10 @@ from driver_cost import SEARCHES, study_of
 from table import describe_machine, in_words, markdown, write_json
 
 from sweeps.engine import search, trial_loop
+from sweeps.lanes import Progress, Trial
+from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.seeds import seed_of
 from sweeps.storage import hold_study, open_study
-from sweeps.workload import Progress, Trial
-from sweeps.workload.worker_pool import WorkerPool
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from toy_lanes import ToyLanes

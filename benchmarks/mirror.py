@@ -24,10 +24,10 @@ import numpy as np
 from PIL import Image
 from table import markdown
 
+from sweeps.lanes import Outcome
 from sweeps.storage.study_record import StudyRecord
 from sweeps.storage.trial_record import EpochRecord, Picture, TrialRecord
 from sweeps.tracking.mlflow_runs import StudyRuns
-from sweeps.workload import Outcome
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from postgres import postgres_server

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sweeps.workload import Trial
+from sweeps.lanes import Trial
 from vaeexp.data import open_dataset
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings

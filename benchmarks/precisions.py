@@ -23,7 +23,7 @@ from contenders.digits import describe, resident
 from contenders.ours import settings_of
 from table import describe_machine, in_words, markdown, usable_cores, write_json
 
-from sweeps.workload import Trial
+from sweeps.lanes import Trial
 from vaeexp.training import fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.device import has_fast_bf16, keep_freed_memory

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from sweeps.workload import Trial
+from sweeps.lanes import Trial
 from vaeexp.data import open_dataset
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from sweeps.workload import Trial
+from sweeps.lanes import Trial
 from vaeexp.data import open_dataset
 from vaeexp.data.dataset import targets
 from vaeexp.machine import usable_cores

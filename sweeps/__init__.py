@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sweeps.engine import run_study
     from sweeps.errors import UserError
+    from sweeps.lanes import Failure, Lanes, Outcome, Progress, Trial, TrialResult
     from sweeps.results import Results, read_results
     from sweeps.storage.study_record import Description
-    from sweeps.study import Study, load_study
+    from sweeps.study.study import Study, load_study
     from sweeps.tracking import mirroring, sync
-    from sweeps.workload import Failure, Lanes, Outcome, Progress, Trial, TrialResult
 
 __project__ = "vaeexp"
 """The project that owns this package; PyPI has another `sweeps`."""
@@ -41,9 +41,9 @@ __getattr__ = lazy(
         "errors": ("UserError",),
         "results": ("Results", "read_results"),
         "storage.study_record": ("Description",),
-        "study": ("Study", "load_study"),
+        "study.study": ("Study", "load_study"),
         "tracking": ("mirroring", "sync"),
-        "workload": ("Failure", "Lanes", "Outcome", "Progress", "Trial", "TrialResult"),
+        "lanes": ("Failure", "Lanes", "Outcome", "Progress", "Trial", "TrialResult"),
     },
 )
 

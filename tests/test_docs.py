@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner
 from reference_pages import REFERENCE, pages
 
-from sweeps.study import load_study
+from sweeps.study.study import load_study
 from vaeexp.commands import COMMANDS, cli
 from vaeexp.report.markup import escape
 from vaeexp.settings import SECTIONS, ExecutionSettings

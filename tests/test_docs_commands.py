@@ -27,15 +27,15 @@ REPORTS = sorted((ROOT / "docs" / "examples").glob("*/README.md"))
 """Their commands are only parsed, because they need the studies of the reports, hours of computing."""
 
 NOT_RUN = {
-    r"--storage": "needs a PostgreSQL; tests/sweeps/storage and tests/vaeexp/sweep have one",
+    r"--storage": "needs a PostgreSQL; tests/sweeps/storage and tests/vaeexp/launch have one",
     r"_vae.yaml": "needs the files of its page; tests/test_public_networks.py runs them",
     r"pooled.yaml": "needs the files of its page; tests/test_own_network.py runs it",
     r"vaeexp ui": "serves until Ctrl-C; tests/sweeps/tracking/test_ui.py runs it",
     r"--watch": "goes on until the study is finished or Ctrl-C; tests/vaeexp/commands run it",
-    r"vaeexp slurm": "needs Slurm; tests/vaeexp/commands/test_slurm_command.py writes scripts, tests/vaeexp/sweep/test_slurm.py runs one",
-    r"--engine ray": "needs Ray; tests/vaeexp/sweep/test_ray_sweep.py has one",
+    r"vaeexp slurm": "needs Slurm; tests/vaeexp/commands/test_slurm_command.py writes scripts, tests/vaeexp/launch/test_slurm.py runs one",
+    r"--engine ray": "needs Ray; tests/vaeexp/launch/test_ray_sweep.py has one",
     r"--tracking": "needs a server; tests/vaeexp/commands/test_sync.py has one",
-    r"--data (FOLDER|FILE)": "needs a folder of the user's images; tests/vaeexp/sweep/test_my_images.py runs it",
+    r"--data (FOLDER|FILE)": "needs a folder of the user's images; tests/vaeexp/launch/test_my_images.py runs it",
     r"vaeexp restore": "needs another machine; tests/vaeexp/commands/test_archive_command.py has one",
     r"copied/folder|vaeexp report a b": "needs a copy of a run, or two studies; tests/vaeexp/commands run it",
 }

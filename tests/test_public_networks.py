@@ -13,12 +13,12 @@ from mnist_files import write_files
 from rich.console import Console
 
 from sweeps.errors import UserError
+from vaeexp.launch.job import SweepOptions
+from vaeexp.launch.run import plan_sweep, run_sweep
 from vaeexp.models.doubts import doubts
 from vaeexp.models.vae import build_vae
 from vaeexp.settings import ModelSettings
 from vaeexp.study import open_study_file, settings_of
-from vaeexp.sweep.job import SweepOptions
-from vaeexp.sweep.run import plan_sweep, run_sweep
 from vaeexp.training.checkpoint import load_model
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -12,13 +12,13 @@ import pandas as pd
 import yaml
 from pydantic import ValidationError
 
+import vaeexp.launch
 import vaeexp.runs
-import vaeexp.sweep
 from sweeps.errors import UserError, did_you_mean
+from sweeps.lanes import named_run, run_name
+from sweeps.lanes.worker_process import preload
 from sweeps.names import check_name
 from sweeps.study.yaml_file import known_studies, shown_path
-from sweeps.workload import named_run, run_name
-from sweeps.workload.worker_process import preload
 from vaeexp.console import open_console
 from vaeexp.machine import shipped_studies
 from vaeexp.models.networks.user import check_not_importing, import_path
@@ -119,7 +119,7 @@ def run_study(
             raise UserError(option, f"got {value}; must be above 0.")
     preload("vaeexp.runs.worker")  # workers import PyTorch while this process does
     text = None if isinstance(study, str | Path) else _as_text(study, name)
-    options = vaeexp.sweep.job.SweepOptions(
+    options = vaeexp.launch.job.SweepOptions(
         study=str(study) if text is None else str(name),
         text=text,
         name=name if text is None else None,
@@ -138,7 +138,7 @@ def run_study(
         retry_failed=retry_failed,
         take_over=take_over,
     )
-    vaeexp.sweep.run.run_sweep(options, console=open_console())
+    vaeexp.launch.run.run_sweep(options, console=open_console())
     return load_study(name or str(study), runs, storage)
 
 

@@ -24,7 +24,7 @@ from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
 from sweeps.errors import UserError
-from sweeps.workload.pulse import beating
+from sweeps.lanes.pulse import beating
 from vaeexp.cache import build_once, cache_folder, read_facts, seal_folder
 
 _OTHER_ERRORS = (AttributeError, ImportError, OSError, LookupError, TypeError, ValueError, AssertionError)

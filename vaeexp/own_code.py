@@ -15,8 +15,8 @@ from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
+from sweeps.lanes import run_name
 from sweeps.source import search_working_directory
-from sweeps.workload import run_name
 
 if TYPE_CHECKING:
     from sweeps.storage.study_record import StoredStudy

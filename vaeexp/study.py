@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field, PydanticUserError, Strict, TypeAdapter, V
 from pydantic.fields import FieldInfo
 
 from sweeps.errors import UserError
-from sweeps.study import Study, load_study, mentioned
 from sweeps.study.space import Parameter, Space, plain
+from sweeps.study.study import Study, load_study, mentioned
 from sweeps.study.study_model import Baseline
 from sweeps.study.yaml_file import parse_yaml, shown_path
 from vaeexp import models

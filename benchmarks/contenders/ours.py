@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from contenders import BATCH, EPOCH, Stretch, Task, Train, timed
 from contenders.digits import resident
 from contenders.models import LATENT_SIZES
-from sweeps.workload import Trial
+from sweeps.lanes import Trial
 from vaeexp.training import fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.device import keep_freed_memory

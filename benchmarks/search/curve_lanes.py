@@ -10,11 +10,11 @@ from typing import Any
 
 from curve_table import identified
 
+from sweeps.lanes import Outcome, Progress, Trial
+from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.seeds import seed_of
 from sweeps.source import source_of
-from sweeps.study import Study
-from sweeps.workload import Outcome, Progress, Trial
-from sweeps.workload.worker_pool import WorkerPool
+from sweeps.study.study import Study
 from vaeexp.data import Dataset
 from vaeexp.runs.provenance import describe_run
 from vaeexp.runs.worker import open_lanes

@@ -5,7 +5,7 @@
 
 Each draw takes `--curves` curves of a table (one seed), of which a quarter is seen to the end and the others up to epoch 3, 5, 8 or 10. What is predicted is the
 last epoch of these others: Spearman's rank correlation with the truth, median error in nats, and the mean log density of the truth on the even scale on
-which both processes work (`sweeps.results.seen_curves`), noise of an epoch included. LatentKroneckerGP (Lin et al. 2025) has the same numbers, its own defaults, and
+which both processes work (`sweeps.search.curves.learning_curves`), noise of an epoch included. LatentKroneckerGP (Lin et al. 2025) has the same numbers, its own defaults, and
 256 samples; it runs where BoTorch is installed, which the project does not need, and what it says is a mean over the draws in which its fit succeeds:
 
     uv pip install --python ../botorch/bin/python botorch
@@ -28,10 +28,10 @@ from curve_table import TABLES, Table, load_table
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy.stats import norm, spearmanr
 
-from sweeps.engine.curve_sampler import EPOCHS_FITTED
-from sweeps.engine.outlook import EPOCHS_SEEN, Outlook, curves_of, key_of
-from sweeps.results.curve_process import CurveProcess, most_probable
-from sweeps.results.seen_curves import LearningCurve, Scale, log_time, seen_epochs, to_point
+from sweeps.search.curves.acquisition import EPOCHS_SEEN, Outlook, curves_of, key_of
+from sweeps.search.curves.learning_curves import LearningCurve, Scale, log_time, seen_epochs, to_point
+from sweeps.search.curves.process import CurveProcess, most_probable
+from sweeps.search.curves.sampler import EPOCHS_FITTED
 from sweeps.study.space import Space
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))

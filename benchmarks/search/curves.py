@@ -40,7 +40,7 @@ from designs import CENTRES, FIRST, LARGE, NEAR, SPACES, first_configurations, n
 from filelock import FileLock, Timeout
 
 from sweeps.errors import UserError
-from sweeps.study import Study
+from sweeps.study.study import Study
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.machine import usable_cores
 from vaeexp.study import settings_of

@@ -25,8 +25,8 @@ from curve_table import position
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from sweeps.study import Study
 from sweeps.study.space import Space
+from sweeps.study.study import Study
 from vaeexp.study import open_study_file
 
 __all__ = ["FIRST", "LARGE", "NEAR", "SPACES", "first_configurations", "key_of", "near_configurations", "open_space"]

@@ -20,13 +20,13 @@ from table_lanes import BudgetSpent, TableLanes, Trace
 
 from sweeps.engine import search
 from sweeps.errors import UserError
+from sweeps.search.pruners import AnyPruner, PrunerSettings
+from sweeps.search.samplers import AnySampler, SamplerSettings, check_sampler
 from sweeps.seeds import seed_of
 from sweeps.source import source_of
 from sweeps.storage import open_study
-from sweeps.study import Study
-from sweeps.study.pruners import AnyPruner, PrunerSettings
-from sweeps.study.samplers import AnySampler, SamplerSettings, check_sampler
 from sweeps.study.space import Space
+from sweeps.study.study import Study
 from sweeps.study.study_model import Budget
 
 __all__ = ["DEFAULT", "METHODS", "OURS", "REFERENCE", "code_of", "run_method", "run_ours", "study_of", "why_not"]

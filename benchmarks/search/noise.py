@@ -25,7 +25,7 @@ class SeedNoise:
     """Draws errors of a seed.
 
     Args:
-        points: float64 [C, D], of `sweeps.results.seen_curves.to_point`.
+        points: float64 [C, D], of `sweeps.search.curves.learning_curves.to_point`.
         ends: float64 [C], the value of each configuration after the last epoch.
         differences: float64 [C, E], of two seeds at each epoch; a row with NaN is left out.
 

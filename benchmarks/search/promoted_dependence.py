@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 from curve_table import Table, load_table
 
-from sweeps.results.curve_process import CurveProcess, most_probable
-from sweeps.results.seen_curves import LearningCurve, Scale, seen_epochs, to_point
-from sweeps.study.pruners import PromotionSettings
+from sweeps.search.curves.learning_curves import LearningCurve, Scale, seen_epochs, to_point
+from sweeps.search.curves.process import CurveProcess, most_probable
+from sweeps.search.pruners import PromotionSettings
 from vaeexp.results.forest import dependence, grow_forest
 from vaeexp.results.learned_trials import learned_trials
 from vaeexp.results.parameters import SearchedParameter, importance_table, searched_parameter

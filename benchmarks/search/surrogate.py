@@ -38,7 +38,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from sweeps.results.seen_curves import to_point
+from sweeps.search.curves.learning_curves import to_point
 from sweeps.seeds import seed_of
 
 __all__ = ["SURROGATES", "Curve", "EpochError", "Grades", "Process", "SeenCurves"]
@@ -76,7 +76,7 @@ class Process:
     """A Gaussian process of several targets that share a kernel.
 
     Args:
-        points: float64 [C, D], of `sweeps.results.seen_curves.to_point`.
+        points: float64 [C, D], of `sweeps.search.curves.learning_curves.to_point`.
         targets: float64 [C, K]; NaN where a row has no such target. Rows with all of them decide the kernel.
         counts: int [C], how many runs a target is the mean of; else 1.
     """

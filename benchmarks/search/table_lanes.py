@@ -17,7 +17,7 @@ from typing import Any
 
 from surrogate import Curve
 
-from sweeps.workload import Failure, Lanes, Outcome, Plan, Progress, Trial, TrialResult
+from sweeps.lanes import Failure, Lanes, Outcome, Plan, Progress, Trial, TrialResult
 
 __all__ = ["BudgetSpent", "Curves", "TableLanes", "Trace", "TrainedEpoch"]
 

@@ -36,12 +36,12 @@ from surrogate import SeenCurves
 from table_lanes import Trace
 
 from sweeps.engine.warm_start import warm_start
+from sweeps.search.samplers import SAMPLERS
 from sweeps.seeds import seed_of
 from sweeps.storage import open_study
 from sweeps.storage.study_record import StudyRecord, read_study
-from sweeps.study import Study
-from sweeps.study.samplers import SAMPLERS
 from sweeps.study.start import BestOf
+from sweeps.study.study import Study
 from vaeexp.settings import SECTIONS
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))

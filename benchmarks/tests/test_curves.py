@@ -22,9 +22,9 @@ from designs import LARGE, SPACES, first_configurations, near_configurations, op
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.study import Study
+from sweeps.lanes import Failure, Progress
 from sweeps.study.space import Parameter, Space
-from sweeps.workload import Failure, Progress
+from sweeps.study.study import Study
 from vaeexp.data import open_dataset
 from vaeexp.settings import SECTIONS
 from vaeexp.study import open_study_file, settings_of

@@ -59,10 +59,10 @@ from table_lanes import BudgetSpent, TableLanes, Trace
 from toy_study import MemoryJournal
 from toy_study import table as stored_table
 
+from sweeps.lanes import Trial, advance_all
 from sweeps.source import hash_of
 from sweeps.study.space import Parameter, Space
-from sweeps.workload import Trial, advance_all
-from sweeps.workload.testing import check_lanes
+from sweeps.testing import check_lanes
 
 BENCHMARKS = Path(__file__).resolve().parent.parent
 

@@ -21,11 +21,13 @@ import optuna
 from optuna.storages import BaseStorage
 
 from sweeps.engine.events import Observer
-from sweeps.engine.growing_plan import plan_of
+from sweeps.engine.races import plan_of
 from sweeps.engine.repeats import run_repeats
-from sweeps.engine.searched_trials import KNOWN_IN_A_ROW, SearchedTrials, trial_seed
 from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
 from sweeps.engine.warm_start import Protocol, Read, reader, warm_start
+from sweeps.lanes import Lanes
+from sweeps.lanes.awake import awake_seconds
+from sweeps.search.searched_trials import KNOWN_IN_A_ROW, SearchedTrials, trial_seed
 from sweeps.storage import (
     check_definition,
     hold_study,
@@ -51,11 +53,9 @@ from sweeps.storage.study_record import (
 )
 from sweeps.storage.trial_record import stored_path
 from sweeps.study.start import BestOf
-from sweeps.workload import Lanes
-from sweeps.workload.awake import awake_seconds
 
 if TYPE_CHECKING:
-    from sweeps.study import Study
+    from sweeps.study.study import Study
 
 _log = logging.getLogger(__name__)
 AHEAD = 16

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeps.lanes import Outcome, Progress, Trial, TrialResult
 from sweeps.storage.trial_record import ENDED, is_paused, newest_of_each
-from sweeps.workload import Outcome, Progress, Trial, TrialResult
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from dataclasses import replace
 from optuna.trial import FrozenTrial
 
 from sweeps.errors import AllFailedError, UserError
+from sweeps.lanes import Failure, Outcome, TrialResult
 from sweeps.storage.trial_record import duplicate_of, outcome_of
-from sweeps.workload import Failure, Outcome, TrialResult
 
 MAX_FAILURES = 10
 """This many trials in a row that fail of the same cause are a bug, or the machine's fault, which must not use up the budget."""

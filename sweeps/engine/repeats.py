@@ -1,7 +1,7 @@
 """The repeats of a study: which configurations are trained again once the search is over, and their training.
 
 Confirm: the best configurations with fresh seeds, the only runs that look at the test set; in a race with as many seeds as it asks for
-(`sweeps.engine.growing_plan`). Compare: the best configuration
+(`sweeps.engine.races`). Compare: the best configuration
 found with each value of a parameter, then the next best, trained with *every* value of it and otherwise equal, seed for
 seed, so that the difference within a pair is due to the parameter. Baselines: the rows of the study file, with test figures; a row
 `at: best` changes the best trial of the search, and once more the winner of the confirmation where that is another trial, because a
@@ -26,6 +26,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.engine.events import Observer, Source
 from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
+from sweeps.lanes import Lanes, joined_baselines
+from sweeps.lanes.awake import awake_seconds
 from sweeps.results.found_trials import found_trials
 from sweeps.seeds import seed_of
 from sweeps.storage.proposals import proposed_repeat, write_retries
@@ -33,11 +35,9 @@ from sweeps.storage.study_record import StoredStudy, write_study
 from sweeps.storage.trial_record import Repeat, newest_of_each, stored_repeat
 from sweeps.study.space import Space, dependents
 from sweeps.study.study_model import Compare
-from sweeps.workload import Lanes, joined_baselines
-from sweeps.workload.awake import awake_seconds
 
 if TYPE_CHECKING:
-    from sweeps.study import Study
+    from sweeps.study.study import Study
 
 
 _Configuration = tuple[int | None, dict[str, Any]]

@@ -12,13 +12,13 @@ from operator import methodcaller
 import optuna
 from optuna.trial import FrozenTrial
 
-from sweeps.engine.deliveries import Deliveries
 from sweeps.engine.events import Source
 from sweeps.engine.failures import check_failures, ended_as, failure_cause
+from sweeps.engine.notifications import Deliveries
+from sweeps.lanes import Lanes, Outcome, Trial, TrialResult
 from sweeps.storage.optuna_internals import batched_writes
 from sweeps.storage.running_trial import RunningTrial
 from sweeps.storage.trial_record import counted_epochs, is_paused, outcome_of, results_of
-from sweeps.workload import Lanes, Outcome, Trial, TrialResult
 
 _log = logging.getLogger(__name__)
 FALLEN = (

@@ -27,12 +27,14 @@ from typing import Literal
 import optuna
 from optuna.trial import FrozenTrial
 
-from sweeps.engine.deliveries import Deliveries
 from sweeps.engine.events import Observer, Source, snapshot_of
 from sweeps.engine.failures import MAX_FAILURES
-from sweeps.engine.next_trials import NextTrials, propose_some
+from sweeps.engine.notifications import Deliveries
+from sweeps.engine.prefetch import NextTrials, propose_some
 from sweeps.engine.trial_ends import TrialEnds
 from sweeps.engine.worker_records import WorkerRecords
+from sweeps.lanes import Lanes, Outcome, Progress, Trial, TrialResult
+from sweeps.lanes.awake import awake_seconds
 from sweeps.storage.optuna_internals import batched_writes
 from sweeps.storage.proposals import decide_pruning, write_pruner_state, write_revival, write_trial
 from sweeps.storage.rounds import (
@@ -58,8 +60,6 @@ from sweeps.storage.trial_record import (
     owned_by_driver,
     reported_in,
 )
-from sweeps.workload import Lanes, Outcome, Progress, Trial, TrialResult
-from sweeps.workload.awake import awake_seconds
 
 Clock = Callable[[], float]
 """Seconds since some fixed moment, as `time.time`."""

@@ -18,7 +18,7 @@ from sweeps.study.start import BestOf
 from sweeps.study.yaml_file import shown_path
 
 if TYPE_CHECKING:
-    from sweeps.study import Study
+    from sweeps.study.study import Study
 
 Protocol = Mapping[str, Any]
 """Facts that two values of the objective must share to be compared, by name, JSON-able. `objective` names what is minimised."""

@@ -8,9 +8,9 @@ from datetime import datetime
 
 import optuna
 
+from sweeps.lanes import Lanes, Stall, run_name
+from sweeps.lanes.pulse import TIMES_USUAL
 from sweeps.storage.study_record import REPEATS, study_record, write_study
-from sweeps.workload import Lanes, Stall, run_name
-from sweeps.workload.pulse import TIMES_USUAL
 
 _SECONDS = 10.0
 """Between two records of the workers: a line each, some hundred bytes a worker."""

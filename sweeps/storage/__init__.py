@@ -31,7 +31,7 @@ from sweeps.storage.study_record import (
 )
 
 if TYPE_CHECKING:
-    from sweeps.study import Study
+    from sweeps.study.study import Study
 
 _log = logging.getLogger(__name__)
 _NEEDS_NO_TAKE_OVER = (

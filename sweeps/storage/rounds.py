@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeps.lanes import Outcome, Progress, State
 from sweeps.storage.running_trial import checked
 from sweeps.storage.study_record import write_study
 from sweeps.storage.trial_record import (
@@ -26,7 +27,6 @@ from sweeps.storage.trial_record import (
     pauses_of,
     went_on_in,
 )
-from sweeps.workload import Outcome, Progress, State
 
 if TYPE_CHECKING:
     import optuna

@@ -11,9 +11,9 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
+from sweeps.lanes import Failure, Images, Outcome, Progress, Trial, TrialResult
 from sweeps.storage.optuna_internals import attributes_of, handle_of, set_state
 from sweeps.storage.trial_record import ENDED, Pause, failure_of, stored_path
-from sweeps.workload import Failure, Images, Outcome, Progress, Trial, TrialResult
 
 
 def checked(progress: Progress) -> Progress:

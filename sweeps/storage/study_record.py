@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from sweeps.errors import UserError, did_you_mean
+from sweeps.lanes import run_name
 from sweeps.schema import MARKS, check_schema
 from sweeps.storage.optuna_internals import study_ids
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.study.ranges import Growth
 from sweeps.study.space import Space
-from sweeps.workload import run_name
 
 if TYPE_CHECKING:
     import optuna

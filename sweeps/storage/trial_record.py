@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeps.lanes import Failure, Outcome, Progress, Trial, run_name
 from sweeps.storage.optuna_internals import brief_attributes
 from sweeps.study.space import Space
-from sweeps.workload import Failure, Outcome, Progress, Trial, run_name
 
 ENDED = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 """`Outcome.state` → state of the Optuna trial."""
@@ -120,7 +120,7 @@ class TrialRecord:
     revives: int | None = None
     """Number of the trial that ended while it was paused and that goes on as this one; its epochs are the first of this one."""
     resumes_from: int | None = None
-    """Number of the trial in whose place its checkpoints are (`sweeps.workload.Trial`)."""
+    """Number of the trial in whose place its checkpoints are (`sweeps.lanes.Trial`)."""
     warmup: int = 0
     """Epochs at its beginning that do not count: they are recorded, and none of them is its best."""
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweeps.errors import did_you_mean
-from sweeps.study.pruners import PRUNERS
-from sweeps.study.samplers import SAMPLERS
+from sweeps.search.pruners import PRUNERS
+from sweeps.search.samplers import SAMPLERS
 from sweeps.study.yaml_file import EntryPath, Mistakes
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from sweeps.study.pruners import AnyPruner, PromotionSettings
-from sweeps.study.samplers import AnySampler, CurvesSettings
+from sweeps.search.pruners import AnyPruner, PromotionSettings
+from sweeps.search.samplers import AnySampler, CurvesSettings
 from sweeps.study.start import BestOf
 from sweeps.study.yaml_file import Part, mapping, types_of
 

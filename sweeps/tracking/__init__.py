@@ -25,7 +25,7 @@ from sweeps.tracking.follower import DELAYS, FINISH, TRIES, State
 from sweeps.tracking.mlflow_store import store_name, tracking_uri
 
 if TYPE_CHECKING:
-    from sweeps.study import Study
+    from sweeps.study.study import Study
 
 PATIENCE = 60.0  # seconds that the end of a study waits for the next answer of MLflow
 HASTE = 5.0  # seconds that an interrupted study waits for the mirror

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.errors import UserError
+from sweeps.lanes import baseline_names
 from sweeps.storage.study_record import RegisteredModel, StudyRecord
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.tracking.artifacts import log_files, log_pictures
@@ -46,7 +47,6 @@ from sweeps.tracking.run_tags import (
     state_of,
 )
 from sweeps.tracking.saved_view import TAG, saved_view, view_key, view_text
-from sweeps.workload import baseline_names
 
 NOTE = "mlflow.note.content"
 """Tag of a run or an experiment that MLflow shows as its description."""

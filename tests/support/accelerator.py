@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sweeps.workload import Trial
+from sweeps.lanes import Trial
 from vaeexp.models.likelihoods import LIKELIHOODS
 from vaeexp.models.networks import NETWORKS
 from vaeexp.models.posteriors import POSTERIORS

@@ -18,8 +18,8 @@ from pathlib import Path
 from toy_lanes import ToyLanes
 
 from sweeps.errors import UserError
-from sweeps.workload import Progress, TrialResult
-from sweeps.workload.pulse import beat, beating
+from sweeps.lanes import Progress, TrialResult
+from sweeps.lanes.pulse import beat, beating
 
 
 def build(folder, width=2, problem=None, kind=None):

@@ -20,13 +20,13 @@ from synthetic_study import study_attributes
 from toy_lanes import SimulatedClock, ToyLanes
 
 from sweeps.engine import search
-from sweeps.engine.growing_plan import plan_of
+from sweeps.engine.races import plan_of
 from sweeps.engine.repeats import run_repeats
+from sweeps.lanes import Failure, Outcome, Progress, Trial, TrialResult
 from sweeps.results import Results
 from sweeps.seeds import seed_of
 from sweeps.storage import open_study, repeat_study
 from sweeps.storage.study_record import read_study, write_study
-from sweeps.workload import Failure, Outcome, Progress, Trial, TrialResult
 from vaeexp.results.tables import study_tables
 from vaeexp.study import open_study_file
 

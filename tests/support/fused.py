@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sweeps.workload import Outcome, Trial, advance_all
+from sweeps.lanes import Outcome, Trial, advance_all
 from vaeexp.models.vae import VAE, build_vae
 from vaeexp.settings import EvaluationSettings, ModelSettings, Settings, TrainSettings
 from vaeexp.training.batches import Source, epoch_chunks, validation_noise

@@ -22,13 +22,13 @@ from sweeps.archive.restore import Restored, restore_study
 from sweeps.checksums import SLOT, seal
 from sweeps.engine import search
 from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.lanes import Outcome, TrialResult
 from sweeps.schema import MARKS
 from sweeps.storage import open_storage, open_study, repeat_study
 from sweeps.storage.checked_records import parse_line, record_line
 from sweeps.storage.study_record import RegisteredModel, read_study, write_study
 from sweeps.storage.transfer import study_records
 from sweeps.study.study_model import Confirm
-from sweeps.workload import Outcome, TrialResult
 
 LOADERS = {"loader": ("toy",)}
 MODEL = {

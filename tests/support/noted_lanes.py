@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sweeps.workload import Trial
+from sweeps.lanes import Trial
 from vaeexp.runs.remote_worker import open_remote_lanes
 from vaeexp.training.groups.lanes import TrainingLanes
 

@@ -140,8 +140,8 @@ def _settings_page() -> str:
 
 
 def _study_page() -> str:
-    from sweeps.study.pruners import PRUNERS
-    from sweeps.study.samplers import SAMPLERS
+    from sweeps.search.pruners import PRUNERS
+    from sweeps.search.samplers import SAMPLERS
     from sweeps.study.start import BestOf
     from sweeps.study.study_model import BaselineRow, Budget, Compare, Confirm, Keep
 
@@ -348,7 +348,7 @@ def _named(table: Mapping[str, Any]) -> str:
 
 def _studies() -> str:
     """The studies that come with vaeexp, with what they ask."""
-    from sweeps.study import list_studies
+    from sweeps.study.study import list_studies
 
     # Not those of the current folder, which a user may have put there.
     found = {path.stem for path in (ROOT / "studies").glob("*.yaml")}

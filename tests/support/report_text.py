@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from sweeps.workload import run_folder
+from sweeps.lanes import run_folder
 from vaeexp.report import chapters, write_report
 from vaeexp.report.sentences import sentence
 from vaeexp.results.study_view import StudyView

@@ -11,7 +11,7 @@ import pytest
 from toy_study import MemoryJournal, in_memory, table, toy_study
 
 from sweeps.engine import search
-from sweeps.workload import Lanes
+from sweeps.lanes import Lanes
 from vaeexp.commands.stop_signals import after_finalizers
 
 STUDY = toy_study(trials=5, pruner="median", pruner_options={"startup_trials": 2, "warmup_epochs": 2})

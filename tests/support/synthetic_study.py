@@ -13,9 +13,9 @@ import pandas as pd
 import yaml
 from synthetic_arrays import blur, digits, evaluation_arrays
 
+from sweeps.lanes import run_folder, run_name
 from sweeps.results import Results
 from sweeps.storage.study_record import StudyRecord, read_study
-from sweeps.workload import run_folder, run_name
 from vaeexp.results.tables import study_tables
 from vaeexp.training.checkpoint import save_arrays
 

@@ -12,10 +12,10 @@ from sweeps.engine.repeats import plan_repeats, run_repeats
 from sweeps.storage import open_storage, open_study, repeat_study
 from sweeps.storage.study_record import read_study, write_study
 from vaeexp.data import open_dataset
+from vaeexp.launch.execution import resolve_execution
 from vaeexp.runs.provenance import describe_run
 from vaeexp.runs.worker import open_lanes
 from vaeexp.study import maxima_of, open_study_file, settings_of, train_options, uses_average
-from vaeexp.sweep.execution import resolve_execution
 from vaeexp.training.optimizers import parts_of
 
 NAME = "beta_mnist"

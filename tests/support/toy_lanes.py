@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sweeps.lanes import Failure, Outcome, Plan, Progress, Stall, Trial, TrialResult, WorkerState
 from sweeps.seeds import seed_of
-from sweeps.workload import Failure, Outcome, Plan, Progress, Stall, Trial, TrialResult, WorkerState
 
 
 class SimulatedClock:

@@ -11,13 +11,13 @@ from optuna.storages.journal import BaseJournalBackend
 from pydantic import BaseModel, ConfigDict
 
 from sweeps.engine.events import Snapshot
+from sweeps.lanes import Outcome, Progress, Trial, TrialResult
+from sweeps.search.pruners import PRUNERS
+from sweeps.search.samplers import SAMPLERS
 from sweeps.storage import open_study
-from sweeps.study import Study
-from sweeps.study.pruners import PRUNERS
-from sweeps.study.samplers import SAMPLERS
 from sweeps.study.space import Parameter, Space
+from sweeps.study.study import Study
 from sweeps.study.study_model import Budget, Keep
-from sweeps.workload import Outcome, Progress, Trial, TrialResult
 
 X = {"x": {"kind": "float", "low": 0.0, "high": 1.0}}
 CONDITIONAL = {

@@ -16,9 +16,9 @@ from toy_study import table, toy_study
 
 import sweeps
 from sweeps.engine import run_study
+from sweeps.lanes.worker_pool import WorkerPool
+from sweeps.ray.worker import RayJob, RayWorker, join_cluster
 from sweeps.storage import open_storage
-from sweeps.workload.ray_worker import RayJob, RayWorker, join_cluster
-from sweeps.workload.worker_pool import WorkerPool
 
 ROOT, SUPPORT = Path(__file__).parents[2], Path(__file__).parent
 PATH = os.pathsep.join(map(str, (ROOT, SUPPORT)))

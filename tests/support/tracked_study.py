@@ -13,13 +13,13 @@ import optuna
 from PIL import Image
 
 from sweeps.files import UNFINISHED
+from sweeps.lanes import Failure, Outcome, Progress, TrialResult, run_name
 from sweeps.schema import MARKS
 from sweeps.storage import open_storage, repeat_study
 from sweeps.storage.running_trial import RunningTrial, resume_trial
 from sweeps.storage.study_record import RegisteredModel, StoredStudy, read_study, write_study
 from sweeps.storage.trial_record import Repeat, stored_path
 from sweeps.tracking.run_tags import title
-from sweeps.workload import Failure, Outcome, Progress, TrialResult, run_name
 
 STUDY = "small"
 DATASET = {"name": "digits", "fingerprint": "ab" * 32, "source": "made up", "profile": {"train": 8}}

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sweeps import memory
+from sweeps.lanes.worker import Lost
+from sweeps.lanes.worker_process import Child
 from sweeps.memory import FreeMemory, free_memory, memory_kills
-from sweeps.workload.worker import Lost
-from sweeps.workload.worker_process import Child
 
 MIB = 2**20
 
@@ -85,7 +85,7 @@ def test_a_kill_for_lack_of_memory_is_named_where_the_group_counts_it(
     events = tree["groups"] / "box"
     write(events, memory__events="oom_kill 0")
     counted = memory.memory_kills
-    monkeypatch.setattr("sweeps.workload.worker_process.memory_kills", lambda: counted(tree["groups"], tree["own"]))
+    monkeypatch.setattr("sweeps.lanes.worker_process.memory_kills", lambda: counted(tree["groups"], tree["own"]))
     child = Child("worker", die, {"number": signal.SIGKILL})
     child.start()
     write(events, memory__events=f"oom_kill {kills}")

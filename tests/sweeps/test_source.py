@@ -20,9 +20,9 @@ from pathlib import Path
 import counting
 from sweeps.errors import UserError
 from sweeps.tracking import sync
-from sweeps.workload import Trial, advance_all
-from sweeps.workload.worker_pool import WorkerPool
-from sweeps.workload.worker_process import preload
+from sweeps.lanes import Trial, advance_all
+from sweeps.lanes.worker_pool import WorkerPool
+from sweeps.lanes.worker_process import preload
 
 if "fork" in sys.argv:
     preload("counting")

@@ -12,14 +12,14 @@ from saved_runs import finished_run
 from tiny_study import NAME
 
 from sweeps.errors import UserError
+from sweeps.lanes import run_folder
 from sweeps.results import best_run, read_results
 from sweeps.storage import open_storage
 from sweeps.storage.study_record import study_record, write_study
-from sweeps.workload import run_folder
 from vaeexp import api
 from vaeexp.allowed_code import check_code, note_beginning
 from vaeexp.commands import cli, main
-from vaeexp.sweep.run import best_model
+from vaeexp.launch.run import best_model
 from vaeexp.training.checkpoint import load_model
 
 COMMANDS = ("evaluate", "sample", "reconstruct", "interpolate", "traverse", "embed", "export", "reproduce")

@@ -17,7 +17,7 @@ from sweeps.errors import UserError
 from sweeps.files import is_aside
 from vaeexp.cache import FACTS, build_once, read_facts, seal_folder
 from vaeexp.data.block_checks import write_table
-from vaeexp.health import (
+from vaeexp.machine_checks import (
     TOLERANCE,
     check_cache,
     check_device,
@@ -32,7 +32,7 @@ from vaeexp.runs.tidy import PREPARED, PROGRAMS, items_of_cache
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """
 import json
-from vaeexp.health import check_installation, check_limits, check_versions
+from vaeexp.machine_checks import check_installation, check_limits, check_versions
 findings = [*check_versions(), *check_installation(), *check_limits()]
 print(json.dumps({finding.name: [finding.ok, finding.words] for finding in findings}))
 """
@@ -158,7 +158,7 @@ def test_a_folder_that_cannot_be_written_asks_for_another_one():
 
 def test_the_limits_of_a_container_are_found(tmp_path, monkeypatch):
     """Files as the kernel shows them, of version 2 and of version 1 of control groups."""
-    monkeypatch.setattr("vaeexp.health.GROUPS", tmp_path)
+    monkeypatch.setattr("vaeexp.machine_checks.GROUPS", tmp_path)
     for name, content in {"memory.max": "943718400", "memory.current": "104857600", "pids.max": "max"}.items():
         (tmp_path / name).write_text(f"{content}\n")
     (memory,) = (finding for finding in check_limits() if "container" in finding.name)

@@ -23,7 +23,7 @@ from vaeexp.commands.options import (
 from vaeexp.machine import describe_machine
 from vaeexp.results import stored_study, study_name
 from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, rename_study
-from vaeexp.runs.health import check_files
+from vaeexp.runs.checks import check_files
 from vaeexp.runs.provenance import installed_versions
 from vaeexp.words import format_megabytes
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
+from sweeps.doctor.findings import Check, Finding, examine
+from sweeps.doctor.left_over import check_left_over, check_unknown
+from sweeps.doctor.storage import check_driver, check_storage
 from sweeps.errors import UserError
-from sweeps.health import Check, Finding, examine
 from sweeps.storage import study_names
-from sweeps.storage.health import check_driver, check_storage
-from sweeps.storage.left_over import check_left_over, check_unknown
 from sweeps.storage.study_record import StoredStudy
-from sweeps.tracking.health import check_mirror
+from sweeps.tracking.checks import check_mirror
 from vaeexp.commands.options import (
     runs_option,
     storage_option,
@@ -24,9 +24,16 @@ from vaeexp.commands.options import (
 )
 from vaeexp.commands.status import json_option
 from vaeexp.console import open_console, print_json, write_line
-from vaeexp.health import check_cache, check_device, check_disk, check_installation, check_limits, check_versions
+from vaeexp.machine_checks import (
+    check_cache,
+    check_device,
+    check_disk,
+    check_installation,
+    check_limits,
+    check_versions,
+)
 from vaeexp.results import study_name
-from vaeexp.runs.health import check_files
+from vaeexp.runs.checks import check_files
 
 ROUNDS = 3
 """Number of times that `--repair` looks again, because a repair may bring to light what stands behind the damage."""

@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from sweeps.errors import UserError
-from sweeps.workload import named_run
+from sweeps.lanes import named_run
 from vaeexp import runs as finished
 from vaeexp.commands import options
 from vaeexp.console import open_console, print_table, progress_bar, write_line

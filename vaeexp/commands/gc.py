@@ -9,7 +9,7 @@ import click
 from sweeps.errors import UserError
 from sweeps.storage import driver_in_words, study_holder, study_names
 from sweeps.storage.study_record import StoredStudy
-from sweeps.study import load_study
+from sweeps.study.study import load_study
 from sweeps.study.study_model import Keep
 from sweeps.study.yaml_file import is_path, parse_yaml
 from vaeexp.commands.options import TitledCommand, runs_option, storage_option, study_argument, titled

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweeps.errors import UserError, masked
-from sweeps.study import list_studies
 from sweeps.study.space import Parameter, Space
+from sweeps.study.study import list_studies
 from vaeexp.commands.options import overrides_option, runs_option, storage_option, study_argument
 from vaeexp.commands.status import json_option, print_heading, show_run, status_rows, status_titles
 from vaeexp.console import open_console, print_json, print_table, write_line

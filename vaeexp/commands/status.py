@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweeps.errors import UserError, masked
+from sweeps.lanes import run_name
 from sweeps.results import best_record, front_trials, last_values, ranked_trials
 from sweeps.storage import driver_in_words, study_holder, study_names
 from sweeps.storage.study_record import StoredStudy, StudyRecord
 from sweeps.storage.trial_record import TrialRecord
-from sweeps.workload import run_name
 from vaeexp.commands.options import runs_option, storage_option, study_argument
 from vaeexp.console import minus_elbo, open_console, print_json, print_table, write_line
 from vaeexp.own_code import code_version

@@ -7,10 +7,10 @@ import click
 
 from sweeps.engine.trial_loop import STOP_SECONDS
 from sweeps.errors import AllFailedError
+from sweeps.lanes.worker_process import preload
 from sweeps.storage.claim import SILENCE
 from sweeps.storage.postgres import PATIENCE
-from sweeps.workload.worker_process import preload
-from vaeexp import sweep as sweeping
+from vaeexp import launch
 from vaeexp.commands import options
 from vaeexp.console import open_console
 
@@ -218,10 +218,10 @@ def sweep(*, dry_run: bool, show: bool, **given: Any) -> int:
         raise click.UsageError("--show is for --dry-run. A sweep shows the same images in its report.")
     if not dry_run and given["engine"] != "ray":
         preload("vaeexp.runs.worker")  # workers import PyTorch while this process does
-    names = {field.name for field in fields(sweeping.job.SweepOptions)}
+    names = {field.name for field in fields(launch.job.SweepOptions)}
     execution = {name: value for name, value in given.items() if name not in names and value is not None}
-    wanted = sweeping.job.SweepOptions(execution=execution, **{name: given[name] for name in names & given.keys()})
+    wanted = launch.job.SweepOptions(execution=execution, **{name: given[name] for name in names & given.keys()})
     if dry_run:
-        sweeping.run.plan_sweep(wanted, console=open_console(), show=show)
+        launch.run.plan_sweep(wanted, console=open_console(), show=show)
         return 0
-    return AllFailedError.status if sweeping.run.run_sweep(wanted, console=open_console()).all_failed else 0
+    return AllFailedError.status if launch.run.run_sweep(wanted, console=open_console()).all_failed else 0

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sweeps.workload import baseline_names
+from sweeps.lanes import baseline_names
 from vaeexp.plots.style import MUTED, TEXT_COLOUR, annotate, new_figure, shortened
 from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.statements import Figure as StatedFigure

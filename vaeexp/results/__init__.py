@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sweeps import lazy
 from sweeps.errors import UserError
+from sweeps.lanes import named_run, run_folder, run_name
 from sweeps.results import best_record, front_trials
 from sweeps.results.found_trials import found_trials
 from sweeps.storage import open_storage
@@ -30,7 +31,6 @@ from sweeps.study.ranges import (
     wider_end,
 )
 from sweeps.study.study_model import number_type
-from sweeps.workload import named_run, run_folder, run_name
 from vaeexp.results.statements import Figure, Statement
 from vaeexp.settings import SECTIONS
 

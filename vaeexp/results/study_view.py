@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sweeps.lanes import baseline_names
 from sweeps.results import Results, best_run, levels, race_of, ranked
 from sweeps.results.found_trials import found_rows, promotes
 from sweeps.results.racing import Race
 from sweeps.storage.study_record import StudyRecord
 from sweeps.study.ranges import Bound, BoundHit, end_at, hits_of
-from sweeps.workload import baseline_names
 from vaeexp.data.formats.official_files import NOT_OFFICIAL, NOT_VERIFIED
 from vaeexp.results import stored_study, verdict
 from vaeexp.results.baseline_rows import changed_trial, split_by_configuration

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from sweeps.engine.events import Observer
+from sweeps.lanes import Outcome, Trial, TrialResult, run_folder
 from sweeps.results import ranked_trials
 from sweeps.storage.study_record import read_study
-from sweeps.workload import Outcome, Trial, TrialResult, run_folder
 from vaeexp.run_files import WEIGHTS
 from vaeexp.runs.tidy import free_of_held_study, free_weights
 

@@ -21,8 +21,8 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from sweeps.checksums import Damaged, file_digest
+from sweeps.lanes import Outcome, Progress
 from sweeps.storage.trial_record import EpochRecord, TrialRecord
-from sweeps.workload import Outcome, Progress
 from vaeexp.evaluation.metrics import NATS, measured_at, runs_have
 from vaeexp.run_files import LAST, WEIGHTS
 from vaeexp.training.checkpoint import load_tensors

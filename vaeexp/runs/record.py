@@ -7,9 +7,9 @@ from typing import Any
 
 from sweeps.checksums import Damaged
 from sweeps.errors import UserError
+from sweeps.lanes import Outcome, baseline_names, run_folder
 from sweeps.storage.study_record import StudyRecord
 from sweeps.storage.trial_record import TrialRecord
-from sweeps.workload import Outcome, baseline_names, run_folder
 from vaeexp.allowed_code import check_code
 from vaeexp.results import FORMS, parse_run, stored_study
 from vaeexp.run_files import SETTINGS

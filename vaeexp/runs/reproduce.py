@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from sweeps.checksums import Damaged, file_digest
 from sweeps.errors import UserError
 from sweeps.files import write_whole
+from sweeps.lanes import Lanes, Outcome, Progress, advance_all
+from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.schema import check_file
 from sweeps.storage.running_trial import checked
 from sweeps.storage.trial_record import EpochRecord, TrialRecord
-from sweeps.workload import Lanes, Outcome, Progress, advance_all
-from sweeps.workload.worker_pool import WorkerPool
 from vaeexp.console import minus_elbo, print_table, progress_bar, write_line
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.machine import usable_cores

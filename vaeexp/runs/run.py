@@ -12,9 +12,9 @@ import torch
 from safetensors import SafetensorError
 
 from sweeps.errors import UserError, did_you_mean, warn_once
+from sweeps.lanes import named_run, run_name
 from sweeps.storage.journal import journal_path
 from sweeps.storage.trial_record import TrialRecord
-from sweeps.workload import named_run, run_name
 from vaeexp.allowed_code import check_code
 from vaeexp.cache import cache_folder
 from vaeexp.data import DATASETS, Dataset, open_dataset

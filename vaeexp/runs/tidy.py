@@ -14,14 +14,14 @@ import optuna
 from filelock import FileLock, Timeout
 
 from sweeps.checksums import Damaged
+from sweeps.doctor.left_over import unrecorded_folders
 from sweeps.errors import UserError
 from sweeps.files import is_aside
+from sweeps.lanes import run_folder
 from sweeps.results import best_record, ranked_trials
 from sweeps.storage import hold_study, open_storage
-from sweeps.storage.left_over import unrecorded_folders
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study, study_record, write_study
 from sweeps.storage.trial_record import TrialRecord
-from sweeps.workload import run_folder
 from vaeexp.cache import cache_folder, read_facts
 from vaeexp.data.dataset import fingerprint_of
 from vaeexp.run_files import CHECKPOINT, EVALUATION, LAST, PICTURES, PREVIOUS, SHEET, WEIGHTS

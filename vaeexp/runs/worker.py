@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sweeps.lanes import Outcome
+from sweeps.lanes.pulse import beat
 from sweeps.source import source_of
-from sweeps.workload import Outcome
-from sweeps.workload.pulse import beat
 from vaeexp.compiler import why_not_compiled
 from vaeexp.data.dataset import Dataset, stratified, targets
 from vaeexp.evaluation.classifier import open_classifier
@@ -79,7 +79,7 @@ def open_lanes(
     keep_sheets: bool = True,
     checkpoints: str | None = None,
 ) -> TrainingLanes:
-    """Open the lanes of one worker. `sweeps.workload.worker_pool` calls it in each child; arguments are picklable and small.
+    """Open the lanes of one worker. `sweeps.lanes.worker_pool` calls it in each child; arguments are picklable and small.
 
     Args:
         settings: the fixed settings of the study; a trial's parameters replace some of them.

@@ -13,7 +13,7 @@ from fsspec.core import url_to_fs
 
 from sweeps.checksums import Damaged
 from sweeps.errors import UserError, masked, warn_once
-from sweeps.workload import Trial
+from sweeps.lanes import Trial
 from vaeexp.training import Lane, State
 from vaeexp.training.checkpoint import (
     checkpoint_parts,

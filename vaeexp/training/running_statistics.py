@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from sweeps.workload.pulse import beat
+from sweeps.lanes.pulse import beat
 from vaeexp.training import Lane
 
 FEW_STEPS = 20

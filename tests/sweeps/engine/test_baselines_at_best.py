@@ -7,13 +7,13 @@ from toy_lanes import EagerLanes, ToyLanes
 from toy_study import MemoryJournal, default_search, in_memory, toy_study
 
 from sweeps.engine import run_study, search, trial_seed
-from sweeps.engine.growing_plan import GrowingPlan, plan_of
+from sweeps.engine.races import GrowingPlan, plan_of
 from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.lanes import Failure
 from sweeps.results import best_run, ranked, read_results
 from sweeps.storage import open_storage, repeat_study
 from sweeps.storage.study_record import read_study
 from sweeps.study.study_model import Baseline, Compare, Confirm
-from sweeps.workload import Failure
 
 SPACE = {"x": {"kind": "float", "low": 0.0, "high": 1.0}, "b": {"kind": "choice", "values": ["p", "q"]}}
 TRIALS = 7

@@ -12,9 +12,9 @@ from toy_study import MemoryJournal, X, in_memory, table, toy_study
 
 from sweeps.engine import search
 from sweeps.engine.trial_loop import Rounds
+from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.study_record import read_study, study_record, write_study
-from sweeps.workload.worker_pool import WorkerPool
 
 TPE = {"sampler": "tpe", "sampler_options": {"startup_trials": 3}}
 SAMPLERS = {"tpe": TPE, "curves": CURVES}

@@ -8,14 +8,14 @@ from toy_lanes import EagerLanes, ToyLanes
 from toy_study import MemoryJournal, Watcher, X, in_memory, toy_study
 
 from sweeps.engine import run_study, search
-from sweeps.engine.growing_plan import GrowingPlan
+from sweeps.engine.races import GrowingPlan
 from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.lanes import Failure
 from sweeps.results import best_record, best_run, race_of, ranked, read_results
 from sweeps.seeds import seed_of
 from sweeps.storage import repeat_study
 from sweeps.storage.study_record import read_study
 from sweeps.study.study_model import Baseline, Compare, Confirm
-from sweeps.workload import Failure
 
 SPACE = X | {"b": {"kind": "choice", "values": ["p", "q"]}}
 RACE = Confirm(top=5, seeds=7, race=True)

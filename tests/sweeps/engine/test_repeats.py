@@ -13,13 +13,13 @@ from toy_study import in_memory, toy_study
 
 from sweeps.engine import search
 from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.lanes import Outcome, baseline_names, joined_baselines
 from sweeps.results import levels, pairs, ranked, read_results
 from sweeps.storage import open_study, repeat_study
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
 from sweeps.storage.trial_record import EpochRecord, TrialRecord
 from sweeps.study.space import Parameter, Space, dependents
 from sweeps.study.study_model import Baseline, Budget, Compare, Confirm
-from sweeps.workload import Outcome, baseline_names, joined_baselines
 
 SPACE = Space(
     (

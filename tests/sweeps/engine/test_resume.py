@@ -19,14 +19,14 @@ from toy_lanes import EagerLanes, SimulatedClock, ToyLanes
 from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, in_memory, table, toy_study
 
 from sweeps.engine import search
-from sweeps.engine.growing_plan import GrowingPlan
+from sweeps.engine.races import GrowingPlan
 from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.lanes import Failure, run_folder
 from sweeps.seeds import seed_of
 from sweeps.storage import open_storage, open_study, repeat_study
 from sweeps.storage.study_record import read_study
 from sweeps.storage.trial_record import Repeat, may_revive, newest_of_each
 from sweeps.study.study_model import Budget, Compare, Confirm
-from sweeps.workload import Failure, run_folder
 
 FAILURES = {
     2: (1, Failure(kind="crashed", message="it died")),
@@ -262,9 +262,11 @@ def decided_by(late: int, ahead: int | None = None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sweeps.engine.AHEAD", ahead or late)
         patch.setattr("sweeps.engine.trial_loop.LATE_FROM", late)
-        patch.setattr("sweeps.engine.outlook.CANDIDATES", 16)  # a process that goes on looks at them all again
-        patch.setattr("sweeps.engine.outlook.NEIGHBOURS", 8)
-        patch.setattr("sweeps.results.curve_process._STEPS", 2)
+        patch.setattr(
+            "sweeps.search.curves.acquisition.CANDIDATES", 16
+        )  # a process that goes on looks at them all again
+        patch.setattr("sweeps.search.curves.acquisition.NEIGHBOURS", 8)
+        patch.setattr("sweeps.search.curves.process._STEPS", 2)
         yield
 
 

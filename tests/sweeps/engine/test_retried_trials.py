@@ -7,14 +7,14 @@ from toy_lanes import ToyLanes
 from toy_study import Fixed, Watcher, in_memory, toy_study
 
 from sweeps.engine import search
-from sweeps.engine.growing_plan import GrowingPlan
+from sweeps.engine.races import GrowingPlan
 from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.lanes import Failure
 from sweeps.storage import repeat_study
 from sweeps.storage.proposals import write_retries
 from sweeps.storage.study_record import read_study
 from sweeps.storage.trial_record import newest_of_each
 from sweeps.study.study_model import Baseline, Compare, Confirm
-from sweeps.workload import Failure
 
 BUG = Failure(kind="error", message="a bug")
 

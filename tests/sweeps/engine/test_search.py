@@ -18,13 +18,13 @@ from sweeps.engine import KNOWN_IN_A_ROW, search, trial_seed
 from sweeps.engine.repeats import run_repeats
 from sweeps.engine.trial_loop import MAX_FAILURES
 from sweeps.errors import AllFailedError, UserError
+from sweeps.lanes import Failure, Stall, TrialResult
 from sweeps.storage import repeat_study
 from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.proposals import propose
 from sweeps.storage.study_record import read_study
 from sweeps.storage.trial_record import Repeat, stored_repeat
-from sweeps.workload import Failure, Stall, TrialResult
-from sweeps.workload.testing import check_lanes
+from sweeps.testing import check_lanes
 
 DIVERGED = Failure(kind="diverged", message="the loss became NaN")
 ERROR = Failure(kind="error", message="a bug")
@@ -190,7 +190,7 @@ def test_the_same_study_repeats_exactly_and_another_seed_differs():
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "grid", "cmaes", "gp"])
 def test_every_sampler_gives_what_its_own_ask_would(sampler):
     """Thinking on a view of the storage changes nothing: the same numbers as with plain Optuna."""
-    from sweeps.study.samplers import make_sampler
+    from sweeps.search.samplers import make_sampler
 
     options = {"tpe": {"startup_trials": 3}, "gp": {"startup_trials": 3}}.get(sampler, {})
     space = {"x": {"kind": "float", "low": 0.0, "high": 1.0, "step": 0.0625}, "y": {"kind": "int", "low": 1, "high": 9}}
@@ -471,7 +471,7 @@ def test_trials_chosen_while_others_train_are_those_chosen_after(sampler, pruner
     lanes = {"width": 4, "epochs": 3, "last_epochs": {1: 1, 2: 1, 3: 2, 4: 2, 5: 2, 6: 1, 7: 1, 8: 2}}
     hasty = in_memory(study)
     with decided_by(4), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sweeps.engine.searched_trials.propose", counted)
+        patch.setattr("sweeps.search.searched_trials.propose", counted)
         search(hasty, study, ToyLanes(**lanes), [])
         assert ahead == []
         for seconds[0] in (0.4, 1.6, 3.2) if sampler == "gp" else (0.1, 0.4, 1.6):  # a busy machine chooses slowly

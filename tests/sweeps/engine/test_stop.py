@@ -10,8 +10,8 @@ from stopped_study import STUDY, epochs_trained, interrupted, notes, stopped_stu
 from toy_study import in_memory, table
 
 from sweeps.engine import search
-from sweeps.workload import Trial
-from sweeps.workload.worker_pool import WorkerPool
+from sweeps.lanes import Trial
+from sweeps.lanes.worker_pool import WorkerPool
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from toy_study import Fixed, MemoryJournal, in_memory, table, toy_study
 from sweeps.engine import search
 from sweeps.engine.repeats import plan_repeats, run_repeats
 from sweeps.errors import UserError
+from sweeps.lanes import Failure
 from sweeps.results import tables_of
+from sweeps.search.pruners import PRUNERS
 from sweeps.storage import open_study, repeat_study
 from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.study_record import read_study, write_study
-from sweeps.study.pruners import PRUNERS
 from sweeps.study.study_model import Confirm
-from sweeps.workload import Failure
 
 EPOCHS = 9
 SEARCH = {

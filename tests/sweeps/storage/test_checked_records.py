@@ -10,11 +10,11 @@ from toy_lanes import ToyLanes
 from toy_study import table, toy_study
 
 from sweeps.checksums import Damaged
+from sweeps.doctor.storage import check_storage
 from sweeps.engine import open_sweep, run_study
 from sweeps.errors import UserError
 from sweeps.storage import open_storage, open_study, recorded_study
 from sweeps.storage.checked_records import check_lines, is_half_written, parse_line, record_line
-from sweeps.storage.health import check_storage
 from sweeps.storage.journal import journal_path, salvage, study_lock
 
 values = st.recursive(

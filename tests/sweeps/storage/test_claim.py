@@ -15,11 +15,11 @@ from postgres import sql
 from toy_lanes import ToyLanes
 from toy_study import in_memory, table, toy_study
 
+from sweeps.doctor.storage import check_driver
 from sweeps.engine import run_study, search
 from sweeps.errors import UserError
 from sweeps.storage import claim as claims
 from sweeps.storage import driver_in_words, hold_study, open_storage, open_study, study_holder
-from sweeps.storage.health import check_driver
 from sweeps.storage.postgres import StorageLost
 from sweeps.storage.study_record import read_study
 

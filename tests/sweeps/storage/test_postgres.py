@@ -19,11 +19,11 @@ from toy_lanes import ToyLanes
 from toy_study import table, toy_study
 
 from sweeps.checksums import Damaged
+from sweeps.doctor.storage import check_storage
 from sweeps.engine import run_study, search
 from sweeps.errors import UserError
 from sweeps.storage import hold_study, open_storage, open_study, postgres, recorded_study, snapshot, study_names
 from sweeps.storage.claim import claimed
-from sweeps.storage.health import check_storage
 from sweeps.storage.postgres import Database, StorageLost, open_tables
 from sweeps.storage.postgres_journal import _APPEND as APPEND
 from sweeps.storage.postgres_journal import PostgresJournal

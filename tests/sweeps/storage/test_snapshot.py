@@ -12,11 +12,11 @@ from toy_study import CONDITIONAL, X, table, toy_study
 from sweeps.checksums import Damaged, seal
 from sweeps.engine import run_study
 from sweeps.errors import warn_once
+from sweeps.lanes import Failure
 from sweeps.storage import open_storage, open_study, snapshot
 from sweeps.storage.journal import journal_path, open_journal, salvage, snapshot_path
 from sweeps.storage.optuna_internals import PackedTrial, replayed
 from sweeps.study.study_model import Budget
-from sweeps.workload import Failure
 
 SPACE = {**X, **CONDITIONAL, "steps": {"kind": "int", "low": 1, "high": 9, "log": True}}
 STUDY = toy_study(

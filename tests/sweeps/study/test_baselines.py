@@ -15,7 +15,7 @@ from sweeps.results import best_run, ranked, read_results
 from sweeps.storage import repeat_study, spec_differences
 from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.study_record import read_study
-from sweeps.study import load_study
+from sweeps.study.study import load_study
 from sweeps.study.study_model import Baseline, Confirm
 from vaeexp.settings import SECTIONS
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
 from sweeps.errors import UserError
+from sweeps.search.samplers import SAMPLERS, check_sampler
 from sweeps.study.ranges import MOST_STEPS, Growth, end_at, further_number, hits_of, steps_out, wider_end
-from sweeps.study.samplers import SAMPLERS, check_sampler
 from sweeps.study.space import Parameter, Space
 
 BETA = Parameter(name="beta", kind="float", low=0.01, high=10.0, log=True, grow=True, limits={"ge": 0.0})

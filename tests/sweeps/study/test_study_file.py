@@ -15,8 +15,8 @@ import sweeps
 from sweeps.errors import UserError
 from sweeps.storage import check_definition, spec_differences, with_new_settings
 from sweeps.storage.study_record import StudyRecord
-from sweeps.study import list_studies, load_study
 from sweeps.study.start import BestOf
+from sweeps.study.study import list_studies, load_study
 from vaeexp.settings import SECTIONS
 from vaeexp.study import OBJECTIVES
 

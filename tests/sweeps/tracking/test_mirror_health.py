@@ -16,7 +16,7 @@ from other_user import AS_OTHER_USER, needs_root
 from sweeps.errors import UserError
 from sweeps.storage.journal import study_lock
 from sweeps.tracking import sync
-from sweeps.tracking.health import check_mirror
+from sweeps.tracking.checks import check_mirror
 from sweeps.tracking.mlflow_runs import StudyRuns
 from sweeps.tracking.mlflow_store import share_as_folder
 from sweeps.tracking.ui import ui_server

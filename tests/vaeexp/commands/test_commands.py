@@ -30,10 +30,10 @@ from vaeexp.commands import COMMANDS, cli, main
 from vaeexp.commands.status import run_row
 from vaeexp.console import open_console
 from vaeexp.data import open_dataset
+from vaeexp.launch.run import SweepEnd
 from vaeexp.machine import shipped_studies
 from vaeexp.settings import DataSettings, ExecutionSettings
 from vaeexp.study import open_study_file
-from vaeexp.sweep.run import SweepEnd
 
 pytestmark = pytest.mark.usefixtures("keep_signals")
 
@@ -44,7 +44,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> dict:
     taken: dict = {}
     for name in ("run_sweep", "plan_sweep"):
         monkeypatch.setattr(
-            f"vaeexp.sweep.run.{name}",
+            f"vaeexp.launch.run.{name}",
             lambda options, *, console, name=name, **_: (
                 taken.update(options=options, called=name) or SweepEnd(report=Path(), all_failed=False)
             ),
@@ -149,7 +149,7 @@ def test_a_users_error_is_one_line_and_status_2(monkeypatch: pytest.MonkeyPatch,
     def fail(options: object, *, console: object) -> None:
         raise UserError("studies/x.yaml: search.beta", "low is -1; should be above 0.")
 
-    monkeypatch.setattr("vaeexp.sweep.run.run_sweep", fail)
+    monkeypatch.setattr("vaeexp.launch.run.run_sweep", fail)
     assert status_of("sweep", "--study", "smoke") == 2
     assert capsys.readouterr().err == "vaeexp: studies/x.yaml: search.beta: low is -1; should be above 0.\n"
 
@@ -158,7 +158,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     def fail(options: object, *, console: object) -> None:
         raise ZeroDivisionError("by accident")
 
-    monkeypatch.setattr("vaeexp.sweep.run.run_sweep", fail)
+    monkeypatch.setattr("vaeexp.launch.run.run_sweep", fail)
     assert status_of("sweep", "--study", "smoke") == 1
     said = capsys.readouterr().err.splitlines()
     assert said[0].startswith("Traceback")
@@ -180,7 +180,7 @@ def test_signals_stop_in_order(number: int, status: int, monkeypatch: pytest.Mon
             ended.append("in order")
             raise
 
-    monkeypatch.setattr("vaeexp.sweep.run.run_sweep", wait)
+    monkeypatch.setattr("vaeexp.launch.run.run_sweep", wait)
     assert status_of("sweep", "--study", "smoke") == status
     assert ended == ["in order"]
 

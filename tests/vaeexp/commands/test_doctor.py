@@ -9,7 +9,7 @@ from click import Context
 from click.testing import CliRunner
 from tiny_study import NAME
 
-from sweeps.health import Finding
+from sweeps.doctor.findings import Finding
 from sweeps.storage.journal import journal_path
 from vaeexp.commands import cli
 from vaeexp.commands.doctor import Places, object_of

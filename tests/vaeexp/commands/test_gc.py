@@ -24,7 +24,7 @@ from vaeexp.results import stored_study
 from vaeexp.results.tables import study_tables
 from vaeexp.run_files import CHECKPOINT, LAST, PREVIOUS, SHEET, WEIGHTS
 from vaeexp.runs import tidy
-from vaeexp.runs.health import check_files
+from vaeexp.runs.checks import check_files
 from vaeexp.runs.tidy import free_weights
 
 PRUNED = "trial-0002"

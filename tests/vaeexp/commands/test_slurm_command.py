@@ -1,4 +1,4 @@
-"""The command slurm: every value is checked, and what the script runs is what was asked; tests/vaeexp/sweep/test_slurm.py runs it on a real Slurm."""
+"""The command slurm: every value is checked, and what the script runs is what was asked; tests/vaeexp/launch/test_slurm.py runs it on a real Slurm."""
 
 import re
 import subprocess

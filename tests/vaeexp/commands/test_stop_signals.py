@@ -58,7 +58,7 @@ def test_a_command_ends_by_a_signal_in_a_finalizer(
         time.sleep(10)
         did.append("no interrupt")
 
-    monkeypatch.setattr("vaeexp.sweep.run.run_sweep", wait)
+    monkeypatch.setattr("vaeexp.launch.run.run_sweep", wait)
     with pytest.raises(SystemExit) as ended:
         main(["sweep", "--study", "smoke"])
     assert ended.value.code == status

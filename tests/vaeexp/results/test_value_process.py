@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from sweeps.results.curve_process import matern
+from sweeps.search.curves.process import matern
 from vaeexp.results import value_process
 from vaeexp.results.value_process import Samples, sample_values
 

@@ -13,8 +13,8 @@ from image_files import write_tree
 from PIL import Image
 from reference_pages import ARRAYS
 
+from sweeps.lanes import Outcome, Trial, advance_all
 from sweeps.tracking.artifacts import ArtifactFolder, log_pictures
-from sweeps.workload import Outcome, Trial, advance_all
 from vaeexp.data import open_dataset
 from vaeexp.evaluation.generation import grids, pictures, sheet
 from vaeexp.run_files import LAST, SHEET

@@ -12,15 +12,15 @@ from toy_lanes import ToyLanes
 from toy_study import toy_study
 
 from sweeps.engine import search
+from sweeps.lanes import run_folder
 from sweeps.results import ranked_trials
 from sweeps.storage import hold_study, open_study
 from sweeps.storage.study_record import RegisteredModel, read_study, write_study
 from sweeps.tracking.artifacts import ArtifactFolder, log_files
-from sweeps.workload import run_folder
 from vaeexp.run_files import WEIGHTS
 from vaeexp.runs import best_weights
 from vaeexp.runs.best_weights import BestWeights
-from vaeexp.runs.health import check_files
+from vaeexp.runs.checks import check_files
 from vaeexp.runs.tidy import freeable
 
 BEST, TRIALS, EPOCHS, WIDTH = 2, 8, 4, 2

@@ -23,8 +23,8 @@ from vaeexp.console import program
 from vaeexp.results import parse_run, stored_study
 from vaeexp.results.tables import read_arrays
 from vaeexp.run_files import EVALUATION, LAST, PICTURES, RESULT, SETTINGS, WEIGHTS, load_json
+from vaeexp.runs.checks import check_files
 from vaeexp.runs.comparison import Criterion, Part, compare_figures
-from vaeexp.runs.health import check_files
 from vaeexp.runs.record import read_record
 from vaeexp.runs.reproduce import restore_files
 from vaeexp.training.checkpoint import load_model, load_tensors

@@ -8,7 +8,7 @@ from tiny_study import NAME
 from sweeps.errors import UserError
 from sweeps.storage import open_storage
 from sweeps.storage.study_record import read_study
-from vaeexp.runs.health import check_files
+from vaeexp.runs.checks import check_files
 from vaeexp.runs.run import open_run
 
 FILES = ("settings.json", "result.json", "weights.safetensors", "last.safetensors", "pictures.npz", "evaluation.npz")

@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from sealed import change_settings, change_tensors
 from tiny_study import NAME
 
+from sweeps.lanes import Failure, Outcome
 from sweeps.storage import open_storage
 from sweeps.storage.checked_records import record_line
 from sweeps.storage.study_record import read_study
 from sweeps.storage.trial_record import EpochRecord, TrialRecord
-from sweeps.workload import Failure, Outcome
 from vaeexp.commands import cli, main
 from vaeexp.results import parse_run
 from vaeexp.runs.comparison import DRAWS, PRECISION, ROUNDING, Criterion, choose_criterion, compare, difference

@@ -19,8 +19,8 @@ from sealed import change_marks
 
 from sweeps.checksums import SLOT, check_seal, seal
 from sweeps.errors import UserError, warn_once
+from sweeps.lanes import Outcome, advance_all
 from sweeps.schema import MARKS
-from sweeps.workload import Outcome, advance_all
 from vaeexp.run_files import CHECKPOINT, PREVIOUS, load_json, save_json
 from vaeexp.training import Lane, State, fresh_state, open_lane
 from vaeexp.training.checkpoint import _sealed, _write_parts, discard_checkpoints, load_checkpoint, save_checkpoint

@@ -11,8 +11,8 @@ from fsspec.core import url_to_fs
 from fused import RARELY, make_lanes, trial
 
 from sweeps.errors import UserError, warn_once
-from sweeps.workload import Outcome, advance_all
-from sweeps.workload.ray_actor import CarriedLanes
+from sweeps.lanes import Outcome, advance_all
+from sweeps.ray.actor import CarriedLanes
 from vaeexp.training.checkpoint_places import RemoteCheckpoints, absolute_address, check_address
 
 EPOCHS = 4

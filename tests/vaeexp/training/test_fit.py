@@ -9,9 +9,9 @@ from image_files import noise
 from rich.console import Console
 
 from sweeps.errors import UserError
+from vaeexp.launch.job import SweepOptions, prepare_job
+from vaeexp.launch.study_log import StudyLog
 from vaeexp.models.likelihoods import LIKELIHOODS
-from vaeexp.sweep.job import SweepOptions, prepare_job
-from vaeexp.sweep.study_log import StudyLog
 
 STUDY = """
 question: Does it fit?

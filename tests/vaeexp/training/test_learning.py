@@ -7,7 +7,7 @@ import pytest
 import torch
 from fused import make_lanes, trial
 
-from sweeps.workload import advance_all
+from sweeps.lanes import advance_all
 from vaeexp.data import open_dataset
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings

@@ -6,7 +6,7 @@ from fused import BASE, RARELY, make_lanes, source, trial
 from torch import nn
 from torch.func import functional_call
 
-from sweeps.workload import Outcome, advance_all
+from sweeps.lanes import Outcome, advance_all
 from vaeexp.models.vae import build_vae
 from vaeexp.settings import ModelSettings, Settings, TrainSettings
 from vaeexp.training import running_statistics

@@ -10,8 +10,8 @@ from fused import BASE, make_lanes, source, trial
 import sweeps.seeds
 from sweeps.engine import trial_seed
 from sweeps.engine.repeats import fresh_seeds
-from sweeps.study.samplers import QuasiRandomSettings, RandomSettings, TPESettings, ask_seed
-from sweeps.workload import advance_all
+from sweeps.lanes import advance_all
+from sweeps.search.samplers import QuasiRandomSettings, RandomSettings, TPESettings, ask_seed
 from vaeexp.data.prepare import Purpose, binarise, permutation
 from vaeexp.models.vae import build_vae
 from vaeexp.training.batches import derive_seed

@@ -11,10 +11,10 @@ from mnist_files import write_files
 from rich.console import Console
 
 from sweeps.errors import UserError
-from sweeps.workload import Outcome, advance_all
-from vaeexp.sweep.job import SweepOptions, prepare_job
-from vaeexp.sweep.run import plan_sweep
-from vaeexp.sweep.study_log import StudyLog
+from sweeps.lanes import Outcome, advance_all
+from vaeexp.launch.job import SweepOptions, prepare_job
+from vaeexp.launch.run import plan_sweep
+from vaeexp.launch.study_log import StudyLog
 
 STRONG = {"epochs": 7, "learning_rate": 2e-2, "beta": 30.0}
 """At so large a β the value of an epoch of the warm-up is better than that of all others."""

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sweeps.errors import UserError
+from sweeps.lanes.worker_process import without_main_module
 from sweeps.source import check_sources, same_code, sources
-from sweeps.workload.worker_process import without_main_module
 from vaeexp.console import open_console, progress_bar
 from vaeexp.data.formats import ONE_CHANNEL, RawImages, Unreadable, all_grey, check_grey, height_width, printable
 from vaeexp.data.formats.array_pixels import remedy

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, vmap
 
 from sweeps.errors import warn_once
-from sweeps.workload import Trial
+from sweeps.lanes import Trial
 from vaeexp.compiler import has_convolutions
 from vaeexp.models.networks import ImageShape, changed_settings, find_network
 from vaeexp.models.vae import VAE, build_vae

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps.workload import Failure, FailureKind, Outcome, Plan, Progress, Stall, Trial, TrialResult, WorkerState
-from sweeps.workload.pulse import ends_soon
+from sweeps.lanes import Failure, FailureKind, Outcome, Plan, Progress, Stall, Trial, TrialResult, WorkerState
+from sweeps.lanes.pulse import ends_soon
 from vaeexp.models.vae import VAE, shape_of
 from vaeexp.training import EpochSums, Lane, Snapshot, State, fresh_state, open_lane
 from vaeexp.training.batches import Source
@@ -87,7 +87,7 @@ _CHECKPOINTS = 2
 
 
 class TrainingLanes:
-    """`sweeps.workload.Lanes` for VAEs on one device."""
+    """`sweeps.lanes.Lanes` for VAEs on one device."""
 
     stalls: tuple[Stall, ...] = ()
     workers: tuple[WorkerState, ...] = ()
@@ -123,7 +123,7 @@ class TrainingLanes:
             artifacts: makes pictures, test metrics and files.
             pictures: epochs whose pictures are drawn: all that are to be shown, or the last one of a lane that trains to its end.
             checkpoints: where they lie; None: in the trials' folders.
-            kind: what decides the numbers besides the trial, as `sweeps.workload.Lanes` has it.
+            kind: what decides the numbers besides the trial, as `sweeps.lanes.Lanes` has it.
             others: as in `open_group`.
         """
         self.width, self.kind = lanes, kind or {}

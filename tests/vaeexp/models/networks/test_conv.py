@@ -8,7 +8,7 @@ from fused import BASE, RARELY, make_lanes, plain_training, run, same_bits, sour
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.workload import Outcome, advance_all
+from sweeps.lanes import Outcome, advance_all
 from vaeexp.models.networks import NETWORKS
 from vaeexp.models.networks.conv import Block, feature_sizes
 from vaeexp.models.vae import check_model

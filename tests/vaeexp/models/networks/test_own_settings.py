@@ -10,11 +10,11 @@ from click.testing import CliRunner
 
 from sweeps.errors import UserError
 from vaeexp.commands import cli
+from vaeexp.launch.execution import model_shapes, shape_count
 from vaeexp.models.networks import find_network, own_settings
 from vaeexp.models.vae import build_vae, shape_of
 from vaeexp.settings import ModelSettings, Settings
 from vaeexp.study import open_study_file
-from vaeexp.sweep.execution import model_shapes, shape_count
 
 NETS = """
     from dataclasses import dataclass

@@ -11,7 +11,7 @@ import torch
 from fused import ALL_PARTS, BASE, images, make_lanes, plain_training, run, same_bits, source, trial
 
 from sweeps.errors import UserError
-from sweeps.workload import Outcome, advance_all
+from sweeps.lanes import Outcome, advance_all
 from vaeexp.models.doubts import doubts
 from vaeexp.models.networks import find_network
 from vaeexp.models.networks.user import import_path

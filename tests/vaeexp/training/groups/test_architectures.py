@@ -8,9 +8,9 @@ from fused import make_lanes
 from image_files import write_tree
 
 from sweeps.engine import search
+from sweeps.lanes import Outcome, Trial, advance_all
 from sweeps.results import read_results
 from sweeps.storage import open_storage, open_study
-from sweeps.workload import Outcome, Trial, advance_all
 from vaeexp.data import open_dataset
 from vaeexp.runs.worker import open_source
 from vaeexp.study import maxima_of, open_study_file, settings_of

@@ -21,8 +21,8 @@ from fused import (
     trial,
 )
 
-from sweeps.workload import Outcome, advance_all
-from sweeps.workload.testing import check_lanes
+from sweeps.lanes import Outcome, advance_all
+from sweeps.testing import check_lanes
 from vaeexp.models.vae import build_vae
 from vaeexp.training import open_lane
 from vaeexp.training.batches import epoch_chunks

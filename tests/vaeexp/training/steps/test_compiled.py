@@ -20,7 +20,7 @@ from torch.func import functional_call
 from torch.fx.experimental import proxy_tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from sweeps.workload import advance_all
+from sweeps.lanes import advance_all
 from vaeexp import compiler as library
 from vaeexp.compiler import with_biases_apart
 from vaeexp.evaluation import nll as weights

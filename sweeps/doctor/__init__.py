@@ -1,0 +1,1 @@
+"""Checks of what a study has stored, and their repairs."""

@@ -1,0 +1,177 @@
+"""The workers of a pool as they come and go: started, waited for, started again, refused.
+
+A process of this machine starts or fails at once. A worker elsewhere may wait long for a place to run, so that a study begins
+with the workers that are there.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sweeps.errors import UserError
+from sweeps.lanes import Trial
+from sweeps.lanes.worker import Lost, Worker
+
+DEATHS = 3
+"""Deaths of a worker, in one epoch or while it starts, after which it is not its machine that is to blame."""
+_ALONE_SECONDS = 1800.0  # to wait for a first worker; an autoscaler brings a machine within minutes
+_log = logging.getLogger(__name__)
+
+
+class WorkerError(RuntimeError):
+    """A worker failed where no trial can be blamed; the message has its traceback or how it died."""
+
+
+class Crew:
+    """Workers, of which some may be absent: started, but not ready."""
+
+    def __init__(self, workers: Sequence[Worker], kind: Mapping[str, Any]) -> None:
+        """`kind`: of every worker; of an empty one, the first worker's is that of all."""
+        self._workers, self._absent = workers, list[Worker]()
+        self.kind = dict(kind)
+        """What decides the numbers of every worker (`Lanes.kind`)."""
+        self.joined: set[Worker] = set()
+        """Workers that have come since somebody emptied this."""
+        self._due = self._together = -math.inf
+        """Times (`time.monotonic`): until when replacements are waited for, and until when workers count as lost together."""
+
+    @property
+    def up(self) -> list[Worker]:
+        """The workers that are ready to train."""
+        return [worker for worker in self._workers if worker.up]
+
+    def start(self) -> None:
+        """Start all and wait for them; of workers with `patience`, for the first, and for the others so long. Raises as `take_in`."""
+        for worker in self._workers:
+            worker.start()
+        self._absent = [*self._workers]
+        self.wait_for_one()
+        patience = self._workers[0].patience
+        deadline = time.monotonic() + (patience or 0.0)
+        while self._absent and (patience is None or time.monotonic() < deadline):
+            self.take_in(None if patience is None else max(0.0, deadline - time.monotonic()))
+        self._tell()
+
+    def restart(self, worker: Worker, limit: float | None, lost: Lost) -> None:
+        """Start a lost worker again with the same trials, caught up to what the driver knows (`Worker.catch_up`).
+
+        It is not `up` afterwards if nobody waits for it any longer, or if it is refused; then others take its trials. Either way
+        the process before it has surely ended. Raises Lost.
+        """
+        worker.start()
+        if (seconds := worker.gone_at - time.monotonic()) > 0:
+            last = "its trials go on elsewhere once it has surely ended by itself"
+            _log.warning("%s", f"{worker.name} cannot be reached; {last}, in {seconds:.0f} seconds")
+            time.sleep(seconds)
+        if not self._comes(worker, lost):
+            self._absent.append(worker)
+            self._tell()
+            return
+        try:
+            self._meet(worker)
+        except UserError as error:
+            self._dismiss(worker, error)
+            return
+        worker.catch_up(limit, one_by_one=lost.one_by_one)
+
+    def _comes(self, worker: Worker, lost: Lost) -> bool:
+        """Wait for the replacement of a lost worker: of workers that are lost together, one patience for all.
+
+        A machine that is gone leaves no place to its workers, so nobody waits for a worker whose trials others have room for.
+        """
+        if worker.patience is None:
+            return True
+        if lost.machine and sum(max(0, each.width - len(each.trials)) for each in self.up) >= len(worker.trials):
+            return bool(worker.ready([worker], 0.0))
+        if (now := time.monotonic()) > self._together:
+            self._due = now + worker.patience
+        came = bool(worker.ready([worker], max(0.0, self._due - now)))
+        if not came or lost.machine:  # a process that died alone leaves its place to the next
+            self._together = self._due + (0.0 if came else worker.patience)
+        return came
+
+    def take_in(self, seconds: float | None) -> None:
+        """Wait so many seconds for an absent worker; those that are ready join. None: for as long as it takes.
+
+        Raises UserError where the lanes do, and when a worker runs other code or is of another kind; WorkerError when it fails while
+        it is built. A worker with `patience` stays away with a warning instead, unless it is the last.
+        """
+        for worker in self._absent[0].ready(self._absent, seconds) if self._absent else ():
+            self._absent.remove(worker)
+            try:
+                self._meet(worker)
+                self.joined.add(worker)
+            except UserError as error:
+                self._dismiss(worker, error)
+            except Lost as lost:
+                worker.losses += not lost.machine
+                if worker.patience is None or lost.failure.kind == "error" or worker.losses >= DEATHS:
+                    self._dismiss(worker, lost)
+                else:
+                    worker.kill()
+                    worker.start()
+                    self._absent.append(worker)
+
+    def _meet(self, worker: Worker) -> None:
+        """Wait until a worker is ready. Raises UserError if it is of another kind than the study's workers, else as the worker."""
+        worker.wait_until_ready()
+        self.kind = self.kind or worker.kind
+        if other := [
+            f"{name} {worker.kind.get(name, 'unknown')}, not {self.kind.get(name, 'unknown')}"
+            for name in self.kind | worker.kind
+            if worker.kind.get(name) != self.kind.get(name)
+        ]:
+            worker.up = False
+            problem = "its numbers would not be those that the study began with"
+            remedy = "Give the study the same options and machines of one kind, or go on all the same with --extend."
+            raise UserError(worker.name, f"{problem}: {'; '.join(other)}. {remedy}")
+
+    def wait_for_one(self) -> None:
+        """Wait until a worker is there. Raises UserError after half an hour without any, WorkerError if none can come."""
+        begun, patience = time.monotonic(), self._workers[0].patience
+        due = math.inf if patience is None else patience
+        while not self.up:
+            if not self._absent:
+                raise WorkerError("no worker is left")
+            waited = time.monotonic() - begun
+            if waited > _ALONE_SECONDS:
+                problem = f"none has started in {_ALONE_SECONDS / 60:g} minutes ({self._absent[0].demand})"
+                raise UserError("workers", f"{problem}. Ask for less, or give the same command later.")
+            if waited > due:
+                due = 2 * waited
+                self._tell()
+            self.take_in(patience)
+
+    def _tell(self) -> None:
+        if self._absent:
+            demand = f" ({self._absent[0].demand})" if self._absent[0].demand else ""
+            _log.warning("%s", f"waiting for {len(self._absent)} of {len(self._workers)} workers{demand}")
+
+    def _dismiss(self, worker: Worker, problem: UserError | Lost) -> None:
+        """Go on without a worker. Raises its problem where all workers are needed, or this one was the last."""
+        worker.kill()
+        if worker.patience is not None and (self._absent or self.up):
+            named = isinstance(problem, UserError) and problem.place == worker.name
+            _log.warning("%s", f"the study goes on without {problem if named else f'{worker.name}: {problem}'}")
+        elif isinstance(problem, UserError):
+            raise problem
+        else:
+            raise WorkerError(f"{worker.name} could not start: {problem.detail}") from None
+
+
+def moves(workers: Sequence[Worker]) -> list[Trial]:
+    """Return the trials that have to move from the fullest to the emptiest workers for all to have as many free lanes.
+
+    The checkpoint that a trial leaves reaches all workers: in a place that they see, or by way of the driver.
+    """
+    held = {worker: len(worker.trials) - worker.width for worker in workers}
+    moving: list[Trial] = []
+    while True:
+        full, free = max(held, key=held.__getitem__), min(held, key=held.__getitem__)
+        if held[full] - held[free] < 2:
+            return moving
+        moving.append([trial for trial in full.trials.values() if trial not in moving][-1])
+        held[full] -= 1
+        held[free] += 1

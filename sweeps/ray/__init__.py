@@ -1,0 +1,1 @@
+"""Workers on a Ray cluster. Imported when a study asks for them."""

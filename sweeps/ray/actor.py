@@ -1,0 +1,268 @@
+"""The far side of a worker on a Ray cluster: an actor that holds lanes and answers commands.
+
+Two threads of the actor answer: one works with the lanes, the other one answers pulses. An actor that its driver has not heard for
+most of the time after which the driver gives it up leaves by itself, because Ray does not end an actor that is cut off, and such
+an actor would go on writing beside its successor.
+"""
+
+import logging
+import os
+import pickle
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sweeps.files import write_whole
+from sweeps.lanes import Images, Lanes, Outcome, Plan, Progress, Stall, Trial, TrialResult, WorkerState
+from sweeps.lanes.pulse import batches, end_soon
+from sweeps.lanes.worker import WarningSender, answers, build, hello
+from sweeps.memory import go_first
+
+LEASE = 0.8
+"""Share of the driver's limit after which an actor that is not heard leaves."""
+_PART_BYTES = 2**25
+"""The most bytes of files in one part of an answer, but for a larger file."""
+
+
+class Sight(NamedTuple):
+    """The folder in which the driver keeps the files of trials, and how an actor knows that it sees the same folder."""
+
+    folder: str
+    sign: str
+    """Name and content of a file in the folder."""
+
+
+class Place(NamedTuple):
+    """Where an actor runs."""
+
+    node: str
+    """Ray's name of it."""
+    host: str
+    shares: bool
+    """Whether it sees the driver's folder."""
+
+
+class Part(NamedTuple):
+    """A part of an answer: messages as `Worker` reads them, and files that the driver does not see."""
+
+    messages: Sequence[bytes]
+    files: Mapping[str, bytes] = {}
+    """Path in the folder of trials → content."""
+    gone: Collection[str] = ()
+    """Paths of files there that the driver is to delete."""
+    last: bool = False
+    place: Place | None = None
+
+
+class Lease:
+    """The time that an actor may go on without its driver.
+
+    The driver sends a pulse once it has heard the answer to the one before. So a pulse proves that this answer arrived, and the time
+    runs from then. The answer to the last pulse may be lost, and a pulse may arrive late, when a cut network is whole again.
+    """
+
+    def __init__(self, limit: float, now: float) -> None:
+        """`limit`: seconds without an answer after which the driver gives the actor up. `now`: of `time.monotonic`, as below."""
+        self.seconds = LEASE * limit
+        self._since = self._answered = now
+
+    def renew(self, now: float) -> None:
+        """Note a pulse, which is answered now."""
+        self._since, self._answered = self._answered, now
+
+    def is_over(self, now: float) -> bool:
+        """Tell whether the actor has to leave."""
+        return now - self._since >= self.seconds
+
+
+class LanesActor:
+    """Lanes on another machine. `sweeps.ray.worker` makes it a Ray actor."""
+
+    def __init__(self, limit: float) -> None:
+        """`limit`: seconds without a pulse after which the driver gives the actor up."""
+        go_first()
+        self._lanes: Lanes | None = None
+        self._carried: CarriedLanes | None = None
+        self._own: Path | None = None
+        self._warnings: list[bytes] = []
+        self._lease = Lease(limit, time.monotonic())
+        threading.Thread(target=self._leave_alone, daemon=True).start()
+
+    def pulse(self) -> int:
+        """Return the number of the last batch, and live on."""
+        self._lease.renew(time.monotonic())
+        return batches()
+
+    def hurry(self) -> None:
+        """End the command at hand early; the thread that works with the lanes is at it."""
+        end_soon()
+
+    def open(self, recipe: bytes, environment: Mapping[str, str], sight: Sight) -> Iterator[Part]:
+        """Say where and which code this is, and build the lanes. `environment`: variables that this machine may set otherwise."""
+        import ray
+
+        for name, value in environment.items():
+            os.environ.setdefault(name, value)
+        shares = _sees(sight)
+        if not shares:
+            self._own = Path(tempfile.mkdtemp(prefix="lanes-"))
+        packages, building = pickle.loads(recipe)
+        code = hello(packages)
+        logging.getLogger().addHandler(WarningSender(self._warnings.append))
+        self._lanes, built = build(building, **({} if self._own is None else {"folder": str(self._own)}))
+        if self._own is not None and self._lanes is not None:
+            self._lanes = self._carried = CarriedLanes(self._lanes, self._own, Path(sight.folder))
+        place = Place(ray.get_runtime_context().get_node_id(), os.uname().nodename, shares)
+        yield Part([code, *self._warned(), built], last=True, place=place)
+
+    def work(self, command: str, arguments: bytes) -> Iterator[Part]:
+        """Do what a command says."""
+        assert self._lanes is not None
+        for message in answers(self._lanes, command, pickle.loads(arguments)):
+            yield from self._files()
+            yield Part([*self._warned(), message])
+        if command == "close" and self._own is not None:
+            shutil.rmtree(self._own, ignore_errors=True)
+        yield Part([], last=True)
+
+    def _warned(self) -> list[bytes]:
+        warnings, self._warnings[:] = [*self._warnings], []
+        return warnings
+
+    def _files(self) -> Iterator[Part]:
+        if self._carried is None:
+            return
+        files, part, size = self._carried.files, dict[str, bytes](), 0
+        gone, self._carried.gone = self._carried.gone, []
+        for name in [*files]:
+            if part and size + len(files[name]) > _PART_BYTES:
+                yield Part([], part)
+                part, size = {}, 0
+            size += len(files[name])
+            part[name] = files.pop(name)
+        if part or gone:
+            yield Part([], part, gone)
+
+    def _leave_alone(self) -> None:
+        """End this process once its driver gives it up soon."""
+        while not self._lease.is_over(time.monotonic()):
+            time.sleep(self._lease.seconds / 40)
+        if self._own is not None:
+            shutil.rmtree(self._own, ignore_errors=True)
+        os._exit(1)
+
+
+def _sees(sight: Sight) -> bool:
+    try:
+        return Path(sight.folder, sight.sign).read_text(encoding="ascii") == sight.sign
+    except OSError:
+        return False
+
+
+class CarriedLanes:
+    """Lanes in a folder of their own: files for the driver go along with their answers, files that the driver has with its commands."""
+
+    stalls: tuple[Stall, ...] = ()
+    workers: tuple[WorkerState, ...] = ()
+
+    def __init__(self, lanes: Lanes, own: Path, theirs: Path) -> None:
+        """`own`: the folder of the lanes; `theirs`: the driver's, in which each file will have the same path."""
+        self._lanes, self._own, self._theirs = lanes, own, theirs
+        self._trials: dict[int, Trial] = {}
+        self.files: dict[str, bytes] = {}
+        """Path below the folder → content, of files that the driver has not got yet."""
+        self.gone: list[str] = []
+        """Paths of files that the driver is to delete."""
+
+    @property
+    def width(self) -> int:
+        return self._lanes.width
+
+    @property
+    def kind(self) -> Mapping[str, Any]:
+        return self._lanes.kind
+
+    def add(self, trial: Trial, files: Mapping[str, bytes] = {}) -> None:
+        """`files`: path → content of the files that the driver has in the place of the trial's checkpoints."""
+        for name, content in files.items():
+            write_whole(self._own / name, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
+        self._trials[trial.number] = trial
+        self._lanes.add(trial)
+
+    def replay(self) -> None:
+        self._lanes.replay()
+
+    def run_ahead(self, plan: Plan) -> None: ...
+
+    def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
+        for done in self._lanes.advance(numbers):
+            yield [replace(progress, images=self._carry_images(progress.images)) for progress in done]
+
+    def release(self, numbers: Collection[int]) -> None:
+        """Free lanes, and take along the checkpoints that the trials leave."""
+        self._lanes.release(numbers)
+        for number in self._trials.keys() & set(numbers):
+            self._carry_files(self._own / self._trials.pop(number).checkpoint_name)
+
+    def stop(self, seconds: float) -> Iterator[list[Progress] | list[TrialResult]]:
+        return self._lanes.stop(seconds)
+
+    def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
+        """Finish trials and take all their files, with the checkpoints of those that pause; other checkpoints go."""
+        results = self._lanes.finish(ending)
+        trials = [self._trials.pop(number) for number in ending]
+        self._lanes.discard_checkpoints([trial for trial in trials if ending[trial.number].state != "paused"])
+        carried = [self._carry(result) for result in results]
+        for trial in trials:
+            place = self._own / trial.checkpoint_name  # another trial's place, where it is revived
+            if ending[trial.number].state == "paused":
+                self._carry_files(place)
+            shutil.rmtree(place, ignore_errors=True)
+        return carried
+
+    def discard_checkpoints(self, trials: Sequence[Trial], names: Collection[str] = ()) -> None:
+        """`names`: paths of the files that the driver has in the places of these checkpoints. The driver deletes those that the lanes delete."""
+        for name in (standing := [name for name in names if not (self._own / name).exists()]):
+            (self._own / name).parent.mkdir(parents=True, exist_ok=True)
+            (self._own / name).touch()
+        self._lanes.discard_checkpoints(trials)
+        self.gone += [name for name in names if not (self._own / name).exists()]
+        for name in standing:
+            (self._own / name).unlink(missing_ok=True)
+            with suppress(OSError):  # files of a trial that trains here
+                (self._own / name).parent.rmdir()
+
+    def close(self) -> None:
+        self._lanes.close()
+
+    def _carry(self, result: TrialResult) -> TrialResult:
+        images = self._carry_images(result.images)
+        folder = None if result.folder is None else Path(result.folder)
+        if folder is None or not folder.is_relative_to(self._own):
+            return replace(result, images=images)
+        self._carry_files(folder)
+        return replace(result, images=images, folder=str(self._theirs / folder.relative_to(self._own)))
+
+    def _carry_files(self, folder: Path) -> None:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self._carry_file(path)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _carry_images(self, images: Images) -> Images:
+        return {
+            epoch: {name: self._carry_file(Path(path)) for name, path in named.items()}
+            for epoch, named in images.items()
+        }
+
+    def _carry_file(self, path: Path) -> str:
+        """Take a file along; return its path on the driver's side."""
+        relative = path.relative_to(self._own)
+        self.files[str(relative)] = path.read_bytes()
+        return str(self._theirs / relative)

@@ -1,0 +1,366 @@
+"""Workers on a Ray cluster: the driver joins the cluster, and each worker is an actor that asks for its resources.
+
+Ray places actors, ends them with their driver and tells when one has died or its machine is gone. Ray does not notice an actor that
+hangs, so each worker has a thread that takes its pulse.
+"""
+
+import logging
+import os
+import pickle
+import signal
+import tempfile
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from sweeps.errors import UserError, warn_once
+from sweeps.files import UNFINISHED, write_whole
+from sweeps.lanes import Failure, FailureKind, Lanes, Trial
+from sweeps.lanes.interrupts import uninterrupted
+from sweeps.lanes.worker import Lost, Worker
+from sweeps.ray.actor import LanesActor, Part, Place, Sight
+
+PATIENCE = 30.0
+"""Seconds to wait for a worker to start before the study goes on without it; a fresh machine imports libraries that long."""
+_PULSES = 6
+"""Pulses within the limit, so that a single late one ends nothing."""
+_VERDICT_SECONDS = 5.0
+"""To learn from Ray why an actor cannot be reached. It knows within milliseconds that a process has died."""
+_THREADS = {"lanes": 1, "pulse": 1}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayJob:
+    """What every worker of a study needs."""
+
+    folder: Path
+    """The files of trials. The argument `folder` of the lanes is another one where a worker does not see this folder."""
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory: int = 0
+    """Bytes that Ray sets aside for a worker."""
+    limit: float = 60.0
+    """Seconds without a sign of life after which a worker is replaced."""
+    checkpoints: bool = False
+    """Whether checkpoints lie where all workers see them, though the folder may not."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables for the workers whose machine does not set them."""
+    sign: str = field(default_factory=lambda: f"{UNFINISHED}{uuid.uuid4().hex}")
+
+    @property
+    def _cut_off(self) -> Path:
+        return self.folder / f"{UNFINISHED}cut-off"
+
+    @property
+    def places(self) -> int:
+        """Workers for which the machines of the cluster have room, if nobody else uses them."""
+        nodes = [node["Resources"] for node in _import_ray().nodes() if node["Alive"]]
+        demands = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory}
+        return int(sum(min(_times(node, name, demand) for name, demand in demands.items()) for node in nodes))
+
+    def files_of(self, trials: Iterable[Trial]) -> dict[str, Path]:
+        """Return the files in the places of checkpoints of these trials, by their path below the folder."""
+        paths = [path for trial in trials for path in (self.folder / trial.checkpoint_name).rglob("*")]
+        whole = [path for path in paths if path.is_file() and not path.name.startswith(UNFINISHED)]
+        return {str(path.relative_to(self.folder)): path for path in whole}
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Keep a file in the folder by which workers know that they see it, once those that an earlier driver could not reach have ended."""
+        path = self.folder / self.sign
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if seconds := self._seconds_left():
+            ends = f"they will surely have ended in {seconds:.0f} seconds"
+            _log.warning("%s", f"workers of the driver before this one could not be reached; {ends}")
+            time.sleep(seconds)
+        path.write_text(self.sign, encoding="ascii")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            if not self._seconds_left():
+                self._cut_off.unlink(missing_ok=True)
+
+    def remember(self, seconds: float) -> None:
+        """Keep on file that a worker may train on for so long, unheard, because this driver may end before."""
+        if seconds > self._seconds_left():
+            text = f"{time.time() + seconds} {seconds}"
+            write_whole(self._cut_off, lambda path: path.write_text(text, encoding="ascii"))
+
+    def _seconds_left(self) -> float:
+        try:
+            until, seconds = map(float, self._cut_off.read_text(encoding="ascii").split())
+            return min(max(0.0, until - time.time()), seconds)  # a clock may have been set
+        except (OSError, ValueError):
+            return 0.0
+
+    def worker(self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]) -> "RayWorker":
+        """Make a worker, for `WorkerPool`."""
+        return RayWorker(self, name, factory, arguments)
+
+
+@contextmanager
+def join_cluster(address: str, packages: Sequence[Path]) -> Iterator[None]:
+    """Join a running Ray cluster of which this machine is a part, and leave it at the end.
+
+    Args:
+        address: `auto` for the cluster on this machine or of `RAY_ADDRESS`, else HOST:PORT of its head.
+        packages: folders of the Python packages that the workers get from this process.
+
+    Raises:
+        UserError: ray is missing, no cluster answers, or its versions of Ray and Python are others.
+    """
+    for name, given in (("--address", address), ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS", ""))):
+        if given.startswith("ray://") and (name == "--address" or address == "auto"):
+            problem = (
+                f"got {given}; must be `auto` or HOST:PORT. Ray Client would keep the driver outside the cluster, where its workers end "
+                "with its connection. Start the command on a machine of the cluster, or with `ray job submit`."
+            )
+            raise UserError(name, problem)
+    ray = _import_ray()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        # Without a folder of their own, workers would find modules in the driver's folder first.
+        with tempfile.TemporaryDirectory() as empty:
+            (Path(empty) / "empty").touch()
+            # Libraries of a worker have one thread until its lanes ask for more, as in a process of this machine.
+            environment = {"py_modules": [str(path) for path in packages], "env_vars": {"OMP_NUM_THREADS": "1"}}
+            options = {"runtime_env": environment | {"working_dir": empty}, "log_to_driver": False}
+            ray.init(address=address, logging_level=logging.WARNING, **options)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        lines = " ".join(str(error).split())
+        raise UserError("--address", f"no Ray cluster can be joined at '{address}': {lines}") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray sets its own
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _times(resources: Mapping[str, float], name: str, demand: float) -> float:
+    return resources.get(name, 0.0) // demand if demand else float("inf")
+
+
+class RayWorker(Worker):
+    """The driver's end of one actor."""
+
+    patience = PATIENCE
+
+    def __init__(self, job: RayJob, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]) -> None:
+        super().__init__(name, factory, arguments)
+        self._job, self._ray, self._title = job, _import_ray(), name
+        self._actor: Any = None
+        self._answers: deque[Any] = deque()
+        """Generators of references to parts of answers, one for each command."""
+        self._messages: deque[bytes] = deque()
+        self._broken: Exception | None = None
+        """Why no further part of an answer comes."""
+        self._place: Place | None = None
+        self._batch, self._over, self._silent = 0, threading.Event(), False
+        self._unreached: bool | None = None
+        """Of an actor that is lost, whether its process may live on all the same."""
+        self._alive_at: float | None = None
+        """Time (`time.monotonic`) of the last sign of life."""
+
+    @classmethod
+    def ready(cls, workers: Collection[Self], seconds: float | None) -> set[Self]:
+        ray, deadline = _import_ray(), time.monotonic() + (float("inf") if seconds is None else seconds)
+        while True:
+            if found := {worker for worker in workers if worker._messages or worker._broken}:
+                return found
+            by_answer = {worker._answers[0]: worker for worker in workers}
+            left = max(0.0, deadline - time.monotonic())
+            # In turns of a second, so that Ctrl-C reaches this process.
+            if ray.wait([*by_answer], num_returns=1, timeout=min(1.0, left))[0]:
+                for answer in ray.wait([*by_answer], num_returns=len(by_answer), timeout=0)[0]:
+                    by_answer[answer]._take_part()
+            elif not left:
+                return set()
+
+    @property
+    def batch(self) -> int:
+        return self._batch
+
+    @property
+    def demand(self) -> str:  # type: ignore[override]
+        job, there = self._job, self._ray.cluster_resources()
+        return (
+            f"each needs {job.cpus:g} CPU, {job.gpus:g} GPU and {job.memory / 2**30:.1f} GiB; the cluster has "
+            f"{there.get('CPU', 0):g} CPU, {there.get('GPU', 0):g} GPU and {there.get('memory', 0) / 2**30:.1f} GiB"
+        )
+
+    def start(self) -> None:
+        job, actor = self._job, self._ray.remote(concurrency_groups=_THREADS)(LanesActor)
+        options = {"num_cpus": job.cpus, "num_gpus": job.gpus, "memory": job.memory, "scheduling_strategy": "SPREAD"}
+        # Replacing a worker needs what only the driver knows, so Ray starts and repeats nothing by itself.
+        self._actor = actor.options(**options, max_restarts=0, max_task_retries=0).remote(job.limit)
+        self._batch, self._over, self._silent = 0, threading.Event(), False
+        self._alive_at = self._broken = self._unreached = None
+        self._call("open", self.recipe, dict(job.environment), Sight(str(job.folder.absolute()), job.sign))
+        self._pulses = threading.Thread(target=self._take_pulses, args=(self._actor, self._over), daemon=True)
+        self._pulses.start()
+
+    def hurry(self) -> None:
+        with suppress(self._ray.exceptions.RayError):
+            self._actor.hurry.options(concurrency_group="pulse").remote()
+
+    def kill(self) -> None:
+        if self._actor is not None:
+            self._over.set()
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.kill(self._actor)
+            self._pulses.join(1.0)
+            self._leave()
+            self._actor, self.owed, self.up = None, 0, False
+            self._answers.clear()
+            self._messages.clear()
+
+    def end(self, deadline: float) -> None:
+        try:
+            if self.ready([self], max(0.0, deadline - time.monotonic())):
+                self.receive()
+        except (Lost, UserError) as problem:
+            _log.warning("%s did not close in order: %s", self.name, problem)
+
+    def _post(self, command: str, arguments: tuple) -> None:
+        if not self.shares and command == "add" and arguments[0].epoch and not self._job.checkpoints:
+            files = {name: path.read_bytes() for name, path in self._job.files_of(arguments).items()}
+            arguments = (*arguments, files)
+        if not self.shares and command == "discard_checkpoints":
+            arguments = (*arguments, [*self._job.files_of(*arguments)])
+        self._call("work", command, pickle.dumps(arguments))
+
+    def _call(self, method: str, *arguments: Any) -> None:
+        options = {"concurrency_group": "lanes", "num_returns": "streaming"}
+        self._answers.append(getattr(self._actor, method).options(**options).remote(*arguments))
+
+    def _read(self) -> bytes:
+        self.ready([self], None)
+        if self._messages:
+            return self._messages.popleft()
+        assert self._broken is not None
+        raise self._death(self._broken) from None
+
+    @uninterrupted()
+    def _take_part(self) -> None:
+        """Take in the next part of an answer, which is there. Of an actor that has died, keep the error for whoever reads."""
+        self.torn = True  # an interrupt from here on loses the part
+        try:
+            part: Part = self._ray.get(next(self._answers[0]))
+        except (self._ray.exceptions.RayError, StopIteration) as error:
+            self._broken = error
+        else:
+            if part.place is not None:
+                self._come_to(part.place)
+            for name, content in part.files.items():
+                write_whole(self._job.folder / name, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
+            for name in part.gone:
+                (self._job.folder / name).unlink(missing_ok=True)
+            self._messages += part.messages
+            if part.last:
+                self._answers.popleft()
+        self.torn = False
+
+    def _come_to(self, place: Place) -> None:
+        self._place, self.shares, self.node = place, place.shares, place.host
+        self.name, self.resumes = f"{self._title} on {place.host}", place.shares or self._job.checkpoints
+        if not place.shares:
+            lost = "from their checkpoints" if self.resumes else "from where they last paused, or from their start"
+            warn_once(
+                f"{place.host} does not see the folder {self._job.folder}: results and checkpoints of paused trials go over Ray, and the trials "
+                f"of a worker that is lost there go on elsewhere {lost}."
+            )
+
+    def _take_pulses(self, actor: Any, over: threading.Event) -> None:
+        """Hear from an actor until it is over; end it when it has been silent for too long."""
+        limit = self._job.limit
+        try:
+            # An actor that waits for a place to run has no pulse yet.
+            self._ray.get(actor.pulse.options(concurrency_group="pulse").remote())
+            heard = self._alive_at = time.monotonic()
+            while not over.wait(limit / _PULSES):
+                pulse = actor.pulse.options(concurrency_group="pulse").remote()
+                batch = self._ray.get(pulse, timeout=max(0.0, heard + limit - time.monotonic()))
+                if not over.is_set():
+                    self._batch, heard = batch, time.monotonic()
+                    self._alive_at = heard
+        except self._ray.exceptions.GetTimeoutError:
+            if not over.is_set():
+                self._silent = True
+                self._ray.kill(actor)
+        except self._ray.exceptions.RayError:
+            pass  # its death shows in the answer that it owes
+
+    def _death(self, error: Exception) -> Lost:
+        """Return why the actor is of no more use."""
+        exceptions = self._ray.exceptions
+        if isinstance(error, exceptions.RayTaskError):
+            last_line = str(error).strip().splitlines()[-1]
+            return Lost(Failure(kind="error", message=last_line), str(error))
+        if not self._silent:
+            error = self._verdict(error)
+        kind: FailureKind = "out_of_memory" if isinstance(error, exceptions.OutOfMemoryError) else "crashed"
+        gone = self._machine_is_gone(error)
+        self._unreached = gone
+        how = f"gave no sign of life for {self._job.limit:g} seconds" if self._silent else f"died: {_in_short(error)}"
+        detail = f"is lost with its machine ({how})" if gone else how
+        return Lost(Failure(kind=kind, message=f"its process {how}"), detail, machine=gone)
+
+    def _verdict(self, error: Exception) -> Exception:
+        """Return Ray's last word on an actor that could not be reached."""
+        exceptions, deadline = self._ray.exceptions, time.monotonic() + _VERDICT_SECONDS
+        while not isinstance(error, exceptions.ActorDiedError | exceptions.OutOfMemoryError):
+            if time.monotonic() > deadline:
+                break
+            try:
+                # No pulse, because that would let an actor go on of which nobody hears.
+                self._ray.get(self._actor.__ray_ready__.options(concurrency_group="pulse").remote(), timeout=1.0)
+                break  # it lives, but an answer is lost
+            except exceptions.GetTimeoutError:
+                continue
+            except exceptions.RayError as newer:
+                error = newer
+                time.sleep(0.1)
+        return error
+
+    def _leave(self) -> None:
+        """Find out when an actor that may be out of reach has surely left: its machine may only be cut off, and Ray may say so early."""
+        now, limit = time.monotonic(), self._job.limit
+        since = now if self._alive_at is None else self._alive_at
+        overdue = self._unreached is None and now - since > 2 * limit / _PULSES
+        if self.resumes and (self._unreached or overdue):
+            self.gone_at = since + limit
+            with suppress(OSError):  # of a full disk
+                self._job.remember(self.gone_at - now)
+
+    def _machine_is_gone(self, error: Exception) -> bool:
+        """Tell whether no process is to blame but a machine, or the network to it."""
+        if isinstance(error, self._ray.exceptions.ActorUnavailableError) or "its node has died" in str(error):
+            return True
+        alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
+        return self._place is not None and self._place.node not in alive
+
+
+def _in_short(error: Exception) -> str:
+    """Return what Ray says about a death, without what it says about every death."""
+    text = " ".join(str(error).split())
+    for start in ("Worker exit detail: ", "The actor is dead because "):
+        text = text.rpartition(start)[2]
+    return text.partition(" Some common causes")[0]
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--engine", "got ray, which is not installed. Try: pip install 'vaeexp[ray]'.") from None
+    return ray

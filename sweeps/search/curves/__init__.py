@@ -1,0 +1,1 @@
+"""Search by predicted learning curves: the sampler `curves`."""

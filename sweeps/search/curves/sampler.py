@@ -1,0 +1,104 @@
+"""Which configuration begins next, by where learning curves are expected to end: expected improvement under a process over configurations and epochs.
+
+The first trials are spread over the space. Then a Gaussian process (`sweeps.search.curves.process`), which knows all epochs of all trials, also of
+those that are paused or pruned, proposes (`outlook`). Who goes on is decided by the study's pruner.
+
+**All follows from the records**, so a study that is killed and continued decides the same. Where rounds are decided late, these are the
+epochs that were known before the last round. The parameters of the process are those for
+rounds 1 to 8, 10, 12, 15 and so on, ever a quarter more; each time they follow from what was known before that round alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from optuna.trial import FrozenTrial
+from threadpoolctl import ThreadpoolController
+
+from sweeps.search.curves.acquisition import Configuration, Outlook, curves_of, key_of, unfinished
+from sweeps.search.curves.learning_curves import Scale, seen_epochs
+from sweeps.search.curves.process import most_probable, prior
+from sweeps.search.samplers import CurvesSettings
+from sweeps.storage.proposals import in_storage
+from sweeps.storage.rounds import known_before, running_before
+from sweeps.storage.trial_record import counted_epochs, is_paused, newest_of_each, newest_round
+from sweeps.study.space import Space
+
+EPOCHS_FITTED = 200
+"""Trial-epochs from which the parameters of the process follow, at the most."""
+
+
+class CurveSampler:
+    """The sampler of a study.
+
+    Args:
+        settings: with the epochs of a full trial.
+        seed: of the study.
+    """
+
+    def __init__(self, settings: CurvesSettings, space: Space, seed: int) -> None:
+        self._settings, self._space, self._seed = settings, space, seed
+        self._last = settings.max_epochs or 1
+        self._fitted: tuple[int, np.ndarray] | None = None
+        """A round, and the parameters of the process for it."""
+        self._known: Sequence[FrozenTrial] | None = None
+        self._going: list[Configuration] = []
+        self._outlook: Outlook | None = None
+        """The trials after which a configuration was asked for, those of them that train, and what is expected then; None after too few."""
+        self._tried: set[str] = set()
+        self._looked_at = 0
+        """Keys of the configurations of the first trials, and how many trials these are."""
+        # While workers start, because loading them takes most of a second; and before the controller looks for libraries.
+        from scipy import linalg, optimize, special, stats  # noqa: F401
+
+        self._threads = ThreadpoolController()
+
+    def configuration(
+        self, known: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], round_: int
+    ) -> Configuration:
+        """Return the configuration that begins in this round after these trials; empty where too few have reported an epoch, or none is new.
+
+        Too few stay too few while lanes are filled.
+        """
+        with self._threads.limit(limits=1, user_api="blas"):  # their number decides the last bits
+            if self._known is not known:
+                self._known, trials = known, running_before(known, round_)
+                self._going, self._outlook = self._training(trials), self._expected(trials)
+            if self._outlook is None:
+                return {}
+            decode = self._space.decode
+            while self._looked_at < len(known) and in_storage(known[self._looked_at]):
+                self._tried.add(key_of(decode(known[self._looked_at].params)))
+                self._looked_at += 1
+            unwritten = [*known[self._looked_at :], *proposals]
+            tried = self._tried | {key_of(decode(trial.params)) for trial in unwritten}
+            return self._outlook.best([*self._going, *self._training(proposals)], tried) or {}
+
+    def _training(self, trials: Sequence[FrozenTrial]) -> list[Configuration]:
+        return [self._space.decode(trial.params) for trial in unfinished(trials) if not is_paused(trial)]
+
+    def _expected(self, trials: Sequence[FrozenTrial]) -> Outlook | None:
+        if sum(bool(counted_epochs(trial)) for trial in newest_of_each(trials)) < self._settings.startup_trials:
+            return None
+        parameters = self._parameters(trials)
+        return Outlook(self._space, trials, last=self._last, seed=self._seed, log_parameters=parameters)
+
+    def _parameters(self, trials: Sequence[FrozenTrial]) -> np.ndarray:
+        now = 1 + max(map(newest_round, trials))
+        round_ = fitted_for(now)
+        if self._fitted is None or self._fitted[0] != round_:
+            # How a trial of the round before failed may be on record already, or not yet.
+            curves = [replace(c, diverged=False) for c in curves_of(self._space, known_before(trials, round_))]
+            if not curves:  # those that trained then were the driver's of an earlier version
+                return prior(len(self._space.parameters))[0]
+            seen, _ = seen_epochs(self._space, curves, Scale.of(curves), self._last, EPOCHS_FITTED)
+            self._fitted = round_, most_probable(seen)
+        return self._fitted[1]
+
+
+def fitted_for(round_: int) -> int:
+    """Return the newest round, up to this one, for which the parameters of the process are found: 1 to 8, 10, 12, 15 and so on."""
+    newest = 1
+    while (following := max(newest + 1, newest * 5 // 4)) <= round_:
+        newest = following
+    return newest

@@ -1,0 +1,159 @@
+"""Who pauses at a rung and who goes on: asynchronous successive halving of the promotion type (Li et al. 2020, algorithm 2).
+
+A trial that reaches a rung goes on at once where it is among the best 1/factor of all trials that have reached this rung, and else pauses.
+More trials reach a rung as time goes by, so a paused trial may come to be among the best of them: then it is promoted. Nobody is
+killed on the word of few competitors.
+
+Where rounds are decided late, a trial that reaches a rung is compared with those that had reached it before this round, and itself: nobody waits
+for the others. Who is promoted follows from what was known before the round before, too.
+
+At the end of the budget paused trials end. Where the study goes on with a larger one, the rule takes them as if they had not: then
+they are revived.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
+
+from optuna.trial import FrozenTrial
+
+from sweeps.search.two_objectives import TwoObjectives
+from sweeps.storage.trial_record import is_paused, may_revive, revives
+
+
+class Rungs:
+    """The rungs of a study and the trials that have reached them."""
+
+    def __init__(
+        self,
+        epochs: Sequence[int],
+        factor: int,
+        *,
+        warmup: int = 0,
+        revives_from: int = 0,
+        two: TwoObjectives | None = None,
+    ) -> None:
+        """Keep the rungs of a study.
+
+        Args:
+            epochs: those of the rungs, ascending.
+            factor: one in so many goes on.
+            warmup: the longest warm-up of a trial of the study; trials are compared by the epochs after it.
+            revives_from: number of the first trial that may be revived.
+            two: ranks the trials of a study with two objectives.
+        """
+        self._epochs, self._factor, self._warmup = tuple(epochs), factor, warmup
+        self._revives_from, self._two = revives_from, two
+        self._trials: Sequence[FrozenTrial] = ()
+        self._reached: dict[int, dict[int, float]] = {epoch: {} for epoch in self._epochs}
+        """Epoch of a rung → number of a trial that has reached it → the least objective up to there."""
+        self._known: set[int] = set()
+        """Trials that have ended: what they have reached changes no more."""
+        self._ended_paused: dict[int, FrozenTrial] = {}
+        """Trials that ended while they were paused and that no other revives yet, by number."""
+        self._first: dict[int, int] = {}
+        """Number of a trial that revives another → number of the first that it goes on as."""
+
+    def pausing(self, candidates: Collection[FrozenTrial], trials: Sequence[FrozenTrial]) -> list[int]:
+        """Return the numbers of those candidates, which have just done an epoch, that pause now.
+
+        `trials`: all, by number. Where they are those that were known before, each candidate is compared with these and itself.
+        """
+        self._look_at(trials)
+        at_rung: dict[int, list[FrozenTrial]] = {}
+        for trial in candidates:
+            if len(trial.intermediate_values) in self._epochs:
+                at_rung.setdefault(len(trial.intermediate_values), []).append(trial)
+        return sorted(trial.number for epoch, here in at_rung.items() for trial in self._behind(epoch, here))
+
+    def _behind(self, epoch: int, candidates: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Return those candidates, which have just reached a rung, that are not among its best 1/factor."""
+        known = self._values(epoch)
+        order, front = self._order(known)
+        behind = []
+        for trial in candidates:
+            here, sorted_here, in_front = known, order, front
+            if trial.number not in known and self._two is not None:
+                here = self._two.behind(epoch, [trial if t.number == trial.number else t for t in self._trials])
+                sorted_here, in_front = self._order(here)
+            value = here.get(trial.number, None if self._two else least_objective(trial, self._warmup, epoch))
+            count = len(here) + (trial.number not in here)
+            place = count if value is None else bisect_left(sorted_here, self._key(trial.number, value))
+            if place >= max(count // self._factor, in_front):
+                behind.append(trial)
+        return behind
+
+    def promoted(self, trials: Sequence[FrozenTrial], lanes: int) -> FrozenTrial | None:
+        """Return the paused trial that goes on next: of those on the highest rung with any, the best; None where nobody deserves it.
+
+        It may have ended while it was paused: then another trial is to revive it. How many `lanes` are free changes nothing.
+        """
+        paused = self._waiting(trials)
+        for epoch in reversed(self._epochs):
+            here = {trial.number for trial in paused if self._rung(trial) == epoch}
+            if promoted := [number for number in self._best(epoch) if number in here]:
+                return trials[promoted[0]]
+        # One that had to leave its lane before the first rung has not been compared yet.
+        return next((trial for trial in paused if self._rung(trial) == 0), None)
+
+    def ranked(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Return the trials that `promoted` chooses from, the best first: those on higher rungs, then those with lower objectives."""
+        waiting = self._waiting(trials)
+        values = {rung: self._values(rung) for rung in {self._rung(trial) for trial in waiting}}
+        return sorted(waiting, key=lambda t: (-self._rung(t), values[self._rung(t)].get(t.number, 0.0)))
+
+    def _waiting(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Return the trials that are paused, or were when they ended, by number."""
+        self._look_at(trials)
+        waiting = {trial.number: trial for trial in trials if is_paused(trial)} | self._ended_paused
+        return [waiting[number] for number in sorted(waiting)]
+
+    def _look_at(self, trials: Sequence[FrozenTrial]) -> None:
+        self._trials = trials
+        for trial in trials:
+            if trial.number in self._known:
+                continue
+            if (revived := revives(trial)) is not None:  # it has the epochs of that one
+                self._first[trial.number] = self._first.get(revived, revived)
+                self._ended_paused.pop(revived, None)
+                for reached in self._reached.values():
+                    reached.pop(revived, None)
+            reported = trial.intermediate_values
+            for epoch, reached in self._reached.items():
+                if len(reported) >= epoch and trial.number not in reached:
+                    reached[trial.number] = least_objective(trial, self._warmup, epoch)
+            if trial.state.is_finished():
+                self._known.add(trial.number)
+                if may_revive(trial) and trial.number >= self._revives_from:
+                    self._ended_paused[trial.number] = trial
+
+    def _best(self, epoch: int) -> list[int]:
+        """Return the numbers of the best 1/factor of the trials that have reached a rung, the best first; of equals the earlier.
+
+        With two objectives, those that are not behind the front of the rung are among them, however many they are, because nothing
+        says that one of them is worse than another.
+        """
+        reached = self._values(epoch)
+        order, front = self._order(reached)
+        return [number for _, _, number in order[: max(len(order) // self._factor, front)]]
+
+    def _order(self, reached: Mapping[int, float]) -> tuple[list[tuple[float, int, int]], int]:
+        """Return the keys of trials by which they are sorted, the best first, and how many of two objectives are on the front."""
+        order = sorted(self._key(number, value) for number, value in reached.items())
+        return order, 0 if self._two is None else sum(value == 0 for value in reached.values())
+
+    def _key(self, number: int, value: float) -> tuple[float, int, int]:
+        return value, self._first.get(number, number), number
+
+    def _values(self, epoch: int) -> Mapping[int, float]:
+        """Return the numbers that rank the trials that have reached a rung, the best first, by number of the trial."""
+        return self._reached.get(epoch, {}) if self._two is None else self._two.behind(epoch, self._trials)
+
+    def _rung(self, trial: FrozenTrial) -> int:
+        """Return the epoch of the highest rung that a trial has reached; 0 below the first."""
+        return max((epoch for epoch in self._epochs if epoch <= len(trial.intermediate_values)), default=0)
+
+
+def least_objective(trial: FrozenTrial, warmup: int, epoch: int) -> float:
+    """Return the least objective that a trial has reported after so many epochs of warm-up, up to this epoch; infinite without any."""
+    return min((value for at, value in trial.intermediate_values.items() if warmup < at <= epoch), default=math.inf)

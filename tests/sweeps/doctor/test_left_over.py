@@ -1,0 +1,172 @@
+"""What `doctor` says of what runs left over: folders without a record, and files that killed processes left half-written."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from toy_lanes import ToyLanes
+from toy_study import toy_study
+
+from sweeps.doctor.left_over import check_left_over, check_unknown
+from sweeps.engine import run_study
+from sweeps.files import UNFINISHED, is_abandoned, is_aside
+from sweeps.storage import open_storage
+from sweeps.storage.journal import study_lock
+from sweeps.storage.study_record import read_study
+
+ROOT = Path(__file__).parents[3]
+WRITE = """
+import sys, time
+from pathlib import Path
+from sweeps.files import write_whole
+
+def write(unfinished):
+    unfinished.write_bytes(b"half")
+    print("written", flush=True)
+    time.sleep(60)
+
+write_whole(Path(sys.argv[1]), write)
+"""
+
+
+@contextmanager
+def writing(path):
+    """A process that is in the midst of writing a file; it is killed at the end."""
+    command = [sys.executable, "-c", WRITE, str(path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "written\n"
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """A finished study of three trials, each with a folder."""
+    run_study(toy_study(trials=3), lambda: ToyLanes(width=2, epochs=2), runs=tmp_path)
+    for number in range(3):
+        run_of(tmp_path, number)
+    return tmp_path
+
+
+def run_of(runs, number, kind="trial"):
+    folder = runs / "trials" / "toy" / f"{kind}-{number:04d}"
+    folder.mkdir(parents=True)
+    (folder / "weights").write_bytes(bytes(200_000))
+    return folder
+
+
+def left_over(runs, url=None):
+    return list(check_left_over(url, runs, read_study(open_storage(url, runs, "toy", must_exist=True), "toy")))
+
+
+def healthy(findings):
+    return [(finding.ok, finding.words) for finding in findings] == [(True, "nothing")]
+
+
+def test_a_folder_without_a_record_is_named_and_moved_aside(runs):
+    assert healthy(left_over(runs))
+    assert healthy(check_unknown(None, runs))
+    (runs / "trials" / "toy" / "notes").mkdir()
+    folders = [run_of(runs, 0, "repeat"), run_of(runs, 3)]
+    findings = left_over(runs)
+    assert [finding.ok for finding in findings] == [False, False]
+    assert findings[1].words == f"{folders[1]} (0.2 MB) is the folder of a run that is not on record"
+    assert findings[1].remedy == "`vaeexp doctor toy --repair` moves it aside"
+    assert all(folder.is_dir() for folder in folders), "it only reads"
+    assert findings[1].repair() == f"moved it to {folders[1]}.unrecorded"
+    findings[0].repair()
+    assert healthy(left_over(runs))
+    run_of(runs, 3)
+    (finding,) = left_over(runs)
+    assert finding.repair() == f"moved it to {folders[1]}.unrecorded-2"
+    aside = [folder for folder in (runs / "trials" / "toy").iterdir() if is_aside(folder)]
+    assert sum(len((folder / "weights").read_bytes()) for folder in aside) == 600_000
+    assert (runs / "trials" / "toy" / "trial-0002" / "weights").exists()
+
+
+def test_a_run_that_came_on_record_meanwhile_stays(runs):
+    folder = run_of(runs, 3)
+    (finding,) = left_over(runs)
+    run_study(toy_study(trials=4), lambda: ToyLanes(width=2, epochs=2), runs=runs, extend=True)
+    assert finding.repair() == f"{folder} is on record now"
+    assert folder.is_dir()
+
+
+def test_nothing_is_looked_for_while_a_process_drives_the_study(runs):
+    run_of(runs, 3)
+    with study_lock(runs, "toy"):
+        (finding,) = left_over(runs)
+    assert (finding.ok, finding.repair) == (True, None)
+
+
+def test_only_files_of_processes_that_are_gone_are_deleted(runs):
+    folder = runs / "trials" / "toy" / "trial-0001"
+    picture = runs / "artifacts" / "toy" / "0123" / "picture.png"
+    with writing(folder / "weights"):
+        with writing(picture):
+            assert healthy(left_over(runs)), "both processes live"
+        (finding,) = left_over(runs)
+        (unfinished,) = picture.parent.iterdir()
+        assert finding.ok is False
+        assert finding.words == f"1 half-written file (0.0 MB) of processes that are gone; {unfinished}"
+    assert finding.repair() == "deleted 1 of 1"
+    (finding,) = left_over(runs)
+    assert finding.repair() == "deleted 1 of 1"
+    assert healthy(left_over(runs))
+    assert list(runs.rglob(f"{UNFINISHED}*")) == []
+    assert (folder / "weights").stat().st_size == 200_000
+
+
+def test_what_a_killed_restore_left_goes_whole(runs):
+    with writing(runs / "x"):
+        (unfinished,) = runs.glob(f"{UNFINISHED}*")
+        number = unfinished.name.split("-")[1]
+    folder = runs / f"{UNFINISHED}{number}-restore-toy"
+    (folder / "trials" / f"{UNFINISHED}restored").mkdir(parents=True)
+    (finding,) = check_unknown(None, runs)
+    assert finding.words.startswith("2 half-written files")
+    assert finding.repair() == "deleted 2 of 2"
+    assert healthy(check_unknown(None, runs))
+
+
+def test_a_folder_of_an_unknown_study_is_named(runs):
+    copied = runs / "trials" / "copied" / "trial-0000"
+    copied.mkdir(parents=True)
+    (finding,) = check_unknown(None, runs)
+    assert (finding.ok, finding.words) == (
+        False,
+        f"{copied.parent} (0.0 MB) is the folder of a study without a journal",
+    )
+    assert finding.repair() == f"moved it to {copied.parent}.unrecorded"
+    assert (copied.parent.with_name("copied.unrecorded") / copied.name).is_dir()
+    assert healthy(check_unknown(None, runs))
+
+
+def test_a_folder_of_a_study_in_a_database_stays(tmp_path, url):
+    run_study(toy_study(trials=1), lambda: ToyLanes(width=1, epochs=2), runs=tmp_path, storage=url)
+    run_of(tmp_path, 0)
+    (finding,) = check_unknown(None, tmp_path)
+    assert (finding.ok, finding.repair) == (None, None)
+    assert "`vaeexp doctor --storage URL`" in finding.remedy
+    assert healthy(check_unknown(url, tmp_path))
+    assert healthy(left_over(tmp_path, url))
+    folder = run_of(tmp_path, 1)
+    (finding,) = left_over(tmp_path, url)
+    assert finding.repair() == f"moved it to {folder}.unrecorded"
+    (tmp_path / "trials" / "copied").mkdir()
+    (finding,) = check_unknown(url, tmp_path)
+    assert finding.repair() == f"moved it to {tmp_path / 'trials' / 'copied'}.unrecorded"
+
+
+def test_a_file_of_another_user_is_not_abandoned():
+    assert not is_abandoned(Path(f"{UNFINISHED}1-weights")), "the first process belongs to somebody else, or to us"
+    assert not is_abandoned(Path(f"{UNFINISHED}{os.getpid()}-weights"))
+    assert is_abandoned(Path(f"{UNFINISHED}restored"))
+    assert is_abandoned(Path(f"{UNFINISHED}99999999999999999999-weights"))

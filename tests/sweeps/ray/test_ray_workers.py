@@ -1,0 +1,407 @@
+"""Workers that are actors on a real Ray cluster of three machines, really killed: what the driver sees must not change."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from pathlib import Path
+
+import counting
+import psutil
+import pytest
+from ray_machines import three_machines
+from stopped_study import STUDY, epochs_trained, notes, stopped_study
+from toy_lanes import ToyLanes
+from toy_study import MemoryJournal, Watcher, in_memory, table, toy_study
+
+import sweeps
+from sweeps.engine import search
+from sweeps.errors import UserError
+from sweeps.lanes import Outcome, Trial, advance_all
+from sweeps.lanes.worker_pool import WorkerPool
+from sweeps.lanes.worker_set import WorkerError
+from sweeps.ray.worker import RayJob, RayWorker, join_cluster
+
+pytest.importorskip("ray", reason="needs vaeexp[ray]")
+
+# A cluster of three machines takes half a minute to start, and minutes where the machine is busy.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+ROOT, SUPPORT = Path(__file__).parents[3], Path(__file__).parents[2] / "support"
+SWEEPS = Path(sweeps.__file__).parent
+COMPLETE = Outcome(state="complete", epoch=6, objective=0.0)
+PAUSED = Outcome(state="paused", epoch=2, objective=0.0)
+PROMOTED = toy_study(trials=9, pruner="promotion", pruner_options={"rungs": [1, 2], "factor": 2})
+PATH = os.pathsep.join(map(str, (ROOT, SUPPORT)))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with three_machines(PYTHONPATH=PATH) as machines:
+        yield machines
+
+
+@pytest.fixture
+def actors(cluster, tmp_path):
+    """Starts a pool of actors; the last block of the test ends it."""
+
+    @contextmanager
+    def start(count=3, factory=counting.build, *, lanes=6, limit=60.0, seen=True, kinds=None, code=SWEEPS, **arguments):
+        job = RayJob(folder=tmp_path, limit=limit)
+        recipe = {"folder": tmp_path, **arguments}
+        recipes = [recipe | {"kind": kind} for kind in kinds] if kinds else [recipe] * count
+        with join_cluster(cluster.address, [code]):
+            job = job if not seen else _shown(job)
+            pool = WorkerPool(factory, recipes, worker=job.worker, lanes=lanes)
+            try:
+                yield pool
+            finally:
+                pool.close()
+
+    return start
+
+
+def _shown(job):
+    (job.folder / job.sign).write_text(job.sign)
+    return job
+
+
+def trial(number, epoch=0, **params):
+    return Trial(number=number, params=params, seed=number + 100, epoch=epoch)
+
+
+def with_trials(lanes, *trials):
+    for each in trials:
+        lanes.add(each)
+    return lanes
+
+
+def values(progress):
+    return [(each.number, each.epoch, each.objective) for each in progress]
+
+
+def pids(progress):
+    return {each.number: int(each.metrics["pid"]) for each in progress}
+
+
+def alone(folder, numbers, epochs):
+    """The rounds of the same trials in one process without accidents."""
+    (folder / "alone").mkdir(exist_ok=True)
+    lanes = with_trials(counting.CountingLanes(folder / "alone", len(numbers)), *map(trial, numbers))
+    return [values(advance_all(lanes, numbers)) for _ in range(epochs)]
+
+
+def gone(processes, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in processes):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_actors_on_three_machines_give_the_rounds_of_one_process_whatever_dies(actors, tmp_path, caplog):
+    six = list(range(6))
+    with actors(limit=8.0) as lanes:
+        with_trials(lanes, *map(trial, six))
+        first = advance_all(lanes, six)
+        assert len({worker._place.node for worker in lanes._children}) == 3
+        rounds, processes = [values(first)], pids(first)
+        os.kill(processes[1], signal.SIGKILL)
+        rounds.append(values(advance_all(lanes, six)))
+
+        def pause(pid):
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(1)
+            os.kill(pid, signal.SIGCONT)
+
+        threading.Thread(target=pause, args=[processes[0]]).start()
+        third = advance_all(lanes, six)
+        rounds.append(values(third))
+        assert pids(third)[0] == processes[0], "who goes on in time is not replaced"
+        os.kill(processes[2], signal.SIGSTOP)
+        fourth = advance_all(lanes, six)
+        rounds.append(values(fourth))
+        assert pids(fourth)[2] != processes[2]
+        assert gone([processes[1], processes[2]])
+        [result] = lanes.finish({0: COMPLETE})
+        assert result.metrics == {"epochs": 4}
+    assert rounds == alone(tmp_path, six, 4)
+    assert "gave no sign of life for 8 seconds" in caplog.text
+
+
+@pytest.mark.parametrize("late", [16, 1], ids=["in step", "decided late"])
+def test_a_study_on_dying_actors_ends_in_the_table_of_one_process(actors, tmp_path, monkeypatch, late):
+    monkeypatch.setattr("sweeps.engine.AHEAD", late)
+    monkeypatch.setattr("sweeps.engine.trial_loop.LATE_FROM", late)
+    study = toy_study(trials=6, pruner="median", pruner_options={"startup_trials": 2, "warmup_epochs": 0})
+    plain, parallel = in_memory(study), in_memory(study)
+    search(plain, study, ToyLanes(width=2, epochs=3), [])
+    kills = ["add 3@0", "advance 1", "advance 4", "finish 2 complete"]
+    with actors(2, counting.build_toy, lanes=2, kills=kills) as lanes:
+        search(parallel, study, lanes, [])
+    assert len(list(tmp_path.glob("killed at *"))) >= 3
+    assert table(parallel) == table(plain)
+
+
+def test_a_machine_that_goes_leaves_its_trials_to_the_others_and_its_successor_takes_some(
+    actors, cluster, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(RayWorker, "patience", 600.0)
+    six, machine = list(range(6)), cluster.add_node(num_cpus=1)
+    with actors(4, lanes=6, limit=10.0) as lanes:
+        with_trials(lanes, *map(trial, six))
+        rounds = [values(advance_all(lanes, six)) for _ in range(2)]
+        third = advance_all(lanes, six)
+        rounds.append(values(third))
+        [lost] = [worker for worker in lanes._children if worker._place.node == machine.node_id]
+        monkeypatch.setattr(RayWorker, "patience", 4.0)
+        cluster.remove_node(machine, allow_graceful=False)
+        assert gone([pids(third)[number] for number in lost.trials], seconds=120.0)
+        rounds += [values(advance_all(lanes, six)) for _ in range(2)]
+        assert len(lanes._crew.up) == 3
+        assert all(not worker.losses for worker in lanes._children), "a lost machine counts against no trial"
+        machine = cluster.add_node(num_cpus=1)
+        while len(lanes._crew.up) < 4:
+            lanes._crew.take_in(1.0)
+        lanes.finish(dict.fromkeys((0, 1), COMPLETE))
+        rounds.append(values(advance_all(lanes, six[2:])))
+        with_trials(lanes, trial(6))
+        [newcomer] = [worker for worker in lanes._children if worker._place.node == machine.node_id]
+        assert newcomer.trials, "running trials move to it"
+    cluster.remove_node(machine)
+    assert rounds[:5] == alone(tmp_path, six, 5)
+    assert rounds[5] == [each for each in alone(tmp_path, six, 6)[5] if each[0] > 1]
+    assert "waiting for 1 of 4 workers (each needs 1 CPU" in caplog.text
+
+
+def test_a_study_begins_with_the_workers_that_there_are(actors, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(RayWorker, "patience", 3.0)
+    four = list(range(4))
+    with actors(5, lanes=10) as lanes:
+        assert lanes.width == 10
+        assert re.search(
+            r"waiting for \d of 5 workers \(each needs 1 CPU, 0 GPU and 0.0 GiB; the cluster has 3 CPU", caplog.text
+        )
+        while len(lanes._crew.up) < 3:
+            lanes._crew.take_in(1.0)
+        with_trials(lanes, *map(trial, range(10)))
+        assert values(advance_all(lanes, four)) == alone(tmp_path, four, 1)[0]
+
+
+def test_places_are_counted_by_cores_and_by_memory(cluster, tmp_path):
+    import ray
+
+    with join_cluster(cluster.address, []):
+        sizes = [node["Resources"]["memory"] for node in ray.nodes() if node["Alive"]]
+        memory = int(min(sizes))
+        assert RayJob(folder=tmp_path, memory=int(0.9 * memory)).places == 3
+        assert RayJob(folder=tmp_path, memory=2 * int(max(sizes))).places == 0
+        assert RayJob(folder=tmp_path, cpus=0.5, memory=int(0.4 * memory)).places == 6, "two on each machine"
+        assert RayJob(folder=tmp_path, cpus=0.5, memory=int(0.9 * memory)).places == 3
+
+
+def test_results_come_back_from_where_the_drivers_folder_is_not_seen(actors, tmp_path, caplog):
+    with actors(2, counting.build_writing, lanes=4, seen=False) as lanes:
+        with_trials(lanes, *map(trial, range(4)))
+        rounds = [advance_all(lanes, range(4)) for _ in range(2)]
+        os.kill(pids(rounds[-1])[0], signal.SIGKILL)
+        rounds.append(advance_all(lanes, range(4)))
+        results = lanes.finish(dict.fromkeys(range(4), COMPLETE))
+        lanes.discard_checkpoints([trial(number) for number in range(4)])
+    assert [values(done) for done in rounds] == alone(tmp_path, range(4), 3)
+    for number, result in enumerate(results):
+        folder = tmp_path / f"trial-{number:04d}"
+        assert result.folder == str(folder)
+        assert {path.name for path in folder.iterdir()} >= {"weights", "epoch-3.png"}
+        for done in rounds:
+            assert Path(done[number].images[done[number].epoch]["state"]).exists()
+    assert not list(tmp_path.glob("*.json"))
+    assert "does not see the folder" in caplog.text
+    assert "its trials go on from their last pause or start" in caplog.text
+
+
+def files(folder):
+    """The files of trials, by their path in the folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.glob("trial-*/*"))
+
+
+def test_a_promotion_out_of_the_drivers_sight_repeats_no_epoch(actors, tmp_path):
+    alone, apart = tmp_path / "alone", tmp_path / "apart"
+    expected, paused = in_memory(PROMOTED), in_memory(PROMOTED)
+    for folder in (alone, apart):
+        folder.mkdir()
+    local = [{"folder": alone, "notes": alone, "width": 1}] * 2
+    with closing(WorkerPool(counting.build_pausing, local)) as lanes:
+        search(expected, PROMOTED, lanes, [], runs=alone)
+    with actors(2, counting.build_pausing, lanes=2, seen=False, width=1, notes=apart) as lanes:
+        search(paused, PROMOTED, lanes, [], runs=tmp_path)
+    assert table(paused) == table(expected)
+    trained = epochs_trained(apart)
+    assert trained == epochs_trained(alone)
+    assert len(trained) == len(set(trained))
+    assert files(tmp_path) == files(alone)
+    assert any(name.endswith(".json") for name in files(alone)), "checkpoints of trials that may be revived"
+    processes = {}
+    for _, number, _, _, pid in (line.split() for line in notes(apart) if line.startswith("epoch")):
+        processes.setdefault(number, set()).add(pid)
+    assert any(len(pids) == 2 for pids in processes.values()), "trials that went on in another process"
+
+
+def test_trials_that_paused_out_of_sight_go_on_after_the_driver_died(actors, tmp_path):
+    class Crash(Watcher):
+        def round_finished(self, snapshot):
+            super().round_finished(snapshot)
+            if snapshot.paused >= 3:
+                raise RuntimeError
+
+    (tmp_path / "alone").mkdir()
+    expected, journal = in_memory(PROMOTED), MemoryJournal()
+    alone = counting.PausingLanes(tmp_path / "alone", 2)
+    search(expected, PROMOTED, alone, [], runs=tmp_path / "alone")
+    for observers in ([Crash()], []):
+        study = in_memory(PROMOTED, journal)
+        with (
+            pytest.raises(RuntimeError) if observers else nullcontext(),
+            actors(2, counting.build_pausing, lanes=2, seen=False, width=1, notes=tmp_path) as lanes,
+        ):
+            search(study, PROMOTED, lanes, observers, runs=tmp_path)
+    assert table(study) == table(expected)
+    trained = epochs_trained(tmp_path)
+    twice = {line.split()[1] for line in trained if trained.count(line) > 1}
+    assert {*trained} == {*epochs_trained(tmp_path / "alone")}
+    assert len(twice) <= 2, "those that were training alone"
+
+
+def test_a_trial_that_paused_out_of_sight_goes_on_when_its_worker_is_lost(actors, tmp_path):
+    four = range(4)
+    with actors(2, counting.build_pausing, lanes=4, seen=False, notes=tmp_path) as lanes:
+        with_trials(lanes, *map(trial, four))
+        rounds = [values(advance_all(lanes, four)) for _ in range(2)]
+        lanes.finish({0: PAUSED})
+        for pid in {line.split()[-1] for line in notes(tmp_path) if line.startswith("epoch 0 ")}:
+            os.kill(int(pid), signal.SIGKILL)
+        with_trials(lanes, trial(0, epoch=2))
+        lanes.replay()
+        rounds.append(values(advance_all(lanes, four)))
+        assert files(tmp_path) == ["trial-0000/checkpoint.json", "trial-0000/weights"]
+        lanes.finish({0: COMPLETE})
+        lanes.discard_checkpoints([trial(0)])
+        assert files(tmp_path) == ["trial-0000/weights"]
+    assert rounds == alone(tmp_path, four, 3)
+    assert [line for line in epochs_trained(tmp_path) if line.startswith("trained 0 ")] == [
+        f"trained 0 {epoch}" for epoch in (1, 2, 3)
+    ]
+
+
+def test_trials_move_to_a_late_worker_that_does_not_see_the_folder(actors, cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(RayWorker, "patience", 3.0)
+    six = range(6)
+    with actors(4, counting.build_pausing, lanes=6, seen=False, notes=tmp_path) as lanes:
+        while len(lanes._crew.up) < 3:
+            lanes._crew.take_in(1.0)
+        with_trials(lanes, *map(trial, six))
+        rounds = [values(advance_all(lanes, six)) for _ in range(2)]
+        machine = cluster.add_node(num_cpus=1)
+        while len(lanes._crew.up) < 4:
+            lanes._crew.take_in(1.0)
+        rounds += [values(advance_all(lanes, six)) for _ in range(2)]
+        assert sorted(len(worker.trials) for worker in lanes.workers) == [1, 1, 2, 2]
+    cluster.remove_node(machine)
+    assert rounds == alone(tmp_path, six, 4)
+    trained = epochs_trained(tmp_path)
+    assert len(trained) == len(set(trained)) == 24
+
+
+def test_an_actor_of_another_kind_is_refused_with_the_difference(actors, tmp_path, caplog):
+    with actors(kinds=[{"torch": "2.15"}, {"torch": "2.16"}]) as lanes:
+        assert len(lanes.workers) == 1
+    assert re.search(
+        r"goes on without worker-\d .*: its numbers would not be .*: torch 2\.1[56], not 2\.1[56]\. Give",
+        caplog.text,
+    )
+    other = tmp_path / "other" / "sweeps"
+    shutil.copytree(SWEEPS, other, ignore=shutil.ignore_patterns("__pycache__"))
+    with (other / "seeds.py").open("a") as file:
+        file.write("# other code\n")
+    with (
+        pytest.raises(UserError, match=r"worker-\d on \S+: runs other code than this process: sweeps .* not sweeps"),
+        actors(2, code=other),
+    ):
+        pass
+
+
+def test_what_a_factory_raises_on_every_machine_is_raised_here(actors):
+    with pytest.raises(UserError, match=r"^study.yaml: device: got 'abacus'"), actors(2, problem="user"):
+        pass
+    with (
+        pytest.raises(WorkerError, match=r"(?s)could not start.*ZeroDivisionError: no such device"),
+        actors(2, problem="bug"),
+    ):
+        pass
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+import counting
+import sweeps
+from sweeps.lanes import Trial, advance_all
+from sweeps.ray.worker import RayJob, join_cluster
+from sweeps.lanes.worker_pool import WorkerPool
+
+folder, address = Path(sys.argv[1]), sys.argv[2]
+job = RayJob(folder=folder)
+with join_cluster(address, [Path(sweeps.__file__).parent]), job.shown():
+    lanes = WorkerPool(counting.build, [{"folder": folder}] * 2, worker=job.worker)
+    for number in (0, 1):
+        lanes.add(Trial(number=number, params={"bad": "sleep", "at": 2}, seed=0))
+    print(*(int(each.metrics["pid"]) for each in advance_all(lanes, [0, 1])), flush=True)
+    advance_all(lanes, [0, 1])
+"""
+
+
+def test_no_actor_outlives_a_driver_that_is_killed(cluster, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": PATH}
+    # Files of the driver's folder are no part of what workers run.
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "toy_lanes.py").write_text("raise ImportError('not this one')")
+    command = [sys.executable, "-P", "-c", DRIVER, str(tmp_path), cluster.address]
+    driver = subprocess.Popen(
+        command, cwd=tmp_path / "here", env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    processes = [int(pid) for pid in driver.stdout.readline().split()]
+    deadline = time.monotonic() + 20
+    while len(list(tmp_path.glob("bad-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(processes) == 2
+    assert all(psutil.pid_exists(pid) for pid in processes)
+    driver.kill()
+    driver.communicate()
+    assert gone(processes)
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["in sight", "out of sight"])
+def test_a_stopped_study_on_actors_trains_each_epoch_once(actors, tmp_path, seen):
+    undisturbed = in_memory(STUDY)
+    (tmp_path / "alone").mkdir()
+    search(undisturbed, STUDY, counting.PausingLanes(tmp_path / "alone", 2), [], runs=tmp_path / "alone")
+    with ExitStack() as pools:
+
+        def start():
+            pools.close()
+            here = actors(2, counting.build_pausing, lanes=2, seen=seen, width=1, notes=tmp_path)
+            return pools.enter_context(here)
+
+        moments = [
+            lambda: len(notes(tmp_path)) >= 7,  # in an epoch
+            lambda: any(line.startswith("finish") for line in notes(tmp_path)),
+        ]
+        assert stopped_study(start, tmp_path, moments, runs=tmp_path) == table(undisturbed)
+    trained = epochs_trained(tmp_path)
+    assert trained == epochs_trained(tmp_path / "alone")
+    assert len(trained) == len(set(trained))

@@ -1,0 +1,290 @@
+"""The live display: what it says, that it fits, and that no terminal makes it fail."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from toy_lanes import ToyLanes
+from toy_study import in_memory, toy_study
+
+from sweeps.engine import search
+from sweeps.engine.events import Running, Snapshot
+from sweeps.lanes import Failure, Outcome, Progress, Trial, TrialResult
+from vaeexp.launch.progress import BarProgress, LiveProgress, time_left
+
+
+def trial(number: int, **params: object) -> Trial:
+    return Trial(number=number, params=params or {"beta": 0.31234, "optimizer": "adam"}, seed=1)
+
+
+def snapshot(**changes: object) -> Snapshot:
+    running = (Running(trial=trial(6), epoch=10, objective=104.5), Running(trial=trial(7), epoch=0, objective=None))
+    values = {
+        "phase": "search",
+        "running": running,
+        "paused": 0,
+        "complete": 4,
+        "pruned": 2,
+        "failed": 0,
+        "planned": 40,
+        "best_objective": 97.9,
+    }
+    values |= {"best_number": 3, "epochs": 130, "elapsed": 65.0}
+    return Snapshot(**(values | changes))
+
+
+def end(progress: LiveProgress, number: int, outcome: Outcome, duplicate_of: int | None = None) -> None:
+    progress.trial_ended(trial(number), outcome, TrialResult(number=number), duplicate_of)
+
+
+def text(console: Console) -> str:
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def screen(**options: object) -> Console:
+    return Console(file=io.StringIO(), force_terminal=True, color_system=None, **{"width": 120, "height": 30} | options)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def rendered(progress: LiveProgress, **options: object) -> str:
+    console = screen(**options)
+    console.print(progress.render())
+    return text(console)
+
+
+def test_the_table_shows_running_and_finished_trials() -> None:
+    progress = LiveProgress(screen(), study="beta_mnist", epochs=30, clock=Clock())
+    progress.trial_started(trial(6), resumed=False)
+    progress.epoch_finished(trial(6), Progress(number=6, epoch=3, objective=120.25))
+    assert "3/30" in rendered(progress)
+    assert "120.25" in rendered(progress)
+    end(progress, 5, Outcome(state="pruned", epoch=6, objective=130.0))
+    progress.round_finished(snapshot())
+    shown = rendered(progress)
+    for part in (
+        "beta_mnist",
+        "search",
+        "6/40 trials",
+        "best −ELBO 97.90 (beta_mnist/3)",
+        "2 pruned",
+        "0 failed",
+        "2 epochs/s",
+        "1 min 5 s",
+        "10/30",
+    ):
+        assert part in shown
+    assert "beta_mnist/5" in shown
+    assert "pruned" in shown.split("beta_mnist/5")[1].splitlines()[0]
+
+
+def test_settings_are_cut_before_anything_else() -> None:
+    progress = LiveProgress(screen(), study="s", epochs=30, clock=Clock())
+    progress.trial_started(trial(6, **{f"setting_{number}": number for number in range(20)}), resumed=False)
+    end(
+        progress,
+        5,
+        Outcome(state="failed", epoch=6, objective=130.0, failure=Failure(kind="out_of_memory", message="")),
+    )
+    shown = [line.split() for line in rendered(progress, width=60).splitlines()]
+    assert ["s/6", "0/30", "running"] in [line[:3] for line in shown]
+    assert ["s/5", "6", "130.00", "failed:", "out_of_memory"] in [line[:5] for line in shown]
+    assert len(shown) == 4
+
+
+def test_a_trials_own_number_of_epochs_is_shown() -> None:
+    progress = LiveProgress(screen(), study="s", epochs=30, clock=Clock())
+    progress.trial_started(trial(1, epochs=12), resumed=False)
+    assert "0/12" in rendered(progress)
+
+
+def test_a_trial_that_will_be_tested_says_so_in_its_last_epoch() -> None:
+    progress = LiveProgress(screen(), study="beta_mnist", epochs=30, clock=Clock())
+    tested = replace(trial(6), repeat=True, test=True)
+    for each, epoch in ((tested, 28), (trial(7), 29)):
+        progress.trial_started(replace(each, epoch=epoch), resumed=True)
+    assert "then test" not in rendered(progress)
+    progress.epoch_finished(tested, Progress(number=6, epoch=29, objective=100.0))
+    assert "last epoch, then test" in rendered(progress)
+
+
+def test_only_the_newest_finished_trials_stay() -> None:
+    progress = LiveProgress(screen(), study="s", clock=Clock())
+    for number in range(12):
+        end(progress, number, Outcome(state="complete", epoch=3, objective=100.0 + number))
+    shown = rendered(progress)
+    assert "s/11" in shown
+    assert "s/7" in shown
+    assert "s/6" not in shown
+
+
+def test_more_trials_than_lines_are_counted() -> None:
+    progress = LiveProgress(screen(height=20), study="s", clock=Clock())
+    for number in range(64):
+        progress.trial_started(trial(number), resumed=False)
+    shown = rendered(progress)
+    assert "and 50 more" in shown
+    assert len(shown.splitlines()) <= 20
+
+
+def test_plain_lines_where_there_is_no_terminal() -> None:
+    clock, console = Clock(), Console(file=io.StringIO(), width=40)
+    with LiveProgress(console, study="beta_mnist", clock=clock) as progress:
+        end(progress, 4, Outcome(state="complete", epoch=30, objective=98.314))
+        end(
+            progress,
+            5,
+            Outcome(state="failed", epoch=2, objective=None, failure=Failure(kind="diverged", message="not finite")),
+        )
+        end(progress, 6, Outcome(state="complete", epoch=30, objective=98.314), duplicate_of=4)
+        progress.round_finished(snapshot(complete=5, pruned=0, failed=1))
+        clock.now = 29.0
+        progress.round_finished(snapshot())
+        assert len(text(console).splitlines()) == 3
+        clock.now = 31.0
+        progress.round_finished(snapshot())
+        progress.round_finished(snapshot())
+    lines = text(console).splitlines()
+    assert lines[0] == "[4/40]  beta_mnist/4  complete  epoch 30  −ELBO 98.31  beta=0.312 optimizer=adam"
+    assert lines[1] == "[5/40]  beta_mnist/5  failed: diverged  epoch 2  no value  beta=0.312 optimizer=adam"
+    assert lines[2].startswith("[6/40]  beta_mnist/6  same as beta_mnist/4")
+    assert lines[3].startswith("beta_mnist  search  6/40 trials")
+    assert len(lines) == 4
+    assert "\x1b" not in text(console)
+
+
+def test_a_trial_that_ended_in_the_last_round_is_not_lost() -> None:
+    console = Console(file=io.StringIO())
+    with LiveProgress(console, study="s", clock=Clock()) as progress:
+        end(progress, 4, Outcome(state="complete", epoch=30, objective=98.314))
+        assert text(console) == ""
+    assert "s/4" in text(console)
+
+
+@pytest.mark.parametrize("width", [1, 5, 20, 79, 300])
+@pytest.mark.parametrize("height", [1, 5, 24])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_no_terminal_makes_it_fail(width: int, height: int, encoding: str) -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding=encoding)
+    console = Console(file=stream, force_terminal=True, width=width, height=height)
+    with LiveProgress(console, study="β-study", epochs=30) as progress:
+        progress.trial_started(trial(8, prior="gemischt über β"), resumed=True)
+        end(progress, 4, Outcome(state="pruned", epoch=30, objective=98.3))
+        progress.round_finished(snapshot())
+        progress.warn("MLflow at http://127.0.0.1:5000 does not answer: β")
+    stream.flush()
+    assert raw.getvalue()
+
+
+def test_a_warning_is_said_once() -> None:
+    console = Console(file=io.StringIO(), width=30)
+    with LiveProgress(console, study="s") as progress:
+        progress.warn("the server does not answer [retrying]")
+        progress.warn("the server does not answer [retrying]")
+    assert text(console) == "warning: the server does not answer [retrying]\n"
+
+
+def test_time_left_counts_what_is_to_come_and_what_is_under_way() -> None:
+    # Six trials ended after 120 epochs: 20 each. To come: 32 trials of 20; under way: 10 + 20. At 2 epochs a second.
+    assert time_left(snapshot(), 2.0) == pytest.approx((32 * 20 + 10 + 20) / 2)
+    # After the search come runs of 90 epochs together; they are counted once.
+    assert time_left(snapshot(), 2.0, 90) == pytest.approx((32 * 20 + 10 + 20 + 90) / 2)
+    assert time_left(snapshot(phase="repeats"), 2.0, 90) == time_left(snapshot(phase="repeats"), 2.0)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"planned": None}, {"complete": 0, "pruned": 0}, {"complete": 1, "pruned": 0}, {"paused": 1}]
+)
+def test_time_left_is_unknown_without_grounds(changes: dict) -> None:
+    assert time_left(snapshot(**changes), 2.0) is None
+    assert time_left(snapshot(), None) is None
+
+
+def test_paused_trials_are_counted_where_there_are_any() -> None:
+    progress = LiveProgress(screen(), study="s", clock=Clock())
+    progress.round_finished(snapshot())
+    assert "paused" not in progress.summary()
+    progress.round_finished(snapshot(paused=3))
+    assert "3 paused  2 pruned  0 failed" in progress.summary()
+
+
+def test_the_rate_is_of_the_last_rounds_and_starts_anew_with_a_phase() -> None:
+    progress = LiveProgress(screen(), study="s", clock=Clock())
+    progress.round_finished(snapshot(elapsed=1000.0, epochs=1000))
+    progress.round_finished(snapshot(elapsed=1010.0, epochs=1050))
+    assert "5 epochs/s" in progress.summary()
+    progress.round_finished(snapshot(phase="repeats", elapsed=2.0, epochs=6, planned=9))
+    assert "confirm, compare and baselines" in progress.summary()
+    assert "3 epochs/s" in progress.summary()
+    assert "best" not in progress.summary()  # baselines are of other protocols
+
+
+@pytest.mark.parametrize(
+    ("planned", "said"), [(40, "6/40 trials"), (6, "6/6 trials"), (5, " 6 trials"), (None, " 6 trials")]
+)
+def test_a_number_of_trials_that_is_too_small_is_not_said(planned: int | None, said: str) -> None:
+    progress = LiveProgress(screen(), study="s", clock=Clock())
+    progress.round_finished(snapshot(planned=planned))
+    assert said in progress.summary()
+
+
+def test_the_header_breaks_between_parts_only():
+    from vaeexp.launch.progress import _pack
+
+    parts = ["study", "3/8 trials", "best 99.10", "5 s"]
+    assert _pack(parts, 200) == "study  3/8 trials  best 99.10  5 s"
+    assert _pack(parts, 18) == "study  3/8 trials\nbest 99.10  5 s"
+    assert _pack(parts, 4).split("\n") == parts
+
+
+def test_a_notebook_gets_one_bar_a_study_and_no_line_a_trial(capsys: pytest.CaptureFixture) -> None:
+    console = Console(file=io.StringIO(), width=100)
+    with BarProgress(console, study="beta_mnist") as progress:
+        progress.round_finished(snapshot(complete=0, pruned=0, best_objective=None))
+        end(progress, 5, Outcome(state="complete", epoch=6, objective=130.0))
+        progress.round_finished(snapshot(paused=3, failed=1))
+        progress.round_finished(snapshot(phase="repeats", planned=9, complete=9, pruned=0))
+    assert text(console) == ""
+    bars = capsys.readouterr().err.replace("\r", "\n").splitlines()
+    assert any(
+        "search" in bar and "7/40" in bar and "best −ELBO 97.90 (beta_mnist/3), 3 paused, 1 failed" in bar
+        for bar in bars
+    )
+    last = [bar for bar in bars if bar.strip()][-1]
+    assert last.startswith("beta_mnist: confirm, compare and baselines: ")
+    assert "9/9" in last
+
+
+@pytest.mark.parametrize("width", range(30, 130, 7))
+def test_a_narrow_terminal_leaves_settings_out_and_breaks_none(width: int) -> None:
+    progress = LiveProgress(screen(), study="study", epochs=30, clock=Clock())
+    shown = trial(6, beta=0.31234, learning_rate=0.003, prior="mixture", hidden="512")
+    progress.round_finished(snapshot(running=(Running(trial=shown, epoch=10, objective=104.5),)))
+    lines = rendered(progress, width=width).splitlines()
+    [line] = [line for line in lines if "study/6" in line]
+    settings = line.split("running", 1)[1].split() if "running" in line else []
+    whole = ["beta=0.312", "learning_rate=0.003", "prior=mixture", "hidden=512"]
+    assert settings == whole[: len(settings)] or settings == [*whole[: len(settings) - 1], "…"]
+    assert "104.5 " not in f"{line} "
+    if width >= 60:
+        assert "104.50" in line
+
+
+@pytest.mark.parametrize(("values", "lanes", "trials"), [([0.0], 1, 8), ([0.0, 0.5], 4, 8), ([0.1, 0.2, 0.9], 20, 30)])
+def test_trials_that_repeat_a_configuration_are_counted_like_others(values: list, lanes: int, trials: int) -> None:
+    console = Console(file=io.StringIO(), width=300)
+    study = toy_study({"x": {"kind": "choice", "values": values}}, trials=trials)
+    with LiveProgress(console, study="study", clock=Clock()) as progress:
+        search(in_memory(study), study, ToyLanes(width=lanes, epochs=2), [progress], runs=Path())
+    lines = text(console).splitlines()
+    positions = [line[1:].split("/")[0] for line in lines if line.startswith("[")]
+    assert positions == [str(position) for position in range(1, len(positions) + 1)]
+    assert sum("same as" in line for line in lines) == trials - len(values)

@@ -1,0 +1,58 @@
+"""`vaeexp sweep` that is stopped in order leaves a checkpoint of each running trial's last epoch, and ends in the same table."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+from place import NAME, SWEEP, compare, environment, make_place, read_facts, run, start
+from scene import JOURNAL
+
+from sweeps.lanes import run_folder
+from sweeps.storage import open_storage
+from sweeps.storage.optuna_internals import study_ids
+from sweeps.storage.study_record import REPEATS
+from vaeexp.run_files import CHECKPOINT
+
+# Three sweeps of seconds each, on a machine that may be busy.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+def reported_and_saved(folder: Path) -> dict[str, tuple[int, int]]:
+    """Folder of each trial that is to be trained further → the epochs that it has reported, and those in its checkpoint."""
+    storage, found = open_storage(None, folder / "mlruns", NAME, must_exist=True), {}
+    for name, identity in study_ids(storage).items():
+        for trial in storage.get_all_trials(identity, deepcopy=False):
+            epochs = len(trial.intermediate_values)
+            if trial.state == TrialState.RUNNING and epochs and "results" not in trial.user_attrs:
+                run = run_folder(trial.number, repeat=name.endswith(REPEATS))
+                content = (folder / "mlruns" / "trials" / NAME / run / CHECKPOINT).read_bytes()
+                header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+                found[run] = (epochs, json.loads(header["__metadata__"]["vaeexp"])["epoch"])
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_running_trials_leave_checkpoints_of_their_last_epochs(tmp_path, number):
+    rarely = [*SWEEP, "--checkpoint-seconds", "24h"]
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    whole, stopped = make_place(tmp_path / "whole"), make_place(tmp_path / "stopped")
+    assert run(whole, rarely, environment(whole))[0] == 0
+    process = start(stopped, rarely, environment(stopped))
+    # The first two trials have done an epoch or two of eight, and the pruner ends neither.
+    while not (stopped / JOURNAL).exists() or (stopped / JOURNAL).read_bytes().count(b'"intermediate_value"') < 3:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(number)
+    said, _ = process.communicate()
+    assert process.returncode == 128 + number, said
+    assert "Stopping: workers end the epoch at hand and write checkpoints, for 20 s at the most." in said
+    running = reported_and_saved(stopped)
+    assert running
+    assert all(reported == saved for reported, saved in running.values()), running
+    assert run(stopped, rarely, environment(stopped))[0] == 0
+    verdict = compare(read_facts(stopped), read_facts(whole))
+    assert verdict.is_clean(), verdict

@@ -1,0 +1,254 @@
+"""Decides where and how a study runs: from the options, the record of the study, and the machine."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from sweeps.errors import UserError, warn_once
+from vaeexp.compiler import why_not_compiled
+from vaeexp.data import Dataset
+from vaeexp.machine import usable_cores
+from vaeexp.models.vae import shape_of
+from vaeexp.runs.worker import open_source
+from vaeexp.settings import ExecutionSettings, ModelSettings, Settings
+from vaeexp.training.device import free_memory, resolve_device, resolve_precision
+from vaeexp.training.groups import fastest_lanes, seconds_per_image
+
+if TYPE_CHECKING:
+    from sweeps.study.study import Study
+
+_LANES_OF_A_WORKER = 2
+"""On a CPU, because one lane trains while the other waits for the driver."""
+_CONFIGURATIONS = 256
+_PREPARED = 4
+"""The most shapes that a worker compiles before the first trial. Further shapes are compiled when a trial needs them."""
+_STEPS_THAT_PAY = {"bf16": 6_000, "AVX512": 15_000, "other": 4_000, "cuda": 20_000}
+"""Steps of one worker from which on compiling pays. Compiling takes 15 to 20 s of a core for each shape of model. With bf16
+units, a step of the network `mlp` then takes 1.7 to 3 ms less; in float32 with AVX-512, where products take most of a step,
+1.3 ms less; on other processors 4 to 10 ms less. The number for CUDA is an estimate from the bytes that a compiled step saves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """The execution of a study. The study records it, because rounding and the order of proposals depend on it."""
+
+    device: str
+    precision: str
+    fuse: bool
+    """Whether the lanes of a worker train as one program."""
+    compile: bool
+    """Whether the training step is compiled."""
+    workers: int
+    lanes: int
+    """Trials at once, of all workers together."""
+    rows: int
+    """The most lanes of one fused program. A worker with more lanes trains them in turn, in programs of that size."""
+    threads: int | None
+    """CPU threads of a worker; None on an accelerator."""
+    checkpoint_seconds: float
+    resident_mb: float | Literal["auto"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as they are recorded, `fuse` and `compile` as the options spell them."""
+        return asdict(self) | {name: "on" if getattr(self, name) else "off" for name in ("fuse", "compile")}
+
+    def describe(self) -> str:
+        """Say in words where and how the lanes train: "cpu (2 workers, bf16, compiled steps)"."""
+        workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"
+        steps = f"{'fused, ' if self.fuse else ''}{'compiled' if self.compile else 'eager'} steps"
+        return f"{self.device} ({workers}, {self.precision}, {steps})"
+
+    def worker_arguments(self, shapes: Sequence[Settings] = ()) -> list[dict[str, Any]]:
+        """Return the arguments of each worker: its device, an even share of the lanes, and its share of the `shapes`, which the
+        workers compile side by side before the first trial."""
+        prepared = shapes if self.compile and not self.fuse and len(shapes) <= _PREPARED * self.workers else ()
+        devices = [self.device] * self.workers
+        if self.device == "cuda" and self.workers > 1:
+            devices = [f"cuda:{index % torch.cuda.device_count()}" for index in range(self.workers)]
+        share, rest = divmod(self.lanes, self.workers)
+        common = {name: value for name, value in vars(self).items() if name != "workers"}
+        return [
+            {
+                **common,
+                "device": device,
+                "lanes": share + (index < rest),
+                "prepare": list(prepared[index :: self.workers]),
+            }
+            for index, device in enumerate(devices)
+        ]
+
+
+def resolve_execution(
+    options: Mapping[str, Any],
+    recorded: Mapping[str, Any],
+    dataset: Dataset,
+    settings: Settings,
+    maxima: Mapping[str, int],
+    trials: int,
+    shapes: int = 1,
+    *,
+    places: int | None = None,
+) -> Execution:
+    """Decide how a study runs: by the options, else by the record of its first run, else by this machine.
+
+    Args:
+        options: the given fields of `ExecutionSettings`.
+        recorded: the `Execution` of the study's first run, as a mapping; empty before it.
+        dataset: the images.
+        settings: the fixed settings of the study.
+        maxima: largest latent size and component count of the study.
+        trials: budget of the search.
+        shapes: number of model shapes that trials can have; each is compiled by itself.
+        places: workers for which the machines of a cluster have room; None: all workers run on this machine.
+
+    Raises:
+        UserError: the system is Windows, the device is missing, or the options contradict each other.
+    """
+    if sys.platform == "win32":
+        raise UserError("platform", "got Windows; must be Linux or macOS. Try the Windows Subsystem for Linux.")
+    earlier = {
+        name: recorded[name]
+        for name in ("precision", "workers", "lanes", "fuse", "compile", "threads")
+        if recorded.get(name) is not None
+    }
+    if "lanes" in options:
+        earlier.pop("workers", None)
+    wanted = ExecutionSettings(**{**earlier, **options})
+    device = resolve_device(wanted.device)
+    precision = resolve_precision(wanted.precision, device)
+    fuse = device.type != "cpu" if wanted.fuse == "auto" else wanted.fuse == "on"
+    cores = usable_cores()
+    compile = wanted.compile == "on"
+    if compile and (problem := _why_no_compiled_step(device.type, fuse)):
+        if options.keys() & {"fuse", "compile"}:
+            raise UserError("--compile", f"got on; {problem}")
+        compile = False  # the study began on another device
+    if wanted.compile == "auto" and device.type == "cpu" and not fuse:
+        compile = _pays_on_cpu(settings, dataset, trials, precision, workers=cores, shapes=shapes)
+    lanes_of_a_worker = _LANES_OF_A_WORKER
+    if wanted.lanes == "auto" or (wanted.lanes is None and device.type != "cpu"):
+        # Fused lanes are measured uncompiled, because half a minute for each number of lanes would be too long.
+        lanes_of_a_worker = _measured_lanes(
+            dataset, settings, maxima, device, precision, fuse, compile and not fuse, trials, wanted.resident_mb
+        )
+    devices = _devices(device.type, cores) if places is None else places
+    workers = _workers(wanted, devices, trials, lanes_of_a_worker)
+    lanes = wanted.lanes if isinstance(wanted.lanes, int) else workers * lanes_of_a_worker
+    if device.type == "cpu" and not isinstance(wanted.workers, int):
+        workers = min(devices, lanes)  # cores without a worker would be idle, because a worker has one thread
+    if wanted.compile == "auto" and device.type == "cuda" and fuse:
+        compile = _steps(settings, dataset, trials, lanes) >= _STEPS_THAT_PAY["cuda"]
+    return Execution(
+        device=device.type,
+        precision=precision,
+        fuse=fuse,
+        compile=compile,
+        workers=workers,
+        lanes=lanes,
+        rows=recorded.get("rows") or -(-lanes // workers),
+        threads=(wanted.threads or 1) if device.type == "cpu" else None,
+        checkpoint_seconds=wanted.checkpoint_seconds,
+        resident_mb=wanted.resident_mb,
+    )
+
+
+def shape_count(study: "Study", settings: Settings, trials: int) -> int:
+    """Return the most shapes of models among so many trials; a range of a user's network may give each trial its own."""
+    ranges = any(not parameter.values for parameter in study.space.parameters if parameter.name in settings.model.own())
+    return trials if ranges else len(model_shapes(study, settings))
+
+
+def model_shapes(study: "Study", settings: Settings) -> list[Settings]:
+    """Return settings for each shape of model that the search can reach by a choice of values."""
+    names = {*ModelSettings.model_fields, *settings.model.own(), "batch_size"}
+    configurations: list[dict[str, Any]] = [{}]
+    for parameter in study.space.parameters:
+        if parameter.values and parameter.name in names and len(configurations) <= _CONFIGURATIONS:
+            configurations = [
+                {**params, parameter.name: value}
+                for params in configurations
+                for value in (parameter.values if parameter.name in study.space.active(params) else ())
+            ] + [params for params in configurations if parameter.name not in study.space.active(params)]
+    shapes: dict[Any, Settings] = {}
+    for params in configurations:
+        shape = settings.with_params(params)
+        shapes.setdefault((shape_of(shape.model), shape.train.batch_size), shape)
+    return list(shapes.values())
+
+
+def _why_no_compiled_step(device: str, fuse: bool) -> str:
+    if device == "mps":
+        return "compiled steps need cpu or cuda, and this study would run on mps. Try --compile off."
+    if device == "cpu" and fuse:
+        return "fused lanes are compiled on cuda only. Try --fuse off or --compile off."
+    if device == "cuda" and not fuse:
+        return "lanes that are not fused are compiled on a CPU only. Try --fuse on or --compile off."
+    return ""
+
+
+def _devices(device: str, cores: int) -> int:
+    """Return how many processes this machine has room for."""
+    return {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[device]
+
+
+def _workers(wanted: ExecutionSettings, devices: int, trials: int, lanes_of_a_worker: int) -> int:
+    """Return the number of processes that train."""
+    if isinstance(wanted.workers, int):
+        if isinstance(wanted.lanes, int) and wanted.lanes < wanted.workers:
+            problem = f"got {wanted.lanes}; must be at least {wanted.workers}, one for each worker. Try --workers auto."
+            raise UserError("--lanes", problem)
+        return wanted.workers
+    if devices < 1:
+        raise UserError("--workers", "the cluster has no room for a worker yet. Say how many workers to wait for.")
+    if isinstance(wanted.lanes, int):
+        return min(devices, wanted.lanes)
+    # A sampler learns from finished trials only, so with more lanes than a quarter of the trials the search is random.
+    return max(1, min(devices, -(-max(4, trials // 4) // lanes_of_a_worker)))
+
+
+def _steps(settings: Settings, dataset: Dataset, trials: int, at_once: int) -> float:
+    """Return the steps of one worker in the whole search if `at_once` trials take a step in the time of one.
+
+    The number follows from the study alone and not from the trials that are left.
+    """
+    return trials * settings.train.epochs * (dataset.sizes[0] // settings.train.batch_size) / at_once
+
+
+def _pays_on_cpu(
+    settings: Settings, dataset: Dataset, trials: int, precision: str, *, workers: int, shapes: int
+) -> bool:
+    """Tell whether compiling saves more time than it takes. The facts never change from run to run: the study's steps and
+    shapes, the workers, the precision and the vector units of the processor."""
+    wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    kind = "bf16" if precision == "bf16" else "AVX512" if wide else "other"
+    if _steps(settings, dataset, trials, workers) < _STEPS_THAT_PAY[kind] * -(-shapes // workers):
+        return False
+    if reason := why_not_compiled():
+        warn_once(f"Trials train uncompiled; compiled it can be twice as fast, but {reason}.")
+        return False
+    return True
+
+
+def _measured_lanes(
+    dataset: Dataset,
+    settings: Settings,
+    maxima: Mapping[str, int],
+    device: torch.device,
+    precision: str,
+    fuse: bool,
+    compile: bool,
+    trials: int,
+    resident_mb: float | Literal["auto"],
+) -> int:
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    source = open_source(dataset, device, study_seed=0, resident_mb=resident_mb)
+    measure = partial(seconds_per_image, source, settings, maxima, precision=precision, fuse=fuse, compile=compile)
+    lanes = fastest_lanes(measure, max(1, min(trials, 512)))
+    del source, measure
+    free_memory(device)
+    return lanes

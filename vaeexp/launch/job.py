@@ -1,0 +1,396 @@
+"""A sweep before it starts: its options, read and checked, and the plan that `--dry-run` prints. Nothing is written yet."""
+
+import os
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS
+from sweeps.errors import UserError, masked
+from sweeps.names import check_name, is_name
+from sweeps.search.pruners import PromotionSettings
+from sweeps.search.samplers import grid_size
+from sweeps.storage import recorded_study
+from sweeps.storage.postgres import PATIENCE
+from sweeps.study.yaml_file import known_studies
+from sweeps.tracking.mlflow_store import tracking_uri
+from vaeexp.console import write_line
+from vaeexp.data import Dataset, describe_plan, examples, open_dataset
+from vaeexp.data.dataset import targets
+from vaeexp.evaluation.nll import importance_weighted_nll
+from vaeexp.launch.execution import Execution
+from vaeexp.launch.memory import MemoryPlan, choose_execution
+from vaeexp.machine import shipped_studies
+from vaeexp.models.doubts import doubts
+from vaeexp.models.vae import build_vae
+from vaeexp.own_code import code_warnings
+from vaeexp.plots.contact_sheet import ContactSheet
+from vaeexp.report.closing import sheet_statement
+from vaeexp.report.sentences import sentence
+from vaeexp.runs.worker import open_source
+from vaeexp.settings import Settings
+from vaeexp.study import (
+    binarisations,
+    check_warmups,
+    largest,
+    largest_own,
+    maxima_of,
+    networks_of,
+    open_study_file,
+    settings_of,
+    smallest_batch,
+)
+from vaeexp.training.checkpoint_places import check_address
+from vaeexp.training.device import resolve_device
+from vaeexp.training.groups import seconds_per_image
+from vaeexp.words import format_duration, format_short, join_and, one_line, plural
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sweeps.ray.worker import RayJob
+    from sweeps.study.study import Study
+    from sweeps.study.study_model import Baseline
+    from vaeexp.launch.study_log import StudyLog
+
+
+TIMED_IMAGES, TIMED_SAMPLES = 32, 20
+"""Validation images, and codes of each, by which the plan estimates the test figures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """The options of the command `vaeexp sweep`."""
+
+    study: str
+    text: str | None = None
+    """The study file's content, where the study lies in no file; `study` is then its name."""
+    name: str | None = None
+    overrides: tuple[str, ...] = ()
+    trials: int | None = None
+    seconds: float | None = None
+    data: Path | None = None
+    full_data: bool = False
+    runs: Path = Path("mlruns")
+    reports: Path = Path("reports")
+    no_html: bool = False
+    """Write no `report.html` with the report."""
+    storage: str | None = None
+    storage_timeout: float = PATIENCE
+    """Seconds for which a dropped connection to the database is made again."""
+    take_over: bool = False
+    """Take a study in a database from a process that gives no sign of life."""
+    tracking: str | None = None
+    execution: Mapping[str, Any] = field(default_factory=dict)
+    extend: bool = False
+    retry_failed: bool = False
+    """Train the trials of the search that have failed once more, under their configuration and seed, each in the place of the failed one."""
+    max_failures: int = MAX_FAILURES
+    stop_seconds: float = STOP_SECONDS
+    """Seconds in which workers end the epoch at hand and write checkpoints after an interrupt."""
+    trial_timeout: float | None = None
+    """Seconds that the epoch of a trial may take; None without a limit."""
+    engine: Literal["local", "ray"] = "local"
+    """Where workers run: as processes of this machine, or on a Ray cluster."""
+    address: str = "auto"
+    """Of the Ray cluster."""
+    worker_timeout: float = 60.0
+    """Seconds without a sign of life after which a worker on a Ray cluster is replaced."""
+    checkpoints: str | None = None
+    """Address of the checkpoints of running trials; None: they lie in the runs folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A sweep whose options, study and data have been checked."""
+
+    options: SweepOptions
+    study: "Study"
+    settings: Settings
+    datasets: Mapping[str, Dataset]
+    """The images by binarisation; the binarisation of the search comes first."""
+    log: "StudyLog"
+    doubts: tuple[str, ...] = ()
+    """What the user cannot have meant with networks of their own."""
+    code: Mapping[str, Any] = field(default_factory=dict)
+    """The user's own code of its networks, `own_code`, and its changes since the study began, `code_changes`, as the study records them."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """The images of the search."""
+        return self.datasets[self.settings.data.binarisation]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user cannot have meant, each with what to do. They stand in the plan, in `status` and in the report."""
+        changed = code_warnings(self.study.name, self.code.get("code_changes", ()))
+        return (*self.dataset.warnings, *self.doubts, *check_warmups(self.study, self.dataset.sizes[0]), *changed)
+
+    def command(self, *, budget: bool = True, program: str = "vaeexp") -> str:
+        """Return the command that continues this study, with `***` in place of passwords, and without its budget if not `budget`.
+
+        The command leaves out an address that the environment gives, because the environment will give it again.
+        """
+        options, defaults = self.options, SweepOptions(study=self.options.study)
+        names = (*(("trials", "seconds") if budget else ()), "data", "runs", "reports", "storage_timeout")
+        names += ("max_failures", "stop_seconds", "trial_timeout", "engine", "address", "worker_timeout")
+        arguments = ["sweep", options.study, *(["--name", options.name] if options.name else [])]
+        for override in options.overrides:
+            arguments += ["--set", override]
+        for name in names:
+            value = getattr(options, name)
+            if value != getattr(defaults, name):
+                arguments += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+        arguments += ["--full-data"] if options.full_data else []
+        arguments += ["--no-html"] if options.no_html else []
+        for name in ("storage", "tracking", "checkpoints"):
+            address = getattr(options, name)
+            if address and address != os.environ.get(f"VAEEXP_{name.upper()}"):
+                arguments += [f"--{name}", masked(address)]
+        for name, value in options.execution.items():
+            arguments += [f"--{name.replace('_', '-')}", str(value)]
+        return f"{program} {shlex.join(arguments)}"
+
+
+def prepare_job(options: SweepOptions, log: "StudyLog") -> Job:
+    """Check the options, the cheapest checks first. Raises UserError."""
+    if options.name is not None:
+        check_name(options.name, "--name")
+    overrides = list(options.overrides)
+    overrides += [f"budget.trials={options.trials}"] if options.trials else []
+    overrides += [f"budget.seconds={options.seconds}"] if options.seconds else []
+    text = options.text or _recorded_text(options)
+    study = open_study_file(options.study, overrides=overrides, text=text)
+    study = replace(study, name=options.name or study.name)
+    for folder, flag in ((options.runs, "--runs"), (options.reports, "--reports")):
+        _check_writable(folder, flag)
+    tracking_uri(options.tracking)
+    if options.checkpoints is not None:
+        check_address(options.checkpoints)
+    resolve_device(options.execution.get("device", "auto"))
+    settings = settings_of(study)
+    datasets: dict[str, Dataset] = {}
+    for binarisation in binarisations(study):
+        datasets[binarisation] = open_dataset(
+            settings.with_params({"binarisation": binarisation}).data,
+            root=options.data,
+            full_data=options.full_data,
+            # The lines about the files are the same for all binarisations.
+            say=(lambda text: None) if datasets else partial(log.say, style="yellow"),
+        )
+    dataset = datasets[settings.data.binarisation]
+    if (batch := largest(study, "batch_size")) > dataset.sizes[0]:
+        problem = f"{batch} is more than the {dataset.sizes[0]:,} training images; give at most that."
+        raise UserError(f"{study.path}: train.batch_size", problem)
+    check_warmups(study, dataset.sizes[0])
+    MemoryPlan(study, settings, dataset).check()
+    # The shape of the images, which is known only now, decides whether the networks fit.
+    open_study_file(
+        options.study,
+        overrides=overrides,
+        image_shape=dataset.image_shape,
+        least_batch=smallest_batch(study),
+        text=text,
+    )
+    found = doubts_of(study, settings, dataset)
+    return Job(options=options, study=study, settings=settings, datasets=datasets, log=log, doubts=found)
+
+
+def doubts_of(study: "Study", settings: Settings, dataset: Dataset) -> tuple[str, ...]:
+    """Return what the user cannot have meant with the networks of their own that the study names."""
+    found: list[str] = []
+    for network in networks_of(study):
+        if ":" in network:
+            model = settings.with_params({"network": network}).model
+            found += doubts(build_vae(model, dataset.image_shape, 0), model, dataset.image_shape)
+    return tuple(found)
+
+
+def _recorded_text(options: SweepOptions) -> str | None:
+    """Return the recorded text of a study that no file has, such as one given to `vaeexp.run_study` as a dict; else None."""
+    if not is_name(options.study) or options.study in known_studies(shipped_studies()):
+        return None
+    recorded = recorded_study(options.storage, options.runs, options.study)
+    return recorded.text or None if recorded else None
+
+
+def _check_writable(folder: Path, flag: str) -> None:
+    there = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
+    if not there.is_dir():
+        raise UserError(flag, f"'{folder}' cannot be a folder: '{there}' is a file. Choose another folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(flag, f"'{folder}' cannot be written: no permission for '{there}'. Choose another folder.")
+
+
+def print_plan(job: Job, console: "Console", cluster: "RayJob | None") -> None:
+    """Print the plan. A few training steps of the largest model give the estimate of time. `cluster`: as for `choose_execution`."""
+    study, settings, dataset = job.study, job.settings, job.dataset
+    trials, say = study.budget.trials or 100, partial(write_line, console)
+    if (size := grid_size(study.sampler, study.space)) is not None:
+        trials = min(size, trials if study.budget.trials else size)
+        write_line(console, f"The grid has {plural(size, 'setting')}; the search ends after {trials}.")
+    execution = choose_execution(study, settings, dataset, job.options.execution, {}, say, cluster=cluster)
+    for line in (*_intent(study, settings, dataset), *_cost(study, settings, dataset, execution, trials)):
+        write_line(console, line)
+    for warning in job.warnings:
+        write_line(console, f"warning: {warning}", style="yellow")
+    write_line(console, "Nothing was trained.")
+
+
+EXAMPLES = 9
+"""Images of a contact sheet."""
+
+
+def contact_sheet(job: Job) -> ContactSheet:
+    """Return a few training images as the models are given them. Raises Damaged."""
+    images, classes = examples(job.dataset, EXAMPLES)
+    return ContactSheet(images, classes, job.dataset.title)
+
+
+def sheet_caption(job: Job, sheet: ContactSheet) -> str:
+    """Say what a contact sheet shows."""
+    dataset, (shown, *_, channels) = job.dataset, sheet.images.shape
+    return sentence(sheet_statement(shown, dataset.sizes[0], dataset.binarisation, channels))
+
+
+def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[str]:
+    train, validation, test = dataset.sizes
+    limits = study.budget.model_dump(exclude_none=True)
+    yield f"Study {study.name} ({study.path}): {one_line(study.question)}"
+    yield f"Data: {dataset.title}, from {dataset.source}: {train:,} images to train on, {validation:,} to validate, {test:,} to test"
+    yield from (f"  {line}" for line in describe_plan(dataset))
+    yield f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner {study.pruner.name}"
+    if warmup := study.longest_warmup:
+        compared = f"trials are compared from epoch {warmup + 1} on"
+        if warmup >= _epochs(study, settings):
+            compared = "no trial is compared before its end"
+        elif isinstance(study.pruner, PromotionSettings):
+            compared += f", rungs at {join_and([str(rung) for rung in study.pruner.rungs or ()])}"
+        yield f"Warm-up of β: up to {plural(warmup, 'epoch')}, which count for no best epoch, patience or pruning; {compared}"
+    yield f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to {_epochs(study, settings)} epochs each"
+    confirming, comparing = _repeats(study)
+    if study.confirm and confirming:
+        top = f"the best {study.confirm.top} settings" if study.confirm.top > 1 else "the best setting"
+        runs, seeds = f"{confirming} runs on the test images", f"{study.confirm.seeds} fresh seeds"
+        if study.confirm.race:
+            yield f"Confirm: up to {runs}, {top} in a race over {seeds}"
+        else:
+            yield f"Confirm: {runs}, {top} with {seeds} each"
+    if study.compare and comparing:
+        names = " or ".join(study.compare.parameters)
+        yield f"Compare: up to {comparing} runs that differ in {names} alone; runs that also confirm are trained once"
+    for row in study.baselines:
+        changes = ", ".join(f"{name} = {format_short(value)}" for name, value in row.settings.items()) or "as it is"
+        at = "the best setting" if row.at == "best" else "the fixed settings"
+        if (more := _of_baseline(study, row) - row.seeds) > 0:
+            at += f", and up to {plural(more, 'run')} more where another setting wins the confirmation"
+        yield f"Baseline: {row.title} ({at}; {changes})"
+
+
+def _cost(study: "Study", settings: Settings, dataset: Dataset, execution: Execution, trials: int) -> Iterator[str]:
+    searched = "network" in study.space.names
+    networks = study.space["network"].values if searched else [settings.model.network]
+    measured = {name: _measure(study, settings, dataset, execution, name) for name in networks}
+    parameters, epoch = (max(numbers) for numbers in zip(*measured.values(), strict=True))
+    slowest = (
+        f" with {max(measured, key=lambda name: measured[name][1])}, the slowest network" if len(measured) > 1 else ""
+    )
+    seconds = _epochs(study, settings) * epoch
+    yield f"Execution: {execution.lanes} trials at once on {execution.describe()}"
+    yield f"Largest model: {parameters:,} parameters. {MemoryPlan(study, settings, dataset).words(execution)}"
+    yield f"Measured: {epoch:.2f} s per trial-epoch{slowest}. The search takes at most {format_duration(trials * seconds)}; pruning shortens that"
+    if runs := sum(later_runs(study).values()):
+        training = later_epochs(study, settings) * epoch
+        figures = runs * _test_seconds(study, settings, dataset, execution)
+        purposes = ", ".join(f"{count} {purpose}" for purpose, count in later_runs(study).items())
+        yield f"Then up to {plural(runs, 'further run')}, whatever the budget: {purposes}. They take at most {format_duration(training)}, their test figures {_about(figures)}"
+        yield f"Altogether at most {format_duration(trials * seconds + training + figures)}"
+
+
+def _epochs(study: "Study", settings: Settings) -> int:
+    """Return the most epochs of a trial of the search."""
+    return int(study.space.maximum("epochs") or settings.train.epochs)
+
+
+def _about(seconds: float) -> str:
+    text = format_duration(seconds)
+    return text if text.startswith("under") else f"about {text}"
+
+
+def _repeats(study: "Study") -> tuple[int, int]:
+    """Return the numbers of runs to confirm and to compare."""
+    confirming = study.confirm.top * study.confirm.seeds if study.confirm else 0
+    if not study.compare:
+        return confirming, 0
+    levels = (len(study.space[name].values) for name in study.compare.parameters)
+    return confirming, study.compare.top * study.compare.seeds * sum(count**2 for count in levels)
+
+
+def _of_baseline(study: "Study", row: "Baseline") -> int:
+    """Return the most runs of a baseline: on the best setting of the search, and on another one that wins the confirmation."""
+    another = row.at == "best" and study.confirm is not None and study.confirm.top > 1
+    return row.seeds * (2 if another else 1)
+
+
+def later_runs(study: "Study") -> dict[str, int]:
+    """Return purpose → the largest number of runs that follow the search."""
+    confirming, comparing = _repeats(study)
+    counts = {
+        "to confirm": confirming,
+        "to compare": comparing,
+        "of baselines": sum(_of_baseline(study, row) for row in study.baselines),
+        "of paused trials": study.confirm.late if study.confirm else 0,
+    }
+    return {purpose: count for purpose, count in counts.items() if count}
+
+
+def later_epochs(study: "Study", settings: Settings) -> int:
+    """Return the most trial-epochs of the runs that follow the search."""
+    longest = _epochs(study, settings)
+    baselines = sum(_of_baseline(study, row) * int(row.settings.get("epochs", longest)) for row in study.baselines)
+    late = study.confirm.late if study.confirm else 0
+    return (sum(_repeats(study)) + late) * longest + baselines
+
+
+def _test_seconds(study: "Study", settings: Settings, dataset: Dataset, execution: Execution) -> float:
+    """Estimate the machine's seconds for the test figures of a run: the importance-weighted NLL takes most of them."""
+    model = build_vae(settings.with_params(dict(maxima_of(study))).model, dataset.image_shape, 0)
+    if not model.posterior.stochastic:
+        return 0.0
+    model, samples = model.to(execution.device).eval(), settings.evaluation.importance_samples
+    x = targets(dataset.validation.images[:TIMED_IMAGES], dataset.binarisation, 0)
+    tried = min(samples, TIMED_SAMPLES)
+    with torch.no_grad():
+        importance_weighted_nll(model, x, importance_samples=tried, seed=0)  # the first call is slower
+        began = time.perf_counter()
+        importance_weighted_nll(model, x, importance_samples=tried, seed=0)
+    per_code = (time.perf_counter() - began) / (len(x) * tried)
+    return per_code * samples * dataset.sizes[2] / execution.workers
+
+
+def _measure(
+    study: "Study", settings: Settings, dataset: Dataset, execution: Execution, network: str
+) -> tuple[int, float]:
+    """Return the parameters of the network's largest model, and the machine's seconds per trial-epoch of such models."""
+    if execution.threads:
+        torch.set_num_threads(execution.threads)
+    maxima = maxima_of(study)
+    largest = settings.with_params({**largest_own(study), **maxima, "network": network})
+    source = open_source(dataset, torch.device(execution.device), study.seed, resident_mb=execution.resident_mb)
+    seconds = seconds_per_image(
+        source,
+        largest,
+        maxima,
+        -(-execution.lanes // execution.workers),
+        precision=execution.precision,
+        fuse=execution.fuse,
+        compile=execution.compile,
+    )
+    parameters = build_vae(largest.model, dataset.image_shape, 0).parameter_count()
+    return parameters, seconds * dataset.sizes[0] / execution.workers

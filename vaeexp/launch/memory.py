@@ -1,0 +1,132 @@
+"""Estimates the memory of a sweep before it starts, and refuses or narrows a sweep that does not fit."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sweeps.errors import UserError
+from sweeps.memory import FreeMemory, free_memory
+from vaeexp.data import Dataset
+from vaeexp.launch.execution import Execution, model_shapes, resolve_execution, shape_count
+from vaeexp.models.vae import count_parameters
+from vaeexp.settings import Settings
+from vaeexp.study import largest_own, maxima_of, uses_average
+from vaeexp.words import format_gibibytes
+
+if TYPE_CHECKING:
+    from sweeps.ray.worker import RayJob
+    from sweeps.study.study import Study
+
+MIB = 2**20
+MIRROR, WORKER, PROGRAMS = 200 * MIB, 350 * MIB, 300 * MIB
+"""Measured: the process that writes to MLflow; a worker with PyTorch; the compiled programs of a worker. The driver and its fork
+server have their memory when the estimate is made, and the report is made when the workers have gone."""
+_VECTORS = 7
+"""Vectors of a lane's size: weights, two moments, best weights, gradients, and two while it is built or saved. One more for an average."""
+
+
+class MemoryPlan:
+    """The memory that a study needs, from its largest model and its images."""
+
+    def __init__(self, study: "Study", settings: Settings, dataset: Dataset) -> None:
+        """Count the parameters of the largest model without building it."""
+        maxima = maxima_of(study)
+        searched = study.space["network"].values if "network" in study.space.names else [settings.model.network]
+        shapes: Iterable[Settings] = model_shapes(study, settings)
+        wide = largest_own(study) | maxima
+        models = [shape.with_params({**wide, "network": name}).model for shape in shapes for name in searched]
+        self.parameters = max(count_parameters(model, dataset.image_shape) or 0 for model in models)
+        self._lane = self.parameters * 4 * (_VECTORS + uses_average(study))
+        _, validation, test = dataset.sizes
+        # Targets are float32; a worker holds those of validation, and those of the test images while it tests.
+        self._images = 4 * (validation + test) * math.prod(dataset.image_shape)
+        self._place = f"{study.path}: model"
+
+    def needed(self, workers: int, lanes: int, *, compiled: bool) -> int:
+        """Return the bytes that a sweep on the CPU needs at the most besides those that it has, about."""
+        programs = PROGRAMS if compiled else 0
+        return MIRROR + workers * (WORKER + programs + self._images) + lanes * self._lane
+
+    def asked(self, job: "RayJob", execution: Execution) -> "RayJob":
+        """Return the job on a cluster with what each worker asks for."""
+        lanes = -(-execution.lanes // execution.workers)
+        memory = self.needed(1, lanes, compiled=execution.compile)
+        return replace(job, cpus=float(execution.threads or 1), memory=memory)
+
+    def check(self, free: FreeMemory | None = None) -> None:
+        """Raise UserError where one lane of the largest model does not fit, before any model is built."""
+        free, needed = free or free_memory(), self.needed(1, 1, compiled=False)
+        if free is not None and needed > free.bytes:
+            problem = (
+                f"the largest model has {self.parameters:,} parameters; one trial of it needs about {format_gibibytes(needed)} more, and "
+                f"{free.bound} has {format_gibibytes(free.bytes)} free. Make the model smaller, or give the sweep more memory."
+            )
+            raise UserError(self._place, problem)
+
+    def fitting(self, execution: Execution, free: FreeMemory) -> tuple[int, int]:
+        """Return the most workers and lanes that fit in the free memory, none more than the execution has; at least one each."""
+        fitting = [
+            (workers, lanes)
+            for workers in range(1, execution.workers + 1)
+            for lanes in (workers, 2 * workers)
+            if lanes <= execution.lanes and self.needed(workers, lanes, compiled=execution.compile) <= free.bytes
+        ]
+        return max(fitting, default=(1, 1))
+
+    def words(self, execution: Execution) -> str:
+        """Say how much memory the sweep needs, and how much is free."""
+        free = free_memory()
+        needed = self.needed(execution.workers, execution.lanes, compiled=execution.compile)
+        of = f" of {format_gibibytes(free.bytes)} that {free.bound} has free" if free else ""
+        return f"Memory: about {format_gibibytes(needed)} more{of}"
+
+
+def choose_execution(
+    study: "Study",
+    settings: Settings,
+    dataset: Dataset,
+    asked: Mapping[str, Any],
+    recorded: Mapping[str, Any],
+    say: Callable[[str], None],
+    free: FreeMemory | None = None,
+    *,
+    cluster: "RayJob | None" = None,
+) -> Execution:
+    """Decide how a study runs (`resolve_execution`); on a CPU with fewer workers and lanes where memory is short, and says so.
+
+    On a cluster there are as many workers as its machines have room for.
+
+    Args:
+        asked: the given fields of `ExecutionSettings`.
+        recorded: the execution of the study's first run; empty before it.
+        say: gets a line where the sweep is narrowed.
+        free: the free memory; by default that of now.
+        cluster: where the workers run; None: on this machine.
+
+    Raises:
+        UserError: as `resolve_execution`; or what the user or the record asks for does not fit.
+    """
+    plan, trials = MemoryPlan(study, settings, dataset), study.budget.trials or 100
+    shapes = shape_count(study, settings, trials)
+    resolve = partial(resolve_execution, recorded=recorded, dataset=dataset, settings=settings)
+    resolve = partial(resolve, maxima=maxima_of(study), trials=trials, shapes=shapes)
+    if cluster is not None:
+        execution = resolve(asked, places=cluster.places)
+        while (places := plan.asked(cluster, execution).places) < execution.workers:
+            fewer = resolve(asked, places=places)
+            if fewer.workers == execution.workers:  # as many as were asked for; the study waits for them
+                break
+            execution = fewer
+        return execution
+    execution, free = resolve(asked), free or free_memory()
+    needed = plan.needed(execution.workers, execution.lanes, compiled=execution.compile)
+    if execution.device != "cpu" or free is None or needed <= free.bytes:
+        return execution
+    workers, lanes = plan.fitting(execution, free)
+    short = f"{execution.workers} workers with {execution.lanes} lanes need about {format_gibibytes(needed)} more, and {free.bound} has {format_gibibytes(free.bytes)} free"
+    if recorded or {"workers", "lanes"} & asked.keys():
+        raise UserError("memory", f"{short}. Try --workers {workers} --lanes {lanes}.")
+    say(f"{short}: the study runs with --workers {workers} --lanes {lanes}.")
+    return resolve({**asked, "workers": workers, "lanes": lanes})

@@ -1,0 +1,327 @@
+"""Shows the progress of a sweep: a table that updates in place, a bar in a notebook, or plain lines."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+from rich.console import Group
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from sweeps.engine.events import Running, Snapshot
+from sweeps.lanes import run_name
+from vaeexp.console import minus_elbo, tolerant, write_line
+from vaeexp.words import format_duration, format_params
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.live import Live
+    from tqdm.auto import tqdm
+
+    from sweeps.lanes import Outcome, Progress, Trial, TrialResult
+
+HEARTBEAT_SECONDS = 30.0
+RATE_WINDOW_SECONDS = 120.0
+FINISHED_SHOWN = 5
+BAR = "{desc}: {bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+PHASES = {"search": "search", "repeats": "confirm, compare and baselines"}
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """The texts and numbers that show an ended trial."""
+
+    name: str
+    state: str
+    epoch: int
+    objective: float | None
+    params: str
+
+
+def time_left(snapshot: Snapshot, epochs_per_second: float | None, later: int = 0) -> float | None:
+    """Estimate the seconds until the planned trials have ended, and `later` trial-epochs; None while too few trials have ended.
+
+    The estimate takes the mean length of ended trials for the trials to come. The first trials to end are short, so the
+    estimate waits until as many trials have ended as are running.
+    """
+    ended = _ended_trials(snapshot)
+    if snapshot.planned is None or not epochs_per_second or ended == 0 or ended < len(snapshot.running):
+        return None
+    if snapshot.paused:  # nobody knows who of them goes on
+        return None
+    mean = (snapshot.epochs - sum(running.epoch for running in snapshot.running)) / ended
+    to_come = max(0, snapshot.planned - ended - len(snapshot.running)) * mean
+    under_way = sum(max(mean - running.epoch, 0.0) for running in snapshot.running)
+    after = later if snapshot.phase == "search" else 0
+    return (to_come + under_way + after) / epochs_per_second
+
+
+class LiveProgress:
+    """Shows a study while it runs; a `sweeps.engine.events.Observer` and a context manager."""
+
+    def __init__(
+        self,
+        console: "Console",
+        *,
+        study: str,
+        epochs: int | None = None,
+        later: int = 0,
+        warning: Callable[[], str | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            console: where the progress is shown.
+            study: name of the study.
+            epochs: epochs of a trial whose own parameters do not give them.
+            later: trial-epochs of the runs that follow the search.
+            warning: asked after each round for a warning to show.
+            clock: seconds.
+        """
+        self.console, self.study, self.epochs, self._later = tolerant(console), study, epochs, later
+        self._warning, self.clock = warning, clock
+        self._objective = minus_elbo(console)
+        # The driver's thread replaces these values while the refreshing thread reads them, so none is changed in place.
+        self._snapshot: Snapshot | None = None
+        self._running: Mapping[str, Running] = {}
+        """Folder name of a trial → its state."""
+        self._finished: tuple[_Ended, ...] = ()
+        self._unprinted: list[_Ended] = []
+        self._warned: set[str] = set()
+        self._rates: tuple[tuple[float, int], ...] = ()
+        """Seconds and trial-epochs of the phase at the end of each round of the last two minutes."""
+        self._started = self._snapshot_at = self._heartbeat = clock()
+        self._live: Live | None = None
+
+    def __enter__(self) -> "LiveProgress":
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
+            from rich.live import Live
+
+            self._live = Live(
+                get_renderable=self.render, console=self.console, refresh_per_second=2, vertical_overflow="crop"
+            )
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        # Trials that ended in a round that broke off are in no snapshot yet.
+        self._print_ended(None)
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def warn(self, message: str) -> None:
+        """Write a warning above the table, the same message only once."""
+        if message not in self._warned:
+            self._warned.add(message)
+            write_line(self.console, f"warning: {message}", style="yellow")
+
+    def trial_started(self, trial: "Trial", *, resumed: bool) -> None:
+        running = Running(trial=trial, epoch=trial.epoch, objective=None)
+        self._running = {**self._running, trial.folder_name: running}
+
+    def epoch_finished(self, trial: "Trial", progress: "Progress") -> None:
+        if running := self._running.get(trial.folder_name):
+            running = replace(running, epoch=progress.epoch, objective=progress.objective)
+            self._running = {**self._running, trial.folder_name: running}
+
+    def trial_ended(self, trial: "Trial", outcome: "Outcome", result: "TrialResult", duplicate_of: int | None) -> None:
+        self._running = {name: running for name, running in self._running.items() if name != trial.folder_name}
+        state = str(outcome.state)
+        if duplicate_of is not None:
+            state = f"same as {self._name(duplicate_of)}"
+        elif outcome.failure is not None:
+            state = f"failed: {outcome.failure.kind}"
+        name = self._name(trial.number, trial.repeat)
+        ended = _Ended(name, state, outcome.epoch, outcome.objective, _configuration(trial))
+        self._finished = (*self._finished, ended)[-FINISHED_SHOWN:]
+        self._unprinted.append(ended)
+
+    def round_finished(self, snapshot: Snapshot) -> None:
+        if self._snapshot is not None and snapshot.phase != self._snapshot.phase:
+            self._rates = ()
+        self._snapshot, self._snapshot_at = snapshot, self.clock()
+        self._running = {running.trial.folder_name: running for running in snapshot.running}
+        recent = tuple(rate for rate in self._rates if snapshot.elapsed - rate[0] <= RATE_WINDOW_SECONDS)
+        self._rates = (*(recent or self._rates[-1:]), (snapshot.elapsed, snapshot.epochs))
+        self._print_ended(snapshot)
+        self._show_round(snapshot)
+        if warning := self._warning():
+            self.warn(warning)
+
+    def _show_round(self, snapshot: Snapshot) -> None:
+        """Print the state of the study every 30 seconds, unless a table shows it."""
+        if self._live is None and self.clock() - self._heartbeat >= HEARTBEAT_SECONDS:
+            self._heartbeat = self.clock()
+            write_line(self.console, self.summary())
+
+    def summary(self) -> str:
+        """Return the state of the study on one line."""
+        return "  ".join([self.study, *self._summary_parts()])
+
+    def render(self) -> Group:
+        """Return header and table, as wide and as high as the terminal allows."""
+        header = Text(_pack([self.study, *self._summary_parts()], self.console.width))
+        header.stylize("bold", 0, len(self.study))
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for title in ("trial", "epoch", self._objective, "state", "settings"):
+            numeric = title in ("epoch", self._objective)
+            # A narrow terminal cuts the settings first, because their column alone may shrink, and between two of them.
+            table.add_column(
+                title, justify="right" if numeric else "left", no_wrap=title != "settings", overflow="ellipsis"
+            )
+        running, finished = tuple(self._running.values()), self._finished
+        room = max(3, self.console.height - len(finished) - 6)
+        for row in running[:room]:
+            name, epochs = self._name(row.trial.number, row.trial.repeat), row.epoch
+            total = row.trial.params.get("epochs", self.epochs)
+            # The test metrics can take longer than all epochs together, and the table does not change meanwhile.
+            state = "last epoch, then test" if row.trial.test and total == epochs + 1 else "running"
+            epoch = f"{epochs}/{total}" if total else str(epochs)
+            table.add_row(name, epoch, _two_decimals(row.objective), state, _OneLine(_configuration(row.trial)))
+        if len(running) > room:
+            table.add_row(f"and {len(running) - room} more", "", "", "running", "")
+        for ended in reversed(finished):
+            cells = (ended.name, str(ended.epoch), _two_decimals(ended.objective), ended.state)
+            table.add_row(*cells, _OneLine(ended.params), style="dim")
+        return Group(header, table)
+
+    def _summary_parts(self) -> list[str]:
+        snapshot = self._snapshot
+        if snapshot is None:
+            return ["starting", format_duration(self.clock() - self._started)]
+        since = self.clock() - self._snapshot_at
+        ended = _ended_trials(snapshot)
+        parts = [
+            PHASES.get(snapshot.phase, snapshot.phase),
+            f"{ended}{_of_planned(snapshot)} trials",
+        ]
+        parts += [*self._best_parts(snapshot), f"{snapshot.pruned} pruned", f"{snapshot.failed} failed"]
+        rate = self._rate()
+        if rate is not None:
+            parts.append(f"{rate:.2g} epochs/s" if rate < 10 else f"{rate:.0f} epochs/s")
+        parts.append(format_duration(snapshot.elapsed + since))
+        left = time_left(snapshot, rate, self._later)
+        if left is not None and left - since > 0:
+            # An estimate deserves steps of 5 seconds below a minute, else of a minute.
+            step = 5 if left - since < 60 else 60
+            parts.append(f"~{format_duration(max(5, step * round((left - since) / step)))} left")
+        return parts
+
+    def _best_parts(self, snapshot: Snapshot) -> list[str]:
+        """Return the best trial of a search, and how many are paused."""
+        parts = []
+        # The runs of the other phase have several protocols, so none of them is the best.
+        if snapshot.best_objective is not None and snapshot.phase == "search":
+            best = "" if snapshot.best_number is None else f" ({self._name(snapshot.best_number)})"
+            parts.append(f"best {self._objective} {snapshot.best_objective:.2f}{best}")
+        return parts + ([f"{snapshot.paused} paused"] if snapshot.paused else [])
+
+    def _rate(self) -> float | None:
+        """Return trial-epochs per second over the last two minutes, or over the phase after its first round."""
+        if not self._rates:
+            return None
+        (first_time, first_epochs), (last_time, last_epochs) = self._rates[0], self._rates[-1]
+        if last_time > first_time:
+            return (last_epochs - first_epochs) / (last_time - first_time)
+        return last_epochs / last_time if last_time > 0 else None
+
+    def _name(self, number: int, repeat: bool = False) -> str:
+        return run_name(self.study, number, repeat=repeat)
+
+    def _print_ended(self, snapshot: Snapshot | None) -> None:
+        """Print one line for each trial that ended since the last round, unless the table shows it; `snapshot` counts them."""
+        ended, self._unprinted = self._unprinted, []
+        if self._live is not None:
+            return
+        of = _of_planned(snapshot) if snapshot is not None else ""
+        first = 0 if snapshot is None else _ended_trials(snapshot) - len(ended) + 1
+        for position, trial in enumerate(ended, start=first):
+            count = "" if snapshot is None else f"[{position}{of}]  "
+            value = "no value" if trial.objective is None else f"{self._objective} {_two_decimals(trial.objective)}"
+            write_line(
+                self.console, f"{count}{trial.name}  {trial.state}  epoch {trial.epoch}  {value}  {trial.params}"
+            )
+
+
+class BarProgress(LiveProgress):
+    """Shows a study in a notebook as one progress bar: a widget, or a line of text without ipywidgets."""
+
+    _bar: "tqdm | None" = None
+    _phase: str | None = None
+
+    def __enter__(self) -> "BarProgress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _show_round(self, snapshot: Snapshot) -> None:
+        title = f"{self.study}: {PHASES.get(snapshot.phase, snapshot.phase)}"
+        if self._bar is None:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(desc=title, total=snapshot.planned, bar_format=BAR)
+        elif snapshot.phase != self._phase:
+            self._bar.set_description_str(title, refresh=False)
+            self._bar.reset(snapshot.planned)
+        self._phase = snapshot.phase
+        self._bar.n = _ended_trials(snapshot)
+        failed = [f"{snapshot.failed} failed"] if snapshot.failed else []
+        self._bar.set_postfix_str(", ".join(self._best_parts(snapshot) + failed))
+
+    def _print_ended(self, snapshot: Snapshot | None) -> None:
+        """Print nothing, because the bar counts the trials."""
+
+
+def _ended_trials(snapshot: Snapshot) -> int:
+    return snapshot.complete + snapshot.pruned + snapshot.failed
+
+
+def _of_planned(snapshot: Snapshot) -> str:
+    """Return `/40`; nothing without a planned number of trials, or where more trials have ended, as under an earlier budget."""
+    return f"/{snapshot.planned}" if snapshot.planned and snapshot.planned >= _ended_trials(snapshot) else ""
+
+
+def _configuration(trial: "Trial") -> str:
+    """Return the parameters of a trial, after the name of its baseline if it is one."""
+    params = format_params(trial.params)
+    return f"[{trial.baseline}] {params}".rstrip() if trial.baseline else params
+
+
+@dataclass(frozen=True)
+class _OneLine:
+    """Words on one line. A narrow terminal leaves out the last of them, and cuts none, because `0.00` is not 0.003."""
+
+    text: str
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        words = self.text.split(" ")
+        while words and cell_len(" ".join(words)) > options.max_width:
+            words[-2:] = ["…"] if words[-1] == "…" else [*words[-2:-1], "…"]
+            if words == ["…"]:
+                break
+        yield Text(" ".join(words), no_wrap=True, overflow="crop")
+
+    def __rich_measure__(self, console: "Console", options: "ConsoleOptions") -> Measurement:
+        return Measurement(1, cell_len(self.text)).with_maximum(options.max_width)
+
+
+def _pack(parts: list[str], width: int) -> str:
+    """Join the parts on as many lines as they need, without breaking a part."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + 2 + len(part) <= width:
+            lines[-1] += f"  {part}"
+        else:
+            lines.append(part)
+    return "\n".join(lines)
+
+
+def _two_decimals(objective: float | None) -> str:
+    return "" if objective is None else f"{objective:.2f}"

@@ -1,0 +1,480 @@
+"""`vaeexp sweep`: one study from its file to its report and the registered model."""
+
+import os
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+import vaeexp.report
+from sweeps.engine import Sweep, open_sweep
+from sweeps.engine.warm_start import reader, warm_start
+from sweeps.errors import UserError, masked, warn_once
+from sweeps.lanes import run_folder
+from sweeps.lanes.worker_pool import WorkerPool
+from sweeps.results import Results, best_run
+from sweeps.schema import VERSION
+from sweeps.search.samplers import GRID_DONE, exhausted
+from sweeps.source import named_sources, sources
+from sweeps.storage import check_definition, open_storage, recorded_study
+from sweeps.storage.study_record import Description, RegisteredModel, StoredStudy, StudyRecord, read_study
+from sweeps.storage.trial_record import stored_path
+from sweeps.tracking import Mirror, mirroring, sync
+from sweeps.tracking.mlflow_store import tracking_uri
+from sweeps.tracking.ui import check_reachable
+from vaeexp.allowed_code import check_code, note_beginning
+from vaeexp.console import in_notebook, program
+from vaeexp.data import describe_plan
+from vaeexp.evaluation.metrics import measured_at
+from vaeexp.launch.execution import Execution
+from vaeexp.launch.job import (
+    Job,
+    SweepOptions,
+    contact_sheet,
+    later_epochs,
+    later_runs,
+    prepare_job,
+    print_plan,
+    sheet_caption,
+)
+from vaeexp.launch.memory import choose_execution
+from vaeexp.launch.progress import BarProgress, LiveProgress
+from vaeexp.launch.study_log import StudyLog, log_path
+from vaeexp.launch.workers import joined, make_workers
+from vaeexp.own_code import check_loaded, code_changes, code_progress, own_code
+from vaeexp.plots.contact_sheet import draw, pack
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import study_tables
+from vaeexp.results.verdict import nothing_learned, of_records
+from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
+from vaeexp.runs.best_weights import BestWeights
+from vaeexp.runs.drawing import write_figure
+from vaeexp.runs.export import Reconstructor
+from vaeexp.runs.provenance import describe_run, installed_versions, protocol
+from vaeexp.study import networks_of, train_options
+from vaeexp.words import one_line, plural
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vaeexp.data import Dataset
+
+
+class SweepEnd(NamedTuple):
+    """What a sweep has come to."""
+
+    report: Path
+    all_failed: bool
+    """Whether each trial of the search failed, so that there is no answer."""
+
+
+def run_sweep(options: SweepOptions, *, console: "Console") -> SweepEnd:
+    """Run a study, or continue it, to its report.
+
+    Raises:
+        UserError: an option, the study or the machine is unfit; raised before any training.
+        KeyboardInterrupt: the sweep was stopped; finished trials are kept, and running trials resume.
+    """
+    log = StudyLog(console)
+    job = prepare_job(options, log)
+    # The mirror ends last, because it records how the sweep ended.
+    with (
+        log.keep(options.runs, job.study.name, job.command()) as begin_log,
+        _said_when_stopped(job),
+        joined(job) as cluster,
+        ExitStack() as opened,
+        open_sweep(
+            job.study,
+            runs=options.runs,
+            storage=options.storage,
+            extend=options.extend,
+            take_over=options.take_over,
+            patience=options.storage_timeout,
+            protocol=_comparable(job),
+        ) as sweep,
+    ):
+        _check_same_data(job, sweep.before.provenance)
+        job = _with_own_code(job, sweep.before.provenance, partial(_progress_of, sweep))
+        if sweep.finished and not _to_retry(job, sweep):
+            begin_log()
+            return _already_finished(job, sweep.read())
+        execution = choose_execution(
+            *(job.study, job.settings, job.dataset, options.execution, sweep.before.execution, log.say),
+            cluster=cluster,
+        )
+        _announce(job, execution)
+        kind = None if options.extend else sweep.before.worker_kind
+        # The workers are the last that can refuse the command; whatever is written comes after them.
+        with closing(make_workers(job, execution, cluster, kind)) as workers:
+            begin_log()
+            _begin(sweep, job, execution)
+            mirror = opened.enter_context(_mirrored(job))
+            if cluster is not None:
+                opened.enter_context(cluster.shown())
+            stored = _train(job, sweep, workers, mirror, console)
+        if stored.study.stopped == GRID_DONE:
+            job.log.say(f"The search has ended: {GRID_DONE}")
+        return _report(job, sweep, stored)
+
+
+def _train(job: Job, sweep: Sweep, workers: WorkerPool, mirror: Mirror, console: "Console") -> StoredStudy:
+    """Search, then train the repeats, with the progress on the console and in the log; return all trials."""
+    options, kept = job.options, BestWeights.of(sweep, job.study.keep.weights)
+    shown: dict[str, Any] = {"study": job.study.name, "epochs": job.settings.train.epochs}
+    shown |= {"later": later_epochs(job.study, job.settings), "warning": lambda: mirror.warning}
+    progress_on = BarProgress if in_notebook() else LiveProgress
+    with progress_on(console, **shown) as progress, LiveProgress(job.log.file_console, **shown) as lines:
+        stored = sweep.train(
+            workers,
+            [progress, lines, *kept],
+            max_failures=options.max_failures,
+            stop_seconds=options.stop_seconds,
+            retry_failed=options.retry_failed,
+            learned=partial(_learned, job),
+        )
+    for each in kept:
+        each.conclude()
+    return stored
+
+
+def _learned(job: Job, stored: StoredStudy) -> bool:
+    """Tell whether a search has taught anything; say which runs do not follow where it has not, and how to get them."""
+    verdict = nothing_learned(stored.study, of_records(stored))
+    runs = sum(count for purpose, count in later_runs(job.study).items() if purpose != "of baselines")
+    if verdict and runs and any(trial.state == "complete" for trial in stored.newest):
+        command = job.command(program=program())
+        job.log.say(
+            f"Nothing was learned, so nothing is confirmed or compared (up to {plural(runs, 'run')}). To train the best configuration with "
+            f"fresh seeds all the same: {command} --set 'baselines.best={{at: best}}' --extend"
+        )
+    return not verdict
+
+
+def _report(job: Job, sweep: Sweep, stored: StoredStudy) -> SweepEnd:
+    """Write the report of a study that has trained all its runs, and record that it is finished."""
+    runs = job.options.runs
+    stored = replace(stored, study=replace(stored.study, finished=True))
+    model = best_model(study_tables(stored, runs), job.dataset, runs)
+    view = StudyView(study_tables(stored, runs))
+    path = vaeexp.report.write_report(view, reports=job.options.reports, html=not job.options.no_html)
+    answer = vaeexp.report.answer_lines(view)
+    sweep.conclude(model=model, report=path.parent, warnings=vaeexp.report.failed_checks(view), answer=answer)
+    return _conclude(job, view, path)
+
+
+def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredModel | None:
+    """Return the model of the best run for MLflow's registry; None if no run with weights is complete, or they are damaged."""
+    run = best_run(results)
+    if run is None:
+        return None
+    folder = runs / "trials" / results.name / run_folder(run["number"], repeat=run["repeat"])
+    if not (folder / WEIGHTS).exists():
+        return None
+    try:
+        check_code(run["name"], load_json(folder / SETTINGS)["model"]["network"], folder, allow=False)
+        model = Reconstructor(folder)
+    except UserError as error:
+        # The report of days of work must not wait for one file, nor for the code of a run from elsewhere.
+        warn_once(f"{error} Until then no model is registered.")
+        return None
+    scale = 1 if dataset.binarisation == "static" else 255
+    images = np.asarray(dataset.validation.images[:2], dtype=np.float32) / scale
+    inputs, outputs = (
+        {"dtype": str(array.dtype), "values": array.tolist()} for array in (images, model.predict(images))
+    )
+    return RegisteredModel(
+        name=results.name,
+        alias="best",
+        run=run["name"],
+        folder=stored_path(folder, runs),
+        loader_module=LOADER,
+        inputs=inputs,
+        outputs=outputs,
+        pip_requirements=tuple(f"vaeexp=={VERSION}" if name == "vaeexp" else name for name in REQUIREMENTS),
+    )
+
+
+def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False) -> None:
+    """Check all that a sweep checks, print what it would do, and record nothing.
+
+    show: write a contact sheet of the training images, `<study>-images.png`, into the current folder.
+
+    Raises:
+        UserError: the sweep would refuse to start, its tracking server does not answer, or the sheet cannot be written.
+    """
+    job = prepare_job(options, StudyLog(console))
+    if show:
+        path, sheet = Path(f"{job.study.name}-images.png"), contact_sheet(job)
+        caption = sheet_caption(job, sheet)
+        write_figure(draw(sheet), path, caption, named=False)
+        job.log.say(f"{path}  {caption}")
+    if options.tracking is not None:
+        check_reachable(tracking_uri(options.tracking))
+    stored = recorded_study(options.storage, options.runs, job.study.name)
+    if stored is not None:
+        check_definition(stored, job.study, extend=options.extend)
+        _check_same_data(job, stored.provenance)
+        job = _with_own_code(job, stored.provenance, partial(_progress_in, job))
+        if stored.finished and stored.budget == job.study.budget.model_dump():
+            _say_finished(job, stored)
+            return
+    _say_unused_address(job)
+    before, read = stored or StudyRecord(name=job.study.name), reader(options.storage, options.runs, job.study)
+    for line in warm_start(job.study, before, _comparable(job), read)[1]:
+        job.log.say(line)
+    with joined(job) as cluster:
+        print_plan(job, console, cluster)
+
+
+def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
+    """Raise UserError if the study began on other images, because values on different images share no ranking."""
+    before = record.get("data")
+    if before is not None and before["fingerprint"] != job.dataset.fingerprint:
+        raise UserError(
+            f"study '{job.study.name}'",
+            f"was made on {before['title']} ({before['source']}), and this run would use {job.dataset.title} "
+            f"({job.dataset.source}). Try --name NEW for a new study, or give the first data again with --data.",
+        )
+
+
+def _begin(sweep: Sweep, job: Job, execution: Execution) -> None:
+    """Record that the study begins or goes on."""
+    runs, name = job.options.runs, job.study.name
+    if sweep.before.session is None and not any((runs / "trials" / name).glob("*")):
+        note_beginning(runs, name)
+    sweep.begin(_describe_study(job, execution))
+
+
+def _to_retry(job: Job, sweep: Sweep) -> bool:
+    """Tell whether the options ask for failed trials once more, and there are any."""
+    stored = sweep.read()
+    runs = [*stored.newest, *(run for run in stored.repeats if run.purposes)]
+    return job.options.retry_failed and any(run.state == "failed" for run in runs)
+
+
+def _with_own_code(job: Job, record: Mapping[str, Any], progress: Callable[[], dict[str, Any]]) -> Job:
+    """Return the job with the code of the user's own networks, and with what has changed since the study began.
+
+    Args:
+        record: provenance of the study, as an earlier process left it.
+        progress: gives the progress of the study where it goes on under changed code.
+
+    Raises:
+        UserError: the code has changed, and the options do not say --extend; or it has changed since this process imported it.
+    """
+    check_loaded(networks_of(job.study))
+    now, before = own_code(networks_of(job.study)), record.get("own_code")
+    changes = list(record.get("code_changes", ()))
+    if before is not None and (differences := code_changes(before, now)):
+        if not job.options.extend:
+            shown = "".join(f"\n  {line}" for line in differences)
+            problem = f"began with other code of its network:{shown}\nPut the code back as it was, or give --name NEW for a new study."
+            more = "" if job.options.retry_failed else "; with --retry-failed, too, it trains failed runs once more"
+            raise UserError(
+                f"study '{job.study.name}'", f"{problem} --extend goes on and marks the runs of the new code{more}."
+            )
+        changes.append({"changes": differences, **progress()})
+    code = {"own_code": now, "code_changes": changes}
+    return replace(job, code={name: content for name, content in code.items() if content})
+
+
+def _progress_of(sweep: Sweep) -> dict[str, Any]:
+    return code_progress(sweep.read())
+
+
+def _progress_in(job: Job) -> dict[str, Any]:
+    options, name = job.options, job.study.name
+    return code_progress(read_study(open_storage(options.storage, options.runs, name), name))
+
+
+def _say_finished(job: Job, study: StudyRecord) -> None:
+    more = (job.study.budget.trials or 40) * 2
+    job.log.say(f"The study '{study.name}' is complete: {study.stopped}")
+    if study.stopped == GRID_DONE or exhausted(job.study.sampler, job.study.space, job.study.budget.trials or 0):
+        job.log.say(
+            "A larger budget adds no trial: the grid has no other setting. Search more values, under another --name."
+        )
+        return
+    job.log.say(
+        f"To extend it: {_as_begun(job, study).command(budget=False, program=program())} --trials {more}{_extend(study)}"
+    )
+
+
+def _as_begun(job: Job, study: StudyRecord) -> Job:
+    """Return the job without options of the execution that this study's workers would be refused for."""
+    kept = {
+        name: value
+        for name, value in job.options.execution.items()
+        if name not in study.worker_kind or str(value) in ("auto", str(study.worker_kind[name]))
+    }
+    return replace(job, options=replace(job.options, execution=kept))
+
+
+def _extend(study: StudyRecord) -> str:
+    """Return the option without which a study does not go on under another version of vaeexp or PyTorch; empty where it began under these."""
+    here = named_sources(sources(("sweeps", "vaeexp"))) | {"torch": installed_versions().get("torch")}
+    return " --extend" if any(study.worker_kind.get(name, value) != value for name, value in here.items()) else ""
+
+
+def _already_finished(job: Job, stored: StoredStudy) -> SweepEnd:
+    """Bring MLflow the rest of a finished study, as after a server that was away; write its report where that is gone."""
+    options = job.options
+    try:
+        state = sync(job.study, runs=options.runs, storage=options.storage, tracking=options.tracking)
+    except UserError as error:
+        job.log.say(f"warning: {error}", style="yellow")
+    else:
+        if state.brought:
+            job.log.say(f"MLflow lacked {state.brought} of {state.runs} runs; it has them now.")
+    _say_finished(job, stored.study)
+    path, view = options.reports / job.study.name / "README.md", StudyView(study_tables(stored, options.runs))
+    if not (path.exists() and (options.no_html or path.with_name(vaeexp.report.PAGE).exists())):
+        path = vaeexp.report.write_report(view, reports=options.reports, html=not options.no_html)
+    return _conclude(job, view, path)
+
+
+@contextmanager
+def _mirrored(job: Job) -> Iterator[Mirror]:
+    """Keep MLflow up to date, and say at the end which runs it lacks."""
+    options = job.options
+    with mirroring(
+        job.study,
+        runs=options.runs,
+        storage=options.storage,
+        tracking=options.tracking,
+        say=lambda line: job.log.say(line, style="yellow"),
+        sync_command=f"`{_command(job, 'sync', job.study.name)}`",
+        log=log_path(options.runs, job.study.name),
+    ) as mirror:
+        yield mirror
+
+
+@contextmanager
+def _said_when_stopped(job: Job) -> Iterator[None]:
+    """Say after an interrupt how the study goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        command = job.command(program=program())
+        job.log.say(f"Stopped. Finished trials are kept, running trials resume. Continue with: {command}")
+        raise
+
+
+def _describe_study(job: Job, execution: Execution) -> Description:
+    """Return the record of the study: where and how it runs, its images, and the protocol of each baseline.
+
+    A baseline on the best setting of the search differs from the study in its own settings only.
+    """
+    searched = job.study.space.names
+    record = describe_run(
+        job.dataset, job.settings, study_text=job.study.text, searched=searched, command=job.command()
+    )
+    protocols = {}
+    for row in job.study.baselines:
+        settings = job.settings.with_params(dict(row.settings))
+        protocols[row.name] = protocol(job.datasets[settings.data.binarisation], settings, searched)
+    data = record["data"]
+    return Description(
+        execution=execution.as_dict(),
+        provenance={
+            **record,
+            "protocols": protocols,
+            "warnings": list(job.warnings),
+            "contact_sheet": pack(contact_sheet(job)),
+            **job.code,
+        },
+        constants=job.settings.flat(),
+        no_metrics=_no_metrics(job),
+        tags=_tags(record, execution) | _protocol_tags(record["protocol"]),
+        baseline_tags={name: _protocol_tags(baseline_protocol) for name, baseline_protocol in protocols.items()},
+        dataset={"name": data["title"], "fingerprint": data["fingerprint"], "source": data["source"], "profile": data},
+    )
+
+
+def _comparable(job: Job) -> dict[str, str]:
+    """Return the facts that the −ELBO of another study must share to be compared with that of this one, trial by trial."""
+    space, settings = job.study.space, job.settings
+    epochs = space["epochs"].domain() if "epochs" in space.names else str(settings.train.epochs)
+    one = "−ELBO at β = 1 on validation images, nats per image"
+    objective = f"{' and '.join(job.study.objectives)}, two at once" if job.study.objectives else one
+    return {"objective": objective, **protocol(job.dataset, settings, space.names), "epochs": epochs}
+
+
+def _no_metrics(job: Job) -> tuple[str, ...]:
+    """Return the figures that say how a trial was trained and tested; learning rate and β are curves only where they change."""
+    options = train_options(job.study)
+    constant = [f"test/{name}" for name in measured_at("test", "condition")]
+    if {*options["schedule"]} == {"constant"} and not any(options["warmup_steps"]):
+        constant.append("train/learning_rate")
+    if not any(options["warmup_epochs"]):
+        constant.append("train/beta")
+    return tuple(constant)
+
+
+def _announce(job: Job, execution: Execution) -> None:
+    train, validation, test = job.dataset.sizes
+    job.log.say(f"{job.study.name}: {one_line(job.study.question)}")
+    _say_unused_address(job)
+    job.log.say(
+        f"{job.dataset.title}: {train:,} images to train on, {validation:,} to validate, {test:,} to test. "
+        f"{execution.lanes} trials at once on {execution.describe()}.",
+    )
+    if later := later_runs(job.study):
+        words = ", ".join(f"{count} {purpose}" for purpose, count in later.items())
+        job.log.say(f"After the search come up to {plural(sum(later.values()), 'further run')}: {words}.")
+    if job.dataset.notes:  # the files are the user's own
+        for line in describe_plan(job.dataset):
+            job.log.say(f"  {line}")
+    for warning in job.warnings:
+        job.log.say(f"warning: {warning}", style="yellow")
+
+
+def _say_unused_address(job: Job) -> None:
+    """Say that MLflow's own variable is not used: runs go to no server that was not named to this command."""
+    address = os.environ.get("MLFLOW_TRACKING_URI")
+    if address and job.options.tracking is None:
+        job.log.say(
+            f"MLFLOW_TRACKING_URI is set and not used: the runs go to {job.options.runs / 'mlflow.db'}. "
+            f"To send them there: --tracking {masked(address)}",
+            style="yellow",
+        )
+
+
+def _conclude(job: Job, view: StudyView, report: Path) -> SweepEnd:
+    """Say what the study has come to, and where its report is."""
+    for line in vaeexp.report.answer_lines(view):
+        job.log.say(line, style="yellow" if view.nothing_learned else "")
+    job.log.say(f"Report: {report if job.options.no_html else report.with_name(vaeexp.report.PAGE)}")
+    job.log.say(f"Browse the runs: {_command(job, 'ui')}")
+    return SweepEnd(report=report, all_failed=view.all_failed)
+
+
+def _command(job: Job, *words: str) -> str:
+    """Return a command on the runs of this study, without passwords."""
+    options = job.options
+    arguments = [*words, *(["--runs", str(options.runs)] if options.runs != Path("mlruns") else [])]
+    if options.storage and "sync" in words:
+        arguments += ["--storage", masked(options.storage)]
+    arguments += ["--tracking", masked(options.tracking)] if options.tracking else []
+    return f"{program()} {shlex.join(arguments)}"
+
+
+def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:
+    git, decided = record["git"], execution.as_dict()
+    tags = {f"version.{name}": value for name, value in record["versions"].items()}
+    tags |= {f"git.{name}": str(git.get(name, "unknown")) for name in ("commit", "dirty")}
+    tags |= {name: str(decided[name]) for name in ("device", "precision", "fuse", "compile", "lanes", "workers")}
+    return tags | {
+        "command": record["command"],
+        "hardware": record["hardware"]["processor"],
+        "subset": str(record["data"]["subset"]),
+    }
+
+
+def _protocol_tags(protocol: Mapping[str, str]) -> dict[str, str]:
+    return {f"protocol.{name}": value for name, value in protocol.items()}

@@ -1,0 +1,93 @@
+"""The workers of a sweep: processes of this machine, or actors on a Ray cluster."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sweeps
+import vaeexp
+from sweeps.lanes.worker_pool import WorkerPool
+from sweeps.ray.worker import RayJob, join_cluster
+from vaeexp.launch.execution import Execution, model_shapes
+from vaeexp.launch.job import Job
+from vaeexp.launch.memory import MemoryPlan
+from vaeexp.runs.remote_worker import open_remote_lanes
+from vaeexp.runs.worker import open_lanes
+from vaeexp.study import maxima_of, networks_of, train_options, uses_average
+from vaeexp.training.checkpoint_places import absolute_address
+from vaeexp.training.device import resolve_device
+from vaeexp.training.optimizers import parts_of
+
+
+@contextmanager
+def joined(job: Job) -> Iterator[RayJob | None]:
+    """Join the Ray cluster that the options name, until the block ends; None where workers are processes of this machine.
+
+    Raises UserError when there is no such cluster, or ray is not installed.
+    """
+    options = job.options
+    if options.engine == "local":
+        yield None
+        return
+    device = resolve_device(options.execution.get("device", "auto"))
+    with join_cluster(options.address, _code(job)):
+        yield RayJob(
+            folder=_folder(job),
+            gpus=1.0 if device.type == "cuda" else 0.0,
+            limit=options.worker_timeout,
+            checkpoints=options.checkpoints is not None,
+            environment={name: value for name, value in os.environ.items() if name.startswith("VAEEXP_")},
+        )
+
+
+def make_workers(
+    job: Job, execution: Execution, cluster: RayJob | None, kind: Mapping[str, Any] | None = None
+) -> WorkerPool:
+    """Start the workers of a sweep. `kind`: that of the workers of the study; None: that of the first one. Raises as `WorkerPool`."""
+    shared = {
+        "settings": job.settings,
+        "maxima": maxima_of(job.study),
+        "averaged": uses_average(job.study),
+        "parts": parts_of(train_options(job.study)),
+        "study": job.study.name,
+        "study_seed": job.study.seed,
+        "folder": str(_folder(job)),
+        "keep_pruned": job.study.keep.pruned == "weights",
+        "keep_pictures": job.study.keep.pictures,
+        "keep_sheets": job.study.keep.sheets,
+        "checkpoints": job.options.checkpoints and absolute_address(job.options.checkpoints),
+    }
+    workers = execution.worker_arguments(model_shapes(job.study, job.settings))
+    timeout = job.options.trial_timeout
+    if cluster is None:
+        recipes = [{**shared, "datasets": dict(job.datasets), **arguments} for arguments in workers]
+        return WorkerPool(open_lanes, recipes, timeout=timeout, kind=kind)
+    lanes = -(-execution.lanes // execution.workers)
+    elsewhere = {
+        **shared,
+        "fingerprints": {binarisation: dataset.fingerprint for binarisation, dataset in job.datasets.items()},
+        "data": None if job.options.data is None else str(job.options.data.absolute()),
+        "full_data": job.options.full_data,
+    }
+    # Ray shows each worker its own GPU only. A worker may hold the lanes of an absent one, in turn, so all have the same width.
+    recipes = [{**elsewhere, **arguments, "device": execution.device, "lanes": lanes} for arguments in workers]
+    cluster = MemoryPlan(job.study, job.settings, job.dataset).asked(cluster, execution)
+    return WorkerPool(
+        open_remote_lanes, recipes, timeout=timeout, worker=cluster.worker, lanes=execution.lanes, kind=kind
+    )
+
+
+def _code(job: Job) -> list[Path]:
+    """Return the packages that workers need: ours, and those of the user's own networks, which the study file has imported."""
+    own = {network.partition(":")[0].partition(".")[0] for network in networks_of(job.study) if ":" in network}
+    modules = [sweeps, vaeexp, *(sys.modules[name] for name in sorted(own))]
+    return [
+        Path(next(iter(module.__path__)) if hasattr(module, "__path__") else str(module.__file__)) for module in modules
+    ]
+
+
+def _folder(job: Job) -> Path:
+    return job.options.runs.absolute() / "trials" / job.study.name

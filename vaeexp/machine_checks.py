@@ -1,0 +1,215 @@
+"""Checks of this machine: versions, code, device, arithmetic, disk, and the limits of the process and its container."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+import sweeps
+import vaeexp
+from sweeps.checksums import Damaged
+from sweeps.doctor.findings import Finding
+from sweeps.files import is_aside
+from sweeps.memory import GROUPS, MACHINE, UNLIMITED, read_number, read_values
+from sweeps.requirements import problem_of, requirements
+from vaeexp.cache import FACTS, cache_folder, quarantine, read_facts
+from vaeexp.data.block_checks import damaged_blocks
+from vaeexp.machine import processor_name, usable_cores
+from vaeexp.models.vae import build_vae
+from vaeexp.settings import ModelSettings
+from vaeexp.training.device import has_fast_bf16, resolve_device
+from vaeexp.training.optimizers import Rule, update_one
+from vaeexp.training.steps import training_loss
+from vaeexp.words import format_gibibytes, format_megabytes
+
+TOLERANCE = 1e-4
+"""The largest relative difference between a training step in float32 and in float64. Sums of 784 pixels round to about 1e-6."""
+DISK = 2**30
+"""Bytes that must be free: a study of many trials writes some hundred MiB."""
+MEMORY = 3 * 2**29
+"""Bytes that must be free: PyTorch and one small study take about 1 GiB."""
+OPEN_FILES, PROCESSES = 256, 64
+"""Numbers that the process must be allowed: a sweep holds pipes and libraries open, and starts workers with threads."""
+CACHED = ("prepared", "classifiers", "compiled", "downloads")
+"""Parts of the user's cache whose folders carry checksums."""
+
+
+def check_versions() -> Iterator[Finding]:
+    """Check that the packages that vaeexp needs are installed in versions that it accepts."""
+    wrong, shown = [], [f"vaeexp {vaeexp.__version__}", f"Python {platform.python_version()}"]
+    asked = []
+    for needed in requirements("vaeexp"):
+        if problem := problem_of(needed):
+            wrong.append(problem)
+            asked.append(f"'{needed.name}{needed.specifier}'")
+        elif needed.name in ("torch", "optuna", "mlflow", "numpy"):
+            shown.append(f"{needed.name} {importlib.metadata.version(needed.name)}")
+    words, remedy = ", ".join(wrong or shown), f"`pip install {' '.join(asked)}` in this environment"
+    yield Finding(name="versions", ok=not wrong, words=words, remedy=remedy)
+
+
+def check_installation() -> Iterator[Finding]:
+    """Check that `vaeexp` and `sweeps` are those of one installation."""
+    places = [Path(package.__file__).resolve().parent.parent for package in (vaeexp, sweeps) if package.__file__]
+    same = len(set(places)) == 1
+    words = f"{places[0]}" if same else f"vaeexp of {places[0]} with sweeps of {places[-1]}"
+    yield Finding(name="code", ok=same, words=words, remedy="install vaeexp again; it brings its own sweeps")
+
+
+def check_device() -> Iterator[Finding]:
+    """Name the device that `--device auto` takes, and compare a training step there with the same step in float64."""
+    device = resolve_device("auto")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+    fast = "bf16 is fast" if has_fast_bf16(device) else "bf16 is emulated"
+    yield Finding(name="device", ok=True, words=f"{device}: {name}, {usable_cores()} cores; {fast}")
+    difference = step_difference(device)
+    words = f"a training step in float32 differs from float64 by {difference:.1e}, relative; at most {TOLERANCE:.0e}"
+    remedy = "the numbers of this machine are wrong: try `--device cpu`, another PyTorch, and a test of the memory"
+    yield Finding(name="arithmetic", ok=difference <= TOLERANCE, words=words, remedy=remedy)
+
+
+def step_difference(device: torch.device) -> float:
+    """Return how far a training step in float32 on the device is from the same step in float64 on the CPU.
+
+    The step is one of Adam, of a small VAE on random images. Loss, gradients and second moments are compared, each by the
+    norm of the difference over the norm; the largest counts, NaN as infinity. Weights are not compared, because rounding
+    decides the direction of Adam where a gradient is almost 0.
+    """
+    narrow, wide = _step(device, torch.float32), _step(torch.device("cpu"), torch.float64)
+    sizes = [
+        float(torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b)) for a, b in zip(narrow, wide, strict=True)
+    ]
+    return max(size if size == size else float("inf") for size in sizes)
+
+
+def _step(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Take one step; return loss [1], gradients [P] and Adam's second moments [P] as float64 on the CPU."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.rand(64, 1, 28, 28, generator=draw).round().to(device, dtype)
+    noise = torch.randn(64, 8, generator=draw).to(device, dtype)
+    vae = build_vae(ModelSettings(hidden=(64,), latent_size=8), (1, 28, 28), 0).to(device, dtype)
+    weights = list(vae.parameters())
+    beta, free_nats = torch.ones((), device=device, dtype=dtype), torch.zeros((), device=device, dtype=dtype)
+    loss = training_loss(vae(x, noise), beta, free_nats).loss
+    gradients = [gradient.contiguous() for gradient in torch.autograd.grad(loss, weights)]
+    kept = torch.cat([gradient.flatten() for gradient in gradients]).double().cpu()
+    first, second = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
+    with torch.no_grad():
+        update_one(weights, gradients, first, second, step=1, learning_rate=1e-3, rule=Rule())
+    moments = torch.cat([moment.flatten() for moment in second]).double().cpu()
+    return loss.detach().double().cpu().reshape(1), kept, moments
+
+
+def check_cache() -> Iterator[Finding]:
+    """Check the folders of the user's cache against their checksums: one finding for each damaged folder, one for all others.
+
+    A folder without checksums, of an older version, is made again when it is needed. Damaged downloads stay in their place,
+    because without a network a study would go on with the bundled images instead.
+    """
+    whole = size = 0
+    for facts in sorted(path for part in CACHED for path in cache_folder().glob(f"{part}/[!.]*/{FACTS}")):
+        folder = facts.parent
+        if is_aside(folder):
+            continue
+        try:
+            if b'"sha256"' not in facts.read_bytes():
+                continue
+            _check_folder(folder)
+        except (Damaged, OSError) as error:
+            name = f"cache: {folder.relative_to(cache_folder())}"
+            if folder.parent.name == "downloads":
+                remedy = "the next command that prepares these images downloads them again; test the disk"
+                yield Finding(name=name, ok=False, words=str(error), remedy=remedy)
+                continue
+            remedy = "`vaeexp doctor --repair` moves the folder aside, and its next use makes it again; test the disk"
+            yield Finding(name=name, ok=False, words=str(error), remedy=remedy, repair=partial(_quarantine, folder))
+            continue
+        whole += 1
+        size += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    yield Finding(name="cache", ok=True, words=f"{whole:,} folders match their checksums ({format_megabytes(size)})")
+
+
+def _check_folder(folder: Path) -> None:
+    read_facts(folder)
+    for table in folder.glob("*.crc32.npy"):
+        images = table.with_name(table.name.replace(".crc32", ""))
+        if len(blocks := damaged_blocks(images)):
+            raise Damaged(str(images), f"is damaged in {len(blocks):,} blocks, first in block {blocks[0]:,}.")
+
+
+def _quarantine(folder: Path) -> str:
+    return f"moved the folder to {quarantine(folder)}"
+
+
+def check_disk(runs: Path) -> Iterator[Finding]:
+    """Check the free space of the runs folder and of the user's cache."""
+    for name, folder in (("runs", runs), ("cache", cache_folder())):
+        there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+        free, writable = shutil.disk_usage(there).free, os.access(there, os.W_OK)
+        words = f"{format_gibibytes(free)} free in {there}" + ("" if writable else ", which cannot be written")
+        space = f"free some space (at least {DISK / 2**30:.0f} GiB), or " if writable else ""
+        remedy = f"{space}choose another folder with {'--runs' if name == 'runs' else 'the variable VAEEXP_CACHE'}"
+        yield Finding(name=f"disk of {name}", ok=free >= DISK and writable, words=words, remedy=remedy)
+
+
+class Limit(NamedTuple):
+    """A limit on the use of a resource by a process or its container."""
+
+    name: str
+    most: int | None
+    """None without a limit."""
+    used: int
+    needed: int
+    unit: str
+
+
+def check_limits() -> Iterator[Finding]:
+    """Check what the system and a container (cgroup v1 or v2) allow: open files, processes, memory."""
+    for limit in (*_of_process(), *_of_container(GROUPS)):
+        if limit.most is None:
+            yield Finding(name=limit.name, ok=True, words="no limit")
+            continue
+        free = limit.most - limit.used
+        words = f"{_counted(free, limit.unit)} free of {_counted(limit.most, limit.unit)}"
+        remedy = f"raise the limit: a sweep needs about {_counted(limit.needed, limit.unit)}"
+        yield Finding(name=limit.name, ok=free >= limit.needed, words=words, remedy=remedy)
+
+
+def _counted(amount: int, unit: str) -> str:
+    return format_gibibytes(amount) if unit == "GiB" else f"{amount:,} {unit}"
+
+
+def _of_process() -> Iterator[Limit]:
+    import resource
+
+    for name, what, needed, unit in (
+        ("open files", resource.RLIMIT_NOFILE, OPEN_FILES, "files"),
+        ("processes of the user", getattr(resource, "RLIMIT_NPROC", None), PROCESSES, "processes"),
+        ("address space", resource.RLIMIT_AS, 8 * 2**30, "GiB"),
+    ):
+        if what is not None:
+            soft, _ = resource.getrlimit(what)
+            yield Limit(name, None if soft == resource.RLIM_INFINITY else soft, 0, needed, unit)
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = next((1024 * amount for amount in read_values(MACHINE, "MemAvailable:")), total)
+    yield Limit("memory of the machine", total, total - available, MEMORY, "GiB")
+
+
+def _of_container(root: Path) -> Iterator[Limit]:
+    """Return the limits of the control group whose files lie at `root`, or below it in `memory` and `pids` (version 1)."""
+    for name, most, used, needed, unit in (
+        ("memory of the container", "memory.max", "memory.current", MEMORY, "GiB"),
+        ("memory of the container", "memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", MEMORY, "GiB"),
+        ("processes of the container", "pids.max", "pids.current", PROCESSES, "processes"),
+        ("processes of the container", "pids/pids.max", "pids/pids.current", PROCESSES, "processes"),
+    ):
+        limit = read_number(root / most)
+        if limit is not None and limit < UNLIMITED:
+            yield Limit(name, limit, read_number(root / used) or 0, needed, unit)

@@ -1,0 +1,78 @@
+"""The check of the files that the runs of a study left: each against its own checksum and against the hash on record."""
+
+import hashlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from sweeps.checksums import Damaged
+from sweeps.doctor.findings import Finding
+from sweeps.errors import UserError
+from sweeps.files import move_aside
+from sweeps.lanes import run_folder
+from sweeps.schema import check_file
+from sweeps.storage.study_record import StoredStudy
+from sweeps.storage.trial_record import TrialRecord
+from vaeexp.run_files import CHECKPOINT, EVALUATION, LAST, PICTURES, PREVIOUS, RESULT, SETTINGS, SHEET, WEIGHTS
+
+SEALED = (SETTINGS, RESULT, WEIGHTS, LAST, CHECKPOINT, PREVIOUS, PICTURES, EVALUATION, SHEET)
+"""Files of a run's folder that carry a checksum."""
+
+
+def check_files(runs: Path, stored: StoredStudy) -> Iterator[Finding]:
+    """Check all files of a study's runs. One finding counts those that are whole; each other file is a finding of its own."""
+    whole = size = 0
+    for run in (*stored.trials, *stored.repeats):
+        folder = runs / (run.folder or f"trials/{stored.study.name}/{run_folder(run.number, repeat=run.repeat)}")
+        for name in SEALED:
+            try:
+                size += _check(folder / name, run.files.get(name))
+                whole += 1
+            except FileNotFoundError:
+                if name in _left_by(run) and name not in stored.study.freed.get(folder.name, ()):
+                    yield _missing(stored.study.name, run, folder / name)
+            except (Damaged, OSError) as error:
+                yield _damaged(stored.study.name, run, folder / name, error)
+            except UserError as error:  # of another version, which reads it
+                name = f"{run.name_in(stored.study.name)}: {name}"
+                yield Finding(name=name, ok=False, words=str(error))
+    words = f"{whole:,} files of runs match their checksums ({size / 1e6:,.0f} MB)"
+    yield Finding(name=f"{stored.study.name}: files", ok=True, words=words)
+
+
+def _left_by(run: TrialRecord) -> set[str]:
+    """Return the names of the files that a run has left, by its record."""
+    if not run.files or run.duplicate_of is not None:
+        return set()
+    tested = any(name.startswith("test/") for name in run.results)
+    return {*run.files, SETTINGS, RESULT, PICTURES, *([EVALUATION] if tested else [])}
+
+
+def _check(path: Path, sha256: str | None) -> int:
+    """Check a file and return its bytes. Raises FileNotFoundError, OSError, Damaged where a checksum does not match, or UserError."""
+    content = path.read_bytes()
+    check_file(content, path)
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise Damaged(str(path), f"is whole, and not the file of its run's record, whose SHA-256 is {sha256[:12]}….")
+    return len(content)
+
+
+def _missing(study: str, run: TrialRecord, path: Path) -> Finding:
+    words = f"{path} is missing, and the record says that the run has left it"
+    return Finding(name=f"{run.name_in(study)}: {path.name}", ok=False, words=words, remedy=_again(study, run))
+
+
+def _damaged(study: str, run: TrialRecord, path: Path, error: Exception) -> Finding:
+    remedy = _again(study, run)
+    if run.outcome is None:
+        remedy = f"`vaeexp sweep {study}` goes on from an earlier checkpoint, or from the start"
+    name = f"{run.name_in(study)}: {path.name}"
+    return Finding(name=name, ok=False, words=str(error), remedy=remedy, repair=partial(_quarantine, path))
+
+
+def _again(study: str, run: TrialRecord) -> str:
+    return f"`vaeexp reproduce {run.name_in(study)} --restore` trains the run again and puts its files back"
+
+
+def _quarantine(path: Path) -> str:
+    return f"moved the damaged file to {move_aside(path, 'damaged')}"
