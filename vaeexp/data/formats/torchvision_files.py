@@ -1,6 +1,6 @@
 """The official files of MNIST, Fashion-MNIST, CIFAR-10 and SVHN, as torchvision lays them out.
 
-Our readers take compressed files, check every size before memory is given, and unpickle nothing; torchvision's readers
+These readers take compressed files, check sizes before memory is given, and unpickle nothing; torchvision's readers
 want unpacked files, check an MD5 sum alone, and unpickle CIFAR.
 
 - IDX (http://yann.lecun.com/exdb/mnist/): a magic number (two zero bytes, type 8 for unsigned bytes, number of
@@ -16,12 +16,11 @@ import math
 import os
 import pickle
 import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from io import BufferedIOBase, BytesIO
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -35,9 +34,6 @@ BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
 MATRICES = ("train_32x32.mat", "test_32x32.mat")
 
 _MOST_DEFLATED = 1032  # bytes that one byte of deflate can stand for, at most
-_MATLAB_KINDS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-_MATLAB_MATRIX, _MATLAB_COMPRESSED = 14, 15
-_NUMERIC_CLASSES = range(6, 16)
 
 
 def _joined(source: Source, files: Iterable[tuple[np.ndarray, np.ndarray]]) -> RawImages:
@@ -188,79 +184,23 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def _read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read images uint8 [N, 3, 32, 32] and labels uint8 [N] from 0 to 9."""
-    with refusing(path, "a MATLAB 5 file with X and y"), path.open("rb") as file:
-        matrices = {matrix.name: matrix for matrix in _matrices(file)}
-        images, labels = matrices["X"], matrices["y"].values().reshape(-1)
-        shape = images.shape
-        if images.kind != np.uint8 or len(shape) != 4 or shape[:3] != (32, 32, 3) or not shape[3]:
-            stored = f"{images.kind} {list(shape)}"
-            raise UserError(str(path), f"got X as {stored}; must be uint8 [32, 32, 3, N] with at least one image")
-        if len(labels) != shape[3] or not (labels.min() >= 0 and labels.max() <= 10):
-            raise UserError(str(path), f"got {len(labels):,} labels y; must be {shape[3]:,} whole numbers from 1 to 10")
-        return images.values().transpose(3, 2, 0, 1), (labels % 10).astype(np.uint8)
+    """Read images uint8 [N, 3, 32, 32] and labels uint8 [N] from 0 to 9. Sizes are compared before any value is read."""
+    from scipy.io import loadmat, whosmat
 
-
-class _Inflated:
-    """Compressed bytes as a stream that unpacks no more than is asked for."""
-
-    def __init__(self, packed: bytes) -> None:
-        self._packed, self._inflate = packed, zlib.decompressobj()
-
-    def read(self, count: int) -> bytes:
-        if not count:  # zlib takes 0 for no limit
-            return b""
-        content = self._inflate.decompress(self._packed, count)
-        self._packed = self._inflate.unconsumed_tail
-        return content
-
-
-class _Matrix(NamedTuple):
-    """A matrix of numbers whose header has been read, and whose values come next in `stream`."""
-
-    name: str
-    shape: tuple[int, ...]
-    kind: np.dtype
-    stream: _Inflated | BytesIO
-
-    def values(self) -> np.ndarray:
-        size = math.prod(self.shape) * self.kind.itemsize
-        if len(content := self.stream.read(size)) < size:
-            raise ValueError(f"{self.name} has {len(content):,} bytes, and its header announces {size:,}")
-        return np.frombuffer(content, self.kind).reshape(self.shape, order="F")
-
-
-def _matrices(file: BufferedIOBase) -> Iterator[_Matrix]:
-    """Yield the matrices of a MATLAB 5 file, in its order, without strings, structures and so on.
-
-    scipy's reader ends the process with a segmentation fault on some damaged files.
-    """
-    header = file.read(128)
-    order = {b"IM": "<", b"MI": ">"}[header[126:]]
-    while len(tag := file.read(8)) == 8:
-        kind, size = struct.unpack(f"{order}II", tag)
-        content = file.read(size)
-        stream = _Inflated(content) if kind == _MATLAB_COMPRESSED else BytesIO(tag + content)
-        if struct.unpack(f"{order}II", stream.read(8))[0] != _MATLAB_MATRIX:
-            continue
-        flags, shape, name = (_matlab_element(stream, order, most=128) for _ in range(3))
-        if int(flags[0]) & 0xFF in _NUMERIC_CLASSES and min(shape) >= 0:
-            code, size = struct.unpack(f"{order}II", stream.read(8))
-            if code >> 16:  # at most four bytes of values, in the tag itself
-                stream = BytesIO(struct.pack(f"{order}I", size))
-            kind_of_values = np.dtype(f"{order}{_MATLAB_KINDS[code & 0xFFFF]}")
-            yield _Matrix(name.tobytes().decode("latin1"), tuple(map(int, shape)), kind_of_values, stream)
-
-
-def _matlab_element(stream: _Inflated | BytesIO, order: str, *, most: int) -> np.ndarray:
-    """Read the numbers of a small element: type and size, then values up to a multiple of eight bytes."""
-    code, size = struct.unpack(f"{order}II", tag := stream.read(8))
-    content = tag[4 : 4 + (code >> 16)]
-    if not code >> 16:
-        if size > most:
-            raise ValueError(f"a header of {size:,} bytes")
-        content = stream.read(size + -size % 8)[:size]
-    return np.frombuffer(content, f"{order}{_MATLAB_KINDS[code & 0xFFFF]}")
+    with refusing(path, "a MATLAB 5 file with X and y"):
+        shapes = {name: shape for name, shape, _ in whosmat(path)}
+        shape, count = shapes["X"], math.prod(shapes["y"])
+        if len(shape) != 4 or shape[:3] != (32, 32, 3) or not shape[3]:
+            raise UserError(str(path), f"got X as {list(shape)}; must be [32, 32, 3, N] with at least one image")
+        if count != shape[3]:
+            raise UserError(str(path), f"got {count:,} labels y; must be {shape[3]:,}, one for each image of X")
+        content = loadmat(path, variable_names=("X", "y"))
+        images, labels = content["X"], content["y"].reshape(-1)
+        if images.dtype != np.uint8:
+            raise UserError(str(path), f"got X of type {images.dtype}; must be uint8")
+        if not (labels.min() >= 0 and labels.max() <= 10):
+            raise UserError(str(path), f"got labels y from {labels.min()} to {labels.max()}; must be 1 to 10")
+        return images.transpose(3, 2, 0, 1), (labels % 10).astype(np.uint8)
 
 
 IDX = Layout(
