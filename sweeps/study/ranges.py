@@ -177,6 +177,8 @@ def _hits(
     parameter: Searched, parameters: Sequence[Searched], ranked: Sequence[Mapping[str, Any]], level: float
 ) -> list[BoundHit]:
     """Return the ends of one parameter, of these trials that have it."""
+    from scipy.stats import hypergeom
+
     places, hits = _places(parameter, [params[parameter.name] for params in ranked]), []
     for bound in _open_bounds(parameter):
         near = _near(places, bound)
@@ -185,17 +187,11 @@ def _hits(
             others = _terms([other for other in parameters if other.name != parameter.name], ranked)
             told = _rank_p(near, others) <= level
         else:
-            told = _hypergeometric_tail(count, BEST, total, len(near)) <= level
+            told = hypergeom.sf(count - 1, len(near), total, BEST) <= level
         if told or (count == BEST and 2 * total > len(near)):
             found = {"count": count, "top": BEST, "near": total, "ranked": len(near)}
             hits.append(BoundHit(parameter=parameter.name, bound=bound, told=told, **found))
     return hits
-
-
-def _hypergeometric_tail(count: int, drawn: int, near: int, total: int) -> float:
-    """Return the chance that of so many, drawn from all without replacement, `count` or more are near."""
-    ways = sum(math.comb(near, k) * math.comb(total - near, drawn - k) for k in range(count, min(drawn, near) + 1))
-    return ways / math.comb(total, drawn)
 
 
 def _rank_p(near: np.ndarray, others: np.ndarray) -> float:

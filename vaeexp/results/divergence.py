@@ -95,7 +95,11 @@ def _of_kind(
     cuts = [cut for parameter in parameters.values() for cut in _cuts(parameter, trials, failing)]
     if not cuts or failing.all():
         return plain
-    ps = [_fisher_p(cut, len(trials), plain.failed) for cut in cuts]
+    from scipy.stats import hypergeom
+
+    # The chance that so many of the failures, or more, lie on this side.
+    least = [cut.caught - 1 for cut in cuts]
+    ps = hypergeom.sf(least, len(trials), plain.failed, [cut.inside for cut in cuts]).tolist()
     best = min(range(len(cuts)), key=lambda place: (ps[place], cuts[place].exceptions))
     cut, p = cuts[best], min(1.0, ps[best] * len(cuts))
     outside = plain.failed - cut.caught
@@ -152,18 +156,3 @@ def _cut(
         inside=int(inside.sum()),
         caught=int((inside & failing).sum()),
     )
-
-
-def _fisher_p(cut: _Cut, trials: int, failed: int) -> float:
-    """Return the chance that so many of the failures, or more, lie on this side."""
-    from scipy.special import gammaln  # `scipy.stats` takes half a second to import
-
-    def ways(n: int, k: np.ndarray) -> np.ndarray:
-        return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
-
-    caught = np.arange(cut.caught, min(cut.inside, failed) + 1)
-    other = failed - caught
-    possible = other <= trials - cut.inside
-    caught, other = caught[possible], other[possible]
-    logs = ways(cut.inside, caught) + ways(trials - cut.inside, other) - ways(trials, np.array([failed]))
-    return float(min(1.0, np.exp(logs).sum()))

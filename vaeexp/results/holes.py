@@ -178,27 +178,13 @@ def behind_p(having: np.ndarray) -> float:
 
     `having` is in the order of the trials, the best first. Exact of up to 100 trials of which up to 20 have it, else from the normal approximation.
     """
-    count, rest = int(having.sum()), int((~having).sum())
-    if not count or not rest:
+    if having.all() or not having.any():
         return 1.0
-    # How often a trial of the rest stands before one that has it.
-    before = int(np.cumsum(~having)[having].sum())
-    if count <= 20 and count + rest <= 100:
-        return _exact_p(count, rest, before)
-    from scipy.special import ndtr
+    from scipy.stats import mannwhitneyu
 
-    return float(ndtr((count * rest / 2 + 0.5 - before) / np.sqrt(count * rest * (count + rest + 1) / 12)))
-
-
-def _exact_p(count: int, rest: int, before: int) -> float:
-    """Return the chance that a random order of both has this many pairs, or more, in which the rest stands before."""
-    ways = np.zeros((count + 1, count * rest + 1))
-    ways[:, 0] = 1.0
-    # The last of k + m either has it, with all m of the rest before it, or it does not.
-    for m in range(1, rest + 1):
-        for k in range(1, count + 1):
-            ways[k, m:] += ways[k - 1, : ways.shape[1] - m]
-    return float(ways[count, before:].sum() / ways[count].sum())
+    places, count = np.arange(len(having)), having.sum()
+    method = "exact" if count <= 20 and len(having) <= 100 else "asymptotic"
+    return float(mannwhitneyu(places[having], places[~having], alternative="greater", method=method).pvalue)
 
 
 def _hole(parameter: SearchedParameter, learned: pd.DataFrame, bad: list[_Bad]) -> NumberHole | None:
