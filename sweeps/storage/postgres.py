@@ -1,13 +1,9 @@
 """PostgreSQL as a place for journals: its address, a connection that is made again when it drops, and our tables."""
 
 import logging
-import os
 import re
-import socket
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sweeps.errors import DISK_FULL, UserError, masked
@@ -23,12 +19,11 @@ PATIENCE = 60.0
 _SCHEMES = ("postgresql", "postgresql+psycopg")
 _DELAYS = (0.05, 1.0)
 """Seconds before the next try: after the first failure and, doubling, at the most."""
-_LOOK = 10.0
-"""Seconds without an answer after which another connection finds out whether the server hangs, again and again."""
 _SETTINGS: dict[str, Any] = {
     "application_name": "vaeexp",
     "connect_timeout": 5,  # seconds
-    # A dead connection is noticed within 25 s, instead of the two hours of the system.
+    # A connection whose host is gone drops within 25 s, instead of the two hours of the system. A server whose processes are
+    # stopped still answers keepalives, because its system does: a statement then waits until they go on, or for Ctrl-C.
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -69,8 +64,6 @@ class Database:
         self.address = _address(url)
         self._connection: Connection[Any] | None = None
         self._was_open = self._gave_up = False
-        self._silent_since: float | None = None
-        """When the action began (`time.monotonic`) whose connection was cut because the server hung."""
 
     def __del__(self) -> None:
         self.close()
@@ -85,8 +78,7 @@ class Database:
         """Return what an action on the connection returns. After a drop the action is done again, so it must bear that.
 
         Raises:
-            StorageLost: the server has not answered for `patience` seconds, whether it is away or hangs with its connections
-            open; each later call tries once.
+            StorageLost: no connection could be made for `patience` seconds; each later call tries once.
             UserError: the server refuses the action, or cannot be reached in the first place.
         """
         import psycopg
@@ -94,7 +86,7 @@ class Database:
         failures, delay, begun, reason = 0, _DELAYS[0], 0.0, ""
         while True:
             try:
-                answer = self._act(action)
+                answer = action(self._connect())
                 break
             except psycopg.Error as error:
                 if not self._has_dropped(error):
@@ -102,7 +94,7 @@ class Database:
                 self.close()
                 failures, reason, now = failures + 1, _first_line(error), time.monotonic()
                 if failures == 1:
-                    begun, self._silent_since = self._silent_since or now, None
+                    begun = now
                 if self._gave_up or now - begun >= self.patience:
                     self._gave_up = True
                     problem = (
@@ -122,47 +114,6 @@ class Database:
                 reason,
             )
         return answer
-
-    def _act(self, action: "Callable[[Connection[Any]], Answer]") -> Answer:
-        connection, answered = self._connect(), threading.Event()
-        threading.Thread(target=self._cut_if_hung, args=(connection, answered), name="storage", daemon=True).start()
-        try:
-            return action(connection)
-        finally:
-            answered.set()
-
-    def _cut_if_hung(self, connection: "Connection[Any]", answered: threading.Event) -> None:
-        """Cut a connection once neither it nor a new one has had an answer for `patience` seconds.
-
-        Keepalives do not tell, because the system of a stopped server answers them, and on a socket of this machine there
-        are none. An action that takes long is none of it, because a server that works takes new connections.
-        """
-        import psycopg
-
-        heard = time.monotonic()
-        wait = min(_LOOK, max(self.patience, 1.0))  # a patience of zero must not ask without a pause
-        while not answered.wait(wait):
-            if self._takes_connections():
-                heard = time.monotonic()
-                continue
-            silent = time.monotonic() - heard
-            if silent < self.patience:
-                _log.warning("%s: no answer for %.0f s; waiting for %g s.", self.place, silent, self.patience)
-                wait = min(_LOOK, self.patience - silent)
-            elif not answered.is_set():
-                self._silent_since = heard
-                with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as cut:
-                    cut.shutdown(socket.SHUT_RDWR)
-                return
-
-    def _takes_connections(self) -> bool:
-        import psycopg
-
-        try:
-            psycopg.connect(self.address).close()
-        except psycopg.OperationalError as error:
-            return bool(_PASSING.search(str(error)))
-        return True
 
     def _connect(self) -> "Connection[Any]":
         import psycopg

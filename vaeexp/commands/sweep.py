@@ -122,7 +122,7 @@ def _time(name: str, shown: str, help: str, **default: Any) -> Any:
     _time(
         "--storage-timeout",
         "60s",
-        "Connect again for so long when the connection to the database drops, or wait for a database that hangs.",
+        "Connect again for so long when the connection to the database drops.",
         default=PATIENCE,
     ),
     click.option(
