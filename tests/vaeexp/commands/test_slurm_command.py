@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from sweeps.errors import UserError
 from vaeexp.commands import cli
-from vaeexp.commands.slurm import Job
+from vaeexp.commands.slurm import batch_script
 
-PLAIN = {"study": "smoke", "nodes": 1, "gpus_per_node": None, "cpus_per_node": None, "time": 3600, "partition": None}
-PLAIN |= {"account": None, "further": (), "sweep": ["smoke"], "folder": Path("/"), "environment": ()}
-PLAIN |= {"in_database": False}
-SUBMIT = ("slurm", "smoke", "--time", "1h")
+SUBMIT = ("slurm", "smoke", "--time", "1:00:00")
+
+
+def further(*options: str) -> list[str]:
+    return [word for option in options for word in ("--sbatch", option)]
 
 
 def run(*arguments: str) -> Result:
@@ -47,34 +48,24 @@ def asked(script: str) -> dict[str, str]:
 
 
 def test_the_script_asks_for_a_signal_and_for_its_return_to_the_queue() -> None:
-    script = written("--time", "8:00:00", "--partition", "gpu,long", "--account", "lab.1", "--sbatch", "mem=64G")
+    script = written("--time", "8:00:00", *further("partition=gpu,long", "account=lab.1", "mem=64G"))
     options = asked(script)
     assert options["signal"] == "B:USR1@180"
     assert "--stop-seconds=120" in script, "so that checkpoints are written before Slurm ends the job"
     assert {"requeue", "open-mode"} <= options.keys()
     assert [options[name] for name in ("time", "partition", "account", "mem", "nodes")] == [
-        *("08:00:00", "gpu,long", "lab.1", "64G", "1")
+        *("8:00:00", "gpu,long", "lab.1", "64G", "1")
     ]
-    assert "ray" not in script, "one node needs no Ray"
-
-
-@pytest.mark.parametrize(
-    ("time", "limit"), [("1-12:30:00", "1-12:30:00"), ("36h", "1-12:00:00"), ("15m", "00:15:00"), ("1h30m", "01:30:00")]
-)
-def test_a_time_is_written_as_slurm_does(time: str, limit: str) -> None:
-    assert asked(written("--time", time))["time"] == limit
+    assert "exclusive" not in options, "one node needs no Ray"
 
 
 @pytest.mark.skipif(not Path(sys.executable).with_name("ray").exists(), reason="needs vaeexp[ray]")
 def test_several_nodes_are_a_cluster_with_a_token_of_its_own() -> None:
-    script = written("--time", "1h", "--nodes", "4", "--gpus-per-node", "a100:8", "--lanes", "64")
+    script = written("--time", "1:00:00", "--nodes", "4", *further("gpus-per-node=a100:8"), "--lanes", "64")
     options = asked(script)
     assert "exclusive" in options
     assert (options["nodes"], options["gpus-per-node"]) == ("4", "a100:8")
-    assert "--min-nodes 4" in script
-    assert "RAY_AUTH_MODE=token" in script
-    assert "smoke --lanes 64 --device cuda" in script
-    assert "--nodes=3 --ntasks=3 --exclude=" in script, "Ray ends on the other three when the study has ended"
+    assert "smoke --lanes 64" in script
 
 
 def test_several_nodes_without_ray_are_refused_before_the_queue(
@@ -89,18 +80,14 @@ def test_several_nodes_without_ray_are_refused_before_the_queue(
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--time", "60"], "Slurm would read a number as minutes"),
-        (["--time", "8:00"], "not a time with hours, minutes and seconds"),
-        (["--time", "10m"], "at least 15m"),
-        (["--partition", "gpu; rm -r x"], "not the name of a partition"),
-        (["--partition", "gpu\n#SBATCH --uid=0"], "not the name of a partition"),
-        (["--partition", "--array=1-9"], "not the name of a partition"),
-        (["--account", "$(id)"], "not the name of an account"),
-        (["--gpus-per-node", "0"], "not a number of GPUs"),
-        (["--gpus-per-node", "8 --wrap"], "not a number of GPUs"),
+        (["--time", "60"], "must be hours, minutes and seconds"),
+        (["--time", "8:00"], "must be hours, minutes and seconds"),
+        (["--time", "10m"], "must be hours, minutes and seconds"),
+        (["--sbatch", "partition=gpu\n#SBATCH --uid=0"], "must be an option of sbatch"),
+        (["--sbatch", "gpus-per-node=8 --wrap"], "must be an option of sbatch"),
         (["--nodes", "0"], "is not in the range"),
-        (["--sbatch", "comment='a b'"], "not an option of sbatch"),
-        (["--sbatch", "--qos=high"], "not an option of sbatch"),
+        (["--sbatch", "comment='a b'"], "must be an option of sbatch"),
+        (["--sbatch", "--qos=high"], "must be an option of sbatch"),
         (["--sbatch", "no-requeue"], "the script sets --no-requeue itself, or would not work with it"),
         (["--sbatch", "time=9:00:00"], "the script sets --time itself"),
         (["--lanes", "0"], "neither a whole number"),
@@ -126,7 +113,7 @@ def test_what_would_fail_in_the_queue_is_refused(arguments: list[str], problem: 
 
 def test_an_address_of_the_environment_stays_out_of_the_script_and_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAEEXP_STORAGE", "postgresql+psycopg://me:hunter2@host/x")
-    script = written("--time", "1h")
+    script = written("--time", "1:00:00")
     assert "hunter2" not in script
     monkeypatch.delenv("VAEEXP_STORAGE")
     done = subprocess.run(["bash", "smoke.sbatch"], capture_output=True, text=True, check=False)
@@ -137,7 +124,7 @@ def test_an_address_of_the_environment_stays_out_of_the_script_and_is_missed(mon
 @settings(max_examples=8)
 @given(st.lists(st.text(st.characters(blacklist_characters="\0", codec="utf-8"), max_size=12), max_size=9))
 def test_every_word_reaches_the_sweep_as_it_was_given(words: list[str]) -> None:
-    script = Job(**{**PLAIN, "sweep": ["smoke", *words], "environment": ()}).script()
+    script = batch_script("smoke", ["nodes=1"], ["smoke", *words])
     begin, _, _ = script.partition("stopped=\n")
     done = subprocess.run(
         ["bash", "-s"],
@@ -163,7 +150,7 @@ def test_every_word_reaches_the_sweep_as_it_was_given(words: list[str]) -> None:
 def test_a_job_that_starts_again_takes_the_study_in_a_database_from_its_former_run(
     in_database: bool, variables: dict[str, str], wanted: list[str]
 ) -> None:
-    begin, _, _ = Job(**{**PLAIN, "in_database": in_database}).script().partition("stopped=\n")
+    begin, _, _ = batch_script("smoke", ["nodes=1"], ["smoke"], in_database=in_database).partition("stopped=\n")
     done = subprocess.run(
         ["bash", "-c", f'{begin}printf "%s " "${{study[@]}}"'],
         env={"PATH": "/usr/bin:/bin", **variables},
@@ -174,15 +161,35 @@ def test_a_job_that_starts_again_takes_the_study_in_a_database_from_its_former_r
     assert done.stdout.split()[-1 - len(wanted) :] == ["smoke", *wanted]
 
 
+@pytest.mark.parametrize(
+    ("variables", "words", "wanted"),
+    [
+        ({}, [], []),
+        ({"SLURM_GPUS_ON_NODE": "8"}, [], ["--device=cuda"]),
+        ({"SLURM_GPUS_ON_NODE": "8"}, ["--device", "cpu"], ["--device=cuda"]),
+    ],
+)
+def test_a_job_with_gpus_trains_on_them_unless_the_sweep_names_a_device(
+    variables: dict[str, str], words: list[str], wanted: list[str]
+) -> None:
+    begin, _, _ = batch_script("smoke", ["nodes=1"], ["smoke", *words]).partition("stopped=\n")
+    command = ["bash", "-c", f'{begin}printf "%s " "${{study[@]}}"']
+    done = subprocess.run(
+        command, env={"PATH": "/usr/bin:/bin", **variables}, capture_output=True, text=True, check=True
+    )
+    said = done.stdout.split()
+    assert said[said.index("sweep") + 1 :] == ["--stop-seconds=120", *wanted, "smoke", *words], "the last --device wins"
+
+
 def test_an_address_among_the_options_says_that_the_study_is_in_a_database() -> None:
     there = "${SLURM_RESTART_COUNT:+--take-over}"
-    assert there in written("--time", "1h", "--storage", "postgresql+psycopg://host/x")
-    assert there not in written("--time", "1h")
+    assert there in written("--time", "1:00:00", "--storage", "postgresql+psycopg://host/x")
+    assert there not in written("--time", "1:00:00")
 
 
 def test_a_script_that_somebody_changed_is_kept() -> None:
     path = Path("smoke.sbatch")
-    first = written("--time", "1h")
+    first = written("--time", "1:00:00")
     assert run(*SUBMIT).exit_code == 0, "the same script may be written twice"
     path.write_text(first + "# mine\n")
     done = run(*SUBMIT)
