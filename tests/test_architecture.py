@@ -51,7 +51,6 @@ LEVELS = (
     "vaeexp.console",
     "vaeexp.machine",
     "vaeexp.cache",
-    "vaeexp.allowed_code",
     "vaeexp.own_code",
     "vaeexp.run_files",
     "vaeexp.words",

@@ -151,7 +151,7 @@ def load_model(
         run: `beta_mnist/7`, `beta_mnist/r3` (a repeat), `beta_mnist/best`, or the folder of a run.
         runs: folder of runs, as `--runs` of the commands.
         storage: where the study is stored, as `--storage`; only `best` looks there.
-        allow_code: run the module that a run from elsewhere names as its network, and remember the module until it changes.
+        allow_code: run the module that a run from elsewhere names as its network.
 
     Raises:
         UserError: there is no such run, it left no weights, or it names a module that is not allowed.

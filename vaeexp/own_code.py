@@ -2,21 +2,30 @@
 
 A study that goes on under changed code would put two networks into one table. The code is compared definition by definition;
 comments, docstrings and formatting do not count. What is imported by a computed name is not seen.
+
+Whoever opens a run with `network: module:Class` runs that module. A study that began in this folder of runs, by this user, names the
+user's own module. A run that came from elsewhere may name any module that Python finds, so its user has to allow it, each time.
+Where studies began is noted in the user's cache folder, where no archive and no copied folder of runs can note it.
 """
 
 import ast
 import importlib.util
 import inspect
+import re
 import sys
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
+from sweeps.files import write_whole
 from sweeps.lanes import run_name
 from sweeps.source import search_working_directory
+from vaeexp.cache import cache_folder
 
 if TYPE_CHECKING:
     from sweeps.storage.study_record import StoredStudy
@@ -218,3 +227,68 @@ def _definitions(tree: ast.Module) -> dict[str, str]:
     for statement in tree.body:
         texts.setdefault(getattr(statement, "name", _OTHER), []).append(ast.unparse(statement))
     return {name: sha256("\n".join(parts).encode()).hexdigest()[:16] for name, parts in texts.items()}
+
+
+def note_beginning(runs: Path, study: str) -> None:
+    """Note that a study begins in this folder of runs: a random mark in the folder, and the folder's path under that mark here.
+
+    A copy of the folder has the mark and another path, so the note does not hold for the copy.
+    """
+    mark, origin = uuid.uuid4().hex, _origin(runs, study)
+    with suppress(OSError):  # the study runs without the note; opening its runs then needs --allow-code
+        write_whole(origin, lambda path: path.write_text(mark))
+        write_whole(_beginnings() / mark, lambda path: path.write_text(str(origin.resolve())))
+
+
+def forget_beginning(runs: Path, study: str) -> None:
+    """Forget that a study began in this folder of runs, because a study from elsewhere takes its name."""
+    _origin(runs, study).unlink(missing_ok=True)
+
+
+def check_code(run: str, network: str, folder: Path, *, allow: bool) -> None:
+    """Refuse to run the module that a run from elsewhere names as its network.
+
+    Args:
+        run: name of the run, for the message.
+        network: as in the settings; names without a colon are vaeexp's own and pass.
+        folder: that of the run, `RUNS/trials/STUDY/trial-0000` where it lies in a folder of runs.
+        allow: whether the user allows the module.
+
+    Raises:
+        UserError: the study did not begin in this folder of runs, and the module is not allowed.
+    """
+    if allow or ":" not in network or _began_here(folder):
+        return
+    raise UserError(
+        run,
+        f"names the network '{network}', and its study did not begin in this folder of runs. To open the run is to run the code in "
+        f"{_file_of(network) or 'that module'}. Read the code; --allow-code (allow_code=True in Python) runs it.",
+    )
+
+
+def _began_here(folder: Path) -> bool:
+    study = folder.resolve().parent
+    origin = _origin(study.parent.parent, study.name)
+    try:
+        mark = origin.read_text()
+        return bool(re.fullmatch("[0-9a-f]{32}", mark)) and (_beginnings() / mark).read_text() == str(origin.resolve())
+    except (OSError, ValueError):
+        return False
+
+
+def _origin(runs: Path, study: str) -> Path:
+    return runs / "journal" / f"{study}.origin"
+
+
+def _beginnings() -> Path:
+    return cache_folder() / "code" / "studies"
+
+
+def _file_of(network: str) -> str | None:
+    """Return the file of the top-level module of a network, which is not imported; None where there is none."""
+    search_working_directory()
+    try:
+        spec = importlib.util.find_spec(network.partition(":")[0].partition(".")[0])
+    except (ImportError, ValueError):
+        return None
+    return None if spec is None else spec.origin

@@ -11,7 +11,6 @@ import click
 from sweeps.archive.pack import pack_study
 from sweeps.archive.restore import Restored, restore_study
 from sweeps.errors import UserError
-from vaeexp.allowed_code import forget_beginning
 from vaeexp.commands.options import (
     complete_study,
     new_runs_option,
@@ -21,6 +20,7 @@ from vaeexp.commands.options import (
     typeable,
 )
 from vaeexp.machine import describe_machine
+from vaeexp.own_code import forget_beginning
 from vaeexp.results import stored_study, study_name
 from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, rename_study
 from vaeexp.runs.checks import check_files
@@ -67,7 +67,7 @@ def describe_origin() -> dict[str, Any]:
 def restore(*, file: Path, name: str | None, runs: Path, reports: Path, storage: str | None) -> None:
     """Bring a study back from its file.
 
-    `vaeexp archive` writes such files. Every file is checked against its hash before anything is put in place, no code of the archive runs, and a study that exists is left alone. The study counts as one from elsewhere: to open runs with a network of their own takes --allow-code once.
+    `vaeexp archive` writes such files. Every file is checked against its hash before anything is put in place, no code of the archive runs, and a study that exists is left alone. The study counts as one from elsewhere: to open runs with a network of their own takes --allow-code.
     """
 
     def adapt(trials: Path, study: str) -> None:

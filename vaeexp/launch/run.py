@@ -27,7 +27,6 @@ from sweeps.storage.trial_record import stored_path
 from sweeps.tracking import Mirror, mirroring, sync
 from sweeps.tracking.mlflow_store import tracking_uri
 from sweeps.tracking.ui import check_reachable
-from vaeexp.allowed_code import check_code, note_beginning
 from vaeexp.console import in_notebook, program
 from vaeexp.data import describe_plan
 from vaeexp.evaluation.metrics import measured_at
@@ -46,7 +45,7 @@ from vaeexp.launch.memory import choose_execution
 from vaeexp.launch.progress import BarProgress, LiveProgress
 from vaeexp.launch.study_log import StudyLog, log_path
 from vaeexp.launch.workers import joined, make_workers
-from vaeexp.own_code import check_loaded, code_changes, code_progress, own_code
+from vaeexp.own_code import check_code, check_loaded, code_changes, code_progress, note_beginning, own_code
 from vaeexp.plots.contact_sheet import draw, pack
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
@@ -180,7 +179,7 @@ def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredMo
         model = Reconstructor(folder)
     except UserError as error:
         # The report of days of work must not wait for one file, nor for the code of a run from elsewhere.
-        warn_once(f"{error} Until then no model is registered.")
+        warn_once(f"{error} No model is registered.")
         return None
     scale = 1 if dataset.binarisation == "static" else 255
     images = np.asarray(dataset.validation.images[:2], dtype=np.float32) / scale

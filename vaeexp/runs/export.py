@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from sweeps.errors import UserError
 from sweeps.files import write_whole
 from sweeps.schema import VERSION
-from vaeexp.allowed_code import check_code
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.vae import VAE
+from vaeexp.own_code import check_code
 from vaeexp.run_files import SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.run import Run
 from vaeexp.training.checkpoint import load_model

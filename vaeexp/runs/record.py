@@ -10,7 +10,7 @@ from sweeps.errors import UserError
 from sweeps.lanes import Outcome, baseline_names, run_folder
 from sweeps.storage.study_record import StudyRecord
 from sweeps.storage.trial_record import TrialRecord
-from vaeexp.allowed_code import check_code
+from vaeexp.own_code import check_code
 from vaeexp.results import FORMS, parse_run, stored_study
 from vaeexp.run_files import SETTINGS
 from vaeexp.runs.run import read_settings

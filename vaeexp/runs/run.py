@@ -15,13 +15,13 @@ from sweeps.errors import UserError, did_you_mean, warn_once
 from sweeps.lanes import named_run, run_name
 from sweeps.storage.journal import journal_path
 from sweeps.storage.trial_record import TrialRecord
-from vaeexp.allowed_code import check_code
 from vaeexp.cache import cache_folder
 from vaeexp.data import DATASETS, Dataset, open_dataset
 from vaeexp.data.dataset import targets
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.nll import bits_per_dimension
 from vaeexp.models.vae import VAE
+from vaeexp.own_code import check_code
 from vaeexp.results import FORMS, RunName, best_of, parse_run, stored_study
 from vaeexp.run_files import LAST, REMEDY, RESULT, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.comparison import Part, compare_figures

@@ -16,11 +16,10 @@ from sweeps.checksums import SLOT, Damaged, seal
 from sweeps.errors import UserError, warn_once
 from sweeps.files import remove_unfinished, write_whole
 from sweeps.schema import MARKS, check_file
-from vaeexp.allowed_code import check_code
 from vaeexp.models.networks import settings_from
 from vaeexp.models.networks.stateless import set_tensors
 from vaeexp.models.vae import VAE
-from vaeexp.own_code import code_changes, code_in_process, own_code
+from vaeexp.own_code import check_code, code_changes, code_in_process, own_code
 from vaeexp.run_files import CHECKPOINT, PREVIOUS, REMEDY, SETTINGS, WEIGHTS, check_run_file, load_json, save_json
 from vaeexp.training import Lane, Snapshot, State
 

@@ -14,9 +14,9 @@ from tiny_study import NAME
 
 from sweeps.errors import UserError
 from sweeps.storage.journal import journal_path
-from vaeexp.allowed_code import check_code, note_beginning
 from vaeexp.commands import cli, main
 from vaeexp.console import program
+from vaeexp.own_code import check_code, note_beginning
 from vaeexp.results import stored_study
 from vaeexp.results.tables import study_tables
 from vaeexp.run_files import SETTINGS, WEIGHTS, load_json
