@@ -23,7 +23,7 @@ ADD = $(UV) pip install --python $(PYTHON) $(if $(TORCH),--torch-backend=$(TORCH
 # Otherwise every process would compile the source of all packages anew where this is set, as in many containers: seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install install-dev install-ray sweep test test-all test-benchmarks faults lint ui report docs wheel bench bench-gpu curves search-race known-truth clean again
+.PHONY: help install install-dev install-ray sweep test test-all test-benchmarks faults gate lint ui report docs wheel bench bench-gpu curves search-race known-truth clean again
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -59,6 +59,9 @@ test-benchmarks: ## run the tests of the benchmarks (ARGS="-m ''": the slow ones
 
 faults: $(INSTALLED_DEV) ## kill, fill and damage what a study needs, and count what is lost (ARGS="--committed")
 	@$(PYTHON) tests/faults/campaign.py $(ARGS)
+
+gate: $(INSTALLED_DEV) ## compare this working tree with the commit FORMER, to the bit (tests/gate/README.md)
+	@$(PYTHON) tests/gate/compare.py '$(FORMER)' $(ARGS)
 
 lint: $(INSTALLED_DEV) ## check style, formatting and types
 	@$(PYTHON) -m ruff check .

@@ -207,6 +207,7 @@ def test_the_targets_of_the_makefile_are_real_and_described() -> None:
         "test-all",
         "test-benchmarks",
         "faults",
+        "gate",
         "lint",
         "ui",
         "report",
