@@ -15,11 +15,6 @@ NAMES: dict[str, tuple[str, ...]] = {
     "seed of a trial": (
         "sweeps.search.searched_trials:trial_seed",
         "sweeps.engine.searched_trials:trial_seed",
-        "sweeps.seeds:trial_seed",
-    ),
-        "sweeps.engine.searched_trials:trial_seed",
-        "sweeps.engine:trial_seed",
-        "sweeps.seeds:trial_seed",
     ),
     "fresh seeds": ("sweeps.engine.repeats:fresh_seeds", "sweeps.seeds:fresh_seeds"),
     "write a large study": ("report_scale:write_study",),
