@@ -1,11 +1,13 @@
 """Helpers of the tests of the driver: small studies, a journal in memory, a watcher, the table of a study."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from pydantic import BaseModel, ConfigDict
@@ -152,3 +154,15 @@ def table(optuna_study) -> list[dict[str, Any]]:
 
 def _timeless(value: Any) -> Any:
     return {key: part for key, part in value.items() if key != "at"} if isinstance(value, dict) else value
+
+
+@contextmanager
+def decided_by(late: int, ahead: int | None = None) -> Iterator[None]:
+    """Set from how many lanes on rounds are decided late, and trials proposed `ahead` (None: as many)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sweeps.engine.AHEAD", ahead or late)
+        patch.setattr("sweeps.engine.trial_loop.LATE_FROM", late)
+        patch.setattr("sweeps.engine.outlook.CANDIDATES", 16)  # a process that goes on looks at them all again
+        patch.setattr("sweeps.engine.outlook.NEIGHBOURS", 8)
+        patch.setattr("sweeps.results.curve_process._STEPS", 2)
+        yield

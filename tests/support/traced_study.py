@@ -1,10 +1,12 @@
 """A study of toy trials on a Ray cluster, driven by a process of its own, whose lanes write down when which process trains what."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +14,7 @@ from typing import NamedTuple
 import psutil
 from counting import CountingLanes
 from optuna import load_study
-from toy_study import table, toy_study
+from toy_study import decided_by, table, toy_study
 
 import sweeps
 from sweeps.engine import run_study
@@ -41,9 +43,23 @@ class Moment(NamedTuple):
 
 
 class TracedLanes(CountingLanes):
-    """Lanes of which each process writes what it trains, and when. A file `hold-NODE` makes the epochs of a machine last while it is there."""
+    """Lanes of which each process writes what it trains, and when. A file `hold-NODE` makes the epochs of a machine last while it is there.
+
+    The first process that finds a file `SIGNAL in COMMAND` (`add`, `train`, `finish`) in this command sends itself the signal.
+    """
+
+    def add(self, trial):
+        self.fail_in("add")
+        super().add(trial)
+
+    def fail_in(self, command):
+        for fault in ("SIGKILL", "SIGSTOP"):
+            with suppress(FileNotFoundError):
+                (self.folder / f"{fault} in {command}").unlink()
+                os.kill(os.getpid(), signal.Signals[fault])
 
     def train(self, held):
+        self.fail_in("train")
         self.trace(held)
         time.sleep(_MOMENT)
         while (self.folder / f"hold-{os.uname().nodename}").exists():
@@ -60,6 +76,7 @@ class TracedLanes(CountingLanes):
         return replace(super().advance_one(held), metrics={})
 
     def finish_one(self, number, outcome):
+        self.fail_in("finish")
         return replace(super().finish_one(number, outcome), folder=None)
 
 
@@ -68,8 +85,14 @@ def build(folder, width=2):
 
 
 def main() -> None:
-    """Drive the study: FOLDER ADDRESS WORKERS LIMIT. Begins when the cluster has as many machines as the study has workers."""
-    folder, address, workers, limit = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+    """Drive the study: FOLDER ADDRESS WORKERS LIMIT LATE. Begins when the cluster has as many machines as the study has workers."""
+    folder, address, workers, limit, late = (
+        Path(sys.argv[1]),
+        sys.argv[2],
+        int(sys.argv[3]),
+        float(sys.argv[4]),
+        int(sys.argv[5]),
+    )
     import ray
 
     job = RayJob(folder=folder, limit=limit)
@@ -80,15 +103,15 @@ def main() -> None:
         RayWorker.patience = 5.0  # nobody has room for the successor of one whose machine has gone
         return opened
 
-    with join_cluster(address, [Path(sweeps.__file__).parent]), job.shown():
+    with join_cluster(address, [Path(sweeps.__file__).parent]), job.shown(), decided_by(late):
         while sum(node["Alive"] for node in ray.nodes()) < workers:
             time.sleep(0.1)
         run_study(STUDY, pool, runs=folder / "mlruns")
 
 
-def command(folder: Path, address: str, workers: int, limit: float) -> list[str]:
-    """Return the command of the driver."""
-    return [sys.executable, *_COMMAND, str(folder), address, str(workers), str(limit)]
+def command(folder: Path, address: str, workers: int, limit: float, late: int = 1000) -> list[str]:
+    """Return the command of the driver, which decides late from so many lanes on."""
+    return [sys.executable, *_COMMAND, str(folder), address, str(workers), str(limit), str(late)]
 
 
 def start(arguments: Sequence[str], folder: Path, **variables: str) -> subprocess.Popen[bytes]:
@@ -132,9 +155,10 @@ def stored_table(folder: Path) -> list[dict]:
     return table(load_study(study_name=STUDY.name, storage=storage))
 
 
-def undisturbed(folder: Path) -> list[dict]:
+def undisturbed(folder: Path, late: int = 1000) -> list[dict]:
     """Run the study in this process without accidents; return its table."""
-    run_study(STUDY, lambda: TracedLanes(folder, LANES), runs=folder / "mlruns")
+    with decided_by(late):
+        run_study(STUDY, lambda: TracedLanes(folder, LANES), runs=folder / "mlruns")
     return stored_table(folder)
 
 

@@ -145,6 +145,7 @@ def test_trials_move_to_a_late_worker_from_workers_that_ran_ahead(pool, tmp_path
 def test_what_a_worker_that_is_gone_was_to_do_ahead_is_done_by_the_others(pool, tmp_path, ended):
     """Its trials move, one of them ends and another one begins in a worker that holds more than its lanes."""
     lanes, fresh = pool(), [trial(6)]
+    wait_for(lanes, 3)
     for number in SIX:
         lanes.add(trial(number))
     lanes.run_ahead(lambda numbers: ({}, []))
@@ -210,6 +211,7 @@ def test_workers_that_are_lost_together_are_waited_for_together(pool, tmp_path, 
         worker.process.kill()
     rounds.append(values(advance_all(lanes, SIX)))
     assert [len(worker.trials) for worker in lanes.workers] == [6]
+    assert all(bool(worker.losses) is not machine for worker in lost), "a lost machine counts against no trial"
     assert sum(worker.waited for worker in lost) == pytest.approx(3.0)
     (tmp_path / "come").touch()
     wait_for(lanes, 4)

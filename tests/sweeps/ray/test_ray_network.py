@@ -53,70 +53,56 @@ def wait_until(happens, driver, folder):
     [
         pytest.param(10, {}, "gave no sign of life for 10 seconds", id="the pulse notices first"),
         pytest.param(15, NOTICED_EARLY, "cannot be reached; its trials go on elsewhere once", id="Ray notices first"),
+        pytest.param(
+            30, NOTICED_EARLY, "workers of the driver before this one could not be reached", id="Ctrl-C, next driver"
+        ),
     ],
 )
 def test_a_worker_that_is_cut_off_ends_before_its_successor_begins(
-    networks, wanted, tmp_path, record_property, limit, settings, line
+    networks, wanted, tmp_path, record_property, limit, settings, line, request
 ):
-    """Ray may say that a machine is dead long before the worker on it leaves, which trained on beside its successor."""
-    address, starts = f"{machines.address(HEAD)}:6379", tmp_path / "starts"
+    """Ray may say that a machine is dead long before the worker on it leaves, which trained on beside its successor.
+
+    Ctrl-C ends the driver before that; the next one, at once, leaves the trial alone until this worker has ended.
+    """
+    stopped = "Ctrl-C" in request.node.callspec.id
+    address, starts, over = f"{machines.address(HEAD)}:6379", tmp_path / "starts", tmp_path / "over"
     head = f"{RAY} --head --port 6379 --node-ip-address {machines.address(HEAD)} --num-cpus 2 --include-dashboard false"
     node = f"{RAY} --address {address} --node-ip-address {machines.address(NODE)} --num-cpus 1 --block"
-    driver = machines.machine(HEAD, f"{head} && {shlex.join(traced.command(tmp_path, address, 2, limit))}")
+    first, second = (shlex.join(traced.command(tmp_path, address, workers, limit)) for workers in (2, 1))
+    again = f"; date +%s.%N > {shlex.quote(str(over))}; {second}" if stopped else ""
     variables = {**ENVIRONMENT, **settings}
-    driver = traced.start(driver, tmp_path, **variables)
-    again = f"while true; do {node}; echo >> {shlex.quote(str(starts))}; sleep 1; done"
-    with machines.started(machines.machine(NODE, again), env={**os.environ, "PYTHONPATH": traced.PATH, **variables}):
+    driver = traced.start(machines.machine(HEAD, f"{head} && {{ {first}{again}; }}"), tmp_path, **variables)
+    loop = f"while true; do {node}; echo >> {shlex.quote(str(starts))}; sleep 1; done"
+    with machines.started(machines.machine(NODE, loop), env={**os.environ, "PYTHONPATH": traced.PATH, **variables}):
         traced.wait_for(tmp_path, driver, 8, NODE)
         (tmp_path / f"hold-{NODE}").touch()
         held = traced.wait_for(tmp_path, driver, 8 + 10, NODE)
         begun = count(starts)
         machines.cut(NODE)
         cut_at, harmed = time.time(), time.monotonic()
-        wait_until(lambda: traced.of(tmp_path, held.number)[-1].node == HEAD, driver, tmp_path)
-        (tmp_path / f"hold-{HEAD}").touch()
-        record_property("seconds to the successor", round(time.monotonic() - harmed, 1))
-        machines.mend(NODE)
-        if settings:  # Ray has given the machine up, so that it begins anew
-            wait_until(lambda: count(starts) > begun, driver, tmp_path)
-        (tmp_path / f"hold-{NODE}").unlink()
-        (tmp_path / f"hold-{HEAD}").unlink()
+        if stopped:
+            wait_until(lambda: "cannot be reached; its trials go on" in traced.said(tmp_path), driver, tmp_path)
+            os.kill(python_below(driver), signal.SIGINT)
+        else:
+            wait_until(lambda: traced.of(tmp_path, held.number)[-1].node == HEAD, driver, tmp_path)
+            (tmp_path / f"hold-{HEAD}").touch()
+            record_property("seconds to the successor", round(time.monotonic() - harmed, 1))
+            machines.mend(NODE)
+            if settings:  # Ray has given the machine up, so that it begins anew
+                wait_until(lambda: count(starts) > begun, driver, tmp_path)
+            (tmp_path / f"hold-{NODE}").unlink()
+            (tmp_path / f"hold-{HEAD}").unlink()
         assert driver.wait() == 0, traced.said(tmp_path)
+        machines.mend(NODE)
     record_property("seconds after the fault", round(time.monotonic() - harmed, 1))
     moments = traced.of(tmp_path, held.number)
     zombie = [moment.time for moment in moments if (moment.node, moment.pid) == (held.node, held.pid)]
-    assert zombie[-1] > cut_at + 1, "it trained on for a while"
+    assert zombie[-1] > (float(over.read_text()) if stopped else cut_at + 1), "it trained on for a while"
     assert zombie[-1] < min(moment.time for moment in moments if moment.node == HEAD)
     traced.check_order(traced.trace(tmp_path))
     assert traced.stored_table(tmp_path) == wanted
     assert line in traced.said(tmp_path)
-
-
-def test_ctrl_c_ends_the_wait_for_the_end_of_a_worker_and_the_next_driver_waits_on(networks, wanted, tmp_path):
-    """The driver ends before the worker that is cut off; the next one, at once, leaves this worker's trial alone until it has ended."""
-    address, over = f"{machines.address(HEAD)}:6379", tmp_path / "over"
-    head = f"{RAY} --head --port 6379 --node-ip-address {machines.address(HEAD)} --num-cpus 2 --include-dashboard false"
-    node = f"{RAY} --address {address} --node-ip-address {machines.address(NODE)} --num-cpus 1 --block"
-    first, second = (shlex.join(traced.command(tmp_path, address, workers, 30)) for workers in (2, 1))
-    script = f"{head} && {{ {first}; date +%s.%N > {shlex.quote(str(over))}; {second}; }}"
-    variables = {**ENVIRONMENT, **NOTICED_EARLY}
-    driver = traced.start(machines.machine(HEAD, script), tmp_path, **variables)
-    with machines.started(machines.machine(NODE, node), env={**os.environ, "PYTHONPATH": traced.PATH, **variables}):
-        traced.wait_for(tmp_path, driver, 8, NODE)
-        (tmp_path / f"hold-{NODE}").touch()
-        held = traced.wait_for(tmp_path, driver, 8 + 10, NODE)
-        machines.cut(NODE)
-        wait_until(lambda: "cannot be reached; its trials go on" in traced.said(tmp_path), driver, tmp_path)
-        os.kill(python_below(driver), signal.SIGINT)
-        assert driver.wait() == 0, traced.said(tmp_path)
-        machines.mend(NODE)
-    moments = traced.of(tmp_path, held.number)
-    zombie = [moment.time for moment in moments if (moment.node, moment.pid) == (held.node, held.pid)]
-    assert zombie[-1] > float(over.read_text()), "it trained on when the first driver had ended"
-    assert zombie[-1] < min(moment.time for moment in moments if moment.node == HEAD)
-    traced.check_order(traced.trace(tmp_path))
-    assert traced.stored_table(tmp_path) == wanted
-    assert "workers of the driver before this one could not be reached" in traced.said(tmp_path)
 
 
 def python_below(process):

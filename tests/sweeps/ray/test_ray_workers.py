@@ -4,9 +4,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import threading
 import time
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
@@ -16,7 +13,6 @@ import psutil
 import pytest
 from ray_machines import three_machines
 from stopped_study import STUDY, epochs_trained, notes, stopped_study
-from toy_lanes import ToyLanes
 from toy_study import MemoryJournal, Watcher, in_memory, table, toy_study
 
 import sweeps
@@ -102,81 +98,6 @@ def gone(processes, seconds=20.0):
             return True
         time.sleep(0.05)
     return False
-
-
-def test_actors_on_three_machines_give_the_rounds_of_one_process_whatever_dies(actors, tmp_path, caplog):
-    six = list(range(6))
-    with actors(limit=8.0) as lanes:
-        with_trials(lanes, *map(trial, six))
-        first = advance_all(lanes, six)
-        assert len({worker._place.node for worker in lanes._children}) == 3
-        rounds, processes = [values(first)], pids(first)
-        os.kill(processes[1], signal.SIGKILL)
-        rounds.append(values(advance_all(lanes, six)))
-
-        def pause(pid):
-            os.kill(pid, signal.SIGSTOP)
-            time.sleep(1)
-            os.kill(pid, signal.SIGCONT)
-
-        threading.Thread(target=pause, args=[processes[0]]).start()
-        third = advance_all(lanes, six)
-        rounds.append(values(third))
-        assert pids(third)[0] == processes[0], "who goes on in time is not replaced"
-        os.kill(processes[2], signal.SIGSTOP)
-        fourth = advance_all(lanes, six)
-        rounds.append(values(fourth))
-        assert pids(fourth)[2] != processes[2]
-        assert gone([processes[1], processes[2]])
-        [result] = lanes.finish({0: COMPLETE})
-        assert result.metrics == {"epochs": 4}
-    assert rounds == alone(tmp_path, six, 4)
-    assert "gave no sign of life for 8 seconds" in caplog.text
-
-
-@pytest.mark.parametrize("late", [16, 1], ids=["in step", "decided late"])
-def test_a_study_on_dying_actors_ends_in_the_table_of_one_process(actors, tmp_path, monkeypatch, late):
-    monkeypatch.setattr("sweeps.engine.AHEAD", late)
-    monkeypatch.setattr("sweeps.engine.trial_loop.LATE_FROM", late)
-    study = toy_study(trials=6, pruner="median", pruner_options={"startup_trials": 2, "warmup_epochs": 0})
-    plain, parallel = in_memory(study), in_memory(study)
-    search(plain, study, ToyLanes(width=2, epochs=3), [])
-    kills = ["add 3@0", "advance 1", "advance 4", "finish 2 complete"]
-    with actors(2, counting.build_toy, lanes=2, kills=kills) as lanes:
-        search(parallel, study, lanes, [])
-    assert len(list(tmp_path.glob("killed at *"))) >= 3
-    assert table(parallel) == table(plain)
-
-
-def test_a_machine_that_goes_leaves_its_trials_to_the_others_and_its_successor_takes_some(
-    actors, cluster, tmp_path, monkeypatch, caplog
-):
-    monkeypatch.setattr(RayWorker, "patience", 600.0)
-    six, machine = list(range(6)), cluster.add_node(num_cpus=1)
-    with actors(4, lanes=6, limit=10.0) as lanes:
-        with_trials(lanes, *map(trial, six))
-        rounds = [values(advance_all(lanes, six)) for _ in range(2)]
-        third = advance_all(lanes, six)
-        rounds.append(values(third))
-        [lost] = [worker for worker in lanes._children if worker._place.node == machine.node_id]
-        monkeypatch.setattr(RayWorker, "patience", 4.0)
-        cluster.remove_node(machine, allow_graceful=False)
-        assert gone([pids(third)[number] for number in lost.trials], seconds=120.0)
-        rounds += [values(advance_all(lanes, six)) for _ in range(2)]
-        assert len(lanes._crew.up) == 3
-        assert all(not worker.losses for worker in lanes._children), "a lost machine counts against no trial"
-        machine = cluster.add_node(num_cpus=1)
-        while len(lanes._crew.up) < 4:
-            lanes._crew.take_in(1.0)
-        lanes.finish(dict.fromkeys((0, 1), COMPLETE))
-        rounds.append(values(advance_all(lanes, six[2:])))
-        with_trials(lanes, trial(6))
-        [newcomer] = [worker for worker in lanes._children if worker._place.node == machine.node_id]
-        assert newcomer.trials, "running trials move to it"
-    cluster.remove_node(machine)
-    assert rounds[:5] == alone(tmp_path, six, 5)
-    assert rounds[5] == [each for each in alone(tmp_path, six, 6)[5] if each[0] > 1]
-    assert "waiting for 1 of 4 workers (each needs 1 CPU" in caplog.text
 
 
 def test_a_study_begins_with_the_workers_that_there_are(actors, tmp_path, monkeypatch, caplog):
@@ -343,46 +264,6 @@ def test_what_a_factory_raises_on_every_machine_is_raised_here(actors):
         actors(2, problem="bug"),
     ):
         pass
-
-
-DRIVER = """
-import sys
-from pathlib import Path
-import counting
-import sweeps
-from sweeps.lanes import Trial, advance_all
-from sweeps.ray.worker import RayJob, join_cluster
-from sweeps.lanes.worker_pool import WorkerPool
-
-folder, address = Path(sys.argv[1]), sys.argv[2]
-job = RayJob(folder=folder)
-with join_cluster(address, [Path(sweeps.__file__).parent]), job.shown():
-    lanes = WorkerPool(counting.build, [{"folder": folder}] * 2, worker=job.worker)
-    for number in (0, 1):
-        lanes.add(Trial(number=number, params={"bad": "sleep", "at": 2}, seed=0))
-    print(*(int(each.metrics["pid"]) for each in advance_all(lanes, [0, 1])), flush=True)
-    advance_all(lanes, [0, 1])
-"""
-
-
-def test_no_actor_outlives_a_driver_that_is_killed(cluster, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": PATH}
-    # Files of the driver's folder are no part of what workers run.
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "toy_lanes.py").write_text("raise ImportError('not this one')")
-    command = [sys.executable, "-P", "-c", DRIVER, str(tmp_path), cluster.address]
-    driver = subprocess.Popen(
-        command, cwd=tmp_path / "here", env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    processes = [int(pid) for pid in driver.stdout.readline().split()]
-    deadline = time.monotonic() + 20
-    while len(list(tmp_path.glob("bad-*"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert len(processes) == 2
-    assert all(psutil.pid_exists(pid) for pid in processes)
-    driver.kill()
-    driver.communicate()
-    assert gone(processes)
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["in sight", "out of sight"])

@@ -172,26 +172,6 @@ def alone(train):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kill", [False, True], ids=["undisturbed", "one is killed"])
-@pytest.mark.parametrize("where", ["processes", "machines"])
-def test_the_table_of_three_processes_and_of_three_machines_is_that_of_one_process(
-    train, alone, where, kill, request, monkeypatch
-):
-    monkeypatch.setattr("vaeexp.launch.execution.usable_cores", lambda: 6)
-    options, harm = {}, kill_process
-    if where == "machines":
-        machines = request.getfixturevalue("cluster")
-        options = {"engine": "ray", "address": machines.address}
-
-        def harm(lanes):
-            os.kill(next(iter(ray_machines.actors(machines))), signal.SIGKILL)
-
-    name = f"{where}, {kill}"
-    assert train(name, workers=3, kill=harm if kill else None, options=options) == alone
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_another_machine_goes_on_from_checkpoints_at_an_address(train, alone, cluster, tmp_path, monkeypatch):
     """No machine sees the runs folder of the driver here, because the driver does not show it (`RayJob.shown`)."""
     monkeypatch.setattr("vaeexp.launch.workers.open_remote_lanes", open_noted_lanes)
