@@ -162,7 +162,9 @@ def decided_by(late: int, ahead: int | None = None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sweeps.engine.AHEAD", ahead or late)
         patch.setattr("sweeps.engine.trial_loop.LATE_FROM", late)
-        patch.setattr("sweeps.engine.outlook.CANDIDATES", 16)  # a process that goes on looks at them all again
-        patch.setattr("sweeps.engine.outlook.NEIGHBOURS", 8)
-        patch.setattr("sweeps.results.curve_process._STEPS", 2)
+        patch.setattr(
+            "sweeps.search.curves.acquisition.CANDIDATES", 16
+        )  # a process that goes on looks at them all again
+        patch.setattr("sweeps.search.curves.acquisition.NEIGHBOURS", 8)
+        patch.setattr("sweeps.search.curves.process._STEPS", 2)
         yield

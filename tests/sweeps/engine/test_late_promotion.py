@@ -6,9 +6,9 @@ import counting
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_resume import CURVES, FAILURES, Killed, _tables, decided_by, falling, reviving
+from test_resume import CURVES, FAILURES, Killed, _tables, falling, reviving
 from toy_lanes import EagerLanes, SimulatedClock, ToyLanes
-from toy_study import MemoryJournal, X, in_memory, table, toy_study
+from toy_study import MemoryJournal, X, decided_by, in_memory, table, toy_study
 
 from sweeps.engine import search
 from sweeps.engine.trial_loop import Rounds
@@ -118,18 +118,6 @@ def test_a_study_that_an_earlier_version_began_is_decided_at_once(sampler):
             search(stored, study, Asked(width=16, epochs=2), [])
         assert study_record(stored).late_pauses is not old
         assert bool(asked) is not old
-
-
-def test_checkpoints_that_a_search_keeps_do_not_decide_who_goes_on():
-    """Whose checkpoints to keep is asked with all that is on record, who is promoted with what was known before."""
-    tables = []
-    for keep in ({"paused": 0}, {"paused": 2}, {}):
-        study = toy_study(trials=16, **TPE, **promotion([1, 2], 2), keep=keep)
-        stored = in_memory(study)
-        with decided_by(1):
-            search(stored, study, EagerLanes(width=3, epochs=4, curve=falling), [], clock=SimulatedClock())
-        tables.append(table(stored))
-    assert tables == tables[:1] * 3
 
 
 def test_a_revived_trial_that_pauses_goes_on_again_under_its_new_number():

@@ -3,12 +3,13 @@
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
+import counting
 import optuna
 import pytest
 from hypothesis import given, settings
@@ -16,15 +17,17 @@ from hypothesis import strategies as st
 from killed_search import continued, killed_process
 from optuna.storages import JournalStorage
 from toy_lanes import EagerLanes, SimulatedClock, ToyLanes
-from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, in_memory, table, toy_study
+from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, decided_by, in_memory, table, toy_study
 
 from sweeps.engine import search
 from sweeps.engine.races import GrowingPlan
 from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.engine.trial_loop import LATE_FROM
 from sweeps.lanes import Failure, run_folder
+from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.seeds import seed_of
 from sweeps.storage import open_storage, open_study, repeat_study
-from sweeps.storage.study_record import read_study
+from sweeps.storage.study_record import read_study, study_record
 from sweeps.storage.trial_record import Repeat, may_revive, newest_of_each
 from sweeps.study.study_model import Budget, Compare, Confirm
 
@@ -256,20 +259,6 @@ LONG = ("promotion of those whom a larger budget revives", "curves and promotion
 DECIDING = ["tpe and median, with failures", "duplicates", "curves and promotion, with failures"]
 
 
-@contextmanager
-def decided_by(late: int, ahead: int | None = None) -> Iterator[None]:
-    """Set from how many lanes on rounds are decided late, and trials proposed ahead."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sweeps.engine.AHEAD", ahead or late)
-        patch.setattr("sweeps.engine.trial_loop.LATE_FROM", late)
-        patch.setattr(
-            "sweeps.search.curves.acquisition.CANDIDATES", 16
-        )  # a process that goes on looks at them all again
-        patch.setattr("sweeps.search.curves.acquisition.NEIGHBOURS", 8)
-        patch.setattr("sweeps.search.curves.process._STEPS", 2)
-        yield
-
-
 @pytest.mark.parametrize(
     ("name", "ahead", "late"),
     [
@@ -362,13 +351,16 @@ def test_stopped_anywhere_epochs_that_were_ahead_are_kept():
     bombs=st.lists(st.integers(0, 120), min_size=2, max_size=8),
     kinds=st.lists(st.sampled_from([ToyLanes, EagerLanes]), min_size=8, max_size=8),
     late=st.booleans(),
+    lost=st.sets(st.integers(0, 7)),
 )
-def test_killed_again_and_again_is_the_same_study(name, bombs, kinds, late):
+def test_killed_again_and_again_is_the_same_study_though_checkpoints_are_lost(name, bombs, kinds, late, lost):
     with decided_by(1 if late else 1000):
         expected = undisturbed(name)[2]
         world = WORLDS[name]()
-        for bomb, world.kind in zip(bombs, kinds, strict=False):
+        for process, (bomb, world.kind) in enumerate(zip(bombs, kinds, strict=False)):
             world.process(bomb=bomb)
+            if process in lost:
+                world.checkpoints.clear()
         world.process()
         assert _tables(world.journal) == expected
 
@@ -400,17 +392,6 @@ def test_who_runs_ahead_ends_in_the_table_of_who_does_not(lanes, search_space, b
     assert others == [expected] * 2
     [(_, trials)] = expected
     assert all(trial["state"] in ("COMPLETE", "PRUNED", "FAIL") for trial in trials), "none is left over"
-
-
-@pytest.mark.parametrize("bomb", range(20, 90, 7))
-def test_lost_checkpoints_change_nothing(bomb):
-    name = "tpe and median, with failures"
-    expected = undisturbed(name)[2]
-    world = WORLDS[name]()
-    world.process(bomb=bomb)
-    world.checkpoints.clear()
-    world.process()
-    assert _tables(world.journal) == expected
 
 
 @pytest.mark.parametrize("width", [1, 2, 7])
@@ -520,6 +501,28 @@ def test_with_fewer_lanes_the_others_wait_and_go_on_where_they_were():
 
 
 # ---- real processes ----
+
+
+@pytest.mark.parametrize(
+    ("lanes", "workers", "kills"),
+    [
+        (2, 2, ["add 3@0", "advance 1", "advance 4", "finish 2 complete", "finish 5 complete"]),
+        (16, 1, []),
+        (16, 2, ["add 3@0", "advance 1", "finish 2 complete", "add 17@0", "advance 9"]),
+        (16, 4, ["add 3@0", "advance 1", "finish 2 complete", "add 17@0", "advance 9"]),
+    ],
+)
+def test_workers_of_any_number_dying_or_not_end_in_the_table_of_one_process(tmp_path, lanes, workers, kills):
+    study = toy_study(trials=2 * lanes + 2, **TPE, **MEDIAN)
+    plain, parallel = in_memory(study), in_memory(study)
+    search(plain, study, ToyLanes(width=lanes, epochs=3), [])
+    each = {"folder": tmp_path, "kills": kills, "width": lanes // workers}
+    with closing(WorkerPool(counting.build_toy, [each] * workers)) as pool:
+        search(parallel, study, pool, [])
+    assert table(parallel) == table(plain)
+    assert {trial["state"] for trial in table(plain)} == {"COMPLETE", "PRUNED"}
+    assert len(list(tmp_path.glob("killed at *"))) >= min(len(kills), 3)
+    assert study_record(parallel).late_from == LATE_FROM == 16
 
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])

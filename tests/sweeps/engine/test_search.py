@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
-from test_resume import decided_by
 from toy_lanes import SimulatedClock, ToyLanes
-from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, in_memory, table, toy_study
+from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, decided_by, in_memory, table, toy_study
 
 from sweeps.engine import KNOWN_IN_A_ROW, search, trial_seed
 from sweeps.engine.repeats import run_repeats

@@ -11,7 +11,6 @@ from toy_lanes import ToyLanes
 from toy_study import in_memory, table, toy_study
 
 from sweeps.engine import search
-from sweeps.engine.trial_loop import LATE_FROM
 from sweeps.lanes import Outcome, Trial, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.lanes.worker_set import WorkerError
@@ -214,18 +213,6 @@ def pool_with_one_begun(pool):
 
 
 # ---- studies that are decided late ----
-
-
-@pytest.mark.parametrize("workers", [1, 2, 4])
-@pytest.mark.parametrize("kills", [(), ("add 3@0", "advance 1", "finish 2 complete", "add 17@0", "advance 9")])
-def test_a_study_of_sixteen_lanes_has_one_table_for_any_workers(pool, workers, kills):
-    study = toy_study(trials=32, **MEDIAN, **TPE)
-    plain, parallel = in_memory(study), in_memory(study)
-    search(plain, study, ToyLanes(width=16, epochs=3), [])
-    search(parallel, study, pool(counting.build_toy, workers, kills=kills, width=16 // workers), [])
-    assert table(parallel) == table(plain)
-    assert {trial["state"] for trial in table(plain)} == {"COMPLETE", "PRUNED"}
-    assert study_record(parallel).late_from == LATE_FROM == 16
 
 
 def test_what_is_pruned_late_trains_and_reports_one_epoch_more(monkeypatch):

@@ -11,10 +11,7 @@ from pathlib import Path
 import counting
 import psutil
 import pytest
-from toy_lanes import ToyLanes
-from toy_study import in_memory, table, toy_study
 
-from sweeps.engine import search
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome, Trial, advance_all, commands, pulse
 from sweeps.lanes.worker_pool import WorkerPool
@@ -471,20 +468,6 @@ def test_a_full_disk_stops_the_study_and_fails_no_trial(workers):
 
 def test_the_protocol_of_lanes(workers):
     check_lanes(workers, [{}, {"a": 1}, {"b": 2}])
-
-
-def test_a_study_on_dying_workers_ends_in_the_table_of_one_process(tmp_path):
-    study = toy_study(trials=6, pruner="median", pruner_options={"startup_trials": 2, "warmup_epochs": 0})
-    plain, parallel = in_memory(study), in_memory(study)
-    search(plain, study, ToyLanes(width=2, epochs=3), [])
-    kills = ["add 3@0", "advance 1", "advance 4", "finish 2 complete", "finish 5 complete"]
-    lanes = WorkerPool(counting.build_toy, [{"folder": tmp_path, "kills": kills}] * 2)
-    try:
-        search(parallel, study, lanes, [])
-    finally:
-        lanes.close()
-    assert len(list(tmp_path.glob("killed at *"))) >= 4
-    assert table(parallel) == table(plain)
 
 
 SUPPORT = os.pathsep.join([str(Path(__file__).parents[2] / "support"), str(Path(__file__).parents[3])])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
-from toy_lanes import SimulatedClock, ToyLanes
-from toy_study import Fixed, Watcher, in_memory, table, toy_study
+from toy_lanes import EagerLanes, SimulatedClock, ToyLanes
+from toy_study import Fixed, Watcher, decided_by, in_memory, table, toy_study
 from tracked_study import client
 
 from sweeps import run_study
@@ -116,12 +116,17 @@ def test_a_promoted_trial_is_the_trial_that_nobody_paused():
         assert trial.params == other.params
 
 
-def test_a_search_that_keeps_no_checkpoint_trains_again_and_ends_in_the_same_table():
-    kept, lost = ToyLanes(width=3, epochs=20), ToyLanes(width=3, epochs=20)
-    tables = [table(searched(lanes, keep={"paused": count})[0]) for lanes, count in ((kept, 200), (lost, 0))]
-    assert tables[0] == tables[1]
-    assert not any(event.startswith("replay") for event in kept.events)
-    assert any(event.startswith("replay") for event in lost.events)
+@pytest.mark.parametrize(("kind", "late"), [(ToyLanes, 1000), (EagerLanes, 1)], ids=["in step", "pipelined"])
+def test_a_search_that_keeps_fewer_checkpoints_trains_again_and_ends_in_the_same_table(kind, late):
+    """Whose checkpoints to keep is asked with all that is on record, who is promoted with what was known before."""
+    tables, replays = [], []
+    for keep in ({"paused": 200}, {}, {"paused": 2}, {"paused": 0}):
+        lanes = kind(width=3, epochs=20)
+        with decided_by(late):
+            tables.append(table(searched(lanes, keep=keep, sampler="tpe")[0]))
+        replays.append(any(event.startswith("replay") for event in lanes.events))
+    assert tables == tables[:1] * 4
+    assert (replays[0], replays[3]) == (False, True)
 
 
 @pytest.mark.parametrize(("keep", "most"), [({"paused": 2}, 2), ({"paused_gb": 3.5e-6}, 3), ({}, 30)])
