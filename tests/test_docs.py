@@ -31,6 +31,12 @@ PAGES = [
         ]
     ),
 ]
+WITH_STUDIES = [
+    path
+    for path in PAGES
+    if "```yaml" in path.read_text(encoding="utf-8") and "examples" not in path.parts and not path.match("*-vae.md")
+]
+"""Pages that show studies; test_public_networks.py holds those of public networks."""
 
 
 def anchors(text: str) -> set[str]:
@@ -42,10 +48,6 @@ def anchors(text: str) -> set[str]:
 def test_the_generated_pages_are_up_to_date() -> None:
     for path, text in pages().items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: run `make docs`"
-
-
-def test_the_readme_is_short() -> None:
-    assert len(README.splitlines()) <= 250
 
 
 @pytest.mark.parametrize("name", [name for table in COMMANDS.values() for name in table])
@@ -115,18 +117,12 @@ def test_the_example_in_the_guide_is_the_shipped_study() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        *(f"docs/guide/{name}" for name in ("own-network.md", "search-space.md", "searching.md", "studies.md")),
-    ],
-)
-def test_every_study_on_a_page_loads(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", WITH_STUDIES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_study_on_a_page_loads(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it stands there, with the module beside it that the page names; an entry alone as a change to the main job."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    text = (ROOT / page).read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     for module, code in re.findall(r"is `(\w+\.py)`:\n+```python\n(.*?)```", text, re.DOTALL):
         (tmp_path / module).write_text(code, encoding="utf-8")
         monkeypatch.delitem(sys.modules, module.removesuffix(".py"), raising=False)
@@ -185,46 +181,7 @@ def test_a_shipped_report_says_what_its_summary_says(page: Path) -> None:
         assert f"| {check['name']} | {escape(said)} |" in text, f"{page.parent.name}: {check['name']}"
 
 
-def test_the_pages_with_studies_are_those_that_are_tested() -> None:
-    pages = [path for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")] if "examples" not in path.parts]
-    shown = {path.name for path in pages if "```yaml" in path.read_text(encoding="utf-8")}
-    public = {"pytorch-examples-vae.md", "antixk-vanilla-vae.md", "burgess-vae.md", "pythae-vae.md"}
-    assert (
-        shown == {"README.md", "own-network.md", "search-space.md", "searching.md", "studies.md"} | public
-    )  # those in test_public_networks.py
-
-
-def test_the_targets_of_the_makefile_are_real_and_described() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    described = set(re.findall(r"^([a-z-]+):.*## .+", makefile, re.MULTILINE))
-    assert described == {
-        "help",
-        "install",
-        "install-dev",
-        "install-ray",
-        "sweep",
-        "test",
-        "test-all",
-        "test-benchmarks",
-        "faults",
-        "gate",
-        "lint",
-        "ui",
-        "report",
-        "docs",
-        "wheel",
-        "bench",
-        "bench-gpu",
-        "curves",
-        "search-race",
-        "known-truth",
-        "clean",
-    }
-    for target in re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE):
-        assert target in described
-
-
-def test_the_changelog_has_an_entry_for_what_is_not_released() -> None:
-    assert re.search(
-        r"^## Unreleased, \d{4}-\d{2}-\d{2}$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_makes_is_a_target_that_says_what_it_is(page: Path) -> None:
+    described = set(re.findall(r"^([a-z-]+):.*## .+", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {*re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)} <= described
