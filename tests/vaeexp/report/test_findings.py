@@ -11,10 +11,9 @@ from drawn_studies import bowl, two_objectives
 from planted_studies import planted, results_of
 from raced_results import raced_results
 from report_text import on_view
-from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines
+from synthetic_study import make_results, part, study_attributes, thin_studies, with_baselines
 
 from sweeps.results import pairs, ranked
-from sweeps.results.statistics import mean_interval
 from vaeexp.report import answer as block
 from vaeexp.report import findings
 from vaeexp.report.sentences import words
@@ -112,20 +111,6 @@ def test_findings_that_do_not_fit_are_counted_and_stand_below(results):
 
 
 # ---- use and get ----
-
-
-def test_the_best_setting_and_what_it_reaches(results):
-    best = ranked(results).iloc[0]
-    chosen = one(use(results), "use.trial")
-    assert chosen.values["trial"] == best["number"]
-    assert chosen.values["configuration"]["latent_size"] == best["params.latent_size"]
-    reached = one(get(results), "get.confirmed").values
-    runs = results.trials[results.trials["source_trial"] == best["number"]].dropna(subset=["result.test/neg_elbo"])
-    expected = mean_interval(runs["result.test/neg_elbo"].tolist())
-    neg_elbo = reached["neg_elbo"]
-    assert (neg_elbo.value, neg_elbo.low, neg_elbo.n) == pytest.approx((expected.mean, expected.low, 3))
-    assert reached["samples"] == 500
-    assert one(get(results), "get.confirmed").rows == findings.run_names(runs.sort_values(["objective", "number"]))
 
 
 def test_trials_are_as_good_where_two_seeds_differ_as_much(results):
@@ -284,23 +269,6 @@ def test_a_baseline_says_where_the_tighter_estimate_says_otherwise(results, gap,
 # ---- what was searched ----
 
 
-def test_each_searched_parameter_has_what_was_tried_and_where_the_best_have_it(results):
-    said = {statement.values["parameter"]: statement for statement in parameters(results)}
-    view = StudyView(results)
-    beta = said["β"].values
-    assert (beta["low"].value, beta["high"].value) == (
-        view.search["params.beta"].min(),
-        view.search["params.beta"].max(),
-    )
-    top = ranked(results)["params.beta"].head(5)
-    assert (beta["best_low"].value, beta["best_high"].value) == (top.min(), top.max())
-    assert said["prior"].values["tried"] == ("normal", "mixture")
-    assert set(said["prior"].values["best"]) == set(ranked(results)["params.prior"].head(5))
-    having = ranked(results)["params.components"].notna().sum()
-    assert having < 8  # so that the best quarter of them is one
-    assert len(said["components"].rows) == 1
-
-
 def test_few_trials_and_one_value_say_nothing(results):
     assert one(parameters(part(results, ranked(results).head(7))), "parameter.few").values["judged"] == 7
     constant = replace(results, trials=results.trials.assign(**{"params.beta": 1.0, "params.optimizer": "adam"}))
@@ -337,13 +305,3 @@ def test_warnings_come_first_and_the_next_command_is_that_of_the_gravest(results
     assert len(kinds) <= 3
     assert said.next[0].values["command"].startswith("vaeexp sweep")
     assert ids(answer_of(thin_studies()["all failed"]).next) == ["remedy.diverged"]
-
-
-def test_the_cost_is_that_of_the_frames(results):
-    search = StudyView(results).search
-    said = {statement.id: statement.values for statement in cost(with_baselines(results))}
-    assert said["cost.search"]["epochs"] == search["epochs"].sum()
-    assert said["cost.search"]["baselines"] == 7
-    assert said["cost.pruned"]["pruned"] == (search["state"] == "pruned").sum()
-    assert said["cost.pruned"]["saved"] == StudyView(results).epochs_saved
-    assert SEARCH.keys() >= set(one(use(results), "use.trial").values["configuration"])

@@ -29,8 +29,6 @@ from vaeexp.report.closing import (
     seeds,
 )
 from vaeexp.report.study_comparison import write_index
-from vaeexp.results.tables import search_trials
-from vaeexp.words import format_number
 
 answer, failures, left_out, outcomes = map(on_view, (answer, failures, left_out, outcomes))
 failed_trials, pruned_trials = on_view(failed_trials), on_view(pruned_trials)
@@ -56,18 +54,6 @@ def recorded(results, **changes):
     return replace(results, study=replace(results.study, provenance=results.study.provenance | changes))
 
 
-def test_the_outcomes_are_counted(results):
-    table = tables_of(outcomes(results))[""].set_index("outcome")
-    assert dict(table["search"].astype(int)) == {"complete": 15, "pruned": 22, "failed": 2, "repeated": 1}
-    assert dict(table["confirm and compare"].astype(int)) == {"complete": 19, "pruned": 0, "failed": 0, "repeated": 0}
-    assert table.loc["failed", "why"] == "2 diverged"
-    epochs = search_trials(results.trials).query("state == 'pruned'")["epochs"]
-    assert (
-        f"stopped after {epochs.min()} to {epochs.max()} epochs (median {epochs.median():g})"
-        in table.loc["pruned", "why"]
-    )
-
-
 def test_every_failed_trial_is_listed_with_its_class_message_and_setting(results):
     trials = results.trials.copy()
     repeat = trials.index[trials["repeat"]][-1]
@@ -91,14 +77,6 @@ def test_of_many_failures_fifty_are_listed_and_all_are_counted(results):
     assert words == "1,210 more failed (1,200 crashed and 10 diverged); all of them are in [trials.csv](trials.csv)."
     long = multiplied(results, "failed", 1, message="y" * 5000)
     assert len(tables_of(failed_trials(long)[0])[""].loc[0, "message"]) < 320
-
-
-def test_every_pruned_trial_is_listed_with_its_epoch(results):
-    own = search_trials(results.trials).query("state == 'pruned'")
-    table = tables_of(pruned_trials(results)[0])[""]
-    assert list(table["trial"]) == list(own["number"].astype(str))
-    assert list(table["stopped after epoch"].astype(int)) == list(own["epochs"])
-    assert list(table["best val −ELBO by then"]) == [format_number(value) for value in own["objective"]]
 
 
 @pytest.mark.parametrize("longest", [12, 500])
