@@ -69,7 +69,7 @@ def test_a_sheet_is_kept_as_text_and_drawn_from_it(shape, kept):
     assert {*names} <= {text.get_text().replace("\\", "") for axes in figure.axes for text in axes.texts}
 
 
-def test_the_report_shows_the_sheet_under_its_data_and_needs_no_data(results):
+def test_the_report_shows_the_sheet_under_its_data_and_needs_no_data(results, no_figures):
     sheet = ContactSheet(noise(9, 28, 28, 1), (), "MNIST")
     record = {**results.study.provenance, "contact_sheet": pack(sheet)}
     with_sheet = replace(results, study=replace(results.study, provenance=record))
