@@ -213,7 +213,7 @@ WORLDS = {
         {"width": 3, "epochs": 4},
         searching(replace(toy_study(trials=7, **PROMOTION), confirm=Confirm(top=5, seeds=1))),
     ),
-    "promotion of those whom a larger budget revives": lambda: reviving(16),
+    "promotion of those whom a larger budget revives": lambda: reviving(12),
     "curves and promotion of those whom a larger budget revives": lambda: reviving(20, top=5, **CURVES),
     "curves and promotion, with failures": lambda: World(
         {"width": 3, "epochs": 4, "failures": FAILURES, "last_epochs": {3: 1, 5: 2}},

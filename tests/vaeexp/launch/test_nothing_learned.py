@@ -38,7 +38,7 @@ def vaeexp(*arguments):
     return ended.value.code or 0
 
 
-@pytest.mark.usefixtures("keep_signals")
+@pytest.mark.usefixtures("keep_signals", "no_figures")
 @pytest.mark.parametrize(
     ("free", "low", "high", "pruner", "status", "says"),
     [
@@ -83,7 +83,7 @@ def test_the_first_line_says_that_nothing_was_learned(place, capsys, free, low, 
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("keep_signals")
+@pytest.mark.usefixtures("keep_signals", "no_figures")
 def test_the_command_that_is_named_trains_the_best_configuration_all_the_same(place, capsys):
     text = STUDY.format(free="0.0", low="5.0e+3", high="9.0e+3", pruner="none")
     (place / "n.yaml").write_text(text, encoding="utf-8")
