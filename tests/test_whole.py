@@ -234,16 +234,15 @@ def test_the_report_says_what_the_store_says(place):
     assert f"{confirmed['result.test/neg_elbo'].mean():.2f}" in text.split("## Tables")[0]
 
 
-def test_a_finished_study_is_seen_within_seconds_and_extends(place, vaeexp):
+def test_a_finished_study_trains_nothing_and_says_how_to_extend(place, vaeexp):
     before = table(place, NAME)
     (place / "mlruns" / "mlflow.db").unlink()
-    started = time.monotonic()
     again = vaeexp("sweep", "--study", "smoke", "--name", NAME)
     assert again.returncode == 0
     runs = len(before[0]) + 1
     assert f"MLflow lacked {runs} of {runs} runs; it has them now.\nThe study '{NAME}' is complete" in again.stdout
     assert "--trials" in again.stdout
-    assert time.monotonic() - started < 60
+    assert "trials at once" not in again.stdout, "nothing is trained"
     assert table(place, NAME) == before
 
 
