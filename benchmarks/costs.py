@@ -80,7 +80,7 @@ def one_sweep(overrides: list[str], *, tracked: bool) -> dict[str, float]:
 
     import sweeps.engine
     import vaeexp.launch.run
-    from vaeexp.launch.job import SweepOptions
+    from vaeexp.launch.options import SweepOptions
 
     mirrors = []
     mirroring = vaeexp.launch.run.mirroring if tracked else no_mirror

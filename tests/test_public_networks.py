@@ -13,7 +13,7 @@ from mnist_files import write_files
 from rich.console import Console
 
 from sweeps.errors import UserError
-from vaeexp.launch.job import SweepOptions
+from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.run import plan_sweep, run_sweep
 from vaeexp.models.doubts import doubts
 from vaeexp.models.vae import build_vae
@@ -120,7 +120,7 @@ class Mine:
 
 def options(**changes) -> SweepOptions:
     execution = {"device": "cpu", "precision": "float32", "workers": 1, "lanes": 1}
-    return SweepOptions(study="mine.yaml", data=Path("data"), execution=execution, **changes)
+    return SweepOptions(study="mine.yaml", data=Path("data"), **execution, **changes)
 
 
 def written(module: str, network: str = "my_vae:Mine", search: str = "beta: {values: [0.5, 1]}") -> None:

@@ -1,16 +1,17 @@
 """vaeexp for notebooks and scripts: runs a study, and hands out its tables, figures, answer and models."""
 
+import functools
+import inspect
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
 import yaml
-from pydantic import ValidationError
 
 import vaeexp.launch
 import vaeexp.runs
@@ -20,6 +21,7 @@ from sweeps.lanes.worker_process import preload
 from sweeps.names import check_name
 from sweeps.study.yaml_file import known_studies, shown_path
 from vaeexp.console import open_console
+from vaeexp.launch.options import SweepOptions
 from vaeexp.machine import shipped_studies
 from vaeexp.models.networks.user import check_not_importing, import_path
 from vaeexp.models.vae import VAE
@@ -29,11 +31,13 @@ from vaeexp.report.markup import escape, heading
 from vaeexp.report.notices import notices
 from vaeexp.results.study_view import StudyView, open_study
 from vaeexp.runs.run import Run
-from vaeexp.settings import ExecutionSettings
 from vaeexp.words import plural
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def load_study(study: str | Path, runs: str | Path = "mlruns", storage: str | None = None) -> "Study":
@@ -50,39 +54,23 @@ def load_study(study: str | Path, runs: str | Path = "mlruns", storage: str | No
     return Study(open_study(str(study), Path(runs), storage), Path(runs))
 
 
-class Execution(TypedDict, total=False):
-    """The hardware options of `vaeexp sweep` by name; docs/reference/settings.md has their meanings."""
+def _takes(options: Callable[P, SweepOptions]) -> Callable[[Callable[[SweepOptions], R]], Callable[P, R]]:
+    """Decorate a function of options: it takes the arguments of their class, checked, in the place of the options."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"]
-    precision: Literal["auto", "float32", "bf16"]
-    lanes: int | Literal["auto"] | None
-    workers: int | Literal["auto"]
-    threads: int | None
-    fuse: Literal["auto", "on", "off"]
-    compile: Literal["auto", "on", "off"]
-    resident_mb: float | Literal["auto"]
-    checkpoint_seconds: float
+    def decorate(function: Callable[[SweepOptions], R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def with_options(*args: P.args, **kwargs: P.kwargs) -> R:
+            return function(SweepOptions.checked(*args, **kwargs))  # type: ignore[arg-type]
+
+        returned = inspect.signature(function).return_annotation
+        with_options.__signature__ = inspect.signature(options).replace(return_annotation=returned)  # type: ignore[attr-defined]
+        return with_options
+
+    return decorate
 
 
-def run_study(
-    study: str | Path | Mapping[str, Any],
-    *,
-    trials: int | None = None,
-    seconds: float | None = None,
-    name: str | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    data: str | Path | None = None,
-    full_data: bool = False,
-    runs: str | Path = "mlruns",
-    reports: str | Path = "reports",
-    html: bool = True,
-    storage: str | None = None,
-    tracking: str | None = None,
-    extend: bool = False,
-    retry_failed: bool = False,
-    take_over: bool = False,
-    **execution: Unpack[Execution],
-) -> "Study":
+@_takes(SweepOptions)
+def run_study(options: SweepOptions) -> "Study":
     """Run a study, or continue it, as `vaeexp sweep` does, and return what it recorded.
 
     Progress is a bar in a notebook, a live table on a terminal, else lines. Ctrl-C, or "interrupt" in a notebook, raises
@@ -91,55 +79,27 @@ def run_study(
     Args:
         study: path of a study file, or the name of a study in ./studies or of one that comes with vaeexp; or the content of a
             study file as a dict, which needs `name` and is stored with the study: `vaeexp sweep NAME` continues it.
-        trials: budget in trials of the whole study; by default the study's own.
-        seconds: budget in seconds of the whole study; by default the study's own.
-        name: keep the study under this name, as a study of its own.
         overrides: changes of the study file by key, such as `{"epochs": 5, "search.beta.low": 0.1}`. A network is an import
             path or an imported class.
-        data: folder or file with the images; by default the user's cache, else a download.
-        full_data: raise an error rather than run on the bundled subset.
-        runs: folder that gets the runs.
-        reports: folder that gets the report.
         html: whether to write the report as one page, `report.html`, too.
-        storage: URL of a PostgreSQL database that holds the study; by default a journal in `runs`.
-        tracking: MLflow server or store; by default a store in `runs`.
-        extend: continue a study although its file, its code or the kind of its machine has changed.
-        retry_failed: train the trials and repeats that have failed once more, each in the place of the failed one.
-        take_over: take the study in a database from a process that gives no sign of life for 30 s.
-        **execution: hardware options by the name of the option of `vaeexp sweep`, such as `device="cpu"`.
+        **options: every other option of `vaeexp sweep` by its name with underscores, such as `trials=80` or `device="cpu"`.
+            It takes the same values and has the same default. `vaeexp sweep --help-all` says what each does. Variables of
+            the environment such as `VAEEXP_RUNS` are not read.
 
     Raises:
         UserError: an argument or the study file is wrong; found before any training.
         KeyboardInterrupt: the study was stopped; the same call continues it.
     """
     check_not_importing()
-    _check_execution(execution)
-    for option, value in (("trials", trials), ("seconds", seconds)):
-        if value is not None and value <= 0:
-            raise UserError(option, f"got {value}; must be above 0.")
-    preload("vaeexp.runs.worker")  # workers import PyTorch while this process does
-    text = None if isinstance(study, str | Path) else _as_text(study, name)
-    options = vaeexp.launch.job.SweepOptions(
-        study=str(study) if text is None else str(name),
-        text=text,
-        name=name if text is None else None,
-        overrides=tuple(f"{key}={json.dumps(value, default=_plain)}" for key, value in (overrides or {}).items()),
-        trials=trials,
-        seconds=seconds,
-        data=None if data is None else Path(data),
-        full_data=full_data,
-        runs=Path(runs),
-        reports=Path(reports),
-        no_html=not html,
-        storage=storage,
-        tracking=tracking,
-        execution=dict(execution),
-        extend=extend,
-        retry_failed=retry_failed,
-        take_over=take_over,
-    )
-    vaeexp.launch.run.run_sweep(options, console=open_console())
-    return load_study(name or str(study), runs, storage)
+    study, text = options.study, None
+    if isinstance(study, Mapping):
+        text = _as_text(study, options.name)
+        options = replace(options, study=str(options.name), name=None)
+    options = replace(options, overrides=_as_words(options.overrides))
+    if options.engine != "ray":
+        preload("vaeexp.runs.worker")  # workers import PyTorch while this process does
+    vaeexp.launch.run.run_sweep(options, console=open_console(), text=text)
+    return load_study(options.name or str(options.study), options.runs, options.storage)
 
 
 def load_model(
@@ -280,17 +240,13 @@ class Study:
         return "\n\n".join([*blocks, tables, f"`.figure(name)`: {drawn}."])
 
 
-def _check_execution(execution: Mapping[str, Any]) -> None:
-    """Raise UserError for an option that a sweep has not, or a value that the option does not take."""
-    for option in execution:
-        if option not in ExecutionSettings.model_fields:
-            raise UserError(option, f"is no option of a sweep. {did_you_mean(option, ExecutionSettings.model_fields)}")
-    try:
-        ExecutionSettings(**execution)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        message = f"got {problem['input']!r}; {problem['msg'][0].lower()}{problem['msg'][1:]}."
-        raise UserError(str(problem["loc"][0]), message) from error
+def _as_words(overrides: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
+    """Return changes of a study file as the command takes them, `KEY=VALUE`."""
+    if isinstance(overrides, str):
+        raise UserError("overrides", f"got {overrides!r}; must be a dict, as {{'epochs': 5}}.")
+    if not isinstance(overrides, Mapping):
+        return tuple(overrides)
+    return tuple(f"{key}={json.dumps(value, default=_plain)}" for key, value in overrides.items())
 
 
 def _as_text(study: Mapping[str, Any], name: str | None) -> str:

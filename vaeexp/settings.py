@@ -169,29 +169,6 @@ class EvaluationSettings(_Section):
     """Epochs between two grids of reconstructions and samples."""
 
 
-class ExecutionSettings(_Section):
-    """Device, precision and width of a study; recorded with the study, and never part of a configuration."""
-
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """auto: cuda if there is one, else mps, else cpu."""
-    precision: Literal["auto", "float32", "bf16"] = "auto"
-    """Arithmetic of training; evaluation is always float32. auto: bf16 where the processor has it."""
-    lanes: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
-    """Trials at once, of all workers together; auto: measured; empty: 2 for each worker on a CPU, measured elsewhere."""
-    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Processes that train; auto: one per device, or per CPU core."""
-    threads: Annotated[int, Field(ge=1)] | None = None
-    """CPU threads of a worker, because their number may change the last bits; empty: 1."""
-    fuse: Literal["auto", "on", "off"] = "auto"
-    """on: the lanes of a worker train as one program (vmap); off: one after the other; auto: on for accelerators, off on a CPU."""
-    compile: Literal["auto", "on", "off"] = "auto"
-    """on: PyTorch's compiler makes one program of each training step; auto: on where the study is long enough for this processor, off on mps."""
-    resident_mb: float | Literal["auto"] = Field(default="auto", ge=0)
-    """MiB of training images that may lie in the device's memory, else they stream from disk; auto: half of the free memory of an accelerator; on the CPU they are mapped from disk anyway."""
-    checkpoint_seconds: float = Field(default=20.0, ge=0)
-    """Seconds of training between two checkpoints of a lane."""
-
-
 class Settings(_Section):
     """All that determines a trial's numbers, together with its seed."""
 

@@ -7,6 +7,7 @@ import ast
 import inspect
 import itertools
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -128,15 +129,15 @@ def _page(title: str, *blocks: str) -> str:
 
 
 def _settings_page() -> str:
-    from vaeexp.settings import SECTIONS, ExecutionSettings
+    from vaeexp.settings import SECTIONS
 
     blocks = [
         "Any setting of the first four sections can be fixed or searched by a study. Field names are unique across sections."
     ]
     for name, model in SECTIONS.items():
         blocks += [f"## {name}", _sentence_of(model), _settings(model)]
-    execution = "Execution is given on the command line, not in a study file; each study records it."
-    return _page("Settings", *blocks, "## Execution", execution, _settings(ExecutionSettings))
+    execution = "Device, precision, lanes and workers are given on the command line, not in a study file; each study records them: [How it runs](cli.md#vaeexp-sweep)."
+    return _page("Settings", *blocks, "## Execution", execution)
 
 
 def _study_page() -> str:
@@ -255,7 +256,11 @@ def _public(module: ModuleType, name: str) -> list[str]:
     if not callable(value):
         return [f"### {module.__name__}.{name}"]
     text = inspect.getdoc(value) or ""
-    signature = _signature(_source(value)) if inspect.isfunction(value) else name
+    signature = name
+    if hasattr(value, "__signature__"):
+        signature += _made_signature(value)
+    elif inspect.isfunction(value):
+        signature = _signature(_source(value))
     members = _members(value) if inspect.isclass(value) and module.__name__ == "vaeexp" else ""
     return [f"### {module.__name__}.{name}", f"```text\n{signature}\n\n{text}\n{members}```"]
 
@@ -268,6 +273,12 @@ def _source(value: Any) -> Any:
 def _signature(function: ast.FunctionDef) -> str:
     arguments = ast.unparse(function.args).removeprefix("self").removeprefix(", ")
     return f"{function.name}({arguments}) -> {_returned(function)}"
+
+
+def _made_signature(function: Any) -> str:
+    """Return the signature that a decorator has given to a function, as its source would have it."""
+    text = re.sub(r"\b(?:pathlib|typing|collections\.abc)\.", "", str(function.__signature__))
+    return re.sub(r"(?:Posix)?Path\(('.*?')\)|-> '(\w+)'", lambda found: found[1] or f"-> {found[2]}", text)
 
 
 def _returned(function: ast.FunctionDef) -> str:

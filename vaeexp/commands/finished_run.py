@@ -185,7 +185,7 @@ def export(run: "Run", *, output: Path) -> None:
 @run_argument
 @options.data_option
 @options.device_option("that of the record")
-@options.precision_option("that of the record")
+@options.precision_option
 @click.option(
     "--restore",
     is_flag=True,

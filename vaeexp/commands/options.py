@@ -4,7 +4,7 @@ import functools
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 
 from sweeps.errors import USUAL_WORDS, UserError, masked
 from vaeexp.console import program
+from vaeexp.launch.options import OPTIONS
 from vaeexp.machine import shipped_studies
 from vaeexp.settings import SECTIONS
 
@@ -102,36 +103,6 @@ def titled(title: str, *options: Callable) -> Callable:
     return decorate
 
 
-class Duration(click.ParamType):
-    """A time: `90`, `90s`, `15m`, `2h` or `1h30m`; converted to seconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        number = r"(\d+\.?\d*|\.\d+)"
-        match = re.fullmatch(rf"(?:{number}h)?(?:{number}m(?:in)?)?(?:{number}s?)?", value.strip(), re.ASCII)
-        parts = match.groups(default="0") if match else ()
-        total = sum(float(part) * size for part, size in zip(parts, (3600, 60, 1), strict=False))
-        if total <= 0:
-            self.fail(f"'{value}' is not a time. Give seconds, or a number with a unit: 90s, 15m, 2h.", param, ctx)
-        return total
-
-
-class IntegerOrAuto(click.ParamType):
-    """A whole number of at least 1, or `auto`."""
-
-    name = "number|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        if value == "auto":
-            return value
-        if not re.fullmatch(r"0*[1-9][0-9]*", str(value)):
-            self.fail(f"'{value}' is neither a whole number of at least 1 nor 'auto'.", param, ctx)
-        return int(value)
-
-
 def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the names of study files at hand, and of the studies in the runs folder."""
     names = {path.stem for folder in (Path("studies"), shipped_studies()) for path in folder.glob("*.yaml")}
@@ -202,14 +173,6 @@ def typeable(text: str, runs: Path, storage: str | None, tracking: str | None) -
     return re.sub("`vaeexp (?!sweep`)([a-z]+)([^`]*)`", command, text)  # `vaeexp sweep` alone is its name
 
 
-def overrides_option(help: str) -> Callable:
-    return click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help=help)
-
-
-def _folder_option(name: str, **attributes: Any) -> Callable:
-    return click.option(name, type=click.Path(file_okay=False, path_type=Path), metavar="DIR", **attributes)
-
-
 def _check_there(ctx: click.Context, param: click.Parameter, path: Path) -> Path:
     """Raise UserError for a folder that the command names and that does not exist; the default and the environment's may come later."""
     if ctx.get_parameter_source(str(param.name)) == ParameterSource.COMMANDLINE and not path.exists():
@@ -217,64 +180,20 @@ def _check_there(ctx: click.Context, param: click.Parameter, path: Path) -> Path
     return path
 
 
-_RUNS: dict[str, Any] = {
-    "envvar": "VAEEXP_RUNS",
-    "show_envvar": True,
-    "default": "mlruns",
-    "help": "Folder of runs: MLflow's store, Optuna's journal, weights and pictures.",
-}
-runs_option = _folder_option("--runs", callback=_check_there, **_RUNS)
-new_runs_option = _folder_option("--runs", **_RUNS)
+runs_option = OPTIONS["runs"].click_option(callback=_check_there)
+new_runs_option = OPTIONS["runs"].click_option()
 """Of a command that makes the folder."""
-reports_option = _folder_option(
-    "--reports",
-    default="reports",
-    help="Folder in which the report is written, as DIR/<study>/report.html and README.md.",
-)
-no_html_option = click.option(
-    "--no-html",
-    is_flag=True,
-    help="Write no report.html, which has the report in one file, with all trials and pictures to look at.",
-)
-data_option = click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    envvar="VAEEXP_DATA",
-    show_envvar=True,
-    show_default="user cache, else download, else the bundled subset",
-    help="Folder of the official data files, folder of images, or file of arrays.",
-)
+reports_option = OPTIONS["reports"].click_option()
+html_option = OPTIONS["html"].click_option()
+data_option = OPTIONS["data"].click_option()
+storage_option = OPTIONS["storage"].click_option()
+tracking_option = OPTIONS["tracking"].click_option()
 
 
-def choice_option(name: str, choices: Sequence[str], default: str, help: str) -> Callable:
-    """Make an option with one of several values, None where it is not given. `default` says in the help what None means."""
-    return click.option(name, type=click.Choice(choices), show_default=default, help=help)
+def device_option(shown: str, verb: str = "trains") -> Callable:
+    """Make the option --device of another command. `shown`: the device where the option is not given."""
+    option = OPTIONS["device"]
+    return option.click_option(show_default=shown, help=option.help.replace("trains", verb))
 
 
-def device_option(default: str, verb: str = "trains") -> Callable:
-    text = f"Device that {verb}. auto: cuda if there is one, else mps, else cpu."
-    return choice_option("--device", ("auto", "cpu", "cuda", "mps"), default, text)
-
-
-def precision_option(default: str) -> Callable:
-    text = "Arithmetic of training; evaluation is always float32. auto: bf16 where the processor has it."
-    return choice_option("--precision", ("auto", "float32", "bf16"), default, text)
-
-
-storage_option = click.option(
-    "--storage",
-    metavar="URL",
-    envvar="VAEEXP_STORAGE",
-    show_envvar=True,
-    show_default="a journal file in the runs folder",
-    help="PostgreSQL database of studies, as postgresql+psycopg://user@host/name. Keep its password out of the command: in ~/.pgpass, or in the environment as PGPASSWORD.",
-)
-tracking_option = click.option(
-    "--tracking",
-    metavar="URI",
-    envvar="VAEEXP_TRACKING",
-    show_envvar=True,
-    show_default="mlflow.db in the runs folder",
-    help="MLflow tracking server or store. Keep its password out of the command: in the environment as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
-)
+precision_option = OPTIONS["precision"].click_option(show_default="that of the record")

@@ -14,13 +14,13 @@ from sweeps.errors import UserError
 from sweeps.storage import open_storage, study_names
 from sweeps.storage.study_record import StoredStudy, read_study
 from vaeexp.commands.options import (
-    Duration,
     complete_study,
-    no_html_option,
+    html_option,
     reports_option,
     runs_option,
     storage_option,
 )
+from vaeexp.launch.options import Duration
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -142,7 +142,7 @@ Examples:
 @click.option(
     "--all", "every", is_flag=True, help="Report on every study of the runs folder, with an index of them all."
 )
-@no_html_option
+@html_option
 @click.option(
     "--watch",
     type=Duration(),
@@ -159,7 +159,7 @@ def report(
     studies: tuple[str, ...],
     more: tuple[str, ...],
     every: bool,
-    no_html: bool,
+    html: bool,
     watch: float | None,
     runs: Path,
     reports: Path,
@@ -176,4 +176,4 @@ def report(
         raise click.UsageError("Say which studies: vaeexp report STUDY..., or --all.")
     if repeated := [name for name in names if names.count(name) > 1]:
         raise UserError("STUDY", f"'{repeated[0]}' is given twice; give each study once.")
-    ReportWriter(studies=names, runs=runs, reports=reports, storage=storage, html=not no_html, watch=watch).write()
+    ReportWriter(studies=names, runs=runs, reports=reports, storage=storage, html=html, watch=watch).write()

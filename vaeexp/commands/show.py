@@ -9,9 +9,10 @@ import click
 from sweeps.errors import UserError, masked
 from sweeps.study.space import Parameter, Space
 from sweeps.study.study import list_studies
-from vaeexp.commands.options import overrides_option, runs_option, storage_option, study_argument
+from vaeexp.commands.options import runs_option, storage_option, study_argument
 from vaeexp.commands.status import json_option, print_heading, show_run, status_rows, status_titles
 from vaeexp.console import open_console, print_json, print_table, write_line
+from vaeexp.launch.options import OPTIONS
 from vaeexp.machine import shipped_studies
 from vaeexp.results import parse_run, stored_study
 from vaeexp.settings import SECTIONS
@@ -118,7 +119,7 @@ def studies(*, runs: Path, storage: str | None) -> None:
 
 @click.command()
 @study_argument("Study to show.", names="STUDY|RUN")
-@overrides_option("Change one setting of the study's file, as in `vaeexp sweep`. Repeatable.")
+@OPTIONS["overrides"].click_option(help="Change one setting of the study's file, as in `vaeexp sweep`. Repeatable.")
 @json_option
 @runs_option
 @storage_option

@@ -17,6 +17,7 @@ from sweeps.files import write_whole
 from sweeps.names import check_name
 from vaeexp.commands.sweep import sweep
 from vaeexp.console import open_console, program, write_line
+from vaeexp.launch.options import OPTIONS
 from vaeexp.study import open_study_file
 
 _TIME = r"(\d+-)?\d+:[0-5]\d:[0-5]\d"
@@ -25,7 +26,7 @@ _TAKEN = {"job-name", "nodes", "ntasks-per-node", "open-mode", "output", "requeu
 """Options of sbatch that the template sets."""
 _NEVER = {"array", "chdir", "export", "no-requeue", "wrap"}
 """Options of sbatch with which the script would not do what it says."""
-_OF_THE_SCRIPT = ("engine", "address", "take_over", "dry_run")
+_OF_THE_SCRIPT = (*(name for name, option in OPTIONS.items() if not option.slurm), "dry_run")
 
 
 def batch_script(
@@ -155,10 +156,13 @@ def _check_sweep(context: click.Context) -> None:
     for name in _OF_THE_SCRIPT:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise UserError(f"--{name.replace('_', '-')}", "is not for a Slurm job; the script says where workers run.")
-    for name in ("storage", "tracking", "checkpoints"):
+    for name, option in OPTIONS.items():
         address = context.params[name]
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE and masked(address) != address:
-            problem = f"got {masked(address)}; the script would show the password. Put the address into VAEEXP_{name.upper()}."
+        given = option.address and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if given and masked(address) != address:
+            problem = (
+                f"got {masked(address)}; the script would show the password. Put the address into {option.envvar}."
+            )
             raise UserError(f"--{name}", problem)
 
 

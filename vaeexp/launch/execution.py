@@ -11,10 +11,11 @@ import torch
 from sweeps.errors import UserError, warn_once
 from vaeexp.compiler import why_not_compiled
 from vaeexp.data import Dataset
+from vaeexp.launch.options import CHECKPOINT_SECONDS, SweepOptions
 from vaeexp.machine import usable_cores
 from vaeexp.models.vae import shape_of
 from vaeexp.runs.worker import open_source
-from vaeexp.settings import ExecutionSettings, ModelSettings, Settings
+from vaeexp.settings import ModelSettings, Settings
 from vaeexp.training.device import free_memory, resolve_device, resolve_precision
 from vaeexp.training.groups import fastest_lanes, seconds_per_image
 
@@ -96,7 +97,7 @@ def resolve_execution(
     """Decide how a study runs: by the options, else by the record of its first run, else by this machine.
 
     Args:
-        options: the given fields of `ExecutionSettings`.
+        options: the given options of the execution, by name.
         recorded: the `Execution` of the study's first run, as a mapping; empty before it.
         dataset: the images.
         settings: the fixed settings of the study.
@@ -117,30 +118,31 @@ def resolve_execution(
     }
     if "lanes" in options:
         earlier.pop("workers", None)
-    wanted = ExecutionSettings(**{**earlier, **options})
-    device = resolve_device(wanted.device)
-    precision = resolve_precision(wanted.precision, device)
-    fuse = device.type != "cpu" if wanted.fuse == "auto" else wanted.fuse == "on"
+    wanted = SweepOptions("", **{**earlier, **options})
+    resident_mb = "auto" if wanted.resident_mb is None else wanted.resident_mb
+    device = resolve_device(wanted.device or "auto")
+    precision = resolve_precision(wanted.precision or "auto", device)
+    fuse = wanted.fuse == "on" or (wanted.fuse != "off" and device.type != "cpu")
     cores = usable_cores()
     compile = wanted.compile == "on"
     if compile and (problem := _why_no_compiled_step(device.type, fuse)):
         if options.keys() & {"fuse", "compile"}:
             raise UserError("--compile", f"got on; {problem}")
         compile = False  # the study began on another device
-    if wanted.compile == "auto" and device.type == "cpu" and not fuse:
+    if wanted.compile in (None, "auto") and device.type == "cpu" and not fuse:
         compile = _pays_on_cpu(settings, dataset, trials, precision, workers=cores, shapes=shapes)
     lanes_of_a_worker = _LANES_OF_A_WORKER
     if wanted.lanes == "auto" or (wanted.lanes is None and device.type != "cpu"):
         # Fused lanes are measured uncompiled, because half a minute for each number of lanes would be too long.
         lanes_of_a_worker = _measured_lanes(
-            dataset, settings, maxima, device, precision, fuse, compile and not fuse, trials, wanted.resident_mb
+            dataset, settings, maxima, device, precision, fuse, compile and not fuse, trials, resident_mb
         )
     devices = _devices(device.type, cores) if places is None else places
     workers = _workers(wanted, devices, trials, lanes_of_a_worker)
     lanes = wanted.lanes if isinstance(wanted.lanes, int) else workers * lanes_of_a_worker
     if device.type == "cpu" and not isinstance(wanted.workers, int):
         workers = min(devices, lanes)  # cores without a worker would be idle, because a worker has one thread
-    if wanted.compile == "auto" and device.type == "cuda" and fuse:
+    if wanted.compile in (None, "auto") and device.type == "cuda" and fuse:
         compile = _steps(settings, dataset, trials, lanes) >= _STEPS_THAT_PAY["cuda"]
     return Execution(
         device=device.type,
@@ -151,8 +153,8 @@ def resolve_execution(
         lanes=lanes,
         rows=recorded.get("rows") or -(-lanes // workers),
         threads=(wanted.threads or 1) if device.type == "cpu" else None,
-        checkpoint_seconds=wanted.checkpoint_seconds,
-        resident_mb=wanted.resident_mb,
+        checkpoint_seconds=wanted.checkpoint_seconds or CHECKPOINT_SECONDS,
+        resident_mb=resident_mb,
     )
 
 
@@ -195,7 +197,7 @@ def _devices(device: str, cores: int) -> int:
     return {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[device]
 
 
-def _workers(wanted: ExecutionSettings, devices: int, trials: int, lanes_of_a_worker: int) -> int:
+def _workers(wanted: SweepOptions, devices: int, trials: int, lanes_of_a_worker: int) -> int:
     """Return the number of processes that train."""
     if isinstance(wanted.workers, int):
         if isinstance(wanted.lanes, int) and wanted.lanes < wanted.workers:

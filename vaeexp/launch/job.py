@@ -7,17 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS
-from sweeps.errors import UserError, masked
+from sweeps.errors import UserError
 from sweeps.names import check_name, is_name
 from sweeps.search.pruners import PromotionSettings
 from sweeps.search.samplers import grid_size
 from sweeps.storage import recorded_study
-from sweeps.storage.postgres import PATIENCE
 from sweeps.study.yaml_file import known_studies
 from sweeps.tracking.mlflow_store import tracking_uri
 from vaeexp.console import write_line
@@ -26,6 +24,7 @@ from vaeexp.data.dataset import targets
 from vaeexp.evaluation.nll import importance_weighted_nll
 from vaeexp.launch.execution import Execution
 from vaeexp.launch.memory import MemoryPlan, choose_execution
+from vaeexp.launch.options import SweepOptions
 from vaeexp.machine import shipped_studies
 from vaeexp.models.doubts import doubts
 from vaeexp.models.vae import build_vae
@@ -65,48 +64,6 @@ TIMED_IMAGES, TIMED_SAMPLES = 32, 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepOptions:
-    """The options of the command `vaeexp sweep`."""
-
-    study: str
-    text: str | None = None
-    """The study file's content, where the study lies in no file; `study` is then its name."""
-    name: str | None = None
-    overrides: tuple[str, ...] = ()
-    trials: int | None = None
-    seconds: float | None = None
-    data: Path | None = None
-    full_data: bool = False
-    runs: Path = Path("mlruns")
-    reports: Path = Path("reports")
-    no_html: bool = False
-    """Write no `report.html` with the report."""
-    storage: str | None = None
-    storage_timeout: float = PATIENCE
-    """Seconds for which a dropped connection to the database is made again."""
-    take_over: bool = False
-    """Take a study in a database from a process that gives no sign of life."""
-    tracking: str | None = None
-    execution: Mapping[str, Any] = field(default_factory=dict)
-    extend: bool = False
-    retry_failed: bool = False
-    """Train the trials of the search that have failed once more, under their configuration and seed, each in the place of the failed one."""
-    max_failures: int = MAX_FAILURES
-    stop_seconds: float = STOP_SECONDS
-    """Seconds in which workers end the epoch at hand and write checkpoints after an interrupt."""
-    trial_timeout: float | None = None
-    """Seconds that the epoch of a trial may take; None without a limit."""
-    engine: Literal["local", "ray"] = "local"
-    """Where workers run: as processes of this machine, or on a Ray cluster."""
-    address: str = "auto"
-    """Of the Ray cluster."""
-    worker_timeout: float = 60.0
-    """Seconds without a sign of life after which a worker on a Ray cluster is replaced."""
-    checkpoints: str | None = None
-    """Address of the checkpoints of running trials; None: they lie in the runs folder."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Job:
     """A sweep whose options, study and data have been checked."""
 
@@ -122,6 +79,16 @@ class Job:
     """The user's own code of its networks, `own_code`, and its changes since the study began, `code_changes`, as the study records them."""
 
     @property
+    def runs(self) -> Path:
+        """The folder of runs."""
+        return Path(self.options.runs)
+
+    @property
+    def reports(self) -> Path:
+        """The folder that gets the report."""
+        return Path(self.options.reports)
+
+    @property
     def dataset(self) -> Dataset:
         """The images of the search."""
         return self.datasets[self.settings.data.binarisation]
@@ -133,43 +100,26 @@ class Job:
         return (*self.dataset.warnings, *self.doubts, *check_warmups(self.study, self.dataset.sizes[0]), *changed)
 
     def command(self, *, budget: bool = True, program: str = "vaeexp") -> str:
-        """Return the command that continues this study, with `***` in place of passwords, and without its budget if not `budget`.
-
-        The command leaves out an address that the environment gives, because the environment will give it again.
-        """
-        options, defaults = self.options, SweepOptions(study=self.options.study)
-        names = (*(("trials", "seconds") if budget else ()), "data", "runs", "reports", "storage_timeout")
-        names += ("max_failures", "stop_seconds", "trial_timeout", "engine", "address", "worker_timeout")
-        arguments = ["sweep", options.study, *(["--name", options.name] if options.name else [])]
-        for override in options.overrides:
-            arguments += ["--set", override]
-        for name in names:
-            value = getattr(options, name)
-            if value != getattr(defaults, name):
-                arguments += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
-        arguments += ["--full-data"] if options.full_data else []
-        arguments += ["--no-html"] if options.no_html else []
-        for name in ("storage", "tracking", "checkpoints"):
-            address = getattr(options, name)
-            if address and address != os.environ.get(f"VAEEXP_{name.upper()}"):
-                arguments += [f"--{name}", masked(address)]
-        for name, value in options.execution.items():
-            arguments += [f"--{name.replace('_', '-')}", str(value)]
-        return f"{program} {shlex.join(arguments)}"
+        """Return the command that continues this study, as `SweepOptions.words` has it."""
+        return f"{program} {shlex.join(['sweep', *self.options.words(budget=budget)])}"
 
 
-def prepare_job(options: SweepOptions, log: "StudyLog") -> Job:
-    """Check the options, the cheapest checks first. Raises UserError."""
+def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None) -> Job:
+    """Check the options, the cheapest checks first. Raises UserError.
+
+    text: content of the study file, where the study lies in no file; `options.study` is then its name.
+    """
+    named = str(options.study)
     if options.name is not None:
         check_name(options.name, "--name")
     overrides = list(options.overrides)
     overrides += [f"budget.trials={options.trials}"] if options.trials else []
     overrides += [f"budget.seconds={options.seconds}"] if options.seconds else []
-    text = options.text or _recorded_text(options)
-    study = open_study_file(options.study, overrides=overrides, text=text)
+    text = text or _recorded_text(options)
+    study = open_study_file(named, overrides=overrides, text=text)
     study = replace(study, name=options.name or study.name)
     for folder, flag in ((options.runs, "--runs"), (options.reports, "--reports")):
-        _check_writable(folder, flag)
+        _check_writable(Path(folder), flag)
     tracking_uri(options.tracking)
     if options.checkpoints is not None:
         check_address(options.checkpoints)
@@ -179,7 +129,7 @@ def prepare_job(options: SweepOptions, log: "StudyLog") -> Job:
     for binarisation in binarisations(study):
         datasets[binarisation] = open_dataset(
             settings.with_params({"binarisation": binarisation}).data,
-            root=options.data,
+            root=None if options.data is None else Path(options.data),
             full_data=options.full_data,
             # The lines about the files are the same for all binarisations.
             say=(lambda text: None) if datasets else partial(log.say, style="yellow"),
@@ -192,7 +142,7 @@ def prepare_job(options: SweepOptions, log: "StudyLog") -> Job:
     MemoryPlan(study, settings, dataset).check()
     # The shape of the images, which is known only now, decides whether the networks fit.
     open_study_file(
-        options.study,
+        named,
         overrides=overrides,
         image_shape=dataset.image_shape,
         least_batch=smallest_batch(study),
@@ -214,9 +164,10 @@ def doubts_of(study: "Study", settings: Settings, dataset: Dataset) -> tuple[str
 
 def _recorded_text(options: SweepOptions) -> str | None:
     """Return the recorded text of a study that no file has, such as one given to `vaeexp.run_study` as a dict; else None."""
-    if not is_name(options.study) or options.study in known_studies(shipped_studies()):
+    named = str(options.study)
+    if not is_name(named) or named in known_studies(shipped_studies()):
         return None
-    recorded = recorded_study(options.storage, options.runs, options.study)
+    recorded = recorded_study(options.storage, Path(options.runs), named)
     return recorded.text or None if recorded else None
 
 

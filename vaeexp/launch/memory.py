@@ -99,7 +99,7 @@ def choose_execution(
     On a cluster there are as many workers as its machines have room for.
 
     Args:
-        asked: the given fields of `ExecutionSettings`.
+        asked: the given options of the execution, by name.
         recorded: the execution of the study's first run; empty before it.
         say: gets a line where the sweep is narrowed.
         free: the free memory; by default that of now.

@@ -33,7 +33,6 @@ from vaeexp.evaluation.metrics import measured_at
 from vaeexp.launch.execution import Execution
 from vaeexp.launch.job import (
     Job,
-    SweepOptions,
     contact_sheet,
     later_epochs,
     later_runs,
@@ -42,6 +41,7 @@ from vaeexp.launch.job import (
     sheet_caption,
 )
 from vaeexp.launch.memory import choose_execution
+from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.progress import BarProgress, LiveProgress
 from vaeexp.launch.study_log import StudyLog, log_path
 from vaeexp.launch.workers import joined, make_workers
@@ -72,24 +72,26 @@ class SweepEnd(NamedTuple):
     """Whether each trial of the search failed, so that there is no answer."""
 
 
-def run_sweep(options: SweepOptions, *, console: "Console") -> SweepEnd:
+def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = None) -> SweepEnd:
     """Run a study, or continue it, to its report.
+
+    text: as for `prepare_job`.
 
     Raises:
         UserError: an option, the study or the machine is unfit; raised before any training.
         KeyboardInterrupt: the sweep was stopped; finished trials are kept, and running trials resume.
     """
     log = StudyLog(console)
-    job = prepare_job(options, log)
+    job = prepare_job(options, log, text)
     # The mirror ends last, because it records how the sweep ended.
     with (
-        log.keep(options.runs, job.study.name, job.command()) as begin_log,
+        log.keep(job.runs, job.study.name, job.command()) as begin_log,
         _said_when_stopped(job),
         joined(job) as cluster,
         ExitStack() as opened,
         open_sweep(
             job.study,
-            runs=options.runs,
+            runs=job.runs,
             storage=options.storage,
             extend=options.extend,
             take_over=options.take_over,
@@ -156,11 +158,11 @@ def _learned(job: Job, stored: StoredStudy) -> bool:
 
 def _report(job: Job, sweep: Sweep, stored: StoredStudy) -> SweepEnd:
     """Write the report of a study that has trained all its runs, and record that it is finished."""
-    runs = job.options.runs
+    runs = job.runs
     stored = replace(stored, study=replace(stored.study, finished=True))
     model = best_model(study_tables(stored, runs), job.dataset, runs)
     view = StudyView(study_tables(stored, runs))
-    path = vaeexp.report.write_report(view, reports=job.options.reports, html=not job.options.no_html)
+    path = vaeexp.report.write_report(view, reports=job.reports, html=job.options.html)
     answer = vaeexp.report.answer_lines(view)
     sweep.conclude(model=model, report=path.parent, warnings=vaeexp.report.failed_checks(view), answer=answer)
     return _conclude(job, view, path)
@@ -214,7 +216,7 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
         job.log.say(f"{path}  {caption}")
     if options.tracking is not None:
         check_reachable(tracking_uri(options.tracking))
-    stored = recorded_study(options.storage, options.runs, job.study.name)
+    stored = recorded_study(options.storage, job.runs, job.study.name)
     if stored is not None:
         check_definition(stored, job.study, extend=options.extend)
         _check_same_data(job, stored.provenance)
@@ -223,7 +225,7 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
             _say_finished(job, stored)
             return
     _say_unused_address(job)
-    before, read = stored or StudyRecord(name=job.study.name), reader(options.storage, options.runs, job.study)
+    before, read = stored or StudyRecord(name=job.study.name), reader(options.storage, job.runs, job.study)
     for line in warm_start(job.study, before, _comparable(job), read)[1]:
         job.log.say(line)
     with joined(job) as cluster:
@@ -243,7 +245,7 @@ def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
 
 def _begin(sweep: Sweep, job: Job, execution: Execution) -> None:
     """Record that the study begins or goes on."""
-    runs, name = job.options.runs, job.study.name
+    runs, name = job.runs, job.study.name
     if sweep.before.session is None and not any((runs / "trials" / name).glob("*")):
         note_beginning(runs, name)
     sweep.begin(_describe_study(job, execution))
@@ -288,7 +290,7 @@ def _progress_of(sweep: Sweep) -> dict[str, Any]:
 
 def _progress_in(job: Job) -> dict[str, Any]:
     options, name = job.options, job.study.name
-    return code_progress(read_study(open_storage(options.storage, options.runs, name), name))
+    return code_progress(read_study(open_storage(options.storage, job.runs, name), name))
 
 
 def _say_finished(job: Job, study: StudyRecord) -> None:
@@ -306,12 +308,12 @@ def _say_finished(job: Job, study: StudyRecord) -> None:
 
 def _as_begun(job: Job, study: StudyRecord) -> Job:
     """Return the job without options of the execution that this study's workers would be refused for."""
-    kept = {
-        name: value
+    refused: dict[str, Any] = {
+        name: None
         for name, value in job.options.execution.items()
-        if name not in study.worker_kind or str(value) in ("auto", str(study.worker_kind[name]))
+        if name in study.worker_kind and str(value) not in ("auto", str(study.worker_kind[name]))
     }
-    return replace(job, options=replace(job.options, execution=kept))
+    return replace(job, options=replace(job.options, **refused))
 
 
 def _extend(study: StudyRecord) -> str:
@@ -324,16 +326,16 @@ def _already_finished(job: Job, stored: StoredStudy) -> SweepEnd:
     """Bring MLflow the rest of a finished study, as after a server that was away; write its report where that is gone."""
     options = job.options
     try:
-        state = sync(job.study, runs=options.runs, storage=options.storage, tracking=options.tracking)
+        state = sync(job.study, runs=job.runs, storage=options.storage, tracking=options.tracking)
     except UserError as error:
         job.log.say(f"warning: {error}", style="yellow")
     else:
         if state.brought:
             job.log.say(f"MLflow lacked {state.brought} of {state.runs} runs; it has them now.")
     _say_finished(job, stored.study)
-    path, view = options.reports / job.study.name / "README.md", StudyView(study_tables(stored, options.runs))
-    if not (path.exists() and (options.no_html or path.with_name(vaeexp.report.PAGE).exists())):
-        path = vaeexp.report.write_report(view, reports=options.reports, html=not options.no_html)
+    path, view = job.reports / job.study.name / "README.md", StudyView(study_tables(stored, job.runs))
+    if not (path.exists() and (not options.html or path.with_name(vaeexp.report.PAGE).exists())):
+        path = vaeexp.report.write_report(view, reports=job.reports, html=options.html)
     return _conclude(job, view, path)
 
 
@@ -343,12 +345,12 @@ def _mirrored(job: Job) -> Iterator[Mirror]:
     options = job.options
     with mirroring(
         job.study,
-        runs=options.runs,
+        runs=job.runs,
         storage=options.storage,
         tracking=options.tracking,
         say=lambda line: job.log.say(line, style="yellow"),
         sync_command=f"`{_command(job, 'sync', job.study.name)}`",
-        log=log_path(options.runs, job.study.name),
+        log=log_path(job.runs, job.study.name),
     ) as mirror:
         yield mirror
 
@@ -438,7 +440,7 @@ def _say_unused_address(job: Job) -> None:
     address = os.environ.get("MLFLOW_TRACKING_URI")
     if address and job.options.tracking is None:
         job.log.say(
-            f"MLFLOW_TRACKING_URI is set and not used: the runs go to {job.options.runs / 'mlflow.db'}. "
+            f"MLFLOW_TRACKING_URI is set and not used: the runs go to {job.runs / 'mlflow.db'}. "
             f"To send them there: --tracking {masked(address)}",
             style="yellow",
         )
@@ -448,7 +450,7 @@ def _conclude(job: Job, view: StudyView, report: Path) -> SweepEnd:
     """Say what the study has come to, and where its report is."""
     for line in vaeexp.report.answer_lines(view):
         job.log.say(line, style="yellow" if view.nothing_learned else "")
-    job.log.say(f"Report: {report if job.options.no_html else report.with_name(vaeexp.report.PAGE)}")
+    job.log.say(f"Report: {report.with_name(vaeexp.report.PAGE) if job.options.html else report}")
     job.log.say(f"Browse the runs: {_command(job, 'ui')}")
     return SweepEnd(report=report, all_failed=view.all_failed)
 
@@ -456,7 +458,7 @@ def _conclude(job: Job, view: StudyView, report: Path) -> SweepEnd:
 def _command(job: Job, *words: str) -> str:
     """Return a command on the runs of this study, without passwords."""
     options = job.options
-    arguments = [*words, *(["--runs", str(options.runs)] if options.runs != Path("mlruns") else [])]
+    arguments = [*words, *(["--runs", str(job.runs)] if job.runs != Path("mlruns") else [])]
     if options.storage and "sync" in words:
         arguments += ["--storage", masked(options.storage)]
     arguments += ["--tracking", masked(options.tracking)] if options.tracking else []

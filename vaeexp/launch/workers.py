@@ -69,7 +69,7 @@ def make_workers(
     elsewhere = {
         **shared,
         "fingerprints": {binarisation: dataset.fingerprint for binarisation, dataset in job.datasets.items()},
-        "data": None if job.options.data is None else str(job.options.data.absolute()),
+        "data": None if job.options.data is None else str(Path(job.options.data).absolute()),
         "full_data": job.options.full_data,
     }
     # Ray shows each worker its own GPU only. A worker may hold the lanes of an absent one, in turn, so all have the same width.
@@ -90,4 +90,4 @@ def _code(job: Job) -> list[Path]:
 
 
 def _folder(job: Job) -> Path:
-    return job.options.runs.absolute() / "trials" / job.study.name
+    return job.runs.absolute() / "trials" / job.study.name

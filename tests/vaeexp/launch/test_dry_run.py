@@ -13,7 +13,7 @@ from rich.console import Console
 from sweeps.errors import UserError
 from sweeps.storage import open_storage, open_study
 from sweeps.storage.study_record import write_study
-from vaeexp.launch.job import SweepOptions
+from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.run import plan_sweep
 from vaeexp.study import open_study_file
 
@@ -203,7 +203,7 @@ def test_the_command_that_extends_a_study_is_one_that_its_workers_take(options, 
     stored = open_study(open_storage(None, options.runs, "smoke"), study)
     kind = {"device": "cpu", "precision": "bf16", "threads": 1, "compile": "off", **record}
     write_study(stored, finished=True, budget=study.budget.model_dump(), stopped="as a test says", worker_kind=kind)
-    (line,) = (line for line in planned(replace(options, execution=execution)).split("\n") if "To extend it" in line)
+    (line,) = (line for line in planned(replace(options, **execution)).split("\n") if "To extend it" in line)
     assert offered in line
     assert line.endswith(("--trials 16", "--trials 16 --extend"))
     assert not any(

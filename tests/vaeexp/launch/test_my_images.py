@@ -15,7 +15,8 @@ from rich.console import Console
 from sweeps.errors import UserError
 from vaeexp.commands import cli
 from vaeexp.launch.execution import resolve_execution
-from vaeexp.launch.job import SweepOptions, prepare_job
+from vaeexp.launch.job import prepare_job
+from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.run import _announce, plan_sweep
 from vaeexp.launch.study_log import StudyLog
 from vaeexp.settings import SECTIONS, DataSettings
@@ -44,7 +45,7 @@ def folder(tmp_path, monkeypatch):
 
 def options(folder, *overrides, study=TEMPLATE):
     execution = {"device": "cpu", "precision": "float32", "workers": 1, "lanes": 1, "resident_mb": 1}
-    return SweepOptions(study=str(study), data=folder, overrides=(*SMALL, *overrides), execution=execution)
+    return SweepOptions(study=str(study), data=folder, overrides=(*SMALL, *overrides), **execution)
 
 
 def shown(work) -> list[str]:

@@ -11,8 +11,9 @@ from rich.console import Console
 from sweeps.engine import search
 from sweeps.lanes.worker_process import preload
 from sweeps.storage import open_storage, open_study
-from vaeexp.launch.job import SweepOptions, prepare_job
+from vaeexp.launch.job import prepare_job
 from vaeexp.launch.memory import choose_execution
+from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.study_log import StudyLog
 from vaeexp.launch.workers import make_workers
 

@@ -23,8 +23,9 @@ from sweeps.engine import search
 from sweeps.lanes.worker_process import preload
 from sweeps.storage import open_storage, open_study
 from sweeps.storage.study_record import read_study, study_record, write_study
-from vaeexp.launch.job import SweepOptions, prepare_job
+from vaeexp.launch.job import prepare_job
 from vaeexp.launch.memory import choose_execution
+from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.study_log import StudyLog
 from vaeexp.launch.workers import joined, make_workers
 from vaeexp.runs.comparison import OF_TIME
@@ -51,7 +52,7 @@ def train(tmp_path_factory):
     def trained(name, study=SEARCH, *, kill=None, options=None, **asked):
         path, runs = root / f"{NAME}.yaml", root / name
         path.write_text(study, encoding="utf-8")
-        given = SweepOptions(study=str(path), data=root / "data", runs=runs, execution=ASKED | asked)
+        given = SweepOptions(study=str(path), data=root / "data", runs=runs, **ASKED | asked)
         job = prepare_job(replace(given, **(options or {})), StudyLog(Console(file=io.StringIO())))
         storage = open_storage(None, runs, NAME)
         optuna_study = open_study(storage, job.study)

@@ -14,8 +14,9 @@ from rich.console import Console
 from sweeps.errors import UserError
 from sweeps.memory import FreeMemory
 from sweeps.ray.worker import RayJob
-from vaeexp.launch.job import SweepOptions, prepare_job
+from vaeexp.launch.job import prepare_job
 from vaeexp.launch.memory import MIRROR, WORKER, MemoryPlan, choose_execution
+from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.run import plan_sweep
 from vaeexp.launch.study_log import StudyLog
 from vaeexp.models.vae import build_vae, count_parameters
@@ -30,7 +31,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepOptions:
     write_files(tmp_path / "data" / "MNIST" / "raw", training=160, test=30)
     overrides = ("validation_size=40", "batch_size=20", "hidden=[8]", "train_size=120")
     execution = {"device": "cpu", "compile": "off"}
-    return SweepOptions(study="smoke", overrides=overrides, data=tmp_path / "data", execution=execution)
+    return SweepOptions(study="smoke", overrides=overrides, data=tmp_path / "data", **execution)
 
 
 @pytest.mark.parametrize("network", ["mlp", "conv", "conv_mnist"])

@@ -9,7 +9,8 @@ from image_files import noise
 from rich.console import Console
 
 from sweeps.errors import UserError
-from vaeexp.launch.job import SweepOptions, prepare_job
+from vaeexp.launch.job import prepare_job
+from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.study_log import StudyLog
 from vaeexp.models.likelihoods import LIKELIHOODS
 

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome, advance_all
-from vaeexp.launch.job import SweepOptions, prepare_job
+from vaeexp.launch.job import prepare_job
+from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.run import plan_sweep
 from vaeexp.launch.study_log import StudyLog
 
@@ -71,7 +72,7 @@ def prepare(tmp_path, monkeypatch):
 
     def options(*changes):
         folders = {name: tmp_path / name for name in ("data", "runs", "reports")}
-        return SweepOptions(study="smoke", overrides=(*small, *changes), **folders, execution={"device": "cpu"})
+        return SweepOptions(study="smoke", overrides=(*small, *changes), **folders, device="cpu")
 
     def prepared(*changes):
         return prepare_job(options(*changes), StudyLog(Console(quiet=True)))
