@@ -84,8 +84,7 @@ class Worker(ABC):
     shares: bool = True
     """Whether the worker sees the folder in which the driver keeps the files of trials."""
     resumes: bool = True
-    """Whether its trials go on elsewhere from their newest checkpoints when the worker is lost. If not, the driver has the checkpoints
-    of those that paused or left the worker."""
+    """Whether its trials go on elsewhere from their newest checkpoints. If not, they begin again there, with the same result."""
     demand: str = ""
     """For messages: what the worker needs, and what there is."""
 

@@ -376,7 +376,7 @@ class WorkerPool:
         while True:
             child.kill()
             child.losses += not (lost.of_one_trial or lost.machine)
-            again = "" if child.resumes or not child.trials else "; its trials go on from their last pause or start"
+            again = "" if child.resumes or not child.trials else "; its trials begin again"
             _log.warning("%s", f"{child.name} {_how(lost, suspects)}{again}")
             nobody = lost.failure.kind == "error" and not suspects
             if nobody or (lost.of_one_trial and len(suspects) == 1) or child.losses >= DEATHS:

@@ -164,8 +164,10 @@ class Crew:
 def moves(workers: Sequence[Worker]) -> list[Trial]:
     """Return the trials that have to move from the fullest to the emptiest workers for all to have as many free lanes.
 
-    The checkpoint that a trial leaves reaches all workers: in a place that they see, or by way of the driver.
+    None where a worker leaves no checkpoint that the others see: the trial would begin again.
     """
+    if not all(worker.resumes for worker in workers):
+        return []
     held = {worker: len(worker.trials) - worker.width for worker in workers}
     moving: list[Trial] = []
     while True:

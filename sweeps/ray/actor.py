@@ -13,12 +13,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sweeps.files import write_whole
 from sweeps.lanes import Images, Lanes, Outcome, Plan, Progress, Stall, Trial, TrialResult, WorkerState
 from sweeps.lanes.pulse import batches, end_soon
 from sweeps.lanes.worker import WarningSender, answers, build, hello
@@ -36,6 +34,8 @@ class Sight(NamedTuple):
     folder: str
     sign: str
     """Name and content of a file in the folder."""
+    checkpoints: bool = False
+    """Whether checkpoints lie where all workers see them, though the folder may not."""
 
 
 class Place(NamedTuple):
@@ -54,8 +54,6 @@ class Part(NamedTuple):
     messages: Sequence[bytes]
     files: Mapping[str, bytes] = {}
     """Path in the folder of trials → content."""
-    gone: Collection[str] = ()
-    """Paths of files there that the driver is to delete."""
     last: bool = False
     place: Place | None = None
 
@@ -117,7 +115,7 @@ class LanesActor:
         logging.getLogger().addHandler(WarningSender(self._warnings.append))
         self._lanes, built = build(building, **({} if self._own is None else {"folder": str(self._own)}))
         if self._own is not None and self._lanes is not None:
-            self._lanes = self._carried = CarriedLanes(self._lanes, self._own, Path(sight.folder))
+            self._lanes = self._carried = CarriedLanes(self._lanes, self._own, Path(sight.folder), sight.checkpoints)
         place = Place(ray.get_runtime_context().get_node_id(), os.uname().nodename, shares)
         yield Part([code, *self._warned(), built], last=True, place=place)
 
@@ -139,15 +137,14 @@ class LanesActor:
         if self._carried is None:
             return
         files, part, size = self._carried.files, dict[str, bytes](), 0
-        gone, self._carried.gone = self._carried.gone, []
         for name in [*files]:
             if part and size + len(files[name]) > _PART_BYTES:
                 yield Part([], part)
                 part, size = {}, 0
             size += len(files[name])
             part[name] = files.pop(name)
-        if part or gone:
-            yield Part([], part, gone)
+        if part:
+            yield Part([], part)
 
     def _leave_alone(self) -> None:
         """End this process once its driver gives it up soon."""
@@ -166,19 +163,23 @@ def _sees(sight: Sight) -> bool:
 
 
 class CarriedLanes:
-    """Lanes in a folder of their own: files for the driver go along with their answers, files that the driver has with its commands."""
+    """Lanes in a folder of their own: the files of results go to the driver with the answers. Checkpoints stay, and go with the trial."""
 
     stalls: tuple[Stall, ...] = ()
     workers: tuple[WorkerState, ...] = ()
 
-    def __init__(self, lanes: Lanes, own: Path, theirs: Path) -> None:
-        """`own`: the folder of the lanes; `theirs`: the driver's, in which each file will have the same path."""
-        self._lanes, self._own, self._theirs = lanes, own, theirs
+    def __init__(self, lanes: Lanes, own: Path, theirs: Path, checkpoints: bool = False) -> None:
+        """
+        Args:
+            own: the folder of the lanes.
+            theirs: the driver's, in which each file will have the same path.
+            checkpoints: whether checkpoints lie elsewhere, where all workers see them. If not, a trial that leaves these lanes and
+                continues begins again.
+        """
+        self._lanes, self._own, self._theirs, self._checkpoints = lanes, own, theirs, checkpoints
         self._trials: dict[int, Trial] = {}
         self.files: dict[str, bytes] = {}
         """Path below the folder → content, of files that the driver has not got yet."""
-        self.gone: list[str] = []
-        """Paths of files that the driver is to delete."""
 
     @property
     def width(self) -> int:
@@ -188,10 +189,7 @@ class CarriedLanes:
     def kind(self) -> Mapping[str, Any]:
         return self._lanes.kind
 
-    def add(self, trial: Trial, files: Mapping[str, bytes] = {}) -> None:
-        """`files`: path → content of the files that the driver has in the place of the trial's checkpoints."""
-        for name, content in files.items():
-            write_whole(self._own / name, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
+    def add(self, trial: Trial) -> None:
         self._trials[trial.number] = trial
         self._lanes.add(trial)
 
@@ -205,55 +203,42 @@ class CarriedLanes:
             yield [replace(progress, images=self._carry_images(progress.images)) for progress in done]
 
     def release(self, numbers: Collection[int]) -> None:
-        """Free lanes, and take along the checkpoints that the trials leave."""
         self._lanes.release(numbers)
-        for number in self._trials.keys() & set(numbers):
-            self._carry_files(self._own / self._trials.pop(number).checkpoint_name)
+        self._forget([self._trials.pop(number) for number in self._trials.keys() & set(numbers)])
 
     def stop(self, seconds: float) -> Iterator[list[Progress] | list[TrialResult]]:
         return self._lanes.stop(seconds)
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
-        """Finish trials and take all their files, with the checkpoints of those that pause; other checkpoints go."""
+        """Finish trials and take the files of their results; their checkpoints go."""
         results = self._lanes.finish(ending)
         trials = [self._trials.pop(number) for number in ending]
-        self._lanes.discard_checkpoints([trial for trial in trials if ending[trial.number].state != "paused"])
+        paused = [trial for trial in trials if ending[trial.number].state == "paused" and self._checkpoints]
+        self._lanes.discard_checkpoints([trial for trial in trials if trial not in paused])
         carried = [self._carry(result) for result in results]
-        for trial in trials:
-            place = self._own / trial.checkpoint_name  # another trial's place, where it is revived
-            if ending[trial.number].state == "paused":
-                self._carry_files(place)
-            shutil.rmtree(place, ignore_errors=True)
+        self._forget(trials)
         return carried
 
-    def discard_checkpoints(self, trials: Sequence[Trial], names: Collection[str] = ()) -> None:
-        """`names`: paths of the files that the driver has in the places of these checkpoints. The driver deletes those that the lanes delete."""
-        for name in (standing := [name for name in names if not (self._own / name).exists()]):
-            (self._own / name).parent.mkdir(parents=True, exist_ok=True)
-            (self._own / name).touch()
+    def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
         self._lanes.discard_checkpoints(trials)
-        self.gone += [name for name in names if not (self._own / name).exists()]
-        for name in standing:
-            (self._own / name).unlink(missing_ok=True)
-            with suppress(OSError):  # files of a trial that trains here
-                (self._own / name).parent.rmdir()
 
     def close(self) -> None:
         self._lanes.close()
+
+    def _forget(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            shutil.rmtree(self._own / trial.checkpoint_name, ignore_errors=True)
 
     def _carry(self, result: TrialResult) -> TrialResult:
         images = self._carry_images(result.images)
         folder = None if result.folder is None else Path(result.folder)
         if folder is None or not folder.is_relative_to(self._own):
             return replace(result, images=images)
-        self._carry_files(folder)
-        return replace(result, images=images, folder=str(self._theirs / folder.relative_to(self._own)))
-
-    def _carry_files(self, folder: Path) -> None:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 self._carry_file(path)
         shutil.rmtree(folder, ignore_errors=True)
+        return replace(result, images=images, folder=str(self._theirs / folder.relative_to(self._own)))
 
     def _carry_images(self, images: Images) -> Images:
         return {

@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from sweeps.errors import UserError, warn_once
 from sweeps.files import UNFINISHED, write_whole
-from sweeps.lanes import Failure, FailureKind, Lanes, Trial
+from sweeps.lanes import Failure, FailureKind, Lanes
 from sweeps.lanes.interrupts import uninterrupted
 from sweeps.lanes.worker import Lost, Worker
 from sweeps.ray.actor import LanesActor, Part, Place, Sight
@@ -64,12 +64,6 @@ class RayJob:
         nodes = [node["Resources"] for node in _import_ray().nodes() if node["Alive"]]
         demands = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory}
         return int(sum(min(_times(node, name, demand) for name, demand in demands.items()) for node in nodes))
-
-    def files_of(self, trials: Iterable[Trial]) -> dict[str, Path]:
-        """Return the files in the places of checkpoints of these trials, by their path below the folder."""
-        paths = [path for trial in trials for path in (self.folder / trial.checkpoint_name).rglob("*")]
-        whole = [path for path in paths if path.is_file() and not path.name.startswith(UNFINISHED)]
-        return {str(path.relative_to(self.folder)): path for path in whole}
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -205,7 +199,9 @@ class RayWorker(Worker):
         self._actor = actor.options(**options, max_restarts=0, max_task_retries=0).remote(job.limit)
         self._batch, self._over, self._silent = 0, threading.Event(), False
         self._alive_at = self._broken = self._unreached = None
-        self._call("open", self.recipe, dict(job.environment), Sight(str(job.folder.absolute()), job.sign))
+        self._call(
+            "open", self.recipe, dict(job.environment), Sight(str(job.folder.absolute()), job.sign, job.checkpoints)
+        )
         self._pulses = threading.Thread(target=self._take_pulses, args=(self._actor, self._over), daemon=True)
         self._pulses.start()
 
@@ -232,11 +228,6 @@ class RayWorker(Worker):
             _log.warning("%s did not close in order: %s", self.name, problem)
 
     def _post(self, command: str, arguments: tuple) -> None:
-        if not self.shares and command == "add" and arguments[0].epoch and not self._job.checkpoints:
-            files = {name: path.read_bytes() for name, path in self._job.files_of(arguments).items()}
-            arguments = (*arguments, files)
-        if not self.shares and command == "discard_checkpoints":
-            arguments = (*arguments, [*self._job.files_of(*arguments)])
         self._call("work", command, pickle.dumps(arguments))
 
     def _call(self, method: str, *arguments: Any) -> None:
@@ -263,8 +254,6 @@ class RayWorker(Worker):
                 self._come_to(part.place)
             for name, content in part.files.items():
                 write_whole(self._job.folder / name, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
-            for name in part.gone:
-                (self._job.folder / name).unlink(missing_ok=True)
             self._messages += part.messages
             if part.last:
                 self._answers.popleft()
@@ -274,10 +263,10 @@ class RayWorker(Worker):
         self._place, self.shares, self.node = place, place.shares, place.host
         self.name, self.resumes = f"{self._title} on {place.host}", place.shares or self._job.checkpoints
         if not place.shares:
-            lost = "from their checkpoints" if self.resumes else "from where they last paused, or from their start"
+            start = "their newest checkpoint" if self.resumes else "their start"
             warn_once(
-                f"{place.host} does not see the folder {self._job.folder}: results and checkpoints of paused trials go over Ray, and the trials "
-                f"of a worker that is lost there go on elsewhere {lost}."
+                f"{place.host} does not see the folder {self._job.folder}: results go over Ray, and trials that pause there, are stopped or "
+                f"lose their worker go on from {start}."
             )
 
     def _take_pulses(self, actor: Any, over: threading.Event) -> None:
