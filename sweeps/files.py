@@ -3,8 +3,10 @@
 import itertools
 import os
 import re
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -64,15 +66,21 @@ def is_abandoned(unfinished: Path) -> bool:
     return False
 
 
-def move_aside(path: Path, why: Literal["damaged", "unrecorded"]) -> Path:
-    """Rename a file or folder to the free name `….damaged` or `….unrecorded` beside its place; return its new path."""
+def quarantine(path: Path, why: Literal["damaged", "unrecorded"] = "damaged", *, copy: bool = False) -> Path:
+    """Rename a file or folder to the free name `….damaged` or `….unrecorded` next to it; return its new path.
+
+    `copy`: of a file, leave it in its place, too, so that something can replace it without a moment in between.
+    """
     aside = free_name(path.with_name(f"{path.name}.{why}"))
-    path.rename(aside)
+    if copy:
+        write_whole(aside, partial(shutil.copy2, path), durable=True)
+    else:
+        path.rename(aside)
     return aside
 
 
 def is_aside(path: Path) -> bool:
-    """Whether a file or folder has a name that `move_aside` gives."""
+    """Whether a file or folder has a name that `quarantine` gives."""
     return _ASIDE.search(path.name) is not None
 
 

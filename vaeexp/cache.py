@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 from sweeps.checksums import SLOT, Damaged, check_seal, file_digest, seal
 from sweeps.errors import UserError
-from sweeps.files import move_aside
 from sweeps.schema import MARKS, UNNUMBERED, check_schema
 
 T = TypeVar("T")
@@ -107,21 +106,6 @@ def distrust(folder: Path) -> None:
     """Let the next process that opens a folder build it again, because its files were found damaged after they were opened."""
     with suppress(OSError):  # the cache may be read-only
         (folder / FACTS).unlink()
-
-
-def quarantine(folder: Path) -> Path:
-    """Move a damaged folder beside its place, so that its next use builds it again; return its new path.
-
-    Raises:
-        UserError: a process builds the folder again just now.
-    """
-    import filelock
-
-    try:
-        with filelock.FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0):
-            return move_aside(folder, "damaged")
-    except filelock.Timeout as error:
-        raise UserError(str(folder), "a process is building it again.") from error
 
 
 def build_once(target: Path, open_whole: Callable[[Path], T | None], build: Callable[[Path], None]) -> T:

@@ -16,10 +16,11 @@ import sweeps
 import vaeexp
 from sweeps.checksums import Damaged
 from sweeps.doctor.findings import Finding
-from sweeps.files import is_aside
+from sweeps.errors import UserError
+from sweeps.files import is_aside, quarantine
 from sweeps.memory import GROUPS, MACHINE, UNLIMITED, read_number, read_values
 from sweeps.requirements import problem_of, requirements
-from vaeexp.cache import FACTS, cache_folder, quarantine, read_facts
+from vaeexp.cache import FACTS, cache_folder, read_facts
 from vaeexp.data.block_checks import damaged_blocks
 from vaeexp.machine import processor_name, usable_cores
 from vaeexp.models.vae import build_vae
@@ -129,7 +130,7 @@ def check_cache() -> Iterator[Finding]:
                 yield Finding(name=name, ok=False, words=str(error), remedy=remedy)
                 continue
             remedy = "`vaeexp doctor --repair` moves the folder aside, and its next use makes it again; test the disk"
-            yield Finding(name=name, ok=False, words=str(error), remedy=remedy, repair=partial(_quarantine, folder))
+            yield Finding(name=name, ok=False, words=str(error), remedy=remedy, repair=partial(_set_aside, folder))
             continue
         whole += 1
         size += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -144,8 +145,14 @@ def _check_folder(folder: Path) -> None:
             raise Damaged(str(images), f"is damaged in {len(blocks):,} blocks, first in block {blocks[0]:,}.")
 
 
-def _quarantine(folder: Path) -> str:
-    return f"moved the folder to {quarantine(folder)}"
+def _set_aside(folder: Path) -> str:
+    import filelock
+
+    try:
+        with filelock.FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0):
+            return f"moved the folder to {quarantine(folder)}"
+    except filelock.Timeout as error:
+        raise UserError(str(folder), "a process is building it again.") from error
 
 
 def check_disk(runs: Path) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sweeps.doctor.findings import Finding
 from sweeps.errors import masked
-from sweeps.files import UNFINISHED, is_abandoned, move_aside
+from sweeps.files import UNFINISHED, is_abandoned, quarantine
 from sweeps.lanes import run_folder
 from sweeps.names import is_name
 from sweeps.storage import hold_study, study_holder, study_names
@@ -113,14 +113,14 @@ def _set_run_aside(url: str | None, runs: Path, study: str, folder: Path) -> str
     with hold_study(url, runs, study) as storage:
         if folder in recorded_folders(runs, read_study(storage, study)):
             return f"{folder} is on record now"
-        return f"moved it to {move_aside(folder, 'unrecorded')}"
+        return f"moved it to {quarantine(folder, 'unrecorded')}"
 
 
 def _set_study_aside(url: str | None, runs: Path, folder: Path) -> str:
     with study_lock(runs, folder.name):
         if folder.name in _known(url, runs):
             return f"{folder} is on record now"
-        return f"moved it to {move_aside(folder, 'unrecorded')}"
+        return f"moved it to {quarantine(folder, 'unrecorded')}"
 
 
 def _delete_of_study(url: str | None, runs: Path, study: str, paths: list[Path]) -> str:

@@ -6,12 +6,10 @@ driver dies) and `.holder` (who holds it).
 
 import json
 import os
-import shutil
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from filelock import Timeout
 from optuna.storages import JournalStorage
 
 from sweeps.errors import UserError, warn_once
-from sweeps.files import write_whole
+from sweeps.files import quarantine, write_whole
 from sweeps.locks import is_locked, lock_file
 from sweeps.names import check_name
 from sweeps.storage.checked_records import JournalCheck, check_lines, is_half_written
@@ -143,7 +141,7 @@ def salvage(runs: Path, study: str) -> tuple[JournalCheck, Path] | None:
     At any instant the journal is the old one or the new one.
 
     Returns:
-        What the journal held, and where it is now (`<study>.log.damaged-<time>`); None where it is not damaged.
+        What the journal held, and where it is now (`<study>.log.damaged`); None where it is not damaged.
 
     Raises:
         UserError: another process drives the study.
@@ -152,8 +150,7 @@ def salvage(runs: Path, study: str) -> tuple[JournalCheck, Path] | None:
     with _lock(runs, study):
         if (found := check_journal(path)).problem is None:
             return None
-        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-        write_whole(aside, partial(shutil.copy2, path), durable=True)
+        aside = quarantine(path, copy=True)
         content = path.read_bytes()[: found.length]
         write_whole(path, lambda unfinished: unfinished.write_bytes(content), durable=True)
         snapshot_path(path).unlink(missing_ok=True)

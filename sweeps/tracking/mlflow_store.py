@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import AcquireReturnProxy
 
 from sweeps.errors import UserError, did_you_mean, masked
-from sweeps.files import move_aside, remove_unfinished, write_whole
+from sweeps.files import quarantine, remove_unfinished, write_whole
 from sweeps.locks import lock_file, lock_place
 
 if TYPE_CHECKING:
@@ -248,10 +248,10 @@ def _move_damaged_aside(runs: Path) -> list[str]:
     database = runs / "mlflow.db"
     if (problem := damage_of(database)) is None:
         return []
-    aside = move_aside(database, "damaged")
+    aside = quarantine(database)
     for log in ("mlflow.db-wal", "mlflow.db-shm"):  # they belong to the damaged file
         if (runs / log).exists():
-            move_aside(runs / log, "damaged")
+            quarantine(runs / log)
     return [f"{database} was damaged ({problem}); it is {aside.name} now, and is built anew from the storage."]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from sweeps.checksums import Damaged
 from sweeps.doctor.findings import Finding
 from sweeps.errors import UserError
-from sweeps.files import move_aside
+from sweeps.files import quarantine
 from sweeps.lanes import run_folder
 from sweeps.schema import check_file
 from sweeps.storage.study_record import StoredStudy
@@ -67,12 +67,12 @@ def _damaged(study: str, run: TrialRecord, path: Path, error: Exception) -> Find
     if run.outcome is None:
         remedy = f"`vaeexp sweep {study}` goes on from an earlier checkpoint, or from the start"
     name = f"{run.name_in(study)}: {path.name}"
-    return Finding(name=name, ok=False, words=str(error), remedy=remedy, repair=partial(_quarantine, path))
+    return Finding(name=name, ok=False, words=str(error), remedy=remedy, repair=partial(_set_aside, path))
 
 
 def _again(study: str, run: TrialRecord) -> str:
     return f"`vaeexp reproduce {run.name_in(study)} --restore` trains the run again and puts its files back"
 
 
-def _quarantine(path: Path) -> str:
-    return f"moved the damaged file to {move_aside(path, 'damaged')}"
+def _set_aside(path: Path) -> str:
+    return f"moved the damaged file to {quarantine(path)}"
