@@ -111,8 +111,7 @@ def _step(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Ten
 def check_cache() -> Iterator[Finding]:
     """Check the folders of the user's cache against their checksums: one finding for each damaged folder, one for all others.
 
-    A folder without checksums, of an older version, is made again when it is needed. Damaged downloads stay in their place,
-    because without a network a study would go on with the bundled images instead.
+    Damaged downloads stay in their place, because without a network a study would go on with the bundled images instead.
     """
     whole = size = 0
     for facts in sorted(path for part in CACHED for path in cache_folder().glob(f"{part}/[!.]*/{FACTS}")):
@@ -120,8 +119,6 @@ def check_cache() -> Iterator[Finding]:
         if is_aside(folder):
             continue
         try:
-            if b'"sha256"' not in facts.read_bytes():
-                continue
             _check_folder(folder)
         except (Damaged, OSError) as error:
             name = f"cache: {folder.relative_to(cache_folder())}"

@@ -65,8 +65,6 @@ class Source(Protocol):
 
     planned: int | None
     """Number of trials that there will be; None where nobody knows it."""
-    prompt: bool = False
-    """Whether an earlier version decided each round at once, whatever the number of lanes."""
     ranks: bool = True
     """Whether the objective ranks the trials, so that one of them is the best; two objectives rank none."""
 

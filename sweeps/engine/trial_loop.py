@@ -95,11 +95,11 @@ class Rounds:
         self.told = Deliveries(self.observers)
         stored = study_record(self.study)
         self.elapsed, self.mark = stored.elapsed or 0.0, self.timer()
-        late_from, late_pauses = stored.late_from, stored.late_pauses
-        if late_from is None and not self._trials():
-            late_from, late_pauses = LATE_FROM, True
-            write_study(self.study, late_pauses=late_pauses, late_from=late_from)
-        self.late = late_from is not None and self.lanes.width >= late_from and (late_pauses or not self.source.prompt)
+        late_from = stored.late_from
+        if late_from is None:
+            late_from = LATE_FROM
+            write_study(self.study, late_from=late_from)
+        self.late = self.lanes.width >= late_from
         self.condemned: tuple[int, ...] = ()
         """Trials that the pruner has ended, and that end after this round."""
         self.next, self.elapsed_before = NextTrials(self.source), self.elapsed

@@ -149,10 +149,7 @@ class Worker(ABC):
 
     def wait_until_ready(self) -> None:
         """Wait until its lanes are built; sets `kind`. Raises UserError if it runs other code than this process, Lost as `receive`."""
-        try:
-            theirs = json.loads(self._read())
-        except ValueError:  # an older version says nothing of its code
-            theirs = {}
+        theirs = json.loads(self._read())
         check_sources(self.name, theirs, self.packages)
         self.owed, self.torn = 1, False  # owed is word that its lanes are built
         self.kind = named_sources(theirs) | self.receive()

@@ -72,7 +72,6 @@ class SearchedTrials:
         """Proposes configurations where the study's sampler predicts curves."""
         if isinstance(study.sampler, CurvesSettings):
             self.curves = CurveSampler(study.sampler, study.space, study.seed)
-        self.prompt = self.rule is not None or self.curves is not None
         self._with_params: dict[frozenset[tuple[str, Any]], list[int]] = {}
         """Parameters → numbers of the trials that have them, of the first `_looked_up` trials."""
         self._looked_up = 0

@@ -215,8 +215,6 @@ def check_definition(stored: StudyRecord, study: "Study", *, extend: bool) -> No
     old, new = with_new_settings(stored.spec, study), json_able(study.spec())
     if not old or not (differences := spec_differences(old, new)):
         return
-    if counted := _counted_warmup(old, study):
-        raise UserError(f"study '{study.name}'", f"cannot go on: {counted}. Use `--name NEW` for a new study.")
     shown = "".join(f"\n  {line}" for line in differences)
     if not extend:
         raise UserError(
@@ -230,19 +228,6 @@ def check_definition(stored: StudyRecord, study: "Study", *, extend: bool) -> No
             f"cannot be extended, for {broken}; its trials would no longer fit:{shown}\n"
             "Use `--name NEW` for a new study.",
         )
-
-
-def _counted_warmup(old: Mapping[str, Any], study: "Study") -> str | None:
-    """Say that a study began while the epochs of a warm-up counted as all others; None where it did not."""
-    if study.warmup is None or "longest_warmup" in old:
-        return None
-    searched = (old.get("search") or {}).get(study.warmup) or {}
-    sections = [old.get(section) or {} for section in study.fixed]
-    fixed = [section[study.warmup] for section in sections if study.warmup in section]
-    lengths = [*searched.get("values", ()), searched.get("high"), *(() if searched else fixed)]
-    if not any(isinstance(length, int | float) and length > 0 for length in lengths):
-        return None
-    return f"an earlier version began it, in which the first epochs counted that `{study.warmup}` names, and now they do not"
 
 
 def with_new_settings(spec: Mapping[str, Any], study: "Study") -> dict[str, Any]:

@@ -93,7 +93,7 @@ class StudyRecord(Description):
     """`Study.spec()`: all that defines the study."""
     budget: Mapping[str, Any] = field(default_factory=dict)
     keep: Mapping[str, Any] = field(default_factory=dict)
-    """The section `keep` of the newest sweep, with overrides; empty where an earlier version ran it."""
+    """The section `keep` of the newest sweep, with overrides."""
     elapsed: float | None = None
     """Seconds of wall time spent on the search, over all processes."""
     stopped: str | None = None
@@ -130,9 +130,7 @@ class StudyRecord(Description):
     workers: tuple[Mapping[str, Any], ...] = ()
     """`WorkerState` of each worker some seconds ago, field by field, while the study runs; `trials` are names of runs."""
     late_from: int | None = None
-    """Lanes from which on its rounds are decided late; None where they never are, because an earlier version began it."""
-    late_pauses: bool = False
-    """Whether they are under the pruner `promotion` and the sampler `curves`, too; False where an earlier version began it."""
+    """Lanes from which on its rounds are decided late; None before it begins."""
     worker_kind: Mapping[str, Any] = field(default_factory=dict)
     """`Lanes.kind` of the workers of the study, which every worker must have."""
 

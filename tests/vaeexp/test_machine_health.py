@@ -15,7 +15,7 @@ from sealed import flip_bit
 
 from sweeps.errors import UserError
 from sweeps.files import is_aside
-from vaeexp.cache import FACTS, build_once, read_facts, seal_folder
+from vaeexp.cache import build_once, read_facts, seal_folder
 from vaeexp.data.block_checks import write_table
 from vaeexp.machine_checks import (
     TOLERANCE,
@@ -82,10 +82,9 @@ def test_arithmetic_of_less_precision_is_red():
 def test_a_damaged_cache_is_red(tmp_path, monkeypatch):
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path))
     images = tmp_path / "prepared" / "mine" / "test_images.npy"
-    for folder in (images.parent, tmp_path / "compiled" / "program", tmp_path / "prepared" / "old"):
+    for folder in (images.parent, tmp_path / "compiled" / "program"):
         folder.mkdir(parents=True)
         np.save(folder / images.name, np.arange(50_000))
-    (tmp_path / "prepared" / "old" / FACTS).write_text("{}")  # of an older version
     seal_folder(tmp_path / "compiled" / "program", {})
     write_table(images)
     seal_folder(images.parent, {}, by_blocks=[images.name])

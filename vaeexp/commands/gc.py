@@ -11,7 +11,7 @@ from sweeps.storage import driver_in_words, study_holder, study_names
 from sweeps.storage.study_record import StoredStudy
 from sweeps.study.study import load_study
 from sweeps.study.study_model import Keep
-from sweeps.study.yaml_file import is_path, parse_yaml
+from sweeps.study.yaml_file import is_path
 from vaeexp.commands.options import TitledCommand, runs_option, storage_option, study_argument, titled
 from vaeexp.console import open_console, print_table, write_line
 from vaeexp.machine import shipped_studies
@@ -100,8 +100,7 @@ def _keep(given: str, stored: StoredStudy) -> Keep:
         return load_study(
             given, sections=sections_for(given), shipped=shipped_studies(), metrics=OBJECTIVES, epochs="epochs"
         ).keep
-    sections, _ = parse_yaml(stored.study.text, f"study '{given}'")
-    return Keep.model_validate(stored.study.keep or (sections or {}).get("keep") or {})
+    return Keep.model_validate(stored.study.keep)
 
 
 def _not_kept(keep: Keep) -> set[str]:

@@ -14,7 +14,7 @@ from sweeps.engine import search
 from sweeps.engine.trial_loop import Rounds
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.storage.optuna_internals import storage_of
-from sweeps.storage.study_record import read_study, study_record, write_study
+from sweeps.storage.study_record import read_study
 
 TPE = {"sampler": "tpe", "sampler_options": {"startup_trials": 3}}
 SAMPLERS = {"tpe": TPE, "curves": CURVES}
@@ -100,24 +100,6 @@ def test_workers_of_different_speed_and_kills_end_in_the_table_of_one_process(sa
         with closing(pool(tmp_path / "killed")) as lanes:
             search(in_memory(study, journal), study, lanes, [])
         assert table(in_memory(study, journal)) == table(alone)
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_study_that_an_earlier_version_began_is_decided_at_once(sampler):
-    study, asked = toy_study(trials=20, **SAMPLERS[sampler], **promotion([1], 2)), []
-
-    class Asked(ToyLanes):
-        def run_ahead(self, plan):
-            asked.append(self.width)
-
-    for old in (True, False):
-        stored = in_memory(study)
-        if old:
-            write_study(stored, late_from=16)
-        with decided_by(16):
-            search(stored, study, Asked(width=16, epochs=2), [])
-        assert study_record(stored).late_pauses is not old
-        assert bool(asked) is not old
 
 
 def test_a_revived_trial_that_pauses_goes_on_again_under_its_new_number():

@@ -4,20 +4,18 @@ import math
 from dataclasses import replace
 
 import pytest
-from optuna.storages import JournalStorage
 from optuna.trial import TrialState
 from toy_lanes import SimulatedClock, ToyLanes
 from toy_study import Fixed, MemoryJournal, in_memory, table, toy_study
 
 from sweeps.engine import search
 from sweeps.engine.repeats import plan_repeats, run_repeats
-from sweeps.errors import UserError
 from sweeps.lanes import Failure
 from sweeps.results import tables_of
 from sweeps.search.pruners import PRUNERS
-from sweeps.storage import open_study, repeat_study
+from sweeps.storage import repeat_study
 from sweeps.storage.optuna_internals import storage_of
-from sweeps.storage.study_record import read_study, write_study
+from sweeps.storage.study_record import read_study
 from sweeps.study.study_model import Confirm
 
 EPOCHS = 9
@@ -161,23 +159,6 @@ def test_a_rung_within_the_warmup_moves_to_the_first_epoch_after_it(warmup, rung
     pruner = PRUNERS["promotion"](rungs=[1, 3, 6]).for_epochs(EPOCHS)
     moved = pruner.after_warmup(math.ceil(warmup), EPOCHS)
     assert getattr(moved, "rungs", None) == rungs
-
-
-@pytest.mark.parametrize(
-    "stored_as",
-    [
-        {"train": {"epochs": 9, "warm": 3.0}},
-        {"search": {"warm": {"values": [0, 2]}}},
-        {"search": {"warm": {"low": 0, "high": 5}}},
-    ],
-)
-def test_a_study_that_began_while_warmups_counted_does_not_go_on(stored_as):
-    journal, study = MemoryJournal(), studied()
-    before = {key: value for key, value in study.spec().items() if key != "longest_warmup"}
-    write_study(in_memory(study, journal), spec={**before, **stored_as})
-    for extend in (False, True):
-        with pytest.raises(UserError, match=r"cannot go on: .*`warm`.*--name NEW"):
-            open_study(JournalStorage(journal), study, extend=extend)
 
 
 def test_without_a_warmup_nothing_is_noted():

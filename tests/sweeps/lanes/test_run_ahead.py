@@ -8,13 +8,12 @@ import counting
 import pytest
 from counting import CountingLanes
 from toy_lanes import ToyLanes
-from toy_study import in_memory, table, toy_study
+from toy_study import in_memory, toy_study
 
 from sweeps.engine import search
 from sweeps.lanes import Outcome, Trial, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.lanes.worker_set import WorkerError
-from sweeps.storage.study_record import study_record, write_study
 
 MEDIAN = {"pruner": "median", "pruner_options": {"startup_trials": 2, "warmup_epochs": 0}}
 TPE = {"sampler": "tpe", "sampler_options": {"startup_trials": 3}}
@@ -256,17 +255,3 @@ def test_the_constant_of_a_new_study_is_on_record_and_its_lanes_decide(first, th
     search(optuna_study, more, Asked(width=then, epochs=2), [])
     assert set(asked) == {16}
     assert len(optuna_study.trials) == 40
-
-
-def test_a_study_of_an_earlier_version_goes_on_as_it_began():
-    study, more = toy_study(trials=20, **MEDIAN, **TPE), toy_study(trials=40, **MEDIAN, **TPE)
-    tables = []
-    for old in (True, False):
-        optuna_study = in_memory(study)
-        search(optuna_study, study, ToyLanes(width=15, epochs=3), [])
-        if old:
-            write_study(optuna_study, late_from=None)
-        search(optuna_study, more, ToyLanes(width=16, epochs=3), [])
-        tables.append(table(optuna_study))
-        assert study_record(optuna_study).late_from == (None if old else 16)
-    assert tables[0] != tables[1]
