@@ -7,9 +7,9 @@
 
 Results are lines of `search.jsonl` in `--out`, one for each search, surrogate, lanes and repeat; what is there already is not run again, so the command can be
 stopped at any time and goes on. A result belongs to one state of the table, of the referee and, for searches of ours, of the package `sweeps`:
-where these have changed, it is made anew. Results take hours, so they are kept in `races/`, and `--pack` adds the results in `--out`. Where `sweeps` has
-changed and no search should have, `--renew 2 --former CHECKOUT` runs two repeats of each again and, where they are equal, keeps all results for the present
-state. Results of the former referee, which drew no noise, are reported apart. Another processor rounds otherwise, so that some searches choose otherwise on it; these also run with the `sweeps` of the former state. The report is
+where these have changed, it is made anew. Results take hours, so they are kept in `races/`, and `--pack` adds the results in `--out`. Where `sweeps` or
+the referee has changed and no search should have, `--renew 2 --former CHECKOUT` runs two repeats of each again and, where they are equal, keeps all results for
+the present state. Results of the former referee, which drew no noise, are reported apart. Another processor rounds otherwise, so that some searches choose otherwise on it; these also run with the `sweeps` of the former state. The report is
 `search-tables.md` and a picture for each space. `referee.py` and `grading.py` have the rules, `methods.py` and `peers.py` the searches.
 
 Peers that need other versions of packages than the project run in an environment of their own, into the same `--out`:
@@ -49,7 +49,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from table import markdown, usable_cores
 
-__all__ = ["Entry", "digest_of", "entries", "pack_results", "race", "read_results", "renew_ours"]
+__all__ = ["Entry", "digest_of", "entries", "pack_results", "race", "read_results", "renew"]
 
 SPACES = ("A", "B", "C", "D")
 LANES = (1, 4, 64)
@@ -98,7 +98,7 @@ def main() -> None:
         "--renew",
         type=int,
         metavar="N",
-        help="run N repeats of each kept search of ours again, and keep all if they are equal",
+        help="run N repeats of each kept search again, and keep all if they are equal",
     )
     parser.add_argument("--former", type=Path, metavar="CHECKOUT", help="with --renew: the state that made the results")
     options = parser.parse_args()
@@ -122,7 +122,7 @@ def main() -> None:
     elif options.pack:
         print(*pack_results(tables, options.out, RACES) or ["nothing new"], sep="\n")
     elif options.renew:
-        if other := renew_ours(
+        if other := renew(
             tables, options.tables, RACES, options.former, repeats=options.renew, workers=options.workers
         ):
             raise SystemExit("\n".join(["nothing is kept, because these searches are no longer the same:", *other]))
@@ -226,49 +226,73 @@ def pack_results(tables: dict[str, Table], out: Path, into: Path) -> list[Path]:
     return written
 
 
-def renew_ours(
+def renew(
     tables: dict[str, Table], folder: Path, into: Path, former: Path | None, *, repeats: int, workers: int
 ) -> list[str]:
-    """Keep our searches of a former state of `sweeps` for the present one, if some repeats of each find the same at the same epochs.
+    """Keep results of a former state of `sweeps` and of the referee for the present one, if some repeats of each search find the same at the same epochs.
 
-    A search that finds something else may have run on another processor before. Such a search is compared with the same search in `former`, a
-    checkout of the former state. Returns the searches that differ. Where there are some, nothing is written.
+    The former referee is the one of our kept results. Results of peers that cannot run here stay as they are. A search that finds something else may have run on
+    another processor before. Such a search is compared with the same search in `former`, a checkout of the former state. Returns the searches that differ. Where
+    there are some, nothing is written.
     """
-    kept = [Result.from_dict(json.loads(line)) for line in whole_lines(into / KEPT_OURS)]
-    digests = {name: digest_of(table) for name, table in tables.items()}
-    stale = {r for r in kept if r.table == digests.get(r.space) and r.code != code_of(r.method)}
-    before = {_entry_of(result): result for result in kept if result in stale and result.repeat < repeats}
+    paths = [into / KEPT_OURS, *sorted(into.glob("[0-9]*.jsonl.xz"))]
+    kept = {path: [Result.from_dict(json.loads(line)) for line in whole_lines(path)] for path in paths}
+    state = {
+        (name, method): (digest_of(table), code_of(method)) for name, table in tables.items() for method in METHODS
+    }
+    stale = _stale_results(kept, state, tables)
+    before = {_entry_of(result): result for result in stale if result.repeat < repeats}
     other = []
     with single_threaded(workers) as pool:
         for entry, new in zip(before, pool.map(_run, before, itertools.repeat(folder)), strict=True):
             same = is_same_search(before[entry], new)
             if not same and former is not None:
                 again = _run_former(entry, folder, former)
-                same = again.code == before[entry].code and is_same_search(again, new)
+                same = _state_of(again) == _state_of(before[entry]) and is_same_search(again, new)
             place = f"{entry.space} {entry.method}, {entry.lanes} lanes, repeat {entry.repeat}"
             other += [] if same else [place]
             print(f"{place}: {'the same' if same else 'another search'}", flush=True)
-    if not other:
-        now = [replace(r, code=code_of(r.method)) if r in stale else r for r in kept]
-        write_lines(into / KEPT_OURS, sorted(to_line(result.to_dict()) for result in now))
+    for path, results in kept.items():
+        if other or stale.isdisjoint(results):
+            continue
+        lines = []
+        for result in results:
+            table, code = state[result.space, result.method] if result in stale else _state_of(result)
+            lines.append(to_line(replace(result, table=table, code=code).to_dict()))
+        write_lines(path, sorted(lines))
     return other
 
 
+def _stale_results(
+    kept: dict[Path, list[Result]], state: dict[tuple[str, str], tuple[str, str]], tables: dict[str, Table]
+) -> set[Result]:
+    """Return the results of the former referee or state of `sweeps` whose searches can run here."""
+    referees = {(result.space, result.table) for path in kept if path.name == KEPT_OURS for result in kept[path]}
+    able = {(name, method) for name, method in state if why_not(method, tables[name]) is None}
+    graded = {result for results in kept.values() for result in results if (result.space, result.table) in referees}
+    return {r for r in graded if (r.space, r.method) in able and _state_of(r) != state[r.space, r.method]}
+
+
+def _state_of(result: Result) -> tuple[str, str]:
+    return result.table, result.code
+
+
 def _run_former(entry: Entry, folder: Path, former: Path) -> Result:
-    """Run a search with the package `sweeps` of a checkout, in a process of its own."""
+    """Run a search with the referee and the package `sweeps` of a checkout, in a process of its own."""
     program = "import json, sys, pathlib, race; print(json.dumps(race._run(race.Entry(**json.loads(sys.argv[1])), pathlib.Path(sys.argv[2])).to_dict()))"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(former.resolve()), str(Path(__file__).parent)])}
+    paths = [former.resolve(), former.resolve() / "benchmarks" / "search"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
     command = [sys.executable, "-P", "-c", program, json.dumps(asdict(entry)), str(folder.resolve())]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
     return Result.from_dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def is_same_search(old: Result, new: Result) -> bool:
-    """Say whether two results are equal but for processor time, state of `sweeps` and the rounding of another processor in grades and times."""
+    """Say whether two results are equal but for processor time, states of `sweeps` and referee, and the rounding of another processor in grades and times."""
 
     def exact(result: Result) -> Result:
         changes = tuple(replace(change, seconds=0.0, regret=0.0) for change in result.changes)
-        return replace(result, code="", own_seconds=0.0, changes=changes)
+        return replace(result, table="", code="", own_seconds=0.0, changes=changes)
 
     def rounded(result: Result) -> list[tuple[float, float]]:
         return [(change.seconds, change.regret) for change in result.changes]

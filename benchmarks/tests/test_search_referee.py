@@ -47,7 +47,7 @@ from race import (
     race,
     read_former,
     read_results,
-    renew_ours,
+    renew,
     single_threaded,
 )
 from race_report import report
@@ -670,12 +670,16 @@ def test_results_are_renewed_where_the_first_repeats_are_the_same(
     """The last results are kept by another processor, which rounds otherwise: the search with the former code decides."""
     former, root = tmp_path / "former", BENCHMARKS.parent
     shutil.copytree(root / "sweeps", former / "sweeps", ignore=shutil.ignore_patterns("__pycache__"))
-    with (former / "sweeps" / "source.py").open("a", encoding="utf-8") as module:
-        module.write("# Another state.\n")
-    code = hash_of(str(former / "sweeps" / "__init__.py"), package=True)[:12]
-    folder, kept = write_and_race(table, tmp_path, monkeypatch)
-    present = kept.read_bytes()
-    lines = [json.loads(line) | {"code": code} for line in whole_lines(kept)]
+    without = shutil.ignore_patterns("__pycache__", "results", "races", "tables", "tests")
+    shutil.copytree(BENCHMARKS, former / "benchmarks", ignore=without)
+    for module in ("sweeps/source.py", "benchmarks/search/referee.py"):
+        with (former / module).open("a", encoding="utf-8") as file:
+            file.write("# Another state.\n")
+    tables, kept, peers = write_and_race(table, tmp_path, monkeypatch)
+    present = kept.read_bytes(), peers.read_bytes()
+    state = former_state(former, tables)
+    lines, of_peers = ([json.loads(line) | state for line in whole_lines(path)] for path in (kept, peers))
+    of_peers = [line | {"code": ""} for line in of_peers]
     grown = [line | {"trials": line["trials"] + (line["repeat"] == 0 and line["method"] == "random")} for line in lines]
     stranger = [line | {"code": "stranger"} for line in grown]
     differs = ["A random, 2 lanes, repeat 0"]
@@ -686,18 +690,32 @@ def test_results_are_renewed_where_the_first_repeats_are_the_same(
         (grown, former, []),
     ):
         write_lines(kept, [to_line(line) for line in found])
-        before = kept.read_bytes()
+        write_lines(peers, [to_line(line) for line in of_peers])
+        before = kept.read_bytes(), peers.read_bytes()
         assert read_results({"A": table}, tmp_path / "out") == []
         if checkout is None:
-            assert renew_ours({"A": table}, folder, tmp_path, None, repeats=1, workers=1) == other
+            assert renew({"A": table}, tables, tmp_path, None, repeats=1, workers=1) == other
         else:
-            options = ["--tables", str(folder), "--renew", "1", "--former", str(checkout), "--workers", "1"]
+            options = ["--tables", str(tables), "--renew", "1", "--former", str(checkout), "--workers", "1"]
             monkeypatch.setattr("sys.argv", ["race.py", *options])
             with pytest.raises(SystemExit, match=differs[0]) if other else nullcontext():
                 main()
-        assert (kept.read_bytes() == before) == bool(other)
-        assert len(read_results({"A": table}, tmp_path / "out")) == (0 if other else 4)
-        assert other or found is grown or kept.read_bytes() == present
+        after = kept.read_bytes(), peers.read_bytes()
+        assert (after == before) == bool(other)
+        assert len(read_results({"A": table}, tmp_path / "out")) == (0 if other else 6)
+        assert other or found is grown or after == present
+
+
+def former_state(former: Path, tables: Path) -> dict[str, str]:
+    """Return the state of referee and `sweeps` in a checkout, as results have it."""
+    program = "import sys, pathlib, race; print(race.digest_of(race.load_table('A', pathlib.Path(sys.argv[1]))))"
+    environment = {"PYTHONPATH": os.pathsep.join([str(former), str(former / "benchmarks" / "search")]), "PATH": ""}
+    command = [sys.executable, "-P", "-c", program, str(tables)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return {
+        "table": done.stdout.strip(),
+        "code": hash_of(str(former / "sweeps" / "__init__.py"), package=True)[:12],
+    }
 
 
 def test_searches_have_one_thread_and_whoever_races_keeps_his_own() -> None:
@@ -708,15 +726,17 @@ def test_searches_have_one_thread_and_whoever_races_keeps_his_own() -> None:
     assert dict(os.environ) == before
 
 
-def write_and_race(table: Table, into: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """Race two searches on a table and keep the results; return the folder of the table and the file of results."""
+def write_and_race(table: Table, into: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, Path]:
+    """Race three searches on a table and keep the results; return the folder of the table, and the files of results of ours and of peers."""
     write_table(into / "tables")
     monkeypatch.setattr("race.RACES", into)
-    wanted = [*entries(table, ["random", REFERENCE], surrogate=["process"], lanes=[2], repeats=2, budget=40)]
+    methods = ["random", REFERENCE, "optuna: tpe + median"]
+    wanted = [*entries(table, methods, surrogate=["process"], lanes=[2], repeats=2, budget=40)]
     race({"A": table}, wanted, into / "tables", into / "out", workers=1)
-    assert pack_results({"A": table}, into / "out", into) == [into / KEPT_OURS]
+    peers = into / "001.jsonl.xz"
+    assert pack_results({"A": table}, into / "out", into) == [peers, into / KEPT_OURS]
     (into / "out" / "search.jsonl").unlink()
-    return into / "tables", into / KEPT_OURS
+    return into / "tables", into / KEPT_OURS, peers
 
 
 @pytest.mark.slow
