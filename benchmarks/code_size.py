@@ -1,8 +1,8 @@
 """How large the code is, and how much of it knows what: two states of the repository side by side, with the ratio of each figure.
 
-    python3.11 benchmarks/code_size.py [--before COMMIT] [--after COMMIT]
+    python3.11 benchmarks/code_size.py [--before COMMIT] [--after COMMIT] [--apart "vaeexp/training/losses.py" "sweeps/*/engines.py"]
 
-Without `--after` it is the working tree. Tokens are all that `tokenize` of Python 3.11 finds but comments, ends of lines, indents and strings that begin with
+Without `--after` it is the working tree. Tokens of files that are given `--apart`, such as new features, have a row of their own. Tokens are all that `tokenize` of Python 3.11 finds but comments, ends of lines, indents and strings that begin with
 three quotes, so that neither documentation nor layout counts. Other versions split f-strings into several tokens and are refused.
 """
 
@@ -15,7 +15,8 @@ import sys
 import tarfile
 import tokenize
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from table import markdown
@@ -46,11 +47,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", default=FIRST, help="a commit (default: %(default)s)")
     parser.add_argument("--after", help="a commit; without it, the working tree")
+    parser.add_argument("--apart", nargs="+", default=[], metavar="PATTERN", help="files whose tokens count apart")
     options = parser.parse_args()
     if sys.version_info[:2] != (3, 11):
         sys.exit(f"code_size.py: got Python {sys.version.split()[0]}; must be 3.11, because others split f-strings.")
-    before = figures(commit_files(options.before))
-    after = figures(commit_files(options.after) if options.after else working_files())
+    before = figures(commit_files(options.before), options.apart)
+    after = figures(commit_files(options.after) if options.after else working_files(), options.apart)
     names = [*before, *(name for name in after if name not in before)]
     rows = [row_of(name, before.get(name, 0), after.get(name, 0)) for name in names]
     print(markdown(["", options.before, options.after or "working tree", "ratio"], rows, texts=1))
@@ -62,7 +64,7 @@ def row_of(name: str, before: int, after: int) -> list[str]:
 
 def commit_files(commit: str) -> Checkout:
     """Return the files of a commit."""
-    packed = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True).stdout
+    packed = subprocess.run(["git", "archive", commit], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         files = {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}
     return {name: content.decode() for name, content in files.items() if is_counted(name)}
@@ -80,14 +82,15 @@ def is_counted(name: str) -> bool:
     return name.endswith((".py", ".md"))
 
 
-def figures(files: Checkout) -> dict[str, int]:
-    """Return the name of each figure → its value."""
+def figures(files: Checkout, apart: Sequence[str] = ()) -> dict[str, int]:
+    """Return the name of each figure → its value; tokens of files that match one of the patterns `apart` count apart."""
     code = {
         name: text
         for name, text in files.items()
         if name.endswith(".py") and name.startswith(tuple(f"{p}/" for p in PACKAGES))
     }
     tokens = {name: count_tokens(text) for name, text in code.items()}
+    outside = sum(count for name, count in tokens.items() if any(fnmatchcase(name, pattern) for pattern in apart))
     imported = {
         (module, name)
         for path, text in code.items()
@@ -98,6 +101,8 @@ def figures(files: Checkout) -> dict[str, int]:
     inside = {(module, name) for module, name in imported if module not in DOORS}
     return {
         **tokens_by_folder(tokens),
+        "tokens apart": outside,
+        "tokens without these": sum(tokens.values()) - outside,
         "modules": len(code),
         "lines of the packages": lines_of(code.values()),
         "functions naming FrozenTrial": sum(functions_naming(text, "FrozenTrial") for text in code.values()),
