@@ -176,24 +176,12 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "It takes two trials that reached one epoch.",
             unfolded=True,
         ),
-        "top_two": Plot(
-            "The two most important parameters",
-            parameters.top_two,
-            parameters.top_two_caption,
-            f"It takes {LEAST_TRIALS} complete trials of different value and two searched parameters; under the pruner promotion, {LEAST_TRIALS} complete or promoted ones.",
-        ),
         "importance": Plot(
             "Importance among the trials that the sampler chose",
             parameters.importance,
             parameters.importance_caption,
             f"It takes {LEAST_TRIALS} complete trials of different value and two searched parameters to say anything; under the pruner promotion, {LEAST_TRIALS} "
             "complete or promoted ones.",
-        ),
-        "effects": Plot(
-            "Trials along each parameter, at the epochs that they reached",
-            parameters.effects,
-            parameters.effects_caption,
-            "No trial has finished an epoch, or all have as many epochs, so that the plot at equal epochs shows the same.",
         ),
         "partial_dependence": Plot(
             "Partial dependence",

@@ -1,20 +1,16 @@
 """Plots of the searched parameters: the importance of each, the value of each trial along each, and the value to expect."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sweeps.results.found_trials import promotes
 from vaeexp.plots import style
-from vaeexp.plots.promoted import promoted_below, scatter_by_epochs
 from vaeexp.results.coverage import left_out
 from vaeexp.results.effects import group_of
 from vaeexp.results.forest import Forest, expected
@@ -87,40 +83,6 @@ def _order(view: StudyView) -> str:
     return "A pruned trial counts with what it had reached."
 
 
-def effects(view: StudyView) -> Figure | None:
-    """Draw a panel per searched parameter: the value of each trial against it, by state, with medians of choices; under promotion by epochs.
-
-    Values of a choice that the search did not cover are left out, with a note. None without a value, and where all trials have as many
-    epochs, because `equal_epochs` then shows the same.
-    """
-    epoch, compared = view.at_equal_epochs
-    if len(compared) == len(view.learned) and (compared["epochs"] == epoch).all() and len(compared):
-        return None
-    scored = view.search[view.search["objective"].notna()]
-    parameters = [parameter for parameter in view.parameters.values() if parameter.of(scored).notna().any()]
-    if not parameters:
-        return None
-    figure, panels = style.parameter_panels(len(parameters), same_values=True)
-    low, high = style.robust_limits(scored.loc[scored["state"] == "complete", "objective"], scored["objective"])
-    for panel, parameter in zip(panels, parameters, strict=True):
-        panel.set_ylim(low, high)
-        shown = view.covered(scored, parameter.name)
-        if promotes(view.study):
-            _draw_promoted(panel, view, shown, parameter)
-        else:
-            draw_trials(panel, shown, parameter, left_out=view.uncovered(parameter.name))
-        if view.uncovered(parameter.name):
-            style.note(panel, "“left out”: not covered by the search", y=1.03)
-    figure.supylabel(NATS, fontsize=11, color=style.TEXT_COLOUR)
-    if promotes(view.study):
-        style.figure_legend(figure, figure.axes[0])
-    else:
-        _state_legend(figure, scored)
-    if above := int((scored["objective"] > high).sum()):
-        figure.text(0.995, 0.985, f"▲ {above} above the scale", ha="right", va="top", fontsize=10, color=style.MUTED)
-    return figure
-
-
 def equal_epochs(view: StudyView) -> Figure | None:
     """Draw a panel per searched parameter: the value of each trial at the last epoch that all ranked trials reached, against it.
 
@@ -161,7 +123,7 @@ def _draw_at_epoch(axes: Axes, view: StudyView, trials: pd.DataFrame, parameter:
     style.style_parameter_axis(style.style_axes(axes), parameter, below)
     if parameter.is_choice:
         axes.hlines(medians, medians.index - 0.3, medians.index + 0.3, color=style.TEXT_COLOUR, linewidth=2, zorder=5)
-    x, size = _jittered(parameter, active, numbers=True), 30 * style.marker_scale(len(trials))
+    x, size = jittered(parameter, active), 30 * style.marker_scale(len(trials))
     complete = active["state"] == "complete"
     for state, chosen, words in (
         ("pruned", ~complete, "stopped there or later"),
@@ -192,141 +154,19 @@ def equal_epochs_caption(view: StudyView) -> Caption:
     return [Statement(id="plot.epoch", values={"epoch": epoch}), text, *not_drawn, *untold(view)]
 
 
-def _draw_promoted(axes: Axes, view: StudyView, trials: pd.DataFrame, parameter: SearchedParameter) -> None:
-    """Draw trials by the epochs that they have; under each choice how many were promoted."""
-    judged, left_out = trials["number"].isin(view.judged), view.uncovered(parameter.name)
-    below = promoted_below(trials, parameter, judged, left_out) if parameter.is_choice else ()
-    style.style_parameter_axis(style.style_axes(axes), parameter, below)
-    active = trials[parameter.places(trials).notna()]
-    x = _jittered(parameter, active, numbers=True)
-    scatter_by_epochs(axes, x, active["objective"], active, size=30 * style.marker_scale(len(trials)))
-
-
-def _state_legend(figure: Figure, trials: pd.DataFrame) -> None:
-    """Put a legend with the number of trials of each state above all panels."""
-    axes = figure.axes[0]
-    handles, labels = axes.get_legend_handles_labels()
-    counts = trials["state"].value_counts()
-    handle_of = {label: handle for handle, label in zip(handles, labels, strict=True)}
-    for state in style.STATE_COLOURS:
-        if state in handle_of:
-            handle_of[state].set_label(style.state_label(state, int(counts[state])))
-    style.figure_legend(figure, axes)
-
-
-def counts_below(trials: pd.DataFrame, parameter: SearchedParameter, left_out: Sequence[str] = ()) -> list[str]:
+def counts_below(trials: pd.DataFrame, parameter: SearchedParameter) -> list[str]:
     """Return for each choice of a parameter how many of these trials are complete and how many were pruned: `5 + 9 pruned`."""
     places = parameter.places(trials)
-    groups = [(text, group_of(trials[places == place])) for place, text in enumerate(parameter.texts)]
-    return [
-        "left out" if text in left_out else f"{group.complete:,} + {group.pruned:,} pruned" for text, group in groups
-    ]
+    groups = [group_of(trials[places == place]) for place in range(len(parameter.texts))]
+    return [f"{group.complete:,} + {group.pruned:,} pruned" for group in groups]
 
 
-def draw_trials(
-    axes: Axes,
-    trials: pd.DataFrame,
-    parameter: SearchedParameter,
-    metric: str = "objective",
-    *,
-    other: float = 1.0,
-    left_out: Sequence[str] = (),
-) -> None:
-    """Draw trials as points on the scale of the search space; choices side by side, each with its median and its trials.
-
-    `left_out` are choices whose trials are not among `trials`: a note below the axis says so in place of their numbers.
-    The median of the objective counts a pruned trial as worse than every value, and is drawn from two complete trials on;
-    that of another metric is over the complete trials. Marks of trials that are not complete are `other` times as large.
-    """
-    below = counts_below(trials, parameter, left_out) if parameter.is_choice else ()
-    style.style_parameter_axis(style.style_axes(axes), parameter, below)
-    active = trials[parameter.places(trials).notna()]
-    places, values = pd.Series(parameter.numbers(parameter.places(active)), index=active.index), active[metric]
-    if parameter.is_choice:
-        complete = active["state"] == "complete"
-        if metric == "objective":
-            groups = {place: group_of(active[places == place]) for place in sorted(set(places))}
-            medians = pd.Series({place: group.median for place, group in groups.items() if group.tells}, dtype=float)
-        else:
-            medians = values[complete].groupby(places[complete]).median()
-        axes.hlines(medians, medians.index - 0.3, medians.index + 0.3, color=style.TEXT_COLOUR, linewidth=2, zorder=5)
-        places = places + jitter(len(active))
-    names = row_names(active)
-    for state in style.STATE_COLOURS:
-        chosen = active["state"] == state
-        shown = state if (trials["state"] == state).any() else None
-        size = 30 * style.marker_scale(len(trials)) * (1.0 if state == "complete" else other)
-        style.scatter(axes, places[chosen], values[chosen], names[chosen], state, size=size, label=shown)
-
-
-def top_two_caption(view: StudyView) -> str:
-    """Say what the marks are."""
-    text = "Each trial at its values of the two parameters with the largest importance; "
-    if promotes(view.study):
-        text += "an open square is a trial that was paused after the epoch in the legend. "
-    else:
-        text += "the darker a complete trial, the better. Open squares are trials that were pruned, failed or still run: they have no final value. "
-    return f"{text}Choices are spread a little."
-
-
-def top_two(view: StudyView) -> Figure | None:
-    """Draw each trial at its values of the two most important parameters, complete ones in the colour of their objective.
-
-    Where trials were paused and promoted, these are in the shade of their epochs.
-
-    None without two parameters whose importance is known.
-    """
-    names = list(view.importances.index[:2])
-    if len(names) < 2:
-        return None
-    across, up = (view.parameters[name] for name in names)
-    trials = view.search[across.places(view.search).notna() & up.places(view.search).notna()]
-    trials = trials[trials["objective"].notna()]
-    complete = trials[trials["state"] == "complete"]
-    if complete.empty:
-        return None
-    figure = style.new_figure(5.2)
-    axes = style.style_axes(figure.add_subplot())
-    style.style_parameter_axis(axes, across)
-    # The heights are places, from 0 to 1 or by choice, because the axis of a parameter is made for x alone.
-    ticks = style.parameter_ticks(up)
-    axes.set_yticks(ticks, list(map(str, ticks.index)))
-    axes.set_ylabel(style.wrapped(up.label, 36), fontsize=11, color=style.TEXT_COLOUR)
-    axes.set_ylim((-0.5, len(up.texts) - 0.5) if up.is_choice else (-0.04, 1.04))
-    x, y = (_jittered(parameter, trials, numbers=parameter is across, up=parameter is up) for parameter in (across, up))
-    size = 60 * style.marker_scale(len(trials))
-    if promotes(view.study):
-        scatter_by_epochs(axes, x, y, trials, size=size)
-        style.legend(axes)
-        return figure
-    low, high = style.robust_limits(complete["objective"])
-    colours = Normalize(low, high)
-    early = trials["state"] != "complete"
-    look: dict[str, Any] = {
-        "facecolors": "none",
-        "edgecolors": style.MUTED,
-        "linewidths": 1.0,
-        "marker": "s",
-        "zorder": 2,
-    }
-    points = axes.scatter(x[early], y[early], s=0.5 * size, label=f"not complete ({int(early.sum()):,})", **look)
-    style.mark_trials(points, row_names(trials[early]))
-    shades: dict[str, Any] = {"c": complete["objective"], "norm": colours, "cmap": "viridis"}
-    edges: dict[str, Any] = {"edgecolors": style.TEXT_COLOUR, "linewidths": 0.5, "zorder": 3}
-    points = axes.scatter(x[~early], y[~early], s=size, label=f"complete ({len(complete):,})", **shades, **edges)
-    style.mark_trials(points, row_names(complete))
-    bar = style.colour_bar(figure, axes, ScalarMappable(norm=colours, cmap="viridis"))
-    bar.set_ylabel(NATS, fontsize=11, color=style.TEXT_COLOUR)
-    style.legend(axes)
-    return figure
-
-
-def _jittered(parameter: SearchedParameter, trials: pd.DataFrame, *, numbers: bool, up: bool = False) -> pd.Series:
-    """Return places, or the numbers at them, of trials; choices spread a little, so that trials can be told apart. `up`: as of `jitter`."""
+def jittered(parameter: SearchedParameter, trials: pd.DataFrame) -> pd.Series:
+    """Return the numbers of trials along a parameter; choices are spread a little, so that trials can be told apart."""
     places = parameter.places(trials)
     if parameter.is_choice:
-        return places + jitter(len(places), up=up)
-    return pd.Series(parameter.numbers(places), index=places.index) if numbers else places
+        return places + jitter(len(places))
+    return pd.Series(parameter.numbers(places), index=places.index)
 
 
 def partial_dependence(view: StudyView) -> Figure | None:
@@ -403,22 +243,6 @@ def untold(view: StudyView) -> list[Statement]:
     left, kind = left_out(view.coverage, view.parameters), "" if promotes(view.study) else "_complete"
     said = [Statement(id=f"plot.left_out{kind}", values={"left": left})] if left else []
     return [*said, *map(hole_statement, view.holes.numbers.values())]
-
-
-def effects_caption(view: StudyView) -> Caption:
-    """Say what the marks are, what a median counts, and which values are left out."""
-    if promotes(view.study):
-        return [
-            "Every trial in every panel. An open mark is a trial that was paused after the epoch in the legend, at what it had reached by then: "
-            "compare marks of one shade alone. Under each choice stands how many of its trials were promoted from the first rung on or are complete.",
-            *untold(view),
-        ]
-    return [
-        "Every trial in every panel. The value of a pruned trial (open) is what it had reached, not what it would have "
-        "become. Under each choice stands how many trials are complete and pruned. A black bar is the median with the pruned counted as "
-        "worse than all others; there is none where half or more were pruned, or where one trial is complete.",
-        *untold(view),
-    ]
 
 
 def dependence_caption(view: StudyView) -> Caption:

@@ -16,7 +16,7 @@ from sweeps.results.front import front
 from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots import style
 from vaeexp.plots.confirmed import comparable
-from vaeexp.plots.parameters import draw_trials
+from vaeexp.plots.parameters import counts_below, jittered
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, row_names
@@ -254,7 +254,7 @@ def active_units(view: StudyView) -> Figure | None:
     for axes, parameter in zip(panels, shown, strict=True):
         axes.set_ylim(-0.03 * most, 1.12 * most)
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-        draw_trials(axes, trials, parameter, UNITS, other=0.4)
+        _draw_units(axes, trials, parameter)
         if not parameter.is_choice:
             _draw_medians(axes, trials[trials["state"] == "complete"], parameter)
         if math.isfinite(full):
@@ -298,6 +298,23 @@ def _as_shares(trials: pd.DataFrame, *, shares: bool) -> pd.DataFrame:
         sizes = pd.to_numeric(column(trials, "params.latent_size"), errors="coerce").astype(float)
         trials = trials.assign(**{UNITS: 100 * trials[UNITS] / sizes})
     return trials[np.isfinite(trials[UNITS].to_numpy(float))]
+
+
+def _draw_units(axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter) -> None:
+    """Draw the units of trials along a parameter, complete ones large; choices side by side, each with the median of its complete trials."""
+    below = counts_below(trials, parameter) if parameter.is_choice else ()
+    style.style_parameter_axis(style.style_axes(axes), parameter, below)
+    active = trials[parameter.places(trials).notna()]
+    if parameter.is_choice:
+        complete = active[active["state"] == "complete"]
+        medians = complete[UNITS].groupby(parameter.places(complete)).median()
+        axes.hlines(medians, medians.index - 0.3, medians.index + 0.3, color=style.TEXT_COLOUR, linewidth=2, zorder=5)
+    x, names = jittered(parameter, active), row_names(active)
+    for state in style.STATE_COLOURS:
+        chosen = active["state"] == state
+        shown = state if (trials["state"] == state).any() else None
+        size = 30 * style.marker_scale(len(trials)) * (1.0 if state == "complete" else 0.4)
+        style.scatter(axes, x[chosen], active.loc[chosen, UNITS], names[chosen], state, size=size, label=shown)
 
 
 def _draw_medians(axes: Axes, complete: pd.DataFrame, parameter: SearchedParameter) -> None:

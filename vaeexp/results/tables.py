@@ -101,12 +101,9 @@ def row_names(trials: pd.DataFrame) -> pd.Series:
     return trials["repeat"].map({True: "r", False: ""}).astype(str) + trials["number"].astype(int).astype(str)
 
 
-def jitter(count: int, width: float = 0.5, *, up: bool = False) -> np.ndarray:
-    """Return offsets in a repeating, even pattern over [−width/2, width/2], without randomness: [count].
-
-    Those `up` go with those across: together they fill a square evenly, because no whole multiples of the steps and of 1 sum to 0.
-    """
-    step = math.sqrt(2) - 1 if up else 0.6180339887498949  # the golden section
+def jitter(count: int, width: float = 0.5) -> np.ndarray:
+    """Return offsets in a repeating, even pattern over [−width/2, width/2], without randomness: [count]."""
+    step = 0.6180339887498949  # the golden section
     return (np.arange(1, count + 1) * step % 1.0 - 0.5) * width
 
 

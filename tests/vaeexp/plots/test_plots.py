@@ -29,7 +29,7 @@ from sweeps.results import best_so_far, ranked
 from vaeexp.plots import PLOTS, style
 from vaeexp.plots.comparisons import paired_differences
 from vaeexp.plots.latent import rate_per_dimension
-from vaeexp.plots.parameters import effects, importance
+from vaeexp.plots.parameters import equal_epochs, importance
 from vaeexp.plots.search import history, learning_curves
 from vaeexp.plots.style import robust_limits, save
 from vaeexp.report.chapters import reading
@@ -112,8 +112,9 @@ def test_importance_finds_the_one_parameter_that_matters(results):
     assert shares["learning_rate"] > 0.5
 
 
-def test_effects_have_a_panel_per_parameter_on_the_scale_of_its_space(results):
-    figure = effects(StudyView(results))
+def test_equal_epochs_have_a_panel_per_parameter_on_the_scale_of_its_space(results):
+    view = StudyView(results)
+    figure = equal_epochs(view)
     panels = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_xlabel() for axes in panels] == [
         "β",
@@ -124,36 +125,23 @@ def test_effects_have_a_panel_per_parameter_on_the_scale_of_its_space(results):
         "components (if prior is mixture)",
     ]
     assert [axes.get_xscale() for axes in panels] == ["log", "log", "log", "linear", "linear", "log"]
-    trials = StudyView(results).search
-    scored = trials[trials["objective"].notna()]
-    assert points(panels[0]) == len(scored)
-    assert points(panels[5]) == int(scored["params.components"].notna().sum())
-    assert figure.get_supylabel() == "validation −ELBO (nats per image)"
-    (bars,) = (found for found in panels[3].collections if isinstance(found, LineCollection))
-    medians = [bar[0, 1] for bar in bars.get_segments()]
-    groups = {choice: scored[scored["params.optimizer"] == choice] for choice in ("adam", "adamax")}
-    states = {choice: group["state"].value_counts() for choice, group in groups.items()}
-    ticks = [label.get_text() for label in panels[3].get_xticklabels()]
-    assert ticks == [f"{each}\n{states[each]['complete']} + {states[each]['pruned']} pruned" for each in groups]
-    # Most runs of adam were pruned: its median cannot be said. That of adamax counts its pruned runs as the worst.
-    assert states["adam"]["complete"] < states["adam"]["pruned"]
-    adamax = groups["adamax"]
-    values = adamax["objective"].where(adamax["state"] == "complete", 1e9)[adamax["state"] != "failed"]
-    assert medians == pytest.approx([values.median()])
+    epoch, trials = view.at_equal_epochs
+    assert points(panels[0]) == len(trials) + 1, "each trial once, and a ring around the best"
+    assert figure.get_supylabel() == f"validation −ELBO (nats per image), epoch {epoch}"
 
 
-def test_effects_show_values_outside_the_range_that_is_searched_now(results):
+def test_panels_show_values_outside_the_range_that_is_searched_now(results):
     spec = study_attributes().spec
     narrow = {
         "beta": {"kind": "float", "low": 0.5, "high": 2.0, "log": True},
         "optimizer": {"kind": "choice", "values": ["adamax"]},
     }
     later = part(results, results.trials, study=study_attributes(spec=spec | {"search": narrow}))
-    axes = effects(StudyView(later)).axes[0]
-    betas = StudyView(later).search.dropna(subset=["objective"])["params.beta"]
+    axes = equal_epochs(StudyView(later)).axes[0]
+    betas = StudyView(later).at_equal_epochs[1]["params.beta"]
     assert axes.get_xlim()[0] < betas.min()
     assert axes.get_xlim()[1] > betas.max()
-    labels = effects(StudyView(later)).axes[1].get_xticklabels()
+    labels = equal_epochs(StudyView(later)).axes[1].get_xticklabels()
     assert [label.get_text().split("\n")[0] for label in labels] == ["adamax", "adam"]
     assert set(StudyView(later).importances["share"].to_dict()) == set(narrow)
 
@@ -192,11 +180,11 @@ def test_robust_limits_keep_most_of_all_points():
 
 def test_the_same_figure_gives_the_same_bytes(results, tmp_path):
     for copy in ("a", "b"):
-        save(effects(StudyView(results)), tmp_path / copy)
+        save(equal_epochs(StudyView(results)), tmp_path / copy)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["effects", "confirmed_seeds", "best_samples"])
+@pytest.mark.parametrize("name", ["equal_epochs", "confirmed_seeds", "best_samples"])
 def test_a_file_is_drawn_once_and_as_matplotlib_would_save_it(results, tmp_path, monkeypatch, name):
     draws, draw = [], Figure.draw
     monkeypatch.setattr(Figure, "draw", lambda self, renderer: draws.append(self) or draw(self, renderer))

@@ -5,16 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
-from synthetic_study import SEARCH, part, study_attributes, texts, with_baselines, write_pictures
+from synthetic_study import part, texts, with_baselines, write_pictures
 
 from sweeps.results.statistics import mean_interval
 from vaeexp.plots import PLOTS
 from vaeexp.plots.confirmed import confirmed_curves, confirmed_seeds, train_validation
 from vaeexp.plots.latent import aggregate_posterior
-from vaeexp.plots.parameters import top_two
 from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import jitter, read_arrays
+from vaeexp.results.tables import read_arrays
 from vaeexp.training.checkpoint import save_arrays
 from vaeexp.words import format_number
 
@@ -159,21 +158,6 @@ def test_no_bound_by_samples_without_files(results, tmp_path):
     assert PLOTS["nll_by_samples"].draw(StudyView(bare)) is None
 
 
-def test_the_two_most_important_parameters_are_the_axes_and_the_objective_the_colour(results):
-    view = StudyView(results)
-    first, second = (view.parameters[name] for name in view.importances.index[:2])
-    figure = top_two(view)
-    axes = figure.axes[0]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == (first.label, second.label)
-    early, complete = dots(axes)
-    assert sorted(complete.get_array()) == sorted(view.ranked["objective"])
-    assert not len(early.get_facecolors())
-    assert len(early.get_offsets()) == int((view.search["objective"].notna()).sum()) - len(view.ranked)
-    wanted = np.stack([first.of(view.ranked).astype(float), second.places(view.ranked)], axis=1)
-    np.testing.assert_allclose(sorted(complete.get_offsets().tolist()), sorted(wanted.tolist()))
-    assert top_two(StudyView(part(results, view.ranked.head(5)))) is None
-
-
 def test_samples_stand_above_their_neighbours_with_the_distance(results):
     view = StudyView(results)
     arrays = view.best_with("neighbour_images")[1]
@@ -213,24 +197,3 @@ def test_one_confirmed_run_is_drawn_without_a_spread(results, tmp_path):
         found for found in confirmed_seeds(StudyView(alone)).axes[0].collections if isinstance(found, LineCollection)
     ]
     assert confirmed_seeds(StudyView(part(results, results.trials[~results.trials["repeat"]]))) is None
-
-
-@pytest.mark.parametrize("count", [12, 48, 400])
-def test_trials_of_two_choices_fill_their_cells(count):
-    """One pattern across and up put the trials of a cell on its diagonal."""
-    across, up = jitter(count), jitter(count, up=True)
-    assert max(abs(across).max(), abs(up).max()) <= 0.25
-    assert abs(np.corrcoef(across, up)[0, 1]) < 0.2
-    quarters = {(bool(x > 0), bool(y > 0)) for x, y in zip(across, up, strict=True)}
-    assert len(quarters) == 4
-
-
-def test_the_cells_of_two_choices_are_no_diagonals(results):
-    two = {name: SEARCH[name] for name in ("optimizer", "prior")}
-    spec = study_attributes().spec | {"search": two}
-    view = StudyView(replace(results, study=study_attributes(spec=spec)))
-    assert {*view.importances.index[:2]} == {"optimizer", "prior"}
-    offsets = np.concatenate([found.get_offsets() for found in dots(top_two(view).axes[0])])
-    apart = offsets - offsets.round()
-    assert len(offsets) > 20
-    assert abs(np.corrcoef(apart.T)[0, 1]) < 0.5

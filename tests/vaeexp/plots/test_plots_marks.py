@@ -133,13 +133,6 @@ def one_of(names):
     return lambda tables, axes, row, place: any(on_line(place, tables.curve(row, name)) for name in names)
 
 
-def of_top_two(tables, axes, row, place):
-    at, room = tables.on_axis(row, axes.get_xlabel())
-    parameter = next(each for each in tables.view.parameters.values() if each.label == axes.get_ylabel())
-    up = parameter.places(tables.trials.loc[[row]]).iloc[0]
-    return abs(place[0][0] - at) <= room and abs(place[0][1] - up) <= (0.26 if parameter.is_choice else 1e-9)
-
-
 def on_edge(tables, axes, row, place):
     at, room = tables.on_axis(row, axes.get_xlabel())
     return abs(place[0][0] - at) <= room
@@ -180,8 +173,6 @@ EXPECTED = {
     "learning_curves": one_of(["objective"]),
     "confirmed_curves": median,
     "train_validation": one_of(["train/neg_elbo", "val/neg_elbo"]),
-    "top_two": of_top_two,
-    "effects": lambda tables, axes, row, place: along_parameter(tables, axes, row, place, tables.value(row)),
     "partial_dependence": on_edge,
     "paired_differences": pair,
     "baseline_curves": one_of(["val/neg_elbo", *RATES]),
@@ -212,12 +203,9 @@ def test_marks_are_rows_of_the_tables_at_their_places(views, name):
     [
         ("history", "full", {"complete", "pruned", "failed"}),
         ("learning_curves", "full", {"complete", "pruned", "failed"}),
-        ("effects", "full", {"complete", "pruned", "failed"}),
         ("equal_epochs", "full", {"complete", "pruned"}),
         ("equal_epochs", "promoted", {"complete", "pruned", "paused"}),
         ("wall_time", "full", {"complete"}),
-        ("effects", "promoted", {"complete", "pruned", "paused"}),
-        ("top_two", "promoted", {"complete", "pruned", "paused"}),
         ("rate_distortion", "full", {"complete", "pruned", "failed"}),
         ("front", "two", {"complete"}),
     ],

@@ -5,12 +5,11 @@ import pytest
 from drawn_studies import SPACE, bowl, drawn, study
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
-from synthetic_study import SEARCH, make_results, part, texts
+from synthetic_study import SEARCH, make_results, texts
 
 from sweeps.results import Results
 from vaeexp.plots import PLOTS, style
 from vaeexp.plots.parameters import (
-    effects,
     equal_epochs,
     importance,
     partial_dependence,
@@ -64,11 +63,11 @@ def test_names_of_choices_do_not_overlap_in_a_panel():
         "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
         "beta": SPACE["beta"],
     }
-    figure = effects(StudyView(study(drawn(40, space=space), np.arange(40.0), space=space)))
+    figure = partial_dependence(StudyView(study(drawn(40, space=space), np.arange(40.0), space=space)))
     figure.draw_without_rendering()
-    angles = [axes.get_xticklabels()[0].get_rotation() for axes in figure.axes]
-    assert angles == [30, 0, 0]
-    boxes = [tick.get_window_extent() for tick in figure.axes[1].get_xticklabels()]
+    angles = {name: panel(figure, name).get_xticklabels()[0].get_rotation() for name in ("prior", "optimizer")}
+    assert angles == {"prior": 30, "optimizer": 0}
+    boxes = [tick.get_window_extent() for tick in panel(figure, "optimizer").get_xticklabels()]
     assert boxes[0].x1 < boxes[1].x0
 
 
@@ -79,9 +78,9 @@ def test_names_of_choices_do_not_overlap_in_a_panel():
 def test_names_that_stand_aslant_keep_clear_of_each_other(values):
     """The line below the name of an optimizer once ran through the name of the next one."""
     space = {"optimizer": {"kind": "choice", "values": values}, "beta": SPACE["beta"], "components": SPACE["beta"]}
-    figure = effects(StudyView(study(drawn(40, space=space), np.arange(40.0), space=space)))
+    figure = partial_dependence(StudyView(study(drawn(40, space=space), np.arange(40.0), space=space)))
     figure.draw_without_rendering()
-    axes = figure.axes[0]
+    axes = panel(figure, "optimizer")
     ticks = axes.get_xticklabels()
     angle = math.radians(ticks[0].get_rotation())
     assert 0 < angle < math.pi / 2
@@ -142,13 +141,6 @@ def test_nothing_is_called_best_by_the_few_that_survived_pruning(survivors, prun
     values = [100 - 12 * (row["optimizer"] == "adamax") for row in settings] + noise
     results = study(settings, values, states=states)
     assert best_points(results, "optimizer") == ([1] if named else [])
-    bars = [
-        found
-        for found in panel(effects(StudyView(results)), "optimizer").collections
-        if isinstance(found, LineCollection)
-    ]
-    drawn_for = sorted(float(bar[:, 0].mean()) for found in bars for bar in found.get_segments())
-    assert (1 in drawn_for) == named
 
 
 def panel(figure, label):
@@ -164,17 +156,11 @@ def test_a_value_that_was_never_tried_where_the_others_are_good_is_left_out(made
     trials["params.prior"] = np.where(bad, "vampprior", alternate)
     other = StudyView(Results("x", made.study, trials, made.epochs))
     assert other.uncovered("prior") == ["vampprior"]
-    figure = effects(other)
-    axes = panel(figure, "prior")
-    drawn_points = sum(len(found.get_offsets()) for found in axes.collections if isinstance(found, PathCollection))
-    assert drawn_points == int((~bad).sum())
-    assert "“left out”: not covered by the search" in texts(figure)
     axes = panel(partial_dependence(other), "prior")
     assert list(axes.lines[0].get_xdata()) == [0, 1]
     assert any(text.endswith("nats, some values left out") for text in texts(axes.figure))
-    for name in ("effects", "partial_dependence"):
-        assert "Left out: prior = vampprior, never tried to the end" in reading(PLOTS[name], other)
-    assert "Left out" not in reading(PLOTS["effects"], view)
+    assert "Left out: prior = vampprior, never tried to the end" in reading(PLOTS["partial_dependence"], other)
+    assert "Left out" not in reading(PLOTS["partial_dependence"], view)
 
 
 def test_partial_dependence_leaves_out_what_has_one_value(made):
@@ -198,16 +184,6 @@ def test_the_search_of_the_example_has_all_of_these_figures():
     assert set(StudyView(results).importances["share"].to_dict()) == set(SEARCH)
     panels = [axes for axes in partial_dependence(StudyView(results)).axes if axes.get_visible()]
     assert len(panels) == len(SEARCH)
-
-
-@pytest.mark.parametrize("kind", ["other epochs", "same epochs", "one trial"])
-def test_trials_at_the_epochs_that_they_reached_are_drawn_only_where_these_differ(kind):
-    full = make_results()
-    count = {"other epochs": 40, "same epochs": 12, "one trial": 1}[kind]
-    view = StudyView(full if kind == "other epochs" else part(full, StudyView(full).ranked.head(count)))
-    drawn = {name for name in ("equal_epochs", "effects") if PLOTS[name].draw(view) is not None}
-    wanted = {"other epochs": {"equal_epochs", "effects"}, "same epochs": {"equal_epochs"}, "one trial": set()}
-    assert drawn == wanted[kind]
 
 
 def test_medians_at_equal_epochs_are_those_of_the_trials_of_a_choice():

@@ -109,7 +109,7 @@ def test_many_points_become_one_picture(count):
 
 def test_two_plots_share_no_id_and_refer_to_their_own():
     texts = []
-    for name in ("effects", "top_two"):
+    for name in ("equal_epochs", "history"):
         figure, axes = plotted()
         mark_trials(axes.scatter(X, Y), ROWS)
         axes.hist([0.1, 0.2], hatch="//")

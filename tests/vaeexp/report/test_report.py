@@ -294,7 +294,7 @@ def test_thin_studies_get_a_whole_report_in_good_english(case, drawn, monkeypatc
         assert not figures
     if case == "one parameter":
         assert "importance.png" not in figures
-        assert len([axes for axes in figures["effects.png"].axes if axes.get_visible()]) == 1
+        assert len([axes for axes in figures["equal_epochs.png"].axes if axes.get_visible()]) == 1
     assert ("**Interim report" in text) == (not study.study.finished)
     names = headings(text)
     assert ("How the trials ended" in names) == bool(len(study.trials))

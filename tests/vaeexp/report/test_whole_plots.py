@@ -26,7 +26,7 @@ def study(*, far):
     return replace(results, trials=trials, epochs=epochs)
 
 
-@pytest.mark.parametrize("name", ["history", "rate_distortion", pytest.param("effects", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["history", "rate_distortion", pytest.param("equal_epochs", marks=pytest.mark.slow)])
 def test_a_plot_with_a_trial_outside_shows_it_in_its_second_drawing(name):
     view, file = StudyView(study(far=True)), f"{name}.png"
     figure = PLOTS[name].draw(view)

@@ -10,11 +10,8 @@ from report_text import in_words
 
 from vaeexp.plots.parameters import (
     dependence_caption,
-    effects,
-    effects_caption,
     importance_caption,
     partial_dependence,
-    top_two,
 )
 from vaeexp.report.by_parameter import by_parameter, described
 from vaeexp.results.learned_trials import learned_trials
@@ -110,10 +107,6 @@ def test_a_value_that_was_tried_elsewhere_alone_is_not_covered():
     random = np.random.default_rng(5)
     view = view_of(promoted(planted("hole", random, trials=(60,), compared=(2, 3)), random, "normal"))
     assert view.uncovered("prior") == ["normal"]
-    (panel,) = [axes for axes in effects(view).axes if axes.get_xlabel() == "prior"]
-    below = dict(label.get_text().split("\n") for label in panel.get_xticklabels())
-    assert below.pop("normal") == "left out"
-    assert all(" of " in words for words in below.values())
 
 
 def test_the_table_counts_who_was_promoted_and_has_no_median(study):
@@ -123,22 +116,3 @@ def test_the_table_counts_who_was_promoted_and_has_no_median(study):
     counts = np.array([[int(cell) for cell in row[1:4]] for row in rows[2:]])
     assert counts.sum(axis=0).tolist() == [60, 20, 2]
     assert "no median" in described(view)
-
-
-def test_marks_of_different_epochs_have_different_shades(study):
-    view = view_of(study)
-    figure = effects(view)
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == [
-        "epoch 3 (40)",
-        "epoch 8 (14)",
-        "epoch 15 (4)",
-        "complete (2)",
-    ]
-    marks = {marks.get_label(): tuple(marks.get_edgecolors()[0]) for marks in figure.axes[0].collections}
-    lightness = [sum(marks[f"epoch {epochs}"][:3]) for epochs in ("3 (40)", "8 (14)", "15 (4)")]
-    assert lightness == sorted(lightness, reverse=True)
-    below = [label.get_text() for label in figure.axes[list(view.parameters).index("prior")].get_xticklabels()]
-    assert sum(int(text.split("\n")[1].split(" of ")[0]) for text in below) == 20
-    assert "compare marks of one shade alone" in in_words(effects_caption(view))
-    assert [text.get_text() for text in top_two(view).axes[0].get_legend().get_texts()][-1] == "complete (2)"
