@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from sweeps.study.study import Study, load_study
     from sweeps.tracking import mirroring, sync
 
-__project__ = "vaeexp"
-"""The project that owns this package; PyPI has another `sweeps`."""
+__purpose__ = "studies of iterative workloads"
+"""Tells this package from the other `sweeps` on PyPI."""
 
 
 def lazy(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:

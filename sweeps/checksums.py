@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from sweeps.errors import UserError
+from sweeps.program import program
 
 SLOT = "0" * 64
 """The placeholder of a seal, until the content is sealed."""
@@ -46,7 +47,8 @@ def check_seal(content: bytes, path: Path) -> None:
     """
     found = _SEAL.search(content)
     if found is None:
-        problem = "has no checksum, because it is damaged or was written by an older version of vaeexp."
+        older = f"an older version of {program().name}"
+        problem = f"has no checksum, because it is damaged or was written by {older}."
         raise Damaged(str(path), problem)
     view = memoryview(content)
     digest = hashlib.sha256(view[: found.start(1)])

@@ -108,9 +108,11 @@ LACKING_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """Errors of a file system that has no locks, as that of some network drives."""
 
 
-def unfit_folder(error: OSError) -> UserError | None:
-    """Return what to tell the user about a file system without locks, or a folder that cannot be written; None for any other error."""
-    places = "--runs, --reports, VAEEXP_CACHE, MPLCONFIGDIR, TORCHINDUCTOR_CACHE_DIR"
+def unfit_folder(error: OSError, places: str) -> UserError | None:
+    """Return what to tell the user about a file system without locks, or a folder that cannot be written; None for any other error.
+
+    places: options and variables that name other folders.
+    """
     if error.errno in LACKING_LOCKS:
         problem = f"the file system has no locks ({error.strerror}). Use folders on a local disk: {places}."
     elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and error.filename is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sweeps.checksums import check_seal
 from sweeps.errors import UserError
+from sweeps.program import program
 
 VERSION = "0.1.0"
 SCHEMA = 1
@@ -25,14 +26,16 @@ def check_schema(place: str, stored: Mapping[str, Any]) -> None:
     """Check the schema number of what is stored: attributes of a study, or the content of a file.
 
     Raises:
-        UserError: the number is missing or unknown; names the version of vaeexp that reads it.
+        UserError: the number is missing or unknown; names the version that reads it.
     """
     if (schema := stored.get("schema")) == SCHEMA:
         return
-    here = f"vaeexp {VERSION} reads schema {SCHEMA}"
+    here = f"{program().name} {VERSION} reads schema {SCHEMA}"
     if schema is None:
-        raise UserError(place, f"has no schema number, because an older version of vaeexp wrote it; {here}.")
-    writer = f"vaeexp {stored['version']}, which wrote it" if "version" in stored else "the version that wrote it"
+        raise UserError(place, f"has no schema number, because an older version of {program().name} wrote it; {here}.")
+    writer = (
+        f"{program().name} {stored['version']}, which wrote it" if "version" in stored else "the version that wrote it"
+    )
     raise UserError(place, f"is stored in schema {schema}, and {here}. Use {writer}.")
 
 
@@ -43,7 +46,7 @@ def check_file(content: bytes, path: Path) -> None:
 
     Raises:
         Damaged: the content has changed since it was sealed, or it has no seal.
-        UserError: another version of vaeexp wrote it in a way that this version cannot read.
+        UserError: another version wrote it in a way that this version cannot read.
     """
     check_seal(content, path)
     stored = json.loads(content) if path.suffix == ".json" else {**UNNUMBERED, **_marks(content, path.suffix)}

@@ -17,6 +17,7 @@ TESTS = sorted(path for folder in ("tests", "benchmarks") for path in (ROOT / fo
 
 LEVELS = (
     "sweeps.errors",
+    "sweeps.program",
     "sweeps.requirements",
     "sweeps.checksums",
     "sweeps.schema",
@@ -167,6 +168,15 @@ def test_mlflow_stays_in_its_corner_and_is_imported_late(path: Path) -> None:
     allowed = label(path).startswith("sweeps/tracking/")
     assert allowed or not [line for line, name in imports(path) if name.split(".")[0] == "mlflow"]
     assert not [line for line, name in imports(path, at_import_only=True) if name.split(".")[0] == "mlflow"]
+
+
+def test_the_driver_does_not_know_who_calls_it() -> None:
+    """What users type comes from the caller: `sweeps.program`."""
+    files = [path for path in (ROOT / "sweeps").rglob("*") if path.suffix not in (".pyc", "") and path.is_file()]
+    assert len(files) > 60
+    for path in files:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert not [line for line in lines if "vaeexp" in line.lower()], label(path)
 
 
 LATE_OURS = {

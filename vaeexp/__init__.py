@@ -15,7 +15,7 @@ def _check_sweeps() -> None:
     """Raise ImportError where `sweeps` is the package of another project (PyPI `sweeps`, of Weights & Biases)."""
     spec = importlib.util.find_spec("sweeps")
     path = None if spec is None or spec.origin is None else Path(spec.origin)
-    if path is None or '__project__ = "vaeexp"' not in path.read_text(encoding="utf-8"):
+    if path is None or '__purpose__ = "studies of iterative workloads"' not in path.read_text(encoding="utf-8"):
         raise ImportError(
             f"sweeps: got {path}, the package of another project (PyPI 'sweeps', of Weights & Biases?); vaeexp needs "
             "its own package of this name. Try: pip uninstall sweeps, then install vaeexp again."
@@ -24,7 +24,20 @@ def _check_sweeps() -> None:
 
 _check_sweeps()
 
+from sweeps.program import Program, use  # noqa: E402
 from sweeps.schema import VERSION as __version__  # noqa: E402
+
+use(
+    Program(
+        name="vaeexp",
+        install="pip install 'vaeexp[{extra}]'",
+        run="`vaeexp sweep{study}`",
+        take_over="`vaeexp sweep{study} --take-over`",
+        sync="`vaeexp sync{study}`",
+        repair="`vaeexp doctor{study} --repair`",
+        check_database="`vaeexp doctor --storage URL`",
+    )
+)
 
 
 def _imported(name: str) -> Any:

@@ -57,7 +57,7 @@ class Manifest:
 
         Raises:
             Damaged: it is not what was written, or no manifest.
-            UserError: another version of vaeexp made the archive in a way that this version cannot read.
+            UserError: another version made the archive in a way that this version cannot read.
         """
         check_seal(content, file)
         try:

@@ -13,6 +13,7 @@ import zstandard
 from sweeps.archive.manifest import MANIFEST, MOST, Manifest, Member
 from sweeps.checksums import Damaged
 from sweeps.errors import UserError
+from sweeps.program import program
 
 _PIECE = 1024
 """Compressed bytes that are decompressed at a time; zstandard makes at most 32 MB of them."""
@@ -21,7 +22,6 @@ _WINDOW = 2**27
 _SLACK = 2**16
 """Bytes that tarfile may read beyond a member: headers, padding, what it reads ahead. A long header would be a bomb."""
 _BLOCK = 2**20
-_NO_ARCHIVE = "is no archive of vaeexp."
 
 
 class _Frame:
@@ -65,7 +65,7 @@ class Archive:
         self._tar = tarfile.open(fileobj=self._frame, mode="r|", errorlevel=2)  # type: ignore[call-overload]  # noqa: SIM115
         info = self._tar.next()
         if info is None or info.name != MANIFEST or info.type != tarfile.REGTYPE:
-            raise UserError(str(file), _NO_ARCHIVE)
+            raise _no_archive(file)
         if info.size > MOST:
             raise UserError(str(file), f"has a manifest of {info.size:,} bytes; must be at most {MOST:,}.")
         self._frame.allowed = info.size + _SLACK
@@ -126,7 +126,7 @@ def open_archive(file: Path) -> Iterator[Archive]:
     """Open an archive and read its manifest.
 
     Raises:
-        UserError: there is no such file, it is no archive, or another version of vaeexp wrote it.
+        UserError: there is no such file, it is no archive, or another version wrote it.
         Damaged: it is not what was written.
     """
     try:
@@ -137,8 +137,12 @@ def open_archive(file: Path) -> Iterator[Archive]:
         raise UserError(str(file), f"cannot be read: {error.strerror}.") from error
     with opened:
         if opened.read(4) != zstandard.FRAME_HEADER:
-            raise UserError(str(file), _NO_ARCHIVE)
+            raise _no_archive(file)
         opened.seek(0)
         with _reading(file):
             archive = Archive(file, opened)
         yield archive
+
+
+def _no_archive(file: Path) -> UserError:
+    return UserError(str(file), f"is no archive of {program().name}.")

@@ -15,6 +15,7 @@ from sweeps.errors import masked
 from sweeps.files import UNFINISHED, is_abandoned, quarantine
 from sweeps.lanes import run_folder
 from sweeps.names import is_name
+from sweeps.program import how_to
 from sweeps.storage import hold_study, study_holder, study_names
 from sweeps.storage.journal import journal_path, study_lock
 from sweeps.storage.study_record import StoredStudy, read_study
@@ -39,7 +40,7 @@ def unrecorded_folders(runs: Path, stored: StoredStudy) -> list[Path]:
 def check_left_over(url: str | None, runs: Path, stored: StoredStudy) -> Iterator[Finding]:
     """Look for folders of runs that a study has no record of, and for half-written files among its files."""
     study = stored.study.name
-    what, remedy = f"{study}: left over", f"`vaeexp doctor {study} --repair`"
+    what, remedy = f"{study}: left over", how_to("repair", study)
     if study_holder(url, runs, study) is not None:
         yield Finding(name=what, ok=True, words="not looked for while a process drives the study")
         return
@@ -70,16 +71,17 @@ def check_unknown(url: str | None, runs: Path) -> Iterator[Finding]:
         found = True
         words = f"{folder} ({_megabytes(folder)}) is the folder of a study without a journal"
         if url is None and journal_path(runs, folder.name).with_suffix(".lock").exists():
-            remedy = "where a database has its records: `vaeexp doctor --storage URL`; else move the folder away"
+            check = how_to("check_database")
+            remedy = f"where a database has its records: {check}; else move the folder away"
             yield Finding(name=what, ok=None, words=words, remedy=remedy)
             continue
         words += f", and not in {masked(url)}" if url else ""
         repair = partial(_set_study_aside, url, runs, folder)
-        yield Finding(name=what, ok=False, words=words, remedy="`vaeexp doctor --repair` moves it aside", repair=repair)
+        yield Finding(name=what, ok=False, words=words, remedy=f"{how_to('repair')} moves it aside", repair=repair)
     places = (runs, runs / "journal", runs / "logs")
     unfinished = _outermost(path for place in places for path in place.glob(f"{UNFINISHED}*"))
     if unfinished:
-        yield _half_written(what, unfinished, "`vaeexp doctor --repair`", partial(_delete, unfinished))
+        yield _half_written(what, unfinished, how_to("repair"), partial(_delete, unfinished))
     if not found and not unfinished:
         yield Finding(name=what, ok=True, words="nothing")
 

@@ -8,6 +8,7 @@ import optuna
 
 from sweeps.doctor.findings import Finding
 from sweeps.errors import UserError, masked
+from sweeps.program import how_to
 from sweeps.storage import hold_study, keep_identity, open_storage, study_holder
 from sweeps.storage.checked_records import JournalCheck
 from sweeps.storage.claim import SILENCE, claimed, driver_in_words
@@ -27,7 +28,7 @@ def check_storage(url: str | None, runs: Path, study: str, found: list[StoredStu
             if url is None
             else f"row {first} of sweeps_journal in {masked(url)}"
         )
-        remedy = f"`vaeexp doctor {study} --repair` keeps the {journal.records:,} records before it"
+        remedy = f"{how_to('repair', study)} keeps the {journal.records:,} records before it"
         repair = partial(_salvage, runs, study) if url is None else partial(_set_aside, url, runs, study)
         yield Finding(name=what, ok=False, words=f"{line} is damaged: {journal.problem}", remedy=remedy, repair=repair)
         return
@@ -81,7 +82,7 @@ def check_driver(url: str | None, runs: Path, stored: StoredStudy) -> Iterator[F
     study, what = stored.study.name, f"{stored.study.name}: driver"
     running = [run.name_in(study) for run in (*stored.trials, *stored.repeats) if run.state == "running"]
     waiting = f"; to be continued: {_some(running)}" if running else ""
-    holder, take_over, goes_on = study_holder(url, runs, study), "", "goes on"
+    holder, goes_on = study_holder(url, runs, study), f"{how_to('run', study)} goes on"
     if holder is not None and holder.get("silent", 0.0) < SILENCE:
         yield Finding(name=what, ok=True, words=f"{driver_in_words(holder)} runs the study")
         return
@@ -91,10 +92,8 @@ def check_driver(url: str | None, runs: Path, stored: StoredStudy) -> Iterator[F
     words = f"died: the study is on record as running, and no process runs it{waiting}"
     if holder is not None:
         words = f"{driver_in_words(holder)} gives no sign of life{waiting}"
-        take_over, goes_on = " --take-over", "takes it over"
-    remedy = (
-        f"`vaeexp sweep {study}{take_over}` {goes_on}, or `vaeexp doctor {study} --repair` closes it as interrupted"
-    )
+        goes_on = f"{how_to('take_over', study)} takes it over"
+    remedy = f"{goes_on}, or {how_to('repair', study)} closes it as interrupted"
     yield Finding(name=what, ok=False, words=words, remedy=remedy, repair=partial(_close, url, runs, stored))
 
 
@@ -111,7 +110,7 @@ def _close(url: str | None, runs: Path, stored: StoredStudy) -> str:
         if stored.study.session == "running":
             open_study = optuna.load_study(study_name=study, storage=storage)
             write_study(open_study, session="interrupted", session_at=newest)
-    return "recorded that the study was interrupted; `vaeexp sweep` continues it"
+    return f"recorded that the study was interrupted; {how_to('run')} continues it"
 
 
 def _known(times: Iterable[float | None]) -> list[float]:

@@ -24,6 +24,7 @@ from sweeps.files import UNFINISHED, write_whole
 from sweeps.lanes import Failure, FailureKind, Lanes
 from sweeps.lanes.interrupts import uninterrupted
 from sweeps.lanes.worker import Lost, Worker
+from sweeps.program import how_to_install
 from sweeps.ray.actor import LanesActor, Part, Place, Sight
 
 PATIENCE = 30.0
@@ -351,5 +352,5 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise UserError("--engine", "got ray, which is not installed. Try: pip install 'vaeexp[ray]'.") from None
+        raise UserError("--engine", f"got ray, which is not installed. Try: {how_to_install('ray', 'ray')}.") from None
     return ray

@@ -13,7 +13,7 @@ has Student's t distribution, whatever the two configurations are worth. The con
 other only where d_to_come < −d n/(m − n), which is T > d/s √(mn/(m − n)). It is dropped where the two-sided p of that T, times the k(k − 1)/2
 pairs of k configurations and the m − 3 looks, is at most 5 % (Bonferroni). So at most 5 % of races drop the configuration that would have
 been first after all m seeds, with any differences among them. This is exact for normal noise of one size for all configurations until the
-first is dropped; `tests/vaeexp/results/test_known_truth_races.py` measures the rest.
+first is dropped; `test_known_truth_races.py` measures the rest.
 
 s² is the larger of two: that of the pair's own differences, and twice the residual variance of configuration + seed over all in the
 race. A few seeds alone tell little of a spread; configurations together tell more, unless their spreads differ. For two configurations

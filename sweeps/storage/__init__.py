@@ -167,7 +167,7 @@ def open_study(
 
     Raises:
         UserError: the storage holds the study with another definition, and `extend` is not given or cannot work; or
-            another version of vaeexp has stored it.
+            another version has stored it.
     """
     optuna_study = _create_or_load(storage, study.name, study.pruner.build_after(study.longest_warmup))
     stored = study_record(optuna_study)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.checksums import CHECKSUM
+from sweeps.program import program
 
-_OLDER = "it has no checksum, because it was written by an older version of vaeexp or by another program"
 _END = re.compile(rb',"crc32":"([0-9a-f]{8})"\}\n')
 _END_LENGTH = 21
 _HALF_WRITTEN = re.compile(rb'(?:\{(?:"[ -~]*)?)?\0*')
@@ -33,7 +33,9 @@ def record_line(record: dict[str, Any]) -> bytes:
 def parse_line(line: bytes) -> dict[str, Any]:
     """Return the record of a whole line. Raises ValueError with what is wrong with it, in words."""
     if not (end := _END.fullmatch(line, max(len(line) - _END_LENGTH, 0))):
-        raise ValueError(_OLDER if _is_record(line) else "it is no record")
+        older = f"an older version of {program().name} or by another program"
+        problem = f"it has no checksum, because it was written by {older}"
+        raise ValueError(problem if _is_record(line) else "it is no record")
     if zlib.crc32(memoryview(line)[: end.start()]) != int(end[1], 16):
         raise ValueError("its checksum does not match")
     record: dict[str, Any] = json.loads(line)

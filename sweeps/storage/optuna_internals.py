@@ -24,6 +24,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial
 
 from sweeps.checksums import Damaged
+from sweeps.program import how_to
 from sweeps.storage.checked_records import parse_line, record_line
 
 
@@ -158,7 +159,7 @@ def damage_in_words(place: str, reason: str, study: str, records: int) -> str:
     """Say what is wrong with a line or row after so many whole `records` of a study, and how to save these."""
     counted = "the record" if records == 1 else f"the {records:,} records"
     keeps = f"keeps {counted} before it" if records else "sets all aside, and the study starts anew"
-    return f"{place} is damaged: {reason}. `vaeexp doctor {study} --repair` {keeps}."
+    return f"{place} is damaged: {reason}. {how_to('repair', study)} {keeps}."
 
 
 # ---- what a storage has replayed ----

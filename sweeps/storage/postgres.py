@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sweeps.errors import DISK_FULL, UserError, masked
+from sweeps.program import how_to_install, program
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -20,7 +21,6 @@ _SCHEMES = ("postgresql", "postgresql+psycopg")
 _DELAYS = (0.05, 1.0)
 """Seconds before the next try: after the first failure and, doubling, at the most."""
 _SETTINGS: dict[str, Any] = {
-    "application_name": "vaeexp",
     "connect_timeout": 5,  # seconds
     # A connection whose host is gone drops within 25 s, instead of the two hours of the system. A server whose processes are
     # stopped still answers keepalives, because its system does: a statement then waits until they go on, or for Ctrl-C.
@@ -160,13 +160,15 @@ def _address(url: str) -> str:
     try:
         from psycopg import ProgrammingError, conninfo
     except ImportError as error:
-        problem = f"needs a driver that is not installed ({error}). Try: pip install 'vaeexp[postgres]'"
+        problem = (
+            f"needs a driver that is not installed ({error}). Try: {how_to_install('psycopg[binary]', 'postgres')}"
+        )
         raise UserError(masked(url), problem) from error
     try:
         given = conninfo.conninfo_to_dict(f"postgresql://{rest}")
     except ProgrammingError as error:
         raise UserError(masked(url), f"is not the address of a database. {_EXAMPLE}") from error
-    return conninfo.make_conninfo("", **{**_SETTINGS, **given})
+    return conninfo.make_conninfo("", **{"application_name": program().name, **_SETTINGS, **given})
 
 
 def open_tables(database: Database, *, create: bool) -> bool:

@@ -201,7 +201,7 @@ def read_study(storage: "BaseStorage", name: str, *, earlier: StoredStudy | None
         earlier: the result of an earlier call; records of trials that had ended by then are taken from it.
 
     Raises:
-        UserError: the storage has no such study, or another version of vaeexp has stored it.
+        UserError: the storage has no such study, or another version has stored it.
     """
     identities = study_ids(storage)
     if name not in identities:
@@ -244,7 +244,7 @@ def record_in(storage: "BaseStorage", name: str) -> StudyRecord:
     """Return the record of a study without what its repeats add; an empty one where the storage has no such study.
 
     Raises:
-        UserError: another version of vaeexp has stored it.
+        UserError: another version has stored it.
     """
     identity = study_ids(storage).get(name)
     attributes = {} if identity is None else storage.get_study_user_attrs(identity)

@@ -72,7 +72,7 @@ def write_records(
         place: the origin of the records, for messages.
 
     Raises:
-        UserError: the records are malformed, or another version of vaeexp has made them.
+        UserError: the records are malformed, or another version has made them.
     """
     opened: dict[str, optuna.Study] = {}
     try:

@@ -157,7 +157,7 @@ def hits_of(parameters: Sequence[Searched], ranked: Sequence[Mapping[str, Any]])
       other parameters (numbers with their squares), by Student's t.
 
     The level is 5 % for a study, divided by parameters and ends. It holds in a random search in which no parameter acts. Under the
-    default search, whose trials depend on each other, it is measured: `tests/vaeexp/results/test_known_truth.py`.
+    default search, whose trials depend on each other, it is measured: `test_known_truth.py`.
 
     Args:
         parameters: all that are searched.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sweeps.doctor.findings import Finding
 from sweeps.errors import UserError, masked
+from sweeps.program import how_to
 from sweeps.storage import study_holder
 from sweeps.storage.study_record import StoredStudy
 from sweeps.tracking import sync
@@ -33,16 +34,18 @@ def check_mirror(tracking: str | None, runs: Path, storage: str | None, stored: 
     study, where = stored.study.name, store_name(tracking, runs)
     what, driven = f"{study}: mirror", study_holder(storage, runs, study) is not None
     bring = partial(_sync, study, runs, storage, tracking)
-    remedy = f"`vaeexp sync {study}` brings the rest"
+    remedy = f"{how_to('sync', study)} brings the rest"
     if tracking is None and (problem := damage_of(runs / "mlflow.db")):
         words = f"{where} is damaged ({problem})"
-        remedy = f"`vaeexp sync {study}` moves it aside and builds it anew from the storage"
+        remedy = f"{how_to('sync', study)} moves it aside and builds it anew from the storage"
         yield Finding(name=what, ok=False, words=words, remedy=remedy, repair=bring)
         return
     try:
         tags = _own_tags(runs, stored.study.identity) if tracking is None else _tags_at(tracking, stored)
     except UserError as error:
-        yield Finding(name=what, ok=None, words=str(error), remedy="when it answers again, `vaeexp sync` brings all")
+        yield Finding(
+            name=what, ok=None, words=str(error), remedy=f"when it answers again, {how_to('sync')} brings all"
+        )
         return
     behind, total = _behind(stored, tags)
     deleted = sum(map(_is_deleted, tags.values()))

@@ -22,6 +22,7 @@ from filelock import AcquireReturnProxy
 from sweeps.errors import UserError, did_you_mean, masked
 from sweeps.files import quarantine, remove_unfinished, write_whole
 from sweeps.locks import lock_file, lock_place
+from sweeps.program import how_to
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -319,7 +320,7 @@ def prepare(runs: Path, artifacts: Path | None = None) -> list[str]:
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):  # it is locked, or the disk is full
             raise
-        problem = f"is damaged ({error}). `vaeexp sync` moves it aside and builds it anew."
+        problem = f"is damaged ({error}). {how_to('sync')} moves it aside and builds it anew."
         raise UserError(str(database), problem) from error
     return [notice for notice in notices if notice]
 

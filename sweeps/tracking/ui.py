@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from sweeps.errors import UserError, masked
+from sweeps.program import how_to
 from sweeps.tracking.mlflow_store import (
     STUDY_TAG,
     artifact_location,
@@ -111,7 +112,7 @@ def ui_server(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if uri is None:
             if not (runs / "mlflow.db").exists():
-                remedy = " `vaeexp sync` builds it from the studies." if [*runs.glob("journal/*.log")] else ""
+                remedy = f" {how_to('sync')} builds it from the studies." if [*runs.glob("journal/*.log")] else ""
                 raise UserError(str(runs), f"no runs are recorded here (there is no mlflow.db).{remedy}")
             _prepare(runs, folder, say)
         place = folder if uri is None else None

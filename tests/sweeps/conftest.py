@@ -14,3 +14,9 @@ def server():
 def url(server):
     """An address with nothing of ours behind it yet."""
     return new_schema(server.get_uri(database="studies", driver="psycopg"))
+
+
+@pytest.fixture(autouse=True)
+def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages have the words for callers of `sweeps`, also where another test has imported a program."""
+    monkeypatch.delenv("SWEEPS_PROGRAM", raising=False)

@@ -61,6 +61,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
 """Title in the help → name of a command → its module in `vaeexp.commands`, and the first sentence of its help. In the
 module, the command has its own name."""
 
+_PLACES = "--runs, --reports, VAEEXP_CACHE, MPLCONFIGDIR, TORCHINDUCTOR_CACHE_DIR"
 _MODULES = {name: module for commands in COMMANDS.values() for name, (module, _) in commands.items()}
 _MEMORY = dict.fromkeys(("slurm", "sweep"), 800 * 2**20) | dict.fromkeys(
     ("archive", "doctor", "finished_run", "gc"), 400 * 2**20
@@ -205,7 +206,7 @@ def _failed(error: Exception) -> int:
     # The text that the output refused may be gone, so another character finds out.
     if isinstance(error, OSError) and error.filename is None and (lost := _lost_output("\n")):
         return lost
-    if limit := limit_reached(error) or (unfit_folder(error) if isinstance(error, OSError) else None):
+    if limit := limit_reached(error) or (unfit_folder(error, _PLACES) if isinstance(error, OSError) else None):
         click.echo(f"vaeexp: {masked(str(limit))}", err=True)
         return 2
     click.echo(masked(traceback.format_exc()), err=True, nl=False)

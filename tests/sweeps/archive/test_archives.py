@@ -478,7 +478,7 @@ def test_a_manifest_that_lies_is_refused(content, tmp_path):
         file = tmp_path / f"{name}.tar.zst"
         refused(write_archive(file, [member(MANIFEST, manifest_of(content, lying)), *held]), tmp_path, said)
     newer = write_archive(tmp_path / "n", [member(MANIFEST, manifest_of(content, schema=2, version="9.9"))])
-    refused(newer, tmp_path, "is stored in schema 2, and vaeexp", "Use vaeexp 9.9, which wrote it.")
+    refused(newer, tmp_path, "is stored in schema 2, and sweeps", "Use sweeps 9.9, which wrote it.")
     named = write_archive(tmp_path / "name", [member(MANIFEST, manifest_of(content, study="../x"))])
     refused(named, tmp_path, "as name; must be letters")
     deep = manifest_of(content).replace(b'"about": {}', b'"about": ' + b"[" * 100_000 + b"]" * 100_000)

@@ -78,7 +78,7 @@ def test_a_folder_without_a_record_is_named_and_moved_aside(runs):
     findings = left_over(runs)
     assert [finding.ok for finding in findings] == [False, False]
     assert findings[1].words == f"{folders[1]} (0.2 MB) is the folder of a run that is not on record"
-    assert findings[1].remedy == "`vaeexp doctor toy --repair` moves it aside"
+    assert findings[1].remedy == "`Finding.repair` moves it aside"
     assert all(folder.is_dir() for folder in folders), "it only reads"
     assert findings[1].repair() == f"moved it to {folders[1]}.unrecorded"
     findings[0].repair()
@@ -154,7 +154,7 @@ def test_a_folder_of_a_study_in_a_database_stays(tmp_path, url):
     run_of(tmp_path, 0)
     (finding,) = check_unknown(None, tmp_path)
     assert (finding.ok, finding.repair) == (None, None)
-    assert "`vaeexp doctor --storage URL`" in finding.remedy
+    assert "`check_unknown` with its address" in finding.remedy
     assert healthy(check_unknown(url, tmp_path))
     assert healthy(left_over(tmp_path, url))
     folder = run_of(tmp_path, 1)

@@ -54,7 +54,7 @@ def test_a_damaged_journal_is_red_and_saved(tmp_path):
     finding, found = looked_at(tmp_path)
     assert (finding.ok, found) == (False, [])
     assert finding.words == f"line 21 of {path} is damaged: its checksum does not match"
-    assert finding.remedy == "`vaeexp doctor toy --repair` keeps the 20 records before it"
+    assert finding.remedy == "`Finding.repair` keeps the 20 records before it"
     assert path.read_bytes() == b"".join(lines)
     said = finding.repair()
     assert said.startswith(f"kept 20 records and dropped {len(lines) - 20}; the damaged journal is {path}.damaged")
@@ -76,7 +76,7 @@ def test_runs_that_a_killed_driver_left_are_closed_and_continued(tmp_path):
     finding = driver_of(tmp_path)
     assert finding.ok is False
     assert finding.words.startswith("died: the study is on record as running, and no process runs it")
-    assert finding.repair() == "recorded that the study was interrupted; `vaeexp sweep` continues it"
+    assert finding.repair() == "recorded that the study was interrupted; `run_study` continues it"
     assert driver_of(tmp_path).ok
     assert table(continued(tmp_path, None)) == table(continued(tmp_path / "whole", None))
 

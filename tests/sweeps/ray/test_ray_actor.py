@@ -147,6 +147,4 @@ def test_ray_is_named_where_it_is_missing():
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False
     )
-    assert done.stderr.splitlines()[-1].endswith(
-        "--engine: got ray, which is not installed. Try: pip install 'vaeexp[ray]'."
-    )
+    assert done.stderr.splitlines()[-1].endswith("--engine: got ray, which is not installed. Try: pip install ray.")

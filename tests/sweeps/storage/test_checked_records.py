@@ -123,7 +123,7 @@ def test_a_damaged_journal_is_refused_saved_and_continued(tmp_path, journal, dam
     path.parent.mkdir()
     damaged = b"".join([*lines[:bad], damage(lines[bad]), *lines[bad + 1 :]])
     path.write_bytes(damaged)
-    named = rf"toy\.log: line {bad + 1} is damaged: it.*`vaeexp doctor toy --repair`"
+    named = rf"toy\.log: line {bad + 1} is damaged: it.*`Finding.repair`"
     with pytest.raises(Damaged, match=named), open_sweep(STUDY, runs=tmp_path):
         pass
     with pytest.raises(Damaged, match=named):

@@ -158,8 +158,8 @@ def test_a_study_whose_driver_fell_silent_is_closed_by_the_doctor(tmp_path, url,
     (finding,) = check_driver(url, tmp_path, stored)
     assert finding.ok is False
     assert re.search(r", silent for 30\d s\) gives no sign of life", finding.words)
-    assert "--take-over" in finding.remedy
+    assert "`take_over` takes it over" in finding.remedy
     monkeypatch.setattr(claims, "SILENCE", 0.3)
-    assert finding.repair() == "recorded that the study was interrupted; `vaeexp sweep` continues it"
+    assert finding.repair() == "recorded that the study was interrupted; `run_study` continues it"
     assert study_holder(url, tmp_path, "toy") is None
     assert read_study(open_storage(url, tmp_path, "toy"), "toy").study.session == "interrupted"

@@ -29,7 +29,7 @@ from sweeps.storage.postgres_journal import _APPEND as APPEND
 from sweeps.storage.postgres_journal import PostgresJournal
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*XDG_RUNTIME_DIR")
-TERMINATE = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'vaeexp'"
+TERMINATE = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'sweeps'"
 STUDY = toy_study(trials=6, sampler="tpe", sampler_options={"startup_trials": 3}, pruner="median")
 
 
@@ -332,7 +332,7 @@ def test_a_damaged_row_stops_the_study_and_is_set_aside(tmp_path, url, undisturb
     run_study(other, ToyLanes, runs=tmp_path, storage=url)
     (bad,) = sql(url, "select id from sweeps_journal where study = 'toy' order by id offset 40 limit 1")[0]
     sql(url, "update sweeps_journal set line = replace(line, '\"op_code\":', '\"op_code\":1') where id = %s", bad)
-    problem = rf"study 'toy', row {bad} of the table sweeps_journal is damaged: its checksum does not match. `vaeexp doctor toy --repair` keeps the 40 records before it"
+    problem = rf"study 'toy', row {bad} of the table sweeps_journal is damaged: its checksum does not match. `Finding.repair` keeps the 40 records before it"
     for look in (read, searched):
         with pytest.raises(Damaged, match=problem):
             look(url, tmp_path)

@@ -113,11 +113,11 @@ def test_a_study_record_comes_back_as_it_was_written():
     [
         (
             {"schema": 2, "version": "9.1"},
-            rf"is stored in schema 2, and vaeexp {VERSION} reads schema 1. Use vaeexp 9.1, which",
+            rf"is stored in schema 2, and sweeps {VERSION} reads schema 1. Use sweeps 9.1, which",
         ),
         (
             {"schema": None},
-            "has no schema number, because an older version of vaeexp wrote it; vaeexp .* reads schema 1",
+            "has no schema number, because an older version of sweeps wrote it; sweeps .* reads schema 1",
         ),
     ],
 )

@@ -55,7 +55,7 @@ def test_the_mirror_is_behind_until_it_is_brought_up(tmp_path, empty_store):
         finding = finding_of(study)
         assert finding.ok is False
         assert finding.words.startswith(f"{database} is damaged (")
-        assert "`vaeexp sync small` moves it aside" in finding.remedy
+        assert "`sweeps.sync` moves it aside" in finding.remedy
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_what_is_gone_from_mlflow_names_the_command_that_brings_it_back(tmp_path
     runs = tmp_path / "my runs"
     study = small.SmallStudy(runs)
     study.tell_all()
-    with pytest.raises(UserError, match=r"no mlflow\.db.*`vaeexp sync` builds it"), ui_server(None, runs):
+    with pytest.raises(UserError, match=r"no mlflow\.db.*`sweeps.sync` builds it"), ui_server(None, runs):
         pass
     shutil.copy(empty_store, runs)
     with closing(sqlite3.connect(runs / "mlflow.db")) as connection, connection:
