@@ -1,5 +1,5 @@
 """The VAE of Burgess et al. (https://arxiv.org/abs/1804.03599) as in YannDubs/disentangling-vae
-(https://github.com/YannDubs/disentangling-vae, MIT), written anew: an encoder, a decoder, and images of 32 × 32 or 64 × 64."""
+(https://github.com/YannDubs/disentangling-vae, MIT), reimplemented: an encoder, a decoder, and images of 32 × 32 or 64 × 64."""
 
 from typing import Annotated
 

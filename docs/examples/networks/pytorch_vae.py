@@ -1,4 +1,4 @@
-"""The VAE of pytorch/examples (https://github.com/pytorch/examples/tree/main/vae, BSD 3-Clause), written anew."""
+"""The VAE of pytorch/examples (https://github.com/pytorch/examples/tree/main/vae, BSD 3-Clause), reimplemented."""
 
 from math import prod
 from typing import Annotated

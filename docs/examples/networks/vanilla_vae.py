@@ -1,4 +1,4 @@
-"""VanillaVAE of AntixK/PyTorch-VAE (https://github.com/AntixK/PyTorch-VAE, Apache 2.0), written anew for images of any size."""
+"""VanillaVAE of AntixK/PyTorch-VAE (https://github.com/AntixK/PyTorch-VAE, Apache 2.0), reimplemented for images of any size."""
 
 from itertools import pairwise
 from typing import Annotated
