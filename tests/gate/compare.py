@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,11 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recording import PARTS
+from recording import GIVEN, PARTS
 
 GATE = Path(__file__).resolve().parent
 ROOT = GATE.parents[1]
 SHOWN_LENGTH = 300
+REPEATS, WORST = 5, 1.1
+"""Measurements of each cost in each checkout, and the ratio of their medians above which a cost is worse."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,23 @@ def main() -> int:
         former = options.former or stack.enter_context(worktree(options.commit))
         kept = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gate-")))
         print(HEAD, flush=True)
-        for part in options.part or list(PARTS):
+        for part in options.part or [part for part in PARTS if part != "costs"]:
             reused = f"{commit_of(former)}-{own_code()}" if options.commit else None
             places = [kept / f"former-{reused}", kept / "new"] if reused else [kept / "former", kept / "new"]
             size = "quick" if options.quick else "full"
             folders = [place.resolve() / size / part for place in places]
+            more = ["--quick"] if options.quick else []
+            reuse = reused is not None
+            if part in GIVEN:
+                given = folders[0].with_name(f"{part} given")
+                record(part, former, given, [*more, "--make-given"], reuse=reuse)
+                more += ["--given", str(given)]
+            if part == "costs":
+                different |= compare_costs(former, options.new, folders, more)
+                continue
             seconds = [
-                record(part, checkout, folder, options.quick, reuse=folder is folders[0] and reused is not None)
-                for checkout, folder in zip((former, options.new), folders, strict=True)
+                record(part, former, folders[0], more, reuse=reuse),
+                record(part, options.new, folders[1], more, reuse=False),
             ]
             different |= report(part, *folders, seconds)
     print("DIFFERENT" if different else "EQUAL")
@@ -113,18 +125,17 @@ def environment(checkout: Path) -> dict[str, str]:
     return kept | one | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
-def record(part: str, checkout: Path, folder: Path, quick: bool, *, reuse: bool) -> tuple[float, float]:
+def record(part: str, checkout: Path, folder: Path, options: list[str], *, reuse: bool) -> tuple[float, float]:
     """Record a part in a process of its own; the seconds of wall time and of processor time."""
-    done = folder.with_name(f"{part}.seconds")
+    done = folder.with_name(f"{folder.name}.seconds")
     if reuse and done.exists():
         return tuple(json.loads(done.read_text()))
     subprocess.run(["rm", "-rf", str(folder), str(done)], check=True)
     folder.mkdir(parents=True)
     command = [sys.executable, "-P", str(GATE / "recording.py"), part, str(folder), "--checkout", str(checkout)]
     wall, processor = time.monotonic(), _processor()
-    subprocess.run(
-        command + ["--quick"] * quick, cwd=folder, env=environment(checkout), stdin=subprocess.DEVNULL, check=True
-    )
+    command += options
+    subprocess.run(command, cwd=folder, env=environment(checkout), stdin=subprocess.DEVNULL, check=True)
     seconds = time.monotonic() - wall, _processor() - processor
     done.write_text(json.dumps(seconds))
     return seconds
@@ -165,6 +176,27 @@ def compare(former: Path, new: Path) -> dict[str, list[Difference | None]]:
             values = [record.get(aspect, MISSING) for record in records]
             found[aspect].append(first_difference(case, aspect, *values))
     return found
+
+
+def compare_costs(former: Path, new: Path, folders: list[Path], more: list[str]) -> bool:
+    """Measure the costs of both checkouts in turn and print their ratios; whether the new one costs more than `WORST` times."""
+    measured: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
+    for _ in range(REPEATS):
+        for checkout, folder in zip((former, new), folders, strict=True):
+            record("costs", checkout, folder, more, reuse=False)
+        for path in sorted(folders[0].glob("*.json")):
+            pair = read(path), read(folders[1] / path.name)
+            for unit in pair[0]:
+                measured[path.stem, unit].append([side[unit] for side in pair])
+    print(f"{'cost':28}{'former':>12}{'new':>12}   ratio of the medians (smallest and largest of a pair)")
+    worse = False
+    for (name, unit), pairs in measured.items():
+        medians = [statistics.median(side) for side in zip(*pairs, strict=True)]
+        ratio, ratios = medians[1] / medians[0], [new / former for former, new in pairs]
+        spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
+        print(f"{f'{name}, {unit}':28}{medians[0]:>12.4f}{medians[1]:>12.4f}   {ratio:.2f} {spread}", flush=True)
+        worse |= ratio > WORST
+    return worse
 
 
 MISSING = "(missing)"

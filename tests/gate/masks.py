@@ -1,6 +1,7 @@
 """What differs between two runs of the same code, by name. Nothing else is left out of a recording."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 TIMES = {
@@ -21,6 +22,24 @@ def is_masked(key: str) -> bool:
     """Whether a key holds what differs from run to run; `metrics/seconds` and `result.seconds` are times, too."""
     seconds = re.split(r"[./]", key)[-1].startswith("seconds")
     return seconds or key in TIMES or key in MACHINE or key.startswith(PICKLED)
+
+
+UNSTEADY_FILES: set[str] = set()
+"""Names of plots that draw times."""
+
+TIME_WORDS = (
+    r"\d+(\.\d+)? ?(s|ms|min|h|hours?|minutes?|seconds?|days?)\b",
+    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?",
+)
+"""Patterns of what a text says of times."""
+
+
+def steady_text(text: str, folder: Path) -> list[str]:
+    """Return the lines of a text without times and the place of its files."""
+    text = text.replace(str(folder), "PLACE")
+    for pattern in TIME_WORDS:
+        text = re.sub(pattern, "TIME", text)
+    return text.splitlines()
 
 
 def unmasked(value: Any) -> Any:

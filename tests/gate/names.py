@@ -14,9 +14,10 @@ NAMES: dict[str, tuple[str, ...]] = {
     "seed of a text": ("sweeps.seeds:seed_of",),
     "seed of a trial": (
         "sweeps.search.searched_trials:trial_seed",
+        "sweeps.engine:trial_seed",
         "sweeps.engine.searched_trials:trial_seed",
     ),
-    "fresh seeds": ("sweeps.engine.repeats:fresh_seeds", "sweeps.seeds:fresh_seeds"),
+    "seed of a repeat": ("sweeps.engine.repeats:fresh_seeds", "sweeps.seeds:fresh_seeds"),
     "write a large study": ("report_scale:write_study",),
 }
 """Role → `module:name` of each place."""

@@ -36,8 +36,9 @@ def record_tables(out: Path, quick: bool) -> None:
     for case in cases(quick):
         undisturbed: dict[str, Any] = {}
         for kill in case.kills:
+            shutil.rmtree(folder)
             ends_at = None if kill == "none" else place_of(kill, undisturbed["calls"])
-            record = _whole(case, folder, ends_at, "interrupt" if kill == "interrupt" else "kill")
+            record = whole_case(case, folder, ends_at, "interrupt" if kill == "interrupt" else "kill")
             calls = record.pop("calls")
             if kill == "none":
                 undisturbed = {**record, "calls": calls}
@@ -57,7 +58,8 @@ def record_shown(out: Path, quick: bool) -> None:
     for case in cases(quick):
         if case.make == "workers":
             continue
-        record = _whole(case, folder, None, "kill", shown=True)
+        shutil.rmtree(folder)
+        record = whole_case(case, folder, shown=True)
         write(out / f"{case.name}.json", {"shown": record["shown"]})
     shutil.rmtree(folder)
 
@@ -70,12 +72,14 @@ def memory_folder() -> Path:
 def import_before_forks(folder: Path) -> None:
     """Import in this process what one case of each sampler imports, so that no fork has to: for GP that takes 2 s."""
 
+    folder.mkdir(parents=True, exist_ok=True)
+
     def run() -> None:
         for case in cases(quick=True):
             if case.name.endswith("none 4 lanes") or case.name == "cmaes 4 lanes":
                 shutil.rmtree(folder / "runs", ignore_errors=True)
                 (folder / "step").unlink(missing_ok=True)
-                _run(case, folder, None, "kill", shown=False)
+                run_case(case, folder)
         write(folder / "imported", [*sys.modules])
 
     in_fork(run, folder / "said")
@@ -107,12 +111,13 @@ def place_of(kill: str, calls: list[str]) -> int:
 # ---- one case ----
 
 
-def _whole(case: Case, folder: Path, ends_at: int | None, ending: str, shown: bool = False) -> dict[str, Any]:
-    """Run a case to its end, in as many processes as it needs; the record of the last one."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+def whole_case(
+    case: Case, folder: Path, ends_at: int | None = None, ending: str = "kill", shown: bool = False
+) -> dict[str, Any]:
+    """Run a case from where its folder stands to its end, in as many processes as it needs; the record of the last one."""
+    folder.mkdir(parents=True, exist_ok=True)
     while True:
-        status = in_fork(lambda ends_at=ends_at: _run(case, folder, ends_at, ending, shown), folder / "said")
+        status = in_fork(lambda ends_at=ends_at: run_case(case, folder, ends_at, ending, shown), folder / "said")
         if (folder / END).exists():
             return json.loads((folder / END).read_text(encoding="utf-8"))
         if ends_at is None:
@@ -141,7 +146,7 @@ def in_fork(run: Callable[[], None], said: Path) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])
 
 
-def _run(case: Case, folder: Path, ends_at: int | None, ending: str, shown: bool) -> None:
+def run_case(case: Case, folder: Path, ends_at: int | None = None, ending: str = "kill", shown: bool = False) -> None:
     """Run the steps of a case from the one at hand; in the end, write the record."""
     calls: list[str] = []
     seen = watch() if shown else None
