@@ -141,7 +141,8 @@ def record_trained(out: Path, quick: bool) -> None:
 def left(place: Place, study: str) -> dict[str, Any]:
     """Return all that a sweep has left in its folder."""
     runs, report = place.folder / "mlruns", place.folder / "reports" / study
-    return {
+    place.run("sync", study)  # on a busy machine, MLflow is behind when a sweep ends
+    record = {
         **stored(runs, study),
         "listed": [unmasked(row) for row in json.loads(place.run("trials", study, "--json"))],
         "tensors": {
@@ -150,11 +151,12 @@ def left(place: Place, study: str) -> dict[str, Any]:
         "pictures": files(runs / "trials", "*.png", place),
         "report tables": {path.name: rows(path) for path in sorted(report.glob("*.csv"))},
         "report arrays": {path.name: arrays(path) for path in sorted(report.glob("*.npz"))},
-        "report summary": unmasked(json.loads((report / "summary.json").read_text(encoding="utf-8"))),
-        "report words": steady_text((report / "README.md").read_text(encoding="utf-8"), place.folder),
+        "report summary": unmasked(json.loads((report / "summary.json").read_text(encoding="utf-8")), words=True),
+        "report words": steady_text((report / "README.md").read_text(encoding="utf-8")),
         "report plots": files(report, "*.png", place),
         "mlflow": in_mlflow(runs / "mlflow.db"),
     }
+    return json.loads(json.dumps(record).replace(str(place.folder), "PLACE"))
 
 
 def tensors(path: Path) -> dict[str, str]:
@@ -195,7 +197,7 @@ def in_mlflow(path: Path) -> dict[str, Any]:
         for part in ("params", "tags"):
             for run, key, value in database.execute(f"SELECT run_uuid, key, value FROM {part} ORDER BY key"):
                 if run in names and not is_masked(key) and not key.startswith("mlflow."):
-                    found[names[run]][part][key] = steady_text(value, path.parent.parent)
+                    found[names[run]][part][key] = steady_text(value)
         for run, key, step, value in database.execute(
             "SELECT run_uuid, key, step, value FROM metrics ORDER BY key, step"
         ):
