@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from masks import UNSTEADY_FILES, is_masked, steady_text, unmasked
+from masks import BY_THE_CLOCK, UNSTEADY_FILES, is_masked, steady_text, unmasked
 from small_images import write_images
 from toy_recording import memory_folder, stored, write
 
@@ -201,7 +201,7 @@ def in_mlflow(path: Path) -> dict[str, Any]:
         for run, key, step, value in database.execute(
             "SELECT run_uuid, key, step, value FROM metrics ORDER BY key, step"
         ):
-            if not is_masked(key):
+            if not is_masked(key) and key not in BY_THE_CLOCK:
                 found[names[run]]["metrics"][f"{key}@{step}"] = value
     return found
 

@@ -19,11 +19,14 @@ CODE = {"version", "git", "git.commit", "git.dirty", "commit", "dirty"}
 PICKLED = ("cma:optimizer:",)
 """Beginnings of keys under which Optuna's CMA-ES keeps a pickle, whose bytes depend on the process. What it proposes does not."""
 
+BY_THE_CLOCK = {"best_objective"}
+"""Metrics of MLflow that draw trials of one round in the order in which they ended by the clock."""
+
 
 def is_masked(key: str) -> bool:
     """Whether a key holds what differs from run to run; `metrics/seconds` and `search_seconds` are times, too."""
     seconds = "seconds" in re.split(r"[./_]", key)
-    return seconds or key in TIMES or key in MACHINE | CODE or key.startswith(PICKLED)
+    return seconds or key.startswith(PICKLED) or not TIMES.union(MACHINE, CODE).isdisjoint((key, key.split(".")[-1]))
 
 
 UNSTEADY_FILES = {"wall_time.png"}
