@@ -13,10 +13,10 @@ PARTS = {
     "trained": "command_recording:record_trained",
     "stores": "store_recording:record_stores",
     "strings": "seed_recording:record_strings",
-    "costs": "costs:record_costs",
+    "costs": "cost_recording:record_costs",
 }
 """Part → the function that records it in a folder."""
-GIVEN = {"stores": "store_recording:make_stores", "costs": "costs:make_large_study"}
+GIVEN = {"stores": "store_recording:make_stores", "costs": "cost_recording:make_large_study"}
 """Part → the function that makes, in the former checkout, a folder that both are given."""
 
 
