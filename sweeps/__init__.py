@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sweeps.engine import run_study
+    from sweeps.engine.events import Observer
     from sweeps.errors import UserError
     from sweeps.lanes import Failure, Lanes, Outcome, Progress, Trial, TrialResult
+    from sweeps.program import Program, use_program
     from sweeps.results import Results, read_results
     from sweeps.storage.study_record import Description
     from sweeps.study.study import Study, load_study
@@ -38,7 +40,9 @@ __getattr__ = lazy(
     __name__,
     {
         "engine": ("run_study",),
+        "engine.events": ("Observer",),
         "errors": ("UserError",),
+        "program": ("Program", "use_program"),
         "results": ("Results", "read_results"),
         "storage.study_record": ("Description",),
         "study.study": ("Study", "load_study"),
@@ -56,7 +60,9 @@ __all__ = [
     "Description",
     "Failure",
     "Lanes",
+    "Observer",
     "Outcome",
+    "Program",
     "Progress",
     "Results",
     "Study",
@@ -68,4 +74,5 @@ __all__ = [
     "read_results",
     "run_study",
     "sync",
+    "use_program",
 ]

@@ -1,6 +1,6 @@
 """The program that runs the studies, as messages name it: its name, and what its users type.
 
-A program calls `use` when it is imported. The processes that it starts inherit the words through their environment.
+A program calls `use_program` when it is imported. The processes that it starts inherit the words through their environment.
 """
 
 import json
@@ -30,13 +30,13 @@ class Program:
     """Checks a folder of runs with the database of its studies."""
 
 
-def use(program: Program) -> None:
+def use_program(program: Program) -> None:
     """Let the messages of this process, and of those that it starts, speak of this program."""
     os.environ[_VARIABLE] = json.dumps(asdict(program))
 
 
 def program() -> Program:
-    """Return the program that `use` has named, else the words for callers of this package."""
+    """Return the program that `use_program` has named, else the words for callers of this package."""
     return Program(**json.loads(os.environ.get(_VARIABLE, "{}")))
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from sweeps.lanes import Lanes, Outcome, Trial, TrialResult, advance_all
 
+__all__ = ["check_lanes"]
+
 _Make = Callable[[], Lanes]
 _Curves = list[list[float]]
 

@@ -24,10 +24,10 @@ def _check_sweeps() -> None:
 
 _check_sweeps()
 
-from sweeps.program import Program, use  # noqa: E402
+from sweeps import Program, use_program  # noqa: E402
 from sweeps.schema import VERSION as __version__  # noqa: E402
 
-use(
+use_program(
     Program(
         name="vaeexp",
         install="pip install 'vaeexp[{extra}]'",

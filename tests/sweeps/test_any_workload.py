@@ -1,6 +1,9 @@
 """The example of a workload that is no VAE: as long as it says, and the same when it is killed and continued."""
 
+import ast
+import importlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +18,8 @@ import sweeps
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "any_workload.py"
+DOOR = ROOT / "sweeps" / "__init__.py"
+DOORS = ("sweeps", "sweeps.results", "sweeps.testing")
 
 
 def start(place: Path, empty_store: Path) -> subprocess.Popen[bytes]:
@@ -62,6 +67,66 @@ def in_mlflow(place: Path) -> dict[str, str]:
 
 def test_it_is_short() -> None:
     assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 60
+
+
+def names_of_sweeps(source: str) -> set[str]:
+    """Everything of `sweeps` that a program names: what it imports, and the attributes of what it imports."""
+    tree = ast.parse(source)
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Attribute):
+            found.add(ast.unparse(node))
+    return {name for name in found if re.fullmatch(r"sweeps(\.\w+)*", name)}
+
+
+def is_public(name: str) -> bool:
+    """Whether a name is a door, or begins with what a door offers."""
+    door = max((door for door in DOORS if f"{name}.".startswith(f"{door}.")), key=len)
+    offered = name.removeprefix(door).strip(".").partition(".")[0]
+    return offered == "" or offered in importlib.import_module(door).__all__
+
+
+@pytest.mark.parametrize("file", ["any_workload.py", "any_workload.md"])
+def test_the_example_and_its_page_use_nothing_but_the_doors(file: str) -> None:
+    text = (EXAMPLE.parent / file).read_text(encoding="utf-8")
+    blocks = [text] if file.endswith(".py") else re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    used = {name for block in blocks for name in names_of_sweeps(block)}
+    used |= {name for name in re.findall(r"`[^`\n]*?(sweeps(?:\.\w+)+)", text) if file.endswith(".md")}
+    assert len(used) > 3
+    assert [name for name in sorted(used) if not is_public(name)] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import sweeps.engine",
+        "from sweeps.lanes import Lanes",
+        "from sweeps.results.racing import Race",
+        "sweeps.lanes.Trial",
+    ],
+)
+def test_what_is_behind_the_doors_is_found(line: str) -> None:
+    assert not all(map(is_public, names_of_sweeps(line)))
+
+
+def test_all_of_the_door_is_there_and_shown_to_type_checkers() -> None:
+    typed = [node for node in ast.walk(ast.parse(DOOR.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)]
+    names = {alias.name for node in typed if str(node.module).startswith("sweeps") for alias in node.names}
+    assert {*sweeps.__all__} == names == {*dir(sweeps)}
+    assert all(hasattr(sweeps, name) for name in names)
+
+
+def test_the_test_on_the_page_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (EXAMPLE.parent / "any_workload.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    monkeypatch.syspath_prepend(EXAMPLE.parent)
+    names: dict = {}
+    exec(compile(block, "any_workload.md", "exec"), names)
+    names["test_digits"]()
 
 
 def check_mlflow(place: Path) -> None:

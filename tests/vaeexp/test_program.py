@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
+import sweeps
 import vaeexp  # noqa: F401 (which gives the words)
 from sweeps import program
 from sweeps.errors import UserError
@@ -59,7 +60,7 @@ def test_another_program_has_words_of_its_own(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("SWEEPS_PROGRAM")
     assert program.how_to("sync", "toy") == "`sweeps.sync`"
     assert program.how_to_install("psycopg[binary]", "postgres") == "pip install 'psycopg[binary]'"
-    program.use(program.Program(name="digits", run="`digits go{study}`"))
+    sweeps.use_program(sweeps.Program(name="digits", run="`digits go{study}`"))
     assert (program.how_to("run", "toy"), program.how_to("run")) == ("`digits go toy`", "`digits go`")
     with pytest.raises(UserError, match=re.escape("Use digits 9.9, which wrote it.")):
         check_schema("a file", {"schema": 99, "version": "9.9"})
