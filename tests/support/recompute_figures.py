@@ -17,7 +17,7 @@ from recompute_statistics import Gap, Mean, Pairs, corrected, holm, of_looks, pa
 ENDED = ("complete", "pruned", "failed")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
     """The study of a report, recomputed."""
 
@@ -163,7 +163,9 @@ class Study:
         fitting = []
         for source in dict.fromkeys(number for number in candidates if number is not None):
             base = self.search[self.search["number"] == source]
-            two = [pd.concat([base, runs.head(1)])[f"params.{name}"] for name in self.parameters if name not in apart]
+            names = [f"params.{name}" for name in self.parameters if name not in apart]
+            both = pd.concat([base[names], runs.head(1)[names]])
+            two = [both[name] for name in names]
             if len(base) and all(own.isna().all() or own.nunique(dropna=False) == 1 for own in two):
                 same = all(
                     name in self.parameters and str(base[f"params.{name}"].iloc[0]) == str(value)

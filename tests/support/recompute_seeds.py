@@ -1,6 +1,7 @@
 """What became of the fresh seeds of each configuration, from the table of the trials alone."""
 
 import re
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -40,6 +41,7 @@ class Seeds(NamedTuple):
         return made
 
 
+@lru_cache(maxsize=4)
 def asked(study: Study) -> list[Seeds]:
     """Return each configuration that is confirmed, compared or a baseline, in this order, also without a complete run."""
     runs = study.trials[study.trials["repeat"]].sort_values("number")

@@ -11,7 +11,7 @@ from recompute_files import Parameter, number_of
 from recompute_race import place_in_race
 from recompute_rules import NUM, Expected, State, assert_that, shows
 from recompute_statements import samples
-from recompute_statistics import Mean, interval, listed, number, p_words, reach, share, student
+from recompute_statistics import Mean, interval, number, p_words, reach, share, student
 
 Rows = list[list[str]]
 
@@ -149,20 +149,6 @@ def by_parameter_promoted(state: State, rows: Rows) -> list[list[Expected]]:
         made.append([*[None] * len(names), *(f"{count:,}" for count in counts), best])
     _all_counted(study, own, groups)
     return made
-
-
-def _left_out(study: Study, names: list[str]) -> str:
-    found = {name: study.uncovered[name] for name in names if study.uncovered.get(name)}
-    return "; ".join(f"{study.parameters[name].label} = {listed(texts)}" for name, texts in found.items())
-
-
-def _labelled(study: Study, label: str) -> Parameter:
-    return next(own for own in study.parameters.values() if own.label == label)
-
-
-def _conditions(words: str) -> list[tuple[str, str, str]]:
-    """Cut `optimizer = adamax or β < 0.362` into label, sign and value of each."""
-    return re.findall(r"(.+?) ([=<>]) (\S+)(?: or |$)", words)
 
 
 def _in(own: Parameter, text: str, trials: pd.DataFrame) -> pd.Series:

@@ -28,7 +28,6 @@ SEARCH = {
     "prior": {"kind": "choice", "values": ["normal", "mixture"]},
     "components": {"kind": "int", "low": 2, "high": 64, "log": True, "when": {"prior": ["mixture"]}},
 }
-PARAMS = {"float": "float64", "int": "Int64", "choice": "object"}
 
 
 def study_attributes(**changes) -> StudyRecord:

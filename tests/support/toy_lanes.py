@@ -155,13 +155,6 @@ class ToyLanes:
         self._lanes.clear()
 
 
-class FusedToyLanes(ToyLanes):
-    """The same, but a round comes at once, as that of the lanes of one fused program does."""
-
-    def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
-        yield [progress for part in super().advance(numbers) for progress in part]
-
-
 class EagerLanes(ToyLanes):
     """Lanes of two workers, each of which does what follows as soon as it may: it runs ahead of the rounds by an epoch."""
 
