@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections import deque
 from dataclasses import replace
 
 import pandas as pd
@@ -11,10 +12,21 @@ from vaeexp.report import chapters, write_report
 from vaeexp.report.sentences import sentence
 from vaeexp.results.study_view import StudyView
 
+_views = deque(maxlen=4)
+"""The last results that were looked at, each with its view, which computes each selection once."""
+
 
 def on_view(function):
     """The same function, for the results of a study instead of its view."""
-    return lambda results, *given, **options: function(StudyView(results), *given, **options)
+    return lambda results, *given, **options: function(_view_of(results), *given, **options)
+
+
+def _view_of(results):
+    for known, view in _views:
+        if known is results:
+            return view
+    _views.append((results, StudyView(results)))
+    return _views[-1][1]
 
 
 def in_words(parts):
