@@ -22,8 +22,8 @@ from sweeps.search.curves.learning_curves import LearningCurve, Scale, seen_epoc
 from sweeps.search.curves.process import CurveProcess, most_probable
 from sweeps.search.pruners import PromotionSettings
 from vaeexp.results.forest import dependence, grow_forest
-from vaeexp.results.learned_trials import learned_trials
 from vaeexp.results.parameters import SearchedParameter, importance_table, searched_parameter
+from vaeexp.results.tables import learned_trials
 from vaeexp.words import parameter_label
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))

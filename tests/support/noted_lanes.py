@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sweeps.lanes import Trial
-from vaeexp.runs.remote_worker import open_remote_lanes
+from vaeexp.runs.worker import open_remote_lanes
 from vaeexp.training.groups.lanes import TrainingLanes
 
 

@@ -14,8 +14,7 @@ from sweeps.ray.worker import RayJob, join_cluster
 from vaeexp.launch.execution import Execution, model_shapes
 from vaeexp.launch.job import Job
 from vaeexp.launch.memory import MemoryPlan
-from vaeexp.runs.remote_worker import open_remote_lanes
-from vaeexp.runs.worker import open_lanes
+from vaeexp.runs.worker import open_lanes, open_remote_lanes
 from vaeexp.study import maxima_of, networks_of, train_options, uses_average
 from vaeexp.training.checkpoint_places import absolute_address
 from vaeexp.training.device import resolve_device

@@ -16,8 +16,8 @@ from vaeexp.report.front import front_chapter
 from vaeexp.report.headline import headline
 from vaeexp.report.markup import contents, escape, folded, heading, picture
 from vaeexp.report.notices import notices
-from vaeexp.report.page.study_data import study_data
-from vaeexp.report.page.whole_plots import page_drawings
+from vaeexp.report.page.inline import page_drawings
+from vaeexp.report.page.trial_rows import study_data
 from vaeexp.report.sentences import sentence, words
 from vaeexp.report.summary import curves_csv, per_image_npz, summary_json, trials_csv
 from vaeexp.report.tables import table_chapter

@@ -19,7 +19,6 @@ from sweeps.storage.study_record import StudyRecord
 from sweeps.study.ranges import Bound, BoundHit, end_at, hits_of
 from vaeexp.data.formats.official_files import NOT_OFFICIAL, NOT_VERIFIED
 from vaeexp.results import stored_study, verdict
-from vaeexp.results.baseline_rows import changed_trial, split_by_configuration
 from vaeexp.results.coverage import Coverage, covered_trials, measure_coverage
 from vaeexp.results.divergence import Divergence, divergences
 from vaeexp.results.effects import ParameterEffect, parameter_effects
@@ -28,17 +27,19 @@ from vaeexp.results.forest import Dependence, Forest, dependence, grow_forest
 from vaeexp.results.front_view import FrontView, front_view
 from vaeexp.results.holes import Holes, find_holes
 from vaeexp.results.interactions import Interaction, find_interactions
-from vaeexp.results.learned_trials import learned_trials
 from vaeexp.results.new_seeds import NewSeeds, new_seeds, seeds_of
 from vaeexp.results.parameters import SearchedParameter, importance_table, searched_parameter
 from vaeexp.results.pruner_replay import Replay, recorded_curves, replay_pruner
 from vaeexp.results.statements import Statement
 from vaeexp.results.tables import (
     Arrays,
+    changed_trial,
+    learned_trials,
     per_image_arrays,
     read_arrays,
     search_course,
     search_trials,
+    split_by_configuration,
     study_tables,
 )
 from vaeexp.results.tested_settings import (

@@ -3,7 +3,7 @@
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from sweeps.results import Results, tables_of
 from sweeps.results.statistics import Interval, mean_interval
 from sweeps.schema import check_file
 from sweeps.storage.study_record import StoredStudy
+from sweeps.study.space import Space
 from vaeexp.evaluation.metrics import epoch_columns, result_columns
 from vaeexp.run_files import EVALUATION, PICTURES
 from vaeexp.words import is_missing
@@ -169,3 +170,60 @@ def component_order(weights: np.ndarray) -> str:
     if np.allclose(weights, weights[0]):
         return "in the order of the model, because all have the same weight"
     return "the heaviest first"
+
+
+def learned_trials(search: pd.DataFrame, found: pd.DataFrame, *, promotes: bool) -> pd.DataFrame:
+    """Return the trials from which a report learns what mattered, the best first, with two columns more.
+
+    A pruned trial is as good as what it had reached: without it, a value whose trials were mostly pruned would be judged by its survivors.
+    Under the pruner `promotion` complete trials come first, and paused ones follow by the epochs to which they were promoted, because only
+    trials of equally many epochs can be compared by their objectives.
+
+    `standing` is what they are ordered by: the objective, or under promotion the place. `judged` says whether a trial was let beyond the
+    least that every trial gets: whether it is complete, or under promotion, whether it was promoted.
+
+    Args:
+        search: trials of the search, without duplicates.
+        found: those that `found_rows` gives of them, in its order.
+        promotes: whether the pruner is `promotion`.
+    """
+    if promotes:
+        complete = (found["state"] == "complete").to_numpy()
+        epochs = found["epochs"].to_numpy(float)
+        first = epochs[~complete].min() if not complete.all() else np.inf
+        return found.assign(standing=np.arange(len(found), dtype=float), judged=complete | (epochs > first))
+    learned = search[search["state"].isin(["complete", "pruned"]) & search["objective"].notna()]
+    learned = learned.sort_values(["objective", "number"], ignore_index=True)
+    return learned.assign(standing=learned["objective"], judged=learned["state"] == "complete")
+
+
+def split_by_configuration(runs: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the runs of each configuration, in order of appearance."""
+    texts = [text_of(values_of(run)) for _, run in runs.iterrows()]
+    return [runs[[each == text for each in texts]] for text in dict.fromkeys(texts)]
+
+
+def changed_trial(
+    runs: pd.DataFrame,
+    settings: Mapping[str, Any],
+    space: Space,
+    firsts: Sequence[int],
+    params_of: Callable[[int], Mapping[str, Any]],
+) -> int | None:
+    """Return the trial whose configuration a baseline changes, of its runs with one configuration; None where that is not known.
+
+    A run that also confirms a trial is recorded as that trial's. So the best trials, `firsts`, are asked before which of them, when it is
+    changed, has this configuration.
+
+    Args:
+        settings: what the baseline changes.
+        params_of: number of a trial → its configuration.
+    """
+    recorded = [int(source) for source in runs["source_trial"].dropna()]
+    wanted, alike = text_of(values_of(runs.iloc[0])), []
+    for source in dict.fromkeys([*firsts, *recorded]):
+        given = params_of(source)
+        if text_of(space.changed(given, settings)) == wanted:
+            alike.append((text_of(given) == wanted, source))
+    # Where it is one of these already, it changes the other.
+    return min(alike, key=lambda entry: entry[0])[1] if alike else next(iter(recorded), None)

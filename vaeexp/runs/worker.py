@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sweeps.errors import UserError
 from sweeps.lanes import Outcome
 from sweeps.lanes.pulse import beat
 from sweeps.source import source_of
 from vaeexp.compiler import why_not_compiled
+from vaeexp.data import open_dataset
 from vaeexp.data.dataset import Dataset, stratified, targets
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.gallery import gallery, latent_arrays
@@ -50,6 +53,7 @@ from vaeexp.training.groups.lanes import TrainingLanes
 
 _MODELS = 8
 _THREADS = 4
+_SHOWN = 12  # digits of a fingerprint in a message
 _log = logging.getLogger(__name__)
 source_of("vaeexp")  # now, because forks of this process run the code that it has imported
 
@@ -377,3 +381,46 @@ def _load(model: VAE, lane: Lane, snapshot: Snapshot) -> None:
     """Give the model these weights, until another trial of the same settings needs the model."""
     tensors = {**lane.layout.views(snapshot.weights), **lane.buffer_layout.views(snapshot.buffers)}
     set_tensors(model, tensors)
+
+
+def open_remote_lanes(
+    *,
+    settings: Settings,
+    fingerprints: Mapping[str, str],
+    data: str | None,
+    full_data: bool,
+    **others: Any,
+) -> TrainingLanes:
+    """Open the lanes of a worker on a machine of a cluster.
+
+    Args:
+        settings: the fixed settings of the study.
+        fingerprints: binarisation → fingerprint of the images that the driver has.
+        data: folder with the image files, or the file of arrays; None: as without `--data` on this machine.
+        full_data: whether the bundled subset is refused.
+        others: with `settings`, the arguments of `open_lanes`, but for `datasets`.
+
+    Raises:
+        UserError: the images are others than the driver's.
+    """
+    host = os.uname().nodename
+    datasets = {
+        binarisation: _open_same(settings, binarisation, fingerprint, data, full_data, host)
+        for binarisation, fingerprint in fingerprints.items()
+    }
+    return open_lanes(settings=settings, datasets=datasets, **others)
+
+
+def _open_same(
+    settings: Settings, binarisation: str, fingerprint: str, data: str | None, full_data: bool, host: str
+) -> Dataset:
+    """Open the images on this machine. Raises UserError if they are others than the driver's."""
+    wanted = settings.with_params({"binarisation": binarisation}).data
+    dataset = open_dataset(wanted, root=None if data is None else Path(data), full_data=full_data, say=_log.info)
+    if dataset.fingerprint != fingerprint:
+        problem = (
+            f"has other images than the driver: {dataset.title} ({dataset.source}), fingerprint {dataset.fingerprint[:_SHOWN]}, not "
+            f"{fingerprint[:_SHOWN]}. Put the same files at the same path, or name them there with VAEEXP_DATA."
+        )
+        raise UserError(host, problem)
+    return dataset

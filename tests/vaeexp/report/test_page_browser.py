@@ -10,7 +10,7 @@ from report_text import report_on
 from synthetic_study import make_results, with_baselines, write_pictures
 
 from vaeexp.report.page.document import page
-from vaeexp.report.page.study_data import study_data
+from vaeexp.report.page.trial_rows import study_data
 from vaeexp.results.study_view import StudyView
 
 pytestmark = [pytest.mark.browser, needs_browser]

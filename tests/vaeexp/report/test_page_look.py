@@ -13,7 +13,7 @@ from synthetic_study import make_results, thin_studies, with_baselines, write_pi
 from vaeexp.evaluation.generation import grids, write_png
 from vaeexp.report.chapters import write_report
 from vaeexp.report.page.document import PAGE, page
-from vaeexp.report.page.study_data import study_data
+from vaeexp.report.page.trial_rows import study_data
 from vaeexp.report.summary import trials_csv
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import read_arrays

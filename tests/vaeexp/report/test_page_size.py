@@ -13,8 +13,7 @@ from synthetic_study import make_results
 
 from vaeexp.report.page.document import page
 from vaeexp.report.page.room import MOST_BYTES, as_text, that_fit
-from vaeexp.report.page.study_data import study_data
-from vaeexp.report.page.trial_rows import ordered_trials
+from vaeexp.report.page.trial_rows import ordered_trials, study_data
 from vaeexp.results.study_view import StudyView
 from vaeexp.training.checkpoint import save_arrays
 

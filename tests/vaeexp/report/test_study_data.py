@@ -11,8 +11,7 @@ import pytest
 from drawn_studies import two_objectives
 from synthetic_study import make_results, thin_studies, with_baselines
 
-from vaeexp.report.page.study_data import study_data
-from vaeexp.report.page.trial_rows import CURVE_POINTS, name_of
+from vaeexp.report.page.trial_rows import CURVE_POINTS, name_of, study_data
 from vaeexp.report.summary import curves_csv, trials_csv
 from vaeexp.results.study_view import StudyView
 

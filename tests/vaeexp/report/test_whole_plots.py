@@ -7,7 +7,7 @@ import pytest
 from synthetic_study import make_results
 
 from vaeexp.plots import PLOTS
-from vaeexp.report.page.whole_plots import page_drawings
+from vaeexp.report.page.inline import page_drawings
 from vaeexp.results.study_view import StudyView
 
 FAR = 5

@@ -14,8 +14,8 @@ from vaeexp.plots.parameters import (
     partial_dependence,
 )
 from vaeexp.report.by_parameter import by_parameter, described
-from vaeexp.results.learned_trials import learned_trials
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import learned_trials
 
 RUNGS, LAST = (3, 8, 15), 30
 FALL = {3: 40.0, 8: 15.0, 15: 6.0, LAST: 0.0}

@@ -10,7 +10,7 @@ from mnist_files import write_files
 from sweeps.errors import UserError
 from vaeexp.data import open_dataset
 from vaeexp.runs.provenance import arithmetic
-from vaeexp.runs.remote_worker import open_remote_lanes
+from vaeexp.runs.worker import open_remote_lanes
 from vaeexp.settings import Settings
 
 RUNNING = {"precision": "float32", "fuse": False, "compile": False, "threads": 1}

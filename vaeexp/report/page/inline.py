@@ -19,8 +19,10 @@ from matplotlib.image import AxesImage
 from matplotlib.path import Path
 from matplotlib.text import Text
 
-from vaeexp.plots.style import LINE, MARGIN, MOST_MARKED, TITLE, TRIALS, drawing
+from vaeexp.plots import PLOTS
+from vaeexp.plots.style import CUT, LINE, MARGIN, MOST_MARKED, TITLE, TRIALS, drawing, whole_axes
 from vaeexp.report.markup import PER_INCH
+from vaeexp.results.study_view import StudyView
 
 LEAST_TEXT = 10
 """CSS pixels of the smallest text. A screen that is too narrow for it scrolls the plot sideways."""
@@ -308,3 +310,35 @@ def _name_ids(root: ElementTree.Element, name: str) -> None:
                 element.set(key, f"#{ids[value[1:]]}")
             elif "url(#" in value:
                 element.set(key, _REFERENCE.sub(lambda found: f"url(#{ids[found[1]]})", value))
+
+
+def page_drawings(view: StudyView, figures: Mapping[str, Figure]) -> dict[str, str]:
+    """Return figures, given by file name, as SVG for the page; behind a plot that cut its axes a hidden one of all trials."""
+    drawings = inline_drawings(figures)
+    for file, whole in _whole_figures(view, figures).items():
+        drawing = inline_svg(whole, f"{file.partition('.')[0]}-all")
+        named = drawing.replace("<svg ", '<svg role="img" aria-label="The same plot with all trials" ', 1)
+        drawings[file] += f'<div class="whole" hidden>{named}</div>'
+    return drawings
+
+
+def _whole_figures(view: StudyView, figures: Mapping[str, Figure]) -> dict[str, Figure]:
+    """Return, by file name, the plots of trials that have other axes when they show every trial."""
+    found = {}
+    for file, figure in figures.items():
+        plot = PLOTS.get(file.partition(".")[0])
+        if plot is None or figure.get_gid() != CUT or not _has_trials(figure):
+            continue
+        with whole_axes():
+            whole = plot.draw(view, titled=False)
+        if whole is not None and _limits(whole) != _limits(figure):
+            found[file] = whole
+    return found
+
+
+def _has_trials(figure: Figure) -> bool:
+    return any(str(artist.get_gid() or "").startswith(TRIALS) for artist in figure.findobj())
+
+
+def _limits(figure: Figure) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    return [(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes]
