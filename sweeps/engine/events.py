@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from sweeps.lanes import Outcome, Progress, Trial, TrialResult
-from sweeps.storage.trial_record import ENDED, is_paused, newest_of_each
+from sweeps.storage.trial_record import ENDED, best_trial, is_paused, newest_of_each, reported_epochs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,17 +120,6 @@ def newest_objective(trial: FrozenTrial) -> float | None:
     """Return the objective of the last epoch that a trial reported; None before the first."""
     reported = trial.intermediate_values
     return reported[max(reported)] if reported else None
-
-
-def reported_epochs(trials: Sequence[FrozenTrial]) -> int:
-    """Count the trial-epochs over all trials, those of a trial that was revived once."""
-    return sum(len(trial.intermediate_values) for trial in newest_of_each(trials))
-
-
-def best_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """Return the completed trial with the smallest value, the earliest of equals."""
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
 
 
 def snapshot_of(

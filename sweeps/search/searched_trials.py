@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.engine.events import best_trial, reported_epochs
 from sweeps.search.curves.sampler import CurveSampler
 from sweeps.search.growing import GrowingSpace
 from sweeps.search.promotion import Rungs
@@ -21,6 +20,7 @@ from sweeps.storage.proposals import in_storage, learned_trials, propose
 from sweeps.storage.rounds import running_before
 from sweeps.storage.study_record import study_record, write_study
 from sweeps.storage.trial_record import (
+    best_trial,
     checkpoint_bytes,
     counted_epochs,
     duplicate_of,
@@ -29,6 +29,7 @@ from sweeps.storage.trial_record import (
     left_round,
     newest_of_each,
     owned_by_driver,
+    reported_epochs,
     revives,
     went_on_in,
 )

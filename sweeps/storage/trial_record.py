@@ -290,6 +290,17 @@ def newest_of_each(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.number not in revived]
 
 
+def reported_epochs(trials: Sequence[FrozenTrial]) -> int:
+    """Count the trial-epochs over all trials, those of a trial that was revived once."""
+    return sum(len(trial.intermediate_values) for trial in newest_of_each(trials))
+
+
+def best_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """Return the completed trial with the smallest value, the earliest of equals."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
+
+
 def owned_by_driver(trial: FrozenTrial) -> bool:
     """Whether the trial is unfinished and was started by this driver (anybody can ask in an Optuna storage)."""
     return trial.state == TrialState.RUNNING and "seed" in trial.user_attrs

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from sweeps.engine.events import reported_epochs
 from sweeps.search.curves.learning_curves import LearningCurve, Scale, seen_epochs, to_point
 from sweeps.search.curves.process import CurveProcess
 from sweeps.seeds import seed_of
@@ -25,6 +24,7 @@ from sweeps.storage.trial_record import (
     may_revive,
     newest_of_each,
     owned_by_driver,
+    reported_epochs,
     revives,
     warmup_of,
 )

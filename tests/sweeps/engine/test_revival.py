@@ -13,14 +13,13 @@ from tracked_study import client
 
 from sweeps import read_results, run_study
 from sweeps.engine import search, trial_seed
-from sweeps.engine.events import reported_epochs
 from sweeps.results import tables_of
 from sweeps.seeds import seed_of
 from sweeps.storage import open_storage, open_study
 from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.proposals import decide_pruning, propose
 from sweeps.storage.study_record import read_study, study_record
-from sweeps.storage.trial_record import duplicate_of, is_paused, may_revive, newest_of_each, revives
+from sweeps.storage.trial_record import duplicate_of, is_paused, may_revive, newest_of_each, reported_epochs, revives
 from sweeps.study.study_model import Budget, Confirm
 from sweeps.tracking import sync
 

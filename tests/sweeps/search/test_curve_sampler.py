@@ -13,7 +13,6 @@ from toy_lanes import SimulatedClock, ToyLanes
 from toy_study import CONDITIONAL, Fixed, Watcher, X, in_memory, table, toy_study
 
 from sweeps.engine import search
-from sweeps.engine.events import reported_epochs
 from sweeps.errors import UserError
 from sweeps.search.curves import acquisition
 from sweeps.search.curves.acquisition import (
@@ -29,7 +28,7 @@ from sweeps.search.curves.learning_curves import LearningCurve, to_point
 from sweeps.search.curves.process import prior
 from sweeps.search.curves.sampler import fitted_for
 from sweeps.search.samplers import SAMPLERS, check_sampler
-from sweeps.storage.trial_record import may_revive, newest_of_each, revives
+from sweeps.storage.trial_record import may_revive, newest_of_each, reported_epochs, revives
 from sweeps.study.space import Parameter, Space
 from sweeps.study.study_model import Budget, Confirm
 
