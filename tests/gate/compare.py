@@ -57,8 +57,8 @@ def main() -> int:
         "--keep", type=Path, help="keep the recordings in this folder, and use those of the commit that are there"
     )
     options = parser.parse_args()
-    if (options.commit is None) == (options.former is None):
-        parser.error("give a COMMIT or --former CHECKOUT")
+    if bool(options.commit) == bool(options.former):
+        parser.error("give a COMMIT, as in `make gate FORMER=COMMIT`, or --former CHECKOUT")
     different = False
     with ExitStack() as stack:
         former = options.former or stack.enter_context(worktree(options.commit))

@@ -30,7 +30,6 @@ END = "ended"
 
 def record_tables(out: Path, quick: bool) -> None:
     """Record the tables of each case, undisturbed and killed at each point."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = memory_folder()
     import_before_forks(folder)
     for case in cases(quick):
@@ -52,7 +51,6 @@ def record_tables(out: Path, quick: bool) -> None:
 
 def record_shown(out: Path, quick: bool) -> None:
     """Record what samplers and pruners are shown in each case, and what they answer."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = memory_folder()
     import_before_forks(folder)
     for case in cases(quick):
@@ -73,6 +71,7 @@ def import_before_forks(folder: Path) -> None:
     """Import in this process what one case of each sampler imports, so that no fork has to: for GP that takes 2 s."""
 
     folder.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # GP warns of a package that it can do without
 
     def run() -> None:
         for case in cases(quick=True):
