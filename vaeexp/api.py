@@ -26,9 +26,8 @@ from vaeexp.machine import shipped_studies
 from vaeexp.models.networks.user import check_not_importing, import_path
 from vaeexp.models.vae import VAE
 from vaeexp.plots import PLOTS
-from vaeexp.report.answer import answer
+from vaeexp.report.answer import answer, notices
 from vaeexp.report.markup import escape, heading
-from vaeexp.report.notices import notices
 from vaeexp.results.study_view import StudyView, open_study
 from vaeexp.runs.run import Run
 from vaeexp.words import plural

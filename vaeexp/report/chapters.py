@@ -7,20 +7,18 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from vaeexp.plots import CHAPTERS, PLOTS, Plot
-from vaeexp.report.answer import all_findings, answer, answer_of
+from vaeexp.report.answer import all_findings, answer, answer_of, notices
 from vaeexp.report.baselines import protocol_tables
 from vaeexp.report.checks import trust_chapter
 from vaeexp.report.closing import SHEET, contact_sheet, failures, provenance
 from vaeexp.report.folder import png, write_folder
-from vaeexp.report.front import front_chapter
 from vaeexp.report.headline import headline
 from vaeexp.report.markup import contents, escape, folded, heading, picture
-from vaeexp.report.notices import notices
 from vaeexp.report.page.inline import page_drawings
 from vaeexp.report.page.trial_rows import study_data
 from vaeexp.report.sentences import sentence, words
 from vaeexp.report.summary import curves_csv, per_image_npz, summary_json, trials_csv
-from vaeexp.report.tables import table_chapter
+from vaeexp.report.tables import front_chapter, table_chapter
 from vaeexp.results.statements import Statement
 from vaeexp.results.study_view import StudyView
 from vaeexp.words import join_and

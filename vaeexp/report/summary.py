@@ -16,16 +16,14 @@ import pandas as pd
 from sweeps.errors import masked
 from vaeexp.evaluation.metrics import measured_at
 from vaeexp.own_code import code_version
-from vaeexp.report.answer import answer_of
+from vaeexp.report.answer import answer_of, notice_statements
 from vaeexp.report.baselines import protocol_statements
 from vaeexp.report.checks import plain_checks
 from vaeexp.report.closing import left_out, method_statements, more_failed, sheet_statements
 from vaeexp.report.findings import STATES, cost, pair_caveats
-from vaeexp.report.front import volume
 from vaeexp.report.headline import headline_notes
-from vaeexp.report.notices import notice_statements
 from vaeexp.report.sentences import sentence
-from vaeexp.report.tables import table_statements
+from vaeexp.report.tables import table_statements, volume
 from vaeexp.results.effects import ParameterEffect
 from vaeexp.results.statements import Statement, plain
 from vaeexp.results.study_view import PROTOCOL, StudyView
