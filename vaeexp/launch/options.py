@@ -370,6 +370,8 @@ class SweepOptions:
     def checked(cls, study: str | Path | Mapping[str, Any], **given: Any) -> "SweepOptions":
         """Return what Python code gives, checked as the command checks it. Raises UserError, which names the option."""
         for name in given:
+            if name in ("dry_run", "show"):
+                raise UserError(name, "is for the command alone. Try: vaeexp sweep STUDY --dry-run --show.")
             if name not in OPTIONS:
                 raise UserError(name, f"is no option of a sweep. {did_you_mean(name, OPTIONS)}")
         return cls(study, **{name: OPTIONS[name].checked(value) for name, value in given.items()})
