@@ -61,7 +61,7 @@ def main() -> int:
         parser.error("give a COMMIT, as in `make gate FORMER=COMMIT`, or --former CHECKOUT")
     different = False
     with ExitStack() as stack:
-        former = options.former or stack.enter_context(worktree(options.commit))
+        former = options.former.resolve() if options.former else stack.enter_context(worktree(options.commit))
         kept = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gate-")))
         print(HEAD, flush=True)
         for part in options.part or [part for part in PARTS if part != "costs"]:
@@ -100,7 +100,9 @@ def worktree(commit: str) -> Iterator[Path]:
 
 
 def git(*arguments: str, cwd: Path = ROOT) -> str:
-    done = subprocess.run(["git", *arguments], cwd=cwd, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(["git", *arguments], cwd=cwd, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"git {' '.join(arguments)} ended with status {done.returncode}")
     return done.stdout.strip()
 
 
@@ -117,11 +119,16 @@ def own_code() -> str:
 # ---- recording ----
 
 
+OWN = ("VAEEXP_", "PYTHON", "OMP_")
+KEPT = ("VAEEXP_DATA",)
+"""Variables that would change what is recorded begin so; those that may."""
+
+
 def environment(checkout: Path) -> dict[str, str]:
     """Return the environment in which a checkout's own packages are imported, with one thread."""
     one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VAEEXP_OFFLINE"), "1")
     path = os.pathsep.join([str(checkout.resolve()), str(GATE)])
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    kept = {name: value for name, value in os.environ.items() if name in KEPT or not name.startswith(OWN)}
     return kept | one | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
@@ -132,10 +139,20 @@ def record(part: str, checkout: Path, folder: Path, options: list[str], *, reuse
         return tuple(json.loads(done.read_text()))
     subprocess.run(["rm", "-rf", str(folder), str(done)], check=True)
     folder.mkdir(parents=True)
-    command = [sys.executable, "-P", str(GATE / "recording.py"), part, str(folder), "--checkout", str(checkout)]
+    command = [
+        sys.executable,
+        "-P",
+        str(GATE / "recording.py"),
+        part,
+        str(folder),
+        "--checkout",
+        str(checkout.resolve()),
+    ]
     wall, processor = time.monotonic(), _processor()
     command += options
-    subprocess.run(command, cwd=folder, env=environment(checkout), stdin=subprocess.DEVNULL, check=True)
+    ended = subprocess.run(command, cwd=folder, env=environment(checkout), stdin=subprocess.DEVNULL, check=False)
+    if ended.returncode:
+        sys.exit(f"{part}: the recording in {checkout} ended with status {ended.returncode}")
     seconds = time.monotonic() - wall, _processor() - processor
     done.write_text(json.dumps(seconds))
     return seconds
