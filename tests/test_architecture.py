@@ -51,6 +51,7 @@ LEVELS = (
     "vaeexp.console",
     "vaeexp.machine",
     "vaeexp.cache",
+    "vaeexp.import_paths",
     "vaeexp.own_code",
     "vaeexp.run_files",
     "vaeexp.words",
@@ -195,7 +196,7 @@ LATE_OURS = {
     "vaeexp": "the package's lazy names",
     "vaeexp.commands": "the table of commands",
     "sweeps.tracking.mlflow_store": "the loader of a registered model, by the name in its record",
-    "vaeexp.models.networks.user": "a network of the user's own, by the name in the study",
+    "vaeexp.import_paths": "an object of the user's own, by the name in the study",
     "vaeexp.data.formats.image_files": "plugins of Pillow, where they are installed",
 }
 """Module → why it imports modules of ours within functions. No other module does."""

@@ -21,9 +21,9 @@ from sweeps.lanes.worker_process import preload
 from sweeps.names import check_name
 from sweeps.study.yaml_file import known_studies, shown_path
 from vaeexp.console import open_console
+from vaeexp.import_paths import check_not_importing, import_path
 from vaeexp.launch.options import SweepOptions
 from vaeexp.machine import shipped_studies
-from vaeexp.models.networks.user import check_not_importing, import_path
 from vaeexp.models.vae import VAE
 from vaeexp.plots import PLOTS
 from vaeexp.report.answer import answer, notices

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from vaeexp.import_paths import one_line
 from vaeexp.models.networks.stateless import set_tensors
 
 _EPSILON = 1e-6
@@ -328,9 +329,3 @@ def _take_away(module: nn.Module, names: Collection[str]) -> None:
     for name in names:
         owner, _, leaf = name.rpartition(".")
         module.get_submodule(owner).register_parameter(leaf, None)
-
-
-def one_line(error: BaseException) -> str:
-    """Return kind and message of an error as one line without an end."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}".rstrip(".: ")

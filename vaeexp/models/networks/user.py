@@ -10,23 +10,16 @@ the class, `Class.width`, and the methods find their values in `self`.
 """
 
 import copy
-import importlib
 import inspect
-import sys
 import typing
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch import nn
 
-from sweeps.errors import UserError
-from sweeps.source import search_working_directory
-from vaeexp.console import in_notebook
-from vaeexp.models.networks.halves import Method, build_decoder, build_encoder, one_line
+from vaeexp.import_paths import imported, one_line
+from vaeexp.models.networks.halves import Method, build_decoder, build_encoder
 from vaeexp.models.networks.mlp import ImageShape, Network
 
 if TYPE_CHECKING:
@@ -66,7 +59,7 @@ def load_network(path: str) -> Network:
     ValueError then. Raises ValueError when the import fails, or the object lacks a method of a network, or has one that
     cannot be honoured.
     """
-    part = _imported(path)
+    part = imported(path, "network")
     defaults = _defaults(part)
     instance = _instance(path, part, defaults)
     for name in not_honoured(instance):
@@ -82,7 +75,7 @@ def load_network(path: str) -> Network:
 
 def own_settings(path: str) -> dict[str, tuple[Any, Any]]:
     """Return each setting of a user's network, as `Class.name` → its annotation and default. Raises ValueError as `load_network`."""
-    part = _imported(path)
+    part = imported(path, "network")
     defaults = _defaults(part)
     try:
         hints = typing.get_type_hints(_class_of(part), include_extras=True) if defaults else {}
@@ -97,7 +90,7 @@ def undeclared(path: str) -> dict[str, str]:
     That is: annotated attributes without a default, attributes with one and without an annotation, arguments of the constructor.
     Raises ValueError as `load_network`.
     """
-    part = _imported(path)
+    part = imported(path, "network")
     own, declared = _class_of(part), _defaults(part)
     written: dict[str, str] = {}
     for base in own.__mro__:
@@ -253,73 +246,6 @@ def _way(part: Any) -> str:
     if callable(getattr(part, "encode", None)) and callable(getattr(part, "decode", None)):
         return " It is a whole VAE: name a class with a method `vae(self, settings, image_shape)` that returns one."
     return ""
-
-
-def import_path(network: type) -> str:
-    """Return the path `package.module:Class` at which other processes import a class. Raises UserError where none can."""
-    module, name = network.__module__, network.__qualname__
-    if "<locals>" in name:
-        problem = "is defined inside a function, where no other process finds it. Define it at the top level of a file."
-        raise UserError(f"network '{network.__name__}'", problem)
-    script = _script() if module == "__main__" else None
-    return f"{script or module}:{name}"
-
-
-def _script() -> str | None:
-    """Return the name under which the running script can be imported; None in a notebook or an interactive session."""
-    file = getattr(sys.modules["__main__"], "__file__", None)
-    return None if file is None or in_notebook() else Path(file).stem
-
-
-_importing: list[str] = []
-"""The modules of networks that are being imported."""
-
-
-def check_not_importing() -> None:
-    """Raise UserError while the module of a network is imported: a study that began then would import the module again."""
-    if _importing:
-        problem = 'starts a study when it is imported. Put the call under `if __name__ == "__main__":`'
-        raise UserError(f"module '{_importing[-1]}'", problem)
-
-
-def _imported(path: str) -> Any:
-    """Import a network as a program without arguments would, so that a module that reads them gets their defaults."""
-    module, _, name = path.partition(":")
-    if module == "__main__":
-        raise ValueError(f"network: {_where_main(name)}")
-    search_working_directory()
-    arguments, sys.argv = sys.argv, sys.argv[:1]
-    _importing.append(module)
-    try:
-        # A fork, because a module that seeds or draws when it is imported would change the first model of a process alone.
-        with torch.random.fork_rng(devices=[]):
-            return attrgetter(name)(importlib.import_module(module))
-    except SystemExit as end:
-        raise ValueError(
-            f"network: '{path}' cannot be imported: its module ends the process (exit status {end.code}), as a script "
-            'does that needs arguments. Read arguments under `if __name__ == "__main__":`, or move the class into a file of its own.'
-        ) from end
-    except UserError as error:
-        raise ValueError(f"network: '{path}' cannot be imported: {error}") from error
-    except Exception as error:
-        raise ValueError(
-            f"network: '{path}' cannot be imported: {one_line(error)}. Give `package.module:Class`, "
-            f"installed or in the working directory ({Path.cwd()})."
-        ) from error
-    finally:
-        sys.argv = arguments
-        _importing.pop()
-
-
-def _where_main(name: str) -> str:
-    """Say how a class of `__main__` becomes one that worker processes and later commands can import."""
-    script = _script()
-    if script is None or script == Path(sys.argv[0]).stem == "vaeexp":
-        where, remedy = "a notebook or an interactive session", "write it and its imports to a file"
-        remedy += f" (in a notebook: `%%writefile nets.py` as the first line of the cell) and give 'nets:{name}'"
-    else:
-        where, remedy = "the script that runs", f"give '{script}:{name}'"
-    return f"'{name}' is defined in {where}, which worker processes and later commands cannot import; {remedy}."
 
 
 def _class_of(part: Any) -> type:

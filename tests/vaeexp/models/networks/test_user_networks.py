@@ -12,9 +12,9 @@ from fused import ALL_PARTS, BASE, images, make_lanes, plain_training, run, same
 
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome, advance_all
+from vaeexp.import_paths import import_path
 from vaeexp.models.doubts import doubts
 from vaeexp.models.networks import find_network
-from vaeexp.models.networks.user import import_path
 from vaeexp.models.vae import build_vae, check_model
 from vaeexp.run_files import WEIGHTS
 from vaeexp.settings import ModelSettings

@@ -1,0 +1,99 @@
+"""Imports objects of the user's own, which a study names by their import path: `network: package.module:Name`."""
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from sweeps.errors import UserError
+from sweeps.source import search_working_directory
+from vaeexp.console import in_notebook
+
+BY_PATH = ("network", "loss")
+"""Settings that take an import path in place of a name."""
+
+
+def own_paths(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return import path → the setting that names it, of settings by name."""
+    return {settings[field]: field for field in BY_PATH if ":" in settings.get(field, "")}
+
+
+def import_path(part: Callable[..., Any]) -> str:
+    """Return the path `package.module:Name` at which other processes import a class or a function. Raises UserError where none can."""
+    module, name = part.__module__, part.__qualname__
+    if "<locals>" in name:
+        problem = "is defined inside a function, where no other process finds it. Define it at the top level of a file."
+        raise UserError(f"'{part.__name__}'", problem)
+    script = _script() if module == "__main__" else None
+    return f"{script or module}:{name}"
+
+
+def _script() -> str | None:
+    """Return the name under which the running script can be imported; None in a notebook or an interactive session."""
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    return None if file is None or in_notebook() else Path(file).stem
+
+
+_importing: list[str] = []
+"""The user's modules that are being imported."""
+
+
+def check_not_importing() -> None:
+    """Raise UserError while a module of the user is imported: a study that began then would import the module again."""
+    if _importing:
+        problem = 'starts a study when it is imported. Put the call under `if __name__ == "__main__":`'
+        raise UserError(f"module '{_importing[-1]}'", problem)
+
+
+def imported(path: str, field: str) -> Any:
+    """Return the object that `field` of a study names by its import path.
+
+    The module is imported as a program without arguments would be, so that a module that reads them gets their defaults.
+    Raises ValueError when the import fails.
+    """
+    module, _, name = path.partition(":")
+    if module == "__main__":
+        raise ValueError(f"{field}: {_where_main(name)}")
+    search_working_directory()
+    arguments, sys.argv = sys.argv, sys.argv[:1]
+    _importing.append(module)
+    try:
+        import torch  # late, because a study without such objects is read without it
+
+        # A fork, because a module that seeds or draws when it is imported would change the first model of a process alone.
+        with torch.random.fork_rng(devices=[]):
+            return attrgetter(name)(importlib.import_module(module))
+    except SystemExit as end:
+        raise ValueError(
+            f"{field}: '{path}' cannot be imported: its module ends the process (exit status {end.code}), as a script "
+            'does that needs arguments. Read arguments under `if __name__ == "__main__":`, or move it into a file of its own.'
+        ) from end
+    except UserError as error:
+        raise ValueError(f"{field}: '{path}' cannot be imported: {error}") from error
+    except Exception as error:
+        raise ValueError(
+            f"{field}: '{path}' cannot be imported: {one_line(error)}. Give `package.module:Name`, "
+            f"installed or in the working directory ({Path.cwd()})."
+        ) from error
+    finally:
+        sys.argv = arguments
+        _importing.pop()
+
+
+def _where_main(name: str) -> str:
+    """Say how an object of `__main__` becomes one that worker processes and later commands can import."""
+    script = _script()
+    if script is None or script == Path(sys.argv[0]).stem == "vaeexp":
+        where, remedy = "a notebook or an interactive session", "write it and its imports to a file"
+        remedy += f" (in a notebook: `%%writefile nets.py` as the first line of the cell) and give 'nets:{name}'"
+    else:
+        where, remedy = "the script that runs", f"give '{script}:{name}'"
+    return f"'{name}' is defined in {where}, which worker processes and later commands cannot import; {remedy}."
+
+
+def one_line(error: BaseException) -> str:
+    """Return kind and message of an error as one line without an end."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}".rstrip(".: ")
