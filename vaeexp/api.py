@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -110,7 +111,7 @@ def load_model(
         run: `beta_mnist/7`, `beta_mnist/r3` (a repeat), `beta_mnist/best`, or the folder of a run.
         runs: folder of runs, as `--runs` of the commands.
         storage: where the study is stored, as `--storage`; only `best` looks there.
-        allow_code: run the module that a run from elsewhere names as its network.
+        allow_code: run the modules that a run from elsewhere names.
 
     Raises:
         UserError: there is no such run, it left no weights, or it names a module that is not allowed.
@@ -260,8 +261,8 @@ def _as_text(study: Mapping[str, Any], name: str | None) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: a class as its import path, a number or an array of NumPy as Python's."""
-    if isinstance(value, type):
+    """Return a value as JSON has it: a class or a function as its import path, a number or an array of NumPy as Python's."""
+    if isinstance(value, type | FunctionType):
         return import_path(value)
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
@@ -271,7 +272,9 @@ def _plain(value: Any) -> Any:
         return dict(value)
     if isinstance(value, range | set | frozenset):
         return list(value)
-    raise UserError("study", f"got {value!r}; must be text, a number, a list, a dict, or the class of a network.")
+    raise UserError(
+        "study", f"got {value!r}; must be text, a number, a list, a dict, or a class or function that a file defines."
+    )
 
 
 def _show_figures() -> None:

@@ -13,11 +13,23 @@ from vaeexp.console import in_notebook
 
 BY_PATH = ("network", "loss")
 """Settings that take an import path in place of a name."""
+_SECTIONS = ("data", "model", "train", "evaluation")
+"""Those of `vaeexp.settings.SECTIONS`. Read by name, because what else a file holds must not hide one of its settings."""
 
 
 def own_paths(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return import path → the setting that names it, of settings by name."""
     return {settings[field]: field for field in BY_PATH if ":" in settings.get(field, "")}
+
+
+def flat_settings(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return name → value of the settings in the content of a run's file."""
+    return {name: value for section in _SECTIONS for name, value in content.get(section, {}).items()}
+
+
+def shown_paths(settings: Mapping[str, Any]) -> str:
+    """Say which objects of the user's own settings name: its network 'nets:Net' and its loss 'mine:loss'."""
+    return " and ".join(f"its {field} '{path}'" for path, field in own_paths(settings).items())
 
 
 def import_path(part: Callable[..., Any]) -> str:

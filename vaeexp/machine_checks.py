@@ -26,8 +26,9 @@ from vaeexp.machine import processor_name, usable_cores
 from vaeexp.models.vae import build_vae
 from vaeexp.settings import ModelSettings
 from vaeexp.training.device import has_fast_bf16, resolve_device
+from vaeexp.training.losses import LOSSES
 from vaeexp.training.optimizers import Rule, update_one
-from vaeexp.training.steps import training_loss
+from vaeexp.training.steps import TrainingLoss
 from vaeexp.words import format_gibibytes, format_megabytes
 
 TOLERANCE = 1e-4
@@ -98,7 +99,7 @@ def _step(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Ten
     vae = build_vae(ModelSettings(hidden=(64,), latent_size=8), (1, 28, 28), 0).to(device, dtype)
     weights = list(vae.parameters())
     beta, free_nats = torch.ones((), device=device, dtype=dtype), torch.zeros((), device=device, dtype=dtype)
-    loss = training_loss(vae(x, noise), beta, free_nats).loss
+    loss = TrainingLoss(vae, LOSSES["elbo"])(x, noise, beta, free_nats, free_nats).loss
     gradients = [gradient.contiguous() for gradient in torch.autograd.grad(loss, weights)]
     kept = torch.cat([gradient.flatten() for gradient in gradients]).double().cpu()
     first, second = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))

@@ -1,9 +1,9 @@
-"""The user's own code that a network is made of: the module that a study names, and what it imports from the same folder.
+"""The user's own code that a study names: modules by their import path, and what they import from the same folder.
 
-A study that goes on under changed code would put two networks into one table. The code is compared definition by definition;
+A study that goes on under changed code would put two networks, or two losses, into one table. The code is compared definition by definition;
 comments, docstrings and formatting do not count. What is imported by a computed name is not seen.
 
-Whoever opens a run with `network: module:Class` runs that module. A study that began in this folder of runs, by this user, names the
+To open a run with `network: module:Class` or another import path is to run that module. A study that began in this folder of runs, by this user, names the
 user's own module. A run that came from elsewhere may name any module that Python finds, so its user has to allow it, each time.
 Where studies began is noted in the user's cache folder, where no archive and no copied folder of runs can note it.
 """
@@ -26,6 +26,7 @@ from sweeps.files import write_whole
 from sweeps.lanes import run_name
 from sweeps.source import search_working_directory
 from vaeexp.cache import cache_folder
+from vaeexp.import_paths import own_paths
 
 if TYPE_CHECKING:
     from sweeps.storage.study_record import StoredStudy
@@ -36,10 +37,10 @@ _OTHER = "top-level code"
 _INSTALLED = ("site-packages", "dist-packages")
 
 
-def own_code(networks: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return the code of the networks that are named by an import path; empty where all are vaeexp's own."""
+def own_code(paths: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the code of what is named by an import path; empty where all is vaeexp's own."""
     code: dict[str, dict[str, str]] = {}
-    for module in sorted({network.partition(":")[0] for network in networks if ":" in network}):
+    for module in sorted({path.partition(":")[0] for path in paths if ":" in path}):
         if root := _folder_of(module):
             _add(code, root, module, only=module.partition(".")[0] if root.name in _INSTALLED else None)
     return code
@@ -65,38 +66,43 @@ def code_changes(before: OwnCode, now: OwnCode) -> list[str]:
 
 
 _seen: dict[str, tuple[Any, dict[str, dict[str, str]]]] = {}
-"""Network → the import of its module, which a reload replaces, and the code at that time."""
+"""Import path → the import of its module, which a reload replaces, and the code at that time."""
 
 
-def code_in_process(network: str) -> dict[str, dict[str, str]]:
-    """Return the code of one network as this process first saw it since its import, which is the code that it runs."""
-    imported = getattr(sys.modules.get(network.partition(":")[0]), "__spec__", None)
-    if network not in _seen or _seen[network][0] is not imported:
-        _seen[network] = imported, own_code([network])
-    return _seen[network][1]
+def code_in_process(paths: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the code of import paths as this process first saw it since their import, which is the code that it runs."""
+    code: dict[str, dict[str, str]] = {}
+    for path in paths:
+        if ":" not in path:
+            continue
+        imported = getattr(sys.modules.get(path.partition(":")[0]), "__spec__", None)
+        if path not in _seen or _seen[path][0] is not imported:
+            _seen[path] = imported, own_code([path])
+        code |= _seen[path][1]
+    return code
 
 
-def check_loaded(networks: Iterable[str]) -> None:
-    """Raise UserError where a file of the user's networks has changed since this process imported it, as in a notebook.
+def check_loaded(paths: Iterable[str]) -> None:
+    """Raise UserError where a file of the user's has changed since this process imported it, as in a notebook.
 
     The classes in memory are the old ones then, and worker processes would import the new ones.
     """
-    for network in networks:
-        if ":" not in network:
+    for path in paths:
+        if ":" not in path:
             continue
-        before, now = code_in_process(network), own_code([network])
+        before, now = code_in_process([path]), own_code([path])
         names = {file: file.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for file in before}
         loaded = {file: sys.modules[name] for file, name in names.items() if name in sys.modules}
         changes = code_changes(before, now) or [f"{file} has changed" for file in loaded if _is_stale(loaded[file])]
         if changes:
             stale = [names[file] for file in loaded if any(line.startswith(file) for line in changes)]
-            top = network.partition(":")[0]
+            top = path.partition(":")[0]
             order = [*(name for name in stale if name != top), top]
             reload = "; ".join(
                 [f"import importlib, {', '.join(order)}", *(f"importlib.reload({name})" for name in order)]
             )
             problem = f"was imported before its code changed ({'; '.join(changes)}). Restart the kernel or process, or reload it: `{reload}`."
-            raise UserError(f"network '{network}'", problem)
+            raise UserError(f"'{path}'", problem)
 
 
 def _is_stale(module: ModuleType) -> bool:
@@ -167,7 +173,7 @@ def code_warnings(study: str, changes: Sequence[Mapping[str, Any]]) -> tuple[str
         firsts = [run_name(study, change["trials"], repeat=False), run_name(study, change["repeats"], repeat=True)]
         unfinished = "".join(f", {study}{name}" for name in change["unfinished"])
         sentences.append(
-            f"the code of a network changed ({'; '.join(change['changes'])}): runs from {firsts[0]} and {firsts[1]} on{unfinished} ended "
+            f"the code that it names changed ({'; '.join(change['changes'])}): runs from {firsts[0]} and {firsts[1]} on{unfinished} ended "
             f"under code {version} (column `code` of the tables). Compare no run of one code with a run of another; --name NEW begins a "
             "study under one code."
         )
@@ -245,24 +251,27 @@ def forget_beginning(runs: Path, study: str) -> None:
     _origin(runs, study).unlink(missing_ok=True)
 
 
-def check_code(run: str, network: str, folder: Path, *, allow: bool) -> None:
-    """Refuse to run the module that a run from elsewhere names as its network.
+def check_code(run: str, settings: Mapping[str, Any], folder: Path, *, allow: bool) -> None:
+    """Refuse to run the modules that a run from elsewhere names in its settings.
 
     Args:
         run: name of the run, for the message.
-        network: as in the settings; names without a colon are vaeexp's own and pass.
+        settings: those of the run, by name; names without a colon are vaeexp's own and pass.
         folder: that of the run, `RUNS/trials/STUDY/trial-0000` where it lies in a folder of runs.
-        allow: whether the user allows the module.
+        allow: whether the user allows the modules.
 
     Raises:
-        UserError: the study did not begin in this folder of runs, and the module is not allowed.
+        UserError: the study did not begin in this folder of runs, and the modules are not allowed.
     """
-    if allow or ":" not in network or _began_here(folder):
+    paths = own_paths(settings)
+    if allow or not paths or _began_here(folder):
         return
+    named = " and ".join(f"the {field} '{path}'" for path, field in paths.items())
+    files = dict.fromkeys(_file_of(path) or "that module" for path in paths)
     raise UserError(
         run,
-        f"names the network '{network}', and its study did not begin in this folder of runs. To open the run is to run the code in "
-        f"{_file_of(network) or 'that module'}. Read the code; --allow-code (allow_code=True in Python) runs it.",
+        f"names {named}, and its study did not begin in this folder of runs. To open the run is to run the code in "
+        f"{' and '.join(files)}. Read the code; --allow-code (allow_code=True in Python) runs it.",
     )
 
 
@@ -284,11 +293,11 @@ def _beginnings() -> Path:
     return cache_folder() / "code" / "studies"
 
 
-def _file_of(network: str) -> str | None:
-    """Return the file of the top-level module of a network, which is not imported; None where there is none."""
+def _file_of(path: str) -> str | None:
+    """Return the file of the top-level module of an import path, which is not imported; None where there is none."""
     search_working_directory()
     try:
-        spec = importlib.util.find_spec(network.partition(":")[0].partition(".")[0])
+        spec = importlib.util.find_spec(path.partition(":")[0].partition(".")[0])
     except (ImportError, ValueError):
         return None
     return None if spec is None else spec.origin

@@ -113,8 +113,10 @@ class ModelSettings(_Section):
 class TrainSettings(_Section):
     """The training of the model."""
 
+    loss: str = "elbo"
+    """What a training step minimises, from vaeexp/training/losses.py; or one of your own by import path, `package.module:Name`. Trials are ranked by the −ELBO on validation, whatever they minimise."""
     beta: float = Field(default=1.0, ge=0)
-    """Weight of the rate in the training loss: distortion + beta x rate, in nats per image."""
+    """Weight of the rate in the loss elbo: distortion + beta x rate, in nats per image."""
     warmup_epochs: float = Field(default=0.0, ge=0, le=1_000_000)
     """Epochs over which beta rises linearly from 0. They count for no best epoch, patience or pruning."""
     free_nats: float = Field(default=0.0, ge=0)

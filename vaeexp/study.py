@@ -16,6 +16,7 @@ from sweeps.study.study import Study, load_study, mentioned
 from sweeps.study.study_model import Baseline
 from sweeps.study.yaml_file import parse_yaml, shown_path
 from vaeexp import models
+from vaeexp.import_paths import BY_PATH
 from vaeexp.machine import shipped_studies
 from vaeexp.models.parts import DETERMINISTIC, check_parts, check_targets
 from vaeexp.schedules import SCHEDULES
@@ -265,6 +266,10 @@ def check_settings(
     if image_shape is not None or ":" in model.network:
         batch_size = min(sections["train"]["batch_size"], least_batch or sections["train"]["batch_size"])
         models.vae.check_model(model, image_shape, batch_size)
+    if (loss := sections["train"]["loss"]) != TrainSettings.model_fields["loss"].default:
+        from vaeexp.training.losses import check_loss  # late, because it brings PyTorch
+
+        check_loss(loss, model, image_shape)
     check_targets(model.likelihood, sections["data"]["binarisation"])
     posterior, beta = model.posterior, sections["train"]["beta"]
     if posterior in DETERMINISTIC and beta != 0:
@@ -311,6 +316,13 @@ def networks_of(study: Study | StudyParts) -> list[str]:
     """Return the networks that trials and baselines of this study can have."""
     of_baselines = [row.settings["network"] for row in study.baselines if "network" in row.settings]
     return list(dict.fromkeys([*_values(study, "network"), *of_baselines]))
+
+
+def own_paths_of(study: Study | StudyParts) -> list[str]:
+    """Return the import paths of the user's own code that trials and baselines of this study can name."""
+    found = [_values(study, field) for field in BY_PATH]
+    found += [[row.settings[field]] for row in study.baselines for field in BY_PATH if field in row.settings]
+    return list(dict.fromkeys(path for paths in found for path in paths if ":" in path))
 
 
 def largest_own(study: Study | StudyParts) -> dict[str, Any]:

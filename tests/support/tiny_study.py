@@ -4,6 +4,7 @@ It is trained in this process, without MLflow and without a report: `vaeexp swee
 """
 
 from pathlib import Path
+from typing import Any
 
 from mnist_files import write_files
 
@@ -49,14 +50,22 @@ confirm: {top: 1, seeds: 1}
 def make_tiny_study(root: Path) -> Path:
     """Write `data`, train the study into `mlruns`, both below `root`; the folder of runs."""
     write_files(root / "data" / "MNIST" / "raw", training=160, test=30)
-    path, runs = root / f"{NAME}.yaml", root / "mlruns"
-    path.write_text(STUDY, encoding="utf-8")
-    study = open_study_file(str(path))
+    return train_study(root, NAME, STUDY)
+
+
+def train_study(root: Path, name: str, text: str, **asked: Any) -> Path:
+    """Train a study of this text on the images of `data` into `mlruns`, both below `root`; the folder of runs.
+
+    `asked`: settings of its execution.
+    """
+    path, runs = root / f"{name}.yaml", root / "mlruns"
+    path.write_text(text, encoding="utf-8")
+    study = open_study_file(str(path), image_shape=(1, 28, 28))
     settings = settings_of(study)
     dataset = open_dataset(settings.data, root=root / "data", say=lambda text: None)
-    asked = {"device": "cpu", "precision": "float32", "workers": 1, "lanes": 1}
+    asked = {"device": "cpu", "precision": "float32", "workers": 1, "lanes": 1, **asked}
     execution = resolve_execution(asked, {}, dataset, settings, maxima_of(study), 4)
-    storage = open_storage(None, runs, NAME)
+    storage = open_storage(None, runs, name)
     optuna_study = open_study(storage, study)
     record = describe_run(dataset, settings, study_text=study.text, searched=study.space.names, command="vaeexp sweep")
     [arguments] = execution.worker_arguments()
@@ -68,13 +77,13 @@ def make_tiny_study(root: Path) -> Path:
         maxima=maxima_of(study),
         averaged=uses_average(study),
         parts=parts_of(train_options(study)),
-        study=NAME,
+        study=name,
         study_seed=study.seed,
-        folder=str(runs / "trials" / NAME),
+        folder=str(runs / "trials" / name),
         **arguments | {"threads": 1},
     )
     search(optuna_study, study, lanes, [], runs=runs)
-    plan = plan_repeats(read_study(storage, NAME), study)
-    run_repeats(repeat_study(storage, NAME), plan, lanes, [], runs=runs)
+    plan = plan_repeats(read_study(storage, name), study)
+    run_repeats(repeat_study(storage, name), plan, lanes, [], runs=runs)
     write_study(optuna_study, finished=True)
     return runs

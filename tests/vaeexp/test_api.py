@@ -310,7 +310,11 @@ def test_a_dict_becomes_the_text_of_a_study_file(search: dict, values: tuple, tm
             "mine",
             "mine: search.bta: unknown setting. Did you mean 'beta'?",
         ),
-        (DICT | {"network": object()}, "mine", "must be text, a number, a list, a dict, or the class of a network"),
+        (
+            DICT | {"network": object()},
+            "mine",
+            "must be text, a number, a list, a dict, or a class or function that a file defines",
+        ),
     ],
 )
 def test_a_dict_that_is_no_study_is_refused_before_anything_is_written(

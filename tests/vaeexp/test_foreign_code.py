@@ -18,6 +18,7 @@ from sweeps.storage import open_storage
 from sweeps.storage.study_record import study_record, write_study
 from vaeexp import api
 from vaeexp.commands import cli, main
+from vaeexp.import_paths import flat_settings
 from vaeexp.launch.run import best_model
 from vaeexp.own_code import check_code, note_beginning
 from vaeexp.training.checkpoint import load_model
@@ -168,9 +169,21 @@ def test_a_mark_that_somebody_made_up_is_no_beginning(mark, runs, module, tmp_pa
 def test_modules_of_python_and_of_packages_are_code_too(network, module, tmp_path):
     before = set(sys.modules)
     with pytest.raises(UserError, match="names the network"):
-        check_code("a run", network, tmp_path / "a", allow=False)
-    check_code("a run", "mlp", tmp_path / "a", allow=False)
+        check_code("a run", {"network": network}, tmp_path / "a", allow=False)
+    check_code("a run", {"network": "mlp"}, tmp_path / "a", allow=False)
     assert not {name for name in set(sys.modules) - before if name.startswith("mlflow")}
+
+
+@pytest.mark.parametrize("field", ["loss"])
+def test_a_run_from_elsewhere_runs_no_other_module_that_it_names(field, module, tmp_path):
+    """Neither where it stands in the settings, nor where another part of the file says otherwise."""
+    folder = tmp_path / "a"
+    with pytest.raises(UserError, match=f"names the {field} '{module.network}'"):
+        check_code("a run", {"network": "mlp", field: module.network}, folder, allow=False)
+    hidden = {"model": {"network": module.network}, "zeta": {"network": "mlp"}, "network": "mlp"}
+    assert flat_settings(hidden) == {"network": module.network}
+    check_code("a run", {"network": "mlp", field: module.network}, folder, allow=True)
+    assert not module.ran()
 
 
 def test_a_sweep_notes_where_its_study_began(swept_smoke):

@@ -159,6 +159,6 @@ def test_a_file_that_changed_since_it_was_imported_is_refused_until_it_is_reload
             check_loaded(["own_net:Net"])
         exec(re.findall("`(import importlib.*)`", str(error.value))[0])
     check_loaded(["own_net:Net"])
-    assert code_in_process("own_net:Net") == own_code(["own_net:Net"])
+    assert code_in_process(["own_net:Net"]) == own_code(["own_net:Net"])
     for name in ("own_net", "helper"):
         del sys.modules[name]

@@ -39,7 +39,7 @@ def _complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -
 allow_code_option = click.option(
     "--allow-code",
     is_flag=True,
-    help="Run the module that a run from elsewhere names as its network.",
+    help="Run the modules that a run from elsewhere names.",
 )
 
 

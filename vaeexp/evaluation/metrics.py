@@ -89,7 +89,7 @@ METRICS: dict[str, Metric] = {
     "loss": Metric(
         label="loss",
         words="loss",
-        meaning="distortion + β · rate",
+        meaning="what a training step minimises: distortion + β · rate, or as `loss` says; on validation for `elbo` alone",
         unit=NATS,
         kind="course",
         places=_SPLITS,

@@ -30,6 +30,7 @@ from sweeps.tracking.ui import check_reachable
 from vaeexp.console import in_notebook, program
 from vaeexp.data import describe_plan
 from vaeexp.evaluation.metrics import measured_at
+from vaeexp.import_paths import flat_settings
 from vaeexp.launch.execution import Execution
 from vaeexp.launch.job import (
     Job,
@@ -55,7 +56,7 @@ from vaeexp.runs.best_weights import BestWeights
 from vaeexp.runs.drawing import write_figure
 from vaeexp.runs.export import Reconstructor
 from vaeexp.runs.provenance import describe_run, installed_versions, protocol
-from vaeexp.study import networks_of, train_options
+from vaeexp.study import own_paths_of, train_options
 from vaeexp.words import one_line, plural
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredMo
     if not (folder / WEIGHTS).exists():
         return None
     try:
-        check_code(run["name"], load_json(folder / SETTINGS)["model"]["network"], folder, allow=False)
+        check_code(run["name"], flat_settings(load_json(folder / SETTINGS)), folder, allow=False)
         model = Reconstructor(folder)
     except UserError as error:
         # The report of days of work must not wait for one file, nor for the code of a run from elsewhere.
@@ -259,7 +260,7 @@ def _to_retry(job: Job, sweep: Sweep) -> bool:
 
 
 def _with_own_code(job: Job, record: Mapping[str, Any], progress: Callable[[], dict[str, Any]]) -> Job:
-    """Return the job with the code of the user's own networks, and with what has changed since the study began.
+    """Return the job with the user's own code that the study names, and with what has changed since the study began.
 
     Args:
         record: provenance of the study, as an earlier process left it.
@@ -268,13 +269,14 @@ def _with_own_code(job: Job, record: Mapping[str, Any], progress: Callable[[], d
     Raises:
         UserError: the code has changed, and the options do not say --extend; or it has changed since this process imported it.
     """
-    check_loaded(networks_of(job.study))
-    now, before = own_code(networks_of(job.study)), record.get("own_code")
+    paths = own_paths_of(job.study)
+    check_loaded(paths)
+    now, before = own_code(paths), record.get("own_code")
     changes = list(record.get("code_changes", ()))
     if before is not None and (differences := code_changes(before, now)):
         if not job.options.extend:
             shown = "".join(f"\n  {line}" for line in differences)
-            problem = f"began with other code of its network:{shown}\nPut the code back as it was, or give --name NEW for a new study."
+            problem = f"began with other code:{shown}\nPut the code back as it was, or give --name NEW for a new study."
             more = "" if job.options.retry_failed else "; with --retry-failed, too, it trains failed runs once more"
             raise UserError(
                 f"study '{job.study.name}'", f"{problem} --extend goes on and marks the runs of the new code{more}."

@@ -15,7 +15,7 @@ from vaeexp.launch.execution import Execution, model_shapes
 from vaeexp.launch.job import Job
 from vaeexp.launch.memory import MemoryPlan
 from vaeexp.runs.worker import open_lanes, open_remote_lanes
-from vaeexp.study import maxima_of, networks_of, train_options, uses_average
+from vaeexp.study import maxima_of, own_paths_of, train_options, uses_average
 from vaeexp.training.checkpoint_places import absolute_address
 from vaeexp.training.device import resolve_device
 from vaeexp.training.optimizers import parts_of
@@ -80,8 +80,8 @@ def make_workers(
 
 
 def _code(job: Job) -> list[Path]:
-    """Return the packages that workers need: ours, and those of the user's own networks, which the study file has imported."""
-    own = {network.partition(":")[0].partition(".")[0] for network in networks_of(job.study) if ":" in network}
+    """Return the packages that workers need: ours, and those of the user's own code, which the study file has imported."""
+    own = {path.partition(":")[0].partition(".")[0] for path in own_paths_of(job.study)}
     modules = [sweeps, vaeexp, *(sys.modules[name] for name in sorted(own))]
     return [
         Path(next(iter(module.__path__)) if hasattr(module, "__path__") else str(module.__file__)) for module in modules

@@ -33,6 +33,23 @@ class Terms(NamedTuple):
     """Posterior mean [B, L], 0 where masked."""
 
 
+class Pass(NamedTuple):
+    """All of one pass. `(S)` is an axis of draws of z, absent for one draw."""
+
+    posterior: DiagonalGaussian | Deterministic
+    """q(z|x)."""
+    prior: PriorDistribution
+    """p(z)."""
+    z: Tensor
+    """Drawn from q(z|x); [(S), B, L]."""
+    log_q: Tensor
+    """log q(z|x) [(S), B]; 0 for a posterior without a density."""
+    distortion: Tensor
+    """−log p(x|z) [(S), B]."""
+    rate: Tensor
+    """As in `Terms`: [B] in closed form, else [(S), B]."""
+
+
 class VAE(nn.Module):
     """Encoder, posterior, prior, decoder and likelihood (Kingma & Welling 2014).
 
@@ -77,17 +94,23 @@ class VAE(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Terms:
         """Return the ELBO's terms for x [B, C, H, W] in [0, 1], with standard normal noise [B, L]; by default it is drawn."""
+        passed = self.run(x, noise)
+        return Terms(passed.distortion, passed.rate, passed.posterior.mean)
+
+    def run(self, x: Tensor, noise: Tensor | None = None) -> Pass:
+        """Return all of a pass over x [B, C, H, W] in [0, 1], with standard normal noise [(S), B, L]; by default [B, L] is drawn."""
         posterior = self.encode(x)
         if noise is None:
             noise = torch.randn_like(posterior.mean)
         if isinstance(posterior, Deterministic):
             distortion = -self.decode(posterior.mean).log_prob(x)
-            return Terms(distortion, torch.zeros_like(distortion), posterior.mean)
+            zeros = torch.zeros_like(distortion)
+            return Pass(posterior, self.prior_distribution(), posterior.mean, zeros, distortion, zeros)
         prior = self.prior_distribution()
         z, log_q = posterior.rsample_and_log_prob(noise)
         kl = prior.kl(posterior)
         rate = log_q - prior.log_prob(z) if kl is None else kl
-        return Terms(-self.decode(z).log_prob(x), rate, posterior.mean)
+        return Pass(posterior, prior, z, log_q, -self.decode(z).log_prob(x), rate)
 
     @torch.no_grad()
     def sample(self, n: int = 1, generator: torch.Generator | None = None) -> ImageDistribution:

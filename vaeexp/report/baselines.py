@@ -52,6 +52,7 @@ CLASSIFIER = (
     "Inception; they are not to be set against figures of Inception."
 )
 LOSS = "train loss (distortion + β·rate), last epoch"
+OWN_LOSS = "train loss (as `loss` says), last epoch"
 """Column of what training minimised, which is another quantity than the −ELBO of the columns on validation and test."""
 
 
@@ -148,9 +149,12 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
         ("bits per dimension", on_test("bits_per_dimension")),
         (f"train {name}, last epoch", lambda row: format_interval(_at_end_of_training(view, row, total))),
     ]
+    of_elbo = all(row.settings.get("loss") in (None, "elbo") for row in group)
     if any(_loss_is_another(view, row, total) for row in group):
-        columns.append((LOSS, lambda row: format_interval(_at_end_of_training(view, row, "loss"))))
-    if size and "(squared error)" in group[0].protocol.get("likelihood", ""):
+        columns.append(
+            (LOSS if of_elbo else OWN_LOSS, lambda row: format_interval(_at_end_of_training(view, row, "loss")))
+        )
+    if of_elbo and size and "(squared error)" in group[0].protocol.get("likelihood", ""):
         # −log p(x|z) is the summed squared error and this constant, which notebooks leave out.
         constant = 0.5 * size * math.log(math.pi)
         title = LOSS.replace("distortion", "squared error")

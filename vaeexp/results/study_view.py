@@ -45,6 +45,7 @@ from vaeexp.results.tables import (
 from vaeexp.results.tested_settings import (
     CHANGES,
     SAME_ELBO,
+    SHOWN,
     BaselineMargin,
     PairComparison,
     TestedSetting,
@@ -399,7 +400,7 @@ class StudyView:
             baseline=None,
             runs=runs.sort_values(["objective", "number"]),
             protocol=self.protocol(),
-            settings={name: self.fixed(name) for name in CHANGES},
+            settings={key: values.get(key, self.fixed(key)) for key in SHOWN},
             beta=values.get("beta", self.fixed("beta")),
             **(seeds_of(self._seeds_of_found, number, None) if role == "confirmed" else {}),
         )
@@ -422,7 +423,7 @@ class StudyView:
             baseline=name,
             runs=runs.sort_values(["objective", "number"]),
             protocol=self.protocol(name),
-            settings={key: values.get(key, self.fixed(key)) for key in CHANGES},
+            settings={key: values.get(key, self.fixed(key)) for key in SHOWN},
             beta=values.get("beta", self.fixed("beta")),
             published=None if self.other_files else section.get("published"),
             **seeds_of(self._seeds_of_baselines, source, name),

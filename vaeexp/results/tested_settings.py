@@ -41,6 +41,8 @@ ERROR_RATE = 0.05
 """Of the comparisons of a study in which nothing differs, the share in which one is called better."""
 CHANGES = {"dataset": "data", "binarisation": "binarisation", "likelihood": "likelihood", "posterior": "posterior"}
 """Setting → the part of the protocol that it changes."""
+SHOWN = (*CHANGES, "loss")
+"""Settings that the tables of tested settings are made by."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,7 +61,7 @@ class TestedSetting:
     protocol: Mapping[str, str]
     """As `vaeexp.runs.provenance.protocol`."""
     settings: Mapping[str, Any]
-    """dataset, binarisation, likelihood and posterior by name."""
+    """Those of `SHOWN` by name."""
     beta: float | None
     """The β that it was trained with."""
     published: str | None = None

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sweeps.errors import UserError
 from sweeps.files import write_whole
 from sweeps.schema import VERSION
+from vaeexp.import_paths import flat_settings
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.vae import VAE
 from vaeexp.own_code import check_code
@@ -153,7 +154,7 @@ def make_program(folder: Path) -> tuple[nn.Module, list[str]]:
         UserError: a file is damaged, or the network is foreign code that the user has not allowed.
     """
     settings = load_json(folder / SETTINGS)
-    check_code(folder.name, settings["model"]["network"], folder, allow=False)
+    check_code(folder.name, flat_settings(settings), folder, allow=False)
     model = Reconstruction(load_model(folder, allow_code=True)).eval()
     # A program can be read by the version that wrote it and by later ones.
     return model, [f"torch>={torch.__version__.partition('+')[0]}", "numpy"]

@@ -83,7 +83,7 @@ def read_record(text: str, runs: Path, storage: str | None, *, allow_code: bool 
         problem = " ".join(str(error).split())
         raise UserError(name, f"does not have the settings of a run of this version of vaeexp: {problem}") from error
     # Where it would lie in this store: the records, and not the folder, say which module is run.
-    check_code(name, settings.model.network, runs / "trials" / study.name / folder.name, allow=allow_code)
+    check_code(name, settings.flat(), runs / "trials" / study.name / folder.name, allow=allow_code)
     # A baseline may have images of its own; those that share a run share them.
     protocols = study.provenance.get("protocols") or {}
     images = next(

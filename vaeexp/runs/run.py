@@ -73,7 +73,7 @@ def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: b
     weights must be those of the run's record.
 
     Args:
-        allow_code: whether a run from elsewhere may run the module that it names as its network.
+        allow_code: whether a run from elsewhere may run the modules that it names.
 
     Raises:
         UserError: there is no such run, it left no weights, or it names a module that is not allowed.
@@ -88,7 +88,7 @@ def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: b
     origin, settings = read_settings(folder)
     if named := named_run(name):
         name = run_name(origin["study"], named[1], repeat=named[0])
-    check_code(name, settings.model.network, folder, allow=allow_code)
+    check_code(name, settings.flat(), folder, allow=allow_code)
     facts = {fact: origin[fact] for fact in ("image_shape", "study_seed", "fingerprint", "arithmetic")}
     return Run(name=name, folder=folder, settings=settings, record=record, **facts)
 

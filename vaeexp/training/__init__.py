@@ -14,6 +14,7 @@ from vaeexp.models.vae import VAE, build_vae
 from vaeexp.schedules import SCHEDULES, Course
 from vaeexp.training.batches import Source, epoch_chunks
 from vaeexp.training.device import peak_memory_mb
+from vaeexp.training.losses import Objective, find_loss
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,6 +102,7 @@ class EpochSums:
     """The result of a pass over images for one lane; means over images in nats."""
 
     loss: float
+    """NaN on validation images for an objective that does not follow from the means."""
     distortion: float
     rate: float
     active_units: float
@@ -134,6 +136,11 @@ class Lane:
     """Metrics on the test set, empty until the trial is complete and only if it may see the test set."""
     test_arrays: dict[str, "np.ndarray"] = field(default_factory=dict)
     """Arrays that belong to `test_metrics`."""
+
+    @property
+    def objective(self) -> Objective:
+        """What its steps minimise."""
+        return find_loss(self.settings.train.loss)
 
     @property
     def total_steps(self) -> int:
@@ -181,7 +188,8 @@ class Lane:
         """Yield the `epoch_chunks` of the next epoch."""
         batch_size, latent_size = self.settings.train.batch_size, self.settings.model.latent_size
         seed, epoch = self.trial.seed, self.epoch
-        return epoch_chunks(source, seed=seed, epoch=epoch, batch_size=batch_size, latent_size=latent_size)
+        drawn = {"latent_size": latent_size, "samples": self.objective.samples}
+        return epoch_chunks(source, seed=seed, epoch=epoch, batch_size=batch_size, **drawn)
 
     def training_sums(self, sums: Tensor, moments: Tensor) -> EpochSums:
         """Convert the sums of an epoch: over steps of (loss, distortion, rate) [3], over images of μ and μ² [2, L]."""
@@ -190,7 +198,8 @@ class Lane:
     def validation_sums(self, totals: Sequence[Tensor], images: int) -> EpochSums:
         """Convert sums of distortion, rate, μ [L] and μ² [L] over `images` images."""
         distortion, rate = float(totals[0]) / images, float(totals[1]) / images
-        loss = distortion + self.settings.train.beta * rate
+        of_means = self.objective.of_means
+        loss = math.nan if of_means is None else of_means(distortion, rate, self.settings.train.beta)
         return self._sums([loss, distortion, rate], torch.stack(list(totals[2:])), images)
 
     def _sums(self, means: Sequence[float], moments: Tensor, images: int) -> EpochSums:
@@ -211,8 +220,9 @@ class Lane:
         """
         metrics: dict[str, float] = {}
         for split, sums in (("train", trained), ("val", scored)):
+            if split == "train" or self.objective.of_means is not None:
+                metrics[f"{split}/loss"] = sums.loss
             metrics |= {
-                f"{split}/loss": sums.loss,
                 f"{split}/neg_elbo": sums.neg_elbo,
                 f"{split}/distortion": sums.distortion,
                 f"{split}/rate": sums.rate,

@@ -84,19 +84,20 @@ def chunk_batches(batch_size: int, image_shape: tuple[int, int, int]) -> int:
 
 
 def epoch_chunks(
-    source: Source, *, seed: int, epoch: int, batch_size: int, latent_size: int
+    source: Source, *, seed: int, epoch: int, batch_size: int, latent_size: int, samples: int = 1
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (targets float32 [M, C, H, W], noise [M, L]) of an epoch, chunk by chunk, without the incomplete last batch."""
+    """Yield (targets float32 [M, C, H, W], noise [M, L], or [M, S, L] for S > 1 samples) of an epoch, chunk by chunk, without the incomplete last batch."""
     device, count = source.device, len(source.train) // batch_size
     drawn_by = partial(generator, device, seed, epoch)
     order = torch.randperm(len(source.train), generator=drawn_by("order"), device=device)
     order = order.cpu() if source.streamed else order
     step = chunk_batches(batch_size, source.image_shape)
+    of_image = (latent_size,) if samples == 1 else (samples, latent_size)
     for chunk, start in enumerate(range(0, count, step)):
         index = order[start * batch_size : min(start + step, count) * batch_size]
         images, dynamic = source.images(index), source.binarisation == "dynamic"
         thresholds = draw_thresholds(images, drawn_by("binarisation", chunk)) if dynamic else None
-        noise = torch.randn(len(index), latent_size, generator=drawn_by("noise", chunk), device=device)
+        noise = torch.randn(len(index), *of_image, generator=drawn_by("noise", chunk), device=device)
         yield TARGETS[source.binarisation](images, thresholds), noise
 
 

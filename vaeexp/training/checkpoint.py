@@ -16,6 +16,7 @@ from sweeps.checksums import SLOT, Damaged, seal
 from sweeps.errors import UserError, warn_once
 from sweeps.files import remove_unfinished, write_whole
 from sweeps.schema import MARKS, check_file
+from vaeexp.import_paths import flat_settings, own_paths, shown_paths
 from vaeexp.models.networks import settings_from
 from vaeexp.models.networks.stateless import set_tensors
 from vaeexp.models.vae import VAE
@@ -128,14 +129,14 @@ def _fingerprint(lane: Lane, *, averaged: bool) -> str:
         "seed": lane.trial.seed,
         "shapes": {name: list(shape) for name, shape in lane.layout.shapes.items()},
         "averaged": averaged,
-        **_code(lane.settings.model.network),
+        **_code(lane),
     }
     return json.dumps(facts, sort_keys=True, default=str)
 
 
-def _code(network: str) -> dict[str, Any]:
-    """Return the user's own code of a network as `own_code`; nothing for vaeexp's own networks."""
-    code = code_in_process(network)
+def _code(lane: Lane) -> dict[str, Any]:
+    """Return the user's own code of a lane as `own_code`; nothing where the settings name none."""
+    code = code_in_process(own_paths(lane.settings.flat()))
     return {"own_code": code} if code else {}
 
 
@@ -159,7 +160,7 @@ def save_settings(folder: Path, lane: Lane, image_shape: tuple[int, ...], origin
     trial = {"seed": lane.trial.seed, "number": lane.trial.number, "params": dict(lane.trial.params)}
     save_json(
         folder / SETTINGS,
-        {**settings, **trial, "image_shape": image_shape, **origin, **_code(lane.settings.model.network)},
+        {**settings, **trial, "image_shape": image_shape, **origin, **_code(lane)},
     )
 
 
@@ -167,22 +168,24 @@ def load_model(folder: Path, weights: str = WEIGHTS, *, sha256: str | None = Non
     """Return the model of a finished trial, in evaluation mode, from its folder alone, without pickle.
 
     `weights` is the file with the weights: those of the best epoch, or `LAST`. `sha256` is the hash that the trial's record
-    has of this file, where the record is at hand. `allow_code` allows the module of a network of a run from elsewhere.
+    has of this file, where the record is at hand. `allow_code` allows the modules that a run from elsewhere names.
 
     Raises:
-        UserError: the run comes from elsewhere, and names a module as its network that its user has not allowed; or the code of the
-            network has changed, so that the weights do not fit.
+        UserError: the run comes from elsewhere, and names a module that its user has not allowed; or the code of its network has
+            changed, so that the weights do not fit.
         FileNotFoundError: the folder holds no weights.
         Damaged: settings or weights are not what was written, or the weights are not those of the record.
         ValueError: the user's own network cannot be imported.
     """
     settings = load_json(folder / SETTINGS)
-    network = settings["model"]["network"]
-    check_code(str(folder), network, folder, allow=allow_code)
+    flat = flat_settings(settings)
+    check_code(str(folder), flat, folder, allow=allow_code)
     tensors = load_tensors(folder / weights, sha256=sha256)
     vae = VAE(settings_from(settings["model"]), tuple(settings["image_shape"]))
-    changes = code_changes(settings["own_code"], own_code([network])) if "own_code" in settings else []
-    differs = f"the code of its network '{network}' has changed since it was trained ({'; '.join(changes) or 'other tensors'})"
+    changes = code_changes(settings["own_code"], own_code(own_paths(flat))) if "own_code" in settings else []
+    differs = (
+        f"the code of {shown_paths(flat)} has changed since it was trained ({'; '.join(changes) or 'other tensors'})"
+    )
     shapes = {name: tensor.shape for name, tensor in (*vae.named_parameters(), *vae.named_buffers())}
     if shapes != {name: tensor.shape for name, tensor in tensors.items()}:
         raise UserError(str(folder), f"{differs}, so that its weights do not fit. Put the code back as it was.")

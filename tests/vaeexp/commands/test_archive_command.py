@@ -96,10 +96,10 @@ def test_a_study_under_another_name_is_a_study_of_its_own(there, tiny_study):
 def test_a_restored_study_is_foreign_even_where_one_of_its_name_began(there):
     note_beginning(Path("mlruns"), NAME)
     folder = Path("mlruns", "trials", NAME, "trial-0001")
-    check_code("x", "module:Net", folder, allow=False)
+    check_code("x", {"network": "module:Net"}, folder, allow=False)
     called("restore", FILE)
     with pytest.raises(UserError, match="its study did not begin in this folder of runs"):
-        check_code("x", "module:Net", folder, allow=False)
+        check_code("x", {"network": "module:Net"}, folder, allow=False)
 
 
 def test_what_cannot_be_archived_or_restored_is_one_line(there, capsys):

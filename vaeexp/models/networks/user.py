@@ -34,7 +34,7 @@ _OPTIONS = ("outputs", "least_rows", "shapes")
 """Attributes of a network that say how it is used; no settings."""
 _OUTPUTS = ("logits", "probabilities")
 
-_LOSS = "the loss is distortion + beta × rate, set by `likelihood`, `prior`, `beta`, `warmup_epochs` and `free_nats`"
+_LOSS = "the loss is distortion + beta × rate, set by `likelihood`, `prior`, `beta`, `warmup_epochs` and `free_nats`, or a function of yours, set by `loss`"
 _STEP = "vaeexp trains with `batch_size`, `epochs`, `clip_norm` and the other settings of the section `train`"
 _OPTIMIZER = "set `optimizer`, `learning_rate`, `weight_decay`, `schedule` and `warmup_steps`"
 _PRIOR = "set `prior` and `components`"

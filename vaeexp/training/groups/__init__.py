@@ -23,6 +23,7 @@ from vaeexp.training.batches import CHUNK, Source
 from vaeexp.training.device import is_out_of_memory
 from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.groups.vectorised import VectorisedGroup, padded_template
+from vaeexp.training.losses import LOSSES, Objective, find_loss
 from vaeexp.training.optimizers import parts_of
 from vaeexp.training.steps import lane_loss, lane_terms
 from vaeexp.training.steps.compiled import CompiledStep
@@ -72,7 +73,10 @@ def open_group(
     sequential = SequentialGroup(source, precision)
     if not fuse and not compile:
         return sequential
-    lanes = f"Lanes of network '{model.network}' (prior '{model.prior}')"
+    lanes, loss = f"Lanes of network '{model.network}' (prior '{model.prior}')", settings.train.loss
+    objective = find_loss(loss)
+    if loss != type(settings.train).model_fields["loss"].default:
+        lanes = lanes.replace(")", f", loss '{loss}')")
     try:
         template = padded_template(model, source.image_shape, maxima)
     except Exception as error:  # of a user's network, for sizes that this trial does not have
@@ -84,17 +88,21 @@ def open_group(
         return sequential
     if not fuse and has_convolutions(template):
         return sequential
-    problem = fusion_problem(template, model, source.image_shape)
+    problem = fusion_problem(template, model, source.image_shape, objective)
     if problem is not None:
         warn_once(f"{lanes} train one after the other: {problem}")
     elif fuse:
         rows = find_network(model.network).least_rows
         if rows > 1 and source.device.type == "cpu":
             rows = max(rows, _LEAST_CHANNELS // source.image_shape[0])
-        return VectorisedGroup(source, precision, template, least_rows=rows, compiled=compile, parts=parts)
+        return VectorisedGroup(
+            source, precision, template, least_rows=rows, compiled=compile, parts=parts, objective=objective
+        )
     else:
         try:
-            sequential.compiled = CompiledStep(template, model, batch_shape, precision, averaged=averaged, parts=parts)
+            sequential.compiled = CompiledStep(
+                template, model, batch_shape, precision, averaged=averaged, parts=parts, loss=loss
+            )
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
@@ -102,7 +110,9 @@ def open_group(
     return sequential
 
 
-def fusion_problem(template: VAE, model: "ModelSettings", image_shape: ImageShape) -> str | None:
+def fusion_problem(
+    template: VAE, model: "ModelSettings", image_shape: ImageShape, objective: Objective = LOSSES["elbo"]
+) -> str | None:
     """Say why lanes of `model` cannot be rows of `template`, or return None where they can.
 
     One batch is trained both ways: by a plain module of half the template's latent size and components, and by two fused
@@ -115,7 +125,7 @@ def fusion_problem(template: VAE, model: "ModelSettings", image_shape: ImageShap
     half = {name: max(1, size // 2) for name, size in sizes.items()}
     try:
         plain = build_vae(changed_settings(model, half), image_shape, seed=0)
-        fused, alone = _one_batch(template, plain, image_shape)
+        fused, alone = _one_batch(template, plain, image_shape, objective)
     except Exception as error:  # of a user's network, whatever it raises
         if is_out_of_memory(error):
             raise
@@ -130,23 +140,27 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _one_batch(template: VAE, plain: VAE, image_shape: ImageShape) -> tuple[list[Tensor], list[Tensor]]:
+def _one_batch(
+    template: VAE, plain: VAE, image_shape: ImageShape, objective: Objective
+) -> tuple[list[Tensor], list[Tensor]]:
     """Return losses, sums in evaluation and buffers after a step's forward pass: of the first of two fused rows, of `plain`."""
     size, padded = len(plain.latent_mask), len(template.latent_mask)
     generator = torch.Generator().manual_seed(0)
     x = (torch.rand(_IMAGES, *image_shape, generator=generator) < 0.5).float()
     e = torch.randn(_IMAGES, padded, generator=generator)
     e[:, size:] = 0
+    noise = e if objective.samples == 1 else torch.stack([e.roll(draw, 0) for draw in range(objective.samples)], 1)
     beta, free = torch.ones(2), torch.zeros(2)
     plain_parameters = {name: p.detach() for name, p in plain.named_parameters()}
     plain_buffers = {name: buffer.clone() for name, buffer in plain.named_buffers()}
     parameters = _two_rows(dict(template.named_parameters()), plain_parameters)
     buffers = _two_rows(dict(template.named_buffers()), plain_buffers)
     leaves = [parameter.requires_grad_() for parameter in parameters.values()]
-    two_x, two_e = (tensor.expand(2, *tensor.shape) for tensor in (x, e))
-    loss = vmap(lane_loss(template.train()))(parameters, buffers, two_x, two_e, beta, free)
+    two_x, two_e = (tensor.expand(2, *tensor.shape) for tensor in (x, noise))
+    loss = vmap(lane_loss(template.train(), objective))(parameters, buffers, two_x, two_e, beta, free, free)
     gradients = torch.autograd.grad(loss.loss.sum(), leaves)
-    plain_loss = lane_loss(plain.train())(plain_parameters, plain_buffers, x, e[:, :size], beta[0], free[0])
+    inputs = x, noise[..., :size], beta[0], free[0], free[0]
+    plain_loss = lane_loss(plain.train(), objective)(plain_parameters, plain_buffers, *inputs)
     with torch.no_grad():
         terms = vmap(lane_terms(template.eval()), in_dims=(0, 0, None, None))(parameters, buffers, x, e)
         plain_terms = lane_terms(plain.eval())(plain_parameters, plain_buffers, x, e[:, :size])

@@ -338,7 +338,7 @@ class TrainingLanes:
         """Return the group with room for a lane of these settings; open it if there is none."""
         shape: tuple[Any, ...] = (settings.data.binarisation,)
         if self._by_shape:  # these settings change tensors or code
-            shape += (*shape_of(settings.model), settings.train.batch_size)
+            shape += (*shape_of(settings.model), settings.train.batch_size, settings.train.loss)
         groups = self._groups.setdefault(shape, [])
         for group in groups:
             if not group.fused or len(group.lanes) < self._limit:

@@ -16,7 +16,7 @@ from vaeexp.training.batches import Source, fixed_batches, validation_noise
 from vaeexp.training.device import training_precision, wide_dtype
 from vaeexp.training.optimizers import rule_of, update_one
 from vaeexp.training.running_statistics import estimated_buffers, needs_estimates
-from vaeexp.training.steps import lane_terms, training_loss, validation_totals
+from vaeexp.training.steps import TrainingLoss, lane_terms, validation_totals
 from vaeexp.training.steps.compiled import CompiledStep
 
 _MOVED = ("weights", "first", "second", "average")
@@ -37,17 +37,18 @@ class PlainStep:
         for parameter, weight in zip(self._parameters, self._tensors["weights"], strict=True):
             parameter.data = weight
         self._rule = rule_of(lane.settings.train)
+        self._loss = TrainingLoss(module, lane.objective)
         self._free_nats = torch.tensor(lane.settings.train.free_nats, device=device)
         self._sums = torch.zeros(3, device=device, dtype=wide_dtype(device))
         self._moments = torch.zeros(2, lane.settings.model.latent_size, device=device, dtype=wide_dtype(device))
         self._step = lane.epoch * lane.steps_per_epoch
 
     def __call__(self, x: Tensor, e: Tensor) -> None:
-        """Take one step on targets x [B, C, H, W] and noise e [B, L]."""
+        """Take one step on targets x [B, C, H, W] and noise e [B, L] or [B, S, L]."""
         lane, tensors, step = self._lane, self._tensors, self._step
-        beta = torch.tensor(lane.beta(step), device=self._device)
+        beta, progress = torch.tensor([lane.beta(step), step / lane.total_steps], device=self._device).unbind()
         with training_precision(self._device, self._precision):
-            loss = training_loss(self._module(x, e), beta, self._free_nats)
+            loss = self._loss(x, e, beta, self._free_nats, progress)
         # Gradients may have transposed strides. They stay separate, because one vector of all costs a tenth of the step.
         grads = [
             grad.contiguous(memory_format=torch.contiguous_format if weight.is_contiguous() else torch.channels_last)

@@ -15,6 +15,7 @@ from vaeexp.models.networks import changed_settings
 from vaeexp.models.vae import VAE
 from vaeexp.training import EpochSums, Lane, Layout, State, leading_slice
 from vaeexp.training.batches import Source, fixed_batches, validation_noise
+from vaeexp.training.losses import LOSSES, Objective
 from vaeexp.training.running_statistics import estimated_buffers, needs_estimates
 from vaeexp.training.steps import lane_terms, validation_totals
 from vaeexp.training.steps.cuda_graph import FusedStep, Rows
@@ -49,11 +50,12 @@ class VectorisedGroup:
         least_rows: int,
         compiled: bool,
         parts: Collection[str],
+        objective: Objective = LOSSES["elbo"],
     ) -> None:
-        """`template`: the model of `padded_template`. `compiled`: whether enough steps follow to pay for half a minute of
+        """`template`: the model of `padded_template`. `objective`: what all lanes minimise. `compiled`: whether enough steps follow to pay for half a minute of
         compilation. `parts`: those of the updates of all lanes."""
         self.source, self.precision = source, precision
-        self.template = template.to(source.device)
+        self.template, self._objective = template.to(source.device), objective
         self.latent_size = len(template.latent_mask)
         self.validation_noise = validation_noise(source, self.latent_size)
         self.least_rows, self._compiled, self._parts = least_rows, compiled, parts
@@ -143,7 +145,12 @@ class VectorisedGroup:
         """Train every row for one epoch; return the step, which holds the sums of the epoch."""
         if self._step is None:
             self._step = FusedStep(
-                self.template, self._rows, self.precision, compiled=self._compiled, parts=self._parts
+                self.template,
+                self._rows,
+                self.precision,
+                compiled=self._compiled,
+                parts=self._parts,
+                objective=self._objective,
             )
         self._step.begin([None if number is None else self.lanes[number] for number in self._numbers])
         for x, e in self._batches():
@@ -152,16 +159,17 @@ class VectorisedGroup:
         return self._step
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (targets [R, B, C, H, W], noise [R, B, L]) step by step; an empty row gets the batches of the first lane."""
+        """Yield (targets [R, B, C, H, W], noise [R, B, L] or [R, B, S, L]) step by step; an empty row gets the batches of the first lane."""
         present = [self.lanes[number] for number in self._numbers if number is not None]
         batch_size = present[0].settings.train.batch_size
         for chunk in zip(*(lane.chunks(self.source) for lane in present), strict=True):
             drawn = iter(chunk)
             rows = [chunk[0] if number is None else next(drawn) for number in self._numbers]
             targets = torch.stack([x for x, _ in rows])
-            noise = torch.zeros(len(rows), targets.shape[1], self.latent_size, device=targets.device)
+            drawn_shape = rows[0][1].shape[:-1]
+            noise = torch.zeros(len(rows), *drawn_shape, self.latent_size, device=targets.device)
             for row, (_, e) in zip(noise, rows, strict=True):
-                row[:, : e.shape[1]] = e
+                row[..., : e.shape[-1]] = e
             yield from zip(targets.split(batch_size, dim=1), noise.split(batch_size, dim=1), strict=True)
 
     def _views_of(self, name: str, lane: Lane, vector: Tensor) -> tuple[list[Tensor], list[Tensor]]:

@@ -6,27 +6,26 @@ Shapes: B batch, C channels, H × W pixels, L latent dimensions; `...` is nothin
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from vaeexp.models.networks.stateless import stateless
+from vaeexp.models.vae import VAE
 from vaeexp.training.batches import Source
 from vaeexp.training.device import training_precision, wide_dtype
+from vaeexp.training.losses import Objective, make_step
 from vaeexp.training.optimizers import move_all
-
-if TYPE_CHECKING:
-    from vaeexp.models.vae import Terms
 
 __all__ = [
     "Numbers",
     "StepState",
+    "TrainingLoss",
     "lane_loss",
     "lane_terms",
     "same_step",
     "step_of",
-    "training_loss",
     "validation_totals",
 ]
 
@@ -46,22 +45,28 @@ class Loss(NamedTuple):
     mean_square_sum: Tensor
 
 
-def training_loss(terms: "Terms", beta: Tensor, free_nats: Tensor) -> Loss:
-    """Return the training loss of a batch, distortion + β·rate (Higgins et al. 2017)."""
-    distortion, rate = terms.distortion.mean(), terms.rate.mean()
-    # Below free_nats the rate gets no gradient (Kingma et al. 2016, with all dimensions as one group).
-    pushed = torch.where(free_nats > 0, torch.maximum(rate, free_nats), rate)
-    mean = terms.mean.detach()
-    return Loss(distortion + beta * pushed, distortion.detach(), rate.detach(), mean.sum(0), mean.square().sum(0))
+class TrainingLoss(nn.Module):
+    """An objective of a model, as a module: (x [B, C, H, W], noise e [B, L] or [B, S, L], β, free nats, progress) → `Loss`."""
+
+    def __init__(self, model: VAE, objective: Objective) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, x: Tensor, e: Tensor, beta: Tensor, free_nats: Tensor, progress: Tensor) -> Loss:
+        step = make_step(self.model, self.objective, x, e, beta, free_nats, progress)
+        distortion, rate, mean = (part.detach() for part in (step.distortion, step.rate, step.posterior.mean))
+        loss = self.objective.function(step)
+        return Loss(loss, distortion.mean(), rate.mean(), mean.sum(0), mean.square().sum(0))
 
 
-def lane_loss(module: nn.Module) -> Callable[..., Loss]:
-    """Return the training loss as a function of parameters, buffers, targets x [B, C, H, W], noise e [B, L], β, free nats."""
+def lane_loss(model: VAE, objective: Objective) -> Callable[..., Loss]:
+    """Return the training loss as a function of parameters and buffers by name, and of what `TrainingLoss` takes."""
 
-    call = stateless(module)
+    call = stateless(TrainingLoss(model, objective))
 
-    def loss(parameters: Tensors, buffers: Tensors, x: Tensor, e: Tensor, beta: Tensor, free_nats: Tensor) -> Loss:
-        return training_loss(call({**parameters, **buffers}, (x, e)), beta, free_nats)
+    def loss(parameters: Tensors, buffers: Tensors, *inputs: Tensor) -> Loss:
+        tensors = {f"model.{name}": tensor for name, tensor in {**parameters, **buffers}.items()}
+        return call(tensors, inputs)
 
     return loss
 
@@ -94,6 +99,8 @@ class Numbers(NamedTuple):
 
     beta: Tensor
     free_nats: Tensor
+    progress: Tensor
+    """Share of the training steps that are done."""
     share: Tensor
     """Share of the new weights in their running average."""
     moves: Mapping[str, Tensor]
@@ -114,7 +121,7 @@ def step_of(
     *,
     update: Callable[..., None] = move_all,
 ) -> Callable[[StepState, Numbers, Tensor, Tensor], None]:
-    """Return the step of (state, numbers, noise [..., B, L], targets [..., B, C, H, W]) that minimises `loss_of`.
+    """Return the step of (state, numbers, noise [..., B, L] or [..., B, S, L], targets [..., B, C, H, W]) that minimises `loss_of`.
 
     `loss_of` is `lane_loss` or vmap of it. `names` and `buffer_names` are in the order of the state's lists.
     """
@@ -124,7 +131,7 @@ def step_of(
         parameters = dict(zip(names, leaves, strict=True))
         buffers = dict(zip(buffer_names, state["buffers"], strict=True))
         with training_precision(device, precision):
-            loss = loss_of(parameters, buffers, x, noise, numbers.beta, numbers.free_nats)
+            loss = loss_of(parameters, buffers, x, noise, numbers.beta, numbers.free_nats, numbers.progress)
         grads = torch.autograd.grad(loss.loss.sum(), leaves)
         with torch.no_grad():
             update(

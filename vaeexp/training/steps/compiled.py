@@ -23,6 +23,7 @@ from vaeexp.compiler import has_foreign_layers, open_program, with_biases_apart
 from vaeexp.models.vae import VAE
 from vaeexp.training import Lane, Layout, State, leading_slice
 from vaeexp.training.device import wide_dtype
+from vaeexp.training.losses import find_loss, noise_shape
 from vaeexp.training.optimizers import Rule, check_parts, move_names, moves_of, rule_of
 from vaeexp.training.steps import Numbers, StepState, lane_loss, same_step, step_of
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings
 
 _CPU = torch.device("cpu")
-_OF_LANE = ("beta", "free_nats", "share")
+_OF_LANE = ("beta", "free_nats", "progress", "share")
 """Numbers of a step besides those of the update."""
 _CHECKED = Rule(optimizer="nadam", weight_decay=1e-2, clip_norm=1.0)
 """The rule of the step with which an eager and a compiled step are compared; it uses most numbers of an update."""
@@ -49,11 +50,12 @@ class CompiledStep:
         *,
         averaged: bool,
         parts: Collection[str],
+        loss: str = "elbo",
     ) -> None:
         """Compile the step, or load it from the cache.
 
         `template` is the padded model of `model`, on the CPU; `batch_shape` is (B, C, H, W); `parts` are those of the updates
-        of all lanes (`parts_of`).
+        of all lanes (`parts_of`); `loss` is the setting of that name.
 
         Raises:
             RuntimeError: the step cannot be compiled on this machine, or the compiled step computes something else.
@@ -63,21 +65,25 @@ class CompiledStep:
         names = ("weights", "first", "second", "average") if averaged else ("weights", "first", "second")
         self._views = {name: layout.views(torch.zeros(layout.size)) for name in names}
         self._buffers = {name: buffer.clone() for name, buffer in buffers.items()}
-        wide = wide_dtype(_CPU)
+        wide, objective = wide_dtype(_CPU), find_loss(loss)
         self._sums, self._moments = torch.zeros(3, dtype=wide), torch.zeros(2, latent_size, dtype=wide)
         self._parts, self._names = parts, (*_OF_LANE, *move_names(parts))
-        self._numbers, self._noise = torch.zeros(len(self._names)), torch.zeros(batch_shape[0], latent_size)
+        self._numbers, self._noise = (
+            torch.zeros(len(self._names)),
+            torch.zeros(batch_shape[0], *noise_shape(objective, latent_size)),
+        )
         self._state = {name: list(views.values()) for name, views in self._views.items()}
         self._state |= {"buffers": list(self._buffers.values()), "totals": [self._sums, self._moments]}
         for name, parameter in parameters.items():
             self._views["weights"][name].copy_(parameter.detach())
         x = (torch.rand(batch_shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
         arguments = (self._state, self._numbers, self._noise, x)
-        plain = step_of(lane_loss(template.train()), list(parameters), list(buffers), _CPU, precision)
+        plain = step_of(lane_loss(template.train(), objective), list(parameters), list(buffers), _CPU, precision)
 
         def step(state: StepState, numbers: Tensor, noise: Tensor, x: Tensor) -> None:
-            beta, free_nats, share, *moves = numbers.unbind()
-            plain(state, Numbers(beta, free_nats, share, dict(zip(move_names(parts), moves, strict=True))), noise, x)
+            beta, free_nats, progress, share, *moves = numbers.unbind()
+            of_update = dict(zip(move_names(parts), moves, strict=True))
+            plain(state, Numbers(beta, free_nats, progress, share, of_update), noise, x)
 
         def traced() -> GraphModule:
             from torch.fx.experimental.proxy_tensor import make_fx  # late, because PyTorch's tracer imports slowly
@@ -86,7 +92,7 @@ class CompiledStep:
                 make_fx(step)(*tree_map(Tensor.clone, arguments))
             )  # copies, because tracing takes a step
 
-        made_from = _made_from(template, model, precision, parts)
+        made_from = _made_from(template, model, precision, parts, loss)
         self._run = open_program(traced, arguments, what="the training step", made_from=made_from)
         self._leaves = tree_leaves(self._state)
         self._check(step, x, precision)
@@ -102,8 +108,8 @@ class CompiledStep:
         self._rule = rule_of(lane.settings.train)
 
     def __call__(self, x: Tensor, e: Tensor) -> None:
-        """Take one step on targets x [B, C, H, W] and noise e [B, the lane's latent size]."""
-        self._noise[:, : e.shape[1]] = e
+        """Take one step on targets x [B, C, H, W] and noise e [B, the lane's latent size] or [B, S, the same]."""
+        self._noise[..., : e.shape[-1]] = e
         numbers = _numbers(self._lane, self._rule, self._step)
         self._numbers.copy_(torch.tensor([numbers[name] for name in self._names]))
         self._run([*self._leaves, self._numbers, self._noise, x])
@@ -126,20 +132,20 @@ class CompiledStep:
     def _check(self, step: Callable[..., None], x: Tensor, precision: str) -> None:
         """Raise RuntimeError if an eager and a compiled step from one state differ."""
         noise = torch.randn(self._noise.shape, generator=torch.Generator().manual_seed(1))
-        some = {"beta": 1.0, "free_nats": 0.0, "share": 0.5} | moves_of(_CHECKED, 1_000, 1e-3)
+        some = {"beta": 1.0, "free_nats": 0.0, "progress": 0.5, "share": 0.5} | moves_of(_CHECKED, 1_000, 1e-3)
         numbers = torch.tensor([some[name] for name in self._names])
         runs = (lambda: step(self._state, numbers, noise, x), lambda: self._run([*self._leaves, numbers, noise, x]))
         if not same_step(runs, self._state, self._leaves, tree_map(Tensor.clone, self._leaves), precision):
             raise RuntimeError("the compiled step computes something else")
 
 
-def _made_from(template: VAE, model: "ModelSettings", precision: str, parts: Collection[str]) -> str | None:
+def _made_from(template: VAE, model: "ModelSettings", precision: str, parts: Collection[str], loss: str) -> str | None:
     """Return the text that identifies a step besides its shapes, so that a cached program is found without tracing. None if
     the user's own code takes part, because only tracing shows a change of this code."""
-    if ":" in model.network or has_foreign_layers(template):
+    if ":" in model.network or ":" in loss or has_foreign_layers(template):
         return None
     settings = {name: value for name, value in vars(model).items() if name not in ("latent_size", "components")}
-    return repr((settings, precision, move_names(parts), _sources()))
+    return repr((settings, precision, move_names(parts), loss, _sources()))
 
 
 @cache
@@ -156,4 +162,5 @@ def _numbers(lane: Lane, rule: Rule, step: int) -> dict[str, Any]:
     """Return the numbers that differ between lanes and steps, by name."""
     beta, share = lane.beta(step), 1 - lane.average_decay(step)
     of_lane = {"beta": beta, "free_nats": lane.settings.train.free_nats, "share": share}
+    of_lane["progress"] = step / lane.total_steps
     return of_lane | moves_of(rule, step + 1, lane.learning_rate(step))

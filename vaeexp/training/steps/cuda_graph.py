@@ -20,6 +20,7 @@ from vaeexp.compiler import COMPILER_ERRORS, with_gradients_as_weights
 from vaeexp.models.vae import VAE
 from vaeexp.training import Lane
 from vaeexp.training.device import is_out_of_memory, wide_dtype
+from vaeexp.training.losses import LOSSES, Objective
 from vaeexp.training.optimizers import check_parts, corrected, move_all, move_names, moves_of, rule_of
 from vaeexp.training.steps import Numbers, StepState, lane_loss, same_step, step_of
 
@@ -33,12 +34,22 @@ _WARM = 3  # steps before a capture, because libraries initialise themselves in 
 class FusedStep:
     """Trains rows in place: `begin`, then one call for each batch of an epoch."""
 
-    def __init__(self, template: VAE, rows: Rows, precision: str, *, compiled: bool, parts: Collection[str]) -> None:
+    def __init__(
+        self,
+        template: VAE,
+        rows: Rows,
+        precision: str,
+        *,
+        compiled: bool,
+        parts: Collection[str],
+        objective: Objective = LOSSES["elbo"],
+    ) -> None:
         """`template`: the padded model in which `rows` are embedded, on the device. `compiled`: whether to compile the whole
         step on CUDA, which takes half a minute, so it pays for many steps only. `parts`: those of the updates of all lanes
         (`parts_of`)."""
         some = next(iter(rows["weights"].values()))
         self.template, self.precision, self.compiled = template, precision, compiled
+        self._objective = objective
         self.device, count, wide = some.device, len(some), wide_dtype(some.device)
         self.sums = torch.zeros(count, 3, device=self.device, dtype=wide)
         """Sums of (loss, distortion, rate) over the steps since `begin`; [R, 3]."""
@@ -73,7 +84,7 @@ class FusedStep:
         self.template.train()
 
     def __call__(self, x: Tensor, e: Tensor) -> None:
-        """Take one step on targets x [R, B, C, H, W] and noise e [R, B, L]."""
+        """Take one step on targets x [R, B, C, H, W] and noise e [R, B, L] or [R, B, S, L]."""
         if self._parts:
             self._moves.copy_(next(self._course))
         if self.device.type != "cuda":
@@ -88,7 +99,9 @@ class FusedStep:
 
     def _step_with(self, update: Callable[..., None]) -> Callable[..., None]:
         """Return the step with this update of the weights, launched kernel by kernel."""
-        move = step_of(vmap(lane_loss(self.template)), *self._names, self.device, self.precision, update=update)
+        move = step_of(
+            vmap(lane_loss(self.template, self._objective)), *self._names, self.device, self.precision, update=update
+        )
 
         def step(state: StepState, vectors: Mapping[str, Tensor], e: Tensor, x: Tensor) -> None:
             move(state, _numbers(vectors, self._parts), e, x)
@@ -182,14 +195,16 @@ def _numbers(vectors: Mapping[str, Tensor], parts: Collection[str]) -> Numbers:
     """Return the numbers [R] of the next step, by the formulas that `vaeexp.training` has for one lane."""
     step = vectors["step"]
     beta = vectors["beta"] * ((step + 1) / vectors["warmup"]).clamp(max=1)
+    progress = step / vectors["total"]
     share = 1 - torch.minimum(vectors["decay"], (1 + step) / (10 + step))
     if parts:
         moves = dict(zip(move_names(parts), vectors["moves"].unbind(), strict=True))
-        return Numbers(beta, vectors["free_nats"], share, moves)
+        return Numbers(beta, vectors["free_nats"], progress, share, moves)
     falling = 0.5 * (1 + torch.cos(torch.pi * step / vectors["total"]))
     learning_rate = vectors["rate"] * torch.where(vectors["cosine"].bool(), falling, 1.0)
     size, epsilon = corrected(step + 1, learning_rate, vectors["adamax"])
-    return Numbers(beta, vectors["free_nats"], share, {"size": size, "epsilon": epsilon, "adamax": vectors["adamax"]})
+    moves = {"size": size, "epsilon": epsilon, "adamax": vectors["adamax"]}
+    return Numbers(beta, vectors["free_nats"], progress, share, moves)
 
 
 def _course(lane: Lane, parts: Collection[str]) -> np.ndarray:
