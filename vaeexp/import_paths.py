@@ -11,7 +11,7 @@ from sweeps.errors import UserError
 from sweeps.source import search_working_directory
 from vaeexp.console import in_notebook
 
-BY_PATH = ("network", "loss")
+BY_PATH = ("network", "prior", "likelihood", "loss")
 """Settings that take an import path in place of a name."""
 _SECTIONS = ("data", "model", "train", "evaluation")
 """Those of `vaeexp.settings.SECTIONS`. Read by name, because what else a file holds must not hide one of its settings."""

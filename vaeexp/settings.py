@@ -82,11 +82,11 @@ class ModelSettings(_Section):
     posterior: str = "gaussian"
     """Approximate posterior q(z|x), from vaeexp/models/posteriors.py."""
     prior: str = "normal"
-    """Prior p(z), from vaeexp/models/priors.py."""
+    """Prior p(z), from vaeexp/models/priors.py; or one of your own by import path, `package.module:Class`."""
     components: int = Field(default=1, ge=1, le=4096)
     """Components of a mixture prior, or pseudo-inputs of a VampPrior; ignored by the normal prior."""
     likelihood: str = "bernoulli"
-    """Likelihood p(x|z), from vaeexp/models/likelihoods; all but bernoulli describe grey levels (`binarisation: none`)."""
+    """Likelihood p(x|z), from vaeexp/models/likelihoods; or one of your own by import path, `package.module:Class`. All but bernoulli describe grey levels (`binarisation: none`)."""
     sigma: float = Field(default=0.5**0.5, ge=0.0025, le=100)
     """Standard deviation of the gaussian likelihood, and where gaussian_learned starts; black to white is 1. √½ makes it the squared error (MSE)."""
     laplace_scale: float = Field(default=1.0, ge=0.0025, le=100)

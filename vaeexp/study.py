@@ -16,7 +16,7 @@ from sweeps.study.study import Study, load_study, mentioned
 from sweeps.study.study_model import Baseline
 from sweeps.study.yaml_file import parse_yaml, shown_path
 from vaeexp import models
-from vaeexp.import_paths import BY_PATH
+from vaeexp.import_paths import BY_PATH, own_paths
 from vaeexp.machine import shipped_studies
 from vaeexp.models.parts import DETERMINISTIC, check_parts, check_targets
 from vaeexp.schedules import SCHEDULES
@@ -263,7 +263,7 @@ def check_settings(
     """Raise ValueError where a setting names a part that does not exist, or parts that do not fit each other or the data."""
     model = ModelSettings.model_construct(**sections["model"])
     check_parts(model)
-    if image_shape is not None or ":" in model.network:
+    if image_shape is not None or own_paths(sections["model"]):
         batch_size = min(sections["train"]["batch_size"], least_batch or sections["train"]["batch_size"])
         models.vae.check_model(model, image_shape, batch_size)
     if (loss := sections["train"]["loss"]) != TrainSettings.model_fields["loss"].default:

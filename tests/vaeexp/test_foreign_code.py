@@ -174,7 +174,7 @@ def test_modules_of_python_and_of_packages_are_code_too(network, module, tmp_pat
     assert not {name for name in set(sys.modules) - before if name.startswith("mlflow")}
 
 
-@pytest.mark.parametrize("field", ["loss"])
+@pytest.mark.parametrize("field", ["loss", "prior", "likelihood"])
 def test_a_run_from_elsewhere_runs_no_other_module_that_it_names(field, module, tmp_path):
     """Neither where it stands in the settings, nor where another part of the file says otherwise."""
     folder = tmp_path / "a"

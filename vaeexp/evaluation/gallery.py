@@ -13,7 +13,6 @@ from torch import Tensor
 from vaeexp.evaluation.generation import to_uint8
 from vaeexp.evaluation.latent import chosen, codes_of, component_use
 from vaeexp.evaluation.nll import image_rows
-from vaeexp.models.priors import StandardNormal
 from vaeexp.models.vae import VAE
 
 _PAIRS, _STEPS = 3, 10
@@ -141,8 +140,8 @@ def _most_active(vae: VAE, means: Tensor, dimensions: int) -> Tensor:
 def manifold(vae: VAE, side: int, images: Tensor) -> np.ndarray:
     """Decode a grid over two latent dimensions, [side, side, H, W, C]; the first rises to the right, the second upwards.
 
-    Both dimensions go through the quantiles (i + ½) / side of the standard normal prior (Kingma & Welling 2014, figure 4),
-    so that each picture stands for an equal share of the prior. Another prior, or a posterior without a density (nothing
+    Both dimensions go through the quantiles (i + ½) / side of the prior (Kingma & Welling 2014, figure 4),
+    so that each picture stands for an equal share of the prior. A prior without quantiles, or a posterior without a density (nothing
     ties it to the prior), takes the quantiles of each dimension's posterior means over `images` [N, C, H, W].
     Raises ValueError unless the model has exactly two latent dimensions.
     """
@@ -150,8 +149,9 @@ def manifold(vae: VAE, side: int, images: Tensor) -> np.ndarray:
     if len(dimensions) != 2:
         raise ValueError(f"latent_size: the model has {len(dimensions)} latent dimensions; a manifold needs 2.")
     levels = (torch.arange(side, dtype=torch.float64) + 0.5) / side
-    if isinstance(vae.prior_distribution(), StandardNormal) and vae.posterior.stochastic:
-        points = torch.special.ndtri(levels).unsqueeze(-1).expand(-1, 2)
+    quantiles = vae.prior_distribution().quantiles(levels) if vae.posterior.stochastic else None
+    if quantiles is not None:
+        points = quantiles.unsqueeze(-1).expand(-1, 2)
     else:
         points = codes_of(vae, images)[0][:, dimensions].quantile(levels, dim=0)
     z = torch.zeros(side, side, len(vae.latent_mask), dtype=torch.float64)

@@ -18,7 +18,6 @@ from sweeps.files import write_whole
 from vaeexp.evaluation import FID_IMAGES
 from vaeexp.evaluation.classifier import Classifier
 from vaeexp.evaluation.nll import image_rows
-from vaeexp.models.priors import GaussianMixture
 from vaeexp.models.vae import VAE
 
 ORIGINALS = 10
@@ -53,8 +52,9 @@ def pictures(vae: VAE, images: Tensor, seed: int, *, components: bool = True) ->
         "samples": to_uint8(vae.sample(_SAMPLES, generator).mean),
     }
     prior = vae.prior_distribution()
-    if components and isinstance(prior, GaussianMixture):
-        heaviest = prior.weights.argsort(descending=True, stable=True)[:_COMPONENTS].tolist()
+    weights = prior.component_weights() if components else None
+    if weights is not None:
+        heaviest = weights.argsort(descending=True, stable=True)[:_COMPONENTS].tolist()
         z = torch.stack([prior.sample_component(k, _PER_COMPONENT, generator) for k in heaviest])  # [K, 8, L]
         shown["component_samples"] = to_uint8(vae.decode(z).mean)
     return shown

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from vaeexp.models.posteriors import LOG_2PI
-from vaeexp.models.priors import GaussianMixture, StandardNormal
 from vaeexp.models.vae import VAE
 
 _IMAGES = 2000  # test images that are encoded, at most
@@ -40,7 +39,7 @@ def rate_per_dimension(vae: VAE, images: Tensor, *, seed: int) -> Tensor | None:
     For the standard normal prior it is the closed form, and its sum is the rate. For other priors it is a Monte-Carlo
     estimate of E_q[log q(z_d|x) − log p(z_d)] with the prior's marginal p(z_d) and 8 codes per image. The sum is then the
     rate only if the prior's dimensions are independent, so not for a joint mixture. Masked dimensions give 0. None for a
-    posterior without a density.
+    posterior without a density, and for a prior whose marginals are not known.
     """
     if not vae.posterior.stochastic:
         return None
@@ -48,14 +47,18 @@ def rate_per_dimension(vae: VAE, images: Tensor, *, seed: int) -> Tensor | None:
     total = torch.zeros(len(vae.latent_mask), dtype=torch.float64)
     for x in images.split(_MEASURED):
         posterior = vae.encode_density(x.to(vae.latent_mask))
-        if isinstance(prior, StandardNormal):
-            total += prior.dimension_kl(posterior).cpu().double().sum(0)
+        exact = prior.dimension_kl(posterior)
+        if exact is not None:
+            total += exact.cpu().double().sum(0)
             continue
         for _ in range(_CODES):
             noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
             # log q is computed from the noise, because that keeps full precision for a tiny σ.
             log_q = -0.5 * (noise.square() + posterior.log_var + LOG_2PI) * posterior.mask
-            ratio = log_q - prior.dimension_log_prob(posterior.rsample(noise))
+            marginal = prior.dimension_log_prob(posterior.rsample(noise))
+            if marginal is None:
+                return None
+            ratio = log_q - marginal
             total += ratio.cpu().double().sum(0) / _CODES
     return total / len(images)
 
@@ -101,11 +104,12 @@ def component_use(
     is NaN for a class without images.
     """
     prior, generator = vae.prior_distribution(), torch.Generator().manual_seed(seed)
-    if not isinstance(prior, GaussianMixture):
+    weights = prior.component_weights()
+    if weights is None:
         return {}
-    arrays = {"component_weights": prior.weights.cpu().double().numpy()}
+    arrays = {"component_weights": weights.cpu().double().numpy()}
     if classes:
-        shares = torch.zeros(classes, len(prior.log_weights), dtype=torch.float64)
+        shares = torch.zeros(classes, len(weights), dtype=torch.float64)
         label_of = torch.as_tensor(np.asarray(labels).astype(np.int64))
         for x, y in zip(images.split(_MEASURED), label_of.split(_MEASURED), strict=True):
             posterior = vae.encode_density(x.to(vae.latent_mask))

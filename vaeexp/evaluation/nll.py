@@ -79,7 +79,14 @@ def _can_be_compiled(vae: VAE, prior: Any) -> bool:
     ours = all(type(layer).__module__.startswith("torch.nn.") for layer in layers)
     mask = vae.latent_mask
     on_cpu = mask.device.type == "cpu" and mask.dtype == torch.float32
-    return on_cpu and ours and is_dataclass(prior) and not why_not_compiled() and not has_convolutions(vae.decoder)
+    return (
+        on_cpu
+        and ours
+        and not vae.own
+        and is_dataclass(prior)
+        and not why_not_compiled()
+        and not has_convolutions(vae.decoder)
+    )
 
 
 def _compiled(weights: _Weights, posterior: DiagonalGaussian, noise: Tensor, x: Tensor) -> LogWeights:
@@ -272,18 +279,21 @@ def evaluate_test(
         "test/active_units": float(active_units(means.sum(0), means.square().sum(0), len(images), active_threshold)),
         "test/images": float(len(images)),
     }
-    rates = rate_per_dimension(vae, images, seed=seed)
-    if rates is None:
+    if not vae.posterior.stochastic:
         return metrics, {}
     neg_elbo = terms.distortion + terms.rate
-    arrays = {"rate_per_dimension": rates.numpy(), "rate_threshold": np.array(rate_threshold)}
+    rates = rate_per_dimension(vae, images, seed=seed)
+    arrays: dict[str, np.ndarray] = {}
+    if rates is not None:
+        arrays |= {"rate_per_dimension": rates.numpy(), "rate_threshold": np.array(rate_threshold)}
     arrays["neg_elbo_per_image"] = neg_elbo.float().numpy()
     metrics |= {
         "test/neg_elbo": neg_elbo.mean().item(),
         "test/neg_elbo_se": standard_error(neg_elbo),
         "test/rate": terms.rate.mean().item(),
-        "test/used_dimensions": float(used_dimensions(rates, rate_threshold)),
     }
+    if rates is not None:
+        metrics["test/used_dimensions"] = float(used_dimensions(rates, rate_threshold))
     if vae.decode(vae.latent_mask.unsqueeze(0)).support == "levels_256":
         metrics["test/bits_per_dimension"] = bits_per_dimension(metrics["test/neg_elbo"], images[0].numel())
     if importance_samples:

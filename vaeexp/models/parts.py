@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweeps.errors import did_you_mean
+from vaeexp.import_paths import BY_PATH
 
 if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings
@@ -32,12 +33,13 @@ BINARY = ("bernoulli",)
 
 
 def check_parts(settings: "ModelSettings") -> None:
-    """Raise ValueError where a part is unknown, but for a network by import path, or a prior would not be learned."""
+    """Raise ValueError where a part is unknown, but for one by import path, or a prior would not be learned."""
     for field, names in PARTS.items():
         name = getattr(settings, field)
-        if name in names or (field == "network" and ":" in name):
+        own_field = field in BY_PATH
+        if name in names or (own_field and ":" in name):
             continue
-        own = " For your own network give its import path, `package.module:Class`." if field == "network" else ""
+        own = f" For your own {field} give its import path, `package.module:Class`." if own_field else ""
         raise ValueError(f"{field}: there is no {field} '{name}'. {did_you_mean(name, names)}{own}")
     if settings.posterior in DETERMINISTIC and settings.prior != "normal":
         raise ValueError(
@@ -50,9 +52,9 @@ def check_targets(likelihood: str, binarisation: str) -> None:
     """Raise ValueError if the likelihood does not describe targets of this binarisation.
 
     A likelihood of grey levels measures nothing on zeros and ones, because its density there has no bound. Bernoulli accepts
-    grey levels (`binarisation: none`) by custom; reports then say that it is no density.
+    grey levels (`binarisation: none`) by custom; reports then say that it is no density. One by import path says itself what it describes.
     """
-    if likelihood not in BINARY and binarisation != "none":
+    if ":" not in likelihood and likelihood not in BINARY and binarisation != "none":
         raise ValueError(
             f"likelihood: '{likelihood}' needs grey levels; `binarisation: {binarisation}` makes zeros and ones. "
             f"Try `binarisation: none` or `likelihood: bernoulli`."

@@ -3,20 +3,23 @@
 Shapes: B codes, L latent dimensions, K components; `...` stands for any leading dimensions. All densities are in nats.
 
 Each prior is a module with the constructor `(latent_size, components, image_shape)`; the module holds the learned
-parameters. Its `forward(encode, latent_mask)` returns a distribution (`PriorDistribution`), which holds the mathematics.
+parameters. Its `forward(encode, latent_mask)` returns a distribution (`PriorDistribution`), which holds the mathematics. A study may
+name such a class of the user's own by its import path, `prior: package.module:Class`.
 Dimensions where `latent_mask` is 0 and components where `component_mask` is 0 do not exist: they add no density, get no
 gradient and are never drawn.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from vaeexp.import_paths import imported, one_line
 from vaeexp.models.networks import ImageShape
 from vaeexp.models.posteriors import LOG_2PI, DiagonalGaussian, clamp_log_var
 
@@ -24,20 +27,48 @@ Encode = Callable[[Tensor], DiagonalGaussian]
 """Images [B, C, H, W] → their posterior q(z|x)."""
 
 
-class PriorDistribution(Protocol):
-    """The methods of every prior."""
+class PriorDistribution(ABC):
+    """The methods of every prior. Two must be defined; what the others return by default leaves out figures and pictures that need
+    them."""
 
+    @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log p(z) [...] for z [..., L]."""
 
-    def dimension_log_prob(self, z: Tensor) -> Tensor:
-        """Return the log marginal density log p(z_d) [..., L] of each dimension; 0 where masked."""
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n codes [n, L] on the generator's device."""
 
     def kl(self, posterior: DiagonalGaussian) -> Tensor | None:
         """Return KL(posterior ‖ prior) [...] in closed form; None if it has no closed form."""
+        return None
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw n codes [n, L] on the generator's device."""
+    def dimension_kl(self, posterior: DiagonalGaussian) -> Tensor | None:
+        """Return KL(q(z_d|x) ‖ p(z_d)) [..., L] of each dimension in closed form; None if it has no closed form."""
+        return None
+
+    def dimension_log_prob(self, z: Tensor) -> Tensor | None:
+        """Return the log marginal density log p(z_d) [..., L] of each dimension, 0 where masked; None if it is not known."""
+        return None
+
+    def quantiles(self, levels: Tensor) -> Tensor | None:
+        """Return the quantiles [n] at these levels [n], where they are the same in each dimension; else None."""
+        return None
+
+    def component_weights(self) -> Tensor | None:
+        """Return the weights [K] of the components from which whole codes are drawn; None for a prior without components.
+
+        A prior with components has `responsibilities` and `sample_component`, too.
+        """
+        return None
+
+    def responsibilities(self, z: Tensor) -> Tensor:
+        """Return p(k|z) [..., K], the probability that z came from component k."""
+        raise NotImplementedError
+
+    def sample_component(self, k: int, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n codes [n, L] from component k."""
+        raise NotImplementedError
 
 
 def _normal(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
@@ -45,7 +76,7 @@ def _normal(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) ->
 
 
 @dataclass(frozen=True)
-class StandardNormal:
+class StandardNormal(PriorDistribution):
     """N(0, I) (Kingma & Welling 2014)."""
 
     mask: Tensor
@@ -67,12 +98,15 @@ class StandardNormal:
         terms = posterior.mean.square() + posterior.log_var.exp() - 1 - posterior.log_var
         return 0.5 * terms * self.mask
 
+    def quantiles(self, levels: Tensor) -> Tensor:
+        return torch.special.ndtri(levels)
+
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         return _normal((n, len(self.mask)), generator, self.mask) * self.mask
 
 
 @dataclass(frozen=True)
-class _Mixture:
+class _Mixture(PriorDistribution):
     """The components of a mixture of Gaussians."""
 
     log_weights: Tensor
@@ -110,6 +144,9 @@ class GaussianMixture(_Mixture):
 
     The product of its marginals `dimension_log_prob` is not p(z).
     """
+
+    def component_weights(self) -> Tensor:
+        return self.weights
 
     def component_log_prob(self, z: Tensor) -> Tensor:
         """Return log N(z; μ_k, σ_k²) [..., K] of each component, without its weight."""
@@ -228,6 +265,9 @@ class VampPrior(nn.Module):
     gradient can vanish for good, behind a sigmoid it cannot.
     """
 
+    encodes: ClassVar[bool] = True
+    """Whether it passes as many images as it has components through the encoder, in one batch."""
+
     def __init__(self, latent_size: int, components: int, image_shape: ImageShape) -> None:
         super().__init__()
         self.pseudo_logits = nn.Parameter(-2 + torch.randn(components, *image_shape))
@@ -248,3 +288,44 @@ PRIORS: dict[str, Callable[[int, int, ImageShape], nn.Module]] = {
     "vampprior": VampPrior,
 }
 """Name in a study file → constructor `(latent_size, components, image_shape)`."""
+
+
+def build_prior(name: str, latent_size: int, components: int, image_shape: ImageShape) -> nn.Module:
+    """Build the prior of this name: from `PRIORS`, or the user's own by import path `package.module:Class`.
+
+    The user's own is tried on two codes. Raises ValueError if it cannot be imported or built, or gives no distribution over codes.
+    """
+    if ":" not in name:
+        return PRIORS[name](latent_size, components, image_shape)
+    make: Any = imported(name, "prior")
+    try:
+        prior = make(latent_size, components, image_shape)
+        if not isinstance(prior, nn.Module):
+            raise TypeError(f"it is no torch.nn.Module but {type(prior).__name__}")
+        _try_prior(prior, latent_size, image_shape)
+    except Exception as error:  # of the user's code, whatever it raises
+        raise ValueError(
+            f"prior: '{name}' must be a torch.nn.Module made by (latent_size, components, image_shape) whose forward(encode, latent_mask) "
+            f"returns a `vaeexp.models.priors.PriorDistribution`: {one_line(error)}."
+        ) from error
+    return prior
+
+
+def _try_prior(prior: nn.Module, latent_size: int, image_shape: ImageShape) -> None:
+    """Raise an error where the prior gives no distribution with densities [B] and codes [n, L]."""
+
+    def encode(x: Tensor) -> DiagonalGaussian:
+        zeros = torch.zeros(len(x), latent_size)
+        return DiagonalGaussian(zeros, zeros, mask)
+
+    mask, generator = torch.ones(latent_size), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        distribution = prior(encode, mask)
+        if not isinstance(distribution, PriorDistribution):
+            raise TypeError(f"forward returns {type(distribution).__name__}")
+        z = distribution.sample(2, generator)
+        if z.shape != (2, latent_size):
+            raise ValueError(f"sample(2, generator) has the shape {tuple(z.shape)}, not {(2, latent_size)}")
+        density = distribution.log_prob(z)
+        if density.shape != (2,):
+            raise ValueError(f"log_prob of codes {(2, latent_size)} has the shape {tuple(density.shape)}, not (2,)")

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vaeexp.models.likelihoods import LIKELIHOODS, Head, ImageDistribution, LearnedGaussian
+from vaeexp.import_paths import imported, own_paths
+from vaeexp.models.likelihoods import ImageDistribution, find_likelihood
 from vaeexp.models.networks import ImageShape, find_network
 from vaeexp.models.parts import check_parts
 from vaeexp.models.posteriors import POSTERIORS, Deterministic, DiagonalGaussian
-from vaeexp.models.priors import PRIORS, PriorDistribution
+from vaeexp.models.priors import PriorDistribution, build_prior
 
 if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings
@@ -58,18 +59,22 @@ class VAE(nn.Module):
 
     latent_mask: Tensor
     """1 for a latent dimension that exists, else 0; [L]."""
-    likelihood: Head | LearnedGaussian
+    likelihood: Any
+    """The head: decoder's output → p(x|z); with `outputs`, its numbers per sub-pixel."""
+    own: bool
+    """Whether code of the user's own takes part, which may branch on values and change."""
 
     def __init__(self, settings: "ModelSettings", image_shape: ImageShape) -> None:
         """Build the model. Raises ValueError if a part is unknown or does not fit the images."""
         super().__init__()
         check_model(settings)
         self.posterior = POSTERIORS[settings.posterior]
-        self.likelihood = LIKELIHOODS[settings.likelihood].head(settings)
+        self.likelihood = find_likelihood(settings.likelihood).head(settings)
         network, latent_size = find_network(settings.network), settings.latent_size
         self.encoder = network.encoder(settings, image_shape, self.posterior.parameters * latent_size)
         self.decoder = network.decoder(settings, image_shape, latent_size, self.likelihood.outputs)
-        self.prior = PRIORS[settings.prior](latent_size, settings.components, image_shape)
+        self.prior = build_prior(settings.prior, latent_size, settings.components, image_shape)
+        self.own = bool(own_paths(vars(settings)))
         self.register_buffer("latent_mask", torch.ones(latent_size))
 
     def encode(self, x: Tensor) -> DiagonalGaussian | Deterministic:
@@ -142,6 +147,8 @@ def check_model(settings: "ModelSettings", image_shape: ImageShape | None = None
     """
     check_parts(settings)
     find_network(settings.network)
+    for path, field in own_paths({"prior": settings.prior, "likelihood": settings.likelihood}).items():
+        imported(path, field)
     if image_shape is not None:
         _check_step(build_vae(settings, image_shape, seed=0).train(), settings, image_shape, min(batch_size, 2))
 
@@ -152,7 +159,10 @@ def _check_step(vae: VAE, settings: "ModelSettings", image_shape: ImageShape, im
     try:
         vae(x, noise)
     except (RuntimeError, ValueError) as error:
-        reason, pseudo_inputs = " ".join(str(error).split()), settings.prior == "vampprior" and settings.components == 1
+        reason, pseudo_inputs = (
+            " ".join(str(error).split()),
+            getattr(vae.prior, "encodes", False) and settings.components == 1,
+        )
         field, least = (
             ("components: 1", "2 components") if pseudo_inputs and images > 1 else (f"batch_size: {images}", "2")
         )
@@ -168,7 +178,7 @@ def shape_of(settings: "ModelSettings") -> tuple[tuple[str, Any], ...]:
     Models with equal settings here can be padded to one size and train as rows of one program.
     """
     parts = ("network", "posterior", "prior", "likelihood")
-    names = (*parts, *find_network(settings.network).shapes, *LIKELIHOODS[settings.likelihood].shapes)
+    names = (*parts, *find_network(settings.network).shapes, *find_likelihood(settings.likelihood).shapes)
     return tuple((name, getattr(settings, name, None)) for name in names)  # None: the default of the user's network
 
 

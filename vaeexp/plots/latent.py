@@ -222,15 +222,12 @@ def samples_caption(view: StudyView) -> str:
 
 
 def _order(view: StudyView, shows: str) -> str:
-    """Return in words the order of the components of the model that is drawn, by its weights or else by its prior."""
+    """Return in words the order of the components of the model that is drawn, by its weights where they are known."""
     best = view.best_with(shows)
     if best is None:
         return "the heaviest first"
-    row, arrays = best
-    if "component_weights" in arrays:
-        return component_order(arrays["component_weights"])
-    equal = view.params(row).get("prior", view.fixed("prior")) == "vampprior"
-    return component_order(np.array([1.0] if equal else [2.0, 1.0]))
+    weights = best[1].get("component_weights")
+    return "the heaviest first" if weights is None else component_order(weights)
 
 
 def _name_columns(axes: Axes, classes: list[str]) -> None:

@@ -19,7 +19,6 @@ from sweeps.schema import VERSION
 from vaeexp.evaluation import gallery, latent
 from vaeexp.evaluation.generation import to_uint8
 from vaeexp.evaluation.nll import image_rows
-from vaeexp.models.priors import GaussianMixture
 from vaeexp.plots import style
 from vaeexp.plots.latent import WAYS, interpolation_figure, map_figure, traversal_figure
 from vaeexp.plots.pictures import picture_grid
@@ -54,17 +53,18 @@ def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> D
     vae, generator = run.vae, torch.Generator().manual_seed(seed)
     with torch.no_grad():
         prior = vae.prior_distribution()
+        weights = prior.component_weights()
         if component is None:
             z, source = prior.sample(count, generator), "the prior"
-        elif not isinstance(prior, GaussianMixture):
+        elif weights is None:
             raise UserError("--component", f"the prior '{run.settings.model.prior}' of {run.name} has no components.")
-        elif component > len(prior.weights):
-            last = len(prior.weights)
+        elif component > len(weights):
+            last = len(weights)
             raise UserError("--component", f"{component} is not there: {run.name} has components 1 to {last}.")
         else:
-            index = int(prior.weights.argsort(descending=True, stable=True)[component - 1])
+            index = int(weights.argsort(descending=True, stable=True)[component - 1])
             z = prior.sample_component(index, count, generator)
-            source = f"component {component} of the prior (weight {prior.weights[index]:.3g})"
+            source = f"component {component} of the prior (weight {weights[index]:.3g})"
     rows = _rows(gallery.decoded(vae, z), math.ceil(math.sqrt(count)))
     return _titled(run, picture_grid(rows), f"{count} samples of {source}, seed {seed}")
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from sweeps.errors import masked
 from sweeps.schema import VERSION
+from vaeexp import models
 from vaeexp.data import Dataset
 from vaeexp.machine import describe_hardware, processor_name
-from vaeexp.settings import ModelSettings, Settings
+from vaeexp.settings import Settings
 
 _PACKAGES = ("torch", "numpy", "optuna", "mlflow", "pandas")
 
@@ -24,7 +25,8 @@ def protocol(dataset: Dataset, settings: Settings, searched: Collection[str] = (
         "dynamic": "dynamic (drawn anew each epoch; validation and test targets drawn once)",
         "none": "none (grey levels in [0, 1])",
     }
-    if settings.model.likelihood == "bernoulli":
+    likelihood = models.likelihoods.find_likelihood(settings.model.likelihood)
+    if likelihood.distribution is not None and likelihood.distribution.support == "binary":
         binarised["none"] = "none (grey levels in [0, 1]; the Bernoulli density is not normalised there)"
     return {
         "data": dataset.title,
@@ -32,22 +34,11 @@ def protocol(dataset: Dataset, settings: Settings, searched: Collection[str] = (
         "split": f"{train:,} train / {validation:,} validation / {test:,} test, split seed {settings.data.split_seed}",
         "binarisation": binarised[dataset.binarisation],
         **({"reading": "; ".join(dataset.reading)} if dataset.reading else {}),
-        "likelihood": _likelihood(settings.model, searched),
+        "likelihood": likelihood.describe(settings.model.likelihood, settings.model, searched),
         "posterior": settings.model.posterior,
         "estimator": "search: −ELBO at β = 1 on validation, one sample per image, the same noise for every trial; "
         f"test: −ELBO, and importance-weighted NLL with k = {settings.evaluation.importance_samples:,}",
     }
-
-
-def _likelihood(model: ModelSettings, searched: Collection[str]) -> str:
-    """Describe the likelihood by its name, and by its scale where the scale is fixed."""
-    if {"sigma", "laplace_scale"} & set(searched):
-        return model.likelihood
-    if model.likelihood == "gaussian":
-        return f"gaussian, σ = {model.sigma:.4g}" + (" (squared error)" if abs(model.sigma**2 - 0.5) < 1e-9 else "")
-    if model.likelihood == "laplace":
-        return f"laplace, scale {model.laplace_scale:.4g}" + (" (absolute error)" if model.laplace_scale == 1 else "")
-    return model.likelihood
 
 
 def describe_run(

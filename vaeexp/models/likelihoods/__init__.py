@@ -5,18 +5,20 @@ sums over sub-pixels, never means.
 
 A row of `LIKELIHOODS` makes a head from settings: a module that holds options and the parameters learned besides the
 decoder. Its `forward` takes the raw output of the decoder, [..., outputs·C, H, W], and returns a distribution, which holds
-the mathematics. Options are buffers, so that lanes of different options train as one program.
+the mathematics. Options are buffers, so that lanes of different options train as one program. A study may name a class of such heads of
+the user's own by its import path, `likelihood: package.module:Class`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaeexp.import_paths import imported, one_line
 from vaeexp.models.likelihoods.distributions import (
     LEVELS,
     Bernoulli,
@@ -30,7 +32,9 @@ from vaeexp.models.likelihoods.distributions import (
 if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings
 
-__all__ = ["LIKELIHOODS", "Head", "ImageDistribution", "LearnedGaussian", "Likelihood"]
+__all__ = ["LIKELIHOODS", "Head", "ImageDistribution", "LearnedGaussian", "Likelihood", "find_likelihood"]
+
+SUPPORTS = ("binary", "levels_256", "unit_interval", "real")
 
 
 class ImageDistribution(Protocol):
@@ -95,12 +99,21 @@ class LearnedGaussian(nn.Module):
 class Likelihood(NamedTuple):
     """A row of `LIKELIHOODS`."""
 
-    distribution: type[ImageDistribution]
-    """Its `support` says what its values mean."""
-    head: Callable[["ModelSettings"], Head | LearnedGaussian]
+    distribution: type[ImageDistribution] | None
+    """Its `support` says what its values mean. None where it is known from the head's output alone."""
+    head: Callable[["ModelSettings"], nn.Module]
     """Settings → the module that makes the distribution from the decoder's output."""
     shapes: tuple[str, ...] = ()
     """Names of the settings that change the decoder's tensors; the other settings are numbers in buffers."""
+    scale: str = ""
+    """Name of the setting that is its fixed scale."""
+    words: Callable[[float], str] = str
+    """The scale → in words."""
+
+    def describe(self, name: str, settings: "ModelSettings", searched: Collection[str]) -> str:
+        """Return its name with its scale, where the scale is fixed and not `searched`."""
+        fixed = self.scale and self.scale not in searched
+        return f"{name}, {self.words(getattr(settings, self.scale))}" if fixed else name
 
 
 def _logistic_mixture(settings: "ModelSettings") -> Head:
@@ -112,11 +125,17 @@ LIKELIHOODS: dict[str, Likelihood] = {
     "bernoulli": Likelihood(Bernoulli, lambda _: Head(Bernoulli, 1)),
     "continuous_bernoulli": Likelihood(ContinuousBernoulli, lambda _: Head(ContinuousBernoulli, 1)),
     "gaussian": Likelihood(
-        Gaussian, lambda settings: Head(lambda h, sigma: Gaussian(h.sigmoid(), sigma), 1, sigma=settings.sigma)
+        Gaussian,
+        lambda settings: Head(lambda h, sigma: Gaussian(h.sigmoid(), sigma), 1, sigma=settings.sigma),
+        scale="sigma",
+        words=lambda sigma: f"σ = {sigma:.4g}" + (" (squared error)" if abs(sigma**2 - 0.5) < 1e-9 else ""),
     ),
     "gaussian_learned": Likelihood(Gaussian, lambda settings: LearnedGaussian(settings.sigma)),
     "laplace": Likelihood(
-        Laplace, lambda settings: Head(lambda h, scale: Laplace(h.sigmoid(), scale), 1, scale=settings.laplace_scale)
+        Laplace,
+        lambda settings: Head(lambda h, scale: Laplace(h.sigmoid(), scale), 1, scale=settings.laplace_scale),
+        scale="laplace_scale",
+        words=lambda scale: f"scale {scale:.4g}" + (" (absolute error)" if scale == 1 else ""),
     ),
     "categorical_256": Likelihood(
         Categorical, lambda _: Head(lambda h: Categorical(h.unflatten(-3, (LEVELS, -1))), LEVELS)
@@ -129,3 +148,44 @@ LIKELIHOODS: dict[str, Likelihood] = {
     ),
 }
 """Name in a study file → the distribution and the constructor of its head."""
+
+
+def find_likelihood(name: str) -> Likelihood:
+    """Return the likelihood of this name: from `LIKELIHOODS`, or the user's own by import path `package.module:Class`.
+
+    Raises ValueError if the user's own cannot be imported or is not callable with the settings.
+    """
+    if ":" not in name:
+        return LIKELIHOODS[name]
+    part: Any = imported(name, "likelihood")
+    return (
+        part
+        if isinstance(part, Likelihood)
+        else Likelihood(None, partial(_own_head, name, part), getattr(part, "shapes", ()))
+    )
+
+
+def _own_head(name: str, part: Any, settings: "ModelSettings") -> nn.Module:
+    """Make the head of a user's likelihood and try it on two outputs of a decoder. Raises ValueError where it is none."""
+    try:
+        head: Any = part(settings)
+        outputs: Any = getattr(head, "outputs", None)
+        if not isinstance(head, nn.Module) or not isinstance(outputs, int):
+            raise TypeError("it is no torch.nn.Module with an attribute `outputs`, a whole number")
+        with torch.no_grad():
+            distribution = head(torch.zeros(2, outputs * 3, 4, 5))
+            shapes = {
+                "mean": distribution.mean.shape[-4:],
+                "sample": distribution.sample(torch.Generator().manual_seed(0)).shape[-4:],
+                "log_prob": (*distribution.log_prob(torch.zeros(2, 3, 4, 5)).shape, 3, 4, 5),
+            }
+        if distribution.support not in SUPPORTS:
+            raise ValueError(f"support is {distribution.support!r}, none of {', '.join(SUPPORTS)}")
+        if wrong := [method for method, shape in shapes.items() if tuple(shape) != (2, 3, 4, 5)]:
+            raise ValueError(f"`{wrong[0]}` for two images of 3 × 4 × 5 has another shape")
+    except Exception as error:  # of the user's code, whatever it raises
+        raise ValueError(
+            f"likelihood: '{name}' must be a torch.nn.Module made by (settings), with `outputs` numbers per sub-pixel, whose forward(h) "
+            f"returns a distribution with `support`, `mean`, `log_prob` and `sample`: {one_line(error)}."
+        ) from error
+    return head

@@ -142,7 +142,7 @@ class CompiledStep:
 def _made_from(template: VAE, model: "ModelSettings", precision: str, parts: Collection[str], loss: str) -> str | None:
     """Return the text that identifies a step besides its shapes, so that a cached program is found without tracing. None if
     the user's own code takes part, because only tracing shows a change of this code."""
-    if ":" in model.network or ":" in loss or has_foreign_layers(template):
+    if template.own or ":" in loss or has_foreign_layers(template):
         return None
     settings = {name: value for name, value in vars(model).items() if name not in ("latent_size", "components")}
     return repr((settings, precision, move_names(parts), loss, _sources()))
