@@ -12,8 +12,8 @@ TIMES = {
 MACHINE = {"workers", "stalls", "worker_kind"}
 """Keys of records that hold processes and hosts."""
 
-CODE = {"version", "git", "git.commit", "git.dirty", "commit", "dirty"}
-"""Keys of records that say which code ran."""
+CODE = {"version", "git", "git.commit", "git.dirty", "commit", "dirty", "command"}
+"""Keys of records that say which code ran, and how its command spells the options."""
 
 
 PICKLED = ("cma:optimizer:",)
