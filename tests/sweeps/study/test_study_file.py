@@ -657,7 +657,7 @@ OVERRIDES = {
     "train.epoch=1": ["--set train.epoch: unknown setting", "'epochs'"],
     "train.epochs.x=1": ["--set train.epochs.x: unknown setting", "'epochs'"],
     "epoch=1": ["--set epoch: unknown setting", "'epochs'"],
-    "train=1": ["--set train: 'train' is a section", "train.beta"],
+    "train=1": ["--set train: 'train' is a section", "train.loss"],
     "epochs": ["--set epochs: must be key=value"],
     "=3": ["--set =3: must be key=value"],
     "epochs=[": ["--set epochs: column 1"],

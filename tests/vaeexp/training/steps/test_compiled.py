@@ -249,12 +249,15 @@ def test_a_damaged_program_is_compiled_again(tmp_path, monkeypatch, caplog):
 def test_a_library_is_known_by_what_it_was_made_from(tmp_path, monkeypatch):
     model, others = BASE.model, ({"activation": "relu"}, {"posterior": "deterministic"}, {"prior": "mixture"})
     template = build_vae(model, (1, 6, 6), 0)
-    names = {compiled._made_from(template, model.model_copy(update=other), "float32", ()) for other in ({}, *others)}
-    names.add(compiled._made_from(template, model, "bf16", ()))
-    names.add(compiled._made_from(template, model, "float32", ("decay",)))
-    assert len(names) == 6
+    names = {
+        compiled._made_from(template, model.model_copy(update=other), "float32", (), "elbo") for other in ({}, *others)
+    }
+    names.add(compiled._made_from(template, model, "bf16", (), "elbo"))
+    names.add(compiled._made_from(template, model, "float32", ("decay",), "elbo"))
+    names.add(compiled._made_from(template, model, "float32", (), "other"))
+    assert len(names) == 7
     # Lanes of other sizes are embedded in the same model.
-    assert compiled._made_from(template, model.model_copy(update={"latent_size": 3}), "float32", ()) in names
+    assert compiled._made_from(template, model.model_copy(update={"latent_size": 3}), "float32", (), "elbo") in names
 
     edited = tmp_path / "vaeexp"
     shutil.copytree(compiled._PACKAGE, edited)
@@ -262,7 +265,7 @@ def test_a_library_is_known_by_what_it_was_made_from(tmp_path, monkeypatch):
     with (edited / "models" / "priors.py").open("a") as file:
         file.write("# edited")
     compiled._sources.cache_clear()
-    assert compiled._made_from(template, model, "float32", ()) not in names
+    assert compiled._made_from(template, model, "float32", (), "elbo") not in names
     compiled._sources.cache_clear()
 
 
@@ -273,9 +276,11 @@ def test_a_step_with_the_users_own_layers_is_known_by_its_operations():
 
     template = build_vae(BASE.model, (1, 6, 6), 0)
     template.decoder.append(Swish())
-    assert compiled._made_from(template, BASE.model, "float32", ()) is None
-    own = BASE.model.model_copy(update={"network": "mine:Network"})
-    assert compiled._made_from(build_vae(BASE.model, (1, 6, 6), 0), own, "float32", ()) is None
+    assert compiled._made_from(template, BASE.model, "float32", (), "elbo") is None
+    plain = build_vae(BASE.model, (1, 6, 6), 0)
+    assert compiled._made_from(plain, BASE.model, "float32", (), "mine:loss") is None
+    plain.own = True  # as with a network, a prior or a likelihood of the user's own
+    assert compiled._made_from(plain, BASE.model, "float32", (), "elbo") is None
 
 
 def test_without_a_compiler_it_trains_uncompiled_and_says_so(tmp_path, monkeypatch, caplog):
