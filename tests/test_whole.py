@@ -250,7 +250,7 @@ def test_a_finished_study_trains_nothing_and_says_how_to_extend(place, vaeexp):
 @pytest.mark.timeout(900)
 def test_the_same_study_gives_the_same_table_even_when_killed(place):
     """Kill the driver with no warning while trials run, flip a bit of each newest checkpoint, continue, compare."""
-    code = "import vaeexp; vaeexp.run_study('smoke', name='killed', checkpoint_seconds=0)"
+    code = "import vaeexp; vaeexp.run_study('smoke', name='killed', checkpoint_seconds=0.01)"
     arguments, trials = [sys.executable, "-c", code], place / "mlruns" / "trials" / "killed"
     running = subprocess.Popen(arguments, cwd=place, env=without_mnist(place), stdout=subprocess.PIPE, text=True)
     for line in running.stdout:

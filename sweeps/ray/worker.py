@@ -82,6 +82,9 @@ class RayJob:
             path.unlink(missing_ok=True)
             if not self._seconds_left():
                 self._cut_off.unlink(missing_ok=True)
+            with suppress(OSError):  # of a new study that was refused, the folders are empty
+                self.folder.rmdir()
+                self.folder.parent.rmdir()
 
     def remember(self, seconds: float) -> None:
         """Keep on file that a worker may train on for so long, unheard, because this driver may end before."""

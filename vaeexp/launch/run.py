@@ -111,13 +111,13 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
         )
         _announce(job, execution)
         kind = None if options.extend else sweep.before.worker_kind
-        # The workers are the last that can refuse the command; whatever is written comes after them.
+        if cluster is not None:
+            opened.enter_context(cluster.shown())  # workers look for the folder when they start
+        # The workers are the last that can refuse the command; whatever is left behind comes after them.
         with closing(make_workers(job, execution, cluster, kind)) as workers:
             begin_log()
             _begin(sweep, job, execution)
             mirror = opened.enter_context(_mirrored(job))
-            if cluster is not None:
-                opened.enter_context(cluster.shown())
             stored = _train(job, sweep, workers, mirror, console)
         if stored.study.stopped == GRID_DONE:
             job.log.say(f"The search has ended: {GRID_DONE}")

@@ -51,6 +51,7 @@ def test_actors_on_three_machines_make_the_study_of_this_machine_though_some_are
             os.kill(next(iter(actors(cluster))), signal.SIGKILL)
     assert process.wait() == 0, "".join(said)
     assert " died: " in "".join(said)
+    assert "does not see the folder" not in "".join(said), "all machines have this folder"
     expected, computed = numbers(swept_smoke.folder), numbers(tmp_path)
     assert computed == expected
     deadline = time.monotonic() + 20
