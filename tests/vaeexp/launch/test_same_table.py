@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,14 +50,14 @@ def train(tmp_path_factory):
     write_files(root / "data" / "MNIST" / "raw", training=160, test=30)
     preload("vaeexp.runs.worker")
 
-    def trained(name, study=SEARCH, *, kill=None, options=None, **asked):
+    def trained(name, study=SEARCH, *, kill=None, options=None, seen=False, **asked):
         path, runs = root / f"{NAME}.yaml", root / name
         path.write_text(study, encoding="utf-8")
         given = SweepOptions(study=str(path), data=root / "data", runs=runs, **ASKED | asked)
         job = prepare_job(replace(given, **(options or {})), StudyLog(Console(file=io.StringIO())))
         storage = open_storage(None, runs, NAME)
         optuna_study = open_study(storage, job.study)
-        with joined(job) as cluster:
+        with joined(job) as cluster, cluster.shown() if cluster and seen else nullcontext():
             execution = choose_execution(
                 *(job.study, job.settings, job.dataset, job.options.execution, {}, print),
                 cluster=cluster,
@@ -203,14 +204,14 @@ def test_another_machine_goes_on_from_checkpoints_at_an_address(train, alone, cl
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_promotion_has_one_table_in_one_process_in_three_and_on_three_machines(train, cluster, tmp_path, monkeypatch):
-    """No machine sees the runs folder of the driver here, so that a promoted trial gets its checkpoint from the driver."""
+    """All machines see the runs folder of the driver, so that a promoted trial gets its checkpoint there."""
     monkeypatch.setattr("vaeexp.launch.execution.usable_cores", lambda: 6)
     monkeypatch.setattr("vaeexp.launch.workers.open_remote_lanes", open_noted_lanes)
     monkeypatch.setenv("VAEEXP_NOTES", str(tmp_path / "notes"))
     alone = train("promotion, 1 worker", PROMOTION, workers=1)
     assert train("promotion, 3 workers", PROMOTION, workers=3) == alone
     options = {"engine": "ray", "address": cluster.address}
-    assert train("promotion, 3 machines", PROMOTION, workers=3, options=options) == alone
+    assert train("promotion, 3 machines", PROMOTION, workers=3, options=options, seen=True) == alone
     came_back = returns(tmp_path / "notes")
     assert came_back, "trials were promoted"
     assert all(trial.epoch for trial in came_back), "from a checkpoint, not from the start"
