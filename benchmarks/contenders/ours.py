@@ -33,6 +33,7 @@ def settings_of(kind: str) -> SimpleNamespace:
         likelihood="bernoulli",
     )
     train = SimpleNamespace(
+        loss="elbo",
         beta=1.0,
         warmup_epochs=0.0,
         free_nats=0.0,
