@@ -75,7 +75,7 @@ def open_group(
         return sequential
     lanes, loss = f"Lanes of network '{model.network}' (prior '{model.prior}')", settings.train.loss
     objective = find_loss(loss)
-    if loss != type(settings.train).model_fields["loss"].default:
+    if loss != "elbo":
         lanes = lanes.replace(")", f", loss '{loss}')")
     try:
         template = padded_template(model, source.image_shape, maxima)
