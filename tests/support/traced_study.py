@@ -1,6 +1,7 @@
 """A study of toy trials on a Ray cluster, driven by a process of its own, whose lanes write down when which process trains what."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -124,7 +125,9 @@ def start(arguments: Sequence[str], folder: Path, **variables: str) -> subproces
 def said(folder: Path) -> str:
     """Return what the drivers said, without the pages that Ray's own processes say of a machine that goes."""
     lines = (folder / "said").read_text(errors="replace").splitlines()
-    return "\n".join(line for line in lines if "(raylet)" not in line and "[state-dump]" not in line)
+    # Ray's processes write to the same file, so that a page of theirs may share a line with a line of ours.
+    ours = [line for line in lines if re.search(r"worker-\d+ on ", line)]
+    return "\n".join(line for line in lines if line in ours or ("(raylet)" not in line and "[state-dump]" not in line))
 
 
 def trace(folder: Path) -> list[Moment]:
