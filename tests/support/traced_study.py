@@ -124,10 +124,13 @@ def start(arguments: Sequence[str], folder: Path, **variables: str) -> subproces
 
 def said(folder: Path) -> str:
     """Return what the drivers said, without the pages that Ray's own processes say of a machine that goes."""
-    lines = (folder / "said").read_text(errors="replace").splitlines()
-    # Ray's processes write to the same file, so that a page of theirs may share a line with a line of ours.
-    ours = [line for line in lines if re.search(r"worker-\d+ on ", line)]
-    return "\n".join(line for line in lines if line in ours or ("(raylet)" not in line and "[state-dump]" not in line))
+    return "\n".join(filter(_is_ours, (folder / "said").read_text(errors="replace").splitlines()))
+
+
+def _is_ours(line: str) -> bool:
+    """Tell whether a line has words of the driver; Ray's processes write to the same file, sometimes on the same line."""
+    of_ray = "(raylet)" in line or "[state-dump]" in line
+    return not of_ray or re.search(r"worker-\d+ on ", line) is not None
 
 
 def trace(folder: Path) -> list[Moment]:
