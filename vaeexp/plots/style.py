@@ -28,7 +28,7 @@ from PIL import Image
 
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.tables import finite
-from vaeexp.words import format_tick, format_value
+from vaeexp.words import format_tick
 
 WIDTH = 9.0
 """Inches of a plot without its frame. On a page an inch takes 100 to 120 pixels."""
@@ -373,18 +373,6 @@ def _name_choices(axes: Axes, texts: Sequence[str], below: Sequence[str]) -> Non
         ]
     slant = SLANT if clear > TICK_LINE else 2 * SLANT
     axes.set_xticks(range(len(texts)), names, rotation=slant, ha="right", va="top", rotation_mode="anchor")
-
-
-def parameter_ticks(parameter: SearchedParameter) -> pd.Series:
-    """Return the values worth a label, as text → place: every choice, or both ends of a range and round numbers between."""
-    if parameter.is_choice:
-        return pd.Series(np.arange(len(parameter.texts), dtype=float), index=list(parameter.texts))
-    low, high = parameter.first, parameter.last
-    locator = LogLocator(numticks=6) if parameter.log else MaxNLocator(4, integer=parameter.kind == "int")
-    inner = [float(value) for value in locator.tick_values(low, high) if low < value < high]
-    numbers = pd.Series([low, *inner, high])
-    places = parameter.places_of(numbers).set_axis([format_value(value) for value in numbers])
-    return places[(places == 0) | (places == 1) | places.between(0.12, 0.88)]
 
 
 def parameter_panels(count: int, *, same_values: bool) -> tuple[Figure, list[Axes]]:
