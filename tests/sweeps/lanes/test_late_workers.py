@@ -274,16 +274,17 @@ def test_ctrl_c_ends_the_wait_for_the_end_of_a_worker_that_cannot_be_reached(tmp
 
 
 def test_a_driver_begins_once_workers_have_ended_that_the_driver_before_could_not_reach(tmp_path, caplog):
-    before, after = RayJob(folder=tmp_path), RayJob(folder=tmp_path)
+    folder = tmp_path / "toy" / "trials"
+    before, after = RayJob(folder=folder), RayJob(folder=folder)
     with before.shown():
         before.remember(1.5)
         before.remember(0.5)
         ended = time.time() + 1.4
     with after.shown():
         assert time.time() > ended
-        assert [path.name for path in tmp_path.iterdir() if path.name != after.sign] == [".part-cut-off"]
+        assert [path.name for path in folder.iterdir() if path.name != after.sign] == [".part-cut-off"]
     assert "workers of the driver before this one could not be reached" in caplog.text
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())  # nothing was trained, so nothing is left
 
 
 def test_a_worker_of_another_kind_than_the_study_is_refused_with_the_difference(pool, caplog):
