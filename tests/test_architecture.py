@@ -62,8 +62,8 @@ LEVELS = (
     "vaeexp.models.likelihoods",
     "vaeexp.models",
     "vaeexp.training.losses",
-    "vaeexp.study",
     "vaeexp.evaluation",
+    "vaeexp.study",
     "vaeexp.training",
     "vaeexp.training.steps",
     "vaeexp.training.groups",
@@ -198,7 +198,7 @@ LATE_OURS = {
     "vaeexp.commands": "the table of commands",
     "sweeps.tracking.mlflow_store": "the loader of a registered model, by the name in its record",
     "vaeexp.import_paths": "an object of the user's own, by the name in the study",
-    "vaeexp.study": "the training objectives, where a study names another one than the default",
+    "vaeexp.study": "the training objectives and metrics of the user's own, where a study names them",
     "vaeexp.data.formats.image_files": "plugins of Pillow, where they are installed",
 }
 """Module → why it imports modules of ours within functions. No other module does."""

@@ -11,15 +11,21 @@ from sweeps.errors import UserError
 from sweeps.source import search_working_directory
 from vaeexp.console import in_notebook
 
-BY_PATH = ("network", "prior", "likelihood", "loss")
-"""Settings that take an import path in place of a name."""
+BY_PATH = ("network", "prior", "likelihood", "loss", "metrics")
+"""Settings that take an import path in place of a name; `metrics` takes a list of them."""
 _SECTIONS = ("data", "model", "train", "evaluation")
 """Those of `vaeexp.settings.SECTIONS`. Read by name, because what else a file holds must not hide one of its settings."""
 
 
 def own_paths(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return import path → the setting that names it, of settings by name."""
-    return {settings[field]: field for field in BY_PATH if ":" in settings.get(field, "")}
+    return {path: field for field in BY_PATH for path in paths_in(settings.get(field))}
+
+
+def paths_in(value: Any) -> list[str]:
+    """Return the import paths in the value of a setting: the value itself, or entries of its list."""
+    entries = value if isinstance(value, list | tuple) else [value]
+    return [entry for entry in entries if isinstance(entry, str) and ":" in entry]
 
 
 def flat_settings(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -169,6 +169,8 @@ class EvaluationSettings(_Section):
     """A latent dimension is used when its rate, in nats and the mean over test images, exceeds this."""
     pictures_every: int = Field(default=5, ge=1, le=1_000_000)
     """Epochs between two grids of reconstructions and samples."""
+    metrics: tuple[str, ...] = Field(default=(), max_length=64)
+    """Metrics of your own by import path, `package.module:Name`, measured on test images next to the built-in ones."""
 
 
 class Settings(_Section):

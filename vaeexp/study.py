@@ -16,7 +16,7 @@ from sweeps.study.study import Study, load_study, mentioned
 from sweeps.study.study_model import Baseline
 from sweeps.study.yaml_file import parse_yaml, shown_path
 from vaeexp import models
-from vaeexp.import_paths import BY_PATH, own_paths
+from vaeexp.import_paths import BY_PATH, own_paths, paths_in
 from vaeexp.machine import shipped_studies
 from vaeexp.models.parts import DETERMINISTIC, check_parts, check_targets
 from vaeexp.schedules import SCHEDULES
@@ -270,6 +270,10 @@ def check_settings(
         from vaeexp.training.losses import check_loss  # late, because it brings PyTorch
 
         check_loss(loss, model, image_shape)
+    if paths := sections["evaluation"]["metrics"]:
+        from vaeexp.evaluation.own_metrics import check_metrics  # late, for the same reason
+
+        check_metrics(paths, model, image_shape)
     check_targets(model.likelihood, sections["data"]["binarisation"])
     posterior, beta = model.posterior, sections["train"]["beta"]
     if posterior in DETERMINISTIC and beta != 0:
@@ -320,9 +324,9 @@ def networks_of(study: Study | StudyParts) -> list[str]:
 
 def own_paths_of(study: Study | StudyParts) -> list[str]:
     """Return the import paths of the user's own code that trials and baselines of this study can name."""
-    found = [_values(study, field) for field in BY_PATH]
-    found += [[row.settings[field]] for row in study.baselines for field in BY_PATH if field in row.settings]
-    return list(dict.fromkeys(path for paths in found for path in paths if ":" in path))
+    found = [value for field in BY_PATH for value in _values(study, field)]
+    found += [row.settings[field] for row in study.baselines for field in BY_PATH if field in row.settings]
+    return list(dict.fromkeys(path for value in found for path in paths_in(value)))
 
 
 def largest_own(study: Study | StudyParts) -> dict[str, Any]:

@@ -174,15 +174,16 @@ def test_modules_of_python_and_of_packages_are_code_too(network, module, tmp_pat
     assert not {name for name in set(sys.modules) - before if name.startswith("mlflow")}
 
 
-@pytest.mark.parametrize("field", ["loss", "prior", "likelihood"])
+@pytest.mark.parametrize("field", ["loss", "prior", "likelihood", "metrics"])
 def test_a_run_from_elsewhere_runs_no_other_module_that_it_names(field, module, tmp_path):
     """Neither where it stands in the settings, nor where another part of the file says otherwise."""
     folder = tmp_path / "a"
-    with pytest.raises(UserError, match=f"names the {field} '{module.network}'"):
-        check_code("a run", {"network": "mlp", field: module.network}, folder, allow=False)
+    named = {field: ["numpy:mean", module.network] if field == "metrics" else module.network}
+    with pytest.raises(UserError, match=f"the {field} '{module.network}'"):
+        check_code("a run", {"network": "mlp", **named}, folder, allow=False)
     hidden = {"model": {"network": module.network}, "zeta": {"network": "mlp"}, "network": "mlp"}
     assert flat_settings(hidden) == {"network": module.network}
-    check_code("a run", {"network": "mlp", field: module.network}, folder, allow=True)
+    check_code("a run", {"network": "mlp", **named}, folder, allow=True)
     assert not module.ran()
 
 

@@ -3,7 +3,7 @@
 import functools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +17,7 @@ from vaeexp import runs as finished
 from vaeexp.commands import options
 from vaeexp.console import open_console, print_table, progress_bar, write_line
 from vaeexp.evaluation import FID_IMAGES
-from vaeexp.evaluation.metrics import METRICS
+from vaeexp.evaluation.metrics import METRICS, with_own
 from vaeexp.words import format_short
 
 if TYPE_CHECKING:
@@ -87,15 +87,18 @@ def note(text: str) -> None:
     write_line(open_console(stderr=True), text, style="yellow")
 
 
-def print_evaluation(evaluation: Mapping[str, Any], *, console: "Console") -> None:
-    """Print the protocol, then one line for each figure, with its standard error over images where it has one."""
+def print_evaluation(evaluation: Mapping[str, Any], *, own: Sequence[str], console: "Console") -> None:
+    """Print the protocol, then one line for each figure, with its standard error over images where it has one.
+
+    `own`: import paths of metrics of the user's own.
+    """
     prefix = f"{evaluation['split']}/"
     figures = {name.removeprefix(prefix): value for name, value in evaluation["figures"].items()}
     write_line(console, f"{evaluation['run']} on {evaluation['protocol']['images']}", style="bold")
     print_table(console, ("", ""), list(evaluation["protocol"].items()), header=False)
     write_line(console, "")
     rows = []
-    for name, metric in METRICS.items():
+    for name, metric in with_own(own).items():
         if name in figures and (metric.kind == "figure" or metric.by_classifier):
             conditions = [shared for shared in metric.protocol if shared in figures]
             words = ", ".join([metric.words, *(f"{METRICS[own].label} = {figures[own]:,.0f}" for own in conditions)])
@@ -160,7 +163,7 @@ def evaluate(
         evaluation = finished.run.evaluate_run(
             run, images, importance_samples=importance_samples, device=device or "auto", say=note, progress=progress
         )
-    print_evaluation(evaluation, console=open_console())
+    print_evaluation(evaluation, own=run.settings.evaluation.metrics, console=open_console())
     if output is not None:
         with writing(output):
             output.write_text(json.dumps(evaluation, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -4,7 +4,7 @@ Tables, report, summary, comparisons of trainings, commands and reference pages 
 library is all that this module needs, so reading a study needs no PyTorch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -323,11 +323,38 @@ OF_PICTURES = tuple(
 """Metrics of reconstructions and of samples."""
 
 
-def measured_at(place: Place, *kinds: str) -> tuple[str, ...]:
-    """Return the names of what is measured there; with `kinds` those of these kinds."""
-    return tuple(
-        name for name, metric in METRICS.items() if place in metric.places and (not kinds or metric.kind in kinds)
+def with_own(paths: Iterable[str]) -> dict[str, Metric]:
+    """Return the table and a row for each metric of the user's own, by its import path (setting `metrics`).
+
+    The row needs the path alone: reading a study imports no code of the user's.
+    """
+    return METRICS | {own_name(path): _own_row(path) for path in paths}
+
+
+def own_name(path: str) -> str:
+    """Return the name of a metric of the user's own: the last part of its import path."""
+    return path.replace(":", ".").rpartition(".")[2]
+
+
+def _own_row(path: str) -> Metric:
+    label = own_name(path).replace("_", " ")
+    return Metric(
+        label=label,
+        words=label,
+        meaning=f"`{path}`",
+        unit="",
+        places=_TESTED,
+        measured=path,
+        digits=4,
+        error=True,
+        always=False,
     )
+
+
+def measured_at(place: Place, *kinds: str, own: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the names of what is measured there; with `kinds` those of these kinds. `own`: as for `with_own`."""
+    rows = with_own(own).items()
+    return tuple(name for name, metric in rows if place in metric.places and (not kinds or metric.kind in kinds))
 
 
 def epoch_columns() -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from sweeps.results.statistics import Interval, mean_interval
 from vaeexp.evaluation import FID_IMAGES
-from vaeexp.evaluation.metrics import METRICS, OF_PICTURES
+from vaeexp.evaluation.metrics import OF_PICTURES, own_name, with_own
 from vaeexp.report.headline import (
     PUBLISHED,
     PUBLISHED_MODEL,
@@ -23,7 +23,7 @@ from vaeexp.report.sentences import sentence, words
 from vaeexp.report.tables import RATE_AND_DISTORTION, Column, active_share, on_test
 from vaeexp.results.statements import Figure, Statement
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import column, finite, interval_on_test, row_names
+from vaeexp.results.tables import column, finite, interval_on_test, own_metrics, row_names
 from vaeexp.results.tested_settings import TestedSetting, by_protocol
 from vaeexp.words import format_interval, format_number
 
@@ -75,7 +75,7 @@ def protocol_tables(view: StudyView) -> list[str]:
         # Two protocols may differ in a part that the heading does not name.
         title = title if title not in titles else f"{title} ({len(titles) + 1})"
         titles.add(title)
-        inside = [_protocol_words(group), _likelihood_table(view, group), *_quality(group)]
+        inside = [_protocol_words(group), _likelihood_table(view, group), *_quality(view, group)]
         blocks += folded(title, [*inside, published(view, group), _reported(view, group)])
     return blocks
 
@@ -165,9 +165,12 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
     return narrow_tables(titles, [[make(row) for _, make in columns] for row in group], right=numeric)
 
 
-def _quality(group: Sequence[TestedSetting]) -> list[str]:
-    """Return how near reconstructions and samples come to images, at the best epoch and, where it differs, at the last one."""
-    measures = [name for name in OF_PICTURES if any(row.test(name).n for row in group)]
+def _quality(view: StudyView, group: Sequence[TestedSetting]) -> list[str]:
+    """Return how near reconstructions and samples come to images, and metrics of the user's own, at the best epoch and, where it
+    differs, at the last one."""
+    own = own_metrics(view.study.spec)
+    metrics, names = with_own(own), (*OF_PICTURES, *map(own_name, own))
+    measures = [name for name in names if any(row.test(name).n for row in group)]
     if not measures:
         return []
     apart = [row for row in group if moved(row)]
@@ -177,7 +180,7 @@ def _quality(group: Sequence[TestedSetting]) -> list[str]:
     cells = [
         [
             escape(row.title) + (", last epoch" if when == "test_last" else ""),
-            *(format_interval(interval_on_test(row.runs, f"{when}/{name}"), METRICS[name].digits) for name in measures),
+            *(format_interval(interval_on_test(row.runs, f"{when}/{name}"), metrics[name].digits) for name in measures),
         ]
         for row, when in rows
     ]
@@ -185,7 +188,8 @@ def _quality(group: Sequence[TestedSetting]) -> list[str]:
     text = "Reconstructions of test images (MSE, SSIM) and samples of the prior (FID, IS)"
     text = text if classifier is None else words(classifier, escape)
     text += "; a row stands once more at its last epoch where figures differ there" if apart else ""
-    titles = ["row", *(METRICS[name].title for name in measures)]
+    text += "; metrics of your own: " + ", ".join(f"`{path}`" for path in own) if own else ""
+    titles = ["row", *(escape(metrics[name].title) for name in measures)]
     return [
         f"{text}:",
         narrow_tables(titles, cells, right=range(1, len(titles))),

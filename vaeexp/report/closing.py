@@ -414,7 +414,7 @@ def _range(parameter: SearchedParameter) -> str:
 
 def _value(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
-        parts = {key: _value(key, part) for key, part in value.items() if part is not None}
+        parts = {key: _value(key, part) for key, part in value.items() if part not in (None, [])}
         return ", ".join(text if key == "name" else f"{_spaced(key)} {text}" for key, text in parts.items())
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -27,7 +27,7 @@ from vaeexp.report.tables import table_statements, volume
 from vaeexp.results.effects import ParameterEffect
 from vaeexp.results.statements import Statement, plain
 from vaeexp.results.study_view import PROTOCOL, StudyView
-from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test
+from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test, own_metrics
 from vaeexp.results.tested_settings import BaselineMargin, PairComparison, TestedSetting
 
 VERSION = 3
@@ -221,7 +221,9 @@ def _tested(view: StudyView, setting: TestedSetting, protocol: int) -> dict[str,
         configuration = view.baseline_specs[setting.baseline].get("settings") or {}
     margin = view.margin_of(setting) if setting.baseline else None
     images, samples = (_same(setting.runs, name) for name in ("images", "importance_samples"))
-    means = {name: asdict(mean) if (mean := setting.test(name)).n else None for name in measured_at("test", "figure")}
+    own = own_metrics(view.study.spec)
+    names = measured_at("test", "figure", own=own)
+    means = {name: asdict(mean) if (mean := setting.test(name)).n else None for name in names}
     if samples is None:
         means["iw_nll"] = None
     return {
@@ -239,7 +241,7 @@ def _tested(view: StudyView, setting: TestedSetting, protocol: int) -> dict[str,
         "test": {"images": images, "importance_samples": samples, **means},
         "test_last": {
             name: asdict(mean) if (mean := interval_on_test(setting.runs, f"test_last/{name}")).n else None
-            for name in measured_at("test_last", "figure")
+            for name in measured_at("test_last", "figure", own=own)
         },
     }
 

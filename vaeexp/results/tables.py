@@ -18,6 +18,7 @@ from sweeps.schema import check_file
 from sweeps.storage.study_record import StoredStudy
 from sweeps.study.space import Space
 from vaeexp.evaluation.metrics import epoch_columns, result_columns
+from vaeexp.import_paths import paths_in
 from vaeexp.run_files import EVALUATION, PICTURES
 from vaeexp.words import is_missing
 
@@ -30,6 +31,13 @@ Arrays = Mapping[str, np.ndarray]
 def study_tables(stored: StoredStudy, runs: Path) -> Results:
     """Return the tables of a study that was read, with every column that plots and report look at."""
     return tables_of(stored, runs=runs, epoch_metrics=epoch_columns(), result_metrics=result_columns())
+
+
+def own_metrics(spec: Mapping[str, Any]) -> list[str]:
+    """Return the import paths of metrics of the user's own in a study's record (`Study.spec`), those of the search first."""
+    settings = [row.get("settings") or {} for row in (spec.get("baselines") or {}).values()]
+    sections = [spec.get("evaluation") or {}, *settings]
+    return list(dict.fromkeys(path for section in sections for path in paths_in(section.get("metrics"))))
 
 
 def search_course(search: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:

@@ -38,6 +38,7 @@ from vaeexp.evaluation.latent import aggregate_codes
 from vaeexp.evaluation.metrics import measured_at
 from vaeexp.evaluation.neighbours import neighbour_arrays, usual_distance
 from vaeexp.evaluation.nll import evaluate_test
+from vaeexp.evaluation.own_metrics import own_figures
 from vaeexp.machine import usable_cores
 from vaeexp.models.networks.stateless import set_tensors
 from vaeexp.models.vae import VAE
@@ -213,6 +214,7 @@ def test_figures(
     figures |= reconstruction_figures(vae, images)
     if classifier := open_classifier(dataset, say=_log.info):
         figures |= generation_figures(vae, images, classifier, seed=seed)
+    figures |= own_figures(vae, images, evaluation.metrics, seed=seed)
     return figures, arrays
 
 
@@ -274,7 +276,7 @@ class TrialArtifacts:
             at_last, _ = measure(weighted=False)
         of_last = {
             f"test_last/{name}": at_last[f"test/{name}"]
-            for name in measured_at("test_last")
+            for name in measured_at("test_last", own=evaluation.metrics)
             if f"test/{name}" in at_last
         }
         return figures | of_last, arrays

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from sweeps.errors import masked
-from vaeexp.evaluation.metrics import METRICS, measured_at
+from vaeexp.evaluation.metrics import METRICS, Metric, measured_at, with_own
 from vaeexp.report.page.picture_data import picture_data
 from vaeexp.report.page.room import MOST_BYTES, OF_WORDS, size_of, that_fit
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import own_metrics
 from vaeexp.words import format_value, is_missing, parameter_label
 
 CURVE_POINTS = 60
@@ -77,9 +78,11 @@ def trial_columns(view: StudyView, trials: pd.DataFrame) -> list[dict[str, Any]]
     for name in (*searched, *others):
         columns.append(_setting(view.parameters.get(name.removeprefix("params.")), name, trials))
     for name in ("best_epoch", *(f"val/{name}" for name in measured_at("val", "figure"))):
-        columns.append(_figure(name, name.removeprefix("val/"), "validation"))
-    for name in measured_at("test", "figure"):
-        columns.append(_figure(f"result.test/{name}", name, "test"))
+        columns.append(_figure(name, METRICS[name.removeprefix("val/")], "validation"))
+    own = own_metrics(view.study.spec)
+    table = with_own(own)
+    for name in measured_at("test", "figure", own=own):
+        columns.append(_figure(f"result.test/{name}", table[name], "test"))
     columns.append(_column("seconds", "seconds", "more", "number", digits=1))
     columns += [_column(name, label, "more", kind) for name, (label, kind) in LATER_COLUMNS.items()]
     filled = {str(name) for name in trials.columns if not trials[name].map(is_missing).all()}
@@ -94,17 +97,16 @@ def _objectives(view: StudyView) -> list[dict[str, Any]]:
     """Return the column of the objective, or those of both at the last epoch, by which the front is chosen."""
     if view.front is None:
         metric = "distortion" if view.fixed("posterior") == "deterministic" else "neg_elbo"
-        return [_figure("objective", metric, "objective") | {"unit": "nats", "axis": {}}]
+        return [_figure("objective", METRICS[metric], "objective") | {"unit": "nats", "axis": {}}]
     return [
-        _figure(f"last/{name.removeprefix('last/')}", name.removeprefix("val/"), "objective") | {"axis": {}}
+        _figure(f"last/{name.removeprefix('last/')}", METRICS[name.removeprefix("val/")], "objective") | {"axis": {}}
         for name in view.front.metrics
     ]
 
 
-def _figure(name: str, metric: str, group: str) -> dict[str, Any]:
-    known = METRICS[metric]
-    counted = known.unit in ("latent dimensions", "counted from 1")
-    return _column(name, known.label, group, "number", digits=0 if counted else known.digits)
+def _figure(name: str, metric: Metric, group: str) -> dict[str, Any]:
+    counted = metric.unit in ("latent dimensions", "counted from 1")
+    return _column(name, metric.label, group, "number", digits=0 if counted else metric.digits)
 
 
 def _setting(parameter: SearchedParameter | None, name: str, trials: pd.DataFrame) -> dict[str, Any]:
