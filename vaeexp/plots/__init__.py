@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from vaeexp.plots import comparisons, confirmed, front, latent, parameters, pictures, search, tradeoff
+from vaeexp.plots import comparisons, confirmed, latent, parameters, pictures, search, tradeoff
 from vaeexp.plots.style import CUT, cuts_noted, framed, save
 from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.statements import Caption, Statement
@@ -75,24 +75,24 @@ def _drawn_by(view: StudyView, row: pd.Series) -> Statement:
     return Statement(id=f"plot.{kind}", values={"trial": source}, rows=tuple(row_names(row.to_frame().T)))
 
 
-CHAPTERS: dict[str, dict[str, Plot]] = {
-    "Results": {
-        "front": Plot(
+_CHAPTERS = {
+    "Results": [
+        Plot(
             "The front",
-            front.front,
-            front.front_caption,
+            tradeoff.front,
+            tradeoff.front_caption,
             "No trial is complete.",
             unfolded=True,
             objectives=2,
         ),
-        "hypervolume": Plot(
+        Plot(
             "The front as the search went on",
-            front.hypervolume,
-            front.volume_caption,
+            tradeoff.hypervolume,
+            tradeoff.volume_caption,
             "It takes two complete trials.",
             objectives=2,
         ),
-        "confirmed_seeds": Plot(
+        Plot(
             "The confirmed configurations, seed by seed",
             confirmed.confirmed_seeds,
             "Each dot is a run with a fresh seed, the diamond below the mean with its 95 % interval by Student's t (from three "
@@ -102,14 +102,14 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             groups=confirmed.comparable,
             unfolded=True,
         ),
-        "rate_distortion": Plot(
+        Plot(
             "Rate and distortion",
             tradeoff.rate_distortion,
             tradeoff.rate_distortion_caption,
             "No trial has finished an epoch.",
             unfolded=True,
         ),
-        "fid_against_elbo": Plot(
+        Plot(
             "FID against −ELBO",
             tradeoff.fid_against_elbo,
             "Each point is a tested run with a fresh seed, of the confirmed configurations and of baselines with the same protocol; lower left is "
@@ -119,9 +119,9 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "It takes two tested runs with an FID of equally many samples.",
             groups=confirmed.comparable,
         ),
-        "active_units": Plot(
+        Plot(
             "Active units",
-            tradeoff.active_units,
+            parameters.active_units,
             "Latent units whose posterior mean varies over validation images (Burda et al. 2016), of each trial at its last epoch "
             "(large: complete), as shares where the latent size varies. That variance has no scale of its own under a learned "
             "prior; diamonds, where tested runs recorded them, count dimensions by their rate. A black line or bar is the median "
@@ -129,23 +129,23 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "Neither β nor the latent size was searched, all units of all complete trials are in use, or no trial has finished an epoch.",
             objectives=None,
         ),
-    },
-    "The search": {
-        "history": Plot(
+    ],
+    "The search": [
+        Plot(
             "Course of the search",
             search.history,
             search.history_caption,
             "The study file gave all trials, the pruner promotion made them wait for each other, so that their order says little, or none has "
             "finished an epoch.",
         ),
-        "wall_time": Plot(
+        Plot(
             "Best value against wall time",
             search.wall_time,
             "Each point is a complete trial at the time at which it ended; the line is the best so far. The time is that of this machine with these "
             "lanes, without confirmation and tests. Trials run side by side, so the time between two points is not that of a trial.",
             "It takes two complete trials with times, from a search that ran in one go.",
         ),
-        "learning_curves": Plot(
+        Plot(
             "Learning curves",
             search.learning_curves,
             "Validation −ELBO after each epoch. A square is where a trial was pruned, a cross where it failed; the black line is "
@@ -153,46 +153,46 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "drawn, evenly from the best to the worst.",
             "No trial has finished an epoch.",
         ),
-        "confirmed_curves": Plot(
+        Plot(
             "Learning curves of the confirmed configurations",
             confirmed.confirmed_curves,
             "Validation −ELBO after each epoch, with fresh seeds: the median, and a band from the least to the largest seed. Curves "
             "that still fall at their end were stopped too early.",
             "No configuration was confirmed.",
         ),
-        "train_validation": Plot(
+        Plot(
             "Training against validation",
             confirmed.train_validation,
             "−ELBO of the best configuration on training images (mean over the epoch, while the weights move) and on validation "
             "images (after the epoch), a line per seed. A gap that widens is overfitting.",
             "The best configuration has no epoch with both figures.",
         ),
-    },
-    "The parameters": {
-        "equal_epochs": Plot(
+    ],
+    "The parameters": [
+        Plot(
             "Trials along each parameter, at equal epochs",
             parameters.equal_epochs,
             parameters.equal_epochs_caption,
             "It takes two trials that reached one epoch.",
             unfolded=True,
         ),
-        "importance": Plot(
+        Plot(
             "Importance among the trials that the sampler chose",
             parameters.importance,
             parameters.importance_caption,
             f"It takes {LEAST_TRIALS} complete trials of different value and two searched parameters to say anything; under the pruner promotion, {LEAST_TRIALS} "
             "complete or promoted ones.",
         ),
-        "partial_dependence": Plot(
+        Plot(
             "Partial dependence",
             parameters.partial_dependence,
             parameters.dependence_caption,
             f"It takes {LEAST_TRIALS} complete trials of different value. Under the pruner promotion there is none, because paused trials have different "
             "numbers of epochs, and their values cannot be averaged.",
         ),
-    },
-    "Matched pairs": {
-        "paired_differences": Plot(
+    ],
+    "Matched pairs": [
+        Plot(
             "Differences within pairs",
             comparisons.paired_differences,
             "Each point is a pair of runs with the same configuration and seed, a row per configuration; the diamond is the mean "
@@ -200,7 +200,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "There is no complete matched pair.",
             unfolded=True,
         ),
-        "pair_pictures": Plot(
+        Plot(
             "Pictures of matched pairs",
             comparisons.pair_pictures,
             "The same configuration and seed with each value, at the epoch that the row names: reconstructions of the same validation images, and "
@@ -209,9 +209,9 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "No matched pair left pictures.",
             unfolded=True,
         ),
-    },
-    "Baselines": {
-        "baseline_strip": Plot(
+    ],
+    "Baselines": [
+        Plot(
             "Baselines side by side",
             comparisons.baseline_strip,
             "The best setting of the search and others that baselines change, then the baselines of the study file, each by its "
@@ -222,7 +222,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             unfolded=True,
             objectives=None,
         ),
-        "baseline_curves": Plot(
+        Plot(
             "Learning curves of the baselines",
             comparisons.baseline_curves,
             "On validation images after each epoch, each row's best run: −ELBO = rate + distortion. Rows share panels only where "
@@ -231,7 +231,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             groups=comparisons.best_and_baselines,
             objectives=None,
         ),
-        "baseline_interpolations": Plot(
+        Plot(
             "Between two images: autoencoder and VAE",
             comparisons.baseline_interpolations,
             "Each row decodes codes on the straight line between those of two test images. What a VAE draws on the way tends to "
@@ -239,16 +239,16 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "It takes a deterministic baseline and a VAE that left interpolations.",
             objectives=None,
         ),
-    },
-    "What the models draw": {
-        "beta_strip": Plot(
+    ],
+    "What the models draw": [
+        Plot(
             f"From low to high {parameter_label('beta')}",
             pictures.beta_strip,
             pictures.strip_caption,
             f"It takes trials with pictures, of which the largest β is at least {pictures.LEAST_SPAN:g} times the smallest.",
             unfolded=True,
         ),
-        "best_reconstructions": Plot(
+        Plot(
             "Reconstructions by the best model",
             pictures.best_reconstructions,
             lambda view: pictures.best_caption(
@@ -257,7 +257,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "No run left pictures.",
             shows="reconstructions",
         ),
-        "best_samples": Plot(
+        Plot(
             "Samples of the best model",
             pictures.best_samples,
             lambda view: pictures.best_caption(view, "samples", "Means of p(x|z) with z from the prior."),
@@ -265,14 +265,14 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             shows="samples",
             unfolded=True,
         ),
-        "component_samples": Plot(
+        Plot(
             "Samples per mixture component",
             pictures.component_samples,
             latent.samples_caption,
             "No run with a mixture prior left pictures.",
             shows="component_samples",
         ),
-        "best_median_worst": Plot(
+        Plot(
             "From the best to the worst complete trial",
             pictures.best_median_worst,
             "Complete trials of the search, ranked by validation −ELBO: the best, the median and the worst of those that left "
@@ -280,14 +280,14 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "it, and the parameters that come first in the study file. Trials that were pruned do not count.",
             "It takes two complete trials that left pictures.",
         ),
-        "neighbours": Plot(
+        Plot(
             "Samples and their nearest training images",
             pictures.neighbours,
             pictures.neighbours_caption,
             "No run that was tested left such pictures.",
             shows="neighbour_images",
         ),
-        "interpolations": Plot(
+        Plot(
             "Between two images",
             latent.interpolations,
             "Three pairs of test images. On the first two rows codes on the way from one to the other are decoded, in a "
@@ -295,7 +295,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "No run that was tested left such pictures.",
             shows="latent_interpolations",
         ),
-        "traversals": Plot(
+        Plot(
             "Along single dimensions",
             latent.traversals,
             "A test image with one latent dimension changed at a time, the most active ones first: from below to above the "
@@ -303,23 +303,23 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "No run that was tested left such pictures.",
             shows="traversals",
         ),
-        "latent_map": Plot(
+        Plot(
             "Map of the latent space",
             latent.latent_map,
             "t-SNE of the posterior means of test images, in the colours of their classes where they have any. Neighbours on the map have similar codes; large distances say little.",
             "No run that was tested left a map.",
             shows="embedding",
         ),
-        "latent_plane": Plot(
+        Plot(
             "The plane of two latent dimensions",
             latent.latent_plane,
             "What the codes of a plane decode to, at equal steps of probability: z₁ rises to the right, z₂ upwards.",
             "No run with two latent dimensions was tested.",
             shows="manifold",
         ),
-    },
-    "The latent space": {
-        "aggregate_posterior": Plot(
+    ],
+    "The latent space": [
+        Plot(
             "Aggregate posterior against prior",
             latent.aggregate_posterior,
             "Densities of the codes of test images, z ~ q(z|x), and of samples of the prior, in the dimensions with the highest "
@@ -327,7 +327,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "No run that was tested left codes.",
             shows="aggregate_codes",
         ),
-        "nll_by_samples": Plot(
+        Plot(
             "NLL against the number of samples",
             confirmed.nll_by_samples,
             "The importance-weighted bound on test images with k samples for each, the mean over the runs of each configuration, and a "
@@ -336,23 +336,24 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "No tested run left the bound by its number of samples.",
             groups=confirmed.comparable,
         ),
-        "component_classes": Plot(
+        Plot(
             "Classes served by each component",
             latent.component_classes,
             latent.classes_caption,
             "No run with a mixture prior was tested on images with classes.",
             shows="component_classes",
         ),
-        "rate_per_dimension": Plot(
+        Plot(
             "Rate of each latent dimension",
             latent.rate_per_dimension,
             latent.rate_caption,
             "Every dimension carries more than the threshold, or no run with a posterior that has a density was tested.",
             shows="rate_per_dimension",
         ),
-    },
+    ],
 }
-"""Chapter of the report → file name without ending → plot, in the order of the report."""
 
-PLOTS: dict[str, Plot] = {name: plot for plots in CHAPTERS.values() for name, plot in plots.items()}
+CHAPTERS = {title: {plot.make.__name__: plot for plot in plots} for title, plots in _CHAPTERS.items()}
+"""Chapter of the report → file name without ending, which is the name of the function → plot, in the order of the report."""
+PLOTS = {name: plot for plots in CHAPTERS.values() for name, plot in plots.items()}
 """All of them, by file name without ending."""

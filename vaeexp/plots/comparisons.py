@@ -14,10 +14,10 @@ from sweeps.results import pairs
 from vaeexp.evaluation.metrics import METRICS, SUM
 from vaeexp.plots import style
 from vaeexp.plots.latent import interpolation_figure
-from vaeexp.plots.pictures import STRIP, Row, at_last_epoch, epoch_words, picture_rows, text_options
+from vaeexp.plots.pictures import STRIP, Row, at_last_epoch, epoch_words, picture_rows
 from vaeexp.results.study_summary import StudySummary
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import Arrays, read_arrays, row_names
+from vaeexp.results.tables import Arrays, finite, read_arrays, row_names
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, by_training
 from vaeexp.words import format_interval, format_number, format_value, is_missing, parameter_label
 
@@ -32,14 +32,19 @@ Curve = tuple[TestedSetting, pd.DataFrame]
 
 def best_and_baselines(view: StudyView) -> list[list[TestedSetting]]:
     """Return the best configuration, others that baselines change, then the baselines; those that were trained alike are one group."""
-    best = [view.best] if view.best is not None else []
+    best = filter(None, [view.best])
     return by_training([*best, *view.changed, *view.baselines]) if view.baselines else []
 
 
-def _pictures(setting: TestedSetting, needed: frozenset[str]) -> tuple[pd.Series | None, Arrays]:
-    """Return the best run that left all of these, with its pictures; None and no pictures where none did."""
-    files = ((run, read_arrays(run["folder"])) for _, run in setting.runs.iterrows())
-    return next(((run, arrays) for run, arrays in files if needed <= arrays.keys()), (None, {}))
+def _with_pictures(
+    settings: Sequence[TestedSetting], needed: frozenset[str]
+) -> list[tuple[TestedSetting, pd.Series, Arrays]]:
+    """Return the settings that left all of these, each with the best run that did and its arrays."""
+    found = []
+    for setting in settings:
+        files = ((run, read_arrays(run["folder"])) for _, run in setting.runs.iterrows())
+        found += [(setting, run, arrays) for run, arrays in files if needed <= arrays.keys()][:1]
+    return found
 
 
 def baseline_strip(view: StudyView) -> Figure | None:
@@ -47,22 +52,22 @@ def baseline_strip(view: StudyView) -> Figure | None:
 
     Baselines of other targets (binarised or grey) stand below originals of their own. None without a baseline with pictures.
     """
-    pictures = ((setting, *_pictures(setting, STRIP)) for setting, *_ in best_and_baselines(view))
-    drawn = [(setting, run, files) for setting, run, files in pictures if run is not None]
+    drawn = _with_pictures([setting for setting, *_ in best_and_baselines(view)], STRIP)
     if all(setting.baseline is None for setting, *_ in drawn):
         return None
-    groups: list[tuple[str, list[Row]]] = []
+    groups: dict[bytes, tuple[str, list[Row]]] = {}
     for setting, run, every in drawn:
         files, last = at_last_epoch(every)
-        words_below = epoch_words(view, run, last=last, deterministic=setting.deterministic)
-        row = (style.two_lines(setting.title, LONGEST), words_below, files)
-        same = [rows for _, rows in groups if np.array_equal(rows[0][2]["originals"], files["originals"])]
-        if same:
-            same[0].append(row)
-        else:
-            groups.append((_targets(setting), [row]))
-    titles = [line for _, rows in groups for title, below, _ in rows for line in (title, below)]
-    return picture_rows(groups if len(groups) > 1 else [("", groups[0][1])], margin=_margin(titles))
+        words = epoch_words(view, run, last=last, deterministic=setting.deterministic)
+        _, rows = groups.setdefault(files["originals"].tobytes(), (_targets(setting), []))
+        rows.append((style.two_lines(setting.title, LONGEST), words, files))
+    return _picture_rows([*groups.values()] if len(groups) > 1 else [("", rows)])
+
+
+def _picture_rows(groups: Sequence[tuple[str, Sequence[Row]]]) -> Figure:
+    """Draw groups of rows with room for their longest words."""
+    titles = [f"{title}\n{below}" for _, rows in groups for title, below, _ in rows]
+    return picture_rows(groups, margin=_margin(titles))
 
 
 def _margin(titles: Sequence[str]) -> float:
@@ -92,19 +97,19 @@ def baseline_curves(view: StudyView) -> Figure | None:
     figure = style.new_figure(sum(heights))
     panels = figure.subplots(len(groups), len(SUM), squeeze=False, height_ratios=heights)
     first = 0
-    for index, (group, axes) in enumerate(zip(groups.values(), panels, strict=True)):
-        setting = group[0][0]
+    for group, axes in zip(groups.values(), panels, strict=True):
         for panel, name in zip(axes, SUM, strict=True):
-            style.style_axes(
-                panel, x="epoch" if index == len(groups) - 1 else "", y=f"{METRICS[name].label} ({METRICS[name].unit})"
-            )
+            style.style_axes(panel, y=f"{METRICS[name].label} ({METRICS[name].unit})")
             _draw_measure(panel, group, f"val/{name}", first)
         if len(groups) > 1:
+            setting = group[0][0]
             title = f"{_targets(setting)}, {str(setting.settings['likelihood']).replace('_', ' ')}"
             # Above the remark on values that are cut off, for which the panel is too narrow beside it.
             axes[0].set_title(title, fontsize=11, color=style.TEXT_COLOUR, loc="left", pad=20)
         style.side_legend(axes[-1])
         first += len(group)
+    for panel in panels[-1]:
+        panel.set_xlabel("epoch")
     return figure
 
 
@@ -122,17 +127,14 @@ def _draw_measure(axes: Axes, group: list[Curve], metric: str, first: int) -> No
             continue
         # Each line is thinner than the one before, so that no line disappears below an equal one.
         width = 1.5 + 1.5 * (first + len(group) - 1 - index) / max(len(group) - 1, 1)
-        look, label = (
-            style.line_style(index) | {"linewidth": width, "zorder": 3},
-            style.two_lines(setting.title, LONGEST),
-        )
-        row = row_names(curve.head(1))
-        style.mark_trials(axes.plot(curve["epoch"], curve[metric], label=label, **look)[0], row)
+        look, label = style.line_style(index), style.two_lines(setting.title, LONGEST)
+        x, y, row = curve["epoch"], curve[metric], row_names(curve.head(1))
+        style.mark_trials(row, *axes.plot(x, y, label=label, linewidth=width, zorder=3, **look))
         if len(curve) == 1:
-            style.mark_trials(axes.scatter(curve["epoch"], curve[metric], color=look["color"], s=20, zorder=3), row)
-        values.append(curve[metric].to_numpy(float))
+            style.draw_points(axes, row, x, y, color=look["color"], s=20, zorder=3)
+        values.append(y.to_numpy(float))
     if not values:
-        axes.text(0.5, 0.5, "none", transform=axes.transAxes, **text_options(style.MUTED, "center", 10, "baseline"))
+        style.write(axes, "none", 0.5, 0.5, colour=style.MUTED, va="baseline", transform=axes.transAxes)
         return
     _scale(axes, values)
     if metric == "val/rate" and min(float(value[-1]) for value in values) < 1:
@@ -155,21 +157,20 @@ def _scale(axes: Axes, values: Sequence[np.ndarray]) -> None:
         return
     low, high = style.robust_limits(settled)
     # Of a short line beside long ones the better part stays in sight.
-    thirds = max(float(value[len(value) // 3]) for value in values)
-    high = max(high, thirds, float(ends.max()) + 0.08 * float(np.ptp(ends)))
+    thirds = [value[len(value) // 3] for value in values]
+    high = max(high, *thirds, ends.max() + 0.08 * np.ptp(ends))
     axes.set_ylim(low, high)
 
 
 def baseline_interpolations(view: StudyView) -> Figure | None:
     """Draw three interpolations between pairs of images: the plain autoencoder above the best VAE. None without a plain one."""
-    plain = [setting for setting in view.baselines if setting.deterministic]
-    shown = [*plain[:1], *([view.best] if view.best is not None else [])]
-    pictures = [_pictures(setting, frozenset({"latent_interpolations"}))[1] for setting in shown]
-    if len(shown) < 2 or not plain or not all(pictures):
+    plain = [setting for setting in view.baselines if setting.deterministic][:1]
+    shown = _with_pictures([*plain, *filter(None, [view.best])], frozenset({"latent_interpolations"}))
+    if len(shown) < 2:
         return None
-    drawn = [files["latent_interpolations"] for files in pictures]
+    drawn = [arrays["latent_interpolations"] for *_, arrays in shown]
     pairs = min(3, *map(len, drawn))
-    titles = [style.two_lines(setting.title, LONGEST) for setting in shown]
+    titles = [style.two_lines(setting.title, LONGEST) for setting, *_ in shown]
     return interpolation_figure(np.stack([rows[:pairs] for rows in drawn], axis=1), titles, _margin(titles))
 
 
@@ -193,9 +194,7 @@ def runs_of_pairs(view: StudyView, comparison: PairComparison) -> pd.DataFrame:
     """Return the numbers of the two repeats of each complete pair, in the columns `first` and `second` and the order of its pairs."""
     two = [comparison.first, comparison.second]
     numbers = pairs(view.results, comparison.parameter, two, "number").loc[comparison.pairs.index]
-    return pd.DataFrame(
-        {side: numbers[f"number.{level}"].astype(int) for side, level in zip(("first", "second"), two, strict=True)}
-    )
+    return numbers[[f"number.{level}" for level in two]].astype(int).set_axis(["first", "second"], axis=1)
 
 
 def pair_pictures(view: StudyView) -> Figure | None:
@@ -205,41 +204,30 @@ def pair_pictures(view: StudyView) -> Figure | None:
     """
     groups = []
     for comparison in view.pairs[:3]:
-        if (shown := _pair_with_pictures(view, comparison)) is None:
-            continue
-        source, runs = shown
-        values, rows = (comparison.first, comparison.second), []
-        for value, (run, arrays) in zip(values, runs, strict=True):
+        rows: list[Row] = []
+        runs = _pair_with_pictures(view, comparison)
+        for value, (run, arrays) in zip((comparison.first, comparison.second), runs, strict=False):
             files, last = at_last_epoch(arrays)
             title = f"{parameter_label(comparison.parameter)} = {format_value(value)}"
-            rows.append(
-                (
-                    style.two_lines(title, LONGEST),
-                    f"{epoch_words(view, run, last=last)}\n{_figures(run, last=last)}".strip(),
-                    files,
-                )
-            )
-        groups.append((f"trial {source}, seed {int(runs[0][0]['seed_index']) + 1}", rows))
-    titles = [line for _, rows in groups for title, below, _ in rows for line in (title, below)]
-    return picture_rows(groups, margin=_margin(titles)) if groups else None
+            below = f"{epoch_words(view, run, last=last)}\n{_figures(run, last=last)}"
+            rows.append((style.two_lines(title, LONGEST), below.strip(), files))
+            pair = f"trial {int(run['source_trial'])}, seed {int(run['seed_index']) + 1}"
+        groups += [(pair, rows)] if rows else []
+    return _picture_rows(groups) if groups else None
 
 
-def _pair_with_pictures(
-    view: StudyView, comparison: PairComparison
-) -> tuple[int, tuple[tuple[pd.Series, Arrays], tuple[pd.Series, Arrays]]] | None:
-    """Return the first pair, in the order of the configurations and seeds, of which both runs left pictures, with its trial and the two runs."""
+def _pair_with_pictures(view: StudyView, comparison: PairComparison) -> list[tuple[pd.Series, Arrays]]:
+    """Return the two runs of the first pair, in the order of the configurations and seeds, of which both left pictures; empty without one."""
     numbers = runs_of_pairs(view, comparison)
-    row_of = {int(row["number"]): row for _, row in view.trials[view.trials["repeat"]].iterrows()}
+    runs = view.trials[view.trials["repeat"]].set_index("number", drop=False)
     ranks = {own.source_trial: rank for rank, own in enumerate(comparison.by_configuration)}
-    order = comparison.pairs.assign(rank=comparison.pairs["source_trial"].map(ranks)).sort_values(
-        ["rank", "seed_index"]
-    )
-    for source, *two in order.join(numbers)[["source_trial", "first", "second"]].to_numpy(int).tolist():
-        one, other = (row_of[number] for number in two)
-        files, others = read_arrays(one["folder"]), read_arrays(other["folder"])
-        if files.keys() >= STRIP and others.keys() >= STRIP:
-            return source, ((one, files), (other, others))
-    return None
+    order = comparison.pairs.assign(rank=comparison.pairs["source_trial"].map(ranks))
+    for pair in order.sort_values(["rank", "seed_index"]).index:
+        two = [runs.loc[number] for number in numbers.loc[pair]]
+        found = [(run, read_arrays(run["folder"])) for run in two]
+        if all(arrays.keys() >= STRIP for _, arrays in found):
+            return found
+    return []
 
 
 def _figures(run: pd.Series, *, last: bool) -> str:
@@ -255,24 +243,24 @@ def _draw_differences(axes: Axes, comparison: PairComparison, runs: pd.DataFrame
     first, second = format_value(comparison.first), format_value(comparison.second)
     style.style_axes(axes, x=f"validation −ELBO, {second} − {first} (nats per image)")
     axes.axvline(0, color=style.MUTED, linewidth=1.2)
-    look: dict[str, Any] = {"s": 42, "color": style.STATE_COLOURS["complete"], "linewidths": 0, "zorder": 3}
-    names = []
+    blue, names = style.STATE_COLOURS["complete"], []
     for row, (trial, group) in enumerate(comparison.pairs.groupby("source_trial")):
-        points = axes.scatter(group["difference"], np.full(len(group), row), **look)
-        style.mark_trials(points, "r" + runs.loc[group.index, "second"].astype(str))
+        marked = "r" + runs.loc[group.index, "second"].astype(str)
+        heights = np.full(len(group), row)
+        style.draw_points(axes, marked, group["difference"], heights, s=42, color=blue, linewidths=0, zorder=3)
         names.append(f"trial {trial}")
     interval, last = comparison.interval, len(names)
     ends = [interval.low, interval.high] if math.isfinite(interval.low) else []
     axes.plot(ends, [last] * len(ends), color=style.TEXT_COLOUR, linewidth=2.4, zorder=3)
     axes.scatter([interval.mean], [last], s=70, marker="D", color=style.TEXT_COLOUR, zorder=4)
     axes.set_yticks(range(last + 1), [*names, "mean"])
-    reach = float(max(np.abs([*comparison.pairs["difference"], interval.mean, *ends]))) or 1.0
-    axes.set(xlim=(-1.15 * reach, 1.15 * reach), ylim=(last + 0.6, -0.6))
-    above: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom"}
-    for x, side, better in ((0.0, "left", second), (1.0, "right", first)):
-        axes.text(x, 1.02, f"{better} better", fontsize=11, color=style.TEXT_COLOUR, ha=side, **above)
+    reach = 1.15 * float(max(np.abs([*comparison.pairs["difference"], interval.mean, *ends]))) or 1.15
+    axes.set(xlim=(-reach, reach), ylim=(last + 0.6, -0.6))
     middle = f"{parameter_label(comparison.parameter)}, mean {format_number(interval.mean)}"
-    axes.text(0.5, 1.02, middle, fontsize=10, color=style.MUTED, ha="center", **above)
+    above: dict[str, Any] = {"y": 1.02, "va": "bottom", "transform": axes.transAxes}
+    style.write(axes, f"{second} better", x=0.0, ha="left", fontsize=11, **above)
+    style.write(axes, f"{first} better", x=1.0, ha="right", fontsize=11, **above)
+    style.write(axes, middle, x=0.5, colour=style.MUTED, **above)
 
 
 def side_by_side(group: Sequence[StudySummary]) -> Figure | None:
@@ -298,14 +286,14 @@ def _draw_values(axes: Axes, shown: Sequence[StudySummary]) -> None:
     tested: dict[str, Any] = {"s": 64, "marker": "D", "linewidths": 0}
     searched: dict[str, Any] = {"s": 46, "facecolor": "white", "linewidths": 1.6}
     for row, study in enumerate(shown):
-        colour, test = style.COLOURS[row % len(style.COLOURS)], study.test
+        colour, test = style.line_style(row)["color"], study.test
         if np.isfinite(test.low):
             axes.plot([test.low, test.high], [row, row], color=colour, linewidth=2.6, zorder=3)
+        text = f"{format_number(study.search_value)}, not confirmed"
         if test.n:
             axes.scatter([test.mean], [row], color=colour, zorder=4, **tested)
+            text = f"{format_interval(test)}, n = {test.n}"
         axes.scatter([_searched(study)], [row], edgecolor=colour, zorder=5, **searched)
-        searched_value = f"{format_number(study.search_value)}, not confirmed"
-        text = f"{format_interval(test)}, n = {test.n}" if test.n else searched_value
         style.annotate(axes, text, (1.01, row), xycoords=("axes fraction", "data"), ha="left")
     axes.scatter([], [], color=style.MUTED, label="test, confirmed with fresh seeds, 95 % interval", **tested)
     axes.scatter([], [], edgecolor=style.MUTED, label="validation, best of the search", **searched)
@@ -322,38 +310,41 @@ def _searched(study: StudySummary) -> float:
 
 def _value_limits(shown: Sequence[StudySummary]) -> tuple[float, float]:
     """Return limits for all means and values, and of the intervals what leaves these legible: two seeds may give one of 20 nats."""
-    values = [value for study in shown for value in (_searched(study), study.test.mean) if np.isfinite(value)]
-    low, high = min(values), max(values)
+    values = finite([*map(_searched, shown), *(study.test.mean for study in shown)])
+    low, high = float(values.min()), float(values.max())
     room = max(0.6 * (high - low), 0.5)
-    ends = [end for study in shown for end in (study.test.low, study.test.high) if np.isfinite(end)]
+    ends = finite(end for study in shown for end in (study.test.low, study.test.high))
     low, high = max(low - room, min([low, *ends])), min(high + room, max([high, *ends]))
     margin = 0.06 * (high - low) or 0.5
     return low - margin, high + margin
 
 
 def _draw_courses(axes: Axes, shown: Sequence[StudySummary]) -> None:
-    values = f"best validation {shown[0].measure} so far\n(nats per image)"
-    style.style_axes(axes, x="trial-epochs of the search", y=values)
-    low, high = style.robust_limits(map(_searched, shown), [value for study in shown for value in study.course["best"]])
+    style.style_axes(
+        axes, x="trial-epochs of the search", y=f"best validation {shown[0].measure} so far\n(nats per image)"
+    )
+    every = pd.concat([study.course["best"] for study in shown])
+    low, high = style.robust_limits(map(_searched, shown), every)
     # Each search shows how it came down, if not from how high.
     high = max(high, *(float(study.course["best"].iloc[len(study.course) // 4]) for study in shown))
     high += 0.06 * (high - low)
     axes.set_ylim(low, high)
     _scale_cost(axes, shown)
     for row, study in enumerate(shown):
-        spent, best = study.course["spent"], study.course["best"]
-        look, label = style.line_style(row) | {"linewidth": 1.9}, style.two_lines(study.name, LONGEST_NAME)
-        axes.step([*spent, study.epochs], [*best, best.iloc[-1]], where="post", label=label, **look)
-    if any((study.course["best"] > high).any() for study in shown):
+        spent, best = [*study.course["spent"], study.epochs], [*study.course["best"], _searched(study)]
+        label = style.two_lines(study.name, LONGEST_NAME)
+        axes.step(spent, best, where="post", label=label, linewidth=1.9, **style.line_style(row))
+    if every.max() > high:
         style.note(axes, f"values above {high:,.0f} are cut off")
     style.side_legend(axes)
 
 
 def _scale_cost(axes: Axes, shown: Sequence[StudySummary]) -> None:
     """Scale from 0 to the longest search; logarithmic where a short one would be lost beside it."""
-    first = min(float(study.course["spent"].iloc[0]) for study in shown)
-    last = max(study.epochs for study in shown)
-    if last > MANY * min(study.epochs for study in shown):
+    lengths = [study.epochs for study in shown]
+    last = max(lengths)
+    if last > MANY * min(lengths):
+        first = min(float(study.course["spent"].iloc[0]) for study in shown)
         style.log_axis(axes, max(first, 1.0), float(last))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -1,6 +1,5 @@
 """The confirmed configurations: a dot per seed, their learning curves, training against validation, and the bound by samples."""
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -9,13 +8,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from sweeps.results.statistics import Interval, mean_interval
 from vaeexp.plots import style
 from vaeexp.results.statements import Statement
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import column, finite, read_arrays, row_names
+from vaeexp.results.tables import column, read_arrays, row_names
 from vaeexp.results.tested_settings import TestedSetting, by_training
 from vaeexp.words import NATS, format_interval, format_number
 
@@ -57,40 +57,42 @@ def confirmed_seeds(view: StudyView) -> Figure | None:
     settings = [setting for setting, *_ in comparable(view)]
     if not settings:
         return None
-    tested = any(len(finite(column(setting.runs, "result.test/neg_elbo"))) for setting in settings)
-    metric = "result.test/neg_elbo" if tested else "objective"
-    figure = style.new_figure(1.3 + 0.46 * len(settings))
-    axes = style.style_axes(figure.add_subplot(), x="test −ELBO (nats per image)" if tested else NATS)
-    rows = [setting.runs[np.isfinite(column(setting.runs, metric).astype(float))] for setting in settings]
-    low, high = _limits(rows, metric)
-    _join_seeds(axes, rows, metric)
+    words, rows = "test −ELBO (nats per image)", _with_values(settings, "result.test/neg_elbo")
+    if not any(map(len, rows)):
+        words, rows = NATS, _with_values(settings, "objective")
+    figure, axes = style.one_plot(1.3 + 0.46 * len(settings), x=words)
+    low, high = _limits([runs["value"] for runs in rows])
+    _join_seeds(axes, rows)
     for y, runs in enumerate(rows):
-        values = runs[metric].astype(float)
-        _draw_dots(axes, values, row_names(runs), y, high)
-        interval = mean_interval(values.tolist())
-        if len(values) > 2:
+        _draw_dots(axes, runs, y, high)
+        interval, count = mean_interval(runs["value"].tolist()), len(runs)
+        if count > 2:
             _draw_interval(axes, interval, y + 0.24, low, high)
         if low <= interval.mean <= high:
             axes.scatter([interval.mean], [y + 0.24], s=44, marker="D", color=style.TEXT_COLOUR, zorder=5)
-        if len(values):
-            mean = format_interval(interval) if len(values) > 2 else format_number(interval.mean)
-            text = f"{mean}, n = {len(values)}"
-            style.annotate(axes, text, (1.025, y), xycoords=("axes fraction", "data"), ha="left")
+        if count:
+            mean = format_interval(interval) if count > 2 else format_number(interval.mean)
+            style.annotate(axes, f"{mean}, n = {count}", (1.025, y), xycoords=("axes fraction", "data"), ha="left")
     axes.set_yticks(range(len(settings)), [style.two_lines(setting.title, LONGEST) for setting in settings])
     axes.set(ylim=(len(settings) - 0.4, -0.6), xlim=(low, high))
     axes.grid(visible=False, axis="y")
     return figure
 
 
-def _draw_dots(axes: Axes, values: pd.Series, rows: pd.Series, y: float, high: float) -> None:
-    """Draw a dot for each of these values at a height; those beyond the axes are triangles at their edge."""
-    dot: dict[str, Any] = {"marker": "o", "linewidths": 0}
-    triangle: dict[str, Any] = {"marker": ">", "clip_on": False}
-    for chosen, look in ((values <= high, dot), (values > high, triangle)):
+def _with_values(settings: Sequence[TestedSetting], metric: str) -> list[pd.DataFrame]:
+    """Return the runs of each setting that have this metric, as the column `value`."""
+    every = [setting.runs.assign(value=column(setting.runs, metric).astype(float)) for setting in settings]
+    return [runs[np.isfinite(runs["value"])] for runs in every]
+
+
+def _draw_dots(axes: Axes, runs: pd.DataFrame, y: float, high: float) -> None:
+    """Draw a dot for the value of each run at a height; those beyond the axes are triangles at their edge."""
+    beyond = runs["value"] > high
+    look: dict[str, Any] = {"s": 46, "color": style.STATE_COLOURS["complete"], "zorder": 3}
+    for chosen, mark in ((~beyond, {"linewidths": 0}), (beyond, {"marker": ">", "clip_on": False})):
         if chosen.any():
-            look |= {"s": 46, "color": style.STATE_COLOURS["complete"], "zorder": 3}
-            points = axes.scatter(values[chosen].clip(upper=high), [y] * int(chosen.sum()), **look)
-            style.mark_trials(points, rows[chosen])
+            values, names = runs["value"][chosen].clip(upper=high), row_names(runs[chosen])
+            style.draw_points(axes, names, values, np.full(len(values), y), **look, **mark)
 
 
 def _draw_interval(axes: Axes, interval: Interval, y: float, low: float, high: float) -> None:
@@ -98,46 +100,41 @@ def _draw_interval(axes: Axes, interval: Interval, y: float, low: float, high: f
     start, stop = max(interval.low, low), min(interval.high, high)
     if start < stop:
         axes.plot([start, stop], [y, y], color=style.TEXT_COLOUR, linewidth=2.2, zorder=4, solid_capstyle="butt")
-    ends = (interval.low, interval.high)
-    beyond = {"left": [end for end in ends if end < low], "right": [end for end in ends if end > high]}
-    for side, hidden in beyond.items():
-        if hidden:
-            edge, marker, away = (low, "<", 8) if side == "left" else (high, ">", -8)
+    ends = np.array([interval.low, interval.high])
+    for hidden, edge, marker, away, side in (
+        (ends[ends < low], low, "<", 8, "left"),
+        (ends[ends > high], high, ">", -8, "right"),
+    ):
+        if len(hidden):
             axes.scatter([edge], [y], s=40, marker=marker, color=style.TEXT_COLOUR, zorder=5, clip_on=False)
-            words = " to ".join(format_number(end) for end in hidden)
+            words = " to ".join(map(format_number, hidden))
             style.annotate(axes, words, (edge, y), (away, -7), ha=side, boxed=True)
 
 
-def _join_seeds(axes: Axes, rows: Sequence[pd.DataFrame], metric: str) -> None:
+def _join_seeds(axes: Axes, rows: Sequence[pd.DataFrame]) -> None:
     """Join the values of one seed in rows that lie below each other."""
-    for y, (above, below) in enumerate(pairwise(rows)):
-        both = above.dropna(subset=["seed"]).merge(below.dropna(subset=["seed"]), on="seed")
-        for pair in both[[f"{metric}_x", f"{metric}_y"]].to_numpy(float):
+    seeds = [runs.dropna(subset=["seed"]) for runs in rows]
+    for y, (above, below) in enumerate(pairwise(seeds)):
+        both = above.merge(below, on="seed")
+        for pair in both[["value_x", "value_y"]].to_numpy():
             axes.plot(pair, [y, y + 1], color="#b0b0b0", linewidth=1, zorder=1)
 
 
-def _limits(rows: Sequence[pd.DataFrame], metric: str) -> tuple[float, float]:
+def _limits(rows: Sequence[pd.Series]) -> tuple[float, float]:
     """Return limits that hold the confirmed dots and all others that are near, and of the intervals what leaves them legible."""
-    values = finite(value for runs in rows for value in runs[metric])
+    values = np.concatenate(rows)
     if not len(values):
         return 0.0, 1.0
-    low, high = (
-        float(values.min()),
-        float(values[values <= np.median(values) + FAR * _interquartile_range(rows, metric)].max()),
-    )
+    lower, middle, upper = np.quantile(values, [0.25, 0.5, 0.75])
+    near = values[values <= middle + FAR * max(upper - lower, 1.0)]
+    low, high = float(values.min()), float(near.max())
     room = 0.5 * (high - low) or 0.5
-    intervals = [mean_interval(runs[metric].astype(float).tolist()) for runs in rows if len(runs) > 2]
+    intervals = [mean_interval(row.tolist()) for row in rows if len(row) > 2]
     ends = [end for interval in intervals for end in (interval.low, interval.high)]
     left = max(low - room, min([low, *ends]))
     right = min(high + room, max([high, *(end for end in ends if end <= high + room)]))
     edge = 0.05 * (right - left) or 0.5
     return left - edge, right + edge
-
-
-def _interquartile_range(rows: Sequence[pd.DataFrame], metric: str) -> float:
-    """Return the interquartile range of the rows' values, at least 1 nat."""
-    lower, upper = np.quantile(finite(value for runs in rows for value in runs[metric]), [0.25, 0.75])
-    return max(float(upper - lower), 1.0)
 
 
 def confirmed_curves(view: StudyView) -> Figure | None:
@@ -149,28 +146,32 @@ def confirmed_curves(view: StudyView) -> Figure | None:
     drawn = [(setting, curves) for setting, curves in drawn if len(curves)]
     if not drawn:
         return None
-    figure = style.new_figure(4.8)
-    axes = style.style_axes(figure.add_subplot(), x="epoch", y=NATS)
+    figure, axes = style.one_plot(4.8, x="epoch", y=NATS)
     for index, (setting, curves) in enumerate(drawn):
-        look = style.line_style(index)
-        label = f"{style.two_lines(setting.title, LONGEST)} (n = {curves.shape[1]})"
-        (line,) = axes.plot(curves.index, curves.median(axis=1), linewidth=1.9, label=label, zorder=3, **look)
-        style.mark_trials(line, [] if setting.source_trial is None else [setting.source_trial])
-        axes.fill_between(
-            curves.index, curves.min(axis=1), curves.max(axis=1), color=look["color"], alpha=0.2, linewidth=0
-        )
+        line = _draw_band(axes, index, setting, curves, curves.median(axis=1), linewidth=1.9, zorder=3)
+        style.mark_trials([] if setting.source_trial is None else [setting.source_trial], line)
     _scale_curves(axes, [curves for _, curves in drawn])
     style.legend(axes, columns=3)
     return figure
 
 
+def _draw_band(
+    axes: Axes, index: int, setting: TestedSetting, runs: pd.DataFrame, middle: pd.Series, **look: Any
+) -> Line2D:
+    """Draw the middle of the runs [x, runs] of a configuration, and a band from the least to the largest; return the line."""
+    look |= style.line_style(index)
+    label = f"{style.two_lines(setting.title, LONGEST)} (n = {runs.shape[1]})"
+    (line,) = axes.plot(runs.index, middle, label=label, **look)
+    if runs.shape[1] > 1:
+        least, largest = runs.min(axis=1), runs.max(axis=1)
+        axes.fill_between(runs.index, least, largest, color=look["color"], alpha=0.2, linewidth=0)
+    return line
+
+
 def _by_seed(view: StudyView, setting: TestedSetting, metric: str) -> pd.DataFrame:
     """Return a metric of each run of a configuration, [epochs, runs], as far as all of its runs went."""
-    curves = [
-        view.curve(run).set_index("epoch")[metric].rename(index)
-        for index, (_, run) in enumerate(setting.runs.iterrows())
-    ]
-    return pd.concat(curves, axis=1).dropna().sort_index().astype(float)
+    curves = [view.curve(run).set_index("epoch")[metric] for _, run in setting.runs.iterrows()]
+    return pd.concat(curves, axis=1, keys=row_names(setting.runs)).dropna().sort_index().astype(float)
 
 
 def _scale_curves(axes: Axes, curves: Sequence[pd.DataFrame]) -> None:
@@ -188,23 +189,18 @@ def train_validation(view: StudyView) -> Figure | None:
     """Draw −ELBO on training and on validation images by epoch, of each run of the best configuration. None without its epochs."""
     if view.best is None:
         return None
-    sides = {"training": "train/neg_elbo", "validation": "val/neg_elbo"}
-    curves_by_side = {side: _by_seed(view, view.best, metric) for side, metric in sides.items()}
-    if not all(len(curves) for curves in curves_by_side.values()):
+    training, validation = (_by_seed(view, view.best, f"{side}/neg_elbo") for side in ("train", "val"))
+    if not (len(training) and len(validation)):
         return None
-    figure = style.new_figure(4.6)
-    axes = style.style_axes(figure.add_subplot(), x="epoch", y="−ELBO (nats per image)")
-    gap = float((curves_by_side["validation"].iloc[-1] - curves_by_side["training"].iloc[-1]).mean())
-    side = "above" if gap >= 0 else "below"
-    words = f"validation, at the end {format_number(abs(gap))} nats {side} training"
-    labels = {"training": "training", "validation": words}
-    for index, (side, curves) in enumerate(curves_by_side.items()):
-        look = style.line_style(index)
-        for number, row in enumerate(row_names(view.best.runs)):
-            label = None if number else labels[side]
-            (line,) = axes.plot(curves.index, curves[number], linewidth=1.5, label=label, **look)
-            style.mark_trials(line, [row])
-    _scale_curves(axes, list(curves_by_side.values()))
+    figure, axes = style.one_plot(x="epoch", y="−ELBO (nats per image)")
+    gap = float((validation.iloc[-1] - training.iloc[-1]).mean())
+    words = f"validation, at the end {format_number(abs(gap))} nats {'above' if gap >= 0 else 'below'} training"
+    for index, (label, curves) in enumerate({"training": training, words: validation}.items()):
+        lines = axes.plot(curves.index, curves, linewidth=1.5, **style.line_style(index))
+        lines[0].set_label(label)
+        for row, line in zip(row_names(view.best.runs), lines, strict=True):
+            style.mark_trials([row], line)
+    _scale_curves(axes, [training, validation])
     style.legend(axes)
     return figure
 
@@ -214,23 +210,15 @@ def nll_by_samples(view: StudyView) -> Figure | None:
 
     Of configurations that were trained alike, the one with the most samples stands for all. None without a run that left these numbers.
     """
-    groups = [(group[0], [_bounds_of(setting) for setting in group]) for group in comparable(view)]
-    drawn = [(setting, max(tables, key=_most_samples)) for setting, tables in groups if any(map(len, tables))][:MOST]
+    drawn = [(first, max(map(_bounds_of, [first, *others]), key=_most_samples)) for first, *others in comparable(view)]
+    drawn = [(setting, bounds) for setting, bounds in drawn if len(bounds)][:MOST]
     if not drawn:
         return None
-    figure = style.new_figure(4.4)
-    axes = style.style_axes(figure.add_subplot(), x="samples k", y="test NLL ≤ (nats per image)")
-    first, last = math.inf, 2.0
+    figure, axes = style.one_plot(4.4, x="samples k", y="test NLL ≤ (nats per image)")
     for index, (setting, bounds) in enumerate(drawn):
-        samples, look = bounds.index, style.line_style(index)
-        label = f"{style.two_lines(setting.title, LONGEST)} (n = {bounds.shape[1]})"
-        axes.plot(samples, bounds.mean(axis=1), label=label, marker="o", markersize=4, linewidth=1.8, **look)
-        if bounds.shape[1] > 1:
-            axes.fill_between(
-                samples, bounds.min(axis=1), bounds.max(axis=1), color=look["color"], alpha=0.2, linewidth=0
-            )
-        first, last = min(first, float(samples[0])), max(last, float(samples[-1]))
-    style.log_axis(axes, first, last)
+        _draw_band(axes, index, setting, bounds, bounds.mean(axis=1), marker="o", markersize=4, linewidth=1.8)
+    first = min(float(bounds.index[0]) for _, bounds in drawn)
+    style.log_axis(axes, first, max(2.0, *(_most_samples(bounds) for _, bounds in drawn)))
     style.legend(axes, columns=3)
     return figure
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from vaeexp.plots import style
-from vaeexp.plots.pictures import GAP, ground, joined, picture_axes, picture_grid, text_options, tiles
+from vaeexp.plots.pictures import GAP, ground, joined, picture_axes, picture_grid, tiles
 from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
@@ -64,29 +64,24 @@ def interpolation_figure(drawn: np.ndarray, names: Sequence[str], margin: float 
 
 def traversals(arrays: Arrays) -> Figure:
     """Draw a row of pictures for each dimension that is traversed, the most active first, with the distance above its columns."""
-    return traversal_figure(arrays["traversals"], arrays.get("traversal_dimensions"), arrays.get("traversal_reach"))
-
-
-def traversal_figure(pictures: np.ndarray, dimensions: np.ndarray | None, reach: float | np.ndarray | None) -> Figure:
-    """Draw pictures uint8 [D, S, H, W, C] with the numbers of their dimensions [D], from 0, and their reach to either side."""
+    pictures, dimensions = arrays["traversals"], arrays.get("traversal_dimensions", np.array([]))
     canvas = tiles(pictures)
     width = _width(canvas)
     heading = round(0.3 / width * canvas.shape[1])  # pixels of 0.3 inches
     figure, axes = picture_axes(np.concatenate([ground(heading, canvas.shape[1]), canvas]), margin=0.6, width=width)
-    tall, wide = pictures.shape[2:4]
-    for place, dimension in enumerate([] if dimensions is None else dimensions.tolist()):
+    steps, tall, wide = pictures.shape[1:4]
+    for place, dimension in enumerate(dimensions.tolist()):
         name = "z" + str(dimension + 1).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
         _beside(axes, heading + place * (tall + GAP) + tall / 2, name)
-    if reach is not None:
-        values = np.linspace(-float(reach), float(reach), pictures.shape[1])
-        last = len(values) - 1
+    if "traversal_reach" in arrays:
+        reach, last = float(arrays["traversal_reach"]), steps - 1
+        values = np.linspace(-reach, reach, steps)
         # Quarters of the way, else halves, else the ends: words above every column would not fit.
         parts = next(parts for parts in (4, 2, 1) if last % parts == 0)
-        for place in range(0, last + 1, max(1, last // parts)):
+        for place in range(0, steps, max(1, last // parts)):
             middle = place * (wide + GAP) + wide / 2
-            axes.text(
-                middle, heading * 0.75, _deviations(values[place]), **text_options(style.MUTED, "center", 10, "bottom")
-            )
+            words = _deviations(values[place])
+            style.write(axes, words, middle, heading * 0.75, colour=style.MUTED, va="bottom")
     return figure
 
 
@@ -96,27 +91,22 @@ def latent_plane(arrays: Arrays) -> Figure:
 
 
 def latent_map(arrays: Arrays) -> Figure:
-    """Draw t-SNE of posterior means of test images, a mark each, in the colour of its class."""
-    classes = arrays.get("classes", np.array([], dtype=np.str_)).tolist()
-    return map_figure(arrays["embedding"], arrays.get("embedding_labels"), classes)
-
-
-def map_figure(points: np.ndarray, labels: np.ndarray | None, classes: Sequence[str]) -> Figure:
-    """Draw points [N, 2] of a t-SNE map in the colours and shapes of their labels [N]; alike without classes, or with too many."""
+    """Draw t-SNE of posterior means of test images, a mark each, in the colour and shape of its class; alike without classes, or with too many."""
+    points, classes = arrays["embedding"], arrays.get("classes", np.array([])).tolist()
     figure = style.new_figure(6.6, 7.2)
     axes = figure.add_subplot()
     axes.set_aspect("equal", adjustable="datalim")
     axes.set(xticks=[], yticks=[])
-    axes.set_xlabel("t-SNE 1 (no unit)", fontsize=11, color=style.TEXT_COLOUR)
-    axes.set_ylabel("t-SNE 2 (no unit)", fontsize=11, color=style.TEXT_COLOUR)
+    style.label_axes(axes, "t-SNE 1 (no unit)", "t-SNE 2 (no unit)")
     axes.spines[:].set_color("#b0b0b0")
     look: dict[str, Any] = {"s": 14 if len(points) > 500 else 26, "linewidths": 0, "alpha": 0.75}
-    if labels is None or not 1 < len(classes) <= NAMED_CLASSES:
+    if "embedding_labels" not in arrays or not 1 < len(classes) <= NAMED_CLASSES:
         axes.scatter(*points.T, color="#0072B2", **look)
         return figure
     # Points are drawn in the order of the images, so that no class lies on top.
-    colours = np.array(CLASS_COLOURS)[np.arange(len(classes)) % len(CLASS_COLOURS)]
-    shapes = np.arange(len(classes)) // len(CLASS_COLOURS)
+    labels = arrays["embedding_labels"]
+    shapes, kinds = np.divmod(np.arange(len(classes)), len(CLASS_COLOURS))
+    colours = np.array(CLASS_COLOURS)[kinds]
     for shape, marker in enumerate("os^"[: shapes[-1] + 1]):
         members = shapes[labels] == shape
         axes.scatter(*points[members].T, color=colours[labels[members]], marker=marker, **look)
@@ -152,22 +142,20 @@ def rate_per_dimension(arrays: Arrays) -> Figure | None:
     rates, threshold = arrays["rate_per_dimension"], float(arrays.get("rate_threshold", USED))
     if (rates > threshold).all():
         return None
-    nats = f"{format_value(threshold)} nats"
-    figure = style.new_figure(3.8)
-    few = len(rates) <= NUMBERED
+    few, nats = len(rates) <= NUMBERED, f"{format_value(threshold)} nats"
     numbers = "number of the latent dimension" if few else "latent dimensions, from the greatest rate to the smallest"
-    axes = style.style_axes(figure.add_subplot(), x=numbers, y="rate (nats per image)")
+    figure, axes = style.one_plot(3.8, x=numbers, y="rate (nats per image)")
     order = np.argsort(-rates, kind="stable")
     positions, heights = np.arange(1, len(rates) + 1), rates[order]
-    for used, colour, text in ((True, "#0072B2", f"above {nats}"), (False, "#b8b8b8", f"at most {nats}")):
-        chosen = (heights > threshold) == used
+    used = heights > threshold
+    for chosen, colour, text in ((used, "#0072B2", f"above {nats}"), (~used, "#b8b8b8", f"at most {nats}")):
         if chosen.any():  # a legend would give bars that are not drawn the colour of the others
-            look: dict[str, Any] = {"width": 0.8 if few else 1.0, "color": colour, "linewidth": 0}
-            axes.bar(positions[chosen], heights[chosen], label=f"{text} ({int(chosen.sum())})", **look)
+            label, width = f"{text} ({chosen.sum()})", 0.8 if few else 1.0
+            axes.bar(positions[chosen], heights[chosen], width, label=label, color=colour, linewidth=0)
     axes.set(xlim=(0.4, len(rates) + 0.6), ylim=(min(0.0, 1.05 * heights.min()), 1.05 * max(heights.max(), threshold)))
     axes.grid(visible=False, axis="x")
     if few:
-        axes.set_xticks(positions, [str(dimension + 1) for dimension in order])
+        axes.set_xticks(positions, order + 1)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
     style.legend(axes)
@@ -197,7 +185,6 @@ def component_classes(arrays: Arrays) -> Figure:
     image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     names = [f"{rank + 1}  ({format_number(100 * weights[k], 1)} %)" for rank, k in enumerate(order)]
     axes.set_yticks(range(rows), names)
-    axes.set_ylabel("component (weight)", fontsize=11, color=style.TEXT_COLOUR)
     _name_columns(axes, arrays["classes"].tolist())
     if rows * columns <= MOST_CELLS:
         _write_shares(axes, shown.filled(np.nan))
@@ -224,38 +211,36 @@ def samples_caption(view: StudyView) -> str:
 def _order(view: StudyView, shows: str) -> str:
     """Return in words the order of the components of the model that is drawn, by its weights where they are known."""
     best = view.best_with(shows)
-    if best is None:
-        return "the heaviest first"
-    weights = best[1].get("component_weights")
+    weights = None if best is None else best[1].get("component_weights")
     return "the heaviest first" if weights is None else component_order(weights)
 
 
 def _name_columns(axes: Axes, classes: list[str]) -> None:
-    axes.set_xlabel("class", fontsize=11, color=style.TEXT_COLOUR)
-    if len(classes) > NUMBERED:
+    count = len(classes)
+    if count > NUMBERED:
         axes.set_xticks([])
-        axes.set_xlabel(f"{len(classes)} classes, in the order of their labels", fontsize=11, color=style.TEXT_COLOUR)
+        style.label_axes(axes, f"{count} classes, in the order of their labels", "component (weight)")
         return
+    style.label_axes(axes, "class", "component (weight)")
     names = [style.shortened(name, LONGEST_CLASS) for name in classes]
-    axes.set_xticks(range(len(names)), names)
-    if (max(map(len, names)) + 2) * len(names) > 100:  # the axes are about a hundred characters wide
-        axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+    wide = (max(map(len, names)) + 2) * count > 100  # the axes are about a hundred characters wide
+    slanted: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(count), names, **slanted if wide else {})
 
 
 def _write_shares(axes: Axes, shares: np.ndarray) -> None:
     """Write percent in each cell, and nothing where it rounds to 0."""
     for (row, column), share in np.ndenumerate(shares):
         if np.isnan(share):
-            axes.text(column, row, "–", **text_options(style.MUTED, "center"))
+            style.write(axes, "–", column, row, colour=style.MUTED)
         elif share >= 0.005:
-            colour = "white" if share > 0.55 else style.TEXT_COLOUR
-            axes.text(column, row, f"{100 * share:.0f}", **text_options(colour, "center"))
+            style.write(axes, f"{100 * share:.0f}", column, row, colour="white" if share > 0.55 else style.TEXT_COLOUR)
 
 
 def aggregate_posterior(arrays: Arrays) -> Figure:
     """Draw for each dimension the codes z ~ q(z|x) of test images against samples of the prior, as densities."""
     codes, priors, dimensions = arrays["aggregate_codes"], arrays["prior_codes"], arrays["aggregate_dimensions"]
-    figure, panels = style.parameter_panels(len(codes), same_values=False)
+    figure, panels = style.parameter_panels(len(codes), "density", same_values=False)
     for axes, posterior, prior, dimension in zip(panels, codes, priors, dimensions.tolist(), strict=True):
         style.style_axes(axes, x=f"latent dimension {dimension + 1}")
         both = np.concatenate([posterior, prior])
@@ -265,6 +250,5 @@ def aggregate_posterior(arrays: Arrays) -> Figure:
         axes.hist(posterior, bins, density=True, color="#0072B2", alpha=0.45, label="codes of test images")
         axes.hist(prior, bins, density=True, histtype="step", color=style.TEXT_COLOUR, linewidth=1.6, label="prior")
         axes.xaxis.set_major_locator(MaxNLocator(5))
-    figure.supylabel("density", fontsize=11, color=style.TEXT_COLOUR)
     style.figure_legend(figure, panels[0])
     return figure

@@ -1,6 +1,7 @@
-"""Plots of the searched parameters: the importance of each, the value of each trial along each, and the value to expect."""
+"""Plots of the searched parameters: the importance of each, and along each the value of each trial, the value to expect, and the units in use."""
 
 import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from vaeexp.results.statements import NATS as NATS_PER_IMAGE
 from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import jitter, row_names
+from vaeexp.results.tables import column, jitter, row_names
 from vaeexp.words import NATS, format_number, format_value, plural
 
 MOST_PANELS = 9
@@ -30,6 +31,10 @@ _RING: dict[str, Any] = {"facecolors": "none", "edgecolors": style.TEXT_COLOUR, 
 """Around the best trial."""
 NEAR = 0.1
 """Share of an axis within which trials speak for a point on it."""
+GROUPS = 10
+"""Numbers whose median is drawn for each by itself; of more the medians of parts of their range, at most so many."""
+IN_EACH = 5
+"""Trials that such a part has on average, because a median of fewer lies between two marks and shows neither."""
 
 
 def importance(view: StudyView) -> Figure | None:
@@ -40,20 +45,16 @@ def importance(view: StudyView) -> Figure | None:
     table = 100 * view.importances.iloc[::-1]
     if len(table) < 2:
         return None
-    figure = style.new_figure(0.9 + 0.42 * len(table))
-    axes = style.style_axes(figure.add_subplot(), x="share of the importance (%)")
-    positions = list(range(len(table)))
-    axes.barh(positions, table["share"], color=style.STATE_COLOURS["complete"], height=0.62)
-    axes.set_yticks(
-        positions, [style.wrapped(view.parameters[name].label, 34) for name in view.importances.index[::-1]]
-    )
-    whiskers = [table["share"] - table["low"], table["high"] - table["share"]]
-    axes.errorbar(
-        table["share"], positions, xerr=whiskers, fmt="none", ecolor=style.TEXT_COLOUR, elinewidth=1.6, capsize=4
-    )
-    for y, (share, low, high) in enumerate(table[["share", "low", "high"]].to_numpy()):
-        style.annotate(axes, f"{share:.0f} % ({low:.0f}–{high:.0f})", (high, y), (8, 0), ha="left")
-    top = float(table["high"].max())
+    figure, axes = style.one_plot(0.9 + 0.42 * len(table), x="share of the importance (%)")
+    share, low, high = (table[name] for name in ("share", "low", "high"))
+    positions = range(len(table))
+    axes.barh(positions, share, color=style.STATE_COLOURS["complete"], height=0.62)
+    axes.set_yticks(positions, [style.wrapped(view.parameters[name].label, 34) for name in table.index])
+    whiskers = [share - low, high - share]
+    axes.errorbar(share, positions, xerr=whiskers, fmt="none", ecolor=style.TEXT_COLOUR, elinewidth=1.6, capsize=4)
+    for y, (own, least, most) in enumerate(table[["share", "low", "high"]].to_numpy()):
+        style.annotate(axes, f"{own:.0f} % ({least:.0f}–{most:.0f})", (most, y), (8, 0), ha="left")
+    top = float(high.max())
     axes.set_xticks([tick for tick in MaxNLocator(6).tick_values(0, top) if tick <= 100])
     axes.set_xlim(0, 1.2 * top)
     axes.grid(visible=False, axis="y")
@@ -92,7 +93,7 @@ def equal_epochs(view: StudyView) -> Figure | None:
     parameters = [parameter for parameter in view.parameters.values() if parameter.of(trials).notna().any()]
     if len(trials) < 2 or not parameters:
         return None
-    figure, panels = style.parameter_panels(len(parameters), same_values=True)
+    figure, panels = style.parameter_panels(len(parameters), f"{NATS}, epoch {epoch:,}", same_values=True)
     complete = trials["state"] == "complete"
     low, high = style.robust_limits(trials.loc[complete, "value"], trials["value"])
     for panel, parameter in zip(panels, parameters, strict=True):
@@ -101,7 +102,6 @@ def equal_epochs(view: StudyView) -> Figure | None:
         if view.uncovered(parameter.name):
             style.note(panel, "“left out”: not covered by the search", y=1.03)
     panels[0].scatter([], [], s=40, **_RING, label=f"best: trial {view.best_number}")
-    figure.supylabel(f"{NATS}, epoch {epoch:,}", fontsize=11, color=style.TEXT_COLOUR)
     style.figure_legend(figure, panels[0])
     if above := int((trials["value"] > high).sum()):
         figure.text(0.995, 0.985, f"▲ {above} above the scale", ha="right", va="top", fontsize=10, color=style.MUTED)
@@ -112,32 +112,25 @@ def _draw_at_epoch(axes: Axes, view: StudyView, trials: pd.DataFrame, parameter:
     """Draw the `value` of trials along a parameter, with a ring around the best one; choices side by side, each with its median and its count."""
     active = trials[parameter.places(trials).notna()]
     places, values, names = parameter.places(active), active["value"], row_names(active)
-    below = []
-    if parameter.is_choice:
-        counts, left_out = places.value_counts(), view.uncovered(parameter.name)
-        below = [
-            "left out" if text in left_out else plural(int(counts.get(place, 0)), "trial")
-            for place, text in enumerate(parameter.texts)
-        ]
-        medians = values.groupby(places).median()[counts > 1]
+    left_out, counts = view.uncovered(parameter.name), Counter(places)
+    remarks = {text: plural(counts[place], "trial") for place, text in enumerate(parameter.texts)}
+    below = ["left out" if text in left_out else remark for text, remark in remarks.items()]
     style.style_parameter_axis(style.style_axes(axes), parameter, below)
     if parameter.is_choice:
-        axes.hlines(medians, medians.index - 0.3, medians.index + 0.3, color=style.TEXT_COLOUR, linewidth=2, zorder=5)
+        style.draw_medians(axes, values, places, least=2)
     x, size = jittered(parameter, active), 30 * style.marker_scale(len(trials))
     complete = active["state"] == "complete"
     for state, chosen, words in (
         ("pruned", ~complete, "stopped there or later"),
         ("complete", complete, "trained to the end"),
     ):
-        if chosen.any():
-            label = f"{words} ({int(chosen.sum()):,})"
+        if count := int(chosen.sum()):
+            label = f"{words} ({count:,})"
             style.scatter(axes, x[chosen], values[chosen], names[chosen], state, size=size, label=label)
     best = active["number"] == view.best_number
     if best.any():
-        ring = axes.scatter(
-            x[best], values[best].clip(upper=axes.get_ylim()[1]), s=max(2.6 * size, 40), clip_on=False, **_RING
-        )
-        style.mark_trials(ring, names[best])
+        at, ring = values[best].clip(upper=axes.get_ylim()[1]), max(2.6 * size, 40)
+        style.draw_points(axes, names[best], x[best], at, s=ring, clip_on=False, **_RING)
 
 
 def equal_epochs_caption(view: StudyView) -> Caption:
@@ -148,10 +141,9 @@ def equal_epochs_caption(view: StudyView) -> Caption:
         "A black bar is the median of two trials or more, where it lies on the scale. The plot shows which trials lead early: one that learns slowly stands high here and may win at the end. The other parameters differ between "
         "the points, so a trend is not the effect of one parameter alone."
     )
-    missing = "_and_".join(name for name, count in {"failed": failed, "short": short}.items() if count)
-    values = {"failed": failed or None, "short": short or None}
-    not_drawn = [Statement(id=f"plot.{missing}", values=values)] if missing else []
-    return [Statement(id="plot.epoch", values={"epoch": epoch}), text, *not_drawn, *untold(view)]
+    values = {name: count for name, count in {"failed": failed, "short": short}.items() if count}
+    not_drawn = [Statement(id=f"plot.{'_and_'.join(values)}", values={"failed": None, "short": None} | values)]
+    return [Statement(id="plot.epoch", values={"epoch": epoch}), text, *(not_drawn if values else []), *untold(view)]
 
 
 def counts_below(trials: pd.DataFrame, parameter: SearchedParameter) -> list[str]:
@@ -175,39 +167,37 @@ def partial_dependence(view: StudyView) -> Figure | None:
     Values of a choice that the search did not cover are left out. None without a forest, or when they have one value.
     """
     forest = view.forest
-    names = (
-        []
-        if forest is None
-        else [name for name in forest.parameters if _covered_places(view, forest, name).nunique() > 1]
-    )
-    if forest is None or not names:
+    if forest is None:
         return None
-    figure, panels = style.parameter_panels(len(names[:MOST_PANELS]), same_values=False)
-    for panel, name in zip(panels, names, strict=False):
+    names = [name for name in forest.parameters if _covered_places(view, forest, name).nunique() > 1][:MOST_PANELS]
+    if not names:
+        return None
+    figure, panels = style.parameter_panels(len(names), f"expected {NATS}", same_values=False)
+    for panel, name in zip(panels, names, strict=True):
         _draw_dependence(panel, view, forest, forest.parameters[name])
-    figure.supylabel(f"expected {NATS}", fontsize=11, color=style.TEXT_COLOUR)
     return figure
 
 
 def _covered_places(view: StudyView, forest: Forest, name: str) -> pd.Series:
     """Return the places of the complete trials along a parameter, without those of values that are not covered, by trial."""
-    trials = view.covered(view.ranked, name)
-    return forest.parameters[name].places(trials).set_axis(row_names(trials)).dropna()
+    return _places(forest.parameters[name], view.covered(view.ranked, name))
+
+
+def _places(parameter: SearchedParameter, trials: pd.DataFrame) -> pd.Series:
+    return parameter.places(trials).set_axis(row_names(trials)).dropna()
 
 
 def _draw_dependence(axes: Axes, view: StudyView, forest: Forest, parameter: SearchedParameter) -> None:
     """Draw the mean over the bags with its 95 % interval, the trials along the lower edge, and the lowest point."""
     places = _covered_places(view, forest, parameter.name)
-    stopped = view.search[view.search["state"] == "pruned"]
-    pruned = parameter.places(stopped).set_axis(row_names(stopped)).dropna()
+    pruned = _places(parameter, view.search[view.search["state"] == "pruned"])
     grid = parameter.grid(places, 25)
     bags = expected(forest, parameter.name, grid)
     mean = bags.mean(axis=0)
     # The bags differ most in their height, which says nothing about this parameter.
     half = 1.96 * (bags - bags.mean(axis=1, keepdims=True)).std(axis=0, ddof=1)
     x, colour = parameter.numbers(grid), style.STATE_COLOURS["complete"]
-    below = counts_below(view.search, parameter) if parameter.is_choice else ()
-    style.style_parameter_axis(style.style_axes(axes), parameter, below)
+    style.style_parameter_axis(style.style_axes(axes), parameter, counts_below(view.search, parameter))
     if parameter.is_choice:
         axes.errorbar(x, mean, half, fmt="o", color=colour, markersize=8, elinewidth=2)
         axes.margins(y=0.2)
@@ -215,16 +205,8 @@ def _draw_dependence(axes: Axes, view: StudyView, forest: Forest, parameter: Sea
         axes.fill_between(x, mean - half, mean + half, color=colour, alpha=0.18, linewidth=0)
         axes.plot(x, mean, color=colour, linewidth=2.2)
         axes.margins(y=0.1)
-        # A tick for each trial along the lower edge: where there are few, or mostly pruned ones, the line is a guess.
-        edge, ticks = (
-            axes.get_xaxis_transform(),
-            ((places, 0.02, style.TEXT_COLOUR), (pruned, 0.06, style.STATE_COLOURS["pruned"])),
-        )
-        for marked, height, shade in ticks:
-            look: dict[str, Any] = {"marker": "|", "s": 40, "color": shade, "linewidths": 0.9, "transform": edge}
-            faint = 0.8 * style.marker_scale(len(marked)) ** 0.7
-            points = axes.scatter(parameter.numbers(marked), np.full(len(marked), height), alpha=faint, **look)
-            style.mark_trials(points, marked.index)
+        _draw_edge(axes, parameter, places, 0.02, style.TEXT_COLOUR)
+        _draw_edge(axes, parameter, pruned, 0.06, style.STATE_COLOURS["pruned"])
     low, high = int(mean.argmin()), int(mean.argmax())
     left_out = ", some values left out" if view.uncovered(parameter.name) else ""
     style.note(axes, f"spans {format_number(mean[high] - mean[low], 1)} nats{left_out}")
@@ -238,11 +220,19 @@ def _draw_dependence(axes: Axes, view: StudyView, forest: Forest, parameter: Sea
             style.annotate(axes, best, (x[low], mean[low]), (0, 8), colour=style.BEST, va="bottom")
 
 
+def _draw_edge(axes: Axes, parameter: SearchedParameter, places: pd.Series, height: float, colour: str) -> None:
+    """Draw a tick for each trial along the lower edge: where there are few, or mostly pruned ones, the line is a guess."""
+    look: dict[str, Any] = {"marker": "|", "s": 40, "color": colour, "linewidths": 0.9}
+    faint = 0.8 * style.marker_scale(len(places)) ** 0.7
+    heights, edge = np.full(len(places), height), axes.get_xaxis_transform()
+    style.draw_points(axes, places.index, parameter.numbers(places), heights, alpha=faint, transform=edge, **look)
+
+
 def untold(view: StudyView) -> list[Statement]:
     """Say which values are left out because the search did not cover them, and which numbers were tried only with bad values of others."""
     left, kind = left_out(view.coverage, view.parameters), "" if promotes(view.study) else "_complete"
-    said = [Statement(id=f"plot.left_out{kind}", values={"left": left})] if left else []
-    return [*said, *map(hole_statement, view.holes.numbers.values())]
+    said = Statement(id=f"plot.left_out{kind}", values={"left": left})
+    return [*([said] if left else []), *map(hole_statement, view.holes.numbers.values())]
 
 
 def dependence_caption(view: StudyView) -> Caption:
@@ -257,10 +247,86 @@ def dependence_caption(view: StudyView) -> Caption:
     forest = view.forest
     if forest is None:
         return parts
-    kind = "" if not forest.capped else "_one_above" if forest.capped == 1 else "_above"
+    kind = {0: "", 1: "_one_above"}.get(forest.capped, "_above")
     values: dict[str, Any] = {"complete": forest.complete, "pruned": forest.pruned, "above": forest.capped or None}
     values["ceiling"] = StatedFigure(value=forest.ceiling, unit=NATS_PER_IMAGE, digits=0) if forest.capped else None
     parts.append(Statement(id=f"plot.forest{kind}", values=values))
     if forest.r2 < LOW_R2:
         parts.append(Statement(id="plot.forest_explains", values={"r2": StatedFigure(value=forest.r2)}))
     return parts
+
+
+def active_units(view: StudyView) -> Figure | None:
+    """Draw the active units of each trial at its last epoch against β and against latent size, one panel for each searched.
+
+    Where the latent size varies they are shares of it. Dimensions whose rate is above the threshold stand beside them for
+    tested runs. None where neither was searched, no trial has such a figure, or all units of all complete trials and tested runs are in use.
+    """
+    at_best = column(view.confirm_runs, "result.test/used_dimensions")
+    by_rate = column(view.confirm_runs, "result.test_last/used_dimensions").fillna(at_best)
+    trials = _with_units(view, view.last_epochs, column(view.last_epochs, "val/active_units"))
+    tested = _with_units(view, view.confirm_runs, by_rate)
+    searched = [view.parameters[name] for name in ("beta", "latent_size") if name in view.parameters]
+    shown = [parameter for parameter in searched if parameter.of(trials).notna().any()]
+    if not shown:
+        return None
+    latent, y = view.fixed("latent_size"), "active units"
+    full = float(latent) if isinstance(latent, int) else math.nan
+    if "latent_size" in view.parameters:
+        full, y = 100.0, "active units (% of the latent size)"
+    complete = trials[trials["state"] == "complete"]
+    settled = np.concatenate([complete["units"], tested["units"]])
+    if len(settled) and (settled >= full).all():
+        return None
+    figure, panels = style.parameter_panels(len(shown), f"{y}, last epoch", same_values=True)
+    figure.set_figheight(4.6)
+    most = np.nanmax([full, 1.0, trials["units"].max(), tested["units"].max()])
+    for axes, parameter in zip(panels, shown, strict=True):
+        axes.set_ylim(-0.03 * most, 1.12 * most)
+        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+        _draw_units(axes, trials, parameter)
+        if parameter.is_choice:
+            style.draw_medians(axes, complete["units"], parameter.places(complete))
+        else:
+            _draw_middle(axes, complete, parameter)
+        if math.isfinite(full):
+            axes.axhline(full, label="all in use", **style.DASHED)
+        if len(tested):
+            x, label = parameter.numbers(parameter.places(tested)), f"by rate, tested ({len(tested)})"
+            look: dict[str, Any] = {"facecolor": "none", "edgecolor": style.COLOURS[3], "linewidths": 1.6, "zorder": 6}
+            style.draw_points(axes, row_names(tested), x, tested["units"], s=44, marker="D", label=label, **look)
+    style.figure_legend(figure, panels[-1])
+    return figure
+
+
+def _with_units(view: StudyView, trials: pd.DataFrame, units: pd.Series) -> pd.DataFrame:
+    """Return the trials with a number of units, in the column `units`; as percent of the latent size where that was searched."""
+    units = units.astype(float)
+    if "latent_size" in view.parameters:
+        units = 100 * units / pd.to_numeric(column(trials, "params.latent_size"), errors="coerce").astype(float)
+    return trials.assign(units=units)[np.isfinite(units)]
+
+
+def _draw_units(axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter) -> None:
+    """Draw the units of trials along a parameter, complete ones large."""
+    style.style_parameter_axis(style.style_axes(axes), parameter, counts_below(trials, parameter))
+    active = trials[parameter.places(trials).notna()]
+    x, names = jittered(parameter, active), row_names(active)
+    for state in style.STATE_COLOURS:
+        chosen = active["state"] == state
+        shown = state if (trials["state"] == state).any() else None
+        size = 30 * style.marker_scale(len(trials)) * (1.0 if state == "complete" else 0.4)
+        style.scatter(axes, x[chosen], active["units"][chosen], names[chosen], state, size=size, label=shown)
+
+
+def _draw_middle(axes: Axes, complete: pd.DataFrame, parameter: SearchedParameter) -> None:
+    """Draw the median along a parameter: at each number where there are few, else in equal parts of their range, of which it takes two."""
+    places = parameter.places(complete).dropna()
+    parts = min(GROUPS, len(places) // IN_EACH)
+    few = places.nunique() <= min(GROUPS, len(places) / 2)
+    if not few and parts < 2:
+        return
+    groups = places if few else pd.cut(places, parts, labels=False)
+    middle = pd.DataFrame({"place": places, "units": complete["units"]}).groupby(groups).median()
+    look: dict[str, Any] = {"color": style.TEXT_COLOUR, "linewidth": 1.8, "zorder": 5}
+    axes.plot(parameter.numbers(middle["place"]), middle["units"], label="median of complete trials", **look)

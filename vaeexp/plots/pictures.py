@@ -1,8 +1,7 @@
 """Pictures that the models drew, side by side with words: along β, of the best model, and of the best, median and worst trial."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sweeps.lanes import baseline_names
-from vaeexp.plots.style import MUTED, TEXT_COLOUR, annotate, new_figure, shortened
+from vaeexp.plots.style import MUTED, annotate, new_figure, shortened, write
 from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
@@ -84,10 +83,10 @@ def picture_axes(canvas: np.ndarray, *, margin: float, width: float, below: floa
     """Return a figure with the picture `width` inches wide and margins for words at its left and below; coordinates are pixels."""
     edge = 0.06
     height = width * canvas.shape[0] / canvas.shape[1]
-    whole = (margin + width + edge, height + below + 2 * edge)
-    figure = new_figure(whole[1], whole[0])
+    across, up = margin + width + edge, height + below + 2 * edge
+    figure = new_figure(up, across)
     figure.set_layout_engine("none")
-    axes = figure.add_axes((margin / whole[0], (edge + below) / whole[1], width / whole[0], height / whole[1]))
+    axes = figure.add_axes((margin / across, (edge + below) / up, width / across, height / up))
     axes.imshow(canvas, aspect="auto")
     axes.set_axis_off()
     return figure, axes
@@ -96,21 +95,17 @@ def picture_axes(canvas: np.ndarray, *, margin: float, width: float, below: floa
 def picture_grid(pictures: np.ndarray, names: Sequence[str] = (), *, below: float = 0.0) -> Figure:
     """Draw pictures [R, K, H, W, C] as a grid, with a name left of each row where there are names, and inches left free below."""
     canvas, tile = tiles(pictures), pictures.shape[2]
-    height, width = canvas.shape[:2]
-    figure, axes = picture_axes(
-        canvas, margin=1.5 if names else 0.06, width=min(7.2, 6.6 * width / height), below=below
-    )
+    width = min(7.2, 6.6 * canvas.shape[1] / canvas.shape[0])
+    figure, axes = picture_axes(canvas, margin=1.5 if names else 0.06, width=width, below=below)
     for row, name in enumerate(names):
-        axes.text(-4, row * (tile + GAP) + tile / 2, name, **text_options(TEXT_COLOUR, "right", 11))
+        write(axes, name, -4, row * (tile + GAP) + tile / 2, ha="right", fontsize=11)
     return figure
 
 
 def at_last_epoch(arrays: Arrays) -> tuple[Arrays, bool]:
     """Return the arrays with the pictures of the last epoch in place of the best one's, and whether the file has them."""
-    if not {"last_reconstructions", "last_samples"} <= arrays.keys():
-        return arrays, False
-    last = {"reconstructions": arrays["last_reconstructions"], "samples": arrays["last_samples"]}
-    return {**arrays, **last}, True
+    last = {name: arrays[f"last_{name}"] for name in ("reconstructions", "samples") if f"last_{name}" in arrays}
+    return ({**arrays, **last}, True) if len(last) == 2 else (arrays, False)
 
 
 def epoch_words(view: StudyView, run: pd.Series, *, last: bool, deterministic: bool = False) -> str:
@@ -119,10 +114,14 @@ def epoch_words(view: StudyView, run: pd.Series, *, last: bool, deterministic: b
     drawn = curve.tail(1) if last else curve[curve["epoch"] == run["best_epoch"]]
     if drawn.empty:
         return f"{which} epoch"
-    row = drawn.iloc[0]
-    value = row["val/distortion"] if deterministic else row["val/rate"] + row["val/distortion"]
-    which += f", {run['state']}" if run["state"] != "complete" else ""
-    return f"{'distortion' if deterministic else '−ELBO'} {format_number(value, 1)} at epoch {row['epoch']} ({which})"
+    rate, distortion, epoch = drawn.iloc[0][["val/rate", "val/distortion", "epoch"]]
+    figure = (
+        f"distortion {format_number(distortion, 1)}"
+        if deterministic
+        else f"−ELBO {format_number(rate + distortion, 1)}"
+    )
+    state = f", {run['state']}" if run["state"] != "complete" else ""
+    return f"{figure} at epoch {epoch} ({which}{state})"
 
 
 def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) -> Figure:
@@ -132,54 +131,50 @@ def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) 
 
     The originals are those of the group's first entry. The margin is in inches.
     """
-    every = [files for _, rows in groups for *_, files in rows]
-    count = min(SHOWN, *(len(files[name]) for files in every for name in ("originals", "reconstructions")))
-    counts = {"reconstructions": count, "samples": min(SAMPLES, *(len(files["samples"]) for files in every))}
-    tall, wide = every[0]["originals"].shape[1:3]
+    every = [row for _, rows in groups for row in rows]
+    count = min(SHOWN, *(len(files[name]) for *_, files in every for name in ("originals", "reconstructions")))
+    counts = {"reconstructions": count, "samples": min(SAMPLES, *(len(files["samples"]) for *_, files in every))}
+    tall, wide = every[0][2]["originals"].shape[1:3]
     across = sum(counts.values()) * (wide + GAP) + 2 * GAP
-    lines = max(title.count("\n") + len(below.splitlines()) for _, rows in groups for title, below, _ in rows)
+    lines = max(title.count("\n") + len(below.splitlines()) for title, below, _ in every)
     step = max(tall + GAP, math.ceil(LINES[lines] * across / (ACROSS - margin)))
     heading, right = max(round(2 * (tall + GAP) / 3), 12), count * (wide + GAP) + 3 * GAP
-    blocks = []
-    for _, rows in groups:
-        halves = [
-            joined([tiles(files[name][None, :shown]) for *_, files in rows], step - tall)
-            for name, shown in counts.items()
-        ]
-        body = joined(halves, 4 * GAP, axis=1)
-        head = ground(tall, body.shape[1])
-        head[:, : halves[0].shape[1]] = tiles(rows[0][2]["originals"][None, :count])
-        blocks.append(joined([head, body], heading))
+    blocks = [_block([files for *_, files in rows], counts, step, heading) for _, rows in groups]
     figure, axes = picture_axes(joined(blocks, step // 2), margin=margin, width=ACROSS - margin)
     top = 0
     for (under, rows), block in zip(groups, blocks, strict=True):
         first = top + tall + heading
         row_label(axes, top + tall / 2, "originals", under)
-        axes.text(0, first - 4, "reconstructions", **text_options(TEXT_COLOUR, "left", 11, "bottom"))
-        axes.text(right, first - 4, "samples of the prior", **text_options(TEXT_COLOUR, "left", 11, "bottom"))
+        write(axes, "reconstructions", 0, first - 4, ha="left", va="bottom", fontsize=11)
+        write(axes, "samples of the prior", right, first - 4, ha="left", va="bottom", fontsize=11)
         for index, (title, below, _) in enumerate(rows):
             row_label(axes, first + index * step + tall / 2, title, below)
         top += len(block) + step // 2
     return figure
 
 
+def _block(rows: Sequence[Arrays], counts: Mapping[str, int], step: int, heading: int) -> np.ndarray:
+    """Return the originals of the first row, and `step` pixels apart the rows; `heading` pixels lie between."""
+    tall = rows[0]["originals"].shape[1]
+    halves = [
+        joined([tiles(files[name][None, :count]) for files in rows], step - tall) for name, count in counts.items()
+    ]
+    body = joined(halves, 4 * GAP, axis=1)
+    head = ground(tall, body.shape[1])
+    head[:, : halves[0].shape[1]] = tiles(rows[0]["originals"][None, : counts["reconstructions"]])
+    return joined([head, body], heading)
+
+
 def row_label(axes: Axes, middle: float, title: str, under: str = "") -> None:
     """Write a title beside a row of pictures, with smaller words below it; both together are centred on the row."""
-    lines = under.splitlines()
-    longest = max(map(len, title.split("\n")))
-    sizes = 11 if longest <= 30 else 10, 10
-    heights = LINE_HEIGHT * sizes[0] * (1 + title.count("\n")), LINE_HEIGHT * sizes[1] * len(lines)
-    between = (-6, middle), (0, (heights[1] - heights[0]) / 2)
+    lines = title.split("\n")
+    size = 11 if max(map(len, lines)) <= 30 else 10
+    difference = 10 * len(under.splitlines()) - size * len(lines)
+    at, offset = (-6, middle), (0, LINE_HEIGHT * difference / 2)
     # The words stand outside the axes, where matplotlib leaves an annotation out unless told otherwise.
-    look: dict[str, Any] = {"ha": "right", "annotation_clip": False}
-    annotate(axes, title, *between, va="bottom", fontsize=sizes[0], **look)
+    annotate(axes, title, at, offset, ha="right", va="bottom", fontsize=size, annotation_clip=False)
     if under:
-        annotate(axes, under, *between, colour=MUTED, va="top", fontsize=sizes[1], **look)
-
-
-def text_options(colour: str, side: str, size: float = 10, height: str = "center") -> dict[str, Any]:
-    """Return keywords of `Axes.text` for words beside pictures; `side` is their horizontal, `height` their vertical alignment."""
-    return {"fontsize": size, "color": colour, "ha": side, "va": height}
+        annotate(axes, under, at, offset, ha="right", va="top", colour=MUTED, annotation_clip=False)
 
 
 def strip_trials(view: StudyView) -> pd.DataFrame:
@@ -188,23 +183,24 @@ def strip_trials(view: StudyView) -> pd.DataFrame:
     Where at least `LEAST_ALIKE` values of β were trained under one configuration, runs of it alone. A β of 0 has a bin of
     its own. None where other parameters differ, too, and the largest β is less than `LEAST_SPAN` times the smallest.
     """
-    trials, beta = view.search, view.parameters.get("beta")
-    if beta is None:
+    trials = view.search
+    if "beta" not in view.parameters:
         return trials.iloc[:0]
     alike = _one_configuration(view)
-    usable = trials[trials["objective"].notna() & (_betas(trials) >= 0)] if alike is None else alike
-    usable = usable[left_pictures(usable)]
+    usable = trials[trials["objective"].notna()] if alike is None else alike
+    betas = _betas(usable)
+    usable = usable[left_pictures(usable) & (betas >= 0)]
     if usable.empty:
         return usable
-    positive = _betas(usable)
-    logs = pd.Series(np.log(positive.where(positive > 0)))
+    betas = _betas(usable)
+    logs = np.log(betas.where(betas > 0))
     span = logs.max() - logs.min()
-    if alike is None and (positive > 0).all() and span < np.log(LEAST_SPAN):
+    if alike is None and (betas > 0).all() and span < np.log(LEAST_SPAN):
         return usable.iloc[:0]
     bins = ((logs - logs.min()) / (span or 1.0) * STRIP_ROWS).clip(upper=STRIP_ROWS - 1).fillna(-1).astype(int)
     # A trial that was pruned had fewer epochs, so it stands only where none of its bin is complete.
-    order = usable.assign(bin=bins, early=usable["state"] != "complete").sort_values(["early", "objective", "number"])
-    best = order.drop_duplicates("bin").drop(columns=["bin", "early"])
+    order = usable.assign(early=usable["state"] != "complete").sort_values(["early", "objective", "number"])
+    best = order[~bins[order.index].duplicated()].drop(columns="early")
     return best.iloc[np.argsort(_betas(best), kind="stable")]
 
 
@@ -214,14 +210,13 @@ def _betas(trials: pd.DataFrame) -> pd.Series:
 
 def _one_configuration(view: StudyView) -> pd.DataFrame | None:
     """Return the complete runs of the configuration that was trained with most values of β; None below `LEAST_ALIKE` of them."""
-    specs = view.baseline_specs
-    unlike = [name for name in specs if set(specs[name].get("settings") or {}) - {"beta"}]
+    unlike = {name for name, spec in view.baseline_specs.items() if set(spec.get("settings") or {}) - {"beta"}}
     runs = view.trials[(view.trials["state"] == "complete") & view.trials["objective"].notna()]
-    like = runs["baseline"].map(lambda names: not {*baseline_names(names)} & {*unlike}).astype(bool)
+    like = runs["baseline"].map(lambda names: unlike.isdisjoint(baseline_names(names))).astype(bool)
     runs = runs[like & (_betas(runs) >= 0) & left_pictures(runs)]
-    others = [name for name in view.parameters if name != "beta"]
     if runs.empty:
         return None
+    others = [name for name in view.parameters if name != "beta"]
     keys = runs.apply(lambda run: tuple(format_value(run.get(f"params.{name}")) for name in others), axis=1)
     counts = _betas(runs).groupby(keys).nunique().sort_values(ascending=False, kind="stable")
     return runs[keys == counts.index[0]] if counts.iloc[0] >= LEAST_ALIKE else None
@@ -238,7 +233,7 @@ def beta_strip(view: StudyView) -> Figure | None:
         values = view.params(trial)
         apart = format_briefly({name: values[name] for name in differing if name in values})
         title = f"{parameter_label('beta')} = {format_value(trial['params.beta'])}"
-        labelled.append((title, "\n".join(filter(None, [epoch_words(view, trial, last=last), apart])), files))
+        labelled.append((title, f"{epoch_words(view, trial, last=last)}\n{apart}".strip(), files))
     return picture_rows([("", labelled)], margin=3.4) if rows else None
 
 
@@ -247,8 +242,8 @@ def _strip_rows(view: StudyView) -> tuple[list[tuple[pd.Series, Arrays, bool]], 
     candidates = ((trial, read_arrays(trial["folder"])) for _, trial in strip_trials(view).iterrows())
     rows = [(trial, *at_last_epoch(files)) for trial, files in candidates if files.keys() >= STRIP]
     configurations = [view.params(trial) for trial, *_ in rows]
-    others = [name for name in view.parameters if name != "beta"]
-    return rows, [name for name in others if len({format_value(params.get(name)) for params in configurations}) > 1]
+    values = {name: {format_value(params.get(name)) for params in configurations} for name in view.parameters}
+    return rows, [name for name, different in values.items() if name != "beta" and len(different) > 1]
 
 
 def strip_caption(view: StudyView) -> str:
@@ -324,9 +319,8 @@ def _three(view: StudyView) -> list[tuple[str, pd.Series, Arrays]]:
     orders = {"best": trials, "worst": trials[::-1], "median": trials[(len(trials) - 1) // 2 :]}
     row_of: dict[int, tuple[str, pd.Series, Arrays]] = {}
     for rank, order in orders.items():
-        files = ((row, read_arrays(row["folder"])) for _, row in order.iterrows())
-        for row, arrays in files:
-            if arrays.keys() >= STRIP:
+        for _, row in order.iterrows():
+            if (arrays := read_arrays(row["folder"])).keys() >= STRIP:
                 row_of.setdefault(row["number"], (rank, row, arrays))
                 break
     return [row_of[number] for number in trials["number"] if number in row_of]
@@ -345,12 +339,10 @@ def neighbours(arrays: Arrays) -> Figure:
     shown = np.stack([arrays["neighbour_samples"], arrays["neighbour_images"]])
     figure = picture_grid(shown, ["samples", "nearest in training"], below=0.32)
     axes, (tall, wide) = figure.axes[0], shown.shape[2:4]
+    below = 2 * (tall + GAP)
     for index, distance in enumerate(arrays["neighbour_distances"]):
-        middle = index * (wide + GAP) + wide / 2
-        axes.text(
-            middle, 2 * tall + 2 * GAP, format_number(distance, 1), **text_options(TEXT_COLOUR, "center", 10, "top")
-        )
-    axes.text(-4, 2 * tall + 2 * GAP, "distance", **text_options(TEXT_COLOUR, "right", 11, "top"))
+        write(axes, format_number(distance, 1), index * (wide + GAP) + wide / 2, below, va="top")
+    write(axes, "distance", -4, below, ha="right", va="top", fontsize=11)
     return figure
 
 

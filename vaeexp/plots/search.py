@@ -1,5 +1,7 @@
 """The search as it went: each trial's value in order, and the learning curve of each."""
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from sweeps.results.found_trials import promotes
 from vaeexp.plots import style
 from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import row_names
+from vaeexp.results.tables import epochs_of, row_names
 from vaeexp.words import NATS, format_configuration, format_number
 
 CLOCK = 1.05
@@ -27,6 +29,8 @@ LONGEST_NAME = 24
 """Letters of such a name."""
 MOST_CURVES = 100
 """Learning curves drawn of each state; of more, so many that stand evenly among them."""
+ORDER = ("pruned", "failed", "paused", "running", "complete")
+"""States of learning curves, the one on top last."""
 
 
 def history(view: StudyView) -> Figure | None:
@@ -37,24 +41,26 @@ def history(view: StudyView) -> Figure | None:
     trials = view.search
     if not trials["objective"].notna().any() or _given(view) == len(trials) or promotes(view.study):
         return None
-    figure = style.new_figure()
-    axes = style.style_axes(figure.add_subplot(), x="trial", y=NATS)
+    figure, axes = style.one_plot(x="trial", y=NATS)
     complete = trials["state"] == "complete"
     axes.set_ylim(*style.robust_limits(trials.loc[complete, "objective"], trials["objective"]))
     axes.set_xlim(-0.7, max(trials["number"].max(), 4) + 0.7)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    size = 46 * style.marker_scale(len(trials))
     for state in style.STATE_COLOURS:
         # A failed trial is shown even if it never reached the end of an epoch.
         chosen = trials[(trials["state"] == state) & (trials["objective"].notna() | (state == "failed"))]
         if len(chosen):
-            label = style.state_label(state, len(chosen))
-            places = chosen["number"], chosen["objective"], row_names(chosen)
-            style.scatter(axes, *places, state, size=size, label=label)
+            _draw_state(axes, chosen, chosen["number"], state, of=len(trials))
     _draw_best(axes, best_so_far(view.results), trials["number"].max() + 0.5)
     style.off_scale(axes, trials["objective"])
     style.legend(axes)
     return figure
+
+
+def _draw_state(axes: Axes, trials: pd.DataFrame, x: pd.Series, state: str, *, of: int) -> None:
+    """Draw the values of trials of one state, as large as the number of trials in the plot allows."""
+    size, label = 46 * style.marker_scale(of), style.state_label(state, len(trials))
+    style.scatter(axes, x, trials["objective"], row_names(trials), state, size=size, label=label)
 
 
 def history_caption(view: StudyView) -> Caption:
@@ -76,13 +82,12 @@ def _draw_best(axes: Axes, course: pd.DataFrame, last: float) -> None:
     """
     if course.empty:
         return
-    steps = [*course["best"], course["best"].iloc[-1]]
-    axes.step([*course["number"], last], steps, where="post", color=style.BEST, linewidth=2)
+    _draw_course(axes, course["number"], course["best"], last)
     best = course.nsmallest(1, "objective").iloc[0]
     share = best["number"] / last
     low, high = axes.get_ylim()
-    axes.set_ylim(low - 0.05 * (high - low), high)
-    side = "center" if 0.2 < share < 0.8 else ("left" if share <= 0.5 else "right")
+    axes.set_ylim(bottom=low - 0.05 * (high - low))
+    side = "left" if share <= 0.2 else "center" if share < 0.8 else "right"
     text = f"lowest: trial {int(best['number'])}, {format_number(best['objective'])}"
     style.annotate(axes, text, (best["number"], best["objective"]), (0, -8), colour=style.BEST, ha=side, va="top")
 
@@ -93,36 +98,31 @@ def wall_time(view: StudyView) -> Figure | None:
     None without two complete trials with times, and where the trials lie further apart than the search has run: then it was interrupted, and
     the times of its trials count hours in which nothing ran.
     """
-    trials, spent = view.ranked, view.study.elapsed
-    trials = trials[np.isfinite(trials["ended"].astype(float))].sort_values(["ended", "number"])
-    first = float(view.search["started"].astype(float).min())
-    hours = (trials["ended"].astype(float) - first) / 3600
-    if len(trials) < 2 or not spent or hours.min() < 0 or 3600 * hours.max() > CLOCK * spent:
+    trials = view.ranked.astype({"ended": float})
+    trials = trials[np.isfinite(trials["ended"])].sort_values(["ended", "number"])
+    seconds = trials["ended"] - view.search["started"].astype(float).min()
+    spent, longest = view.study.elapsed, seconds.max()
+    if len(trials) < 2 or not spent or seconds.min() < 0 or longest > CLOCK * spent:
         return None
-    unit, scale = next(
-        (unit, scale)
-        for unit, scale in (("hours", 1), ("minutes", 60), ("seconds", 3600))
-        if scale * hours.max() > 2 or scale == 3600
-    )
-    x, values = hours * scale, trials["objective"]
-    figure = style.new_figure()
-    axes = style.style_axes(figure.add_subplot(), x=f"wall time of the search ({unit})", y=NATS)
+    unit, length = "seconds", 1
+    if longest > 120:
+        unit, length = ("hours", 3600) if longest > 7200 else ("minutes", 60)
+    x, values = seconds / length, trials["objective"]
+    figure, axes = style.one_plot(x=f"wall time of the search ({unit})", y=NATS)
     axes.set_ylim(*style.robust_limits(values, values))
-    axes.set_xlim(0, 1.02 * max(float(x.max()), spent / 3600 * scale))
-    label, size = style.state_label("complete", len(trials)), 46 * style.marker_scale(len(trials))
-    style.scatter(axes, x, values, row_names(trials), "complete", size=size, label=label)
-    best = values.cummin()
-    axes.step(
-        [*x, axes.get_xlim()[1]],
-        [*best, best.iloc[-1]],
-        where="post",
-        color=style.BEST,
-        linewidth=2,
-        label="best so far",
-    )
+    end = 1.02 * max(longest, spent) / length
+    axes.set_xlim(0, end)
+    _draw_state(axes, trials, x, "complete", of=len(trials))
+    _draw_course(axes, x, values.cummin(), end, label="best so far")
     style.off_scale(axes, values)
     style.legend(axes)
     return figure
+
+
+def _draw_course(axes: Axes, x: pd.Series, best: pd.Series, end: float, label: str | None = None) -> None:
+    """Draw the steps of the best value so far, on to `end`."""
+    steps = [*best, best.iloc[-1]]
+    axes.step([*x, end], steps, where="post", color=style.BEST, linewidth=2, label=label)
 
 
 def learning_curves(view: StudyView) -> Figure | None:
@@ -131,42 +131,38 @@ def learning_curves(view: StudyView) -> Figure | None:
     Of more than `MOST_CURVES` trials in a state, so many are drawn that stand evenly among them, from best to worst. None
     without an epoch.
     """
-    trials, epochs = view.search, view.epochs
-    epochs_drawn = epochs[~epochs["repeat"] & epochs["number"].isin(trials["number"])]
-    finite = epochs_drawn[np.isfinite(epochs_drawn["objective"])]
+    trials, by_number = view.search, view.search.set_index("number")
+    epochs = epochs_of(trials, view.epochs)
+    finite = epochs[np.isfinite(epochs["objective"])].sort_values(["number", "epoch"])
     if finite.empty:
         return None
     lowest = finite.groupby("number")["objective"].min()
-    best_values = trials.set_index("number")["objective"].reindex(lowest.index)
+    best_values = by_number["objective"].reindex(lowest.index)
     lowest = best_values.fillna(lowest).sort_values(kind="stable")  # of a trial in its warm-up no epoch counts yet
-    states = trials.set_index("number")["state"].reindex(lowest.index)
+    states = by_number["state"].reindex(lowest.index)
     complete = view.ranked[view.ranked["number"].isin(lowest.index)]
-    leader = int(complete["number"].iloc[0] if len(complete) else lowest.index[0])
-    drawn = {
-        state: _evenly(lowest.index[states == state]) for state in ("pruned", "failed", "paused", "running", "complete")
-    }
-    shown = finite[finite["number"].isin([leader, *np.concatenate([*drawn.values()])])].sort_values(["number", "epoch"])
+    leader = int([*complete["number"], *lowest.index][0])
+    drawn = {state: _evenly(lowest.index[states == state]) for state in ORDER}
+    shown = finite[finite["number"].isin([leader, *itertools.chain(*drawn.values())])]
     curves = {number: part[["epoch", "objective"]].to_numpy() for number, part in shown.groupby("number")}
-    figure = style.new_figure(5.0)
-    axes = style.style_axes(figure.add_subplot(), x="epoch", y=NATS)
+    figure, axes = style.one_plot(5.0, x="epoch", y=NATS)
     low, high = style.robust_limits(lowest[complete["number"]], lowest)
     # The best values decide the scale, with room to see how the good ones came down.
     high = max(high + 0.35 * (high - low), float(curves[leader][len(curves[leader]) // 5, 1]))
     axes.set(xlim=(0.5, max(finite["epoch"].max(), 2) + 0.5), ylim=(low, high))
-    named = list(complete["number"]) if 1 < len(complete) <= MOST_NAMED else []
+    named = 1 < len(complete) <= MOST_NAMED
     for state, chosen in drawn.items():
         if len(chosen) and not (named and state == "complete"):
-            _draw_curves(axes, {number: curves[number] for number in chosen}, state, int((states == state).sum()))
+            label = style.state_label(state, int((states == state).sum()))
+            _draw_curves(axes, {number: curves[number] for number in chosen}, state, label)
     if named:
         names = {trial["number"]: _name_of(view, trial) for _, trial in complete.iterrows()}
-        _name_curves(axes, {number: curves[number] for number in names}, names, low, high)
+        _name_curves(axes, {number: curves[number] for number in names}, names)
     elif len(complete):
-        best, winner = complete.iloc[0], f"lowest: trial {leader}"
-        look: dict[str, Any] = {"color": style.TEXT_COLOUR}
-        lines = axes.plot(*curves[leader].T, linewidth=2.2, zorder=5, label=winner, **look)
-        lines += axes.plot([best["best_epoch"]], [best["objective"]], marker="o", markersize=6, zorder=6, **look)
-        for line in lines:
-            style.mark_trials(line, [leader])
+        best = complete.iloc[0]
+        look: dict[str, Any] = {"color": style.TEXT_COLOUR, "linewidth": 2.2, "zorder": 5}
+        at, label = (best["best_epoch"], best["objective"]), f"lowest: trial {leader}"
+        _draw_curve(axes, curves[leader], leader, at, dot=6, label=label, **look)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if (finite["objective"] > high).any():
         style.note(axes, f"values above {high:,.0f} are cut off", y=0.95)
@@ -177,33 +173,40 @@ def learning_curves(view: StudyView) -> Figure | None:
     return figure
 
 
+def _draw_curve(axes: Axes, curve: np.ndarray, number: int, best: Sequence[float], *, dot: float, **look: Any) -> None:
+    """Draw the curve of a trial, with a dot of this size at its best epoch and value."""
+    lines = axes.plot(*curve.T, **look)
+    lines += axes.plot(*best, marker="o", color=look["color"], markersize=dot, zorder=6)
+    style.mark_trials([number], *lines)
+
+
 def _name_of(view: StudyView, trial: pd.Series) -> str:
     """Return what a curve is called: the value of the parameter that was searched alone, else the trial."""
     values = view.params(trial)
     return format_configuration(values) if len(view.parameters) == 1 and values else f"trial {trial['number']}"
 
 
-def _name_curves(axes: Axes, curves: dict[int, np.ndarray], names: dict[int, str], low: float, high: float) -> None:
+def _name_curves(axes: Axes, curves: dict[int, np.ndarray], names: dict[int, str]) -> None:
     """Draw the curves of few complete trials, the best first, each in a look of its own with its name at its end.
 
-    `low` and `high` are the limits of the axes. The names keep clear of each other; a line joins a name that had to move to its curve.
+    Call it after the limits are set. The names keep clear of each other; a line joins a name that had to move to its curve.
     """
+    low, high = axes.get_ylim()
     ends = {number: (float(np.clip(curve[-1, 1], low, high)) - low) / (high - low) for number, curve in curves.items()}
     heights: dict[int, float] = {}
     for number in sorted(ends, key=lambda each: (ends[each], names[each])):
         heights[number] = max(ends[number], max(heights.values(), default=-1.0) + NAME_HEIGHT)
     excess = max(0.0, max(heights.values()) - 1.0)
+    black = len(style.COLOURS) - 1
     for index, (number, curve) in enumerate(curves.items()):
-        black = len(style.COLOURS) - 1
-        look = style.line_style(black if index == 0 else index - (index <= black))
-        lines = axes.plot(*curve.T, linewidth=2.2 if index == 0 else 1.5, zorder=5 if index == 0 else 3, **look)
+        first = index == 0
+        look = style.line_style(black if first else index - (index <= black))
         best = curve[curve[:, 1].argmin()]
-        lines += axes.plot([best[0]], [best[1]], marker="o", color=look["color"], markersize=5, zorder=6)
-        for line in lines:
-            style.mark_trials(line, [number])
-        words = f"{style.shortened(names[number], LONGEST_NAME)}{' (lowest)' if index == 0 else ''}"
-        place: dict[str, Any] = {"xycoords": "axes fraction", "ha": "left"}
-        style.annotate(axes, words, (1.01, heights[number] - excess), colour=look["color"], **place)
+        look |= {"linewidth": 2.2, "zorder": 5} if first else {"linewidth": 1.5, "zorder": 3}
+        _draw_curve(axes, curve, number, best, dot=5, **look)
+        words = f"{style.shortened(names[number], LONGEST_NAME)}{' (lowest)' if first else ''}"
+        at = (1.01, heights[number] - excess)
+        style.annotate(axes, words, at, colour=look["color"], xycoords="axes fraction", ha="left")
 
 
 def _evenly(numbers: pd.Index) -> np.ndarray:
@@ -212,28 +215,22 @@ def _evenly(numbers: pd.Index) -> np.ndarray:
     return numbers.to_numpy()[indices]
 
 
-def _draw_curves(axes: Axes, curves: dict[int, np.ndarray], state: str, count: int) -> None:
-    """Draw the curves of one state, `count` trials in all; pruned and failed ones faded, with a mark at their end.
+def _draw_curves(axes: Axes, curves: dict[int, np.ndarray], state: str, label: str) -> None:
+    """Draw the curves of one state; pruned, failed and paused ones faded, with a mark at their end.
 
     Call it after the limits are set.
     """
     stopped = state in ("pruned", "failed", "paused")
     faint = (0.4 if stopped else 0.7) * min(1.0, (30 / len(curves)) ** 0.75)
-    colour, label = style.STATE_COLOURS[state], style.state_label(state, count)
+    colour = style.STATE_COLOURS[state]
     lines = LineCollection([*curves.values()], colors=colour, linewidths=1.2, alpha=faint, zorder=2)
     axes.add_collection(lines)
-    style.mark_trials(lines, curves)
-    if stopped:
-        every = np.array([curve[-1] for curve in curves.values()])
-        inside = style.within(axes, every)
-        rows, ends = np.array([*curves])[inside], every[inside]
-        look: dict[str, Any] = {
-            "marker": style.STATE_MARKERS[state],
-            "edgecolors": colour,
-            "facecolors": "none",
-            "alpha": 0.9,
-        }
-        size = 30 * style.marker_scale(4 * len(curves))
-        style.mark_trials(axes.scatter(ends[:, 0], ends[:, 1], s=size, zorder=4, label=label, **look), rows)
-    else:
+    style.mark_trials(curves, lines)
+    if not stopped:
         axes.plot([], [], color=colour, linewidth=1.6, label=label)
+        return
+    ends = np.array([curve[-1] for curve in curves.values()])
+    inside = style.within(axes, ends)
+    rows, size = np.array([*curves])[inside], 30 * style.marker_scale(4 * len(curves))
+    look: dict[str, Any] = {"marker": style.STATE_MARKERS[state], "edgecolors": colour, "facecolors": "none"}
+    style.draw_points(axes, rows, *ends[inside].T, s=size, alpha=0.9, zorder=4, label=label, **look)

@@ -7,7 +7,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -124,10 +124,28 @@ def drawing(figure: Figure) -> Iterator[None]:
         yield
 
 
-def style_axes(axes: Axes, *, x: str = "", y: str = "") -> Axes:
-    """Give axes labels and a light grid, without a frame at the top and the right; return them."""
+def one_plot(height: float = 4.6, *, x: str, y: str = "") -> tuple[Figure, Axes]:
+    """Return a figure of this height in inches, and its only axes with these labels."""
+    figure = new_figure(height)
+    return figure, style_axes(figure.add_subplot(), x=x, y=y)
+
+
+def figure_of(axes: Axes) -> Figure:
+    """Return the figure that the axes are in."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
+
+
+def label_axes(axes: Axes, x: str, y: str = "") -> None:
+    """Write the names of what the axes show."""
     axes.set_xlabel(x, fontsize=11, color=TEXT_COLOUR)
     axes.set_ylabel(y, fontsize=11, color=TEXT_COLOUR)
+
+
+def style_axes(axes: Axes, *, x: str = "", y: str = "") -> Axes:
+    """Give axes labels and a light grid, without a frame at the top and the right; return them."""
+    label_axes(axes, x, y)
     axes.tick_params(labelsize=10, colors=TEXT_COLOUR, which="both")
     axes.grid(visible=True, color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -186,22 +204,28 @@ def colour_bar(figure: Figure, axes: Axes, colours: ScalarMappable, **style: Any
     return bar.ax
 
 
+def write(
+    axes: Axes,
+    text: str,
+    x: float,
+    y: float,
+    *,
+    colour: str = TEXT_COLOUR,
+    ha: str = "center",
+    va: str = "center",
+    fontsize: float = 10,
+    **look: Any,
+) -> None:
+    """Write at a point."""
+    axes.text(x, y, text, color=colour, ha=ha, va=va, fontsize=fontsize, **look)
+
+
 def note(axes: Axes, text: str, *, y: float = 1.01) -> None:
     """Write a small remark above the right end of the axes."""
-    axes.text(1.0, y, text, transform=axes.transAxes, fontsize=10, color=MUTED, ha="right", va="bottom")
+    write(axes, text, 1.0, y, colour=MUTED, ha="right", va="bottom", transform=axes.transAxes)
 
 
 _WHOLE: ContextVar[bool] = ContextVar("whole axes", default=False)
-
-
-@contextmanager
-def whole_axes() -> Iterator[None]:
-    """Draw plots whose axes show all trials, however far out a few of them lie, for the length of a `with` block."""
-    before = _WHOLE.set(True)
-    try:
-        yield
-    finally:
-        _WHOLE.reset(before)
 
 
 _CUTS: ContextVar[list[float]] = ContextVar("limits that leave trials out")
@@ -209,15 +233,23 @@ CUT = "axes that leave trials out"
 """Id of a figure whose axes do not show every trial."""
 
 
-@contextmanager
-def cuts_noted() -> Iterator[list[float]]:
+def whole_axes() -> AbstractContextManager[bool]:
+    """Draw plots whose axes show all trials, however far out a few of them lie, for the length of a `with` block."""
+    return _holding(_WHOLE, True)
+
+
+def cuts_noted() -> AbstractContextManager[list[float]]:
     """Collect the limits that leave values out for the length of a `with` block."""
-    cuts: list[float] = []
-    before = _CUTS.set(cuts)
+    return _holding(_CUTS, [])
+
+
+@contextmanager
+def _holding(variable: ContextVar[Any], value: Any) -> Iterator[Any]:
+    token = variable.set(value)
     try:
-        yield cuts
+        yield value
     finally:
-        _CUTS.reset(before)
+        variable.reset(token)
 
 
 def robust_limits(values: Iterable[float], others: Iterable[float] = (), *, reach: float = 1.5) -> tuple[float, float]:
@@ -241,21 +273,20 @@ def robust_limits(values: Iterable[float], others: Iterable[float] = (), *, reac
     return low - room, high + room
 
 
-def log_axis(axes: Axes, low: float, high: float, *, y: bool = False) -> None:
-    """Make the x axis, or the y axis, logarithmic over [low, high], with plain decimal labels at 1, 2, 5 where decades are few."""
-    name, axis = ("y", axes.yaxis) if y else ("x", axes.xaxis)
-    axes.set(**{f"{name}scale": "log"})
-    log_ticks(axis, low, high)
+def log_axis(axes: Axes, low: float, high: float) -> None:
+    """Make the x axis logarithmic over [low, high], with plain decimal labels at 1, 2, 5 where decades are few."""
+    axes.set_xscale("log")
+    log_ticks(axes.xaxis, low, high)
     edge = 10 ** (0.04 * float(np.log10(high / low)))
-    axes.set(**{f"{name}lim": (low / edge, high * edge)})
+    axes.set_xlim(low / edge, high * edge)
 
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:
     """Label a logarithmic axis over [low, high] with plain decimals, at 1, 2, 5 where decades are few."""
-    decades = float(np.log10(high / low))
-    axis.set_major_locator(LogLocator(base=10, subs=(1.0,) if decades > 1.6 else (1.0, 2.0, 5.0)))
+    many = np.log10(high / low) > 1.6
+    axis.set_major_locator(LogLocator(subs=(1.0,) if many else (1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(format_tick))
-    axis.set_minor_locator(NullLocator() if decades <= 1.6 else LogLocator(base=10, subs=tuple(range(2, 10))))
+    axis.set_minor_locator(LogLocator(subs=range(2, 10)) if many else NullLocator())
     axis.set_minor_formatter(NullFormatter())
 
 
@@ -288,37 +319,43 @@ def scatter(
     rows: pd.Series,
     state: str,
     *,
-    size: float = 34,
-    label: str | None = None,
-    colour: Any = None,
+    size: float,
+    label: str | None,
 ) -> None:
-    """Draw points in the shape of a state and in its colour or another, filled where complete; points above the axes stand at the upper edge as triangles.
+    """Draw points in the shape and colour of a state, filled where complete; points above the axes stand at the upper edge as triangles.
 
     `rows` are the names of the trials (`row_names`). Call it after the limits are set. A failed trial without a value (NaN) keeps its cross, at the upper edge.
     """
     high = axes.get_ylim()[1]
     above = y > high
-    colour, complete = STATE_COLOURS[state] if colour is None else colour, state == "complete"
+    colour, complete = STATE_COLOURS[state], state == "complete"
     look: dict[str, Any] = {"edgecolors": colour, "clip_on": False, "alpha": 0.9, "zorder": 4 if complete else 3}
     # The value of a trial that ended early is what it had reached, so its mark is open.
     look |= {"facecolors": colour, "linewidths": 0} if complete else {"facecolors": "none", "linewidths": 1.3}
-    points = axes.scatter(x[~above], y[~above].fillna(high), s=size, marker=STATE_MARKERS[state], label=label, **look)
-    mark_trials(points, rows[~above])
+    below = y[~above].fillna(high)
+    draw_points(axes, rows[~above], x[~above], below, s=size, marker=STATE_MARKERS[state], label=label, **look)
     if above.any():
-        points = axes.scatter(x[above], [high] * int(above.sum()), s=0.8 * size, marker="^", **look)
-        mark_trials(points, rows[above])
+        draw_points(axes, rows[above], x[above], y[above].clip(upper=high), s=0.8 * size, marker="^", **look)
 
 
-def mark_trials(artist: Artist, rows: Iterable[int | str]) -> None:
+def draw_points(axes: Axes, rows: Iterable[int | str], x: Any, y: Any, **look: Any) -> PathCollection:
+    """Draw points marked with the trials that they are of; return them."""
+    points = axes.scatter(x, y, **look)
+    mark_trials(rows, points)
+    return points
+
+
+def mark_trials(rows: Iterable[int | str], *artists: Artist) -> None:
     """Remember whose points a collection has, in its order, or whose one line it is: `45` for a trial, `r3` for a repeat.
 
     The HTML page finds its trials by this mark. A collection of more than `MOST_MARKED` points has none, and is an image in the page.
     """
     names = [str(row) for row in rows]
-    if len(names) > MOST_MARKED:
-        artist.set_rasterized(True)
-    elif names:
-        artist.set_gid(f"{TRIALS}{','.join(names)}")
+    for artist in artists:
+        if len(names) > MOST_MARKED:
+            artist.set_rasterized(True)
+        elif names:
+            artist.set_gid(f"{TRIALS}{','.join(names)}")
 
 
 def state_label(state: str, count: int) -> str:
@@ -355,17 +392,17 @@ def _name_choices(axes: Axes, texts: Sequence[str], below: Sequence[str]) -> Non
 
     Aslant a name and its remark share a line where two lines would run into the next name.
     """
-    grid, figure = axes.get_subplotspec(), axes.get_figure(root=True)
+    grid = axes.get_subplotspec()
     columns = grid.get_gridspec().ncols if grid is not None else 1
     room = 90 // columns // len(texts)
     longest_word = max(len(part.rstrip()) for text in texts for part in _parts(text))
-    lines = [f"{wrapped(text, max(6, room))}\n{counts}".rstrip() for text, counts in zip(texts, below, strict=True)]
+    lines = _names_above(texts, below, max(6, room))
     if max(longest_word, *(len(line) for text in lines for line in text.split("\n"))) <= room:
         axes.set_xticks(range(len(texts)), lines)
         return
-    names = [f"{wrapped(text, 20)}\n{counts}".rstrip() for text, counts in zip(texts, below, strict=True)]
+    names = _names_above(texts, below, 20)
     # Panels take about three quarters of the width of a figure.
-    apart = 72 * 0.75 * (figure.get_size_inches()[0] if figure is not None else WIDTH) / columns / len(texts)
+    apart = 72 * 0.75 * figure_of(axes).get_size_inches()[0] / columns / len(texts)
     clear = apart * math.sin(math.radians(SLANT))
     if max(text.count("\n") + 1 for text in names) * TICK_LINE > clear:
         names = [
@@ -375,14 +412,20 @@ def _name_choices(axes: Axes, texts: Sequence[str], below: Sequence[str]) -> Non
     axes.set_xticks(range(len(texts)), names, rotation=slant, ha="right", va="top", rotation_mode="anchor")
 
 
-def parameter_panels(count: int, *, same_values: bool) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a panel for each of so many parameters, with one scale of values or with scales of their own."""
+def _names_above(texts: Sequence[str], below: Sequence[str], width: int) -> list[str]:
+    """Return names, in lines of at most `width` characters, each above its remark."""
+    return [f"{wrapped(text, width)}\n{remark}".rstrip() for text, remark in zip(texts, below, strict=True)]
+
+
+def parameter_panels(count: int, y: str, *, same_values: bool) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a panel for each of so many parameters, with one scale of values or with scales of their own; `y` names the values."""
     across = 2 if count in (2, 4) else min(3, count)
     down = math.ceil(count / across)
     figure = new_figure(0.6 + 2.75 * down, width=9.0 if across > 1 else 6.5)
     panels = list(figure.subplots(down, across, sharey=same_values, squeeze=False).ravel())
     for panel in panels[count:]:
         panel.set_visible(False)
+    figure.supylabel(y, fontsize=11, color=TEXT_COLOUR)
     return figure, panels[:count]
 
 
@@ -415,6 +458,13 @@ def two_lines(text: str, width: int) -> str:
     even = (wrapped(text, length).split("\n") for length in range(least, width))
     first, *more = next((lines for lines in even if len(lines) == 2), wrapped(text, width).split("\n"))
     return "\n".join([first, shortened(" ".join(more), width)] if more else [first])
+
+
+def draw_medians(axes: Axes, values: pd.Series, places: pd.Series, least: int = 1) -> None:
+    """Draw the median of the values at each place of a choice that has at least so many."""
+    groups = values.groupby(places)
+    medians = groups.median()[groups.size() >= least]
+    axes.hlines(medians, medians.index - 0.3, medians.index + 0.3, color=TEXT_COLOUR, linewidth=2, zorder=5)
 
 
 def shortened(text: str, most: int) -> str:

@@ -1,4 +1,4 @@
-"""The rate–distortion plane (Alemi et al. 2018, "Fixing a Broken ELBO"): what β really chooses; and the latent units in use."""
+"""What a model must choose between: rate and distortion (Alemi et al. 2018, "Fixing a Broken ELBO"), −ELBO and FID, or the two objectives of a study."""
 
 import itertools
 import math
@@ -12,24 +12,17 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sweeps.results.front import front
+from sweeps.results.front import front as pareto_front
 from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots import style
 from vaeexp.plots.confirmed import comparable
-from vaeexp.plots.parameters import counts_below, jittered
-from vaeexp.results.parameters import SearchedParameter
+from vaeexp.results.statements import Caption, Statement
+from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, row_names
-from vaeexp.results.tested_settings import TestedSetting
-from vaeexp.words import format_number, parameter_label
+from vaeexp.words import format_number, format_value, is_missing, parameter_label, plural
 
-GROUPS = 10
-"""Numbers whose median is drawn for each by itself; of more the medians of parts of their range, at most so many."""
-IN_EACH = 5
-"""Trials that such a part has on average, because a median of fewer lies between two marks and shows neither."""
-UNITS = "units"
-"""Column of what is drawn: a number of latent dimensions, or their share in percent."""
-
+PLANE = ["val/rate", "val/distortion"]
 SCORED_AT_ONE = (
     "Models are scored by the −ELBO at β = 1, which is what training at β = 1 minimises. So a best β near 1 follows from the score, "
     "and says nothing of samples or reconstructions."
@@ -45,6 +38,14 @@ NEAR = 6
 """Room around these words, in 1/72 inch."""
 ASIDE = 26
 """From the best trial to the words beside this trial, in 1/72 inch."""
+NAME_FONT = 10
+"""Of the names along a front."""
+LINE = 1.4
+"""Height of a line of words, in font sizes."""
+OFFSET = (-7, -4)
+"""From a trial to the upper right corner of its name, in points."""
+CLEARER = 3.0
+"""By how many points a trial is nearer to the end of its name than any other trial of the front."""
 
 
 def rate_distortion(view: StudyView) -> Figure | None:
@@ -55,28 +56,25 @@ def rate_distortion(view: StudyView) -> Figure | None:
     trials = view.points
     if trials.empty:
         return None
-    figure = style.new_figure(5.4)
-    axes = style.style_axes(
-        figure.add_subplot(),
-        x="rate: KL(q(z|x) ‖ p(z)) (nats per image)",
-        y="distortion: −E log p(x|z) (nats per image)",
+    figure, axes = style.one_plot(
+        5.4, x="rate: KL(q(z|x) ‖ p(z)) (nats per image)", y="distortion: −E log p(x|z) (nats per image)"
     )
-    rate, distortion = trials["val/rate"].to_numpy(float), trials["val/distortion"].to_numpy(float)
+    complete, points = (trials["state"] == "complete").to_numpy(), trials[PLANE].to_numpy(float)
+    rate, distortion = points.T
     # A wide reach: that a small β buys distortion at a rate of hundreds of nats is what the plane is there to show.
-    bottom, top = style.robust_limits(distortion[trials["state"] == "complete"], distortion, reach=6)
-    _, right = style.robust_limits(rate[distortion <= top], rate[distortion <= top], reach=6)
+    bottom, top = style.robust_limits(distortion[complete], distortion, reach=6)
+    near = rate[distortion <= top]
+    _, right = style.robust_limits(near, near, reach=6)
     left = min(0.0, float(rate.min()))
     axes.set(xlim=(left - 0.02 * (right - left), right + 0.04 * (right - left)), ylim=(bottom, top))
     draw_equal_lines(axes)
     # A pruned trial would not have stayed where it was stopped.
-    complete = (trials["state"] == "complete").to_numpy()
-    best = front(np.stack([rate, distortion], axis=1)[complete])
-    axes.plot(rate[complete][best], distortion[complete][best], color=style.MUTED, linewidth=1.4, zorder=2)
+    ended = points[complete]
+    axes.plot(*ended[pareto_front(ended)].T, color=style.MUTED, linewidth=1.4, zorder=2)
     _draw_trials(figure, axes, view)
     _name_best(axes, trials)
-    hidden = int(((rate > right) | (distortion > top)).sum())
-    if hidden:
-        style.note(axes, f"{hidden} {'trial lies' if hidden == 1 else 'trials lie'} outside these axes")
+    if hidden := int(((rate > right) | (distortion > top)).sum()):
+        style.note(axes, f"{plural(hidden, 'trial lies', 'trials lie')} outside these axes")
     return figure
 
 
@@ -85,39 +83,27 @@ def fid_against_elbo(view: StudyView) -> Figure | None:
 
     Only runs whose FID is of as many samples and test images as that of the first. None without two such runs.
     """
-    drawn = _with_fid(view)
-    if sum(len(runs) for _, runs in drawn) < 2:
+    settings = [setting for setting, *_ in comparable(view)]
+    if not settings:
         return None
-    figure = style.new_figure(4.8)
+    runs = pd.concat([setting.runs for setting in settings], keys=range(len(settings)))
+    figures = runs.reindex(columns=[f"result.test/{name}" for name in ("neg_elbo", "fid", *CONDITIONS)]).dropna()
+    conditions = figures[figures.columns[2:]]
+    figures = figures[(conditions == conditions.head(1).to_numpy()).all(axis=1)].astype(float)
+    if len(figures) < 2:
+        return None
     fid = METRICS["fid"]
-    axes = style.style_axes(figure.add_subplot(), x="test −ELBO (nats per image)", y=f"test {fid.label}, {fid.unit}")
-    for index, (setting, runs) in enumerate(drawn):
-        colour, marker = style.COLOURS[index % len(style.COLOURS)], "osD^vP*"[index % 7]
+    figure, axes = style.one_plot(4.8, x="test −ELBO (nats per image)", y=f"test {fid.label}, {fid.unit}")
+    for index, place in enumerate(figures.index.unique(0)):
+        own = figures.loc[[place]]
+        colour, marker = style.line_style(index)["color"], "osD^vP*"[index % 7]
         look: dict[str, Any] = {"color": colour, "marker": marker, "s": 56, "linewidths": 0, "zorder": 3, "alpha": 0.9}
-        label = f"{style.two_lines(setting.title, LONGEST)} (n = {len(runs)})"
-        points = axes.scatter(
-            runs["result.test/neg_elbo"].astype(float), runs["result.test/fid"].astype(float), label=label, **look
-        )
-        style.mark_trials(points, row_names(runs))
+        label = f"{style.two_lines(settings[place].title, LONGEST)} (n = {len(own)})"
+        x, y = own["result.test/neg_elbo"], own["result.test/fid"]
+        style.draw_points(axes, row_names(runs.loc[own.index]), x, y, label=label, **look)
     axes.margins(0.08)
     style.legend(axes, columns=3)
     return figure
-
-
-def _with_fid(view: StudyView) -> list[tuple[TestedSetting, pd.DataFrame]]:
-    """Return comparable configurations with their runs that have both figures, under the conditions of the first such run."""
-    drawn: list[tuple[TestedSetting, pd.DataFrame]] = []
-    conditions = None
-    for setting, *_ in comparable(view):
-        figures = pd.DataFrame(
-            {name: column(setting.runs, f"result.test/{name}") for name in ("neg_elbo", "fid", *CONDITIONS)}
-        )
-        runs, figures = setting.runs[figures.notna().all(axis=1)], figures.dropna()
-        if conditions is None and len(figures):
-            conditions = figures[[*CONDITIONS]].iloc[0]
-        if conditions is not None and (alike := (figures[[*CONDITIONS]] == conditions).all(axis=1)).any():
-            drawn.append((setting, runs[alike]))
-    return drawn
 
 
 def rate_distortion_caption(view: StudyView) -> str:
@@ -138,26 +124,23 @@ def _draw_trials(figure: Figure, axes: Axes, view: StudyView) -> None:
     if beta is not None and (betas > 0).all() and betas.nunique() > 1:
         # Over the searched range, so that reports of one study share their colours; wider where a trial lies outside.
         ends = [] if beta.is_choice else [end for end in (beta.low, beta.high) if end]
-        scale = LogNorm(min(betas.min(), *ends, math.inf), max(betas.max(), *ends, 0.0))
-    small = style.marker_scale(len(trials))
-    for complete, size in ((False, 26), (True, 74)):
-        chosen = trials[(trials["state"] == "complete") == complete]
-        seen = chosen[style.within(axes, chosen[["val/rate", "val/distortion"]].to_numpy(float))]
-        x, y = seen["val/rate"], seen["val/distortion"]
-        colours: dict[str, Any] = {"c": betas[seen.index], "norm": scale, "cmap": "viridis"}
-        if scale is None:
-            colours = {"color": style.STATE_COLOURS["complete"]}
-        if len(chosen):
-            points = axes.scatter(x, y, s=size * small, zorder=4 if complete else 3, **colours)
-            style.mark_trials(points, row_names(seen))
-            if complete:
-                points.set(edgecolor=style.TEXT_COLOUR, linewidth=0.5 * small)
-            else:
-                edge = None if scale is not None else style.STATE_COLOURS["complete"]
-                points.set(facecolor="none", edgecolor=edge, linewidth=1.4 * small**0.5)
-            label = "complete" if complete else "not complete, value reached"
-            shape: dict[str, Any] = {"s": 40, "edgecolor": style.MUTED, "label": f"{label} ({len(chosen):,})"}
-            axes.scatter([], [], facecolor=style.MUTED if complete else "none", **shape)
+        scale = LogNorm(min([betas.min(), *ends]), max([betas.max(), *ends]))
+    small, blue, ended = style.marker_scale(len(trials)), style.STATE_COLOURS["complete"], trials["state"] == "complete"
+    for chosen in (trials[~ended], trials[ended]):
+        if chosen.empty:
+            continue
+        complete = chosen["state"].iloc[0] == "complete"
+        seen = chosen[style.within(axes, chosen[PLANE].to_numpy(float))]
+        look: dict[str, Any] = {"s": 74 * small, "zorder": 4} if complete else {"s": 26 * small, "zorder": 3}
+        look |= {"color": blue} if scale is None else {"c": betas[seen.index], "norm": scale, "cmap": "viridis"}
+        points = style.draw_points(axes, row_names(seen), *seen[PLANE].to_numpy(float).T, **look)
+        if complete:
+            points.set(edgecolor=style.TEXT_COLOUR, linewidth=0.5 * small)
+        else:
+            points.set(facecolor="none", edgecolor=blue if scale is None else None, linewidth=1.4 * small**0.5)
+        label = f"{'complete' if complete else 'not complete, value reached'} ({len(chosen):,})"
+        inside = style.MUTED if complete else "none"
+        axes.scatter([], [], s=40, facecolor=inside, edgecolor=style.MUTED, label=label)
     style.legend(axes)
     if scale is not None:
         bar = style.colour_bar(figure, axes, ScalarMappable(norm=scale, cmap="viridis"))
@@ -186,14 +169,12 @@ def _name_best(axes: Axes, trials: pd.DataFrame) -> None:
         return
     best = complete.nsmallest(1, "objective").iloc[0]
     at = best["val/rate"], best["val/distortion"]
-    here = format_number(best["val/rate"] + best["val/distortion"])
-    text = f"lowest: trial {best['number']}, {here}"
+    text = f"lowest: trial {best['number']}, {format_number(sum(at))}"
     if best["epoch"] != best["best_epoch"]:
         text += f" ({format_number(best['objective'])} at epoch {best['best_epoch']})"
     line = {"arrowstyle": "-", "color": style.TEXT_COLOUR, "linewidth": 0.9, "shrinkB": 5}
-    look: dict[str, Any] = {"va": "baseline", "boxed": True, "fontsize": FONT, "arrowprops": line}
-    offset = _free_place(axes, trials[["val/rate", "val/distortion"]].to_numpy(float), at, text)
-    style.annotate(axes, text, at, offset, ha="left", **look)
+    offset = _free_place(axes, trials[PLANE].to_numpy(float), at, text)
+    style.annotate(axes, text, at, offset, ha="left", va="baseline", boxed=True, fontsize=FONT, arrowprops=line)
 
 
 def _free_place(axes: Axes, points: np.ndarray, at: tuple[float, float], text: str) -> tuple[float, float]:
@@ -201,12 +182,10 @@ def _free_place(axes: Axes, points: np.ndarray, at: tuple[float, float], text: s
 
     Of nine places, this place has the words and their line cover the fewest of the points [N, 2] and of the words already drawn.
     """
-    figure = axes.get_figure(root=True)
-    assert figure is not None
+    figure = style.figure_of(axes)
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)  # without a layout, the axes have another size
-    frame = axes.get_window_extent()
-    inch = 72 / figure.dpi
+    frame, inch = axes.get_window_extent(), 72 / figure.dpi
     scaled = (axes.transData.transform(points) - frame.min) * inch
     best = (axes.transData.transform(at) - frame.min) * inch
     others = [(found.get_window_extent().get_points() - frame.min) * inch for found in axes.texts]
@@ -231,100 +210,118 @@ def _free_place(axes: Axes, points: np.ndarray, at: tuple[float, float], text: s
     return min(itertools.product(sides, (30, -36, 60)), key=cost)
 
 
-def active_units(view: StudyView) -> Figure | None:
-    """Draw the active units of each trial at its last epoch against β and against latent size, one panel for each searched.
+def front(view: StudyView) -> Figure | None:
+    """Draw the complete trials in the plane of the two objectives, the front as steps, and its trials by name.
 
-    Where the latent size varies they are shares of it. Dimensions whose rate is above the threshold stand beside them for
-    tested runs. None where neither was searched, no trial has such a figure, or all units of all complete trials and tested runs are in use.
+    None with one objective, or where no trial is complete.
     """
-    searched = [view.parameters[name] for name in ("beta", "latent_size") if name in view.parameters]
-    shares = "latent_size" in view.parameters
-    trials, tested = _in_use(view, shares=shares), _used_by_rate(view, shares=shares)
-    shown = [parameter for parameter in searched if parameter.of(trials).notna().any()]
-    if not shown:
+    found = view.front
+    if found is None or found.complete.empty:
         return None
-    latent = view.fixed("latent_size")
-    full = 100.0 if shares else float(latent) if isinstance(latent, int) else math.nan
-    settled = pd.concat([trials.loc[trials["state"] == "complete", UNITS], tested[UNITS]])
-    if len(settled) and (settled >= full).all():
-        return None
-    figure, panels = style.parameter_panels(len(shown), same_values=True)
-    figure.set_figheight(4.6)
-    most = np.nanmax([full, 1.0, trials[UNITS].max(), tested[UNITS].max()])
-    for axes, parameter in zip(panels, shown, strict=True):
-        axes.set_ylim(-0.03 * most, 1.12 * most)
-        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-        _draw_units(axes, trials, parameter)
-        if not parameter.is_choice:
-            _draw_medians(axes, trials[trials["state"] == "complete"], parameter)
-        if math.isfinite(full):
-            axes.axhline(full, label="all in use", **style.DASHED)
-        if len(tested):
-            positions = parameter.numbers(parameter.places(tested))
-            look: dict[str, Any] = {
-                "marker": "D",
-                "facecolor": "none",
-                "edgecolor": style.COLOURS[3],
-                "linewidths": 1.6,
-            }
-            points = axes.scatter(
-                positions, tested[UNITS], s=44, zorder=6, label=f"by rate, tested ({len(tested)})", **look
-            )
-            style.mark_trials(points, row_names(tested))
-    unit = "active units (% of the latent size)" if shares else "active units"
-    figure.supylabel(f"{unit}, last epoch", fontsize=11, color=style.TEXT_COLOUR)
-    style.figure_legend(figure, panels[-1])
+    x, y = (f"validation {METRICS[name].words} ({METRICS[name].unit})" for name in found.names)
+    figure, axes = style.one_plot(5.4, x=x, y=y)
+    members = found.members[[*found.metrics]].to_numpy(float)
+    hidden = _set_limits(axes, found.values, members)
+    if {*found.names} == {"rate", "distortion"}:
+        draw_equal_lines(axes)
+    blue, size = style.STATE_COLOURS["complete"], 40 * style.marker_scale(len(found.values))
+    axes.step(*members.T, where="post", color=blue, linewidth=1.8, zorder=4)
+    label = f"front ({len(members):,})"
+    style.draw_points(axes, row_names(found.members), *members.T, color=blue, s=60, zorder=5, label=label)
+    behind = ~found.complete["number"].isin(found.members["number"]).to_numpy()
+    label = f"complete, behind it ({behind.sum():,})"
+    shown = behind & style.within(axes, found.values)
+    rows = row_names(found.complete[shown])
+    style.draw_points(axes, rows, *found.values[shown].T, color="#9a9a9a", s=size, zorder=3, label=label)
+    unnamed = _name_members(axes, view, found.members, members)
+    notes = [f"{hidden:,} of the complete trials outside these axes"] if hidden else []
+    notes += [f"{unnamed:,} of the front without a name here"] if unnamed else []
+    for index, text in enumerate(notes):
+        style.note(axes, text, y=1.0 - 0.05 * index)
+    style.legend(axes)
     return figure
 
 
-def _in_use(view: StudyView, *, shares: bool) -> pd.DataFrame:
-    """Return the trials of the search whose active units at the last epoch are known, with these as the column `UNITS`."""
-    trials = view.last_epochs
-    units = column(trials, "val/active_units").astype(float)
-    return _as_shares(trials.assign(**{UNITS: units}), shares=shares)
+def _set_limits(axes: Axes, values: np.ndarray, members: np.ndarray) -> int:
+    """Set axes that show the whole front and most trials, with room for names at its left; return how many trials they leave out."""
+    ends = [style.robust_limits(each, each, reach=6) for each in values.T]
+    low, high = np.array(ends).T
+    low, high = np.minimum(low, members.min(axis=0)), np.maximum(high, members.max(axis=0))
+    size = np.where(high > low, high - low, 1.0)
+    (left, bottom), (right, top) = low - (0.2, 0.08) * size, high + 0.04 * size
+    axes.set(xlim=(left, right), ylim=(bottom, top))
+    ticks = MaxNLocator(7).tick_values(low[0], high[0])
+    axes.set_xticks(ticks[(low[0] <= ticks) & (ticks <= high[0])])
+    return int(((values < (left, bottom)) | (values > (right, top))).any(axis=1).sum())
 
 
-def _used_by_rate(view: StudyView, *, shares: bool) -> pd.DataFrame:
-    """Return the runs that confirm whose dimensions by rate were recorded, at the last epoch where that was tested."""
-    runs = view.confirm_runs
-    at_best = column(runs, "result.test/used_dimensions").astype(float)
-    used = column(runs, "result.test_last/used_dimensions").astype(float).fillna(at_best)
-    return _as_shares(runs.assign(**{UNITS: used}), shares=shares)
+def _name_members(axes: Axes, view: StudyView, members: pd.DataFrame, values: np.ndarray) -> int:
+    """Write the names of trials below and left of the front, where no trial can be: its ends first, others where there is room.
+
+    A name has no room where it would lie over another name, or would seem to be the name of another trial of the front because this trial is
+    nearer to its end. The size of words is estimated from their number. Returns how many trials have no room.
+    """
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    size = 72 * 0.88 * style.figure_of(axes).get_size_inches()
+    boxes: list[tuple[float, float]] = []
+    places = (values - (left, bottom)) / (right - left, top - bottom) * size
+    for index in dict.fromkeys([0, len(members) - 1, *range(len(members))]):
+        text, (x, y) = _named(view, members.iloc[index]), places[index]
+        width = 0.55 * NAME_FONT * len(text)
+        from_end = np.hypot(*(places - (x + OFFSET[0], y + OFFSET[1] - NAME_FONT / 2)).T)
+        nearer = (from_end < from_end[index] + CLEARER).sum() > 1
+        over = any(abs(y - other) < LINE * NAME_FONT and x - width < end < x + width for end, other in boxes)
+        if not (nearer or over):
+            boxes.append((x, y))
+            style.annotate(axes, text, tuple(values[index]), OFFSET, ha="right", va="top", fontsize=NAME_FONT)
+    return len(members) - len(boxes)
 
 
-def _as_shares(trials: pd.DataFrame, *, shares: bool) -> pd.DataFrame:
-    """Return the rows with a number of units; as percent of the searched latent size where these are to be shares."""
-    if shares:
-        sizes = pd.to_numeric(column(trials, "params.latent_size"), errors="coerce").astype(float)
-        trials = trials.assign(**{UNITS: 100 * trials[UNITS] / sizes})
-    return trials[np.isfinite(trials[UNITS].to_numpy(float))]
+def _named(view: StudyView, row: pd.Series) -> str:
+    """Return `3: β = 0.52`, the number alone where the study does not search β."""
+    beta = row.get("params.beta") if "beta" in view.parameters else None
+    return f"{row['number']}" if is_missing(beta) else f"{row['number']}: β = {format_value(float(f'{beta:.2g}'))}"
 
 
-def _draw_units(axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter) -> None:
-    """Draw the units of trials along a parameter, complete ones large; choices side by side, each with the median of its complete trials."""
-    below = counts_below(trials, parameter) if parameter.is_choice else ()
-    style.style_parameter_axis(style.style_axes(axes), parameter, below)
-    active = trials[parameter.places(trials).notna()]
-    if parameter.is_choice:
-        complete = active[active["state"] == "complete"]
-        medians = complete[UNITS].groupby(parameter.places(complete)).median()
-        axes.hlines(medians, medians.index - 0.3, medians.index + 0.3, color=style.TEXT_COLOUR, linewidth=2, zorder=5)
-    x, names = jittered(parameter, active), row_names(active)
-    for state in style.STATE_COLOURS:
-        chosen = active["state"] == state
-        shown = state if (trials["state"] == state).any() else None
-        size = 30 * style.marker_scale(len(trials)) * (1.0 if state == "complete" else 0.4)
-        style.scatter(axes, x[chosen], active.loc[chosen, UNITS], names[chosen], state, size=size, label=shown)
+def hypervolume(view: StudyView) -> Figure | None:
+    """Draw the area that the front covered against the trial-epochs spent. None with one objective, or with fewer than two complete trials."""
+    found = view.front
+    if found is None or len(found.complete) < 2:
+        return None
+    figure, axes = style.one_plot(3.4, x="trial-epochs of the search", y=f"hypervolume ({found.unit})")
+    spent, volume, blue = found.course["spent"], found.course["volume"], style.STATE_COLOURS["complete"]
+    axes.step(spent, volume, where="post", color=blue, linewidth=1.8)
+    style.draw_points(axes, row_names(found.complete), spent, volume, color=blue, s=18)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    axes.set_ylim(0, 1.08 * found.volume or 1.0)
+    axes.set_xlim(0, 1.03 * float(spent.iloc[-1]))
+    return figure
 
 
-def _draw_medians(axes: Axes, complete: pd.DataFrame, parameter: SearchedParameter) -> None:
-    """Draw the median along a parameter: at each number where there are few, else in equal parts of their range, of which it takes two."""
-    places = parameter.places(complete).dropna()
-    parts = min(GROUPS, len(places) // IN_EACH)
-    few = places.nunique() <= min(GROUPS, len(places) / 2)
-    if not few and parts < 2:
-        return
-    groups = places if few else pd.cut(places, parts, labels=False)
-    middle = pd.DataFrame({"place": places, "units": complete[UNITS]}).groupby(groups).median()
-    look: dict[str, Any] = {"color": style.TEXT_COLOUR, "linewidth": 1.8, "zorder": 5}
-    axes.plot(parameter.numbers(middle["place"]), middle["units"], label="median of complete trials", **look)
+def front_caption(view: StudyView) -> str:
+    """Say how to read the front, and what it does not show."""
+    found = view.front
+    if found is None:
+        return ""
+    first, second = found.labels
+    text = (
+        f"Each complete trial at its last epoch; lower left is better. The steps join the trials that no other equals or beats in both "
+        f"{first} and {second}, named by their numbers and β where it was searched."
+    )
+    text += " Along a dashed line the −ELBO is the same." if {*found.names} == {"rate", "distortion"} else ""
+    return f"{text} Every point is one seed, and the front takes the luckiest of them."
+
+
+def volume_caption(view: StudyView) -> Caption:
+    """Say what the hypervolume is measured from."""
+    found = view.front
+    if found is None or found.complete.empty:
+        return ""
+    first, second = found.labels
+    worst, other = (StatedFigure(value=float(value)) for value in found.reference)
+    return [
+        Statement(
+            id="plot.volume", values={"first": first, "second": second, "first_worst": worst, "second_worst": other}
+        ),
+        "It cannot fall, so that it rises says nothing of the next trials; where it stays level the search has found little more.",
+    ]

@@ -20,7 +20,7 @@ from vaeexp.evaluation import gallery, latent
 from vaeexp.evaluation.generation import to_uint8
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.plots import style
-from vaeexp.plots.latent import WAYS, interpolation_figure, map_figure, traversal_figure
+from vaeexp.plots.latent import WAYS, interpolation_figure, latent_map, traversals
 from vaeexp.plots.pictures import picture_grid
 from vaeexp.runs.run import Images, Run
 from vaeexp.words import plural
@@ -93,17 +93,18 @@ def draw_interpolations(run: Run, images: Images, *, steps: int, kinds: Sequence
 def draw_traversals(run: Run, images: Tensor, source: str, *, dimensions: int, steps: int) -> Drawing:
     """Draw the most active dimensions, one row each, over the aggregate posterior of `images` [N, C, H, W]."""
     pictures, numbers = gallery.traversals(run.vae, images, dimensions=dimensions, steps=steps, reach=gallery.REACH)
-    figure = traversal_figure(pictures, numbers, gallery.REACH)
+    arrays = {"traversals": pictures, "traversal_dimensions": numbers, "traversal_reach": np.array(gallery.REACH)}
     which = f"the {len(numbers)} most active dimensions" if len(numbers) > 1 else "the most active dimension"
-    return _titled(run, figure, f"{which} over the aggregate posterior of {source}")
+    return _titled(run, traversals(arrays), f"{which} over the aggregate posterior of {source}")
 
 
 def draw_map(run: Run, images: Images, *, seed: int) -> tuple[Drawing, np.ndarray]:
     """Draw the t-SNE map of the codes of images, coloured by class; return its points float32 [N, 2], too."""
     points, classes = gallery.embedding(run.vae, images.x, seed=seed), images.classes or ()
+    arrays = {"embedding": points, "embedding_labels": images.labels.numpy(), "classes": np.array(classes)}
     coloured = "coloured by class" if classes else "without classes"
     title = f"t-SNE map of {len(points):,} {images.split} images of {images.dataset.title}, {coloured}, seed {seed}"
-    return _titled(run, map_figure(points, images.labels.numpy(), classes), title), points
+    return _titled(run, latent_map(arrays), title), points
 
 
 def write_map(run: Run, images: Images, points: np.ndarray, path: Path, *, named: bool) -> None:

@@ -11,9 +11,9 @@ from vaeexp.plots.latent import (
     CLASS_COLOURS,
     aggregate_posterior,
     component_classes,
-    map_figure,
+    latent_map,
     rate_per_dimension,
-    traversal_figure,
+    traversals,
 )
 from vaeexp.report import chapters
 from vaeexp.report.chapters import reading
@@ -21,6 +21,10 @@ from vaeexp.report.tables import component_table, purity
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import COMPONENTS, read_arrays
 from vaeexp.training.checkpoint import save_arrays
+
+
+def drawn_map(points, labels, classes):
+    return latent_map({"embedding": points, "embedding_labels": labels, "classes": np.array(classes)})
 
 
 def image_of(figure):
@@ -52,7 +56,8 @@ def test_traversals_name_their_dimensions_and_how_far_they_go(results):
 @pytest.mark.parametrize(("steps", "named"), [(1, 1), (2, 2), (4, 2), (7, 3), (9, 5)])
 def test_words_above_the_columns_are_few_and_stand_above_theirs(steps, named):
     pictures = np.zeros((2, steps, 6, 5, 3), np.uint8)
-    figure = traversal_figure(pictures, np.array([0, 1]), 1.0)
+    arrays = {"traversals": pictures, "traversal_dimensions": np.array([0, 1]), "traversal_reach": np.array(1.0)}
+    figure = traversals(arrays)
     above = [text for text in figure.axes[0].texts if "z" not in text.get_text()]
     assert len(above) == named
     values = np.linspace(-1, 1, steps)
@@ -95,7 +100,7 @@ def test_the_map_has_every_image_in_the_colour_of_its_class_and_a_legend(results
 
 def test_classes_beyond_the_colours_have_another_shape():
     points, names = np.random.default_rng(0).normal(size=(300, 2)), [f"class {number}" for number in range(25)]
-    axes = map_figure(points, np.arange(300) % 25, names).axes[0]
+    axes = drawn_map(points, np.arange(300) % 25, names).axes[0]
     assert sum(len(found.get_offsets()) for found in axes.collections) == 300
     handles, _ = axes.get_legend_handles_labels()
     looks = {(to_hex(each.get_facecolor()[0]), len(each.get_paths()[0].vertices)) for each in handles}
@@ -104,7 +109,7 @@ def test_classes_beyond_the_colours_have_another_shape():
 
 @pytest.mark.parametrize("classes", [(), ("all",), tuple(str(number) for number in range(100))])
 def test_a_map_without_classes_or_with_too_many_has_one_colour(classes):
-    figure = map_figure(np.random.default_rng(0).normal(size=(50, 2)), np.zeros(50, np.int64), classes)
+    figure = drawn_map(np.random.default_rng(0).normal(size=(50, 2)), np.zeros(50, np.int64), classes)
     assert texts(figure) == []
     assert len(figure.axes[0].collections[0].get_facecolors()) == 1
 

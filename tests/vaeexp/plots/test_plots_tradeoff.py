@@ -17,8 +17,9 @@ from synthetic_study import (
 )
 
 from vaeexp.plots import PLOTS
+from vaeexp.plots.parameters import active_units
 from vaeexp.plots.style import MUTED, TEXT_COLOUR, framed
-from vaeexp.plots.tradeoff import SCORED_AT_ONE, active_units, fid_against_elbo, rate_distortion
+from vaeexp.plots.tradeoff import SCORED_AT_ONE, fid_against_elbo, rate_distortion
 from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
 

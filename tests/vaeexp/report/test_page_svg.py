@@ -63,7 +63,7 @@ def test_each_point_of_a_collection_says_its_row(look, masked):
     figure, axes = plotted()
     missing = ~np.isfinite(X + Y)
     x, y = (np.ma.masked_array(np.nan_to_num(each), missing) for each in (X, Y)) if masked else (X, Y)
-    mark_trials(axes.scatter(x, y, **look), ROWS)
+    mark_trials(ROWS, axes.scatter(x, y, **look))
     axes.scatter(X, Y, s=10)  # of no trials
     found = [each for each in elements(figure) if each.get("data-row")]
     places = dict(zip(ROWS, expected(figure, axes, X, Y), strict=True))
@@ -76,10 +76,10 @@ def test_each_point_of_a_collection_says_its_row(look, masked):
 def test_lines_say_their_row():
     figure, axes = plotted()
     (line,) = axes.plot([0, 1, 2], [0.1, np.nan, 0.9], marker="o")
-    mark_trials(line, ["r3"])
+    mark_trials(["r3"], line)
     paths = [np.array([[0, 0], [0.5, height]]) for height in (0.2, 0.4, 5.0)]
     collection = axes.add_collection(LineCollection(paths, colors=["#0072B2", "#222222"], linestyles=["-", "--"]))
-    mark_trials(collection, [4, 45, 6])
+    mark_trials([4, 45, 6], collection)
     found = [each for each in elements(figure) if each.get("data-row")]
     rows = [each.get("data-row") for each in found]
     assert rows[-3:] == ["4", "45", "6"]
@@ -91,7 +91,7 @@ def test_lines_say_their_row():
 
 def test_a_wrong_number_of_rows_is_an_error():
     figure, axes = plotted()
-    mark_trials(axes.scatter(X, Y), ROWS[:-1])
+    mark_trials(ROWS[:-1], axes.scatter(X, Y))
     with pytest.raises(ValueError, match="zip"):
         inline_svg(figure, "plot")
 
@@ -100,7 +100,7 @@ def test_a_wrong_number_of_rows_is_an_error():
 def test_many_points_become_one_picture(count):
     figure, axes = plotted()
     places = np.random.default_rng(0).random((2, count))
-    mark_trials(axes.scatter(*places, s=4), range(count))
+    mark_trials(range(count), axes.scatter(*places, s=4))
     text = inline_svg(framed(figure, "Title"), "plot")
     assert text.count("data-row") == (count if count <= MOST_MARKED else 0)
     assert text.count("<image") == (count > MOST_MARKED)
@@ -111,7 +111,7 @@ def test_two_plots_share_no_id_and_refer_to_their_own():
     texts = []
     for name in ("equal_epochs", "history"):
         figure, axes = plotted()
-        mark_trials(axes.scatter(X, Y), ROWS)
+        mark_trials(ROWS, axes.scatter(X, Y))
         axes.hist([0.1, 0.2], hatch="//")
         texts.append(inline_svg(figure, name))
     first, second = ({each.get("id") for each in ElementTree.fromstring(text).iter()} - {None} for text in texts)

@@ -11,8 +11,8 @@ from synthetic_study import make_results
 
 from sweeps.results.front import front, hypervolume
 from vaeexp.plots import PLOTS
-from vaeexp.plots.front import front as draw_front
-from vaeexp.plots.front import hypervolume as draw_hypervolume
+from vaeexp.plots.tradeoff import front as draw_front
+from vaeexp.plots.tradeoff import hypervolume as draw_hypervolume
 from vaeexp.report.chapters import compose
 from vaeexp.report.findings import use
 from vaeexp.report.summary import summary_json

@@ -13,7 +13,7 @@ from vaeexp.data.formats.folder_tree import list_tree
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.gallery import latent_arrays
 from vaeexp.models.vae import build_vae
-from vaeexp.plots.latent import map_figure
+from vaeexp.plots.latent import latent_map
 from vaeexp.settings import DataSettings, ModelSettings
 
 ROOT = Path("/pictures")
@@ -260,7 +260,7 @@ def test_nothing_is_made_of_labels_that_are_absent(tmp_path, test, unlabelled):
     arrays = latent_arrays(vae, torch.rand(6, 3, 8, 8), data.test.labels, data.test.classes, seed=0)
     assert ({"embedding_labels", "component_classes"} <= set(arrays)) != unlabelled
     assert "component_weights" in arrays
-    figure = map_figure(arrays["embedding"], arrays.get("embedding_labels"), arrays["classes"].tolist())
+    figure = latent_map(arrays)
     assert bool(figure.legends or figure.axes[0].get_legend()) != unlabelled
 
 
