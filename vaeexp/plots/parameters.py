@@ -230,7 +230,7 @@ def _draw_edge(axes: Axes, parameter: SearchedParameter, places: pd.Series, heig
 
 def untold(view: StudyView) -> list[Statement]:
     """Say which values are left out because the search did not cover them, and which numbers were tried only with bad values of others."""
-    left, kind = left_out(view.coverage, view.parameters), "" if promotes(view.study) else "_complete"
+    left, kind = left_out(view.left_out, view.parameters), "" if promotes(view.study) else "_complete"
     said = Statement(id=f"plot.left_out{kind}", values={"left": left})
     return [*([said] if left else []), *map(hole_statement, view.holes.numbers.values())]
 

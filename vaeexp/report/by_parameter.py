@@ -71,7 +71,7 @@ def parameter_statements(view: StudyView) -> list[Statement]:
 
 def untold(view: StudyView, names: Sequence[str]) -> list[Statement]:
     """Name the values that are not in the table because nothing shows them where the others are good, and those of which the trials say nothing."""
-    left, kind = left_out(view.coverage, names), "" if promotes(view.study) else "_complete"
+    left, kind = left_out(view.left_out, names), "" if promotes(view.study) else "_complete"
     holes = [hole_statement(view.holes.numbers[name]) for name in names if name in view.holes.numbers]
     return [*([Statement(id=f"table.left_out{kind}", values={"left": left})] if left else []), *holes]
 

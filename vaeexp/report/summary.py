@@ -24,7 +24,6 @@ from vaeexp.report.findings import STATES, cost, pair_caveats
 from vaeexp.report.headline import headline_notes
 from vaeexp.report.sentences import sentence
 from vaeexp.report.tables import table_statements, volume
-from vaeexp.results.effects import ParameterEffect
 from vaeexp.results.statements import Statement, plain
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test, own_metrics
@@ -129,7 +128,7 @@ def _summary(view: StudyView, below_plots: Sequence[Statement]) -> dict[str, Any
         },
         "cost": _cost(view),
         "importances": [{"parameter": name, "share": share} for name, share in view.importances["share"].items()],
-        "effects": [_effect(effect) for effect in view.effects],
+        "effects": [asdict(effect) for effect in view.effects],
         "equal_epochs": [asdict(effect) for effect in view.equal_epochs],
         "holes": [asdict(hole) for hole in view.holes.numbers.values()],
         "uncovered": {name: view.uncovered(name) for name in view.coverage if view.uncovered(name)},
@@ -169,16 +168,6 @@ def statements_of(view: StudyView, below_plots: Sequence[Statement] = ()) -> lis
         for part, statements in parts.items()
         for statement in statements
     ]
-
-
-def _effect(effect: ParameterEffect) -> dict[str, Any]:
-    return {
-        name: getattr(effect, name)
-        for name in (
-            *("parameter", "top", "low", "high", "counts", "share", "share_low", "share_high"),
-            *("span", "at_bound", "winner_at"),
-        )
-    }
 
 
 def _best(view: StudyView, confirmed: list[dict[str, Any]]) -> dict[str, Any] | None:

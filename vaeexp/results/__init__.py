@@ -1,8 +1,8 @@
 """One study as plots and report see it. The package itself finds studies and runs by their names, without pandas.
 
-A run is `beta_mnist/7` (a trial), `beta_mnist/r3` (a repeat) or `beta_mnist/best` (the best run of the study).
+`StudyView`, `study_tables` and `summarise_study` are imported when they are first used, because they bring pandas.
 
-`StudyView`, `study_tables` and `summarise_study` are imported when they are first asked for, because they bring pandas.
+A run is `beta_mnist/7` (a trial), `beta_mnist/r3` (a repeat) or `beta_mnist/best` (the best run of the study).
 """
 
 import re
@@ -39,17 +39,10 @@ if TYPE_CHECKING:
     from vaeexp.results.study_view import StudyView
     from vaeexp.results.tables import study_tables
 
-__all__ = [
-    "RunName",
-    "StudyView",
-    "best_of",
-    "parse_run",
-    "stored_study",
-    "study_name",
-    "study_tables",
-    "summarise_study",
-    "wider_ranges",
-]
+__all__ = ["StudyView", "study_tables", "summarise_study"]
+__getattr__ = lazy(
+    __name__, {"tables": ("study_tables",), "study_summary": ("summarise_study",), "study_view": ("StudyView",)}
+)
 
 FORMS = "Name a run as STUDY/7 (a trial), STUDY/r3 (a repeat) or STUDY/best."
 _RUN = re.compile(r"(?:.*/)?([A-Za-z0-9_-]+)/(best|[a-z]*-?\d+)/?", re.ASCII)
@@ -154,8 +147,3 @@ def widening_option(parameter: Searched, bound: Bound) -> str | None:
     end = wider_end(parameter, bound, limits)
     side = "low" if bound == "lower" else "high"
     return None if end is None else f"--set search.{parameter.name}.{side}={end:.10g}"
-
-
-__getattr__ = lazy(
-    __name__, {"tables": ("study_tables",), "study_summary": ("summarise_study",), "study_view": ("StudyView",)}
-)

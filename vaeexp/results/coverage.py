@@ -6,14 +6,14 @@ this rule the far end of each number that a sampler narrowed would be outside, a
 would be set beside the others.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from vaeexp.results.parameters import SearchedParameter
-from vaeexp.results.statements import Statement
+from vaeexp.results.parameters import Parameters, SearchedParameter
+from vaeexp.results.statements import Statement, Statements
 from vaeexp.words import format_value, parameter_label
 
 LEAST_GOOD = 5
@@ -49,9 +49,7 @@ class Coverage:
         return self.inside > 0 or self.is_good
 
 
-def measure_coverage(
-    parameters: Mapping[str, SearchedParameter], search: pd.DataFrame, found: pd.DataFrame
-) -> dict[str, list[Coverage]]:
+def measure_coverage(parameters: Parameters, search: pd.DataFrame, found: pd.DataFrame) -> dict[str, list[Coverage]]:
     """Return the coverage of each value of each searched choice, in the order of the study file.
 
     Args:
@@ -69,7 +67,7 @@ def measure_coverage(
 def _coverage(
     parameter: SearchedParameter,
     place: int,
-    parameters: Mapping[str, SearchedParameter],
+    parameters: Parameters,
     search: pd.DataFrame,
     judged: Mapping[str, np.ndarray],
 ) -> Coverage:
@@ -77,8 +75,12 @@ def _coverage(
     values, text = judged[parameter.name], parameter.texts[place]
     having, others = np.flatnonzero(values == place), np.flatnonzero((values != place) & ~np.isnan(values))
     good = others[: max(LEAST_GOOD, _quarter(len(others)))]
-    names = [name for name in parameters if name != parameter.name] if len(good) >= LEAST_GOOD else []
-    box = {name: judged[name][good] for name in names}
+    inside = np.ones(len(having), dtype=bool)
+    for other in parameters.values() if len(good) >= LEAST_GOOD else ():
+        own, region = judged[other.name][having], judged[other.name][good]
+        region = region[~np.isnan(region)]
+        if other is not parameter and len(region):
+            inside &= other.among(own, region) | np.isnan(own)
     states = search["state"][parameter.places(search) == place]
     return Coverage(
         parameter=parameter.name,
@@ -87,7 +89,7 @@ def _coverage(
         trials=len(states),
         complete=int((states == "complete").sum()),
         pruned=int((states == "pruned").sum()),
-        inside=_count_inside(judged, having, box, parameters),
+        inside=int(inside.sum()),
         is_good=bool(len(having)) and having[0] < _quarter(len(values)),
     )
 
@@ -96,42 +98,10 @@ def _quarter(count: int) -> int:
     return -(-count // 4)
 
 
-def _count_inside(
-    places: Mapping[str, np.ndarray],
-    trials: np.ndarray,
-    box: Mapping[str, np.ndarray],
-    parameters: Mapping[str, SearchedParameter],
-) -> int:
-    """Return how many of these trials lie in the box that the places of good trials span; all do where nothing spans one."""
-    inside = np.ones(len(trials), dtype=bool)
-    for name, good in box.items():
-        own, region = places[name][trials], good[~np.isnan(good)]
-        if not len(region):
-            continue
-        if parameters[name].is_choice:
-            within = np.isin(own, region)
-        else:
-            # Places are computed from numbers; the slack is that of rounding.
-            within = (own >= region.min() - 1e-9) & (own <= region.max() + 1e-9)
-        inside &= within | np.isnan(own)
-    return int(inside.sum())
-
-
-def left_out(coverage: Mapping[str, list[Coverage]], names: Iterable[str]) -> tuple[Statement, ...]:
-    """Return for each of these parameters that has them the values that are not covered."""
-    missing = {name: tuple(own.text for own in coverage.get(name, []) if not own.covered) for name in names}
+def left_out(missing: Mapping[str, Sequence[str]], names: Iterable[str]) -> Statements:
+    """Return for each of these parameters that has them the values that are not covered. `missing`: as `StudyView.left_out`."""
     return tuple(
-        Statement(id="value.among", values={"parameter": parameter_label(name), "values": texts})
-        for name, texts in missing.items()
-        if texts
+        Statement(id="value.among", values={"parameter": parameter_label(name), "values": tuple(missing[name])})
+        for name in names
+        if missing.get(name)
     )
-
-
-def covered_trials(
-    trials: pd.DataFrame, parameter: SearchedParameter, coverage: Mapping[str, list[Coverage]]
-) -> pd.DataFrame:
-    """Return the trials whose value of this choice is covered; all trials for a range of numbers."""
-    left_out = [value.text for value in coverage.get(parameter.name, []) if not value.covered]
-    if not left_out:
-        return trials
-    return trials[~np.isin(parameter.places(trials), [parameter.texts.index(text) for text in left_out])]

@@ -8,16 +8,19 @@ if trials that failed do not change where the search goes on; for a search that 
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from vaeexp.results.parameters import SearchedParameter
+from vaeexp.results.parameters import Parameters, SearchedParameter
 from vaeexp.words import format_value, is_missing
+
+Side = Literal["above", "below", "at"]
 
 LEVEL = 0.05
 TOLERATED = 0.1
@@ -39,7 +42,7 @@ class Divergence:
     """The epoch in which each failed, in ascending order."""
     parameter: str | None = None
     """The parameter that separates them from the others; None where none does."""
-    side: Literal["above", "below", "at"] | None = None
+    side: Side | None = None
     """Failures lie above or below `threshold`, or `at` this value of a choice."""
     threshold: Any = None
     """Of a number, also of a list of numbers: the failing value next to the others. Of a choice: the value."""
@@ -53,23 +56,13 @@ class Divergence:
     """The winner's value of the parameter."""
     p: float = math.nan
 
-
-@dataclass(frozen=True)
-class _Cut:
-    exceptions: int
-    parameter: str
-    side: Literal["above", "below", "at"]
-    threshold: Any
-    safe: float | None
-    inside: int
-    """Trials on the failing side."""
-    caught: int
-    """Failures among them."""
+    @property
+    def caught(self) -> int:
+        """Failures on the failing side."""
+        return (self.failed + self.beyond - self.exceptions) // 2
 
 
-def divergences(
-    search: pd.DataFrame, parameters: Mapping[str, SearchedParameter], winner: pd.Series | None
-) -> list[Divergence]:
+def divergences(search: pd.DataFrame, parameters: Parameters, winner: pd.Series | None) -> list[Divergence]:
     """Return the failures of a search by kind, the most frequent first.
 
     Args:
@@ -83,76 +76,58 @@ def divergences(
     return [_of_kind(kind, ended, parameters, winner) for kind in kinds]
 
 
-def _of_kind(
-    kind: str, ended: pd.DataFrame, parameters: Mapping[str, SearchedParameter], winner: pd.Series | None
-) -> Divergence:
+def _of_kind(kind: str, ended: pd.DataFrame, parameters: Parameters, winner: pd.Series | None) -> Divergence:
     failing = ((ended["state"] == "failed") & (ended["failure"].astype(str) == kind)).to_numpy(bool)
     # Trials that failed otherwise say nothing of this kind.
     kept = failing | (ended["state"] != "failed").to_numpy(bool)
     trials, failing = ended[kept], failing[kept]
     epochs = tuple(sorted(int(count) + 1 for count in trials.loc[failing, "epochs"]))
     plain = Divergence(kind=kind, failed=int(failing.sum()), trials=len(trials), epochs=epochs)
-    cuts = [cut for parameter in parameters.values() for cut in _cuts(parameter, trials, failing)]
+    cuts: list[Divergence] = []
+    for parameter in parameters.values():
+        cuts += _cuts(plain, parameter, trials, failing)
     if not cuts or failing.all():
         return plain
     from scipy.stats import hypergeom
 
     # The chance that so many of the failures, or more, lie on this side.
     least = [cut.caught - 1 for cut in cuts]
-    ps = hypergeom.sf(least, len(trials), plain.failed, [cut.inside for cut in cuts]).tolist()
-    best = min(range(len(cuts)), key=lambda place: (ps[place], cuts[place].exceptions))
-    cut, p = cuts[best], min(1.0, ps[best] * len(cuts))
-    outside = plain.failed - cut.caught
-    if p > LEVEL or outside > TOLERATED * plain.failed or cut.caught < MOST * cut.inside:
+    ps = hypergeom.sf(least, len(trials), plain.failed, [cut.beyond for cut in cuts]).tolist()
+    cut, p = min(zip(cuts, ps, strict=True), key=lambda pair: (pair[1], pair[0].exceptions))
+    p = min(1.0, p * len(cuts))
+    if p > LEVEL or cut.failed - cut.caught > TOLERATED * cut.failed or cut.caught < MOST * cut.beyond:
         return plain
     value = None if winner is None else winner.get(f"params.{cut.parameter}")
-    return Divergence(
-        kind=kind,
-        failed=plain.failed,
-        trials=plain.trials,
-        epochs=epochs,
-        parameter=cut.parameter,
-        side=cut.side,
-        threshold=cut.threshold,
-        safe=cut.safe,
-        beyond=cut.inside,
-        exceptions=cut.exceptions,
-        winner=None if value is None or is_missing(value) else getattr(value, "item", lambda: value)(),
-        p=p,
-    )
+    return replace(cut, winner=None if is_missing(value) else getattr(value, "item", lambda: value)(), p=p)
 
 
-def _cuts(parameter: SearchedParameter, trials: pd.DataFrame, failing: np.ndarray) -> Iterator[_Cut]:
+def _cuts(
+    plain: Divergence, parameter: SearchedParameter, trials: pd.DataFrame, failing: np.ndarray
+) -> Iterator[Divergence]:
     """Yield the ways to cut the trials in two by a parameter; trials without a value are on the side that does not fail."""
-    column = trials[f"params.{parameter.name}"] if f"params.{parameter.name}" in trials else pd.Series(dtype=object)
+    column = parameter.of(trials)
     given = np.array([not is_missing(value) for value in column], dtype=bool)
     if not given.any():
         return
+    cut = partial(_cut, replace(plain, parameter=parameter.name), failing)
     if parameter.is_choice and not all(
         isinstance(value, Real) and not isinstance(value, bool) for value in column[given]
     ):
         texts = np.array([format_value(value) if known else "" for value, known in zip(column, given, strict=True)])
         for value in dict.fromkeys(column[given].map(format_value)):
-            yield _cut(parameter.name, "at", value, None, given & (texts == value), failing)
+            yield cut(given & (texts == value), "at", value, None)
         return
     values = column.astype(float).to_numpy()
-    ordered = np.unique(values[given])
-    for place, value in enumerate(ordered.tolist()):
+    ordered = np.unique(values[given]).tolist()
+    for place, value in enumerate(ordered):
         # Above the lowest, and below the highest, are all trials that have the parameter: that says something where it is conditional.
         below, above = ordered[place - 1] if place else None, ordered[place + 1] if place + 1 < len(ordered) else None
-        yield _cut(parameter.name, "above", value, below, given & (values >= value), failing)
-        yield _cut(parameter.name, "below", value, above, given & (values <= value), failing)
+        yield cut(given & (values >= value), "above", value, below)
+        yield cut(given & (values <= value), "below", value, above)
 
 
 def _cut(
-    name: str, side: Literal["above", "below", "at"], threshold: Any, safe: Any, inside: np.ndarray, failing: np.ndarray
-) -> _Cut:
-    return _Cut(
-        exceptions=int((inside != failing).sum()),
-        parameter=name,
-        side=side,
-        threshold=threshold,
-        safe=None if safe is None else float(safe),
-        inside=int(inside.sum()),
-        caught=int((inside & failing).sum()),
-    )
+    plain: Divergence, failing: np.ndarray, inside: np.ndarray, side: Side, threshold: Any, safe: float | None
+) -> Divergence:
+    exceptions, beyond = int((inside != failing).sum()), int(inside.sum())
+    return replace(plain, side=side, threshold=threshold, safe=safe, exceptions=exceptions, beyond=beyond)

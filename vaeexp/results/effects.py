@@ -3,15 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sweeps.study.ranges import Bound, BoundHit
-from vaeexp.results.parameters import SearchedParameter
-from vaeexp.words import parameter_label
+from vaeexp.results.parameters import Parameters, SearchedParameter
 
 TOP = 5
 """The best configurations whose values are given; fewer where these are more than a quarter."""
@@ -27,7 +25,6 @@ class ParameterEffect:
     """What the search shows of one parameter. What it costs says `equal_epochs`: the trials here are those that the sampler chose."""
 
     parameter: str
-    label: str
     top: int
     """The best configurations with an active value that were looked at: complete, or under promotion also paused."""
     low: float | None
@@ -48,12 +45,12 @@ class ParameterEffect:
 
 
 def parameter_effects(
-    parameters: Mapping[str, SearchedParameter],
+    parameters: Parameters,
     found: pd.DataFrame,
     importances: pd.DataFrame,
     spans: Mapping[str, float],
-    hits: Sequence[BoundHit] = (),
-    winner_ends: Mapping[str, Bound] = MappingProxyType({}),
+    hits: Sequence[BoundHit],
+    winner_ends: Mapping[str, Bound],
 ) -> list[ParameterEffect]:
     """Return what the search shows of each searched parameter, in the order of the study file.
 
@@ -72,7 +69,6 @@ def parameter_effects(
         effects.append(
             ParameterEffect(
                 parameter=name,
-                label=parameter_label(name),
                 top=len(top),
                 **_reach(parameter, top),
                 share=shares.get("share", math.nan),
@@ -102,7 +98,10 @@ class Group:
     complete: int
     pruned: int
     median: float
-    """As `censored_median`."""
+    """Median objective, a pruned trial counted as worse than every value; NaN where half or more were pruned, or without a complete trial.
+
+    A mean of the complete trials alone would flatter a value whose trials were mostly pruned: only the survivors would count.
+    """
     best: float
     """The lowest objective of a complete trial; NaN without one."""
 
@@ -112,34 +111,15 @@ class Group:
         return self.complete > 1 and math.isfinite(self.median)
 
 
-def censored_median(trials: pd.DataFrame) -> float:
-    """Return the median objective of these trials, a pruned one counted as worse than every value; NaN where that cannot be said.
-
-    It cannot where half or more were pruned, or without a complete trial. A mean of the complete trials alone would flatter
-    a value whose trials were mostly pruned: only the survivors would count. Trials in other states are left out, as are
-    those without an objective.
-    """
-    complete, pruned = _complete_and_pruned(trials)
-    if len(complete) <= pruned:
-        return math.nan
-    return float(np.median(np.concatenate([complete, np.full(pruned, math.inf)])))
-
-
-def _complete_and_pruned(trials: pd.DataFrame) -> tuple[np.ndarray, int]:
-    """Return the objectives of the complete trials, and the number of pruned ones."""
-    states, objective = trials["state"].to_numpy(object), trials["objective"].to_numpy(float)
-    return objective[(states == "complete") & ~np.isnan(objective)], int((states == "pruned").sum())
-
-
 def group_of(trials: pd.DataFrame) -> Group:
-    """Summarise trials of the search."""
-    complete, pruned = _complete_and_pruned(trials)
-    return Group(
-        complete=len(complete),
-        pruned=pruned,
-        median=censored_median(trials),
-        best=float(complete.min()) if len(complete) else math.nan,
-    )
+    """Summarise trials of the search. Those in other states are left out, as are those without an objective."""
+    states, objective = trials["state"].to_numpy(object), trials["objective"].to_numpy(float)
+    complete = objective[(states == "complete") & ~np.isnan(objective)]
+    pruned = int((states == "pruned").sum())
+    median = math.nan
+    if len(complete) > pruned:
+        median = float(np.median(np.append(complete, np.full(pruned, math.inf))))
+    return Group(complete=len(complete), pruned=pruned, median=median, best=min(complete.tolist(), default=math.nan))
 
 
 def best_group(groups: Sequence[Group]) -> int | None:

@@ -11,7 +11,6 @@ furthest behind, chosen after looking: that choice is within these rates.
 
 import functools
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +21,9 @@ from threadpoolctl import ThreadpoolController
 from sweeps.results.statistics import Interval
 from vaeexp.results.effects import best_of
 from vaeexp.results.holes import Holes
-from vaeexp.results.parameters import SearchedParameter
+from vaeexp.results.parameters import Parameters, SearchedParameter, configuration_of
 from vaeexp.results.value_process import Samples, sample_values
-from vaeexp.words import format_value, is_missing
+from vaeexp.words import format_value
 
 MOST_TRIALS = 128
 """Trials that the process takes in, those nearest to the compared settings: its cost grows with the cube of their number."""
@@ -66,7 +65,7 @@ class EqualEpochEffect:
 
 
 def equal_epoch_effects(
-    parameters: Mapping[str, SearchedParameter],
+    parameters: Parameters,
     ranked: pd.DataFrame,
     found: pd.DataFrame,
     values: pd.DataFrame,
@@ -131,7 +130,7 @@ class _Question:
 
     def __init__(
         self,
-        parameters: Mapping[str, SearchedParameter],
+        parameters: Parameters,
         found: pd.DataFrame,
         compared: pd.DataFrame,
         parameter: SearchedParameter,
@@ -152,7 +151,7 @@ class _Question:
         if len(set(map(format_value, tried))) < 2:
             self.why = "one_value"
             return
-        own = _configuration(parameters, self.having.iloc[0])
+        own = configuration_of(parameters, self.having.iloc[0])
         for value in _reach(parameter, self.having[~holes.has(parameter, self.having)]):
             if format_value(value) == format_value(own[parameter.name]):
                 continue
@@ -169,20 +168,12 @@ def _reach(parameter: SearchedParameter, trials: pd.DataFrame) -> tuple[Any, ...
     if parameter.is_choice:
         there = {format_value(value): value for value in values}
         return tuple(there[text] for text in parameter.texts if text in there)
-    return (_plain(parameter, values.min()), _plain(parameter, values.max())) if len(values) else ()
-
-
-def _plain(parameter: SearchedParameter, number: Any) -> int | float:
-    return int(number) if parameter.kind == "int" else float(number)
-
-
-def _configuration(parameters: Mapping[str, SearchedParameter], trial: pd.Series) -> Configuration:
-    values = {name: trial.get(f"params.{name}") for name in parameters}
-    return {name: value for name, value in values.items() if not is_missing(value)}
+    as_number = int if parameter.kind == "int" else float
+    return (as_number(values.min()), as_number(values.max())) if len(values) else ()
 
 
 def _changed(
-    parameters: Mapping[str, SearchedParameter], having: pd.DataFrame, own: Configuration, name: str, value: Any
+    parameters: Parameters, having: pd.DataFrame, own: Configuration, name: str, value: Any
 ) -> Configuration | None:
     """Return a configuration with another value of a parameter; None where what it then needs was never tried with it.
 
@@ -206,9 +197,7 @@ def _changed(
     return changed
 
 
-def _samples(
-    parameters: Mapping[str, SearchedParameter], compared: pd.DataFrame, settings: list[Configuration], seed: int
-) -> Samples:
+def _samples(parameters: Parameters, compared: pd.DataFrame, settings: list[Configuration], seed: int) -> Samples:
     """Return samples of the values of these settings, with the trials nearest to them where there are many."""
     wanted = pd.DataFrame([{f"params.{name}": value for name, value in each.items()} for each in settings])
     points, groups = _points(parameters, compared)
@@ -231,7 +220,7 @@ def _threads() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _points(parameters: Mapping[str, SearchedParameter], trials: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def _points(parameters: Parameters, trials: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return configurations as numbers [N, D] and the parameter of each coordinate [D].
 
     A number is its place on the axis, 0.5 where it is not active; each value of a choice √½ or 0, so that two values are 1 apart.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vaeexp.results.parameters import SearchedParameter
+from vaeexp.results.parameters import NONE, Parameters
 from vaeexp.results.tables import jitter
 
 _MOST_TRIALS = 2000
@@ -28,7 +28,7 @@ Bag = Sequence[Any]
 class Forest:
     """A fitted model of validation −ELBO."""
 
-    parameters: Mapping[str, SearchedParameter]
+    parameters: Parameters
     """The parameters whose dependence can be said, the most important first."""
     complete: int
     """Complete trials that it learned from."""
@@ -51,11 +51,11 @@ class Forest:
 
 
 def grow_forest(
-    parameters: Mapping[str, SearchedParameter],
+    parameters: Parameters,
     names: Sequence[str],
     learned: pd.DataFrame,
     seed: int,
-    left_out: Mapping[str, Sequence[str]] | None = None,
+    left_out: Mapping[str, Sequence[str]] = NONE,
 ) -> Forest | None:
     """Fit the model on complete and pruned trials, on 2,000 of them drawn at random where there are more.
 
@@ -67,7 +67,7 @@ def grow_forest(
         learned: complete and pruned trials, the lowest objective first.
         left_out: choice → values, as text, that are not covered.
     """
-    without = {name: texts for name, texts in (left_out or {}).items() if texts}
+    without = {name: texts for name, texts in left_out.items() if texts}
     chosen = {name: parameters[name] for name in dict.fromkeys([*names, *without])}
     if not names:
         return None
@@ -81,7 +81,7 @@ def grow_forest(
     bags, r2 = _grow_bags(places.fillna(_NOT_ACTIVE).to_numpy(float), values, seed)
     covered = np.ones(len(places), dtype=bool)
     for name, texts in without.items():
-        covered &= ~np.isin(places[name], [chosen[name].texts.index(text) for text in texts])
+        covered &= ~chosen[name].has(learned, texts)
     pruned, places = int((learned["state"] == "pruned").sum()), places[covered].reset_index(drop=True)
     shown = {name: parameters[name] for name in names if places[name].nunique() > 1}
     if not shown:
@@ -96,7 +96,7 @@ def grow_forest(
         capped=capped,
         r2=r2,
         bags=bags,
-        conditions=_conditions({name: parameter_of for name, parameter_of in parameters.items() if name in chosen}),
+        conditions=_conditions({name: each for name, each in parameters.items() if name in chosen}),
     )
 
 
@@ -142,7 +142,7 @@ def _predict(bag: Bag, design: np.ndarray) -> np.ndarray:
     return total / len(bag)
 
 
-def _conditions(parameters: Mapping[str, SearchedParameter]) -> dict[str, dict[str, list[float]]]:
+def _conditions(parameters: Parameters) -> dict[str, dict[str, list[float]]]:
     """Return the conditions on parents that the model knows; parents come first, as in the study file."""
 
     def places(parent: str, wanted: Sequence[Any]) -> list[float]:

@@ -12,14 +12,15 @@ compared: then nothing tells which of both is bad. So in at most 5 % of searches
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from vaeexp.results.coverage import LEAST_GOOD
-from vaeexp.results.parameters import SearchedParameter
+from vaeexp.results.parameters import Parameters, SearchedParameter
 from vaeexp.results.statements import Figure, Statement
 from vaeexp.words import parameter_label
 
@@ -37,11 +38,11 @@ class BadValue:
     """A value of a choice, or the values below or above a number, that the good trials do not have."""
 
     parameter: str
-    value: str | None
+    value: str | None = None
     """Of a choice, as text."""
-    below: float | None
-    above: float | None
-    trials: int
+    below: float | None = None
+    above: float | None = None
+    trials: int = 0
     """Trials of the hole that have it."""
 
 
@@ -61,26 +62,19 @@ class NumberHole:
 
     def has(self, numbers: np.ndarray) -> np.ndarray:
         """Tell which of these numbers lie in the hole; NaN does not."""
-        values = np.asarray(numbers, dtype=float)
-        inside = np.zeros(len(values), dtype=bool)
-        if self.low is not None:
-            inside |= values < self.low
-        if self.high is not None:
-            inside |= values > self.high
-        return inside
+        low = -np.inf if self.low is None else self.low
+        high = np.inf if self.high is None else self.high
+        return (numbers < low) | (numbers > high)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Bad:
     """A bad value, and which trials have it."""
 
-    parameter: str
+    value: BadValue
     having: np.ndarray
     active: np.ndarray
     """Which trials have the parameter at all."""
-    value: str | None = None
-    below: float | None = None
-    above: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +89,12 @@ class Holes:
     def has(self, parameter: SearchedParameter, trials: pd.DataFrame) -> np.ndarray:
         """Tell which of these trials have a value of this parameter that was tried only with bad values of others."""
         if parameter.is_choice:
-            return np.isin(
-                parameter.places(trials), [parameter.texts.index(t) for t in self.choices.get(parameter.name, ())]
-            )
+            return parameter.has(trials, self.choices.get(parameter.name, ()))
         hole = self.numbers.get(parameter.name)
         return np.zeros(len(trials), dtype=bool) if hole is None else hole.has(_numbers(parameter, trials))
 
 
-def find_holes(parameters: Mapping[str, SearchedParameter], learned: pd.DataFrame) -> Holes:
+def find_holes(parameters: Parameters, learned: pd.DataFrame) -> Holes:
     """Return the holes of each searched parameter, in the order of the study file.
 
     Args:
@@ -115,7 +107,7 @@ def find_holes(parameters: Mapping[str, SearchedParameter], learned: pd.DataFram
     good = max(LEAST_GOOD, -(-len(learned) // 4))
     suspects = [each for parameter in parameters.values() for each in _not_among_good(parameter, learned, good)]
     for name, parameter in parameters.items():
-        bad = _bad_values(parameter, [each for each in suspects if each.parameter != name], learned, good)
+        bad = _bad_values(parameter, [each for each in suspects if each.value.parameter != name], learned, good)
         if not bad:
             continue
         if parameter.is_choice:
@@ -143,9 +135,7 @@ def _bad_values(parameter: SearchedParameter, suspects: list[_Bad], learned: pd.
     best = places[:good][~np.isnan(places[:good])]
     if not len(best):
         return []
-    within = (places >= best.min() - 1e-9) & (places <= best.max() + 1e-9)
-    near = np.isin(places, best) if parameter.is_choice else within
-    bad = []
+    near, bad = parameter.among(places, best), []
     for each in suspects:
         compared = each.active & near if (each.having & near).any() else each.active
         if behind_p(each.having[compared]) <= _LEVEL / len(suspects):
@@ -159,18 +149,16 @@ def _not_among_good(parameter: SearchedParameter, learned: pd.DataFrame, good: i
     best = places[:good][~np.isnan(places[:good])]
     if not len(best):
         return []
-    same: dict[str, Any] = {"parameter": parameter.name, "active": ~np.isnan(places)}
+    bad = partial(BadValue, parameter=parameter.name)
     if parameter.is_choice:
         texts = enumerate(parameter.texts)
-        found = [_Bad(**same, having=places == place, value=text) for place, text in texts if place not in best]
+        found = [(bad(value=text), places == place) for place, text in texts if place not in best]
     else:
-        low, high = float(best.min()) - _BEYOND, float(best.max()) + _BEYOND
-        ends = parameter.numbers(np.array([low, high]))
-        found = [
-            _Bad(**same, having=places < low, below=float(ends[0])),
-            _Bad(**same, having=places > high, above=float(ends[1])),
-        ]
-    return [each for each in found if each.having.any()]
+        low, high = best.min() - _BEYOND, best.max() + _BEYOND
+        below, above = parameter.numbers(np.array([low, high])).tolist()
+        found = [(bad(below=below), places < low), (bad(above=above), places > high)]
+    active = ~np.isnan(places)
+    return [_Bad(value=value, having=having, active=active) for value, having in found if having.any()]
 
 
 def behind_p(having: np.ndarray) -> float:
@@ -216,16 +204,7 @@ def _fewest(bad: list[_Bad], beyond: np.ndarray) -> tuple[BadValue, ...]:
         most = max(bad, key=lambda each: int((each.having & left).sum()))
         chosen.append(most)
         left &= ~most.having
-    found = [
-        BadValue(
-            parameter=each.parameter,
-            value=each.value,
-            below=each.below,
-            above=each.above,
-            trials=int((each.having & beyond).sum()),
-        )
-        for each in chosen
-    ]
+    found = [replace(each.value, trials=int((each.having & beyond).sum())) for each in chosen]
     return tuple(sorted(found, key=lambda each: -each.trials))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vaeexp.results.parameters import SearchedParameter
+from vaeexp.results.parameters import Parameters, SearchedParameter
 from vaeexp.results.tested_settings import PairComparison
 from vaeexp.words import format_value
 
@@ -80,7 +80,7 @@ class Interaction:
 
 def find_interactions(
     pairs: Sequence[PairComparison],
-    parameters: Mapping[str, SearchedParameter],
+    parameters: Parameters,
     search: pd.DataFrame,
     importances: Sequence[str],
 ) -> list[Interaction]:
@@ -111,7 +111,7 @@ def find_interactions(
 
 def _of_comparison(
     comparison: PairComparison,
-    parameters: Mapping[str, SearchedParameter],
+    parameters: Parameters,
     search: pd.DataFrame,
     importances: Sequence[str],
     comparisons: int,
@@ -226,9 +226,7 @@ def _best_split(
     )
 
 
-def _tuned_for(
-    comparison: PairComparison, parameters: Mapping[str, SearchedParameter], configurations: pd.DataFrame
-) -> Any | None:
+def _tuned_for(comparison: PairComparison, parameters: Parameters, configurations: pd.DataFrame) -> Any | None:
     """Return the one value of the compared parameter with which the search found every configuration of the pairs."""
     if TUNED not in parameters or comparison.parameter not in parameters:
         return None

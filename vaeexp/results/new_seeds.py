@@ -1,13 +1,13 @@
 """What became of the runs with fresh seeds that a study asks for: of each configuration how many were planned, are complete, and failed when."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
 
 from sweeps.results.racing import Race
-from vaeexp.results.statements import Statement
+from vaeexp.results.statements import Statement, Statements
 from vaeexp.words import format_value
 
 PURPOSES = ("confirm", "compare", "baseline")
@@ -21,10 +21,6 @@ class Failures:
     """diverged, out_of_memory, crashed, timed_out or error."""
     epochs: tuple[int, ...]
     """The epoch in which each failed, in ascending order."""
-
-    @property
-    def count(self) -> int:
-        return len(self.epochs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +44,7 @@ class NewSeeds:
 
     @property
     def failed(self) -> int:
-        return sum(failures.count for failures in self.failures)
+        return sum(len(failures.epochs) for failures in self.failures)
 
     @property
     def title(self) -> str:
@@ -59,29 +55,26 @@ class NewSeeds:
         return f"{trial} with {self.parameter} = {format_value(self.value)}" if self.purpose == "compare" else trial
 
 
-def failed_seeds(failures: Sequence[Failures], planned: int) -> tuple[Statement, ...]:
+def failed_seeds(failures: Sequence[Failures], planned: int) -> Statements:
     """Return how many new seeds failed of each kind and when; empty where none did."""
-    return tuple(_failed(each, planned) for each in failures)
-
-
-def _failed(failures: Failures, planned: int) -> Statement:
-    first, last = failures.epochs[0], failures.epochs[-1]
-    epochs = {"epoch": first} if first == last else {"first": first, "last": last}
-    values = {"failed": failures.count, "planned": planned, "kind": failures.kind, **epochs}
-    return Statement(id="seeds.failed", values=values)
+    found = []
+    for each in failures:
+        first, last = each.epochs[0], each.epochs[-1]
+        epochs = {"epoch": first} if first == last else {"first": first, "last": last}
+        values = {"failed": len(each.epochs), "planned": planned, "kind": each.kind, **epochs}
+        found.append(Statement(id="seeds.failed", values=values))
+    return tuple(found)
 
 
 def failures_of(runs: pd.DataFrame) -> tuple[Failures, ...]:
     """Return the failures among these runs by kind, the most frequent first."""
     failed = runs[runs["state"] == "failed"]
     # The epoch in which a run fails is not among those that it reported.
-    epochs = {
-        str(kind): tuple(sorted(int(n) + 1 for n in own["epochs"]))
+    kinds = [
+        Failures(kind=str(kind), epochs=tuple(sorted(int(n) + 1 for n in own["epochs"])))
         for kind, own in failed.groupby("failure", dropna=False)
-    }
-    return tuple(
-        Failures(kind=kind, epochs=own) for kind, own in sorted(epochs.items(), key=lambda each: -len(each[1]))
-    )
+    ]
+    return tuple(sorted(kinds, key=lambda each: -len(each.epochs)))
 
 
 def new_seeds(
@@ -105,11 +98,8 @@ def new_seeds(
         complete = int(((runs["state"] == "complete") & runs["objective"].notna()).sum())
         named = {"compare": ("source_trial", "parameter", "value"), "baseline": ("source_trial", "baseline")}
         fields = dict(zip(named.get(purpose, ("source_trial",)), identity, strict=True))
-        failures = failures_of(runs)
-        ended = complete + sum(each.count for each in failures)
-        made.append(
-            NewSeeds(purpose=purpose, **fields, planned=max(planned, ended), complete=complete, failures=failures)
-        )
+        own = NewSeeds(purpose=purpose, **fields, planned=planned, complete=complete, failures=failures_of(runs))
+        made.append(replace(own, planned=max(planned, complete + own.failed)))
     return sorted(made, key=lambda each: PURPOSES.index(each.purpose))
 
 

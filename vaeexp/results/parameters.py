@@ -7,8 +7,9 @@ It learns from complete and pruned trials, in the order of `learned_trials`.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -81,6 +82,17 @@ class SearchedParameter:
                 places = (values - self.first) / (self.last - self.first)
         return pd.Series(places, index=numbers.index, name=numbers.name)
 
+    def has(self, trials: pd.DataFrame, texts: Sequence[str]) -> np.ndarray:
+        """Tell which trials have one of these values of a choice."""
+        return np.isin(self.places(trials), [self.texts.index(text) for text in texts])
+
+    def among(self, places: np.ndarray, good: np.ndarray) -> np.ndarray:
+        """Tell which places lie where these good ones do: between the ends of numbers, at the same values of a choice."""
+        if self.is_choice:
+            return np.isin(places, good)
+        # Places are computed from numbers; the slack is that of rounding.
+        return (places >= good.min() - 1e-9) & (places <= good.max() + 1e-9)
+
     def numbers(self, places: np.ndarray | pd.Series) -> np.ndarray:
         """Return the numbers at these places, not rounded; of a choice the places themselves."""
         places = np.asarray(places, dtype=float)
@@ -124,6 +136,17 @@ def searched_parameter(name: str, section: Mapping[str, Any], trials: pd.DataFra
     return SearchedParameter(**common, log=log, step=section.get("step"))
 
 
+Parameters = Mapping[str, SearchedParameter]
+"""Searched parameters by name, in the order of the study file."""
+NONE: Mapping[str, Sequence[str]] = MappingProxyType({})
+
+
+def configuration_of(parameters: Iterable[str], trial: Mapping[Any, Any] | pd.Series) -> dict[str, Any]:
+    """Return the values that a trial has of these parameters, without inactive ones."""
+    values = {name: trial.get(f"params.{name}") for name in parameters}
+    return {name: value for name, value in values.items() if not is_missing(value)}
+
+
 @dataclass(frozen=True)
 class Cells:
     """The cell of one parameter's value in each trial."""
@@ -136,10 +159,7 @@ class Cells:
 
 
 def importance_table(
-    parameters: Mapping[str, SearchedParameter],
-    learned: pd.DataFrame,
-    seed: int,
-    left_out: Mapping[str, Sequence[str]] | None = None,
+    parameters: Parameters, learned: pd.DataFrame, seed: int, left_out: Mapping[str, Sequence[str]] = NONE
 ) -> pd.DataFrame:
     """Return share, low and high by parameter, the most important first; the shares sum to 1.
 
@@ -152,8 +172,7 @@ def importance_table(
     Without rows below `LEAST_TRIALS` trials that are complete or were promoted, or when all have one value. A parameter that never varied is left out: it cannot
     have mattered, but PED-ANOVA sees that the trials fill little of its range.
     """
-    without = left_out or {}
-    cells = {name: parameter_cells(item, learned, without.get(name, ())) for name, item in parameters.items()}
+    cells = {name: parameter_cells(item, learned, left_out.get(name, ())) for name, item in parameters.items()}
     cells = {name: item for name, item in cells.items() if len(np.unique(item.places[item.places >= 0])) > 1}
     if not cells or learned["judged"].sum() < LEAST_TRIALS or learned["objective"].nunique() == 1:
         return pd.DataFrame(columns=["share", "low", "high"], dtype=float)
@@ -171,7 +190,7 @@ def importance_table(
 def parameter_cells(parameter: SearchedParameter, trials: pd.DataFrame, left_out: Sequence[str] = ()) -> Cells:
     """Divide the range of a parameter: a cell per choice that is not left out, or at most 50 over a range of numbers."""
     places, ordered, count = parameter.places(trials).to_numpy(), not parameter.is_choice, len(parameter.texts)
-    places = np.where(np.isin(places, [parameter.texts.index(text) for text in left_out]), np.nan, places)
+    places = np.where(parameter.has(trials, left_out), np.nan, places)
     if ordered:
         width = parameter.last - parameter.first
         whole = math.ceil(math.log2(width + 1)) + 1 if parameter.log else round(width) + 1

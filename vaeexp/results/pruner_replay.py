@@ -32,7 +32,7 @@ class Replay:
     """Those of them that it would have stopped."""
     setting: str
     """The setting that says how long it waits: `warmup_epochs`, `min_epochs` or `patience`."""
-    present: int | None
+    present: int
     """Its value in the study."""
     recommended: int | None
     """The smallest value that was tried with which no winner is stopped; None where each stops one."""
@@ -90,17 +90,14 @@ def replay_pruner(
     present, longest = int(getattr(pruner, setting)), max(map(len, curves))
     stops = _stops(pruner, setting, sorted({*_candidates(longest), present}), curves, warmup)
     winners = min(WINNERS, len(curves) // 4)
-    spares = [
-        value for value, stopped_at in stops.items() if not any(stop is not None for stop in stopped_at[:winners])
-    ]
-    recommended = min(spares, default=None)
+    recommended = next((value for value in stops if not any(stops[value][:winners])), None)
     total, saved = sum(map(len, curves)), math.nan
     if recommended is not None:
         pairs = zip(stops[recommended], curves, strict=True)
-        saved = sum(len(curve) - stop for stop, curve in pairs if stop is not None) / total
+        saved = sum(len(curve) - stop for stop, curve in pairs if stop) / total
     return Replay(
         winners=winners,
-        stopped=sum(stop is not None for stop in stops[present][:winners]),
+        stopped=sum(map(bool, stops[present][:winners])),
         setting=setting,
         present=present,
         recommended=recommended,

@@ -17,9 +17,9 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from sweeps.results.found_trials import promotes
 from sweeps.results.statistics import Interval, pooled_deviation
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import epochs_of, with_purpose
 from vaeexp.words import is_missing
 
 FAIR = 0.9
@@ -82,11 +82,9 @@ class LateTrial:
 
 def rung_ranks(view: StudyView) -> RungRanks | None:
     """Return how the first rung ranks; None where the study does not pause trials, or no trial has reached the rung."""
-    rungs = (view.study.spec.get("pruner") or {}).get("rungs") if promotes(view.study) else None
-    if not rungs:
+    if not view.rungs:
         return None
-    epoch = int(rungs[0])
-    counted = view.epochs[~view.epochs["repeat"] & view.epochs["number"].isin(view.search["number"])]
+    epoch, counted = view.rungs[0], epochs_of(view.search, view.epochs)
     lengths = counted.groupby("number")["epoch"].max()
     reached = lengths[lengths >= epoch]
     if reached.empty:
@@ -99,7 +97,7 @@ def rung_ranks(view: StudyView) -> RungRanks | None:
         reached=len(reached),
         stopped=int((reached == epoch).sum()),
         correlation=correlation,
-        chance=_chance(len(pairs), correlation.mean) if enough else math.nan,
+        chance=float((_drawn(len(pairs)) <= correlation.mean + 1e-9).mean()) if enough else math.nan,
     )
 
 
@@ -126,10 +124,6 @@ def _spearman(pairs: pd.DataFrame) -> Interval:
     return Interval(mean=rho, low=ends[0], high=ends[1], n=n)
 
 
-def _chance(n: int, rho: float) -> float:
-    return float((_drawn(n) <= rho + 1e-9).mean())
-
-
 @cache
 def _drawn(n: int) -> np.ndarray:
     """Return the rank correlations of n pairs of normal values that correlate by `FAIR`, drawn many times."""
@@ -145,9 +139,7 @@ def _drawn(n: int) -> np.ndarray:
 
 def late_trials(view: StudyView) -> list[LateTrial]:
     """Return the paused trials that were trained to their end, the best first; empty without a complete trial of the search."""
-    late = view.trials[
-        view.trials["repeat"] & view.trials["purposes"].map(lambda purposes: "late" in purposes).astype(bool)
-    ]
+    late = with_purpose(view.trials, "late")
     if late.empty or view.ranked.empty:
         return []
     winner = view.ranked.iloc[0]
@@ -160,7 +152,7 @@ def _late(view: StudyView, run: pd.Series, winner: pd.Series, margin: float) -> 
     number = int(run["source_trial"])
     own = view.search[view.search["number"] == number].iloc[0]
     rung = int(own["epochs"])
-    counted = view.epochs[~view.epochs["repeat"] & view.epochs["number"].isin(view.search["number"])]
+    counted = epochs_of(view.search, view.epochs)
     came = counted.groupby("number")["epoch"].max() >= rung
     before = counted[(counted["epoch"] <= rung) & (counted["epoch"] > view.warmup)].groupby("number")["objective"].min()
     values = before.reindex(came.index[came]).fillna(math.inf)
@@ -202,5 +194,5 @@ def spread_over_seeds(view: StudyView) -> tuple[float, int]:
 
 def later_rungs(rungs: Sequence[int], epochs: int) -> list[int]:
     """Return rungs that pause later: without the first one, or the only one at twice its epoch; empty where trials have no room for it."""
-    later = [int(rung) for rung in rungs[1:]] or [2 * int(rungs[0])]
+    later = rungs[1:] or [2 * rungs[0]]
     return [rung for rung in later if rung < epochs]

@@ -58,6 +58,8 @@ class Statement:
     """Trials (`45`) and repeats (`r3`) that they come from, as `trials.csv` has them."""
 
 
+Statements = tuple[Statement, ...]
+
 Caption = str | list[str | Statement]
 """Words below a plot, in which statements stand among sentences that are the same for every study."""
 

@@ -19,7 +19,7 @@ from sweeps.storage.study_record import StudyRecord
 from sweeps.study.ranges import Bound, BoundHit, end_at, hits_of
 from vaeexp.data.formats.official_files import NOT_OFFICIAL, NOT_VERIFIED
 from vaeexp.results import stored_study, verdict
-from vaeexp.results.coverage import Coverage, covered_trials, measure_coverage
+from vaeexp.results.coverage import Coverage, measure_coverage
 from vaeexp.results.divergence import Divergence, divergences
 from vaeexp.results.effects import ParameterEffect, parameter_effects
 from vaeexp.results.equal_epochs import EqualEpochEffect, at_common_epoch, equal_epoch_effects
@@ -28,9 +28,9 @@ from vaeexp.results.front_view import FrontView, front_view
 from vaeexp.results.holes import Holes, find_holes
 from vaeexp.results.interactions import Interaction, find_interactions
 from vaeexp.results.new_seeds import NewSeeds, new_seeds, seeds_of
-from vaeexp.results.parameters import SearchedParameter, importance_table, searched_parameter
+from vaeexp.results.parameters import SearchedParameter, configuration_of, importance_table, searched_parameter
 from vaeexp.results.pruner_replay import Replay, recorded_curves, replay_pruner
-from vaeexp.results.statements import Statement
+from vaeexp.results.statements import Statements
 from vaeexp.results.tables import (
     Arrays,
     changed_trial,
@@ -41,6 +41,7 @@ from vaeexp.results.tables import (
     search_trials,
     split_by_configuration,
     study_tables,
+    with_purpose,
 )
 from vaeexp.results.tested_settings import (
     CHANGES,
@@ -55,7 +56,7 @@ from vaeexp.results.tested_settings import (
     corrected,
     winner_margins,
 )
-from vaeexp.words import format_configuration, is_missing
+from vaeexp.words import format_configuration
 
 SECTIONS = ("data", "model", "train", "evaluation")
 """Sections of a study file that hold settings."""
@@ -148,7 +149,7 @@ class StudyView:
         return verdict.of_rows(self.search, dict(zip(epochs["number"], epochs["val/rate"].astype(float), strict=True)))
 
     @cached_property
-    def nothing_learned(self) -> tuple[Statement, ...]:
+    def nothing_learned(self) -> Statements:
         """Why the search has taught nothing, and what to do; empty where it has."""
         return verdict.nothing_learned(self.study, self._verdict_trials)
 
@@ -218,10 +219,8 @@ class StudyView:
 
         Where β is not 1, training moves away from the best −ELBO: a model as it was trained is the one of the last epoch.
         """
-        metrics = self.epochs.drop(columns=["objective", "round", "seconds"], errors="ignore").sort_values(
-            "epoch", kind="stable"
-        )
-        last = metrics.drop_duplicates(["repeat", "number"], keep="last")
+        metrics = self.epochs.drop(columns=["objective", "round", "seconds"], errors="ignore")
+        last = metrics.sort_values("epoch", kind="stable").drop_duplicates(["repeat", "number"], keep="last")
         return trials.merge(last, on=["repeat", "number"])
 
     def curve(self, run: pd.Series) -> pd.DataFrame:
@@ -231,8 +230,7 @@ class StudyView:
 
     def params(self, trial: pd.Series) -> dict[str, Any]:
         """Return the searched parameters of a trial, in the order of the study file, without inactive ones."""
-        values = {name: trial.get(f"params.{name}") for name in self.parameters}
-        return {name: value for name, value in values.items() if not is_missing(value)}
+        return configuration_of(self.parameters, trial)
 
     @cached_property
     def best(self) -> TestedSetting | None:
@@ -266,8 +264,7 @@ class StudyView:
     @cached_property
     def confirm_runs(self) -> pd.DataFrame:
         """Complete runs of the confirmation."""
-        confirms = self._repeats["purposes"].map(lambda purposes: "confirm" in purposes)
-        return self._repeats[confirms.astype(bool)]
+        return with_purpose(self._repeats, "confirm")
 
     @cached_property
     def confirmed(self) -> list[TestedSetting]:
@@ -293,12 +290,9 @@ class StudyView:
 
     @cached_property
     def _seeds_of_baselines(self) -> list[NewSeeds]:
-        runs = self.trials[self.trials["repeat"]]
-        named = runs["baseline"].map(baseline_names)
         sources: dict[int, list[tuple[str, int | None]]] = defaultdict(list)
         for name in self.baseline_specs:
-            own = runs[named.map(lambda names, own=name: own in names).astype(bool)]
-            for source, part in self._parts_of_baseline(name, own):
+            for source, part in self._parts_of_baseline(name, self.trials[self.trials["repeat"]]):
                 for place in part.index:
                     sources[place].append((name, source))
         return [each for each in new_seeds(self.trials, self.study.spec, None, sources) if each.purpose == "baseline"]
@@ -306,16 +300,15 @@ class StudyView:
     @cached_property
     def untrained(self) -> list[TestedSetting]:
         """The confirmed configurations and the baselines of which every run failed, in this order."""
-        lost = [seeds for seeds in self.new_seeds if seeds.failed and not seeds.complete and seeds.purpose != "compare"]
-        none = self._repeats.iloc[:0]
-        return [
-            self._found_setting(seeds.source_trial, none, "confirmed")
-            if seeds.baseline is None and seeds.source_trial is not None
-            else self._baseline_setting(
-                str(seeds.baseline), none, seeds.source_trial, names_trial=seeds.source_trial is not None
-            )
-            for seeds in lost
-        ]
+        none, made = self._repeats.iloc[:0], []
+        for seeds in self.new_seeds:
+            if seeds.failed and not seeds.complete:
+                trial = seeds.source_trial
+                if seeds.purpose == "confirm" and trial is not None:
+                    made.append(self._found_setting(trial, none, "confirmed"))
+                elif seeds.baseline is not None:
+                    made.append(self._baseline_setting(seeds.baseline, none, trial, names_trial=trial is not None))
+        return made
 
     @cached_property
     def divergences(self) -> list[Divergence]:
@@ -344,22 +337,16 @@ class StudyView:
         One on the best setting stands once for each configuration that it changes: that of the best trial of the search, and that of
         the winner where the confirmation turned the order round. The titles of these name the trial.
         """
-        named = self._repeats["baseline"].map(baseline_names)
-        return [
-            row
-            for name in self.baseline_specs
-            for row in self._rows_of_baseline(
-                name, self._repeats[named.map(lambda names, own=name: own in names).astype(bool)]
-            )
-        ]
+        made = []
+        for name in self.baseline_specs:
+            rows = self._parts_of_baseline(name, self._repeats)
+            several = len(rows) > 1 or any(source not in (None, self.best_number) for source, _ in rows)
+            made += [self._baseline_setting(name, own, source, names_trial=several) for source, own in rows]
+        return made
 
-    def _rows_of_baseline(self, name: str, runs: pd.DataFrame) -> list[TestedSetting]:
-        rows = self._parts_of_baseline(name, runs)
-        several = len(rows) > 1 or any(source not in (None, self.best_number) for source, _ in rows)
-        return [self._baseline_setting(name, own, source, names_trial=several) for source, own in rows]
-
-    def _parts_of_baseline(self, name: str, runs: pd.DataFrame) -> list[tuple[int | None, pd.DataFrame]]:
+    def _parts_of_baseline(self, name: str, repeats: pd.DataFrame) -> list[tuple[int | None, pd.DataFrame]]:
         """Return the trials that a baseline changes, None for the fixed settings, and the runs of each; that of the best stands first."""
+        runs = repeats[repeats["baseline"].map(lambda given: name in baseline_names(given)).astype(bool)]
         if self.baseline_specs[name].get("at") != "best":
             return [(None, runs)] if len(runs) else []
         firsts = [int(number) for number in (self.best_number, *self.found["number"].head(1)) if number is not None]
@@ -379,8 +366,8 @@ class StudyView:
         """
         if baseline.source_trial is None:
             return self.best
-        known = [*self.confirmed, *([self.best] if self.best is not None else [])]
-        return next((setting for setting in known if setting.source_trial == baseline.source_trial), None)
+        known = [*self.confirmed, self.best]
+        return next((each for each in known if each and each.source_trial == baseline.source_trial), None)
 
     @cached_property
     def changed(self) -> list[TestedSetting]:
@@ -393,15 +380,13 @@ class StudyView:
         values = self.params(runs.iloc[0] if len(runs) else self.search[self.search["number"] == number].iloc[0])
         # Where one parameter was searched alone, its value is the best name.
         only = format_configuration(values) if len(self.parameters) == 1 else ""
-        return TestedSetting(
+        return self._setting(
+            runs,
+            values,
             title=f"Trial {number}, {only or role}",
             setting=format_configuration(values),
             source_trial=number,
-            baseline=None,
-            runs=runs.sort_values(["objective", "number"]),
             protocol=self.protocol(),
-            settings={key: values.get(key, self.fixed(key)) for key in SHOWN},
-            beta=values.get("beta", self.fixed("beta")),
             **(seeds_of(self._seeds_of_found, number, None) if role == "confirmed" else {}),
         )
 
@@ -412,28 +397,32 @@ class StudyView:
         section = self.baseline_specs[name]
         changed = section.get("settings") or {}
         inherited = {} if source is None else self._params_of(source)
-        values = {**inherited, **changed}
         start = "the fixed settings" if source is None else f"trial {source}"
         change = format_configuration({key: value for key, value in changed.items() if inherited.get(key) != value})
         title = section.get("title") or name
-        return TestedSetting(
+        return self._setting(
+            runs,
+            {**inherited, **changed},
             title=f"{title} (trial {source})" if names_trial else title,
             setting=f"{start} with {change}" if change else start,
             source_trial=source,
             baseline=name,
-            runs=runs.sort_values(["objective", "number"]),
             protocol=self.protocol(name),
-            settings={key: values.get(key, self.fixed(key)) for key in SHOWN},
-            beta=values.get("beta", self.fixed("beta")),
             published=None if self.other_files else section.get("published"),
             **seeds_of(self._seeds_of_baselines, source, name),
         )
 
+    def _setting(self, runs: pd.DataFrame, values: Mapping[str, Any], **fields: Any) -> TestedSetting:
+        """Make the entry of complete runs that have these values of parameters."""
+        settings = {name: values.get(name, self.fixed(name)) for name in (*SHOWN, "beta")}
+        beta = settings.pop("beta")
+        return TestedSetting(runs=runs.sort_values(["objective", "number"]), settings=settings, beta=beta, **fields)
+
     @cached_property
     def per_image(self) -> dict[str, np.ndarray]:
         """−ELBO and importance-weighted NLL of each test image, of the runs of the best configuration and of the baselines (`per_image_arrays`)."""
-        settings = [*([self.best] if self.best is not None else []), *self.baselines]
-        return per_image_arrays(pd.concat([setting.runs for setting in settings])) if settings else {}
+        tables = [setting.runs for setting in (self.best, *self.baselines) if setting]
+        return per_image_arrays(pd.concat(tables)) if tables else {}
 
     @cached_property
     def baseline_margins(self) -> list[BaselineMargin]:
@@ -450,14 +439,11 @@ class StudyView:
     @cached_property
     def pairs(self) -> list[PairComparison]:
         """The comparisons that the study asks for, one entry for each two values of each parameter, corrected for their number."""
-        twos = [
-            (name, two)
-            for name in self.compared_parameters
-            for two in itertools.combinations(levels(self.results, name), 2)
-        ]
-        return corrected(
-            [compare_pairs(self.results, name, two, self.seed, self.found, self.best) for name, two in twos]
-        )
+        compared = []
+        for name in self.compared_parameters:
+            for two in itertools.combinations(levels(self.results, name), 2):
+                compared.append(compare_pairs(self.results, name, two, self.seed, self.found, self.best))
+        return corrected(compared)
 
     @cached_property
     def compared_parameters(self) -> tuple[str, ...]:
@@ -487,23 +473,22 @@ class StudyView:
 
     @cached_property
     def left_out(self) -> dict[str, list[str]]:
-        """Searched choice → its values that no marginal statistic counts, as `uncovered`."""
-        return {name: self.uncovered(name) for name in self.coverage}
+        """Searched choice → its values, as text, that were never tried to the end where the others are good; marginals leave them out."""
+        return {name: [value.text for value in own if not value.covered] for name, own in self.coverage.items()}
 
     def uncovered(self, name: str) -> list[str]:
-        """Return the values of a choice, as text, that were never tried to the end where the others are good; marginals leave them out."""
-        return [value.text for value in self.coverage.get(name, []) if not value.covered]
+        """Return the values of a parameter that are left out; none of a range of numbers."""
+        return self.left_out.get(name, [])
 
     def covered(self, trials: pd.DataFrame, name: str) -> pd.DataFrame:
         """Return the trials whose value of a parameter is covered; all of them for a range of numbers."""
-        return covered_trials(trials, self.parameters[name], self.coverage)
+        return trials[~self.parameters[name].has(trials, self.uncovered(name))]
 
     @cached_property
     def effects(self) -> list[ParameterEffect]:
         """What the search shows of each searched parameter, in the order of the study file."""
         spans = {name: dependence.span for name, dependence in self.dependences.items()}
-        ends = self.hits, self.winner_ends
-        return parameter_effects(self.parameters, self.found, self.importances, spans, *ends)
+        return parameter_effects(self.parameters, self.found, self.importances, spans, self.hits, self.winner_ends)
 
     @cached_property
     def winner_ends(self) -> dict[str, Bound]:
@@ -515,12 +500,8 @@ class StudyView:
     @cached_property
     def hits(self) -> list[BoundHit]:
         """The ends of what was searched at which the best trials lie (`hits_of`)."""
-        rows = self.found[[column for column in self.found if str(column).startswith("params.")]].to_dict("records")
-        ranked = [
-            {name: row[f"params.{name}"] for name in self.parameters if not is_missing(row.get(f"params.{name}"))}
-            for row in rows
-        ]
-        return hits_of([*self.parameters.values()], ranked)
+        rows = self.found.filter(like="params.").to_dict("records")
+        return hits_of([*self.parameters.values()], [configuration_of(self.parameters, row) for row in rows])
 
     @cached_property
     def holes(self) -> Holes:
@@ -556,8 +537,12 @@ class StudyView:
     @cached_property
     def _least_epoch(self) -> int:
         """The first epoch at which trials may be compared: that of the first rung, and after every warm-up."""
-        rungs = (self.study.spec.get("pruner") or {}).get("rungs") if promotes(self.study) else None
-        return max(self.warmup + 1, *(rungs or [1])[:1])
+        return max([self.warmup + 1, *self.rungs[:1]])
+
+    @cached_property
+    def rungs(self) -> list[int]:
+        """Epochs at which the pruner compares trials and pauses them; none where it pauses none."""
+        return list(self.study.spec["pruner"].get("rungs") or ()) if promotes(self.study) else []
 
     @cached_property
     def interactions(self) -> list[Interaction]:

@@ -95,6 +95,11 @@ def text_of(configuration: Mapping[str, Any]) -> str:
     return json.dumps({name: float(v) if type(v) is int else v for name, v in values.items()}, sort_keys=True)
 
 
+def with_purpose(trials: pd.DataFrame, *purposes: str) -> pd.DataFrame:
+    """Return the trials that were trained for one of these purposes; those of the search have none."""
+    return trials[trials["purposes"].map(lambda own: not {*own}.isdisjoint(purposes)).astype(bool)]
+
+
 def for_baseline_alone(trials: pd.DataFrame) -> pd.Series:
     """Tell which trials are runs of a baseline that neither confirm nor compare a configuration of the search."""
     return trials["purposes"].map(lambda purposes: tuple(purposes) == ("baseline",)).astype(bool)

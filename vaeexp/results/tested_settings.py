@@ -54,7 +54,7 @@ class TestedSetting:
     """The configuration in words."""
     source_trial: int | None
     """The trial of the search that has the configuration, or that a baseline changes; None for the fixed settings."""
-    baseline: str | None
+    baseline: str | None = None
     """Its name in the study file; None for a configuration that the search found."""
     runs: pd.DataFrame
     """Its complete runs, rows of `Results.trials`, the lowest value first."""

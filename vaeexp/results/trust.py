@@ -16,9 +16,9 @@ from vaeexp.results.course import LEAST_COMPARED, compared_course
 from vaeexp.results.new_seeds import PURPOSES, failed_seeds, failures_of
 from vaeexp.results.pruner_replay import LEAST, rank_correlations
 from vaeexp.results.slow_learners import LateTrial, RungRanks, late_trials, later_rungs, rung_ranks, spread_over_seeds
-from vaeexp.results.statements import NATS, Figure, Statement
+from vaeexp.results.statements import NATS, Figure, Statement, Statements
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import column, finite
+from vaeexp.results.tables import column, finite, with_purpose
 from vaeexp.results.tested_settings import BaselineMargin
 from vaeexp.results.verdict import remedy
 from vaeexp.schedules import SCHEDULES
@@ -37,16 +37,16 @@ CheckVerdict = Literal["good", "warning", "unknown", "nothing"]
 """`unknown`: the study has what the check looks at, and does not tell; `nothing`: it has nothing that the check looks at."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Check:
     """One question about a study, with its answer."""
 
     id: str
     """Of its question in `vaeexp.report.sentences.QUESTIONS`."""
     verdict: CheckVerdict
-    found: tuple[Statement, ...]
+    found: Statements
     """The answer."""
-    further: tuple[Statement, ...] = ()
+    further: Statements = ()
     """What is known besides."""
     advice: Statement | None = None
     """What to do; its value `command` is a command that helps, where there is one."""
@@ -79,10 +79,10 @@ def check_study(view: StudyView) -> list[Check]:
 
 def _planned(warning: str) -> Check:
     """Return a warning that stood in the plan of the study, as a check that failed."""
-    return Check(id="plan", verdict="warning", found=_one("check.planned", warning=warning.rstrip(".")))
+    return Check("plan", "warning", _one("check.planned", warning=warning.rstrip(".")))
 
 
-def _one(name: str, **values: Any) -> tuple[Statement, ...]:
+def _one(name: str, **values: Any) -> Statements:
     return (Statement(id=name, values=values),)
 
 
@@ -90,8 +90,9 @@ def _nats(value: float) -> Figure:
     return Figure(value=float(value), unit=NATS)
 
 
-def _good_if(good: bool) -> CheckVerdict:
-    return "good" if good else "warning"
+def _judged(name: str, good: bool, found: Statements, advice: Statement, further: Statements = ()) -> Check:
+    """Return a check that is good, or warns and gives the advice."""
+    return Check(name, "good", found, further) if good else Check(name, "warning", found, further, advice)
 
 
 # ---- bounds ----
@@ -105,7 +106,7 @@ def at_bounds(view: StudyView) -> Check:
     """
     with_ends = [parameter for parameter in view.parameters.values() if has_ends(parameter)]
     if not with_ends:
-        return Check(id="bounds", verdict="nothing", found=_one("check.no_range"))
+        return Check("bounds", "nothing", _one("check.no_range"))
     steps = tuple(grown(growth, parameter_label(growth.parameter)) for growth in view.study.grown)
     hits = [hit for hit in view.hits if hit.told] or view.hits
     told = any(hit.told for hit in hits)
@@ -116,14 +117,14 @@ def at_bounds(view: StudyView) -> Check:
         found = (*piles, *(_winner_at(view, name, bound) for name, bound in winners.items()))
         open_ = () if told else _one("check.settled" if hits else "check.beyond_unknown")
         verdict: CheckVerdict = "warning" if told else "unknown"
-        return Check(id="bounds", verdict=verdict, found=found, further=(*open_, *steps), advice=_widen(view, ends))
+        return Check("bounds", verdict, found, (*open_, *steps), _widen(view, ends))
     counts = {parameter.name: int(parameter.of(view.found).notna().sum()) for parameter in with_ends}
     few = tuple(parameter_label(name) for name, count in counts.items() if count < LEAST_RANKED)
     if len(few) == len(with_ends):
         found = _one("check.few_ranked", trials=max(counts.values()))
-        return Check(id="bounds", verdict="unknown", found=found, advice=_more_trials(view))
+        return Check("bounds", "unknown", found, advice=_more_trials(view))
     further = (*steps, *(_one("check.few_have", parameters=few) if few else ()))
-    return Check(id="bounds", verdict="good", found=_one("check.inside", best=BEST), further=further)
+    return Check("bounds", "good", _one("check.inside", best=BEST), further)
 
 
 def _winner_at(view: StudyView, name: str, bound: Bound) -> Statement:
@@ -159,23 +160,18 @@ def levelled_off(view: StudyView) -> Check:
     kind = "check.gain" if course.epoch is None else "check.gain_at_epoch"
     found = _one(kind, trials=course.n, epoch=course.epoch, gain=_nats(course.gain))
     if math.isnan(course.spread):
-        found, confirm = (*found, *_one("check.spread_unknown")), _confirm(view, top=3, seeds=3)
-        return Check(id="levelled_off", verdict="unknown", found=found, advice=confirm)
+        found += _one("check.spread_unknown")
+        return Check("levelled_off", "unknown", found, advice=_confirm(view, top=3, seeds=3))
     if not course.resolved:
-        hidden = _one("check.seeds_hide", spread=_nats(course.spread), among=_nats(course.among))
-        return Check(id="levelled_off", verdict="unknown", found=(*found, *hidden))
-    ok, found = course.gain <= course.spread, (*found, *_one("check.seeds_vary", spread=_nats(course.spread)))
-    return Check(id="levelled_off", verdict=_good_if(ok), found=found, advice=None if ok else _more_trials(view))
+        found += _one("check.seeds_hide", spread=_nats(course.spread), among=_nats(course.among))
+        return Check("levelled_off", "unknown", found)
+    found += _one("check.seeds_vary", spread=_nats(course.spread))
+    return _judged("levelled_off", course.gain <= course.spread, found, _more_trials(view))
 
 
 def _few_together(view: StudyView, check: str) -> Check:
     found = _one("check.few_together", least=LEAST_COMPARED)
-    return Check(id=check, verdict="unknown", found=found, advice=_more_trials(view))
-
-
-def seed_spread(view: StudyView) -> float:
-    """Return the standard deviation of the validation objective over seeds, pooled over the confirmed configurations, nats; NaN without."""
-    return spread_over_seeds(view)[0]
+    return Check(check, "unknown", found, advice=_more_trials(view))
 
 
 def seeds_against_configurations(view: StudyView) -> Check:
@@ -184,21 +180,20 @@ def seeds_against_configurations(view: StudyView) -> Check:
     The best ten alone are no measure: where a search has done its work, they are equally good.
     """
     course = compared_course(view)
-    if math.isnan(seed_spread(view)):
-        confirm = _confirm(view, top=3, seeds=3)
-        return Check(id="seeds", verdict="unknown", found=_one("check.none_confirmed"), advice=confirm)
+    if math.isnan(spread_over_seeds(view)[0]):
+        return Check("seeds", "unknown", _one("check.none_confirmed"), advice=_confirm(view, top=3, seeds=3))
     if course is None or math.isnan(course.spread):
         return _few_together(view, "seeds")
-    values = {"spread": course.spread, "among": course.among, "among_best": course.best.std(ddof=1)}
     found = _one(
         "check.variation",
         trials=course.n,
         best=len(course.best),
         epoch=course.epoch,
-        **{name: _nats(value) for name, value in values.items()},
+        spread=_nats(course.spread),
+        among=_nats(course.among),
+        among_best=_nats(course.best.std(ddof=1)),
     )
-    advice = None if course.resolved else _confirm(view, top=5, seeds=5, more=True)
-    return Check(id="seeds", verdict=_good_if(course.resolved), found=found, advice=advice)
+    return _judged("seeds", course.resolved, found, _confirm(view, top=5, seeds=5, more=True))
 
 
 # ---- the pruner ----
@@ -213,34 +208,21 @@ def pruner_kept_winners(view: StudyView) -> Check:
         return _paused_winners(view, ranks)
     replay, course = view.replay, _early_ranks(rank_correlations(view.curves, view.warmup))
     if replay is None:
-        rule = (view.study.spec.get("pruner") or {}).get("name")
-        why = _one("check.no_pruner") if rule in (None, "none") else _one("check.few_curves", least=LEAST)
-        why = _one("check.no_rung") if rule == "promotion" else why
-        return Check(id="pruner", verdict="unknown", found=why, further=course)
-    found = _one(
-        "check.replayed",
-        stopped=replay.stopped,
-        best=replay.winners,
-        setting=None if replay.present is None else replay.setting,
-        present=replay.present,
-    )
-    ok, advice = replay.stopped == 0, None
-    if replay.recommended is None:
-        if not ok:
-            advice = _do(
-                "without_pruner", f"{_search_on(view)} --set pruner.name=none --extend", setting=replay.setting
-            )
-        return Check(id="pruner", verdict=_good_if(ok), found=found, further=course, advice=advice)
-    spared = _one("check.spares", setting=replay.setting, value=replay.recommended, saved=float(replay.saved))
-    if not ok:
-        patience = f"--set pruner.{replay.setting}={replay.recommended} --extend"
-        advice = _do("more_patience", f"{_search_on(view)} {patience}")
-    return Check(id="pruner", verdict=_good_if(ok), found=found, further=(*course, *spared), advice=advice)
+        rule = (view.study.spec.get("pruner") or {}).get("name") or "none"
+        why = {"none": _one("check.no_pruner"), "promotion": _one("check.no_rung")}
+        return Check("pruner", "unknown", why.get(rule, _one("check.few_curves", least=LEAST)), course)
+    setting, value, search_on = replay.setting, replay.recommended, _search_on(view)
+    found = _one("check.replayed", stopped=replay.stopped, best=replay.winners, setting=setting, present=replay.present)
+    if value is None:
+        advice = _do("without_pruner", f"{search_on} --set pruner.name=none --extend", setting=setting)
+    else:
+        advice = _do("more_patience", f"{search_on} --set pruner.{setting}={value} --extend")
+        course += _one("check.spares", setting=setting, value=value, saved=replay.saved)
+    return _judged("pruner", replay.stopped == 0, found, advice, course)
 
 
 def _paused_winners(view: StudyView, ranks: RungRanks) -> Check:
     """Answer of a study that pauses trials."""
-    late, epochs = late_trials(view), int(view.fixed("epochs") or 0)
     unknown = math.isnan(ranks.chance)
     found = _one(
         "check.rung_unranked" if unknown else "check.rung_ranks",
@@ -250,25 +232,25 @@ def _paused_winners(view: StudyView, ranks: RungRanks) -> Check:
         complete=ranks.correlation.n,
         correlation=None if unknown else Figure.of(ranks.correlation, unit=""),
     )
-    later = later_rungs(view.study.spec["pruner"]["rungs"], epochs)
+    later = later_rungs(view.rungs, int(view.fixed("epochs") or 0))
     option = f"pruner.rungs={later}" if later else "pruner.name=none"
-    if ended := [one for one in late if math.isfinite(one.value)]:
+    if ended := [one for one in late_trials(view) if math.isfinite(one.value)]:
         further = tuple(map(_late_trial, ended))
         if any(one.settled or (one.before_winner and ranks.weak) for one in ended):
             advice = _do("pause_later", f"{_search_on(view)} --set {shlex.quote(option)} --extend")
-            return Check(id="pruner", verdict="warning", found=found, further=further, advice=advice)
+            return Check("pruner", "warning", found, further, advice)
         if any(one.before_winner and math.isnan(one.ahead.low) for one in ended):
             advice = _confirm(view, top=3, seeds=3)
-            return Check(id="pruner", verdict="unknown", found=found, further=further, advice=advice)
-        return Check(id="pruner", verdict="good", found=found, further=further)
+            return Check("pruner", "unknown", found, further, advice)
+        return Check("pruner", "good", found, further)
     planned = " " if view.study.spec.get("confirm") else " --set confirm.top=3 --set confirm.seeds=3 "
     test = f"{_sweep(view)}{planned}--set confirm.late=3 --extend"
     if ranks.weak:
-        return Check(id="pruner", verdict="warning", found=found, advice=_do("train_late", test, option=option))
+        return Check("pruner", "warning", found, advice=_do("train_late", test, option=option))
     if not ranks.stopped:
-        return Check(id="pruner", verdict="nothing", found=found, further=_one("check.none_stopped"))
+        return Check("pruner", "nothing", found, further=_one("check.none_stopped"))
     advice = _do("train_late", test, option=None)
-    return Check(id="pruner", verdict="unknown", found=found, further=_one("check.none_late"), advice=advice)
+    return Check("pruner", "unknown", found, further=_one("check.none_late"), advice=advice)
 
 
 def _late_trial(one: LateTrial) -> Statement:
@@ -278,7 +260,7 @@ def _late_trial(one: LateTrial) -> Statement:
     return Statement(id="check.late_within" if within else "check.late", values=values, rows=(str(one.number),))
 
 
-def _early_ranks(correlations: pd.Series) -> tuple[Statement, ...]:
+def _early_ranks(correlations: pd.Series) -> Statements:
     """Say how well early epochs rank the complete trials as the last one does; empty where too few have the same length."""
     if correlations.empty:
         return ()
@@ -297,30 +279,23 @@ def _early_ranks(correlations: pd.Series) -> tuple[Statement, ...]:
 def seeds_trained(view: StudyView) -> Check:
     """Check that every run with a fresh seed trained to its end. A seed that failed is missing from each mean, which is then too good."""
     failed = [seeds for seeds in view.new_seeds if seeds.failed]
-    runs = view.trials[view.trials["repeat"]]
-    runs = runs[runs["purposes"].map(lambda purposes: bool({*purposes} & {*PURPOSES})).astype(bool)]
+    runs = with_purpose(view.trials, *PURPOSES)
     if not failed:
         planned, complete = (sum(getattr(each, n) for each in view.new_seeds) for n in ("planned", "complete"))
         if not planned:
-            return Check(id="new_seeds", verdict="nothing", found=_one("check.no_seeds"))
+            return Check("new_seeds", "nothing", _one("check.no_seeds"))
         if complete < planned and not view.study.finished:
             found, advice = _one("check.seeds_so_far", complete=complete, planned=planned), _do("finish", _sweep(view))
-            return Check(id="new_seeds", verdict="unknown", found=found, advice=advice)
-        return Check(id="new_seeds", verdict="good", found=_one("check.seeds_trained", runs=len(runs)))
+            return Check("new_seeds", "unknown", found, advice=advice)
+        return Check("new_seeds", "good", _one("check.seeds_trained", runs=len(runs)))
     failures = failures_of(runs)
-    further = [
-        Statement(id="check.seeds_of", values={"title": each.title, "failed": each.failed, "planned": each.planned})
-        for each in failed[:SHOWN]
-    ]
+    further: Statements = ()
+    for each in failed[:SHOWN]:
+        further += _one("check.seeds_of", title=each.title, failed=each.failed, planned=each.planned)
     if len(failed) > SHOWN:
         further += _one("check.seeds_of_others", others=len(failed) - SHOWN)
-    return Check(
-        id="new_seeds",
-        verdict="warning",
-        found=failed_seeds(failures, len(runs)),
-        further=tuple(further),
-        advice=remedy(failures[0].kind),
-    )
+    found = failed_seeds(failures, len(runs))
+    return Check("new_seeds", "warning", found, further, remedy(failures[0].kind))
 
 
 def validation_holds_on_test(view: StudyView) -> Check:
@@ -335,14 +310,13 @@ def validation_holds_on_test(view: StudyView) -> Check:
         if len(values := finite(column(setting.runs, "result.test/neg_elbo")))
     }
     if len(tested) < 2:
-        few = _one("check.few_tested")
-        return Check(id=name, verdict="unknown", found=few, advice=_confirm(view, top=3, seeds=3))
+        return Check(name, "unknown", _one("check.few_tested"), advice=_confirm(view, top=3, seeds=3))
     orders = _one("check.orders", validation=tuple(tested), test=tuple(sorted(tested, key=tested.__getitem__)))
     verdict, found, advice = _order_on_test(view)
-    return Check(id=name, verdict=verdict, found=found, further=orders, advice=advice)
+    return Check(name, verdict, found, orders, advice)
 
 
-def _order_on_test(view: StudyView) -> tuple[CheckVerdict, tuple[Statement, ...], Statement | None]:
+def _order_on_test(view: StudyView) -> tuple[CheckVerdict, Statements, Statement | None]:
     """Return the verdict on two or more tested configurations, why, and what to do."""
     on_test = {margin.source_trial: margin for margin in view.margins}
     more_seeds = _confirm(view, top=2, seeds=5, more=True)
@@ -368,14 +342,14 @@ def learned_out(view: StudyView) -> Check:
     """
     gains = [gain for setting in view.confirmed for gain in late_gains(view, setting.runs)]
     if not gains:
-        return Check(id="learned_out", verdict="unknown", found=_one("check.no_late_gain"))
-    gain, spread = float(np.mean(gains)), seed_spread(view)
-    little = max(0.001 * abs(float(view.confirmed[0].value)), spread if math.isfinite(spread) else 0.0)
+        return Check("learned_out", "unknown", _one("check.no_late_gain"))
+    gain, spread = float(np.mean(gains)), spread_over_seeds(view)[0]
+    little = max(0.001 * abs(view.confirmed[0].value), spread if math.isfinite(spread) else 0.0)
     found = _one("check.late_gain", gain=_nats(gain), runs=len(gains))
     epochs = 2 * int(view.confirm_runs["epochs"].max())
     row = shlex.quote(f"baselines.longer={{at: best, settings: {{epochs: {epochs}}}}}")
     beside = _do("train_beside", f"{_sweep(view)} --set {row} --extend")
-    further: tuple[Statement, ...] = ()
+    further: Statements = ()
     longer = _longer(view)
     if longer is not None:
         further = _one("check.longer", gap=Figure.of(longer.interval), p_holm=longer.p_holm)
@@ -383,16 +357,15 @@ def learned_out(view: StudyView) -> Check:
             ok = not (longer.settled and longer.interval.mean < 0)
             name = shlex.quote(f"{view.name}_longer")
             anew = _do("train_longer", f"{_sweep(view, '--name')} --name {name} --set train.epochs={epochs}")
-            advice = None if ok else anew
-            return Check(id="learned_out", verdict=_good_if(ok), found=found, further=further, advice=advice)
+            return _judged("learned_out", ok, found, anew, further)
     if gain > little:
-        return Check(id="learned_out", verdict="warning", found=found, further=further, advice=beside)
+        return Check("learned_out", "warning", found, further, beside)
     configurations = [view.params(run) for _, run in view.confirm_runs.iterrows()]
     schedules = {params.get("schedule", view.fixed("schedule") or "constant") for params in configurations}
     if any(SCHEDULES[schedule].to_zero for schedule in schedules):
-        further = (*further, *_one("check.rate_falls"))
-        return Check(id="learned_out", verdict="unknown", found=found, further=further, advice=beside)
-    return Check(id="learned_out", verdict="good", found=found, further=further)
+        further += _one("check.rate_falls")
+        return Check("learned_out", "unknown", found, further, beside)
+    return Check("learned_out", "good", found, further)
 
 
 def _longer(view: StudyView) -> BaselineMargin | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vaeexp.results.statements import NATS, Figure, Statement
+from vaeexp.results.statements import NATS, Figure, Statement, Statements
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ REMEDIES = ("diverged", "out_of_memory", "crashed", "timed_out")
 UNFINISHED = ("pruned", "paused")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SearchedTrial:
     """What the verdict needs to know of a trial of the search that is no duplicate."""
 
@@ -32,33 +32,35 @@ class SearchedTrial:
     epochs: int
     objective: float
     """NaN without one."""
-    rate: float
-    """At its best epoch, nats per image; NaN where it is not known."""
     failure: str | None
     message: str | None
+    rate: float
+    """At its best epoch, nats per image; NaN where it is not known."""
 
 
 def of_records(stored: "StoredStudy") -> list[SearchedTrial]:
     """Return the trials of a stored study."""
-    return [
-        SearchedTrial(
-            number=trial.number,
-            state=trial.state,
-            epochs=len(trial.epochs),
-            objective=math.nan if trial.objective is None else trial.objective,
-            rate=trial.best.metrics.get("val/rate", math.nan) if trial.best else math.nan,
-            failure=trial.outcome.failure.kind if trial.outcome and trial.outcome.failure else None,
-            message=trial.outcome.failure.message if trial.outcome and trial.outcome.failure else None,
-        )
-        for trial in stored.newest
-        if trial.duplicate_of is None
-    ]
+    made = []
+    for trial in stored.newest:
+        if trial.duplicate_of is None:
+            failure = trial.outcome.failure if trial.outcome else None
+            found = SearchedTrial(
+                number=trial.number,
+                state=trial.state,
+                epochs=len(trial.epochs),
+                objective=math.nan if trial.objective is None else trial.objective,
+                rate=trial.best.metrics.get("val/rate", math.nan) if trial.best else math.nan,
+                failure=failure.kind if failure else None,
+                message=failure.message if failure else None,
+            )
+            made.append(found)
+    return made
 
 
 def of_rows(search: "pd.DataFrame", rates: Mapping[int, float]) -> list[SearchedTrial]:
     """Return the trials of a table. `rates`: number of a trial → its rate at its best epoch."""
     columns = ["number", "state", "epochs", "objective", "failure", "message"]
-    rows = search[columns].astype(object).itertuples(index=False)
+    rows = search[columns].astype(object).itertuples(index=False, name=None)
     named = [dict(zip(columns, row, strict=True)) for row in rows]
     return [SearchedTrial(**row, rate=rates.get(row["number"], math.nan)) for row in named]
 
@@ -68,7 +70,7 @@ def all_failed(trials: Sequence[SearchedTrial]) -> bool:
     return bool(trials) and all(trial.state == "failed" for trial in trials)
 
 
-def nothing_learned(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> tuple[Statement, ...]:
+def nothing_learned(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> Statements:
     """Return that the trials of a search have taught nothing, and what to do; empty where they have, or may while it goes on."""
     ended = [trial for trial in trials if trial.state not in ("running", "waiting")]
     complete = [trial for trial in ended if trial.state == "complete"]
@@ -76,7 +78,8 @@ def nothing_learned(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> tu
         return _failed(ended)
     if not complete and len(ended) == len(trials) and ended:
         return _unfinished(study, ended)
-    if complete and not _without_rate(study) and all(trial.rate < COLLAPSED for trial in complete):
+    deterministic = (study.spec.get("model") or {}).get("posterior") == "deterministic"  # which has no rate
+    if complete and not deterministic and all(trial.rate < COLLAPSED for trial in complete):
         highest = Figure(value=max(trial.rate for trial in complete), unit=NATS)
         values = {"complete": len(complete), "rate": highest, "limit": Figure(value=COLLAPSED, unit=NATS, digits=1)}
         return Statement(id="nothing.collapsed", values=values), Statement(id="remedy.collapsed")
@@ -88,7 +91,7 @@ def remedy(kind: str) -> Statement:
     return Statement(id=f"remedy.{kind if kind in REMEDIES else 'error'}")
 
 
-def _failed(ended: Sequence[SearchedTrial]) -> tuple[Statement, ...]:
+def _failed(ended: Sequence[SearchedTrial]) -> Statements:
     kinds = Counter(str(trial.failure) for trial in ended)
     most = kinds.most_common(1)[0][0]
     message = next((trial.message for trial in ended if str(trial.failure) == most and trial.message), None)
@@ -97,7 +100,7 @@ def _failed(ended: Sequence[SearchedTrial]) -> tuple[Statement, ...]:
     return Statement(id="nothing.failed", values={**values, "message": first}), remedy(most)
 
 
-def _unfinished(study: "StudyRecord", ended: Sequence[SearchedTrial]) -> tuple[Statement, ...]:
+def _unfinished(study: "StudyRecord", ended: Sequence[SearchedTrial]) -> Statements:
     counts = Counter(trial.state for trial in ended)
     states = {state: counts[state] for state in (*UNFINISHED, "failed") if counts[state]}
     warmup = study.spec.get("longest_warmup") or None
@@ -107,11 +110,6 @@ def _unfinished(study: "StudyRecord", ended: Sequence[SearchedTrial]) -> tuple[S
 
 def _counted(counts: Mapping[str, int]) -> dict[str, int]:
     return {name.replace("_", " "): count for name, count in counts.items()}
-
-
-def _without_rate(study: "StudyRecord") -> bool:
-    """Whether the study's models have no rate by definition."""
-    return bool((study.spec.get("model") or {}).get("posterior") == "deterministic")
 
 
 def further_trial(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> tuple[SearchedTrial, float] | None:

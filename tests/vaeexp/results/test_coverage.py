@@ -8,7 +8,7 @@ import pytest
 from drawn_studies import study
 
 from vaeexp.results.coverage import measure_coverage
-from vaeexp.results.effects import best_group, censored_median, group_of
+from vaeexp.results.effects import best_group, group_of
 from vaeexp.results.study_view import StudyView
 
 SPACE = {
@@ -96,7 +96,7 @@ def trials(complete, pruned):
     [([1, 2, 3], [], 2), ([1, 2, 3], [0.5], 2.5), ([1, 2, 3], [9, 9], 3), ([1], [9], math.nan), ([], [], math.nan)],
 )
 def test_the_median_counts_the_pruned_as_worse_than_all(complete, pruned, median):
-    assert censored_median(trials(complete, pruned)) == pytest.approx(median, nan_ok=True)
+    assert group_of(trials(complete, pruned)).median == pytest.approx(median, nan_ok=True)
 
 
 def test_no_group_is_best_by_its_only_survivor():
