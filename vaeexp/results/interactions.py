@@ -46,13 +46,13 @@ class Interaction:
     first: Any
     second: Any
     other: str
-    threshold: Any
+    threshold: Any = None
     """A number, of which `above` counts those above it; or a value of a choice, of which `above` counts those that have it. None
     where all configurations have one value."""
-    rest: tuple[str, ...]
+    rest: tuple[str, ...] = ()
     """The values of a choice that the configurations below have; empty where the threshold is a number."""
-    below: float
-    above: float
+    below: float = math.nan
+    above: float = math.nan
     """Mean difference on each side, nats per image; NaN without a side."""
     configurations: int
     n: int
@@ -61,7 +61,7 @@ class Interaction:
     """The chance that this comparison shows any consistent split where nothing interacts (`chance_of_split`); NaN without a split."""
     cause_false_alarm: float
     """The chance that any comparison shows one where the configurations differ for other reasons, at most."""
-    consistent: bool
+    consistent: bool = False
     alike: tuple[str, ...] = ()
     """Other parameters, looked at, that split the configurations in the same way."""
     tuned_for: Any | None = None
@@ -122,22 +122,25 @@ def _of_comparison(
     trials, places = np.unique(comparison.pairs["source_trial"].to_numpy(int), return_inverse=True)
     configurations = search.set_axis(search["number"]).reindex(trials)
     splits = {name: _splits(parameters[name], configurations) for name in others}
-    distinct = {frozenset((mask, tuple(not side for side in mask))) for masks in splits.values() for mask in masks}
+    distinct = {min(mask, _mirrored(mask)) for masks in splits.values() for mask in masks}
     counts = np.bincount(places)
-    alarms = tuple(
-        chance_of_split(tuple(sorted(int(masks[list(min(pair))].sum()) for pair in distinct)), int(masks.sum()))
-        for masks in (counts, np.ones(len(counts), dtype=int))
+    alarm, cause_alarm = (
+        chance_of_split(tuple(sorted(int(own[list(mask)].sum()) for mask in distinct)), int(own.sum()))
+        for own in (counts, np.ones(len(counts), dtype=int))
     )
     tuned = _tuned_for(comparison, parameters, configurations)
     return [
-        _best_split(
-            comparison,
-            name,
-            differences,
-            places,
-            splits,
-            (alarms[0], min(1.0, comparisons * alarms[1])),
-            tuned if name == TUNED else None,
+        Interaction(
+            parameter=comparison.parameter,
+            first=comparison.first,
+            second=comparison.second,
+            other=name,
+            configurations=len(trials),
+            n=len(differences),
+            false_alarm=alarm,
+            cause_false_alarm=min(1.0, comparisons * cause_alarm),
+            tuned_for=tuned if name == TUNED else None,
+            **_best_split(name, splits, differences, places),
         )
         for name in others
     ]
@@ -184,46 +187,33 @@ def _splits(parameter: SearchedParameter, configurations: pd.DataFrame) -> dict[
 
 
 def _best_split(
-    comparison: PairComparison,
-    other: str,
+    name: str,
+    splits: Mapping[str, Mapping[tuple[bool, ...], Split]],
     differences: np.ndarray,
     places: np.ndarray,
-    splits: Mapping[str, Mapping[tuple[bool, ...], Split]],
-    alarms: tuple[float, float],
-    tuned_for: Any | None,
-) -> Interaction:
-    """Return the split of one parameter whose sides differ most, a consistent one first; `places` are those of the configurations [n]."""
-    best: tuple[tuple[bool, float], Split, float, float, tuple[bool, ...]] | None = None
-    for mask, split in splits[other].items():
+) -> dict[str, Any]:
+    """Return what an `Interaction` says of the split of one parameter whose sides differ most, a consistent one first; empty without a split.
+
+    `places`: configuration of each difference [n].
+    """
+    found = []
+    for mask, (threshold, rest) in splits[name].items():
         high = np.array(mask)[places]
         below, above = differences[~high], differences[high]
         opposed = bool(below.max() < 0 < above.min() or above.max() < 0 < below.min())
-        key = (opposed, abs(float(above.mean() - below.mean())))
-        if best is None or key > best[0]:
-            best = (key, split, float(below.mean()), float(above.mean()), mask)
-    alike: tuple[str, ...] = ()
-    if best:
-        mirrored = tuple(not side for side in best[4])
-        alike = tuple(
-            name for name, masks in splits.items() if name != other and (best[4] in masks or mirrored in masks)
-        )
-    return Interaction(
-        parameter=comparison.parameter,
-        first=comparison.first,
-        second=comparison.second,
-        other=other,
-        threshold=best[1][0] if best else None,
-        rest=best[1][1] if best else (),
-        below=best[2] if best else math.nan,
-        above=best[3] if best else math.nan,
-        configurations=int(places.max()) + 1,
-        n=len(differences),
-        false_alarm=alarms[0],
-        cause_false_alarm=alarms[1],
-        consistent=bool(best and best[0][0]),
-        alike=alike,
-        tuned_for=tuned_for,
-    )
+        means = {"below": float(below.mean()), "above": float(above.mean())}
+        key = opposed, abs(means["above"] - means["below"])
+        found.append((key, mask, {"threshold": threshold, "rest": rest, "consistent": opposed, **means}))
+    if not found:
+        return {}
+    _, mask, best = max(found, key=lambda each: each[0])
+    own = {mask, _mirrored(mask)}
+    alike = tuple(other for other, masks in splits.items() if other != name and not own.isdisjoint(masks))
+    return {**best, "alike": alike}
+
+
+def _mirrored(mask: tuple[bool, ...]) -> tuple[bool, ...]:
+    return tuple(not side for side in mask)
 
 
 def _tuned_for(comparison: PairComparison, parameters: Parameters, configurations: pd.DataFrame) -> Any | None:

@@ -144,8 +144,10 @@ def late_trials(view: StudyView) -> list[LateTrial]:
         return []
     winner = view.ranked.iloc[0]
     margin = seed_margin(view, len(late))
-    found = [_late(view, run, winner, margin) for _, run in late.iterrows()]
-    return sorted(found, key=lambda one: (math.isnan(one.value), one.value, one.number))
+    return sorted(
+        (_late(view, run, winner, margin) for _, run in late.iterrows()),
+        key=lambda one: (math.isnan(one.value), one.value, one.number),
+    )
 
 
 def _late(view: StudyView, run: pd.Series, winner: pd.Series, margin: float) -> LateTrial:

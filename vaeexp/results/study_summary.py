@@ -57,9 +57,8 @@ class StudySummary:
     @property
     def test(self) -> Interval:
         """Its objective on test images over the seeds of the best configuration, nats per image."""
-        if self.best is None:
-            return mean_interval([])
-        return self.best.test("distortion" if self.deterministic else "neg_elbo")
+        metric = "distortion" if self.deterministic else "neg_elbo"
+        return mean_interval([]) if self.best is None else self.best.test(metric)
 
     @property
     def order(self) -> tuple[bool, float, str]:
@@ -96,7 +95,7 @@ def by_protocol(studies: Iterable[StudySummary]) -> list[list[StudySummary]]:
     """
     groups: dict[tuple[str | None, ...], list[StudySummary]] = {}
     for study in sorted(studies, key=lambda study: study.name):
-        recorded = study.protocol.get("fingerprint") is not None
+        recorded = "fingerprint" in study.protocol
         key = tuple(study.protocol.get(part) for part in PROTOCOL) if recorded else (study.name,)
         groups.setdefault(key, []).append(study)
     return [sorted(group, key=lambda study: study.order) for group in groups.values()]

@@ -85,8 +85,8 @@ def interval_on_test(runs: pd.DataFrame, metric: str) -> Interval:
 
 def values_of(run: pd.Series) -> dict[str, Any]:
     """Return what a run has of parameters: those searched, and what a baseline sets."""
-    columns = [str(name) for name in run.index if str(name).startswith("params.")]
-    return {name.removeprefix("params."): run[name] for name in columns if not is_missing(run[name])}
+    values = run.filter(like="params.").to_dict()
+    return {str(name).removeprefix("params."): value for name, value in values.items() if not is_missing(value)}
 
 
 def text_of(configuration: Mapping[str, Any]) -> str:

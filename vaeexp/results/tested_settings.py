@@ -169,16 +169,9 @@ def compare_pairs(
     """
     compared = compare_matched(parameter, two, pairs(results, parameter, two), seed)
     others = {name: pairs(results, parameter, two, f"result.test/{name}") for name in BESIDE}
-    winner = None if best is None else best.source_trial
-    confirmed = pd.DataFrame() if best is None else best.runs[best.runs["repeat"]].dropna(subset=["seed_index"])
-    reference = (
-        dict(zip(confirmed["seed_index"].astype(int), confirmed["objective"], strict=True)) if len(confirmed) else {}
-    )
-    return replace(
-        compared,
-        by_configuration=paired_configurations(compared.pairs, others, found, parameter, winner, reference),
-        others=mean_of_others(others),
-    )
+    winner, reference = (best.source_trial, _by_seed(best, metric="objective")) if best else (None, {})
+    each = paired_configurations(compared.pairs, others, found, parameter, winner, reference)
+    return replace(compared, by_configuration=each, others=mean_of_others(others))
 
 
 def compare_matched(parameter: str, two: tuple[Any, Any], table: pd.DataFrame, seed: int) -> PairComparison:
@@ -280,11 +273,10 @@ class BaselineMargin(Margin):
         """Whether the intervals of −ELBO and IW-NLL say the same: both leave out 0, on the same side, or neither does."""
         if self.weighted is None or not math.isfinite(self.weighted.low):
             return True
-        sides = [
-            math.copysign(1, interval.mean) if interval.low * interval.high > 0 else 0
-            for interval in (self.interval, self.weighted)
-        ]
-        return sides[0] == sides[1]
+        first, second = (
+            np.sign(interval.mean) * (interval.low * interval.high > 0) for interval in (self.interval, self.weighted)
+        )
+        return bool(first == second)
 
 
 def winner_margins(
@@ -311,12 +303,8 @@ def winner_margins(
     for (one, other, (first, second)), p, p_holm in zip(every, ps, holm(ps), strict=True):
         source = confirmed[other].source_trial
         if one == 0 and source is not None and len(first):
-            interval = paired_interval(first, second)
-            margins.append(
-                WinnerMargin(
-                    source_trial=int(source), seeds=len(first), interval=interval, p=p, p_holm=p_holm, tests=tests
-                )
-            )
+            own = Margin(interval=paired_interval(first, second), p=p, p_holm=p_holm, tests=tests)
+            margins.append(WinnerMargin(**vars(own), source_trial=source, seeds=len(first)))
     return margins
 
 
@@ -439,11 +427,10 @@ def by_training(settings: Iterable[TestedSetting]) -> list[list[TestedSetting]]:
     """Group configurations that were trained alike, as `same_training` tells; groups and their members in the order given."""
     groups: list[list[TestedSetting]] = []
     for setting in settings:
-        alike = [group for group in groups if same_training(group[0], setting)]
-        if alike:
-            alike[0].append(setting)
-        else:
-            groups.append([setting])
+        group: list[TestedSetting] = next((group for group in groups if same_training(group[0], setting)), [])
+        if not group:
+            groups.append(group)
+        group.append(setting)
     return groups
 
 
