@@ -247,7 +247,7 @@ def sample(run: "Run", *, count: int, component: int | None, seed: int, output: 
 
     RUN is as for `vaeexp evaluate`. It needs no images. What is shown is the mean of p(x|z) at each code z drawn.
     """
-    _write(finished.drawing.draw_samples(run, count, component=component, seed=seed), run, output, "samples.png")
+    _write(finished.drawing.draw_samples(run, count, component=component, seed=seed), output, "samples.png")
 
 
 @click.command()
@@ -263,7 +263,7 @@ def reconstruct(run: "Run", *, data: Path | None, split: str, count: int, seed: 
     RUN is as for `vaeexp evaluate`.
     """
     images = finished.run.open_images(run, data, split=split, count=count, seed=seed, say=note)
-    _write(finished.drawing.draw_reconstructions(run, images), run, output, "reconstructions.png")
+    _write(finished.drawing.draw_reconstructions(run, images), output, "reconstructions.png")
 
 
 @click.command()
@@ -296,7 +296,7 @@ def interpolate(
     images = finished.run.open_images(run, data, count=2 * pairs, seed=seed, say=note)
     kinds = tuple(finished.drawing.KINDS) if kind == "all" else (kind,)
     drawing = finished.drawing.draw_interpolations(run, images, steps=steps, kinds=kinds)
-    _write(drawing, run, output, "interpolations.png")
+    _write(drawing, output, "interpolations.png")
 
 
 @click.command()
@@ -318,9 +318,9 @@ def traverse(run: "Run", *, data: Path | None, dimensions: int, steps: int, seed
         chosen = finished.run.open_images(run, root, most=2000, seed=seed, say=note)
         images, source = chosen.x, f"{len(chosen.x):,} test images of {chosen.dataset.title}"
     drawing = finished.drawing.draw_traversals(run, images, source, dimensions=dimensions, steps=steps)
-    path = _write(drawing, run, output, "traversals.png")
+    path = _write(drawing, output, "traversals.png")
     if run.settings.model.latent_size == 2:
-        _write(finished.drawing.draw_manifold(run, images), run, path.with_name("manifold.png"), "", named=False)
+        _write(finished.drawing.draw_manifold(run, images), path.with_name("manifold.png"), "", named=False)
 
 
 @click.command()
@@ -336,17 +336,17 @@ def embed(run: "Run", *, data: Path | None, count: int | None, seed: int, output
     """
     images = finished.run.open_images(run, data, count=count, most=2000, seed=seed, say=note)
     drawing, points = finished.drawing.draw_map(run, images, seed=seed)
-    path = _write(drawing, run, output, "embedding.png")
+    path = _write(drawing, output, "embedding.png")
     table = path.with_suffix(".csv")
     with writing(table):
         finished.drawing.write_map(run, images, points, table, named=output is not None)
     click.echo(f"{table}  place, class, point and code of each image")
 
 
-def _write(drawing: "Drawing", run: "Run", output: Path | None, default: str, *, named: bool | None = None) -> Path:
+def _write(drawing: "Drawing", output: Path | None, default: str, *, named: bool | None = None) -> Path:
     """Write a picture, print its path, and return the path."""
     path = output or Path(default)
     with writing(path):
-        finished.drawing.write_drawing(drawing, run, path, named=output is not None if named is None else named)
-    click.echo(f"{path}  {run.name}: {drawing.words}")
+        finished.drawing.write_figure(*drawing, path, named=output is not None if named is None else named)
+    click.echo(f"{path}  {drawing.words}")
     return path

@@ -213,7 +213,7 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
     if show:
         path, sheet = Path(f"{job.study.name}-images.png"), contact_sheet(job)
         caption = sheet_caption(job, sheet)
-        write_figure(draw(sheet), path, caption, named=False)
+        write_figure(draw(sheet), caption, path, named=False)
         job.log.say(f"{path}  {caption}")
     if options.tracking is not None:
         check_reachable(tracking_uri(options.tracking))

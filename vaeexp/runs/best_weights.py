@@ -43,11 +43,9 @@ class BestWeights(Observer):
     @classmethod
     def of(cls, sweep: "Sweep", weights: int | Literal["all"]) -> list[Self]:
         """Return the observer of a sweep that has begun; none where all trials keep their weights, as with two objectives they do."""
-        return (
-            []
-            if weights == "all" or sweep.study.objectives
-            else [cls(sweep.runs, sweep.storage, sweep.study.name, weights)]
-        )
+        if weights == "all" or sweep.study.objectives:
+            return []
+        return [cls(sweep.runs, sweep.storage, sweep.study.name, weights)]
 
     def trial_ended(self, trial: Trial, outcome: Outcome, result: TrialResult, duplicate_of: int | None) -> None:
         if outcome.state == "complete" and not trial.repeat and WEIGHTS in result.files:

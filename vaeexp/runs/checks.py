@@ -22,22 +22,28 @@ SEALED = (SETTINGS, RESULT, WEIGHTS, LAST, CHECKPOINT, PREVIOUS, PICTURES, EVALU
 def check_files(runs: Path, stored: StoredStudy) -> Iterator[Finding]:
     """Check all files of a study's runs. One finding counts those that are whole; each other file is a finding of its own."""
     whole = size = 0
+    study = stored.study
     for run in (*stored.trials, *stored.repeats):
-        folder = runs / (run.folder or f"trials/{stored.study.name}/{run_folder(run.number, repeat=run.repeat)}")
+        folder = runs / (run.folder or f"trials/{study.name}/{run_folder(run.number, repeat=run.repeat)}")
+        title = run.name_in(study.name)
+        again = f"`vaeexp reproduce {title} --restore` trains the run again and puts its files back"
         for name in SEALED:
+            path, finding = folder / name, partial(Finding, name=f"{title}: {name}", ok=False)
             try:
-                size += _check(folder / name, run.files.get(name))
+                size += _check(path, run.files.get(name))
                 whole += 1
             except FileNotFoundError:
-                if name in _left_by(run) and name not in stored.study.freed.get(folder.name, ()):
-                    yield _missing(stored.study.name, run, folder / name)
+                if name in _left_by(run) and name not in study.freed.get(folder.name, ()):
+                    words = f"{path} is missing, and the record says that the run has left it"
+                    yield finding(words=words, remedy=again)
             except (Damaged, OSError) as error:
-                yield _damaged(stored.study.name, run, folder / name, error)
+                resume = f"`vaeexp sweep {study.name}` goes on from an earlier checkpoint, or from the start"
+                remedy = again if run.outcome else resume
+                yield finding(words=str(error), remedy=remedy, repair=partial(_set_aside, path))
             except UserError as error:  # of another version, which reads it
-                name = f"{run.name_in(stored.study.name)}: {name}"
-                yield Finding(name=name, ok=False, words=str(error))
+                yield finding(words=str(error))
     words = f"{whole:,} files of runs match their checksums ({size / 1e6:,.0f} MB)"
-    yield Finding(name=f"{stored.study.name}: files", ok=True, words=words)
+    yield Finding(name=f"{study.name}: files", ok=True, words=words)
 
 
 def _left_by(run: TrialRecord) -> set[str]:
@@ -55,23 +61,6 @@ def _check(path: Path, sha256: str | None) -> int:
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise Damaged(str(path), f"is whole, and not the file of its run's record, whose SHA-256 is {sha256[:12]}….")
     return len(content)
-
-
-def _missing(study: str, run: TrialRecord, path: Path) -> Finding:
-    words = f"{path} is missing, and the record says that the run has left it"
-    return Finding(name=f"{run.name_in(study)}: {path.name}", ok=False, words=words, remedy=_again(study, run))
-
-
-def _damaged(study: str, run: TrialRecord, path: Path, error: Exception) -> Finding:
-    remedy = _again(study, run)
-    if run.outcome is None:
-        remedy = f"`vaeexp sweep {study}` goes on from an earlier checkpoint, or from the start"
-    name = f"{run.name_in(study)}: {path.name}"
-    return Finding(name=name, ok=False, words=str(error), remedy=remedy, repair=partial(_set_aside, path))
-
-
-def _again(study: str, run: TrialRecord) -> str:
-    return f"`vaeexp reproduce {run.name_in(study)} --restore` trains the run again and puts its files back"
 
 
 def _set_aside(path: Path) -> str:

@@ -35,7 +35,7 @@ _GENERATED = 500
 
 
 class Drawing(NamedTuple):
-    """A figure under its title, which is the run's name and what is shown, and the latter in words."""
+    """A figure under its title, and the title in words: the run's name and what is shown."""
 
     figure: Figure
     words: str
@@ -43,9 +43,8 @@ class Drawing(NamedTuple):
 
 def _titled(run: Run, figure: Figure, title: str) -> Drawing:
     """Put the title above a figure, in lines that are not wider than the figure."""
-    room = int(INCH * figure.get_figwidth())
-    lines = textwrap.wrap(f"{run.name}: {title}", max(room, 12))
-    return Drawing(style.framed(figure, "\n".join(lines)), title)
+    words, room = f"{run.name}: {title}", int(INCH * figure.get_figwidth())
+    return Drawing(style.framed(figure, textwrap.fill(words, max(room, 12))), words)
 
 
 def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> Drawing:
@@ -138,12 +137,7 @@ def generated_images(run: Run, seed: int) -> Tensor:
         return torch.cat([vae.decode(codes).sample(generator) for codes in parts]).clamp(0, 1)
 
 
-def write_drawing(drawing: Drawing, run: Run, path: Path, *, named: bool) -> None:
-    """Write a drawing of a run as `write_figure` does."""
-    write_figure(drawing.figure, path, f"{run.name}: {drawing.words}", named=named)
-
-
-def write_figure(figure: Figure, path: Path, words: str, *, named: bool) -> None:
+def write_figure(figure: Figure, words: str, path: Path, *, named: bool) -> None:
     """Write a PNG whose metadata say in words what it shows.
 
     Raises:

@@ -119,21 +119,20 @@ def _readme(run: Run) -> str:
     outputs = "mean, log_variance" if run.vae.posterior.stochastic else "mean"
     returned = f"{outputs} = encoder(x)" if run.vae.posterior.stochastic else "(mean,) = encoder(x)"
     kind = "zeros and ones" if settings.data.binarisation != "none" else "levels from 0 to 1"
-    lines = [
-        f"{run.name}, exported by vaeexp {VERSION} with PyTorch {torch.__version__}.",
-        "",
-        f"encoder.pt2  x [N, {channels}, {height}, {width}] float32, {kind} -> {outputs}: [N, {size}] each",
-        f"decoder.pt2  z [N, {size}] float32 -> mean of p(x|z) [N, {channels}, {height}, {width}] in [0, 1]",
-        f"Likelihood p(x|z): {settings.model.likelihood}. Prior p(z): {settings.model.prior}.",
-        f"{WEIGHTS}, {SETTINGS}  the run itself, for `vaeexp ... FOLDER`",
-        "",
-        "N is any number from 1. Without vaeexp, with PyTorch alone:",
-        "",
-        "    import torch",
-        '    encoder, decoder = (torch.export.load(name + ".pt2").module() for name in ("encoder", "decoder"))',
-        f"    {returned}; picture = decoder(mean)",
-    ]
-    return "\n".join(lines) + "\n"
+    return f"""\
+{run.name}, exported by vaeexp {VERSION} with PyTorch {torch.__version__}.
+
+encoder.pt2  x [N, {channels}, {height}, {width}] float32, {kind} -> {outputs}: [N, {size}] each
+decoder.pt2  z [N, {size}] float32 -> mean of p(x|z) [N, {channels}, {height}, {width}] in [0, 1]
+Likelihood p(x|z): {settings.model.likelihood}. Prior p(z): {settings.model.prior}.
+{WEIGHTS}, {SETTINGS}  the run itself, for `vaeexp ... FOLDER`
+
+N is any number from 1. Without vaeexp, with PyTorch alone:
+
+    import torch
+    encoder, decoder = (torch.export.load(name + ".pt2").module() for name in ("encoder", "decoder"))
+    {returned}; picture = decoder(mean)
+"""
 
 
 class Reconstruction(nn.Module):

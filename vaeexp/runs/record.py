@@ -1,6 +1,6 @@
 """Read the record of a run's training and outcome from its study."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class RunRecord:
     """`Dataset.fingerprint` of its images."""
     arithmetic: Mapping[str, Any]
     """`vaeexp.runs.provenance.arithmetic` where it was trained."""
-    contradictions: tuple[str, ...]
+    contradictions: Sequence[str]
     """Differences between the folder and the storage, in words."""
 
 
@@ -70,15 +70,16 @@ def read_record(text: str, runs: Path, storage: str | None, *, allow_code: bool 
     try:
         parts = recorded_parts(study.spec)
         left: dict[str, Any] = {}
-        contradictions: tuple[str, ...] = ()
+        contradictions: list[str] = []
         ran = settings_of(parts)
         if (folder / SETTINGS).is_file():
             try:
                 left, ran = read_settings(folder)
-                contradictions = tuple(_contradictions(trial, ran, ran.with_params(dict(trial.params)), left))
             except Damaged as error:
-                contradictions = (error.problem,)
+                contradictions.append(error.problem)
         settings = ran.with_params(dict(trial.params))
+        if left:
+            contradictions += _contradictions(trial, ran, settings, left)
     except (ValueError, KeyError, TypeError) as error:
         problem = " ".join(str(error).split())
         raise UserError(name, f"does not have the settings of a run of this version of vaeexp: {problem}") from error

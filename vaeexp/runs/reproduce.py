@@ -185,13 +185,11 @@ def _train(
         last = progress[-1] if progress else None
         reported = [each for each in progress if not each.failure]
         best = min((each.objective for each in reported if each.epoch > record.trial.warmup), default=None)
-        complete = last is not None and last.finished and best is not None
-        outcome = Outcome(
-            state="failed" if last and last.failure else "complete" if complete else "pruned",
-            epoch=last.epoch if last else 0,
-            objective=best,
-            failure=last.failure if last else None,
-        )
+        outcome = Outcome(state="pruned", epoch=last.epoch if last else 0, objective=best)
+        if last and last.failure:
+            outcome = replace(outcome, state="failed", failure=last.failure)
+        elif last and last.finished and best is not None:
+            outcome = replace(outcome, state="complete")
         [result] = lanes.finish({trial.number: outcome})
     finally:
         lanes.close()

@@ -254,8 +254,7 @@ class TrialArtifacts:
 
     def _draw(self, model: VAE, lane: Lane, weights: Tensor, buffers: Tensor, prefix: str) -> dict[str, str]:
         with self._drawing:
-            _load(model, lane, Snapshot(lane.epoch, weights, buffers))
-            drawn = grids(pictures(model, self._shown(lane), seed=self._seed, components=False))
+            drawn = grids(self._pictures(model, lane, Snapshot(lane.epoch, weights, buffers)))
         paths = {name: f"{prefix}-{name}.png" for name in drawn}
         for name, image in drawn.items():
             write_png(Path(paths[name]), image)
@@ -316,8 +315,7 @@ class TrialArtifacts:
         """Write a few pictures by the model of this epoch; `shown` are its pictures where they have been drawn."""
         if not shown:
             with self._drawing:
-                _load(model, lane, snapshot)
-                shown = pictures(model, self._shown(lane), seed=self._seed, components=False)
+                shown = self._pictures(model, lane, snapshot)
         save_arrays(folder / SHEET, sheet(shown) | {"epoch": np.array(snapshot.epoch)})
 
     def _write_model(
@@ -327,22 +325,20 @@ class TrialArtifacts:
 
         Returns name → SHA-256 of the weights' files, and the pictures of the last epoch, of a failed run those of the best.
         """
-        dataset, shown = self._dataset(lane), self._shown(lane)
         files = {WEIGHTS: save_weights(folder / WEIGHTS, lane, best)}
         if last and lane.trial.repeat:
             files[LAST] = save_weights(folder / LAST, lane, last)
         with self._drawing:
             _load(model, lane, best)
-            drawn = pictures(model, shown, seed=self._seed)
+            drawn = pictures(model, self._shown(lane), seed=self._seed)
             beat()  # a large data set takes long here, and a limit on time ends what stands still
             if lane.test_metrics:
-                of_latents, arrays = self._latents(model, lane, dataset)
+                of_latents, arrays = self._latents(model, lane)
                 drawn |= of_latents
             beat()
             at_last: Mapping[str, np.ndarray] = drawn if last else {}
             if last and last.epoch != best.epoch:
-                _load(model, lane, last)
-                at_last = pictures(model, shown, seed=self._seed, components=False)
+                at_last = self._pictures(model, lane, last)
         if lane.test_metrics:
             save_arrays(folder / EVALUATION, arrays)
             for kind, picture in grids(drawn).items():
@@ -351,9 +347,15 @@ class TrialArtifacts:
         save_arrays(folder / PICTURES, drawn | of_last)
         return files, at_last or drawn
 
-    def _latents(self, model: VAE, lane: Lane, dataset: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def _pictures(self, model: VAE, lane: Lane, snapshot: Snapshot) -> dict[str, np.ndarray]:
+        """Return the pictures by the model of an epoch that every epoch has. The caller holds the lock."""
+        _load(model, lane, snapshot)
+        return pictures(model, self._shown(lane), seed=self._seed, components=False)
+
+    def _latents(self, model: VAE, lane: Lane) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return the pictures and the arrays that a tested run leaves besides those of every run."""
-        images, seed = test_targets(dataset, self._seed), self._seed
+        dataset, seed = self._dataset(lane), self._seed
+        images = test_targets(dataset, seed)
         labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
         arrays = lane.test_arrays | latent_arrays(model, images, labels, dataset.test.classes, seed=seed)
         arrays |= aggregate_codes(model, images, arrays.get("rate_per_dimension"), seed=seed)
@@ -405,24 +407,15 @@ def open_remote_lanes(
     Raises:
         UserError: the images are others than the driver's.
     """
-    host = os.uname().nodename
-    datasets = {
-        binarisation: _open_same(settings, binarisation, fingerprint, data, full_data, host)
-        for binarisation, fingerprint in fingerprints.items()
-    }
+    datasets = {}
+    for binarisation, fingerprint in fingerprints.items():
+        wanted = settings.with_params({"binarisation": binarisation}).data
+        dataset = open_dataset(wanted, root=Path(data) if data else None, full_data=full_data, say=_log.info)
+        if dataset.fingerprint != fingerprint:
+            problem = (
+                f"has other images than the driver: {dataset.title} ({dataset.source}), fingerprint {dataset.fingerprint[:_SHOWN]}, not "
+                f"{fingerprint[:_SHOWN]}. Put the same files at the same path, or name them there with VAEEXP_DATA."
+            )
+            raise UserError(os.uname().nodename, problem)
+        datasets[binarisation] = dataset
     return open_lanes(settings=settings, datasets=datasets, **others)
-
-
-def _open_same(
-    settings: Settings, binarisation: str, fingerprint: str, data: str | None, full_data: bool, host: str
-) -> Dataset:
-    """Open the images on this machine. Raises UserError if they are others than the driver's."""
-    wanted = settings.with_params({"binarisation": binarisation}).data
-    dataset = open_dataset(wanted, root=None if data is None else Path(data), full_data=full_data, say=_log.info)
-    if dataset.fingerprint != fingerprint:
-        problem = (
-            f"has other images than the driver: {dataset.title} ({dataset.source}), fingerprint {dataset.fingerprint[:_SHOWN]}, not "
-            f"{fingerprint[:_SHOWN]}. Put the same files at the same path, or name them there with VAEEXP_DATA."
-        )
-        raise UserError(host, problem)
-    return dataset

@@ -269,7 +269,7 @@ def test_samples_of_a_component(made: Path, tmp_path: Path, capsys: pytest.Captu
     drawing = draw_samples(open_run(str(narrow), made), 1, component=2, seed=0)
     shown = drawing.figure.axes[0].images[0].get_array()
     assert np.abs(np.asarray(shown, dtype=float)[..., 0] - wanted.numpy()).max() <= 1
-    assert titles(drawing.figure) == ["".join(f"narrow: {drawing.words}".split())]
+    assert titles(drawing.figure) == ["".join(drawing.words.split())]
     assert "1 to 3" in refused(capsys, "sample", made, "--component", "4")
     finished_run(tmp_path / "normal", (1, 4, 4), hidden=(4,))
     assert "no components" in refused(capsys, "sample", tmp_path / "normal", "--component", "1")
@@ -291,7 +291,7 @@ def test_every_drawing_has_a_title_that_fits(tiny_study: Path) -> None:
         draw_manifold(run, images.x),
     ]
     for drawing in drawings:
-        assert titles(drawing.figure) == ["".join(f"{run.name}: {drawing.words}".split())]
+        assert titles(drawing.figure) == ["".join(drawing.words.split())]
         drawing.figure.draw_without_rendering()
         box = drawing.figure.texts[-1].get_window_extent()
         assert box.x1 < drawing.figure.bbox.x1, drawing.words
