@@ -63,10 +63,8 @@ module, the command has its own name."""
 
 _PLACES = "--runs, --reports, VAEEXP_CACHE, MPLCONFIGDIR, TORCHINDUCTOR_CACHE_DIR"
 _MODULES = {name: module for commands in COMMANDS.values() for name, (module, _) in commands.items()}
-_MEMORY = dict.fromkeys(("slurm", "sweep"), 800 * 2**20) | dict.fromkeys(
-    ("archive", "doctor", "finished_run", "gc"), 400 * 2**20
-)
-"""Module in `vaeexp.commands` → bytes that it takes to load PyTorch and what else its commands need, about. In a container
+_MEMORY = {"slurm": 800, "sweep": 800, "archive": 400, "doctor": 400, "finished_run": 400, "gc": 400}
+"""Module in `vaeexp.commands` → MiB that it takes to load PyTorch and what else its commands need, about. In a container
 with less the kernel kills the process without a word."""
 
 
@@ -107,7 +105,7 @@ class CommandTable(click.Group):
 
 def _check_memory(name: str) -> None:
     """Raise UserError where the memory does not suffice to load the command."""
-    needed, free = _MEMORY.get(_MODULES[name], 0), free_memory()
+    needed, free = _MEMORY.get(_MODULES[name], 0) * 2**20, free_memory()
     if free is not None and free.bytes < needed:
         problem = (
             f"`vaeexp {name}` needs about {format_gibibytes(needed)} to load PyTorch, and {free.bound} has "
@@ -163,9 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         error.show()
         code = error.exit_code
     except UserError as error:
-        click.echo(
-            f"vaeexp: {masked(_typeable(str(error), sys.argv[1:] if arguments is None else arguments))}", err=True
-        )
+        said = _typeable(str(error), sys.argv[1:] if arguments is None else arguments)
+        click.echo(f"vaeexp: {masked(said)}", err=True)
         code = error.status
     except Exception as error:
         code = _failed(error)
@@ -174,14 +171,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _typeable(message: str, arguments: Sequence[str]) -> str:
     """Return a message with commands that can be typed as they stand, in the places that the failed command names."""
-    from vaeexp.commands.options import typeable
+    from vaeexp.commands.options import Places
 
     name, *rest = arguments
-    places: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     with suppress(UserError, click.ClickException):  # which is the message, where the command itself is refused
         if command := cli.get_command(click.Context(cli), name):
-            places = command.make_context(name, rest, resilient_parsing=True).params
-    return typeable(message, Path(places.get("runs") or "mlruns"), places.get("storage"), places.get("tracking"))
+            given = command.make_context(name, rest, resilient_parsing=True).params
+    return Places(Path(given.get("runs") or "mlruns"), given.get("storage"), given.get("tracking")).typeable(message)
 
 
 def _lost_output(more: str = "") -> int | None:

@@ -8,16 +8,17 @@ from typing import Any
 
 import click
 
+from sweeps.archive.manifest import Manifest
 from sweeps.archive.pack import pack_study
-from sweeps.archive.restore import Restored, restore_study
+from sweeps.archive.restore import restore_study
 from sweeps.errors import UserError
 from vaeexp.commands.options import (
+    Places,
     complete_study,
     new_runs_option,
+    places_options,
     reports_option,
-    runs_option,
     storage_option,
-    typeable,
 )
 from vaeexp.machine import describe_machine
 from vaeexp.own_code import forget_beginning
@@ -31,23 +32,23 @@ from vaeexp.words import format_megabytes
 @click.command()
 @click.argument("study", metavar="STUDY", shell_complete=complete_study)
 @click.argument("file", metavar="FILE.tar.zst", type=click.Path(path_type=Path))
-@runs_option
-@storage_option
-def archive(*, study: str, file: Path, runs: Path, storage: str | None) -> None:
+@places_options
+def archive(*, study: str, file: Path, places: Places) -> None:
     """Write a study into one file.
 
     The file holds the study's records, weights, pictures and report, versions and machine, and a hash of each file. It holds no images, no environment variable and nothing of MLflow, which `vaeexp sync` fills again. `vaeexp restore` brings the study back, on any machine.
     """
     name = study_name(study)
-    for finding in check_files(runs, stored_study(name, runs, storage)):
+    for finding in check_files(places.runs, stored_study(name, places.runs, places.storage)):
         if finding.repair is not None:
             problem = f"{finding.words} First `vaeexp doctor {name} --repair`, which moves the file aside."
             raise UserError(finding.name, problem)
-    manifest = pack_study(name, file, runs=runs, storage=storage, about=describe_origin())
-    packed = file.stat().st_size
-    click.echo(
-        f"{file}  {name}: {len(manifest.members):,} files, {format_megabytes(manifest.size)}, packed {format_megabytes(packed)}"
-    )
+    manifest = pack_study(name, file, runs=places.runs, storage=places.storage, about=describe_origin())
+    click.echo(f"{file}  {name}: {_size(manifest)}, packed {format_megabytes(file.stat().st_size)}")
+
+
+def _size(manifest: Manifest) -> str:
+    return f"{len(manifest.members):,} files, {format_megabytes(manifest.size)}"
 
 
 def describe_origin() -> dict[str, Any]:
@@ -78,25 +79,15 @@ def restore(*, file: Path, name: str | None, runs: Path, reports: Path, storage:
     restored = restore_study(
         file, runs=runs, reports=reports, storage=storage, name=name, loaders={LOADER: REQUIREMENTS}, adapt=adapt
     )
-    for line in _words(restored, runs):
-        click.echo(typeable(line, runs, storage, None))
-
-
-def _words(restored: Restored, runs: Path) -> list[str]:
-    manifest, study = restored.manifest, restored.stored.study.name
+    manifest, name = restored.manifest, restored.stored.study.name
     count = len(restored.stored.trials) + len(restored.stored.repeats)
-    lines = [
-        f"{study}: {count:,} trials and repeats, {len(manifest.members):,} files, {format_megabytes(manifest.size)}, in {runs}"
-    ]
-    lines += [
-        f"Archived by vaeexp {_version(manifest.about)}. Its report: {restored.report or 'none; `vaeexp report` writes it'}"
-    ]
-    if restored.study_file:
-        lines.append(f"Its study file: {restored.study_file}. Read it before you run it.")
-    lines.append(f"Next: `vaeexp doctor {study}` checks it, `vaeexp sync {study}` brings it to MLflow.")
-    return lines
-
-
-def _version(about: Mapping[str, Any]) -> str:
-    versions = about.get("versions")
-    return str(versions.get("vaeexp"))[:40] if isinstance(versions, Mapping) else "of an unknown version"
+    versions = manifest.about.get("versions")
+    version = str(versions.get("vaeexp"))[:40] if isinstance(versions, Mapping) else "of an unknown version"
+    for line in (
+        f"{name}: {count:,} trials and repeats, {_size(manifest)}, in {runs}",
+        f"Archived by vaeexp {version}. Its report: {restored.report or 'none; `vaeexp report` writes it'}",
+        f"Its study file: {restored.study_file}. Read it before you run it." if restored.study_file else "",
+        f"Next: `vaeexp doctor {name}` checks it, `vaeexp sync {name}` brings it to MLflow.",
+    ):
+        if line:
+            click.echo(Places(runs, storage).typeable(line))

@@ -15,6 +15,7 @@ from sweeps.errors import UserError
 from sweeps.lanes import named_run
 from vaeexp import runs as finished
 from vaeexp.commands import options
+from vaeexp.commands.options import Places
 from vaeexp.console import open_console, print_table, progress_bar, write_line
 from vaeexp.evaluation import FID_IMAGES
 from vaeexp.evaluation.metrics import METRICS, with_own
@@ -36,25 +37,21 @@ def _complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return options.completions(names, incomplete)
 
 
-allow_code_option = click.option(
-    "--allow-code",
-    is_flag=True,
-    help="Run the modules that a run from elsewhere names.",
-)
+allow_code_option = click.option("--allow-code", is_flag=True, help="Run the modules that a run from elsewhere names.")
 
 
 def run_argument(command: Callable) -> Callable:
     """Decorate a command with RUN, and with the options that say where runs are."""
     argument = click.argument("run", metavar="RUN", shell_complete=_complete_run)
-    return argument(options.runs_option(options.storage_option(allow_code_option(command))))
+    return argument(options.places_options(allow_code_option(command)))
 
 
 def opened_run(command: Callable) -> Callable:
     """Decorate a command with `run_argument`; it gets the opened run as its first argument."""
 
     @functools.wraps(command)
-    def with_run(*, run: str, runs: Path, storage: str | None, allow_code: bool, **options: Any) -> None:
-        command(finished.run.open_run(run, runs, storage, allow_code=allow_code), **options)
+    def with_run(*, run: str, places: Places, allow_code: bool, **options: Any) -> None:
+        command(finished.run.open_run(run, places.runs, places.storage, allow_code=allow_code), **options)
 
     return run_argument(with_run)
 
@@ -100,17 +97,17 @@ def print_evaluation(evaluation: Mapping[str, Any], *, own: Sequence[str], conso
     rows = []
     for name, metric in with_own(own).items():
         if name in figures and (metric.kind == "figure" or metric.by_classifier):
-            conditions = [shared for shared in metric.protocol if shared in figures]
-            words = ", ".join([metric.words, *(f"{METRICS[own].label} = {figures[own]:,.0f}" for own in conditions)])
+            conditions = [f"{METRICS[own].label} = {figures[own]:,.0f}" for own in metric.protocol if own in figures]
             value, error = _with_error(figures[name], figures.get(f"{name}_se", math.nan))
-            rows.append((words, value, error, metric.unit))
+            rows.append((", ".join([metric.words, *conditions]), value, error, metric.unit))
     print_table(console, ("figure", "value", "standard error", "unit"), rows)
     if "fid" not in figures and figures.get("generated", FID_IMAGES) < FID_IMAGES:
         missing = f"no Fréchet distance, because it needs {FID_IMAGES} images and there are {figures['generated']:,.0f}"
         write_line(console, missing)
-    style = {True: "green", False: "bold red", None: ""}[evaluation["record"]["agrees"]]
+    record = evaluation["record"]
+    style = {True: "green", False: "bold red", None: ""}[record["agrees"]]
     write_line(console, "")
-    write_line(console, f"{evaluation['run']}: {evaluation['record']['words']}", style=style)
+    write_line(console, f"{evaluation['run']}: {record['words']}", style=style)
 
 
 def _with_error(value: float, error: float) -> tuple[str, str]:
@@ -194,33 +191,12 @@ def export(run: "Run", *, output: Path) -> None:
     is_flag=True,
     help="Put the run's files back where they are missing or damaged and the hash is the recorded one.",
 )
-def reproduce(
-    *,
-    run: str,
-    runs: Path,
-    storage: str | None,
-    allow_code: bool,
-    data: Path | None,
-    device: str | None,
-    precision: str | None,
-    restore: bool,
-) -> None:
+def reproduce(*, run: str, places: Places, **how: Any) -> None:
     """Train a trial again and compare.
 
     RUN is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run. It is trained from its record alone, in a temporary folder; the study is only read. It must match the record bit for bit where device, precision, threads, processor and PyTorch are the same, and within a stated tolerance elsewhere: in every epoch, in its weights, in its test figures, in how it failed. Other images than its own are refused. With --restore, weights whose hash is the recorded one go back into the run's folder, and others beside them. Exit status 0: it matches; 1: it differs.
     """
-    matches = finished.reproduce.reproduce_trial(
-        run,
-        runs,
-        storage,
-        data=data,
-        device=device,
-        precision=precision,
-        restore=restore,
-        allow_code=allow_code,
-        console=open_console(),
-    )
-    if not matches:
+    if not finished.reproduce.reproduce_trial(run, places.runs, places.storage, console=open_console(), **how):
         raise click.exceptions.Exit(1)
 
 

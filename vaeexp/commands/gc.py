@@ -1,8 +1,7 @@
 """The command gc: what takes how much room, and what of it is freed."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 
 import click
 
@@ -12,7 +11,7 @@ from sweeps.storage.study_record import StoredStudy
 from sweeps.study.study import load_study
 from sweeps.study.study_model import Keep
 from sweeps.study.yaml_file import is_path
-from vaeexp.commands.options import TitledCommand, runs_option, storage_option, study_argument, titled
+from vaeexp.commands.options import Places, TitledCommand, places_options, study_argument, titled
 from vaeexp.console import open_console, print_table, write_line
 from vaeexp.machine import shipped_studies
 from vaeexp.results import stored_study, study_name
@@ -21,6 +20,10 @@ from vaeexp.runs.tidy import Item
 from vaeexp.settings import OBJECTIVES
 from vaeexp.study import sections_for
 from vaeexp.words import format_megabytes
+
+OF_STUDIES = {"pruned": tidy.PRUNED, "checkpoints": [tidy.CHECKPOINTS], "paused": [tidy.PAUSED]}
+OF_CACHE = {"programs": [tidy.PROGRAMS], "prepared": [tidy.PREPARED]}
+"""Option → the kinds of files that it frees."""
 
 
 def _flag(name: str, help: str) -> Callable:
@@ -45,53 +48,44 @@ def _flag(name: str, help: str) -> Callable:
     _flag("--prepared", "Prepared images that no study here uses. They are made again when needed."),
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be freed; change nothing.")
-@runs_option
-@storage_option
-def gc(
-    *,
-    study: str | None,
-    keep: bool,
-    pruned: bool,
-    checkpoints: bool,
-    paused: bool,
-    programs: bool,
-    prepared: bool,
-    dry_run: bool,
-    runs: Path,
-    storage: str | None,
-) -> None:
+@places_options
+def gc(*, study: str | None, keep: bool, dry_run: bool, places: Places, **flags: bool) -> None:
     """Show what takes how much room, and free it.
 
     Without an option that frees, it only shows. What a report, the best run, a registered model, a study that goes on or --extend needs stays in any case; freed files are on record, so that nobody misses them. A running study is refused.
     """
+    runs, storage = places.runs, places.storage
     every = {name: stored_study(name, runs, storage) for name in study_names(runs, storage)}
     name = study_name(study) if study else None
     if name is not None and name not in every:
-        every |= {name: stored_study(name, runs, storage)}  # it is not there, and the error says what is
-    chosen = [name] if name else list(every)
-    wanted = {
-        *(tidy.PRUNED if pruned else ()),
-        *((tidy.CHECKPOINTS,) if checkpoints else ()),
-        *((tidy.PAUSED,) if paused else ()),
-    }
-    cached = {*((tidy.PROGRAMS,) if programs else ()), *((tidy.PREPARED,) if prepared else ())}
+        every[name] = stored_study(name, runs, storage)  # it is not there, and the error says what is
+    chosen = [name] if name else [*every]
+    wanted, cached = (
+        {kind for flag, kinds in table.items() if flags[flag] for kind in kinds} for table in (OF_STUDIES, OF_CACHE)
+    )
     keeps = {name: _keep(study or name, every[name]) for name in chosen if keep}
     kinds = {name: wanted | (_not_kept(keeps[name]) if keep else set()) for name in chosen}
     best = {name: each.weights for name, each in keeps.items() if each.weights != "all"}
-    if best or any(kinds.values()):
-        for name in chosen:
-            if (holder := study_holder(storage, runs, name)) is not None:
-                raise UserError(f"study '{name}'", f"{driver_in_words(holder)} is running it; stop it first.")
-    cache_items = tidy.items_of_cache(list(every.values()))
-    _show(((name, item) for name in chosen for item in tidy.items_of_study(runs, every[name])), cache_items)
-    freed = list(_free(kinds, best, every, runs, storage, dry_run=dry_run))
+    frees = bool(best) or any(kinds.values())
+    for name in chosen if frees else ():
+        if (holder := study_holder(storage, runs, name)) is not None:
+            raise UserError(f"study '{name}'", f"{driver_in_words(holder)} is running it; stop it first.")
+    cache_items = tidy.items_of_cache([*every.values()])
+    items = [(name, item) for name in chosen for item in tidy.items_of_study(runs, every[name])]
+    _show([*items, *(("cache", item) for item in cache_items)])
+    freed: list[Item] = []
+    for name in chosen:
+        if dry_run:
+            freed += tidy.freeable(runs, every[name], kinds[name], best.get(name))
+        elif kinds[name] or name in best:
+            freed += tidy.free_of_study(runs, storage, name, kinds[name], best.get(name))
     unused = [item for item in cache_items if item.kind in cached]
     if not dry_run:
         tidy.free_of_cache(unused)
-    if best or any(kinds.values()) or cached:
-        items = [*freed, *unused]
-        size = format_megabytes(sum(item.size for item in items))
-        write_line(open_console(), f"{'Would free' if dry_run else 'Freed'} {len(items):,} files or folders, {size}.")
+    freed += unused
+    if frees or cached:
+        size = format_megabytes(sum(item.size for item in freed))
+        write_line(open_console(), f"{'Would free' if dry_run else 'Freed'} {len(freed):,} files or folders, {size}.")
 
 
 def _keep(given: str, stored: StoredStudy) -> Keep:
@@ -110,29 +104,11 @@ def _not_kept(keep: Keep) -> set[str]:
     return kinds | ({tidy.EARLIER_PICTURES} if keep.pictures == "last" else set())
 
 
-def _free(
-    kinds: dict[str, set[str]],
-    best: dict[str, int],
-    every: dict[str, StoredStudy],
-    runs: Path,
-    storage: str | None,
-    *,
-    dry_run: bool,
-) -> Iterator[Item]:
-    for name in kinds:
-        if dry_run:
-            yield from tidy.freeable(runs, every[name], kinds[name], best.get(name))
-        elif kinds[name] or name in best:
-            yield from tidy.free_of_study(runs, storage, name, kinds[name], best.get(name))
-
-
-def _show(of_studies: Iterable[tuple[str, Item]], cache_items: Iterable[Item]) -> None:
+def _show(items: Iterable[tuple[str, Item]]) -> None:
     """Print the bytes of each kind of file, by study and of the user's cache."""
-    sizes: Counter[tuple[str, str]] = Counter()
-    counts: Counter[tuple[str, str]] = Counter()
-    for place, item in (*of_studies, *(("cache", item) for item in cache_items)):
-        sizes[place, item.kind] += item.size
-        counts[place, item.kind] += 1
-    rows = [(place, kind, f"{counts[place, kind]:,}", format_megabytes(size)) for (place, kind), size in sizes.items()]
+    sizes = defaultdict[tuple[str, str], list[int]](list)
+    for place, item in items:
+        sizes[place, item.kind].append(item.size)
+    rows = [(*key, f"{len(each):,}", format_megabytes(sum(each))) for key, each in sizes.items()]
     if rows:
         print_table(open_console(), ("where", "what", "number", "size"), rows)

@@ -128,24 +128,23 @@ def init(*, name: str, parent: str | None, dataset: str | None) -> None:
 def study_text(name: str, parent: str | None, dataset: str | None) -> str:
     """Return the text of a new study file: a whole study, or the changes to another."""
     grey = dataset in (None, *GREY)
-    schema = f"# yaml-language-server: $schema={_schema_path()}"
+    given = {"schema": f"# yaml-language-server: $schema={_schema_path()}", "name": name}
     if parent is None:
-        size = SIZE if dataset == "folder" else ""
-        fixed = {"dataset": dataset or "mnist", "binarisation": BINARISATION[grey], "size": size, "model": MODELS[grey]}
-        return WHOLE.format(schema=schema, name=name, **fixed)
+        given |= {"dataset": dataset or "mnist", "binarisation": BINARISATION[grey], "model": MODELS[grey]}
+        return WHOLE.format(size=SIZE if dataset == "folder" else "", **given)
     changes = f"dataset: {dataset}\n{BINARISATION[grey]}\n" if dataset else ""
     if not grey:
         changes += "likelihood: discretised_logistic    # bernoulli takes black and white images alone\n"
     inner = os.path.relpath(parent, "studies") if is_path(parent) else parent
-    return EXTENDING.format(schema=schema, name=name, parent=inner, changes=changes)
+    return EXTENDING.format(parent=inner, changes=changes, **given)
 
 
 def _schema_path() -> str:
     """Return the path of the JSON Schema of study files, as a file in ./studies names it: in the installed package, or in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    inside, beside = package / "study.schema.json", package.parent / "docs" / "reference" / "study.schema.json"
-    schema = inside if inside.is_file() else beside
-    here = Path.cwd()
+    package, here = Path(__file__).resolve().parents[1], Path.cwd()
+    schema = package / "study.schema.json"
+    if not schema.is_file():
+        schema = package.parent / "docs/reference/study.schema.json"
     return os.path.relpath(schema, here / "studies") if schema.is_relative_to(here) else str(schema)
 
 

@@ -1,9 +1,6 @@
 """Kinds of values, arguments and options that several commands share, and titles for groups of options."""
 
 import functools
-import os
-import re
-import shlex
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -13,9 +10,8 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from sweeps.errors import USUAL_WORDS, UserError, masked
-from vaeexp.console import program
-from vaeexp.launch.options import OPTIONS
+from sweeps.errors import USUAL_WORDS, UserError
+from vaeexp.launch.options import OPTIONS, Places, usual_runs
 from vaeexp.machine import shipped_studies
 from vaeexp.settings import SECTIONS
 
@@ -117,7 +113,18 @@ def completions(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
 
 def runs_folder(ctx: click.Context) -> Path:
     """Return the runs folder while a command line is being completed."""
-    return Path(ctx.params.get("runs") or os.environ.get("VAEEXP_RUNS", "mlruns"))
+    return Path(ctx.params.get("runs") or usual_runs())
+
+
+def one_study(study: str | None, named: str | None, *, required: bool = True, names: str = "STUDY") -> str | None:
+    """Return the study that is given as an argument or with --study. Raises UsageError for two, and where one is `required`, for none."""
+    if study and named:
+        raise click.UsageError(f"--study: got '{named}' besides '{study}'; give one study.")
+    if "" in (study, named):
+        raise click.UsageError("STUDY: got an empty name.")
+    if required and not (study or named):
+        raise click.UsageError(f"Missing argument '{names}'. `vaeexp studies` lists the studies at hand.")
+    return study or named
 
 
 def study_argument(help: str, *, required: bool = True, names: str = "STUDY") -> Callable:
@@ -126,13 +133,7 @@ def study_argument(help: str, *, required: bool = True, names: str = "STUDY") ->
     def decorate(command: Callable) -> Callable:
         @functools.wraps(command)
         def with_study(*, study: str | None, named: str | None, **options: Any) -> Any:
-            if study and named:
-                raise click.UsageError(f"--study: got '{named}' besides '{study}'; give one study.")
-            if "" in (study, named):
-                raise click.UsageError("STUDY: got an empty name.")
-            if required and not (study or named):
-                raise click.UsageError(f"Missing argument '{names}'. `vaeexp studies` lists the studies at hand.")
-            return command(study=study or named, **options)
+            return command(study=one_study(study, named, required=required, names=names), **options)
 
         option = click.option("--study", "-s", "named", metavar="STUDY", help=help, shell_complete=complete_study)
         shown = names if required else f"[{names}]"
@@ -140,37 +141,6 @@ def study_argument(help: str, *, required: bool = True, names: str = "STUDY") ->
         return argument(option(with_study))
 
     return decorate
-
-
-def place_options(runs: Path, storage: str | None) -> list[str]:
-    """Return the options that name the runs folder and the storage in a further command, without what is the default or in the environment."""
-    folder = os.environ.get("VAEEXP_RUNS", "mlruns")
-    options = ["--runs", str(runs)] if runs != Path(folder) else []
-    return options + (["--storage", masked(storage)] if storage and storage != os.environ.get("VAEEXP_STORAGE") else [])
-
-
-def tracking_options(tracking: str | None) -> list[str]:
-    """Return the option that names MLflow's store in a further command, without what is in the environment."""
-    return ["--tracking", masked(tracking)] if tracking and tracking != os.environ.get("VAEEXP_TRACKING") else []
-
-
-PLACELESS = ("completion", "init", "slurm")
-"""Commands without `--runs` and `--storage`."""
-TRACKED = ("doctor", "sweep", "sync")
-"""Commands that messages name and that take `--tracking`."""
-
-
-def typeable(text: str, runs: Path, storage: str | None, tracking: str | None) -> str:
-    """Return a message in which each `vaeexp …` between backticks can be typed as it stands: started as here, with the options that name
-    the places of this command."""
-
-    def command(match: re.Match[str]) -> str:
-        name, words = match[1], match[2]
-        options = [] if name in PLACELESS or "--runs" in words or "--storage" in words else place_options(runs, storage)
-        options += tracking_options(tracking) if name in TRACKED and "--tracking" not in words else []
-        return f"`{' '.join([program(), name + words, *map(shlex.quote, options)])}`"
-
-    return re.sub("`vaeexp (?!sweep`)([a-z]+)([^`]*)`", command, text)  # `vaeexp sweep` alone is its name
 
 
 def _check_there(ctx: click.Context, param: click.Parameter, path: Path) -> Path:
@@ -183,10 +153,22 @@ def _check_there(ctx: click.Context, param: click.Parameter, path: Path) -> Path
 runs_option = OPTIONS["runs"].click_option(callback=_check_there)
 new_runs_option = OPTIONS["runs"].click_option()
 """Of a command that makes the folder."""
+storage_option = OPTIONS["storage"].click_option()
+
+
+def places_options(command: Callable) -> Callable:
+    """Decorate a command with --runs and --storage; the command gets `places`."""
+
+    @functools.wraps(command)
+    def with_places(*, runs: Path, storage: str | None, **options: Any) -> Any:
+        return command(places=Places(runs, storage), **options)
+
+    return runs_option(storage_option(with_places))
+
+
 reports_option = OPTIONS["reports"].click_option()
 html_option = OPTIONS["html"].click_option()
 data_option = OPTIONS["data"].click_option()
-storage_option = OPTIONS["storage"].click_option()
 tracking_option = OPTIONS["tracking"].click_option()
 
 

@@ -4,22 +4,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-import vaeexp.report
-import vaeexp.results
 from sweeps.errors import UserError
 from sweeps.storage import open_storage, study_names
 from sweeps.storage.study_record import StoredStudy, read_study
-from vaeexp.commands.options import (
-    complete_study,
-    html_option,
-    reports_option,
-    runs_option,
-    storage_option,
-)
+from vaeexp import report as pages
+from vaeexp import results
+from vaeexp.commands.options import complete_study, html_option, reports_option, runs_option, storage_option
 from vaeexp.launch.options import Duration
 
 if TYPE_CHECKING:
@@ -57,7 +51,7 @@ class ReportWriter:
             UserError: there is no such study or none at all, one cannot be read, or a folder cannot be written.
         """
         if not self.studies:
-            vaeexp.report.check_index(self.reports)
+            pages.check_index(self.reports)
         while True:
             self._look()
             if self.watch is None or all(summary.finished for summary in self.summaries.values()):
@@ -70,21 +64,22 @@ class ReportWriter:
     def _look(self) -> None:
         """Read the studies, and write what has changed since the last look."""
         before = dict(self.marks), dict(self.unread)
+        form: dict[str, Any] = {"reports": self.reports, "html": self.html}
         # Studies given by name are all read before anything is written; of all studies one at a time is in memory.
-        for name, stored in list(self._read()) if self.studies else self._read():
+        for name, stored in [*self._read()] if self.studies else self._read():
             if self.marks.get(name) == (mark := _mark(stored)):
                 continue
-            view = vaeexp.results.StudyView(vaeexp.results.study_tables(stored, self.runs))
-            path = vaeexp.report.write_report(view, reports=self.reports, html=self.html)
-            self.marks[name], self.summaries[name] = mark, vaeexp.results.summarise_study(view)
-            self._print(path, f" ({vaeexp.report.state_words(self.summaries[name])})")
+            view = results.StudyView(results.study_tables(stored, self.runs))
+            path = pages.write_report(view, **form)
+            self.marks[name], self.summaries[name] = mark, results.summarise_study(view)
+            self._print(path, f" ({pages.state_words(self.summaries[name])})")
         if (self.marks, self.unread) == before:
             return
-        summaries = list(self.summaries.values())
+        summaries = [*self.summaries.values()]
         if not self.studies:
-            self._print(vaeexp.report.write_index(summaries, self.unread, reports=self.reports, html=self.html))
+            self._print(pages.write_index(summaries, self.unread, **form))
         elif len(summaries) > 1:
-            self._print(vaeexp.report.write_comparison(summaries, reports=self.reports, html=self.html))
+            self._print(pages.write_comparison(summaries, **form))
 
     def _read(self) -> Iterator[tuple[str, StoredStudy]]:
         """Yield the records of each study; note those of all studies that cannot be read.
@@ -110,7 +105,7 @@ class ReportWriter:
 
     def _print(self, path: Path, state: str = "") -> None:
         """Print the path of the page, or of the README.md without one; while watching, with the time and the state of the study."""
-        shown = path.with_name(vaeexp.report.PAGE) if self.html else path
+        shown = path.with_name(pages.PAGE) if self.html else path
         click.echo(shown if self.watch is None else f"{time.strftime('%H:%M:%S')} {shown}{state}")
 
 
@@ -154,26 +149,16 @@ Examples:
 @runs_option
 @reports_option
 @storage_option
-def report(
-    *,
-    studies: tuple[str, ...],
-    more: tuple[str, ...],
-    every: bool,
-    html: bool,
-    watch: float | None,
-    runs: Path,
-    reports: Path,
-    storage: str | None,
-) -> None:
+def report(*, studies: tuple[str, ...], more: tuple[str, ...], every: bool, **where: Any) -> None:
     """Write the report of a study, or compare studies.
 
     It is made from what the runs recorded; nothing is trained, and a study that still runs gets an interim report. Several studies, as `vaeexp report A B`, are also compared, in DIR/<study>+<study>, a table for each protocol. Prints the paths of the pages.
     """
-    names = tuple(map(vaeexp.results.study_name, studies + more))
+    names = tuple(map(results.study_name, studies + more))
     if names and every:
         raise click.UsageError("Give studies or --all, not both.")
     if not (names or every):
         raise click.UsageError("Say which studies: vaeexp report STUDY..., or --all.")
     if repeated := [name for name in names if names.count(name) > 1]:
         raise UserError("STUDY", f"'{repeated[0]}' is given twice; give each study once.")
-    ReportWriter(studies=names, runs=runs, reports=reports, storage=storage, html=html, watch=watch).write()
+    ReportWriter(studies=names, **where).write()

@@ -1,15 +1,14 @@
 """The commands studies and show: study files as they resolve, and everything recorded about a study or a run."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweeps.errors import UserError, masked
+from sweeps.errors import UserError
 from sweeps.study.space import Parameter, Space
 from sweeps.study.study import list_studies
-from vaeexp.commands.options import runs_option, storage_option, study_argument
+from vaeexp.commands.options import Places, places_options, study_argument
 from vaeexp.commands.status import json_option, print_heading, show_run, status_rows, status_titles
 from vaeexp.console import open_console, print_json, print_table, write_line
 from vaeexp.launch.options import OPTIONS
@@ -23,19 +22,19 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def study_of(study: str, overrides: Sequence[str], runs: Path, storage: str | None) -> tuple[dict[str, Any], str]:
+def study_of(study: str, overrides: Sequence[str], places: Places) -> tuple[dict[str, Any], str]:
     """Return the definition of a study (`Study.spec` and budget), and its source: the storage, else the file.
 
     A recorded study was checked when it began. A file is checked now, which takes PyTorch.
     """
     if not overrides and not study.endswith((".yaml", ".yml")):
         try:
-            record = stored_study(study, runs, storage).study
+            record = stored_study(study, places.runs, places.storage).study
         except UserError:
-            if storage is not None:
+            if places.storage is not None:
                 raise
         else:
-            store = runs if storage is None else "the database"
+            store = places.runs if places.storage is None else "the database"
             return {**record.spec, "budget": dict(record.budget)}, f"recorded in {store}"
     study_file = open_study_file(study, overrides=overrides)
     return {**study_file.spec(), "budget": study_file.budget.model_dump(mode="json")}, f"from {study_file.path}"
@@ -57,11 +56,11 @@ def print_study(spec: Mapping[str, Any], source: str, *, console: "Console") -> 
 
 def _space_row(parameter: Parameter) -> tuple[str, str, str]:
     if parameter.kind == "choice":
-        values = ", ".join(str(value) for value in parameter.values)
+        values = ", ".join(map(str, parameter.values))
     else:
         scale = f", step {format_short(parameter.step)}" if parameter.step else ", log scale" if parameter.log else ""
         values = f"{format_short(parameter.low)} to {format_short(parameter.high)}{scale}{', grows' if parameter.grow else ''}"
-    when = [f"{name} is {' or '.join(str(value) for value in allowed)}" for name, allowed in parameter.when.items()]
+    when = [f"{name} is {' or '.join(map(str, allowed))}" for name, allowed in parameter.when.items()]
     return parameter.name, values, " and ".join(when)
 
 
@@ -69,23 +68,22 @@ def _settings_rows(spec: Mapping[str, Any], searched: set[str]) -> list[tuple[st
     """Return every setting with its value, and its default where the study changes it; only the network knows that of its own."""
     rows = []
     for section, model in SECTIONS.items():
-        for name, default in model().model_dump(mode="json").items():
-            if name in searched:
-                rows.append((section, name, "searched", ""))
-                continue
-            value = (spec.get(section) or {}).get(name, default)
-            changed = "" if value == default else format_short(default) or "none"
-            rows.append((section, name, format_short(value) or "none", changed))
-        own = {name: value for name, value in (spec.get(section) or {}).items() if "." in name}
-        rows += [(section, name, format_short(value) or "none", "") for name, value in own.items()]
+        given = spec.get(section) or {}
+        defaults = model().model_dump(mode="json")
+        for name, default in defaults.items():
+            value = given.get(name, default)
+            shown = (format_short(value) or "none", "" if value == default else format_short(default) or "none")
+            rows.append((section, name, *(("searched", "") if name in searched else shown)))
+        rows += [(section, name, format_short(value) or "none", "") for name, value in given.items() if "." in name]
     return rows
 
 
 def _course_rows(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
     budget = {name: value for name, value in spec["budget"].items() if value is not None}
     rows = [("objectives", ", ".join(spec["objectives"]))] if "objectives" in spec else []
-    rows += [("seed", str(spec["seed"])), ("sampler", _options(spec["sampler"])), ("pruner", _options(spec["pruner"]))]
-    rows.append(("budget", format_params(budget)))
+    rows += [("seed", str(spec["seed"]))]
+    rows += [(part, _options(spec[part])) for part in ("sampler", "pruner")]
+    rows += [("budget", format_params(budget))]
     rows += [("start", format_params(point)) for point in spec.get("start") or ()]
     rows += [("learn_from", spec["learn_from"])] if "learn_from" in spec else []
     rows += [(part, _options(spec[part])) for part in ("confirm", "compare") if spec.get(part)]
@@ -98,22 +96,21 @@ def _course_rows(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _options(options: Mapping[str, Any]) -> str:
     """Format `tpe startup_trials=10`: the name, then every option that is set."""
     rest = {name: value for name, value in options.items() if name != "name" and value is not None}
-    return " ".join(part for part in (str(options.get("name", "")), format_params(rest)) if part)
+    return f"{options.get('name', '')} {format_params(rest)}".strip()
 
 
 @click.command()
-@runs_option
-@storage_option
-def studies(*, runs: Path, storage: str | None) -> None:
+@places_options
+def studies(*, places: Places) -> None:
     """List the studies at hand, and what has run.
 
     Study files with the question that each answers: first those in ./studies, then those that come with vaeexp. A broken file is listed with what is wrong with it. Then the studies that have run: trials, best, time of the search, when each ran last, and its state.
     """
     console = open_console()
     print_table(console, ("study", "question"), list(list_studies(shipped=shipped_studies()).items()))
-    rows, _ = status_rows(runs, storage)
+    rows, _ = status_rows(places)
     if rows:
-        print_heading(console, f"Run so far, in {runs if storage is None else masked(storage)}")
+        print_heading(console, f"Run so far, in {places.store}")
         print_table(console, status_titles(console), rows)
 
 
@@ -121,9 +118,8 @@ def studies(*, runs: Path, storage: str | None) -> None:
 @study_argument("Study to show.", names="STUDY|RUN")
 @OPTIONS["overrides"].click_option(help="Change one setting of the study's file, as in `vaeexp sweep`. Repeatable.")
 @json_option
-@runs_option
-@storage_option
-def show(*, study: str, overrides: tuple[str, ...], as_json: bool, runs: Path, storage: str | None) -> None:
+@places_options
+def show(*, study: str, overrides: tuple[str, ...], as_json: bool, places: Places) -> None:
     """Show what a study is made of, or all about a run.
 
     Of a STUDY: its settings, search space, sampler, pruner and budget, as recorded where it has run, else as its file resolves. With --set, or given the path of a file, it is the file. Of a RUN, which is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run: everything recorded about it.
@@ -131,17 +127,16 @@ def show(*, study: str, overrides: tuple[str, ...], as_json: bool, runs: Path, s
     run = parse_run(study)
     if run is None and "/" in study and not study.endswith((".yaml", ".yml")):
         name = study.partition("/")[0].strip(".") or "STUDY"
-        raise UserError(
-            study, f"is neither a study nor a run; runs are {name}/7, {name}/r3 (a repeat) and {name}/best."
-        )
-    if run is None:
-        spec, source = study_of(study, overrides, runs, storage)
-        if as_json:
-            print_json(spec)
-        else:
-            print_study(spec, source, console=open_console())
+        problem = f"is neither a study nor a run; runs are {name}/7, {name}/r3 (a repeat) and {name}/best."
+        raise UserError(study, problem)
+    if run is not None:
+        if overrides:
+            raise click.UsageError(f"--set changes a study; '{study}' is a run.")
+        stored = stored_study(run.study, places.runs, places.storage)
+        show_run(stored.study.name, run.record(stored), places.runs, as_json=as_json, epochs=True)
         return
-    if overrides:
-        raise click.UsageError(f"--set changes a study; '{study}' is a run.")
-    stored = stored_study(run.study, runs, storage)
-    show_run(stored.study.name, run.record(stored), runs, as_json=as_json, epochs=True)
+    spec, source = study_of(study, overrides, places)
+    if as_json:
+        print_json(spec)
+    else:
+        print_study(spec, source, console=open_console())

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from sweeps.errors import UserError, masked
 from sweeps.files import write_whole
 from sweeps.names import check_name
+from vaeexp.commands.options import one_study
 from vaeexp.commands.sweep import sweep
 from vaeexp.console import open_console, program, write_line
 from vaeexp.launch.options import OPTIONS
@@ -26,7 +27,6 @@ _TAKEN = {"job-name", "nodes", "ntasks-per-node", "open-mode", "output", "requeu
 """Options of sbatch that the template sets."""
 _NEVER = {"array", "chdir", "export", "no-requeue", "wrap"}
 """Options of sbatch with which the script would not do what it says."""
-_OF_THE_SCRIPT = (*(name for name, option in OPTIONS.items() if not option.slurm), "dry_run")
 
 
 def batch_script(
@@ -110,13 +110,7 @@ def _checked_options(ctx: click.Context, param: click.Parameter, value: Sequence
 )
 @click.option("--submit", is_flag=True, help="Submit the script, too.")
 def slurm(
-    *,
-    arguments: tuple[str, ...],
-    time: str,
-    nodes: int,
-    further: tuple[str, ...],
-    script: Path | None,
-    submit: bool,
+    *, arguments: tuple[str, ...], time: str, nodes: int, further: tuple[str, ...], script: Path | None, submit: bool
 ) -> None:
     """Write a study as a Slurm job, or submit it.
 
@@ -143,36 +137,27 @@ def slurm(
 
 def _study_name(given: Mapping[str, Any]) -> str:
     """Check the study file; return the name under which the study is kept."""
-    if given["study"] and given["named"]:
-        raise click.UsageError(f"--study: got '{given['named']}' besides '{given['study']}'; give one study.")
-    if not (wanted := given["study"] or given["named"]):
-        raise click.UsageError("Missing argument 'STUDY'. `vaeexp studies` lists the studies at hand.")
-    study = open_study_file(wanted, overrides=given["overrides"])
-    return check_name(given["name"], "--name") if given["name"] is not None else study.name
+    study = open_study_file(str(one_study(given["study"], given["named"])), overrides=given["overrides"])
+    return study.name if given["name"] is None else check_name(given["name"], "--name")
 
 
 def _check_sweep(context: click.Context) -> None:
     """Raise UserError for options of sweep that the script sets itself, and for passwords, which a script would show."""
-    for name in _OF_THE_SCRIPT:
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+    for name, value in context.params.items():
+        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        option = OPTIONS.get(name)
+        if name == "dry_run" or (option and not option.slurm):
             raise UserError(f"--{name.replace('_', '-')}", "is not for a Slurm job; the script says where workers run.")
-    for name, option in OPTIONS.items():
-        address = context.params[name]
-        given = option.address and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if given and masked(address) != address:
-            problem = (
-                f"got {masked(address)}; the script would show the password. Put the address into {option.envvar}."
-            )
+        if option and option.address and masked(value) != value:
+            problem = f"got {masked(value)}; the script would show the password. Put the address into {option.envvar}."
             raise UserError(f"--{name}", problem)
 
 
 def _from_environment(context: click.Context) -> list[str]:
     """Return the variables that stood for options of sweep."""
-    return [
-        str(parameter.envvar)
-        for parameter in context.command.params
-        if context.get_parameter_source(str(parameter.name)) is ParameterSource.ENVIRONMENT
-    ]
+    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.ENVIRONMENT]
+    return [str(OPTIONS[name].envvar) for name in given]
 
 
 def _write(path: Path, text: str) -> None:

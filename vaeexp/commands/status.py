@@ -3,26 +3,26 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweeps.errors import UserError, masked
+from sweeps.errors import UserError
 from sweeps.lanes import run_name
 from sweeps.results import best_record, front_trials, last_values, ranked_trials
 from sweeps.storage import driver_in_words, study_holder, study_names
 from sweeps.storage.study_record import StoredStudy, StudyRecord
 from sweeps.storage.trial_record import TrialRecord
-from vaeexp.commands.options import runs_option, storage_option, study_argument
+from vaeexp.commands.options import Places, places_options, study_argument
 from vaeexp.console import minus_elbo, open_console, print_json, print_table, write_line
 from vaeexp.own_code import code_version
 from vaeexp.report.sentences import sentence
 from vaeexp.results import best_of, stored_study, wider_ranges
 from vaeexp.results.statements import Statement
 from vaeexp.results.verdict import came_further, further_trial, nothing_learned, of_records
-from vaeexp.words import format_duration, format_params, format_short, moment, one_line
+from vaeexp.words import format_duration, format_params, format_short, moment, one_line, plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,15 +37,14 @@ def training_seconds(run: TrialRecord) -> float:
     return math.fsum(second for second in seconds if math.isfinite(second))
 
 
-def print_runs(runs: Iterable[TrialRecord], study: StudyRecord, *, console: "Console") -> None:
+def print_runs(runs: Sequence[TrialRecord], study: StudyRecord, *, console: "Console") -> None:
     """Print the table of runs; which code of the user's own networks each is of, where that has changed."""
-    titles: tuple[str, ...] = ("run", "state", "epochs", minus_elbo(console), "time", "configuration")
-    changes = study.provenance.get("code_changes")
-    if not changes:
-        print_table(console, titles, map(run_row, runs))
-        return
-    rows = [(*run_row(run), str(code_version(changes, run.number, repeat=run.repeat))) for run in runs]
-    print_table(console, (*titles, "code"), rows)
+    titles, rows = ["run", "state", "epochs", minus_elbo(console), "time", "configuration"], [*map(run_row, runs)]
+    if changes := study.provenance.get("code_changes"):
+        titles.append("code")
+        codes = [str(code_version(changes, run.number, repeat=run.repeat)) for run in runs]
+        rows = [(*row, code) for row, code in zip(rows, codes, strict=True)]
+    print_table(console, titles, rows)
 
 
 def run_row(run: TrialRecord) -> tuple[str, ...]:
@@ -82,12 +81,12 @@ def run_object(study: str, run: TrialRecord, runs: Path) -> dict[str, Any]:
         "duplicate_of": run.duplicate_of,
         "revives": run.revives,
         "source_trial": run.source_trial,
-        "purposes": list(run.purposes),
-        "pair_ids": list(run.pair_ids),
+        "purposes": [*run.purposes],
+        "pair_ids": [*run.pair_ids],
         "baseline": run.baseline,
         "folder": str(runs / run.folder) if run.folder else None,
-        "params": dict(run.params),
-        "results": dict(run.results),
+        "params": run.params,
+        "results": run.results,
     }
 
 
@@ -97,7 +96,7 @@ WORKER_COLUMNS = ("worker", "node", "device", "lanes", "trials", "epochs/s", "si
 STATES: tuple[Any, ...] = ("complete", "pruned", "failed", "running", "paused", "waiting")
 
 
-def show_status(study: str | None, runs: Path, storage: str | None, *, watch: bool, console: "Console") -> None:
+def show_status(study: str | None, places: Places, *, watch: bool, console: "Console") -> None:
     """Print one study in full, or all studies of the runs folder on one line each; with `watch` until all have ended.
 
     In a terminal `watch` clears the screen and draws anew; elsewhere it prints again whenever something has changed.
@@ -108,7 +107,7 @@ def show_status(study: str | None, runs: Path, storage: str | None, *, watch: bo
     shown: str | None = None
     while True:
         with console.capture() as captured:
-            running = _print_one(study, runs, storage, console) if study else _print_all(runs, storage, console)
+            running = _print_one(study, places, console) if study else _print_all(places, console)
         now = captured.get().rstrip("\n")
         if now != shown:
             if shown is not None and console.is_terminal:
@@ -120,24 +119,24 @@ def show_status(study: str | None, runs: Path, storage: str | None, *, watch: bo
         time.sleep(WATCH_SECONDS)
 
 
-def state_of(study: StudyRecord, runs: Path, storage: str | None) -> str:
-    """Say `running`, `finished`, or how to go on."""
-    if (holder := study_holder(storage, runs, study.name)) is not None:
-        return f"running, {driver_in_words(holder)}"
-    return "finished" if study.finished else "stopped before its end; the same sweep command goes on"
+def state_of(study: StudyRecord, places: Places) -> tuple[str, bool]:
+    """Say `running`, `finished`, or how to go on; and whether it is running."""
+    if (holder := study_holder(places.storage, places.runs, study.name)) is not None:
+        return f"running, {driver_in_words(holder)}", True
+    return "finished" if study.finished else "stopped before its end; the same sweep command goes on", False
 
 
-def study_object(stored: StoredStudy, runs: Path, storage: str | None) -> dict[str, Any]:
+def study_object(stored: StoredStudy, places: Places) -> dict[str, Any]:
     """Return how far a study is, JSON-able."""
     study, best, search_best = stored.study, best_record(stored), next(iter(ranked_trials(stored)), None)
-    state = state_of(study, runs, storage)
+    state, running = state_of(study, places)
     return {
         "study": study.name,
         "question": study.question,
         "state": state,
         "trials": len(stored.newest),
         "planned": study.budget.get("trials"),
-        "states": dict(Counter(trial.state for trial in stored.newest)),
+        "states": Counter(trial.state for trial in stored.newest),
         "repeats": len(stored.repeats),
         "best": best and best.name_in(study.name),
         "best_objective": best and best.objective,
@@ -145,14 +144,11 @@ def study_object(stored: StoredStudy, runs: Path, storage: str | None) -> dict[s
         "best_of_search_objective": search_best and search_best.objective,
         "front": [trial.name_in(study.name) for trial in front_trials(stored)] if study.objectives else None,
         **_verdict(stored),
-        "answer": list(study.answer) if study.finished else [],
+        "answer": study.answer if study.finished else (),
         "seconds": study.elapsed or 0.0,
         "stopped": study.stopped,
-        "stalls": list(study.stalls) if state.startswith("running") else [],
-        "workers": [
-            dict(worker) | {"since": moment(worker["since"])}
-            for worker in (study.workers if state.startswith("running") else ())
-        ],
+        "stalls": study.stalls if running else (),
+        "workers": [{**worker, "since": moment(worker["since"])} for worker in study.workers if running],
         "warnings": _warnings(stored),
     }
 
@@ -181,22 +177,23 @@ def _verdict(stored: StoredStudy) -> dict[str, str | None]:
     return {name: " ".join(map(sentence, statements)) or None for name, statements in said.items()}
 
 
-def status_rows(runs: Path, storage: str | None) -> tuple[list[tuple[str, ...]], bool]:
+def status_rows(places: Places) -> tuple[list[tuple[str, ...]], bool]:
     """Return a row for each study that has run, the newest first, and whether any is running."""
     rows: list[tuple[float, tuple[str, ...]]] = []
-    for name in study_names(runs, storage):
+    any_running = False
+    for name in study_names(places.runs, places.storage):
         try:
-            stored = stored_study(name, runs, storage)
+            stored = stored_study(name, places.runs, places.storage)
         except UserError as error:
             rows.append((0.0, (name, "", "", "", "", error.problem)))
-        else:
-            elapsed, state = format_duration(stored.study.elapsed or 0.0), state_of(stored.study, runs, storage)
-            at = stored.study.session_at or 0.0
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) if at else ""
-            rows.append((at, (name, _counts(stored), _best(stored), elapsed, when, state)))
+            continue
+        (state, running), at = state_of(stored.study, places), stored.study.session_at or 0.0
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) if at else ""
+        elapsed = format_duration(stored.study.elapsed or 0.0)
+        rows.append((at, (name, _counts(stored), _best(stored), elapsed, when, state)))
+        any_running |= running
     rows.sort(key=lambda row: -row[0])
-    cells = [row for _, row in rows]
-    return cells, any(row[-1].startswith("running") for row in cells)
+    return [row for _, row in rows], any_running
 
 
 def status_titles(console: "Console") -> tuple[str, ...]:
@@ -204,20 +201,21 @@ def status_titles(console: "Console") -> tuple[str, ...]:
     return ("study", "trials", f"best {minus_elbo(console)}", "time", "last", "state")
 
 
-def _print_all(runs: Path, storage: str | None, console: "Console") -> bool:
+def _print_all(places: Places, console: "Console") -> bool:
     """Print the table of all studies, and return whether any is running."""
-    rows, running = status_rows(runs, storage)
+    rows, running = status_rows(places)
     if rows:
         print_table(console, status_titles(console), rows)
     else:
-        write_line(console, f"No study has run in {runs if storage is None else masked(storage)}.")
+        write_line(console, f"No study has run in {places.store}.")
     return running
 
 
-def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -> bool:
+def _print_one(name: str, places: Places, console: "Console") -> bool:
     """Print the tables of one study, and return whether it is running."""
-    stored = stored_study(name, runs, storage)
-    study, state, best, run = stored.study, state_of(stored.study, runs, storage), _best(stored), best_record(stored)
+    stored = stored_study(name, places.runs, places.storage)
+    study, best, run = stored.study, _best(stored), best_record(stored)
+    state, running = state_of(study, places)
     write_line(console, f"{study.name}: {state}", style="bold")
     write_line(console, one_line(study.question))
     _print_answer(stored, console)
@@ -227,11 +225,12 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
     write_line(console, f"{_counts(stored)}; {best}; searched for {format_duration(study.elapsed or 0.0)}")
     if study.stopped:
         write_line(console, f"search ended: {study.stopped}")
-    for stall in study.stalls if state.startswith("running") else ():
-        write_line(console, stall, style="yellow")
-    if study.workers and state.startswith("running"):
-        print_heading(console, "Workers")
-        print_table(console, WORKER_COLUMNS, map(_worker_row, study.workers))
+    if running:
+        for stall in study.stalls:
+            write_line(console, stall, style="yellow")
+        if study.workers:
+            print_heading(console, "Workers")
+            print_table(console, WORKER_COLUMNS, map(_worker_row, study.workers))
     ended = [trial for trial in stored.newest if trial.state != "running"]
     ended.sort(key=lambda trial: math.inf if trial.objective is None else trial.objective)
     tables = {
@@ -241,23 +240,23 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
     }
     for title, records in tables.items():
         if records:
-            write_line(console, "")
-            write_line(console, title, style="bold")
+            print_heading(console, title)
             print_runs(records, study, console=console)
     if study.objectives and (front := front_trials(stored)):
         print_heading(console, f"Front of {' and '.join(study.objectives)}, at the last epoch")
         print_table(console, ("run", *study.objectives, "configuration"), [_front_row(study, run) for run in front])
     for warning in _warnings(stored):
         write_line(console, f"\n{warning}")
-    return state.startswith("running")
+    return running
 
 
 def _print_answer(stored: StoredStudy, console: "Console") -> None:
     """Print what a finished study found; of one that goes on whether it has learned nothing so far, or an unfinished trial came further."""
-    lines = stored.study.answer if stored.study.finished else ()
-    for line in lines:
-        write_line(console, line)
-    for line in () if lines else filter(None, _verdict(stored).values()):
+    if stored.study.finished and stored.study.answer:
+        for line in stored.study.answer:
+            write_line(console, line)
+        return
+    for line in filter(None, _verdict(stored).values()):
         write_line(console, line, style="yellow")
 
 
@@ -283,44 +282,41 @@ def _counts(stored: StoredStudy) -> str:
     """Say `12 of 40 trials: 8 complete, 3 pruned, 1 running`. A budget that is smaller than the number of trials is left out."""
     states, planned = Counter(trial.state for trial in stored.newest), stored.study.budget.get("trials")
     parts = [f"{states[state]} {state}" for state in STATES if states[state]]
-    count = (
-        f"{states.total()} of {planned} trials" if planned and planned >= states.total() else f"{states.total()} trials"
-    )
+    total = states.total()
+    count = f"{total} of {planned} trials" if planned and planned >= total else f"{total} trials"
     return f"{count}: {', '.join(parts)}" if parts else count
 
 
 def _best(stored: StoredStudy) -> str:
     """Say `98.31 (beta_mnist/7)` of the best trial of the search, `front of 5 trials` with two objectives; nothing where no trial is complete."""
     if stored.study.objectives:
-        count = len(front_trials(stored))
-        return f"front of {count} trial{'' if count == 1 else 's'}"
+        return f"front of {plural(len(front_trials(stored)), 'trial')}"
     ranked = ranked_trials(stored)
     return f"{ranked[0].objective:.2f} ({ranked[0].name_in(stored.study.name)})" if ranked else ""
 
 
 @click.command()
 @study_argument("Study to show; without it, one line for each study of the runs folder.", required=False)
-@runs_option
-@storage_option
+@places_options
 @click.option(
     "--watch", is_flag=True, help="Look again every two seconds until the study is finished or Ctrl-C is pressed."
 )
 @json_option
-def status(*, study: str | None, runs: Path, storage: str | None, watch: bool, as_json: bool) -> None:
+def status(*, study: str | None, places: Places, watch: bool, as_json: bool) -> None:
     """Show how far a study is.
 
     While it runs or afterwards, from any terminal; it only reads.
     """
     if as_json and watch:
         raise click.UsageError("Give --json or --watch, not both.")
-    if as_json and study:
-        print_json(study_object(stored_study(study, runs, storage), runs, storage))
-    elif as_json:
-        stored = [stored_study(name, runs, storage) for name in study_names(runs, storage)]
-        stored.sort(key=lambda each: -(each.study.session_at or 0.0))
-        print_json([study_object(each, runs, storage) for each in stored])
-    else:
-        show_status(study, runs, storage, watch=watch, console=open_console())
+    if not as_json:
+        show_status(study, places, watch=watch, console=open_console())
+        return
+    names = [study] if study else study_names(places.runs, places.storage)
+    stored = [stored_study(name, places.runs, places.storage) for name in names]
+    stored.sort(key=lambda each: -(each.study.session_at or 0.0))
+    objects = [study_object(each, places) for each in stored]
+    print_json(objects[0] if study else objects)
 
 
 EPOCH_COLUMNS = (
@@ -342,8 +338,9 @@ def print_heading(console: "Console", title: str) -> None:
 
 def print_run(study: str, run: TrialRecord, runs: Path, *, epochs: bool, console: "Console") -> None:
     """Print everything recorded about a run; with `epochs` its learning curve."""
+    objective = minus_elbo(console)
     write_line(console, run.name_in(study), style="bold")
-    print_table(console, ("", ""), _run_rows(study, run, runs, minus_elbo(console)), header=False)
+    print_table(console, ("", ""), _run_rows(study, run, runs, objective), header=False)
     print_heading(console, "Settings of its own" if run.baseline else "Searched parameters")
     print_table(console, ("parameter", "value"), [(name, format_short(value)) for name, value in run.params.items()])
     if run.results:
@@ -353,57 +350,54 @@ def print_run(study: str, run: TrialRecord, runs: Path, *, epochs: bool, console
     if epochs and run.epochs:
         print_heading(console, "Epochs")
         columns = [column for column in EPOCH_COLUMNS if any(column in epoch.metrics for epoch in run.epochs)]
-        rows = [
-            (str(epoch.epoch), *map(format_short, (epoch.objective, *(epoch.metrics.get(name) for name in columns))))
-            for epoch in run.epochs
-        ]
-        print_table(console, ("epoch", minus_elbo(console), *columns), rows, numeric=True)
+        values = [(epoch.epoch, epoch.objective, *map(epoch.metrics.get, columns)) for epoch in run.epochs]
+        rows = [(str(epoch), *map(format_short, numbers)) for epoch, *numbers in values]
+        print_table(console, ("epoch", objective, *columns), rows, numeric=True)
 
 
 def _run_rows(study: str, run: TrialRecord, runs: Path, objective: str) -> list[tuple[str, str]]:
-    failure = run.outcome.failure if run.outcome else None
-    replaced = run_name(study, run.revives or 0, repeat=run.repeat)
-    rows = [
-        ("state", run.state),
-        ("failure", f"{failure.kind}: {failure.message}" if failure else ""),
-        (f"best {objective}", format_short(run.objective)),
-        ("best epoch", str(run.best.epoch) if run.best else ""),
-        ("epochs", str(len(run.epochs))),
-        ("seed", "" if run.seed is None else str(run.seed)),
-        ("started", moment(run.started) or ""),
-        ("ended", moment(run.ended) or ""),
-        ("training", format_duration(training_seconds(run))),
-        ("same as", "" if run.duplicate_of is None else f"{study}/{run.duplicate_of}, whose result it took"),
-        (
-            "goes on from",
-            f"{study}/{run.revives}, which ended while it was paused" if run.revives is not None and run.pauses else "",
-        ),
-        ("stands for", f"{replaced}, which failed" if run.revives is not None and not run.pauses else ""),
-        ("repeat of", "" if run.source_trial is None else f"{study}/{run.source_trial}"),
-        ("made for", ", ".join(run.purposes)),
-        ("baseline", run.baseline or ""),
-        ("pairs", ", ".join(run.pair_ids)),
-        ("MLflow run", f"{run.name_in(study)} in experiment {study}"),
-        ("folder", str(runs / run.folder) if run.folder else ""),
-    ]
-    return [(name, value) for name, value in rows if value]
+    said = run_object(study, run, runs)
+    revived = revives = ""
+    if run.revives is not None and run.pauses:
+        revived = f"{study}/{run.revives}, which ended while it was paused"
+    elif run.revives is not None:
+        revives = f"{run_name(study, run.revives, repeat=run.repeat)}, which failed"
+    rows = {
+        "state": run.state,
+        "failure": said["failure"] and f"{said['failure']}: {said['message']}",
+        f"best {objective}": format_short(run.objective),
+        "best epoch": said["best_epoch"],
+        "epochs": said["epochs"],
+        "seed": run.seed,
+        "started": said["started"],
+        "ended": said["ended"],
+        "training": format_duration(training_seconds(run)),
+        "same as": None if run.duplicate_of is None else f"{study}/{run.duplicate_of}, whose result it took",
+        "goes on from": revived,
+        "stands for": revives,
+        "repeat of": None if run.source_trial is None else f"{study}/{run.source_trial}",
+        "made for": ", ".join(run.purposes),
+        "baseline": run.baseline,
+        "pairs": ", ".join(run.pair_ids),
+        "MLflow run": f"{run.name_in(study)} in experiment {study}",
+        "folder": said["folder"],
+    }
+    return [(name, str(value)) for name, value in rows.items() if value not in (None, "")]
 
 
 @click.command()
 @study_argument("Study whose best run is shown.")
 @json_option
-@runs_option
-@storage_option
-def best(*, study: str, as_json: bool, runs: Path, storage: str | None) -> None:
+@places_options
+def best(*, study: str, as_json: bool, places: Places) -> None:
     """Show the best run of a study.
 
     It is chosen on validation: the best repeat of the confirmed configuration with the lowest mean, else the best trial. Commands that use a run know it as STUDY/best. The answer of a finished study stands before it, with --json on standard error.
     """
-    stored = stored_study(study, runs, storage)
-    run = best_of(stored)
+    stored = stored_study(study, places.runs, places.storage)
     # JSON on standard output stays JSON.
     _print_answer(stored, open_console(stderr=as_json))
-    show_run(stored.study.name, run, runs, as_json=as_json, epochs=False)
+    show_run(stored.study.name, best_of(stored), places.runs, as_json=as_json, epochs=False)
 
 
 def show_run(study: str, run: TrialRecord, runs: Path, *, as_json: bool, epochs: bool) -> None:

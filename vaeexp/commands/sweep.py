@@ -14,7 +14,7 @@ from vaeexp.launch.options import OPTIONS, STUDY, TITLES, SweepOptions
 
 BRIEF = {
     "named": "A path, or a name of `vaeexp studies`.",
-    **{name: option.brief for name, option in OPTIONS.items() if option.brief},
+    **{name: option.help if option.brief is True else option.brief for name, option in OPTIONS.items() if option.brief},
     "dry_run": "Check everything and print the plan; train nothing.",
     "help_all": "Show all options.",
     "help": "Show this message and exit.",
@@ -62,10 +62,10 @@ def sweep(*, dry_run: bool, show: bool, **given: Any) -> int:
     """
     if show and not dry_run:
         raise click.UsageError("--show is for --dry-run. A sweep shows the same images in its report.")
-    if not dry_run and given["engine"] != "ray":
-        preload("vaeexp.runs.worker")  # workers import PyTorch while this process does
-    wanted = SweepOptions(**given)
+    wanted, console = SweepOptions(**given), open_console()
     if dry_run:
-        launch.run.plan_sweep(wanted, console=open_console(), show=show)
+        launch.run.plan_sweep(wanted, console=console, show=show)
         return 0
-    return AllFailedError.status if launch.run.run_sweep(wanted, console=open_console()).all_failed else 0
+    if wanted.engine != "ray":
+        preload("vaeexp.runs.worker")  # workers import PyTorch while this process does
+    return AllFailedError.status if launch.run.run_sweep(wanted, console=console).all_failed else 0

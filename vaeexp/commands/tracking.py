@@ -8,7 +8,7 @@ from sweeps.errors import UserError
 from sweeps.storage import study_names
 from sweeps.tracking import sync as sync_study
 from sweeps.tracking.ui import HOST, serve_ui
-from vaeexp.commands.options import runs_option, storage_option, study_argument, tracking_option
+from vaeexp.commands.options import Places, places_options, runs_option, study_argument, tracking_option
 
 
 @click.command()
@@ -34,21 +34,20 @@ def ui(*, runs: Path, tracking: str | None, host: str, port: int | None) -> None
 
 @click.command()
 @study_argument("Study to bring; without it, all studies of the runs folder or the storage.", required=False)
-@runs_option
-@storage_option
+@places_options
 @tracking_option
-def sync(*, study: str | None, runs: Path, storage: str | None, tracking: str | None) -> None:
+def sync(*, study: str | None, places: Places, tracking: str | None) -> None:
     """Bring MLflow up to what the studies have stored.
 
     A sweep does it by itself. This command builds a deleted or damaged mlflow.db anew, brings what a server missed while it was away, and copies studies into another server or store.
     """
-    names = [study] if study else study_names(runs, storage)
+    names = [study] if study else study_names(places.runs, places.storage)
     if not names:
-        raise UserError(str(runs), "no study is stored here.")
+        raise UserError(str(places.runs), "no study is stored here.")
     failures = []
     for name in names:
         try:
-            state = sync_study(name, runs=runs, storage=storage, tracking=tracking)
+            state = sync_study(name, runs=places.runs, storage=places.storage, tracking=tracking)
         except UserError as error:
             failures.append(error)
             continue

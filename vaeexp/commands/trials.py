@@ -2,13 +2,12 @@
 
 import csv
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from sweeps.errors import UserError, did_you_mean
-from vaeexp.commands.options import runs_option, storage_option, study_argument
+from vaeexp.commands.options import Places, places_options, study_argument
 from vaeexp.commands.status import json_option, print_runs, run_object
 from vaeexp.console import open_console, print_json, write_line
 from vaeexp.own_code import code_version
@@ -43,7 +42,7 @@ def in_order(rows: list[dict[str, Any]], sort: str) -> list[int]:
 def print_csv(rows: list[dict[str, Any]]) -> None:
     """Print rows as CSV, with all columns that any row has."""
     columns = dict.fromkeys(column for row in rows for column in row)
-    writer = csv.DictWriter(sys.stdout, fieldnames=list(columns), lineterminator="\n")
+    writer = csv.DictWriter(sys.stdout, fieldnames=[*columns], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
 
@@ -58,29 +57,26 @@ def print_csv(rows: list[dict[str, Any]]) -> None:
 )
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, a column for each parameter and result.")
-@runs_option
-@storage_option
-def trials(*, study: str, sort: str | None, as_json: bool, as_csv: bool, runs: Path, storage: str | None) -> None:
+@places_options
+def trials(*, study: str, sort: str | None, as_json: bool, as_csv: bool, places: Places) -> None:
     """List the trials of a study.
 
     First those of the search, then the repeats (r0, r1 ...), which confirm, compare or are baselines.
     """
     if as_json and as_csv:
         raise click.UsageError("Give --json or --csv, not both.")
-    stored = stored_study(study, runs, storage)
+    stored = stored_study(study, places.runs, places.storage)
     records = [*stored.trials, *stored.repeats]
-    objects = [run_object(stored.study.name, record, runs) for record in records]
+    objects = [run_object(stored.study.name, record, places.runs) for record in records]
     if changes := stored.study.provenance.get("code_changes"):
         objects = [row | {"code": code_version(changes, row["number"], repeat=row["repeat"])} for row in objects]
-    if sort is not None and records:
-        order = in_order([flat(run) for run in objects], sort)
-        records, objects = [records[index] for index in order], [objects[index] for index in order]
-    console = open_console()
+    rows = [flat(run) for run in objects]
+    order = in_order(rows, sort) if sort is not None and records else range(len(rows))
     if as_json:
-        print_json(objects)
+        print_json([objects[index] for index in order])
     elif as_csv:
-        print_csv([flat(run) for run in objects])
+        print_csv([rows[index] for index in order])
     elif records:
-        print_runs(records, stored.study, console=console)
+        print_runs([records[index] for index in order], stored.study, console=open_console())
     else:
-        write_line(console, f"{stored.study.name} has no trial yet.")
+        write_line(open_console(), f"{stored.study.name} has no trial yet.")

@@ -24,7 +24,7 @@ from vaeexp.data.dataset import targets
 from vaeexp.evaluation.nll import importance_weighted_nll
 from vaeexp.launch.execution import Execution
 from vaeexp.launch.memory import MemoryPlan, choose_execution
-from vaeexp.launch.options import SweepOptions
+from vaeexp.launch.options import Places, SweepOptions
 from vaeexp.machine import shipped_studies
 from vaeexp.models.doubts import doubts
 from vaeexp.models.vae import build_vae
@@ -89,6 +89,11 @@ class Job:
         return Path(self.options.reports)
 
     @property
+    def places(self) -> Places:
+        """The stores of the study."""
+        return Places(self.runs, self.options.storage, self.options.tracking)
+
+    @property
     def dataset(self) -> Dataset:
         """The images of the search."""
         return self.datasets[self.settings.data.binarisation]
@@ -112,11 +117,10 @@ def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None)
     named = str(options.study)
     if options.name is not None:
         check_name(options.name, "--name")
-    overrides = list(options.overrides)
-    overrides += [f"budget.trials={options.trials}"] if options.trials else []
-    overrides += [f"budget.seconds={options.seconds}"] if options.seconds else []
-    text = text or _recorded_text(options)
-    study = open_study_file(named, overrides=overrides, text=text)
+    budget = {"trials": options.trials, "seconds": options.seconds}
+    overrides = [*options.overrides, *(f"budget.{name}={limit}" for name, limit in budget.items() if limit)]
+    open_study = partial(open_study_file, named, overrides=overrides, text=text or _recorded_text(options))
+    study = open_study()
     study = replace(study, name=options.name or study.name)
     for folder, flag in ((options.runs, "--runs"), (options.reports, "--reports")):
         _check_writable(Path(folder), flag)
@@ -141,13 +145,7 @@ def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None)
     check_warmups(study, dataset.sizes[0])
     MemoryPlan(study, settings, dataset).check()
     # The shape of the images, which is known only now, decides whether the networks fit.
-    open_study_file(
-        named,
-        overrides=overrides,
-        image_shape=dataset.image_shape,
-        least_batch=smallest_batch(study),
-        text=text,
-    )
+    open_study(image_shape=dataset.image_shape, least_batch=smallest_batch(study))
     found = doubts_of(study, settings, dataset)
     return Job(options=options, study=study, settings=settings, datasets=datasets, log=log, doubts=found)
 
@@ -181,13 +179,13 @@ def _check_writable(folder: Path, flag: str) -> None:
 
 def print_plan(job: Job, console: "Console", cluster: "RayJob | None") -> None:
     """Print the plan. A few training steps of the largest model give the estimate of time. `cluster`: as for `choose_execution`."""
-    study, settings, dataset = job.study, job.settings, job.dataset
+    study = job.study
     trials, say = study.budget.trials or 100, partial(write_line, console)
     if (size := grid_size(study.sampler, study.space)) is not None:
         trials = min(size, trials if study.budget.trials else size)
         write_line(console, f"The grid has {plural(size, 'setting')}; the search ends after {trials}.")
-    execution = choose_execution(study, settings, dataset, job.options.execution, {}, say, cluster=cluster)
-    for line in (*_intent(study, settings, dataset), *_cost(study, settings, dataset, execution, trials)):
+    execution = choose_execution(study, job.settings, job.dataset, job.options.execution, {}, say, cluster=cluster)
+    for line in (*_intent(job), *_cost(job, execution, trials)):
         write_line(console, line)
     for warning in job.warnings:
         write_line(console, f"warning: {warning}", style="yellow")
@@ -210,7 +208,8 @@ def sheet_caption(job: Job, sheet: ContactSheet) -> str:
     return sentence(sheet_statement(shown, dataset.sizes[0], dataset.binarisation, channels))
 
 
-def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[str]:
+def _intent(job: Job) -> Iterator[str]:
+    study, dataset, later, epochs = job.study, job.dataset, later_runs(job.study), _epochs(job)
     train, validation, test = dataset.sizes
     limits = study.budget.model_dump(exclude_none=True)
     yield f"Study {study.name} ({study.path}): {one_line(study.question)}"
@@ -219,23 +218,22 @@ def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[st
     yield f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner {study.pruner.name}"
     if warmup := study.longest_warmup:
         compared = f"trials are compared from epoch {warmup + 1} on"
-        if warmup >= _epochs(study, settings):
+        if warmup >= epochs:
             compared = "no trial is compared before its end"
         elif isinstance(study.pruner, PromotionSettings):
             compared += f", rungs at {join_and([str(rung) for rung in study.pruner.rungs or ()])}"
         yield f"Warm-up of β: up to {plural(warmup, 'epoch')}, which count for no best epoch, patience or pruning; {compared}"
-    yield f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to {_epochs(study, settings)} epochs each"
-    confirming, comparing = _repeats(study)
-    if study.confirm and confirming:
+    yield f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to {epochs} epochs each"
+    if study.confirm and TO_CONFIRM in later:
         top = f"the best {study.confirm.top} settings" if study.confirm.top > 1 else "the best setting"
-        runs, seeds = f"{confirming} runs on the test images", f"{study.confirm.seeds} fresh seeds"
+        runs, seeds = f"{later[TO_CONFIRM]} runs on the test images", f"{study.confirm.seeds} fresh seeds"
         if study.confirm.race:
             yield f"Confirm: up to {runs}, {top} in a race over {seeds}"
         else:
             yield f"Confirm: {runs}, {top} with {seeds} each"
-    if study.compare and comparing:
+    if study.compare and TO_COMPARE in later:
         names = " or ".join(study.compare.parameters)
-        yield f"Compare: up to {comparing} runs that differ in {names} alone; runs that also confirm are trained once"
+        yield f"Compare: up to {later[TO_COMPARE]} runs that differ in {names} alone; runs that also confirm are trained once"
     for row in study.baselines:
         changes = ", ".join(f"{name} = {format_short(value)}" for name, value in row.settings.items()) or "as it is"
         at = "the best setting" if row.at == "best" else "the fixed settings"
@@ -244,43 +242,33 @@ def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[st
         yield f"Baseline: {row.title} ({at}; {changes})"
 
 
-def _cost(study: "Study", settings: Settings, dataset: Dataset, execution: Execution, trials: int) -> Iterator[str]:
-    searched = "network" in study.space.names
-    networks = study.space["network"].values if searched else [settings.model.network]
-    measured = {name: _measure(study, settings, dataset, execution, name) for name in networks}
+def _cost(job: Job, execution: Execution, trials: int) -> Iterator[str]:
+    study = job.study
+    networks = study.space["network"].values if "network" in study.space.names else [job.settings.model.network]
+    measured = {name: _measure(job, execution, name) for name in networks}
     parameters, epoch = (max(numbers) for numbers in zip(*measured.values(), strict=True))
-    slowest = (
-        f" with {max(measured, key=lambda name: measured[name][1])}, the slowest network" if len(measured) > 1 else ""
-    )
-    seconds = _epochs(study, settings) * epoch
+    slowest = max(measured, key=lambda name: measured[name][1])
+    of = f" with {slowest}, the slowest network" if len(measured) > 1 else ""
+    search = trials * _epochs(job) * epoch
     yield f"Execution: {execution.lanes} trials at once on {execution.describe()}"
-    yield f"Largest model: {parameters:,} parameters. {MemoryPlan(study, settings, dataset).words(execution)}"
-    yield f"Measured: {epoch:.2f} s per trial-epoch{slowest}. The search takes at most {format_duration(trials * seconds)}; pruning shortens that"
-    if runs := sum(later_runs(study).values()):
-        training = later_epochs(study, settings) * epoch
-        figures = runs * _test_seconds(study, settings, dataset, execution)
-        purposes = ", ".join(f"{count} {purpose}" for purpose, count in later_runs(study).items())
+    yield f"Largest model: {parameters:,} parameters. {MemoryPlan(study, job.settings, job.dataset).words(execution)}"
+    yield f"Measured: {epoch:.2f} s per trial-epoch{of}. The search takes at most {format_duration(search)}; pruning shortens that"
+    later = later_runs(study)
+    if runs := sum(later.values()):
+        training, figures = later_epochs(job) * epoch, runs * _test_seconds(job, execution)
+        purposes = ", ".join(f"{count} {purpose}" for purpose, count in later.items())
         yield f"Then up to {plural(runs, 'further run')}, whatever the budget: {purposes}. They take at most {format_duration(training)}, their test figures {_about(figures)}"
-        yield f"Altogether at most {format_duration(trials * seconds + training + figures)}"
+        yield f"Altogether at most {format_duration(search + training + figures)}"
 
 
-def _epochs(study: "Study", settings: Settings) -> int:
+def _epochs(job: Job) -> int:
     """Return the most epochs of a trial of the search."""
-    return int(study.space.maximum("epochs") or settings.train.epochs)
+    return int(job.study.space.maximum("epochs") or job.settings.train.epochs)
 
 
 def _about(seconds: float) -> str:
     text = format_duration(seconds)
     return text if text.startswith("under") else f"about {text}"
-
-
-def _repeats(study: "Study") -> tuple[int, int]:
-    """Return the numbers of runs to confirm and to compare."""
-    confirming = study.confirm.top * study.confirm.seeds if study.confirm else 0
-    if not study.compare:
-        return confirming, 0
-    levels = (len(study.space[name].values) for name in study.compare.parameters)
-    return confirming, study.compare.top * study.compare.seeds * sum(count**2 for count in levels)
 
 
 def _of_baseline(study: "Study", row: "Baseline") -> int:
@@ -289,59 +277,54 @@ def _of_baseline(study: "Study", row: "Baseline") -> int:
     return row.seeds * (2 if another else 1)
 
 
+TO_CONFIRM, TO_COMPARE, OF_BASELINES = "to confirm", "to compare", "of baselines"
+"""Purposes of runs that follow a search."""
+
+
 def later_runs(study: "Study") -> dict[str, int]:
     """Return purpose → the largest number of runs that follow the search."""
-    confirming, comparing = _repeats(study)
-    counts = {
-        "to confirm": confirming,
-        "to compare": comparing,
-        "of baselines": sum(_of_baseline(study, row) for row in study.baselines),
-        "of paused trials": study.confirm.late if study.confirm else 0,
-    }
+    counts = dict.fromkeys((TO_CONFIRM, TO_COMPARE, OF_BASELINES), 0)
+    if study.confirm:
+        counts |= {TO_CONFIRM: study.confirm.top * study.confirm.seeds, "of paused trials": study.confirm.late}
+    if study.compare:
+        pairs = sum(len(study.space[name].values) ** 2 for name in study.compare.parameters)
+        counts[TO_COMPARE] = study.compare.top * study.compare.seeds * pairs
+    counts[OF_BASELINES] = sum(_of_baseline(study, row) for row in study.baselines)
     return {purpose: count for purpose, count in counts.items() if count}
 
 
-def later_epochs(study: "Study", settings: Settings) -> int:
+def later_epochs(job: Job) -> int:
     """Return the most trial-epochs of the runs that follow the search."""
-    longest = _epochs(study, settings)
-    baselines = sum(_of_baseline(study, row) * int(row.settings.get("epochs", longest)) for row in study.baselines)
-    late = study.confirm.late if study.confirm else 0
-    return (sum(_repeats(study)) + late) * longest + baselines
+    study, longest = job.study, _epochs(job)
+    fewer = (_of_baseline(study, row) * (longest - int(row.settings.get("epochs", longest))) for row in study.baselines)
+    return sum(later_runs(study).values()) * longest - sum(fewer)
 
 
-def _test_seconds(study: "Study", settings: Settings, dataset: Dataset, execution: Execution) -> float:
+def _test_seconds(job: Job, execution: Execution) -> float:
     """Estimate the machine's seconds for the test figures of a run: the importance-weighted NLL takes most of them."""
-    model = build_vae(settings.with_params(dict(maxima_of(study))).model, dataset.image_shape, 0)
+    dataset, samples = job.dataset, job.settings.evaluation.importance_samples
+    model = build_vae(job.settings.with_params(dict(maxima_of(job.study))).model, dataset.image_shape, 0)
     if not model.posterior.stochastic:
         return 0.0
-    model, samples = model.to(execution.device).eval(), settings.evaluation.importance_samples
-    x = targets(dataset.validation.images[:TIMED_IMAGES], dataset.binarisation, 0)
-    tried = min(samples, TIMED_SAMPLES)
+    x, tried = targets(dataset.validation.images[:TIMED_IMAGES], dataset.binarisation, 0), min(samples, TIMED_SAMPLES)
+    model = model.to(execution.device).eval()
+    measure = partial(importance_weighted_nll, model, x, importance_samples=tried, seed=0)
     with torch.no_grad():
-        importance_weighted_nll(model, x, importance_samples=tried, seed=0)  # the first call is slower
+        measure()  # the first call is slower
         began = time.perf_counter()
-        importance_weighted_nll(model, x, importance_samples=tried, seed=0)
+        measure()
     per_code = (time.perf_counter() - began) / (len(x) * tried)
     return per_code * samples * dataset.sizes[2] / execution.workers
 
 
-def _measure(
-    study: "Study", settings: Settings, dataset: Dataset, execution: Execution, network: str
-) -> tuple[int, float]:
+def _measure(job: Job, execution: Execution, network: str) -> tuple[int, float]:
     """Return the parameters of the network's largest model, and the machine's seconds per trial-epoch of such models."""
     if execution.threads:
         torch.set_num_threads(execution.threads)
-    maxima = maxima_of(study)
-    largest = settings.with_params({**largest_own(study), **maxima, "network": network})
+    study, dataset, maxima = job.study, job.dataset, maxima_of(job.study)
+    largest = job.settings.with_params({**largest_own(study), **maxima, "network": network})
     source = open_source(dataset, torch.device(execution.device), study.seed, resident_mb=execution.resident_mb)
-    seconds = seconds_per_image(
-        source,
-        largest,
-        maxima,
-        -(-execution.lanes // execution.workers),
-        precision=execution.precision,
-        fuse=execution.fuse,
-        compile=execution.compile,
-    )
+    lanes, how = -(-execution.lanes // execution.workers), ("precision", "fuse", "compile")
+    seconds = seconds_per_image(source, largest, maxima, lanes, **{name: getattr(execution, name) for name in how})
     parameters = build_vae(largest.model, dataset.image_shape, 0).parameter_count()
     return parameters, seconds * dataset.sizes[0] / execution.workers

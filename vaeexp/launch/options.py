@@ -7,11 +7,12 @@ field of `SweepOptions`, and the code that reads the field.
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import click
 
@@ -20,6 +21,7 @@ from sweeps.engine.trial_loop import STOP_SECONDS
 from sweeps.errors import UserError, did_you_mean, masked
 from sweeps.storage.claim import SILENCE
 from sweeps.storage.postgres import PATIENCE
+from vaeexp.console import program
 
 CHECKPOINT_SECONDS = 20.0
 """Training between two checkpoints of a trial."""
@@ -74,8 +76,8 @@ class Option:
     title: str
     """Group of options that the help shows together."""
     help: str
-    brief: str | None = None
-    """Its line in `--help`; None: only `--help-all` shows the option."""
+    brief: str | bool = False
+    """Its line in `--help`, True for its help; False: only `--help-all` shows the option."""
     shown: str | bool = True
     """The default in the help, where the value itself does not say what happens."""
     kind: click.ParamType = click.STRING
@@ -90,14 +92,14 @@ class Option:
     """Whether `vaeexp slurm` takes it; the script of the job sets the others."""
     address: bool = False
     """Whether its value is an address, which may hold a password."""
-    execution: bool = False
-    """Whether it says how a study is executed; None then leaves that to the study's record, or to the machine."""
 
     def click_option(self, **changes: Any) -> Any:
         """Return the option of a command, with `changes` of what Click is given."""
         given: dict[str, Any] = {"help": self.help, "show_default": self.shown, "metavar": self.metavar}
         if self.default not in (None, False, ()):
             given["default"] = self.default
+        if isinstance(self.default, float):
+            given["show_default"] = f"{self.default:g}s"
         if self.envvar:
             given |= {"envvar": self.envvar, "show_envvar": True}
         if self.multiple:
@@ -135,7 +137,9 @@ def _option(title: str, help: str, default: Any = None, **attributes: Any) -> An
 
 
 STUDY, BUDGET, FAILURES, DATA = "What to run", "Budget", "Failures", "Data"
-PLACES, MACHINES, EXECUTION = "Where it is kept", "Many machines", "How it runs"
+PLACES, MACHINES = "Where it is kept", "Many machines"
+EXECUTION = "How it runs"
+"""Of options whose default None leaves the choice to the study's record, or to the machine."""
 TITLES = (STUDY, BUDGET, FAILURES, DATA, PLACES, MACHINES, EXECUTION)
 """Groups of options, in the order of the help."""
 
@@ -149,7 +153,7 @@ class SweepOptions:
     name: str | None = _option(
         STUDY,
         "Keep it under another name, as a study of its own.",
-        brief="Keep it under another name, as a study of its own.",
+        brief=True,
         shown="the study's own",
         metavar="NAME",
     )
@@ -178,7 +182,7 @@ class SweepOptions:
     trials: int | None = _option(
         BUDGET,
         "Budget in trials, of the whole study.",
-        brief="Budget in trials, of the whole study.",
+        brief=True,
         shown="the study's",
         metavar="N",
     )
@@ -188,7 +192,6 @@ class SweepOptions:
         brief="Budget in time: 90, 90s, 15m or 2h.",
         shown="the study's",
         kind=Duration(),
-        metavar="TIME",
     )
     max_failures: int = _option(
         FAILURES,
@@ -201,15 +204,12 @@ class SweepOptions:
         "Fail a trial whose epoch, with what is measured after it, takes longer, or that trains no batch for so long while it is built, replayed or finished: 90, 90s, 15m or 2h. Trials that train as one program are stopped together, then run one by one to find the slow one. What fails depends on this machine's speed, so another run may give another table.",
         shown="no limit",
         kind=Duration(),
-        metavar="TIME",
     )
     stop_seconds: float = _option(
         FAILURES,
         "After Ctrl-C or SIGTERM, give workers so long to end the epoch at hand and write checkpoints. A second Ctrl-C ends at once.",
         STOP_SECONDS,
-        shown=f"{STOP_SECONDS:g}s",
         kind=Duration(),
-        metavar="TIME",
     )
     data: str | Path | None = _option(
         DATA,
@@ -254,9 +254,7 @@ class SweepOptions:
         PLACES,
         "Connect again for so long when the connection to the database drops.",
         PATIENCE,
-        shown=f"{PATIENCE:g}s",
         kind=Duration(),
-        metavar="TIME",
     )
     take_over: bool = _option(
         PLACES,
@@ -290,9 +288,7 @@ class SweepOptions:
         MACHINES,
         "On a Ray cluster, replace a worker that gives no sign of life for so long.",
         60.0,
-        shown="60s",
         kind=Duration(),
-        metavar="TIME",
     )
     checkpoints: str | None = _option(
         MACHINES,
@@ -306,13 +302,11 @@ class SweepOptions:
         EXECUTION,
         "Device that trains. auto: cuda if there is one, else mps, else cpu.",
         shown="auto",
-        execution=True,
     )
     precision: Literal["auto", "float32", "bf16"] | None = _option(
         EXECUTION,
         "Arithmetic of training; evaluation is always float32. auto: bf16 where the processor has it.",
         shown="auto",
-        execution=True,
     )
     lanes: int | Literal["auto"] | None = _option(
         EXECUTION,
@@ -320,7 +314,6 @@ class SweepOptions:
         shown="2 for each worker on cpu, auto elsewhere",
         kind=IntegerOrAuto(),
         metavar="N|auto",
-        execution=True,
     )
     workers: int | Literal["auto"] | None = _option(
         EXECUTION,
@@ -328,26 +321,22 @@ class SweepOptions:
         shown="auto",
         kind=IntegerOrAuto(),
         metavar="N|auto",
-        execution=True,
     )
     threads: int | None = _option(
         EXECUTION,
         "CPU threads of a worker. More help where a machine has more cores than there are lanes; they may change the last bits.",
         shown="1",
         metavar="N",
-        execution=True,
     )
     fuse: Literal["auto", "on", "off"] | None = _option(
         EXECUTION,
         "on: the trials of a worker train as one program; off: one after the other. auto: on for accelerators, off for cpu.",
         shown="auto",
-        execution=True,
     )
     compile: Literal["auto", "on", "off"] | None = _option(
         EXECUTION,
         "on: each training step is compiled, which takes half a minute at the start. auto: on where the study is long enough for this processor.",
         shown="auto",
-        execution=True,
     )
     resident_mb: float | Literal["auto"] | None = _option(
         EXECUTION,
@@ -355,15 +344,12 @@ class SweepOptions:
         shown="half of an accelerator's free memory",
         kind=SizeOrAuto(),
         metavar="MB",
-        execution=True,
     )
     checkpoint_seconds: float | None = _option(
         EXECUTION,
         "Training between two checkpoints of a trial: 90, 90s or 15m. A study that is killed repeats at most this much, a stopped one nothing.",
         shown=f"{CHECKPOINT_SECONDS:g}",
         kind=Duration(),
-        metavar="TIME",
-        execution=True,
     )
 
     @classmethod
@@ -379,7 +365,7 @@ class SweepOptions:
     @property
     def execution(self) -> dict[str, Any]:
         """The options that were given of those that say how a study is executed."""
-        values = {name: getattr(self, name) for name, option in OPTIONS.items() if option.execution}
+        values = {name: getattr(self, name) for name, option in OPTIONS.items() if option.title == EXECUTION}
         return {name: value for name, value in values.items() if value is not None}
 
     def words(self, *, budget: bool = True) -> Iterator[str]:
@@ -394,6 +380,48 @@ class SweepOptions:
                 continue
             if not (option.address and value == os.environ.get(str(option.envvar))):
                 yield from option.words(value)
+
+
+PLACELESS = ("completion", "init", "slurm")
+"""Commands without `--runs`."""
+TRACKED = ("doctor", "sweep", "sync", "ui")
+"""Commands that messages name and that take `--tracking`."""
+
+
+def usual_runs() -> Path:
+    """Return the runs folder of a command that names none."""
+    return Path(os.environ.get("VAEEXP_RUNS", "mlruns"))
+
+
+class Places(NamedTuple):
+    """Where studies are kept."""
+
+    runs: Path
+    storage: str | None = None
+    tracking: str | None = None
+    """MLflow's store."""
+
+    @property
+    def store(self) -> str:
+        """The storage in words."""
+        return masked(self.storage or str(self.runs))
+
+    def command(self, name: str, words: str = "") -> str:
+        """Return a command on these places, started as here, with the options that are neither default nor in the environment or its `words`."""
+        given: dict[str, str] = {}
+        if name not in PLACELESS and "--runs" not in words and "--storage" not in words:
+            given |= {"runs": str(self.runs)} if self.runs != usual_runs() else {}
+            stored = self.storage and self.storage != os.environ.get("VAEEXP_STORAGE") and name != "ui"
+            given |= {"storage": str(self.storage)} if stored else {}
+        if self.tracking and self.tracking != os.environ.get("VAEEXP_TRACKING") and "--tracking" not in words:
+            given |= {"tracking": self.tracking} if name in TRACKED else {}
+        options = [word for option, place in given.items() for word in (f"--{option}", shlex.quote(masked(place)))]
+        return " ".join([program(), name + words, *options])
+
+    def typeable(self, text: str) -> str:
+        """Return a message in which each `vaeexp …` between backticks can be typed as it stands."""
+        # `vaeexp sweep` alone is its name.
+        return re.sub("`vaeexp (?!sweep`)([a-z]+)([^`]*)`", lambda match: f"`{self.command(*match.groups())}`", text)
 
 
 def _kind(annotation: Any, kind: click.ParamType) -> click.ParamType:

@@ -1,7 +1,6 @@
 """`vaeexp sweep`: one study from its file to its report and the registered model."""
 
 import os
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-import vaeexp.report
 from sweeps.engine import Sweep, open_sweep
 from sweeps.engine.warm_start import reader, warm_start
 from sweeps.errors import UserError, masked, warn_once
@@ -27,6 +25,7 @@ from sweeps.storage.trial_record import stored_path
 from sweeps.tracking import Mirror, mirroring, sync
 from sweeps.tracking.mlflow_store import tracking_uri
 from sweeps.tracking.ui import check_reachable
+from vaeexp import report as pages
 from vaeexp.console import in_notebook, program
 from vaeexp.data import describe_plan
 from vaeexp.evaluation.metrics import measured_at
@@ -101,7 +100,7 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
         ) as sweep,
     ):
         _check_same_data(job, sweep.before.provenance)
-        job = _with_own_code(job, sweep.before.provenance, partial(_progress_of, sweep))
+        job = _with_own_code(job, sweep.before.provenance, lambda: code_progress(sweep.read()))
         if sweep.finished and not _to_retry(job, sweep):
             begin_log()
             return _already_finished(job, sweep.read())
@@ -128,7 +127,7 @@ def _train(job: Job, sweep: Sweep, workers: WorkerPool, mirror: Mirror, console:
     """Search, then train the repeats, with the progress on the console and in the log; return all trials."""
     options, kept = job.options, BestWeights.of(sweep, job.study.keep.weights)
     shown: dict[str, Any] = {"study": job.study.name, "epochs": job.settings.train.epochs}
-    shown |= {"later": later_epochs(job.study, job.settings), "warning": lambda: mirror.warning}
+    shown |= {"later": later_epochs(job), "warning": lambda: mirror.warning}
     progress_on = BarProgress if in_notebook() else LiveProgress
     with progress_on(console, **shown) as progress, LiveProgress(job.log.file_console, **shown) as lines:
         stored = sweep.train(
@@ -159,13 +158,12 @@ def _learned(job: Job, stored: StoredStudy) -> bool:
 
 def _report(job: Job, sweep: Sweep, stored: StoredStudy) -> SweepEnd:
     """Write the report of a study that has trained all its runs, and record that it is finished."""
-    runs = job.runs
     stored = replace(stored, study=replace(stored.study, finished=True))
-    model = best_model(study_tables(stored, runs), job.dataset, runs)
-    view = StudyView(study_tables(stored, runs))
-    path = vaeexp.report.write_report(view, reports=job.reports, html=job.options.html)
-    answer = vaeexp.report.answer_lines(view)
-    sweep.conclude(model=model, report=path.parent, warnings=vaeexp.report.failed_checks(view), answer=answer)
+    tables = study_tables(stored, job.runs)
+    model, view = best_model(tables, job.dataset, job.runs), StudyView(tables)
+    path = pages.write_report(view, reports=job.reports, html=job.options.html)
+    answer, warnings = pages.answer_lines(view), pages.failed_checks(view)
+    sweep.conclude(model=model, report=path.parent, warnings=warnings, answer=answer)
     return _conclude(job, view, path)
 
 
@@ -221,7 +219,9 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
     if stored is not None:
         check_definition(stored, job.study, extend=options.extend)
         _check_same_data(job, stored.provenance)
-        job = _with_own_code(job, stored.provenance, partial(_progress_in, job))
+        storage = open_storage(options.storage, job.runs, job.study.name)
+        progress = partial(read_study, storage, job.study.name)
+        job = _with_own_code(job, stored.provenance, lambda: code_progress(progress()))
         if stored.finished and stored.budget == job.study.budget.model_dump():
             _say_finished(job, stored)
             return
@@ -286,15 +286,6 @@ def _with_own_code(job: Job, record: Mapping[str, Any], progress: Callable[[], d
     return replace(job, code={name: content for name, content in code.items() if content})
 
 
-def _progress_of(sweep: Sweep) -> dict[str, Any]:
-    return code_progress(sweep.read())
-
-
-def _progress_in(job: Job) -> dict[str, Any]:
-    options, name = job.options, job.study.name
-    return code_progress(read_study(open_storage(options.storage, job.runs, name), name))
-
-
 def _say_finished(job: Job, study: StudyRecord) -> None:
     more = (job.study.budget.trials or 40) * 2
     job.log.say(f"The study '{study.name}' is complete: {study.stopped}")
@@ -336,8 +327,8 @@ def _already_finished(job: Job, stored: StoredStudy) -> SweepEnd:
             job.log.say(f"MLflow lacked {state.brought} of {state.runs} runs; it has them now.")
     _say_finished(job, stored.study)
     path, view = job.reports / job.study.name / "README.md", StudyView(study_tables(stored, job.runs))
-    if not (path.exists() and (not options.html or path.with_name(vaeexp.report.PAGE).exists())):
-        path = vaeexp.report.write_report(view, reports=job.reports, html=options.html)
+    if not (path.exists() and (not options.html or path.with_name(pages.PAGE).exists())):
+        path = pages.write_report(view, reports=job.reports, html=options.html)
     return _conclude(job, view, path)
 
 
@@ -351,7 +342,7 @@ def _mirrored(job: Job) -> Iterator[Mirror]:
         storage=options.storage,
         tracking=options.tracking,
         say=lambda line: job.log.say(line, style="yellow"),
-        sync_command=f"`{_command(job, 'sync', job.study.name)}`",
+        sync_command=f"`{job.places.command('sync', f' {job.study.name}')}`",
         log=log_path(job.runs, job.study.name),
     ) as mirror:
         yield mirror
@@ -450,21 +441,11 @@ def _say_unused_address(job: Job) -> None:
 
 def _conclude(job: Job, view: StudyView, report: Path) -> SweepEnd:
     """Say what the study has come to, and where its report is."""
-    for line in vaeexp.report.answer_lines(view):
+    for line in pages.answer_lines(view):
         job.log.say(line, style="yellow" if view.nothing_learned else "")
-    job.log.say(f"Report: {report.with_name(vaeexp.report.PAGE) if job.options.html else report}")
-    job.log.say(f"Browse the runs: {_command(job, 'ui')}")
+    job.log.say(f"Report: {report.with_name(pages.PAGE) if job.options.html else report}")
+    job.log.say(f"Browse the runs: {job.places.command('ui')}")
     return SweepEnd(report=report, all_failed=view.all_failed)
-
-
-def _command(job: Job, *words: str) -> str:
-    """Return a command on the runs of this study, without passwords."""
-    options = job.options
-    arguments = [*words, *(["--runs", str(job.runs)] if job.runs != Path("mlruns") else [])]
-    if options.storage and "sync" in words:
-        arguments += ["--storage", masked(options.storage)]
-    arguments += ["--tracking", masked(options.tracking)] if options.tracking else []
-    return f"{program()} {shlex.join(arguments)}"
 
 
 def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:

@@ -83,9 +83,7 @@ def _code(job: Job) -> list[Path]:
     """Return the packages that workers need: ours, and those of the user's own code, which the study file has imported."""
     own = {path.partition(":")[0].partition(".")[0] for path in own_paths_of(job.study)}
     modules = [sweeps, vaeexp, *(sys.modules[name] for name in sorted(own))]
-    return [
-        Path(next(iter(module.__path__)) if hasattr(module, "__path__") else str(module.__file__)) for module in modules
-    ]
+    return [Path(next(iter(getattr(module, "__path__", [module.__file__])))) for module in modules]
 
 
 def _folder(job: Job) -> Path:

@@ -78,7 +78,7 @@ def status_of(*arguments: str) -> int:
 # ---- sweep ----
 
 
-def test_options_of_sweep_arrive(given: dict, tmp_path: Path) -> None:
+def test_options_of_sweep_arrive(given, tmp_path):
     folders = "--full-data --runs r --reports p --storage sqlite:///x --tracking http://t"
     limits = "--trials 7 --seconds 2m --set epochs=5 --set beta=1 --name other --extend --no-html"
     places = "--device cpu --precision bf16 --lanes 4 --workers auto --fuse off"
@@ -93,7 +93,7 @@ def test_options_of_sweep_arrive(given: dict, tmp_path: Path) -> None:
     assert options.execution == {"device": "cpu", "precision": "bf16", "lanes": 4, "workers": "auto", "fuse": "off"}
 
 
-def test_what_is_not_given_is_left_to_the_study(given: dict) -> None:
+def test_what_is_not_given_is_left_to_the_study(given):
     run("sweep", "--study", "smoke", "--dry-run")
     options = given["options"]
     assert given["called"] == "plan_sweep"
@@ -102,7 +102,7 @@ def test_what_is_not_given_is_left_to_the_study(given: dict) -> None:
     assert (options.runs, options.reports) == (Path("mlruns"), Path("reports"))
 
 
-def test_folders_come_from_the_environment(given: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_come_from_the_environment(given, monkeypatch):
     monkeypatch.setenv("VAEEXP_RUNS", "elsewhere")
     monkeypatch.setenv("VAEEXP_DATA", "images")
     run("sweep", "--study", "smoke")
@@ -113,7 +113,7 @@ def test_folders_come_from_the_environment(given: dict, monkeypatch: pytest.Monk
     ("text", "seconds"),
     [("90", 90), ("90s", 90), ("15m", 900), ("15min", 900), ("2h", 7200), ("1h30m", 5400), ("1.5h", 5400)],
 )
-def test_times_with_units(given: dict, text: str, seconds: float) -> None:
+def test_times_with_units(given, text, seconds):
     run("sweep", "--study", "smoke", "--seconds", text)
     assert given["options"].seconds == seconds
 
@@ -128,7 +128,7 @@ def test_times_with_units(given: dict, text: str, seconds: float) -> None:
         ("--precision", "fp8"),
     ],
 )
-def test_wrong_values_are_refused_with_the_option_and_the_value(given: dict, wrong: tuple[str, str]) -> None:
+def test_wrong_values_are_refused_with_the_option_and_the_value(given, wrong):
     said = refused("sweep", "--study", "smoke", *wrong)
     assert wrong[0] in said
     assert wrong[1] in said
@@ -138,7 +138,7 @@ def test_wrong_values_are_refused_with_the_option_and_the_value(given: dict, wro
 # ---- how a command ends ----
 
 
-def test_a_users_error_is_one_line_and_status_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_a_users_error_is_one_line_and_status_2(monkeypatch, capsys):
     def fail(options: object, *, console: object) -> None:
         raise UserError("studies/x.yaml: search.beta", "low is -1; should be above 0.")
 
@@ -147,7 +147,7 @@ def test_a_users_error_is_one_line_and_status_2(monkeypatch: pytest.MonkeyPatch,
     assert capsys.readouterr().err == "vaeexp: studies/x.yaml: search.beta: low is -1; should be above 0.\n"
 
 
-def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_a_bug_keeps_its_traceback(monkeypatch, capsys):
     def fail(options: object, *, console: object) -> None:
         raise ZeroDivisionError("by accident")
 
@@ -160,7 +160,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_stop_in_order(number: int, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signals_stop_in_order(number, status, monkeypatch):
     ended = []
 
     def wait(options: object, *, console: object) -> None:
@@ -178,14 +178,14 @@ def test_signals_stop_in_order(number: int, status: int, monkeypatch: pytest.Mon
     assert ended == ["in order"]
 
 
-def test_wrong_usage_names_the_nearest(capsys: pytest.CaptureFixture) -> None:
+def test_wrong_usage_names_the_nearest(capsys):
     assert status_of("swep") == 2
     assert "sweep" in capsys.readouterr().err
     assert status_of("show", "smoek") == 2
     assert "Did you mean 'smoke'?" in capsys.readouterr().err
 
 
-def test_version_and_help(capsys: pytest.CaptureFixture) -> None:
+def test_version_and_help(capsys):
     assert status_of("--version") == 0
     assert capsys.readouterr().out.split()[-1] == __version__
     assert status_of("--help") == 0
@@ -200,12 +200,12 @@ def test_version_and_help(capsys: pytest.CaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"), [(n, text) for table in COMMANDS.values() for n, (_, text) in table.items()]
 )
-def test_the_table_of_commands_says_what_each_says_itself(name: str, sentence: str) -> None:
+def test_the_table_of_commands_says_what_each_says_itself(name, sentence):
     found = command(name)
     assert (found.name, found.help.splitlines()[0]) == (name, sentence)
 
 
-def test_the_help_of_sweep_fits_on_a_screen() -> None:
+def test_the_help_of_sweep_fits_on_a_screen():
     shown = CliRunner().invoke(cli, ["sweep", "--help"], terminal_width=80, catch_exceptions=False).output
     assert len(shown.splitlines()) <= 24
     assert max(map(len, shown.splitlines())) <= 80
@@ -226,7 +226,7 @@ def test_the_help_of_sweep_fits_on_a_screen() -> None:
         ("--hidden-dims", "hidden"),
     ],
 )
-def test_an_option_that_is_a_setting_is_led_to_set(option: str, setting: str) -> None:
+def test_an_option_that_is_a_setting_is_led_to_set(option, setting):
     assert f"--set {setting}=VALUE" in refused("sweep", "smoke", f"{option}=3")
 
 
@@ -242,7 +242,7 @@ def test_an_option_that_is_a_setting_is_led_to_set(option: str, setting: str) ->
         ("dropout", "There is none"),
     ],
 )
-def test_words_of_other_programs_are_understood_in_files_and_set(word: str, hint: str, tmp_path: Path) -> None:
+def test_words_of_other_programs_are_understood_in_files_and_set(word, hint, tmp_path):
     with pytest.raises(UserError, match=re.escape(hint)):
         open_study_file("smoke", overrides=[f"{word}=1"])
     (tmp_path / "words.yaml").write_text(f"extends: smoke\n{word}: 1\n")
@@ -254,20 +254,20 @@ def test_words_of_other_programs_are_understood_in_files_and_set(word: str, hint
     "arguments",
     [("status",), ("trials", "smoke"), ("report", "smoke"), ("sample", "smoke/1"), ("gc",), ("studies",), ("ui",)],
 )
-def test_a_folder_of_runs_that_does_not_exist_is_said_not_to_exist(arguments: tuple, tmp_path: Path) -> None:
+def test_a_folder_of_runs_that_does_not_exist_is_said_not_to_exist(arguments, tmp_path):
     with pytest.raises(UserError, match=r"--runs: there is no folder '.*nowhere'"):
         CliRunner().invoke(cli, [*arguments, "--runs", str(tmp_path / "nowhere")], catch_exceptions=False)
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "folder", "arrays"])
-def test_images_that_do_not_exist_are_said_not_to_exist(dataset: str, tmp_path: Path) -> None:
+def test_images_that_do_not_exist_are_said_not_to_exist(dataset, tmp_path):
     settings = DataSettings(dataset=dataset)
     for name in ("nowhere", "nowhere.npz"):
         with pytest.raises(UserError, match=f"{name}: there is no such file or folder"):
             open_dataset(settings, root=tmp_path / name)
 
 
-def test_studies_lists_what_has_run(tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_studies_lists_what_has_run(tiny_study, tmp_path, monkeypatch):
     shown = run("studies", "--runs", str(tiny_study / "mlruns"))
     files, ran = shown.split("Run so far, in ")
     assert "smoke" in files
@@ -278,7 +278,7 @@ def test_studies_lists_what_has_run(tiny_study: Path, tmp_path: Path, monkeypatc
     assert "Run so far" not in run("studies")
 
 
-def test_help_groups_the_options_of_sweep() -> None:
+def test_help_groups_the_options_of_sweep():
     shown = run("sweep", "--help-all")
     titles = re.findall(r"^(\S.*):$", shown, re.MULTILINE)
     assert titles == [
@@ -294,7 +294,7 @@ def test_help_groups_the_options_of_sweep() -> None:
     assert "--trials" in shown.split("Budget:")[1].split("Failures:")[0]
 
 
-def test_a_study_is_an_argument_or_an_option(given: dict) -> None:
+def test_a_study_is_an_argument_or_an_option(given):
     for arguments in (("smoke",), ("--study", "smoke"), ("-s", "smoke")):
         run("sweep", *arguments)
         assert given.pop("options").study == "smoke"
@@ -302,14 +302,14 @@ def test_a_study_is_an_argument_or_an_option(given: dict) -> None:
     assert "Missing argument 'STUDY'" in refused("sweep")
 
 
-def test_addresses_come_from_the_environment(given: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_addresses_come_from_the_environment(given, monkeypatch):
     monkeypatch.setenv("VAEEXP_STORAGE", "sqlite:///x")
     monkeypatch.setenv("VAEEXP_TRACKING", "http://t")
     run("sweep", "smoke")
     assert (given["options"].storage, given["options"].tracking) == ("sqlite:///x", "http://t")
 
 
-def test_output_that_cannot_be_encoded_does_not_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_that_cannot_be_encoded_does_not_fail(tmp_path, monkeypatch):
     path = tmp_path / "out.txt"
     with path.open("w", encoding="ascii") as stream:
         monkeypatch.setattr("sys.stdout", stream)
@@ -321,18 +321,18 @@ def test_output_that_cannot_be_encoded_does_not_fail(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts(shell: str) -> None:
+def test_completion_scripts(shell):
     assert "_VAEEXP_COMPLETE" in run("completion", shell)
 
 
-def test_completion_goes_by_the_shell_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completion_goes_by_the_shell_in_use(monkeypatch):
     monkeypatch.setenv("SHELL", "/usr/bin/fish")
     assert "fish_complete" in run("completion")
     monkeypatch.setenv("SHELL", "/bin/tcsh")
     assert "vaeexp completion bash" in refused("completion")
 
 
-def test_studies_are_completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_studies_are_completed(monkeypatch, capsys):
     monkeypatch.setenv("_VAEEXP_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", "vaeexp sweep sm")
     monkeypatch.setenv("COMP_CWORD", "2")
@@ -343,7 +343,7 @@ def test_studies_are_completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 # ---- studies and show ----
 
 
-def test_studies_lists_a_broken_file_with_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_studies_lists_a_broken_file_with_what_is_wrong(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "mine.yaml").write_text("question: Is mine better?\n")
@@ -354,7 +354,7 @@ def test_studies_lists_a_broken_file_with_what_is_wrong(tmp_path: Path, monkeypa
     assert "beta_mnist" in lines
 
 
-def test_show_tells_what_is_fixed_searched_and_default() -> None:
+def test_show_tells_what_is_fixed_searched_and_default():
     rows = [line.split() for line in run("show", "beta_mnist", "--set", "epochs=5").splitlines()]
     assert ["beta", "0.01", "to", "10,", "log", "scale"] in rows
     assert ["components", "2", "to", "64,", "log", "scale", "prior", "is", "mixture"] in rows
@@ -428,7 +428,7 @@ def _record(study: optuna.Study, number: int, values: list[float], **attributes:
         trial.report(value, epoch)
 
 
-def test_status_of_all_studies(runs: Path) -> None:
+def test_status_of_all_studies(runs):
     header, row = run("status", "--runs", str(runs)).splitlines()
     assert header.split()[:2] == ["study", "trials"]
     assert row.split()[0] == "smoke"
@@ -437,7 +437,7 @@ def test_status_of_all_studies(runs: Path) -> None:
         assert part in row
 
 
-def test_status_of_one_study(runs: Path) -> None:
+def test_status_of_one_study(runs):
     shown = run("status", "--study", "smoke", "--runs", str(runs))
     assert shown.startswith("smoke: stopped before its end")
     assert "4 of 8 trials: 1 complete, 1 pruned, 1 failed, 1 running" in shown
@@ -448,7 +448,7 @@ def test_status_of_one_study(runs: Path) -> None:
     assert repeats.splitlines()[-1].split()[:2] == ["r0", "complete"]
 
 
-def test_status_says_whether_a_driver_is_at_work(runs: Path, tmp_path: Path) -> None:
+def test_status_says_whether_a_driver_is_at_work(runs, tmp_path):
     copied = Path(shutil.copytree(runs, tmp_path / "copied"))
     with study_lock(copied, "smoke"):
         assert f"smoke: running, process {os.getpid()} on host " in run("status", "smoke", "--runs", str(copied))
@@ -457,7 +457,7 @@ def test_status_says_whether_a_driver_is_at_work(runs: Path, tmp_path: Path) -> 
     assert run("status", "smoke", "--runs", str(copied), "--watch").startswith("smoke: finished")
 
 
-def test_status_of_a_running_study_says_which_workers_do_not_move(runs: Path, tmp_path: Path) -> None:
+def test_status_of_a_running_study_says_which_workers_do_not_move(runs, tmp_path):
     copied, words = Path(shutil.copytree(runs, tmp_path / "copied")), "worker-1 trains smoke/3 and has done no batch"
     write_study(
         open_study(open_storage(None, copied, "smoke"), open_study_file("smoke"), extend=False), stalls=(words,)
@@ -468,7 +468,7 @@ def test_status_of_a_running_study_says_which_workers_do_not_move(runs: Path, tm
         assert json.loads(run("status", "smoke", "--runs", str(copied), "--json"))["stalls"] == [words]
 
 
-def test_status_of_a_running_study_shows_its_workers(runs: Path, tmp_path: Path) -> None:
+def test_status_of_a_running_study_shows_its_workers(runs, tmp_path):
     copied = Path(shutil.copytree(runs, tmp_path / "copied"))
     worker = {"name": "worker-1 on n2", "node": "n2", "device": "cpu, EPYC", "trials": ["smoke/3", "smoke/5"]}
     worker |= {"epochs_per_second": 1.2345, "since": 1700000000.0}
@@ -487,7 +487,7 @@ def test_status_of_a_running_study_shows_its_workers(runs: Path, tmp_path: Path)
     assert second["epochs_per_second"] is None
 
 
-def test_status_of_a_finished_study_prints_what_its_report_warned_of(runs: Path, tmp_path: Path) -> None:
+def test_status_of_a_finished_study_prints_what_its_report_warned_of(runs, tmp_path):
     copied = Path(shutil.copytree(runs, tmp_path / "copied"))
     stored = open_study(open_storage(None, copied, "smoke"), open_study_file("smoke"), extend=False)
     for finished in (False, True):
@@ -500,29 +500,29 @@ def test_status_of_a_finished_study_prints_what_its_report_warned_of(runs: Path,
 
 
 @pytest.mark.parametrize(("name", "runs_of"), [("smoke/x", "smoke/7"), ("smoke/R3", "smoke/r3"), ("./x", "STUDY/7")])
-def test_what_is_neither_a_study_nor_a_run_is_told_the_names_of_runs(name: str, runs_of: str) -> None:
+def test_what_is_neither_a_study_nor_a_run_is_told_the_names_of_runs(name, runs_of):
     with pytest.raises(UserError, match=f"^{name}: is neither a study nor a run; .*{runs_of}"):
         run("show", name)
 
 
-def test_show_takes_a_study_by_its_option_too() -> None:
+def test_show_takes_a_study_by_its_option_too():
     assert run("show", "--study", "smoke") == run("show", "smoke")
 
 
-def test_status_only_reads(runs: Path) -> None:
+def test_status_only_reads(runs):
     before = {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()}
     run("status", "--study", "smoke", "--runs", str(runs))
     assert {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()} == before
 
 
-def test_status_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_status_of_nothing(tmp_path, capsys):
     assert "No study has run" in run("status", "--runs", str(tmp_path))
     assert status_of("status", "--study", "smoke", "--runs", str(tmp_path)) == 2
     assert "smoke" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_everything_about_a_trial(runs: Path) -> None:
+def test_everything_about_a_trial(runs):
     shown = run("show", "smoke/0", "--runs", str(runs))
     lines = [line.split() for line in shown.splitlines()]
     assert lines[0] == ["smoke/0"]
@@ -538,20 +538,20 @@ def test_everything_about_a_trial(runs: Path) -> None:
     assert lines[-2:] == [["1", "120.00", "120.00", "20.25", "1.5"], ["2", "100.50", "100.50", "20.25", "1.5"]]
 
 
-def test_a_failed_trial_and_a_repeat(runs: Path) -> None:
+def test_a_failed_trial_and_a_repeat(runs):
     assert "diverged: The loss is not finite." in run("show", "smoke/trial-0002", "--runs", str(runs))
     shown = [line.split() for line in run("show", "smoke/r0", "--runs", str(runs)).splitlines()]
     assert ["repeat", "of", "smoke/0"] in shown
     assert ["made", "for", "confirm"] in shown
 
 
-def test_a_trial_that_is_not_there(runs: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_trial_that_is_not_there(runs, capsys):
     assert status_of("show", "smoke/9", "--runs", str(runs)) == 2
     assert "smoke/0 to smoke/3" in capsys.readouterr().err
     assert "--set changes a study" in refused("show", "smoke/0", "--set", "epochs=5", "--runs", str(runs))
 
 
-def test_tables_fit_a_terminal(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_tables_fit_a_terminal(runs, monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "60")
     assert open_console().is_terminal
@@ -564,7 +564,7 @@ def test_tables_fit_a_terminal(runs: Path, monkeypatch: pytest.MonkeyPatch, caps
 # ---- trials, best, JSON ----
 
 
-def test_trials_are_listed_sorted_and_exported(runs: Path) -> None:
+def test_trials_are_listed_sorted_and_exported(runs):
     where = ("smoke", "--runs", str(runs))
     assert [line.split()[0] for line in run("trials", *where).splitlines()] == ["run", "0", "1", "2", "3", "r0"]
     by_value = [line.split()[0] for line in run("trials", *where, "--sort", "objective").splitlines()[1:]]
@@ -581,13 +581,13 @@ def test_trials_are_listed_sorted_and_exported(runs: Path) -> None:
     assert {row["run"] for row in rows} == {each["run"] for each in found}
 
 
-def test_trials_cannot_be_sorted_by_what_is_not_there(runs: Path, capsys: pytest.CaptureFixture) -> None:
+def test_trials_cannot_be_sorted_by_what_is_not_there(runs, capsys):
     assert status_of("trials", "smoke", "--runs", str(runs), "--sort", "objectiv") == 2
     assert "'objectiv' is no column of the trials. Did you mean 'objective'?" in capsys.readouterr().err
     assert "not both" in refused("trials", "smoke", "--runs", str(runs), "--json", "--csv")
 
 
-def test_the_best_run_is_that_of_the_report(runs: Path) -> None:
+def test_the_best_run_is_that_of_the_report(runs):
     stored = read_study(open_storage(None, runs, "smoke"), "smoke")
     assert best_record(stored).name_in("smoke") == best_run(tables_of(stored))["name"] == "smoke/r0"
     without = replace(stored, repeats=())
@@ -597,14 +597,14 @@ def test_the_best_run_is_that_of_the_report(runs: Path) -> None:
     assert run("show", "smoke/best", "--runs", str(runs)).startswith("smoke/r0\n")
 
 
-def test_nothing_is_the_best_of_a_study_without_a_complete_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_nothing_is_the_best_of_a_study_without_a_complete_run(tmp_path, capsys):
     open_study(open_storage(None, tmp_path, "smoke"), open_study_file("smoke"), extend=False)
     assert status_of("best", "smoke", "--runs", str(tmp_path)) == 2
     assert "none of its runs is complete yet" in capsys.readouterr().err
     assert "smoke has no trial yet." in run("trials", "smoke", "--runs", str(tmp_path))
 
 
-def test_a_repeat_for_a_baseline_says_so() -> None:
+def test_a_repeat_for_a_baseline_says_so():
     nothing = {
         "started": None,
         "ended": None,
@@ -619,7 +619,7 @@ def test_a_repeat_for_a_baseline_says_so() -> None:
     assert run_row(record) == ("r3", "complete", "0", "", "0 s", "[autoencoder] beta=0")
 
 
-def test_json_of_studies_and_runs(runs: Path) -> None:
+def test_json_of_studies_and_runs(runs):
     where = ("--runs", str(runs), "--json")
     one = json.loads(run("status", "smoke", *where))
     assert one["states"] == {"complete": 1, "pruned": 1, "failed": 1, "running": 1}
@@ -631,9 +631,7 @@ def test_json_of_studies_and_runs(runs: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["given", "given, with a blank", "of the environment", "outside the PATH"])
-def test_a_command_that_a_message_offers_can_be_typed_as_it_stands(
-    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, place: str
-) -> None:
+def test_a_command_that_a_message_offers_can_be_typed_as_it_stands(runs, tmp_path, monkeypatch, capsys, place):
     there = tmp_path / ("my runs" if "blank" in place else "elsewhere")
     shutil.copytree(runs, there)
     (there / "trials" / "smoke").mkdir(parents=True, exist_ok=True)
@@ -652,7 +650,7 @@ def test_a_command_that_a_message_offers_can_be_typed_as_it_stands(
     assert status_of(*words) == 0
 
 
-def test_what_is_only_read_needs_nothing_heavy(runs: Path, tmp_path: Path) -> None:
+def test_what_is_only_read_needs_nothing_heavy(runs, tmp_path):
     """`import torch` takes 2 s, mlflow 2 s, matplotlib and pandas half a second each. A study file that has not run is read so, too."""
     file = tmp_path / "new.yaml"
     file.write_text((shipped_studies() / "beta_mnist.yaml").read_text(encoding="utf-8"), encoding="utf-8")

@@ -12,9 +12,9 @@ from tiny_study import NAME
 from sweeps.doctor.findings import Finding
 from sweeps.storage.journal import journal_path
 from vaeexp.commands import cli
-from vaeexp.commands.doctor import Places, object_of
-from vaeexp.commands.options import TRACKED
+from vaeexp.commands.doctor import with_places
 from vaeexp.console import program
+from vaeexp.launch.options import TRACKED, Places
 
 
 @pytest.fixture
@@ -82,16 +82,16 @@ def test_remedies_name_the_places_of_the_command_where_they_are_options(tmp_path
     monkeypatch.delenv("VAEEXP_TRACKING", raising=False)
     places = Places(tmp_path / "runs", None, "http://ann:secret@host:5000")
     remedy = "`vaeexp reproduce s/1 --restore` makes it again, `vaeexp sync s` brings it, `vaeexp doctor s --repair` mends it"
-    said = object_of(Finding(name="x", ok=False, words="y", remedy=remedy), places)["remedy"]
+    said = with_places(Finding(name="x", ok=False, words="y", remedy=remedy), places).remedy
     options = f" --runs {tmp_path / 'runs'}"
     tracked = f"{options} --tracking 'http://ann:***@host:5000'"
     assert said == (
         f"`{program()} reproduce s/1 --restore{options}` makes it again, `{program()} sync s{tracked}` brings it, "
         f"`{program()} doctor s --repair{tracked}` mends it"
     )
-    for name in ("doctor", "reproduce", "sweep", "sync", "report", "restore"):
+    for name in ("doctor", "reproduce", "sweep", "sync", "report", "restore", "ui"):
         command = cli.get_command(Context(cli), name)
         takes_it = "--tracking" in {option for parameter in command.params for option in parameter.opts}
         assert takes_it == (name in TRACKED)
     monkeypatch.setenv("VAEEXP_TRACKING", "http://ann:secret@host:5000")
-    assert "--tracking" not in object_of(Finding(name="x", ok=False, words="y", remedy=remedy), places)["remedy"]
+    assert "--tracking" not in with_places(Finding(name="x", ok=False, words="y", remedy=remedy), places).remedy

@@ -25,7 +25,7 @@ def run(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_a_new_study_loads_and_says_what_each_part_is(dataset: str) -> None:
+def test_a_new_study_loads_and_says_what_each_part_is(dataset):
     assert "studies/mine.yaml is written" in run("mine", "--dataset", dataset)
     study = open_study_file("mine")
     assert study.fixed["data"].model_dump()["dataset"] == dataset
@@ -36,7 +36,7 @@ def test_a_new_study_loads_and_says_what_each_part_is(dataset: str) -> None:
 
 
 @pytest.mark.parametrize("dataset", [None, *DATASETS])
-def test_a_study_that_extends_another_loads(dataset: str | None) -> None:
+def test_a_study_that_extends_another_loads(dataset):
     run("mine", "--extends", "smoke", *(["--dataset", dataset] if dataset else []))
     study, smoke = open_study_file("mine"), open_study_file("smoke")
     assert study.space == smoke.space
@@ -48,7 +48,7 @@ def uncommented(text: str) -> str:
     return re.sub(r"(?m)^( *)# (( *)(?!mine)[a-z_]+:( |$))", r"\1\2", text)
 
 
-def test_every_line_of_a_study_that_extends_another_can_be_taken_in() -> None:
+def test_every_line_of_a_study_that_extends_another_can_be_taken_in():
     run("mine", "--extends", "beta_mnist")
     path = Path("studies/mine.yaml")
     path.write_text(uncommented(path.read_text(encoding="utf-8")), encoding="utf-8")
@@ -58,7 +58,7 @@ def test_every_line_of_a_study_that_extends_another_can_be_taken_in() -> None:
     assert (study.budget.trials, study.compare) == (10, None)
 
 
-def test_every_line_of_a_new_study_can_be_taken_in() -> None:
+def test_every_line_of_a_new_study_can_be_taken_in():
     run("mine")
     path = Path("studies/mine.yaml")
     text = path.read_text(encoding="utf-8")
@@ -68,13 +68,13 @@ def test_every_line_of_a_new_study_can_be_taken_in() -> None:
     assert [row.name for row in study.baselines] == ["plain"]
 
 
-def test_a_study_can_extend_a_file() -> None:
+def test_a_study_can_extend_a_file():
     Path("other.yaml").write_text("extends: smoke\nepochs: 2\n", encoding="utf-8")
     run("mine", "--extends", "other.yaml")
     assert open_study_file("mine").fixed["train"].model_dump()["epochs"] == 2
 
 
-def test_what_exists_is_not_replaced() -> None:
+def test_what_exists_is_not_replaced():
     run("mine")
     before = Path("studies/mine.yaml").read_text(encoding="utf-8")
     with pytest.raises(UserError, match=r"studies/mine.yaml: exists already"):
@@ -91,7 +91,7 @@ def test_what_exists_is_not_replaced() -> None:
         (["smoke", "--extends", "smoke"], "NAME: got 'smoke', the name of the study that it extends"),
     ],
 )
-def test_what_cannot_be_written_is_refused(arguments: list[str], words: str) -> None:
+def test_what_cannot_be_written_is_refused(arguments, words):
     with pytest.raises(UserError, match=words):
         run(*arguments)
     assert not Path("studies").exists()

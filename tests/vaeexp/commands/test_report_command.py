@@ -63,7 +63,7 @@ def written(place: Path) -> set[str]:
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_one_study(place: Path) -> None:
+def test_one_study(place):
     store(small("base"), place / "mlruns")
     store(small("other"), place / "mlruns")
     assert run("base", "--no-html") == ["reports/base/README.md"]
@@ -75,7 +75,7 @@ def test_one_study(place: Path) -> None:
     assert written(place) == {"base/README.md"}, "no page of an earlier report stays"
 
 
-def test_several_studies_are_reported_and_compared(place: Path) -> None:
+def test_several_studies_are_reported_and_compared(place):
     for name in ("base", "other", "third"):
         store(bare(name), place / "mlruns")
     folders = ("other", "base", "base+other")
@@ -90,7 +90,7 @@ def test_several_studies_are_reported_and_compared(place: Path) -> None:
         assert (place / "reports/base+other" / target).exists()
 
 
-def test_all_studies_and_their_index(place: Path, capsys: pytest.CaptureFixture) -> None:
+def test_all_studies_and_their_index(place, capsys):
     for name in ("base", "other"):
         store(bare(name), place / "mlruns")
     assert run("--all") == ["reports/base/report.html", "reports/other/report.html", "reports/report.html"]
@@ -105,7 +105,7 @@ def test_all_studies_and_their_index(place: Path, capsys: pytest.CaptureFixture)
     assert "- broken: " in text
 
 
-def test_studies_of_a_database(place: Path) -> None:
+def test_studies_of_a_database(place):
     with postgres_server("studies") as server:
         url = server.get_uri(database="studies", driver="psycopg")
         for name in ("base", "other"):
@@ -114,7 +114,7 @@ def test_studies_of_a_database(place: Path) -> None:
         assert run("-s", "base", "-s", "other", "--storage", url)[-1] == "reports/base+other/report.html"
 
 
-def test_the_same_store_gives_the_same_bytes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_store_gives_the_same_bytes(place, monkeypatch):
     """Two plots stand for all, of trials and of epochs; those of all plots are compared where reports of the same results are."""
     plots = {name: PLOTS[name] for name in ("history", "learning_curves")}
     draw_only(monkeypatch, {"The search": plots})
@@ -131,7 +131,7 @@ def test_the_same_store_gives_the_same_bytes(place: Path, monkeypatch: pytest.Mo
     assert found[0] == found[1]
 
 
-def test_a_study_that_runs_gets_an_interim_report(place: Path) -> None:
+def test_a_study_that_runs_gets_an_interim_report(place):
     store(bare("base", finished=False, stopped=None), place / "mlruns")
     run("-s", "base")
     assert "**Interim report: " in (place / "reports/base/README.md").read_text()
@@ -148,7 +148,7 @@ def advance(place: Path, name: str, **attributes: object) -> None:
         storage.set_study_user_attr(study._study_id, key, value)
 
 
-def test_watching_writes_at_each_change_until_the_end(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watching_writes_at_each_change_until_the_end(place, monkeypatch):
     store(bare("base", finished=False, stopped=None), place / "mlruns")
     waited: list[float] = []
     readme, changes = place / "reports/base/README.md", [{}, {"stopped": "Enough."}, {}, {"finished": True}]
@@ -170,7 +170,7 @@ def test_watching_writes_at_each_change_until_the_end(place: Path, monkeypatch: 
     assert "Interim" not in readme.read_text()
 
 
-def test_watching_several_studies_writes_what_has_changed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watching_several_studies_writes_what_has_changed(place, monkeypatch):
     store(bare("base"), place / "mlruns")
     store(bare("other", finished=False), place / "mlruns")
     monkeypatch.setattr("time.sleep", lambda seconds: advance(place, "other", finished=True))
@@ -184,7 +184,7 @@ def test_watching_several_studies_writes_what_has_changed(place: Path, monkeypat
     ]
 
 
-def test_watching_all_sees_studies_that_start(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watching_all_sees_studies_that_start(place, monkeypatch):
     store(bare("base", finished=False), place / "mlruns")
 
     def sleep(seconds: float) -> None:
@@ -198,14 +198,14 @@ def test_watching_all_sees_studies_that_start(place: Path, monkeypatch: pytest.M
     assert "[late](late/README.md)" in (place / "reports/README.md").read_text()
 
 
-def test_a_finished_study_is_written_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_study_is_written_once(place, monkeypatch):
     store(bare("base"), place / "mlruns")
     monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("there is nothing to wait for"))
     assert len(run("-s", "base", "--watch")) == 1
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_watch(place: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int) -> None:
+def test_a_signal_ends_the_watch(place, monkeypatch, number, status):
     store(bare("base", finished=False), place / "mlruns")
     monkeypatch.setattr("time.sleep", lambda seconds: os.kill(os.getpid(), number))
     assert status_of("-s", "base", "--watch") == status
@@ -231,9 +231,7 @@ def test_a_signal_ends_the_watch(place: Path, monkeypatch: pytest.MonkeyPatch, n
         (("--all", "--storage", "sqlite:///none.db"), "is no storage of studies"),
     ],
 )
-def test_wrong_combinations_are_refused_before_any_work(
-    place: Path, capsys: pytest.CaptureFixture, arguments: tuple[str, ...], words: str
-) -> None:
+def test_wrong_combinations_are_refused_before_any_work(place, capsys, arguments, words):
     store(bare("base"), place / "mlruns")
     before = sorted(place.rglob("*"))
     assert status_of(*arguments) == 2
@@ -243,7 +241,7 @@ def test_wrong_combinations_are_refused_before_any_work(
     assert sorted(place.rglob("*")) == before
 
 
-def test_a_page_of_somebody_else_is_not_replaced_by_the_index(place: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_page_of_somebody_else_is_not_replaced_by_the_index(place, capsys):
     store(bare("base"), place / "mlruns")
     (place / "reports").mkdir()
     (place / "reports/README.md").write_text("# Mine\n")
@@ -253,7 +251,7 @@ def test_a_page_of_somebody_else_is_not_replaced_by_the_index(place: Path, capsy
     assert list((place / "reports").iterdir()) == [place / "reports/README.md"]
 
 
-def test_a_study_that_cannot_be_read_is_named(place: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_study_that_cannot_be_read_is_named(place, capsys):
     store(bare("base"), place / "mlruns")
     journal_path(place / "mlruns", "broken").write_text("no journal\nat all\n")
     assert status_of("-s", "base", "-s", "broken") == 2

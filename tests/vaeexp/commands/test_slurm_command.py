@@ -47,7 +47,7 @@ def asked(script: str) -> dict[str, str]:
     return {name: value for name, _, value in options}
 
 
-def test_the_script_asks_for_a_signal_and_for_its_return_to_the_queue() -> None:
+def test_the_script_asks_for_a_signal_and_for_its_return_to_the_queue():
     script = written("--time", "8:00:00", *further("partition=gpu,long", "account=lab.1", "mem=64G"))
     options = asked(script)
     assert options["signal"] == "B:USR1@180"
@@ -60,7 +60,7 @@ def test_the_script_asks_for_a_signal_and_for_its_return_to_the_queue() -> None:
 
 
 @pytest.mark.skipif(not Path(sys.executable).with_name("ray").exists(), reason="needs vaeexp[ray]")
-def test_several_nodes_are_a_cluster_with_a_token_of_its_own() -> None:
+def test_several_nodes_are_a_cluster_with_a_token_of_its_own():
     script = written("--time", "1:00:00", "--nodes", "4", *further("gpus-per-node=a100:8"), "--lanes", "64")
     options = asked(script)
     assert "exclusive" in options
@@ -68,9 +68,7 @@ def test_several_nodes_are_a_cluster_with_a_token_of_its_own() -> None:
     assert "smoke --lanes 64" in script
 
 
-def test_several_nodes_without_ray_are_refused_before_the_queue(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_several_nodes_without_ray_are_refused_before_the_queue(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     problem = run(*SUBMIT, "--nodes", "2").exception
     assert isinstance(problem, UserError)
@@ -102,7 +100,7 @@ def test_several_nodes_without_ray_are_refused_before_the_queue(
         (["--study", "smoke"], "give one study"),
     ],
 )
-def test_what_would_fail_in_the_queue_is_refused(arguments: list[str], problem: str, folder: Path) -> None:
+def test_what_would_fail_in_the_queue_is_refused(arguments, problem, folder):
     done = run(*SUBMIT, *arguments)
     assert done.exit_code != 0
     said = f"{done.output}{done.exception}"
@@ -111,7 +109,7 @@ def test_what_would_fail_in_the_queue_is_refused(arguments: list[str], problem: 
     assert list(folder.iterdir()) == []
 
 
-def test_an_address_of_the_environment_stays_out_of_the_script_and_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_of_the_environment_stays_out_of_the_script_and_is_missed(monkeypatch):
     monkeypatch.setenv("VAEEXP_STORAGE", "postgresql+psycopg://me:hunter2@host/x")
     script = written("--time", "1:00:00")
     assert "hunter2" not in script
@@ -123,7 +121,7 @@ def test_an_address_of_the_environment_stays_out_of_the_script_and_is_missed(mon
 
 @settings(max_examples=8)
 @given(st.lists(st.text(st.characters(blacklist_characters="\0", codec="utf-8"), max_size=12), max_size=9))
-def test_every_word_reaches_the_sweep_as_it_was_given(words: list[str]) -> None:
+def test_every_word_reaches_the_sweep_as_it_was_given(words):
     script = batch_script("smoke", ["nodes=1"], ["smoke", *words])
     begin, _, _ = script.partition("stopped=\n")
     done = subprocess.run(
@@ -147,9 +145,7 @@ def test_every_word_reaches_the_sweep_as_it_was_given(words: list[str]) -> None:
         (False, {"SLURM_RESTART_COUNT": "2"}, []),
     ],
 )
-def test_a_job_that_starts_again_takes_the_study_in_a_database_from_its_former_run(
-    in_database: bool, variables: dict[str, str], wanted: list[str]
-) -> None:
+def test_a_job_that_starts_again_takes_the_study_in_a_database_from_its_former_run(in_database, variables, wanted):
     begin, _, _ = batch_script("smoke", ["nodes=1"], ["smoke"], in_database=in_database).partition("stopped=\n")
     done = subprocess.run(
         ["bash", "-c", f'{begin}printf "%s " "${{study[@]}}"'],
@@ -169,9 +165,7 @@ def test_a_job_that_starts_again_takes_the_study_in_a_database_from_its_former_r
         ({"SLURM_GPUS_ON_NODE": "8"}, ["--device", "cpu"], ["--device=cuda"]),
     ],
 )
-def test_a_job_with_gpus_trains_on_them_unless_the_sweep_names_a_device(
-    variables: dict[str, str], words: list[str], wanted: list[str]
-) -> None:
+def test_a_job_with_gpus_trains_on_them_unless_the_sweep_names_a_device(variables, words, wanted):
     begin, _, _ = batch_script("smoke", ["nodes=1"], ["smoke", *words]).partition("stopped=\n")
     command = ["bash", "-c", f'{begin}printf "%s " "${{study[@]}}"']
     done = subprocess.run(
@@ -181,13 +175,13 @@ def test_a_job_with_gpus_trains_on_them_unless_the_sweep_names_a_device(
     assert said[said.index("sweep") + 1 :] == ["--stop-seconds=120", *wanted, "smoke", *words], "the last --device wins"
 
 
-def test_an_address_among_the_options_says_that_the_study_is_in_a_database() -> None:
+def test_an_address_among_the_options_says_that_the_study_is_in_a_database():
     there = "${SLURM_RESTART_COUNT:+--take-over}"
     assert there in written("--time", "1:00:00", "--storage", "postgresql+psycopg://host/x")
     assert there not in written("--time", "1:00:00")
 
 
-def test_a_script_that_somebody_changed_is_kept() -> None:
+def test_a_script_that_somebody_changed_is_kept():
     path = Path("smoke.sbatch")
     first = written("--time", "1:00:00")
     assert run(*SUBMIT).exit_code == 0, "the same script may be written twice"
@@ -198,7 +192,7 @@ def test_a_script_that_somebody_changed_is_kept() -> None:
     assert run(*SUBMIT, "--script", "other.sh").exit_code == 0
 
 
-def test_without_slurm_the_script_is_kept_for_a_login_node(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_slurm_the_script_is_kept_for_a_login_node(monkeypatch):
     monkeypatch.setenv("PATH", "")
     done = run(*SUBMIT, "--submit")
     assert "sbatch cannot be run here" in str(done.exception)

@@ -25,7 +25,7 @@ class Finalized:
 
 
 @pytest.mark.usefixtures("keep_signals")
-def test_an_interrupt_comes_after_a_finalizer_and_at_once_elsewhere() -> None:
+def test_an_interrupt_comes_after_a_finalizer_and_at_once_elsewhere():
     signal.signal(signal.SIGINT, after_finalizers(signal.default_int_handler))
     did: list[str] = []
 
@@ -48,9 +48,7 @@ def test_an_interrupt_comes_after_a_finalizer_and_at_once_elsewhere() -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_command_ends_by_a_signal_in_a_finalizer(
-    number: int, status: int, keep_signals: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_ends_by_a_signal_in_a_finalizer(number, status, keep_signals, monkeypatch):
     did: list[str] = []
 
     def wait(options: object, *, console: object) -> None:
@@ -65,7 +63,7 @@ def test_a_command_ends_by_a_signal_in_a_finalizer(
     assert did == ["all of the finalizer"]
 
 
-def test_an_ignored_interrupt_stays_ignored(keep_signals: None) -> None:
+def test_an_ignored_interrupt_stays_ignored(keep_signals):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell sets it for a command in the background
     with pytest.raises(SystemExit):
         main(["--version"])

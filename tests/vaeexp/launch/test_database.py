@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,7 @@ def values(runs: Path, url: str | None) -> list[tuple]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
-def test_a_sweep_whose_connections_are_cut_has_the_table_of_a_journal(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_sweep_whose_connections_are_cut_has_the_table_of_a_journal(tmp_path, record_property):
     common: dict[str, Any] = {"cwd": tmp_path, "env": without_mnist(tmp_path), "text": True}
     merged = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with postgres_server("studies") as server:

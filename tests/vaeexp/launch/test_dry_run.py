@@ -58,26 +58,26 @@ def begin(options: SweepOptions, *changes: str, **fields: object) -> None:
         ({"tracking": "ftp://x"}, "must start with http"),
     ],
 )
-def test_addresses_that_do_not_answer_are_found(options: SweepOptions, changes: dict, says: str) -> None:
+def test_addresses_that_do_not_answer_are_found(options, changes, says):
     with pytest.raises(UserError, match=says):
         planned(replace(options, **changes))
     assert not options.runs.exists()
 
 
-def test_a_changed_study_is_found(options: SweepOptions) -> None:
+def test_a_changed_study_is_found(options):
     begin(options, "search.beta.high=5")
     with pytest.raises(UserError, match=r"search.beta.high: 5.0 → 10.0"):
         planned(options)
     assert "Nothing was trained." in planned(replace(options, extend=True))
 
 
-def test_a_study_on_other_images_is_found(options: SweepOptions) -> None:
+def test_a_study_on_other_images_is_found(options):
     begin(options, provenance={"data": {"fingerprint": "other", "title": "MNIST", "source": "elsewhere"}})
     with pytest.raises(UserError, match="was made on MNIST"):
         planned(options)
 
 
-def test_a_finished_study_says_so_at_once(options: SweepOptions) -> None:
+def test_a_finished_study_says_so_at_once(options):
     budget = open_study_file("smoke").budget.model_dump()
     begin(options, finished=True, stopped="8 trials.", budget=budget)
     said = planned(options)
@@ -86,7 +86,7 @@ def test_a_finished_study_says_so_at_once(options: SweepOptions) -> None:
     assert "Nothing was trained." in planned(replace(options, trials=9))
 
 
-def test_another_study_that_does_not_serve_is_found(options: SweepOptions) -> None:
+def test_another_study_that_does_not_serve_is_found(options):
     def naming(entry: str) -> str:
         return planned(replace(options, name="second", overrides=(*options.overrides, entry)))
 
@@ -99,7 +99,7 @@ def test_another_study_that_does_not_serve_is_found(options: SweepOptions) -> No
         naming("learn_from=smoke")
 
 
-def test_a_range_that_grows_is_planned_as_wide_as_it_may_become(options: SweepOptions) -> None:
+def test_a_range_that_grows_is_planned_as_wide_as_it_may_become(options):
     grows = (*options.overrides, "search.latent_size={low: 2, high: 4, log: true, grow: true}")
     wide = (*options.overrides, "search.latent_size={low: 2, high: 64, log: true}")
     lines = [planned(replace(options, overrides=each)) for each in (grows, wide)]
@@ -119,9 +119,7 @@ def test_the_variable_of_mlflow_is_named_where_it_is_not_used(options, monkeypat
     assert "MLFLOW_TRACKING_URI" not in planned(replace(options, tracking=store))
 
 
-def test_the_plan_shows_nine_images_and_writes_nothing_else(
-    options: SweepOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_plan_shows_nine_images_and_writes_nothing_else(options, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     said = planned(options, show=True)
@@ -155,9 +153,7 @@ def _full_disk(*given: object) -> None:
         ),
     ],
 )
-def test_the_plan_counts_the_runs_after_the_search(
-    options: SweepOptions, changes: tuple[str, ...], later: str | None
-) -> None:
+def test_the_plan_counts_the_runs_after_the_search(options, changes, later):
     said = planned(replace(options, trials=2, overrides=(*options.overrides, *changes)))
     assert (later is None) == ("further run" not in said)
     assert later is None or later in said
@@ -165,7 +161,7 @@ def test_the_plan_counts_the_runs_after_the_search(
 
 
 @pytest.mark.parametrize(("trials", "ends"), [(50, 6), (4, 4), (6, 6)])
-def test_a_grid_says_when_it_is_exhausted(options: SweepOptions, trials: int, ends: int) -> None:
+def test_a_grid_says_when_it_is_exhausted(options, trials, ends):
     grid = (
         "sampler=grid",
         "pruner=none",
@@ -198,7 +194,7 @@ def test_a_grid_says_when_it_is_exhausted(options: SweepOptions, trials: int, en
         ({"torch": "1.0"}, {"compile": "on"}, "--trials 16 --extend"),
     ],
 )
-def test_the_command_that_extends_a_study_is_one_that_its_workers_take(options, record, execution, offered) -> None:
+def test_the_command_that_extends_a_study_is_one_that_its_workers_take(options, record, execution, offered):
     study = open_study_file("smoke", overrides=options.overrides)
     stored = open_study(open_storage(None, options.runs, "smoke"), study)
     kind = {"device": "cpu", "precision": "bf16", "threads": 1, "compile": "off", **record}

@@ -60,7 +60,7 @@ def rendered(progress: LiveProgress, **options: object) -> str:
     return text(console)
 
 
-def test_the_table_shows_running_and_finished_trials() -> None:
+def test_the_table_shows_running_and_finished_trials():
     progress = LiveProgress(screen(), study="beta_mnist", epochs=30, clock=Clock())
     progress.trial_started(trial(6), resumed=False)
     progress.epoch_finished(trial(6), Progress(number=6, epoch=3, objective=120.25))
@@ -85,7 +85,7 @@ def test_the_table_shows_running_and_finished_trials() -> None:
     assert "pruned" in shown.split("beta_mnist/5")[1].splitlines()[0]
 
 
-def test_settings_are_cut_before_anything_else() -> None:
+def test_settings_are_cut_before_anything_else():
     progress = LiveProgress(screen(), study="s", epochs=30, clock=Clock())
     progress.trial_started(trial(6, **{f"setting_{number}": number for number in range(20)}), resumed=False)
     end(
@@ -99,13 +99,13 @@ def test_settings_are_cut_before_anything_else() -> None:
     assert len(shown) == 4
 
 
-def test_a_trials_own_number_of_epochs_is_shown() -> None:
+def test_a_trials_own_number_of_epochs_is_shown():
     progress = LiveProgress(screen(), study="s", epochs=30, clock=Clock())
     progress.trial_started(trial(1, epochs=12), resumed=False)
     assert "0/12" in rendered(progress)
 
 
-def test_a_trial_that_will_be_tested_says_so_in_its_last_epoch() -> None:
+def test_a_trial_that_will_be_tested_says_so_in_its_last_epoch():
     progress = LiveProgress(screen(), study="beta_mnist", epochs=30, clock=Clock())
     tested = replace(trial(6), repeat=True, test=True)
     for each, epoch in ((tested, 28), (trial(7), 29)):
@@ -115,7 +115,7 @@ def test_a_trial_that_will_be_tested_says_so_in_its_last_epoch() -> None:
     assert "last epoch, then test" in rendered(progress)
 
 
-def test_only_the_newest_finished_trials_stay() -> None:
+def test_only_the_newest_finished_trials_stay():
     progress = LiveProgress(screen(), study="s", clock=Clock())
     for number in range(12):
         end(progress, number, Outcome(state="complete", epoch=3, objective=100.0 + number))
@@ -125,7 +125,7 @@ def test_only_the_newest_finished_trials_stay() -> None:
     assert "s/6" not in shown
 
 
-def test_more_trials_than_lines_are_counted() -> None:
+def test_more_trials_than_lines_are_counted():
     progress = LiveProgress(screen(height=20), study="s", clock=Clock())
     for number in range(64):
         progress.trial_started(trial(number), resumed=False)
@@ -134,7 +134,7 @@ def test_more_trials_than_lines_are_counted() -> None:
     assert len(shown.splitlines()) <= 20
 
 
-def test_plain_lines_where_there_is_no_terminal() -> None:
+def test_plain_lines_where_there_is_no_terminal():
     clock, console = Clock(), Console(file=io.StringIO(), width=40)
     with LiveProgress(console, study="beta_mnist", clock=clock) as progress:
         end(progress, 4, Outcome(state="complete", epoch=30, objective=98.314))
@@ -160,7 +160,7 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
     assert "\x1b" not in text(console)
 
 
-def test_a_trial_that_ended_in_the_last_round_is_not_lost() -> None:
+def test_a_trial_that_ended_in_the_last_round_is_not_lost():
     console = Console(file=io.StringIO())
     with LiveProgress(console, study="s", clock=Clock()) as progress:
         end(progress, 4, Outcome(state="complete", epoch=30, objective=98.314))
@@ -171,7 +171,7 @@ def test_a_trial_that_ended_in_the_last_round_is_not_lost() -> None:
 @pytest.mark.parametrize("width", [1, 5, 20, 79, 300])
 @pytest.mark.parametrize("height", [1, 5, 24])
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
-def test_no_terminal_makes_it_fail(width: int, height: int, encoding: str) -> None:
+def test_no_terminal_makes_it_fail(width, height, encoding):
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding=encoding)
     console = Console(file=stream, force_terminal=True, width=width, height=height)
@@ -184,7 +184,7 @@ def test_no_terminal_makes_it_fail(width: int, height: int, encoding: str) -> No
     assert raw.getvalue()
 
 
-def test_a_warning_is_said_once() -> None:
+def test_a_warning_is_said_once():
     console = Console(file=io.StringIO(), width=30)
     with LiveProgress(console, study="s") as progress:
         progress.warn("the server does not answer [retrying]")
@@ -192,7 +192,7 @@ def test_a_warning_is_said_once() -> None:
     assert text(console) == "warning: the server does not answer [retrying]\n"
 
 
-def test_time_left_counts_what_is_to_come_and_what_is_under_way() -> None:
+def test_time_left_counts_what_is_to_come_and_what_is_under_way():
     # Six trials ended after 120 epochs: 20 each. To come: 32 trials of 20; under way: 10 + 20. At 2 epochs a second.
     assert time_left(snapshot(), 2.0) == pytest.approx((32 * 20 + 10 + 20) / 2)
     # After the search come runs of 90 epochs together; they are counted once.
@@ -203,12 +203,12 @@ def test_time_left_counts_what_is_to_come_and_what_is_under_way() -> None:
 @pytest.mark.parametrize(
     "changes", [{"planned": None}, {"complete": 0, "pruned": 0}, {"complete": 1, "pruned": 0}, {"paused": 1}]
 )
-def test_time_left_is_unknown_without_grounds(changes: dict) -> None:
+def test_time_left_is_unknown_without_grounds(changes):
     assert time_left(snapshot(**changes), 2.0) is None
     assert time_left(snapshot(), None) is None
 
 
-def test_paused_trials_are_counted_where_there_are_any() -> None:
+def test_paused_trials_are_counted_where_there_are_any():
     progress = LiveProgress(screen(), study="s", clock=Clock())
     progress.round_finished(snapshot())
     assert "paused" not in progress.summary()
@@ -216,7 +216,7 @@ def test_paused_trials_are_counted_where_there_are_any() -> None:
     assert "3 paused  2 pruned  0 failed" in progress.summary()
 
 
-def test_the_rate_is_of_the_last_rounds_and_starts_anew_with_a_phase() -> None:
+def test_the_rate_is_of_the_last_rounds_and_starts_anew_with_a_phase():
     progress = LiveProgress(screen(), study="s", clock=Clock())
     progress.round_finished(snapshot(elapsed=1000.0, epochs=1000))
     progress.round_finished(snapshot(elapsed=1010.0, epochs=1050))
@@ -230,7 +230,7 @@ def test_the_rate_is_of_the_last_rounds_and_starts_anew_with_a_phase() -> None:
 @pytest.mark.parametrize(
     ("planned", "said"), [(40, "6/40 trials"), (6, "6/6 trials"), (5, " 6 trials"), (None, " 6 trials")]
 )
-def test_a_number_of_trials_that_is_too_small_is_not_said(planned: int | None, said: str) -> None:
+def test_a_number_of_trials_that_is_too_small_is_not_said(planned, said):
     progress = LiveProgress(screen(), study="s", clock=Clock())
     progress.round_finished(snapshot(planned=planned))
     assert said in progress.summary()
@@ -245,7 +245,7 @@ def test_the_header_breaks_between_parts_only():
     assert _pack(parts, 4).split("\n") == parts
 
 
-def test_a_notebook_gets_one_bar_a_study_and_no_line_a_trial(capsys: pytest.CaptureFixture) -> None:
+def test_a_notebook_gets_one_bar_a_study_and_no_line_a_trial(capsys):
     console = Console(file=io.StringIO(), width=100)
     with BarProgress(console, study="beta_mnist") as progress:
         progress.round_finished(snapshot(complete=0, pruned=0, best_objective=None))
@@ -264,7 +264,7 @@ def test_a_notebook_gets_one_bar_a_study_and_no_line_a_trial(capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("width", range(30, 130, 7))
-def test_a_narrow_terminal_leaves_settings_out_and_breaks_none(width: int) -> None:
+def test_a_narrow_terminal_leaves_settings_out_and_breaks_none(width):
     progress = LiveProgress(screen(), study="study", epochs=30, clock=Clock())
     shown = trial(6, beta=0.31234, learning_rate=0.003, prior="mixture", hidden="512")
     progress.round_finished(snapshot(running=(Running(trial=shown, epoch=10, objective=104.5),)))
@@ -279,7 +279,7 @@ def test_a_narrow_terminal_leaves_settings_out_and_breaks_none(width: int) -> No
 
 
 @pytest.mark.parametrize(("values", "lanes", "trials"), [([0.0], 1, 8), ([0.0, 0.5], 4, 8), ([0.1, 0.2, 0.9], 20, 30)])
-def test_trials_that_repeat_a_configuration_are_counted_like_others(values: list, lanes: int, trials: int) -> None:
+def test_trials_that_repeat_a_configuration_are_counted_like_others(values, lanes, trials):
     console = Console(file=io.StringIO(), width=300)
     study = toy_study({"x": {"kind": "choice", "values": values}}, trials=trials)
     with LiveProgress(console, study="study", clock=Clock()) as progress:

@@ -59,8 +59,7 @@ def train(tmp_path_factory):
         optuna_study = open_study(storage, job.study)
         with joined(job) as cluster, cluster.shown() if cluster and seen else nullcontext():
             execution = choose_execution(
-                *(job.study, job.settings, job.dataset, job.options.execution, {}, print),
-                cluster=cluster,
+                *(job.study, job.settings, job.dataset, job.options.execution, {}, print), cluster=cluster
             )
             lanes = make_workers(job, execution, cluster)
             try:

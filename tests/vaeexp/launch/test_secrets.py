@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -41,7 +40,7 @@ def rows(server: Any, database: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_sweep_with_a_password_in_its_addresses_leaves_it_nowhere(server: Any, tmp_path: Path) -> None:
+def test_a_sweep_with_a_password_in_its_addresses_leaves_it_nowhere(server, tmp_path):
     """Interrupted, continued, reported and looked at."""
     environment = without_mnist(tmp_path)
     stores = ["--storage", address(server, "studies", SECRET), "--tracking", address(server, "mlflow", f"{SECRET}%40x")]
@@ -89,7 +88,7 @@ def test_a_sweep_with_a_password_in_its_addresses_leaves_it_nowhere(server: Any,
     assert [database for database, text in kept.items() if SECRET in text] == []
 
 
-def test_the_address_of_a_server_is_shown_without_its_password(tmp_path: Path) -> None:
+def test_the_address_of_a_server_is_shown_without_its_password(tmp_path):
     said: list[str] = []
     serve_ui(f"https://me:{SECRET}@tracking.example", tmp_path, say=said.append)
     assert said == ["The runs are at https://me:***@tracking.example"]

@@ -96,7 +96,7 @@ def log_of(folder: Path, job: str) -> str:
 
 
 @pytest.mark.parametrize("nodes", [1, 3])
-def test_a_job_survives_preemption_and_its_time_limit(slurm, undisturbed, tmp_path, record_property: Record, nodes):
+def test_a_job_survives_preemption_and_its_time_limit(slurm, undisturbed, tmp_path, record_property, nodes):
     if nodes > 1:
         pytest.importorskip("ray", reason="needs vaeexp[ray]")
     wanted, records = undisturbed
@@ -125,7 +125,7 @@ def test_a_job_survives_preemption_and_its_time_limit(slurm, undisturbed, tmp_pa
 
 
 @pytest.mark.parametrize("nodes", [1, 3])
-def test_slurm_itself_stops_a_job_before_its_time_limit(slurm, undisturbed, tmp_path, record_property: Record, nodes):
+def test_slurm_itself_stops_a_job_before_its_time_limit(slurm, undisturbed, tmp_path, record_property, nodes):
     """The study needs more than the limit, so Slurm sends the signal, and the job's next run trains no epoch a second time.
 
     Slurm counts limits in minutes, looks at them every 30 seconds, and sends the signal for 180 seconds before the end up to a minute early.

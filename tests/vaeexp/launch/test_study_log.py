@@ -67,12 +67,9 @@ def log_of(place: Path) -> str:
     return (place / "mlruns" / "logs" / "lines.txt").read_text(encoding="utf-8")
 
 
-def test_a_closed_pipe_does_not_end_the_training(place: Path, unread: tuple[int, str]) -> None:
+def test_a_closed_pipe_does_not_end_the_training(place, unread):
     status, errors = unread
-    assert (status, errors) == (
-        0,
-        "The output is closed. The study goes on; its lines are in mlruns/logs/lines.txt.\n",
-    )
+    assert (status, errors) == (0, "The output is closed. The study goes on; its lines are in mlruns/logs/lines.txt.\n")
     assert (place / "reports" / "lines" / "README.md").exists()
     lines = log_of(place)
     assert "vaeexp sweep lines.yaml" in lines.splitlines()[1]
@@ -82,7 +79,7 @@ def test_a_closed_pipe_does_not_end_the_training(place: Path, unread: tuple[int,
     assert "joblib" not in lines
 
 
-def test_a_full_device_is_said_in_one_line_and_the_log_holds_every_sweep(place: Path, unread: tuple[int, str]) -> None:
+def test_a_full_device_is_said_in_one_line_and_the_log_holds_every_sweep(place, unread):
     with open("/dev/full", "w", encoding="utf-8") as full:
         process = start(place, *SWEEP, stdout=full)
         errors = process.communicate()[1]
@@ -94,7 +91,7 @@ def test_a_full_device_is_said_in_one_line_and_the_log_holds_every_sweep(place: 
     assert "is complete" in log_of(place)
 
 
-def test_other_commands_end_in_one_line_or_without_a_word(place: Path, unread: tuple[int, str]) -> None:
+def test_other_commands_end_in_one_line_or_without_a_word(place, unread):
     with open("/dev/full", "w", encoding="utf-8") as full:
         process = start(place, "trials", "lines", "--json", stdout=full)
         assert process.communicate()[1] == "vaeexp: standard output cannot be written: No space left on device.\n"
@@ -105,12 +102,12 @@ def test_other_commands_end_in_one_line_or_without_a_word(place: Path, unread: t
     assert process.wait() == 1
 
 
-def test_a_machine_without_git_has_no_commit_on_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_machine_without_git_has_no_commit_on_record(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert provenance._git() == {}
 
 
-def test_too_little_address_space_for_the_libraries_is_one_line(place: Path) -> None:
+def test_too_little_address_space_for_the_libraries_is_one_line(place):
     process = start(place, *SWEEP, "--name", "narrow", before=("prlimit", f"--as={2**30}"), stdout=subprocess.DEVNULL)
     errors = process.communicate()[1].splitlines()
     assert process.returncode == 2
@@ -120,7 +117,7 @@ def test_too_little_address_space_for_the_libraries_is_one_line(place: Path) -> 
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root, to become a user of its own")
-def test_a_limit_on_processes_is_one_line() -> None:
+def test_a_limit_on_processes_is_one_line():
     may_read = "+dac_override,+dac_read_search"
     become = ("setpriv", f"--reuid={USER}", "--clear-groups", f"--inh-caps={may_read}", f"--ambient-caps={may_read}")
     with tempfile.TemporaryDirectory() as folder:  # that of pytest is closed to other users
@@ -135,7 +132,7 @@ def test_a_limit_on_processes_is_one_line() -> None:
     assert not [line for line in errors if "Traceback" in line or "bug" in line or "joblib" in line]
 
 
-def test_in_a_notebook_the_lines_go_to_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_in_a_notebook_the_lines_go_to_the_file(monkeypatch, tmp_path):
     """Rich takes `get_ipython` as the sign of a notebook, and shows each line there instead of writing it to a file."""
 
     class ZMQInteractiveShell:

@@ -36,14 +36,12 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepOptions:
 
 @pytest.mark.parametrize("network", ["mlp", "conv", "conv_mnist"])
 @pytest.mark.parametrize("prior", ["normal", "mixture", "vampprior"])
-def test_parameters_are_counted_without_building_the_model(network: str, prior: str) -> None:
+def test_parameters_are_counted_without_building_the_model(network, prior):
     settings = ModelSettings(network=network, prior=prior, hidden=(16, 8))
     assert count_parameters(settings, (1, 28, 28)) == build_vae(settings, (1, 28, 28), seed=0).parameter_count()
 
 
-def test_a_model_that_cannot_fit_is_refused_before_it_is_built(
-    options: SweepOptions, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_cannot_fit_is_refused_before_it_is_built(options, monkeypatch):
     monkeypatch.setattr("vaeexp.launch.memory.free_memory", lambda: FreeMemory(20 * GIB, "the container"))
     monkeypatch.setattr("vaeexp.models.vae.build_vae", lambda *settings, **options: pytest.fail("it was built"))
     wide = SweepOptions(**{**vars(options), "overrides": (*options.overrides, "hidden=[16384,16384,16384]")})
@@ -54,7 +52,7 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_built(
     assert "the container has 20.0 GiB free" in str(error.value)
 
 
-def test_a_sweep_is_narrowed_with_a_line_or_refused_where_its_numbers_are_fixed(options: SweepOptions) -> None:
+def test_a_sweep_is_narrowed_with_a_line_or_refused_where_its_numbers_are_fixed(options):
     job = prepare_job(options, StudyLog(Console(quiet=True)))
     place = job.study, job.settings, job.dataset
     free, said = FreeMemory(MIRROR + 2 * WORKER - 1, "the container"), list[str]()
@@ -79,7 +77,7 @@ class FakeCluster(RayJob):
         return 4 * min(int(4 // self.cpus), GIB // self.memory if self.memory else 4)
 
 
-def test_a_cluster_has_no_more_workers_than_its_memory_has_room_for(options: SweepOptions, tmp_path: Path) -> None:
+def test_a_cluster_has_no_more_workers_than_its_memory_has_room_for(options, tmp_path):
     job = prepare_job(options, StudyLog(Console(quiet=True)))
     place, cluster = (job.study, job.settings, job.dataset), FakeCluster(folder=tmp_path)
     plan = MemoryPlan(*place)
@@ -94,7 +92,7 @@ def test_a_cluster_has_no_more_workers_than_its_memory_has_room_for(options: Swe
     assert plan.asked(cluster, choose_execution(*place, wide, {}, print, cluster=cluster)).cpus == 3
 
 
-def test_the_plan_shows_the_memory(options: SweepOptions) -> None:
+def test_the_plan_shows_the_memory(options):
     console = Console(file=io.StringIO(), width=300)
     plan_sweep(options, console=console)
     assert "parameters. Memory: about 0." in console.file.getvalue()
@@ -108,9 +106,7 @@ def test_the_plan_shows_the_memory(options: SweepOptions) -> None:
         pytest.param(1600, "Report: reports/smoke/report.html", marks=pytest.mark.slow),
     ],
 )  # fmt: skip
-def test_in_a_real_group_with_little_memory_a_sweep_says_so_or_runs_to_its_end(
-    megabytes: int, said: str, tmp_path: Path
-) -> None:
+def test_in_a_real_group_with_little_memory_a_sweep_says_so_or_runs_to_its_end(megabytes, said, tmp_path):
     """On the first machine tried, the driver was killed after 9 s without a word."""
     study = ("smoke", "--device", "cpu", "--compile", "off")
     sweep = (sys.executable, "-P", "-m", "vaeexp", "sweep", *study)

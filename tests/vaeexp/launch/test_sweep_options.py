@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 import vaeexp
 from sweeps.errors import UserError
 from vaeexp.commands import cli
-from vaeexp.launch.options import OPTIONS, TITLES, Duration, IntegerOrAuto, Option, SizeOrAuto, SweepOptions
+from vaeexp.launch.options import EXECUTION, OPTIONS, TITLES, Duration, IntegerOrAuto, Option, SizeOrAuto, SweepOptions
 from vaeexp.launch.run import SweepEnd
 
 pytestmark = pytest.mark.usefixtures("keep_signals")
@@ -63,7 +63,7 @@ def by_command(taken: list[SweepOptions], *words: str) -> SweepOptions:
     return taken.pop()
 
 
-def test_every_field_but_the_study_is_an_option_of_a_group_and_of_python() -> None:
+def test_every_field_but_the_study_is_an_option_of_a_group_and_of_python():
     names = [field.name for field in fields(SweepOptions) if field.name not in ("study", "_")]
     assert [*OPTIONS] == names
     assert {option.title for option in OPTIONS.values()} == {*TITLES}
@@ -71,14 +71,12 @@ def test_every_field_but_the_study_is_an_option_of_a_group_and_of_python() -> No
 
 
 @pytest.mark.parametrize("option", OPTIONS.values(), ids=list(OPTIONS))
-def test_an_option_reaches_the_command_python_and_the_command_that_continues_the_study(
-    option: Option, taken: list[SweepOptions]
-) -> None:
+def test_an_option_reaches_the_command_python_and_the_command_that_continues_the_study(option, taken):
     given = by_command(taken, "smoke", *flags(option))
     value = getattr(given, option.name)
     assert value != option.default
     assert given == SweepOptions("smoke", **{option.name: value})
-    assert (option.name in given.execution) == option.execution
+    assert (option.name in given.execution) == (option.title == EXECUTION)
     as_text = value if option.kind is click.BOOL or option.multiple else sample(option)
     for typed in (value, as_text):
         vaeexp.run_study("smoke", **{option.name: typed})
@@ -90,7 +88,7 @@ def test_an_option_reaches_the_command_python_and_the_command_that_continues_the
 
 
 @pytest.mark.parametrize("option", OPTIONS.values(), ids=list(OPTIONS))
-def test_slurm_passes_an_option_on_or_says_that_its_script_sets_it(option: Option, taken: list[SweepOptions]) -> None:
+def test_slurm_passes_an_option_on_or_says_that_its_script_sets_it(option, taken):
     done = invoke("slurm", "smoke", "--time", "8:00:00", *flags(option))
     if option.slurm:
         assert done.exit_code == 0, done.output
@@ -101,9 +99,7 @@ def test_slurm_passes_an_option_on_or_says_that_its_script_sets_it(option: Optio
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS.values() if option.address], ids=lambda o: o.name)
-def test_the_password_of_an_address_stays_out_of_scripts_and_of_the_recorded_command(
-    option: Option, taken: list[SweepOptions], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_password_of_an_address_stays_out_of_scripts_and_of_the_recorded_command(option, taken, monkeypatch):
     address = f"scheme://me:hunter2@host/{option.name}"
     given = by_command(taken, "smoke", option.flag, address)
     assert [*given.words()][-2:] == [option.flag, f"scheme://me:***@host/{option.name}"]
@@ -126,9 +122,7 @@ def test_the_password_of_an_address_stays_out_of_scripts_and_of_the_recorded_com
         *((name, 7.5) for name in ("workers", "threads")),
     ],
 )
-def test_python_refuses_what_the_command_refuses_with_its_words(
-    name: str, value: object, taken: list[SweepOptions]
-) -> None:
+def test_python_refuses_what_the_command_refuses_with_its_words(name, value, taken):
     refused = invoke("sweep", "smoke", f"{OPTIONS[name].flag}={value}")
     assert refused.exit_code == 2
     problem = re.search(r"Invalid value for '.*?': (.*)", refused.output, re.DOTALL)
@@ -138,7 +132,7 @@ def test_python_refuses_what_the_command_refuses_with_its_words(
     assert taken == []
 
 
-def test_none_is_the_default_and_a_time_is_recorded_to_the_second(taken: list[SweepOptions]) -> None:
+def test_none_is_the_default_and_a_time_is_recorded_to_the_second(taken):
     vaeexp.run_study("smoke", **dict.fromkeys(OPTIONS))
     assert taken.pop() == SweepOptions("smoke")
     vaeexp.run_study("smoke", seconds=2_000_000)
@@ -146,7 +140,7 @@ def test_none_is_the_default_and_a_time_is_recorded_to_the_second(taken: list[Sw
 
 
 @pytest.mark.parametrize(("overrides", "words"), [("epochs=3", "must be a dict"), ({"epoch": 3}, None)])
-def test_changes_are_a_dict(overrides: Any, words: str | None, taken: list[SweepOptions]) -> None:
+def test_changes_are_a_dict(overrides, words, taken):
     if words is None:
         vaeexp.run_study("smoke", overrides=overrides)
         assert taken.pop().overrides == ("epoch=3",)

@@ -15,15 +15,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
-from synthetic_study import (
-    SEARCH,
-    part,
-    study_attributes,
-    texts,
-    with_baselines,
-    with_samples_tested,
-    write_pictures,
-)
+from synthetic_study import SEARCH, part, study_attributes, texts, with_baselines, with_samples_tested, write_pictures
 
 from sweeps.results import best_so_far, ranked
 from vaeexp.plots import PLOTS, style

@@ -34,10 +34,7 @@ def image_of(figure):
 def test_each_pair_has_its_ways_one_below_the_other(results):
     figure = PLOTS["interpolations"].draw(StudyView(results))
     assert texts(figure) == ["latent, linear", "latent, spherical", "pixels"] * 3
-    image, drawn = (
-        image_of(figure),
-        StudyView(results).best_with("latent_interpolations")[1]["latent_interpolations"],
-    )
+    image, drawn = (image_of(figure), StudyView(results).best_with("latent_interpolations")[1]["latent_interpolations"])
     assert image.shape[1] == 10 * 28 + 9 * 2
     np.testing.assert_array_equal(image[:28, :28], drawn[0, 0, ..., 0])
     np.testing.assert_array_equal(image[30:58, -28:], drawn[0, -1, ..., 0])

@@ -9,11 +9,7 @@ from synthetic_study import SEARCH, make_results, texts
 
 from sweeps.results import Results
 from vaeexp.plots import PLOTS, style
-from vaeexp.plots.parameters import (
-    equal_epochs,
-    importance,
-    partial_dependence,
-)
+from vaeexp.plots.parameters import equal_epochs, importance, partial_dependence
 from vaeexp.plots.style import save, wrapped
 from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView

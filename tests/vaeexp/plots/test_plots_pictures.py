@@ -5,14 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_study import (
-    make_results,
-    part,
-    texts,
-    with_baselines,
-    with_samples_tested,
-    write_pictures,
-)
+from synthetic_study import make_results, part, texts, with_baselines, with_samples_tested, write_pictures
 
 from sweeps.results import ranked
 from vaeexp.plots import PLOTS

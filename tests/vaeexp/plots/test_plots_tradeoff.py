@@ -8,13 +8,7 @@ import pytest
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
-from synthetic_study import (
-    SEARCH,
-    make_results,
-    study_attributes,
-    texts,
-    with_samples_tested,
-)
+from synthetic_study import SEARCH, make_results, study_attributes, texts, with_samples_tested
 
 from vaeexp.plots import PLOTS
 from vaeexp.plots.parameters import active_units
