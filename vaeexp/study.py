@@ -114,16 +114,19 @@ def sections_for(name: str, overrides: Sequence[str] = (), text: str | None = No
 
 
 def _with_hints(error: UserError, name: str, overrides: Sequence[str], text: str | None) -> UserError:
-    """Return the error with a line for each attribute of a network of the user's own that it names: how that becomes a setting."""
-    said, hints = str(error), []
-    for network in mentioned("network", name, shipped=shipped_studies(), overrides=overrides, text=text):
-        for setting, line in (models.networks.undeclared(network) if ":" in network else {}).items():
-            if re.search(rf"\b{re.escape(setting)}\b", said):
-                hint = (
-                    f"{setting} is no setting of '{network}' yet. Write `{line}` in the class, and read it from `self`."
+    """Return the error with a line for each unknown setting of a network of the user's own: how an attribute becomes a setting."""
+    said, lines = str(error), [error.problem]
+    networks = mentioned("network", name, shipped=shipped_studies(), overrides=overrides, text=text)
+    for network in filter(paths_in, networks):
+        settings = models.networks.own_settings(network)
+        prefix = re.escape(models.networks.qualified(network, ""))
+        for setting in dict.fromkeys(re.findall(rf"\b{prefix}\w+", said)):
+            if setting not in settings:
+                declaration = f"{setting.rpartition('.')[2]}: TYPE = DEFAULT"
+                lines.append(
+                    f"{setting} is no setting of '{network}' yet. Write `{declaration}` in the class, and read it from `self`."
                 )
-                hints.append(hint)
-    return UserError(error.place, "\n".join([error.problem, *hints]))
+    return UserError(error.place, "\n".join(lines))
 
 
 def _own_field(network: str, setting: str, annotation: Any, default: Any) -> FieldInfo:

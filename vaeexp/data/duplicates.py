@@ -48,8 +48,6 @@ def compare_splits(keys: Mapping[str, np.ndarray], *, drawn: bool) -> tuple[list
     keys: of "training", "validation" and "test" images. drawn: validation images are drawn from the training images later.
     """
     notes, warnings = list[str](), list[str]()
-    if len(np.unique(keys["training"])) == 1:  # the first look says that they all are the same image
-        return notes, warnings
     for split, other in _PAIRS:
         count, total = int(np.isin(keys[split][keys[split] > 0], keys[other]).sum()), len(keys[split])
         if count:

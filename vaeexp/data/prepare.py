@@ -156,9 +156,10 @@ def _compare_splits(raw: RawImages, rows: Mapping[int, np.ndarray], *, drawn: bo
     """Return notes and warnings on images that are in two splits; no notes where nothing else is noted of the files."""
     names = {TRAINING: "training", VALIDATION: "validation", TEST: "test"}
     keys = {name: image_keys(raw.images, rows[part]) for part, name in names.items()}
+    if len(np.unique(keys["training"])) == 1:  # the first look says that they all are the same image
+        return [], []
     notes, warnings = compare_splits(keys, drawn=drawn)
-    if len(np.unique(keys["training"])) > 1:  # the first look says that they all are the same image
-        warnings += compare_sketches(raw.images, {name: rows[part] for part, name in names.items()}, keys)
+    warnings += compare_sketches(raw.images, {name: rows[part] for part, name in names.items()}, keys)
     return (notes if raw.notes else []), warnings
 
 

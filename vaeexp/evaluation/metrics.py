@@ -20,11 +20,11 @@ class Metric:
     """In tables and plots."""
     basis: str = ""
     """What the label stands for here, where other works give it another meaning."""
-    words: str
-    """In full, for a line of its own."""
+    in_full: str = ""
+    """For a line of its own; the label where empty."""
     meaning: str
     """For the reference page."""
-    unit: str
+    unit: str = ""
     kind: Literal["figure", "course", "condition", "cost"] = "figure"
     """A figure says how good a model is; a course, how its training goes; a condition, what a figure rests on; a cost, what the
     machine needed."""
@@ -49,6 +49,11 @@ class Metric:
     """Whether each model has it, so that tables have its column in any case."""
 
     @property
+    def words(self) -> str:
+        """Return the label in full."""
+        return self.in_full or self.label
+
+    @property
     def direction(self) -> str:
         """Return `lower is better`; empty where neither is."""
         return f"{self.better} is better" if self.better else ""
@@ -70,16 +75,14 @@ _TESTED: tuple[Place, ...] = ("test", "test_last")
 METRICS: dict[str, Metric] = {
     "parameters": Metric(
         label="parameters",
-        words="numbers learned",
+        in_full="numbers learned",
         meaning="weights of the model",
-        unit="",
         kind="condition",
         places=("",),
         measured="vaeexp.models.vae:VAE.parameter_count",
     ),
     "best_epoch": Metric(
         label="best epoch",
-        words="best epoch",
         meaning="epoch whose weights were kept",
         unit="counted from 1",
         kind="course",
@@ -88,7 +91,6 @@ METRICS: dict[str, Metric] = {
     ),
     "loss": Metric(
         label="loss",
-        words="loss",
         meaning="what a training step minimises: distortion + β · rate, or as `loss` says; on validation for `elbo` alone",
         unit=NATS,
         kind="course",
@@ -99,7 +101,6 @@ METRICS: dict[str, Metric] = {
     ),
     "neg_elbo": Metric(
         label="−ELBO",
-        words="−ELBO",
         meaning="−ELBO at β = 1, one sample per image",
         unit=NATS,
         places=_EVERYWHERE,
@@ -110,7 +111,7 @@ METRICS: dict[str, Metric] = {
     ),
     "iw_nll": Metric(
         label="IW-NLL",
-        words="importance-weighted NLL",
+        in_full="importance-weighted NLL",
         meaning="importance-weighted bound on −log p(x) with k = `importance_samples` (Burda et al. 2016)",
         unit=NATS,
         places=("test",),
@@ -122,7 +123,6 @@ METRICS: dict[str, Metric] = {
     ),
     "distortion": Metric(
         label="distortion",
-        words="distortion",
         meaning="−E log p(x|z)",
         unit=NATS,
         places=_EVERYWHERE,
@@ -131,7 +131,6 @@ METRICS: dict[str, Metric] = {
     ),
     "rate": Metric(
         label="rate",
-        words="rate",
         meaning="KL(q(z|x) ‖ p(z))",
         unit=NATS,
         places=_EVERYWHERE,
@@ -139,7 +138,6 @@ METRICS: dict[str, Metric] = {
     ),
     "bits_per_dimension": Metric(
         label="bits per dimension",
-        words="bits per dimension",
         meaning="`neg_elbo` in bits per sub-pixel, where the likelihood is of whole grey levels",
         unit="bits per sub-pixel",
         places=("test",),
@@ -150,7 +148,6 @@ METRICS: dict[str, Metric] = {
     ),
     "active_units": Metric(
         label="active units",
-        words="active units",
         meaning="latent dimensions whose posterior mean varies over images by more than `active_threshold` (Burda et al. 2016)",
         unit="latent dimensions",
         places=_EVERYWHERE,
@@ -159,7 +156,7 @@ METRICS: dict[str, Metric] = {
     ),
     "used_dimensions": Metric(
         label="used dimensions",
-        words="dimensions that carry nats",
+        in_full="dimensions that carry nats",
         meaning="latent dimensions whose rate is above `rate_threshold` nats",
         unit="latent dimensions",
         places=_TESTED,
@@ -169,7 +166,7 @@ METRICS: dict[str, Metric] = {
     ),
     "reconstruction_mse": Metric(
         label="MSE",
-        words="reconstruction MSE",
+        in_full="reconstruction MSE",
         meaning="squared error of reconstructions per sub-pixel",
         unit="black to white is 1",
         places=_TESTED,
@@ -180,7 +177,7 @@ METRICS: dict[str, Metric] = {
     ),
     "reconstruction_ssim": Metric(
         label="SSIM",
-        words="reconstruction SSIM",
+        in_full="reconstruction SSIM",
         meaning="structural similarity of reconstructions (Wang et al. 2004)",
         unit="1 is equal",
         places=_TESTED,
@@ -192,7 +189,7 @@ METRICS: dict[str, Metric] = {
     "inception_score": Metric(
         label="IS",
         basis="classifier",
-        words="inception score",
+        in_full="inception score",
         meaning="inception score of `generated` samples by the classifier",
         unit="1 to the number of classes",
         places=_TESTED,
@@ -204,7 +201,7 @@ METRICS: dict[str, Metric] = {
     "fid": Metric(
         label="FID",
         basis="classifier features",
-        words="Fréchet distance",
+        in_full="Fréchet distance",
         meaning="Fréchet distance between `generated` samples and the test images, of features of the classifier",
         unit="of features of the classifier",
         places=_TESTED,
@@ -215,7 +212,6 @@ METRICS: dict[str, Metric] = {
     ),
     "classifier_accuracy": Metric(
         label="accuracy of the classifier",
-        words="accuracy of the classifier",
         meaning="share of the test images on which the classifier of `fid` and `inception_score` is right",
         unit="share of the test images",
         kind="condition",
@@ -226,7 +222,7 @@ METRICS: dict[str, Metric] = {
     ),
     "generated": Metric(
         label="samples",
-        words="samples drawn",
+        in_full="samples drawn",
         meaning="samples of `fid` and `inception_score`",
         unit="images",
         kind="condition",
@@ -236,7 +232,6 @@ METRICS: dict[str, Metric] = {
     ),
     "images": Metric(
         label="test images",
-        words="test images",
         meaning="test images",
         unit="images",
         kind="condition",
@@ -245,7 +240,7 @@ METRICS: dict[str, Metric] = {
     ),
     "importance_samples": Metric(
         label="k",
-        words="samples per image",
+        in_full="samples per image",
         meaning="samples k per image of `iw_nll`",
         unit="samples",
         kind="condition",
@@ -254,7 +249,7 @@ METRICS: dict[str, Metric] = {
     ),
     "neg_elbo_raw": Metric(
         label="−ELBO, last weights",
-        words="−ELBO of the last weights",
+        in_full="−ELBO of the last weights",
         meaning="`neg_elbo` of the last weights where their running average counts, in the first and last epoch and in those with pictures",
         unit=NATS,
         kind="course",
@@ -264,25 +259,20 @@ METRICS: dict[str, Metric] = {
     ),
     "learning_rate": Metric(
         label="learning rate",
-        words="learning rate",
         meaning="learning rate at its end",
-        unit="",
         kind="course",
         places=("train",),
         measured="vaeexp.training:Lane.learning_rate",
     ),
     "beta": Metric(
         label="β",
-        words="β",
         meaning="β at its end",
-        unit="",
         kind="course",
         places=("train",),
         measured="vaeexp.training:Lane.beta",
     ),
     "seconds": Metric(
         label="seconds",
-        words="seconds",
         meaning="time of the epoch",
         unit="seconds",
         kind="cost",
@@ -291,7 +281,6 @@ METRICS: dict[str, Metric] = {
     ),
     "images_per_second": Metric(
         label="images per second",
-        words="images per second",
         meaning="images that train, by the time of the epoch",
         unit="images per second",
         kind="cost",
@@ -300,7 +289,6 @@ METRICS: dict[str, Metric] = {
     ),
     "memory_mb": Metric(
         label="memory",
-        words="memory",
         meaning="peak memory of the device",
         unit="MiB",
         kind="cost",
@@ -340,9 +328,7 @@ def _own_row(path: str) -> Metric:
     label = own_name(path).replace("_", " ")
     return Metric(
         label=label,
-        words=label,
         meaning=f"`{path}`",
-        unit="",
         places=_TESTED,
         measured=path,
         digits=4,

@@ -27,7 +27,6 @@ HEADER = 128
 @pytest.fixture
 def file(tmp_path, monkeypatch) -> Path:
     """A file of 400 random images. Files above 10 KB are checked by blocks of 512 bytes."""
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(prepare, "WHOLE", 10_000)
     monkeypatch.setattr(block_checks, "_BLOCK", 512)
     pixels = np.random.default_rng(0).integers(0, 256, (400, 8, 8), dtype=np.uint8)
@@ -175,7 +174,6 @@ budget: {trials: 2}
 @pytest.mark.slow
 def test_a_damaged_block_ends_a_sweep_with_one_line_and_the_next_goes_on(tmp_path, monkeypatch):
     """Real workers: they find the damage, and the driver says so."""
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(prepare, "WHOLE", 10_000)
     (tmp_path / "blocks.yaml").write_text(STUDY)
     np.save(tmp_path / "mine.npy", np.random.default_rng(0).integers(0, 256, (3000, 28, 28), dtype=np.uint8))

@@ -22,8 +22,7 @@ SETTINGS = DataSettings(validation_size=10)
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+def root(tmp_path):
     write_files(tmp_path / "data")
     return tmp_path / "data"
 
@@ -91,8 +90,7 @@ def _as_images(folder, images):
 
 @pytest.mark.parametrize("lay_out", [_as_an_array, _as_idx, _as_images])
 @pytest.mark.parametrize("rewrite", [_written_in_place, _replaced, _unlinked_first])
-def test_a_file_rewritten_with_its_size_and_time_kept_is_prepared_anew(tmp_path, monkeypatch, lay_out, rewrite):
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+def test_a_file_rewritten_with_its_size_and_time_kept_is_prepared_anew(tmp_path, lay_out, rewrite):
     (tmp_path / "data").mkdir()
     path, given, dataset = lay_out(tmp_path / "data", small_data(training=30)[0])
     settings = DataSettings(dataset=dataset, binarisation="none", validation_size=5)

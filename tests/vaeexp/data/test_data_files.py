@@ -25,13 +25,6 @@ from vaeexp.settings import DataSettings
 SETTINGS = DataSettings(validation_size=10)
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("VAEEXP_OFFLINE", "1")
-    return tmp_path / "cache"
-
-
 def kept(cache) -> list[str]:
     """What lies in the cache, locks apart."""
     return [path.name for path in cache.rglob("*") if path.is_file() and path.suffix != ".lock"]
@@ -70,17 +63,7 @@ def test_a_wrong_magic_number_is_refused(tmp_path, place, value):
         read_idx(tmp_path / "array", 3)
 
 
-def _longer(raw):
-    with (raw / FILES[0]).open("ab") as file:
-        file.write(b"\0")
-
-
-def _huge_dimensions(raw):
-    (raw / FILES[2]).write_bytes(struct.pack(">4I", 2051, 2**32 - 1, 2**32 - 1, 2**32 - 1))
-
-
-def _not_gzip(raw):
-    (raw / FILES[1]).rename(raw / f"{FILES[1]}.gz")
+HUGE = struct.pack(">4I", 2051, 2**32 - 1, 2**32 - 1, 2**32 - 1)
 
 
 def _flipped_bit(raw):
@@ -90,40 +73,35 @@ def _flipped_bit(raw):
     (raw / f"{FILES[0]}.gz").write_bytes(packed)
 
 
-def _no_labels_for_the_last(raw):
-    write_idx(raw / FILES[3], np.zeros(19, dtype=np.uint8))
-
-
-def _label_eleven(raw):
-    labels = np.zeros(60, dtype=np.uint8)
-    labels[41] = 11
-    write_idx(raw / FILES[1], labels)
-
-
-def _other_picture_size(raw):
-    write_idx(raw / FILES[2], np.zeros((20, 32, 32), dtype=np.uint8))
-
-
-def _no_images(raw):
-    write_idx(raw / FILES[0], np.zeros((0, 28, 28), dtype=np.uint8))
-
-
-def _labels_for_images(raw):
-    (raw / FILES[0]).write_bytes((raw / FILES[1]).read_bytes())
+def _written(place, array):
+    """A damage: this array in place of a file."""
+    return lambda raw: write_idx(raw / FILES[place], array.astype(np.uint8))
 
 
 @pytest.mark.parametrize(
     ("damage", "name", "words"),
     [
-        (_longer, FILES[0], "got more bytes of values; must be 47,040 for the 60 × 28 × 28 values of its header"),
-        (_huge_dimensions, FILES[2], "got 4,294,967,295 images of .*must be at least one image of 28 × 28"),
-        (_not_gzip, f"{FILES[1]}.gz", "must be a whole gzip file"),
+        (
+            lambda raw: (raw / FILES[0]).write_bytes((raw / FILES[0]).read_bytes() + b"\0"),
+            FILES[0],
+            "got more bytes of values; must be 47,040 for the 60 × 28 × 28 values of its header",
+        ),
+        (
+            lambda raw: (raw / FILES[2]).write_bytes(HUGE),
+            FILES[2],
+            "got 4,294,967,295 images of .*must be at least one image of 28 × 28",
+        ),
+        (lambda raw: (raw / FILES[1]).rename(raw / f"{FILES[1]}.gz"), f"{FILES[1]}.gz", "must be a whole gzip file"),
         (_flipped_bit, f"{FILES[0]}.gz", "must be a whole gzip file"),
-        (_no_labels_for_the_last, FILES[3], "got 19 labels; must be 20"),
-        (_label_eleven, FILES[1], "got label 11 at image 41; must be 0 to 9"),
-        (_other_picture_size, FILES[2], "got 20 images of 32 × 32 pixels; must be at least one image of 28 × 28"),
-        (_no_images, FILES[0], "got 0 images.* must be at least one image"),
-        (_labels_for_images, FILES[0], "got magic number 2049; must be 2051"),
+        (_written(3, np.zeros(19)), FILES[3], "got 19 labels; must be 20"),
+        (_written(1, 11 * np.eye(1, 60, 41)[0]), FILES[1], "got label 11 at image 41; must be 0 to 9"),
+        (
+            _written(2, np.zeros((20, 32, 32))),
+            FILES[2],
+            "got 20 images of 32 × 32 pixels; must be at least one image of 28 × 28",
+        ),
+        (_written(0, np.zeros((0, 28, 28))), FILES[0], "got 0 images.* must be at least one image"),
+        (lambda raw: shutil.copy(raw / FILES[1], raw / FILES[0]), FILES[0], "got magic number 2049; must be 2051"),
     ],
 )
 def test_damaged_files_are_refused_by_name_and_nothing_is_kept(tmp_path, cache, damage, name, words):

@@ -42,8 +42,7 @@ def test_training_is_the_same_to_the_last_bit(tmp_path, group):
         assert same_bits(results[0][number][1], results[1][number][1])
 
 
-def test_a_low_limit_streams_from_the_memory_map(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+def test_a_low_limit_streams_from_the_memory_map(tmp_path):
     np.save(tmp_path / "mine.npy", np.random.default_rng(0).integers(0, 256, (400, 16, 16, 3), dtype=np.uint8))
     settings = DataSettings(dataset="arrays", binarisation="none")
     dataset = open_dataset(settings, root=tmp_path / "mine.npy", say=lambda text: None)
@@ -62,9 +61,8 @@ def test_a_low_limit_streams_from_the_memory_map(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("group", ["vectorised", "sequential"])
-def test_colour_images_of_more_than_one_mebibyte_train_the_same_under_that_limit(tmp_path, monkeypatch, group):
+def test_colour_images_of_more_than_one_mebibyte_train_the_same_under_that_limit(tmp_path, group):
     """What `--resident-mb 1` does, from the file to the weights."""
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
     np.save(tmp_path / "mine.npy", np.random.default_rng(0).integers(0, 256, (450, 32, 32, 3), dtype=np.uint8))
     data = DataSettings(dataset="arrays", binarisation="none")
     dataset = open_dataset(data, root=tmp_path / "mine.npy", say=lambda text: None)

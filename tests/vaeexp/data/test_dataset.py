@@ -18,16 +18,10 @@ from hypothesis import strategies as st
 from mnist_files import write_files
 
 from sweeps.errors import UserError
-from vaeexp.data import DATASETS, open_dataset
+from vaeexp.data import open_dataset
 from vaeexp.data.dataset import TARGETS, stratified, targets
 from vaeexp.data.prepare import Purpose, binarise, permutation
 from vaeexp.settings import DataSettings
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("VAEEXP_OFFLINE", "1")
 
 
 def settings(**changes) -> DataSettings:
@@ -203,14 +197,6 @@ def test_the_subset_trains_on_what_there_is():
     data = open_dataset(settings(train_size=1000, validation_size=10_000), say=lambda text: None)
     assert data.sizes == (1000, 500, 500)
     assert open_dataset(settings(train_size=30_000), say=lambda text: None).sizes == (4000, 500, 500)
-
-
-def test_files_that_are_not_the_official_ones_have_a_title_that_says_so(tmp_path):
-    write_files(tmp_path)
-    data = open_dataset(settings(dataset="fashion_mnist"), root=tmp_path)
-    assert data.title == "Fashion-MNIST, 80 images (not the official files)"
-    assert not data.subset
-    assert DATASETS["fashion_mnist"].classes[9] == "Ankle boot"
 
 
 def test_description_is_plain_data_without_paths(tmp_path):

@@ -14,11 +14,6 @@ from vaeexp.data.duplicates import image_keys
 from vaeexp.settings import DataSettings
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
-
-
 def opened(path, dataset="folder", **changes):
     settings = DataSettings(**{"dataset": dataset, "binarisation": "none", "validation_size": 10} | changes)
     return open_dataset(settings, root=path, say=lambda text: None)

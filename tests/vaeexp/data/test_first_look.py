@@ -1,6 +1,8 @@
 """Which number is white, what is behind transparent pixels, and what a first look at the images refuses and doubts."""
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,6 @@ from sweeps.errors import UserError
 from vaeexp.data import Dataset, describe_plan, open_dataset
 from vaeexp.runs.provenance import protocol
 from vaeexp.settings import DataSettings, Settings
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("VAEEXP_OFFLINE", "1")
 
 
 def opened(root: Path | None, **changes) -> Dataset:
@@ -46,60 +42,34 @@ def as_archive(root: Path, images: np.ndarray) -> Path:
     return root / "mine.npz"
 
 
-def as_png(root: Path, images: np.ndarray) -> Path:
-    return as_files(root, images, ".png")
+def as_files(ending: str, change: Callable = lambda image: image, write: Callable = write_image) -> Callable:
+    """A function that writes each image, changed, into a file of a folder."""
+
+    def write_all(root: Path, images: np.ndarray) -> Path:
+        for number, image in enumerate(images):
+            write(root / "mine" / f"{number:03d}{ending}", change(image))
+        return root / "mine"
+
+    return write_all
 
 
-def as_files(root: Path, images: np.ndarray, ending: str) -> Path:
-    for number, image in enumerate(images):
-        write_image(root / "mine" / f"{number:03d}{ending}", image)
-    return root / "mine"
+def write_big_endian(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(exist_ok=True)
+    Image.frombytes("I;16B", image.shape[::-1], image.astype(">u2").tobytes()).save(path)
 
 
-def as_deep_png(root: Path, images: np.ndarray) -> Path:
-    return as_png(root, images.astype(np.uint16))
-
-
-def as_coloured_deep_png(root: Path, images: np.ndarray) -> Path:
-    for number, image in enumerate(images):
-        write_deep_png(root / "mine" / f"{number:03d}.png", np.repeat(image[..., None], 3, axis=2))
-    return root / "mine"
-
-
-def as_clear_deep_png(root: Path, images: np.ndarray) -> Path:
-    for number, image in enumerate(images):
-        pixels = np.stack([image, np.full_like(image, 65535)], axis=2)
-        write_deep_png(root / "mine" / f"{number:03d}.png", pixels)
-    return root / "mine"
-
-
-def as_plain_tiff(root: Path, images: np.ndarray, **options: int) -> Path:
-    for number, image in enumerate(images):
-        write_tiff(root / "mine" / f"{number:03d}.tif", image, **options)
-    return root / "mine"
-
-
-def as_tiff_with_white_0(root: Path, images: np.ndarray) -> Path:
-    return as_plain_tiff(root, images, white=0)
-
-
-def as_deep_tiff(root: Path, images: np.ndarray) -> Path:
-    return as_files(root, images.astype(np.uint16), ".tif")
-
-
-def as_big_endian_tiff(root: Path, images: np.ndarray) -> Path:
-    (root / "mine").mkdir()
-    for number, image in enumerate(images):
-        Image.frombytes("I;16B", image.shape[::-1], image.astype(">u2").tobytes()).save(root / "mine" / f"{number}.tif")
-    return root / "mine"
-
-
-def as_wide_tiff(root: Path, images: np.ndarray) -> Path:
-    return as_files(root, images.astype(np.int32), ".tif")
-
-
-def as_float_tiff(root: Path, images: np.ndarray) -> Path:
-    return as_files(root, images.astype(np.float32), ".tiff")
+as_png = as_files(".png")
+as_deep_png = as_files(".png", lambda image: image.astype(np.uint16))
+as_coloured_deep_png = as_files(".png", lambda image: np.repeat(image[..., None], 3, axis=2), write_deep_png)
+as_clear_deep_png = as_files(
+    ".png", lambda image: np.stack([image, np.full_like(image, 65535)], axis=2), write_deep_png
+)
+as_plain_tiff = as_files(".tif", write=write_tiff)
+as_tiff_with_white_0 = as_files(".tif", write=partial(write_tiff, white=0))
+as_deep_tiff = as_files(".tif", lambda image: image.astype(np.uint16))
+as_big_endian_tiff = as_files(".tif", write=write_big_endian)
+as_wide_tiff = as_files(".tif", lambda image: image.astype(np.int32))
+as_float_tiff = as_files(".tiff", lambda image: image.astype(np.float32))
 
 
 # ---- figures that exist stay ----
@@ -280,12 +250,12 @@ def test_splits_of_unlike_range_are_doubted(tmp_path, write, training, test):
         (as_deep_png, np.full((9, 4, 4), 3000), r"level 187, the value 3,000 in the files"),
     ],
 )
-def test_numbers_that_are_no_grey_levels_are_refused(tmp_path, write, images, words):
+def test_numbers_that_are_no_grey_levels_are_refused(tmp_path, cache, write, images, words):
     with pytest.raises(UserError) as caught:
         opened(write(tmp_path, images))
     assert re.search(words, str(caught.value))
     assert str(tmp_path / "mine") in caught.value.place
-    assert list((tmp_path / "cache").rglob("*.npy")) == []
+    assert list(cache.rglob("*.npy")) == []
 
 
 def test_float_files_from_0_to_1_are_read(tmp_path):

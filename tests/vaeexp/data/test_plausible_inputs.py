@@ -15,8 +15,7 @@ SOME = [pytest.param(number, marks=[pytest.mark.slow] if number >= FEW else []) 
 
 
 @pytest.mark.parametrize("number", SOME)
-def test_what_is_accepted_is_what_the_source_holds(tmp_path, monkeypatch, number):
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+def test_what_is_accepted_is_what_the_source_holds(tmp_path, number):
     (tmp_path / "data").mkdir()
     member = make_member(number, tmp_path / "data")
     problems = judge(member, attempt(member))

@@ -35,7 +35,7 @@ def test_a_row_names_a_function_and_settings_that_there_are(name):
 def test_a_row_is_enough_for_columns_summary_and_reference_page(monkeypatch):
     row = Metric(
         label="blur",
-        words="blur of samples",
+        in_full="blur of samples",
         meaning="share of samples that are blurred",
         unit="",
         places=("test", "test_last"),

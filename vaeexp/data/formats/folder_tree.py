@@ -21,73 +21,26 @@ from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, class_no
 from vaeexp.data.formats.image_files import Listing
 
 _EVALUATION = 3  # the test split, or the validation split where a test split is there
+
+
+def _words_of(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _SPLIT_WORDS = {
-    TRAINING: ("train", "training", "trn", "trainval"),
-    VALIDATION: ("val", "valid", "validation", "validate", "dev", "development"),
-    TEST: ("test", "testing", "tst", "holdout"),
-    _EVALUATION: ("eval", "evaluation", "evaluate"),
+    TRAINING: _words_of("train training trn trainval"),
+    VALIDATION: _words_of("val valid validation validate dev development"),
+    TEST: _words_of("test testing tst holdout"),
+    _EVALUATION: _words_of("eval evaluation evaluate"),
 }
 _SHORT = {"tr": TRAINING, "va": VALIDATION, "ts": TEST, "te": TEST}  # with a word like images: a class may be named so
-_IMAGES = {
-    "image",
-    "images",
-    "img",
-    "imgs",
-    "jpegimages",
-    "picture",
-    "pictures",
-    "photo",
-    "photos",
-    "frames",
-    "rgb",
-}
-_LABELS = {
-    "annotation",
-    "annotations",
-    "annot",
-    "annots",
-    "label",
-    "labels",
-    "mask",
-    "masks",
-    "gt",
-    "truth",
-    "groundtruth",
-    "segmentation",
-    "segmentations",
-    "seglabels",
-    "trimaps",
-    "depth",
-    "boxes",
-    "bbox",
-    "target",
-    "targets",
-}
-_FILLERS = _IMAGES | {
-    "set",
-    "sets",
-    "data",
-    "dataset",
-    "folder",
-    "dir",
-    "files",
-    "split",
-    "splits",
-    "seg",
-    "sample",
-    "samples",
-}
-_PIECES = {
-    "fold",
-    "folds",
-    "part",
-    "parts",
-    "cv",
-    "batch",
-    "shard",
-    "chunk",
-    "subset",
-}
+_IMAGES = _words_of("image images img imgs jpegimages picture pictures photo photos frames rgb")
+_LABELS = _words_of(
+    "annotation annotations annot annots label labels mask masks gt truth groundtruth segmentation "
+    "segmentations seglabels trimaps depth boxes bbox target targets"
+)
+_FILLERS = _IMAGES | _words_of("set sets data dataset folder dir files split splits seg sample samples")
+_PIECES = _words_of("fold folds part parts cv batch shard chunk subset")
 _GLUED = re.compile(r"(.+?)(set|data|dataset|images|imgs)")
 _NAMED = 8
 _PLAIN = {TRAINING: ("train",), VALIDATION: ("val", "valid", "validation"), TEST: ("test",)}

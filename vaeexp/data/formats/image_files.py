@@ -81,31 +81,23 @@ class Header(NamedTuple):
     animated: bool
 
 
-class Pixels(NamedTuple):
-    """An image as bytes, with what its file says of them.
+class Facts(NamedTuple):
+    """What the file of an image says of its pixels.
 
-    levels: uint8 [C, H, W].
     stored: the kind of numbers in the file.
     largest: the largest number in the file.
     above: numbers above the white that was asked for; they became white.
     composed: whether pixels are transparent, so that the background shows.
     """
 
-    levels: np.ndarray
     stored: Stored
     largest: int
     above: int
     composed: bool
 
 
-class Facts(NamedTuple):
-    """Row of an image, and the fields of its `Pixels` without the levels."""
-
-    row: int
-    stored: int
-    largest: int
-    above: int
-    composed: bool
+Task = tuple[Path, list[str], list[int]]
+"""The root of some image files, their names below it, and their rows."""
 
 
 class UnreadableError(Exception):
@@ -186,8 +178,8 @@ def read_pixels(
     crop: str,
     background: str = "white",
     whites: Mapping[Stored, int] = PLAIN,
-) -> Pixels:
-    """Read the pixels [C, H, W] of an image of any size.
+) -> tuple[np.ndarray, Facts]:
+    """Read the pixels uint8 [C, H, W] of an image of any size.
 
     Where the size differs, the largest centred rectangle of the wanted proportions is taken when `crop` is "center"
     and the whole image when it is "none"; it is resized with Lanczos' filter. The first frame counts. Transparent pixels
@@ -224,7 +216,7 @@ def read_pixels(
             box = _centre(upright.size, (width, height)) if crop == "center" else None
             upright = upright.resize((width, height), Image.Resampling.LANCZOS, box=box)
         levels = np.asarray(upright, dtype=np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
-        return Pixels(levels, stored, largest, above, composed)
+        return levels, Facts(stored, largest, above, composed)
 
 
 def _upright(image: "Image") -> "Image":
@@ -346,28 +338,27 @@ def decode(listing: Listing, settings: "DataSettings", scratch: Path, say: Calla
         notes = _notes(listing, headers, shape, settings)
         say(f"{listing.title}: {notes[1]}")  # the plan shows all notes; decoding settles this note
         images = _allocate(path, (count, *shape))
-        work = partial(_pixels, path=path, shape=shape, crop=settings.crop, background=settings.background)
-        decoded = spread(work, _tasks(listing, every))
+        read = partial(read_pixels, shape=shape, crop=settings.crop, background=settings.background)
+        decoded = spread(partial(_pixels, target=path, read=read), _tasks(listing, every))
         found = [*chain(*_shown(decoded, count, f"{listing.title}: decoding", say))]
     unreadable = [fact for fact in found if isinstance(fact, Unreadable)]
     check_unreadable(str(listing.root), unreadable, count, settings.unreadable_share)
     if unreadable:
         say(f"  {_left_out(unreadable, count)}")
-    table = np.zeros((count, len(Facts._fields)), np.int64)
-    for fact in found:
-        if isinstance(fact, Facts):
-            table[fact.row] = fact
-    _, stored, largest, _, composed = table.T
+    unknown = Facts(Stored.BYTES, 0, 0, False)
+    facts = [unknown if isinstance(fact, Unreadable) else fact for fact in found]
+    stored, largest, _, composed = np.array(facts, np.int64).T
 
     def read_again(whites: Mapping[Stored, int]) -> np.ndarray:
         """Decode once more the files whose white differs, because images are resized after that."""
         rows = np.flatnonzero(np.isin(stored, [kind for kind in whites if whites[kind] != PLAIN[kind]]))
         above = np.zeros(count, np.int64)
         with _workers(len(rows)) as spread:
-            decoded = spread(partial(work, whites=whites), _tasks(listing, rows))
-            for fact in chain(*_shown(decoded, len(rows), f"{listing.title}: decoding to their range", say)):
-                if isinstance(fact, Facts):
-                    above[fact.row] = fact.above
+            again = partial(_pixels, target=path, read=partial(read, whites=whites))
+            decoded = _shown(
+                spread(again, _tasks(listing, rows)), len(rows), f"{listing.title}: decoding to their range", say
+            )
+            above[rows] = [0 if isinstance(fact, Unreadable) else fact.above for fact in chain(*decoded)]
         return above
 
     reading: tuple[str, ...] = ()
@@ -391,8 +382,8 @@ def decode(listing: Listing, settings: "DataSettings", scratch: Path, say: Calla
     )
 
 
-def _tasks(listing: Listing, rows: np.ndarray) -> Iterator[tuple[Path, list[str], list[int]]]:
-    """Yield the root, names below it and rows of the images of one task after the other."""
+def _tasks(listing: Listing, rows: np.ndarray) -> Iterator[Task]:
+    """Cut the images of these rows into tasks."""
     for start in range(0, len(rows), _FILES_PER_TASK):
         piece = rows[start : start + _FILES_PER_TASK].tolist()
         yield listing.root, [listing.names[row] for row in piece], piece
@@ -468,49 +459,43 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
-def _headers(task: tuple[Path, list[str], list[int]]) -> list[Header | Unreadable]:
-    """Read the header of each file, or say why there is none; a task is the root, names below it and their rows."""
+def _read_each(task: Task, read: Callable[[int, Path], Any]) -> list[Any]:
+    """Return what `read` makes of row and path of each file of a task; `Unreadable` with the reason where it fails."""
     root, names, rows = task
-    headers: list[Header | Unreadable] = []
+    results: list[Any] = []
     for row, name in zip(rows, names, strict=True):
         try:
-            headers.append(read_header(root / name))
+            results.append(read(row, root / name))
         except UnreadableError as error:
-            headers.append(Unreadable(row, printable(name), str(error)))
-    return headers
+            results.append(Unreadable(row, printable(name), str(error)))
+    return results
 
 
-def _coloured(task: tuple[Path, Sequence[str], Sequence[int]], *, background: str) -> bool:
+def _headers(task: Task) -> list[Header | Unreadable]:
+    return _read_each(task, lambda _, path: read_header(path))
+
+
+def _coloured(task: Task, *, background: str) -> bool:
     """Tell whether an image of the task has a pixel that is not grey. Unreadable files have none."""
-    root, names, _ = task
-    for name in names:
-        with suppress(UnreadableError), _opened(root / name) as image:
+
+    def is_coloured(_: int, path: Path) -> bool:
+        with _opened(path) as image:
             composed, _ = _composed(_upright(image), background)
-            if not all_grey(np.asarray(composed.convert("RGB"))[None].transpose(0, 3, 1, 2)):
-                return True
-    return False
+            pixels = np.asarray(composed.convert("RGB"))
+        return not all_grey(np.moveaxis(pixels, -1, 0)[None])
+
+    return True in _read_each(task, is_coloured)
 
 
-def _pixels(
-    task: tuple[Path, list[str], list[int]],
-    *,
-    path: Path,
-    shape: tuple[int, int, int],
-    crop: str,
-    background: str,
-    whites: Mapping[Stored, int] = PLAIN,
-) -> list[Facts | Unreadable]:
-    """Write each file's pixels into its row; return what each file says of them, or why it failed."""
-    root, names, rows = task
-    images, found = np.load(path, mmap_mode="r+"), list[Facts | Unreadable]()
-    for row, name in zip(rows, names, strict=True):
-        try:
-            pixels = read_pixels(root / name, shape, crop, background, whites)
-            images[row] = pixels.levels
-            found.append(Facts(row, pixels.stored, pixels.largest, pixels.above, pixels.composed))
-        except UnreadableError as error:
-            found.append(Unreadable(row, printable(name), str(error)))
-    return found
+def _pixels(task: Task, *, target: Path, read: Callable[[Path], tuple[np.ndarray, Facts]]) -> list[Facts | Unreadable]:
+    """Write each file's pixels into its row of the file of images; return what each file says of them, or why it failed."""
+    images = np.load(target, mmap_mode="r+")
+
+    def write(row: int, path: Path) -> Facts:
+        images[row], facts = read(path)
+        return facts
+
+    return _read_each(task, write)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from vaeexp.data.formats import Checksum, Definition
 
@@ -40,12 +40,12 @@ def _is_official(path: Path, known: Checksum) -> bool | None:
     """Return whether a file is the published one, packed or not; None where only the checksum of the absent packed file is known."""
     if known.content:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
-            return _digest(stream, hashlib.sha256) == known.content
+            return hashlib.file_digest(stream, "sha256").hexdigest() == known.content
     packed = path if path.name.endswith(known.suffix) else path.with_name(f"{path.name}{known.suffix}")
     if not packed.is_file():
         return None
     with packed.open("rb") as stream:
-        if _digest(stream, _md5) != known.md5:
+        if hashlib.file_digest(stream, _md5).hexdigest() != known.md5:
             return False
         if packed == path:
             return True
@@ -53,13 +53,6 @@ def _is_official(path: Path, known: Checksum) -> bool | None:
         crc, size = struct.unpack("<2I", stream.read(8))
     with path.open("rb") as stream:
         return (_crc(stream), path.stat().st_size) == (crc, size)
-
-
-def _digest(stream: Any, make: Any) -> str:
-    digest = make()
-    for block in iter(partial(stream.read, 2**20), b""):
-        digest.update(block)
-    return str(digest.hexdigest())
 
 
 def _crc(stream: IO[bytes]) -> int:

@@ -95,13 +95,11 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
         most = os.path.getsize(path) * (_MOST_DEFLATED if path.suffix == ".gz" else 1)
         if count > most:
             raise UserError(str(path), f"got at most {most:,} bytes of values; must be {wanted}")
-        values, filled = np.empty(count, np.uint8), 0
-        while filled < count and (length := stream.readinto(values.data[filled:])):
-            filled += length
-        if filled < count or stream.read(1):
-            available = f"{filled:,}" if filled < count else "more"
+        values = stream.read(count + 1)
+        if len(values) != count:
+            available = f"{len(values):,}" if len(values) < count else "more"
             raise UserError(str(path), f"got {available} bytes of values; must be {wanted}")
-    return values.reshape(shape)
+    return np.frombuffer(values, np.uint8).reshape(shape)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from vaeexp.models.networks.mlp import (
     mlp_encoder,
     settings_from,
 )
-from vaeexp.models.networks.user import load_network, own_settings, undeclared
+from vaeexp.models.networks.user import load_network, own_settings, qualified
 
 __all__ = [
     "ACTIVATIONS",
@@ -30,8 +30,8 @@ __all__ = [
     "changed_settings",
     "find_network",
     "own_settings",
+    "qualified",
     "settings_from",
-    "undeclared",
 ]
 
 # Fixed networks of published examples and course notebooks; only the latent size can be set. They accept images of any size

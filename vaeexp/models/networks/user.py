@@ -12,14 +12,13 @@ the class, `Class.width`, and the methods find their values in `self`.
 import copy
 import inspect
 import typing
-from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
 from vaeexp.import_paths import imported, one_line
-from vaeexp.models.networks.halves import Method, build_decoder, build_encoder
+from vaeexp.models.networks.halves import Build, Method, build_decoder, build_encoder
 from vaeexp.models.networks.mlp import ImageShape, Network
 
 if TYPE_CHECKING:
@@ -38,16 +37,25 @@ _LOSS = "the loss is distortion + beta × rate, set by `likelihood`, `prior`, `b
 _STEP = "vaeexp trains with `batch_size`, `epochs`, `clip_norm` and the other settings of the section `train`"
 _OPTIMIZER = "set `optimizer`, `learning_rate`, `weight_decay`, `schedule` and `warmup_steps`"
 _PRIOR = "set `prior` and `components`"
+
+
+def _each(names: str, words: str) -> dict[str, str]:
+    return dict.fromkeys(names.split(), words)
+
+
 _INSTEAD = {
-    **dict.fromkeys(
-        ("loss", "loss_fn", "loss_function", "compute_loss", "criterion", "elbo", "elbo_loss", "vae_loss"), _LOSS
+    **_each(
+        "loss loss_fn loss_function compute_loss criterion elbo elbo_loss vae_loss kl kl_loss kld kld_loss kl_div "
+        "kl_divergence regularization_loss recon_loss reconstruction_loss rec_loss likelihood log_prob",
+        _LOSS,
     ),
-    **dict.fromkeys(("kl", "kl_loss", "kld", "kld_loss", "kl_div", "kl_divergence", "regularization_loss"), _LOSS),
-    **dict.fromkeys(("recon_loss", "reconstruction_loss", "rec_loss", "likelihood", "log_prob"), _LOSS),
-    **dict.fromkeys(("training_step", "train_step", "validation_step", "test_step", "fit"), _STEP),
-    **dict.fromkeys(("optimizer", "optimizers", "configure_optimizer", "configure_optimizers"), _OPTIMIZER),
-    **dict.fromkeys(("scheduler", "lr_scheduler", "configure_scheduler", "configure_schedulers"), _OPTIMIZER),
-    **dict.fromkeys(("prior", "sample_prior", "get_prior"), _PRIOR),
+    **_each("training_step train_step validation_step test_step fit", _STEP),
+    **_each(
+        "optimizer optimizers configure_optimizer configure_optimizers scheduler lr_scheduler configure_scheduler "
+        "configure_schedulers",
+        _OPTIMIZER,
+    ),
+    **_each("prior sample_prior get_prior", _PRIOR),
 }
 """Method that other libraries call → what decides in its place."""
 
@@ -84,38 +92,6 @@ def own_settings(path: str) -> dict[str, tuple[Any, Any]]:
     return {qualified(path, name): (hints[name], default) for name, default in defaults.items()}
 
 
-def undeclared(path: str) -> dict[str, str]:
-    """Return what else a user may take for settings of a network, as `Class.name` → what to write in the class for it to be one.
-
-    That is: annotated attributes without a default, attributes with one and without an annotation, arguments of the constructor.
-    Raises ValueError as `load_network`.
-    """
-    part = imported(path, "network")
-    own, declared = _class_of(part), _defaults(part)
-    written: dict[str, str] = {}
-    for base in own.__mro__:
-        if base.__module__.partition(".")[0] not in ("builtins", "torch"):
-            for name, annotation in inspect.get_annotations(base).items():
-                written.setdefault(name, f"{name}: {getattr(annotation, '__name__', annotation)} = …")
-            written |= {name: _declaration(name, value) for name, value in vars(base).items() if _is_plain(value)}
-    arguments = inspect.signature(own).parameters.values() if own.__init__ is not object.__init__ else ()  # type: ignore[misc]
-    for each in arguments:
-        value = ... if each.default is each.empty else each.default
-        if value is ... or _is_plain(value):
-            written.setdefault(each.name, _declaration(each.name, value))
-    return {qualified(path, name): text for name, text in written.items() if name not in declared and name[0] != "_"}
-
-
-def _declaration(name: str, value: Any) -> str:
-    """Return the line that declares a setting with this default; … stands for one that is not known."""
-    if value is ... or value is None:
-        return f"{name}: int{' | None' if value is None else ''} = {'…' if value is ... else value}"
-    kind = type(value).__name__
-    if isinstance(value, list | tuple):
-        kind, value = f"tuple[{type(value[0]).__name__ if value else 'int'}, ...]", tuple(value)
-    return f"{name}: {kind} = {value!r}"
-
-
 def qualified(path: str, name: str) -> str:
     """Return the name of a setting in a study, `Class.name`, for a network of this import path."""
     return f"{path.rpartition(':')[2].rpartition('.')[2]}.{name}"
@@ -150,14 +126,8 @@ class _Halves:
     def encoder(self, settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
         """Build the encoder, as `Network.encoder`."""
         name = f"network: the encoder of '{self._path}' for images of shape {image_shape}"
-        part = self._configured(settings)
-
-        def builder(get: Callable[[], Any]) -> Callable[[], nn.Module]:
-            if self._whole:
-                return self._method(get, "encode", settings, image_shape)
-            return lambda: get().encoder(settings, image_shape, outputs)
-
-        module = build_encoder(name, builder(lambda: part), builder(self._another), image_shape, outputs)
+        builders = self._builders("encoder", settings, image_shape, outputs)
+        module = build_encoder(name, *builders, image_shape, outputs)
         if self._whole:
             self._encoder_uses = {_last(parameter) for parameter, _ in module.named_parameters()}
         return module
@@ -167,44 +137,41 @@ class _Halves:
     ) -> nn.Module:
         """Build the decoder, as `Network.decoder`."""
         name = f"network: the decoder of '{self._path}' for images of shape {image_shape}"
-        part = self._configured(settings)
-        probabilities = getattr(part, "outputs", "") == "probabilities"
+        builders = self._builders("decoder", settings, image_shape, latent_size, parameters)
+        probabilities = getattr(self._part, "outputs", "") == "probabilities"
         if probabilities and parameters != 1:
             raise ValueError(
                 f"network: '{self._path}' gives probabilities, and `likelihood: {settings.likelihood}` takes {parameters} "
                 "numbers per sub-pixel, none of them a probability. Leave `outputs` out, or try `likelihood: bernoulli`."
             )
-
-        def builder(get: Callable[[], Any]) -> Callable[[], nn.Module]:
-            if self._whole:
-                return self._method(get, "decode", settings, image_shape)
-            return lambda: get().decoder(settings, image_shape, latent_size, parameters)
-
-        builders, shape = (
-            (builder(lambda: part), builder(self._another)),
-            (parameters * image_shape[0], *image_shape[1:]),
-        )
+        shape = (parameters * image_shape[0], *image_shape[1:])
         module = build_decoder(name, *builders, latent_size, shape, probabilities=probabilities)
         uses = {_last(parameter) for parameter, _ in module.named_parameters()}
         if shared := sorted(uses & self._encoder_uses):
             raise ValueError(f"{name} shares the parameter '{shared[0]}' with the encoder; give each its own.")
         return module
 
-    def _method(
-        self, part: Callable[[], Any], name: str, settings: "ModelSettings", image_shape: ImageShape
-    ) -> Callable[[], nn.Module]:
-        def build() -> nn.Module:
-            whole = part().vae(settings, image_shape)
-            if not isinstance(whole, nn.Module) or not callable(getattr(whole, name, None)):
-                raise TypeError(
-                    f"`vae` must return a torch.nn.Module with a method `{name}`, not {type(whole).__name__}"
-                )
-            return Method(whole, name)
+    def _builders(
+        self, half: str, settings: "ModelSettings", image_shape: ImageShape, *sizes: int
+    ) -> tuple[Build, Build]:
+        """Return what builds this half of the network with its own settings, and what builds that of a second network."""
+        self._configure(settings)
+        part, values = self._part, self._values
 
-        return build
+        def build(part: Any) -> nn.Module:
+            if not self._whole:
+                module: nn.Module = getattr(part, half)(settings, image_shape, *sizes)
+                return module
+            whole, method = part.vae(settings, image_shape), {"encoder": "encode", "decoder": "decode"}[half]
+            if not isinstance(whole, nn.Module) or not callable(getattr(whole, method, None)):
+                problem = f"`vae` must return a torch.nn.Module with a method `{method}`"
+                raise TypeError(f"{problem}, not {type(whole).__name__}")
+            return Method(whole, method)
 
-    def _configured(self, settings: "ModelSettings") -> Any:
-        """Return the network with its own settings; one that the study does not name stands at the default of the class."""
+        return lambda: build(part), lambda: build(_instance(self._path, self._given, values))
+
+    def _configure(self, settings: "ModelSettings") -> None:
+        """Give the network its own settings; one that the study does not name stands at the default of the class."""
         values = {}
         for setting, name in self.settings.items():
             value, default = getattr(settings, setting, self._defaults[name]), self._defaults[name]
@@ -212,11 +179,6 @@ class _Halves:
             values[name] = kind(value) if isinstance(value, list | tuple) else value
         if values != self._values:
             self._values, self._part = values, _instance(self._path, self._given, values)
-        return self._part
-
-    def _another(self) -> Any:
-        """Return a second network with the same settings."""
-        return _instance(self._path, self._given, self._values)
 
 
 def _instance(path: str, part: Any, values: dict[str, Any]) -> Any:

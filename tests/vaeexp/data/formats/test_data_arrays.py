@@ -11,11 +11,6 @@ from vaeexp.data import describe_plan, open_dataset
 from vaeexp.settings import DataSettings
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
-
-
 def opened(path, **changes):
     settings = DataSettings(**{"dataset": "arrays", "binarisation": "none", **changes})
     return open_dataset(settings, root=path, say=lambda text: None)

@@ -13,12 +13,6 @@ from vaeexp.data.formats.torchvision_files import BATCHES, read_batch
 from vaeexp.settings import DataSettings
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("VAEEXP_OFFLINE", "1")
-
-
 def settings(dataset: str, **changes) -> DataSettings:
     return DataSettings(**{"dataset": dataset, "binarisation": "none", "validation_size": 4, **changes})
 
@@ -194,19 +188,6 @@ def test_a_file_that_is_missing_is_named(tmp_path, dataset, missing, named):
     (root / missing).unlink()
     with pytest.raises(UserError, match=named):
         open_dataset(settings(dataset), root=root)
-
-
-@pytest.mark.parametrize("dataset", ["cifar10", "svhn", "celeba"])
-def test_without_files_and_network_the_error_says_what_is_expected(tmp_path, dataset):
-    expected = {"cifar10": "data_batch_5", "svhn": "train_32x32.mat", "celeba": "img_align_celeba/*.jpg"}[dataset]
-    with pytest.raises(UserError, match="VAEEXP_OFFLINE is set") as caught:
-        open_dataset(settings(dataset))
-    assert expected in caught.value.problem
-    assert "--data" in caught.value.problem
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError) as caught:
-        open_dataset(settings(dataset), root=tmp_path / "empty")
-    assert expected in caught.value.problem
 
 
 @pytest.mark.parametrize("binarisation", ["static", "dynamic"])

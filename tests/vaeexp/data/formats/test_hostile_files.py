@@ -27,12 +27,6 @@ from vaeexp.settings import DataSettings
 ROOT = Path(__file__).parents[4]
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("VAEEXP_OFFLINE", "1")
-
-
 @pytest.mark.parametrize("mutants", [500, pytest.param(2000, marks=pytest.mark.slow)])
 def test_mutants_are_opened_or_refused_and_run_nothing(tmp_path, mutants):
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(hostile_files.__file__).parent}"}

@@ -16,11 +16,6 @@ from vaeexp.data.formats.torchvision_files import BATCHES, FILES, MATRICES
 from vaeexp.settings import DataSettings
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
-
-
 def publish(monkeypatch, name, files, *, counts, content=False):
     """Let these files be the official ones of a data set: their checksums stand in its definition."""
     sums = []

@@ -12,11 +12,9 @@ from sweeps.lanes import Outcome, advance_all
 from vaeexp.models.networks import NETWORKS
 from vaeexp.models.networks.conv import Block, feature_sizes
 from vaeexp.models.vae import check_model
-from vaeexp.run_files import WEIGHTS
 from vaeexp.settings import ModelSettings
-from vaeexp.training import Snapshot, open_lane
+from vaeexp.training import open_lane
 from vaeexp.training.batches import validation_noise
-from vaeexp.training.checkpoint import load_model, save_settings, save_weights
 from vaeexp.training.groups import sequential
 from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.groups.vectorised import VectorisedGroup
@@ -238,24 +236,6 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, kind):
     assert [advance_all(lanes, [0])[0].objective] == whole[0][3:]
     lanes.finish({0: Outcome(state="complete", epoch=4, objective=None)})
     assert same_bits(artifacts.states[0], whole[1])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_saved_weights_bring_their_statistics_back(tmp_path, kind):
-    lanes, artifacts = make_lanes(tmp_path, kind=kind, maxima=MAXIMA, base=CONV)
-    lanes.add(trial(0, latent_size=3))
-    value = [advance_all(lanes, [0])[0].objective for _ in range(2)][-1]
-    lane = lanes._all()[0].lanes[0]
-    lanes.finish({0: Outcome(state="complete", epoch=2, objective=value)})
-    state = artifacts.states[0]
-    save_weights(tmp_path / WEIGHTS, lane, Snapshot(1, state["best"], state["best_buffers"]))
-    save_settings(tmp_path, lane, (1, 8, 8), {})
-    vae, data = load_model(tmp_path), source()
-    assert vae.encoder[1].num_batches_tracked.dtype == torch.int64
-    assert vae.encoder[1].num_batches_tracked == 12
-    with torch.no_grad():
-        terms = vae(data.validation, validation_noise(data, 3))
-    assert (terms.distortion + terms.rate).mean().item() == pytest.approx(value, rel=1e-5)
 
 
 def test_the_running_average_is_scored_with_the_statistics_of_the_weights(tmp_path):

@@ -157,24 +157,16 @@ USER = '''
             Changed.outputs = outputs
         return Changed
 
-    class Then(nn.Module):
-        """A module, and a function of its output."""
-        def __init__(self, net, function):
+    class Around(nn.Module):
+        """A module, a function of its output, and one of its input."""
+        def __init__(self, net, after=lambda h: h, before=lambda x: x):
             super().__init__()
-            self.net, self.function = net, function
+            self.net, self.after, self.before = net, after, before
         def forward(self, x):
-            return self.function(self.net(x))
-
-    class Before(nn.Module):
-        """A function of the input, and a module."""
-        def __init__(self, net, function):
-            super().__init__()
-            self.net, self.function = net, function
-        def forward(self, x):
-            return self.net(self.function(x))
+            return self.after(self.net(self.before(x)))
 
     def then(function, *args):
-        return changed(lambda net: Then(net, function), *args)
+        return changed(lambda net: Around(net, function), *args)
 
     Sigmoid = changed(lambda net: nn.Sequential(*net, nn.Sigmoid()))
     Clamped = then(lambda h: h.clamp(0, 1))
@@ -184,16 +176,16 @@ USER = '''
     ReLU = changed(lambda net: nn.Sequential(*net, nn.ReLU()))
     Squared = then(torch.square)
     Deviations = changed(
-        lambda net: Then(net, lambda h: (h[:, ::2], torch.nn.functional.softplus(h[:, 1::2]))), "encoder"
+        lambda net: Around(net, lambda h: (h[:, ::2], torch.nn.functional.softplus(h[:, 1::2]))), "encoder"
     )
     Zeros = changed(lambda net: [nn.init.zeros_(net[2].weight), nn.init.zeros_(net[2].bias), net][-1])
-    Pair = changed(lambda net: Then(net, lambda h: (h[:, ::2], h[:, 1::2])), "encoder")
-    Listed = changed(lambda net: Then(net, lambda h: [h[:, ::2], h[:, 1::2]]), "encoder")
+    Pair = changed(lambda net: Around(net, lambda h: (h[:, ::2], h[:, 1::2])), "encoder")
+    Listed = changed(lambda net: Around(net, lambda h: [h[:, ::2], h[:, 1::2]]), "encoder")
     Probable = changed(lambda net: nn.Sequential(*net, nn.Sigmoid()), "decoder", "probabilities")
-    Halved = changed(lambda net: Then(net, lambda h: (h.tanh() + 1) / 2), "decoder", "probabilities")
+    Halved = changed(lambda net: Around(net, lambda h: (h.tanh() + 1) / 2), "decoder", "probabilities")
     Flat = then(lambda h: h.flatten(1))
 
-    Triple = changed(lambda net: Then(net, lambda h: (h[:, ::2], h[:, 1::2], h[:, ::2])), "encoder")
+    Triple = changed(lambda net: Around(net, lambda h: (h[:, ::2], h[:, 1::2], h[:, ::2])), "encoder")
     Dictionary = then(lambda h: {"reconstruction": h})
     Tupled = then(lambda h: (h, h))
     Whole = then(lambda h: h.round().long())
@@ -202,8 +194,8 @@ USER = '''
     Detached = then(lambda h: h.detach())
     Sampled = then(lambda h: h + torch.randn_like(h))
     Numpy = then(lambda h: h + float(__import__("numpy").random.rand()))
-    Greedy = changed(lambda net: Before(net, lambda x: x.mul_(2)), "encoder")
-    Double = changed(lambda net: Before(Then(net.double(), lambda h: h.float()), lambda x: x.double()))
+    Greedy = changed(lambda net: Around(net, before=lambda x: x.mul_(2)), "encoder")
+    Double = changed(lambda net: Around(net.double(), lambda h: h.float(), lambda x: x.double()))
     Meta = changed(lambda net: net.to("meta"))
     NoModule = changed(lambda net: net.forward)
     Unlike = changed(lambda net: net, "decoder", "logit")
@@ -246,19 +238,19 @@ USER = '''
     Updated = changed(lambda net: Buffered(net, lambda self, h: h - self.mean.mul_(0.9).add_(0.1 * h.mean().detach())), "encoder")
     common = nn.Sequential(nn.Flatten(1), nn.Linear(64, 8))
     Common = changed(lambda net: common, "encoder")
-    OfTwo = changed(lambda net: Before(net, lambda x: x.view(2, *x.shape[1:])), "encoder")
+    OfTwo = changed(lambda net: Around(net, before=lambda x: x.view(2, *x.shape[1:])), "encoder")
     Untested = changed(lambda net: Buffered(net, lambda self, h: h if self.training else h[:1]), "encoder")
-    Leaving = changed(lambda net: Then(net, leave), "encoder")
+    Leaving = changed(lambda net: Around(net, leave), "encoder")
     Scripted = changed(lambda net: torch.jit.script(nn.Sequential(nn.Flatten(1), nn.Linear(64, 8))), "encoder")
-    Named = changed(lambda net: Then(net, lambda h: {"mu": h[:, ::2], "logvar": h[:, 1::2]}), "encoder")
+    Named = changed(lambda net: Around(net, lambda h: {"mu": h[:, ::2], "logvar": h[:, 1::2]}), "encoder")
     Uncopied = changed(lambda net: [nn.utils.weight_norm(net[0]), net][-1])
     Spectral = changed(lambda net: [nn.utils.parametrizations.spectral_norm(net[0]), net][-1])
     Mixing = changed(
         lambda net: nn.Sequential(*net[:2], nn.BatchNorm1d(16, track_running_stats=False), *net[2:])
     )
-    Centring = changed(lambda net: Then(net, lambda h: h - h.mean(0)), "encoder")
+    Centring = changed(lambda net: Around(net, lambda h: h - h.mean(0)), "encoder")
     Always = changed(
-        lambda net: Before(net, lambda x: torch.nn.functional.batch_norm(x, None, None, training=True)), "encoder"
+        lambda net: Around(net, before=lambda x: torch.nn.functional.batch_norm(x, None, None, training=True)), "encoder"
     )
     LogSigmoid = changed(lambda net: nn.Sequential(*net, nn.LogSigmoid()))
 
