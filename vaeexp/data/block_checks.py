@@ -60,21 +60,13 @@ class BlockChecks:
         images = np.load(path, mmap_mode="r")
         self._offset, self._row = images.offset, images[:1].nbytes
 
-    def check_range(self, start: int, stop: int) -> None:
-        """Check the images from row `start` to row `stop`, exclusive. Raises Damaged."""
-        first, end = self._offset + self._row * start, self._offset + self._row * stop
-        self._check(np.arange(first // _BLOCK, -(-end // _BLOCK)))
-
     def check_rows(self, rows: np.ndarray) -> None:
         """Check the images at these rows, int64 [M]. Raises Damaged."""
         starts = self._offset + self._row * rows
         first, last = starts // _BLOCK, (starts + self._row - 1) // _BLOCK
         spans = range(1 + int((last - first).max(initial=0)))
         blocks = np.concatenate([np.minimum(first + step, last) for step in spans])
-        self._check(np.unique(blocks[self._unchecked[blocks]]))
-
-    def _check(self, blocks: np.ndarray) -> None:
-        for block in blocks[self._unchecked[blocks]].tolist():
+        for block in np.unique(blocks[self._unchecked[blocks]]).tolist():
             start, stop = _BLOCK * block, min(_BLOCK * (block + 1), len(self._content))
             if zlib.crc32(self._content[start:stop]) != self._sums[block]:
                 distrust(self._path.parent)

@@ -59,8 +59,7 @@ class Split:
     @cached_property
     def images(self) -> np.ndarray:
         """The images, all of them checked. Raises Damaged."""
-        if self.blocks is not None:
-            self.blocks.check_range(self.first, self.first + len(self))
+        self.check(np.arange(len(self)))
         return self.unchecked
 
     def check(self, rows: np.ndarray) -> None:

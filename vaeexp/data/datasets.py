@@ -1,11 +1,8 @@
 """The data sets that a study can name, and where their files are found: given, cached, downloaded or bundled."""
 
 import os
-import queue
 import socket
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
 SUBSET_COUNTS = (4_500, 500)  # bundled digits in place of MNIST's training files, and of its test files
 SUBSET_VALIDATION = 500
 BUNDLED = Path(__file__).parent  # the folder with the bundled digits
-_PROBE_SECONDS, _STALL_SECONDS = 8.0, 30.0
+_PROBE_SECONDS, _STALL_SECONDS = 4.0, 30.0
 
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -159,16 +156,11 @@ class DownloadError(Exception):
 
 @cache
 def why_unreachable(mirrors: tuple[str, ...]) -> str | None:
-    """Return None when a mirror answers within 8 s, else a sentence with the reason. This process asks once."""
-    answers: queue.Queue[str | None] = queue.Queue()
+    """Return None when a mirror answers, else a sentence with the reason. This process asks once, for 4 s a mirror."""
+    problem: str | None = None
     for mirror in mirrors:
-        # Daemon threads, since the look-up of a host name can hang for longer than any timeout given to urllib.
-        threading.Thread(target=lambda mirror=mirror: answers.put(_ask(mirror)), daemon=True).start()
-    problem: str | None = f"no mirror answered within {_PROBE_SECONDS:.0f} s"
-    with suppress(queue.Empty):
-        for _ in mirrors:
-            if (problem := answers.get(timeout=_PROBE_SECONDS)) is None:
-                break
+        if (problem := _ask(mirror)) is None:
+            break
     return problem
 
 
@@ -179,7 +171,7 @@ def _ask(mirror: str) -> str | None:
     address = f"{mirror}{FILES[3]}.gz" if mirror.endswith("/") else mirror
     request = urllib.request.Request(address, method="HEAD")
     try:
-        with urllib.request.urlopen(request, timeout=_PROBE_SECONDS / 2):
+        with urllib.request.urlopen(request, timeout=_PROBE_SECONDS):
             return None
     except (OSError, HTTPException, ValueError) as error:
         return f"{mirror} does not answer ({getattr(error, 'reason', None) or error})"

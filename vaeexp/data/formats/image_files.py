@@ -426,10 +426,7 @@ def _notes(
     sizes = {(header.height, header.width) for header in headers}
     grey = sum(header.grey for header in headers)
     kinds = Counter(Path(name).suffix.lower() for name in listing.names)
-    tall, wide = (
-        f"{min(axis):,}" if min(axis) == max(axis) else f"{min(axis):,} to {max(axis):,}"
-        for axis in zip(*sizes, strict=True)
-    )
+    tall, wide = (_span(axis) for axis in zip(*sizes, strict=True))
     colour = "all in colour" if not grey else "all grey" if grey == len(headers) else f"{grey:,} of them grey"
     formats = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     steps = ["resized (Lanczos)"] if sizes != {(height, width)} else []
@@ -448,6 +445,11 @@ def _notes(
         f"Classes: {classes}",
         *listing.notes,
     )
+
+
+def _span(lengths: Sequence[int]) -> str:
+    low, high = min(lengths), max(lengths)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
