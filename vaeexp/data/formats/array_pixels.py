@@ -74,17 +74,19 @@ def _turned(name: str, images: np.ndarray) -> str:
         return f" Choose one channel or three of them: save, for example, {name}[..., 0]"
     if _is_colour_image(shape):
         return " It seems to be one image [H, W, C], and a data set needs many: save numpy.stack(list_of_images)"
-    if len(shape) == 2 and shape[0] != shape[1]:
-        for channels, turn in ((1, ""), (3, ".transpose(0, 2, 3, 1)")):
-            side = math.isqrt(shape[1] // channels)
-            if side >= 8 and side * side * channels == shape[1]:
-                sizes = f"-1, {side}, {side}" if channels == 1 else f"-1, 3, {side}, {side}"
-                return f" It seems to be one row of pixels for each image: save {name}.reshape({sizes}){turn}"
-    if len(shape) == 2:
-        return " If it is one image, a data set needs many: save numpy.stack(list_of_images)"
     if len(shape) == 5:
         return f" If it is videos [N, T, H, W, C], save {name}.reshape(-1, *{name}.shape[2:])"
-    return ""
+    return _unrolled(name, *shape) if len(shape) == 2 else ""
+
+
+def _unrolled(name: str, rows: int, columns: int) -> str:
+    """Return what to do about an array of two dimensions."""
+    for channels, sizes, turn in ((1, "-1", ""), (3, "-1, 3", ".transpose(0, 2, 3, 1)")):
+        side = math.isqrt(columns // channels)
+        if rows != columns and side >= 8 and side * side * channels == columns:
+            reshaped = f"{name}.reshape({sizes}, {side}, {side}){turn}"
+            return f" It seems to be one row of pixels for each image: save {reshaped}"
+    return " If it is one image, a data set needs many: save numpy.stack(list_of_images)"
 
 
 def _from_floats(

@@ -22,13 +22,16 @@ _EPSILON = 1e-6
 _DROPOUT = nn.modules.dropout._DropoutNd
 
 
-class Interleaved(nn.Module):
-    """An encoder that returns means and log-variances [B, L] each, as one that returns them interleaved [B, 2L]."""
+class _Adapter(nn.Module):
+    """A half of a network, `inner`, in another form."""
 
     def __init__(self, inner: nn.Module) -> None:
-        """`inner`: the encoder."""
         super().__init__()
         self.inner = inner
+
+
+class Interleaved(_Adapter):
+    """An encoder that returns means and log-variances [B, L] each, as one that returns them interleaved [B, 2L]."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (mean, log-variance) of each latent dimension [B, 2L] for x [B, C, H, W]."""
@@ -36,29 +39,24 @@ class Interleaved(nn.Module):
         return torch.stack((mean, log_var), -1).flatten(1)
 
 
-class Shaped(nn.Module):
+class Shaped(_Adapter):
     """A decoder that returns flat images, as one that returns images."""
 
     def __init__(self, inner: nn.Module, shape: tuple[int, ...]) -> None:
         """`inner`: the decoder; `shape`: of an image that it returns."""
-        super().__init__()
-        self.inner, self.shape = inner, shape
+        super().__init__(inner)
+        self.shape = shape
 
     def forward(self, z: Tensor) -> Tensor:
         """Return images [B, *shape] for z [B, L]."""
         return self.inner(z).reshape(-1, *self.shape)
 
 
-class Logits(nn.Module):
+class Logits(_Adapter):
     """A decoder of probabilities, as one of logits.
 
     It runs in float32 even where the rest trains in bf16: 1 − 1e-6 is 1 in bf16, and its logit infinite.
     """
-
-    def __init__(self, inner: nn.Module) -> None:
-        """`inner`: the decoder, which ends in a sigmoid."""
-        super().__init__()
-        self.inner = inner
 
     def forward(self, z: Tensor) -> Tensor:
         """Return logits for z [B, L]."""

@@ -454,7 +454,7 @@ def test_what_cannot_be_fused_is_looped_and_said_once(user, name, why, caplog):
         ("my_networks:Sampled", "draws random numbers in `forward`.* z is drawn from the means and log-variances"),
         ("my_networks:Numpy", "draws random numbers in `forward`"),
         ("my_networks:Greedy", "changes its input in place"),
-        ("my_networks:Double", "a parameter 'net.net.0.weight' of float64; must be float32"),
+        ("my_networks:Double", "a parameter 'net.0.weight' of float64; must be float32"),
         ("my_networks:Meta", "a tensor '0.weight' that is on meta; build it on the CPU"),
         ("my_networks:NoModule", "must be a torch.nn.Module, not method"),
         ("my_networks:Unlike", "`outputs` of .* is 'logit'; must be 'logits' or 'probabilities'"),
