@@ -8,3 +8,5 @@ FEATURES = 128
 FID_IMAGES = FEATURES + 1
 """The fewest images of a Fréchet distance: the covariance of d features of d images or fewer is singular, and the distance of
 images to themselves far from 0."""
+
+__all__ = ["FEATURES", "FID_IMAGES"]

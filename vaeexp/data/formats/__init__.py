@@ -18,6 +18,8 @@ from vaeexp.data.formats.levels import Stored
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
+__all__ = ["TEST", "TRAINING", "VALIDATION", "Checksum", "Definition", "Layout", "RawImages", "Source", "Unreadable"]
+
 TRAINING, VALIDATION, TEST = 0, 1, 2
 PART_NAMES = {TRAINING: "train", VALIDATION: "validation", TEST: "test"}
 _BLOCK_BYTES = 2**26
