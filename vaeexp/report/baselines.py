@@ -8,7 +8,7 @@ import pandas as pd
 
 from sweeps.results.statistics import Interval, mean_interval
 from vaeexp.evaluation import FID_IMAGES
-from vaeexp.evaluation.metrics import OF_PICTURES, own_name, with_own
+from vaeexp.evaluation.metrics import METRICS, OF_PICTURES, own_name, with_own
 from vaeexp.report.headline import (
     PUBLISHED,
     PUBLISHED_MODEL,
@@ -18,10 +18,18 @@ from vaeexp.report.headline import (
     samples_of,
     unpublished,
 )
-from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
-from vaeexp.report.sentences import sentence, words
-from vaeexp.report.tables import RATE_AND_DISTORTION, Column, active_share, on_test
-from vaeexp.results.statements import Figure, Statement
+from vaeexp.report.markup import bullets, escape, folded, heading, narrow_tables, table
+from vaeexp.report.sentences import PICTURES, markdown, words
+from vaeexp.report.tables import (
+    CONFIGURATION,
+    RATE_AND_DISTORTION,
+    Column,
+    active_share,
+    mean_on_test,
+    on_test,
+    table_of,
+)
+from vaeexp.results.statements import Figure, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite, interval_on_test, own_metrics, row_names
 from vaeexp.results.tested_settings import TestedSetting, by_protocol
@@ -36,7 +44,7 @@ def published(view: StudyView, group: Sequence[TestedSetting]) -> str:
     if other_data(view) or group[0].deterministic:
         return ""
     if why := unpublished(group):
-        return sentence(Statement(id="published.none", values={"why": why}), escape)
+        return markdown(say("published.none", why=why))
     nll, source = PUBLISHED[group[0].settings["binarisation"]]
     line = [escape(PUBLISHED_MODEL), format_number(nll), f"{PUBLISHED_SAMPLES:,}", escape(source)]
     words = "Published figures of the same protocol, to set beside the importance-weighted NLL with the same k:"
@@ -61,14 +69,10 @@ def protocol_tables(view: StudyView) -> list[str]:
     settings = [*view.confirmed, *view.baselines]
     if not settings:
         return []
-    by_classifier = any(row.test("fid").n for row in settings)
     elsewhere = other_data(view)
-    introduction = [
-        INTRODUCTION,
-        "" if elsewhere is None else sentence(elsewhere, escape),
-        CLASSIFIER if by_classifier else "",
-    ]
-    blocks = [heading("Rows by protocol"), " ".join(part for part in introduction if part)]
+    introduction = [INTRODUCTION] + ([] if elsewhere is None else [markdown(elsewhere)])
+    introduction += [CLASSIFIER] if any(row.test("fid").n for row in settings) else []
+    blocks = [heading("Rows by protocol"), " ".join(introduction)]
     titles: set[str] = set()
     for group in by_protocol(settings):
         title = _title(view, group[0])
@@ -89,16 +93,14 @@ def sub_pixels(view: StudyView) -> int:
 def _title(view: StudyView, row: TestedSetting) -> str:
     """Return the heading of a protocol: `Static binarisation, bernoulli likelihood, gaussian posterior`."""
     shape = view.recorded("data").get("image_shape") or [1]
+    names = ("binarisation", "likelihood", "posterior")
+    # Where the study's settings are not recorded, its protocol has them.
+    recorded = [str(row.settings[name] or row.protocol.get(name) or "unknown").split(" (")[0] for name in names]
+    binarisation, likelihood, posterior = recorded
     levels = "Grey levels" if shape[0] == 1 else "Colour levels"
-    binarisation, likelihood, posterior = (_named(row, name) for name in ("binarisation", "likelihood", "posterior"))
     targets = levels if binarisation == "none" else f"{binarisation.capitalize()} binarisation"
     ending = "deterministic autoencoder" if row.deterministic else f"{posterior} posterior"
     return f"{targets}, {likelihood.replace('_', ' ')} likelihood, {ending}"
-
-
-def _named(row: TestedSetting, name: str) -> str:
-    """Return a setting, or its part of the protocol where the study's settings are not recorded."""
-    return str(row.settings[name] or row.protocol.get(name) or "unknown").split(" (")[0]
 
 
 def _protocol_words(group: Sequence[TestedSetting]) -> str:
@@ -124,45 +126,37 @@ def _protocol_words(group: Sequence[TestedSetting]) -> str:
 
 
 def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
-    plain = group[0].deterministic
-    size = sub_pixels(view)
-    total, name = ("distortion", "distortion") if plain else ("neg_elbo", "−ELBO")
+    plain, size = group[0].deterministic, sub_pixels(view)
+    total = "distortion" if plain else "neg_elbo"
+    name = METRICS[total].label
     columns: list[Column] = [
         ("row", lambda row: escape(row.title)),
         ("seeds", lambda row: row.seeds),
         ("best epoch", _epochs),
-        (f"val {name}", lambda row: format_interval(mean_interval(finite(row.runs["objective"]).tolist()))),
-        (f"test {name}", on_test(total)),
+        (f"val {name}", lambda row: format_interval(row.validation)),
+        on_test(total),
     ]
     if not plain:
-        columns += [(f"test IW-NLL, k = {samples:,}", _weighted(samples)) for samples in samples_of(group)]
+        weighted = METRICS["iw_nll"].label
+        columns += [(f"test {weighted}, k = {samples:,}", _weighted(samples)) for samples in samples_of(group)]
         columns += RATE_AND_DISTORTION
-    columns += [
-        (title, partial(_units, metric=metric))
-        for title, metric in (("active units", "active_units"), ("dimensions in use", "used_dimensions"))
-    ]
+    columns.append((METRICS["active_units"].label, partial(_units, metric="active_units")))
+    columns.append(("dimensions in use", partial(_units, metric="used_dimensions")))
     if size:
         columns.append(("nats per sub-pixel", lambda row: format_number(row.test(total).mean / size, 4)))
         if not plain and any(row.beta not in (None, 1) for row in group):
             columns.append(("test distortion + β·rate per sub-pixel", lambda row: _loss_per_sub_pixel(row, size)))
-    columns += [
-        ("bits per dimension", on_test("bits_per_dimension")),
-        (f"train {name}, last epoch", lambda row: format_interval(_at_end_of_training(view, row, total))),
-    ]
+    bits = METRICS["bits_per_dimension"].label
+    columns += [(bits, mean_on_test("bits_per_dimension")), (f"train {name}, last epoch", _last_epoch(view, total))]
     of_elbo = all(row.settings.get("loss") in (None, "elbo") for row in group)
     if any(_loss_is_another(view, row, total) for row in group):
-        columns.append(
-            (LOSS if of_elbo else OWN_LOSS, lambda row: format_interval(_at_end_of_training(view, row, "loss")))
-        )
+        columns.append((LOSS if of_elbo else OWN_LOSS, _last_epoch(view, "loss")))
     if of_elbo and size and "(squared error)" in group[0].protocol.get("likelihood", ""):
         # −log p(x|z) is the summed squared error and this constant, which notebooks leave out.
         constant = 0.5 * size * math.log(math.pi)
-        title = LOSS.replace("distortion", "squared error")
-        columns.append((title, lambda row: format_interval(_at_end_of_training(view, row, "loss", less=constant))))
-    columns.append(("configuration", lambda row: escape(row.setting)))
-    titles = [title for title, _ in columns]
-    numeric = [index for index, title in enumerate(titles) if title not in ("row", "configuration")]
-    return narrow_tables(titles, [[make(row) for _, make in columns] for row in group], right=numeric)
+        columns.append((LOSS.replace("distortion", "squared error"), _last_epoch(view, "loss", less=constant)))
+    columns.append(CONFIGURATION)
+    return table_of(columns, group)
 
 
 def _quality(view: StudyView, group: Sequence[TestedSetting]) -> list[str]:
@@ -176,44 +170,39 @@ def _quality(view: StudyView, group: Sequence[TestedSetting]) -> list[str]:
     apart = [row for row in group if moved(row)]
     if apart and not group[0].deterministic:
         measures.insert(0, "rate")
-    rows = [(row, when) for row in group for when in ("test", "test_last") if when == "test" or row in apart]
-    cells = [
-        [
-            escape(row.title) + (", last epoch" if when == "test_last" else ""),
-            *(format_interval(interval_on_test(row.runs, f"{when}/{name}"), metrics[name].digits) for name in measures),
-        ]
-        for row, when in rows
-    ]
+    cells = []
+    for row in group:
+        for when, ending in {"test": "", "test_last": ", last epoch"}.items():
+            if when == "test" or row in apart:
+                means = {name: interval_on_test(row.runs, f"{when}/{name}") for name in measures}
+                shown = [format_interval(mean, metrics[name].digits) for name, mean in means.items()]
+                cells.append([f"{escape(row.title)}{ending}", *shown])
     classifier = _classifier(group)
-    text = "Reconstructions of test images (MSE, SSIM) and samples of the prior (FID, IS)"
-    text = text if classifier is None else words(classifier, escape)
+    text = PICTURES if classifier is None else words(classifier, escape)
     text += "; a row stands once more at its last epoch where figures differ there" if apart else ""
     text += "; metrics of your own: " + ", ".join(f"`{path}`" for path in own) if own else ""
     titles = ["row", *(escape(metrics[name].title) for name in measures)]
-    return [
-        f"{text}:",
-        narrow_tables(titles, cells, right=range(1, len(titles))),
-        *(sentence(why, escape) for why in _no_fid(group)),
-    ]
+    said = [*map(markdown, _no_fid(group))]
+    return [f"{text}:", narrow_tables(titles, cells, right=range(1, len(titles))), *said]
 
 
 def protocol_statements(view: StudyView) -> list[Statement]:
     """Return what the chapter says of each protocol, and of published figures."""
     groups, elsewhere = by_protocol([*view.confirmed, *view.baselines]), other_data(view)
-    said = [elsewhere] if groups and elsewhere else []
+    said = [elsewhere] if groups else []
     for group in groups:
-        found = [] if group[0].deterministic else [_estimator(group)]
-        shown = any(row.test(name).n for name in OF_PICTURES for row in group)
-        found += [_classifier(group), *_no_fid(group)] if shown else []
-        why = None if elsewhere or group[0].deterministic else unpublished(group)
-        found.append(Statement(id="published.none", values={"why": why}) if why else None)
-        said += [each for each in found if each is not None]
-    return said
+        plain = group[0].deterministic
+        said.append(None if plain else _estimator(group))
+        if any(row.test(name).n for name in OF_PICTURES for row in group):
+            said += [_classifier(group), *_no_fid(group)]
+        why = None if elsewhere or plain else unpublished(group)
+        said.append(say("published.none", why=why) if why else None)
+    return [each for each in said if each is not None]
 
 
 def _estimator(group: Sequence[TestedSetting]) -> Statement | None:
     samples = tuple(samples_of(group))
-    return Statement(id="table.estimator", values={"samples": samples}, rows=_rows(group)) if samples else None
+    return say("table.estimator", _rows(group), samples=samples) if samples else None
 
 
 def _classifier(group: Sequence[TestedSetting]) -> Statement | None:
@@ -222,7 +211,7 @@ def _classifier(group: Sequence[TestedSetting]) -> Statement | None:
     if accuracies.empty:
         return None
     accuracy = Figure(value=100 * float(accuracies.mean()), unit="%", n=len(accuracies), digits=1)
-    return Statement(id="table.classifier", values={"accuracy": accuracy}, rows=_rows(group))
+    return say("table.classifier", _rows(group), accuracy=accuracy)
 
 
 def _no_fid(group: Sequence[TestedSetting]) -> list[Statement]:
@@ -230,12 +219,12 @@ def _no_fid(group: Sequence[TestedSetting]) -> list[Statement]:
     without = [row for row in group if row.test("generated").n and not row.test("fid").n]
     if not without:
         return []
-    values = {"least": FID_IMAGES, "images": round(min(row.test("generated").mean for row in without))}
-    return [Statement(id="table.no_fid", values=values, rows=_rows(without))]
+    images = round(min(row.test("generated").mean for row in without))
+    return [say("table.no_fid", _rows(without), least=FID_IMAGES, images=images)]
 
 
-def _rows(group: Sequence[TestedSetting]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for row in group for name in row_names(row.runs)))
+def _rows(group: Sequence[TestedSetting]) -> list[str]:
+    return row_names(pd.concat([row.runs for row in group])).drop_duplicates().tolist()
 
 
 def _weighted(samples: int) -> Callable[[TestedSetting], str]:
@@ -258,6 +247,11 @@ def _span(counts: pd.Series) -> str:
 
 def _units(row: TestedSetting, metric: str) -> str:
     return active_share(row.test(metric).mean, column(row.runs, "params.latent_size").iloc[0])
+
+
+def _last_epoch(view: StudyView, name: str, less: float = 0.0) -> Callable[[TestedSetting], str]:
+    """Return the column of a figure of the training images in the last epoch."""
+    return lambda row: format_interval(_at_end_of_training(view, row, name, less))
 
 
 def _at_end_of_training(view: StudyView, row: TestedSetting, name: str, less: float = 0.0) -> Interval:
@@ -284,5 +278,5 @@ def _reported(view: StudyView, group: Sequence[TestedSetting]) -> str:
     """Return the figures that the sources of the baselines printed; none on a part of the data, which they did not use."""
     if view.recorded("data").get("subset"):
         return ""
-    lines = [f"- {escape(row.title)}: {escape(row.published)}" for row in group if row.published]
-    return "Reported elsewhere, as the study file has it:\n\n" + "\n".join(lines) if lines else ""
+    listed = bullets(f"{escape(row.title)}: {escape(row.published)}" for row in group if row.published)
+    return f"Reported elsewhere, as the study file has it:\n\n{listed}" if listed else ""

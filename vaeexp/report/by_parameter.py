@@ -7,12 +7,12 @@ import pandas as pd
 
 from sweeps.results.found_trials import promotes
 from vaeexp.report.markup import escape, heading, table
-from vaeexp.report.sentences import sentence
+from vaeexp.report.sentences import markdown
 from vaeexp.results.coverage import left_out
 from vaeexp.results.effects import best_group, group_of
 from vaeexp.results.holes import hole_statement
 from vaeexp.results.parameters import SearchedParameter
-from vaeexp.results.statements import Statement
+from vaeexp.results.statements import Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.words import format_number, format_value, parameter_label
 
@@ -46,58 +46,52 @@ def parameter_tables(view: StudyView) -> list[str]:
 
     Empty with two objectives, whose trials have no one value.
     """
-    if view.front is not None:
-        return []
     blocks = []
     for names in _tabled(view):
-        title = f"By {escape(' and '.join(map(parameter_label, names)))}"
-        made = by_parameter(view, names[0]) if len(names) == 1 else by_prior_and_components(view)
-        lines = [line for line in (made, *(sentence(said, escape) for said in untold(view, names))) if line]
-        blocks += [heading(title, 4), *lines] if lines else []
+        made = [by_parameter(view, *names), *map(markdown, untold(view, names))]
+        labels = " and ".join(map(parameter_label, names))
+        blocks += [heading(f"By {escape(labels)}", 4), *made] if any(made) else []
     return blocks
 
 
 def _tabled(view: StudyView) -> list[list[str]]:
     """Return the parameters of each table; components stand with the prior that has them."""
-    parameters = view.parameters
-    joint = {"prior", "components"} <= set(parameters) and parameters["prior"].is_choice
+    parameters = {} if view.front is not None else view.parameters
+    joint = {"prior", "components"} <= parameters.keys() and parameters["prior"].is_choice
     return [["prior", name] if name == "components" and joint else [name] for name in parameters]
 
 
 def parameter_statements(view: StudyView) -> list[Statement]:
     """Return what stands below these tables."""
-    return [] if view.front is not None else [said for names in _tabled(view) for said in untold(view, names)]
+    return [said for names in _tabled(view) for said in untold(view, names)]
 
 
 def untold(view: StudyView, names: Sequence[str]) -> list[Statement]:
     """Name the values that are not in the table because nothing shows them where the others are good, and those of which the trials say nothing."""
-    left, kind = left_out(view.left_out, names), "" if promotes(view.study) else "_complete"
-    holes = [hole_statement(view.holes.numbers[name]) for name in names if name in view.holes.numbers]
-    return [*([Statement(id=f"table.left_out{kind}", values={"left": left})] if left else []), *holes]
+    left, numbers = left_out(view.left_out, names), view.holes.numbers
+    kind = "table.left_out" if promotes(view.study) else "table.left_out_complete"
+    holes = [hole_statement(numbers[name]) for name in names if name in numbers]
+    return [say(kind, left=left), *holes] if left else holes
 
 
-def by_parameter(view: StudyView, name: str) -> str:
+def by_parameter(view: StudyView, *names: str) -> str:
     """Return the trials of the search for each value of a choice, or each range of a whole number in powers of two.
 
-    Empty for other numbers, and without a trial.
+    With a second parameter, for each value of that within each value of the first. Empty for other numbers, and without a trial.
     """
-    parameter = view.parameters[name]
-    groups = [] if parameter.kind == "float" else _split(parameter, view.covered(view.search, name))
-    groups = [group for group in groups if group[0][0] not in view.uncovered(name)]
-    return _group_table(view, [parameter_label(name)], groups)
-
-
-def by_prior_and_components(view: StudyView) -> str:
-    """Return the trials of the search for each prior and, within it, each count or range of counts of components."""
-    prior, components = view.parameters["prior"], view.parameters["components"]
-    groups: list[Group] = [
-        ((*kind, "–" if counts == (INACTIVE,) else counts[0]), both)
-        for kind, group in _split(prior, view.covered(view.search, "prior"))
-        if kind[0] not in view.uncovered("prior")
-        for counts, both in _split(components, group)
-        if len(both) and counts[0] not in view.uncovered("components")
-    ]
-    return _group_table(view, ["prior", "components"], groups)
+    if view.parameters[names[0]].kind == "float":
+        return ""
+    groups: list[Group] = [((), view.covered(view.search, names[0]))]
+    for name in names:
+        groups = [
+            ((*texts, text), own)
+            for texts, trials in groups
+            for text, own in _split(view.parameters[name], trials)
+            if text not in view.uncovered(name) and (not texts or len(own))
+        ]
+    if len(names) > 1:
+        groups = [((*texts, "–" if last == INACTIVE else last), own) for (*texts, last), own in groups]
+    return _group_table(view, [parameter_label(name) for name in names], groups)
 
 
 def ranges(low: int, high: int) -> list[tuple[int, int]]:
@@ -115,47 +109,41 @@ def ranges(low: int, high: int) -> list[tuple[int, int]]:
     return [*zip(starts, [start - 1 for start in starts[1:]] + [high], strict=True)]
 
 
-def _split(parameter: SearchedParameter, trials: pd.DataFrame) -> list[Group]:
-    """Return a group for each value of a choice, also without a trial, or each range; and one of trials without the parameter."""
+def _split(parameter: SearchedParameter, trials: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return the trials of each value of a choice, also without a trial, or of each range; and those without the parameter."""
     values = parameter.of(trials)
-    inactive: list[Group] = [((INACTIVE,), trials[values.isna()])] if values.isna().any() else []
+    inactive = [(INACTIVE, trials[values.isna()])] if values.isna().any() else []
     if parameter.is_choice:
         texts = values.map(format_value, na_action="ignore")
-        return [*(((text,), trials[texts == text]) for text in parameter.texts), *inactive]
+        return [*((text, trials[texts == text]) for text in parameter.texts), *inactive]
     numbers = values.astype("Float64").astype(float)
     # The axis reaches to trials of an earlier search space, which may lie outside the range of today.
     for first, last in ranges(int(parameter.first), int(parameter.last)):
         label = f"{first:,}–{last:,}" if first < last else f"{first:,}"
-        inactive.append(((label,), trials[numbers.between(first, last)]))
+        inactive.append((label, trials[numbers.between(first, last)]))
     return inactive
 
 
 def _group_table(view: StudyView, titles: Sequence[str], groups: Sequence[Group]) -> str:
-    """Return a row for each group; bold is the lowest median of those that rest on two complete trials or more."""
+    """Return a row for each group; bold is the lowest median of those that rest on two complete trials or more.
+
+    Under the pruner `promotion`, which pauses trials, there is no median.
+    """
     if not any(len(trials) for _, trials in groups):
         return ""
-    if promotes(view.study):
-        return _promoted_table(view, titles, groups)
-    header = [*map(escape, titles), "complete (n)", "pruned", "failed", "best", "median, pruned as worse"]
     summaries = [group_of(trials) for _, trials in groups]
-    lowest = best_group(summaries)
-    rows = []
+    lowest, telling = best_group(summaries), sum(summary.tells for summary in summaries)
+    paused, rows = promotes(view.study), []
     for index, ((names, trials), summary) in enumerate(zip(groups, summaries, strict=True)):
-        failed = int((trials["state"] == "failed").sum())
-        counts = [f"{count:,}" for count in (summary.complete, summary.pruned, failed)]
-        median = format_number(summary.median)
-        marked = f"**{median}**" if index == lowest and sum(other.tells for other in summaries) > 1 else median
-        rows.append([*map(escape, names), *counts, format_number(summary.best), marked])
-    return table(header, rows, right=range(len(titles), len(header)))
-
-
-def _promoted_table(view: StudyView, titles: Sequence[str], groups: Sequence[Group]) -> str:
-    """Return a row for each group of a search whose trials are paused and promoted."""
-    rows = []
-    for names, trials in groups:
-        states = trials["state"]
-        counts = [len(trials), int(trials["number"].isin(view.judged).sum()), (states == "complete").sum()]
-        cells = [f"{count:,}" for count in (*counts, (states == "failed").sum())]
-        rows.append([*map(escape, names), *cells, format_number(group_of(trials).best)])
-    header = [*map(escape, titles), "trials", "promoted", "complete (n)", "failed", "best"]
-    return table(header, rows, right=range(len(titles), len(header)))
+        states, median = trials["state"], format_number(summary.median)
+        failed, best = (states == "failed").sum(), format_number(summary.best)
+        if paused:
+            promoted = trials["number"].isin(view.judged).sum()
+            counts, ends = [len(trials), promoted, (states == "complete").sum(), failed], [best]
+        else:
+            counts = [summary.complete, summary.pruned, failed]
+            ends = [best, f"**{median}**" if index == lowest and telling > 1 else median]
+        rows.append([*map(escape, names), *(f"{count:,}" for count in counts), *ends])
+    header = ["complete (n)", "pruned", "failed", "best", "median, pruned as worse"]
+    header = ["trials", "promoted", "complete (n)", "failed", "best"] if paused else header
+    return table([*map(escape, titles), *header], rows, right=range(len(titles), len(titles) + 5))

@@ -11,16 +11,15 @@ from matplotlib.figure import Figure as Drawing
 from sweeps.errors import masked
 from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots.contact_sheet import draw, unpack
-from vaeexp.report.answer import cost_words
 from vaeexp.report.baselines import sub_pixels
-from vaeexp.report.findings import STATES
-from vaeexp.report.markup import code, escape, fenced, folded, heading, picture, table
-from vaeexp.report.sentences import sentence, words
+from vaeexp.report.findings import STATES, cost
+from vaeexp.report.markup import bullets, code, escape, fenced, folded, heading, picture, table
+from vaeexp.report.sentences import markdown, paragraph, words
 from vaeexp.results.parameters import SearchedParameter
-from vaeexp.results.statements import Figure, Statement
+from vaeexp.results.statements import Figure, Statement, say
 from vaeexp.results.study_view import SECTIONS, StudyView
 from vaeexp.results.tables import column, for_baseline_alone, left_pictures, row_names
-from vaeexp.words import format_configuration, format_number, format_value, join_and, plural
+from vaeexp.words import format_configuration, format_number, format_value, join_and, one_line, plural
 
 GOING = ("running", "paused", "waiting")
 FAILED_ROWS, PRUNED_ROWS = 50, 30
@@ -39,32 +38,32 @@ def failures(view: StudyView) -> list[str]:
     """Return the chapter, block by block; empty before the first trial."""
     if view.trials.empty:
         return []
-    blocks = [heading("How the trials ended"), outcomes(view), escape(view.study.stopped or ""), cost_words(view)]
-    for title, content in (("Failed", failed_trials(view)), ("Pruned", pruned_trials(view))):
-        blocks += folded(title, content)
-    lines = [sentence(statement, escape) for statement in left_out(view)]
-    left = "\n".join(f"- {line}" for line in lines) if lines else "Nothing was left out of any table or plot."
-    return [block for block in (*blocks, *folded("Left out", [left])) if block]
+    left = bullets(map(markdown, left_out(view))) or "Nothing was left out of any table or plot."
+    return [
+        *(heading("How the trials ended"), outcomes(view), escape(view.study.stopped or ""), paragraph(cost(view))),
+        *folded("Failed", failed_trials(view)),
+        *folded("Pruned", pruned_trials(view)),
+        *folded("Left out", [left]),
+    ]
 
 
 def left_out(view: StudyView) -> list[Statement]:
     """Return a statement for each kind of thing that is left out, with how many there are; empty where nothing is."""
     counts = _of_the_search(view) | _of_the_runs(view)
-    return [Statement(id=f"left.{kind}", values={"count": count}) for kind, count in counts.items() if count]
+    return [say(f"left.{kind}", count=int(count)) for kind, count in counts.items() if count]
 
 
 def _of_the_search(view: StudyView) -> dict[str, int]:
     """Return what is left out of the search, and how many of it."""
-    states = view.search["state"].value_counts()
-    worthless = (view.search["state"] == "complete") & ~np.isfinite(view.search["objective"].to_numpy(float))
+    search, state = view.search, view.search["state"]
     return {
-        "repeated": int((~view.trials["repeat"]).sum()) - len(view.search),
-        "failed": int(states.get("failed", 0)),
-        "pruned": int(states.get("pruned", 0)),
-        "going": sum(int(states.get(name, 0)) for name in GOING),
-        "worthless": _sum(worthless),
-        "epochs": int((~np.isfinite(view.epochs["objective"].to_numpy(float))).sum()),
-        "unplaced": int(view.search["best_epoch"].notna().sum()) - len(view.points),
+        "repeated": (~view.trials["repeat"]).sum() - len(search),
+        "failed": (state == "failed").sum(),
+        "pruned": (state == "pruned").sum(),
+        "going": state.isin(GOING).sum(),
+        "worthless": ((state == "complete") & _not_finite(search["objective"])).sum(),
+        "epochs": _not_finite(view.epochs["objective"]).sum(),
+        "unplaced": search["best_epoch"].notna().sum() - len(view.points),
     }
 
 
@@ -75,38 +74,37 @@ def _of_the_runs(view: StudyView) -> dict[str, int]:
     idle = runs["purposes"].map(len) == 0
     late = runs["purposes"].map(lambda purposes: "late" in purposes).astype(bool)
     failed, going = runs["state"].isin(["failed", "pruned"]), runs["state"].isin(GOING)
-    untested = ~np.isfinite(column(view.confirm_runs, "result.test/neg_elbo").to_numpy(float))
-    pictureless = int((~left_pictures(complete)).sum())
+    pictureless = (~left_pictures(complete)).sum()
     return {
-        "runs_failed": _sum(failed & ~idle & ~late),
-        "runs_going": _sum(going & ~idle & ~late),
-        "late": _sum((failed | going) & late),
-        "idle": _sum(idle),
-        "untested": int(untested.sum()),
+        "runs_failed": (failed & ~idle & ~late).sum(),
+        "runs_going": (going & ~idle & ~late).sum(),
+        "late": ((failed | going) & late).sum(),
+        "idle": idle.sum(),
+        "untested": _not_finite(column(view.confirm_runs, "result.test/neg_elbo")).sum(),
         "pairs": sum(comparison.incomplete for comparison in view.pairs),
         "pictureless" if pictureless < len(complete) else "pictureless_all": pictureless,
     }
 
 
-def _sum(chosen: pd.Series) -> int:
-    return int(chosen.sum())
+def _not_finite(values: pd.Series) -> np.ndarray:
+    return ~np.isfinite(values.to_numpy(float))
 
 
 def outcomes(view: StudyView) -> str:
     """Return how many trials of the search and how many other runs ended in each state; empty without a trial."""
     trials = view.trials
-    repeat, repeated = trials["repeat"], trials["duplicate_of"].notna() & ~trials["repeat"]
+    repeated = trials["duplicate_of"].notna() & ~trials["repeat"]
     rows = []
     for state in STATES:
-        chosen = (trials["state"] == state) & ~repeated
-        counts = _sum(chosen & ~repeat), _sum(chosen & repeat)
-        if any(counts):
-            rows.append([state, *(f"{count:,}" for count in counts), _why(state, trials[chosen])])
+        chosen = trials[(trials["state"] == state) & ~repeated]
+        runs = chosen["repeat"].sum()
+        if len(chosen):
+            rows.append([state, f"{len(chosen) - runs:,}", f"{runs:,}", _why(state, chosen)])
     if repeated.any():
         why = "the configuration of an earlier trial: its value was used again"
-        rows.append(["repeated", f"{_sum(repeated):,}", "0", why])
+        rows.append(["repeated", f"{repeated.sum():,}", "0", why])
     others = "confirm, compare and baselines" if for_baseline_alone(trials).any() else "confirm and compare"
-    return table(["outcome", "search", others, "why"], rows, right=(1, 2)) if rows else ""
+    return table(["outcome", "search", others, "why"], rows, right=(1, 2))
 
 
 def _why(state: str, trials: pd.DataFrame) -> str:
@@ -117,66 +115,49 @@ def _why(state: str, trials: pd.DataFrame) -> str:
         return f"worse than others at the same epoch; stopped after {span}"
     if state == "paused":
         return "worse than others on the same rung, so far; they go on if they come to be among the best there"
-    return _classes(trials) if state == "failed" else ""
+    classes = _classes(trials) if state == "failed" else {}
+    return escape(", ".join(f"{count:,} {kind}" for kind, count in classes.items()))
 
 
-def _classes(trials: pd.DataFrame) -> str:
-    """Count the classes of failures: `2 diverged, 1 out of memory`, the most frequent first."""
-    return escape(", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in _counted(trials)))
-
-
-def _counted(trials: pd.DataFrame) -> list[tuple[str, int]]:
+def _classes(failed: pd.DataFrame) -> dict[str, int]:
     """Return each class of failures and how many there are of it, the most frequent first."""
-    counts = trials["failure"].fillna("unknown").value_counts()
-    return [(kind, -count) for count, kind in sorted((-int(count), str(kind)) for kind, count in counts.items())]
+    counts = failed["failure"].fillna("unknown").value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    return {str(kind).replace("_", " "): int(count) for kind, count in counts.items()}
+
+
+def _failed(view: StudyView) -> pd.DataFrame:
+    return view.trials[view.trials["state"] == "failed"].sort_values(["repeat", "number"])
 
 
 def failed_trials(view: StudyView) -> list[str]:
     """Return every trial and run that failed, at most 50: its class, its epochs, its message and its configuration."""
-    failed = view.trials[view.trials["state"] == "failed"].sort_values(["repeat", "number"])
+    failed = _failed(view).head(FAILED_ROWS)
     rows = [
         [
-            _called(row["number"], repeat=row["repeat"]),
+            name,
             escape(row["failure"].replace("_", " ") if isinstance(row["failure"], str) else "unknown"),
             str(row["epochs"]),
-            escape(_shortened(row["message"])),
+            escape(one_line(row["message"], LONGEST) if isinstance(row["message"], str) else "–"),
             escape(format_configuration(view.params(row))),
         ]
-        for _, row in failed.head(FAILED_ROWS).iterrows()
+        for name, (_, row) in zip(row_names(failed), failed.iterrows(), strict=True)
     ]
-    if not rows:
-        return []
     more = [f"{words(said, escape)}; all of them are in {CSV}." for said in more_failed(view)]
     return [table(["trial", "class", "epochs", "message", "configuration"], rows, right=(2,)), *more]
 
 
 def more_failed(view: StudyView) -> list[Statement]:
     """Return how many failed that are not listed; empty where all are."""
-    failed = view.trials[view.trials["state"] == "failed"].sort_values(["repeat", "number"])
-    rest = failed.iloc[FAILED_ROWS:]
-    kinds = {kind.replace("_", " "): count for kind, count in _counted(rest)}
-    values = {"count": len(rest), "kinds": kinds}
-    return [Statement(id="table.more_failed", values=values, rows=tuple(row_names(rest)))] if kinds else []
-
-
-def _called(number: int, *, repeat: bool = False) -> str:
-    """Return how every table calls a trial, `9`, and a repeat, `r3`, as commands do after the name of the study."""
-    return f"{'r' if repeat else ''}{number}"
-
-
-def _shortened(message: object) -> str:
-    text = " ".join(message.split()) if isinstance(message, str) else "–"
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+    rest = _failed(view).iloc[FAILED_ROWS:]
+    return [say("table.more_failed", row_names(rest), count=len(rest), kinds=_classes(rest))] if len(rest) else []
 
 
 def pruned_trials(view: StudyView) -> list[str]:
     """Return every pruned trial with its epoch; of more than 30, how many were pruned after which epoch, and which."""
     pruned = view.search[view.search["state"] == "pruned"]
-    if pruned.empty:
-        return []
     if len(pruned) <= PRUNED_ROWS:
         cells = zip(pruned["number"], pruned["epochs"], pruned["objective"], strict=True)
-        rows = [[_called(number), str(epochs), format_number(value)] for number, epochs, value in cells]
+        rows = [[str(number), str(epochs), format_number(value)] for number, epochs, value in cells]
         return [table(["trial", "stopped after epoch", "best val −ELBO by then"], rows, right=(1, 2))]
     rows = []
     for span, group in _by_epoch(pruned):
@@ -190,13 +171,12 @@ def pruned_trials(view: StudyView) -> list[str]:
 
 def _by_epoch(pruned: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Group the trials by epoch, or by at most 30 equal ranges of epochs."""
-    least = pruned["epochs"].min()
-    width = -(-int(pruned["epochs"].max() - least + 1) // PRUNED_ROWS)
-    first = pruned["epochs"] - (pruned["epochs"] - least) % width
-    return [
-        (f"{int(start):,}" if width == 1 else f"{int(start):,}–{int(start) + width - 1:,}", group)
-        for start, group in pruned.groupby(first)
-    ]
+    epochs = pruned["epochs"]
+    width = -(-int(epochs.max() - epochs.min() + 1) // PRUNED_ROWS)
+    groups = pruned.groupby(epochs - (epochs - epochs.min()) % width)
+    if width == 1:
+        return [(f"{int(start):,}", group) for start, group in groups]
+    return [(f"{int(start):,}–{int(start) + width - 1:,}", group) for start, group in groups]
 
 
 def contact_sheet(view: StudyView) -> Drawing | None:
@@ -216,8 +196,8 @@ def sheet_statements(view: StudyView) -> list[Statement]:
 
 def sheet_statement(shown: int, training: int, binarisation: str, channels: int) -> Statement:
     """Say how many of the training images a contact sheet shows, and as what models are given them."""
-    kind = binarisation if binarisation != "none" else "grey" if channels == 1 else "colours"
-    return Statement(id=f"sheet.{kind}", values={"shown": shown, "training": training})
+    levels = "grey" if channels == 1 else "colours"
+    return say(f"sheet.{levels if binarisation == 'none' else binarisation}", shown=shown, training=training)
 
 
 def provenance(view: StudyView, sheet: Drawing | None = None) -> list[str]:
@@ -225,28 +205,25 @@ def provenance(view: StudyView, sheet: Drawing | None = None) -> list[str]:
     record, spec = view.study.provenance, {**view.study.spec, "budget": view.study.budget}
     blocks = [heading("How this was made"), *folded("What the numbers are", [_numbers_explained(view)])]
     blocks += folded("Commands", commands(view)) + folded("Code", [code_words(view)]) + folded("Seeds", seeds(view))
+    data, sections = record.get("data") or {}, {name: spec[name] for name in SECTIONS if spec.get(name)}
     parts = {
         "Protocol": record.get("protocol"),
-        "Data": _without(record.get("data") or {}, ("name", "binarisation", "fingerprint")),
-        "Fixed settings": {name: _without(spec[name], view.parameters) for name in SECTIONS if spec.get(name)},
+        "Data": _without(data, ("name", "binarisation", "fingerprint")),
+        "Fixed settings": {name: _without(section, view.parameters) for name, section in sections.items()},
         "Search": {name: spec[name] for name in SEARCH if spec.get(name)},
         "Search space": {name: _range(parameter) for name, parameter in view.parameters.items()},
         "Execution": view.study.execution,
         "Versions": record.get("versions"),
         "Hardware": record.get("hardware"),
     }
+    pictures = [] if sheet is None else [picture(SHEET, "Training images", sheet)]
+    pictures += map(markdown, sheet_statements(view))
     for title, content in parts.items():
-        if content:
-            facts = [(_spaced(name), _value(name, value)) for name, value in content.items() if value is not None]
-            shown = []
-            if title == "Data" and sheet is not None:
-                shown = [picture(SHEET, "Training images", sheet)]
-                shown += [sentence(said, escape) for said in sheet_statements(view)]
-            blocks += folded(title, [table(["", ""], facts), *shown])
+        facts = [(_spaced(name), _value(name, value)) for name, value in (content or {}).items() if value is not None]
+        blocks += folded(title, [table(["", ""], facts), *(pictures if title == "Data" else [])]) if content else []
     text = record.get("study_file")
-    if text:
-        blocks += folded("Study file", [fenced(text, "yaml")])
-    missing = [title.lower() for title, content in parts.items() if not content] + ([] if text else ["study file"])
+    blocks += folded("Study file", [fenced(text, "yaml")]) if text else []
+    missing = [title.lower() for title, content in {**parts, "Study file": text}.items() if not content]
     return [*blocks, f"Not recorded with this study: {join_and(missing)}."] if missing else blocks
 
 
@@ -255,14 +232,13 @@ def _numbers_explained(view: StudyView) -> str:
     elbo = METRICS["neg_elbo"]
     said = {statement.id: statement for statement in method_statements(view)}
     weighted = f", {words(said['method.samples'], escape)}" if "method.samples" in said else ""
-    parts = f" {sentence(said['method.active'], escape)}" if "method.active" in said else ""
-    beta = " ".join(sentence(statement, escape) for statement in beta_scale(view))
+    parts = f" {markdown(said['method.active'])}" if "method.active" in said else ""
+    beta = paragraph(beta_scale(view))
     use = "ranks the search: distortion"
     counts = "A trial counts with its best epoch. Taking the minimum over trials and epochs makes it optimistic."
     if view.front is not None:
-        use = (
-            f"ranks nothing here, because the search is for {' and '.join(view.front.labels)} at once; it is distortion"
-        )
+        objectives = " and ".join(view.front.labels)
+        use = f"ranks nothing here, because the search is for {objectives} at once; it is distortion"
         counts = "In the front a trial counts with its last epoch, as it was trained. Taking the front of many trials makes it optimistic."
     return f"""\
 - **Validation −ELBO** ({elbo.unit}; {elbo.direction}) {use} + rate at β = 1, whatever β a trial \
@@ -282,9 +258,8 @@ over all baselines with each confirmed configuration. Within each of the three, 
 def method_statements(view: StudyView) -> list[Statement]:
     """Return by what estimator, thresholds and scale of β the figures are made."""
     samples, threshold = view.fixed("importance_samples"), view.fixed("active_threshold")
-    said = [Statement(id="method.samples", values={"samples": samples})] if samples else []
-    if threshold:
-        said.append(Statement(id="method.active", values={"threshold": Figure(value=threshold, digits=None)}))
+    said = [say("method.samples", samples=samples)] if samples else []
+    said += [say("method.active", threshold=Figure(value=threshold, digits=None))] if threshold else []
     return [*said, *beta_scale(view)]
 
 
@@ -297,17 +272,16 @@ def beta_scale(view: StudyView) -> list[Statement]:
     """
     size = sub_pixels(view)
     if not size:
-        return [Statement(id="method.beta_unknown")]
+        return [say("method.beta_unknown")]
     beta = view.params(view.best_trial).get("beta") if view.best_trial is not None else None
     best = None if beta in (None, 0, 1) else float(beta)  # the scale of β adds nothing for β = 0 and β = 1
     channels, height, width = view.recorded("data")["image_shape"]
-    shape = {"height": height, "width": width, "channels": channels, "size": size}
-    said = [Statement(id="method.beta", values={**shape, **_weights(1 / size, best)})]
+    weights = _weights(1 / size, best)
+    said = [say("method.beta", height=height, width=width, channels=channels, size=size, **weights)]
     for likelihood, scale in _scales(view):
-        square = likelihood == "gaussian"
-        shown = Figure(value=scale**2 if square else scale, digits=None)
-        factor = (2 * scale**2 if square else scale) / size
-        said.append(Statement(id=f"method.{likelihood}", values={"scale": shown, **_weights(factor, best)}))
+        factor, shown = (2 * scale**2, scale**2) if likelihood == "gaussian" else (scale, scale)
+        weights = _weights(factor / size, best)
+        said.append(say(f"method.{likelihood}", scale=Figure(value=shown, digits=None), **weights))
     return said
 
 

@@ -1,12 +1,14 @@
 """The findings of a study as statements: what to use, what one gets, and what was compared and searched, the largest effect first."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import Any, Literal
 
 import pandas as pd
 
-from sweeps.results.statistics import mean_interval
+from sweeps.results.statistics import Interval, mean_interval
 from vaeexp.evaluation.metrics import BESIDE, METRICS, REACHED
 from vaeexp.report.headline import incomparable, samples_of
 from vaeexp.results.coverage import Coverage
@@ -15,18 +17,19 @@ from vaeexp.results.effects import best_of
 from vaeexp.results.equal_epochs import EqualEpochEffect
 from vaeexp.results.equally_good import EquallyGood, equally_good
 from vaeexp.results.front_view import FrontView
-from vaeexp.results.holes import NumberHole, hole_statement
+from vaeexp.results.holes import hole_statement
 from vaeexp.results.interactions import LEVEL, Interaction
 from vaeexp.results.new_seeds import failed_seeds
 from vaeexp.results.parameters import LEAST_TRIALS
-from vaeexp.results.statements import NATS, Figure, Statement
+from vaeexp.results.statements import NATS, Figure, Statement, say
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import finite, for_baseline_alone
+from vaeexp.results.tables import finite, for_baseline_alone, row_names
 from vaeexp.results.tested_settings import (
     ERROR_RATE,
     PairComparison,
     TestedSetting,
     WinnerMargin,
+    measures_one_thing,
     same_images,
     same_runs,
     same_training,
@@ -38,13 +41,6 @@ EQUAL = 0.01
 """Share of a −ELBO within which two are as good as equal."""
 ENDED = ("complete", "pruned", "failed")
 STATES = ("complete", "pruned", "failed", "running", "paused", "waiting")
-
-
-def run_names(runs: pd.DataFrame) -> tuple[str, ...]:
-    """Return the names of trials and repeats as commands have them after the name of the study: `45`, `r3`."""
-    return tuple(
-        f"{'r' if repeat else ''}{number}" for repeat, number in zip(runs["repeat"], runs["number"], strict=True)
-    )
 
 
 # ---- what to use ----
@@ -60,56 +56,51 @@ def use(view: StudyView) -> list[Statement]:
     if trial is None:
         return [_nothing_yet(view)]
     configuration, number = view.params(trial), int(trial["number"])
-    values = {"trial": number, "configuration": configuration}
     kind = "use.trial" if view.study.finished else "use.so_far"
-    chosen = Statement(id=kind if configuration else "use.only_trial", values=values, rows=(str(number),))
+    chosen = say(kind if configuration else "use.only_trial", [number], trial=number, configuration=configuration)
     good = equally_good(view)
-    level = view.ranked["objective"].iloc[0]
-    return [chosen, *([_as_good(good, level)] if good else [])]
+    return [chosen, _as_good(good, view.ranked["objective"].iloc[0])] if good else [chosen]
 
 
 def _as_good(good: EquallyGood, level: float) -> Statement:
-    values = {
-        "ranges": _ranges(good),
-        "trials": len(good.trials),
-        "within": Figure(value=good.within, unit=NATS),
-        "limit": Figure(value=good.limit, unit=NATS),
-    }
-    kind = "use.as_good" if good.within <= EQUAL * abs(level) else "use.unclear"
-    return Statement(id=kind, values=values, rows=tuple(map(str, good.trials)))
+    return say(
+        "use.as_good" if good.within <= EQUAL * abs(level) else "use.unclear",
+        good.trials,
+        ranges={name: _range(values) for name, values in good.ranges.items()},
+        trials=len(good.trials),
+        within=Figure(value=good.within, unit=NATS),
+        limit=Figure(value=good.limit, unit=NATS),
+    )
 
 
-def _ranges(good: EquallyGood) -> dict[str, Any]:
-    """Return parameter → its one value, `(least, largest)` of a number, or `adam or adamax`."""
-    shown = {}
-    for name, values in good.ranges.items():
-        texts = all(isinstance(value, str) for value in values)
-        shown[name] = values[0] if len(values) == 1 else " or ".join(values) if texts else values
-    return shown
+def _range(values: Sequence[Any]) -> Any:
+    """Return the one value, `adam or adamax`, or the least and the largest of a number."""
+    if len(values) == 1:
+        return values[0]
+    return " or ".join(values) if isinstance(values[0], str) else values
 
 
 def _front(front: FrontView) -> Statement:
-    low, high = front.members.iloc[0], front.members.iloc[-1]
-    first, second = front.metrics
-    ends = {"low": low, "high": high}
-    values: dict[str, Any] = {"first": front.labels[0], "second": front.labels[1]}
-    values |= {"count": len(front.members), "complete": len(front.complete)}
-    values |= {f"{end}_trial": int(row["number"]) for end, row in ends.items()}
-    values |= {f"{end}_first": Figure(value=float(row[first])) for end, row in ends.items()}
-    values |= {f"{end}_second": Figure(value=float(row[second])) for end, row in ends.items()}
-    if len(front.members) == 1:
-        values["trial"] = int(low["number"])
-    kind = "use.front" if len(front.members) > 1 else "use.front_of_one"
-    return Statement(id=kind, values=values, rows=run_names(front.members))
+    members = front.members
+    values: dict[str, Any] = {}
+    for end, row in {"low": members.iloc[0], "high": members.iloc[-1]}.items():
+        values[f"{end}_trial"] = int(row["number"])
+        for place, metric in zip(("first", "second"), front.metrics, strict=True):
+            values[f"{end}_{place}"] = Figure(value=float(row[metric]))
+    if len(members) == 1:
+        values["trial"] = values["low_trial"]
+    first, second = front.labels
+    kind = "use.front" if len(members) > 1 else "use.front_of_one"
+    counts = {"count": len(members), "complete": len(front.complete)}
+    return say(kind, row_names(members), first=first, second=second, **counts, **values)
 
 
 def _nothing_yet(view: StudyView) -> Statement:
-    trials = view.search
-    if trials.empty:
-        return Statement(id="use.no_trial")
-    counts = trials["state"].value_counts()
+    if view.search.empty:
+        return say("use.no_trial")
+    counts = view.search["state"].value_counts()
     states = {state: int(counts[state]) for state in STATES if state in counts}
-    return Statement(id=f"use.no_{'value' if 'complete' in counts else 'complete'}", values={"states": states})
+    return say("use.no_value" if "complete" in counts else "use.no_complete", states=states)
 
 
 # ---- what one gets ----
@@ -122,37 +113,35 @@ def get(view: StudyView) -> list[Statement]:
     runs = view.confirm_runs[view.confirm_runs["source_trial"] == view.best_number]
     reached = _tested(view, runs) if len(runs) else _searched(view)
     level = view.best.value if view.best else math.nan
-    return [
-        reached,
-        *(_margin(margin, level) for margin in view.margins[:1]),
-        *([came_further(view.further)] if view.further else []),
-    ]
+    margins = [_margin(margin, level) for margin in view.margins[:1]]
+    return [reached, *margins, *([came_further(view.further)] if view.further else [])]
 
 
 def _tested(view: StudyView, runs: pd.DataFrame) -> Statement:
     best = view.best
     assert best is not None
-    rows, planned = run_names(runs), best.planned
-    figures = {name: figure_on_test(best, name) for name in REACHED}
-    values: dict[str, Any] = {
-        "planned": planned if planned > len(runs) else None,
-        "samples": _samples(best),
-        "failed": _failures(view, view.best_number),
-        **figures,
+    more = {
+        "planned": best.planned if best.planned > len(runs) else None,
+        "failed": _failures(view),
     }
+    figures = {name: figure_on_test(best, name) for name in REACHED}
     if best.deterministic and figures["distortion"]:
-        return Statement(id="get.distortion", values=values, rows=rows)
+        return say("get.distortion", row_names(runs), **figures, **more, samples=_samples(best))
     if figures["neg_elbo"]:
-        return Statement(id="get.confirmed", values=values, rows=rows)
+        return say("get.confirmed", row_names(runs), **figures, **more, samples=_samples(best))
     again = Figure.of(mean_interval(finite(runs["objective"]).tolist()))
-    values = {"again": again} | {name: values[name] for name in ("planned", "failed")}
-    return Statement(id="get.validation", values=values, rows=rows)
+    return say("get.validation", row_names(runs), again=again, **more)
 
 
 def figure_on_test(setting: TestedSetting, name: str) -> Figure | None:
     """Return a test figure of a setting with its interval over seeds; None where no run has it."""
-    interval, metric = setting.test(name), METRICS[name]
-    return Figure.of(interval, metric.unit, metric.digits) if interval.n else None
+    return _figure(setting.test(name), name)
+
+
+def _figure(interval: Interval | None, name: str) -> Figure | None:
+    """Return a mean or a difference of a metric in its unit; None where there is none."""
+    metric = METRICS[name]
+    return Figure.of(interval, metric.unit, metric.digits) if interval and interval.n else None
 
 
 def _samples(setting: TestedSetting) -> int | None:
@@ -163,20 +152,19 @@ def _samples(setting: TestedSetting) -> int | None:
 
 def _searched(view: StudyView) -> Statement:
     ranked, best = view.ranked, view.best_number
-    rank = list(ranked["number"]).index(best) + 1
+    rank = ranked["number"].tolist().index(best) + 1
     value = Figure(value=float(ranked["objective"].iloc[rank - 1]), unit=NATS, n=1)
-    kind = "get.searched_only" if len(ranked) == 1 else "get.searched" if rank == 1 else "get.searched_later"
-    values = {"value": value, "rank": rank, "ranked": len(ranked), "failed": _failures(view, best)}
-    return Statement(id=kind, values=values, rows=(str(best),))
+    kind = "get.searched" if rank == 1 else "get.searched_later"
+    kind = "get.searched_only" if len(ranked) == 1 else kind
+    return say(kind, [best], value=value, rank=rank, ranked=len(ranked), failed=_failures(view))
 
 
 def _margin(margin: WinnerMargin, level: float) -> Statement:
-    """Set the next best confirmed setting beside the best: above 0 the gap is in favour of the best."""
-    gap = Figure.of(margin.interval)
+    """Set the next best confirmed setting against the best: above 0 the gap is in favour of the best."""
+    gap, trial = Figure.of(margin.interval), margin.source_trial
     shown = evidence(gap, settled=margin.settled, level=level)
     kind = "turned" if shown == "apart" and gap.value < 0 else shown
-    values = {"trial": margin.source_trial, "gap": gap}
-    return Statement(id=f"get.{kind}", values=values, rows=(str(margin.source_trial),))
+    return say(f"get.{kind}", [trial], trial=trial, gap=gap)
 
 
 Evidence = Literal["apart", "perhaps", "tie", "unclear", "too_few"]
@@ -197,31 +185,28 @@ def evidence(gap: Figure, *, settled: bool, level: float) -> Evidence:
     return "tie" if max(-gap.low, gap.high) <= EQUAL * abs(level) else "unclear"
 
 
-def _failures(view: StudyView, source: int | None) -> tuple[Statement, ...]:
-    """Return the new seeds of a confirmed setting that failed."""
-    seeds = (each for each in view.new_seeds if each.purpose == "confirm" and each.source_trial == source)
-    return next((failed_seeds(each.failures, each.planned) for each in seeds if each.failed), ())
+def _failures(view: StudyView) -> tuple[Statement, ...]:
+    """Return the new seeds of the best setting that failed."""
+    own = [each for each in view.new_seeds if each.purpose == "confirm" and each.source_trial == view.best_number]
+    return next((failed_seeds(each.failures, each.planned) for each in own if each.failed), ())
 
 
 def _failed(divergence: Divergence) -> Statement:
     """Say how many trials of the search failed of one kind, and on which side of a parameter they lie."""
-    values: dict[str, Any] = {
-        "failed": divergence.failed,
-        "trials": divergence.trials,
-        "kind": divergence.kind,
-    }
+    counts = {"failed": divergence.failed, "trials": divergence.trials, "kind": divergence.kind}
     if divergence.parameter is None or divergence.side is None:
-        return Statement(id="search.failed", values=values)
-    values |= {
-        "parameter": parameter_label(divergence.parameter),
-        "threshold": format_value(divergence.threshold),
-        "beyond": divergence.beyond,
+        return say("search.failed", **counts)
+    return say(
+        f"search.failed_{divergence.side}",
+        **counts,
+        parameter=parameter_label(divergence.parameter),
+        threshold=format_value(divergence.threshold),
+        beyond=divergence.beyond,
         # Exceptions are the trials on that side that did not fail, and the failures on the other.
-        "inside": (divergence.beyond + divergence.failed - divergence.exceptions) // 2,
-        "exceptions": divergence.exceptions,
-        "winner": None if divergence.winner is None else format_value(divergence.winner),
-    }
-    return Statement(id=f"search.failed_{divergence.side}", values=values)
+        inside=(divergence.beyond + divergence.failed - divergence.exceptions) // 2,
+        exceptions=divergence.exceptions,
+        winner=None if divergence.winner is None else format_value(divergence.winner),
+    )
 
 
 # ---- what was compared ----
@@ -238,13 +223,23 @@ def compared(view: StudyView) -> list[Statement]:
     """Return a statement for each two values that the study compares in matched pairs, and each interaction that was found."""
     pairs = [pair for pair in view.pairs if len(pair.pairs)]
     level = view.best.value if view.best else math.nan
-    without = [name for name in view.compared_parameters if name not in {pair.parameter for pair in pairs}]
-    ordered = sorted((_pair(pair, level) for pair in pairs), key=lambda statement: -_size(statement))
+    known = {pair.parameter for pair in pairs}
+    without = [parameter_label(name) for name in view.compared_parameters if name not in known]
     return [
-        *ordered,
-        *(Statement(id="compare.none", values={"parameter": parameter_label(name)}) for name in without),
+        *_largest_first((_pair(pair, level) for pair in pairs), "gap"),
+        *(say("compare.none", parameter=label) for label in without),
         *map(_interaction, _named(view.interactions)),
     ]
+
+
+def _largest_first(statements: Iterable[Statement], name: str) -> list[Statement]:
+    """Order statements by the size of their figure of this name; those without one come last."""
+
+    def size(statement: Statement) -> float:
+        figure = statement.values.get(name)
+        return abs(figure.value) if isinstance(figure, Figure) else 0.0
+
+    return sorted(statements, key=size, reverse=True)
 
 
 def _pair(comparison: PairComparison, level: float) -> Statement:
@@ -252,33 +247,30 @@ def _pair(comparison: PairComparison, level: float) -> Statement:
 
     Where that one has too few seeds for an interval and all of them together have one, over all alone.
     """
-    first = comparison.by_configuration[0]
+    first, over = comparison.by_configuration[0], comparison.configurations
     alone = math.isnan(first.interval.low) and math.isfinite(comparison.interval.low)
-    interval, p = (comparison.interval, comparison.p_holm) if alone else (first.interval, first.p_holm)
-    sign = 1 if interval.mean > 0 else -1
+    chosen = comparison if alone else first
+    sign = 1 if chosen.interval.mean > 0 else -1
     better, worse = (comparison.first, comparison.second)[::sign]
-    gap = _signed(Figure.of(interval), sign)
-    several = comparison.configurations > 1 and not alone
-    values = {
-        "parameter": parameter_label(comparison.parameter),
-        "better": format_value(better),
-        "worse": format_value(worse),
-        "trial": None if alone else first.source_trial,
-        "over": comparison.configurations if alone else None,
-        "rank": first.rank,
-        "ranked": first.ranked,
-        "gap": gap,
-        "mean": _signed(Figure.of(comparison.interval), sign) if several else None,
-        "settings": comparison.configurations,
-        "pairs": len(comparison.pairs),
-    }
-    for name in (name for name in BESIDE if METRICS[name].better):
-        metric, other = METRICS[name], first.others.get(name)
-        figure = Figure.of(other, metric.unit, metric.digits) if other and other.n else None
-        values[name] = _signed(figure, sign) if figure and not alone else None
-    kind = evidence(gap, settled=p <= ERROR_RATE, level=level)
-    sources = tuple(str(own.source_trial) for own in comparison.by_configuration)
-    return Statement(id=f"compare.{kind}", values=values, rows=sources)
+    gap = _signed(Figure.of(chosen.interval), sign)
+    others = {name: None if alone else _figure(first.others.get(name), name) for name in BESIDE if METRICS[name].better}
+    kind = evidence(gap, settled=chosen.p_holm <= ERROR_RATE, level=level)
+    return say(
+        f"compare.{kind}",
+        [own.source_trial for own in comparison.by_configuration],
+        parameter=parameter_label(comparison.parameter),
+        better=format_value(better),
+        worse=format_value(worse),
+        trial=None if alone else first.source_trial,
+        over=over if alone else None,
+        rank=first.rank,
+        ranked=first.ranked,
+        gap=gap,
+        mean=_signed(Figure.of(comparison.interval), sign) if over > 1 and not alone else None,
+        settings=over,
+        pairs=len(comparison.pairs),
+        **{name: figure and _signed(figure, sign) for name, figure in others.items()},
+    )
 
 
 def _signed(figure: Figure, sign: int) -> Figure:
@@ -289,53 +281,62 @@ def _signed(figure: Figure, sign: int) -> Figure:
 def _named(interactions: Sequence[Interaction]) -> list[Interaction]:
     """Return the interactions that were found; of those without a known cause the first of each comparison."""
     kept: dict[tuple[str, ...], Interaction] = {}
-    for each in (each for each in interactions if each.consistent):
-        cause = each.other if each.is_cause else ""
-        kept.setdefault((each.parameter, format_value(each.first), format_value(each.second), cause), each)
+    for each in interactions:
+        if each.consistent:
+            kept.setdefault((*_compared_in(each), each.other if each.is_cause else ""), each)
     return list(kept.values())
+
+
+def _compared_in(interaction: Interaction) -> tuple[str, str, str]:
+    """Return the comparison that an interaction is of: the parameter and its two values."""
+    return interaction.parameter, format_value(interaction.first), format_value(interaction.second)
 
 
 def _interaction(interaction: Interaction) -> Statement:
     """Say which value is better on each side; a gap above 0 is in favour of the first."""
-    first, second = format_value(interaction.first), format_value(interaction.second)
-    sides = {"below": interaction.below, "above": interaction.above}
-    values: dict[str, Any] = {
-        "parameter": parameter_label(interaction.parameter),
-        "other": parameter_label(interaction.other) if interaction.is_cause else "setting",
-        "by": parameter_label(interaction.other),
-        "at": format_value(interaction.threshold),
-        "rest": tuple(interaction.rest),
-        "pairs": interaction.n,
-        "settings": interaction.configurations,
-        "alike": tuple(map(parameter_label, interaction.alike)),
-    }
-    values |= {f"{side}_better": first if gap > 0 else second for side, gap in sides.items()}
-    values |= {side: Figure(value=gap, unit=NATS) for side, gap in sides.items()}
-    return Statement(id=f"compare.interaction{'_of_value' if interaction.rest else ''}", values=values)
+    name, first, second = _compared_in(interaction)
+    by = parameter_label(interaction.other)
+    values: dict[str, Any] = {}
+    for side, gap in {"below": interaction.below, "above": interaction.above}.items():
+        values |= {f"{side}_better": first if gap > 0 else second, side: Figure(value=gap, unit=NATS)}
+    return say(
+        "compare.interaction_of_value" if interaction.rest else "compare.interaction",
+        **values,
+        parameter=parameter_label(name),
+        other=by if interaction.is_cause else "setting",
+        by=by,
+        at=format_value(interaction.threshold),
+        rest=tuple(interaction.rest),
+        pairs=interaction.n,
+        settings=interaction.configurations,
+        alike=tuple(map(parameter_label, interaction.alike)),
+    )
 
 
 def pair_caveats(view: StudyView) -> list[Statement]:
     """Return what limits the comparisons in matched pairs: the side that the learning rate was tuned for, and how sure interactions are."""
     tuned = {(each.parameter, format_value(each.tuned_for)) for each in view.interactions if each.tuned_for is not None}
-    values = [{"parameter": parameter_label(name), "value": value} for name, value in sorted(tuned)]
-    return [*(Statement(id="caveat.tuned", values=each) for each in values), *_how_sure(view.interactions)]
+    said = [say("caveat.tuned", parameter=parameter_label(name), value=value) for name, value in sorted(tuned)]
+    return [*said, *_how_sure(view.interactions)]
 
 
 def _how_sure(interactions: Sequence[Interaction]) -> list[Statement]:
     """Say how often chance names an interaction in such a study; nothing where nothing was compared."""
-    kinds = {(each.parameter, format_value(each.first), format_value(each.second)): each for each in interactions}
+    kinds = {_compared_in(each): each for each in interactions}
     able = [each for each in kinds.values() if each.nameable]
     if not kinds:
         return []
     if not able:
-        return [Statement(id="caveat.no_interactions", values={"level": LEVEL})]
-    values = {
-        "others": tuple(dict.fromkeys(parameter_label(each.other) for each in interactions)),
-        "able": len(able),
-        "comparisons": len(kinds) if len(able) < len(kinds) else None,
-        "rate": able[0].study_false_alarm,
-    }
-    return [Statement(id="caveat.interactions", values=values)]
+        return [say("caveat.no_interactions", level=LEVEL)]
+    return [
+        say(
+            "caveat.interactions",
+            others=tuple(dict.fromkeys(parameter_label(each.other) for each in interactions)),
+            able=len(able),
+            comparisons=len(kinds) if len(able) < len(kinds) else None,
+            rate=able[0].study_false_alarm,
+        )
+    ]
 
 
 # ---- baselines ----
@@ -343,50 +344,40 @@ def _how_sure(interactions: Sequence[Interaction]) -> list[Statement]:
 
 def baselines(view: StudyView) -> list[Statement]:
     """Return a statement for each baseline, the one furthest from the best first."""
-    return sorted((_baseline(view, setting) for setting in view.baselines), key=lambda statement: -_size(statement))
-
-
-def _size(statement: Statement) -> float:
-    gap = statement.values.get("gap")
-    return abs(gap.value) if isinstance(gap, Figure) else 0.0
+    return _largest_first((_baseline(view, setting) for setting in view.baselines), "gap")
 
 
 def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
-    """Set a baseline beside the confirmed setting that it changes, or beside the best."""
-    other, margin = view.opposed(setting), view.margin_of(setting)
-    rows, values = run_names(setting.runs), {"title": setting.title, "n": len(setting.runs)}
+    """Set a baseline against the confirmed setting that it changes, or against the best."""
+    other, margin, names = view.opposed(setting), view.margin_of(setting), row_names(setting.runs)
+    values: dict[str, Any] = {"title": setting.title, "n": len(setting.runs)}
     if other is None or not other.test("distortion").n:
         values |= {name: figure_on_test(setting, name) for name in ("neg_elbo", "fid")}
-        return Statement(id="baseline.alone", values=values, rows=rows)
-    kind = "best" if other.source_trial == view.best_number else "trial"
-    values["against"] = Statement(id=f"against.{kind}", values={"trial": other.source_trial})
+        return say("baseline.alone", names, **values)
+    trial = other.source_trial
+    values["against"] = say("against.best" if trial == view.best_number else "against.trial", trial=trial)
     if same_runs(other, setting):
-        return Statement(id="baseline.same_runs", values=values, rows=rows)
+        return say("baseline.same_runs", names, **values)
     if same_training(other, setting):
-        values |= {"iw_nll": figure_on_test(setting, "iw_nll"), "samples": _samples(setting)}
-        return Statement(id="baseline.same_training", values=values, rows=rows)
+        weighted = figure_on_test(setting, "iw_nll")
+        return say("baseline.same_training", names, **values, iw_nll=weighted, samples=_samples(setting))
     values |= _beside(other, setting)
     if margin is None or not math.isfinite(margin.interval.mean):
-        values["why"] = tuple(incomparable(other, setting)) or (Statement(id="differs.no_figure"),)
-        return Statement(id="baseline.other", values=values, rows=rows)
+        why = tuple(incomparable(other, setting)) or (say("differs.no_figure"),)
+        return say("baseline.other", names, **values, why=why)
     gap = Figure.of(margin.interval)
-    values |= {
-        "gap": gap,
-        "neg_elbo": figure_on_test(setting, "neg_elbo"),
-        "weighted": None if margin.estimates_agree or margin.weighted is None else Figure.of(margin.weighted),
-    }
     kind = evidence(gap, settled=margin.settled, level=other.value)
-    return Statement(id=f"baseline.{kind}", values=values, rows=rows)
+    weighted = None if margin.estimates_agree or margin.weighted is None else Figure.of(margin.weighted)
+    neg_elbo = figure_on_test(setting, "neg_elbo")
+    return say(f"baseline.{kind}", names, **values, gap=gap, neg_elbo=neg_elbo, weighted=weighted)
 
 
 def _beside(other: TestedSetting, setting: TestedSetting) -> dict[str, Figure | None]:
     """Return the figures of samples and reconstructions of a baseline and of the other, where both measure one thing."""
-    if not same_images(other, setting):
-        return {}
     values: dict[str, Figure | None] = {}
-    for name in BESIDE:
-        without = name == "rate" and (setting.deterministic or other.deterministic)
-        values[name] = None if without else figure_on_test(setting, name)
+    for name in BESIDE if same_images(other, setting) else ():
+        both = measures_one_thing(other, setting, name)
+        values[name] = figure_on_test(setting, name) if both else None
         values[f"{name}_of_other"] = figure_on_test(other, name)
     return values
 
@@ -397,16 +388,12 @@ def _beside(other: TestedSetting, setting: TestedSetting) -> dict[str, Figure | 
 def parameters(view: StudyView) -> list[Statement]:
     """Return a statement for each searched parameter, the largest effect first: what was tried, where the best have it, what it costs elsewhere."""
     if len(view.judged) < LEAST_TRIALS and len(view.parameters) > 1:
-        return [Statement(id="parameter.few", values={"judged": len(view.judged), "least": LEAST_TRIALS})]
+        return [say("parameter.few", judged=len(view.judged), least=LEAST_TRIALS)]
     ends = {effect.parameter: effect.winner_at for effect in view.effects}
     statements = [_parameter(view, effect, ends[effect.parameter]) for effect in view.equal_epochs]
-    ordered = sorted(statements, key=lambda statement: -_cost_of(statement))
-    return [*ordered, *map(_hole, view.holes.numbers.values())]
-
-
-def _cost_of(statement: Statement) -> float:
-    behind = statement.values.get("behind")
-    return abs(behind.value) if isinstance(behind, Figure) else 0.0
+    holes = [hole_statement(hole) for hole in view.holes.numbers.values()]
+    in_list = [replace(hole, id=f"parameter.{hole.id.replace('.', '_')}") for hole in holes]
+    return [*_largest_first(statements, "behind"), *in_list]
 
 
 def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> Statement:
@@ -414,123 +401,93 @@ def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> St
     label, tried = parameter_label(parameter.name), parameter.of(view.search).dropna()
     texts = tuple(dict.fromkeys(map(format_value, tried)))
     if not texts:
-        return Statement(id="parameter.unused", values={"parameter": label})
+        return say("parameter.unused", parameter=label)
     if len(texts) < 2:
-        return Statement(id="parameter.one_value", values={"parameter": label, "value": texts[0]})
-    top = best_of(view.found[parameter.places(view.found).notna()])
+        return say("parameter.one_value", parameter=label, value=texts[0])
+    names = row_names(best_of(view.found[parameter.places(view.found).notna()]))
+    values: dict[str, Any] = {"parameter": label, "end": end, "failed": effect.failed or None}
     behind = Figure.of(effect.behind)
-    known = math.isfinite(behind.low)
-    values: dict[str, Any] = {
-        "parameter": label,
-        "end": end,
-        "epoch": effect.epoch if known else None,
-        "at": format_value(effect.at) if known else None,
-        "behind": behind if known and behind.sure else None,
-        "unsure": behind if known and not behind.sure else None,
-        "failed": effect.failed or None,
-    }
+    if math.isfinite(behind.low):
+        costs = {"epoch": effect.epoch, "at": format_value(effect.at), "behind" if behind.sure else "unsure": behind}
+    else:
+        costs = {}
+    values |= dict.fromkeys(("epoch", "at", "behind", "unsure")) | costs
     if parameter.is_choice:
         listed = tuple(text for text in parameter.texts if text in texts)
-        values |= {"tried": listed, "best": tuple(map(format_value, effect.best))}
-        return Statement(id="parameter.choice", values=values, rows=run_names(top))
-    numbers = tried.astype(float)
-    low, high = (effect.best[0], effect.best[-1]) if effect.best else (None, None)
-    shown = {"low": numbers.min(), "high": numbers.max(), "best_low": low, "best_high": high}
-    values |= {name: Figure(value=float(number), digits=None) for name, number in shown.items() if number is not None}
-    kind = "parameter.tried_same" if low == high else "parameter.tried"
-    return Statement(id=kind, values=values, rows=run_names(top))
-
-
-def _hole(hole: NumberHole) -> Statement:
-    """Say where a number was tried only with bad values of others."""
-    said = hole_statement(hole)
-    return Statement(id=f"parameter.{said.id.replace('.', '_')}", values=said.values)
+        return say("parameter.choice", names, **values, tried=listed, best=tuple(map(format_value, effect.best)))
+    numbers = {"low": tried.astype(float).min(), "high": tried.astype(float).max()}
+    if effect.best:
+        numbers |= {"best_low": effect.best[0], "best_high": effect.best[-1]}
+    same = numbers.get("best_low") == numbers.get("best_high")
+    shown = {name: Figure(value=float(number), digits=None) for name, number in numbers.items()}
+    return say("parameter.tried_same" if same else "parameter.tried", names, **values, **shown)
 
 
 def uncovered(view: StudyView) -> list[Statement]:
     """Return a statement for each value of a choice that was never tried where the others are good, unless its cost at equal epochs is known."""
-    every = [coverage for entries in view.coverage.values() for coverage in entries if len(view.ranked) > 1]
-    known = {
-        (effect.parameter, format_value(effect.at)) for effect in view.equal_epochs if math.isfinite(effect.behind.low)
-    }
+    if len(view.ranked) < 2:
+        return []
+    effects = [effect for effect in view.equal_epochs if math.isfinite(effect.behind.low)]
+    known = {(effect.parameter, format_value(effect.at)) for effect in effects}
     return [
-        _not_covered(view, coverage)
-        for coverage in every
+        say(
+            "parameter.not_covered",
+            parameter=parameter_label(coverage.parameter),
+            value=coverage.text,
+            trials=coverage.trials,
+            complete=coverage.complete,
+            elsewhere=_elsewhere(view, coverage),
+        )
+        for coverage in chain.from_iterable(view.coverage.values())
         if not coverage.covered and (coverage.parameter, coverage.text) not in known
     ]
 
 
-def _not_covered(view: StudyView, coverage: Coverage) -> Statement:
-    values = {
-        "parameter": parameter_label(coverage.parameter),
-        "value": coverage.text,
-        "trials": coverage.trials,
-        "complete": coverage.complete,
-        "elsewhere": _elsewhere(view, coverage),
-    }
-    return Statement(id="parameter.not_covered", values=values)
-
-
 def _elsewhere(view: StudyView, coverage: Coverage) -> tuple[Statement, ...]:
     """Name what tried a value at good settings: matched pairs and baselines."""
-    pairs = [
-        pair
-        for pair in view.pairs
-        if pair.parameter == coverage.parameter
-        and coverage.text in (format_value(pair.first), format_value(pair.second))
-        and len(pair.pairs)
-    ]
-    changed = {name: (spec.get("settings") or {}).get(coverage.parameter) for name, spec in view.baseline_specs.items()}
-    own = [
-        Statement(id="elsewhere.baseline", values={"title": setting.title})
-        for setting in view.baselines
-        if changed[str(setting.baseline)] is not None
-        and format_value(changed[str(setting.baseline)]) == coverage.text
-        and view.baseline_specs[str(setting.baseline)].get("at") == "best"
-    ]
-    return (*([Statement(id="elsewhere.pairs")] if pairs else []), *own)
+    own = [pair for pair in view.pairs if pair.parameter == coverage.parameter and len(pair.pairs)]
+    compared_values = {format_value(value) for pair in own for value in (pair.first, pair.second)}
+    found = [say("elsewhere.pairs")] if coverage.text in compared_values else []
+    for setting in view.baselines:
+        spec = view.baseline_specs[str(setting.baseline)]
+        value = (spec.get("settings") or {}).get(coverage.parameter)
+        if value is not None and format_value(value) == coverage.text and spec.get("at") == "best":
+            found.append(say("elsewhere.baseline", title=setting.title))
+    return tuple(found)
 
 
 # ---- cost ----
 
 
 def cost(view: StudyView) -> list[Statement]:
-    """Return how many trials were pruned, from whom else the sampler learned, and what search and runs took."""
-    return [*_pruned(view), *_learned(view), *_spent(view)]
+    """Return how many trials were pruned, from what else the sampler learned, and what search and runs took."""
+    learned = view.study.learned
+    others = [say("cost.learned", trials=len(learned), study=str(view.study.spec["learn_from"]))] if learned else []
+    return [*_pruned(view), *others, *_spent(view)]
 
 
 def _pruned(view: StudyView) -> list[Statement]:
-    trials = view.search
-    pruned = int((trials["state"] == "pruned").sum())
-    ended = int(trials["state"].isin(ENDED).sum())
+    states = view.search["state"]
+    pruned, ended = int((states == "pruned").sum()), int(states.isin(ENDED).sum())
     if not ended:
         return []
     if not pruned:
-        return [Statement(id="cost.pruned_none")]
-    saved, spent = view.epochs_saved, int(trials["epochs"].sum())
-    values = {"pruned": pruned, "ended": ended, "saved": saved or None, "share": saved / max(1, saved + spent)}
+        return [say("cost.pruned_none")]
+    saved, spent = view.epochs_saved, int(view.search["epochs"].sum())
     # Patience would have ended some of them, too.
-    return [Statement(id="cost.pruned_up_to" if view.fixed("patience") else "cost.pruned", values=values)]
-
-
-def _learned(view: StudyView) -> list[Statement]:
-    if not view.study.learned:
-        return []
-    values = {"trials": len(view.study.learned), "study": str(view.study.spec["learn_from"])}
-    return [Statement(id="cost.learned", values=values)]
+    kind = "cost.pruned_up_to" if view.fixed("patience") else "cost.pruned"
+    return [say(kind, pruned=pruned, ended=ended, saved=saved or None, share=saved / max(1, saved + spent))]
 
 
 def _spent(view: StudyView) -> list[Statement]:
-    trials, alone = view.trials, for_baseline_alone(view.trials)
-    search, again, own = (trials[chosen] for chosen in (~trials["repeat"], trials["repeat"] & ~alone, alone))
-    if not search["epochs"].sum():
+    repeat, alone, epochs = view.trials["repeat"], for_baseline_alone(view.trials), view.trials["epochs"]
+    if not epochs[~repeat].sum():
         return []
-    elapsed = view.study.elapsed
-    values: dict[str, Any] = {"seconds": elapsed or None}
-    for name, runs in {"": search, "repeat": again, "baseline": own}.items():
-        count = len(runs) or None
-        values |= {
-            f"{name}s" if name else "trials": count,
-            f"{name}_epochs" if name else "epochs": int(runs["epochs"].sum()),
-        }
-    return [Statement(id="cost.search", values=values)]
+    values: dict[str, Any] = {}
+    for count, sum_, runs in (
+        ("trials", "epochs", ~repeat),
+        ("repeats", "repeat_epochs", repeat & ~alone),
+        ("baselines", "baseline_epochs", alone),
+    ):
+        values |= {count: int(runs.sum()) or None, sum_: int(epochs[runs].sum())}
+    return [say("cost.search", seconds=view.study.elapsed or None, **values)]

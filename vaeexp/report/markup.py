@@ -78,37 +78,38 @@ def contents(blocks: Iterable[str]) -> str:
     Their words must be plain: git hosts and `page` then give them the same anchors.
     """
     titles = [block.removeprefix("## ") for block in blocks if block.startswith("## ")]
-    return "\n".join(f"- [{title}](#{'-'.join(re.findall(r'[a-z0-9]+', title.lower()))})" for title in titles)
+    return bullets(f"[{title}](#{'-'.join(re.findall(r'[a-z0-9]+', title.lower()))})" for title in titles)
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """Return a list with a line for each of these, which are markdown already."""
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """Return a pipe table. Cells are markdown already; columns of `right` (indices) are aligned right, as numbers are."""
+    """Return a pipe table; empty without a row.
+
+    Cells are markdown already; columns of `right` (indices) are aligned right, as numbers are.
+    """
     rule = ["---:" if index in right else "---" for index in range(len(header))]
     lines = [header, rule, *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) if len(lines) > 2 else ""
 
 
-def narrow_tables(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), key: int = 1
-) -> str:
+def narrow_tables(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
     """Return pipe tables of at most `MOST_COLUMNS` columns: the first has the first columns, each later one the next.
 
-    Every table begins with the first `key` columns, which name the row. Columns in which no row has anything are left out.
+    Every table begins with the first column, which names the row. Columns in which no row has anything are left out.
     """
-    rows = [list(row) for row in rows]
-    filled = [
-        column for column in range(len(header)) if column < key or any(row[column] not in ("", "–") for row in rows)
-    ]
-    rest, room = filled[key:], MOST_COLUMNS - key
-    parts = [[*range(key), *rest[start : start + room]] for start in range(0, max(len(rest), 1), room)]
-    return "\n\n".join(
-        table(
-            [header[column] for column in part],
-            [[row[column] for column in part] for row in rows],
-            right=[index for index, column in enumerate(part) if column in right],
-        )
-        for part in parts
-    )
+    columns = range(1, len(header))
+    filled = [column for column in columns if any(row[column] not in ("", "–") for row in rows)]
+    room, parts = MOST_COLUMNS - 1, []
+    for start in range(0, max(len(filled), 1), room):
+        part = [0, *filled[start : start + room]]
+        numbers = [place for place, column in enumerate(part) if column in right]
+        cells = [[row[column] for column in part] for row in rows]
+        parts.append(table([header[column] for column in part], cells, right=numbers))
+    return "\n\n".join(parts)
 
 
 def linked_files(text: str) -> set[str]:

@@ -20,12 +20,13 @@ A statement within another one stands in its own words.
 
 import re
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from vaeexp.report.markup import code
+from vaeexp.evaluation.metrics import BESIDE, METRICS, OF_PICTURES
+from vaeexp.report.markup import code, escape
 from vaeexp.results.statements import Figure, Statement
 from vaeexp.words import (
     format_configuration,
@@ -39,12 +40,14 @@ from vaeexp.words import (
     plural,
 )
 
-_BESIDE = "[; rate {rate} against {rate_of_other}][; FID {fid} against {fid_of_other}][; MSE {reconstruction_mse} against {reconstruction_mse_of_other}]"
-"""Figures of a baseline and of the setting that it is set beside, where both measure one thing."""
+_OTHERS = {name: METRICS[name].label for name in BESIDE}
+_BESIDE = "".join(f"[; {label} {{{name}}} against {{{name}_of_other}}]" for name, label in _OTHERS.items())
+"""Figures of a baseline and of the setting that it is set against, where both measure one thing."""
 
 _DISAGREES = "[; IW-NLL disagrees: {weighted:±} nats]"
 """The difference in the tighter estimate, where it does not say the same of a baseline as −ELBO does."""
-_PAIRS = "[ at trial {trial} ({gap:seed})][ over {over:setting}][; {mean:±} over {settings:setting}][; FID {fid:+±}][; MSE {reconstruction_mse:+±}]"
+_PAIRS = "[ at trial {trial} ({gap:seed})][ over {over:setting}][; {mean:±} over {settings:setting}]"
+_PAIRS += "".join(f"[; {label} {{{name}:+±}}]" for name, label in _OTHERS.items() if METRICS[name].better)
 """Where two values were compared: at the first of the settings, and over all; differences of the worse from the better."""
 _COSTS = "[; at epoch {epoch}, {behind:±} nats behind at {at}][; no sure difference at epoch {epoch} ({unsure:to} nats at {at})][; the winner is at the {end} end]"
 """What a parameter costs elsewhere, at equal epochs."""
@@ -59,6 +62,12 @@ _RACE = "The race of {configurations:configuration} over {seeds} seeds"
 _TOOK = "It took {runs} of {planned:run}"
 _COUNTED = "in no ranking, mean or importance, but counted in the tables by parameter"
 _LOWER = "{second} is lower in {lower} of {pairs:pair}"
+_KINDS = {False: "Reconstructions of test images", True: "samples of the prior"}
+PICTURES = " and ".join(
+    f"{words} ({', '.join(sorted(METRICS[name].label for name in OF_PICTURES if METRICS[name].by_classifier == of))})"
+    for of, words in _KINDS.items()
+)
+"""What is measured of pictures, and by which metrics."""
 _P = "p {p:p}, and {p_holm:least} after Holm's correction for all comparisons of the study"
 
 TEMPLATES: dict[str, str] = {
@@ -226,8 +235,7 @@ TEMPLATES: dict[str, str] = {
     "table.estimator": "importance-weighted NLL (IW-NLL) with k = {samples} samples per image",
     "table.confirmed_pairs": "p (Holm): of the same t, [times the {looks} numbers of seeds that the race could end with, ]after Holm's correction for {pairs:pair} of "
     "confirmed configurations, because the first was chosen among them; two can be told apart where it is at most {rate}",
-    "table.classifier": "Reconstructions of test images (MSE, SSIM) and samples of the prior (FID, IS), by a classifier of these targets that is right on {accuracy} % of "
-    "the test images",
+    "table.classifier": f"{PICTURES}, by a classifier of these targets that is right on {{accuracy}} % of the test images",
     "table.no_fid": "There is no FID, because it needs {least} test images, more than the classifier has features, and there are {images}",
     "table.left_out": "Left out, because no trial has it where the others are good: {left}",
     "table.left_out_complete": "Left out, because no complete trial has it where the others are good: {left}",
@@ -400,6 +408,16 @@ def sentence(statement: Statement, escape: Callable[[str], str] | None = None) -
     return said if said.endswith(".") or "command" in statement.values else f"{said}."
 
 
+def markdown(statement: Statement) -> str:
+    """Return the sentence of a statement as markdown."""
+    return sentence(statement, escape)
+
+
+def paragraph(statements: Iterable[Statement]) -> str:
+    """Return the sentences of statements, one after the other, as markdown."""
+    return " ".join(map(markdown, statements))
+
+
 def _kept(part: str, values: Mapping[str, Any]) -> str:
     """Return the words between brackets; nothing where a value in them is missing."""
     return "" if any(_missing(values.get(name)) for name in _FIELD.findall(part)) else part
@@ -411,6 +429,24 @@ def _missing(value: Any) -> bool:
     return is_missing(value) or value in ("", ())
 
 
+FORMS: dict[str, Callable[[Any], str]] = {
+    "counts": lambda counts: join_and([f"{count:,} {name}" for name, count in counts.items()]),
+    "question": QUESTIONS.__getitem__,
+    "verb": lambda kind: VERBS.get(kind, "failed"),
+    "procedure": PROCEDURES.__getitem__,
+    "duration": format_duration,
+    "±": lambda figure: _with_interval(figure),
+    "+±": lambda figure: ("+" if figure.value > 0 else "") + _with_interval(figure),
+    "to": lambda figure: f"{format_number(figure.low, figure.digits)} to {format_number(figure.high, figure.digits)}",
+    "size": lambda figure: format_number(abs(figure.value), figure.digits or 2),
+    "size ±": lambda figure: _with_interval(figure.turned if figure.value < 0 else figure),
+    "short": lambda figure: format(Decimal(f"{figure.value:.3g}"), ",f"),
+    "share": format_share,
+    "n": lambda figure: f"{figure.n:,}",
+}
+"""What may stand after the colon of a field → how it writes a value in which nothing needs escaping."""
+
+
 @dataclass(frozen=True)
 class _Shown:
     """A value as the fields of a template write it."""
@@ -420,50 +456,28 @@ class _Shown:
 
     def __format__(self, form: str) -> str:
         value = self.value
+        if form in FORMS:
+            return FORMS[form](value)
         if "|" in form:
             return form.split("|")[value.value < 0]
         if form.startswith("all "):
             noun = form.removeprefix("all ")
             return f"the one {noun}" if value == 1 else f"all {plural(value, noun)}"
         match form:
+            case "":
+                return self._text(value)
             case "<":
                 return self._text(" < ".join(map(str, value[:5])) + (" < …" if len(value) > 5 else ""))
             case "p" | "least":
                 return f"{'= ' if form == 'p' and value >= 1e-4 else ''}{self._text(format_least(value))}"
-            case "counts":
-                return join_and([f"{count:,} {name}" for name, count in value.items()])
-            case "question":
-                return QUESTIONS[value]
-            case "verb":
-                return VERBS.get(value, "failed")
-            case "procedure":
-                return PROCEDURES[value]
-            case "duration":
-                return format_duration(value)
-            case "±":
-                return _with_interval(value)
-            case "+±":
-                return ("+" if value.value > 0 else "") + _with_interval(value)
-            case "to":
-                return f"{format_number(value.low, value.digits)} to {format_number(value.high, value.digits)}"
-            case "size":
-                return format_number(abs(value.value), value.digits or 2)
-            case "size ±":
-                return _with_interval(value.turned if value.value < 0 else value)
-            case "short":
-                return format(Decimal(f"{value.value:.3g}"), ",f")
             case "quoted":
                 return join_and([f"“{self._text(part)}”" for part in value])
-            case "and" | "or":
-                return f" {form} ".join(map(self._text, value)) if form == "or" else join_and([*map(self._text, value)])
-            case "share":
-                return format_share(value)
-            case "n":
-                return f"{value.n:,}"
+            case "and":
+                return join_and([*map(self._text, value)])
+            case "or":
+                return " or ".join(map(self._text, value))
             case "code":
                 return code(value) if self.escape else str(value)
-            case "":
-                return self._text(value)
         return plural(int(value.n or 0) if isinstance(value, Figure) else int(value), form)
 
     def _text(self, value: Any) -> str:

@@ -6,7 +6,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from io import BytesIO
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from sweeps.errors import masked
-from vaeexp.evaluation.metrics import measured_at
+from sweeps.results.statistics import Interval
+from vaeexp.evaluation.metrics import Place, measured_at
 from vaeexp.own_code import code_version
 from vaeexp.report.answer import answer_of, notice_statements
 from vaeexp.report.baselines import protocol_statements
@@ -36,17 +37,16 @@ DATA = ("title", "subset", "source", "train", "validation", "test", "image_shape
 
 def trials_csv(view: StudyView) -> str:
     """Return all trials of search and repeats with the metrics of their best epoch as CSV, without folders and passwords."""
-    trials, keys = view.trials, ["repeat", "number"]
+    trials, keys = view.trials.drop(columns=["folder"]), ["repeat", "number"]
     epochs = view.at_best_epoch(trials)
-    metrics = [name for name in epochs.columns if name.startswith(("train/", "val/"))]
-    table = trials.drop(columns=["folder"]).merge(epochs[[*keys, *metrics]], on=keys, how="left")
+    table = trials.merge(epochs[[*keys, *_metrics(epochs)]], on=keys, how="left")
     for name in ("purposes", "pair_ids"):
         table[name] = table[name].map("+".join)
     table["message"] = table["message"].map(masked, na_action="ignore")
     if changes := view.study.provenance.get("code_changes"):
         runs = zip(table["number"], table["repeat"], strict=True)
         table["code"] = [code_version(changes, number, repeat=repeat) for number, repeat in runs]
-    return table.sort_values(keys).to_csv(index=False, lineterminator="\n")
+    return _csv(table, keys)
 
 
 def curves_csv(view: StudyView) -> str:
@@ -55,10 +55,15 @@ def curves_csv(view: StudyView) -> str:
     Repeats stand after the trials of the search, as in `trials_csv`; the two share `repeat` and `number`.
     """
     keys = ["repeat", "number", "epoch"]
-    metrics = [name for name in view.epochs.columns if name.startswith(("train/", "val/"))]
-    return (
-        view.epochs[[*keys, "round", "objective", *metrics]].sort_values(keys).to_csv(index=False, lineterminator="\n")
-    )
+    return _csv(view.epochs[[*keys, "round", "objective", *_metrics(view.epochs)]], keys)
+
+
+def _metrics(epochs: pd.DataFrame) -> list[str]:
+    return [name for name in epochs.columns if name.startswith(("train/", "val/"))]
+
+
+def _csv(table: pd.DataFrame, keys: list[str]) -> str:
+    return table.sort_values(keys).to_csv(index=False, lineterminator="\n")
 
 
 def per_image_npz(view: StudyView) -> bytes:
@@ -82,14 +87,16 @@ def summary_json(view: StudyView, below_plots: Sequence[Statement] = ()) -> str:
         view: the study.
         below_plots: what the report says of its plots; nothing without a report.
     """
-    return (
-        json.dumps(_plain(_summary(view, below_plots)), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        + "\n"
+    text = json.dumps(
+        _plain(_summary(view, below_plots)), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
     )
+    return f"{text}\n"
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: without types of numpy, None for a number that is not finite."""
+    """Return a value as JSON has it: no dataclasses, no types of numpy, None for a number that is not finite."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
     if isinstance(value, Mapping):
         return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
@@ -99,46 +106,45 @@ def _plain(value: Any) -> Any:
 
 
 def _summary(view: StudyView, below_plots: Sequence[Statement]) -> dict[str, Any]:
-    protocols: list[Mapping[str, str]] = [view.protocol()]
-    for setting in (*view.confirmed, *view.baselines):
-        protocols += [setting.protocol] if setting.protocol not in protocols else []
-    confirmed, baselines = (
-        [_tested(view, setting, protocols.index(setting.protocol)) for setting in settings]
-        for settings in (view.confirmed, view.baselines)
-    )
-    stopped, repeat = view.study.stopped, view.trials["repeat"]
+    settings = [*view.confirmed, *view.baselines]
+    protocols = [view.protocol()]
+    for setting in settings:
+        protocols += [] if setting.protocol in protocols else [dict(setting.protocol)]
+    tested = [_tested(view, setting, protocols.index(dict(setting.protocol))) for setting in settings]
+    study, repeat = view.study, view.trials["repeat"]
+    data, git = view.recorded("data"), view.recorded("git")
     return {
         "schema_version": VERSION,
         "study": view.name,
-        "question": view.study.question or None,
-        "state": "finished" if view.study.finished else "interim",
-        "stopped": masked(stopped) if stopped else None,
-        "seed": view.study.spec.get("seed", view.study.seed),
-        "data": {name: view.recorded("data").get(name) for name in DATA},
+        "question": study.question or None,
+        "state": "finished" if study.finished else "interim",
+        "stopped": masked(study.stopped) if study.stopped else None,
+        "seed": study.spec.get("seed", study.seed),
+        "data": {name: data.get(name) for name in DATA},
         "protocols": [{part: protocol.get(part) for part in PROTOCOL} for protocol in protocols],
-        "best": _best(view, confirmed),
+        "best": _best(view, tested),
         "front": _front(view),
-        "confirmed": confirmed,
-        "race": None if view.race is None else {**asdict(view.race), "ended": view.race.ended or None},
-        "baselines": baselines,
+        "confirmed": [entry for entry in tested if entry["baseline"] is None],
+        "race": view.race and {**asdict(view.race), "ended": view.race.ended or None},
+        "baselines": [entry for entry in tested if entry["baseline"] is not None],
         "counts": {
             "search": _states(view.trials[~repeat]),
             "repeats": _states(view.trials[repeat]),
-            "budget": view.study.budget.get("trials"),
+            "budget": study.budget.get("trials"),
         },
         "cost": _cost(view),
         "importances": [{"parameter": name, "share": share} for name, share in view.importances["share"].items()],
-        "effects": [asdict(effect) for effect in view.effects],
-        "equal_epochs": [asdict(effect) for effect in view.equal_epochs],
-        "holes": [asdict(hole) for hole in view.holes.numbers.values()],
-        "uncovered": {name: view.uncovered(name) for name in view.coverage if view.uncovered(name)},
+        "effects": view.effects,
+        "equal_epochs": view.equal_epochs,
+        "holes": [*view.holes.numbers.values()],
+        "uncovered": {name: texts for name, texts in view.left_out.items() if texts},
         "statements": statements_of(view, below_plots),
         "trust": plain_checks(answer_of(view).checks),
         "comparisons": [_difference(comparison) for comparison in view.pairs],
         "new_seeds": [{"title": seeds.title, **asdict(seeds)} for seeds in view.new_seeds],
-        "divergences": [asdict(divergence) for divergence in view.divergences],
-        "interactions": [asdict(interaction) for interaction in view.interactions],
-        "code": {name: view.recorded("git").get(name) for name in ("commit", "dirty")},
+        "divergences": view.divergences,
+        "interactions": view.interactions,
+        "code": {name: git.get(name) for name in ("commit", "dirty")},
         "versions": {name: str(version) for name, version in view.recorded("versions").items()},
     }
 
@@ -170,15 +176,16 @@ def statements_of(view: StudyView, below_plots: Sequence[Statement] = ()) -> lis
     ]
 
 
-def _best(view: StudyView, confirmed: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _best(view: StudyView, tested: list[dict[str, Any]]) -> dict[str, Any] | None:
     trial, number = view.best_trial, view.best_number
     if trial is None:
         return None
+    confirmed = (entry for entry in tested if entry["baseline"] is None and entry["trial"] == number)
     return {
         "trial": number,
         "configuration": view.params(trial),
         "search": trial["objective"],
-        "confirmed": next((entry for entry in confirmed if entry["trial"] == number), None),
+        "confirmed": next(confirmed, None),
     }
 
 
@@ -186,59 +193,53 @@ def _front(view: StudyView) -> dict[str, Any] | None:
     found = view.front
     if found is None:
         return None
-    empty = found.complete.empty
-    return {
-        "objectives": found.names,
-        "trials": [
-            {
-                "trial": row["number"],
-                "values": [row[metric] for metric in found.metrics],
-                "configuration": view.params(row),
-            }
-            for _, row in found.members.iterrows()
-        ],
-        "hypervolume": None if empty else found.volume,
-        "reference": None if empty else found.reference.tolist(),
-    }
+    trials = [
+        {"trial": row["number"], "values": row[[*found.metrics]].tolist(), "configuration": view.params(row)}
+        for _, row in found.members.iterrows()
+    ]
+    known = {} if found.complete.empty else {"hypervolume": found.volume, "reference": found.reference.tolist()}
+    return {"objectives": found.names, "trials": trials, "hypervolume": None, "reference": None, **known}
 
 
 def _tested(view: StudyView, setting: TestedSetting, protocol: int) -> dict[str, Any]:
     """Return a configuration that was trained with fresh seeds; `protocol` is its place in `protocols`."""
-    if setting.baseline is None:
-        configuration: Mapping[str, Any] = view.params(setting.runs.iloc[0])
-    else:
+    configuration: Mapping[str, Any] = view.params(setting.runs.iloc[0])
+    margin = None
+    if setting.baseline:
         configuration = view.baseline_specs[setting.baseline].get("settings") or {}
-    margin = view.margin_of(setting) if setting.baseline else None
+        margin = view.margin_of(setting)
     images, samples = (_same(setting.runs, name) for name in ("images", "importance_samples"))
-    own = own_metrics(view.study.spec)
-    names = measured_at("test", "figure", own=own)
-    means = {name: asdict(mean) if (mean := setting.test(name)).n else None for name in names}
+    test = _means(view, setting, "test")
     if samples is None:
-        means["iw_nll"] = None
+        test["iw_nll"] = None
     return {
         "title": setting.title,
         "trial": setting.source_trial,
         "baseline": setting.baseline,
         "configuration": configuration,
-        "against": None if margin is None else margin.against,
-        "differences": {} if margin is None else _differences(margin),
+        "against": margin and margin.against,
+        "differences": _differences(margin) if margin else {},
         "protocol": protocol,
         "seeds": len(setting.runs),
         "planned": setting.planned,
-        "failures": [asdict(failures) for failures in setting.failures],
-        "validation": asdict(setting.validation),
-        "test": {"images": images, "importance_samples": samples, **means},
-        "test_last": {
-            name: asdict(mean) if (mean := interval_on_test(setting.runs, f"test_last/{name}")).n else None
-            for name in measured_at("test_last", "figure", own=own)
-        },
+        "failures": setting.failures,
+        "validation": setting.validation,
+        "test": {"images": images, "importance_samples": samples, **test},
+        "test_last": _means(view, setting, "test_last"),
     }
+
+
+def _means(view: StudyView, setting: TestedSetting, place: Place) -> dict[str, Interval | None]:
+    """Return the mean of each figure of the test images; None for one that no run has."""
+    names = measured_at(place, "figure", own=own_metrics(view.study.spec))
+    means = {name: interval_on_test(setting.runs, f"{place}/{name}") for name in names}
+    return {name: mean if mean.n else None for name, mean in means.items()}
 
 
 def _differences(margin: BaselineMargin) -> dict[str, Any]:
     """Return the difference of a baseline from what it is set against, by figure on test."""
     return {
-        name: {"difference": asdict(each.interval), "p": each.p, "p_holm": each.p_holm, "settled": each.settled}
+        name: {"difference": each.interval, "p": each.p, "p_holm": each.p_holm, "settled": each.settled}
         for name, each in {"neg_elbo": margin, **margin.others}.items()
         if math.isfinite(each.interval.mean)
     }
@@ -270,8 +271,8 @@ def _difference(comparison: PairComparison) -> dict[str, Any]:
     return {
         **{name: getattr(comparison, name) for name in ("parameter", "first", "second", "incomplete", "p", "p_holm")},
         "pairs": len(comparison.pairs),
-        "difference": asdict(comparison.interval),
+        "difference": comparison.interval,
         "settled": comparison.better is not None,
-        "others": {name: asdict(interval) for name, interval in comparison.others.items()},
-        "by_configuration": [asdict(own) for own in comparison.by_configuration],
+        "others": comparison.others,
+        "by_configuration": comparison.by_configuration,
     }

@@ -1,21 +1,22 @@
 """Tables: best trials, the front, confirmed configurations, matched pairs, components of the best mixture; and their chapter."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from sweeps.results.racing import MOST_LOST, Dropped, Race
-from sweeps.results.statistics import MANY
+from sweeps.results.statistics import MANY, Interval
 from vaeexp.evaluation.metrics import METRICS, SUM
-from vaeexp.report.answer import caveat_words
 from vaeexp.report.by_parameter import described, parameter_statements, parameter_tables
-from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
-from vaeexp.report.sentences import sentence, words
+from vaeexp.report.findings import pair_caveats
+from vaeexp.report.markup import bullets, escape, folded, heading, narrow_tables, table
+from vaeexp.report.sentences import markdown, paragraph, words
 from vaeexp.results.front_view import FrontView
 from vaeexp.results.slow_learners import late_trials
-from vaeexp.results.statements import NATS, Figure, Statement
+from vaeexp.results.statements import NATS, Figure, Statement, say
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import component_order, heaviest, row_names
 from vaeexp.results.tested_settings import ERROR_RATE, PairComparison, TestedSetting, WinnerMargin
@@ -52,36 +53,54 @@ def ranked_table(view: StudyView) -> str:
     epochs = view.at_best_epoch(best)
     # A trial whose epochs are missing keeps its place.
     best = best.merge(epochs[[*_KEYS, *(name for name in epochs if name not in best)]], on=_KEYS, how="left")
-    header = ["rank", "trial", "val −ELBO", "rate", "distortion", "active units", "epochs", "configuration"]
+    total, *parts = SUM
+    names = [*parts, "active_units"]
+    header = ["rank", "trial", f"val {METRICS[total].label}", *(METRICS[name].label for name in names), "epochs"]
     rows = [
         [
             *(str(rank), str(row["number"]), format_number(row["objective"])),
-            *(format_number(row.get(f"val/{name}"), METRICS[name].digits) for name in SUM[1:]),
+            *(format_number(row.get(f"val/{name}"), METRICS[name].digits) for name in parts),
             active_share(row.get("val/active_units"), row.get("params.latent_size")),
             str(row["epochs"]),
-            escape(format_configuration(view.params(row))),
+            _configuration(view, row),
         ]
         for rank, (_, row) in enumerate(best.iterrows(), start=1)
     ]
-    return narrow_tables(header, rows, right=range(7)) if rows else ""
+    return narrow_tables([*header, "configuration"], rows, right=range(7))
+
+
+def _configuration(view: StudyView, trial: pd.Series) -> str:
+    return escape(format_configuration(view.params(trial)))
 
 
 def active_share(units: Any, latent_size: Any) -> str:
     """Return `10 of 34 (29 %)`: where the latent size varies, a count alone says how large the model is."""
     text = format_number(units, 1).removesuffix(".0")
-    return (
-        text
-        if text == "–" or is_missing(latent_size)
-        else f"{text} of {latent_size:,.0f} ({format_share(units / latent_size)})"
-    )
+    if text == "–" or is_missing(latent_size):
+        return text
+    return f"{text} of {latent_size:,.0f} ({format_share(units / latent_size)})"
 
 
-def on_test(metric: str) -> Callable[[TestedSetting], str]:
+def mean_on_test(metric: str) -> Callable[[TestedSetting], str]:
     """Return the cells of a figure on test images: its mean and interval over seeds."""
     return lambda setting: format_interval(setting.test(metric), METRICS[metric].digits)
 
 
-RATE_AND_DISTORTION: tuple[Column, ...] = tuple((f"test {METRICS[name].label}", on_test(name)) for name in SUM[1:])
+def on_test(metric: str) -> Column:
+    """Return the column of a figure on test images."""
+    return f"test {METRICS[metric].label}", mean_on_test(metric)
+
+
+RATE_AND_DISTORTION = tuple(map(on_test, SUM[1:]))
+CONFIGURATION: Column = ("configuration", lambda setting: escape(setting.setting))
+
+
+def table_of(columns: Sequence[Column], settings: Sequence[TestedSetting]) -> str:
+    """Return a table with a row for each configuration; empty without one."""
+    titles = [title for title, _ in columns]
+    numbers = [index for index, title in enumerate(titles) if title not in ("row", "configuration")]
+    rows = [[make(setting) for _, make in columns] for setting in settings]
+    return narrow_tables(titles, rows, right=numbers)
 
 
 def confirmed_table(view: StudyView) -> str:
@@ -95,41 +114,45 @@ def confirmed_table(view: StudyView) -> str:
     columns: list[Column] = [
         ("trial", lambda setting: str(setting.source_trial)),
         ("seeds", lambda setting: setting.seeds),
-        *([] if race is None else [("race", lambda setting: place_in_race(race, setting))]),
+    ]
+    if race is not None:
+        columns.append(("race", lambda setting: place_in_race(race, setting)))
+    columns += [
         ("val −ELBO, search", lambda setting: format_number(search.get(setting.source_trial))),
         ("val −ELBO, new seeds", lambda setting: format_number(setting.value)),
-        ("test −ELBO", on_test("neg_elbo")),
+        on_test("neg_elbo"),
     ]
     if margins:
         columns.append(("above the first", lambda setting: _above(margins.get(setting.source_trial or 0))))
-        ps = {trial: margin.p_holm for trial, margin in margins.items() if not math.isnan(margin.p_holm)}
-        columns.append(
-            ("p (Holm)", lambda setting: format_least(ps[setting.source_trial]) if setting.source_trial in ps else "–")
-        )
-    columns += [("test IW-NLL", on_test("iw_nll")), *RATE_AND_DISTORTION]
+        columns.append(("p (Holm)", lambda setting: _p_holm(margins.get(setting.source_trial or 0))))
+    columns += [on_test("iw_nll"), *RATE_AND_DISTORTION]
     if shape[0] > 1:
         size = math.prod(shape)
         columns.append(("nats per sub-pixel", lambda setting: format_number(setting.test("neg_elbo").mean / size, 4)))
     if any(setting.test("bits_per_dimension").n for setting in view.confirmed):
-        columns.append(("bits per dimension", on_test("bits_per_dimension")))
-    columns.append(("configuration", lambda setting: escape(setting.setting)))
-    shown = [*view.confirmed, *(setting for setting in view.untrained if setting.baseline is None)]
-    rows = [[make(setting) for _, make in columns] for setting in shown]
-    return narrow_tables([title for title, _ in columns], rows, right=range(len(columns) - 1)) if rows else ""
+        columns.append((METRICS["bits_per_dimension"].label, mean_on_test("bits_per_dimension")))
+    lost = [setting for setting in view.untrained if setting.baseline is None]
+    return table_of([*columns, CONFIGURATION], [*view.confirmed, *lost])
 
 
 def _above(margin: WinnerMargin | None) -> str:
     """Return `0.62 (−0.31 to 1.55)`; an en dash for the first configuration itself."""
-    if margin is None:
-        return "–"
-    reach = f" ({format_reach(margin.interval)})" if math.isfinite(margin.interval.low) else ""
-    return f"{format_number(margin.interval.mean)}{reach}"
+    return "–" if margin is None else _with_reach(margin.interval)
+
+
+def _p_holm(margin: WinnerMargin | None) -> str:
+    return "–" if margin is None or math.isnan(margin.p_holm) else format_least(margin.p_holm)
+
+
+def _with_reach(interval: Interval) -> str:
+    reach = f" ({format_reach(interval)})" if math.isfinite(interval.low) else ""
+    return f"{format_number(interval.mean)}{reach}"
 
 
 def paired_tables(view: StudyView) -> list[str]:
     """Return for each two compared values the pairs and their mean difference; then what limits these comparisons."""
     blocks = [block for comparison in view.pairs if len(comparison.pairs) for block in _paired(comparison)]
-    return [*blocks, *caveat_words(view)] if blocks else []
+    return [*blocks, *map(markdown, pair_caveats(view))] if blocks else []
 
 
 def _paired(comparison: PairComparison) -> list[str]:
@@ -142,8 +165,7 @@ def _paired(comparison: PairComparison) -> list[str]:
     first, second = escape(format_value(comparison.first)), escape(format_value(comparison.second))
     titles = [f"{first} val −ELBO", f"{second} val −ELBO", f"{second} − {first}"]
     listed = table(["configuration of trial", "seed index", *titles], rows, right=range(5))
-    said = " ".join(sentence(statement, escape) for statement in difference(comparison))
-    return [_by_configuration(comparison, titles[-1]), listed, said]
+    return [_by_configuration(comparison, titles[-1]), listed, paragraph(difference(comparison))]
 
 
 def _by_configuration(comparison: PairComparison, difference: str) -> str:
@@ -154,35 +176,31 @@ def _by_configuration(comparison: PairComparison, difference: str) -> str:
             *(str(own.source_trial), escape(format_value(own.found_with))),
             "–" if own.rank is None else f"{own.rank:,} of {own.ranked:,}",
             f"{own.epochs:,}{'' if own.complete else ', stopped'}",
-            format_number(own.behind),
-            str(own.interval.n),
-            format_interval(own.interval),
+            *(format_number(own.behind), str(own.interval.n), format_interval(own.interval)),
         ]
         for own in comparison.by_configuration[:SHOWN]
     ]
-    return table([*header, difference], rows, right=range(7)) if rows else ""
+    return table([*header, difference], rows, right=range(7))
 
 
 def difference(comparison: PairComparison) -> list[Statement]:
     """Return the mean difference of matched pairs, how sure it is, in how many the second value is lower, and which pairs are not listed."""
-    interval, several = comparison.interval, comparison.configurations > 1
-    values = {
-        "parameter": parameter_label(comparison.parameter),
-        "first": format_value(comparison.first),
-        "second": format_value(comparison.second),
-        "mean": Figure.of(interval),
-        "lower": int((comparison.pairs["difference"] < 0).sum()),
-        "pairs": len(comparison.pairs),
-        "test": "t" if interval.n < MANY else "wilcoxon",
-        "p": comparison.p,
-        "p_holm": comparison.p_holm,
-    }
-    kind = "few" if math.isnan(comparison.p) else "over_settings" if several else "over_seeds"
-    rest = {"incomplete": comparison.incomplete, "not_listed": len(comparison.pairs) - SHOWN}
-    return [
-        Statement(id=f"pairs.{kind}", values=values),
-        *(Statement(id=f"pairs.{name}", values={"count": count}) for name, count in rest.items() if count > 0),
-    ]
+    interval, pairs = comparison.interval, comparison.pairs
+    kind = "over_settings" if comparison.configurations > 1 else "over_seeds"
+    mean = say(
+        "pairs.few" if math.isnan(comparison.p) else f"pairs.{kind}",
+        parameter=parameter_label(comparison.parameter),
+        first=format_value(comparison.first),
+        second=format_value(comparison.second),
+        mean=Figure.of(interval),
+        lower=int((pairs["difference"] < 0).sum()),
+        pairs=len(pairs),
+        test="t" if interval.n < MANY else "wilcoxon",
+        p=comparison.p,
+        p_holm=comparison.p_holm,
+    )
+    rest = {"incomplete": comparison.incomplete, "not_listed": len(pairs) - SHOWN}
+    return [mean, *(say(f"pairs.{name}", count=count) for name, count in rest.items() if count > 0)]
 
 
 def late_table(view: StudyView) -> list[str]:
@@ -195,23 +213,13 @@ def late_table(view: StudyView) -> list[str]:
         [
             f"{late.number}",
             f"{late.rank:,} of {late.reached:,} at epoch {late.rung}",
-            format_number(late.at_rung),
-            format_number(late.value),
-            format_number(late.ahead.mean)
-            + (f" ({format_reach(late.ahead)})" if math.isfinite(late.ahead.low) else ""),
-            escape(format_configuration(view.params(trials[trials["number"] == late.number].iloc[0]))),
+            *(format_number(late.at_rung), format_number(late.value), _with_reach(late.ahead)),
+            _configuration(view, trials[trials["number"] == late.number].iloc[0]),
         ]
         for late in found
     ]
-    header = [
-        "trial",
-        "rank when paused",
-        "val −ELBO when paused",
-        "val −ELBO",
-        f"before trial {found[0].winner}",
-        "configuration",
-    ]
-    return [narrow_tables(header, rows, right=range(5)), _LATE]
+    header = ["trial", "rank when paused", "val −ELBO when paused", "val −ELBO", f"before trial {found[0].winner}"]
+    return [narrow_tables([*header, "configuration"], rows, right=range(5)), _LATE]
 
 
 _LATE = (
@@ -230,15 +238,14 @@ def component_table(view: StudyView) -> list[str]:
         return []
     arrays = best[1]
     shares, weights, classes = arrays["component_classes"], arrays["component_weights"], arrays["classes"].tolist()
-    order = heaviest(weights)
     rows = [
         [str(rank), _percent(weights[k]), _percent(np.nanmean(shares[k])), _served(shares[k], classes)]
-        for rank, k in enumerate(order, start=1)
+        for rank, k in enumerate(heaviest(weights), start=1)
     ]
     served = f"classes of which it serves {_percent(_NAMED, 0)} or more"
     header = ["component", "weight", "mean share of a class", served]
-    said = (sentence(statement, escape) for statement in component_statements(view))
-    return [table(header, rows, right=range(3)), " ".join([f"Components stand {component_order(weights)}.", *said])]
+    said = f"Components stand {component_order(weights)}. {paragraph(component_statements(view))}"
+    return [table(header, rows, right=range(3)), said]
 
 
 def component_statements(view: StudyView) -> list[Statement]:
@@ -247,12 +254,14 @@ def component_statements(view: StudyView) -> list[Statement]:
     if best is None:
         return []
     row, arrays = best
-    weights, names = arrays["component_weights"], tuple(row_names(row.to_frame().T))
-    left_out = len(weights) - len(heaviest(weights))
-    kind = "further_alike" if np.allclose(weights, weights[0]) else "further"
-    further = [Statement(id=f"components.{kind}", values={"count": left_out}, rows=names)] if left_out else []
+    weights, names = arrays["component_weights"], row_names(row.to_frame().T)
     share = Figure(value=100 * purity(arrays["component_classes"]), unit="%", digits=1)
-    return [*further, Statement(id="components.purity", values={"purity": share}, rows=names)]
+    said = say("components.purity", names, purity=share)
+    left_out = len(weights) - len(heaviest(weights))
+    if not left_out:
+        return [said]
+    kind = "further_alike" if np.allclose(weights, weights[0]) else "further"
+    return [say(f"components.{kind}", names, count=left_out), said]
 
 
 def purity(shares: np.ndarray) -> float:
@@ -278,13 +287,11 @@ def _percent(share: float, digits: int = 1) -> str:
 
 def table_chapter(view: StudyView) -> list[str]:
     """Return the tables under their headings, the long ones folded away; a table with nothing to show is left out."""
-    images = (
-        "; each test image of the runs in the first table: [per_image.npz](per_image.npz)" if view.per_image else ""
-    )
+    images = "; each test image of the runs in the first table: [per_image.npz](per_image.npz)"
     blocks = [
         heading("Tables"),
-        f"All trials with all their figures: [trials.csv](trials.csv); every epoch of them: [curves.csv](curves.csv){images}. This "
-        "report for programs: [summary.json](summary.json).",
+        "All trials with all their figures: [trials.csv](trials.csv); every epoch of them: [curves.csv](curves.csv)"
+        f"{images if view.per_image else ''}. This report for programs: [summary.json](summary.json).",
     ]
     for section in SECTIONS:
         made = [block for block in section.make(view) if block]
@@ -292,11 +299,9 @@ def table_chapter(view: StudyView) -> list[str]:
             continue
         introduction = section.introduction
         text = introduction if isinstance(introduction, str) else introduction(view)
-        inside = [text, protocol_line(view, section.figures), *made]
-        if section.folded:
-            blocks += folded(section.title, inside)
-        else:
-            blocks += [heading(section.title, 3), *(block for block in inside if block)]
+        line = protocol_line(view, section.figures)
+        inside = [text, *([line] if line else []), *made]
+        blocks += folded(section.title, inside) if section.folded else [heading(section.title, 3), *inside]
     return blocks
 
 
@@ -313,40 +318,41 @@ def protocol_line(view: StudyView, figures: Figures) -> str:
         parts += [f"{name} {str(value).split(' (')[0]}"] if value else []
     if figures != "other":
         parts.append("−ELBO at β = 1 with one posterior sample per image")
-    weighted = _weighted(view) if figures == "test" else None
-    parts += [words(weighted)] if weighted else []
+    parts += map(words, _weighted(view) if figures == "test" else [])
     return f"Protocol: {escape('; '.join(parts))}."
 
 
-def _weighted(view: StudyView) -> Statement | None:
+def _weighted(view: StudyView) -> list[Statement]:
     samples = view.fixed("importance_samples")
-    return Statement(id="table.samples", values={"samples": samples}) if samples else None
+    return [say("table.samples", samples=samples)] if samples else []
 
 
-def _confirmed_pairs(view: StudyView) -> Statement:
+def _confirmed_pairs(view: StudyView) -> list[Statement]:
+    if not view.margins:
+        return []
     looks = view.race.looks if view.race else None
-    values = {"looks": looks, "pairs": max(margin.tests for margin in view.margins), "rate": ERROR_RATE}
-    return Statement(id="table.confirmed_pairs", values=values)
+    pairs = max(margin.tests for margin in view.margins)
+    return [say("table.confirmed_pairs", looks=looks, pairs=pairs, rate=ERROR_RATE)]
 
 
 def table_statements(view: StudyView) -> list[Statement]:
     """Return what stands below the tables of this chapter."""
     said: list[Statement] = []
     if any(_confirmed(view)):
-        weighted = _weighted(view) if protocol_line(view, "test") else None
-        said += [*([weighted] if weighted else []), *([_confirmed_pairs(view)] if view.margins else []), *race(view)]
-    said += [one for comparison in view.pairs if len(comparison.pairs) for one in difference(comparison)]
+        said += _weighted(view) if protocol_line(view, "test") else []
+        said += [*_confirmed_pairs(view), *race(view)]
+    for comparison in view.pairs:
+        said += difference(comparison) if len(comparison.pairs) else []
     return [*said, *parameter_statements(view), *component_statements(view)]
 
 
 def _confirmed(view: StudyView) -> list[str]:
-    if not view.margins:
-        return [confirmed_table(view), *race_words(view)]
-    above = (
+    above = [
         "Above the first: the mean difference in test −ELBO over shared seeds with its 95 % interval (Student's t of the paired "
-        f"differences, from 3 seeds on). {sentence(_confirmed_pairs(view), escape)}"
-    )
-    return [confirmed_table(view), above, *race_words(view)]
+        f"differences, from 3 seeds on). {markdown(pairs)}"
+        for pairs in _confirmed_pairs(view)
+    ]
+    return [confirmed_table(view), *above, *race_words(view)]
 
 
 class Section(NamedTuple):
@@ -399,38 +405,39 @@ SECTIONS = (
 
 def race_words(view: StudyView) -> list[str]:
     """Return how the race of a study ended, then a list with a sentence for each dropped configuration; empty without a race."""
-    said = {statement.id: sentence(statement, escape) for statement in race(view)}
-    dropped = [f"- {sentence(one, escape)}" for one in race(view) if one.id.startswith("race.dropped")]
-    opening = " ".join(words for name, words in said.items() if not name.startswith("race.dropped"))
-    return [block for block in (opening, "\n".join(dropped)) if block]
+    said = race(view)
+    dropped = [one for one in said if one.id.startswith("race.dropped")]
+    return [paragraph(said[: len(said) - len(dropped)]), bullets(map(markdown, dropped))]
 
 
 def race(view: StudyView) -> list[Statement]:
     """Return how the race ended and, where configurations were dropped, the rule and when each was dropped."""
-    race, repeats = view.race, view.trials[view.trials["repeat"]]
+    race = view.race
     if race is None or not race.order:
         return []
-    left = len(race.order) - len(race.dropped)
-    values = {"configurations": len(race.order), "seeds": race.most, "left": left, "looked": race.looked}
-    values |= {"runs": int(repeats["purposes"].map(lambda purposes: "confirm" in purposes).sum())}
-    values |= {"planned": len(race.order) * race.most}
-    spread = Figure(value=race.spread, unit=NATS) if race.ended == "close" else None
-    kind = race.ended or ("goes_on" if race.looked else "begun")
-    ended = Statement(id=f"race.{kind}", values={**values, "spread": spread})
+    confirming = view.trials["purposes"].map(lambda purposes: "confirm" in purposes)
+    ended = say(
+        f"race.{race.ended or ('goes_on' if race.looked else 'begun')}",
+        configurations=len(race.order),
+        seeds=race.most,
+        left=len(race.order) - len(race.dropped),
+        looked=race.looked,
+        runs=int((confirming & view.trials["repeat"]).sum()),
+        planned=len(race.order) * race.most,
+        spread=Figure(value=race.spread, unit=NATS) if race.ended == "close" else None,
+    )
     if not race.dropped:
         return [ended]
-    rule = {"pairs": race.pairs, "looks": race.looks - 1, "rate": MOST_LOST}
-    return [ended, Statement(id="race.rule", values=rule), *map(_dropped, race.dropped)]
+    rule = say("race.rule", pairs=race.pairs, looks=race.looks - 1, rate=MOST_LOST)
+    return [ended, rule, *map(_dropped, race.dropped)]
 
 
 def _dropped(dropped: Dropped) -> Statement:
-    rows, values = (str(dropped.trial),), {"trial": dropped.trial, "seeds": dropped.seeds}
-    if dropped.leader is None:
-        return Statement(id="race.dropped_failed", values=values, rows=rows)
+    trial, seeds, leader = dropped.trial, dropped.seeds, dropped.leader
+    if leader is None:
+        return say("race.dropped_failed", [trial], trial=trial, seeds=seeds)
     behind = Figure(value=dropped.behind, unit=NATS)
-    return Statement(
-        id="race.dropped", values={**values, "leader": dropped.leader, "behind": behind, "p": dropped.p}, rows=rows
-    )
+    return say("race.dropped", [trial], trial=trial, seeds=seeds, leader=leader, behind=behind, p=dropped.p)
 
 
 def place_in_race(race: Race, setting: TestedSetting) -> str:
@@ -461,29 +468,28 @@ def front_chapter(view: StudyView) -> list[str]:
         f"The complete trials that no other complete trial equals or beats in both {first} and {second}, on validation images at the last "
         f"epoch, in order of {first}."
     )
-    return [heading("The front"), introduction, _table(view, found), LESSON, sentence(volume(found), escape)]
+    return [heading("The front"), introduction, _table(view, found), LESSON, markdown(volume(found))]
 
 
 def _table(view: StudyView, found: FrontView) -> str:
     columns = dict(zip(found.labels, found.metrics, strict=True)) | {"−ELBO": "val/neg_elbo"}
-    rows = [
-        [
-            str(row["number"]),
-            *(format_number(row[metric]) for metric in columns.values()),
-            escape(format_configuration(view.params(row))),
-        ]
-        for _, row in found.members.iterrows()
-    ]
+    rows = []
+    for _, row in found.members.iterrows():
+        values = [format_number(row[metric]) for metric in columns.values()]
+        rows.append([str(row["number"]), *values, _configuration(view, row)])
     return narrow_tables(["trial", *columns, "configuration"], rows, right=range(1 + len(columns)))
 
 
 def volume(found: FrontView) -> Statement:
     """Return the hypervolume with its reference point."""
-    first, second = (float(value) for value in found.reference)
-    values = {
-        "first": found.labels[0],
-        "second": found.labels[1],
-        "volume": Figure(value=found.volume, unit=found.unit),
-    }
-    values |= {"unit": found.unit, "first_worst": Figure(value=first), "second_worst": Figure(value=second)}
-    return Statement(id="front.volume", values=values)
+    first, second = found.labels
+    worst = [Figure(value=float(value)) for value in found.reference]
+    return say(
+        "front.volume",
+        first=first,
+        second=second,
+        volume=Figure(value=found.volume, unit=found.unit),
+        unit=found.unit,
+        first_worst=worst[0],
+        second_worst=worst[1],
+    )

@@ -4,7 +4,7 @@ A statement has an id, named values and the rows that they come from. Its words 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -59,6 +59,12 @@ class Statement:
 
 
 Statements = tuple[Statement, ...]
+
+
+def say(kind: str, rows: Iterable[object] = (), /, **values: Any) -> Statement:
+    """Return the statement with this id, of rows given by name or number."""
+    return Statement(id=kind, values=values, rows=tuple(map(str, rows)))
+
 
 Caption = str | list[str | Statement]
 """Words below a plot, in which statements stand among sentences that are the same for every study."""
