@@ -9,8 +9,8 @@ from weakref import WeakKeyDictionary
 from vaeexp.report.checks import warnings_of
 from vaeexp.report.findings import ENDED, findings, get, use
 from vaeexp.report.markup import bullets, escape
-from vaeexp.report.sentences import markdown, sentence
-from vaeexp.results.statements import Statement, say
+from vaeexp.report.sentences import markdown, sentence, with_interval
+from vaeexp.results.statements import Figure, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.trust import Check, check_study
 
@@ -66,6 +66,12 @@ def answer(view: StudyView) -> str:
 def answer_lines(view: StudyView) -> list[str]:
     """Return the same lines as plain text, for a terminal."""
     return _block(answer_of(view), None, "{}: {}")
+
+
+def reached(view: StudyView) -> str:
+    """Return the value that the study reached as the answer writes it: the first figure of what one gets; empty without one."""
+    values = [value for said in answer_of(view).get[:1] for value in said.values.values()]
+    return next((with_interval(value) for value in values if isinstance(value, Figure)), "")
 
 
 def all_findings(view: StudyView) -> str:

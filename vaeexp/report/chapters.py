@@ -7,13 +7,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from vaeexp.plots import CHAPTERS, PLOTS, Plot
-from vaeexp.report.answer import all_findings, answer, answer_of, notices
+from vaeexp.report.answer import all_findings, answer, answer_of, notices, reached
 from vaeexp.report.baselines import protocol_tables
 from vaeexp.report.checks import trust_chapter
 from vaeexp.report.closing import SHEET, contact_sheet, failures, provenance
 from vaeexp.report.folder import png, write_folder
 from vaeexp.report.headline import headline
 from vaeexp.report.markup import bullets, contents, escape, folded, heading, picture
+from vaeexp.report.page.document import page
 from vaeexp.report.page.inline import page_drawings
 from vaeexp.report.page.trial_rows import study_data
 from vaeexp.report.sentences import sentence, words
@@ -45,9 +46,11 @@ def write_report(view: StudyView, *, reports: Path, html: bool = True) -> Path:
     files |= {"trials.csv": trials_csv(view).encode(), "curves.csv": curves_csv(view).encode()}
     files["summary.json"] = summary_json(view, plot_statements(view, figures)).encode()
     files |= {"per_image.npz": images} if (images := per_image_npz(view)) else {}
-    drawings = page_drawings(view, figures) if html else {}
-    data = partial(study_data, view) if html else None
-    return write_folder(reports / view.name, text, files, html=html, drawings=drawings, data=data)
+    if not html:
+        return write_folder(reports / view.name, text, files, None)
+    drawings = page_drawings(view, figures)
+    made = partial(page, drawings=drawings, data=partial(study_data, view), large=reached(view))
+    return write_folder(reports / view.name, text, files, made)
 
 
 def compose(view: StudyView) -> tuple[str, dict[str, Figure]]:

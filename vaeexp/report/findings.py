@@ -124,11 +124,11 @@ def _tested(view: StudyView, runs: pd.DataFrame) -> Statement:
         "planned": best.planned if best.planned > len(runs) else None,
         "failed": _failures(view),
     }
-    figures = {name: figure_on_test(best, name) for name in REACHED}
-    if best.deterministic and figures["distortion"]:
-        return say("get.distortion", row_names(runs), **figures, **more, samples=_samples(best))
-    if figures["neg_elbo"]:
-        return say("get.confirmed", row_names(runs), **figures, **more, samples=_samples(best))
+    total, kind = ("distortion", "get.distortion") if best.deterministic else ("neg_elbo", "get.confirmed")
+    # What one gets stands first.
+    figures = {name: figure_on_test(best, name) for name in (total, *REACHED)}
+    if figures[total]:
+        return say(kind, row_names(runs), **figures, **more, samples=_samples(best))
     again = Figure.of(mean_interval(finite(runs["objective"]).tolist()))
     return say("get.validation", row_names(runs), again=again, **more)
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -13,7 +12,6 @@ from sweeps.files import write_whole
 from vaeexp.plots import save
 from vaeexp.report import PAGE
 from vaeexp.report.markup import linked_files
-from vaeexp.report.page.document import page
 
 README = "README.md"
 
@@ -26,30 +24,25 @@ def png(figure: Figure) -> bytes:
 
 
 def write_folder(
-    folder: Path,
-    text: str,
-    files: Mapping[str, bytes],
-    *,
-    html: bool,
-    drawings: Mapping[str, str] | None = None,
-    data: Callable[[int], Mapping[str, Any]] | None = None,
+    folder: Path, text: str, files: Mapping[str, bytes], html: Callable[[str, Mapping[str, bytes]], str] | None
 ) -> Path:
     """Write a report's markdown with the files beside it, and return the path of its README.md.
 
     Passwords in addresses are masked in the text. Pictures and arrays that only an earlier report had are removed, and its
     `report.html` without `html`, so that no file shows an earlier state.
 
+    Args:
+        html: makes the HTML page of text and files, as `page` does.
+
     Raises:
         UserError: the folder cannot be written.
     """
-    text = masked(text)
-    readme = folder / README
+    text, readme, contents = masked(text), folder / README, dict(files)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         earlier = linked_files(readme.read_text(encoding="utf-8", errors="replace")) if readme.exists() else set()
-        contents = dict(files)
         if html:
-            contents[PAGE] = page(text, files, drawings=drawings, data=data).encode()
+            contents[PAGE] = html(text, files).encode()
         else:
             (folder / PAGE).unlink(missing_ok=True)
         # The README comes last, so that a report that can be read has all its files.
@@ -59,7 +52,6 @@ def write_folder(
             if name.endswith((".png", ".npz")):
                 (folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(
-            str(folder), f"the report cannot be written ({error}). Name another folder with --reports."
-        ) from error
+        problem = f"the report cannot be written ({error}). Name another folder with --reports."
+        raise UserError(str(folder), problem) from error
     return readme

@@ -435,11 +435,11 @@ FORMS: dict[str, Callable[[Any], str]] = {
     "verb": lambda kind: VERBS.get(kind, "failed"),
     "procedure": PROCEDURES.__getitem__,
     "duration": format_duration,
-    "±": lambda figure: _with_interval(figure),
-    "+±": lambda figure: ("+" if figure.value > 0 else "") + _with_interval(figure),
+    "±": lambda figure: with_interval(figure),
+    "+±": lambda figure: ("+" if figure.value > 0 else "") + with_interval(figure),
     "to": lambda figure: f"{format_number(figure.low, figure.digits)} to {format_number(figure.high, figure.digits)}",
     "size": lambda figure: format_number(abs(figure.value), figure.digits or 2),
-    "size ±": lambda figure: _with_interval(figure.turned if figure.value < 0 else figure),
+    "size ±": lambda figure: with_interval(figure.turned if figure.value < 0 else figure),
     "short": lambda figure: format(Decimal(f"{figure.value:.3g}"), ",f"),
     "share": format_share,
     "n": lambda figure: f"{figure.n:,}",
@@ -494,7 +494,7 @@ class _Shown:
         return self.escape(text) if self.escape else text
 
 
-def _with_interval(figure: Figure) -> str:
+def with_interval(figure: Figure) -> str:
     """Return `98.12 ± 0.31`; an interval that is not symmetric by its ends; the mean alone where there is none."""
     mean, digits = format_number(figure.value, figure.digits or 2), figure.digits or 2
     if figure.low != figure.low:

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from sweeps.errors import UserError
 from vaeexp.plots.comparisons import side_by_side
 from vaeexp.report.folder import README, png, write_folder
 from vaeexp.report.markup import code, escape, fenced, heading, narrow_tables, picture, table
+from vaeexp.report.page.document import page
 from vaeexp.report.page.inline import inline_drawings
 from vaeexp.results.study_summary import StudySummary, by_protocol
 from vaeexp.results.study_view import PROTOCOL
@@ -63,9 +65,8 @@ def write_comparison(studies: Sequence[StudySummary], *, reports: Path, html: bo
     blocks += [heading("How to read this"), READING]
     blocks.append(fenced(f"vaeexp report {arguments}    # writes these reports again", "sh"))
     pictures = {name: png(figure) for name, figure in figures.items()}
-    drawings = inline_drawings(figures) if html else {}
-    folder = reports / folder_name(names)
-    return write_folder(folder, "\n\n".join(blocks) + "\n", pictures, html=html, drawings=drawings)
+    made = partial(page, drawings=inline_drawings(figures)) if html else None
+    return write_folder(reports / folder_name(names), "\n\n".join(blocks) + "\n", pictures, made)
 
 
 def report_link(study: StudySummary, up: str = "") -> str:
@@ -242,7 +243,7 @@ def write_index(
     if unread:
         lines = [f"- {escape(name)}: {escape(problem)}" for name, problem in sorted(unread.items())]
         blocks += [heading("Studies that could not be read"), "\n".join(lines)]
-    return write_folder(reports, "\n\n".join(blocks) + "\n", {}, html=html)
+    return write_folder(reports, "\n\n".join(blocks) + "\n", {}, page if html else None)
 
 
 def _result(study: StudySummary) -> str:

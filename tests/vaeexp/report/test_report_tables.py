@@ -16,13 +16,13 @@ from scipy import stats
 from synthetic_study import make_results, part, study_attributes, with_baselines
 
 from sweeps.results import Results, ranked
-from vaeexp.report.by_parameter import by_parameter, by_prior_and_components, parameter_tables, ranges
+from vaeexp.report.by_parameter import by_parameter, parameter_tables, ranges
 from vaeexp.report.tables import confirmed_table, paired_tables, protocol_line, ranked_table
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import search_trials
 
 protocol_line = on_view(protocol_line)
-by_parameter, by_prior_and_components = on_view(by_parameter), on_view(by_prior_and_components)
+by_parameter = on_view(by_parameter)
 confirmed_table, paired_tables = on_view(confirmed_table), on_view(paired_tables)
 parameter_tables, ranked_table = on_view(parameter_tables), on_view(ranked_table)
 
@@ -136,7 +136,7 @@ def test_groups_by_latent_size_are_powers_of_two(results):
 
 def test_prior_and_components_are_grouped_jointly(results):
     trials = search_trials(results.trials)
-    table = tables_of(by_prior_and_components(results))[""]
+    table = tables_of(by_parameter(results, "prior", "components"))[""]
     assert list(zip(table["prior"], table["components"], strict=True))[:3] == [
         ("normal", "–"),
         ("mixture", "2–3"),
@@ -154,7 +154,7 @@ def test_component_counts_of_a_choice_and_without_a_prior(results):
         lambda count: None if pd.isna(count) else 2, na_action=None
     )
     study = replace(results, trials=trials, study=changed_search(results, components=counts))
-    table = tables_of(by_prior_and_components(study))[""]
+    table = tables_of(by_parameter(study, "prior", "components"))[""]
     assert list(table["components"]) == ["–", "2"]
     search = {"components": {"kind": "int", "low": 2, "high": 64, "log": True}}
     alone = replace(results, study=study_attributes(spec=study_attributes().spec | {"search": search}))

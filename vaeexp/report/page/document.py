@@ -15,8 +15,8 @@ from markdown_it.token import Token
 
 from vaeexp.report import PAGE
 from vaeexp.report.markup import OWN_LINES
-from vaeexp.report.page.opening import colour_signs, enlarge_figure, keep_intervals, lay_out
-from vaeexp.report.page.room import MOST_BYTES, OF_WORDS, as_text
+from vaeexp.report.page.opening import colour_signs, enlarge, keep_intervals, lay_out
+from vaeexp.report.page.room import MOST_BYTES, OF_WORDS, Room, as_text
 from vaeexp.words import join_and
 
 KINDS = {"png": "image/png", "csv": "text/csv;charset=utf-8", "json": "application/json;charset=utf-8"}
@@ -35,6 +35,7 @@ def page(
     *,
     drawings: Mapping[str, str] | None = None,
     data: Callable[[int], Mapping[str, Any]] | None = None,
+    large: str = "",
 ) -> str:
     """Return a whole HTML document made from a report's markdown, which opens offline, light or dark, of `MOST_BYTES` at most.
 
@@ -45,6 +46,7 @@ def page(
     Args:
         drawings: file name of a picture → the SVG that stands in its place, as of `inline_svg`.
         data: returns what the script shows, as of `study_data`, in so many bytes; without it the page has no script.
+        large: the value in the answer that is shown in large type.
     """
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
     renderer.block.ruler.before("paragraph", "own_lines", _own_line, {"alt": ["paragraph"]})
@@ -54,9 +56,15 @@ def page(
     renderer.add_render_rule("code_inline", _code)
     tokens = renderer.parse(text)
     headings = _name_headings(tokens)
-    left_out = _put_inside(tokens, files, drawings or {})
+    inside = {
+        name: f"data:{KINDS[kind]};base64,{b64encode(content).decode()}"
+        for name, content in files.items()
+        if (kind := name.rpartition(".")[2]) in KINDS and (kind == "png" or len(content) <= MOST_INSIDE)
+    }
+    left_out = [*_put_pictures(tokens, inside, drawings or {}), *_lead_links(tokens, inside, files)]
     keep_intervals(tokens)
-    enlarge_figure(tokens)
+    if large:
+        enlarge(tokens, large)
     colour_signs(tokens)
     tokens = lay_out(tokens, "" if data is None else LOOK)
     title = next((name_shown for tag, _, name_shown in headings if tag == "h1"), "Report")
@@ -157,58 +165,45 @@ def _name_headings(tokens: Sequence[Token]) -> list[tuple[str, str, str]]:
     return list(named.values())
 
 
-class _Pictures:
-    """The pictures of a report as they stand in the page, each as a drawing, as its file, or as a link, as far as there is room."""
+def _put_pictures(tokens: Sequence[Token], inside: Mapping[str, str], drawings: Mapping[str, str]) -> list[str]:
+    """Show each picture as a drawing, as its file or as a link, as far as there is room; return a sentence on those that are no drawings.
 
-    def __init__(self, inside: Mapping[str, str], drawings: Mapping[str, str]) -> None:
-        self.inside, self.drawings, self.left = inside, drawings, MOST_DRAWN
-        self.as_files: list[str] = []
-
-    def shown(self, name: str, alternative: str, above: str) -> str:
-        """Return a picture. A drawing scrolls by itself where it is too wide; the words are its caption, unless the heading above has the same.
-
-        The alternative text is HTML already.
-        """
-        drawing, file = self.drawings.get(name), self.inside.get(name, "data:,")
-        if drawing is not None and self._take(drawing):
-            caption = "" if html.unescape(alternative) == above else f'<p class="caption">{alternative}</p>\n'
-            drawing = drawing.replace("<svg ", f'<svg role="img" aria-label="{alternative}" ', 1)
-            return f'{caption}<div class="plot" tabindex="0">{drawing}</div>\n'
-        if drawing is not None:
-            self.as_files.append(html.unescape(alternative))
-        if self._take(file):
-            return f'<img src="{file}" alt="{alternative}">\n'
-        return f'<p><a href="{html.escape(name)}">{alternative}</a></p>\n'
-
-    def _take(self, text: str) -> bool:
-        size = len(text.encode())
-        fits = size <= self.left
-        self.left -= size if fits else 0
-        return fits
-
-
-def _put_inside(tokens: Sequence[Token], files: Mapping[str, bytes], drawings: Mapping[str, str]) -> list[str]:
-    """Put drawings in the place of their pictures, make data URIs of other pictures and links to files beside the report, and lead links to other reports to their HTML.
-
-    A link to a file of another kind, or of more than `MOST_INSIDE` bytes, stays as it is, because megabytes make the page slow to open.
-    Returns sentences on what was left out.
+    A drawing scrolls by itself where it is too wide. Its words are its caption, unless the heading above has the same.
     """
-    inside = {
-        name: f"data:{KINDS[kind]};base64,{b64encode(content).decode()}"
-        for name, content in files.items()
-        if (kind := name.rpartition(".")[2]) in KINDS and (kind == "png" or len(content) <= MOST_INSIDE)
-    }
-    pictures, above, beside = _Pictures(inside, drawings), "", set()
+    room, above, as_files = Room(MOST_DRAWN), "", []
     for before, token in pairwise(tokens):
+        line = token.content.strip()
         if before.type == "heading_open":
             above = token.content
-        elif token.content.startswith("<details>"):
+        elif line.startswith("<details>"):
             above = ""
-        elif token.content.startswith("<summary>"):
-            above = html.unescape(token.content.strip().removeprefix("<summary>").removesuffix("</summary>"))
-        if token.type == "html_block" and (shown := OWN_LINES.fullmatch(token.content.strip())) and shown[1]:
-            token.content = pictures.shown(shown[1], shown[2], above)
-    for token in (child for inline in tokens for child in inline.children or []):
+        elif line.startswith("<summary>"):
+            above = html.unescape(line.removeprefix("<summary>").removesuffix("</summary>"))
+        shown = OWN_LINES.fullmatch(line) if token.type == "html_block" else None
+        if not shown or not shown[1]:
+            continue
+        name, alternative = shown[1], shown[2]  # the alternative text is HTML already
+        drawing, file, words = drawings.get(name), inside.get(name, "data:,"), html.unescape(alternative)
+        if drawing is not None and room.take(len(drawing.encode())):
+            caption = "" if words == above else f'<p class="caption">{alternative}</p>\n'
+            drawing = drawing.replace("<svg ", f'<svg role="img" aria-label="{alternative}" ', 1)
+            token.content = f'{caption}<div class="plot" tabindex="0">{drawing}</div>\n'
+            continue
+        as_files += [] if drawing is None else [words]
+        if room.take(len(file)):
+            token.content = f'<img src="{file}" alt="{alternative}">\n'
+        else:
+            token.content = f'<p><a href="{html.escape(name)}">{alternative}</a></p>\n'
+    return [f"There was no room for the trials in these plots: {join_and(as_files)}."] if as_files else []
+
+
+def _lead_links(tokens: Sequence[Token], inside: Mapping[str, str], files: Mapping[str, bytes]) -> list[str]:
+    """Lead links to files beside the report to their content, and those to other reports to their HTML; return a sentence on files left out.
+
+    A link to a file of another kind, or of more than `MOST_INSIDE` bytes, stays as it is, because megabytes make the page slow to open.
+    """
+    beside = set()
+    for token in chain.from_iterable(inline.children or [] for inline in tokens):
         target = str(token.attrGet("href"))
         if token.type == "image":
             token.attrSet("src", inside.get(str(token.attrGet("src")), "data:,"))
@@ -219,10 +214,5 @@ def _put_inside(tokens: Sequence[Token], files: Mapping[str, bytes], drawings: M
             token.attrSet("href", f"{target.removesuffix('README.md')}{PAGE}")
         elif token.type == "link_open" and target in files:
             beside.add(target)
-    left_out = []
-    if pictures.as_files:
-        left_out.append(f"There was no room for the trials in these plots: {join_and(pictures.as_files)}.")
-    if beside:
-        are = "stands" if len(beside) == 1 else "stand"
-        left_out.append(f"{join_and(sorted(beside))} {are} beside this page, in the folder of the report.")
-    return left_out
+    are = "stands" if len(beside) == 1 else "stand"
+    return [f"{join_and(sorted(beside))} {are} beside this page, in the folder of the report."] if beside else []

@@ -10,9 +10,7 @@ from markdown_it.token import Token
 NO_BREAK = "\N{NO-BREAK SPACE}"
 SIGNS = {"✓": "good", "✗": "warning", "?": "unknown"}
 """Sign of a verdict → the class that gives it its colour. The sign says the same without any."""
-_REACHED = re.compile(r"(.*?(?:−ELBO|distortion) )(−?\d[\d.,]*(?:\s±\s[\d.,]+)?)( nats per image.*)")
-"""The words of the answer before the value that a study reached, the value, and the rest."""
-_VERDICT = re.compile(r"\s*([✓✗?]) (?:good|warning|cannot be said)\s*")
+_VERDICT = re.compile(r"[✓✗?] (?:good|warning|cannot be said)")
 
 
 def lay_out(tokens: Sequence[Token], look: str) -> list[Token]:
@@ -51,28 +49,27 @@ def keep_intervals(tokens: Sequence[Token]) -> None:
                 child.content = child.content.replace(" ± ", kept)
 
 
-def enlarge_figure(tokens: Sequence[Token]) -> None:
-    """Show the value that the study reached in large type, where the answer says what one gets."""
-    answer = heading_at(tokens, "Answer")
+def enlarge(tokens: Sequence[Token], value: str) -> None:
+    """Show a value in large type where the answer says what one gets."""
+    answer, value = heading_at(tokens, "Answer"), value.replace(" ± ", f"{NO_BREAK}±{NO_BREAK}")
     for token in [] if answer is None else tokens[answer : _after_list(tokens, answer)]:
         words = [child for child in token.children or [] if child.content]
-        if len(words) > 1 and words[0].content == "Get" and (found := _REACHED.fullmatch(words[1].content)):
-            before, value, after = (html.escape(part, quote=False) for part in found.groups())
-            words[1].type, words[1].content = "html_inline", f'{before}<span class="large">{value}</span>{after}'
-            return
+        if len(words) > 1 and words[0].content == "Get" and value in words[1].content:
+            shown = html.escape(words[1].content, quote=False).replace(value, f'<span class="large">{value}</span>', 1)
+            words[1].type, words[1].content = "html_inline", shown
 
 
 def _colour(text: Token) -> None:
-    if verdict := _VERDICT.fullmatch(text.content):
-        shown, rest = text.content, ""
-    elif (sign := text.content.lstrip()[:2]) and sign[0] in SIGNS and sign[1:] == " ":
-        shown, rest = sign[0], f" {text.content.lstrip()[2:]}"
-        rest = html.escape(rest, quote=False)
-    else:
-        return
-    kind = SIGNS[verdict[1] if verdict else shown]
-    space = " " if text.content.startswith(" ") else ""
-    text.type, text.content = "html_inline", f'{space}<span class="sign {kind}">{shown.strip()}</span>{rest}'
+    """Give the verdict that a text is, or the sign with which it begins, its colour."""
+    space, words = " " if text.content.startswith(" ") else "", text.content.strip()
+    sign, rest = words, ""
+    if not _VERDICT.fullmatch(words):
+        sign, _, rest = text.content.lstrip().partition(" ")
+        if sign not in SIGNS or text.content.lstrip() == sign:
+            return
+        rest = f" {html.escape(rest, quote=False)}"
+    text.type = "html_inline"
+    text.content = f'{space}<span class="sign {SIGNS[sign[0]]}">{sign}</span>{rest}'
 
 
 def heading_at(tokens: Sequence[Token], words: str) -> int | None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from vaeexp.report.page.room import MOST_BYTES, Room
+from vaeexp.report.page.room import MOST_BYTES, Room, size_of
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import Arrays, load_arrays, read_arrays
 from vaeexp.run_files import PICTURES, SHEET
@@ -33,30 +33,20 @@ def picture_data(view: StudyView, trials: pd.DataFrame, room: int = MOST_BYTES) 
     last epoch first) and, of tested runs, traversals (a strip of D · S pictures) with dimensions. notes: sentences on what was left out.
     A strip has its pictures side by side: png (data URI), and how many there are of each kind.
     """
-    album = Album(trials[~_of_other_images(view, trials)], min(room, MOST_PICTURED))
-    pictures = album.filled()
-    if not album.kept:
-        return {}
-    return {**pictures, "notes": [*album.notes(), *_other_images_note(view, trials)]}
-
-
-def _of_other_images(view: StudyView, trials: pd.DataFrame) -> pd.Series:
-    """Tell which rows are runs of baselines with other images or another binarisation than the search."""
     own = view.protocol()
     other = {
         name for name in view.baseline_specs if any(view.protocol(name).get(part) != own.get(part) for part in IMAGES)
     }
-    return trials["baseline"].map(lambda name: name in other).astype(bool)
-
-
-def _other_images_note(view: StudyView, trials: pd.DataFrame) -> list[str]:
-    names = sorted(set(trials.loc[_of_other_images(view, trials), "baseline"]))
-    if not names:
-        return []
-    parts = [PROTOCOL[part] for part in ("data", "binarisation")]
-    return [
-        f"Runs of {join_and(names)} are left out: their {' or '.join(parts)} differ, so no picture of them compares."
-    ]
+    of_others = trials["baseline"].isin(other)
+    album = Album(trials[~of_others], min(room, MOST_PICTURED))
+    pictures = album.filled()
+    if not album.kept:
+        return {}
+    notes, names = album.notes(), sorted(set(trials.loc[of_others, "baseline"]))
+    if names:
+        parts = f"{PROTOCOL['data']} or {PROTOCOL['binarisation']}"
+        notes.append(f"Runs of {join_and(names)} are left out: their {parts} differ, so no picture of them compares.")
+    return {**pictures, "notes": notes}
 
 
 class Album:
@@ -77,7 +67,7 @@ class Album:
         """Return the originals and the pictures of each row for which there was room: the last epoch of all of them first, then what else they kept."""
         originals = None if self.originals is None else _strip(self.originals)
         room = Room(int(LAST_SHARE * self.room))
-        room.take(originals)
+        room.take(size_of(originals))
         rows = self._last_epochs(room)
         rest = Room(room.left + self.room - int(LAST_SHARE * self.room))
         for row, own in rows.items():
@@ -91,46 +81,41 @@ class Album:
             if not ((folder / SHEET).exists() or (folder / PICTURES).exists()):
                 continue
             self.kept += 1
-            last = None if room.full else self._last(folder, self.epochs[row])
-            if last is not None and room.take({row: dict([last])}):
-                rows[row] = {"epochs": dict([last])}
+            last = {} if room.full else self._last(folder, self.epochs[row])
+            if last and room.take(size_of({row: last})):
+                rows[row] = {"epochs": last}
         return rows
 
     def _add_more(self, folder: Path, own: dict[str, Any], room: Room) -> None:
         """Add the earlier epochs and the traversals of a run, as far as there is room for them."""
         for epoch, strip in () if room.full else self._earlier(folder):
-            if epoch not in own["epochs"] and room.take(strip):
+            if epoch not in own["epochs"] and not room.full and room.take(size_of(strip)):
                 own["epochs"][epoch] = strip
         traversals = None if room.full else self._traversals(folder)
-        if traversals is not None and room.take(traversals):
+        if traversals is not None and room.take(size_of(traversals)):
             own["traversals"] = traversals
         self.shortened += room.full and (bool(_files_of_epochs(folder)) or (folder / PICTURES).exists())
 
     def notes(self) -> list[str]:
         """Say what was left out."""
-        notes = []
-        if self.shown < self.kept:
-            notes.append(
-                f"Pictures of {self.shown:,} of {plural(self.kept, 'run')} stand in this page, of the best ones."
-            )
-        if self.shortened:
-            notes.append(
-                f"There was no room for all earlier epochs and latent dimensions of {plural(self.shortened, 'run')}."
-            )
-        if self.damaged:
-            are = "is" if len(self.damaged) == 1 else "are"
-            notes.append(f"{plural(len(self.damaged), 'file')} of pictures cannot be read and {are} left out.")
-        return notes
+        few, runs, files = self.shown < self.kept, plural(self.kept, "run"), plural(len(self.damaged), "file")
+        are = "is" if len(self.damaged) == 1 else "are"
+        said = {
+            f"Pictures of {self.shown:,} of {runs} stand in this page, of the best ones.": few,
+            f"There was no room for all earlier epochs and latent dimensions of {plural(self.shortened, 'run')}.": self.shortened,
+            f"{files} of pictures cannot be read and {are} left out.": self.damaged,
+        }
+        return [note for note, holds in said.items() if holds]
 
-    def _last(self, folder: Path, epoch: int) -> tuple[int, dict[str, Any]] | None:
-        """Return the last epoch of a run and its pictures; None where it left none."""
+    def _last(self, folder: Path, epoch: int) -> dict[int, dict[str, Any]]:
+        """Return the last epoch of a run and its pictures; empty where it left none."""
         sheet = self._arrays(folder / SHEET)
         if {"reconstructions", "samples", "epoch"} <= sheet.keys():
-            return int(sheet["epoch"]), _strip(sheet["reconstructions"], sheet["samples"])
+            return {int(sheet["epoch"]): _strip(sheet["reconstructions"], sheet["samples"])}
         drawn = self._arrays(folder / PICTURES)
         if {"last_reconstructions", "last_samples"} <= drawn.keys():
-            return epoch, _strip(drawn["last_reconstructions"], drawn["last_samples"])
-        return None
+            return {epoch: _strip(drawn["last_reconstructions"], drawn["last_samples"])}
+        return {}
 
     def _arrays(self, path: Path) -> Arrays:
         arrays = load_arrays(path)

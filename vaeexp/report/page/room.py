@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any, TypeVar
 
 MOST_BYTES = 25_000_000
@@ -22,22 +23,21 @@ def size_of(data: Any) -> int:
 
 
 class Room:
-    """Room for parts of a page, until the first one that does not fit."""
+    """Room for parts of a page."""
 
     def __init__(self, size: int) -> None:
         """The room has `size` bytes."""
-        self.left, self.full = size, size < 0
+        self.left, self.full = size, False
 
-    def take(self, part: Any) -> bool:
-        """Take the room that a part needs, and return whether it fitted. After the first part that did not fit, none does."""
-        if not self.full:
-            size = size_of(part)
-            self.full = size > self.left
-            self.left -= 0 if self.full else size
-        return not self.full
+    def take(self, size: int) -> bool:
+        """Take so many bytes, and return whether they fit; the room is `full` once a part does not."""
+        fits = size <= self.left
+        self.left -= size if fits else 0
+        self.full |= not fits
+        return fits
 
 
 def that_fit(parts: Mapping[str, Part], size: int) -> dict[str, Part]:
     """Return the first parts that take `size` bytes together at most."""
     room = Room(size)
-    return {name: part for name, part in parts.items() if room.take({name: part})}
+    return dict(takewhile(lambda part: room.take(size_of(dict([part]))), parts.items()))

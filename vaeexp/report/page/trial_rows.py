@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from vaeexp.report.page.picture_data import picture_data
 from vaeexp.report.page.room import MOST_BYTES, OF_WORDS, size_of, that_fit
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import own_metrics
+from vaeexp.results.tables import own_metrics, row_names
 from vaeexp.words import format_value, is_missing, parameter_label
 
 CURVE_POINTS = 60
@@ -39,27 +40,23 @@ def ordered_trials(view: StudyView) -> pd.DataFrame:
     Trials of the search stand first: the best configuration or the front, then others in the order of the report, then those without
     a value. `row` names a trial as the plots do, and `run` says why it was trained.
     """
-    metrics = view.at_best_epoch(view.trials)
-    keys = ["repeat", "number"]
+    trials, keys = view.trials, ["repeat", "number"]
+    metrics = view.at_best_epoch(trials)
     names = [name for name in metrics.columns if name.startswith("val/")]
-    trials = view.trials.merge(metrics[[*keys, *names]], on=keys, how="left")
+    trials = trials.merge(metrics[[*keys, *names]], on=keys, how="left")
+    found = view.found
     if view.front is not None:
-        own = view.last_epochs[[*keys, *view.front.metrics]].rename(columns=_at_last)
-        trials = trials.merge(own, on=keys, how="left")
+        last = {name: _at_last(name) for name in view.front.metrics}
+        trials = trials.merge(view.last_epochs[[*keys, *last]].rename(columns=last), on=keys, how="left")
+        found = view.front.members
     first = [] if view.best_number is None else [view.best_number]
-    first += view.found["number"].tolist() if view.front is None else view.front.members["number"].tolist()
-    place = {int(number): place for place, number in enumerate(dict.fromkeys(first))}
-    runs = list(zip(trials["number"], trials["repeat"], strict=True))
-    trials["row"] = [name_of(number, repeat=repeat) for number, repeat in runs]
+    numbers = dict.fromkeys([*first, *found["number"]])
+    places = {int(number): place for place, number in enumerate(numbers)}
+    trials["row"] = row_names(trials)
     trials["run"] = ["+".join(purposes) or "search" for purposes in trials["purposes"]]
     trials["message"] = trials["message"].map(masked, na_action="ignore")
-    trials["place"] = [math.inf if repeat else place.get(number, len(place)) for number, repeat in runs]
+    trials["place"] = trials["number"].map(places).fillna(len(places)).where(~trials["repeat"], math.inf)
     return trials.sort_values(["place", "objective", "number"], ignore_index=True).drop(columns="place")
-
-
-def name_of(number: int, *, repeat: bool) -> str:
-    """Return how plots and table name a row: `45` a trial of the search, `r3` a repeat."""
-    return f"r{number}" if repeat else str(number)
 
 
 def _at_last(name: str) -> str:
@@ -124,12 +121,12 @@ def _setting(parameter: SearchedParameter | None, name: str, trials: pd.DataFram
 
 def trial_rows(trials: pd.DataFrame, columns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return what each row has: its name, and its values by column, without those that are missing."""
-    kinds = {str(column["name"]): column["type"] for column in columns}
-    cells = {name: [_cell(value, kind) for value in trials[name]] for name, kind in kinds.items()}
-    rows = []
-    for place, row in enumerate(trials["row"]):
-        values = {name: cells[name][place] for name in kinds}
-        rows.append({"row": row} | {name: value for name, value in values.items() if value is not None})
+    rows: list[dict[str, Any]] = [{"row": row} for row in trials["row"]]
+    for column in columns:
+        for row, value in zip(rows, trials[column["name"]], strict=True):
+            cell = _cell(value, column["type"])
+            if cell is not None:
+                row[column["name"]] = cell
     return rows
 
 
@@ -147,13 +144,11 @@ def _cell(value: Any, kind: str) -> Any:
 
 def trial_curves(view: StudyView, trials: pd.DataFrame) -> dict[str, list[float | None]]:
     """Return the objective after each epoch by row, as epoch, value, epoch, value …; None for a value that is not finite."""
-    curves: dict[str, list[float | None]] = {}
-    epochs = view.epochs.sort_values(["repeat", "number", "epoch"])
-    for _, own in epochs.groupby(["repeat", "number"], sort=False):
-        row = name_of(int(own["number"].iloc[0]), repeat=bool(own["repeat"].iloc[0]))
+    epochs, curves = view.epochs.sort_values(["repeat", "number", "epoch"]), {}
+    for row, own in epochs.groupby(row_names(epochs), sort=False):
         shown = own.iloc[_spread(len(own))]
-        pairs = zip(shown["epoch"].tolist(), shown["objective"].tolist(), strict=True)
-        curves[row] = [part for epoch, value in pairs for part in (epoch, _rounded(value))]
+        pairs = zip(shown["epoch"].tolist(), map(_rounded, shown["objective"].tolist()), strict=True)
+        curves[row] = [*chain.from_iterable(pairs)]
     return {row: curves[row] for row in trials["row"] if row in curves}
 
 
@@ -187,14 +182,10 @@ def study_data(view: StudyView, room: int = MOST_BYTES) -> dict[str, Any]:
     drawn = that_fit(curves, room)
     room -= size_of(drawn)
     data |= {"rows": list(shown.values()), "curves": drawn, "pictures": picture_data(view, trials, room)}
-    return data | {
-        "left_out": [*_left_out("rows of trials", shown, rows), *_left_out("learning curves", drawn, curves)]
-    }
-
-
-def _left_out(what: str, shown: dict[str, Any], parts: dict[str, Any]) -> list[str]:
-    if len(shown) == len(parts):
-        return []
-    return [
-        f"There was room for {len(shown):,} of {len(parts):,} {what}, the best first; trials.csv and curves.csv have all."
+    kept = {"rows of trials": (len(shown), len(rows)), "learning curves": (len(drawn), len(curves))}
+    left_out = [
+        f"There was room for {some:,} of {every:,} {what}, the best first; trials.csv and curves.csv have all."
+        for what, (some, every) in kept.items()
+        if some < every
     ]
+    return data | {"left_out": left_out}
