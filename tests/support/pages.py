@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["look_at", "needs_browser", "opened", "page_facts"]
+__all__ = ["look_at", "needs_browser", "opened", "page_facts", "slow_in_browser"]
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
@@ -45,6 +45,11 @@ return {
 needs_browser = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver on the PATH (Debian: chromium, chromium-driver)"
 )
+
+
+def slow_in_browser(test: Any) -> Any:
+    """Mark a test that drives a browser and takes seconds."""
+    return pytest.mark.browser(pytest.mark.slow(needs_browser(test)))
 
 
 @contextmanager

@@ -91,3 +91,13 @@ def headings(text):
 def without_code(text):
     """The text without its fenced blocks."""
     return re.sub(r"(?s)(````*).*?\1", "", text)
+
+
+WRONG = (r"\bnan\b", r"\bNone\b(?! of)", r"\bNaN\b", r"<NA>", r"\binf\b", r"\S  [a-z]", r"\.\.")
+"""What no sentence of a report has: a value that is missing, two spaces, two full stops."""
+
+
+def bad_english(text, *more):
+    """The first words of prose that no reader should see, with the patterns of `WRONG` and these; None where all is well."""
+    found = (re.search(wrong, text) for wrong in (*WRONG, *more))
+    return next((match[0] for match in found if match), None)

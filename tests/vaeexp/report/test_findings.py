@@ -22,14 +22,10 @@ from vaeexp.results.statements import Statement
 from vaeexp.results.study_view import StudyView
 
 answer, answer_lines, answer_of = map(on_view, (block.answer, block.answer_lines, block.answer_of))
+reached = on_view(block.reached)
 compared, cost, get, parameters, uncovered, use = map(
     on_view, (findings.compared, findings.cost, findings.get, findings.parameters, findings.uncovered, findings.use)
 )
-
-
-@pytest.fixture(scope="module")
-def results():
-    return make_results()
 
 
 def ids(statements):
@@ -168,6 +164,18 @@ def test_the_next_best_is_set_beside_with_what_the_seeds_allow(results, figures,
         kept.append(trials.index.isin(own))
     said = one(get(part(results, trials[np.logical_or.reduce(kept)])), kind).values
     assert said["gap"].value == pytest.approx(gap, abs=1e-3)
+
+
+def test_the_value_in_large_type_is_the_first_of_what_one_gets(results):
+    spec = study_attributes().spec
+    codes = study_attributes(spec=spec | {"model": spec["model"] | {"posterior": "deterministic"}})
+    for study, before in (
+        (results, "test −ELBO"),
+        (replace(results, study=codes), "test distortion"),
+        (make_results(confirm=False), "validation −ELBO"),
+    ):
+        assert f"{before} {reached(study)} nats per image" in words(get(study)[0])
+    assert reached(two_objectives()) == ""
 
 
 def test_states_without_a_best_setting_say_why():

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 from markdown_it import MarkdownIt
-from pages import look_at, needs_browser, opened, page_facts
+from pages import look_at, needs_browser, page_facts
 from report_text import report_on
 from synthetic_study import make_results, with_baselines, write_pictures
 
@@ -44,12 +44,6 @@ def report(tmp_path_factory):
     results = with_baselines(make_results())
     write_pictures(results, runs)
     return report_on(results, runs=runs, reports=tmp_path_factory.mktemp("report"), html=True)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with opened(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
 
 
 def serious_faults(browser, path, *, width, dark):

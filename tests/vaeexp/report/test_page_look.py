@@ -7,7 +7,7 @@ from functools import partial
 import pandas as pd
 import pytest
 from drawn_studies import two_objectives
-from pages import look_at, needs_browser, opened
+from pages import look_at, needs_browser
 from synthetic_study import make_results, thin_studies, with_baselines, write_pictures
 
 from vaeexp.evaluation.generation import grids, write_png
@@ -36,12 +36,6 @@ COLUMN = """
 const at = [...document.querySelectorAll('.look-table thead tr:last-child th')].findIndex(head => head.dataset.column === arguments[0]);
 return [...document.querySelectorAll('.look-table tbody tr')].map(row => row.children[at].textContent);
 """
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with opened(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
 
 
 @pytest.fixture(scope="module")

@@ -24,15 +24,7 @@ from recompute_rules import check
 from recompute_statements import wrong_values
 from recompute_trust import wrong_checks
 from report_text import draw_only, report_on
-from synthetic_study import (
-    SEARCH,
-    make_results,
-    part,
-    study_attributes,
-    thin_studies,
-    with_baselines,
-    write_pictures,
-)
+from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
 
 from vaeexp.report import chapters
 

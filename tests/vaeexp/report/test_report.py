@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from command_line import ROOT
 from markdown_it import MarkdownIt
-from pages import needs_browser, opened, page_facts
+from pages import page_facts, slow_in_browser
 from PIL import Image
-from report_text import draw_only, headings, located, on_view, report_on, tables_of, without_code
-from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
+from report_text import bad_english, draw_only, headings, located, on_view, report_on, tables_of, without_code
+from synthetic_study import SEARCH, part, study_attributes, thin_studies, with_baselines, write_pictures
 
 from sweeps.errors import UserError
 from sweeps.results import ranked
@@ -39,11 +39,6 @@ answer, notices, outcomes, trials_csv = map(on_view, (answer, notices, outcomes,
 curves_csv = on_view(curves_csv)
 by_parameter, summary_json = map(on_view, (by_parameter, summary_json))
 RENDER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-
-
-@pytest.fixture(scope="module")
-def results():
-    return make_results()
 
 
 @pytest.fixture(scope="module")
@@ -195,12 +190,6 @@ def test_the_figures_of_each_test_image_lie_beside_the_report(whole, report):
         assert values.mean(dtype=float) == pytest.approx(run["result.test/neg_elbo"], abs=1e-4)
 
 
-def test_the_page_links_to_large_arrays_and_does_not_hold_them(report):
-    page = report.with_name("report.html").read_text(encoding="utf-8")
-    assert 'href="per_image.npz"' in page
-    assert "data:text/csv" in page
-
-
 SOME = ("rate_distortion", "learning_curves", "baseline_strip", "best_samples", "latent_map")
 """Plots of trials, epochs, pictures and arrays; the tests of plots draw those of the parameters twice."""
 
@@ -273,19 +262,8 @@ def test_thin_studies_get_a_whole_report_in_good_english(case, drawn, monkeypatc
         drawn.set_dpi(40)
         drawn.canvas.draw()
     assert linked_files(text) == {*figures, "trials.csv", "curves.csv", "summary.json"}
-    prose = without_code(text)
-    for wrong in (
-        r"\bnan\b",
-        r"\bNone\b(?! of)",
-        r"\bNaN\b",
-        r"<NA>",
-        r"(?<!= )(?<!near )\b1 (?!spares|has)\w+s\b(?! of)",
-        r"(?<!interval )\b0 %(?! to)",
-        r"\S  [a-z]",
-        r"\.\.",
-        r"\binf\b",
-    ):
-        assert not re.search(wrong, prose.replace("none (", "")), (wrong, prose)
+    ones, nothing = r"(?<!= )(?<!near )\b1 (?!spares|has)\w+s\b(?! of)", r"(?<!interval )\b0 %(?! to)"
+    assert not bad_english(without_code(text).replace("none (", ""), ones, nothing)
     # No figure is missing without a reason, and none is there that was not drawn.
     for name, plot in chapters.plots_of(view).items():
         assert (f"{name}.png" in figures) != (f"- {plot.title}: " in text), name
@@ -302,22 +280,19 @@ def test_thin_studies_get_a_whole_report_in_good_english(case, drawn, monkeypatc
     assert ("Pruned" in names) == (study.trials["state"] == "pruned").any()
 
 
-def test_interim_notices_say_what_is_missing(results):
-    running = replace(results, study=study_attributes(stopped=None, finished=False))
-    assert "**Interim report: 40 trials of 40 have ended; figures will change.**" in notices(running)
-    confirming = replace(results, study=study_attributes(finished=False))
-    assert "**Interim report: the search is over, its confirmation is not; figures will change.**" in notices(
-        confirming
-    )
+GREY = study_attributes().spec | {"data": study_attributes().spec["data"] | {"binarisation": "none"}}
 
 
-def test_grey_targets_are_labelled(results):
-    spec = study_attributes().spec
-    grey = spec | {"data": spec["data"] | {"binarisation": "none"}}
-    assert any(
-        "means nothing in absolute terms" in line
-        for line in notices(replace(results, study=study_attributes(spec=grey)))
-    )
+@pytest.mark.parametrize(
+    ("study", "words"),
+    [
+        ({"stopped": None, "finished": False}, "**Interim report: 40 trials of 40 have ended; figures will change.**"),
+        ({"finished": False}, "**Interim report: the search is over, its confirmation is not; figures will change.**"),
+        ({"spec": GREY}, "means nothing in absolute terms"),
+    ],
+)
+def test_notices_say_what_is_missing_or_means_nothing(results, study, words):
+    assert words in "\n".join(notices(replace(results, study=study_attributes(**study))))
 
 
 NASTY = (
@@ -441,17 +416,12 @@ def test_the_page_has_everything_inside(report):
     assert only_our_script(text)
     assert "default-src 'none'" in text
     assert not re.findall(r'(?:src|href)="(?!data:|#|per_image.npz")', text)
+    assert 'href="per_image.npz"' in text
     assert "<title>beta_mnist</title>" in text
-
-
-def test_the_contents_lead_to_every_chapter(report):
-    text = (report.parent / "report.html").read_text(encoding="utf-8")
-    markdown = re.sub(r"(?s)(````*).*?\1", "", report.read_text(encoding="utf-8"))
-    chapters = [line for line in markdown.splitlines() if line.startswith("## ") and line != "## Contents"]
+    chapters_ = re.findall(r"(?m)^## (?!Contents)(.*)", without_code(report.read_text(encoding="utf-8")))
     targets = re.findall(r'<li><a href="#([^"]*)">', text.split("</nav>")[0])
-    ids = re.findall(r'<h\d id="([^"]*)"', text)
-    assert len(targets) == len(chapters)
-    assert set(targets) < set(ids)
+    assert len(targets) == len(chapters_)
+    assert {*targets} < {*ids}
 
 
 # ---- in a browser ----
@@ -459,19 +429,11 @@ def test_the_contents_lead_to_every_chapter(report):
 EXAMPLES = sorted(path.parent for path in (ROOT / "docs" / "examples").glob("*/README.md"))
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with opened(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
-
-
 def brightness(colour: str) -> float:
     return sum(float(part_) for part_ in re.findall(r"[\d.]+", colour)[:3]) / 3
 
 
-@pytest.mark.browser
-@pytest.mark.slow
-@needs_browser
+@slow_in_browser
 @pytest.mark.parametrize("width", [1000, 1500, 380])
 def test_the_page_in_a_browser(browser, report, width):
     facts = page_facts(browser, report.parent / "report.html", width=width)
@@ -485,9 +447,7 @@ def test_the_page_in_a_browser(browser, report, width):
     assert brightness(facts["ink"]) < 60
 
 
-@pytest.mark.browser
-@pytest.mark.slow
-@needs_browser
+@slow_in_browser
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda folder: folder.name)
 def test_no_table_of_a_shipped_example_scrolls_sideways(browser, example, tmp_path):
     files = {path.name: path.read_bytes() for path in example.iterdir()}
@@ -497,9 +457,7 @@ def test_no_table_of_a_shipped_example_scrolls_sideways(browser, example, tmp_pa
     assert (facts["overflow"], facts["scrolling"]) == (0, 0)
 
 
-@pytest.mark.browser
-@pytest.mark.slow
-@needs_browser
+@slow_in_browser
 def test_the_page_in_the_dark(browser, report):
     facts = page_facts(browser, report.parent / "report.html", dark=True)
     assert brightness(facts["background"]) < 40
@@ -514,9 +472,7 @@ pre {{ overflow: auto; }} p, td, li {{ overflow-wrap: break-word; }}
 """As git hosts show markdown."""
 
 
-@pytest.mark.browser
-@pytest.mark.slow
-@needs_browser
+@slow_in_browser
 def test_the_markdown_in_a_browser(browser, report):
     renderer = MarkdownIt("commonmark", {"html": True}).enable("table")
     shown = report.parent / "shown.html"

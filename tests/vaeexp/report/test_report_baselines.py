@@ -44,13 +44,8 @@ headline = on_view(headline)
 
 
 @pytest.fixture(scope="module")
-def plain():
-    return make_results()
-
-
-@pytest.fixture(scope="module")
-def results(plain):
-    return with_baselines(plain)
+def results(baselined):
+    return baselined
 
 
 @pytest.fixture(scope="module")

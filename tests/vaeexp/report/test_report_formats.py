@@ -29,8 +29,8 @@ RENDER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
 @pytest.fixture(scope="module")
-def results():
-    return with_baselines(make_results())
+def results(baselined):
+    return baselined
 
 
 # ---- summary.json ----

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_text import on_view, tables_of
 from scipy import stats
-from synthetic_study import make_results, part, study_attributes, with_baselines
+from synthetic_study import part, study_attributes, with_baselines
 
 from sweeps.results import Results, ranked
 from vaeexp.report.by_parameter import by_parameter, parameter_tables, ranges
@@ -25,11 +25,6 @@ protocol_line = on_view(protocol_line)
 by_parameter = on_view(by_parameter)
 confirmed_table, paired_tables = on_view(confirmed_table), on_view(paired_tables)
 parameter_tables, ranked_table = on_view(parameter_tables), on_view(ranked_table)
-
-
-@pytest.fixture(scope="module")
-def results():
-    return make_results()
 
 
 def confirmed(results):

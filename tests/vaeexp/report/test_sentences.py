@@ -118,15 +118,7 @@ ENDINGS = {
     "alone": "ended after 4 seeds with one left", "seeds": "ended with the last seed and 2 left",
     "close": "ended after 4 seeds with 2 left, because none can still be expected to be better than the first by more than seeds vary (0.40 nats)",
 }  # fmt: skip
-MATCHED = {
-    "mean": mean(2.0),
-    "second": "adamax",
-    "lower": 2,
-    "pairs": 9,
-    "test": "t",
-    "p": 1e-6,
-    "p_holm": 0.05,
-}
+MATCHED = {"mean": mean(2.0), "second": "adamax", "lower": 2, "pairs": 9, "test": "t", "p": 1e-6, "p_holm": 0.05}
 DO = {"command": "vaeexp sweep x"}
 
 SAID: dict[str, tuple[dict, str]] = {

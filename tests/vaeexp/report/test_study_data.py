@@ -11,7 +11,7 @@ import pytest
 from drawn_studies import two_objectives
 from synthetic_study import make_results, thin_studies, with_baselines
 
-from vaeexp.report.page.trial_rows import CURVE_POINTS, name_of, study_data
+from vaeexp.report.page.trial_rows import CURVE_POINTS, study_data
 from vaeexp.report.summary import curves_csv, trials_csv
 from vaeexp.results.study_view import StudyView
 
@@ -42,7 +42,7 @@ def test_values_of_rows_are_those_of_the_csv_file(views, case):
     columns = [column["name"] for column in data["columns"] if column["name"] not in own]
     assert len(by_row) == len(data["rows"]) == len(table)
     for _, expected in table.iterrows():
-        row = by_row[name_of(int(expected["number"]), repeat=bool(expected["repeat"]))]
+        row = by_row[f"{'r' if expected['repeat'] else ''}{expected['number']}"]
         assert set(row) <= {*columns, *own}
         for name in columns:
             if pd.isna(expected[name]):
@@ -58,7 +58,7 @@ def test_curves_are_those_of_the_csv_file(views, case):
     data = as_json(views[case])
     table = pd.read_csv(io.StringIO(curves_csv(views[case])))
     for (repeat, number), epochs in table.groupby(["repeat", "number"]):
-        curve = data["curves"][name_of(int(number), repeat=bool(repeat))]
+        curve = data["curves"][f"{'r' if repeat else ''}{number}"]
         assert curve[::2] == epochs["epoch"].tolist()
         given = [math.nan if value is None else value for value in curve[1::2]]
         assert given == pytest.approx(epochs["objective"].tolist(), rel=1e-5, nan_ok=True)
