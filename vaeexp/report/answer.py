@@ -3,13 +3,13 @@
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate, chain
-from weakref import WeakKeyDictionary
 
-from vaeexp.report.checks import warnings_of
+from vaeexp.report.checks import advice, figure
 from vaeexp.report.findings import ENDED, findings, get, use
 from vaeexp.report.markup import bullets, escape
-from vaeexp.report.sentences import markdown, sentence, with_interval
+from vaeexp.report.sentences import QUESTIONS, markdown, sentence, with_interval
 from vaeexp.results.statements import Figure, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.trust import Check, check_study
@@ -34,18 +34,9 @@ class Answer:
     """Of trust, in the order of the report; empty before the first trial."""
 
 
-_MADE: WeakKeyDictionary[StudyView, Answer] = WeakKeyDictionary()
-"""Answers that were made; a view never changes."""
-
-
+@lru_cache(maxsize=1)
 def answer_of(view: StudyView) -> Answer:
-    """Return the answer of a study in any state."""
-    if view not in _MADE:
-        _MADE[view] = _answer(view)
-    return _MADE[view]
-
-
-def _answer(view: StudyView) -> Answer:
+    """Return the answer of a study in any state; it is made once, because a view never changes."""
     checks = [] if view.trials.empty else check_study(view)
     doubted = [check for check in checks if check.verdict == "warning"] if view.nothing_learned else checks
     return Answer(
@@ -82,7 +73,8 @@ def all_findings(view: StudyView) -> str:
 
 def failed_checks(view: StudyView) -> list[str]:
     """Return the checks of trust that failed, each as its question, its answer and what to do."""
-    return warnings_of(answer_of(view).checks)
+    failed = [check for check in answer_of(view).checks if check.verdict == "warning"]
+    return [f"{QUESTIONS[check.id]} {figure(check)}. {advice(check)}".rstrip() for check in failed]
 
 
 def _block(found: Answer, text: Callable[[str], str] | None, labelled: str) -> list[str]:

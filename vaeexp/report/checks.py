@@ -38,15 +38,6 @@ def trust_chapter(checks: list[Check]) -> list[str]:
     return [heading("Can this study be trusted?"), table(["check", "number", "verdict", "what to do"], rows)]
 
 
-def warnings_of(checks: list[Check]) -> list[str]:
-    """Return the checks that failed, each as its question, its answer and what to do."""
-    return [
-        f"{QUESTIONS[check.id]} {figure(check)}. {advice(check)}".rstrip()
-        for check in checks
-        if check.verdict == "warning"
-    ]
-
-
 def plain_checks(checks: list[Check]) -> list[dict[str, Any]]:
     """Return the checks as JSON has them."""
     return [
@@ -54,12 +45,13 @@ def plain_checks(checks: list[Check]) -> list[dict[str, Any]]:
             "id": check.id,
             "name": QUESTIONS[check.id],
             "verdict": check.verdict,
-            "statements": [_plain(one) for one in (*check.found, *check.further)],
-            "advice": check.advice and _plain(check.advice),
+            "statements": [plain_statement("trust", one, words(one)) for one in (*check.found, *check.further)],
+            "advice": check.advice and plain_statement("trust", check.advice, words(check.advice)),
         }
         for check in checks
     ]
 
 
-def _plain(statement: Statement) -> dict[str, Any]:
-    return {"part": "trust", **plain(statement), "text": words(statement)}
+def plain_statement(part: str, statement: Statement, text: str) -> dict[str, Any]:
+    """Return a statement as JSON has it, with its part of the report and its words."""
+    return {"part": part, **plain(statement), "text": text}

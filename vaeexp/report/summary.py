@@ -19,13 +19,13 @@ from vaeexp.evaluation.metrics import Place, measured_at
 from vaeexp.own_code import code_version
 from vaeexp.report.answer import answer_of, notice_statements
 from vaeexp.report.baselines import protocol_statements
-from vaeexp.report.checks import plain_checks
+from vaeexp.report.checks import plain_checks, plain_statement
 from vaeexp.report.closing import left_out, method_statements, more_failed, sheet_statements
 from vaeexp.report.findings import STATES, cost, pair_caveats
 from vaeexp.report.headline import headline_notes
 from vaeexp.report.sentences import sentence
 from vaeexp.report.tables import table_statements, volume
-from vaeexp.results.statements import Statement, plain
+from vaeexp.results.statements import Statement
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test, own_metrics
 from vaeexp.results.tested_settings import BaselineMargin, PairComparison, TestedSetting
@@ -170,7 +170,7 @@ def statements_of(view: StudyView, below_plots: Sequence[Statement] = ()) -> lis
         "method": [*method_statements(view), *sheet_statements(view)],
     }
     return [
-        {"part": part, **plain(statement), "text": sentence(statement)}
+        plain_statement(part, statement, sentence(statement))
         for part, statements in parts.items()
         for statement in statements
     ]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import StringIO
 from typing import Any
 from xml.etree import ElementTree
@@ -19,7 +19,7 @@ from matplotlib.image import AxesImage
 from matplotlib.path import Path
 from matplotlib.text import Text
 
-from vaeexp.plots import PLOTS
+from vaeexp.plots import PLOTS, Plot
 from vaeexp.plots.style import CUT, LINE, MARGIN, MOST_MARKED, TITLE, TRIALS, drawing, whole_axes
 from vaeexp.report.markup import PER_INCH
 from vaeexp.results.study_view import StudyView
@@ -131,19 +131,17 @@ def _as_of_page(figure: Figure) -> Iterator[None]:
 
 def _over_colours(figure: Figure) -> list[Text]:
     """Return the texts that stand on a picture of numbers as colours, which is the same on a light and on a dark page."""
-    maps = [axes for axes in figure.axes if any(_is_map(image) for image in axes.images)]
-    return [text for axes in maps for text in axes.texts if _is_over(axes, text)]
+    over = []
+    for axes in figure.axes:
+        values = [image.get_array() for image in axes.images]
+        if any(each is not None and each.ndim == 2 for each in values):
+            over += [text for text in axes.texts if _is_over(axes, text)]
+    return over
 
 
 def _is_over(axes: Axes, text: Text) -> bool:
     box = text.get_window_extent()
     return axes.bbox.contains((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
-
-
-def _is_map(image: AxesImage) -> bool:
-    """Whether a picture has numbers, which a colour map paints, and no colours of its own."""
-    values = image.get_array()
-    return values is not None and values.ndim == 2
 
 
 def _size(collection: Collection) -> int:
@@ -172,25 +170,22 @@ class _RowRenderer(RendererSVG):
         yield
         self.writer.end("g")
 
-    def draw_path(self, gc: Any, path: Path, transform: Any, rgbFace: Any = None) -> None:
+    def draw_path(self, *arguments: Any) -> None:
         """Draw a line, which has a row where its artist is that of one trial."""
-        if len(self.rows) != 1:
-            return super().draw_path(gc, path, transform, rgbFace)
-        with self._of_row(self.rows[0]):
-            return super().draw_path(gc, path, transform, rgbFace)
+        with self._of_row(self.rows[0]) if len(self.rows) == 1 else nullcontext():
+            super().draw_path(*arguments)
 
     def draw_markers(
         self, gc: Any, marker_path: Path, marker_trans: Any, path: Path, trans: Any, rgbFace: Any = None
     ) -> None:
         """Draw a mark at each vertex of the path."""
-        if not self.rows:
-            return super().draw_markers(gc, marker_path, marker_trans, path, trans, rgbFace)
         places = np.asarray(path.vertices)
-        for row, place in zip(self._rows_of(len(places)), places, strict=True):
+        for row, place in zip(self._rows_of(len(places)), places, strict=True) if self.rows else ():
             if np.isfinite(place).all():
                 with self._of_row(row):
                     super().draw_markers(gc, marker_path, marker_trans, Path([place]), trans, rgbFace)
-        return None
+        if not self.rows:
+            super().draw_markers(gc, marker_path, marker_trans, path, trans, rgbFace)
 
     def draw_path_collection(self, gc: Any, master_transform: Any, *arguments: Any, **more: Any) -> None:
         """Draw a collection, of a marked one each member by itself.
@@ -315,29 +310,24 @@ def _name_ids(root: ElementTree.Element, name: str) -> None:
 def page_drawings(view: StudyView, figures: Mapping[str, Figure]) -> dict[str, str]:
     """Return figures, given by file name, as SVG for the page; behind a plot that cut its axes a hidden one of all trials."""
     drawings = inline_drawings(figures)
-    for file, whole in _whole_figures(view, figures).items():
-        drawing = inline_svg(whole, f"{file.partition('.')[0]}-all")
-        named = drawing.replace("<svg ", '<svg role="img" aria-label="The same plot with all trials" ', 1)
-        drawings[file] += f'<div class="whole" hidden>{named}</div>'
+    for file, figure in figures.items():
+        name = file.partition(".")[0]
+        whole = _whole(view, PLOTS.get(name), figure)
+        if whole is not None:
+            label = '<svg role="img" aria-label="The same plot with all trials" '
+            named = inline_svg(whole, f"{name}-all").replace("<svg ", label, 1)
+            drawings[file] += f'<div class="whole" hidden>{named}</div>'
     return drawings
 
 
-def _whole_figures(view: StudyView, figures: Mapping[str, Figure]) -> dict[str, Figure]:
-    """Return, by file name, the plots of trials that have other axes when they show every trial."""
-    found = {}
-    for file, figure in figures.items():
-        plot = PLOTS.get(file.partition(".")[0])
-        if plot is None or figure.get_gid() != CUT or not _has_trials(figure):
-            continue
-        with whole_axes():
-            whole = plot.draw(view, titled=False)
-        if whole is not None and _limits(whole) != _limits(figure):
-            found[file] = whole
-    return found
-
-
-def _has_trials(figure: Figure) -> bool:
-    return any(str(artist.get_gid() or "").startswith(TRIALS) for artist in figure.findobj())
+def _whole(view: StudyView, plot: Plot | None, figure: Figure) -> Figure | None:
+    """Return a plot of trials with every trial inside; None where it has the same axes then."""
+    marked = any(str(artist.get_gid() or "").startswith(TRIALS) for artist in figure.findobj())
+    if plot is None or figure.get_gid() != CUT or not marked:
+        return None
+    with whole_axes():
+        whole = plot.draw(view, titled=False)
+    return None if whole is None or _limits(whole) == _limits(figure) else whole
 
 
 def _limits(figure: Figure) -> list[tuple[tuple[float, float], tuple[float, float]]]:
