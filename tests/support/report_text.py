@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import replace
 
 import pandas as pd
+from synthetic_study import part
 
 from sweeps.lanes import run_folder
 from vaeexp.report import chapters, write_report
@@ -27,6 +28,27 @@ def _view_of(results):
             return view
     _views.append((results, StudyView(results)))
     return _views[-1][1]
+
+
+def with_test_figures(results, *figures):
+    """The study whose confirmed configurations, best first, have these test figures: −ELBO of each seed; other runs of them go."""
+    trials = results.trials.copy()
+    confirming = trials["purposes"].map(lambda purposes: "confirm" in purposes)
+    kept = ~confirming
+    for setting, values in zip(_view_of(results).confirmed, figures, strict=False):
+        own = trials.index[confirming & (trials["source_trial"] == setting.source_trial)][: len(values)]
+        trials.loc[own, "result.test/neg_elbo"] = values
+        kept |= trials.index.isin(own)
+    return part(results, trials[kept])
+
+
+def uncovered_prior(results):
+    """The study in which the normal prior was tried at β below 0.1 alone, and no other trial was."""
+    trials = results.trials.copy()
+    normal = ~trials["repeat"] & (trials["params.prior"] == "normal")
+    trials.loc[normal, ["params.beta", "objective"]] = [0.02, 150.0]
+    trials.loc[~trials["repeat"] & (trials["params.beta"] < 0.1) & ~normal, "params.beta"] = 0.5
+    return replace(results, trials=trials)
 
 
 def in_words(parts):
@@ -56,11 +78,13 @@ def located(results, runs):
 
 
 def tables_of(text):
-    """Pipe tables of markdown as frames of text, by the heading or the summary above them.
+    """Pipe tables of markdown as frames of text, by the heading or the summary above them; of several below one heading, the last."""
+    return dict(table_list(text))
 
-    Tables that follow each other are one that was too wide; otherwise, of several below one heading, the last.
-    """
-    found, title, before = {}, "", ""
+
+def table_list(text):
+    """(heading or summary above, frame of text) of each pipe table. Tables that follow each other are one that was too wide."""
+    found, title, before = [], "", ""
     for block in re.split(r"\n\n+", text):
         if block.startswith("#"):
             title = block.lstrip("# ")
@@ -70,9 +94,10 @@ def tables_of(text):
             rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in block.splitlines()]
             cells = [[cell.strip() for cell in row] for row in rows]
             frame = pd.DataFrame(cells[2:], columns=cells[0])
-            more = [name for name in frame if title not in found or name not in found[title]]
-            joined = before.startswith("|") and title in found
-            found[title] = found[title].join(frame[more]) if joined else frame
+            if before.startswith("|"):
+                last = found.pop()[1]
+                frame = last.join(frame[[name for name in frame if name not in last]])
+            found.append((title, frame))
         before = block
     return found
 

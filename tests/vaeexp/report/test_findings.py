@@ -10,7 +10,7 @@ from default_studies import KINDS, default_study
 from drawn_studies import bowl, two_objectives
 from planted_studies import planted, results_of
 from raced_results import raced_results
-from report_text import on_view
+from report_text import on_view, uncovered_prior, with_test_figures
 from synthetic_study import make_results, part, study_attributes, thin_studies, with_baselines
 
 from sweeps.results import pairs, ranked
@@ -155,14 +155,7 @@ BEST = (98.0, 98.2, 98.4)
     ],
 )
 def test_the_next_best_is_set_beside_with_what_the_seeds_allow(results, figures, kind, gap):
-    trials = results.trials.copy()
-    confirming = trials["purposes"].map(lambda purposes: "confirm" in purposes)
-    kept = [~confirming]
-    for setting, values in zip(StudyView(results).confirmed, figures, strict=False):
-        own = trials.index[confirming & (trials["source_trial"] == setting.source_trial)][: len(values)]
-        trials.loc[own, "result.test/neg_elbo"] = values
-        kept.append(trials.index.isin(own))
-    said = one(get(part(results, trials[np.logical_or.reduce(kept)])), kind).values
+    said = one(get(with_test_figures(results, *figures)), kind).values
     assert said["gap"].value == pytest.approx(gap, abs=1e-3)
 
 
@@ -285,13 +278,8 @@ def test_few_trials_and_one_value_say_nothing(results):
 
 
 def test_a_value_that_was_tried_elsewhere_alone_is_named_with_what_did_try_it(results):
-    """The normal prior was tried at β below 0.1 alone."""
-    trials = results.trials.copy()
-    normal = ~trials["repeat"] & (trials["params.prior"] == "normal")
-    trials.loc[normal, ["params.beta", "objective"]] = [0.02, 150.0]
-    trials.loc[~trials["repeat"] & (trials["params.beta"] < 0.1) & ~normal, "params.beta"] = 0.5
     row = {"title": "best, normal", "at": "best", "seeds": 3, "settings": {"prior": "normal"}}
-    study = with_baselines(replace(results, trials=trials), {"normal": row})
+    study = with_baselines(uncovered_prior(results), {"normal": row})
     said = one(uncovered(study), "parameter.not_covered").values
     assert (said["parameter"], said["value"], said["elsewhere"]) == (
         "prior",

@@ -48,6 +48,19 @@ def written(tmp_path_factory, view):
     return write(view, tmp_path_factory.mktemp("page"))
 
 
+@pytest.fixture
+def looked(browser, written):
+    """The page in a browser, filled by its script."""
+    assert look_at(browser, written) == []
+    return browser
+
+
+@pytest.fixture(scope="module")
+def search(view):
+    """The trials of the search as `trials.csv` has them."""
+    return pd.read_csv(io.StringIO(trials_csv(view))).query("not repeat")
+
+
 def write(view, folder):
     """A page with next to no words, one plot of dots and a line, and all the data of a study."""
     data, path = study_data(view), folder / PAGE
@@ -99,46 +112,42 @@ def head(name):
 # ---- the table ----
 
 
-def test_the_table_has_every_trial_with_the_values_of_the_csv_file(browser, written, view):
-    assert look_at(browser, written) == []
-    table = pd.read_csv(io.StringIO(trials_csv(view)))
-    search = table[~table["repeat"]].set_index("number")
-    assert count(browser) == "40 of 40 trials"
-    trials = [int(number) for number in numbers(column(browser, "row"))]
+def test_the_table_has_every_trial_with_the_values_of_the_csv_file(looked, view, search):
+    search = search.set_index("number")
+    assert count(looked) == "40 of 40 trials"
+    trials = [int(number) for number in numbers(column(looked, "row"))]
     assert sorted(trials) == sorted(search.index)
-    shown = column(browser, "objective")
+    shown = column(looked, "objective")
     expected = ["–" if pd.isna(value) else f"{value:.2f}" for value in search.loc[trials, "objective"]]
     assert shown == expected
-    assert column(browser, "params.optimizer") == search.loc[trials, "params.optimizer"].tolist()
-    assert column(browser, "row")[0] == f"{view.best_number} ★"
+    assert column(looked, "params.optimizer") == search.loc[trials, "params.optimizer"].tolist()
+    assert column(looked, "row")[0] == f"{view.best_number} ★"
 
 
 @pytest.mark.parametrize("name", ["objective", "params.beta", "params.components", "params.optimizer", "row"])
-def test_a_column_sorts_both_ways_with_missing_values_last(browser, written, name):
-    look_at(browser, written)
-    before = column(browser, "row")
-    click(browser, f"{head(name)} button")
-    up = column(browser, name)
-    assert browser.execute_script(f"return document.querySelector('{head(name)}').getAttribute('aria-sort')") == (
+def test_a_column_sorts_both_ways_with_missing_values_last(looked, name):
+    before = column(looked, "row")
+    click(looked, f"{head(name)} button")
+    up = column(looked, name)
+    assert looked.execute_script(f"return document.querySelector('{head(name)}').getAttribute('aria-sort')") == (
         "ascending"
     )
-    click(browser, f"{head(name)} button")
-    down = column(browser, name)
+    click(looked, f"{head(name)} button")
+    down = column(looked, name)
     values = [cell for cell in up if cell != "–"] if name == "params.optimizer" else numbers(up)
     assert values == sorted(values)
     assert (numbers(down) if name != "params.optimizer" else down) == sorted(values, reverse=True)
     missing = up.count("–")
     assert up[len(up) - missing :] == down[len(down) - missing :] == ["–"] * missing
-    click(browser, f"{head(name)} button")
-    assert column(browser, "row") == before
+    click(looked, f"{head(name)} button")
+    assert column(looked, "row") == before
 
 
-def test_sorting_keeps_the_order_of_equal_rows(browser, written):
-    look_at(browser, written)
-    before = column(browser, "row")
-    click(browser, f"{head('params.optimizer')} button")
-    choices = column(browser, "params.optimizer")
-    first = [row for row, choice in zip(column(browser, "row"), choices, strict=True) if choice == "adam"]
+def test_sorting_keeps_the_order_of_equal_rows(looked):
+    before = column(looked, "row")
+    click(looked, f"{head('params.optimizer')} button")
+    choices = column(looked, "params.optimizer")
+    first = [row for row, choice in zip(column(looked, "row"), choices, strict=True) if choice == "adam"]
     assert first == [row for row in before if row in first]
 
 
@@ -153,35 +162,31 @@ def test_sorting_keeps_the_order_of_equal_rows(browser, written):
         ('params.prior=mixture "pruned"', "`params.prior` == 'mixture' and state == 'pruned'"),
     ],
 )
-def test_the_line_filters(browser, written, view, line, query):
-    look_at(browser, written)
-    keys(browser, line, at="#look-filter")
-    table = pd.read_csv(io.StringIO(trials_csv(view)))
-    expected = table[~table["repeat"]].query(query)["number"]
-    assert sorted(numbers(column(browser, "row"))) == sorted(expected)
-    assert count(browser) == f"{len(expected)} of 40 trials"
+def test_the_line_filters(looked, search, line, query):
+    keys(looked, line, at="#look-filter")
+    expected = search.query(query)["number"]
+    assert sorted(numbers(column(looked, "row"))) == sorted(expected)
+    assert count(looked) == f"{len(expected)} of 40 trials"
 
 
 @pytest.mark.parametrize(("line", "words"), [("betta<1", "betta"), ("beta<one", "one")])
-def test_a_line_that_cannot_be_read_says_so_and_filters_nothing(browser, written, line, words):
-    look_at(browser, written)
-    keys(browser, line, at="#look-filter")
-    assert words in browser.execute_script("return document.querySelector('.look-wrong').textContent")
-    assert count(browser) == "40 of 40 trials"
+def test_a_line_that_cannot_be_read_says_so_and_filters_nothing(looked, line, words):
+    keys(looked, line, at="#look-filter")
+    assert words in looked.execute_script("return document.querySelector('.look-wrong').textContent")
+    assert count(looked) == "40 of 40 trials"
 
 
-def test_runs_with_new_seeds_states_and_columns_are_switched(browser, written, view):
-    look_at(browser, written)
-    click(browser, "#look-repeats")
-    assert count(browser).startswith(f"{len(view.trials)} of {len(view.trials)} trials and runs")
-    assert {cell[0] for cell in column(browser, "row")} >= {"r", "1"}
-    browser.execute_script(
+def test_runs_with_new_seeds_states_and_columns_are_switched(looked, view):
+    click(looked, "#look-repeats")
+    assert count(looked).startswith(f"{len(view.trials)} of {len(view.trials)} trials and runs")
+    assert {cell[0] for cell in column(looked, "row")} >= {"r", "1"}
+    looked.execute_script(
         "const state = document.getElementById('look-state'); state.value = 'pruned'; state.dispatchEvent(new Event('change'))"
     )
-    assert set(column(browser, "state")) == {"pruned"}
-    assert not browser.execute_script(f"return document.querySelector('{head('result.test/fid')}')")
-    click(browser, '#look input[value="test"]')
-    assert browser.execute_script(f"return !!document.querySelector('{head('result.test/neg_elbo')}')")
+    assert set(column(looked, "state")) == {"pruned"}
+    assert not looked.execute_script(f"return document.querySelector('{head('result.test/fid')}')")
+    click(looked, '#look input[value="test"]')
+    assert looked.execute_script(f"return !!document.querySelector('{head('result.test/neg_elbo')}')")
 
 
 def test_thousands_of_trials_stand_a_hundred_at_a_time(browser, tmp_path):
@@ -202,18 +207,17 @@ def test_thousands_of_trials_stand_a_hundred_at_a_time(browser, tmp_path):
     assert numbers(column(browser, "objective"))[0] >= values[-1]
 
 
-def test_the_table_works_by_keyboard(browser, written):
-    look_at(browser, written)
-    browser.execute_script(f"document.querySelector('{head('objective')} button').focus()")
-    keys(browser, "ENTER")
+def test_the_table_works_by_keyboard(looked):
+    looked.execute_script(f"document.querySelector('{head('objective')} button').focus()")
+    keys(looked, "ENTER")
     focused = "return document.activeElement.closest('[data-column]')?.dataset.column"
-    assert browser.execute_script(focused) == "objective"
-    browser.execute_script("document.querySelector('.look-table tbody tr[tabindex=\"0\"]').focus()")
-    keys(browser, "ARROW_DOWN")
-    keys(browser, "ARROW_DOWN")
+    assert looked.execute_script(focused) == "objective"
+    looked.execute_script("document.querySelector('.look-table tbody tr[tabindex=\"0\"]').focus()")
+    keys(looked, "ARROW_DOWN")
+    keys(looked, "ARROW_DOWN")
     place = "return [...document.activeElement.parentNode.children].indexOf(document.activeElement)"
-    assert browser.execute_script(place) == 2
-    assert browser.execute_script("return document.querySelectorAll('.look-table tbody [tabindex=\"0\"]').length") == 1
+    assert looked.execute_script(place) == 2
+    assert looked.execute_script("return document.querySelectorAll('.look-table tbody [tabindex=\"0\"]').length") == 1
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -246,80 +250,74 @@ def hover(browser, selector):
     ActionChains(browser).move_to_element(element).perform()
 
 
-def test_a_dot_shows_its_trial_with_the_values_of_the_csv_file(browser, written, view):
-    look_at(browser, written)
-    table = pd.read_csv(io.StringIO(trials_csv(view)))
-    trial = table[~table["repeat"] & (table["number"] == 5)].iloc[0]
-    assert card(browser) is None
-    hover(browser, 'svg [data-row="5"]')
-    words = card(browser)
+def test_a_dot_shows_its_trial_with_the_values_of_the_csv_file(looked, search):
+    trial = search[search["number"] == 5].iloc[0]
+    assert card(looked) is None
+    hover(looked, 'svg [data-row="5"]')
+    words = card(looked)
     assert words.startswith("Trial 5")
     assert f"{trial['objective']:.2f} · {trial['state']} · {trial['epochs']} epochs" in words
     assert trial["params.optimizer"] in words
     beta = float(f"{trial['params.beta']:.3g}")
     assert f"{beta:g}" in words
-    assert browser.execute_script("return document.querySelectorAll('#look-card .look-curve-own').length") == 1
-    assert browser.execute_script("return document.querySelectorAll('.plot > svg .look-ring').length") == 1
-    hover(browser, "h1")
-    assert card(browser) is None
-    assert browser.execute_script("return document.querySelectorAll('.look-ring').length") == 0
+    assert looked.execute_script("return document.querySelectorAll('#look-card .look-curve-own').length") == 1
+    assert looked.execute_script("return document.querySelectorAll('.plot > svg .look-ring').length") == 1
+    hover(looked, "h1")
+    assert card(looked) is None
+    assert looked.execute_script("return document.querySelectorAll('.look-ring').length") == 0
 
 
-def test_a_click_pins_a_trial_everywhere_and_escape_frees_it(browser, written, view):
-    look_at(browser, written)
+def test_a_click_pins_a_trial_everywhere_and_escape_frees_it(looked, view):
     row = str(view.best_number)
-    browser.execute_script("document.querySelector('.look-table tbody tr').click()")
-    assert card(browser).startswith(f"Trial {row}\n")
-    assert browser.execute_script("return document.querySelector('svg .look-line').dataset.row") == row
-    hover(browser, 'svg [data-row="5"]')
-    assert card(browser).startswith(f"Trial {row}\n")
-    assert browser.execute_script("return document.querySelector('tr[aria-current=\"true\"]').dataset.row") == row
-    keys(browser, "ESCAPE")
-    assert card(browser) is None
-    assert not browser.execute_script("return document.querySelector('tr[aria-current=\"true\"]')")
+    looked.execute_script("document.querySelector('.look-table tbody tr').click()")
+    assert card(looked).startswith(f"Trial {row}\n")
+    assert looked.execute_script("return document.querySelector('svg .look-line').dataset.row") == row
+    hover(looked, 'svg [data-row="5"]')
+    assert card(looked).startswith(f"Trial {row}\n")
+    assert looked.execute_script("return document.querySelector('tr[aria-current=\"true\"]').dataset.row") == row
+    keys(looked, "ESCAPE")
+    assert card(looked) is None
+    assert not looked.execute_script("return document.querySelector('tr[aria-current=\"true\"]')")
 
 
-def test_plots_and_rows_are_looked_at_by_keyboard(browser, written):
-    look_at(browser, written)
-    browser.execute_script("document.querySelector('main svg').closest('[tabindex]').focus()")
-    first = browser.execute_script("return document.querySelector('main svg [data-row]').dataset.row")
-    keys(browser, "ARROW_RIGHT")
-    assert card(browser).startswith(f"Trial {first}")
-    keys(browser, "ARROW_RIGHT", "ARROW_RIGHT")
-    seen = card(browser)
+def test_plots_and_rows_are_looked_at_by_keyboard(looked):
+    looked.execute_script("document.querySelector('main svg').closest('[tabindex]').focus()")
+    first = looked.execute_script("return document.querySelector('main svg [data-row]').dataset.row")
+    keys(looked, "ARROW_RIGHT")
+    assert card(looked).startswith(f"Trial {first}")
+    keys(looked, "ARROW_RIGHT", "ARROW_RIGHT")
+    seen = card(looked)
     assert not seen.startswith(f"Trial {first} ")
-    keys(browser, "ENTER")
-    assert card(browser).split("\n")[0] == seen.split("\n")[0]
-    assert browser.execute_script("return document.getElementById('look-card').classList.contains('look-pinned')")
-    keys(browser, "ESCAPE")
-    browser.execute_script("document.querySelector('.look-table tbody tr[tabindex=\"0\"]').focus()")
-    keys(browser, "ARROW_DOWN", "ENTER")
-    row = browser.execute_script("return document.activeElement.dataset.row")
-    assert card(browser).startswith(f"Trial {row}")
+    keys(looked, "ENTER")
+    assert card(looked).split("\n")[0] == seen.split("\n")[0]
+    assert looked.execute_script("return document.getElementById('look-card').classList.contains('look-pinned')")
+    keys(looked, "ESCAPE")
+    looked.execute_script("document.querySelector('.look-table tbody tr[tabindex=\"0\"]').focus()")
+    keys(looked, "ARROW_DOWN", "ENTER")
+    row = looked.execute_script("return document.activeElement.dataset.row")
+    assert card(looked).startswith(f"Trial {row}")
 
 
-def test_a_filter_fades_the_others_in_plots(browser, written, view):
-    look_at(browser, written)
-    keys(browser, "latent_size<12", at="#look-filter")
+def test_a_filter_fades_the_others_in_plots(looked, view):
+    keys(looked, "latent_size<12", at="#look-filter")
     rows = {row["row"]: row for row in study_data(view)["rows"]}
     rows_of = "return [...document.querySelectorAll(arguments[0])].map(dot => dot.dataset.row)"
-    drawn = browser.execute_script(rows_of, "svg circle[data-row]")
+    drawn = looked.execute_script(rows_of, "svg circle[data-row]")
     small = [row for row in drawn if rows[row].get("params.latent_size", 99) < 12]
-    assert browser.execute_script(rows_of, "svg circle[data-row]:not(.look-off)") == small
+    assert looked.execute_script(rows_of, "svg circle[data-row]:not(.look-off)") == small
     assert 0 < len(small) < len(drawn)
 
 
-def test_a_button_shows_the_plot_of_all_trials_and_that_of_the_best(browser, written):
-    look_at(browser, written)
+def test_a_button_shows_the_plot_of_all_trials_and_that_of_the_best(looked):
     seen = "return [...document.querySelectorAll('main .plot svg')].map(svg => svg.checkVisibility())"
-    assert browser.execute_script(seen) == [True, False]
-    browser.execute_script("document.querySelector('.look-zoom').focus()")
-    keys(browser, "ENTER")
-    assert browser.execute_script(seen) == [False, True]
-    hover(browser, '.whole [data-row="5"]')
-    assert card(browser).startswith("Trial 5\n")
-    click(browser, ".look-zoom")
-    assert browser.execute_script(seen) == [True, False]
+    assert looked.execute_script(seen) == [True, False]
+    looked.execute_script("document.querySelector('.look-zoom').focus()")
+    keys(looked, "ENTER")
+    assert looked.execute_script(seen) == [False, True]
+    hover(looked, '.whole [data-row="5"]')
+    assert card(looked).startswith("Trial 5\n")
+    click(looked, ".look-zoom")
+    assert looked.execute_script(seen) == [True, False]
 
 
 # ---- parallel coordinates ----
@@ -351,45 +349,41 @@ def dragged(browser, label, start, end):
         ("objective", {"to": "105"}, "objective <= 105"),
     ],
 )
-def test_a_range_that_is_typed_filters_table_and_plots(browser, written, view, name, limits, query):
-    look_at(browser, written)
+def test_a_range_that_is_typed_filters_table_and_plots(looked, search, name, limits, query):
     for end, value in limits.items():
-        field(browser, name, end, value)
-    table = pd.read_csv(io.StringIO(trials_csv(view)))
-    expected = sorted(table[~table["repeat"]].query(query)["number"])
-    assert sorted(numbers(column(browser, "row"))) == expected
-    kept = browser.execute_script(
+        field(looked, name, end, value)
+    expected = sorted(search.query(query)["number"])
+    assert sorted(numbers(column(looked, "row"))) == expected
+    kept = looked.execute_script(
         "return [...document.querySelectorAll('.plot > svg circle:not(.look-off)')].map(dot => dot.dataset.row)"
     )
     assert sorted(int(row) for row in kept if row[0] != "r") == expected
     assert 0 < len(expected) < 40
-    click(browser, ".look-ranges > button")
-    assert count(browser) == "40 of 40 trials"
+    click(looked, ".look-ranges > button")
+    assert count(looked) == "40 of 40 trials"
 
 
-def test_dragging_keeps_a_range_and_a_click_drops_it(browser, written, view):
-    look_at(browser, written)
-    dragged(browser, "β", 0.3, 0.7)
-    limits = browser.execute_script(
+def test_dragging_keeps_a_range_and_a_click_drops_it(looked, view):
+    dragged(looked, "β", 0.3, 0.7)
+    limits = looked.execute_script(
         "return [...document.querySelectorAll('[data-range^=\"params.beta\"]')].map(each => Number(each.value))"
     )
     assert limits == pytest.approx([10 ** (-2 + 3 * 0.3), 10 ** (-2 + 3 * 0.7)], rel=0.1)
-    shown = numbers(column(browser, "params.beta"))
+    shown = numbers(column(looked, "params.beta"))
     assert 0 < len(shown) < 40
     trials = view.trials[~view.trials["repeat"]]
     assert len(shown) == int(trials["params.beta"].between(*limits).sum())
-    dragged(browser, "prior", 0.9, 1.0)
-    assert set(column(browser, "params.prior")) == {"normal"}
-    dragged(browser, "prior", 0.5, 0.5)
-    dragged(browser, "β", 0.5, 0.5)
-    assert count(browser) == "40 of 40 trials"
+    dragged(looked, "prior", 0.9, 1.0)
+    assert set(column(looked, "params.prior")) == {"normal"}
+    dragged(looked, "prior", 0.5, 0.5)
+    dragged(looked, "β", 0.5, 0.5)
+    assert count(looked) == "40 of 40 trials"
 
 
-def test_choices_are_kept_by_their_boxes(browser, written):
-    look_at(browser, written)
-    browser.execute_script("document.querySelector('.look-ranges').open = true")
-    keys(browser, "SPACE", at='.look-fields input[value="adam"]')
-    assert set(column(browser, "params.optimizer")) == {"adamax"}
+def test_choices_are_kept_by_their_boxes(looked):
+    looked.execute_script("document.querySelector('.look-ranges').open = true")
+    keys(looked, "SPACE", at='.look-fields input[value="adam"]')
+    assert set(column(looked, "params.optimizer")) == {"adamax"}
 
 
 # ---- pictures ----

@@ -12,7 +12,7 @@ from confirmed_figures import confirmed
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.text import Text
-from report_text import in_words, on_view, summary_of
+from report_text import in_words, on_view, table_list
 from scipy.stats import ttest_1samp
 from synthetic_study import REFERENCES, make_results, study_attributes, with_baselines, write_pictures
 
@@ -62,37 +62,16 @@ def settings_of(results):
     return [*view.confirmed, *view.baselines]
 
 
-def margin_of(results, baseline):
-    """How far a baseline is from what it is set against."""
-    view = StudyView(results)
-    return view.margin_of(next(each for each in view.baselines if each.baseline == baseline))
-
-
 def tables(blocks):
-    """(heading, frame of text) of each table, in order; the parts of a table that was too wide are one."""
-    found, title, before = [], "", ""
-    for block in "\n\n".join(blocks).split("\n\n"):
-        if block.startswith("#"):
-            title = block.lstrip("# ")
-        elif block.startswith("<details>"):
-            title = summary_of(block)
-        elif block.startswith("|"):
-            cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines()]
-            frame = pd.DataFrame(cells[2:], columns=cells[0])
-            if before.startswith("|"):
-                last = found.pop()[1]
-                frame = last.join(frame[[name for name in frame if name not in last]])
-            found.append((title, frame))
-        before = block
-    return found
+    return table_list("\n\n".join(blocks))
 
 
-def with_results(results, names, **figures):
+def with_results(results, names, place="test", **figures):
     """Some results of the runs of these baselines, or of all confirming runs where there is no name."""
     trials = results.trials.copy()
     chosen = trials["baseline"].isin(names) if names else trials["purposes"].map(lambda purposes: "confirm" in purposes)
     for metric, value in figures.items():
-        trials.loc[chosen.astype(bool), f"result.test/{metric}"] = value
+        trials.loc[chosen.astype(bool), f"result.{place}/{metric}"] = value
     return replace(results, trials=trials)
 
 
@@ -163,7 +142,7 @@ def test_figures_of_samples_and_reconstructions_stand_in_a_second_table_with_the
 
 def test_figures_of_the_last_epoch_stand_in_a_row_of_their_own_where_they_differ(results):
     at_best = with_results(results, ["strong", "many_samples"], fid=700.0, reconstruction_mse=0.05)
-    moved = with_trial_figures(at_best, "strong", {"result.test_last/fid": 650.0, "result.test_last/rate": 9.5})
+    moved = with_results(at_best, ["strong"], "test_last", fid=650.0, rate=9.5)
     (table,) = (table for _, table in tables(protocol_tables(moved)) if "FID (classifier features)" in table)
     shown = table.set_index("row")
     assert shown.loc["β = 10", "FID (classifier features)"] == "700.00"
@@ -337,10 +316,17 @@ def test_the_strip_has_a_line_for_the_best_and_each_baseline_below_its_own_origi
     assert baseline_strip(StudyView(make_results())) is None
 
 
+def titled(results, titles):
+    """The study whose baselines have these titles."""
+    rows = zip(results.study.spec["baselines"].items(), titles, strict=True)
+    spec = results.study.spec | {"baselines": {name: row | {"title": title} for (name, row), title in rows}}
+    return replace(results, study=replace(results.study, spec=spec))
+
+
 @pytest.fixture(scope="module")
 def twice(drawn):
     """The same study, whose last baseline was trained as the best was and tested with more samples, under a long title."""
-    trials, specs = drawn.trials.copy(), drawn.study.spec["baselines"]
+    trials = drawn.trials.copy()
     best = StudyView(drawn).best.runs.sort_values("seed_index")
     shared = ["seed", "result.test/neg_elbo", "result.test/distortion", "result.test/rate", "objective"]
     rows = trials.index[trials["baseline"] == "many_samples"]
@@ -349,8 +335,10 @@ def twice(drawn):
         arrays = read_arrays(Path(source))
         more = {"nll_k": np.append(arrays["nll_k"], 5_000), "nll_by_k": np.append(arrays["nll_by_k"], 91.0)}
         save_arrays(Path(folder) / "evaluation.npz", arrays | more)
-    named = specs | {"many_samples": specs["many_samples"] | {"title": TITLE}}
-    return replace(drawn, trials=trials, study=replace(drawn.study, spec=drawn.study.spec | {"baselines": named}))
+    titles = [
+        TITLE if name == "many_samples" else spec["title"] for name, spec in drawn.study.spec["baselines"].items()
+    ]
+    return titled(replace(drawn, trials=trials), titles)
 
 
 TITLE = "The best configuration, its bound by five thousand samples"
@@ -372,8 +360,7 @@ def test_a_baseline_that_was_trained_as_the_best_is_drawn_once_and_the_caption_s
 
 
 def test_a_long_title_stands_in_two_lines(drawn):
-    titled = {name: spec | {"title": TITLE} for name, spec in drawn.study.spec["baselines"].items()}
-    long = replace(drawn, study=replace(drawn.study, spec=drawn.study.spec | {"baselines": titled}))
+    long = titled(drawn, [TITLE] * 4)
     for name in ("confirmed_seeds", "baseline_strip", "baseline_curves", "baseline_interpolations"):
         figure = PLOTS[name].draw(StudyView(long))
         figure.canvas.draw()
@@ -388,9 +375,7 @@ HOSTILE = ["x" * 9_000, "which of them? " * 600, r"costs $5 and $\foo{ more", "�
 
 @pytest.mark.parametrize("titles", [HOSTILE[:4], HOSTILE[1:]], ids=["with a long word", "with lines"])
 def test_any_title_is_drawn_as_it_stands(drawn, titles):
-    specs = drawn.study.spec["baselines"]
-    titled = {name: spec | {"title": title} for (name, spec), title in zip(specs.items(), titles, strict=True)}
-    named, shown = replace(drawn, study=replace(drawn.study, spec=drawn.study.spec | {"baselines": titled})), set()
+    named, shown = titled(drawn, titles), set()
     for name in ("confirmed_seeds", "baseline_strip", "baseline_curves", "baseline_interpolations", "nll_by_samples"):
         with warnings.catch_warnings(record=True) as caught:
             figure = PLOTS[name].draw(StudyView(named))
@@ -504,44 +489,36 @@ def test_the_figures_that_a_source_printed_stand_in_a_row_that_is_not_compared(p
 def test_figures_of_the_last_epoch_stand_beside_where_they_differ(results):
     same = with_results(results, ["strong"], fid=700.0, reconstruction_mse=0.05)
     assert "last epoch" not in headline(same)[0]
-    moved = with_trial_figures(same, "strong", {"result.test_last/rate": 9.5, "result.test_last/fid": 650.0})
+    moved = with_results(same, ["strong"], "test_last", rate=9.5, fid=650.0)
     row = of_row(moved, "β = 10, last epoch")
     assert (row["rate"], row["FID"]) == ("9.50", "650.00")
 
 
-def with_trial_figures(results, baseline, figures):
-    trials = results.trials.copy()
-    for name, value in figures.items():
-        trials.loc[trials["baseline"] == baseline, name] = value
-    return replace(results, trials=trials)
+def apart(results, nats):
+    """The study whose baseline `many_samples` has the seeds of the best, and is worse on test by so many nats of each; and that baseline."""
+    trials, best = results.trials.copy(), StudyView(results).best.runs.sort_values("seed_index")
+    own = trials["baseline"] == "many_samples"
+    trials.loc[own, "seed"] = best["seed"].to_numpy()
+    trials.loc[own, "result.test/neg_elbo"] = best["result.test/neg_elbo"].to_numpy() + nats
+    view = StudyView(replace(results, trials=trials))
+    return view, view.margin_of(next(each for each in view.baselines if each.baseline == "many_samples"))
 
 
 def test_runs_that_share_their_seeds_are_paired(results):
-    trials = results.trials.copy()
-    view = StudyView(results)
-    own, best = trials["baseline"] == "many_samples", view.best.runs.sort_values("seed_index")
-    trials.loc[own, "seed"] = best["seed"].to_numpy()
-    trials.loc[own, "result.test/neg_elbo"] = best["result.test/neg_elbo"].to_numpy() + np.array([1.0, 1.1, 1.2])
-    margin = margin_of(replace(results, trials=trials), "many_samples")
+    _, margin = apart(results, [1.0, 1.1, 1.2])
     assert astuple(margin.interval) == pytest.approx(astuple(mean_interval([1.0, 1.1, 1.2])))
-    assert margin.p_holm == pytest.approx(
-        3 * ttest_1samp([1.0, 1.1, 1.2], 0).pvalue
-    )  # each of three confirmed configurations
+    expected = 3 * ttest_1samp([1.0, 1.1, 1.2], 0).pvalue  # each of three confirmed configurations
+    assert margin.p_holm == pytest.approx(expected)
     assert "paired over 3 shared seeds" in margin.basis
 
 
 def test_a_baseline_that_only_chance_may_tell_apart_is_not_called_worse(results):
-    trials = results.trials.copy()
-    own, best = trials["baseline"] == "many_samples", StudyView(results).best.runs.sort_values("seed_index")
-    for name, more in (("seed", 0), ("result.test/neg_elbo", np.array([0.5, 1.0, 0.6]))):
-        trials.loc[own, name] = best[name].to_numpy() + more
-    study = replace(results, trials=trials)
-    view = StudyView(study)
-    margin = view.margin_of(next(each for each in view.baselines if each.baseline == "many_samples"))
+    view, margin = apart(results, [0.5, 1.0, 0.6])
     assert margin.interval.low * margin.interval.high > 0
     assert not margin.settled
-    assert "baseline.perhaps" in [statement.id for statement in findings(StudyView(study))]
-    assert "baseline.apart" not in [statement.id for statement in findings(StudyView(study))]
+    said = [statement.id for statement in findings(view)]
+    assert "baseline.perhaps" in said
+    assert "baseline.apart" not in said
 
 
 def test_a_baseline_that_is_the_best_configuration_has_no_difference(plain):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_text import on_view, tables_of
+from report_text import on_view, tables_of, uncovered_prior, with_test_figures
 from scipy import stats
 from synthetic_study import part, study_attributes, with_baselines
 
@@ -27,22 +27,6 @@ confirmed_table, paired_tables = on_view(confirmed_table), on_view(paired_tables
 parameter_tables, ranked_table = on_view(parameter_tables), on_view(ranked_table)
 
 
-def confirmed(results):
-    return StudyView(results).confirmed
-
-
-def with_figures(results, *figures):
-    """The study whose confirmed configurations, best first, have these test figures: −ELBO of each seed."""
-    trials = results.trials.copy()
-    confirming = trials["purposes"].map(lambda purposes: "confirm" in purposes)
-    kept = [~confirming]
-    for setting, values in zip(confirmed(results), figures, strict=False):
-        own = trials.index[confirming & (trials["source_trial"] == setting.source_trial)][: len(values)]
-        trials.loc[own, "result.test/neg_elbo"] = values
-        kept.append(trials.index.isin(own))
-    return part(results, trials[np.logical_or.reduce(kept)])
-
-
 def changed_search(results, **parameters):
     """The study with other searched parameters beside its own."""
     spec = study_attributes().spec
@@ -53,24 +37,15 @@ BEST = (98.0, 98.2, 98.4)
 
 
 def test_one_confirmed_configuration_has_no_margin(results):
-    first = confirmed(results)[0].source_trial
+    first = StudyView(results).confirmed[0].source_trial
     trials = results.trials
     alone = part(results, trials[~trials["repeat"] | (trials["source_trial"] == first)])
     assert StudyView(alone).margins == []
     assert "above the first" not in confirmed_table(alone)
 
 
-def uncovered(results):
-    """The study in which the normal prior was tried at β below 0.1 alone, and was pruned in half of its other trials."""
-    trials = results.trials.copy()
-    normal = ~trials["repeat"] & (trials["params.prior"] == "normal")
-    trials.loc[normal, ["params.beta", "objective"]] = [0.02, 150.0]
-    trials.loc[~trials["repeat"] & (trials["params.beta"] < 0.1) & ~normal, "params.beta"] = 0.5
-    return replace(results, trials=trials)
-
-
 def test_a_value_that_was_never_tried_where_others_are_good_is_left_out(results):
-    study = uncovered(results)
+    study = uncovered_prior(results)
     assert StudyView(study).uncovered("prior") == ["normal"]
     blocks = parameter_tables(study)
     tables = tables_of("\n\n".join(blocks))
@@ -83,7 +58,7 @@ def test_a_value_that_was_never_tried_where_others_are_good_is_left_out(results)
 
 def test_of_many_comparisons_the_corrected_test_decides_not_each_interval(results):
     """The interval of one of three configurations excludes 0, but three were confirmed."""
-    study = with_figures(results, BEST, (98.6, 99.3, 99.3), (98.3, 98.1, 98.0))
+    study = with_test_figures(results, BEST, (98.6, 99.3, 99.3), (98.3, 98.1, 98.0))
     margin = StudyView(study).margins[0]
     assert margin.interval.low * margin.interval.high > 0
     assert margin.tests == 3
