@@ -125,15 +125,15 @@ def piled_up(hit: BoundHit, parameter: Searched, label: str, option: str | None 
     values = {name: getattr(hit, name) for name in ("count", "top", "near", "ranked", "bound")}
     values |= {"parameter": label, "option": option}
     if parameter.kind != "choice":
-        return Statement(id="check.pile", values=values)
-    end = Figure(value=float(end_of(parameter, hit.bound)), digits=None)
-    return Statement(id=f"check.pile_at_{hit.bound}", values={**values, "end": end})
+        return Statement("check.pile", values)
+    end = Figure(float(end_of(parameter, hit.bound)), digits=None)
+    return Statement(f"check.pile_at_{hit.bound}", {**values, "end": end})
 
 
 def grown(growth: Growth, label: str) -> Statement:
     """Return which end the search has widened, and from which trial on."""
     values = {"parameter": label, "way": "up" if growth.bound == "upper" else "down", "trial": growth.trial}
-    return Statement(id="check.grown", values={**values, "end": Figure(value=float(growth.end), digits=None)})
+    return Statement("check.grown", {**values, "end": Figure(float(growth.end), digits=None)})
 
 
 def widening_option(parameter: Searched, bound: Bound) -> str | None:

@@ -101,7 +101,7 @@ def _quarter(count: int) -> int:
 def left_out(missing: Mapping[str, Sequence[str]], names: Iterable[str]) -> Statements:
     """Return for each of these parameters that has them the values that are not covered. `missing`: as `StudyView.left_out`."""
     return tuple(
-        Statement(id="value.among", values={"parameter": parameter_label(name), "values": tuple(missing[name])})
+        Statement("value.among", {"parameter": parameter_label(name), "values": tuple(missing[name])})
         for name in names
         if missing.get(name)
     )

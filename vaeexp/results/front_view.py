@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results.front import front, hypervolume
-from vaeexp.evaluation.metrics import METRICS
+from vaeexp.evaluation.metrics import METRICS, NATS
 from vaeexp.results.tables import epochs_of, spent_by
 
 
@@ -34,7 +34,7 @@ class FrontView:
     @property
     def unit(self) -> str:
         """The unit of the hypervolume."""
-        return "nats · units" if "active_units" in self.names else "nats²"
+        return "nats²" if all(METRICS[name].unit == NATS for name in self.names) else "nats · units"
 
     @cached_property
     def complete(self) -> pd.DataFrame:

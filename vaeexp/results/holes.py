@@ -214,17 +214,17 @@ def hole_statement(hole: NumberHole) -> Statement:
     ends = {"below": hole.low, "above": hole.high}
     values = {
         "parameter": parameter_label(hole.parameter),
-        **{name: None if end is None else Figure(value=end, digits=None) for name, end in ends.items()},
+        **{name: None if end is None else Figure(end, digits=None) for name, end in ends.items()},
         "shared": tuple(map(_bad_statement, hole.shared)),
         "trials": hole.trials,
     }
-    return Statement(id=f"hole.{kind}", values=values)
+    return Statement(f"hole.{kind}", values)
 
 
 def _bad_statement(bad: BadValue) -> Statement:
     values: dict[str, Any] = {"parameter": parameter_label(bad.parameter)}
     if bad.value is not None:
-        return Statement(id="value.is", values={**values, "value": bad.value})
+        return Statement("value.is", {**values, "value": bad.value})
     name, end = ("below", bad.below) if bad.below is not None else ("above", bad.above)
     assert end is not None
-    return Statement(id=f"value.{name}", values={**values, name: Figure(value=end, digits=None)})
+    return Statement(f"value.{name}", {**values, name: Figure(end, digits=None)})

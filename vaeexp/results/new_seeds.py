@@ -62,7 +62,7 @@ def failed_seeds(failures: Sequence[Failures], planned: int) -> Statements:
         first, last = each.epochs[0], each.epochs[-1]
         epochs = {"epoch": first} if first == last else {"first": first, "last": last}
         values = {"failed": len(each.epochs), "planned": planned, "kind": each.kind, **epochs}
-        found.append(Statement(id="seeds.failed", values=values))
+        found.append(Statement("seeds.failed", values))
     return tuple(found)
 
 

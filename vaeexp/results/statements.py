@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NATS = "nats per image"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Figure:
     """A number of a statement."""
 
@@ -33,7 +33,7 @@ class Figure:
     @classmethod
     def of(cls, interval: "Interval", unit: str = NATS, digits: int = 2) -> Self:
         """Return the figure of a mean with its interval."""
-        return cls(value=interval.mean, unit=unit, n=interval.n, low=interval.low, high=interval.high, digits=digits)
+        return cls(interval.mean, unit, interval.n, interval.low, interval.high, digits)
 
     @property
     def turned(self) -> Self:
@@ -46,7 +46,7 @@ class Figure:
         return self.low > 0 or self.high < 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Statement:
     """One finding."""
 

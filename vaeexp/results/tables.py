@@ -17,11 +17,13 @@ from sweeps.results.statistics import Interval, mean_interval
 from sweeps.schema import check_file
 from sweeps.storage.study_record import StoredStudy
 from sweeps.study.space import Space
-from vaeexp.evaluation.metrics import epoch_columns, result_columns
+from vaeexp.evaluation.metrics import METRICS, epoch_columns, result_columns
 from vaeexp.import_paths import paths_in
 from vaeexp.run_files import EVALUATION, PICTURES
 from vaeexp.words import is_missing
 
+PER_IMAGE = tuple(name for name, metric in METRICS.items() if metric.error)
+"""Metrics that a tested run leaves for each test image."""
 COMPONENTS = 20
 """Components of a mixture that are shown, the heaviest ones."""
 
@@ -161,7 +163,7 @@ def per_image_arrays(runs: pd.DataFrame) -> dict[str, np.ndarray]:
     for _, run in runs.drop_duplicates(["repeat", "number"]).sort_values(["repeat", "number"]).iterrows():
         arrays = read_arrays(run["folder"], "neg_elbo_per_image")
         name = run["name"].rpartition("/")[2]
-        for measure in ("neg_elbo", "iw_nll"):
+        for measure in PER_IMAGE:
             if f"{measure}_per_image" in arrays:
                 per_image[f"{name}/{measure}"] = arrays[f"{measure}_per_image"]
     return per_image

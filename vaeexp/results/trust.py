@@ -83,11 +83,11 @@ def _planned(warning: str) -> Check:
 
 
 def _one(name: str, **values: Any) -> Statements:
-    return (Statement(id=name, values=values),)
+    return (Statement(name, values),)
 
 
 def _nats(value: float) -> Figure:
-    return Figure(value=float(value), unit=NATS)
+    return Figure(float(value), unit=NATS)
 
 
 def _judged(name: str, good: bool, found: Statements, advice: Statement, further: Statements = ()) -> Check:
@@ -132,14 +132,14 @@ def _winner_at(view: StudyView, name: str, bound: Bound) -> Statement:
     value = None if view.best_trial is None else view.params(view.best_trial)[name]
     shown, end = format_value(value), format_value(end_of(view.parameters[name], bound))
     values = {"parameter": parameter_label(name), "value": shown, "bound": bound, "end": None if shown == end else end}
-    return Statement(id="check.winner_at_end", values=values)
+    return Statement("check.winner_at_end", values)
 
 
 def _widen(view: StudyView, ends: Mapping[str, Bound]) -> Statement:
     """Return the advice to search beyond these ends; with a list among them in a new study, because no trial of the old list fits a longer one."""
     options = [option for name, bound in ends.items() if (option := widening_option(view.parameters[name], bound))]
     if not options:
-        return Statement(id="advice.no_wider")
+        return Statement("advice.no_wider")
     if any(view.parameters[name].is_choice for name in ends):
         wider = f"{_sweep(view, '--name')} --name {shlex.quote(f'{view.name}_wider')} {' '.join(options)}"
         return _do("widen_anew", wider)
@@ -257,7 +257,7 @@ def _late_trial(one: LateTrial) -> Statement:
     within = one.before_winner and one.ahead.low <= 0
     values = {name: getattr(one, name) for name in ("rank", "reached", "rung", "winner")}
     values |= {"trial": one.number, "ahead": Figure.of(one.ahead)}
-    return Statement(id="check.late_within" if within else "check.late", values=values, rows=(str(one.number),))
+    return Statement("check.late_within" if within else "check.late", values, rows=(str(one.number),))
 
 
 def _early_ranks(correlations: pd.Series) -> Statements:
@@ -269,7 +269,7 @@ def _early_ranks(correlations: pd.Series) -> Statements:
         (int(epoch) for epoch in correlations.index if (correlations.loc[epoch:] >= FAIR_CORRELATION).all()),
         None,
     )
-    at_early = Figure(value=float(correlations.loc[early]))
+    at_early = Figure(float(correlations.loc[early]))
     return _one("check.early_ranks", epoch=early, correlation=at_early, fair=FAIR_CORRELATION, fair_from=fair)
 
 
@@ -419,17 +419,17 @@ def _search_on(view: StudyView) -> str:
 
 
 def _do(kind: str, command: str, **values: Any) -> Statement:
-    return Statement(id=f"advice.{kind}", values={"command": command, **values})
+    return Statement(f"advice.{kind}", {"command": command, **values})
 
 
 def _more_trials(view: StudyView) -> Statement:
-    return Statement(id="advice.cannot_train") if view.all_failed else _do("search_on", _search_on(view))
+    return Statement("advice.cannot_train") if view.all_failed else _do("search_on", _search_on(view))
 
 
 def _confirm(view: StudyView, *, top: int, seeds: int, more: bool = False) -> Statement:
     """Return the advice to confirm this many configurations with this many seeds, or twice the seeds where the study has them."""
     if view.nothing_learned:
-        return Statement(id="advice.nothing_to_confirm")
+        return Statement("advice.nothing_to_confirm")
     plan = view.study.spec.get("confirm") or {}
     top, wanted = max(top, int(plan.get("top") or 0)), max(seeds, int(plan.get("seeds") or 0))
     if more and wanted == plan.get("seeds"):
@@ -438,7 +438,7 @@ def _confirm(view: StudyView, *, top: int, seeds: int, more: bool = False) -> St
         if not view.study.finished:
             return _do("finish_confirming", _sweep(view))
         if any(seeds.failed for seeds in view.new_seeds):
-            return Statement(id="advice.mend_seeds")
+            return Statement("advice.mend_seeds")
         return _more_trials(view)
     command = f"{_sweep(view)} --set confirm.top={top} --set confirm.seeds={wanted} --extend"
     return _do("confirm", command, top=top, seeds=wanted)

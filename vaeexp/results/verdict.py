@@ -80,15 +80,15 @@ def nothing_learned(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> St
         return _unfinished(study, ended)
     deterministic = (study.spec.get("model") or {}).get("posterior") == "deterministic"  # which has no rate
     if complete and not deterministic and all(trial.rate < COLLAPSED for trial in complete):
-        highest = Figure(value=max(trial.rate for trial in complete), unit=NATS)
-        values = {"complete": len(complete), "rate": highest, "limit": Figure(value=COLLAPSED, unit=NATS, digits=1)}
-        return Statement(id="nothing.collapsed", values=values), Statement(id="remedy.collapsed")
+        highest = Figure(max(trial.rate for trial in complete), unit=NATS)
+        values = {"complete": len(complete), "rate": highest, "limit": Figure(COLLAPSED, unit=NATS, digits=1)}
+        return Statement("nothing.collapsed", values), Statement("remedy.collapsed")
     return ()
 
 
 def remedy(kind: str) -> Statement:
     """Return what to do where most runs failed of this kind."""
-    return Statement(id=f"remedy.{kind if kind in REMEDIES else 'error'}")
+    return Statement(f"remedy.{kind if kind in REMEDIES else 'error'}")
 
 
 def _failed(ended: Sequence[SearchedTrial]) -> Statements:
@@ -97,15 +97,15 @@ def _failed(ended: Sequence[SearchedTrial]) -> Statements:
     message = next((trial.message for trial in ended if str(trial.failure) == most and trial.message), None)
     first = " ".join(message.split()).rstrip(".") if message else None
     values = {"failed": len(ended), "kinds": _counted(dict(kinds.most_common())), "most": most.replace("_", " ")}
-    return Statement(id="nothing.failed", values={**values, "message": first}), remedy(most)
+    return Statement("nothing.failed", {**values, "message": first}), remedy(most)
 
 
 def _unfinished(study: "StudyRecord", ended: Sequence[SearchedTrial]) -> Statements:
     counts = Counter(trial.state for trial in ended)
     states = {state: counts[state] for state in (*UNFINISHED, "failed") if counts[state]}
     warmup = study.spec.get("longest_warmup") or None
-    found = Statement(id="nothing.complete", values={"states": _counted(states)})
-    return found, Statement(id="remedy.unfinished", values={"warmup": warmup})
+    found = Statement("nothing.complete", {"states": _counted(states)})
+    return found, Statement("remedy.unfinished", {"warmup": warmup})
 
 
 def _counted(counts: Mapping[str, int]) -> dict[str, int]:
@@ -126,7 +126,7 @@ def came_further(found: tuple[SearchedTrial, float]) -> Statement:
     trial, best = found
     values: dict[str, Any] = {"trial": trial.number, "state": trial.state, "epochs": trial.epochs}
     values |= {
-        "value": Figure(value=trial.objective, unit=NATS, n=1),
-        "best": Figure(value=float(best), unit=NATS, n=1),
+        "value": Figure(trial.objective, unit=NATS, n=1),
+        "best": Figure(float(best), unit=NATS, n=1),
     }
-    return Statement(id="get.further", values=values, rows=(str(trial.number),))
+    return Statement("get.further", values, rows=(str(trial.number),))

@@ -33,6 +33,11 @@ OF_TIME = measured_at("", "cost")
 OF_CLASSIFIER = runs_have(lambda metric: metric.by_classifier)
 """Metrics that rest on the classifier in the user's cache, which no record holds."""
 IN_NATS = runs_have(lambda metric: metric.unit == NATS)
+OF_SAMPLES = {
+    "test/importance_samples",
+    *runs_have(lambda metric: "importance_samples" in metric.protocol),
+}
+"""Their number of importance samples, and the metrics that rest on it."""
 BOUNDS = runs_have(lambda metric: metric.bound)
 """Test metrics that have the tolerance of an epoch."""
 
@@ -241,7 +246,7 @@ def compare_figures(found: Mapping[str, float], recorded: Mapping[str, float], *
         if name not in OF_CLASSIFIER and (on_record := name.replace("test/", prefix, 1)) in recorded
     }
     if found.get("test/importance_samples") != recorded.get("test/importance_samples"):
-        pairs = {name: pair for name, pair in pairs.items() if not name.startswith(("test/iw_", "test/importance_"))}
+        pairs = {name: pair for name, pair in pairs.items() if name.removesuffix("_se") not in OF_SAMPLES}
     if not pairs:
         return Part("record", "not compared: the study has no test figures of this run on record", None)
     wrong = [

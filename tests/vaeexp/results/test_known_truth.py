@@ -414,7 +414,7 @@ def check_winner(view: StudyView, check: Check) -> None:
     assert check.verdict != "good" or not ends
     if check.verdict == "unknown":
         named = {said.values["parameter"] for said in check.found if said.id == "check.winner_at_end"}
-        assert named >= {effect.label.split(" (")[0] for effect in ends}
+        assert named >= {view.parameters[effect.parameter].label.split(" (")[0] for effect in ends}
 
 
 def test_no_study_is_told_to_double_its_budget_for_its_few_complete_trials() -> None:
