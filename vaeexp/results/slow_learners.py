@@ -97,7 +97,7 @@ def rung_ranks(view: StudyView) -> RungRanks | None:
         reached=len(reached),
         stopped=int((reached == epoch).sum()),
         correlation=correlation,
-        chance=float((_drawn(len(pairs)) <= correlation.mean + 1e-9).mean()) if enough else math.nan,
+        chance=chance_of_ranks(len(pairs), correlation.mean) if enough else math.nan,
     )
 
 
@@ -122,6 +122,11 @@ def _spearman(pairs: pd.DataFrame) -> Interval:
     half = 1.959964 * math.sqrt((1 + rho**2 / 2) / (n - 3))
     ends = [math.tanh(math.atanh(rho) + side * half) for side in (-1, 1)]
     return Interval(mean=rho, low=ends[0], high=ends[1], n=n)
+
+
+def chance_of_ranks(n: int, rho: float) -> float:
+    """Return the chance of so low a rank correlation over n trials where the rung ranks by `FAIR`."""
+    return float((_drawn(n) <= rho + 1e-9).mean())
 
 
 @cache

@@ -77,12 +77,9 @@ def at_bounds(full):
 
 
 def still_improving(full):
-    return replace(
-        full,
-        trials=full.trials.assign(
-            objective=np.where(searched(full.trials), 200 - 2 * full.trials["number"], full.trials["objective"])
-        ),
-    )
+    trials = full.trials
+    falling = np.where(searched(trials), 200 - 2 * trials["number"], trials["objective"])
+    return replace(full, trials=trials.assign(objective=falling))
 
 
 def noisy_seeds(full):
@@ -178,10 +175,8 @@ def test_the_command_line_takes_every_advice(full, command, case):
     ],
 )
 def test_a_wider_bound_is_one_that_the_setting_allows(name, section, bound, wider):
-    parameter = searched_parameter(
-        name, section, pd.DataFrame({"purposes": [], "repeat": [], "duplicate_of": [], "number": []})
-    )
-    option = widening_option(parameter, bound)
+    none = pd.DataFrame(columns=["purposes", "repeat", "duplicate_of", "number"])
+    option = widening_option(searched_parameter(name, section, none), bound)
     assert option == (wider and f"--set search.{name}.{'low' if bound == 'lower' else 'high'}={wider}")
 
 

@@ -124,12 +124,8 @@ def test_the_parameter_that_makes_trials_diverge_is_named():
         assert [(each.kind, each.failed) for each in found] == [("diverged", len(failed))] * bool(len(failed))
         for each in found:
             if len(failed) >= 4:
-                assert (each.parameter, each.side, each.exceptions, each.beyond) == (
-                    "learning_rate",
-                    "above",
-                    0,
-                    len(failed),
-                )
+                told = (each.parameter, each.side, each.exceptions, each.beyond)
+                assert told == ("learning_rate", "above", 0, len(failed))
                 assert each.safe <= 0.01 < each.threshold == failed["params.learning_rate"].min()
                 assert each.winner == view.best_trial["params.learning_rate"] < 0.01
                 named += 1
@@ -147,10 +143,8 @@ def anywhere(random):
 @pytest.mark.parametrize("count", [4, pytest.param(40, marks=pytest.mark.slow)])
 def test_failures_that_have_no_cause_name_no_parameter(count, monkeypatch):
     monkeypatch.setitem(KINDS, "diverging_anywhere", anywhere)
-    named = [
-        any(each.parameter for each in view.divergences)
-        for view in views("diverging_anywhere", count, confirm=0, **SMALL)
-    ]
+    drawn = views("diverging_anywhere", count, confirm=0, **SMALL)
+    named = [any(each.parameter for each in view.divergences) for view in drawn]
     assert at_most(sum(named), 0.05, count), named
 
 

@@ -21,10 +21,8 @@ def with_curves(results: Results, *, epochs: int = 3, lengths: dict[int, int] | 
     for place, row in trials.iterrows():
         length = (lengths or {}).get(int(row["number"]), epochs)
         values = [float(row["objective"]) + 5.0 * (epochs - epoch) for epoch in range(1, length + 1)]
-        rows += [
-            {"repeat": False, "number": int(row["number"]), "epoch": epoch, "round": epoch, "objective": value}
-            for epoch, value in enumerate(values, start=1)
-        ]
+        own = {"repeat": False, "number": int(row["number"])}
+        rows += [{**own, "epoch": n, "round": n, "objective": value} for n, value in enumerate(values, start=1)]
         trials.loc[place, ["epochs", "objective"]] = [length, values[-1]]
     return replace(results, trials=trials, epochs=epochs_frame(rows))
 

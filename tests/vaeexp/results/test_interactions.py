@@ -15,29 +15,30 @@ from vaeexp.results.tested_settings import PairComparison
 
 EMPTY = pd.DataFrame({"repeat": [], "duplicate_of": [], "number": [], "purposes": []})
 PARAMETERS = {name: searched_parameter(name, section, EMPTY) for name, section in SPACE.items()}
+PATTERN = [(2.0, 2.2, 2.1), (-1.0, -1.4, -1.2), (-4.0, -3.0, -3.5), (-2.0, -2.5, -2.0)]
 RATES, BETAS = (0.0012, 0.0023, 0.004, 0.006), (0.8, 0.5, 0.9, 0.6)
 
 
 def found(differences, optimizers=("adam", "adamax", "adam", "adamax"), rates=RATES, betas=BETAS):
     rows = [(trial, value) for trial, own in enumerate(differences) for value in own]
     table = pd.DataFrame(rows, columns=["source_trial", "difference"])
-    search = pd.DataFrame(
-        {
-            "number": range(len(differences)),
-            "params.learning_rate": rates[: len(differences)],
-            "params.beta": betas[: len(differences)],
-            "params.optimizer": optimizers[: len(differences)],
-        }
-    )
-    comparison = PairComparison(
-        parameter="optimizer", first="adam", second="adamax", pairs=table, incomplete=0,
-        interval=mean_interval(table["difference"]), p=math.nan,
-    )  # fmt: skip
-    return {each.other: each for each in find_interactions([comparison], PARAMETERS, search, ["beta", "optimizer"])}
+    columns = {"params.learning_rate": rates, "params.beta": betas, "params.optimizer": optimizers}
+    own = {name: values[: len(differences)] for name, values in columns.items()}
+    named = find_interactions([of_pairs(table)], PARAMETERS, searched(len(differences), **own), ["beta", "optimizer"])
+    return {each.other: each for each in named}
+
+
+def searched(rows, **columns):
+    return pd.DataFrame({"number": range(rows), **columns})
+
+
+def of_pairs(table, parameter="optimizer", first="adam", second="adamax"):
+    interval, named = mean_interval(table["difference"]), {"parameter": parameter, "first": first, "second": second}
+    return PairComparison(**named, pairs=table, incomplete=0, interval=interval, p=math.nan)
 
 
 def test_the_pattern_is_named_with_its_threshold_and_sides():
-    rate = found([(2.0, 2.2, 2.1), (-1.0, -1.4, -1.2), (-4.0, -3.0, -3.5), (-2.0, -2.5, -2.0)])["learning_rate"]
+    rate = found(PATTERN)["learning_rate"]
     assert rate.consistent
     assert 0.0012 < rate.threshold < 0.0023
     assert (rate.below, rate.above) == pytest.approx((2.1, -20.6 / 9))
@@ -49,7 +50,7 @@ def test_the_pattern_is_named_with_its_threshold_and_sides():
 
 def test_few_configurations_show_no_cause_and_many_may():
     """With a difference of its own in each configuration, four of them split by a threshold by chance in every second study."""
-    few = found([(2.0, 2.2, 2.1), (-1.0, -1.4, -1.2), (-4.0, -3.0, -3.5), (-2.0, -2.5, -2.0)])["learning_rate"]
+    few = found(PATTERN)["learning_rate"]
     assert few.consistent
     assert few.cause_false_alarm == pytest.approx(chance_of_split((1, 1, 1, 1, 2, 2), 4))
     assert not few.is_cause
@@ -61,8 +62,7 @@ def test_few_configurations_show_no_cause_and_many_may():
 
 
 def test_one_seed_of_the_other_sign_takes_the_name_away():
-    differences = [(2.0, 2.2, -0.2), (-1.0, -1.4, -1.2), (-4.0, -3.0, -3.5), (-2.0, -2.5, -2.0)]
-    assert not found(differences)["learning_rate"].consistent
+    assert not found([(2.0, 2.2, -0.2), *PATTERN[1:]])["learning_rate"].consistent
 
 
 def test_too_few_differences_name_nothing():
@@ -92,15 +92,9 @@ def test_at_most_five_percent_of_studies_without_an_interaction_name_one():
     random, false, studies = np.random.default_rng(1), 0, 200
     for _ in range(studies):
         rows = int(random.integers(2, 6))
-        search = pd.DataFrame(
-            {
-                "number": range(rows),
-                "params.learning_rate": 10 ** random.uniform(-4, -2, rows),
-                "params.beta": 10 ** random.uniform(-2, 1, rows),
-                "params.latent_size": random.integers(2, 64, rows),
-                "params.optimizer": ["adam"] * rows,
-            }
-        )
+        drawn = {"learning_rate": 10 ** random.uniform(-4, -2, rows), "beta": 10 ** random.uniform(-2, 1, rows)}
+        drawn |= {"latent_size": random.integers(2, 64, rows), "optimizer": ["adam"] * rows}
+        search = searched(rows, **{f"params.{name}": values for name, values in drawn.items()})
         seeds, shift = int(random.integers(2, 4)), random.normal(0, 1, 4)
         run = random.normal(0, 1, (4, rows, seeds)) + random.normal(0, 1, (4, 1, seeds)) + shift[:, None, None]
         twos = [(0, 1), (0, 2), (1, 2), (0, 3)]
@@ -117,10 +111,7 @@ def compared(first, second, differences):
     """A comparison with these differences, [configurations, seeds]."""
     rows, seeds = differences.shape
     table = pd.DataFrame({"source_trial": np.repeat(np.arange(rows), seeds), "difference": differences.ravel()})
-    interval = mean_interval(differences.mean(axis=1).tolist())
-    return PairComparison(
-        parameter="kind", first=first, second=second, pairs=table, incomplete=0, interval=interval, p=math.nan
-    )
+    return of_pairs(table, "kind", first, second)
 
 
 def test_the_learning_rate_was_tuned_for_one_side():
@@ -139,10 +130,6 @@ def test_the_sides_of_a_choice_are_values_that_were_compared():
     table = pd.DataFrame({"source_trial": [0, 0, 0, 1, 1, 1], "difference": [2.0, 2.2, 2.1, -1.0, -1.4, -1.2]})
     section = {"kind": "choice", "values": ["relu", "gelu", "tanh", "elu"]}
     parameters = {"activation": searched_parameter("activation", section, EMPTY)}
-    search = pd.DataFrame({"number": [0, 1], "params.activation": ["gelu", "tanh"]})
-    comparison = PairComparison(
-        parameter="optimizer", first="adam", second="adamax", pairs=table, incomplete=0,
-        interval=mean_interval(table["difference"]), p=math.nan,
-    )  # fmt: skip
-    (found_one,) = find_interactions([comparison], parameters, search, ["activation"])
+    search = searched(2, **{"params.activation": ["gelu", "tanh"]})
+    (found_one,) = find_interactions([of_pairs(table)], parameters, search, ["activation"])
     assert (found_one.threshold, found_one.rest) == ("tanh", ("gelu",))

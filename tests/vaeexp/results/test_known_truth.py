@@ -164,6 +164,12 @@ def test_a_parameter_without_effect_is_seldom_at_a_bound():
 # ---- a coverage hole ----
 
 
+def uncovered_priors(study: Planted) -> list[str]:
+    few, table = ("beta", "prior"), study.table()[["state", "params.beta", "params.prior"]]
+    coverage = measure_coverage({name: PARAMETERS[name] for name in few}, table, table)
+    return [each.text for each in coverage["prior"] if not each.covered]
+
+
 def check_hole(study: Planted) -> None:
     """The findings name the values that the view leaves out, and no other."""
     view = StudyView(results_of(study))
@@ -175,12 +181,9 @@ def check_hole(study: Planted) -> None:
 def test_a_planted_hole_is_seen(count):
     """Normal priors were tried at β < 0.1 alone, where all are bad; the prior does nothing."""
     random, seen, others = np.random.default_rng(17), 0, 0
-    few = {name: PARAMETERS[name] for name in ("beta", "prior")}
     for number in range(count):
         study = planted("hole", random, shape=NOISES[number % 3])
-        table = study.table()[["state", "params.beta", "params.prior"]]
-        coverage = measure_coverage(few, table, table)
-        uncovered = [each.text for each in coverage["prior"] if not each.covered]
+        uncovered = uncovered_priors(study)
         seen += "normal" in uncovered
         others += uncovered != ["normal"]
         if number % EVERY == 0:
@@ -192,11 +195,9 @@ def test_a_planted_hole_is_seen(count):
 @few_or_all
 def test_a_value_that_was_tried_everywhere_is_not_called_a_hole(count):
     random, false = np.random.default_rng(18), 0
-    few = {name: PARAMETERS[name] for name in ("beta", "prior")}
     for number in range(count):
         study = planted("effect", random, shape=NOISES[number % 3], trials=(40, 60, 100))
-        table = study.table()[["state", "params.beta", "params.prior"]]
-        false += any(not each.covered for each in measure_coverage(few, table, table)["prior"])
+        false += bool(uncovered_priors(study))
     assert at_most(false, 0.05, count), false
 
 
@@ -294,25 +295,9 @@ def settings_of(runs: np.ndarray) -> list[TestedSetting]:
     """The confirmed configurations, the lowest mean on validation first, from validation and test −ELBO [K, seeds, 2]."""
     made = []
     for trial in np.argsort(runs[..., 0].mean(axis=1)):
-        table = pd.DataFrame(
-            {
-                "seed_index": np.arange(runs.shape[1]),
-                "objective": runs[trial, :, 0],
-                "result.test/neg_elbo": runs[trial, :, 1],
-            }
-        )
-        made.append(
-            TestedSetting(
-                title="",
-                setting="",
-                source_trial=int(trial),
-                baseline=None,
-                runs=table,
-                protocol={},
-                settings={},
-                beta=1.0,
-            )
-        )
+        table = pd.DataFrame(runs[trial], columns=["objective", "result.test/neg_elbo"]).rename_axis("seed_index")
+        named = {"title": "", "setting": "", "source_trial": int(trial), "runs": table.reset_index()}
+        made.append(TestedSetting(**named, protocol={}, settings={}, beta=1.0))
     return made
 
 
@@ -348,9 +333,8 @@ def test_comparisons_of_a_study_share_their_error_rate(count):
         values = noise(random, shape, (3, 4, seeds))
         compared = []
         for first, second in itertools.combinations(range(3), 2):
-            table = pd.DataFrame(
-                {"source_trial": np.repeat(np.arange(4), seeds), "difference": (values[second] - values[first]).ravel()}
-            )
+            sources, differences = np.repeat(np.arange(4), seeds), (values[second] - values[first]).ravel()
+            table = pd.DataFrame({"source_trial": sources, "difference": differences})
             compared.append(compare_matched("prior", (first, second), table, 0))
         false += any(each.better is not None for each in corrected(compared))
     assert at_most(false, 0.05, count), false

@@ -91,11 +91,8 @@ def confirmed(seeds, runs):
     for trial, count in seeds.items():
         table = {"seed_index": np.arange(count), "objective": runs[trial, :count, 0]}
         table["result.test/neg_elbo"] = runs[trial, :count, 1]
-        made.append(
-            TestedSetting(
-                title="", setting="", source_trial=trial, baseline=None, runs=pd.DataFrame(table), protocol={}, settings={}, beta=1.0,
-            )
-        )  # fmt: skip
+        named = {"title": "", "setting": "", "source_trial": trial, "runs": pd.DataFrame(table)}
+        made.append(TestedSetting(**named, protocol={}, settings={}, beta=1.0))
     return made
 
 

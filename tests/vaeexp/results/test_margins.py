@@ -26,16 +26,8 @@ def setting_of(name, figures, seeds=None, source=None):
             "result.test/neg_elbo": figures,
         }
     )
-    return tested_settings.TestedSetting(
-        title=name,
-        setting=name,
-        source_trial=source,
-        baseline=name,
-        runs=runs,
-        protocol={},
-        settings=GAUSSIAN,
-        beta=1.0,
-    )
+    named = {"title": name, "setting": name, "baseline": name, "source_trial": source}
+    return tested_settings.TestedSetting(**named, runs=runs, protocol={}, settings=GAUSSIAN, beta=1.0)
 
 
 def against_first(confirmed, baselines):
@@ -152,10 +144,8 @@ def test_a_baseline_that_was_trained_as_the_best_is_no_comparison():
 )
 def test_the_tighter_estimate_may_say_otherwise(weighted, agree):
     best, other = setting_of("best", [100.0, 101.0, 102.0], source=1), setting_of("normal", [101.0, 102.1, 103.2])
-    best.runs["result.test/iw_nll"], other.runs["result.test/iw_nll"] = (
-        [90.0, 91.0, 92.0],
-        np.add([90, 91, 92], weighted),
-    )
+    best.runs["result.test/iw_nll"] = [90.0, 91.0, 92.0]
+    other.runs["result.test/iw_nll"] = np.add([90, 91, 92], weighted)
     for setting in (best, other):
         setting.runs["result.test/importance_samples"] = 100.0
     (margin,) = against_first([best], [other])

@@ -31,12 +31,11 @@ def view(made):
 
 def by_optuna(results: Results) -> dict[str, float]:
     kinds = {"float": optuna.distributions.FloatDistribution, "int": optuna.distributions.IntDistribution}
-    distributions = {
-        name: optuna.distributions.CategoricalDistribution(given["values"])
-        if given["kind"] == "choice"
-        else kinds[given["kind"]](low=given["low"], high=given["high"], log=given.get("log", False))
-        for name, given in SPACE.items()
-    }
+    kinds["choice"] = lambda values: optuna.distributions.CategoricalDistribution(values)
+    distributions = {}
+    for name, given in SPACE.items():
+        ends = {key: given[key] for key in ("low", "high", "log", "values") if key in given}
+        distributions[name] = kinds[given["kind"]](**ends)
     complete, found = ranked(results), []
     for row in complete.to_dict("records"):
         given = {name: row[f"params.{name}"] for name in SPACE if not pd.isna(row[f"params.{name}"])}

@@ -8,11 +8,7 @@ import pytest
 from planted_studies import Planted, noise, planted, results_of
 from report_text import in_words
 
-from vaeexp.plots.parameters import (
-    dependence_caption,
-    importance_caption,
-    partial_dependence,
-)
+from vaeexp.plots.parameters import dependence_caption, importance_caption, partial_dependence
 from vaeexp.report.by_parameter import by_parameter, described
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import learned_trials
@@ -90,9 +86,8 @@ def test_values_of_different_epochs_are_not_averaged(study):
 def test_too_few_promoted_trials_say_nothing(study):
     few = {name: values[:24] for name, values in study.columns.items()}
     random = np.random.default_rng(4)
-    small = promoted(
-        replace(study, columns=few, compared=study.compared[:0], paired=study.paired[:0]), random, "normal"
-    )
+    alone = replace(study, columns=few, compared=study.compared[:0], paired=study.paired[:0])
+    small = promoted(alone, random, "normal")
     assert (len(view_of(small).judged), view_of(small).importances.empty) == (8, True)
 
 

@@ -21,9 +21,8 @@ def searched(pruner: str, width: int, *budgets: int):
     watcher, options = Watcher(), {"pruner": pruner, "pruner_options": PRUNERS[pruner], "fixed": Fixed(epochs=20)}
     stored = in_memory(toy_study(trials=budgets[0], **options))
     for trials in budgets:
-        search(
-            stored, toy_study(trials=trials, **options), ToyLanes(width, epochs=20), [watcher], clock=SimulatedClock()
-        )
+        study, lanes = toy_study(trials=trials, **options), ToyLanes(width, epochs=20)
+        search(stored, study, lanes, [watcher], clock=SimulatedClock())
     trained, ended, truth = 0, [], {}
     for kind, *event in watcher.events:
         trained += kind == "epoch"

@@ -14,7 +14,15 @@ from synthetic_study import make_results
 
 from vaeexp.report.closing import left_out
 from vaeexp.report.tables import late_table
-from vaeexp.results.slow_learners import FAIR, late_trials, later_rungs, rung_ranks, spread_over_seeds
+from vaeexp.results.slow_learners import (
+    FAIR,
+    LEVEL,
+    chance_of_ranks,
+    late_trials,
+    later_rungs,
+    rung_ranks,
+    spread_over_seeds,
+)  # fmt: skip
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.trust import pruner_kept_winners
 
@@ -50,13 +58,11 @@ def test_the_ranks_of_the_rung_are_spearmans_over_complete_trials():
 @pytest.mark.parametrize(("rho", "n", "weak"), [(0.36, 7, True), (0.9, 7, False), (0.5, 3, False), (-1.0, 3, True)])
 def test_so_low_a_correlation_is_weak_only_where_chance_hardly_gives_it(rho, n, weak):
     """Seven complete trials of a study on MNIST had 0.36. Of three, only a reversal says something."""
-    from vaeexp.results.slow_learners import LEVEL, _chance
-
-    assert (_chance(n, rho) <= LEVEL) == weak
+    assert (chance_of_ranks(n, rho) <= LEVEL) == weak
     random = np.random.default_rng(3)
     drawn = random.multivariate_normal([0, 0], [[1, FAIR], [FAIR, 1]], (500, n))
     share = np.mean([spearmanr(*each.T)[0] <= rho + 1e-9 for each in drawn])
-    assert _chance(n, rho) == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 500) + 2e-3)
+    assert chance_of_ranks(n, rho) == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 500) + 2e-3)
 
 
 def test_a_study_that_pauses_nothing_has_no_rung():
@@ -97,11 +103,9 @@ def test_late_trials_are_set_against_the_winner_of_the_search():
 
 
 def test_a_winner_that_the_pruner_stopped_is_a_warning_and_others_are_good():
-    verdicts = {seed: pruner_kept_winners(view_of("slow", seed, spread=0.2, overrides=LATE)) for seed in (100, 101)}
-    settled = {
-        seed: any(one.settled for one in late_trials(view_of("slow", seed, spread=0.2, overrides=LATE)))
-        for seed in verdicts
-    }
+    views = {seed: view_of("slow", seed, spread=0.2, overrides=LATE) for seed in (100, 101)}
+    verdicts = {seed: pruner_kept_winners(view) for seed, view in views.items()}
+    settled = {seed: any(one.settled for one in late_trials(view)) for seed, view in views.items()}
     assert settled == {100: False, 101: True}
     assert {seed: check.verdict for seed, check in verdicts.items()} == {100: "good", 101: "warning"}
     assert "--set 'pruner.rungs=[6]' --extend" in verdicts[101].command

@@ -56,12 +56,8 @@ def paired_study(effects, *, seeds=2):
     for of, differences in enumerate(effects):
         for index, (optimizer, difference) in itertools.product(range(seeds), {"adam": 0.0, **differences}.items()):
             params = {"params.optimizer": optimizer, "params.beta": 1.0 + of}
-            ids = {
-                "source_trial": of,
-                "pair_ids": [(f"optimizer:{of}/{index}",)],
-                "seed_index": index,
-                "number": len(rows),
-            }
+            ids = {"source_trial": of, "pair_ids": [(f"optimizer:{of}/{index}",)], "seed_index": index}
+            ids["number"] = len(rows)
             rows.append(model.assign(**params, **ids, objective=100.0 + difference))
     return StudyView(replace(results, trials=pd.concat([results.trials[~results.trials["repeat"]], *rows])))
 
@@ -75,18 +71,14 @@ def test_the_test_of_pairs_agrees_with_their_interval():
             assert comparison.better is None
             continue
         assert comparison.p == comparison.p_holm == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
-        assert (
-            (comparison.p < 0.05)
-            == (comparison.interval.low * comparison.interval.high > 0)
-            == (comparison.better == "adam")
-        )
+        excludes_zero = comparison.interval.low * comparison.interval.high > 0
+        assert (comparison.p < 0.05) == excludes_zero == (comparison.better == "adam")
 
 
 def test_many_comparisons_are_corrected_for_their_number():
     """p of 0.03 for adamax is below 0.05 alone, and one of three comparisons."""
-    differences = [
-        {"adamax": value, "sgd": 0.1 * sign} for value, sign in zip((1.0, 2.2, 1.3, 0.4), (1, -1, 1, -2), strict=True)
-    ]
+    found = [(1.0, 0.1), (2.2, -0.1), (1.3, 0.1), (0.4, -0.2)]
+    differences = [{"adamax": adamax, "sgd": sgd} for adamax, sgd in found]
     comparisons = {(each.first, each.second): each for each in paired_study(differences).pairs}
     assert len(comparisons) == 3
     alone = comparisons["adam", "adamax"]

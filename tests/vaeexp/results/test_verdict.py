@@ -87,15 +87,7 @@ def test_where_the_posterior_collapsed_in_all_ranked_trials_the_first_line_says_
         (STUDY, trials("running", "running")),
         (STUDY, trials("paused", "running")),
     ],
-    ids=[
-        "learned",
-        "one with a rate",
-        "rate unknown",
-        "no rate by definition",
-        "no trial",
-        "runs",
-        "pauses while others run",
-    ],
+    ids=["learned", "one with a rate", "rate unknown", "no rate by definition", "no trial", "runs", "others run"],
 )
 def test_what_has_taught_something_or_goes_on_has_no_such_line(study, ended):
     assert nothing_learned(study, ended) == ()

@@ -74,11 +74,8 @@ def test_pictures_of_epochs_go_when_a_trial_is_pruned_of_which_figures_are_kept(
     assert not results[0].images
     assert list(complete.glob("epoch-*"))
     # A mirror that comes later does without them.
-    log_pictures(
-        None,
-        ArtifactFolder("run", str(tmp_path / "artifacts")),
-        [(pruned / "epoch-0001-samples.png", "samples", 1, 0)],
-    )
+    mirror = ArtifactFolder("run", str(tmp_path / "artifacts"))
+    log_pictures(None, mirror, [(pruned / "epoch-0001-samples.png", "samples", 1, 0)])
     assert not (tmp_path / "artifacts").exists()
 
 
@@ -180,10 +177,9 @@ def test_weights_on_disk_are_those_of_the_best_epoch_and_checkpoints_go_when_for
     lanes = admitted(lanes_of(group), 3)
     values = [[each.objective for each in advance_all(lanes, [0, 1, 2])] for _ in range(3)]
     assert values[2] < values[0]
-    best = {
-        number: next(g for g in lanes._all() if number in g.lanes).state(number)["best"].clone() for number in (0, 1)
-    }
-    layout = next(iter(lanes._all())).lanes[0].layout
+    groups = {number: next(group for group in lanes._all() if number in group.lanes) for number in (0, 1)}
+    best = {number: group.state(number)["best"].clone() for number, group in groups.items()}
+    layout = groups[0].lanes[0].layout
     lanes.finish({0: PRUNED, 1: PRUNED})
     folders = [tmp_path / "trials" / f"trial-000{number}" for number in (0, 1, 2)]
     for number in (0, 1):
@@ -253,9 +249,8 @@ def test_a_killed_and_continued_repeat_ends_with_the_same_last_weights(lanes_of,
             trained(lanes, replace(repeat, epoch=3), 0)
         lanes.finish({0: ended})
         lanes.discard_checkpoints([repeat])
-        files.append(
-            [(tmp_path / "trials" / "repeat-0000" / name).read_bytes() for name in ("weights.safetensors", LAST)]
-        )
+        folder = tmp_path / "trials" / "repeat-0000"
+        files.append([(folder / name).read_bytes() for name in ("weights.safetensors", LAST)])
     assert files[0] == files[1]
     assert files[0][0] != files[0][1]
 
@@ -283,15 +278,8 @@ def test_a_tested_run_is_measured_at_its_best_and_at_its_last_epoch(lanes_of, tm
     [dataset] = lanes._artifacts._datasets.values()
     images = worker.test_targets(dataset, 0)
     for prefix, file in (("test", "weights.safetensors"), ("test_last", LAST)):
-        again, _ = worker.test_figures(
-            load_model(folder, file),
-            dataset,
-            images,
-            lane.settings.evaluation,
-            study_seed=0,
-            weighted=False,
-            progress=None,
-        )
+        options = {"study_seed": 0, "weighted": False, "progress": None}
+        again, _ = worker.test_figures(load_model(folder, file), dataset, images, lane.settings.evaluation, **options)
         for name in OF_LAST:
             assert metrics[f"{prefix}/{name}"] == pytest.approx(again[f"test/{name}"], rel=1e-6), name
     assert metrics["test_last/neg_elbo"] > metrics["test/neg_elbo"]
@@ -310,15 +298,11 @@ def test_a_tested_run_is_measured_at_its_best_and_at_its_last_epoch(lanes_of, tm
 
 def test_where_the_last_epoch_is_the_best_its_figures_are_copied(lanes_of, tmp_path, monkeypatch):
     calls, measure = [], worker.test_figures
-    monkeypatch.setattr(
-        worker, "test_figures", lambda *given, **options: calls.append(options) or measure(*given, **options)
-    )
+    monkeypatch.setattr(worker, "test_figures", lambda *given, **own: calls.append(own) or measure(*given, **own))
     metrics, lane, _ = measured(lanes_of("sequential", epochs=3, importance_samples=5), tmp_path, 3)
     assert lane.best_epoch == 3
     assert len(calls) == 1
-    assert {name: metrics[f"test_last/{name}"] for name in OF_LAST} == {
-        name: metrics[f"test/{name}"] for name in OF_LAST
-    }
+    assert all(metrics[f"test_last/{name}"] == metrics[f"test/{name}"] for name in OF_LAST)
 
 
 def test_a_run_that_may_not_see_the_test_images_has_no_figures_of_them(lanes_of):
@@ -332,10 +316,8 @@ def test_originals_show_the_classes_in_turn(lanes_of):
     lanes = admitted(lanes_of("sequential"), 1)
     [dataset], shown = lanes._artifacts._datasets.values(), lanes._artifacts._shown(lanes._all()[0].lanes[0])
     images, labels = (np.asarray(array) for array in (dataset.validation.images, dataset.validation.labels))
-    shares = [
-        next(label for image, label in zip(images, labels, strict=True) if np.array_equal(image, x)) for x in shown
-    ]
-    assert shares[:4] == [0, 1, 0, 1]
+    places = [next(place for place, image in enumerate(images) if np.array_equal(image, x)) for x in shown]
+    assert labels[places[:4]].tolist() == [0, 1, 0, 1]
     assert len(shown) == min(10, len(images))
 
 

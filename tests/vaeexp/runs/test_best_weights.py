@@ -3,6 +3,7 @@
 import os
 import subprocess
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -40,23 +41,17 @@ class WritingLanes(ToyLanes):
         for number in ending:
             folder = self.runs / "trials" / "toy" / run_folder(number, repeat=False)
             mirrored = self.runs / "artifacts" / "toy" / f"{number:04d}" / "artifacts"
-            for name, link in (
-                (WEIGHTS, "trial"),
-                ("epoch-0001-samples.png", "images"),
-                ("epoch-0004-samples.png", "images"),
-            ):
+            links = {WEIGHTS: "trial", "epoch-0001-samples.png": "images", "epoch-0004-samples.png": "images"}
+            for name, link in links.items():
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes(f"{number} {name}".encode())
                 (mirrored / link).mkdir(parents=True, exist_ok=True)
                 os.link(folder / name, mirrored / link / name)
         self.most = max(self.most, len(on_disk(self.runs)))
-        files = {WEIGHTS: "of no importance"}
-        images = {epoch: {"samples": str(self.runs / "trials" / "toy" / "x" / f"{epoch}.png")} for epoch in (1, 4)}
-        folders = {n: str(self.runs / "trials" / "toy" / run_folder(n, repeat=False)) for n in ending}
-        return [
-            type(result)(number=result.number, folder=folders[result.number], files=files, images=images)
-            for result in results
-        ]
+        root = self.runs / "trials" / "toy"
+        left = {"files": {WEIGHTS: "x"}, "images": {epoch: {"samples": str(root / f"{epoch}.png")} for epoch in (1, 4)}}
+        folders = {number: str(root / run_folder(number, repeat=False)) for number in ending}
+        return [replace(result, folder=folders[result.number], **left) for result in results]
 
 
 def on_disk(runs, name=WEIGHTS):
@@ -96,9 +91,8 @@ def concluded(runs):
 
 
 def missed(runs, stored):
-    return [
-        finding.words for finding in check_files(runs, stored) if WEIGHTS in finding.name and "missing" in finding.words
-    ]
+    words = [finding.words for finding in check_files(runs, stored) if WEIGHTS in finding.name]
+    return [own for own in words if "missing" in own]
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ import json
 import random
 import shutil
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from refusals import refused
 from safetensors import safe_open
 from sealed import change_marks, change_settings, change_tensors, flip_bit
 from tiny_study import NAME
@@ -18,7 +18,7 @@ from tiny_study import NAME
 from sweeps.checksums import Damaged, file_digest
 from sweeps.errors import UserError, warn_once
 from sweeps.schema import MARKS, VERSION
-from vaeexp.commands import cli, main
+from vaeexp.commands import cli
 from vaeexp.console import program
 from vaeexp.results import parse_run, stored_study
 from vaeexp.results.tables import read_arrays
@@ -32,30 +32,14 @@ from vaeexp.training.checkpoint import load_model, load_tensors
 REPEAT = "repeat-0000"
 
 
-@pytest.fixture
-def runs(tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep_signals: None) -> Iterator[Path]:
-    """A copy of the runs, to be damaged."""
-    monkeypatch.setenv("VAEEXP_OFFLINE", "1")
+@pytest.fixture(autouse=True)
+def cache_of_study(tiny_study: Path, empty_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAEEXP_CACHE", str(tiny_study / "cache"))
-    monkeypatch.setattr("vaeexp.runs.reproduce.WorkerPool", lambda factory, given: factory(**given[0]))
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
     warn_once.cache_clear()
-    return Path(shutil.copytree(tiny_study / "mlruns", tmp_path / "copied"))
 
 
 def folder_of(runs: Path, run: str = REPEAT) -> Path:
     return runs / "trials" / NAME / run
-
-
-def refused(capsys: pytest.CaptureFixture, *arguments: object) -> str:
-    """What a command says on its way out with status 2, which is one line."""
-    with pytest.raises(SystemExit) as ended:
-        main(list(map(str, arguments)))
-    said = capsys.readouterr().err
-    assert ended.value.code == 2, said
-    assert said.count("\n") == 1, said
-    return said
 
 
 def called(tiny_study: Path, runs: Path, *arguments: object) -> Result:

@@ -27,22 +27,11 @@ def open_lanes_here(folder: Path, images: Path, **changes):
     settings = Settings().with_params({"validation_size": 20, "binarisation": "dynamic", "hidden": (8,)})
     fingerprint = open_dataset(settings.data, root=images, say=lambda text: None).fingerprint
     arguments = {
-        "settings": settings,
-        "fingerprints": {"dynamic": fingerprint},
-        "data": str(images),
-        "full_data": False,
-        "device": "cpu",
-        **RUNNING,
-        "maxima": {},
-        "averaged": False,
-        "study": "s",
-        "study_seed": 1,
-        "folder": str(folder),
-        "lanes": 2,
-        "rows": 2,
+        "settings": settings, "fingerprints": {"dynamic": fingerprint}, "data": str(images), "full_data": False, "device": "cpu",
+        "maxima": {}, "averaged": False, "study": "s", "study_seed": 1, "folder": str(folder), "lanes": 2, "rows": 2,
         "checkpoint_seconds": 20.0,
-    }
-    return open_remote_lanes(**arguments | changes)
+    }  # fmt: skip
+    return open_remote_lanes(**arguments | RUNNING | changes)
 
 
 def test_a_machine_like_the_drivers_with_the_same_images_trains(tmp_path, images):

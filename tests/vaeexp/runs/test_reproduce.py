@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from mnist_files import write_files
+from refusals import refused
 from safetensors.torch import load_file
 from sealed import change_settings, change_tensors
 from tiny_study import NAME
@@ -28,33 +29,15 @@ EXACT = Criterion(0.0, "")
 
 
 @pytest.fixture(autouse=True)
-def somewhere_else(
-    tmp_path: Path, tiny_study: Path, keep_signals: None, monkeypatch: pytest.MonkeyPatch
+def nothing_left(
+    tmp_path: Path, tiny_study: Path, empty_folder: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """A folder of its own to be called in, and one for temporary files, which must be empty in the end."""
-    for name in ("here", "temporary"):
-        (tmp_path / name).mkdir()
-    monkeypatch.chdir(tmp_path / "here")
+    """A folder for temporary files, which must be empty in the end as the working directory must."""
+    (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setenv("VAEEXP_OFFLINE", "1")
     monkeypatch.setenv("VAEEXP_CACHE", str(tiny_study / "cache"))
-    for name in ("VAEEXP_DATA", "VAEEXP_RUNS"):
-        monkeypatch.delenv(name, raising=False)
     yield
-    assert list((tmp_path / "temporary").iterdir()) == []
-    assert list((tmp_path / "here").iterdir()) == []
-
-
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same lanes without the process around them, which takes seconds to start."""
-    monkeypatch.setattr("vaeexp.runs.reproduce.WorkerPool", lambda factory, given: factory(**given[0]))
-
-
-@pytest.fixture
-def runs(tiny_study: Path, tmp_path: Path, in_this_process: None) -> Path:
-    """A copy of the runs, to be tampered with."""
-    return Path(shutil.copytree(tiny_study / "mlruns", tmp_path / "copied"))
+    assert [*(tmp_path / "temporary").iterdir(), *(tmp_path / "here").iterdir()] == []
 
 
 def reproduce(root: Path, trial: str, *options: object, runs: Path | None = None) -> Result:
@@ -266,9 +249,8 @@ def test_changed_weights_and_settings_are_found_out(
     name = sorted(load_file(folder / "weights.safetensors"))[0]
     change_tensors(folder / "weights.safetensors", lambda tensors: tensors[name].view(-1)[0].add_(0.5))
     change_settings(folder, lambda settings: settings["train"].update(beta=2.0))
-    given = [f"{NAME}/1", "--runs", str(runs), "--data", str(tiny_study / "data")]
     with pytest.raises(SystemExit) as ended:
-        main(["reproduce", *given])
+        main(list(map(str, given("1", runs, tiny_study / "data"))))
     said = capsys.readouterr()
     assert ended.value.code == 1
     assert f"weights        DIFFERS  1 of 13 tensors differ, {name} by up to 0.5" in said.out
@@ -279,15 +261,8 @@ def test_changed_weights_and_settings_are_found_out(
 # ---- what cannot be done ----
 
 
-def refused(capsys: pytest.CaptureFixture, trial: str, runs: Path, data: Path, *options: str) -> str:
-    """What is said on the way out with status 2, which is one line."""
-    given = [f"{NAME}/{trial}", "--runs", str(runs), "--data", str(data), *options]
-    with pytest.raises(SystemExit) as ended:
-        main(["reproduce", *given])
-    said = capsys.readouterr().err
-    assert ended.value.code == 2, said
-    assert said.count("\n") == 1
-    return said
+def given(trial: str, runs: Path, data: Path) -> list[object]:
+    return ["reproduce", f"{NAME}/{trial}", "--runs", runs, "--data", data]
 
 
 def test_other_images_are_refused_with_both_fingerprints(
@@ -295,7 +270,7 @@ def test_other_images_are_refused_with_both_fingerprints(
 ) -> None:
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
     write_files(tmp_path / "data" / "MNIST" / "raw", training=160, test=30, seed=1)
-    said = refused(capsys, "1", tiny_study / "mlruns", tmp_path / "data")
+    said = refused(capsys, *given("1", tiny_study / "mlruns", tmp_path / "data"))
     own = json.loads((tiny_study / "mlruns/trials" / NAME / "trial-0001/settings.json").read_text())["fingerprint"]
     mine, other = re.findall(r"[0-9a-f]{12}", said)
     assert mine == own[:12] != other
@@ -315,13 +290,13 @@ def test_what_has_not_ended_or_is_not_there_is_refused(
         "99": f"study '{NAME}' has no {NAME}/99. It has {NAME}/0 to {NAME}/5.",
         "r7": f"It has {NAME}/r0 to {NAME}/r0.",
     }.items():
-        assert says in refused(capsys, trial, runs, tiny_study / "data")
+        assert says in refused(capsys, *given(trial, runs, tiny_study / "data"))
 
 
 def test_a_device_that_is_not_here_is_named(tiny_study: Path, runs: Path, capsys: pytest.CaptureFixture) -> None:
     folder = runs / "trials" / NAME / "trial-0001"
     change_settings(folder, lambda settings: settings["arithmetic"].update(device="mps", processor="M"))
-    said = refused(capsys, "1", runs, tiny_study / "data")
+    said = refused(capsys, *given("1", runs, tiny_study / "data"))
     assert f"got mps, which this machine does not have. Try cpu. {NAME}/1 was trained there" in said
     done = reproduce(tiny_study, "1", "--device", "cpu", runs=runs)
     assert done.exit_code == 0
@@ -369,17 +344,8 @@ def recorded(failure: Failure | None = None, state: str = "complete", **metrics:
     outcome = Outcome(state=ending, epoch=epoch, objective=5.0, failure=failure)
     epochs = (epoch_record(1, 5.0, {"train/loss": 6.0, "seconds": 1.0}),)
     nothing = {"started": None, "ended": None, "pictures": (), "folder": None}
-    return TrialRecord(
-        number=0,
-        repeat=False,
-        state="complete",
-        params={},
-        seed=0,
-        outcome=outcome,
-        epochs=epochs,
-        results=metrics,
-        **nothing,
-    )
+    first = {"number": 0, "repeat": False, "state": "complete", "params": {}, "seed": 0}
+    return TrialRecord(**first, **nothing, outcome=outcome, epochs=epochs, results=metrics)
 
 
 def findings(record: TrialRecord, again: TrialRecord, wanted: Criterion = EXACT) -> dict[str, tuple]:

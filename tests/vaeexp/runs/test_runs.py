@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from image_files import noise
 from mnist_files import write_files
 from PIL import Image
+from refusals import refused
 from rich.console import Console
 from saved_runs import finished_run
 from sealed import change_settings, change_tensors
@@ -33,14 +35,14 @@ from vaeexp.runs.run import open_images, open_run
 
 
 @pytest.fixture(autouse=True)
-def somewhere_else(tmp_path: Path, keep_signals: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty working directory, no data but those that are given, and the handler of SIGTERM kept."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setenv("VAEEXP_OFFLINE", "1")
+def own_cache(tmp_path: Path, empty_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
-    for name in ("VAEEXP_DATA", "VAEEXP_RUNS"):
-        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def of_study(tiny_study: Path) -> list[object]:
+    """The options that name the runs and the images of the study."""
+    return ["--runs", tiny_study / "mlruns", "--data", tiny_study / "data"]
 
 
 @pytest.fixture
@@ -53,17 +55,6 @@ def run(*arguments: object) -> str:
     result = CliRunner().invoke(cli, list(map(str, arguments)), catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
-
-
-def refused(capsys: pytest.CaptureFixture, *arguments: object) -> str:
-    """What is said on the way out with status 2, which is one line."""
-    with pytest.raises(SystemExit) as ended:
-        main(list(map(str, arguments)))
-    said = capsys.readouterr().err
-    assert ended.value.code == 2, said
-    assert said.startswith("vaeexp: ")
-    assert said.count("\n") == 1
-    return said
 
 
 def picture(path: Path) -> np.ndarray:
@@ -87,17 +78,11 @@ def made(tmp_path: Path) -> Path:
 def test_evaluate_gives_the_very_figures_of_the_study(tiny_study: Path, tmp_path: Path) -> None:
     """From a copy of the folder alone: without the study's storage, MLflow, or the cache."""
     recorded = json.loads((tiny_study / "mlruns/trials/beta_mnist/repeat-0000/result.json").read_text())["test"]
-    assert {
-        "test/neg_elbo",
-        "test/iw_nll",
-        "test/active_units",
-        "test/inception_score",
-        "test/reconstruction_mse",
-    } <= recorded.keys()
+    some = ("neg_elbo", "iw_nll", "active_units", "inception_score", "reconstruction_mse")
+    assert recorded.keys() >= {f"test/{name}" for name in some}
     shutil.copytree(tiny_study / "mlruns/trials/beta_mnist/repeat-0000", tmp_path / "copied")
-    said = run(
-        "evaluate", tmp_path / "copied", "--data", tiny_study / "data", "--device", "cpu", "--output", "figures.json"
-    )
+    given = ["--data", tiny_study / "data", "--device", "cpu", "--output", "figures.json"]
+    said = run("evaluate", tmp_path / "copied", *given)
     written = json.loads(Path("figures.json").read_text())
     # The worker had one thread, this process has as many as there are cores: a different order of addition.
     of_best = {name: value for name, value in recorded.items() if name.startswith("test/")}
@@ -112,14 +97,11 @@ def test_evaluate_gives_the_very_figures_of_the_study(tiny_study: Path, tmp_path
 
 
 @pytest.mark.usefixtures("classifier")
-def test_a_repeat_is_evaluated_at_its_last_epoch_too(
-    tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_repeat_is_evaluated_at_its_last_epoch_too(tiny_study: Path, tmp_path: Path, capsys) -> None:
     """The last weights are made worse here, because those of the study are its best ones."""
     shutil.copytree(tiny_study / "mlruns/trials/beta_mnist/repeat-0000", tmp_path / "copied")
-    change_tensors(
-        tmp_path / "copied" / "last.safetensors", lambda tensors: [tensor.mul_(1.5) for tensor in tensors.values()]
-    )
+    last = tmp_path / "copied" / "last.safetensors"
+    change_tensors(last, lambda tensors: [tensor.mul_(1.5) for tensor in tensors.values()])
     shared = ["--data", tiny_study / "data", "--device", "cpu", "--output", "figures.json"]
     figures = []
     for epoch in ("best", "last"):
@@ -135,17 +117,8 @@ def test_a_repeat_is_evaluated_at_its_last_epoch_too(
 
 
 @pytest.mark.usefixtures("classifier")
-def test_more_importance_samples_and_the_other_split(tiny_study: Path) -> None:
-    shared = [
-        "--runs",
-        tiny_study / "mlruns",
-        "--data",
-        tiny_study / "data",
-        "--device",
-        "cpu",
-        "--output",
-        "figures.json",
-    ]
+def test_more_importance_samples_and_the_other_split(tiny_study: Path, of_study: list) -> None:
+    shared = [*of_study, "--device", "cpu", "--output", "figures.json"]
     run("evaluate", "beta_mnist/repeat-0", *shared, "--importance-samples", "200")
     few = json.loads((tiny_study / "mlruns/trials/beta_mnist/repeat-0000/result.json").read_text())["test"]
     many = json.loads(Path("figures.json").read_text())["figures"]
@@ -224,17 +197,17 @@ def test_runs_that_are_not_there(tiny_study: Path, tmp_path: Path, capsys: pytes
     assert list(Path().iterdir()) == []
 
 
-@pytest.mark.parametrize("damage", ["weights", "settings", "network"])
-def test_folders_that_hold_no_model(made: Path, damage: str, capsys: pytest.CaptureFixture) -> None:
-    if damage == "weights":
-        os.truncate(made / "weights.safetensors", 100)
-    elif damage == "settings":
-        change_settings(made, lambda settings: settings.update(model={"network": "mlp", "unheard_of": 1}))
-    else:
-        change_settings(made, lambda settings: settings["model"].update(network="no_such_module:Network"))
-    assert {"weights": "made", "settings": "unheard_of", "network": "no_such_module"}[damage] in refused(
-        capsys, "sample", made
-    )
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda made: os.truncate(made / "weights.safetensors", 100), "made"),
+        (lambda made: change_settings(made, lambda own: own["model"].update(unheard_of=1)), "unheard_of"),
+        (lambda made: change_settings(made, lambda own: own["model"].update(network="no_such:Net")), "no_such"),
+    ],
+)
+def test_folders_that_hold_no_model(made: Path, damage: Callable, named: str, capsys: pytest.CaptureFixture) -> None:
+    damage(made)
+    assert named in refused(capsys, "sample", made)
 
 
 # ---- pictures ----
@@ -298,12 +271,12 @@ def test_every_drawing_has_a_title_that_fits(tiny_study: Path) -> None:
         assert box.y0 > max(axes.get_position().y1 for axes in drawing.figure.axes) * drawing.figure.bbox.y1 - 1
 
 
-def test_reconstructions_show_as_many_images_as_asked_or_as_there_are(tiny_study: Path) -> None:
-    shared = ["--runs", tiny_study / "mlruns", "--data", tiny_study / "data"]
-    assert "30 test images" in run("reconstruct", "beta_mnist", *shared, "-n", "30")
+def test_reconstructions_show_as_many_images_as_asked_or_as_there_are(of_study: list) -> None:
+    reconstruct = ["reconstruct", "beta_mnist", *of_study, "-n"]
+    assert "30 test images" in run(*reconstruct, "30")
     picture(Path("reconstructions.png"))
-    assert "20 validation images" in run("reconstruct", "beta_mnist", *shared, "-n", "20", "--split", "validation")
-    said = run("reconstruct", "beta_mnist", *shared, "-n", "31")
+    assert "20 validation images" in run(*reconstruct, "20", "--split", "validation")
+    said = run(*reconstruct, "31")
     assert "30 images for test, fewer than 31: all are used" in said
     assert "30 test images" in said
 
@@ -340,38 +313,27 @@ def test_traversals_with_images_and_without(tiny_study: Path) -> None:
     assert not np.array_equal(picture(Path("traversals.png")), without)
 
 
-def test_a_map_and_its_table(tiny_study: Path) -> None:
-    run(
-        "embed",
-        "beta_mnist/trial-0000",
-        "--runs",
-        tiny_study / "mlruns",
-        "--data",
-        tiny_study / "data",
-        "-o",
-        "sub/map.png",
-    )
+def test_a_map_and_its_table(tiny_study: Path, of_study: list) -> None:
+    run("embed", "beta_mnist/trial-0000", *of_study, "-o", "sub/map.png")
     picture(Path("sub/map.png"))
     with Path("sub/map.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert sorted(int(row["image"]) for row in rows) == list(range(30))
-    labels = np.frombuffer(
-        (next((tiny_study / "cache/prepared").glob("*/test_labels.npy"))).read_bytes()[-30:], np.uint8
-    )
+    [prepared] = (tiny_study / "cache/prepared").glob("*/test_labels.npy")
+    labels = np.load(prepared)
     for row in rows:
         assert row["label"] == row["class"] == str(labels[int(row["image"])])
     assert {"x", "y", "z1", "z2"} <= rows[0].keys()
 
 
 def test_a_file_that_is_not_ours_is_replaced_only_when_it_is_named(made: Path, capsys: pytest.CaptureFixture) -> None:
-    for content in (b"letters", None):
-        if content is None:
-            Image.new("L", (2, 2)).save("samples.png")
-        else:
-            Path("samples.png").write_bytes(content)
-        before = Path("samples.png").read_bytes()
+    letters, image = Path("letters.png"), Path("image.png")
+    letters.write_bytes(b"letters")
+    Image.new("L", (2, 2)).save(image)
+    for other in (letters, image):
+        shutil.copy(other, "samples.png")
         assert "--output" in refused(capsys, "sample", made)
-        assert Path("samples.png").read_bytes() == before
+        assert Path("samples.png").read_bytes() == other.read_bytes()
     run("sample", made, "--output", "samples.png")
     run("sample", made)
     assert ".png" in refused(capsys, "sample", made, "--output", "samples.gif")
