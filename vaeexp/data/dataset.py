@@ -20,7 +20,7 @@ from vaeexp.data.formats import (
     Definition,
     Source,
     Unreadable,
-    all_grey,
+    arrays,
     check_grey,
     height_width,
     printable,
@@ -184,7 +184,8 @@ def open_dataset(
         download_again(definition, damage, say)
         prepared = make(source := find())
     title = _title(settings, source, prepared)
-    _check_prepared_grey(title, settings, source, prepared)
+    one_channel = ONE_CHANNEL if definition.layout.resized else arrays.ONE_CHANNEL
+    check_grey(title, prepared.image_shape[0], settings.binarisation, one_channel)
     notes = prepared.notes
     if prepared.unreadable:
         # The files may have been decoded under a larger share than is allowed now.
@@ -212,15 +213,6 @@ def open_dataset(
         split_seed=settings.split_seed,
         unlabelled=prepared.unlabelled,
     )
-
-
-def _check_prepared_grey(title: str, settings: "DataSettings", source: Source, prepared: Prepared) -> None:
-    """Raise UserError when prepared images of more than one channel are to be binarised (`check_grey`)."""
-    channels, one_channel = prepared.image_shape[0], ""
-    if channels != 1 and settings.binarisation != "none" and source.definition.layout.resized:
-        parts = (np.load(prepared.folder / f"{part}_images.npy", mmap_mode="r") for part in ("training", "test"))
-        one_channel = ONE_CHANNEL if all(map(all_grey, parts)) else ""
-    check_grey(title, channels, settings.binarisation, one_channel)
 
 
 def check_data(settings: "DataSettings") -> Definition:

@@ -47,19 +47,21 @@ def compare_splits(keys: Mapping[str, np.ndarray], *, drawn: bool) -> tuple[list
 
     keys: of "training", "validation" and "test" images. drawn: validation images are drawn from the training images later.
     """
-    notes, warnings = list[str](), list[str]()
+    found = []
     for split, other in _PAIRS:
-        count, total = int(np.isin(keys[split][keys[split] > 0], keys[other]).sum()), len(keys[split])
-        if count:
-            found = f"{count:,} of {total:,} {split} images are also {other} images"
-            (warnings if count >= _SHARE * total else notes).append(f"{found}: {_REMEDY[split]}")
+        count = int(np.isin(keys[split][keys[split] > 0], keys[other]).sum())
+        found.append((split, count, f"are also {other} images: {_REMEDY[split]}"))
     if drawn:
         _, counts = np.unique(keys["training"][keys["training"] > 0], return_counts=True)
-        count, total = int(counts[counts > 1].sum()), len(keys["training"])
+        several = int(counts[counts > 1].sum())
+        problem = "are there more than once, and validation images are drawn from them. Remove the copies"
+        found.append(("training", several, problem))
+    notes, warnings = list[str](), list[str]()
+    for split, count, problem in found:
+        total = len(keys[split])
         if count:
-            found = f"{count:,} of {total:,} training images are there more than once"
-            problem = f"{found}, and validation images are drawn from them. Remove the copies"
-            (warnings if count >= _SHARE * total else notes).append(problem)
+            text = f"{count:,} of {total:,} {split} images {problem}"
+            (warnings if count >= _SHARE * total else notes).append(text)
     return notes, warnings
 
 

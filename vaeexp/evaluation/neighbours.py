@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaeexp.data.dataset import Dataset
+from vaeexp.data.dataset import Dataset, targets
 from vaeexp.evaluation.generation import to_uint8
 from vaeexp.evaluation.latent import chosen
 from vaeexp.models.vae import VAE
@@ -63,5 +63,4 @@ def nearest(queries: Tensor, dataset: Dataset) -> tuple[Tensor, Tensor]:
 
 def _as_levels(images: np.ndarray, dataset: Dataset) -> Tensor:
     """Convert training images uint8 to levels float32 in [0, 1]; under static binarisation they are 0 and 1 already."""
-    levels = torch.from_numpy(np.array(images)).float()
-    return levels if dataset.binarisation == "static" else levels / 255
+    return targets(images, "static" if dataset.binarisation == "static" else "none", seed=0)

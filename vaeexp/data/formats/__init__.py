@@ -24,9 +24,8 @@ TRAINING, VALIDATION, TEST = 0, 1, 2
 PART_NAMES = {TRAINING: "train", VALIDATION: "validation", TEST: "test"}
 _BLOCK_BYTES = 2**26
 _MOST_NAMED = 12
-_TINT = 3  # levels by which the channels of a grey pixel may differ, since lossy formats round each colour
 ONE_CHANNEL = "image_channels: 1, or --set image_channels=1"
-"""What makes image files of grey pixels images of one channel."""
+"""What makes image files images of one channel."""
 _SAMPLED_FILES, _SAMPLE_BYTES = 64, 2**12
 
 
@@ -190,17 +189,12 @@ def blocks(array: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.nda
 def check_grey(title: str, channels: int, binarisation: str, one_channel: str = "") -> None:
     """Raise UserError when images of more than one channel are to be binarised.
 
-    one_channel: what gives images of one channel, in words, where all pixels are known to be grey; else empty.
+    one_channel: what gives images of one channel, in words, where the files may hold grey pixels as colours; else empty.
     """
     if channels != 1 and binarisation != "none":
         problem = f"got {binarisation}, but {title} has {channels} channels; binarisation needs images of one channel"
-        grey = f"All its pixels are grey, although they are stored as colours: try {one_channel}."
-        raise UserError("data.binarisation", f"{problem}. {grey if one_channel else 'Try none.'}")
-
-
-def all_grey(images: np.ndarray) -> bool:
-    """Tell whether red, green and blue are alike in all pixels of images uint8 [N, 3, H, W], but for rounding."""
-    return all(np.ptp(piece, axis=1).max(initial=0) <= _TINT for piece in blocks(images))
+        remedy = f"Try none, or {one_channel} if all pixels are grey." if one_channel else "Try none."
+        raise UserError("data.binarisation", f"{problem}. {remedy}")
 
 
 def class_notes(

@@ -20,7 +20,6 @@ from vaeexp.data.formats import (
     Layout,
     RawImages,
     Source,
-    all_grey,
     check_grey,
     class_notes,
     printable,
@@ -44,6 +43,7 @@ _SPLIT_WORDS = ("train", "val", "dev", "test", "eval", "holdout")
 """Words in the name of an array that seems to hold images of a split."""
 _PARTS = {"": TRAINING, "train": TRAINING, "val": VALIDATION, "test": TEST}
 _NPZ = "images (and labels), or train_images and test_images (and val_images, …_labels)"
+ONE_CHANNEL = "images[..., :1] in the file"
 _SHOWN = 12
 
 
@@ -91,8 +91,7 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
         raise UserError(
             str(path), f"got splits of different types: {kinds}; must be one type, with one range of values"
         )
-    grey = min(shapes)[2] > 1 and all(all_grey(np.moveaxis(part.images, -1, 1)) for part in parts.values())
-    check_grey(path.name, min(shapes)[2], source.settings.binarisation, "images[..., :1] in the file" if grey else "")
+    check_grey(path.name, min(shapes)[2], source.settings.binarisation, ONE_CHANNEL)
     raw = _join(parts, notes, scratch)
     return raw._replace(warnings=(*warnings, *raw.warnings))
 

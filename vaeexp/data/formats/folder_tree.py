@@ -83,15 +83,14 @@ def _split_word(word: str) -> int | None:
 def _read_name(name: str) -> _Name | None:
     """Read a folder name as that of a split; None where no word of it, or more than one, names a split."""
     words = _joined_words(name)
-    named = [word for word in words if _split_word(word) is not None and word not in _SHORT]
-    named = named or [word for word in words if word in _SHORT]
-    if len(named) != 1:
+    named = {word: part for word in words if (part := _split_word(word)) is not None}
+    long = [word for word in words if word in named and word not in _SHORT]
+    short = [word for word in words if word in _SHORT]
+    if len(long or short) != 1 or not (long or _FILLERS & set(words)):
         return None
-    part = _split_word(named[0])
-    if part is None or (named[0] in _SHORT and not _FILLERS & set(words)):
-        return None
-    others = tuple(word for word in words if word != named[0] and word not in _FILLERS and not word.isdecimal())
-    return _Name(part, others)
+    [word] = long or short
+    others = tuple(other for other in words if other != word and other not in _FILLERS and not other.isdecimal())
+    return _Name(named[word], others)
 
 
 def list_tree(root: Path, names: Sequence[str], *, split_folders: bool = True) -> Listing:
@@ -103,20 +102,14 @@ def list_tree(root: Path, names: Sequence[str], *, split_folders: bool = True) -
     """
     images = _without_label_folders(names)
     home, splits = _find_splits(root, _subfolders(images)) if split_folders else ("", {})
+    part_of = {f"{home}{folder}/": part for folder, part in splits.items()}
     if not splits:
         common = os.path.commonpath([os.path.dirname(name) for name in images])
-        home = f"{common}/" if common else ""
-    inside, rests, part_of = list[str](), list[str](), list[int]()
-    for name in images:
-        folder, slash, rest = name[len(home) :].partition("/")
-        if not splits:
-            rest = name[len(home) :]
-        elif not (name.startswith(home) and slash and folder in splits):
-            continue
-        inside.append(name)
-        rests.append(rest)
-        part_of.append(splits.get(folder, TRAINING))
-    parts = np.array(part_of, dtype=np.uint8)
+        part_of = {f"{common}/" if common else "": TRAINING}
+    found = [(name, prefix) for name in images for prefix in part_of if name.startswith(prefix)]
+    inside = [name for name, _ in found]
+    rests = [name.removeprefix(prefix) for name, prefix in found]
+    parts = np.array([part_of[prefix] for _, prefix in found], dtype=np.uint8)
     classes, labels, unlabelled, warnings = _classes(rests, parts)
     notes = [_split_note(home, splits)] if splits else []
     left_out = _left_out(names, inside)

@@ -28,7 +28,7 @@ from sweeps.errors import UserError
 from sweeps.lanes.worker_process import without_main_module
 from sweeps.source import check_sources, same_code, sources
 from vaeexp.console import open_console, progress_bar
-from vaeexp.data.formats import ONE_CHANNEL, RawImages, Unreadable, all_grey, check_grey, height_width, printable
+from vaeexp.data.formats import ONE_CHANNEL, RawImages, Unreadable, check_grey, height_width, printable
 from vaeexp.data.formats.array_pixels import remedy
 from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored, to_bytes
 from vaeexp.machine import usable_cores
@@ -331,9 +331,7 @@ def decode(listing: Listing, settings: "DataSettings", scratch: Path, say: Calla
         if not headers:
             raise UserError(str(listing.root), _left_out([*chain(*results)], count))
         channels = settings.image_channels or (1 if all(header.grey for header in headers) else 3)
-        if channels != 1 and settings.binarisation != "none":
-            colour = any(spread(partial(_coloured, background=settings.background), _tasks(listing, every)))
-            check_grey(listing.title, channels, settings.binarisation, "" if colour else ONE_CHANNEL)
+        check_grey(listing.title, channels, settings.binarisation, ONE_CHANNEL)
         shape = channels, *_size(listing, headers, settings)
         notes = _notes(listing, headers, shape, settings)
         say(f"{listing.title}: {notes[1]}")  # the plan shows all notes; decoding settles this note
@@ -475,18 +473,6 @@ def _read_each(task: Task, read: Callable[[int, Path], Any]) -> list[Any]:
 
 def _headers(task: Task) -> list[Header | Unreadable]:
     return _read_each(task, lambda _, path: read_header(path))
-
-
-def _coloured(task: Task, *, background: str) -> bool:
-    """Tell whether an image of the task has a pixel that is not grey. Unreadable files have none."""
-
-    def is_coloured(_: int, path: Path) -> bool:
-        with _opened(path) as image:
-            composed, _ = _composed(_upright(image), background)
-            pixels = np.asarray(composed.convert("RGB"))
-        return not all_grey(np.moveaxis(pixels, -1, 0)[None])
-
-    return True in _read_each(task, is_coloured)
 
 
 def _pixels(task: Task, *, target: Path, read: Callable[[Path], tuple[np.ndarray, Facts]]) -> list[Facts | Unreadable]:

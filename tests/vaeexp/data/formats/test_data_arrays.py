@@ -306,10 +306,7 @@ def test_a_damaged_file_or_a_folder_is_refused(tmp_path):
 def test_grey_arrays_of_three_channels_are_told_how_to_have_one(tmp_path, binarisation):
     images = noise(20, 6, 6, 1).repeat(3, axis=3)
     np.save(tmp_path / "mine.npy", images)
-    with pytest.raises(UserError, match=r"3 channels.* All its pixels are grey.*images\[\.\.\., :1\]"):
+    with pytest.raises(UserError, match=r"3 channels.*one channel\. Try none, or images\[\.\.\., :1\] in the file if"):
         opened(tmp_path / "mine.npy", binarisation=binarisation)
     np.save(tmp_path / "mine.npy", images[..., :1])
     assert opened(tmp_path / "mine.npy", binarisation=binarisation).image_shape == (1, 6, 6)
-    np.save(tmp_path / "mine.npy", noise(20, 6, 6, 3))
-    with pytest.raises(UserError, match=r"one channel\. Try none"):
-        opened(tmp_path / "mine.npy", binarisation=binarisation)

@@ -75,13 +75,7 @@ USER = '''
 
     class Recurrent(Pyramid):
         def encoder(self, settings, image_shape, outputs):
-            class Rows(nn.Module):
-                def __init__(self):
-                    super().__init__()
-                    self.read, self.head = nn.GRU(image_shape[2], 6, batch_first=True), nn.Linear(6, outputs)
-                def forward(self, x):
-                    return self.head(self.read(x[:, 0])[0][:, -1])
-            return Rows()
+            return Rows(outputs)
 
     class Averaging(Pyramid):
         """BatchNorm with a plain average: reads its count, which vmap refuses."""
@@ -260,8 +254,6 @@ USER = '''
             self.rnn, self.head = nn.GRU(8, 8, batch_first=True), nn.Linear(8, outputs)
         def forward(self, x):
             return self.head(self.rnn(x[:, 0])[0][:, -1])
-
-    Gated = changed(lambda net: Rows(8), "encoder")
 
     class Aliased(Pyramid):
         """Its decoder has layers by two names, and two layers that share their weight."""
@@ -579,7 +571,7 @@ def test_a_class_has_the_path_at_which_other_processes_find_it(user, monkeypatch
         ("WithLoss", "`loss_function` of the encoder .* never called"),
         *(
             (name, None)
-            for name in ("Pyramid", "Normed", "Zeros", "Pair", "Probable", "Halved", "Adapted", "Lazy", "Gated")
+            for name in ("Pyramid", "Normed", "Zeros", "Pair", "Probable", "Halved", "Adapted", "Lazy", "Recurrent")
         ),
     ],
 )
