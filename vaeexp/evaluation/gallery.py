@@ -64,15 +64,15 @@ def latent_arrays(
     }
 
 
-def pairs(labels: np.ndarray | Tensor) -> tuple[list[int], list[int]]:
-    """Return the indices of the first and of the second images of at most three pairs; no image appears twice.
+def pairs(labels: np.ndarray | Tensor, count: int = _PAIRS) -> tuple[list[int], list[int]]:
+    """Return the indices of the first and of the second images of at most `count` pairs; no image appears twice.
 
     The first image of a pair is the next unused image; the second is the next unused image of another class, or of any
     class if no other class is left. A single image forms a pair with itself.
     """
     left, classes = list(range(len(labels))), np.asarray(labels)
     first, second = list[int](), list[int]()
-    while len(left) > 1 and len(first) < _PAIRS:
+    while len(left) > 1 and len(first) < count:
         one = left.pop(0)
         partner = next((index for index, other in enumerate(left) if classes[other] != classes[one]), 0)
         first.append(one)
