@@ -23,7 +23,6 @@ __all__ = ["TEST", "TRAINING", "VALIDATION", "Checksum", "Definition", "Layout",
 TRAINING, VALIDATION, TEST = 0, 1, 2
 PART_NAMES = {TRAINING: "train", VALIDATION: "validation", TEST: "test"}
 _BLOCK_BYTES = 2**26
-_MOST_NAMED = 12
 ONE_CHANNEL = "image_channels: 1, or --set image_channels=1"
 """What makes image files images of one channel."""
 _SAMPLED_FILES, _SAMPLE_BYTES = 64, 2**12
@@ -200,23 +199,22 @@ def check_grey(title: str, channels: int, binarisation: str, one_channel: str = 
 def class_notes(
     labels: np.ndarray, parts: np.ndarray, classes: Sequence[str] | None, unlabelled: Sequence[int]
 ) -> list[str]:
-    """Say which parts have no labels, and which classes only one part has; fields as in `RawImages`."""
+    """Say which parts have no labels, and which classes of test images no training image has; fields as in `RawImages`."""
     if not classes:
         return []
     notes = []
     if unlabelled:
         notes.append(f"Labels: none for the {' and '.join(PART_NAMES[part] for part in unlabelled)} images")
-    there = [part for part in np.unique(parts).tolist() if part not in unlabelled]
-    found = {part: np.unique(labels[parts == part]) for part in there}
-    for part in there if len(there) > 1 else []:
-        others = np.concatenate([found[other] for other in there if other != part])
-        alone = [classes[label] for label in np.setdiff1d(found[part], others)]
-        more = f" and {len(alone) - _MOST_NAMED:,} more" if len(alone) > _MOST_NAMED else ""
-        if alone:
-            notes.append(f"Classes of {PART_NAMES[part]} images alone: {', '.join(alone[:_MOST_NAMED])}{more}")
-    if TRAINING in found and TEST in found and len(np.setdiff1d(found[TEST], found[TRAINING])):
-        notes.append("FID: not measured, because a classifier cannot learn classes that only test images have")
+    untaught = np.setdiff1d(labels[parts == TEST], labels[parts == TRAINING])
+    if len(untaught) and not {TRAINING, TEST} & set(unlabelled):
+        named = some_of([classes[label] for label in untaught])
+        notes.append(f"FID: not measured, because no training image has the classes {named} of test images")
     return notes
+
+
+def some_of(names: Sequence[str], most: int = 12) -> str:
+    """Return the first of these names, and an ellipsis for others."""
+    return ", ".join([*names[:most], *["…"] * (len(names) > most)])
 
 
 def height_width(image_size: int | Sequence[int] | None) -> tuple[int, int] | None:

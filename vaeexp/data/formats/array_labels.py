@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.formats import printable
+from vaeexp.data.formats import printable, some_of
 
 _MOST_CLASSES = 65_536  # labels are kept as uint16 at most
 _LARGEST = np.iinfo(np.int64).max
@@ -159,6 +159,5 @@ def _number(values: np.ndarray) -> Labels:
     if single or len(distinct) > _MOST_CLASSES:
         raise _LeftOut(f"{len(distinct):,} different ones for {count:,} images name images, and no classes")
     names = tuple(printable(str(name)) for name in distinct.tolist())
-    shown = f"{', '.join(names[:12])}{', …' if len(names) > 12 else ''}"
-    note = f"Classes: {len(names):,} ({shown}), in sorted order"
+    note = f"Classes: {len(names):,} ({some_of(names)}), in sorted order"
     return Labels(places.reshape(-1).astype(np.min_scalar_type(len(names) - 1)), names, (note,))

@@ -6,7 +6,7 @@ Keras' files (`x_train`, `y_train`, …) work too, in small letters or capitals.
 """
 
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -24,6 +24,7 @@ from vaeexp.data.formats import (
     class_notes,
     printable,
     refusing,
+    some_of,
 )
 from vaeexp.data.formats.array_labels import LabelArray, read_labels
 from vaeexp.data.formats.array_pixels import LEVELS, as_bytes, doubtful_shape
@@ -44,7 +45,6 @@ _SPLIT_WORDS = ("train", "val", "dev", "test", "eval", "holdout")
 _PARTS = {"": TRAINING, "train": TRAINING, "val": VALIDATION, "test": TEST}
 _NPZ = "images (and labels), or train_images and test_images (and val_images, …_labels)"
 ONE_CHANNEL = "images[..., :1] in the file"
-_SHOWN = 12
 
 
 class _Header(NamedTuple):
@@ -136,11 +136,8 @@ def _read_member(file: zipfile.ZipFile, name: str, header: _Header) -> np.ndarra
         return np.lib.format.read_array(stream, allow_pickle=False)
 
 
-def _listed(headers: Mapping[str, _Header], names: Collection[str]) -> str:
-    shown = ", ".join(
-        f"{printable(name)} {headers[name].kind} {list(headers[name].shape)}" for name in list(names)[:_SHOWN]
-    )
-    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
+def _listed(headers: Mapping[str, _Header], names: Iterable[str]) -> str:
+    return some_of([f"{printable(name)} {headers[name].kind} {list(headers[name].shape)}" for name in names])
 
 
 def _names(path: Path, headers: Mapping[str, _Header]) -> dict[str, tuple[str, str]]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, class_notes, printable
+from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, class_notes, printable, some_of
 from vaeexp.data.formats.image_files import Listing
 
 _EVALUATION = 3  # the test split, or the validation split where a test split is there
@@ -293,10 +293,10 @@ def _loose_words(part: str, loose: Sequence[str], total: int) -> str:
 def _class_doubts(inner: Mapping[str, set[str]]) -> list[str]:
     """Return a warning where class folders are named like the parts of one set (`fold_0/`, `images_001/`), or all hold the
     same folders, which may be the classes. inner: class → names of the folders in it."""
-    shown = ", ".join(map(printable, list(inner)[:_NAMED])) + (", …" if len(inner) > _NAMED else "")
+    shown = some_of([*map(printable, inner)], _NAMED)
     common = sorted(set.intersection(*inner.values()))
     if len(common) > 1:
-        theirs = ", ".join(map(printable, common[:_NAMED])) + (", …" if len(common) > _NAMED else "")
+        theirs = some_of([*map(printable, common)], _NAMED)
         remedy = f"If {theirs} are the classes, gather each of them in one folder, or name the others train/ and test/"
         return [f"The folders {shown} are taken for classes, and all of them hold the folders {theirs}. {remedy}"]
     other = [name for name in inner if set(_words(name)) <= _LABELS | _FILLERS and _LABELS & set(_words(name))]

@@ -28,7 +28,7 @@ from sweeps.errors import UserError
 from sweeps.lanes.worker_process import without_main_module
 from sweeps.source import check_sources, same_code, sources
 from vaeexp.console import open_console, progress_bar
-from vaeexp.data.formats import ONE_CHANNEL, RawImages, Unreadable, check_grey, height_width, printable
+from vaeexp.data.formats import ONE_CHANNEL, RawImages, Unreadable, check_grey, height_width, printable, some_of
 from vaeexp.data.formats.array_pixels import remedy
 from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored, to_bytes
 from vaeexp.machine import usable_cores
@@ -431,8 +431,8 @@ def _notes(
     if any(h * width != w * height for h, w in sizes):
         crops = {"center": "cropped to the largest centred rectangle of these proportions", "none": "stretched"}
         steps.insert(0, crops[settings.crop])
-    names = listing.classes or ()
-    classes = f"{len(names):,} ({', '.join(names[:12])}{', …' if len(names) > 12 else ''})" if names else "none"
+    names = listing.classes
+    classes = f"{len(names):,} ({some_of(names)})" if names else "none"
     moving = sum(header.animated for header in headers)
     frames = f"all frames but the first ({moving:,} file{'s' * (moving != 1)})"
     return (
