@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import ThreadpoolController
 
-from sweeps.results.statistics import Interval
+from sweeps.results.statistics import Interval, mean_interval
 from vaeexp.results.effects import best_of
 from vaeexp.results.holes import Holes
 from vaeexp.results.parameters import Parameters, SearchedParameter, configuration_of
@@ -31,7 +31,7 @@ LEAST_TRIALS = 5
 """Trials with a parameter active from which its cost can be said; and two for each parameter of the study and two more in all (measured: with fewer,
 intervals hold less than 95 %)."""
 _LEVEL = 0.05
-_NOTHING = Interval(mean=math.nan, low=math.nan, high=math.nan, n=0)
+_NOTHING = mean_interval([])
 
 Configuration = dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
@@ -92,43 +92,49 @@ def new_seeds(
         sources: place of a run in the table → name of each baseline that it belongs to, and the trial that this one changes.
     """
     made = []
-    for (purpose, *identity), places in _grouped(trials, sources).items():
+    for asked, places in _grouped(trials, sources).items():
         runs = trials.loc[places]
-        planned = _planned(spec, race, purpose, identity)
         complete = int(((runs["state"] == "complete") & runs["objective"].notna()).sum())
-        named = {"compare": ("source_trial", "parameter", "value"), "baseline": ("source_trial", "baseline")}
-        fields = dict(zip(named.get(purpose, ("source_trial",)), identity, strict=True))
-        own = NewSeeds(purpose=purpose, **fields, planned=planned, complete=complete, failures=failures_of(runs))
+        planned = _planned(spec, race, asked)
+        own = NewSeeds(**asked._asdict(), planned=planned, complete=complete, failures=failures_of(runs))
         made.append(replace(own, planned=max(planned, complete + own.failed)))
     return sorted(made, key=lambda each: PURPOSES.index(each.purpose))
 
 
-def _grouped(
-    trials: pd.DataFrame, sources: Mapping[int, Sequence[tuple[str, int | None]]]
-) -> dict[tuple[Any, ...], list[int]]:
-    """Return purpose and identity → places of its runs in the table."""
-    groups: dict[tuple[Any, ...], list[int]] = {}
+class _Asked(NamedTuple):
+    """What a study asks for, with the fields of `NewSeeds`."""
+
+    purpose: Literal["confirm", "compare", "baseline"]
+    source_trial: int | None
+    baseline: str | None = None
+    parameter: str | None = None
+    value: Any = None
+
+
+def _grouped(trials: pd.DataFrame, sources: Mapping[int, Sequence[tuple[str, int | None]]]) -> dict[_Asked, list[int]]:
+    """Return what the study asks for → places of its runs in the table."""
+    groups: dict[_Asked, list[int]] = {}
     repeats = trials[trials["repeat"]]
     for place, (_, run) in zip(repeats.index.tolist(), repeats.iterrows(), strict=True):
-        keys: list[tuple[Any, ...]] = []
+        asked = [_Asked("baseline", source, name) for name, source in sources.get(place, ())]
         if "confirm" in run["purposes"]:
-            keys.append(("confirm", int(run["source_trial"])))
+            asked.append(_Asked("confirm", int(run["source_trial"])))
         for pair in run["pair_ids"]:
             parameter, _, rest = pair.partition(":")
-            keys.append(("compare", int(rest.partition("/")[0]), parameter, run[f"params.{parameter}"]))
-        keys += [("baseline", source, name) for name, source in sources.get(place, ())]
-        for key in keys:
-            hashable = tuple(tuple(part) if isinstance(part, list) else part for part in key)
-            groups.setdefault(hashable, []).append(place)
+            value = run[f"params.{parameter}"]
+            value = tuple(value) if isinstance(value, list) else value
+            asked.append(_Asked("compare", int(rest.partition("/")[0]), None, parameter, value))
+        for each in asked:
+            groups.setdefault(each, []).append(place)
     return groups
 
 
-def _planned(spec: Mapping[str, Any], race: Race | None, purpose: str, identity: Sequence[Any]) -> int:
-    if purpose == "baseline":
-        return int(((spec.get("baselines") or {}).get(identity[1]) or {}).get("seeds") or 0)
-    if purpose == "confirm" and race is not None:
-        return race.seeds.get(identity[0], 0)
-    return int((spec.get(purpose) or {}).get("seeds") or 0)
+def _planned(spec: Mapping[str, Any], race: Race | None, asked: _Asked) -> int:
+    if asked.purpose == "baseline":
+        return int(((spec.get("baselines") or {}).get(asked.baseline) or {}).get("seeds") or 0)
+    if asked.purpose == "confirm" and race is not None:
+        return race.seeds.get(asked.source_trial or 0, 0)
+    return int((spec.get(asked.purpose) or {}).get("seeds") or 0)
 
 
 def seeds_of(seeds: Sequence[NewSeeds], source: int | None, baseline: str | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -294,22 +294,25 @@ def winner_margins(
         metric: column of the figure that is compared; `objective` is that of validation.
     """
     figures = [_by_seed(setting, metric=metric) for setting in confirmed]
-    every = [
-        (one, other, _shared(figures[one], figures[other])) for one, other in combinations(range(len(confirmed)), 2)
+    looks, tested = race.looks if race else 1, []
+    for one, other in combinations(figures, 2):
+        first, second = _shared(one, other)
+        tested.append((paired_interval(first, second), paired_t_p(np.subtract(second, first).tolist()), looks))
+    # Those of the first come first.
+    margins = zip(confirmed[1:], _margins(tested), strict=False)
+    return [
+        WinnerMargin(**vars(margin), source_trial=setting.source_trial, seeds=margin.interval.n)
+        for setting, margin in margins
+        if setting.source_trial is not None and margin.interval.n
     ]
-    looks = race.looks if race else 1
-    ps = [_of_looks(paired_t_p(np.subtract(second, first).tolist()), looks) for _, _, (first, second) in every]
-    tests, margins = sum(math.isfinite(p) for p in ps), []
-    for (one, other, (first, second)), p, p_holm in zip(every, ps, holm(ps), strict=True):
-        source = confirmed[other].source_trial
-        if one == 0 and source is not None and len(first):
-            own = Margin(interval=paired_interval(first, second), p=p, p_holm=p_holm, tests=tests)
-            margins.append(WinnerMargin(**vars(own), source_trial=source, seeds=len(first)))
-    return margins
 
 
-def _of_looks(p: float, looks: int) -> float:
-    return p if math.isnan(p) else min(1.0, p * looks)
+def _margins(tested: Sequence[tuple[Interval, float, int]], unmade: int = 0) -> list[Margin]:
+    """Return the margins with these intervals, p and looks, corrected for all of them and for tests that nobody made."""
+    ps = [p if math.isnan(p) else min(1.0, p * looks) for _, p, looks in tested]
+    tests = sum(map(math.isfinite, ps)) + unmade
+    corrected = zip(tested, ps, holm([*ps, *[1.0] * unmade]), strict=False)
+    return [Margin(interval=interval, p=p, p_holm=p_holm, tests=tests) for (interval, *_), p, p_holm in corrected]
 
 
 def _shared(first: Mapping[int, float], second: Mapping[int, float]) -> tuple[list[float], list[float]]:
@@ -365,29 +368,19 @@ def _differences(
     race: Race | None,
 ) -> dict[tuple[int, str], tuple[Margin, str]]:
     """Return (place of a baseline, metric) → its difference from its other and the basis, corrected for all of these metrics together."""
-    every = [
-        (place, setting, metric, *difference_on_test(setting, baseline, metric))
-        for place, (baseline, other) in enumerate(opposed)
-        for setting in (confirmed if baseline.source_trial is None else [other])
-        for metric in metrics
-        if measures_one_thing(setting, baseline, metric) and not same_training(setting, baseline)
-    ]
     looks = race.looks if race else 1
-    ps = [_of_looks(p, 1 if setting is confirmed[0] else looks) for _, setting, _, _, p, _ in every]
-    made = [
-        (opposed[place][0].baseline, metric)
-        for (place, _, metric, *_), p in zip(every, ps, strict=True)
-        if opposed[place][0].source_trial is not None and math.isfinite(p)
-    ]
+    every, tested, made = [], [], []
+    for place, (baseline, other) in enumerate(opposed):
+        for setting, metric in product(confirmed if baseline.source_trial is None else [other], metrics):
+            if measures_one_thing(setting, baseline, metric) and not same_training(setting, baseline):
+                interval, p, basis = difference_on_test(setting, baseline, metric)
+                every.append((place, metric, basis, setting is other and math.isfinite(interval.mean)))
+                tested.append((interval, p, 1 if setting is confirmed[0] else looks))
+                if baseline.source_trial is not None and math.isfinite(p):
+                    made.append((baseline.baseline, metric))
     unmade = max(0, len(set(made)) * len(confirmed) - len(made))
-    tests = sum(math.isfinite(p) for p in ps) + unmade
-    return {
-        (place, metric): (Margin(interval=interval, p=p, p_holm=p_holm, tests=tests), basis)
-        for (place, setting, metric, interval, _, basis), p, p_holm in zip(
-            every, ps, holm([*ps, *[1.0] * unmade]), strict=False
-        )
-        if setting is opposed[place][1] and math.isfinite(interval.mean)
-    }
+    margins = zip(every, _margins(tested, unmade), strict=True)
+    return {(place, metric): (margin, basis) for (place, metric, basis, is_own), margin in margins if is_own}
 
 
 def measures_one_thing(setting: TestedSetting, other: TestedSetting, metric: str) -> bool:

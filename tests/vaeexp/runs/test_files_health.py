@@ -28,11 +28,12 @@ def wrong(runs):
 
 def test_the_files_of_a_healthy_study_match_their_checksums(runs):
     assert wrong(runs) == []
+    assert not (runs / "trials" / NAME / "trial-0001" / "evaluation.npz").exists()  # no test images in the search
 
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("place", [0.0, 0.5, 0.99], ids=["head", "middle", "end"])
-def test_a_flipped_bit_anywhere_is_red_and_the_file_is_moved_aside(runs, name, place):
+def test_a_flipped_bit_anywhere_is_red_and_the_file_is_moved_aside_and_then_missed(runs, name, place):
     folder = runs / "trials" / NAME / "repeat-0000"
     content = bytearray((folder / name).read_bytes())
     content[int(place * len(content))] ^= 4
@@ -44,6 +45,12 @@ def test_a_flipped_bit_anywhere_is_red_and_the_file_is_moved_aside(runs, name, p
     assert finding.repair() == f"moved the damaged file to {folder / name}.damaged"
     assert (folder / f"{name}.damaged").read_bytes() == content
     assert not (folder / name).exists()
+    (missing,) = wrong(runs)
+    assert (missing.name, missing.repair) == (finding.name, None)
+    assert missing.remedy == finding.remedy
+    if name in ("settings.json", "weights.safetensors"):
+        with pytest.raises(UserError, match=rf"has no {name}; `vaeexp reproduce RUN --restore` trains the run again"):
+            open_run(f"{NAME}/r0", runs)
 
 
 def test_a_file_of_another_run_and_a_missing_one_are_red(runs):
@@ -55,20 +62,3 @@ def test_a_file_of_another_run_and_a_missing_one_are_red(runs):
     (finding,) = wrong(runs)
     assert finding.words.endswith("weights.safetensors is missing, and the record says that the run has left it")
     assert finding.repair is None
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_that_was_moved_aside_is_missed_until_it_is_there_again(runs, name):
-    folder = runs / "trials" / NAME / "repeat-0000"
-    (folder / name).rename(folder / f"{name}.damaged")
-    (finding,) = wrong(runs)
-    assert finding.name == f"{NAME}/r0: {name}"
-    assert finding.remedy.startswith(f"`vaeexp reproduce {NAME}/r0 --restore`")
-    if name in ("settings.json", "weights.safetensors"):
-        with pytest.raises(UserError, match=rf"has no {name}; `vaeexp reproduce RUN --restore` trains the run again"):
-            open_run(f"{NAME}/r0", runs)
-
-
-def test_a_run_that_never_left_a_file_does_not_lack_it(runs):
-    assert not (runs / "trials" / NAME / "trial-0001" / "evaluation.npz").exists()  # no test images in the search
-    assert wrong(runs) == []
