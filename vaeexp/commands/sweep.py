@@ -68,4 +68,4 @@ def sweep(*, dry_run: bool, show: bool, **given: Any) -> int:
         return 0
     if wanted.engine != "ray":
         preload("vaeexp.runs.worker")  # workers import PyTorch while this process does
-    return AllFailedError.status if launch.run.run_sweep(wanted, console=console).all_failed else 0
+    return AllFailedError.status if launch.run.run_sweep(wanted, console=console) else 0

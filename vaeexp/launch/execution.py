@@ -18,6 +18,7 @@ from vaeexp.runs.worker import open_source
 from vaeexp.settings import ModelSettings, Settings
 from vaeexp.training.device import free_memory, resolve_device, resolve_precision
 from vaeexp.training.groups import fastest_lanes, seconds_per_image
+from vaeexp.words import plural
 
 if TYPE_CHECKING:
     from sweeps.study.study import Study
@@ -59,9 +60,8 @@ class Execution:
 
     def describe(self) -> str:
         """Say in words where and how the lanes train: "cpu (2 workers, bf16, compiled steps)"."""
-        workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"
         steps = f"{'fused, ' if self.fuse else ''}{'compiled' if self.compile else 'eager'} steps"
-        return f"{self.device} ({workers}, {self.precision}, {steps})"
+        return f"{self.device} ({plural(self.workers, 'worker')}, {self.precision}, {steps})"
 
     def worker_arguments(self, shapes: Sequence[Settings] = ()) -> list[dict[str, Any]]:
         """Return the arguments of each worker: its device, an even share of the lanes, and its share of the `shapes`, which the

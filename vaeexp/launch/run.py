@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -64,16 +64,8 @@ if TYPE_CHECKING:
     from vaeexp.data import Dataset
 
 
-class SweepEnd(NamedTuple):
-    """What a sweep has come to."""
-
-    report: Path
-    all_failed: bool
-    """Whether each trial of the search failed, so that there is no answer."""
-
-
-def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = None) -> SweepEnd:
-    """Run a study, or continue it, to its report.
+def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = None) -> bool:
+    """Run a study, or continue it, to its report; return whether all trials of the search failed, so that there is no answer.
 
     text: as for `prepare_job`.
 
@@ -156,7 +148,7 @@ def _learned(job: Job, stored: StoredStudy) -> bool:
     return not verdict
 
 
-def _report(job: Job, sweep: Sweep, stored: StoredStudy) -> SweepEnd:
+def _report(job: Job, sweep: Sweep, stored: StoredStudy) -> bool:
     """Write the report of a study that has trained all its runs, and record that it is finished."""
     stored = replace(stored, study=replace(stored.study, finished=True))
     tables = study_tables(stored, job.runs)
@@ -315,7 +307,7 @@ def _extend(study: StudyRecord) -> str:
     return " --extend" if any(study.worker_kind.get(name, value) != value for name, value in here.items()) else ""
 
 
-def _already_finished(job: Job, stored: StoredStudy) -> SweepEnd:
+def _already_finished(job: Job, stored: StoredStudy) -> bool:
     """Bring MLflow the rest of a finished study, as after a server that was away; write its report where that is gone."""
     options = job.options
     try:
@@ -332,11 +324,10 @@ def _already_finished(job: Job, stored: StoredStudy) -> SweepEnd:
     return _conclude(job, view, path)
 
 
-@contextmanager
-def _mirrored(job: Job) -> Iterator[Mirror]:
+def _mirrored(job: Job) -> AbstractContextManager[Mirror]:
     """Keep MLflow up to date, and say at the end which runs it lacks."""
     options = job.options
-    with mirroring(
+    return mirroring(
         job.study,
         runs=job.runs,
         storage=options.storage,
@@ -344,8 +335,7 @@ def _mirrored(job: Job) -> Iterator[Mirror]:
         say=lambda line: job.log.say(line, style="yellow"),
         sync_command=f"`{job.places.command('sync', f' {job.study.name}')}`",
         log=log_path(job.runs, job.study.name),
-    ) as mirror:
-        yield mirror
+    )
 
 
 @contextmanager
@@ -439,13 +429,13 @@ def _say_unused_address(job: Job) -> None:
         )
 
 
-def _conclude(job: Job, view: StudyView, report: Path) -> SweepEnd:
+def _conclude(job: Job, view: StudyView, report: Path) -> bool:
     """Say what the study has come to, and where its report is."""
     for line in pages.answer_lines(view):
         job.log.say(line, style="yellow" if view.nothing_learned else "")
     job.log.say(f"Report: {report.with_name(pages.PAGE) if job.options.html else report}")
     job.log.say(f"Browse the runs: {job.places.command('ui')}")
-    return SweepEnd(report=report, all_failed=view.all_failed)
+    return view.all_failed
 
 
 def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:

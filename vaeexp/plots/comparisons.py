@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from sweeps.results import pairs
 from vaeexp.evaluation.metrics import METRICS, SUM
@@ -120,7 +119,7 @@ def _draw_measure(axes: Axes, group: list[Curve], metric: str, first: int) -> No
         style.log_axis(axes, 1.0, max(ends))
     else:
         axes.set_xlim(min(1.0, max(ends) - 1), max(ends))
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        style.whole_ticks(axes.xaxis, 4)
     values = []
     for index, (setting, curve) in enumerate(group, start=first):
         if metric == "val/neg_elbo" and setting.deterministic:
@@ -347,6 +346,6 @@ def _scale_cost(axes: Axes, shown: Sequence[StudySummary]) -> None:
         first = min(float(study.course["spent"].iloc[0]) for study in shown)
         style.log_axis(axes, max(first, 1.0), float(last))
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        style.whole_ticks(axes.xaxis, 6)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.set_xlim(0, 1.01 * last)

@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from sweeps.results.statistics import Interval, mean_interval
 from vaeexp.plots import style
@@ -180,7 +179,7 @@ def _scale_curves(axes: Axes, curves: Sequence[pd.DataFrame]) -> None:
     low, high = style.robust_limits(settled)
     last = max(float(table.index.max()) for table in curves)
     axes.set(xlim=(min(1.0, last - 1), last), ylim=(low, high))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    style.whole_ticks(axes.xaxis)
     if any(float(table.to_numpy().max()) > high for table in curves):
         style.note(axes, f"values above {high:,.0f} are cut off", y=0.95)
 

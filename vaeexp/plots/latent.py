@@ -157,7 +157,7 @@ def rate_per_dimension(arrays: Arrays) -> Figure | None:
     if few:
         axes.set_xticks(positions, order + 1)
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
+        style.whole_ticks(axes.xaxis, 10)
     style.legend(axes)
     return figure
 
@@ -224,8 +224,9 @@ def _name_columns(axes: Axes, classes: list[str]) -> None:
     style.label_axes(axes, "class", "component (weight)")
     names = [style.shortened(name, LONGEST_CLASS) for name in classes]
     wide = (max(map(len, names)) + 2) * count > 100  # the axes are about a hundred characters wide
-    slanted: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
-    axes.set_xticks(range(count), names, **slanted if wide else {})
+    axes.set_xticks(range(count), names)
+    if wide:
+        axes.set_xticks(range(count), names, rotation=40, ha="right", rotation_mode="anchor")
 
 
 def _write_shares(axes: Axes, shares: np.ndarray) -> None:

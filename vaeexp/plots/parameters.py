@@ -115,7 +115,7 @@ def _draw_at_epoch(axes: Axes, view: StudyView, trials: pd.DataFrame, parameter:
     left_out, counts = view.uncovered(parameter.name), Counter(places)
     remarks = {text: plural(counts[place], "trial") for place, text in enumerate(parameter.texts)}
     below = ["left out" if text in left_out else remark for text, remark in remarks.items()]
-    style.style_parameter_axis(style.style_axes(axes), parameter, below)
+    style.style_parameter_axis(axes, parameter, below)
     if parameter.is_choice:
         style.draw_medians(axes, values, places, least=2)
     x, size = jittered(parameter, active), 30 * style.marker_scale(len(trials))
@@ -197,7 +197,7 @@ def _draw_dependence(axes: Axes, view: StudyView, forest: Forest, parameter: Sea
     # The bags differ most in their height, which says nothing about this parameter.
     half = 1.96 * (bags - bags.mean(axis=1, keepdims=True)).std(axis=0, ddof=1)
     x, colour = parameter.numbers(grid), style.STATE_COLOURS["complete"]
-    style.style_parameter_axis(style.style_axes(axes), parameter, counts_below(view.search, parameter))
+    style.style_parameter_axis(axes, parameter, counts_below(view.search, parameter))
     if parameter.is_choice:
         axes.errorbar(x, mean, half, fmt="o", color=colour, markersize=8, elinewidth=2)
         axes.margins(y=0.2)
@@ -222,10 +222,20 @@ def _draw_dependence(axes: Axes, view: StudyView, forest: Forest, parameter: Sea
 
 def _draw_edge(axes: Axes, parameter: SearchedParameter, places: pd.Series, height: float, colour: str) -> None:
     """Draw a tick for each trial along the lower edge: where there are few, or mostly pruned ones, the line is a guess."""
-    look: dict[str, Any] = {"marker": "|", "s": 40, "color": colour, "linewidths": 0.9}
     faint = 0.8 * style.marker_scale(len(places)) ** 0.7
     heights, edge = np.full(len(places), height), axes.get_xaxis_transform()
-    style.draw_points(axes, places.index, parameter.numbers(places), heights, alpha=faint, transform=edge, **look)
+    style.draw_points(
+        axes,
+        places.index,
+        parameter.numbers(places),
+        heights,
+        alpha=faint,
+        transform=edge,
+        marker="|",
+        s=40,
+        color=colour,
+        linewidths=0.9,
+    )
 
 
 def untold(view: StudyView) -> list[Statement]:
@@ -283,7 +293,7 @@ def active_units(view: StudyView) -> Figure | None:
     most = np.nanmax([full, 1.0, trials["units"].max(), tested["units"].max()])
     for axes, parameter in zip(panels, shown, strict=True):
         axes.set_ylim(-0.03 * most, 1.12 * most)
-        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+        style.whole_ticks(axes.yaxis, 6)
         _draw_units(axes, trials, parameter)
         if parameter.is_choice:
             style.draw_medians(axes, complete["units"], parameter.places(complete))
@@ -293,8 +303,19 @@ def active_units(view: StudyView) -> Figure | None:
             axes.axhline(full, label="all in use", **style.DASHED)
         if len(tested):
             x, label = parameter.numbers(parameter.places(tested)), f"by rate, tested ({len(tested)})"
-            look: dict[str, Any] = {"facecolor": "none", "edgecolor": style.COLOURS[3], "linewidths": 1.6, "zorder": 6}
-            style.draw_points(axes, row_names(tested), x, tested["units"], s=44, marker="D", label=label, **look)
+            style.draw_points(
+                axes,
+                row_names(tested),
+                x,
+                tested["units"],
+                s=44,
+                marker="D",
+                label=label,
+                facecolor="none",
+                edgecolor=style.COLOURS[3],
+                linewidths=1.6,
+                zorder=6,
+            )
     style.figure_legend(figure, panels[-1])
     return figure
 
@@ -309,7 +330,7 @@ def _with_units(view: StudyView, trials: pd.DataFrame, units: pd.Series) -> pd.D
 
 def _draw_units(axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter) -> None:
     """Draw the units of trials along a parameter, complete ones large."""
-    style.style_parameter_axis(style.style_axes(axes), parameter, counts_below(trials, parameter))
+    style.style_parameter_axis(axes, parameter, counts_below(trials, parameter))
     active = trials[parameter.places(trials).notna()]
     x, names = jittered(parameter, active), row_names(active)
     for state in style.STATE_COLOURS:
@@ -328,5 +349,11 @@ def _draw_middle(axes: Axes, complete: pd.DataFrame, parameter: SearchedParamete
         return
     groups = places if few else pd.cut(places, parts, labels=False)
     middle = pd.DataFrame({"place": places, "units": complete["units"]}).groupby(groups).median()
-    look: dict[str, Any] = {"color": style.TEXT_COLOUR, "linewidth": 1.8, "zorder": 5}
-    axes.plot(parameter.numbers(middle["place"]), middle["units"], label="median of complete trials", **look)
+    axes.plot(
+        parameter.numbers(middle["place"]),
+        middle["units"],
+        label="median of complete trials",
+        color=style.TEXT_COLOUR,
+        linewidth=1.8,
+        zorder=5,
+    )

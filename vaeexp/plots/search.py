@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from sweeps.results import best_so_far
 from sweeps.results.found_trials import promotes
@@ -45,7 +44,7 @@ def history(view: StudyView) -> Figure | None:
     complete = trials["state"] == "complete"
     axes.set_ylim(*style.robust_limits(trials.loc[complete, "objective"], trials["objective"]))
     axes.set_xlim(-0.7, max(trials["number"].max(), 4) + 0.7)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    style.whole_ticks(axes.xaxis)
     for state in style.STATE_COLOURS:
         # A failed trial is shown even if it never reached the end of an epoch.
         chosen = trials[(trials["state"] == state) & (trials["objective"].notna() | (state == "failed"))]
@@ -160,10 +159,11 @@ def learning_curves(view: StudyView) -> Figure | None:
         _name_curves(axes, {number: curves[number] for number in names}, names)
     elif len(complete):
         best = complete.iloc[0]
-        look: dict[str, Any] = {"color": style.TEXT_COLOUR, "linewidth": 2.2, "zorder": 5}
         at, label = (best["best_epoch"], best["objective"]), f"lowest: trial {leader}"
-        _draw_curve(axes, curves[leader], leader, at, dot=6, label=label, **look)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _draw_curve(
+            axes, curves[leader], leader, at, dot=6, label=label, color=style.TEXT_COLOUR, linewidth=2.2, zorder=5
+        )
+    style.whole_ticks(axes.xaxis)
     if (finite["objective"] > high).any():
         style.note(axes, f"values above {high:,.0f} are cut off", y=0.95)
     if states.value_counts().max() > MOST_CURVES:
@@ -232,5 +232,15 @@ def _draw_curves(axes: Axes, curves: dict[int, np.ndarray], state: str, label: s
     ends = np.array([curve[-1] for curve in curves.values()])
     inside = style.within(axes, ends)
     rows, size = np.array([*curves])[inside], 30 * style.marker_scale(4 * len(curves))
-    look: dict[str, Any] = {"marker": style.STATE_MARKERS[state], "edgecolors": colour, "facecolors": "none"}
-    style.draw_points(axes, rows, *ends[inside].T, s=size, alpha=0.9, zorder=4, label=label, **look)
+    style.draw_points(
+        axes,
+        rows,
+        *ends[inside].T,
+        s=size,
+        alpha=0.9,
+        zorder=4,
+        label=label,
+        marker=style.STATE_MARKERS[state],
+        edgecolors=colour,
+        facecolors="none",
+    )

@@ -105,8 +105,17 @@ def framed(figure: Figure, title: str = "") -> Figure:
         axes.set_position((left + across * box.x0, bottom + up * box.y0, across * box.width, up * box.height))
     figure.set_size_inches(*whole)
     if title:
-        look: dict[str, Any] = {"fontsize": 14, "fontweight": "bold", "color": TEXT_COLOUR, "ha": "left", "va": "top"}
-        figure.text(left, 1 - (MARGIN + 0.02) / whole[1], title, gid="title", **look)
+        figure.text(
+            left,
+            1 - (MARGIN + 0.02) / whole[1],
+            title,
+            gid="title",
+            fontsize=14,
+            fontweight="bold",
+            color=TEXT_COLOUR,
+            ha="left",
+            va="top",
+        )
     return figure
 
 
@@ -128,6 +137,11 @@ def one_plot(height: float = 4.6, *, x: str, y: str = "") -> tuple[Figure, Axes]
     """Return a figure of this height in inches, and its only axes with these labels."""
     figure = new_figure(height)
     return figure, style_axes(figure.add_subplot(), x=x, y=y)
+
+
+def whole_ticks(axis: Axis, most: int = 10) -> None:
+    """Put ticks at whole numbers, at most so many intervals apart."""
+    axis.set_major_locator(MaxNLocator(most, integer=True))
 
 
 def figure_of(axes: Axes) -> Figure:
@@ -155,9 +169,18 @@ def style_axes(axes: Axes, *, x: str = "", y: str = "") -> Axes:
 
 
 def legend(axes: Axes, columns: int = 5) -> None:
-    """Put the legend in one line above the axes, without a box."""
-    above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "borderaxespad": 0.2}
-    _even_marks(axes.legend(ncols=columns, columnspacing=1.4, handletextpad=0.4, **above, **_LEGEND))
+    """Put the legend in lines of so many entries above the axes, without a box."""
+    _even_marks(
+        axes.legend(
+            ncols=columns,
+            columnspacing=1.4,
+            handletextpad=0.4,
+            loc="lower left",
+            bbox_to_anchor=(-0.01, 1.0),
+            borderaxespad=0.2,
+            **_LEGEND,
+        )
+    )
 
 
 def figure_legend(figure: Figure, axes: Axes) -> None:
@@ -374,7 +397,7 @@ def style_parameter_axis(axes: Axes, parameter: SearchedParameter, below: Sequen
 
     `below` has a remark for each choice, which stands under its name.
     """
-    axes.xaxis.set_label_text(wrapped(parameter.label, 36))
+    style_axes(axes, x=wrapped(parameter.label, 36))
     first, last = parameter.first, parameter.last
     if parameter.log:
         log_axis(axes, first, last)

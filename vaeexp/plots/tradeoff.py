@@ -97,10 +97,21 @@ def fid_against_elbo(view: StudyView) -> Figure | None:
     for index, place in enumerate(figures.index.unique(0)):
         own = figures.loc[[place]]
         colour, marker = style.line_style(index)["color"], "osD^vP*"[index % 7]
-        look: dict[str, Any] = {"color": colour, "marker": marker, "s": 56, "linewidths": 0, "zorder": 3, "alpha": 0.9}
         label = f"{style.two_lines(settings[place].title, LONGEST)} (n = {len(own)})"
         x, y = own["result.test/neg_elbo"], own["result.test/fid"]
-        style.draw_points(axes, row_names(runs.loc[own.index]), x, y, label=label, **look)
+        style.draw_points(
+            axes,
+            row_names(runs.loc[own.index]),
+            x,
+            y,
+            label=label,
+            color=colour,
+            marker=marker,
+            s=56,
+            linewidths=0,
+            zorder=3,
+            alpha=0.9,
+        )
     axes.margins(0.08)
     style.legend(axes, columns=3)
     return figure
@@ -159,8 +170,17 @@ def draw_equal_lines(axes: Axes) -> None:
         (start_x, start_y), (x, y) = inside[0], inside[-1]
         axes.plot([start_x, x], [start_y, y], color="#c9c9c9", linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         if y <= top - 0.08 * (top - bottom) and x >= left + 0.12 * (right - left):
-            look: dict[str, Any] = {"colour": style.MUTED, "ha": "right", "va": "bottom", "boxed": True, "zorder": 1}
-            style.annotate(axes, f"−ELBO {level:,.0f}", (x, y), (-4 if x > right - 1e-9 else 2, 4), **look)
+            style.annotate(
+                axes,
+                f"−ELBO {level:,.0f}",
+                (x, y),
+                (-4 if x > right - 1e-9 else 2, 4),
+                colour=style.MUTED,
+                ha="right",
+                va="bottom",
+                boxed=True,
+                zorder=1,
+            )
 
 
 def _name_best(axes: Axes, trials: pd.DataFrame) -> None:

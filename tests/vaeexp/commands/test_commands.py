@@ -29,7 +29,7 @@ from vaeexp.commands import COMMANDS, cli, main
 from vaeexp.commands.status import run_row
 from vaeexp.console import open_console
 from vaeexp.data import open_dataset
-from vaeexp.launch.run import SweepEnd
+from vaeexp.launch.options import TITLES
 from vaeexp.machine import shipped_studies
 from vaeexp.settings import DataSettings
 from vaeexp.study import open_study_file
@@ -42,12 +42,8 @@ def given(monkeypatch: pytest.MonkeyPatch) -> dict:
     """What the command `sweep` hands on; nothing is run."""
     taken: dict = {}
     for name in ("run_sweep", "plan_sweep"):
-        monkeypatch.setattr(
-            f"vaeexp.launch.run.{name}",
-            lambda options, *, console, name=name, **_: (
-                taken.update(options=options, called=name) or SweepEnd(report=Path(), all_failed=False)
-            ),
-        )
+        take = lambda options, name=name, **_: taken.update(options=options, called=name) or False  # noqa: E731
+        monkeypatch.setattr(f"vaeexp.launch.run.{name}", take)
     return taken
 
 
@@ -102,11 +98,12 @@ def test_what_is_not_given_is_left_to_the_study(given):
     assert (options.runs, options.reports) == (Path("mlruns"), Path("reports"))
 
 
-def test_folders_come_from_the_environment(given, monkeypatch):
-    monkeypatch.setenv("VAEEXP_RUNS", "elsewhere")
-    monkeypatch.setenv("VAEEXP_DATA", "images")
+def test_folders_and_addresses_come_from_the_environment(given, monkeypatch):
+    values = {"RUNS": "elsewhere", "DATA": "images", "STORAGE": "sqlite:///x", "TRACKING": "http://t"}
+    for name, value in values.items():
+        monkeypatch.setenv(f"VAEEXP_{name}", value)
     run("sweep", "--study", "smoke")
-    assert (given["options"].runs, given["options"].data) == (Path("elsewhere"), Path("images"))
+    assert {name: str(getattr(given["options"], name.lower())) for name in values} == values
 
 
 @pytest.mark.parametrize(
@@ -138,20 +135,16 @@ def test_wrong_values_are_refused_with_the_option_and_the_value(given, wrong):
 # ---- how a command ends ----
 
 
-def test_a_users_error_is_one_line_and_status_2(monkeypatch, capsys):
+def test_a_users_error_is_one_line_and_a_bug_keeps_its_traceback(monkeypatch, capsys):
+    error = UserError("studies/x.yaml: search.beta", "low is -1; should be above 0.")
+
     def fail(options: object, *, console: object) -> None:
-        raise UserError("studies/x.yaml: search.beta", "low is -1; should be above 0.")
+        raise error
 
     monkeypatch.setattr("vaeexp.launch.run.run_sweep", fail)
     assert status_of("sweep", "--study", "smoke") == 2
     assert capsys.readouterr().err == "vaeexp: studies/x.yaml: search.beta: low is -1; should be above 0.\n"
-
-
-def test_a_bug_keeps_its_traceback(monkeypatch, capsys):
-    def fail(options: object, *, console: object) -> None:
-        raise ZeroDivisionError("by accident")
-
-    monkeypatch.setattr("vaeexp.launch.run.run_sweep", fail)
+    error = ZeroDivisionError("by accident")
     assert status_of("sweep", "--study", "smoke") == 1
     said = capsys.readouterr().err.splitlines()
     assert said[0].startswith("Traceback")
@@ -193,16 +186,10 @@ def test_version_and_help(capsys):
     for title, commands in COMMANDS.items():
         listed = shown.split(f"\n{title}:\n")[1].split("\n\n")[0]
         assert [line.split(maxsplit=1) for line in listed.splitlines()] == [
-            [n, text] for n, (_, text) in commands.items()
+            [n, said] for n, (_, said) in commands.items()
         ]
-
-
-@pytest.mark.parametrize(
-    ("name", "sentence"), [(n, text) for table in COMMANDS.values() for n, (_, text) in table.items()]
-)
-def test_the_table_of_commands_says_what_each_says_itself(name, sentence):
-    found = command(name)
-    assert (found.name, found.help.splitlines()[0]) == (name, sentence)
+        for name, (_, sentence) in commands.items():
+            assert (command(name).name, command(name).help.splitlines()[0]) == (name, sentence)
 
 
 def test_the_help_of_sweep_fits_on_a_screen():
@@ -281,16 +268,7 @@ def test_studies_lists_what_has_run(tiny_study, tmp_path, monkeypatch):
 def test_help_groups_the_options_of_sweep():
     shown = run("sweep", "--help-all")
     titles = re.findall(r"^(\S.*):$", shown, re.MULTILINE)
-    assert titles == [
-        "What to run",
-        "Budget",
-        "Failures",
-        "Data",
-        "Where it is kept",
-        "Many machines",
-        "How it runs",
-        "Other options",
-    ]
+    assert titles == [*TITLES, "Other options"]
     assert "--trials" in shown.split("Budget:")[1].split("Failures:")[0]
 
 
@@ -300,13 +278,6 @@ def test_a_study_is_an_argument_or_an_option(given):
         assert given.pop("options").study == "smoke"
     assert "got 'plain' besides 'smoke'; give one study" in refused("sweep", "smoke", "--study", "plain")
     assert "Missing argument 'STUDY'" in refused("sweep")
-
-
-def test_addresses_come_from_the_environment(given, monkeypatch):
-    monkeypatch.setenv("VAEEXP_STORAGE", "sqlite:///x")
-    monkeypatch.setenv("VAEEXP_TRACKING", "http://t")
-    run("sweep", "smoke")
-    assert (given["options"].storage, given["options"].tracking) == ("sqlite:///x", "http://t")
 
 
 def test_output_that_cannot_be_encoded_does_not_fail(tmp_path, monkeypatch):
@@ -320,12 +291,9 @@ def test_output_that_cannot_be_encoded_does_not_fail(tmp_path, monkeypatch):
 # ---- completion ----
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts(shell):
-    assert "_VAEEXP_COMPLETE" in run("completion", shell)
-
-
-def test_completion_goes_by_the_shell_in_use(monkeypatch):
+def test_completion_scripts_go_by_the_shell_in_use(monkeypatch):
+    for shell in ("bash", "zsh", "fish"):
+        assert "_VAEEXP_COMPLETE" in run("completion", shell)
     monkeypatch.setenv("SHELL", "/usr/bin/fish")
     assert "fish_complete" in run("completion")
     monkeypatch.setenv("SHELL", "/bin/tcsh")
@@ -355,6 +323,7 @@ def test_studies_lists_a_broken_file_with_what_is_wrong(tmp_path, monkeypatch):
 
 
 def test_show_tells_what_is_fixed_searched_and_default():
+    assert run("show", "--study", "smoke") == run("show", "smoke")
     rows = [line.split() for line in run("show", "beta_mnist", "--set", "epochs=5").splitlines()]
     assert ["beta", "0.01", "to", "10,", "log", "scale"] in rows
     assert ["components", "2", "to", "64,", "log", "scale", "prior", "is", "mixture"] in rows
@@ -384,28 +353,27 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     values = {0: [120.0, 100.5], 1: [150.0], 2: [], 3: [110.0]}
     for number, reported in values.items():
         _record(search, number, reported)
-    ending = {
-        "state": "failed",
-        "epoch": 0,
-        "objective": None,
-        "failure": {"kind": "diverged", "message": "The loss is not finite."},
-    }
+    failure = {"kind": "diverged", "message": "The loss is not finite."}
+    ending = {"state": "failed", "epoch": 0, "objective": None, "failure": failure}
     for trial, state in zip(search.get_trials(deepcopy=False), ("COMPLETE", "PRUNED", "FAIL"), strict=False):
         if state == "FAIL":
             storage.set_trial_user_attr(trial._trial_id, "outcome", ending)
         search.tell(trial.number, 100.5 if state == "COMPLETE" else None, state=optuna.trial.TrialState[state])
     repeats = repeat_study(storage, "smoke")
-    _record(
-        repeats,
-        0,
-        [99.0],
-        source_trial=0,
-        purposes=["confirm"],
-        seed_index=0,
-        params={"beta": 0.5, "optimizer": "adam"},
-    )
+    confirming = {"purposes": ["confirm"], "seed_index": 0, "params": {"beta": 0.5, "optimizer": "adam"}}
+    _record(repeats, 0, [99.0], source_trial=0, **confirming)
     repeats.tell(0, 99.0)
     return root
+
+
+@pytest.fixture
+def copied(runs: Path, tmp_path: Path) -> Path:
+    """The same runs, which a test may change."""
+    return Path(shutil.copytree(runs, tmp_path / "copied"))
+
+
+def stored_in(folder: Path) -> optuna.Study:
+    return open_study(open_storage(None, folder, "smoke"), open_study_file("smoke"), extend=False)
 
 
 def _record(study: optuna.Study, number: int, values: list[float], **attributes: object) -> None:
@@ -413,13 +381,8 @@ def _record(study: optuna.Study, number: int, values: list[float], **attributes:
     assert trial.number == number
     trial.suggest_float("beta", 0.01, 10, log=True)
     trial.suggest_categorical("optimizer", ["adam", "adamax"])
-    attributes |= {
-        "seed": 1000 + number,
-        "round": 0,
-        "started": 1.7e9,
-        "results": {"parameters": 123456},
-        "folder": f"/t/{number}",
-    }
+    attributes |= {"seed": 1000 + number, "round": 0, "started": 1.7e9, "folder": f"/t/{number}"}
+    attributes["results"] = {"parameters": 123456}
     for key, value in attributes.items():
         trial.set_user_attr(key, value)
     for epoch, value in enumerate(values, start=1):
@@ -448,65 +411,48 @@ def test_status_of_one_study(runs):
     assert repeats.splitlines()[-1].split()[:2] == ["r0", "complete"]
 
 
-def test_status_says_whether_a_driver_is_at_work(runs, tmp_path):
-    copied = Path(shutil.copytree(runs, tmp_path / "copied"))
+def test_status_says_whether_a_driver_is_at_work(copied):
     with study_lock(copied, "smoke"):
         assert f"smoke: running, process {os.getpid()} on host " in run("status", "smoke", "--runs", str(copied))
-    stored = open_study(open_storage(None, copied, "smoke"), open_study_file("smoke"), extend=False)
-    stored.set_user_attr("finished", True)
+    stored_in(copied).set_user_attr("finished", True)
     assert run("status", "smoke", "--runs", str(copied), "--watch").startswith("smoke: finished")
 
 
-def test_status_of_a_running_study_says_which_workers_do_not_move(runs, tmp_path):
-    copied, words = Path(shutil.copytree(runs, tmp_path / "copied")), "worker-1 trains smoke/3 and has done no batch"
-    write_study(
-        open_study(open_storage(None, copied, "smoke"), open_study_file("smoke"), extend=False), stalls=(words,)
-    )
-    assert words not in run("status", "smoke", "--runs", str(copied)), "nobody runs the study"
-    with study_lock(copied, "smoke"):
-        assert f"\n{words}\n" in run("status", "smoke", "--runs", str(copied))
-        assert json.loads(run("status", "smoke", "--runs", str(copied), "--json"))["stalls"] == [words]
-
-
-def test_status_of_a_running_study_shows_its_workers(runs, tmp_path):
-    copied = Path(shutil.copytree(runs, tmp_path / "copied"))
+def test_status_of_a_running_study_shows_its_workers_and_which_do_not_move(copied):
+    where, words = ("smoke", "--runs", str(copied)), "worker-1 trains smoke/3 and has done no batch"
     worker = {"name": "worker-1 on n2", "node": "n2", "device": "cpu, EPYC", "trials": ["smoke/3", "smoke/5"]}
     worker |= {"epochs_per_second": 1.2345, "since": 1700000000.0}
-    write_study(
-        open_study(open_storage(None, copied, "smoke"), open_study_file("smoke"), extend=False),
-        workers=[worker, worker | {"name": "worker-2", "epochs_per_second": None}],
-    )
-    assert "Workers" not in run("status", "smoke", "--runs", str(copied)), "nobody runs the study"
+    workers = [worker, worker | {"name": "worker-2", "epochs_per_second": None}]
+    write_study(stored_in(copied), stalls=(words,), workers=workers)
+    said = run("status", *where)
+    assert words not in said, "nobody runs the study"
+    assert "Workers" not in said
     with study_lock(copied, "smoke"):
-        shown = run("status", "smoke", "--runs", str(copied)).split("Workers\n")[1].split("\n\n")[0].splitlines()
-        assert shown[0].split() == ["worker", "node", "device", "lanes", "trials", "epochs/s", "since"]
-        assert re.split(r"\s{2,}", shown[-2].strip())[:6] == ["worker-1 on n2", "n2", "cpu, EPYC", "2", "3, 5", "1.23"]
-        [first, second] = json.loads(run("status", "smoke", "--runs", str(copied), "--json"))["workers"]
+        said, state = run("status", *where), json.loads(run("status", *where, "--json"))
+    assert f"\n{words}\n" in said
+    assert state["stalls"] == [words]
+    shown = said.split("Workers\n")[1].split("\n\n")[0].splitlines()
+    assert shown[0].split() == ["worker", "node", "device", "lanes", "trials", "epochs/s", "since"]
+    assert re.split(r"\s{2,}", shown[-2].strip())[:6] == ["worker-1 on n2", "n2", "cpu, EPYC", "2", "3, 5", "1.23"]
+    first, second = state["workers"]
     assert first == worker | {"since": first["since"]}
     assert first["since"].startswith("2023-11-1")
     assert second["epochs_per_second"] is None
 
 
-def test_status_of_a_finished_study_prints_what_its_report_warned_of(runs, tmp_path):
-    copied = Path(shutil.copytree(runs, tmp_path / "copied"))
-    stored = open_study(open_storage(None, copied, "smoke"), open_study_file("smoke"), extend=False)
+def test_status_of_a_finished_study_prints_what_its_report_warned_of(copied):
+    stored, warning = stored_in(copied), "Are the best inside? No. Widen the range."
     for finished in (False, True):
-        write_study(stored, finished=finished, warnings=["Are the best inside? No. Widen the range."])
-        assert (
-            "\nAre the best inside? No. Widen the range.\n" in run("status", "smoke", "--runs", str(copied))
-        ) == finished
+        write_study(stored, finished=finished, warnings=[warning])
+        assert (f"\n{warning}\n" in run("status", "smoke", "--runs", str(copied))) == finished
         state = json.loads(run("status", "smoke", "--runs", str(copied), "--json"))
-        assert state["warnings"] == ["Are the best inside? No. Widen the range."] * finished
+        assert state["warnings"] == [warning] * finished
 
 
 @pytest.mark.parametrize(("name", "runs_of"), [("smoke/x", "smoke/7"), ("smoke/R3", "smoke/r3"), ("./x", "STUDY/7")])
 def test_what_is_neither_a_study_nor_a_run_is_told_the_names_of_runs(name, runs_of):
     with pytest.raises(UserError, match=f"^{name}: is neither a study nor a run; .*{runs_of}"):
         run("show", name)
-
-
-def test_show_takes_a_study_by_its_option_too():
-    assert run("show", "--study", "smoke") == run("show", "smoke")
 
 
 def test_status_only_reads(runs):
@@ -526,29 +472,21 @@ def test_everything_about_a_trial(runs):
     shown = run("show", "smoke/0", "--runs", str(runs))
     lines = [line.split() for line in shown.splitlines()]
     assert lines[0] == ["smoke/0"]
-    for row in (
-        "state complete",
-        "best −ELBO 100.50",
-        "best epoch 2",
-        "seed 1000",
-        "folder /t/0",
-        "parameters 123,456",
-    ):
+    best = ["state complete", "best −ELBO 100.50", "best epoch 2"]
+    for row in (*best, "seed 1000", "folder /t/0", "parameters 123,456"):
         assert row.split() in lines
     assert lines[-2:] == [["1", "120.00", "120.00", "20.25", "1.5"], ["2", "100.50", "100.50", "20.25", "1.5"]]
 
 
-def test_a_failed_trial_and_a_repeat(runs):
-    assert "diverged: The loss is not finite." in run("show", "smoke/trial-0002", "--runs", str(runs))
-    shown = [line.split() for line in run("show", "smoke/r0", "--runs", str(runs)).splitlines()]
+def test_a_failed_trial_a_repeat_and_one_that_is_not_there(runs, capsys):
+    where = ("--runs", str(runs))
+    assert "diverged: The loss is not finite." in run("show", "smoke/trial-0002", *where)
+    shown = [line.split() for line in run("show", "smoke/r0", *where).splitlines()]
     assert ["repeat", "of", "smoke/0"] in shown
     assert ["made", "for", "confirm"] in shown
-
-
-def test_a_trial_that_is_not_there(runs, capsys):
-    assert status_of("show", "smoke/9", "--runs", str(runs)) == 2
+    assert status_of("show", "smoke/9", *where) == 2
     assert "smoke/0 to smoke/3" in capsys.readouterr().err
-    assert "--set changes a study" in refused("show", "smoke/0", "--set", "epochs=5", "--runs", str(runs))
+    assert "--set changes a study" in refused("show", "smoke/0", "--set", "epochs=5", *where)
 
 
 def test_tables_fit_a_terminal(runs, monkeypatch, capsys):
@@ -564,7 +502,7 @@ def test_tables_fit_a_terminal(runs, monkeypatch, capsys):
 # ---- trials, best, JSON ----
 
 
-def test_trials_are_listed_sorted_and_exported(runs):
+def test_trials_are_listed_sorted_and_exported(runs, capsys):
     where = ("smoke", "--runs", str(runs))
     assert [line.split()[0] for line in run("trials", *where).splitlines()] == ["run", "0", "1", "2", "3", "r0"]
     by_value = [line.split()[0] for line in run("trials", *where, "--sort", "objective").splitlines()[1:]]
@@ -579,12 +517,9 @@ def test_trials_are_listed_sorted_and_exported(runs):
     betas = [float(row["params.beta"]) for row in rows]
     assert betas == sorted(betas)
     assert {row["run"] for row in rows} == {each["run"] for each in found}
-
-
-def test_trials_cannot_be_sorted_by_what_is_not_there(runs, capsys):
-    assert status_of("trials", "smoke", "--runs", str(runs), "--sort", "objectiv") == 2
+    assert status_of("trials", *where, "--sort", "objectiv") == 2
     assert "'objectiv' is no column of the trials. Did you mean 'objective'?" in capsys.readouterr().err
-    assert "not both" in refused("trials", "smoke", "--runs", str(runs), "--json", "--csv")
+    assert "not both" in refused("trials", *where, "--json", "--csv")
 
 
 def test_the_best_run_is_that_of_the_report(runs):
@@ -605,15 +540,7 @@ def test_nothing_is_the_best_of_a_study_without_a_complete_run(tmp_path, capsys)
 
 
 def test_a_repeat_for_a_baseline_says_so():
-    nothing = {
-        "started": None,
-        "ended": None,
-        "epochs": (),
-        "pictures": (),
-        "outcome": None,
-        "results": {},
-        "folder": None,
-    }
+    nothing = dict.fromkeys(("started", "ended", "outcome", "folder")) | {"epochs": (), "pictures": (), "results": {}}
     made = {"number": 3, "repeat": True, "state": "complete", "params": {"beta": 0.0}, "seed": 1}
     record = TrialRecord(**made, purposes=("baseline",), baseline="autoencoder", **nothing)
     assert run_row(record) == ("r3", "complete", "0", "", "0 s", "[autoencoder] beta=0")

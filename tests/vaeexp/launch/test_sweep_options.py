@@ -14,7 +14,6 @@ import vaeexp
 from sweeps.errors import UserError
 from vaeexp.commands import cli
 from vaeexp.launch.options import EXECUTION, OPTIONS, TITLES, Duration, IntegerOrAuto, Option, SizeOrAuto, SweepOptions
-from vaeexp.launch.run import SweepEnd
 
 pytestmark = pytest.mark.usefixtures("keep_signals")
 SAMPLES = {click.types.IntRange: "3", Duration: "1m30s", IntegerOrAuto: "7", SizeOrAuto: "0", click.Path: "elsewhere"}
@@ -40,9 +39,9 @@ def taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[SweepOptions]
     """What was to be run; nothing is."""
     options: list[SweepOptions] = []
 
-    def take(given: SweepOptions, **_: Any) -> SweepEnd:
+    def take(given: SweepOptions, **_: Any) -> bool:
         options.append(given)
-        return SweepEnd(report=Path(), all_failed=False)
+        return False
 
     monkeypatch.setattr("vaeexp.launch.run.run_sweep", take)
     monkeypatch.setattr("vaeexp.api.load_study", lambda *place: place)
