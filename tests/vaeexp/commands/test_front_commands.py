@@ -51,9 +51,8 @@ def test_no_run_is_the_best(runs):
     front = ", ".join(f"toy/{trial.number}" for trial in front_trials(stored_study("toy", runs, None)))
     with pytest.raises(UserError) as caught:
         said(runs, "best", "toy")
-    assert (
-        caught.value.problem == f"has two objectives, so none of its runs is the best. Name one of its front: {front}."
-    )
+    said_of_it = f"has two objectives, so none of its runs is the best. Name one of its front: {front}."
+    assert caught.value.problem == said_of_it
 
 
 def test_mlflow_gets_no_best_objective_and_every_trial_both_metrics(runs, tmp_path):

@@ -40,6 +40,10 @@ def place(tiny_study, tmp_path, monkeypatch, keep_signals):
     return tmp_path
 
 
+def trial(name):
+    return Path("mlruns", "trials", NAME, name)
+
+
 def vaeexp(*arguments):
     done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -63,7 +67,7 @@ def table(runs=Path("mlruns")):
 
 def test_without_an_option_that_frees_it_only_shows(place):
     for folder in ("trial-0009", "repeat-0003.unrecorded"):
-        shutil.copytree(place / "mlruns" / "trials" / NAME / "trial-0001", place / "mlruns" / "trials" / NAME / folder)
+        shutil.copytree(trial("trial-0001"), trial(folder))
     before = files(place)
     said = gc(NAME)
     assert "weights of pruned trials" in said
@@ -94,19 +98,13 @@ def test_a_dry_run_tells_the_bytes_that_are_freed_then(place, no_figures):
         PRUNED: sorted(path.partition("/")[2] for path in gone)
     }
     assert "Freed 0 files" in gc(NAME, "--pruned")
-    assert CliRunner().invoke(cli, ["report", NAME]).exit_code == 0
-    done = CliRunner().invoke(cli, ["archive", NAME, "x.tar.zst"])
-    assert done.exit_code == 0, done.output
-    done = CliRunner().invoke(cli, ["restore", "x.tar.zst", "--runs", "there", "--reports", "there/reports"])
-    assert done.exit_code == 0, done.output
+    vaeexp("report", NAME)
+    vaeexp("archive", NAME, "x.tar.zst")
+    vaeexp("restore", "x.tar.zst", "--runs", "there", "--reports", "there/reports")
     assert wrong(place / "there") == []
-
-
-def test_a_missing_file_that_was_not_freed_is_still_missed(place):
-    gc(NAME, "--pruned")
-    (place / "mlruns" / "trials" / NAME / "repeat-0000" / LAST).unlink()
+    trial(f"repeat-0000/{LAST}").unlink()
     (finding,) = wrong(place / "mlruns")
-    assert finding.name == f"{NAME}/r0: {LAST}"
+    assert finding.name == f"{NAME}/r0: {LAST}", "a missing file that was not freed is still missed"
 
 
 def test_names_of_the_same_file_in_mlflow_go_too(place):
@@ -121,24 +119,17 @@ def test_names_of_the_same_file_in_mlflow_go_too(place):
     assert other.exists()
 
 
-def test_sheets_of_pictures_stay_unless_the_study_file_wants_none(place):
-    trials = place / "mlruns" / "trials" / NAME
-    sheets = sorted(path for path in files(trials) if path.endswith(SHEET))
+def test_keep_of_the_study_file_decides_with_keep(place):
+    sheets = sorted(path for path in files(trial("")) if path.endswith(SHEET))
     assert {path.split("-")[0] for path in sheets} == {"trial"}
     assert f"{PRUNED}/{SHEET}" in sheets
-    gc(NAME, "--pruned")
-    assert sorted(path for path in files(trials) if path.endswith(SHEET)) == sheets
-    (place / f"{NAME}.yaml").write_text(STUDY + "keep: {pruned: weights, sheets: false}\n")
-    assert f"Would free {len(sheets)} files" in gc(f"{NAME}.yaml", "--keep", "--dry-run")
-
-
-def test_keep_of_the_study_file_decides_with_keep(place):
-    text = STUDY + "keep: {pruned: %s, pictures: all}\n"
-    (place / f"{NAME}.yaml").write_text(text % "weights")
-    assert "Would free 0 files" in gc(f"{NAME}.yaml", "--keep", "--dry-run")
-    (place / f"{NAME}.yaml").write_text(text % "figures")
+    for keep, freed in {"pruned: weights, pictures: all": 0, "pruned: weights, sheets: false": len(sheets)}.items():
+        (place / f"{NAME}.yaml").write_text(f"{STUDY}keep: {{{keep}}}\n")
+        assert f"Would free {freed} files" in gc(f"{NAME}.yaml", "--keep", "--dry-run")
+    (place / f"{NAME}.yaml").write_text(STUDY + "keep: {pruned: figures, pictures: all}\n")
     gc(f"{NAME}.yaml", "--keep")
-    assert not (place / "mlruns" / "trials" / NAME / PRUNED / WEIGHTS).exists()
+    assert not trial(f"{PRUNED}/{WEIGHTS}").exists()
+    assert sorted(path for path in files(trial("")) if path.endswith(SHEET)) == sheets
 
 
 def test_freed_weights_are_not_missed_and_are_trained_again_bit_for_bit(place, tiny_study):

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from sweeps.errors import UserError
+from sweeps.study.study import Study
 from vaeexp.commands import cli
 from vaeexp.settings import DataSettings
 from vaeexp.study import open_study_file
@@ -43,39 +44,32 @@ def test_a_study_that_extends_another_loads(dataset):
     assert study.fixed["data"].model_dump()["dataset"] == (dataset or "mnist")
 
 
-def uncommented(text: str) -> str:
-    """The same file with every line taken in that holds an entry of YAML: `# beta: …`, and what stands below it."""
-    return re.sub(r"(?m)^( *)# (( *)(?!mine)[a-z_]+:( |$))", r"\1\2", text)
+def with_all_lines(*arguments: str, drop: str = "(?!)") -> Study:
+    """A new study with every line taken in that holds an entry of YAML, `# beta: …`, and what stands below it; `drop` leaves lines out."""
+    run("mine", *arguments)
+    path = Path("studies/mine.yaml")
+    text = re.sub(rf"(?m)^{drop}.*\n", "", path.read_text(encoding="utf-8"))
+    path.write_text(re.sub(r"(?m)^( *)# (( *)(?!mine)[a-z_]+:( |$))", r"\1\2", text), encoding="utf-8")
+    return open_study_file("mine")
 
 
 def test_every_line_of_a_study_that_extends_another_can_be_taken_in():
-    run("mine", "--extends", "beta_mnist")
-    path = Path("studies/mine.yaml")
-    path.write_text(uncommented(path.read_text(encoding="utf-8")), encoding="utf-8")
-    study, parent = open_study_file("mine"), open_study_file("beta_mnist")
+    study, parent = with_all_lines("--extends", "beta_mnist"), open_study_file("beta_mnist")
     assert {*parent.space.names} - {*study.space.names} == {"learning_rate"}
     assert (study.space["beta"].low, study.fixed["train"].model_dump()["epochs"]) == (0.5, 5)
     assert (study.budget.trials, study.compare) == (10, None)
 
 
 def test_every_line_of_a_new_study_can_be_taken_in():
-    run("mine")
-    path = Path("studies/mine.yaml")
-    text = path.read_text(encoding="utf-8")
-    path.write_text(uncommented(re.sub(r"(?m)^  prior: .*\n", "", text)), encoding="utf-8")
-    study = open_study_file("mine")
+    study = with_all_lines(drop="  prior: ")
     assert {"prior", "components"} < {*study.space.names}
     assert [row.name for row in study.baselines] == ["plain"]
 
 
-def test_a_study_can_extend_a_file():
+def test_a_study_can_extend_a_file_and_what_exists_is_not_replaced():
     Path("other.yaml").write_text("extends: smoke\nepochs: 2\n", encoding="utf-8")
     run("mine", "--extends", "other.yaml")
     assert open_study_file("mine").fixed["train"].model_dump()["epochs"] == 2
-
-
-def test_what_exists_is_not_replaced():
-    run("mine")
     before = Path("studies/mine.yaml").read_text(encoding="utf-8")
     with pytest.raises(UserError, match=r"studies/mine.yaml: exists already"):
         run("mine", "--extends", "smoke")

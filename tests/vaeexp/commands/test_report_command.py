@@ -52,11 +52,8 @@ def status_of(*arguments: str) -> int:
 
 
 def written(place: Path) -> set[str]:
-    return {
-        str(path.relative_to(place / "reports"))
-        for path in (place / "reports").rglob("*")
-        if path.suffix in (".md", ".html")
-    }
+    every = (place / "reports").rglob("*")
+    return {str(path.relative_to(place / "reports")) for path in every if path.suffix in (".md", ".html")}
 
 
 # ---- what is written ----
@@ -131,12 +128,6 @@ def test_the_same_store_gives_the_same_bytes(place, monkeypatch):
     assert found[0] == found[1]
 
 
-def test_a_study_that_runs_gets_an_interim_report(place):
-    store(bare("base", finished=False, stopped=None), place / "mlruns")
-    run("-s", "base")
-    assert "**Interim report: " in (place / "reports/base/README.md").read_text()
-
-
 # ---- watching ----
 
 
@@ -153,10 +144,12 @@ def test_watching_writes_at_each_change_until_the_end(place, monkeypatch):
     waited: list[float] = []
     readme, changes = place / "reports/base/README.md", [{}, {"stopped": "Enough."}, {}, {"finished": True}]
     times: list[int] = []
+    interim: list[str] = []
 
     def sleep(seconds: float) -> None:
         waited.append(seconds)
         times.append(readme.stat().st_mtime_ns)
+        interim.append(readme.read_text())
         advance(place, "base", **changes[len(waited) - 1])
 
     monkeypatch.setattr("time.sleep", sleep)
@@ -165,9 +158,12 @@ def test_watching_writes_at_each_change_until_the_end(place, monkeypatch):
     assert times[0] == times[1] < times[2] == times[3] < readme.stat().st_mtime_ns
     assert len(lines) == 3
     assert [line.split(" ", 1)[1].split(" (")[0] for line in lines] == ["reports/base/report.html"] * 3
+    assert "**Interim report: " in interim[0]
     assert lines[0].endswith("trials have ended)")
     assert lines[-1].endswith("(finished)")
     assert "Interim" not in readme.read_text()
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("there is nothing to wait for"))
+    assert len(run("-s", "base", "--watch")) == 1
 
 
 def test_watching_several_studies_writes_what_has_changed(place, monkeypatch):
@@ -175,13 +171,8 @@ def test_watching_several_studies_writes_what_has_changed(place, monkeypatch):
     store(bare("other", finished=False), place / "mlruns")
     monkeypatch.setattr("time.sleep", lambda seconds: advance(place, "other", finished=True))
     lines = run("-s", "base", "-s", "other", "--watch", "5s")
-    assert [line.split()[1] for line in lines] == [
-        "reports/base/report.html",
-        "reports/other/report.html",
-        "reports/base+other/report.html",
-        "reports/other/report.html",
-        "reports/base+other/report.html",
-    ]
+    pages = [f"reports/{folder}/report.html" for folder in ("base", "other", "base+other", "other", "base+other")]
+    assert [line.split()[1] for line in lines] == pages
 
 
 def test_watching_all_sees_studies_that_start(place, monkeypatch):
@@ -196,12 +187,6 @@ def test_watching_all_sees_studies_that_start(place, monkeypatch):
     lines = run("--all", "--watch", "90")
     assert lines[-2].split()[1] == "reports/late/report.html"
     assert "[late](late/README.md)" in (place / "reports/README.md").read_text()
-
-
-def test_a_finished_study_is_written_once(place, monkeypatch):
-    store(bare("base"), place / "mlruns")
-    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("there is nothing to wait for"))
-    assert len(run("-s", "base", "--watch")) == 1
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -119,20 +119,20 @@ def test_an_address_of_the_environment_stays_out_of_the_script_and_is_missed(mon
     assert "VAEEXP_STORAGE: was set when this script was written" in done.stderr
 
 
+def said_by(script: str, **variables: str) -> list[str]:
+    """The words of the sweep that the script would run."""
+    begin, _, _ = script.partition("stopped=\n")
+    environment = {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin", **variables}
+    text = f"{begin}printf '%s\\0' \"${{study[@]}}\"".encode()
+    done = subprocess.run(["bash", "-s"], input=text, stdout=subprocess.PIPE, check=True, env=environment)
+    shown = done.stdout.decode().split("\0")[:-1]
+    return shown[shown.index("sweep") + 1 :]
+
+
 @settings(max_examples=8)
 @given(st.lists(st.text(st.characters(blacklist_characters="\0", codec="utf-8"), max_size=12), max_size=9))
-def test_every_word_reaches_the_sweep_as_it_was_given(words):
-    script = batch_script("smoke", ["nodes=1"], ["smoke", *words])
-    begin, _, _ = script.partition("stopped=\n")
-    done = subprocess.run(
-        ["bash", "-s"],
-        input=f"{begin}printf '%s\\0' \"${{study[@]}}\"".encode(),
-        stdout=subprocess.PIPE,
-        check=True,
-        env={"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"},
-    )
-    shown = done.stdout.decode().split("\0")[:-1]
-    assert shown[shown.index("sweep") + 1 :] == ["--stop-seconds=120", "smoke", *words]
+def test_every_word_reaches_the_sweep_as_it_was_given(words: list[str]) -> None:
+    assert said_by(batch_script("smoke", ["nodes=1"], ["smoke", *words])) == ["--stop-seconds=120", "smoke", *words]
 
 
 @pytest.mark.parametrize(
@@ -146,33 +146,16 @@ def test_every_word_reaches_the_sweep_as_it_was_given(words):
     ],
 )
 def test_a_job_that_starts_again_takes_the_study_in_a_database_from_its_former_run(in_database, variables, wanted):
-    begin, _, _ = batch_script("smoke", ["nodes=1"], ["smoke"], in_database=in_database).partition("stopped=\n")
-    done = subprocess.run(
-        ["bash", "-c", f'{begin}printf "%s " "${{study[@]}}"'],
-        env={"PATH": "/usr/bin:/bin", **variables},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split()[-1 - len(wanted) :] == ["smoke", *wanted]
+    script = batch_script("smoke", ["nodes=1"], ["smoke"], in_database=in_database)
+    assert said_by(script, **variables)[-1 - len(wanted) :] == ["smoke", *wanted]
 
 
-@pytest.mark.parametrize(
-    ("variables", "words", "wanted"),
-    [
-        ({}, [], []),
-        ({"SLURM_GPUS_ON_NODE": "8"}, [], ["--device=cuda"]),
-        ({"SLURM_GPUS_ON_NODE": "8"}, ["--device", "cpu"], ["--device=cuda"]),
-    ],
-)
-def test_a_job_with_gpus_trains_on_them_unless_the_sweep_names_a_device(variables, words, wanted):
-    begin, _, _ = batch_script("smoke", ["nodes=1"], ["smoke", *words]).partition("stopped=\n")
-    command = ["bash", "-c", f'{begin}printf "%s " "${{study[@]}}"']
-    done = subprocess.run(
-        command, env={"PATH": "/usr/bin:/bin", **variables}, capture_output=True, text=True, check=True
-    )
-    said = done.stdout.split()
-    assert said[said.index("sweep") + 1 :] == ["--stop-seconds=120", *wanted, "smoke", *words], "the last --device wins"
+@pytest.mark.parametrize(("gpus", "words"), [(False, []), (True, []), (True, ["--device", "cpu"])])
+def test_a_job_with_gpus_trains_on_them_unless_the_sweep_names_a_device(gpus, words):
+    script = batch_script("smoke", ["nodes=1"], ["smoke", *words])
+    said = said_by(script, **({"SLURM_GPUS_ON_NODE": "8"} if gpus else {}))
+    wanted = ["--device=cuda"] if gpus else []
+    assert said == ["--stop-seconds=120", *wanted, "smoke", *words], "the last --device wins"
 
 
 def test_an_address_among_the_options_says_that_the_study_is_in_a_database():

@@ -15,6 +15,7 @@ from vaeexp.study import open_study_file, settings_of
 DATA = type("Data", (), {"sizes": (100, 40, 40)})
 
 
+CPU = {"device": "cpu"}
 FAILING = "#!/bin/sh\necho 'fatal error: no such machine' >&2\nexit 1\n"
 
 
@@ -44,18 +45,34 @@ def test_a_long_study_that_cannot_be_compiled_says_why(name, value, reason, monk
     assert reason in line
 
 
+@pytest.fixture
+def cores(monkeypatch):
+    """Sets the number of cores."""
+    return lambda count: monkeypatch.setattr("vaeexp.launch.execution.usable_cores", lambda: count)
+
+
+def decide(asked, trials=40, recorded=None, **more):
+    return resolve_execution(asked, recorded or {}, DATA, BASE, {}, trials, **more)
+
+
 def test_windows_is_refused_before_any_work(monkeypatch):
     monkeypatch.setattr("sys.platform", "win32")
     with pytest.raises(UserError, match="platform: got Windows; must be Linux or macOS"):
         resolve_execution({}, {}, DATA, BASE, {}, 4)
 
 
-@pytest.mark.parametrize(("trials", "wanted"), [(4, False), (100_000, True)])
-def test_a_study_is_compiled_when_it_is_long(trials, wanted, monkeypatch):
-    monkeypatch.setattr("vaeexp.launch.execution.usable_cores", lambda: 2)
-    decided = resolve_execution({"device": "cpu", "lanes": 2}, {}, DATA, BASE, {}, trials)
-    assert (decided.fuse, decided.compile) == (False, wanted)
-    kept = resolve_execution({"device": "cpu"}, {"compile": "off", "lanes": 2}, DATA, BASE, {}, trials)
+@pytest.mark.parametrize(
+    ("device", "trials", "compiled"),
+    [("cpu", 4, False), ("cpu", 100_000, True), ("cuda", 4, False), ("cuda", 400_000, True)],
+)
+def test_a_study_is_compiled_when_it_is_long(device, trials, compiled, monkeypatch, cores):
+    cores(2)
+    monkeypatch.setattr("vaeexp.launch.execution.resolve_device", lambda name: torch.device(device))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    asked, fuse = {"lanes": 2, "precision": "bf16"}, "on" if device == "cuda" else "off"
+    decided = decide(asked, trials)
+    assert (decided.fuse, decided.compile) == (device == "cuda", compiled)
+    kept = decide(asked, trials, {"fuse": fuse, "compile": "off"})
     assert not kept.compile, "what a study was begun with stays"
 
 
@@ -72,17 +89,6 @@ def test_the_processor_and_the_shapes_decide_what_is_long(precision, capability,
     asked = {"device": "cpu", "precision": precision}
     for trials in (enough - 1, enough):
         assert resolve_execution(asked, {}, DATA, BASE, {}, trials, shapes).compile == (trials == enough)
-
-
-@pytest.mark.parametrize(("trials", "wanted"), [(4, False), (400_000, True)])
-def test_fused_lanes_are_compiled_when_the_study_is_long(trials, wanted, monkeypatch):
-    monkeypatch.setattr("vaeexp.launch.execution.resolve_device", lambda name: torch.device("cuda"))
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    asked = {"lanes": 2, "precision": "bf16"}
-    decided = resolve_execution(asked, {}, DATA, BASE, {}, trials)
-    assert (decided.fuse, decided.compile) == (True, wanted)
-    kept = resolve_execution(asked, {"fuse": "on", "compile": "off"}, DATA, BASE, {}, trials)
-    assert not kept.compile, "what a study was begun with stays"
 
 
 @pytest.mark.parametrize("asked", [{"compile": "on"}, {}, {"fuse": "off"}])
@@ -117,65 +123,57 @@ def test_a_compiled_step_that_there_is_not_is_refused(device, asked, monkeypatch
         ({"workers": 3}, [2, 2, 2]),
     ],
 )
-def test_lanes_are_spread_evenly_over_workers(asked, shares, monkeypatch):
-    monkeypatch.setattr("vaeexp.launch.execution.usable_cores", lambda: 2)
-    decided = resolve_execution({"device": "cpu", **asked}, {}, DATA, BASE, {}, 40)
-    assert [arguments["lanes"] for arguments in decided.worker_arguments()] == shares
-
-
-def test_fewer_lanes_than_workers_are_refused():
+def test_lanes_are_spread_evenly_over_workers(asked, shares, cores):
+    cores(2)
+    assert [arguments["lanes"] for arguments in decide(CPU | asked).worker_arguments()] == shares
     with pytest.raises(UserError, match="--lanes: got 2; must be at least 3"):
-        resolve_execution({"device": "cpu", "lanes": 2, "workers": 3}, {}, DATA, BASE, {}, 40)
+        decide(CPU | {"lanes": 2, "workers": 3})
 
 
 def test_each_shape_of_model_is_compiled_once_by_workers_side_by_side():
     study = open_study_file("beta_mnist")
     shapes = model_shapes(study, settings_of(study))
     assert [shape.model.prior for shape in shapes] == ["normal", "mixture"]
-    asked = {"device": "cpu", "workers": 2, "compile": "on"}
-    decided = resolve_execution(asked, {}, DATA, BASE, {}, 40, len(shapes))
+    decided = decide(CPU | {"workers": 2, "compile": "on"}, shapes=len(shapes))
     assert [arguments["prepare"] for arguments in decided.worker_arguments(shapes)] == [shapes[:1], shapes[1:]]
 
 
-@pytest.mark.parametrize("cores", [2, 16])
+@pytest.mark.parametrize("count", [2, 16])
 @pytest.mark.parametrize("asked", [{}, {"workers": 1}, {"workers": 3}, {"lanes": 4}])
-def test_a_worker_has_one_thread_whatever_the_number_of_workers_and_cores(cores, asked, monkeypatch):
-    monkeypatch.setattr("vaeexp.launch.execution.usable_cores", lambda: cores)
-    assert resolve_execution({"device": "cpu", **asked}, {}, DATA, BASE, {}, 40).threads == 1
-    assert resolve_execution({"device": "cpu", **asked}, {}, DATA, BASE, {}, 40, places=5).threads == 1
+def test_a_worker_has_one_thread_whatever_the_number_of_workers_and_cores(count, asked, cores):
+    cores(count)
+    assert decide(CPU | asked).threads == decide(CPU | asked, places=5).threads == 1
 
 
-def test_threads_stay_those_of_the_first_run_because_they_may_change_the_last_bits(monkeypatch):
-    monkeypatch.setattr("vaeexp.launch.execution.usable_cores", lambda: 8)
-    asked = {"device": "cpu", "lanes": 4}
-    begun = resolve_execution({**asked, "threads": 2}, {}, DATA, BASE, {}, 40)
+def test_threads_stay_those_of_the_first_run_because_they_may_change_the_last_bits(cores):
+    cores(8)
+    asked = CPU | {"lanes": 4}
+    begun = decide(asked | {"threads": 2})
     assert (begun.workers, begun.threads) == (4, 2)
     for more in ({}, {"workers": 1}):
-        assert resolve_execution({**asked, **more}, begun.as_dict(), DATA, BASE, {}, 40).threads == 2
+        assert decide(asked | more, recorded=begun.as_dict()).threads == 2
 
 
-def test_cores_that_lanes_leave_free_have_workers_and_lanes_stay_as_many(monkeypatch):
-    monkeypatch.setattr("vaeexp.launch.execution.usable_cores", lambda: 16)
-    few = resolve_execution({"device": "cpu"}, {}, DATA, BASE, {}, 40)
-    assert (few.lanes, few.workers) == (10, 10)
-    many = resolve_execution({"device": "cpu"}, {}, DATA, BASE, {}, 400)
-    assert (many.lanes, many.workers) == (32, 16)
+@pytest.mark.parametrize(("trials", "lanes", "workers"), [(40, 10, 10), (400, 32, 16)])
+def test_cores_that_lanes_leave_free_have_workers_and_lanes_stay_as_many(cores, trials, lanes, workers):
+    cores(16)
+    decided = decide(CPU, trials)
+    assert (decided.lanes, decided.workers) == (lanes, workers)
 
 
 def test_rows_of_a_fused_program_stay_those_of_the_first_run_whatever_the_number_of_workers():
-    asked = {"device": "cpu", "fuse": "on", "lanes": 12}
-    begun = resolve_execution({**asked, "workers": 4}, {}, DATA, BASE, {}, 40)
+    begun = decide(CPU | {"fuse": "on", "lanes": 12, "workers": 4})
     assert begun.rows == 3
     for workers in (1, 2, 12):
-        later = resolve_execution({"workers": workers}, begun.as_dict(), DATA, BASE, {}, 40)
+        later = decide({"workers": workers}, recorded=begun.as_dict())
         assert {arguments["rows"] for arguments in later.worker_arguments()} == {3}
 
 
-def test_a_worker_on_a_cluster_has_one_thread_and_workers_are_as_many_as_fit(monkeypatch):
-    monkeypatch.setattr("vaeexp.launch.execution.usable_cores", lambda: 2)
-    decided = resolve_execution({"device": "cpu"}, {}, DATA, BASE, {}, 100, places=5)
+def test_a_worker_on_a_cluster_has_one_thread_and_workers_are_as_many_as_fit(cores):
+    cores(2)
+    decided = decide(CPU, 100, places=5)
     assert (decided.workers, decided.lanes, decided.threads) == (5, 10, 1)
-    waiting = resolve_execution({"device": "cpu", "workers": 9}, {}, DATA, BASE, {}, 100, places=0)
+    waiting = decide(CPU | {"workers": 9}, 100, places=0)
     assert (waiting.workers, waiting.threads) == (9, 1)
     with pytest.raises(UserError, match="--workers: the cluster has no room for a worker yet"):
-        resolve_execution({"device": "cpu"}, {}, DATA, BASE, {}, 100, places=0)
+        decide(CPU, 100, places=0)

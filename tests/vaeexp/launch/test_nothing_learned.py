@@ -42,12 +42,8 @@ def vaeexp(*arguments):
 @pytest.mark.parametrize(
     ("free", "low", "high", "pruner", "status", "says"),
     [
-        (
-            "100.0",
-            "1.0e+37",
-            "1.0e+38",
-            "none",
-            3,
+        pytest.param(
+            *("100.0", "1.0e+37", "1.0e+38", "none", 3),
             r"Nothing was learned: (all 2 trials|the one trial) failed \(\d diverged\)",
         ),
         pytest.param(

@@ -49,14 +49,9 @@ def test_a_sweep_with_a_password_in_its_addresses_leaves_it_nowhere(server, tmp_
     command = [sys.executable, "-m", "vaeexp"]
     said, children = "", []
 
-    running = subprocess.Popen(
-        [*command, "sweep", "smoke", *small, *stores],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    common = {"cwd": tmp_path, "env": environment, "text": True}
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    running = subprocess.Popen([*command, "sweep", "smoke", *small, *stores], **common, **piped)
     for line in running.stdout:
         said += line
         if line.startswith("[1/4]"):

@@ -151,11 +151,7 @@ def test_the_bound_by_samples_is_the_mean_over_runs_with_their_span(results, tmp
             assert (heights.min(), heights.max()) == (pytest.approx(bounds.min()), pytest.approx(bounds.max()))
     assert not bands
     assert axes.get_xscale() == "log"
-
-
-def test_no_bound_by_samples_without_files(results, tmp_path):
-    bare = part(results, results.trials.assign(folder=str(tmp_path)))
-    assert PLOTS["nll_by_samples"].draw(StudyView(bare)) is None
+    assert PLOTS["nll_by_samples"].draw(StudyView(part(results, trials.assign(folder=str(tmp_path))))) is None
 
 
 def test_samples_stand_above_their_neighbours_with_the_distance(results):
@@ -186,14 +182,11 @@ def test_codes_and_prior_are_densities_over_the_same_bins(results):
 
 def test_one_confirmed_run_is_drawn_without_a_spread(results, tmp_path):
     view = StudyView(results)
-    alone = part(
-        results,
-        results.trials[~results.trials["repeat"] | (results.trials["name"] == view.confirmed[0].runs["name"].iloc[0])],
-    )
+    first = results.trials["name"] == view.confirmed[0].runs["name"].iloc[0]
+    alone = part(results, results.trials[~results.trials["repeat"] | first])
     write_pictures(alone, tmp_path)
     for make in (confirmed_seeds, confirmed_curves, train_validation):
         make(StudyView(alone)).draw_without_rendering()
-    assert not [
-        found for found in confirmed_seeds(StudyView(alone)).axes[0].collections if isinstance(found, LineCollection)
-    ]
+    axes = confirmed_seeds(StudyView(alone)).axes[0]
+    assert not [found for found in axes.collections if isinstance(found, LineCollection)]
     assert confirmed_seeds(StudyView(part(results, results.trials[~results.trials["repeat"]]))) is None

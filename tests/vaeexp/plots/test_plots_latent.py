@@ -119,12 +119,6 @@ def test_captions_name_the_run_that_was_drawn_and_nothing_is_drawn_of_what_was_n
         assert isinstance(reading(PLOTS[name], StudyView(searched)), str)
 
 
-def test_a_damaged_file_of_numbers_is_no_file(tmp_path):
-    (tmp_path / "evaluation.npz").write_bytes(b"PK")
-    assert read_arrays(tmp_path) == {}
-    assert read_arrays(None) == {}
-
-
 def labels(axis):
     return [text.get_text() for text in axis.get_ticklabels()]
 
@@ -175,12 +169,15 @@ def test_what_a_run_recorded_decides_over_a_default(tmp_path):
     assert "What is at most 2 nats carries next to nothing." in reading(PLOTS["rate_per_dimension"], view)
 
 
-@pytest.mark.parametrize("rates", [[0.0], [0.0, 0.0], [1.0, 0.0], [2.0] * 299 + [0.0], [0.5, -0.01]])
-def test_rates_of_any_number_are_drawn(rates):
+@pytest.mark.parametrize(
+    "rates", [[0.0], [0.0, 0.0], [1.0, 0.0], [2.0] * 299 + [0.0], [0.5, -0.01], [3.0, 0.1], [0.02]]
+)
+def test_rates_of_any_number_are_drawn_where_a_dimension_is_not_in_use(rates):
     figure = rate_per_dimension({"rate_per_dimension": np.array(rates)})
     assert len(figure.axes[0].patches) == len(rates)
     assert figure.axes[0].get_ylim()[0] <= min(rates)
     figure.draw_without_rendering()
+    assert rate_per_dimension({"rate_per_dimension": np.array([3.0, 1.0, 0.2])}) is None
 
 
 def test_cells_are_the_shares_with_the_heaviest_component_on_top(results):
@@ -238,11 +235,13 @@ def test_the_table_names_the_classes_that_a_component_serves(results, monkeypatc
     assert {"rate_per_dimension.png", "component_classes.png"} <= figures.keys()
 
 
-def test_without_arrays_there_is_neither_figure_nor_table(results):
+def test_without_arrays_there_is_neither_figure_nor_table(results, tmp_path):
     bare = part(results, results.trials.assign(folder=None))
     assert PLOTS["rate_per_dimension"].draw(StudyView(bare)) is None
     assert PLOTS["component_classes"].draw(StudyView(bare)) is None
     assert component_table(StudyView(bare)) == []
+    (tmp_path / "evaluation.npz").write_bytes(b"PK")
+    assert read_arrays(tmp_path) == read_arrays(None) == {}
     for name in ("rate_per_dimension", "component_classes"):
         assert "trial" in reading(PLOTS[name], StudyView(results))
 

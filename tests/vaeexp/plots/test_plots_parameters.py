@@ -175,15 +175,10 @@ def test_the_same_study_gives_the_same_bytes(made, tmp_path, name):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_the_search_of_the_example_has_all_of_these_figures():
-    results = make_results(confirm=False, compare=False)
-    assert set(StudyView(results).importances["share"].to_dict()) == set(SEARCH)
-    panels = [axes for axes in partial_dependence(StudyView(results)).axes if axes.get_visible()]
-    assert len(panels) == len(SEARCH)
-
-
 def test_medians_at_equal_epochs_are_those_of_the_trials_of_a_choice():
     view = StudyView(make_results())
+    assert set(view.importances["share"].to_dict()) == set(SEARCH)
+    assert len([axes for axes in partial_dependence(view).axes if axes.get_visible()]) == len(SEARCH)
     panel = next(axes for axes in equal_epochs(view).axes if axes.get_xlabel() == "optimizer")
     (bars,) = (found for found in panel.collections if isinstance(found, LineCollection))
     _, trials = view.at_equal_epochs

@@ -111,16 +111,10 @@ def test_strip_skips_a_damaged_file(tmp_path):
 
 
 def test_a_row_shows_all_ten_reconstructions_and_some_samples():
-    files = {
-        name: np.zeros((count, 28, 28, 1), np.uint8)
-        for name, count in (("originals", 10), ("reconstructions", 10), ("samples", 16))
-    }
-    image = (
-        picture_rows([("", [("one", "", files), ("other", "", files)])], margin=3.1)
-        .axes[0]
-        .images[0]
-        .get_array()[..., 0]
-    )
+    counts = {"originals": 10, "reconstructions": 10, "samples": 16}
+    files = {name: np.zeros((count, 28, 28, 1), np.uint8) for name, count in counts.items()}
+    figure = picture_rows([("", [("one", "", files), ("other", "", files)])], margin=3.1)
+    image = figure.axes[0].images[0].get_array()[..., 0]
     assert image.shape[1] == (10 * 30 - 2) + 4 * 2 + (5 * 30 - 2)
     assert (np.asarray(image)[0, 9 * 30 : 9 * 30 + 28] == 0).all(), "the tenth original"
     few = {name: array[:3] for name, array in files.items()}
@@ -188,10 +182,8 @@ def test_a_damaged_or_missing_file_gives_way_to_the_next_trial(study):
 
 def test_two_have_no_median_and_one_is_no_contrast(study):
     trials = ranked(study)
-    assert [name.split(":")[0] for name in names(best_median_worst(StudyView(part(study, trials.head(2)))))] == [
-        "best",
-        "worst",
-    ]
+    two = names(best_median_worst(StudyView(part(study, trials.head(2)))))
+    assert [name.split(":")[0] for name in two] == ["best", "worst"]
     assert best_median_worst(StudyView(part(study, trials.head(1)))) is None
 
 

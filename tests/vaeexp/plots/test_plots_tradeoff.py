@@ -94,13 +94,11 @@ def test_the_name_of_the_best_trial_stays_within_the_axes(made, share, height):
 
 
 def test_trials_that_did_not_complete_are_open_marks(made):
-    marks = [
-        found for found in rate_distortion(StudyView(made)).axes[0].collections if isinstance(found, PathCollection)
-    ]
-    drawn = {len(found.get_offsets()): found for found in marks if len(found.get_offsets())}
+    found = rate_distortion(StudyView(made)).axes[0].collections
+    drawn = {len(each.get_offsets()): each for each in found if isinstance(each, PathCollection)}
     complete = len(StudyView(made).ranked)
     assert len(drawn[complete].get_facecolors())
-    (others,) = [found for count, found in drawn.items() if count != complete]
+    (others,) = [each for count, each in drawn.items() if count not in (0, complete)]
     assert not len(others.get_facecolors())
 
 
@@ -143,9 +141,11 @@ def test_complete_trials_are_large_and_pruned_ones_small(made):
     assert complete > 2 * pruned
 
 
-def test_what_was_not_searched_has_no_panel(made):
+def test_what_was_not_searched_or_measured_has_no_panel(made):
     assert active_units(StudyView(with_search(made, {"components": SEARCH["components"]}))) is None
     assert len(active_units(StudyView(with_search(made, {"latent_size": SEARCH["latent_size"]}))).axes) == 1
+    for epochs in (made.epochs.assign(**{"val/active_units": np.nan}), made.epochs.drop(columns=["val/active_units"])):
+        assert active_units(StudyView(replace(made, epochs=epochs))) is None
 
 
 def test_many_sizes_have_a_median_for_each_part_of_their_range(made):
@@ -201,11 +201,6 @@ def test_a_fixed_latent_size_is_the_ceiling_over_beta(made):
     (axes,) = active_units(StudyView(with_search(made, {"beta": SEARCH["beta"]}, latent_size=80))).axes
     assert list(line_of(axes, MUTED).get_ydata()) == [80, 80]
     assert axes.get_ylim()[1] > 80
-
-
-def test_no_figure_of_active_units_without_such_a_figure(made):
-    assert active_units(StudyView(replace(made, epochs=made.epochs.assign(**{"val/active_units": np.nan})))) is None
-    assert active_units(StudyView(replace(made, epochs=made.epochs.drop(columns=["val/active_units"])))) is None
 
 
 @pytest.mark.parametrize("search", ["beta", "beta and others", "others"])
