@@ -1,9 +1,8 @@
 """Where the values of a choice were tried: only a value that was tried where the others are good can be compared with them.
 
-It asks where trials lie, and needs no proof that they are bad there: a value outside stands in no mean, importance or plot of values beside
-the others, whatever the reason. `holes` asks what made trials bad, and names it where a test finds it. Neither answers for the other: by
-this rule the far end of each number that a sampler narrowed would be outside, and by that one a value whose trials merely lie elsewhere
-would be set beside the others.
+Coverage asks where trials lie, and needs no proof that they are bad there: means, importances and plots leave out a value that is not covered,
+whatever the reason. `holes` asks what made trials bad, and names it where a test finds it. Neither replaces the other: by the first rule the
+far end of each number that a sampler narrowed would be left out; by the second a value whose trials lie elsewhere would be compared.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -17,7 +17,7 @@ from vaeexp.words import format_value
 TUNED = "learning_rate"
 """The parameter whose best value most depends on others; it is looked at in any case."""
 OTHERS = 2
-"""Parameters that are looked at beside it, the most important ones."""
+"""Parameters that are looked at as well, the most important ones."""
 LEVEL = 0.05
 """Of the studies in which nothing interacts, the share in which any interaction is named, at most."""
 

@@ -1,4 +1,4 @@
-"""The study's pruner, run again over the recorded curves of its complete trials: whom would it have stopped, and when?"""
+"""The study's pruner, run again over the recorded curves of its complete trials: which would it have stopped, and when?"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -138,7 +138,7 @@ def _decisions(pruner: PrunerSettings, curves: Sequence[np.ndarray], warmup: int
     """Ask the pruner after each epoch of each trial whether to prune it, among all trials, complete: booleans [E] each.
 
     A trial goes on whatever the decision is. All trials pass once before any decision counts, because successive halving
-    compares a trial with what the others left at its rungs; Hyperband's brackets are drawn anew.
+    compares a trial with what the others left at its rungs; Hyperband's brackets are drawn again.
     """
     rule, storage = pruner.build_after(warmup), optuna.storages.InMemoryStorage()
     direction = optuna.study.StudyDirection.MINIMIZE

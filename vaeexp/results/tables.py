@@ -113,7 +113,7 @@ def search_trials(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def row_names(trials: pd.DataFrame) -> pd.Series:
-    """Return what each row of trials or epochs is called beside others: `45` for a trial of the search, `r3` for a repeat."""
+    """Return what each row of trials or epochs is called: `45` for a trial of the search, `r3` for a repeat."""
     return trials["repeat"].map({True: "r", False: ""}).astype(str) + trials["number"].astype(int).astype(str)
 
 

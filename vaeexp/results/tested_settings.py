@@ -308,7 +308,7 @@ def winner_margins(
 
 
 def _margins(tested: Sequence[tuple[Interval, float, int]], unmade: int = 0) -> list[Margin]:
-    """Return the margins with these intervals, p and looks, corrected for all of them and for tests that nobody made."""
+    """Return the margins with these intervals, p and looks, corrected for all of them and for `unmade` tests, which count as failed."""
     ps = [p if math.isnan(p) else min(1.0, p * looks) for _, p, looks in tested]
     tests = sum(map(math.isfinite, ps)) + unmade
     corrected = zip(tested, ps, holm([*ps, *[1.0] * unmade]), strict=False)
@@ -332,7 +332,7 @@ def baseline_margins(
 
     Error rate: each of the two families, −ELBO and `BESIDE`, calls a difference that is none settled in at most 5 % of studies. Holm's
     correction counts each baseline with every confirmed configuration, because the first was chosen among these by runs that are tested
-    here. A baseline on the best setting is trained on one or two of them; the tests of the others, which nobody made, count as failed.
+    here. A baseline on the best setting is trained on one or two of them; the tests of the others, which were not made, count as failed.
 
     Args:
         confirmed: the confirmed configurations, the first first.

@@ -31,7 +31,7 @@ SHOWN = 3
 FAIR_CORRELATION = 0.7
 """Rank correlation with the end from which an epoch is a fair guess of it."""
 _BUDGET = ("--trials", "--seconds")
-"""Options of `vaeexp sweep` that an advice gives anew."""
+"""Options of `vaeexp sweep` that an advice sets itself."""
 
 CheckVerdict = Literal["good", "warning", "unknown", "nothing"]
 """`unknown`: the study has what the check looks at, and does not tell; `nothing`: it has nothing that the check looks at."""
@@ -348,7 +348,7 @@ def learned_out(view: StudyView) -> Check:
     found = _one("check.late_gain", gain=_nats(gain), runs=len(gains))
     epochs = 2 * int(view.confirm_runs["epochs"].max())
     row = shlex.quote(f"baselines.longer={{at: best, settings: {{epochs: {epochs}}}}}")
-    beside = _do("train_beside", f"{_sweep(view)} --set {row} --extend")
+    train_longer = _do("train_beside", f"{_sweep(view)} --set {row} --extend")
     further: Statements = ()
     longer = _longer(view)
     if longer is not None:
@@ -356,15 +356,15 @@ def learned_out(view: StudyView) -> Check:
         if math.isfinite(longer.interval.low):
             ok = not (longer.settled and longer.interval.mean < 0)
             name = shlex.quote(f"{view.name}_longer")
-            anew = _do("train_longer", f"{_sweep(view, '--name')} --name {name} --set train.epochs={epochs}")
-            return _judged("learned_out", ok, found, anew, further)
+            new = _do("train_longer", f"{_sweep(view, '--name')} --name {name} --set train.epochs={epochs}")
+            return _judged("learned_out", ok, found, new, further)
     if gain > little:
-        return Check("learned_out", "warning", found, further, beside)
+        return Check("learned_out", "warning", found, further, train_longer)
     configurations = [view.params(run) for _, run in view.confirm_runs.iterrows()]
     schedules = {params.get("schedule", view.fixed("schedule") or "constant") for params in configurations}
     if any(SCHEDULES[schedule].to_zero for schedule in schedules):
         further += _one("check.rate_falls")
-        return Check("learned_out", "unknown", found, further, beside)
+        return Check("learned_out", "unknown", found, further, train_longer)
     return Check("learned_out", "good", found, further)
 
 

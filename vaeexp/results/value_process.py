@@ -8,7 +8,7 @@ The value y of configuration x, on the scale g below, with P parameters:
 k_p is a Matérn-5/2 kernel of one parameter with its own length (0 distance: 1), k the one of all parameters together with the same lengths
 (Rasmussen and Williams 2006, eq. 4.17; the sum is that of Duvenaud, Nickisch and Rasmussen 2011). The first sum holds what each parameter does
 whatever the others are, so that a value that was tried with bad settings of the others alone is judged by what these cost elsewhere. The last
-term holds what depends on several, and keeps the process unsure where nobody tried a combination.
+term holds what depends on several, and keeps the process unsure where no trial has a combination.
 
 **No parameter of the process is chosen.** Lengths, variances, noise and scale are integrated out, because with 48 trials, half of them near one
 configuration, the most probable ones are far too sure. Samples are drawn around the most probable ones (Laplace) and weighted by their

@@ -1,4 +1,4 @@
-"""Train a trial again from its record alone, beside its study, and compare the two trainings."""
+"""Train a trial again from its record alone, apart from its study, and compare the two trainings."""
 
 import shutil
 import tempfile
@@ -85,7 +85,7 @@ def reproduce_trial(
 def restore_files(record: RunRecord, made: Path, compared: Sequence[Part]) -> list[Part]:
     """Put files that a new training `made` into the run's folder where they are missing or damaged; tell of each.
 
-    A file of weights goes back if its SHA-256 is the recorded one, else beside, as `reproduced-weights.safetensors`. The other
+    A file of weights goes back if its SHA-256 is the recorded one, else next to it, as `reproduced-weights.safetensors`. The other
     files go back if the weights are the recorded ones; of a run that has left none, if all that was `compared` is.
     """
     parts, weighed = [], bool(record.trial.files)

@@ -104,7 +104,7 @@ def _kind(run: TrialRecord, path: Path, *, earlier: bool, going_on: bool) -> str
 def free_of_study(
     runs: Path, storage: str | None, study: str, kinds: Collection[str], best: int | None = None
 ) -> list[Item]:
-    """Free the files of `freeable`, and return them. What was freed is recorded first, so that nobody misses a file.
+    """Free the files of `freeable`, and return them. What is freed is recorded first, so that `doctor` misses no file.
 
     MLflow's own names of the same files go, too, because a file takes its room until its last name is gone.
 
@@ -157,9 +157,8 @@ def freeable(runs: Path, stored: StoredStudy, kinds: Collection[str], best: int 
     needed = {root / run_folder(run.number, repeat=run.repeat)} if run else set()
     if stored.study.model:
         needed.add(runs / stored.study.model.folder)
-    beyond = (
-        set() if best is None else {root / run_folder(t.number, repeat=False) for t in ranked_trials(stored)[best:]}
-    )
+    behind = [] if best is None else ranked_trials(stored)[best:]
+    beyond = {root / run_folder(trial.number, repeat=False) for trial in behind}
 
     def is_free(item: Item) -> bool:
         is_needed = not needed.isdisjoint(item.path.parents)
