@@ -1,18 +1,18 @@
-"""The answer of a study: the warnings above it, and at most fifteen lines made of its findings, its doubts and the next command."""
+"""The answer of a study: the warnings above it, at most fifteen lines made of its findings, its doubts and the next command; and the checks of trust."""
 
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, chain
+from typing import Any
 
-from vaeexp.report.checks import advice, figure
 from vaeexp.report.findings import ENDED, findings, get, use
-from vaeexp.report.markup import bullets, escape
-from vaeexp.report.sentences import QUESTIONS, markdown, sentence, with_interval
-from vaeexp.results.statements import Figure, Statement, say
+from vaeexp.report.markup import bullets, escape, heading, table
+from vaeexp.report.sentences import QUESTIONS, markdown, sentence, with_interval, words
+from vaeexp.results.statements import Figure, Statement, plain, say
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.trust import Check, check_study
+from vaeexp.results.trust import Check, CheckVerdict, check_study
 
 MOST_LINES = 15
 WIDTH = 160
@@ -150,3 +150,54 @@ def notice_statements(view: StudyView) -> list[Statement]:
     if view.fixed("posterior") == "deterministic":
         said.append(say("notice.deterministic"))
     return said
+
+
+# ---- the checks of trust ----
+
+SIGNS: dict[CheckVerdict, str] = {
+    "good": "✓ good",
+    "warning": "✗ warning",
+    "unknown": "? cannot be said",
+    "nothing": "– nothing to check",
+}
+"""Verdict of a check → a sign and a word, neither of which needs a colour."""
+
+
+def figure(check: Check, text: Callable[[str], str] | None = None) -> str:
+    """Return what a check found, without a full stop; with `text` as markdown."""
+    return "; ".join(words(statement, text) for statement in (*check.found, *check.further))
+
+
+def advice(check: Check, text: Callable[[str], str] | None = None) -> str:
+    """Return what to do; empty where there is nothing to do."""
+    return "" if check.advice is None else words(check.advice, text)
+
+
+def trust_chapter(checks: list[Check]) -> list[str]:
+    """Return the checks of a study as a chapter; empty where there is no check to make."""
+    if not checks:
+        return []
+    rows = [
+        [QUESTIONS[check.id], figure(check, escape), SIGNS[check.verdict], advice(check, escape) or "–"]
+        for check in checks
+    ]
+    return [heading("Can this study be trusted?"), table(["check", "number", "verdict", "what to do"], rows)]
+
+
+def plain_checks(checks: list[Check]) -> list[dict[str, Any]]:
+    """Return the checks as JSON has them."""
+    return [
+        {
+            "id": check.id,
+            "name": QUESTIONS[check.id],
+            "verdict": check.verdict,
+            "statements": [plain_statement("trust", one, words(one)) for one in (*check.found, *check.further)],
+            "advice": check.advice and plain_statement("trust", check.advice, words(check.advice)),
+        }
+        for check in checks
+    ]
+
+
+def plain_statement(part: str, statement: Statement, text: str) -> dict[str, Any]:
+    """Return a statement as JSON has it, with its part of the report and its words."""
+    return {"part": part, **plain(statement), "text": text}

@@ -7,9 +7,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from vaeexp.plots import CHAPTERS, PLOTS, Plot
-from vaeexp.report.answer import all_findings, answer, answer_of, notices, reached
+from vaeexp.report.answer import all_findings, answer, answer_of, notices, reached, trust_chapter
 from vaeexp.report.baselines import protocol_tables
-from vaeexp.report.checks import trust_chapter
 from vaeexp.report.closing import SHEET, contact_sheet, failures, provenance
 from vaeexp.report.folder import png, write_folder
 from vaeexp.report.headline import headline

@@ -306,7 +306,7 @@ def _scales(view: StudyView) -> list[tuple[str, float]]:
 def commands(view: StudyView) -> list[str]:
     """Return the study's command as it was recorded, and the commands that make its report and its best trial again.
 
-    A remark stands above its command: beside it the two are wider than a page.
+    A remark stands above its command: on one line the two are wider than a page.
     """
     command = view.study.provenance.get("command")
     name = shlex.quote(view.name)

@@ -1,4 +1,4 @@
-"""The folder of a report: its README.md, the files beside it, and the HTML page."""
+"""The folder of a report: its README.md, the files next to it, and the HTML page."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -26,7 +26,7 @@ def png(figure: Figure) -> bytes:
 def write_folder(
     folder: Path, text: str, files: Mapping[str, bytes], html: Callable[[str, Mapping[str, bytes]], str] | None
 ) -> Path:
-    """Write a report's markdown with the files beside it, and return the path of its README.md.
+    """Write a report's markdown with the files next to it, and return the path of its README.md.
 
     Passwords in addresses are masked in the text. Pictures and arrays that only an earlier report had are removed, and its
     `report.html` without `html`, so that no file shows an earlier state.

@@ -36,7 +36,7 @@ HEADER = (
 
 
 class Line(NamedTuple):
-    """A row of the table, with a note where not all its figures may be set beside the first row's."""
+    """A row of the table, with a note where not all its figures may be compared with those of the first row."""
 
     cells: list[str]
     comparable: str

@@ -49,7 +49,7 @@ def heading(text: str, level: int = 2) -> str:
 
 
 def picture(file: str, alternative: str, figure: "Figure") -> str:
-    """Return a picture of a figure beside the report, with words for those who cannot see it.
+    """Return a picture of a figure next to the report, with words for those who cannot see it.
 
     Its width is stated because the file has more pixels than that, which keeps the picture sharp on a dense screen.
     """
@@ -113,7 +113,7 @@ def narrow_tables(header: Sequence[str], rows: Sequence[Sequence[str]], *, right
 
 
 def linked_files(text: str) -> set[str]:
-    """Return the names of the files beside the report that its text links to or shows."""
+    """Return the names of the files next to the report that its text links to or shows."""
     return {name for pair in _TARGETS.findall(text) for name in pair if name}
 
 

@@ -396,10 +396,9 @@ def words(statement: Statement, escape: Callable[[str], str] | None = None) -> s
     marks = {" < ": " &lt; ", " > ": " &gt; "} if escape else {"**": ""}
     for mark, written in marks.items():
         template = template.replace(mark, written)
-    shown = {name: _Shown(value, escape) for name, value in statement.values.items()}
     while _OPTIONAL.search(template):
         template = _OPTIONAL.sub(lambda part: _kept(part[1], statement.values), template)
-    return string.Formatter().vformat(template, (), shown)
+    return _Writer(escape).vformat(template, (), statement.values)
 
 
 def sentence(statement: Statement, escape: Callable[[str], str] | None = None) -> str:
@@ -448,14 +447,14 @@ FORMS: dict[str, Callable[[Any], str]] = {
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """A value as the fields of a template write it."""
+class _Writer(string.Formatter):
+    """Writes the values of a statement into its template."""
 
-    value: Any
     escape: Callable[[str], str] | None
 
-    def __format__(self, form: str) -> str:
-        value = self.value
+    def format_field(self, value: Any, format_spec: str) -> str:
+        """Return a value as the words after the colon of its field ask for."""
+        form = format_spec
         if form in FORMS:
             return FORMS[form](value)
         if "|" in form:

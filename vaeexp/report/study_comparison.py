@@ -9,7 +9,7 @@ from pathlib import Path
 from sweeps.errors import UserError
 from vaeexp.plots.comparisons import side_by_side
 from vaeexp.report.folder import README, png, write_folder
-from vaeexp.report.markup import code, escape, fenced, heading, narrow_tables, picture, table
+from vaeexp.report.markup import bullets, code, escape, fenced, heading, narrow_tables, picture, table
 from vaeexp.report.page.document import page
 from vaeexp.report.page.inline import inline_drawings
 from vaeexp.results.study_summary import StudySummary, by_protocol
@@ -46,24 +46,21 @@ def folder_name(names: Sequence[str]) -> str:
 def write_comparison(studies: Sequence[StudySummary], *, reports: Path, html: bool = True) -> Path:
     """Write the comparison of two or more studies and return the path of its README.md. The same studies give the same bytes.
 
-    Their own reports must lie beside it in `reports`. Raises UserError when the folder cannot be written.
+    Their own reports must lie next to it in `reports`. Raises UserError when the folder cannot be written.
     """
-    groups = by_protocol(studies)
+    groups, names = by_protocol(studies), sorted(study.name for study in studies)
     titles = protocol_titles(groups)
-    names = sorted(study.name for study in studies)
     title = join_and(names) if len(names) <= 3 else plural(len(names), "study", "studies")
-    blocks = [heading(f"{escape(title)} side by side", 1), *_introduction(groups)]
-    figures = {}
+    blocks, figures = [heading(f"{escape(title)} side by side", 1), *_introduction(groups)], {}
     for number, (title, group) in enumerate(zip(titles, groups, strict=True), start=1):
         blocks += [heading(escape(title)), *_why_apart(group, groups[0], titles[0])]
         blocks += [protocol_words(group[0]), *leader_sentence(group), _table(group)]
-        figure = side_by_side(group)
+        figure, file = side_by_side(group), f"studies_{number}.png"
         if figure is not None:
-            figures[f"studies_{number}.png"] = figure
-            blocks += [picture(f"studies_{number}.png", f"Studies side by side: {title}", figure), CAPTION]
-    arguments = " ".join(map(shlex.quote, names))
-    blocks += [heading("How to read this"), READING]
-    blocks.append(fenced(f"vaeexp report {arguments}    # writes these reports again", "sh"))
+            figures[file] = figure
+            blocks += [picture(file, f"Studies side by side: {title}", figure), CAPTION]
+    command = f"vaeexp report {shlex.join(names)}    # writes these reports again"
+    blocks += [heading("How to read this"), READING, fenced(command, "sh")]
     pictures = {name: png(figure) for name, figure in figures.items()}
     made = partial(page, drawings=inline_drawings(figures)) if html else None
     return write_folder(reports / folder_name(names), "\n\n".join(blocks) + "\n", pictures, made)
@@ -112,7 +109,7 @@ def _introduction(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
     links = join_and([report_link(study, "../") for study in studies])
     if len(groups) == 1:
         return [*interim, f"{links} share their protocol, so that their figures can be set side by side."]
-    parts = [name for part, name in PROTOCOL.items() if len({group[0].protocol.get(part) for group in groups}) > 1]
+    parts = [PROTOCOL[part] for part in _differing(*(group[0].protocol for group in groups))]
     why = f"they differ in {join_and(parts)}" if parts else "what they share was not recorded"
     sentence = (
         f"{links} stand in {len(groups)} tables, for {why}. Figures of different tables measure different things: none of "
@@ -126,13 +123,15 @@ def _why_apart(group: Sequence[StudySummary], first: Sequence[StudySummary], tit
     if group is first:
         return []
     here, other = group[0].protocol, first[0].protocol
-    parts = [
-        f"{name} (here {_part(here, part)}, there {_part(other, part)})"
-        for part, name in PROTOCOL.items()
-        if here.get(part) != other.get(part)
-    ]
+    differing = _differing(here, other)
+    parts = [f"{PROTOCOL[part]} (here {_part(here, part)}, there {_part(other, part)})" for part in differing]
     why = f"it differs in {join_and(parts)}" if parts else "which images it has was not recorded"
     return [f"Kept apart from “{escape(title)}”, for {why}."]
+
+
+def _differing(*protocols: Mapping[str, str]) -> list[str]:
+    """Return the parts in which these protocols are not all the same."""
+    return [part for part in PROTOCOL if len({protocol.get(part) for protocol in protocols}) > 1]
 
 
 def _part(protocol: dict[str, str], part: str) -> str:
@@ -176,10 +175,10 @@ def _table(group: Sequence[StudySummary]) -> str:
 
 
 def _line(study: StudySummary) -> list[str]:
-    best, tested = study.best, ["–"] * 4
-    if study.confirmed and best is not None:
-        weighted, validation = format_interval(best.test("iw_nll")), format_interval(best.validation)
-        tested = [format_interval(study.test), str(study.test.n), weighted, validation]
+    tested = ["–"] * 4
+    if study.confirmed and study.best is not None:
+        means = [format_interval(mean) for mean in (study.test, study.best.test("iw_nll"), study.best.validation)]
+        tested = [means[0], str(study.test.n), *means[1:]]
     return [
         *(report_link(study, "../"), state_words(study), *tested, format_number(study.search_value)),
         *(f"{count:,}" for count in (study.trials, study.epochs, study.more_epochs)),
@@ -241,8 +240,8 @@ def write_index(
     for title, group in sorted(zip(titles, groups, strict=True), key=lambda pair: pair[0]):
         blocks += [heading(escape(title)), protocol_words(group[0]), _index_table(group)]
     if unread:
-        lines = [f"- {escape(name)}: {escape(problem)}" for name, problem in sorted(unread.items())]
-        blocks += [heading("Studies that could not be read"), "\n".join(lines)]
+        lines = (f"{escape(name)}: {escape(problem)}" for name, problem in sorted(unread.items()))
+        blocks += [heading("Studies that could not be read"), bullets(lines)]
     return write_folder(reports, "\n\n".join(blocks) + "\n", {}, page if html else None)
 
 

@@ -1,6 +1,6 @@
 """The report for programs: `trials.csv`, `curves.csv`, `per_image.npz` and `summary.json`.
 
-`summary.schema.json` beside this module describes each field of the summary, its type and its unit.
+`summary.schema.json` next to this module describes each field of the summary, its type and its unit.
 """
 
 import json
@@ -17,9 +17,8 @@ from sweeps.errors import masked
 from sweeps.results.statistics import Interval
 from vaeexp.evaluation.metrics import Place, measured_at
 from vaeexp.own_code import code_version
-from vaeexp.report.answer import answer_of, notice_statements
+from vaeexp.report.answer import answer_of, notice_statements, plain_checks, plain_statement
 from vaeexp.report.baselines import protocol_statements
-from vaeexp.report.checks import plain_checks, plain_statement
 from vaeexp.report.closing import left_out, method_statements, more_failed, sheet_statements
 from vaeexp.report.findings import STATES, cost, pair_caveats
 from vaeexp.report.headline import headline_notes

@@ -14,7 +14,7 @@ from synthetic_study import SEARCH, make_results, part, study_attributes, with_b
 from sweeps.storage import open_storage, open_study
 from sweeps.storage.study_record import write_study
 from vaeexp.commands import cli
-from vaeexp.report.checks import advice
+from vaeexp.report.answer import advice
 from vaeexp.results import widening_option
 from vaeexp.results.parameters import searched_parameter
 from vaeexp.results.study_view import StudyView

@@ -16,8 +16,7 @@ from toy_study import toy_study
 
 from sweeps.engine import run_study
 from sweeps.study.ranges import Growth
-from vaeexp.report.answer import failed_checks
-from vaeexp.report.checks import advice, figure
+from vaeexp.report.answer import advice, failed_checks, figure
 from vaeexp.report.sentences import words
 from vaeexp.results import wider_ranges
 from vaeexp.results.pruner_replay import rank_correlations, replay_pruner

@@ -24,7 +24,7 @@ KINDS = {"png": "image/png", "csv": "text/csv;charset=utf-8", "json": "applicati
 
 
 MOST_INSIDE = 1_500_000
-"""Bytes of a file up to which the page holds it: tables of 10,000 trials stand beside it."""
+"""Bytes of a file up to which the page holds it: tables of 10,000 trials stand next to it."""
 MOST_DRAWN = 12_000_000
 """Bytes of all plots and pictures of the report in the page, so that data have room, too."""
 
@@ -198,7 +198,7 @@ def _put_pictures(tokens: Sequence[Token], inside: Mapping[str, str], drawings: 
 
 
 def _lead_links(tokens: Sequence[Token], inside: Mapping[str, str], files: Mapping[str, bytes]) -> list[str]:
-    """Lead links to files beside the report to their content, and those to other reports to their HTML; return a sentence on files left out.
+    """Lead links to files next to the report to their content, and those to other reports to their HTML; return a sentence on files left out.
 
     A link to a file of another kind, or of more than `MOST_INSIDE` bytes, stays as it is, because megabytes make the page slow to open.
     """

@@ -1,4 +1,4 @@
-"""What a reader of the page sees first: the answer beside the first table and picture, and verdicts in colour."""
+"""What a reader of the page sees first: the answer next to the first table and picture, and verdicts in colour."""
 
 import html
 import re
