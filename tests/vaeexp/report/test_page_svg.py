@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,12 +11,15 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
 from PIL import Image
+from synthetic_study import make_results
 
 import vaeexp.report.page
+from vaeexp.plots import PLOTS
 from vaeexp.plots.pictures import GAP, picture_grid
 from vaeexp.plots.style import MOST_MARKED, framed, mark_trials, new_figure, style_axes
 from vaeexp.report.folder import png
-from vaeexp.report.page.inline import COLOURS, inline_svg
+from vaeexp.report.page.inline import COLOURS, inline_svg, page_drawings
+from vaeexp.results.study_view import StudyView
 
 X = np.array([0.2, 0.5, np.nan, 0.8, 3.0, 0.5, 0.1, -40.0])
 Y = np.array([0.1, 0.9, 0.4, np.nan, 0.5, 0.9, 1.7, 0.3])
@@ -172,3 +176,41 @@ def test_gaps_between_pictures_have_the_ground_of_the_page(channels):
     assert (drawn[:, 4 : 4 + GAP, 3] == 0).all()
     np.testing.assert_array_equal(drawn[:, :4, :3], np.broadcast_to(pictures[0, 0], (4, 4, 3)))
     assert (drawn[:, -4:, 3] == 255).all()
+
+
+# ---- plots that cut their axes stand in the page a second time, with every trial inside ----
+
+FAR = 5
+"""A complete trial that is put far outside the axes of the others."""
+
+
+def scattered(*, far):
+    results = make_results(14, confirm=False, compare=False)
+    if not far:
+        kept = results.trials["state"] == "complete"
+        return replace(results, trials=results.trials[kept].assign(objective=results.trials.loc[kept, "number"] % 3))
+    trials, epochs = results.trials.copy(), results.epochs.copy()
+    trials.loc[trials["number"] == FAR, ["objective", "state"]] = [9e3, "complete"]
+    own = epochs["number"] == FAR
+    epochs.loc[own, ["objective", "val/distortion", "val/rate"]] = [9e3, 5e3, 4e3]
+    return replace(results, trials=trials, epochs=epochs)
+
+
+@pytest.mark.parametrize("name", ["history", "rate_distortion", pytest.param("equal_epochs", marks=pytest.mark.slow)])
+def test_a_plot_with_a_trial_outside_shows_it_in_its_second_drawing(name):
+    view, file = StudyView(scattered(far=True)), f"{name}.png"
+    figure = PLOTS[name].draw(view)
+    limits = [(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes]
+    drawn = page_drawings(view, {file: figure})[file]
+    first, whole = drawn.split('<div class="whole" hidden>')
+    assert re.search(r"above the scale|outside", first)
+    assert not re.search(r"above the scale|outside", whole)
+    assert f'data-row="{FAR}"' in whole
+    assert set(re.findall(r'data-row="(\d+)"', first)) <= set(re.findall(r'data-row="(\d+)"', whole))
+    assert [(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes] == limits
+    assert len(set(re.findall(r' id="([^"]+)"', drawn))) == len(re.findall(r' id="([^"]+)"', drawn))
+
+
+def test_a_plot_that_shows_all_trials_stands_once():
+    view = StudyView(scattered(far=False))
+    assert 'class="whole"' not in page_drawings(view, {"history.png": PLOTS["history"].draw(view)})["history.png"]
