@@ -10,7 +10,7 @@ from synthetic_study import part
 
 from sweeps.lanes import run_folder
 from vaeexp.report import chapters, write_report
-from vaeexp.report.sentences import sentence
+from vaeexp.report.sentences import sentence, written
 from vaeexp.results.study_view import StudyView
 
 _views = deque(maxlen=4)
@@ -20,6 +20,17 @@ _views = deque(maxlen=4)
 def on_view(function):
     """The same function, for the results of a study instead of its view."""
     return lambda results, *given, **options: function(_view_of(results), *given, **options)
+
+
+def as_written(function):
+    """The same function, for the results of a study, with the blocks that it returns as markdown."""
+    made = on_view(function)
+
+    def write(results, *given):
+        blocks = made(results, *given)
+        return [written(block) for block in blocks] if isinstance(blocks, list) else written(blocks)
+
+    return write
 
 
 def _view_of(results):

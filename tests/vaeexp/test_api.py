@@ -125,7 +125,7 @@ def test_figures_are_those_of_the_report(study: Study) -> None:
 
 @pytest.mark.usefixtures("no_figures")
 def test_the_answer_is_that_of_the_report(study: Study) -> None:
-    written, _ = compose(study.view)
+    written, *_ = compose(study.view)
     *notices, lines = study.answer().split("\n\n")
     assert f"## Answer\n\n{lines}\n" in written
     assert all(notice in written for notice in notices)

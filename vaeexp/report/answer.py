@@ -8,7 +8,7 @@ from itertools import accumulate, chain
 from typing import Any
 
 from vaeexp.report.findings import ENDED, findings, get, use
-from vaeexp.report.markup import bullets, escape, heading, table
+from vaeexp.report.markup import escape, heading, table
 from vaeexp.report.sentences import QUESTIONS, markdown, sentence, with_interval, words
 from vaeexp.results.statements import Figure, Statement, plain, say
 from vaeexp.results.study_view import StudyView
@@ -68,7 +68,7 @@ def reached(view: StudyView) -> str:
 def all_findings(view: StudyView) -> str:
     """Return every finding as a markdown list, without a limit; empty where the answer has room for all of them."""
     shown, every = answer(view), [*map(markdown, answer_of(view).findings)]
-    return "" if all(one in shown for one in every) else bullets(every)
+    return "" if all(one in shown for one in every) else "\n".join(f"- {one}" for one in every)
 
 
 def failed_checks(view: StudyView) -> list[str]:

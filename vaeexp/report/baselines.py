@@ -18,8 +18,8 @@ from vaeexp.report.headline import (
     samples_of,
     unpublished,
 )
-from vaeexp.report.markup import bullets, escape, folded, heading, narrow_tables, table
-from vaeexp.report.sentences import PICTURES, markdown, words
+from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
+from vaeexp.report.sentences import PICTURES, Block, Words, bullets, joined
 from vaeexp.report.tables import (
     CONFIGURATION,
     RATE_AND_DISTORTION,
@@ -36,7 +36,7 @@ from vaeexp.results.tested_settings import TestedSetting, by_protocol
 from vaeexp.words import format_interval, format_number
 
 
-def published(view: StudyView, group: Sequence[TestedSetting]) -> str:
+def published(view: StudyView, group: Sequence[TestedSetting]) -> Block:
     """Return the published figure of the protocol of these rows as a table, or a sentence why there is none.
 
     Empty where `other_data` says why, and for plain autoencoders, which have no likelihood.
@@ -44,7 +44,7 @@ def published(view: StudyView, group: Sequence[TestedSetting]) -> str:
     if other_data(view) or group[0].deterministic:
         return ""
     if why := unpublished(group):
-        return markdown(say("published.none", why=why))
+        return say("published.none", why=why)
     nll, source = PUBLISHED[group[0].settings["binarisation"]]
     line = [escape(PUBLISHED_MODEL), format_number(nll), f"{PUBLISHED_SAMPLES:,}", escape(source)]
     words = "Published figures of the same protocol, to set beside the importance-weighted NLL with the same k:"
@@ -64,15 +64,15 @@ OWN_LOSS = "train loss (as `loss` says), last epoch"
 """Column of what training minimised, which is another quantity than the −ELBO of the columns on validation and test."""
 
 
-def protocol_tables(view: StudyView) -> list[str]:
+def protocol_tables(view: StudyView) -> list[Block]:
     """Return the chapter, block by block; empty without a confirmed configuration and without a baseline."""
     settings = [*view.confirmed, *view.baselines]
     if not settings:
         return []
     elsewhere = other_data(view)
-    introduction = [INTRODUCTION] + ([] if elsewhere is None else [markdown(elsewhere)])
+    introduction: list[Block] = [INTRODUCTION, *([] if elsewhere is None else [elsewhere])]
     introduction += [CLASSIFIER] if any(row.test("fid").n for row in settings) else []
-    blocks = [heading("Rows by protocol"), " ".join(introduction)]
+    blocks: list[Block] = [heading("Rows by protocol"), joined(introduction)]
     titles: set[str] = set()
     for group in by_protocol(settings):
         title = _title(view, group[0])
@@ -103,7 +103,7 @@ def _title(view: StudyView, row: TestedSetting) -> str:
     return f"{targets}, {likelihood.replace('_', ' ')} likelihood, {ending}"
 
 
-def _protocol_words(group: Sequence[TestedSetting]) -> str:
+def _protocol_words(group: Sequence[TestedSetting]) -> Block:
     protocol = group[0].protocol
     parts = {
         "Data": ", ".join(protocol[name] for name in ("data", "split") if protocol.get(name)),
@@ -117,12 +117,12 @@ def _protocol_words(group: Sequence[TestedSetting]) -> str:
             f"{sentence}. A deterministic code has no rate and no ELBO: these figures are the distortion alone, to be set "
             "against other distortions at most, never against a −ELBO."
         )
-    weighted = _estimator(group)
-    estimator = "−ELBO at β = 1 with one posterior sample per image"
-    if weighted is not None:
-        estimator += f"; {words(weighted, escape)}"
-        estimator += ", a column each, since a larger k alone lowers it" if len(samples_of(group)) > 1 else ""
-    return f"{sentence}; estimator: {estimator}."
+    samples = tuple(samples_of(group))
+    estimator = f"{sentence}; estimator: −ELBO at β = 1 with one posterior sample per image"
+    if not samples:
+        return f"{estimator}."
+    several = ", a column each, since a larger k alone lowers it" if len(samples) > 1 else ""
+    return estimator, "; ", Words(say("table.estimator", _rows(group), samples=samples)), f"{several}."
 
 
 def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
@@ -159,7 +159,7 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
     return table_of(columns, group)
 
 
-def _quality(view: StudyView, group: Sequence[TestedSetting]) -> list[str]:
+def _quality(view: StudyView, group: Sequence[TestedSetting]) -> list[Block]:
     """Return how near reconstructions and samples come to images, and metrics of the user's own, at the best epoch and, where it
     differs, at the last one."""
     own = own_metrics(view.study.spec)
@@ -178,31 +178,11 @@ def _quality(view: StudyView, group: Sequence[TestedSetting]) -> list[str]:
                 shown = [format_interval(mean, metrics[name].digits) for name, mean in means.items()]
                 cells.append([f"{escape(row.title)}{ending}", *shown])
     classifier = _classifier(group)
-    text = PICTURES if classifier is None else words(classifier, escape)
-    text += "; a row stands once more at its last epoch where figures differ there" if apart else ""
+    text = "; a row stands once more at its last epoch where figures differ there" if apart else ""
     text += "; metrics of your own: " + ", ".join(f"`{path}`" for path in own) if own else ""
     titles = ["row", *(escape(metrics[name].title) for name in measures)]
-    said = [*map(markdown, _no_fid(group))]
-    return [f"{text}:", narrow_tables(titles, cells, right=range(1, len(titles))), *said]
-
-
-def protocol_statements(view: StudyView) -> list[Statement]:
-    """Return what the chapter says of each protocol, and of published figures."""
-    groups, elsewhere = by_protocol([*view.confirmed, *view.baselines]), other_data(view)
-    said = [elsewhere] if groups else []
-    for group in groups:
-        plain = group[0].deterministic
-        said.append(None if plain else _estimator(group))
-        if any(row.test(name).n for name in OF_PICTURES for row in group):
-            said += [_classifier(group), *_no_fid(group)]
-        why = None if elsewhere or plain else unpublished(group)
-        said.append(say("published.none", why=why) if why else None)
-    return [each for each in said if each is not None]
-
-
-def _estimator(group: Sequence[TestedSetting]) -> Statement | None:
-    samples = tuple(samples_of(group))
-    return say("table.estimator", _rows(group), samples=samples) if samples else None
+    introduction = (Words(classifier) if classifier else PICTURES, f"{text}:")
+    return [introduction, narrow_tables(titles, cells, right=range(1, len(titles))), *_no_fid(group)]
 
 
 def _classifier(group: Sequence[TestedSetting]) -> Statement | None:
@@ -274,9 +254,9 @@ def _loss_per_sub_pixel(row: TestedSetting, size: int) -> str:
     return format_number((row.test("distortion").mean + row.beta * row.test("rate").mean) / size, 4)
 
 
-def _reported(view: StudyView, group: Sequence[TestedSetting]) -> str:
+def _reported(view: StudyView, group: Sequence[TestedSetting]) -> Block:
     """Return the figures that the sources of the baselines printed; none on a part of the data, which they did not use."""
-    if view.recorded("data").get("subset"):
+    lines = [f"{escape(row.title)}: {escape(row.published)}" for row in group if row.published]
+    if not lines or view.recorded("data").get("subset"):
         return ""
-    listed = bullets(f"{escape(row.title)}: {escape(row.published)}" for row in group if row.published)
-    return f"Reported elsewhere, as the study file has it:\n\n{listed}" if listed else ""
+    return "Reported elsewhere, as the study file has it:\n\n", bullets(lines)

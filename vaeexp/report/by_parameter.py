@@ -7,7 +7,7 @@ import pandas as pd
 
 from sweeps.results.found_trials import promotes
 from vaeexp.report.markup import escape, heading, table
-from vaeexp.report.sentences import markdown
+from vaeexp.report.sentences import Block
 from vaeexp.results.coverage import left_out
 from vaeexp.results.effects import best_group, group_of
 from vaeexp.results.holes import hole_statement
@@ -39,16 +39,16 @@ def described(view: StudyView) -> str:
     return _PROMOTED if promotes(view.study) else _MEDIANS
 
 
-def parameter_tables(view: StudyView) -> list[str]:
+def parameter_tables(view: StudyView) -> list[Block]:
     """Return a table under its heading for each choice and each whole number that is searched; prior and components jointly.
 
     Below stands what was tried only with bad values of other parameters, of any number.
 
     Empty with two objectives, whose trials have no one value.
     """
-    blocks = []
+    blocks: list[Block] = []
     for names in _tabled(view):
-        made = [by_parameter(view, *names), *map(markdown, untold(view, names))]
+        made: list[Block] = [by_parameter(view, *names), *untold(view, names)]
         labels = " and ".join(map(parameter_label, names))
         blocks += [heading(f"By {escape(labels)}", 4), *made] if any(made) else []
     return blocks
@@ -59,11 +59,6 @@ def _tabled(view: StudyView) -> list[list[str]]:
     parameters = {} if view.front is not None else view.parameters
     joint = {"prior", "components"} <= parameters.keys() and parameters["prior"].is_choice
     return [["prior", name] if name == "components" and joint else [name] for name in parameters]
-
-
-def parameter_statements(view: StudyView) -> list[Statement]:
-    """Return what stands below these tables."""
-    return [said for names in _tabled(view) for said in untold(view, names)]
 
 
 def untold(view: StudyView, names: Sequence[str]) -> list[Statement]:

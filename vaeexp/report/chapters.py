@@ -1,6 +1,6 @@
 """The report from the answer to the study file: the order of its chapters, and what is folded away."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from vaeexp.report.baselines import protocol_tables
 from vaeexp.report.closing import SHEET, contact_sheet, failures, provenance
 from vaeexp.report.folder import png, write_folder
 from vaeexp.report.headline import headline
-from vaeexp.report.markup import bullets, contents, escape, folded, heading, picture
+from vaeexp.report.markup import contents, escape, folded, heading, picture
 from vaeexp.report.page.document import page
 from vaeexp.report.page.inline import page_drawings
 from vaeexp.report.page.trial_rows import study_data
-from vaeexp.report.sentences import sentence, words
+from vaeexp.report.sentences import Block, bullets, said_in, sentence, words, written
 from vaeexp.report.summary import curves_csv, per_image_npz, summary_json, trials_csv
 from vaeexp.report.tables import front_chapter, table_chapter
 from vaeexp.results.statements import Statement, say
@@ -40,10 +40,10 @@ def write_report(view: StudyView, *, reports: Path, html: bool = True) -> Path:
     Raises:
         UserError: the folder cannot be written.
     """
-    text, figures = compose(view)
+    text, figures, told = compose(view)
     files = {name: png(figure) for name, figure in figures.items()}
     files |= {"trials.csv": trials_csv(view).encode(), "curves.csv": curves_csv(view).encode()}
-    files["summary.json"] = summary_json(view, plot_statements(view, figures)).encode()
+    files["summary.json"] = summary_json(view, told).encode()
     files |= {"per_image.npz": images} if (images := per_image_npz(view)) else {}
     if not html:
         return write_folder(reports / view.name, text, files, None)
@@ -52,8 +52,8 @@ def write_report(view: StudyView, *, reports: Path, html: bool = True) -> Path:
     return write_folder(reports / view.name, text, files, made)
 
 
-def compose(view: StudyView) -> tuple[str, dict[str, Figure]]:
-    """Return the report's markdown, and its figures by file name."""
+def compose(view: StudyView) -> tuple[str, dict[str, Figure], dict[str, list[Statement]]]:
+    """Return the report's markdown, its figures by file name, and what it says in tables, below plots and of its making."""
     drawn = {name: plot.draw(view, titled=False) for name, plot in plots_of(view).items()}
     figures = {name: figure for name, figure in drawn.items() if figure is not None}
     hero = next((name for name in HEROES if name in figures), None)
@@ -61,23 +61,16 @@ def compose(view: StudyView) -> tuple[str, dict[str, Figure]]:
     opening = [
         *(heading(escape(view.name), 1), f"*Question:* {escape(question)}" if question else "", *notices(view)),
         *(heading("Answer"), answer(view), *folded("All findings", [all_findings(view)])),
-        *headline(view),
     ]
-    if hero:
-        opening += _shown(view, hero, figures, level=3)
-    sheet = contact_sheet(view)
-    rest = [
-        *trust_chapter(answer_of(view).checks),
-        *front_chapter(view),
-        *table_chapter(view),
-        *protocol_tables(view),
-        *_plots(view, figures, hero),
-        *failures(view),
-        *provenance(view, sheet),
-    ]
-    blocks = [*opening, heading("Contents"), contents(rest), *rest]
+    sheet, notes = contact_sheet(view), headline(view)
+    tables = [*front_chapter(view), *table_chapter(view), *protocol_tables(view)]
+    ends, made = failures(view), provenance(view, sheet)
+    rest = [*trust_chapter(answer_of(view).checks), *tables, *_plots(view, figures, hero), *ends, *made]
+    first = _shown(view, hero, figures, level=3) if hero else []
+    blocks = [*opening, *notes, *first, heading("Contents"), contents(rest), *rest]
     files = {f"{name}.png": figure for name, figure in figures.items()} | ({SHEET: sheet} if sheet else {})
-    return "\n\n".join(filter(None, blocks)) + "\n", files
+    told = {"tables": said_in([*notes, *tables, *ends]), "plots": _below_plots(view, figures), "method": said_in(made)}
+    return "\n\n".join(filter(None, map(written, blocks))) + "\n", files, told
 
 
 def plots_of(view: StudyView) -> dict[str, Plot]:
@@ -97,11 +90,11 @@ def reading(plot: Plot, view: StudyView) -> str:
     return " ".join(part if isinstance(part, str) else sentence(part) for part in plot.reading(view))
 
 
-def plot_statements(view: StudyView, files: Collection[str]) -> list[Statement]:
-    """Return what a report says of the plots of these files, and how many it does not draw."""
+def _below_plots(view: StudyView, figures: Mapping[str, Figure]) -> list[Statement]:
+    """Return what a report says of the plots that it draws, and how many it does not draw."""
     plots = plots_of(view)
-    missing = [name for name in plots if f"{name}.png" not in files]
-    parts = [part for name, plot in plots.items() if name not in missing for part in plot.reading(view)]
+    parts = [part for name in plots if name in figures for part in plots[name].reading(view)]
+    missing = [name for name in plots if name not in figures]
     return [*(part for part in parts if isinstance(part, Statement)), *_missing(missing)]
 
 
@@ -109,11 +102,11 @@ def _missing(names: Sequence[str]) -> list[Statement]:
     return [say("plot.missing", count=len(names), plots=tuple(names))] if names else []
 
 
-def _plots(view: StudyView, figures: dict[str, Figure], hero: str | None) -> list[str]:
+def _plots(view: StudyView, figures: dict[str, Figure], hero: str | None) -> list[Block]:
     """Return the plots by chapter, the open ones first; for a plot that is missing, why."""
     wanted = [name for name, plot in PLOTS.items() if plot.unfolded and name in figures and name != hero]
     unfolded = wanted[: MOST_UNFOLDED - (hero is not None)]
-    blocks = [heading("Plots")]
+    blocks: list[Block] = [heading("Plots")]
     for chapter, plots in CHAPTERS.items():
         shown = [name for name in plots if name in figures and name != hero]
         blocks += [heading(chapter, 3)] if shown else []

@@ -13,8 +13,8 @@ from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots.contact_sheet import draw, unpack
 from vaeexp.report.baselines import sub_pixels
 from vaeexp.report.findings import STATES, cost
-from vaeexp.report.markup import bullets, code, escape, fenced, folded, heading, picture, table
-from vaeexp.report.sentences import markdown, paragraph, words
+from vaeexp.report.markup import code, escape, fenced, folded, heading, picture, table
+from vaeexp.report.sentences import Block, Words, bullets, joined, markdown
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.statements import Figure, Statement, say
 from vaeexp.results.study_view import SECTIONS, StudyView
@@ -34,13 +34,18 @@ SHEET = "training_images.png"
 CSV = "[trials.csv](trials.csv)"
 
 
-def failures(view: StudyView) -> list[str]:
+def failures(view: StudyView) -> list[Block]:
     """Return the chapter, block by block; empty before the first trial."""
     if view.trials.empty:
         return []
-    left = bullets(map(markdown, left_out(view))) or "Nothing was left out of any table or plot."
+    left = bullets(left_out(view)) or "Nothing was left out of any table or plot."
     return [
-        *(heading("How the trials ended"), outcomes(view), escape(view.study.stopped or ""), paragraph(cost(view))),
+        *(
+            heading("How the trials ended"),
+            outcomes(view),
+            escape(view.study.stopped or ""),
+            " ".join(map(markdown, cost(view))),
+        ),
         *folded("Failed", failed_trials(view)),
         *folded("Pruned", pruned_trials(view)),
         *folded("Left out", [left]),
@@ -125,13 +130,10 @@ def _classes(failed: pd.DataFrame) -> dict[str, int]:
     return {str(kind).replace("_", " "): int(count) for kind, count in counts.items()}
 
 
-def _failed(view: StudyView) -> pd.DataFrame:
-    return view.trials[view.trials["state"] == "failed"].sort_values(["repeat", "number"])
-
-
-def failed_trials(view: StudyView) -> list[str]:
+def failed_trials(view: StudyView) -> list[Block]:
     """Return every trial and run that failed, at most 50: its class, its epochs, its message and its configuration."""
-    failed = _failed(view).head(FAILED_ROWS)
+    failed = view.trials[view.trials["state"] == "failed"].sort_values(["repeat", "number"])
+    shown, rest = failed.head(FAILED_ROWS), failed.iloc[FAILED_ROWS:]
     rows = [
         [
             name,
@@ -140,16 +142,13 @@ def failed_trials(view: StudyView) -> list[str]:
             escape(one_line(row["message"], LONGEST) if isinstance(row["message"], str) else "–"),
             escape(format_configuration(view.params(row))),
         ]
-        for name, (_, row) in zip(row_names(failed), failed.iterrows(), strict=True)
+        for name, (_, row) in zip(row_names(shown), shown.iterrows(), strict=True)
     ]
-    more = [f"{words(said, escape)}; all of them are in {CSV}." for said in more_failed(view)]
-    return [table(["trial", "class", "epochs", "message", "configuration"], rows, right=(2,)), *more]
-
-
-def more_failed(view: StudyView) -> list[Statement]:
-    """Return how many failed that are not listed; empty where all are."""
-    rest = _failed(view).iloc[FAILED_ROWS:]
-    return [say("table.more_failed", row_names(rest), count=len(rest), kinds=_classes(rest))] if len(rest) else []
+    blocks: list[Block] = [table(["trial", "class", "epochs", "message", "configuration"], rows, right=(2,))]
+    if len(rest):
+        more = say("table.more_failed", row_names(rest), count=len(rest), kinds=_classes(rest))
+        blocks.append((Words(more), f"; all of them are in {CSV}."))
+    return blocks
 
 
 def pruned_trials(view: StudyView) -> list[str]:
@@ -200,10 +199,10 @@ def sheet_statement(shown: int, training: int, binarisation: str, channels: int)
     return say(f"sheet.{levels if binarisation == 'none' else binarisation}", shown=shown, training=training)
 
 
-def provenance(view: StudyView, sheet: Drawing | None = None) -> list[str]:
+def provenance(view: StudyView, sheet: Drawing | None = None) -> list[Block]:
     """Return the closing chapter, block by block, with the contact sheet of the data."""
     record, spec = view.study.provenance, {**view.study.spec, "budget": view.study.budget}
-    blocks = [heading("How this was made"), *folded("What the numbers are", [_numbers_explained(view)])]
+    blocks: list[Block] = [heading("How this was made"), *folded("What the numbers are", [_numbers_explained(view)])]
     blocks += folded("Commands", commands(view)) + folded("Code", [code_words(view)]) + folded("Seeds", seeds(view))
     data, sections = record.get("data") or {}, {name: spec[name] for name in SECTIONS if spec.get(name)}
     parts = {
@@ -216,8 +215,8 @@ def provenance(view: StudyView, sheet: Drawing | None = None) -> list[str]:
         "Versions": record.get("versions"),
         "Hardware": record.get("hardware"),
     }
-    pictures = [] if sheet is None else [picture(SHEET, "Training images", sheet)]
-    pictures += map(markdown, sheet_statements(view))
+    pictures: list[Block] = [] if sheet is None else [picture(SHEET, "Training images", sheet)]
+    pictures += sheet_statements(view)
     for title, content in parts.items():
         facts = [(_spaced(name), _value(name, value)) for name, value in (content or {}).items() if value is not None]
         blocks += folded(title, [table(["", ""], facts), *(pictures if title == "Data" else [])]) if content else []
@@ -227,40 +226,35 @@ def provenance(view: StudyView, sheet: Drawing | None = None) -> list[str]:
     return [*blocks, f"Not recorded with this study: {join_and(missing)}."] if missing else blocks
 
 
-def _numbers_explained(view: StudyView) -> str:
+def _numbers_explained(view: StudyView) -> Block:
     """Say of each figure in the report which images, which estimator and how many samples it has."""
     elbo = METRICS["neg_elbo"]
-    said = {statement.id: statement for statement in method_statements(view)}
-    weighted = f", {words(said['method.samples'], escape)}" if "method.samples" in said else ""
-    parts = f" {markdown(said['method.active'])}" if "method.active" in said else ""
-    beta = paragraph(beta_scale(view))
+    samples, threshold = view.fixed("importance_samples"), view.fixed("active_threshold")
+    weighted: Block = (", ", Words(say("method.samples", samples=samples))) if samples else ""
+    shown = Figure(value=threshold, digits=None)
+    active: Block = (" ", say("method.active", threshold=shown)) if threshold else ""
     use = "ranks the search: distortion"
     counts = "A trial counts with its best epoch. Taking the minimum over trials and epochs makes it optimistic."
     if view.front is not None:
         objectives = " and ".join(view.front.labels)
         use = f"ranks nothing here, because the search is for {objectives} at once; it is distortion"
         counts = "In the front a trial counts with its last epoch, as it was trained. Taking the front of many trials makes it optimistic."
-    return f"""\
+    elbo_and_nll = f"""\
 - **Validation −ELBO** ({elbo.unit}; {elbo.direction}) {use} + rate at β = 1, whatever β a trial \
 trained with, on the validation images, one posterior sample per image and the same noise for every trial and epoch. {counts}
 - **Test −ELBO** is the same estimate on the test images. Only runs of the confirmation and of baselines, trained afresh with \
 new seeds, look at them; so it carries no such optimism.
-- **Importance-weighted NLL** is the tighter bound on −log p(x) of Burda et al. (2016) on the test images{weighted}.
-- **Rate** is KL(q(z|x) ‖ p(z)), **distortion** is −E log p(x|z); their sum is the −ELBO.{parts}
+- **Importance-weighted NLL** is the tighter bound on −log p(x) of Burda et al. (2016) on the test images"""
+    parts = """.
+- **Rate** is KL(q(z|x) ‖ p(z)), **distortion** is −E log p(x|z); their sum is the −ELBO."""
+    intervals = """
 - **Intervals** of test figures are 95 % intervals over training seeds (Student's t; for the difference \
 of two configurations over the seeds that they share); those of matched pairs are over configurations, or over seeds where there is one configuration. They do not \
 cover the choice of the images, and are not corrected for how many are looked at. The words “better” and “worse” follow a test \
 whose p is corrected by Holm's method (1979): over all comparisons of matched pairs; over all pairs of confirmed configurations; \
 over all baselines with each confirmed configuration. Within each of the three, at most 5 % of studies without a difference name one.
-- {beta}"""
-
-
-def method_statements(view: StudyView) -> list[Statement]:
-    """Return by what estimator, thresholds and scale of β the figures are made."""
-    samples, threshold = view.fixed("importance_samples"), view.fixed("active_threshold")
-    said = [say("method.samples", samples=samples)] if samples else []
-    said += [say("method.active", threshold=Figure(value=threshold, digits=None))] if threshold else []
-    return [*said, *beta_scale(view)]
+- """
+    return elbo_and_nll, weighted, parts, active, intervals, joined(beta_scale(view))
 
 
 def beta_scale(view: StudyView) -> list[Statement]:

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from sweeps.results.statistics import Interval
 from vaeexp.evaluation.metrics import BESIDE, METRICS
-from vaeexp.report.markup import bullets, escape, table
-from vaeexp.report.sentences import markdown, sentence
+from vaeexp.report.markup import escape, table
+from vaeexp.report.sentences import Block, bullets, sentence
 from vaeexp.results.statements import NATS, Figure, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import finite, interval_on_test, row_names
@@ -43,7 +43,7 @@ class Line(NamedTuple):
     note: Statement | None
 
 
-def headline(view: StudyView) -> list[str]:
+def headline(view: StudyView) -> list[Block]:
     """Return the table and its notes; empty where nothing was tested."""
     lines = _lines(view)
     if not lines:
@@ -59,13 +59,8 @@ def headline(view: StudyView) -> list[str]:
         "in nats per image, k importance samples. A row stands at its best epoch by validation −ELBO, and once more at its last "
         "epoch where figures differ there."
     )
-    listed = bullets(f"{marks[said]} {markdown(note)}" for said, note in notes.items())
+    listed = bullets((f"{marks[said]} ", note) for said, note in notes.items())
     return [table(HEADER, rows, right=range(1, 7)), introduction, listed]
-
-
-def headline_notes(view: StudyView) -> list[Statement]:
-    """Return the notes below the table, each once."""
-    return [*_notes(_lines(view)).values()]
 
 
 def _notes(lines: Sequence[Line]) -> dict[str, Statement]:

@@ -3,7 +3,7 @@
 import html
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,6 +21,9 @@ PER_INCH = 100
 """CSS pixels for an inch of a figure: one of 9 inches, the usual width, is shown as wide as a git host has room."""
 MOST_COLUMNS = 8
 """Columns of a table at most: wider ones scroll sideways on a git host."""
+
+
+Part = TypeVar("Part")
 
 
 def escape(text: object) -> str:
@@ -57,7 +60,7 @@ def picture(file: str, alternative: str, figure: "Figure") -> str:
     return f'<img src="{file}" width="{width}" alt="{_in_tag(alternative)}">'
 
 
-def folded(summary: str, blocks: Sequence[str]) -> list[str]:
+def folded(summary: str, blocks: Sequence[Part]) -> list[Part | str]:
     """Return these blocks behind a line that opens them; nothing where no block has any text.
 
     The blank line after the summary makes git hosts read the blocks as markdown.
@@ -72,18 +75,13 @@ def _in_tag(text: str) -> str:
     return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", line)
 
 
-def contents(blocks: Iterable[str]) -> str:
+def contents(blocks: Iterable[object]) -> str:
     """Return a list of links to the headings of the second level among these blocks.
 
     Their words must be plain: git hosts and `page` then give them the same anchors.
     """
-    titles = [block.removeprefix("## ") for block in blocks if block.startswith("## ")]
-    return bullets(f"[{title}](#{'-'.join(re.findall(r'[a-z0-9]+', title.lower()))})" for title in titles)
-
-
-def bullets(lines: Iterable[str]) -> str:
-    """Return a list with a line for each of these, which are markdown already."""
-    return "\n".join(f"- {line}" for line in lines)
+    titles = [block[3:] for block in blocks if isinstance(block, str) and block.startswith("## ")]
+    return "\n".join(f"- [{title}](#{'-'.join(re.findall(r'[a-z0-9]+', title.lower()))})" for title in titles)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> str:

@@ -23,6 +23,7 @@ import string
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 from vaeexp.evaluation.metrics import BESIDE, METRICS, OF_PICTURES
@@ -412,9 +413,45 @@ def markdown(statement: Statement) -> str:
     return sentence(statement, escape)
 
 
-def paragraph(statements: Iterable[Statement]) -> str:
-    """Return the sentences of statements, one after the other, as markdown."""
-    return " ".join(map(markdown, statements))
+@dataclass(frozen=True)
+class Words:
+    """A statement that stands inside a sentence."""
+
+    statement: Statement
+
+
+Block = str | Statement | Words | tuple["Block", ...]
+"""A block of a report: markdown, a statement as a sentence of its own, or such parts one after the other."""
+
+
+def written(block: Block) -> str:
+    """Return a block as markdown."""
+    if isinstance(block, Statement):
+        return markdown(block)
+    if isinstance(block, Words):
+        return words(block.statement, escape)
+    return "".join(map(written, block)) if isinstance(block, tuple) else block
+
+
+def said_in(blocks: Iterable[Block]) -> list[Statement]:
+    """Return the statements of these blocks, in their order."""
+    said: list[Statement] = []
+    for block in blocks:
+        if isinstance(block, Statement | Words):
+            said.append(block if isinstance(block, Statement) else block.statement)
+        elif isinstance(block, tuple):
+            said += said_in(block)
+    return said
+
+
+def joined(parts: Iterable[Block], between: str = " ") -> Block:
+    """Return parts as one block, with words between them."""
+    return tuple(chain.from_iterable((between, part) for part in parts))[1:]
+
+
+def bullets(lines: Iterable[Block]) -> Block:
+    """Return a list with a line for each of these."""
+    return joined((("- ", line) for line in lines), "\n")
 
 
 def _kept(part: str, values: Mapping[str, Any]) -> str:

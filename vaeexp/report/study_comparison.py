@@ -9,7 +9,7 @@ from pathlib import Path
 from sweeps.errors import UserError
 from vaeexp.plots.comparisons import side_by_side
 from vaeexp.report.folder import README, png, write_folder
-from vaeexp.report.markup import bullets, code, escape, fenced, heading, narrow_tables, picture, table
+from vaeexp.report.markup import code, escape, fenced, heading, narrow_tables, picture, table
 from vaeexp.report.page.document import page
 from vaeexp.report.page.inline import inline_drawings
 from vaeexp.results.study_summary import StudySummary, by_protocol
@@ -240,8 +240,8 @@ def write_index(
     for title, group in sorted(zip(titles, groups, strict=True), key=lambda pair: pair[0]):
         blocks += [heading(escape(title)), protocol_words(group[0]), _index_table(group)]
     if unread:
-        lines = (f"{escape(name)}: {escape(problem)}" for name, problem in sorted(unread.items()))
-        blocks += [heading("Studies that could not be read"), bullets(lines)]
+        lines = [f"- {escape(name)}: {escape(problem)}" for name, problem in sorted(unread.items())]
+        blocks += [heading("Studies that could not be read"), "\n".join(lines)]
     return write_folder(reports, "\n\n".join(blocks) + "\n", {}, page if html else None)
 
 

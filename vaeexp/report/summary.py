@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from io import BytesIO
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,8 @@ from sweeps.results.statistics import Interval
 from vaeexp.evaluation.metrics import Place, measured_at
 from vaeexp.own_code import code_version
 from vaeexp.report.answer import answer_of, notice_statements, plain_checks, plain_statement
-from vaeexp.report.baselines import protocol_statements
-from vaeexp.report.closing import left_out, method_statements, more_failed, sheet_statements
 from vaeexp.report.findings import STATES, cost, pair_caveats
-from vaeexp.report.headline import headline_notes
 from vaeexp.report.sentences import sentence
-from vaeexp.report.tables import table_statements, volume
 from vaeexp.results.statements import Statement
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test, own_metrics
@@ -77,18 +74,16 @@ def per_image_npz(view: StudyView) -> bytes:
     return file.getvalue()
 
 
-def summary_json(view: StudyView, below_plots: Sequence[Statement] = ()) -> str:
+def summary_json(view: StudyView, told: Mapping[str, Sequence[Statement]] = MappingProxyType({})) -> str:
     """Return the summary of a study in any state as JSON text; the same study gives the same text.
 
     A figure that is missing or not finite is null. Keys are sorted.
 
     Args:
         view: the study.
-        below_plots: what the report says of its plots; nothing without a report.
+        told: what the report says by part, as of `compose`; nothing without a report.
     """
-    text = json.dumps(
-        _plain(_summary(view, below_plots)), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
-    )
+    text = json.dumps(_plain(_summary(view, told)), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return f"{text}\n"
 
 
@@ -104,7 +99,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _summary(view: StudyView, below_plots: Sequence[Statement]) -> dict[str, Any]:
+def _summary(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> dict[str, Any]:
     settings = [*view.confirmed, *view.baselines]
     protocols = [view.protocol()]
     for setting in settings:
@@ -137,7 +132,7 @@ def _summary(view: StudyView, below_plots: Sequence[Statement]) -> dict[str, Any
         "equal_epochs": view.equal_epochs,
         "holes": [*view.holes.numbers.values()],
         "uncovered": {name: texts for name, texts in view.left_out.items() if texts},
-        "statements": statements_of(view, below_plots),
+        "statements": _statements(view, told),
         "trust": plain_checks(answer_of(view).checks),
         "comparisons": [_difference(comparison) for comparison in view.pairs],
         "new_seeds": [{"title": seeds.title, **asdict(seeds)} for seeds in view.new_seeds],
@@ -148,31 +143,17 @@ def _summary(view: StudyView, below_plots: Sequence[Statement]) -> dict[str, Any
     }
 
 
-def statements_of(view: StudyView, below_plots: Sequence[Statement] = ()) -> list[dict[str, Any]]:
+def _statements(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> list[dict[str, Any]]:
     """Return the statements of the report but for those of checks, each with its part and its words."""
     found = answer_of(view)
-    front = [] if view.front is None or view.front.complete.empty else [volume(view.front)]
     parts: dict[str, Sequence[Statement]] = {
         "notices": notice_statements(view),
         **{part: getattr(found, part) for part in ("use", "get", "findings", "doubts", "next")},
         "caveats": pair_caveats(view),
         "cost": cost(view),
-        "tables": [
-            *headline_notes(view),
-            *front,
-            *table_statements(view),
-            *protocol_statements(view),
-            *more_failed(view),
-            *left_out(view),
-        ],
-        "plots": below_plots,
-        "method": [*method_statements(view), *sheet_statements(view)],
+        **told,
     }
-    return [
-        plain_statement(part, statement, sentence(statement))
-        for part, statements in parts.items()
-        for statement in statements
-    ]
+    return [plain_statement(part, one, sentence(one)) for part, statements in parts.items() for one in statements]
 
 
 def _best(view: StudyView, tested: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -10,10 +10,10 @@ import pandas as pd
 from sweeps.results.racing import MOST_LOST, Dropped, Race
 from sweeps.results.statistics import MANY, Interval
 from vaeexp.evaluation.metrics import METRICS, SUM
-from vaeexp.report.by_parameter import described, parameter_statements, parameter_tables
+from vaeexp.report.by_parameter import described, parameter_tables
 from vaeexp.report.findings import pair_caveats
-from vaeexp.report.markup import bullets, escape, folded, heading, narrow_tables, table
-from vaeexp.report.sentences import markdown, paragraph, words
+from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
+from vaeexp.report.sentences import Block, Words, bullets, joined, markdown
 from vaeexp.results.front_view import FrontView
 from vaeexp.results.slow_learners import late_trials
 from vaeexp.results.statements import NATS, Figure, Statement, say
@@ -149,13 +149,13 @@ def _with_reach(interval: Interval) -> str:
     return f"{format_number(interval.mean)}{reach}"
 
 
-def paired_tables(view: StudyView) -> list[str]:
+def paired_tables(view: StudyView) -> list[Block]:
     """Return for each two compared values the pairs and their mean difference; then what limits these comparisons."""
     blocks = [block for comparison in view.pairs if len(comparison.pairs) for block in _paired(comparison)]
     return [*blocks, *map(markdown, pair_caveats(view))] if blocks else []
 
 
-def _paired(comparison: PairComparison) -> list[str]:
+def _paired(comparison: PairComparison) -> list[Block]:
     pairs = comparison.pairs.sort_values(["source_trial", "seed_index"])
     columns = (f"objective.{comparison.first}", f"objective.{comparison.second}", "difference")
     rows = [
@@ -165,7 +165,7 @@ def _paired(comparison: PairComparison) -> list[str]:
     first, second = escape(format_value(comparison.first)), escape(format_value(comparison.second))
     titles = [f"{first} val −ELBO", f"{second} val −ELBO", f"{second} − {first}"]
     listed = table(["configuration of trial", "seed index", *titles], rows, right=range(5))
-    return [_by_configuration(comparison, titles[-1]), listed, paragraph(difference(comparison))]
+    return [_by_configuration(comparison, titles[-1]), listed, joined(difference(comparison))]
 
 
 def _by_configuration(comparison: PairComparison, difference: str) -> str:
@@ -228,7 +228,7 @@ _LATE = (
 )
 
 
-def component_table(view: StudyView) -> list[str]:
+def component_table(view: StudyView) -> list[Block]:
     """Return a row per component of the best mixture prior, as `heaviest` orders them, and how well components tell classes apart.
 
     Empty without a mixture or without classes.
@@ -244,7 +244,7 @@ def component_table(view: StudyView) -> list[str]:
     ]
     served = f"classes of which it serves {_percent(_NAMED, 0)} or more"
     header = ["component", "weight", "mean share of a class", served]
-    said = f"Components stand {component_order(weights)}. {paragraph(component_statements(view))}"
+    said = joined([f"Components stand {component_order(weights)}.", *component_statements(view)])
     return [table(header, rows, right=range(3)), said]
 
 
@@ -285,10 +285,10 @@ def _percent(share: float, digits: int = 1) -> str:
     return f"{format_number(100 * share, digits)} %"
 
 
-def table_chapter(view: StudyView) -> list[str]:
+def table_chapter(view: StudyView) -> list[Block]:
     """Return the tables under their headings, the long ones folded away; a table with nothing to show is left out."""
     images = "; each test image of the runs in the first table: [per_image.npz](per_image.npz)"
-    blocks = [
+    blocks: list[Block] = [
         heading("Tables"),
         "All trials with all their figures: [trials.csv](trials.csv); every epoch of them: [curves.csv](curves.csv)"
         f"{images if view.per_image else ''}. This report for programs: [summary.json](summary.json).",
@@ -305,7 +305,7 @@ def table_chapter(view: StudyView) -> list[str]:
     return blocks
 
 
-def protocol_line(view: StudyView, figures: Figures) -> str:
+def protocol_line(view: StudyView, figures: Figures) -> Block:
     """Return in a line what the figures of a table have in common; empty where the study has one protocol alone."""
     protocol = view.recorded("protocol")
     others = view.recorded("protocols").values()
@@ -318,13 +318,9 @@ def protocol_line(view: StudyView, figures: Figures) -> str:
         parts += [f"{name} {str(value).split(' (')[0]}"] if value else []
     if figures != "other":
         parts.append("−ELBO at β = 1 with one posterior sample per image")
-    parts += map(words, _weighted(view) if figures == "test" else [])
-    return f"Protocol: {escape('; '.join(parts))}."
-
-
-def _weighted(view: StudyView) -> list[Statement]:
-    samples = view.fixed("importance_samples")
-    return [say("table.samples", samples=samples)] if samples else []
+    samples = view.fixed("importance_samples") if figures == "test" else None
+    line = f"Protocol: {escape('; '.join(parts))}"
+    return (line, "; ", Words(say("table.samples", samples=samples)), ".") if samples else f"{line}."
 
 
 def _confirmed_pairs(view: StudyView) -> list[Statement]:
@@ -335,24 +331,12 @@ def _confirmed_pairs(view: StudyView) -> list[Statement]:
     return [say("table.confirmed_pairs", looks=looks, pairs=pairs, rate=ERROR_RATE)]
 
 
-def table_statements(view: StudyView) -> list[Statement]:
-    """Return what stands below the tables of this chapter."""
-    said: list[Statement] = []
-    if any(_confirmed(view)):
-        said += _weighted(view) if protocol_line(view, "test") else []
-        said += [*_confirmed_pairs(view), *race(view)]
-    for comparison in view.pairs:
-        said += difference(comparison) if len(comparison.pairs) else []
-    return [*said, *parameter_statements(view), *component_statements(view)]
-
-
-def _confirmed(view: StudyView) -> list[str]:
-    above = [
+def _confirmed(view: StudyView) -> list[Block]:
+    text = (
         "Above the first: the mean difference in test −ELBO over shared seeds with its 95 % interval (Student's t of the paired "
-        f"differences, from 3 seeds on). {markdown(pairs)}"
-        for pairs in _confirmed_pairs(view)
-    ]
-    return [confirmed_table(view), *above, *race_words(view)]
+        "differences, from 3 seeds on). "
+    )
+    return [confirmed_table(view), *((text, pairs) for pairs in _confirmed_pairs(view)), *race_words(view)]
 
 
 class Section(NamedTuple):
@@ -361,7 +345,7 @@ class Section(NamedTuple):
     title: str
     introduction: str | Callable[[StudyView], str]
     figures: Figures
-    make: Callable[[StudyView], list[str]]
+    make: Callable[[StudyView], Sequence[Block]]
     folded: bool = True
     """Whether a reader opens it."""
 
@@ -403,11 +387,11 @@ SECTIONS = (
 )
 
 
-def race_words(view: StudyView) -> list[str]:
+def race_words(view: StudyView) -> list[Block]:
     """Return how the race of a study ended, then a list with a sentence for each dropped configuration; empty without a race."""
     said = race(view)
     dropped = [one for one in said if one.id.startswith("race.dropped")]
-    return [paragraph(said[: len(said) - len(dropped)]), bullets(map(markdown, dropped))]
+    return [joined(said[: len(said) - len(dropped)]), bullets(dropped)]
 
 
 def race(view: StudyView) -> list[Statement]:
@@ -458,7 +442,7 @@ LESSON = (
 )
 
 
-def front_chapter(view: StudyView) -> list[str]:
+def front_chapter(view: StudyView) -> list[Block]:
     """Return the front as a table, what it does not show, and its hypervolume; empty with one objective, or before a trial is complete."""
     found = view.front
     if found is None or found.complete.empty:
@@ -468,7 +452,7 @@ def front_chapter(view: StudyView) -> list[str]:
         f"The complete trials that no other complete trial equals or beats in both {first} and {second}, on validation images at the last "
         f"epoch, in order of {first}."
     )
-    return [heading("The front"), introduction, _table(view, found), LESSON, markdown(volume(found))]
+    return [heading("The front"), introduction, _table(view, found), LESSON, volume(found)]
 
 
 def _table(view: StudyView, found: FrontView) -> str:

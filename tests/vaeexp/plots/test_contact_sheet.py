@@ -73,7 +73,7 @@ def test_the_report_shows_the_sheet_under_its_data_and_needs_no_data(results, no
     sheet = ContactSheet(noise(9, 28, 28, 1), (), "MNIST")
     record = {**results.study.provenance, "contact_sheet": pack(sheet)}
     with_sheet = replace(results, study=replace(results.study, provenance=record))
-    text, figures = compose(StudyView(with_sheet))
+    text, figures, _ = compose(StudyView(with_sheet))
     data = text[text.index("<summary>Data</summary>") : text.index("<summary>Fixed settings</summary>")]
     assert '<img src="training_images.png"' in data
     training = with_sheet.study.provenance["data"]["train"]

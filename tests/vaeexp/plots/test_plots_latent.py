@@ -17,6 +17,7 @@ from vaeexp.plots.latent import (
 )
 from vaeexp.report import chapters
 from vaeexp.report.chapters import reading
+from vaeexp.report.sentences import written
 from vaeexp.report.tables import component_table, purity
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import COMPONENTS, read_arrays
@@ -162,7 +163,7 @@ def test_what_a_run_recorded_decides_over_a_default(tmp_path):
     view = StudyView(made)
     for name in ("component_samples", "component_classes"):
         assert "in the order of the model, because all have the same weight." in reading(PLOTS[name], view)
-    assert any("Components stand in the order of the model" in block for block in component_table(view))
+    assert any("Components stand in the order of the model" in block for block in map(written, component_table(view)))
     axes = PLOTS["rate_per_dimension"].draw(view).axes[0]
     used = int((view.best_with("rate_per_dimension")[1]["rate_per_dimension"] > 2).sum())
     assert axes.get_legend().get_texts()[0].get_text() == f"above 2 nats ({used})"
@@ -223,15 +224,15 @@ def test_the_table_names_the_classes_that_a_component_serves(results, monkeypatc
     arrays = StudyView(results).best_with("component_classes")[1]
     shares, weights = arrays["component_classes"], arrays["component_weights"]
     first = int(np.argmax(weights))
-    lines = "\n".join(component_table(StudyView(results))).splitlines()
+    lines = "\n".join(map(written, component_table(StudyView(results)))).splitlines()
     assert len([line for line in lines if line.startswith("|")]) == 2 + len(weights)
     cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
     assert cells[:2] == ["1", f"{100 * weights[first]:.1f} %"]
     best = int(np.argmax(shares[first]))
     assert cells[3].startswith(f"{best} ({100 * shares[first, best]:.0f} %)")
     assert f"{100 * purity(shares):.1f} %" in lines[-1]
-    text, figures = chapters.compose(StudyView(results))
-    assert "\n\n".join(component_table(StudyView(results))) in text
+    text, figures, _ = chapters.compose(StudyView(results))
+    assert "\n\n".join(map(written, component_table(StudyView(results)))) in text
     assert {"rate_per_dimension.png", "component_classes.png"} <= figures.keys()
 
 

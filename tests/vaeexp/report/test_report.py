@@ -91,8 +91,8 @@ def test_the_report_has_its_chapters_in_order_and_every_link_resolves(whole, run
     }
     assert {path.name for path in report.parent.iterdir()} == files | {"README.md", "report.html"}
     found = located(whole, runs)
-    below = chapters.plot_statements(StudyView(found), files)
-    assert (report.parent / "summary.json").read_text(encoding="utf-8") == summary_json(found, below)
+    told = chapters.compose(StudyView(found))[2]
+    assert (report.parent / "summary.json").read_text(encoding="utf-8") == summary_json(found, told)
     for file in files - {"trials.csv", "curves.csv", "per_image.npz", "summary.json"}:
         assert (report.parent / file).read_bytes().startswith(b"\x89PNG")
     assert text.index("beta_strip.png") < text.index("## Tables")
@@ -257,7 +257,7 @@ def test_thin_studies_get_a_whole_report_in_good_english(case, drawn, monkeypatc
         draw_only(monkeypatch)
     study = thin_studies()[case]
     view = StudyView(study)
-    text, figures = chapters.compose(view)
+    text, figures, _ = chapters.compose(view)
     for drawn in figures.values():
         drawn.set_dpi(40)
         drawn.canvas.draw()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report_text import bad_english, headings, located, on_view, report_on, tables_of, without_code
+from report_text import as_written, bad_english, headings, located, on_view, report_on, tables_of, without_code
 from synthetic_study import make_results, part, study_attributes, with_baselines, write_pictures
 
 from sweeps.engine import trial_seed
@@ -30,9 +30,9 @@ from vaeexp.report.closing import (
 )
 from vaeexp.report.study_comparison import write_index
 
-answer, failures, left_out, outcomes = map(on_view, (answer, failures, left_out, outcomes))
-failed_trials, pruned_trials = on_view(failed_trials), on_view(pruned_trials)
-code_words, commands, provenance, seeds = map(on_view, (code_words, commands, provenance, seeds))
+answer, left_out, outcomes, pruned_trials = map(on_view, (answer, left_out, outcomes, pruned_trials))
+failures, failed_trials, provenance = map(as_written, (failures, failed_trials, provenance))
+code_words, commands, seeds = map(on_view, (code_words, commands, seeds))
 
 
 def multiplied(results, state, count, **columns):

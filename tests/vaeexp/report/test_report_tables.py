@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_text import on_view, tables_of, uncovered_prior, with_test_figures
+from report_text import as_written, on_view, tables_of, uncovered_prior, with_test_figures
 from scipy import stats
 from synthetic_study import part, study_attributes, with_baselines
 
@@ -21,10 +21,9 @@ from vaeexp.report.tables import confirmed_table, paired_tables, protocol_line, 
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import search_trials
 
-protocol_line = on_view(protocol_line)
+protocol_line, paired_tables, parameter_tables = map(as_written, (protocol_line, paired_tables, parameter_tables))
 by_parameter = on_view(by_parameter)
-confirmed_table, paired_tables = on_view(confirmed_table), on_view(paired_tables)
-parameter_tables, ranked_table = on_view(parameter_tables), on_view(ranked_table)
+confirmed_table, ranked_table = on_view(confirmed_table), on_view(ranked_table)
 
 
 def changed_search(results, **parameters):

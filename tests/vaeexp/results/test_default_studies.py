@@ -53,6 +53,6 @@ def test_what_is_planted_is_in_the_trials() -> None:
 @kinds
 @pytest.mark.slow
 def test_a_whole_report_is_made_of_each_kind(kind: str) -> None:
-    text, figures = compose(StudyView(default_study(kind, 0)))
+    text, figures, _ = compose(StudyView(default_study(kind, 0)))
     assert "## Answer" in text
     assert figures
