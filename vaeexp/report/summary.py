@@ -33,16 +33,14 @@ DATA = ("title", "subset", "source", "train", "validation", "test", "image_shape
 
 def trials_csv(view: StudyView) -> str:
     """Return all trials of search and repeats with the metrics of their best epoch as CSV, without folders and passwords."""
-    trials, keys = view.trials.drop(columns=["folder"]), ["repeat", "number"]
-    epochs = view.at_best_epoch(trials)
-    table = trials.merge(epochs[[*keys, *_metrics(epochs)]], on=keys, how="left")
+    table = view.with_best_epoch(view.trials.drop(columns=["folder"]), "train", "val")
     for name in ("purposes", "pair_ids"):
         table[name] = table[name].map("+".join)
     table["message"] = table["message"].map(masked, na_action="ignore")
     if changes := view.study.provenance.get("code_changes"):
         runs = zip(table["number"], table["repeat"], strict=True)
         table["code"] = [code_version(changes, number, repeat=repeat) for number, repeat in runs]
-    return _csv(table, keys)
+    return _csv(table, ["repeat", "number"])
 
 
 def curves_csv(view: StudyView) -> str:
@@ -51,11 +49,8 @@ def curves_csv(view: StudyView) -> str:
     Repeats stand after the trials of the search, as in `trials_csv`; the two share `repeat` and `number`.
     """
     keys = ["repeat", "number", "epoch"]
-    return _csv(view.epochs[[*keys, "round", "objective", *_metrics(view.epochs)]], keys)
-
-
-def _metrics(epochs: pd.DataFrame) -> list[str]:
-    return [name for name in epochs.columns if name.startswith(("train/", "val/"))]
+    metrics = [name for name in view.epochs.columns if name.startswith(("train/", "val/"))]
+    return _csv(view.epochs[[*keys, "round", "objective", *metrics]], keys)
 
 
 def _csv(table: pd.DataFrame, keys: list[str]) -> str:

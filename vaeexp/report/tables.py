@@ -34,7 +34,6 @@ from vaeexp.words import (
 )
 
 TOP = 10
-_KEYS = ["repeat", "number"]
 SHOWN = 50
 """Pairs that are listed; all are in trials.csv."""
 _NAMED = 0.1
@@ -49,10 +48,7 @@ Figures = Literal["validation", "test", "other"]
 
 def ranked_table(view: StudyView) -> str:
     """Return the ten best complete trials of the search."""
-    best = view.ranked.head(TOP)
-    epochs = view.at_best_epoch(best)
-    # A trial whose epochs are missing keeps its place.
-    best = best.merge(epochs[[*_KEYS, *(name for name in epochs if name not in best)]], on=_KEYS, how="left")
+    best = view.with_best_epoch(view.ranked.head(TOP), "val")
     total, *parts = SUM
     names = [*parts, "active_units"]
     header = ["rank", "trial", f"val {METRICS[total].label}", *(METRICS[name].label for name in names), "epochs"]

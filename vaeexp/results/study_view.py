@@ -18,6 +18,7 @@ from sweeps.results.racing import Race
 from sweeps.storage.study_record import StudyRecord
 from sweeps.study.ranges import Bound, BoundHit, end_at, hits_of
 from vaeexp.data.formats.official_files import NOT_OFFICIAL, NOT_VERIFIED
+from vaeexp.evaluation.metrics import Place
 from vaeexp.results import stored_study, verdict
 from vaeexp.results.coverage import Coverage, measure_coverage
 from vaeexp.results.divergence import Divergence, divergences
@@ -213,6 +214,12 @@ class StudyView:
         metrics = self.epochs.drop(columns=["objective", "round"]).rename(columns={"epoch": "best_epoch"})
         scored = trials[trials["best_epoch"].notna()].astype({"best_epoch": "int64"})
         return scored.merge(metrics, on=["repeat", "number", "best_epoch"])
+
+    def with_best_epoch(self, trials: pd.DataFrame, *places: Place) -> pd.DataFrame:
+        """Return these trials, each of them, with the metrics that their best epoch has at these places."""
+        keys, best = ["repeat", "number"], self.at_best_epoch(trials)
+        names = [name for name in best.columns if name.partition("/")[0] in places]
+        return trials.merge(best[[*keys, *names]], on=keys, how="left")
 
     def at_last_epoch(self, trials: pd.DataFrame) -> pd.DataFrame:
         """Return these trials with the metrics of the last epoch that they reported, `epoch`; `objective` stays their best.

@@ -40,13 +40,9 @@ def ordered_trials(view: StudyView) -> pd.DataFrame:
     Trials of the search stand first: the best configuration or the front, then others in the order of the report, then those without
     a value. `row` names a trial as the plots do, and `run` says why it was trained.
     """
-    trials, keys = view.trials, ["repeat", "number"]
-    metrics = view.at_best_epoch(trials)
-    names = [name for name in metrics.columns if name.startswith("val/")]
-    trials = trials.merge(metrics[[*keys, *names]], on=keys, how="left")
-    found = view.found
+    trials, found = view.with_best_epoch(view.trials, "val"), view.found
     if view.front is not None:
-        last = {name: _at_last(name) for name in view.front.metrics}
+        keys, last = ["repeat", "number"], {name: _at_last(name) for name in view.front.metrics}
         trials = trials.merge(view.last_epochs[[*keys, *last]].rename(columns=last), on=keys, how="left")
         found = view.front.members
     first = [] if view.best_number is None else [view.best_number]
