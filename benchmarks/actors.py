@@ -27,6 +27,7 @@ from sweeps.engine.events import Observer, Snapshot
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.ray.worker import RayJob, RayWorker, join_cluster
 from sweeps.storage import hold_study, open_study
+from sweeps.storage.store import Store
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from toy_lanes import FusedToyLanes
@@ -87,7 +88,7 @@ def measured(workers: int, options: argparse.Namespace) -> list[str]:
         with hold_study(None, folder, study.name) as storage:
             opened = open_study(storage, study)
             begun = time.perf_counter()
-            search(opened, study, pool, [clock], runs=folder)
+            search(Store(opened, study.space, folder), study, pool, [clock])
             wall, processor = time.perf_counter() - begun, time.process_time() - processor
             trained = sum(len(trial.intermediate_values) for trial in opened.get_trials(deepcopy=False))
     seconds = statistics.median(after - before for before, after in zip(clock.at, clock.at[1:], strict=False))

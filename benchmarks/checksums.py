@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sweeps.lanes import Trial
+from sweeps.lanes import TrialSpec
 from vaeexp.data import open_dataset
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings
@@ -76,7 +76,7 @@ def _fetch(source: Source) -> None:
 def _training(source: Source) -> float:
     few = replace(source, train=source.train[:FEW])
     group = SequentialGroup(few, "float32")
-    lane, vae = open_lane(Trial(number=0, params={}, seed=0), SETTINGS, few.image_shape, FEW)
+    lane, vae = open_lane(TrialSpec(number=0, params={}, seed=0), SETTINGS, few.image_shape, FEW)
     group.add(lane, vae, fresh_state(lane, vae, averaged=False))
     return _timed(lambda: group.train_epoch([0]))
 

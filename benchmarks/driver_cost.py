@@ -25,6 +25,7 @@ from sweeps.lanes import Progress
 from sweeps.search.pruners import PRUNERS
 from sweeps.search.samplers import SAMPLERS
 from sweeps.storage import hold_study, open_study
+from sweeps.storage.store import Store
 from sweeps.study.space import Parameter, Space
 from sweeps.study.study import Study
 from sweeps.study.study_model import Budget
@@ -120,7 +121,7 @@ def _searched(options: argparse.Namespace, folder: Path, url: str | None) -> dic
         optuna_study = open_study(storage, study, extend=False)
         with mirroring(study.name, runs=folder, storage=url) as mirror:
             started = time.perf_counter()
-            search(optuna_study, study, lanes, [], runs=folder)
+            search(Store(optuna_study, study.space, folder), study, lanes, [])
             wall = time.perf_counter() - started
         delivered = time.perf_counter() - started
     rounds = sum(event.startswith("advance") for event in lanes.events)

@@ -25,7 +25,7 @@ from contenders.ours import settings_of
 from table import describe_machine, in_words, markdown, usable_cores, write_json
 from torch import nn
 
-from sweeps.lanes import Trial
+from sweeps.lanes import TrialSpec
 from vaeexp.evaluation import nll
 from vaeexp.evaluation import nll as weights
 from vaeexp.evaluation.nll import image_rows, importance_weighted_nll
@@ -123,7 +123,7 @@ def training(images: torch.Tensor, vae: VAE, device: torch.device) -> dict[str, 
         maxima={}, precision=resolve_precision("auto", device), fuse=fused, compile=not fused, averaged=False,
     )  # fmt: skip
     for number in range(lanes):
-        lane, vae = open_lane(Trial(number=number, params={}, seed=number), settings, source.image_shape, EPOCH)
+        lane, vae = open_lane(TrialSpec(number=number, params={}, seed=number), settings, source.image_shape, EPOCH)
         group.add(lane, vae, fresh_state(lane, vae, averaged=False))
     numbers = list(group.lanes)
     return {

@@ -25,7 +25,7 @@ from contenders.ours import settings_of
 from table import describe_machine, in_words, markdown, write_json
 from torch.profiler import ProfilerActivity, profile
 
-from sweeps.lanes import Trial
+from sweeps.lanes import TrialSpec
 from vaeexp.training import fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.groups import Group, open_group
@@ -74,7 +74,7 @@ def opened(options: argparse.Namespace) -> tuple[Group, Source]:
 
 
 def add(group: Group, source: Source, options: argparse.Namespace, number: int) -> None:
-    trial, settings = Trial(number=number, params={}, seed=number), settings_of(options.model)
+    trial, settings = TrialSpec(number=number, params={}, seed=number), settings_of(options.model)
     lane, vae = open_lane(trial, settings, source.image_shape, len(source.train))
     group.add(lane, vae, fresh_state(lane, vae, averaged=False))
 

@@ -25,10 +25,11 @@ from driver_cost import SEARCHES, study_of
 from table import describe_machine, in_words, markdown, write_json
 
 from sweeps.engine import search, trial_loop
-from sweeps.lanes import Progress, Trial
+from sweeps.lanes import Progress, TrialSpec
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.seeds import seed_of
 from sweeps.storage import hold_study, open_study
+from sweeps.storage.store import Store
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from toy_lanes import ToyLanes
@@ -47,7 +48,7 @@ class SleepingLanes(ToyLanes):
         """Begin, end and lanes of each epoch, by `time.monotonic`."""
         self.added = 0.0
 
-    def add(self, trial: Trial) -> None:
+    def add(self, trial: TrialSpec) -> None:
         super().add(trial)
         if not trial.epoch:
             self.added = time.monotonic()
@@ -81,7 +82,7 @@ def measure(options: argparse.Namespace, *, late: bool) -> dict[str, float]:
         lanes = WorkerPool(SleepingLanes, [each | {"name": name} for name in names])
         try:
             begun = time.monotonic()
-            search(optuna_study, study, lanes, [], runs=Path(folder))
+            search(Store(optuna_study, study.space, Path(folder)), study, lanes, [])
             wall = time.monotonic() - begun
         finally:
             lanes.close()

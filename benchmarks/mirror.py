@@ -17,16 +17,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from table import markdown
+from trials import changed, make_trial
 
 from sweeps.lanes import Outcome
-from sweeps.storage.study_record import StudyRecord
-from sweeps.storage.trial_record import EpochRecord, Picture, TrialRecord
+from sweeps.state.record import StudyRecord
+from sweeps.state.trial import Epoch, Picture, Trial
 from sweeps.tracking.mlflow_runs import StudyRuns
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
@@ -160,7 +160,7 @@ def measured(
     return [f"{trials} {name}", str(passes), *(f"{value:.3g}" for value in values)]
 
 
-def trial(runs: Path, study: str, number: int, options: argparse.Namespace) -> TrialRecord:
+def trial(runs: Path, study: str, number: int, options: argparse.Namespace) -> Trial:
     """A trial that has begun, with the files that it will leave."""
     pictures, folder = [], runs / "trials" / study / f"trial-{number:04d}"
     if options.files:
@@ -172,7 +172,7 @@ def trial(runs: Path, study: str, number: int, options: argparse.Namespace) -> T
                 pictures.append(Picture(epoch=epoch, name=name, path=str(path.relative_to(runs))))
         for name, size in (("pictures.npz", 42_000), ("settings.json", 1500), ("result.json", 500)):
             (folder / name).write_bytes(os.urandom(size))
-    return TrialRecord(
+    return make_trial(
         number=number,
         repeat=False,
         state="running",
@@ -189,10 +189,10 @@ def trial(runs: Path, study: str, number: int, options: argparse.Namespace) -> T
     )
 
 
-def trained(begun: TrialRecord, epochs: int, *, ended: bool) -> TrialRecord:
+def trained(begun: Trial, epochs: int, *, ended: bool) -> Trial:
     """The trial after so many epochs, each with metrics of its own."""
     records = tuple(
-        EpochRecord(
+        Epoch(
             epoch=epoch,
             objective=100.0 / epoch,
             metrics={name: 100.0 / epoch + begun.number + place for place, name in enumerate(METRICS)},
@@ -201,12 +201,12 @@ def trained(begun: TrialRecord, epochs: int, *, ended: bool) -> TrialRecord:
         for epoch in range(1, epochs + 1)
     )
     pictures = tuple(picture for picture in begun.pictures if picture.epoch <= epochs)
-    record = replace(begun, epochs=records, pictures=pictures)
+    record = changed(begun, epochs=records, pictures=pictures)
     if not ended:
         return record
     outcome = Outcome(state="complete", epoch=epochs, objective=100.0 / epochs)
     at = BEGUN + 10 * epochs
-    return replace(record, state="complete", outcome=outcome, ended=at, ended_round=epochs, results={"parameters": 7.0})
+    return changed(record, state="complete", outcome=outcome, ended=at, ended_round=epochs, results={"parameters": 7.0})
 
 
 if __name__ == "__main__":

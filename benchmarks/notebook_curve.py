@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sweeps.lanes import Trial
+from sweeps.lanes import TrialSpec
 from vaeexp.data import open_dataset
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings
@@ -65,7 +65,9 @@ class Ours:
     """One lane of vaeexp, in the precision that a study takes on a CPU with bf16."""
 
     def __init__(self, settings: Settings, source: Source, seed: int) -> None:
-        lane, vae = open_lane(Trial(number=0, params={}, seed=seed), settings, source.image_shape, len(source.train))
+        lane, vae = open_lane(
+            TrialSpec(number=0, params={}, seed=seed), settings, source.image_shape, len(source.train)
+        )
         self.group = SequentialGroup(source, "bf16")
         self.group.add(lane, vae, fresh_state(lane, vae, averaged=False))
 

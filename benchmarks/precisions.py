@@ -23,7 +23,7 @@ from contenders.digits import describe, resident
 from contenders.ours import settings_of
 from table import describe_machine, in_words, markdown, usable_cores, write_json
 
-from sweeps.lanes import Trial
+from sweeps.lanes import TrialSpec
 from vaeexp.training import fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.device import has_fast_bf16, keep_freed_memory
@@ -81,7 +81,7 @@ def trained(precision: str, kind: str, options: argparse.Namespace) -> Values:
     for number, (optimizer, rate, seed) in enumerate(places):
         own = settings_of("mlp")
         own.train.optimizer, own.train.learning_rate = optimizer, rate
-        lane, vae = open_lane(Trial(number=number, params={}, seed=seed), own, source.image_shape, options.images)
+        lane, vae = open_lane(TrialSpec(number=number, params={}, seed=seed), own, source.image_shape, options.images)
         group.add(lane, vae, fresh_state(lane, vae, averaged=False))
     numbers = list(group.lanes)
     for _ in range(options.epochs):

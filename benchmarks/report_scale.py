@@ -27,6 +27,7 @@ from optuna.trial import TrialState
 
 from sweeps.storage import repeat_study
 from sweeps.storage.checked_records import record_line
+from sweeps.storage.study_record import attributes_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from synthetic_study import study_attributes
@@ -82,7 +83,7 @@ def write_study(path: Path, trials: int, epochs: int) -> None:
     journal = Journal(path)
     storage = JournalStorage(journal)
     search = optuna.create_study(study_name=STUDY, storage=storage)
-    for name, value in study_attributes(budget={"trials": trials}).to_attributes().items():
+    for name, value in attributes_of(study_attributes(budget={"trials": trials})).items():
         search.set_user_attr(name, value)
     random = np.random.default_rng(0)
     best: list[tuple[float, int, dict[str, Any]]] = []

@@ -26,6 +26,7 @@ from table import markdown
 from sweeps.engine import search
 from sweeps.storage import hold_study, open_study
 from sweeps.storage.journal import journal_path
+from sweeps.storage.store import Store
 from sweeps.storage.study_record import study_record
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
@@ -80,7 +81,7 @@ def measured(options: argparse.Namespace, lanes: int, recorded: int = 0, runs: P
                 opened = open_study(storage, study)
             before, begun = _trial_epochs(opened), time.process_time()
             toys = ToyLanes(width=lanes, epochs=epochs)
-            search(opened, study, toys, [], runs=Path(folder))
+            search(Store(opened, study.space, Path(folder)), study, toys, [])
             spent, rounds = time.process_time() - begun, sum(event.startswith("advance") for event in toys.events)
             trained = _trial_epochs(opened) - before
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from sweeps.lanes import Trial
+from sweeps.lanes import TrialSpec
 from vaeexp.data import open_dataset
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings
@@ -61,7 +61,7 @@ def main() -> None:
 
 def _lane(source):
     group = SequentialGroup(source, "float32")
-    lane, vae = open_lane(Trial(number=0, params={}, seed=0), SETTINGS, source.image_shape, len(source.train))
+    lane, vae = open_lane(TrialSpec(number=0, params={}, seed=0), SETTINGS, source.image_shape, len(source.train))
     group.add(lane, vae, fresh_state(lane, vae, averaged=False))
     return group, source
 

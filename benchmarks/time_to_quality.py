@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from sweeps.lanes import Trial
+from sweeps.lanes import TrialSpec
 from vaeexp.data import open_dataset
 from vaeexp.data.dataset import targets
 from vaeexp.machine import usable_cores
@@ -82,7 +82,7 @@ def open_group(settings: Settings, root: Path | None, seed: int) -> tuple[Sequen
     dataset = open_dataset(settings.data, root=root)
     source = open_source(dataset, CPU, 0)
     source = replace(source, validation=targets(dataset.test.images, settings.data.binarisation, 0))
-    lane, vae = open_lane(Trial(number=0, params={}, seed=seed), settings, source.image_shape, len(source.train))
+    lane, vae = open_lane(TrialSpec(number=0, params={}, seed=seed), settings, source.image_shape, len(source.train))
     averaged = settings.train.ema_decay > 0
     group = SequentialGroup(source, resolve_precision("auto", CPU))
     group.add(lane, vae, fresh_state(lane, vae, averaged=averaged))

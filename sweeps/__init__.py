@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from sweeps.engine import run_study
     from sweeps.engine.events import Observer
     from sweeps.errors import UserError
-    from sweeps.lanes import Failure, Lanes, Outcome, Progress, Trial, TrialResult
+    from sweeps.lanes import Failure, Lanes, Outcome, Progress, TrialResult, TrialSpec
     from sweeps.program import Program, use_program
     from sweeps.results import Results, read_results
-    from sweeps.storage.study_record import Description
+    from sweeps.state.record import Description
     from sweeps.study.study import Study, load_study
     from sweeps.tracking import mirroring, sync
 
@@ -44,10 +44,10 @@ __getattr__ = lazy(
         "errors": ("UserError",),
         "program": ("Program", "use_program"),
         "results": ("Results", "read_results"),
-        "storage.study_record": ("Description",),
+        "state.record": ("Description",),
         "study.study": ("Study", "load_study"),
         "tracking": ("mirroring", "sync"),
-        "lanes": ("Failure", "Lanes", "Outcome", "Progress", "Trial", "TrialResult"),
+        "lanes": ("Failure", "Lanes", "Outcome", "Progress", "TrialSpec", "TrialResult"),
     },
 )
 
@@ -66,8 +66,8 @@ __all__ = [
     "Progress",
     "Results",
     "Study",
-    "Trial",
     "TrialResult",
+    "TrialSpec",
     "UserError",
     "load_study",
     "mirroring",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sweeps.lanes import Lanes, Outcome, Trial, TrialResult, advance_all
+from sweeps.lanes import Lanes, Outcome, TrialResult, TrialSpec, advance_all
 
 __all__ = ["check_lanes"]
 
@@ -24,15 +24,15 @@ def check_lanes(make_lanes: _Make, settings: Sequence[Mapping[str, Any]], *, epo
     """
     numbers = itertools.count()
 
-    def trials() -> list[Trial]:
-        return [Trial(number=next(numbers), params=dict(params), seed=7) for params in settings]
+    def trials() -> list[TrialSpec]:
+        return [TrialSpec(number=next(numbers), params=dict(params), seed=7) for params in settings]
 
     expected = _check_alone(make_lanes, trials(), epochs + 1)
     for check in (_check_side_by_side, _check_waiting, _check_refill, _check_release, _check_continue):
         check(make_lanes, trials(), expected)
 
 
-def _filled(make_lanes: _Make, trials: Sequence[Trial]) -> Lanes:
+def _filled(make_lanes: _Make, trials: Sequence[TrialSpec]) -> Lanes:
     lanes = make_lanes()
     for trial in trials:
         lanes.add(trial)
@@ -48,7 +48,7 @@ def _complete(lanes: Lanes, number: int, epoch: int, value: float) -> TrialResul
     return result
 
 
-def _check_alone(make_lanes: _Make, trials: Sequence[Trial], epochs: int) -> _Curves:
+def _check_alone(make_lanes: _Make, trials: Sequence[TrialSpec], epochs: int) -> _Curves:
     """Train one trial at a time; the other checks expect the values."""
     lanes = make_lanes()
     assert lanes.width >= 2, f"these checks need 2 lanes, width is {lanes.width}"
@@ -69,7 +69,7 @@ def _check_alone(make_lanes: _Make, trials: Sequence[Trial], epochs: int) -> _Cu
     return curves
 
 
-def _check_side_by_side(make_lanes: _Make, trials: Sequence[Trial], expected: _Curves) -> None:
+def _check_side_by_side(make_lanes: _Make, trials: Sequence[TrialSpec], expected: _Curves) -> None:
     lanes = _filled(make_lanes, trials[:2])
     for epoch in range(len(expected[0]) - 1):
         order = [trial.number for trial in trials[:2]][:: -1 if epoch % 2 else 1]
@@ -81,7 +81,7 @@ def _check_side_by_side(make_lanes: _Make, trials: Sequence[Trial], expected: _C
     lanes.close()
 
 
-def _check_waiting(make_lanes: _Make, trials: Sequence[Trial], expected: _Curves) -> None:
+def _check_waiting(make_lanes: _Make, trials: Sequence[TrialSpec], expected: _Curves) -> None:
     """Check that a lane that is not advanced keeps its state."""
     lanes = _filled(make_lanes, trials[:2])
     advance_all(lanes, [trials[0].number])
@@ -94,7 +94,7 @@ def _check_waiting(make_lanes: _Make, trials: Sequence[Trial], expected: _Curves
     lanes.close()
 
 
-def _check_refill(make_lanes: _Make, trials: Sequence[Trial], expected: _Curves) -> None:
+def _check_refill(make_lanes: _Make, trials: Sequence[TrialSpec], expected: _Curves) -> None:
     """Check that a freed lane takes the next trial, and that its neighbour does not notice."""
     lanes = _filled(make_lanes, trials[:2])
     advance_all(lanes, [trials[0].number, trials[1].number])
@@ -107,7 +107,7 @@ def _check_refill(make_lanes: _Make, trials: Sequence[Trial], expected: _Curves)
     lanes.close()
 
 
-def _check_release(make_lanes: _Make, trials: Sequence[Trial], expected: _Curves) -> None:
+def _check_release(make_lanes: _Make, trials: Sequence[TrialSpec], expected: _Curves) -> None:
     """Check that a released trial goes on elsewhere, and that its neighbour does not notice."""
     first, second = _filled(make_lanes, trials[:2]), make_lanes()
     advance_all(first, [trial.number for trial in trials[:2]])
@@ -122,7 +122,7 @@ def _check_release(make_lanes: _Make, trials: Sequence[Trial], expected: _Curves
         lanes.close()
 
 
-def _check_continue(make_lanes: _Make, trials: Sequence[Trial], expected: _Curves) -> None:
+def _check_continue(make_lanes: _Make, trials: Sequence[TrialSpec], expected: _Curves) -> None:
     """Check that a second process goes on from the checkpoints, or without them, as if there had been one process."""
     numbers, reported = [trial.number for trial in trials[:2]], len(expected[0]) - 1
     first = _filled(make_lanes, trials[:2])
@@ -143,7 +143,7 @@ def _check_continue(make_lanes: _Make, trials: Sequence[Trial], expected: _Curve
     _check_discarding(make_lanes, trials[0], expected[0])
 
 
-def _check_discarding(make_lanes: _Make, trial: Trial, expected: list[float]) -> None:
+def _check_discarding(make_lanes: _Make, trial: TrialSpec, expected: list[float]) -> None:
     """Check that a finished trial can be trained again until its checkpoints are discarded; then it starts anew."""
     lanes = _filled(make_lanes, [replace(trial, epoch=len(expected) - 1)])
     lanes.replay()

@@ -36,6 +36,7 @@ LEVELS = (
     "sweeps.study",
     "sweeps.lanes",
     "sweeps.testing",
+    "sweeps.state",
     "sweeps.storage",
     "sweeps.archive",
     "sweeps.results",

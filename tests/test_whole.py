@@ -65,11 +65,11 @@ def table(place: Path, name: str) -> list[tuple]:
 
 def test_what_the_report_warns_of_is_recorded(place):
     from sweeps.storage import open_storage
-    from sweeps.storage.study_record import read_study
+    from sweeps.storage.study_record import read_state
     from vaeexp.report import failed_checks
     from vaeexp.results.study_view import StudyView
 
-    record = read_study(open_storage(None, place / "mlruns", NAME, must_exist=True), NAME).study
+    record = read_state(open_storage(None, place / "mlruns", NAME, must_exist=True), NAME).study
     assert record.finished
     assert list(record.warnings) == failed_checks(StudyView(results(place)))
 
@@ -168,13 +168,13 @@ def test_the_numbers_of_the_report_are_those_of_the_files_beside_it(place, capsy
 
 def test_every_metric_on_record_stands_in_the_table_of_metrics_and_the_other_way_round(place):
     from sweeps.storage import open_storage
-    from sweeps.storage.study_record import read_study
+    from sweeps.storage.study_record import read_state
     from vaeexp.evaluation.metrics import METRICS
 
     def places(name: str) -> tuple[str, ...]:
         return tuple(f"{place}/{name}".removeprefix("/") for place in METRICS[name].places)
 
-    stored = read_study(open_storage(None, place / "mlruns", NAME, must_exist=True), NAME)
+    stored = read_state(open_storage(None, place / "mlruns", NAME, must_exist=True), NAME)
     trials = [*stored.trials, *stored.repeats]
     of_runs = {name.removesuffix("_se") for trial in trials for name in trial.results}
     of_epochs = {name for trial in trials for epoch in trial.epochs for name in epoch.metrics}

@@ -29,7 +29,7 @@ from vaeexp.cache import cache_folder
 from vaeexp.import_paths import own_paths
 
 if TYPE_CHECKING:
-    from sweeps.storage.study_record import StoredStudy
+    from sweeps.state.state import State
 
 OwnCode = Mapping[str, Mapping[str, str]]
 """File, relative to its folder of modules → name of a class or function, or "top-level code" → hash."""
@@ -153,10 +153,10 @@ def _essence(code: CodeType) -> tuple[Any, ...]:
     return code.co_code, tuple(constants), code.co_names, code.co_varnames
 
 
-def code_progress(stored: "StoredStudy") -> dict[str, Any]:
+def code_progress(stored: "State") -> dict[str, Any]:
     """Return how far a study is, where it goes on under changed code, JSON-able: numbers of trials and repeats, names of those that have
     not ended."""
-    unfinished = [run.name_in("") for run in (*stored.trials, *stored.repeats) if run.outcome is None]
+    unfinished = [run.name_in("") for run in stored.runs if run.outcome is None]
     return {"trials": len(stored.trials), "repeats": len(stored.repeats), "unfinished": unfinished}
 
 

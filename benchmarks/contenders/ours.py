@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from contenders import BATCH, EPOCH, Stretch, Task, Train, timed
 from contenders.digits import resident
 from contenders.models import LATENT_SIZES
-from sweeps.lanes import Trial
+from sweeps.lanes import TrialSpec
 from vaeexp.training import fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.device import keep_freed_memory
@@ -70,7 +70,7 @@ def open_train(task: Task) -> Train:
     if task.device == "cpu" and task.variant == "compiled" and task.model == "mlp" and not group.compiled:
         raise RuntimeError("this step cannot be compiled; the log says why")
     for number in range(task.width):
-        lane, vae = open_lane(Trial(number=number, params={}, seed=number), settings, source.image_shape, EPOCH)
+        lane, vae = open_lane(TrialSpec(number=number, params={}, seed=number), settings, source.image_shape, EPOCH)
         group.add(lane, vae, fresh_state(lane, vae, averaged=False))
 
     def train(count: int) -> Stretch:

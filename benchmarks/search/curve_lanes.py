@@ -10,7 +10,7 @@ from typing import Any
 
 from curve_table import identified
 
-from sweeps.lanes import Outcome, Progress, Trial
+from sweeps.lanes import Outcome, Progress, TrialSpec
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.seeds import seed_of
 from sweeps.source import source_of
@@ -134,7 +134,7 @@ class CurveLanes:
             while len(running) < self._pool.width and (following := next(coming, None)):
                 number, one = following
                 seed = one.trial_seed(self._study.name)
-                self._pool.add(Trial(number=number, params=one.params, seed=seed))
+                self._pool.add(TrialSpec(number=number, params=one.params, seed=seed))
                 running[number] = one, []
             if not running:
                 return

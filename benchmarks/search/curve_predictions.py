@@ -21,17 +21,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from curve_table import TABLES, Table, load_table
-from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy.stats import norm, spearmanr
 
 from sweeps.search.curves.acquisition import EPOCHS_SEEN, Outlook, curves_of, key_of
 from sweeps.search.curves.learning_curves import LearningCurve, Scale, log_time, seen_epochs, to_point
 from sweeps.search.curves.process import CurveProcess, most_probable
 from sweeps.search.curves.sampler import EPOCHS_FITTED
+from sweeps.state.trial import Assignment, Trial
 from sweeps.study.space import Space
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -184,10 +185,10 @@ def timing(table: Table, random: np.random.Generator) -> str:
     for count in (64, 128, 400):
         lengths = random.integers(1, table.epochs + 1, size=count)
         trials = [
-            _stored(table, number, row, length, running=number >= count - _LANES)
+            _trial(table, number, row, length, running=number >= count - _LANES)
             for number, (row, length) in enumerate(zip(random.choice(whole, size=count), lengths, strict=True))
         ]
-        curves = curves_of(table.space, trials)
+        curves = curves_of(trials)
         few, _ = seen_epochs(table.space, curves, Scale.of(curves), table.epochs, EPOCHS_FITTED)
         begun = time.process_time()
         parameters = most_probable(few)
@@ -202,19 +203,17 @@ def timing(table: Table, random: np.random.Generator) -> str:
     return markdown(["trials", "epochs", "epochs fitted", "s of a fit", "s of a decision"], rows, texts=0)
 
 
-def _stored(table: Table, number: int, row: int, length: int, *, running: bool) -> FrozenTrial:
-    params = table.configurations[row]
-    searched = [parameter for parameter in table.space.parameters if parameter.name in params]
-    trial = create_trial(
-        state=TrialState.RUNNING if running else TrialState.COMPLETE,
-        value=None if running else float(table.neg_elbo[row, 0, :length].min()),
-        params={parameter.name: parameter.encode(params[parameter.name]) for parameter in searched},
-        distributions={parameter.name: parameter.distribution for parameter in searched},
-        intermediate_values={epoch: float(table.neg_elbo[row, 0, epoch - 1]) for epoch in range(1, length + 1)},
-        user_attrs={"seed": 0, "round": 0},
+def _trial(table: Table, number: int, row: int, length: int, *, running: bool) -> Trial:
+    objectives = {epoch: float(table.neg_elbo[row, 0, epoch - 1]) for epoch in range(1, length + 1)}
+    return Trial(
+        number=number,
+        repeat=False,
+        state="running" if running else "complete",
+        params=table.configurations[row],
+        objectives=objectives,
+        value=None if running else min(objectives.values()),
+        assigned=partial(Assignment, seed=0, round=0),
     )
-    trial.number = number
-    return trial
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from table import markdown
 
 from sweeps.results.statistics import mean_interval
-from sweeps.storage.study_record import StoredStudy
+from sweeps.state.state import State
 from vaeexp.plots.style import framed, line_style, new_figure, save, side_legend, style_axes
 from vaeexp.results import stored_study
 from vaeexp.runs.run import evaluate_run, open_images, open_run
@@ -110,29 +110,29 @@ def course(study: str, runs: Path, data: Path) -> Course:
     stored = stored_study(study, runs, None)
     epochs = sorted(
         (trial.round_of(epoch.epoch), trial.number, epoch.at or 0.0, epoch.objective)
-        for trial in stored.newest
+        for trial in stored.trials
         for epoch in trial.epochs
     )
     rounds, _, at, objectives = (np.array(column) for column in zip(*epochs, strict=True))
     test = np.full(len(epochs), math.nan)
     for round_, value in _tested(stored, runs, data):
         test[np.searchsorted(rounds, round_, side="right") :] = value
-    begun = min(trial.started for trial in stored.newest if trial.started)
+    begun = min(trial.started for trial in stored.trials if trial.started)
     return Course(
         minutes=np.cumsum(np.clip(np.diff(at, prepend=begun), 0.0, _STOP)) / 60,
         validation=np.minimum.accumulate(objectives),
         test=test,
         confirmed=[run.results["test/neg_elbo"] for run in stored.repeats if "test/neg_elbo" in run.results],
-        trials=len(stored.newest),
-        complete=sum(trial.state == "complete" for trial in stored.newest),
+        trials=len(stored.trials),
+        complete=sum(trial.state == "complete" for trial in stored.trials),
     )
 
 
-def _tested(stored: StoredStudy, runs: Path, data: Path) -> list[tuple[int, float]]:
+def _tested(stored: State, runs: Path, data: Path) -> list[tuple[int, float]]:
     """Return the rounds in which a trial ended that is better than all complete ones before, and its −ELBO on test images."""
     complete = sorted(
         (trial.ended_round or 0, trial.number, trial.outcome.objective)
-        for trial in stored.newest
+        for trial in stored.trials
         if trial.state == "complete" and trial.outcome and trial.outcome.objective is not None
     )
     found: list[tuple[int, float]] = []

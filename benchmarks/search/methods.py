@@ -25,6 +25,7 @@ from sweeps.search.samplers import AnySampler, SamplerSettings, check_sampler
 from sweeps.seeds import seed_of
 from sweeps.source import source_of
 from sweeps.storage import open_study
+from sweeps.storage.store import Store
 from sweeps.study.space import Space
 from sweeps.study.study import Study
 from sweeps.study.study_model import Budget
@@ -83,7 +84,7 @@ def run_ours(study: Study, trace: Trace, storage: optuna.storages.BaseStorage | 
     lanes = TableLanes(trace)
     opened = open_study(storage or InMemoryStorage(), study)
     with suppress(BudgetSpent):
-        search(opened, study, lanes, [], clock=lanes.clock, timer=lanes.clock)
+        search(Store(opened, study.space), study, lanes, [], clock=lanes.clock, timer=lanes.clock)
 
 
 def run_method(referee: Referee, method: str, *, lanes: int, repeat: int, budget: int) -> Result:

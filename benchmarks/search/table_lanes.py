@@ -17,7 +17,7 @@ from typing import Any
 
 from surrogate import Curve
 
-from sweeps.lanes import Failure, Lanes, Outcome, Plan, Progress, Trial, TrialResult
+from sweeps.lanes import Failure, Lanes, Outcome, Plan, Progress, TrialResult, TrialSpec
 
 __all__ = ["BudgetSpent", "Curves", "TableLanes", "Trace", "TrainedEpoch"]
 
@@ -92,7 +92,7 @@ class Trace:
 
 @dataclass
 class _Lane:
-    trial: Trial
+    trial: TrialSpec
     slot: int
     epoch: int
 
@@ -117,7 +117,7 @@ class TableLanes(Lanes):
         """Return the virtual time: the end of the last round."""
         return self._ends[-1]
 
-    def add(self, trial: Trial) -> None:
+    def add(self, trial: TrialSpec) -> None:
         used = {lane.slot for lane in self._lanes.values()}
         free = [slot for slot in range(self.width) if slot not in used]
         if not free:
@@ -149,7 +149,7 @@ class TableLanes(Lanes):
         self.release(ending)
         return [TrialResult(number=number) for number in ending]
 
-    def discard_checkpoints(self, trials: Sequence[Trial]) -> None: ...
+    def discard_checkpoints(self, trials: Sequence[TrialSpec]) -> None: ...
 
     def close(self) -> None:
         self._lanes.clear()

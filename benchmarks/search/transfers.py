@@ -38,8 +38,9 @@ from table_lanes import Trace
 from sweeps.engine.warm_start import warm_start
 from sweeps.search.samplers import SAMPLERS
 from sweeps.seeds import seed_of
+from sweeps.state.record import StudyRecord
 from sweeps.storage import open_study
-from sweeps.storage.study_record import StudyRecord, read_study
+from sweeps.storage.study_record import read_state
 from sweeps.study.start import BestOf
 from sweeps.study.study import Study
 from vaeexp.settings import SECTIONS
@@ -101,12 +102,12 @@ def transferred(source: Table, target: Table, transfer: Transfer) -> Result:
         # The budget of the study ends the search, before the trace does.
         run_ours(first, Trace(curves, budget=2 * transfer.budget, lanes=transfer.lanes), storage)
         if transfer.way in ("start", "both"):
-            complete = sum(trial.state == "complete" for trial in read_study(storage, "first").newest)
+            complete = sum(trial.state == "complete" for trial in read_state(storage, "first").trials)
             study = replace(study, start=(BestOf(study="first", top=min(TOP, complete)),))
         if transfer.way in ("learn_from", "both"):
             study = replace(study, learn_from="first")
         before = StudyRecord(name="second")
-        fields, _ = warm_start(study, before, PROTOCOL, lambda name, place: read_study(storage, name))
+        fields, _ = warm_start(study, before, PROTOCOL, lambda name, place: read_state(storage, name))
     open_study(storage, study, fields=fields)
     referee = Referee(target, digest_of(target), half_sample(target, transfer.repeat))
     curves = referee.seen.of_repeat(transfer.repeat)

@@ -59,7 +59,7 @@ from table_lanes import BudgetSpent, TableLanes, Trace
 from toy_study import MemoryJournal
 from toy_study import table as stored_table
 
-from sweeps.lanes import Trial, advance_all
+from sweeps.lanes import TrialSpec, advance_all
 from sweeps.source import hash_of
 from sweeps.study.space import Parameter, Space
 from sweeps.testing import check_lanes
@@ -83,7 +83,7 @@ def referee(table: Table) -> Referee:
 def test_lanes_give_the_curves_of_the_table_bit_for_bit(table: Table, referee: Referee) -> None:
     for row in (0, 1, int(table.diverged[:, 0].argmax())):
         lanes = TableLanes(Trace(referee.seen.of_repeat(0), budget=100, lanes=2))
-        lanes.add(Trial(number=7, params=table.configurations[row], seed=1))
+        lanes.add(TrialSpec(number=7, params=table.configurations[row], seed=1))
         seen = []
         while True:
             [progress] = advance_all(lanes, [7])
@@ -115,8 +115,8 @@ def seconds_of(params: Mapping[str, Any]) -> Curve:
 @pytest.mark.parametrize(("late", "ends"), [(False, [3, 6, 9, 12]), (True, [3, 4, 7, 8])])
 def test_a_lane_that_may_run_ahead_waits_for_the_round_before_the_last(late: bool, ends: list[float]) -> None:
     lanes = TableLanes(Trace(seconds_of, budget=100, lanes=2))
-    lanes.add(Trial(number=0, params={"seconds": [1, 3, 1, 3]}, seed=0))
-    lanes.add(Trial(number=1, params={"seconds": [3, 1, 3, 1]}, seed=0))
+    lanes.add(TrialSpec(number=0, params={"seconds": [1, 3, 1, 3]}, seed=0))
+    lanes.add(TrialSpec(number=1, params={"seconds": [3, 1, 3, 1]}, seed=0))
     seen = []
     for _ in range(4):
         if late:

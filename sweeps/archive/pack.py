@@ -19,7 +19,7 @@ from sweeps.errors import UserError, full_disk
 from sweeps.files import UNFINISHED, is_aside, remove_unfinished, write_whole
 from sweeps.storage import driver_in_words, hold_study, open_storage, study_holder
 from sweeps.storage.checked_records import record_line
-from sweeps.storage.study_record import read_study
+from sweeps.storage.study_record import read_state
 from sweeps.storage.transfer import study_records
 
 SUFFIX = ".tar.zst"
@@ -74,7 +74,7 @@ def _files(study: str, runs: Path, storage: BaseStorage) -> Iterator[tuple[str, 
     folders = (path for path in trials.glob("*") if path.is_dir() and not path.is_symlink() and not is_aside(path))
     for folder in sorted(folders):
         yield from _files_below(folder, f"{TRIALS}/{folder.name}")
-    record = read_study(storage, study).study
+    record = read_state(storage, study).study
     if record.report:
         yield from _files_below(runs / record.report, REPORT)
 

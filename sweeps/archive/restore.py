@@ -19,13 +19,13 @@ from sweeps.archive.unpack import open_archive
 from sweeps.errors import UserError
 from sweeps.files import UNFINISHED
 from sweeps.names import check_name
+from sweeps.state.state import State
+from sweeps.state.trial import stored_path
 from sweeps.storage import hold_study, storage_errors_as_user_errors
 from sweeps.storage.checked_records import parse_line
 from sweeps.storage.journal import journal_path, open_journal, study_lock
 from sweeps.storage.optuna_internals import copy_journal, study_ids
-from sweeps.storage.study_record import StoredStudy
 from sweeps.storage.transfer import Arrival, write_records
-from sweeps.storage.trial_record import stored_path
 
 _MARK = f"{UNFINISHED}restored"
 """File in a folder that was put in place, until the study's records are there, too."""
@@ -36,7 +36,7 @@ class Restored:
     """A study that was restored."""
 
     manifest: Manifest
-    stored: StoredStudy
+    stored: State
     report: Path | None
     study_file: Path | None
     """The study file as it stood; None for a study that no file describes."""
@@ -153,7 +153,7 @@ def _folder_beside(place: Path, parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write(records: Path, hidden: Path, arrival: Arrival, place: str) -> StoredStudy:
+def _write(records: Path, hidden: Path, arrival: Arrival, place: str) -> State:
     """Write the records as a journal file where no command sees it, and read the study back."""
     with records.open("rb") as lines:
         return write_records(open_journal(hidden), (_parsed(line, place) for line in lines), arrival, place=place)
@@ -166,7 +166,7 @@ def _parsed(line: bytes, place: str) -> dict:
         raise UserError(place, f"holds records that cannot be read: {error}.") from error
 
 
-def _write_study_file(trials: Path, stored: StoredStudy, study: str) -> str | None:
+def _write_study_file(trials: Path, stored: State, study: str) -> str | None:
     """Write the study file beside the folders of runs, because the study goes on with it only; return its name."""
     if not stored.study.text:
         return None

@@ -16,28 +16,28 @@ from sweeps.files import UNFINISHED, is_abandoned, quarantine
 from sweeps.lanes import run_folder
 from sweeps.names import is_name
 from sweeps.program import how_to
+from sweeps.state.state import State
 from sweeps.storage import hold_study, study_holder, study_names
 from sweeps.storage.journal import journal_path, study_lock
-from sweeps.storage.study_record import StoredStudy, read_study
+from sweeps.storage.study_record import read_state
 
 _RUN = re.compile(r"(trial|repeat)-\d{4,}", re.ASCII)
 
 
-def recorded_folders(runs: Path, stored: StoredStudy) -> set[Path]:
+def recorded_folders(runs: Path, stored: State) -> set[Path]:
     """Return the folders that the runs of a study have, whether they are there or not."""
     study = stored.study.name
-    every = [*stored.trials, *stored.repeats]
-    own = {runs / "trials" / study / run_folder(run.number, repeat=run.repeat) for run in every}
-    return own | {runs / run.folder for run in every if run.folder}
+    own = {runs / "trials" / study / run_folder(run.number, repeat=run.repeat) for run in stored.records}
+    return own | {runs / run.folder for run in stored.records if run.folder}
 
 
-def unrecorded_folders(runs: Path, stored: StoredStudy) -> list[Path]:
+def unrecorded_folders(runs: Path, stored: State) -> list[Path]:
     """Return the folders below `trials/<study>` that have the name of a run, and no record."""
     every, recorded = _folders(runs / "trials" / stored.study.name), recorded_folders(runs, stored)
     return [folder for folder in every if _RUN.fullmatch(folder.name) and folder not in recorded]
 
 
-def check_left_over(url: str | None, runs: Path, stored: StoredStudy) -> Iterator[Finding]:
+def check_left_over(url: str | None, runs: Path, stored: State) -> Iterator[Finding]:
     """Look for folders of runs that a study has no record of, and for half-written files among its files."""
     study = stored.study.name
     what, remedy = f"{study}: left over", how_to("repair", study)
@@ -113,7 +113,7 @@ def _megabytes(*paths: Path) -> str:
 
 def _set_run_aside(url: str | None, runs: Path, study: str, folder: Path) -> str:
     with hold_study(url, runs, study) as storage:
-        if folder in recorded_folders(runs, read_study(storage, study)):
+        if folder in recorded_folders(runs, read_state(storage, study)):
             return f"{folder} is on record now"
         return f"moved it to {quarantine(folder, 'unrecorded')}"
 

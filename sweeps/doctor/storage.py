@@ -9,16 +9,17 @@ import optuna
 from sweeps.doctor.findings import Finding
 from sweeps.errors import UserError, masked
 from sweeps.program import how_to
+from sweeps.state.state import State
 from sweeps.storage import hold_study, keep_identity, open_storage, study_holder
 from sweeps.storage.checked_records import JournalCheck
 from sweeps.storage.claim import SILENCE, claimed, driver_in_words
 from sweeps.storage.journal import check_journal, journal_path, salvage
 from sweeps.storage.postgres import Database
 from sweeps.storage.postgres_journal import check_rows, set_rows_aside
-from sweeps.storage.study_record import StoredStudy, read_study, write_study
+from sweeps.storage.study_record import read_state, write_study
 
 
-def check_storage(url: str | None, runs: Path, study: str, found: list[StoredStudy]) -> Iterator[Finding]:
+def check_storage(url: str | None, runs: Path, study: str, found: list[State]) -> Iterator[Finding]:
     """Check that the storage opens and that every record matches its checksum; a study that can be read goes into `found`."""
     what, path = f"{study}: journal", journal_path(runs, study)
     journal, first = _look_through(url, path, study)
@@ -33,16 +34,14 @@ def check_storage(url: str | None, runs: Path, study: str, found: list[StoredStu
         yield Finding(name=what, ok=False, words=f"{line} is damaged: {journal.problem}", remedy=remedy, repair=repair)
         return
     try:
-        stored = read_study(open_storage(url, runs, study, must_exist=True), study)
+        stored = read_state(open_storage(url, runs, study, must_exist=True), study)
     except UserError as error:
         yield Finding(name=what, ok=False, words=str(error))
         return
     found.append(stored)
     assert journal is not None  # the study was read
     counted = f"its {journal.records:,} records match their checksums"
-    yield Finding(
-        name=what, ok=True, words=f"{len(stored.trials) + len(stored.repeats):,} trials and repeats; {counted}"
-    )
+    yield Finding(name=what, ok=True, words=f"{len(stored.records):,} trials and repeats; {counted}")
 
 
 def _look_through(url: str | None, path: Path, study: str) -> tuple[JournalCheck | None, int | None]:
@@ -77,10 +76,10 @@ def _set_aside(url: str, runs: Path, study: str) -> str:
     return f"kept {journal.records:,} records; the other {journal.rest:,} are in the table sweeps_damaged"
 
 
-def check_driver(url: str | None, runs: Path, stored: StoredStudy) -> Iterator[Finding]:
+def check_driver(url: str | None, runs: Path, stored: State) -> Iterator[Finding]:
     """Check that a study which is on record as running has a driver that gives signs of life."""
     study, what = stored.study.name, f"{stored.study.name}: driver"
-    running = [run.name_in(study) for run in (*stored.trials, *stored.repeats) if run.state == "running"]
+    running = [run.name_in(study) for run in stored.records if run.state == "running"]
     waiting = f"; to be continued: {_some(running)}" if running else ""
     holder, goes_on = study_holder(url, runs, study), f"{how_to('run', study)} goes on"
     if holder is not None and holder.get("silent", 0.0) < SILENCE:
@@ -101,10 +100,10 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
-def _close(url: str | None, runs: Path, stored: StoredStudy) -> str:
+def _close(url: str | None, runs: Path, stored: State) -> str:
     """Record that the study was interrupted, at the time of its newest record. Its running trials stay, to be continued."""
     study = stored.study.name
-    times = [epoch.at for run in (*stored.trials, *stored.repeats) for epoch in run.epochs[-1:]]
+    times = [epoch.at for run in stored.records for epoch in run.epochs[-1:]]
     newest = max(_known([*times, stored.study.session_at]), default=None)
     with hold_study(url, runs, study, take_over=True) as storage:
         if stored.study.session == "running":

@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import optuna
 from optuna.storages import BaseStorage
 
 from sweeps.engine.events import Observer
@@ -28,6 +27,9 @@ from sweeps.engine.warm_start import Protocol, Read, reader, warm_start
 from sweeps.lanes import Lanes
 from sweeps.lanes.awake import awake_seconds
 from sweeps.search.searched_trials import KNOWN_IN_A_ROW, SearchedTrials, trial_seed
+from sweeps.state.record import Description, RegisteredModel, Session, StudyRecord
+from sweeps.state.state import State
+from sweeps.state.trial import stored_path
 from sweeps.storage import (
     check_definition,
     hold_study,
@@ -36,22 +38,9 @@ from sweeps.storage import (
     repeat_study,
     storage_errors_as_user_errors,
 )
-from sweeps.storage.optuna_internals import batched_writes
 from sweeps.storage.postgres import PATIENCE, StorageLost
-from sweeps.storage.proposals import write_retries
-from sweeps.storage.study_record import (
-    Description,
-    RegisteredModel,
-    Session,
-    StoredStudy,
-    StudyRecord,
-    json_able,
-    read_study,
-    record_in,
-    study_record,
-    write_study,
-)
-from sweeps.storage.trial_record import stored_path
+from sweeps.storage.store import Store
+from sweeps.storage.study_record import json_able, read_state, record_in
 from sweeps.study.start import BestOf
 
 if TYPE_CHECKING:
@@ -85,13 +74,14 @@ class Sweep:
 
     def begin(self, description: Description) -> None:
         """Record the study, what the workload says of it, and that a process runs it. Nothing is written before."""
-        self._optuna_study = open_study(self.storage, self.study, extend=self._extend, fields=self._fields)
-        self._identity = study_record(self._optuna_study).identity
+        opened = open_study(self.storage, self.study, extend=self._extend, fields=self._fields)
+        self._store = Store(opened, self.study.space, self.runs)
+        self._identity = self._store.record.identity
         asked: dict[str, Any] = {"budget": self.study.budget.model_dump(), "keep": self.study.keep.model_dump()}
         if self.protocol:
             asked["protocol"] = dict(self.protocol)
-        with batched_writes(self._optuna_study):
-            write_study(self._optuna_study, finished=False, **asked, **vars(description))
+        with self._store.batched():
+            self._store.write(finished=False, **asked, **vars(description))
             self._write_session("running")
         self._begun = True
 
@@ -103,8 +93,8 @@ class Sweep:
         max_failures: int = MAX_FAILURES,
         stop_seconds: float = STOP_SECONDS,
         retry_failed: bool = False,
-        learned: Callable[[StoredStudy], bool] = lambda stored: True,
-    ) -> StoredStudy:
+        learned: Callable[[State], bool] = lambda stored: True,
+    ) -> State:
         """Search, then train the repeats; returns all trials.
 
         Args:
@@ -114,15 +104,16 @@ class Sweep:
             learned: tells from the trials of the search whether anything was learned. Where nothing was, nothing is confirmed or
                 compared; baselines are still trained.
         """
-        common: dict[str, Any] = {"runs": self.runs, "max_failures": max_failures, "stop_seconds": stop_seconds}
+        common: dict[str, Any] = {"max_failures": max_failures, "stop_seconds": stop_seconds}
         if lanes.kind != self.before.worker_kind:
-            write_study(self._optuna_study, worker_kind=lanes.kind)
-        if retry_failed and write_retries(self._optuna_study, time.time()):
-            write_study(self._optuna_study, stopped=None)
-        search(self._optuna_study, self.study, lanes, observers, **common)
+            self._store.write(worker_kind=lanes.kind)
+        if retry_failed and self._store.retry(time.time()):
+            self._store.write(stopped=None)
+        search(self._store, self.study, lanes, observers, **common)
         stored = self.read()
         asked = self.study if learned(stored) else replace(self.study, confirm=None, compare=None)
-        repeats = repeat_study(self.storage, self.study.name)
+        opened = repeat_study(self.storage, self.study.name)
+        repeats = Store(opened, self.study.space, self.runs)
         run_repeats(
             repeats,
             plan_of(stored, asked),
@@ -148,14 +139,14 @@ class Sweep:
             made["model"] = model
         if report is not None:
             made |= {"report": stored_path(report, self.runs), "report_at": time.time()}
-        with batched_writes(self._optuna_study):
-            write_study(self._optuna_study, **made)
+        with self._store.batched():
+            self._store.write(**made)
             self._write_session("finished")
         self._begun = False
 
-    def read(self) -> StoredStudy:
+    def read(self) -> State:
         """Return the study and all its trials, as the storage holds them now."""
-        return read_study(self.storage, self.study.name)
+        return read_state(self.storage, self.study.name)
 
     def stop(self, session: Session) -> None:
         """Record that the process ends before the study does."""
@@ -166,7 +157,7 @@ class Sweep:
 
     def _write_session(self, session: Session) -> None:
         # The identity is written each time, because a study whose first records are damaged is known by a later one.
-        write_study(self._optuna_study, session=session, session_at=time.time(), identity=self._identity)
+        self._store.write(session=session, session_at=time.time(), identity=self._identity)
 
 
 @contextmanager
@@ -225,7 +216,7 @@ def run_study(
     max_failures: int = MAX_FAILURES,
     stop_seconds: float = STOP_SECONDS,
     protocol: Protocol | None = None,
-) -> StoredStudy:
+) -> State:
     """Run a study to its end, from wherever an earlier process left it; returns all its trials.
 
     A process that was killed at any moment continues with the same call and ends in the same table.
@@ -257,12 +248,11 @@ def run_study(
 
 
 def search(
-    optuna_study: optuna.Study,
+    store: Store,
     study: "Study",
     lanes: Lanes,
     observers: Sequence[Observer],
     *,
-    runs: Path = Path("mlruns"),
     clock: Clock = time.time,
     timer: Clock = awake_seconds,
     max_failures: int = MAX_FAILURES,
@@ -280,10 +270,9 @@ def search(
     Raises:
         UserError: `max_failures` trials in a row failed of the same cause.
     """
-    source = SearchedTrials(optuna_study, study, late=lanes.width >= AHEAD)
-    rounds = Rounds("search", optuna_study, lanes, observers, runs, source, clock, timer, max_failures, stop_seconds)
-    reason = rounds.run()
-    write_study(optuna_study, stopped=reason)
+    source = SearchedTrials(store, study, late=lanes.width >= AHEAD)
+    reason = Rounds(store, lanes, observers, source, clock, timer, max_failures, stop_seconds).run()
+    store.write(stopped=reason)
     return reason
 
 

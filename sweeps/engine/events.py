@@ -4,17 +4,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from optuna.trial import FrozenTrial
-
-from sweeps.lanes import Outcome, Progress, Trial, TrialResult
-from sweeps.storage.trial_record import ENDED, best_trial, is_paused, newest_of_each, reported_epochs
+from sweeps.lanes import Outcome, Progress, TrialResult, TrialSpec
+from sweeps.state.decisions import RoundDecisions
+from sweeps.state.state import best_trial, reported_epochs
+from sweeps.state.trial import ENDED, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
     """A trial that is being trained."""
 
-    trial: Trial
+    trial: TrialSpec
     epoch: int
     objective: float | None
     """Its newest one; None before the first epoch."""
@@ -44,44 +44,42 @@ class Snapshot:
 class Observer(Protocol):
     """Every call comes from the driver's thread, in the order of events of a trial. None may block for long."""
 
-    def trial_started(self, trial: Trial, *, resumed: bool) -> None:
+    def trial_started(self, trial: TrialSpec, *, resumed: bool) -> None:
         """Hear that a trial has its place in the storage. `resumed`: it began in an earlier process."""
 
-    def epoch_finished(self, trial: Trial, progress: Progress) -> None:
+    def epoch_finished(self, trial: TrialSpec, progress: Progress) -> None:
         """Hear of an epoch that is durable in the storage, while the next round trains where that can be.
 
         Replayed epochs are not told again, except the newest of a trial that is resumed, because the process may have
         died before it told observers.
         """
 
-    def trial_ended(self, trial: Trial, outcome: Outcome, result: TrialResult, duplicate_of: int | None) -> None:
+    def trial_ended(self, trial: TrialSpec, outcome: Outcome, result: TrialResult, duplicate_of: int | None) -> None:
         """Hear of a recorded end, before the trial ends in Optuna; what an observer records must be durable on return."""
 
     def round_finished(self, snapshot: Snapshot) -> None: ...
 
 
 class Source(Protocol):
-    """The source of the trials of a phase. A subclass need define `planned`, `propose` and `params` alone."""
+    """The source of the trials of a phase. A subclass need define `planned` and `propose` alone."""
 
     planned: int | None
     """Number of trials that there will be; None where nobody knows it."""
     ranks: bool = True
     """Whether the objective ranks the trials, so that one of them is the best; two objectives rank none."""
 
-    def pruned(self, candidates: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Collection[int] | None:
-        """Return the numbers of those candidates, which have just done an epoch, that end early; None where the study's Optuna pruner decides."""
-        return None
+    def pruned(self, candidates: Sequence[Trial], trials: Sequence[Trial], round_: int) -> RoundDecisions:
+        """Return which of these candidates, which have just done an epoch of this round, end early."""
+        return RoundDecisions(round_, (), {})
 
-    def pausing(self, candidates: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Collection[int]:
+    def pausing(self, candidates: Sequence[Trial], trials: Sequence[Trial]) -> Collection[int]:
         """Return the numbers of those candidates, which have just done an epoch, that leave their lanes and wait.
 
         Where rounds are decided late, `trials` are as they stood before the round, so that each candidate can be asked about as soon as it is done.
         """
         return ()
 
-    def promoted(
-        self, trials: Sequence[FrozenTrial], lanes: int, elapsed: float, round_: int, *, last: bool
-    ) -> FrozenTrial | None:
+    def promoted(self, trials: Sequence[Trial], lanes: int, elapsed: float, round_: int, *, last: bool) -> Trial | None:
         """Return a paused trial that goes on in this round in one of so many free lanes, or one that ended while it was paused, to be revived.
 
         None where nobody does.
@@ -90,13 +88,11 @@ class Source(Protocol):
         """
         return None
 
-    def fallen(self, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
+    def fallen(self, trials: Sequence[Trial]) -> Sequence[Trial]:
         """Return the paused trials whose checkpoints are more than the study keeps. They would be trained again from their start."""
         return ()
 
-    def propose(
-        self, known: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
-    ) -> FrozenTrial | str:
+    def propose(self, known: Sequence[Trial], proposals: Sequence[Trial], elapsed: float, round_: int) -> Trial | str:
         """Return the next trial, to begin in this round after `proposals`; or a sentence that says why there is none.
 
         Args:
@@ -108,23 +104,14 @@ class Source(Protocol):
         """Hear that the trial of this number is the first new one of this round. Records that must precede the trial are durable on return."""
         return
 
-    def params(self, trial: FrozenTrial) -> dict[str, Any]:
-        """Return the searched parameters as the workload gets them."""
-
-    def duplicate_of(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> FrozenTrial | None:
-        """Return the earlier trial with these parameters, finished or running, that makes another one a duplicate."""
+    def duplicate_of(self, trial: Trial, known: Sequence[Trial], proposals: Sequence[Trial] = ()) -> Trial | None:
+        """Return the one of the known trials with an earlier number, finished or running, or of the proposals before it, whose result it takes."""
         return None
-
-
-def newest_objective(trial: FrozenTrial) -> float | None:
-    """Return the objective of the last epoch that a trial reported; None before the first."""
-    reported = trial.intermediate_values
-    return reported[max(reported)] if reported else None
 
 
 def snapshot_of(
     phase: str,
-    trials: Sequence[FrozenTrial],
+    trials: Sequence[Trial],
     running: Mapping[int, Any],
     planned: int | None,
     elapsed: float,
@@ -132,16 +119,16 @@ def snapshot_of(
     ranks: bool = True,
 ) -> Snapshot:
     """Return the snapshot of a phase. `running`: number of a trial in the lanes → an object whose `trial` is that trial; `ranks`: see `Source`."""
-    best, newest = best_trial(trials) if ranks else None, newest_of_each(trials)
+    best = best_trial(trials) if ranks else None
     return Snapshot(
         phase=phase,
         running=tuple(
-            Running(trial=running[t.number].trial, epoch=len(t.intermediate_values), objective=newest_objective(t))
+            Running(trial=running[t.number].trial, epoch=len(t.objectives), objective=t.newest_objective)
             for t in trials
             if t.number in running
         ),
-        paused=sum(map(is_paused, trials)),
-        **{name: sum(trial.state == state for trial in newest) for name, state in ENDED.items()},
+        paused=sum(trial.paused for trial in trials),
+        **{name: sum(trial.state == name for trial in trials) for name in ENDED},
         planned=planned,
         best_objective=best.value if best else None,
         best_number=best.number if best else None,

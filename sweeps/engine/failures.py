@@ -4,17 +4,15 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from optuna.trial import FrozenTrial
-
 from sweeps.errors import AllFailedError, UserError
 from sweeps.lanes import Failure, Outcome, TrialResult
-from sweeps.storage.trial_record import duplicate_of, outcome_of
+from sweeps.state.trial import Trial
 
 MAX_FAILURES = 10
 """This many trials in a row that fail of the same cause are a bug, or the machine's fault, which must not use up the budget."""
 
 
-def check_failures(study: str, trials: Sequence[FrozenTrial], before: Collection[int], most: int) -> None:
+def check_failures(study: str, trials: Sequence[Trial], before: Collection[int], most: int) -> None:
     """Check that no `most` trials in a row, by number, failed of the same cause in this process; else raise UserError, AllFailedError where no trial
     of the study ended otherwise.
 
@@ -22,16 +20,16 @@ def check_failures(study: str, trials: Sequence[FrozenTrial], before: Collection
     """
     cause, count = None, 0
     for trial in trials:
-        if trial.number in before or duplicate_of(trial) is not None:
+        if trial.number in before or trial.duplicate_of is not None:
             continue
-        failure = outcome_of(trial).failure if trial.state.is_finished() else None
+        failure = trial.outcome.failure if trial.outcome else None
         previous, cause = cause, failure_cause(failure)
         count = 0 if cause is None else count + 1 if cause == previous else 1
         if failure and count == most:
             problem = f"{count} trials in a row failed ({failure.kind}), the last with: {failure.message}"
             hint = "Mend the cause and give the same command again, or allow more with --max-failures."
-            ended = [outcome_of(each).state for each in trials if each.state.is_finished()]
-            kind = AllFailedError if {*ended} == {"failed"} else UserError
+            ended = {each.state for each in trials if each.finished}
+            kind = AllFailedError if ended == {"failed"} else UserError
             raise kind(f"study '{study}'", f"{problem}\n{hint}")
 
 

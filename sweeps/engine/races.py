@@ -10,13 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from optuna.trial import FrozenTrial, TrialState
-
 from sweeps.engine.repeats import Replan, identity_of, plan_repeats
 from sweeps.results import confirmed_winner
 from sweeps.results.racing import Ending, Race, run_race
-from sweeps.storage.study_record import StoredStudy
-from sweeps.storage.trial_record import Repeat, newest_of_each, stored_repeat
+from sweeps.state.state import State
+from sweeps.state.trial import Repeat, Trial
 
 if TYPE_CHECKING:
     from sweeps.study.study import Study
@@ -28,7 +26,7 @@ _Values = Mapping[int, Sequence[float | None]]
 class GrowingPlan:
     """The repeats so far → the plan by now, and whether it is the last (`sweeps.engine.repeats.Replan`)."""
 
-    def __init__(self, stored: StoredStudy, study: "Study") -> None:
+    def __init__(self, stored: State, study: "Study") -> None:
         assert study.confirm is not None
         self._stored, self._study, self._confirm = stored, study, study.confirm
         self._runs = {
@@ -39,7 +37,7 @@ class GrowingPlan:
         """Runs that the confirmation may ask for: identity → trial of the search and place of the seed."""
         self._plans: dict[tuple[tuple[tuple[int, int], ...], Ending, int | None], list[Repeat]] = {}
 
-    def __call__(self, trials: Sequence[FrozenTrial]) -> tuple[Sequence[Repeat], bool]:
+    def __call__(self, trials: Sequence[Trial]) -> tuple[Sequence[Repeat], bool]:
         values = self._values(trials)
         race = run_race(values, self._confirm.seeds) if self._confirm.race else None
         ended = bool(race.ended) if race else all(value is not None for own in values.values() for value in own)
@@ -49,15 +47,14 @@ class GrowingPlan:
             self._plans[key] = self._plan(race, winner)
         return self._plans[key], ended
 
-    def _values(self, trials: Sequence[FrozenTrial]) -> _Values:
+    def _values(self, trials: Sequence[Trial]) -> _Values:
         values: dict[int, list[float | None]] = {
             trial: [None] * self._confirm.seeds for trial, _ in self._runs.values()
         }
-        for stored in newest_of_each(trials):
-            run = stored_repeat(stored)
-            if run.test and stored.state.is_finished() and (place := self._runs.get(identity_of(run))):
+        for run in trials:
+            if run.test and run.finished and (place := self._runs.get(identity_of(run))):
                 trial, index = place
-                values[trial][index] = stored.value if stored.state == TrialState.COMPLETE else math.nan
+                values[trial][index] = run.value if run.state == "complete" else math.nan
         return values
 
     def _plan(self, race: Race | None, winner: int | None) -> list[Repeat]:
@@ -74,7 +71,7 @@ def _complete(values: _Values) -> dict[int, list[float]]:
     }
 
 
-def plan_of(stored: StoredStudy, study: "Study") -> Sequence[Repeat] | Replan:
+def plan_of(stored: State, study: "Study") -> Sequence[Repeat] | Replan:
     """Return the plan of the repeats of a study, in the form that `run_repeats` takes; it grows where it depends on the confirmation."""
     confirm = study.confirm
     if confirm is None:

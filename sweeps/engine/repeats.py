@@ -18,21 +18,18 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import optuna
-from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.engine.events import Observer, Source
 from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
 from sweeps.lanes import Lanes, joined_baselines
 from sweeps.lanes.awake import awake_seconds
 from sweeps.results.found_trials import found_trials
+from sweeps.search.proposals import proposed_repeat
 from sweeps.seeds import seed_of
-from sweeps.storage.proposals import proposed_repeat, write_retries
-from sweeps.storage.study_record import StoredStudy, write_study
-from sweeps.storage.trial_record import Repeat, newest_of_each, stored_repeat
+from sweeps.state.state import State
+from sweeps.state.trial import Repeat, Trial
+from sweeps.storage.store import Store
 from sweeps.study.space import Space, dependents
 from sweeps.study.study_model import Compare
 
@@ -44,12 +41,12 @@ _Configuration = tuple[int | None, dict[str, Any]]
 """Number of the trial that found it, None for the fixed settings; and its parameters."""
 _Seeds = Callable[[int], list[int]]
 """A number of seeds → the study's fresh seeds; the longer list begins with the shorter one."""
-Replan = Callable[[Sequence[FrozenTrial]], tuple[Sequence[Repeat], bool]]
+Replan = Callable[[Sequence[Trial]], tuple[Sequence[Repeat], bool]]
 """The repeats so far → the plan by now, and whether it is the last. The same object as before where nothing has changed."""
 
 
 def plan_repeats(
-    stored: StoredStudy, study: "Study", raced: Mapping[int, int] | None = None, winner: int | None = None
+    stored: State, study: "Study", raced: Mapping[int, int] | None = None, winner: int | None = None
 ) -> list[Repeat]:
     """Plan the runs that `study.confirm`, `.compare`, `.baselines` and `.confirm.late` ask for, in this order, each (configuration, seed) once.
 
@@ -68,7 +65,7 @@ def plan_repeats(
     """
     seeds = partial(fresh_seeds, study.seed, {trial.seed for trial in stored.trials})
     bases = distinct_configurations(stored, study.space)
-    runs: dict[tuple[str, int], Repeat] = {}
+    runs: dict[tuple[str, int | None], Repeat] = {}
     confirming = list(_confirming(bases, study, seeds))
     if raced is not None:
         asked = [run for run in confirming if run.source_trial is not None and run.seed_index < raced[run.source_trial]]
@@ -85,7 +82,7 @@ def plan_repeats(
     return list(runs.values())
 
 
-def identity_of(run: Repeat) -> tuple[str, int]:
+def identity_of(run: Repeat | Trial) -> tuple[str, int | None]:
     """Return configuration (as text) and seed, which make a run the same training as another."""
     return _text(run.params), run.seed
 
@@ -161,15 +158,15 @@ def _referring(base: _Configuration | None, study: "Study", seeds: _Seeds) -> It
         yield from _tested(number, study.space.changed(params, row.settings), seeds(row.seeds), "baseline", row.name)
 
 
-def _late(stored: StoredStudy, study: "Study") -> Iterator[Repeat]:
+def _late(stored: State, study: "Study") -> Iterator[Repeat]:
     """Train those trials to their end that the search left paused and that fell most in their last epoch.
 
     A run has the seed of its trial, so that it ends as the trial would have, had it not been paused.
     """
     falls = []
-    for trial in stored.newest:
+    for trial in stored.trials:
         values = [epoch.objective for epoch in trial.epochs[-2:]]
-        paused = trial.state == "paused" or trial.may_revive
+        paused = trial.state == "paused" or trial.resumable
         if paused and trial.seed is not None and len(values) == 2 and all(map(math.isfinite, values)):
             falls.append((values[1] - values[0], trial.number, trial))
     for _, number, trial in sorted(falls, key=lambda each: each[:2])[: study.confirm.late if study.confirm else 0]:
@@ -202,7 +199,7 @@ def _changed(params: Mapping[str, Any], name: str, value: Any, space: Space) -> 
     return {other: values[other] for other in active}
 
 
-def distinct_configurations(stored: StoredStudy, space: Space) -> list[_Configuration]:
+def distinct_configurations(stored: State, space: Space) -> list[_Configuration]:
     """Return the configurations that a search has found, the best first (`found_trials`); of equal ones the best."""
     first_of: dict[str, _Configuration] = {}
     for trial in found_trials(stored):
@@ -222,12 +219,11 @@ def _text(content: Any) -> str:
 
 
 def run_repeats(
-    repeat_study: optuna.Study,
+    store: Store,
     plan: Sequence[Repeat] | Replan,
     lanes: Lanes,
     observers: Sequence[Observer],
     *,
-    runs: Path = Path("mlruns"),
     clock: Clock = time.time,
     timer: Clock = awake_seconds,
     max_failures: int = MAX_FAILURES,
@@ -246,69 +242,64 @@ def run_repeats(
     """
     replan: Replan = plan if callable(plan) else lambda trials: (plan, True)
     if retry_failed:
-        planned = _Repeats(replan, repeat_study.get_trials(deepcopy=False), warmup).plan
-        write_retries(repeat_study, clock(), lambda trial: any(_serves(trial, repeat) for repeat in planned))
-    source = _Repeats(replan, repeat_study.get_trials(deepcopy=False), warmup)
+        planned = _Repeats(replan, store, warmup).plan
+        store.retry(clock(), lambda trial: any(_serves(trial, repeat) for repeat in planned))
+    source = _Repeats(replan, store, warmup)
     first = source.plan
-    _reassign(repeat_study, first)
-    Rounds("repeats", repeat_study, lanes, observers, runs, source, clock, timer, max_failures, stop_seconds).run()
+    _reassign(store, first)
+    Rounds(store, lanes, observers, source, clock, timer, max_failures, stop_seconds).run()
     if source.plan is not first:
-        _reassign(repeat_study, source.plan)
+        _reassign(store, source.plan)
 
 
 class _Repeats(Source):
     """The planned runs, in order. One that failed is not proposed again: its seed would fail again."""
 
-    def __init__(
-        self, replan: Replan, stored: Sequence[FrozenTrial], warmup: Callable[[Mapping[str, Any]], int]
-    ) -> None:
-        self.replan, self.warmup = replan, warmup
+    def __init__(self, replan: Replan, store: Store, warmup: Callable[[Mapping[str, Any]], int]) -> None:
+        self.replan, self.store, self.warmup = replan, store, warmup
         self.plan: Sequence[Repeat] = ()
         self.planned: int | None = None
-        self._turn_to(stored, *replan(stored))
+        self._turn_to(store.trials(), *replan(store.trials()))
 
-    def _turn_to(self, trials: Sequence[FrozenTrial], plan: Sequence[Repeat], last: bool) -> None:
+    def _turn_to(self, trials: Sequence[Trial], plan: Sequence[Repeat], last: bool) -> None:
         self.plan = plan
         # Runs of an earlier plan that this one has no use for count as well: they are among those that ended.
         missing = sum(not any(_serves(trial, repeat) for trial in trials) for repeat in plan)
-        self.planned = len(newest_of_each(trials)) + missing if last else None
+        self.planned = len(trials) + missing if last else None
 
-    def propose(
-        self, known: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
-    ) -> FrozenTrial | str:
+    def propose(self, known: Sequence[Trial], proposals: Sequence[Trial], elapsed: float, round_: int) -> Trial | str:
         trials = [*known, *proposals]
         plan, last = self.replan(trials)
         if plan is not self.plan:
             self._turn_to(trials, plan, last)
         for repeat in self.plan:
             if not any(_serves(trial, repeat) for trial in trials):
-                return proposed_repeat(repeat, len(trials), warmup=self.warmup(repeat.params))
+                number = 1 + max((trial.number for trial in trials), default=-1)
+                return proposed_repeat(self.store, repeat, number, warmup=self.warmup(repeat.params))
         return "Every repeat is done." if last else "What follows depends on runs that are being trained."
 
-    def params(self, trial: FrozenTrial) -> dict[str, Any]:
-        return dict(stored_repeat(trial).params)
 
-
-def _serves(trial: FrozenTrial, repeat: Repeat) -> bool:
+def _serves(trial: Trial, repeat: Repeat) -> bool:
     """Whether this run makes the planned one needless: it is the same, and it saw the test images if that is wanted."""
-    stored = stored_repeat(trial)
-    return stored.seed == repeat.seed and stored.params == dict(repeat.params) and (stored.test or not repeat.test)
+    same = trial.seed == repeat.seed and trial.params == dict(repeat.params)
+    return same and (trial.test or not repeat.test)
 
 
-def _reassign(repeat_study: optuna.Study, repeats: Sequence[Repeat]) -> None:
+def _reassign(store: Store, repeats: Sequence[Repeat]) -> None:
     """Give runs of an earlier plan the purposes that they have in this one, after a study was extended; the others have none.
 
     Optuna lets no finished trial change, so the record of the study says so (`StudyRecord.reassigned`). Of several runs
     that serve, one that is complete takes the purposes.
     """
-    stored = sorted(repeat_study.get_trials(deepcopy=False), key=lambda trial: trial.state == TrialState.FAIL)
+    records = sorted((each for trial in store.trials() for each in trial.chain), key=lambda trial: trial.number)
+    stored = sorted(records, key=lambda trial: trial.state == "failed")
     reassigned: dict[str, Any] = {str(trial.number): _USELESS for trial in stored}
     for repeat in repeats:
         serving = next((trial for trial in stored if _serves(trial, repeat)), None)
         if serving is not None:
             purposes = {name: getattr(repeat, name) for name in _USELESS}
             reassigned[str(serving.number)] = {"source_trial": repeat.source_trial, **purposes}
-    write_study(repeat_study, reassigned=reassigned)
+    store.write(reassigned=reassigned)
 
 
 _USELESS: dict[str, Any] = {"purposes": (), "pair_ids": (), "baseline": None}

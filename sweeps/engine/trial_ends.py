@@ -9,16 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import methodcaller
 
-import optuna
-from optuna.trial import FrozenTrial
-
 from sweeps.engine.events import Source
 from sweeps.engine.failures import check_failures, ended_as, failure_cause
 from sweeps.engine.notifications import Deliveries
-from sweeps.lanes import Lanes, Outcome, Trial, TrialResult
-from sweeps.storage.optuna_internals import batched_writes
+from sweeps.lanes import Lanes, Outcome, TrialResult, TrialSpec
+from sweeps.state.trial import Trial
 from sweeps.storage.running_trial import RunningTrial
-from sweeps.storage.trial_record import counted_epochs, is_paused, outcome_of, results_of
+from sweeps.storage.store import Store
 
 _log = logging.getLogger(__name__)
 FALLEN = (
@@ -31,12 +28,11 @@ FALLEN = (
 class TrialEnds:
     """Ends the trials of a phase. The fields are those of `Rounds`, and shared with it."""
 
-    study: optuna.Study
+    store: Store
     lanes: Lanes
     told: Deliveries
     source: Source
     running: dict[int, RunningTrial]
-    resumed: Callable[[FrozenTrial], RunningTrial]
     clock: Callable[[], float]
     max_failures: int
 
@@ -48,13 +44,14 @@ class TrialEnds:
         self.going_on: set[int] = set()
         """Paused trials with which workers may have gone on already, because they are promoted in the next round."""
         # Failures of earlier processes do not count: whoever has mended their cause must be able to go on.
-        self.ended_before = {trial.number for trial in self._trials() if trial.state.is_finished()}
+        self.ended_before = {trial.number for trial in self.store.trials() if trial.finished}
 
-    def end_duplicate(self, trial: RunningTrial, equal: FrozenTrial, round_: int) -> None:
+    def end_duplicate(self, trial: RunningTrial, equal: Trial, round_: int) -> None:
         """Give a trial the outcome of an equal one, without training it."""
-        outcome = replace(outcome_of(equal), failure=None)
-        result = TrialResult(number=trial.trial.number, metrics=results_of(equal))
-        with batched_writes(self.study):
+        assert equal.outcome is not None
+        outcome = replace(equal.outcome, failure=None)
+        result = TrialResult(number=trial.trial.number, metrics=equal.results)
+        with self.store.batched():
             trial.end(outcome, result, round_, self.clock(), duplicate_of=equal.number)
         self.told.deliver()  # of the round before, too, which does not count this trial
         self.told.now(methodcaller("trial_ended", trial.trial, outcome, result, equal.number))
@@ -73,27 +70,26 @@ class TrialEnds:
         self._tell_ends(ending, results)
         # No other round can complete a row of failures.
         if any(failure_cause(outcome.failure) for _, outcome in ending):
-            check_failures(self.study.study_name, self._trials(), self.ended_before, self.max_failures)
+            check_failures(self.store.name, self.store.trials(), self.ended_before, self.max_failures)
 
-    def _discard_checkpoints(self, ended: list[Trial]) -> None:
+    def _discard_checkpoints(self, ended: list[TrialSpec]) -> None:
         """Discard the checkpoints of trials that have ended, and of those paused ones that the study no longer keeps."""
         gone = self.fallen | self.going_on
-        fallen = [trial for trial in self.source.fallen(self._trials()) if trial.number not in gone]
+        fallen = [trial for trial in self.source.fallen(self.store.trials()) if trial.number not in gone]
         if fallen and not self.fallen:
             _log.warning("%s", FALLEN)
         self.fallen.update(trial.number for trial in fallen)
         if ended or fallen:
-            self.lanes.discard_checkpoints([*ended, *(self.resumed(trial).trial for trial in fallen)])
+            self.lanes.discard_checkpoints([*ended, *(trial.spec for trial in fallen)])
 
     def _tell_ends(self, ending: Sequence[tuple[RunningTrial, Outcome]], results: Mapping[int, TrialResult]) -> None:
         self.told.deliver({trial.trial.number for trial, _ in ending})
         for trial, outcome in ending:
             self.told.now(methodcaller("trial_ended", trial.trial, outcome, results[trial.trial.number], None))
-        stored = self._trials()
-        with batched_writes(self.study):
-            for trial, outcome in ending:
-                counted = counted_epochs(stored[trial.trial.number])
-                newest = counted[max(counted)] if counted else None  # what Optuna takes for a pruned trial
+        counted = [self.store.trial(trial.trial.number).counted for trial, _ in ending]
+        with self.store.batched():
+            for (trial, outcome), values in zip(ending, counted, strict=True):
+                newest = values[max(values)] if values else None  # what Optuna takes for a pruned trial
                 trial.tell(outcome, {"complete": outcome.objective, "pruned": newest}.get(outcome.state))
 
     def end_paused(self, round_: int) -> bool:
@@ -102,13 +98,12 @@ class TrialEnds:
         Their checkpoints stay, because a larger budget may revive them.
         """
         ending, results = [], dict[int, TrialResult]()
-        for stored in filter(is_paused, self._trials()):
-            trial, epoch = self.resumed(stored), len(stored.intermediate_values)
-            best = min(counted_epochs(stored).values(), default=None)
-            outcome = Outcome(state="pruned", epoch=epoch, objective=best)
+        for stored in [trial for trial in self.store.trials() if trial.paused]:
+            trial, best = self.store.running(stored), min(stored.counted.values(), default=None)
+            outcome = Outcome(state="pruned", epoch=len(stored.objectives), objective=best)
             results[stored.number] = trial.paused_with
             ending.append((trial, outcome))
-        with batched_writes(self.study):
+        with self.store.batched():
             for trial, outcome in ending:
                 trial.end(outcome, results[trial.trial.number], round_, self.clock())
         self._discard_checkpoints([])
@@ -129,7 +124,7 @@ class TrialEnds:
 
     def record(self, results: Iterable[TrialResult]) -> None:
         """Record how those of these trials end that the lanes were asked to finish."""
-        with batched_writes(self.study):
+        with self.store.batched():
             for result in [result for result in results if result.number in self.ending]:
                 outcome, round_ = self.ending[result.number]
                 trial, outcome = self.running[result.number], ended_as(outcome, result)
@@ -137,6 +132,3 @@ class TrialEnds:
                     trial.pause(result, outcome.epoch, round_)
                 else:
                     trial.end(outcome, result, round_, self.clock())
-
-    def _trials(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False)

@@ -3,7 +3,7 @@
 A round: settle duplicates → fill free lanes → train each lane one epoch → report every objective → decide for every
 trial → end those that end. Each step is durable before the next begins:
 
-- A trial is written with all its parameters or not at all (`sweeps.storage.proposals`).
+- A trial is written with all its parameters or not at all (`Store.begin`).
 - The round of a trial's first epoch and the epochs it has reported say what it has done; whether an epoch was its last
   is written before the epoch is reported.
 - The decisions of a round are one write (`RoundDecisions`). They end the round; all steps after them (finish the lanes,
@@ -21,11 +21,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from operator import methodcaller
-from pathlib import Path
-from typing import Literal
-
-import optuna
-from optuna.trial import FrozenTrial
 
 from sweeps.engine.events import Observer, Source, snapshot_of
 from sweeps.engine.failures import MAX_FAILURES
@@ -33,33 +28,19 @@ from sweeps.engine.notifications import Deliveries
 from sweeps.engine.prefetch import NextTrials, propose_some
 from sweeps.engine.trial_ends import TrialEnds
 from sweeps.engine.worker_records import WorkerRecords
-from sweeps.lanes import Lanes, Outcome, Progress, Trial, TrialResult
+from sweeps.lanes import Lanes, Outcome, Progress, TrialResult, TrialSpec
 from sweeps.lanes.awake import awake_seconds
-from sweeps.storage.optuna_internals import batched_writes
-from sweeps.storage.proposals import decide_pruning, write_pruner_state, write_revival, write_trial
-from sweeps.storage.rounds import (
+from sweeps.state.decisions import (
     RoundDecisions,
-    all_went_on,
-    decided_outcome,
-    epochs_ahead,
+    all_resumed,
     left_since,
+    outcome_by,
     paused_ended_in,
-    round_decisions,
     undecided,
-    write_decisions,
-    write_epochs_ahead,
 )
-from sweeps.storage.running_trial import RunningTrial, checked, resume_trial, trial_to_train
-from sweeps.storage.study_record import study_record, write_study
-from sweeps.storage.trial_record import (
-    ended_round,
-    first_round,
-    is_paused,
-    last_progress,
-    may_revive,
-    owned_by_driver,
-    reported_in,
-)
+from sweeps.state.trial import Trial
+from sweeps.storage.running_trial import RunningTrial, checked
+from sweeps.storage.store import Store
 
 Clock = Callable[[], float]
 """Seconds since some fixed moment, as `time.time`."""
@@ -75,11 +56,9 @@ STOP_SECONDS = 20.0
 class Rounds:
     """One phase of a study. `running` are the trials in lanes, by number; others that have not ended wait outside."""
 
-    phase: Literal["search", "repeats"]
-    study: optuna.Study
+    store: Store
     lanes: Lanes
     observers: Sequence[Observer]
-    runs: Path
     source: Source
     clock: Clock = time.time
     """Gives the times on record. It may jump; nothing is decided by it."""
@@ -93,23 +72,23 @@ class Rounds:
         self.round = 0
         self.trained = 0.0
         self.told = Deliveries(self.observers)
-        stored = study_record(self.study)
+        stored = self.store.record
         self.elapsed, self.mark = stored.elapsed or 0.0, self.timer()
         late_from = stored.late_from
         if late_from is None:
             late_from = LATE_FROM
-            write_study(self.study, late_from=late_from)
+            self.store.write(late_from=late_from)
         self.late = self.lanes.width >= late_from
-        self.condemned: tuple[int, ...] = ()
+        self.to_prune: tuple[int, ...] = ()
         """Trials that the pruner has ended, and that end after this round."""
-        self.next, self.elapsed_before = NextTrials(self.source), self.elapsed
+        self.next, self.elapsed_before = NextTrials(self.source, self.store), self.elapsed
         self.ahead: dict[int, Progress] = {}
         """Number of a trial → its epoch of a round to come, which a process that was stopped had trained."""
         self.arrived: Sequence[Progress] = ()
         """Epochs that are done and not yet recorded."""
-        self.workers = WorkerRecords(self.study, self.lanes, self.timer, repeat=self.phase == "repeats")
+        self.workers = WorkerRecords(self.store, self.lanes, self.timer)
         self.ends = TrialEnds(
-            self.study, self.lanes, self.told, self.source, self.running, self._resumed, self.clock, self.max_failures
+            self.store, self.lanes, self.told, self.source, self.running, self.clock, self.max_failures
         )
 
     def run(self) -> str:
@@ -120,8 +99,8 @@ class Rounds:
                 self._settle()
                 reason = self._fill()
                 if not self.running:
-                    learns = self.late and left_since(self._trials(), self.round - 1)
-                    if not learns or paused_ended_in(self._trials(), self.round):
+                    learns = self.late and left_since(self.store.trials(), self.round - 1)
+                    if not learns or paused_ended_in(self.store.trials(), self.round):
                         self.told.deliver()
                         if self.ends.end_paused(self.round):
                             self._tell_round()
@@ -147,30 +126,28 @@ class Rounds:
             ahead += [each for each in here if self._is_ahead(each)]
             self.ends.record(each for each in done if isinstance(each, TrialResult))
         if self.late:
-            write_epochs_ahead(self.study, ahead)
+            self.store.write_epochs_ahead(ahead)
 
     def _is_ahead(self, progress: Progress) -> bool:
         """Whether an epoch is of the next round."""
-        trial = self._trials()[progress.number]
-        return self.late and reported_in(trial, self.round) and progress.epoch > len(trial.intermediate_values)
+        trial = self.store.trial(progress.number)
+        return self.late and trial.reported_in(self.round) and progress.epoch > len(trial.objectives)
 
     def _resume(self) -> None:
-        decisions = round_decisions(self.study)
+        decisions = self.store.decisions
         if decisions:
-            self.round, self.condemned = decisions.round + 1, decisions.condemned
-            write_pruner_state(self.study, decisions)
-        self.ahead = epochs_ahead(self.study) if self.late else {}
-        unfinished = [trial for trial in self._trials() if owned_by_driver(trial) and not is_paused(trial)]
-        for stored in unfinished:
-            trial, newest = self._resumed(stored).trial, last_progress(stored)
-            self.told.now(methodcaller("trial_started", trial, resumed=True))
-            if newest:  # the process may have died before it could tell it
-                self.told.now(methodcaller("epoch_finished", trial, newest))
-        in_lanes = [
-            (trial, decided_outcome(trial, decisions)) for trial in unfinished if first_round(trial) is not None
-        ]
-        self._end_late([(self._resumed(trial), outcome) for trial, outcome in in_lanes if outcome])
-        going_on = [self._resumed(trial) for trial, outcome in in_lanes if not outcome]
+            self.round, self.to_prune = decisions.round + 1, decisions.to_prune
+            self.store.write_pruner_notes(decisions)
+        self.ahead = self.store.epochs_ahead if self.late else {}
+        unfinished = [trial for trial in self.store.trials() if trial.unfinished and not trial.paused]
+        for trial in unfinished:
+            self.told.now(methodcaller("trial_started", trial.spec, resumed=True))
+            if newest := trial.newest_progress:  # the process may have died before it could tell it
+                self.told.now(methodcaller("epoch_finished", trial.spec, newest))
+        in_lanes = [trial for trial in unfinished if trial.lane_round is not None]
+        outcomes = [(trial, outcome_by(trial, decisions)) for trial in in_lanes]
+        self._end_late([(self.store.running(trial), outcome) for trial, outcome in outcomes if outcome])
+        going_on = [self.store.running(trial) for trial, outcome in outcomes if not outcome]
         for running in going_on[: self.lanes.width]:
             self._add(running)
         for running in going_on[self.lanes.width :]:  # there are fewer lanes than there were
@@ -178,8 +155,8 @@ class Rounds:
         self.lanes.replay()
         self.ahead = {number: progress for number, progress in self.ahead.items() if number in self.running}
         if self.late:  # the process may have died before its workers had discarded them
-            ended = [t for t in self._trials() if ended_round(t) >= max(0, self.round - 2) and not may_revive(t)]
-            self.lanes.discard_checkpoints([self._resumed(trial).trial for trial in ended])
+            newly_ended = [t for t in self.store.trials() if t.finished and t.left_round >= max(0, self.round - 2)]
+            self.lanes.discard_checkpoints([trial.spec for trial in newly_ended if not trial.resumable])
 
     def _end_late(self, ending: Sequence[tuple[RunningTrial, Outcome]]) -> None:
         """End trials that are decided and still run in Optuna, as many at a time as there are lanes."""
@@ -193,53 +170,52 @@ class Rounds:
 
     def _settle(self) -> None:
         """Look again at the trials that wait, for an equal one to end or for a lane."""
-        for stored in self._trials():
-            if not owned_by_driver(stored) or first_round(stored) is not None or is_paused(stored):
-                continue
-            equal = self.source.duplicate_of(stored.params, self._trials()[: stored.number])
+        for number in [trial.number for trial in self.store.trials() if trial.waits]:
+            trial = self.store.trial(number)
+            equal = self.source.duplicate_of(trial, self.store.trials())
             if equal is None and len(self.running) < self.lanes.width and not self.late:
-                self._take_in(stored)
-            elif equal is not None and equal.state.is_finished():
-                self.ends.end_duplicate(self._resumed(stored), equal, self.round)
+                self._take_in(trial)
+            elif equal is not None and equal.finished:
+                self.ends.end_duplicate(self.store.running(trial), equal, self.round)
 
-    def _take_in(self, stored: FrozenTrial) -> None:
+    def _take_in(self, trial: Trial) -> None:
         """Put a trial that waited into a free lane."""
-        trial = self._resumed(stored)
-        trial.assign_round(self.round - trial.trial.epoch)
-        self._add(trial)
+        running = self.store.running(trial)
+        running.assign_round(self.round - running.trial.epoch)
+        self._add(running)
         self.lanes.replay()
 
     def _promote(self, *, last: bool = False) -> None:
         """Let paused trials that deserve it go on in free lanes, as new ones where they have ended since."""
         before = len(self.running)
         while (free := self.lanes.width - len(self.running)) > 0:
-            stored = self.source.promoted(self._trials(), free, self._spent(), self.round, last=last)
+            stored = self.source.promoted(self.store.trials(), free, self._spent(), self.round, last=last)
             if stored is None:
                 break
             self._let_go_on(stored)
         if len(self.running) > before:  # workers answer a replay, so a round without promotions asks for none
             self.lanes.replay()
 
-    def _let_go_on(self, stored: FrozenTrial) -> None:
-        self.ends.fallen.discard(stored.number)
-        self._add(self._revived(stored) if stored.state.is_finished() else self._gone_on(stored))
+    def _let_go_on(self, trial: Trial) -> None:
+        self.ends.fallen.discard(trial.number)
+        self._add(self._revived(trial) if trial.finished else self._gone_on(trial))
 
-    def _gone_on(self, stored: FrozenTrial) -> RunningTrial:
-        self._resumed(stored).go_on(self.round)
-        return self._resumed(self._trials()[stored.number])
+    def _gone_on(self, trial: Trial) -> RunningTrial:
+        self.store.running(trial).go_on(self.round)
+        return self.store.running(self.store.trial(trial.number))
 
-    def _revived(self, stored: FrozenTrial) -> RunningTrial:
-        """Begin the trial that goes on from where an ended one stood, because Optuna lets no ended trial change."""
+    def _revived(self, ended: Trial) -> RunningTrial:
+        """Begin the trial that goes on from where an ended one stood."""
         self._unstop()
-        write_revival(self.study, stored, self.round)
-        trial = self._resumed(self._trials()[-1])
-        self.told.later(methodcaller("trial_started", trial.trial, resumed=False), trial.trial.number)
-        return trial
+        self.store.revive(ended, self.round)
+        running = self.store.running(self.store.trials()[-1])
+        self.told.later(methodcaller("trial_started", running.trial, resumed=False), running.trial.number)
+        return running
 
     def _unstop(self) -> None:
         """Record that the study goes on, before a trial begins."""
-        if study_record(self.study).stopped:
-            write_study(self.study, stopped=None, finished=False)
+        if self.store.record.stopped:
+            self.store.write(stopped=None, finished=False)
 
     def _fill(self) -> str:
         """Start trials in free lanes; returns why there is none for a lane that stays free."""
@@ -248,26 +224,26 @@ class Rounds:
         reason = ""
         self._promote()
         while len(self.running) < self.lanes.width and not reason:
-            free, so_far = self.lanes.width - len(self.running), self._trials()
+            free, so_far = self.lanes.width - len(self.running), self.store.trials()
             proposals, equal, reason = propose_some(self.source, so_far, free, self._spent(), self.round)
             if proposals:
                 self._start(proposals, {proposals[-1].number: equal} if equal else {})
             self._promote()  # as a process would that takes up the round here
         # A process that died among these promotions left some of them.
-        if all_went_on(self._in_lanes(), self.round):
+        if all_resumed(self._in_lanes(), self.round):
             self._promote(last=True)
         return reason
 
     def _fill_late(self) -> str:
         """Start the trials that were chosen for this round; choose more, in the same way, while lanes stay free."""
         reason = ""
-        self.next.turn_to(self.round, self._trials(), self.elapsed_before)
+        self.next.turn_to(self.round, self.store.trials(), self.elapsed_before)
         while self.next.lanes + len(self.running) < self.lanes.width and not reason:
             reason = chosen if isinstance(chosen := self.next.choose(), str) else ""
-        for stored in self.next.waiting:
-            self._take_in(stored)
+        for trial in self.next.waiting:
+            self._take_in(self.store.trial(trial.number))
         for number in self.next.promoted:
-            self._let_go_on(self._trials()[number])
+            self._let_go_on(self.store.trial(number))
         if self.next.promoted:
             self.lanes.replay()
         self.ends.going_on = set()
@@ -275,30 +251,27 @@ class Rounds:
             self._start(self.next.proposals, self.next.equals)
         self.next.written()
         self._settle()
-        if reason and not left_since(self._trials(), self.round - 1) and all_went_on(self._in_lanes(), self.round):
+        if reason and not left_since(self.store.trials(), self.round - 1) and all_resumed(self._in_lanes(), self.round):
             self._promote(last=True)
         return reason
 
-    def _start(self, proposals: Sequence[FrozenTrial], equals: Mapping[int, FrozenTrial]) -> None:
+    def _start(self, proposals: Sequence[Trial], equals: Mapping[int, Trial]) -> None:
         """Begin these trials, written at once. `equals`: number of a duplicate → the trial that it equals."""
         self._unstop()
         self.source.beginning(proposals[0].number, self.round)
-        first = len(self._trials())
-        with batched_writes(self.study):
+        first = self.store.next_number
+        with self.store.batched():
             for proposal in proposals:
                 waits_for = equals.get(proposal.number)
-                write_trial(self.study, proposal, started=self.clock(), round_=self.round, waits_for=waits_for)
-        for stored in [stored for stored in self._trials()[first:] if owned_by_driver(stored)]:
-            trial = self._resumed(stored)
-            self.told.later(methodcaller("trial_started", trial.trial, resumed=False), stored.number)
-            if first_round(stored) is not None:
-                self._add(trial)
-            elif (equal := equals.get(stored.number)) and equal.state.is_finished() and not self.late:
-                self.ends.end_duplicate(trial, equal, self.round)
-
-    def _resumed(self, stored: FrozenTrial) -> RunningTrial:
-        params = self.source.params(stored)
-        return resume_trial(self.study, stored, params, repeat=self.phase == "repeats", runs=self.runs)
+                self.store.begin(proposal, started=self.clock(), round_=self.round, waits_for=waits_for)
+        begun = [trial for trial in self.store.trials() if trial.number >= first and trial.unfinished]
+        for trial in begun:
+            running = self.store.running(trial)
+            self.told.later(methodcaller("trial_started", running.trial, resumed=False), trial.number)
+            if trial.lane_round is not None:
+                self._add(running)
+            elif (equal := equals.get(trial.number)) and equal.finished and not self.late:
+                self.ends.end_duplicate(running, equal, self.round)
 
     def _add(self, trial: RunningTrial) -> None:
         ahead = self.ahead.get(trial.trial.number)
@@ -307,9 +280,9 @@ class Rounds:
 
     def _advance(self) -> None:
         """Train the lanes that have not done their epoch of this round (after a kill, some have); record each as it comes."""
-        behind = [trial.number for trial in self._in_lanes() if not reported_in(trial, self.round)]
+        behind = [trial.number for trial in self._in_lanes() if not trial.reported_in(self.round)]
         self._report([self.ahead.pop(number) for number in behind if number in self.ahead])
-        behind = [trial.number for trial in self._in_lanes() if not reported_in(trial, self.round)]
+        behind = [trial.number for trial in self._in_lanes() if not trial.reported_in(self.round)]
         self.workers.record()
         self.elapsed_before = self.elapsed
         if self.late and not self.ahead:
@@ -331,70 +304,60 @@ class Rounds:
         self.workers.record_stalls()
         self.trained = time.monotonic() - begun
 
-    def _plan(self, numbers: Collection[int]) -> tuple[dict[int, Outcome], list[Trial]]:
+    def _plan(self, numbers: Collection[int]) -> tuple[dict[int, Outcome], list[TrialSpec]]:
         """Say which of these trials, all of which have done their epoch of this round, end with it, and who begins in their lanes."""
         held = [trial for trial in self._in_lanes() if trial.number in numbers]
-        sure = RoundDecisions(self.round, self.condemned, {}, paused=self._pausing(undecided(held, self.condemned)))
-        ending = {trial.number: outcome for trial in held if (outcome := decided_outcome(trial, sure))}
+        sure = RoundDecisions(self.round, self.to_prune, {}, paused=self._pausing(undecided(held, self.to_prune)))
+        ending = {trial.number: outcome for trial in held if (outcome := outcome_by(trial, sure))}
         chosen = [self._next_round().choose() for _ in ending]
         self.ends.going_on = {*self.next.promoted}
         begin = [trial for trial in chosen if not isinstance(trial, str) and trial not in self.next.waiting]
-        return ending, [trial_to_train(t, self.source.params(t), repeat=self.phase == "repeats") for t in begin]
+        return ending, [trial.spec for trial in begin]
 
     def _report(self, done: Sequence[Progress]) -> None:
         reports = [(self.running[progress.number], checked(progress)) for progress in done]
         at = self.clock()
-        with batched_writes(self.study):
+        with self.store.batched():
             recorded = [(trial, p) for trial, p in reports if trial.report(p, self.round, at)]
         for trial, progress in recorded:
             self.told.later(methodcaller("epoch_finished", trial.trial, progress), trial.trial.number)
 
     def _end_round(self) -> None:
         """Let the pruner look at the trials that would go on, and end those that end. The decisions are one write."""
-        going_on = undecided(self._in_lanes(), self.condemned)
-        pruned = self.source.pruned(going_on, self._trials())
-        decided = (
-            decide_pruning(self.study, going_on, self.round)
-            if pruned is None
-            else RoundDecisions(self.round, tuple(pruned), {})
-        )
-        decisions = decided.ending(self.condemned, late=self.late)
+        going_on = undecided(self._in_lanes(), self.to_prune)
+        decided = self.source.pruned(going_on, self.store.trials(), self.round)
+        decisions = decided.ending(self.to_prune, pipelined=self.late)
         going_on = [trial for trial in going_on if trial.number not in decisions.pruned]
         decisions = replace(decisions, paused=self._pausing(going_on))
-        self.condemned = decisions.condemned
+        self.to_prune = decisions.to_prune
         self.elapsed, self.mark = self._spent(), self.timer()
-        with batched_writes(self.study):
-            write_decisions(self.study, decisions, self.elapsed)
-        write_pruner_state(self.study, decisions)
-        ending = [
-            (self.running[t.number], outcome) for t in self._in_lanes() if (outcome := decided_outcome(t, decisions))
-        ]
+        with self.store.batched():
+            self.store.write_decisions(decisions, self.elapsed)
+        self.store.write_pruner_notes(decisions)
+        ending = [(self.running[t.number], outcome) for t in self._in_lanes() if (outcome := outcome_by(t, decisions))]
         self.ends.finish(ending, self.round)
         self.round += 1
         self._tell_round()
 
-    def _pausing(self, candidates: Sequence[FrozenTrial]) -> tuple[int, ...]:
+    def _pausing(self, candidates: Sequence[Trial]) -> tuple[int, ...]:
         """Return who of these, which have done their epoch, pauses; decided late, by what was known before the round and by its own epoch."""
-        return tuple(self.source.pausing(candidates, self._next_round().before if self.late else self._trials()))
+        return tuple(self.source.pausing(candidates, self._next_round().before if self.late else self.store.trials()))
 
     def _next_round(self) -> NextTrials:
         """Return who begins in the next round, chosen from what was known before this one."""
-        self.next.turn_to(self.round + 1, self._trials(), self.elapsed_before)
+        self.next.turn_to(self.round + 1, self.store.trials(), self.elapsed_before)
         return self.next
 
     def _tell_round(self) -> None:
-        stored, running, planned, elapsed = self._trials(), dict(self.running), self.source.planned, self.elapsed
+        stored, running, planned, elapsed = self.store.trials(), dict(self.running), self.source.planned, self.elapsed
         ranks = self.source.ranks
         # The snapshot is made when the first observer hears of it, because no lane should wait for it.
-        snapshot = cache(lambda: snapshot_of(self.phase, stored, running, planned, elapsed, ranks=ranks))
+        snapshot = cache(lambda: snapshot_of(self.store.phase, stored, running, planned, elapsed, ranks=ranks))
         self.told.later(lambda observer: observer.round_finished(snapshot()))
 
     def _spent(self) -> float:
         return self.elapsed + self.timer() - self.mark
 
-    def _trials(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False)
-
-    def _in_lanes(self) -> list[FrozenTrial]:
+    def _in_lanes(self) -> list[Trial]:
         """Return the trials in lanes, as the storage has them, by number."""
-        return [trial for trial in self._trials() if trial.number in self.running]
+        return [trial for trial in self.store.trials() if trial.number in self.running]

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.engine.repeats import distinct_configurations
 from sweeps.errors import UserError, did_you_mean
+from sweeps.state.record import LearnedTrial, StudyRecord
+from sweeps.state.state import State
+from sweeps.state.trial import Trial
 from sweeps.storage import open_storage, study_names
-from sweeps.storage.study_record import LearnedTrial, StoredStudy, StudyRecord, json_able, read_study
-from sweeps.storage.trial_record import TrialRecord
+from sweeps.storage.study_record import json_able, read_state
 from sweeps.study.space import Parameter, frozen
 from sweeps.study.start import BestOf
 from sweeps.study.yaml_file import shown_path
@@ -22,20 +24,20 @@ if TYPE_CHECKING:
 
 Protocol = Mapping[str, Any]
 """Facts that two values of the objective must share to be compared, by name, JSON-able. `objective` names what is minimised."""
-Read = Callable[[str, str], StoredStudy]
+Read = Callable[[str, str], State]
 """(name of another study, entry of the study file that names it) → that study."""
 
 
 def reader(url: str | None, runs: Path, study: "Study") -> Read:
     """Return what reads other studies of a storage. It raises UserError where there is none of a name."""
 
-    def read(name: str, place: str) -> StoredStudy:
+    def read(name: str, place: str) -> State:
         others = [other for other in study_names(runs, url) if other != study.name]
         if name not in others:
             problem = "is this study itself" if name == study.name else "is no study of this storage"
             hint = did_you_mean(name, others) if others else "It holds no other study."
             raise UserError(place, f"got '{name}', which {problem}. {hint}")
-        return read_study(open_storage(url, runs, name, must_exist=True), name)
+        return read_state(open_storage(url, runs, name, must_exist=True), name)
 
     return read
 
@@ -147,7 +149,7 @@ def _learned_trials(study: "Study", protocol: Protocol, read: Read, lines: list[
     place = f"{shown_path(study.path)}: learn_from"
     other = read(study.learn_from, place)
     _check_protocol(place, study.learn_from, other.study.protocol, protocol)
-    ended = [trial for trial in other.newest if trial.state in ("complete", "pruned") and trial.duplicate_of is None]
+    ended = [trial for trial in other.trials if trial.state in ("complete", "pruned") and trial.duplicate_of is None]
     lessons = [lesson for trial in ended if (lesson := _lesson(trial, other.study, study)) is not None]
     if not lessons:
         problem = f"got '{study.learn_from}', of whose {len(ended)} finished trials none lies in the space that is searched here."
@@ -180,7 +182,7 @@ def _check_protocol(place: str, name: str, there: Protocol, here: Protocol) -> N
         )
 
 
-def _lesson(trial: TrialRecord, theirs: StudyRecord, study: "Study") -> LearnedTrial | None:
+def _lesson(trial: Trial, theirs: StudyRecord, study: "Study") -> LearnedTrial | None:
     """Return a trial of another study as the sampler is to see it; None where it does not lie in the space of this study.
 
     It lies there if it has a value for each parameter that is active, its own or one that its study fixes, and if each choice

@@ -6,11 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-import optuna
-
 from sweeps.lanes import Lanes, Stall, run_name
 from sweeps.lanes.pulse import TIMES_USUAL
-from sweeps.storage.study_record import REPEATS, study_record, write_study
+from sweeps.storage.store import Store
 
 _SECONDS = 10.0
 """Between two records of the workers: a line each, some hundred bytes a worker."""
@@ -21,27 +19,25 @@ _log = logging.getLogger(__name__)
 class WorkerRecords:
     """What the record of a study says of the workers that hold its lanes."""
 
-    study: optuna.Study
+    store: Store
     lanes: Lanes
     timer: Callable[[], float]
     """Seconds since some fixed moment, as `time.monotonic`."""
-    repeat: bool
-    """Whether the trials are repeats."""
 
     def __post_init__(self) -> None:
         self._stalls: tuple[Stall, ...] = ()
         self._recorded = -math.inf
         """When the workers were recorded last, by `timer`."""
-        stored = study_record(self.study)
+        stored = self.store.record
         if stored.stalls or stored.workers:  # of a process that was killed
-            write_study(self.study, stalls=(), workers=())
+            self.store.write(stalls=(), workers=())
 
     def record(self) -> None:
         """Record where the lanes are and how fast, if the last record is some seconds old."""
         workers = self.lanes.workers
         if workers and self.timer() >= self._recorded + _SECONDS:
             self._recorded = self.timer()
-            write_study(self.study, workers=[asdict(each) | {"trials": self._names(each.trials)} for each in workers])
+            self.store.write(workers=[asdict(each) | {"trials": self._names(each.trials)} for each in workers])
 
     def record_stalls(self) -> None:
         """Record which workers do not move; say it once."""
@@ -50,16 +46,16 @@ class WorkerRecords:
             for stall in set(stalls).difference(self._stalls):
                 _log.warning("%s", self._in_words(stall))
             self._stalls = stalls
-            write_study(self.study, stalls=tuple(map(self._in_words, stalls)))
+            self.store.write(stalls=tuple(map(self._in_words, stalls)))
 
     def clear(self) -> None:
         """Record that no worker holds lanes any more."""
         if self.lanes.workers:
-            write_study(self.study, workers=())
+            self.store.write(workers=())
 
     def _names(self, numbers: Sequence[int]) -> list[str]:
-        name = self.study.study_name.removesuffix(REPEATS)
-        return [run_name(name, number, repeat=self.repeat) for number in numbers]
+        repeat = self.store.phase == "repeats"
+        return [run_name(self.store.name, number, repeat=repeat) for number in numbers]
 
     def _in_words(self, stall: Stall) -> str:
         runs = ", ".join(self._names(stall.trials))

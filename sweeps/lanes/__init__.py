@@ -12,7 +12,7 @@ Images = Mapping[int, Mapping[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class TrialSpec:
     """One setting to train. The same trial gives the same numbers in any lane, beside any neighbour."""
 
     number: int
@@ -158,7 +158,7 @@ class WorkerState:
     """When it became ready, in unix seconds of the driver's clock."""
 
 
-Plan = Callable[[Collection[int]], tuple[Mapping[int, Outcome], Sequence[Trial]]]
+Plan = Callable[[Collection[int]], tuple[Mapping[int, Outcome], Sequence[TrialSpec]]]
 """Numbers of trials that have done their epoch of a round → how those end that end with it, and trials that begin or go on in their lanes."""
 
 
@@ -191,7 +191,7 @@ class Lanes(Protocol):
         """
         return {}
 
-    def add(self, trial: Trial) -> None:
+    def add(self, trial: TrialSpec) -> None:
         """Place a trial in a free lane: fresh, or from its newest checkpoint at or before `trial.epoch`.
 
         Only loads, perhaps while the caller goes on: epochs between the checkpoint and `trial.epoch` are replayed by
@@ -230,7 +230,7 @@ class Lanes(Protocol):
         it has recorded the results.
         """
 
-    def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
+    def discard_checkpoints(self, trials: Sequence[TrialSpec]) -> None:
         """Delete what these trials would go on from, because their results are on record."""
 
     def stop(self, seconds: float) -> Iterator[list[Progress] | list[TrialResult]]:
@@ -251,4 +251,4 @@ def advance_all(lanes: Lanes, numbers: Collection[int]) -> list[Progress]:
     return [done[number] for number in numbers]
 
 
-__all__ = ["Failure", "Images", "Lanes", "Outcome", "Progress", "Trial", "TrialResult", "advance_all", "run_name"]
+__all__ = ["Failure", "Images", "Lanes", "Outcome", "Progress", "TrialResult", "TrialSpec", "advance_all", "run_name"]

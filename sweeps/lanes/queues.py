@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sweeps.lanes import Trial
+from sweeps.lanes import TrialSpec
 from sweeps.lanes.commands import Command
 from sweeps.lanes.worker import Worker
 
@@ -24,7 +24,7 @@ def _numbers(queues: Queues, wanted: str) -> set[int]:
     return {number for name, arguments in commands if name == wanted for number in arguments[0]}
 
 
-def discarding(queues: Queues, trial: Trial) -> bool:
+def discarding(queues: Queues, trial: TrialSpec) -> bool:
     """Whether a worker is still to discard the checkpoints from which a trial would go on."""
     commands = [command for queue in queues.values() for command in queue]
     work = [arguments[0] for name, arguments in commands if name == "discard_checkpoints"]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 from sweeps.errors import UserError, limit_reached, warn_once
-from sweeps.lanes import Failure, Lanes, Progress, Trial, WorkerState
+from sweeps.lanes import Failure, Lanes, Progress, TrialSpec, WorkerState
 from sweeps.lanes.interrupts import uninterrupted
 from sweeps.lanes.pulse import ends_soon
 from sweeps.source import check_sources, named_sources, sources
@@ -92,7 +92,7 @@ class Worker(ABC):
         self.name = name
         self.packages = sorted({"sweeps", factory.__module__.partition(".")[0]} - {"__main__"})
         self.recipe = pickle.dumps((self.packages, pickle.dumps((factory, dict(arguments)))))
-        self.trials: dict[int, Trial] = {}
+        self.trials: dict[int, TrialSpec] = {}
         self.kind: dict[str, Any] = {}
         self.node = os.uname().nodename
         self.since = 0.0

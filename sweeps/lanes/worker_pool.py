@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sweeps.lanes import Failure, Lanes, Outcome, Plan, Progress, Stall, Trial, TrialResult, WorkerState
+from sweeps.lanes import Failure, Lanes, Outcome, Plan, Progress, Stall, TrialResult, TrialSpec, WorkerState
 from sweeps.lanes.awake import awake_seconds
 from sweeps.lanes.commands import Command, check_time, concerned, left_of, longest_wait, one_by_one, share_out
 from sweeps.lanes.interrupts import uninterrupted
@@ -74,7 +74,7 @@ class WorkerPool:
         self._begun = dict.fromkeys(self._children, 0.0)
         """When a worker began with the first command of its queue, or with a part of an epoch, or did its last batch of another command."""
         self._batches = dict.fromkeys(self._children, 0)
-        self._homeless: list[Trial] = []
+        self._homeless: list[TrialSpec] = []
         self._left: list[Command] = []
         """Trials of workers that have no place to run, and what these workers had still to do."""
         self._failed: dict[int, Progress] = {}
@@ -84,7 +84,7 @@ class WorkerPool:
         """Of trials that have ended, until somebody asks for them."""
         self._plan: Plan | None = None
         self._behind = False  # whether a trial that goes on from a checkpoint was placed since the last replay
-        self._coming: dict[int, Trial] = {}
+        self._coming: dict[int, TrialSpec] = {}
         """Trials that workers have begun and nobody has added yet."""
         self._watch, self._stalls = Watch(), dict[Worker, Stall]()
         try:
@@ -111,7 +111,7 @@ class WorkerPool:
     def kind(self) -> Mapping[str, Any]:
         return self._crew.kind
 
-    def add(self, trial: Trial) -> None:
+    def add(self, trial: TrialSpec) -> None:
         """Place a trial in the worker with most free lanes, the first among equals."""
         if (begun := self._coming.pop(trial.number, None)) is not None:
             if begun != trial:
@@ -121,7 +121,7 @@ class WorkerPool:
             raise ValueError(f"no lane is free for {trial.folder_name}: all {self.width} are taken")
         self._place(trial)
 
-    def _place(self, trial: Trial) -> None:
+    def _place(self, trial: TrialSpec) -> None:
         self._crew.wait_for_one()
         child = max(self._crew.up, key=lambda child: child.width - len(child.trials))
         while len(self._queues[child]) >= _UNANSWERED or discarding(self._queues, trial):
@@ -224,7 +224,7 @@ class WorkerPool:
         self._held = {number: progress for number, progress in self._held.items() if number not in ending}
         return [self._results.pop(number) for number in ending]
 
-    def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
+    def discard_checkpoints(self, trials: Sequence[TrialSpec]) -> None:
         # Any worker that sees them can see to it. If all are in the midst of an epoch, it is done after that.
         self._crew.wait_for_one()
         child = min(self._crew.up, key=lambda child: (not child.shares, len(self._queues[child])))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweeps.errors import UserError
-from sweeps.lanes import Trial
+from sweeps.lanes import TrialSpec
 from sweeps.lanes.worker import Lost, Worker
 
 DEATHS = 3
@@ -161,7 +161,7 @@ class Crew:
             raise WorkerError(f"{worker.name} could not start: {problem.detail}") from None
 
 
-def moves(workers: Sequence[Worker]) -> list[Trial]:
+def moves(workers: Sequence[Worker]) -> list[TrialSpec]:
     """Return the trials that have to move from the fullest to the emptiest workers for all to have as many free lanes.
 
     None where a worker leaves no checkpoint that the others see: the trial would begin again.
@@ -169,7 +169,7 @@ def moves(workers: Sequence[Worker]) -> list[Trial]:
     if not all(worker.resumes for worker in workers):
         return []
     held = {worker: len(worker.trials) - worker.width for worker in workers}
-    moving: list[Trial] = []
+    moving: list[TrialSpec] = []
     while True:
         full, free = max(held, key=held.__getitem__), min(held, key=held.__getitem__)
         if held[full] - held[free] < 2:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sweeps.lanes import Images, Lanes, Outcome, Plan, Progress, Stall, Trial, TrialResult, WorkerState
+from sweeps.lanes import Images, Lanes, Outcome, Plan, Progress, Stall, TrialResult, TrialSpec, WorkerState
 from sweeps.lanes.pulse import batches, end_soon
 from sweeps.lanes.worker import WarningSender, answers, build, hello
 from sweeps.memory import go_first
@@ -177,7 +177,7 @@ class CarriedLanes:
                 continues begins again.
         """
         self._lanes, self._own, self._theirs, self._checkpoints = lanes, own, theirs, checkpoints
-        self._trials: dict[int, Trial] = {}
+        self._trials: dict[int, TrialSpec] = {}
         self.files: dict[str, bytes] = {}
         """Path below the folder → content, of files that the driver has not got yet."""
 
@@ -189,7 +189,7 @@ class CarriedLanes:
     def kind(self) -> Mapping[str, Any]:
         return self._lanes.kind
 
-    def add(self, trial: Trial) -> None:
+    def add(self, trial: TrialSpec) -> None:
         self._trials[trial.number] = trial
         self._lanes.add(trial)
 
@@ -219,13 +219,13 @@ class CarriedLanes:
         self._forget(trials)
         return carried
 
-    def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
+    def discard_checkpoints(self, trials: Sequence[TrialSpec]) -> None:
         self._lanes.discard_checkpoints(trials)
 
     def close(self) -> None:
         self._lanes.close()
 
-    def _forget(self, trials: Sequence[Trial]) -> None:
+    def _forget(self, trials: Sequence[TrialSpec]) -> None:
         for trial in trials:
             shutil.rmtree(self._own / trial.checkpoint_name, ignore_errors=True)
 

@@ -14,9 +14,11 @@ import numpy as np
 
 from sweeps.results.front import front
 from sweeps.results.racing import Race, run_race
+from sweeps.state.record import StudyRecord
+from sweeps.state.state import State
+from sweeps.state.trial import Trial
 from sweeps.storage import open_storage
-from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
-from sweeps.storage.trial_record import TrialRecord
+from sweeps.storage.study_record import read_state
 from sweeps.study.space import dependents
 
 if TYPE_CHECKING:
@@ -60,18 +62,18 @@ def read_results(storage: "BaseStorage | str | Path", name: str, *, runs: str | 
     if isinstance(storage, str | Path):
         runs = storage if runs is None else runs
         storage = open_storage(None, Path(storage), name, must_exist=True)
-    return tables_of(read_study(storage, name), runs=None if runs is None else Path(runs))
+    return tables_of(read_state(storage, name), runs=None if runs is None else Path(runs))
 
 
 def tables_of(
-    stored: StoredStudy,
+    stored: State,
     *,
     runs: Path | None = None,
     epoch_metrics: Sequence[str] = (),
     result_metrics: Sequence[str] = (),
 ) -> Results:
     """Build the tables of a study that was read. The columns of these metrics are there even when no trial recorded them."""
-    records, study = (*stored.newest, *stored.repeats), stored.study
+    records, study = stored.runs, stored.study
     trials = _trials_table(study, records, runs, result_metrics)
     return Results(study.name, study, trials, _epochs_table(records, epoch_metrics))
 
@@ -79,7 +81,7 @@ def tables_of(
 # ---- rankings, of records and of rows of the table ----
 
 
-def ranked_trials(stored: StoredStudy) -> list[TrialRecord]:
+def ranked_trials(stored: State) -> list[Trial]:
     """Return the complete trials of the search, the best first, equals by number; duplicates left out; none with two objectives."""
     return _ranked(stored.trials, stored.study)
 
@@ -90,7 +92,7 @@ def ranked(results: Results) -> "pd.DataFrame":
     return results.trials.iloc[[row.Index for row in rows]].reset_index(drop=True)
 
 
-def front_trials(stored: StoredStudy) -> list[TrialRecord]:
+def front_trials(stored: State) -> list[Trial]:
     """Return the complete trials that no other equals or beats in both objectives at their last epochs, in order of the first one.
 
     Duplicates are left out. Empty for a study with one objective.
@@ -102,18 +104,18 @@ def front_trials(stored: StoredStudy) -> list[TrialRecord]:
     return [found[index][0] for index in front(np.array([pair for _, pair in found]).reshape(-1, 2))]
 
 
-def last_values(trial: TrialRecord, metrics: Iterable[str]) -> tuple[float, ...]:
+def last_values(trial: Trial, metrics: Iterable[str]) -> tuple[float, ...]:
     """Return these metrics of the last epoch of a trial, NaN where one is missing; empty without an epoch."""
     return tuple(_number(trial.epochs[-1].metrics.get(metric)) for metric in metrics) if trial.epochs else ()
 
 
-def best_record(stored: StoredStudy) -> TrialRecord | None:
+def best_record(stored: State) -> Trial | None:
     """Return the run to keep: of the best confirmed configuration its best run, else the best trial.
 
     The best has the lowest mean objective over its seeds; of a race it is the one in the lead. Chosen on validation alone, so
     that its test figures stay an honest estimate. With two objectives none is the best.
     """
-    return _best([*stored.trials, *stored.repeats], stored.study)
+    return _best(stored.runs, stored.study)
 
 
 def best_run(results: Results) -> dict[str, Any] | None:
@@ -131,7 +133,7 @@ _RANKING = ["repeat", "number", "state", "objective", "duplicate_of", "source_tr
 
 
 def _rows(results: Results) -> Iterable[Any]:
-    """Return the runs of the table with what ranks them, under the names of `TrialRecord`; `Index` is the place of the row."""
+    """Return the runs of the table with what ranks them, under the names of `Trial`; `Index` is the place of the row."""
     columns = results.trials[_RANKING].reset_index(drop=True).astype(object)
     return columns.where(columns.notna(), None).itertuples()
 
@@ -307,7 +309,7 @@ _DTYPES = {
 
 
 def _trials_table(
-    study: StudyRecord, records: Sequence[TrialRecord], runs: Path | None, result_metrics: Sequence[str]
+    study: StudyRecord, records: Sequence[Trial], runs: Path | None, result_metrics: Sequence[str]
 ) -> "pd.DataFrame":
     rows = [_row(study.name, record, runs) for record in records]
     columns = {name: ([row[name] for row in rows], dtype) for name, dtype in _DTYPES.items()}
@@ -320,7 +322,7 @@ def _trials_table(
     return _frame(columns, {f"result.{metric}": values for metric, values in results.items()})
 
 
-def _row(study: str, record: TrialRecord, runs: Path | None) -> dict[str, Any]:
+def _row(study: str, record: Trial, runs: Path | None) -> dict[str, Any]:
     """Return the run by column of `_DTYPES`; its folder is below `runs` where that is given."""
     best, failure = record.best, record.outcome.failure if record.outcome else None
     seconds = (_number(epoch.metrics.get("seconds")) for epoch in record.epochs)
@@ -336,7 +338,7 @@ def _row(study: str, record: TrialRecord, runs: Path | None) -> dict[str, Any]:
     return {name: computed[name] if name in computed else getattr(record, name) for name in _DTYPES}
 
 
-def _epochs_table(records: Sequence[TrialRecord], epoch_metrics: Sequence[str]) -> "pd.DataFrame":
+def _epochs_table(records: Sequence[Trial], epoch_metrics: Sequence[str]) -> "pd.DataFrame":
     rows = [(record, epoch) for record in records for epoch in record.epochs]
     columns: dict[str, tuple[list[Any], str]] = {
         "repeat": ([record.repeat for record, _ in rows], "bool"),

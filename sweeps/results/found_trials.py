@@ -8,8 +8,9 @@ objectives there are none.
 from typing import TYPE_CHECKING
 
 from sweeps.results import Results, ranked_trials
-from sweeps.storage.study_record import StoredStudy, StudyRecord
-from sweeps.storage.trial_record import TrialRecord
+from sweeps.state.record import StudyRecord
+from sweeps.state.state import State
+from sweeps.state.trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,9 +19,9 @@ PAUSED = ("paused", "pruned")
 """States of trials that are paused, or were when the search ended."""
 
 
-def found_trials(stored: StoredStudy) -> list[TrialRecord]:
+def found_trials(stored: State) -> list[Trial]:
     """Return the records of these trials."""
-    trials = stored.newest if promotes(stored.study) else ()
+    trials = stored.trials if promotes(stored.study) else ()
     paused = [
         (-len(trial.epochs), trial.objective, trial.number, trial)
         for trial in trials

@@ -10,10 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
-
-from sweeps.search.promotion import least_objective
-from sweeps.storage.trial_record import duplicate_of, ended_round, newest_of_each, pauses_of, warmup_of
+from sweeps.state.trial import Trial
 from sweeps.study.ranges import Growth, hits_of, steps_out
 from sweeps.study.space import Space
 
@@ -26,9 +23,7 @@ class GrowingSpace:
         self.taken = tuple(taken)
         self._of_round: tuple[int, tuple[Growth, ...]] = (-1, ())
 
-    def steps(
-        self, round_: int, number: int, end: int, trials: Callable[[], Sequence[FrozenTrial]]
-    ) -> tuple[Growth, ...]:
+    def steps(self, round_: int, number: int, end: int, trials: Callable[[], Sequence[Trial]]) -> tuple[Growth, ...]:
         """Return all steps up to this round, the new ones last. They are not yet `taken`.
 
         Args:
@@ -46,21 +41,21 @@ class GrowingSpace:
         return before + tuple(replace(growth, trial=number) for growth in self._of_round[1])
 
 
-def found_before(trials: Sequence[FrozenTrial], round_: int) -> list[Mapping[str, Any]]:
+def found_before(trials: Sequence[Trial], round_: int) -> list[Mapping[str, Any]]:
     """Return the parameters of the trials that were complete or paused before this round, the best first, as `sweeps.results.found_trials` ranks them.
 
     Duplicates are left out. What the storage learns later changes nothing.
     """
     places: list[tuple[float, float, int, Mapping[str, Any]]] = []
-    for trial in newest_of_each(trials):
-        if duplicate_of(trial) is not None or trial.state == TrialState.FAIL:
+    for trial in trials:
+        if trial.duplicate_of is not None or trial.state == "failed":
             continue
-        pauses = [pause for pause in pauses_of(trial) if pause.round < round_]
-        if trial.state == TrialState.COMPLETE and ended_round(trial) < round_:
+        pauses = [pause for pause in trial.pauses if pause.round < round_]
+        if trial.state == "complete" and trial.left_round < round_:
             places.append((-math.inf, trial.value or 0.0, trial.number, trial.params))
         elif pauses and pauses[-1].epoch and (pauses[-1].until is None or pauses[-1].until >= round_):
             epoch = pauses[-1].epoch
-            places.append((-epoch, least_objective(trial, warmup_of(trial), epoch), trial.number, trial.params))
+            places.append((-epoch, trial.least_objective(epoch, trial.warmup), trial.number, trial.params))
     return [params for *_, params in sorted(places, key=lambda place: place[:3])]
 
 

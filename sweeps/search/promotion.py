@@ -11,14 +11,11 @@ At the end of the budget paused trials end. Where the study goes on with a large
 they are revived.
 """
 
-import math
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 
-from optuna.trial import FrozenTrial
-
 from sweeps.search.two_objectives import TwoObjectives
-from sweeps.storage.trial_record import is_paused, may_revive, revives
+from sweeps.state.trial import Trial
 
 
 class Rungs:
@@ -44,29 +41,30 @@ class Rungs:
         """
         self._epochs, self._factor, self._warmup = tuple(epochs), factor, warmup
         self._revives_from, self._two = revives_from, two
-        self._trials: Sequence[FrozenTrial] = ()
+        self._trials: Sequence[Trial] = ()
         self._reached: dict[int, dict[int, float]] = {epoch: {} for epoch in self._epochs}
         """Epoch of a rung → number of a trial that has reached it → the least objective up to there."""
+        self._numbers: dict[int, Trial] = {}
         self._known: set[int] = set()
         """Trials that have ended: what they have reached changes no more."""
-        self._ended_paused: dict[int, FrozenTrial] = {}
+        self._ended_paused: dict[int, Trial] = {}
         """Trials that ended while they were paused and that no other revives yet, by number."""
         self._first: dict[int, int] = {}
         """Number of a trial that revives another → number of the first that it goes on as."""
 
-    def pausing(self, candidates: Collection[FrozenTrial], trials: Sequence[FrozenTrial]) -> list[int]:
+    def pausing(self, candidates: Collection[Trial], trials: Sequence[Trial]) -> list[int]:
         """Return the numbers of those candidates, which have just done an epoch, that pause now.
 
         `trials`: all, by number. Where they are those that were known before, each candidate is compared with these and itself.
         """
         self._look_at(trials)
-        at_rung: dict[int, list[FrozenTrial]] = {}
+        at_rung: dict[int, list[Trial]] = {}
         for trial in candidates:
-            if len(trial.intermediate_values) in self._epochs:
-                at_rung.setdefault(len(trial.intermediate_values), []).append(trial)
+            if len(trial.objectives) in self._epochs:
+                at_rung.setdefault(len(trial.objectives), []).append(trial)
         return sorted(trial.number for epoch, here in at_rung.items() for trial in self._behind(epoch, here))
 
-    def _behind(self, epoch: int, candidates: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    def _behind(self, epoch: int, candidates: Sequence[Trial]) -> list[Trial]:
         """Return those candidates, which have just reached a rung, that are not among its best 1/factor."""
         known = self._values(epoch)
         order, front = self._order(known)
@@ -76,14 +74,14 @@ class Rungs:
             if trial.number not in known and self._two is not None:
                 here = self._two.behind(epoch, [trial if t.number == trial.number else t for t in self._trials])
                 sorted_here, in_front = self._order(here)
-            value = here.get(trial.number, None if self._two else least_objective(trial, self._warmup, epoch))
+            value = here.get(trial.number, None if self._two else trial.least_objective(epoch, self._warmup))
             count = len(here) + (trial.number not in here)
             place = count if value is None else bisect_left(sorted_here, self._key(trial.number, value))
             if place >= max(count // self._factor, in_front):
                 behind.append(trial)
         return behind
 
-    def promoted(self, trials: Sequence[FrozenTrial], lanes: int) -> FrozenTrial | None:
+    def promoted(self, trials: Sequence[Trial], lanes: int) -> Trial | None:
         """Return the paused trial that goes on next: of those on the highest rung with any, the best; None where nobody deserves it.
 
         It may have ended while it was paused: then another trial is to revive it. How many `lanes` are free changes nothing.
@@ -92,39 +90,40 @@ class Rungs:
         for epoch in reversed(self._epochs):
             here = {trial.number for trial in paused if self._rung(trial) == epoch}
             if promoted := [number for number in self._best(epoch) if number in here]:
-                return trials[promoted[0]]
+                return self._numbers[promoted[0]]
         # One that had to leave its lane before the first rung has not been compared yet.
         return next((trial for trial in paused if self._rung(trial) == 0), None)
 
-    def ranked(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    def ranked(self, trials: Sequence[Trial]) -> list[Trial]:
         """Return the trials that `promoted` chooses from, the best first: those on higher rungs, then those with lower objectives."""
         waiting = self._waiting(trials)
         values = {rung: self._values(rung) for rung in {self._rung(trial) for trial in waiting}}
         return sorted(waiting, key=lambda t: (-self._rung(t), values[self._rung(t)].get(t.number, 0.0)))
 
-    def _waiting(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    def _waiting(self, trials: Sequence[Trial]) -> list[Trial]:
         """Return the trials that are paused, or were when they ended, by number."""
         self._look_at(trials)
-        waiting = {trial.number: trial for trial in trials if is_paused(trial)} | self._ended_paused
+        waiting = {trial.number: trial for trial in trials if trial.paused} | self._ended_paused
         return [waiting[number] for number in sorted(waiting)]
 
-    def _look_at(self, trials: Sequence[FrozenTrial]) -> None:
+    def _look_at(self, trials: Sequence[Trial]) -> None:
         self._trials = trials
+        self._numbers = {trial.number: trial for trial in trials}
         for trial in trials:
             if trial.number in self._known:
                 continue
-            if (revived := revives(trial)) is not None:  # it has the epochs of that one
-                self._first[trial.number] = self._first.get(revived, revived)
-                self._ended_paused.pop(revived, None)
-                for reached in self._reached.values():
-                    reached.pop(revived, None)
-            reported = trial.intermediate_values
+            if trial.before:  # it has the epochs of that one
+                self._first[trial.number] = trial.first
+                for stood in trial.chain[:-1]:
+                    self._ended_paused.pop(stood.number, None)
+                    for reached in self._reached.values():
+                        reached.pop(stood.number, None)
             for epoch, reached in self._reached.items():
-                if len(reported) >= epoch and trial.number not in reached:
-                    reached[trial.number] = least_objective(trial, self._warmup, epoch)
-            if trial.state.is_finished():
+                if len(trial.objectives) >= epoch and trial.number not in reached:
+                    reached[trial.number] = trial.least_objective(epoch, self._warmup)
+            if trial.finished:
                 self._known.add(trial.number)
-                if may_revive(trial) and trial.number >= self._revives_from:
+                if trial.resumable and trial.number >= self._revives_from:
                     self._ended_paused[trial.number] = trial
 
     def _best(self, epoch: int) -> list[int]:
@@ -149,11 +148,6 @@ class Rungs:
         """Return the numbers that rank the trials that have reached a rung, the best first, by number of the trial."""
         return self._reached.get(epoch, {}) if self._two is None else self._two.behind(epoch, self._trials)
 
-    def _rung(self, trial: FrozenTrial) -> int:
+    def _rung(self, trial: Trial) -> int:
         """Return the epoch of the highest rung that a trial has reached; 0 below the first."""
-        return max((epoch for epoch in self._epochs if epoch <= len(trial.intermediate_values)), default=0)
-
-
-def least_objective(trial: FrozenTrial, warmup: int, epoch: int) -> float:
-    """Return the least objective that a trial has reported after so many epochs of warm-up, up to this epoch; infinite without any."""
-    return min((value for at, value in trial.intermediate_values.items() if warmup < at <= epoch), default=math.inf)
+        return max((epoch for epoch in self._epochs if epoch <= len(trial.objectives)), default=0)

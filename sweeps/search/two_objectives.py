@@ -4,16 +4,14 @@ The storage keeps the workload's own objective of each trial, and all metrics of
 trial stands for the pair of its last epoch, which is the model that its settings trained; the best epoch would be best by one objective alone.
 """
 
-import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.results.front import behind, front
 from sweeps.search.pruners import Quantile
-from sweeps.storage.trial_record import duplicate_of, epoch_metrics, newest_of_each
+from sweeps.state.trial import Trial
 
 Pair = tuple[float, float]
 
@@ -27,71 +25,60 @@ class TwoObjectives:
         self._known: dict[int, tuple[int, dict[int, Pair]]] = {}
         """Number of a trial → the epochs that it had reported when it was looked at, and its pairs by epoch."""
 
-    def pairs(self, trial: FrozenTrial) -> dict[int, Pair]:
+    def pairs(self, trial: Trial) -> dict[int, Pair]:
         """Return the pairs of a trial by epoch; epochs without two finite values are left out."""
-        count = len(trial.intermediate_values)
+        count = len(trial.objectives)
         known = self._known.get(trial.number)
         if known is None or known[0] != count:
             read = {
-                epoch: (metrics.get(self._first, math.nan), metrics.get(self._second, math.nan))
-                for epoch, metrics in epoch_metrics(trial).items()
-                if epoch in trial.intermediate_values  # those of a trial as it stood before a round are fewer
+                each.epoch: (each.metrics.get(self._first, math.nan), each.metrics.get(self._second, math.nan))
+                for each in trial.epochs
+                if each.epoch in trial.objectives  # those of a trial as it stood before a round are fewer
             }
             finite = {epoch: pair for epoch, pair in read.items() if all(map(math.isfinite, pair))}
             known = self._known[trial.number] = count, finite
         return known[1]
 
-    def last(self, trial: FrozenTrial, trials: Mapping[int, FrozenTrial]) -> Pair | None:
+    def last(self, trial: Trial, trials: Mapping[int, Trial]) -> Pair | None:
         """Return the pair of a trial at its last epoch, of a duplicate that of the trial that it equals; None without one. `trials`: by number."""
-        equal = duplicate_of(trial)
+        equal = trial.duplicate_of
         trial = trial if equal is None else trials.get(equal, trial)
-        return self.pairs(trial).get(max(trial.intermediate_values, default=0))
+        return self.pairs(trial).get(max(trial.objectives, default=0))
 
-    def as_sampled(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """Return all trials of a study, in order, as a sampler for two objectives sees them: complete ones with their pairs.
+    def as_sampled(self, trials: Sequence[Trial]) -> list[Pair | None]:
+        """Return the pair of each complete trial, in their order: all that a sampler for two objectives sees; None of the others.
 
-        Pruned and paused trials seem to run. Optuna's TPE counts running trials among the bad ones. It has no place for a
+        Pruned and paused trials seem to run to it. Optuna's TPE counts running trials among the bad ones. It has no place for a
         pruned trial, and the pair of an early epoch would seem good: a model that has hardly begun has next to no rate.
         """
         by_number = {trial.number: trial for trial in trials}
-        return [self._as_sampled(trial, by_number) for trial in trials]
+        return [self.last(trial, by_number) if trial.state == "complete" else None for trial in trials]
 
-    def _as_sampled(self, trial: FrozenTrial, trials: Mapping[int, FrozenTrial]) -> FrozenTrial:
-        if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
-            return trial
-        pair = self.last(trial, trials) if trial.state == TrialState.COMPLETE else None
-        trial = copy.copy(trial)
-        trial.state = TrialState.RUNNING if pair is None else TrialState.COMPLETE
-        trial.values = None if pair is None else list(pair)
-        return trial
-
-    def behind(self, epoch: int, trials: Sequence[FrozenTrial]) -> dict[int, float]:
+    def behind(self, epoch: int, trials: Sequence[Trial]) -> dict[int, float]:
         """Return how far each trial is behind the front of all trials at an epoch (`sweeps.results.front.behind`), by number.
 
         Trials that failed, or have no pair at this epoch, are left out.
         """
         reached = {
             trial.number: pair
-            for trial in newest_of_each(trials)
-            if trial.state != TrialState.FAIL and (pair := self.pairs(trial).get(epoch)) is not None
+            for trial in trials
+            if trial.state != "failed" and (pair := self.pairs(trial).get(epoch)) is not None
         }
         numbers = behind(np.array(list(reached.values()), dtype=float).reshape(-1, 2))
         return dict(zip(reached, numbers.tolist(), strict=True))
 
-    def pruned(
-        self, rule: Quantile | None, candidates: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]
-    ) -> list[int]:
+    def pruned(self, rule: Quantile | None, candidates: Sequence[Trial], trials: Sequence[Trial]) -> list[int]:
         """Return the numbers of those candidates, which have just done an epoch, that end by a rule; none without a rule.
 
         A trial ends where it is farther behind the front at its epoch than this percentile of the completed trials at the same epoch.
         One that no other beats in both objectives is not behind, so it goes on.
         """
-        complete = [trial.number for trial in trials if trial.state == TrialState.COMPLETE]
+        complete = [trial.number for trial in trials if trial.state == "complete"]
         if rule is None or len(complete) < max(1, rule.startup_trials):
             return []
         at_epoch: dict[int, list[int]] = {}
         for trial in candidates:
-            if trial.intermediate_values and (epoch := max(trial.intermediate_values)) >= rule.warmup_epochs:
+            if trial.objectives and (epoch := max(trial.objectives)) >= rule.warmup_epochs:
                 at_epoch.setdefault(epoch, []).append(trial.number)
         pruned = []
         for epoch, numbers in at_epoch.items():
@@ -101,12 +88,12 @@ class TwoObjectives:
             pruned += [number for number in numbers if ranks.get(number, 0.0) > limit]
         return sorted(pruned)
 
-    def ended_since_gain(self, finished: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> int:
+    def ended_since_gain(self, finished: Sequence[Trial], trials: Sequence[Trial]) -> int:
         """Count the finished trials, in the order of their ends, after the last one that came to the front of those so far."""
         best: np.ndarray = np.empty((0, 2))
-        since, by_number = 0, {trial.number: trial for trial in trials}
+        since, by_number = 0, {stood.number: stood for trial in trials for stood in trial.chain}
         for trial in finished:
-            pair = self.last(trial, by_number) if trial.state == TrialState.COMPLETE else None
+            pair = self.last(trial, by_number) if trial.state == "complete" else None
             since += 1
             if pair is not None and not (best <= pair).all(axis=1).any():
                 best = np.vstack([best, pair])

@@ -14,21 +14,14 @@ from optuna.storages import BaseStorage
 from sweeps.errors import UserError, did_you_mean, full_disk, masked
 from sweeps.names import check_name
 from sweeps.schema import check_schema
+from sweeps.state.record import StudyRecord
 from sweeps.storage.claim import claim_holder, claimed, driver_in_words
 from sweeps.storage.journal import journal_path, lock_holder, make_folder, open_journal, snapshot_path, study_lock
 from sweeps.storage.optuna_internals import study_ids
 from sweeps.storage.postgres import PATIENCE, Database, open_tables
 from sweeps.storage.postgres_journal import PostgresJournal, stored_names
 from sweeps.storage.snapshot import open_with_snapshot, renew_snapshot
-from sweeps.storage.study_record import (
-    REPEATS,
-    StudyRecord,
-    json_able,
-    read_study,
-    study_record,
-    write_identity,
-    write_study,
-)
+from sweeps.storage.study_record import REPEATS, json_able, read_state, study_record, write_identity, write_study
 
 if TYPE_CHECKING:
     from sweeps.study.study import Study
@@ -207,7 +200,7 @@ def recorded_study(url: str | None, runs: Path, study: str) -> StudyRecord | Non
     if not (journal_path(runs, study).exists() if url is None else open_tables(Database(url), create=False)):
         return None
     storage = open_storage(url, runs, study)
-    return read_study(storage, study).study if study in study_ids(storage) else None
+    return read_state(storage, study).study if study in study_ids(storage) else None
 
 
 def check_definition(stored: StudyRecord, study: "Study", *, extend: bool) -> None:

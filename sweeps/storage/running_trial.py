@@ -1,7 +1,6 @@
 """A trial while it is trained: what the driver writes of it, each time so that a process that dies can go on."""
 
 import math
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,11 +8,11 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial
 
-from sweeps.lanes import Failure, Images, Outcome, Progress, Trial, TrialResult
+from sweeps.lanes import Failure, Images, Outcome, Progress, TrialResult, TrialSpec
+from sweeps.state.trial import Pause, Trial, stored_path
 from sweeps.storage.optuna_internals import attributes_of, handle_of, set_state
-from sweeps.storage.trial_record import ENDED, Pause, failure_of, stored_path
+from sweeps.storage.trial_record import ENDED, failure_of
 
 
 def checked(progress: Progress) -> Progress:
@@ -27,7 +26,7 @@ def checked(progress: Progress) -> Progress:
 class RunningTrial:
     """A trial and its handle in the storage. Paths below `runs` are written relative to it."""
 
-    trial: Trial
+    trial: TrialSpec
     handle: optuna.Trial
     runs: Path
 
@@ -127,23 +126,6 @@ class RunningTrial:
                 self._write(f"pictures/{epoch}", {**recorded, **paths})
 
 
-def resume_trial(
-    study: optuna.Study, stored: FrozenTrial, params: Mapping[str, Any], *, repeat: bool, runs: Path
-) -> RunningTrial:
-    """Return the trial as the workload sees it, with the epochs that it has reported."""
-    return RunningTrial(trial_to_train(stored, params, repeat=repeat), handle_of(study, stored), runs)
-
-
-def trial_to_train(stored: FrozenTrial, params: Mapping[str, Any], *, repeat: bool) -> Trial:
-    """Return a stored or proposed trial as the workload sees it."""
-    attributes = stored.user_attrs
-    return Trial(
-        number=stored.number,
-        params=params,
-        seed=attributes["seed"],
-        epoch=len(stored.intermediate_values),
-        repeat=repeat,
-        test=attributes.get("test", False),
-        baseline=attributes.get("baseline"),
-        resumes_from=attributes.get("resumes_from"),
-    )
+def resume_trial(study: optuna.Study, trial: Trial, runs: Path) -> RunningTrial:
+    """Return what writes a stored trial."""
+    return RunningTrial(trial.spec, handle_of(study, trial.origin), runs)

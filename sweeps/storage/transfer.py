@@ -17,8 +17,9 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.errors import UserError
+from sweeps.state.state import State
 from sweeps.storage.optuna_internals import batched_writes, study_id, study_ids
-from sweeps.storage.study_record import REPEATS, StoredStudy, read_study
+from sweeps.storage.study_record import REPEATS, read_state
 
 _KINDS = {"search": "", "repeats": REPEATS}
 """Kind of a study's record → suffix of the name of the Optuna study."""
@@ -63,9 +64,7 @@ def _record_of(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def write_records(
-    storage: BaseStorage, records: Iterable[Mapping[str, Any]], arrival: Arrival, *, place: str
-) -> StoredStudy:
+def write_records(storage: BaseStorage, records: Iterable[Mapping[str, Any]], arrival: Arrival, *, place: str) -> State:
     """Write the records of `study_records` as a new study, and read it back.
 
     Args:
@@ -82,7 +81,7 @@ def write_records(
             opened[kind] = _write_study(storage, arrival.name + _KINDS[kind], own, arrival)
         if not opened:
             raise ValueError("no record of a study")
-        return read_study(storage, arrival.name)
+        return read_state(storage, arrival.name)
     except _MALFORMED as error:
         reason = " ".join(str(error).split())
         raise UserError(place, f"its records make no study ({type(error).__name__}: {reason}).") from error

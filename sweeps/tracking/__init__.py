@@ -3,7 +3,7 @@
 The driver starts the process (`mirroring`) and never waits for it while it trains; `sync` runs the same process once. The
 process reads the storage itself. If it is killed, the next process finds in MLflow how far it came. It gets its orders as lines
 on standard input, because everybody can list its arguments and an order may hold a password. It ends with its input, because
-its driver is gone then. It answers with lines of JSON, one `State` each.
+its driver is gone then. It answers with lines of JSON, one `MirrorState` each.
 """
 
 import json
@@ -21,7 +21,7 @@ from sweeps.errors import UserError
 from sweeps.names import check_name
 from sweeps.source import check_sources, python_environment
 from sweeps.tracking import follower
-from sweeps.tracking.follower import DELAYS, FINISH, TRIES, State
+from sweeps.tracking.follower import DELAYS, FINISH, TRIES, MirrorState
 from sweeps.tracking.mlflow_store import store_name, tracking_uri
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Mirror:
         stores = {"runs": str(self._runs), "storage": storage or None, "tracking": tracking}
         self._log_path = log
         self._order = {"study": study, "once": once, **stores}
-        self.state = State()
+        self.state = MirrorState()
         self._changed = threading.Condition()
         self._process: subprocess.Popen[bytes] | None = None
         self._finishing, self._ended = once, False
@@ -65,7 +65,7 @@ class Mirror:
             return f"MLflow at {self.store} is behind ({state.problem}); training goes on, and the storage keeps all."
         return state.notice
 
-    def finish(self, timeout: float | None, *, patient: bool = False) -> State:
+    def finish(self, timeout: float | None, *, patient: bool = False) -> MirrorState:
         """Wait `timeout` seconds for the last pass, with `patient` as long as MLflow answers, and end the process."""
         with self._changed:
             self._finishing = True
@@ -114,7 +114,7 @@ class Mirror:
                     process.kill()
                 for line in process.stdout if not refusal else ():
                     with self._changed:
-                        self.state = State(**json.loads(line))
+                        self.state = MirrorState(**json.loads(line))
                         self._ended |= self.state.done
                         self._changed.notify_all()
             with self._changed:
@@ -212,7 +212,7 @@ def mirroring(
 
 def sync(
     study: "Study | str", *, runs: Path = Path("mlruns"), storage: str | None = None, tracking: str | None = None
-) -> State:
+) -> MirrorState:
     """Bring any MLflow store or server up to a study's storage once. The arguments are those of `mirroring`.
 
     Raises:

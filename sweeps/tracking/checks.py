@@ -7,8 +7,8 @@ from pathlib import Path
 from sweeps.doctor.findings import Finding
 from sweeps.errors import UserError, masked
 from sweeps.program import how_to
+from sweeps.state.state import State
 from sweeps.storage import study_holder
-from sweeps.storage.study_record import StoredStudy
 from sweeps.tracking import sync
 from sweeps.tracking.mlflow_runs import PARENT
 from sweeps.tracking.mlflow_store import be_ready_for_mlflow, damage_of, open_to_read, store_name, tracking_uri
@@ -29,7 +29,7 @@ Tags = Mapping[str, Mapping[str, str]]
 """Name of a run → its tags in MLflow."""
 
 
-def check_mirror(tracking: str | None, runs: Path, storage: str | None, stored: StoredStudy) -> Iterator[Finding]:
+def check_mirror(tracking: str | None, runs: Path, storage: str | None, stored: State) -> Iterator[Finding]:
     """Check how many records of the study MLflow lacks: epochs, endings, and the parent run."""
     study, where = stored.study.name, store_name(tracking, runs)
     what, driven = f"{study}: mirror", study_holder(storage, runs, study) is not None
@@ -81,7 +81,7 @@ def _own_tags(runs: Path, identity: str) -> Tags:
     return tags
 
 
-def _tags_at(tracking: str, stored: StoredStudy) -> Tags:
+def _tags_at(tracking: str, stored: State) -> Tags:
     """Ask an MLflow server for the tags of a study's runs. Raises UserError where it does not answer."""
     uri = tracking_uri(tracking)
     check_reachable(uri)
@@ -106,7 +106,7 @@ def _tags_at(tracking: str, stored: StoredStudy) -> Tags:
     return tags
 
 
-def _behind(stored: StoredStudy, tags: Tags) -> tuple[int, int]:
+def _behind(stored: State, tags: Tags) -> tuple[int, int]:
     """Count the records that MLflow lacks, and all of the study: one for each run's state, the parent's included, one for each epoch."""
     study = stored.study
     session = {"running": "RUNNING", "finished": "COMPLETE", None: None}.get(study.session, "INTERRUPTED")
@@ -114,7 +114,7 @@ def _behind(stored: StoredStudy, tags: Tags) -> tuple[int, int]:
     # What somebody deleted in MLflow, `sync` leaves deleted.
     behind, total = int(not known or session not in (None, known.get("sweeps.state"))), 1
     behind *= not _is_deleted(known)
-    for run in (*stored.trials, *stored.repeats):
+    for run in stored.records:
         if run.seed is None or run.state == "waiting":  # such a run is not mirrored
             continue
         known = tags.get(run.name_in(study.name), {})

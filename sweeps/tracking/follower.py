@@ -18,10 +18,12 @@ from sweeps.errors import UserError, largest_file, masked
 from sweeps.locks import lock_file, lock_place
 from sweeps.memory import go_first
 from sweeps.source import sources
+from sweeps.state.record import StudyRecord
+from sweeps.state.state import State
+from sweeps.state.trial import Trial
 from sweeps.storage import open_storage, study_holder
 from sweeps.storage.journal import journal_path
-from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
-from sweeps.storage.trial_record import TrialRecord
+from sweeps.storage.study_record import read_state
 from sweeps.tracking.mlflow_runs import StudyRuns
 from sweeps.tracking.mlflow_store import REMEDY, StoreReplacedError, is_server, store_name, tracking_uri
 
@@ -40,7 +42,7 @@ FINISH = b"finish\n"
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
+class MirrorState:
     """The distance of MLflow behind the storage."""
 
     runs: int | None = None
@@ -105,7 +107,7 @@ class _Follower:
         self._lock: AcquireReturnProxy[Any] | None = None
         self._is_server = is_server(tracking_uri(self._tracking))
         self._mlflow: StudyRuns | None = None
-        self._state = State(notice=order["notice"], brought=order["brought"])
+        self._state = MirrorState(notice=order["notice"], brought=order["brought"])
         self._brought: set[str] = set()
         self._brought_before: int = order["brought"]
         self._answers, self._sent_at = 0, 0.0
@@ -148,8 +150,7 @@ class _Follower:
             return
         study = _as_it_stands(stored, alive=not last if not self._once else self._source.is_driven())
         # A trial that waits, or that another program has put into the storage, gets no run.
-        trials = [*stored.trials, *stored.repeats]
-        records = [record for record in trials if record.seed is not None and record.state != "waiting"]
+        records = [record for record in stored.records if record.seed is not None and record.state != "waiting"]
         if not (records or last):
             return
         self._send(runs=len(records) + 1, behind=self._count_behind(study, records))
@@ -186,7 +187,7 @@ class _Follower:
         self._send(notice=notice)
         os._exit(1)
 
-    def _count_behind(self, study: StudyRecord, records: Sequence[TrialRecord]) -> int:
+    def _count_behind(self, study: StudyRecord, records: Sequence[Trial]) -> int:
         return len(self._mlflow.pending(study, records)) if self._mlflow else len(records) + 1
 
     def _note_arrival(self, name: str) -> None:
@@ -216,7 +217,7 @@ class _Source:
         self._opened: BaseStorage | None = None
         self._seen: tuple[int, int] | None = None
         """Inode and size of the journal when it was last read."""
-        self.stored: StoredStudy | None = None
+        self.stored: State | None = None
 
     def read(self, *, must_exist: bool) -> bool:
         """Read new records and return whether there were any. Raises UserError where the study must exist and does not."""
@@ -231,7 +232,7 @@ class _Source:
         try:
             if self._opened is None:
                 self._opened = open_storage(self._url, self._runs, self._study, must_exist=True)
-            stored = read_study(self._opened, self._study, earlier=self.stored)
+            stored = read_state(self._opened, self._study, earlier=self.stored)
         except UserError:
             if must_exist:
                 raise
@@ -244,14 +245,14 @@ class _Source:
         return study_holder(self._url, self._runs, self._study) is not None
 
 
-def _as_it_stands(stored: StoredStudy, *, alive: bool) -> StudyRecord:
+def _as_it_stands(stored: State, *, alive: bool) -> StudyRecord:
     """Return the study's record. A session that nobody ended counts as interrupted once its driver is gone."""
     study = stored.study
     if study.session not in (None, "running"):
         return study
     if alive:
         return replace(study, session="running")
-    times = [epoch.at for record in (*stored.trials, *stored.repeats) for epoch in record.epochs[-1:]]
+    times = [epoch.at for record in stored.records for epoch in record.epochs[-1:]]
     newest = max((at for at in (*times, study.session_at) if at is not None), default=None)
     return replace(study, session="interrupted", session_at=newest)
 

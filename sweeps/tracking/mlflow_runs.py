@@ -21,8 +21,8 @@ from typing import Any
 
 from sweeps.errors import UserError
 from sweeps.lanes import baseline_names
-from sweeps.storage.study_record import RegisteredModel, StudyRecord
-from sweeps.storage.trial_record import TrialRecord
+from sweeps.state.record import RegisteredModel, StudyRecord
+from sweeps.state.trial import Trial
 from sweeps.tracking.artifacts import log_files, log_pictures
 from sweeps.tracking.found_runs import Run, find_runs, run_of
 from sweeps.tracking.mlflow_store import (
@@ -93,7 +93,7 @@ class StudyRuns:
         self.refused: dict[str, str] = {}
         """Name of a run → why MLflow will never take its records."""
 
-    def pending(self, study: StudyRecord, records: Sequence[TrialRecord]) -> list[str]:
+    def pending(self, study: StudyRecord, records: Sequence[Trial]) -> list[str]:
         """Return the names of the runs that MLflow lacks, or has in another state than the storage."""
         names = [record.name_in(study.name) for record in records if not self._has(study, record)]
         parent = self._runs.get(PARENT)
@@ -101,7 +101,7 @@ class StudyRuns:
             names.append(PARENT)
         return [name for name in names if name not in self.refused]
 
-    def bring(self, study: StudyRecord, records: Sequence[TrialRecord], arrived: Callable[[str], None]) -> None:
+    def bring(self, study: StudyRecord, records: Sequence[Trial], arrived: Callable[[str], None]) -> None:
         """Bring the runs of the study up to its records; `arrived` gets the name of each changed run.
 
         Raises:
@@ -130,10 +130,10 @@ class StudyRuns:
                 arrived(PARENT)
         self.store.check()
 
-    def _bring_runs(self, study: StudyRecord, records: Sequence[TrialRecord], arrived: Callable[[str], None]) -> None:
+    def _bring_runs(self, study: StudyRecord, records: Sequence[Trial], arrived: Callable[[str], None]) -> None:
         """Bring each run that is behind, several at a time through a server, until one fails."""
 
-        def bring(record: TrialRecord) -> None:
+        def bring(record: Trial) -> None:
             name = record.name_in(study.name)
             with self._refusals(name):
                 self._bring_run(study, record)
@@ -224,7 +224,7 @@ class StudyRuns:
             run.ended = _ms(at)
         run.status = status
 
-    def _create_parent(self, study: StudyRecord, records: Sequence[TrialRecord]) -> Run:
+    def _create_parent(self, study: StudyRecord, records: Sequence[Trial]) -> Run:
         starts = [record.started for record in records if record.started]
         tags = {STUDY_TAG: study.name, "mlflow.runName": study.name, **study.tags}
         return self._create_run(PARENT, tags, min(starts, default=study.session_at or 0.0))
@@ -269,7 +269,7 @@ class StudyRuns:
         self._client.log_inputs(run.artifacts.run_id, datasets=[DatasetInput(entity, tags)])
         run.dataset = True
 
-    def _save_view(self, parent: Run, study: StudyRecord, records: Sequence[TrialRecord]) -> None:
+    def _save_view(self, parent: Run, study: StudyRecord, records: Sequence[Trial]) -> None:
         """Save the view of the study where it has changed since it was saved; a person's changes of it stay until then."""
         view, key = saved_view(study, records), view_key(study)
         mark = hashlib.sha256(json.dumps(view).encode()).hexdigest()[:16]
@@ -279,7 +279,7 @@ class StudyRuns:
         self._client.set_experiment_tag(self._experiment, f"{TAG}{key}", text)
         self._log(parent, (), {}, {"sweeps.view": mark})
 
-    def _draw_best(self, parent: Run, study: StudyRecord, records: Sequence[TrialRecord]) -> None:
+    def _draw_best(self, parent: Run, study: StudyRecord, records: Sequence[Trial]) -> None:
         """Draw the best objective of the search as a curve over trial-epochs; nothing where there are two objectives."""
         from mlflow.entities import Metric
 
@@ -337,7 +337,7 @@ class StudyRuns:
             self._log(parent, (), {}, {"sweeps.state": "COMPLETE" if study.session == "finished" else "INTERRUPTED"})
             self._set_status(parent, SESSION[study.session or "interrupted"], study.session_at)
 
-    def _has(self, study: StudyRecord, record: TrialRecord) -> bool:
+    def _has(self, study: StudyRecord, record: Trial) -> bool:
         """Whether MLflow has all of a record."""
         run = self._runs.get(record.name_in(study.name))
         if run is None:
@@ -353,7 +353,7 @@ class StudyRuns:
         ended = tag != "RUNNING" and run.status == STATUS[tag] and run.tags.get("sweeps.state") == tag
         return ended and run.epoch == epoch
 
-    def _bring_run(self, study: StudyRecord, record: TrialRecord) -> None:
+    def _bring_run(self, study: StudyRecord, record: Trial) -> None:
         name = record.name_in(study.name)
         run = self._runs.get(name) or self._create_run(name, self._tags_of(study, record), record.started or 0.0)
         state = state_of(study, record)
@@ -367,14 +367,14 @@ class StudyRuns:
         self._set_status(run, STATUS[state[0]], record.ended if record.outcome else study.session_at)
         run.brought = state
 
-    def _tags_of(self, study: StudyRecord, record: TrialRecord) -> dict[str, str]:
+    def _tags_of(self, study: StudyRecord, record: Trial) -> dict[str, str]:
         tags = {**study.tags, STUDY_TAG: study.name, "mlflow.parentRunId": self._runs[PARENT].artifacts.run_id}
         tags |= {"sweeps.number": str(record.number), "sweeps.seed": str(record.seed)}
         for name in baseline_names(record.baseline)[:1]:  # those that share a run share its protocol
             tags |= study.baseline_tags.get(name, {})
         return tags | role_tags(study, record, {})
 
-    def _log_metrics(self, run: Run, study: StudyRecord, record: TrialRecord, tags: Mapping[str, str]) -> None:
+    def _log_metrics(self, run: Run, study: StudyRecord, record: Trial, tags: Mapping[str, str]) -> None:
         """Add parameters, the epochs that MLflow lacks and, of a trial that has ended, its final figures."""
         metrics: list[Any] = []
         constants = {name: value for name, value in record.results.items() if name in study.no_metrics}
@@ -397,7 +397,7 @@ class StudyRuns:
             metrics += points(final, record.ended, outcome.epoch)
         self._log(run, metrics, params, {**tags, **({"sweeps.epoch": str(newest)} if newest else {})})
 
-    def _add_pictures(self, run: Run, record: TrialRecord) -> None:
+    def _add_pictures(self, run: Run, record: Trial) -> None:
         times = {epoch.epoch: epoch.at for epoch in record.epochs}
         new = {(picture.epoch, picture.name): picture.path for picture in record.pictures}
         placed = [
@@ -409,10 +409,11 @@ class StudyRuns:
         run.pictures |= new.keys()
 
 
-def _best_curve(records: Sequence[TrialRecord]) -> list[tuple[float, int, int, int]]:
+def _best_curve(records: Sequence[Trial]) -> list[tuple[float, int, int, int]]:
     """Return each new best objective of the search: the objective, unix ms, trial-epochs so far, number of the trial."""
-    revived = {record.revives for record in records if not record.repeat}
-    search = [record for record in records if not record.repeat and record.number not in revived]
+    search = [record for record in records if not record.repeat]
+    went_on = {record.before.number for record in search if record.before}
+    search = [record for record in search if record.number not in went_on]
     complete = sorted(
         (record.ended_round, record.number, record.outcome.objective, record.ended)
         for record in search

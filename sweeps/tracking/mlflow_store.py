@@ -27,7 +27,7 @@ from sweeps.program import how_to
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from sweeps.storage.study_record import RegisteredModel
+    from sweeps.state.record import RegisteredModel
 
 OWN_STORE = "sqlite:///mlflow.db"
 """Address of the store of a runs folder, for a process that works in this folder. An absolute path may hold `%`, `#` or `?`,

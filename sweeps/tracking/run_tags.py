@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from sweeps.storage.study_record import StudyRecord
-from sweeps.storage.trial_record import TrialRecord
+from sweeps.state.record import StudyRecord
+from sweeps.state.trial import Trial
 
 STATE = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING", "paused": "PAUSED"}
 """State of a trial → tag `sweeps.state`."""
@@ -31,7 +31,7 @@ def cut_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return {name: cut(text, LONGEST_NAME if name == "mlflow.runName" else LONGEST_TAG) for name, text in tags.items()}
 
 
-def title(study: str, record: TrialRecord) -> str:
+def title(study: str, record: Trial) -> str:
     """Return what the run is called: `mnist/7`, or for a repeat `mnist/r3 confirm of 35, seed 1`; seeds count from 0."""
     name = record.name_in(study)
     if not record.repeat:
@@ -43,7 +43,7 @@ def title(study: str, record: TrialRecord) -> str:
     return f"{name} {' and '.join(parts) or 'of an earlier plan'}, {seed}"
 
 
-def role_tags(study: StudyRecord, record: TrialRecord, tags_before: Mapping[str, str]) -> dict[str, str]:
+def role_tags(study: StudyRecord, record: Trial, tags_before: Mapping[str, str]) -> dict[str, str]:
     """Return the tags that say what a run is for: its name and, of a repeat, purposes, source_trial, seed_index, baseline.
 
     A longer search may give a repeat another role; one of `tags_before` that is no longer true becomes empty.
@@ -60,7 +60,7 @@ def role_tags(study: StudyRecord, record: TrialRecord, tags_before: Mapping[str,
     return tags | {name: value for name, value in roles.items() if value or name in tags_before}
 
 
-def state_of(study: StudyRecord, record: TrialRecord) -> tuple[str, int, int]:
+def state_of(study: StudyRecord, record: Trial) -> tuple[str, int, int]:
     """Return a trial's state as a tag, its newest epoch, and how many pictures it has."""
     stopped = record.state == "running" and study.session != "running"
     return (
@@ -70,15 +70,15 @@ def state_of(study: StudyRecord, record: TrialRecord) -> tuple[str, int, int]:
     )
 
 
-def ending_tags(record: TrialRecord, state: str) -> dict[str, str]:
+def ending_tags(record: Trial, state: str) -> dict[str, str]:
     """Return the tags that say how the trial stands or ended."""
     tags = {"sweeps.state": state}
     if record.pictures:
         tags["mlflow.loggedImages"] = "True"
     if record.duplicate_of is not None and record.outcome is not None:
         tags["sweeps.duplicate_of"] = str(record.duplicate_of)
-    if record.revives is not None:
-        tags["sweeps.revives"] = str(record.revives)
+    if record.before is not None:
+        tags["sweeps.revives"] = str(record.before.number)
     if record.outcome is not None and record.outcome.failure is not None:
         tags |= {"sweeps.failure": record.outcome.failure.kind, "sweeps.message": record.outcome.failure.message}
     return tags

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from sweeps.storage.study_record import StudyRecord
-from sweeps.storage.trial_record import TrialRecord
+from sweeps.state.record import StudyRecord
+from sweeps.state.trial import Trial
 
 TAG = "mlflow.sharedViewState."
 """Start of the names of the tags that hold views. What follows is the view's key in addresses (`viewStateShareKey=`)."""
@@ -25,7 +25,7 @@ def view_key(study: StudyRecord) -> str:
     return f"{KEY}{study.identity[:8]}"
 
 
-def saved_view(study: StudyRecord, records: Sequence[TrialRecord]) -> dict[str, Any]:
+def saved_view(study: StudyRecord, records: Sequence[Trial]) -> dict[str, Any]:
     """Return the view of a study as MLflow's page stores it."""
     objectives = [f"metrics.`{metric}`" for metric in study.objectives.values()] or ["metrics.`objective`"]
     parameters = [f"params.`{name}`" for name in list(study.spec.get("search") or {})[:COLUMNS]]

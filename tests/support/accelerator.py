@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sweeps.lanes import Trial
+from sweeps.lanes import TrialSpec
 from vaeexp.models.likelihoods import LIKELIHOODS
 from vaeexp.models.networks import NETWORKS
 from vaeexp.models.posteriors import POSTERIORS
@@ -85,7 +85,7 @@ def problems(params: dict, binarisation: str, watch: Watch, fake: FakeTensorMode
     """Return the operations of an epoch and a validation of a few fused lanes for which an accelerator would have to wait."""
     settings = BASE.with_params(params | {"ema_decay": 0.9, "schedule": "cosine", "warmup_epochs": 1.0})
     shape = SHAPES.get(settings.model.network, (1, 28, 28))
-    opened = [open_lane(Trial(number=n, params={}, seed=n), settings, shape, IMAGES) for n in range(LANES)]
+    opened = [open_lane(TrialSpec(number=n, params={}, seed=n), settings, shape, IMAGES) for n in range(LANES)]
     states = [fresh_state(lane, vae, averaged=True) for lane, vae in opened]
     step = FusedStep.__call__
 

@@ -18,15 +18,14 @@ import yaml
 from optuna.storages import InMemoryStorage
 from synthetic_study import study_attributes
 from toy_lanes import SimulatedClock, ToyLanes
+from toy_study import run_repeats, search
 
-from sweeps.engine import search
 from sweeps.engine.races import plan_of
-from sweeps.engine.repeats import run_repeats
-from sweeps.lanes import Failure, Outcome, Progress, Trial, TrialResult
+from sweeps.lanes import Failure, Outcome, Progress, TrialResult, TrialSpec
 from sweeps.results import Results
 from sweeps.seeds import seed_of
 from sweeps.storage import open_study, repeat_study
-from sweeps.storage.study_record import read_study, write_study
+from sweeps.storage.study_record import read_state, write_study
 from vaeexp.results.tables import study_tables
 from vaeexp.study import open_study_file
 
@@ -296,11 +295,11 @@ def default_study(
     about = {"budget": study.budget.model_dump(), "execution": described.execution, "provenance": record}
     write_study(opened, **about, finished=False)
     search(opened, study, trained, [], clock=clock, timer=clock)
-    plan = plan_of(read_study(storage, study.name), study)
+    plan = plan_of(read_state(storage, study.name), study)
     repeats = repeat_study(storage, study.name)
     run_repeats(repeats, plan, trained, [], clock=clock, timer=clock, warmup=study.warmup_of)
     write_study(opened, finished=True)
-    return study_tables(read_study(storage, study.name), Path("mlruns"))
+    return study_tables(read_state(storage, study.name), Path("mlruns"))
 
 
 @dataclass
@@ -324,7 +323,7 @@ class FormulaLanes(ToyLanes):
         lane.epoch += 1
         lane.state = self._value(lane.trial, lane.epoch)
 
-    def _value(self, trial: Trial, epoch: int) -> float:
+    def _value(self, trial: TrialSpec, epoch: int) -> float:
         level = self.truth.level(trial.params) + self.spread * self.truth.noise(_random(trial, "level"))
         jitter = 0.1 * self.spread * float(_random(trial, f"epoch {epoch}").normal())
         return level + HEIGHT * math.exp(-self.truth.speed(trial.params) * epoch) + jitter
@@ -342,7 +341,7 @@ class FormulaLanes(ToyLanes):
         return results
 
 
-def _random(trial: Trial, purpose: str) -> np.random.Generator:
+def _random(trial: TrialSpec, purpose: str) -> np.random.Generator:
     """Return the randomness of a trial: of its configuration and its seed, so that a replayed epoch is the same."""
     text = ",".join(f"{name}={value}" for name, value in sorted(trial.params.items()))
     return np.random.default_rng(seed_of(f"{text}:{trial.seed}:{purpose}"))
@@ -357,7 +356,7 @@ def _metrics(params: Params, value: float) -> dict[str, float]:
     }
 
 
-def _tested(trial: Trial, value: float) -> dict[str, float]:
+def _tested(trial: TrialSpec, value: float) -> dict[str, float]:
     """Return the figures of a tested run: those of validation, and the noise of other images."""
     test = value + SHIFT + 0.2 * float(_random(trial, "test").normal())
     figures = {"neg_elbo": test, "distortion": test - 20, "rate": 20.0, "active_units": 16.0, "used_dimensions": 16.0}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sweeps.lanes import Outcome, Trial, advance_all
+from sweeps.lanes import Outcome, TrialSpec, advance_all
 from vaeexp.models.vae import VAE, build_vae
 from vaeexp.settings import EvaluationSettings, ModelSettings, Settings, TrainSettings
 from vaeexp.training.batches import Source, epoch_chunks, validation_noise
@@ -110,11 +110,11 @@ def make_lanes(
     return lanes, artifacts
 
 
-def trial(number: int, *, epoch: int = 0, **params) -> Trial:
-    return Trial(number=number, params=params, seed=1000 + number, epoch=epoch)
+def trial(number: int, *, epoch: int = 0, **params) -> TrialSpec:
+    return TrialSpec(number=number, params=params, seed=1000 + number, epoch=epoch)
 
 
-def all_rules(first: int = 0) -> list[Trial]:
+def all_rules(first: int = 0) -> list[TrialSpec]:
     """A trial of each optimizer, numbered from `first`, that together need `ALL_PARTS`; an epoch of BASE has 6 steps."""
     named = {
         "adam": {"beta1": 0.8, "beta2": 0.99},
@@ -143,7 +143,7 @@ def all_rules(first: int = 0) -> list[Trial]:
 ALL_PARTS = ("moments", "plain", "ahead", "sign", "decay", "clip", "warmup", "course")
 
 
-def run(lanes: TrainingLanes, artifacts: Bare, trials: list[Trial], epochs: int) -> dict[int, tuple]:
+def run(lanes: TrainingLanes, artifacts: Bare, trials: list[TrialSpec], epochs: int) -> dict[int, tuple]:
     """Train these trials side by side; number → (values by epoch, final tensors)."""
     for each in trials:
         lanes.add(each)
@@ -168,7 +168,7 @@ def train_in_turns(lanes: TrainingLanes) -> dict[int, list[float]]:
     return values
 
 
-def killed_and_resumed(make, trials: list[Trial], killed_after: int, epochs: int) -> tuple[list[float], dict]:
+def killed_and_resumed(make, trials: list[TrialSpec], killed_after: int, epochs: int) -> tuple[list[float], dict]:
     """Train the trials, lose the process, go on with the first: (its later values by epoch, its final tensors).
 
     The newest checkpoint is one epoch behind what was reported.

@@ -15,18 +15,18 @@ from typing import Any
 
 import zstandard
 from toy_lanes import ToyLanes
-from toy_study import toy_study
+from toy_study import run_repeats, search, toy_study
 
 from sweeps.archive.manifest import MANIFEST, RECORDS
 from sweeps.archive.restore import Restored, restore_study
 from sweeps.checksums import SLOT, seal
-from sweeps.engine import search
-from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.engine.repeats import plan_repeats
 from sweeps.lanes import Outcome, TrialResult
 from sweeps.schema import MARKS
+from sweeps.state.record import RegisteredModel
 from sweeps.storage import open_storage, open_study, repeat_study
 from sweeps.storage.checked_records import parse_line, record_line
-from sweeps.storage.study_record import RegisteredModel, read_study, write_study
+from sweeps.storage.study_record import read_state, write_study
 from sweeps.storage.transfer import study_records
 from sweeps.study.study_model import Confirm
 
@@ -70,7 +70,7 @@ def make_study(root: Path) -> Path:
     optuna_study, lanes = open_study(storage, study), FiledLanes(width=3, epochs=4)
     lanes.runs = runs
     search(optuna_study, study, lanes, [], runs=runs)
-    run_repeats(repeat_study(storage, "toy"), plan_repeats(read_study(storage, "toy"), study), lanes, [], runs=runs)
+    run_repeats(repeat_study(storage, "toy"), plan_repeats(read_state(storage, "toy"), study), lanes, [], runs=runs)
     report = root / "reports" / "toy"
     report.mkdir(parents=True)
     (report / "README.md").write_text("# toy\n")

@@ -54,7 +54,7 @@ def _bring(runs: Path, address: str, study: str, kill: tuple[int, float] | None)
     from requests import Session
 
     from sweeps.storage import open_storage
-    from sweeps.storage.study_record import read_study
+    from sweeps.storage.study_record import read_state
     from sweeps.tracking.mlflow_runs import StudyRuns
 
     if kill is not None:
@@ -67,7 +67,7 @@ def _bring(runs: Path, address: str, study: str, kill: tuple[int, float] | None)
             return send(*arguments, **options)
 
         Session.send = counted  # type: ignore[method-assign]
-    stored = read_study(open_storage(None, runs, study, must_exist=True), study)
+    stored = read_state(open_storage(None, runs, study, must_exist=True), study)
     mlflow = StudyRuns(address, runs, stored.study)
     for patience in (True, True, False):  # the server may still be busy with requests of the process before
         try:

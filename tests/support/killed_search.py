@@ -10,17 +10,15 @@ from pathlib import Path
 
 import optuna
 from toy_lanes import ToyLanes
-from toy_study import toy_study
+from toy_study import search, toy_study
 
-from sweeps.engine import search
 from sweeps.storage import hold_study, open_study
 
 SLOW = """
 import sys, time
 from pathlib import Path
 sys.path[:0] = {paths!r}
-from toy_study import toy_study
-from sweeps.engine import search
+from toy_study import search, toy_study
 from sweeps.storage import hold_study, open_study
 from toy_lanes import ToyLanes
 study = toy_study(trials=10, sampler="tpe", sampler_options={{"startup_trials": 3}}, pruner="median")

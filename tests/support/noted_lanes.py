@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sweeps.lanes import Trial
+from sweeps.lanes import TrialSpec
 from vaeexp.runs.worker import open_remote_lanes
 from vaeexp.training.groups.lanes import TrainingLanes
 
@@ -29,7 +29,7 @@ def open_noted_lanes(**recipe: Any) -> TrainingLanes:
     lanes, machine = open_remote_lanes(**recipe), ray.get_runtime_context().get_node_id()
     add = lanes.add
 
-    def noted(trial: Trial) -> None:
+    def noted(trial: TrialSpec) -> None:
         add(trial)
         [epoch] = [group.lanes[trial.number].epoch for group in lanes._all() if trial.number in group.lanes]
         if trial.epoch:

@@ -8,9 +8,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from toy_study import MemoryJournal, in_memory, table, toy_study
+from toy_study import MemoryJournal, in_memory, search, table, toy_study
 
-from sweeps.engine import search
 from sweeps.lanes import Lanes
 from vaeexp.commands.stop_signals import after_finalizers
 

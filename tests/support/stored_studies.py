@@ -12,6 +12,7 @@ from synthetic_study import make_results
 
 from sweeps.results import Results
 from sweeps.storage import hold_study
+from sweeps.storage.study_record import attributes_of
 
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING", "waiting": "WAITING"}
 VALUES = ("objective", "result.test/neg_elbo", "result.test/iw_nll", "result.test/distortion")
@@ -38,7 +39,7 @@ def store(results: Results, runs: Path, url: str | None = None) -> None:
 def _write(results: Results, storage: BaseStorage) -> None:
     for repeat, name in ((False, results.name), (True, f"{results.name}.repeats")):
         study = optuna.create_study(study_name=name, storage=storage)
-        for key, value in ({} if repeat else results.study.to_attributes()).items():
+        for key, value in ({} if repeat else attributes_of(results.study)).items():
             study.set_user_attr(key, value)
         chosen = results.trials[results.trials["repeat"] == repeat]
         study.add_trials([_trial(results, row) for _, row in chosen.sort_values("number").iterrows()])

@@ -15,7 +15,8 @@ from synthetic_arrays import blur, digits, evaluation_arrays
 
 from sweeps.lanes import run_folder, run_name
 from sweeps.results import Results
-from sweeps.storage.study_record import StudyRecord, read_study
+from sweeps.state.record import StudyRecord
+from sweeps.storage.study_record import attributes_of, read_state
 from vaeexp.results.tables import study_tables
 from vaeexp.training.checkpoint import save_arrays
 
@@ -137,9 +138,9 @@ def _read_results_of_nothing(text: str) -> Results:
     search = json.loads(text)
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(study_name="beta_mnist", storage=storage)
-    for name, value in study_attributes(spec=study_attributes().spec | {"search": search}).to_attributes().items():
+    for name, value in attributes_of(study_attributes(spec=study_attributes().spec | {"search": search})).items():
         study.set_user_attr(name, value)
-    return study_tables(read_study(storage, "beta_mnist"), Path("mlruns"))
+    return study_tables(read_state(storage, "beta_mnist"), Path("mlruns"))
 
 
 def _draw(random: np.random.Generator, number: int) -> dict:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mnist_files import write_files
+from toy_study import run_repeats, search
 
-from sweeps.engine import search
-from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.engine.repeats import plan_repeats
 from sweeps.storage import open_storage, open_study, repeat_study
-from sweeps.storage.study_record import read_study, write_study
+from sweeps.storage.study_record import read_state, write_study
 from vaeexp.data import open_dataset
 from vaeexp.launch.execution import resolve_execution
 from vaeexp.runs.provenance import describe_run
@@ -83,7 +83,7 @@ def train_study(root: Path, name: str, text: str, **asked: Any) -> Path:
         **arguments | {"threads": 1},
     )
     search(optuna_study, study, lanes, [], runs=runs)
-    plan = plan_repeats(read_study(storage, name), study)
+    plan = plan_repeats(read_state(storage, name), study)
     run_repeats(repeat_study(storage, name), plan, lanes, [], runs=runs)
     write_study(optuna_study, finished=True)
     return runs

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweeps.lanes import Failure, Outcome, Plan, Progress, Stall, Trial, TrialResult, WorkerState
+from sweeps.lanes import Failure, Outcome, Plan, Progress, Stall, TrialResult, TrialSpec, WorkerState
 from sweeps.seeds import seed_of
 
 
@@ -21,7 +21,7 @@ class SimulatedClock:
 
 @dataclass
 class _ToyLane:
-    trial: Trial
+    trial: TrialSpec
     epoch: int
     state: float
 
@@ -53,7 +53,7 @@ class ToyLanes:
     epochs: int = 5
     """Epochs of every trial."""
     curve: Curve = toy_curve
-    objective: Callable[[Trial, int, float], float] = lambda trial, epoch, state: state
+    objective: Callable[[TrialSpec, int, float], float] = lambda trial, epoch, state: state
     """(trial, epoch, state) → the objective reported; may be NaN."""
     failures: Mapping[int, tuple[int, Failure]] = field(default_factory=dict)
     """Number of a trial → the epoch in which it fails, and how."""
@@ -79,7 +79,7 @@ class ToyLanes:
         self.before(event)
         self.events.append(event)
 
-    def add(self, trial: Trial) -> None:
+    def add(self, trial: TrialSpec) -> None:
         self._log(f"add {trial.number}@{trial.epoch}")
         if len(self._lanes) >= self.width:
             raise RuntimeError(f"no lane is free for {trial.folder_name}")
@@ -147,7 +147,7 @@ class ToyLanes:
             )
         return results
 
-    def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
+    def discard_checkpoints(self, trials: Sequence[TrialSpec]) -> None:
         for trial in trials:
             self.checkpoints.pop(trial.checkpoint_name, None)
 
@@ -163,20 +163,20 @@ class EagerLanes(ToyLanes):
         self.plan: Plan | None = None
         self.worker: dict[int, int] = {}
         """Number of a trial → worker that holds it."""
-        self.begun: dict[int, Trial] = {}
+        self.begun: dict[int, TrialSpec] = {}
         self.held: dict[int, Progress] = {}
         self.results: dict[int, TrialResult] = {}
 
     def run_ahead(self, plan: Plan) -> None:
         self.plan = plan
 
-    def add(self, trial: Trial) -> None:
+    def add(self, trial: TrialSpec) -> None:
         if trial.number in self.begun:
             assert self.begun.pop(trial.number) == trial
             return
         self._place(trial, trial.number % 2)
 
-    def _place(self, trial: Trial, worker: int) -> None:
+    def _place(self, trial: TrialSpec, worker: int) -> None:
         super().add(trial)
         self.worker[trial.number] = worker
 

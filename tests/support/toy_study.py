@@ -12,11 +12,14 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from pydantic import BaseModel, ConfigDict
 
+from sweeps import engine
+from sweeps.engine import repeats
 from sweeps.engine.events import Snapshot
-from sweeps.lanes import Outcome, Progress, Trial, TrialResult
+from sweeps.lanes import Outcome, Progress, TrialResult, TrialSpec
 from sweeps.search.pruners import PRUNERS
 from sweeps.search.samplers import SAMPLERS
 from sweeps.storage import open_study
+from sweeps.storage.store import Store
 from sweeps.study.space import Parameter, Space
 from sweeps.study.study import Study
 from sweeps.study.study_model import Budget, Keep
@@ -107,6 +110,16 @@ def in_memory(study: Study, journal: MemoryJournal | None = None):
     return open_study(JournalStorage(journal or MemoryJournal()), study)
 
 
+def search(optuna_study: optuna.Study, study: Study, *args: Any, runs: Path = Path("mlruns"), **how: Any) -> str:
+    """`sweeps.engine.search` of an Optuna study."""
+    return engine.search(Store(optuna_study, study.space, runs), study, *args, **how)
+
+
+def run_repeats(optuna_study: optuna.Study, *args: Any, runs: Path = Path("mlruns"), **how: Any) -> None:
+    """`sweeps.engine.repeats.run_repeats` of an Optuna study."""
+    repeats.run_repeats(Store(optuna_study, Space(()), runs), *args, **how)
+
+
 class Watcher:
     """An observer that writes down what it is told."""
 
@@ -119,13 +132,13 @@ class Watcher:
         self.before()
         self.events.append(event)
 
-    def trial_started(self, trial: Trial, *, resumed: bool) -> None:
+    def trial_started(self, trial: TrialSpec, *, resumed: bool) -> None:
         self._note("started", trial.number, resumed)
 
-    def epoch_finished(self, trial: Trial, progress: Progress) -> None:
+    def epoch_finished(self, trial: TrialSpec, progress: Progress) -> None:
         self._note("epoch", trial.number, progress.epoch)
 
-    def trial_ended(self, trial: Trial, outcome: Outcome, result: TrialResult, duplicate_of: int | None) -> None:
+    def trial_ended(self, trial: TrialSpec, outcome: Outcome, result: TrialResult, duplicate_of: int | None) -> None:
         self._note("ended", trial.number, outcome.state, duplicate_of)
 
     def round_finished(self, snapshot: Snapshot) -> None:

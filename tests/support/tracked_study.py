@@ -15,10 +15,13 @@ from PIL import Image
 from sweeps.files import UNFINISHED
 from sweeps.lanes import Failure, Outcome, Progress, TrialResult, run_name
 from sweeps.schema import MARKS
+from sweeps.state.record import RegisteredModel
+from sweeps.state.state import State
+from sweeps.state.trial import Repeat, stored_path
 from sweeps.storage import open_storage, repeat_study
 from sweeps.storage.running_trial import RunningTrial, resume_trial
-from sweeps.storage.study_record import RegisteredModel, StoredStudy, read_study, write_study
-from sweeps.storage.trial_record import Repeat, stored_path
+from sweeps.storage.study_record import read_state, write_study
+from sweeps.storage.trial_record import read_trial
 from sweeps.tracking.run_tags import title
 
 STUDY = "small"
@@ -70,7 +73,7 @@ class SmallStudy:
             self.optuna.add_trial(fresh)
             trials = self.optuna.get_trials(deepcopy=False)
         stored = trials[number]
-        self.running[number] = resume_trial(self.optuna, stored, stored.params, repeat=False, runs=self.runs)
+        self.running[number] = resume_trial(self.optuna, read_trial(stored, dict, repeat=False), self.runs)
 
     def repeat(self, plan: Repeat) -> None:
         """A repeat that is trained for one epoch."""
@@ -169,8 +172,8 @@ class SmallStudy:
         self.write(report=str(report), report_at=time.time(), model=registered)
         self.session("finished")
 
-    def stored(self) -> StoredStudy:
-        return read_study(self.storage, self.name)
+    def stored(self) -> State:
+        return read_state(self.storage, self.name)
 
 
 def client(runs: Path, uri: str | None = None) -> Any:
@@ -208,7 +211,7 @@ def contents(runs: Path, uri: str | None = None, name: str = STUDY) -> dict[str,
     return found
 
 
-def expected(stored: StoredStudy) -> dict[str, dict[str, Any]]:
+def expected(stored: State) -> dict[str, dict[str, Any]]:
     """Points, pictures, times and states that MLflow should have of each trial, as the storage tells them."""
     found = {}
     stopped = stored.study.session != "running"

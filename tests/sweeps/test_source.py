@@ -20,7 +20,7 @@ from pathlib import Path
 import counting
 from sweeps.errors import UserError
 from sweeps.tracking import sync
-from sweeps.lanes import Trial, advance_all
+from sweeps.lanes import TrialSpec, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.lanes.worker_process import preload
 
@@ -34,7 +34,7 @@ if "edit" in sys.argv:
 said = {}
 try:
     pool = WorkerPool(counting.build, [{"folder": Path(sys.argv[1])}])
-    pool.add(Trial(number=0, params={}, seed=0, epoch=0))
+    pool.add(TrialSpec(number=0, params={}, seed=0, epoch=0))
     said["value"] = advance_all(pool, [0])[0].objective
     pool.close()
 except UserError as error:

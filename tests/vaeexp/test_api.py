@@ -23,7 +23,7 @@ from tiny_study import NAME
 import vaeexp
 from sweeps.errors import UserError
 from sweeps.storage import open_storage
-from sweeps.storage.study_record import read_study
+from sweeps.storage.study_record import read_state
 from sweeps.study.space import frozen
 from vaeexp.api import Study, _as_text, load_study
 from vaeexp.plots import PLOTS
@@ -75,7 +75,7 @@ def test_the_example_in_the_guide_runs(tiny_study: Path, monkeypatch: pytest.Mon
 
 def test_tables_are_those_of_the_storage(study: Study, tiny_study: Path) -> None:
     runs = tiny_study / "mlruns"
-    found = study_tables(read_study(open_storage(None, runs, NAME, must_exist=True), NAME), runs)
+    found = study_tables(read_state(open_storage(None, runs, NAME, must_exist=True), NAME), runs)
     assert study.name == NAME
     pd.testing.assert_frame_equal(study.trials.drop(columns="folder"), found.trials.drop(columns="folder"))
     pd.testing.assert_frame_equal(study.epochs, found.epochs)

@@ -80,7 +80,7 @@ def restore(*, file: Path, name: str | None, runs: Path, reports: Path, storage:
         file, runs=runs, reports=reports, storage=storage, name=name, loaders={LOADER: REQUIREMENTS}, adapt=adapt
     )
     manifest, name = restored.manifest, restored.stored.study.name
-    count = len(restored.stored.trials) + len(restored.stored.repeats)
+    count = len(restored.stored.runs)
     versions = manifest.about.get("versions")
     version = str(versions.get("vaeexp"))[:40] if isinstance(versions, Mapping) else "of an unknown version"
     for line in (

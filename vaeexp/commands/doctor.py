@@ -10,8 +10,8 @@ from sweeps.doctor.findings import Check, Finding, examine
 from sweeps.doctor.left_over import check_left_over, check_unknown
 from sweeps.doctor.storage import check_driver, check_storage
 from sweeps.errors import UserError
+from sweeps.state.state import State
 from sweeps.storage import study_names
-from sweeps.storage.study_record import StoredStudy
 from sweeps.tracking.checks import check_mirror
 from vaeexp.commands.options import Places, places_options, study_argument, tracking_option
 from vaeexp.commands.status import json_option
@@ -45,7 +45,7 @@ def machine_checks(places: Places) -> dict[str, Check]:
 
 def study_check(places: Places, study: str) -> Iterator[Finding]:
     """Check the storage of a study and then, where it can be read, all that belongs to it."""
-    found: list[StoredStudy] = []
+    found: list[State] = []
     yield from examine(partial(check_storage, places.storage, places.runs, study, found), f"{study}: storage")
     for stored in found:
         checks: Mapping[str, Check] = {

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 import click
 
 from sweeps.errors import UserError
+from sweeps.state.state import State
 from sweeps.storage import driver_in_words, study_holder, study_names
-from sweeps.storage.study_record import StoredStudy
 from sweeps.study.study import load_study
 from sweeps.study.study_model import Keep
 from sweeps.study.yaml_file import is_path
@@ -88,7 +88,7 @@ def gc(*, study: str | None, keep: bool, dry_run: bool, places: Places, **flags:
         write_line(open_console(), f"{'Would free' if dry_run else 'Freed'} {len(freed):,} files or folders, {size}.")
 
 
-def _keep(given: str, stored: StoredStudy) -> Keep:
+def _keep(given: str, stored: State) -> Keep:
     """Return the section `keep:` of the file that is given by its path, else of the study's record."""
     if is_path(given):
         return load_study(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweeps.errors import UserError
+from sweeps.state.state import State
 from sweeps.storage import open_storage, study_names
-from sweeps.storage.study_record import StoredStudy, read_study
+from sweeps.storage.study_record import read_state
 from vaeexp import report as pages
 from vaeexp import results
 from vaeexp.commands.options import complete_study, html_option, reports_option, runs_option, storage_option
@@ -81,7 +82,7 @@ class ReportWriter:
         elif len(summaries) > 1:
             self._print(pages.write_comparison(summaries, **form))
 
-    def _read(self) -> Iterator[tuple[str, StoredStudy]]:
+    def _read(self) -> Iterator[tuple[str, State]]:
         """Yield the records of each study; note those of all studies that cannot be read.
 
         The names of all studies are looked up at each look, because other studies may have started.
@@ -94,7 +95,7 @@ class ReportWriter:
             try:
                 if name not in self.storages:
                     self.storages[name] = open_storage(self.storage, self.runs, name, must_exist=True)
-                stored = read_study(self.storages[name], name)
+                stored = read_state(self.storages[name], name)
             except UserError as error:
                 if self.studies:
                     raise
@@ -109,9 +110,9 @@ class ReportWriter:
         click.echo(shown if self.watch is None else f"{time.strftime('%H:%M:%S')} {shown}{state}")
 
 
-def _mark(stored: StoredStudy) -> str:
+def _mark(stored: State) -> str:
     """Return a text that changes with every fact, epoch and end on record, because epochs are only ever added."""
-    runs = [(run.state, len(run.epochs), run.results, run.duplicate_of) for run in (*stored.trials, *stored.repeats)]
+    runs = [(run.state, len(run.epochs), run.results, run.duplicate_of) for run in stored.runs]
     return repr((stored.study, runs))
 
 

@@ -12,9 +12,10 @@ import click
 from sweeps.errors import UserError
 from sweeps.lanes import run_name
 from sweeps.results import best_record, front_trials, last_values, ranked_trials
+from sweeps.state.record import StudyRecord
+from sweeps.state.state import State
+from sweeps.state.trial import Trial
 from sweeps.storage import driver_in_words, study_holder, study_names
-from sweeps.storage.study_record import StoredStudy, StudyRecord
-from sweeps.storage.trial_record import TrialRecord
 from vaeexp.commands.options import Places, places_options, study_argument
 from vaeexp.console import minus_elbo, open_console, print_json, print_table, write_line
 from vaeexp.own_code import code_version
@@ -31,13 +32,13 @@ if TYPE_CHECKING:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
-def training_seconds(run: TrialRecord) -> float:
+def training_seconds(run: Trial) -> float:
     """Sum the seconds of training over all epochs."""
     seconds = (float(epoch.metrics.get("seconds") or 0.0) for epoch in run.epochs)
     return math.fsum(second for second in seconds if math.isfinite(second))
 
 
-def print_runs(runs: Sequence[TrialRecord], study: StudyRecord, *, console: "Console") -> None:
+def print_runs(runs: Sequence[Trial], study: StudyRecord, *, console: "Console") -> None:
     """Print the table of runs; which code of the user's own networks each is of, where that has changed."""
     titles, rows = ["run", "state", "epochs", minus_elbo(console), "time", "configuration"], [*map(run_row, runs)]
     if changes := study.provenance.get("code_changes"):
@@ -47,7 +48,7 @@ def print_runs(runs: Sequence[TrialRecord], study: StudyRecord, *, console: "Con
     print_table(console, titles, rows)
 
 
-def run_row(run: TrialRecord) -> tuple[str, ...]:
+def run_row(run: Trial) -> tuple[str, ...]:
     """Return a run's cells: name in its study, state, epochs, objective, time, configuration."""
     failure = run.outcome.failure if run.outcome else None
     baseline = f"[{run.baseline}]" if run.baseline else ""
@@ -61,7 +62,7 @@ def run_row(run: TrialRecord) -> tuple[str, ...]:
     )
 
 
-def run_object(study: str, run: TrialRecord, runs: Path) -> dict[str, Any]:
+def run_object(study: str, run: Trial, runs: Path) -> dict[str, Any]:
     """Return everything recorded about a run but its epochs, JSON-able. Times are ISO 8601."""
     failure, best = run.outcome.failure if run.outcome else None, run.best
     return {
@@ -79,7 +80,7 @@ def run_object(study: str, run: TrialRecord, runs: Path) -> dict[str, Any]:
         "failure": failure.kind if failure else None,
         "message": failure.message if failure else None,
         "duplicate_of": run.duplicate_of,
-        "revives": run.revives,
+        "revives": run.before and run.before.number,
         "source_trial": run.source_trial,
         "purposes": [*run.purposes],
         "pair_ids": [*run.pair_ids],
@@ -126,7 +127,7 @@ def state_of(study: StudyRecord, places: Places) -> tuple[str, bool]:
     return "finished" if study.finished else "stopped before its end; the same sweep command goes on", False
 
 
-def study_object(stored: StoredStudy, places: Places) -> dict[str, Any]:
+def study_object(stored: State, places: Places) -> dict[str, Any]:
     """Return how far a study is, JSON-able."""
     study, best, search_best = stored.study, best_record(stored), next(iter(ranked_trials(stored)), None)
     state, running = state_of(study, places)
@@ -134,9 +135,9 @@ def study_object(stored: StoredStudy, places: Places) -> dict[str, Any]:
         "study": study.name,
         "question": study.question,
         "state": state,
-        "trials": len(stored.newest),
+        "trials": len(stored.trials),
         "planned": study.budget.get("trials"),
-        "states": Counter(trial.state for trial in stored.newest),
+        "states": Counter(trial.state for trial in stored.trials),
         "repeats": len(stored.repeats),
         "best": best and best.name_in(study.name),
         "best_objective": best and best.objective,
@@ -153,7 +154,7 @@ def study_object(stored: StoredStudy, places: Places) -> dict[str, Any]:
     }
 
 
-def _warnings(stored: StoredStudy) -> list[str]:
+def _warnings(stored: State) -> list[str]:
     """Return the warnings of a study: of a finished study all checks that failed, before that those that can be made."""
     study = stored.study
     if study.finished:
@@ -166,7 +167,7 @@ def _warning(statement: Statement) -> str:
     return f"{said[0].upper()}{said[1:]}"
 
 
-def _verdict(stored: StoredStudy) -> dict[str, str | None]:
+def _verdict(stored: State) -> dict[str, str | None]:
     """Return whether a search has learned nothing, and whether an unfinished trial came further; None where it is not so."""
     trials = of_records(stored)
     further = further_trial(stored.study, trials)
@@ -231,10 +232,10 @@ def _print_one(name: str, places: Places, console: "Console") -> bool:
         if study.workers:
             print_heading(console, "Workers")
             print_table(console, WORKER_COLUMNS, map(_worker_row, study.workers))
-    ended = [trial for trial in stored.newest if trial.state != "running"]
+    ended = [trial for trial in stored.trials if trial.state != "running"]
     ended.sort(key=lambda trial: math.inf if trial.objective is None else trial.objective)
     tables = {
-        "Running": [run for run in (*stored.trials, *stored.repeats) if run.state == "running"],
+        "Running": [run for run in stored.runs if run.state == "running"],
         "Best of the search": [] if study.objectives else ended[:BEST_SHOWN],
         "Confirm, compare and baselines": [run for run in stored.repeats if run.state != "running"],
     }
@@ -250,7 +251,7 @@ def _print_one(name: str, places: Places, console: "Console") -> bool:
     return running
 
 
-def _print_answer(stored: StoredStudy, console: "Console") -> None:
+def _print_answer(stored: State, console: "Console") -> None:
     """Print what a finished study found; of one that goes on whether it has learned nothing so far, or an unfinished trial came further."""
     if stored.study.finished and stored.study.answer:
         for line in stored.study.answer:
@@ -260,7 +261,7 @@ def _print_answer(stored: StoredStudy, console: "Console") -> None:
         write_line(console, line, style="yellow")
 
 
-def _front_row(study: StudyRecord, run: TrialRecord) -> tuple[str, ...]:
+def _front_row(study: StudyRecord, run: Trial) -> tuple[str, ...]:
     values = (f"{value:.2f}" for value in last_values(run, study.objectives.values()))
     return (str(run.number), *values, format_params(run.params))
 
@@ -278,16 +279,16 @@ def _worker_row(worker: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _counts(stored: StoredStudy) -> str:
+def _counts(stored: State) -> str:
     """Say `12 of 40 trials: 8 complete, 3 pruned, 1 running`. A budget that is smaller than the number of trials is left out."""
-    states, planned = Counter(trial.state for trial in stored.newest), stored.study.budget.get("trials")
+    states, planned = Counter(trial.state for trial in stored.trials), stored.study.budget.get("trials")
     parts = [f"{states[state]} {state}" for state in STATES if states[state]]
     total = states.total()
     count = f"{total} of {planned} trials" if planned and planned >= total else f"{total} trials"
     return f"{count}: {', '.join(parts)}" if parts else count
 
 
-def _best(stored: StoredStudy) -> str:
+def _best(stored: State) -> str:
     """Say `98.31 (beta_mnist/7)` of the best trial of the search, `front of 5 trials` with two objectives; nothing where no trial is complete."""
     if stored.study.objectives:
         return f"front of {plural(len(front_trials(stored)), 'trial')}"
@@ -336,7 +337,7 @@ def print_heading(console: "Console", title: str) -> None:
     write_line(console, title, style="bold")
 
 
-def print_run(study: str, run: TrialRecord, runs: Path, *, epochs: bool, console: "Console") -> None:
+def print_run(study: str, run: Trial, runs: Path, *, epochs: bool, console: "Console") -> None:
     """Print everything recorded about a run; with `epochs` its learning curve."""
     objective = minus_elbo(console)
     write_line(console, run.name_in(study), style="bold")
@@ -355,13 +356,9 @@ def print_run(study: str, run: TrialRecord, runs: Path, *, epochs: bool, console
         print_table(console, ("epoch", objective, *columns), rows, numeric=True)
 
 
-def _run_rows(study: str, run: TrialRecord, runs: Path, objective: str) -> list[tuple[str, str]]:
+def _run_rows(study: str, run: Trial, runs: Path, objective: str) -> list[tuple[str, str]]:
     said = run_object(study, run, runs)
-    revived = revives = ""
-    if run.revives is not None and run.pauses:
-        revived = f"{study}/{run.revives}, which ended while it was paused"
-    elif run.revives is not None:
-        revives = f"{run_name(study, run.revives, repeat=run.repeat)}, which failed"
+    before = run.before.name_in(study) if run.before else ""
     rows = {
         "state": run.state,
         "failure": said["failure"] and f"{said['failure']}: {said['message']}",
@@ -373,8 +370,8 @@ def _run_rows(study: str, run: TrialRecord, runs: Path, objective: str) -> list[
         "ended": said["ended"],
         "training": format_duration(training_seconds(run)),
         "same as": None if run.duplicate_of is None else f"{study}/{run.duplicate_of}, whose result it took",
-        "goes on from": revived,
-        "stands for": revives,
+        "goes on from": f"{before}, which ended while it was paused" if before and run.pauses else "",
+        "stands for": f"{before}, which failed" if before and not run.pauses else "",
         "repeat of": None if run.source_trial is None else f"{study}/{run.source_trial}",
         "made for": ", ".join(run.purposes),
         "baseline": run.baseline,
@@ -400,7 +397,7 @@ def best(*, study: str, as_json: bool, places: Places) -> None:
     show_run(stored.study.name, best_of(stored), places.runs, as_json=as_json, epochs=False)
 
 
-def show_run(study: str, run: TrialRecord, runs: Path, *, as_json: bool, epochs: bool) -> None:
+def show_run(study: str, run: Trial, runs: Path, *, as_json: bool, epochs: bool) -> None:
     if not as_json:
         print_run(study, run, runs, epochs=epochs, console=open_console())
         return

@@ -66,7 +66,7 @@ def trials(*, study: str, sort: str | None, as_json: bool, as_csv: bool, places:
     if as_json and as_csv:
         raise click.UsageError("Give --json or --csv, not both.")
     stored = stored_study(study, places.runs, places.storage)
-    records = [*stored.trials, *stored.repeats]
+    records = [*stored.runs]
     objects = [run_object(stored.study.name, record, places.runs) for record in records]
     if changes := stored.study.provenance.get("code_changes"):
         objects = [row | {"code": code_version(changes, row["number"], repeat=row["repeat"])} for row in objects]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from tqdm.auto import tqdm
 
-    from sweeps.lanes import Outcome, Progress, Trial, TrialResult
+    from sweeps.lanes import Outcome, Progress, TrialResult, TrialSpec
 
 HEARTBEAT_SECONDS = 30.0
 RATE_WINDOW_SECONDS = 120.0
@@ -119,16 +119,18 @@ class LiveProgress:
             self._warned.add(message)
             write_line(self.console, f"warning: {message}", style="yellow")
 
-    def trial_started(self, trial: "Trial", *, resumed: bool) -> None:
+    def trial_started(self, trial: "TrialSpec", *, resumed: bool) -> None:
         running = Running(trial=trial, epoch=trial.epoch, objective=None)
         self._running = {**self._running, trial.folder_name: running}
 
-    def epoch_finished(self, trial: "Trial", progress: "Progress") -> None:
+    def epoch_finished(self, trial: "TrialSpec", progress: "Progress") -> None:
         if running := self._running.get(trial.folder_name):
             running = replace(running, epoch=progress.epoch, objective=progress.objective)
             self._running = {**self._running, trial.folder_name: running}
 
-    def trial_ended(self, trial: "Trial", outcome: "Outcome", result: "TrialResult", duplicate_of: int | None) -> None:
+    def trial_ended(
+        self, trial: "TrialSpec", outcome: "Outcome", result: "TrialResult", duplicate_of: int | None
+    ) -> None:
         self._running = {name: running for name, running in self._running.items() if name != trial.folder_name}
         state = str(outcome.state)
         if duplicate_of is not None:
@@ -288,7 +290,7 @@ def _of_planned(snapshot: Snapshot) -> str:
     return f"/{snapshot.planned}" if snapshot.planned and snapshot.planned >= _ended_trials(snapshot) else ""
 
 
-def _configuration(trial: "Trial") -> str:
+def _configuration(trial: "TrialSpec") -> str:
     """Return the parameters of a trial, after the name of its baseline if it is one."""
     params = format_params(trial.params)
     return f"[{trial.baseline}] {params}".rstrip() if trial.baseline else params

@@ -19,9 +19,11 @@ from sweeps.results import Results, best_run
 from sweeps.schema import VERSION
 from sweeps.search.samplers import GRID_DONE, exhausted
 from sweeps.source import named_sources, sources
+from sweeps.state.record import Description, RegisteredModel, StudyRecord
+from sweeps.state.state import State
+from sweeps.state.trial import stored_path
 from sweeps.storage import check_definition, open_storage, recorded_study
-from sweeps.storage.study_record import Description, RegisteredModel, StoredStudy, StudyRecord, read_study
-from sweeps.storage.trial_record import stored_path
+from sweeps.storage.study_record import read_state
 from sweeps.tracking import Mirror, mirroring, sync
 from sweeps.tracking.mlflow_store import tracking_uri
 from sweeps.tracking.ui import check_reachable
@@ -115,7 +117,7 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
         return _report(job, sweep, stored)
 
 
-def _train(job: Job, sweep: Sweep, workers: WorkerPool, mirror: Mirror, console: "Console") -> StoredStudy:
+def _train(job: Job, sweep: Sweep, workers: WorkerPool, mirror: Mirror, console: "Console") -> State:
     """Search, then train the repeats, with the progress on the console and in the log; return all trials."""
     options, kept = job.options, BestWeights.of(sweep, job.study.keep.weights)
     shown: dict[str, Any] = {"study": job.study.name, "epochs": job.settings.train.epochs}
@@ -135,11 +137,11 @@ def _train(job: Job, sweep: Sweep, workers: WorkerPool, mirror: Mirror, console:
     return stored
 
 
-def _learned(job: Job, stored: StoredStudy) -> bool:
+def _learned(job: Job, stored: State) -> bool:
     """Tell whether a search has taught anything; say which runs do not follow where it has not, and how to get them."""
     verdict = nothing_learned(stored.study, of_records(stored))
     runs = sum(count for purpose, count in later_runs(job.study).items() if purpose != "of baselines")
-    if verdict and runs and any(trial.state == "complete" for trial in stored.newest):
+    if verdict and runs and any(trial.state == "complete" for trial in stored.trials):
         command = job.command(program=program())
         job.log.say(
             f"Nothing was learned, so nothing is confirmed or compared (up to {plural(runs, 'run')}). To train the best configuration with "
@@ -148,7 +150,7 @@ def _learned(job: Job, stored: StoredStudy) -> bool:
     return not verdict
 
 
-def _report(job: Job, sweep: Sweep, stored: StoredStudy) -> bool:
+def _report(job: Job, sweep: Sweep, stored: State) -> bool:
     """Write the report of a study that has trained all its runs, and record that it is finished."""
     stored = replace(stored, study=replace(stored.study, finished=True))
     tables = study_tables(stored, job.runs)
@@ -212,7 +214,7 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
         check_definition(stored, job.study, extend=options.extend)
         _check_same_data(job, stored.provenance)
         storage = open_storage(options.storage, job.runs, job.study.name)
-        progress = partial(read_study, storage, job.study.name)
+        progress = partial(read_state, storage, job.study.name)
         job = _with_own_code(job, stored.provenance, lambda: code_progress(progress()))
         if stored.finished and stored.budget == job.study.budget.model_dump():
             _say_finished(job, stored)
@@ -247,7 +249,7 @@ def _begin(sweep: Sweep, job: Job, execution: Execution) -> None:
 def _to_retry(job: Job, sweep: Sweep) -> bool:
     """Tell whether the options ask for failed trials once more, and there are any."""
     stored = sweep.read()
-    runs = [*stored.newest, *(run for run in stored.repeats if run.purposes)]
+    runs = [*stored.trials, *(run for run in stored.repeats if run.purposes)]
     return job.options.retry_failed and any(run.state == "failed" for run in runs)
 
 
@@ -307,7 +309,7 @@ def _extend(study: StudyRecord) -> str:
     return " --extend" if any(study.worker_kind.get(name, value) != value for name, value in here.items()) else ""
 
 
-def _already_finished(job: Job, stored: StoredStudy) -> bool:
+def _already_finished(job: Job, stored: State) -> bool:
     """Bring MLflow the rest of a finished study, as after a server that was away; write its report where that is gone."""
     options = job.options
     try:

@@ -16,9 +16,10 @@ from sweeps.errors import UserError
 from sweeps.lanes import named_run, run_folder, run_name
 from sweeps.results import best_record, front_trials
 from sweeps.results.found_trials import found_trials
+from sweeps.state.state import State
+from sweeps.state.trial import Trial
 from sweeps.storage import open_storage
-from sweeps.storage.study_record import StoredStudy, read_study
-from sweeps.storage.trial_record import TrialRecord
+from sweeps.storage.study_record import read_state
 from sweeps.study.ranges import (
     Bound,
     BoundHit,
@@ -48,10 +49,10 @@ FORMS = "Name a run as STUDY/7 (a trial), STUDY/r3 (a repeat) or STUDY/best."
 _RUN = re.compile(r"(?:.*/)?([A-Za-z0-9_-]+)/(best|[a-z]*-?\d+)/?", re.ASCII)
 
 
-def stored_study(study: str, runs: Path, storage: str | None) -> StoredStudy:
+def stored_study(study: str, runs: Path, storage: str | None) -> State:
     """Return the records of a study, by its name or the path of its file. Raises UserError where there is nothing."""
     name = study_name(study)
-    return read_study(open_storage(storage, runs, name, must_exist=True), name)
+    return read_state(open_storage(storage, runs, name, must_exist=True), name)
 
 
 def study_name(study: str) -> str:
@@ -76,7 +77,7 @@ class RunName:
         assert self.number is not None
         return run_folder(self.number, repeat=self.repeat)
 
-    def record(self, stored: StoredStudy) -> TrialRecord:
+    def record(self, stored: State) -> Trial:
         """Return what the study has recorded of the run. Raises UserError where there is no such run."""
         return best_of(stored) if self.number is None else stored.run(self.number, repeat=self.repeat)
 
@@ -92,7 +93,7 @@ def parse_run(text: str) -> RunName | None:
     return RunName(match[1], number=named[1], repeat=named[0]) if named else None
 
 
-def best_of(stored: StoredStudy) -> TrialRecord:
+def best_of(stored: State) -> Trial:
     """Return the best run of a study, chosen on validation. Raises UserError where no run is complete, or none is the best of two objectives."""
     run = best_record(stored)
     if run is None and stored.study.objectives:
@@ -107,7 +108,7 @@ def best_of(stored: StoredStudy) -> TrialRecord:
 # ---- ranges that are too narrow ----
 
 
-def wider_ranges(stored: StoredStudy) -> list[Statement]:
+def wider_ranges(stored: State) -> list[Statement]:
     """Return which ranges a search has widened, and at which ends its best trials pile up, with the option that widens the range."""
     space, steps = stored.study.space, [grown(growth, growth.parameter) for growth in stored.study.grown]
     for hit in hits_of(space.parameters, [trial.params for trial in found_trials(stored)]):

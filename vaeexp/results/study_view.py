@@ -15,7 +15,7 @@ from sweeps.lanes import baseline_names
 from sweeps.results import Results, best_run, levels, race_of, ranked
 from sweeps.results.found_trials import found_rows, promotes
 from sweeps.results.racing import Race
-from sweeps.storage.study_record import StudyRecord
+from sweeps.state.record import StudyRecord
 from sweeps.study.ranges import Bound, BoundHit, end_at, hits_of
 from vaeexp.data.formats.official_files import NOT_OFFICIAL, NOT_VERIFIED
 from vaeexp.evaluation.metrics import Place

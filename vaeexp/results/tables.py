@@ -15,7 +15,7 @@ from sweeps.errors import warn_once
 from sweeps.results import Results, tables_of
 from sweeps.results.statistics import Interval, mean_interval
 from sweeps.schema import check_file
-from sweeps.storage.study_record import StoredStudy
+from sweeps.state.state import State
 from sweeps.study.space import Space
 from vaeexp.evaluation.metrics import METRICS, epoch_columns, result_columns
 from vaeexp.import_paths import paths_in
@@ -30,7 +30,7 @@ COMPONENTS = 20
 Arrays = Mapping[str, np.ndarray]
 
 
-def study_tables(stored: StoredStudy, runs: Path) -> Results:
+def study_tables(stored: State, runs: Path) -> Results:
     """Return the tables of a study that was read, with every column that plots and report look at."""
     return tables_of(stored, runs=runs, epoch_metrics=epoch_columns(), result_metrics=result_columns())
 

@@ -14,7 +14,8 @@ from vaeexp.results.statements import NATS, Figure, Statement, Statements
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweeps.storage.study_record import StoredStudy, StudyRecord
+    from sweeps.state.record import StudyRecord
+    from sweeps.state.state import State
 
 COLLAPSED = 0.1
 """Rate, in nats per image, below which the posterior of a trial has collapsed: its latent variables say nothing about the image."""
@@ -38,10 +39,10 @@ class SearchedTrial:
     """At its best epoch, nats per image; NaN where it is not known."""
 
 
-def of_records(stored: "StoredStudy") -> list[SearchedTrial]:
+def of_records(stored: "State") -> list[SearchedTrial]:
     """Return the trials of a stored study."""
     made = []
-    for trial in stored.newest:
+    for trial in stored.trials:
         if trial.duplicate_of is None:
             failure = trial.outcome.failure if trial.outcome else None
             found = SearchedTrial(

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from sweeps.engine.events import Observer
-from sweeps.lanes import Outcome, Trial, TrialResult, run_folder
+from sweeps.lanes import Outcome, TrialResult, TrialSpec, run_folder
 from sweeps.results import ranked_trials
-from sweeps.storage.study_record import read_study
+from sweeps.storage.study_record import read_state
 from vaeexp.run_files import WEIGHTS
 from vaeexp.runs.tidy import free_of_held_study, free_weights
 
@@ -31,7 +31,7 @@ class BestWeights(Observer):
     def __init__(self, runs: Path, storage: "BaseStorage", study: str, best: int) -> None:
         """Begin with what the storage says of the study, which this process holds. `best`: trials that keep their weights."""
         self._runs, self._study_storage, self._study, self._best = runs, storage, study, best
-        stored = read_study(storage, study)
+        stored = read_state(storage, study)
         registered = stored.study.model and Path(stored.study.model.folder).name
         self._held: dict[int, float] = {}
         """Number of a complete trial that has its weights → its objective."""
@@ -47,7 +47,7 @@ class BestWeights(Observer):
             return []
         return [cls(sweep.runs, sweep.storage, sweep.study.name, weights)]
 
-    def trial_ended(self, trial: Trial, outcome: Outcome, result: TrialResult, duplicate_of: int | None) -> None:
+    def trial_ended(self, trial: TrialSpec, outcome: Outcome, result: TrialResult, duplicate_of: int | None) -> None:
         if outcome.state == "complete" and not trial.repeat and WEIGHTS in result.files:
             self._hold(trial.number, outcome)
 

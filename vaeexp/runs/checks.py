@@ -11,15 +11,15 @@ from sweeps.errors import UserError
 from sweeps.files import quarantine
 from sweeps.lanes import run_folder
 from sweeps.schema import check_file
-from sweeps.storage.study_record import StoredStudy
-from sweeps.storage.trial_record import TrialRecord
+from sweeps.state.state import State
+from sweeps.state.trial import Trial
 from vaeexp.run_files import CHECKPOINT, EVALUATION, LAST, PICTURES, PREVIOUS, RESULT, SETTINGS, SHEET, WEIGHTS
 
 SEALED = (SETTINGS, RESULT, WEIGHTS, LAST, CHECKPOINT, PREVIOUS, PICTURES, EVALUATION, SHEET)
 """Files of a run's folder that carry a checksum."""
 
 
-def check_files(runs: Path, stored: StoredStudy) -> Iterator[Finding]:
+def check_files(runs: Path, stored: State) -> Iterator[Finding]:
     """Check all files of a study's runs. One finding counts those that are whole; each other file is a finding of its own."""
     whole = size = 0
     study = stored.study
@@ -46,7 +46,7 @@ def check_files(runs: Path, stored: StoredStudy) -> Iterator[Finding]:
     yield Finding(name=f"{study.name}: files", ok=True, words=words)
 
 
-def _left_by(run: TrialRecord) -> set[str]:
+def _left_by(run: Trial) -> set[str]:
     """Return the names of the files that a run has left, by its record."""
     if not run.files or run.duplicate_of is not None:
         return set()

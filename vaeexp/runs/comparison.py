@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from sweeps.checksums import Damaged, file_digest
 from sweeps.lanes import Outcome, Progress
-from sweeps.storage.trial_record import EpochRecord, TrialRecord
+from sweeps.state.trial import Epoch, Trial
 from vaeexp.evaluation.metrics import NATS, measured_at, runs_have
 from vaeexp.run_files import LAST, WEIGHTS
 from vaeexp.training.checkpoint import load_tensors
@@ -69,7 +69,7 @@ class Part(NamedTuple):
     agrees: bool | None
 
 
-def choose_criterion(recorded: Mapping[str, Any], here: Mapping[str, Any], epochs: Sequence[EpochRecord]) -> Criterion:
+def choose_criterion(recorded: Mapping[str, Any], here: Mapping[str, Any], epochs: Sequence[Epoch]) -> Criterion:
     """Choose the criterion from `vaeexp.runs.provenance.arithmetic` on record and here, and from the recorded epochs."""
     changed = [name for name in here if here[name] != recorded.get(name)]
     changes = ", ".join(f"{name} {here[name]} instead of {recorded.get(name) or 'unknown'}" for name in changed)
@@ -85,7 +85,7 @@ def choose_criterion(recorded: Mapping[str, Any], here: Mapping[str, Any], epoch
     return Criterion(0.0, f"{', '.join(here)} are those of the record", scale)
 
 
-def difference(recorded: EpochRecord, again: EpochRecord | Progress, wanted: Criterion) -> str | None:
+def difference(recorded: Epoch, again: Epoch | Progress, wanted: Criterion) -> str | None:
     """Describe the first metric of an epoch that differs: any but times; with a tolerance, the −ELBO alone. None without one."""
     if wanted.tolerance:
         near = wanted.near(recorded.objective, again.objective)
@@ -97,15 +97,13 @@ def difference(recorded: EpochRecord, again: EpochRecord | Progress, wanted: Cri
     return None
 
 
-def _metrics(epoch: EpochRecord | Progress) -> dict[str, float]:
+def _metrics(epoch: Epoch | Progress) -> dict[str, float]:
     """Return the −ELBO, then all metrics but times, by name; as in a record, without those that are not finite."""
     measured = {name: value for name, value in epoch.metrics.items() if name not in OF_TIME and math.isfinite(value)}
     return {"−ELBO": epoch.objective, **dict(sorted(measured.items()))}
 
 
-def compare(
-    record: TrialRecord, again: TrialRecord, folders: tuple[Path | None, Path | None], wanted: Criterion
-) -> list[Part]:
+def compare(record: Trial, again: Trial, folders: tuple[Path | None, Path | None], wanted: Criterion) -> list[Part]:
     """Compare what two trainings left: epochs, end, best epoch, final figures, weights. `folders` are those of the two.
 
     The outcome of `again` is `pruned` where it would go on after the last recorded epoch.
@@ -121,7 +119,7 @@ def compare(
     return [*parts, *(part for part in weights if part)]
 
 
-def _epochs(record: TrialRecord, again: TrialRecord, wanted: Criterion) -> Part:
+def _epochs(record: Trial, again: Trial, wanted: Criterion) -> Part:
     pairs = list(zip(record.epochs, again.epochs, strict=False))
     count = f"{len(pairs):,} of {len(record.epochs):,}"
     first = next((text for pair in pairs if (text := difference(*pair, wanted))), None)

@@ -8,8 +8,8 @@ from typing import Any
 from sweeps.checksums import Damaged
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome, baseline_names, run_folder
-from sweeps.storage.study_record import StudyRecord
-from sweeps.storage.trial_record import TrialRecord
+from sweeps.state.record import StudyRecord
+from sweeps.state.trial import Trial
 from vaeexp.own_code import check_code
 from vaeexp.results import FORMS, parse_run, stored_study
 from vaeexp.run_files import SETTINGS
@@ -28,7 +28,7 @@ class RunRecord:
     study: StudyRecord
     parts: StudyParts
     """The parameters that the study fixes, searches and compares with."""
-    trial: TrialRecord
+    trial: Trial
     outcome: Outcome
     settings: Settings
     study_seed: int
@@ -117,7 +117,7 @@ def _arithmetic_of(study: StudyRecord) -> dict[str, Any]:
     }
 
 
-def _contradictions(trial: TrialRecord, ran: Settings, settings: Settings, left: Mapping[str, Any]) -> Iterator[str]:
+def _contradictions(trial: Trial, ran: Settings, settings: Settings, left: Mapping[str, Any]) -> Iterator[str]:
     """Yield where the run's folder and the study's storage differ. The trial is trained as the storage has it."""
     before, after = {"seed": left["seed"], **ran.flat()}, {"seed": trial.seed, **settings.flat()}
     for name, value in before.items():

@@ -14,8 +14,8 @@ from sweeps.files import write_whole
 from sweeps.lanes import Lanes, Outcome, Progress, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.schema import check_file
+from sweeps.state.trial import Epoch, Trial
 from sweeps.storage.running_trial import checked
-from sweeps.storage.trial_record import EpochRecord, TrialRecord
 from vaeexp.console import minus_elbo, print_table, progress_bar, write_line
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.machine import usable_cores
@@ -140,7 +140,7 @@ def _arithmetic_here(record: RunRecord, device: str | None, precision: str | Non
 
 
 def _announce(record: RunRecord, here: Mapping[str, Any], wanted: Criterion, console: "Console") -> None:
-    trial, sections = record.trial.trial, record.settings.model_dump(mode="json").values()
+    trial, sections = record.trial, record.settings.model_dump(mode="json").values()
     ran = {name: value for section in sections for name, value in section.items()}
     ended = f"{record.outcome.state} after {len(record.trial.epochs)} epochs"
     write_line(console, f"{record.name}: {ended}, seed {trial.seed}, {format_params(trial.params)}", style="bold")
@@ -158,7 +158,7 @@ def _announce(record: RunRecord, here: Mapping[str, Any], wanted: Criterion, con
 
 def _train(
     record: RunRecord, here: Mapping[str, Any], wanted: Criterion, dataset: Dataset, folder: Path, console: "Console"
-) -> TrialRecord:
+) -> Trial:
     """Train the trial in a worker process like those of a sweep, to the last recorded epoch or into the one that failed."""
     execution = record.study.execution
     arguments = {
@@ -178,7 +178,7 @@ def _train(
         "resident_mb": execution.get("resident_mb", "auto"),
     }
     lanes = WorkerPool(open_lanes, [arguments])
-    trial = record.trial.trial
+    trial = replace(record.trial.spec, epoch=0, resumes_from=None)
     try:
         lanes.add(trial)
         progress = list(_advance(record, lanes, wanted, console))
@@ -194,14 +194,21 @@ def _train(
     finally:
         lanes.close()
     epochs = tuple(
-        EpochRecord(epoch=each.epoch, objective=each.objective, metrics=each.metrics, at=None) for each in reported
+        Epoch(epoch=each.epoch, objective=each.objective, metrics=each.metrics, at=None) for each in reported
     )
-    return replace(record.trial, outcome=outcome, epochs=epochs, results=dict(result.metrics), folder=result.folder)
+    recorded = replace(
+        record.trial.recorded, outcome=outcome, epochs=epochs, results=dict(result.metrics), folder=result.folder
+    )
+    return replace(
+        record.trial,
+        objectives={epoch.epoch: epoch.objective for epoch in epochs},
+        read=lambda: recorded,
+    )
 
 
 def _advance(record: RunRecord, lanes: Lanes, wanted: Criterion, console: "Console") -> Iterator[Progress]:
     """Train epoch by epoch. Print the first difference at once, and how far the training is."""
-    recorded, number = record.trial.epochs, record.trial.trial.number
+    recorded, number = record.trial.epochs, record.trial.number
     failure = record.outcome.failure
     # An epoch that a limit on time stopped may never end.
     most = len(recorded) + (failure is not None and failure.kind != "timed_out")

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 
 from sweeps.errors import UserError, did_you_mean, warn_once
 from sweeps.lanes import named_run, run_name
+from sweeps.state.trial import Trial
 from sweeps.storage.journal import journal_path
-from sweeps.storage.trial_record import TrialRecord
 from vaeexp.cache import cache_folder
 from vaeexp.data import DATASETS, Dataset, open_dataset
 from vaeexp.data.dataset import targets
@@ -51,7 +51,7 @@ class Run:
     """`Dataset.fingerprint` of its images."""
     arithmetic: Mapping[str, Any]
     """`vaeexp.runs.provenance.arithmetic` where it was trained."""
-    record: TrialRecord | None
+    record: Trial | None
     """Its record in the study's storage; None without a storage."""
     epoch: Literal["best", "last"] = "best"
     """The epoch whose weights the model has."""
@@ -93,7 +93,7 @@ def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: b
     return Run(name=name, folder=folder, settings=settings, record=record, **facts)
 
 
-def _record_of(folder: Path, runs: Path, storage: str | None) -> TrialRecord | None:
+def _record_of(folder: Path, runs: Path, storage: str | None) -> Trial | None:
     """Return the record of the run whose folder, an absolute path, this is; None where no stored study has such a run."""
     named, study = named_run(folder.name), folder.parent.name
     own = (runs / "trials" / study / folder.name).resolve()
@@ -116,7 +116,7 @@ def at_last_epoch(run: Run) -> Run:
     return replace(run, epoch="last")
 
 
-def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str, TrialRecord | None]:
+def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str, Trial | None]:
     """Return the folder that a text names, what to call the run, and the run's record if it was looked up."""
     folder = Path(text).expanduser()
     # Not `Path.is_file`, which raises for a name that no file system takes.

@@ -19,9 +19,11 @@ from sweeps.errors import UserError
 from sweeps.files import is_aside
 from sweeps.lanes import run_folder
 from sweeps.results import best_record, ranked_trials
+from sweeps.state.record import StudyRecord
+from sweeps.state.state import State
+from sweeps.state.trial import Trial
 from sweeps.storage import hold_study, open_storage
-from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study, study_record, write_study
-from sweeps.storage.trial_record import TrialRecord
+from sweeps.storage.study_record import read_state, study_record, write_study
 from vaeexp.cache import cache_folder, read_facts
 from vaeexp.data.dataset import fingerprint_of
 from vaeexp.run_files import CHECKPOINT, EVALUATION, LAST, PICTURES, PREVIOUS, SHEET, WEIGHTS
@@ -56,7 +58,7 @@ class Item:
     """Bytes."""
 
 
-def items_of_study(runs: Path, stored: StoredStudy) -> list[Item]:
+def items_of_study(runs: Path, stored: State) -> list[Item]:
     """Return all files of a study's runs, but for links, and those of folders that runs left over."""
     every, going_on = (*stored.trials, *stored.repeats), _going_on(stored)
     items = [item for run in every for item in _items_of_run(runs, stored, run, going_on)]
@@ -69,15 +71,15 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
-def _going_on(stored: StoredStudy) -> set[str]:
+def _going_on(stored: State) -> set[str]:
     """Return the names of the folders with the checkpoints of trials that have not ended, or that a larger budget may revive."""
-    waiting = [trial for trial in stored.newest if trial.outcome is None or trial.may_revive]
+    waiting = [trial for trial in stored.trials if trial.outcome is None or trial.resumable]
     places = [trial.number if trial.resumes_from is None else trial.resumes_from for trial in waiting]
     repeats = [run.number for run in stored.repeats if run.outcome is None]
     return {run_folder(n, repeat=False) for n in places} | {run_folder(n, repeat=True) for n in repeats}
 
 
-def _items_of_run(runs: Path, stored: StoredStudy, run: TrialRecord, going_on: Collection[str]) -> Iterator[Item]:
+def _items_of_run(runs: Path, stored: State, run: Trial, going_on: Collection[str]) -> Iterator[Item]:
     folder = runs / "trials" / stored.study.name / run_folder(run.number, repeat=run.repeat)
     newest = max((picture.epoch for picture in run.pictures), default=None)
     for path in _files(folder):
@@ -86,7 +88,7 @@ def _items_of_run(runs: Path, stored: StoredStudy, run: TrialRecord, going_on: C
         yield Item(_kind(run, path, earlier=earlier, going_on=folder.name in going_on), path, path.stat().st_size)
 
 
-def _kind(run: TrialRecord, path: Path, *, earlier: bool, going_on: bool) -> str:
+def _kind(run: Trial, path: Path, *, earlier: bool, going_on: bool) -> str:
     pictures = path.suffix == ".png" or path.name in (PICTURES, EVALUATION)
     if path.name == SHEET:
         return SHEETS
@@ -120,7 +122,7 @@ def free_of_held_study(
     runs: Path, storage: "BaseStorage", study: str, kinds: Collection[str], best: int | None
 ) -> list[Item]:
     """Do what `free_of_study` does, for the process that holds the study."""
-    stored = read_study(storage, study)
+    stored = read_state(storage, study)
     items = freeable(runs, stored, kinds, best)
     paths = [item.path for item in items]
     _record_freed(runs, storage, stored.study, paths)
@@ -148,7 +150,7 @@ def _record_freed(runs: Path, storage: "BaseStorage", study: StudyRecord, paths:
         write_study(optuna.load_study(study_name=study.name, storage=storage), freed=record)
 
 
-def freeable(runs: Path, stored: StoredStudy, kinds: Collection[str], best: int | None = None) -> list[Item]:
+def freeable(runs: Path, stored: State, kinds: Collection[str], best: int | None = None) -> list[Item]:
     """Return the files that may be freed: of these kinds, and weights and earlier pictures of complete trials beyond the `best`.
 
     The files of the best run and of the registered model's run stay, but for checkpoints and, by their kind, earlier pictures.
@@ -188,7 +190,7 @@ def _remove_files(paths: Iterable[Path], artifacts: Iterable[Path]) -> None:
 # ---- the user's cache ----
 
 
-def items_of_cache(studies: Collection[StoredStudy]) -> list[Item]:
+def items_of_cache(studies: Collection[State]) -> list[Item]:
     """Return the folders of the user's cache. Prepared images of these studies count as used."""
     items = []
     for folder in sorted(path for path in cache_folder().glob("*/*") if path.is_dir() and path.name[0] != "."):
@@ -219,7 +221,7 @@ def _last_use(folder: Path) -> float:
     return max((path.stat().st_mtime for path in folder.iterdir()), default=folder.stat().st_mtime)
 
 
-def _is_used(folder: Path, studies: Collection[StoredStudy]) -> bool:
+def _is_used(folder: Path, studies: Collection[State]) -> bool:
     """Whether one of these studies has trained on the prepared images, by their fingerprint."""
     try:
         facts = read_facts(folder) or {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from sweeps.lanes import Trial
+from sweeps.lanes import TrialSpec
 from vaeexp.evaluation.nll import active_units
 from vaeexp.models.vae import VAE, build_vae
 from vaeexp.schedules import SCHEDULES, Course
@@ -117,7 +117,7 @@ class EpochSums:
 class Lane:
     """A trial in training."""
 
-    trial: Trial
+    trial: TrialSpec
     settings: "Settings"
     layout: Layout
     """Layout of the parameters at the trial's own size."""
@@ -240,7 +240,9 @@ class Lane:
         }
 
 
-def open_lane(trial: Trial, settings: "Settings", image_shape: tuple[int, int, int], images: int) -> tuple[Lane, VAE]:
+def open_lane(
+    trial: TrialSpec, settings: "Settings", image_shape: tuple[int, int, int], images: int
+) -> tuple[Lane, VAE]:
     """Return the lane of a trial and its initial model on the CPU, from settings and seed; `images`: how many train."""
     vae = build_vae(settings.model, image_shape, trial.seed)
     lane = Lane(

@@ -13,7 +13,7 @@ from fsspec.core import url_to_fs
 
 from sweeps.checksums import Damaged
 from sweeps.errors import UserError, masked, warn_once
-from sweeps.lanes import Trial
+from sweeps.lanes import TrialSpec
 from vaeexp.training import Lane, State
 from vaeexp.training.checkpoint import (
     checkpoint_parts,
@@ -38,7 +38,7 @@ class Checkpoints(Protocol):
         """Return the state of the newest usable checkpoint and put its progress into `lane`; None without one. `averaged`,
         usable: as in `vaeexp.training.checkpoint.load_checkpoint`."""
 
-    def discard(self, trial: Trial) -> None:
+    def discard(self, trial: TrialSpec) -> None:
         """Delete the checkpoints of a trial."""
 
 
@@ -55,7 +55,7 @@ class FolderCheckpoints:
     def load(self, lane: Lane, *, averaged: bool) -> State | None:
         return load_checkpoint(self._folder / lane.trial.checkpoint_name, lane, averaged=averaged)
 
-    def discard(self, trial: Trial) -> None:
+    def discard(self, trial: TrialSpec) -> None:
         discard_checkpoints(self._folder / trial.checkpoint_name)
 
 
@@ -124,7 +124,7 @@ class RemoteCheckpoints:
         self._next[name] = 1 - newest
         return resume_lane(lane, usable[newest])
 
-    def discard(self, trial: Trial) -> None:
+    def discard(self, trial: TrialSpec) -> None:
         name = trial.checkpoint_name
         self._next.pop(name, None)
         for slot in _SLOTS:

@@ -12,22 +12,12 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from optuna.trial import FrozenTrial
 
 from sweeps.search.curves.learning_curves import LearningCurve, Scale, seen_epochs, to_point
 from sweeps.search.curves.process import CurveProcess
 from sweeps.seeds import seed_of
-from sweeps.storage.trial_record import (
-    counted_epochs,
-    duplicate_of,
-    is_diverged,
-    may_revive,
-    newest_of_each,
-    owned_by_driver,
-    reported_epochs,
-    revives,
-    warmup_of,
-)
+from sweeps.state.state import reported_epochs
+from sweeps.state.trial import Trial
 from sweeps.study.space import Parameter, Space
 
 EPOCHS_SEEN = 600
@@ -42,35 +32,25 @@ CENTRES, STEP, REDRAWN = 8, 0.1, 0.2
 Configuration = Mapping[str, Any]
 
 
-def curves_of(space: Space, trials: Sequence[FrozenTrial]) -> list[LearningCurve]:
-    """Return the learning curves of the trials that have reported an epoch after their warm-up, one of a trial and those that revive it, under the number of the first."""
-    first = first_of_each(trials)
+def curves_of(trials: Sequence[Trial]) -> list[LearningCurve]:
+    """Return the learning curves of the trials that have reported an epoch after their warm-up, by the numbers under which they began."""
     curves = [
         LearningCurve(
-            number=first[trial.number],
-            params=space.decode(trial.params),
-            objectives=tuple(value for _, value in sorted(counted_epochs(trial).items())),
-            diverged=is_diverged(trial),
-            warmup=warmup_of(trial),
+            number=trial.first,
+            params=trial.params,
+            objectives=tuple(value for _, value in sorted(trial.counted.items())),
+            diverged=trial.diverged,
+            warmup=trial.warmup,
         )
-        for trial in newest_of_each(trials)
-        if counted_epochs(trial)
+        for trial in trials
+        if trial.counted
     ]
     return sorted(curves, key=lambda curve: curve.number)
 
 
-def first_of_each(trials: Sequence[FrozenTrial]) -> dict[int, int]:
-    """Return the number of each trial → that of the trial that it, or whoever it revives, began as."""
-    first: dict[int, int] = {}
-    for trial in trials:
-        revived = revives(trial)
-        first[trial.number] = trial.number if revived is None else first[revived]
-    return first
-
-
-def unfinished(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+def unfinished(trials: Iterable[Trial]) -> list[Trial]:
     """Return the trials that train or are paused, those apart that wait for the result of an equal one."""
-    return [trial for trial in trials if owned_by_driver(trial) and duplicate_of(trial) is None]
+    return [trial for trial in trials if trial.unfinished and trial.duplicate_of is None]
 
 
 class Outlook:
@@ -83,23 +63,23 @@ class Outlook:
     """
 
     def __init__(
-        self, space: Space, trials: Sequence[FrozenTrial], *, last: int, seed: int, log_parameters: np.ndarray
+        self, space: Space, trials: Sequence[Trial], *, last: int, seed: int, log_parameters: np.ndarray
     ) -> None:
         self._space = space
-        curves = curves_of(space, trials)
+        curves = curves_of(trials)
         scale = Scale.of(curves)
         seen, numbers = seen_epochs(space, curves, scale, last, EPOCHS_SEEN)
         self._process = CurveProcess(log_parameters, seen)
         self._least = float(scale(scale.best))
-        self._curves = {key_of(space.decode(trials[number].params)): row for row, number in enumerate(numbers)}
+        began = {trial.first: trial for trial in trials}
+        self._curves = {key_of(began[number].params): row for row, number in enumerate(numbers)}
         random = np.random.default_rng(seed_of(f"{seed}:configurations after {reported_epochs(trials)} epochs"))
         new = new_configurations(space, sorted(curves, key=lambda curve: curve.lowest), random)
         self._candidates = {key_of(params): params for params in new}
         # Those that begin later in the round are among the candidates. So a process that takes the round up predicts the same to the last bit.
         # In an order that does not tell whether a trial has been revived already, for the same reason.
-        first = first_of_each(trials)
-        going_on = [*unfinished(trials), *(trial for trial in newest_of_each(trials) if may_revive(trial))]
-        starts = {first[trial.number] for trial in going_on}
+        going_on = [*unfinished(trials), *(trial for trial in trials if trial.resumable)]
+        starts = {trial.first for trial in going_on}
         lowest = sorted((c for c in curves if c.number in starts), key=lambda c: (c.lowest, c.number))[:UNFINISHED]
         self._trials: list[Configuration] = [curve.params for curve in sorted(lowest, key=lambda c: c.number)]
         self._unfinished = tuple(self._trials)

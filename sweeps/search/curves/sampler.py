@@ -12,16 +12,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from optuna.trial import FrozenTrial
 from threadpoolctl import ThreadpoolController
 
 from sweeps.search.curves.acquisition import Configuration, Outlook, curves_of, key_of, unfinished
 from sweeps.search.curves.learning_curves import Scale, seen_epochs
 from sweeps.search.curves.process import most_probable, prior
 from sweeps.search.samplers import CurvesSettings
-from sweeps.storage.proposals import in_storage
-from sweeps.storage.rounds import known_before, running_before
-from sweeps.storage.trial_record import counted_epochs, is_paused, newest_of_each, newest_round
+from sweeps.state.decisions import known_before, running_before
+from sweeps.state.trial import Trial
 from sweeps.study.space import Space
 
 EPOCHS_FITTED = 200
@@ -41,21 +39,20 @@ class CurveSampler:
         self._last = settings.max_epochs or 1
         self._fitted: tuple[int, np.ndarray] | None = None
         """A round, and the parameters of the process for it."""
-        self._known: Sequence[FrozenTrial] | None = None
+        self._known: Sequence[Trial] | None = None
         self._going: list[Configuration] = []
         self._outlook: Outlook | None = None
         """The trials after which a configuration was asked for, those of them that train, and what is expected then; None after too few."""
+        self._stored: dict[int, str] = {}
+        """Number under which a trial began → key of its configuration, of those that the storage has."""
         self._tried: set[str] = set()
-        self._looked_at = 0
-        """Keys of the configurations of the first trials, and how many trials these are."""
+        """Keys of the configurations of all known trials."""
         # While workers start, because loading them takes most of a second; and before the controller looks for libraries.
         from scipy import linalg, optimize, special, stats  # noqa: F401
 
         self._threads = ThreadpoolController()
 
-    def configuration(
-        self, known: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], round_: int
-    ) -> Configuration:
+    def configuration(self, known: Sequence[Trial], proposals: Sequence[Trial], round_: int) -> Configuration:
         """Return the configuration that begins in this round after these trials; empty where too few have reported an epoch, or none is new.
 
         Too few stay too few while lanes are filled.
@@ -64,31 +61,34 @@ class CurveSampler:
             if self._known is not known:
                 self._known, trials = known, running_before(known, round_)
                 self._going, self._outlook = self._training(trials), self._expected(trials)
+                self._look_at(known)
             if self._outlook is None:
                 return {}
-            decode = self._space.decode
-            while self._looked_at < len(known) and in_storage(known[self._looked_at]):
-                self._tried.add(key_of(decode(known[self._looked_at].params)))
-                self._looked_at += 1
-            unwritten = [*known[self._looked_at :], *proposals]
-            tried = self._tried | {key_of(decode(trial.params)) for trial in unwritten}
+            tried = self._tried | {key_of(trial.params) for trial in proposals}
             return self._outlook.best([*self._going, *self._training(proposals)], tried) or {}
 
-    def _training(self, trials: Sequence[FrozenTrial]) -> list[Configuration]:
-        return [self._space.decode(trial.params) for trial in unfinished(trials) if not is_paused(trial)]
+    def _look_at(self, trials: Sequence[Trial]) -> None:
+        """Note the configurations of these trials. Those in the storage are remembered, because there may be 10,000."""
+        for trial in trials:
+            if not trial.proposed and trial.first not in self._stored:
+                self._stored[trial.first] = key_of(trial.params)
+        self._tried = {*self._stored.values(), *(key_of(trial.params) for trial in trials if trial.proposed)}
 
-    def _expected(self, trials: Sequence[FrozenTrial]) -> Outlook | None:
-        if sum(bool(counted_epochs(trial)) for trial in newest_of_each(trials)) < self._settings.startup_trials:
+    def _training(self, trials: Sequence[Trial]) -> list[Configuration]:
+        return [trial.params for trial in unfinished(trials) if not trial.paused]
+
+    def _expected(self, trials: Sequence[Trial]) -> Outlook | None:
+        if sum(bool(trial.counted) for trial in trials) < self._settings.startup_trials:
             return None
         parameters = self._parameters(trials)
         return Outlook(self._space, trials, last=self._last, seed=self._seed, log_parameters=parameters)
 
-    def _parameters(self, trials: Sequence[FrozenTrial]) -> np.ndarray:
-        now = 1 + max(map(newest_round, trials))
+    def _parameters(self, trials: Sequence[Trial]) -> np.ndarray:
+        now = 1 + max(trial.newest_round for trial in trials)
         round_ = fitted_for(now)
         if self._fitted is None or self._fitted[0] != round_:
             # How a trial of the round before failed may be on record already, or not yet.
-            curves = [replace(c, diverged=False) for c in curves_of(self._space, known_before(trials, round_))]
+            curves = [replace(c, diverged=False) for c in curves_of(known_before(trials, round_))]
             if not curves:  # those that trained then were the driver's of an earlier version
                 return prior(len(self._space.parameters))[0]
             seen, _ = seen_epochs(self._space, curves, Scale.of(curves), self._last, EPOCHS_FITTED)

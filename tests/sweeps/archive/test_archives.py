@@ -39,7 +39,7 @@ from sweeps.errors import UserError
 from sweeps.files import UNFINISHED
 from sweeps.storage import open_storage, study_names
 from sweeps.storage.journal import study_lock
-from sweeps.storage.study_record import read_study
+from sweeps.storage.study_record import read_state
 
 SUPPORT = [str(Path(__file__).parents[3]), str(Path(__file__).parents[2] / "support")]
 
@@ -134,8 +134,8 @@ def test_optuna_says_nothing_of_its_own(packed, tmp_path, caplog):
 
 def test_a_study_under_another_name_names_its_own_folders(packed, tmp_path):
     restored(packed / "toy.tar.zst", tmp_path, name="other")
-    stored = read_study(open_storage(None, tmp_path / "runs", "other", must_exist=True), "other")
-    old = read_study(open_storage(None, packed / "runs", "toy", must_exist=True), "toy")
+    stored = read_state(open_storage(None, tmp_path / "runs", "other", must_exist=True), "other")
+    old = read_state(open_storage(None, packed / "runs", "toy", must_exist=True), "toy")
     assert stored.study.spec == {**old.study.spec, "name": "other"}
     assert stored.study.identity != old.study.identity
     assert (stored.study.model.name, stored.study.model.run) == ("other", "other/1")
@@ -194,7 +194,7 @@ def test_a_study_whose_process_died_is_interrupted_where_it_arrives(content, tmp
         return {**record, "user": record["user"] | {"session": "running"}} if record.get("kind") == "search" else record
 
     restored(written(tmp_path / "x.tar.zst", with_records(content, running)), tmp_path)
-    stored = read_study(open_storage(None, tmp_path / "runs", "toy", must_exist=True), "toy")
+    stored = read_state(open_storage(None, tmp_path / "runs", "toy", must_exist=True), "toy")
     assert stored.study.session == "interrupted"
 
 
@@ -500,7 +500,7 @@ def test_paths_in_records_stay_in_the_folder_of_the_study(content, tmp_path):
 
     restored(written(tmp_path / "x.tar.zst", with_records(content, outside)), tmp_path)
     storage = open_storage(None, tmp_path / "runs", "toy", must_exist=True)
-    stored = read_study(storage, "toy")
+    stored = read_state(storage, "toy")
     assert stored.study.report == str(tmp_path / "reports" / "toy")
     assert stored.study.model is None
     paused = [trial.user_attrs.get("paused_with") for trial in storage.get_all_trials(0)]

@@ -16,7 +16,7 @@ from sweeps.engine import run_study
 from sweeps.files import UNFINISHED, is_abandoned, is_aside
 from sweeps.storage import open_storage
 from sweeps.storage.journal import study_lock
-from sweeps.storage.study_record import read_study
+from sweeps.storage.study_record import read_state
 
 ROOT = Path(__file__).parents[3]
 WRITE = """
@@ -63,7 +63,7 @@ def run_of(runs, number, kind="trial"):
 
 
 def left_over(runs, url=None):
-    return list(check_left_over(url, runs, read_study(open_storage(url, runs, "toy", must_exist=True), "toy")))
+    return list(check_left_over(url, runs, read_state(open_storage(url, runs, "toy", must_exist=True), "toy")))
 
 
 def healthy(findings):

@@ -5,14 +5,14 @@ import re
 import optuna
 from killed_search import continued, killed_process
 from toy_lanes import ToyLanes
-from toy_study import in_memory, table, toy_study
+from toy_study import in_memory, search, table, toy_study
 
 from sweeps.doctor.findings import Finding, examine
 from sweeps.doctor.storage import check_driver, check_storage
-from sweeps.engine import run_study, search
+from sweeps.engine import run_study
 from sweeps.storage import open_storage
 from sweeps.storage.journal import journal_path, study_lock
-from sweeps.storage.study_record import read_study, write_study
+from sweeps.storage.study_record import read_state, write_study
 
 STUDY = toy_study(trials=3)
 
@@ -25,7 +25,7 @@ def looked_at(runs):
 
 
 def driver_of(runs):
-    stored = read_study(open_storage(None, runs, "toy", must_exist=True), "toy")
+    stored = read_state(open_storage(None, runs, "toy", must_exist=True), "toy")
     (finding,) = check_driver(None, runs, stored)
     return finding
 

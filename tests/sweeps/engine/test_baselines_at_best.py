@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 from toy_lanes import EagerLanes, ToyLanes
-from toy_study import MemoryJournal, default_search, in_memory, toy_study
+from toy_study import MemoryJournal, default_search, in_memory, run_repeats, search, toy_study
 
-from sweeps.engine import run_study, search, trial_seed
+from sweeps.engine import run_study, trial_seed
 from sweeps.engine.races import GrowingPlan, plan_of
-from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.engine.repeats import plan_repeats
 from sweeps.lanes import Failure
 from sweeps.results import best_run, ranked, read_results
 from sweeps.storage import open_storage, repeat_study
-from sweeps.storage.study_record import read_study
+from sweeps.storage.study_record import read_state
 from sweeps.study.study_model import Baseline, Compare, Confirm
 
 SPACE = {"x": {"kind": "float", "low": 0.0, "high": 1.0}, "b": {"kind": "choice", "values": ["p", "q"]}}
@@ -94,7 +94,7 @@ def test_a_turned_order_trains_baselines_at_both(changes, tmp_path, monkeypatch)
 
 
 def read_study_of(runs):
-    return read_study(open_storage(None, runs, "toy", must_exist=True), "toy")
+    return read_state(open_storage(None, runs, "toy", must_exist=True), "toy")
 
 
 @pytest.mark.parametrize("confirm", [FIXED, RACE, Confirm(top=1, seeds=3)], ids=["fixed", "race", "one"])
@@ -156,7 +156,7 @@ def test_under_the_default_search(tmp_path):
 
 
 def test_only_a_confirmation_that_chooses_makes_a_plan_grow():
-    stored = read_study(in_memory(study_of())._storage, "toy")
+    stored = read_state(in_memory(study_of())._storage, "toy")
     grow = [study_of(), study_of(baselines=(), confirm=RACE)]
     stay = [study_of(baselines=ROWS[2:]), study_of(confirm=Confirm(top=1, seeds=3)), study_of(confirm=None)]
     assert [isinstance(plan_of(stored, study), GrowingPlan) for study in (*grow, *stay)] == [
@@ -177,7 +177,7 @@ def test_a_confirmation_whose_runs_fail(failing):
     storage = optuna_study._storage
     failures = {number: (1, Failure(kind="diverged", message="NaN")) for number in failing}
     lanes = ToyLanes(curve=turned, epochs=2, failures=failures)
-    run_repeats(repeat_study(storage, "toy"), GrowingPlan(read_study(storage, "toy"), study), lanes, [])
+    run_repeats(repeat_study(storage, "toy"), GrowingPlan(read_state(storage, "toy"), study), lanes, [])
     results = read_results(storage, "toy")
     first = int(ranked(results)["number"].iloc[0])
     if len(failing) == 12:

@@ -8,13 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_resume import CURVES, FAILURES, Killed, _tables, falling, reviving
 from toy_lanes import EagerLanes, SimulatedClock, ToyLanes
-from toy_study import MemoryJournal, X, decided_by, in_memory, table, toy_study
+from toy_study import MemoryJournal, X, decided_by, in_memory, search, table, toy_study
 
-from sweeps.engine import search
 from sweeps.engine.trial_loop import Rounds
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.storage.optuna_internals import storage_of
-from sweeps.storage.study_record import read_study
+from sweeps.storage.study_record import read_state
 
 TPE = {"sampler": "tpe", "sampler_options": {"startup_trials": 3}}
 SAMPLERS = {"tpe": TPE, "curves": CURVES}
@@ -42,7 +41,7 @@ def test_each_pause_follows_from_the_rounds_before_and_the_trial_itself(width, r
     lanes = kind(width=width, epochs=5, curve=falling, failures=failures)
     with decided_by(1):
         search(stored, study, lanes, [], clock=SimulatedClock())
-    records = read_study(storage_of(stored), "toy").trials
+    records = read_state(storage_of(stored), "toy").trials
     for epoch in rungs:
         reached = [record for record in records if len(record.epochs) >= epoch]
         for record in reached:

@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 from toy_lanes import EagerLanes, ToyLanes
-from toy_study import MemoryJournal, Watcher, X, in_memory, toy_study
+from toy_study import MemoryJournal, Watcher, X, in_memory, run_repeats, search, toy_study
 
-from sweeps.engine import run_study, search
+from sweeps.engine import run_study
 from sweeps.engine.races import GrowingPlan
-from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.engine.repeats import plan_repeats
 from sweeps.lanes import Failure
 from sweeps.results import best_record, best_run, race_of, ranked, read_results
 from sweeps.seeds import seed_of
 from sweeps.storage import repeat_study
-from sweeps.storage.study_record import read_study
+from sweeps.storage.study_record import read_state
 from sweeps.study.study_model import Baseline, Compare, Confirm
 
 SPACE = X | {"b": {"kind": "choice", "values": ["p", "q"]}}
@@ -39,7 +39,7 @@ def raced(study, lanes=None, storage=None, observers=()):
     if optuna_study is not None:
         search(optuna_study, study, ToyLanes(curve=curve), [])
     lanes = lanes or ToyLanes(curve=curve, epochs=2)
-    run_repeats(repeat_study(storage, "toy"), GrowingPlan(read_study(storage, "toy"), study), lanes, observers)
+    run_repeats(repeat_study(storage, "toy"), GrowingPlan(read_state(storage, "toy"), study), lanes, observers)
     return with_spec(storage, study)
 
 
@@ -99,11 +99,11 @@ def test_comparisons_that_the_race_may_ask_for_wait_for_its_end():
     """A run that only compares must not take the place of one that looks at the test images, too."""
     storage, results = raced(study_of(compare=COMPARE), ToyLanes(width=30, curve=curve, epochs=2))
     race = race_of(results)
-    plan = plan_repeats(read_study(storage, "toy"), study_of(compare=COMPARE), race.seeds)
+    plan = plan_repeats(read_state(storage, "toy"), study_of(compare=COMPARE), race.seeds)
     runs = results.trials[results.trials["repeat"]]
     assert len(runs) == len(plan), "nothing is trained twice"
     wanted = {(run.params["x"], run.params["b"], run.seed): (run.purposes, run.pair_ids, run.test) for run in plan}
-    for record in read_study(storage, "toy").repeats:
+    for record in read_state(storage, "toy").repeats:
         found = record.purposes, record.pair_ids, record.test
         assert found == wanted[record.params["x"], record.params["b"], record.seed]
 
@@ -114,7 +114,7 @@ def test_the_fixed_form_is_what_it_was():
     assert study_of().spec()["confirm"] == {"top": 5, "seeds": 7, "race": True}
     optuna_study = in_memory(fixed)
     search(optuna_study, fixed, ToyLanes(curve=curve), [])
-    plan = plan_repeats(read_study(optuna_study._storage, "toy"), fixed)
+    plan = plan_repeats(read_state(optuna_study._storage, "toy"), fixed)
     assert [run.seed_index for run in plan] == [*range(7)] * 5
     assert race_of(with_spec(optuna_study._storage, fixed)[1]) is None
 
@@ -126,7 +126,7 @@ def test_a_race_goes_on_from_runs_of_the_fixed_form():
     storage = optuna_study._storage
     search(optuna_study, fixed, ToyLanes(curve=curve), [])
     lanes = ToyLanes(curve=curve, epochs=2)
-    run_repeats(repeat_study(storage, "toy"), plan_repeats(read_study(storage, "toy"), fixed), lanes, [])
+    run_repeats(repeat_study(storage, "toy"), plan_repeats(read_state(storage, "toy"), fixed), lanes, [])
     _, extended = raced(study_of(), storage=storage)
     _, fresh = raced(study_of())
     assert race_of(extended) == race_of(fresh)
@@ -161,7 +161,7 @@ def test_the_best_run_is_of_the_winner_even_where_another_mean_is_lower():
     assert means[lost] < means[race.order[0]]
     assert race_of(changed).order == race.order
     assert best_run(changed)["source_trial"] == race.order[0]
-    stored = read_study(storage, "toy")
+    stored = read_state(storage, "toy")
     stored = replace(stored, study=replace(stored.study, spec=study_of().spec()))
     assert best_record(stored).source_trial == race.order[0] == best_run(results)["source_trial"]
 
@@ -180,9 +180,9 @@ def test_a_search_that_found_one_configuration_gives_it_all_seeds():
     one = replace(toy_study(SPACE, trials=1), confirm=RACE)
     optuna_study = in_memory(one)
     search(optuna_study, one, ToyLanes(curve=curve), [])
-    plan = GrowingPlan(read_study(optuna_study._storage, "toy"), one)
+    plan = GrowingPlan(read_state(optuna_study._storage, "toy"), one)
     run_repeats(repeat_study(optuna_study._storage, "toy"), plan, ToyLanes(curve=curve, epochs=2), [])
-    assert len(read_study(optuna_study._storage, "toy").repeats) == 7
+    assert len(read_state(optuna_study._storage, "toy").repeats) == 7
     empty = in_memory(replace(one, name="none"), MemoryJournal())
-    nothing = GrowingPlan(read_study(empty._storage, "none"), one)
+    nothing = GrowingPlan(read_state(empty._storage, "none"), one)
     assert nothing([]) == ([], True)

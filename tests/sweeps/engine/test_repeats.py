@@ -9,15 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toy_lanes import ToyLanes
-from toy_study import in_memory, toy_study
+from toy_study import in_memory, run_repeats, search, toy_study
+from trials import make_trial
 
-from sweeps.engine import search
-from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.engine.repeats import plan_repeats
 from sweeps.lanes import Outcome, baseline_names, joined_baselines
 from sweeps.results import levels, pairs, ranked, read_results
+from sweeps.state.record import StudyRecord
+from sweeps.state.state import State
+from sweeps.state.trial import Epoch
 from sweeps.storage import open_study, repeat_study
-from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
-from sweeps.storage.trial_record import EpochRecord, TrialRecord
+from sweeps.storage.study_record import read_state
 from sweeps.study.space import Parameter, Space, dependents
 from sweeps.study.study_model import Baseline, Budget, Compare, Confirm
 
@@ -68,9 +70,9 @@ trial_lists = st.lists(
 
 
 def table(trials, seeds=SEARCH_SEEDS):
-    """What `read_study` gives for these (params, objective, state)."""
+    """What `read_state` gives for these (params, objective, state)."""
     records = [
-        TrialRecord(
+        make_trial(
             number=number,
             repeat=False,
             state=state,
@@ -78,7 +80,7 @@ def table(trials, seeds=SEARCH_SEEDS):
             seed=seed,
             started=None,
             ended=None,
-            epochs=(EpochRecord(epoch=1, objective=objective, metrics={}, at=None),),
+            epochs=(Epoch(epoch=1, objective=objective, metrics={}, at=None),),
             pictures=(),
             outcome=Outcome(state=state, epoch=1, objective=objective),
             results={},
@@ -86,7 +88,7 @@ def table(trials, seeds=SEARCH_SEEDS):
         )
         for number, ((params, objective, state), seed) in enumerate(zip(trials, seeds, strict=False))
     ]
-    return StoredStudy(study=StudyRecord(name="toy"), trials=tuple(records), repeats=())
+    return State(study=StudyRecord(name="toy"), trials=tuple(records), repeats=())
 
 
 def text(params):
@@ -245,7 +247,7 @@ def test_runs_of_an_earlier_plan_count_nowhere():
     storage = optuna_study._storage
     search(optuna_study, before, ToyLanes(), [])
     for study in (before, replace(before, confirm=Confirm(top=1, seeds=1), compare=None)):
-        plan = plan_repeats(read_study(storage, "toy"), study)
+        plan = plan_repeats(read_state(storage, "toy"), study)
         run_repeats(repeat_study(storage, "toy"), plan, ToyLanes(), [])
     results = read_results(storage, "toy")
     runs = results.trials[results.trials["repeat"]]
@@ -301,10 +303,10 @@ def test_end_to_end_through_the_driver():
     optuna_study = in_memory(study)
     storage = optuna_study._storage
     search(optuna_study, study, ToyLanes(), [])
-    plan = plan_repeats(read_study(storage, "toy"), study)
+    plan = plan_repeats(read_state(storage, "toy"), study)
     run_repeats(repeat_study(storage, "toy"), plan, ToyLanes(width=3), [])
     results = read_results(storage, "toy")
-    assert plan_repeats(read_study(storage, "toy"), study) == plan, "repeats never change the plan"
+    assert plan_repeats(read_state(storage, "toy"), study) == plan, "repeats never change the plan"
     runs = results.trials[results.trials["repeat"]]
     assert [
         (row["source_trial"], row["seed"], row["seed_index"], row["purposes"], row["pair_ids"])
@@ -333,7 +335,7 @@ def test_under_promotion_a_comparison_takes_paused_trials_where_few_are_complete
     )
     optuna_study = in_memory(study)
     search(optuna_study, study, ToyLanes(epochs=5), [])
-    stored = read_study(optuna_study._storage, "toy")
+    stored = read_state(optuna_study._storage, "toy")
     states = {trial.number: trial.state for trial in stored.trials}
     plan = plan_repeats(stored, study)
     confirmed = {run.source_trial for run in plan if "confirm" in run.purposes}
@@ -358,10 +360,10 @@ def test_an_extended_study_gives_runs_of_the_old_plan_their_new_roles():
     storage = optuna_study._storage
     search(optuna_study, before, ToyLanes(), [])
     for study in (before, after):
-        run_repeats(repeat_study(storage, "toy"), plan_repeats(read_study(storage, "toy"), study), ToyLanes(), [])
+        run_repeats(repeat_study(storage, "toy"), plan_repeats(read_state(storage, "toy"), study), ToyLanes(), [])
     results = read_results(storage, "toy")
     runs = results.trials[results.trials["repeat"]]
-    plan = plan_repeats(read_study(storage, "toy"), after)
+    plan = plan_repeats(read_state(storage, "toy"), after)
     tested = [run for run in plan if run.test]
     assert len(runs) == len(plan) + len(tested), "only what had not looked at the test images is trained again"
     in_use = runs[runs["purposes"].map(len) > 0]
@@ -386,8 +388,8 @@ def test_the_paused_trials_that_fell_most_are_trained_to_their_end_as_they_would
     optuna_study = in_memory(study)
     storage = optuna_study._storage
     search(optuna_study, study, ToyLanes(epochs=8, curve=slow_learner), [])
-    stored = read_study(storage, "toy")
-    paused = [trial for trial in stored.newest if trial.may_revive]
+    stored = read_state(storage, "toy")
+    paused = [trial for trial in stored.trials if trial.resumable]
     falls = {trial.number: trial.epochs[-2].objective - trial.epochs[-1].objective for trial in paused}
     plan = [run for run in plan_repeats(stored, study) if run.purposes == ("late",)]
     assert [run.source_trial for run in plan] == sorted(falls, key=falls.get, reverse=True)[:late]
@@ -419,7 +421,7 @@ def test_what_is_trained_late_teaches_the_search_nothing():
             study = replace(study, budget=Budget(trials=trials))
             optuna_study = open_study(storage, study, extend=True)
             search(optuna_study, study, ToyLanes(epochs=8), [])
-            plan = plan_repeats(read_study(storage, "toy"), study)
+            plan = plan_repeats(read_state(storage, "toy"), study)
             run_repeats(repeat_study(storage, "toy"), plan, ToyLanes(epochs=8), [])
         results = read_results(storage, "toy")
         own = results.trials[~results.trials["repeat"]].drop(columns=["started", "ended"])
@@ -436,7 +438,7 @@ def test_a_study_that_pauses_later_takes_the_trials_of_its_earlier_rung_on(rungs
     optuna_study = in_memory(study)
     storage = optuna_study._storage
     search(optuna_study, study, ToyLanes(epochs=8), [])
-    assert any(len(trial.epochs) == rungs[0] for trial in read_study(storage, "toy").newest)
+    assert any(len(trial.epochs) == rungs[0] for trial in read_state(storage, "toy").trials)
     study = replace(study, pruner=study.pruner.model_copy(update={"rungs": later}), budget=Budget(trials=24))
     search(open_study(storage, study, extend=True), study, ToyLanes(epochs=8), [])
-    assert {len(trial.epochs) for trial in read_study(storage, "toy").newest} <= {*later, 8}
+    assert {len(trial.epochs) for trial in read_state(storage, "toy").trials} <= {*later, 8}

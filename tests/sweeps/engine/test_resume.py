@@ -16,19 +16,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from killed_search import continued, killed_process
 from optuna.storages import JournalStorage
+from optuna_trials import may_revive, newest_of_each
 from toy_lanes import EagerLanes, SimulatedClock, ToyLanes
-from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, decided_by, in_memory, table, toy_study
+from toy_study import (
+    CONDITIONAL,
+    MemoryJournal,
+    Watcher,
+    X,
+    decided_by,
+    in_memory,
+    run_repeats,
+    search,
+    table,
+    toy_study,
+)
 
-from sweeps.engine import search
 from sweeps.engine.races import GrowingPlan
-from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.engine.repeats import plan_repeats
 from sweeps.engine.trial_loop import LATE_FROM
 from sweeps.lanes import Failure, run_folder
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.seeds import seed_of
+from sweeps.state.trial import Repeat
 from sweeps.storage import open_storage, open_study, repeat_study
-from sweeps.storage.study_record import read_study, study_record
-from sweeps.storage.trial_record import Repeat, may_revive, newest_of_each
+from sweeps.storage.study_record import read_state, study_record
 from sweeps.study.study_model import Budget, Compare, Confirm
 
 FAILURES = {
@@ -150,7 +161,7 @@ def training_late(world: World, lanes: ToyLanes) -> None:
     watcher = Watcher()
     watcher.before = world.tick
     storage = JournalStorage(world.journal)
-    plan = plan_repeats(read_study(storage, "toy"), LATE)
+    plan = plan_repeats(read_state(storage, "toy"), LATE)
     assert [run.purposes for run in plan] == [("confirm",), ("late",), ("late",)]
     run_repeats(repeat_study(storage, "toy"), plan, lanes, [watcher], clock=SimulatedClock())
 
@@ -159,7 +170,7 @@ def racing(world: World, lanes: ToyLanes) -> None:
     watcher = Watcher()
     watcher.before = world.tick
     storage = JournalStorage(world.journal)
-    plan = GrowingPlan(read_study(storage, "toy"), RACED)
+    plan = GrowingPlan(read_state(storage, "toy"), RACED)
     run_repeats(repeat_study(storage, "toy"), plan, lanes, [watcher], clock=SimulatedClock())
 
 

@@ -3,17 +3,16 @@
 from dataclasses import replace
 
 import pytest
+from optuna_trials import newest_of_each
 from toy_lanes import ToyLanes
-from toy_study import Fixed, Watcher, in_memory, toy_study
+from toy_study import Fixed, Watcher, in_memory, run_repeats, search, toy_study
 
-from sweeps.engine import search
 from sweeps.engine.races import GrowingPlan
-from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.engine.repeats import plan_repeats
 from sweeps.lanes import Failure
 from sweeps.storage import repeat_study
-from sweeps.storage.proposals import write_retries
-from sweeps.storage.study_record import read_study
-from sweeps.storage.trial_record import newest_of_each
+from sweeps.storage.store import Store
+from sweeps.storage.study_record import read_state
 from sweeps.study.study_model import Baseline, Compare, Confirm
 
 BUG = Failure(kind="error", message="a bug")
@@ -29,8 +28,8 @@ def test_a_retried_trial_has_the_values_of_one_that_never_failed(failed):
     plain, mended = in_memory(study), in_memory(study)
     search(plain, study, ToyLanes(width=6, epochs=3), [])
     search(mended, study, ToyLanes(width=6, epochs=3, failures=dict.fromkeys(failed, (2, BUG))), [])
-    assert write_retries(mended, 0.0) == len(failed)
-    assert write_retries(mended, 0.0) == 0, "they run now"
+    assert Store(mended, study.space).retry(0.0) == len(failed)
+    assert Store(mended, study.space).retry(0.0) == 0, "they run now"
     search(mended, study, ToyLanes(width=6, epochs=3), [])
     newest = newest_of_each(mended.trials)
     assert len(mended.trials) == 6 + len(failed)
@@ -57,12 +56,12 @@ def repeated(study, failures, *then):
     storage = optuna_study._storage
     search(optuna_study, study, ToyLanes(), [])
     for number, failing in enumerate((failures, *then)):
-        stored = read_study(storage, "toy")
+        stored = read_state(storage, "toy")
         plan = GrowingPlan(stored, study) if study is RACE else plan_repeats(stored, study)
         run_repeats(
             repeat_study(storage, "toy"), plan, ToyLanes(width=2, failures=failing), [], retry_failed=number > 0
         )
-    return read_study(storage, "toy").repeats
+    return read_state(storage, "toy").repeats
 
 
 def counting(repeats):
@@ -82,14 +81,14 @@ def test_a_retried_repeat_counts_as_one_that_never_failed(study, failed):
     mended = repeated(study, failures, {})
     assert counting(mended) == counting(plain)
     assert [mended[number].purposes for number in failed] == [()] * len(failed), "the failed ones count nowhere"
-    assert {run.revives for run in mended} - {None} == set(failed)
+    assert {run.before.number for run in mended if run.before} == set(failed)
 
 
 def test_progress_counts_a_retried_repeat_once():
     watcher, optuna_study = Watcher(), in_memory(CONFIRM)
     storage = optuna_study._storage
     search(optuna_study, CONFIRM, ToyLanes(), [])
-    plan, repeats = plan_repeats(read_study(storage, "toy"), CONFIRM), repeat_study(storage, "toy")
+    plan, repeats = plan_repeats(read_state(storage, "toy"), CONFIRM), repeat_study(storage, "toy")
     run_repeats(repeats, plan, ToyLanes(failures={1: (1, BUG)}), [])
     run_repeats(repeats, plan, ToyLanes(), [watcher], retry_failed=True)
     assert watcher.snapshots[-1].planned == watcher.snapshots[-1].complete == len(plan)
@@ -107,11 +106,12 @@ def test_what_is_trained_once_more_keeps_its_warmup():
     optuna_study = in_memory(study)
     storage = optuna_study._storage
     search(optuna_study, study, ToyLanes(epochs=4, failures={1: (2, BUG)}), [])
-    assert write_retries(optuna_study, 0.0) == 1
+    assert Store(optuna_study, study.space).retry(0.0) == 1
     search(optuna_study, study, ToyLanes(epochs=4), [])
     for number, failures in enumerate(({1: (2, BUG)}, {})):
-        plan, lanes = plan_repeats(read_study(storage, "toy"), study), ToyLanes(epochs=4, failures=failures)
+        plan, lanes = plan_repeats(read_state(storage, "toy"), study), ToyLanes(epochs=4, failures=failures)
         run_repeats(repeat_study(storage, "toy"), plan, lanes, [], warmup=study.warmup_of, retry_failed=number > 0)
-    stored = read_study(storage, "toy")
-    assert [run.revives for run in (*stored.trials, *stored.repeats)] == [*[None] * 4, 1, None, None, 1]
-    assert {run.warmup for run in (*stored.trials, *stored.repeats)} == {2}
+    stored = read_state(storage, "toy")
+    went_on = {run.name_in("toy"): run.before.name_in("toy") for run in stored.runs if run.before}
+    assert went_on == {"toy/4": "toy/1", "toy/r2": "toy/r0"} or went_on == {"toy/4": "toy/1", "toy/r2": "toy/r1"}
+    assert {run.warmup for run in stored.records} == {2}

@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
+from optuna_trials import duplicate_of, is_paused, may_revive, newest_of_each, propose, reported_epochs, revives
 from toy_lanes import SimulatedClock, ToyLanes, toy_curve
-from toy_study import Fixed, MemoryJournal, Watcher, in_memory, table, toy_study
+from toy_study import Fixed, MemoryJournal, Watcher, in_memory, search, table, toy_study
 from tracked_study import client
 
 from sweeps import read_results, run_study
-from sweeps.engine import search, trial_seed
-from sweeps.results import tables_of
+from sweeps.engine import trial_seed
+from sweeps.search.proposals import decide_pruning
 from sweeps.seeds import seed_of
 from sweeps.storage import open_storage, open_study
 from sweeps.storage.optuna_internals import storage_of
-from sweeps.storage.proposals import decide_pruning, propose
-from sweeps.storage.study_record import read_study, study_record
-from sweeps.storage.trial_record import duplicate_of, is_paused, may_revive, newest_of_each, reported_epochs, revives
+from sweeps.storage.store import Store
+from sweeps.storage.study_record import read_state, study_record
 from sweeps.study.study_model import Budget, Confirm
 from sweeps.tracking import sync
 
@@ -231,7 +231,7 @@ def test_samplers_and_pruners_see_the_newest_of_two():
     numbers = [trial.number for trial in seen[0][:-1]]
     assert numbers == [trial.number for trial in newest_of_each(stored.trials)]
     assert len(numbers) == 60
-    assert decide_pruning(stored, [], 0).pruned == ()
+    assert decide_pruning(Store(stored, study.space), [], 0).pruned == ()
 
 
 def test_what_went_on_later_counts_as_paused():
@@ -275,35 +275,34 @@ def two_sweeps(tmp_path):
 
 
 def test_tables_show_the_newest_of_two(two_sweeps):
-    stored, results = read_study(open_storage(None, two_sweeps, "toy"), "toy"), read_results(two_sweeps, "toy")
-    revived = {trial.revives for trial in stored.trials} - {None}
+    stored, results = read_state(open_storage(None, two_sweeps, "toy"), "toy"), read_results(two_sweeps, "toy")
+    revived = {each.number for trial in stored.trials for each in trial.chain[:-1]}
     assert len(revived) > 3
     assert len(results.trials) == 60
     assert not revived & set(results.trials["number"])
-    newest = tables_of(replace(stored, trials=stored.newest))
-    assert newest.trials["number"].tolist() == results.trials["number"].tolist()
-    for trial in stored.newest:
+    assert [trial.number for trial in stored.trials] == results.trials["number"].tolist()
+    for trial in stored.trials:
         own = results.epochs[results.epochs["number"] == trial.number]
         assert own["epoch"].tolist() == list(range(1, len(trial.epochs) + 1)), "the curve is whole"
-    rounds = [[trial.round_of(epoch.epoch) for epoch in trial.epochs] for trial in stored.newest]
+    rounds = [[trial.round_of(epoch.epoch) for epoch in trial.epochs] for trial in stored.trials]
     assert all(one < two for each in rounds for one, two in itertools.pairwise(each)), "rounds only rise"
 
 
 def test_mlflow_has_both_runs_and_the_newest_holds_the_curve(two_sweeps):
-    stored = read_study(open_storage(None, two_sweeps, "toy"), "toy")
+    stored = read_state(open_storage(None, two_sweeps, "toy"), "toy")
     sync("toy", runs=two_sweeps)
     mlflow = client(two_sweeps)
     experiment = mlflow.get_experiment_by_name("toy").experiment_id
     runs = {run.info.run_name: run for run in mlflow.search_runs([experiment])}
-    found = [trial for trial in stored.trials if trial.revives is not None]
+    found = [trial for trial in stored.records if trial.before]
     assert found
     for trial in found:
-        run, old = runs[f"toy/{trial.number}"], runs[f"toy/{trial.revives}"]
-        assert run.data.tags["sweeps.revives"] == str(trial.revives)
+        run, old = runs[f"toy/{trial.number}"], runs[trial.before.name_in("toy")]
+        assert run.data.tags["sweeps.revives"] == str(trial.before.number)
         assert (old.info.status, old.data.tags["sweeps.state"]) == ("KILLED", "PRUNED")
-        assert "sweeps.revives" not in old.data.tags or stored.trials[trial.revives].revives is not None
+        assert "sweeps.revives" not in old.data.tags or trial.before.before
         curve = mlflow.get_metric_history(run.info.run_id, "loss")
         assert [point.step for point in curve] == [epoch.epoch for epoch in trial.epochs]
         assert [point.value for point in curve] == [epoch.metrics["loss"] for epoch in trial.epochs]
     best = mlflow.get_metric_history(runs["toy"].info.run_id, "best_objective")
-    assert max(point.step for point in best) <= sum(len(trial.epochs) for trial in stored.newest)
+    assert max(point.step for point in best) <= sum(len(trial.epochs) for trial in stored.trials)

@@ -11,18 +11,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 from toy_lanes import SimulatedClock, ToyLanes
-from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, decided_by, in_memory, table, toy_study
+from toy_study import (
+    CONDITIONAL,
+    MemoryJournal,
+    Watcher,
+    X,
+    decided_by,
+    in_memory,
+    run_repeats,
+    search,
+    table,
+    toy_study,
+)
 
-from sweeps.engine import KNOWN_IN_A_ROW, search, trial_seed
-from sweeps.engine.repeats import run_repeats
+from sweeps.engine import KNOWN_IN_A_ROW, trial_seed
 from sweeps.engine.trial_loop import MAX_FAILURES
 from sweeps.errors import AllFailedError, UserError
 from sweeps.lanes import Failure, Stall, TrialResult
+from sweeps.search.proposals import propose
+from sweeps.state.trial import Repeat
 from sweeps.storage import repeat_study
 from sweeps.storage.optuna_internals import storage_of
-from sweeps.storage.proposals import propose
-from sweeps.storage.study_record import read_study
-from sweeps.storage.trial_record import Repeat, stored_repeat
+from sweeps.storage.study_record import read_state
 from sweeps.testing import check_lanes
 
 DIVERGED = Failure(kind="diverged", message="the loss became NaN")
@@ -462,10 +472,10 @@ def test_trials_chosen_while_others_train_are_those_chosen_after(sampler, pruner
             time.sleep(seconds[0])  # a quarter of a round is there to choose in
             yield from super().advance(numbers)
 
-    def counted(*given, proposals=(), **more):
+    def counted(store, sampler, space, shown, **more):
         if training[0]:
-            ahead.append(len(proposals))
-        return propose(*given, proposals=proposals, **more)
+            ahead.append(len(shown.proposals))
+        return propose(store, sampler, space, shown, **more)
 
     lanes = {"width": 4, "epochs": 3, "last_epochs": {1: 1, 2: 1, 3: 2, 4: 2, 5: 2, 6: 1, 7: 1, 8: 2}}
     hasty = in_memory(study)
@@ -494,7 +504,7 @@ def test_a_worker_that_stalls_is_on_record_until_it_moves_or_another_driver_come
         def advance(self, numbers):
             for self.stalls in ((), (stall,), (stall,), ()):
                 yield []
-                seen.append(read_study(storage_of(optuna_study), study.name).study.stalls)
+                seen.append(read_state(storage_of(optuna_study), study.name).study.stalls)
             yield from super().advance(numbers)
 
     lanes = Stalling(width=2, epochs=1)
@@ -604,7 +614,7 @@ def test_a_trial_that_cannot_be_finished_has_failed_also_after_a_restart(dies):
             run(study, Dying(width=1, epochs=2), None, in_memory(study, journal))
     optuna_study, _ = run(study, Hanging(width=1, epochs=2), watcher, in_memory(study, journal))
     assert states(optuna_study) == ["COMPLETE", "FAIL", "COMPLETE"]
-    record = read_study(storage_of(optuna_study), "toy").trials[1]
+    record = read_state(storage_of(optuna_study), "toy").trials[1]
     assert (record.state, record.outcome.failure.kind, len(record.epochs)) == ("failed", "timed_out", 2)
     assert ("ended", 1, "failed", None) in watcher.events
 
@@ -625,7 +635,7 @@ def test_a_clock_that_jumps_changes_times_alone(jump):
         study = toy_study(**budget)
         lanes = ToyLanes(width=2, epochs=3, objective=values, clock=timer, before=begin)
         optuna_study, reason = run(study, lanes, None, in_memory(study), clock, timer=timer)
-        record = read_study(storage_of(optuna_study), "toy")
+        record = read_state(storage_of(optuna_study), "toy")
         ends = [trial.ended_round for trial in record.trials]
         return table(optuna_study), reason, optuna_study.user_attrs["elapsed"], ends
 
@@ -699,11 +709,7 @@ def test_repeats_are_trained_once_each_and_marked():
     assert optuna_study.study_name == "toy.repeats"
     assert [trial.user_attrs["source_trial"] for trial in optuna_study.trials] == [0, 0, 3]
     assert [trial.user_attrs["seed_index"] for trial in optuna_study.trials] == [0, 1, 0]
-    assert [stored_repeat(trial).purposes for trial in optuna_study.trials] == [
-        ("confirm",),
-        ("confirm",),
-        ("compare",),
-    ]
+    assert [trial.user_attrs["purposes"] for trial in optuna_study.trials] == [["confirm"], ["confirm"], ["compare"]]
     assert [trial.user_attrs["params"] for trial in optuna_study.trials] == [{"x": 0.5}, {"x": 0.5}, {"x": 0.25}]
     assert {trial.folder_name for trial in seen} == {"repeat-0000", "repeat-0001", "repeat-0002"}
     assert {(trial.seed, trial.test) for trial in seen} == {(1, True), (2, True), (1, False)}

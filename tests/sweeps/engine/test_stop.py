@@ -7,10 +7,9 @@ import time
 import counting
 import pytest
 from stopped_study import STUDY, epochs_trained, interrupted, notes, stopped_study
-from toy_study import decided_by, in_memory, table
+from toy_study import decided_by, in_memory, search, table
 
-from sweeps.engine import search
-from sweeps.lanes import Trial
+from sweeps.lanes import TrialSpec
 from sweeps.lanes.worker_pool import WorkerPool
 
 
@@ -46,8 +45,8 @@ def test_a_stopped_study_trains_each_epoch_once_and_ends_in_the_same_table(worke
 
 def test_a_worker_that_hangs_holds_a_stop_for_its_time_and_the_others_leave_checkpoints(workers, tmp_path, caplog):
     lanes = workers(counting.build)
-    lanes.add(Trial(number=0, params={"bad": "sleep", "at": 1}, seed=0))
-    lanes.add(Trial(number=1, params={"bad": "nod", "at": 1}, seed=1))
+    lanes.add(TrialSpec(number=0, params={"bad": "sleep", "at": 1}, seed=0))
+    lanes.add(TrialSpec(number=1, params={"bad": "nod", "at": 1}, seed=1))
     interrupted_round = lanes.advance([0, 1])
     next(interrupted_round)
     interrupted_round.close()  # as an exception in the driver does

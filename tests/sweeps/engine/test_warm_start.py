@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 from optuna.storages import JournalStorage
 from optuna.trial import TrialState
 from toy_lanes import SimulatedClock, ToyLanes
-from toy_study import Fixed, MemoryJournal, Watcher, table, toy_study
+from toy_study import Fixed, MemoryJournal, Watcher, search, table, toy_study
 
-from sweeps.engine import run_study, search
+from sweeps.engine import run_study
 from sweeps.engine.warm_start import fitted, warm_start
 from sweeps.errors import UserError
 from sweeps.results import ranked_trials
+from sweeps.search.proposals import learned_trials
+from sweeps.state.record import LearnedTrial, StudyRecord
 from sweeps.storage import open_storage, open_study, study_names
-from sweeps.storage.proposals import learned_trials
-from sweeps.storage.study_record import LearnedTrial, StudyRecord, read_study, record_in, study_record
+from sweeps.storage.study_record import read_state, record_in, study_record
 from sweeps.study.space import Space
 from sweeps.study.start import BestOf
 
@@ -282,7 +283,7 @@ def test_lessons_outside_a_range_that_was_narrowed_are_left_out():
 def test_only_trials_with_the_choices_of_this_study_teach(tmp_path):
     """The other study also drew the prior, which is fixed here; a range that is fixed here may differ."""
     run(toy_study(CONDITIONAL | {"epochs": {"kind": "int", "low": 2, "high": 6}}, name="first", trials=20), tmp_path)
-    theirs = read_study(open_storage(None, tmp_path, "first"), "first")
+    theirs = read_state(open_storage(None, tmp_path, "first"), "first")
 
     class Model(Fixed):
         prior: str = "normal"

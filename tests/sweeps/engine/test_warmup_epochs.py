@@ -6,16 +6,15 @@ from dataclasses import replace
 import pytest
 from optuna.trial import TrialState
 from toy_lanes import SimulatedClock, ToyLanes
-from toy_study import Fixed, MemoryJournal, in_memory, table, toy_study
+from toy_study import Fixed, MemoryJournal, in_memory, run_repeats, search, table, toy_study
 
-from sweeps.engine import search
-from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.engine.repeats import plan_repeats
 from sweeps.lanes import Failure
 from sweeps.results import tables_of
 from sweeps.search.pruners import PRUNERS
 from sweeps.storage import repeat_study
 from sweeps.storage.optuna_internals import storage_of
-from sweeps.storage.study_record import read_study
+from sweeps.storage.study_record import read_state
 from sweeps.study.study_model import Confirm
 
 EPOCHS = 9
@@ -66,7 +65,7 @@ def searched(study, lanes=None, journal=None):
 def test_no_epoch_of_a_warmup_is_the_best_or_ends_a_trial(pruner):
     """The storage, the record, the table and Optuna's value agree on the least value after the trial's own warm-up."""
     stored = searched(studied(pruner, PRUNED_BY[pruner]))
-    records = read_study(storage_of(stored), stored.study_name)
+    records = read_state(storage_of(stored), stored.study_name)
     rows = tables_of(records).trials.set_index("number")
     shortest = set()
     for trial, record in zip(stored.trials, records.trials, strict=True):
@@ -105,7 +104,7 @@ def test_a_trial_that_ends_within_its_warmup_has_no_value(sampler, options):
         last_epochs=dict.fromkeys((3, 4), 1),
     )
     stored = searched(study, lanes)
-    records = read_study(storage_of(stored), stored.study_name)
+    records = read_state(storage_of(stored), stored.study_name)
     within = [t for t in records.trials if t.duplicate_of is None and len(t.epochs) <= math.ceil(t.params["warm"])]
     assert within
     for record in within:
@@ -143,11 +142,11 @@ def test_a_search_with_a_warmup_that_was_stopped_ends_in_the_same_table(pruner):
 def test_repeats_have_the_warmup_of_their_configuration():
     study = replace(studied(), confirm=Confirm(top=3, seeds=2))
     stored = searched(study)
-    plan = plan_repeats(read_study(storage_of(stored), study.name), study)
+    plan = plan_repeats(read_state(storage_of(stored), study.name), study)
     repeats = repeat_study(storage_of(stored), study.name)
     lanes = ToyLanes(width=3, epochs=EPOCHS, objective=rises)
     run_repeats(repeats, plan, lanes, [], clock=SimulatedClock(), warmup=study.warmup_of)
-    runs = read_study(storage_of(stored), study.name).repeats
+    runs = read_state(storage_of(stored), study.name).repeats
     assert len(runs) == 6
     for run in runs:
         assert run.warmup == math.ceil(run.params["warm"])

@@ -27,8 +27,7 @@ from pathlib import Path
 from sweeps.lanes import awake
 awake.TICK, awake.MOST = 0.02, 0.3
 from toy_lanes import ToyLanes
-from toy_study import in_memory, toy_study
-from sweeps.engine import search
+from toy_study import in_memory, search, toy_study
 rounds = []
 def before(event):
     if not rounds:

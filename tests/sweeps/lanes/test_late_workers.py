@@ -8,16 +8,17 @@ import pytest
 from counting import CountingLanes
 from stopped_study import STUDY, notes, stopped_study
 from toy_lanes import ToyLanes
-from toy_study import in_memory, table, toy_study
+from toy_study import in_memory, search, table, toy_study
 
-from sweeps.engine import open_sweep, search
+from sweeps.engine import open_sweep
 from sweeps.errors import UserError
-from sweeps.lanes import Outcome, Trial, WorkerState, advance_all
+from sweeps.lanes import Outcome, TrialSpec, WorkerState, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.lanes.worker_process import Child
 from sweeps.ray.worker import RayJob
+from sweeps.state.record import Description
 from sweeps.storage.optuna_internals import storage_of
-from sweeps.storage.study_record import Description, read_study
+from sweeps.storage.study_record import read_state
 
 SIX = list(range(6))
 
@@ -79,7 +80,7 @@ def pool(tmp_path):
 
 
 def trial(number, **params):
-    return Trial(number=number, params=params, seed=number + 100)
+    return TrialSpec(number=number, params=params, seed=number + 100)
 
 
 def values(progress):
@@ -337,7 +338,7 @@ def test_workers_are_on_record_every_ten_seconds_while_the_study_runs():
         def workers(self, value): ...
 
         def advance(self, numbers):
-            seen.append(read_study(storage_of(optuna_study), study.name).study.workers)
+            seen.append(read_state(storage_of(optuna_study), study.name).study.workers)
             now[0], self.rounds = now[0] + 4.0, self.rounds + 1
             yield from super().advance(numbers)
 
@@ -351,7 +352,7 @@ def test_workers_are_on_record_every_ten_seconds_while_the_study_runs():
         "trials": ["toy/0", "toy/1"],
         "since": 7.0,
     }
-    assert read_study(storage_of(optuna_study), study.name).study.workers == ()
+    assert read_state(storage_of(optuna_study), study.name).study.workers == ()
 
 
 def test_the_kind_of_the_first_workers_is_on_record_for_those_that_come_later(tmp_path):

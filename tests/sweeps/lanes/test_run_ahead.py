@@ -8,10 +8,9 @@ import counting
 import pytest
 from counting import CountingLanes
 from toy_lanes import ToyLanes
-from toy_study import in_memory, toy_study
+from toy_study import in_memory, search, toy_study
 
-from sweeps.engine import search
-from sweeps.lanes import Outcome, Trial, advance_all
+from sweeps.lanes import Outcome, TrialSpec, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.lanes.worker_set import WorkerError
 
@@ -40,7 +39,7 @@ def decided_late(monkeypatch):
 
 
 def trial(number, **params):
-    return Trial(number=number, params=params, seed=number + 100)
+    return TrialSpec(number=number, params=params, seed=number + 100)
 
 
 def values(progress):
@@ -188,7 +187,7 @@ def test_what_nobody_planned_is_done_after_the_epoch_that_has_begun(pool, tmp_pa
     lanes.add(trial(4))
     assert advanced(lanes, [1, 2, 3, 4]) == [*(expected[number][1] for number in (1, 2, 3)), expected[4][0]]
     lanes.release([1])
-    lanes.add(Trial(number=1, params={}, seed=101, epoch=2))
+    lanes.add(TrialSpec(number=1, params={}, seed=101, epoch=2))
     lanes.replay()
     assert advanced(lanes, [1, 2, 3, 4]) == [*(expected[number][2] for number in (1, 2, 3)), expected[4][1]]
 

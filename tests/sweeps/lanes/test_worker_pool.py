@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from sweeps.errors import UserError
-from sweeps.lanes import Outcome, Trial, advance_all, commands, pulse
+from sweeps.lanes import Outcome, TrialSpec, advance_all, commands, pulse
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.lanes.worker_process import Child
 from sweeps.lanes.worker_set import WorkerError
@@ -38,7 +38,7 @@ def workers(tmp_path):
 
 
 def trial(number, epoch=0, **params):
-    return Trial(number=number, params=params, seed=number + 100, epoch=epoch)
+    return TrialSpec(number=number, params=params, seed=number + 100, epoch=epoch)
 
 
 def with_trials(lanes, *trials, rounds=0):
@@ -477,7 +477,7 @@ PARENT = """
 import os, sys, time
 from pathlib import Path
 import counting
-from sweeps.lanes import Trial, advance_all
+from sweeps.lanes import TrialSpec, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
 
 folder, bad = Path(sys.argv[1]), sys.argv[2]
@@ -494,7 +494,7 @@ if __name__ == "__main__":
         factory = build if bad == "boot" else counting.build
         lanes = WorkerPool(factory, [{"folder": folder, "problem": problem}] * 2)
         for number in (0, 1):
-            lanes.add(Trial(number=number, params={"bad": bad, "at": 2}, seed=number))
+            lanes.add(TrialSpec(number=number, params={"bad": bad, "at": 2}, seed=number))
         advance_all(lanes, [0, 1])
         if bad == "boot":
             sys.exit("children are well")

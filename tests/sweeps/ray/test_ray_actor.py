@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.errors import UserError
-from sweeps.lanes import Outcome, Trial, advance_all
+from sweeps.lanes import Outcome, TrialSpec, advance_all
 from sweeps.ray.actor import CarriedLanes, Lease
 from sweeps.ray.worker import join_cluster
 from sweeps.testing import check_lanes
@@ -84,7 +84,7 @@ def carried(tmp_path):
 def test_what_lanes_write_out_of_the_drivers_sight_goes_along_with_their_answers(tmp_path):
     lanes, own, theirs = carried(tmp_path)
     for number in (0, 1):
-        lanes.add(Trial(number=number, params={}, seed=number))
+        lanes.add(TrialSpec(number=number, params={}, seed=number))
     first, _ = advance_all(lanes, [0, 1])
     assert first.images == {1: {"state": str(theirs / "trial-0000" / "epoch-1.png")}}
     assert set(lanes.files) == {"trial-0000/epoch-1.png", "trial-0001/epoch-1.png"}
@@ -107,7 +107,7 @@ def test_a_trial_that_leaves_lanes_out_of_sight_begins_again_with_the_same_value
         return CarriedLanes(counting.PausingLanes(tmp_path / name, 2, tmp_path), tmp_path / name, tmp_path / "theirs")
 
     first, second, third = map(out_of_sight, ("first", "second", "third"))
-    trial = Trial(number=0, params={}, seed=0)
+    trial = TrialSpec(number=0, params={}, seed=0)
     first.add(trial)
     values = [progress.objective for _ in range(4) for progress in advance_all(first, [0])]
     first.finish({0: Outcome(state="paused", epoch=4, objective=0.0)})

@@ -13,12 +13,11 @@ import psutil
 import pytest
 from ray_machines import three_machines
 from stopped_study import STUDY, epochs_trained, notes, stopped_study
-from toy_study import MemoryJournal, Watcher, in_memory, table, toy_study
+from toy_study import MemoryJournal, Watcher, in_memory, search, table, toy_study
 
 import sweeps
-from sweeps.engine import search
 from sweeps.errors import UserError
-from sweeps.lanes import Outcome, Trial, advance_all
+from sweeps.lanes import Outcome, TrialSpec, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.lanes.worker_set import WorkerError
 from sweeps.ray.worker import RayJob, RayWorker, join_cluster
@@ -67,7 +66,7 @@ def _shown(job):
 
 
 def trial(number, epoch=0, **params):
-    return Trial(number=number, params=params, seed=number + 100, epoch=epoch)
+    return TrialSpec(number=number, params=params, seed=number + 100, epoch=epoch)
 
 
 def with_trials(lanes, *trials):

@@ -19,7 +19,7 @@ from sweeps.results import (
     read_results,
     tables_of,
 )
-from sweeps.storage.study_record import read_study, write_identity
+from sweeps.storage.study_record import read_state, write_identity
 from sweeps.study.space import Space
 
 SEARCH = {
@@ -106,10 +106,10 @@ def repeat(
 
 def test_columns_and_types_do_not_depend_on_the_trials(storage, study):
     always = {"epoch_metrics": ("val/loss", "seconds"), "result_metrics": ("test/loss", "test/rate")}
-    empty = tables_of(read_study(storage, "toy"), **always)
+    empty = tables_of(read_state(storage, "toy"), **always)
     add(study, MIXTURE, (3.0, 2.0), results={"test/loss": 2.5})
     repeat(open_one(storage, "toy.repeats", spec=False), 0, (2.0,))
-    full = tables_of(read_study(storage, "toy"), **always)
+    full = tables_of(read_state(storage, "toy"), **always)
     for table in ("trials", "epochs"):
         before, after = getattr(empty, table), getattr(full, table)
         assert len(before) == 0

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
+from optuna_trials import may_revive, newest_of_each, reported_epochs, revives, trials_of
 from scipy.integrate import quad
 from scipy.stats import norm
 from toy_lanes import SimulatedClock, ToyLanes
-from toy_study import CONDITIONAL, Fixed, Watcher, X, in_memory, table, toy_study
+from toy_study import CONDITIONAL, Fixed, Watcher, X, in_memory, search, table, toy_study
 
-from sweeps.engine import search
 from sweeps.errors import UserError
 from sweeps.search.curves import acquisition
 from sweeps.search.curves.acquisition import (
@@ -28,7 +28,6 @@ from sweeps.search.curves.learning_curves import LearningCurve, to_point
 from sweeps.search.curves.process import prior
 from sweeps.search.curves.sampler import fitted_for
 from sweeps.search.samplers import SAMPLERS, check_sampler
-from sweeps.storage.trial_record import may_revive, newest_of_each, reported_epochs, revives
 from sweeps.study.space import Parameter, Space
 from sweeps.study.study_model import Budget, Confirm
 
@@ -68,7 +67,7 @@ def test_the_expected_improvement_is_an_integral(mean, deviation, incumbent):
 
 
 def outlook_of(stored):
-    return Outlook(space_of(SPACE), stored.get_trials(), last=8, seed=0, log_parameters=prior(3)[0])
+    return Outlook(space_of(SPACE), trials_of(stored, space_of(SPACE)), last=8, seed=0, log_parameters=prior(3)[0])
 
 
 def test_what_begins_beside_a_configuration_is_another_one():
@@ -172,7 +171,7 @@ def test_a_larger_budget_revives_and_the_curve_of_a_revived_trial_counts_once():
         assert [*trial.intermediate_values.items()][: len(before.intermediate_values)] == [
             *before.intermediate_values.items()
         ]
-    curves = curves_of(space_of(SPACE), stored.trials)
+    curves = curves_of(trials_of(stored, space_of(SPACE)))
     numbers = [curve.number for curve in curves]
     assert numbers == sorted(set(numbers))
     assert not {trial.number for trial in revived} & set(numbers), "a curve has the number of the trial that began it"

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from optuna.storages import JournalStorage
 from optuna.trial import TrialState
+from optuna_trials import trials_of
 from toy_lanes import EagerLanes, SimulatedClock, ToyLanes
-from toy_study import MemoryJournal, in_memory, table, toy_study
+from toy_study import MemoryJournal, in_memory, search, table, toy_study
 
-from sweeps.engine import search
 from sweeps.search.growing import found_before, next_steps
 from sweeps.storage import open_study
 from sweeps.storage.study_record import study_record
@@ -133,7 +133,7 @@ def test_a_step_rests_on_trials_that_every_worker_could_know(kind, width, lag):
     base, grown = Space.from_dict(NARROW), study_record(study).grown
     assert grown
     for growth in grown:
-        known = found_before(study.trials, growth.round - lag)
+        known = found_before(trials_of(study, base), growth.round - lag)
         before = [earlier for earlier in grown if earlier.round < growth.round]
         assert growth in next_steps(base, known, before, round_=growth.round, number=growth.trial)
         assert study.trials[growth.trial].user_attrs["round"] == growth.round

@@ -8,18 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
+from optuna_trials import as_read, may_revive, propose
 from toy_lanes import EagerLanes, SimulatedClock, ToyLanes
-from toy_study import Fixed, Watcher, decided_by, in_memory, table, toy_study
+from toy_study import Fixed, Watcher, decided_by, in_memory, search, table, toy_study
 from tracked_study import client
 
 from sweeps import run_study
-from sweeps.engine import search
 from sweeps.search.promotion import Rungs
 from sweeps.search.pruners import PRUNERS
 from sweeps.storage import open_storage
-from sweeps.storage.proposals import propose
-from sweeps.storage.study_record import read_study
-from sweeps.storage.trial_record import may_revive
+from sweeps.storage.study_record import read_state
 from sweeps.study.study_model import Confirm
 from sweeps.tracking import sync
 
@@ -76,7 +74,7 @@ def test_the_rule_is_that_of_the_paper(drawn, factor):
             if trials[number].user_attrs["pauses"] and len(trials[number].intermediate_values) == epoch
         ]
         expected = waiting[0] if waiting else expected
-    promoted = Rungs(epochs, factor).promoted(trials, 1)
+    promoted = Rungs(epochs, factor).promoted(as_read(trials), 1)
     assert (None if promoted is None else promoted.number) == expected
 
 
@@ -202,7 +200,7 @@ def test_users_see_who_is_paused(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_study(study, lambda: lanes, runs=runs)
     sync("toy", runs=runs)
-    states = {trial.number: trial.state for trial in read_study(open_storage(None, runs, "toy"), "toy").trials}
+    states = {trial.number: trial.state for trial in read_state(open_storage(None, runs, "toy"), "toy").trials}
     assert {"paused", "running"} == set(states.values())
     found = _runs_in_mlflow(runs)
     assert {found[f"toy/{number}"] for number, state in states.items() if state == "paused"} == {

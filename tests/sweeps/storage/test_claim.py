@@ -13,15 +13,15 @@ import pytest
 from killed_search import PATHS
 from postgres import sql
 from toy_lanes import ToyLanes
-from toy_study import in_memory, table, toy_study
+from toy_study import in_memory, search, table, toy_study
 
 from sweeps.doctor.storage import check_driver
-from sweeps.engine import run_study, search
+from sweeps.engine import run_study
 from sweeps.errors import UserError
 from sweeps.storage import claim as claims
 from sweeps.storage import driver_in_words, hold_study, open_storage, open_study, study_holder
 from sweeps.storage.postgres import StorageLost
-from sweeps.storage.study_record import read_study
+from sweeps.storage.study_record import read_state
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*XDG_RUNTIME_DIR")
 STUDY = toy_study(trials=10)
@@ -83,7 +83,7 @@ def test_a_second_driver_is_refused_and_told_who_drives_since_when(tmp_path, url
     holder = study_holder(url, tmp_path / "ours", "toy")
     assert (holder["pid"], holder["host"]) == (driver.pid, socket.gethostname())
     assert driver_in_words(holder).startswith(f"process {driver.pid} on host {socket.gethostname()} (since 20")
-    (finding,) = check_driver(url, tmp_path, read_study(open_storage(url, tmp_path, "toy"), "toy"))
+    (finding,) = check_driver(url, tmp_path, read_state(open_storage(url, tmp_path, "toy"), "toy"))
     assert finding.ok
     assert f"process {driver.pid} on host" in finding.words
 
@@ -153,7 +153,7 @@ def test_a_study_whose_driver_fell_silent_is_closed_by_the_doctor(tmp_path, url,
     assert re.search(
         r"on host .* \(since 20.*, silent for 30\d s\)$", driver_in_words(study_holder(url, tmp_path, "toy"))
     )
-    stored = read_study(open_storage(url, tmp_path, "toy"), "toy")
+    stored = read_state(open_storage(url, tmp_path, "toy"), "toy")
     assert stored.study.session == "running"
     (finding,) = check_driver(url, tmp_path, stored)
     assert finding.ok is False
@@ -162,4 +162,4 @@ def test_a_study_whose_driver_fell_silent_is_closed_by_the_doctor(tmp_path, url,
     monkeypatch.setattr(claims, "SILENCE", 0.3)
     assert finding.repair() == "recorded that the study was interrupted; `run_study` continues it"
     assert study_holder(url, tmp_path, "toy") is None
-    assert read_study(open_storage(url, tmp_path, "toy"), "toy").study.session == "interrupted"
+    assert read_state(open_storage(url, tmp_path, "toy"), "toy").study.session == "interrupted"

@@ -16,11 +16,11 @@ import pytest
 from killed_search import continued, killed_process
 from postgres import faulty_network, plain, sql
 from toy_lanes import ToyLanes
-from toy_study import table, toy_study
+from toy_study import search, table, toy_study
 
 from sweeps.checksums import Damaged
 from sweeps.doctor.storage import check_storage
-from sweeps.engine import run_study, search
+from sweeps.engine import run_study
 from sweeps.errors import UserError
 from sweeps.storage import hold_study, open_storage, open_study, recorded_study, snapshot, study_names
 from sweeps.storage.claim import claimed

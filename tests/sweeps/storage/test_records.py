@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState, create_trial
 from toy_lanes import SimulatedClock, ToyLanes
-from toy_study import MemoryJournal, in_memory, toy_study
+from toy_study import MemoryJournal, in_memory, search, toy_study
 
-from sweeps.engine import open_sweep, run_study, search
+from sweeps.engine import open_sweep, run_study
 from sweeps.errors import UserError
 from sweeps.schema import SCHEMA, VERSION
+from sweeps.state.decisions import RoundDecisions, outcome_by
+from sweeps.state.record import Description, RegisteredModel
+from sweeps.state.trial import Picture
 from sweeps.storage import open_storage, open_study
 from sweeps.storage.optuna_internals import storage_of
-from sweeps.storage.rounds import RoundDecisions, decided_outcome
-from sweeps.storage.study_record import Description, RegisteredModel, StudyRecord, read_study, study_record, write_study
-from sweeps.storage.trial_record import Picture
+from sweeps.storage.study_record import attributes_of, read_state, record_of, study_record, write_study
+from sweeps.storage.trial_record import read_trial
 
 ROOT = Path(__file__).parents[3]
 PRIVATE = r"\._(storage|study_id|trial_id|backend|replay_result|thread_lock|cached_frozen_trial|log_number_offset)\b"
@@ -26,10 +28,14 @@ ATTRIBUTES = r"user_attr|system_attr|\.study\[|\.study\.get\("
 
 @pytest.mark.parametrize(
     ("pattern", "homes"),
-    [(ATTRIBUTES, "sweeps/storage/"), (PRIVATE, "sweeps/storage/optuna_internals.py")],
-    ids=["attributes", "private parts of Optuna"],
+    [
+        (ATTRIBUTES, ("sweeps/storage/", "sweeps/search/proposals.py")),
+        (r"FrozenTrial", ("sweeps/storage/", "sweeps/search/")),
+        (PRIVATE, ("sweeps/storage/optuna_internals.py",)),
+    ],
+    ids=["attributes", "trials of Optuna", "private parts of Optuna"],
 )
-def test_nobody_else_knows_how_a_study_is_kept(pattern: str, homes: str) -> None:
+def test_nobody_else_knows_how_a_study_is_kept(pattern: str, homes: tuple[str, ...]) -> None:
     modules = [path for package in ("sweeps", "vaeexp") for path in (ROOT / package).rglob("*.py")]
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
@@ -58,7 +64,7 @@ def test_a_record_has_times_pictures_and_folders_that_can_move():
     study, clock = toy_study(trials=2), SimulatedClock(100.0)
     optuna_study = in_memory(study)
     search(optuna_study, study, Painting(width=2, epochs=2, clock=clock), [], clock=clock)
-    first = read_study(storage_of(optuna_study), "toy").trials[0]
+    first = read_state(storage_of(optuna_study), "toy").trials[0]
     assert (first.name_in("toy"), first.state, first.outcome.state) == ("toy/0", "complete", "complete")
     assert [(epoch.epoch, epoch.at) for epoch in first.epochs] == [(1, 101.0), (2, 102.0)]
     assert (first.started, first.ended) == (100.0, 102.0)
@@ -69,7 +75,7 @@ def test_a_record_has_times_pictures_and_folders_that_can_move():
         Picture(epoch=2, name="last", path="/elsewhere/0.png"),
     )
     assert first.objective == first.best.objective == first.outcome.objective == optuna_study.trials[0].value
-    assert first.trial.params == first.params
+    assert first.spec.params == first.params
 
 
 def test_records_of_trials_that_ended_are_not_read_again():
@@ -77,11 +83,11 @@ def test_records_of_trials_that_ended_are_not_read_again():
     optuna_study = in_memory(study)
     search(optuna_study, study, ToyLanes(), [])
     storage = storage_of(optuna_study)
-    before = read_study(storage, "toy")
+    before = read_state(storage, "toy")
     search(optuna_study, toy_study(trials=3), ToyLanes(), [])
-    after = read_study(storage, "toy", earlier=before)
+    after = read_state(storage, "toy", earlier=before)
     assert [new is old for new, old in zip(after.trials, before.trials, strict=False)] == [True, True]
-    assert after == read_study(storage, "toy")
+    assert after == read_state(storage, "toy")
     with pytest.raises(UserError, match=r"study 'toy' has no toy/3. It has toy/0 to toy/2."):
         after.run(3, repeat=False)
 
@@ -103,7 +109,7 @@ def test_a_study_record_comes_back_as_it_was_written():
     )
     assert record.question == "What is it?"
     assert record.identity
-    assert StudyRecord.from_attributes("toy", record.to_attributes()) == record
+    assert record_of("toy", attributes_of(record)) == record
     with pytest.raises(TypeError):
         write_study(optuna_study, colour="red")
 
@@ -127,7 +133,7 @@ def test_a_study_of_another_version_is_refused_in_one_line(tmp_path, changes, pr
     for name, value in changes.items():
         optuna_study.set_user_attr(name, value)
     before = dict(optuna_study.user_attrs)
-    reading = lambda: read_study(open_storage(None, tmp_path, "toy", must_exist=True), "toy")  # noqa: E731
+    reading = lambda: read_state(open_storage(None, tmp_path, "toy", must_exist=True), "toy")  # noqa: E731
     for use in (reading, lambda: run_study(toy_study(), ToyLanes, runs=tmp_path)):
         with pytest.raises(UserError, match=rf"^study 'toy': {problem}") as error:
             use()
@@ -156,7 +162,7 @@ def test_a_sweep_that_does_not_reach_its_end_says_so(tmp_path, error, session):
 
     with pytest.raises(error):
         run_study(toy_study(), lambda: ToyLanes(before=stop), runs=tmp_path)
-    assert read_study(open_storage(None, tmp_path, "toy", must_exist=True), "toy").study.session == session
+    assert read_state(open_storage(None, tmp_path, "toy", must_exist=True), "toy").study.session == session
     assert run_study(toy_study(), ToyLanes, runs=tmp_path).study.session == "finished"
 
 
@@ -170,7 +176,7 @@ def test_a_sweep_whose_report_could_not_be_written_ends_with_the_same_command(tm
     with pytest.raises(UserError, match="the disk is full"):
         train_and_fail()
     storage = open_storage(None, tmp_path, "toy", must_exist=True)
-    before = read_study(storage, "toy")
+    before = read_state(storage, "toy")
     assert (before.study.session, before.study.finished) == ("failed", False)
     after = run_study(toy_study(), ToyLanes, runs=tmp_path)
     assert (after.study.session, after.study.finished, after.trials) == ("finished", True, before.trials)
@@ -205,7 +211,7 @@ def test_a_pause_that_was_carried_out_is_not_carried_out_again():
         attributes = {"seed": 1, "round": 2, "pauses": pauses}
         trial = create_trial(state=TrialState.RUNNING, user_attrs=attributes, intermediate_values=values)
         trial.number = 0
-        return trial
+        return read_trial(trial, dict, repeat=False)
 
-    decided = [decided_outcome(stored(*given), decisions) for given in ((2, []), (2, [pause]), (3, [pause]))]
+    decided = [outcome_by(stored(*given), decisions) for given in ((2, []), (2, [pause]), (3, [pause]))]
     assert [outcome and outcome.state for outcome in decided] == ["paused", None, None]

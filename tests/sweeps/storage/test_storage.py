@@ -14,9 +14,8 @@ import optuna
 import pytest
 from killed_search import PATHS
 from toy_lanes import ToyLanes
-from toy_study import Fixed, X, in_memory, toy_study
+from toy_study import Fixed, X, in_memory, search, toy_study
 
-from sweeps.engine import search
 from sweeps.errors import UserError, full_disk
 from sweeps.storage import hold_study, open_storage, open_study, storage_errors_as_user_errors, study_names
 from sweeps.storage.checked_records import record_line

@@ -6,15 +6,14 @@ import pandas as pd
 import pytest
 import yaml
 from toy_lanes import ToyLanes
-from toy_study import CONDITIONAL, MemoryJournal, X, in_memory, toy_study
+from toy_study import CONDITIONAL, MemoryJournal, X, in_memory, run_repeats, search, toy_study
 
-from sweeps.engine import search
-from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.engine.repeats import plan_repeats
 from sweeps.errors import UserError
 from sweeps.results import best_run, ranked, read_results
 from sweeps.storage import repeat_study, spec_differences
 from sweeps.storage.optuna_internals import storage_of
-from sweeps.storage.study_record import read_study
+from sweeps.storage.study_record import read_state
 from sweeps.study.study import load_study
 from sweeps.study.study_model import Baseline, Confirm
 from vaeexp.settings import SECTIONS
@@ -163,7 +162,7 @@ def run(study, journal):
     optuna_study = in_memory(study, journal)
     search(optuna_study, study, ToyLanes(), [])
     storage = storage_of(optuna_study)
-    plan = plan_repeats(read_study(storage, study.name), study)
+    plan = plan_repeats(read_state(storage, study.name), study)
     run_repeats(repeat_study(storage, study.name), plan, ToyLanes(), [])
     return read_results(storage, study.name)
 
@@ -193,7 +192,7 @@ def test_a_baseline_equal_to_a_confirmed_run_is_trained_once():
 def test_without_a_complete_trial_only_references_of_their_own_settings_are_planned():
     study = with_baselines(FIXED, BEST)
     optuna_study = in_memory(study)
-    plan = plan_repeats(read_study(storage_of(optuna_study), study.name), study)
+    plan = plan_repeats(read_state(storage_of(optuna_study), study.name), study)
     assert [repeat.baseline for repeat in plan] == ["fixed", "fixed"]
     assert all(repeat.test for repeat in plan)
 

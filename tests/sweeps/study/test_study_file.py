@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field, model_validator
 
 import sweeps
 from sweeps.errors import UserError
+from sweeps.state.record import StudyRecord
 from sweeps.storage import check_definition, spec_differences, with_new_settings
-from sweeps.storage.study_record import StudyRecord
 from sweeps.study.start import BestOf
 from sweeps.study.study import list_studies, load_study
 from vaeexp.settings import SECTIONS

@@ -6,15 +6,15 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tracked_study as small
 from PIL import Image
+from trials import changed
 
 from sweeps.files import UNFINISHED
-from sweeps.storage.trial_record import Repeat
+from sweeps.state.trial import Repeat
 from sweeps.tracking.artifacts import ArtifactFolder, log_files, log_pictures
 from sweeps.tracking.follower import _as_it_stands
 from sweeps.tracking.mlflow_runs import StudyRuns
@@ -400,12 +400,12 @@ def test_the_saved_view_has_columns_and_pictures_that_are_there(study, store):
     assert {chart["step"] for chart in view["compareRunCharts"]} == {1}
     drawn = {0: {2, 6}, 1: {5, 6}, 2: {5}}
     kept = [
-        replace(trial, pictures=tuple(picture for picture in trial.pictures if picture.epoch in drawn[trial.number]))
+        changed(trial, pictures=tuple(picture for picture in trial.pictures if picture.epoch in drawn[trial.number]))
         for trial in study.stored().trials
     ]
     charts = saved_view(study.stored().study, kept)["compareRunCharts"]
     assert {chart["step"] for chart in charts} == {5}, "the first step of most runs"
-    assert "compareRunCharts" not in saved_view(study.stored().study, [replace(kept[0], pictures=())])
+    assert "compareRunCharts" not in saved_view(study.stored().study, [changed(kept[0], pictures=())])
     client.set_experiment_tag(client.get_experiment_by_name(study.name).experiment_id, key, "changed by a person")
     study.epoch(0, 7)
     bring(study, store)

@@ -17,13 +17,13 @@ import click
 import optuna
 import pytest
 from click.testing import CliRunner
+from trials import make_trial
 
 from sweeps.errors import UserError
 from sweeps.results import best_record, best_run, tables_of
 from sweeps.storage import open_storage, open_study, repeat_study
 from sweeps.storage.journal import study_lock
-from sweeps.storage.study_record import read_study, write_study
-from sweeps.storage.trial_record import TrialRecord
+from sweeps.storage.study_record import read_state, write_study
 from vaeexp import __version__
 from vaeexp.commands import COMMANDS, cli, main
 from vaeexp.commands.status import run_row
@@ -523,7 +523,7 @@ def test_trials_are_listed_sorted_and_exported(runs, capsys):
 
 
 def test_the_best_run_is_that_of_the_report(runs):
-    stored = read_study(open_storage(None, runs, "smoke"), "smoke")
+    stored = read_state(open_storage(None, runs, "smoke"), "smoke")
     assert best_record(stored).name_in("smoke") == best_run(tables_of(stored))["name"] == "smoke/r0"
     without = replace(stored, repeats=())
     assert best_record(without).name_in("smoke") == best_run(tables_of(without))["name"] == "smoke/0"
@@ -542,7 +542,7 @@ def test_nothing_is_the_best_of_a_study_without_a_complete_run(tmp_path, capsys)
 def test_a_repeat_for_a_baseline_says_so():
     nothing = dict.fromkeys(("started", "ended", "outcome", "folder")) | {"epochs": (), "pictures": (), "results": {}}
     made = {"number": 3, "repeat": True, "state": "complete", "params": {"beta": 0.0}, "seed": 1}
-    record = TrialRecord(**made, purposes=("baseline",), baseline="autoencoder", **nothing)
+    record = make_trial(**made, purposes=("baseline",), baseline="autoencoder", **nothing)
     assert run_row(record) == ("r3", "complete", "0", "", "0 s", "[autoencoder] beta=0")
 
 

@@ -37,7 +37,7 @@ def said(runs, *words):
 
 
 def count(runs, state):
-    return sum(trial.state == state for trial in stored_study("toy", runs, None).newest)
+    return sum(trial.state == state for trial in stored_study("toy", runs, None).trials)
 
 
 def test_paused_trials_are_counted_until_the_search_ends_and_are_pruned_then(tmp_path):

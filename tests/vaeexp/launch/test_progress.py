@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from toy_lanes import ToyLanes
-from toy_study import in_memory, toy_study
+from toy_study import in_memory, search, toy_study
 
-from sweeps.engine import search
 from sweeps.engine.events import Running, Snapshot
-from sweeps.lanes import Failure, Outcome, Progress, Trial, TrialResult
+from sweeps.lanes import Failure, Outcome, Progress, TrialResult, TrialSpec
 from vaeexp.launch.progress import BarProgress, LiveProgress, _pack, time_left
 
 
-def trial(number: int, **params: object) -> Trial:
-    return Trial(number=number, params=params or {"beta": 0.31234, "optimizer": "adam"}, seed=1)
+def trial(number: int, **params: object) -> TrialSpec:
+    return TrialSpec(number=number, params=params or {"beta": 0.31234, "optimizer": "adam"}, seed=1)
 
 
 def snapshot(**changes: object) -> Snapshot:

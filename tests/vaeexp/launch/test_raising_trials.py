@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from image_files import noise
 from rich.console import Console
+from toy_study import search
 
-from sweeps.engine import search
 from sweeps.lanes.worker_process import preload
 from sweeps.storage import open_storage, open_study
 from vaeexp.launch.job import prepare_job

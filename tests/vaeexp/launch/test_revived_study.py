@@ -87,9 +87,9 @@ def test_a_larger_budget_revives_trials_here_and_from_an_archive(swept, place, k
             *("--runs", runs, "--reports", f"reports-{runs}"),
         )
     stored = stored_study(NAME, Path("here"), None)
-    revived = [trial for trial in stored.trials if trial.revives is not None]
+    revived = [trial for trial in stored.trials if trial.before is not None]
     whole = [trial for trial in revived if trial.state == "complete"]
-    assert len(stored.newest) == 12
+    assert len(stored.trials) == 12
     assert whole
     for runs in ("lost", "there"):
         for ours, theirs in zip(numbers("here"), numbers(runs), strict=True):
@@ -102,8 +102,8 @@ def test_a_larger_budget_revives_trials_here_and_from_an_archive(swept, place, k
             *("reproduce", f"{NAME}/{trial.number}", "--data", swept / "data", "--runs", "here")
         )
     shown = called("show", f"{NAME}/{whole[0].number}", "--runs", "here")
-    assert f"{NAME}/{whole[0].revives}, which ended while it was paused" in shown
+    assert f"{NAME}/{whole[0].before.number}, which ended while it was paused" in shown
     assert "12 of 12 trials" in called("status", NAME, "--runs", "here")
-    assert len(stored.trials) == 12 + len(revived)
+    assert sum(len(trial.chain) for trial in stored.trials) == 12 + len(revived)
     report = Path("reports-here", NAME, "README.md").read_text(encoding="utf-8")
     assert "12 trials" in report

@@ -19,11 +19,11 @@ from noted_lanes import open_noted_lanes, returns
 from optuna import load_study
 from rich.console import Console
 from tiny_study import NAME, STUDY
+from toy_study import search
 
-from sweeps.engine import search
 from sweeps.lanes.worker_process import preload
 from sweeps.storage import open_storage, open_study
-from sweeps.storage.study_record import read_study, study_record, write_study
+from sweeps.storage.study_record import read_state, study_record, write_study
 from vaeexp.launch.job import prepare_job
 from vaeexp.launch.memory import choose_execution
 from vaeexp.launch.options import SweepOptions
@@ -67,7 +67,7 @@ def train(tmp_path_factory):
                 search(optuna_study, job.study, lanes, watchers, runs=runs)
             finally:
                 lanes.close()
-        return numbers(read_study(storage, NAME), runs)
+        return numbers(read_state(storage, NAME), runs)
 
     return trained
 

@@ -21,7 +21,7 @@ from synthetic_study import SEARCH, part, study_attributes, thin_studies, with_b
 
 from sweeps.errors import UserError
 from sweeps.results import ranked
-from sweeps.storage.study_record import read_study
+from sweeps.storage.study_record import attributes_of, read_state
 from vaeexp.plots import CHAPTERS, PLOTS
 from vaeexp.plots.style import DPI
 from vaeexp.report import chapters
@@ -347,9 +347,10 @@ def test_a_report_from_a_real_store(tmp_path, no_figures):
     search = optuna.create_study(study_name="beta_mnist", storage=storage)
     again = optuna.create_study(study_name="beta_mnist.repeats", storage=storage)
     spec = study_attributes().spec | {"search": {"beta": SEARCH["beta"]}, "compare": None}
-    for name, value in study_attributes(spec=spec).to_attributes().items():
+    for name, value in attributes_of(study_attributes(spec=spec)).items():
         search.set_user_attr(name, value)
     for study, beta, final in ((search, 0.5, 90.0), (search, 2.0, 95.0), (again, 0.5, 90.5)):
+        study.enqueue_trial({"beta": beta})
         trial = study.ask({"beta": optuna.distributions.FloatDistribution(0.01, 10, log=True)})
         for epoch, value in ((1, final + 20), (2, final)):
             metrics = {
@@ -361,16 +362,16 @@ def test_a_report_from_a_real_store(tmp_path, no_figures):
             }
             trial.set_user_attr(f"epoch/{epoch}", {"at": None, "metrics": metrics})
             trial.report(value, epoch)
-        trial.set_user_attr("params", {"beta": beta})
         trial.set_user_attr("seed", 7)
         if study is again:
+            trial.set_user_attr("params", {"beta": beta})
             trial.set_user_attr("source_trial", 0)
             trial.set_user_attr("purposes", ["confirm"])
             trial.set_user_attr(
                 "results", {"test/neg_elbo": 91.25, "test/iw_nll": 86.5, "test/importance_samples": 500}
             )
         study.tell(trial, final)
-    results = study_tables(read_study(storage, "beta_mnist"), tmp_path / "runs")
+    results = study_tables(read_state(storage, "beta_mnist"), tmp_path / "runs")
     readme = report_on(results, runs=tmp_path / "runs", reports=tmp_path)
     text = readme.read_text(encoding="utf-8")
     assert "- **Use** β = 0.5 (trial 0)." in text

@@ -15,7 +15,7 @@ from synthetic_study import make_results, part, study_attributes, with_baselines
 from sweeps.engine import trial_seed
 from sweeps.results import best_run, ranked
 from sweeps.seeds import seed_of
-from sweeps.storage.study_record import StudyRecord
+from sweeps.state.record import StudyRecord
 from vaeexp.report.answer import answer
 from vaeexp.report.closing import (
     code_words,

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 from toy_lanes import SimulatedClock, ToyLanes
-from toy_study import Fixed, Watcher, in_memory, toy_study
+from toy_study import Fixed, Watcher, in_memory, search, toy_study
 
-from sweeps.engine import search
 from sweeps.results import read_results
 from vaeexp.results.tables import search_course, search_trials, spent_by
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sweeps.storage.study_record import StudyRecord
+from sweeps.state.record import StudyRecord
 from vaeexp.report.sentences import sentence
 from vaeexp.results.verdict import SearchedTrial, all_failed, came_further, further_trial, nothing_learned
 

@@ -13,7 +13,7 @@ from image_files import write_tree
 from PIL import Image
 from reference_pages import ARRAYS
 
-from sweeps.lanes import Outcome, Trial, advance_all
+from sweeps.lanes import Outcome, TrialSpec, advance_all
 from sweeps.tracking.artifacts import ArtifactFolder, log_pictures
 from vaeexp.data import open_dataset
 from vaeexp.evaluation.generation import grids, pictures, sheet
@@ -81,7 +81,7 @@ def test_pictures_of_epochs_go_when_a_trial_is_pruned_of_which_figures_are_kept(
 
 def admitted(lanes, count=2):
     for number in range(count):
-        lanes.add(Trial(number=number, params={}, seed=number))
+        lanes.add(TrialSpec(number=number, params={}, seed=number))
     return lanes
 
 
@@ -128,7 +128,7 @@ def test_a_picture_that_a_kill_kept_from_being_drawn_is_drawn_when_the_trial_goe
     del lanes  # the process is gone
     lanes = lanes_of(group)
     for number in (0, 1):
-        lanes.add(Trial(number=number, params={}, seed=number, epoch=2))
+        lanes.add(TrialSpec(number=number, params={}, seed=number, epoch=2))
     lanes.replay()
     own = {3: DRAWN} if group == "sequential" else {}  # fused lanes' come with the next epoch
     for progress in advance_all(lanes, [0, 1]):
@@ -141,7 +141,7 @@ def test_a_picture_that_a_kill_kept_from_being_drawn_is_drawn_when_the_trial_goe
 def test_a_repeat_has_pictures_like_the_trial_of_its_number(lanes_of):
     lanes = lanes_of("sequential")
     for repeat in (False, True):
-        lanes.add(Trial(number=0, params={}, seed=1, repeat=repeat))
+        lanes.add(TrialSpec(number=0, params={}, seed=1, repeat=repeat))
         [progress] = advance_all(lanes, [0])
         assert names(progress.images) == {1: DRAWN}
         lanes.finish({0: PRUNED})
@@ -187,7 +187,7 @@ def test_weights_on_disk_are_those_of_the_best_epoch_and_checkpoints_go_when_for
         for name, tensor in layout.views(best[number]).items():
             assert torch.equal(model.get_parameter(name), tensor)
     assert [(folder / "checkpoint.safetensors").exists() for folder in folders] == [True] * 3
-    lanes.discard_checkpoints([Trial(number=0, params={}, seed=0)])
+    lanes.discard_checkpoints([TrialSpec(number=0, params={}, seed=0)])
     assert [(folder / "checkpoint.safetensors").exists() for folder in folders] == [False, True, True]
 
 
@@ -205,7 +205,7 @@ WORSENING = {"beta": 0.0, "learning_rate": 0.01}  # the first epoch is the best 
 @pytest.mark.parametrize("group", ["vectorised", "sequential"])
 def test_a_repeat_keeps_its_last_weights_and_pictures_of_them(lanes_of, tmp_path, group, averaged):
     lanes = lanes_of(group, averaged=averaged, ema_decay=0.1 if averaged else 0.0, **WORSENING)
-    progress = trained(lanes, Trial(number=0, params={}, seed=0, repeat=True), 2)
+    progress = trained(lanes, TrialSpec(number=0, params={}, seed=0, repeat=True), 2)
     assert progress[0].objective < progress[1].objective
     [held] = lanes._all()
     lane, state = held.lanes[0], {name: tensor.clone() for name, tensor in held.state(0).items()}
@@ -226,7 +226,7 @@ def test_a_repeat_keeps_its_last_weights_and_pictures_of_them(lanes_of, tmp_path
 
 def test_a_trial_of_the_search_has_pictures_of_its_last_epoch_and_no_second_file_of_weights(lanes_of, tmp_path):
     lanes = lanes_of("sequential")
-    trained(lanes, Trial(number=0, params={}, seed=0), 2)
+    trained(lanes, TrialSpec(number=0, params={}, seed=0), 2)
     lanes.finish({0: PRUNED})
     folder = tmp_path / "trials" / "trial-0000"
     assert {path.name for path in folder.iterdir()} >= KEPT
@@ -240,7 +240,7 @@ def test_a_trial_of_the_search_has_pictures_of_its_last_epoch_and_no_second_file
 def test_a_killed_and_continued_repeat_ends_with_the_same_last_weights(lanes_of, tmp_path, group):
     """Killed after its last epoch, before its files were written; the newest checkpoint is an epoch behind."""
     ended, files = Outcome(state="complete", epoch=3, objective=1.0), []
-    repeat = Trial(number=0, params={}, seed=0, repeat=True)
+    repeat = TrialSpec(number=0, params={}, seed=0, repeat=True)
     for killed in (False, True):
         lanes = lanes_of(group, epochs=3, **WORSENING)
         trained(lanes, repeat, 3)
@@ -263,7 +263,7 @@ OF_LAST = {
 
 def measured(lanes, tmp_path, epochs):
     """What a repeat that may see the test images has: its figures, its lane, its folder."""
-    progress = trained(lanes, Trial(number=0, params={}, seed=0, repeat=True, test=True), epochs)
+    progress = trained(lanes, TrialSpec(number=0, params={}, seed=0, repeat=True, test=True), epochs)
     lane = lanes._all()[0].lanes[0]
     [result] = lanes.finish({0: Outcome(state="complete", epoch=epochs, objective=progress[0].objective)})
     return result.metrics, lane, tmp_path / "trials" / "repeat-0000"
@@ -307,7 +307,7 @@ def test_where_the_last_epoch_is_the_best_its_figures_are_copied(lanes_of, tmp_p
 
 def test_a_run_that_may_not_see_the_test_images_has_no_figures_of_them(lanes_of):
     lanes = lanes_of("sequential", epochs=2)
-    trained(lanes, Trial(number=0, params={}, seed=0, repeat=True), 2)
+    trained(lanes, TrialSpec(number=0, params={}, seed=0, repeat=True), 2)
     [result] = lanes.finish({0: Outcome(state="complete", epoch=2, objective=1.0)})
     assert not [name for name in result.metrics if name.startswith("test")]
 
@@ -323,7 +323,7 @@ def test_originals_show_the_classes_in_turn(lanes_of):
 
 def test_a_trial_that_failed_has_no_pictures_of_its_last_weights(lanes_of, tmp_path):
     lanes = lanes_of("sequential")
-    trained(lanes, Trial(number=0, params={}, seed=0, repeat=True), 2)
+    trained(lanes, TrialSpec(number=0, params={}, seed=0, repeat=True), 2)
     lanes.finish({0: Outcome(state="failed", epoch=2, objective=1.0)})
     folder = tmp_path / "trials" / "repeat-0000"
     assert not (folder / LAST).exists()
@@ -385,7 +385,7 @@ def test_a_trial_that_goes_on_replaces_its_sheet(lanes_of):
     advance_all(lanes, [0])
     [paused] = lanes.finish({0: Outcome(state="paused", epoch=1, objective=1.0)})
     assert sheet_of(paused)["epoch"] == 1
-    lanes.add(Trial(number=0, params={}, seed=0, epoch=1))
+    lanes.add(TrialSpec(number=0, params={}, seed=0, epoch=1))
     lanes.replay()
     advance_all(lanes, [0])
     [ended] = lanes.finish({0: Outcome(state="pruned", epoch=2, objective=1.0)})
@@ -395,7 +395,7 @@ def test_a_trial_that_goes_on_replaces_its_sheet(lanes_of):
 def test_neither_a_repeat_nor_a_study_that_wants_none_leaves_a_sheet(lanes_of):
     for keep, repeat in (({"keep_sheets": False}, False), ({}, True)):
         lanes = lanes_of("sequential", keep=keep)
-        trained(lanes, Trial(number=0, params={}, seed=0, repeat=repeat), 2)
+        trained(lanes, TrialSpec(number=0, params={}, seed=0, repeat=repeat), 2)
         [result] = lanes.finish({0: PRUNED})
         assert not (Path(result.folder) / SHEET).exists()
 

@@ -10,13 +10,13 @@ import optuna
 import pytest
 from hostile_archives import after_each_kill
 from toy_lanes import ToyLanes
-from toy_study import toy_study
+from toy_study import search, toy_study
 
-from sweeps.engine import search
 from sweeps.lanes import run_folder
 from sweeps.results import ranked_trials
+from sweeps.state.record import RegisteredModel
 from sweeps.storage import hold_study, open_study
-from sweeps.storage.study_record import RegisteredModel, read_study, write_study
+from sweeps.storage.study_record import read_state, write_study
 from sweeps.tracking.artifacts import ArtifactFolder, log_files
 from vaeexp.run_files import WEIGHTS
 from vaeexp.runs import best_weights
@@ -87,7 +87,7 @@ def searched(runs, *, observed):
 def concluded(runs):
     with held(runs) as storage:
         BestWeights(runs, storage, "toy", BEST).conclude()
-        return read_study(storage, "toy")
+        return read_state(storage, "toy")
 
 
 def missed(runs, stored):
@@ -132,7 +132,7 @@ def test_killed_anywhere_nobody_misses_a_file_and_the_same_files_are_left(tmp_pa
     for root in after_each_kill(tmp_path / "kills", begun):
         killed += 1
         with held(root / "runs") as storage:
-            stored = read_study(storage, "toy")
+            stored = read_state(storage, "toy")
         assert missed(root / "runs", stored) == []
         stored = concluded(root / "runs")
         assert on_disk(root / "runs") == linked(root / "runs") == best_of(stored)
@@ -142,7 +142,7 @@ def test_killed_anywhere_nobody_misses_a_file_and_the_same_files_are_left(tmp_pa
 def test_weights_of_a_registered_model_stay_and_a_later_best_is_no_reason_to_free_twice(tmp_path, few_at_once):
     searched(tmp_path, observed=False)
     with held(tmp_path) as storage:
-        stored = read_study(storage, "toy")
+        stored = read_state(storage, "toy")
         worst = ranked_trials(stored)[-1]
         write_study(
             optuna.load_study(study_name="toy", storage=storage),

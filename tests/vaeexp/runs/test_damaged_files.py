@@ -14,6 +14,7 @@ from refusals import refused
 from safetensors import safe_open
 from sealed import change_marks, change_settings, change_tensors, flip_bit
 from tiny_study import NAME
+from trials import changed
 
 from sweeps.checksums import Damaged, file_digest
 from sweeps.errors import UserError, warn_once
@@ -213,7 +214,7 @@ def test_restore_puts_damaged_and_missing_files_back(runs: Path, tiny_study: Pat
 def test_restore_of_a_run_that_left_no_weights_goes_by_its_figures(runs: Path, equal: bool, tmp_path: Path) -> None:
     """A pruned trial leaves settings and result alone. A campaign of faults found that these could not be restored."""
     record = read_record(f"{NAME}/2", runs, None)
-    record = replace(record, trial=replace(record.trial, files={}))
+    record = replace(record, trial=changed(record.trial, files={}))
     made, place = Path(shutil.copytree(record.folder, tmp_path / "made")), record.folder
     for file in (WEIGHTS, SETTINGS, PICTURES):
         (place / file).unlink()

@@ -7,7 +7,7 @@ from tiny_study import NAME
 
 from sweeps.errors import UserError
 from sweeps.storage import open_storage
-from sweeps.storage.study_record import read_study
+from sweeps.storage.study_record import read_state
 from vaeexp.runs.checks import check_files
 from vaeexp.runs.run import open_run
 
@@ -20,7 +20,7 @@ def runs(tmp_path, tiny_study):
 
 
 def wrong(runs):
-    stored = read_study(open_storage(None, runs, NAME, must_exist=True), NAME)
+    stored = read_state(open_storage(None, runs, NAME, must_exist=True), NAME)
     *findings, last = check_files(runs, stored)
     assert last.ok
     return findings

@@ -15,12 +15,13 @@ from refusals import refused
 from safetensors.torch import load_file
 from sealed import change_settings, change_tensors
 from tiny_study import NAME
+from trials import changed, make_trial
 
 from sweeps.lanes import Failure, Outcome
+from sweeps.state.trial import Epoch, Trial
 from sweeps.storage import open_storage
 from sweeps.storage.checked_records import record_line
-from sweeps.storage.study_record import read_study
-from sweeps.storage.trial_record import EpochRecord, TrialRecord
+from sweeps.storage.study_record import read_state
 from vaeexp.commands import cli, main
 from vaeexp.results import parse_run
 from vaeexp.runs.comparison import DRAWS, PRECISION, ROUNDING, Criterion, choose_criterion, compare, difference
@@ -314,20 +315,20 @@ def test_values_near_zero_are_measured_by_the_whole_curve() -> None:
     assert difference(epochs[1], replace(epochs[1], objective=0.05), wanted).startswith("epoch 2, −ELBO 0.05 instead")
 
 
-def epoch_record(epoch: int, objective: float, metrics: dict[str, float] | None = None) -> EpochRecord:
-    return EpochRecord(epoch=epoch, objective=objective, metrics=metrics or {}, at=None)
+def epoch_record(epoch: int, objective: float, metrics: dict[str, float] | None = None) -> Epoch:
+    return Epoch(epoch=epoch, objective=objective, metrics=metrics or {}, at=None)
 
 
-def recorded(failure: Failure | None = None, state: str = "complete", **metrics: float) -> TrialRecord:
+def recorded(failure: Failure | None = None, state: str = "complete", **metrics: float) -> Trial:
     ending, epoch = ("failed", 2) if failure else (state, 1)
     outcome = Outcome(state=ending, epoch=epoch, objective=5.0, failure=failure)
     epochs = (epoch_record(1, 5.0, {"train/loss": 6.0, "seconds": 1.0}),)
     nothing = {"started": None, "ended": None, "pictures": (), "folder": None}
     first = {"number": 0, "repeat": False, "state": "complete", "params": {}, "seed": 0}
-    return TrialRecord(**first, **nothing, outcome=outcome, epochs=epochs, results=metrics)
+    return make_trial(**first, **nothing, outcome=outcome, epochs=epochs, results=metrics)
 
 
-def findings(record: TrialRecord, again: TrialRecord, wanted: Criterion = EXACT) -> dict[str, tuple]:
+def findings(record: Trial, again: Trial, wanted: Criterion = EXACT) -> dict[str, tuple]:
     return {found.what: (found.agrees, found.words) for found in compare(record, again, (None, None), wanted)}
 
 
@@ -352,7 +353,7 @@ def test_a_trial_that_would_go_on_or_ends_by_itself_is_a_difference_of_bits_alon
 def test_times_and_the_classifier_do_not_count() -> None:
     one, other = recorded(**{"test/fid": 1.0, "parameters": 9.0}), recorded(**{"test/fid": 1.1, "parameters": 9.0})
     slower = replace(other.epochs[0], metrics={"train/loss": 6.0, "seconds": 9.0})
-    found = findings(one, replace(other, epochs=(slower,)))
+    found = findings(one, changed(other, epochs=(slower,)))
     assert found["epochs"][0] is True
     assert found["by the classifier"][0] is None
     assert "not counted" in found["by the classifier"][1]
@@ -361,22 +362,22 @@ def test_times_and_the_classifier_do_not_count() -> None:
 
 def test_a_final_figure_that_changed_or_is_missing_is_a_difference() -> None:
     record = recorded(**{"test/neg_elbo": 4.0})
-    changed = findings(record, recorded(**{"test/neg_elbo": 4.0 - 1e-6}))["final figures"]
-    assert changed == (False, "test/neg_elbo 3.999999 instead of 4, by 1e-06")
-    lacking = replace(record, epochs=(replace(record.epochs[0], metrics={}),), results={})
+    other = findings(record, recorded(**{"test/neg_elbo": 4.0 - 1e-6}))["final figures"]
+    assert other == (False, "test/neg_elbo 3.999999 instead of 4, by 1e-06")
+    lacking = changed(record, epochs=(replace(record.epochs[0], metrics={}),), results={})
     found = findings(record, lacking)
     assert found["epochs"] == (False, "differ first at epoch 1, train/loss is on record alone")
     assert found["final figures"] == (False, "test/neg_elbo is on record alone")
-    assert findings(record, replace(record, epochs=()))["epochs"][0] is False
+    assert findings(record, changed(record, epochs=()))["epochs"][0] is False
 
 
 def test_a_trial_is_read_as_it_was_given(tiny_study: Path) -> None:
     storage = open_storage(None, tiny_study / "mlruns", NAME, must_exist=True)
-    stored = read_study(storage, NAME)
+    stored = read_state(storage, NAME)
     found = stored.run(0, repeat=True)
     assert (found.number, found.test, found.repeat) == (0, True, True)
     fixed = {"learning_rate": 0.003, "beta": 1.0, "free_nats": 0.0}
-    assert found.trial.params == fixed | {"prior": "mixture", "components": 3}
+    assert found.spec.params == fixed | {"prior": "mixture", "components": 3}
     assert [each.epoch for each in found.epochs] == [1, 2, 3, 4]
     assert found.outcome.state == "complete"
     assert found.results["test/neg_elbo"] > 0

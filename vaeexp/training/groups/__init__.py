@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, vmap
 
 from sweeps.errors import warn_once
-from sweeps.lanes import Trial
+from sweeps.lanes import TrialSpec
 from vaeexp.compiler import has_convolutions
 from vaeexp.models.networks import ImageShape, changed_settings, find_network
 from vaeexp.models.vae import VAE, build_vae
@@ -202,7 +202,7 @@ def seconds_per_image(
     opened = partial(open_group, few, settings, maxima=maxima, averaged=averaged, parts=parts)
     group = opened(precision=precision, fuse=fuse, compile=compile)
     for number in range(lanes):
-        lane, vae = open_lane(Trial(number=number, params={}, seed=number), settings, few.image_shape, images)
+        lane, vae = open_lane(TrialSpec(number=number, params={}, seed=number), settings, few.image_shape, images)
         group.add(lane, vae, fresh_state(lane, vae, averaged=averaged))
     numbers, seconds = list(range(lanes)), []
     for _ in range(3):

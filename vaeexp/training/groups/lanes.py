@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps.lanes import Failure, FailureKind, Outcome, Plan, Progress, Stall, Trial, TrialResult, WorkerState
+from sweeps.lanes import Failure, FailureKind, Outcome, Plan, Progress, Stall, TrialResult, TrialSpec, WorkerState
 from sweeps.lanes.pulse import ends_soon
 from vaeexp.models.vae import VAE, shape_of
 from vaeexp.training import EpochSums, Lane, Snapshot, State, fresh_state, open_lane
@@ -96,7 +96,7 @@ class TrainingLanes:
         self,
         *,
         source_of: Callable[[str], Source],
-        settings_of: Callable[[Trial], "Settings"],
+        settings_of: Callable[[TrialSpec], "Settings"],
         maxima: Mapping[str, int],
         averaged: bool,
         parts: Collection[str] = (),
@@ -140,7 +140,7 @@ class TrainingLanes:
         self._limit = rows
         """Lanes in one fused group; halved when memory runs out."""
 
-    def add(self, trial: Trial) -> None:
+    def add(self, trial: TrialSpec) -> None:
         lane, vae = self._open(trial)
         group = self._place(lane, vae, self._checkpoints.load(lane, averaged=self._averaged))
         self._pictures.draw(group, lane, self._trial_folder(trial))
@@ -210,7 +210,7 @@ class TrainingLanes:
         group.remove(number)
         return folder, metrics, written
 
-    def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
+    def discard_checkpoints(self, trials: Sequence[TrialSpec]) -> None:
         for trial in trials:
             self._checkpoints.discard(trial)
 
@@ -315,7 +315,7 @@ class TrainingLanes:
         self.replay()
         yield from self._round(numbers, replay=replay)
 
-    def _open(self, trial: Trial) -> tuple[Lane, VAE]:
+    def _open(self, trial: TrialSpec) -> tuple[Lane, VAE]:
         settings = self._settings_of(trial)
         source = self._source_of(settings.data.binarisation)
         return open_lane(trial, settings, source.image_shape, len(source.train))
@@ -358,7 +358,7 @@ class TrainingLanes:
     def _all(self) -> list[Group]:
         return [group for groups in self._groups.values() for group in groups]
 
-    def _trial_folder(self, trial: Trial) -> Path:
+    def _trial_folder(self, trial: TrialSpec) -> Path:
         return self._folder / trial.folder_name
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from fused import make_lanes
 from image_files import write_tree
+from toy_study import search
 
-from sweeps.engine import search
-from sweeps.lanes import Outcome, Trial, advance_all
+from sweeps.lanes import Outcome, TrialSpec, advance_all
 from sweeps.results import read_results
 from sweeps.storage import open_storage, open_study
 from vaeexp.data import open_dataset
@@ -94,7 +94,7 @@ def test_a_sweep_over_networks_gives_what_each_trial_gives_alone(opened, tmp_pat
         names = ["network", "latent_size", "normalisation", "hidden"]
         params = {name: row[f"params.{name}"] for name in names if row[f"params.{name}"] is not None}
         alone = lanes_of(opened, tmp_path / "alone", kind, width=1)
-        alone.add(Trial(number=row["number"], params=params, seed=int(row["seed"])))
+        alone.add(TrialSpec(number=row["number"], params=params, seed=int(row["seed"])))
         values = [advance_all(alone, [row["number"]])[0].objective for _ in range(2)]
         alone.finish({row["number"]: Outcome(state="complete", epoch=2, objective=min(values))})
         assert found.epochs.loc[found.epochs["number"] == row["number"], "objective"].tolist() == values
