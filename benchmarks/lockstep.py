@@ -73,7 +73,7 @@ def seconds_of(name: str, seconds: float, spread: float, slow: float, epoch: int
 def measure(options: argparse.Namespace, *, late: bool) -> dict[str, float]:
     """Search once."""
     study = study_of(options)
-    trial_loop.LATE_FROM = 1 if late else 10**9
+    trial_loop.PIPELINED_FROM = 1 if late else 10**9
     with TemporaryDirectory() as folder, hold_study(None, Path(folder), study.name) as storage:
         optuna_study = open_study(storage, study)
         times = {name: getattr(options, name) for name in ("epochs", "seconds", "spread", "slow")}

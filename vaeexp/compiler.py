@@ -24,7 +24,7 @@ from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
 from sweeps.errors import UserError
-from sweeps.lanes.pulse import beating
+from sweeps.lanes.pulse import heartbeats
 from vaeexp.cache import build_once, cache_folder, read_facts, seal_folder
 
 _OTHER_ERRORS = (AttributeError, ImportError, OSError, LookupError, TypeError, ValueError, AssertionError)
@@ -115,7 +115,7 @@ def open_program(
         _remove_unused(folder.parent)
 
     try:
-        with beating():  # to compile takes longer than many an epoch
+        with heartbeats():  # to compile takes longer than many an epoch
             build_once(folder, read_facts, build)
         with suppress(OSError):  # another user may own the cache
             os.utime(folder / _FILE)

@@ -28,7 +28,7 @@ import numpy as np
 from curve_table import TABLES, Table, load_table
 from scipy.stats import norm, spearmanr
 
-from sweeps.search.curves.acquisition import EPOCHS_SEEN, Outlook, curves_of, key_of
+from sweeps.search.curves.acquisition import EPOCHS_SEEN, Acquisition, curves_of, key_of
 from sweeps.search.curves.learning_curves import LearningCurve, Scale, log_time, seen_epochs, to_point
 from sweeps.search.curves.process import CurveProcess, most_probable
 from sweeps.search.curves.sampler import EPOCHS_FITTED
@@ -193,9 +193,9 @@ def timing(table: Table, random: np.random.Generator) -> str:
         begun = time.process_time()
         parameters = most_probable(few)
         fitted = time.process_time()
-        outlook = Outlook(table.space, trials, last=table.epochs, seed=0, log_parameters=parameters)
+        acquired = Acquisition(table.space, trials, last=table.epochs, seed=0, log_parameters=parameters)
         begin: list[Mapping[str, object]] = []
-        while len(begin) < _LANES and (best := outlook.best(begin, {*map(key_of, begin)})):
+        while len(begin) < _LANES and (best := acquired.best(begin, {*map(key_of, begin)})):
             begin.append(best)
         decided = time.process_time()
         cells = [f"{count}", f"{lengths.sum():,}", f"{len(few.values)}"]

@@ -126,7 +126,7 @@ class TableLanes(Lanes):
 
     def replay(self) -> None: ...
 
-    def run_ahead(self, plan: Plan) -> None:
+    def prefetch(self, plan: Plan) -> None:
         self._late = True
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:

@@ -120,7 +120,7 @@ def test_a_lane_that_may_run_ahead_waits_for_the_round_before_the_last(late: boo
     seen = []
     for _ in range(4):
         if late:
-            lanes.run_ahead(lambda numbers: ({}, ()))
+            lanes.prefetch(lambda numbers: ({}, ()))
         advance_all(lanes, [0, 1])
         seen.append(lanes.clock())
     assert seen == ends

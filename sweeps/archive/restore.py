@@ -25,7 +25,7 @@ from sweeps.storage import hold_study, storage_errors_as_user_errors
 from sweeps.storage.checked_records import parse_line
 from sweeps.storage.journal import journal_path, open_journal, study_lock
 from sweeps.storage.optuna_internals import copy_journal, study_ids
-from sweeps.storage.transfer import Arrival, write_records
+from sweeps.storage.transfer import ImportRules, write_records
 
 _MARK = f"{UNFINISHED}restored"
 """File in a folder that was put in place, until the study's records are there, too."""
@@ -81,9 +81,9 @@ def restore_study(
         archive.unpack(there)
         has_report = (there / REPORT).is_dir()
         report = stored_path(places[REPORT], runs) if has_report else None
-        arrival = Arrival(old=manifest.study, name=study, report=report, loaders=loaders)
+        rules = ImportRules(old=manifest.study, name=study, report=report, loaders=loaders)
         hidden = there / journal_path(runs, study).name
-        stored = _write(there / RECORDS, hidden, arrival, str(file))
+        stored = _write(there / RECORDS, hidden, rules, str(file))
         study_file = _write_study_file(there / TRIALS, stored, study)
         adapt(there / TRIALS, study)
         if has_report:  # reports may lie on another disk
@@ -153,10 +153,10 @@ def _folder_beside(place: Path, parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write(records: Path, hidden: Path, arrival: Arrival, place: str) -> State:
+def _write(records: Path, hidden: Path, rules: ImportRules, place: str) -> State:
     """Write the records as a journal file where no command sees it, and read the study back."""
     with records.open("rb") as lines:
-        return write_records(open_journal(hidden), (_parsed(line, place) for line in lines), arrival, place=place)
+        return write_records(open_journal(hidden), (_parsed(line, place) for line in lines), rules, place=place)
 
 
 def _parsed(line: bytes, place: str) -> dict:

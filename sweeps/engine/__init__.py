@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from sweeps.study.study import Study
 
 _log = logging.getLogger(__name__)
-AHEAD = 16
+PREFETCH_FROM = 16
 """With this many lanes or more, the trials of a round are proposed without the results of the round before."""
 
 
@@ -270,7 +270,7 @@ def search(
     Raises:
         UserError: `max_failures` trials in a row failed of the same cause.
     """
-    source = SearchedTrials(store, study, late=lanes.width >= AHEAD)
+    source = SearchedTrials(store, study, pipelined=lanes.width >= PREFETCH_FROM)
     reason = Rounds(store, lanes, observers, source, clock, timer, max_failures, stop_seconds).run()
     store.write(stopped=reason)
     return reason

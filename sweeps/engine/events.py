@@ -88,7 +88,7 @@ class Source(Protocol):
         """
         return None
 
-    def fallen(self, trials: Sequence[Trial]) -> Sequence[Trial]:
+    def evicted(self, trials: Sequence[Trial]) -> Sequence[Trial]:
         """Return the paused trials whose checkpoints are more than the study keeps. They would be trained again from their start."""
         return ()
 

@@ -8,7 +8,7 @@ Event = Callable[[Observer], None]
 """Tells an observer of one thing, as `operator.methodcaller` of a method of `Observer`."""
 
 
-class Deliveries:
+class Notifications:
     """Tells all observers of events: at once, or in their order when somebody says so."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:

@@ -11,14 +11,14 @@ from operator import methodcaller
 
 from sweeps.engine.events import Source
 from sweeps.engine.failures import check_failures, ended_as, failure_cause
-from sweeps.engine.notifications import Deliveries
+from sweeps.engine.notifications import Notifications
 from sweeps.lanes import Lanes, Outcome, TrialResult, TrialSpec
 from sweeps.state.trial import Trial
 from sweeps.storage.running_trial import RunningTrial
 from sweeps.storage.store import Store
 
 _log = logging.getLogger(__name__)
-FALLEN = (
+EVICTED = (
     "More trials are paused than the study keeps checkpoints for (keep.paused, keep.paused_gb). The checkpoints of the worst trials are "
     "deleted. Such a trial trains its epochs again where it goes on."
 )
@@ -30,7 +30,7 @@ class TrialEnds:
 
     store: Store
     lanes: Lanes
-    told: Deliveries
+    notifications: Notifications
     source: Source
     running: dict[int, RunningTrial]
     clock: Callable[[], float]
@@ -39,9 +39,9 @@ class TrialEnds:
     def __post_init__(self) -> None:
         self.ending: dict[int, tuple[Outcome, int]] = {}
         """Number of a trial that lanes finish → how it ends, and its last round."""
-        self.fallen: set[int] = set()
+        self.evicted: set[int] = set()
         """Paused trials whose checkpoints this process has discarded."""
-        self.going_on: set[int] = set()
+        self.resuming: set[int] = set()
         """Paused trials with which workers may have gone on already, because they are promoted in the next round."""
         # Failures of earlier processes do not count: whoever has mended their cause must be able to go on.
         self.ended_before = {trial.number for trial in self.store.trials() if trial.finished}
@@ -53,8 +53,8 @@ class TrialEnds:
         result = TrialResult(number=trial.trial.number, metrics=equal.results)
         with self.store.batched():
             trial.end(outcome, result, round_, self.clock(), duplicate_of=equal.number)
-        self.told.deliver()  # of the round before, too, which does not count this trial
-        self.told.now(methodcaller("trial_ended", trial.trial, outcome, result, equal.number))
+        self.notifications.deliver()  # of the round before, too, which does not count this trial
+        self.notifications.now(methodcaller("trial_ended", trial.trial, outcome, result, equal.number))
         trial.tell(outcome, equal.value)
 
     def finish(self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int) -> None:
@@ -74,18 +74,18 @@ class TrialEnds:
 
     def _discard_checkpoints(self, ended: list[TrialSpec]) -> None:
         """Discard the checkpoints of trials that have ended, and of those paused ones that the study no longer keeps."""
-        gone = self.fallen | self.going_on
-        fallen = [trial for trial in self.source.fallen(self.store.trials()) if trial.number not in gone]
-        if fallen and not self.fallen:
-            _log.warning("%s", FALLEN)
-        self.fallen.update(trial.number for trial in fallen)
-        if ended or fallen:
-            self.lanes.discard_checkpoints([*ended, *(trial.spec for trial in fallen)])
+        gone = self.evicted | self.resuming
+        evicted = [trial for trial in self.source.evicted(self.store.trials()) if trial.number not in gone]
+        if evicted and not self.evicted:
+            _log.warning("%s", EVICTED)
+        self.evicted.update(trial.number for trial in evicted)
+        if ended or evicted:
+            self.lanes.discard_checkpoints([*ended, *(trial.spec for trial in evicted)])
 
     def _tell_ends(self, ending: Sequence[tuple[RunningTrial, Outcome]], results: Mapping[int, TrialResult]) -> None:
-        self.told.deliver({trial.trial.number for trial, _ in ending})
+        self.notifications.deliver({trial.trial.number for trial, _ in ending})
         for trial, outcome in ending:
-            self.told.now(methodcaller("trial_ended", trial.trial, outcome, results[trial.trial.number], None))
+            self.notifications.now(methodcaller("trial_ended", trial.trial, outcome, results[trial.trial.number], None))
         counted = [self.store.trial(trial.trial.number).counted for trial, _ in ending]
         with self.store.batched():
             for (trial, outcome), values in zip(ending, counted, strict=True):

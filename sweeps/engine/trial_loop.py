@@ -11,7 +11,7 @@ trial → end those that end. Each step is durable before the next begins:
 
 With many lanes, rounds are decided late: whom the pruner ends for an epoch ends after the next one, and who begins or goes on in a round is chosen from what was
 known before the round before it. Who pauses is decided by what was known before the round, and by its own epoch. So each worker is told in the midst of a
-round what to do in the next one (`Lanes.run_ahead`), and waits for nobody. The storage never sees that: rounds are written one after the other.
+round what to do in the next one (`Lanes.prefetch`), and waits for nobody. The storage never sees that: rounds are written one after the other.
 """
 
 import itertools
@@ -24,7 +24,7 @@ from operator import methodcaller
 
 from sweeps.engine.events import Observer, Source, snapshot_of
 from sweeps.engine.failures import MAX_FAILURES
-from sweeps.engine.notifications import Deliveries
+from sweeps.engine.notifications import Notifications
 from sweeps.engine.prefetch import NextTrials, propose_some
 from sweeps.engine.trial_ends import TrialEnds
 from sweeps.engine.worker_records import WorkerRecords
@@ -46,7 +46,7 @@ Clock = Callable[[], float]
 """Seconds since some fixed moment, as `time.time`."""
 
 _log = logging.getLogger(__name__)
-LATE_FROM = 16
+PIPELINED_FROM = 16
 """With this many lanes or more, the rounds of a new study are decided late."""
 STOP_SECONDS = 20.0
 """For workers to end the epoch at hand and write checkpoints. Slurm and Kubernetes kill what is there 30 seconds after SIGTERM."""
@@ -71,14 +71,14 @@ class Rounds:
         self.running: dict[int, RunningTrial] = {}
         self.round = 0
         self.trained = 0.0
-        self.told = Deliveries(self.observers)
+        self.notifications = Notifications(self.observers)
         stored = self.store.record
         self.elapsed, self.mark = stored.elapsed or 0.0, self.timer()
         late_from = stored.late_from
         if late_from is None:
-            late_from = LATE_FROM
+            late_from = PIPELINED_FROM
             self.store.write(late_from=late_from)
-        self.late = self.lanes.width >= late_from
+        self.pipelined = self.lanes.width >= late_from
         self.to_prune: tuple[int, ...] = ()
         """Trials that the pruner has ended, and that end after this round."""
         self.next, self.elapsed_before = NextTrials(self.source, self.store), self.elapsed
@@ -88,7 +88,7 @@ class Rounds:
         """Epochs that are done and not yet recorded."""
         self.workers = WorkerRecords(self.store, self.lanes, self.timer)
         self.ends = TrialEnds(
-            self.store, self.lanes, self.told, self.source, self.running, self.clock, self.max_failures
+            self.store, self.lanes, self.notifications, self.source, self.running, self.clock, self.max_failures
         )
 
     def run(self) -> str:
@@ -99,9 +99,9 @@ class Rounds:
                 self._settle()
                 reason = self._fill()
                 if not self.running:
-                    learns = self.late and left_since(self.store.trials(), self.round - 1)
+                    learns = self.pipelined and left_since(self.store.trials(), self.round - 1)
                     if not learns or paused_ended_in(self.store.trials(), self.round):
-                        self.told.deliver()
+                        self.notifications.deliver()
                         if self.ends.end_paused(self.round):
                             self._tell_round()
                             continue  # trials that equal them take their results
@@ -125,36 +125,36 @@ class Rounds:
             self._report([each for each in here if not self._is_ahead(each)])
             ahead += [each for each in here if self._is_ahead(each)]
             self.ends.record(each for each in done if isinstance(each, TrialResult))
-        if self.late:
+        if self.pipelined:
             self.store.write_epochs_ahead(ahead)
 
     def _is_ahead(self, progress: Progress) -> bool:
         """Whether an epoch is of the next round."""
         trial = self.store.trial(progress.number)
-        return self.late and trial.reported_in(self.round) and progress.epoch > len(trial.objectives)
+        return self.pipelined and trial.reported_in(self.round) and progress.epoch > len(trial.objectives)
 
     def _resume(self) -> None:
         decisions = self.store.decisions
         if decisions:
             self.round, self.to_prune = decisions.round + 1, decisions.to_prune
             self.store.write_pruner_notes(decisions)
-        self.ahead = self.store.epochs_ahead if self.late else {}
+        self.ahead = self.store.epochs_ahead if self.pipelined else {}
         unfinished = [trial for trial in self.store.trials() if trial.unfinished and not trial.paused]
         for trial in unfinished:
-            self.told.now(methodcaller("trial_started", trial.spec, resumed=True))
+            self.notifications.now(methodcaller("trial_started", trial.spec, resumed=True))
             if newest := trial.newest_progress:  # the process may have died before it could tell it
-                self.told.now(methodcaller("epoch_finished", trial.spec, newest))
+                self.notifications.now(methodcaller("epoch_finished", trial.spec, newest))
         in_lanes = [trial for trial in unfinished if trial.lane_round is not None]
         outcomes = [(trial, outcome_by(trial, decisions)) for trial in in_lanes]
         self._end_late([(self.store.running(trial), outcome) for trial, outcome in outcomes if outcome])
-        going_on = [self.store.running(trial) for trial, outcome in outcomes if not outcome]
-        for running in going_on[: self.lanes.width]:
+        resuming = [self.store.running(trial) for trial, outcome in outcomes if not outcome]
+        for running in resuming[: self.lanes.width]:
             self._add(running)
-        for running in going_on[self.lanes.width :]:  # there are fewer lanes than there were
+        for running in resuming[self.lanes.width :]:  # there are fewer lanes than there were
             running.leave_lane(self.round - 1)
         self.lanes.replay()
         self.ahead = {number: progress for number, progress in self.ahead.items() if number in self.running}
-        if self.late:  # the process may have died before its workers had discarded them
+        if self.pipelined:  # the process may have died before its workers had discarded them
             newly_ended = [t for t in self.store.trials() if t.finished and t.left_round >= max(0, self.round - 2)]
             self.lanes.discard_checkpoints([trial.spec for trial in newly_ended if not trial.resumable])
 
@@ -173,12 +173,12 @@ class Rounds:
         for number in [trial.number for trial in self.store.trials() if trial.waits]:
             trial = self.store.trial(number)
             equal = self.source.duplicate_of(trial, self.store.trials())
-            if equal is None and len(self.running) < self.lanes.width and not self.late:
-                self._take_in(trial)
+            if equal is None and len(self.running) < self.lanes.width and not self.pipelined:
+                self._give_lane(trial)
             elif equal is not None and equal.finished:
                 self.ends.end_duplicate(self.store.running(trial), equal, self.round)
 
-    def _take_in(self, trial: Trial) -> None:
+    def _give_lane(self, trial: Trial) -> None:
         """Put a trial that waited into a free lane."""
         running = self.store.running(trial)
         running.assign_round(self.round - running.trial.epoch)
@@ -192,15 +192,15 @@ class Rounds:
             stored = self.source.promoted(self.store.trials(), free, self._spent(), self.round, last=last)
             if stored is None:
                 break
-            self._let_go_on(stored)
+            self._resume_trial(stored)
         if len(self.running) > before:  # workers answer a replay, so a round without promotions asks for none
             self.lanes.replay()
 
-    def _let_go_on(self, trial: Trial) -> None:
-        self.ends.fallen.discard(trial.number)
-        self._add(self._revived(trial) if trial.finished else self._gone_on(trial))
+    def _resume_trial(self, trial: Trial) -> None:
+        self.ends.evicted.discard(trial.number)
+        self._add(self._revived(trial) if trial.finished else self._resumed(trial))
 
-    def _gone_on(self, trial: Trial) -> RunningTrial:
+    def _resumed(self, trial: Trial) -> RunningTrial:
         self.store.running(trial).go_on(self.round)
         return self.store.running(self.store.trial(trial.number))
 
@@ -209,7 +209,7 @@ class Rounds:
         self._unstop()
         self.store.revive(ended, self.round)
         running = self.store.running(self.store.trials()[-1])
-        self.told.later(methodcaller("trial_started", running.trial, resumed=False), running.trial.number)
+        self.notifications.later(methodcaller("trial_started", running.trial, resumed=False), running.trial.number)
         return running
 
     def _unstop(self) -> None:
@@ -219,8 +219,8 @@ class Rounds:
 
     def _fill(self) -> str:
         """Start trials in free lanes; returns why there is none for a lane that stays free."""
-        if self.late:
-            return self._fill_late()
+        if self.pipelined:
+            return self._fill_pipelined()
         reason = ""
         self._promote()
         while len(self.running) < self.lanes.width and not reason:
@@ -234,19 +234,19 @@ class Rounds:
             self._promote(last=True)
         return reason
 
-    def _fill_late(self) -> str:
+    def _fill_pipelined(self) -> str:
         """Start the trials that were chosen for this round; choose more, in the same way, while lanes stay free."""
         reason = ""
         self.next.turn_to(self.round, self.store.trials(), self.elapsed_before)
         while self.next.lanes + len(self.running) < self.lanes.width and not reason:
             reason = chosen if isinstance(chosen := self.next.choose(), str) else ""
         for trial in self.next.waiting:
-            self._take_in(self.store.trial(trial.number))
+            self._give_lane(self.store.trial(trial.number))
         for number in self.next.promoted:
-            self._let_go_on(self.store.trial(number))
+            self._resume_trial(self.store.trial(number))
         if self.next.promoted:
             self.lanes.replay()
-        self.ends.going_on = set()
+        self.ends.resuming = set()
         if self.next.proposals:
             self._start(self.next.proposals, self.next.equals)
         self.next.written()
@@ -267,10 +267,10 @@ class Rounds:
         begun = [trial for trial in self.store.trials() if trial.number >= first and trial.unfinished]
         for trial in begun:
             running = self.store.running(trial)
-            self.told.later(methodcaller("trial_started", running.trial, resumed=False), trial.number)
+            self.notifications.later(methodcaller("trial_started", running.trial, resumed=False), trial.number)
             if trial.lane_round is not None:
                 self._add(running)
-            elif (equal := equals.get(trial.number)) and equal.finished and not self.late:
+            elif (equal := equals.get(trial.number)) and equal.finished and not self.pipelined:
                 self.ends.end_duplicate(running, equal, self.round)
 
     def _add(self, trial: RunningTrial) -> None:
@@ -285,22 +285,22 @@ class Rounds:
         behind = [trial.number for trial in self._in_lanes() if not trial.reported_in(self.round)]
         self.workers.record()
         self.elapsed_before = self.elapsed
-        if self.late and not self.ahead:
-            self.lanes.run_ahead(self._plan)
+        if self.pipelined and not self.ahead:
+            self.lanes.prefetch(self._plan)
         begun, left = time.monotonic(), len(behind)
         for done in self.lanes.advance(behind) if behind else ():
             self.arrived = done
-            self.told.deliver()
+            self.notifications.deliver()
             if done:
                 left -= len(done)
                 self._report(done)
                 self.arrived = ()
             else:
                 self.workers.record_stalls()
-                if self.late:
+                if self.pipelined:
                     self._next_round().look_ahead(self.trained / 4)
             if left:  # others train meanwhile
-                self.told.deliver()
+                self.notifications.deliver()
         self.workers.record_stalls()
         self.trained = time.monotonic() - begun
 
@@ -310,7 +310,7 @@ class Rounds:
         sure = RoundDecisions(self.round, self.to_prune, {}, paused=self._pausing(undecided(held, self.to_prune)))
         ending = {trial.number: outcome for trial in held if (outcome := outcome_by(trial, sure))}
         chosen = [self._next_round().choose() for _ in ending]
-        self.ends.going_on = {*self.next.promoted}
+        self.ends.resuming = {*self.next.promoted}
         begin = [trial for trial in chosen if not isinstance(trial, str) and trial not in self.next.waiting]
         return ending, [trial.spec for trial in begin]
 
@@ -320,15 +320,15 @@ class Rounds:
         with self.store.batched():
             recorded = [(trial, p) for trial, p in reports if trial.report(p, self.round, at)]
         for trial, progress in recorded:
-            self.told.later(methodcaller("epoch_finished", trial.trial, progress), trial.trial.number)
+            self.notifications.later(methodcaller("epoch_finished", trial.trial, progress), trial.trial.number)
 
     def _end_round(self) -> None:
         """Let the pruner look at the trials that would go on, and end those that end. The decisions are one write."""
-        going_on = undecided(self._in_lanes(), self.to_prune)
-        decided = self.source.pruned(going_on, self.store.trials(), self.round)
-        decisions = decided.ending(self.to_prune, pipelined=self.late)
-        going_on = [trial for trial in going_on if trial.number not in decisions.pruned]
-        decisions = replace(decisions, paused=self._pausing(going_on))
+        resuming = undecided(self._in_lanes(), self.to_prune)
+        decided = self.source.pruned(resuming, self.store.trials(), self.round)
+        decisions = decided.ending(self.to_prune, pipelined=self.pipelined)
+        resuming = [trial for trial in resuming if trial.number not in decisions.pruned]
+        decisions = replace(decisions, paused=self._pausing(resuming))
         self.to_prune = decisions.to_prune
         self.elapsed, self.mark = self._spent(), self.timer()
         with self.store.batched():
@@ -341,7 +341,9 @@ class Rounds:
 
     def _pausing(self, candidates: Sequence[Trial]) -> tuple[int, ...]:
         """Return who of these, which have done their epoch, pauses; decided late, by what was known before the round and by its own epoch."""
-        return tuple(self.source.pausing(candidates, self._next_round().before if self.late else self.store.trials()))
+        return tuple(
+            self.source.pausing(candidates, self._next_round().before if self.pipelined else self.store.trials())
+        )
 
     def _next_round(self) -> NextTrials:
         """Return who begins in the next round, chosen from what was known before this one."""
@@ -353,7 +355,7 @@ class Rounds:
         ranks = self.source.ranks
         # The snapshot is made when the first observer hears of it, because no lane should wait for it.
         snapshot = cache(lambda: snapshot_of(self.store.phase, stored, running, planned, elapsed, ranks=ranks))
-        self.told.later(lambda observer: observer.round_finished(snapshot()))
+        self.notifications.later(lambda observer: observer.round_finished(snapshot()))
 
     def _spent(self) -> float:
         return self.elapsed + self.timer() - self.mark

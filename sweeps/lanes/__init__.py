@@ -165,7 +165,7 @@ Plan = Callable[[Collection[int]], tuple[Mapping[int, Outcome], Sequence[TrialSp
 class Lanes(Protocol):
     """Places where trials train side by side. `docs/examples/any_workload.py` is a small example.
 
-    A subclass need not define `stalls`, `workers`, `kind`, `run_ahead`, `stop`, `discard_checkpoints` and `close`: there are none, and
+    A subclass need not define `stalls`, `workers`, `kind`, `prefetch`, `stop`, `discard_checkpoints` and `close`: there are none, and
     they do nothing. `release` is called where lanes run in workers that may come late.
     """
 
@@ -201,7 +201,7 @@ class Lanes(Protocol):
     def replay(self) -> None:
         """Train every lane that is behind its trial's reported epoch up to it, without reporting."""
 
-    def run_ahead(self, plan: Plan) -> None:
+    def prefetch(self, plan: Plan) -> None:
         """Hear, before `advance`, how to learn in its midst what follows for a worker that has done its part.
 
         `plan` may be asked once for the trials of a worker, as soon as the caller has got their progress. What it says will be

@@ -36,19 +36,19 @@ def share(shared: Any) -> None:
     _shared = shared
 
 
-def beat() -> None:
+def heartbeat() -> None:
     """Count a batch."""
     _shared[0] += 1
 
 
 @contextmanager
-def beating() -> Iterator[None]:
+def heartbeats() -> Iterator[None]:
     """Count a batch each second while something goes on that is long and no training, so that no limit on time ends it."""
     ended = threading.Event()
 
     def go_on() -> None:
         while not ended.wait(1.0):
-            beat()
+            heartbeat()
 
     thread = threading.Thread(target=go_on, name="pulse", daemon=True)
     thread.start()

@@ -29,13 +29,13 @@ def stop_workers(
     # A lost message cannot be asked for again, and the next one would be taken for its answer.
     left = [worker for worker in workers if worker.trials and not worker.torn]
     for worker in left:
-        worker.hurry()
+        worker.stop_early()
     gone = set(finished)
     releasing: set[Worker] = set()
     while left:
         for worker in [*left]:
             try:
-                while worker.owed and worker.hear():
+                while worker.owed and worker.poll():
                     if answer := worker.receive():
                         gone |= {result.number for result in answer if isinstance(result, TrialResult)}
                         yield answer

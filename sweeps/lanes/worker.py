@@ -103,7 +103,7 @@ class Worker(ABC):
         self.busy = self.torn = self.up = False
         self.gone_at = 0.0
         """Time (`time.monotonic`) at which its process before this one has surely ended, if that one could not be reached."""
-        self._heard: Reply | Exception | None = None
+        self._message: Reply | Exception | None = None
 
     @classmethod
     @abstractmethod
@@ -120,7 +120,7 @@ class Worker(ABC):
         """Start it; `wait_until_ready` waits for its lanes."""
 
     @abstractmethod
-    def hurry(self) -> None:
+    def stop_early(self) -> None:
         """Let it end the command at hand early: `advance` and `replay` after the part that its lanes are at."""
 
     @abstractmethod
@@ -170,18 +170,18 @@ class Worker(ABC):
             since=self.since,
         )
 
-    def hear(self) -> bool:
+    def poll(self) -> bool:
         """Log the warnings that have come; tell whether an answer, or a part of one, has come, too. Raises Lost for a dead worker."""
-        while self._heard is None and self.ready([self], 0.0):
+        while self._message is None and self.ready([self], 0.0):
             with uninterrupted():
                 self.torn = True
                 message: Reply | Lost | UserError | str = pickle.loads(self._read())
                 if not isinstance(message, str):
-                    self._heard = message
+                    self._message = message
                 self.torn = False
             if isinstance(message, str):
                 warn_once(message)  # a second worker may have the same warning
-        return self._heard is not None
+        return self._message is not None
 
     def receive(self, limit: float | None = None) -> Any:
         """Wait for the answer, or for a part of it: then `busy`. Raises Lost, or the worker's UserError.
@@ -189,11 +189,11 @@ class Worker(ABC):
         Args:
             limit: the most seconds without an answer and without a batch; then Lost, `timed_out`.
         """
-        while not self.hear():
+        while not self.poll():
             batch = self.batch
             if not self.ready([self], limit) and limit is not None and self.batch == batch:
                 raise silent(limit)
-        reply, self._heard = self._heard, None
+        reply, self._message = self._message, None
         if isinstance(reply, Exception):
             self.owed -= 1
             raise reply

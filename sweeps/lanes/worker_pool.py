@@ -5,7 +5,7 @@ on from their checkpoints; the driver does not notice. Trials whose worker dies 
 alone, and the study goes on. While a worker has no place to run, the others hold its trials; when it comes, trials move to it before the next round.
 
 Each worker has a queue of commands, so that it never waits for the driver between two that are sent together. Where rounds are decided
-late (`run_ahead`), a worker that has done its part of a round ends trials, begins others and trains the next epoch at once. Its progress is held until asked for.
+late (`prefetch`), a worker that has done its part of a round ends trials, begins others and trains the next epoch at once. Its progress is held until asked for.
 """
 
 import logging
@@ -22,7 +22,7 @@ from sweeps.lanes.queues import discarding, finishing, training
 from sweeps.lanes.stopping import stop_workers
 from sweeps.lanes.worker import Lost, Worker
 from sweeps.lanes.worker_process import Child
-from sweeps.lanes.worker_set import DEATHS, Crew, WorkerError, moves
+from sweeps.lanes.worker_set import DEATHS, WorkerError, WorkerSet, trials_to_move
 
 _CLOSE_SECONDS = 1.0  # for an orderly end without them
 _UNANSWERED = 32  # commands; pipes hold some hundred, and with full ones on either side both would wait for ever
@@ -68,13 +68,13 @@ class WorkerPool:
         """
         self._timeout, self._lanes = timeout, lanes
         self._children = [worker(f"worker-{index}", factory, of_one) for index, of_one in enumerate(arguments)]
-        self._crew = Crew(self._children, kind or {})
+        self._worker_set = WorkerSet(self._children, kind or {})
         self._queues: dict[Worker, list[Command]] = {child: [] for child in self._children}
         """What each worker has been sent and has not answered, in order; of an `advance`, the trials that it has not done."""
         self._begun = dict.fromkeys(self._children, 0.0)
         """When a worker began with the first command of its queue, or with a part of an epoch, or did its last batch of another command."""
         self._batches = dict.fromkeys(self._children, 0)
-        self._homeless: list[TrialSpec] = []
+        self._unassigned: list[TrialSpec] = []
         self._left: list[Command] = []
         """Trials of workers that have no place to run, and what these workers had still to do."""
         self._failed: dict[int, Progress] = {}
@@ -88,8 +88,8 @@ class WorkerPool:
         """Trials that workers have begun and nobody has added yet."""
         self._watch, self._stalls = Watch(), dict[Worker, Stall]()
         try:
-            self._crew.start()
-            self._crew.joined.clear()
+            self._worker_set.start()
+            self._worker_set.joined.clear()
         except BaseException:
             self.close()
             raise
@@ -105,11 +105,11 @@ class WorkerPool:
 
     @property
     def workers(self) -> tuple[WorkerState, ...]:
-        return tuple(child.state for child in self._crew.up)
+        return tuple(child.state for child in self._worker_set.up)
 
     @property
     def kind(self) -> Mapping[str, Any]:
-        return self._crew.kind
+        return self._worker_set.kind
 
     def add(self, trial: TrialSpec) -> None:
         """Place a trial in the worker with most free lanes, the first among equals."""
@@ -117,15 +117,15 @@ class WorkerPool:
             if begun != trial:
                 raise WorkerError(f"{trial.folder_name} is another one than a worker has begun")
             return
-        if sum(len(child.trials) for child in self._children) + len(self._homeless) >= self.width:
+        if sum(len(child.trials) for child in self._children) + len(self._unassigned) >= self.width:
             raise ValueError(f"no lane is free for {trial.folder_name}: all {self.width} are taken")
         self._place(trial)
 
     def _place(self, trial: TrialSpec) -> None:
-        self._crew.wait_for_one()
-        child = max(self._crew.up, key=lambda child: child.width - len(child.trials))
+        self._worker_set.wait_for_one()
+        child = max(self._worker_set.up, key=lambda child: child.width - len(child.trials))
         while len(self._queues[child]) >= _UNANSWERED or discarding(self._queues, trial):
-            self._hear()
+            self._poll()
         if not child.up:
             return self._place(trial)
         child.trials[trial.number] = trial
@@ -139,19 +139,19 @@ class WorkerPool:
                 self._send(child, ("replay", ()))
             self._wait_for("add", "replay")
 
-    def run_ahead(self, plan: Plan) -> None:
+    def prefetch(self, plan: Plan) -> None:
         self._plan = plan
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         if self._coming:
             raise WorkerError(f"trials {sorted(self._coming)} have not begun as planned; give the same command again")
-        self._crew.take_in(0.0)
+        self._worker_set.join(0.0)
         plan, self._plan = self._plan, None
-        if self._crew.joined:
+        if self._worker_set.joined:
             plan = None  # so that trials can move now, or before the next round
             if not self._held and not self._left and not training(self._queues):
-                self._spread()
-        self._settle()  # trials move, or a worker was lost after the round before, with nothing left to do for its trials
+                self._rebalance()
+        self._drain()  # trials move, or a worker was lost after the round before, with nothing left to do for its trials
         begun = training(self._queues).union(self._held)
         for child, command in share_out(self._children, "advance", [n for n in numbers if n not in begun]).items():
             self._send(child, command)
@@ -163,7 +163,7 @@ class WorkerPool:
                 for progress in done:  # not before, because an interrupt may come between
                     del self._held[progress.number]
                     left.remove(progress.number)
-            for child in self._crew.up:
+            for child in self._worker_set.up:
                 done_here = not self._queues[child] and left.union(self._held).isdisjoint(child.trials)
                 if plan is not None and done_here and child not in gone:
                     gone.add(child)
@@ -172,7 +172,7 @@ class WorkerPool:
             left.difference_update(failed)
             if not left and not any(queue[:1] == [("advance", ([],))] for queue in self._queues.values()):
                 break
-            if not done and self._hear():
+            if not done and self._poll():
                 yield []
         if failed:
             yield [self._failed[number] for number in numbers if number in failed]
@@ -201,42 +201,42 @@ class WorkerPool:
         self._held = {number: progress for number, progress in self._held.items() if number not in numbers}
         self._wait_for("release")
 
-    def _spread(self) -> None:
+    def _rebalance(self) -> None:
         """Let trials leave for workers that have come, until all have as many free lanes. They go on from a checkpoint of this moment."""
-        self._crew.joined.clear()
+        self._worker_set.joined.clear()
         self._wait_for("add")
-        moving = moves(self._crew.up)
+        moving = trials_to_move(self._worker_set.up)
         self.release([trial.number for trial in moving])
-        self._homeless += moving
+        self._unassigned += moving
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         """Free the lanes of trials that ended. A trial that the pool failed has an empty result."""
         for number in ending:
             if number in self._failed:
                 self._results[number] = TrialResult(number=number, failure=self._failed.pop(number).failure)
-        self._settle()  # as in `advance`
+        self._drain()  # as in `advance`
         begun = self._results.keys() | finishing(self._queues)
         left = {number: outcome for number, outcome in ending.items() if number not in begun}
         for child, command in share_out(self._children, "finish", left).items():
             self._send(child, command)
         while not self._results.keys() >= ending.keys():
-            self._hear()
+            self._poll()
         self._held = {number: progress for number, progress in self._held.items() if number not in ending}
         return [self._results.pop(number) for number in ending]
 
     def discard_checkpoints(self, trials: Sequence[TrialSpec]) -> None:
         # Any worker that sees them can see to it. If all are in the midst of an epoch, it is done after that.
-        self._crew.wait_for_one()
-        child = min(self._crew.up, key=lambda child: (not child.shares, len(self._queues[child])))
+        self._worker_set.wait_for_one()
+        child = min(self._worker_set.up, key=lambda child: (not child.shares, len(self._queues[child])))
         training = any(name == "advance" for name, _ in self._queues[child])
         self._send(child, ("discard_checkpoints", (trials,)))
         while not training and (self._queues[child] or self._left):
-            self._hear()
+            self._poll()
 
     def stop(self, seconds: float) -> Iterator[list[Progress] | list[TrialResult]]:
         """See `Lanes.stop`. A worker that hangs leaves no checkpoints: its trials repeat more."""
         yield from ([*self._held.values()], [*self._results.values()])
-        yield from stop_workers(self._crew.up, self._results, seconds)
+        yield from stop_workers(self._worker_set.up, self._results, seconds)
 
     def close(self) -> None:
         """End every worker: an idle one closes its lanes, one in the midst of an epoch is killed."""
@@ -259,12 +259,12 @@ class WorkerPool:
 
     def _wait_for(self, *names: str) -> None:
         """Wait until no worker has one of these commands in its queue."""
-        while self._homeless or any(name in names for queue in self._queues.values() for name, _ in queue):
-            self._hear()
+        while self._unassigned or any(name in names for queue in self._queues.values() for name, _ in queue):
+            self._poll()
 
-    def _hear(self) -> bool:
+    def _poll(self) -> bool:
         """Wait for answers and take them in; a worker that is lost is replaced. Tells whether a worker stalls or moves again."""
-        self._settle()
+        self._drain()
         waiting = {child: queue[0] for child, queue in self._queues.items() if queue}
         ready = next(iter(waiting)).ready(waiting, longest_wait(waiting, self._begun, self._timeout))
         changed = self._look(waiting)
@@ -273,12 +273,12 @@ class WorkerPool:
                 self._batches[child], self._begun[child] = child.batch, awake_seconds()
             seconds = awake_seconds() - self._begun[child]
             try:
-                if child in ready and child.hear():
+                if child in ready and child.poll():
                     self._take(child, seconds)
                 else:
                     check_time(command, seconds, self._timeout)
             except Lost as lost:
-                self._lose(child, lost)
+                self._on_worker_lost(child, lost)
                 break  # the others may have answered meanwhile
         return changed
 
@@ -301,7 +301,7 @@ class WorkerPool:
             child.trials = {number: trial for number, trial in child.trials.items() if number not in arguments[0]}
         self._begun[child], self._batches[child] = awake_seconds(), child.batch
 
-    def _lose(self, child: Worker, lost: Lost) -> None:
+    def _on_worker_lost(self, child: Worker, lost: Lost) -> None:
         """Replace a lost worker, and send what is left of its queue to its successor, or to others if it has none.
 
         The trials of a worker whose lanes raised, that crashed, worked too long on a part of an epoch, or stood still in another call,
@@ -318,7 +318,7 @@ class WorkerPool:
         alone = lost.one_by_one and head[0] in ("advance", "finish")
         again = one_by_one(left) if left and alone else [left]
         if not child.up:
-            self._homeless += [*child.trials.values(), *coming]
+            self._unassigned += [*child.trials.values(), *coming]
             self._left += [each for each in [*again, *rest] if each and each[0] not in ("add", "replay")]
             child.trials = {}
             return
@@ -336,18 +336,18 @@ class WorkerPool:
                     raise WorkerError(f"finishing trial {number}: {progress.failure.message}")
                 self._results[number] = TrialResult(number=number, failure=progress.failure)
 
-    def _settle(self) -> None:
+    def _drain(self) -> None:
         """Place the trials of workers that are away with others, caught up, and have these do what was left to do."""
-        while self._homeless or self._left:  # again, where a worker is lost meanwhile
-            homeless, left, self._homeless, self._left = self._homeless, self._left, [], []
-            for trial in homeless:
+        while self._unassigned or self._left:  # again, where a worker is lost meanwhile
+            unassigned, left, self._unassigned, self._left = self._unassigned, self._left, [], []
+            for trial in unassigned:
                 self._place(trial)
-            if homeless:
-                for child in self._crew.up:
+            if unassigned:
+                for child in self._worker_set.up:
                     self._send(child, ("replay", ()))
             for name, (work,) in left:
-                self._crew.wait_for_one()
-                discard = {self._crew.up[0]: (name, (work,))} if name == "discard_checkpoints" else None
+                self._worker_set.wait_for_one()
+                discard = {self._worker_set.up[0]: (name, (work,))} if name == "discard_checkpoints" else None
                 for child, command in (discard or share_out(self._children, name, work)).items():
                     self._send(child, command)
 
@@ -385,7 +385,7 @@ class WorkerPool:
                 self._fail(child, suspects, lost.failure)
                 suspects = list(child.trials)
             try:
-                self._crew.restart(child, self._timeout, lost)
+                self._worker_set.restart(child, self._timeout, lost)
                 return
             except Lost as problem:
                 lost = problem

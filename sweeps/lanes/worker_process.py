@@ -93,7 +93,7 @@ class Child(Worker):
     def batch(self) -> int:
         return int(self._shared[0])
 
-    def hurry(self) -> None:
+    def stop_early(self) -> None:
         end_soon(self._shared)
 
     def handles(self) -> tuple[Connection, int]:

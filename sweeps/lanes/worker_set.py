@@ -24,7 +24,7 @@ class WorkerError(RuntimeError):
     """A worker failed where no trial can be blamed; the message has its traceback or how it died."""
 
 
-class Crew:
+class WorkerSet:
     """Workers, of which some may be absent: started, but not ready."""
 
     def __init__(self, workers: Sequence[Worker], kind: Mapping[str, Any]) -> None:
@@ -51,7 +51,7 @@ class Crew:
         patience = self._workers[0].patience
         deadline = time.monotonic() + (patience or 0.0)
         while self._absent and (patience is None or time.monotonic() < deadline):
-            self.take_in(None if patience is None else max(0.0, deadline - time.monotonic()))
+            self.join(None if patience is None else max(0.0, deadline - time.monotonic()))
         self._tell()
 
     def restart(self, worker: Worker, limit: float | None, lost: Lost) -> None:
@@ -65,18 +65,18 @@ class Crew:
             last = "its trials go on elsewhere once it has surely ended by itself"
             _log.warning("%s", f"{worker.name} cannot be reached; {last}, in {seconds:.0f} seconds")
             time.sleep(seconds)
-        if not self._comes(worker, lost):
+        if not self._await_replacement(worker, lost):
             self._absent.append(worker)
             self._tell()
             return
         try:
-            self._meet(worker)
+            self._handshake(worker)
         except UserError as error:
-            self._dismiss(worker, error)
+            self._remove(worker, error)
             return
         worker.catch_up(limit, one_by_one=lost.one_by_one)
 
-    def _comes(self, worker: Worker, lost: Lost) -> bool:
+    def _await_replacement(self, worker: Worker, lost: Lost) -> bool:
         """Wait for the replacement of a lost worker: of workers that are lost together, one patience for all.
 
         A machine that is gone leaves no place to its workers, so nobody waits for a worker whose trials others have room for.
@@ -92,7 +92,7 @@ class Crew:
             self._together = self._due + (0.0 if came else worker.patience)
         return came
 
-    def take_in(self, seconds: float | None) -> None:
+    def join(self, seconds: float | None) -> None:
         """Wait so many seconds for an absent worker; those that are ready join. None: for as long as it takes.
 
         Raises UserError where the lanes do, and when a worker runs other code or is of another kind; WorkerError when it fails while
@@ -101,20 +101,20 @@ class Crew:
         for worker in self._absent[0].ready(self._absent, seconds) if self._absent else ():
             self._absent.remove(worker)
             try:
-                self._meet(worker)
+                self._handshake(worker)
                 self.joined.add(worker)
             except UserError as error:
-                self._dismiss(worker, error)
+                self._remove(worker, error)
             except Lost as lost:
                 worker.losses += not lost.machine
                 if worker.patience is None or lost.failure.kind == "error" or worker.losses >= DEATHS:
-                    self._dismiss(worker, lost)
+                    self._remove(worker, lost)
                 else:
                     worker.kill()
                     worker.start()
                     self._absent.append(worker)
 
-    def _meet(self, worker: Worker) -> None:
+    def _handshake(self, worker: Worker) -> None:
         """Wait until a worker is ready. Raises UserError if it is of another kind than the study's workers, else as the worker."""
         worker.wait_until_ready()
         self.kind = self.kind or worker.kind
@@ -142,14 +142,14 @@ class Crew:
             if waited > due:
                 due = 2 * waited
                 self._tell()
-            self.take_in(patience)
+            self.join(patience)
 
     def _tell(self) -> None:
         if self._absent:
             demand = f" ({self._absent[0].demand})" if self._absent[0].demand else ""
             _log.warning("%s", f"waiting for {len(self._absent)} of {len(self._workers)} workers{demand}")
 
-    def _dismiss(self, worker: Worker, problem: UserError | Lost) -> None:
+    def _remove(self, worker: Worker, problem: UserError | Lost) -> None:
         """Go on without a worker. Raises its problem where all workers are needed, or this one was the last."""
         worker.kill()
         if worker.patience is not None and (self._absent or self.up):
@@ -161,7 +161,7 @@ class Crew:
             raise WorkerError(f"{worker.name} could not start: {problem.detail}") from None
 
 
-def moves(workers: Sequence[Worker]) -> list[TrialSpec]:
+def trials_to_move(workers: Sequence[Worker]) -> list[TrialSpec]:
     """Return the trials that have to move from the fullest to the emptiest workers for all to have as many free lanes.
 
     None where a worker leaves no checkpoint that the others see: the trial would begin again.

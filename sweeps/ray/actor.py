@@ -28,7 +28,7 @@ _PART_BYTES = 2**25
 """The most bytes of files in one part of an answer, but for a larger file."""
 
 
-class Sight(NamedTuple):
+class SharedFolderProbe(NamedTuple):
     """The folder in which the driver keeps the files of trials, and how an actor knows that it sees the same folder."""
 
     folder: str
@@ -90,24 +90,24 @@ class LanesActor:
         self._own: Path | None = None
         self._warnings: list[bytes] = []
         self._lease = Lease(limit, time.monotonic())
-        threading.Thread(target=self._leave_alone, daemon=True).start()
+        threading.Thread(target=self._leave_when_unheard, daemon=True).start()
 
     def pulse(self) -> int:
         """Return the number of the last batch, and live on."""
         self._lease.renew(time.monotonic())
         return batches()
 
-    def hurry(self) -> None:
+    def stop_early(self) -> None:
         """End the command at hand early; the thread that works with the lanes is at it."""
         end_soon()
 
-    def open(self, recipe: bytes, environment: Mapping[str, str], sight: Sight) -> Iterator[Part]:
+    def open(self, recipe: bytes, environment: Mapping[str, str], sight: SharedFolderProbe) -> Iterator[Part]:
         """Say where and which code this is, and build the lanes. `environment`: variables that this machine may set otherwise."""
         import ray
 
         for name, value in environment.items():
             os.environ.setdefault(name, value)
-        shares = _sees(sight)
+        shares = _sees_folder(sight)
         if not shares:
             self._own = Path(tempfile.mkdtemp(prefix="lanes-"))
         packages, building = pickle.loads(recipe)
@@ -146,7 +146,7 @@ class LanesActor:
         if part:
             yield Part([], part)
 
-    def _leave_alone(self) -> None:
+    def _leave_when_unheard(self) -> None:
         """End this process once its driver gives it up soon."""
         while not self._lease.is_over(time.monotonic()):
             time.sleep(self._lease.seconds / 40)
@@ -155,7 +155,7 @@ class LanesActor:
         os._exit(1)
 
 
-def _sees(sight: Sight) -> bool:
+def _sees_folder(sight: SharedFolderProbe) -> bool:
     try:
         return Path(sight.folder, sight.sign).read_text(encoding="ascii") == sight.sign
     except OSError:
@@ -196,7 +196,7 @@ class CarriedLanes:
     def replay(self) -> None:
         self._lanes.replay()
 
-    def run_ahead(self, plan: Plan) -> None: ...
+    def prefetch(self, plan: Plan) -> None: ...
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         for done in self._lanes.advance(numbers):

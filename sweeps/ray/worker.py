@@ -25,7 +25,7 @@ from sweeps.lanes import Failure, FailureKind, Lanes
 from sweeps.lanes.interrupts import uninterrupted
 from sweeps.lanes.worker import Lost, Worker
 from sweeps.program import how_to_install
-from sweeps.ray.actor import LanesActor, Part, Place, Sight
+from sweeps.ray.actor import LanesActor, Part, Place, SharedFolderProbe
 
 PATIENCE = 30.0
 """Seconds to wait for a worker to start before the study goes on without it; a fresh machine imports libraries that long."""
@@ -204,14 +204,17 @@ class RayWorker(Worker):
         self._batch, self._over, self._silent = 0, threading.Event(), False
         self._alive_at = self._broken = self._unreached = None
         self._call(
-            "open", self.recipe, dict(job.environment), Sight(str(job.folder.absolute()), job.sign, job.checkpoints)
+            "open",
+            self.recipe,
+            dict(job.environment),
+            SharedFolderProbe(str(job.folder.absolute()), job.sign, job.checkpoints),
         )
         self._pulses = threading.Thread(target=self._take_pulses, args=(self._actor, self._over), daemon=True)
         self._pulses.start()
 
-    def hurry(self) -> None:
+    def stop_early(self) -> None:
         with suppress(self._ray.exceptions.RayError):
-            self._actor.hurry.options(concurrency_group="pulse").remote()
+            self._actor.stop_early.options(concurrency_group="pulse").remote()
 
     def kill(self) -> None:
         if self._actor is not None:

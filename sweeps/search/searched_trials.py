@@ -37,9 +37,9 @@ def trial_seed(study_seed: int, number: int) -> int:
 class SearchedTrials:
     """Trials that the study's sampler asks for, while the budget lasts."""
 
-    def __init__(self, store: Store, study: "Study", *, late: bool) -> None:
+    def __init__(self, store: Store, study: "Study", *, pipelined: bool) -> None:
         """`late`: whether the trials of a round are proposed without the results of the round before."""
-        self.store, self.study, self.late = store, study, late
+        self.store, self.study, self.pipelined = store, study, pipelined
         self.planned = study.budget.trials
         record = store.record
         self.two = TwoObjectives(study.objectives.values()) if study.objectives else None
@@ -131,7 +131,7 @@ class SearchedTrials:
         lower = [trial for trial in ranked if reached[trial.number] < best.value]
         return min(lower, key=lambda trial: reached[trial.number], default=None)
 
-    def fallen(self, trials: Sequence[Trial]) -> Sequence[Trial]:
+    def evicted(self, trials: Sequence[Trial]) -> Sequence[Trial]:
         if self.ranking is None:
             return ()
         ranked, keep = self.ranking.ranked(trials), self.study.keep
@@ -161,8 +161,8 @@ class SearchedTrials:
         sampler = make_sampler(study.sampler, space, study.seed, place, start)
         shown = Shown(
             proposals=proposals,
-            unseen=lambda trial: self.late and trial.left_round >= round_ - 1,
-            later=lambda trial: self.late and trial.resumed_round >= round_,
+            unseen=lambda trial: self.pipelined and trial.left_round >= round_ - 1,
+            later=lambda trial: self.pipelined and trial.resumed_round >= round_,
             grown={step.parameter for step in steps},
             learned=self.learned[1],
             pairs=self.two.as_sampled if self.two else None,
@@ -172,7 +172,7 @@ class SearchedTrials:
 
     def _steps(self, round_: int, number: int) -> tuple[Growth, ...]:
         """Return the steps that ranges have taken for the trials of a round, of which `number` is the first that is asked for."""
-        end = round_ - 1 if self.late else round_
+        end = round_ - 1 if self.pipelined else round_
         return self.growing.steps(round_, number, end, self.store.trials)
 
     def duplicate_of(self, trial: Trial, known: Sequence[Trial], proposals: Sequence[Trial] = ()) -> Trial | None:

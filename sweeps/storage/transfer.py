@@ -27,7 +27,7 @@ _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, Recur
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arrival:
+class ImportRules:
     """The place of a study that arrives, and what is believed of its records."""
 
     old: str
@@ -64,7 +64,9 @@ def _record_of(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def write_records(storage: BaseStorage, records: Iterable[Mapping[str, Any]], arrival: Arrival, *, place: str) -> State:
+def write_records(
+    storage: BaseStorage, records: Iterable[Mapping[str, Any]], rules: ImportRules, *, place: str
+) -> State:
     """Write the records of `study_records` as a new study, and read it back.
 
     Args:
@@ -78,10 +80,10 @@ def write_records(storage: BaseStorage, records: Iterable[Mapping[str, Any]], ar
         for kind, own in _by_study(records):
             if kind in opened or (kind != "search" and not opened):
                 raise ValueError(f"a second or early record of '{kind}'")
-            opened[kind] = _write_study(storage, arrival.name + _KINDS[kind], own, arrival)
+            opened[kind] = _write_study(storage, rules.name + _KINDS[kind], own, rules)
         if not opened:
             raise ValueError("no record of a study")
-        return read_state(storage, arrival.name)
+        return read_state(storage, rules.name)
     except _MALFORMED as error:
         reason = " ".join(str(error).split())
         raise UserError(place, f"its records make no study ({type(error).__name__}: {reason}).") from error
@@ -99,22 +101,22 @@ def _by_study(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, list[
         yield own[0]["kind"], own
 
 
-def _write_study(storage: BaseStorage, name: str, records: list[Mapping[str, Any]], arrival: Arrival) -> optuna.Study:
+def _write_study(storage: BaseStorage, name: str, records: list[Mapping[str, Any]], rules: ImportRules) -> optuna.Study:
     head, trials = records[0], records[1:]
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the command has a line of its own for a new study
     sampler, pruner = optuna.samplers.RandomSampler(seed=0), optuna.pruners.NopPruner()
     study = optuna.create_study(study_name=name, storage=storage, direction="minimize", sampler=sampler, pruner=pruner)
     with batched_writes(study):
-        for key, value in _arrived_study(head["user"], arrival).items():
+        for key, value in _arrived_study(head["user"], rules).items():
             study.set_user_attr(key, value)
         for key, value in head["system"].items():
             storage.set_study_system_attr(study_id(study), key, value)
         for record in trials:
-            storage.create_new_trial(study_id(study), _trial_of(record, arrival))
+            storage.create_new_trial(study_id(study), _trial_of(record, rules))
     return study
 
 
-def _trial_of(record: Mapping[str, Any], arrival: Arrival) -> FrozenTrial:
+def _trial_of(record: Mapping[str, Any], rules: ImportRules) -> FrozenTrial:
     distributions = {name: json_to_distribution(space) for name, space in record["distributions"].items()}
     values = record["values"]
     return FrozenTrial(
@@ -127,7 +129,7 @@ def _trial_of(record: Mapping[str, Any], arrival: Arrival) -> FrozenTrial:
         datetime_complete=_local(record["ended"]),
         params={name: distributions[name].to_external_repr(float(value)) for name, value in record["params"].items()},
         distributions=distributions,
-        user_attrs=_arrived_trial(record["user"], arrival),
+        user_attrs=_arrived_trial(record["user"], rules),
         system_attrs=dict(record["system"]),
         intermediate_values={int(epoch): float(value) for epoch, value in record["epochs"].items()},
     )
@@ -145,47 +147,47 @@ def _local(text: str | None) -> datetime | None:
 # ---- what arrives is confined ----
 
 
-def _arrived_study(user: Mapping[str, Any], arrival: Arrival) -> dict[str, Any]:
+def _arrived_study(user: Mapping[str, Any], rules: ImportRules) -> dict[str, Any]:
     attributes = dict(user)
     if spec := attributes.get("spec"):
-        attributes["spec"] = {**spec, "name": arrival.name}
-    if arrival.name != arrival.old and "identity" in attributes:
+        attributes["spec"] = {**spec, "name": rules.name}
+    if rules.name != rules.old and "identity" in attributes:
         attributes["identity"] = uuid.uuid4().hex  # another study than the one whose name it had
     if attributes.get("session") == "running":
         attributes["session"] = "interrupted"  # its process did not come along
     if "report" in attributes:
-        attributes["report"] = arrival.report
+        attributes["report"] = rules.report
     if attributes.get("model"):
-        attributes["model"] = _arrived_model(attributes["model"], arrival)
+        attributes["model"] = _arrived_model(attributes["model"], rules)
     return attributes
 
 
-def _arrived_model(model: Mapping[str, Any], arrival: Arrival) -> dict[str, Any] | None:
+def _arrived_model(model: Mapping[str, Any], rules: ImportRules) -> dict[str, Any] | None:
     """Return the registered model, None unless a known module loads it, with known packages, from a folder of the study."""
-    packages = arrival.loaders.get(model["loader_module"], ())
+    packages = rules.loaders.get(model["loader_module"], ())
     known = re.compile(rf"(?:{'|'.join(map(re.escape, packages))})(?:==[0-9][0-9A-Za-z.+]*)?")
-    run = re.fullmatch(rf"{re.escape(arrival.old)}/(r?[0-9]+)", model["run"])
-    folder = _confined(model["folder"], arrival)
+    run = re.fullmatch(rf"{re.escape(rules.old)}/(r?[0-9]+)", model["run"])
+    folder = _confined(model["folder"], rules)
     if not packages or not all(map(known.fullmatch, model["pip_requirements"])) or run is None or folder is None:
         return None
-    return {**model, "name": arrival.name, "run": f"{arrival.name}/{run[1]}", "folder": folder}
+    return {**model, "name": rules.name, "run": f"{rules.name}/{run[1]}", "folder": folder}
 
 
-def _arrived_trial(user: Mapping[str, Any], arrival: Arrival) -> dict[str, Any]:
+def _arrived_trial(user: Mapping[str, Any], rules: ImportRules) -> dict[str, Any]:
     attributes = dict(user)
     if attributes.get("folder") is not None:
-        attributes["folder"] = _confined(attributes["folder"], arrival)
+        attributes["folder"] = _confined(attributes["folder"], rules)
     if (left := attributes.get("paused_with")) and left["folder"] is not None:
-        attributes["paused_with"] = {**left, "folder": _confined(left["folder"], arrival)}
+        attributes["paused_with"] = {**left, "folder": _confined(left["folder"], rules)}
     for key in [key for key in attributes if key.startswith("pictures/")]:
-        paths = {name: _confined(path, arrival) for name, path in attributes[key].items()}
+        paths = {name: _confined(path, rules) for name, path in attributes[key].items()}
         attributes[key] = {name: path for name, path in paths.items() if path is not None}
     return attributes
 
 
-def _confined(path: str, arrival: Arrival) -> str | None:
+def _confined(path: str, rules: ImportRules) -> str | None:
     """Return a path of the study's old folder as one of its new folder; None for any other path."""
     parts = PurePosixPath(path).parts
-    if parts[:2] != ("trials", arrival.old) or len(parts) < 3 or ".." in parts or "\0" in path:
+    if parts[:2] != ("trials", rules.old) or len(parts) < 3 or ".." in parts or "\0" in path:
         return None
-    return "/".join(("trials", arrival.name, *parts[2:]))
+    return "/".join(("trials", rules.name, *parts[2:]))

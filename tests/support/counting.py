@@ -19,7 +19,7 @@ from toy_lanes import ToyLanes
 
 from sweeps.errors import UserError
 from sweeps.lanes import Progress, TrialResult
-from sweeps.lanes.pulse import beat, beating
+from sweeps.lanes.pulse import heartbeat, heartbeats
 
 
 def build(folder, width=2, problem=None, kind=None):
@@ -76,7 +76,7 @@ class CountingLanes:
                 (self.folder / f"replayed-{number}-{held[1] + 1}").touch()
                 self.train(held)
 
-    def run_ahead(self, plan): ...
+    def prefetch(self, plan): ...
 
     def advance(self, numbers):
         for number in numbers:
@@ -96,7 +96,7 @@ class CountingLanes:
         )
 
     def train(self, held):
-        beat()
+        heartbeat()
         held[1] += 1
         held[2] = (held[2] * 1_103_515_245 + held[1]) % 2**31
         return held[2]
@@ -169,7 +169,7 @@ class CountingLanes:
             case "nap":
                 time.sleep(2)
             case "compile":
-                with beating():
+                with heartbeats():
                     time.sleep(2.5)
             case "nod":
                 time.sleep(0.6)

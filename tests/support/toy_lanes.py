@@ -95,7 +95,7 @@ class ToyLanes:
             while lane.epoch < lane.trial.epoch:
                 self._train(lane)
 
-    def run_ahead(self, plan: Plan) -> None: ...
+    def prefetch(self, plan: Plan) -> None: ...
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         self._log(f"advance {' '.join(map(str, numbers))}")
@@ -167,7 +167,7 @@ class EagerLanes(ToyLanes):
         self.held: dict[int, Progress] = {}
         self.results: dict[int, TrialResult] = {}
 
-    def run_ahead(self, plan: Plan) -> None:
+    def prefetch(self, plan: Plan) -> None:
         self.plan = plan
 
     def add(self, trial: TrialSpec) -> None:

@@ -173,8 +173,8 @@ def _timeless(value: Any) -> Any:
 def decided_by(late: int, ahead: int | None = None) -> Iterator[None]:
     """Set from how many lanes on rounds are decided late, and trials proposed `ahead` (None: as many)."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sweeps.engine.AHEAD", ahead or late)
-        patch.setattr("sweeps.engine.trial_loop.LATE_FROM", late)
+        patch.setattr("sweeps.engine.PREFETCH_FROM", ahead or late)
+        patch.setattr("sweeps.engine.trial_loop.PIPELINED_FROM", late)
         patch.setattr(
             "sweeps.search.curves.acquisition.CANDIDATES", 16
         )  # a process that goes on looks at them all again

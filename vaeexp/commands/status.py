@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweeps.errors import UserError
-from sweeps.lanes import run_name
 from sweeps.results import best_record, front_trials, last_values, ranked_trials
 from sweeps.state.record import StudyRecord
 from sweeps.state.state import State

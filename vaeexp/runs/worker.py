@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome
-from sweeps.lanes.pulse import beat
+from sweeps.lanes.pulse import heartbeat
 from sweeps.source import source_of
 from vaeexp.compiler import why_not_compiled
 from vaeexp.data import open_dataset
@@ -266,7 +266,13 @@ class TrialArtifacts:
         _load(model, lane, best)
         images = test_targets(dataset, self._seed)
         measure = partial(
-            test_figures, model, dataset, images, evaluation, study_seed=self._seed, progress=lambda done, codes: beat()
+            test_figures,
+            model,
+            dataset,
+            images,
+            evaluation,
+            study_seed=self._seed,
+            progress=lambda done, codes: heartbeat(),
         )
         figures, arrays = measure(weighted=True)
         at_last = figures
@@ -331,11 +337,11 @@ class TrialArtifacts:
         with self._drawing:
             _load(model, lane, best)
             drawn = pictures(model, self._shown(lane), seed=self._seed)
-            beat()  # a large data set takes long here, and a limit on time ends what stands still
+            heartbeat()  # a large data set takes long here, and a limit on time ends what stands still
             if lane.test_metrics:
                 of_latents, arrays = self._latents(model, lane)
                 drawn |= of_latents
-            beat()
+            heartbeat()
             at_last: Mapping[str, np.ndarray] = drawn if last else {}
             if last and last.epoch != best.epoch:
                 at_last = self._pictures(model, lane, last)
@@ -359,7 +365,7 @@ class TrialArtifacts:
         labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
         arrays = lane.test_arrays | latent_arrays(model, images, labels, dataset.test.classes, seed=seed)
         arrays |= aggregate_codes(model, images, arrays.get("rate_per_dimension"), seed=seed)
-        beat()
+        heartbeat()
         arrays |= neighbour_arrays(model, dataset, seed=seed)
         arrays["neighbour_usual"] = np.array(self._usual(dataset.binarisation))
         return gallery(model, images, labels, seed=seed), arrays

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from sweeps.lanes.pulse import beat
+from sweeps.lanes.pulse import heartbeat
 from vaeexp.training import Lane
 
 FEW_STEPS = 20
@@ -54,7 +54,7 @@ def estimated_buffers(
                 for layer in layers.values():
                     layer.momentum = 1 / count
                 terms_of(parameters, updated, x, e)
-                beat()
+                heartbeat()
     finally:
         for name, layer in layers.items():
             layer.momentum = momenta[name]

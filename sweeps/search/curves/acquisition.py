@@ -53,7 +53,7 @@ def unfinished(trials: Iterable[Trial]) -> list[Trial]:
     return [trial for trial in trials if trial.unfinished and trial.duplicate_of is None]
 
 
-class Outlook:
+class Acquisition:
     """What is expected of the last epochs, given all epochs that these trials have reported: one at least.
 
     Args:

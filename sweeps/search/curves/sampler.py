@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from sweeps.search.curves.acquisition import Configuration, Outlook, curves_of, key_of, unfinished
+from sweeps.search.curves.acquisition import Acquisition, Configuration, curves_of, key_of, unfinished
 from sweeps.search.curves.learning_curves import Scale, seen_epochs
 from sweeps.search.curves.process import most_probable, prior
 from sweeps.search.samplers import CurvesSettings
@@ -41,7 +41,7 @@ class CurveSampler:
         """A round, and the parameters of the process for it."""
         self._known: Sequence[Trial] | None = None
         self._going: list[Configuration] = []
-        self._outlook: Outlook | None = None
+        self._acquisition: Acquisition | None = None
         """The trials after which a configuration was asked for, those of them that train, and what is expected then; None after too few."""
         self._stored: dict[int, str] = {}
         """Number under which a trial began → key of its configuration, of those that the storage has."""
@@ -60,12 +60,12 @@ class CurveSampler:
         with self._threads.limit(limits=1, user_api="blas"):  # their number decides the last bits
             if self._known is not known:
                 self._known, trials = known, running_before(known, round_)
-                self._going, self._outlook = self._training(trials), self._expected(trials)
+                self._going, self._acquisition = self._training(trials), self._expected(trials)
                 self._look_at(known)
-            if self._outlook is None:
+            if self._acquisition is None:
                 return {}
             tried = self._tried | {key_of(trial.params) for trial in proposals}
-            return self._outlook.best([*self._going, *self._training(proposals)], tried) or {}
+            return self._acquisition.best([*self._going, *self._training(proposals)], tried) or {}
 
     def _look_at(self, trials: Sequence[Trial]) -> None:
         """Note the configurations of these trials. Those in the storage are remembered, because there may be 10,000."""
@@ -77,11 +77,11 @@ class CurveSampler:
     def _training(self, trials: Sequence[Trial]) -> list[Configuration]:
         return [trial.params for trial in unfinished(trials) if not trial.paused]
 
-    def _expected(self, trials: Sequence[Trial]) -> Outlook | None:
+    def _expected(self, trials: Sequence[Trial]) -> Acquisition | None:
         if sum(bool(trial.counted) for trial in trials) < self._settings.startup_trials:
             return None
         parameters = self._parameters(trials)
-        return Outlook(self._space, trials, last=self._last, seed=self._seed, log_parameters=parameters)
+        return Acquisition(self._space, trials, last=self._last, seed=self._seed, log_parameters=parameters)
 
     def _parameters(self, trials: Sequence[Trial]) -> np.ndarray:
         now = 1 + max(trial.newest_round for trial in trials)

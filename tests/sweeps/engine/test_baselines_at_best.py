@@ -74,7 +74,7 @@ def test_a_turned_order_trains_baselines_at_both(changes, tmp_path, monkeypatch)
     study = study_of(**changes)
     tables = []
     for width, late, kind in ((1, 99, ToyLanes), (4, 4, EagerLanes), (40, 99, ToyLanes)):
-        monkeypatch.setattr("sweeps.engine.trial_loop.LATE_FROM", late)
+        monkeypatch.setattr("sweeps.engine.trial_loop.PIPELINED_FROM", late)
         results = trained(tmp_path / str(width), study, kind(width=width, curve=turned, epochs=2))
         tables.append(table(results))
         runs = results.trials[results.trials["repeat"]]

@@ -77,7 +77,7 @@ def test_lanes_change_the_order_of_runs_and_no_run(compare, monkeypatch):
     study = study_of(compare=compare, baselines=(baseline,))
     tables = set()
     for width, late, kind in ((1, 99, ToyLanes), (2, 99, ToyLanes), (4, 4, EagerLanes), (40, 99, ToyLanes)):
-        monkeypatch.setattr("sweeps.engine.trial_loop.LATE_FROM", late)
+        monkeypatch.setattr("sweeps.engine.trial_loop.PIPELINED_FROM", late)
         _, results = raced(study, kind(width=width, curve=curve, epochs=2))
         columns = [
             "source_trial",

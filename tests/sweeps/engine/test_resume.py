@@ -33,7 +33,7 @@ from toy_study import (
 
 from sweeps.engine.races import GrowingPlan
 from sweeps.engine.repeats import plan_repeats
-from sweeps.engine.trial_loop import LATE_FROM
+from sweeps.engine.trial_loop import PIPELINED_FROM
 from sweeps.lanes import Failure, run_folder
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.seeds import seed_of
@@ -533,7 +533,7 @@ def test_workers_of_any_number_dying_or_not_end_in_the_table_of_one_process(tmp_
     assert table(parallel) == table(plain)
     assert {trial["state"] for trial in table(plain)} == {"COMPLETE", "PRUNED"}
     assert len(list(tmp_path.glob("killed at *"))) >= min(len(kills), 3)
-    assert study_record(parallel).late_from == LATE_FROM == 16
+    assert study_record(parallel).late_from == PIPELINED_FROM == 16
 
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])

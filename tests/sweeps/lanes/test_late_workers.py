@@ -97,9 +97,9 @@ def alone(folder, rounds, count=6):
 
 def wait_for(lanes, count):
     deadline = time.monotonic() + 120
-    while len(lanes._crew.up) < count and time.monotonic() < deadline:
-        lanes._crew.take_in(0.1)
-    assert len(lanes._crew.up) == count
+    while len(lanes._worker_set.up) < count and time.monotonic() < deadline:
+        lanes._worker_set.join(0.1)
+    assert len(lanes._worker_set.up) == count
 
 
 @pytest.mark.parametrize("bad", [{}, {"bad": "kill", "at": "release", "times": 1}], ids=["", "killed meanwhile"])
@@ -134,7 +134,7 @@ def test_trials_move_to_a_late_worker_from_workers_that_ran_ahead(pool, tmp_path
         if round_ == 2:
             (tmp_path / "come").touch()
             wait_for(lanes, 3)
-        lanes.run_ahead(lambda numbers: ({}, []))
+        lanes.prefetch(lambda numbers: ({}, []))
         rounds.append(values(advance_all(lanes, SIX)))
         held.append([len(worker.trials) for worker in lanes.workers])
     assert held == [[3, 3], [3, 3], [3, 3, 0], [2, 2, 2], [2, 2, 2]]
@@ -149,7 +149,7 @@ def test_what_a_worker_that_is_gone_was_to_do_ahead_is_done_by_the_others(pool, 
     wait_for(lanes, 3)
     for number in SIX:
         lanes.add(trial(number))
-    lanes.run_ahead(lambda numbers: ({}, []))
+    lanes.prefetch(lambda numbers: ({}, []))
     rounds = [values(advance_all(lanes, SIX))]
     [goes] = [worker for worker in lanes._children if 2 in worker.trials]
     goes.sign = tmp_path / "never"
@@ -161,7 +161,7 @@ def test_what_a_worker_that_is_gone_was_to_do_ahead_is_done_by_the_others(pool, 
             goes.process.kill()
         return {2: Outcome(state="pruned", epoch=2, objective=None)}, [fresh.pop()]
 
-    lanes.run_ahead(plan)
+    lanes.prefetch(plan)
     rounds.append(values(advance_all(lanes, SIX)))
     if ended:
         goes.process.kill()
@@ -169,7 +169,7 @@ def test_what_a_worker_that_is_gone_was_to_do_ahead_is_done_by_the_others(pool, 
     lanes.add(trial(6))
     left = [0, 1, 3, 4, 5, 6]
     for _ in range(2):
-        lanes.run_ahead(lambda numbers: ({}, []))
+        lanes.prefetch(lambda numbers: ({}, []))
         rounds.append(values(advance_all(lanes, left)))
     assert [len(worker.trials) for worker in lanes.workers] == [3, 3]
     expected = alone(tmp_path, 4, 7)

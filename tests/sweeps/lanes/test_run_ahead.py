@@ -34,8 +34,8 @@ def pool(tmp_path):
 
 @pytest.fixture
 def decided_late(monkeypatch):
-    monkeypatch.setattr("sweeps.engine.AHEAD", 1)
-    monkeypatch.setattr("sweeps.engine.trial_loop.LATE_FROM", 1)
+    monkeypatch.setattr("sweeps.engine.PREFETCH_FROM", 1)
+    monkeypatch.setattr("sweeps.engine.trial_loop.PIPELINED_FROM", 1)
 
 
 def trial(number, **params):
@@ -68,7 +68,7 @@ class Planned:
 
 
 def advanced(lanes, numbers, plan=None):
-    lanes.run_ahead(plan or Planned())
+    lanes.prefetch(plan or Planned())
     return values(advance_all(lanes, numbers))
 
 
@@ -149,7 +149,7 @@ def test_a_trial_goes_on_once_a_worker_has_discarded_its_checkpoints(pool, tmp_p
     expected = alone(tmp_path, [4], 3)
     (tmp_path / "4.json").write_text("[2, 0]")  # wrong, so that it shows who reads it
     plan = Planned(ending=[1], fresh=[goes_on])
-    lanes.run_ahead(plan)
+    lanes.prefetch(plan)
     round_ = lanes.advance([0, 1, 2, 3])
     next(round_)
     lanes.discard_checkpoints([goes_on])
@@ -168,7 +168,7 @@ def test_a_trial_that_fails_ahead_has_failed_in_the_epoch_that_is_asked_for_then
     for number in range(4):
         lanes.add(trial(number, **({"bad": bad, "at": 2} if number == 3 else {})))
     assert advanced(lanes, [0, 1, 2, 3]) == [expected[number][0] for number in range(4)]
-    lanes.run_ahead(Planned())
+    lanes.prefetch(Planned())
     *good, failed = advance_all(lanes, [0, 1, 2, 3])
     assert (failed.number, failed.epoch, failed.failure.kind) == (3, 2, kind)
     assert values(good) == [expected[each.number][1] for each in good]
@@ -218,7 +218,7 @@ def test_what_is_pruned_late_trains_and_reports_one_epoch_more(monkeypatch):
     study = toy_study(trials=3, pruner="successive_halving", pruner_options={"factor": 2})
     lengths = {}
     for late in (1000, 1):
-        monkeypatch.setattr("sweeps.engine.trial_loop.LATE_FROM", late)
+        monkeypatch.setattr("sweeps.engine.trial_loop.PIPELINED_FROM", late)
         optuna_study = in_memory(study)
         lanes = ToyLanes(width=3, epochs=6, objective=lambda trial, epoch, state: float(trial.number))
         search(optuna_study, study, lanes, [])
@@ -246,11 +246,11 @@ def test_the_constant_of_a_new_study_is_on_record_and_its_lanes_decide(first, th
     asked = []
 
     class Asked(ToyLanes):
-        def run_ahead(self, plan):
+        def prefetch(self, plan):
             asked.append(self.width)
 
     search(optuna_study, study, Asked(width=first, epochs=2), [])
-    monkeypatch.setattr("sweeps.engine.trial_loop.LATE_FROM", 8)  # of a later version
+    monkeypatch.setattr("sweeps.engine.trial_loop.PIPELINED_FROM", 8)  # of a later version
     search(optuna_study, more, Asked(width=then, epochs=2), [])
     assert set(asked) == {16}
     assert len(optuna_study.trials) == 40

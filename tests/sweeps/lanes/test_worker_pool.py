@@ -277,7 +277,9 @@ def test_a_worker_without_a_batch_for_long_is_told_until_it_moves_again(tmp_path
             told.append(([progress.number for progress in done], lanes.stalls))
     finally:
         lanes.close()
-    assert [numbers for numbers, _ in told] == [[], [0], [], [], [1]], "sent, an epoch, stalls, moves, an epoch"
+    assert [numbers for numbers, _ in told] == [[], [0], [], [], [1]], (
+        "sent, an epoch, stalls, trials_to_move, an epoch"
+    )
     [stall] = told[2][1]
     assert (stall.worker, stall.trials, stall.batch) == ("worker-1", (1,), 2)
     assert abs(stall.since - begun) < 1

@@ -107,8 +107,8 @@ def test_a_study_begins_with_the_workers_that_there_are(actors, tmp_path, monkey
         assert re.search(
             r"waiting for \d of 5 workers \(each needs 1 CPU, 0 GPU and 0.0 GiB; the cluster has 3 CPU", caplog.text
         )
-        while len(lanes._crew.up) < 3:
-            lanes._crew.take_in(1.0)
+        while len(lanes._worker_set.up) < 3:
+            lanes._worker_set.join(1.0)
         with_trials(lanes, *map(trial, range(10)))
         assert values(advance_all(lanes, four)) == alone(tmp_path, four, 1)[0]
 
@@ -214,13 +214,13 @@ def test_trials_stay_where_they_are_when_a_late_worker_does_not_see_their_checkp
     monkeypatch.setattr(RayWorker, "patience", 3.0)
     six = range(6)
     with actors(4, counting.build_pausing, lanes=6, seen=False, notes=tmp_path) as lanes:
-        while len(lanes._crew.up) < 3:
-            lanes._crew.take_in(1.0)
+        while len(lanes._worker_set.up) < 3:
+            lanes._worker_set.join(1.0)
         with_trials(lanes, *map(trial, six))
         rounds = [values(advance_all(lanes, six)) for _ in range(2)]
         machine = cluster.add_node(num_cpus=1)
-        while len(lanes._crew.up) < 4:
-            lanes._crew.take_in(1.0)
+        while len(lanes._worker_set.up) < 4:
+            lanes._worker_set.join(1.0)
         rounds += [values(advance_all(lanes, six)) for _ in range(2)]
         assert sorted(len(worker.trials) for worker in lanes.workers) == [0, 2, 2, 2]
     cluster.remove_node(machine)

@@ -18,7 +18,7 @@ from sweeps.search.curves import acquisition
 from sweeps.search.curves.acquisition import (
     CANDIDATES,
     NEIGHBOURS,
-    Outlook,
+    Acquisition,
     curves_of,
     expected_improvement,
     key_of,
@@ -67,7 +67,7 @@ def test_the_expected_improvement_is_an_integral(mean, deviation, incumbent):
 
 
 def outlook_of(stored):
-    return Outlook(space_of(SPACE), trials_of(stored, space_of(SPACE)), last=8, seed=0, log_parameters=prior(3)[0])
+    return Acquisition(space_of(SPACE), trials_of(stored, space_of(SPACE)), last=8, seed=0, log_parameters=prior(3)[0])
 
 
 def test_what_begins_beside_a_configuration_is_another_one():

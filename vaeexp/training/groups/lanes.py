@@ -152,7 +152,7 @@ class TrainingLanes:
             for _ in self._round(behind, replay=True):
                 pass
 
-    def run_ahead(self, plan: Plan) -> None: ...
+    def prefetch(self, plan: Plan) -> None: ...
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         for group in self._all():

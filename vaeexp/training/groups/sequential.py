@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from sweeps.lanes.pulse import beat
+from sweeps.lanes.pulse import heartbeat
 from vaeexp.compiler import has_foreign_layers
 from vaeexp.models.vae import VAE
 from vaeexp.training import EpochSums, Lane, State
@@ -136,7 +136,7 @@ class SequentialGroup:
         for targets, noise in lane.chunks(self.source):
             for x, e in zip(targets.split(batch_size), noise.split(batch_size), strict=True):
                 step(x, e)
-                beat()
+                heartbeat()
         return lane.training_sums(*step.end())
 
     def _step_of(self, lane: Lane) -> PlainStep | CompiledStep:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, vmap
 
-from sweeps.lanes.pulse import beat
+from sweeps.lanes.pulse import heartbeat
 from vaeexp.models.networks import changed_settings
 from vaeexp.models.vae import VAE
 from vaeexp.training import EpochSums, Lane, Layout, State, leading_slice
@@ -155,7 +155,7 @@ class VectorisedGroup:
         self._step.begin([None if number is None else self.lanes[number] for number in self._numbers])
         for x, e in self._batches():
             self._step(x, e)
-            beat()
+            heartbeat()
         return self._step
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
