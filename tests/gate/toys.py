@@ -142,10 +142,10 @@ class EagerToyLanes(ToyLanes):
         self.held: dict[int, Any] = {}
         self.results: dict[int, Any] = {}
 
-    def prefetch(self, plan: Callable[..., Any]) -> None:
+    def run_ahead(self, plan: Callable[..., Any]) -> None:
         self.plan = plan
 
-    prefetch = prefetch  # the name of the same method in later checkouts
+    prefetch = run_ahead  # the name of the same method in later checkouts
 
     def add(self, trial: Any) -> None:
         if trial.number in self.begun:

@@ -1,5 +1,6 @@
 """What samplers and pruners are shown: each call of each class in use is noted, ours and Optuna's.
 
+Calls that read nothing and change nothing are left out: those of NopPruner, and of the empty methods of BaseSampler.
 A call is noted with the trial, the trials of the study that it is given as it would list them, and its answer.
 Attributes of trials are not: their names may change, and no sampler or pruner of Optuna reads them.
 """
@@ -14,6 +15,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+IDLE = ("NopPruner", "BaseSampler")
 ASKED = ("before_trial", "infer_relative_search_space", "sample_relative", "sample_independent", "after_trial")
 
 
@@ -34,9 +36,9 @@ def watch() -> Seen:
     """Note from now on, in this process, every call of every sampler and pruner."""
     seen = Seen()
     for base, methods in ((BaseSampler, ASKED), (BasePruner, ("prune",))):
-        for owner in [base, *_subclasses(base)]:
+        for owner in _subclasses(base):
             for method in methods:
-                if method in vars(owner):
+                if method in vars(owner) and owner.__name__ not in IDLE:
                     setattr(owner, method, _noting(seen, owner, method))
     return seen
 
