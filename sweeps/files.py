@@ -88,3 +88,14 @@ def free_name(path: Path) -> Path:
     """Return the path, or the path with the first of `-2`, `-3` … that no file has."""
     numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
     return next(name for name in itertools.chain([path], numbered) if not name.exists())
+
+
+def rename(path: Path, place: Path) -> None:
+    """Rename a file or folder, and flush the new name to the disk."""
+    os.rename(path, place)
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(place.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

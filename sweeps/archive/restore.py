@@ -12,19 +12,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from optuna.storages import BaseStorage
-
 from sweeps.archive.manifest import RECORDS, REPORT, TRIALS, Manifest
 from sweeps.archive.unpack import open_archive
 from sweeps.errors import UserError
-from sweeps.files import UNFINISHED
+from sweeps.files import UNFINISHED, rename
 from sweeps.names import check_name
 from sweeps.state.state import State
 from sweeps.state.trial import stored_path
-from sweeps.storage import hold_study, storage_errors_as_user_errors
+from sweeps.storage import storage_errors_as_user_errors
 from sweeps.storage.checked_records import parse_line
-from sweeps.storage.journal import journal_path, open_journal, study_lock
-from sweeps.storage.optuna_internals import copy_journal, study_ids
+from sweeps.storage.journal import journal_path, open_journal
+from sweeps.storage.journals import journals_at
 from sweeps.storage.transfer import ImportRules, write_records
 
 _MARK = f"{UNFINISHED}restored"
@@ -69,12 +67,9 @@ def restore_study(
         manifest = archive.manifest
         study = manifest.study if name is None else check_name(name, "--name")
         stack.enter_context(_write_errors(storage, runs))
-        # A journal file must not be there before it is whole.
-        database = None if storage is None else stack.enter_context(hold_study(storage, runs, study))
-        if database is None:
-            stack.enter_context(study_lock(runs, study))
+        put_records = stack.enter_context(journals_at(storage, runs).receive(study))
         places = {TRIALS: runs / "trials" / study, REPORT: reports / study}
-        _check_absent(study, runs, database, places)
+        _check_absent(places)
         _check_room(manifest, runs, reports)
         there = stack.enter_context(_folder_beside(places[TRIALS], runs))
         (there / TRIALS).mkdir()
@@ -91,10 +86,7 @@ def restore_study(
             shutil.move(there / REPORT, beside / REPORT)
             _put(beside / REPORT, places[REPORT])
         _put(there / TRIALS, places[TRIALS])
-        if database is None:
-            _rename(hidden, journal_path(runs, study))
-        else:
-            copy_journal(hidden, database)
+        put_records(hidden)
         for place in places.values():
             (place / _MARK).unlink(missing_ok=True)
         return Restored(
@@ -115,11 +107,8 @@ def _write_errors(storage: str | None, runs: Path) -> Iterator[None]:
         raise UserError(str(error.filename or runs), problem) from error
 
 
-def _check_absent(study: str, runs: Path, database: BaseStorage | None, places: Mapping[str, Path]) -> None:
-    """Raise UserError where there is such a study; remove what a killed restore of this study put in place."""
-    stored = journal_path(runs, study).exists() if database is None else study in study_ids(database)
-    if stored:
-        raise UserError(f"study '{study}'", "exists here already. Try --name NEW to restore it as another study.")
+def _check_absent(places: Mapping[str, Path]) -> None:
+    """Raise UserError where there are files of such a study; remove what a killed restore of it put in place."""
     for place in places.values():
         if (place / _MARK).is_file():
             shutil.rmtree(place)
@@ -177,15 +166,4 @@ def _write_study_file(trials: Path, stored: State, study: str) -> str | None:
 def _put(folder: Path, place: Path) -> None:
     (folder / _MARK).touch()
     place.parent.mkdir(parents=True, exist_ok=True)
-    _rename(folder, place)
-
-
-def _rename(path: Path, place: Path) -> None:
-    """Rename a file or folder, and bring the new name to the disk."""
-    os.rename(path, place)
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(place.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    rename(folder, place)

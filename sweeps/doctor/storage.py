@@ -7,31 +7,22 @@ from pathlib import Path
 import optuna
 
 from sweeps.doctor.findings import Finding
-from sweeps.errors import UserError, masked
+from sweeps.errors import UserError
 from sweeps.program import how_to
 from sweeps.state.state import State
 from sweeps.storage import hold_study, keep_identity, open_storage, study_holder
-from sweeps.storage.checked_records import JournalCheck
-from sweeps.storage.claim import SILENCE, claimed, driver_in_words
-from sweeps.storage.journal import check_journal, journal_path, salvage
-from sweeps.storage.postgres import Database
-from sweeps.storage.postgres_journal import check_rows, set_rows_aside
+from sweeps.storage.journals import SILENCE, driver_in_words, journals_at
 from sweeps.storage.study_record import read_state, write_study
 
 
 def check_storage(url: str | None, runs: Path, study: str, found: list[State]) -> Iterator[Finding]:
     """Check that the storage opens and that every record matches its checksum; a study that can be read goes into `found`."""
-    what, path = f"{study}: journal", journal_path(runs, study)
-    journal, first = _look_through(url, path, study)
-    if journal is not None and journal.problem:
-        line = (
-            f"line {journal.records + 1} of {path}"
-            if url is None
-            else f"row {first} of sweeps_journal in {masked(url)}"
-        )
+    what = f"{study}: journal"
+    checked = journals_at(url, runs).check(study)
+    if checked is not None and (journal := checked[0]).problem:
         remedy = f"{how_to('repair', study)} keeps the {journal.records:,} records before it"
-        repair = partial(_salvage, runs, study) if url is None else partial(_set_aside, url, runs, study)
-        yield Finding(name=what, ok=False, words=f"{line} is damaged: {journal.problem}", remedy=remedy, repair=repair)
+        words = f"{checked[1]} is damaged: {journal.problem}"
+        yield Finding(name=what, ok=False, words=words, remedy=remedy, repair=partial(_salvage, url, runs, study))
         return
     try:
         stored = read_state(open_storage(url, runs, study, must_exist=True), study)
@@ -39,41 +30,20 @@ def check_storage(url: str | None, runs: Path, study: str, found: list[State]) -
         yield Finding(name=what, ok=False, words=str(error))
         return
     found.append(stored)
-    assert journal is not None  # the study was read
-    counted = f"its {journal.records:,} records match their checksums"
-    yield Finding(name=what, ok=True, words=f"{len(stored.records):,} trials and repeats; {counted}")
+    words = f"{len(stored.records):,} trials and repeats"
+    if checked is not None:
+        words += f"; its {checked[0].records:,} records match their checksums"
+    yield Finding(name=what, ok=True, words=words)
 
 
-def _look_through(url: str | None, path: Path, study: str) -> tuple[JournalCheck | None, int | None]:
-    """Look through the records up to the first bad one; returns also the identity of a bad row. None where no journal is."""
-    if url is None:
-        return (check_journal(path) if path.exists() else None), None
-    try:
-        return check_rows(Database(url), study)
-    except UserError:
-        return None, None  # opening the storage says why
-
-
-def _salvage(runs: Path, study: str) -> str:
-    saved = salvage(runs, study)
+def _salvage(url: str | None, runs: Path, study: str) -> str:
+    saved = journals_at(url, runs).salvage(study)
     if saved is None:
         return "the journal is whole"
-    journal, aside = saved
-    with hold_study(None, runs, study) as storage:
-        keep_identity(storage, study, journal.identity)
-    return f"kept {journal.records:,} records and dropped {journal.rest:,}; the damaged journal is {aside}"
-
-
-def _set_aside(url: str, runs: Path, study: str) -> str:
-    database = Database(url)
-    with claimed(database, study) as claim:
-        journal, first = check_rows(database, study)
-        if first is None:
-            return "the journal is whole"
-        set_rows_aside(database, claim, first)
+    journal, place = saved
     with hold_study(url, runs, study) as storage:
         keep_identity(storage, study, journal.identity)
-    return f"kept {journal.records:,} records; the other {journal.rest:,} are in the table sweeps_damaged"
+    return f"kept {journal.records:,} records; the other {journal.rest:,} are in {place}"
 
 
 def check_driver(url: str | None, runs: Path, stored: State) -> Iterator[Finding]:

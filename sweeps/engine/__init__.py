@@ -38,7 +38,7 @@ from sweeps.storage import (
     repeat_study,
     storage_errors_as_user_errors,
 )
-from sweeps.storage.postgres import PATIENCE, StorageLost
+from sweeps.storage.journals import PATIENCE, StorageLost
 from sweeps.storage.store import Store
 from sweeps.storage.study_record import json_able, read_state, record_in
 from sweeps.study.start import BestOf

@@ -1,8 +1,6 @@
-"""The storage of studies: an Optuna journal per study, in a file (`sweeps.storage.journal`) or in PostgreSQL for many machines."""
+"""The storage of studies: an Optuna journal per study, in one of the places of `sweeps.storage.journals`."""
 
-import hashlib
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,68 +9,45 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.storages import BaseStorage
 
-from sweeps.errors import UserError, did_you_mean, full_disk, masked
+from sweeps.errors import UserError, did_you_mean, full_disk
 from sweeps.names import check_name
 from sweeps.schema import check_schema
 from sweeps.state.record import StudyRecord
-from sweeps.storage.claim import claim_holder, claimed, driver_in_words
-from sweeps.storage.journal import journal_path, lock_holder, make_folder, open_journal, snapshot_path, study_lock
+from sweeps.storage.journals import PATIENCE, driver_in_words, journals_at
 from sweeps.storage.optuna_internals import study_ids
-from sweeps.storage.postgres import PATIENCE, Database, open_tables
-from sweeps.storage.postgres_journal import PostgresJournal, stored_names
-from sweeps.storage.snapshot import open_with_snapshot, renew_snapshot
 from sweeps.storage.study_record import REPEATS, json_able, read_state, study_record, write_identity, write_study
 
 if TYPE_CHECKING:
     from sweeps.study.study import Study
 
-_log = logging.getLogger(__name__)
-_NEEDS_NO_TAKE_OVER = (
-    "--take-over changes nothing for a journal file, because the kernel releases the lock of a driver that has died."
-)
-
 
 def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = False) -> BaseStorage:
-    """Open the storage of a study: its journal file under `runs`, or, to be read only, its rows in the database at `url`.
+    """Open the storage of a study to read it: its journal file under `runs`, or its records in the place at `url`.
 
     With `must_exist` nothing is created and the study has to be there: for commands that only look.
 
     Raises:
-        UserError: the folder cannot be written, the database cannot be reached, the study does not exist, or its name cannot be one.
+        UserError: the folder cannot be written, the place cannot be reached, the study does not exist, or its name cannot be one.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journals = journals_at(url, runs)
     if must_exist:
-        names = study_names(runs, url)
+        names = journals.names()
         if study not in names:
             hint = f" {did_you_mean(study, names)}" if names else ""
-            address = str(runs) if url is None else masked(url)
-            raise UserError(address, f"no such study '{study}'; start it first.{hint}")
+            raise UserError(journals.address, f"no such study '{study}'; start it first.{hint}")
     check_name(study, "study")  # a database may hold names that are not ours
-    if url is None:
-        journal = journal_path(runs, study)
-        if not must_exist:
-            make_folder(journal.parent)
-        return open_journal(journal)
-    database = Database(url)
-    open_tables(database, create=not must_exist)
-    return open_with_snapshot(PostgresJournal(database, study), _snapshot_of_rows(database, runs, study))
-
-
-def _snapshot_of_rows(database: Database, runs: Path, study: str) -> Path:
-    """Return the place of the snapshot of a study in a database, on this machine."""
-    mark = hashlib.sha256(database.place.encode()).hexdigest()[:8]
-    return journal_path(runs, f"{study}.{mark}").with_suffix(".snapshot")
+    return journals.open(study, create=not must_exist)
 
 
 @contextmanager
 def hold_study(
     url: str | None, runs: Path, study: str, *, take_over: bool = False, patience: float = PATIENCE
 ) -> Iterator[BaseStorage]:
-    """Hold a study as its only driver and open its storage to be written; what is missing is created.
+    """Hold a study as its only driver and open its storage to write it; what is missing is created.
 
     Args:
-        take_over: take a study in a database from a driver that gives no sign of life (`sweeps.storage.claim`). A journal file
-            needs none: a line says so.
+        take_over: take a study in a database from a driver that gives no sign of life. A journal file needs none: a line says so.
         patience: seconds for which a dropped connection to the database is made again.
 
     Raises:
@@ -80,49 +55,19 @@ def hold_study(
         Damaged: the records are not what was written.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if url is None:
-        if take_over:
-            _log.warning("study '%s': %s", study, _NEEDS_NO_TAKE_OVER)
-        with study_lock(runs, study):
-            journal = journal_path(runs, study)
-            opened = open_journal(journal)
-            try:
-                yield opened
-            finally:
-                if journal.exists() and not journal.stat().st_size:
-                    journal.unlink()  # of a new study that was refused before it began
-            renew_snapshot(opened, snapshot_path(journal))
-        return
     check_name(study, "study")
-    # An unreachable database is an error before anything is written.
-    database = Database(url, patience=patience)
-    open_tables(database, create=True)
-    snapshot = _snapshot_of_rows(database, runs, study)
-    with study_lock(runs, study), claimed(database, study, take_over=take_over) as claim:
-        opened = open_with_snapshot(PostgresJournal(database, study, claim), snapshot)
-        yield opened
-        renew_snapshot(opened, snapshot)
+    with journals_at(url, runs).hold(study, take_over=take_over, patience=patience) as storage:
+        yield storage
 
 
 def study_holder(url: str | None, runs: Path, study: str) -> dict[str, Any] | None:
-    """Return the process that drives a study: `pid`, `host`, `since` (unix seconds); None when there is none.
-
-    For a study in a database also `silent`, the seconds since its last sign of life.
-    """
-    if url is None:
-        return lock_holder(runs, study)
-    database = Database(url)
-    return claim_holder(database, study) if open_tables(database, create=False) else None
+    """Return the process that drives a study, as `Journals.holder` does; None when there is none."""
+    return journals_at(url, runs).holder(study)
 
 
 def study_names(runs: Path, url: str | None = None) -> list[str]:
-    """Return the names of the studies that have a journal under `runs`, or that the database at `url` holds, sorted."""
-    if url is None:
-        return sorted(path.stem for path in journal_path(runs, "*").parent.glob("*.log"))
-    database = Database(url)
-    if not open_tables(database, create=False):
-        raise UserError(masked(url), "holds no study yet; start one with this storage first.")
-    return stored_names(database)
+    """Return the names of the studies with records under `runs`, or in the place at `url`, sorted."""
+    return journals_at(url, runs).names()
 
 
 # ---- studies ----
@@ -197,7 +142,7 @@ def recorded_study(url: str | None, runs: Path, study: str) -> StudyRecord | Non
     Raises:
         UserError: the database cannot be reached.
     """
-    if not (journal_path(runs, study).exists() if url is None else open_tables(Database(url), create=False)):
+    if not journals_at(url, runs).has(study):
         return None
     storage = open_storage(url, runs, study)
     return read_state(storage, study).study if study in study_ids(storage) else None

@@ -21,15 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
-from sweeps.storage.postgres import Database, StorageLost
+from sweeps.storage.journals import SILENCE, StorageLost, driver_in_words
+from sweeps.storage.postgres import Database
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 BEAT = 5.0
 """Seconds between two signs of life."""
-SILENCE = 30.0
-"""Seconds without a sign of life after which a study may be taken over."""
 
 _log = logging.getLogger(__name__)
 _held: set[str] = set()
@@ -80,20 +79,6 @@ def claim_holder(database: Database, study: str) -> dict[str, Any] | None:
     if found is None or found.holder is None or _is_dead(found.holder):
         return None
     return {**found.holder, "silent": found.silent}
-
-
-def driver_in_words(holder: Mapping[str, Any]) -> str:
-    """Say `process 12 on host a (since 2026-11-23 09:00:00)`, and how long the process has been silent where that is too long.
-
-    Args:
-        holder: as `claim_holder` and `sweeps.storage.journal.lock_holder` return it.
-    """
-    if holder["pid"] is None:
-        return "another process"
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
-    silent = holder.get("silent", 0.0)
-    silence = f", silent for {silent:,.0f} s" if silent > SILENCE else ""
-    return f"process {holder['pid']} on host {holder['host']} (since {since}{silence})"
 
 
 @contextmanager

@@ -5,10 +5,11 @@ driver dies) and `.holder` (who holds it).
 """
 
 import json
+import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,76 @@ from filelock import Timeout
 from optuna.storages import JournalStorage
 
 from sweeps.errors import UserError, warn_once
-from sweeps.files import quarantine, write_whole
+from sweeps.files import quarantine, rename, write_whole
 from sweeps.locks import is_locked, lock_file
 from sweeps.names import check_name
 from sweeps.storage.checked_records import JournalCheck, check_lines, is_half_written
-from sweeps.storage.claim import driver_in_words
+from sweeps.storage.journals import Journals, driver_in_words, exists_here
 from sweeps.storage.optuna_internals import JournalFile, damaged_journal
-from sweeps.storage.snapshot import open_with_snapshot
+from sweeps.storage.snapshot import open_with_snapshot, renew_snapshot
 
 _LOCK_SECONDS = 1.0
+_log = logging.getLogger(__name__)
+
+
+class FileJournals(Journals):
+    """A journal file for each study, in the folder of the runs."""
+
+    def names(self) -> list[str]:
+        return sorted(path.stem for path in journal_path(self.runs, "*").parent.glob("*.log"))
+
+    def open(self, study: str, *, create: bool) -> JournalStorage:
+        journal = journal_path(self.runs, study)
+        if create:
+            make_folder(journal.parent)
+        return open_journal(journal)
+
+    @contextmanager
+    def hold(self, study: str, *, take_over: bool, patience: float) -> Iterator[JournalStorage]:
+        if take_over:
+            reason = "because the kernel releases the lock of a driver that has died."
+            _log.warning("study '%s': --take-over changes nothing for a journal file, %s", study, reason)
+        with study_lock(self.runs, study):
+            journal = journal_path(self.runs, study)
+            opened = open_journal(journal)
+            try:
+                yield opened
+            finally:
+                if journal.exists() and not journal.stat().st_size:
+                    journal.unlink()  # of a new study that was refused before it began
+            renew_snapshot(opened, snapshot_path(journal))
+
+    def holder(self, study: str) -> dict[str, Any] | None:
+        return lock_holder(self.runs, study)
+
+    def has(self, study: str) -> bool:
+        return journal_path(self.runs, study).exists()
+
+    def version(self, study: str) -> tuple[int, int] | None:
+        try:
+            status = journal_path(self.runs, study).stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_size
+
+    @contextmanager
+    def receive(self, study: str) -> Iterator[Callable[[Path], None]]:
+        with study_lock(self.runs, study):
+            if self.has(study):
+                raise exists_here(study)
+            # A journal file must not be there before it is whole.
+            yield lambda journal: rename(journal, journal_path(self.runs, study))
+
+    def check(self, study: str) -> tuple[JournalCheck, str] | None:
+        path = journal_path(self.runs, study)
+        if not path.exists():
+            return None
+        found = check_journal(path)
+        return found, f"line {found.records + 1} of {path}"
+
+    def salvage(self, study: str) -> tuple[JournalCheck, str] | None:
+        saved = salvage(self.runs, study)
+        return None if saved is None else (saved[0], str(saved[1]))
 
 
 def journal_path(runs: Path, study: str) -> Path:

@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sweeps.errors import DISK_FULL, UserError, masked
 from sweeps.program import how_to_install, program
+from sweeps.storage.journals import PATIENCE, StorageLost
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 Answer = TypeVar("Answer")
 
-PATIENCE = 60.0
-"""Seconds for which a dropped connection is made again, unless a command is told another time."""
-
-_SCHEMES = ("postgresql", "postgresql+psycopg")
 _DELAYS = (0.05, 1.0)
 """Seconds before the next try: after the first failure and, doubling, at the most."""
 _SETTINGS: dict[str, Any] = {
@@ -46,10 +43,6 @@ CREATE TABLE IF NOT EXISTS sweeps_damaged (
 );
 """
 """The rows of journals, which are only ever added; the drivers of studies; the rows of damaged journals. One transaction."""
-
-
-class StorageLost(UserError):
-    """The storage can no longer be written by this process: the server is away, or another process drives the study."""
 
 
 class Database:
@@ -151,10 +144,7 @@ _EXAMPLE = "Right would be e.g. postgresql+psycopg://user@host/database."
 
 def _address(url: str) -> str:
     """Return the address as PostgreSQL's own library takes it. Raises UserError where it is none."""
-    scheme, _, rest = url.partition("://")
-    if scheme not in _SCHEMES:
-        problem = f"is no storage of studies. Leave --storage out for a journal file, or give PostgreSQL. {_EXAMPLE}"
-        raise UserError(masked(url), problem)
+    rest = url.partition("://")[2]
     if rest.partition("/")[0].count("@") > 1:
         raise UserError(masked(url), "has an '@' in the user or password; write it as %40.")
     try:

@@ -6,16 +6,25 @@ has seen row 7 misses no row 6. The claim's row counts the batches. After a drop
 last batch has arrived, and it refuses a copy of the batch that arrives late.
 """
 
+import hashlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optuna.storages import JournalStorage
+
 from sweeps.checksums import Damaged
+from sweeps.errors import UserError
 from sweeps.storage.checked_records import JournalCheck, check_lines, parse_line, record_line
-from sweeps.storage.claim import Claim
+from sweeps.storage.claim import Claim, claim_holder, claimed
+from sweeps.storage.journal import journal_path, study_lock
+from sweeps.storage.journals import Journals, StorageLost
 from sweeps.storage.optuna_internals import BatchedWrites, damage_in_words
-from sweeps.storage.postgres import Database, StorageLost
+from sweeps.storage.postgres import Database, open_tables
+from sweeps.storage.snapshot import open_with_snapshot, renew_snapshot
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -38,6 +47,61 @@ _COUNT = "SELECT writes FROM sweeps_claims WHERE study = %s AND number = %s FOR 
 _IS_THERE = "SELECT 1 FROM sweeps_journal WHERE study = %s AND id = %s"
 _SET_ASIDE = "INSERT INTO sweeps_damaged (id, study, line) SELECT id, study, line FROM sweeps_journal WHERE study = %s AND id >= %s"
 _DELETE = "DELETE FROM sweeps_journal WHERE study = %s AND id >= %s"
+
+
+class PostgresJournals(Journals):
+    """The studies in a PostgreSQL database: rows of one table."""
+
+    def __init__(self, url: str, runs: Path) -> None:
+        super().__init__(url, runs)
+        self._url = url
+        self._database = Database(url)
+
+    def names(self) -> list[str]:
+        if not open_tables(self._database, create=False):
+            raise UserError(self.address, "holds no study yet; start one with this storage first.")
+        return stored_names(self._database)
+
+    def open(self, study: str, *, create: bool) -> JournalStorage:
+        open_tables(self._database, create=create)
+        return open_with_snapshot(PostgresJournal(self._database, study), self._snapshot(study))
+
+    @contextmanager
+    def hold(self, study: str, *, take_over: bool, patience: float) -> Iterator[JournalStorage]:
+        # An unreachable database is an error before anything is written.
+        database = Database(self._url, patience=patience)
+        open_tables(database, create=True)
+        snapshot = self._snapshot(study)
+        with study_lock(self.runs, study), claimed(database, study, take_over=take_over) as claim:
+            opened = open_with_snapshot(PostgresJournal(database, study, claim), snapshot)
+            yield opened
+            renew_snapshot(opened, snapshot)
+
+    def holder(self, study: str) -> dict[str, Any] | None:
+        return claim_holder(self._database, study) if open_tables(self._database, create=False) else None
+
+    def has(self, study: str) -> bool:
+        return open_tables(self._database, create=False) and study in stored_names(self._database)
+
+    def check(self, study: str) -> tuple[JournalCheck, str] | None:
+        try:
+            found, first = check_rows(self._database, study)
+        except UserError:
+            return None  # opening the storage says why
+        return found, f"row {first} of sweeps_journal in {self.address}"
+
+    def salvage(self, study: str) -> tuple[JournalCheck, str] | None:
+        with claimed(self._database, study) as claim:
+            found, first = check_rows(self._database, study)
+            if first is None:
+                return None
+            set_rows_aside(self._database, claim, first)
+        return found, "the table sweeps_damaged"
+
+    def _snapshot(self, study: str) -> Path:
+        """Return the place of the snapshot of a study, on this machine."""
+        mark = hashlib.sha256(self._database.place.encode()).hexdigest()[:8]
+        return journal_path(self.runs, f"{study}.{mark}").with_suffix(".snapshot")
 
 
 class PostgresJournal(BatchedWrites):

@@ -22,7 +22,7 @@ from sweeps.state.record import StudyRecord
 from sweeps.state.state import State
 from sweeps.state.trial import Trial
 from sweeps.storage import open_storage, study_holder
-from sweeps.storage.journal import journal_path
+from sweeps.storage.journals import journals_at
 from sweeps.storage.study_record import read_state
 from sweeps.tracking.mlflow_runs import StudyRuns
 from sweeps.tracking.mlflow_store import REMEDY, StoreReplacedError, is_server, store_name, tracking_uri
@@ -214,20 +214,19 @@ class _Source:
 
     def __init__(self, study: str, runs: Path, url: str | None) -> None:
         self._study, self._runs, self._url = study, runs, url
+        self._journals = journals_at(url, runs)
         self._opened: BaseStorage | None = None
         self._seen: tuple[int, int] | None = None
-        """Inode and size of the journal when it was last read."""
+        """The version of the records when they were last read."""
         self.stored: State | None = None
 
     def read(self, *, must_exist: bool) -> bool:
         """Read new records and return whether there were any. Raises UserError where the study must exist and does not."""
-        seen = None
-        if self._url is None and (journal := journal_path(self._runs, self._study)).exists():
-            status = journal.stat()
-            seen = status.st_ino, status.st_size
+        seen = self._journals.version(self._study)
+        if seen is not None and self._seen is not None:
             if seen == self._seen:
                 return False
-            if self._seen and seen[0] != self._seen[0]:
+            if seen[0] != self._seen[0]:
                 self._opened = self.stored = None
         try:
             if self._opened is None:

@@ -19,8 +19,7 @@ import click
 from sweeps.engine.failures import MAX_FAILURES
 from sweeps.engine.trial_loop import STOP_SECONDS
 from sweeps.errors import UserError, did_you_mean, masked
-from sweeps.storage.claim import SILENCE
-from sweeps.storage.postgres import PATIENCE
+from sweeps.storage.journals import PATIENCE, SILENCE
 from vaeexp.console import program
 
 CHECKPOINT_SECONDS = 20.0

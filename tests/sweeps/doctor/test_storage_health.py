@@ -57,7 +57,7 @@ def test_a_damaged_journal_is_red_and_saved(tmp_path):
     assert finding.remedy == "`Finding.repair` keeps the 20 records before it"
     assert path.read_bytes() == b"".join(lines)
     said = finding.repair()
-    assert said.startswith(f"kept 20 records and dropped {len(lines) - 20}; the damaged journal is {path}.damaged")
+    assert said.startswith(f"kept 20 records; the other {len(lines) - 20} are in {path}.damaged")
     assert looked_at(tmp_path)[0].ok
     assert driver_of(tmp_path).ok is False  # the records of its end are gone
     undisturbed = in_memory(STUDY)

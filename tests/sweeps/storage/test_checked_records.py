@@ -150,7 +150,7 @@ def test_a_study_without_its_first_records_keeps_the_identity_that_mlflow_knows(
     path.parent.mkdir()
     path.write_bytes(b"".join(garbage(line) if place in bad else line for place, line in enumerate(lines)))
     (finding,) = check_storage(None, tmp_path, "toy", [])
-    assert finding.repair().startswith(f"kept {bad[0]} records and dropped {len(lines) - bad[0]};")
+    assert finding.repair().startswith(f"kept {bad[0]} records; the other {len(lines) - bad[0]} are in")
     identity = json.loads(lines[3])["user_attr"]["identity"]
     assert recorded_study(None, tmp_path, "toy").identity == identity
     run_study(STUDY, lanes, runs=tmp_path)

@@ -20,7 +20,7 @@ from sweeps.engine import run_study
 from sweeps.errors import UserError
 from sweeps.storage import claim as claims
 from sweeps.storage import driver_in_words, hold_study, open_storage, open_study, study_holder
-from sweeps.storage.postgres import StorageLost
+from sweeps.storage.journals import StorageLost
 from sweeps.storage.study_record import read_state
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*XDG_RUNTIME_DIR")

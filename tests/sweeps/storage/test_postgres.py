@@ -24,7 +24,8 @@ from sweeps.engine import run_study
 from sweeps.errors import UserError
 from sweeps.storage import hold_study, open_storage, open_study, recorded_study, snapshot, study_names
 from sweeps.storage.claim import claimed
-from sweeps.storage.postgres import Database, StorageLost, open_tables
+from sweeps.storage.journals import StorageLost
+from sweeps.storage.postgres import Database, open_tables
 from sweeps.storage.postgres_journal import _APPEND as APPEND
 from sweeps.storage.postgres_journal import PostgresJournal
 
