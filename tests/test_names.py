@@ -12,9 +12,9 @@ from toy_study import toy_study
 from sweeps import run_study
 from sweeps.errors import UserError
 from sweeps.names import LONGEST, check_name
+from sweeps.postgres.database import Database, open_tables
 from sweeps.storage import hold_study
 from sweeps.storage.journal import study_lock
-from sweeps.storage.postgres import Database, open_tables
 from sweeps.study.yaml_file import find_study
 from vaeexp import api
 from vaeexp.commands import cli

@@ -18,8 +18,8 @@ from sweeps.storage.optuna_internals import copy_journal, study_ids
 
 JOURNALS = {
     "": "sweeps.storage.journal:FileJournals",
-    "postgresql": "sweeps.storage.postgres_journal:PostgresJournals",
-    "postgresql+psycopg": "sweeps.storage.postgres_journal:PostgresJournals",
+    "postgresql": "sweeps.postgres.journal:PostgresJournals",
+    "postgresql+psycopg": "sweeps.postgres.journal:PostgresJournals",
 }
 """Scheme of an address (`--storage`) → `module:class` of the place, loaded when used. The first row is used without an address."""
 

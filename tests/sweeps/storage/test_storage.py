@@ -215,7 +215,10 @@ def test_extend_cannot_change_choices():
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("runs.db", "is no storage of studies. Omit --storage to use a journal file, or give an address that begins with postgresql://"),
+        (
+            "runs.db",
+            "is no storage of studies. Omit --storage to use a journal file, or give an address that begins with postgresql://",
+        ),
         ("mysql://ann:secret@host/db", "is no storage of studies"),
         ("sqlite:///runs.db", "is no storage of studies"),
         ("postgresql+psycopg2://ann:secret@host/db", "is no storage of studies"),

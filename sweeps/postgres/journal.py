@@ -18,12 +18,12 @@ from optuna.storages import JournalStorage
 
 from sweeps.checksums import Damaged
 from sweeps.errors import UserError
+from sweeps.postgres.claim import Claim, claim_holder, claimed
+from sweeps.postgres.database import Database, open_tables
 from sweeps.storage.checked_records import JournalCheck, check_lines, parse_line, record_line
-from sweeps.storage.claim import Claim, claim_holder, claimed
 from sweeps.storage.journal import journal_path, study_lock
 from sweeps.storage.journals import Journals, StorageLost
 from sweeps.storage.optuna_internals import BatchedWrites, damage_in_words
-from sweeps.storage.postgres import Database, open_tables
 from sweeps.storage.snapshot import open_with_snapshot, renew_snapshot
 
 if TYPE_CHECKING:

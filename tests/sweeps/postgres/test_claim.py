@@ -18,7 +18,7 @@ from toy_study import in_memory, search, table, toy_study
 from sweeps.doctor.storage import check_driver
 from sweeps.engine import run_study
 from sweeps.errors import UserError
-from sweeps.storage import claim as claims
+from sweeps.postgres import claim as claims
 from sweeps.storage import driver_in_words, hold_study, open_storage, open_study, study_holder
 from sweeps.storage.journals import StorageLost
 from sweeps.storage.study_record import read_state
@@ -32,7 +32,7 @@ from pathlib import Path
 sys.path[:0] = {paths!r}
 from sweeps.engine import run_study
 from sweeps.errors import UserError
-from sweeps.storage import claim
+from sweeps.postgres import claim
 from toy_lanes import ToyLanes
 from toy_study import toy_study
 claim.BEAT = 0.1

@@ -22,12 +22,12 @@ from sweeps.checksums import Damaged
 from sweeps.doctor.storage import check_storage
 from sweeps.engine import run_study
 from sweeps.errors import UserError
+from sweeps.postgres.claim import claimed
+from sweeps.postgres.database import Database, open_tables
+from sweeps.postgres.journal import _APPEND as APPEND
+from sweeps.postgres.journal import PostgresJournal
 from sweeps.storage import hold_study, open_storage, open_study, recorded_study, snapshot, study_names
-from sweeps.storage.claim import claimed
 from sweeps.storage.journals import StorageLost
-from sweeps.storage.postgres import Database, open_tables
-from sweeps.storage.postgres_journal import _APPEND as APPEND
-from sweeps.storage.postgres_journal import PostgresJournal
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*XDG_RUNTIME_DIR")
 TERMINATE = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'sweeps'"

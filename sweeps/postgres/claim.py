@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
+from sweeps.postgres.database import Database
 from sweeps.storage.journals import SILENCE, StorageLost, driver_in_words
-from sweeps.storage.postgres import Database
 
 if TYPE_CHECKING:
     from psycopg import Connection

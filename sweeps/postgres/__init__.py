@@ -1,0 +1,1 @@
+"""Studies in a PostgreSQL database, for many machines: the place `postgresql` of `sweeps.storage.journals.JOURNALS`."""
