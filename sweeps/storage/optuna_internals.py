@@ -147,7 +147,7 @@ def copy_journal(path: Path, storage: BaseStorage) -> None:
     """Append all records of a journal file to an open storage that has none, in one write."""
     journal = storage._backend  # type: ignore[attr-defined]
     with path.open("rb") as file:
-        journal.write([parse_line(line) for line in file])
+        journal.append_logs([parse_line(line) for line in file])
 
 
 def damaged_journal(path: Path, records: int, reason: str) -> Damaged:
