@@ -25,7 +25,7 @@ import sweeps
 from sweeps.engine import search
 from sweeps.engine.events import Observer, Snapshot
 from sweeps.lanes.worker_pool import WorkerPool
-from sweeps.ray.worker import RayJob, RayWorker, join_cluster
+from sweeps.ray.worker import RayEngine, RayWorker, join_cluster
 from sweeps.storage import hold_study, open_study
 from sweeps.storage.store import Store
 
@@ -101,7 +101,7 @@ def measured(workers: int, options: argparse.Namespace) -> list[str]:
     ]
 
 
-def _cluster(stack: ExitStack, folder: Path, workers: int) -> RayJob:
+def _cluster(stack: ExitStack, folder: Path, workers: int) -> RayEngine:
     """Start a Ray cluster of this machine, whose cores the workers share, and join it."""
     from ray.cluster_utils import Cluster
 
@@ -119,7 +119,7 @@ def _cluster(stack: ExitStack, folder: Path, workers: int) -> RayJob:
                 raise
     stack.callback(cluster.shutdown)
     stack.enter_context(join_cluster(cluster.address, [Path(sweeps.__file__).parent]))
-    job = RayJob(folder=folder, cpus=min(1.0, cores / workers), limit=600.0)
+    job = RayEngine(folder=folder, cpus=min(1.0, cores / workers), limit=600.0)
     stack.enter_context(job.shown())
     return job
 

@@ -96,7 +96,7 @@ def run_study(options: SweepOptions) -> "Study":
         text = _as_text(study, options.name)
         options = replace(options, study=str(options.name), name=None)
     options = replace(options, overrides=_as_words(options.overrides))
-    if options.engine != "ray":
+    if options.engine == "local":
         preload("vaeexp.runs.worker")  # workers import PyTorch while this process does
     vaeexp.launch.run.run_sweep(options, console=open_console(), text=text)
     return load_study(options.name or str(options.study), options.runs, options.storage)

@@ -22,6 +22,7 @@ from typing import Any, Self
 from sweeps.errors import UserError, warn_once
 from sweeps.files import UNFINISHED, write_whole
 from sweeps.lanes import Failure, FailureKind, Lanes
+from sweeps.lanes.engines import Engine
 from sweeps.lanes.interrupts import uninterrupted
 from sweeps.lanes.worker import Lost, Worker
 from sweeps.program import how_to_install
@@ -38,21 +39,9 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RayJob:
-    """What every worker of a study needs."""
+class RayEngine(Engine):
+    """Starts the workers of a study as actors on a Ray cluster."""
 
-    folder: Path
-    """The files of trials. The argument `folder` of the lanes is another one where a worker does not see this folder."""
-    cpus: float = 1.0
-    gpus: float = 0.0
-    memory: int = 0
-    """Bytes that Ray sets aside for a worker."""
-    limit: float = 60.0
-    """Seconds without a sign of life after which a worker is replaced."""
-    checkpoints: bool = False
-    """Whether checkpoints lie where all workers see them, though the folder may not."""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables for the workers whose machine does not set them."""
     sign: str = field(default_factory=lambda: f"{UNFINISHED}{uuid.uuid4().hex}")
 
     @property
@@ -60,8 +49,11 @@ class RayJob:
         return self.folder / f"{UNFINISHED}cut-off"
 
     @property
+    def remote(self) -> bool:
+        return True
+
+    @property
     def places(self) -> int:
-        """Workers for which the machines of the cluster have room, if nobody else uses them."""
         nodes = [node["Resources"] for node in _import_ray().nodes() if node["Alive"]]
         demands = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory}
         return int(sum(min(_times(node, name, demand) for name, demand in demands.items()) for node in nodes))
@@ -100,8 +92,14 @@ class RayJob:
             return 0.0
 
     def worker(self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]) -> "RayWorker":
-        """Make a worker, for `WorkerPool`."""
         return RayWorker(self, name, factory, arguments)
+
+
+@contextmanager
+def open_ray(address: str, packages: Sequence[Path], **needs: Any) -> Iterator[RayEngine]:
+    """Join a Ray cluster (`join_cluster`) and open the engine whose workers are its actors."""
+    with join_cluster(address, packages):
+        yield RayEngine(**needs)
 
 
 @contextmanager
@@ -153,9 +151,11 @@ class RayWorker(Worker):
 
     patience = PATIENCE
 
-    def __init__(self, job: RayJob, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]) -> None:
+    def __init__(
+        self, engine: RayEngine, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]
+    ) -> None:
         super().__init__(name, factory, arguments)
-        self._job, self._ray, self._title = job, _import_ray(), name
+        self._engine, self._ray, self._title = engine, _import_ray(), name
         self._actor: Any = None
         self._answers: deque[Any] = deque()
         """Generators of references to parts of answers, one for each command."""
@@ -190,24 +190,29 @@ class RayWorker(Worker):
 
     @property
     def demand(self) -> str:  # type: ignore[override]
-        job, there = self._job, self._ray.cluster_resources()
+        engine, there = self._engine, self._ray.cluster_resources()
         return (
-            f"each needs {job.cpus:g} CPU, {job.gpus:g} GPU and {job.memory / 2**30:.1f} GiB; the cluster has "
+            f"each needs {engine.cpus:g} CPU, {engine.gpus:g} GPU and {engine.memory / 2**30:.1f} GiB; the cluster has "
             f"{there.get('CPU', 0):g} CPU, {there.get('GPU', 0):g} GPU and {there.get('memory', 0) / 2**30:.1f} GiB"
         )
 
     def start(self) -> None:
-        job, actor = self._job, self._ray.remote(concurrency_groups=_THREADS)(LanesActor)
-        options = {"num_cpus": job.cpus, "num_gpus": job.gpus, "memory": job.memory, "scheduling_strategy": "SPREAD"}
+        engine, actor = self._engine, self._ray.remote(concurrency_groups=_THREADS)(LanesActor)
+        options = {
+            "num_cpus": engine.cpus,
+            "num_gpus": engine.gpus,
+            "memory": engine.memory,
+            "scheduling_strategy": "SPREAD",
+        }
         # Replacing a worker needs what only the driver knows, so Ray starts and repeats nothing by itself.
-        self._actor = actor.options(**options, max_restarts=0, max_task_retries=0).remote(job.limit)
+        self._actor = actor.options(**options, max_restarts=0, max_task_retries=0).remote(engine.limit)
         self._batch, self._over, self._silent = 0, threading.Event(), False
         self._alive_at = self._broken = self._unreached = None
         self._call(
             "open",
             self.recipe,
-            dict(job.environment),
-            SharedFolderProbe(str(job.folder.absolute()), job.sign, job.checkpoints),
+            dict(engine.environment),
+            SharedFolderProbe(str(engine.folder.absolute()), engine.sign, engine.checkpoints),
         )
         self._pulses = threading.Thread(target=self._take_pulses, args=(self._actor, self._over), daemon=True)
         self._pulses.start()
@@ -260,7 +265,7 @@ class RayWorker(Worker):
             if part.place is not None:
                 self._come_to(part.place)
             for name, content in part.files.items():
-                write_whole(self._job.folder / name, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
+                write_whole(self._engine.folder / name, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
             self._messages += part.messages
             if part.last:
                 self._answers.popleft()
@@ -268,17 +273,17 @@ class RayWorker(Worker):
 
     def _come_to(self, place: Place) -> None:
         self._place, self.shares, self.node = place, place.shares, place.host
-        self.name, self.resumes = f"{self._title} on {place.host}", place.shares or self._job.checkpoints
+        self.name, self.resumes = f"{self._title} on {place.host}", place.shares or self._engine.checkpoints
         if not place.shares:
             start = "their newest checkpoint" if self.resumes else "their start"
             warn_once(
-                f"{place.host} does not see the folder {self._job.folder}: results go over Ray, and trials that pause there, are stopped or "
+                f"{place.host} does not see the folder {self._engine.folder}: results go over Ray, and trials that pause there, are stopped or "
                 f"lose their worker go on from {start}."
             )
 
     def _take_pulses(self, actor: Any, over: threading.Event) -> None:
         """Hear from an actor until it is over; end it when it has been silent for too long."""
-        limit = self._job.limit
+        limit = self._engine.limit
         try:
             # An actor that waits for a place to run has no pulse yet.
             self._ray.get(actor.pulse.options(concurrency_group="pulse").remote())
@@ -307,7 +312,9 @@ class RayWorker(Worker):
         kind: FailureKind = "out_of_memory" if isinstance(error, exceptions.OutOfMemoryError) else "crashed"
         gone = self._machine_is_gone(error)
         self._unreached = gone
-        how = f"gave no sign of life for {self._job.limit:g} seconds" if self._silent else f"died: {_in_short(error)}"
+        how = (
+            f"gave no sign of life for {self._engine.limit:g} seconds" if self._silent else f"died: {_in_short(error)}"
+        )
         detail = f"is lost with its machine ({how})" if gone else how
         return Lost(Failure(kind=kind, message=f"its process {how}"), detail, machine=gone)
 
@@ -330,13 +337,13 @@ class RayWorker(Worker):
 
     def _leave(self) -> None:
         """Find out when an actor that may be out of reach has surely left: its machine may only be cut off, and Ray may say so early."""
-        now, limit = time.monotonic(), self._job.limit
+        now, limit = time.monotonic(), self._engine.limit
         since = now if self._alive_at is None else self._alive_at
         overdue = self._unreached is None and now - since > 2 * limit / _PULSES
         if self.resumes and (self._unreached or overdue):
             self.gone_at = since + limit
             with suppress(OSError):  # of a full disk
-                self._job.remember(self.gone_at - now)
+                self._engine.remember(self.gone_at - now)
 
     def _machine_is_gone(self, error: Exception) -> bool:
         """Tell whether no process is to blame but a machine, or the network to it."""

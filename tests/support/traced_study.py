@@ -20,7 +20,7 @@ from toy_study import decided_by, table, toy_study
 import sweeps
 from sweeps.engine import run_study
 from sweeps.lanes.worker_pool import WorkerPool
-from sweeps.ray.worker import RayJob, RayWorker, join_cluster
+from sweeps.ray.worker import RayEngine, RayWorker, join_cluster
 from sweeps.storage import open_storage
 
 ROOT, SUPPORT = Path(__file__).parents[2], Path(__file__).parent
@@ -96,7 +96,7 @@ def main() -> None:
     )
     import ray
 
-    job = RayJob(folder=folder, limit=limit)
+    job = RayEngine(folder=folder, limit=limit)
 
     def pool() -> WorkerPool:
         RayWorker.patience = 300.0  # all take part from the first round on, however busy the machine is

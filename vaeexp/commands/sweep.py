@@ -66,6 +66,6 @@ def sweep(*, dry_run: bool, show: bool, **given: Any) -> int:
     if dry_run:
         launch.run.plan_sweep(wanted, console=console, show=show)
         return 0
-    if wanted.engine != "ray":
+    if wanted.engine == "local":
         preload("vaeexp.runs.worker")  # workers import PyTorch while this process does
     return AllFailedError.status if launch.run.run_sweep(wanted, console=console) else 0

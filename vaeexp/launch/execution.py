@@ -104,7 +104,7 @@ def resolve_execution(
         maxima: largest latent size and component count of the study.
         trials: budget of the search.
         shapes: number of model shapes that trials can have; each is compiled by itself.
-        places: workers for which the machines of a cluster have room; None: all workers run on this machine.
+        places: workers for which the engine has room; None: all workers run on this machine.
 
     Raises:
         UserError: the system is Windows, the device is missing, or the options contradict each other.

@@ -53,7 +53,7 @@ from vaeexp.words import format_duration, format_short, join_and, one_line, plur
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sweeps.ray.worker import RayJob
+    from sweeps.lanes.engines import Engine
     from sweeps.study.study import Study
     from sweeps.study.study_model import Baseline
     from vaeexp.launch.study_log import StudyLog
@@ -177,14 +177,14 @@ def _check_writable(folder: Path, flag: str) -> None:
         raise UserError(flag, f"'{folder}' cannot be written: no permission for '{there}'. Choose another folder.")
 
 
-def print_plan(job: Job, console: "Console", cluster: "RayJob | None") -> None:
-    """Print the plan. A few training steps of the largest model give the estimate of time. `cluster`: as for `choose_execution`."""
+def print_plan(job: Job, console: "Console", engine: "Engine") -> None:
+    """Print the plan. A few training steps of the largest model give the estimate of time. `engine`: as for `choose_execution`."""
     study = job.study
     trials, say = study.budget.trials or 100, partial(write_line, console)
     if (size := grid_size(study.sampler, study.space)) is not None:
         trials = min(size, trials if study.budget.trials else size)
         write_line(console, f"The grid has {plural(size, 'setting')}; the search ends after {trials}.")
-    execution = choose_execution(study, job.settings, job.dataset, job.options.execution, {}, say, cluster=cluster)
+    execution = choose_execution(study, job.settings, job.dataset, job.options.execution, {}, say, engine=engine)
     for line in (*_intent(job), *_cost(job, execution, trials)):
         write_line(console, line)
     for warning in job.warnings:

@@ -16,7 +16,7 @@ from vaeexp.study import largest_own, maxima_of, uses_average
 from vaeexp.words import format_gibibytes
 
 if TYPE_CHECKING:
-    from sweeps.ray.worker import RayJob
+    from sweeps.lanes.engines import Engine
     from sweeps.study.study import Study
 
 MIB = 2**20
@@ -49,11 +49,11 @@ class MemoryPlan:
         programs = PROGRAMS if compiled else 0
         return MIRROR + workers * (WORKER + programs + self._images) + lanes * self._lane
 
-    def asked(self, job: "RayJob", execution: Execution) -> "RayJob":
-        """Return the job on a cluster with what each worker asks for."""
+    def asked(self, engine: "Engine", execution: Execution) -> "Engine":
+        """Return the engine with what each worker needs."""
         lanes = -(-execution.lanes // execution.workers)
         memory = self.needed(1, lanes, compiled=execution.compile)
-        return replace(job, cpus=float(execution.threads or 1), memory=memory)
+        return replace(engine, cpus=float(execution.threads or 1), memory=memory)
 
     def check(self, free: FreeMemory | None = None) -> None:
         """Raise UserError where one lane of the largest model does not fit, before any model is built."""
@@ -92,18 +92,18 @@ def choose_execution(
     say: Callable[[str], None],
     free: FreeMemory | None = None,
     *,
-    cluster: "RayJob | None" = None,
+    engine: "Engine | None" = None,
 ) -> Execution:
     """Decide how a study runs (`resolve_execution`); on a CPU with fewer workers and lanes where memory is short, and says so.
 
-    On a cluster there are as many workers as its machines have room for.
+    With an engine that knows for how many workers it has places, there are as many.
 
     Args:
         asked: the given options of the execution, by name.
         recorded: the execution of the study's first run; empty before it.
         say: gets a line where the sweep is narrowed.
         free: the free memory; by default that of now.
-        cluster: where the workers run; None: on this machine.
+        engine: where the workers run; None: on this machine.
 
     Raises:
         UserError: as `resolve_execution`; or what the user or the record asks for does not fit.
@@ -112,9 +112,9 @@ def choose_execution(
     shapes = shape_count(study, settings, trials)
     resolve = partial(resolve_execution, recorded=recorded, dataset=dataset, settings=settings)
     resolve = partial(resolve, maxima=maxima_of(study), trials=trials, shapes=shapes)
-    if cluster is not None:
-        execution = resolve(asked, places=cluster.places)
-        while (places := plan.asked(cluster, execution).places) < execution.workers:
+    if engine is not None and (places := engine.places) is not None:
+        execution = resolve(asked, places=places)
+        while (places := plan.asked(engine, execution).places or 0) < execution.workers:
             fewer = resolve(asked, places=places)
             if fewer.workers == execution.workers:  # as many as were asked for; the study waits for them
                 break

@@ -19,6 +19,7 @@ import click
 from sweeps.engine.failures import MAX_FAILURES
 from sweeps.engine.trial_loop import STOP_SECONDS
 from sweeps.errors import UserError, did_you_mean, masked
+from sweeps.lanes.engines import ENGINES
 from sweeps.storage.journals import PATIENCE, SILENCE
 from vaeexp.console import program
 
@@ -270,10 +271,11 @@ class SweepOptions:
         envvar="VAEEXP_TRACKING",
         address=True,
     )
-    engine: Literal["local", "ray"] = _option(
+    engine: str = _option(
         MACHINES,
         "local: workers are processes of this machine; ray: they are actors on a running Ray cluster that this machine is part of, each with a CPU core or a GPU. The results are the same.",
         "local",
+        kind=click.Choice([*ENGINES]),
         slurm=False,
     )
     address: str = _option(

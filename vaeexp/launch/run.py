@@ -46,7 +46,7 @@ from vaeexp.launch.memory import choose_execution
 from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.progress import BarProgress, LiveProgress
 from vaeexp.launch.study_log import StudyLog, log_path
-from vaeexp.launch.workers import joined, make_workers
+from vaeexp.launch.workers import engine_of, make_workers
 from vaeexp.own_code import check_code, check_loaded, code_changes, code_progress, note_beginning, own_code
 from vaeexp.plots.contact_sheet import draw, pack
 from vaeexp.results.study_view import StudyView
@@ -81,7 +81,7 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
     with (
         log.keep(job.runs, job.study.name, job.command()) as begin_log,
         _said_when_stopped(job),
-        joined(job) as cluster,
+        engine_of(job) as engine,
         ExitStack() as opened,
         open_sweep(
             job.study,
@@ -100,14 +100,13 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
             return _already_finished(job, sweep.read())
         execution = choose_execution(
             *(job.study, job.settings, job.dataset, options.execution, sweep.before.execution, log.say),
-            cluster=cluster,
+            engine=engine,
         )
         _announce(job, execution)
         kind = None if options.extend else sweep.before.worker_kind
-        if cluster is not None:
-            opened.enter_context(cluster.shown())  # workers look for the folder when they start
+        opened.enter_context(engine.shown())  # workers look for the folder when they start
         # The workers are the last that can refuse the command; whatever is left behind comes after them.
-        with closing(make_workers(job, execution, cluster, kind)) as workers:
+        with closing(make_workers(job, execution, engine, kind)) as workers:
             begin_log()
             _begin(sweep, job, execution)
             mirror = opened.enter_context(_mirrored(job))
@@ -223,8 +222,8 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
     before, read = stored or StudyRecord(name=job.study.name), reader(options.storage, job.runs, job.study)
     for line in warm_start(job.study, before, _comparable(job), read)[1]:
         job.log.say(line)
-    with joined(job) as cluster:
-        print_plan(job, console, cluster)
+    with engine_of(job) as engine:
+        print_plan(job, console, engine)
 
 
 def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:

@@ -1,16 +1,16 @@
-"""The workers of a sweep: processes of this machine, or actors on a Ray cluster."""
+"""The workers of a sweep, on the engine that its options name."""
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import sweeps
 import vaeexp
+from sweeps.lanes.engines import Engine, open_engine
 from sweeps.lanes.worker_pool import WorkerPool
-from sweeps.ray.worker import RayJob, join_cluster
 from vaeexp.launch.execution import Execution, model_shapes
 from vaeexp.launch.job import Job
 from vaeexp.launch.memory import MemoryPlan
@@ -21,30 +21,23 @@ from vaeexp.training.device import resolve_device
 from vaeexp.training.optimizers import parts_of
 
 
-@contextmanager
-def joined(job: Job) -> Iterator[RayJob | None]:
-    """Join the Ray cluster that the options name, until the block ends; None where workers are processes of this machine.
-
-    Raises UserError when there is no such cluster, or ray is not installed.
-    """
+def engine_of(job: Job) -> AbstractContextManager[Engine]:
+    """Open the engine that the options name. Raises UserError where it is not installed, or its cluster cannot be joined."""
     options = job.options
-    if options.engine == "local":
-        yield None
-        return
-    device = resolve_device(options.execution.get("device", "auto"))
-    with join_cluster(options.address, _code(job)):
-        yield RayJob(
-            folder=_folder(job),
-            gpus=1.0 if device.type == "cuda" else 0.0,
-            limit=options.worker_timeout,
-            checkpoints=options.checkpoints is not None,
-            environment={name: value for name, value in os.environ.items() if name.startswith("VAEEXP_")},
-        )
+    on_gpus = options.engine != "local" and resolve_device(options.execution.get("device", "auto")).type == "cuda"
+    return open_engine(
+        options.engine,
+        address=options.address,
+        packages=_code(job),
+        folder=_folder(job),
+        gpus=1.0 if on_gpus else 0.0,
+        limit=options.worker_timeout,
+        checkpoints=options.checkpoints is not None,
+        environment={name: value for name, value in os.environ.items() if name.startswith("VAEEXP_")},
+    )
 
 
-def make_workers(
-    job: Job, execution: Execution, cluster: RayJob | None, kind: Mapping[str, Any] | None = None
-) -> WorkerPool:
+def make_workers(job: Job, execution: Execution, engine: Engine, kind: Mapping[str, Any] | None = None) -> WorkerPool:
     """Start the workers of a sweep. `kind`: that of the workers of the study; None: that of the first one. Raises as `WorkerPool`."""
     shared = {
         "settings": job.settings,
@@ -61,9 +54,9 @@ def make_workers(
     }
     workers = execution.worker_arguments(model_shapes(job.study, job.settings))
     timeout = job.options.trial_timeout
-    if cluster is None:
+    if not engine.remote:
         recipes = [{**shared, "datasets": dict(job.datasets), **arguments} for arguments in workers]
-        return WorkerPool(open_lanes, recipes, timeout=timeout, kind=kind)
+        return WorkerPool(open_lanes, recipes, timeout=timeout, worker=engine.worker, kind=kind)
     lanes = -(-execution.lanes // execution.workers)
     elsewhere = {
         **shared,
@@ -71,12 +64,10 @@ def make_workers(
         "data": None if job.options.data is None else str(Path(job.options.data).absolute()),
         "full_data": job.options.full_data,
     }
-    # Ray shows each worker its own GPU only. A worker may hold the lanes of an absent one, in turn, so all have the same width.
+    # Each worker sees its own GPU only. A worker may hold the lanes of an absent one, in turn, so all have the same width.
     recipes = [{**elsewhere, **arguments, "device": execution.device, "lanes": lanes} for arguments in workers]
-    cluster = MemoryPlan(job.study, job.settings, job.dataset).asked(cluster, execution)
-    return WorkerPool(
-        open_remote_lanes, recipes, timeout=timeout, worker=cluster.worker, lanes=execution.lanes, kind=kind
-    )
+    worker = MemoryPlan(job.study, job.settings, job.dataset).asked(engine, execution).worker
+    return WorkerPool(open_remote_lanes, recipes, timeout=timeout, worker=worker, lanes=execution.lanes, kind=kind)
 
 
 def _code(job: Job) -> list[Path]:

@@ -15,7 +15,7 @@ from sweeps.errors import UserError
 from sweeps.lanes import Outcome, TrialSpec, WorkerState, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.lanes.worker_process import Child
-from sweeps.ray.worker import RayJob
+from sweeps.ray.worker import RayEngine
 from sweeps.state.record import Description
 from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.study_record import read_state
@@ -276,7 +276,7 @@ def test_ctrl_c_ends_the_wait_for_the_end_of_a_worker_that_cannot_be_reached(tmp
 
 def test_a_driver_begins_once_workers_have_ended_that_the_driver_before_could_not_reach(tmp_path, caplog):
     folder = tmp_path / "toy" / "trials"
-    before, after = RayJob(folder=folder), RayJob(folder=folder)
+    before, after = RayEngine(folder=folder), RayEngine(folder=folder)
     with before.shown():
         before.remember(1.5)
         before.remember(0.5)

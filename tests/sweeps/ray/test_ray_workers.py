@@ -20,7 +20,7 @@ from sweeps.errors import UserError
 from sweeps.lanes import Outcome, TrialSpec, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.lanes.worker_set import WorkerError
-from sweeps.ray.worker import RayJob, RayWorker, join_cluster
+from sweeps.ray.worker import RayEngine, RayWorker, join_cluster
 
 pytest.importorskip("ray", reason="needs vaeexp[ray]")
 
@@ -46,7 +46,7 @@ def actors(cluster, tmp_path):
 
     @contextmanager
     def start(count=3, factory=counting.build, *, lanes=6, limit=60.0, seen=True, kinds=None, code=SWEEPS, **arguments):
-        job = RayJob(folder=tmp_path, limit=limit)
+        job = RayEngine(folder=tmp_path, limit=limit)
         recipe = {"folder": tmp_path, **arguments}
         recipes = [recipe | {"kind": kind} for kind in kinds] if kinds else [recipe] * count
         with join_cluster(cluster.address, [code]):
@@ -119,10 +119,10 @@ def test_places_are_counted_by_cores_and_by_memory(cluster, tmp_path):
     with join_cluster(cluster.address, []):
         sizes = [node["Resources"]["memory"] for node in ray.nodes() if node["Alive"]]
         memory = int(min(sizes))
-        assert RayJob(folder=tmp_path, memory=int(0.9 * memory)).places == 3
-        assert RayJob(folder=tmp_path, memory=2 * int(max(sizes))).places == 0
-        assert RayJob(folder=tmp_path, cpus=0.5, memory=int(0.4 * memory)).places == 6, "two on each machine"
-        assert RayJob(folder=tmp_path, cpus=0.5, memory=int(0.9 * memory)).places == 3
+        assert RayEngine(folder=tmp_path, memory=int(0.9 * memory)).places == 3
+        assert RayEngine(folder=tmp_path, memory=2 * int(max(sizes))).places == 0
+        assert RayEngine(folder=tmp_path, cpus=0.5, memory=int(0.4 * memory)).places == 6, "two on each machine"
+        assert RayEngine(folder=tmp_path, cpus=0.5, memory=int(0.9 * memory)).places == 3
 
 
 def test_results_come_back_from_where_the_drivers_folder_is_not_seen(actors, tmp_path, caplog):

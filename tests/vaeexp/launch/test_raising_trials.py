@@ -9,6 +9,7 @@ from image_files import noise
 from rich.console import Console
 from toy_study import search
 
+from sweeps.lanes.engines import Engine
 from sweeps.lanes.worker_process import preload
 from sweeps.storage import open_storage, open_study
 from vaeexp.launch.job import prepare_job
@@ -82,7 +83,8 @@ def trained(tmp_path, monkeypatch):
         asked = {"device": "cpu", "precision": "float32", "lanes": 4, "workers": 1} | asked
         job = prepare_job(options, StudyLog(Console(file=io.StringIO())))
         study = open_study(open_storage(None, runs, "who"), job.study)
-        lanes = make_workers(job, choose_execution(job.study, job.settings, job.dataset, asked, {}, print), None)
+        execution = choose_execution(job.study, job.settings, job.dataset, asked, {}, print)
+        lanes = make_workers(job, execution, Engine(folder=job.runs / "trials" / job.study.name))
         try:
             search(study, job.study, lanes, [], runs=runs)
         finally:

@@ -28,7 +28,7 @@ from vaeexp.launch.job import prepare_job
 from vaeexp.launch.memory import choose_execution
 from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.study_log import StudyLog
-from vaeexp.launch.workers import joined, make_workers
+from vaeexp.launch.workers import engine_of, make_workers
 from vaeexp.runs.comparison import OF_TIME
 
 ASKED = {"device": "cpu", "precision": "float32", "lanes": 3}
@@ -57,11 +57,11 @@ def train(tmp_path_factory):
         job = prepare_job(replace(given, **(options or {})), StudyLog(Console(file=io.StringIO())))
         storage = open_storage(None, runs, NAME)
         optuna_study = open_study(storage, job.study)
-        with joined(job) as cluster, cluster.shown() if cluster and seen else nullcontext():
+        with engine_of(job) as engine, engine.shown() if seen else nullcontext():
             execution = choose_execution(
-                *(job.study, job.settings, job.dataset, job.options.execution, {}, print), cluster=cluster
+                *(job.study, job.settings, job.dataset, job.options.execution, {}, print), engine=engine
             )
-            lanes = make_workers(job, execution, cluster)
+            lanes = make_workers(job, execution, engine)
             try:
                 watchers = [Killer(lanes, kill)] if kill else []
                 search(optuna_study, job.study, lanes, watchers, runs=runs)
@@ -174,7 +174,7 @@ def alone(train):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_another_machine_goes_on_from_checkpoints_at_an_address(train, alone, cluster, tmp_path, monkeypatch):
-    """No machine sees the runs folder of the driver here, because the driver does not show it (`RayJob.shown`)."""
+    """No machine sees the runs folder of the driver here, because the driver does not show it (`RayEngine.shown`)."""
     monkeypatch.setattr("vaeexp.launch.workers.open_remote_lanes", open_noted_lanes)
     monkeypatch.setenv("VAEEXP_NOTES", str(tmp_path / "notes"))
     lost = []

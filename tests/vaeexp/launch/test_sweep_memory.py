@@ -13,7 +13,7 @@ from rich.console import Console
 
 from sweeps.errors import UserError
 from sweeps.memory import FreeMemory
-from sweeps.ray.worker import RayJob
+from sweeps.ray.worker import RayEngine
 from vaeexp.launch.job import prepare_job
 from vaeexp.launch.memory import MIRROR, WORKER, MemoryPlan, choose_execution
 from vaeexp.launch.options import SweepOptions
@@ -69,7 +69,7 @@ def test_a_sweep_is_narrowed_with_a_line_or_refused_where_its_numbers_are_fixed(
     assert said[0].endswith("the container has 0.5 GiB free: the study runs with --workers 1 --lanes 1.")
 
 
-class FakeCluster(RayJob):
+class FakeCluster(RayEngine):
     """Four machines, each with 4 cores and 1 GiB."""
 
     @property
@@ -83,13 +83,13 @@ def test_a_cluster_has_no_more_workers_than_its_memory_has_room_for(options, tmp
     plan = MemoryPlan(*place)
     assert cluster.places == 16
     for lanes, workers in ((8, 4), (2, 2)):  # a worker needs more than half of a machine's memory
-        execution = choose_execution(*place, {**options.execution, "lanes": lanes}, {}, print, cluster=cluster)
+        execution = choose_execution(*place, {**options.execution, "lanes": lanes}, {}, print, engine=cluster)
         assert (execution.workers, execution.lanes) == (workers, lanes)
         assert plan.asked(cluster, execution).memory == plan.needed(1, lanes // workers, compiled=False)
     asked = {**options.execution, "workers": 8, "lanes": 8}
-    assert choose_execution(*place, asked, {}, print, cluster=cluster).workers == 8, "the study waits for them"
+    assert choose_execution(*place, asked, {}, print, engine=cluster).workers == 8, "the study waits for them"
     wide = {**options.execution, "threads": 3}
-    assert plan.asked(cluster, choose_execution(*place, wide, {}, print, cluster=cluster)).cpus == 3
+    assert plan.asked(cluster, choose_execution(*place, wide, {}, print, engine=cluster)).cpus == 3
 
 
 def test_the_plan_shows_the_memory(options):
