@@ -5,10 +5,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-GROUPS = Path("/sys/fs/cgroup")
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self/cgroup")
-MACHINE = Path("/proc/meminfo")
-UNLIMITED = 2**60
+MEMINFO = Path("/proc/meminfo")
+UNLIMITED_BYTES = 2**60
 """Version 1 writes a number above this one where there is no limit."""
 _FILES = (
     ("memory.max", "memory.current", "inactive_file", "memory.events"),
@@ -26,7 +26,7 @@ class FreeMemory:
     """`the machine` or `the container`."""
 
 
-def free_memory(groups: Path = GROUPS, own: Path = OWN, machine: Path = MACHINE) -> FreeMemory | None:
+def free_memory(groups: Path = CONTROL_GROUPS, own: Path = OWN, machine: Path = MEMINFO) -> FreeMemory | None:
     """Return the memory that is free in the machine, or in a control group that has less; None where the system does not say.
 
     Args:
@@ -38,13 +38,13 @@ def free_memory(groups: Path = GROUPS, own: Path = OWN, machine: Path = MACHINE)
     for folder in _folders(groups, own):
         for limit_file, use_file, droppable, _ in _FILES:
             limit, used = read_number(folder / limit_file), read_number(folder / use_file)
-            if limit is not None and limit < UNLIMITED and used is not None:
+            if limit is not None and limit < UNLIMITED_BYTES and used is not None:
                 used -= sum(read_values(folder / "memory.stat", droppable))
                 found.append(FreeMemory(max(0, limit - used), "the container"))
     return min(found, key=lambda free: free.bytes, default=None)
 
 
-def memory_kills(groups: Path = GROUPS, own: Path = OWN) -> int:
+def memory_kills(groups: Path = CONTROL_GROUPS, own: Path = OWN) -> int:
     """Return how many processes of this process's control group the kernel has killed because the group's memory ran out."""
     for folder in _folders(groups, own):
         for *_, counter in _FILES:

@@ -18,8 +18,8 @@ from sweeps.checksums import Damaged
 from sweeps.doctor.findings import Finding
 from sweeps.errors import UserError
 from sweeps.files import is_aside, quarantine
-from sweeps.memory import GROUPS, MACHINE, UNLIMITED, read_number, read_values
-from sweeps.requirements import problem_of, requirements
+from sweeps.memory import CONTROL_GROUPS, MEMINFO, UNLIMITED_BYTES, read_number, read_values
+from sweeps.requirements import problem_of, required_packages
 from vaeexp.cache import FACTS, cache_folder, read_facts
 from vaeexp.data.block_checks import damaged_blocks
 from vaeexp.machine import processor_name, usable_cores
@@ -47,7 +47,7 @@ def check_versions() -> Iterator[Finding]:
     """Check that the packages that vaeexp needs are installed in versions that it accepts."""
     wrong, shown = [], [f"vaeexp {vaeexp.__version__}", f"Python {platform.python_version()}"]
     asked = []
-    for needed in requirements("vaeexp"):
+    for needed in required_packages("vaeexp"):
         if problem := problem_of(needed):
             wrong.append(problem)
             asked.append(f"'{needed.name}{needed.specifier}'")
@@ -177,7 +177,7 @@ class Limit(NamedTuple):
 
 def check_limits() -> Iterator[Finding]:
     """Check what the system and a container (cgroup v1 or v2) allow: open files, processes, memory."""
-    for limit in (*_of_process(), *_of_container(GROUPS)):
+    for limit in (*_of_process(), *_of_container(CONTROL_GROUPS)):
         if limit.most is None:
             yield Finding(name=limit.name, ok=True, words="no limit")
             continue
@@ -203,7 +203,7 @@ def _of_process() -> Iterator[Limit]:
             soft, _ = resource.getrlimit(what)
             yield Limit(name, None if soft == resource.RLIM_INFINITY else soft, 0, needed, unit)
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    available = next((1024 * amount for amount in read_values(MACHINE, "MemAvailable:")), total)
+    available = next((1024 * amount for amount in read_values(MEMINFO, "MemAvailable:")), total)
     yield Limit("memory of the machine", total, total - available, MEMORY, "GiB")
 
 
@@ -216,5 +216,5 @@ def _of_container(root: Path) -> Iterator[Limit]:
         ("processes of the container", "pids/pids.max", "pids/pids.current", PROCESSES, "processes"),
     ):
         limit = read_number(root / most)
-        if limit is not None and limit < UNLIMITED:
+        if limit is not None and limit < UNLIMITED_BYTES:
             yield Limit(name, limit, read_number(root / used) or 0, needed, unit)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, PydanticUserError, Strict, TypeAdapter, V
 from pydantic.fields import FieldInfo
 
 from sweeps.errors import UserError
-from sweeps.study.space import Parameter, Space, plain
+from sweeps.study.space import Parameter, Space, as_lists
 from sweeps.study.study import Study, load_study, mentioned
 from sweeps.study.study_model import Baseline
 from sweeps.study.yaml_file import parse_yaml, shown_path
@@ -152,7 +152,7 @@ def _check_used(study: Study) -> None:
     for name, (owner, users) in _USED_BY.items():
         if name in study.space.names:
             path, got = ("search", name), "is searched"
-            owners = plain(study.space[name].when.get(owner, _values(study, owner)))
+            owners = as_lists(study.space[name].when.get(owner, _values(study, owner)))
             wrong = not {*owners} <= {*users}
         else:
             path, got = ("train", name), f"got {train[name]}"
@@ -354,7 +354,7 @@ def _values(study: Study | StudyParts, name: str) -> list[Any]:
 
 
 def _values_of(parameter: Parameter) -> list[Any]:
-    return plain(parameter.values) if parameter.kind == "choice" else [parameter.low, parameter.high]
+    return as_lists(parameter.values) if parameter.kind == "choice" else [parameter.low, parameter.high]
 
 
 def maxima_of(study: Study | StudyParts) -> dict[str, int]:

@@ -23,7 +23,7 @@ from sweeps.engine.events import Observer
 from sweeps.engine.races import plan_of
 from sweeps.engine.repeats import run_repeats
 from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
-from sweeps.engine.warm_start import Protocol, Read, reader, warm_start
+from sweeps.engine.warm_start import Protocol, Read, study_reader, warm_start
 from sweeps.lanes import Lanes
 from sweeps.lanes.awake import awake_seconds
 from sweeps.search.searched_trials import KNOWN_IN_A_ROW, SearchedTrials, trial_seed
@@ -189,12 +189,12 @@ def open_sweep(
     if study.learn_from or any(isinstance(entry, BestOf) for entry in study.start):
         # A study that is refused must leave no empty journal behind.
         before = recorded_study(storage, runs, study.name) or StudyRecord(name=study.name)
-        warm_start(study, before, protocol or {}, reader(storage, runs, study))
+        warm_start(study, before, protocol or {}, study_reader(storage, runs, study))
     with (
         storage_errors_as_user_errors(storage, runs),
         hold_study(storage, runs, study.name, take_over=take_over, patience=patience) as opened,
     ):
-        sweep = Sweep(study, opened, runs, reader(storage, runs, study), extend=extend, protocol=protocol or {})
+        sweep = Sweep(study, opened, runs, study_reader(storage, runs, study), extend=extend, protocol=protocol or {})
         try:
             yield sweep
         except BaseException as error:

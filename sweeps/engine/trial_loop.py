@@ -39,7 +39,7 @@ from sweeps.state.decisions import (
     undecided,
 )
 from sweeps.state.trial import Trial
-from sweeps.storage.running_trial import RunningTrial, checked
+from sweeps.storage.running_trial import RunningTrial, with_divergence
 from sweeps.storage.store import Store
 
 Clock = Callable[[], float]
@@ -315,7 +315,7 @@ class Rounds:
         return ending, [trial.spec for trial in begin]
 
     def _report(self, done: Sequence[Progress]) -> None:
-        reports = [(self.running[progress.number], checked(progress)) for progress in done]
+        reports = [(self.running[progress.number], with_divergence(progress)) for progress in done]
         at = self.clock()
         with self.store.batched():
             recorded = [(trial, p) for trial, p in reports if trial.report(p, self.round, at)]

@@ -28,7 +28,7 @@ Read = Callable[[str, str], State]
 """(name of another study, entry of the study file that names it) → that study."""
 
 
-def reader(url: str | None, runs: Path, study: "Study") -> Read:
+def study_reader(url: str | None, runs: Path, study: "Study") -> Read:
     """Return what reads other studies of a storage. It raises UserError where there is none of a name."""
 
     def read(name: str, place: str) -> State:

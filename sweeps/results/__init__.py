@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweeps.results.front import front
+from sweeps.results.front import pareto_front
 from sweeps.results.racing import Race, run_race
 from sweeps.state.record import StudyRecord
 from sweeps.state.state import State
@@ -101,7 +101,7 @@ def front_trials(stored: State) -> list[Trial]:
     complete = [trial for trial in _complete(stored.trials) if trial.duplicate_of is None]
     pairs = [last_values(trial, objectives.values()) for trial in complete]
     found = [(trial, pair) for trial, pair in zip(complete, pairs, strict=True) if pair and np.isfinite(pair).all()]
-    return [found[index][0] for index in front(np.array([pair for _, pair in found]).reshape(-1, 2))]
+    return [found[index][0] for index in pareto_front(np.array([pair for _, pair in found]).reshape(-1, 2))]
 
 
 def last_values(trial: Trial, metrics: Iterable[str]) -> tuple[float, ...]:
@@ -201,7 +201,7 @@ def best_so_far(results: Results) -> "pd.DataFrame":
     return history.assign(best=history["objective"].cummin())
 
 
-def levels(results: Results, parameter: str) -> list[Any]:
+def compared_levels(results: Results, parameter: str) -> list[Any]:
     """Return the values of a parameter in the runs of its comparison, in the order of the search space."""
     column = f"params.{parameter}"
     if column not in results.trials:
@@ -217,17 +217,17 @@ def levels(results: Results, parameter: str) -> list[Any]:
     return ordered
 
 
-def pairs(
+def matched_pairs(
     results: Results, parameter: str, two: Sequence[Any] | None = None, measure: str = "objective"
 ) -> "pd.DataFrame":
     """Match runs that differ in `parameter` alone: pair_id, source_trial, seed_index, `<measure>.<level>` of each, difference.
 
-    `two` names the levels to set against each other; by default the first two of `levels`. The difference is the second
+    `two` names the levels to set against each other; by default the first two of `compared_levels`. The difference is the second
     value minus the first: above 0 where the first level is better. NaN for a run that did not complete. Configurations that
     are equal but for the parameter, and for parameters that depend on it, count once: under the first trial that has one. `measure`: the column that
     is compared; NaN throughout where there is none.
     """
-    two = list(two) if two is not None else levels(results, parameter)[:2]
+    two = list(two) if two is not None else compared_levels(results, parameter)[:2]
     keys = {"pair_id": "object", "source_trial": "int64", "seed_index": "int64"}
     names = [f"{measure}.{level}" for level in two]
     search, column = results.study.spec.get("search") or {}, f"params.{parameter}"
@@ -397,11 +397,11 @@ __all__ = [
     "Results",
     "best_record",
     "best_run",
+    "compared_levels",
     "confirmed_winner",
     "front_trials",
     "last_values",
-    "levels",
-    "pairs",
+    "matched_pairs",
     "race_of",
     "ranked",
     "ranked_trials",

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 
-def front(values: np.ndarray) -> np.ndarray:
+def pareto_front(values: np.ndarray) -> np.ndarray:
     """Return the indices of the points that no other equals or beats in both objectives, in order of the first objective: [F].
 
     Of equal points the first alone is among them.
@@ -39,7 +39,7 @@ def behind(values: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
     if not len(values) or not len(others):
         return np.zeros(len(values))
     # Whoever is lower in both than a point of the front would be on it instead, so the front speaks for all.
-    best, scale = others[front(others)], scales(others)
+    best, scale = others[pareto_front(others)], scales(others)
     gaps = ((values[:, None] - best) / scale).min(axis=2)
     return np.maximum(gaps.max(axis=1), 0.0)
 
@@ -50,6 +50,6 @@ def hypervolume(values: np.ndarray, reference: np.ndarray) -> float:
     Points that do not beat the reference in both objectives add nothing (Zitzler and Thiele 1998).
     """
     inside = values[(values < reference).all(axis=1)]
-    steps = inside[front(inside)]
+    steps = inside[pareto_front(inside)]
     ceilings = np.concatenate([reference[1:], steps[:-1, 1]])
     return math.fsum((reference[0] - steps[:, 0]) * (ceilings - steps[:, 1]))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from sweeps.results.front import behind, front
+from sweeps.results.front import behind, pareto_front
 from sweeps.search.pruners import Quantile
 from sweeps.state.trial import Trial
 
@@ -97,5 +97,5 @@ class TwoObjectives:
             since += 1
             if pair is not None and not (best <= pair).all(axis=1).any():
                 best = np.vstack([best, pair])
-                best, since = best[front(best)], 0
+                best, since = best[pareto_front(best)], 0
         return since

@@ -15,7 +15,7 @@ from sweeps.storage.optuna_internals import attributes_of, handle_of, set_state
 from sweeps.storage.trial_record import ENDED, failure_of
 
 
-def checked(progress: Progress) -> Progress:
+def with_divergence(progress: Progress) -> Progress:
     """Make an objective that is not finite a failure, whatever the lanes say; Optuna never sees it."""
     if progress.failure or math.isfinite(progress.objective):
         return progress

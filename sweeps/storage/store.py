@@ -23,7 +23,7 @@ from sweeps.storage.optuna_internals import (
     storage_of,
     study_id,
 )
-from sweeps.storage.running_trial import RunningTrial, checked, resume_trial
+from sweeps.storage.running_trial import RunningTrial, resume_trial, with_divergence
 from sweeps.storage.study_record import REPEATS, study_record, write_study
 from sweeps.storage.trial_record import as_stored, decoder, read_trial, revives
 from sweeps.study.space import Space
@@ -151,7 +151,7 @@ class Store:
 
     def write_epochs_ahead(self, ahead: Sequence[Progress]) -> None:
         """Write epochs of rounds to come, but for those in which training failed: an epoch is the same whenever it is trained."""
-        content = [asdict(progress) for progress in ahead if not checked(progress).failure]
+        content = [asdict(progress) for progress in ahead if not with_divergence(progress).failure]
         self.study.set_user_attr("epochs_ahead", content)
 
     # ---- trials ----

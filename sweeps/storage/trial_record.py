@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeps.lanes import Failure, Outcome
 from sweeps.state.trial import Assignment, Closing, Epoch, Pause, Picture, Recorded, Trial
 from sweeps.storage.optuna_internals import brief_attributes
-from sweeps.study.space import Space, plain
+from sweeps.study.space import Space, as_lists
 
 ENDED = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 """`Outcome.state` → state of the Optuna trial."""
@@ -127,7 +127,7 @@ def _pictures(attributes: Mapping[str, Any]) -> tuple[Picture, ...]:
 def decoder(space: Space) -> Decode:
     """Return what decodes the parameters of trials; values that the space no longer knows stay as they are stored."""
     choices = {
-        parameter.name: {parameter.encode(value): plain(value) for value in reversed(parameter.values)}
+        parameter.name: {parameter.encode(value): as_lists(value) for value in reversed(parameter.values)}
         for parameter in space.parameters
         if parameter.kind == "choice"
     }

@@ -57,7 +57,7 @@ class Parameter:
             raise UserError(path, "got an empty list; give the values to choose from.")
         value, times = Counter(self.values).most_common(1)[0]
         if times > 1:
-            raise UserError(path, f"{plain(value)!r} stands there twice; give each value once.")
+            raise UserError(path, f"{as_lists(value)!r} stands there twice; give each value once.")
 
     def _check_range(self) -> None:
         path, low, high = f"search.{self.name}", self.low, self.high
@@ -124,7 +124,7 @@ class Parameter:
         """Return the value that Optuna stores in this form, because it knows no lists: `"[512, 512]"` → `[512, 512]`."""
         if self.kind != "choice":
             return stored
-        return next(plain(value) for value in self.values if _label(value) == stored)
+        return next(as_lists(value) for value in self.values if _label(value) == stored)
 
     def encode(self, value: Any) -> Any:
         """Return a value as Optuna stores it; the inverse of `decode`."""
@@ -133,7 +133,7 @@ class Parameter:
     def value(self, index: int) -> Any:
         """Return the value at a place, from 0, in the order of a parameter that has a `size`."""
         if self.kind == "choice":
-            return plain(self.values[index])
+            return as_lists(self.values[index])
         if self.kind == "int":
             return int(self.low) + index * int(self.step or 1)
         return float(Decimal(str(self.low)) + Decimal(str(self.step)) * index)
@@ -179,7 +179,7 @@ class Parameter:
         """Return the fields that apply, JSON-able."""
         content: dict[str, Any] = {"kind": self.kind}
         if self.kind == "choice":
-            content["values"] = plain(self.values)
+            content["values"] = as_lists(self.values)
         else:
             content |= {"low": self.low, "high": self.high, "log": self.log}
         if self.step is not None:
@@ -187,14 +187,14 @@ class Parameter:
         if self.grow:
             content |= {"grow": True, "limits": dict(self.limits)}
         if self.when:
-            content["when"] = {parent: plain(values) for parent, values in self.when.items()}
+            content["when"] = {parent: as_lists(values) for parent, values in self.when.items()}
         return content
 
     def domain(self) -> str:
         """Return the values in words, for messages."""
         if self.kind == "choice":
             rest = f" and {len(self.values) - 10:,} more" if len(self.values) > 10 else ""
-            return ", ".join(repr(plain(value)) for value in self.values[:10]) + rest
+            return ", ".join(repr(as_lists(value)) for value in self.values[:10]) + rest
         steps = f" in steps of {self.step}" if self.step else ""
         kind = "whole numbers" if self.kind == "int" else "numbers"
         return f"{kind} from {self.low} to {self.high}{steps}"
@@ -218,9 +218,9 @@ def frozen(value: Any) -> Any:
     return tuple(frozen(item) for item in value) if isinstance(value, list | tuple) else value
 
 
-def plain(value: Any) -> Any:
+def as_lists(value: Any) -> Any:
     """Return tuples as lists, all the way down."""
-    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+    return [as_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def read_conditions(when: Mapping[str, Any] | None, parameters: Mapping[str, Parameter]) -> dict[str, tuple[Any, ...]]:
@@ -235,7 +235,7 @@ def read_conditions(when: Mapping[str, Any] | None, parameters: Mapping[str, Par
 
 def _label(value: Any) -> Any:
     # Optuna's choices are None, bool, int, float or str; anything else would not survive its storages.
-    return json.dumps(plain(value)) if isinstance(value, tuple) else value
+    return json.dumps(as_lists(value)) if isinstance(value, tuple) else value
 
 
 MAXIMUM_CONFIGURATIONS = 100_000
@@ -316,7 +316,7 @@ class Space:
         """Return values of other parameters under which this one is active: the first that its conditions name."""
         values: dict[str, Any] = {}
         for parent, allowed in self[name].when.items():
-            values |= self.context(parent) | {parent: plain(allowed[0])}
+            values |= self.context(parent) | {parent: as_lists(allowed[0])}
         return values
 
     def configurations(self) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ from sweeps.tracking.mlflow_store import (
 )
 from sweeps.tracking.saved_view import KEY, TAG
 
-HOST = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 WILDCARDS = ("0.0.0.0", "::")
 """Addresses by which a server listens on all addresses of its machine."""
 PORT = 5210  # used if it is free, because a browser keeps the settings of MLflow's pages by port
@@ -64,7 +64,7 @@ def check_reachable(uri: str) -> None:
 
 
 def serve_ui(
-    uri: str | None, runs: Path, *, host: str = HOST, port: int = 0, say: Callable[[str], None] = print
+    uri: str | None, runs: Path, *, host: str = LOOPBACK, port: int = 0, say: Callable[[str], None] = print
 ) -> None:
     """Serve the store until Ctrl-C or SIGTERM, and say its address. Of a tracking server, say the address only.
 
@@ -102,7 +102,7 @@ def serve_ui(
 
 @contextmanager
 def ui_server(
-    uri: str | None, runs: Path, *, host: str = HOST, port: int = 0, say: Callable[[str], None] = print
+    uri: str | None, runs: Path, *, host: str = LOOPBACK, port: int = 0, say: Callable[[str], None] = print
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Run a server on a store for the length of a `with` block, which gets its address and its process once it answers."""
     runs = runs.resolve()
@@ -154,7 +154,7 @@ def _serving(
             stderr=output,
             start_new_session=True,
         )
-    here = HOST if host in WILDCARDS else host
+    here = LOOPBACK if host in WILDCARDS else host
     try:
         _wait_until_up(server, _address(here, port), log)
         yield _address(socket.gethostname() if host in WILDCARDS else host, port), server
@@ -176,14 +176,14 @@ def _admitted(host: str, port: int) -> list[str]:
 
     MLflow refuses other names, and changes from pages of other origins, so that no page of the internet can reach it through a browser.
     """
-    if host in (HOST, "localhost"):
+    if host in (LOOPBACK, "localhost"):
         return []
     names = {host}
     if host in WILDCARDS:
         machine = socket.gethostname()
         with suppress(OSError):  # a name that no one resolves
             names = {str(found[4][0]) for found in socket.getaddrinfo(machine, None)}
-        names |= {machine, socket.getfqdn(), "localhost", HOST}
+        names |= {machine, socket.getfqdn(), "localhost", LOOPBACK}
     pages = sorted(_address(name, port) for name in names - {*WILDCARDS})
     hosts = [page.removeprefix("http://") for page in pages]
     return ["--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(pages)]
@@ -196,7 +196,7 @@ def _who_reaches(shown: str, host: str) -> Iterator[str]:
     elif os.environ.get("SSH_CONNECTION"):
         port, user = shown.rpartition(":")[2], f"{os.environ.get('USER', 'USER')}@{socket.gethostname()}"
         tunnel = f"ssh -L {port}:{host}:{port} {user}"
-        yield f"On your own machine: `{tunnel}`; then open {_address(HOST, int(port))} there."
+        yield f"On your own machine: `{tunnel}`; then open {_address(LOOPBACK, int(port))} there."
 
 
 def _newest_studies(runs: Path) -> list[tuple[str, int, str | None]]:

@@ -99,7 +99,7 @@ class Planted:
         return pd.DataFrame({name: values[order] for name, values in self.columns.items()})
 
     def pairs(self) -> pd.DataFrame:
-        """Return the comparison's pairs as `sweeps.results.pairs` does."""
+        """Return the comparison's pairs as `sweeps.results.matched_pairs` does."""
         seeds = self.paired.shape[1]
         return pd.DataFrame(
             {

@@ -157,7 +157,7 @@ def test_a_folder_that_cannot_be_written_asks_for_another_one():
 
 def test_the_limits_of_a_container_are_found(tmp_path, monkeypatch):
     """Files as the kernel shows them, of version 2 and of version 1 of control groups."""
-    monkeypatch.setattr("vaeexp.machine_checks.GROUPS", tmp_path)
+    monkeypatch.setattr("vaeexp.machine_checks.CONTROL_GROUPS", tmp_path)
     for name, content in {"memory.max": "943718400", "memory.current": "104857600", "pids.max": "max"}.items():
         (tmp_path / name).write_text(f"{content}\n")
     (memory,) = (finding for finding in check_limits() if "container" in finding.name)

@@ -7,7 +7,7 @@ import click
 from sweeps.errors import UserError
 from sweeps.storage import study_names
 from sweeps.tracking import sync as sync_study
-from sweeps.tracking.ui import HOST, serve_ui
+from sweeps.tracking.ui import LOOPBACK, serve_ui
 from vaeexp.commands.options import Places, places_options, runs_option, study_argument, tracking_option
 
 
@@ -16,9 +16,9 @@ from vaeexp.commands.options import Places, places_options, runs_option, study_a
 @tracking_option
 @click.option(
     "--host",
-    default=HOST,
+    default=LOOPBACK,
     show_default="this machine only",
-    metavar="HOST",
+    metavar="LOOPBACK",
     help="Name or address of this machine at which others reach the pages; 0.0.0.0 for all its addresses. Everyone who reaches them can read and delete the runs.",
 )
 @click.option(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweeps.engine import Sweep, open_sweep
-from sweeps.engine.warm_start import reader, warm_start
+from sweeps.engine.warm_start import study_reader, warm_start
 from sweeps.errors import UserError, masked, warn_once
 from sweeps.lanes import run_folder
 from sweeps.lanes.worker_pool import WorkerPool
@@ -219,7 +219,7 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
             _say_finished(job, stored)
             return
     _say_unused_address(job)
-    before, read = stored or StudyRecord(name=job.study.name), reader(options.storage, job.runs, job.study)
+    before, read = stored or StudyRecord(name=job.study.name), study_reader(options.storage, job.runs, job.study)
     for line in warm_start(job.study, before, _comparable(job), read)[1]:
         job.log.say(line)
     with engine_of(job) as engine:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sweeps.results import pairs
+from sweeps.results import matched_pairs
 from vaeexp.evaluation.metrics import METRICS, SUM
 from vaeexp.plots import style
 from vaeexp.plots.latent import interpolation_figure
@@ -192,7 +192,7 @@ def paired_differences(view: StudyView) -> Figure | None:
 def runs_of_pairs(view: StudyView, comparison: PairComparison) -> pd.DataFrame:
     """Return the numbers of the two repeats of each complete pair, in the columns `first` and `second` and the order of its pairs."""
     two = [comparison.first, comparison.second]
-    numbers = pairs(view.results, comparison.parameter, two, "number").loc[comparison.pairs.index]
+    numbers = matched_pairs(view.results, comparison.parameter, two, "number").loc[comparison.pairs.index]
     return numbers[[f"number.{level}" for level in two]].astype(int).set_axis(["first", "second"], axis=1)
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from sweeps.results.front import front, hypervolume
+from sweeps.results.front import hypervolume, pareto_front
 from vaeexp.evaluation.metrics import METRICS, NATS
 from vaeexp.results.tables import epochs_of, spent_by
 
@@ -51,7 +51,7 @@ class FrontView:
     def members(self) -> pd.DataFrame:
         """The complete trials that no other equals or beats in both objectives, in order of the first objective."""
         by_number = self.complete.sort_values("number", ignore_index=True)
-        return by_number.iloc[front(by_number[[*self.metrics]].to_numpy(float))].reset_index(drop=True)
+        return by_number.iloc[pareto_front(by_number[[*self.metrics]].to_numpy(float))].reset_index(drop=True)
 
     @cached_property
     def reference(self) -> np.ndarray:
@@ -69,7 +69,7 @@ class FrontView:
         volumes, kept = [], np.empty((0, 2))
         for value in self.values:
             kept = np.vstack([kept, value])
-            kept = kept[front(kept)]
+            kept = kept[pareto_front(kept)]
             volumes.append(hypervolume(kept, self.reference))
         return pd.DataFrame({"spent": spent_by(self.complete, self.epochs), "volume": volumes})
 

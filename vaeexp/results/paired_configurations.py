@@ -60,7 +60,7 @@ def paired_configurations(
     """Return the configurations of matched pairs, the winner first, then by their place in the search.
 
     Args:
-        pairs: complete pairs, as `sweeps.results.pairs` gives them; the last three columns are both values and their difference.
+        pairs: complete pairs, as `sweeps.results.matched_pairs` gives them; the last three columns are both values and their difference.
         others: figure on test → the same of that figure.
         found: trials of the search in their order.
         parameter: the one that is compared.

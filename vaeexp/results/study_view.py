@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.lanes import baseline_names
-from sweeps.results import Results, best_run, levels, race_of, ranked
+from sweeps.results import Results, best_run, race_of, ranked
 from sweeps.results.found_trials import found_rows, promotes
 from sweeps.results.racing import Race
 from sweeps.state.record import StudyRecord
@@ -448,7 +448,7 @@ class StudyView:
         """The comparisons that the study asks for, one entry for each two values of each parameter, corrected for their number."""
         compared = []
         for name in self.compared_parameters:
-            for two in itertools.combinations(levels(self.results, name), 2):
+            for two in itertools.combinations(compared_levels(self.results, name), 2):
                 compared.append(compare_pairs(self.results, name, two, self.seed, self.found, self.best))
         return corrected(compared)
 

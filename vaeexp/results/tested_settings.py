@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.results import Results, pairs
+from sweeps.results import Results, matched_pairs
 from sweeps.results.racing import Race
 from sweeps.results.statistics import (
     LEAST_VALUES,
@@ -167,15 +167,15 @@ def compare_pairs(
         found: trials of the search in their order (`found_rows`).
         best: the best configuration, confirmed or not.
     """
-    compared = compare_matched(parameter, two, pairs(results, parameter, two), seed)
-    others = {name: pairs(results, parameter, two, f"result.test/{name}") for name in BESIDE}
+    compared = compare_matched(parameter, two, matched_pairs(results, parameter, two), seed)
+    others = {name: matched_pairs(results, parameter, two, f"result.test/{name}") for name in BESIDE}
     winner, reference = (best.source_trial, _by_seed(best, metric="objective")) if best else (None, {})
     each = paired_configurations(compared.pairs, others, found, parameter, winner, reference)
     return replace(compared, by_configuration=each, others=mean_of_others(others))
 
 
 def compare_matched(parameter: str, two: tuple[Any, Any], table: pd.DataFrame, seed: int) -> PairComparison:
-    """Return the comparison of two values from their matched pairs, a row each, as `sweeps.results.pairs` gives them."""
+    """Return the comparison of two values from their matched pairs, a row each, as `sweeps.results.matched_pairs` gives them."""
     complete = table[table["difference"].notna()]
     values, sources = complete["difference"].to_numpy(float), complete["source_trial"].to_numpy()
     trials = np.unique(sources)

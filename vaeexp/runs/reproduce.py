@@ -15,7 +15,7 @@ from sweeps.lanes import Lanes, Outcome, Progress, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.schema import check_file
 from sweeps.state.trial import Epoch, Trial
-from sweeps.storage.running_trial import checked
+from sweeps.storage.running_trial import with_divergence
 from vaeexp.console import minus_elbo, print_table, progress_bar, write_line
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.machine import usable_cores
@@ -215,7 +215,7 @@ def _advance(record: RunRecord, lanes: Lanes, wanted: Criterion, console: "Conso
     agrees, spoke = True, time.monotonic()
     with progress_bar(console, record.name) as advance:
         for index in range(most):
-            progress = checked(advance_all(lanes, [number])[0])
+            progress = with_divergence(advance_all(lanes, [number])[0])
             advance(index + 1, most)
             text = None
             if bool(progress.failure) == (index < len(recorded)):  # one failed, and the other did not

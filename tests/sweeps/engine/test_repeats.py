@@ -14,7 +14,7 @@ from trials import make_trial
 
 from sweeps.engine.repeats import plan_repeats
 from sweeps.lanes import Outcome, baseline_names, joined_baselines
-from sweeps.results import levels, pairs, ranked, read_results
+from sweeps.results import compared_levels, matched_pairs, ranked, read_results
 from sweeps.state.record import StudyRecord
 from sweeps.state.state import State
 from sweeps.state.trial import Epoch
@@ -255,7 +255,7 @@ def test_runs_of_an_earlier_plan_count_nowhere():
     in_use = runs[runs["purposes"].map(len) > 0]
     assert in_use["purposes"].tolist() == [("confirm",)]
     assert in_use["source_trial"].tolist() == ranked(results)["number"].tolist()[:1]
-    assert pairs(results, "optimizer").empty
+    assert matched_pairs(results, "optimizer").empty
 
 
 def test_seeds_are_one_list_of_the_study():
@@ -312,8 +312,8 @@ def test_end_to_end_through_the_driver():
         (row["source_trial"], row["seed"], row["seed_index"], row["purposes"], row["pair_ids"])
         for row in runs.to_dict("records")
     ] == [(run.source_trial, run.seed, run.seed_index, run.purposes, run.pair_ids) for run in plan]
-    assert levels(results, "optimizer") == ["adam", "adamax"]
-    matched = pairs(results, "optimizer")
+    assert compared_levels(results, "optimizer") == ["adam", "adamax"]
+    matched = matched_pairs(results, "optimizer")
     assert len(matched) == 6
     assert matched["difference"].notna().all()
     for pair in matched.to_dict("records"):
@@ -369,7 +369,7 @@ def test_an_extended_study_gives_runs_of_the_old_plan_their_new_roles():
     in_use = runs[runs["purposes"].map(len) > 0]
     expected = {(run.source_trial, run.seed, run.purposes, run.pair_ids) for run in plan}
     assert {(r["source_trial"], r["seed"], r["purposes"], r["pair_ids"]) for r in in_use.to_dict("records")} == expected
-    assert len(pairs(results, "optimizer")) == len({pair for run in plan for pair in run.pair_ids})
+    assert len(matched_pairs(results, "optimizer")) == len({pair for run in plan for pair in run.pair_ids})
 
 
 FALLS = {"rungs": [2, 4], "factor": 3}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sweeps.results.front import behind, front, hypervolume, scales
+from sweeps.results.front import behind, hypervolume, pareto_front, scales
 
 POINTS = st.integers(1, 12).flatmap(lambda count: arrays(float, (count, 2), elements=st.integers(-6, 6).map(float)))
 SMOOTH = st.integers(1, 12).flatmap(
@@ -24,7 +24,7 @@ def beaten(point, others):
 
 @given(POINTS)
 def test_the_front_is_what_no_other_point_equals_or_beats(points):
-    chosen = front(points)
+    chosen = pareto_front(points)
     expected = {tuple(point) for point in points if not beaten(point, points)}
     assert {tuple(point) for point in points[chosen]} == expected
     assert len(chosen) == len(expected), "of equal points one alone"
@@ -42,7 +42,7 @@ def test_behind_is_the_least_step_after_which_no_point_is_lower_in_both(points):
         assert not ((points < moved - 1e-9).all(axis=1)).any()
         if distance > 0:
             assert (points < moved + 1e-6 * scale).all(axis=1).any(), "a smaller step would not do"
-    assert (distances[front(points)] == 0).all()
+    assert (distances[pareto_front(points)] == 0).all()
 
 
 @given(SMOOTH, st.floats(0.1, 10), st.floats(0.1, 10), st.floats(-20, 20))
@@ -108,7 +108,7 @@ def test_the_hypervolume_knows_no_order_and_never_falls_with_a_point(points, ran
     random.shuffle(order)
     assert hypervolume(points[order], REFERENCE) == whole
     assert hypervolume(points[:-1], REFERENCE) <= whole + 1e-9
-    assert hypervolume(points[front(points)], REFERENCE) == whole
+    assert hypervolume(points[pareto_front(points)], REFERENCE) == whole
     assert hypervolume(np.vstack([points, points[0]]), REFERENCE) == whole
     assert hypervolume(points - 1.0, REFERENCE) >= whole
     assert hypervolume(points + 100.0, REFERENCE) == 0

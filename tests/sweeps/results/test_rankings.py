@@ -13,8 +13,8 @@ from sweeps.errors import UserError
 from sweeps.results import (
     best_run,
     best_so_far,
-    levels,
-    pairs,
+    compared_levels,
+    matched_pairs,
     ranked,
     read_results,
     tables_of,
@@ -119,9 +119,9 @@ def test_columns_and_types_do_not_depend_on_the_trials(storage, study):
     assert list(full.epochs)[:5] == ["repeat", "number", "epoch", "round", "objective"]
     assert {"val/loss", "seconds"} <= set(full.epochs)
     assert {"result.test/loss", "result.test/rate", *(f"params.{name}" for name in SEARCH)} <= set(full.trials)
-    for selection in (ranked, best_so_far, lambda results: pairs(results, "optimizer")):
+    for selection in (ranked, best_so_far, lambda results: matched_pairs(results, "optimizer")):
         assert len(selection(empty)) == 0
-    assert levels(empty, "optimizer") == []
+    assert compared_levels(empty, "optimizer") == []
     assert best_run(empty) is None
 
 
@@ -210,7 +210,7 @@ def test_a_value_outside_the_space_of_today_stays(storage):
     study.set_user_attr("spec", {"search": {"hidden": {"kind": "choice", "values": [[512, 512], [32]]}}})
     trials = read_results(storage, "toy").trials
     assert (trials["params.hidden"][0], trials["params.beta"][0]) == ("[64]", 0.5)
-    assert len(pairs(read_results(storage, "toy"), "unknown")) == 0
+    assert len(matched_pairs(read_results(storage, "toy"), "unknown")) == 0
 
 
 def test_an_unknown_study_suggests_the_nearest(storage, study):
@@ -249,7 +249,7 @@ def test_matched_pairs(storage, study):
     repeat(again, 4, (1.75,), **third | {"params": other | {"beta": third.pop("beta")}})
     repeat(again, 4, (1.0,), **third, params=ADAM | {"beta": 0.25}, state=TrialState.FAIL)
     results = read_results(storage, "toy")
-    assert levels(results, "optimizer") == ["adam", "adamax"]
+    assert compared_levels(results, "optimizer") == ["adam", "adamax"]
     expected = pd.DataFrame(
         {
             "pair_id": ["optimizer:0/0", "optimizer:0/1", "optimizer:4/0"],
@@ -260,11 +260,11 @@ def test_matched_pairs(storage, study):
             "difference": [0.25, -0.5, math.nan],
         }
     ).astype({"pair_id": "object"})
-    pd.testing.assert_frame_equal(pairs(results, "optimizer"), expected)
-    turned = pairs(results, "optimizer", ("adamax", "adam"))
+    pd.testing.assert_frame_equal(matched_pairs(results, "optimizer"), expected)
+    turned = matched_pairs(results, "optimizer", ("adamax", "adam"))
     np.testing.assert_equal(turned["difference"].tolist(), [-0.25, 0.5, math.nan])
-    assert levels(results, "prior") == []
-    assert pairs(results, "prior").empty
+    assert compared_levels(results, "prior") == []
+    assert matched_pairs(results, "prior").empty
 
 
 def test_configurations_that_are_equal_but_for_the_parameter_count_once(storage, study):
@@ -280,10 +280,10 @@ def test_configurations_that_are_equal_but_for_the_parameter_count_once(storage,
         for params in (ADAM, mixture):
             repeat(again, source, (1.0,), pairs_of=(f"prior:{source}/0",), params=params, purposes=("compare",))
     results = read_results(storage, "toy")
-    table = pairs(results, "optimizer")
+    table = matched_pairs(results, "optimizer")
     assert table[["source_trial", "difference"]].to_numpy().tolist() == [[0, 1.0]]
-    assert levels(results, "prior") == ["normal", "mixture"]
-    assert pairs(results, "prior")["source_trial"].tolist() == [7], "components depend on the prior"
+    assert compared_levels(results, "prior") == ["normal", "mixture"]
+    assert matched_pairs(results, "prior")["source_trial"].tolist() == [7], "components depend on the prior"
 
 
 def test_the_run_to_keep_is_of_the_best_confirmed_configuration(storage, study):

@@ -17,7 +17,7 @@ from toy_study import MemoryJournal, Watcher, in_memory, search, table
 
 from sweeps.errors import UserError
 from sweeps.results import best_record, front_trials, last_values, ranked_trials
-from sweeps.results.front import front
+from sweeps.results.front import pareto_front
 from sweeps.search.promotion import Rungs
 from sweeps.search.pruners import Quantile
 from sweeps.search.two_objectives import TwoObjectives
@@ -71,7 +71,7 @@ def test_a_search_prunes_and_finds_a_front(sampler):
     pairs = {
         trial.number: last_values(trial, OBJECTIVES.values()) for trial in record.trials if trial.state == "complete"
     }
-    expected = [list(pairs)[index] for index in front(np.array([*pairs.values()]))]
+    expected = [list(pairs)[index] for index in pareto_front(np.array([*pairs.values()]))]
     assert [trial.number for trial in front_trials(record)] == expected
     assert ranked_trials(record) == []
     assert best_record(record) is None

@@ -13,7 +13,7 @@ from raced_results import raced_results
 from report_text import on_view, uncovered_prior, with_test_figures
 from synthetic_study import make_results, part, study_attributes, thin_studies, with_baselines
 
-from sweeps.results import pairs, ranked
+from sweeps.results import matched_pairs, ranked
 from vaeexp.report import answer as block
 from vaeexp.report import findings
 from vaeexp.report.sentences import words
@@ -225,7 +225,7 @@ def test_three_values_are_compared_two_by_two_the_furthest_first(results):
     third["number"] += 1000
     said = compared(replace(results, trials=pd.concat([trials, third], ignore_index=True)))
     assert [(each.values["better"], each.values["worse"]) for each in said][:2] == [("adamax", "sgd"), ("adam", "sgd")]
-    assert abs(pairs(results, "optimizer")["difference"].mean()) == pytest.approx(said[2].values["gap"].value)
+    assert abs(matched_pairs(results, "optimizer")["difference"].mean()) == pytest.approx(said[2].values["gap"].value)
 
 
 def test_the_winner_stands_first_and_the_mean_over_all_settings_beside_it():

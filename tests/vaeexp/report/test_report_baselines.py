@@ -16,7 +16,7 @@ from report_text import as_written, in_words, on_view, table_list
 from scipy.stats import ttest_1samp
 from synthetic_study import REFERENCES, make_results, study_attributes, with_baselines, write_pictures
 
-from sweeps.results import best_run, pairs
+from sweeps.results import best_run, matched_pairs
 from sweeps.results.statistics import mean_interval
 from vaeexp.plots import PLOTS
 from vaeexp.plots.comparisons import baseline_curves, baseline_strip
@@ -207,7 +207,7 @@ def test_references_change_nothing_that_is_said_of_the_search(plain, results, mo
     assert confirmed_table(results) == confirmed_table(plain)
     assert best_run(results)["name"] == best_run(plain)["name"]
     assert confirmed(results)[list(confirmed(plain))].equals(confirmed(plain))
-    assert pairs(results, "optimizer").equals(pairs(plain, "optimizer"))
+    assert matched_pairs(results, "optimizer").equals(matched_pairs(plain, "optimizer"))
     assert list(strip_trials(StudyView(results))["number"]) == list(strip_trials(StudyView(plain))["number"])
     assert by_parameter(results, "prior") == by_parameter(plain, "prior")
     # Whether a plot is there does not depend on its layout, which takes half of the time.

@@ -9,7 +9,7 @@ from drawn_studies import OBJECTIVES, two_objectives
 from report_text import draw_only, headings, tables_of
 from synthetic_study import make_results
 
-from sweeps.results.front import front, hypervolume
+from sweeps.results.front import hypervolume, pareto_front
 from vaeexp.plots import PLOTS
 from vaeexp.plots.tradeoff import front as draw_front
 from vaeexp.plots.tradeoff import hypervolume as draw_hypervolume
@@ -48,7 +48,7 @@ def last_values(view):
 def test_the_front_is_of_the_last_epochs(view):
     values = last_values(view)
     numbers, points = list(values), np.array([*values.values()])
-    assert list(view.front.members["number"]) == [numbers[index] for index in front(points)]
+    assert list(view.front.members["number"]) == [numbers[index] for index in pareto_front(points)]
     assert 1 < len(view.front.members) < len(numbers)
     assert view.front.volume == hypervolume(points, points.max(axis=0)) > 0
 
