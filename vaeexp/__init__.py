@@ -24,8 +24,8 @@ def _check_sweeps() -> None:
 
 _check_sweeps()
 
+from sweeps import VERSION as __version__  # noqa: E402
 from sweeps import Program, use_program  # noqa: E402
-from sweeps.schema import VERSION as __version__  # noqa: E402
 
 use_program(
     Program(

@@ -16,11 +16,7 @@ import yaml
 
 import vaeexp.launch
 import vaeexp.runs
-from sweeps.errors import UserError, did_you_mean
-from sweeps.lanes import named_run, run_name
-from sweeps.lanes.worker_process import preload
-from sweeps.names import check_name
-from sweeps.study.yaml_file import known_studies, shown_path
+from sweeps import UserError, check_name, did_you_mean, known_studies, named_run, preload, run_name, shown_path
 from vaeexp.console import open_console
 from vaeexp.import_paths import check_not_importing, import_path
 from vaeexp.launch.options import SweepOptions

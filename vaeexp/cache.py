@@ -14,9 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sweeps.checksums import SLOT, Damaged, check_seal, file_digest, seal
-from sweeps.errors import UserError
-from sweeps.schema import MARKS, UNNUMBERED, check_schema
+from sweeps import MARKS, SLOT, UNNUMBERED, Damaged, UserError, check_schema, check_seal, file_digest, seal
 
 T = TypeVar("T")
 

@@ -23,8 +23,7 @@ from torch import Tensor, fx, nn
 from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
-from sweeps.errors import UserError
-from sweeps.lanes.pulse import heartbeats
+from sweeps import UserError, heartbeats
 from vaeexp.cache import build_once, cache_folder, read_facts, seal_folder
 
 _OTHER_ERRORS = (AttributeError, ImportError, OSError, LookupError, TypeError, ValueError, AssertionError)

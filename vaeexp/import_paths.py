@@ -7,8 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from sweeps.errors import UserError
-from sweeps.source import search_working_directory
+from sweeps import UserError, search_working_directory
 from vaeexp.console import in_notebook
 
 BY_PATH = ("network", "prior", "likelihood", "loss", "metrics")

@@ -14,12 +14,20 @@ from torch import Tensor
 
 import sweeps
 import vaeexp
-from sweeps.checksums import Damaged
-from sweeps.doctor.findings import Finding
-from sweeps.errors import UserError
-from sweeps.files import is_aside, quarantine
-from sweeps.memory import CONTROL_GROUPS, MEMINFO, UNLIMITED_BYTES, read_number, read_values
-from sweeps.requirements import problem_of, required_packages
+from sweeps import (
+    CONTROL_GROUPS,
+    MEMINFO,
+    UNLIMITED_BYTES,
+    Damaged,
+    Finding,
+    UserError,
+    is_aside,
+    problem_of,
+    quarantine,
+    read_number,
+    read_values,
+    required_packages,
+)
 from vaeexp.cache import FACTS, cache_folder, read_facts
 from vaeexp.data.block_checks import damaged_blocks
 from vaeexp.machine import processor_name, usable_cores

@@ -21,15 +21,12 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from sweeps.errors import UserError
-from sweeps.files import write_whole
-from sweeps.lanes import run_name
-from sweeps.source import search_working_directory
+from sweeps import UserError, run_name, search_working_directory, write_whole
 from vaeexp.cache import cache_folder
 from vaeexp.import_paths import own_paths
 
 if TYPE_CHECKING:
-    from sweeps.state.state import State
+    from sweeps import State
 
 OwnCode = Mapping[str, Mapping[str, str]]
 """File, relative to its folder of modules → name of a class or function, or "top-level code" → hash."""

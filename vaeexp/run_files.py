@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeps.checksums import SLOT, Damaged, seal
-from sweeps.files import write_whole
-from sweeps.schema import MARKS, check_file
+from sweeps import MARKS, SLOT, Damaged, check_file, seal, write_whole
 
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint-previous.safetensors"
 """The newest checkpoint of a running trial, and the checkpoint before it."""

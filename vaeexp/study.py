@@ -10,11 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, PydanticUserError, Strict, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from sweeps.errors import UserError
-from sweeps.study.space import Parameter, Space, as_lists
-from sweeps.study.study import Study, load_study, mentioned
-from sweeps.study.study_model import Baseline
-from sweeps.study.yaml_file import parse_yaml, shown_path
+from sweeps import Baseline, Parameter, Space, Study, UserError, as_lists, load_study, mentioned, parse_yaml, shown_path
 from vaeexp import models
 from vaeexp.import_paths import BY_PATH, own_paths, paths_in
 from vaeexp.machine import shipped_studies

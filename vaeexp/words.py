@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweeps.results.statistics import Interval
+    from sweeps.results import Interval
 
 NATS = "validation −ELBO (nats per image)"
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweeps.engine.repeats import Replan, identity_of, plan_repeats
-from sweeps.results import confirmed_winner
 from sweeps.results.racing import Ending, Race, run_race
+from sweeps.results.rankings import confirmed_winner
 from sweeps.state.state import State
 from sweeps.state.trial import Repeat, Trial
 

@@ -24,7 +24,7 @@ from sweeps.engine.events import Observer, Source
 from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
 from sweeps.lanes import Lanes, joined_baselines
 from sweeps.lanes.awake import awake_seconds
-from sweeps.results.found_trials import found_trials
+from sweeps.results.candidates import found_trials
 from sweeps.search.proposals import proposed_repeat
 from sweeps.seeds import seed_of
 from sweeps.state.state import State

@@ -42,7 +42,7 @@ class GrowingSpace:
 
 
 def found_before(trials: Sequence[Trial], round_: int) -> list[Mapping[str, Any]]:
-    """Return the parameters of the trials that were complete or paused before this round, the best first, as `sweeps.results.found_trials` ranks them.
+    """Return the parameters of the trials that were complete or paused before this round, the best first, as `sweeps.results.candidates` ranks them.
 
     Duplicates are left out. What the storage learns later changes nothing.
     """

@@ -161,7 +161,7 @@ def hits_of(parameters: Sequence[Searched], ranked: Sequence[Mapping[str, Any]])
 
     Args:
         parameters: all that are searched.
-        ranked: parameters of the trials, the best first (`sweeps.results.found_trials`). Parameters that `LEAST_RANKED` of them have
+        ranked: parameters of the trials, the best first (`sweeps.results.candidates`). Parameters that `LEAST_RANKED` of them have
             are looked at.
     """
     level = _LEVEL / len(BOUNDS) / max(1, len(parameters))

@@ -220,14 +220,21 @@ def _column(columns: Sequence[str], name: str, when: str = "") -> str:
     return f"| {', '.join(f'`{column}`' for column in columns)} | {'; '.join(facts).replace('|', chr(92) + '|')} |"
 
 
+FOR_WORKLOADS = (
+    *("Lanes", "TrialSpec", "Progress", "Failure", "Outcome", "TrialResult", "Observer", "Description", "UserError"),
+    *("Program", "use_program", "Study", "load_study", "run_study", "Results", "read_results", "mirroring", "sync"),
+)
+"""The names of sweeps that a workload of one's own needs."""
+
+
 def _python_page() -> str:
     import sweeps
     import vaeexp
 
     blocks = []
-    for module in (vaeexp, sweeps):
+    for module, names in ((vaeexp, vaeexp.__all__), (sweeps, FOR_WORKLOADS)):
         blocks += [f"## {module.__name__}", " ".join((module.__doc__ or "").split())]
-        for name in sorted(getattr(module, "__all__", ())):
+        for name in sorted(names):
             blocks += _public(module, name)
     return _page("Python", *blocks)
 

@@ -13,10 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 import sweeps.fast_exit  # noqa: F401
-from sweeps.errors import UserError, did_you_mean, limit_reached, masked, unfit_folder
-from sweeps.memory import free_memory
-from sweeps.requirements import check_optuna
-from sweeps.schema import VERSION
+from sweeps import VERSION, UserError, check_optuna, did_you_mean, free_memory, limit_reached, masked, unfit_folder
 from vaeexp.cache import spare_home
 from vaeexp.commands.stop_signals import after_finalizers
 from vaeexp.console import discard_output, open_closed_output

@@ -8,10 +8,7 @@ from typing import Any
 
 import click
 
-from sweeps.archive.manifest import Manifest
-from sweeps.archive.pack import pack_study
-from sweeps.archive.restore import restore_study
-from sweeps.errors import UserError
+from sweeps import Manifest, UserError, pack_study, restore_study
 from vaeexp.commands.options import (
     Places,
     complete_study,

@@ -6,13 +6,19 @@ from functools import partial
 
 import click
 
-from sweeps.doctor.findings import Check, Finding, examine
-from sweeps.doctor.left_over import check_left_over, check_unknown
-from sweeps.doctor.storage import check_driver, check_storage
-from sweeps.errors import UserError
-from sweeps.state.state import State
-from sweeps.storage import study_names
-from sweeps.tracking.checks import check_mirror
+from sweeps import (
+    Check,
+    Finding,
+    State,
+    UserError,
+    check_driver,
+    check_left_over,
+    check_mirror,
+    check_storage,
+    check_unknown,
+    examine,
+    study_names,
+)
 from vaeexp.commands.options import Places, places_options, study_argument, tracking_option
 from vaeexp.commands.status import json_option
 from vaeexp.console import open_console, print_json, write_line

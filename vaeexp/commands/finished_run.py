@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from click.shell_completion import CompletionItem
 
-from sweeps.errors import UserError
-from sweeps.lanes import named_run
+from sweeps import UserError, named_run
 from vaeexp import runs as finished
 from vaeexp.commands import options
 from vaeexp.commands.options import Places

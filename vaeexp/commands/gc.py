@@ -5,12 +5,7 @@ from collections.abc import Callable, Iterable
 
 import click
 
-from sweeps.errors import UserError
-from sweeps.state.state import State
-from sweeps.storage import driver_in_words, study_holder, study_names
-from sweeps.study.study import load_study
-from sweeps.study.study_model import Keep
-from sweeps.study.yaml_file import is_path
+from sweeps import Keep, State, UserError, driver_in_words, is_path, load_study, study_holder, study_names
 from vaeexp.commands.options import Places, TitledCommand, places_options, study_argument, titled
 from vaeexp.console import open_console, print_table, write_line
 from vaeexp.machine import shipped_studies

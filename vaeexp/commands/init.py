@@ -7,9 +7,7 @@ from typing import get_args
 import click
 from click.shell_completion import get_completion_class
 
-from sweeps.errors import UserError
-from sweeps.names import check_name
-from sweeps.study.yaml_file import find_study, is_path
+from sweeps import UserError, check_name, find_study, is_path
 from vaeexp.commands.options import complete_study
 from vaeexp.console import open_console, program, write_line
 from vaeexp.machine import shipped_studies

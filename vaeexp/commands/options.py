@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from sweeps.errors import USUAL_WORDS, UserError
+from sweeps import USUAL_WORDS, UserError
 from vaeexp.launch.options import OPTIONS, Places, usual_runs
 from vaeexp.machine import shipped_studies
 from vaeexp.settings import SECTIONS

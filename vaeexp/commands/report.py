@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweeps.errors import UserError
-from sweeps.state.state import State
-from sweeps.storage import open_storage, study_names
-from sweeps.storage.study_record import read_state
+from sweeps import State, UserError, open_storage, read_state, study_names
 from vaeexp import report as pages
 from vaeexp import results
 from vaeexp.commands.options import complete_study, html_option, reports_option, runs_option, storage_option

@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweeps.errors import UserError
-from sweeps.study.space import Parameter, Space
-from sweeps.study.study import list_studies
+from sweeps import Parameter, Space, UserError, list_studies
 from vaeexp.commands.options import Places, places_options, study_argument
 from vaeexp.commands.status import json_option, print_heading, show_run, status_rows, status_titles
 from vaeexp.console import open_console, print_json, print_table, write_line

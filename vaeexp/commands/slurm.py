@@ -12,9 +12,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from sweeps.errors import UserError, masked
-from sweeps.files import write_whole
-from sweeps.names import check_name
+from sweeps import UserError, check_name, masked, write_whole
 from vaeexp.commands.options import one_study
 from vaeexp.commands.sweep import sweep
 from vaeexp.console import open_console, program, write_line

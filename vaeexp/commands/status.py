@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweeps.errors import UserError
+from sweeps import State, StudyRecord, Trial, UserError, driver_in_words, study_holder, study_names
 from sweeps.results import best_record, front_trials, last_values, ranked_trials
-from sweeps.state.record import StudyRecord
-from sweeps.state.state import State
-from sweeps.state.trial import Trial
-from sweeps.storage import driver_in_words, study_holder, study_names
 from vaeexp.commands.options import Places, places_options, study_argument
 from vaeexp.console import minus_elbo, open_console, print_json, print_table, write_line
 from vaeexp.own_code import code_version

@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from sweeps.errors import AllFailedError
-from sweeps.lanes.worker_process import preload
+from sweeps import AllFailedError, preload
 from vaeexp import launch
 from vaeexp.commands import options
 from vaeexp.console import open_console

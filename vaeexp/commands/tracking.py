@@ -4,10 +4,8 @@ from pathlib import Path
 
 import click
 
-from sweeps.errors import UserError
-from sweeps.storage import study_names
-from sweeps.tracking import sync as sync_study
-from sweeps.tracking.ui import LOOPBACK, serve_ui
+from sweeps import LOOPBACK, UserError, serve_ui, study_names
+from sweeps import sync as sync_study
 from vaeexp.commands.options import Places, places_options, runs_option, study_argument, tracking_option
 
 

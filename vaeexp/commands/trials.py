@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sweeps.errors import UserError, did_you_mean
+from sweeps import UserError, did_you_mean
 from vaeexp.commands.options import Places, places_options, study_argument
 from vaeexp.commands.status import json_option, print_runs, run_object
 from vaeexp.console import open_console, print_json, write_line

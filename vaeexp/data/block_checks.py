@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sweeps.checksums import Damaged
+from sweeps import Damaged
 from vaeexp.cache import distrust
 
 WHOLE = 2**29

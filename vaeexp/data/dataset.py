@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweeps.checksums import Damaged
-from sweeps.errors import UserError, did_you_mean
+from sweeps import Damaged, UserError, did_you_mean
 from vaeexp.cache import distrust
 from vaeexp.data.block_checks import BlockChecks, open_blocks
 from vaeexp.data.datasets import DATASETS, SUBSET_VALIDATION, download_again, find_source

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweeps.checksums import Damaged
-from sweeps.errors import UserError
+from sweeps import Damaged, UserError
 from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.formats import TEST, TRAINING, Checksum, Definition, Layout, RawImages, Source
 from vaeexp.data.formats.arrays import ARRAYS

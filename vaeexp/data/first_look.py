@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sweeps.errors import UserError
+from sweeps import UserError
 from vaeexp.data.formats import TEST, TRAINING, VALIDATION, RawImages, blocks
 from vaeexp.data.formats.levels import DEEPEST, FEW, PLAIN, Stored, scale_note, scale_words, to_bytes, white_of
 from vaeexp.words import format_share, plural

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from sweeps.errors import UserError
+from sweeps import UserError
 from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
 from vaeexp.data.duplicates import compare_sketches, compare_splits, image_keys

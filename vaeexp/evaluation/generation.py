@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sweeps.files import write_whole
+from sweeps import write_whole
 from vaeexp.evaluation import FID_IMAGES
 from vaeexp.evaluation.classifier import Classifier
 from vaeexp.evaluation.nll import image_rows

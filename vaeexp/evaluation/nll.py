@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sweeps.errors import warn_once
-from sweeps.seeds import seed_of
+from sweeps import seed_of, warn_once
 from vaeexp.compiler import has_convolutions, open_program, why_not_compiled
 from vaeexp.evaluation.latent import rate_per_dimension, used_dimensions
 from vaeexp.models.networks.stateless import stateless

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sweeps.errors import warn_once
-from sweeps.seeds import seed_of
+from sweeps import seed_of, warn_once
 from vaeexp.evaluation.metrics import METRICS, own_name
 from vaeexp.evaluation.nll import standard_error
 from vaeexp.import_paths import imported, one_line

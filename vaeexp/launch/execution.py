@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from sweeps.errors import UserError, warn_once
+from sweeps import UserError, warn_once
 from vaeexp.compiler import why_not_compiled
 from vaeexp.data import Dataset
 from vaeexp.launch.options import CHECKPOINT_SECONDS, SweepOptions
@@ -21,7 +21,7 @@ from vaeexp.training.groups import fastest_lanes, seconds_per_image
 from vaeexp.words import plural
 
 if TYPE_CHECKING:
-    from sweeps.study.study import Study
+    from sweeps import Study
 
 _LANES_OF_A_WORKER = 2
 """On a CPU, because one lane trains while the other waits for the driver."""

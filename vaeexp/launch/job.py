@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sweeps.errors import UserError
-from sweeps.names import check_name, is_name
-from sweeps.search.pruners import PromotionSettings
-from sweeps.search.samplers import grid_size
-from sweeps.storage import recorded_study
-from sweeps.study.yaml_file import known_studies
-from sweeps.tracking.mlflow_store import tracking_uri
+from sweeps import (
+    PromotionSettings,
+    UserError,
+    check_name,
+    grid_size,
+    is_name,
+    known_studies,
+    recorded_study,
+    tracking_uri,
+)
 from vaeexp.console import write_line
 from vaeexp.data import Dataset, describe_plan, examples, open_dataset
 from vaeexp.data.dataset import targets
@@ -53,9 +56,7 @@ from vaeexp.words import format_duration, format_short, join_and, one_line, plur
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sweeps.lanes.engines import Engine
-    from sweeps.study.study import Study
-    from sweeps.study.study_model import Baseline
+    from sweeps import Baseline, Engine, Study
     from vaeexp.launch.study_log import StudyLog
 
 

@@ -6,8 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sweeps.errors import UserError
-from sweeps.memory import FreeMemory, free_memory
+from sweeps import FreeMemory, UserError, free_memory
 from vaeexp.data import Dataset
 from vaeexp.launch.execution import Execution, model_shapes, resolve_execution, shape_count
 from vaeexp.models.vae import count_parameters
@@ -16,8 +15,7 @@ from vaeexp.study import largest_own, maxima_of, uses_average
 from vaeexp.words import format_gibibytes
 
 if TYPE_CHECKING:
-    from sweeps.lanes.engines import Engine
-    from sweeps.study.study import Study
+    from sweeps import Engine, Study
 
 MIB = 2**20
 MIRROR, WORKER, PROGRAMS = 200 * MIB, 350 * MIB, 300 * MIB

@@ -16,11 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 import click
 
-from sweeps.engine.failures import MAX_FAILURES
-from sweeps.engine.trial_loop import STOP_SECONDS
-from sweeps.errors import UserError, did_you_mean, masked
-from sweeps.lanes.engines import ENGINES
-from sweeps.storage.journals import PATIENCE, SILENCE
+from sweeps import ENGINES, MAX_FAILURES, PATIENCE, SILENCE, STOP_SECONDS, UserError, did_you_mean, masked
 from vaeexp.console import program
 
 CHECKPOINT_SECONDS = 20.0

@@ -11,8 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.engine.events import Running, Snapshot
-from sweeps.lanes import run_name
+from sweeps import Running, Snapshot, run_name
 from vaeexp.console import minus_elbo, tolerant, write_line
 from vaeexp.words import format_duration, format_params
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from tqdm.auto import tqdm
 
-    from sweeps.lanes import Outcome, Progress, TrialResult, TrialSpec
+    from sweeps import Outcome, Progress, TrialResult, TrialSpec
 
 HEARTBEAT_SECONDS = 30.0
 RATE_WINDOW_SECONDS = 120.0

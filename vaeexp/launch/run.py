@@ -10,23 +10,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweeps.engine import Sweep, open_sweep
-from sweeps.engine.warm_start import study_reader, warm_start
-from sweeps.errors import UserError, masked, warn_once
-from sweeps.lanes import run_folder
-from sweeps.lanes.worker_pool import WorkerPool
+from sweeps import (
+    GRID_DONE,
+    VERSION,
+    Description,
+    Mirror,
+    RegisteredModel,
+    State,
+    StudyRecord,
+    Sweep,
+    UserError,
+    WorkerPool,
+    check_definition,
+    check_reachable,
+    exhausted,
+    masked,
+    mirroring,
+    named_sources,
+    open_storage,
+    open_sweep,
+    read_state,
+    recorded_study,
+    run_folder,
+    sources,
+    stored_path,
+    study_reader,
+    sync,
+    tracking_uri,
+    warm_start,
+    warn_once,
+)
 from sweeps.results import Results, best_run
-from sweeps.schema import VERSION
-from sweeps.search.samplers import GRID_DONE, exhausted
-from sweeps.source import named_sources, sources
-from sweeps.state.record import Description, RegisteredModel, StudyRecord
-from sweeps.state.state import State
-from sweeps.state.trial import stored_path
-from sweeps.storage import check_definition, open_storage, recorded_study
-from sweeps.storage.study_record import read_state
-from sweeps.tracking import Mirror, mirroring, sync
-from sweeps.tracking.mlflow_store import tracking_uri
-from sweeps.tracking.ui import check_reachable
 from vaeexp import report as pages
 from vaeexp.console import in_notebook, program
 from vaeexp.data import describe_plan

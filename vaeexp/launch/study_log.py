@@ -11,8 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
-from sweeps.errors import UserError, masked
-from sweeps.names import check_name
+from sweeps import UserError, check_name, masked
 from vaeexp.console import discard_output, write_line
 
 if TYPE_CHECKING:

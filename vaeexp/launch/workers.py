@@ -9,8 +9,7 @@ from typing import Any
 
 import sweeps
 import vaeexp
-from sweeps.lanes.engines import Engine, open_engine
-from sweeps.lanes.worker_pool import WorkerPool
+from sweeps import Engine, WorkerPool, open_engine
 from vaeexp.launch.execution import Execution, model_shapes
 from vaeexp.launch.job import Job
 from vaeexp.launch.memory import MemoryPlan

@@ -3,12 +3,6 @@
 `models.vae` and the other modules named here are imported when they are first asked for, because they bring PyTorch.
 """
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from sweeps import lazy
-
-if TYPE_CHECKING:
-    from vaeexp.models import likelihoods, networks, posteriors, priors, vae
-
-__all__ = ["likelihoods", "networks", "posteriors", "priors", "vae"]
-__getattr__ = lazy(__name__, dict.fromkeys(__all__, ()))
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sweeps.errors import did_you_mean
+from sweeps import did_you_mean
 from vaeexp.import_paths import BY_PATH
 
 if TYPE_CHECKING:

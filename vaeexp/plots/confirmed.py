@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sweeps.results.statistics import Interval, mean_interval
+from sweeps.results import Interval, mean_interval
 from vaeexp.plots import style
 from vaeexp.results.statements import Statement
 from vaeexp.results.study_view import StudyView

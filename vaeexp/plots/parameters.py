@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sweeps.results.found_trials import promotes
+from sweeps.results import promotes
 from vaeexp.plots import style
 from vaeexp.results.coverage import left_out
 from vaeexp.results.effects import group_of

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sweeps.lanes import baseline_names
+from sweeps import baseline_names
 from vaeexp.plots.style import MUTED, annotate, new_figure, shortened, write
 from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.statements import Figure as StatedFigure

@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from sweeps.results import best_so_far
-from sweeps.results.found_trials import promotes
+from sweeps.results import best_so_far, promotes
 from vaeexp.plots import style
 from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.study_view import StudyView

@@ -6,7 +6,7 @@ from functools import partial
 
 import pandas as pd
 
-from sweeps.results.statistics import Interval, mean_interval
+from sweeps.results import Interval, mean_interval
 from vaeexp.evaluation import FID_IMAGES
 from vaeexp.evaluation.metrics import METRICS, OF_PICTURES, own_name, with_own
 from vaeexp.report.headline import (

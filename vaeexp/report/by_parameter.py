@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sweeps.results.found_trials import promotes
+from sweeps.results import promotes
 from vaeexp.report.markup import escape, heading, table
 from vaeexp.report.sentences import Block
 from vaeexp.results.coverage import left_out

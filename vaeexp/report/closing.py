@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
-from sweeps.errors import masked
+from sweeps import masked
 from vaeexp.evaluation.metrics import METRICS
 from vaeexp.plots.contact_sheet import draw, unpack
 from vaeexp.report.baselines import sub_pixels

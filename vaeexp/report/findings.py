@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from sweeps.results.statistics import Interval, mean_interval
+from sweeps.results import Interval, mean_interval
 from vaeexp.evaluation.metrics import BESIDE, METRICS, REACHED
 from vaeexp.report.headline import incomparable, samples_of
 from vaeexp.results.coverage import Coverage

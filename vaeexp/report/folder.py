@@ -7,8 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from sweeps.errors import UserError, masked
-from sweeps.files import write_whole
+from sweeps import UserError, masked, write_whole
 from vaeexp.plots import save
 from vaeexp.report import PAGE
 from vaeexp.report.markup import linked_files

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sweeps.results.statistics import Interval
+from sweeps.results import Interval
 from vaeexp.evaluation.metrics import BESIDE, METRICS
 from vaeexp.report.markup import escape, table
 from vaeexp.report.sentences import Block, bullets, sentence

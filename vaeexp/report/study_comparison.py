@@ -6,7 +6,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from sweeps.errors import UserError
+from sweeps import UserError
 from vaeexp.plots.comparisons import side_by_side
 from vaeexp.report.folder import README, png, write_folder
 from vaeexp.report.markup import code, escape, fenced, heading, narrow_tables, picture, table

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.errors import masked
-from sweeps.results.statistics import Interval
+from sweeps import masked
+from sweeps.results import Interval
 from vaeexp.evaluation.metrics import Place, measured_at
 from vaeexp.own_code import code_version
 from vaeexp.report.answer import answer_of, notice_statements, plain_checks, plain_statement

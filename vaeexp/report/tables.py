@@ -7,8 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sweeps.results.racing import MOST_LOST, Dropped, Race
-from sweeps.results.statistics import MANY, Interval
+from sweeps.results import MANY, MOST_LOST, Dropped, Interval, Race
 from vaeexp.evaluation.metrics import METRICS, SUM
 from vaeexp.report.by_parameter import described, parameter_tables
 from vaeexp.report.findings import pair_caveats

@@ -11,27 +11,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps import lazy
-from sweeps.errors import UserError
-from sweeps.lanes import named_run, run_folder, run_name
-from sweeps.results import best_record, front_trials
-from sweeps.results.found_trials import found_trials
-from sweeps.state.state import State
-from sweeps.state.trial import Trial
-from sweeps.storage import open_storage
-from sweeps.storage.study_record import read_state
-from sweeps.study.ranges import (
+import lazy_loader
+
+from sweeps import (
     Bound,
     BoundHit,
     Growth,
     Searched,
+    State,
+    Trial,
+    UserError,
     end_of,
     further_number,
     hits_of,
     limits_of,
+    named_run,
+    number_type,
+    open_storage,
+    read_state,
+    run_folder,
+    run_name,
     wider_end,
 )
-from sweeps.study.study_model import number_type
+from sweeps.results import best_record, found_trials, front_trials
 from vaeexp.results.statements import Figure, Statement
 from vaeexp.settings import SECTIONS
 
@@ -41,8 +43,9 @@ if TYPE_CHECKING:
     from vaeexp.results.tables import study_tables
 
 __all__ = ["StudyView", "study_tables", "summarise_study"]
-__getattr__ = lazy(
-    __name__, {"tables": ("study_tables",), "study_summary": ("summarise_study",), "study_view": ("StudyView",)}
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={"tables": ["study_tables"], "study_summary": ["summarise_study"], "study_view": ["StudyView"]},
 )
 
 FORMS = "Name a run as STUDY/7 (a trial), STUDY/r3 (a repeat) or STUDY/best."

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sweeps.results.found_trials import promotes
-from sweeps.results.statistics import pooled_deviation
+from sweeps.results import pooled_deviation, promotes
 from vaeexp.results.slow_learners import spread_over_seeds
 from vaeexp.results.study_view import StudyView
 

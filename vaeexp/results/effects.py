@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.study.ranges import Bound, BoundHit
+from sweeps import Bound, BoundHit
 from vaeexp.results.parameters import Parameters, SearchedParameter
 
 TOP = 5

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import ThreadpoolController
 
-from sweeps.results.statistics import Interval, mean_interval
+from sweeps.results import Interval, mean_interval
 from vaeexp.results.effects import best_of
 from vaeexp.results.holes import Holes
 from vaeexp.results.parameters import Parameters, SearchedParameter, configuration_of

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from sweeps.results.front import hypervolume, pareto_front
+from sweeps.results import hypervolume, pareto_front
 from vaeexp.evaluation.metrics import METRICS, NATS
 from vaeexp.results.tables import epochs_of, spent_by
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from sweeps.results.racing import Race
+from sweeps.results import Race
 from vaeexp.results.statements import Statement, Statements
 from vaeexp.words import format_value
 

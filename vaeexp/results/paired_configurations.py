@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.results.statistics import LEAST_VALUES, Interval, mean_interval
+from sweeps.results import LEAST_VALUES, Interval, mean_interval
 from vaeexp.results.tables import column
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import optuna
 import pandas as pd
 
-from sweeps.search.pruners import PRUNERS, PrunerSettings
-from sweeps.storage.optuna_internals import storage_of, study_id
+from sweeps import PRUNERS, PrunerSettings, storage_of, study_id
 
 WINNERS = 10
 """The best trials, which no pruner should stop; fewer where these are more than a quarter of the complete ones."""

@@ -17,7 +17,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from sweeps.results.statistics import Interval, pooled_deviation
+from sweeps.results import Interval, pooled_deviation
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import epochs_of, with_purpose
 from vaeexp.words import is_missing

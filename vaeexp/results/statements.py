@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from vaeexp.words import is_missing
 
 if TYPE_CHECKING:
-    from sweeps.results.statistics import Interval
+    from sweeps.results import Interval
 
 NATS = "nats per image"
 

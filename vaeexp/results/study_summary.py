@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sweeps.results.statistics import Interval, mean_interval
+from sweeps.results import Interval, mean_interval
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tested_settings import TestedSetting
 

@@ -11,12 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.lanes import baseline_names
-from sweeps.results import Results, best_run, race_of, ranked
-from sweeps.results.found_trials import found_rows, promotes
-from sweeps.results.racing import Race
-from sweeps.state.record import StudyRecord
-from sweeps.study.ranges import Bound, BoundHit, end_at, hits_of
+from sweeps import Bound, BoundHit, StudyRecord, baseline_names, end_at, hits_of
+from sweeps.results import Race, Results, best_run, compared_levels, found_rows, promotes, race_of, ranked
 from vaeexp.data.formats.official_files import NOT_OFFICIAL, NOT_VERIFIED
 from vaeexp.evaluation.metrics import Place
 from vaeexp.results import stored_study, verdict

@@ -10,13 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.checksums import Damaged
-from sweeps.errors import warn_once
-from sweeps.results import Results, tables_of
-from sweeps.results.statistics import Interval, mean_interval
-from sweeps.schema import check_file
-from sweeps.state.state import State
-from sweeps.study.space import Space
+from sweeps import Damaged, Space, State, check_file, warn_once
+from sweeps.results import Interval, Results, mean_interval, tables_of
 from vaeexp.evaluation.metrics import METRICS, epoch_columns, result_columns
 from vaeexp.import_paths import paths_in
 from vaeexp.run_files import EVALUATION, PICTURES

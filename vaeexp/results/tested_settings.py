@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.results import Results, matched_pairs
-from sweeps.results.racing import Race
-from sweeps.results.statistics import (
+from sweeps.results import (
     LEAST_VALUES,
     MANY,
     Interval,
+    Race,
+    Results,
     difference_interval,
     holm,
     interval_of_mean,
+    matched_pairs,
     mean_interval,
     paired_interval,
     wilcoxon_p,

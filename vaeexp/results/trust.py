@@ -9,8 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from sweeps.errors import masked
-from sweeps.study.ranges import BEST, LEAST_RANKED, Bound, end_of, has_ends
+from sweeps import BEST, LEAST_RANKED, Bound, end_of, has_ends, masked
 from vaeexp.results import grown, piled_up, widening_option
 from vaeexp.results.course import LEAST_COMPARED, compared_course
 from vaeexp.results.new_seeds import PURPOSES, failed_seeds, failures_of

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeps.search.curves.process import matern
+from sweeps import matern
 
 _WIDTHS = (0.5, 0.8, 1.0)
 """Quantiles of the values above the least that serve as widths; and ten times the largest, which is all but linear."""

@@ -14,8 +14,7 @@ from vaeexp.results.statements import NATS, Figure, Statement, Statements
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweeps.state.record import StudyRecord
-    from sweeps.state.state import State
+    from sweeps import State, StudyRecord
 
 COLLAPSED = 0.1
 """Rate, in nats per image, below which the posterior of a trial has collapsed: its latent variables say nothing about the image."""

@@ -8,18 +8,15 @@ files are those that follow from the records alone, whenever a process was kille
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from sweeps.engine.events import Observer
-from sweeps.lanes import Outcome, TrialResult, TrialSpec, run_folder
+from sweeps import Observer, Outcome, TrialResult, TrialSpec, read_state, run_folder
 from sweeps.results import ranked_trials
-from sweeps.storage.study_record import read_state
 from vaeexp.run_files import WEIGHTS
 from vaeexp.runs.tidy import free_of_held_study, free_weights
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-    from sweeps.engine import Sweep
-    from sweeps.engine.events import Snapshot
+    from sweeps import Snapshot, Sweep
 
 AT_ONCE = 50
 """Weights beyond the best that are freed at once. Each time, all that were freed go into one record of the journal."""

@@ -5,14 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from sweeps.checksums import Damaged
-from sweeps.doctor.findings import Finding
-from sweeps.errors import UserError
-from sweeps.files import quarantine
-from sweeps.lanes import run_folder
-from sweeps.schema import check_file
-from sweeps.state.state import State
-from sweeps.state.trial import Trial
+from sweeps import Damaged, Finding, State, Trial, UserError, check_file, quarantine, run_folder
 from vaeexp.run_files import CHECKPOINT, EVALUATION, LAST, PICTURES, PREVIOUS, RESULT, SETTINGS, SHEET, WEIGHTS
 
 SEALED = (SETTINGS, RESULT, WEIGHTS, LAST, CHECKPOINT, PREVIOUS, PICTURES, EVALUATION, SHEET)

@@ -20,9 +20,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from sweeps.checksums import Damaged, file_digest
-from sweeps.lanes import Outcome, Progress
-from sweeps.state.trial import Epoch, Trial
+from sweeps import Damaged, Epoch, Outcome, Progress, Trial, file_digest
 from vaeexp.evaluation.metrics import NATS, measured_at, runs_have
 from vaeexp.run_files import LAST, WEIGHTS
 from vaeexp.training.checkpoint import load_tensors

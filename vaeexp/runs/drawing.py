@@ -13,9 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from sweeps.errors import UserError
-from sweeps.files import write_whole
-from sweeps.schema import VERSION
+from sweeps import VERSION, UserError, write_whole
 from vaeexp.evaluation import gallery, latent
 from vaeexp.evaluation.generation import to_uint8
 from vaeexp.evaluation.nll import image_rows

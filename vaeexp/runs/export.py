@@ -13,9 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sweeps.errors import UserError
-from sweeps.files import write_whole
-from sweeps.schema import VERSION
+from sweeps import VERSION, UserError, write_whole
 from vaeexp.import_paths import flat_settings
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.vae import VAE

@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeps.errors import masked
-from sweeps.schema import VERSION
+from sweeps import VERSION, masked
 from vaeexp import models
 from vaeexp.data import Dataset
 from vaeexp.machine import describe_hardware, processor_name

@@ -5,11 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeps.checksums import Damaged
-from sweeps.errors import UserError
-from sweeps.lanes import Outcome, baseline_names, run_folder
-from sweeps.state.record import StudyRecord
-from sweeps.state.trial import Trial
+from sweeps import Damaged, Outcome, StudyRecord, Trial, UserError, baseline_names, run_folder
 from vaeexp.own_code import check_code
 from vaeexp.results import FORMS, parse_run, stored_study
 from vaeexp.run_files import SETTINGS

@@ -8,14 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.checksums import Damaged, file_digest
-from sweeps.errors import UserError
-from sweeps.files import write_whole
-from sweeps.lanes import Lanes, Outcome, Progress, advance_all
-from sweeps.lanes.worker_pool import WorkerPool
-from sweeps.schema import check_file
-from sweeps.state.trial import Epoch, Trial
-from sweeps.storage.running_trial import with_divergence
+from sweeps import (
+    Damaged,
+    Epoch,
+    Lanes,
+    Outcome,
+    Progress,
+    Trial,
+    UserError,
+    WorkerPool,
+    advance_all,
+    check_file,
+    file_digest,
+    with_divergence,
+    write_whole,
+)
 from vaeexp.console import minus_elbo, print_table, progress_bar, write_line
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.machine import usable_cores

@@ -11,10 +11,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from sweeps.errors import UserError, did_you_mean, warn_once
-from sweeps.lanes import named_run, run_name
-from sweeps.state.trial import Trial
-from sweeps.storage.journal import journal_path
+from sweeps import Trial, UserError, did_you_mean, journal_path, named_run, run_name, warn_once
 from vaeexp.cache import cache_folder
 from vaeexp.data import DATASETS, Dataset, open_dataset
 from vaeexp.data.dataset import targets

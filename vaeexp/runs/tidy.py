@@ -13,17 +13,22 @@ from typing import TYPE_CHECKING, get_args
 import optuna
 from filelock import FileLock, Timeout
 
-from sweeps.checksums import Damaged
-from sweeps.doctor.left_over import unrecorded_folders
-from sweeps.errors import UserError
-from sweeps.files import is_aside
-from sweeps.lanes import run_folder
+from sweeps import (
+    Damaged,
+    State,
+    StudyRecord,
+    Trial,
+    UserError,
+    hold_study,
+    is_aside,
+    open_storage,
+    read_state,
+    run_folder,
+    study_record,
+    unrecorded_folders,
+    write_study,
+)
 from sweeps.results import best_record, ranked_trials
-from sweeps.state.record import StudyRecord
-from sweeps.state.state import State
-from sweeps.state.trial import Trial
-from sweeps.storage import hold_study, open_storage
-from sweeps.storage.study_record import read_state, study_record, write_study
 from vaeexp.cache import cache_folder, read_facts
 from vaeexp.data.dataset import fingerprint_of
 from vaeexp.run_files import CHECKPOINT, EVALUATION, LAST, PICTURES, PREVIOUS, SHEET, WEIGHTS

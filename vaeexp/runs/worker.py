@@ -16,10 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps.errors import UserError
-from sweeps.lanes import Outcome
-from sweeps.lanes.pulse import heartbeat
-from sweeps.source import source_of
+from sweeps import Outcome, UserError, heartbeat, source_of
 from vaeexp.compiler import why_not_compiled
 from vaeexp.data import open_dataset
 from vaeexp.data.dataset import Dataset, stratified, targets

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from sweeps.lanes import TrialSpec
+from sweeps import TrialSpec
 from vaeexp.evaluation.nll import active_units
 from vaeexp.models.vae import VAE, build_vae
 from vaeexp.schedules import SCHEDULES, Course

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps.seeds import seed_of
+from sweeps import seed_of
 from vaeexp.data.dataset import TARGETS, draw_thresholds
 
 

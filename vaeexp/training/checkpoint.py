@@ -12,10 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sweeps.checksums import SLOT, Damaged, seal
-from sweeps.errors import UserError, warn_once
-from sweeps.files import remove_unfinished, write_whole
-from sweeps.schema import MARKS, check_file
+from sweeps import MARKS, SLOT, Damaged, UserError, check_file, remove_unfinished, seal, warn_once, write_whole
 from vaeexp.import_paths import flat_settings, own_paths, shown_paths
 from vaeexp.models.networks import settings_from
 from vaeexp.models.networks.stateless import set_tensors

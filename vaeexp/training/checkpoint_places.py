@@ -11,9 +11,7 @@ from typing import Any, Protocol
 
 from fsspec.core import url_to_fs
 
-from sweeps.checksums import Damaged
-from sweeps.errors import UserError, masked, warn_once
-from sweeps.lanes import TrialSpec
+from sweeps import Damaged, TrialSpec, UserError, masked, warn_once
 from vaeexp.training import Lane, State
 from vaeexp.training.checkpoint import (
     checkpoint_parts,

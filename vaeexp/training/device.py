@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 
 import torch
 
-from sweeps.errors import UserError
+from sweeps import UserError
 
 
 def resolve_device(name: str) -> torch.device:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sweeps.errors import did_you_mean
+from sweeps import did_you_mean
 from vaeexp.import_paths import imported, one_line
 from vaeexp.models.networks import ImageShape
 from vaeexp.models.vae import VAE, build_vae

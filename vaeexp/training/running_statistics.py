@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from sweeps.lanes.pulse import heartbeat
+from sweeps import heartbeat
 from vaeexp.training import Lane
 
 FEW_STEPS = 20

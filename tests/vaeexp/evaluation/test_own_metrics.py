@@ -12,7 +12,7 @@ from tiny_study import train_study
 
 from sweeps.errors import UserError
 from sweeps.storage import open_storage
-from sweeps.storage.study_record import read_study
+from sweeps.storage.study_record import read_state
 from sweeps.tracking import sync
 from vaeexp.commands import main
 from vaeexp.report import write_report
@@ -76,7 +76,7 @@ def test_own_metrics_go_from_one_definition_to_the_report(own, empty_store, no_f
     figures = {}
     for name, metrics in (("plain", ""), ("mine", ", ".join(f'"{path}"' for path in PATHS))):
         runs = train_study(own, name, STUDY.format(metrics=metrics))
-        stored = read_study(open_storage(None, runs, name), name)
+        stored = read_state(open_storage(None, runs, name), name)
         figures[name] = stored.repeats[0].results
     mine = {f"test/{name}" for name in ("sharpness", "Spread", "share_off", "by_numpy")}
     errors = {"test/sharpness_se", "test/by_numpy_se"}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sweeps.errors import UserError
+from sweeps import UserError
 from vaeexp.data.formats.levels import Stored
 
 if TYPE_CHECKING:

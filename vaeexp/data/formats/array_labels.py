@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sweeps.errors import UserError
+from sweeps import UserError
 from vaeexp.data.formats import printable, some_of
 
 _MOST_CLASSES = 65_536  # labels are kept as uint16 at most

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sweeps.errors import UserError
+from sweeps import UserError
 from vaeexp.data.formats import blocks
 from vaeexp.data.formats.levels import DEPTHS, FEW
 

@@ -12,7 +12,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from sweeps.errors import UserError
+from sweeps import UserError
 from vaeexp.data.formats import (
     TEST,
     TRAINING,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sweeps.errors import UserError
+from sweeps import UserError
 from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, class_notes, printable, some_of
 from vaeexp.data.formats.image_files import Listing
 

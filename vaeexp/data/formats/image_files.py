@@ -24,9 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sweeps.errors import UserError
-from sweeps.lanes.worker_process import without_main_module
-from sweeps.source import check_sources, same_code, sources
+from sweeps import UserError, check_sources, same_code, sources, without_main_module
 from vaeexp.console import open_console, progress_bar
 from vaeexp.data.formats import ONE_CHANNEL, RawImages, Unreadable, check_grey, height_width, printable, some_of
 from vaeexp.data.formats.array_pixels import remedy

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sweeps.errors import UserError
+from sweeps import UserError
 from vaeexp.data.formats import Definition, Layout, RawImages, Source, printable, refusing
 from vaeexp.data.formats.folder_tree import list_tree
 from vaeexp.data.formats.image_files import Listing, decode, is_image, readable

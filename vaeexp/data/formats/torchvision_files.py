@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from sweeps.errors import UserError
+from sweeps import UserError
 from vaeexp.data.formats import TEST, TRAINING, Definition, Layout, RawImages, Source, refusing
 from vaeexp.data.formats.official_files import describe_doubt
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.errors import masked
+from sweeps import masked
 from vaeexp.evaluation.metrics import METRICS, Metric, measured_at, with_own
 from vaeexp.report.page.picture_data import picture_data
 from vaeexp.report.page.room import MOST_BYTES, OF_WORDS, size_of, that_fit

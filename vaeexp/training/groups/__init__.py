@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, vmap
 
-from sweeps.errors import warn_once
-from sweeps.lanes import TrialSpec
+from sweeps import TrialSpec, warn_once
 from vaeexp.compiler import has_convolutions
 from vaeexp.models.networks import ImageShape, changed_settings, find_network
 from vaeexp.models.vae import VAE, build_vae

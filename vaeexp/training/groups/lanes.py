@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps.lanes import Failure, FailureKind, Outcome, Plan, Progress, Stall, TrialResult, TrialSpec, WorkerState
-from sweeps.lanes.pulse import ends_soon
+from sweeps import Failure, FailureKind, Outcome, Plan, Progress, Stall, TrialResult, TrialSpec, WorkerState, ends_soon
 from vaeexp.models.vae import VAE, shape_of
 from vaeexp.training import EpochSums, Lane, Snapshot, State, fresh_state, open_lane
 from vaeexp.training.batches import Source

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from sweeps.lanes.pulse import heartbeat
+from sweeps import heartbeat
 from vaeexp.compiler import has_foreign_layers
 from vaeexp.models.vae import VAE
 from vaeexp.training import EpochSums, Lane, State

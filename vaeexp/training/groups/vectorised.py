@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, vmap
 
-from sweeps.lanes.pulse import heartbeat
+from sweeps import heartbeat
 from vaeexp.models.networks import changed_settings
 from vaeexp.models.vae import VAE
 from vaeexp.training import EpochSums, Lane, Layout, State, leading_slice

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, vmap
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from sweeps.errors import warn_once
+from sweeps import warn_once
 from vaeexp.compiler import COMPILER_ERRORS, with_gradients_as_weights
 from vaeexp.models.vae import VAE
 from vaeexp.training import Lane

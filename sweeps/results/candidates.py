@@ -7,7 +7,7 @@ objectives there are none.
 
 from typing import TYPE_CHECKING
 
-from sweeps.results import Results, ranked_trials
+from sweeps.results.rankings import Results, ranked_trials
 from sweeps.state.record import StudyRecord
 from sweeps.state.state import State
 from sweeps.state.trial import Trial

@@ -1,0 +1,6 @@
+from . import (
+    job as job,
+)
+from . import (
+    run as run,
+)

@@ -1,0 +1,12 @@
+from . import (
+    drawing as drawing,
+)
+from . import (
+    export as export,
+)
+from . import (
+    reproduce as reproduce,
+)
+from . import (
+    run as run,
+)
