@@ -116,7 +116,7 @@ def _with_hints(error: UserError, name: str, overrides: Sequence[str], text: str
     for network in filter(paths_in, networks):
         settings = models.networks.own_settings(network)
         prefix = re.escape(models.networks.qualified(network, ""))
-        for setting in dict.fromkeys(re.findall(rf"\b{prefix}\w+", said)):
+        for setting in dict.fromkeys(re.findall(rf"\b{prefix}(?!__)\w+", said)):
             if setting not in settings:
                 declaration = f"{setting.rpartition('.')[2]}: TYPE = DEFAULT"
                 lines.append(
