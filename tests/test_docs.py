@@ -185,3 +185,19 @@ def test_a_shipped_report_says_what_its_summary_says(page: Path) -> None:
 def test_what_a_page_makes_is_a_target_that_says_what_it_is(page: Path) -> None:
     described = set(re.findall(r"^([a-z-]+):.*## .+", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert {*re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)} <= described
+
+
+DIFFS = re.findall(
+    r"^```diff\n(.*?)^```$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+)
+
+
+@pytest.mark.parametrize("diff", DIFFS, ids=[re.findall(r"^--- (\S+)", diff, re.MULTILINE)[0] for diff in DIFFS])
+def test_a_diff_for_contributors_fits_the_file(diff: str) -> None:
+    for part in re.split(r"^--- ", diff, flags=re.MULTILINE)[1:]:
+        head, _, body = part.partition("\n")
+        path, _, new = head.partition(" ")
+        assert (ROOT / path).is_file() == (not new), path
+        for hunk in [] if new else body.split("@@\n"):
+            before = "".join(f"{line[1:]}\n" for line in hunk.splitlines() if not line.startswith("+"))
+            assert before in (ROOT / path).read_text(encoding="utf-8"), f"{path} has no longer:\n{before}"
