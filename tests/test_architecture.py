@@ -151,6 +151,17 @@ def test_imports_point_one_way(path: Path) -> None:
             assert LEVELS.index(level(target)) <= LEVELS.index(level(module)), place
 
 
+OPTUNA_TRIALS = re.compile(r"\b(FrozenTrial|(set_)?(user|system)_attrs?)\b|optuna\S*\._")
+KNOW_OPTUNA_TRIALS = ("sweeps.storage", "sweeps.search")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=label)
+def test_trials_of_optuna_are_known_where_they_are_stored_or_shown_to_samplers(path: Path) -> None:
+    if not name_of(path).startswith(KNOW_OPTUNA_TRIALS):
+        found = OPTUNA_TRIALS.search(path.read_text(encoding="utf-8"))
+        assert found is None, f"{label(path)} says {found[0]}; `Trial` and `State` of sweeps.state are the model of a study"
+
+
 @pytest.mark.parametrize("path", [path for path in MODULES if name_of(path).startswith("vaeexp")], ids=label)
 def test_vaeexp_imports_from_the_doors_of_sweeps_alone(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
