@@ -159,7 +159,9 @@ KNOW_OPTUNA_TRIALS = ("sweeps.storage", "sweeps.search")
 def test_trials_of_optuna_are_known_where_they_are_stored_or_shown_to_samplers(path: Path) -> None:
     if not name_of(path).startswith(KNOW_OPTUNA_TRIALS):
         found = OPTUNA_TRIALS.search(path.read_text(encoding="utf-8"))
-        assert found is None, f"{label(path)} says {found[0]}; `Trial` and `State` of sweeps.state are the model of a study"
+        assert found is None, (
+            f"{label(path)} says {found[0]}; `Trial` and `State` of sweeps.state are the model of a study"
+        )
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if name_of(path).startswith("vaeexp")], ids=label)

@@ -32,6 +32,7 @@ from vaeexp.plots.style import (
     framed,
     line_style,
     log_axis,
+    log_ticks,
     new_figure,
     note,
     save,
@@ -287,7 +288,10 @@ def draw_regrets(
             shown = high if method in OURS else middle
             most = max(most, *shown[np.isfinite(shown)])
         log_axis(axes, float(grid[0]), float(budget))
-        log_axis(axes, least, most, y=True)
+        axes.set_yscale("log")
+        log_ticks(axes.yaxis, least, most)
+        edge = 10 ** (0.04 * np.log10(most / least))
+        axes.set_ylim(least / edge, most * edge)
         for deviations in DEVIATIONS:
             axes.axhline(deviations * spread, **DASHED)
             annotate(

@@ -214,3 +214,10 @@ class EagerLanes(ToyLanes):
         for number in ending:
             self.held.pop(number, None)
         return [self.results.pop(number) for number in ending]
+
+
+class FusedToyLanes(ToyLanes):
+    """The same, but a round comes at once, as that of the lanes of one fused program does."""
+
+    def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
+        yield [progress for part in super().advance(numbers) for progress in part]
