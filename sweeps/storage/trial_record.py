@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -43,7 +43,7 @@ def read_trial(
         before: the trial that it goes on from, as that one ended.
         proposed: whether it is not in the storage yet.
     """
-    brief = brief_attributes(stored)
+    brief, reading = brief_attributes(stored), _Reading(stored)
     return Trial(
         number=stored.number,
         repeat=repeat,
@@ -57,8 +57,8 @@ def read_trial(
         duplicate_of=brief.get("duplicate_of"),
         before=before,
         proposed=proposed,
-        assigned=partial(_assignment, stored),
-        read=partial(_recorded, stored),
+        assigned=reading.assignment,
+        read=reading.recorded,
         origin=stored,
         **(_role_of(stored, reassigned) if repeat else {}),
     )
@@ -74,8 +74,25 @@ def _role_of(stored: FrozenTrial, reassigned: Mapping[str, Any] | None) -> dict[
 _ROLE = ("source_trial", "purposes", "seed_index", "pair_ids", "baseline", "test")
 
 
-def _assignment(stored: FrozenTrial) -> Assignment:
-    attributes, closing = _attributes(stored), None
+@dataclass(slots=True)
+class _Reading:
+    """Reads what a stored trial has on record. Of an ended trial it is packed, and unpacked once where `recorded` comes first."""
+
+    stored: FrozenTrial
+    known: Assignment | None = None
+
+    def recorded(self) -> Recorded:
+        attributes = _attributes(self.stored)
+        if self.stored.state.is_finished():
+            self.known = _assignment(attributes)
+        return _recorded(self.stored, attributes)
+
+    def assignment(self) -> Assignment:
+        return self.known or _assignment(_attributes(self.stored))
+
+
+def _assignment(attributes: Mapping[str, Any]) -> Assignment:
+    closing = None
     if left := attributes.get("closing"):
         closing = Closing(round=left["round"], epoch=left["epoch"], failure=failure_of(left))
     return Assignment(
@@ -87,8 +104,7 @@ def _assignment(stored: FrozenTrial) -> Assignment:
     )
 
 
-def _recorded(stored: FrozenTrial) -> Recorded:
-    attributes = _attributes(stored)
+def _recorded(stored: FrozenTrial, attributes: Mapping[str, Any]) -> Recorded:
     return Recorded(
         epochs=_epochs(stored, attributes),
         pictures=_pictures(attributes),
