@@ -223,8 +223,6 @@ LATE_OURS = {
     "vaeexp": "the package's lazy names",
     "vaeexp.commands": "the table of commands",
     "sweeps.tracking.mlflow_store": "the loader of a registered model, by the name in its record",
-    "sweeps.lanes.engines": "an engine, by the name in its table",
-    "sweeps.storage.journals": "a place for records, by the name in its table",
     "vaeexp.import_paths": "an object of the user's own, by the name in the study",
     "vaeexp.study": "the training objectives and metrics of the user's own, where a study names them",
     "vaeexp.data.formats.image_files": "plugins of Pillow, where they are installed",

@@ -3,7 +3,7 @@
 A new engine is a class like `Engine`, a function that opens it, and a row of the table.
 """
 
-import importlib
+import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -57,8 +57,7 @@ class Engine:
         return nullcontext()
 
 
-@contextmanager
-def open_engine(name: str, *, address: str, packages: Sequence[Path], **needs: Any) -> Iterator[Engine]:
+def open_engine(name: str, *, address: str, packages: Sequence[Path], **needs: Any) -> AbstractContextManager[Engine]:
     """Open an engine until the block ends.
 
     Args:
@@ -70,9 +69,8 @@ def open_engine(name: str, *, address: str, packages: Sequence[Path], **needs: A
     Raises:
         UserError: the engine is not installed, or its cluster cannot be joined.
     """
-    module, function = ENGINES[name].split(":")
-    with getattr(importlib.import_module(module), function)(address, packages, **needs) as engine:
-        yield engine
+    engine: AbstractContextManager[Engine] = pkgutil.resolve_name(ENGINES[name])(address, packages, **needs)
+    return engine
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 A new kind of place is a class like `Journals` and a row of the table.
 """
 
-import importlib
+import pkgutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -42,7 +42,7 @@ class Journals:
     """
 
     def __init__(self, url: str | None, runs: Path) -> None:
-        self.url, self.runs = url, Path(runs)
+        self.runs = Path(runs)
         self.address = str(runs) if url is None else masked(url)
         """The place in messages, without a password."""
 
@@ -106,8 +106,8 @@ def journals_at(url: str | None, runs: Path) -> Journals:
         known = " or ".join(f"{name}://" for name in JOURNALS if name)
         problem = f"is no storage of studies. Omit --storage to use a journal file, or give an address that begins with {known}."
         raise UserError(masked(url), problem)
-    module, name = JOURNALS[scheme].split(":")
-    return getattr(importlib.import_module(module), name)(url, runs)
+    journals: Journals = pkgutil.resolve_name(JOURNALS[scheme])(url, runs)
+    return journals
 
 
 def exists_here(study: str) -> UserError:
