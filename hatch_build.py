@@ -1,4 +1,6 @@
-"""Gives the package's page on an index a README whose links lead to the repository, because its files are not beside it there."""
+"""Gives the package's page on an index a README whose links lead to the repository, because its
+files are not beside it there.
+"""
 
 import re
 from pathlib import Path
@@ -11,7 +13,9 @@ class ReadmeHook(MetadataHookInterface):
     """Adds `readme` to the metadata."""
 
     def update(self, metadata: dict[str, Any]) -> None:
-        """Make each relative link of README.md absolute: pages of the repository, and its raw files for pictures."""
+        """Make each relative link of README.md absolute: pages of the repository, and its raw files
+        for pictures.
+        """
         repository = metadata["urls"]["Homepage"]
         raw = repository.replace("github.com", "raw.githubusercontent.com")
         text = (Path(self.root) / "README.md").read_text(encoding="utf-8")

@@ -1,11 +1,15 @@
-"""Rounds a second of a study on 1, 8 and 32 Ray actors with 64 toy lanes each: what driver, transport and journal cost.
+"""Rounds a second of a study on 1, 8 and 32 Ray actors with 64 toy lanes each: what driver,
+transport and journal cost.
 
-    PYTHONPATH=. /path/with/ray/bin/python benchmarks/actors.py [--workers 1 8 32] [--lanes 64] [--epochs 10] [--local] [--search "curves + promotion"]
+    PYTHONPATH=. /path/with/ray/bin/python benchmarks/actors.py [--workers 1 8 32] [--lanes 64]
+    [--epochs 10] [--local] [--search "curves + promotion"]
 
-The real driver with a journal file and median pruning of random trials, or the default search of a study, a trial in each lane. Epochs take no time; those of a worker
-come at once, as from one fused program. Ray's machine is this one, and the actors share its cores. `--local` takes child processes
-instead of actors. Milliseconds of a round are medians, without the first round, which starts the trials. The processor time of the
-driver has all its threads, Ray's too, and the start and end of the trials. Each row is printed as soon as it is measured.
+The real driver with a journal file and median pruning of random trials, or the default search of a
+study, a trial in each lane. Epochs take no time; those of a worker come at once, as from one fused
+program. Ray's machine is this one, and the actors share its cores. `--local` takes child processes
+instead of actors. Milliseconds of a round are medians, without the first round, which starts the
+trials. The processor time of the driver has all its threads, Ray's too, and the start and end of
+the trials. Each row is printed as soon as it is measured.
 """
 
 import argparse
@@ -56,15 +60,23 @@ class Clock(Observer):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--lanes", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--local", action="store_true")
     parser.add_argument("--search", choices=SEARCHES, default="random + median")
-    parser.add_argument("--trials", type=int, default=1, help="trials that are searched, for each lane")
+    parser.add_argument(
+        "--trials", type=int, default=1, help="trials that are searched, for each lane"
+    )
     options = parser.parse_args()
-    print(f"{options.lanes} lanes a worker, {usable_cores()} cores, load before {os.getloadavg()[0]:.1f}", flush=True)
+    print(
+        f"{options.lanes} lanes a worker, {usable_cores()} cores, load before "
+        f"{os.getloadavg()[0]:.1f}",
+        flush=True,
+    )
     rows = []
     for count in options.workers:
         rows.append(measured(count, options))
@@ -80,8 +92,11 @@ def measured(workers: int, options: argparse.Namespace) -> list[str]:
     recipes: list[dict[str, Any]] = [{"width": lanes, "epochs": epochs}] * workers
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        begun, kind = time.perf_counter(), {} if options.local else {"worker": _cluster(stack, folder, workers).worker}
-        pool = stack.enter_context(closing(WorkerPool(FusedToyLanes, recipes, lanes=workers * lanes, **kind)))
+        begun = time.perf_counter()
+        kind = {} if options.local else {"worker": _cluster(stack, folder, workers).worker}
+        pool = stack.enter_context(
+            closing(WorkerPool(FusedToyLanes, recipes, lanes=workers * lanes, **kind))
+        )
         assert len(pool.workers) == workers, "all must be there before the first round"
         up = time.perf_counter() - begun
         clock, processor = Clock(), time.process_time()
@@ -90,8 +105,12 @@ def measured(workers: int, options: argparse.Namespace) -> list[str]:
             begun = time.perf_counter()
             search(Store(opened, study.space, folder), study, pool, [clock])
             wall, processor = time.perf_counter() - begun, time.process_time() - processor
-            trained = sum(len(trial.intermediate_values) for trial in opened.get_trials(deepcopy=False))
-    seconds = statistics.median(after - before for before, after in zip(clock.at, clock.at[1:], strict=False))
+            trained = sum(
+                len(trial.intermediate_values) for trial in opened.get_trials(deepcopy=False)
+            )
+    seconds = statistics.median(
+        after - before for before, after in zip(clock.at, clock.at[1:], strict=False)
+    )
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     figures = (up, 1e3 * seconds, 1 / seconds, trained / wall, 1e3 * processor / trained, memory)
     return [
@@ -111,7 +130,9 @@ def _cluster(stack: ExitStack, folder: Path, workers: int) -> RayEngine:
     for attempt in range(ATTEMPTS):
         cluster = Cluster()
         try:
-            cluster.add_node(num_cpus=cores, include_dashboard=False, include_log_monitor=False, no_monitor=True)
+            cluster.add_node(
+                num_cpus=cores, include_dashboard=False, include_log_monitor=False, no_monitor=True
+            )
             break
         except Exception:  # a busy machine starts Ray's own processes too slowly for Ray
             cluster.shutdown()

@@ -1,10 +1,12 @@
-"""What the checksums of prepared images cost: seconds of processor time of a start, and of the epochs after it.
+"""What the checksums of prepared images cost: seconds of processor time of a start, and of the
+epochs after it.
 
     python benchmarks/checksums.py [--mb 39 2000] [--folder FOLDER]
 
-Random images of 32 × 32 × 3 bytes, one thread. `start` opens the prepared data: images of up to 512 MiB are hashed then.
-`fetch` draws an epoch of batches of 64, first with the checks of a new process, then again, then from the same file without
-checks. `training` is an epoch of network `conv`, measured on 4,480 images and scaled to the number of images.
+Random images of 32 × 32 × 3 bytes, one thread. `start` opens the prepared data: images of up to 512
+MiB are hashed then. `fetch` draws an epoch of batches of 64, first with the checks of a new
+process, then again, then from the same file without checks. `training` is an epoch of network
+`conv`, measured on 4,480 images and scaled to the number of images.
 """
 
 import argparse
@@ -35,9 +37,13 @@ FEW = 4_480
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--mb", type=int, nargs="+", default=[39, 2000])
-    parser.add_argument("--folder", type=Path, help="for the files, three times as large as the largest set")
+    parser.add_argument(
+        "--folder", type=Path, help="for the files, three times as large as the largest set"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     for megabytes in options.mb:
@@ -50,7 +56,9 @@ def _measure(folder: Path, count: int) -> None:
     pixels = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, 32, 32, 3))
     draw = np.random.default_rng(0)
     for start in range(0, count, 10_000):
-        pixels[start : start + 10_000] = draw.integers(0, 256, pixels[start : start + 10_000].shape, np.uint8)
+        pixels[start : start + 10_000] = draw.integers(
+            0, 256, pixels[start : start + 10_000].shape, np.uint8
+        )
     seconds = {"preparation": _timed(lambda: _open(folder)), "start": _timed(lambda: _open(folder))}
     source = open_source(_open(folder), torch.device("cpu"), 0, resident_mb=0)
     plain = replace(source, check=None)

@@ -1,11 +1,13 @@
-"""What the driver, the pruner and tracking cost beside an accelerator: 64 lanes with epochs of a second.
+"""What the driver, the pruner and tracking cost beside an accelerator: 64 lanes with epochs of a
+second.
 
     python benchmarks/driver_cost.py [--width 64] [--trials 256] [--epochs 10] [--seconds 1.0]
         [--search "tpe + median"] [--postgres] [--json FILE]
 
-The real driver on a journal (a file, or rows of a PostgreSQL server of its own) with a sampler and a pruner, the real tracker on an MLflow store, and lanes that wait for a second
-where others train: what is measured is all the time in which no lane is advanced, as a share of the search. Twelve metrics
-per lane and epoch, as VAEs have.
+The real driver on a journal (a file, or rows of a PostgreSQL server of its own) with a sampler and
+a pruner, the real tracker on an MLflow store, and lanes that wait for a second where others train:
+what is measured is all the time in which no lane is advanced, as a share of the search. Twelve
+metrics per lane and epoch, as VAEs have.
 """
 
 import argparse
@@ -48,18 +50,25 @@ class WaitingLanes(ToyLanes):
         trained = time.perf_counter()
         values = [each for [each] in super().advance(numbers)]
         self.spent += self.seconds + time.perf_counter() - trained
-        yield [replace(each, metrics={f"val/{name}": each.objective for name in range(12)}) for each in values]
+        yield [
+            replace(each, metrics={f"val/{name}": each.objective for name in range(12)})
+            for each in values
+        ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--trials", type=int, default=256)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--search", choices=SEARCHES, default="tpe + median")
     parser.add_argument(
-        "--postgres", action="store_true", help="keep the journal in PostgreSQL, and count transactions"
+        "--postgres",
+        action="store_true",
+        help="keep the journal in PostgreSQL, and count transactions",
     )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -69,7 +78,11 @@ def main() -> None:
     if options.json:
         write_json(options.json, {"machine": machine, "task": vars(options), **found})
     print(f"{options.width} lanes, {options.trials} trials; {in_words(machine)}\n")
-    print(markdown(["what", "value"], [[name, f"{value:.4g}"] for name, value in found.items()], texts=1))
+    print(
+        markdown(
+            ["what", "value"], [[name, f"{value:.4g}"] for name, value in found.items()], texts=1
+        )
+    )
 
 
 class Waiting(BaseModel):
@@ -85,14 +98,23 @@ SEARCHES = ("tpe + median", "tpe + promotion", "curves + promotion")
 def study_of(options: argparse.Namespace) -> Study:
     sampler, pruner = (part.strip() for part in options.search.split("+"))
     chosen = SAMPLERS[sampler]()
-    prunes = PRUNERS["median"](startup_trials=8, warmup_epochs=2) if pruner == "median" else PRUNERS[pruner]()
+    prunes = (
+        PRUNERS["median"](startup_trials=8, warmup_epochs=2)
+        if pruner == "median"
+        else PRUNERS[pruner]()
+    )
     return Study(
         name="waiting",
         path=Path("waiting.yaml"),
         text="",
         question="What does a search cost besides its training?",
         fixed={"train": Waiting(epochs=options.epochs)},
-        space=Space(tuple(Parameter(name=name, kind="float", low=0.0, high=1.0) for name in ("beta", "rate", "share"))),
+        space=Space(
+            tuple(
+                Parameter(name=name, kind="float", low=0.0, high=1.0)
+                for name in ("beta", "rate", "share")
+            )
+        ),
         seed=0,
         sampler=chosen.for_epochs(options.epochs) if sampler == "curves" else chosen,
         pruner=prunes.for_epochs(options.epochs),
@@ -110,7 +132,9 @@ def searched(options: argparse.Namespace, folder: Path) -> dict[str, float]:
             url = server.get_uri(database="studies", driver="psycopg")
         found = _searched(options, folder, url)
         if url:
-            found["transactions a round"] = sql(url, "select writes from sweeps_claims")[0][0] / found["rounds"]
+            found["transactions a round"] = (
+                sql(url, "select writes from sweeps_claims")[0][0] / found["rounds"]
+            )
         return found
 
 

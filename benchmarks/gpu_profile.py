@@ -1,16 +1,21 @@
-"""One epoch of fused lanes under a profiler: host synchronisation, the share of time the device is busy, the cost of a refill.
+"""One epoch of fused lanes under a profiler: host synchronisation, the share of time the device is
+busy, the cost of a refill.
 
-    VAEEXP_DATA=FOLDER python benchmarks/gpu_profile.py [--device cuda|cpu] [--model mlp|conv] [--width 64]
-        [--precision bf16] [--images 12800] [--json FILE]
+    VAEEXP_DATA=FOLDER python benchmarks/gpu_profile.py [--device cuda|cpu] [--model mlp|conv]
+        [--width 64] [--precision bf16] [--images 12800] [--json FILE]
 
-- synchronisations: calls between the first and the last step of an epoch in which the host waits for the device. PyTorch
-  warns of each that it makes itself (`torch.cuda.set_sync_debug_mode("warn")`), with its place.
-- busy: the union of the intervals in which a kernel or a copy ran, over the wall time of the epoch, both by the profiler.
+- synchronisations: calls between the first and the last step of an epoch in which the host waits
+  for the device. PyTorch warns of each that it makes itself
+  (`torch.cuda.set_sync_debug_mode("warn")`), with its place.
+- busy: the union of the intervals in which a kernel or a copy ran, over the wall time of the epoch,
+  both by the profiler.
 - kernels per step: kernels and copies of the epoch over its steps, drawing the batches included.
-- refill: what lanes wait for when one of them ends and another begins: its weights are copied, initial weights drawn and put in
-  its row; its time over that of an epoch of 50,000 images of all lanes.
-- copy: what they wait for when a lane's picture is wanted. It is drawn from the copy while they train on.
-On a CPU there are only the last two, of lanes fused as on an accelerator (--width 8 --images 1280 takes a minute).
+- refill: what lanes wait for when one of them ends and another begins: its weights are copied,
+  initial weights drawn and put in its row; its time over that of an epoch of 50,000 images of all
+  lanes.
+- copy: what they wait for when a lane's picture is wanted. It is drawn from the copy while they
+  train on. On a CPU there are only the last two, of lanes fused as on an accelerator (--width 8
+  --images 1280 takes a minute).
 """
 
 import argparse
@@ -35,7 +40,9 @@ WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--model", choices=("mlp", "conv"), default="mlp")
     parser.add_argument("--width", type=int, default=64)
@@ -50,24 +57,39 @@ def main() -> None:
     refill = min(refilled(group, source, options) for _ in range(5))
     copy = min(copying(group, options.device) for _ in range(5))
     epoch(group, options.device)  # the first after a refill may set things up again
-    found = {"epoch_s": seconds, "refill_s": refill, "refill_share": refill / (seconds * EPOCH / options.images)}
+    found = {
+        "epoch_s": seconds,
+        "refill_s": refill,
+        "refill_share": refill / (seconds * EPOCH / options.images),
+    }
     found["copy_s"] = copy
     if options.device == "cuda":
         found |= profiled(group)
     if options.json:
         write_json(options.json, {"machine": machine, "task": vars(options), **found})
     print(f"{options.model}, {options.width} lanes, {options.precision}; {in_words(machine)}\n")
-    print(markdown(["what", "value"], [[name, f"{value:.4g}"] for name, value in found.items()], texts=1))
+    print(
+        markdown(
+            ["what", "value"], [[name, f"{value:.4g}"] for name, value in found.items()], texts=1
+        )
+    )
 
 
 def opened(options: argparse.Namespace) -> tuple[Group, Source]:
     images = resident(options.device)[: options.images]
-    source = Source(train=images, validation=images[:1].float(), binarisation="static", noise_seed=0)
+    source = Source(
+        train=images, validation=images[:1].float(), binarisation="static", noise_seed=0
+    )
     settings = settings_of(options.model)
     group = open_group(
-        source, settings,
-        maxima={}, precision=options.precision, fuse=True, compile=options.device == "cuda", averaged=False,
-    )  # fmt: skip
+        source,
+        settings,
+        maxima={},
+        precision=options.precision,
+        fuse=True,
+        compile=options.device == "cuda",
+        averaged=False,
+    )
     for number in range(options.width):
         add(group, source, options, number)
     return group, source
@@ -117,12 +139,22 @@ def profiled(group: Group) -> dict[str, float]:
     torch.cuda.set_sync_debug_mode("default")
     events = seen.events()
     steps = [event.time_range for event in events if event.name == "cudaGraphLaunch"]
-    inside = (min(s.start for s in steps), max(s.end for s in steps)) if steps else (float("-inf"), float("inf"))
+    inside = (
+        (min(s.start for s in steps), max(s.end for s in steps))
+        if steps
+        else (float("-inf"), float("inf"))
+    )
     waits = [e for e in events if e.name in WAITS and inside[0] < e.time_range.start < inside[1]]
     on_device = [
-        (e.time_range.start, e.time_range.end) for e in events if e.device_type == torch.autograd.DeviceType.CUDA
+        (e.time_range.start, e.time_range.end)
+        for e in events
+        if e.device_type == torch.autograd.DeviceType.CUDA
     ]
-    found = {"synchronisations": len(waits), "graph_launches": len(steps), "busy": union(on_device) / (seconds * 1e6)}
+    found = {
+        "synchronisations": len(waits),
+        "graph_launches": len(steps),
+        "busy": union(on_device) / (seconds * 1e6),
+    }
     return found | {"kernels_per_step": len(on_device) / max(1, len(steps))}
 
 

@@ -1,15 +1,18 @@
-"""What workers lose because they wait for each other in each round, decided at once and decided a round late.
+"""What workers lose because they wait for each other in each round, decided at once and decided a
+round late.
 
-    python benchmarks/lockstep.py [--workers 4] [--width 64] [--trials 256] [--epochs 20] [--seconds 1.0]
-        [--search "tpe + median"] [--json FILE]
+    python benchmarks/lockstep.py [--workers 4] [--width 64] [--trials 256] [--epochs 20] [--seconds
+        1.0] [--search "tpe + median"] [--json FILE]
 
-The real driver with a journal file, a sampler and a pruner, and real worker processes. Their lanes sleep instead of training, all lanes of a
-worker together, as fused lanes of a GPU train: `--seconds` for an epoch, more or less by up to `--spread`, and in a share `--slow` of
-the epochs 1.4 times as long. So workers take no processor, and every time is drawn from a seed.
+The real driver with a journal file, a sampler and a pruner, and real worker processes. Their lanes
+sleep instead of training, all lanes of a worker together, as fused lanes of a GPU train:
+`--seconds` for an epoch, more or less by up to `--spread`, and in a share `--slow` of the epochs
+1.4 times as long. So workers take no processor, and every time is drawn from a seed.
 
-The figures are of the time from the first epoch to the start of the last new trial, because lanes are empty after that however it is
-decided. "Idle": the share of that time in which a worker did not train. "Lane time lost": idle or empty lanes. "Beyond the pruner":
-the share of all trial-epochs that pruned trials trained after the epoch for which they were pruned; trials that pause train none.
+The figures are of the time from the first epoch to the start of the last new trial, because lanes
+are empty after that however it is decided. "Idle": the share of that time in which a worker did not
+train. "Lane time lost": idle or empty lanes. "Beyond the pruner": the share of all trial-epochs
+that pruned trials trained after the epoch for which they were pruned; trials that pause train none.
 """
 
 import argparse
@@ -36,10 +39,19 @@ from toy_lanes import ToyLanes
 
 
 class SleepingLanes(ToyLanes):
-    """Lanes that are done together, after a time that the worker's name and the count of its epochs decide."""
+    """Lanes that are done together, after a time that the worker's name and the count of its epochs
+    decide.
+    """
 
     def __init__(
-        self, folder: str, name: str, width: int, epochs: int, seconds: float, spread: float, slow: float
+        self,
+        folder: str,
+        name: str,
+        width: int,
+        epochs: int,
+        seconds: float,
+        spread: float,
+        slow: float,
     ) -> None:
         super().__init__(width=width, epochs=epochs)
         self.seconds_of = partial(seconds_of, name, seconds, spread, slow)
@@ -89,20 +101,27 @@ def measure(options: argparse.Namespace, *, late: bool) -> dict[str, float]:
         left = [json.loads((Path(folder) / f"{name}.json").read_text()) for name in names]
         trials = optuna_study.get_trials(deepcopy=False)
     first, last = min(each["spans"][0][0] for each in left), max(each["added"] for each in left)
-    spans = [(max(0.0, min(end, last) - begin), lanes) for each in left for begin, end, lanes in each["spans"]]
+    spans = [
+        (max(0.0, min(end, last) - begin), lanes)
+        for each in left
+        for begin, end, lanes in each["spans"]
+    ]
     epochs = sum(len(trial.intermediate_values) for trial in trials)
     pruned = sum(trial.state.name == "PRUNED" for trial in trials)
     return {
         "seconds": wall,
         "idle": 1 - sum(seconds for seconds, _ in spans) / options.workers / (last - first),
-        "lane time lost": 1 - sum(seconds * lanes for seconds, lanes in spans) / options.width / (last - first),
+        "lane time lost": 1
+        - sum(seconds * lanes for seconds, lanes in spans) / options.width / (last - first),
         "trial-epochs": epochs,
         "beyond the pruner": pruned / epochs if late and options.search == "tpe + median" else 0.0,
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, count in (("workers", 4), ("width", 64), ("trials", 256), ("epochs", 20)):
         parser.add_argument(f"--{name}", type=int, default=count)
     for name, share in (("seconds", 1.0), ("spread", 0.05), ("slow", 0.1)):
@@ -115,9 +134,13 @@ def main() -> None:
     if options.json:
         write_json(options.json, {"machine": machine, "task": vars(options), **found})
     print(
-        f"{options.workers} workers, {options.width} lanes, {options.trials} trials of {options.search}; {in_words(machine)}\n"
+        f"{options.workers} workers, {options.width} lanes, {options.trials} trials of "
+        f"{options.search}; {in_words(machine)}\n"
     )
-    rows = [[name, *(f"{v:,.0f}" if v > 1 else f"{v:.1%}" for v in values.values())] for name, values in found.items()]
+    rows = [
+        [name, *(f"{v:,.0f}" if v > 1 else f"{v:.1%}" for v in values.values())]
+        for name, values in found.items()
+    ]
     print(markdown(["decided", *found["at once"]], rows, texts=1))
 
 

@@ -1,13 +1,17 @@
-"""Trial-epochs a second that the mirror brings into MLflow, through a real server or into a store of its own.
+"""Trial-epochs a second that the mirror brings into MLflow, through a real server or into a store
+of its own.
 
-    python benchmarks/mirror.py [--behind 500] [--running 64] [--epochs 30] [--passes 30 5] [--files] [--own] [--workers 4] [--postgres]
+    python benchmarks/mirror.py [--behind 500] [--running 64] [--epochs 30] [--passes 30 5]
+    [--files] [--own] [--workers 4] [--postgres]
 
-Two cases: trials that have ended before MLflow has any of them, and trials that run, after whose epochs the mirror makes so many passes, each with
-the epochs since the last. Twelve metrics an epoch. With `--files` each ended trial has ten pictures, `pictures.npz` of 42 kB, settings and
-result, as one of `beta_mnist` has besides its weights. The server keeps its records in SQLite, with `--postgres` in a
-PostgreSQL server of its own, and runs on this machine. Prints seconds of wall time, of
-processor of the mirror and of the server, and answers per trial. Another version of the code is measured with its folder in PYTHONPATH.
-`--requests 30` measures the processor time of the server for single requests instead, each sent so many times.
+Two cases: trials that have ended before MLflow has any of them, and trials that run, after whose
+epochs the mirror makes so many passes, each with the epochs since the last. Twelve metrics an
+epoch. With `--files` each ended trial has ten pictures, `pictures.npz` of 42 kB, settings and
+result, as one of `beta_mnist` has besides its weights. The server keeps its records in SQLite, with
+`--postgres` in a PostgreSQL server of its own, and runs on this machine. Prints seconds of wall
+time, of processor of the mirror and of the server, and answers per trial. Another version of the
+code is measured with its folder in PYTHONPATH. `--requests 30` measures the processor time of the
+server for single requests instead, each sent so many times.
 """
 
 import argparse
@@ -34,7 +38,9 @@ from postgres import postgres_server
 from tracking_server import TrackingServer
 
 METRICS = [
-    f"{part}/{name}" for part in ("train", "val") for name in ("loss", "neg_elbo", "rate", "distortion", "mse", "kl")
+    f"{part}/{name}"
+    for part in ("train", "val")
+    for name in ("loss", "neg_elbo", "rate", "distortion", "mse", "kl")
 ]
 BEGUN = 1.7e9
 DATASET = {"name": "digits", "fingerprint": "ab" * 32, "source": "made up", "profile": {"train": 8}}
@@ -43,7 +49,9 @@ PICTURES = 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--behind", type=int, default=500)
     parser.add_argument("--running", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=30)
@@ -67,20 +75,45 @@ def main() -> None:
         try:
             address = None if options.own else server.wait()
             if options.requests:
-                print(markdown(["request", "ms of processor of the server"], of_requests(options, server), texts=1))
+                print(
+                    markdown(
+                        ["request", "ms of processor of the server"],
+                        of_requests(options, server),
+                        texts=1,
+                    )
+                )
                 return
             measured(options, folder / "runs", address, server, "warm", 2, 2)
             if options.behind:
-                rows.append(measured(options, folder / "runs", address, server, "behind", options.behind, 1))
+                rows.append(
+                    measured(options, folder / "runs", address, server, "behind", options.behind, 1)
+                )
             for passes in options.passes:
-                rows.append(measured(options, folder / "runs", address, server, "running", options.running, passes))
+                rows.append(
+                    measured(
+                        options,
+                        folder / "runs",
+                        address,
+                        server,
+                        "running",
+                        options.running,
+                        passes,
+                    )
+                )
         finally:
             server.end()
             os.chdir("/")
     database = "PostgreSQL" if options.postgres else "SQLite"
-    where = "the runs folder's store" if options.own else f"a server with {options.workers} workers on {database}"
+    where = (
+        "the runs folder's store"
+        if options.own
+        else f"a server with {options.workers} workers on {database}"
+    )
     files = "with files" if options.files else "without files"
-    print(f"{where}, {options.epochs} epochs a trial, {files}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
+    print(
+        f"{where}, {options.epochs} epochs a trial, {files}; {os.cpu_count()} cores, load "
+        f"{os.getloadavg()[0]:.1f}\n"
+    )
     head = [
         "trials",
         "passes",
@@ -100,14 +133,21 @@ def of_requests(options: argparse.Namespace, server: TrackingServer) -> list[lis
 
     client = MlflowClient(server.address)
     experiment = client.create_experiment("requests")
-    names = [client.create_run(experiment).info.run_id for _ in range(options.requests)]  # warms the server, too
+    # Warms the server, too.
+    names = [client.create_run(experiment).info.run_id for _ in range(options.requests)]
 
     def metrics(first: int, epochs: int) -> Callable[[str], object]:
-        points = [Metric(name, 1.0 / epoch, epoch, epoch) for epoch in range(first, first + epochs) for name in METRICS]
+        points = [
+            Metric(name, 1.0 / epoch, epoch, epoch)
+            for epoch in range(first, first + epochs)
+            for name in METRICS
+        ]
         return lambda run: client.log_batch(run, points)
 
     kinds: dict[str, Callable[[str], object]] = {
-        "create a run, with 8 tags": lambda run: client.create_run(experiment, tags={str(n): run for n in range(8)}),
+        "create a run, with 8 tags": lambda run: client.create_run(
+            experiment, tags={str(n): run for n in range(8)}
+        ),
         "metrics of a run: 1 epoch of 12": metrics(1, 1),
         "metrics of a run: 30 epochs, 360": metrics(10, 30),
         "metrics of a run: 80 epochs, 960": metrics(100, 80),
@@ -133,7 +173,11 @@ def measured(
     passes: int,
 ) -> list[str]:
     study = StudyRecord(
-        name=f"{name}-{passes}", identity=f"{name}{passes}", session="running", session_at=BEGUN, dataset=DATASET
+        name=f"{name}-{passes}",
+        identity=f"{name}{passes}",
+        session="running",
+        session_at=BEGUN,
+        dataset=DATASET,
     )
     answers = [0]
 
@@ -168,7 +212,9 @@ def trial(runs: Path, study: str, number: int, options: argparse.Namespace) -> T
         for epoch in range(1, options.epochs + 1, max(1, options.epochs // PICTURES)):
             for name in ("samples", "reconstructions"):
                 path = folder / f"epoch-{epoch:04d}-{name}.png"
-                Image.fromarray(np.random.default_rng(epoch).integers(0, 255, (60, 100), np.uint8)).save(path)
+                Image.fromarray(
+                    np.random.default_rng(epoch).integers(0, 255, (60, 100), np.uint8)
+                ).save(path)
                 pictures.append(Picture(epoch=epoch, name=name, path=str(path.relative_to(runs))))
         for name, size in (("pictures.npz", 42_000), ("settings.json", 1500), ("result.json", 500)):
             (folder / name).write_bytes(os.urandom(size))
@@ -195,7 +241,9 @@ def trained(begun: Trial, epochs: int, *, ended: bool) -> Trial:
         Epoch(
             epoch=epoch,
             objective=100.0 / epoch,
-            metrics={name: 100.0 / epoch + begun.number + place for place, name in enumerate(METRICS)},
+            metrics={
+                name: 100.0 / epoch + begun.number + place for place, name in enumerate(METRICS)
+            },
             at=BEGUN + 10 * epoch,
         )
         for epoch in range(1, epochs + 1)
@@ -206,7 +254,14 @@ def trained(begun: Trial, epochs: int, *, ended: bool) -> Trial:
         return record
     outcome = Outcome(state="complete", epoch=epochs, objective=100.0 / epochs)
     at = BEGUN + 10 * epochs
-    return changed(record, state="complete", outcome=outcome, ended=at, ended_round=epochs, results={"parameters": 7.0})
+    return changed(
+        record,
+        state="complete",
+        outcome=outcome,
+        ended=at,
+        ended_round=epochs,
+        results={"parameters": 7.0},
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""Does vaeexp train as a notebook would? The setting of `mog_mnist`'s row `notebook`, by vaeexp and by a plain loop.
+"""Does vaeexp train as a notebook would? The setting of `mog_mnist`'s row `notebook`, by vaeexp and
+by a plain loop.
 
     python benchmarks/notebook_curve.py --data FOLDER [--epochs 10] [--split-seed 0 1 2] [--seed 0]
 
-The plain loop is written here from the description of the experiment, with nothing of vaeexp: torch's layers, Adamax,
-a factorised mixture of 16, batches of 32, targets drawn anew in each epoch, float32. Both train on the same images of
-MNIST and are validated on the same targets; initial weights, order and noise are each one's own. Prints −ELBO in nats
-per image after each epoch, training (the mean over the epoch) and validation. How far validation lies from training
-differs between splits by much more than between the two.
+The plain loop is written here from the description of the experiment, with nothing of vaeexp:
+torch's layers, Adamax, a factorised mixture of 16, batches of 32, targets drawn anew in each epoch,
+float32. Both train on the same images of MNIST and are validated on the same targets; initial
+weights, order and noise are each one's own. Prints −ELBO in nats per image after each epoch,
+training (the mean over the epoch) and validation. How far validation lies from training differs
+between splits by much more than between the two.
 """
 
 import argparse
@@ -39,9 +41,14 @@ TRAIN = TrainSettings(batch_size=BATCH, optimizer="adamax", learning_rate=1e-3, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--data", type=Path, default=os.environ.get("VAEEXP_DATA"), required=not os.environ.get("VAEEXP_DATA")
+        "--data",
+        type=Path,
+        default=os.environ.get("VAEEXP_DATA"),
+        required=not os.environ.get("VAEEXP_DATA"),
     )
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--split-seed", type=int, nargs="+", default=[0])
@@ -50,12 +57,16 @@ def main() -> None:
     torch.set_num_threads(1)
     for split_seed in options.split_seed:
         data = DataSettings(dataset="mnist", binarisation="dynamic", split_seed=split_seed)
-        source = open_source(open_dataset(data, root=options.data), torch.device("cpu"), study_seed=0)
-        ours, plain = (
-            Ours(Settings(data=data, model=MODEL, train=TRAIN), source, options.seed),
-            Plain(source, options.seed),
+        source = open_source(
+            open_dataset(data, root=options.data), torch.device("cpu"), study_seed=0
         )
-        print(f"split seed {split_seed}\nepoch   vaeexp: train, validation   plain: train, validation", flush=True)
+        ours = Ours(Settings(data=data, model=MODEL, train=TRAIN), source, options.seed)
+        plain = Plain(source, options.seed)
+        print(
+            f"split seed {split_seed}\nepoch   vaeexp: train, validation   plain: train, "
+            "validation",
+            flush=True,
+        )
         for epoch in range(1, options.epochs + 1):
             figures = (*ours.epoch(), *plain.epoch())
             print(f"{epoch:5d}" + "".join(f"{figure:12.3f}" for figure in figures), flush=True)
@@ -66,7 +77,10 @@ class Ours:
 
     def __init__(self, settings: Settings, source: Source, seed: int) -> None:
         lane, vae = open_lane(
-            TrialSpec(number=0, params={}, seed=seed), settings, source.image_shape, len(source.train)
+            TrialSpec(number=0, params={}, seed=seed),
+            settings,
+            source.image_shape,
+            len(source.train),
         )
         self.group = SequentialGroup(source, "bf16")
         self.group.add(lane, vae, fresh_state(lane, vae, averaged=False))
@@ -84,7 +98,8 @@ class Plain(nn.Module):
         super().__init__()
         torch.manual_seed(seed)
         self.images, self.validation = source.train.flatten(1), source.validation.flatten(1)
-        self.encoder, self.decoder = _layers(784, 512, 512, 2 * LATENT), _layers(LATENT, 512, 512, 784)
+        self.encoder = _layers(784, 512, 512, 2 * LATENT)
+        self.decoder = _layers(LATENT, 512, 512, 784)
         self.means = nn.Parameter(torch.randn(COMPONENTS, LATENT))
         self.log_vars = nn.Parameter(torch.zeros(COMPONENTS, LATENT))
         self.logits = nn.Parameter(torch.zeros(COMPONENTS))
@@ -111,13 +126,17 @@ class Plain(nn.Module):
             self.optimizer.step()
             total += loss.item()
         with torch.no_grad():
-            return total / batches, sum(self(x).item() * len(x) for x in self.validation.split(500)) / len(
-                self.validation
-            )
+            return total / batches, sum(
+                self(x).item() * len(x) for x in self.validation.split(500)
+            ) / len(self.validation)
 
 
 def _layers(*sizes: int) -> nn.Sequential:
-    layers = [part for i in range(len(sizes) - 1) for part in (nn.Linear(*sizes[i : i + 2]), nn.LeakyReLU())]
+    layers = [
+        part
+        for i in range(len(sizes) - 1)
+        for part in (nn.Linear(*sizes[i : i + 2]), nn.LeakyReLU())
+    ]
     return nn.Sequential(*layers[:-1])
 
 

@@ -1,10 +1,12 @@
-"""How long it takes to open a study of many trials, and how much memory its storage needs, with and without a snapshot.
+"""How long it takes to open a study of many trials, and how much memory its storage needs, with and
+without a snapshot.
 
     python benchmarks/opening.py [--trials 10000] [--epochs 30] [--runs FOLDER] [--postgres]
 
-Writes a journal as `report_scale.py` does, in a temporary folder or the one given; with `--postgres` its lines become rows of a
-PostgreSQL server of its own. Then opens the study in a process of its own each time, as `vaeexp status` and a sweep do:
-without a snapshot (this process writes one), and three times with it.
+Writes a journal as `report_scale.py` does, in a temporary folder or the one given; with
+`--postgres` its lines become rows of a PostgreSQL server of its own. Then opens the study in a
+process of its own each time, as `vaeexp status` and a sweep do: without a snapshot (this process
+writes one), and three times with it.
 """
 
 import argparse
@@ -38,7 +40,9 @@ print(wall, processor, int(peak) / 2**10)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--runs", type=Path)
@@ -60,16 +64,26 @@ def main() -> None:
                     snapshot.unlink()
         else:
             path.with_suffix(".snapshot").unlink(missing_ok=True)
-        rows = [[what, *_opened(url, runs)] for what in ("all records, and a new snapshot", *["snapshot"] * 3)]
-        kept = sum(snapshot.stat().st_size for snapshot in path.parent.glob("*.snapshot"))  # small studies have none
-        print(f"{options.trials:,} trials of {options.epochs} epochs; {in_words(describe_machine('cpu'))}\n")
+        rows = [
+            [what, *_opened(url, runs)]
+            for what in ("all records, and a new snapshot", *["snapshot"] * 3)
+        ]
+        # Small studies have none.
+        kept = sum(snapshot.stat().st_size for snapshot in path.parent.glob("*.snapshot"))
+        print(
+            f"{options.trials:,} trials of {options.epochs} epochs; "
+            f"{in_words(describe_machine('cpu'))}\n"
+        )
         print(f"journal {size:.0f} MiB, snapshot {kept / 2**20:.0f} MiB\n")
         print(markdown(["read", "s", "s of processor", "peak memory, MiB"], rows, texts=1))
 
 
 def _opened(url: str, runs: Path) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", OPEN, url, str(runs), STUDY], check=True, capture_output=True, text=True
+        [sys.executable, "-c", OPEN, url, str(runs), STUDY],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     wall, processor, memory = map(float, done.stdout.split())
     return [f"{wall:.2f}", f"{processor:.2f}", f"{memory:.0f}"]

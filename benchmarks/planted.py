@@ -1,10 +1,13 @@
-"""How often reports of the default search are right, in studies whose truth is known: the table of `benchmarks/known-truth.md`.
+"""How often reports of the default search are right, in studies whose truth is known: the table of
+`benchmarks/known-truth.md`.
 
     make known-truth [ARGS="--studies 400 --kinds null strong --processes 2"]
 
-Each study is run by the shipped driver, sampler and pruner; training is replaced by a formula. `tests/support/planted_rates.py` says what is counted and
-what is demanded. A study takes about a second of processor time. Each leaves a line in the record, so that a run that was stopped goes on with those that are missing; lines of
-another commit do not count. When all are there, the table is written.
+Each study is run by the shipped driver, sampler and pruner; training is replaced by a formula.
+`tests/support/planted_rates.py` says what is counted and what is demanded. A study takes about a
+second of processor time. Each leaves a line in the record, so that a run that was stopped goes on
+with those that are missing; lines of another commit do not count. When all are there, the table is
+written.
 """
 
 import argparse
@@ -29,7 +32,9 @@ RECORD = ROOT / "benchmarks" / "results" / "known-truth.jsonl"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--studies", type=int, default=400, help="of each kind")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--trials", type=int, default=48)
@@ -48,9 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             record.write(json.dumps({"commit": commit, "trials": options.trials, **line}) + "\n")
             record.flush()
             if place % 100 == 0 or place == len(missing):
-                print(f"{len(wanted) - len(missing) + place:,} of {len(wanted):,} studies", flush=True)
+                print(
+                    f"{len(wanted) - len(missing) + place:,} of {len(wanted):,} studies", flush=True
+                )
     done = read(options.record, commit, options.trials)
-    options.out.write_text(page({own: done[own] for own in wanted}, commit, options), encoding="utf-8")
+    options.out.write_text(
+        page({own: done[own] for own in wanted}, commit, options), encoding="utf-8"
+    )
     print(f"{options.out} is written")
 
 
@@ -58,14 +67,20 @@ def commit_of(folder: Path) -> str:
     """Return the commit that is measured, with `+` where files have changed since."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "sweeps", "vaeexp", "tests/support")
+    changed = git(
+        "status", "--porcelain", "--untracked-files=no", "--", "sweeps", "vaeexp", "tests/support"
+    )
     return git("rev-parse", "--short=9", "HEAD") + ("+" if changed else "")
 
 
 def read(record: Path, commit: str, trials: int) -> dict[tuple[str, int], dict[str, Any]]:
-    """Return (kind, seed) → the line of each study of this commit in the record; a line that a kill cut off is left out."""
+    """Return (kind, seed) → the line of each study of this commit in the record; a line that a kill
+    cut off is left out.
+    """
     text = record.read_text(encoding="utf-8") if record.exists() else ""
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for text_of_line in text.splitlines():
@@ -78,7 +93,9 @@ def read(record: Path, commit: str, trials: int) -> dict[tuple[str, int], dict[s
     return found
 
 
-def judged(studies: Sequence[tuple[str, int]], shape: dict[str, int], processes: int) -> Iterator[dict[str, Any]]:
+def judged(
+    studies: Sequence[tuple[str, int]], shape: dict[str, int], processes: int
+) -> Iterator[dict[str, Any]]:
     """Judge studies side by side, each line as it is made."""
     import joblib
 
@@ -93,23 +110,35 @@ def one(kind: str, seed: int, shape: dict[str, int]) -> dict[str, Any]:
     counts = judge(kind, seed, **shape)
     view_of.cache_clear()
     default_study.cache_clear()
-    return {"kind": kind, "seed": seed, "counts": counts, "seconds": round(time.process_time() - started, 3)}
+    return {
+        "kind": kind,
+        "seed": seed,
+        "counts": counts,
+        "seconds": round(time.process_time() - started, 3),
+    }
 
 
 # ---- the table ----
 
 
-def page(lines: dict[tuple[str, int], dict[str, Any]], commit: str, options: argparse.Namespace) -> str:
+def page(
+    lines: dict[tuple[str, int], dict[str, Any]], commit: str, options: argparse.Namespace
+) -> str:
     """Return the page: a table for each rate, a row for each kind of studies."""
     seconds = sum(line["seconds"] for line in lines.values())
     words = (
-        f"{len(lines):,} studies, {options.studies} of each kind, with {options.trials} trials under the default sampler and pruner; commit `{commit}`, "
-        f"{time.strftime('%Y-%m-%d')}, {seconds:,.0f} seconds of processor time. Intervals are exact 99 % binomial ones (Clopper and Pearson 1934). A rate "
-        "*misses* where its interval lies on the bad side of what is demanded. Kinds: `tests/support/default_studies.py`; what is counted: `tests/support/planted_rates.py`."
+        f"{len(lines):,} studies, {options.studies} of each kind, with {options.trials} trials "
+        f"under the default sampler and pruner; commit `{commit}`, {time.strftime('%Y-%m-%d')}, "
+        f"{seconds:,.0f} seconds of processor time. Intervals are exact 99 % binomial ones "
+        "(Clopper and Pearson 1934). A rate *misses* where its interval lies on the bad side of "
+        "what is demanded. Kinds: `tests/support/default_studies.py`; what is counted: "
+        "`tests/support/planted_rates.py`."
     )
     parts = ["# Known truths", "`make known-truth` writes this page.", words]
     for name, rate in RATES.items():
-        rows = [row for kind in options.kinds if kind in rate.kinds for row in _row(name, kind, lines)]
+        rows = [
+            row for kind in options.kinds if kind in rate.kinds for row in _row(name, kind, lines)
+        ]
         if rows:
             head = ["planted", "count", "of", "rate", "99 % interval", "demand"]
             claim = rate.claim[0].upper() + rate.claim[1:]
@@ -119,12 +148,23 @@ def page(lines: dict[tuple[str, int], dict[str, Any]], commit: str, options: arg
 
 def _row(name: str, kind: str, lines: dict[tuple[str, int], dict[str, Any]]) -> list[list[str]]:
     """Return the row of a kind; none where there was nothing to count."""
-    events, of = total(line["counts"] for (own, _), line in lines.items() if own == kind).get(name, (0, 0))
+    events, of = total(line["counts"] for (own, _), line in lines.items() if own == kind).get(
+        name, (0, 0)
+    )
     if not of:
         return []
     low, high = exact_interval(events, of)
     holds = "holds" if RATES[name].holds(events, of) else "**misses**"
-    return [[kind.replace("_", " "), f"{events:,}", f"{of:,}", f"{events / of:.1%}", f"{low:.1%} – {high:.1%}", holds]]
+    return [
+        [
+            kind.replace("_", " "),
+            f"{events:,}",
+            f"{of:,}",
+            f"{events / of:.1%}",
+            f"{low:.1%} – {high:.1%}",
+            holds,
+        ]
+    ]
 
 
 if __name__ == "__main__":

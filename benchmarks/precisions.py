@@ -1,11 +1,12 @@
-"""Does arithmetic change results? The same settings and seeds in float32, in bf16, and in bf16 with the step compiled; in float32
-with and without where the processor has no bf16 products.
+"""Does arithmetic change results? The same settings and seeds in float32, in bf16, and in bf16 with
+the step compiled; in float32 with and without where the processor has no bf16 products.
 
-    VAEEXP_DATA=FOLDER python benchmarks/precisions.py [--seeds 3] [--epochs 6] [--images 10000] [--json FILE] [--png FILE]
+    VAEEXP_DATA=FOLDER python benchmarks/precisions.py [--seeds 3] [--epochs 6] [--images 10000]
+    [--json FILE] [--png FILE]
 
-MLP 784–512–512–20, batch 128, on the first N images of MNIST, three learning rates with Adam and Adamax. The value is the
-negative ELBO of 10,000 other images in float32, with the same noise for all. Arithmetic may change it by less than another
-seed does, and not change which setting is best.
+MLP 784–512–512–20, batch 128, on the first N images of MNIST, three learning rates with Adam and
+Adamax. The value is the negative ELBO of 10,000 other images in float32, with the same noise for
+all. Arithmetic may change it by less than another seed does, and not change which setting is best.
 """
 
 import argparse
@@ -30,12 +31,19 @@ from vaeexp.training.device import has_fast_bf16, keep_freed_memory
 from vaeexp.training.groups import open_group
 
 RATES, OPTIMIZERS, VALIDATION = (3e-4, 1e-3, 3e-3), ("adam", "adamax"), 10_000
-COLOURS = {"float32": "#0072B2", "float32, compiled": "#56B4E9", "bf16": "#E69F00", "bf16, compiled": "#D55E00"}
+COLOURS = {
+    "float32": "#0072B2",
+    "float32, compiled": "#56B4E9",
+    "bf16": "#E69F00",
+    "bf16, compiled": "#D55E00",
+}
 """Told apart with any colour vision (Okabe & Ito 2008)."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--images", type=int, default=10_000)
@@ -52,12 +60,19 @@ def main() -> None:
         arms |= {"float32, compiled": ("float32", "compiled")}
     found = {name: trained(*arm, options) for name, arm in arms.items()}
     if options.json:
-        values = {name: {label(key): numbers for key, numbers in arm.items()} for name, arm in found.items()}
-        write_json(options.json, {"machine": machine, "data": describe(), "task": vars(options), "values": values})
+        values = {
+            name: {label(key): numbers for key, numbers in arm.items()}
+            for name, arm in found.items()
+        }
+        write_json(
+            options.json,
+            {"machine": machine, "data": describe(), "task": vars(options), "values": values},
+        )
     if options.png:
         draw(options.png, found, options)
     print(
-        f"−ELBO after {options.epochs} epochs of {options.images:,} images, nats; {in_words(machine)}\n\n{written(found)}"
+        f"−ELBO after {options.epochs} epochs of {options.images:,} images, nats; "
+        f"{in_words(machine)}\n\n{written(found)}"
     )
 
 
@@ -75,13 +90,21 @@ def trained(precision: str, kind: str, options: argparse.Namespace) -> Values:
     )
     settings, places = settings_of("mlp"), list(product(OPTIMIZERS, RATES, range(options.seeds)))
     group = open_group(
-        source, settings, maxima={}, precision=precision, fuse=False, compile=kind == "compiled", averaged=False
+        source,
+        settings,
+        maxima={},
+        precision=precision,
+        fuse=False,
+        compile=kind == "compiled",
+        averaged=False,
     )
     started = time.perf_counter()
     for number, (optimizer, rate, seed) in enumerate(places):
         own = settings_of("mlp")
         own.train.optimizer, own.train.learning_rate = optimizer, rate
-        lane, vae = open_lane(TrialSpec(number=number, params={}, seed=seed), own, source.image_shape, options.images)
+        lane, vae = open_lane(
+            TrialSpec(number=number, params={}, seed=seed), own, source.image_shape, options.images
+        )
         group.add(lane, vae, fresh_state(lane, vae, averaged=False))
     numbers = list(group.lanes)
     for _ in range(options.epochs):
@@ -89,10 +112,14 @@ def trained(precision: str, kind: str, options: argparse.Namespace) -> Values:
         for lane in group.lanes.values():
             lane.epoch += 1
     scored = group.evaluate(numbers, "weights")
-    print(f"{precision}, {kind}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    print(
+        f"{precision}, {kind}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True
+    )
     values: Values = {}
     for number, (optimizer, rate, _) in enumerate(places):
-        values.setdefault((optimizer, rate), []).append(scored[number].distortion + scored[number].rate)
+        values.setdefault((optimizer, rate), []).append(
+            scored[number].distortion + scored[number].rate
+        )
     return values
 
 
@@ -101,12 +128,16 @@ def label(key: tuple[str, float]) -> str:
 
 
 def written(found: dict[str, Values]) -> str:
-    """The table, as markdown: mean ± standard deviation over seeds, and the best setting of each arithmetic."""
+    """The table, as markdown: mean ± standard deviation over seeds, and the best setting of each
+    arithmetic.
+    """
     rows: list[list[Any]] = []
     for key in next(iter(found.values())):
         cells = [values[key] for values in found.values()]
         rows.append([label(key), *(f"{statistics.mean(v):.2f} ± {spread(v):.2f}" for v in cells)])
-    best = [min(values, key=lambda key, v=values: statistics.mean(v[key])) for values in found.values()]
+    best = [
+        min(values, key=lambda key, v=values: statistics.mean(v[key])) for values in found.values()
+    ]
     rows.append(["best setting", *map(label, best)])
     return markdown(["optimizer, learning rate", *found], rows, texts=1)
 
@@ -122,22 +153,44 @@ def draw(path: Path, found: dict[str, Values], options: argparse.Namespace) -> N
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    keys = sorted(next(iter(found.values())), key=lambda key: statistics.mean(next(iter(found.values()))[key]))
+    keys = sorted(
+        next(iter(found.values())), key=lambda key: statistics.mean(next(iter(found.values()))[key])
+    )
     figure, axis = plt.subplots(figsize=(9, 0.55 * len(keys) + 1.4), layout="constrained")
     for place, (name, values) in enumerate(found.items()):
         offset = (place - (len(found) - 1) / 2) * 0.24
         for row, key in enumerate(keys):
             mean = statistics.mean(values[key])
-            axis.plot(values[key], [row + offset] * len(values[key]), "o", color=COLOURS[name], markersize=5, alpha=0.8)
-            axis.plot([mean, mean], [row + offset - 0.1, row + offset + 0.1], color=COLOURS[name], linewidth=2)
+            axis.plot(
+                values[key],
+                [row + offset] * len(values[key]),
+                "o",
+                color=COLOURS[name],
+                markersize=5,
+                alpha=0.8,
+            )
+            axis.plot(
+                [mean, mean],
+                [row + offset - 0.1, row + offset + 0.1],
+                color=COLOURS[name],
+                linewidth=2,
+            )
         axis.annotate(
-            name, (max(values[keys[-1]]), len(keys) - 1 + offset), xytext=(8, 0), textcoords="offset points",
-            color=COLOURS[name], fontsize=9, va="center",
-        )  # fmt: skip
+            name,
+            (max(values[keys[-1]]), len(keys) - 1 + offset),
+            xytext=(8, 0),
+            textcoords="offset points",
+            color=COLOURS[name],
+            fontsize=9,
+            va="center",
+        )
     axis.set_yticks(range(len(keys)), [label(key) for key in keys], fontsize=9)
     axis.invert_yaxis()
     axis.margins(x=0.14)
-    axis.set_xlabel(f"validation −ELBO after {options.epochs} epochs of {options.images:,} images (nats)", fontsize=9)
+    axis.set_xlabel(
+        f"validation −ELBO after {options.epochs} epochs of {options.images:,} images (nats)",
+        fontsize=9,
+    )
     axis.set_title(
         f"The same settings in each arithmetic: {options.seeds} seeds, line at their mean",
         loc="left", fontsize=10, fontweight="bold",

@@ -1,10 +1,12 @@
-"""The sweeps of others in `sweeps_race.py`: Optuna with threads, and Ray Tune with ASHA, over the plain resident loop; and
-the loop alone, of one trial on all cores, for the time to its first value.
+"""The sweeps of others in `sweeps_race.py`: Optuna with threads, and Ray Tune with ASHA, over the
+plain resident loop; and the loop alone, of one trial on all cores, for the time to its first value.
 
-    python benchmarks/race_loops.py optuna|ray|bare --trials N --epochs N --images N --values FILE --folder FOLDER
+    python benchmarks/race_loops.py optuna|ray|bare --trials N --epochs N --images N --values FILE
+    --folder FOLDER
 
-The loop is that of contenders/resident.py, with the images, the validation targets and the objective of a vaeexp study:
-after each epoch the negative ELBO on the validation images, one sample per image. Each value is appended to FILE.
+The loop is that of contenders/resident.py, with the images, the validation targets and the
+objective of a vaeexp study: after each epoch the negative ELBO on the validation images, one sample
+per image. Each value is appended to FILE.
 """
 
 import argparse
@@ -33,7 +35,9 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", choices=tuple(KINDS))
     for name in ("trials", "epochs", "images"):
         parser.add_argument(f"--{name}", type=int, required=True)
@@ -51,12 +55,18 @@ def open_images(images: int) -> Source:
 
 
 def train_trial(
-    source: Source, params: Mapping[str, Any], epochs: int, values: Path, report: Callable[[int, float], None]
+    source: Source,
+    params: Mapping[str, Any],
+    epochs: int,
+    values: Path,
+    report: Callable[[int, float], None],
 ) -> None:
     """One trial; `report` gets epoch and value, and raises where the trial shall end."""
     model = PlainVAE("mlp", params["latent_size"])
     fused = {"fused": True} if params["optimizer"] == "adam" else {}
-    optimizer = OPTIMIZERS[params["optimizer"]](model.parameters(), lr=params["learning_rate"], **fused)
+    optimizer = OPTIMIZERS[params["optimizer"]](
+        model.parameters(), lr=params["learning_rate"], **fused
+    )
     step = make_step(model, optimizer, source.train, precisions("cpu")[-1])
     for epoch in range(1, epochs + 1):
         for index in torch.randperm(len(source.train)).split(BATCH):
@@ -99,7 +109,9 @@ def run_optuna(options: argparse.Namespace) -> None:
 
     study = optuna.create_study(
         sampler=optuna.samplers.TPESampler(seed=0),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARM_UP_EPOCHS),
+        pruner=optuna.pruners.MedianPruner(
+            n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARM_UP_EPOCHS
+        ),
     )
     study.optimize(objective, n_trials=options.trials, n_jobs=usable_cores())
 
@@ -113,7 +125,13 @@ def run_ray(options: argparse.Namespace) -> None:
     def trainable(config: dict[str, Any]) -> None:
         torch.set_num_threads(1)
         source = open_images(options.images)
-        train_trial(source, config, options.epochs, options.values, lambda epoch, value: tune.report({"nll": value}))
+        train_trial(
+            source,
+            config,
+            options.epochs,
+            options.values,
+            lambda epoch, value: tune.report({"nll": value}),
+        )
 
     ray.init(num_cpus=usable_cores(), include_dashboard=False, log_to_driver=False)
     space = {
@@ -121,12 +139,18 @@ def run_ray(options: argparse.Namespace) -> None:
         "latent_size": tune.lograndint(2, 65),
         "optimizer": tune.choice(list(OPTIMIZERS)),
     }
-    scheduler = ASHAScheduler(max_t=options.epochs, grace_period=min(WARM_UP_EPOCHS, options.epochs))
+    scheduler = ASHAScheduler(
+        max_t=options.epochs, grace_period=min(WARM_UP_EPOCHS, options.epochs)
+    )
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}),
         param_space=space,
         tune_config=tune.TuneConfig(
-            metric="nll", mode="min", scheduler=scheduler, num_samples=options.trials, reuse_actors=True
+            metric="nll",
+            mode="min",
+            scheduler=scheduler,
+            num_samples=options.trials,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(storage_path=str(options.folder.absolute()), verbose=0),
     )
@@ -140,7 +164,13 @@ def run_bare(options: argparse.Namespace) -> None:
     torch.set_num_threads(usable_cores())
     params = {"learning_rate": 1e-3, "latent_size": 20, "optimizer": "adam"}
     for _ in range(options.trials):
-        train_trial(open_images(options.images), params, options.epochs, options.values, lambda epoch, value: None)
+        train_trial(
+            open_images(options.images),
+            params,
+            options.epochs,
+            options.values,
+            lambda epoch, value: None,
+        )
 
 
 KINDS = {"optuna": run_optuna, "ray": run_ray, "bare": run_bare}

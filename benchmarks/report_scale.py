@@ -1,10 +1,12 @@
-"""How long `vaeexp report` takes, and how much memory, for a study of many trials, from a cold start.
+"""How long `vaeexp report` takes, and how much memory, for a study of many trials, from a cold
+start.
 
     python benchmarks/report_scale.py [--trials 10000] [--epochs 30] [--runs FOLDER]
 
-Writes a journal as the driver writes it (a line per epoch for the value and one for the metrics), of trials with half
-of them pruned, in a temporary folder or the one given; then runs the command in a process of its own. The trials leave
-no pictures. Prints the size of the journal, seconds of wall and processor time, and the peak memory.
+Writes a journal as the driver writes it (a line per epoch for the value and one for the metrics),
+of trials with half of them pruned, in a temporary folder or the one given; then runs the command in
+a process of its own. The trials leave no pictures. Prints the size of the journal, seconds of wall
+and processor time, and the peak memory.
 """
 
 import argparse
@@ -43,7 +45,9 @@ SPACE = {
 
 
 class Journal(BaseJournalBackend):
-    """A journal that is kept in memory while it is written, so that half a million lines take seconds."""
+    """A journal that is kept in memory while it is written, so that half a million lines take
+    seconds.
+    """
 
     def __init__(self, path: Path) -> None:
         self.lines: list[dict[str, Any]] = []
@@ -58,7 +62,9 @@ class Journal(BaseJournalBackend):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--runs", type=Path)
@@ -69,12 +75,20 @@ def main() -> None:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_study(path, options.trials, options.epochs)
-        print(f"{options.trials:,} trials, journal of {path.stat().st_size / 2**20:.0f} MiB", flush=True)
+        print(
+            f"{options.trials:,} trials, journal of {path.stat().st_size / 2**20:.0f} MiB",
+            flush=True,
+        )
         command = [sys.executable, "-m", "vaeexp", "report", "--study", STUDY]
         started = time.perf_counter()
-        subprocess.run([*command, "--runs", str(runs), "--reports", str(runs / "reports")], check=True)
+        subprocess.run(
+            [*command, "--runs", str(runs), "--reports", str(runs / "reports")], check=True
+        )
         wall, used = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-        print(f"{wall:.1f} s, {used.ru_utime + used.ru_stime:.1f} s of processor, {used.ru_maxrss / 2**10:.0f} MiB")
+        print(
+            f"{wall:.1f} s, {used.ru_utime + used.ru_stime:.1f} s of processor, "
+            f"{used.ru_maxrss / 2**10:.0f} MiB"
+        )
 
 
 def write_study(path: Path, trials: int, epochs: int) -> None:
@@ -92,13 +106,23 @@ def write_study(path: Path, trials: int, epochs: int) -> None:
         floor = _floor(params) + random.normal(0, 0.3)
         end = epochs if floor < 115 or number < 10 else int(random.integers(3, epochs))
         state = TrialState.COMPLETE if end == epochs else TrialState.PRUNED
-        attributes = {"seed": int(random.integers(2**62)), "started": 1.79e9 + 4 * number, "round": number}
+        attributes = {
+            "seed": int(random.integers(2**62)),
+            "started": 1.79e9 + 4 * number,
+            "round": number,
+        }
         value = _write_trial(storage, search, params, floor, end, state, attributes, random)
-        best.append((value, number, params) if state == TrialState.COMPLETE else (np.inf, number, params))
+        best.append(
+            (value, number, params) if state == TrialState.COMPLETE else (np.inf, number, params)
+        )
     repeats = repeat_study(storage, STUDY)
     for value, number, params in sorted(best, key=lambda entry: entry[:2])[:3]:
         for seed in range(3):
-            tested = {"test/neg_elbo": value + random.normal(0, 0.2), "test/iw_nll": value - 4.0, "test/images": 500.0}
+            tested = {
+                "test/neg_elbo": value + random.normal(0, 0.2),
+                "test/iw_nll": value - 4.0,
+                "test/images": 500.0,
+            }
             attributes = {
                 "source_trial": number,
                 "purposes": ["confirm"],
@@ -112,7 +136,9 @@ def write_study(path: Path, trials: int, epochs: int) -> None:
                 "round": epochs,
                 "tested": tested,
             }
-            _write_trial(storage, repeats, {}, value, epochs, TrialState.COMPLETE, attributes, random)
+            _write_trial(
+                storage, repeats, {}, value, epochs, TrialState.COMPLETE, attributes, random
+            )
     journal.file.close()
 
 
@@ -128,7 +154,13 @@ def _draw(random: np.random.Generator) -> dict[str, Any]:
 
 def _floor(params: dict[str, Any]) -> float:
     misses = np.log10(params["beta"]) ** 2, (np.log10(params["learning_rate"]) + 2.9) ** 2
-    return 100 + 9 * misses[0] + 8 * misses[1] + 30 / params["latent_size"] + (params["optimizer"] == "adam")
+    return (
+        100
+        + 9 * misses[0]
+        + 8 * misses[1]
+        + 30 / params["latent_size"]
+        + (params["optimizer"] == "adam")
+    )
 
 
 def _write_trial(storage, study, params, floor, epochs, state, attributes, random) -> float:
@@ -146,23 +178,42 @@ def _write_trial(storage, study, params, floor, epochs, state, attributes, rando
     curve = floor + 60 * np.exp(-np.arange(1, epochs + 1) / 5) + random.normal(0, 0.1, epochs)
     for epoch, value in enumerate(curve.tolist(), start=1):
         metrics = {
-            **{f"{part}/{name}": value for part in ("train", "val") for name in ("loss", "neg_elbo")},
-            **{f"{part}/{name}": value * share for part in ("train", "val") for name, share in (("rate", 0.25), ("distortion", 0.75))},
-            "train/active_units": 12.0, "val/active_units": 12.0, "train/learning_rate": 1e-3, "train/beta": 1.0,
-            "seconds": 1.5, "images_per_second": 33000.0, "memory_mb": 412.0,
-        }  # fmt: skip
+            **{
+                f"{part}/{name}": value
+                for part in ("train", "val")
+                for name in ("loss", "neg_elbo")
+            },
+            **{
+                f"{part}/{name}": value * share
+                for part in ("train", "val")
+                for name, share in (("rate", 0.25), ("distortion", 0.75))
+            },
+            "train/active_units": 12.0,
+            "val/active_units": 12.0,
+            "train/learning_rate": 1e-3,
+            "train/beta": 1.0,
+            "seconds": 1.5,
+            "images_per_second": 33000.0,
+            "memory_mb": 412.0,
+        }
         storage.set_trial_user_attr(
-            trial_id, f"epoch/{epoch}", {"at": attributes["started"] + 1.5 * epoch, "metrics": metrics}
+            trial_id,
+            f"epoch/{epoch}",
+            {"at": attributes["started"] + 1.5 * epoch, "metrics": metrics},
         )
         storage.set_trial_intermediate_value(trial_id, epoch, value)
     name = {"COMPLETE": "complete", "PRUNED": "pruned"}[state.name]
     ending = {"state": name, "epoch": epochs, "objective": float(curve.min()), "failure": None}
     storage.set_trial_user_attr(trial_id, "outcome", ending)
     storage.set_trial_user_attr(trial_id, "folder", None)
-    storage.set_trial_user_attr(trial_id, "results", {"parameters": 1.3e6, "best_epoch": float(epochs), **tested})
+    storage.set_trial_user_attr(
+        trial_id, "results", {"parameters": 1.3e6, "best_epoch": float(epochs), **tested}
+    )
     storage.set_trial_user_attr(trial_id, "ended", attributes["started"] + 1.5 * epochs)
     storage.set_trial_user_attr(trial_id, "ended_round", attributes["round"] + epochs - 1)
-    storage.set_trial_state_values(trial_id, state, [float(curve.min())] if name == "complete" else None)
+    storage.set_trial_state_values(
+        trial_id, state, [float(curve.min())] if name == "complete" else None
+    )
     return float(curve.min())
 
 

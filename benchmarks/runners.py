@@ -16,7 +16,9 @@ __all__ = ["Bench", "Failed", "Runner", "climbed", "measured", "repeat"]
 
 WARM_UP = 4 * BATCH
 GAIN = 0.95
-"""A wider `ours` is tried as long as the last one took less than this share of the time of the best."""
+"""A wider `ours` is tried as long as the last one took less than this share of the time of the
+best.
+"""
 
 
 class Failed(Exception):
@@ -81,7 +83,9 @@ class Runner:
 
 
 class Bench:
-    """Opens contenders, `at_once` side by side, and keeps them; `failed` says why others do not run."""
+    """Opens contenders, `at_once` side by side, and keeps them; `failed` says why others do not
+    run.
+    """
 
     def __init__(self, folder: str, at_once: int) -> None:
         self.failed: dict[Entry, str] = {}
@@ -110,9 +114,12 @@ class Bench:
         return runner
 
 
-def climbed(bench: Bench, steps: list[list[Entry]], images: int) -> tuple[list[Runner], Entry | None]:
-    """`ours` from the narrowest on, in each precision until memory or time per trial stops improving; the last one still has
-    a row. `steps`: for each width an entry in each precision. With the fastest of the last precision."""
+def climbed(
+    bench: Bench, steps: list[list[Entry]], images: int
+) -> tuple[list[Runner], Entry | None]:
+    """`ours` from the narrowest on, in each precision until memory or time per trial stops
+    improving; the last one still has a row. `steps`: for each width an entry in each precision.
+    With the fastest of the last precision."""
     climbing, runners = list(range(len(steps[0]))), [[] for _ in steps[0]]
     least, fastest = [float("inf")] * len(runners), None
     for step in steps:
@@ -143,7 +150,10 @@ def measured(runner: Runner, images: int, failed: dict[Entry, str]) -> float | N
 def repeat(runners: list[Runner], images: int, repeats: int, failed: dict[Entry, str]) -> None:
     for number in range(repeats):
         for runner in runners:
-            if runner.entry not in failed and (seconds := measured(runner, images, failed)) is not None:
+            if (
+                runner.entry not in failed
+                and (seconds := measured(runner, images, failed)) is not None
+            ):
                 runner.seconds.append(seconds)
         say(f"repetition {number + 1} of {repeats} done")
 

@@ -1,10 +1,12 @@
-"""What it costs that training images stream from disk: seconds per trial-epoch, resident and streamed, in one run.
+"""What it costs that training images stream from disk: seconds per trial-epoch, resident and
+streamed, in one run.
 
     python benchmarks/streaming.py --data FOLDER [--repeats 5] [--device cpu]
 
-A folder of images, network `conv` with latent size 64 and discretised logistic likelihood, batch 64, one lane on one
-thread, training alone. Both ways take turns; the smallest of the repeats counts, since the rest is other programs.
-`images` is the part of it that fetches the images and draws the noise. Both ways must end in the same weights.
+A folder of images, network `conv` with latent size 64 and discretised logistic likelihood, batch
+64, one lane on one thread, training alone. Both ways take turns; the smallest of the repeats
+counts, since the rest is other programs. `images` is the part of it that fetches the images and
+draws the noise. Both ways must end in the same weights.
 """
 
 import argparse
@@ -30,9 +32,14 @@ SETTINGS = Settings(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--data", type=Path, default=os.environ.get("VAEEXP_DATA"), required=not os.environ.get("VAEEXP_DATA")
+        "--data",
+        type=Path,
+        default=os.environ.get("VAEEXP_DATA"),
+        required=not os.environ.get("VAEEXP_DATA"),
     )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
@@ -44,7 +51,9 @@ def main() -> None:
     assert (resident.streamed, streamed.streamed) == (False, True)
     seconds = {"resident": [], "streamed": []}
     images = {"resident": [], "streamed": []}
-    lanes = {name: _lane(source) for name, source in (("resident", resident), ("streamed", streamed))}
+    lanes = {
+        name: _lane(source) for name, source in (("resident", resident), ("streamed", streamed))
+    }
     for _ in range(options.repeats):
         for name, (group, source) in lanes.items():
             seconds[name].append(_timed(lambda group=group: group.train_epoch([0]), options.device))
@@ -52,16 +61,22 @@ def main() -> None:
             group.lanes[0].epoch += 1
     weights = [group.state(0)["weights"] for group, _ in lanes.values()]
     print(
-        f"{len(resident.train):,} images of {resident.image_shape} on {options.device}; {options.repeats} epochs each"
+        f"{len(resident.train):,} images of {resident.image_shape} on {options.device}; "
+        f"{options.repeats} epochs each"
     )
     for name in seconds:
-        print(f"{name}: {min(seconds[name]):.3f} s per trial-epoch, of which images {min(images[name]):.3f} s")
+        print(
+            f"{name}: {min(seconds[name]):.3f} s per trial-epoch, of which images "
+            f"{min(images[name]):.3f} s"
+        )
     print(f"the same weights afterwards: {torch.equal(*weights)}")
 
 
 def _lane(source):
     group = SequentialGroup(source, "float32")
-    lane, vae = open_lane(TrialSpec(number=0, params={}, seed=0), SETTINGS, source.image_shape, len(source.train))
+    lane, vae = open_lane(
+        TrialSpec(number=0, params={}, seed=0), SETTINGS, source.image_shape, len(source.train)
+    )
     group.add(lane, vae, fresh_state(lane, vae, averaged=False))
     return group, source
 

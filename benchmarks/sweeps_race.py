@@ -1,17 +1,20 @@
-"""Whole sweeps on the CPU: the same 64 trials' worth of search by vaeexp, by Optuna with threads, by Ray Tune with ASHA.
+"""Whole sweeps on the CPU: the same 64 trials' worth of search by vaeexp, by Optuna with threads,
+by Ray Tune with ASHA.
 
     VAEEXP_DATA=FOLDER python benchmarks/sweeps_race.py [--trials 64] [--epochs 10] [--images 50000]
         [--contenders vaeexp optuna ray] [--json FILE]
 
-MLP 784–512–512–2L on MNIST, batch 128, over learning rate (1e-4 to 1e-2), latent size (2 to 64), Adam or Adamax. vaeexp is
-the command `vaeexp sweep` with all that it does: tracking in MLflow, checkpoints, pictures, report; median pruning after 2
-epochs and 8 trials. Optuna (n_jobs = cores, TPE, the same pruner) and Ray Tune (a trial per core, random draws, ASHA
-with 2 epochs at the least) drive the best plain loop (race_loops.py) and record nothing. All validate alike: images, targets,
+MLP 784–512–512–2L on MNIST, batch 128, over learning rate (1e-4 to 1e-2), latent size (2 to 64),
+Adam or Adamax. vaeexp is the command `vaeexp sweep` with all that it does: tracking in MLflow,
+checkpoints, pictures, report; median pruning after 2 epochs and 8 trials. Optuna (n_jobs = cores,
+TPE, the same pruner) and Ray Tune (a trial per core, random draws, ASHA with 2 epochs at the least)
+drive the best plain loop (race_loops.py) and record nothing. All validate alike: images, targets,
 negative ELBO.
 
-Wall time is that of the whole command, from its start to its end; a trial-epoch is a pass over the N training images with
-its validation. `to the same value` is the time until some trial had a value as good as the worst of the contenders' best.
-One run each: which settings are drawn is chance, so compare the seconds per trial-epoch first.
+Wall time is that of the whole command, from its start to its end; a trial-epoch is a pass over the
+N training images with its validation. `to the same value` is the time until some trial had a value
+as good as the worst of the contenders' best. One run each: which settings are drawn is chance, so
+compare the seconds per trial-epoch first.
 """
 
 import argparse
@@ -43,12 +46,17 @@ budget: {{trials: {trials}}}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument(
-        "--contenders", nargs="+", choices=("vaeexp", "optuna", "ray"), default=["vaeexp", "optuna", "ray"]
+        "--contenders",
+        nargs="+",
+        choices=("vaeexp", "optuna", "ray"),
+        default=["vaeexp", "optuna", "ray"],
     )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -58,7 +66,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             row = race(name, options, Path(folder))
         rows.append(row)
-        found = row.get("failed") or f"{row['trial_epochs']} trial-epochs, best −ELBO {row['best']:.2f}"
+        found = (
+            row.get("failed") or f"{row['trial_epochs']} trial-epochs, best −ELBO {row['best']:.2f}"
+        )
         print(f"{name}: {row['wall_s']:.1f} s, {found}", file=sys.stderr, flush=True)
     target = max((row["best"] for row in rows if "failed" not in row), default=None)
     for row in rows:
@@ -69,7 +79,8 @@ def main() -> None:
         given = {name: getattr(options, name) for name in ("trials", "epochs", "images")}
         write_json(options.json, {"machine": machine, **given, "target": target, "rows": rows})
     print(
-        f"{options.trials} trials of at most {options.epochs} epochs on {options.images:,} images; {in_words(machine)}\n"
+        f"{options.trials} trials of at most {options.epochs} epochs on {options.images:,} "
+        f"images; {in_words(machine)}\n"
     )
     print(written(rows))
 
@@ -84,11 +95,18 @@ def race(name: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]
     started = time.time()
     watch = JournalWatch(watched) if name == "vaeexp" else None
     with log.open("w", encoding="utf-8") as output:
-        done = subprocess.run(command, env=environment, cwd=folder, stdout=output, stderr=output, check=False)
+        done = subprocess.run(
+            command, env=environment, cwd=folder, stdout=output, stderr=output, check=False
+        )
     wall = time.time() - started
     found = watch.close() if watch else read_values(watched)
     values = [(when - started, value) for when, value in found if math.isfinite(value)]
-    row: dict[str, Any] = {"name": name, "wall_s": wall, "trial_epochs": len(values), "values": values}
+    row: dict[str, Any] = {
+        "name": name,
+        "wall_s": wall,
+        "trial_epochs": len(values),
+        "values": values,
+    }
     if done.returncode or not values:
         return row | {"failed": log.read_text(encoding="utf-8").strip().rpartition("\n")[2][:300]}
     return row | {"best": min(value for _, value in values), "first_value_s": values[0][0]}
@@ -98,7 +116,8 @@ def ours(name: str, options: argparse.Namespace, folder: Path) -> tuple[list[str
     """The command, and the journal that it writes."""
     study = folder / "race.yaml"
     study.write_text(
-        STUDY.format(trials=options.trials, epochs=options.epochs, images=options.images), encoding="utf-8"
+        STUDY.format(trials=options.trials, epochs=options.epochs, images=options.images),
+        encoding="utf-8",
     )
     runs = folder / "mlruns"
     command = [sys.executable, "-m", "vaeexp", "sweep", "--study", str(study), "--runs", str(runs)]
@@ -108,7 +127,13 @@ def ours(name: str, options: argparse.Namespace, folder: Path) -> tuple[list[str
 def theirs(name: str, options: argparse.Namespace, folder: Path) -> tuple[list[str], Path]:
     """The command, and the file to which it appends its values."""
     values = folder / "values.txt"
-    command = [sys.executable, str(Path(__file__).with_name("race_loops.py")), name, "--values", str(values)]
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("race_loops.py")),
+        name,
+        "--values",
+        str(values),
+    ]
     for option in ("trials", "epochs", "images"):
         command += [f"--{option}", str(getattr(options, option))]
     return [*command, "--folder", str(folder / "ray")], values
@@ -116,7 +141,11 @@ def theirs(name: str, options: argparse.Namespace, folder: Path) -> tuple[list[s
 
 def written(rows: list[dict[str, Any]]) -> str:
     """The table, as markdown."""
-    titles = {"vaeexp": "vaeexp sweep", "optuna": "Optuna, a thread per core", "ray": "Ray Tune, ASHA"}
+    titles = {
+        "vaeexp": "vaeexp sweep",
+        "optuna": "Optuna, a thread per core",
+        "ray": "Ray Tune, ASHA",
+    }
     lines = []
     for row in rows:
         if "failed" in row:
@@ -130,7 +159,14 @@ def written(rows: list[dict[str, Any]]) -> str:
             f"{row['to_target_s']:.1f}",
         ]
         lines.append([titles[row["name"]], f"{row['first_value_s']:.1f}", *numbers])
-    head = ["contender", "first value, s", "wall, s", "trial-epochs", "s per trial-epoch", "best −ELBO"]
+    head = [
+        "contender",
+        "first value, s",
+        "wall, s",
+        "trial-epochs",
+        "s per trial-epoch",
+        "best −ELBO",
+    ]
     return markdown([*head, "to the same value, s"], lines, texts=1)
 
 

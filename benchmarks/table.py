@@ -1,4 +1,6 @@
-"""What the benchmarks have in common: a table, a JSON file, a picture, and a description of the machine."""
+"""What the benchmarks have in common: a table, a JSON file, a picture, and a description of the
+machine.
+"""
 
 import json
 import os
@@ -8,7 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["bars", "child_environment", "describe_machine", "in_words", "markdown", "usable_cores", "write_json"]
+__all__ = [
+    "bars",
+    "child_environment",
+    "describe_machine",
+    "in_words",
+    "markdown",
+    "usable_cores",
+    "write_json",
+]
 
 _OURS, _OTHERS, _LIMIT = "#0072B2", "#9a9a9a", "#D55E00"
 """Blue, grey and vermilion: told apart with any colour vision (Okabe & Ito 2008)."""
@@ -23,7 +33,11 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int) 
 
     def line(row: Sequence[str]) -> str:
         pairs = enumerate(zip(row, sizes, strict=True))
-        return f"| {' | '.join(cell.ljust(size) if i < texts else cell.rjust(size) for i, (cell, size) in pairs)} |"
+        return (
+            "| "
+            f"{' | '.join(cell.ljust(size) if i < texts else cell.rjust(size) for i, (cell, size) in pairs)} "  # noqa: E501
+            "|"
+        )
 
     rule = ["-" * size if i < texts else f"{'-' * (size - 1)}:" for i, size in enumerate(sizes)]
     return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
@@ -40,7 +54,9 @@ def usable_cores() -> int:
 
 
 def child_environment() -> dict[str, str]:
-    """For a child process: it finds vaeexp and these modules, and imports from compiled files, as on any second day."""
+    """For a child process: it finds vaeexp and these modules, and imports from compiled files, as
+    on any second day.
+    """
     here = Path(__file__).resolve().parent
     found = dict(os.environ)
     given = [found["PYTHONPATH"]] if found.get("PYTHONPATH") else []
@@ -50,7 +66,9 @@ def child_environment() -> dict[str, str]:
 
 
 def describe_machine(device: str) -> dict[str, Any]:
-    """Processor, memory, accelerator, versions, and how busy it was before. With torch alone: what that knows."""
+    """Processor, memory, accelerator, versions, and how busy it was before. With torch alone: what
+    that knows.
+    """
     import torch
 
     try:
@@ -72,9 +90,13 @@ def in_words(machine: Mapping[str, Any]) -> str:
 
 
 def bars(
-    path: Path, panels: Sequence[tuple[str, Sequence[tuple[str, float, bool]], Mapping[str, float]]], title: str
+    path: Path,
+    panels: Sequence[tuple[str, Sequence[tuple[str, float, bool]], Mapping[str, float]]],
+    title: str,
 ) -> None:
-    """Horizontal bars with their values; a panel is (title, (label, value, whether ours), limit → value of its line)."""
+    """Horizontal bars with their values; a panel is (title, (label, value, whether ours), limit →
+    value of its line).
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -90,21 +112,34 @@ def bars(
     )
     for axis, (name, values, limits) in zip(axes[:, 0], panels, strict=True):
         labels, heights, ours = zip(*values, strict=True) if values else ((), (), ())
-        found = axis.barh(range(len(labels)), heights, color=[_OURS if mine else _OTHERS for mine in ours], height=0.72)
+        found = axis.barh(
+            range(len(labels)),
+            heights,
+            color=[_OURS if mine else _OTHERS for mine in ours],
+            height=0.72,
+        )
         paper = {
             "facecolor": "white",
             "edgecolor": "none",
             "pad": 0.8,
         }  # where the line of a limit would cross a number
-        axis.bar_label(found, [f"{height:.3g}" for height in heights], padding=4, fontsize=9, bbox=paper)
+        axis.bar_label(
+            found, [f"{height:.3g}" for height in heights], padding=4, fontsize=9, bbox=paper
+        )
         axis.set_yticks(range(len(labels)), labels, fontsize=9)
         axis.invert_yaxis()
         for limit, value in limits.items():
             axis.axvline(value, color=_LIMIT, linestyle="--", linewidth=1.3)
             axis.annotate(
-                f"{limit}: {value:.3g}", (value, 1), xycoords=("data", "axes fraction"), xytext=(-3, 2),
-                textcoords="offset points", color=_LIMIT, fontsize=9, ha="right",
-            )  # fmt: skip
+                f"{limit}: {value:.3g}",
+                (value, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(-3, 2),
+                textcoords="offset points",
+                color=_LIMIT,
+                fontsize=9,
+                ha="right",
+            )
         axis.set_xlim(0, 1.12 * max([*heights, *limits.values()], default=1))
         axis.set_title(name, loc="left", fontsize=10, fontweight="bold", pad=16)
         axis.spines[["top", "right", "left"]].set_visible(False)

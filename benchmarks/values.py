@@ -1,4 +1,6 @@
-"""When each validation value of a sweep was there: (clock time, value), one for each trial-epoch."""
+"""When each validation value of a sweep was there: (clock time, value), one for each
+trial-epoch.
+"""
 
 import json
 import threading
@@ -24,7 +26,9 @@ def read_values(path: Path) -> list[Value]:
 
 
 class JournalWatch:
-    """Values of a running `vaeexp sweep`, from the journal that it writes, to a tenth of a second."""
+    """Values of a running `vaeexp sweep`, from the journal that it writes, to a tenth of a
+    second.
+    """
 
     def __init__(self, path: Path) -> None:
         self.values: list[Value] = []

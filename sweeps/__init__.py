@@ -1,7 +1,8 @@
 """Run any iterative workload as a study: search, confirm, record.
 
-A workload implements `Lanes`; `run_study` does the rest. Nothing here knows VAEs or PyTorch. `__init__.pyi` lists the names
-that other packages may import. Each is loaded when it is first used, so that `import sweeps` costs nothing.
+A workload implements `Lanes`; `run_study` does the rest. Nothing here knows VAEs or PyTorch.
+`__init__.pyi` lists the names that other packages may import. Each is loaded when it is first used,
+so that `import sweeps` costs nothing.
 """
 
 import lazy_loader

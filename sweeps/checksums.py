@@ -17,15 +17,18 @@ _SEAL = re.compile(rb'"sha256": ?"([0-9a-f]{64})"')
 
 
 class Damaged(UserError):
-    """A stored file does not hold what was written into it. The place is its path; the problem says what to do."""
+    """A stored file does not hold what was written into it. The place is its path; the problem says
+    what to do.
+    """
 
 
 def seal(content: bytes, rest: bytes | memoryview = b"") -> bytes:
     """Return `content` with a SHA-256 in its slot: that of `content` followed by `rest`.
 
     Args:
-        content: a JSON text, or the JSON head of a file (safetensors), with the slot `"sha256": "000…0"` (64 zeros, with
-            or without the space). The first key `sha256` with 64 hexadecimal digits is the slot.
+        content: a JSON text, or the JSON head of a file (safetensors), with the slot `"sha256":
+            "000…0"` (64 zeros, with or without the space). The first key `sha256` with 64
+            hexadecimal digits is the slot.
         rest: what the file holds after `content`; it is not copied.
 
     Raises:
@@ -33,7 +36,9 @@ def seal(content: bytes, rest: bytes | memoryview = b"") -> bytes:
     """
     slot = _SEAL.search(content)
     if slot is None or slot[1] != SLOT.encode():
-        raise ValueError('the content has no slot: "sha256" with 64 zeros must be its first key of that name')
+        raise ValueError(
+            'the content has no slot: "sha256" with 64 zeros must be its first key of that name'
+        )
     digest = hashlib.sha256(content)
     digest.update(rest)
     return content[: slot.start(1)] + digest.hexdigest().encode() + content[slot.end(1) :]

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 UNFINISHED = ".part-"
-"""Prefix of the names of half-written files. No reader opens such a file, and no mirror copies it."""
+"""Prefix of the names of half-written files. No reader opens such a file, and no mirror copies
+it.
+"""
 _WRITER = re.compile(rf"{re.escape(UNFINISHED)}(\d+)-")
 _ASIDE = re.compile(r"\.(damaged|unrecorded)(-\d+)?$")
 
@@ -19,12 +21,14 @@ _ASIDE = re.compile(r"\.(damaged|unrecorded)(-\d+)?$")
 def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = False) -> None:
     """Replace the file `path` by the file that `write` makes under a temporary name beside it.
 
-    A reader sees the old file or the new file, and never a part of the new file. If `write` raises, the old file stays
-    and the temporary file goes. Two processes may write the same file at once: the later file stays. The name ends as
-    `path` does, because some writers choose the format by it. Folders that are missing are made.
+    A reader sees the old file or the new file, and never a part of the new file. If `write` raises,
+    the old file stays and the temporary file goes. Two processes may write the same file at once:
+    the later file stays. The name ends as `path` does, because some writers choose the format by
+    it. Folders that are missing are made.
 
     Args:
-        durable: bring the content to the disk before the rename, so that a power cut leaves no empty file.
+        durable: bring the content to the disk before the rename, so that a power cut leaves no
+            empty file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{UNFINISHED}{os.getpid()}-{path.name}")
@@ -38,19 +42,23 @@ def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = 
                 os.close(descriptor)
         os.replace(unfinished, path)
     finally:
-        # After a rename there is nothing left to remove, but for a hard link to the file that `path` was already.
+        # After a rename there is nothing left to remove, but for a hard link to the file that
+        # `path` was already.
         with suppress(OSError):
             unfinished.unlink()
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove what killed processes left of the file `path`, side files of a database too. Only its one writer may call this."""
+    """Remove what killed processes left of the file `path`, side files of a database too. Only its
+    one writer may call this.
+    """
     for unfinished in path.parent.glob(f"{UNFINISHED}*-{path.name}*"):
         unfinished.unlink(missing_ok=True)
 
 
 def is_abandoned(unfinished: Path) -> bool:
-    """Whether no process of this machine writes a half-written file any more, by the process's number in its name.
+    """Whether no process of this machine writes a half-written file any more, by the process's
+    number in its name.
 
     What has no such number in its name belongs to the driver of its study.
     """
@@ -66,10 +74,14 @@ def is_abandoned(unfinished: Path) -> bool:
     return False
 
 
-def quarantine(path: Path, why: Literal["damaged", "unrecorded"] = "damaged", *, copy: bool = False) -> Path:
-    """Rename a file or folder to the free name `….damaged` or `….unrecorded` next to it; return its new path.
+def quarantine(
+    path: Path, why: Literal["damaged", "unrecorded"] = "damaged", *, copy: bool = False
+) -> Path:
+    """Rename a file or folder to the free name `….damaged` or `….unrecorded` next to it; return its
+    new path.
 
-    `copy`: of a file, leave it in its place, too, so that something can replace it without a moment in between.
+    `copy`: of a file, leave it in its place, too, so that something can replace it without a moment
+    in between.
     """
     aside = free_name(path.with_name(f"{path.name}.{why}"))
     if copy:

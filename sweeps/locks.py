@@ -13,7 +13,8 @@ from sweeps.errors import LACKING_LOCKS, UserError
 
 
 def lock_file(path: Path, remedy: str, timeout: float = 0.0) -> AcquireReturnProxy[Any]:
-    """Take a lock and return what releases it, as a context manager. Its file is made where it is missing, and stays.
+    """Take a lock and return what releases it, as a context manager. Its file is made where it is
+    missing, and stays.
 
     Args:
         remedy: the sentence for a user whose folder cannot be locked.
@@ -32,8 +33,8 @@ def lock_file(path: Path, remedy: str, timeout: float = 0.0) -> AcquireReturnPro
 
 
 def lock_place(folder: Path, name: str) -> Path:
-    """Return the path of a lock's file in a folder; of one that cannot be written, as that of another user or on a read-only mount,
-    a path among this user's temporary files."""
+    """Return the path of a lock's file in a folder; of one that cannot be written, as that of
+    another user or on a read-only mount, a path among this user's temporary files."""
     if not folder.is_dir() or os.access(folder, os.W_OK):
         return folder / name
     user = os.getuid() if hasattr(os, "getuid") else os.getlogin()
@@ -43,13 +44,18 @@ def lock_place(folder: Path, name: str) -> Path:
 def _no_lock(path: Path, error: OSError, remedy: str) -> UserError:
     """Return what to tell the user where a lock could not be taken."""
     if error.errno in LACKING_LOCKS:
-        problem = f"the file system of this folder has no locks ({error.strerror}), as that of some network drives."
+        problem = (
+            f"the file system of this folder has no locks ({error.strerror}), as that of some "
+            "network drives."
+        )
         return UserError(str(path.parent), f"{problem} {remedy}")
     return UserError(str(path), f"cannot be written: {error.strerror}. {remedy}")
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of this file. Writes nothing, so the folder may be read-only, or of another user."""
+    """Whether a process holds the lock of this file. Writes nothing, so the folder may be
+    read-only, or of another user.
+    """
     if sys.platform == "win32":
         try:
             with FileLock(path).acquire(timeout=0):

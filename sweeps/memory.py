@@ -1,4 +1,6 @@
-"""Memory that this process may still get: of its machine, and of the control groups (cgroups, version 1 or 2) that hold it."""
+"""Memory that this process may still get: of its machine, and of the control groups (cgroups,
+version 1 or 2) that hold it.
+"""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,7 +16,9 @@ _FILES = (
     ("memory.max", "memory.current", "inactive_file", "memory.events"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "memory.oom_control"),
 )
-"""Of versions 2 and 1: files of the limit and the use, key of `memory.stat` for what the kernel can drop, file of the counter of kills."""
+"""Of versions 2 and 1: files of the limit and the use, key of `memory.stat` for what the kernel can
+drop, file of the counter of kills.
+"""
 
 
 @dataclass(frozen=True)
@@ -26,15 +30,20 @@ class FreeMemory:
     """`the machine` or `the container`."""
 
 
-def free_memory(groups: Path = CONTROL_GROUPS, own: Path = OWN, machine: Path = MEMINFO) -> FreeMemory | None:
-    """Return the memory that is free in the machine, or in a control group that has less; None where the system does not say.
+def free_memory(
+    groups: Path = CONTROL_GROUPS, own: Path = OWN, machine: Path = MEMINFO
+) -> FreeMemory | None:
+    """Return the memory that is free in the machine, or in a control group that has less; None
+    where the system does not say.
 
     Args:
         groups: folder where the control groups are mounted.
         own: file that names the groups of this process.
         machine: file of the machine's memory.
     """
-    found = [FreeMemory(1024 * value, "the machine") for value in read_values(machine, "MemAvailable:")]
+    found = [
+        FreeMemory(1024 * value, "the machine") for value in read_values(machine, "MemAvailable:")
+    ]
     for folder in _folders(groups, own):
         for limit_file, use_file, droppable, _ in _FILES:
             limit, used = read_number(folder / limit_file), read_number(folder / use_file)
@@ -45,7 +54,9 @@ def free_memory(groups: Path = CONTROL_GROUPS, own: Path = OWN, machine: Path = 
 
 
 def memory_kills(groups: Path = CONTROL_GROUPS, own: Path = OWN) -> int:
-    """Return how many processes of this process's control group the kernel has killed because the group's memory ran out."""
+    """Return how many processes of this process's control group the kernel has killed because the
+    group's memory ran out.
+    """
     for folder in _folders(groups, own):
         for *_, counter in _FILES:
             if counts := [*read_values(folder / counter, "oom_kill")]:
@@ -54,13 +65,17 @@ def memory_kills(groups: Path = CONTROL_GROUPS, own: Path = OWN) -> int:
 
 
 def go_first() -> None:
-    """Make this process, a child, the first that the kernel kills when memory runs out, so that the driver lives and says so."""
+    """Make this process, a child, the first that the kernel kills when memory runs out, so that the
+    driver lives and says so.
+    """
     with suppress(OSError):  # not Linux
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
 def _folders(groups: Path, own: Path) -> Iterator[Path]:
-    """Yield the folders of the groups with a memory controller that hold this process, the innermost first."""
+    """Yield the folders of the groups with a memory controller that hold this process, the
+    innermost first.
+    """
     try:
         lines = own.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -70,7 +85,8 @@ def _folders(groups: Path, own: Path) -> Iterator[Path]:
         if "memory" in controllers.split(",") or (number == "0" and not controllers):
             root = groups / "memory" if controllers else groups
             inside = root / path.lstrip("/")
-            # A container may see its own group as the root, under the path that the group has outside.
+            # A container may see its own group as the root, under the path that the group has
+            # outside.
             for folder in (inside, *inside.parents):
                 if folder.is_relative_to(root) and folder.is_dir():
                     yield folder

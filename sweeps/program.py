@@ -1,6 +1,7 @@
 """The program that runs the studies, as messages name it: its name, and what its users type.
 
-A program calls `use_program` when it is imported. The processes that it starts inherit the words through their environment.
+A program calls `use_program` when it is imported. The processes that it starts inherit the words
+through their environment.
 """
 
 import json
@@ -36,12 +37,16 @@ def use_program(program: Program) -> None:
 
 
 def program() -> Program:
-    """Return the program that `use_program` has named, else the words for callers of this package."""
+    """Return the program that `use_program` has named, else the words for callers of this
+    package.
+    """
     return Program(**json.loads(os.environ.get(_VARIABLE, "{}")))
 
 
 def how_to(name: str, study: str = "") -> str:
-    """Return what users of the program type: the field `name` of `Program`, for a study or for all."""
+    """Return what users of the program type: the field `name` of `Program`, for a study or for
+    all.
+    """
     words: str = getattr(program(), name)
     return words.format(study=f" {study}" if study else "")
 

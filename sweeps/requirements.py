@@ -8,7 +8,9 @@ from sweeps.errors import UserError
 
 
 def required_packages(project: str) -> list[Requirement]:
-    """Return what a project needs in every installation; nothing where it is run from its folder."""
+    """Return what a project needs in every installation; nothing where it is run from its
+    folder.
+    """
     try:
         needed = map(Requirement, importlib.metadata.requires(project) or [])
     except importlib.metadata.PackageNotFoundError:
@@ -28,7 +30,11 @@ def problem_of(needed: Requirement) -> str | None:
 
 
 def check_optuna(project: str) -> None:
-    """Raise UserError where the installed Optuna is none that serves, because studies rest on parts that each Optuna changes."""
+    """Raise UserError where the installed Optuna is none that serves, because studies rest on parts
+    that each Optuna changes.
+    """
     for needed in required_packages(project):
         if needed.name == "optuna" and (problem := problem_of(needed)):
-            raise UserError("optuna", f"{problem}. Try `pip install '{needed.name}{needed.specifier}'`.")
+            raise UserError(
+                "optuna", f"{problem}. Try `pip install '{needed.name}{needed.specifier}'`."
+            )

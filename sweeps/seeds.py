@@ -1,4 +1,6 @@
-"""Seeds that depend on a text and on nothing else, the same in every process and version of Python."""
+"""Seeds that depend on a text and on nothing else, the same in every process and version of
+Python.
+"""
 
 import hashlib
 

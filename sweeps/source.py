@@ -1,7 +1,9 @@
-"""The code that a process runs: the sources of a package as a hash, and how children start so that they run the same code.
+"""The code that a process runs: the sources of a package as a hash, and how children start so that
+they run the same code.
 
-Python puts the current folder first in the path of a process that starts with `-c` or `-m`, and children start that way. A file
-`socket.py` in that folder, or another checkout, would run in each child.
+Python puts the current folder first in the path of a process that starts with `-c` or `-m`, and
+children start that way. A file `socket.py` in that folder, or another checkout, would run in each
+child.
 """
 
 import hashlib
@@ -31,9 +33,11 @@ class Source(NamedTuple):
 
 @cache
 def source_of(package: str) -> Source:
-    """Return the source of a package or of a module that lies in no package, imported if it is not yet.
+    """Return the source of a package or of a module that lies in no package, imported if it is not
+    yet.
 
-    The first call reads the files, in some milliseconds; call it when the package is imported, because the files may change later.
+    The first call reads the files, in some milliseconds; call it when the package is imported,
+    because the files may change later.
     """
     module = __import__(package)
     file = getattr(module, "__file__", None)
@@ -44,7 +48,9 @@ def source_of(package: str) -> Source:
 
 
 def hash_of(file: str, *, package: bool) -> str:
-    """Return the SHA-256 of a module's file or, of a package, of the names and contents of its .py files."""
+    """Return the SHA-256 of a module's file or, of a package, of the names and contents of its .py
+    files.
+    """
     digest, file = hashlib.sha256(), os.path.realpath(file)
     root = os.path.dirname(file)
     for path in _files(root) if package else [file]:
@@ -57,12 +63,17 @@ def hash_of(file: str, *, package: bool) -> str:
 
 def _files(root: str) -> list[str]:
     return sorted(
-        os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names if name.endswith(".py")
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(root)
+        for name in names
+        if name.endswith(".py")
     )
 
 
 def sources(packages: Collection[str]) -> dict[str, Source]:
-    """Return the source of each of these packages; an empty one where this process cannot import the package."""
+    """Return the source of each of these packages; an empty one where this process cannot import
+    the package.
+    """
     found = {}
     for package in packages:
         try:
@@ -73,12 +84,20 @@ def sources(packages: Collection[str]) -> dict[str, Source]:
 
 
 def named_sources(found: Mapping[str, Collection[str]]) -> dict[str, str]:
-    """Return package → `version (hash)`, in short, of what `sources` returned here or in another process."""
-    return {name: f"{version} ({sha256[:_SHOWN]})".strip() for name, (version, sha256, _) in found.items()}
+    """Return package → `version (hash)`, in short, of what `sources` returned here or in another
+    process.
+    """
+    return {
+        name: f"{version} ({sha256[:_SHOWN]})".strip()
+        for name, (version, sha256, _) in found.items()
+    }
 
 
-def check_sources(child: str, theirs: Mapping[str, Collection[str]], packages: Collection[str]) -> None:
-    """Raise UserError unless a child has the same versions and hashes of `packages` as this process.
+def check_sources(
+    child: str, theirs: Mapping[str, Collection[str]], packages: Collection[str]
+) -> None:
+    """Raise UserError unless a child has the same versions and hashes of `packages` as this
+    process.
 
     `theirs` is what `sources` returned in the child, perhaps after a passage through JSON.
     """
@@ -86,9 +105,10 @@ def check_sources(child: str, theirs: Mapping[str, Collection[str]], packages: C
         version, sha256, folder = theirs.get(package) or ("", "", "")
         if (version, sha256) != (ours.version, ours.sha256):
             problem = (
-                f"runs other code than this process: {package} {version} of {folder or 'no folder'} "
-                f"({sha256[:_SHOWN] or 'unknown'}), not {package} {ours.version} of {ours.folder} ({ours.sha256[:_SHOWN]}). "
-                "Start again; if this line comes back, remove the other code from PYTHONPATH."
+                f"runs other code than this process: {package} {version} of "
+                f"{folder or 'no folder'} ({sha256[:_SHOWN] or 'unknown'}), not {package} "
+                f"{ours.version} of {ours.folder} ({ours.sha256[:_SHOWN]}). Start again; if this "
+                "line comes back, remove the other code from PYTHONPATH."
             )
             raise UserError(child, " ".join(problem.split()))
 
@@ -96,8 +116,8 @@ def check_sources(child: str, theirs: Mapping[str, Collection[str]], packages: C
 def search_path() -> list[str]:
     """Return the folders in which children look for modules: those of this process.
 
-    The current folder, which a notebook and `python -c` put first as "", comes last, unless the code of this process lies
-    in it.
+    The current folder, which a notebook and `python -c` put first as "", comes last, unless the
+    code of this process lies in it.
     """
     if "" not in sys.path:
         return sys.path.copy()
@@ -107,23 +127,28 @@ def search_path() -> list[str]:
 
 
 def search_working_directory() -> None:
-    """Make this process find modules in the working directory, after all others; an installed command does not look there."""
+    """Make this process find modules in the working directory, after all others; an installed
+    command does not look there.
+    """
     here = os.getcwd()
     if here not in sys.path:
         sys.path.append(here)
 
 
 def python_environment() -> dict[str, str]:
-    """Return the environment variables that make a Python look for modules where this process does, and nowhere before."""
+    """Return the environment variables that make a Python look for modules where this process does,
+    and nowhere before.
+    """
     return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(search_path())}
 
 
 @contextmanager
 def same_code(**variables: str) -> Iterator[None]:
-    """Make processes of multiprocessing that start meanwhile look for modules as `search_path` says.
+    """Make processes of multiprocessing that start meanwhile look for modules as `search_path`
+    says.
 
-    Its fork server and its resource tracker go by the environment, and its children by a copy of `sys.path`. Further
-    `variables` of the environment hold as long.
+    Its fork server and its resource tracker go by the environment, and its children by a copy of
+    `sys.path`. Further `variables` of the environment hold as long.
     """
     variables |= python_environment()
     path, before = sys.path.copy(), {name: os.environ.get(name) for name in variables}

@@ -1,4 +1,6 @@
-"""Checks that every implementation of `sweeps.lanes.Lanes` must pass, for the tests of workloads."""
+"""Checks that every implementation of `sweeps.lanes.Lanes` must pass, for the tests of
+workloads.
+"""
 
 import itertools
 import math
@@ -14,11 +16,15 @@ _Make = Callable[[], Lanes]
 _Curves = list[list[float]]
 
 
-def check_lanes(make_lanes: _Make, settings: Sequence[Mapping[str, Any]], *, epochs: int = 3) -> None:
-    """Check an implementation of `Lanes` against the protocol; raises AssertionError with what is wrong.
+def check_lanes(
+    make_lanes: _Make, settings: Sequence[Mapping[str, Any]], *, epochs: int = 3
+) -> None:
+    """Check an implementation of `Lanes` against the protocol; raises AssertionError with what is
+    wrong.
 
     Args:
-        make_lanes: a new `Lanes` of at least 2 lanes; every call stands for a new process on the same checkpoints.
+        make_lanes: a new `Lanes` of at least 2 lanes; every call stands for a new process on the
+            same checkpoints.
         settings: params of at least 3 trials, all able to train for `epochs + 1` epochs.
         epochs: epochs to train in each check; at least 2.
     """
@@ -28,7 +34,13 @@ def check_lanes(make_lanes: _Make, settings: Sequence[Mapping[str, Any]], *, epo
         return [TrialSpec(number=next(numbers), params=dict(params), seed=7) for params in settings]
 
     expected = _check_alone(make_lanes, trials(), epochs + 1)
-    for check in (_check_side_by_side, _check_waiting, _check_refill, _check_release, _check_continue):
+    for check in (
+        _check_side_by_side,
+        _check_waiting,
+        _check_refill,
+        _check_release,
+        _check_continue,
+    ):
         check(make_lanes, trials(), expected)
 
 
@@ -58,12 +70,18 @@ def _check_alone(make_lanes: _Make, trials: Sequence[TrialSpec], epochs: int) ->
         curve = []
         for epoch in range(1, epochs + 1):
             (progress,) = advance_all(lanes, [trial.number])
-            assert (progress.number, progress.epoch) == (trial.number, epoch), f"epoch {epoch}: got {progress}"
+            assert (progress.number, progress.epoch) == (trial.number, epoch), (
+                f"epoch {epoch}: got {progress}"
+            )
             assert progress.failure is None, f"trial {trial.number} failed: {progress.failure}"
-            assert math.isfinite(progress.objective), f"the objective is {progress.objective} without a failure"
+            assert math.isfinite(progress.objective), (
+                f"the objective is {progress.objective} without a failure"
+            )
             curve.append(progress.objective)
         result = _complete(lanes, trial.number, epochs, min(curve))
-        assert result.number == trial.number, f"finished {trial.number}, got the result of {result.number}"
+        assert result.number == trial.number, (
+            f"finished {trial.number}, got the result of {result.number}"
+        )
         curves.append(curve)
     lanes.close()
     return curves
@@ -74,10 +92,14 @@ def _check_side_by_side(make_lanes: _Make, trials: Sequence[TrialSpec], expected
     for epoch in range(len(expected[0]) - 1):
         order = [trial.number for trial in trials[:2]][:: -1 if epoch % 2 else 1]
         progresses = advance_all(lanes, order)
-        assert [p.number for p in progresses] == order, "progress does not come in the order of `numbers`"
+        assert [p.number for p in progresses] == order, (
+            "progress does not come in the order of `numbers`"
+        )
         for progress in progresses:
             index = progress.number - trials[0].number
-            _same(progress.objective, expected[index][epoch], f"beside a neighbour, epoch {epoch + 1}")
+            _same(
+                progress.objective, expected[index][epoch], f"beside a neighbour, epoch {epoch + 1}"
+            )
     lanes.close()
 
 
@@ -117,22 +139,32 @@ def _check_release(make_lanes: _Make, trials: Sequence[TrialSpec], expected: _Cu
     for index, lanes in ((1, first), (0, second)):
         (progress,) = advance_all(lanes, [trials[index].number])
         assert progress.epoch == 2, f"after a release, epoch {progress.epoch} instead of 2"
-        _same(progress.objective, expected[index][1], "beside a lane that was released" if index else "released")
+        _same(
+            progress.objective,
+            expected[index][1],
+            "beside a lane that was released" if index else "released",
+        )
     for lanes in (first, second):
         lanes.close()
 
 
 def _check_continue(make_lanes: _Make, trials: Sequence[TrialSpec], expected: _Curves) -> None:
-    """Check that a second process goes on from the checkpoints, or without them, as if there had been one process."""
+    """Check that a second process goes on from the checkpoints, or without them, as if there had
+    been one process.
+    """
     numbers, reported = [trial.number for trial in trials[:2]], len(expected[0]) - 1
     first = _filled(make_lanes, trials[:2])
     for _ in range(reported):
         advance_all(first, numbers)
     first.close()
-    second = _filled(make_lanes, [replace(trials[0], epoch=reported), replace(trials[1], epoch=reported - 1)])
+    second = _filled(
+        make_lanes, [replace(trials[0], epoch=reported), replace(trials[1], epoch=reported - 1)]
+    )
     second.replay()
     (progress,) = advance_all(second, [trials[1].number])
-    assert progress.epoch == reported, f"continued after epoch {reported - 1}, got epoch {progress.epoch}"
+    assert progress.epoch == reported, (
+        f"continued after epoch {reported - 1}, got epoch {progress.epoch}"
+    )
     _same(progress.objective, expected[1][reported - 1], "continued behind its checkpoint")
     first_one, second_one = advance_all(second, numbers)
     _same(first_one.objective, expected[0][reported], "continued")
@@ -144,7 +176,9 @@ def _check_continue(make_lanes: _Make, trials: Sequence[TrialSpec], expected: _C
 
 
 def _check_discarding(make_lanes: _Make, trial: TrialSpec, expected: list[float]) -> None:
-    """Check that a finished trial can be trained again until its checkpoints are discarded; then it starts anew."""
+    """Check that a finished trial can be trained again until its checkpoints are discarded; then it
+    starts anew.
+    """
     lanes = _filled(make_lanes, [replace(trial, epoch=len(expected) - 1)])
     lanes.replay()
     (progress,) = advance_all(lanes, [trial.number])

@@ -37,8 +37,9 @@ LONGEST = (
     "test_known_truth_reports.py",
     "test_study_mutants.py",
 )
-"""Files that take from twenty seconds to minutes, longest first. A run begins with them, because a long file that began last would
-leave all cores but one idle at the end. The first file sweeps `smoke`; a second file would only wait for it."""
+"""Files that take from twenty seconds to minutes, longest first. A run begins with them, because a
+long file that began last would leave all cores but one idle at the end. The first file sweeps
+`smoke`; a second file would only wait for it."""
 
 
 MAKE_STORE = """
@@ -56,27 +57,35 @@ def _shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An `mlflow.db` with MLflow's tables and nothing in them, made once for all testers: the tables take seconds."""
+    """An `mlflow.db` with MLflow's tables and nothing in them, made once for all testers: the
+    tables take seconds.
+    """
     folder = _shared(tmp_path_factory) / "empty_store"
     folder.mkdir(exist_ok=True)
     with FileLock(folder / "lock"):
         if not (folder / "made").exists():
             environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-            subprocess.run([sys.executable, "-c", MAKE_STORE], cwd=folder, env=environment, check=True)
+            subprocess.run(
+                [sys.executable, "-c", MAKE_STORE], cwd=folder, env=environment, check=True
+            )
             (folder / "made").touch()
     return folder / "mlflow.db"
 
 
 @pytest.fixture(scope="session")
 def swept_smoke(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Swept:
-    """The study `smoke`, as the `beta_mnist` of the docs, swept once for all testers: copy what you change."""
+    """The study `smoke`, as the `beta_mnist` of the docs, swept once for all testers: copy what you
+    change.
+    """
     folder = _shared(tmp_path_factory) / "swept_smoke"
     with FileLock(folder.with_suffix(".lock")):
         return sweep_once(folder, empty_store)
 
 
 def pytest_collection_finish() -> None:
-    """Leave all that was imported out of the search for garbage, which goes through millions of objects each time."""
+    """Leave all that was imported out of the search for garbage, which goes through millions of
+    objects each time.
+    """
     gc.collect()
     gc.freeze()
 

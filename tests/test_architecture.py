@@ -1,4 +1,6 @@
-"""Rules of the code that are kept by tests: who imports whom, what is imported when, sizes, names."""
+"""Rules of the code that are kept by tests: who imports whom, what is imported when, sizes,
+names.
+"""
 
 import ast
 import importlib
@@ -12,7 +14,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = sorted(path for package in ("sweeps", "vaeexp") for path in (ROOT / package).rglob("*.py"))
+MODULES = sorted(
+    path for package in ("sweeps", "vaeexp") for path in (ROOT / package).rglob("*.py")
+)
 TESTS = sorted(path for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 
 LEVELS = (
@@ -79,7 +83,9 @@ LEVELS = (
     "vaeexp.commands",
     "vaeexp",
 )
-"""Folders, and modules that lie beside them, from the lowest level up. A module imports from its own level and from those before it."""
+"""Folders, and modules that lie beside them, from the lowest level up. A module imports from its
+own level and from those before it.
+"""
 
 ENGINE = ("models", "evaluation", "training")
 TOP_LEVEL = {
@@ -117,7 +123,9 @@ def imports(path: Path, *, at_import_only: bool = False) -> Iterator[tuple[int, 
             elif isinstance(child, ast.ImportFrom):
                 assert child.level == 0, f"{path}:{child.lineno}: imports are written in full"
                 yield from ((child.lineno, f"{child.module}.{alias.name}") for alias in child.names)
-            elif at_import_only and (isinstance(child, ast.FunctionDef | ast.Lambda) or _is_type_checking(child)):
+            elif at_import_only and (
+                isinstance(child, ast.FunctionDef | ast.Lambda) or _is_type_checking(child)
+            ):
                 continue
             else:
                 yield from visit(child)
@@ -132,7 +140,9 @@ def _is_type_checking(node: ast.AST) -> bool:
 def level(module: str) -> str:
     """The entry of LEVELS that a module belongs to: itself, or the nearest folder around it."""
     names = module.split(".")
-    return next(name for end in range(len(names), 0, -1) if (name := ".".join(names[:end])) in LEVELS)
+    return next(
+        name for end in range(len(names), 0, -1) if (name := ".".join(names[:end])) in LEVELS
+    )
 
 
 @pytest.mark.parametrize("path", MODULES, ids=label)
@@ -160,29 +170,38 @@ def test_trials_of_optuna_are_known_where_they_are_stored_or_shown_to_samplers(p
     if not name_of(path).startswith(KNOW_OPTUNA_TRIALS):
         found = OPTUNA_TRIALS.search(path.read_text(encoding="utf-8"))
         assert found is None, (
-            f"{label(path)} says {found[0]}; `Trial` and `State` of sweeps.state are the model of a study"
+            f"{label(path)} says {found[0]}; `Trial` and `State` of sweeps.state are the model "
+            "of a study"
         )
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path).startswith("vaeexp")], ids=label)
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if name_of(path).startswith("vaeexp")], ids=label
+)
 def test_vaeexp_imports_from_the_doors_of_sweeps_alone(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("sweeps."):
             assert node.module in DOORS, (
-                f"{label(path)}:{node.lineno} imports from {node.module}; {DOORS[0]}/__init__.pyi lists names"
+                f"{label(path)}:{node.lineno} imports from {node.module}; "
+                f"{DOORS[0]}/__init__.pyi lists names"
             )
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    """Imports for type checkers and those within functions count, too; only a package may name its own modules late, for its lazy names.
+    """Imports for type checkers and those within functions count, too; only a package may name its
+    own modules late, for its lazy names.
 
-    With a module, the packages around it are imported, so each module can be the first that is imported.
+    With a module, the packages around it are imported, so each module can be the first that is
+    imported.
     """
     names = {name_of(path) for path in MODULES}
     graph = {}
     for path in MODULES:
         module, early = name_of(path), {name for _, name in imports(path, at_import_only=True)}
-        needed = {(name if name in names else name.rpartition(".")[0], name in early) for _, name in imports(path)}
+        needed = {
+            (name if name in names else name.rpartition(".")[0], name in early)
+            for _, name in imports(path)
+        }
         graph[module] = {
             target
             for target, is_early in needed
@@ -191,7 +210,8 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     for module, targets in graph.items():
         packages = set().union(*(packages_of(target) for target in targets))
         graph[module] = targets | (packages - packages_of(module) - {module})
-    assert tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the modules of a circle
+    # Raises CycleError, which names the modules of a circle.
+    assert tuple(TopologicalSorter(graph).static_order())
 
 
 def packages_of(module: str) -> set[str]:
@@ -204,12 +224,18 @@ def packages_of(module: str) -> set[str]:
 def test_mlflow_stays_in_its_corner_and_is_imported_late(path: Path) -> None:
     allowed = label(path).startswith("sweeps/tracking/")
     assert allowed or not [line for line, name in imports(path) if name.split(".")[0] == "mlflow"]
-    assert not [line for line, name in imports(path, at_import_only=True) if name.split(".")[0] == "mlflow"]
+    assert not [
+        line for line, name in imports(path, at_import_only=True) if name.split(".")[0] == "mlflow"
+    ]
 
 
 def test_the_driver_does_not_know_who_calls_it() -> None:
     """What users type comes from the caller: `sweeps.program`."""
-    files = [path for path in (ROOT / "sweeps").rglob("*") if path.suffix not in (".pyc", "") and path.is_file()]
+    files = [
+        path
+        for path in (ROOT / "sweeps").rglob("*")
+        if path.suffix not in (".pyc", "") and path.is_file()
+    ]
     assert len(files) > 60
     for path in files:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -224,7 +250,8 @@ LATE_OURS = {
     "vaeexp.commands": "the table of commands",
     "sweeps.tracking.mlflow_store": "the loader of a registered model, by the name in its record",
     "vaeexp.import_paths": "an object of the user's own, by the name in the study",
-    "vaeexp.study": "the training objectives and metrics of the user's own, where a study names them",
+    "vaeexp.study": "the training objectives and metrics of the user's own, where a study names "
+    "them",
     "vaeexp.data.formats.image_files": "plugins of Pillow, where they are installed",
 }
 """Module → why it imports modules of ours within functions. No other module does."""
@@ -256,8 +283,8 @@ LATE_THEIRS = {
     "fcntl": 0.0,
     "ray": 2.0,
 }
-"""Package that is imported within functions → seconds of processor time that its import takes at start (`resource` and `fcntl` are not on Windows, `psycopg` not
-in every installation)."""
+"""Package that is imported within functions → seconds of processor time that its import takes at
+start (`resource` and `fcntl` are not on Windows, `psycopg` not in every installation)."""
 
 
 def late_imports(path: Path) -> set[str]:
@@ -281,22 +308,37 @@ def test_imports_within_functions_have_a_reason(path: Path) -> None:
         if top in ("sweeps", "vaeexp"):
             assert name_of(path) in LATE_OURS, f"{label(path)} imports {name} within a function"
         else:
-            assert top in LATE_THEIRS, f"{label(path)} imports {name} within a function; import it at the top"
+            assert top in LATE_THEIRS, (
+                f"{label(path)} imports {name} within a function; import it at the top"
+            )
 
 
 def test_the_reasons_for_late_imports_are_needed() -> None:
-    """Names that are imported by `import_module` are in no import statement, so its callers count as well."""
+    """Names that are imported by `import_module` are in no import statement, so its callers count
+    as well.
+    """
     late = {name_of(path): late_imports(path) for path in MODULES}
-    ours = {module for module, names in late.items() if any(n.split(".")[0] in ("sweeps", "vaeexp") for n in names)}
-    by_name = {name_of(path) for path in MODULES if "import_module(" in path.read_text(encoding="utf-8")}
+    ours = {
+        module
+        for module, names in late.items()
+        if any(n.split(".")[0] in ("sweeps", "vaeexp") for n in names)
+    }
+    by_name = {
+        name_of(path) for path in MODULES if "import_module(" in path.read_text(encoding="utf-8")
+    }
     assert ours | by_name == set(LATE_OURS)
-    assert {name.split(".")[0] for names in late.values() for name in names} - {"sweeps", "vaeexp"} == set(LATE_THEIRS)
+    assert {name.split(".")[0] for names in late.values() for name in names} - {
+        "sweeps",
+        "vaeexp",
+    } == set(LATE_THEIRS)
 
 
 def blocked(names: tuple[str, ...], statement: str) -> subprocess.CompletedProcess:
     """Run a statement in a new interpreter in which some packages cannot be imported."""
     code = f"import sys\nfor name in {names!r}: sys.modules[name] = None\n{statement}"
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
 
 
 def test_the_engine_imports_with_torch_and_numpy_alone() -> None:
@@ -306,14 +348,26 @@ def test_the_engine_imports_with_torch_and_numpy_alone() -> None:
         if name_of(path).startswith("vaeexp.") and name_of(path).split(".")[1] in ENGINE
     ]
     assert len(modules) > len(ENGINE)
-    forbidden = ("pydantic", "yaml", "optuna", "mlflow", "pandas", "click", "rich", "matplotlib", "torchvision")
+    forbidden = (
+        "pydantic",
+        "yaml",
+        "optuna",
+        "mlflow",
+        "pandas",
+        "click",
+        "rich",
+        "matplotlib",
+        "torchvision",
+    )
     done = blocked(forbidden, "\n".join(f"import {module}" for module in modules))
     assert done.returncode == 0, done.stderr
 
 
 def test_the_driver_imports_without_torch_and_mlflow() -> None:
     modules = [name_of(path) for path in MODULES if name_of(path).startswith("sweeps")]
-    done = blocked(("torch", "mlflow", "vaeexp"), "\n".join(f"import {module}" for module in modules))
+    done = blocked(
+        ("torch", "mlflow", "vaeexp"), "\n".join(f"import {module}" for module in modules)
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -324,21 +378,36 @@ def test_commands_that_look_after_files_import_without_torch() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = ("torch", "mlflow", "optuna", "pandas", "matplotlib", "pydantic", "numpy", "yaml", "rich")
+    heavy = (
+        "torch",
+        "mlflow",
+        "optuna",
+        "pandas",
+        "matplotlib",
+        "pydantic",
+        "numpy",
+        "yaml",
+        "rich",
+    )
     code = (
         "import sys\nfrom vaeexp.commands import main\n"
         "try: main(['--help'])\nexcept SystemExit as end: assert not end.code\n"
         f"print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stderr.strip() == "[]"
     assert "Usage: vaeexp" in done.stdout
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=label)
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if path.name == "__init__.py"], ids=label
+)
 def test_public_names_exist(path: Path) -> None:
     module = importlib.import_module(name_of(path))
-    if len(ast.parse(path.read_text(encoding="utf-8")).body) == 1:  # a package that is only a sentence
+    # A package that is only a sentence.
+    if len(ast.parse(path.read_text(encoding="utf-8")).body) == 1:
         return
     assert hasattr(module, "__all__"), f"{label(path)} has no __all__"
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
@@ -359,7 +428,11 @@ def test_modules_and_functions_are_short_and_say_what_they_are(path: Path) -> No
 
 def _lines_of_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     first = node.body[0]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+    if (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    ):
         return first.end_lineno - first.lineno + 1
     return 0
 
@@ -368,7 +441,11 @@ def _lines_of_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def test_nothing_is_left_for_later(path: Path) -> None:
     if path == Path(__file__):
         return
-    left = [line for line in path.read_text(encoding="utf-8").splitlines() if re.search(r"\b(TODO|FIXME|XXX)\b", line)]
+    left = [
+        line
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(r"\b(TODO|FIXME|XXX)\b", line)
+    ]
     assert left == []
 
 
@@ -378,11 +455,23 @@ def test_names_of_test_files_are_unique() -> None:
 
 
 def test_the_top_level_is_as_documented() -> None:
-    """What git tracks at the top, where there is git; output folders and caches are nobody's business."""
+    """What git tracks at the top, where there is git; output folders and caches are nobody's
+    business.
+    """
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     assert {Path(name).parts[0] for name in tracked} <= TOP_LEVEL
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for folder in ("studies/", "sweeps/", "vaeexp/", "tests/", "benchmarks/", "mlruns/", "reports/"):
+    for folder in (
+        "studies/",
+        "sweeps/",
+        "vaeexp/",
+        "tests/",
+        "benchmarks/",
+        "mlruns/",
+        "reports/",
+    ):
         assert f"`{folder}" in readme, f"README.md does not say what {folder} is for"

@@ -1,4 +1,5 @@
-"""Every command in README.md, CONTRIBUTING.md and docs/ is a real one: all are parsed, and all but those named below run.
+"""Every command in README.md, CONTRIBUTING.md and docs/ is a real one: all are parsed, and all but
+those named below run.
 
 The study that the pages call `beta_mnist` is here the small study `smoke` under that name.
 """
@@ -24,7 +25,9 @@ PAGES = [
 ]
 
 REPORTS = sorted((ROOT / "docs" / "examples").glob("*/README.md"))
-"""Their commands are only parsed, because they need the studies of the reports, hours of computing."""
+"""Their commands are only parsed, because they need the studies of the reports, hours of
+computing.
+"""
 
 NOT_RUN = {
     r"--storage": "needs a PostgreSQL; tests/sweeps/storage and tests/vaeexp/launch have one",
@@ -32,19 +35,22 @@ NOT_RUN = {
     r"pooled.yaml": "needs the files of its page; tests/test_own_network.py runs it",
     r"vaeexp ui": "serves until Ctrl-C; tests/sweeps/tracking/test_ui.py runs it",
     r"--watch": "goes on until the study is finished or Ctrl-C; tests/vaeexp/commands run it",
-    r"vaeexp slurm": "needs Slurm; tests/vaeexp/commands/test_slurm_command.py writes scripts, tests/vaeexp/launch/test_slurm.py runs one",
+    r"vaeexp slurm": "needs Slurm; tests/vaeexp/commands/test_slurm_command.py writes scripts, "
+    "tests/vaeexp/launch/test_slurm.py runs one",
     r"--engine ray": "needs Ray; tests/vaeexp/launch/test_ray_sweep.py has one",
     r"--tracking": "needs a server; tests/vaeexp/commands/test_sync.py has one",
-    r"--data (FOLDER|FILE)": "needs a folder of the user's images; tests/vaeexp/launch/test_my_images.py runs it",
-    r"vaeexp restore": "needs another machine; tests/vaeexp/commands/test_archive_command.py has one",
-    r"copied/folder|vaeexp report a b": "needs a copy of a run, or two studies; tests/vaeexp/commands run it",
+    r"--data (FOLDER|FILE)": "needs a folder of the user's images; tests/vaeexp/launch/test_my_images.py runs it",  # noqa: E501
+    r"vaeexp restore": "needs another machine; tests/vaeexp/commands/test_archive_command.py has one",  # noqa: E501
+    r"copied/folder|vaeexp report a b": "needs a copy of a run, or two studies; tests/vaeexp/commands run it",  # noqa: E501
 }
 """Pattern of a command → why it is only parsed here."""
 
 
 def commands(page: Path) -> list[str]:
     """The commands of vaeexp in the shell blocks of a page, without their comments."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(
+        r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.startswith("vaeexp ")]
 
@@ -52,14 +58,16 @@ def commands(page: Path) -> list[str]:
 SHORTER = {"--importance-samples 5000": "--importance-samples 50"}
 """What takes minutes as it stands in the docs → what runs here in its place."""
 DRY = " --dry-run --name docs --compile off"
-"""A sweep that trains for minutes is checked as a new study, without the compiler, which takes most of a minute once;
-tests/test_whole.py and the fixture below train `smoke`."""
+"""A sweep that trains for minutes is checked as a new study, without the compiler, which takes most
+of a minute once; tests/test_whole.py and the fixture below train `smoke`."""
 
 COMMANDS = sorted({command for page in PAGES for command in commands(page)})
 OF_REPORTS = sorted({command for page in REPORTS for command in commands(page)} - {*COMMANDS})
 AGAIN = ("vaeexp report --all", "vaeexp report beta_mnist --no-html")
 """Commands that write the report of `vaeexp report beta_mnist` again, for seconds each."""
-RUN = [command for command in COMMANDS if not any(re.search(pattern, command) for pattern in NOT_RUN)]
+RUN = [
+    command for command in COMMANDS if not any(re.search(pattern, command) for pattern in NOT_RUN)
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS + OF_REPORTS)
@@ -72,24 +80,43 @@ def test_every_command_is_understood(command: str) -> None:
 
 
 def said_in(path: Path) -> Iterator[str]:
-    """The texts of a module but its docstrings, with the word `smoke` in place of what is filled in."""
+    """The texts of a module but its docstrings, with the word `smoke` in place of what is filled
+    in.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     left_out = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    left_out |= {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    left_out |= {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr)
+        for part in node.values
+    }
     for node in ast.walk(tree):
         if id(node) in left_out:
             continue
         if isinstance(node, ast.JoinedStr):
-            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "smoke" for part in node.values)
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "smoke"
+                for part in node.values
+            )
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
 
 
 SAID = {
-    text for package in ("vaeexp", "sweeps") for path in Path(ROOT, package).rglob("*.py") for text in said_in(path)
+    text
+    for package in ("vaeexp", "sweeps")
+    for path in Path(ROOT, package).rglob("*.py")
+    for text in said_in(path)
 }
 OF_OTHERS = {"--help", "--help-all", "--version", "--workers"} | {
-    *("--allowed-hosts", "--backend-store-uri", "--cors-allowed-origins", "--default-artifact-root"),  # mlflow
+    # Mlflow.
+    *(
+        "--allowed-hosts",
+        "--backend-store-uri",
+        "--cors-allowed-origins",
+        "--default-artifact-root",
+    ),
     *("--experiment-id", "--host", "--no-serve-artifacts", "--port"),
 }
 """Options that messages or calls name and that are of Click or of another program."""
@@ -104,7 +131,11 @@ def test_every_command_that_a_message_offers_is_understood() -> None:
 
 def test_every_option_and_variable_that_a_message_offers_is_there() -> None:
     context = click.Context(cli)
-    params = [param for name in cli.list_commands(context) for param in cli.get_command(context, name).params]
+    params = [
+        param
+        for name in cli.list_commands(context)
+        for param in cli.get_command(context, name).params
+    ]
     known = {option for param in params for option in (*param.opts, *param.secondary_opts)}
     variables = {str(param.envvar) for param in params} | {
         "VAEEXP_CACHE",
@@ -112,10 +143,16 @@ def test_every_option_and_variable_that_a_message_offers_is_there() -> None:
         "VAEEXP_OFFLINE",
         "VAEEXP_",
     }
-    messages = [text for text in SAID if " " in text and "#SBATCH" not in text and "ray start" not in text]
-    options = {option for text in messages for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)}
+    messages = [
+        text for text in SAID if " " in text and "#SBATCH" not in text and "ray start" not in text
+    ]
+    options = {
+        option for text in messages for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)
+    }
     assert options - known - OF_OTHERS - {"--smoke"} == set()
-    assert {name for text in messages for name in re.findall(r"VAEEXP_[A-Z]+", text)} - variables == set()
+    assert {
+        name for text in messages for name in re.findall(r"VAEEXP_[A-Z]+", text)
+    } - variables == set()
 
 
 def test_the_reasons_for_not_running_are_needed() -> None:
@@ -133,7 +170,8 @@ def vaeexp(tmp_path_factory: pytest.TempPathFactory, swept_smoke: Swept) -> Iter
 
 
 @pytest.mark.parametrize(
-    "command", [pytest.param(command, marks=pytest.mark.slow if command in AGAIN else ()) for command in RUN]
+    "command",
+    [pytest.param(command, marks=pytest.mark.slow if command in AGAIN else ()) for command in RUN],
 )
 def test_a_command_of_the_docs_runs(vaeexp: Forks, command: str) -> None:
     for long, short in SHORTER.items():

@@ -1,4 +1,6 @@
-"""Names that would leave their folder, or that no file system takes, are refused wherever a name becomes a path."""
+"""Names that would leave their folder, or that no file system takes, are refused wherever a name
+becomes a path.
+"""
 
 import os
 from pathlib import Path
@@ -43,7 +45,9 @@ def place(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", BAD, ids=ascii)
 class TestRefused:
     def test_the_check(self, name):
-        with pytest.raises(UserError, match=r"--name: got .* as name; must be letters, digits") as refused:
+        with pytest.raises(
+            UserError, match=r"--name: got .* as name; must be letters, digits"
+        ) as refused:
             check_name(name, "--name")
         assert str(refused.value).isprintable()
         assert len(str(refused.value)) < 200
@@ -107,10 +111,15 @@ def test_names_in_a_database_of_others(tmp_path, monkeypatch):
     with postgres_server("studies") as server:
         url = server.get_uri(database="studies", driver="psycopg")
         open_tables(Database(url), create=True)
-        sql(url, "insert into sweeps_claims (study, number, beats, writes) values ('../../x', 1, 0, 0)")
+        sql(
+            url,
+            "insert into sweeps_claims (study, number, beats, writes) values ('../../x', 1, 0, 0)",
+        )
         sql(url, "insert into sweeps_journal (study, line) values ('../../x', '{}')")
         reports, runs = tmp_path / "reports", tmp_path / "r"
-        writer = ReportWriter(studies=("../../x",), runs=runs, reports=reports, storage=url, html=False, watch=None)
+        writer = ReportWriter(
+            studies=("../../x",), runs=runs, reports=reports, storage=url, html=False, watch=None
+        )
         with pytest.raises(UserError, match=r"study: got '\.\./\.\./x' as name"):
             writer.write()
         with pytest.raises(UserError, match="study: got"), hold_study(url, tmp_path, "../../x"):

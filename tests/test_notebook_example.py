@@ -1,4 +1,6 @@
-"""The path of a newcomer, from README to a generated picture in a notebook: a real kernel, and what a person sees at each step."""
+"""The path of a newcomer, from README to a generated picture in a notebook: a real kernel, and what
+a person sees at each step.
+"""
 
 import re
 import shutil
@@ -19,7 +21,7 @@ class Net:
 
     def decoder(self, settings, image_shape, latent_size, parameters):
         return nn.Sequential(nn.Linear(latent_size, parameters * 784), nn.Unflatten(1, (parameters, 28, 28)))
-"""
+"""  # noqa: E501
 ARGUMENTS = """
 import argparse
 parser = argparse.ArgumentParser()
@@ -49,7 +51,9 @@ def test_the_pages_lead_from_the_readme_to_the_notebook() -> None:
 
 
 def test_the_notebook_was_executed_and_shows_what_it_shows_today() -> None:
-    cells = [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
+    cells = [
+        cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"
+    ]
     assert all(cell.execution_count for cell in cells)
     check_steps([shown(cell) for cell in cells])
 
@@ -102,14 +106,18 @@ def test_own_networks_in_a_notebook_work_or_one_line_names_the_way(place: Path) 
         STUDY + NETWORK,
         'vaeexp.run_study(study | {"network": Net}, name="cell", **options)',
         f"%%writefile nets.py\n{NETWORK}",
-        'import nets\nown = vaeexp.run_study(study | {"network": nets.Net}, name="written", **options)',
+        'import nets\nown = vaeexp.run_study(study | {"network": nets.Net}, name="written", '
+        "**options)",
         "print(own.best_params)\nprint(own.best_model().sample(16).mean.shape)",
         'vaeexp.run_study(study | {"network": "defaults:Net"}, name="defaults", **options)',
         'vaeexp.run_study(study | {"network": "required:Net"}, name="required", **options)',
-        f"!{sys.executable} -P -m vaeexp sweep written --trials 3 --workers 1 --lanes 2 --compile off",
+        f"!{sys.executable} -P -m vaeexp sweep written --trials 3 --workers 1 --lanes 2 "
+        "--compile off",
         'vaeexp.load_study("written")',
     ]
-    _, cell, _, written, own, defaults, required, _, continued = show(cells, place, without_mnist(place))
+    _, cell, _, written, own, defaults, required, _, continued = show(
+        cells, place, without_mnist(place)
+    )
     assert "%%writefile nets.py" in cell.error
     assert "'nets:Net'" in cell.error
     assert len(cell.error.splitlines()) == 1
@@ -120,4 +128,7 @@ def test_own_networks_in_a_notebook_work_or_one_line_names_the_way(place: Path) 
     assert "ends the process (exit status 2)" in required.error
     assert len(required.error.splitlines()) == 1
     assert continued.value.startswith("written: 3 trials (3 complete)")
-    assert sorted(path.name for path in (place / "mlruns" / "trials").iterdir()) == ["defaults", "written"]
+    assert sorted(path.name for path in (place / "mlruns" / "trials").iterdir()) == [
+        "defaults",
+        "written",
+    ]

@@ -1,4 +1,6 @@
-"""The path of a newcomer with images: from a folder as people have it to a report, with what a person sees at each step."""
+"""The path of a newcomer with images: from a folder as people have it to a report, with what a
+person sees at each step.
+"""
 
 import re
 import shlex
@@ -13,7 +15,18 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 GUIDE = ROOT / "docs" / "guide" / "own-images.md"
-SMALL = ("--set", "channels=[4, 4]", "--set", "image_size=8", "--set", "epochs=4", "--trials", "2", "--compile", "off")
+SMALL = (
+    "--set",
+    "channels=[4, 4]",
+    "--set",
+    "image_size=8",
+    "--set",
+    "epochs=4",
+    "--trials",
+    "2",
+    "--compile",
+    "off",
+)
 COLOURS = {"cat": (200, 80, 40), "dog": (40, 90, 200)}
 
 
@@ -25,7 +38,9 @@ def place(tmp_path, monkeypatch):
         (tmp_path / "pets" / kind).mkdir(parents=True)
         for number in range(40):
             pixels = rng.normal(colour, 30, (24, 30, 3)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "pets" / kind / f"IMG_{number:03}.{('jpg', 'png')[number % 2]}")
+            Image.fromarray(pixels).save(
+                tmp_path / "pets" / kind / f"IMG_{number:03}.{('jpg', 'png')[number % 2]}"
+            )
     (tmp_path / "pets" / "dog" / "notes.txt").write_text("Taken in May.")
     (tmp_path / "pets" / "dog" / "IMG_040.cr2").write_bytes(b"a camera's own format")
     (tmp_path / "pets" / "cat" / "IMG_041.jpg").write_bytes(b"cut off on its way")
@@ -55,12 +70,16 @@ def ran(place):
 
 
 def test_the_owner_of_images_is_led_to_a_plan(ran):
-    assert "(docs/guide/own-images.md)" in (ROOT / "README.md").read_text(encoding="utf-8").replace("/blob/main", "")
+    assert "(docs/guide/own-images.md)" in (ROOT / "README.md").read_text(encoding="utf-8").replace(
+        "/blob/main", ""
+    )
     looked = guided("vaeexp sweep my_images --data FOLDER --dry-run --show")
     # 1. A slip of the hand.
     said = ran(looked.replace("FOLDER", "pest"), status=2)
     assert re.search(
-        r"^vaeexp: pest: there is no such file or folder; must be a folder or file with image f", said, re.M
+        r"^vaeexp: pest: there is no such file or folder; must be a folder or file with image f",
+        said,
+        re.M,
     )
     # 2. A broken file: which, and what can be done.
     looked = looked.replace("FOLDER", "pets")
@@ -92,7 +111,11 @@ def test_and_to_a_report(ran, empty_store):
     Path("mlruns").mkdir()
     shutil.copy(empty_store, "mlruns")
     # 4. The sweep: its runs and where the report is.
-    command = guided("vaeexp sweep my_images --data FOLDER").removesuffix(" --dry-run --show").replace("FOLDER", "pets")
+    command = (
+        guided("vaeexp sweep my_images --data FOLDER")
+        .removesuffix(" --dry-run --show")
+        .replace("FOLDER", "pets")
+    )
     said = ran(command, *SMALL, "--set", "unreadable_share=0.02")
     assert re.search(r"^\[2/2\]  my_images/\d  \w+  epoch \d  −ELBO [\d.]+  beta=", said, re.M)
     assert re.search(r"^\[3/3\]  my_images/r2  complete", said, re.M)

@@ -1,4 +1,6 @@
-"""The wheel: everything that a user needs is in it, and nothing else is needed from the repository."""
+"""The wheel: everything that a user needs is in it, and nothing else is needed from the
+repository.
+"""
 
 import os
 import re
@@ -16,7 +18,16 @@ ROOT = Path(__file__).resolve().parent.parent
 def installed(tmp_path_factory) -> Path:
     """A folder with what the wheel puts into site-packages."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    build = [
+        sys.executable,
+        "-m",
+        "hatchling",
+        "build",
+        "--target",
+        "wheel",
+        "--directory",
+        str(folder),
+    ]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = folder.glob("vaeexp-*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -27,10 +38,16 @@ def installed(tmp_path_factory) -> Path:
 def test_it_holds_both_packages_the_studies_and_the_command(installed):
     shipped = {path.name for path in (ROOT / "studies").glob("*.yaml")}
     assert {path.name for path in (installed / "vaeexp" / "studies").glob("*")} == shipped
-    modules = {path.relative_to(ROOT) for package in ("sweeps", "vaeexp") for path in (ROOT / package).rglob("*.py")}
+    modules = {
+        path.relative_to(ROOT)
+        for package in ("sweeps", "vaeexp")
+        for path in (ROOT / package).rglob("*.py")
+    }
     assert {path.relative_to(installed) for path in installed.rglob("*.py")} == modules
     for name in ("page/page.css", "summary.schema.json"):
-        assert (installed / "vaeexp" / "report" / name).read_bytes() == (ROOT / "vaeexp" / "report" / name).read_bytes()
+        assert (installed / "vaeexp" / "report" / name).read_bytes() == (
+            ROOT / "vaeexp" / "report" / name
+        ).read_bytes()
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
     assert "vaeexp = vaeexp.commands:main" in entry_points.read_text()
 
@@ -39,13 +56,18 @@ def test_the_links_of_its_readme_lead_to_the_repository(installed):
     (metadata,) = installed.glob("*.dist-info/METADATA")
     text = re.sub(r"```.*?```", "", metadata.read_text(encoding="utf-8"), flags=re.DOTALL)
     links = [one or other for one, other in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", text)]
-    here = re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", (ROOT / "README.md").read_text(encoding="utf-8"))
+    here = re.findall(
+        r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", (ROOT / "README.md").read_text(encoding="utf-8")
+    )
     assert len(links) == len(here)
     assert not [link for link in links if not link.startswith("https://")]
     for link in links:
         if "/vaeexp/vaeexp/" in link:
             assert (ROOT / link.partition("/main/")[2]).exists(), link
-    assert any(link.startswith("https://raw.githubusercontent.com/") and link.endswith(".png") for link in links)
+    assert any(
+        link.startswith("https://raw.githubusercontent.com/") and link.endswith(".png")
+        for link in links
+    )
 
 
 def test_it_finds_its_studies_from_any_folder(installed, tmp_path):
@@ -57,4 +79,6 @@ def test_it_finds_its_studies_from_any_folder(installed, tmp_path):
         text=True,
         check=True,
     )
-    assert str(installed / "vaeexp" / "studies" / "beta_mnist.yaml") in done.stdout.replace("\n", "")
+    assert str(installed / "vaeexp" / "studies" / "beta_mnist.yaml") in done.stdout.replace(
+        "\n", ""
+    )

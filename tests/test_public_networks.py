@@ -1,4 +1,6 @@
-"""Public VAEs: the pages that adapt four of them, and what the owner of one sees on the way to a sweep."""
+"""Public VAEs: the pages that adapt four of them, and what the owner of one sees on the way to a
+sweep.
+"""
 
 import io
 import re
@@ -65,9 +67,9 @@ def test_a_page_shows_its_files_as_they_are_and_names_the_source(stem):
     assert licence in text
     for part in (source, licence):
         assert part in (EXAMPLES / f"{stem}.py").read_text(encoding="utf-8")
-    assert f"](guide/{name}.md)" in (DOCS / "README.md").read_text(encoding="utf-8") or f"]({name}.md)" in (
-        DOCS / "guide" / "own-network.md"
-    ).read_text(encoding="utf-8")
+    assert f"](guide/{name}.md)" in (DOCS / "README.md").read_text(
+        encoding="utf-8"
+    ) or f"]({name}.md)" in (DOCS / "guide" / "own-network.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("stem", PAGES)
@@ -80,7 +82,9 @@ def test_an_example_builds_learns_and_leaves_no_doubt(place, stem):
     vae = build_vae(model, MNIST, 0)
     assert doubts(vae, model, MNIST) == []
     x = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    optimizer, noise, losses = torch.optim.Adam(vae.parameters(), 1e-3), torch.zeros(4, model.latent_size), []
+    optimizer = torch.optim.Adam(vae.parameters(), 1e-3)
+    noise = torch.zeros(4, model.latent_size)
+    losses = []
     for _ in range(4):
         terms = vae(x, noise)
         optimizer.zero_grad()
@@ -109,7 +113,7 @@ class VAE(nn.Module):
     def decode(self, z):
         return self.fc4(self.fc3(z).relu()).sigmoid()
 
-"""
+"""  # noqa: E501
 ADAPTED = """
 class Mine:
     {outputs}{more}
@@ -123,13 +127,17 @@ def options(**changes) -> SweepOptions:
     return SweepOptions(study="mine.yaml", data=Path("data"), **execution, **changes)
 
 
-def written(module: str, network: str = "my_vae:Mine", search: str = "beta: {values: [0.5, 1]}") -> None:
+def written(
+    module: str, network: str = "my_vae:Mine", search: str = "beta: {values: [0.5, 1]}"
+) -> None:
     """Write the user's files, as an editor would between two commands."""
     Path("my_vae.py").write_text(MINE + module)
     sys.modules.pop("my_vae", None)
     Path("mine.yaml").write_text(
-        f'question: How is mine?\ndata: {{validation_size: 40, train_size: 120}}\nmodel: {{network: "{network}"}}\n'
-        f"train: {{epochs: 1, batch_size: 20}}\nevaluation: {{importance_samples: 2}}\nsearch: {{{search}}}\n"
+        f"question: How is mine?\ndata: {{validation_size: 40, train_size: 120}}\nmodel: "
+        f'{{network: "{network}"}}\n'
+        f"train: {{epochs: 1, batch_size: 20}}\nevaluation: {{importance_samples: 2}}\nsearch: "
+        f"{{{search}}}\n"
         "sampler: grid\nbudget: {trials: 2}\n"
     )
 
@@ -146,7 +154,8 @@ def test_the_owner_of_a_vae_is_led_from_its_class_to_a_plan(place):
         (
             "",
             "my_vae:VAE",
-            r"mine\.yaml.*network.*'my_vae:VAE'.*whole VAE: name a class with a method `vae\(self, settings",
+            r"mine\.yaml.*network.*'my_vae:VAE'.*whole VAE: name a class with a method "
+            r"`vae\(self, settings",
         ),
         (
             ADAPTED.format(outputs="pass", more="").replace("settings, ", ""),
@@ -166,7 +175,9 @@ def test_the_owner_of_a_vae_is_led_from_its_class_to_a_plan(place):
         assert len(str(refused.value).splitlines()) == 1
     written(ADAPTED.format(outputs="pass", more=""))
     plan = shown()
-    assert re.search(r'warning: .*my_vae:Mine.* \[0, 1\] only.*squashed twice.*`outputs = "probabilities"`', plan)
+    assert re.search(
+        r'warning: .*my_vae:Mine.* \[0, 1\] only.*squashed twice.*`outputs = "probabilities"`', plan
+    )
     assert "Nothing was trained." in plan
     assert not Path("mlruns").exists()
     adapted()

@@ -1,4 +1,6 @@
-"""The MLflow UI on a real store, seen through a headless browser: runs, a metric chart and a picture grid are there."""
+"""The MLflow UI on a real store, seen through a headless browser: runs, a metric chart and a
+picture grid are there.
+"""
 
 import os
 import shutil
@@ -55,7 +57,9 @@ def ids(runs):
 
     client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(STUDY).experiment_id
-    return experiment, {run.info.run_name: run.info.run_id for run in client.search_runs([experiment])}
+    return experiment, {
+        run.info.run_name: run.info.run_id for run in client.search_runs([experiment])
+    }
 
 
 def _wait(browser, script, what):
@@ -87,9 +91,15 @@ def test_nested_runs_are_in_the_table(browser, address, ids):
     link = f"document.querySelector('a[href*=\"{ids[1][STUDY]}\"]')"
     _wait(browser, f"return {link}", "parent run")
     assert f"{STUDY}/0" not in _text(browser)  # nested: folded below its parent
-    _wait(browser, f"return {link}.parentElement.parentElement.querySelector('button')", "fold").click()
+    _wait(
+        browser, f"return {link}.parentElement.parentElement.querySelector('button')", "fold"
+    ).click()
     for number in range(3):
-        _wait(browser, f"return document.body.innerText.includes('{STUDY}/{number}')", f"trial {number}")
+        _wait(
+            browser,
+            f"return document.body.innerText.includes('{STUDY}/{number}')",
+            f"trial {number}",
+        )
     _screenshot(browser, "runs")
 
 
@@ -97,7 +107,8 @@ def test_a_metric_is_drawn(browser, address, ids):
     browser.get(f"{address}/#/experiments/{ids[0]}/runs/{ids[1][f'{STUDY}/1']}/model-metrics")
     _wait(browser, "return document.body.innerText.includes('val/neg_elbo')", "metric name")
     points = (
-        "[...document.querySelectorAll('.js-plotly-plot')].map(p => p.querySelectorAll('.scatterlayer .point').length)"
+        "[...document.querySelectorAll('.js-plotly-plot')].map(p => "
+        "p.querySelectorAll('.scatterlayer .point').length)"
     )
     _wait(browser, f"return {points}.includes(5)", "curve of five points")
     _screenshot(browser, "metrics")
@@ -110,15 +121,27 @@ def test_the_pictures_are_loaded_and_follow_the_slider(browser, address, ids):
     _wait(browser, "return document.body.innerText.includes('val/neg_elbo')", "page")
     # Charts are drawn when they come into view.
     scroll = (
-        "[...document.querySelectorAll('*')].filter(e => e.scrollHeight > e.clientHeight + 50 "
-        "&& ['auto', 'scroll'].includes(getComputedStyle(e).overflowY)).forEach(e => e.scrollTop = e.scrollHeight)"
+        "[...document.querySelectorAll('*')].filter(e => e.scrollHeight > e.clientHeight + 50 && "
+        "['auto', 'scroll'].includes(getComputedStyle(e).overflowY)).forEach(e => e.scrollTop = "
+        "e.scrollHeight)"
     )
-    slider = _wait(browser, f"{scroll}; return document.querySelector('[role=slider]')", "slider of the pictures")
+    slider = _wait(
+        browser,
+        f"{scroll}; return document.querySelector('[role=slider]')",
+        "slider of the pictures",
+    )
     assert "samples" in _text(browser)
     for step in (1, 2):
         slider.send_keys(Keys.ARROW_RIGHT)
-        shown = f"i => decodeURIComponent(i.src).includes('images/samples+step+{step}+') && i.naturalWidth > 0"
-        _wait(browser, f"return [...document.querySelectorAll('img')].some({shown})", f"picture of epoch {step}")
+        shown = (
+            f"i => decodeURIComponent(i.src).includes('images/samples+step+{step}+') && "
+            "i.naturalWidth > 0"
+        )
+        _wait(
+            browser,
+            f"return [...document.querySelectorAll('img')].some({shown})",
+            f"picture of epoch {step}",
+        )
     _screenshot(browser, "pictures")
 
 

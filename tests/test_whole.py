@@ -1,4 +1,6 @@
-"""The whole product as a user has it: the smoke study by the command line, then what it left behind, read back."""
+"""The whole product as a user has it: the smoke study by the command line, then what it left
+behind, read back.
+"""
 
 import csv
 import json
@@ -47,7 +49,9 @@ def results(place: Path, name: str = NAME):
 
 
 def table(place: Path, name: str) -> list[tuple]:
-    """Return the facts that must be equal in two runs of one study: settings, states, every value of every epoch."""
+    """Return the facts that must be equal in two runs of one study: settings, states, every value
+    of every epoch.
+    """
     found = results(place, name)
     columns = [
         "repeat",
@@ -78,7 +82,9 @@ def test_the_first_run_says_what_it_did_and_where_it_is(place, swept_smoke):
     assert "5,000 real digits" in swept_smoke.said
     assert f"Report: reports/{NAME}/report.html" in swept_smoke.said
     assert "vaeexp ui" in swept_smoke.said
-    assert not list((place / "mlruns").glob("mlflow.db-*")), "MLflow's store can be copied as one file"
+    assert not list((place / "mlruns").glob("mlflow.db-*")), (
+        "MLflow's store can be copied as one file"
+    )
     trials = results(place).trials
     assert len(trials[~trials["repeat"]]) == 8
     assert set(trials["state"]) <= {"complete", "pruned"}
@@ -97,14 +103,18 @@ def test_mlflow_holds_what_the_study_holds(place, monkeypatch):
     assert parent.info.status == "FINISHED"
     assert parent.data.params["network"] == "mlp"
     assert "learning_rate" not in parent.data.params
-    assert [file.path for file in client.list_artifacts(parent.info.run_id, "study")] == [f"study/{NAME}.yaml"]
+    assert [file.path for file in client.list_artifacts(parent.info.run_id, "study")] == [
+        f"study/{NAME}.yaml"
+    ]
     assert set(nested) == set(found.trials["name"])
     for row in found.trials.to_dict("records"):
         run = nested[row["name"]]
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert run.info.run_name.startswith(row["name"])
         assert ("seed" in run.info.run_name) == row["repeat"]
-        assert not {"network", "batch_size"} & {*run.data.params}, "what all trials share stands once, with the parent"
+        assert not {"network", "batch_size"} & {*run.data.params}, (
+            "what all trials share stands once, with the parent"
+        )
         assert not {"test/images", "test/importance_samples"} & {*run.data.metrics}
         assert not {*run.data.metrics} & {*run.data.params, *parent.data.params}, (
             "MLflow's table shows both under one name"
@@ -112,18 +122,31 @@ def test_mlflow_holds_what_the_study_holds(place, monkeypatch):
         assert run.info.status == STATUS[row["state"]]
         assert float(run.data.params["learning_rate"]) == pytest.approx(row["params.learning_rate"])
         assert "MNIST, 5,000-image subset" in run.data.tags["protocol.data"]
-        mine = found.epochs[(found.epochs["number"] == row["number"]) & (found.epochs["repeat"] == row["repeat"])]
+        mine = found.epochs[
+            (found.epochs["number"] == row["number"]) & (found.epochs["repeat"] == row["repeat"])
+        ]
         for metric in ("train/loss", "val/neg_elbo", "val/rate", "seconds"):
-            history = {point.step: point.value for point in client.get_metric_history(run.info.run_id, metric)}
+            history = {
+                point.step: point.value
+                for point in client.get_metric_history(run.info.run_id, metric)
+            }
             assert history == pytest.approx(dict(zip(mine["epoch"], mine[metric], strict=True)))
         files = {file.path for file in client.list_artifacts(run.info.run_id, "trial")}
         heavy = {"trial/weights.safetensors", "trial/pictures.npz"}
         assert {"trial/settings.json", "trial/result.json"} <= files
-        assert heavy & files == (heavy if row["state"] == "complete" else set()), "of a pruned trial its figures alone"
+        assert heavy & files == (heavy if row["state"] == "complete" else set()), (
+            "of a pruned trial its figures alone"
+        )
         assert len(client.list_artifacts(run.info.run_id, "images")) > 0 or row["state"] == "pruned"
         drawn = {file.path for file in client.list_artifacts(run.info.run_id, "trial/pictures")}
         if row["repeat"] and "confirm" in row["purposes"]:
-            kinds = ("samples", "reconstructions", "latent_interpolations", "pixel_interpolations", "traversals")
+            kinds = (
+                "samples",
+                "reconstructions",
+                "latent_interpolations",
+                "pixel_interpolations",
+                "traversals",
+            )
             assert {f"trial/pictures/{kind}.png" for kind in kinds} <= drawn
             assert "trial/evaluation.npz" in files
         else:
@@ -131,7 +154,10 @@ def test_mlflow_holds_what_the_study_holds(place, monkeypatch):
         assert run.inputs.dataset_inputs[0].dataset.name == "MNIST, 5,000-image subset"
 
 
-WITHOUT_US = "import sys; sys.modules['vaeexp'] = sys.modules['sweeps'] = None  # as where they are not installed"
+WITHOUT_US = (
+    "import sys; sys.modules['vaeexp'] = sys.modules['sweeps'] = None  # as where they are not "
+    "installed"
+)
 PREDICT = """
 import numpy
 images = numpy.random.default_rng(0).integers(0, 2, (3, 1, 28, 28)).astype("float32")
@@ -140,24 +166,38 @@ assert type(mlflow.pytorch.load_model("models:/NAME@best")).__name__ != "VAE"
 """
 
 
-def test_the_snippet_of_the_guide_loads_the_registered_model_where_vaeexp_is_not_installed(place, vaeexp):
-    """It runs in the folder of the study, leaves no store there, and computes what the run itself computes."""
+def test_the_snippet_of_the_guide_loads_the_registered_model_where_vaeexp_is_not_installed(
+    place, vaeexp
+):
+    """It runs in the folder of the study, leaves no store there, and computes what the run itself
+    computes.
+    """
     import numpy as np
 
     from vaeexp.runs.export import Reconstructor
 
-    page = (Path(__file__).parent.parent / "docs" / "guide" / "mlflow.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parent.parent / "docs" / "guide" / "mlflow.md").read_text(
+        encoding="utf-8"
+    )
     [snippet] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    code = "\n".join([WITHOUT_US, snippet, PREDICT]).replace("beta_mnist", NAME).replace("NAME", NAME)
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=place, capture_output=True, text=True)
+    code = (
+        "\n".join([WITHOUT_US, snippet, PREDICT]).replace("beta_mnist", NAME).replace("NAME", NAME)
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=place, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert not (place / "mlflow.db").exists()
     out = np.load(place / "reconstructions.npy")
     images = np.random.default_rng(0).integers(0, 2, (3, 1, 28, 28)).astype(np.float32)
-    [requirements] = (place / "mlruns" / "artifacts" / NAME).glob("*/artifacts/model/requirements.txt")
+    [requirements] = (place / "mlruns" / "artifacts" / NAME).glob(
+        "*/artifacts/model/requirements.txt"
+    )
     assert "vaeexp" not in requirements.read_text()
     best = vaeexp("best", NAME, "--json")
-    np.testing.assert_allclose(out, Reconstructor(place / json.loads(best.stdout)["folder"]).predict(images), atol=1e-5)
+    np.testing.assert_allclose(
+        out, Reconstructor(place / json.loads(best.stdout)["folder"]).predict(images), atol=1e-5
+    )
 
 
 def test_the_numbers_of_the_report_are_those_of_the_files_beside_it(place, capsys):
@@ -180,12 +220,21 @@ def test_every_metric_on_record_stands_in_the_table_of_metrics_and_the_other_way
     of_epochs = {name for trial in trials for epoch in trial.epochs for name in epoch.metrics}
     on_record = of_runs | of_epochs
     assert on_record <= {column for name in METRICS for column in places(name)}
-    assert {column for name, metric in METRICS.items() if metric.always for column in places(name)} <= on_record
-    errors = {name.removesuffix("_se") for trial in trials for name in trial.results if name.endswith("_se")}
+    assert {
+        column for name, metric in METRICS.items() if metric.always for column in places(name)
+    } <= on_record
+    errors = {
+        name.removesuffix("_se")
+        for trial in trials
+        for name in trial.results
+        if name.endswith("_se")
+    }
     assert errors == {f"test/{name}" for name, metric in METRICS.items() if metric.error}
 
 
-def test_the_answer_is_the_same_in_the_report_in_commands_and_in_mlflow(place, vaeexp, swept_smoke, monkeypatch):
+def test_the_answer_is_the_same_in_the_report_in_commands_and_in_mlflow(
+    place, vaeexp, swept_smoke, monkeypatch
+):
     from mlflow import MlflowClient
 
     monkeypatch.chdir(place)
@@ -223,7 +272,9 @@ def test_the_report_says_what_the_store_says(place):
     assert "subset" in text.split("## Answer")[0]
     found = results(place)
     best = (
-        found.trials[~found.trials["repeat"] & (found.trials["state"] == "complete")].sort_values("objective").iloc[0]
+        found.trials[~found.trials["repeat"] & (found.trials["state"] == "complete")]
+        .sort_values("objective")
+        .iloc[0]
     )
     first_row = re.search(r"^\| 1 \| (\d+) \| ([\d.]+) \|", text, re.MULTILINE)
     assert (int(first_row[1]), first_row[2]) == (best["number"], f"{best['objective']:.2f}")
@@ -240,7 +291,10 @@ def test_a_finished_study_trains_nothing_and_says_how_to_extend(place, vaeexp):
     again = vaeexp("sweep", "--study", "smoke", "--name", NAME)
     assert again.returncode == 0
     runs = len(before[0]) + 1
-    assert f"MLflow lacked {runs} of {runs} runs; it has them now.\nThe study '{NAME}' is complete" in again.stdout
+    assert (
+        f"MLflow lacked {runs} of {runs} runs; it has them now.\nThe study '{NAME}' is complete"
+        in again.stdout
+    )
     assert "--trials" in again.stdout
     assert "trials at once" not in again.stdout, "nothing is trained"
     assert table(place, NAME) == before
@@ -249,10 +303,14 @@ def test_a_finished_study_trains_nothing_and_says_how_to_extend(place, vaeexp):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_same_study_gives_the_same_table_even_when_killed(place):
-    """Kill the driver with no warning while trials run, flip a bit of each newest checkpoint, continue, compare."""
+    """Kill the driver with no warning while trials run, flip a bit of each newest checkpoint,
+    continue, compare.
+    """
     code = "import vaeexp; vaeexp.run_study('smoke', name='killed', checkpoint_seconds=0.01)"
     arguments, trials = [sys.executable, "-c", code], place / "mlruns" / "trials" / "killed"
-    running = subprocess.Popen(arguments, cwd=place, env=without_mnist(place), stdout=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        arguments, cwd=place, env=without_mnist(place), stdout=subprocess.PIPE, text=True
+    )
     for line in running.stdout:
         if line.startswith("[3/8]"):
             break
@@ -273,9 +331,15 @@ def test_the_same_study_gives_the_same_table_even_when_killed(place):
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     again = command("sweep", "--study", "smoke", "--name", "killed")
-    continued = subprocess.run(again, cwd=place, env=without_mnist(place), capture_output=True, text=True, check=False)
+    continued = subprocess.run(
+        again, cwd=place, env=without_mnist(place), capture_output=True, text=True, check=False
+    )
     assert continued.returncode == 0, continued.stderr
-    assert 0 < (continued.stdout + continued.stderr).count("does not match its checksum") <= len(damaged)
+    assert (
+        0
+        < (continued.stdout + continued.stderr).count("does not match its checksum")
+        <= len(damaged)
+    )
     assert table(place, "killed") == table(place, NAME)
 
 

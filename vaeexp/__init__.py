@@ -8,17 +8,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vaeexp.api import VAE, Run, Study, load_model, load_run, load_study, run_study
 
-__all__ = ["VAE", "Run", "Study", "__version__", "load_model", "load_run", "load_study", "run_study"]
+__all__ = [
+    "VAE",
+    "Run",
+    "Study",
+    "__version__",
+    "load_model",
+    "load_run",
+    "load_study",
+    "run_study",
+]
 
 
 def _check_sweeps() -> None:
-    """Raise ImportError where `sweeps` is the package of another project (PyPI `sweeps`, of Weights & Biases)."""
+    """Raise ImportError where `sweeps` is the package of another project (PyPI `sweeps`, of Weights
+    & Biases).
+    """
     spec = importlib.util.find_spec("sweeps")
     path = None if spec is None or spec.origin is None else Path(spec.origin)
-    if path is None or '__purpose__ = "studies of iterative workloads"' not in path.read_text(encoding="utf-8"):
+    if path is None or '__purpose__ = "studies of iterative workloads"' not in path.read_text(
+        encoding="utf-8"
+    ):
         raise ImportError(
-            f"sweeps: got {path}, the package of another project (PyPI 'sweeps', of Weights & Biases?); vaeexp needs "
-            "its own package of this name. Try: pip uninstall sweeps, then install vaeexp again."
+            f"sweeps: got {path}, the package of another project (PyPI 'sweeps', of Weights & "
+            "Biases?); vaeexp needs its own package of this name. Try: pip uninstall sweeps, "
+            "then install vaeexp again."
         )
 
 
@@ -41,7 +55,9 @@ use_program(
 
 
 def _imported(name: str) -> Any:
-    """Import a public name at its first use, so that `import vaeexp` and `vaeexp --help` load nothing heavy."""
+    """Import a public name at its first use, so that `import vaeexp` and `vaeexp --help` load
+    nothing heavy.
+    """
     if name not in __all__:
         raise AttributeError(f"module 'vaeexp' has no attribute '{name}'")
     with warnings.catch_warnings():

@@ -1,4 +1,6 @@
-"""vaeexp for notebooks and scripts: runs a study, and hands out its tables, figures, answer and models."""
+"""vaeexp for notebooks and scripts: runs a study, and hands out its tables, figures, answer and
+models.
+"""
 
 import functools
 import inspect
@@ -16,7 +18,16 @@ import yaml
 
 import vaeexp.launch
 import vaeexp.runs
-from sweeps import UserError, check_name, did_you_mean, known_studies, named_run, preload, run_name, shown_path
+from sweeps import (
+    UserError,
+    check_name,
+    did_you_mean,
+    known_studies,
+    named_run,
+    preload,
+    run_name,
+    shown_path,
+)
 from vaeexp.console import open_console
 from vaeexp.import_paths import check_not_importing, import_path
 from vaeexp.launch.options import SweepOptions
@@ -36,13 +47,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def load_study(study: str | Path, runs: str | Path = "mlruns", storage: str | None = None) -> "Study":
+def load_study(
+    study: str | Path, runs: str | Path = "mlruns", storage: str | None = None
+) -> "Study":
     """Load the present record of a study in any state. Of a running study, a later call loads more.
 
     Args:
         study: name of the study, or path of its file.
         runs: folder of runs, as `--runs` of the commands.
-        storage: URL of the database that holds the study, as `--storage`; by default the journal in `runs`.
+        storage: URL of the database that holds the study, as `--storage`; by default the journal in
+            `runs`.
 
     Raises:
         UserError: there is no such study.
@@ -50,8 +64,12 @@ def load_study(study: str | Path, runs: str | Path = "mlruns", storage: str | No
     return Study(open_study(str(study), Path(runs), storage), Path(runs))
 
 
-def _takes(options: Callable[P, SweepOptions]) -> Callable[[Callable[[SweepOptions], R]], Callable[P, R]]:
-    """Decorate a function of options: it takes the arguments of their class, checked, in the place of the options."""
+def _takes(
+    options: Callable[P, SweepOptions],
+) -> Callable[[Callable[[SweepOptions], R]], Callable[P, R]]:
+    """Decorate a function of options: it takes the arguments of their class, checked, in the place
+    of the options.
+    """
 
     def decorate(function: Callable[[SweepOptions], R]) -> Callable[P, R]:
         @functools.wraps(function)
@@ -69,18 +87,20 @@ def _takes(options: Callable[P, SweepOptions]) -> Callable[[Callable[[SweepOptio
 def run_study(options: SweepOptions) -> "Study":
     """Run a study, or continue it, as `vaeexp sweep` does, and return what it recorded.
 
-    Progress is a bar in a notebook, a live table on a terminal, else lines. Ctrl-C, or "interrupt" in a notebook, raises
-    KeyboardInterrupt and loses nothing: the same call continues the study.
+    Progress is a bar in a notebook, a live table on a terminal, else lines. Ctrl-C, or "interrupt"
+    in a notebook, raises KeyboardInterrupt and loses nothing: the same call continues the study.
 
     Args:
-        study: path of a study file, or the name of a study in ./studies or of one that comes with vaeexp; or the content of a
-            study file as a dict, which needs `name` and is stored with the study: `vaeexp sweep NAME` continues it.
-        overrides: changes of the study file by key, such as `{"epochs": 5, "search.beta.low": 0.1}`. A network is an import
-            path or an imported class.
+        study: path of a study file, or the name of a study in ./studies or of one that comes with
+            vaeexp; or the content of a study file as a dict, which needs `name` and is stored with
+            the study: `vaeexp sweep NAME` continues it.
+        overrides: changes of the study file by key, such as `{"epochs": 5, "search.beta.low":
+            0.1}`. A network is an import path or an imported class.
         html: whether to write the report as one page, `report.html`, too.
-        **options: every other option of `vaeexp sweep` by its name with underscores, such as `trials=80` or `device="cpu"`.
-            It takes the same values and has the same default. `vaeexp sweep --help-all` says what each does. Variables of
-            the environment such as `VAEEXP_RUNS` are not read.
+        **options: every other option of `vaeexp sweep` by its name with underscores, such as
+            `trials=80` or `device="cpu"`. It takes the same values and has the same default.
+            `vaeexp sweep --help-all` says what each does. Variables of the environment such as
+            `VAEEXP_RUNS` are not read.
 
     Raises:
         UserError: an argument or the study file is wrong; found before any training.
@@ -99,9 +119,14 @@ def run_study(options: SweepOptions) -> "Study":
 
 
 def load_model(
-    run: str | Path, runs: str | Path = "mlruns", storage: str | None = None, *, allow_code: bool = False
+    run: str | Path,
+    runs: str | Path = "mlruns",
+    storage: str | None = None,
+    *,
+    allow_code: bool = False,
 ) -> VAE:
-    """Load the model of a run: a `torch.nn.Module` in evaluation mode on the CPU, with the weights of its best epoch.
+    """Load the model of a run: a `torch.nn.Module` in evaluation mode on the CPU, with the weights
+    of its best epoch.
 
     Args:
         run: `beta_mnist/7`, `beta_mnist/r3` (a repeat), `beta_mnist/best`, or the folder of a run.
@@ -110,24 +135,35 @@ def load_model(
         allow_code: run the modules that a run from elsewhere names.
 
     Raises:
-        UserError: there is no such run, it left no weights, or it names a module that is not allowed.
+        UserError: there is no such run, it left no weights, or it names a module that is not
+            allowed.
     """
     return load_run(run, runs, storage, allow_code=allow_code).vae
 
 
 def load_run(
-    run: str | Path, runs: str | Path = "mlruns", storage: str | None = None, *, allow_code: bool = False
+    run: str | Path,
+    runs: str | Path = "mlruns",
+    storage: str | None = None,
+    *,
+    allow_code: bool = False,
 ) -> Run:
-    """Load a run that left weights: its settings, its record and, as `vae`, its model. Arguments and errors as of `load_model`."""
+    """Load a run that left weights: its settings, its record and, as `vae`, its model. Arguments
+    and errors as of `load_model`.
+    """
     return vaeexp.runs.run.open_run(str(run), Path(runs), storage, allow_code=allow_code)
 
 
 @dataclass(frozen=True, repr=False)
 class Study:
-    """A study as it stood when it was loaded. Its values are in nats per image, the smaller the better."""
+    """A study as it stood when it was loaded. Its values are in nats per image, the smaller the
+    better.
+    """
 
     view: StudyView
-    """All selections and statistics of the study: `view.search`, `view.confirmed`, `view.pairs`, `view.importances` …"""
+    """All selections and statistics of the study: `view.search`, `view.confirmed`, `view.pairs`,
+    `view.importances` …
+    """
     runs: Path
 
     @property
@@ -136,28 +172,34 @@ class Study:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row per trial, those of the search first: `name`, `state`, `objective` (best validation −ELBO), `epochs`,
-        `params.<name>`, `result.<metric>` such as `result.test/neg_elbo`, and more (`sweeps.results.Results`)."""
+        """One row per trial, those of the search first: `name`, `state`, `objective` (best
+        validation −ELBO), `epochs`, `params.<name>`, `result.<metric>` such as
+        `result.test/neg_elbo`, and more (`sweeps.results.Results`)."""
         return self.view.trials
 
     @property
     def epochs(self) -> pd.DataFrame:
-        """The learning curves, one row per trial and epoch: `repeat`, `number`, `epoch`, `objective` (validation −ELBO),
-        `train/loss`, `val/rate`, `val/distortion` and the other metrics."""
+        """The learning curves, one row per trial and epoch: `repeat`, `number`, `epoch`,
+        `objective` (validation −ELBO), `train/loss`, `val/rate`, `val/distortion` and the other
+        metrics."""
         return self.view.epochs
 
     @property
     def best(self) -> pd.Series | None:
-        """The row of the best run: the best run of the confirmed configuration with the lowest mean, else the best trial.
+        """The row of the best run: the best run of the confirmed configuration with the lowest
+        mean, else the best trial.
 
-        It is chosen on validation. None where no trial is complete, and with two objectives (`view.front`).
+        It is chosen on validation. None where no trial is complete, and with two objectives
+        (`view.front`).
         """
         run = self.view.best_run
         return None if run is None else self._row(run["name"])
 
     @property
     def best_params(self) -> dict[str, Any] | None:
-        """The configuration of the best run: each searched setting that it has, by name. None where `best` is None."""
+        """The configuration of the best run: each searched setting that it has, by name. None where
+        `best` is None.
+        """
         if (best := self.best) is None:
             return None
         params: dict[str, Any] = {}
@@ -173,19 +215,27 @@ class Study:
     def best_model(self) -> VAE:
         """Load the model of the best run; see `model`."""
         if self.best is None:
-            why = "none of its trials is complete" if self.view.front is None else "it has two objectives"
+            why = (
+                "none of its trials is complete"
+                if self.view.front is None
+                else "it has two objectives"
+            )
             raise UserError(f"study '{self.name}'", f"{why}, so none is the best.")
         return self.model(self.best["name"])
 
     def model(self, trial: int | str) -> VAE:
-        """Load a trial's model: a `torch.nn.Module` in evaluation mode on the CPU, with the weights of its best epoch.
+        """Load a trial's model: a `torch.nn.Module` in evaluation mode on the CPU, with the weights
+        of its best epoch.
 
-        `trial` is 7 or "beta_mnist/7", of a repeat "r3" or "beta_mnist/r3"; a duplicate has the model of the trial that it
-        repeats. Raises UserError where there is no such trial or it has left no weights.
+        `trial` is 7 or "beta_mnist/7", of a repeat "r3" or "beta_mnist/r3"; a duplicate has the
+        model of the trial that it repeats. Raises UserError where there is no such trial or it has
+        left no weights.
         """
         row = self._row(trial)
         repeated = row["duplicate_of"]
-        name = row["name"] if pd.isna(repeated) else run_name(self.name, int(repeated), repeat=False)
+        name = (
+            row["name"] if pd.isna(repeated) else run_name(self.name, int(repeated), repeat=False)
+        )
         return load_model(name, self.runs)
 
     @property
@@ -194,14 +244,18 @@ class Study:
         return tuple(PLOTS)
 
     def figure(self, name: str) -> "Figure | None":
-        """Draw one of `figures` as a matplotlib figure; None where the study has too little for it."""
+        """Draw one of `figures` as a matplotlib figure; None where the study has too little for
+        it.
+        """
         if name not in PLOTS:
             raise UserError("figure", f"there is no figure '{name}'. {did_you_mean(name, PLOTS)}")
         _show_figures()
         return PLOTS[name].draw(self.view)
 
     def answer(self) -> str:
-        """Return the answer of the report as markdown: what is best, how sure that is, what mattered, what it cost."""
+        """Return the answer of the report as markdown: what is best, how sure that is, what
+        mattered, what it cost.
+        """
         return "\n\n".join([*notices(self.view), answer(self.view)])
 
     def _row(self, trial: int | str) -> pd.Series:
@@ -209,7 +263,9 @@ class Study:
         name = run_name(self.name, named[1], repeat=named[0]) if named else str(trial)
         names = self.trials["name"]
         if not (names == name).any():
-            raise UserError(f"study '{self.name}'", f"has no trial '{name}'. {did_you_mean(name, names)}")
+            raise UserError(
+                f"study '{self.name}'", f"has no trial '{name}'. {did_you_mean(name, names)}"
+            )
         return self.trials[names == name].iloc[0]
 
     def _counts(self) -> str:
@@ -223,14 +279,22 @@ class Study:
 
     def __repr__(self) -> str:
         best = self.best
-        text = "" if best is None else f"; best {best['name']}, −ELBO {best['objective']:.2f} nats per image"
+        text = (
+            ""
+            if best is None
+            else f"; best {best['name']}, −ELBO {best['objective']:.2f} nats per image"
+        )
         return f"{self.name}: {self._counts()}{text}"
 
     def _repr_markdown_(self) -> str:
         """Return what a notebook shows: question, answer, and the tables and figures at hand."""
         question = self.view.study.question
         drawn = ", ".join(f"`{name}`" for name in PLOTS)
-        blocks = [heading(escape(self.name), 3), *([f"*{escape(question)}*"] if question else []), self.answer()]
+        blocks = [
+            heading(escape(self.name), 3),
+            *([f"*{escape(question)}*"] if question else []),
+            self.answer(),
+        ]
         rows = plural(len(self.epochs), "row")
         tables = f"`.trials`: {self._counts()}. `.epochs`: {rows}, one per trial and epoch."
         return "\n\n".join([*blocks, tables, f"`.figure(name)`: {drawn}."])
@@ -246,18 +310,27 @@ def _as_words(overrides: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
 
 
 def _as_text(study: Mapping[str, Any], name: str | None) -> str:
-    """Return the YAML of a study that is given as a dict. Raises UserError where it has no name, or that of a file."""
+    """Return the YAML of a study that is given as a dict. Raises UserError where it has no name, or
+    that of a file.
+    """
     if name is None:
-        raise UserError("name", "is missing; a study given as a dict needs one, as in run_study({…}, name='my_study').")
+        raise UserError(
+            "name",
+            "is missing; a study given as a dict needs one, as in run_study({…}, name='my_study').",
+        )
     check_name(name, "name")
     if file := known_studies(shipped_studies()).get(name):
-        raise UserError("name", f"'{name}' is the study of {shown_path(file)}. Choose another name.")
+        raise UserError(
+            "name", f"'{name}' is the study of {shown_path(file)}. Choose another name."
+        )
     content = json.loads(json.dumps(dict(study), default=_plain))
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False, width=120)
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: a class or a function as its import path, a number or an array of NumPy as Python's."""
+    """Return a value as JSON has it: a class or a function as its import path, a number or an array
+    of NumPy as Python's.
+    """
     if isinstance(value, type | FunctionType):
         return import_path(value)
     if isinstance(value, np.generic | np.ndarray):
@@ -269,12 +342,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, range | set | frozenset):
         return list(value)
     raise UserError(
-        "study", f"got {value!r}; must be text, a number, a list, a dict, or a class or function that a file defines."
+        "study",
+        f"got {value!r}; must be text, a number, a list, a dict, or a class or function that a "
+        "file defines.",
     )
 
 
 def _show_figures() -> None:
-    """Let a notebook show a figure that is a cell's value; without `%matplotlib inline` it would print the figure's class."""
+    """Let a notebook show a figure that is a cell's value; without `%matplotlib inline` it would
+    print the figure's class.
+    """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
         from IPython.core.pylabtools import select_figure_formats

@@ -1,7 +1,8 @@
-"""The user's cache: folders that are built once, whole or not at all, and checked against their checksums when opened.
+"""The user's cache: folders that are built once, whole or not at all, and checked against their
+checksums when opened.
 
-Each folder holds `meta.json`: what is known of the folder, size and SHA-256 of each of its files, its schema number, and a seal
-of its own.
+Each folder holds `meta.json`: what is known of the folder, size and SHA-256 of each of its files,
+its schema number, and a seal of its own.
 """
 
 import json
@@ -14,7 +15,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sweeps import MARKS, SLOT, UNNUMBERED, Damaged, UserError, check_schema, check_seal, file_digest, seal
+from sweeps import (
+    MARKS,
+    SLOT,
+    UNNUMBERED,
+    Damaged,
+    UserError,
+    check_schema,
+    check_seal,
+    file_digest,
+    seal,
+)
 
 T = TypeVar("T")
 
@@ -24,7 +35,8 @@ _log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """Return the folder named by `VAEEXP_CACHE`, else the user's cache folder for vaeexp. The folder may be missing.
+    """Return the folder named by `VAEEXP_CACHE`, else the user's cache folder for vaeexp. The
+    folder may be missing.
 
     Raises:
         UserError: the user has no home folder, as in a container that runs under a bare number.
@@ -41,16 +53,20 @@ def cache_folder() -> Path:
 
 
 def spare_home() -> None:
-    """Keep matplotlib's caches in `VAEEXP_CACHE` where the home folder is missing or read-only, unless `MPLCONFIGDIR` is set."""
+    """Keep matplotlib's caches in `VAEEXP_CACHE` where the home folder is missing or read-only,
+    unless `MPLCONFIGDIR` is set.
+    """
     chosen = os.environ.get("VAEEXP_CACHE")
     if chosen and not os.access(os.path.expanduser("~"), os.W_OK):
         os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
 
 
 def seal_folder(folder: Path, facts: Mapping[str, Any], *, by_blocks: Collection[str] = ()) -> None:
-    """Write `meta.json` into a folder that is complete: the facts, and size and SHA-256 of each file.
+    """Write `meta.json` into a folder that is complete: the facts, and size and SHA-256 of each
+    file.
 
-    by_blocks: names of files that are checked block by block when they are read; they get no SHA-256.
+    by_blocks: names of files that are checked block by block when they are read; they get no
+    SHA-256.
     """
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -66,7 +82,8 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
 
     Raises:
         Damaged: a file is missing or its content has changed, or the folder was never sealed.
-        UserError: another version of vaeexp wrote the folder in a way that this version cannot read.
+        UserError: another version of vaeexp wrote the folder in a way that this version cannot
+            read.
     """
     path = folder / FACTS
     try:
@@ -78,14 +95,19 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
             path = folder / name
             if path.stat().st_size != file["bytes"]:
                 raise Damaged(
-                    str(path), f"is damaged: it has {path.stat().st_size:,} bytes instead of {file['bytes']:,}."
+                    str(path),
+                    f"is damaged: it has {path.stat().st_size:,} bytes instead of "
+                    f"{file['bytes']:,}.",
                 )
             if file["sha256"] is not None and file["sha256"] != file_digest(path):
                 raise Damaged(str(path), "is damaged: its content does not match its checksum.")
     except FileNotFoundError:
         if not folder.exists():
             return None
-        problem = f"lacks {path.name}, because it is damaged or was written by an older version of vaeexp."
+        problem = (
+            f"lacks {path.name}, because it is damaged or was written by an older version of "
+            "vaeexp."
+        )
         raise Damaged(str(folder), problem) from None
     except OSError as error:
         raise Damaged(str(path), f"cannot be read ({error.strerror or error}).") from error
@@ -97,21 +119,29 @@ def _check_version(path: Path, stored: Mapping[str, Any]) -> None:
     try:
         check_schema(str(path), {**UNNUMBERED, **stored})
     except UserError as error:
-        raise UserError(error.place, f"{error.problem} Or set VAEEXP_CACHE to another folder.") from None
+        raise UserError(
+            error.place, f"{error.problem} Or set VAEEXP_CACHE to another folder."
+        ) from None
 
 
 def distrust(folder: Path) -> None:
-    """Let the next process that opens a folder build it again, because its files were found damaged after they were opened."""
+    """Let the next process that opens a folder build it again, because its files were found damaged
+    after they were opened.
+    """
     with suppress(OSError):  # the cache may be read-only
         (folder / FACTS).unlink()
 
 
-def build_once(target: Path, open_whole: Callable[[Path], T | None], build: Callable[[Path], None]) -> T:
-    """Return `open_whole(target)`, the content of a folder; where that is None or raises Damaged, make or replace the folder first.
+def build_once(
+    target: Path, open_whole: Callable[[Path], T | None], build: Callable[[Path], None]
+) -> T:
+    """Return `open_whole(target)`, the content of a folder; where that is None or raises Damaged,
+    make or replace the folder first.
 
-    `build` fills an empty temporary folder beside the target, which is then brought to the disk and renamed. So no
-    reader sees half a folder, and nothing stays when `build` raises. Of several processes one builds and the others
-    wait. A warning names what is damaged. Raises UserError when the cache cannot be written.
+    `build` fills an empty temporary folder beside the target, which is then brought to the disk and
+    renamed. So no reader sees half a folder, and nothing stays when `build` raises. Of several
+    processes one builds and the others wait. A warning names what is damaged. Raises UserError when
+    the cache cannot be written.
     """
     import filelock
 
@@ -128,9 +158,12 @@ def build_once(target: Path, open_whole: Callable[[Path], T | None], build: Call
                 _log.warning(f"{damage} It is made again.")
             _remove_leftovers(target)
             prefix = f".{target.name}-"
-            with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent, ignore_cleanup_errors=True) as temporary:
+            with tempfile.TemporaryDirectory(
+                prefix=prefix, dir=target.parent, ignore_cleanup_errors=True
+            ) as temporary:
                 folder = Path(temporary)
-                folder.chmod(0o755)  # because temporary folders are private, and a cache may be shared
+                # Because temporary folders are private, and a cache may be shared.
+                folder.chmod(0o755)
                 build(folder)
                 _sync(folder)
                 if target.exists():
@@ -138,18 +171,28 @@ def build_once(target: Path, open_whole: Callable[[Path], T | None], build: Call
                 folder.rename(target)
             _remove_leftovers(target)
     except filelock.Timeout as error:
-        problem = f"a process has held the lock for {_PATIENCE // 60} minutes. If no process runs, delete the file."
+        problem = (
+            f"a process has held the lock for {_PATIENCE // 60} minutes. If no process runs, "
+            "delete the file."
+        )
         raise UserError(f"{target}.lock", problem) from error
     except OSError as error:
-        problem = f"the cache cannot be written ({error.strerror or error}). Set VAEEXP_CACHE to another folder."
+        problem = (
+            f"the cache cannot be written ({error.strerror or error}). Set VAEEXP_CACHE to "
+            "another folder."
+        )
         raise UserError(str(target.parent), f"{problem} {damage}" if damage else problem) from error
     content, _ = _opened(open_whole, target)
     if not content:
-        raise UserError(str(target), "got damaged files right after they were written. Check the disk.")
+        raise UserError(
+            str(target), "got damaged files right after they were written. Check the disk."
+        )
     return content
 
 
-def _opened(open_whole: Callable[[Path], T | None], target: Path) -> tuple[T | None, Damaged | None]:
+def _opened(
+    open_whole: Callable[[Path], T | None], target: Path
+) -> tuple[T | None, Damaged | None]:
     """Return the content of a folder, if it is whole, and what is damaged, if anything."""
     try:
         return open_whole(target), None
@@ -158,7 +201,8 @@ def _opened(open_whole: Callable[[Path], T | None], target: Path) -> tuple[T | N
 
 
 def _remove_leftovers(target: Path) -> None:
-    # Called under the target's lock, so each folder with this prefix is damaged or belongs to a killed process.
+    # Called under the target's lock, so each folder with this prefix is damaged or belongs to a
+    # killed process.
     for leftover in target.parent.glob(f".{target.name}-*"):
         shutil.rmtree(leftover, ignore_errors=True)
 

@@ -1,4 +1,6 @@
-"""Compiles programs of tensor operations to machine code for this processor, once, and keeps them in the user's cache."""
+"""Compiles programs of tensor operations to machine code for this processor, once, and keeps them
+in the user's cache.
+"""
 
 import hashlib
 import logging
@@ -26,29 +28,46 @@ from torch.utils._pytree import tree_leaves
 from sweeps import UserError, heartbeats
 from vaeexp.cache import build_once, cache_folder, read_facts, seal_folder
 
-_OTHER_ERRORS = (AttributeError, ImportError, OSError, LookupError, TypeError, ValueError, AssertionError)
+_OTHER_ERRORS = (
+    AttributeError,
+    ImportError,
+    OSError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AssertionError,
+)
 COMPILER_ERRORS = (RuntimeError, *_OTHER_ERRORS)
 """PyTorch's compiler raises all of these."""
 
 _SOUND = "2.13"
-"""The oldest sound version. Before it, a row that does not fill a vector is stored as if it did (pytorch/pytorch#183699)."""
+"""The oldest sound version. Before it, a row that does not fill a vector is stored as if it did
+(pytorch/pytorch#183699).
+"""
 _FILE = "program.so"
 _UNUSED_DAYS = 90
 _OPTIONS = {"memory_planning": True, "aot_inductor.allow_stack_allocation": True}
-"""Options of Inductor that save allocations, because a small step has as many allocations as operations."""
+"""Options of Inductor that save allocations, because a small step has as many allocations as
+operations.
+"""
 _FASTER = {"aot_inductor.precompile_headers": False, "cpp.vec_isa_ok": True}
-"""Options of Inductor that shorten the compilation of the same program. A precompiled header pays from the third program
-on. Inductor finds the processor's vector instructions by compiling a test of each, which takes a third of the time."""
+"""Options of Inductor that shorten the compilation of the same program. A precompiled header pays
+from the third program on. Inductor finds the processor's vector instructions by compiling a test of
+each, which takes a third of the time."""
 _log = logging.getLogger(__name__)
 
 
 def why_not_compiled() -> str:
     """Return the reason why this machine cannot compile programs for its CPU, or "".
 
-    A machine needs a PyTorch that makes sound programs, and a C++ compiler: that of `CXX`, else PyTorch's default.
+    A machine needs a PyTorch that makes sound programs, and a C++ compiler: that of `CXX`, else
+    PyTorch's default.
     """
     if torch.__version__ < _SOUND:
-        return f"PyTorch {torch.__version__} may compile code that writes past the end of a tensor; update it to {_SOUND} or newer"
+        return (
+            f"PyTorch {torch.__version__} may compile code that writes past the end of a tensor; "
+            f"update it to {_SOUND} or newer"
+        )
     usual = "clang++" if sys.platform == "darwin" else "g++"
     compiler = os.environ.get("CXX", usual)
     if sys.platform not in ("linux", "darwin") or shutil.which(compiler) is None:
@@ -61,13 +80,19 @@ def _compiler_problem(compiler: str) -> str:
     """Return the reason why a C++ compiler makes no library, found by making a small one, or ""."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "probe.cpp")
-        source.write_text('#include <cmath>\nextern "C" double root(double x) { return std::sqrt(x); }\n')
+        source.write_text(
+            '#include <cmath>\nextern "C" double root(double x) { return std::sqrt(x); }\n'
+        )
         command = [compiler, "-shared", "-fPIC", "-o", str(source.with_suffix(".so")), str(source)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", check=False
+            )
         except OSError as error:
             return f"the C++ compiler {compiler} fails: {error}"
-    return f"the C++ compiler {compiler} fails: {_first_error(done.stderr)}" if done.returncode else ""
+    return (
+        f"the C++ compiler {compiler} fails: {_first_error(done.stderr)}" if done.returncode else ""
+    )
 
 
 def _first_error(output: str) -> str:
@@ -78,29 +103,43 @@ def _first_error(output: str) -> str:
 
 
 def has_convolutions(module: nn.Module) -> bool:
-    """Return whether a layer is a convolution. Then compilation saves little, because the time is in the convolutions."""
+    """Return whether a layer is a convolution. Then compilation saves little, because the time is
+    in the convolutions.
+    """
     return any(isinstance(layer, nn.modules.conv._ConvNd) for layer in module.modules())
 
 
 def has_foreign_layers(module: nn.Module) -> bool:
-    """Return whether a layer is neither PyTorch's nor ours. Such code may ask for more of a tensor than its values."""
-    return not {type(layer).__module__.partition(".")[0] for layer in module.modules()} <= {"torch", "vaeexp"}
+    """Return whether a layer is neither PyTorch's nor ours. Such code may ask for more of a tensor
+    than its values.
+    """
+    return not {type(layer).__module__.partition(".")[0] for layer in module.modules()} <= {
+        "torch",
+        "vaeexp",
+    }
 
 
 def open_program(
-    traced: Callable[[], fx.GraphModule], arguments: tuple[Any, ...], *, what: str, made_from: str | None = None
+    traced: Callable[[], fx.GraphModule],
+    arguments: tuple[Any, ...],
+    *,
+    what: str,
+    made_from: str | None = None,
 ) -> Callable[[list[Tensor]], list[Tensor]]:
-    """Load the program for tensors of these shapes. If the cache lacks it, compile it for this process's number of threads.
+    """Load the program for tensors of these shapes. If the cache lacks it, compile it for this
+    process's number of threads.
 
-    The program takes the leaves of `arguments` as a list. Its name in the cache is a checksum of the operations, the shapes,
-    the processor and PyTorch's version. One of several processes compiles a program, and the others wait for it. A program
-    is loaded only if its file matches the SHA-256 that was written with it; a damaged program is compiled again.
+    The program takes the leaves of `arguments` as a list. Its name in the cache is a checksum of
+    the operations, the shapes, the processor and PyTorch's version. One of several processes
+    compiles a program, and the others wait for it. A program is loaded only if its file matches the
+    SHA-256 that was written with it; a damaged program is compiled again.
 
     Args:
         traced: traces the operations; takes seconds.
         arguments: examples of the program's arguments.
         what: the program's name in messages.
-        made_from: a text that differs for different operations. With it the cache is searched without tracing.
+        made_from: a text that differs for different operations. With it the cache is searched
+            without tracing.
 
     Raises:
         RuntimeError: the program cannot be compiled here; the message has the reason.
@@ -118,7 +157,8 @@ def open_program(
             build_once(folder, read_facts, build)
         with suppress(OSError):  # another user may own the cache
             os.utime(folder / _FILE)
-        # Not a package, because each process unpacks a package into a temporary folder, and a killed process leaves it.
+        # Not a package, because each process unpacks a package into a temporary folder, and a
+        # killed process leaves it.
         return torch._C._aoti.AOTIModelContainerRunnerCpu(str(folder / _FILE), 1).run
     except UserError as error:
         raise RuntimeError(str(error)) from error
@@ -143,12 +183,15 @@ def _compile(program: fx.GraphModule, arguments: tuple[Any, ...], path: Path, wh
     with (
         torch.no_grad(),
         warnings.catch_warnings(),
-        tempfile.TemporaryDirectory() as temporary,  # because Inductor keeps its cache after an error
+        # Because Inductor keeps its cache after an error.
+        tempfile.TemporaryDirectory() as temporary,
         fresh_cache(dir=temporary),
     ):
         warnings.simplefilter("ignore")
         exported = torch.export.export(program, arguments, strict=False)
-        build = partial(torch._inductor.aoti_compile_and_package, exported, package_path=str(package))
+        build = partial(
+            torch._inductor.aoti_compile_and_package, exported, package_path=str(package)
+        )
         try:
             build(inductor_configs=options | _FASTER)
         except RuntimeError as error:
@@ -161,7 +204,9 @@ def _compile(program: fx.GraphModule, arguments: tuple[Any, ...], path: Path, wh
             except RuntimeError as second:
                 cause = getattr(second, "inner_exception", second)
                 if isinstance(cause, CppCompileError):
-                    raise RuntimeError(f"the C++ compiler fails: {_first_error(cause.output)}") from second
+                    raise RuntimeError(
+                        f"the C++ compiler fails: {_first_error(cause.output)}"
+                    ) from second
                 raise
     with zipfile.ZipFile(package) as parts:
         [library] = [name for name in parts.namelist() if name.endswith(".so")]
@@ -170,7 +215,9 @@ def _compile(program: fx.GraphModule, arguments: tuple[Any, ...], path: Path, wh
 
 
 def _remove_unused(libraries: Path) -> None:
-    """Delete libraries that no process has loaded for 90 days, because each release of ours or of PyTorch leaves its own."""
+    """Delete libraries that no process has loaded for 90 days, because each release of ours or of
+    PyTorch leaves its own.
+    """
     oldest = time.time() - _UNUSED_DAYS * 86_400
     for library in libraries.glob(f"*/{_FILE}"):
         with suppress(OSError):  # another process may delete it at the same time
@@ -179,7 +226,9 @@ def _remove_unused(libraries: Path) -> None:
                 library.parent.with_name(f"{library.parent.name}.lock").unlink(missing_ok=True)
 
 
-def _fingerprint(program: fx.GraphModule | None, made_from: str | None, arguments: tuple[Any, ...]) -> str:
+def _fingerprint(
+    program: fx.GraphModule | None, made_from: str | None, arguments: tuple[Any, ...]
+) -> str:
     constants = [*program.buffers(), *program.parameters()] if program else []
     tensors = [*tree_leaves(arguments), *constants]
     shapes = [(str(tensor.dtype), tuple(tensor.shape), tensor.stride()) for tensor in tensors]
@@ -198,7 +247,10 @@ def _processor() -> str:
             flags = next((line for line in file if line.startswith(("flags", "Features"))), "")
     except OSError:
         flags = platform.processor()
-    return f"{platform.system()} {platform.machine()} {flags} {torch.backends.cpu.get_cpu_capability()}"
+    return (
+        f"{platform.system()} {platform.machine()} {flags} "
+        f"{torch.backends.cpu.get_cpu_capability()}"
+    )
 
 
 _aten = torch.ops.aten
@@ -207,8 +259,9 @@ _KEEPING = (_aten._to_copy.default, _aten.view.default, _aten._unsafe_view.defau
 
 
 def with_biases_apart(program: GraphModule) -> GraphModule:
-    """Add the biases of bf16 products in float32 after the product, so that the compiler joins the addition to the next
-    operation. `addmm` copies the bias into its result first: 14 µs for 128 × 512 on a CPU."""
+    """Add the biases of bf16 products in float32 after the product, so that the compiler joins the
+    addition to the next operation. `addmm` copies the bias into its result first: 14 µs for 128 ×
+    512 on a CPU."""
     call = program.graph.call_function
     for node in program.graph.find_nodes(op="call_function", target=_aten.addmm.default):
         bias, left, right = _nodes(node)
@@ -228,8 +281,8 @@ def with_biases_apart(program: GraphModule) -> GraphModule:
 def with_gradients_as_weights(program: GraphModule) -> GraphModule:
     """Compute the gradients of stacked weights in the memory order of the weights: (A·B)ᵀ as Bᵀ·Aᵀ.
 
-    `vmap` computes xᵀ·g and transposes the result, so that the update, which moves most of a step's memory, would read the
-    gradient across its rows.
+    `vmap` computes xᵀ·g and transposes the result, so that the update, which moves most of a step's
+    memory, would read the gradient across its rows.
     """
     call = program.graph.call_function
     for node in program.graph.find_nodes(op="call_function", target=_aten.transpose.int):
@@ -251,7 +304,9 @@ def with_gradients_as_weights(program: GraphModule) -> GraphModule:
 
 
 def _product_behind(transposed: Node) -> list[Node]:
-    """Return the nodes from the input of `transposed` back to the product that made it; none if no product did."""
+    """Return the nodes from the input of `transposed` back to the product that made it; none if no
+    product did.
+    """
     node, *dims = _nodes(transposed)
     chain: list[Node] = []
     while len(node.users) == 1 and sorted(dims) in ([1, 2], [-2, -1]):
@@ -266,5 +321,7 @@ def _product_behind(transposed: Node) -> list[Node]:
 
 
 def _nodes(node: Node) -> tuple[Any, ...]:
-    """Return the arguments of an operation. Their types depend on the operation, which the caller knows."""
+    """Return the arguments of an operation. Their types depend on the operation, which the caller
+    knows.
+    """
     return node.args

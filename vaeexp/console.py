@@ -20,7 +20,9 @@ LONGEST_WORD = 40
 
 
 def program() -> str:
-    """Return the word that starts `vaeexp` here: its path if it is not on the PATH, as in an inactive environment."""
+    """Return the word that starts `vaeexp` here: its path if it is not on the PATH, as in an
+    inactive environment.
+    """
     installed = Path(sys.executable).with_name("vaeexp")
     if shutil.which("vaeexp") or not installed.exists():
         return "vaeexp"
@@ -39,16 +41,21 @@ def in_notebook() -> bool:
 def open_console(*, stderr: bool = False) -> "Console":
     """Open the console of standard output, or of standard error.
 
-    A notebook gets plain lines, because its output says that it is a terminal and cannot move a cursor.
+    A notebook gets plain lines, because its output says that it is a terminal and cannot move a
+    cursor.
     """
     from rich.console import Console
 
     terminal = False if in_notebook() else None
-    return tolerant(Console(stderr=stderr, highlight=False, force_jupyter=False, force_terminal=terminal))
+    return tolerant(
+        Console(stderr=stderr, highlight=False, force_jupyter=False, force_terminal=terminal)
+    )
 
 
 def tolerant(console: "Console") -> "Console":
-    """Return the same console, which writes `?` for a character that its encoding lacks, instead of raising an error."""
+    """Return the same console, which writes `?` for a character that its encoding lacks, instead of
+    raising an error.
+    """
     reconfigure = getattr(console.file, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="replace")
@@ -56,7 +63,9 @@ def tolerant(console: "Console") -> "Console":
 
 
 def discard_output(stream: IO[str]) -> None:
-    """Send what a stream still holds, and all that follows, nowhere, because its reader is gone or its disk is full."""
+    """Send what a stream still holds, and all that follows, nowhere, because its reader is gone or
+    its disk is full.
+    """
     with suppress(OSError, ValueError):  # a stream in memory has no number
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -65,7 +74,9 @@ def discard_output(stream: IO[str]) -> None:
 
 
 def open_closed_output() -> None:
-    """Send what goes to an output that is closed (`>&-`) nowhere. Else the next file that is opened would take its place."""
+    """Send what goes to an output that is closed (`>&-`) nowhere. Else the next file that is opened
+    would take its place.
+    """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
@@ -76,7 +87,9 @@ def open_closed_output() -> None:
 
 def write_line(console: "Console", text: str, style: str = "") -> None:
     """Write one line without markup; only a terminal wraps it."""
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+    console.print(
+        text, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal
+    )
 
 
 def print_table(
@@ -87,29 +100,39 @@ def print_table(
     header: bool = True,
     numeric: bool = False,
 ) -> None:
-    """Print a table without rules. A terminal wraps the longest column between words; in a pipe each row is one line, and where
-    even that does not fit, rows are lines that the terminal wraps."""
+    """Print a table without rules. A terminal wraps the longest column between words; in a pipe
+    each row is one line, and where even that does not fit, rows are lines that the terminal wraps.
+    """
     from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
     rows = [tuple(row) for row in rows]
     columns = list(zip(*([tuple(titles), *rows] if header else rows), strict=True))
-    widths = [max(cell_len(line) for cell in column for line in cell.split("\n")) for column in columns]
+    widths = [
+        max(cell_len(line) for cell in column for line in cell.split("\n")) for column in columns
+    ]
     shrinks = max(range(len(widths)), key=widths.__getitem__, default=0)
     words = [word for cell in columns[shrinks] for word in cell.split()] if columns else []
     longest_word = min(max(map(cell_len, words), default=0), LONGEST_WORD)
     least = sum(widths) - max(widths, default=0) + longest_word + 2 * (len(widths) - 1)
     if not console.is_terminal or least > console.width:
         for line in zip(*columns, strict=True):
-            padding = [" " * (width - cell_len(cell)) for width, cell in zip(widths, line, strict=True)]
-            cells = [pad + cell if numeric else cell + pad for pad, cell in zip(padding, line, strict=True)]
+            padding = [
+                " " * (width - cell_len(cell)) for width, cell in zip(widths, line, strict=True)
+            ]
+            cells = [
+                pad + cell if numeric else cell + pad
+                for pad, cell in zip(padding, line, strict=True)
+            ]
             write_line(console, "  ".join(cells).rstrip())
         return
     table = Table(box=None, pad_edge=False, show_header=header, header_style="dim")
     for index, title in enumerate(titles):
         # One column shrinks, between words, because a number that is broken is another number.
-        look: dict[str, Any] = {"min_width": longest_word} if index == shrinks else {"no_wrap": True}
+        look: dict[str, Any] = (
+            {"min_width": longest_word} if index == shrinks else {"no_wrap": True}
+        )
         table.add_column(title, justify="right" if numeric else "left", overflow="fold", **look)
     for row in rows:
         table.add_row(*map(Text, row))
@@ -123,11 +146,26 @@ def minus_elbo(console: "Console") -> str:
 
 @contextmanager
 def progress_bar(console: "Console", title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar with the time left on a terminal; the block gets a function to call with (done, total)."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    """Show a bar with the time left on a terminal; the block gets a function to call with (done,
+    total).
+    """
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -1,4 +1,6 @@
-"""Imports objects of the user's own, which a study names by their import path: `network: package.module:Name`."""
+"""Imports objects of the user's own, which a study names by their import path: `network:
+package.module:Name`.
+"""
 
 import importlib
 import sys
@@ -13,7 +15,9 @@ from vaeexp.console import in_notebook
 BY_PATH = ("network", "prior", "likelihood", "loss", "metrics")
 """Settings that take an import path in place of a name; `metrics` takes a list of them."""
 _SECTIONS = ("data", "model", "train", "evaluation")
-"""Those of `vaeexp.settings.SECTIONS`. Read by name, because what else a file holds must not hide one of its settings."""
+"""Those of `vaeexp.settings.SECTIONS`. Read by name, because what else a file holds must not hide
+one of its settings.
+"""
 
 
 def own_paths(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -22,33 +26,46 @@ def own_paths(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def paths_in(value: Any) -> list[str]:
-    """Return the import paths in the value of a setting: the value itself, or entries of its list."""
+    """Return the import paths in the value of a setting: the value itself, or entries of its
+    list.
+    """
     entries = value if isinstance(value, list | tuple) else [value]
     return [entry for entry in entries if isinstance(entry, str) and ":" in entry]
 
 
 def flat_settings(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return name → value of the settings in the content of a run's file."""
-    return {name: value for section in _SECTIONS for name, value in content.get(section, {}).items()}
+    return {
+        name: value for section in _SECTIONS for name, value in content.get(section, {}).items()
+    }
 
 
 def shown_paths(settings: Mapping[str, Any]) -> str:
-    """Say which objects of the user's own settings name: its network 'nets:Net' and its loss 'mine:loss'."""
+    """Say which objects of the user's own settings name: its network 'nets:Net' and its loss
+    'mine:loss'.
+    """
     return " and ".join(f"its {field} '{path}'" for path, field in own_paths(settings).items())
 
 
 def import_path(part: Callable[..., Any]) -> str:
-    """Return the path `package.module:Name` at which other processes import a class or a function. Raises UserError where none can."""
+    """Return the path `package.module:Name` at which other processes import a class or a function.
+    Raises UserError where none can.
+    """
     module, name = part.__module__, part.__qualname__
     if "<locals>" in name:
-        problem = "is defined inside a function, where no other process finds it. Define it at the top level of a file."
+        problem = (
+            "is defined inside a function, where no other process finds it. Define it at the top "
+            "level of a file."
+        )
         raise UserError(f"'{part.__name__}'", problem)
     script = _script() if module == "__main__" else None
     return f"{script or module}:{name}"
 
 
 def _script() -> str | None:
-    """Return the name under which the running script can be imported; None in a notebook or an interactive session."""
+    """Return the name under which the running script can be imported; None in a notebook or an
+    interactive session.
+    """
     file = getattr(sys.modules["__main__"], "__file__", None)
     return None if file is None or in_notebook() else Path(file).stem
 
@@ -58,17 +75,21 @@ _importing: list[str] = []
 
 
 def check_not_importing() -> None:
-    """Raise UserError while a module of the user is imported: a study that began then would import the module again."""
+    """Raise UserError while a module of the user is imported: a study that began then would import
+    the module again.
+    """
     if _importing:
-        problem = 'starts a study when it is imported. Put the call under `if __name__ == "__main__":`'
+        problem = (
+            'starts a study when it is imported. Put the call under `if __name__ == "__main__":`'
+        )
         raise UserError(f"module '{_importing[-1]}'", problem)
 
 
 def imported(path: str, field: str) -> Any:
     """Return the object that `field` of a study names by its import path.
 
-    The module is imported as a program without arguments would be, so that a module that reads them gets their defaults.
-    Raises ValueError when the import fails.
+    The module is imported as a program without arguments would be, so that a module that reads them
+    gets their defaults. Raises ValueError when the import fails.
     """
     module, _, name = path.partition(":")
     if module == "__main__":
@@ -79,13 +100,16 @@ def imported(path: str, field: str) -> Any:
     try:
         import torch  # late, because a study without such objects is read without it
 
-        # A fork, because a module that seeds or draws when it is imported would change the first model of a process alone.
+        # A fork, because a module that seeds or draws when it is imported would change the first
+        # model of a process alone.
         with torch.random.fork_rng(devices=[]):
             return attrgetter(name)(importlib.import_module(module))
     except SystemExit as end:
         raise ValueError(
-            f"{field}: '{path}' cannot be imported: its module ends the process (exit status {end.code}), as a script "
-            'does that needs arguments. Read arguments under `if __name__ == "__main__":`, or move it into a file of its own.'
+            f"{field}: '{path}' cannot be imported: its module ends the process (exit status "
+            f"{end.code}), as a script "
+            'does that needs arguments. Read arguments under `if __name__ == "__main__":`, or '
+            "move it into a file of its own."
         ) from end
     except UserError as error:
         raise ValueError(f"{field}: '{path}' cannot be imported: {error}") from error
@@ -100,14 +124,22 @@ def imported(path: str, field: str) -> Any:
 
 
 def _where_main(name: str) -> str:
-    """Say how an object of `__main__` becomes one that worker processes and later commands can import."""
+    """Say how an object of `__main__` becomes one that worker processes and later commands can
+    import.
+    """
     script = _script()
     if script is None or script == Path(sys.argv[0]).stem == "vaeexp":
         where, remedy = "a notebook or an interactive session", "write it and its imports to a file"
-        remedy += f" (in a notebook: `%%writefile nets.py` as the first line of the cell) and give 'nets:{name}'"
+        remedy += (
+            " (in a notebook: `%%writefile nets.py` as the first line of the cell) and give "
+            f"'nets:{name}'"
+        )
     else:
         where, remedy = "the script that runs", f"give '{script}:{name}'"
-    return f"'{name}' is defined in {where}, which worker processes and later commands cannot import; {remedy}."
+    return (
+        f"'{name}' is defined in {where}, which worker processes and later commands cannot "
+        f"import; {remedy}."
+    )
 
 
 def one_line(error: BaseException) -> str:

@@ -6,19 +6,23 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-# joblib warns of missing semaphores and unknown cores, which concern its own pools, and nothing here uses one.
+# joblib warns of missing semaphores and unknown cores, which concern its own pools, and nothing
+# here uses one.
 warnings.filterwarnings("ignore", module="joblib")
 
 
 def shipped_studies() -> Path:
-    """Return the folder of the shipped studies: inside the installed package, or beside it in a checkout."""
+    """Return the folder of the shipped studies: inside the installed package, or beside it in a
+    checkout.
+    """
     package = Path(__file__).resolve().parent
     inside, beside = package / "studies", package.parent / "studies"
     return inside if inside.is_dir() else beside
 
 
 def usable_cores() -> int:
-    """Count the cores that this process may use: those of the machine, of its affinity, of its container's quota.
+    """Count the cores that this process may use: those of the machine, of its affinity, of its
+    container's quota.
 
     A batch system or a user sets fewer with `LOKY_MAX_CPU_COUNT`.
     """
@@ -31,7 +35,9 @@ def processor_name() -> str:
     """Return the model of the processor, in its maker's words."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+            names = [
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            ]
     except OSError:
         names = []
     return names[0] if names else platform.processor() or "unknown"
@@ -53,5 +59,7 @@ def describe_hardware() -> dict[str, Any]:
 
     facts = describe_machine()
     if torch.cuda.is_available():
-        facts["accelerators"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        facts["accelerators"] = [
+            torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())
+        ]
     return facts

@@ -1,4 +1,6 @@
-"""Checks of this machine: versions, code, device, arithmetic, disk, and the limits of the process and its container."""
+"""Checks of this machine: versions, code, device, arithmetic, disk, and the limits of the process
+and its container.
+"""
 
 import importlib.metadata
 import os
@@ -40,13 +42,17 @@ from vaeexp.training.steps import TrainingLoss
 from vaeexp.words import format_gibibytes, format_megabytes
 
 TOLERANCE = 1e-4
-"""The largest relative difference between a training step in float32 and in float64. Sums of 784 pixels round to about 1e-6."""
+"""The largest relative difference between a training step in float32 and in float64. Sums of 784
+pixels round to about 1e-6.
+"""
 DISK = 2**30
 """Bytes that must be free: a study of many trials writes some hundred MiB."""
 MEMORY = 3 * 2**29
 """Bytes that must be free: PyTorch and one small study take about 1 GiB."""
 OPEN_FILES, PROCESSES = 256, 64
-"""Numbers that the process must be allowed: a sweep holds pipes and libraries open, and starts workers with threads."""
+"""Numbers that the process must be allowed: a sweep holds pipes and libraries open, and starts
+workers with threads.
+"""
 CACHED = ("prepared", "classifiers", "compiled", "downloads")
 """Parts of the user's cache whose folders carry checksums."""
 
@@ -61,52 +67,73 @@ def check_versions() -> Iterator[Finding]:
             asked.append(f"'{needed.name}{needed.specifier}'")
         elif needed.name in ("torch", "optuna", "mlflow", "numpy"):
             shown.append(f"{needed.name} {importlib.metadata.version(needed.name)}")
-    words, remedy = ", ".join(wrong or shown), f"`pip install {' '.join(asked)}` in this environment"
+    words = ", ".join(wrong or shown)
+    remedy = f"`pip install {' '.join(asked)}` in this environment"
     yield Finding(name="versions", ok=not wrong, words=words, remedy=remedy)
 
 
 def check_installation() -> Iterator[Finding]:
     """Check that `vaeexp` and `sweeps` are those of one installation."""
-    places = [Path(package.__file__).resolve().parent.parent for package in (vaeexp, sweeps) if package.__file__]
+    places = [
+        Path(package.__file__).resolve().parent.parent
+        for package in (vaeexp, sweeps)
+        if package.__file__
+    ]
     same = len(set(places)) == 1
     words = f"{places[0]}" if same else f"vaeexp of {places[0]} with sweeps of {places[-1]}"
-    yield Finding(name="code", ok=same, words=words, remedy="install vaeexp again; it brings its own sweeps")
+    yield Finding(
+        name="code", ok=same, words=words, remedy="install vaeexp again; it brings its own sweeps"
+    )
 
 
 def check_device() -> Iterator[Finding]:
-    """Name the device that `--device auto` takes, and compare a training step there with the same step in float64."""
+    """Name the device that `--device auto` takes, and compare a training step there with the same
+    step in float64.
+    """
     device = resolve_device("auto")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     fast = "bf16 is fast" if has_fast_bf16(device) else "bf16 is emulated"
     yield Finding(name="device", ok=True, words=f"{device}: {name}, {usable_cores()} cores; {fast}")
     difference = step_difference(device)
-    words = f"a training step in float32 differs from float64 by {difference:.1e}, relative; at most {TOLERANCE:.0e}"
-    remedy = "the numbers of this machine are wrong: try `--device cpu`, another PyTorch, and a test of the memory"
+    words = (
+        f"a training step in float32 differs from float64 by {difference:.1e}, relative; at most "
+        f"{TOLERANCE:.0e}"
+    )
+    remedy = (
+        "the numbers of this machine are wrong: try `--device cpu`, another PyTorch, and a test "
+        "of the memory"
+    )
     yield Finding(name="arithmetic", ok=difference <= TOLERANCE, words=words, remedy=remedy)
 
 
 def step_difference(device: torch.device) -> float:
-    """Return how far a training step in float32 on the device is from the same step in float64 on the CPU.
+    """Return how far a training step in float32 on the device is from the same step in float64 on
+    the CPU.
 
-    The step is one of Adam, of a small VAE on random images. Loss, gradients and second moments are compared, each by the
-    norm of the difference over the norm; the largest counts, NaN as infinity. Weights are not compared, because rounding
-    decides the direction of Adam where a gradient is almost 0.
+    The step is one of Adam, of a small VAE on random images. Loss, gradients and second moments are
+    compared, each by the norm of the difference over the norm; the largest counts, NaN as infinity.
+    Weights are not compared, because rounding decides the direction of Adam where a gradient is
+    almost 0.
     """
     narrow, wide = _step(device, torch.float32), _step(torch.device("cpu"), torch.float64)
     sizes = [
-        float(torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b)) for a, b in zip(narrow, wide, strict=True)
+        float(torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b))
+        for a, b in zip(narrow, wide, strict=True)
     ]
     return max(size if size == size else float("inf") for size in sizes)
 
 
 def _step(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Take one step; return loss [1], gradients [P] and Adam's second moments [P] as float64 on the CPU."""
+    """Take one step; return loss [1], gradients [P] and Adam's second moments [P] as float64 on the
+    CPU.
+    """
     draw = torch.Generator().manual_seed(0)
     x = torch.rand(64, 1, 28, 28, generator=draw).round().to(device, dtype)
     noise = torch.randn(64, 8, generator=draw).to(device, dtype)
     vae = build_vae(ModelSettings(hidden=(64,), latent_size=8), (1, 28, 28), 0).to(device, dtype)
     weights = list(vae.parameters())
-    beta, free_nats = torch.ones((), device=device, dtype=dtype), torch.zeros((), device=device, dtype=dtype)
+    beta = torch.ones((), device=device, dtype=dtype)
+    free_nats = torch.zeros((), device=device, dtype=dtype)
     loss = TrainingLoss(vae, LOSSES["elbo"])(x, noise, beta, free_nats, free_nats).loss
     gradients = [gradient.contiguous() for gradient in torch.autograd.grad(loss, weights)]
     kept = torch.cat([gradient.flatten() for gradient in gradients]).double().cpu()
@@ -118,12 +145,16 @@ def _step(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Ten
 
 
 def check_cache() -> Iterator[Finding]:
-    """Check the folders of the user's cache against their checksums: one finding for each damaged folder, one for all others.
+    """Check the folders of the user's cache against their checksums: one finding for each damaged
+    folder, one for all others.
 
-    Damaged downloads stay in their place, because without a network a study would go on with the bundled images instead.
+    Damaged downloads stay in their place, because without a network a study would go on with the
+    bundled images instead.
     """
     whole = size = 0
-    for facts in sorted(path for part in CACHED for path in cache_folder().glob(f"{part}/[!.]*/{FACTS}")):
+    for facts in sorted(
+        path for part in CACHED for path in cache_folder().glob(f"{part}/[!.]*/{FACTS}")
+    ):
         folder = facts.parent
         if is_aside(folder):
             continue
@@ -132,15 +163,31 @@ def check_cache() -> Iterator[Finding]:
         except (Damaged, OSError) as error:
             name = f"cache: {folder.relative_to(cache_folder())}"
             if folder.parent.name == "downloads":
-                remedy = "the next command that prepares these images downloads them again; test the disk"
+                remedy = (
+                    "the next command that prepares these images downloads them again; test the "
+                    "disk"
+                )
                 yield Finding(name=name, ok=False, words=str(error), remedy=remedy)
                 continue
-            remedy = "`vaeexp doctor --repair` moves the folder aside, and its next use makes it again; test the disk"
-            yield Finding(name=name, ok=False, words=str(error), remedy=remedy, repair=partial(_set_aside, folder))
+            remedy = (
+                "`vaeexp doctor --repair` moves the folder aside, and its next use makes it "
+                "again; test the disk"
+            )
+            yield Finding(
+                name=name,
+                ok=False,
+                words=str(error),
+                remedy=remedy,
+                repair=partial(_set_aside, folder),
+            )
             continue
         whole += 1
         size += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    yield Finding(name="cache", ok=True, words=f"{whole:,} folders match their checksums ({format_megabytes(size)})")
+    yield Finding(
+        name="cache",
+        ok=True,
+        words=f"{whole:,} folders match their checksums ({format_megabytes(size)})",
+    )
 
 
 def _check_folder(folder: Path) -> None:
@@ -148,7 +195,9 @@ def _check_folder(folder: Path) -> None:
     for table in folder.glob("*.crc32.npy"):
         images = table.with_name(table.name.replace(".crc32", ""))
         if len(blocks := damaged_blocks(images)):
-            raise Damaged(str(images), f"is damaged in {len(blocks):,} blocks, first in block {blocks[0]:,}.")
+            raise Damaged(
+                str(images), f"is damaged in {len(blocks):,} blocks, first in block {blocks[0]:,}."
+            )
 
 
 def _set_aside(folder: Path) -> str:
@@ -164,12 +213,21 @@ def _set_aside(folder: Path) -> str:
 def check_disk(runs: Path) -> Iterator[Finding]:
     """Check the free space of the runs folder and of the user's cache."""
     for name, folder in (("runs", runs), ("cache", cache_folder())):
-        there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+        there = next(
+            parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists()
+        )
         free, writable = shutil.disk_usage(there).free, os.access(there, os.W_OK)
-        words = f"{format_gibibytes(free)} free in {there}" + ("" if writable else ", which cannot be written")
+        words = f"{format_gibibytes(free)} free in {there}" + (
+            "" if writable else ", which cannot be written"
+        )
         space = f"free some space (at least {DISK / 2**30:.0f} GiB), or " if writable else ""
-        remedy = f"{space}choose another folder with {'--runs' if name == 'runs' else 'the variable VAEEXP_CACHE'}"
-        yield Finding(name=f"disk of {name}", ok=free >= DISK and writable, words=words, remedy=remedy)
+        remedy = (
+            f"{space}choose another folder with "
+            f"{'--runs' if name == 'runs' else 'the variable VAEEXP_CACHE'}"
+        )
+        yield Finding(
+            name=f"disk of {name}", ok=free >= DISK and writable, words=words, remedy=remedy
+        )
 
 
 class Limit(NamedTuple):
@@ -184,7 +242,9 @@ class Limit(NamedTuple):
 
 
 def check_limits() -> Iterator[Finding]:
-    """Check what the system and a container (cgroup v1 or v2) allow: open files, processes, memory."""
+    """Check what the system and a container (cgroup v1 or v2) allow: open files, processes,
+    memory.
+    """
     for limit in (*_of_process(), *_of_container(CONTROL_GROUPS)):
         if limit.most is None:
             yield Finding(name=limit.name, ok=True, words="no limit")
@@ -216,12 +276,26 @@ def _of_process() -> Iterator[Limit]:
 
 
 def _of_container(root: Path) -> Iterator[Limit]:
-    """Return the limits of the control group whose files lie at `root`, or below it in `memory` and `pids` (version 1)."""
+    """Return the limits of the control group whose files lie at `root`, or below it in `memory` and
+    `pids` (version 1).
+    """
     for name, most, used, needed, unit in (
         ("memory of the container", "memory.max", "memory.current", MEMORY, "GiB"),
-        ("memory of the container", "memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", MEMORY, "GiB"),
+        (
+            "memory of the container",
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            MEMORY,
+            "GiB",
+        ),
         ("processes of the container", "pids.max", "pids.current", PROCESSES, "processes"),
-        ("processes of the container", "pids/pids.max", "pids/pids.current", PROCESSES, "processes"),
+        (
+            "processes of the container",
+            "pids/pids.max",
+            "pids/pids.current",
+            PROCESSES,
+            "processes",
+        ),
     ):
         limit = read_number(root / most)
         if limit is not None and limit < UNLIMITED_BYTES:

@@ -1,11 +1,15 @@
-"""The user's own code that a study names: modules by their import path, and what they import from the same folder.
+"""The user's own code that a study names: modules by their import path, and what they import from
+the same folder.
 
-A study that goes on under changed code would put two networks, or two losses, into one table. The code is compared definition by definition;
-comments, docstrings and formatting do not count. What is imported by a computed name is not seen.
+A study that goes on under changed code would put two networks, or two losses, into one table. The
+code is compared definition by definition; comments, docstrings and formatting do not count. What is
+imported by a computed name is not seen.
 
-To open a run with `network: module:Class` or another import path is to run that module. A study that began in this folder of runs, by this user, names the
-user's own module. A run that came from elsewhere may name any module that Python finds, so its user has to allow it, each time.
-Where studies began is noted in the user's cache folder, where no archive and no copied folder of runs can note it.
+To open a run with `network: module:Class` or another import path is to run that module. A study
+that began in this folder of runs, by this user, names the user's own module. A run that came from
+elsewhere may name any module that Python finds, so its user has to allow it, each time. Where
+studies began is noted in the user's cache folder, where no archive and no copied folder of runs can
+note it.
 """
 
 import ast
@@ -29,7 +33,9 @@ if TYPE_CHECKING:
     from sweeps import State
 
 OwnCode = Mapping[str, Mapping[str, str]]
-"""File, relative to its folder of modules → name of a class or function, or "top-level code" → hash."""
+"""File, relative to its folder of modules → name of a class or function, or "top-level code" →
+hash.
+"""
 _OTHER = "top-level code"
 _INSTALLED = ("site-packages", "dist-packages")
 
@@ -39,19 +45,30 @@ def own_code(paths: Iterable[str]) -> dict[str, dict[str, str]]:
     code: dict[str, dict[str, str]] = {}
     for module in sorted({path.partition(":")[0] for path in paths if ":" in path}):
         if root := _folder_of(module):
-            _add(code, root, module, only=module.partition(".")[0] if root.name in _INSTALLED else None)
+            _add(
+                code,
+                root,
+                module,
+                only=module.partition(".")[0] if root.name in _INSTALLED else None,
+            )
     return code
 
 
 def code_changes(before: OwnCode, now: OwnCode) -> list[str]:
-    """Say file by file what differs, as "my_networks.py: Pooled has changed"; empty where nothing does."""
+    """Say file by file what differs, as "my_networks.py: Pooled has changed"; empty where nothing
+    does.
+    """
     lines = []
     for file in sorted(before.keys() | now.keys()):
         old, new = before.get(file), now.get(file)
         if old is None or new is None:
             lines.append(f"{file} is {'new' if old is None else 'no longer imported'}")
             continue
-        kinds = {"has changed": old.keys() & new.keys(), "is new": new.keys() - old, "is gone": old.keys() - new}
+        kinds = {
+            "has changed": old.keys() & new.keys(),
+            "is new": new.keys() - old,
+            "is gone": old.keys() - new,
+        }
         parts = [
             f"{name} {kind}"
             for kind, names in kinds.items()
@@ -67,7 +84,9 @@ _seen: dict[str, tuple[Any, dict[str, dict[str, str]]]] = {}
 
 
 def code_in_process(paths: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return the code of import paths as this process first saw it since their import, which is the code that it runs."""
+    """Return the code of import paths as this process first saw it since their import, which is the
+    code that it runs.
+    """
     code: dict[str, dict[str, str]] = {}
     for path in paths:
         if ":" not in path:
@@ -80,7 +99,8 @@ def code_in_process(paths: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def check_loaded(paths: Iterable[str]) -> None:
-    """Raise UserError where a file of the user's has changed since this process imported it, as in a notebook.
+    """Raise UserError where a file of the user's has changed since this process imported it, as in
+    a notebook.
 
     The classes in memory are the old ones then, and worker processes would import the new ones.
     """
@@ -88,22 +108,37 @@ def check_loaded(paths: Iterable[str]) -> None:
         if ":" not in path:
             continue
         before, now = code_in_process([path]), own_code([path])
-        names = {file: file.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for file in before}
+        names = {
+            file: file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+            for file in before
+        }
         loaded = {file: sys.modules[name] for file, name in names.items() if name in sys.modules}
-        changes = code_changes(before, now) or [f"{file} has changed" for file in loaded if _is_stale(loaded[file])]
+        changes = code_changes(before, now) or [
+            f"{file} has changed" for file in loaded if _is_stale(loaded[file])
+        ]
         if changes:
-            stale = [names[file] for file in loaded if any(line.startswith(file) for line in changes)]
+            stale = [
+                names[file] for file in loaded if any(line.startswith(file) for line in changes)
+            ]
             top = path.partition(":")[0]
             order = [*(name for name in stale if name != top), top]
             reload = "; ".join(
-                [f"import importlib, {', '.join(order)}", *(f"importlib.reload({name})" for name in order)]
+                [
+                    f"import importlib, {', '.join(order)}",
+                    *(f"importlib.reload({name})" for name in order),
+                ]
             )
-            problem = f"was imported before its code changed ({'; '.join(changes)}). Restart the kernel or process, or reload it: `{reload}`."
+            problem = (
+                f"was imported before its code changed ({'; '.join(changes)}). Restart the kernel "
+                f"or process, or reload it: `{reload}`."
+            )
             raise UserError(f"'{path}'", problem)
 
 
 def _is_stale(module: ModuleType) -> bool:
-    """Tell whether a function of a loaded module, or a constant in capitals, is another one than in its file."""
+    """Tell whether a function of a loaded module, or a constant in capitals, is another one than in
+    its file.
+    """
     file = getattr(module, "__file__", None)
     try:
         source = Path(file or "").read_bytes()
@@ -118,7 +153,9 @@ def _is_stale(module: ModuleType) -> bool:
         return True
     for statement in tree.body:
         match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=value)) if name.isupper():
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=value)) if (
+                name.isupper()
+            ):
                 if getattr(module, name, None) != value:
                     return True
     return False
@@ -135,30 +172,41 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 def _functions(owner: Any) -> Iterator[CodeType]:
     """Yield the code of each function of a module, and of its classes."""
     for value in vars(owner).values():
-        if isinstance(value, type) and value.__module__ == getattr(owner, "__module__", owner.__name__):
+        if isinstance(value, type) and value.__module__ == getattr(
+            owner, "__module__", owner.__name__
+        ):
             yield from _functions(value)
-        for part in (value.fget, value.fset) if isinstance(value, property) else (getattr(value, "__func__", value),):
+        for part in (
+            (value.fget, value.fset)
+            if isinstance(value, property)
+            else (getattr(value, "__func__", value),)
+        ):
             if isinstance(part, FunctionType):
                 yield inspect.unwrap(part).__code__
 
 
 def _essence(code: CodeType) -> tuple[Any, ...]:
     """Return what a code does, without its docstring and its lines."""
-    constants = [_essence(each) if isinstance(each, CodeType) else (type(each), each) for each in code.co_consts]
+    constants = [
+        _essence(each) if isinstance(each, CodeType) else (type(each), each)
+        for each in code.co_consts
+    ]
     if code.co_consts and isinstance(code.co_consts[0], str | None):
         del constants[0]
     return code.co_code, tuple(constants), code.co_names, code.co_varnames
 
 
 def code_progress(stored: "State") -> dict[str, Any]:
-    """Return how far a study is, where it goes on under changed code, JSON-able: numbers of trials and repeats, names of those that have
-    not ended."""
+    """Return how far a study is, where it goes on under changed code, JSON-able: numbers of trials
+    and repeats, names of those that have not ended."""
     unfinished = [run.name_in("") for run in stored.runs if run.outcome is None]
     return {"trials": len(stored.trials), "repeats": len(stored.repeats), "unfinished": unfinished}
 
 
 def code_version(changes: Sequence[Mapping[str, Any]], number: int, *, repeat: bool) -> int:
-    """Return under which code a run ended: 1 is that of the study's beginning, and each change adds one."""
+    """Return under which code a run ended: 1 is that of the study's beginning, and each change adds
+    one.
+    """
     name, count = run_name("", number, repeat=repeat), "repeats" if repeat else "trials"
     return 1 + sum(number >= change[count] or name in change["unfinished"] for change in changes)
 
@@ -167,18 +215,24 @@ def code_warnings(study: str, changes: Sequence[Mapping[str, Any]]) -> tuple[str
     """Say for each change of the code which runs are of the new code."""
     sentences = []
     for version, change in enumerate(changes, 2):
-        firsts = [run_name(study, change["trials"], repeat=False), run_name(study, change["repeats"], repeat=True)]
+        firsts = [
+            run_name(study, change["trials"], repeat=False),
+            run_name(study, change["repeats"], repeat=True),
+        ]
         unfinished = "".join(f", {study}{name}" for name in change["unfinished"])
         sentences.append(
-            f"the code that it names changed ({'; '.join(change['changes'])}): runs from {firsts[0]} and {firsts[1]} on{unfinished} ended "
-            f"under code {version} (column `code` of the tables). Compare no run of one code with a run of another; --name NEW begins a "
-            "study under one code."
+            f"the code that it names changed ({'; '.join(change['changes'])}): runs from "
+            f"{firsts[0]} and {firsts[1]} on{unfinished} ended under code {version} (column "
+            "`code` of the tables). Compare no run of one code with a run of another; --name "
+            "NEW begins a study under one code."
         )
     return tuple(sentences)
 
 
 def _folder_of(module: str) -> Path | None:
-    """Return the folder in which Python finds the top-level module; None where it is no file, as in a notebook."""
+    """Return the folder in which Python finds the top-level module; None where it is no file, as in
+    a notebook.
+    """
     search_working_directory()
     top = module.partition(".")[0]
     loaded = sys.modules.get(top)
@@ -187,11 +241,15 @@ def _folder_of(module: str) -> Path | None:
         return None
     if spec.submodule_search_locations:
         return Path(next(iter(spec.submodule_search_locations))).resolve().parent
-    return Path(spec.origin).resolve().parent if spec.origin and Path(spec.origin).is_file() else None
+    return (
+        Path(spec.origin).resolve().parent if spec.origin and Path(spec.origin).is_file() else None
+    )
 
 
 def _add(code: dict[str, dict[str, str]], root: Path, module: str, *, only: str | None) -> None:
-    """Add the file of a module below `root`, those of its packages, and what they import from there. `only`: from this package alone."""
+    """Add the file of a module below `root`, those of its packages, and what they import from
+    there. `only`: from this package alone.
+    """
     names = module.split(".")
     for depth in range(1, len(names) + 1):
         name = ".".join(names[:depth])
@@ -209,7 +267,9 @@ def _add(code: dict[str, dict[str, str]], root: Path, module: str, *, only: str 
 
 
 def _imports(tree: ast.Module, package: str) -> Iterator[str]:
-    """Yield the absolute names that a module of `package` imports; of `from a import b` both a and a.b, which may be a module."""
+    """Yield the absolute names that a module of `package` imports; of `from a import b` both a and
+    a.b, which may be a module.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -222,29 +282,35 @@ def _imports(tree: ast.Module, package: str) -> Iterator[str]:
 
 def _definitions(tree: ast.Module) -> dict[str, str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
-            node
-        ):
+        if isinstance(
+            node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        ) and ast.get_docstring(node):
             node.body = node.body[1:] or [ast.Pass()]
     texts: dict[str, list[str]] = {}
     for statement in tree.body:
         texts.setdefault(getattr(statement, "name", _OTHER), []).append(ast.unparse(statement))
-    return {name: sha256("\n".join(parts).encode()).hexdigest()[:16] for name, parts in texts.items()}
+    return {
+        name: sha256("\n".join(parts).encode()).hexdigest()[:16] for name, parts in texts.items()
+    }
 
 
 def note_beginning(runs: Path, study: str) -> None:
-    """Note that a study begins in this folder of runs: a random mark in the folder, and the folder's path under that mark here.
+    """Note that a study begins in this folder of runs: a random mark in the folder, and the
+    folder's path under that mark here.
 
     A copy of the folder has the mark and another path, so the note does not hold for the copy.
     """
     mark, origin = uuid.uuid4().hex, _origin(runs, study)
-    with suppress(OSError):  # the study runs without the note; opening its runs then needs --allow-code
+    # The study runs without the note; opening its runs then needs --allow-code.
+    with suppress(OSError):
         write_whole(origin, lambda path: path.write_text(mark))
         write_whole(_beginnings() / mark, lambda path: path.write_text(str(origin.resolve())))
 
 
 def forget_beginning(runs: Path, study: str) -> None:
-    """Forget that a study began in this folder of runs, because a study from elsewhere takes its name."""
+    """Forget that a study began in this folder of runs, because a study from elsewhere takes its
+    name.
+    """
     _origin(runs, study).unlink(missing_ok=True)
 
 
@@ -267,8 +333,9 @@ def check_code(run: str, settings: Mapping[str, Any], folder: Path, *, allow: bo
     files = dict.fromkeys(_file_of(path) or "that module" for path in paths)
     raise UserError(
         run,
-        f"names {named}, and its study did not begin in this folder of runs. To open the run is to run the code in "
-        f"{' and '.join(files)}. Read the code; --allow-code (allow_code=True in Python) runs it.",
+        f"names {named}, and its study did not begin in this folder of runs. To open the run is "
+        f"to run the code in {' and '.join(files)}. Read the code; --allow-code (allow_code=True "
+        "in Python) runs it.",
     )
 
 
@@ -277,7 +344,9 @@ def _began_here(folder: Path) -> bool:
     origin = _origin(study.parent.parent, study.name)
     try:
         mark = origin.read_text()
-        return bool(re.fullmatch("[0-9a-f]{32}", mark)) and (_beginnings() / mark).read_text() == str(origin.resolve())
+        return bool(re.fullmatch("[0-9a-f]{32}", mark)) and (
+            _beginnings() / mark
+        ).read_text() == str(origin.resolve())
     except (OSError, ValueError):
         return False
 
@@ -291,7 +360,9 @@ def _beginnings() -> Path:
 
 
 def _file_of(path: str) -> str | None:
-    """Return the file of the top-level module of an import path, which is not imported; None where there is none."""
+    """Return the file of the top-level module of an import path, which is not imported; None where
+    there is none.
+    """
     search_working_directory()
     try:
         spec = importlib.util.find_spec(path.partition(":")[0].partition(".")[0])

@@ -1,4 +1,6 @@
-"""The files of a run's folder: their names, and those in JSON. Commands that look after files need no PyTorch for them."""
+"""The files of a run's folder: their names, and those in JSON. Commands that look after files need
+no PyTorch for them.
+"""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +20,9 @@ RESULT = "result.json"
 REMEDY = "`vaeexp reproduce RUN --restore` trains the run again and puts its files back."
 """The remedy for a damaged file of a finished run."""
 PICTURES, EVALUATION = "pictures.npz", "evaluation.npz"
-"""What the run's model draws; and numbers about the latent space on test images, of tested runs alone."""
+"""What the run's model draws; and numbers about the latent space on test images, of tested runs
+alone.
+"""
 SHEET = "sheet.npz"
 """A few pictures of the last epoch, of each trial of the search, whatever it came to."""
 LOADER = "vaeexp.runs.export"
@@ -29,7 +33,10 @@ REQUIREMENTS = ("vaeexp", "torch", "safetensors")
 
 def save_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` as JSON with schema number, version and seal, atomically."""
-    text = json.dumps({**content, **MARKS, "sha256": SLOT}, indent=1, sort_keys=True, default=str) + "\n"
+    text = (
+        json.dumps({**content, **MARKS, "sha256": SLOT}, indent=1, sort_keys=True, default=str)
+        + "\n"
+    )
     sealed = seal(text.encode())
     write_whole(path, lambda unfinished: unfinished.write_bytes(sealed))
 
@@ -44,7 +51,9 @@ def load_json(path: Path) -> dict[str, Any]:
     """
     content = path.read_bytes()
     check_run_file(content, path)
-    return {name: value for name, value in json.loads(content).items() if name not in (*MARKS, "sha256")}
+    return {
+        name: value for name, value in json.loads(content).items() if name not in (*MARKS, "sha256")
+    }
 
 
 def rename_study(folder: Path, study: str) -> None:
@@ -59,7 +68,9 @@ def rename_study(folder: Path, study: str) -> None:
 
 
 def check_run_file(content: bytes, path: Path) -> None:
-    """Raise Damaged, with what helps, if a file of a finished run is not what was written; else as `check_file`."""
+    """Raise Damaged, with what helps, if a file of a finished run is not what was written; else as
+    `check_file`.
+    """
     try:
         check_file(content, path)
     except Damaged as error:

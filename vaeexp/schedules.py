@@ -1,4 +1,6 @@
-"""Courses of the learning rate, each a factor of it as a function of the steps after the warm-up."""
+"""Courses of the learning rate, each a factor of it as a function of the steps after the
+warm-up.
+"""
 
 import math
 from collections.abc import Callable
@@ -40,9 +42,14 @@ def _power(usual: float, epochs: Callable[["TrainSettings"], int]) -> Schedule:
 
 SCHEDULES: dict[str, Schedule] = {
     "constant": Schedule(lambda train, course: 1.0),
-    "cosine": Schedule(lambda train, course: 0.5 * (1 + math.cos(math.pi * course.step / course.steps)), to_zero=True),
+    "cosine": Schedule(
+        lambda train, course: 0.5 * (1 + math.cos(math.pi * course.step / course.steps)),
+        to_zero=True,
+    ),
     "linear": Schedule(lambda train, course: 1 - course.step / course.steps, to_zero=True),
     "exponential": _power(0.95, lambda train: 1),
     "step": _power(0.1, lambda train: train.schedule_epochs),
 }
-"""Name in a study file → schedule: cosine is that of Loshchilov & Hutter 2017; exponential and step are ExponentialLR and StepLR of PyTorch."""
+"""Name in a study file → schedule: cosine is that of Loshchilov & Hutter 2017; exponential and step
+are ExponentialLR and StepLR of PyTorch.
+"""

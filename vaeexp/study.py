@@ -1,4 +1,6 @@
-"""Study files as vaeexp reads them: the settings that a study fixes, and what its trials can ask for."""
+"""Study files as vaeexp reads them: the settings that a study fixes, and what its trials can ask
+for.
+"""
 
 import math
 import re
@@ -7,10 +9,29 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, PydanticUserError, Strict, TypeAdapter, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    Field,
+    PydanticUserError,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 from pydantic.fields import FieldInfo
 
-from sweeps import Baseline, Parameter, Space, Study, UserError, as_lists, load_study, mentioned, parse_yaml, shown_path
+from sweeps import (
+    Baseline,
+    Parameter,
+    Space,
+    Study,
+    UserError,
+    as_lists,
+    load_study,
+    mentioned,
+    parse_yaml,
+    shown_path,
+)
 from vaeexp import models
 from vaeexp.import_paths import BY_PATH, own_paths, paths_in
 from vaeexp.machine import shipped_studies
@@ -49,7 +70,8 @@ def open_study_file(
     Args:
         name: name or path of the study.
         overrides: changes as of `--set`.
-        image_shape: (C, H, W) of the images; every network that the study can ask for is then built once, and tried.
+        image_shape: (C, H, W) of the images; every network that the study can ask for is then built
+            once, and tried.
         least_batch: the smallest batch that every network may meet.
         text: the study itself, where it lies in no file.
 
@@ -67,7 +89,12 @@ def open_study_file(
             epochs="epochs",
             warmup="warmup_epochs",
             # Numbers must share these settings to stand in one ranking.
-            unsearchable={*DataSettings.model_fields, *EvaluationSettings.model_fields, "likelihood", "posterior"},
+            unsearchable={
+                *DataSettings.model_fields,
+                *EvaluationSettings.model_fields,
+                "likelihood",
+                "posterior",
+            },
             shared={*DataSettings.model_fields} - {"binarisation"},
             data="data",
             metrics=OBJECTIVES,
@@ -79,12 +106,16 @@ def open_study_file(
     _check_objectives(study)
     check_warmups(study)
     _check_lengths(study)
-    model = ModelSettings(**study.fixed["model"].model_dump())  # of a class that other processes know
+    # Of a class that other processes know.
+    model = ModelSettings(**study.fixed["model"].model_dump())
     return replace(study, fixed={**study.fixed, "model": model})
 
 
-def sections_for(name: str, overrides: Sequence[str] = (), text: str | None = None) -> dict[str, type[BaseModel]]:
-    """Return the sections of a study: `SECTIONS` with the settings of each network of the user's own that the study mentions.
+def sections_for(
+    name: str, overrides: Sequence[str] = (), text: str | None = None
+) -> dict[str, type[BaseModel]]:
+    """Return the sections of a study: `SECTIONS` with the settings of each network of the user's
+    own that the study mentions.
 
     Raises:
         UserError: the file cannot be read, or a network or its settings cannot.
@@ -109,8 +140,12 @@ def sections_for(name: str, overrides: Sequence[str] = (), text: str | None = No
     return {**SECTIONS, "model": create_model("ModelSettings", __base__=ModelSettings, **fields)}
 
 
-def _with_hints(error: UserError, name: str, overrides: Sequence[str], text: str | None) -> UserError:
-    """Return the error with a line for each unknown setting of a network of the user's own: how an attribute becomes a setting."""
+def _with_hints(
+    error: UserError, name: str, overrides: Sequence[str], text: str | None
+) -> UserError:
+    """Return the error with a line for each unknown setting of a network of the user's own: how an
+    attribute becomes a setting.
+    """
     said, lines = str(error), [error.problem]
     networks = mentioned("network", name, shipped=shipped_studies(), overrides=overrides, text=text)
     for network in filter(paths_in, networks):
@@ -120,30 +155,51 @@ def _with_hints(error: UserError, name: str, overrides: Sequence[str], text: str
             if setting not in settings:
                 declaration = f"{setting.rpartition('.')[2]}: TYPE = DEFAULT"
                 lines.append(
-                    f"{setting} is no setting of '{network}' yet. Write `{declaration}` in the class, and read it from `self`."
+                    f"{setting} is no setting of '{network}' yet. Write `{declaration}` in the "
+                    "class, and read it from `self`."
                 )
     return UserError(error.place, "\n".join(lines))
 
 
 def _own_field(network: str, setting: str, annotation: Any, default: Any) -> FieldInfo:
-    """Return the field of a setting of a network of the user's own. Raises UserError where the default is not one of its values."""
+    """Return the field of a setting of a network of the user's own. Raises UserError where the
+    default is not one of its values.
+    """
     try:
-        TypeAdapter(Annotated[annotation, Strict()] if annotation is int else annotation).validate_python(default)
+        TypeAdapter(
+            Annotated[annotation, Strict()] if annotation is int else annotation
+        ).validate_python(default)
     except (ValidationError, PydanticUserError) as error:
-        reason = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else str(error).splitlines()[0]
-        raise UserError(f"'{network}'", f"{setting} has the default {default!r}: {reason}.") from error
-    return Field(default=default, description=f"Setting `{setting.partition('.')[2]}` of the network `{network}`.")
+        reason = (
+            str(error.errors()[0]["msg"])
+            if isinstance(error, ValidationError)
+            else str(error).splitlines()[0]
+        )
+        raise UserError(
+            f"'{network}'", f"{setting} has the default {default!r}: {reason}."
+        ) from error
+    return Field(
+        default=default,
+        description=f"Setting `{setting.partition('.')[2]}` of the network `{network}`.",
+    )
 
 
 def _check_objectives(study: Study) -> None:
     """Raise UserError where a study with two objectives trains models without a rate."""
     if study.objectives and settings_of(study).model.posterior == "deterministic":
-        problem = f"got [{', '.join(study.objectives)}] with posterior deterministic, which has no rate, so that −ELBO and distortion are one;"
-        raise UserError(f"{shown_path(study.path)}: objectives", f"{problem} must be left out there.")
+        problem = (
+            f"got [{', '.join(study.objectives)}] with posterior deterministic, which has no "
+            "rate, so that −ELBO and distortion are one;"
+        )
+        raise UserError(
+            f"{shown_path(study.path)}: objectives", f"{problem} must be left out there."
+        )
 
 
 def _check_used(study: Study) -> None:
-    """Raise UserError where a number of an optimizer or a schedule is fixed and no trial uses it, or is searched and some trial would not use it."""
+    """Raise UserError where a number of an optimizer or a schedule is fixed and no trial uses it,
+    or is searched and some trial would not use it.
+    """
     train = vars(study.fixed["train"])
     for name, (owner, users) in _USED_BY.items():
         if name in study.space.names:
@@ -153,11 +209,15 @@ def _check_used(study: Study) -> None:
         else:
             path, got = ("train", name), f"got {train[name]}"
             owners = train_options(study)[owner]
-            wrong = train[name] != TrainSettings.model_fields[name].default and not {*owners} & {*users}
+            wrong = train[name] != TrainSettings.model_fields[name].default and not {*owners} & {
+                *users
+            }
         if wrong:
             place = _place(study, ".".join(path))
             unused = ", ".join(dict.fromkeys(value for value in owners if value not in users))
-            problem = f"{got}, but has no use with {owner} {unused}; must go with {', '.join(users)}."
+            problem = (
+                f"{got}, but has no use with {owner} {unused}; must go with {', '.join(users)}."
+            )
             condition = users[0] if len(users) == 1 else f"[{', '.join(users)}]"
             remedy = (
                 f"Try `when: {{{owner}: {condition}}}`."
@@ -168,28 +228,37 @@ def _check_used(study: Study) -> None:
 
 
 def _check_lengths(study: Study) -> None:
-    """Raise UserError where a pruner would compare trials at equal epochs whose learning rates differ there for their lengths alone."""
+    """Raise UserError where a pruner would compare trials at equal epochs whose learning rates
+    differ there for their lengths alone.
+    """
     falling = [name for name in _values(study, "schedule") if SCHEDULES[name].to_zero]
     if study.unlike_lengths and study.pruner.compares and falling:
         problem = (
-            f"got {study.pruner.name}, which compares trials after as many epochs, and `epochs` is searched with schedule {falling[0]}: "
-            "a shorter trial has a lower learning rate there. Try `pruner: none`, `schedule: constant`, or fix `epochs`."
+            f"got {study.pruner.name}, which compares trials after as many epochs, and `epochs` "
+            f"is searched with schedule {falling[0]}: a shorter trial has a lower learning rate "
+            "there. Try `pruner: none`, `schedule: constant`, or fix `epochs`."
         )
         raise UserError(f"{_place(study, 'pruner')}: pruner.name", problem)
 
 
 def check_warmups(study: Study, images: int | None = None) -> list[str]:
-    """Return a line for each searched warm-up that some trials cannot end, so that they never train at the β or learning rate they ask for.
+    """Return a line for each searched warm-up that some trials cannot end, so that they never train
+    at the β or learning rate they ask for.
 
     Args:
-        images: how many are trained on. Without it, the steps of an epoch are unknown, and `warmup_steps` is not looked at.
+        images: how many are trained on. Without it, the steps of an epoch are unknown, and
+            `warmup_steps` is not looked at.
 
     Raises:
         UserError: no trial of the search, or no run of a baseline, can end its warm-up.
     """
-    lines = _unended(study, "warmup_epochs", "epochs", "beta", lambda row: _options(study, "epochs", row))
+    lines = _unended(
+        study, "warmup_epochs", "epochs", "beta", lambda row: _options(study, "epochs", row)
+    )
     if images is not None:
-        lines += _unended(study, "warmup_steps", "steps", "learning_rate", partial(_total_steps, study, images))
+        lines += _unended(
+            study, "warmup_steps", "steps", "learning_rate", partial(_total_steps, study, images)
+        )
     return lines
 
 
@@ -199,9 +268,14 @@ def _total_steps(study: Study, images: int, row: Baseline | None) -> list[Any]:
 
 
 def _unended(
-    study: Study, name: str, unit: str, reached: str, lengths: Callable[[Baseline | None], Sequence[Any]]
+    study: Study,
+    name: str,
+    unit: str,
+    reached: str,
+    lengths: Callable[[Baseline | None], Sequence[Any]],
 ) -> list[str]:
-    """Return a line for each part of the study in which the warm-up `name` of `reached` may be no shorter than the training.
+    """Return a line for each part of the study in which the warm-up `name` of `reached` may be no
+    shorter than the training.
 
     `lengths`: a baseline, or None for the search → epochs or steps that its training can have.
     """
@@ -214,29 +288,47 @@ def _unended(
         fixed = len({*given}) == 1
         shortest, longest = f"{min(given):,.10g}", f"{max(given):,.10g}"
         got = f"got {shortest}" if fixed else f"searches {shortest} to {longest}"
-        place = f"baselines.{row.name}" if row else f"{'search' if name in study.space.names else 'train'}.{name}"
+        place = (
+            f"baselines.{row.name}"
+            if row
+            else f"{'search' if name in study.space.names else 'train'}.{name}"
+        )
         if min(options) >= max(total):
             problem = (
-                f"{got}, and a training has {max(total):,} {unit}, so none is left after its warm-up of `{reached}`;"
+                f"{got}, and a training has {max(total):,} {unit}, so none is left after its "
+                f"warm-up of `{reached}`;"
             )
-            remedy = f"must be at most {max(total) - 1:,}. Give a shorter `{name}`, or more `epochs`."
-            raise UserError(f"{_place(study, place)}: {place}{'.' + name if row else ''}", f"{problem} {remedy}")
+            remedy = (
+                f"must be at most {max(total) - 1:,}. Give a shorter `{name}`, or more `epochs`."
+            )
+            raise UserError(
+                f"{_place(study, place)}: {place}{'.' + name if row else ''}", f"{problem} {remedy}"
+            )
         effect = (
-            "has no value, because no epoch of it counts, and trials are compared after the longest warm-up alone"
+            "has no value, because no epoch of it counts, and trials are compared after the "
+            "longest warm-up alone"
             if name == "warmup_epochs"
             else f"is ranked, but never trains at the `{reached}` that it names"
         )
-        if name == "warmup_epochs" and row is None and study.pruner.compares and max(options) >= max(total):
+        if (
+            name == "warmup_epochs"
+            and row is None
+            and study.pruner.compares
+            and max(options) >= max(total)
+        ):
             effect += f", so pruner {study.pruner.name} ends or pauses none"
         lines.append(
-            f"{place}{'.' + name if row else ''} {got}, and a training may have no more than {min(total):,} {unit}. A trial whose warm-up "
-            f"does not end {effect}. Keep `{name}` at most {min(total) - 1:,}, or give more `epochs`."
+            f"{place}{'.' + name if row else ''} {got}, and a training may have no more than "
+            f"{min(total):,} {unit}. A trial whose warm-up does not end {effect}. Keep `{name}` "
+            f"at most {min(total) - 1:,}, or give more `epochs`."
         )
     return lines
 
 
 def _options(study: Study, name: str, row: Baseline | None) -> list[Any]:
-    """Return the values of a number that a trial of the search, or a run of a baseline, can have; of a range its ends."""
+    """Return the values of a number that a trial of the search, or a run of a baseline, can have;
+    of a range its ends.
+    """
     if row is not None and name in row.settings:
         return [row.settings[name]]
     if name not in study.space.names or (row is not None and row.at != "best"):
@@ -259,11 +351,15 @@ def check_settings(
     image_shape: tuple[int, int, int] | None = None,
     least_batch: int | None = None,
 ) -> None:
-    """Raise ValueError where a setting names a part that does not exist, or parts that do not fit each other or the data."""
+    """Raise ValueError where a setting names a part that does not exist, or parts that do not fit
+    each other or the data.
+    """
     model = ModelSettings.model_construct(**sections["model"])
     check_parts(model)
     if image_shape is not None or own_paths(sections["model"]):
-        batch_size = min(sections["train"]["batch_size"], least_batch or sections["train"]["batch_size"])
+        batch_size = min(
+            sections["train"]["batch_size"], least_batch or sections["train"]["batch_size"]
+        )
         models.vae.check_model(model, image_shape, batch_size)
     if (loss := sections["train"]["loss"]) != TrainSettings.model_fields["loss"].default:
         from vaeexp.training.losses import check_loss  # late, because it brings PyTorch
@@ -276,7 +372,10 @@ def check_settings(
     check_targets(model.likelihood, sections["data"]["binarisation"])
     posterior, beta = model.posterior, sections["train"]["beta"]
     if posterior in DETERMINISTIC and beta != 0:
-        raise ValueError(f"beta: {beta:g} weighs a rate that a {posterior} posterior does not have; give `beta: 0`.")
+        raise ValueError(
+            f"beta: {beta:g} weighs a rate that a {posterior} posterior does not have; give "
+            "`beta: 0`."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,11 +388,15 @@ class StudyParts:
 
 
 def recorded_parts(spec: Mapping[str, Any]) -> StudyParts:
-    """Read the parts of a study from its record (`Study.spec`); settings that the record lacks stand at their defaults."""
+    """Read the parts of a study from its record (`Study.spec`); settings that the record lacks
+    stand at their defaults.
+    """
     return StudyParts(
         fixed={section: model(**(spec.get(section) or {})) for section, model in SECTIONS.items()},
         space=Space.from_dict(spec.get("search") or {}),
-        baselines=tuple(Baseline(name=name, **row) for name, row in (spec.get("baselines") or {}).items()),
+        baselines=tuple(
+            Baseline(name=name, **row) for name, row in (spec.get("baselines") or {}).items()
+        ),
     )
 
 
@@ -303,7 +406,9 @@ def settings_of(study: Study | StudyParts) -> Settings:
 
 
 def largest(study: Study | StudyParts, name: str) -> int:
-    """Return the largest value of a whole-number setting that a trial or a baseline of this study can have."""
+    """Return the largest value of a whole-number setting that a trial or a baseline of this study
+    can have.
+    """
     searched = study.space.maximum(name) or settings_of(study).flat()[name]
     return max([int(searched), *(int(row.settings.get(name, 0)) for row in study.baselines)])
 
@@ -322,22 +427,33 @@ def networks_of(study: Study | StudyParts) -> list[str]:
 
 
 def own_paths_of(study: Study | StudyParts) -> list[str]:
-    """Return the import paths of the user's own code that trials and baselines of this study can name."""
+    """Return the import paths of the user's own code that trials and baselines of this study can
+    name.
+    """
     found = [value for field in BY_PATH for value in _values(study, field)]
-    found += [row.settings[field] for row in study.baselines for field in BY_PATH if field in row.settings]
+    found += [
+        row.settings[field] for row in study.baselines for field in BY_PATH if field in row.settings
+    ]
     return list(dict.fromkeys(path for value in found for path in paths_in(value)))
 
 
 def largest_own(study: Study | StudyParts) -> dict[str, Any]:
-    """Return the largest value of each searched number among the settings of the user's networks."""
+    """Return the largest value of each searched number among the settings of the user's
+    networks.
+    """
     own = {name: study.space.maximum(name) for name in study.space.names if "." in name}
     return {name: value for name, value in own.items() if value is not None}
 
 
 def train_options(study: Study | StudyParts) -> dict[str, list[Any]]:
-    """Return each setting of the section `train` → values that trials or baselines can have; of a range its ends."""
+    """Return each setting of the section `train` → values that trials or baselines can have; of a
+    range its ends.
+    """
     return {
-        name: [*_values(study, name), *(row.settings[name] for row in study.baselines if name in row.settings)]
+        name: [
+            *_values(study, name),
+            *(row.settings[name] for row in study.baselines if name in row.settings),
+        ]
         for name in TrainSettings.model_fields
     }
 
@@ -350,7 +466,11 @@ def _values(study: Study | StudyParts, name: str) -> list[Any]:
 
 
 def _values_of(parameter: Parameter) -> list[Any]:
-    return as_lists(parameter.values) if parameter.kind == "choice" else [parameter.low, parameter.high]
+    return (
+        as_lists(parameter.values)
+        if parameter.kind == "choice"
+        else [parameter.low, parameter.high]
+    )
 
 
 def maxima_of(study: Study | StudyParts) -> dict[str, int]:
@@ -365,6 +485,12 @@ def uses_average(study: Study | StudyParts) -> bool:
 
 
 def binarisations(study: Study | StudyParts) -> list[str]:
-    """Return the binarisations that trials and baselines of this study need, that of the search first."""
+    """Return the binarisations that trials and baselines of this study need, that of the search
+    first.
+    """
     fixed = settings_of(study).data.binarisation
-    return list(dict.fromkeys([fixed, *(row.settings.get("binarisation", fixed) for row in study.baselines)]))
+    return list(
+        dict.fromkeys(
+            [fixed, *(row.settings.get("binarisation", fixed) for row in study.baselines)]
+        )
+    )

@@ -1,4 +1,6 @@
-"""Numbers, values, durations, shares and lists as text: the one place in which a number becomes words."""
+"""Numbers, values, durations, shares and lists as text: the one place in which a number becomes
+words.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +23,9 @@ def parameter_label(name: str) -> str:
 
 
 def format_number(value: Any, digits: int = 2) -> str:
-    """Format a measured number with so many decimals and a real minus sign; an en dash stands for a missing number."""
+    """Format a measured number with so many decimals and a real minus sign; an en dash stands for a
+    missing number.
+    """
     if is_missing(value) or not math.isfinite(value):
         return "–"
     text = f"{value:,.{digits}f}"
@@ -29,7 +33,9 @@ def format_number(value: Any, digits: int = 2) -> str:
 
 
 def format_value(value: Any) -> str:
-    """Format a parameter's value for a report: three significant digits, whole numbers whole, an en dash for none."""
+    """Format a parameter's value for a report: three significant digits, whole numbers whole, an en
+    dash for none.
+    """
     if isinstance(value, bool | str):
         return str(value)
     if isinstance(value, list | tuple):
@@ -38,15 +44,27 @@ def format_value(value: Any) -> str:
         return "–"
     if isinstance(value, float) and not value.is_integer():
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{int(value):,}" if isinstance(value, int | float) or hasattr(value, "__int__") else str(value)
+    return (
+        f"{int(value):,}"
+        if isinstance(value, int | float) or hasattr(value, "__int__")
+        else str(value)
+    )
 
 
 def format_short(value: Any) -> str:
-    """Format a setting or a metric for a terminal: four or five significant digits, nothing for none."""
+    """Format a setting or a metric for a terminal: four or five significant digits, nothing for
+    none.
+    """
     if value is None or value != value:
         return ""
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 100 else f"{value:.2f}" if abs(value) < 1000 else f"{value:,.0f}"
+        return (
+            f"{value:.4g}"
+            if abs(value) < 100
+            else f"{value:.2f}"
+            if abs(value) < 1000
+            else f"{value:,.0f}"
+        )
     if isinstance(value, list | tuple):
         return ", ".join(format_short(item) for item in value)
     return str(value)
@@ -61,17 +79,23 @@ def format_tick(value: float, position: int | None = None) -> str:
 
 def format_configuration(values: Mapping[str, Any]) -> str:
     """Format a configuration for a report: `β = 0.98, latent size = 21, optimizer = adam`."""
-    return ", ".join(f"{parameter_label(name)} = {format_value(value)}" for name, value in values.items())
+    return ", ".join(
+        f"{parameter_label(name)} = {format_value(value)}" for name, value in values.items()
+    )
 
 
 SHORT = {"beta": "β", "latent_size": "L", "learning_rate": "lr", "components": "K"}
 
 
 def format_briefly(values: Mapping[str, Any]) -> str:
-    """Format a configuration beside a picture: `L = 21, lr = 0.0012, adam, K = 12`; a name that is a value stands alone."""
+    """Format a configuration beside a picture: `L = 21, lr = 0.0012, adam, K = 12`; a name that is
+    a value stands alone.
+    """
     parts = {name: format_value(value) for name, value in values.items()}
     return ", ".join(
-        text if isinstance(values[name], str) else f"{SHORT.get(name, parameter_label(name))} = {text}"
+        text
+        if isinstance(values[name], str)
+        else f"{SHORT.get(name, parameter_label(name))} = {text}"
         for name, text in parts.items()
     )
 
@@ -79,19 +103,28 @@ def format_briefly(values: Mapping[str, Any]) -> str:
 def format_params(params: Mapping[str, Any]) -> str:
     """Format a configuration for a terminal: `beta=0.31 latent_size=12 optimizer=adam`."""
     return " ".join(
-        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()
+        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in params.items()
     )
 
 
 def format_interval(interval: "Interval", digits: int = 2) -> str:
     """Format `98.12 ± 0.31`, or the mean alone where one value gives no interval."""
-    width = f" ± {format_number(interval.half_width, digits)}" if math.isfinite(interval.low) else ""
+    width = (
+        f" ± {format_number(interval.half_width, digits)}" if math.isfinite(interval.low) else ""
+    )
     return f"{format_number(interval.mean, digits)}{width}"
 
 
 def format_reach(interval: "Interval") -> str:
-    """Format `−0.31 to 1.55`, because an interval need not be symmetric; an en dash where there is no interval."""
-    return f"{format_number(interval.low)} to {format_number(interval.high)}" if math.isfinite(interval.low) else "–"
+    """Format `−0.31 to 1.55`, because an interval need not be symmetric; an en dash where there is
+    no interval.
+    """
+    return (
+        f"{format_number(interval.low)} to {format_number(interval.high)}"
+        if math.isfinite(interval.low)
+        else "–"
+    )
 
 
 def format_least(p: float) -> str:
@@ -105,13 +138,17 @@ def format_share(share: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Format seconds in two units at most: `48 s`, `4 min 10 s`, `2 h 5 min`, `3 d 4 h`; `under 1 s` for less than half a second."""
+    """Format seconds in two units at most: `48 s`, `4 min 10 s`, `2 h 5 min`, `3 d 4 h`; `under 1
+    s` for less than half a second.
+    """
     whole = max(0, round(seconds))
     units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
     for (name, size), (small_name, small) in pairwise(units):
         if whole >= size:
             rest = whole % size // small
-            return f"{whole // size} {name} {rest} {small_name}" if rest else f"{whole // size} {name}"
+            return (
+                f"{whole // size} {name} {rest} {small_name}" if rest else f"{whole // size} {name}"
+            )
     return "under 1 s" if 0 < seconds < 0.5 else f"{whole} s"
 
 
@@ -137,7 +174,8 @@ def is_missing(value: Any) -> bool:
         return value is None
     if isinstance(value, float):
         return math.isnan(value)
-    return type(value).__name__ == "NAType"  # pandas.NA, which compares with nothing; pandas takes long to import
+    # pandas.NA, which compares with nothing; pandas takes long to import.
+    return type(value).__name__ == "NAType"
 
 
 def format_megabytes(size: int) -> str:
@@ -152,4 +190,8 @@ def format_gibibytes(size: int) -> str:
 
 def moment(seconds: float | None) -> str | None:
     """Return a time as the clock of this machine shows it."""
-    return None if seconds is None else datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
+    return (
+        None
+        if seconds is None
+        else datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
+    )

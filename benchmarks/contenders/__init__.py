@@ -1,10 +1,11 @@
 """Ways to train the same model on the same images, one module each: what `throughput.py` compares.
 
-The interface: a module has `open_train(task) -> Train`. It builds `task.width` fresh trials of `task.model` on
-`task.device`, with the images where this way of training wants them, and returns a function: `train(images)` trains
-every one of these trials further, on the first `images` training images (a multiple of 128) in steps of 128, and gives
-the clock times at which training began and ended, the device idle at both, and the peak memory so far. What an epoch
-needs besides training steps (validation, checkpoints) is left out everywhere.
+The interface: a module has `open_train(task) -> Train`. It builds `task.width` fresh trials of
+`task.model` on `task.device`, with the images where this way of training wants them, and returns a
+function: `train(images)` trains every one of these trials further, on the first `images` training
+images (a multiple of 128) in steps of 128, and gives the clock times at which training began and
+ended, the device idle at both, and the peak memory so far. What an epoch needs besides training
+steps (validation, checkpoints) is left out everywhere.
 
 A task with more than one process is opened by `processes`, whichever module trains in them.
 """
@@ -36,7 +37,9 @@ class Task:
     """`mlp` or `conv`; contenders/models.py."""
     device: str = "cpu"
     precision: str = "float32"
-    """`float32`, `tf32` (products of float32 numbers on CUDA's tensor cores) or `bf16` (autocast)."""
+    """`float32`, `tf32` (products of float32 numbers on CUDA's tensor cores) or `bf16`
+    (autocast).
+    """
     width: int = 1
     """Trials in each process."""
     processes: int = 1
@@ -57,7 +60,9 @@ class Stretch(NamedTuple):
     """`time.time()`, which processes of a machine share."""
     ended: float
     memory_mb: float
-    """Peak so far: allocated on the device for CUDA, else resident; summed over the processes of the contender."""
+    """Peak so far: allocated on the device for CUDA, else resident; summed over the processes of
+    the contender.
+    """
 
 
 Train = Callable[[int], Stretch]
@@ -71,7 +76,9 @@ def open_contender(task: Task) -> Train:
         return processes.open_train(task)
     torch.set_num_threads(task.threads)
     # Both are set, since convolutions take TF32 by default and products do not.
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = task.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = (
+        task.precision == "tf32"
+    )
     return importlib.import_module(f"contenders.{task.module}").open_train(task)
 
 
@@ -84,7 +91,8 @@ def timed(device: str, work: Callable[[], object]) -> Stretch:
     ended = time.time()
     memory = peak_memory_mb(torch.device(device))
     if device == "cuda":
-        torch.cuda.empty_cache()  # the contenders wait side by side, and the widest needs the memory of the others
+        # The contenders wait side by side, and the widest needs the memory of the others.
+        torch.cuda.empty_cache()
     return Stretch(began, ended, memory)
 
 

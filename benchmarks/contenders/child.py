@@ -1,7 +1,7 @@
 """The process of one contender: `python -m contenders.child TASK`, with the task as JSON.
 
-For each line with a number of images on standard input it answers a line with that stretch, as JSON. Anything else that
-is printed goes to standard error.
+For each line with a number of images on standard input it answers a line with that stretch, as
+JSON. Anything else that is printed goes to standard error.
 """
 
 import json

@@ -1,6 +1,8 @@
-"""The images: MNIST's first 50,000, from the official files in `VAEEXP_DATA`, each pixel 0 or 1 (grey level above ½).
+"""The images: MNIST's first 50,000, from the official files in `VAEEXP_DATA`, each pixel 0 or 1
+(grey level above ½).
 
-Without the files: random zeros and ones of the same size, for how long a step takes does not depend on the pixels.
+Without the files: random zeros and ones of the same size, for how long a step takes does not depend
+on the pixels.
 """
 
 import os
@@ -24,7 +26,9 @@ _INK = 0.13
 def describe() -> str:
     """What the images are, in words."""
     return (
-        f"MNIST, {EPOCH:,} images" if _file() else f"{EPOCH:,} random images of MNIST's size (VAEEXP_DATA has no MNIST)"
+        f"MNIST, {EPOCH:,} images"
+        if _file()
+        else f"{EPOCH:,} random images of MNIST's size (VAEEXP_DATA has no MNIST)"
     )
 
 
@@ -33,7 +37,9 @@ def training_images() -> np.ndarray:
     """uint8 [50000, 28, 28] of zeros and ones."""
     path = _file()
     if path is None:
-        return (np.random.default_rng(0).random((EPOCH, 28, 28), dtype=np.float32) < _INK).astype(np.uint8)
+        return (np.random.default_rng(0).random((EPOCH, 28, 28), dtype=np.float32) < _INK).astype(
+            np.uint8
+        )
     return (read_idx(path, 3)[:EPOCH] > 127).astype(np.uint8)
 
 

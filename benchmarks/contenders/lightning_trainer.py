@@ -1,8 +1,10 @@
-"""Lightning, Optuna and MLflow as their documentation shows them: an objective that fits a LightningModule with a Trainer.
+"""Lightning, Optuna and MLflow as their documentation shows them: an objective that fits a
+LightningModule with a Trainer.
 
-The data set and the loader are those of the notebook's loop; MLflow's store is an SQLite file in a temporary folder. Each
-stretch is one trial of one epoch. The clock runs from the start of the training epoch to its end: the set-up of the trainer
-counts until the first step, and checkpoints, which a trainer writes after each epoch, do not count.
+The data set and the loader are those of the notebook's loop; MLflow's store is an SQLite file in a
+temporary folder. Each stretch is one trial of one epoch. The clock runs from the start of the
+training epoch to its end: the set-up of the trainer counts until the first step, and checkpoints,
+which a trainer writes after each epoch, do not count.
 """
 
 import logging
@@ -62,7 +64,9 @@ def open_train(task: Task) -> Train:
         clock = Clock()
 
         def objective(trial: "optuna.Trial") -> float:
-            logger = MLFlowLogger(experiment_name="vae", tracking_uri=f"sqlite:///{folder}/mlflow.db")
+            logger = MLFlowLogger(
+                experiment_name="vae", tracking_uri=f"sqlite:///{folder}/mlflow.db"
+            )
             trainer = lightning.Trainer(
                 max_epochs=1,
                 accelerator=task.device,

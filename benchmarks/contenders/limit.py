@@ -1,12 +1,17 @@
-"""What the machine allows: the matrix products of a training step alone, and the bytes of a step at its copy bandwidth.
+"""What the machine allows: the matrix products of a training step alone, and the bytes of a step at
+its copy bandwidth.
 
 Variants:
-- "products": each layer as `torch.mm` (`torch.bmm` over `width` trials): forward, gradient of the weights, gradient of the
-  input (not of the first layer), into memory that is there already. Convolutions as the products of their unfolded shapes.
-- "convolutions": the same with the library's own convolutions, forward and backward, one trial at a time.
-- "bytes": copies of as many bytes as a step has to move at the least, within memory as large as the state of the trials.
+- "products": each layer as `torch.mm` (`torch.bmm` over `width` trials): forward, gradient of the
+  weights, gradient of the input (not of the first layer), into memory that is there already.
+  Convolutions as the products of their unfolded shapes.
+- "convolutions": the same with the library's own convolutions, forward and backward, one trial at a
+  time.
+- "bytes": copies of as many bytes as a step has to move at the least, within memory as large as the
+  state of the trials.
 
-No noise, loss, activation, normalisation, optimizer or data. All numbers are of one step of 128 images, times the steps.
+No noise, loss, activation, normalisation, optimizer or data. All numbers are of one step of 128
+images, times the steps.
 """
 
 from collections.abc import Callable
@@ -46,7 +51,9 @@ def layers_of(kind: str) -> list[Layer]:
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             module.register_forward_hook(
-                lambda module, inputs, output: found.append(Layer(module, tuple(inputs[0].shape), tuple(output.shape)))
+                lambda module, inputs, output: found.append(
+                    Layer(module, tuple(inputs[0].shape), tuple(output.shape))
+                )
             )
     model(torch.zeros(BATCH, 1, 28, 28))
     return found
@@ -55,9 +62,10 @@ def layers_of(kind: str) -> list[Layer]:
 def step_bytes(kind: str, precision: str) -> int:
     """Bytes that a step of one trial moves at the least.
 
-    Per parameter: read by the two products and written as gradient (in the precision of the products), then the update of
-    Adam reads weight, gradient and two moments and writes three of them (float32). Per output of a layer: written, read by
-    the next layer and again in the backward pass, and the same for its gradient.
+    Per parameter: read by the two products and written as gradient (in the precision of the
+    products), then the update of Adam reads weight, gradient and two moments and writes three of
+    them (float32). Per output of a layer: written, read by the next layer and again in the backward
+    pass, and the same for its gradient.
     """
     item = 2 if precision == "bf16" else 4
     parameters = sum(p.numel() for p in PlainVAE(kind).parameters())
@@ -66,7 +74,9 @@ def step_bytes(kind: str, precision: str) -> int:
 
 
 def open_train(task: Task) -> Train:
-    step = {"products": _products, "convolutions": _convolutions, "bytes": _copies}[task.variant](task)
+    step = {"products": _products, "convolutions": _convolutions, "bytes": _copies}[task.variant](
+        task
+    )
 
     def steps(count: int) -> None:
         for _ in range(count // BATCH):
@@ -111,14 +121,23 @@ def _convolutions(task: Task) -> Callable[[], None]:
                 lambda g=gradient, w=module.weight: g @ w,
             ]
             continue
-        module, x, gradient = (part.to(memory_format=torch.channels_last) for part in (module, x, gradient))
+        module, x, gradient = (
+            part.to(memory_format=torch.channels_last) for part in (module, x, gradient)
+        )
         transposed = isinstance(module, nn.ConvTranspose2d)
-        shape = (module.stride, module.padding, module.dilation, transposed, module.output_padding, module.groups)
+        shape = (
+            module.stride,
+            module.padding,
+            module.dilation,
+            transposed,
+            module.output_padding,
+            module.groups,
+        )
         wanted = (number > 0, True, False)
         calls += [
             lambda x=x, w=module.weight, s=shape: torch.ops.aten.convolution(x, w, None, *s),
-            lambda x=x, g=gradient, w=module.weight, s=shape, m=wanted: torch.ops.aten.convolution_backward(
-                g, x, w, None, *s, m
+            lambda x=x, g=gradient, w=module.weight, s=shape, m=wanted: (
+                torch.ops.aten.convolution_backward(g, x, w, None, *s, m)
             ),
         ]
 
@@ -133,7 +152,8 @@ def _copies(task: Task) -> Callable[[], None]:
     # Weights, gradients and two moments: the half of them is copied over the other half.
     half = 2 * task.width * sum(p.numel() for p in PlainVAE(task.model).parameters())
     there, here = torch.randn(half, device=task.device), torch.zeros(half, device=task.device)
-    moved_by_copy, wanted = 2 * half * there.element_size(), task.width * step_bytes(task.model, task.precision)
+    moved_by_copy = 2 * half * there.element_size()
+    wanted = task.width * step_bytes(task.model, task.precision)
     steps, done = counter(1), 0
 
     def step() -> None:

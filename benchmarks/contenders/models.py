@@ -1,7 +1,9 @@
-"""The two models that all contenders train, in plain PyTorch: what one writes by hand, equal in shape to vaeexp's.
+"""The two models that all contenders train, in plain PyTorch: what one writes by hand, equal in
+shape to vaeexp's.
 
-`mlp` is 784–512–512–2L and its mirror, with LeakyReLU between (vaeexp's network `mlp` as it comes); `conv` is the
-network `conv_mnist` of the study `beta_strip_mnist`. Standard normal prior, Bernoulli likelihood, closed-form KL.
+`mlp` is 784–512–512–2L and its mirror, with LeakyReLU between (vaeexp's network `mlp` as it comes);
+`conv` is the network `conv_mnist` of the study `beta_strip_mnist`. Standard normal prior, Bernoulli
+likelihood, closed-form KL.
 """
 
 import torch
@@ -14,7 +16,9 @@ LATENT_SIZES = {"mlp": 20, "conv": 64}
 
 
 class PlainVAE(nn.Module):
-    """`forward(x)` is the negative ELBO in nats, mean over images; x is [B, 1, 28, 28] of zeros and ones."""
+    """`forward(x)` is the negative ELBO in nats, mean over images; x is [B, 1, 28, 28] of zeros and
+    ones.
+    """
 
     def __init__(self, kind: str, latent_size: int | None = None) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
-"""A notebook's loop: a data set of PIL images, ToTensor, DataLoader, torch.optim. Variant: the number of loader workers.
+"""A notebook's loop: a data set of PIL images, ToTensor, DataLoader, torch.optim. Variant: the
+number of loader workers.
 
-The data set does what `torchvision.datasets.MNIST` does for an item, and uses torchvision's ToTensor; where torchvision
-is not installed, the same steps written out.
+The data set does what `torchvision.datasets.MNIST` does for an item, and uses torchvision's
+ToTensor; where torchvision is not installed, the same steps written out.
 """
 
 import resource
@@ -27,7 +28,9 @@ except ImportError:
         """What torchvision's does with a grey PIL image."""
 
         def __call__(self, image: Image.Image) -> Tensor:
-            levels = torch.from_numpy(np.array(image, copy=True)).view(image.size[1], image.size[0], 1)
+            levels = torch.from_numpy(np.array(image, copy=True)).view(
+                image.size[1], image.size[0], 1
+            )
             return levels.permute(2, 0, 1).contiguous().to(torch.float32).div(255)
 
 
@@ -70,6 +73,8 @@ def open_train(task: Task) -> Train:
 
 
 def _largest_child_mb() -> float:
-    """Peak of the largest process that has ended; on Linux what it took over from its parent counts."""
+    """Peak of the largest process that has ended; on Linux what it took over from its parent
+    counts.
+    """
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

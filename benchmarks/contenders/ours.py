@@ -1,8 +1,9 @@
-"""vaeexp's own lanes, as a sweep trains them. Variants: "sequential" (one after the other), "compiled" (the
-same, each step as compiled C++; on CUDA fused lanes, their step compiled), "vectorised" (fused).
+"""vaeexp's own lanes, as a sweep trains them. Variants: "sequential" (one after the other),
+"compiled" (the same, each step as compiled C++; on CUDA fused lanes, their step compiled),
+"vectorised" (fused).
 
-Only the engine takes part (`vaeexp.models.vae`, `vaeexp.training`), which needs nothing but torch and numpy: settings are plain
-namespaces with the values that vaeexp's settings have by default.
+Only the engine takes part (`vaeexp.models.vae`, `vaeexp.training`), which needs nothing but torch
+and numpy: settings are plain namespaces with the values that vaeexp's settings have by default.
 """
 
 from dataclasses import replace
@@ -22,7 +23,9 @@ __all__ = ["open_train", "settings_of"]
 
 def settings_of(kind: str) -> SimpleNamespace:
     """All settings that training reads."""
-    network = {"mlp": {"network": "mlp", "hidden": (512, 512)}, "conv": {"network": "conv_mnist"}}[kind]
+    network = {"mlp": {"network": "mlp", "hidden": (512, 512)}, "conv": {"network": "conv_mnist"}}[
+        kind
+    ]
     model = SimpleNamespace(
         **network,
         activation="leaky_relu",
@@ -51,13 +54,17 @@ def settings_of(kind: str) -> SimpleNamespace:
         weight_decay=0.0,
         clip_norm=None,
     )
-    return SimpleNamespace(model=model, train=train, evaluation=SimpleNamespace(active_threshold=0.01))
+    return SimpleNamespace(
+        model=model, train=train, evaluation=SimpleNamespace(active_threshold=0.01)
+    )
 
 
 def open_train(task: Task) -> Train:
     keep_freed_memory()  # as the workers of a sweep do
     images = resident(task.device)
-    source = Source(train=images, validation=images[:1].float(), binarisation="static", noise_seed=0)
+    source = Source(
+        train=images, validation=images[:1].float(), binarisation="static", noise_seed=0
+    )
     settings = settings_of(task.model)
     precision = "bf16" if task.precision == "bf16" else "float32"
     group = open_group(
@@ -67,10 +74,17 @@ def open_train(task: Task) -> Train:
     )  # fmt: skip
     if not group.fused and (task.variant == "vectorised" or task.device == "cuda"):
         raise RuntimeError("these lanes cannot be fused; the log says why")
-    if task.device == "cpu" and task.variant == "compiled" and task.model == "mlp" and not group.compiled:
+    if (
+        task.device == "cpu"
+        and task.variant == "compiled"
+        and task.model == "mlp"
+        and not group.compiled
+    ):
         raise RuntimeError("this step cannot be compiled; the log says why")
     for number in range(task.width):
-        lane, vae = open_lane(TrialSpec(number=number, params={}, seed=number), settings, source.image_shape, EPOCH)
+        lane, vae = open_lane(
+            TrialSpec(number=number, params={}, seed=number), settings, source.image_shape, EPOCH
+        )
         group.add(lane, vae, fresh_state(lane, vae, averaged=False))
 
     def train(count: int) -> Stretch:

@@ -1,4 +1,6 @@
-"""Several processes that share the device, each with a contender of its own: how people train trials side by side today."""
+"""Several processes that share the device, each with a contender of its own: how people train
+trials side by side today.
+"""
 
 import multiprocessing
 from dataclasses import replace
@@ -10,11 +12,14 @@ __all__ = ["open_train"]
 
 
 def open_train(task: Task) -> Train:
-    """All processes open at once; a stretch lasts from when the first begins until the last has ended."""
+    """All processes open at once; a stretch lasts from when the first begins until the last has
+    ended.
+    """
     context = multiprocessing.get_context("spawn")
     ends = [context.Pipe() for _ in range(task.processes)]
     workers = [
-        context.Process(target=_work, args=(replace(task, processes=1), theirs), daemon=True) for _, theirs in ends
+        context.Process(target=_work, args=(replace(task, processes=1), theirs), daemon=True)
+        for _, theirs in ends
     ]
     for worker, (_, theirs) in zip(workers, ends, strict=True):
         worker.start()

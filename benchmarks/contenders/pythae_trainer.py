@@ -1,6 +1,8 @@
-"""pythae's trainer with our two networks, its own loss (BCE of sigmoid outputs) and its own data set and loader.
+"""pythae's trainer with our two networks, its own loss (BCE of sigmoid outputs) and its own data
+set and loader.
 
-A stretch is one of its training epochs (`train_step`); validation and checkpoints, which come between, do not count.
+A stretch is one of its training epochs (`train_step`); validation and checkpoints, which come
+between, do not count.
 """
 
 import logging
@@ -42,7 +44,9 @@ def open_train(task: Task) -> Train:
             return ModelOutput(reconstruction=self.layers(z).sigmoid())
 
     plain = PlainVAE(task.model)
-    size = VAEConfig(input_dim=(1, 28, 28), latent_dim=LATENT_SIZES[task.model], reconstruction_loss="bce")
+    size = VAEConfig(
+        input_dim=(1, 28, 28), latent_dim=LATENT_SIZES[task.model], reconstruction_loss="bce"
+    )
     model = VAE(size, Encoder(plain), Decoder(plain))
     config = BaseTrainerConfig(
         output_dir=tempfile.mkdtemp(prefix="pythae-"),
@@ -53,7 +57,9 @@ def open_train(task: Task) -> Train:
     )
 
     def train(images: int) -> Stretch:
-        data = BaseDataset(torch.from_numpy(training_images()[:images])[:, None], torch.zeros(images))
+        data = BaseDataset(
+            torch.from_numpy(training_images()[:images])[:, None], torch.zeros(images)
+        )
         trainer = BaseTrainer(model, data, training_config=config)
         trainer.prepare_training()
         return timed(task.device, lambda: trainer.train_step(1))

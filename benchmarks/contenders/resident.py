@@ -1,7 +1,9 @@
-"""The best plain loop that one writes by hand: images in memory as bytes, one gather per batch, fused Adam.
+"""The best plain loop that one writes by hand: images in memory as bytes, one gather per batch,
+fused Adam.
 
-Variants: "" as it is; "compile": the model through torch.compile; "graph": a whole step as one CUDA graph, in which several
-trials are parallel branches. Convolutions run channels_last; bf16 is autocast.
+Variants: "" as it is; "compile": the model through torch.compile; "graph": a whole step as one CUDA
+graph, in which several trials are parallel branches. Convolutions run channels_last; bf16 is
+autocast.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +43,9 @@ def _trial(task: Task, images: Tensor) -> Callable[[Tensor], Tensor]:
     model = PlainVAE(task.model).to(task.device)
     if task.model == "conv":
         model = model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True, capturable=task.variant == "graph")
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=1e-3, fused=True, capturable=task.variant == "graph"
+    )
     loss_of = torch.compile(model) if task.variant == "compile" else model
     return make_step(loss_of, optimizer, images, task.precision)
 
@@ -49,8 +53,12 @@ def _trial(task: Task, images: Tensor) -> Callable[[Tensor], Tensor]:
 def make_step(
     loss_of: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, precision: str
 ) -> Callable[[Tensor], Tensor]:
-    """A training step on the images at an index [B]; its loss. `images`: uint8 of zeros and ones, resident."""
-    arithmetic = torch.autocast(images.device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+    """A training step on the images at an index [B]; its loss. `images`: uint8 of zeros and ones,
+    resident.
+    """
+    arithmetic = (
+        torch.autocast(images.device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+    )
 
     def step(index: Tensor) -> Tensor:
         x = images[index].float()
@@ -71,11 +79,14 @@ def _in_turn(steps: Sequence[Callable[[Tensor], Tensor]], chosen: Tensor) -> Non
 
 
 def _captured(steps: Sequence[Callable[[Tensor], Tensor]], device: str) -> Callable[[Tensor], None]:
-    """The steps as one CUDA graph, each trial a branch on one of a few streams; it reads its indices from a tensor that stays."""
+    """The steps as one CUDA graph, each trial a branch on one of a few streams; it reads its
+    indices from a tensor that stays.
+    """
     chosen = torch.zeros(len(steps), BATCH, dtype=torch.int64, device=device)
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # as the documentation of CUDA graphs wants: some steps beside the capture first
+    # As the documentation of CUDA graphs wants: some steps beside the capture first.
+    with torch.cuda.stream(side):
         for _ in range(3):
             _in_turn(steps, chosen)
     torch.cuda.current_stream().wait_stream(side)

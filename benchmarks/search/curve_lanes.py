@@ -1,4 +1,6 @@
-"""Trains learning curves in the worker processes and lanes of a sweep, each to its end: no sampler, no pruner, no checkpoints."""
+"""Trains learning curves in the worker processes and lanes of a sweep, each to its end: no sampler,
+no pruner, no checkpoints.
+"""
 
 import shutil
 import time
@@ -24,8 +26,11 @@ from vaeexp.training.optimizers import parts_of
 __all__ = ["CurveLanes", "Wanted", "curve_of", "open_timed_lanes"]
 
 LANES_OF_A_WORKER = 4
-"""More than the 2 of a sweep, so that the workers' sums over a round are nearly equal and none waits long for the other."""
-_NEVER = 1e9  # seconds between checkpoints: a curve takes a minute, and a killed one is trained again
+"""More than the 2 of a sweep, so that the workers' sums over a round are nearly equal and none
+waits long for the other.
+"""
+# Seconds between checkpoints: a curve takes a minute, and a killed one is trained again.
+_NEVER = 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +43,16 @@ class Wanted:
     seed: int
 
     def trial_seed(self, space: str) -> int:
-        """Return the seed of the trial, 63 bits. No two curves share one, as no two trials of a sweep do."""
+        """Return the seed of the trial, 63 bits. No two curves share one, as no two trials of a
+        sweep do.
+        """
         return seed_of(f"{space}:configuration {self.configuration}:seed {self.seed}")
 
 
 class TimedLanes:
-    """Lanes whose metric `seconds` is the processor time of their thread: others use the machine while curves are trained."""
+    """Lanes whose metric `seconds` is the processor time of their thread: others use the machine
+    while curves are trained.
+    """
 
     def __init__(self, lanes: Any) -> None:
         self._lanes = lanes
@@ -55,7 +64,10 @@ class TimedLanes:
         begun = time.thread_time()
         for part in self._lanes.advance(numbers):
             spent = (time.thread_time() - begun) / max(1, len(part))
-            yield [replace(progress, metrics={**progress.metrics, "seconds": spent}) for progress in part]
+            yield [
+                replace(progress, metrics={**progress.metrics, "seconds": spent})
+                for progress in part
+            ]
             begun = time.thread_time()
 
 
@@ -102,10 +114,14 @@ class CurveLanes:
         self._pool = WorkerPool(open_timed_lanes, [recipe] * workers)
 
     def origin(self) -> dict[str, Any]:
-        """Return the origin of the curves that these workers train, as `curve_table` describes it."""
+        """Return the origin of the curves that these workers train, as `curve_table` describes
+        it.
+        """
         study, dataset = self._study, self._dataset
         names = study.space.names
-        described = describe_run(dataset, self._settings, study_text="", searched=names, command="make curves")
+        described = describe_run(
+            dataset, self._settings, study_text="", searched=names, command="make curves"
+        )
         del described["study_file"]  # `search` and `settings` hold what the table needs of it
         sections = self._settings.model_dump(mode="json", include={"data", "model", "train"})
         return identified(
@@ -125,7 +141,8 @@ class CurveLanes:
         )
 
     def train(self, wanted: Iterable[Wanted]) -> Iterator[dict[str, Any]]:
-        """Yield each curve as soon as it has ended, without its origin; takes the next of `wanted` when a lane is free.
+        """Yield each curve as soon as it has ended, without its origin; takes the next of `wanted`
+        when a lane is free.
 
         Raises RuntimeError when a trial fails in another way than by divergence.
         """
@@ -146,10 +163,15 @@ class CurveLanes:
             for number in ended:
                 yield curve_of(*running.pop(number))
 
-    def _finish(self, ended: Collection[int], running: Mapping[int, tuple[Wanted, list[Progress]]]) -> None:
+    def _finish(
+        self, ended: Collection[int], running: Mapping[int, tuple[Wanted, list[Progress]]]
+    ) -> None:
         """Free lanes without a file that stays: as pruned trials, which leave no weights."""
         last = {number: running[number][1][-1] for number in ended}
-        outcomes = {n: Outcome(state="pruned", epoch=report.epoch, objective=None) for n, report in last.items()}
+        outcomes = {
+            n: Outcome(state="pruned", epoch=report.epoch, objective=None)
+            for n, report in last.items()
+        }
         for result in self._pool.finish(outcomes) if outcomes else ():
             if result.folder:
                 shutil.rmtree(result.folder, ignore_errors=True)
@@ -161,10 +183,14 @@ class CurveLanes:
 
 
 def curve_of(wanted: Wanted, reports: Collection[Progress]) -> dict[str, Any]:
-    """Return the curve of a trial that ended, without its origin. Raises RuntimeError when it failed, but not by divergence."""
+    """Return the curve of a trial that ended, without its origin. Raises RuntimeError when it
+    failed, but not by divergence.
+    """
     failures = [report.failure for report in reports if report.failure]
     if failures and failures[0].kind != "diverged":
-        raise RuntimeError(f"configuration {wanted.configuration}, seed {wanted.seed}: {failures[0].message}")
+        raise RuntimeError(
+            f"configuration {wanted.configuration}, seed {wanted.seed}: {failures[0].message}"
+        )
     finite = [report for report in reports if not report.failure]
     return {
         "configuration": wanted.configuration,

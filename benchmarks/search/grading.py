@@ -1,18 +1,29 @@
-"""Says of graded searches how many trial-epochs each needs until the chosen configuration is nearly the best.
+"""Says of graded searches how many trial-epochs each needs until the chosen configuration is nearly
+the best.
 
-Rules, the same for all searches; `referee.py` says what a search sees and what its choices are worth:
+Rules, the same for all searches; `referee.py` says what a search sees and what its choices are
+worth:
 
-- **Regret** is the grade of the incumbent minus the least grade, in nats (`above_least`). The least grade is the least of the table's configurations and of all
-  incumbents of all searches of the same space, surrogate and half-sample. The table's best alone is no bar: where searches settle below it, a target two deviations above it
-  is reached by configurations that are far from the best. The least of the surrogate is none either, because it lies where nobody looked.
-- **Targets** lie one and two standard deviations over seeds (`Table.spread`) above the least grade. Less is noise.
-- **Epochs to a target** are the trial-epochs from which on the incumbent is within the target to the end of the budget. The first time would not do:
-  while 64 trials are at their first epochs, the incumbent often is a good configuration by chance, and a worse one later.
-- **Censoring.** A repeat whose incumbent is not within the target at the end of the budget counts as the whole budget, and the table says how many these
-  are. So the mean is restricted to the budget (Irwin 1949), which flatters a search that often fails; a ratio to such a search is a lower bound.
-- **Intervals** are 95 % percentile bootstrap intervals over repeats (Efron 1979), 2,000 draws, and over the seeds of the table (`interval`). The ratio of two searches
-  draws the same repeats of both, because equal repeats see equal curves.
-- **Curves** are medians over repeats, because a configuration whose other seeds diverge has an infinite regret.
+- **Regret** is the grade of the incumbent minus the least grade, in nats (`above_least`). The least
+  grade is the least of the table's configurations and of all incumbents of all searches of the same
+  space, surrogate and half-sample. The table's best alone is no bar: where searches settle below
+  it, a target two deviations above it is reached by configurations that are far from the best. The
+  least of the surrogate is none either, because it lies where nobody looked.
+- **Targets** lie one and two standard deviations over seeds (`Table.spread`) above the least grade.
+  Less is noise.
+- **Epochs to a target** are the trial-epochs from which on the incumbent is within the target to
+  the end of the budget. The first time would not do:
+  while 64 trials are at their first epochs, the incumbent often is a good configuration by chance,
+  and a worse one later.
+- **Censoring.** A repeat whose incumbent is not within the target at the end of the budget counts
+  as the whole budget, and the table says how many these are. So the mean is restricted to the
+  budget (Irwin 1949), which flatters a search that often fails; a ratio to such a search is a lower
+  bound.
+- **Intervals** are 95 % percentile bootstrap intervals over repeats (Efron 1979), 2,000 draws, and
+  over the seeds of the table (`interval`). The ratio of two searches draws the same repeats of
+  both, because equal repeats see equal curves.
+- **Curves** are medians over repeats, because a configuration whose other seeds diverge has an
+  infinite regret.
 """
 
 import math
@@ -43,7 +54,9 @@ __all__ = [
 DEVIATIONS = (2, 1)
 """Standard deviations over seeds from the best, of the nearer target first."""
 FORMER = ""
-"""Surrogate of results of the former referee, whose searches saw seed r mod 2 of all configurations in repeat r, and no noise between configurations."""
+"""Surrogate of results of the former referee, whose searches saw seed r mod 2 of all configurations
+in repeat r, and no noise between configurations.
+"""
 _DRAWS = 2_000
 
 
@@ -56,7 +69,9 @@ class Change:
     seconds: float
     """Virtual time."""
     regret: float
-    """Nats above the best of the table (below 0: beneath it), or above the least grade (`above_least`); infinite where the configuration diverges on other seeds."""
+    """Nats above the best of the table (below 0: beneath it), or above the least grade
+    (`above_least`); infinite where the configuration diverges on other seeds.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +86,9 @@ class Result:
     surrogate: str
     """What continues the table between its points; one of `surrogate.SURROGATES`, or `FORMER`."""
     world: int
-    """Number of the half-sample of the table's seeds that the search saw; 0 under the former referee, which had none."""
+    """Number of the half-sample of the table's seeds that the search saw; 0 under the former
+    referee, which had none.
+    """
     method: str
     lanes: int
     repeat: int
@@ -87,12 +104,16 @@ class Result:
     changes: tuple[Change, ...]
 
     def regret(self, epochs: int) -> float:
-        """Return the regret of the incumbent after so many trial-epochs; infinite before the first value."""
+        """Return the regret of the incumbent after so many trial-epochs; infinite before the first
+        value.
+        """
         so_far = [change.regret for change in self.changes if change.epochs <= epochs]
         return so_far[-1] if so_far else math.inf
 
     def reached(self, deviations: float) -> Change | None:
-        """Return the change from which on the regret is within so many standard deviations over seeds; None if it is not in the end."""
+        """Return the change from which on the regret is within so many standard deviations over
+        seeds; None if it is not in the end.
+        """
         limit, reached = deviations * self.spread, None
         for change in reversed(self.changes):
             if change.regret > limit:
@@ -116,7 +137,9 @@ class Result:
     def from_dict(cls, content: Mapping[str, Any]) -> "Result":
         """Make the result of which `to_dict` gave this content."""
         changes = [
-            Change(**change | {"regret": math.inf if change["regret"] is None else change["regret"]})
+            Change(
+                **change | {"regret": math.inf if change["regret"] is None else change["regret"]}
+            )
             for change in content["changes"]
         ]
         former = {"surrogate": FORMER, "world": 0}
@@ -124,7 +147,8 @@ class Result:
 
 
 def above_least(results: Sequence[Result]) -> list[Result]:
-    """Return results whose regret counts from the least grade of their space, surrogate and half-sample: of the table, or of an incumbent of any of these results.
+    """Return results whose regret counts from the least grade of their space, surrogate and
+    half-sample: of the table, or of an incumbent of any of these results.
 
     Results of the former referee stay as they are.
     """
@@ -137,7 +161,9 @@ def above_least(results: Sequence[Result]) -> list[Result]:
         if result.surrogate == FORMER:
             return result
         best = least[result.space, result.surrogate, result.world]
-        return replace(result, changes=tuple(replace(c, regret=c.regret - best) for c in result.changes))
+        return replace(
+            result, changes=tuple(replace(c, regret=c.regret - best) for c in result.changes)
+        )
 
     return [moved(result) for result in results]
 
@@ -156,18 +182,23 @@ class Interval:
 
 
 Statistic = Callable[[np.ndarray], np.ndarray]
-"""Called with float64 [S, N] of S paired samples, or [draws, S, N] of all draws; returns a number, or [draws]."""
+"""Called with float64 [S, N] of S paired samples, or [draws, S, N] of all draws; returns a number,
+or [draws].
+"""
 
 
 def interval(statistic: Statistic, *samples: Sequence[float], share: float = 0.0) -> Interval:
-    """Return a statistic of paired samples and its 95 % percentile bootstrap interval over their places, and over the seeds of the table.
+    """Return a statistic of paired samples and its 95 % percentile bootstrap interval over their
+    places, and over the seeds of the table.
 
-    A half-sample of two seeds each varies as a new table does (McCarthy 1969), so its variance is not divided by the number of half-samples: each draw
-    is of repeats with replacement, times the effect of one more half-sample, a normal number on the logarithm of the statistic.
+    A half-sample of two seeds each varies as a new table does (McCarthy 1969), so its variance is
+    not divided by the number of half-samples: each draw is of repeats with replacement, times the
+    effect of one more half-sample, a normal number on the logarithm of the statistic.
 
     Args:
         samples: S sequences of N numbers, number i of each from repeat i.
-        share: of the variance between repeats, what lies between half-samples (`seed_share`); where it is not 0, the statistic must be positive.
+        share: of the variance between repeats, what lies between half-samples (`seed_share`); where
+            it is not 0, the statistic must be positive.
     """
     values = np.asarray(samples, dtype=float)
     random = np.random.default_rng(0)
@@ -181,20 +212,26 @@ def interval(statistic: Statistic, *samples: Sequence[float], share: float = 0.0
 
 
 def influences(statistic: Statistic, *samples: Sequence[float]) -> np.ndarray:
-    """Return the jackknife influence of each repeat on the logarithm of a positive statistic, float64 [N]; its mean is 0."""
+    """Return the jackknife influence of each repeat on the logarithm of a positive statistic,
+    float64 [N]; its mean is 0.
+    """
     values = np.asarray(samples, dtype=float)
     count = values.shape[1]
     if count < 2:
         return np.zeros(count)
-    without = np.array([float(np.log(statistic(np.delete(values, repeat, axis=1)))) for repeat in range(count)])
+    without = np.array(
+        [float(np.log(statistic(np.delete(values, repeat, axis=1)))) for repeat in range(count)]
+    )
     return (count - 1) * (without.mean() - without)
 
 
 def seed_share(groups: Sequence[tuple[np.ndarray, Sequence[int]]]) -> float:
-    """Return the part of the variance of influences that lies between half-samples, from 0 to 1, pooled over groups.
+    """Return the part of the variance of influences that lies between half-samples, from 0 to 1,
+    pooled over groups.
 
-    One-way analysis of variance (Searle et al. 1992, section 3.6) of all groups, each on the scale of its own deviation, because one group of 50 repeats
-    tells a share below a tenth from no share by chance alone.
+    One-way analysis of variance (Searle et al. 1992, section 3.6) of all groups, each on the scale
+    of its own deviation, because one group of 50 repeats tells a share below a tenth from no share
+    by chance alone.
 
     Args:
         groups: of each comparison the influence of each repeat and the half-sample that it saw.
@@ -220,7 +257,9 @@ def seed_share(groups: Sequence[tuple[np.ndarray, Sequence[int]]]) -> float:
 
 
 def _at_share(values: np.ndarray, share: float) -> np.ndarray:
-    """Return the value below which this share of the last axis lies: one of the values, because some may be infinite."""
+    """Return the value below which this share of the last axis lies: one of the values, because
+    some may be infinite.
+    """
     return np.sort(values, axis=-1)[..., round(share * (values.shape[-1] - 1))]
 
 
@@ -235,25 +274,41 @@ def ratio_of(values: np.ndarray) -> np.ndarray:
 
 
 def restricted_mean(results: Sequence[Result], deviations: float, share: float = 0.0) -> Interval:
-    """Return the mean trial-epochs to a target, a repeat that never reaches it counting as its whole budget."""
+    """Return the mean trial-epochs to a target, a repeat that never reaches it counting as its
+    whole budget.
+    """
     found = interval(mean_of, [r.epochs_to(deviations) for r in results], share=share)
     return replace(found, high=min(found.high, max(r.budget for r in results)))
 
 
-def ratio(results: Sequence[Result], reference: Sequence[Result], deviations: float, share: float = 0.0) -> Interval:
-    """Return by how much fewer trial-epochs a search needs than a reference: the ratio of restricted means.
+def ratio(
+    results: Sequence[Result], reference: Sequence[Result], deviations: float, share: float = 0.0
+) -> Interval:
+    """Return by how much fewer trial-epochs a search needs than a reference: the ratio of
+    restricted means.
 
     Raises ValueError when the two are not of the same repeats and budget.
     """
     return interval(ratio_of, *paired_epochs(results, reference, deviations), share=share)
 
 
-def paired_epochs(results: Sequence[Result], reference: Sequence[Result], deviations: float) -> list[list[int]]:
-    """Return the trial-epochs to a target of a reference and of a search, by repeat. Raises as `ratio`."""
+def paired_epochs(
+    results: Sequence[Result], reference: Sequence[Result], deviations: float
+) -> list[list[int]]:
+    """Return the trial-epochs to a target of a reference and of a search, by repeat. Raises as
+    `ratio`.
+    """
     mine, theirs = ({result.repeat: result for result in some} for some in (results, reference))
-    if mine.keys() != theirs.keys() or len({result.budget for result in (*results, *reference)}) > 1:
-        raise ValueError(f"{results[0].method} and {reference[0].method}: got other repeats or another budget")
-    return [[some[repeat].epochs_to(deviations) for repeat in sorted(mine)] for some in (theirs, mine)]
+    if (
+        mine.keys() != theirs.keys()
+        or len({result.budget for result in (*results, *reference)}) > 1
+    ):
+        raise ValueError(
+            f"{results[0].method} and {reference[0].method}: got other repeats or another budget"
+        )
+    return [
+        [some[repeat].epochs_to(deviations) for repeat in sorted(mine)] for some in (theirs, mine)
+    ]
 
 
 def median_regret(results: Sequence[Result], epochs: Sequence[int]) -> list[Interval]:

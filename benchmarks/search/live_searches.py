@@ -1,14 +1,18 @@
-"""Two searches of one real study side by side, each with half of the processor: the earlier default and the present one.
+"""Two searches of one real study side by side, each with half of the processor: the earlier default
+and the present one.
 
-    PYTHONPATH=. python benchmarks/search/live_searches.py --data FOLDER --out ../live             runs what is missing, then draws
-    PYTHONPATH=. python benchmarks/search/live_searches.py --data FOLDER --out ../live --no-run    draws what is there
+    PYTHONPATH=. python benchmarks/search/live_searches.py --data FOLDER --out ../live
+    runs what is missing, then draws PYTHONPATH=. python benchmarks/search/live_searches.py --data
+    FOLDER --out ../live --no-run    draws what is there
 
-`spaces/live.yaml` is the study. Each of three seeds has both searches at once, four lanes and one thread each, until each has trained
-900 trial-epochs; then each trains its best configuration again with three fresh seeds and tests these. A stopped command goes on.
+`spaces/live.yaml` is the study. Each of three seeds has both searches at once, four lanes and one
+thread each, until each has trained 900 trial-epochs; then each trains its best configuration again
+with three fresh seeds and tests these. A stopped command goes on.
 
-`live.md` is a row for each search, `live.png` the best objective on validation images and, of the best trial that is complete, the −ELBO on
-test images (no search saw them; a step falls when such a trial ends), against trial-epochs and against minutes. A pause of more than a
-minute between two epochs is a stop of the command, and counts as a minute.
+`live.md` is a row for each search, `live.png` the best objective on validation images and, of the
+best trial that is complete, the −ELBO on test images (no search saw them; a step falls when such a
+trial ends), against trial-epochs and against minutes. A pause of more than a minute between two
+epochs is a stop of the command, and counts as a minute.
 """
 
 import argparse
@@ -34,7 +38,12 @@ from vaeexp.results import stored_study
 from vaeexp.runs.run import evaluate_run, open_images, open_run
 
 SEARCHES = {
-    "tpe + median": ["sampler=tpe", "pruner.name=median", "pruner.startup_trials=8", "pruner.warmup_epochs=5"],
+    "tpe + median": [
+        "sampler=tpe",
+        "pruner.name=median",
+        "pruner.startup_trials=8",
+        "pruner.warmup_epochs=5",
+    ],
     "curves + promotion": ["sampler=curves", "pruner=promotion"],
 }
 """Search → settings of the study; those of median are what `beta_mnist` had."""
@@ -52,7 +61,9 @@ class Course:
     validation: np.ndarray
     """Least −ELBO so far of any trial on validation images, nats."""
     test: np.ndarray
-    """−ELBO on test images of the complete trial that is best on validation images so far, nats; NaN before there is one."""
+    """−ELBO on test images of the complete trial that is best on validation images so far, nats;
+    NaN before there is one.
+    """
     confirmed: Sequence[float]
     """−ELBO on test images of the best configuration, trained again with fresh seeds, nats."""
     trials: int
@@ -60,8 +71,12 @@ class Course:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("VAEEXP_DATA"), help="folder with MNIST's files")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, default=os.environ.get("VAEEXP_DATA"), help="folder with MNIST's files"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/live"))
     parser.add_argument("--no-run", action="store_true", help="draw what is there")
     options = parser.parse_args()
@@ -90,12 +105,24 @@ def name_of(search: str, seed: int) -> str:
 
 
 def search_side_by_side(seed: int, data: Path, out: Path) -> None:
-    """Run all searches of a seed at once, each in a process of one thread. Raises RuntimeError when one of them fails."""
+    """Run all searches of a seed at once, each in a process of one thread. Raises RuntimeError when
+    one of them fails.
+    """
     out.mkdir(parents=True, exist_ok=True)
     started = []
     for search, settings in SEARCHES.items():
         name = name_of(search, seed)
-        command = [sys.executable, "-m", "vaeexp", "sweep", str(_STUDY), "--name", name, "--data", str(data)]
+        command = [
+            sys.executable,
+            "-m",
+            "vaeexp",
+            "sweep",
+            str(_STUDY),
+            "--name",
+            name,
+            "--data",
+            str(data),
+        ]
         command += ["--lanes", "4", "--workers", "1", "--threads", "1", "--set", f"seed={seed}"]
         command += [word for setting in settings for word in ("--set", setting)]
         command += ["--runs", str(out / "runs"), "--reports", str(out / "reports")]
@@ -122,14 +149,18 @@ def course(study: str, runs: Path, data: Path) -> Course:
         minutes=np.cumsum(np.clip(np.diff(at, prepend=begun), 0.0, _STOP)) / 60,
         validation=np.minimum.accumulate(objectives),
         test=test,
-        confirmed=[run.results["test/neg_elbo"] for run in stored.repeats if "test/neg_elbo" in run.results],
+        confirmed=[
+            run.results["test/neg_elbo"] for run in stored.repeats if "test/neg_elbo" in run.results
+        ],
         trials=len(stored.trials),
         complete=sum(trial.state == "complete" for trial in stored.trials),
     )
 
 
 def _tested(stored: State, runs: Path, data: Path) -> list[tuple[int, float]]:
-    """Return the rounds in which a trial ended that is better than all complete ones before, and its −ELBO on test images."""
+    """Return the rounds in which a trial ended that is better than all complete ones before, and
+    its −ELBO on test images.
+    """
     complete = sorted(
         (trial.ended_round or 0, trial.number, trial.outcome.objective)
         for trial in stored.trials
@@ -143,7 +174,9 @@ def _tested(stored: State, runs: Path, data: Path) -> list[tuple[int, float]]:
         least = objective
         run = open_run(f"{stored.study.name}/{number}", runs)
         images = open_images(run, data, same=True, say=print)
-        figures = evaluate_run(run, images, importance_samples=1, device="cpu", say=print)["figures"]
+        figures = evaluate_run(run, images, importance_samples=1, device="cpu", say=print)[
+            "figures"
+        ]
         found.append((round_, figures["test/neg_elbo"]))
     return found
 
@@ -157,8 +190,15 @@ def report(found: dict[tuple[str, int], Course]) -> str:
             mean = mean_interval(one.confirmed)
             confirmed = f"{mean.mean:.2f} ({mean.low:.2f}–{mean.high:.2f})"
         third, least = len(one.validation) // 3, one.validation[-1]
-        counts = [f"{one.trials}", f"{one.complete}", f"{len(one.validation)}", f"{one.minutes[-1]:.0f}"]
-        rows.append([f"{seed}", search, *counts, f"{one.validation[third]:.2f}", f"{least:.2f}", confirmed])
+        counts = [
+            f"{one.trials}",
+            f"{one.complete}",
+            f"{len(one.validation)}",
+            f"{one.minutes[-1]:.0f}",
+        ]
+        rows.append(
+            [f"{seed}", search, *counts, f"{one.validation[third]:.2f}", f"{least:.2f}", confirmed]
+        )
     head = [
         "seed",
         "search",
@@ -174,11 +214,15 @@ def report(found: dict[tuple[str, int], Course]) -> str:
 
 
 def draw(found: dict[tuple[str, int], Course], path: Path) -> None:
-    """Draw the best −ELBO of all searches against trial-epochs and against minutes, on validation and on test images."""
+    """Draw the best −ELBO of all searches against trial-epochs and against minutes, on validation
+    and on test images.
+    """
     figure = new_figure(height=7.0)
     panels = figure.subplots(2, 2, sharey="row", sharex="col")
     for (row, what), (column, along) in [
-        (row, column) for row in enumerate(("validation", "test")) for column in enumerate(("trial-epochs", "minutes"))
+        (row, column)
+        for row in enumerate(("validation", "test"))
+        for column in enumerate(("trial-epochs", "minutes"))
     ]:
         axes = panels[row, column]
         style_axes(axes, x=along if row else "", y="" if column else f"best −ELBO, {what}, nats")
@@ -186,7 +230,13 @@ def draw(found: dict[tuple[str, int], Course], path: Path) -> None:
             x = np.arange(1, len(one.validation) + 1) if along == "trial-epochs" else one.minutes
             first = not any(line.get_label() == search for line in axes.lines)
             style = line_style(list(SEARCHES).index(search))
-            axes.plot(x, getattr(one, what), drawstyle="steps-post", label=search if first else "_", **style)
+            axes.plot(
+                x,
+                getattr(one, what),
+                drawstyle="steps-post",
+                label=search if first else "_",
+                **style,
+            )
         values = np.concatenate([getattr(one, what) for one in found.values()])
         least = np.nanmin(values)
         axes.set_ylim(least - 0.5, least + 15)

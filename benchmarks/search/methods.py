@@ -1,7 +1,8 @@
 """The searches that are raced, as data, and how one of them is run on a table.
 
-Ours are settings of a study file, run by the shipped driver on `TableLanes`. Peers run by their own code (`peers.py`). No search starts from configurations
-that somebody chose (`start:` of the study files), because a race between samplers is not decided by the author's knowledge of the space.
+Ours are settings of a study file, run by the shipped driver on `TableLanes`. Peers run by their own
+code (`peers.py`). No search starts from configurations that somebody chose (`start:` of the study
+files), because a race between samplers is not decided by the author's knowledge of the space.
 """
 
 from collections.abc import Mapping
@@ -30,7 +31,17 @@ from sweeps.study.space import Space
 from sweeps.study.study import Study
 from sweeps.study.study_model import Budget
 
-__all__ = ["DEFAULT", "METHODS", "OURS", "REFERENCE", "code_of", "run_method", "run_ours", "study_of", "why_not"]
+__all__ = [
+    "DEFAULT",
+    "METHODS",
+    "OURS",
+    "REFERENCE",
+    "code_of",
+    "run_method",
+    "run_ours",
+    "study_of",
+    "why_not",
+]
 
 OURS: dict[str, dict[str, Any]] = {
     "random": {"sampler": "random", "pruner": "none"},
@@ -58,8 +69,12 @@ class _Train(BaseModel):
     epochs: int
 
 
-def study_of(space: Space, settings: Mapping[str, Any], *, name: str, seed: int, epochs: int, budget: int) -> Study:
-    """Return the study of a search on a space. Raises UserError where the sampler cannot model the space."""
+def study_of(
+    space: Space, settings: Mapping[str, Any], *, name: str, seed: int, epochs: int, budget: int
+) -> Study:
+    """Return the study of a search on a space. Raises UserError where the sampler cannot model the
+    space.
+    """
     sampler: SamplerSettings = TypeAdapter(AnySampler).validate_python(settings["sampler"])
     pruner: PrunerSettings = TypeAdapter(AnyPruner).validate_python(settings["pruner"])
     check_sampler(sampler, space)
@@ -79,8 +94,12 @@ def study_of(space: Space, settings: Mapping[str, Any], *, name: str, seed: int,
     )
 
 
-def run_ours(study: Study, trace: Trace, storage: optuna.storages.BaseStorage | None = None) -> None:
-    """Search by the shipped driver until the trial-epochs of the trace are spent; goes on with a study that the storage holds."""
+def run_ours(
+    study: Study, trace: Trace, storage: optuna.storages.BaseStorage | None = None
+) -> None:
+    """Search by the shipped driver until the trial-epochs of the trace are spent; goes on with a
+    study that the storage holds.
+    """
     lanes = TableLanes(trace)
     opened = open_study(storage or InMemoryStorage(), study)
     with suppress(BudgetSpent):
@@ -108,7 +127,9 @@ def run_method(referee: Referee, method: str, *, lanes: int, repeat: int, budget
 
 
 def code_of(method: str) -> str:
-    """Return the first 12 digits of the SHA-256 of the package `sweeps` for a search of ours, nothing for a peer."""
+    """Return the first 12 digits of the SHA-256 of the package `sweeps` for a search of ours,
+    nothing for a peer.
+    """
     return source_of("sweeps").sha256[:12] if method in OURS else ""
 
 

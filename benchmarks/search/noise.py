@@ -1,14 +1,19 @@
-"""The noise of a seed at configurations that no seed has trained, from differences of two seeds at near configurations.
+"""The noise of a seed at configurations that no seed has trained, from differences of two seeds at
+near configurations.
 
-    noise = SeedNoise(points, ends, differences)
-    noise.draw(point, end, seed)      an error for each epoch of a curve, on the scale of the differences
+    noise = SeedNoise(points, ends, differences) noise.draw(point, end, seed)      an error for each
+    epoch of a curve, on the scale of the differences
 
-Two curves of one configuration differ by the noise of two seeds, so a difference over √2 has the deviation of one seed. A draw is the difference of one of the
-`NEAR` nearest configurations, over √2, with a random sign. So its deviation, course, correlation and tails are those of the table. There the errors of the first
-epoch say nothing of the last one (correlation 0.0 to 0.1), and those of the last third of a curve are nearly the same (0.8 to 1.0).
+Two curves of one configuration differ by the noise of two seeds, so a difference over √2 has the
+deviation of one seed. A draw is the difference of one of the `NEAR` nearest configurations, over
+√2, with a random sign. So its deviation, course, correlation and tails are those of the table.
+There the errors of the first epoch say nothing of the last one (correlation 0.0 to 0.1), and those
+of the last third of a curve are nearly the same (0.8 to 1.0).
 
-Near means alike in parameters and in the last epoch, each relative to the median over all pairs. From epoch 3 on, the 20 configurations nearest in this sense
-predict the size of a difference that was left out better than the 20 nearest in the parameters alone, and better than all configurations, on each of A to D.
+Near means alike in parameters and in the last epoch, each relative to the median over all pairs.
+From epoch 3 on, the 20 configurations nearest in this sense predict the size of a difference that
+was left out better than the 20 nearest in the parameters alone, and better than all configurations,
+on each of A to D.
 """
 
 import math
@@ -35,7 +40,9 @@ class SeedNoise:
     def __init__(self, points: np.ndarray, ends: np.ndarray, differences: np.ndarray) -> None:
         whole = np.isfinite(differences).all(axis=1) & np.isfinite(ends)
         if not whole.any():
-            raise ValueError("got no configuration with two whole curves; the noise of a seed needs one")
+            raise ValueError(
+                "got no configuration with two whole curves; the noise of a seed needs one"
+            )
         self._points, self._ends = points[whole], ends[whole]
         self._errors = differences[whole] / math.sqrt(2)
         self._apart = _median(self._gaps(points) for points in self._points)

@@ -1,8 +1,10 @@
 """Searches of other projects by their own code, on workers that look their epochs up in a table.
 
-Every peer decides alone, through its documented calls: which configuration a free worker gets, and after each epoch whether the trial goes
-on, waits or ends. Here are only workers and translations. Workers are asynchronous, as these projects run them: each takes a job as soon as it is
-free, and waits for nobody. A trial that a peer resumes goes on where it was, at no cost, whether the peer keeps checkpoints or not.
+Every peer decides alone, through its documented calls: which configuration a free worker gets, and
+after each epoch whether the trial goes on, waits or ends. Here are only workers and translations.
+Workers are asynchronous, as these projects run them: each takes a job as soon as it is free, and
+waits for nobody. A trial that a peer resumes goes on where it was, at no cost, whether the peer
+keeps checkpoints or not.
 
 | peer | by | spaces with conditions |
 | --- | --- | --- |
@@ -12,9 +14,10 @@ free, and waits for nobody. A trial that a peer resumes goes on where it was, at
 | `ray: asha` | the scheduler of Ray Tune, which stops trials; configurations are drawn at random | drawn only where active |
 | `ray: bohb` | the scheduler of Ray Tune, which pauses trials, and the model that it takes, of hpbandster 0.7; needs ConfigSpace below 1 | suggested always, dropped where not active |
 
-Each runs with its own defaults, but for the epochs of a trial (first rung 1, last the epochs of the table) and the seed. One default is
-changed: syne-tune begins with the middle of all ranges, and here no search begins with a configuration that somebody chose.
-"""
+Each runs with its own defaults, but for the epochs of a trial (first rung 1, last the epochs of the
+table) and the seed. One default is changed: syne-tune begins with the middle of all ranges, and
+here no search begins with a configuration that somebody chose.
+"""  # noqa: E501
 
 import heapq
 import itertools
@@ -53,24 +56,30 @@ class Job:
     handle: Any = field(compare=False)
     """What the peer knows the trial by."""
     until: int | None = None
-    """Epoch up to which the trial is trained before the peer hears of it; None where it hears of each epoch."""
+    """Epoch up to which the trial is trained before the peer hears of it; None where it hears of
+    each epoch.
+    """
 
 
 class Peer(Protocol):
     """A search that is asked by workers."""
 
     def ask(self) -> Job | None:
-        """Return the next job of a free worker; None where there is none before a running trial reports."""
+        """Return the next job of a free worker; None where there is none before a running trial
+        reports.
+        """
 
     def report(self, job: Job, epoch: int, objective: float, *, last: bool) -> bool:
-        """Hear of an epoch (infinite: it diverged, and the trial has ended); return whether the worker trains the next one.
+        """Hear of an epoch (infinite: it diverged, and the trial has ended); return whether the
+        worker trains the next one.
 
         `last`: the trial has no further epoch, and the answer does not matter.
         """
 
 
 def run_peer(peer: Peer, trace: Trace, workers: int) -> None:
-    """Run a search on asynchronous workers until the trial-epochs of the trace are spent, or it has no more jobs.
+    """Run a search on asynchronous workers until the trial-epochs of the trace are spent, or it has
+    no more jobs.
 
     A job whose epochs are trained already is reported at once.
     """
@@ -91,7 +100,11 @@ def run_peer(peer: Peer, trace: Trace, workers: int) -> None:
         while True:
             while len(running) < workers and (job := peer.ask()) is not None:
                 known = done.get(job.key)
-                if known is not None and job.until is not None and (known.last or known.epoch >= job.until):
+                if (
+                    known is not None
+                    and job.until is not None
+                    and (known.last or known.epoch >= job.until)
+                ):
                     report(job, known)
                 else:
                     begin(job)
@@ -106,7 +119,9 @@ def run_peer(peer: Peer, trace: Trace, workers: int) -> None:
 class OptunaPeer:
     """Optuna's sampler and pruner."""
 
-    def __init__(self, space: Space, sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner) -> None:
+    def __init__(
+        self, space: Space, sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner
+    ) -> None:
         self._space = space
         # Hyperband puts trials in brackets by the name, which is random by default.
         self.study = optuna.create_study(study_name="peer", sampler=sampler, pruner=pruner)
@@ -131,7 +146,9 @@ class OptunaPeer:
         return True
 
 
-def _optuna(sampler: str, pruner: Callable[[int], optuna.pruners.BasePruner]) -> Callable[[Space, int, int], Peer]:
+def _optuna(
+    sampler: str, pruner: Callable[[int], optuna.pruners.BasePruner]
+) -> Callable[[Space, int, int], Peer]:
     def make(space: Space, epochs: int, seed: int) -> Peer:
         return OptunaPeer(space, getattr(optuna.samplers, sampler)(seed=seed), pruner(epochs))
 
@@ -153,11 +170,13 @@ class SynePeer:
         self._space, self._make_trial = space, Trial
         self._trials: dict[int, Any] = {}
         self._scheduler = getattr(baselines, name)(
-            {parameter.name: _syne_domain(parameter) for parameter in space.parameters} | {"epochs": epochs},
+            {parameter.name: _syne_domain(parameter) for parameter in space.parameters}
+            | {"epochs": epochs},
             metric="objective",
             mode="min",
             random_seed=seed % 2**31,
-            points_to_evaluate=[],  # by default the middle of all ranges, which is where their author expects the best
+            # By default the middle of all ranges, which is where their author expects the best.
+            points_to_evaluate=[],
             **options,
         )
 
@@ -192,7 +211,9 @@ def _syne(name: str, **options: Any) -> Callable[[Space, int, int], Peer]:
 
 
 def _syne_domain(parameter: Parameter) -> Any:
-    """Return a parameter as syne-tune has it; a choice as the places of its values, because some are lists."""
+    """Return a parameter as syne-tune has it; a choice as the places of its values, because some
+    are lists.
+    """
     from syne_tune import config_space
 
     if parameter.kind == "choice":
@@ -200,12 +221,19 @@ def _syne_domain(parameter: Parameter) -> Any:
     if parameter.kind == "int":
         make = config_space.lograndint if parameter.log else config_space.randint
         return make(int(parameter.low), int(parameter.high))
-    return (config_space.loguniform if parameter.log else config_space.uniform)(parameter.low, parameter.high)
+    return (config_space.loguniform if parameter.log else config_space.uniform)(
+        parameter.low, parameter.high
+    )
 
 
 def _active(space: Space, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration of values of all parameters, in which choices are places; those that are not active are dropped."""
-    values = {p.name: p.value(int(config[p.name])) if p.kind == "choice" else config[p.name] for p in space.parameters}
+    """Return the configuration of values of all parameters, in which choices are places; those that
+    are not active are dropped.
+    """
+    values = {
+        p.name: p.value(int(config[p.name])) if p.kind == "choice" else config[p.name]
+        for p in space.parameters
+    }
     return {name: values[name] for name in space.active(values)}
 
 
@@ -253,16 +281,22 @@ class SmacPeer:
             max_budget=epochs,
             seed=seed % 2**31,
         )
-        self._facade = MultiFidelityFacade(scenario, lambda config, seed, budget: 0.0, logging_level=False)
+        self._facade = MultiFidelityFacade(
+            scenario, lambda config, seed, budget: 0.0, logging_level=False
+        )
 
     def ask(self) -> Job:
         info = self._facade.ask()
         values = dict(info.config)
         key = tuple(sorted((name, str(value)) for name, value in values.items()))
-        return Job(key=key, params=_active(self._space, values), handle=info, until=round(info.budget))
+        return Job(
+            key=key, params=_active(self._space, values), handle=info, until=round(info.budget)
+        )
 
     def report(self, job: Job, epoch: int, objective: float, *, last: bool) -> bool:
-        self._facade.tell(job.handle, self._value(cost=min(objective, _WORST), time=float(epoch)), save=False)
+        self._facade.tell(
+            job.handle, self._value(cost=min(objective, _WORST), time=float(epoch)), save=False
+        )
         return False
 
 
@@ -278,12 +312,16 @@ def _config_space_domain(parameter: Parameter) -> Any:
 
     name = parameter.name
     if parameter.kind == "choice":
-        return ConfigSpace.CategoricalHyperparameter(name, [str(place) for place in range(len(parameter.values))])
+        return ConfigSpace.CategoricalHyperparameter(
+            name, [str(place) for place in range(len(parameter.values))]
+        )
     if parameter.kind == "int":
         return ConfigSpace.UniformIntegerHyperparameter(
             name, int(parameter.low), int(parameter.high), log=parameter.log
         )
-    return ConfigSpace.UniformFloatHyperparameter(name, parameter.low, parameter.high, log=parameter.log)
+    return ConfigSpace.UniformFloatHyperparameter(
+        name, parameter.low, parameter.high, log=parameter.log
+    )
 
 
 class RayPeer:
@@ -292,14 +330,19 @@ class RayPeer:
     def __init__(self, space: Space, epochs: int, seed: int) -> None:
         from ray.tune.schedulers import AsyncHyperBandScheduler
 
-        self._space, self._random, self._numbers = space, np.random.default_rng(seed), itertools.count()
+        self._space = space
+        self._random = np.random.default_rng(seed)
+        self._numbers = itertools.count()
         self._scheduler = AsyncHyperBandScheduler(
             time_attr="epoch", metric="objective", mode="min", max_t=epochs, grace_period=1
         )
 
     def ask(self) -> Job:
         trial = SimpleNamespace(trial_id=str(next(self._numbers)))
-        values = {parameter.name: parameter.at(self._random.random()) for parameter in self._space.parameters}
+        values = {
+            parameter.name: parameter.at(self._random.random())
+            for parameter in self._space.parameters
+        }
         self._scheduler.on_trial_add(None, trial)
         params = {name: values[name] for name in self._space.active(values)}
         return Job(key=trial.trial_id, params=params, handle=trial)
@@ -323,9 +366,11 @@ class _RayTrial:
 
 
 class RayBohbPeer:
-    """BOHB (Falkner et al. 2018) as Ray Tune has it: its HyperBand, and hpbandster's model of good and bad configurations.
+    """BOHB (Falkner et al. 2018) as Ray Tune has it: its HyperBand, and hpbandster's model of good
+    and bad configurations.
 
-    Stands for Ray's controller, and calls scheduler and model in the order in which `ray.tune.execution.tune_controller` does.
+    Stands for Ray's controller, and calls scheduler and model in the order in which
+    `ray.tune.execution.tune_controller` does.
     """
 
     def __init__(self, space: Space, epochs: int, seed: int) -> None:
@@ -337,7 +382,9 @@ class RayBohbPeer:
         logging.getLogger("hpbandster").setLevel(logging.ERROR)
         self._space, self._trials = space, list[_RayTrial]()
         self._model = TuneBOHB(_config_space(space, seed), metric="objective", mode="min")
-        self._scheduler = HyperBandForBOHB(time_attr="epoch", metric="objective", mode="min", max_t=epochs)
+        self._scheduler = HyperBandForBOHB(
+            time_attr="epoch", metric="objective", mode="min", max_t=epochs
+        )
         self.search_alg = SimpleNamespace(searcher=self._model)
 
     def get_trials(self) -> list[_RayTrial]:
@@ -352,7 +399,9 @@ class RayBohbPeer:
     def ask(self) -> Job | None:
         if not any(trial.status == "PENDING" for trial in self._trials):
             name = str(len(self._trials))
-            self._trials.append(trial := _RayTrial(name, _active(self._space, self._model.suggest(name))))
+            self._trials.append(
+                trial := _RayTrial(name, _active(self._space, self._model.suggest(name)))
+            )
             self._scheduler.on_trial_add(self, trial)
         if (trial := self._scheduler.choose_trial_to_run(self)) is None:
             return None
@@ -379,14 +428,24 @@ PEERS: dict[str, Callable[[Space, int, int], Peer]] = {
     "optuna: tpe + median": _optuna("TPESampler", lambda epochs: optuna.pruners.MedianPruner()),
     "optuna: tpe + hyperband": _optuna("TPESampler", _hyperband),
     "optuna: gp + median": _optuna("GPSampler", lambda epochs: optuna.pruners.MedianPruner()),
-    "optuna: random + halving": _optuna("RandomSampler", lambda epochs: optuna.pruners.SuccessiveHalvingPruner()),
-    "syne-tune: asha, stopping": _syne("ASHA", resource_attr="epoch", max_resource_attr="epochs", type="stopping"),
-    "syne-tune: asha, promotion": _syne("ASHA", resource_attr="epoch", max_resource_attr="epochs", type="promotion"),
-    "syne-tune: mobster": _syne("MOBSTER", resource_attr="epoch", max_resource_attr="epochs", type="promotion"),
+    "optuna: random + halving": _optuna(
+        "RandomSampler", lambda epochs: optuna.pruners.SuccessiveHalvingPruner()
+    ),
+    "syne-tune: asha, stopping": _syne(
+        "ASHA", resource_attr="epoch", max_resource_attr="epochs", type="stopping"
+    ),
+    "syne-tune: asha, promotion": _syne(
+        "ASHA", resource_attr="epoch", max_resource_attr="epochs", type="promotion"
+    ),
+    "syne-tune: mobster": _syne(
+        "MOBSTER", resource_attr="epoch", max_resource_attr="epochs", type="promotion"
+    ),
     "syne-tune: bore": _syne("BORE"),
     "dehb": DehbPeer,
     "smac": SmacPeer,
     "ray: asha": RayPeer,
     "ray: bohb": RayBohbPeer,
 }
-"""Name → makes the peer for a space, the epochs of a trial, and a seed. Raises ImportError where its package is not installed."""
+"""Name → makes the peer for a space, the epochs of a trial, and a seed. Raises ImportError where
+its package is not installed.
+"""

@@ -1,11 +1,15 @@
-"""How far the partial dependence of a search by promotion is from the true one, and how far the importance is.
+"""How far the partial dependence of a search by promotion is from the true one, and how far the
+importance is.
 
-    PYTHONPATH=. python benchmarks/search/promoted_dependence.py [--spaces A B] [--trials 80] [--draws 20]
+    PYTHONPATH=. python benchmarks/search/promoted_dependence.py [--spaces A B] [--trials 80]
+    [--draws 20]
 
-Random configurations of a table of real curves are paused at the default rungs, and the best third goes on. A forest learns from what they had
-reached, or from the ends that `curve_process` expects; the truth is a forest of all curves of the table to their ends. The importance (PED-ANOVA) learns
+Random configurations of a table of real curves are paused at the default rungs, and the best third
+goes on. A forest learns from what they had reached, or from the ends that `curve_process` expects;
+the truth is a forest of all curves of the table to their ends. The importance (PED-ANOVA) learns
 from the order of `learned_trials`; the truth is that of all whole curves. The same for the drawn
-trials, trained to the end, says how much is due to there being few of them. Prints two tables for benchmarks/search/search-notes.md.
+trials, trained to the end, says how much is due to there being few of them. Prints two tables for
+benchmarks/search/search-notes.md.
 """
 
 import argparse
@@ -32,11 +36,15 @@ from table import markdown
 
 EPOCHS_SEEN = 1500
 WIDER = 8.0
-"""The scale of `Scale.of` resolves the best trials. Bad ones end less far below the truth where it is so many times as wide."""
+"""The scale of `Scale.of` resolves the best trials. Bad ones end less far below the truth where it
+is so many times as wide.
+"""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--spaces", nargs="*", default=["A", "B"])
     parser.add_argument("--trials", type=int, default=80)
     parser.add_argument("--draws", type=int, default=20)
@@ -52,13 +60,19 @@ def main() -> None:
 
 
 def compared(table: Table, trials: int, draws: int) -> tuple[list[list[str]], list[list[str]]]:
-    """Return a row of spans and one of shares for each parameter: of all curves, then means over the draws."""
+    """Return a row of spans and one of shares for each parameter: of all curves, then means over
+    the draws.
+    """
     values, space = table.neg_elbo[:, 0], table.space
     whole = np.flatnonzero(table.trained[:, 0] & np.isfinite(values).all(axis=1))
     everything = _frame(table, whole, np.full(len(whole), table.epochs))
-    parameters = {name: searched_parameter(name, one, everything) for name, one in space.as_dict().items()}
+    parameters = {
+        name: searched_parameter(name, one, everything) for name, one in space.as_dict().items()
+    }
     true = _spans(parameters, _ordered(everything)), _shares(parameters, _ordered(everything))
-    found: dict[str, list[Mapping[str, float]]] = {way: [] for way in ("whole", "reached", "predicted")}
+    found: dict[str, list[Mapping[str, float]]] = {
+        way: [] for way in ("whole", "reached", "predicted")
+    }
     ranked: dict[str, list[Mapping[str, float]]] = {way: [] for way in ("whole", "furthest")}
     for draw in range(draws):
         rows = np.sort(np.random.default_rng(draw).choice(whole, trials, replace=False))
@@ -68,13 +82,20 @@ def compared(table: Table, trials: int, draws: int) -> tuple[list[list[str]], li
         predicted = reached.assign(objective=_predicted(table, rows, lengths))
         for way, frame in (("whole", ends), ("reached", reached), ("predicted", predicted)):
             found[way].append(_spans(parameters, _ordered(frame)))
-        furthest = reached.sort_values(["epochs", "objective"], ascending=[False, True], ignore_index=True)
+        furthest = reached.sort_values(
+            ["epochs", "objective"], ascending=[False, True], ignore_index=True
+        )
         ranked["whole"].append(_shares(parameters, _ordered(ends)))
-        ranked["furthest"].append(_shares(parameters, learned_trials(reached, furthest, promotes=True)))
+        ranked["furthest"].append(
+            _shares(parameters, learned_trials(reached, furthest, promotes=True))
+        )
     names = list(parameters)
     return (
         [_row(table, name, true[0], found, lambda nats: f"{nats:.1f}") for name in names],
-        [_row(table, name, true[1], ranked, lambda share: f"{100 * share:.0f} %") for name in names],
+        [
+            _row(table, name, true[1], ranked, lambda share: f"{100 * share:.0f} %")
+            for name in names
+        ],
     )
 
 
@@ -85,7 +106,10 @@ def _row(table: Table, name: str, true: Mapping[str, float], ways, words) -> lis
 
 def _frame(table: Table, rows: np.ndarray, lengths: np.ndarray) -> pd.DataFrame:
     """Return trials that have trained so many epochs, by row of the table."""
-    params = [{f"params.{name}": value for name, value in table.configurations[row].items()} for row in rows]
+    params = [
+        {f"params.{name}": value for name, value in table.configurations[row].items()}
+        for row in rows
+    ]
     fixed = {
         "number": range(len(rows)),
         "epochs": lengths,
@@ -93,8 +117,12 @@ def _frame(table: Table, rows: np.ndarray, lengths: np.ndarray) -> pd.DataFrame:
         "duplicate_of": None,
         "purposes": [()] * len(rows),
     }
-    objective = [table.neg_elbo[row, 0, :length].min() for row, length in zip(rows, lengths, strict=True)]
-    return pd.DataFrame(params).assign(**fixed, objective=objective, baseline=None, state="complete")
+    objective = [
+        table.neg_elbo[row, 0, :length].min() for row, length in zip(rows, lengths, strict=True)
+    ]
+    return pd.DataFrame(params).assign(
+        **fixed, objective=objective, baseline=None, state="complete"
+    )
 
 
 def _ordered(frame: pd.DataFrame) -> pd.DataFrame:
@@ -116,13 +144,17 @@ def _paused(values: np.ndarray, last: int) -> np.ndarray:
     rungs = [*(PromotionSettings(name="promotion").for_epochs(last).rungs or ()), last]
     lengths, going = np.full(len(values), rungs[0]), np.arange(len(values))
     for rung, following in itertools.pairwise(rungs):
-        going = going[np.argsort(values[going, :rung].min(axis=1), kind="stable")][: len(going) // 3]
+        going = going[np.argsort(values[going, :rung].min(axis=1), kind="stable")][
+            : len(going) // 3
+        ]
         lengths[going] = following
     return lengths
 
 
 def _predicted(table: Table, rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return the objective of each trial [N], of those that were paused the end that the process expects."""
+    """Return the objective of each trial [N], of those that were paused the end that the process
+    expects.
+    """
     curves = [
         LearningCurve(
             number=number,
@@ -145,8 +177,12 @@ def _predicted(table: Table, rows: np.ndarray, lengths: np.ndarray) -> np.ndarra
 def _wider(curves: Sequence[LearningCurve]) -> Scale:
     narrow = Scale.of(curves)
     width = WIDER * narrow.width
-    logs = np.concatenate([np.log1p((np.array(curve.objectives) - narrow.best) / width) for curve in curves])
-    return Scale(best=narrow.best, width=width, mean=float(logs.mean()), deviation=float(logs.std()))
+    logs = np.concatenate(
+        [np.log1p((np.array(curve.objectives) - narrow.best) / width) for curve in curves]
+    )
+    return Scale(
+        best=narrow.best, width=width, mean=float(logs.mean()), deviation=float(logs.std())
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The report of a race: a table of trial-epochs to both targets, and pictures of regret against trial-epochs."""
+"""The report of a race: a table of trial-epochs to both targets, and pictures of regret against
+trial-epochs.
+"""
 
 import itertools
 import math
@@ -54,7 +56,9 @@ SECTIONS = {"process": "Gaussian process", "trees": "Extra trees", FORMER: "Form
 
 @dataclass(frozen=True, kw_only=True)
 class Shares:
-    """Parts of the variance between repeats that are the luck of the table's seeds (`grading.seed_share`)."""
+    """Parts of the variance between repeats that are the luck of the table's seeds
+    (`grading.seed_share`).
+    """
 
     mean: float = 0.0
     """Of means of trial-epochs."""
@@ -71,24 +75,33 @@ class Shares:
                 for method, target in itertools.product(methods, DEVIATIONS):
                     means.append(_influences_of_mean(methods[method], target))
                     if method != DEFAULT and _of_both(methods.get(DEFAULT, ()), methods[method])[0]:
-                        ratios.append(_influences_of_ratio(methods[DEFAULT], methods[method], target))
+                        ratios.append(
+                            _influences_of_ratio(methods[DEFAULT], methods[method], target)
+                        )
         return cls(mean=seed_share(means), ratio=seed_share(ratios))
 
 
 def write_report(results: Sequence[Result], out: Path) -> None:
-    """Write `search-tables.md`, and `search-A.png` for each space that has results of the present referee."""
+    """Write `search-tables.md`, and `search-A.png` for each space that has results of the present
+    referee.
+    """
     out.mkdir(parents=True, exist_ok=True)
     page = report(results)
     (out / "search-tables.md").write_text(page, encoding="utf-8")
     print(page)
     raced = {result.method for result in results if result.surrogate != FORMER}
-    styles = {method: line_style(place) for place, method in enumerate(name for name in METHODS if name in raced)}
+    styles = {
+        method: line_style(place)
+        for place, method in enumerate(name for name in METHODS if name in raced)
+    }
     for space, panels in _panels(above_least(results)).items():
         draw_regrets(space, panels, styles, out)
 
 
 def grouped(results: Sequence[Result]) -> Groups:
-    """Return results by space, by lanes and by method, spaces and lanes in rising order, methods in the order of `METHODS`."""
+    """Return results by space, by lanes and by method, spaces and lanes in rising order, methods in
+    the order of `METHODS`.
+    """
     place = {method: number for number, method in enumerate(METHODS)}
     groups: dict[str, dict[int, dict[str, list[Result]]]] = {}
     for result in sorted(results, key=lambda r: (r.space, r.lanes, place[r.method], r.repeat)):
@@ -98,39 +111,60 @@ def grouped(results: Sequence[Result]) -> Groups:
 
 
 def report(results: Sequence[Result]) -> str:
-    """Return the page: for each surrogate all spaces side by side and every table of a space, then the pictures, then the same of the former referee."""
+    """Return the page: for each surrogate all spaces side by side and every table of a space, then
+    the pictures, then the same of the former referee.
+    """
     results = above_least(results)
-    of_surrogate = {name: [result for result in results if result.surrogate == name] for name in SECTIONS}
+    of_surrogate = {
+        name: [result for result in results if result.surrogate == name] for name in SECTIONS
+    }
     present = [result for name in SURROGATES for result in of_surrogate[name]]
     shares = Shares.of(present)
     parts = ["# Search: every table", _RULES]
     for name in SURROGATES:
         if own := of_surrogate[name]:
-            parts += [f"## {SECTIONS[name]}", *_section(SECTIONS[name], grouped(own), DEVIATIONS, shares)]
+            parts += [
+                f"## {SECTIONS[name]}",
+                *_section(SECTIONS[name], grouped(own), DEVIATIONS, shares),
+            ]
     if present:
-        parts += ["## Regret", *(f"![Space {space}: {_PICTURE}](search-{space}.png)" for space in _panels(present))]
+        parts += [
+            "## Regret",
+            *(f"![Space {space}: {_PICTURE}](search-{space}.png)" for space in _panels(present)),
+        ]
         parts.append(_SHARES.format(mean=100 * shares.mean, ratio=100 * shares.ratio))
     if former := of_surrogate[FORMER]:
         title = SECTIONS[FORMER]
-        parts += [f"## {title}", _FORMER_RULES, *_section(title, grouped(former), DEVIATIONS[:1], Shares())]
+        parts += [
+            f"## {title}",
+            _FORMER_RULES,
+            *_section(title, grouped(former), DEVIATIONS[:1], Shares()),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
 def _section(title: str, groups: Groups, targets: Sequence[int], shares: Shares) -> list[str]:
-    """Return all spaces side by side to some targets, then two tables for each space and number of lanes."""
+    """Return all spaces side by side to some targets, then two tables for each space and number of
+    lanes.
+    """
     parts = []
     if len(groups) > 1:
         for lanes in sorted({lanes for by_lanes in groups.values() for lanes in by_lanes}):
-            raced = {space: by_lanes[lanes] for space, by_lanes in groups.items() if lanes in by_lanes}
+            raced = {
+                space: by_lanes[lanes] for space, by_lanes in groups.items() if lanes in by_lanes
+            }
             parts.append(f"### {title}: all spaces with {_lanes_in_words(lanes)}")
             parts += [line for target in targets for line in _overview(raced, target, shares)]
     for space, by_lanes in groups.items():
         for lanes, methods in by_lanes.items():
             any_result = next(iter(methods.values()))[0]
-            nats = " and ".join(f"{deviations * any_result.spread:,.2f}" for deviations in DEVIATIONS)
+            nats = " and ".join(
+                f"{deviations * any_result.spread:,.2f}" for deviations in DEVIATIONS
+            )
             parts += [
                 f"### {title}: {space} with {_lanes_in_words(lanes)}",
-                f"Targets {nats} nats above the best; n repeats of {any_result.budget:,} trial-epochs.",
+                f"Targets {nats} nats above the best; n repeats of {any_result.budget:,} "
+                "trial-epochs.",
                 _markdown(methods, shares),
                 *([_beside_default(methods, shares)] if DEFAULT in methods else []),
             ]
@@ -138,31 +172,41 @@ def _section(title: str, groups: Groups, targets: Sequence[int], shares: Shares)
 
 
 def _panels(results: Sequence[Result]) -> dict[str, dict[str, Mapping[str, Sequence[Result]]]]:
-    """Return the panels of each picture: space → title → method → results of the present referee."""
+    """Return the panels of each picture: space → title → method → results of the present
+    referee.
+    """
     panels: dict[str, dict[str, Mapping[str, Sequence[Result]]]] = {}
     for surrogate in SURROGATES:
         own = [result for result in results if result.surrogate == surrogate]
         for space, by_lanes in grouped(own).items():
             for lanes, methods in by_lanes.items():
-                panels.setdefault(space, {})[f"{SECTIONS[surrogate]}, {_lanes_in_words(lanes)}"] = methods
+                panels.setdefault(space, {})[f"{SECTIONS[surrogate]}, {_lanes_in_words(lanes)}"] = (
+                    methods
+                )
     return dict(sorted(panels.items()))
 
 
 _PICTURE = "regret against trial-epochs, a panel for each surrogate and number of lanes"
 _RULES = (
-    f"Written by `make search-race ARGS=--report`. Mean trial-epochs from which on the incumbent "
-    f"is within a target, with 95 % bootstrap intervals; a repeat that is outside the target in the end counts as the whole budget (`never`). `×` is by how much "
-    f"fewer epochs than `{REFERENCE}`. `clock` is the median time to the nearer target with the seconds that the epochs of the table took, `own` the "
-    f"processor time of the search itself. Searches of vaeexp are in bold. Pictures show the median regret over repeats, ours with 95 % intervals; a "
-    f"regret below a quarter of a deviation is drawn as a quarter."
+    "Written by `make search-race ARGS=--report`. Mean trial-epochs from which on the incumbent "
+    "is within a target, with 95 % bootstrap intervals; a repeat that is outside the target in "
+    "the end counts as the whole budget (`never`). `×` is by how much fewer epochs than "
+    f"`{REFERENCE}`. `clock` is the median time to the nearer target with the seconds that the "
+    "epochs of the table took, `own` the processor time of the search itself. Searches of "
+    "vaeexp are in bold. Pictures show the median regret over repeats, ours with 95 % "
+    "intervals; a regret below a quarter of a deviation is drawn as a quarter."
 )
 _SHARES = (
-    "Intervals are over repeats and over the seeds of the table. Of the variance between repeats, {mean:.0f} % of a mean's and {ratio:.0f} % of a ratio's lie between half-samples "
-    "of these seeds, over all spaces, searches and targets; each interval has this part undivided."
+    "Intervals are over repeats and over the seeds of the table. Of the variance between "
+    "repeats, {mean:.0f} % of a mean's and {ratio:.0f} % of a ratio's lie between half-samples "
+    "of these seeds, over all spaces, searches and targets; each interval has this part "
+    "undivided."
 )
 _FORMER_RULES = (
-    "These results have the referee before the present one, and do not compare with those above: a configuration between those of the table had no noise of a seed, targets lay above "
-    "the best of the table, repeats saw seed 0 or seed 1 of all configurations, intervals are over repeats alone, and our searches are of an earlier version."
+    "These results have the referee before the present one, and do not compare with those above: "
+    "a configuration between those of the table had no noise of a seed, targets lay above the "
+    "best of the table, repeats saw seed 0 or seed 1 of all configurations, intervals are over "
+    "repeats alone, and our searches are of an earlier version."
 )
 
 
@@ -170,19 +214,29 @@ def _lanes_in_words(lanes: int) -> str:
     return f"{lanes} {'lane' if lanes == 1 else 'lanes'}"
 
 
-def _overview(by_space: Mapping[str, Mapping[str, Sequence[Result]]], target: int, shares: Shares) -> list[str]:
-    """Return the spaces side by side: trial-epochs to a target, and by how much fewer the default search needs."""
+def _overview(
+    by_space: Mapping[str, Mapping[str, Sequence[Result]]], target: int, shares: Shares
+) -> list[str]:
+    """Return the spaces side by side: trial-epochs to a target, and by how much fewer the default
+    search needs.
+    """
     groups = by_space.values()
     repeats = max(len(results) for group in groups for results in group.values())
     rows, rows_beside = [], []
     for method in (name for name in METHODS if any(name in group for group in groups)):
         results = [group.get(method, ()) for group in groups]
         cells = [
-            restricted_mean(r, target, shares.mean).in_words(".0f") + _fewer(r, repeats) if r else "–" for r in results
+            restricted_mean(r, target, shares.mean).in_words(".0f") + _fewer(r, repeats)
+            if r
+            else "–"
+            for r in results
         ]
         rows.append([_label(method), *cells])
         if method != DEFAULT:
-            beside = [_times(group.get(DEFAULT, ()), group.get(method), target, shares) for group in groups]
+            beside = [
+                _times(group.get(DEFAULT, ()), group.get(method), target, shares)
+                for group in groups
+            ]
             rows_beside.append([_label(method), *beside])
     said = [
         f"Trial-epochs to {target} sd; {repeats} repeats unless n says otherwise.",
@@ -195,7 +249,9 @@ def _overview(by_space: Mapping[str, Mapping[str, Sequence[Result]]], target: in
 
 
 def _fewer(results: Sequence[Result], repeats: int) -> str:
-    """Return the number of results as a suffix where a search has fewer than the others, else nothing."""
+    """Return the number of results as a suffix where a search has fewer than the others, else
+    nothing.
+    """
     return f", n {len(results)}" if len(results) < repeats else ""
 
 
@@ -207,11 +263,15 @@ def _markdown(methods: Mapping[str, Sequence[Result]], shares: Shares) -> str:
     head = ["search", "n"]
     for deviations in DEVIATIONS:
         head += [f"to {deviations} sd", "never", f"× {deviations} sd"]
-    rows = [_row(method, results, methods.get(REFERENCE), shares) for method, results in methods.items()]
+    rows = [
+        _row(method, results, methods.get(REFERENCE), shares) for method, results in methods.items()
+    ]
     return markdown([*head, "clock, s", "own, s"], rows, texts=1)
 
 
-def _row(method: str, results: Sequence[Result], reference: Sequence[Result] | None, shares: Shares) -> list[str]:
+def _row(
+    method: str, results: Sequence[Result], reference: Sequence[Result] | None, shares: Shares
+) -> list[str]:
     cells = [_label(method), f"{len(results)}"]
     for deviations in DEVIATIONS:
         never = sum(result.reached(deviations) is None for result in results)
@@ -223,14 +283,23 @@ def _row(method: str, results: Sequence[Result], reference: Sequence[Result] | N
 
 
 def _beside_default(methods: Mapping[str, Sequence[Result]], shares: Shares) -> str:
-    """Return by how much fewer epochs the default search needs than each other one, to each target."""
+    """Return by how much fewer epochs the default search needs than each other one, to each
+    target.
+    """
     others = [method for method in methods if method not in (DEFAULT, REFERENCE)]
-    rows = [[other, *(_times(methods[DEFAULT], methods[other], d, shares) for d in DEVIATIONS)] for other in others]
+    rows = [
+        [other, *(_times(methods[DEFAULT], methods[other], d, shares) for d in DEVIATIONS)]
+        for other in others
+    ]
     return markdown([f"× of {DEFAULT} to", *(f"{d} sd" for d in DEVIATIONS)], rows, texts=1)
 
 
-def _times(results: Sequence[Result], reference: Sequence[Result] | None, deviations: float, shares: Shares) -> str:
-    """Return by how much fewer epochs a search needs than a reference, over the repeats that both have."""
+def _times(
+    results: Sequence[Result], reference: Sequence[Result] | None, deviations: float, shares: Shares
+) -> str:
+    """Return by how much fewer epochs a search needs than a reference, over the repeats that both
+    have.
+    """
     mine, theirs = _of_both(results, reference or ())
     if not mine or results is reference:
         return "–"
@@ -248,7 +317,9 @@ def _influences_of_mean(results: Sequence[Result], target: int) -> Influences:
     return influences(mean_of, [r.epochs_to(target) for r in results]), [r.world for r in results]
 
 
-def _influences_of_ratio(results: Sequence[Result], reference: Sequence[Result], target: int) -> Influences:
+def _influences_of_ratio(
+    results: Sequence[Result], reference: Sequence[Result], target: int
+) -> Influences:
     mine, theirs = _of_both(results, reference)
     worlds = [result.world for result in sorted(mine, key=lambda result: result.repeat)]
     return influences(ratio_of, *paired_epochs(mine, theirs, target)), worlds
@@ -260,7 +331,8 @@ def draw_regrets(
     styles: Mapping[str, Mapping[str, Any]],
     out: Path,
 ) -> None:
-    """Draw the median regret of each search against trial-epochs, a panel for each title, ours with their intervals.
+    """Draw the median regret of each search against trial-epochs, a panel for each title, ours with
+    their intervals.
 
     Args:
         styles: colour and dash of each method, the same in the pictures of all spaces.
@@ -268,7 +340,9 @@ def draw_regrets(
     figure = new_figure(height=3.6 * len(by_title))
     panels = figure.subplots(len(by_title), squeeze=False)[:, 0]
     for axes, (title, methods) in zip(panels, by_title.items(), strict=True):
-        budget, spread = (getattr(next(iter(methods.values()))[0], name) for name in ("budget", "spread"))
+        budget, spread = (
+            getattr(next(iter(methods.values()))[0], name) for name in ("budget", "spread")
+        )
         style_axes(axes, x="trial-epochs", y="regret, nats")
         grid = np.unique(np.geomspace(max(1, budget // 100), budget, _POINTS).astype(int))
         least, most = min(DEVIATIONS) * spread / 4, max(DEVIATIONS) * spread
@@ -278,7 +352,12 @@ def draw_regrets(
             estimates = median_regret(results, [int(count) for count in grid])
             middle, low, high = (
                 np.asarray(
-                    [max(getattr(e, name), least) if math.isfinite(getattr(e, name)) else math.nan for e in estimates]
+                    [
+                        max(getattr(e, name), least)
+                        if math.isfinite(getattr(e, name))
+                        else math.nan
+                        for e in estimates
+                    ]
                 )
                 for name in ("value", "low", "high")
             )
@@ -295,8 +374,17 @@ def draw_regrets(
         for deviations in DEVIATIONS:
             axes.axhline(deviations * spread, **DASHED)
             annotate(
-                axes, f"{deviations} sd", (grid[0], deviations * spread), (0, 7), ha="left", fontsize=9, boxed=True
+                axes,
+                f"{deviations} sd",
+                (grid[0], deviations * spread),
+                (0, 7),
+                ha="left",
+                fontsize=9,
+                boxed=True,
             )
         side_legend(axes)
         note(axes, title)
-    save(framed(figure, f"Space {space}: regret of the incumbent, median over repeats"), out / f"search-{space}.png")
+    save(
+        framed(figure, f"Space {space}: regret of the incumbent, median over repeats"),
+        out / f"search-{space}.png",
+    )

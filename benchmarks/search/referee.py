@@ -1,13 +1,18 @@
 """The referee of searches: what they see of a table, and what their choices are worth.
 
-- **A search sees one seed of each configuration**, drawn at random from seeds 0 and 1, which all configurations of a table have. A draw for all configurations is a
-  half-sample (McCarthy 1969). There are `WORLDS` of them; repeat r sees half-sample r mod `WORLDS`, the same for all searches. What differs between half-samples
-  beyond chance is the luck of the table's seeds (`grading.interval`).
-- **The incumbent** after a trial-epoch is the configuration with the least value that any trial has reported so far, whatever became of the
-  trial: the configuration that would be confirmed if the search ended here. Of equal values the earlier counts.
-- **Its grade** comes from the other seeds alone (`surrogate.Grades`): the mean objective, smoothed over neighbouring configurations, without noise.
+- **A search sees one seed of each configuration**, drawn at random from seeds 0 and 1, which all
+  configurations of a table have. A draw for all configurations is a half-sample (McCarthy 1969).
+  There are `WORLDS` of them; repeat r sees half-sample r mod `WORLDS`, the same for all searches.
+  What differs between half-samples beyond chance is the luck of the table's seeds
+  (`grading.interval`).
+- **The incumbent** after a trial-epoch is the configuration with the least value that any trial has
+  reported so far, whatever became of the trial: the configuration that would be confirmed if the
+  search ended here. Of equal values the earlier counts.
+- **Its grade** comes from the other seeds alone (`surrogate.Grades`): the mean objective, smoothed
+  over neighbouring configurations, without noise.
 
-This module, `surrogate.py`, `forest.py`, `noise.py` and `table_lanes.py` decide each result. `grading.py` computes from results.
+This module, `surrogate.py`, `forest.py`, `noise.py` and `table_lanes.py` decide each result.
+`grading.py` computes from results.
 """
 
 import math
@@ -31,7 +36,9 @@ def world_of(repeat: int) -> int:
 
 
 def half_sample(table: Table, repeat: int) -> np.ndarray:
-    """Return for each configuration the seed that the searches of a repeat see, int [C] of 0 and 1."""
+    """Return for each configuration the seed that the searches of a repeat see, int [C] of 0
+    and 1.
+    """
     random = np.random.default_rng(seed_of(f"half-sample:{table.name}:{world_of(repeat)}"))
     return random.integers(2, size=len(table.numbers))
 
@@ -45,7 +52,9 @@ class Referee:
         surrogate: one of `surrogate.SURROGATES`.
     """
 
-    def __init__(self, table: Table, digest: str, seen: int | np.ndarray, surrogate: str = "process") -> None:
+    def __init__(
+        self, table: Table, digest: str, seen: int | np.ndarray, surrogate: str = "process"
+    ) -> None:
         self.table, self.digest, self.surrogate = table, digest, surrogate
         self.seen, self.grades = SeenCurves(table, seen, surrogate), Grades(table, seen, surrogate)
         self.spread = table.spread()

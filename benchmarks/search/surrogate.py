@@ -1,24 +1,30 @@
 """Learning curves and grades of any configuration of a space, from the table of its curves.
 
-    seen = SeenCurves(load_table("A"), 0)
-    curves = seen.of_repeat(3)
-    curves({"beta": 1.0, ...}).neg_elbo      what the searches of repeat 3 see of this configuration, epoch by epoch
+    seen = SeenCurves(load_table("A"), 0) curves = seen.of_repeat(3) curves({"beta": 1.0,
+    ...}).neg_elbo      what the searches of repeat 3 see of this configuration, epoch by epoch
 
-At a configuration of the table a search sees the table's own curve, bit for bit. Elsewhere it sees a mean of the table's curves and the noise of a seed (`noise.py`), drawn
-for each configuration and repeat. The mean is that of a surrogate: of a Gaussian process (`Process`; Rasmussen and Williams 2006, eq. 2.25) or of extra trees
-(`forest.py`). Both are weighted sums of curves, so each mean is a curve, too. All searches see the same surrogate and the same noise; none is restricted to the points of
-the table.
+At a configuration of the table a search sees the table's own curve, bit for bit. Elsewhere it sees
+a mean of the table's curves and the noise of a seed (`noise.py`), drawn for each configuration and
+repeat. The mean is that of a surrogate: of a Gaussian process (`Process`; Rasmussen and Williams
+2006, eq. 2.25) or of extra trees (`forest.py`). Both are weighted sums of curves, so each mean is a
+curve, too. All searches see the same surrogate and the same noise; none is restricted to the points
+of the table.
 
 Rules:
 
-- Values are log(1 + nats above the least of the table at this epoch / w), because bad curves would outweigh the others; w is the lower quartile of the objectives above
-  the best. They are even at the best, and logarithmic far from it. Noise is drawn and added on this scale.
-- The process has one kernel for all epochs, a Matérn-5/2 with a length for each number of a configuration. Lengths, variance and noise are the most likely ones
-  (scikit-learn) of the curves that do not diverge, all epochs counting alike.
-- A configuration diverges in the first epoch at which the same surrogate of finite curves (1) and ended ones (0) is below a half.
-- `errors` says how far the surrogate of the others is from each curve of the table (of the process: Rasmussen and Williams 2006, eq. 5.12).
+- Values are log(1 + nats above the least of the table at this epoch / w), because bad curves would
+  outweigh the others; w is the lower quartile of the objectives above the best. They are even at
+  the best, and logarithmic far from it. Noise is drawn and added on this scale.
+- The process has one kernel for all epochs, a Matérn-5/2 with a length for each number of a
+  configuration. Lengths, variance and noise are the most likely ones (scikit-learn) of the curves
+  that do not diverge, all epochs counting alike.
+- A configuration diverges in the first epoch at which the same surrogate of finite curves (1) and
+  ended ones (0) is below a half.
+- `errors` says how far the surrogate of the others is from each curve of the table (of the process:
+  Rasmussen and Williams 2006, eq. 5.12).
 
-Our sampler `curves` believes in a process of the same kind, which may flatter it. The trees know the curves less well, and flatter no search that believes in a process.
+Our sampler `curves` believes in a process of the same kind, which may flatter it. The trees know
+the curves less well, and flatter no search that believes in a process.
 """
 
 import json
@@ -53,7 +59,9 @@ class Curve:
     neg_elbo: tuple[float, ...]
     """Nats per image after each epoch."""
     seconds: tuple[float, ...]
-    """Of a processor, for each epoch; of a diverged curve one more, for the epoch that was not finite."""
+    """Of a processor, for each epoch; of a diverged curve one more, for the epoch that was not
+    finite.
+    """
     diverged: bool
 
 
@@ -77,16 +85,21 @@ class Process:
 
     Args:
         points: float64 [C, D], of `sweeps.search.curves.learning_curves.to_point`.
-        targets: float64 [C, K]; NaN where a row has no such target. Rows with all of them decide the kernel.
+        targets: float64 [C, K]; NaN where a row has no such target. Rows with all of them decide
+            the kernel.
         counts: int [C], how many runs a target is the mean of; else 1.
     """
 
-    def __init__(self, points: np.ndarray, targets: np.ndarray, counts: np.ndarray | None = None) -> None:
+    def __init__(
+        self, points: np.ndarray, targets: np.ndarray, counts: np.ndarray | None = None
+    ) -> None:
         self._points, self._known = points, np.isfinite(targets)
         self._mean, self._deviation = np.nanmean(targets, axis=0), np.nanstd(targets, axis=0)
         self._deviation = np.where(self._deviation > 0, self._deviation, 1.0)
         self._values = (targets - self._mean) / self._deviation
-        kernel = ConstantKernel() * Matern(np.ones(points.shape[1]), _LENGTHS, nu=2.5) + WhiteKernel(0.01, _NOISE)
+        kernel = ConstantKernel() * Matern(
+            np.ones(points.shape[1]), _LENGTHS, nu=2.5
+        ) + WhiteKernel(0.01, _NOISE)
         whole = self._known.all(axis=1)
         with warnings.catch_warnings():  # a parameter that does not matter has the greatest length
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -101,17 +114,23 @@ class Process:
     def _solve(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows that are known, int [c], and the inverse of their covariance."""
         known = np.flatnonzero(rows)
-        return known, cho_solve(cho_factor(self._covariance[np.ix_(known, known)]), np.eye(len(known)))
+        return known, cho_solve(
+            cho_factor(self._covariance[np.ix_(known, known)]), np.eye(len(known))
+        )
 
     def __call__(self, point: np.ndarray) -> np.ndarray:
         """Return the mean of each target at a point, float64 [K]."""
         across = self.kernel(point[None], self._points)[0]
         weights = [(known, across[known] @ inverse) for known, inverse in self._solved]
-        found = np.array([weights[p][1] @ self._values[weights[p][0], k] for k, p in enumerate(self._pattern)])
+        found = np.array(
+            [weights[p][1] @ self._values[weights[p][0], k] for k, p in enumerate(self._pattern)]
+        )
         return found * self._deviation + self._mean
 
     def left_out(self) -> np.ndarray:
-        """Return what the others say of each target of each row, float64 [C, K]; NaN where the row has none."""
+        """Return what the others say of each target of each row, float64 [C, K]; NaN where the row
+        has none.
+        """
         found = np.full(self._values.shape, math.nan)
         for target, pattern in enumerate(self._pattern):
             known, inverse = self._solved[pattern]
@@ -127,14 +146,17 @@ class Surrogate(Protocol):
         """Return the mean of each target at a point, float64 [K]."""
 
     def left_out(self) -> np.ndarray:
-        """Return what the others say of each target of each row, float64 [C, K]; NaN where the row has none."""
+        """Return what the others say of each target of each row, float64 [C, K]; NaN where the row
+        has none.
+        """
 
 
 SURROGATES: dict[str, Callable[..., Surrogate]] = {"process": Process, "trees": Forest}
 
 
 class SeenCurves:
-    """The curves that a search sees: of each configuration those of one seed, and elsewhere what a surrogate makes of them.
+    """The curves that a search sees: of each configuration those of one seed, and elsewhere what a
+    surrogate makes of them.
 
     Args:
         seen: number of the seed that is seen, one for all configurations or int [C].
@@ -145,7 +167,8 @@ class SeenCurves:
         seeds = np.broadcast_to(seen, len(table.numbers))
         rows = np.flatnonzero(table.trained[np.arange(len(seeds)), seeds])
         self.name, self.space, make = table.name, table.space, SURROGATES[surrogate]
-        self.values, self.seconds = table.neg_elbo[rows, seeds[rows]], table.seconds[rows, seeds[rows]]
+        self.values = table.neg_elbo[rows, seeds[rows]]
+        self.seconds = table.seconds[rows, seeds[rows]]
         self.configurations = [table.configurations[row] for row in rows]
         self.points = np.array([to_point(table.space, params) for params in self.configurations])
         self.alive = np.isfinite(self.values)
@@ -172,15 +195,21 @@ class SeenCurves:
         return curve
 
     def curve(self, params: Mapping[str, Any], seed: int) -> Curve:
-        """Return the curve of a configuration; `seed` decides the noise where the table has no curve."""
+        """Return the curve of a configuration; `seed` decides the noise where the table has no
+        curve.
+        """
         row = self._rows.get(_key(params))
-        values, seconds = self._drawn(params, seed) if row is None else (self.values[row], self.seconds[row])
+        values, seconds = (
+            self._drawn(params, seed) if row is None else (self.values[row], self.seconds[row])
+        )
         epochs = int(np.isfinite(values).sum())
         diverged = epochs < self.values.shape[1]
         paid = [*map(float, seconds[:epochs])]
         if diverged:  # nobody has measured the epoch that was not finite
             paid.append(paid[-1] if paid else self._usual_seconds)
-        return Curve(neg_elbo=tuple(map(float, values[:epochs])), seconds=tuple(paid), diverged=diverged)
+        return Curve(
+            neg_elbo=tuple(map(float, values[:epochs])), seconds=tuple(paid), diverged=diverged
+        )
 
     def _drawn(self, params: Mapping[str, Any], seed: int) -> tuple[np.ndarray, np.ndarray]:
         point = np.array(to_point(self.space, params))
@@ -198,7 +227,9 @@ class SeenCurves:
         return self._floor + self._width * np.expm1(excess)
 
     def errors(self) -> list[EpochError]:
-        """Return for each epoch how well the other curves predict each curve that is still finite there."""
+        """Return for each epoch how well the other curves predict each curve that is still finite
+        there.
+        """
         predicted = self._in_nats(self.surrogate.left_out())
         gaps = np.abs(self.points[:, None, :] - self.points[None, :, :]).sum(axis=2)
         np.fill_diagonal(gaps, math.inf)
@@ -208,7 +239,8 @@ class SeenCurves:
             rows = np.flatnonzero(alive)
             guesses = predicted[rows, epoch]
             nearest = values[np.where(alive[None, :], gaps, math.inf).argmin(axis=1)][rows]
-            missed, best = np.abs(guesses - values[rows]), values[rows] <= np.quantile(values[rows], 0.25)
+            missed = np.abs(guesses - values[rows])
+            best = values[rows] <= np.quantile(values[rows], 0.25)
             errors.append(
                 EpochError(
                     epoch=epoch + 1,
@@ -222,10 +254,12 @@ class SeenCurves:
 
 
 class Grades:
-    """What a configuration is worth: the mean objective over the seeds that the search did not see, smoothed.
+    """What a configuration is worth: the mean objective over the seeds that the search did not see,
+    smoothed.
 
-    A surrogate of the configurations of the table says so, those of the table as well, because the least of 400 noisy means lies
-    below what any configuration is worth. A mean of several seeds has less noise. The seen seed enters nowhere.
+    A surrogate of the configurations of the table says so, those of the table as well, because the
+    least of 400 noisy means lies below what any configuration is worth. A mean of several seeds has
+    less noise. The seen seed enters nowhere.
 
     Args:
         seen: number of the seed that the search sees, one for all configurations or int [C].
@@ -233,14 +267,18 @@ class Grades:
     """
 
     def __init__(self, table: Table, seen: int | np.ndarray, surrogate: str = "process") -> None:
-        others = np.arange(table.trained.shape[1]) != np.broadcast_to(seen, len(table.numbers))[:, None]
+        others = (
+            np.arange(table.trained.shape[1]) != np.broadcast_to(seen, len(table.numbers))[:, None]
+        )
         trained, make = table.trained & others, SURROGATES[surrogate]
         rows = np.flatnonzero(trained.any(axis=1))
         finite = (np.isfinite(table.objectives()) & others)[rows]
         self._space, counts = table.space, finite.sum(axis=1)
         means = np.where(finite, table.objectives()[rows], 0.0).sum(axis=1) / np.maximum(counts, 1)
         self._floor, self._width = float(means[counts > 0].min()), _width(means[counts > 0])
-        excess = np.where(counts > 0, np.log1p(np.maximum(means - self._floor, 0.0) / self._width), math.nan)
+        excess = np.where(
+            counts > 0, np.log1p(np.maximum(means - self._floor, 0.0) / self._width), math.nan
+        )
         share = counts / trained[rows].sum(axis=1)
         points = np.array([to_point(table.space, table.configurations[row]) for row in rows])
         self._worth = make(points, excess[:, None], np.maximum(counts, 1))
@@ -257,7 +295,9 @@ class Grades:
 
 
 def _width(objectives: np.ndarray) -> float:
-    """Return the lower quartile of objectives above the best, in nats; those that diverged apart."""
+    """Return the lower quartile of objectives above the best, in nats; those that diverged
+    apart.
+    """
     finite = objectives[np.isfinite(objectives)]
     return float(np.quantile(finite - finite.min(), 0.25)) or 1.0
 

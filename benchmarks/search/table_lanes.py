@@ -1,12 +1,15 @@
-"""Lanes that look epochs up in place of training them, beside a clock that moves as if they had trained.
+"""Lanes that look epochs up in place of training them, beside a clock that moves as if they had
+trained.
 
-What is graded on them is the shipped driver with its sampler and pruner (`methods.run_ours`), and peers on workers of the same kind
-(`peers.run_peer`). Both write each trial-epoch into a `Trace`, which alone is graded (`grading.py`).
+What is graded on them is the shipped driver with its sampler and pruner (`methods.run_ours`), and
+peers on workers of the same kind (`peers.run_peer`). Both write each trial-epoch into a `Trace`,
+which alone is graded (`grading.py`).
 
-**The clock.** Each lane trains by itself, as if it had a processor of its own, and an epoch takes the seconds of its curve. Rounds in step
-(fewer than 16 lanes) begin when the slowest lane has done the round before. Where the driver decides late, a lane begins its next
-epoch as soon as it has done its own and all lanes have done the round before: it may be an epoch ahead of the slowest, never two.
-The time that driver and sampler take is no part of this clock; `Trace.own_seconds` has it.
+**The clock.** Each lane trains by itself, as if it had a processor of its own, and an epoch takes
+the seconds of its curve. Rounds in step (fewer than 16 lanes) begin when the slowest lane has done
+the round before. Where the driver decides late, a lane begins its next epoch as soon as it has done
+its own and all lanes have done the round before: it may be an epoch ahead of the slowest, never
+two. The time that driver and sampler take is no part of this clock; `Trace.own_seconds` has it.
 """
 
 import math
@@ -47,12 +50,14 @@ class TrainedEpoch:
 class Trace:
     """All trial-epochs of one search, whoever ran it.
 
-    An epoch that diverges counts as one. A trial that goes on from a checkpoint pays for its new epochs only.
+    An epoch that diverges counts as one. A trial that goes on from a checkpoint pays for its new
+    epochs only.
 
     Args:
         curves: what the search sees.
         budget: trial-epochs on which the search is graded.
-        lanes: number of lanes. So many epochs more than the budget are trained, because those that begin last need not end last.
+        lanes: number of lanes. So many epochs more than the budget are trained, because those that
+            begin last need not end last.
     """
 
     def __init__(self, curves: Curves, *, budget: int, lanes: int) -> None:
@@ -61,7 +66,9 @@ class Trace:
         self.epochs: list[TrainedEpoch] = []
         self._begun, self._looked_up = time.process_time(), 0.0
 
-    def train(self, trial: Hashable, params: Mapping[str, Any], epoch: int, begun: float) -> TrainedEpoch:
+    def train(
+        self, trial: Hashable, params: Mapping[str, Any], epoch: int, begun: float
+    ) -> TrainedEpoch:
         """Train this epoch of a trial, from `begun` on the virtual clock.
 
         Raises:
@@ -73,11 +80,15 @@ class Trace:
         started = time.process_time()
         curve = self._curves(params)
         if epoch > len(curve.seconds):
-            raise ValueError(f"trial {trial}: got epoch {epoch}; must be one of {len(curve.seconds)}")
+            raise ValueError(
+                f"trial {trial}: got epoch {epoch}; must be one of {len(curve.seconds)}"
+            )
         objective = curve.neg_elbo[epoch - 1] if epoch <= len(curve.neg_elbo) else math.inf
         ended, last = begun + curve.seconds[epoch - 1], epoch == len(curve.seconds)
         self.params.setdefault(trial, params)
-        self.epochs.append(TrainedEpoch(trial=trial, epoch=epoch, objective=objective, ended=ended, last=last))
+        self.epochs.append(
+            TrainedEpoch(trial=trial, epoch=epoch, objective=objective, ended=ended, last=last)
+        )
         self._looked_up += time.process_time() - started
         return self.epochs[-1]
 
@@ -86,7 +97,9 @@ class Trace:
         return sorted(self.epochs, key=lambda trained: trained.ended)[: self.budget]
 
     def own_seconds(self) -> float:
-        """Return the processor seconds that this process has spent since the trace was made, looking up curves apart."""
+        """Return the processor seconds that this process has spent since the trace was made,
+        looking up curves apart.
+        """
         return time.process_time() - self._begun - self._looked_up
 
 
@@ -98,7 +111,9 @@ class _Lane:
 
 
 class TableLanes(Lanes):
-    """Lanes on the curves of a table. A curve needs no checkpoint: a trial goes on from whatever epoch it had reported."""
+    """Lanes on the curves of a table. A curve needs no checkpoint: a trial goes on from whatever
+    epoch it had reported.
+    """
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
@@ -122,7 +137,9 @@ class TableLanes(Lanes):
         free = [slot for slot in range(self.width) if slot not in used]
         if not free:
             raise RuntimeError(f"no lane is free for {trial.folder_name}")
-        self._lanes[trial.number] = _Lane(trial, min(free, key=lambda slot: self._free_at[slot]), trial.epoch)
+        self._lanes[trial.number] = _Lane(
+            trial, min(free, key=lambda slot: self._free_at[slot]), trial.epoch
+        )
 
     def replay(self) -> None: ...
 
@@ -157,6 +174,10 @@ class TableLanes(Lanes):
 
 def _progress(number: int, trained: TrainedEpoch) -> Progress:
     if math.isfinite(trained.objective):
-        return Progress(number=number, epoch=trained.epoch, objective=trained.objective, finished=trained.last)
+        return Progress(
+            number=number, epoch=trained.epoch, objective=trained.objective, finished=trained.last
+        )
     failure = Failure(kind="diverged", message="The curve of the table ends before this epoch.")
-    return Progress(number=number, epoch=trained.epoch, objective=math.nan, finished=True, failure=failure)
+    return Progress(
+        number=number, epoch=trained.epoch, objective=math.nan, finished=True, failure=failure
+    )

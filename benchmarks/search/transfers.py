@@ -1,15 +1,20 @@
-"""Whether a search is faster when it knows another one: `start: [{study: …, top: 5}]` and `learn_from:` on tables of learning curves.
+"""Whether a search is faster when it knows another one: `start: [{study: …, top: 5}]` and
+`learn_from:` on tables of learning curves.
 
     PYTHONPATH=. python benchmarks/search/transfers.py --pairs D:A A:A B:A --repeats 50
 
-Each repeat searches the first table to the end of its budget, and then the second one, with the shipped driver, sampler and pruner, in four ways: alone, with the
-best five configurations first, taught by all trials, and both. `curves` cannot be taught, so it has the first two ways. D and L are the space of A: D with 4,000 images for
-10 epochs, L with 50,000 images, A with 10,000. B is another space with another binarisation. In `A:A` the two searches see curves of different seeds.
-`shuffled` is a teacher that knows nothing: the curves of its table are dealt out to its configurations anew, so that the two spaces agree in nothing.
-`grading.py` has the rules; `×` is by how much fewer trial-epochs than alone. The epochs of the first search are not counted. A last line says how alike
+Each repeat searches the first table to the end of its budget, and then the second one, with the
+shipped driver, sampler and pruner, in four ways: alone, with the best five configurations first,
+taught by all trials, and both. `curves` cannot be taught, so it has the first two ways. D and L are
+the space of A: D with 4,000 images for 10 epochs, L with 50,000 images, A with 10,000. B is another
+space with another binarisation. In `A:A` the two searches see curves of different seeds. `shuffled`
+is a teacher that knows nothing: the curves of its table are dealt out to its configurations anew,
+so that the two spaces agree in nothing. `grading.py` has the rules; `×` is by how much fewer
+trial-epochs than alone. The epochs of the first search are not counted. A last line says how alike
 the two tables rank the configurations that stand in both.
 
-A study refuses to learn from another protocol. Here both searches are given the same one, so that `learn_from` between different tables says what the refusal costs.
+A study refuses to learn from another protocol. Here both searches are given the same one, so that
+`learn_from` between different tables says what the refusal costs.
 """
 
 import argparse
@@ -62,7 +67,9 @@ WAYS = (
 """What the second search takes from the first, and whether the first is `shuffled`."""
 TOP = 5
 PROTOCOL = {"objective": "validation −ELBO"}
-"""Both searches have this protocol, because `learn_from` is refused between two protocols. Real studies share their protocol in `A:A` alone."""
+"""Both searches have this protocol, because `learn_from` is refused between two protocols. Real
+studies share their protocol in `A:A` alone.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,35 +96,52 @@ def shuffled(table: Table, seed: int) -> Table:
 
 
 def transferred(source: Table, target: Table, transfer: Transfer) -> Result:
-    """Search both tables and grade the second search. The first sees another seed of training than the second."""
+    """Search both tables and grade the second search. The first sees another seed of training than
+    the second.
+    """
     seed = seed_of(f"transfer:{transfer.source}:{transfer.target}:{transfer.repeat}") >> 32
     storage, study = InMemoryStorage(), _study(target, "second", seed, transfer)
     fields: dict[str, Any] = {}
     if transfer.way != "alone":
         first = _study(source, "first", seed + 1, transfer)
-        constants = {name: value for section in source.settings.values() for name, value in section.items()}
+        constants = {
+            name: value for section in source.settings.values() for name, value in section.items()
+        }
         open_study(storage, first, fields={"protocol": PROTOCOL, "constants": constants})
         table = shuffled(source, seed) if transfer.shuffled else source
-        curves = SeenCurves(table, 1 - half_sample(table, transfer.repeat)).of_repeat(transfer.repeat + 1)
+        curves = SeenCurves(table, 1 - half_sample(table, transfer.repeat)).of_repeat(
+            transfer.repeat + 1
+        )
         # The budget of the study ends the search, before the trace does.
         run_ours(first, Trace(curves, budget=2 * transfer.budget, lanes=transfer.lanes), storage)
         if transfer.way in ("start", "both"):
-            complete = sum(trial.state == "complete" for trial in read_state(storage, "first").trials)
+            complete = sum(
+                trial.state == "complete" for trial in read_state(storage, "first").trials
+            )
             study = replace(study, start=(BestOf(study="first", top=min(TOP, complete)),))
         if transfer.way in ("learn_from", "both"):
             study = replace(study, learn_from="first")
         before = StudyRecord(name="second")
-        fields, _ = warm_start(study, before, PROTOCOL, lambda name, place: read_state(storage, name))
+        fields, _ = warm_start(
+            study, before, PROTOCOL, lambda name, place: read_state(storage, name)
+        )
     open_study(storage, study, fields=fields)
     referee = Referee(target, digest_of(target), half_sample(target, transfer.repeat))
     curves = referee.seen.of_repeat(transfer.repeat)
     run_ours(study, trace := Trace(curves, budget=transfer.budget, lanes=transfer.lanes), storage)
-    return referee.grade(trace, method=transfer.search, repeat=transfer.repeat, code=code_of(transfer.search))
+    return referee.grade(
+        trace, method=transfer.search, repeat=transfer.repeat, code=code_of(transfer.search)
+    )
 
 
 def _study(table: Table, name: str, seed: int, transfer: Transfer) -> Study:
     study = study_of(
-        table.space, OURS[transfer.search], name=name, seed=seed, epochs=table.epochs, budget=transfer.budget
+        table.space,
+        OURS[transfer.search],
+        name=name,
+        seed=seed,
+        epochs=table.epochs,
+        budget=transfer.budget,
     )
     sections = {section: SECTIONS[section](**values) for section, values in table.settings.items()}
     return replace(study, fixed={**study.fixed, **sections})
@@ -137,29 +161,54 @@ def report(results: Mapping[Transfer, Result]) -> str:
     rows = []
     kinds = {replace(transfer, repeat=0): None for transfer in results}
     for kind in kinds:
-        own = [results[replace(kind, repeat=t.repeat)] for t in results if replace(t, repeat=0) == kind]
-        alone = [results[replace(kind, way="alone", shuffled=False, repeat=result.repeat)] for result in own]
-        row = [f"{kind.source} → {kind.target}", kind.search, f"{kind.way}{', shuffled' if kind.shuffled else ''}"]
+        own = [
+            results[replace(kind, repeat=t.repeat)] for t in results if replace(t, repeat=0) == kind
+        ]
+        alone = [
+            results[replace(kind, way="alone", shuffled=False, repeat=result.repeat)]
+            for result in own
+        ]
+        row = [
+            f"{kind.source} → {kind.target}",
+            kind.search,
+            f"{kind.way}{', shuffled' if kind.shuffled else ''}",
+        ]
         for deviations in DEVIATIONS:
             row.append(restricted_mean(own, deviations).in_words(".0f"))
-            row.append("–" if kind.way == "alone" else ratio(own, alone, deviations).in_words(".2f"))
+            row.append(
+                "–" if kind.way == "alone" else ratio(own, alone, deviations).in_words(".2f")
+            )
         rows.append(row)
-    heads = [name for deviations in DEVIATIONS for name in (f"to {deviations} sd", f"× {deviations} sd")]
+    heads = [
+        name for deviations in DEVIATIONS for name in (f"to {deviations} sd", f"× {deviations} sd")
+    ]
     return markdown(["pair", "search", "way", *heads], rows, texts=3)
 
 
 def agreement(source: Table, target: Table) -> str:
-    """Say how alike two tables rank the configurations of both, by their mean objectives; nothing where both share fewer than `TOP` configurations."""
-    means = [dict(zip(map(key_of, table.configurations), table.means(), strict=True)) for table in (source, target)]
+    """Say how alike two tables rank the configurations of both, by their mean objectives; nothing
+    where both share fewer than `TOP` configurations.
+    """
+    means = [
+        dict(zip(map(key_of, table.configurations), table.means(), strict=True))
+        for table in (source, target)
+    ]
     shared = [key for key in means[0] if key in means[1]]
     if len(shared) < TOP:
         return ""
     first, second = ([of_table[key] for key in shared] for of_table in means)
-    correlation = np.vectorize(lambda pairs: spearmanr(*pairs).statistic, signature="(tables,configurations)->()")
+    correlation = np.vectorize(
+        lambda pairs: spearmanr(*pairs).statistic, signature="(tables,configurations)->()"
+    )
     found = interval(correlation, first, second).in_words(".2f")
     best = rankdata(second, method="ordinal")[np.argsort(first, kind="stable")[:TOP]]
-    ranks = f"the {TOP} best of {source.name} are number {', '.join(map(str, best))} of {target.name}"
-    return f"{source.name} → {target.name}, {len(shared)} configurations of both: rank correlation {found}; {ranks}."
+    ranks = (
+        f"the {TOP} best of {source.name} are number {', '.join(map(str, best))} of {target.name}"
+    )
+    return (
+        f"{source.name} → {target.name}, {len(shared)} configurations of both: rank correlation "
+        f"{found}; {ranks}."
+    )
 
 
 def ways_of(search: str) -> list[tuple[str, bool]]:
@@ -169,21 +218,42 @@ def ways_of(search: str) -> list[tuple[str, bool]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", nargs="+", default=["D:A", "A:A", "B:A"], metavar="FIRST:SECOND", help="tables")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--search", choices=OURS, nargs="+", default=[DEFAULT, "tpe + promotion"], metavar="NAME", help="both searches"
+        "--pairs", nargs="+", default=["D:A", "A:A", "B:A"], metavar="FIRST:SECOND", help="tables"
+    )
+    parser.add_argument(
+        "--search",
+        choices=OURS,
+        nargs="+",
+        default=[DEFAULT, "tpe + promotion"],
+        metavar="NAME",
+        help="both searches",
     )
     parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--lanes", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=600, help="trial-epochs of each search")
     parser.add_argument("--tables", type=Path, default=TABLES, help="folder of the tables")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder of the results")
+    parser.add_argument(
+        "--out", type=Path, default=Path("benchmarks/results"), help="folder of the results"
+    )
     options = parser.parse_args()
     asked = {"lanes": options.lanes, "budget": options.epochs}
     wanted = [
-        Transfer(source=source, target=target, way=way, shuffled=mixed, repeat=repeat, search=search, **asked)
-        for pair, repeat, search in itertools.product(options.pairs, range(options.repeats), options.search)
+        Transfer(
+            source=source,
+            target=target,
+            way=way,
+            shuffled=mixed,
+            repeat=repeat,
+            search=search,
+            **asked,
+        )
+        for pair, repeat, search in itertools.product(
+            options.pairs, range(options.repeats), options.search
+        )
         for source, target in [pair.split(":")]
         for way, mixed in ways_of(search)
     ]
@@ -195,7 +265,11 @@ def main() -> None:
         missing = {pool.submit(_run, w, options.tables): w for w in wanted if w not in results}
         for done in as_completed(missing):
             transfer, result = missing[done], done.result()
-            line = {"transfer": asdict(transfer), "source": digests[transfer.source], "result": result.to_dict()}
+            line = {
+                "transfer": asdict(transfer),
+                "source": digests[transfer.source],
+                "result": result.to_dict(),
+            }
             append(path, json.dumps(line) + "\n")
             results[transfer] = result
     print(report({transfer: results[transfer] for transfer in wanted}))

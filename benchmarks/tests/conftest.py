@@ -1,4 +1,6 @@
-"""Lets the tests of the benchmarks import the scripts, in processes like those of all other tests."""
+"""Lets the tests of the benchmarks import the scripts, in processes like those of all other
+tests.
+"""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""The benchmarks run: every contender that needs nothing but torch trains the same model, and the table is whole.
+"""The benchmarks run: every contender that needs nothing but torch trains the same model, and the
+table is whole.
 
 Nothing is timed here; figures of a stretch of one step say nothing.
 """
@@ -58,8 +59,25 @@ def test_the_table_of_races_has_a_row_for_each_plan() -> None:
 @pytest.mark.slow
 def test_a_run_of_one_step_writes_the_whole_table(tmp_path: Path) -> None:
     found, picture = tmp_path / "found" / "throughput.json", tmp_path / "found" / "throughput.png"
-    command = [str(BENCHMARKS / "throughput.py"), "--device", "cpu", "--images", "128", "--repeats", "1"]
-    command += ["--models", "mlp", "--contenders", "resident", "ours", "limit", "--precisions", "float32"]
+    command = [
+        str(BENCHMARKS / "throughput.py"),
+        "--device",
+        "cpu",
+        "--images",
+        "128",
+        "--repeats",
+        "1",
+    ]
+    command += [
+        "--models",
+        "mlp",
+        "--contenders",
+        "resident",
+        "ours",
+        "limit",
+        "--precisions",
+        "float32",
+    ]
     done = run(*command, "--widths", "1", "--json", str(found), "--png", str(picture))
     assert done.returncode == 0, done.stderr
     content = json.loads(found.read_text(encoding="utf-8"))
@@ -71,9 +89,14 @@ def test_a_run_of_one_step_writes_the_whole_table(tmp_path: Path) -> None:
         assert (row["share_of_limit"] is None) == (row["family"] == "limit")
         assert row["name"] in done.stdout
     seconds = {row["name"]: row["median_s"] for row in content["rows"]}
-    together = seconds["limit: products alone, float32"] + seconds["limit: bytes at copy speed, float32"]
+    together = (
+        seconds["limit: products alone, float32"] + seconds["limit: bytes at copy speed, float32"]
+    )
     ours = min(row["median_s"] for row in content["rows"] if row["family"] == "ours")
-    assert f"together {together:.3g} s; vaeexp {ours:.3g} s, {together / ours:.0%} of that speed" in done.stdout
+    assert (
+        f"together {together:.3g} s; vaeexp {ours:.3g} s, {together / ours:.0%} of that speed"
+        in done.stdout
+    )
     assert content["machine"]["cores"] >= 1
     assert "random" in content["data"]
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -96,7 +119,8 @@ def test_our_lanes_train_with_torch_and_numpy_alone() -> None:
         f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
         "from contenders import Task, open_contender\n"
         "for variant in ('sequential', 'vectorised'):\n"
-        "    stretch = open_contender(Task(module='ours', model='mlp', width=2, variant=variant))(128)\n"
+        "    stretch = open_contender(Task(module='ours', model='mlp', width=2, "
+        "variant=variant))(128)\n"
         "    assert stretch.ended > stretch.began\n"
         "from table import describe_machine\n"
         "assert describe_machine('cpu')['cores'] >= 1\n"
@@ -108,11 +132,21 @@ def test_our_lanes_train_with_torch_and_numpy_alone() -> None:
 @pytest.mark.slow
 def test_a_refill_is_measured_and_busy_time_counts_once(tmp_path: Path) -> None:
     found = tmp_path / "profile.json"
-    command = [str(BENCHMARKS / "gpu_profile.py"), "--device", "cpu", "--width", "2", "--images", "128"]
+    command = [
+        str(BENCHMARKS / "gpu_profile.py"),
+        "--device",
+        "cpu",
+        "--width",
+        "2",
+        "--images",
+        "128",
+    ]
     done = run(*command, "--precision", "float32", "--json", str(found))
     assert done.returncode == 0, done.stderr
     content = json.loads(found.read_text(encoding="utf-8"))
-    assert content["refill_share"] == pytest.approx(content["refill_s"] / (content["epoch_s"] * 50_000 / 128))
+    assert content["refill_share"] == pytest.approx(
+        content["refill_s"] / (content["epoch_s"] * 50_000 / 128)
+    )
     from gpu_profile import union
 
     assert union([(5, 7), (0, 2), (1, 3), (6, 6.5)]) == 5
@@ -156,12 +190,18 @@ def test_several_processes_train_at_once() -> None:
 def test_a_contender_that_cannot_run_is_a_row_that_says_why(tmp_path: Path) -> None:
     nobody = Entry(name="nobody", family="resident", task=Task(module="nobody", model="mlp"))
     copies = [
-        Entry(name=f"copies {n}", family="limit", task=Task(module="limit", model="mlp", variant="bytes", threads=n))
+        Entry(
+            name=f"copies {n}",
+            family="limit",
+            task=Task(module="limit", model="mlp", variant="bytes", threads=n),
+        )
         for n in (1, 2)
     ]
     with closing(Bench(str(tmp_path), at_once=3)) as bench:
         runners = bench.open([copies[0], nobody, copies[1]])
-        assert [runner.entry for runner in runners] == copies, "in their order, however long each takes to open"
+        assert [runner.entry for runner in runners] == copies, (
+            "in their order, however long each takes to open"
+        )
         assert all(measured(runner, 128, bench.failed) for runner in runners)
         (row,) = (row for row in summary([], bench.failed, "mlp", 128))
     assert "No module named 'contenders.nobody'" in row["failed"]
@@ -186,7 +226,10 @@ def test_the_ladder_is_climbed_until_time_per_trial_stops_improving(tmp_path: Pa
     class Known(Bench):
         def open(self, entries: list[tuple[str, int]]) -> list[Imagined]:
             opened.extend(entries)
-            return [Imagined((precision, width), seconds[precision][width]) for precision, width in entries]
+            return [
+                Imagined((precision, width), seconds[precision][width])
+                for precision, width in entries
+            ]
 
     bench = Known(str(tmp_path), at_once=2)
     steps = [[(precision, width) for precision in seconds] for width in range(4)]
@@ -204,8 +247,12 @@ def test_the_ladder_is_climbed_until_time_per_trial_stops_improving(tmp_path: Pa
 def test_the_plain_models_have_the_shapes_of_ours(kind: str) -> None:
     ours = VAE(settings_of(kind).model, (1, 28, 28))
     plain = PlainVAE(kind)
-    assert [p.shape for p in plain.encoder.parameters()] == [p.shape for p in ours.encoder.parameters()]
-    assert [p.shape for p in plain.decoder.parameters()] == [p.shape for p in ours.decoder.parameters()]
+    assert [p.shape for p in plain.encoder.parameters()] == [
+        p.shape for p in ours.encoder.parameters()
+    ]
+    assert [p.shape for p in plain.decoder.parameters()] == [
+        p.shape for p in ours.decoder.parameters()
+    ]
     assert sum(p.numel() for p in plain.parameters()) == ours.parameter_count()
 
 
@@ -228,13 +275,23 @@ def test_the_limit_counts_every_product() -> None:
         (128, 512, 512),
         (128, 512, 784),
     ]
-    # The fifth block of the network, a transposed convolution from 256 channels at 1 × 1 to 128 at 3 × 3.
+    # The fifth block of the network, a transposed convolution from 256 channels at 1 × 1 to 128 at
+    # 3 × 3.
     assert layers_of("conv")[6].product() == (128, 256, 128 * 9)
     assert step_bytes("mlp", "bf16") < step_bytes("mlp", "float32")
 
 
 def test_the_lineup_is_complete() -> None:
-    families = ["notebook", "resident", "compile", "graphs", "lightning", "pythae", "processes", "limit"]
+    families = [
+        "notebook",
+        "resident",
+        "compile",
+        "graphs",
+        "lightning",
+        "pythae",
+        "processes",
+        "limit",
+    ]
     on_cuda = lineup("conv", "cuda", 16, ["float32", "tf32", "bf16"], families)
     assert {entry.family for entry in on_cuda} == set(families)
     assert {entry.task.processes for entry in on_cuda if entry.family == "processes"} == {4, 8}
@@ -247,7 +304,9 @@ def test_the_lineup_is_complete() -> None:
 
 
 def test_a_table_lines_up() -> None:
-    lines = markdown(["what", "seconds"], [["a sweep", "1.5"], ["b", "10.25"]], texts=1).splitlines()
+    lines = markdown(
+        ["what", "seconds"], [["a sweep", "1.5"], ["b", "10.25"]], texts=1
+    ).splitlines()
     assert len({len(line) for line in lines}) == 1
     assert lines[2] == "| a sweep |     1.5 |"
 
@@ -256,13 +315,30 @@ def test_known_truths_go_on_where_they_were_stopped(tmp_path):
     import planted
 
     record, out = tmp_path / "lines.jsonl", tmp_path / "table.md"
-    options = ["--studies", "1", "--trials", "12", "--processes", "1", "--record", str(record), "--out", str(out)]
+    options = [
+        "--studies",
+        "1",
+        "--trials",
+        "12",
+        "--processes",
+        "1",
+        "--record",
+        str(record),
+        "--out",
+        str(out),
+    ]
     planted.main([*options, "--kinds", "null"])
     (first,) = (line for line in record.read_text().splitlines() if line)
-    record.write_text(f"{first}\n{first.replace(json.loads(first)['commit'], 'other')}\n{first[: len(first) // 2]}")
+    record.write_text(
+        f"{first}\n{first.replace(json.loads(first)['commit'], 'other')}\n{first[: len(first) // 2]}"  # noqa: E501
+    )
     planted.main([*options, "--kinds", "null", "hole"])
     lines = record.read_text().splitlines()
-    assert [json.loads(line)["kind"] for line in lines if line.endswith("}")] == ["null", "null", "hole"]
+    assert [json.loads(line)["kind"] for line in lines if line.endswith("}")] == [
+        "null",
+        "null",
+        "hole",
+    ]
     table = out.read_text()
     assert json.loads(first)["commit"] in table
     assert "| null    |     0 |  1 |" in table

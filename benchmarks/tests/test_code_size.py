@@ -1,4 +1,6 @@
-"""The rules by which the size of the code is counted, on sources that a reader can count by hand."""
+"""The rules by which the size of the code is counted, on sources that a reader can count by
+hand.
+"""
 
 import pytest
 from code_size import count_tokens, figures, functions_naming, imported_names
@@ -28,7 +30,11 @@ def test_tokens_are_those_of_the_code(source: str, count: int) -> None:
         ("def f() -> list[FrozenTrial]: ...", 1),
         ('def f(t: "FrozenTrial") -> None: ...', 1),
         ("def f():\n    return optuna.trial.FrozenTrial()", 1),
-        ("class A:\n    def f(self):\n        return isinstance(self, FrozenTrial)\n    def g(self): ...", 1),
+        (
+            "class A:\n    def f(self):\n        return isinstance(self, FrozenTrial)\n    def "
+            "g(self): ...",
+            1,
+        ),
         ('def f():\n    """Return no FrozenTrial."""', 0),
         ("from optuna.trial import FrozenTrial\nx: FrozenTrial", 0),
     ],
@@ -38,7 +44,10 @@ def test_a_function_that_names_a_class_counts(source: str, count: int) -> None:
 
 
 def test_imports_are_names_of_modules() -> None:
-    source = "import sweeps.files\nfrom sweeps.results import a, b\nfrom sweepsy import c\ndef f():\n    from sweeps import d\n"
+    source = (
+        "import sweeps.files\nfrom sweeps.results import a, b\nfrom sweepsy import c\ndef f():\n  "
+        "  from sweeps import d\n"
+    )
     found = set(imported_names(source))
     assert found == {("sweeps.results", "a"), ("sweeps.results", "b"), ("sweeps", "d")}
 
@@ -47,7 +56,8 @@ def test_figures_of_a_small_checkout() -> None:
     files = {
         "sweeps/__init__.py": "",
         "sweeps/engine/loop.py": "def f(t: FrozenTrial): ...\n",
-        "vaeexp/a.py": "from sweeps import run\nfrom sweeps.engine.loop import f, g\nfrom sweeps.results import h\n",
+        "vaeexp/a.py": "from sweeps import run\nfrom sweeps.engine.loop import f, g\nfrom "
+        "sweeps.results import h\n",
         "vaeexp/b.py": "from sweeps import run\n",
         "docs/a.md": "# Two words\n",
         "docs/examples/README.md": "one\n",

@@ -1,4 +1,6 @@
-"""Tables of learning curves: their configurations, their files, their checks, and real ones of a few seconds."""
+"""Tables of learning curves: their configurations, their files, their checks, and real ones of a
+few seconds.
+"""
 
 import json
 import math
@@ -16,7 +18,16 @@ from typing import Any
 import numpy as np
 import pytest
 from curve_lanes import CurveLanes, Wanted, curve_of
-from curve_table import append, identified, live_file, load_table, pack, position, read_lines, to_line
+from curve_table import (
+    append,
+    identified,
+    live_file,
+    load_table,
+    pack,
+    position,
+    read_lines,
+    to_line,
+)
 from curves import Plan, check_design, next_round, plan_of, status
 from designs import LARGE, SPACES, first_configurations, near_configurations, open_space
 from hypothesis import given
@@ -37,7 +48,11 @@ EPOCHS = 3
 def unit(study: Study, params: dict[str, Any]) -> list[float]:
     """The quantiles of a configuration's numeric parameters."""
     numeric = [parameter for parameter in study.space.parameters if parameter.kind != "choice"]
-    return [position(parameter, params[parameter.name]) for parameter in numeric if parameter.name in params]
+    return [
+        position(parameter, params[parameter.name])
+        for parameter in numeric
+        if parameter.name in params
+    ]
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -83,7 +98,9 @@ def test_the_large_table_has_the_first_configurations_of_a() -> None:
 
 @pytest.mark.parametrize("name", SPACES)
 def test_sobol_points_fill_the_space_evenly_and_others_stay_near_their_centre(name: str) -> None:
-    """Independent draws lie further than 0.03 from even ones in 97 of 100 cases (the Kolmogorov–Smirnov distance of 256)."""
+    """Independent draws lie further than 0.03 from even ones in 97 of 100 cases (the
+    Kolmogorov–Smirnov distance of 256).
+    """
     study = open_space(name)
     drawn = first_configurations(study, 556)[-256:]
     for parameter in study.space.parameters:
@@ -99,11 +116,18 @@ def test_sobol_points_fill_the_space_evenly_and_others_stay_near_their_centre(na
 
 ranges = st.builds(
     lambda low, width, log, step: Parameter(
-        name="x", kind="int", low=low, high=low + width * (1 if log else step), log=log, step=None if log else step
+        name="x",
+        kind="int",
+        low=low,
+        high=low + width * (1 if log else step),
+        log=log,
+        step=None if log else step,
     ),
     *(st.integers(1, 50), st.integers(1, 60), st.booleans(), st.integers(1, 4)),
 )
-choices = st.integers(1, 6).map(lambda n: Parameter(name="x", kind="choice", values=tuple([i, i] for i in range(n))))
+choices = st.integers(1, 6).map(
+    lambda n: Parameter(name="x", kind="choice", values=tuple([i, i] for i in range(n)))
+)
 floats = st.builds(
     lambda low, factor, log: Parameter(name="x", kind="float", low=low, high=low * factor, log=log),
     *(st.floats(1e-6, 10), st.floats(1.5, 1e4), st.booleans()),
@@ -121,15 +145,37 @@ def test_the_position_of_a_value_is_a_quantile_of_it(parameter: Parameter, quant
 def origin_of(study: Study, **changes: Any) -> dict[str, Any]:
     settings = settings_of(study).with_params({"epochs": EPOCHS}).model_dump(mode="json")
     sections = {name: settings[name] for name in ("data", "model", "train")}
-    known = {"space": study.name, "epochs": EPOCHS, "search": study.space.as_dict(), "settings": sections}
-    return identified({**known, "seed": study.seed, "fingerprint": "f", "sizes": [1, 2, 3], "code": {}, **changes})
+    known = {
+        "space": study.name,
+        "epochs": EPOCHS,
+        "search": study.space.as_dict(),
+        "settings": sections,
+    }
+    return identified(
+        {**known, "seed": study.seed, "fingerprint": "f", "sizes": [1, 2, 3], "code": {}, **changes}
+    )
 
 
-def curve(one: Wanted, origin: str, end: float, *, diverged_after: int | None = None) -> dict[str, Any]:
+def curve(
+    one: Wanted, origin: str, end: float, *, diverged_after: int | None = None
+) -> dict[str, Any]:
     length = EPOCHS if diverged_after is None else diverged_after
-    places = {"configuration": one.configuration, "stage": one.stage, "params": dict(one.params), "seed": one.seed}
-    values = {"neg_elbo": [end + 3.0 - epoch for epoch in range(1, length + 1)], "rate": [20.0] * length}
-    rest = {"seconds": [0.5] * length, "diverged": diverged_after is not None, "date": "d", "origin": origin}
+    places = {
+        "configuration": one.configuration,
+        "stage": one.stage,
+        "params": dict(one.params),
+        "seed": one.seed,
+    }
+    values = {
+        "neg_elbo": [end + 3.0 - epoch for epoch in range(1, length + 1)],
+        "rate": [20.0] * length,
+    }
+    rest = {
+        "seconds": [0.5] * length,
+        "diverged": diverged_after is not None,
+        "date": "d",
+        "origin": origin,
+    }
     return {**places, **values, **rest}
 
 
@@ -138,16 +184,26 @@ def small_space() -> Study:
     """Space A with the epochs of these tables."""
     study = open_space("A")
     section = study.fixed["train"]
-    return replace(study, fixed={**study.fixed, "train": section.model_copy(update={"epochs": EPOCHS})})
+    return replace(
+        study, fixed={**study.fixed, "train": section.model_copy(update={"epochs": EPOCHS})}
+    )
 
 
 def truth(params: dict[str, Any]) -> float:
     """Nats of a configuration, with the best near learning rate 0.001 and β 1."""
-    return 100 + 5 * math.log10(params["learning_rate"] / 1e-3) ** 2 + 5 * math.log10(params["beta"]) ** 2
+    return (
+        100
+        + 5 * math.log10(params["learning_rate"] / 1e-3) ** 2
+        + 5 * math.log10(params["beta"]) ** 2
+    )
 
 
-def trained(study: Study, folder: Path, stops: Callable[[], bool] = lambda: False) -> list[tuple[int, int]]:
-    """Write the curves that the plan asks for, until there are no more or `stops`; (configuration, seed) in order."""
+def trained(
+    study: Study, folder: Path, stops: Callable[[], bool] = lambda: False
+) -> list[tuple[int, int]]:
+    """Write the curves that the plan asks for, until there are no more or `stops`; (configuration,
+    seed) in order.
+    """
     origin, done = origin_of(study), list[tuple[int, int]]()
     append(live_file(study.name, folder), to_line(origin))
     while (wanted := next_round(study, folder, PLAN)[1]) and not stops():
@@ -192,7 +248,9 @@ def test_a_plan_that_is_cut_off_anywhere_ends_with_the_same_curves(
     assert read_lines("A", tmp_path / "cut")[1] == read_lines("A", tmp_path / "whole")[1]
 
 
-def test_parts_hold_each_curve_once_and_are_read_together(small_space: Study, tmp_path: Path) -> None:
+def test_parts_hold_each_curve_once_and_are_read_together(
+    small_space: Study, tmp_path: Path
+) -> None:
     live, parts = tmp_path / "live", tmp_path / "parts"
     left = iter(range(9))
     trained(small_space, live, lambda: next(left, None) is None)
@@ -203,7 +261,8 @@ def test_parts_hold_each_curve_once_and_are_read_together(small_space: Study, tm
     ours, packed = load_table("A", live), load_table("A", parts)
     np.testing.assert_array_equal(ours.neg_elbo, packed.neg_elbo)
     assert ours.configurations == packed.configurations
-    # Whoever continues from the parts has the whole plan, and the live file beside its own parts does not count twice.
+    # Whoever continues from the parts has the whole plan, and the live file beside its own parts
+    # does not count twice.
     assert next_round(small_space, parts, PLAN)[1] == []
     pack("A", live, live)
     np.testing.assert_array_equal(load_table("A", live).neg_elbo, ours.neg_elbo)
@@ -211,7 +270,10 @@ def test_parts_hold_each_curve_once_and_are_read_together(small_space: Study, tm
 
 def test_a_table_is_what_its_curves_say(small_space: Study, tmp_path: Path) -> None:
     first, origin = first_configurations(small_space, 3), origin_of(small_space)
-    one = [Wanted(configuration=n, stage="first", params=params, seed=0) for n, params in enumerate(first)]
+    one = [
+        Wanted(configuration=n, stage="first", params=params, seed=0)
+        for n, params in enumerate(first)
+    ]
     lines = [
         curve(one[0], origin["id"], 100.0),
         curve(replace(one[0], seed=1), origin["id"], 102.0),
@@ -228,11 +290,16 @@ def test_a_table_is_what_its_curves_say(small_space: Study, tmp_path: Path) -> N
     assert table.near_best(2).tolist() == [0]
     frame = table.frame()
     assert len(frame) == 8
-    assert frame.query("configuration == 0 and seed == 1 and epoch == 3")["neg_elbo"].tolist() == [102.0]
+    assert frame.query("configuration == 0 and seed == 1 and epoch == 3")["neg_elbo"].tolist() == [
+        102.0
+    ]
     assert set(small_space.space.names) <= set(frame.columns)
     assert table.within(small_space.space).numbers == (0, 2)
     normal = replace(small_space.space["prior"], values=("normal",))
-    priors = [normal if parameter.name == "prior" else parameter for parameter in small_space.space.parameters[:-1]]
+    priors = [
+        normal if parameter.name == "prior" else parameter
+        for parameter in small_space.space.parameters[:-1]
+    ]
     assert table.within(Space(tuple(priors))).numbers == (0,)
 
 
@@ -253,7 +320,9 @@ def write(folder: Path, *contents: dict[str, Any]) -> None:
         (lambda c: c.update(origin="0" * 12), "unknown origin"),
     ],
 )
-def test_a_damaged_curve_is_refused(small_space: Study, tmp_path: Path, change: Callable, words: str) -> None:
+def test_a_damaged_curve_is_refused(
+    small_space: Study, tmp_path: Path, change: Callable, words: str
+) -> None:
     origin = origin_of(small_space)
     [params] = first_configurations(small_space, 1)
     line = curve(Wanted(configuration=0, stage="first", params=params, seed=0), origin["id"], 100.0)
@@ -287,10 +356,16 @@ def test_what_does_not_belong_together_is_refused(small_space: Study, tmp_path: 
         load_table("B", tmp_path)
 
 
-def test_a_table_of_other_configurations_is_not_continued(small_space: Study, tmp_path: Path) -> None:
+def test_a_table_of_other_configurations_is_not_continued(
+    small_space: Study, tmp_path: Path
+) -> None:
     origin = origin_of(small_space)
     params = first_configurations(small_space, 2)
-    write(tmp_path, origin, curve(Wanted(configuration=0, stage="first", params=params[1], seed=0), origin["id"], 1.0))
+    write(
+        tmp_path,
+        origin,
+        curve(Wanted(configuration=0, stage="first", params=params[1], seed=0), origin["id"], 1.0),
+    )
     with pytest.raises(ValueError, match="configuration 0 is"):
         next_round(small_space, tmp_path, PLAN)
     with pytest.raises(ValueError, match="other settings"):
@@ -349,10 +424,16 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 
 @pytest.mark.slow
 def test_real_workers_train_a_table(digits: Study, tmp_path: Path) -> None:
-    """Two configurations of two epochs on the bundled digits; the second time in another order, which changes no number."""
+    """Two configurations of two epochs on the bundled digits; the second time in another order,
+    which changes no number.
+    """
     dataset = open_dataset(settings_of(digits).data, say=lambda text: None)
     first = first_configurations(digits, 2)
-    wanted = [Wanted(configuration=n, stage="first", params=p, seed=s) for n, p in enumerate(first) for s in (0, 1)]
+    wanted = [
+        Wanted(configuration=n, stage="first", params=p, seed=s)
+        for n, p in enumerate(first)
+        for s in (0, 1)
+    ]
     file = live_file("D", tmp_path)
     with closing(CurveLanes(digits, dataset, workers=2, compile=False)) as lanes:
         origin = lanes.origin()
@@ -383,14 +464,18 @@ def test_a_killed_process_loses_the_curves_at_hand_alone(digits: Study, tmp_path
     environment = {**os.environ, "PYTHONPATH": str(SEARCH.parents[1])}
     command = [sys.executable, str(script), str(SEARCH), str(tmp_path / "D.yaml")]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    with subprocess.Popen([*command, str(killed), "20"], env=environment, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [*command, str(killed), "20"], env=environment, stdout=subprocess.PIPE
+    ) as process:
         while not live_file("D", killed).exists():
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     before = read_lines("D", killed)[1]
     for folder in (killed, whole):
-        subprocess.run([*command, str(folder), "20"], env=environment, check=True, capture_output=True)
+        subprocess.run(
+            [*command, str(folder), "20"], env=environment, check=True, capture_output=True
+        )
     after, straight = read_lines("D", killed)[1], read_lines("D", whole)[1]
     assert len(before) < len(after) == len(straight) == 40
     assert before.items() <= after.items()

@@ -1,4 +1,6 @@
-"""Confirmations that are made of a table of learning curves: their runs have the worth and the noise of the table."""
+"""Confirmations that are made of a table of learning curves: their runs have the worth and the
+noise of the table.
+"""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Predictions of curves on a table of which the truth is known: what is cut off, how errors count, and who knows more than the last value."""
+"""Predictions of curves on a table of which the truth is known: what is cut off, how errors count,
+and who knows more than the last value.
+"""
 
 import numpy as np
 import pytest
@@ -36,7 +38,10 @@ def test_the_truth_has_no_error_and_the_density_of_its_noise(table: Table) -> No
 def test_the_process_predicts_better_than_the_last_value(table: Table) -> None:
     found = {
         predict: np.mean(
-            [errors(seen, predict(seen)) for seen in (drawn(table, np.random.default_rng(n), 40, 2) for n in range(4))],
+            [
+                errors(seen, predict(seen))
+                for seen in (drawn(table, np.random.default_rng(n), 40, 2) for n in range(4))
+            ],
             axis=0,
         )
         for predict in (ours, last_value)

@@ -1,4 +1,6 @@
-"""The manifest of an archive: its first member, which lists all others with their sizes and SHA-256 and has a seal of its own."""
+"""The manifest of an archive: its first member, which lists all others with their sizes and SHA-256
+and has a seal of its own.
+"""
 
 import json
 import re
@@ -17,7 +19,9 @@ MANIFEST = "manifest.json"
 RECORDS, TRIALS, REPORT = "records.jsonl", "trials", "report"
 """Members: the study's records, a line of JSON each; the folders of its runs; its report."""
 MOST = 32 * 2**20
-"""Bytes of a manifest at the most, because it is read before anything vouches for it: some 200,000 files."""
+"""Bytes of a manifest at the most, because it is read before anything vouches for it: some 200,000
+files.
+"""
 _LONGEST = 255  # bytes of a name, in most file systems
 
 
@@ -49,7 +53,9 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Return the manifest as JSON with schema number, version and seal."""
         content = {**MARKS, "sha256": SLOT, **asdict(self)}
-        return seal((json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n").encode())
+        return seal(
+            (json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+        )
 
     @classmethod
     def from_bytes(cls, content: bytes, file: Path) -> "Manifest":
@@ -64,32 +70,50 @@ class Manifest:
             stored = json.loads(content)
             check_schema(str(file), stored)
             members = tuple(_member(row) for row in stored["members"])
-            manifest = cls(study=check_name(stored["study"], str(file)), about=dict(stored["about"]), members=members)
+            manifest = cls(
+                study=check_name(stored["study"], str(file)),
+                about=dict(stored["about"]),
+                members=members,
+            )
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise Damaged(str(file), f"has a malformed manifest ({type(error).__name__}: {error}).") from error
+            raise Damaged(
+                str(file), f"has a malformed manifest ({type(error).__name__}: {error})."
+            ) from error
         check_paths([member.path for member in members], str(file))
         return manifest
 
 
 def _member(row: Sequence[Any]) -> Member:
     path, size, sha256 = row
-    if type(path) is not str or type(size) is not int or size < 0 or not re.fullmatch("[0-9a-f]{64}", sha256):
+    if (
+        type(path) is not str
+        or type(size) is not int
+        or size < 0
+        or not re.fullmatch("[0-9a-f]{64}", sha256)
+    ):
         raise ValueError(f"got {str(row)[:80]!r} for a file")
     return Member(path, size, sha256)
 
 
 def check_paths(paths: Sequence[str], place: str) -> None:
-    """Raise UserError unless these are the paths of an archive: one file of records, and files of runs and of the report.
+    """Raise UserError unless these are the paths of an archive: one file of records, and files of
+    runs and of the report.
 
     None leads out of its folder, none stands twice, and none is the folder of another.
     """
     files = set(paths)
     for path in paths:
         parts = path.split("/")
-        known = path == RECORDS or (parts[0] == TRIALS and len(parts) > 2) or (parts[0] == REPORT and len(parts) > 1)
+        known = (
+            path == RECORDS
+            or (parts[0] == TRIALS and len(parts) > 2)
+            or (parts[0] == REPORT and len(parts) > 1)
+        )
         parents = {"/".join(parts[:end]) for end in range(1, len(parts))}
         if not known or not all(map(_is_plain, parts)) or parents & files:
-            raise UserError(place, f"got {path[:80]!r} as a path in the archive, which may lead out of it.")
+            raise UserError(
+                place, f"got {path[:80]!r} as a path in the archive, which may lead out of it."
+            )
     if len(files) < len(paths) or RECORDS not in files:
         raise UserError(place, "must have the records of one study and each path once.")
 

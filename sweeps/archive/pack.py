@@ -1,4 +1,6 @@
-"""Packs a study into one file: a tar stream in zstandard, the manifest first. The same study gives the same bytes."""
+"""Packs a study into one file: a tar stream in zstandard, the manifest first. The same study gives
+the same bytes.
+"""
 
 import hashlib
 import io
@@ -26,20 +28,26 @@ SUFFIX = ".tar.zst"
 _LEVEL = 3  # random weights hardly shrink, whatever the level
 
 
-def pack_study(study: str, file: Path, *, runs: Path, storage: str | None, about: Mapping[str, Any]) -> Manifest:
-    """Write a study into `file`: records, files of its runs, report. `file` is there when it is whole, and not before.
+def pack_study(
+    study: str, file: Path, *, runs: Path, storage: str | None, about: Mapping[str, Any]
+) -> Manifest:
+    """Write a study into `file`: records, files of its runs, report. `file` is there when it is
+    whole, and not before.
 
-    Half-written files, what was moved aside (damaged files, folders without a record) and links are left out.
+    Half-written files, what was moved aside (damaged files, folders without a record) and links are
+    left out.
 
     Args:
         about: versions and machine, for the manifest.
 
     Raises:
-        UserError: there is no such study, it is running, `file` exists or cannot be written, or something changed
-            while it was packed.
+        UserError: there is no such study, it is running, `file` exists or cannot be written, or
+            something changed while it was packed.
     """
     if not file.name.endswith(SUFFIX):
-        raise UserError(str(file), f"must end in {SUFFIX}. Try {file.name.partition('.')[0] or study}{SUFFIX}.")
+        raise UserError(
+            str(file), f"must end in {SUFFIX}. Try {file.name.partition('.')[0] or study}{SUFFIX}."
+        )
     if os.path.lexists(file):
         raise UserError(str(file), "exists already; give another name, or move the file away.")
     with _at_rest(storage, runs, study) as opened, _writing(file):
@@ -47,16 +55,23 @@ def pack_study(study: str, file: Path, *, runs: Path, storage: str | None, about
         sources = dict(_files(study, runs, opened))
         check_paths([RECORDS, *sources], f"study '{study}'")
         members = [Member(RECORDS, len(records), hashlib.sha256(records).hexdigest())]
-        members += [Member(path, source.stat().st_size, file_digest(source)) for path, source in sources.items()]
+        members += [
+            Member(path, source.stat().st_size, file_digest(source))
+            for path, source in sources.items()
+        ]
         manifest = Manifest(study=study, about=about, members=tuple(members))
         remove_unfinished(file)
-        write_whole(file, partial(_write, manifest=manifest, records=records, sources=sources), durable=True)
+        write_whole(
+            file, partial(_write, manifest=manifest, records=records, sources=sources), durable=True
+        )
     return manifest
 
 
 @contextmanager
 def _at_rest(storage: str | None, runs: Path, study: str) -> Iterator[BaseStorage]:
-    """Keep drivers away from a study, and open its storage. Nobody can lock runs that cannot be written, as those of another user."""
+    """Keep drivers away from a study, and open its storage. Nobody can lock runs that cannot be
+    written, as those of another user.
+    """
     # First, because a lock would make the folder of a study that is not there.
     opened = open_storage(storage, runs, study, must_exist=True)
     if storage is None and not os.access(runs / "journal", os.W_OK):
@@ -71,7 +86,11 @@ def _at_rest(storage: str | None, runs: Path, study: str) -> Iterator[BaseStorag
 def _files(study: str, runs: Path, storage: BaseStorage) -> Iterator[tuple[str, Path]]:
     """Yield path in the archive and path here of each file of the runs and of the report."""
     trials = runs / "trials" / study
-    folders = (path for path in trials.glob("*") if path.is_dir() and not path.is_symlink() and not is_aside(path))
+    folders = (
+        path
+        for path in trials.glob("*")
+        if path.is_dir() and not path.is_symlink() and not is_aside(path)
+    )
     for folder in sorted(folders):
         yield from _files_below(folder, f"{TRIALS}/{folder.name}")
     record = read_state(storage, study).study
@@ -107,13 +126,16 @@ def _write(path: Path, *, manifest: Manifest, records: bytes, sources: Mapping[s
         head = manifest.to_bytes()
         _add(tar, Member(MANIFEST, len(head), hashlib.sha256(head).hexdigest()), io.BytesIO(head))
         for member in manifest.members:
-            source = io.BytesIO(records) if member.path == RECORDS else sources[member.path].open("rb")
+            source = (
+                io.BytesIO(records) if member.path == RECORDS else sources[member.path].open("rb")
+            )
             with source:
                 _add(tar, member, source)
 
 
 def _add(tar: tarfile.TarFile, member: Member, source: IO[bytes]) -> None:
-    # Times and owners stay out, because they say nothing about the study and something about the user.
+    # Times and owners stay out, because they say nothing about the study and something about the
+    # user.
     info = tarfile.TarInfo(member.path)
     info.size = member.size
     hashed = _Hashed(source)

@@ -1,7 +1,8 @@
-"""Restores an archive: all is unpacked and checked beside its place, then renamed into its place, the study's records last.
+"""Restores an archive: all is unpacked and checked beside its place, then renamed into its place,
+the study's records last.
 
-So a process that is killed at any moment leaves either no study, or the whole study. Folders that a killed process put in place
-carry a mark, by which the next restore finds and removes them.
+So a process that is killed at any moment leaves either no study, or the whole study. Folders that a
+killed process put in place carry a mark, by which the next restore finds and removes them.
 """
 
 import os
@@ -53,13 +54,16 @@ def restore_study(
     """Put the study of an archive into a runs folder, a storage and a folder of reports.
 
     Args:
-        storage: address of the PostgreSQL database that gets the records; None for a journal below `runs`.
+        storage: address of the PostgreSQL database that gets the records; None for a journal below
+            `runs`.
         name: another name for the study; None for its own.
         loaders: as of `Arrival`.
-        adapt: gets the folder of the unpacked runs and the study's name before anything is put in place.
+        adapt: gets the folder of the unpacked runs and the study's name before anything is put in
+            place.
 
     Raises:
-        UserError: the file is no archive, or of another version; the study exists here; the disk lacks room.
+        UserError: the file is no archive, or of another version; the study exists here; the disk
+            lacks room.
         Damaged: the archive is not what was written.
     """
     with ExitStack() as stack:
@@ -108,12 +112,16 @@ def _write_errors(storage: str | None, runs: Path) -> Iterator[None]:
 
 
 def _check_absent(places: Mapping[str, Path]) -> None:
-    """Raise UserError where there are files of such a study; remove what a killed restore of it put in place."""
+    """Raise UserError where there are files of such a study; remove what a killed restore of it put
+    in place.
+    """
     for place in places.values():
         if (place / _MARK).is_file():
             shutil.rmtree(place)
         if os.path.lexists(place) and not (place.is_dir() and not any(place.iterdir())):
-            raise UserError(str(place), "exists already. Move it away, or restore the study with --name NEW.")
+            raise UserError(
+                str(place), "exists already. Move it away, or restore the study with --name NEW."
+            )
 
 
 def _check_room(manifest: Manifest, runs: Path, reports: Path) -> None:
@@ -121,7 +129,9 @@ def _check_room(manifest: Manifest, runs: Path, reports: Path) -> None:
     records = sum(member.size for member in manifest.members if member.path == RECORDS)
     report = sum(member.size for member in manifest.members if member.path.startswith(f"{REPORT}/"))
     for folder, needed in ((runs, manifest.size + records), (reports, report)):
-        there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+        there = next(
+            parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists()
+        )
         if (free := shutil.disk_usage(there).free) < needed:
             problem = f"has {free / 1e6:,.0f} MB free; the study needs {needed / 1e6:,.0f} MB."
             raise UserError(str(folder), f"{problem} Free some space, or choose another folder.")
@@ -129,7 +139,9 @@ def _check_room(manifest: Manifest, runs: Path, reports: Path) -> None:
 
 @contextmanager
 def _folder_beside(place: Path, parent: Path) -> Iterator[Path]:
-    """Make a folder, on the disk of `place`, that goes at the end; folders that killed processes left go at once."""
+    """Make a folder, on the disk of `place`, that goes at the end; folders that killed processes
+    left go at once.
+    """
     parent.mkdir(parents=True, exist_ok=True)
     for other in parent.glob(f"{UNFINISHED}*"):
         if re.fullmatch(rf"{re.escape(UNFINISHED)}\d+-restore-{place.name}", other.name):
@@ -145,7 +157,9 @@ def _folder_beside(place: Path, parent: Path) -> Iterator[Path]:
 def _write(records: Path, hidden: Path, rules: ImportRules, place: str) -> State:
     """Write the records as a journal file where no command sees it, and read the study back."""
     with records.open("rb") as lines:
-        return write_records(open_journal(hidden), (_parsed(line, place) for line in lines), rules, place=place)
+        return write_records(
+            open_journal(hidden), (_parsed(line, place) for line in lines), rules, place=place
+        )
 
 
 def _parsed(line: bytes, place: str) -> dict:
@@ -156,7 +170,9 @@ def _parsed(line: bytes, place: str) -> dict:
 
 
 def _write_study_file(trials: Path, stored: State, study: str) -> str | None:
-    """Write the study file beside the folders of runs, because the study goes on with it only; return its name."""
+    """Write the study file beside the folders of runs, because the study goes on with it only;
+    return its name.
+    """
     if not stored.study.text:
         return None
     (trials / f"{study}.yaml").write_text(stored.study.text, encoding="utf-8")

@@ -1,4 +1,6 @@
-"""Reads an archive that may come from anybody: no byte beyond its manifest, no path beyond its folder, no code."""
+"""Reads an archive that may come from anybody: no byte beyond its manifest, no path beyond its
+folder, no code.
+"""
 
 import hashlib
 import os
@@ -20,7 +22,9 @@ _PIECE = 1024
 _WINDOW = 2**27
 """The largest window of a frame, in bytes: memory that a frame may ask for."""
 _SLACK = 2**16
-"""Bytes that tarfile may read beyond a member: headers, padding, what it reads ahead. A long header would be a bomb."""
+"""Bytes that tarfile may read beyond a member: headers, padding, what it reads ahead. A long header
+would be a bomb.
+"""
 _BLOCK = 2**20
 
 
@@ -33,7 +37,9 @@ class _Frame:
         self.allowed = 0
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` bytes, fewer at the end. Raises ValueError where more are asked for than allowed."""
+        """Return up to `size` bytes, fewer at the end. Raises ValueError where more are asked for
+        than allowed.
+        """
         if size > self.allowed:
             raise ValueError("it holds more bytes than its manifest states")
         parts, missing = [], size
@@ -53,7 +59,12 @@ class _Frame:
 
     def is_at_end(self) -> bool:
         """Whether the frame ended here, whole, and nothing comes after it."""
-        return not self._fill() and self._frame.eof and not self._frame.unused_data and not self._file.read(1)
+        return (
+            not self._fill()
+            and self._frame.eof
+            and not self._frame.unused_data
+            and not self._file.read(1)
+        )
 
 
 class Archive:
@@ -67,14 +78,17 @@ class Archive:
         if info is None or info.name != MANIFEST or info.type != tarfile.REGTYPE:
             raise _no_archive(file)
         if info.size > MOST:
-            raise UserError(str(file), f"has a manifest of {info.size:,} bytes; must be at most {MOST:,}.")
+            raise UserError(
+                str(file), f"has a manifest of {info.size:,} bytes; must be at most {MOST:,}."
+            )
         self._frame.allowed = info.size + _SLACK
         source = self._tar.extractfile(info)
         assert source is not None
         self.manifest = Manifest.from_bytes(source.read(), file)
 
     def unpack(self, folder: Path) -> None:
-        """Write all members below an empty folder, each checked against size and SHA-256 of the manifest, and to the disk.
+        """Write all members below an empty folder, each checked against size and SHA-256 of the
+        manifest, and to the disk.
 
         Raises:
             Damaged: the archive is not what was written, or not what its manifest states.
@@ -95,7 +109,9 @@ class Archive:
             raise ValueError(f"it ends before {member.path}")
         tarfile.data_filter(info, str(folder))
         if (info.name, info.size, info.type) != (member.path, member.size, tarfile.REGTYPE):
-            raise ValueError(f"got {info.name[:80]!r} where its manifest has the file {member.path!r}")
+            raise ValueError(
+                f"got {info.name[:80]!r} where its manifest has the file {member.path!r}"
+            )
         self._frame.allowed = member.size + _SLACK
         source, digest, target = self._tar.extractfile(info), hashlib.sha256(), folder / member.path
         assert source is not None
@@ -114,7 +130,14 @@ class Archive:
 def _reading(file: Path) -> Iterator[None]:
     try:
         yield
-    except (zstandard.ZstdError, tarfile.TarError, EOFError, ValueError, FileExistsError, RecursionError) as error:
+    except (
+        zstandard.ZstdError,
+        tarfile.TarError,
+        EOFError,
+        ValueError,
+        FileExistsError,
+        RecursionError,
+    ) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise Damaged(
             str(file), f"is damaged, cut off or not to be trusted: {reason}. Nothing was restored."

@@ -19,14 +19,18 @@ class Finding:
     remedy: str = ""
     """The steps to take where it is not right."""
     repair: Callable[[], str] | None = field(default=None, compare=False)
-    """Puts it right without deleting results, and says in words what was done. None where only a person can."""
+    """Puts it right without deleting results, and says in words what was done. None where only a
+    person can.
+    """
 
 
 Check = Callable[[], Iterable[Finding]]
 
 
 def examine(check: Check, name: str) -> Iterator[Finding]:
-    """Yield the findings of a check. An error of the check itself is a finding, too, with the name of the check."""
+    """Yield the findings of a check. An error of the check itself is a finding, too, with the name
+    of the check.
+    """
     try:
         yield from check()
     except Exception as error:  # a doctor that dies of what it finds would tell nothing

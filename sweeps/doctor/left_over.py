@@ -1,7 +1,8 @@
-"""The check of what runs left over: folders that no record names, and half-written files of processes that are gone.
+"""The check of what runs left over: folders that no record names, and half-written files of
+processes that are gone.
 
-A salvaged or deleted journal leaves folders, a kill leaves half-written files. Such a folder may be all that is left of a run, so
-it is moved aside and never deleted.
+A salvaged or deleted journal leaves folders, a kill leaves half-written files. Such a folder may be
+all that is left of a run, so it is moved aside and never deleted.
 """
 
 import re
@@ -27,7 +28,10 @@ _RUN = re.compile(r"(trial|repeat)-\d{4,}", re.ASCII)
 def recorded_folders(runs: Path, stored: State) -> set[Path]:
     """Return the folders that the runs of a study have, whether they are there or not."""
     study = stored.study.name
-    own = {runs / "trials" / study / run_folder(run.number, repeat=run.repeat) for run in stored.records}
+    own = {
+        runs / "trials" / study / run_folder(run.number, repeat=run.repeat)
+        for run in stored.records
+    }
     return own | {runs / run.folder for run in stored.records if run.folder}
 
 
@@ -38,7 +42,9 @@ def unrecorded_folders(runs: Path, stored: State) -> list[Path]:
 
 
 def check_left_over(url: str | None, runs: Path, stored: State) -> Iterator[Finding]:
-    """Look for folders of runs that a study has no record of, and for half-written files among its files."""
+    """Look for folders of runs that a study has no record of, and for half-written files among its
+    files.
+    """
     study = stored.study.name
     what, remedy = f"{study}: left over", how_to("repair", study)
     if study_holder(url, runs, study) is not None:
@@ -48,7 +54,9 @@ def check_left_over(url: str | None, runs: Path, stored: State) -> Iterator[Find
     for folder in folders:
         words = f"{folder} ({_megabytes(folder)}) is the folder of a run that is not on record"
         repair = partial(_set_run_aside, url, runs, study, folder)
-        yield Finding(name=what, ok=False, words=words, remedy=f"{remedy} moves it aside", repair=repair)
+        yield Finding(
+            name=what, ok=False, words=words, remedy=f"{remedy} moves it aside", repair=repair
+        )
     places = [runs / "trials" / study, runs / "artifacts" / study]
     places += [runs / stored.study.report] if stored.study.report else []
     unfinished = _outermost(path for place in places for path in place.rglob(f"{UNFINISHED}*"))
@@ -60,9 +68,11 @@ def check_left_over(url: str | None, runs: Path, stored: State) -> Iterator[Find
 
 
 def check_unknown(url: str | None, runs: Path) -> Iterator[Finding]:
-    """Look for folders of studies that neither a journal nor the database at `url` knows, and for half-written files beside studies.
+    """Look for folders of studies that neither a journal nor the database at `url` knows, and for
+    half-written files beside studies.
 
-    Without `url`, nothing can be told of a study that a driver has had here, because a database may have its records.
+    Without `url`, nothing can be told of a study that a driver has had here, because a database may
+    have its records.
     """
     what, found, known = "left over", False, _known(url, runs)
     for folder in _folders(runs / "trials"):
@@ -77,7 +87,13 @@ def check_unknown(url: str | None, runs: Path) -> Iterator[Finding]:
             continue
         words += f", and not in {masked(url)}" if url else ""
         repair = partial(_set_study_aside, url, runs, folder)
-        yield Finding(name=what, ok=False, words=words, remedy=f"{how_to('repair')} moves it aside", repair=repair)
+        yield Finding(
+            name=what,
+            ok=False,
+            words=words,
+            remedy=f"{how_to('repair')} moves it aside",
+            repair=repair,
+        )
     places = (runs, runs / "journal", runs / "logs")
     unfinished = _outermost(path for place in places for path in place.glob(f"{UNFINISHED}*"))
     if unfinished:
@@ -95,7 +111,9 @@ def _known(url: str | None, runs: Path) -> set[str]:
 
 
 def _outermost(paths: Iterable[Path]) -> list[Path]:
-    """Return what processes that are gone left half-written, without what lies in a folder of the same kind."""
+    """Return what processes that are gone left half-written, without what lies in a folder of the
+    same kind.
+    """
     left = {path for path in paths if is_abandoned(path)}
     return sorted(path for path in left if not left.intersection(path.parents))
 
@@ -103,11 +121,22 @@ def _outermost(paths: Iterable[Path]) -> list[Path]:
 def _half_written(what: str, paths: list[Path], remedy: str, repair: partial[str]) -> Finding:
     count = f"{len(paths):,} half-written {'files' if len(paths) > 1 else 'file'}"
     words = f"{count} ({_megabytes(*paths)}) of processes that are gone; {paths[0]}"
-    return Finding(name=what, ok=False, words=words, remedy=f"{remedy} deletes what was never whole", repair=repair)
+    return Finding(
+        name=what,
+        ok=False,
+        words=words,
+        remedy=f"{remedy} deletes what was never whole",
+        repair=repair,
+    )
 
 
 def _megabytes(*paths: Path) -> str:
-    files = (file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
+    files = (
+        file
+        for path in paths
+        for file in ([path] if path.is_file() else path.rglob("*"))
+        if file.is_file()
+    )
     return f"{sum(file.stat().st_size for file in files) / 1e6:,.1f} MB"
 
 

@@ -1,4 +1,6 @@
-"""Checks of a study's storage: whether it opens, each record's checksum, and what a driver that died left over."""
+"""Checks of a study's storage: whether it opens, each record's checksum, and what a driver that
+died left over.
+"""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -16,13 +18,21 @@ from sweeps.storage.study_record import read_state, write_study
 
 
 def check_storage(url: str | None, runs: Path, study: str, found: list[State]) -> Iterator[Finding]:
-    """Check that the storage opens and that every record matches its checksum; a study that can be read goes into `found`."""
+    """Check that the storage opens and that every record matches its checksum; a study that can be
+    read goes into `found`.
+    """
     what = f"{study}: journal"
     checked = journals_at(url, runs).check(study)
     if checked is not None and (journal := checked[0]).problem:
         remedy = f"{how_to('repair', study)} keeps the {journal.records:,} records before it"
         words = f"{checked[1]} is damaged: {journal.problem}"
-        yield Finding(name=what, ok=False, words=words, remedy=remedy, repair=partial(_salvage, url, runs, study))
+        yield Finding(
+            name=what,
+            ok=False,
+            words=words,
+            remedy=remedy,
+            repair=partial(_salvage, url, runs, study),
+        )
         return
     try:
         stored = read_state(open_storage(url, runs, study, must_exist=True), study)
@@ -56,14 +66,20 @@ def check_driver(url: str | None, runs: Path, stored: State) -> Iterator[Finding
         yield Finding(name=what, ok=True, words=f"{driver_in_words(holder)} runs the study")
         return
     if holder is None and stored.study.session != "running":
-        yield Finding(name=what, ok=True, words=f"none; the study is {stored.study.session or 'not begun'}{waiting}")
+        yield Finding(
+            name=what,
+            ok=True,
+            words=f"none; the study is {stored.study.session or 'not begun'}{waiting}",
+        )
         return
     words = f"died: the study is on record as running, and no process runs it{waiting}"
     if holder is not None:
         words = f"{driver_in_words(holder)} gives no sign of life{waiting}"
         goes_on = f"{how_to('take_over', study)} takes it over"
     remedy = f"{goes_on}, or {how_to('repair', study)} closes it as interrupted"
-    yield Finding(name=what, ok=False, words=words, remedy=remedy, repair=partial(_close, url, runs, stored))
+    yield Finding(
+        name=what, ok=False, words=words, remedy=remedy, repair=partial(_close, url, runs, stored)
+    )
 
 
 def _some(names: list[str]) -> str:
@@ -71,7 +87,9 @@ def _some(names: list[str]) -> str:
 
 
 def _close(url: str | None, runs: Path, stored: State) -> str:
-    """Record that the study was interrupted, at the time of its newest record. Its running trials stay, to be continued."""
+    """Record that the study was interrupted, at the time of its newest record. Its running trials
+    stay, to be continued.
+    """
     study = stored.study.name
     times = [epoch.at for run in stored.records for epoch in run.epochs[-1:]]
     newest = max(_known([*times, stored.study.session_at]), default=None)

@@ -1,12 +1,15 @@
-"""A whole sweep of any workload: the lock and the storage of a study around its search and its repeats.
+"""A whole sweep of any workload: the lock and the storage of a study around its search and its
+repeats.
 
-`run_study` does all of it. `open_sweep` is for a workload that decides how it runs by what an earlier process recorded,
-or that has something to do once the last trial has ended: a report, a model to register.
+`run_study` does all of it. `open_sweep` is for a workload that decides how it runs by what an
+earlier process recorded, or that has something to do once the last trial has ended: a report, a
+model to register.
 
-In the search, a trial's parameters depend on the study's seed, its number and the trials before it, so that a study with
-the same lanes repeats exactly. With few lanes, each trial that ends teaches the next. With many lanes, the sampler works
-while a round trains and learns from the trials that had ended before that round, because an accelerator would otherwise
-wait 10 ms for each trial of TPE, a second for each of a Gaussian process.
+In the search, a trial's parameters depend on the study's seed, its number and the trials before it,
+so that a study with the same lanes repeats exactly. With few lanes, each trial that ends teaches
+the next. With many lanes, the sampler works while a round trains and learns from the trials that
+had ended before that round, because an accelerator would otherwise wait 10 ms for each trial of
+TPE, a second for each of a Gaussian process.
 """
 
 import logging
@@ -48,14 +51,25 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 PREFETCH_FROM = 16
-"""With this many lanes or more, the trials of a round are proposed without the results of the round before."""
+"""With this many lanes or more, the trials of a round are proposed without the results of the round
+before.
+"""
 
 
 class Sweep:
-    """A study that this process alone drives, from `open_sweep`. The order of calls: `begin`, `train`, `conclude`."""
+    """A study that this process alone drives, from `open_sweep`. The order of calls: `begin`,
+    `train`, `conclude`.
+    """
 
     def __init__(
-        self, study: "Study", storage: BaseStorage, runs: Path, read: Read, *, extend: bool, protocol: Protocol
+        self,
+        study: "Study",
+        storage: BaseStorage,
+        runs: Path,
+        read: Read,
+        *,
+        extend: bool,
+        protocol: Protocol,
     ) -> None:
         self.study, self.storage, self.runs, self.protocol = study, storage, runs, protocol
         self.before: StudyRecord = record_in(storage, study.name)
@@ -68,16 +82,25 @@ class Sweep:
 
     @property
     def finished(self) -> bool:
-        """Whether an earlier process has done all that the study asks for, under the same definition and budget."""
+        """Whether an earlier process has done all that the study asks for, under the same
+        definition and budget.
+        """
         same = self.before.spec == json_able(self.study.spec())
-        return self.before.finished and same and self.before.budget == self.study.budget.model_dump()
+        return (
+            self.before.finished and same and self.before.budget == self.study.budget.model_dump()
+        )
 
     def begin(self, description: Description) -> None:
-        """Record the study, what the workload says of it, and that a process runs it. Nothing is written before."""
+        """Record the study, what the workload says of it, and that a process runs it. Nothing is
+        written before.
+        """
         opened = open_study(self.storage, self.study, extend=self._extend, fields=self._fields)
         self._store = Store(opened, self.study.space, self.runs)
         self._identity = self._store.record.identity
-        asked: dict[str, Any] = {"budget": self.study.budget.model_dump(), "keep": self.study.keep.model_dump()}
+        asked: dict[str, Any] = {
+            "budget": self.study.budget.model_dump(),
+            "keep": self.study.keep.model_dump(),
+        }
         if self.protocol:
             asked["protocol"] = dict(self.protocol)
         with self._store.batched():
@@ -100,9 +123,10 @@ class Sweep:
         Args:
             lanes: train the trials; the caller closes them.
             observers, max_failures, stop_seconds: those of `run_study`.
-            retry_failed: train the trials and repeats that have failed once more, each in the place of the failed one.
-            learned: tells from the trials of the search whether anything was learned. Where nothing was, nothing is confirmed or
-                compared; baselines are still trained.
+            retry_failed: train the trials and repeats that have failed once more, each in the place
+                of the failed one.
+            learned: tells from the trials of the search whether anything was learned. Where nothing
+                was, nothing is confirmed or compared; baselines are still trained.
         """
         common: dict[str, Any] = {"max_failures": max_failures, "stop_seconds": stop_seconds}
         if lanes.kind != self.before.worker_kind:
@@ -133,8 +157,14 @@ class Sweep:
         warnings: Sequence[str] = (),
         answer: Sequence[str] = (),
     ) -> None:
-        """Record that the study is finished, with the model to register, the folder of the report, and what the report warns of and answers."""
-        made: dict[str, Any] = {"finished": True, "warnings": list(warnings), "answer": list(answer)}
+        """Record that the study is finished, with the model to register, the folder of the report,
+        and what the report warns of and answers.
+        """
+        made: dict[str, Any] = {
+            "finished": True,
+            "warnings": list(warnings),
+            "answer": list(answer),
+        }
         if model is not None:
             made["model"] = model
         if report is not None:
@@ -156,7 +186,8 @@ class Sweep:
                 self._write_session(session)
 
     def _write_session(self, session: Session) -> None:
-        # The identity is written each time, because a study whose first records are damaged is known by a later one.
+        # The identity is written each time, because a study whose first records are damaged is
+        # known by a later one.
         self._store.write(session=session, session_at=time.time(), identity=self._identity)
 
 
@@ -178,12 +209,13 @@ def open_sweep(
         storage: address of a PostgreSQL database that keeps the study's journal.
         extend: accept a study file that differs from the stored one, where the trials still fit.
         take_over, patience: as for `hold_study`.
-        protocol: facts that values of another study must share to teach this one (`learn_from`), by name, JSON-able;
-            `objective` also where that study's best configurations come first (`start`).
+        protocol: facts that values of another study must share to teach this one (`learn_from`), by
+            name, JSON-able; `objective` also where that study's best configurations come first
+            (`start`).
 
     Raises:
-        UserError: another process drives the study, the storage cannot be used, or it holds another definition; or the
-            study names another one that is not there, or does not fit.
+        UserError: another process drives the study, the storage cannot be used, or it holds another
+            definition; or the study names another one that is not there, or does not fit.
     """
     runs = Path(runs)
     if study.learn_from or any(isinstance(entry, BestOf) for entry in study.start):
@@ -194,7 +226,14 @@ def open_sweep(
         storage_errors_as_user_errors(storage, runs),
         hold_study(storage, runs, study.name, take_over=take_over, patience=patience) as opened,
     ):
-        sweep = Sweep(study, opened, runs, study_reader(storage, runs, study), extend=extend, protocol=protocol or {})
+        sweep = Sweep(
+            study,
+            opened,
+            runs,
+            study_reader(storage, runs, study),
+            extend=extend,
+            protocol=protocol or {},
+        )
         try:
             yield sweep
         except BaseException as error:
@@ -222,18 +261,26 @@ def run_study(
     A process that was killed at any moment continues with the same call and ends in the same table.
 
     Args:
-        make_lanes: makes the lanes that train the trials; called once, if there is anything to train.
-        runs, storage, extend, take_over, patience, protocol: as for `open_sweep`.
+        make_lanes: makes the lanes that train the trials; called once, if there is anything to
+        train. runs, storage, extend, take_over, patience, protocol: as for `open_sweep`.
         observers: are told of every trial, epoch and round.
         description: what is recorded with the study.
-        max_failures: so many trials in a row, by number, that fail of the same cause end the study. Diverged trials never count.
-        stop_seconds: after an interrupt, workers have so long to end the epoch at hand and to leave checkpoints.
+        max_failures: so many trials in a row, by number, that fail of the same cause end the study.
+            Diverged trials never count.
+        stop_seconds: after an interrupt, workers have so long to end the epoch at hand and to leave
+            checkpoints.
 
     Raises:
         UserError: as `open_sweep`; or `max_failures` trials in a row failed of the same cause.
-        KeyboardInterrupt: the study was stopped; what is finished is kept, and running trials have left checkpoints.
+        KeyboardInterrupt: the study was stopped; what is finished is kept, and running trials have
+            left checkpoints.
     """
-    how: dict[str, Any] = {"extend": extend, "take_over": take_over, "patience": patience, "protocol": protocol}
+    how: dict[str, Any] = {
+        "extend": extend,
+        "take_over": take_over,
+        "patience": patience,
+        "protocol": protocol,
+    }
     with open_sweep(study, runs=runs, storage=storage, **how) as sweep:
         if not sweep.finished:
             # Lanes that refuse the study do so before anything is written.
@@ -258,10 +305,11 @@ def search(
     max_failures: int = MAX_FAILURES,
     stop_seconds: float = STOP_SECONDS,
 ) -> str:
-    """Search until the study's budget is used up, from wherever the storage stands; returns why it ended.
+    """Search until the study's budget is used up, from wherever the storage stands; returns why it
+    ended.
 
-    An interrupt (KeyboardInterrupt, or an exception of the lanes) leaves its trials RUNNING for the next call.
-    After a KeyboardInterrupt the lanes have `stop_seconds` to leave checkpoints.
+    An interrupt (KeyboardInterrupt, or an exception of the lanes) leaves its trials RUNNING for the
+    next call. After a KeyboardInterrupt the lanes have `stop_seconds` to leave checkpoints.
 
     Args:
         clock: gives the times on record; it may jump.

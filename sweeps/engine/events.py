@@ -1,4 +1,6 @@
-"""Input and output of the trial loop: the source of its trials, its observers, and a snapshot after each round."""
+"""Input and output of the trial loop: the source of its trials, its observers, and a snapshot after
+each round.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,20 +44,29 @@ class Snapshot:
 
 
 class Observer(Protocol):
-    """Every call comes from the driver's thread, in the order of events of a trial. None may block for long."""
+    """Every call comes from the driver's thread, in the order of events of a trial. None may block
+    for long.
+    """
 
     def trial_started(self, trial: TrialSpec, *, resumed: bool) -> None:
-        """Hear that a trial has its place in the storage. `resumed`: it began in an earlier process."""
-
-    def epoch_finished(self, trial: TrialSpec, progress: Progress) -> None:
-        """Hear of an epoch that is durable in the storage, while the next round trains where that can be.
-
-        Replayed epochs are not told again, except the newest of a trial that is resumed, because the process may have
-        died before it told observers.
+        """Hear that a trial has its place in the storage. `resumed`: it began in an earlier
+        process.
         """
 
-    def trial_ended(self, trial: TrialSpec, outcome: Outcome, result: TrialResult, duplicate_of: int | None) -> None:
-        """Hear of a recorded end, before the trial ends in Optuna; what an observer records must be durable on return."""
+    def epoch_finished(self, trial: TrialSpec, progress: Progress) -> None:
+        """Hear of an epoch that is durable in the storage, while the next round trains where that
+        can be.
+
+        Replayed epochs are not told again, except the newest of a trial that is resumed, because
+        the process may have died before it told observers.
+        """
+
+    def trial_ended(
+        self, trial: TrialSpec, outcome: Outcome, result: TrialResult, duplicate_of: int | None
+    ) -> None:
+        """Hear of a recorded end, before the trial ends in Optuna; what an observer records must be
+        durable on return.
+        """
 
     def round_finished(self, snapshot: Snapshot) -> None: ...
 
@@ -66,21 +77,32 @@ class Source(Protocol):
     planned: int | None
     """Number of trials that there will be; None where nobody knows it."""
     ranks: bool = True
-    """Whether the objective ranks the trials, so that one of them is the best; two objectives rank none."""
+    """Whether the objective ranks the trials, so that one of them is the best; two objectives rank
+    none.
+    """
 
-    def pruned(self, candidates: Sequence[Trial], trials: Sequence[Trial], round_: int) -> RoundDecisions:
-        """Return which of these candidates, which have just done an epoch of this round, end early."""
+    def pruned(
+        self, candidates: Sequence[Trial], trials: Sequence[Trial], round_: int
+    ) -> RoundDecisions:
+        """Return which of these candidates, which have just done an epoch of this round, end
+        early.
+        """
         return RoundDecisions(round_, (), {})
 
     def pausing(self, candidates: Sequence[Trial], trials: Sequence[Trial]) -> Collection[int]:
-        """Return the numbers of those candidates, which have just done an epoch, that leave their lanes and wait.
+        """Return the numbers of those candidates, which have just done an epoch, that leave their
+        lanes and wait.
 
-        Where rounds are decided late, `trials` are as they stood before the round, so that each candidate can be asked about as soon as it is done.
+        Where rounds are decided late, `trials` are as they stood before the round, so that each
+        candidate can be asked about as soon as it is done.
         """
         return ()
 
-    def promoted(self, trials: Sequence[Trial], lanes: int, elapsed: float, round_: int, *, last: bool) -> Trial | None:
-        """Return a paused trial that goes on in this round in one of so many free lanes, or one that ended while it was paused, to be revived.
+    def promoted(
+        self, trials: Sequence[Trial], lanes: int, elapsed: float, round_: int, *, last: bool
+    ) -> Trial | None:
+        """Return a paused trial that goes on in this round in one of so many free lanes, or one
+        that ended while it was paused, to be revived.
 
         None where nobody does.
 
@@ -89,23 +111,35 @@ class Source(Protocol):
         return None
 
     def evicted(self, trials: Sequence[Trial]) -> Sequence[Trial]:
-        """Return the paused trials whose checkpoints are more than the study keeps. They would be trained again from their start."""
+        """Return the paused trials whose checkpoints are more than the study keeps. They would be
+        trained again from their start.
+        """
         return ()
 
-    def propose(self, known: Sequence[Trial], proposals: Sequence[Trial], elapsed: float, round_: int) -> Trial | str:
-        """Return the next trial, to begin in this round after `proposals`; or a sentence that says why there is none.
+    def propose(
+        self, known: Sequence[Trial], proposals: Sequence[Trial], elapsed: float, round_: int
+    ) -> Trial | str:
+        """Return the next trial, to begin in this round after `proposals`; or a sentence that says
+        why there is none.
 
         Args:
-            known: all trials but the proposals. While trials for a round are proposed it is one object, which does not change.
+            known: all trials but the proposals. While trials for a round are proposed it is one
+                object, which does not change.
             elapsed: the seconds spent.
         """
 
     def beginning(self, number: int, round_: int) -> None:
-        """Hear that the trial of this number is the first new one of this round. Records that must precede the trial are durable on return."""
+        """Hear that the trial of this number is the first new one of this round. Records that must
+        precede the trial are durable on return.
+        """
         return
 
-    def duplicate_of(self, trial: Trial, known: Sequence[Trial], proposals: Sequence[Trial] = ()) -> Trial | None:
-        """Return the one of the known trials with an earlier number, finished or running, or of the proposals before it, whose result it takes."""
+    def duplicate_of(
+        self, trial: Trial, known: Sequence[Trial], proposals: Sequence[Trial] = ()
+    ) -> Trial | None:
+        """Return the one of the known trials with an earlier number, finished or running, or of the
+        proposals before it, whose result it takes.
+        """
         return None
 
 
@@ -118,12 +152,16 @@ def snapshot_of(
     *,
     ranks: bool = True,
 ) -> Snapshot:
-    """Return the snapshot of a phase. `running`: number of a trial in the lanes → an object whose `trial` is that trial; `ranks`: see `Source`."""
+    """Return the snapshot of a phase. `running`: number of a trial in the lanes → an object whose
+    `trial` is that trial; `ranks`: see `Source`.
+    """
     best = best_trial(trials) if ranks else None
     return Snapshot(
         phase=phase,
         running=tuple(
-            Running(trial=running[t.number].trial, epoch=len(t.objectives), objective=t.newest_objective)
+            Running(
+                trial=running[t.number].trial, epoch=len(t.objectives), objective=t.newest_objective
+            )
             for t in trials
             if t.number in running
         ),

@@ -1,4 +1,6 @@
-"""What observers still have to hear. They hear of a round while the next one trains, so that no lane waits for them."""
+"""What observers still have to hear. They hear of a round while the next one trains, so that no
+lane waits for them.
+"""
 
 from collections.abc import Callable, Collection, Sequence
 
@@ -27,6 +29,8 @@ class Notifications:
     def deliver(self, numbers: Collection[int] | None = None) -> None:
         """Tell of all events that wait, or of those of these trials."""
         ready = [event for event, number in self._waiting if numbers is None or number in numbers]
-        self._waiting = [] if numbers is None else [entry for entry in self._waiting if entry[1] not in numbers]
+        self._waiting = (
+            [] if numbers is None else [entry for entry in self._waiting if entry[1] not in numbers]
+        )
         for event in ready:
             self.now(event)

@@ -1,12 +1,15 @@
-"""The trials that begin next: in a free lane now, or, where a study is decided late, in the next round.
+"""The trials that begin next: in a free lane now, or, where a study is decided late, in the next
+round.
 
-In a study that is decided late they are chosen before the present round is over. A worker that has done its part of a round needs them
-for the lanes that become free in it, while other workers still train. So they are chosen from what was known before the present
-round began, as soon as it has begun, so that no worker waits for the sampler (`look_ahead`). The first free lane gets the first of them: which worker
-has that lane decides nothing but where the trial is trained.
+In a study that is decided late they are chosen before the present round is over. A worker that has
+done its part of a round needs them for the lanes that become free in it, while other workers still
+train. So they are chosen from what was known before the present round began, as soon as it has
+begun, so that no worker waits for the sampler (`look_ahead`). The first free lane gets the first of
+them: which worker has that lane decides nothing but where the trial is trained.
 
-First come trials that lost their lanes, then paused ones that deserve it, then new ones. A process that died while it wrote them has left the
-first of them on record; from there the others follow in the same way.
+First come trials that lost their lanes, then paused ones that deserve it, then new ones. A process
+that died while it wrote them has left the first of them on record; from there the others follow in
+the same way.
 """
 
 import time
@@ -49,13 +52,19 @@ class NextTrials:
         self._ahead: list[Choice] = []
         """Who was not asked for yet. They leave no trace where nobody does."""
         self._wanted = 0
-        """How many may be asked for: as many as in the round before, or half as many as in the one before that, and so on."""
+        """How many may be asked for: as many as in the round before, or half as many as in the one
+        before that, and so on.
+        """
         self._choices: Iterator[Choice] = iter(())
 
     @property
     def waiting(self) -> list[Trial]:
         """Trials that waited outside the lanes, for whom there is a lane now."""
-        return [choice.trial for choice in self.chosen if choice.waited and not isinstance(choice.trial, str)]
+        return [
+            choice.trial
+            for choice in self.chosen
+            if choice.waited and not isinstance(choice.trial, str)
+        ]
 
     @property
     def promoted(self) -> list[int]:
@@ -90,11 +99,15 @@ class NextTrials:
             self._choices = _choices(self._source, self._store, [*self.before], elapsed, round_)
 
     def written(self) -> None:
-        """Hear that the chosen trials are in the storage. Whoever asks for more in the same round gets others."""
+        """Hear that the chosen trials are in the storage. Whoever asks for more in the same round
+        gets others.
+        """
         self.round, self._wanted = -1, max(self.lanes, self._wanted // 2)
 
     def choose(self) -> Trial | str:
-        """Choose a trial for one more lane that is free in the round; return the trial, or why there is none, in a sentence."""
+        """Choose a trial for one more lane that is free in the round; return the trial, or why
+        there is none, in a sentence.
+        """
         if not self.chosen or not isinstance(self.chosen[-1].trial, str):
             self.chosen.append(self._ahead.pop(0) if self._ahead else next(self._choices))
         return self.chosen[-1].trial
@@ -109,8 +122,12 @@ class NextTrials:
             self._ahead.append(next(self._choices))
 
 
-def _choices(source: Source, store: Store, known: list[Trial], elapsed: float, round_: int) -> Iterator[Choice]:
-    """Yield one choice after the other, the last of them a sentence. `known`: all trials as they are known to be in the round; it is changed."""
+def _choices(
+    source: Source, store: Store, known: list[Trial], elapsed: float, round_: int
+) -> Iterator[Choice]:
+    """Yield one choice after the other, the last of them a sentence. `known`: all trials as they
+    are known to be in the round; it is changed.
+    """
     for place, trial in enumerate([*known]):
         if trial.waits and source.duplicate_of(trial, known) is None:
             known[place] = trial.placed_in(round_)
@@ -141,10 +158,11 @@ def _choices(source: Source, store: Store, known: list[Trial], elapsed: float, r
 def propose_some(
     source: Source, trials: Sequence[Trial], lanes: int, elapsed: float, round_: int
 ) -> tuple[list[Trial], Trial | None, str]:
-    """Propose trials that begin together in so many free lanes, up to the first duplicate, which needs none.
+    """Propose trials that begin together in so many free lanes, up to the first duplicate, which
+    needs none.
 
-    Returns the proposals; the trial that the last of them equals, which may itself be a proposal; and why there are
-    no more, where the source has no more.
+    Returns the proposals; the trial that the last of them equals, which may itself be a proposal;
+    and why there are no more, where the source has no more.
     """
     proposals: list[Trial] = []
     known = [*trials]  # a new object, so that the source looks at the trials again

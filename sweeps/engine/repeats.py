@@ -1,14 +1,16 @@
-"""The repeats of a study: which configurations are trained again once the search is over, and their training.
+"""The repeats of a study: which configurations are trained again once the search is over, and their
+training.
 
-Confirm: the best configurations with fresh seeds, the only runs that look at the test set; in a race with as many seeds as it asks for
-(`sweeps.engine.races`). Compare: the best configuration
-found with each value of a parameter, then the next best, trained with *every* value of it and otherwise equal, seed for
-seed, so that the difference within a pair is due to the parameter. Baselines: the rows of the study file, with test figures; a row
-`at: best` changes the best trial of the search, and once more the winner of the confirmation where that is another trial, because a
-change is measured against the configuration that it changes.
-Late: paused trials, trained to their end with their own seeds, which tells whether the pruner stopped slow learners. The others
-draw from one list of fresh seeds: seed index i is the same seed everywhere in a study, so that any two configurations
-can be compared seed for seed. What several ask for is trained once.
+Confirm: the best configurations with fresh seeds, the only runs that look at the test set; in a
+race with as many seeds as it asks for (`sweeps.engine.races`). Compare: the best configuration
+found with each value of a parameter, then the next best, trained with *every* value of it and
+otherwise equal, seed for seed, so that the difference within a pair is due to the parameter.
+Baselines: the rows of the study file, with test figures; a row `at: best` changes the best trial of
+the search, and once more the winner of the confirmation where that is another trial, because a
+change is measured against the configuration that it changes. Late: paused trials, trained to their
+end with their own seeds, which tells whether the pruner stopped slow learners. The others draw from
+one list of fresh seeds: seed index i is the same seed everywhere in a study, so that any two
+configurations can be compared seed for seed. What several ask for is trained once.
 """
 
 import itertools
@@ -42,40 +44,58 @@ _Configuration = tuple[int | None, dict[str, Any]]
 _Seeds = Callable[[int], list[int]]
 """A number of seeds → the study's fresh seeds; the longer list begins with the shorter one."""
 Replan = Callable[[Sequence[Trial]], tuple[Sequence[Repeat], bool]]
-"""The repeats so far → the plan by now, and whether it is the last. The same object as before where nothing has changed."""
+"""The repeats so far → the plan by now, and whether it is the last. The same object as before where
+nothing has changed.
+"""
 
 
 def plan_repeats(
     stored: State, study: "Study", raced: Mapping[int, int] | None = None, winner: int | None = None
 ) -> list[Repeat]:
-    """Plan the runs that `study.confirm`, `.compare`, `.baselines` and `.confirm.late` ask for, in this order, each (configuration, seed) once.
+    """Plan the runs that `study.confirm`, `.compare`, `.baselines` and `.confirm.late` ask for, in
+    this order, each (configuration, seed) once.
 
-    Bases are the trials of the search that `found_trials` gives, the best first, each configuration once. Comparing changes one value
-    of a base; parameters that become inactive by it are dropped. Bases that are equal but for the compared parameter (and
-    for parameters that depend on it) make one comparison, not two: the better one stands for both. Where a parameter becomes active for which the base has
-    no value (its prior was `normal`, so there are no `components` to try `mixture` with), that run is left out, and with
-    it the pair, unless two others remain. A baseline on the best setting is left out while no trial is complete; of that setting,
-    too, parameters that become inactive are dropped. A run to compare looks at the test images, too, where it is a baseline on a
-    configuration that the confirmation may find to be the best. The plan depends on what is stored, the study and these arguments alone.
+    Bases are the trials of the search that `found_trials` gives, the best first, each configuration
+    once. Comparing changes one value of a base; parameters that become inactive by it are dropped.
+    Bases that are equal but for the compared parameter (and for parameters that depend on it) make
+    one comparison, not two: the better one stands for both. Where a parameter becomes active for
+    which the base has no value (its prior was `normal`, so there are no `components` to try
+    `mixture` with), that run is left out, and with it the pair, unless two others remain. A
+    baseline on the best setting is left out while no trial is complete; of that setting, too,
+    parameters that become inactive are dropped. A run to compare looks at the test images, too,
+    where it is a baseline on a configuration that the confirmation may find to be the best. The
+    plan depends on what is stored, the study and these arguments alone.
 
     Args:
-        raced: trial → seeds with which its configuration is confirmed; their runs then stand seed by seed. By default each has all seeds.
-        winner: trial whose configuration the confirmation found to be the best, once it has. Baselines on the best setting are then
-            trained on this one as well, after all others.
+        raced: trial → seeds with which its configuration is confirmed; their runs then stand seed
+            by seed. By default each has all seeds.
+        winner: trial whose configuration the confirmation found to be the best, once it has.
+            Baselines on the best setting are then trained on this one as well, after all others.
     """
     seeds = partial(fresh_seeds, study.seed, {trial.seed for trial in stored.trials})
     bases = distinct_configurations(stored, study.space)
     runs: dict[tuple[str, int | None], Repeat] = {}
     confirming = list(_confirming(bases, study, seeds))
     if raced is not None:
-        asked = [run for run in confirming if run.source_trial is not None and run.seed_index < raced[run.source_trial]]
+        asked = [
+            run
+            for run in confirming
+            if run.source_trial is not None and run.seed_index < raced[run.source_trial]
+        ]
         confirming = sorted(asked, key=lambda run: run.seed_index)
-    tested = {identity_of(run) for base in _confirmed(bases, study) for run in _referring(base, study, seeds)}
+    tested = {
+        identity_of(run)
+        for base in _confirmed(bases, study)
+        for run in _referring(base, study, seeds)
+    }
     comparing = (
-        replace(run, test=True) if identity_of(run) in tested else run for run in _comparing(bases, study, seeds)
+        replace(run, test=True) if identity_of(run) in tested else run
+        for run in _comparing(bases, study, seeds)
     )
     referring = _referring(bases[0] if bases else None, study, seeds)
-    at_winner = (run for base in bases[1:] if base[0] == winner for run in _referring(base, study, seeds))
+    at_winner = (
+        run for base in bases[1:] if base[0] == winner for run in _referring(base, study, seeds)
+    )
     for run in (*confirming, *comparing, *referring, *_late(stored, study), *at_winner):
         key = identity_of(run)
         runs[key] = _both(runs[key], run) if key in runs else run
@@ -94,7 +114,9 @@ def _both(earlier: Repeat, run: Repeat) -> Repeat:
     """
     return replace(
         earlier,
-        source_trial=run.source_trial if run.baseline and "confirm" not in earlier.purposes else earlier.source_trial,
+        source_trial=run.source_trial
+        if run.baseline and "confirm" not in earlier.purposes
+        else earlier.source_trial,
         purposes=tuple(dict.fromkeys(earlier.purposes + run.purposes)),
         pair_ids=earlier.pair_ids + run.pair_ids,
         test=earlier.test or run.test,
@@ -122,13 +144,19 @@ def _comparing(bases: list[_Configuration], study: "Study", seeds: _Seeds) -> It
 def _comparing_one(
     name: str, bases: list[_Configuration], compare: Compare, space: Space, seeds: _Seeds
 ) -> Iterator[Repeat]:
-    """Pair the best configuration found with each value of one parameter, then the next best, up to `compare.top` of them."""
+    """Pair the best configuration found with each value of one parameter, then the next best, up to
+    `compare.top` of them.
+    """
     levels = space[name].listed()
-    others = [other for other in space.names if other not in (name, *dependents(name, space.as_dict()))]
+    others = [
+        other for other in space.names if other not in (name, *dependents(name, space.as_dict()))
+    ]
     candidates: dict[str, tuple[int | None, str, list[dict[str, Any]]]] = {}
     for source, base in (entry for entry in bases if name in entry[1]):
         rest = _text({other: base[other] for other in others if other in base})
-        variants = [params for level in levels if (params := _changed(base, name, level, space)) is not None]
+        variants = [
+            params for level in levels if (params := _changed(base, name, level, space)) is not None
+        ]
         if len(variants) > 1:
             candidates.setdefault(rest, (source, _text(base[name]), variants))
     # A configuration was tuned for its own value, so each value brings its best one.
@@ -150,32 +178,59 @@ def _comparing_one(
 
 
 def _referring(base: _Configuration | None, study: "Study", seeds: _Seeds) -> Iterator[Repeat]:
-    """Train each baseline, those on the best setting by changing this configuration; they are left out without one."""
+    """Train each baseline, those on the best setting by changing this configuration; they are left
+    out without one.
+    """
     for row in study.baselines:
         if row.at == "best" and base is None:
             continue
         number, params = base if base is not None and row.at == "best" else (None, {})
-        yield from _tested(number, study.space.changed(params, row.settings), seeds(row.seeds), "baseline", row.name)
+        yield from _tested(
+            number,
+            study.space.changed(params, row.settings),
+            seeds(row.seeds),
+            "baseline",
+            row.name,
+        )
 
 
 def _late(stored: State, study: "Study") -> Iterator[Repeat]:
-    """Train those trials to their end that the search left paused and that fell most in their last epoch.
+    """Train those trials to their end that the search left paused and that fell most in their last
+    epoch.
 
-    A run has the seed of its trial, so that it ends as the trial would have, had it not been paused.
+    A run has the seed of its trial, so that it ends as the trial would have, had it not been
+    paused.
     """
     falls = []
     for trial in stored.trials:
         values = [epoch.objective for epoch in trial.epochs[-2:]]
         paused = trial.state == "paused" or trial.resumable
-        if paused and trial.seed is not None and len(values) == 2 and all(map(math.isfinite, values)):
+        if (
+            paused
+            and trial.seed is not None
+            and len(values) == 2
+            and all(map(math.isfinite, values))
+        ):
             falls.append((values[1] - values[0], trial.number, trial))
-    for _, number, trial in sorted(falls, key=lambda each: each[:2])[: study.confirm.late if study.confirm else 0]:
+    for _, number, trial in sorted(falls, key=lambda each: each[:2])[
+        : study.confirm.late if study.confirm else 0
+    ]:
         assert trial.seed is not None
-        yield Repeat(source_trial=number, params=dict(trial.params), seed=trial.seed, seed_index=-1, purposes=("late",))
+        yield Repeat(
+            source_trial=number,
+            params=dict(trial.params),
+            seed=trial.seed,
+            seed_index=-1,
+            purposes=("late",),
+        )
 
 
 def _tested(
-    number: int | None, params: dict[str, Any], seeds: list[int], purpose: str, baseline: str | None = None
+    number: int | None,
+    params: dict[str, Any],
+    seeds: list[int],
+    purpose: str,
+    baseline: str | None = None,
 ) -> Iterator[Repeat]:
     """Repeat a configuration with each of these seeds, evaluated on test images."""
     for index, seed in enumerate(seeds):
@@ -190,8 +245,12 @@ def _tested(
         )
 
 
-def _changed(params: Mapping[str, Any], name: str, value: Any, space: Space) -> dict[str, Any] | None:
-    """Return the configuration with another value of one parameter; None when it lacks a parameter that is active then."""
+def _changed(
+    params: Mapping[str, Any], name: str, value: Any, space: Space
+) -> dict[str, Any] | None:
+    """Return the configuration with another value of one parameter; None when it lacks a parameter
+    that is active then.
+    """
     values = {**params, name: value}
     active = space.active(values)
     if any(other not in values for other in active):
@@ -200,16 +259,22 @@ def _changed(params: Mapping[str, Any], name: str, value: Any, space: Space) -> 
 
 
 def distinct_configurations(stored: State, space: Space) -> list[_Configuration]:
-    """Return the configurations that a search has found, the best first (`found_trials`); of equal ones the best."""
+    """Return the configurations that a search has found, the best first (`found_trials`); of equal
+    ones the best.
+    """
     first_of: dict[str, _Configuration] = {}
     for trial in found_trials(stored):
-        params = {name: trial.params[name] for name in space.active(trial.params) if name in trial.params}
+        params = {
+            name: trial.params[name] for name in space.active(trial.params) if name in trial.params
+        }
         first_of.setdefault(_text(params), (trial.number, params))
     return list(first_of.values())
 
 
 def fresh_seeds(study_seed: int, used: Collection[int | None], count: int) -> list[int]:
-    """Return the first fresh seeds of a study, which all its configurations share, without those that are used."""
+    """Return the first fresh seeds of a study, which all its configurations share, without those
+    that are used.
+    """
     seeds = (seed_of(_text([study_seed, "repeat", attempt])) for attempt in itertools.count())
     return list(itertools.islice((seed for seed in seeds if seed not in used), count))
 
@@ -231,12 +296,15 @@ def run_repeats(
     warmup: Callable[[Mapping[str, Any]], int] = lambda params: 0,
     retry_failed: bool = False,
 ) -> None:
-    """Train the planned repeats that the storage does not hold yet; those that were interrupted go on first.
+    """Train the planned repeats that the storage does not hold yet; those that were interrupted go
+    on first.
 
     Args:
         plan: all runs, or how they follow from those that have ended.
-        warmup: how many epochs at the beginning of a run with these parameters do not count (`Study.warmup_of`).
-        retry_failed: train the planned runs that have failed once more, each in the place of the failed one.
+        warmup: how many epochs at the beginning of a run with these parameters do not count
+            (`Study.warmup_of`).
+        retry_failed: train the planned runs that have failed once more, each in the place of the
+            failed one.
 
     Raises UserError as `search` does.
     """
@@ -253,9 +321,13 @@ def run_repeats(
 
 
 class _Repeats(Source):
-    """The planned runs, in order. One that failed is not proposed again: its seed would fail again."""
+    """The planned runs, in order. One that failed is not proposed again: its seed would fail
+    again.
+    """
 
-    def __init__(self, replan: Replan, store: Store, warmup: Callable[[Mapping[str, Any]], int]) -> None:
+    def __init__(
+        self, replan: Replan, store: Store, warmup: Callable[[Mapping[str, Any]], int]
+    ) -> None:
         self.replan, self.store, self.warmup = replan, store, warmup
         self.plan: Sequence[Repeat] = ()
         self.planned: int | None = None
@@ -263,11 +335,14 @@ class _Repeats(Source):
 
     def _turn_to(self, trials: Sequence[Trial], plan: Sequence[Repeat], last: bool) -> None:
         self.plan = plan
-        # Runs of an earlier plan that this one has no use for count as well: they are among those that ended.
+        # Runs of an earlier plan that this one has no use for count as well: they are among those
+        # that ended.
         missing = sum(not any(_serves(trial, repeat) for trial in trials) for repeat in plan)
         self.planned = len(trials) + missing if last else None
 
-    def propose(self, known: Sequence[Trial], proposals: Sequence[Trial], elapsed: float, round_: int) -> Trial | str:
+    def propose(
+        self, known: Sequence[Trial], proposals: Sequence[Trial], elapsed: float, round_: int
+    ) -> Trial | str:
         trials = [*known, *proposals]
         plan, last = self.replan(trials)
         if plan is not self.plan:
@@ -275,23 +350,34 @@ class _Repeats(Source):
         for repeat in self.plan:
             if not any(_serves(trial, repeat) for trial in trials):
                 number = 1 + max((trial.number for trial in trials), default=-1)
-                return proposed_repeat(self.store, repeat, number, warmup=self.warmup(repeat.params))
-        return "Every repeat is done." if last else "What follows depends on runs that are being trained."
+                return proposed_repeat(
+                    self.store, repeat, number, warmup=self.warmup(repeat.params)
+                )
+        return (
+            "Every repeat is done."
+            if last
+            else "What follows depends on runs that are being trained."
+        )
 
 
 def _serves(trial: Trial, repeat: Repeat) -> bool:
-    """Whether this run makes the planned one needless: it is the same, and it saw the test images if that is wanted."""
+    """Whether this run makes the planned one needless: it is the same, and it saw the test images
+    if that is wanted.
+    """
     same = trial.seed == repeat.seed and trial.params == dict(repeat.params)
     return same and (trial.test or not repeat.test)
 
 
 def _reassign(store: Store, repeats: Sequence[Repeat]) -> None:
-    """Give runs of an earlier plan the purposes that they have in this one, after a study was extended; the others have none.
+    """Give runs of an earlier plan the purposes that they have in this one, after a study was
+    extended; the others have none.
 
-    Optuna lets no finished trial change, so the record of the study says so (`StudyRecord.reassigned`). Of several runs
-    that serve, one that is complete takes the purposes.
+    Optuna lets no finished trial change, so the record of the study says so
+    (`StudyRecord.reassigned`). Of several runs that serve, one that is complete takes the purposes.
     """
-    records = sorted((each for trial in store.trials() for each in trial.chain), key=lambda trial: trial.number)
+    records = sorted(
+        (each for trial in store.trials() for each in trial.chain), key=lambda trial: trial.number
+    )
     stored = sorted(records, key=lambda trial: trial.state == "failed")
     reassigned: dict[str, Any] = {str(trial.number): _USELESS for trial in stored}
     for repeat in repeats:

@@ -1,7 +1,7 @@
 """How trials leave their lanes: they end, pause, or take the result of an equal trial.
 
-Each step can be done a second time without harm, because a process may die between any two of them: finish the lanes, write outcome
-and results, discard checkpoints, tell observers, tell Optuna.
+Each step can be done a second time without harm, because a process may die between any two of them:
+finish the lanes, write outcome and results, discard checkpoints, tell observers, tell Optuna.
 """
 
 import logging
@@ -19,8 +19,9 @@ from sweeps.storage.store import Store
 
 _log = logging.getLogger(__name__)
 EVICTED = (
-    "More trials are paused than the study keeps checkpoints for (keep.paused, keep.paused_gb). The checkpoints of the worst trials are "
-    "deleted. Such a trial trains its epochs again where it goes on."
+    "More trials are paused than the study keeps checkpoints for (keep.paused, keep.paused_gb). "
+    "The checkpoints of the worst trials are deleted. Such a trial trains its epochs again where "
+    "it goes on."
 )
 
 
@@ -42,8 +43,11 @@ class TrialEnds:
         self.evicted: set[int] = set()
         """Paused trials whose checkpoints this process has discarded."""
         self.resuming: set[int] = set()
-        """Paused trials with which workers may have gone on already, because they are promoted in the next round."""
-        # Failures of earlier processes do not count: whoever has mended their cause must be able to go on.
+        """Paused trials with which workers may have gone on already, because they are promoted in
+        the next round.
+        """
+        # Failures of earlier processes do not count: whoever has mended their cause must be able to
+        # go on.
         self.ended_before = {trial.number for trial in self.store.trials() if trial.finished}
 
     def end_duplicate(self, trial: RunningTrial, equal: Trial, round_: int) -> None:
@@ -54,46 +58,66 @@ class TrialEnds:
         with self.store.batched():
             trial.end(outcome, result, round_, self.clock(), duplicate_of=equal.number)
         self.notifications.deliver()  # of the round before, too, which does not count this trial
-        self.notifications.now(methodcaller("trial_ended", trial.trial, outcome, result, equal.number))
+        self.notifications.now(
+            methodcaller("trial_ended", trial.trial, outcome, result, equal.number)
+        )
         trial.tell(outcome, equal.value)
 
     def finish(self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int) -> None:
-        """Finish the lanes of these trials, then tell everybody how they ended, Optuna last. Nobody hears of those that pause."""
+        """Finish the lanes of these trials, then tell everybody how they ended, Optuna last. Nobody
+        hears of those that pause.
+        """
         if not ending:
             return
         results = self._results(ending, round_)
         for trial, _ in ending:
             self.running.pop(trial.trial.number, None)
-        ending = [(trial, ended_as(outcome, results[trial.trial.number])) for trial, outcome in ending]
+        ending = [
+            (trial, ended_as(outcome, results[trial.trial.number])) for trial, outcome in ending
+        ]
         ending = [(trial, outcome) for trial, outcome in ending if outcome.state != "paused"]
         self._discard_checkpoints([trial.trial for trial, _ in ending])
         self._tell_ends(ending, results)
         # No other round can complete a row of failures.
         if any(failure_cause(outcome.failure) for _, outcome in ending):
-            check_failures(self.store.name, self.store.trials(), self.ended_before, self.max_failures)
+            check_failures(
+                self.store.name, self.store.trials(), self.ended_before, self.max_failures
+            )
 
     def _discard_checkpoints(self, ended: list[TrialSpec]) -> None:
-        """Discard the checkpoints of trials that have ended, and of those paused ones that the study no longer keeps."""
+        """Discard the checkpoints of trials that have ended, and of those paused ones that the
+        study no longer keeps.
+        """
         gone = self.evicted | self.resuming
-        evicted = [trial for trial in self.source.evicted(self.store.trials()) if trial.number not in gone]
+        evicted = [
+            trial for trial in self.source.evicted(self.store.trials()) if trial.number not in gone
+        ]
         if evicted and not self.evicted:
             _log.warning("%s", EVICTED)
         self.evicted.update(trial.number for trial in evicted)
         if ended or evicted:
             self.lanes.discard_checkpoints([*ended, *(trial.spec for trial in evicted)])
 
-    def _tell_ends(self, ending: Sequence[tuple[RunningTrial, Outcome]], results: Mapping[int, TrialResult]) -> None:
+    def _tell_ends(
+        self, ending: Sequence[tuple[RunningTrial, Outcome]], results: Mapping[int, TrialResult]
+    ) -> None:
         self.notifications.deliver({trial.trial.number for trial, _ in ending})
         for trial, outcome in ending:
-            self.notifications.now(methodcaller("trial_ended", trial.trial, outcome, results[trial.trial.number], None))
+            self.notifications.now(
+                methodcaller("trial_ended", trial.trial, outcome, results[trial.trial.number], None)
+            )
         counted = [self.store.trial(trial.trial.number).counted for trial, _ in ending]
         with self.store.batched():
             for (trial, outcome), values in zip(ending, counted, strict=True):
-                newest = values[max(values)] if values else None  # what Optuna takes for a pruned trial
-                trial.tell(outcome, {"complete": outcome.objective, "pruned": newest}.get(outcome.state))
+                # What Optuna takes for a pruned trial.
+                newest = values[max(values)] if values else None
+                trial.tell(
+                    outcome, {"complete": outcome.objective, "pruned": newest}.get(outcome.state)
+                )
 
     def end_paused(self, round_: int) -> bool:
-        """End the trials that are still paused as pruned, with what they had reached; returns whether there were any.
+        """End the trials that are still paused as pruned, with what they had reached; returns
+        whether there were any.
 
         Their checkpoints stay, because a larger budget may revive them.
         """
@@ -110,9 +134,17 @@ class TrialEnds:
         self._tell_ends(ending, results)
         return bool(ending)
 
-    def _results(self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int) -> dict[int, TrialResult]:
-        """Collect what the lanes leave behind, by number; durable before the lanes discard how to make it again."""
-        here = {trial.trial.number: outcome for trial, outcome in ending if trial.trial.number in self.running}
+    def _results(
+        self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int
+    ) -> dict[int, TrialResult]:
+        """Collect what the lanes leave behind, by number; durable before the lanes discard how to
+        make it again.
+        """
+        here = {
+            trial.trial.number: outcome
+            for trial, outcome in ending
+            if trial.trial.number in self.running
+        }
         # Trials that are not in lanes were finished by a process that died before it could tell.
         left = [trial.left for trial, _ in ending if trial.trial.number not in here]
         results = {result.number: result for result in left if result is not None}

@@ -1,17 +1,20 @@
 """The rounds of a study, and how a study that was killed anywhere goes on as if nothing had been.
 
-A round: settle duplicates → fill free lanes → train each lane one epoch → report every objective → decide for every
-trial → end those that end. Each step is durable before the next begins:
+A round: settle duplicates → fill free lanes → train each lane one epoch → report every objective →
+decide for every trial → end those that end. Each step is durable before the next begins:
 
 - A trial is written with all its parameters or not at all (`Store.begin`).
-- The round of a trial's first epoch and the epochs it has reported say what it has done; whether an epoch was its last
-  is written before the epoch is reported.
-- The decisions of a round are one write (`RoundDecisions`). They end the round; all steps after them (finish the lanes,
-  write outcome and results, discard checkpoints, tell observers, tell Optuna) can be done a second time without harm.
+- The round of a trial's first epoch and the epochs it has reported say what it has done; whether an
+  epoch was its last is written before the epoch is reported.
+- The decisions of a round are one write (`RoundDecisions`). They end the round; all steps after
+  them (finish the lanes, write outcome and results, discard checkpoints, tell observers, tell
+  Optuna) can be done a second time without harm.
 
-With many lanes, rounds are decided late: whom the pruner ends for an epoch ends after the next one, and who begins or goes on in a round is chosen from what was
-known before the round before it. Who pauses is decided by what was known before the round, and by its own epoch. So each worker is told in the midst of a
-round what to do in the next one (`Lanes.prefetch`), and waits for nobody. The storage never sees that: rounds are written one after the other.
+With many lanes, rounds are decided late: whom the pruner ends for an epoch ends after the next one,
+and who begins or goes on in a round is chosen from what was known before the round before it. Who
+pauses is decided by what was known before the round, and by its own epoch. So each worker is told
+in the midst of a round what to do in the next one (`Lanes.prefetch`), and waits for nobody. The
+storage never sees that: rounds are written one after the other.
 """
 
 import itertools
@@ -49,12 +52,16 @@ _log = logging.getLogger(__name__)
 PIPELINED_FROM = 16
 """With this many lanes or more, the rounds of a new study are decided late."""
 STOP_SECONDS = 20.0
-"""For workers to end the epoch at hand and write checkpoints. Slurm and Kubernetes kill what is there 30 seconds after SIGTERM."""
+"""For workers to end the epoch at hand and write checkpoints. Slurm and Kubernetes kill what is
+there 30 seconds after SIGTERM.
+"""
 
 
 @dataclass(eq=False)
 class Rounds:
-    """One phase of a study. `running` are the trials in lanes, by number; others that have not ended wait outside."""
+    """One phase of a study. `running` are the trials in lanes, by number; others that have not
+    ended wait outside.
+    """
 
     store: Store
     lanes: Lanes
@@ -83,16 +90,26 @@ class Rounds:
         """Trials that the pruner has ended, and that end after this round."""
         self.next, self.elapsed_before = NextTrials(self.source, self.store), self.elapsed
         self.ahead: dict[int, Progress] = {}
-        """Number of a trial → its epoch of a round to come, which a process that was stopped had trained."""
+        """Number of a trial → its epoch of a round to come, which a process that was stopped had
+        trained.
+        """
         self.arrived: Sequence[Progress] = ()
         """Epochs that are done and not yet recorded."""
         self.workers = WorkerRecords(self.store, self.lanes, self.timer)
         self.ends = TrialEnds(
-            self.store, self.lanes, self.notifications, self.source, self.running, self.clock, self.max_failures
+            self.store,
+            self.lanes,
+            self.notifications,
+            self.source,
+            self.running,
+            self.clock,
+            self.max_failures,
         )
 
     def run(self) -> str:
-        """Go on until the source has no more trials and all have ended; returns the source's reason."""
+        """Go on until the source has no more trials and all have ended; returns the source's
+        reason.
+        """
         try:
             self._resume()
             while True:
@@ -115,13 +132,21 @@ class Rounds:
             raise
 
     def _stop(self) -> None:
-        """Record what the lanes were at and let them leave checkpoints, so that the next process trains no epoch again."""
+        """Record what the lanes were at and let them leave checkpoints, so that the next process
+        trains no epoch again.
+        """
         if self.lanes.workers:
             what = "workers end the epoch at hand and write checkpoints"
-            _log.warning("Stopping: %s, for %g s at the most. Ctrl-C again ends at once.", what, self.stop_seconds)
+            _log.warning(
+                "Stopping: %s, for %g s at the most. Ctrl-C again ends at once.",
+                what,
+                self.stop_seconds,
+            )
         ahead: list[Progress] = []
         for done in itertools.chain([self.arrived], self.lanes.stop(self.stop_seconds)):
-            here = [each for each in done if isinstance(each, Progress) and each.number in self.running]
+            here = [
+                each for each in done if isinstance(each, Progress) and each.number in self.running
+            ]
             self._report([each for each in here if not self._is_ahead(each)])
             ahead += [each for each in here if self._is_ahead(each)]
             self.ends.record(each for each in done if isinstance(each, TrialResult))
@@ -131,7 +156,11 @@ class Rounds:
     def _is_ahead(self, progress: Progress) -> bool:
         """Whether an epoch is of the next round."""
         trial = self.store.trial(progress.number)
-        return self.pipelined and trial.reported_in(self.round) and progress.epoch > len(trial.objectives)
+        return (
+            self.pipelined
+            and trial.reported_in(self.round)
+            and progress.epoch > len(trial.objectives)
+        )
 
     def _resume(self) -> None:
         decisions = self.store.decisions
@@ -139,27 +168,41 @@ class Rounds:
             self.round, self.to_prune = decisions.round + 1, decisions.to_prune
             self.store.write_pruner_notes(decisions)
         self.ahead = self.store.epochs_ahead if self.pipelined else {}
-        unfinished = [trial for trial in self.store.trials() if trial.unfinished and not trial.paused]
+        unfinished = [
+            trial for trial in self.store.trials() if trial.unfinished and not trial.paused
+        ]
         for trial in unfinished:
             self.notifications.now(methodcaller("trial_started", trial.spec, resumed=True))
             if newest := trial.newest_progress:  # the process may have died before it could tell it
                 self.notifications.now(methodcaller("epoch_finished", trial.spec, newest))
         in_lanes = [trial for trial in unfinished if trial.lane_round is not None]
         outcomes = [(trial, outcome_by(trial, decisions)) for trial in in_lanes]
-        self._end_late([(self.store.running(trial), outcome) for trial, outcome in outcomes if outcome])
+        self._end_late(
+            [(self.store.running(trial), outcome) for trial, outcome in outcomes if outcome]
+        )
         resuming = [self.store.running(trial) for trial, outcome in outcomes if not outcome]
         for running in resuming[: self.lanes.width]:
             self._add(running)
         for running in resuming[self.lanes.width :]:  # there are fewer lanes than there were
             running.leave_lane(self.round - 1)
         self.lanes.replay()
-        self.ahead = {number: progress for number, progress in self.ahead.items() if number in self.running}
+        self.ahead = {
+            number: progress for number, progress in self.ahead.items() if number in self.running
+        }
         if self.pipelined:  # the process may have died before its workers had discarded them
-            newly_ended = [t for t in self.store.trials() if t.finished and t.left_round >= max(0, self.round - 2)]
-            self.lanes.discard_checkpoints([trial.spec for trial in newly_ended if not trial.resumable])
+            newly_ended = [
+                t
+                for t in self.store.trials()
+                if t.finished and t.left_round >= max(0, self.round - 2)
+            ]
+            self.lanes.discard_checkpoints(
+                [trial.spec for trial in newly_ended if not trial.resumable]
+            )
 
     def _end_late(self, ending: Sequence[tuple[RunningTrial, Outcome]]) -> None:
-        """End trials that are decided and still run in Optuna, as many at a time as there are lanes."""
+        """End trials that are decided and still run in Optuna, as many at a time as there are
+        lanes.
+        """
         for start in range(0, len(ending), self.lanes.width):
             batch = ending[start : start + self.lanes.width]
             for trial, _ in batch:
@@ -186,14 +229,19 @@ class Rounds:
         self.lanes.replay()
 
     def _promote(self, *, last: bool = False) -> None:
-        """Let paused trials that deserve it go on in free lanes, as new ones where they have ended since."""
+        """Let paused trials that deserve it go on in free lanes, as new ones where they have ended
+        since.
+        """
         before = len(self.running)
         while (free := self.lanes.width - len(self.running)) > 0:
-            stored = self.source.promoted(self.store.trials(), free, self._spent(), self.round, last=last)
+            stored = self.source.promoted(
+                self.store.trials(), free, self._spent(), self.round, last=last
+            )
             if stored is None:
                 break
             self._resume_trial(stored)
-        if len(self.running) > before:  # workers answer a replay, so a round without promotions asks for none
+        # Workers answer a replay, so a round without promotions asks for none.
+        if len(self.running) > before:
             self.lanes.replay()
 
     def _resume_trial(self, trial: Trial) -> None:
@@ -209,7 +257,9 @@ class Rounds:
         self._unstop()
         self.store.revive(ended, self.round)
         running = self.store.running(self.store.trials()[-1])
-        self.notifications.later(methodcaller("trial_started", running.trial, resumed=False), running.trial.number)
+        self.notifications.later(
+            methodcaller("trial_started", running.trial, resumed=False), running.trial.number
+        )
         return running
 
     def _unstop(self) -> None:
@@ -225,7 +275,9 @@ class Rounds:
         self._promote()
         while len(self.running) < self.lanes.width and not reason:
             free, so_far = self.lanes.width - len(self.running), self.store.trials()
-            proposals, equal, reason = propose_some(self.source, so_far, free, self._spent(), self.round)
+            proposals, equal, reason = propose_some(
+                self.source, so_far, free, self._spent(), self.round
+            )
             if proposals:
                 self._start(proposals, {proposals[-1].number: equal} if equal else {})
             self._promote()  # as a process would that takes up the round here
@@ -235,7 +287,9 @@ class Rounds:
         return reason
 
     def _fill_pipelined(self) -> str:
-        """Start the trials that were chosen for this round; choose more, in the same way, while lanes stay free."""
+        """Start the trials that were chosen for this round; choose more, in the same way, while
+        lanes stay free.
+        """
         reason = ""
         self.next.turn_to(self.round, self.store.trials(), self.elapsed_before)
         while self.next.lanes + len(self.running) < self.lanes.width and not reason:
@@ -251,23 +305,35 @@ class Rounds:
             self._start(self.next.proposals, self.next.equals)
         self.next.written()
         self._settle()
-        if reason and not left_since(self.store.trials(), self.round - 1) and all_resumed(self._in_lanes(), self.round):
+        if (
+            reason
+            and not left_since(self.store.trials(), self.round - 1)
+            and all_resumed(self._in_lanes(), self.round)
+        ):
             self._promote(last=True)
         return reason
 
     def _start(self, proposals: Sequence[Trial], equals: Mapping[int, Trial]) -> None:
-        """Begin these trials, written at once. `equals`: number of a duplicate → the trial that it equals."""
+        """Begin these trials, written at once. `equals`: number of a duplicate → the trial that it
+        equals.
+        """
         self._unstop()
         self.source.beginning(proposals[0].number, self.round)
         first = self.store.next_number
         with self.store.batched():
             for proposal in proposals:
                 waits_for = equals.get(proposal.number)
-                self.store.begin(proposal, started=self.clock(), round_=self.round, waits_for=waits_for)
-        begun = [trial for trial in self.store.trials() if trial.number >= first and trial.unfinished]
+                self.store.begin(
+                    proposal, started=self.clock(), round_=self.round, waits_for=waits_for
+                )
+        begun = [
+            trial for trial in self.store.trials() if trial.number >= first and trial.unfinished
+        ]
         for trial in begun:
             running = self.store.running(trial)
-            self.notifications.later(methodcaller("trial_started", running.trial, resumed=False), trial.number)
+            self.notifications.later(
+                methodcaller("trial_started", running.trial, resumed=False), trial.number
+            )
             if trial.lane_round is not None:
                 self._add(running)
             elif (equal := equals.get(trial.number)) and equal.finished and not self.pipelined:
@@ -279,7 +345,9 @@ class Rounds:
         self.running[trial.trial.number] = trial
 
     def _advance(self) -> None:
-        """Train the lanes that have not done their epoch of this round (after a kill, some have); record each as it comes."""
+        """Train the lanes that have not done their epoch of this round (after a kill, some have);
+        record each as it comes.
+        """
         behind = [trial.number for trial in self._in_lanes() if not trial.reported_in(self.round)]
         self._report([self.ahead.pop(number) for number in behind if number in self.ahead])
         behind = [trial.number for trial in self._in_lanes() if not trial.reported_in(self.round)]
@@ -305,13 +373,21 @@ class Rounds:
         self.trained = time.monotonic() - begun
 
     def _plan(self, numbers: Collection[int]) -> tuple[dict[int, Outcome], list[TrialSpec]]:
-        """Say which of these trials, all of which have done their epoch of this round, end with it, and who begins in their lanes."""
+        """Say which of these trials, all of which have done their epoch of this round, end with it,
+        and who begins in their lanes.
+        """
         held = [trial for trial in self._in_lanes() if trial.number in numbers]
-        sure = RoundDecisions(self.round, self.to_prune, {}, paused=self._pausing(undecided(held, self.to_prune)))
+        sure = RoundDecisions(
+            self.round, self.to_prune, {}, paused=self._pausing(undecided(held, self.to_prune))
+        )
         ending = {trial.number: outcome for trial in held if (outcome := outcome_by(trial, sure))}
         chosen = [self._next_round().choose() for _ in ending]
         self.ends.resuming = {*self.next.promoted}
-        begin = [trial for trial in chosen if not isinstance(trial, str) and trial not in self.next.waiting]
+        begin = [
+            trial
+            for trial in chosen
+            if not isinstance(trial, str) and trial not in self.next.waiting
+        ]
         return ending, [trial.spec for trial in begin]
 
     def _report(self, done: Sequence[Progress]) -> None:
@@ -320,10 +396,14 @@ class Rounds:
         with self.store.batched():
             recorded = [(trial, p) for trial, p in reports if trial.report(p, self.round, at)]
         for trial, progress in recorded:
-            self.notifications.later(methodcaller("epoch_finished", trial.trial, progress), trial.trial.number)
+            self.notifications.later(
+                methodcaller("epoch_finished", trial.trial, progress), trial.trial.number
+            )
 
     def _end_round(self) -> None:
-        """Let the pruner look at the trials that would go on, and end those that end. The decisions are one write."""
+        """Let the pruner look at the trials that would go on, and end those that end. The decisions
+        are one write.
+        """
         resuming = undecided(self._in_lanes(), self.to_prune)
         decided = self.source.pruned(resuming, self.store.trials(), self.round)
         decisions = decided.ending(self.to_prune, pipelined=self.pipelined)
@@ -334,15 +414,23 @@ class Rounds:
         with self.store.batched():
             self.store.write_decisions(decisions, self.elapsed)
         self.store.write_pruner_notes(decisions)
-        ending = [(self.running[t.number], outcome) for t in self._in_lanes() if (outcome := outcome_by(t, decisions))]
+        ending = [
+            (self.running[t.number], outcome)
+            for t in self._in_lanes()
+            if (outcome := outcome_by(t, decisions))
+        ]
         self.ends.finish(ending, self.round)
         self.round += 1
         self._tell_round()
 
     def _pausing(self, candidates: Sequence[Trial]) -> tuple[int, ...]:
-        """Return who of these, which have done their epoch, pauses; decided late, by what was known before the round and by its own epoch."""
+        """Return who of these, which have done their epoch, pauses; decided late, by what was known
+        before the round and by its own epoch.
+        """
         return tuple(
-            self.source.pausing(candidates, self._next_round().before if self.pipelined else self.store.trials())
+            self.source.pausing(
+                candidates, self._next_round().before if self.pipelined else self.store.trials()
+            )
         )
 
     def _next_round(self) -> NextTrials:
@@ -351,10 +439,16 @@ class Rounds:
         return self.next
 
     def _tell_round(self) -> None:
-        stored, running, planned, elapsed = self.store.trials(), dict(self.running), self.source.planned, self.elapsed
+        stored = self.store.trials()
+        running = dict(self.running)
+        planned = self.source.planned
+        elapsed = self.elapsed
         ranks = self.source.ranks
-        # The snapshot is made when the first observer hears of it, because no lane should wait for it.
-        snapshot = cache(lambda: snapshot_of(self.store.phase, stored, running, planned, elapsed, ranks=ranks))
+        # The snapshot is made when the first observer hears of it, because no lane should wait for
+        # it.
+        snapshot = cache(
+            lambda: snapshot_of(self.store.phase, stored, running, planned, elapsed, ranks=ranks)
+        )
         self.notifications.later(lambda observer: observer.round_finished(snapshot()))
 
     def _spent(self) -> float:

@@ -1,6 +1,8 @@
-"""What a study takes over from other studies of its storage when it begins: its first trials, and trials that teach its sampler.
+"""What a study takes over from other studies of its storage when it begins: its first trials, and
+trials that teach its sampler.
 
-Both are looked up once and recorded with the study, so that it repeats exactly when the other studies have changed or are gone.
+Both are looked up once and recorded with the study, so that it repeats exactly when the other
+studies have changed or are gone.
 """
 
 import math
@@ -23,18 +25,24 @@ if TYPE_CHECKING:
     from sweeps.study.study import Study
 
 Protocol = Mapping[str, Any]
-"""Facts that two values of the objective must share to be compared, by name, JSON-able. `objective` names what is minimised."""
+"""Facts that two values of the objective must share to be compared, by name, JSON-able. `objective`
+names what is minimised.
+"""
 Read = Callable[[str, str], State]
 """(name of another study, entry of the study file that names it) → that study."""
 
 
 def study_reader(url: str | None, runs: Path, study: "Study") -> Read:
-    """Return what reads other studies of a storage. It raises UserError where there is none of a name."""
+    """Return what reads other studies of a storage. It raises UserError where there is none of a
+    name.
+    """
 
     def read(name: str, place: str) -> State:
         others = [other for other in study_names(runs, url) if other != study.name]
         if name not in others:
-            problem = "is this study itself" if name == study.name else "is no study of this storage"
+            problem = (
+                "is this study itself" if name == study.name else "is no study of this storage"
+            )
             hint = did_you_mean(name, others) if others else "It holds no other study."
             raise UserError(place, f"got '{name}', which {problem}. {hint}")
         return read_state(open_storage(url, runs, name, must_exist=True), name)
@@ -42,7 +50,9 @@ def study_reader(url: str | None, runs: Path, study: "Study") -> Read:
     return read
 
 
-def warm_start(study: "Study", before: StudyRecord, protocol: Protocol, read: Read) -> tuple[dict[str, Any], list[str]]:
+def warm_start(
+    study: "Study", before: StudyRecord, protocol: Protocol, read: Read
+) -> tuple[dict[str, Any], list[str]]:
     """Return the fields of the record for what a study takes over, and lines for the user.
 
     Entries with which the study has begun are not looked up again.
@@ -51,7 +61,8 @@ def warm_start(study: "Study", before: StudyRecord, protocol: Protocol, read: Re
         before: the record of the study so far.
 
     Raises:
-        UserError: a study that is named does not exist, has too few configurations, or another objective or protocol.
+        UserError: a study that is named does not exist, has too few configurations, or another
+            objective or protocol.
     """
     spec, lines = json_able(study.spec()), list[str]()
     fields: dict[str, Any] = {}
@@ -65,8 +76,12 @@ def warm_start(study: "Study", before: StudyRecord, protocol: Protocol, read: Re
 # ---- first trials ----
 
 
-def _first_points(study: "Study", protocol: Protocol, read: Read, lines: list[str]) -> list[dict[str, Any]]:
-    """Return the values of each of the first trials; none where `start:` names no study, because the file says it all."""
+def _first_points(
+    study: "Study", protocol: Protocol, read: Read, lines: list[str]
+) -> list[dict[str, Any]]:
+    """Return the values of each of the first trials; none where `start:` names no study, because
+    the file says it all.
+    """
     if not any(isinstance(entry, BestOf) for entry in study.start):
         return []
     points: list[dict[str, Any]] = []
@@ -83,7 +98,8 @@ def _first_points(study: "Study", protocol: Protocol, read: Read, lines: list[st
         best = distinct_configurations(other, other.study.space)
         if len(best) < entry.top:
             problem = (
-                f"got {entry.top}; must be at most {len(best)}, the configurations that '{entry.study}' has found."
+                f"got {entry.top}; must be at most {len(best)}, the configurations that "
+                f"'{entry.study}' has found."
             )
             raise UserError(f"{place}.top", problem)
         for number, params in best[: entry.top]:
@@ -98,8 +114,11 @@ def _first_points(study: "Study", protocol: Protocol, read: Read, lines: list[st
     return points
 
 
-def fitted(params: Mapping[str, Any], constants: Mapping[str, Any], study: "Study") -> tuple[dict[str, Any], list[str]]:
-    """Return the values of a configuration of another study that this study can search, and in words the values that it cannot.
+def fitted(
+    params: Mapping[str, Any], constants: Mapping[str, Any], study: "Study"
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of a configuration of another study that this study can search, and in
+    words the values that it cannot.
 
     Args:
         params: searched there.
@@ -128,13 +147,17 @@ def fitted(params: Mapping[str, Any], constants: Mapping[str, Any], study: "Stud
 
 
 def _typed(parameter: Parameter, value: Any) -> Any:
-    return {"float": float, "int": int}[parameter.kind](value) if parameter.kind != "choice" else value
+    return (
+        {"float": float, "int": int}[parameter.kind](value) if parameter.kind != "choice" else value
+    )
 
 
 def _fixed(study: "Study") -> dict[str, Any]:
     """Return the settings that the study does not search, by name."""
     settings = {
-        name: value for section in study.fixed.values() for name, value in section.model_dump(mode="json").items()
+        name: value
+        for section in study.fixed.values()
+        for name, value in section.model_dump(mode="json").items()
     }
     return {name: value for name, value in settings.items() if name not in study.space.names}
 
@@ -142,21 +165,36 @@ def _fixed(study: "Study") -> dict[str, Any]:
 # ---- trials that teach the sampler ----
 
 
-def _learned_trials(study: "Study", protocol: Protocol, read: Read, lines: list[str]) -> list[LearnedTrial]:
-    """Return the finished trials of the study that `learn_from` names that lie in this study's space, in their order."""
+def _learned_trials(
+    study: "Study", protocol: Protocol, read: Read, lines: list[str]
+) -> list[LearnedTrial]:
+    """Return the finished trials of the study that `learn_from` names that lie in this study's
+    space, in their order.
+    """
     if study.learn_from is None:
         return []
     place = f"{shown_path(study.path)}: learn_from"
     other = read(study.learn_from, place)
     _check_protocol(place, study.learn_from, other.study.protocol, protocol)
-    ended = [trial for trial in other.trials if trial.state in ("complete", "pruned") and trial.duplicate_of is None]
-    lessons = [lesson for trial in ended if (lesson := _lesson(trial, other.study, study)) is not None]
+    ended = [
+        trial
+        for trial in other.trials
+        if trial.state in ("complete", "pruned") and trial.duplicate_of is None
+    ]
+    lessons = [
+        lesson for trial in ended if (lesson := _lesson(trial, other.study, study)) is not None
+    ]
     if not lessons:
-        problem = f"got '{study.learn_from}', of whose {len(ended)} finished trials none lies in the space that is searched here."
+        problem = (
+            f"got '{study.learn_from}', of whose {len(ended)} finished trials none lies in the "
+            "space that is searched here."
+        )
         raise UserError(place, f"{problem} Drop the entry, or search the same ranges.")
     rest = len(ended) - len(lessons)
     more = f"; {rest} more do not lie in the space that is searched here" if rest else ""
-    lines.append(f"The sampler also learns from {len(lessons)} trials of '{study.learn_from}'{more}.")
+    lines.append(
+        f"The sampler also learns from {len(lessons)} trials of '{study.learn_from}'{more}."
+    )
     return lessons
 
 
@@ -164,29 +202,38 @@ def _check_protocol(place: str, name: str, there: Protocol, here: Protocol) -> N
     """Raise UserError where the values of two studies cannot be compared, or where nobody knows."""
     if not here:
         raise UserError(
-            place, "needs a protocol, by which values of two studies can be compared; this workload gives none."
+            place,
+            "needs a protocol, by which values of two studies can be compared; this workload "
+            "gives none.",
         )
     if not there:
         raise UserError(
-            place, f"got '{name}', which has no protocol on record, so that its values may mean something else."
+            place,
+            f"got '{name}', which has no protocol on record, so that its values may mean "
+            "something else.",
         )
     differences = [
-        f"{fact} is {there.get(fact, 'not recorded')} there and {here.get(fact, 'not recorded')} here"
+        f"{fact} is {there.get(fact, 'not recorded')} there and {here.get(fact, 'not recorded')} "
+        "here"
         for fact in dict.fromkeys([*here, *there])
         if there.get(fact) != here.get(fact)
     ]
     if differences:
         problem = f"got '{name}', whose protocol differs: {'; '.join(differences)}."
         raise UserError(
-            place, f"{problem} Its best configurations can still be tried first: `start: [{{study: {name}}}]`."
+            place,
+            f"{problem} Its best configurations can still be tried first: `start: [{{study: "
+            f"{name}}}]`.",
         )
 
 
 def _lesson(trial: Trial, theirs: StudyRecord, study: "Study") -> LearnedTrial | None:
-    """Return a trial of another study as the sampler is to see it; None where it does not lie in the space of this study.
+    """Return a trial of another study as the sampler is to see it; None where it does not lie in
+    the space of this study.
 
-    It lies there if it has a value for each parameter that is active, its own or one that its study fixes, and if each choice
-    that it drew and that is fixed here has the same value. Other settings may differ.
+    It lies there if it has a value for each parameter that is active, its own or one that its study
+    fixes, and if each choice that it drew and that is fixed here has the same value. Other settings
+    may differ.
     """
     point: dict[str, Any] = {}
     for parameter in study.space.parameters:
@@ -197,11 +244,19 @@ def _lesson(trial: Trial, theirs: StudyRecord, study: "Study") -> LearnedTrial |
             point[parameter.name] = _typed(parameter, value)
     here, their_space = _fixed(study), theirs.space
     for name, value in trial.params.items():
-        drawn = name not in study.space.names and name in their_space.names and their_space[name].kind == "choice"
+        drawn = (
+            name not in study.space.names
+            and name in their_space.names
+            and their_space[name].kind == "choice"
+        )
         if drawn and frozen(here.get(name)) != frozen(value):
             return None
     if trial.state == "complete":
-        return None if trial.objective is None else LearnedTrial(params=point, objective=trial.objective)
+        return (
+            None
+            if trial.objective is None
+            else LearnedTrial(params=point, objective=trial.objective)
+        )
     if len(trial.epochs) <= trial.warmup or not math.isfinite(trial.epochs[-1].objective):
         return None
     newest = trial.epochs[-1]

@@ -1,4 +1,6 @@
-"""Records of the workers of a running study, for whoever looks from another terminal: where they are, how fast, and which stall."""
+"""Records of the workers of a running study, for whoever looks from another terminal: where they
+are, how fast, and which stall.
+"""
 
 import logging
 import math
@@ -37,7 +39,9 @@ class WorkerRecords:
         workers = self.lanes.workers
         if workers and self.timer() >= self._recorded + _SECONDS:
             self._recorded = self.timer()
-            self.store.write(workers=[asdict(each) | {"trials": self._names(each.trials)} for each in workers])
+            self.store.write(
+                workers=[asdict(each) | {"trials": self._names(each.trials)} for each in workers]
+            )
 
     def record_stalls(self) -> None:
         """Record which workers do not move; say it once."""
@@ -61,6 +65,7 @@ class WorkerRecords:
         runs = ", ".join(self._names(stall.trials))
         last = datetime.fromtimestamp(stall.since).astimezone().isoformat(" ", "seconds")
         return (
-            f"{stall.worker} trains {runs} and has done no batch since {last} (the last was number {stall.batch:,}), "
-            f"{TIMES_USUAL} times the usual {stall.usual:.3g} s of an epoch or more; --trial-timeout ends what hangs"
+            f"{stall.worker} trains {runs} and has done no batch since {last} (the last was "
+            f"number {stall.batch:,}), {TIMES_USUAL} times the usual {stall.usual:.3g} s of an "
+            "epoch or more; --trial-timeout ends what hangs"
         )

@@ -7,7 +7,9 @@ from functools import cache
 TICK = 1.0
 """Seconds between two looks at the time."""
 MOST = 5.0
-"""The most seconds that count between two looks. The rest is a pause, in which nothing could be trained."""
+"""The most seconds that count between two looks. The rest is a pause, in which nothing could be
+trained.
+"""
 
 
 class AwakeClock:
@@ -37,5 +39,7 @@ def _clock() -> AwakeClock:
 
 
 def awake_seconds() -> float:
-    """Return seconds since some fixed moment of this process, without those in which it was paused."""
+    """Return seconds since some fixed moment of this process, without those in which it was
+    paused.
+    """
     return _clock()()

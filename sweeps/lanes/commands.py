@@ -1,7 +1,8 @@
-"""Commands to workers: each worker's part, the trials that it concerns, how long it may take, and the rest of an interrupted one.
+"""Commands to workers: each worker's part, the trials that it concerns, how long it may take, and
+the rest of an interrupted one.
 
-`advance` and `release` have the numbers of trials as their argument, `finish` a mapping from numbers to outcomes, `add` a trial,
-`discard_checkpoints` trials; `replay` and `close` have none.
+`advance` and `release` have the numbers of trials as their argument, `finish` a mapping from
+numbers to outcomes, `add` a trial, `discard_checkpoints` trials; `replay` and `close` have none.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -17,11 +18,15 @@ Command = tuple[str, tuple]
 
 
 def share_out(workers: Iterable[Worker], name: str, work: Collection[int]) -> dict[Worker, Command]:
-    """Return the command `advance`, `release` or `finish`, as far as it concerns its trials, for each worker that holds any."""
+    """Return the command `advance`, `release` or `finish`, as far as it concerns its trials, for
+    each worker that holds any.
+    """
     commands: dict[Worker, Command] = {}
     for worker in workers:
         if mine := [number for number in work if number in worker.trials]:
-            outcomes = {number: work[number] for number in mine} if isinstance(work, Mapping) else None
+            outcomes = (
+                {number: work[number] for number in mine} if isinstance(work, Mapping) else None
+            )
             commands[worker] = (name, (outcomes if name == "finish" else mine,))
     return commands
 
@@ -43,36 +48,52 @@ def one_by_one(command: Command) -> list[Command]:
 
 
 def left_of(child: Worker, command: Command) -> Command | None:
-    """Return what an interrupted command still has to do in a new process, which holds its trials and has caught up."""
+    """Return what an interrupted command still has to do in a new process, which holds its trials
+    and has caught up.
+    """
     name, arguments = command
     if name in ("add", "replay", "discard_checkpoints"):
         return command
     left = [number for number in concerned(child, command) if number in child.trials]
     if not left:
         return None
-    return (name, (left,)) if name == "advance" else (name, ({number: arguments[0][number] for number in left},))
+    return (
+        (name, (left,))
+        if name == "advance"
+        else (name, ({number: arguments[0][number] for number in left},))
+    )
 
 
 def longest_wait(
     waiting: Mapping[Worker, Command], begun: Mapping[Worker, float], timeout: float | None
 ) -> float | None:
-    """Return the seconds until the first worker may be late, or until the next look at pulses; None without either.
+    """Return the seconds until the first worker may be late, or until the next look at pulses; None
+    without either.
 
     `begun`: when each began, or last moved, by `awake_seconds`.
     """
     names = {worker: name for worker, (name, _) in waiting.items()}
     seconds = [_LOOK_SECONDS] if "advance" in names.values() else []
     if timeout is not None:
-        due = [begun[worker] + timeout for worker, name in names.items() if name != "discard_checkpoints"]
+        due = [
+            begun[worker] + timeout
+            for worker, name in names.items()
+            if name != "discard_checkpoints"
+        ]
         seconds += [max(0.0, min(due) - awake_seconds()), _LOOK_SECONDS] if due else []
     return min(seconds, default=None)
 
 
 def check_time(command: Command, seconds: float, timeout: float | None) -> None:
-    """Raise Lost where a worker has been too long at a part of an epoch, or too long without a batch at another command."""
+    """Raise Lost where a worker has been too long at a part of an epoch, or too long without a
+    batch at another command.
+    """
     if timeout is None or seconds < timeout or command[0] == "discard_checkpoints":
         return
     if command[0] != "advance":
         raise silent(timeout)
     how = f"not done after {timeout:g} seconds"
-    raise Lost(Failure(kind="timed_out", message=f"its epoch was {how}"), f"was stopped: an epoch was {how}")
+    raise Lost(
+        Failure(kind="timed_out", message=f"its epoch was {how}"),
+        f"was stopped: an epoch was {how}",
+    )

@@ -18,15 +18,21 @@ ENGINES = {
     "local": "sweeps.lanes.engines:open_local",
     "ray": "sweeps.ray.worker:open_ray",
 }
-"""Name (`--engine`) → `module:function` that opens it, as `open_engine` calls it; loaded when used."""
+"""Name (`--engine`) → `module:function` that opens it, as `open_engine` calls it; loaded when
+used.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """Starts the workers of a study, here as processes of this machine. The fields are what a worker needs."""
+    """Starts the workers of a study, here as processes of this machine. The fields are what a
+    worker needs.
+    """
 
     folder: Path
-    """The files of trials. The argument `folder` of the lanes is another one where a worker does not see this folder."""
+    """The files of trials. The argument `folder` of the lanes is another one where a worker does
+    not see this folder.
+    """
     cpus: float = 1.0
     gpus: float = 0.0
     memory: int = 0
@@ -45,31 +51,42 @@ class Engine:
 
     @property
     def places(self) -> int | None:
-        """Workers for which its machines have room, if nobody else uses them; None: it does not know."""
+        """Workers for which its machines have room, if nobody else uses them; None: it does not
+        know.
+        """
         return None
 
-    def worker(self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]) -> Worker:
+    def worker(
+        self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]
+    ) -> Worker:
         """Make a worker, for `WorkerPool`."""
         return Child(name, factory, arguments)
 
     def shown(self) -> AbstractContextManager[None]:
-        """Prepare the folder for the workers, until the block ends. Workers are started within it."""
+        """Prepare the folder for the workers, until the block ends. Workers are started within
+        it.
+        """
         return nullcontext()
 
 
-def open_engine(name: str, *, address: str, packages: Sequence[Path], **needs: Any) -> AbstractContextManager[Engine]:
+def open_engine(
+    name: str, *, address: str, packages: Sequence[Path], **needs: Any
+) -> AbstractContextManager[Engine]:
     """Open an engine until the block ends.
 
     Args:
         name: a name of `ENGINES`.
         address: of the cluster, for an engine that has one.
-        packages: folders of the Python packages that workers on other machines get from this process.
+        packages: folders of the Python packages that workers on other machines get from this
+            process.
         needs: fields of `Engine`.
 
     Raises:
         UserError: the engine is not installed, or its cluster cannot be joined.
     """
-    engine: AbstractContextManager[Engine] = pkgutil.resolve_name(ENGINES[name])(address, packages, **needs)
+    engine: AbstractContextManager[Engine] = pkgutil.resolve_name(ENGINES[name])(
+        address, packages, **needs
+    )
     return engine
 
 

@@ -11,14 +11,17 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait for the end of the block, because a message that is sent or read by half is lost.
+    """Let Ctrl-C and SIGTERM wait for the end of the block, because a message that is sent or read
+    by half is lost.
 
     A second one does not wait, so that nobody is caught in a block that hangs.
     """
     if threading.current_thread() is not threading.main_thread():  # no other thread is interrupted
         yield
         return
-    before = {number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
+    before = {
+        number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))
+    }
     came: list[tuple[int, FrameType | None]] = []
 
     def wait(number: int, frame: FrameType | None) -> None:

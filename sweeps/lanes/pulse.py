@@ -1,7 +1,9 @@
-"""What a worker and its driver share while the worker works: the number of its last batch, and whether the worker is to end soon.
+"""What a worker and its driver share while the worker works: the number of its last batch, and
+whether the worker is to end soon.
 
-Lanes call `beat` after each batch. A worker that hangs ends no epoch and raises no error, so its pulse is all that tells
-the driver. So do lanes that are long in `add`, `replay` or `finish`, because a limit on time ends what stands still there.
+Lanes call `beat` after each batch. A worker that hangs ends no epoch and raises no error, so its
+pulse is all that tells the driver. So do lanes that are long in `add`, `replay` or `finish`,
+because a limit on time ends what stands still there.
 
 A worker in the midst of an epoch reads no command, so an order to end soon reaches its lanes here.
 """
@@ -25,7 +27,9 @@ LEAST_SECONDS = 60.0
 _EPOCHS = 20
 
 SHARED = c_uint64 * 2
-"""Kind of the memory that a worker and its driver share: the number of the last batch, and 1 once the worker is to end soon."""
+"""Kind of the memory that a worker and its driver share: the number of the last batch, and 1 once
+the worker is to end soon.
+"""
 
 _shared: Any = SHARED()
 
@@ -43,7 +47,9 @@ def heartbeat() -> None:
 
 @contextmanager
 def heartbeats() -> Iterator[None]:
-    """Count a batch each second while something goes on that is long and no training, so that no limit on time ends it."""
+    """Count a batch each second while something goes on that is long and no training, so that no
+    limit on time ends it.
+    """
     ended = threading.Event()
 
     def go_on() -> None:
@@ -65,12 +71,16 @@ def batches() -> int:
 
 
 def end_soon(shared: Any = None) -> None:
-    """Let the lanes of the worker with this memory, by default of this process, end `advance` and `replay` after the part at hand."""
+    """Let the lanes of the worker with this memory, by default of this process, end `advance` and
+    `replay` after the part at hand.
+    """
     (_shared if shared is None else shared)[1] = 1
 
 
 def ends_soon() -> bool:
-    """Whether the lanes of this process are to train nothing after the part at hand, because their driver stops."""
+    """Whether the lanes of this process are to train nothing after the part at hand, because their
+    driver stops.
+    """
     return bool(_shared[1])
 
 
@@ -92,7 +102,9 @@ class Watch:
 
     @property
     def patience(self) -> float | None:
-        """Seconds without a batch after which a worker stalls; None until an epoch has been done."""
+        """Seconds without a batch after which a worker stalls; None until an epoch has been
+        done.
+        """
         return max(LEAST_SECONDS, TIMES_USUAL * median(self._seconds)) if self._seconds else None
 
     def done(self, worker: str, seconds: float) -> None:
@@ -105,11 +117,15 @@ class Watch:
         self._silent.pop(worker, None)
 
     def look(self, worker: str, batch: int, trials: tuple[int, ...]) -> Stall | None:
-        """Look at the number of a worker's last batch; return its stall, if it has done no other batch for too long."""
+        """Look at the number of a worker's last batch; return its stall, if it has done no other
+        batch for too long.
+        """
         now, silence = awake_seconds(), self._silent.get(worker)
         if silence is None or silence.batch != batch:
             self._silent[worker] = _Silence(batch, now, time.time())
         elif self.patience is not None and now - silence.since >= self.patience:
             usual = median(self._seconds)
-            return Stall(worker=worker, trials=trials, batch=batch, since=silence.since_on_clock, usual=usual)
+            return Stall(
+                worker=worker, trials=trials, batch=batch, since=silence.since_on_clock, usual=usual
+            )
         return None

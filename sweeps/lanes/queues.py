@@ -1,4 +1,6 @@
-"""What the queues of the workers of a pool still hold: who is to be trained, who ends, whose checkpoints are to be discarded."""
+"""What the queues of the workers of a pool still hold: who is to be trained, who ends, whose
+checkpoints are to be discarded.
+"""
 
 from collections.abc import Mapping
 
@@ -28,4 +30,6 @@ def discarding(queues: Queues, trial: TrialSpec) -> bool:
     """Whether a worker is still to discard the checkpoints from which a trial would go on."""
     commands = [command for queue in queues.values() for command in queue]
     work = [arguments[0] for name, arguments in commands if name == "discard_checkpoints"]
-    return trial.epoch > 0 and any(each.checkpoint_name == trial.checkpoint_name for some in work for each in some)
+    return trial.epoch > 0 and any(
+        each.checkpoint_name == trial.checkpoint_name for some in work for each in some
+    )

@@ -1,7 +1,9 @@
-"""Workers that stop in order: each ends the epoch at hand, hands over what it has done, and leaves checkpoints.
+"""Workers that stop in order: each ends the epoch at hand, hands over what it has done, and leaves
+checkpoints.
 
-The driver may have been interrupted anywhere, even between two parts of an answer. So nothing is taken from what the driver was
-doing; the handles of the workers alone tell which answers are still to come.
+The driver may have been interrupted anywhere, even between two parts of an answer. So nothing is
+taken from what the driver was doing; the handles of the workers alone tell which answers are still
+to come.
 """
 
 import logging
@@ -18,11 +20,13 @@ _log = logging.getLogger(__name__)
 def stop_workers(
     workers: Sequence[Worker], finished: Collection[int], seconds: float
 ) -> Iterator[list[Progress] | list[TrialResult]]:
-    """Yield what these workers still owe; once its answers have been taken, a worker leaves a checkpoint of each of its trials.
+    """Yield what these workers still owe; once its answers have been taken, a worker leaves a
+    checkpoint of each of its trials.
 
     Args:
         workers: workers that are up.
-        finished: numbers of the trials that their lanes hold no more, because their results are here.
+        finished: numbers of the trials that their lanes hold no more, because their results are
+            here.
         seconds: the most that it may take. Workers that are not done by then are told of in a line.
     """
     deadline = time.monotonic() + seconds
@@ -37,7 +41,9 @@ def stop_workers(
             try:
                 while worker.owed and worker.poll():
                     if answer := worker.receive():
-                        gone |= {result.number for result in answer if isinstance(result, TrialResult)}
+                        gone |= {
+                            result.number for result in answer if isinstance(result, TrialResult)
+                        }
                         yield answer
             except (Lost, UserError) as problem:
                 _log.warning("%s leaves no checkpoints: %s", worker.name, problem)
@@ -53,6 +59,7 @@ def stop_workers(
     if left:
         names = ", ".join(worker.name for worker in left)
         _log.warning(
-            "%s: no checkpoint within %g s. What was trained since the last one is repeated; the numbers stay the same.",
+            "%s: no checkpoint within %g s. What was trained since the last one is repeated; the "
+            "numbers stay the same.",
             *(names, seconds),
         )

@@ -1,7 +1,9 @@
-"""One worker with lanes in it: the driver's handle, whatever runs the worker, and how the worker answers commands.
+"""One worker with lanes in it: the driver's handle, whatever runs the worker, and how the worker
+answers commands.
 
-The driver sends commands, the worker answers each with a reply, `advance` with one for each part. Before it builds its lanes, a
-worker says which code it runs (`sweeps.source`): a driver must not record values of other code as its own.
+The driver sends commands, the worker answers each with a reply, `advance` with one for each part.
+Before it builds its lanes, a worker says which code it runs (`sweeps.source`): a driver must not
+record values of other code as its own.
 """
 
 import dataclasses
@@ -28,10 +30,11 @@ _LONGEST = 500  # letters of an error's message; the traceback has all
 
 
 class Lost(Exception):
-    """A worker that is of no more use: it died, its lanes raised, or it hangs. `detail` may hold a traceback.
+    """A worker that is of no more use: it died, its lanes raised, or it hangs. `detail` may hold a
+    traceback.
 
-    `machine`: whether its machine is the cause, so that no trial is to blame. `suspects`: numbers of the trials that it worked on
-    while it caught up.
+    `machine`: whether its machine is the cause, so that no trial is to blame. `suspects`: numbers
+    of the trials that it worked on while it caught up.
     """
 
     suspects: tuple[int, ...] = ()
@@ -45,13 +48,15 @@ class Lost(Exception):
 
     @property
     def of_one_trial(self) -> bool:
-        """Whether one trial is to blame and is found when its worker trains them one by one: it raised, or was too slow."""
+        """Whether one trial is to blame and is found when its worker trains them one by one: it
+        raised, or was too slow.
+        """
         return self.failure.kind in ("error", "timed_out")
 
     @property
     def one_by_one(self) -> bool:
-        """Whether the trials of the lost worker are trained one by one next. A crash of one trial must not fail the others; memory is
-        used up by all together."""
+        """Whether the trials of the lost worker are trained one by one next. A crash of one trial
+        must not fail the others; memory is used up by all together."""
         return self.of_one_trial or (self.failure.kind == "crashed" and not self.machine)
 
 
@@ -62,7 +67,9 @@ def silent(seconds: float) -> Lost:
 
 
 class Reply(NamedTuple):
-    """The return value of the lanes. In its place come an error to raise, and before it warnings to log, each a text."""
+    """The return value of the lanes. In its place come an error to raise, and before it warnings to
+    log, each a text.
+    """
 
     value: Any
     width: int
@@ -72,23 +79,30 @@ class Reply(NamedTuple):
 
 
 class Worker(ABC):
-    """The driver's end of one worker, and the trials that the worker holds as far as the driver knows them.
+    """The driver's end of one worker, and the trials that the worker holds as far as the driver
+    knows them.
 
-    `losses` counts deaths since the last epoch that was finished. `owed` counts commands whose answer the driver has not yet got
-    in full. `torn`: the driver was interrupted while it sent or read a message, which is lost. `up`: its lanes are built, and it has not
-    been lost since.
+    `losses` counts deaths since the last epoch that was finished. `owed` counts commands whose
+    answer the driver has not yet got in full. `torn`: the driver was interrupted while it sent or
+    read a message, which is lost. `up`: its lanes are built, and it has not been lost since.
     """
 
     patience: float | None = None
-    """Seconds that a study waits for a worker to start before it goes on without the worker; None: it goes on with all only."""
+    """Seconds that a study waits for a worker to start before it goes on without the worker; None:
+    it goes on with all only.
+    """
     shares: bool = True
     """Whether the worker sees the folder in which the driver keeps the files of trials."""
     resumes: bool = True
-    """Whether its trials go on elsewhere from their newest checkpoints. If not, they begin again there, with the same result."""
+    """Whether its trials go on elsewhere from their newest checkpoints. If not, they begin again
+    there, with the same result.
+    """
     demand: str = ""
     """For messages: what the worker needs, and what there is."""
 
-    def __init__(self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]) -> None:
+    def __init__(
+        self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]
+    ) -> None:
         self.name = name
         self.packages = sorted({"sweeps", factory.__module__.partition(".")[0]} - {"__main__"})
         self.recipe = pickle.dumps((self.packages, pickle.dumps((factory, dict(arguments)))))
@@ -102,13 +116,17 @@ class Worker(ABC):
         self.losses = self.owed = 0
         self.busy = self.torn = self.up = False
         self.gone_at = 0.0
-        """Time (`time.monotonic`) at which its process before this one has surely ended, if that one could not be reached."""
+        """Time (`time.monotonic`) at which its process before this one has surely ended, if that
+        one could not be reached.
+        """
         self._message: Reply | Exception | None = None
 
     @classmethod
     @abstractmethod
     def ready(cls, workers: Collection[Self], seconds: float | None) -> set[Self]:
-        """Wait for a message or the end of one of these workers, at most so many seconds; return the workers that have one."""
+        """Wait for a message or the end of one of these workers, at most so many seconds; return
+        the workers that have one.
+        """
 
     @property
     @abstractmethod
@@ -121,15 +139,21 @@ class Worker(ABC):
 
     @abstractmethod
     def stop_early(self) -> None:
-        """Let it end the command at hand early: `advance` and `replay` after the part that its lanes are at."""
+        """Let it end the command at hand early: `advance` and `replay` after the part that its
+        lanes are at.
+        """
 
     @abstractmethod
     def kill(self) -> None:
-        """End it at once. Files are written under another name and renamed, so none is left half written."""
+        """End it at once. Files are written under another name and renamed, so none is left half
+        written.
+        """
 
     @abstractmethod
     def end(self, deadline: float) -> None:
-        """Wait until it has closed its lanes and ended, at most to `deadline` (of `time.monotonic`)."""
+        """Wait until it has closed its lanes and ended, at most to `deadline` (of
+        `time.monotonic`).
+        """
 
     @abstractmethod
     def _post(self, command: str, arguments: tuple) -> None:
@@ -148,7 +172,9 @@ class Worker(ABC):
         self.torn = False
 
     def wait_until_ready(self) -> None:
-        """Wait until its lanes are built; sets `kind`. Raises UserError if it runs other code than this process, Lost as `receive`."""
+        """Wait until its lanes are built; sets `kind`. Raises UserError if it runs other code than
+        this process, Lost as `receive`.
+        """
         theirs = json.loads(self._read())
         check_sources(self.name, theirs, self.packages)
         self.owed, self.torn = 1, False  # owed is word that its lanes are built
@@ -160,18 +186,24 @@ class Worker(ABC):
     def state(self) -> WorkerState:
         """Where it is, what it holds and how fast it is, for whoever looks."""
         seconds = self._reports[-1][0] - self._reports[0][0] if self._reports else 0.0
-        done = sum(count for _, count in self._reports) - (self._reports[0][1] if self._reports else 0)
+        done = sum(count for _, count in self._reports) - (
+            self._reports[0][1] if self._reports else 0
+        )
         return WorkerState(
             name=self.name,
             node=self.node,
-            device=", ".join(str(self.kind[name]) for name in ("device", "processor") if name in self.kind),
+            device=", ".join(
+                str(self.kind[name]) for name in ("device", "processor") if name in self.kind
+            ),
             trials=tuple(sorted(self.trials)),
             epochs_per_second=done / seconds if seconds else None,
             since=self.since,
         )
 
     def poll(self) -> bool:
-        """Log the warnings that have come; tell whether an answer, or a part of one, has come, too. Raises Lost for a dead worker."""
+        """Log the warnings that have come; tell whether an answer, or a part of one, has come, too.
+        Raises Lost for a dead worker.
+        """
         while self._message is None and self.ready([self], 0.0):
             with uninterrupted():
                 self.torn = True
@@ -184,7 +216,8 @@ class Worker(ABC):
         return self._message is not None
 
     def receive(self, limit: float | None = None) -> Any:
-        """Wait for the answer, or for a part of it: then `busy`. Raises Lost, or the worker's UserError.
+        """Wait for the answer, or for a part of it: then `busy`. Raises Lost, or the worker's
+        UserError.
 
         Args:
             limit: the most seconds without an answer and without a batch; then Lost, `timed_out`.
@@ -203,11 +236,13 @@ class Worker(ABC):
         return reply.value
 
     def catch_up(self, limit: float | None = None, *, one_by_one: bool = False) -> None:
-        """Give a fresh worker the trials that it is to hold, and train them to what the driver knows.
+        """Give a fresh worker the trials that it is to hold, and train them to what the driver
+        knows.
 
         Args:
             limit: as of `receive`.
-            one_by_one: train each trial before the next is added, so that `suspects` of Lost is the trial that raises or hangs.
+            one_by_one: train each trial before the next is added, so that `suspects` of Lost is the
+                trial that raises or hangs.
         """
         for number, trial in self.trials.items():
             self._ask((number,), limit, "add", trial)
@@ -216,7 +251,9 @@ class Worker(ABC):
         if self.trials and not one_by_one:
             self._ask(tuple(self.trials), limit, "replay")
 
-    def _ask(self, suspects: tuple[int, ...], limit: float | None, command: str, *arguments: Any) -> None:
+    def _ask(
+        self, suspects: tuple[int, ...], limit: float | None, command: str, *arguments: Any
+    ) -> None:
         try:
             self.send(command, *arguments)
             self.receive(limit)
@@ -225,13 +262,17 @@ class Worker(ABC):
             raise
 
     def report(self, done: Iterable[Progress]) -> None:
-        """Count these epochs as reported, but for those that failed, because the driver has seen them."""
+        """Count these epochs as reported, but for those that failed, because the driver has seen
+        them.
+        """
         done = list(done)
         if done:
             self._reports.append((time.monotonic(), len(done)))
         for progress in done:
             if not progress.failure:
-                self.trials[progress.number] = dataclasses.replace(self.trials[progress.number], epoch=progress.epoch)
+                self.trials[progress.number] = dataclasses.replace(
+                    self.trials[progress.number], epoch=progress.epoch
+                )
 
 
 class WarningSender(logging.Handler):
@@ -251,7 +292,9 @@ def hello(packages: Collection[str]) -> bytes:
 
 
 def build(recipe: bytes, **changed: Any) -> tuple[Lanes | None, bytes]:
-    """Build the lanes of a worker, with these arguments in place of the recipe's; return them (None after an error) and the reply."""
+    """Build the lanes of a worker, with these arguments in place of the recipe's; return them (None
+    after an error) and the reply.
+    """
     try:
         factory, arguments = pickle.loads(recipe)
         lanes: Lanes = factory(**arguments | changed)
@@ -261,7 +304,8 @@ def build(recipe: bytes, **changed: Any) -> tuple[Lanes | None, bytes]:
 
 
 def answers(lanes: Lanes, command: str, arguments: tuple) -> Iterator[bytes]:
-    """Do what a command says; yield the replies: of `advance` the epochs as they are done, then the end, or an error.
+    """Do what a command says; yield the replies: of `advance` the epochs as they are done, then the
+    end, or an error.
 
     `advance` ends early where this process is to end soon.
     """
@@ -283,7 +327,8 @@ def answers(lanes: Lanes, command: str, arguments: tuple) -> Iterator[bytes]:
 
 def _problem(error: BaseException) -> bytes:
     """Return the message that makes the driver raise an error of the lanes."""
-    # No trial is to blame for a full disk or a limit on processes: the study stops, and goes on when there is room.
+    # No trial is to blame for a full disk or a limit on processes: the study stops, and goes on
+    # when there is room.
     if limit := error if isinstance(error, UserError) else limit_reached(error):
         return pickle.dumps(limit)
     message = " ".join(traceback.format_exception_only(error)[-1].split())

@@ -1,10 +1,12 @@
-"""A worker that is a child process of the driver: the driver's handle, and the loop that answers in the child.
+"""A worker that is a child process of the driver: the driver's handle, and the loop that answers in
+the child.
 
-Commands and answers go through a pipe. A child ignores Ctrl-C, which reaches the whole process group (the parent decides what
-it means), and never outlives its parent, whatever it is doing.
+Commands and answers go through a pipe. A child ignores Ctrl-C, which reaches the whole process
+group (the parent decides what it means), and never outlives its parent, whatever it is doing.
 
-After `preload`, on Linux, children are forks of a process that has done nothing but import what they need (multiprocessing's
-fork server): it takes the seconds and the memory of that once. Elsewhere each starts afresh.
+After `preload`, on Linux, children are forks of a process that has done nothing but import what
+they need (multiprocessing's fork server): it takes the seconds and the memory of that once.
+Elsewhere each starts afresh.
 """
 
 import contextlib
@@ -42,7 +44,9 @@ source_of("sweeps")  # now, because forks of this process run the code that it h
 
 
 def preload(module: str) -> None:
-    """Begin to import what children will need, beside what this process does. The first call counts."""
+    """Begin to import what children will need, beside what this process does. The first call
+    counts.
+    """
     global _method
     if sys.platform != "linux":
         return
@@ -64,7 +68,8 @@ class Child(Worker):
         return {worker for worker in workers if signs.intersection(worker.handles())}
 
     def start(self) -> None:
-        context = cast(SpawnContext, multiprocessing.get_context(_method))  # the other kinds have the same methods
+        # The other kinds have the same methods.
+        context = cast(SpawnContext, multiprocessing.get_context(_method))
         self.connection, theirs = context.Pipe()
         self._memory_kills = memory_kills()
         self._shared: Any = RawValue(SHARED)
@@ -97,7 +102,9 @@ class Child(Worker):
         end_soon(self._shared)
 
     def handles(self) -> tuple[Connection, int]:
-        """Return what `multiprocessing.connection.wait` waits for: an answer, or the end of the process."""
+        """Return what `multiprocessing.connection.wait` waits for: an answer, or the end of the
+        process.
+        """
         return self.connection, self._started.sentinel
 
     def end(self, deadline: float) -> None:
@@ -133,25 +140,38 @@ class Child(Worker):
         self._started.join()
         code = self._started.exitcode
         assert code is not None
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+        how = (
+            f"killed by {signal.Signals(-code).name}"
+            if code < 0
+            else f"ended with exit status {code}"
+        )
         kind: FailureKind = "out_of_memory" if code == -signal.SIGKILL else "crashed"
         if code == -signal.SIGKILL and memory_kills() > self._memory_kills:
             how += " because the memory of its container ran out"
-        return Lost(Failure(kind=kind, message=f"its process was {how}" if code < 0 else f"its process {how}"), how)
+        return Lost(
+            Failure(
+                kind=kind, message=f"its process was {how}" if code < 0 else f"its process {how}"
+            ),
+            how,
+        )
 
 
 def _check_room() -> None:
-    """Raise RuntimeError where the system allows no further process: a thread counts as one, and the fork server would print a traceback."""
+    """Raise RuntimeError where the system allows no further process: a thread counts as one, and
+    the fork server would print a traceback.
+    """
     probe = threading.Thread(target=int)
     probe.start()
     probe.join()
 
 
-def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str], shared: Any) -> None:
+def _serve(
+    connection: Connection, recipe: bytes, environment: Mapping[str, str], shared: Any
+) -> None:
     """Build the lanes in a child, then answer commands until `close` or the end of the parent.
 
-    `environment` is the parent's of now; a fork has that of the time when its server started. `shared` is memory
-    that the parent has, too (`sweeps.lanes.pulse`).
+    `environment` is the parent's of now; a fork has that of the time when its server started.
+    `shared` is memory that the parent has, too (`sweeps.lanes.pulse`).
     """
     go_first()
     share(shared)
@@ -172,7 +192,8 @@ def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str]
             send(message)
 
     packages, building = pickle.loads(recipe)
-    # What lanes raise is an answer. A parent that has left may have left an answer unread, which is a reset, not an end.
+    # What lanes raise is an answer. A parent that has left may have left an answer unread, which is
+    # a reset, not an end.
     with contextlib.suppress(EOFError, ConnectionError):
         send(hello(packages))
         logging.getLogger().addHandler(WarningSender(warn))
@@ -189,8 +210,8 @@ def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str]
 def _end_with_parent() -> None:
     """Exit when the parent is gone, even in the midst of an epoch.
 
-    The sentinel tells at once; the parent itself is looked at, too, since a process that the parent has forked may still
-    hold the other end of the sentinel.
+    The sentinel tells at once; the parent itself is looked at, too, since a process that the parent
+    has forked may still hold the other end of the sentinel.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -206,15 +227,17 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def _start_conditions() -> Iterator[None]:
-    """Set what a process that starts meanwhile inherits: its code, one thread for libraries, and Ctrl-C held back.
+    """Set what a process that starts meanwhile inherits: its code, one thread for libraries, and
+    Ctrl-C held back.
 
-    Libraries that start their threads when they are imported start none; lanes choose their own number. A child is safe
-    from Ctrl-C before its first line runs.
+    Libraries that start their threads when they are imported start none; lanes choose their own
+    number. A child is safe from Ctrl-C before its first line runs.
     """
     with same_code(OMP_NUM_THREADS="1"):
         blocking = hasattr(signal, "pthread_sigmask")
         if blocking:
-            multiprocessing.resource_tracker.ensure_running()  # started by the first spawn instead, it would lift the mask
+            # Started by the first spawn instead, it would lift the mask.
+            multiprocessing.resource_tracker.ensure_running()
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield
@@ -227,8 +250,8 @@ def _start_conditions() -> Iterator[None]:
 def without_main_module() -> Iterator[None]:
     """Keep processes that start meanwhile from running the calling script again.
 
-    multiprocessing imports the script in each child, so that a script without `if __name__ == "__main__":` would start
-    its study once more in the child.
+    multiprocessing imports the script in each child, so that a script without `if __name__ ==
+    "__main__":` would start its study once more in the child.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")

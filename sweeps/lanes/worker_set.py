@@ -1,7 +1,7 @@
 """The workers of a pool as they come and go: started, waited for, started again, refused.
 
-A process of this machine starts or fails at once. A worker elsewhere may wait long for a place to run, so that a study begins
-with the workers that are there.
+A process of this machine starts or fails at once. A worker elsewhere may wait long for a place to
+run, so that a study begins with the workers that are there.
 """
 
 import logging
@@ -15,13 +15,17 @@ from sweeps.lanes import TrialSpec
 from sweeps.lanes.worker import Lost, Worker
 
 DEATHS = 3
-"""Deaths of a worker, in one epoch or while it starts, after which it is not its machine that is to blame."""
+"""Deaths of a worker, in one epoch or while it starts, after which it is not its machine that is to
+blame.
+"""
 _ALONE_SECONDS = 1800.0  # to wait for a first worker; an autoscaler brings a machine within minutes
 _log = logging.getLogger(__name__)
 
 
 class WorkerError(RuntimeError):
-    """A worker failed where no trial can be blamed; the message has its traceback or how it died."""
+    """A worker failed where no trial can be blamed; the message has its traceback or how it
+    died.
+    """
 
 
 class WorkerSet:
@@ -35,7 +39,9 @@ class WorkerSet:
         self.joined: set[Worker] = set()
         """Workers that have come since somebody emptied this."""
         self._due = self._together = -math.inf
-        """Times (`time.monotonic`): until when replacements are waited for, and until when workers count as lost together."""
+        """Times (`time.monotonic`): until when replacements are waited for, and until when workers
+        count as lost together.
+        """
 
     @property
     def up(self) -> list[Worker]:
@@ -43,7 +49,9 @@ class WorkerSet:
         return [worker for worker in self._workers if worker.up]
 
     def start(self) -> None:
-        """Start all and wait for them; of workers with `patience`, for the first, and for the others so long. Raises as `take_in`."""
+        """Start all and wait for them; of workers with `patience`, for the first, and for the
+        others so long. Raises as `take_in`.
+        """
         for worker in self._workers:
             worker.start()
         self._absent = [*self._workers]
@@ -55,10 +63,11 @@ class WorkerSet:
         self._tell()
 
     def restart(self, worker: Worker, limit: float | None, lost: Lost) -> None:
-        """Start a lost worker again with the same trials, caught up to what the driver knows (`Worker.catch_up`).
+        """Start a lost worker again with the same trials, caught up to what the driver knows
+        (`Worker.catch_up`).
 
-        It is not `up` afterwards if nobody waits for it any longer, or if it is refused; then others take its trials. Either way
-        the process before it has surely ended. Raises Lost.
+        It is not `up` afterwards if nobody waits for it any longer, or if it is refused; then
+        others take its trials. Either way the process before it has surely ended. Raises Lost.
         """
         worker.start()
         if (seconds := worker.gone_at - time.monotonic()) > 0:
@@ -77,13 +86,17 @@ class WorkerSet:
         worker.catch_up(limit, one_by_one=lost.one_by_one)
 
     def _await_replacement(self, worker: Worker, lost: Lost) -> bool:
-        """Wait for the replacement of a lost worker: of workers that are lost together, one patience for all.
+        """Wait for the replacement of a lost worker: of workers that are lost together, one
+        patience for all.
 
-        A machine that is gone leaves no place to its workers, so nobody waits for a worker whose trials others have room for.
+        A machine that is gone leaves no place to its workers, so nobody waits for a worker whose
+        trials others have room for.
         """
         if worker.patience is None:
             return True
-        if lost.machine and sum(max(0, each.width - len(each.trials)) for each in self.up) >= len(worker.trials):
+        if lost.machine and sum(max(0, each.width - len(each.trials)) for each in self.up) >= len(
+            worker.trials
+        ):
             return bool(worker.ready([worker], 0.0))
         if (now := time.monotonic()) > self._together:
             self._due = now + worker.patience
@@ -93,10 +106,12 @@ class WorkerSet:
         return came
 
     def join(self, seconds: float | None) -> None:
-        """Wait so many seconds for an absent worker; those that are ready join. None: for as long as it takes.
+        """Wait so many seconds for an absent worker; those that are ready join. None: for as long
+        as it takes.
 
-        Raises UserError where the lanes do, and when a worker runs other code or is of another kind; WorkerError when it fails while
-        it is built. A worker with `patience` stays away with a warning instead, unless it is the last.
+        Raises UserError where the lanes do, and when a worker runs other code or is of another
+        kind; WorkerError when it fails while it is built. A worker with `patience` stays away with
+        a warning instead, unless it is the last.
         """
         for worker in self._absent[0].ready(self._absent, seconds) if self._absent else ():
             self._absent.remove(worker)
@@ -107,7 +122,11 @@ class WorkerSet:
                 self._remove(worker, error)
             except Lost as lost:
                 worker.losses += not lost.machine
-                if worker.patience is None or lost.failure.kind == "error" or worker.losses >= DEATHS:
+                if (
+                    worker.patience is None
+                    or lost.failure.kind == "error"
+                    or worker.losses >= DEATHS
+                ):
                     self._remove(worker, lost)
                 else:
                     worker.kill()
@@ -115,7 +134,9 @@ class WorkerSet:
                     self._absent.append(worker)
 
     def _handshake(self, worker: Worker) -> None:
-        """Wait until a worker is ready. Raises UserError if it is of another kind than the study's workers, else as the worker."""
+        """Wait until a worker is ready. Raises UserError if it is of another kind than the study's
+        workers, else as the worker.
+        """
         worker.wait_until_ready()
         self.kind = self.kind or worker.kind
         if other := [
@@ -125,11 +146,16 @@ class WorkerSet:
         ]:
             worker.up = False
             problem = "its numbers would not be those that the study began with"
-            remedy = "Give the study the same options and machines of one kind, or go on all the same with --extend."
+            remedy = (
+                "Give the study the same options and machines of one kind, or go on all the same "
+                "with --extend."
+            )
             raise UserError(worker.name, f"{problem}: {'; '.join(other)}. {remedy}")
 
     def wait_for_one(self) -> None:
-        """Wait until a worker is there. Raises UserError after half an hour without any, WorkerError if none can come."""
+        """Wait until a worker is there. Raises UserError after half an hour without any,
+        WorkerError if none can come.
+        """
         begun, patience = time.monotonic(), self._workers[0].patience
         due = math.inf if patience is None else patience
         while not self.up:
@@ -137,8 +163,13 @@ class WorkerSet:
                 raise WorkerError("no worker is left")
             waited = time.monotonic() - begun
             if waited > _ALONE_SECONDS:
-                problem = f"none has started in {_ALONE_SECONDS / 60:g} minutes ({self._absent[0].demand})"
-                raise UserError("workers", f"{problem}. Ask for less, or give the same command later.")
+                problem = (
+                    f"none has started in {_ALONE_SECONDS / 60:g} minutes "
+                    f"({self._absent[0].demand})"
+                )
+                raise UserError(
+                    "workers", f"{problem}. Ask for less, or give the same command later."
+                )
             if waited > due:
                 due = 2 * waited
                 self._tell()
@@ -147,14 +178,21 @@ class WorkerSet:
     def _tell(self) -> None:
         if self._absent:
             demand = f" ({self._absent[0].demand})" if self._absent[0].demand else ""
-            _log.warning("%s", f"waiting for {len(self._absent)} of {len(self._workers)} workers{demand}")
+            _log.warning(
+                "%s", f"waiting for {len(self._absent)} of {len(self._workers)} workers{demand}"
+            )
 
     def _remove(self, worker: Worker, problem: UserError | Lost) -> None:
-        """Go on without a worker. Raises its problem where all workers are needed, or this one was the last."""
+        """Go on without a worker. Raises its problem where all workers are needed, or this one was
+        the last.
+        """
         worker.kill()
         if worker.patience is not None and (self._absent or self.up):
             named = isinstance(problem, UserError) and problem.place == worker.name
-            _log.warning("%s", f"the study goes on without {problem if named else f'{worker.name}: {problem}'}")
+            _log.warning(
+                "%s",
+                f"the study goes on without {problem if named else f'{worker.name}: {problem}'}",
+            )
         elif isinstance(problem, UserError):
             raise problem
         else:
@@ -162,7 +200,8 @@ class WorkerSet:
 
 
 def trials_to_move(workers: Sequence[Worker]) -> list[TrialSpec]:
-    """Return the trials that have to move from the fullest to the emptiest workers for all to have as many free lanes.
+    """Return the trials that have to move from the fullest to the emptiest workers for all to have
+    as many free lanes.
 
     None where a worker leaves no checkpoint that the others see: the trial would begin again.
     """

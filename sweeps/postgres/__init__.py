@@ -1,1 +1,3 @@
-"""Studies in a PostgreSQL database, for many machines: the place `postgresql` of `sweeps.storage.journals.JOURNALS`."""
+"""Studies in a PostgreSQL database, for many machines: the place `postgresql` of
+`sweeps.storage.journals.JOURNALS`.
+"""

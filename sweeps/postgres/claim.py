@@ -1,9 +1,9 @@
 """The claim on a study in a database: one driver at a time, on whatever host.
 
-The claim is a row with a number, which rises with every new driver. Every write checks the number in its own
-transaction, so a driver that was stopped, cut off or believed dead cannot write beside its successor. A thread lets the
-row's counter rise as a sign of life. No clocks of two hosts are compared: whoever wants to take a study over watches the
-counter by a clock of its own.
+The claim is a row with a number, which rises with every new driver. Every write checks the number
+in its own transaction, so a driver that was stopped, cut off or believed dead cannot write beside
+its successor. A thread lets the row's counter rise as a sign of life. No clocks of two hosts are
+compared: whoever wants to take a study over watches the counter by a clock of its own.
 """
 
 import json
@@ -36,15 +36,18 @@ _held: set[str] = set()
 _READ = """
 SELECT number, holder, beats, extract(epoch FROM clock_timestamp() - seen_at)::float8 FROM sweeps_claims
 WHERE study = %s
-"""
+"""  # noqa: E501
 _TAKE = """
 INSERT INTO sweeps_claims AS claim (study, number, holder, beats, writes) VALUES (%s, 1, %s, 0, 0)
 ON CONFLICT (study) DO UPDATE
 SET number = claim.number + 1, holder = excluded.holder, beats = 0, writes = 0, seen_at = clock_timestamp()
 WHERE claim.holder IS NULL OR (claim.number = %s AND claim.beats = %s)
 RETURNING number
-"""
-_BEAT = "UPDATE sweeps_claims SET beats = beats + 1, seen_at = clock_timestamp() WHERE study = %s AND number = %s"
+"""  # noqa: E501
+_BEAT = (
+    "UPDATE sweeps_claims SET beats = beats + 1, seen_at = clock_timestamp() WHERE study = %s AND "
+    "number = %s"
+)
 _RELEASE = "UPDATE sweeps_claims SET holder = NULL WHERE study = %s AND number = %s"
 
 
@@ -58,7 +61,11 @@ class Claim:
     def lost(self, connection: "Connection[Any]") -> StorageLost:
         """Return the error of a process that no longer has the claim, with who has it."""
         found = _read(connection, self.study)
-        who = "another process" if found is None or not found.holder else driver_in_words(found.holder)
+        who = (
+            "another process"
+            if found is None or not found.holder
+            else driver_in_words(found.holder)
+        )
         problem = f"{who} has taken it over, so this process stops. What is finished is kept."
         return StorageLost(f"study '{self.study}'", problem)
 
@@ -73,8 +80,9 @@ class _Found:
 
 
 def claim_holder(database: Database, study: str) -> dict[str, Any] | None:
-    """Return the process that drives a study: `pid`, `host`, `since` (unix seconds, by its clock), and `silent` (seconds
-    since its last sign of life, by the server's clock). None when there is none, or when it died on this machine."""
+    """Return the process that drives a study: `pid`, `host`, `since` (unix seconds, by its clock),
+    and `silent` (seconds since its last sign of life, by the server's clock). None when there is
+    none, or when it died on this machine."""
     found = database.run(lambda connection: _read(connection, study))
     if found is None or found.holder is None or _is_dead(found.holder):
         return None
@@ -86,7 +94,8 @@ def claimed(database: Database, study: str, *, take_over: bool = False) -> Itera
     """Hold the claim on a study.
 
     Args:
-        take_over: take the claim from a process that gives no sign of life for `SILENCE` seconds of this process's clock.
+        take_over: take the claim from a process that gives no sign of life for `SILENCE` seconds of
+            this process's clock.
 
     Raises:
         UserError: another process has the claim; says which and since when.
@@ -95,7 +104,9 @@ def claimed(database: Database, study: str, *, take_over: bool = False) -> Itera
     claim = _take(database, study, mine, take_over=take_over)
     _held.add(mine["token"])
     ended = threading.Event()
-    beating = threading.Thread(target=_beat, args=(database.address, claim, ended), name="claim", daemon=True)
+    beating = threading.Thread(
+        target=_beat, args=(database.address, claim, ended), name="claim", daemon=True
+    )
     beating.start()
     try:
         yield claim
@@ -103,10 +114,13 @@ def claimed(database: Database, study: str, *, take_over: bool = False) -> Itera
         _held.discard(mine["token"])
         ended.set()
         beating.join(BEAT)
-        # The process ends, and whoever comes next finds that it is dead. A server that is away keeps nobody waiting.
+        # The process ends, and whoever comes next finds that it is dead. A server that is away
+        # keeps nobody waiting.
         database.patience = min(database.patience, 1.0)
         with suppress(UserError):
-            database.run(lambda connection: connection.execute(_RELEASE, (claim.study, claim.number)))
+            database.run(
+                lambda connection: connection.execute(_RELEASE, (claim.study, claim.number))
+            )
 
 
 def _take(database: Database, study: str, mine: Mapping[str, Any], *, take_over: bool) -> Claim:
@@ -126,7 +140,8 @@ def _take(database: Database, study: str, mine: Mapping[str, Any], *, take_over:
                 problem += " It gives signs of life, so it cannot be taken over."
             else:
                 problem += (
-                    f" If that process is gone, --take-over takes the study after {SILENCE:g} s without a sign of life."
+                    f" If that process is gone, --take-over takes the study after {SILENCE:g} s "
+                    "without a sign of life."
                 )
             raise UserError(f"study '{study}'", problem)
         number, beats = found.number, found.beats
@@ -155,11 +170,17 @@ def _is_silent(database: Database, study: str, before: _Found) -> bool:
 
 def _read(connection: "Connection[Any]", study: str) -> _Found | None:
     row = connection.execute(_READ, (study,)).fetchone()
-    return None if row is None else _Found(row[0], None if row[1] is None else json.loads(row[1]), row[2], row[3])
+    return (
+        None
+        if row is None
+        else _Found(row[0], None if row[1] is None else json.loads(row[1]), row[2], row[3])
+    )
 
 
 def _beat(address: str, claim: Claim, ended: threading.Event) -> None:
-    """Give signs of life until the claim ends or belongs to another process, which the next write will notice."""
+    """Give signs of life until the claim ends or belongs to another process, which the next write
+    will notice.
+    """
     import psycopg
 
     connection = None
@@ -191,8 +212,9 @@ def _describe_process() -> dict[str, Any]:
 
 
 def _is_dead(holder: Mapping[str, Any]) -> bool:
-    """Whether a claim is known to have ended: its process was on this machine, where its number could be seen, and is there
-    no more, or it is this process, which could not release the claim because the server was away."""
+    """Whether a claim is known to have ended: its process was on this machine, where its number
+    could be seen, and is there no more, or it is this process, which could not release the claim
+    because the server was away."""
     if not holder["machine"] or holder["machine"] != _machine():
         return False
     if holder["begun"] != _begun(holder["pid"]):
@@ -201,7 +223,9 @@ def _is_dead(holder: Mapping[str, Any]) -> bool:
 
 
 def _machine() -> str | None:
-    """Return what names this start of this machine and the processes that can be seen; None where the system does not tell."""
+    """Return what names this start of this machine and the processes that can be seen; None where
+    the system does not tell.
+    """
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         # Containers have numbers of their own, and a system may hide the processes of other users.
@@ -210,7 +234,9 @@ def _machine() -> str | None:
 
 
 def _begun(pid: int) -> str | None:
-    """Return when a process began, in ticks since the machine did; None when it is not there or a zombie."""
+    """Return when a process began, in ticks since the machine did; None when it is not there or a
+    zombie.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,6 @@
-"""PostgreSQL as a place for journals: its address, a connection that is made again when it drops, and our tables."""
+"""PostgreSQL as a place for journals: its address, a connection that is made again when it drops,
+and our tables.
+"""
 
 import logging
 import re
@@ -19,15 +21,18 @@ _DELAYS = (0.05, 1.0)
 """Seconds before the next try: after the first failure and, doubling, at the most."""
 _SETTINGS: dict[str, Any] = {
     "connect_timeout": 5,  # seconds
-    # A connection whose host is gone drops within 25 s, instead of the two hours of the system. A server whose processes are
-    # stopped still answers keepalives, because its system does: a statement then waits until they go on, or for Ctrl-C.
+    # A connection whose host is gone drops within 25 s, instead of the two hours of the system. A
+    # server whose processes are
+    # stopped still answers keepalives, because its system does: a statement then waits until they
+    # go on, or for Ctrl-C.
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,  # milliseconds
 }
 _PASSING = re.compile(
-    "starting up|shutting down|recovery|not yet accepting|terminating connection|closed the connection|too many clients"
+    "starting up|shutting down|recovery|not yet accepting|terminating connection|closed the "
+    "connection|too many clients"
 )
 """What a server says that is about to answer, or answers again."""
 _TABLES = """
@@ -41,12 +46,15 @@ CREATE TABLE IF NOT EXISTS sweeps_claims (
 CREATE TABLE IF NOT EXISTS sweeps_damaged (
     id bigint NOT NULL, study text NOT NULL, line text NOT NULL, moved_at timestamptz NOT NULL DEFAULT now()
 );
+"""  # noqa: E501
+"""The rows of journals, which are only ever added; the drivers of studies; the rows of damaged
+journals. One transaction.
 """
-"""The rows of journals, which are only ever added; the drivers of studies; the rows of damaged journals. One transaction."""
 
 
 class Database:
-    """A connection to a database that is made again when it drops, for `patience` seconds, with a line that says so.
+    """A connection to a database that is made again when it drops, for `patience` seconds, with a
+    line that says so.
 
     Raises:
         UserError: the address is no address of PostgreSQL, or its driver is not installed.
@@ -68,10 +76,12 @@ class Database:
             connection.close()
 
     def run(self, action: "Callable[[Connection[Any]], Answer]") -> Answer:
-        """Return what an action on the connection returns. After a drop the action is done again, so it must bear that.
+        """Return what an action on the connection returns. After a drop the action is done again,
+        so it must bear that.
 
         Raises:
-            StorageLost: no connection could be made for `patience` seconds; each later call tries once.
+            StorageLost: no connection could be made for `patience` seconds; each later call tries
+                once.
             UserError: the server refuses the action, or cannot be reached in the first place.
         """
         import psycopg
@@ -91,11 +101,17 @@ class Database:
                 if self._gave_up or now - begun >= self.patience:
                     self._gave_up = True
                     problem = (
-                        "no longer answers. What is finished is kept: when it is back, give the same command again."
+                        "no longer answers. What is finished is kept: when it is back, give the "
+                        "same command again."
                     )
                     raise StorageLost(self.place, problem) from error
             if failures == 2:
-                _log.warning("%s: no connection (%s); trying again for %g s.", self.place, reason, self.patience)
+                _log.warning(
+                    "%s: no connection (%s); trying again for %g s.",
+                    self.place,
+                    reason,
+                    self.patience,
+                )
             time.sleep(delay)
             delay = min(2 * delay, _DELAYS[1])
         self._was_open = True
@@ -113,15 +129,24 @@ class Database:
 
         if self._connection is None:
             # Prepared statements would not survive a pooler between us and the server.
-            self._connection = psycopg.connect(self.address, autocommit=True, prepare_threshold=None)
+            self._connection = psycopg.connect(
+                self.address, autocommit=True, prepare_threshold=None
+            )
         return self._connection
 
     def _has_dropped(self, error: Exception) -> bool:
         from psycopg import InterfaceError, OperationalError, errors
 
         if self._connection is None:  # it could not be made
-            return isinstance(error, OperationalError) and (self._was_open or bool(_PASSING.search(str(error))))
-        dropped = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, InterfaceError)
+            return isinstance(error, OperationalError) and (
+                self._was_open or bool(_PASSING.search(str(error)))
+            )
+        dropped = (
+            errors.AdminShutdown,
+            errors.CrashShutdown,
+            errors.CannotConnectNow,
+            InterfaceError,
+        )
         return self._connection.closed or isinstance(error, dropped)
 
     def _refusal(self, error: Exception) -> UserError:
@@ -133,7 +158,9 @@ class Database:
             return UserError(self.place, DISK_FULL)
         if isinstance(error, errors.InsufficientPrivilege):
             return UserError(
-                self.place, f"refuses this role: {_first_line(error)}; `docs/guide/many-machines.md` lists its rights."
+                self.place,
+                f"refuses this role: {_first_line(error)}; `docs/guide/many-machines.md` lists "
+                "its rights.",
             )
         return UserError(self.place, f"refuses: {_first_line(error)}.")
 
@@ -143,7 +170,9 @@ _EXAMPLE = "Right would be e.g. postgresql+psycopg://user@host/database."
 
 
 def _address(url: str) -> str:
-    """Return the address as PostgreSQL's own library takes it. Raises UserError where it is none."""
+    """Return the address as PostgreSQL's own library takes it. Raises UserError where it is
+    none.
+    """
     rest = url.partition("://")[2]
     if rest.partition("/")[0].count("@") > 1:
         raise UserError(masked(url), "has an '@' in the user or password; write it as %40.")
@@ -151,7 +180,8 @@ def _address(url: str) -> str:
         from psycopg import ProgrammingError, conninfo
     except ImportError as error:
         problem = (
-            f"needs a driver that is not installed ({error}). Try: {how_to_install('psycopg[binary]', 'postgres')}"
+            f"needs a driver that is not installed ({error}). Try: "
+            f"{how_to_install('psycopg[binary]', 'postgres')}"
         )
         raise UserError(masked(url), problem) from error
     try:
@@ -174,7 +204,8 @@ def open_tables(database: Database, *, create: bool) -> bool:
 
 
 def _has_tables(connection: "Connection[Any]") -> bool:
-    row = connection.execute("SELECT to_regclass('sweeps_damaged') IS NOT NULL").fetchone()  # the last one to be made
+    # The last one to be made.
+    row = connection.execute("SELECT to_regclass('sweeps_damaged') IS NOT NULL").fetchone()
     return bool(row and row[0])
 
 

@@ -1,9 +1,11 @@
-"""The journal of a study as rows of a table in PostgreSQL: the same lines as those of a journal file.
+"""The journal of a study as rows of a table in PostgreSQL: the same lines as those of a journal
+file.
 
-A batch of records is one transaction of one statement, which also checks the number of the claim. It locks the claim's row
-before it draws the rows' identities, so batches of a study become visible in the order of their identities: a reader that
-has seen row 7 misses no row 6. The claim's row counts the batches. After a dropped connection the count tells whether the
-last batch has arrived, and it refuses a copy of the batch that arrives late.
+A batch of records is one transaction of one statement, which also checks the number of the claim.
+It locks the claim's row before it draws the rows' identities, so batches of a study become visible
+in the order of their identities: a reader that has seen row 7 misses no row 6. The claim's row
+counts the batches. After a dropped connection the count tells whether the last batch has arrived,
+and it refuses a copy of the batch that arrives late.
 """
 
 import hashlib
@@ -39,13 +41,16 @@ WITH claim AS (
 INSERT INTO sweeps_journal (study, line)
 SELECT claim.study, batch.line FROM claim, unnest(%s::text[]) WITH ORDINALITY AS batch (line, place) ORDER BY batch.place
 RETURNING id
-"""
+"""  # noqa: E501
 _SUM = """
 SELECT count(*), coalesce(sum(hashtextextended(line, 0)), 0)::text FROM sweeps_journal WHERE study = %s AND id <= %s
-"""
+"""  # noqa: E501
 _COUNT = "SELECT writes FROM sweeps_claims WHERE study = %s AND number = %s FOR UPDATE"
 _IS_THERE = "SELECT 1 FROM sweeps_journal WHERE study = %s AND id = %s"
-_SET_ASIDE = "INSERT INTO sweeps_damaged (id, study, line) SELECT id, study, line FROM sweeps_journal WHERE study = %s AND id >= %s"
+_SET_ASIDE = (
+    "INSERT INTO sweeps_damaged (id, study, line) SELECT id, study, line FROM sweeps_journal "
+    "WHERE study = %s AND id >= %s"
+)
 _DELETE = "DELETE FROM sweeps_journal WHERE study = %s AND id >= %s"
 
 
@@ -78,7 +83,11 @@ class PostgresJournals(Journals):
             renew_snapshot(opened, snapshot)
 
     def holder(self, study: str) -> dict[str, Any] | None:
-        return claim_holder(self._database, study) if open_tables(self._database, create=False) else None
+        return (
+            claim_holder(self._database, study)
+            if open_tables(self._database, create=False)
+            else None
+        )
 
     def has(self, study: str) -> bool:
         return open_tables(self._database, create=False) and study in stored_names(self._database)
@@ -105,7 +114,9 @@ class PostgresJournals(Journals):
 
 
 class PostgresJournal(BatchedWrites):
-    """A study's rows. With a claim they can be written, and are read once, because nobody else writes; without, only read."""
+    """A study's rows. With a claim they can be written, and are read once, because nobody else
+    writes; without, only read.
+    """
 
     def __init__(self, database: Database, study: str, claim: Claim | None = None) -> None:
         self._database, self._study, self._claim = database, study, claim
@@ -122,7 +133,9 @@ class PostgresJournal(BatchedWrites):
         """Whether a batch was sent and not answered for."""
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """Yield the records that are new since the last call, whatever the number. Raises Damaged."""
+        """Yield the records that are new since the last call, whatever the number. Raises
+        Damaged.
+        """
         while self.batch is None and (self._rows or self._fetch()):
             identity, line = self._rows[0]  # a damaged row stays, to stop the next call, too
             try:
@@ -144,9 +157,13 @@ class PostgresJournal(BatchedWrites):
         return True
 
     def _sum_of_rows(self, last: int) -> tuple[int, str]:
-        """Return how many rows the study has up to this one, and the sum of their hashes, which the server computes."""
+        """Return how many rows the study has up to this one, and the sum of their hashes, which the
+        server computes.
+        """
         values = (self._study, last)
-        count, total = self._database.run(lambda connection: connection.execute(_SUM, values).fetchall())[0]
+        count, total = self._database.run(
+            lambda connection: connection.execute(_SUM, values).fetchall()
+        )[0]
         return count, total
 
     def _fetch(self) -> bool:
@@ -170,9 +187,13 @@ class PostgresJournal(BatchedWrites):
         return Damaged(self._database.place, damage_in_words(where, reason, self._study, whole))
 
     def write(self, records: Sequence[dict[str, Any]]) -> None:
-        """Append records in one transaction. Raises StorageLost where another process has the claim."""
+        """Append records in one transaction. Raises StorageLost where another process has the
+        claim.
+        """
         if self._claim is None:
-            raise RuntimeError("the storage was opened to be read; `hold_study` opens it to be written")
+            raise RuntimeError(
+                "the storage was opened to be read; `hold_study` opens it to be written"
+            )
         lines = [record_line(record).decode().removesuffix("\n") for record in records]
         self._database.run(partial(self._append, self._claim, lines))
 
@@ -180,7 +201,9 @@ class PostgresJournal(BatchedWrites):
         """Append lines, unless an earlier try has, whose answer was lost with the connection."""
         while not (self._unsure and self._arrived(claim, connection) == lines):
             self._unsure = True
-            rows = connection.execute(_APPEND, (claim.study, claim.number, self._batches, lines)).fetchall()
+            rows = connection.execute(
+                _APPEND, (claim.study, claim.number, self._batches, lines)
+            ).fetchall()
             if rows:
                 self._take(list(zip(sorted(identity for (identity,) in rows), lines, strict=True)))
                 self._batches += 1
@@ -188,17 +211,25 @@ class PostgresJournal(BatchedWrites):
         self._unsure = False
 
     def _arrived(self, claim: Claim, connection: "Connection[Any]") -> list[str]:
-        """Take the rows of a batch that was not answered for; returns its lines, none where it has not arrived.
+        """Take the rows of a batch that was not answered for; returns its lines, none where it has
+        not arrived.
 
         Raises:
-            StorageLost: the claim is another process's, or rows are gone that the server had confirmed.
+            StorageLost: the claim is another process's, or rows are gone that the server had
+                confirmed.
         """
         # The lock waits for a batch that the server is still writing.
         count = connection.execute(_COUNT, (claim.study, claim.number)).fetchone()
         if count is None:
             raise claim.lost(connection)
-        if self._last and connection.execute(_IS_THERE, (self._study, self._last)).fetchone() is None:
-            problem = "has lost records that it had confirmed. The same command goes on from those that are left."
+        if (
+            self._last
+            and connection.execute(_IS_THERE, (self._study, self._last)).fetchone() is None
+        ):
+            problem = (
+                "has lost records that it had confirmed. The same command goes on from those that "
+                "are left."
+            )
             raise StorageLost(self._database.place, problem)
         if count[0] == self._batches:
             return []
@@ -210,13 +241,22 @@ class PostgresJournal(BatchedWrites):
 
 
 def stored_names(database: Database) -> list[str]:
-    """Return the names of the studies that have rows, sorted. Every study has a claim, and claims are few."""
-    query = "SELECT study FROM sweeps_claims AS claim WHERE EXISTS (SELECT 1 FROM sweeps_journal AS row WHERE row.study = claim.study)"
-    return sorted(name for (name,) in database.run(lambda connection: connection.execute(query).fetchall()))
+    """Return the names of the studies that have rows, sorted. Every study has a claim, and claims
+    are few.
+    """
+    query = (
+        "SELECT study FROM sweeps_claims AS claim WHERE EXISTS (SELECT 1 FROM sweeps_journal AS "
+        "row WHERE row.study = claim.study)"
+    )
+    return sorted(
+        name for (name,) in database.run(lambda connection: connection.execute(query).fetchall())
+    )
 
 
 def check_rows(database: Database, study: str) -> tuple[JournalCheck, int | None]:
-    """Look through the rows of a study, up to the first bad one; returns what was found and the identity of the bad row."""
+    """Look through the rows of a study, up to the first bad one; returns what was found and the
+    identity of the bad row.
+    """
     rows = database.run(
         lambda connection: connection.execute(
             "SELECT id, line FROM sweeps_journal WHERE study = %s ORDER BY id", (study,)
@@ -227,7 +267,8 @@ def check_rows(database: Database, study: str) -> tuple[JournalCheck, int | None
 
 
 def set_rows_aside(database: Database, claim: Claim, first: int) -> None:
-    """Move the rows of a study from this identity on into the table `sweeps_damaged`, in one transaction.
+    """Move the rows of a study from this identity on into the table `sweeps_damaged`, in one
+    transaction.
 
     Raises:
         UserError: the role may not delete, or another process has the claim.

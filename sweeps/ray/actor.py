@@ -1,8 +1,9 @@
 """The far side of a worker on a Ray cluster: an actor that holds lanes and answers commands.
 
-Two threads of the actor answer: one works with the lanes, the other one answers pulses. An actor that its driver has not heard for
-most of the time after which the driver gives it up leaves by itself, because Ray does not end an actor that is cut off, and such
-an actor would go on writing beside its successor.
+Two threads of the actor answer: one works with the lanes, the other one answers pulses. An actor
+that its driver has not heard for most of the time after which the driver gives it up leaves by
+itself, because Ray does not end an actor that is cut off, and such an actor would go on writing
+beside its successor.
 """
 
 import logging
@@ -17,7 +18,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sweeps.lanes import Images, Lanes, Outcome, Plan, Progress, Stall, TrialResult, TrialSpec, WorkerState
+from sweeps.lanes import (
+    Images,
+    Lanes,
+    Outcome,
+    Plan,
+    Progress,
+    Stall,
+    TrialResult,
+    TrialSpec,
+    WorkerState,
+)
 from sweeps.lanes.pulse import batches, end_soon
 from sweeps.lanes.worker import WarningSender, answers, build, hello
 from sweeps.memory import go_first
@@ -29,7 +40,9 @@ _PART_BYTES = 2**25
 
 
 class SharedFolderProbe(NamedTuple):
-    """The folder in which the driver keeps the files of trials, and how an actor knows that it sees the same folder."""
+    """The folder in which the driver keeps the files of trials, and how an actor knows that it sees
+    the same folder.
+    """
 
     folder: str
     sign: str
@@ -49,7 +62,9 @@ class Place(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A part of an answer: messages as `Worker` reads them, and files that the driver does not see."""
+    """A part of an answer: messages as `Worker` reads them, and files that the driver does not
+    see.
+    """
 
     messages: Sequence[bytes]
     files: Mapping[str, bytes] = {}
@@ -61,12 +76,15 @@ class Part(NamedTuple):
 class Lease:
     """The time that an actor may go on without its driver.
 
-    The driver sends a pulse once it has heard the answer to the one before. So a pulse proves that this answer arrived, and the time
-    runs from then. The answer to the last pulse may be lost, and a pulse may arrive late, when a cut network is whole again.
+    The driver sends a pulse once it has heard the answer to the one before. So a pulse proves that
+    this answer arrived, and the time runs from then. The answer to the last pulse may be lost, and
+    a pulse may arrive late, when a cut network is whole again.
     """
 
     def __init__(self, limit: float, now: float) -> None:
-        """`limit`: seconds without an answer after which the driver gives the actor up. `now`: of `time.monotonic`, as below."""
+        """`limit`: seconds without an answer after which the driver gives the actor up. `now`: of
+        `time.monotonic`, as below.
+        """
         self.seconds = LEASE * limit
         self._since = self._answered = now
 
@@ -101,8 +119,12 @@ class LanesActor:
         """End the command at hand early; the thread that works with the lanes is at it."""
         end_soon()
 
-    def open(self, recipe: bytes, environment: Mapping[str, str], sight: SharedFolderProbe) -> Iterator[Part]:
-        """Say where and which code this is, and build the lanes. `environment`: variables that this machine may set otherwise."""
+    def open(
+        self, recipe: bytes, environment: Mapping[str, str], sight: SharedFolderProbe
+    ) -> Iterator[Part]:
+        """Say where and which code this is, and build the lanes. `environment`: variables that this
+        machine may set otherwise.
+        """
         import ray
 
         for name, value in environment.items():
@@ -113,9 +135,13 @@ class LanesActor:
         packages, building = pickle.loads(recipe)
         code = hello(packages)
         logging.getLogger().addHandler(WarningSender(self._warnings.append))
-        self._lanes, built = build(building, **({} if self._own is None else {"folder": str(self._own)}))
+        self._lanes, built = build(
+            building, **({} if self._own is None else {"folder": str(self._own)})
+        )
         if self._own is not None and self._lanes is not None:
-            self._lanes = self._carried = CarriedLanes(self._lanes, self._own, Path(sight.folder), sight.checkpoints)
+            self._lanes = self._carried = CarriedLanes(
+                self._lanes, self._own, Path(sight.folder), sight.checkpoints
+            )
         place = Place(ray.get_runtime_context().get_node_id(), os.uname().nodename, shares)
         yield Part([code, *self._warned(), built], last=True, place=place)
 
@@ -163,7 +189,9 @@ def _sees_folder(sight: SharedFolderProbe) -> bool:
 
 
 class CarriedLanes:
-    """Lanes in a folder of their own: the files of results go to the driver with the answers. Checkpoints stay, and go with the trial."""
+    """Lanes in a folder of their own: the files of results go to the driver with the answers.
+    Checkpoints stay, and go with the trial.
+    """
 
     stalls: tuple[Stall, ...] = ()
     workers: tuple[WorkerState, ...] = ()
@@ -173,8 +201,8 @@ class CarriedLanes:
         Args:
             own: the folder of the lanes.
             theirs: the driver's, in which each file will have the same path.
-            checkpoints: whether checkpoints lie elsewhere, where all workers see them. If not, a trial that leaves these lanes and
-                continues begins again.
+            checkpoints: whether checkpoints lie elsewhere, where all workers see them. If not, a
+                trial that leaves these lanes and continues begins again.
         """
         self._lanes, self._own, self._theirs, self._checkpoints = lanes, own, theirs, checkpoints
         self._trials: dict[int, TrialSpec] = {}
@@ -200,7 +228,9 @@ class CarriedLanes:
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         for done in self._lanes.advance(numbers):
-            yield [replace(progress, images=self._carry_images(progress.images)) for progress in done]
+            yield [
+                replace(progress, images=self._carry_images(progress.images)) for progress in done
+            ]
 
     def release(self, numbers: Collection[int]) -> None:
         self._lanes.release(numbers)
@@ -213,7 +243,11 @@ class CarriedLanes:
         """Finish trials and take the files of their results; their checkpoints go."""
         results = self._lanes.finish(ending)
         trials = [self._trials.pop(number) for number in ending]
-        paused = [trial for trial in trials if ending[trial.number].state == "paused" and self._checkpoints]
+        paused = [
+            trial
+            for trial in trials
+            if ending[trial.number].state == "paused" and self._checkpoints
+        ]
         self._lanes.discard_checkpoints([trial for trial in trials if trial not in paused])
         carried = [self._carry(result) for result in results]
         self._forget(trials)
@@ -238,7 +272,9 @@ class CarriedLanes:
             if path.is_file():
                 self._carry_file(path)
         shutil.rmtree(folder, ignore_errors=True)
-        return replace(result, images=images, folder=str(self._theirs / folder.relative_to(self._own)))
+        return replace(
+            result, images=images, folder=str(self._theirs / folder.relative_to(self._own))
+        )
 
     def _carry_images(self, images: Images) -> Images:
         return {

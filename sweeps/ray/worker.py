@@ -1,7 +1,8 @@
-"""Workers on a Ray cluster: the driver joins the cluster, and each worker is an actor that asks for its resources.
+"""Workers on a Ray cluster: the driver joins the cluster, and each worker is an actor that asks for
+its resources.
 
-Ray places actors, ends them with their driver and tells when one has died or its machine is gone. Ray does not notice an actor that
-hangs, so each worker has a thread that takes its pulse.
+Ray places actors, ends them with their driver and tells when one has died or its machine is gone.
+Ray does not notice an actor that hangs, so each worker has a thread that takes its pulse.
 """
 
 import logging
@@ -16,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,11 +31,15 @@ from sweeps.program import how_to_install
 from sweeps.ray.actor import LanesActor, Part, Place, SharedFolderProbe
 
 PATIENCE = 30.0
-"""Seconds to wait for a worker to start before the study goes on without it; a fresh machine imports libraries that long."""
+"""Seconds to wait for a worker to start before the study goes on without it; a fresh machine
+imports libraries that long.
+"""
 _PULSES = 6
 """Pulses within the limit, so that a single late one ends nothing."""
 _VERDICT_SECONDS = 5.0
-"""To learn from Ray why an actor cannot be reached. It knows within milliseconds that a process has died."""
+"""To learn from Ray why an actor cannot be reached. It knows within milliseconds that a process has
+died.
+"""
 _THREADS = {"lanes": 1, "pulse": 1}
 _log = logging.getLogger(__name__)
 
@@ -56,16 +62,25 @@ class RayEngine(Engine):
     def places(self) -> int:
         nodes = [node["Resources"] for node in _import_ray().nodes() if node["Alive"]]
         demands = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory}
-        return int(sum(min(_times(node, name, demand) for name, demand in demands.items()) for node in nodes))
+        return int(
+            sum(
+                min(_times(node, name, demand) for name, demand in demands.items())
+                for node in nodes
+            )
+        )
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Keep a file in the folder by which workers know that they see it, once those that an earlier driver could not reach have ended."""
+        """Keep a file in the folder by which workers know that they see it, once those that an
+        earlier driver could not reach have ended.
+        """
         path = self.folder / self.sign
         self.folder.mkdir(parents=True, exist_ok=True)
         if seconds := self._seconds_left():
             ends = f"they will surely have ended in {seconds:.0f} seconds"
-            _log.warning("%s", f"workers of the driver before this one could not be reached; {ends}")
+            _log.warning(
+                "%s", f"workers of the driver before this one could not be reached; {ends}"
+            )
             time.sleep(seconds)
         path.write_text(self.sign, encoding="ascii")
         try:
@@ -79,7 +94,9 @@ class RayEngine(Engine):
                 self.folder.parent.rmdir()
 
     def remember(self, seconds: float) -> None:
-        """Keep on file that a worker may train on for so long, unheard, because this driver may end before."""
+        """Keep on file that a worker may train on for so long, unheard, because this driver may end
+        before.
+        """
         if seconds > self._seconds_left():
             text = f"{time.time() + seconds} {seconds}"
             write_whole(self._cut_off, lambda path: path.write_text(text, encoding="ascii"))
@@ -91,7 +108,9 @@ class RayEngine(Engine):
         except (OSError, ValueError):
             return 0.0
 
-    def worker(self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]) -> "RayWorker":
+    def worker(
+        self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]
+    ) -> "RayWorker":
         return RayWorker(self, name, factory, arguments)
 
 
@@ -107,7 +126,8 @@ def join_cluster(address: str, packages: Sequence[Path]) -> Iterator[None]:
     """Join a running Ray cluster of which this machine is a part, and leave it at the end.
 
     Args:
-        address: `auto` for the cluster on this machine or of `RAY_ADDRESS`, else HOST:PORT of its head.
+        address: `auto` for the cluster on this machine or of `RAY_ADDRESS`, else HOST:PORT of its
+            head.
         packages: folders of the Python packages that the workers get from this process.
 
     Raises:
@@ -116,8 +136,9 @@ def join_cluster(address: str, packages: Sequence[Path]) -> Iterator[None]:
     for name, given in (("--address", address), ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS", ""))):
         if given.startswith("ray://") and (name == "--address" or address == "auto"):
             problem = (
-                f"got {given}; must be `auto` or HOST:PORT. Ray Client would keep the driver outside the cluster, where its workers end "
-                "with its connection. Start the command on a machine of the cluster, or with `ray job submit`."
+                f"got {given}; must be `auto` or HOST:PORT. Ray Client would keep the driver "
+                "outside the cluster, where its workers end with its connection. Start the "
+                "command on a machine of the cluster, or with `ray job submit`."
             )
             raise UserError(name, problem)
     ray = _import_ray()
@@ -126,13 +147,19 @@ def join_cluster(address: str, packages: Sequence[Path]) -> Iterator[None]:
         # Without a folder of their own, workers would find modules in the driver's folder first.
         with tempfile.TemporaryDirectory() as empty:
             (Path(empty) / "empty").touch()
-            # Libraries of a worker have one thread until its lanes ask for more, as in a process of this machine.
-            environment = {"py_modules": [str(path) for path in packages], "env_vars": {"OMP_NUM_THREADS": "1"}}
+            # Libraries of a worker have one thread until its lanes ask for more, as in a process of
+            # this machine.
+            environment = {
+                "py_modules": [str(path) for path in packages],
+                "env_vars": {"OMP_NUM_THREADS": "1"},
+            }
             options = {"runtime_env": environment | {"working_dir": empty}, "log_to_driver": False}
             ray.init(address=address, logging_level=logging.WARNING, **options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         lines = " ".join(str(error).split())
-        raise UserError("--address", f"no Ray cluster can be joined at '{address}': {lines}") from None
+        raise UserError(
+            "--address", f"no Ray cluster can be joined at '{address}': {lines}"
+        ) from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray sets its own
@@ -140,6 +167,10 @@ def join_cluster(address: str, packages: Sequence[Path]) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _write(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
 
 
 def _times(resources: Mapping[str, float], name: str, demand: float) -> float:
@@ -152,7 +183,11 @@ class RayWorker(Worker):
     patience = PATIENCE
 
     def __init__(
-        self, engine: RayEngine, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]
+        self,
+        engine: RayEngine,
+        name: str,
+        factory: Callable[..., Lanes],
+        arguments: Mapping[str, Any],
     ) -> None:
         super().__init__(name, factory, arguments)
         self._engine, self._ray, self._title = engine, _import_ray(), name
@@ -171,7 +206,8 @@ class RayWorker(Worker):
 
     @classmethod
     def ready(cls, workers: Collection[Self], seconds: float | None) -> set[Self]:
-        ray, deadline = _import_ray(), time.monotonic() + (float("inf") if seconds is None else seconds)
+        ray = _import_ray()
+        deadline = time.monotonic() + (float("inf") if seconds is None else seconds)
         while True:
             if found := {worker for worker in workers if worker._messages or worker._broken}:
                 return found
@@ -192,8 +228,9 @@ class RayWorker(Worker):
     def demand(self) -> str:  # type: ignore[override]
         engine, there = self._engine, self._ray.cluster_resources()
         return (
-            f"each needs {engine.cpus:g} CPU, {engine.gpus:g} GPU and {engine.memory / 2**30:.1f} GiB; the cluster has "
-            f"{there.get('CPU', 0):g} CPU, {there.get('GPU', 0):g} GPU and {there.get('memory', 0) / 2**30:.1f} GiB"
+            f"each needs {engine.cpus:g} CPU, {engine.gpus:g} GPU and "
+            f"{engine.memory / 2**30:.1f} GiB; the cluster has {there.get('CPU', 0):g} CPU, "
+            f"{there.get('GPU', 0):g} GPU and {there.get('memory', 0) / 2**30:.1f} GiB"
         )
 
     def start(self) -> None:
@@ -204,8 +241,11 @@ class RayWorker(Worker):
             "memory": engine.memory,
             "scheduling_strategy": "SPREAD",
         }
-        # Replacing a worker needs what only the driver knows, so Ray starts and repeats nothing by itself.
-        self._actor = actor.options(**options, max_restarts=0, max_task_retries=0).remote(engine.limit)
+        # Replacing a worker needs what only the driver knows, so Ray starts and repeats nothing by
+        # itself.
+        self._actor = actor.options(**options, max_restarts=0, max_task_retries=0).remote(
+            engine.limit
+        )
         self._batch, self._over, self._silent = 0, threading.Event(), False
         self._alive_at = self._broken = self._unreached = None
         self._call(
@@ -214,7 +254,9 @@ class RayWorker(Worker):
             dict(engine.environment),
             SharedFolderProbe(str(engine.folder.absolute()), engine.sign, engine.checkpoints),
         )
-        self._pulses = threading.Thread(target=self._take_pulses, args=(self._actor, self._over), daemon=True)
+        self._pulses = threading.Thread(
+            target=self._take_pulses, args=(self._actor, self._over), daemon=True
+        )
         self._pulses.start()
 
     def stop_early(self) -> None:
@@ -255,7 +297,9 @@ class RayWorker(Worker):
 
     @uninterrupted()
     def _take_part(self) -> None:
-        """Take in the next part of an answer, which is there. Of an actor that has died, keep the error for whoever reads."""
+        """Take in the next part of an answer, which is there. Of an actor that has died, keep the
+        error for whoever reads.
+        """
         self.torn = True  # an interrupt from here on loses the part
         try:
             part: Part = self._ray.get(next(self._answers[0]))
@@ -265,7 +309,7 @@ class RayWorker(Worker):
             if part.place is not None:
                 self._come_to(part.place)
             for name, content in part.files.items():
-                write_whole(self._engine.folder / name, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
+                write_whole(self._engine.folder / name, partial(_write, content))
             self._messages += part.messages
             if part.last:
                 self._answers.popleft()
@@ -273,12 +317,14 @@ class RayWorker(Worker):
 
     def _come_to(self, place: Place) -> None:
         self._place, self.shares, self.node = place, place.shares, place.host
-        self.name, self.resumes = f"{self._title} on {place.host}", place.shares or self._engine.checkpoints
+        self.name = f"{self._title} on {place.host}"
+        self.resumes = place.shares or self._engine.checkpoints
         if not place.shares:
             start = "their newest checkpoint" if self.resumes else "their start"
             warn_once(
-                f"{place.host} does not see the folder {self._engine.folder}: results go over Ray, and trials that pause there, are stopped or "
-                f"lose their worker go on from {start}."
+                f"{place.host} does not see the folder {self._engine.folder}: results go over "
+                "Ray, and trials that pause there, are stopped or lose their worker go on from "
+                f"{start}."
             )
 
     def _take_pulses(self, actor: Any, over: threading.Event) -> None:
@@ -309,11 +355,15 @@ class RayWorker(Worker):
             return Lost(Failure(kind="error", message=last_line), str(error))
         if not self._silent:
             error = self._verdict(error)
-        kind: FailureKind = "out_of_memory" if isinstance(error, exceptions.OutOfMemoryError) else "crashed"
+        kind: FailureKind = (
+            "out_of_memory" if isinstance(error, exceptions.OutOfMemoryError) else "crashed"
+        )
         gone = self._machine_is_gone(error)
         self._unreached = gone
         how = (
-            f"gave no sign of life for {self._engine.limit:g} seconds" if self._silent else f"died: {_in_short(error)}"
+            f"gave no sign of life for {self._engine.limit:g} seconds"
+            if self._silent
+            else f"died: {_in_short(error)}"
         )
         detail = f"is lost with its machine ({how})" if gone else how
         return Lost(Failure(kind=kind, message=f"its process {how}"), detail, machine=gone)
@@ -326,7 +376,10 @@ class RayWorker(Worker):
                 break
             try:
                 # No pulse, because that would let an actor go on of which nobody hears.
-                self._ray.get(self._actor.__ray_ready__.options(concurrency_group="pulse").remote(), timeout=1.0)
+                self._ray.get(
+                    self._actor.__ray_ready__.options(concurrency_group="pulse").remote(),
+                    timeout=1.0,
+                )
                 break  # it lives, but an answer is lost
             except exceptions.GetTimeoutError:
                 continue
@@ -336,7 +389,9 @@ class RayWorker(Worker):
         return error
 
     def _leave(self) -> None:
-        """Find out when an actor that may be out of reach has surely left: its machine may only be cut off, and Ray may say so early."""
+        """Find out when an actor that may be out of reach has surely left: its machine may only be
+        cut off, and Ray may say so early.
+        """
         now, limit = time.monotonic(), self._engine.limit
         since = now if self._alive_at is None else self._alive_at
         overdue = self._unreached is None and now - since > 2 * limit / _PULSES
@@ -347,7 +402,9 @@ class RayWorker(Worker):
 
     def _machine_is_gone(self, error: Exception) -> bool:
         """Tell whether no process is to blame but a machine, or the network to it."""
-        if isinstance(error, self._ray.exceptions.ActorUnavailableError) or "its node has died" in str(error):
+        if isinstance(
+            error, self._ray.exceptions.ActorUnavailableError
+        ) or "its node has died" in str(error):
             return True
         alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
         return self._place is not None and self._place.node not in alive
@@ -365,5 +422,7 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise UserError("--engine", f"got ray, which is not installed. Try: {how_to_install('ray', 'ray')}.") from None
+        raise UserError(
+            "--engine", f"got ray, which is not installed. Try: {how_to_install('ray', 'ray')}."
+        ) from None
     return ray

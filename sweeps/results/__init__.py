@@ -1,4 +1,6 @@
-"""What a study has found: rankings, tables, statistics. `__init__.pyi` lists the names that other packages may import."""
+"""What a study has found: rankings, tables, statistics. `__init__.pyi` lists the names that other
+packages may import.
+"""
 
 import lazy_loader
 

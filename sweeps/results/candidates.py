@@ -1,8 +1,9 @@
 """Which trials found the configurations of a search that are worth training again, the best first.
 
-These are the complete ones. Under the pruner `promotion` the paused ones follow, those with more epochs first, and of equally many those with the
-lower objective: few trials are complete there, and the others were compared with their like at a rung. Duplicates are left out, and with two
-objectives there are none.
+These are the complete ones. Under the pruner `promotion` the paused ones follow, those with more
+epochs first, and of equally many those with the lower objective: few trials are complete there, and
+the others were compared with their like at a rung. Duplicates are left out, and with two objectives
+there are none.
 """
 
 from typing import TYPE_CHECKING
@@ -27,23 +28,32 @@ def found_trials(stored: State) -> list[Trial]:
         for trial in trials
         if trial.state in PAUSED and trial.duplicate_of is None and trial.objective is not None
     ]
-    return ranked_trials(stored) + [trial for *_, trial in sorted(paused, key=lambda each: each[:3])]
+    return ranked_trials(stored) + [
+        trial for *_, trial in sorted(paused, key=lambda each: each[:3])
+    ]
 
 
 def found_rows(results: Results, ranked: "pd.DataFrame") -> "pd.DataFrame":
-    """Return the rows of these trials. `ranked`: those of the complete ones (`sweeps.results.ranked`)."""
+    """Return the rows of these trials. `ranked`: those of the complete ones
+    (`sweeps.results.ranked`).
+    """
     import pandas as pd
 
     runs = results.trials
     if not promotes(results.study):
         return ranked
     paused = runs[
-        ~runs["repeat"] & runs["state"].isin(PAUSED) & runs["duplicate_of"].isna() & runs["objective"].notna()
+        ~runs["repeat"]
+        & runs["state"].isin(PAUSED)
+        & runs["duplicate_of"].isna()
+        & runs["objective"].notna()
     ]
     paused = paused.sort_values(["epochs", "objective", "number"], ascending=[False, True, True])
     return pd.concat([ranked, paused], ignore_index=True)
 
 
 def promotes(study: StudyRecord) -> bool:
-    """Whether the pruner of a study is `promotion`, which pauses trials, and the study has one objective."""
+    """Whether the pruner of a study is `promotion`, which pauses trials, and the study has one
+    objective.
+    """
     return not study.objectives and (study.spec.get("pruner") or {}).get("name") == "promotion"

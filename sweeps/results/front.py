@@ -1,4 +1,5 @@
-"""Two objectives at once, both minimised: which points no other beats, how far the others are behind, and the area that a front covers.
+"""Two objectives at once, both minimised: which points no other beats, how far the others are
+behind, and the area that a front covers.
 
 Points are rows of [N, 2], all finite.
 """
@@ -9,7 +10,8 @@ import numpy as np
 
 
 def pareto_front(values: np.ndarray) -> np.ndarray:
-    """Return the indices of the points that no other equals or beats in both objectives, in order of the first objective: [F].
+    """Return the indices of the points that no other equals or beats in both objectives, in order
+    of the first objective: [F].
 
     Of equal points the first alone is among them.
     """
@@ -19,18 +21,23 @@ def pareto_front(values: np.ndarray) -> np.ndarray:
 
 
 def scales(values: np.ndarray) -> np.ndarray:
-    """Return a scale of each objective, above 0: its interquartile range, its range where that is 0, and 1 where that is 0, too: [2]."""
+    """Return a scale of each objective, above 0: its interquartile range, its range where that is
+    0, and 1 where that is 0, too: [2].
+    """
     low, high = np.percentile(values, [25, 75], axis=0)
     middle, whole = high - low, np.ptp(values, axis=0)
     return np.where(middle > 0, middle, np.where(whole > 0, whole, 1.0))
 
 
 def behind(values: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
-    """Return how far each point is behind the front of all points, in units of `scales`, at least 0: [N].
+    """Return how far each point is behind the front of all points, in units of `scales`, at least
+    0: [N].
 
-    It is the additive ε of Zitzler et al. (2003, "Performance assessment of multiobjective optimizers"): the least amount by which
-    both objectives of the point would have to fall for no other point to be lower in both, max over q of min over i of (p_i − q_i)/s_i.
-    A point of the front has 0. The hypervolume that a point adds gives no such order, because it is 0 for all points behind the front.
+    It is the additive ε of Zitzler et al. (2003, "Performance assessment of multiobjective
+    optimizers"): the least amount by which both objectives of the point would have to fall for no
+    other point to be lower in both, max over q of min over i of (p_i − q_i)/s_i. A point of the
+    front has 0. The hypervolume that a point adds gives no such order, because it is 0 for all
+    points behind the front.
 
     Args:
         others: the points that make front and scales, by default `values`.
@@ -38,14 +45,16 @@ def behind(values: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
     others = values if others is None else others
     if not len(values) or not len(others):
         return np.zeros(len(values))
-    # Whoever is lower in both than a point of the front would be on it instead, so the front speaks for all.
+    # Whoever is lower in both than a point of the front would be on it instead, so the front speaks
+    # for all.
     best, scale = others[pareto_front(others)], scales(others)
     gaps = ((values[:, None] - best) / scale).min(axis=2)
     return np.maximum(gaps.max(axis=1), 0.0)
 
 
 def hypervolume(values: np.ndarray, reference: np.ndarray) -> float:
-    """Return the area between the points and the reference [2]: of all that some point equals or beats, and that beats the reference.
+    """Return the area between the points and the reference [2]: of all that some point equals or
+    beats, and that beats the reference.
 
     Points that do not beat the reference in both objectives add nothing (Zitzler and Thiele 1998).
     """

@@ -1,23 +1,29 @@
-"""The race of confirmed configurations over shared seeds: which are dropped after which seed, when it ends, and which wins.
+"""The race of confirmed configurations over shared seeds: which are dropped after which seed, when
+it ends, and which wins.
 
-The values are those of validation. From 3 seeds on, all configurations in the race are compared with the one in the lead after
-each seed. One is dropped where it can hardly win any more over all seeds. The race ends where one is left, where no other can
-still be better by more than seeds vary, or with the last seed. The winner then gets the seeds that it lacks.
+The values are those of validation. From 3 seeds on, all configurations in the race are compared
+with the one in the lead after each seed. One is dropped where it can hardly win any more over all
+seeds. The race ends where one is left, where no other can still be better by more than seeds vary,
+or with the last seed. The winner then gets the seeds that it lacks.
 
-**The rule of dropping.** After n of m seeds let d be the mean paired difference of a configuration to another, s its standard
-deviation for one seed, with ν degrees of freedom. The mean over the m − n seeds to come is independent of both, so that
+**The rule of dropping.** After n of m seeds let d be the mean paired difference of a configuration
+to another, s its standard deviation for one seed, with ν degrees of freedom. The mean over the m −
+n seeds to come is independent of both, so that
 
     T = (d − d_to_come) / (s √(1/n + 1/(m − n)))
 
-has Student's t distribution, whatever the two configurations are worth. The configuration wins over all m seeds against the
-other only where d_to_come < −d n/(m − n), which is T > d/s √(mn/(m − n)). It is dropped where the two-sided p of that T, times the k(k − 1)/2
-pairs of k configurations and the m − 3 looks, is at most 5 % (Bonferroni). So at most 5 % of races drop the configuration that would have
-been first after all m seeds, with any differences among them. This is exact for normal noise of one size for all configurations until the
-first is dropped; `test_known_truth_races.py` measures the rest.
+has Student's t distribution, whatever the two configurations are worth. The configuration wins over
+all m seeds against the other only where d_to_come < −d n/(m − n), which is T > d/s √(mn/(m − n)).
+It is dropped where the two-sided p of that T, times the k(k − 1)/2 pairs of k configurations and
+the m − 3 looks, is at most 5 % (Bonferroni). So at most 5 % of races drop the configuration that
+would have been first after all m seeds, with any differences among them. This is exact for normal
+noise of one size for all configurations until the first is dropped; `test_known_truth_races.py`
+measures the rest.
 
-s² is the larger of two: that of the pair's own differences, and twice the residual variance of configuration + seed over all in the
-race. A few seeds alone tell little of a spread; configurations together tell more, unless their spreads differ. For two configurations
-both are the same, and T is that of the paired t test.
+s² is the larger of two: that of the pair's own differences, and twice the residual variance of
+configuration + seed over all in the race. A few seeds alone tell little of a spread; configurations
+together tell more, unless their spreads differ. For two configurations both are the same, and T is
+that of the paired t test.
 """
 
 import math
@@ -35,7 +41,9 @@ _PLAUSIBLE = 0.975
 """One-sided level of the gain that is still plausible."""
 
 Ending = Literal["", "alone", "close", "seeds", "failed"]
-"""Why a race is over: one was left, the others were too close to matter, all seeds were used, or each had a failed run; empty while it goes on."""
+"""Why a race is over: one was left, the others were too close to matter, all seeds were used, or
+each had a failed run; empty while it goes on.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +59,9 @@ class Dropped:
     behind: float
     """Mean paired difference to the leader; NaN where a run had failed."""
     p: float
-    """Chance that it still wins, at most, corrected for all pairs and looks; NaN where a run had failed."""
+    """Chance that it still wins, at most, corrected for all pairs and looks; NaN where a run had
+    failed.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,20 +71,28 @@ class Race:
     most: int
     """Seeds that a configuration may have."""
     seeds: Mapping[int, int]
-    """Trial → number of seeds, the first of the list, that its configuration is to be trained with by now."""
+    """Trial → number of seeds, the first of the list, that its configuration is to be trained with
+    by now.
+    """
     order: tuple[int, ...]
-    """Trials, the best first: by their mean while in the race, then those that were dropped, the latest first."""
+    """Trials, the best first: by their mean while in the race, then those that were dropped, the
+    latest first.
+    """
     dropped: tuple[Dropped, ...]
     """In the order in which they were dropped, those of one look by trial."""
     looked: int
     """Seeds over which those in the race were last compared; 0 before the first look."""
     spread: float
-    """Standard deviation over seeds at the last look, pooled over those that stayed in the race; NaN before."""
+    """Standard deviation over seeds at the last look, pooled over those that stayed in the race;
+    NaN before.
+    """
     ended: Ending
 
     @property
     def looks(self) -> int:
-        """Numbers of seeds that two configurations of the race may share once it is over: 3 to `most`."""
+        """Numbers of seeds that two configurations of the race may share once it is over: 3 to
+        `most`.
+        """
         return self.most - LEAST_VALUES + 1
 
     @property
@@ -83,13 +101,16 @@ class Race:
 
 
 def run_race(values: Mapping[int, Sequence[float | None]], seeds: int) -> Race:
-    """Return the race of these configurations over so many seeds, 4 or more; it depends on nothing else.
+    """Return the race of these configurations over so many seeds, 4 or more; it depends on nothing
+    else.
 
-    A run that failed or diverged ends the race for its configuration at the next look, because the same seed would fail again.
+    A run that failed or diverged ends the race for its configuration at the next look, because the
+    same seed would fail again.
 
     Args:
-        values: trial → objective of its configuration for each seed index, lower is better: None where the run has not ended,
-            NaN where it failed. Seeds that the race did not ask for are ignored.
+        values: trial → objective of its configuration for each seed index, lower is better: None
+            where the run has not ended, NaN where it failed. Seeds that the race did not ask for
+            are ignored.
     """
     field = _Field(values, seeds)
     for n in range(LEAST_VALUES, seeds + 1):
@@ -116,7 +137,9 @@ class _Field:
     def look(self, n: int) -> Ending:
         """Drop whom the first n seeds rule out; return why the race is over, if it is."""
         self.looked = n
-        for trial in [trial for trial in self.racing if not np.isfinite(self._first(trial, n)).all()]:
+        for trial in [
+            trial for trial in self.racing if not np.isfinite(self._first(trial, n)).all()
+        ]:
             self._drop(Dropped(trial=trial, seeds=n, leader=None, behind=math.nan, p=math.nan))
         if not self.racing:
             return "failed"
@@ -131,8 +154,11 @@ class _Field:
         return "close" if close <= self.spread else ""
 
     def _compare(self, n: int) -> float:
-        """Drop whoever can hardly win any more; return by how much one of the others may be better than the leader, at the most."""
-        from scipy.special import stdtr, stdtrit  # Student's t; `scipy.stats` takes half a second to import
+        """Drop whoever can hardly win any more; return by how much one of the others may be better
+        than the leader, at the most.
+        """
+        # Student's t; `scipy.stats` takes half a second to import.
+        from scipy.special import stdtr, stdtrit
 
         table = np.array([self._first(trial, n) for trial in self.racing])
         behind, errors, freedom = distances(table)
@@ -164,7 +190,9 @@ class _Field:
         seeds = {trial: left.get(trial, n) for trial in self.values}
         counted = {trial: left.get(trial, self.looked or n) for trial in self.values}
         means = {trial: _mean(self._first(trial, counted[trial])) for trial in self.values}
-        order = sorted(self.values, key=lambda trial: (trial in left, -counted[trial], means[trial], trial))
+        order = sorted(
+            self.values, key=lambda trial: (trial in left, -counted[trial], means[trial], trial)
+        )
         if ending and self.racing:
             seeds[order[0]] = self.seeds
         return Race(
@@ -179,13 +207,14 @@ class _Field:
 
 
 def distances(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return how far each configuration is behind the best mean, the standard errors of that, and their degrees of freedom.
+    """Return how far each configuration is behind the best mean, the standard errors of that, and
+    their degrees of freedom.
 
     Args:
         table: finite values, configuration by shared seed: [a, n], both 2 or more.
 
-    Returns the distances [a], 0 for the first of the best; their standard errors [a], from the larger of the two variances of a
-    paired difference that the module names; and (a − 1)(n − 1).
+    Returns the distances [a], 0 for the first of the best; their standard errors [a], from the
+    larger of the two variances of a paired difference that the module names; and (a − 1)(n − 1).
     """
     count, n = table.shape
     means = table.mean(axis=1)

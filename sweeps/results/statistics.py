@@ -1,9 +1,10 @@
 """The uncertainty of a mean: intervals and tests for a handful of runs, or for many.
 
-For the 3–10 seeds of a confirmation the t interval is right: it takes into account that the spread, too, is estimated
-from so few values, while a bootstrap of three values knows nothing beyond their range and comes out far too narrow.
-From `MANY` values on the bootstrap is right: it asks for no normal distribution, and values of a search have a long tail.
-Two values give no interval at all. Student's t of two is valid, but its quantile is 12.7: it excludes nothing and looks exact.
+For the 3–10 seeds of a confirmation the t interval is right: it takes into account that the spread,
+too, is estimated from so few values, while a bootstrap of three values knows nothing beyond their
+range and comes out far too narrow. From `MANY` values on the bootstrap is right: it asks for no
+normal distribution, and values of a search have a long tail. Two values give no interval at all.
+Student's t of two is valid, but its quantile is 12.7: it excludes nothing and looks exact.
 """
 
 import math
@@ -17,17 +18,22 @@ LEAST_VALUES = 3
 MANY = 20
 """Independent values from which the bootstrap takes the place of Student's t."""
 LEAST_PAIRS = 6
-"""Fewer pairs can never bring Wilcoxon's p to 0.05: of n differences of one sign the exact p is 2/2ⁿ."""
+"""Fewer pairs can never bring Wilcoxon's p to 0.05: of n differences of one sign the exact p is
+2/2ⁿ.
+"""
 
 _LEVEL = 0.95
 _RESAMPLES, _LEAST_RESAMPLES = 10_000, 1_000
-_DRAWS = 2_000_000  # in all: a resample of many values costs more, and their interval needs fewer of them
+# In all: a resample of many values costs more, and their interval needs fewer of them.
+_DRAWS = 2_000_000
 _BATCH = 100  # resamples drawn at once, to bound memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean with a confidence interval, in the unit of the values. NaN where the values cannot tell."""
+    """A mean with a confidence interval, in the unit of the values. NaN where the values cannot
+    tell.
+    """
 
     mean: float
     low: float
@@ -42,7 +48,9 @@ class Interval:
 
 
 def pooled_deviation(groups: Sequence[np.ndarray]) -> tuple[float, int]:
-    """Return the standard deviation within groups of values, pooled over those of two values or more, and its degrees of freedom; NaN and 0 without one."""
+    """Return the standard deviation within groups of values, pooled over those of two values or
+    more, and its degrees of freedom; NaN and 0 without one.
+    """
     several = [group for group in groups if len(group) > 1]
     squares = math.fsum(((group - group.mean()) ** 2).sum() for group in several)
     freedom = sum(len(group) - 1 for group in several)
@@ -52,28 +60,36 @@ def pooled_deviation(groups: Sequence[np.ndarray]) -> tuple[float, int]:
 def mean_interval(values: Sequence[float]) -> Interval:
     """Return the 95 % interval, by Student's t, of the mean of independent, roughly normal values.
 
-    Fewer than `LEAST_VALUES` have a mean but no interval; none has neither. Raises ValueError for a value that is not finite.
+    Fewer than `LEAST_VALUES` have a mean but no interval; none has neither. Raises ValueError for a
+    value that is not finite.
     """
     sample = _finite(values)
     n = len(sample)
     mean = float(sample.mean()) if n else math.nan
     if n < LEAST_VALUES:
         return Interval(mean=mean, low=math.nan, high=math.nan, n=n)
-    from scipy.special import stdtrit  # the quantile of Student's t; `scipy.stats` takes half a second to import
+    # The quantile of Student's t; `scipy.stats` takes half a second to import.
+    from scipy.special import stdtrit
 
     half = float(stdtrit(n - 1, 0.5 + _LEVEL / 2) * sample.std(ddof=1) / math.sqrt(n))
     return Interval(mean=mean, low=mean - half, high=mean + half, n=n)
 
 
 def interval_of_mean(values: Sequence[float], *, seed: int) -> Interval:
-    """Return the 95 % interval of the mean: Student's t of fewer than `MANY` values, else the bootstrap with this seed."""
-    return mean_interval(values) if len(values) < MANY else bootstrap_mean_interval(values, seed=seed)
+    """Return the 95 % interval of the mean: Student's t of fewer than `MANY` values, else the
+    bootstrap with this seed.
+    """
+    return (
+        mean_interval(values) if len(values) < MANY else bootstrap_mean_interval(values, seed=seed)
+    )
 
 
 def paired_interval(first: Sequence[float], second: Sequence[float]) -> Interval:
-    """Return the 95 % interval, by Student's t, of the mean of `second` minus `first`, value by value.
+    """Return the 95 % interval, by Student's t, of the mean of `second` minus `first`, value by
+    value.
 
-    Both have their values in one order, as that of shared seeds. `n` counts the pairs. Raises ValueError for a value that is not finite, or where the lengths differ.
+    Both have their values in one order, as that of shared seeds. `n` counts the pairs. Raises
+    ValueError for a value that is not finite, or where the lengths differ.
     """
     if len(first) != len(second):
         raise ValueError(f"got {len(first)} and {len(second)} values; pairs need as many of both.")
@@ -83,8 +99,9 @@ def paired_interval(first: Sequence[float], second: Sequence[float]) -> Interval
 def difference_interval(first: Sequence[float], second: Sequence[float]) -> Interval:
     """Return the 95 % interval, by Welch's t (1947), of the mean of `second` minus that of `first`.
 
-    The samples share nothing, and their spreads may differ. `n` counts the values of both. No interval where either has fewer than `LEAST_VALUES` values, and no mean
-    where either has none. Raises ValueError for a value that is not finite.
+    The samples share nothing, and their spreads may differ. `n` counts the values of both. No
+    interval where either has fewer than `LEAST_VALUES` values, and no mean where either has none.
+    Raises ValueError for a value that is not finite.
     """
     samples = _finite(first), _finite(second)
     n, least = len(first) + len(second), min(len(first), len(second))
@@ -103,12 +120,14 @@ def difference_interval(first: Sequence[float], second: Sequence[float]) -> Inte
 
 
 def bootstrap_mean_interval(values: Sequence[float], *, seed: int) -> Interval:
-    """Return the 95 % bootstrap interval of the mean, for `MANY` values or more, by the method BCa of Efron (1987).
+    """Return the 95 % bootstrap interval of the mean, for `MANY` values or more, by the method BCa
+    of Efron (1987).
 
-    BCa moves the percentiles of the resampled means, so that bias (z₀) and skewness (a, from the jackknife) are corrected: of
-    skewed values the interval reaches further on the side of the tail. The same seed gives the same interval. 10,000
-    resamples; of more than 200 values fewer, down to 1,000. No interval of fewer than `LEAST_VALUES` values.
-    Raises ValueError for a value that is not finite.
+    BCa moves the percentiles of the resampled means, so that bias (z₀) and skewness (a, from the
+    jackknife) are corrected: of skewed values the interval reaches further on the side of the tail.
+    The same seed gives the same interval. 10,000 resamples; of more than 200 values fewer, down to
+    1,000. No interval of fewer than `LEAST_VALUES` values. Raises ValueError for a value that is
+    not finite.
     """
     sample = _finite(values)
     n = len(sample)
@@ -140,21 +159,25 @@ def _bca_levels(sample: np.ndarray, means: np.ndarray) -> np.ndarray:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return each p after the correction of Holm (1979) for all of them, at most 1; a NaN stays NaN and counts for nothing.
+    """Return each p after the correction of Holm (1979) for all of them, at most 1; a NaN stays NaN
+    and counts for nothing.
 
-    Where every p at or below 0.05 after the correction is called a finding, a false finding is among them in at most 5 % of
-    all families, however the tests depend on each other.
+    Where every p at or below 0.05 after the correction is called a finding, a false finding is
+    among them in at most 5 % of all families, however the tests depend on each other.
     """
     values = np.asarray(ps, dtype=float)
     defined = np.flatnonzero(~np.isnan(values))
     order = defined[np.argsort(values[defined], kind="stable")]
     corrected = values.copy()
-    corrected[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)), 1.0)
+    corrected[order] = np.minimum(
+        np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)), 1.0
+    )
     return [float(value) for value in corrected]
 
 
 def wilcoxon_p(differences: Sequence[float]) -> float:
-    """Return the two-sided p of Wilcoxon's signed-rank test that paired differences are symmetric around 0.
+    """Return the two-sided p of Wilcoxon's signed-rank test that paired differences are symmetric
+    around 0.
 
     Fewer than `LEAST_PAIRS` pairs can never reach 0.05. NaN without pairs; 1 when all are 0.
     Raises ValueError for a value that is not finite.

@@ -1,1 +1,3 @@
-"""Search: the trials that begin, pause, resume and end next. Holds samplers, pruners and the prediction of learning curves."""
+"""Search: the trials that begin, pause, resume and end next. Holds samplers, pruners and the
+prediction of learning curves.
+"""

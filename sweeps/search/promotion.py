@@ -1,14 +1,17 @@
-"""Who pauses at a rung and who goes on: asynchronous successive halving of the promotion type (Li et al. 2020, algorithm 2).
+"""Who pauses at a rung and who goes on: asynchronous successive halving of the promotion type (Li
+et al. 2020, algorithm 2).
 
-A trial that reaches a rung goes on at once where it is among the best 1/factor of all trials that have reached this rung, and else pauses.
-More trials reach a rung as time goes by, so a paused trial may come to be among the best of them: then it is promoted. Nobody is
-killed on the word of few competitors.
+A trial that reaches a rung goes on at once where it is among the best 1/factor of all trials that
+have reached this rung, and else pauses. More trials reach a rung as time goes by, so a paused trial
+may come to be among the best of them: then it is promoted. Nobody is killed on the word of few
+competitors.
 
-Where rounds are decided late, a trial that reaches a rung is compared with those that had reached it before this round, and itself: nobody waits
-for the others. Who is promoted follows from what was known before the round before, too.
+Where rounds are decided late, a trial that reaches a rung is compared with those that had reached
+it before this round, and itself: nobody waits for the others. Who is promoted follows from what was
+known before the round before, too.
 
-At the end of the budget paused trials end. Where the study goes on with a larger one, the rule takes them as if they had not: then
-they are revived.
+At the end of the budget paused trials end. Where the study goes on with a larger one, the rule
+takes them as if they had not: then they are revived.
 """
 
 from bisect import bisect_left
@@ -35,7 +38,8 @@ class Rungs:
         Args:
             epochs: those of the rungs, ascending.
             factor: one in so many goes on.
-            warmup: the longest warm-up of a trial of the study; trials are compared by the epochs after it.
+            warmup: the longest warm-up of a trial of the study; trials are compared by the epochs
+                after it.
             revives_from: number of the first trial that may be revived.
             two: ranks the trials of a study with two objectives.
         """
@@ -43,7 +47,9 @@ class Rungs:
         self._revives_from, self._two = revives_from, two
         self._trials: Sequence[Trial] = ()
         self._reached: dict[int, dict[int, float]] = {epoch: {} for epoch in self._epochs}
-        """Epoch of a rung → number of a trial that has reached it → the least objective up to there."""
+        """Epoch of a rung → number of a trial that has reached it → the least objective up to
+        there.
+        """
         self._numbers: dict[int, Trial] = {}
         self._known: set[int] = set()
         """Trials that have ended: what they have reached changes no more."""
@@ -55,36 +61,49 @@ class Rungs:
     def pausing(self, candidates: Collection[Trial], trials: Sequence[Trial]) -> list[int]:
         """Return the numbers of those candidates, which have just done an epoch, that pause now.
 
-        `trials`: all, by number. Where they are those that were known before, each candidate is compared with these and itself.
+        `trials`: all, by number. Where they are those that were known before, each candidate is
+            compared with these and itself.
         """
         self._look_at(trials)
         at_rung: dict[int, list[Trial]] = {}
         for trial in candidates:
             if len(trial.objectives) in self._epochs:
                 at_rung.setdefault(len(trial.objectives), []).append(trial)
-        return sorted(trial.number for epoch, here in at_rung.items() for trial in self._behind(epoch, here))
+        return sorted(
+            trial.number for epoch, here in at_rung.items() for trial in self._behind(epoch, here)
+        )
 
     def _behind(self, epoch: int, candidates: Sequence[Trial]) -> list[Trial]:
-        """Return those candidates, which have just reached a rung, that are not among its best 1/factor."""
+        """Return those candidates, which have just reached a rung, that are not among its best
+        1/factor.
+        """
         known = self._values(epoch)
         order, front = self._order(known)
         behind = []
         for trial in candidates:
             here, sorted_here, in_front = known, order, front
             if trial.number not in known and self._two is not None:
-                here = self._two.behind(epoch, [trial if t.number == trial.number else t for t in self._trials])
+                here = self._two.behind(
+                    epoch, [trial if t.number == trial.number else t for t in self._trials]
+                )
                 sorted_here, in_front = self._order(here)
-            value = here.get(trial.number, None if self._two else trial.least_objective(epoch, self._warmup))
+            value = here.get(
+                trial.number, None if self._two else trial.least_objective(epoch, self._warmup)
+            )
             count = len(here) + (trial.number not in here)
-            place = count if value is None else bisect_left(sorted_here, self._key(trial.number, value))
+            place = (
+                count if value is None else bisect_left(sorted_here, self._key(trial.number, value))
+            )
             if place >= max(count // self._factor, in_front):
                 behind.append(trial)
         return behind
 
     def promoted(self, trials: Sequence[Trial], lanes: int) -> Trial | None:
-        """Return the paused trial that goes on next: of those on the highest rung with any, the best; None where nobody deserves it.
+        """Return the paused trial that goes on next: of those on the highest rung with any, the
+        best; None where nobody deserves it.
 
-        It may have ended while it was paused: then another trial is to revive it. How many `lanes` are free changes nothing.
+        It may have ended while it was paused: then another trial is to revive it. How many `lanes`
+        are free changes nothing.
         """
         paused = self._waiting(trials)
         for epoch in reversed(self._epochs):
@@ -95,10 +114,14 @@ class Rungs:
         return next((trial for trial in paused if self._rung(trial) == 0), None)
 
     def ranked(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Return the trials that `promoted` chooses from, the best first: those on higher rungs, then those with lower objectives."""
+        """Return the trials that `promoted` chooses from, the best first: those on higher rungs,
+        then those with lower objectives.
+        """
         waiting = self._waiting(trials)
         values = {rung: self._values(rung) for rung in {self._rung(trial) for trial in waiting}}
-        return sorted(waiting, key=lambda t: (-self._rung(t), values[self._rung(t)].get(t.number, 0.0)))
+        return sorted(
+            waiting, key=lambda t: (-self._rung(t), values[self._rung(t)].get(t.number, 0.0))
+        )
 
     def _waiting(self, trials: Sequence[Trial]) -> list[Trial]:
         """Return the trials that are paused, or were when they ended, by number."""
@@ -127,17 +150,20 @@ class Rungs:
                     self._ended_paused[trial.number] = trial
 
     def _best(self, epoch: int) -> list[int]:
-        """Return the numbers of the best 1/factor of the trials that have reached a rung, the best first; of equals the earlier.
+        """Return the numbers of the best 1/factor of the trials that have reached a rung, the best
+        first; of equals the earlier.
 
-        With two objectives, those that are not behind the front of the rung are among them, however many they are, because nothing
-        says that one of them is worse than another.
+        With two objectives, those that are not behind the front of the rung are among them, however
+        many they are, because nothing says that one of them is worse than another.
         """
         reached = self._values(epoch)
         order, front = self._order(reached)
         return [number for _, _, number in order[: max(len(order) // self._factor, front)]]
 
     def _order(self, reached: Mapping[int, float]) -> tuple[list[tuple[float, int, int]], int]:
-        """Return the keys of trials by which they are sorted, the best first, and how many of two objectives are on the front."""
+        """Return the keys of trials by which they are sorted, the best first, and how many of two
+        objectives are on the front.
+        """
         order = sorted(self._key(number, value) for number, value in reached.items())
         return order, 0 if self._two is None else sum(value == 0 for value in reached.values())
 
@@ -145,8 +171,14 @@ class Rungs:
         return value, self._first.get(number, number), number
 
     def _values(self, epoch: int) -> Mapping[int, float]:
-        """Return the numbers that rank the trials that have reached a rung, the best first, by number of the trial."""
-        return self._reached.get(epoch, {}) if self._two is None else self._two.behind(epoch, self._trials)
+        """Return the numbers that rank the trials that have reached a rung, the best first, by
+        number of the trial.
+        """
+        return (
+            self._reached.get(epoch, {})
+            if self._two is None
+            else self._two.behind(epoch, self._trials)
+        )
 
     def _rung(self, trial: Trial) -> int:
         """Return the epoch of the highest rung that a trial has reached; 0 below the first."""

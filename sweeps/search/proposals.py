@@ -1,8 +1,10 @@
-"""What Optuna's samplers and pruners are shown of a study, and what they answer; nothing is written.
+"""What Optuna's samplers and pruners are shown of a study, and what they answer; nothing is
+written.
 
-They write to the storage one parameter, or one rung, at a time. If the process dies halfway, a restart samples other values, because
-the random stream has moved on, or counts a rung twice. So they work on a view of the trials that keeps their writes. The driver
-writes a proposed trial, and the decisions of a round, in one piece each, or not at all.
+They write to the storage one parameter, or one rung, at a time. If the process dies halfway, a
+restart samples other values, because the random stream has moved on, or counts a rung twice. So
+they work on a view of the trials that keeps their writes. The driver writes a proposed trial, and
+the decisions of a round, in one piece each, or not at all.
 """
 
 import copy
@@ -77,12 +79,18 @@ def propose(
 
 
 def learned_trials(lessons: Sequence[LearnedTrial], space: Space) -> list[FrozenTrial]:
-    """Return trials of another study as finished trials that lie in this space; the others are left out.
+    """Return trials of another study as finished trials that lie in this space; the others are left
+    out.
 
-    Optuna's samplers put trials in order by their numbers, and hyperband spreads them over its brackets by number. No trial of
-    the study may have the number of another, so these have fractions, from −1 up to 0.
+    Optuna's samplers put trials in order by their numbers, and hyperband spreads them over its
+    brackets by number. No trial of the study may have the number of another, so these have
+    fractions, from −1 up to 0.
     """
-    fitting = [lesson for lesson in lessons if all(space[name].allows(value) for name, value in lesson.params.items())]
+    fitting = [
+        lesson
+        for lesson in lessons
+        if all(space[name].allows(value) for name, value in lesson.params.items())
+    ]
     trials = []
     for index, lesson in enumerate(fitting):
         trial = create_trial(
@@ -90,7 +98,9 @@ def learned_trials(lessons: Sequence[LearnedTrial], space: Space) -> list[Frozen
             value=lesson.objective,
             params={name: space[name].encode(value) for name, value in lesson.params.items()},
             distributions={name: space[name].distribution for name in lesson.params},
-            intermediate_values={} if lesson.pruned_after is None else {lesson.pruned_after: lesson.objective},
+            intermediate_values={}
+            if lesson.pruned_after is None
+            else {lesson.pruned_after: lesson.objective},
         )
         trial.number = cast(int, index / len(fitting) - 1)
         set_trial_id(trial, _LEARNED_ID)
@@ -99,7 +109,8 @@ def learned_trials(lessons: Sequence[LearnedTrial], space: Space) -> list[Frozen
 
 
 def proposed_repeat(store: Store, repeat: Repeat, number: int, *, warmup: int) -> Trial:
-    """Return the proposal of a repeat. It has no parameters in Optuna's sense, because no sampler should learn from it.
+    """Return the proposal of a repeat. It has no parameters in Optuna's sense, because no sampler
+    should learn from it.
 
     `warmup`: how many epochs at its beginning do not count.
     """
@@ -108,7 +119,9 @@ def proposed_repeat(store: Store, repeat: Repeat, number: int, *, warmup: int) -
     return _proposal(store, stored, lambda params: warmup)
 
 
-def _proposal(store: Store, stored: FrozenTrial, warmup: Callable[[Mapping[str, Any]], int]) -> Trial:
+def _proposal(
+    store: Store, stored: FrozenTrial, warmup: Callable[[Mapping[str, Any]], int]
+) -> Trial:
     proposal = store.proposed(stored)
     if epochs := warmup(proposal.params):
         stored.user_attrs = {**stored.user_attrs, "warmup": epochs}
@@ -131,7 +144,8 @@ def decide_pruning(store: Store, trials: Iterable[Trial], round_: int) -> RoundD
 
 
 class _View:
-    """A storage as a sampler or pruner sees it, with what it writes, and perhaps with a proposed trial.
+    """A storage as a sampler or pruner sees it, with what it writes, and perhaps with a proposed
+    trial.
 
     `ranges`: parameters whose distribution all trials are to have.
     """
@@ -155,13 +169,18 @@ class _View:
     def study(self, sampler: BaseSampler | None = None) -> optuna.Study:
         """Return an Optuna study on this view."""
         study = self._store.study
-        # The view answers every call that samplers and pruners make, and is no subclass: it refuses all others.
+        # The view answers every call that samplers and pruners make, and is no subclass: it refuses
+        # all others.
         storage = cast(BaseStorage, self)
-        return optuna.Study(study.study_name, storage, sampler=sampler or study.sampler, pruner=study.pruner)
+        return optuna.Study(
+            study.study_name, storage, sampler=sampler or study.sampler, pruner=study.pruner
+        )
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("get_"):
-            raise AttributeError(f"storage.{name} is called by a sampler or pruner and would not be buffered")
+            raise AttributeError(
+                f"storage.{name} is called by a sampler or pruner and would not be buffered"
+            )
         return getattr(self._below, name)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
@@ -170,7 +189,9 @@ class _View:
         return self._with_notes(self._below.get_trial(trial_id))
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        """Return two directions where trials have `pairs`, because the storage keeps the workload's one objective."""
+        """Return two directions where trials have `pairs`, because the storage keeps the workload's
+        one objective.
+        """
         if self._shown.pairs is None:
             return self._below.get_study_directions(study_id)
         return [StudyDirection.MINIMIZE] * 2
@@ -178,7 +199,9 @@ class _View:
     def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
         return self.get_trial(trial_id).system_attrs
 
-    def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Any = None
+    ) -> list[FrozenTrial]:
         proposed = [*self._earlier, *([] if self._proposed is None else [self._proposed])]
         states = None if states is None else tuple(states)
         trials = [*self._known(states), *_in_states(proposed, states)]
@@ -186,7 +209,9 @@ class _View:
         return copy.deepcopy(trials) if deepcopy else trials
 
     def _known(self, states: tuple[TrialState, ...] | None) -> list[FrozenTrial]:
-        """Read once, because a pruner asks for each trial of a round and nothing is written meanwhile."""
+        """Read once, because a pruner asks for each trial of a round and nothing is written
+        meanwhile.
+        """
         if None not in self._trials_in:
             trials = self._as_shown(self._store.trials())
             known = [self._as_frozen(trial) for trial in trials]
@@ -202,16 +227,21 @@ class _View:
         """Return the trials; of those that resumed later, how they stood before."""
         if not any(trial.before for trial in trials):  # most studies
             return trials
-        shown = [trial.before if trial.before and self._shown.later(trial) else trial for trial in trials]
+        shown = [
+            trial.before if trial.before and self._shown.later(trial) else trial for trial in trials
+        ]
         return sorted(shown, key=lambda trial: trial.number)
 
     def _as_frozen(self, trial: Trial) -> FrozenTrial:
-        """Return a trial as a sampler sees it: a paused one as pruned; one that is `unseen` as running."""
+        """Return a trial as a sampler sees it: a paused one as pruned; one that is `unseen` as
+        running.
+        """
         stored: FrozenTrial = trial.origin
         waits = not trial.finished and (trial.paused or self._shown.later(trial))
         unseen = (trial.finished or waits) and self._shown.unseen(trial)
         state = TrialState.RUNNING if unseen else TrialState.PRUNED if waits else stored.state
-        # Optuna's samplers look at the last epoch of a pruned trial, so it has none where all are of its warm-up.
+        # Optuna's samplers look at the last epoch of a pruned trial, so it has none where all are
+        # of its warm-up.
         bare = state == TrialState.PRUNED and bool(trial.warmup) and not trial.counted
         if state == stored.state and not bare and not self._ranges:
             return stored
@@ -234,12 +264,19 @@ class _View:
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         self.notes.setdefault(trial_id, {})[key] = value
 
-    def set_trial_param(self, trial_id: int, name: str, value: float, distribution: BaseDistribution) -> None:
+    def set_trial_param(
+        self, trial_id: int, name: str, value: float, distribution: BaseDistribution
+    ) -> None:
         if trial_id != PROPOSED_ID or self._proposed is None:
-            raise ValueError("a sampler may give parameters to the trial that is being asked for, to no other")
+            raise ValueError(
+                "a sampler may give parameters to the trial that is being asked for, to no other"
+            )
         # A new object, as a storage would return: the old one is in the hands of the sampler.
         self._proposed = copy.copy(self._proposed)
-        self._proposed.params = {**self._proposed.params, name: distribution.to_external_repr(value)}
+        self._proposed.params = {
+            **self._proposed.params,
+            name: distribution.to_external_repr(value),
+        }
         self._proposed.distributions = {**self._proposed.distributions, name: distribution}
 
 
@@ -260,10 +297,13 @@ def _in_states(trials: list[FrozenTrial], states: Any) -> list[FrozenTrial]:
 def _in_ranges(trial: FrozenTrial, ranges: Sequence[Parameter]) -> FrozenTrial:
     """Return a trial with wider distributions of its parameters.
 
-    Optuna's samplers leave a parameter out of their model, and draw it alone, where its distributions differ between trials.
+    Optuna's samplers leave a parameter out of their model, and draw it alone, where its
+    distributions differ between trials.
     """
     params = trial.params
-    wider = {p.name: p.distribution for p in ranges if p.name in params and p.allows(params[p.name])}
+    wider = {
+        p.name: p.distribution for p in ranges if p.name in params and p.allows(params[p.name])
+    }
     trial = copy.copy(trial)
     trial.distributions = {**trial.distributions, **wider}
     return trial

@@ -26,7 +26,9 @@ from sweeps.study.yaml_file import Part, named
 
 Name = Field(description="Name of the pruner.")
 Startup = Annotated[int, Field(ge=0, description="Trials that must complete before any is pruned.")]
-Warmup = Annotated[int, Field(ge=0, description="Epochs that every trial may train before it can be pruned.")]
+Warmup = Annotated[
+    int, Field(ge=0, description="Epochs that every trial may train before it can be pruned.")
+]
 MinEpochs = Annotated[int, Field(ge=1, description="Epochs before a trial can first be pruned.")]
 Factor = Annotated[int, Field(ge=2, description="One in this many goes on at each rung.")]
 
@@ -41,14 +43,18 @@ RungEpochs = Annotated[list[Annotated[int, Field(ge=1)]] | None, AfterValidator(
 
 
 class RoundPercentilePruner(BasePruner):
-    """Decides as `optuna.pruners.PercentilePruner` does for finite values to be minimised, reported in each step.
+    """Decides as `optuna.pruners.PercentilePruner` does for finite values to be minimised, reported
+    in each step.
 
-    Optuna's pruner computes the percentile again for each trial, 130 µs each: with 64 trials side by side, a quarter of
-    the driver's time between two rounds. This pruner keeps it until another trial completes.
+    Optuna's pruner computes the percentile again for each trial, 130 µs each: with 64 trials side
+    by side, a quarter of the driver's time between two rounds. This pruner keeps it until another
+    trial completes.
     """
 
     def __init__(self, percentile: float, *, startup_trials: int, warmup_epochs: int) -> None:
-        self._percentile, self._startup_trials, self._warmup_epochs = percentile, startup_trials, warmup_epochs
+        self._percentile = percentile
+        self._startup_trials = startup_trials
+        self._warmup_epochs = warmup_epochs
         self._percentiles: dict[int, float] = {}
         """Step → percentile over the completed trials that reported it; NaN where none did."""
         self._completed = 0
@@ -57,24 +63,40 @@ class RoundPercentilePruner(BasePruner):
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         step = trial.last_step
-        if len(completed) < max(1, self._startup_trials) or step is None or step < self._warmup_epochs:
+        if (
+            len(completed) < max(1, self._startup_trials)
+            or step is None
+            or step < self._warmup_epochs
+        ):
             return False
         if self._completed != len(completed):
             self._percentiles, self._completed = {}, len(completed)
         if step not in self._percentiles:
-            values = [other.intermediate_values[step] for other in completed if step in other.intermediate_values]
-            self._percentiles[step] = float(np.percentile(values, self._percentile)) if values else np.nan
+            values = [
+                other.intermediate_values[step]
+                for other in completed
+                if step in other.intermediate_values
+            ]
+            self._percentiles[step] = (
+                float(np.percentile(values, self._percentile)) if values else np.nan
+            )
         return min(trial.intermediate_values.values()) > self._percentiles[step]
 
 
 class PrunerAfterWarmup(BasePruner):
-    """Asks another pruner about the epochs after the longest warm-up of a study, as if trials had reported no others."""
+    """Asks another pruner about the epochs after the longest warm-up of a study, as if trials had
+    reported no others.
+    """
 
     def __init__(self, pruner: BasePruner, warmup: int) -> None:
         self._pruner, self._warmup = pruner, warmup
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        compared = {epoch: value for epoch, value in trial.intermediate_values.items() if epoch > self._warmup}
+        compared = {
+            epoch: value
+            for epoch, value in trial.intermediate_values.items()
+            if epoch > self._warmup
+        }
         if not compared:
             return False
         trial = copy.copy(trial)
@@ -84,7 +106,9 @@ class PrunerAfterWarmup(BasePruner):
 
 @dataclass(frozen=True, kw_only=True)
 class Quantile:
-    """When a trial is worse than completed trials: its value at an epoch is above this percentile of theirs."""
+    """When a trial is worse than completed trials: its value at an epoch is above this percentile
+    of theirs.
+    """
 
     percentile: float
     startup_trials: int
@@ -95,7 +119,9 @@ class PrunerSettings(Part):
     """Ends trials early."""
 
     two_objectives: ClassVar[bool] = False
-    """Whether it can rank trials by how far they are behind the front of two objectives, which moves with every trial."""
+    """Whether it can rank trials by how far they are behind the front of two objectives, which
+    moves with every trial.
+    """
     pauses: ClassVar[bool] = False
     """Whether it pauses trials, which may go on later, in place of ending them."""
 
@@ -115,20 +141,28 @@ class PrunerSettings(Part):
         return PrunerAfterWarmup(self.build(), warmup) if warmup else self.build()
 
     def for_epochs(self, epochs: int | None) -> "PrunerSettings":
-        """Return the pruner for trials of so many epochs (None: unknown). Raises `UserError`, with a setting as place."""
+        """Return the pruner for trials of so many epochs (None: unknown). Raises `UserError`, with
+        a setting as place.
+        """
         return self
 
     def after_warmup(self, warmup: int, epochs: int | None) -> "PrunerSettings":
-        """Return the pruner of a study whose longest warm-up has so many epochs, for trials as of `for_epochs`."""
+        """Return the pruner of a study whose longest warm-up has so many epochs, for trials as of
+        `for_epochs`.
+        """
         return self
 
     def quantile(self) -> Quantile | None:
-        """Return the rule of a pruner that compares a trial with a quantile of the completed trials at the same epoch; None of others."""
+        """Return the rule of a pruner that compares a trial with a quantile of the completed trials
+        at the same epoch; None of others.
+        """
         return None
 
 
 class MedianSettings(PrunerSettings):
-    """Prunes a trial whose best value is worse than the median of the completed trials at the same epoch."""
+    """Prunes a trial whose best value is worse than the median of the completed trials at the same
+    epoch.
+    """
 
     two_objectives = True
     name: Annotated[Literal["median"], Name] = "median"
@@ -136,10 +170,14 @@ class MedianSettings(PrunerSettings):
     warmup_epochs: Warmup = 0
 
     def build(self) -> BasePruner:
-        return RoundPercentilePruner(50.0, startup_trials=self.startup_trials, warmup_epochs=self.warmup_epochs)
+        return RoundPercentilePruner(
+            50.0, startup_trials=self.startup_trials, warmup_epochs=self.warmup_epochs
+        )
 
     def quantile(self) -> Quantile:
-        return Quantile(percentile=50.0, startup_trials=self.startup_trials, warmup_epochs=self.warmup_epochs)
+        return Quantile(
+            percentile=50.0, startup_trials=self.startup_trials, warmup_epochs=self.warmup_epochs
+        )
 
 
 class PercentileSettings(PrunerSettings):
@@ -163,12 +201,16 @@ class PercentileSettings(PrunerSettings):
 
     def quantile(self) -> Quantile:
         return Quantile(
-            percentile=self.percentile, startup_trials=self.startup_trials, warmup_epochs=self.warmup_epochs
+            percentile=self.percentile,
+            startup_trials=self.startup_trials,
+            warmup_epochs=self.warmup_epochs,
         )
 
 
 class SuccessiveHalvingSettings(PrunerSettings):
-    """Lets only the best 1/factor of the trials go on, at epochs that grow by this factor (Li et al. 2020)."""
+    """Lets only the best 1/factor of the trials go on, at epochs that grow by this factor (Li et
+    al. 2020).
+    """
 
     name: Annotated[Literal["successive_halving"], Name] = "successive_halving"
     min_epochs: MinEpochs = 1
@@ -191,20 +233,29 @@ class HyperbandSettings(PrunerSettings):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.max_epochs is not None and self.max_epochs < self.min_epochs:
-            raise ValueError(f"got max_epochs {self.max_epochs}; must be at least min_epochs, {self.min_epochs}.")
+            raise ValueError(
+                f"got max_epochs {self.max_epochs}; must be at least min_epochs, {self.min_epochs}."
+            )
         return self
 
     def for_epochs(self, epochs: int | None) -> Self:
         if self.max_epochs is not None:
             return self
         if epochs is None:
-            raise UserError("max_epochs", "is missing, and the study does not say how many epochs a trial has.")
+            raise UserError(
+                "max_epochs", "is missing, and the study does not say how many epochs a trial has."
+            )
         if epochs < self.min_epochs:
-            raise UserError("min_epochs", f"got {self.min_epochs}; must be at most the {epochs} epochs of a trial.")
+            raise UserError(
+                "min_epochs",
+                f"got {self.min_epochs}; must be at most the {epochs} epochs of a trial.",
+            )
         return self.model_copy(update={"max_epochs": epochs})
 
     def build(self) -> BasePruner:
-        """Make the Optuna pruner. It puts trials in brackets by a hash of the study's name and the trial's number."""
+        """Make the Optuna pruner. It puts trials in brackets by a hash of the study's name and the
+        trial's number.
+        """
         return HyperbandPruner(
             min_resource=self.min_epochs,
             # With Optuna's "auto" nothing is pruned until the first trial completes.
@@ -218,26 +269,39 @@ _FIRST_RUNG = 3
 
 
 class PromotionSettings(PrunerSettings):
-    """Pauses trials at rungs instead of ending them; whoever comes to be among the best 1/factor there goes on (Li et al. 2020)."""
+    """Pauses trials at rungs instead of ending them; whoever comes to be among the best 1/factor
+    there goes on (Li et al. 2020).
+    """
 
     two_objectives = pauses = True
     name: Annotated[Literal["promotion"], Name] = "promotion"
     rungs: RungEpochs = Field(
         default=None,
         min_length=1,
-        description="Epochs, in order, after which trials pause; when empty, a tenth, a quarter and a half of the study's `epochs`, the first no earlier than 3, each at least one and a half times the one before.",
+        description="Epochs, in order, after which trials pause; when empty, a tenth, a quarter "
+        "and a half of the study's `epochs`, the first no earlier than 3, each at least one and "
+        "a half times the one before.",
     )
     factor: Factor = 4
 
     def for_epochs(self, epochs: int | None) -> PrunerSettings:
         if self.rungs is None and epochs is None:
-            raise UserError("rungs", "is missing, and the study does not say how many epochs a trial has.")
+            raise UserError(
+                "rungs", "is missing, and the study does not say how many epochs a trial has."
+            )
         # The end of a trial is no rung: whoever comes there is complete.
-        rungs = [rung for rung in self.rungs or _default_rungs(epochs or 0) if epochs is None or rung < epochs]
+        rungs = [
+            rung
+            for rung in self.rungs or _default_rungs(epochs or 0)
+            if epochs is None or rung < epochs
+        ]
         if not rungs and self.rungs is None:
             return NoneSettings()  # nobody pauses within so few epochs
         if not rungs:
-            raise UserError("rungs", f"got {self.rungs}; the first must be below the {epochs} epochs of a trial.")
+            raise UserError(
+                "rungs",
+                f"got {self.rungs}; the first must be below the {epochs} epochs of a trial.",
+            )
         return self.model_copy(update={"rungs": rungs})
 
     def after_warmup(self, warmup: int, epochs: int | None) -> PrunerSettings:
@@ -252,10 +316,11 @@ class PromotionSettings(PrunerSettings):
 
 
 def _default_rungs(epochs: int) -> list[int]:
-    """Return the rungs of a study that names none, in ascending order, each at least one and a half times the one before; none for 3 epochs.
+    """Return the rungs of a study that names none, in ascending order, each at least one and a half
+    times the one before; none for 3 epochs.
 
-    An earlier first rung misleads: after one epoch in thirty learning rates that are too low or too high look best, and after one in ten
-    models that are too small (docs/explain/search.md).
+    An earlier first rung misleads: after one epoch in thirty learning rates that are too low or too
+    high look best, and after one in ten models that are too small (docs/explain/search.md).
     """
     rungs: list[int] = []
     for share in (0.1, 0.25, 0.5):
@@ -266,12 +331,18 @@ def _default_rungs(epochs: int) -> list[int]:
 
 
 class PatientSettings(PrunerSettings):
-    """Prunes a trial after `patience` epochs without improvement; with `inner`, only if that pruner agrees."""
+    """Prunes a trial after `patience` epochs without improvement; with `inner`, only if that pruner
+    agrees.
+    """
 
     name: Annotated[Literal["patient"], Name] = "patient"
-    patience: int = Field(default=3, ge=0, description="Epochs without improvement before a trial can be pruned.")
+    patience: int = Field(
+        default=3, ge=0, description="Epochs without improvement before a trial can be pruned."
+    )
     min_delta: float = Field(
-        default=0.0, ge=0, description="Smallest fall of the objective that counts as improvement, in its unit."
+        default=0.0,
+        ge=0,
+        description="Smallest fall of the objective that counts as improvement, in its unit.",
     )
     inner: SerializeAsAny["AnyPruner"] | None = Field(
         default=None, description="Pruner that must agree; none when empty."
@@ -304,8 +375,12 @@ class ThresholdSettings(PrunerSettings):
         return False
 
     name: Annotated[Literal["threshold"], Name] = "threshold"
-    lower: float | None = Field(default=None, description="Smallest value of the objective that is believed.")
-    upper: float | None = Field(default=None, description="Largest value of the objective that may go on.")
+    lower: float | None = Field(
+        default=None, description="Smallest value of the objective that is believed."
+    )
+    upper: float | None = Field(
+        default=None, description="Largest value of the objective that may go on."
+    )
     warmup_epochs: Warmup = 0
 
     @model_validator(mode="after")
@@ -313,11 +388,15 @@ class ThresholdSettings(PrunerSettings):
         if self.lower is None and self.upper is None:
             raise ValueError("the threshold is missing; give `upper`, `lower` or both.")
         if self.lower is not None and self.upper is not None and self.lower >= self.upper:
-            raise ValueError(f"got lower {self.lower:g}; must be smaller than upper, {self.upper:g}.")
+            raise ValueError(
+                f"got lower {self.lower:g}; must be smaller than upper, {self.upper:g}."
+            )
         return self
 
     def build(self) -> BasePruner:
-        return ThresholdPruner(lower=self.lower, upper=self.upper, n_warmup_steps=self.warmup_epochs)
+        return ThresholdPruner(
+            lower=self.lower, upper=self.upper, n_warmup_steps=self.warmup_epochs
+        )
 
 
 class NoneSettings(PrunerSettings):

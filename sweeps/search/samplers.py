@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, PartialFixedSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    PartialFixedSampler,
+    RandomSampler,
+    TPESampler,
+)
 from pydantic import Field
 
 from sweeps.errors import UserError
@@ -37,28 +44,42 @@ class SamplerSettings(Part):
     name: str
 
     def for_epochs(self, epochs: int | None) -> Self:
-        """Return the sampler for trials of so many epochs (None: unknown). Raises `UserError`, with a setting as place."""
+        """Return the sampler for trials of so many epochs (None: unknown). Raises `UserError`, with
+        a setting as place.
+        """
         return self
 
     def build(self, space: Space, seed: int) -> BaseSampler:
-        """Make the Optuna sampler for one `ask`, with a seed from `ask_seed`; by default each value is drawn at random."""
+        """Make the Optuna sampler for one `ask`, with a seed from `ask_seed`; by default each value
+        is drawn at random.
+        """
         return RandomSampler(seed=seed)
 
     def point(self, space: Space, seed: int, number: int) -> dict[str, Any]:
-        """Return parameter → value for trial `number`, whatever other trials got; by default none is fixed."""
+        """Return parameter → value for trial `number`, whatever other trials got; by default none
+        is fixed.
+        """
         return {}
 
 
 class TPESettings(SamplerSettings):
-    """Models good and bad trials: the tree-structured Parzen estimator (Bergstra et al. 2011; Watanabe 2023)."""
+    """Models good and bad trials: the tree-structured Parzen estimator (Bergstra et al. 2011;
+    Watanabe 2023).
+    """
 
     learns = True
     name: Annotated[Literal["tpe"], Name] = "tpe"
-    startup_trials: int = Field(default=10, ge=1, description="Random trials to end before the model is used.")
-    multivariate: bool = Field(default=True, description="Model parameters together rather than one by one.")
+    startup_trials: int = Field(
+        default=10, ge=1, description="Random trials to end before the model is used."
+    )
+    multivariate: bool = Field(
+        default=True, description="Model parameters together rather than one by one."
+    )
 
     def build(self, space: Space, seed: int) -> BaseSampler:
-        """Make the sampler. It models conditional parameters in groups (`group`): those that are active together."""
+        """Make the sampler. It models conditional parameters in groups (`group`): those that are
+        active together.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # of `group`
             return TPESampler(
@@ -86,24 +107,30 @@ class QuasiRandomSettings(SamplerSettings):
     def point(self, space: Space, seed: int, number: int) -> dict[str, Any]:
         """Return a value for all parameters, active or not.
 
-        `optuna.samplers.QMCSampler` takes its parameters from the first finished trial: the first trials, and
-        parameters that are inactive in that trial, stay purely random.
+        `optuna.samplers.QMCSampler` takes its parameters from the first finished trial: the first
+        trials, and parameters that are inactive in that trial, stay purely random.
         """
         from scipy.stats import qmc
 
-        parameters = sorted(space.parameters, key=lambda parameter: parameter.name)  # in any order of the file
+        # In any order of the file.
+        parameters = sorted(space.parameters, key=lambda parameter: parameter.name)
         kind = {"sobol": qmc.Sobol, "halton": qmc.Halton}[self.sequence]
         engine = kind(len(parameters), scramble=True, seed=seed)
         if number > 0:
             engine.fast_forward(number)
         quantiles = engine.random(1)[0]
-        return {p.name: p.at(float(quantile)) for p, quantile in zip(parameters, quantiles, strict=True)}
+        return {
+            p.name: p.at(float(quantile)) for p, quantile in zip(parameters, quantiles, strict=True)
+        }
 
 
 class CurvesSettings(SamplerSettings):
-    """Predicts where learning curves will end: a Gaussian process over configurations and epochs, with expected improvement at the last epoch (after Klein et al. 2020)."""
+    """Predicts where learning curves will end: a Gaussian process over configurations and epochs,
+    with expected improvement at the last epoch (after Klein et al. 2020).
+    """
 
-    # `sweeps.search.curves.sampler` proposes, because Optuna's samplers are not shown the epochs of a trial.
+    # `sweeps.search.curves.sampler` proposes, because Optuna's samplers are not shown the epochs of
+    # a trial.
     fixed_ranges = "it predicts in the range of the file"
     two_objectives = False
     name: Annotated[Literal["curves"], Name] = "curves"
@@ -116,7 +143,9 @@ class CurvesSettings(SamplerSettings):
 
     def for_epochs(self, epochs: int | None) -> Self:
         if self.max_epochs is None and epochs is None:
-            raise UserError("max_epochs", "is missing, and the study does not say how many epochs a trial has.")
+            raise UserError(
+                "max_epochs", "is missing, and the study does not say how many epochs a trial has."
+            )
         return self.model_copy(update={"max_epochs": self.max_epochs or epochs})
 
 
@@ -130,8 +159,8 @@ class GridSettings(SamplerSettings):
     def point(self, space: Space, seed: int, number: int) -> dict[str, Any]:
         """Return a combination, after the last the first again; `exhausted` says when to end.
 
-        `optuna.samplers.GridSampler` visits a configuration once for each value of an inactive parameter, and it calls
-        `Study.stop`, which raises outside `Study.optimize`.
+        `optuna.samplers.GridSampler` visits a configuration once for each value of an inactive
+        parameter, and it calls `Study.stop`, which raises outside `Study.optimize`.
         """
         configurations = _configurations(space)
         order = np.random.default_rng(seed).permutation(len(configurations))
@@ -141,35 +170,50 @@ class GridSettings(SamplerSettings):
 class CMAESSettings(SamplerSettings):
     """Moves and reshapes a population of numbers: covariance matrix adaptation (Hansen 2016)."""
 
-    # Optuna draws choices and conditional parameters at random for ever. Pruned trials tell the sampler nothing.
+    # Optuna draws choices and conditional parameters at random for ever. Pruned trials tell the
+    # sampler nothing.
     choices = False
     conditions = False
     fixed_ranges = "its population keeps the bounds of its first generation"
     two_objectives = False
     name: Annotated[Literal["cmaes"], Name] = "cmaes"
-    startup_trials: int = Field(default=1, ge=1, description="Random trials to complete before the first generation.")
+    startup_trials: int = Field(
+        default=1, ge=1, description="Random trials to complete before the first generation."
+    )
     population: int | None = Field(
-        default=None, ge=2, description="Trials per generation; 4 + 3 ln(number of parameters) when empty."
+        default=None,
+        ge=2,
+        description="Trials per generation; 4 + 3 ln(number of parameters) when empty.",
     )
 
     def build(self, space: Space, seed: int) -> BaseSampler:
         return CmaEsSampler(
-            n_startup_trials=self.startup_trials, popsize=self.population, warn_independent_sampling=False, seed=seed
+            n_startup_trials=self.startup_trials,
+            popsize=self.population,
+            warn_independent_sampling=False,
+            seed=seed,
         )
 
 
 class GPSettings(SamplerSettings):
-    """Chooses few trials with care (a second or so each): a Gaussian process with expected improvement."""
+    """Chooses few trials with care (a second or so each): a Gaussian process with expected
+    improvement.
+    """
 
-    # Optuna draws conditional parameters at random for ever. Pruned trials tell the sampler nothing.
+    # Optuna draws conditional parameters at random for ever. Pruned trials tell the sampler
+    # nothing.
     conditions = False
     learns = True
     two_objectives = False
     name: Annotated[Literal["gp"], Name] = "gp"
-    startup_trials: int = Field(default=10, ge=1, description="Random trials to complete before the model is used.")
+    startup_trials: int = Field(
+        default=10, ge=1, description="Random trials to complete before the model is used."
+    )
 
     def build(self, space: Space, seed: int) -> BaseSampler:
-        return GPSampler(n_startup_trials=self.startup_trials, warn_independent_sampling=False, seed=seed)
+        return GPSampler(
+            n_startup_trials=self.startup_trials, warn_independent_sampling=False, seed=seed
+        )
 
 
 SAMPLERS: dict[str, type[SamplerSettings]] = {
@@ -183,25 +227,44 @@ else:
 
 
 def check_sampler(settings: SamplerSettings, space: Space, *, learns: bool = False) -> None:
-    """Find out before the first trial whether the sampler can work on this space, and learn from another study where it `learns`.
+    """Find out before the first trial whether the sampler can work on this space, and learn from
+    another study where it `learns`.
 
     Raises:
-        UserError: the sampler cannot model a parameter or widen its range, cannot learn, or a grid is not finite.
+        UserError: the sampler cannot model a parameter or widen its range, cannot learn, or a grid
+            is not finite.
     """
     if learns and not settings.learns:
         learning = " or ".join(name for name, sampler in SAMPLERS.items() if sampler.learns)
         problem = f"sampler '{settings.name}' cannot learn from trials of another study."
         raise UserError("learn_from", f"{problem} Drop the entry, or take {learning}.")
-    unable = [(p.name, "a choice") for p in space.parameters if p.kind == "choice" and not settings.choices]
-    unable += [(p.name, "searched under a condition") for p in space.parameters if p.when and not settings.conditions]
+    unable = [
+        (p.name, "a choice")
+        for p in space.parameters
+        if p.kind == "choice" and not settings.choices
+    ]
+    unable += [
+        (p.name, "searched under a condition")
+        for p in space.parameters
+        if p.when and not settings.conditions
+    ]
     for name, kind in unable:
-        problem = f"'{settings.name}' cannot model '{name}', which is {kind}, and would draw it at random for ever."
+        problem = (
+            f"'{settings.name}' cannot model '{name}', which is {kind}, and would draw it at "
+            "random for ever."
+        )
         raise UserError("sampler.name", f"{problem} Fix it (--set {name}=…) or take tpe.")
     growing = next((parameter.name for parameter in space.parameters if parameter.grow), None)
     if growing and settings.fixed_ranges:
-        problem = f"sampler '{settings.name}' cannot search a range that grows, because {settings.fixed_ranges}."
+        problem = (
+            f"sampler '{settings.name}' cannot search a range that grows, because "
+            f"{settings.fixed_ranges}."
+        )
         *first, last = [name for name, sampler in SAMPLERS.items() if not sampler.fixed_ranges]
-        raise UserError(f"search.{growing}.grow", f"{problem} Drop `grow`, or take {', '.join(first)} or {last}.")
+        raise UserError(
+            f"search.{growing}.grow",
+            f"{problem} Drop `grow`, or take {', '.join(first)} or {last}.",
+        )
     if settings.name == "grid":
         _configurations(space)
 
@@ -209,7 +272,8 @@ def check_sampler(settings: SamplerSettings, space: Space, *, learns: bool = Fal
 def make_sampler(
     settings: SamplerSettings, space: Space, seed: int, number: int, decided: Mapping[str, Any]
 ) -> BaseSampler:
-    """Make the Optuna sampler for the `ask` of one trial. It needs no earlier sampler, so any process can go on.
+    """Make the Optuna sampler for the `ask` of one trial. It needs no earlier sampler, so any
+    process can go on.
 
     Args:
         settings: of a sampler that `check_sampler` accepts for this space.
@@ -219,19 +283,23 @@ def make_sampler(
         decided: parameters that have a value already.
     """
     seed = ask_seed(settings, seed, number)
-    sampler, values = settings.build(space, seed), {**settings.point(space, seed, number), **decided}
+    sampler = settings.build(space, seed)
+    values = {**settings.point(space, seed, number), **decided}
     if not values:
         return sampler
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return PartialFixedSampler({name: space[name].encode(value) for name, value in values.items()}, sampler)
+        return PartialFixedSampler(
+            {name: space[name].encode(value) for name, value in values.items()}, sampler
+        )
 
 
 def ask_seed(settings: SamplerSettings, seed: int, number: int) -> int:
-    """Derive the seed of the sampler, 32 bits, for the `ask` of trial `number` in a study with this seed.
+    """Derive the seed of the sampler, 32 bits, for the `ask` of trial `number` in a study with this
+    seed.
 
-    A sampler that is made again with the same seed repeats its random trials, so each trial gets its own. Grid and
-    quasi-random points are one sequence, whose seed must stay.
+    A sampler that is made again with the same seed repeats its random trials, so each trial gets
+    its own. Grid and quasi-random points are one sequence, whose seed must stay.
     """
     text = f"sampler {seed}" if settings.numbered else f"sampler {seed} {number}"
     return seed_of(text) >> 31
@@ -247,7 +315,9 @@ def grid_size(settings: SamplerSettings, space: Space) -> int | None:
 
 
 def exhausted(settings: SamplerSettings, space: Space, trials_so_far: int) -> bool:
-    """Tell whether a grid has no further point once this many trials exist, in any state; False for other samplers."""
+    """Tell whether a grid has no further point once this many trials exist, in any state; False for
+    other samplers.
+    """
     size = grid_size(settings, space)
     return size is not None and trials_so_far >= size
 

@@ -1,4 +1,6 @@
-"""The trials of a search: what the sampler proposes, who is promoted, and when the budget is used up."""
+"""The trials of a search: what the sampler proposes, who is promoted, and when the budget is used
+up.
+"""
 
 import itertools
 import math
@@ -26,11 +28,15 @@ if TYPE_CHECKING:
     from sweeps.study.study_model import Budget
 
 KNOWN_IN_A_ROW = 50
-"""This many proposals in a row of known configurations end a search, because the sampler has nothing left to find."""
+"""This many proposals in a row of known configurations end a search, because the sampler has
+nothing left to find.
+"""
 
 
 def trial_seed(study_seed: int, number: int) -> int:
-    """Return the seed of a trial, 63 bits, from the study's seed and the trial's number, without those that revive another."""
+    """Return the seed of a trial, 63 bits, from the study's seed and the trial's number, without
+    those that revive another.
+    """
     return seed_of(f"{study_seed}:trial:{number}")
 
 
@@ -38,7 +44,9 @@ class SearchedTrials:
     """Trials that the study's sampler asks for, while the budget lasts."""
 
     def __init__(self, store: Store, study: "Study", *, pipelined: bool) -> None:
-        """`late`: whether the trials of a round are proposed without the results of the round before."""
+        """`late`: whether the trials of a round are proposed without the results of the round
+        before.
+        """
         self.store, self.study, self.pipelined = store, study, pipelined
         self.planned = study.budget.trials
         record = store.record
@@ -47,11 +55,19 @@ class SearchedTrials:
         self.rule: Rungs | None = None
         """By which trials pause and go on; None where none pauses."""
         self.ranking: Rungs | None = None
-        """The same rule, asked whose checkpoints to keep. It knows more than the other one where rounds are decided late."""
+        """The same rule, asked whose checkpoints to keep. It knows more than the other one where
+        rounds are decided late.
+        """
         if isinstance(study.pruner, PromotionSettings):
             rungs, factor = study.pruner.rungs or (), study.pruner.factor
             self.rule, self.ranking = (
-                Rungs(rungs, factor, warmup=study.longest_warmup, revives_from=record.revives_from, two=self.two)
+                Rungs(
+                    rungs,
+                    factor,
+                    warmup=study.longest_warmup,
+                    revives_from=record.revives_from,
+                    two=self.two,
+                )
                 for _ in range(2)
             )
         self.curves: CurveSampler | None = None
@@ -66,12 +82,17 @@ class SearchedTrials:
         self._known: Sequence[Trial] | None = None
         self._spent: str | None = None
         """The trials after which the last one was proposed, and why none may train after them."""
-        self.start = record.start or tuple(point for point in study.start if not isinstance(point, BestOf))
+        self.start = record.start or tuple(
+            point for point in study.start if not isinstance(point, BestOf)
+        )
         self.growing = GrowingSpace(study.space, record.grown)
-        self.lessons, self.learned = record.learned, (study.space, learned_trials(record.learned, study.space))
+        self.lessons = record.learned
+        self.learned = (study.space, learned_trials(record.learned, study.space))
         """Trials of another study, and the same as they lie in a space."""
 
-    def propose(self, known: Sequence[Trial], proposals: Sequence[Trial], elapsed: float, round_: int) -> Trial | str:
+    def propose(
+        self, known: Sequence[Trial], proposals: Sequence[Trial], elapsed: float, round_: int
+    ) -> Trial | str:
         study, place = self.study, len(known) + len(proposals)
         if study.budget.trials is not None and place >= study.budget.trials:
             return f"The budget of {_counted(study.budget.trials, 'trial')} is used up."
@@ -96,25 +117,34 @@ class SearchedTrials:
             self.store.write(grown=steps)
             self.growing.taken = steps
 
-    def pruned(self, candidates: Sequence[Trial], trials: Sequence[Trial], round_: int) -> RoundDecisions:
+    def pruned(
+        self, candidates: Sequence[Trial], trials: Sequence[Trial], round_: int
+    ) -> RoundDecisions:
         if self.two is None:
             return decide_pruning(self.store, candidates, round_)
         warm = [trial for trial in candidates if len(trial.objectives) > self.study.longest_warmup]
-        return RoundDecisions(round_, tuple(self.two.pruned(self.study.pruner.quantile(), warm, trials)), {})
+        return RoundDecisions(
+            round_, tuple(self.two.pruned(self.study.pruner.quantile(), warm, trials)), {}
+        )
 
     def pausing(self, candidates: Sequence[Trial], trials: Sequence[Trial]) -> Collection[int]:
         return self.rule.pausing(candidates, trials) if self.rule else ()
 
-    def promoted(self, trials: Sequence[Trial], lanes: int, elapsed: float, round_: int, *, last: bool) -> Trial | None:
-        """See `Source`. At the last, the best paused trials go on until as many are complete as the study confirms, one at least.
+    def promoted(
+        self, trials: Sequence[Trial], lanes: int, elapsed: float, round_: int, *, last: bool
+    ) -> Trial | None:
+        """See `Source`. At the last, the best paused trials go on until as many are complete as the
+        study confirms, one at least.
 
-        Where trials are of different length, short ones are complete early. So paused trials also go on, one after the other, while one of
-        them has reached less than the best complete trial.
+        Where trials are of different length, short ones are complete early. So paused trials also
+        go on, one after the other, while one of them has reached less than the best complete trial.
         """
         if self.rule is None:
             return None
         trials = running_before(trials, round_)
-        if not spent(self.study.budget, trials, elapsed, self.two) and (promoted := self.rule.promoted(trials, lanes)):
+        if not spent(self.study.budget, trials, elapsed, self.two) and (
+            promoted := self.rule.promoted(trials, lanes)
+        ):
             return promoted
         if not last:
             return None
@@ -124,7 +154,9 @@ class SearchedTrials:
         ranked = self.rule.ranked(trials)
         if going < wanted:
             return next(iter(ranked), None)
-        best = best_trial(trials) if self.study.unlike_lengths and self.ranks and not going else None
+        best = (
+            best_trial(trials) if self.study.unlike_lengths and self.ranks and not going else None
+        )
         if best is None or best.value is None:
             return None
         reached = {trial.number: min(trial.counted.values(), default=math.inf) for trial in ranked}
@@ -140,19 +172,30 @@ class SearchedTrials:
         return ranked[min(kept, keep.paused) :]
 
     def _only_known(self, known: Sequence[Trial], proposals: Sequence[Trial]) -> bool:
-        """Whether the last `KNOWN_IN_A_ROW` trials that began all took the result of another one."""
+        """Whether the last `KNOWN_IN_A_ROW` trials that began all took the result of another
+        one.
+        """
         newest_first = itertools.chain(reversed(proposals), reversed(known))
-        newest = [*itertools.islice((trial for trial in newest_first if not trial.before), KNOWN_IN_A_ROW)]
+        newest = [
+            *itertools.islice((trial for trial in newest_first if not trial.before), KNOWN_IN_A_ROW)
+        ]
         if len(newest) < KNOWN_IN_A_ROW or any(trial.duplicate_of is None for trial in newest):
             return False
         return all(trial.first < newest[-1].first for trial in known if trial.before)
 
     def _propose(
-        self, number: int, place: int, proposals: Sequence[Trial], start: Mapping[str, Any], round_: int
+        self,
+        number: int,
+        place: int,
+        proposals: Sequence[Trial],
+        start: Mapping[str, Any],
+        round_: int,
     ) -> Trial:
-        """Propose the trial of this number and place, after all in the storage and these proposals. `start`: values that it takes.
+        """Propose the trial of this number and place, after all in the storage and these proposals.
+        `start`: values that it takes.
 
-        With many lanes, what has ended in the round before or later counts as running, and what goes on in this round as paused.
+        With many lanes, what has ended in the round before or later counts as running, and what
+        goes on in this round as paused.
         """
         study, steps = self.study, self._steps(round_, number)
         space = study.space.grown(steps)
@@ -168,21 +211,36 @@ class SearchedTrials:
             pairs=self.two.as_sampled if self.two else None,
         )
         seed = trial_seed(study.seed, place)
-        return propose(self.store, sampler, space, shown, number=number, seed=seed, warmup=study.warmup_of)
+        return propose(
+            self.store, sampler, space, shown, number=number, seed=seed, warmup=study.warmup_of
+        )
 
     def _steps(self, round_: int, number: int) -> tuple[Growth, ...]:
-        """Return the steps that ranges have taken for the trials of a round, of which `number` is the first that is asked for."""
+        """Return the steps that ranges have taken for the trials of a round, of which `number` is
+        the first that is asked for.
+        """
         end = round_ - 1 if self.pipelined else round_
         return self.growing.steps(round_, number, end, self.store.trials)
 
-    def duplicate_of(self, trial: Trial, known: Sequence[Trial], proposals: Sequence[Trial] = ()) -> Trial | None:
-        equal = [*self._equal_to(trial, known), *(other for other in proposals if other.params == trial.params)]
+    def duplicate_of(
+        self, trial: Trial, known: Sequence[Trial], proposals: Sequence[Trial] = ()
+    ) -> Trial | None:
+        equal = [
+            *self._equal_to(trial, known),
+            *(other for other in proposals if other.params == trial.params),
+        ]
         # A trial that failed says nothing about its setting.
-        return next((other for other in equal if other.state in ("complete", "pruned") or other.unfinished), None)
+        return next(
+            (other for other in equal if other.state in ("complete", "pruned") or other.unfinished),
+            None,
+        )
 
     def _equal_to(self, trial: Trial, known: Sequence[Trial]) -> list[Trial]:
-        """Return those of the known trials with an earlier number that have the configuration of this one, by number, as they stood then."""
-        if self._looked_up is not known:  # asked for once, because there may be 10,000 trials and 64 lanes
+        """Return those of the known trials with an earlier number that have the configuration of
+        this one, by number, as they stood then.
+        """
+        # Asked for once, because there may be 10,000 trials and 64 lanes.
+        if self._looked_up is not known:
             self._looked_up = known
             for other in known:
                 if other.first not in self._looked_at:
@@ -200,21 +258,29 @@ def _key(params: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
     return frozenset((name, frozen(value)) for name, value in params.items())
 
 
-def spent(budget: "Budget", trials: Sequence[Trial], elapsed: float, two: TwoObjectives | None = None) -> str | None:
-    """Say why no trial may train after these and so many seconds of search, in a sentence; None while one may. Trials are not counted."""
+def spent(
+    budget: "Budget", trials: Sequence[Trial], elapsed: float, two: TwoObjectives | None = None
+) -> str | None:
+    """Say why no trial may train after these and so many seconds of search, in a sentence; None
+    while one may. Trials are not counted.
+    """
     if budget.seconds is not None and elapsed >= budget.seconds:
         return f"The budget of {budget.seconds:g} seconds is used up."
     if budget.epochs is not None and reported_epochs(trials) >= budget.epochs:
         return f"The budget of {_counted(budget.epochs, 'epoch')} is used up."
     if budget.stale_trials is not None and _stale(trials, two) >= budget.stale_trials:
-        return f"The last {_counted(budget.stale_trials, 'finished trial')} brought no better value."
+        return (
+            f"The last {_counted(budget.stale_trials, 'finished trial')} brought no better value."
+        )
     return None
 
 
 def _stale(trials: Sequence[Trial], two: TwoObjectives | None) -> int:
-    """Count finished trials since the best value was found, or the front of two objectives moved, in the order in which they ended.
+    """Count finished trials since the best value was found, or the front of two objectives moved,
+    in the order in which they ended.
 
-    The rounds give the order, because a clock may jump. A duplicate ends at the beginning of its round.
+    The rounds give the order, because a clock may jump. A duplicate ends at the beginning of its
+    round.
     """
     finished = [trial for trial in trials if trial.finished]
     finished.sort(key=lambda t: (t.left_round, t.duplicate_of is None, t.number))

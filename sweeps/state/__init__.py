@@ -1,1 +1,3 @@
-"""What a study has done so far, as frozen values: `State`, its `Trial`s and its `StudyRecord`. The storage reads and writes them."""
+"""What a study has done so far, as frozen values: `State`, its `Trial`s and its `StudyRecord`. The
+storage reads and writes them.
+"""

@@ -1,6 +1,8 @@
-"""What a round of the driver decides, and what follows from it for each trial: functions of trials alone.
+"""What a round of the driver decides, and what follows from it for each trial: functions of trials
+alone.
 
-With many lanes, decisions lag one round (*pipelined*): they are the same functions on the trials as they stood a round before.
+With many lanes, decisions lag one round (*pipelined*): they are the same functions on the trials as
+they stood a round before.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -13,19 +15,25 @@ from sweeps.state.trial import Trial
 
 @dataclass(frozen=True)
 class RoundDecisions:
-    """A round that is over: every trial that it ends has ended, or ends the same way after a restart."""
+    """A round that is over: every trial that it ends has ended, or ends the same way after a
+    restart.
+    """
 
     round: int
     pruned: tuple[int, ...]
     pruner_state: Mapping[str, Mapping[str, Any]]
     """Notes of the pruner about trials: number (as text, for JSON) → attribute → value."""
     to_prune: tuple[int, ...] = ()
-    """Trials that the pruner ends for their epoch of this round, and that end after the next round."""
+    """Trials that the pruner ends for their epoch of this round, and that end after the next
+    round.
+    """
     paused: tuple[int, ...] = ()
     """Trials that leave their lanes with this round, and may resume later."""
 
     def ending(self, to_prune: Collection[int], *, pipelined: bool) -> "RoundDecisions":
-        """Return these decisions for a round that also ends the trials `to_prune` of the round before; `pipelined`: ends these alone."""
+        """Return these decisions for a round that also ends the trials `to_prune` of the round
+        before; `pipelined`: ends these alone.
+        """
         if pipelined:
             return replace(self, pruned=tuple(sorted(to_prune)), to_prune=self.pruned)
         return replace(self, pruned=tuple(sorted({*self.pruned, *to_prune})))
@@ -39,7 +47,8 @@ def outcome_by(trial: Trial, decisions: RoundDecisions | None) -> Outcome | None
         return None
     closing, best = trial.closing, min(trial.counted.values(), default=None)
     if closing and closing.round <= decisions.round:
-        # A trial that ends within its warm-up has no value, as one that was stopped before it had any.
+        # A trial that ends within its warm-up has no value, as one that was stopped before it had
+        # any.
         state: State = "failed" if closing.failure else "pruned" if best is None else "complete"
         return Outcome(state=state, epoch=closing.epoch, objective=best, failure=closing.failure)
     if trial.number in decisions.pruned:
@@ -51,25 +60,33 @@ def outcome_by(trial: Trial, decisions: RoundDecisions | None) -> Outcome | None
 
 
 def undecided(trials: Sequence[Trial], to_prune: Collection[int]) -> list[Trial]:
-    """Return those of these trials that would go on, unless the pruner or a rung decides otherwise."""
+    """Return those of these trials that would go on, unless the pruner or a rung decides
+    otherwise.
+    """
     going_on = [trial for trial in trials if not trial.finished and not trial.closing]
     return [trial for trial in going_on if trial.number not in to_prune]
 
 
 def known_before(trials: Sequence[Trial], round_: int) -> list[Trial]:
-    """Return the trials as they stood before this round, and those that began since (`Trial.stood_before`)."""
+    """Return the trials as they stood before this round, and those that began since
+    (`Trial.stood_before`).
+    """
     return [trial.stood_before(round_) for trial in trials]
 
 
 def running_before(trials: Sequence[Trial], round_: int) -> Sequence[Trial]:
-    """Return the trials as they stood when the lanes of this round were filled: a process that died since may have reported epochs of it."""
+    """Return the trials as they stood when the lanes of this round were filled: a process that died
+    since may have reported epochs of it.
+    """
     if all(trial.finished or trial.newest_round < round_ for trial in trials):
         return trials
     return [trial if trial.finished else trial.without(round_) for trial in trials]
 
 
 def left_since(trials: Sequence[Trial], round_: int) -> bool:
-    """Whether a trial has left its lane or ended in this round or later, so that pipelined decisions did not know of it yet."""
+    """Whether a trial has left its lane or ended in this round or later, so that pipelined
+    decisions did not know of it yet.
+    """
     return any(trial.left_round >= round_ for trial in trials)
 
 

@@ -1,4 +1,6 @@
-"""What the storage says of a study as a whole: what it asks, how it runs, how far it is, and what its mirror in MLflow needs."""
+"""What the storage says of a study as a whole: what it asks, how it runs, how far it is, and what
+its mirror in MLflow needs.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,8 +23,9 @@ class RegisteredModel:
     folder: str
     """Folder of its files, relative to the runs folder where it lies below."""
     loader_module: str
-    """Module whose `_load_pyfunc(folder)` returns an object with `predict`. Where it has `make_program(folder)`, that returns the same as a
-    PyTorch module that can be exported, and the packages that its program needs."""
+    """Module whose `_load_pyfunc(folder)` returns an object with `predict`. Where it has
+    `make_program(folder)`, that returns the same as a PyTorch module that can be exported, and the
+    packages that its program needs."""
     inputs: Mapping[str, Any]
     """Example of inputs: dtype and values (nested lists)."""
     outputs: Mapping[str, Any]
@@ -45,7 +48,9 @@ class LearnedTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """A workload's description of a study, made before it trains and recorded with the study. Every field is JSON-able."""
+    """A workload's description of a study, made before it trains and recorded with the study. Every
+    field is JSON-able.
+    """
 
     execution: Mapping[str, Any] = field(default_factory=dict)
     """Device, precision, lanes …: what the results depend on to the last bit."""
@@ -58,18 +63,24 @@ class Description:
     baseline_tags: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Name of a baseline → tags that differ for its runs."""
     no_metrics: tuple[str, ...] = ()
-    """Figures of epochs and results that say how a run was made, as a number of images does: parameters of it in MLflow, no metrics."""
+    """Figures of epochs and results that say how a run was made, as a number of images does:
+    parameters of it in MLflow, no metrics.
+    """
     dataset: Mapping[str, Any] | None = None
     """name, fingerprint (hex), source, profile."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord(Description):
-    """All that the storage says of a study. Times are unix seconds; folders are relative to the runs folder where they can be."""
+    """All that the storage says of a study. Times are unix seconds; folders are relative to the
+    runs folder where they can be.
+    """
 
     name: str
     identity: str = ""
-    """Random, given when the study is created; tells it apart from another study of the same name."""
+    """Random, given when the study is created; tells it apart from another study of the same
+    name.
+    """
     question: str = ""
     text: str = ""
     """The study file as it stands, before overrides; empty for a study that no file describes."""
@@ -84,19 +95,27 @@ class StudyRecord(Description):
     stopped: str | None = None
     """Why the search ended, in a sentence; None while it goes on."""
     protocol: Mapping[str, Any] = field(default_factory=dict)
-    """Facts that values of another study must share to be compared with those of this one, as the workload gave them."""
+    """Facts that values of another study must share to be compared with those of this one, as the
+    workload gave them.
+    """
     start: tuple[Mapping[str, Any], ...] = ()
-    """What the first trials take, where `start:` of the study file names another study; else the file says it."""
+    """What the first trials take, where `start:` of the study file names another study; else the
+    file says it.
+    """
     learned: tuple[LearnedTrial, ...] = ()
     """Trials of the study `learn_from` that teach the sampler, in order."""
     grown: tuple[Growth, ...] = ()
     """Steps beyond the ranges of the study file that the search took, in order."""
     revives_from: int = 0
-    """Number of the first trial under the present fixed settings and seed; those before it would go on as other trials."""
+    """Number of the first trial under the present fixed settings and seed; those before it would go
+    on as other trials.
+    """
     finished: bool = False
     """Whether search, repeats and report are done under the present spec and budget."""
     reassigned: Mapping[str, Any] = field(default_factory=dict)
-    """Number of a repeat (as text) → its source trial, purposes, pairs and baseline in the newest plan."""
+    """Number of a repeat (as text) → its source trial, purposes, pairs and baseline in the newest
+    plan.
+    """
     session: Session | None = None
     """State or end of the newest process that drove the study; None where none has recorded it."""
     session_at: float | None = None
@@ -113,7 +132,9 @@ class StudyRecord(Description):
     stalls: tuple[str, ...] = ()
     """Sentences on workers that do not move, while the study runs."""
     workers: tuple[Mapping[str, Any], ...] = ()
-    """`WorkerState` of each worker some seconds ago, field by field, while the study runs; `trials` are names of runs."""
+    """`WorkerState` of each worker some seconds ago, field by field, while the study runs; `trials`
+    are names of runs.
+    """
     late_from: int | None = None
     """Lanes from which on its rounds are decided late; None before it begins."""
     worker_kind: Mapping[str, Any] = field(default_factory=dict)
@@ -126,5 +147,7 @@ class StudyRecord(Description):
 
     @property
     def objectives(self) -> Mapping[str, str]:
-        """The two objectives, name → metric of an epoch; empty where one objective is searched for."""
+        """The two objectives, name → metric of an epoch; empty where one objective is searched
+        for.
+        """
         return self.spec.get("objectives") or {}

@@ -15,13 +15,17 @@ class State:
 
     study: StudyRecord
     trials: tuple[Trial, ...]
-    """Of the search, by number. One that went on after it had ended is there once, under its newest number."""
+    """Of the search, by number. One that went on after it had ended is there once, under its newest
+    number.
+    """
     repeats: tuple[Trial, ...]
     """By number."""
 
     @property
     def records(self) -> tuple[Trial, ...]:
-        """Its trials as they stood at each of their ends and as they stand now, by number, then its repeats: what has a record of its own."""
+        """Its trials as they stood at each of their ends and as they stand now, by number, then its
+        repeats: what has a record of its own.
+        """
         stood = (each for trial in self.trials for each in trial.chain)
         return (*sorted(stood, key=lambda trial: trial.number), *self.repeats)
 
@@ -31,15 +35,25 @@ class State:
         return (*self.trials, *self.repeats)
 
     def run(self, number: int, *, repeat: bool) -> Trial:
-        """Return a trial of the search, or a repeat, by any number that it has had. Raises UserError where there is none."""
+        """Return a trial of the search, or a repeat, by any number that it has had. Raises
+        UserError where there is none.
+        """
         runs = self.repeats if repeat else self.trials
         for run in reversed(runs):
             if any(stood.number == number for stood in run.chain):
                 return run
-        first, last = (run_name(self.study.name, n, repeat=repeat) for n in (0, runs[-1].number if runs else 0))
-        numbers = f"It has {first} to {last}." if runs else f"It has no {'repeat' if repeat else 'trial'} yet."
+        first, last = (
+            run_name(self.study.name, n, repeat=repeat) for n in (0, runs[-1].number if runs else 0)
+        )
+        numbers = (
+            f"It has {first} to {last}."
+            if runs
+            else f"It has no {'repeat' if repeat else 'trial'} yet."
+        )
         raise UserError(
-            "RUN", f"study '{self.study.name}' has no {run_name(self.study.name, number, repeat=repeat)}. {numbers}"
+            "RUN",
+            f"study '{self.study.name}' has no "
+            f"{run_name(self.study.name, number, repeat=repeat)}. {numbers}",
         )
 
 

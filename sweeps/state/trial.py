@@ -39,7 +39,9 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pause:
-    """A stay of a trial outside the lanes: it waits to be promoted, or for the end of the search."""
+    """A stay of a trial outside the lanes: it waits to be promoted, or for the end of the
+    search.
+    """
 
     epoch: int
     """Epochs that it had done."""
@@ -51,22 +53,30 @@ class Pause:
 
 @dataclass(frozen=True, kw_only=True)
 class Repeat:
-    """One run of a known configuration with a fresh seed: for confirm, compare or a baseline, or for several of them.
+    """One run of a known configuration with a fresh seed: for confirm, compare or a baseline, or
+    for several of them.
 
-    A run that trains a paused trial to its end (`late`) has the trial's own seed, because it is to end as the trial would have."""
+    A run that trains a paused trial to its end (`late`) has the trial's own seed, because it is to
+    end as the trial would have."""
 
     source_trial: int | None
-    """Number of the search trial whose configuration it repeats or changes; None for a baseline at the fixed settings."""
+    """Number of the search trial whose configuration it repeats or changes; None for a baseline at
+    the fixed settings.
+    """
     params: Mapping[str, Any]
     """Values of all searched parameters that are active, and what a baseline sets besides."""
     seed: int
     """63 bits; never one that the search has used, but for `late`."""
     seed_index: int
-    """Place of the seed in the study's list of fresh seeds, from 0; −1 for the seed of the trial itself (`late`)."""
+    """Place of the seed in the study's list of fresh seeds, from 0; −1 for the seed of the trial
+    itself (`late`).
+    """
     purposes: tuple[str, ...]
     """Of `confirm`, `compare` and `baseline`, in this order; or `late` alone."""
     pair_ids: tuple[str, ...] = ()
-    """`<parameter>:<source trial>/<seed index>`, shared by runs that differ in this parameter alone; empty without `compare`."""
+    """`<parameter>:<source trial>/<seed index>`, shared by runs that differ in this parameter
+    alone; empty without `compare`.
+    """
     test: bool = False
     """Whether the test set is evaluated: for `confirm` and baselines."""
     baseline: str | None = None
@@ -89,7 +99,9 @@ class Assignment:
     seed: int | None
     """None where another program made the trial."""
     round: int | None = None
-    """Round of the driver, from 0, in which its first epoch was trained; None where it has not begun, or waits for a lane."""
+    """Round of the driver, from 0, in which its first epoch was trained; None where it has not
+    begun, or waits for a lane.
+    """
     closing: Closing | None = None
     """Its last report, where that said that it has no further epoch."""
     resumes_from: int | None = None
@@ -100,7 +112,9 @@ class Assignment:
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """What a trial has on record besides the numbers that decide: some ten kB, read when it is asked for."""
+    """What a trial has on record besides the numbers that decide: some ten kB, read when it is
+    asked for.
+    """
 
     epochs: tuple[Epoch, ...] = ()
     """In order."""
@@ -123,7 +137,8 @@ class Recorded:
 class Trial:
     """One trial of the search, or one repeat, at one moment.
 
-    A trial that ended while it was paused, or failed, and goes on since, is one trial: `before` is how it stood when it ended.
+    A trial that ended while it was paused, or failed, and goes on since, is one trial: `before` is
+    how it stood when it ended.
     """
 
     number: int
@@ -137,15 +152,21 @@ class Trial:
     value: float | None = None
     """The objective with which it ended: the best of a complete trial, the last of a pruned one."""
     warmup: int = 0
-    """Epochs at its beginning that do not count: they are recorded, and none of them is its best."""
+    """Epochs at its beginning that do not count: they are recorded, and none of them is its
+    best.
+    """
     pauses: tuple[Pause, ...] = ()
     """In order."""
     ended_round: int | None = None
-    """Round in which it ended. Rounds order the trials of a study, because clocks may jump and differ between hosts."""
+    """Round in which it ended. Rounds order the trials of a study, because clocks may jump and
+    differ between hosts.
+    """
     duplicate_of: int | None = None
     """Number of the trial whose result it took, without being trained."""
     source_trial: int | None = None
-    """Of a repeat: number of the trial whose configuration it has; None for a baseline at the fixed settings."""
+    """Of a repeat: number of the trial whose configuration it has; None for a baseline at the fixed
+    settings.
+    """
     purposes: tuple[str, ...] = ()
     """Of a repeat: `confirm`, `compare`, `baseline`, `late`."""
     seed_index: int | None = None
@@ -156,11 +177,15 @@ class Trial:
     proposed: bool = False
     """Whether it is not in the storage yet."""
     before: "Trial | None" = field(default=None, repr=False)
-    assigned: Callable[[], Assignment] = field(default=partial(Assignment, seed=None), repr=False, compare=False)
+    assigned: Callable[[], Assignment] = field(
+        default=partial(Assignment, seed=None), repr=False, compare=False
+    )
     read: Callable[[], Recorded] = field(default=Recorded, repr=False, compare=False)
     """Both read what it has on record besides. Of a trial that has ended, that is packed."""
     origin: Any = field(default=None, repr=False, compare=False)
-    """The storage's own object, for the storage and for what shows trials to Optuna; nothing else looks at it."""
+    """The storage's own object, for the storage and for what shows trials to Optuna; nothing else
+    looks at it.
+    """
 
     @cached_property
     def assignment(self) -> Assignment:
@@ -241,7 +266,9 @@ class Trial:
 
     @property
     def resumable(self) -> bool:
-        """Whether it was pruned while it was paused, so that it may go on from where it stood under a larger budget."""
+        """Whether it was pruned while it was paused, so that it may go on from where it stood under
+        a larger budget.
+        """
         return self.state == "pruned" and bool(self.pauses) and self.pauses[-1].until is None
 
     def name_in(self, study: str) -> str:
@@ -250,7 +277,9 @@ class Trial:
 
     @property
     def spec(self) -> TrialSpec:
-        """The trial as a lane gets it, with the epochs that it has reported. Raises ValueError where another program made it."""
+        """The trial as a lane gets it, with the epochs that it has reported. Raises ValueError
+        where another program made it.
+        """
         if self.seed is None:
             raise ValueError(f"trial {self.number} was made by another program and has no seed")
         return TrialSpec(
@@ -268,7 +297,9 @@ class Trial:
 
     @property
     def unfinished(self) -> bool:
-        """Whether this driver began it and it has not ended; anybody can put a trial into an Optuna storage."""
+        """Whether this driver began it and it has not ended; anybody can put a trial into an Optuna
+        storage.
+        """
         return self.state in ("running", "paused") and self.seed is not None
 
     @property
@@ -277,7 +308,9 @@ class Trial:
 
     @property
     def lane_round(self) -> int | None:
-        """Round in which its first epoch was trained, or would have been without its pauses; None outside the lanes."""
+        """Round in which its first epoch was trained, or would have been without its pauses; None
+        outside the lanes.
+        """
         if not self.pauses:
             return self.round
         newest = self.pauses[-1]
@@ -285,7 +318,9 @@ class Trial:
 
     @property
     def waits(self) -> bool:
-        """Whether it has no lane and is not paused: it waits for one, or for the end of an equal trial."""
+        """Whether it has no lane and is not paused: it waits for one, or for the end of an equal
+        trial.
+        """
         return self.unfinished and self.lane_round is None and not self.paused
 
     @property
@@ -316,18 +351,27 @@ class Trial:
     # ---- how it stood, and how it will stand ----
 
     def stood_before(self, round_: int) -> "Trial":
-        """Return it as it stood before this round: what ended or paused since runs, epochs since are missing.
+        """Return it as it stood before this round: what ended or paused since runs, epochs since
+        are missing.
 
         A paused trial that has ended since stays ended: it resumes under a new number then.
         """
-        ended_before = self.finished and (-1 if self.ended_round is None else self.ended_round) < round_
-        paused_before = self.pauses and self.pauses[-1].until is None and self.pauses[-1].round < round_
+        ended_before = (
+            self.finished and (-1 if self.ended_round is None else self.ended_round) < round_
+        )
+        paused_before = (
+            self.pauses and self.pauses[-1].until is None and self.pauses[-1].round < round_
+        )
         return self if ended_before or paused_before else self.without(round_)
 
     def without(self, round_: int) -> "Trial":
         """Return it without what it did in this round and later."""
         pauses = tuple(pause for pause in self.pauses if pause.round < round_)
-        kept = {epoch: value for epoch, value in self.objectives.items() if self.round_of(epoch) < round_}
+        kept = {
+            epoch: value
+            for epoch, value in self.objectives.items()
+            if self.round_of(epoch) < round_
+        }
         if self.resumable or self.state == "waiting":
             return replace(self, objectives=kept, pauses=pauses)
         paused = self.seed is not None and bool(pauses) and pauses[-1].until is None
@@ -341,7 +385,9 @@ class Trial:
         return replace(self, state="running", pauses=(*before, replace(newest, until=round_)))
 
     def placed_in(self, round_: int) -> "Trial":
-        """Return a trial that waited for a lane as it will be once it has one, from this round on."""
+        """Return a trial that waited for a lane as it will be once it has one, from this round
+        on.
+        """
         place = replace(self.assignment, round=round_ - len(self.objectives))
         return replace(self, duplicate_of=None, assigned=lambda: place)
 
@@ -356,8 +402,14 @@ class Trial:
 
     @property
     def best(self) -> Epoch | None:
-        """The epoch after the warm-up with the smallest finite objective, the earliest of equals; None where there is none."""
-        finite = [epoch for epoch in self.epochs if epoch.epoch > self.warmup and math.isfinite(epoch.objective)]
+        """The epoch after the warm-up with the smallest finite objective, the earliest of equals;
+        None where there is none.
+        """
+        finite = [
+            epoch
+            for epoch in self.epochs
+            if epoch.epoch > self.warmup and math.isfinite(epoch.objective)
+        ]
         return min(finite, key=lambda epoch: (epoch.objective, epoch.epoch), default=None)
 
     @property
@@ -376,8 +428,13 @@ class Trial:
         return (self.round or 0) + epoch - 1
 
     def least_objective(self, epoch: int, warmup: int = 0) -> float:
-        """Return the least objective that it has reported after so many epochs of warm-up, up to this epoch; infinite without any."""
-        return min((value for at, value in self.objectives.items() if warmup < at <= epoch), default=math.inf)
+        """Return the least objective that it has reported after so many epochs of warm-up, up to
+        this epoch; infinite without any.
+        """
+        return min(
+            (value for at, value in self.objectives.items() if warmup < at <= epoch),
+            default=math.inf,
+        )
 
     @property
     def newest_objective(self) -> float | None:
@@ -396,10 +453,17 @@ class Trial:
         if not self.epochs:
             return None
         newest = self.epochs[-1]
-        return Progress(number=self.number, epoch=newest.epoch, objective=newest.objective, metrics=newest.metrics)
+        return Progress(
+            number=self.number,
+            epoch=newest.epoch,
+            objective=newest.objective,
+            metrics=newest.metrics,
+        )
 
 
 def stored_path(path: str | Path, runs: Path) -> str:
-    """Return a path as records hold it: relative to the runs folder where it lies below, so that the folder can move."""
+    """Return a path as records hold it: relative to the runs folder where it lies below, so that
+    the folder can move.
+    """
     absolute, root = Path(path).absolute(), Path(runs).absolute()
     return str(absolute.relative_to(root)) if absolute.is_relative_to(root) else str(absolute)

@@ -1,4 +1,6 @@
-"""The storage of studies: an Optuna journal per study, in one of the places of `sweeps.storage.journals`."""
+"""The storage of studies: an Optuna journal per study, in one of the places of
+`sweeps.storage.journals`.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -15,19 +17,30 @@ from sweeps.schema import check_schema
 from sweeps.state.record import StudyRecord
 from sweeps.storage.journals import PATIENCE, driver_in_words, journals_at
 from sweeps.storage.optuna_internals import study_ids
-from sweeps.storage.study_record import REPEATS, json_able, read_state, study_record, write_identity, write_study
+from sweeps.storage.study_record import (
+    REPEATS,
+    json_able,
+    read_state,
+    study_record,
+    write_identity,
+    write_study,
+)
 
 if TYPE_CHECKING:
     from sweeps.study.study import Study
 
 
-def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = False) -> BaseStorage:
-    """Open the storage of a study to read it: its journal file under `runs`, or its records in the place at `url`.
+def open_storage(
+    url: str | None, runs: Path, study: str, *, must_exist: bool = False
+) -> BaseStorage:
+    """Open the storage of a study to read it: its journal file under `runs`, or its records in the
+    place at `url`.
 
     With `must_exist` nothing is created and the study has to be there: for commands that only look.
 
     Raises:
-        UserError: the folder cannot be written, the place cannot be reached, the study does not exist, or its name cannot be one.
+        UserError: the folder cannot be written, the place cannot be reached, the study does not
+            exist, or its name cannot be one.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journals = journals_at(url, runs)
@@ -47,7 +60,8 @@ def hold_study(
     """Hold a study as its only driver and open its storage to write it; what is missing is created.
 
     Args:
-        take_over: take a study in a database from a driver that gives no sign of life. A journal file needs none: a line says so.
+        take_over: take a study in a database from a driver that gives no sign of life. A journal
+            file needs none: a line says so.
         patience: seconds for which a dropped connection to the database is made again.
 
     Raises:
@@ -61,12 +75,16 @@ def hold_study(
 
 
 def study_holder(url: str | None, runs: Path, study: str) -> dict[str, Any] | None:
-    """Return the process that drives a study, as `Journals.holder` does; None when there is none."""
+    """Return the process that drives a study, as `Journals.holder` does; None when there is
+    none.
+    """
     return journals_at(url, runs).holder(study)
 
 
 def study_names(runs: Path, url: str | None = None) -> list[str]:
-    """Return the names of the studies with records under `runs`, or in the place at `url`, sorted."""
+    """Return the names of the studies with records under `runs`, or in the place at `url`,
+    sorted.
+    """
     return journals_at(url, runs).names()
 
 
@@ -90,13 +108,20 @@ def storage_errors_as_user_errors(url: str | None, runs: Path) -> Iterator[None]
         if full := full_disk(error):
             raise UserError(full.place or str(runs), full.problem) from error
         if url is None and isinstance(error, FileNotFoundError) and not (runs / "journal").is_dir():
-            problem = "the folder is gone. Put it back and give the same command again; without it, that starts anew."
+            problem = (
+                "the folder is gone. Put it back and give the same command again; without it, "
+                "that starts anew."
+            )
             raise UserError(str(runs), problem) from error
         raise
 
 
 def open_study(
-    storage: BaseStorage, study: "Study", *, extend: bool = False, fields: Mapping[str, Any] | None = None
+    storage: BaseStorage,
+    study: "Study",
+    *,
+    extend: bool = False,
+    fields: Mapping[str, Any] | None = None,
 ) -> optuna.Study:
     """Create the Optuna study of a study file, or continue it.
 
@@ -104,10 +129,12 @@ def open_study(
         fields: of the record, written before a new definition of the study.
 
     Raises:
-        UserError: the storage holds the study with another definition, and `extend` is not given or cannot work; or
-            another version has stored it.
+        UserError: the storage holds the study with another definition, and `extend` is not given or
+            cannot work; or another version has stored it.
     """
-    optuna_study = _create_or_load(storage, study.name, study.pruner.build_after(study.longest_warmup))
+    optuna_study = _create_or_load(
+        storage, study.name, study.pruner.build_after(study.longest_warmup)
+    )
     stored = study_record(optuna_study)
     if attributes := optuna_study.user_attrs:
         check_schema(f"study '{study.name}'", attributes)
@@ -117,27 +144,39 @@ def open_study(
     if stored.spec != (new := json_able(study.spec())):
         before = stored.spec.get("search") or {}
         kept = tuple(
-            growth for growth in stored.grown if before.get(growth.parameter) == new["search"].get(growth.parameter)
+            growth
+            for growth in stored.grown
+            if before.get(growth.parameter) == new["search"].get(growth.parameter)
         )
-        about = {"question": study.question, "text": study.text, "seed": study.seed, **(fields or {})}
+        about = {
+            "question": study.question,
+            "text": study.text,
+            "seed": study.seed,
+            **(fields or {}),
+        }
         if kept != stored.grown:
             about["grown"] = kept
         settings = with_new_settings(stored.spec, study)
-        if stored.spec and any(settings.get(name) != new.get(name) for name in (*study.fixed, "seed")):
+        if stored.spec and any(
+            settings.get(name) != new.get(name) for name in (*study.fixed, "seed")
+        ):
             about["revives_from"] = len(optuna_study.get_trials(deepcopy=False))
         write_study(optuna_study, finished=False, **about, spec=new)
     return optuna_study
 
 
 def keep_identity(storage: BaseStorage, study: str, identity: str | None) -> None:
-    """Give a study that has lost its first records its identity back, by which MLflow's runs are known; a new one where it is lost."""
+    """Give a study that has lost its first records its identity back, by which MLflow's runs are
+    known; a new one where it is lost.
+    """
     optuna_study = _create_or_load(storage, study, optuna.pruners.NopPruner())
     if not study_record(optuna_study).identity:
         write_identity(optuna_study, identity)
 
 
 def recorded_study(url: str | None, runs: Path, study: str) -> StudyRecord | None:
-    """Read what the storage that a sweep would use holds of a study; None where it holds nothing yet.
+    """Read what the storage that a sweep would use holds of a study; None where it holds nothing
+    yet.
 
     Raises:
         UserError: the database cannot be reached.
@@ -149,7 +188,9 @@ def recorded_study(url: str | None, runs: Path, study: str) -> StudyRecord | Non
 
 
 def check_definition(stored: StudyRecord, study: "Study", *, extend: bool) -> None:
-    """Raise UserError where a study is stored with another definition, and `extend` is not given or cannot work."""
+    """Raise UserError where a study is stored with another definition, and `extend` is not given or
+    cannot work.
+    """
     old, new = with_new_settings(stored.spec, study), json_able(study.spec())
     if not old or not (differences := spec_differences(old, new)):
         return
@@ -158,7 +199,8 @@ def check_definition(stored: StudyRecord, study: "Study", *, extend: bool) -> No
         raise UserError(
             f"study '{study.name}'",
             f"exists with another definition (stored → file):{shown}\n"
-            "Use `--name NEW` for a new study, or `--extend` to continue this one with the new file.",
+            "Use `--name NEW` for a new study, or `--extend` to continue this one with the new "
+            "file.",
         )
     if broken := _incompatible(old.get("search", {}), new.get("search", {})):
         raise UserError(
@@ -169,20 +211,36 @@ def check_definition(stored: StudyRecord, study: "Study", *, extend: bool) -> No
 
 
 def with_new_settings(spec: Mapping[str, Any], study: "Study") -> dict[str, Any]:
-    """Return a stored definition with the settings that the version of its workload did not have yet, at their defaults."""
+    """Return a stored definition with the settings that the version of its workload did not have
+    yet, at their defaults.
+    """
     completed = dict(spec)
     for section, settings in study.fixed.items():
         if section in spec:
-            optional = {name for name, field in type(settings).model_fields.items() if not field.is_required()}
-            defaults = type(settings).model_construct().model_dump(mode="json", include=optional - {*study.space.names})
+            optional = {
+                name
+                for name, field in type(settings).model_fields.items()
+                if not field.is_required()
+            }
+            defaults = (
+                type(settings)
+                .model_construct()
+                .model_dump(mode="json", include=optional - {*study.space.names})
+            )
             defaults = json_able(defaults)
-            missing = {name: value for name, value in defaults.items() if name not in (spec.get("search") or {})}
+            missing = {
+                name: value
+                for name, value in defaults.items()
+                if name not in (spec.get("search") or {})
+            }
             completed[section] = missing | spec[section]
     return completed
 
 
 def spec_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """List what differs between two results of `Study.spec`, as `search.beta.high: 10 → 5`; wording apart."""
+    """List what differs between two results of `Study.spec`, as `search.beta.high: 10 → 5`; wording
+    apart.
+    """
     return _differences(_without_wording(old), _without_wording(new), "")
 
 
@@ -209,7 +267,9 @@ def _json_text(value: Any) -> str:
 
 
 def _incompatible(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
-    """Say why trials of the old search space cannot be trials of the new one, as Optuna checks it."""
+    """Say why trials of the old search space cannot be trials of the new one, as Optuna checks
+    it.
+    """
     for name in sorted(old.keys() ^ new.keys()):
         return f"'{name}' is searched {'no longer' if name in old else 'only now'}"
     for name in old:
@@ -225,13 +285,16 @@ def repeat_study(storage: BaseStorage, name: str) -> optuna.Study:
     return _create_or_load(storage, name + REPEATS, optuna.pruners.NopPruner())
 
 
-def _create_or_load(storage: BaseStorage, name: str, pruner: optuna.pruners.BasePruner) -> optuna.Study:
+def _create_or_load(
+    storage: BaseStorage, name: str, pruner: optuna.pruners.BasePruner
+) -> optuna.Study:
     return optuna.create_study(
         study_name=name,
         storage=storage,
         direction="minimize",
         load_if_exists=True,
-        # Each trial is proposed by a sampler of its own, so the study's sampler only fills Optuna's slot.
+        # Each trial is proposed by a sampler of its own, so the study's sampler only fills Optuna's
+        # slot.
         sampler=optuna.samplers.RandomSampler(seed=0),
         pruner=pruner,
     )

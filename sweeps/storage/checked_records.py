@@ -17,14 +17,18 @@ from sweeps.program import program
 _END = re.compile(rb',"crc32":"([0-9a-f]{8})"\}\n')
 _END_LENGTH = 21
 _HALF_WRITTEN = re.compile(rb'(?:\{(?:"[ -~]*)?)?\0*')
-"""A record that was cut off while it was written (our JSON is ASCII), and the zeros that a crash of the machine leaves."""
+"""A record that was cut off while it was written (our JSON is ASCII), and the zeros that a crash of
+the machine leaves.
+"""
 _WHOLE_AND_MORE = re.compile(rb'"crc32":"[0-9a-f]{8}"\}.', re.DOTALL)
 
 
 def record_line(record: dict[str, Any]) -> bytes:
-    """Return a record as a line of JSON whose last key, `crc32`, is the CRC-32 (8 hexadecimal digits) of the bytes before it.
+    """Return a record as a line of JSON whose last key, `crc32`, is the CRC-32 (8 hexadecimal
+    digits) of the bytes before it.
 
-    The bytes are checked rather than the record's canonical JSON, because that takes 30 times as long.
+    The bytes are checked rather than the record's canonical JSON, because that takes 30 times as
+    long.
     """
     content = json.dumps(record, separators=(",", ":")).encode().removesuffix(b"}")
     return b'%b,"%b":"%08x"}\n' % (content, CHECKSUM.encode(), zlib.crc32(content))
@@ -51,7 +55,9 @@ def _is_record(line: bytes) -> bool:
 
 
 def is_half_written(tail: bytes) -> bool:
-    """Whether the bytes after the last line feed are nothing, or what a process or machine that died left of a record."""
+    """Whether the bytes after the last line feed are nothing, or what a process or machine that
+    died left of a record.
+    """
     return bool(_HALF_WRITTEN.fullmatch(tail)) and not _WHOLE_AND_MORE.search(tail)
 
 
@@ -64,11 +70,15 @@ class JournalCheck:
     length: int
     """Their bytes."""
     problem: str | None
-    """The fault of the bad line, in words; None without a bad line. A half-written last line is none."""
+    """The fault of the bad line, in words; None without a bad line. A half-written last line is
+    none.
+    """
     rest: int
     """Lines from the first bad line on."""
     identity: str | None
-    """Identity of the study, by its newest whole record before or after a bad line; None where no bad line is, or no record has it."""
+    """Identity of the study, by its newest whole record before or after a bad line; None where no
+    bad line is, or no record has it.
+    """
 
 
 def check_lines(content: bytes) -> JournalCheck:
@@ -85,11 +95,15 @@ def check_lines(content: bytes) -> JournalCheck:
         records, length = records + 1, length + len(line)
     rest = len(content[length:].splitlines())
     identity = _newest_identity(content) if problem else None
-    return JournalCheck(records=records, length=length, problem=problem, rest=rest, identity=identity)
+    return JournalCheck(
+        records=records, length=length, problem=problem, rest=rest, identity=identity
+    )
 
 
 def _newest_identity(content: bytes) -> str | None:
-    for line in reversed([line for line in io.BytesIO(content) if b'"user_attr":{"identity":' in line]):
+    for line in reversed(
+        [line for line in io.BytesIO(content) if b'"user_attr":{"identity":' in line]
+    ):
         with suppress(ValueError):
             return str(parse_line(line)["user_attr"]["identity"])
     return None

@@ -1,7 +1,8 @@
-"""A study's journal, the default storage, and the lock that makes a process its only driver on this host.
+"""A study's journal, the default storage, and the lock that makes a process its only driver on this
+host.
 
-Below the runs folder: `journal/<study>.log`, an Optuna journal file whose lines carry checksums, beside it `.lock` (the system releases it when the
-driver dies) and `.holder` (who holds it).
+Below the runs folder: `journal/<study>.log`, an Optuna journal file whose lines carry checksums,
+beside it `.lock` (the system releases it when the driver dies) and `.holder` (who holds it).
 """
 
 import json
@@ -46,7 +47,9 @@ class FileJournals(Journals):
     def hold(self, study: str, *, take_over: bool, patience: float) -> Iterator[JournalStorage]:
         if take_over:
             reason = "because the kernel releases the lock of a driver that has died."
-            _log.warning("study '%s': --take-over changes nothing for a journal file, %s", study, reason)
+            _log.warning(
+                "study '%s': --take-over changes nothing for a journal file, %s", study, reason
+            )
         with study_lock(self.runs, study):
             journal = journal_path(self.runs, study)
             opened = open_journal(journal)
@@ -101,13 +104,17 @@ def snapshot_path(journal: Path) -> Path:
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """Open a journal file, or start one; the folder must exist. Raises `UserError` where it cannot be read or is `Damaged`."""
+    """Open a journal file, or start one; the folder must exist. Raises `UserError` where it cannot
+    be read or is `Damaged`.
+    """
     try:
         return open_with_snapshot(JournalFile(path), snapshot_path(path))
     except OSError as error:
         raise UserError(str(path), f"cannot be opened: {error.strerror}.") from error
     except (ValueError, KeyError, AssertionError) as error:
-        raise UserError(str(path), f"is not an Optuna journal ({error}); move it away to start anew.") from error
+        raise UserError(
+            str(path), f"is not an Optuna journal ({error}); move it away to start anew."
+        ) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -125,7 +132,8 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def study_lock(runs: Path, study: str) -> Iterator[None]:
-    """Hold a study as its only driver on this host; a last line that a crash left half written is cut off first.
+    """Hold a study as its only driver on this host; a last line that a crash left half written is
+    cut off first.
 
     Raises:
         UserError: another process holds it; says which and since when.
@@ -158,7 +166,9 @@ def _lock(runs: Path, study: str) -> Iterator[None]:
 
 
 def lock_holder(runs: Path, study: str) -> dict[str, Any] | None:
-    """Return the process that drives a study on this host: `pid`, `host`, `since` (unix seconds); None when there is none."""
+    """Return the process that drives a study on this host: `pid`, `host`, `since` (unix seconds);
+    None when there is none.
+    """
     journal = journal_path(runs, study)
     if not is_locked(journal.with_suffix(".lock")):
         return None
@@ -169,8 +179,8 @@ def lock_holder(runs: Path, study: str) -> dict[str, Any] | None:
 
 
 def _mend(journal: Path) -> None:
-    """Undo what a crash or a full disk left: Optuna's own lock, and a half-written last line, to which the next write
-    would be glued.
+    """Undo what a crash or a full disk left: Optuna's own lock, and a half-written last line, to
+    which the next write would be glued.
 
     Raises:
         Damaged: what stands after the last whole line is not the beginning of a record.
@@ -193,17 +203,21 @@ def _mend(journal: Path) -> None:
 
 
 def check_journal(path: Path) -> JournalCheck:
-    """Look through a journal file, up to its first bad line. Raises OSError where it cannot be read."""
+    """Look through a journal file, up to its first bad line. Raises OSError where it cannot be
+    read.
+    """
     return check_lines(path.read_bytes())
 
 
 def salvage(runs: Path, study: str) -> tuple[JournalCheck, Path] | None:
-    """Move a damaged journal aside and begin a new one with the whole records before its first bad line.
+    """Move a damaged journal aside and begin a new one with the whole records before its first bad
+    line.
 
     At any instant the journal is the old one or the new one.
 
     Returns:
-        What the journal held, and where it is now (`<study>.log.damaged`); None where it is not damaged.
+        What the journal held, and where it is now (`<study>.log.damaged`); None where it is not
+        damaged.
 
     Raises:
         UserError: another process drives the study.

@@ -21,7 +21,9 @@ JOURNALS = {
     "postgresql": "sweeps.postgres.journal:PostgresJournals",
     "postgresql+psycopg": "sweeps.postgres.journal:PostgresJournals",
 }
-"""Scheme of an address (`--storage`) → `module:class` of the place, loaded when used. The first row is used without an address."""
+"""Scheme of an address (`--storage`) → `module:class` of the place, loaded when used. The first row
+is used without an address.
+"""
 
 PATIENCE = 60.0
 """Seconds for which a dropped connection is made again, unless a command is told another time."""
@@ -30,11 +32,14 @@ SILENCE = 30.0
 
 
 class StorageLost(UserError):
-    """The storage can no longer be written by this process: the server is away, or another process drives the study."""
+    """The storage can no longer be written by this process: the server is away, or another process
+    drives the study.
+    """
 
 
 class Journals:
-    """A place that keeps the records of studies. A new kind of place defines `names`, `open` and `hold`.
+    """A place that keeps the records of studies. A new kind of place defines `names`, `open` and
+    `hold`.
 
     Args:
         url: the address as the user gives it; None for the place that needs none.
@@ -47,14 +52,20 @@ class Journals:
         """The place in messages, without a password."""
 
     def names(self) -> list[str]:
-        """Return the names of the studies with records, sorted. Raises UserError where the place cannot be reached."""
+        """Return the names of the studies with records, sorted. Raises UserError where the place
+        cannot be reached.
+        """
         raise NotImplementedError
 
     def open(self, study: str, *, create: bool) -> BaseStorage:
-        """Open the records of a study to read them. With `create`, make the place if it does not exist."""
+        """Open the records of a study to read them. With `create`, make the place if it does not
+        exist.
+        """
         raise NotImplementedError
 
-    def hold(self, study: str, *, take_over: bool, patience: float) -> AbstractContextManager[BaseStorage]:
+    def hold(
+        self, study: str, *, take_over: bool, patience: float
+    ) -> AbstractContextManager[BaseStorage]:
         """Open the records of a study as its only writer.
 
         Raises:
@@ -63,7 +74,9 @@ class Journals:
         raise NotImplementedError
 
     def holder(self, study: str) -> dict[str, Any] | None:
-        """Return the process that holds a study: `pid`, `host`, `since` (unix seconds), `silent` (seconds without a sign of life)."""
+        """Return the process that holds a study: `pid`, `host`, `since` (unix seconds), `silent`
+        (seconds without a sign of life).
+        """
         return None
 
     def has(self, study: str) -> bool:
@@ -71,12 +84,15 @@ class Journals:
         return study in self.names()
 
     def version(self, study: str) -> tuple[int, int] | None:
-        """Return two numbers: the first changes when the records are replaced, the second when some are added. None: unknown."""
+        """Return two numbers: the first changes when the records are replaced, the second when some
+        are added. None: unknown.
+        """
         return None
 
     @contextmanager
     def receive(self, study: str) -> Iterator[Callable[[Path], None]]:
-        """Hold a study that has no records; yields a function that takes the records of a journal file.
+        """Hold a study that has no records; yields a function that takes the records of a journal
+        file.
 
         Raises:
             UserError: another process holds the study, or it has records.
@@ -87,11 +103,15 @@ class Journals:
             yield lambda journal: copy_journal(journal, storage)
 
     def check(self, study: str) -> tuple[JournalCheck, str] | None:
-        """Check each record up to the first bad one; returns what was found and where the bad one is. None where no record can be read."""
+        """Check each record up to the first bad one; returns what was found and where the bad one
+        is. None where no record can be read.
+        """
         return None
 
     def salvage(self, study: str) -> tuple[JournalCheck, str] | None:
-        """Keep the records before the first bad one and move the rest aside; returns what was found and where the rest is. None where no record is bad."""
+        """Keep the records before the first bad one and move the rest aside; returns what was found
+        and where the rest is. None where no record is bad.
+        """
         return None
 
 
@@ -104,7 +124,10 @@ def journals_at(url: str | None, runs: Path) -> Journals:
     scheme, separator, _ = ("", "://", "") if url is None else url.partition("://")
     if url is not None and not (separator and scheme and scheme in JOURNALS):
         known = " or ".join(f"{name}://" for name in JOURNALS if name)
-        problem = f"is no storage of studies. Omit --storage to use a journal file, or give an address that begins with {known}."
+        problem = (
+            "is no storage of studies. Omit --storage to use a journal file, or give an address "
+            f"that begins with {known}."
+        )
         raise UserError(masked(url), problem)
     journals: Journals = pkgutil.resolve_name(JOURNALS[scheme])(url, runs)
     return journals
@@ -112,11 +135,14 @@ def journals_at(url: str | None, runs: Path) -> Journals:
 
 def exists_here(study: str) -> UserError:
     """Return the error of a study that cannot be restored, because it has records."""
-    return UserError(f"study '{study}'", "exists here already. Try --name NEW to restore it as another study.")
+    return UserError(
+        f"study '{study}'", "exists here already. Try --name NEW to restore it as another study."
+    )
 
 
 def driver_in_words(holder: Mapping[str, Any]) -> str:
-    """Say `process 12 on host a (since 2026-11-23 09:00:00)`, and how long the process has been silent where that is too long.
+    """Say `process 12 on host a (since 2026-11-23 09:00:00)`, and how long the process has been
+    silent where that is too long.
 
     Args:
         holder: as `Journals.holder` returns it.

@@ -1,7 +1,9 @@
-"""Optuna's private parts: the only module that touches them, so that a new Optuna is checked in one place.
+"""Optuna's private parts: the only module that touches them, so that a new Optuna is checked in one
+place.
 
-Optuna has no public way to create a trial with all its parameters in one write, to learn a trial's identity in its
-storage, or to group writes. `pyproject.toml` bounds the version of Optuna for this module's sake.
+Optuna has no public way to create a trial with all its parameters in one write, to learn a trial's
+identity in its storage, or to group writes. `pyproject.toml` bounds the version of Optuna for this
+module's sake.
 """
 
 import json
@@ -55,22 +57,28 @@ def handle_of(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
 
 
 def attributes_of(handle: optuna.Trial) -> dict[str, Any]:
-    """Return the attributes of a trial as its handle knows them; Optuna's public way copies them all."""
+    """Return the attributes of a trial as its handle knows them; Optuna's public way copies them
+    all.
+    """
     return handle._cached_frozen_trial.user_attrs
 
 
-def set_state(handle: optuna.Trial, state: optuna.trial.TrialState, objective: float | None) -> None:
+def set_state(
+    handle: optuna.Trial, state: optuna.trial.TrialState, objective: float | None
+) -> None:
     """End a trial in its storage.
 
-    `Study.tell` copies the whole trial, and it takes the value of a pruned trial from the reported epochs, which a
-    duplicate lacks.
+    `Study.tell` copies the whole trial, and it takes the value of a pruned trial from the reported
+    epochs, which a duplicate lacks.
     """
     values = None if objective is None else [objective]
     handle.storage.set_trial_state_values(handle._trial_id, state, values)
 
 
 class BatchedWrites(BaseJournalBackend, ABC):
-    """A journal that collects its writes while `batched_writes` lasts, and can go on after a snapshot."""
+    """A journal that collects its writes while `batched_writes` lasts, and can go on after a
+    snapshot.
+    """
 
     batch: list[dict[str, Any]] | None = None
     in_snapshot = 0
@@ -88,17 +96,22 @@ class BatchedWrites(BaseJournalBackend, ABC):
 
     @abstractmethod
     def position(self) -> dict[str, Any]:
-        """Return the mark of the records read so far, JSON-able, by which `resume` knows them again."""
+        """Return the mark of the records read so far, JSON-able, by which `resume` knows them
+        again.
+        """
 
     @abstractmethod
     def resume(self, records: int, position: Mapping[str, Any]) -> bool:
-        """Skip the first `records`, and return True, where `position` is their mark. The first read comes later."""
+        """Skip the first `records`, and return True, where `position` is their mark. The first read
+        comes later.
+        """
 
 
 class JournalFile(BatchedWrites, JournalFileBackend):
     """A journal file with a checksum in each line, which reads only what is new.
 
-    Optuna looks for what others wrote before nearly every call, some hundred times in a round of 64 lanes.
+    Optuna looks for what others wrote before nearly every call, some hundred times in a round of 64
+    lanes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -113,7 +126,9 @@ class JournalFile(BatchedWrites, JournalFileBackend):
             os.fsync(file.fileno())
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        """Yield the records that are new since the last call, whatever the number. Raises Damaged."""
+        """Yield the records that are new since the last call, whatever the number. Raises
+        Damaged.
+        """
         if self.batch is not None or self._length == os.stat(self._file_path).st_size:
             return
         with open(self._file_path, "rb") as file:
@@ -124,7 +139,9 @@ class JournalFile(BatchedWrites, JournalFileBackend):
                 try:
                     record = parse_line(line)
                 except ValueError as error:
-                    raise damaged_journal(Path(self._file_path), self._records, str(error)) from None
+                    raise damaged_journal(
+                        Path(self._file_path), self._records, str(error)
+                    ) from None
                 self._records, self._length = self._records + 1, self._length + len(line)
                 self._crc = zlib.crc32(line, self._crc)
                 yield record
@@ -156,7 +173,9 @@ def damaged_journal(path: Path, records: int, reason: str) -> Damaged:
 
 
 def damage_in_words(place: str, reason: str, study: str, records: int) -> str:
-    """Say what is wrong with a line or row after so many whole `records` of a study, and how to save these."""
+    """Say what is wrong with a line or row after so many whole `records` of a study, and how to
+    save these.
+    """
     counted = "the record" if records == 1 else f"the {records:,} records"
     keeps = f"keeps {counted} before it" if records else "sets all aside, and the study starts anew"
     return f"{place} is damaged: {reason}. {how_to('repair', study)} {keeps}."
@@ -166,7 +185,9 @@ def damage_in_words(place: str, reason: str, study: str, records: int) -> str:
 
 
 class PackedTrial(FrozenTrial):
-    """A finished trial that unpacks its attributes when somebody asks for them: 30 epochs of metrics are some ten kB."""
+    """A finished trial that unpacks its attributes when somebody asks for them: 30 epochs of
+    metrics are some ten kB.
+    """
 
     def __init__(self, packed: bytes, brief: Mapping[str, Any], **fields: Any) -> None:
         super().__init__(user_attrs={}, **fields)
@@ -232,7 +253,10 @@ def replayed(storage: JournalStorage) -> Replayed:
             records=state.log_number_read,
             next_study=state._next_study_id,
             studies=studies,
-            trials=[(state._trial_id_to_study_id[identity], trial) for identity, trial in state._trials.items()],
+            trials=[
+                (state._trial_id_to_study_id[identity], trial)
+                for identity, trial in state._trials.items()
+            ],
         )
 
 
@@ -274,15 +298,21 @@ def journal_of(storage: JournalStorage) -> BatchedWrites:
 def batched_writes(study: optuna.Study) -> Iterator[None]:
     """Make all writes within durable at the end, in one write, in the same order.
 
-    A write of its own costs a lock and a sync, milliseconds; a round of 64 lanes has over a hundred. If the process dies
-    in the one write, the journal ends after some of its records, as it would between many writes.
+    A write of its own costs a lock and a sync, milliseconds; a round of 64 lanes has over a
+    hundred. If the process dies in the one write, the journal ends after some of its records, as it
+    would between many writes.
     """
     storage = study._storage
     journal = getattr(storage, "_backend", None)
-    if not isinstance(storage, JournalStorage) or not isinstance(journal, BatchedWrites) or journal.batch is not None:
+    if (
+        not isinstance(storage, JournalStorage)
+        or not isinstance(journal, BatchedWrites)
+        or journal.batch is not None
+    ):
         yield
         return
-    # `create_new_trial` returns the number from here; Optuna fills it in when it first reads such a record.
+    # `create_new_trial` returns the number from here; Optuna fills it in when it first reads such a
+    # record.
     vars(storage._replay_result).setdefault("_last_created_trial_id_by_this_process", -1)
     journal.batch = []
     try:
@@ -295,7 +325,9 @@ def batched_writes(study: optuna.Study) -> Iterator[None]:
 
 
 def _read(storage: JournalStorage) -> None:
-    """Take in the writes of a batch. Optuna raises once for each write to a trial that another process has finished."""
+    """Take in the writes of a batch. Optuna raises once for each write to a trial that another
+    process has finished.
+    """
     while True:
         with suppress(UpdateFinishedTrialError), storage._thread_lock:
             storage._sync_with_backend()

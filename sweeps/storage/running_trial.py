@@ -1,4 +1,6 @@
-"""A trial while it is trained: what the driver writes of it, each time so that a process that dies can go on."""
+"""A trial while it is trained: what the driver writes of it, each time so that a process that dies
+can go on.
+"""
 
 import math
 from contextlib import suppress
@@ -16,10 +18,15 @@ from sweeps.storage.trial_record import ENDED, failure_of
 
 
 def with_divergence(progress: Progress) -> Progress:
-    """Make an objective that is not finite a failure, whatever the lanes say; Optuna never sees it."""
+    """Make an objective that is not finite a failure, whatever the lanes say; Optuna never sees
+    it.
+    """
     if progress.failure or math.isfinite(progress.objective):
         return progress
-    return replace(progress, failure=Failure(kind="diverged", message=f"the objective became {progress.objective}"))
+    return replace(
+        progress,
+        failure=Failure(kind="diverged", message=f"the objective became {progress.objective}"),
+    )
 
 
 @dataclass(frozen=True)
@@ -31,23 +38,32 @@ class RunningTrial:
     runs: Path
 
     def assign_round(self, round_: int | None) -> None:
-        """Record that its first epoch is, or would have been, trained in this round; None: it waits outside the lanes."""
+        """Record that its first epoch is, or would have been, trained in this round; None: it waits
+        outside the lanes.
+        """
         if round_ is not None:
             self._write("duplicate_of", None)
         self._write("round", round_)
 
     @property
     def left(self) -> TrialResult | None:
-        """Its recorded result; None before it has one. A process that died may have recorded the result and not the end."""
+        """Its recorded result; None before it has one. A process that died may have recorded the
+        result and not the end.
+        """
         attributes = attributes_of(self.handle)
         if "results" not in attributes:
             return None
-        folder, files = attributes["folder"] and str(self.runs / attributes["folder"]), attributes.get("files") or {}
-        result = TrialResult(number=self.trial.number, metrics=attributes["results"], folder=folder, files=files)
+        folder = attributes["folder"] and str(self.runs / attributes["folder"])
+        files = attributes.get("files") or {}
+        result = TrialResult(
+            number=self.trial.number, metrics=attributes["results"], folder=folder, files=files
+        )
         return replace(result, failure=failure_of(attributes["outcome"]))
 
     def report(self, progress: Progress, round_: int, at: float) -> bool:
-        """Record its epoch of a round, reported at time `at`; returns whether there is an epoch to tell observers of."""
+        """Record its epoch of a round, reported at time `at`; returns whether there is an epoch to
+        tell observers of.
+        """
         if progress.failure or progress.finished:
             failure = asdict(progress.failure) if progress.failure else None
             self._write("closing", {"round": round_, "epoch": progress.epoch, "failure": failure})
@@ -62,14 +78,24 @@ class RunningTrial:
         return False
 
     def end(
-        self, outcome: Outcome, result: TrialResult, round_: int, at: float, *, duplicate_of: int | None = None
+        self,
+        outcome: Outcome,
+        result: TrialResult,
+        round_: int,
+        at: float,
+        *,
+        duplicate_of: int | None = None,
     ) -> None:
-        """Record how it ended in a round, and what it left behind, at time `at`. Results are written last: they stand for all."""
+        """Record how it ended in a round, and what it left behind, at time `at`. Results are
+        written last: they stand for all.
+        """
         if duplicate_of is not None:
             self._write("duplicate_of", duplicate_of)
         self._write("ended_round", round_)
         self._write("outcome", asdict(outcome))
-        self._write("folder", None if result.folder is None else stored_path(result.folder, self.runs))
+        self._write(
+            "folder", None if result.folder is None else stored_path(result.folder, self.runs)
+        )
         if result.files:
             self._write("files", dict(result.files))
         self._write("ended", at)
@@ -77,7 +103,9 @@ class RunningTrial:
         self._write("results", dict(result.metrics))
 
     def pause(self, result: TrialResult, epoch: int, round_: int) -> None:
-        """Record that it left its lane after this round, with so many epochs done, and what it leaves if it is not promoted."""
+        """Record that it left its lane after this round, with so many epochs done, and what it
+        leaves if it is not promoted.
+        """
         self._write_pictures(result.images)
         folder = None if result.folder is None else stored_path(result.folder, self.runs)
         self._write(
@@ -103,10 +131,17 @@ class RunningTrial:
 
     @property
     def paused_with(self) -> TrialResult:
-        """What it left when it was last paused. Another process may have moved the runs folder since."""
+        """What it left when it was last paused. Another process may have moved the runs folder
+        since.
+        """
         stored = attributes_of(self.handle)["paused_with"]
         folder = stored["folder"] and str(self.runs / stored["folder"])
-        return TrialResult(number=self.trial.number, metrics=stored["metrics"], folder=folder, files=stored["files"])
+        return TrialResult(
+            number=self.trial.number,
+            metrics=stored["metrics"],
+            folder=folder,
+            files=stored["files"],
+        )
 
     def tell(self, outcome: Outcome, objective: float | None) -> None:
         """End the trial in the storage, unless another program has."""
@@ -114,7 +149,8 @@ class RunningTrial:
             set_state(self.handle, ENDED[outcome.state], objective)
 
     def _write(self, key: str, value: Any) -> None:
-        # A trial that another program has finished meanwhile is theirs; `decided_outcome` finds out.
+        # A trial that another program has finished meanwhile is theirs; `decided_outcome` finds
+        # out.
         with suppress(UpdateFinishedTrialError):
             self.handle.set_user_attr(key, value)
 

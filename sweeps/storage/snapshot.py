@@ -1,9 +1,11 @@
-"""Snapshots of journals: the state after many records in one file, so that a study of 10,000 trials opens in less than a second.
+"""Snapshots of journals: the state after many records in one file, so that a study of 10,000 trials
+opens in less than a second.
 
-A snapshot is a cache beside the journal: one line of JSON (the studies, and of each trial what samplers and pruners ask
-for), sealed by its SHA-256, and after it the attributes of each trial as compressed JSON, which are unpacked when somebody
-asks for them. The journal stays the truth. A snapshot is used only where the bytes of the journal that it stands for have
-the same checksum as when it was written, so a damaged record is found with a snapshot as without.
+A snapshot is a cache beside the journal: one line of JSON (the studies, and of each trial what
+samplers and pruners ask for), sealed by its SHA-256, and after it the attributes of each trial as
+compressed JSON, which are unpacked when somebody asks for them. The journal stays the truth. A
+snapshot is used only where the bytes of the journal that it stands for have the same checksum as
+when it was written, so a damaged record is found with a snapshot as without.
 """
 
 import json
@@ -35,17 +37,31 @@ from sweeps.storage.optuna_internals import (
 )
 
 RECORDS = 20_000
-"""Records after the newest snapshot from which a new one is written; replaying them takes a quarter of a second."""
+"""Records after the newest snapshot from which a new one is written; replaying them takes a quarter
+of a second.
+"""
 SHARE = 0.05
 """The same as a share of all records, because a snapshot is written whole."""
 
 _BRIEF = ("ended_round", "duplicate_of", "pauses", "revives", "warmup")
-"""Attributes of finished trials that a driver asks for in every round (`sweeps.storage.trial_record`)."""
-_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, OverflowError, zlib.error)
+"""Attributes of finished trials that a driver asks for in every round
+(`sweeps.storage.trial_record`).
+"""
+_MALFORMED = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    RecursionError,
+    OverflowError,
+    zlib.error,
+)
 
 
 def open_with_snapshot(journal: BatchedWrites, path: Path) -> JournalStorage:
-    """Open a journal from the snapshot at `path` and the records after it, or from all records; renew the snapshot.
+    """Open a journal from the snapshot at `path` and the records after it, or from all records;
+    renew the snapshot.
 
     A snapshot that is damaged, of another version, or of other records is removed, with a warning.
 
@@ -58,9 +74,14 @@ def open_with_snapshot(journal: BatchedWrites, path: Path) -> JournalStorage:
 
 
 def renew_snapshot(storage: JournalStorage, path: Path) -> None:
-    """Write a snapshot if many records have come after the newest one; nothing where that fails, because it is a cache."""
+    """Write a snapshot if many records have come after the newest one; nothing where that fails,
+    because it is a cache.
+    """
     journal, state = journal_of(storage), replayed(storage)
-    if state.records - journal.in_snapshot < max(RECORDS, SHARE * state.records) or not path.parent.is_dir():
+    if (
+        state.records - journal.in_snapshot < max(RECORDS, SHARE * state.records)
+        or not path.parent.is_dir()
+    ):
         return
     with suppress(OSError, UserError):
         content = _pack(state, journal.position())
@@ -69,7 +90,9 @@ def renew_snapshot(storage: JournalStorage, path: Path) -> None:
 
 
 def _load(path: Path, journal: BatchedWrites) -> Replayed | None:
-    """Return the state in a snapshot, after which the journal goes on; None where there is none for this journal."""
+    """Return the state in a snapshot, after which the journal goes on; None where there is none for
+    this journal.
+    """
     try:
         content = path.read_bytes()
     except OSError:
@@ -88,7 +111,10 @@ def _load(path: Path, journal: BatchedWrites) -> Replayed | None:
             problem = "does not belong to the journal as it is now"
     except (Damaged, *_MALFORMED):
         problem = "is damaged"
-    warn_once(f"{path}: the snapshot {problem}. All records are read, and a new one is written when there are many.")
+    warn_once(
+        f"{path}: the snapshot {problem}. All records are read, and a new one is written when "
+        "there are many."
+    )
     with suppress(OSError):
         path.unlink()
     return None
@@ -124,7 +150,10 @@ def _pack(state: Replayed, position: Mapping[str, Any]) -> bytes:
                 "params": params,
                 "system": trial.system_attrs,
                 "brief": {key: brief[key] for key in _BRIEF if key in brief},
-                "epochs": [list(trial.intermediate_values), list(trial.intermediate_values.values())],
+                "epochs": [
+                    list(trial.intermediate_values),
+                    list(trial.intermediate_values.values()),
+                ],
                 "size": len(attributes),
             }
         )
@@ -166,7 +195,10 @@ def _trials_of(head: Mapping[str, Any], attributes: bytes) -> Iterator[tuple[int
             "values": row["values"],
             "datetime_start": _time(row["times"][0]),
             "datetime_complete": _time(row["times"][1]),
-            "params": {name: spaces[space].to_external_repr(value) for name, (space, value) in params.items()},
+            "params": {
+                name: spaces[space].to_external_repr(value)
+                for name, (space, value) in params.items()
+            },
             "distributions": {name: spaces[space] for name, (space, _) in params.items()},
             "system_attrs": row["system"],
             "intermediate_values": dict(zip(*row["epochs"], strict=True)),

@@ -1,6 +1,8 @@
-"""One phase of a study, open to be driven: its trials as frozen values, and each step of the driver as a durable write.
+"""One phase of a study, open to be driven: its trials as frozen values, and each step of the driver
+as a durable write.
 
-A trial that goes on after its end is a new trial in Optuna, which lets no ended trial change. Here it is one trial.
+A trial that goes on after its end is a new trial in Optuna, which lets no ended trial change. Here
+it is one trial.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +31,9 @@ from sweeps.storage.trial_record import as_stored, decoder, read_trial, revives
 from sweeps.study.space import Space
 
 _KEPT = {"warmup", *(field.name for field in fields(Repeat))}
-"""What the trial that stands for a failed one has of it; a trial of the search has the seed alone of the fields of a repeat."""
+"""What the trial that stands for a failed one has of it; a trial of the search has the seed alone
+of the fields of a repeat.
+"""
 PROPOSED_ID = -1
 """Identity of a trial that is not in the storage."""
 
@@ -45,7 +49,9 @@ class Store:
 
     def __init__(self, study: optuna.Study, space: Space, runs: Path = Path("mlruns")) -> None:
         self.study, self.runs = study, runs
-        self.phase: Literal["search", "repeats"] = "repeats" if study.study_name.endswith(REPEATS) else "search"
+        self.phase: Literal["search", "repeats"] = (
+            "repeats" if study.study_name.endswith(REPEATS) else "search"
+        )
         self._decode = decoder(space)
         self._stored: list[FrozenTrial] = []
         self._read: list[Trial] = []
@@ -69,7 +75,9 @@ class Store:
         return study_record(self.study)
 
     def trials(self) -> tuple[Trial, ...]:
-        """Return all trials as the storage has them now, by number; the same object while nothing changes."""
+        """Return all trials as the storage has them now, by number; the same object while nothing
+        changes.
+        """
         stored = self.study.get_trials(deepcopy=False)
         changed = [number for number in self._open if stored[number] is not self._stored[number]]
         new = range(len(self._read), len(stored))
@@ -104,7 +112,9 @@ class Store:
     # ---- the record ----
 
     def write_pruner_notes(self, decisions: RoundDecisions) -> None:
-        """Write what the pruner keeps with the trials (the rungs of successive halving); a second time changes nothing."""
+        """Write what the pruner keeps with the trials (the rungs of successive halving); a second
+        time changes nothing.
+        """
         storage, study = storage_of(self.study), study_id(self.study)
         with self.batched():
             for number, content in decisions.pruner_state.items():
@@ -127,8 +137,12 @@ class Store:
         stored = self.study.user_attrs.get("round_decisions")
         if not stored:
             return None
-        pruned, to_prune, paused = (tuple(stored.get(name, ())) for name in ("pruned", "condemned", "paused"))
-        return RoundDecisions(stored["round"], pruned, stored["pruner_state"], to_prune=to_prune, paused=paused)
+        pruned, to_prune, paused = (
+            tuple(stored.get(name, ())) for name in ("pruned", "condemned", "paused")
+        )
+        return RoundDecisions(
+            stored["round"], pruned, stored["pruner_state"], to_prune=to_prune, paused=paused
+        )
 
     def write_decisions(self, decisions: RoundDecisions, elapsed: float) -> None:
         """Write the decisions of a round, and the seconds spent on the phase so far."""
@@ -139,7 +153,9 @@ class Store:
 
     @property
     def epochs_ahead(self) -> dict[int, Progress]:
-        """Epochs of rounds to come that lanes had trained when the study was last stopped, by number of their trial."""
+        """Epochs of rounds to come that lanes had trained when the study was last stopped, by
+        number of their trial.
+        """
         ahead = {}
         trials = {trial.number: trial for trial in self.trials()}
         for stored in self.study.user_attrs.get("epochs_ahead") or ():
@@ -150,7 +166,9 @@ class Store:
         return ahead
 
     def write_epochs_ahead(self, ahead: Sequence[Progress]) -> None:
-        """Write epochs of rounds to come, but for those in which training failed: an epoch is the same whenever it is trained."""
+        """Write epochs of rounds to come, but for those in which training failed: an epoch is the
+        same whenever it is trained.
+        """
         content = [asdict(progress) for progress in ahead if not with_divergence(progress).failure]
         self.study.set_user_attr("epochs_ahead", content)
 
@@ -160,10 +178,13 @@ class Store:
         """Return what writes the steps of a trial that is in the storage."""
         return resume_trial(self.study, trial, self.runs)
 
-    def begin(self, proposal: Trial, *, round_: int, started: float, waits_for: Trial | None) -> None:
+    def begin(
+        self, proposal: Trial, *, round_: int, started: float, waits_for: Trial | None
+    ) -> None:
         """Write a proposed trial, in one piece.
 
-        It began at `started` (unix seconds); its first epoch is trained in this round, unless it waits for an equal trial.
+        It began at `started` (unix seconds); its first epoch is trained in this round, unless it
+        waits for an equal trial.
         """
         begun: dict[str, Any] = {"started": started, "round": round_}
         if waits_for is not None:
@@ -175,19 +196,28 @@ class Store:
         self._create(self.revived(ended, round_, self.next_number).origin)
 
     def revived(self, ended: Trial, round_: int, number: int) -> Trial:
-        """Return the trial of this number that resumes in this round from where one stood when it ended; writes nothing."""
+        """Return the trial of this number that resumes in this round from where one stood when it
+        ended; writes nothing.
+        """
         stored: FrozenTrial = ended.origin
         attributes = stored.user_attrs
         *before, newest = attributes["pauses"]
         lasting = ("seed", "started", "round", "paused_with", "warmup")
-        kept = {key: value for key, value in attributes.items() if key in lasting or key.startswith("epoch/")}
+        kept = {
+            key: value
+            for key, value in attributes.items()
+            if key in lasting or key.startswith("epoch/")
+        }
         trial = create_trial(
             state=TrialState.RUNNING,
             params=stored.params,
             distributions=stored.distributions,
             user_attrs=kept
             | {"pauses": [*before, newest | {"until": round_}]}
-            | {"revives": ended.number, "resumes_from": attributes.get("resumes_from", ended.number)},
+            | {
+                "revives": ended.number,
+                "resumes_from": attributes.get("resumes_from", ended.number),
+            },
             intermediate_values=stored.intermediate_values,
         )
         trial.number = number
@@ -195,17 +225,24 @@ class Store:
         return self.proposed(trial, before=ended)
 
     def proposed(self, stored: FrozenTrial, *, before: Trial | None = None) -> Trial:
-        """Return the trial that this one will be once it is written. `before`: the ended trial that it goes on from."""
-        return read_trial(stored, self._decode, repeat=self.phase == "repeats", before=before, proposed=True)
+        """Return the trial that this one will be once it is written. `before`: the ended trial that
+        it goes on from.
+        """
+        return read_trial(
+            stored, self._decode, repeat=self.phase == "repeats", before=before, proposed=True
+        )
 
     def retry(self, started: float, wanted: Callable[[Trial], bool] = lambda trial: True) -> int:
-        """Write a trial for each one that failed and is wanted, to be trained in its place; return how many there are.
+        """Write a trial for each one that failed and is wanted, to be trained in its place; return
+        how many there are.
 
-        The new trial has the configuration, the seed and, of a repeat, the purposes of the failed one, whose record stays. It
-        waits for a lane like one that has lost its lane.
+        The new trial has the configuration, the seed and, of a repeat, the purposes of the failed
+        one, whose record stays. It waits for a lane like one that has lost its lane.
         """
         failed = [
-            trial for trial in self.trials() if trial.state == "failed" and trial.seed is not None and wanted(trial)
+            trial
+            for trial in self.trials()
+            if trial.state == "failed" and trial.seed is not None and wanted(trial)
         ]
         for ended in failed:
             stored: FrozenTrial = ended.origin

@@ -1,4 +1,6 @@
-"""A study as its storage holds it: what it asks, how it runs, how far it is, and what its mirror in MLflow needs."""
+"""A study as its storage holds it: what it asks, how it runs, how far it is, and what its mirror in
+MLflow needs.
+"""
 
 import json
 import uuid
@@ -24,19 +26,25 @@ REPEATS = ".repeats"
 
 
 def attributes_of(record: StudyRecord) -> dict[str, Any]:
-    """Return what the storage keeps with the study of the search (`reassigned` with its repeats): JSON-able, by field."""
+    """Return what the storage keeps with the study of the search (`reassigned` with its repeats):
+    JSON-able, by field.
+    """
     content = json_able(asdict(record))
     del content["name"]
     return {**MARKS, **content}
 
 
 def record_of(name: str, attributes: Mapping[str, Any]) -> StudyRecord:
-    """Read a record from what `attributes_of` returned; fields that are missing or None have their defaults."""
+    """Read a record from what `attributes_of` returned; fields that are missing or None have their
+    defaults.
+    """
     names = {field.name for field in fields(StudyRecord)}
     values = {key: value for key, value in attributes.items() if key in names and value is not None}
     if "model" in values:
         model = values["model"]
-        values["model"] = RegisteredModel(**model | {"pip_requirements": tuple(model["pip_requirements"])})
+        values["model"] = RegisteredModel(
+            **model | {"pip_requirements": tuple(model["pip_requirements"])}
+        )
     values |= {
         key: tuple(values[key])
         for key in ("no_metrics", "warnings", "answer", "stalls", "workers", "start")
@@ -51,7 +59,8 @@ def read_state(storage: "BaseStorage", name: str, *, earlier: State | None = Non
     """Read a study and its repeats, each trial once; writes nothing.
 
     Args:
-        earlier: the result of an earlier call; records of trials that had ended by then are taken from it.
+        earlier: the result of an earlier call; records of trials that had ended by then are taken
+            from it.
 
     Raises:
         UserError: the storage has no such study, or another version has stored it.
@@ -59,30 +68,44 @@ def read_state(storage: "BaseStorage", name: str, *, earlier: State | None = Non
     identities = study_ids(storage)
     if name not in identities:
         names = [other for other in identities if not other.endswith(REPEATS)]
-        raise UserError(f"study '{name}'", f"not found in this storage. {did_you_mean(name, names)}")
+        raise UserError(
+            f"study '{name}'", f"not found in this storage. {did_you_mean(name, names)}"
+        )
     repeats = identities.get(name + REPEATS)
     attributes = storage.get_study_user_attrs(identities[name])
     if attributes:  # a study that was only just created has none
         check_schema(f"study '{name}'", attributes)
     if repeats is not None:
         theirs = storage.get_study_user_attrs(repeats)
-        both = {name: [*attributes.get(name, ()), *theirs.get(name, ())] for name in ("stalls", "workers")}
+        both = {
+            name: [*attributes.get(name, ()), *theirs.get(name, ())]
+            for name in ("stalls", "workers")
+        }
         attributes = {**attributes, "reassigned": theirs.get("reassigned"), **both}
     study = record_of(name, attributes)
     same = earlier is not None and earlier.study.spec == study.spec
     trials = earlier.trials if earlier and same else ()
-    earlier_repeats = earlier.repeats if earlier and same and earlier.study.reassigned == study.reassigned else ()
+    earlier_repeats = (
+        earlier.repeats if earlier and same and earlier.study.reassigned == study.reassigned else ()
+    )
     search = _read_trials(storage, identities[name], study, trials, repeat=False)
     went_on = {trial.before.number for trial in search if trial.before}
     return State(
         study=study,
         trials=tuple(trial for trial in search if trial.number not in went_on),
-        repeats=() if repeats is None else _read_trials(storage, repeats, study, earlier_repeats, repeat=True),
+        repeats=()
+        if repeats is None
+        else _read_trials(storage, repeats, study, earlier_repeats, repeat=True),
     )
 
 
 def _read_trials(
-    storage: "BaseStorage", identity: int, study: StudyRecord, earlier: tuple[Trial, ...], *, repeat: bool
+    storage: "BaseStorage",
+    identity: int,
+    study: StudyRecord,
+    earlier: tuple[Trial, ...],
+    *,
+    repeat: bool,
 ) -> tuple[Trial, ...]:
     """Return all trials of an Optuna study, by number, each with the one that it goes on from."""
     known = {stood.number: stood for trial in earlier for stood in trial.chain if stood.finished}
@@ -94,12 +117,15 @@ def _read_trials(
         reassigned = study.reassigned.get(str(stored.number)) if repeat else None
         revived = revives(stored)
         before = None if revived is None else trials[revived]
-        trials.append(read_trial(stored, decode, repeat=repeat, reassigned=reassigned, before=before))
+        trials.append(
+            read_trial(stored, decode, repeat=repeat, reassigned=reassigned, before=before)
+        )
     return tuple(trials)
 
 
 def record_in(storage: "BaseStorage", name: str) -> StudyRecord:
-    """Return the record of a study without what its repeats add; an empty one where the storage has no such study.
+    """Return the record of a study without what its repeats add; an empty one where the storage has
+    no such study.
 
     Raises:
         UserError: another version has stored it.
@@ -124,7 +150,9 @@ def write_study(study: "optuna.Study", **changes: Any) -> None:
 
 
 def write_identity(study: "optuna.Study", identity: str | None = None) -> None:
-    """Write the first attributes of a study that was just created: schema number, version, and an identity, by default a new one."""
+    """Write the first attributes of a study that was just created: schema number, version, and an
+    identity, by default a new one.
+    """
     for name, value in {**MARKS, "identity": identity or uuid.uuid4().hex}.items():
         study.set_user_attr(name, value)
 

@@ -1,6 +1,8 @@
-"""The records of a study as JSON, to carry the study from one storage into another: from a journal, say, into a database.
+"""The records of a study as JSON, to carry the study from one storage into another: from a journal,
+say, into a database.
 
-Records that arrive may come from anybody, so each path in them is confined to the study's own folder.
+Records that arrive may come from anybody, so each path in them is confined to the study's own
+folder.
 """
 
 import re
@@ -23,7 +25,15 @@ from sweeps.storage.study_record import REPEATS, read_state
 
 _KINDS = {"search": "", "repeats": REPEATS}
 """Kind of a study's record → suffix of the name of the Optuna study."""
-_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, OverflowError)
+_MALFORMED = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    RecursionError,
+    OverflowError,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +46,21 @@ class ImportRules:
     report: str | None
     """Folder of its report as records hold it; None where no report arrives."""
     loaders: Mapping[str, Collection[str]]
-    """Module that may load the registered model → packages that it may require. A model with another loader is left out."""
+    """Module that may load the registered model → packages that it may require. A model with
+    another loader is left out.
+    """
 
 
 def study_records(storage: BaseStorage, name: str) -> Iterator[dict[str, Any]]:
-    """Yield all that a storage holds of a study: a record of the search, one of each trial, and the same of the repeats."""
+    """Yield all that a storage holds of a study: a record of the search, one of each trial, and the
+    same of the repeats.
+    """
     identities = study_ids(storage)
     for kind, suffix in _KINDS.items():
         if (identity := identities.get(name + suffix)) is None:
             continue
-        user, system = storage.get_study_user_attrs(identity), storage.get_study_system_attrs(identity)
+        user = storage.get_study_user_attrs(identity)
+        system = storage.get_study_system_attrs(identity)
         yield {"kind": kind, "user": user, "system": system}
         yield from map(_record_of, storage.get_all_trials(identity, deepcopy=False))
 
@@ -54,8 +69,13 @@ def _record_of(trial: FrozenTrial) -> dict[str, Any]:
     return {
         "state": trial.state.name,
         "values": trial.values,
-        "params": {name: trial.distributions[name].to_internal_repr(value) for name, value in trial.params.items()},
-        "distributions": {name: distribution_to_json(space) for name, space in trial.distributions.items()},
+        "params": {
+            name: trial.distributions[name].to_internal_repr(value)
+            for name, value in trial.params.items()
+        },
+        "distributions": {
+            name: distribution_to_json(space) for name, space in trial.distributions.items()
+        },
         "epochs": trial.intermediate_values,
         "user": trial.user_attrs,
         "system": trial.system_attrs,
@@ -86,10 +106,14 @@ def write_records(
         return read_state(storage, rules.name)
     except _MALFORMED as error:
         reason = " ".join(str(error).split())
-        raise UserError(place, f"its records make no study ({type(error).__name__}: {reason}).") from error
+        raise UserError(
+            place, f"its records make no study ({type(error).__name__}: {reason})."
+        ) from error
 
 
-def _by_study(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+def _by_study(
+    records: Iterable[Mapping[str, Any]],
+) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
     """Yield the kind of each Optuna study with all its records, the record of the study first."""
     own: list[Mapping[str, Any]] = []
     for record in records:
@@ -101,11 +125,16 @@ def _by_study(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, list[
         yield own[0]["kind"], own
 
 
-def _write_study(storage: BaseStorage, name: str, records: list[Mapping[str, Any]], rules: ImportRules) -> optuna.Study:
+def _write_study(
+    storage: BaseStorage, name: str, records: list[Mapping[str, Any]], rules: ImportRules
+) -> optuna.Study:
     head, trials = records[0], records[1:]
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the command has a line of its own for a new study
+    # The command has a line of its own for a new study.
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler, pruner = optuna.samplers.RandomSampler(seed=0), optuna.pruners.NopPruner()
-    study = optuna.create_study(study_name=name, storage=storage, direction="minimize", sampler=sampler, pruner=pruner)
+    study = optuna.create_study(
+        study_name=name, storage=storage, direction="minimize", sampler=sampler, pruner=pruner
+    )
     with batched_writes(study):
         for key, value in _arrived_study(head["user"], rules).items():
             study.set_user_attr(key, value)
@@ -117,7 +146,9 @@ def _write_study(storage: BaseStorage, name: str, records: list[Mapping[str, Any
 
 
 def _trial_of(record: Mapping[str, Any], rules: ImportRules) -> FrozenTrial:
-    distributions = {name: json_to_distribution(space) for name, space in record["distributions"].items()}
+    distributions = {
+        name: json_to_distribution(space) for name, space in record["distributions"].items()
+    }
     values = record["values"]
     return FrozenTrial(
         number=0,  # the storage counts
@@ -127,7 +158,10 @@ def _trial_of(record: Mapping[str, Any], rules: ImportRules) -> FrozenTrial:
         values=None if values is None else [float(value) for value in values],
         datetime_start=_local(record["started"]),
         datetime_complete=_local(record["ended"]),
-        params={name: distributions[name].to_external_repr(float(value)) for name, value in record["params"].items()},
+        params={
+            name: distributions[name].to_external_repr(float(value))
+            for name, value in record["params"].items()
+        },
         distributions=distributions,
         user_attrs=_arrived_trial(record["user"], rules),
         system_attrs=dict(record["system"]),
@@ -163,12 +197,19 @@ def _arrived_study(user: Mapping[str, Any], rules: ImportRules) -> dict[str, Any
 
 
 def _arrived_model(model: Mapping[str, Any], rules: ImportRules) -> dict[str, Any] | None:
-    """Return the registered model, None unless a known module loads it, with known packages, from a folder of the study."""
+    """Return the registered model, None unless a known module loads it, with known packages, from a
+    folder of the study.
+    """
     packages = rules.loaders.get(model["loader_module"], ())
     known = re.compile(rf"(?:{'|'.join(map(re.escape, packages))})(?:==[0-9][0-9A-Za-z.+]*)?")
     run = re.fullmatch(rf"{re.escape(rules.old)}/(r?[0-9]+)", model["run"])
     folder = _confined(model["folder"], rules)
-    if not packages or not all(map(known.fullmatch, model["pip_requirements"])) or run is None or folder is None:
+    if (
+        not packages
+        or not all(map(known.fullmatch, model["pip_requirements"]))
+        or run is None
+        or folder is None
+    ):
         return None
     return {**model, "name": rules.name, "run": f"{rules.name}/{run[1]}", "folder": folder}
 

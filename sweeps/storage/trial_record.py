@@ -39,7 +39,8 @@ def read_trial(
 
     Args:
         decode: of the search space (`decoder`).
-        reassigned: source trial, purposes, pairs and baseline of a repeat in the newest plan, where it was made by an older one.
+        reassigned: source trial, purposes, pairs and baseline of a repeat in the newest plan, where
+            it was made by an older one.
         before: the trial that it goes on from, as that one ended.
         proposed: whether it is not in the storage yet.
     """
@@ -76,7 +77,9 @@ _ROLE = ("source_trial", "purposes", "seed_index", "pair_ids", "baseline", "test
 
 @dataclass(slots=True)
 class _Reading:
-    """Reads what a stored trial has on record. Of an ended trial it is packed, and unpacked once where `recorded` comes first."""
+    """Reads what a stored trial has on record. Of an ended trial it is packed, and unpacked once
+    where `recorded` comes first.
+    """
 
     stored: FrozenTrial
     known: Assignment | None = None
@@ -110,15 +113,21 @@ def _recorded(stored: FrozenTrial, attributes: Mapping[str, Any]) -> Recorded:
         pictures=_pictures(attributes),
         outcome=_outcome(stored, attributes) if stored.state.is_finished() else None,
         results=attributes.get("results") or {},
-        started=attributes.get("started", stored.datetime_start and stored.datetime_start.timestamp()),
-        ended=attributes.get("ended", stored.datetime_complete and stored.datetime_complete.timestamp()),
+        started=attributes.get(
+            "started", stored.datetime_start and stored.datetime_start.timestamp()
+        ),
+        ended=attributes.get(
+            "ended", stored.datetime_complete and stored.datetime_complete.timestamp()
+        ),
         folder=attributes.get("folder"),
         files=attributes.get("files") or {},
     )
 
 
 def _attributes(stored: FrozenTrial) -> Mapping[str, Any]:
-    """Return the attributes of a stored trial. The storage keeps the packed form of an ended one, a tenth of the size."""
+    """Return the attributes of a stored trial. The storage keeps the packed form of an ended one, a
+    tenth of the size.
+    """
     return copy.copy(stored).user_attrs
 
 
@@ -141,9 +150,13 @@ def _pictures(attributes: Mapping[str, Any]) -> tuple[Picture, ...]:
 
 
 def decoder(space: Space) -> Decode:
-    """Return what decodes the parameters of trials; values that the space no longer knows stay as they are stored."""
+    """Return what decodes the parameters of trials; values that the space no longer knows stay as
+    they are stored.
+    """
     choices = {
-        parameter.name: {parameter.encode(value): as_lists(value) for value in reversed(parameter.values)}
+        parameter.name: {
+            parameter.encode(value): as_lists(value) for value in reversed(parameter.values)
+        }
         for parameter in space.parameters
         if parameter.kind == "choice"
     }
@@ -168,7 +181,9 @@ def as_stored(proposal: Trial, attributes: Mapping[str, Any]) -> FrozenTrial:
 
 
 def revives(stored: FrozenTrial) -> int | None:
-    """Return the number of the ended trial that goes on as this one; None for a trial that began anew."""
+    """Return the number of the ended trial that goes on as this one; None for a trial that began
+    anew.
+    """
     return brief_attributes(stored).get("revives")
 
 
@@ -181,10 +196,17 @@ def _is_paused(stored: FrozenTrial) -> bool:
 
 
 def _outcome(stored: FrozenTrial, attributes: Mapping[str, Any]) -> Outcome:
-    """Return how a trial ended, as the driver decided it; from its epochs alone where another program ended it."""
+    """Return how a trial ended, as the driver decided it; from its epochs alone where another
+    program ended it.
+    """
     state, ending = STATE_NAMES[stored.state], attributes.get("outcome")
     if ending is not None:
-        return Outcome(state=state, epoch=ending["epoch"], objective=ending["objective"], failure=failure_of(ending))
+        return Outcome(
+            state=state,
+            epoch=ending["epoch"],
+            objective=ending["objective"],
+            failure=failure_of(ending),
+        )
     warmup, reported = int(attributes.get("warmup") or 0), stored.intermediate_values
     finite = [value for epoch, value in reported.items() if epoch > warmup and math.isfinite(value)]
     value = stored.values[0] if stored.values else None
@@ -192,5 +214,7 @@ def _outcome(stored: FrozenTrial, attributes: Mapping[str, Any]) -> Outcome:
 
 
 def failure_of(stored: Mapping[str, Any]) -> Failure | None:
-    """Return the failure with which a trial closes or ended, from its record; None without a failure."""
+    """Return the failure with which a trial closes or ended, from its record; None without a
+    failure.
+    """
     return Failure(**stored["failure"]) if stored["failure"] else None

@@ -16,20 +16,31 @@ def problems_of(
 ) -> list[tuple[EntryPath, str]]:
     """List path and problem of each mistake that pydantic found in `content`.
 
-    Where each member of a union of types failed, the first of those that went deepest speaks for all.
+    Where each member of a union of types failed, the first of those that went deepest speaks for
+    all.
     """
     mistakes: dict[EntryPath, ErrorDetails] = {}
     for details in error.errors(include_url=False):
         mistakes.setdefault(_path_of(details, content), details)
     above = {path[:length] for path in mistakes for length in range(len(path))}
-    return [(path, _problem(details, model)) for path, details in mistakes.items() if path not in above]
+    return [
+        (path, _problem(details, model)) for path, details in mistakes.items() if path not in above
+    ]
 
 
 def _path_of(details: ErrorDetails, content: Any) -> EntryPath:
-    """Return the path of the entry that a mistake is about: its location without the names of a union's members."""
+    """Return the path of the entry that a mistake is about: its location without the names of a
+    union's members.
+    """
     path: EntryPath = ()
     for part in details["loc"]:
-        keys = content if isinstance(content, dict) else range(len(content)) if isinstance(content, list) else ()
+        keys = (
+            content
+            if isinstance(content, dict)
+            else range(len(content))
+            if isinstance(content, list)
+            else ()
+        )
         if part in keys:
             path, content = (*path, part), content[part]
     if details["type"] == "missing":
@@ -53,7 +64,10 @@ _WORDS = {
 def _problem(details: ErrorDetails, model: type[BaseModel]) -> str:
     kind, message, got = details["type"], details["msg"], details["input"]
     if kind == "extra_forbidden":
-        return f"unknown setting. {did_you_mean(str(details['loc'][-1]), _names_beside(details['loc'], model))}"
+        return (
+            "unknown setting. "
+            f"{did_you_mean(str(details['loc'][-1]), _names_beside(details['loc'], model))}"
+        )
     if kind == "missing":
         return "is missing."
     if kind == "value_error":
@@ -76,13 +90,22 @@ def _names_beside(loc: Sequence[int | str], model: type[BaseModel]) -> set[str]:
     """Return the field names of the model that refused the last part of a location."""
     models = [model]
     for part in loc[:-1]:
-        fields = [candidate.model_fields[str(part)] for candidate in models if part in candidate.model_fields]
+        fields = [
+            candidate.model_fields[str(part)]
+            for candidate in models
+            if part in candidate.model_fields
+        ]
         types = {candidate for field in fields for candidate in types_of(field.annotation)}
-        inner = [candidate for candidate in types if isinstance(candidate, type) and issubclass(candidate, BaseModel)]
+        inner = [
+            candidate
+            for candidate in types
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel)
+        ]
         tagged = [
             candidate
             for candidate in models
-            if part in (candidate.__name__, getattr(candidate.model_fields.get("name"), "default", ""))
+            if part
+            in (candidate.__name__, getattr(candidate.model_fields.get("name"), "default", ""))
         ]
         models = inner or tagged or models
     return {name for candidate in models for name in candidate.model_fields}

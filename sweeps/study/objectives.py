@@ -1,4 +1,6 @@
-"""The two objectives of a study that has no single one: which names they may have, and what cannot go with them."""
+"""The two objectives of a study that has no single one: which names they may have, and what cannot
+go with them.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -20,21 +22,28 @@ def read_objectives(
     metrics: Mapping[str, str],
     mistakes: Mistakes,
 ) -> dict[str, str]:
-    """Return the names of the two objectives, each with the metric of an epoch that it stands for; empty for a study with one objective.
+    """Return the names of the two objectives, each with the metric of an epoch that it stands for;
+    empty for a study with one objective.
 
     Args:
         metrics: name → metric of all that may be an objective.
-        mistakes: takes names that are none, and parts of the study that need one value by which to rank trials.
+        mistakes: takes names that are none, and parts of the study that need one value by which to
+            rank trials.
     """
     if file.objectives is None:
         return {}
     names = file.objectives
     if not metrics:
-        mistakes.add(("objectives",), "this workload names no metrics that could be objectives. Drop the entry.")
+        mistakes.add(
+            ("objectives",),
+            "this workload names no metrics that could be objectives. Drop the entry.",
+        )
         return {}
     for index, name in enumerate(names):
         if name not in metrics:
-            mistakes.add(("objectives", index), f"'{name}' is no objective. {did_you_mean(name, metrics)}")
+            mistakes.add(
+                ("objectives", index), f"'{name}' is no objective. {did_you_mean(name, metrics)}"
+            )
     if len(names) != 2 or len({*names}) != 2:
         problem = f"got [{', '.join(names)}]; must be two different ones of {_listed(metrics)}."
         mistakes.add(("objectives",), problem)
@@ -43,7 +52,9 @@ def read_objectives(
     return {name: metrics[name] for name in names if name in metrics}
 
 
-def _unfit(file: "StudyFile", space: "Space", baselines: Sequence["Baseline"]) -> Iterator[tuple[EntryPath, str]]:
+def _unfit(
+    file: "StudyFile", space: "Space", baselines: Sequence["Baseline"]
+) -> Iterator[tuple[EntryPath, str]]:
     """Yield path and problem of each part of a study that does not go with two objectives."""
     if not file.sampler.two_objectives:
         able = _listed(name for name, sampler in SAMPLERS.items() if sampler.two_objectives)
@@ -57,14 +68,25 @@ def _unfit(file: "StudyFile", space: "Space", baselines: Sequence["Baseline"]) -
         yield ("pruner", "name"), f"got {file.pruner.name}, which {reason}; must be {able}."
     if file.confirm is not None:
         remedy = (
-            "Drop it, and give configurations of the front as rows of `baselines`, which fresh seeds train and test."
+            "Drop it, and give configurations of the front as rows of `baselines`, which fresh "
+            "seeds train and test."
         )
-        yield ("confirm",), f"confirms the best by one objective, and `objectives` names two. {remedy}"
+        yield (
+            ("confirm",),
+            f"confirms the best by one objective, and `objectives` names two. {remedy}",
+        )
     if file.compare is not None:
-        yield ("compare",), "compares values of one objective, and `objectives` names two. Drop it (`compare: null`)."
+        yield (
+            ("compare",),
+            "compares values of one objective, and `objectives` names two. Drop it (`compare: "
+            "null`).",
+        )
     if file.learn_from is not None:
         remedy = "Drop it; `start` can give configurations to try first."
-        yield ("learn_from",), f"takes over values of one objective, and `objectives` names two. {remedy}"
+        yield (
+            ("learn_from",),
+            f"takes over values of one objective, and `objectives` names two. {remedy}",
+        )
     for row in baselines:
         if row.at == "best":
             problem = "got best, but of two objectives no configuration is the best; must be fixed."
@@ -72,7 +94,8 @@ def _unfit(file: "StudyFile", space: "Space", baselines: Sequence["Baseline"]) -
     for parameter in space.parameters:
         if parameter.grow:
             problem = (
-                "got true, but of two objectives no trials are the best, which a range grows after; must be false."
+                "got true, but of two objectives no trials are the best, which a range grows "
+                "after; must be false."
             )
             yield ("search", parameter.name, "grow"), problem
 

@@ -1,4 +1,6 @@
-"""Changes to a study before it is checked: `extends`, settings named without their section, and `--set key=value`."""
+"""Changes to a study before it is checked: `extends`, settings named without their section, and
+`--set key=value`.
+"""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -24,7 +26,9 @@ from sweeps.study.yaml_file import (
 
 def section_of(name: str, sections: Sections) -> str | None:
     """Return the section that has a setting of this name."""
-    return next((section for section, model in sections.items() if name in model.model_fields), None)
+    return next(
+        (section for section, model in sections.items() if name in model.model_fields), None
+    )
 
 
 def read_study_file(
@@ -36,9 +40,11 @@ def read_study_file(
     *,
     text: str | None = None,
 ) -> tuple[dict[str, Any], Mistakes, str]:
-    """Read a study and return its content, its mistakes so far and its text; with `extends`, it and its parents as one file.
+    """Read a study and return its content, its mistakes so far and its text; with `extends`, it and
+    its parents as one file.
 
-    Without `sections` the entries stay where they stand. `text` is the study where it lies in no file; `path` is then its name.
+    Without `sections` the entries stay where they stand. `text` is the study where it lies in no
+    file; `path` is then its name.
     """
     file, in_file = shown_path(path), text is None
     text = read_text(path) if text is None else text
@@ -47,7 +53,9 @@ def read_study_file(
         places = dict.fromkeys(places, file)
     if not isinstance(content, dict):
         got = "nothing" if content is None else f"a {type(content).__name__}"
-        raise UserError(file, f"got {got}; must hold `name: value` lines such as `question:` and `search:`.")
+        raise UserError(
+            file, f"got {got}; must hold `name: value` lines such as `question:` and `search:`."
+        )
     mistakes = Mistakes(file, places)
     if sections is not None:
         _give_sections(content, sections, mistakes)
@@ -76,7 +84,8 @@ def read_study_file(
 def _give_sections(content: dict[str, Any], sections: Sections, mistakes: Mistakes) -> None:
     """Move each setting that stands at the top level of a file into its section.
 
-    `mistakes` takes names that are unknown or ambiguous, and settings that stand in a section of others.
+    `mistakes` takes names that are unknown or ambiguous, and settings that stand in a section of
+    others.
     """
     places = mistakes.places
     for section in sections:
@@ -99,17 +108,22 @@ def _give_sections(content: dict[str, Any], sections: Sections, mistakes: Mistak
             mistakes.add((key,), f"stands here and under '{path[0]}'; must stand once.")
         elif isinstance(section, dict):
             section[key] = value
-            places |= {(*path, *old[1:]): place for old, place in places.items() if old[:1] == (key,)}
+            places |= {
+                (*path, *old[1:]): place for old, place in places.items() if old[:1] == (key,)
+            }
 
 
-def _extended(content: dict[str, Any], changes: dict[str, Any], sections: Sections, data: str | None) -> dict[str, Any]:
+def _extended(
+    content: dict[str, Any], changes: dict[str, Any], sections: Sections, data: str | None
+) -> dict[str, Any]:
     """Return the parent study's content with the child's changes.
 
-    Mappings are merged entry by entry; everything else, and another form of a searched parameter, sampler or pruner,
-    replaces the parent's. `null` removes an entry. As with `--set`, a setting that the child fixes leaves the parent's
-    search, and a setting that the child searches is no longer fixed. A parameter that the child takes out of the search has
-    its default. Where the child changes the section `data`, the published results of the parent's baselines go, because they
-    hold for the parent's data.
+    Mappings are merged entry by entry; everything else, and another form of a searched parameter,
+    sampler or pruner, replaces the parent's. `null` removes an entry. As with `--set`, a setting
+    that the child fixes leaves the parent's search, and a setting that the child searches is no
+    longer fixed. A parameter that the child takes out of the search has its default. Where the
+    child changes the section `data`, the published results of the parent's baselines go, because
+    they hold for the parent's data.
     """
     if changes.get(data or ""):
         for row in mapping(content.get("baselines")).values():
@@ -136,11 +150,20 @@ def _default(name: str, sections: Sections) -> Any:
 def _merged(old: Any, new: Any, path: EntryPath) -> Any:
     if path in (("sampler",), ("pruner",)):
         old, new = ({"name": part} if isinstance(part, str) else part for part in (old, new))
-        if isinstance(old, dict) and isinstance(new, dict) and new.get("name", old.get("name")) != old.get("name"):
+        if (
+            isinstance(old, dict)
+            and isinstance(new, dict)
+            and new.get("name", old.get("name")) != old.get("name")
+        ):
             return new
     if not isinstance(old, dict) or not isinstance(new, dict):
         return new
-    if path[:1] == ("search",) and len(path) == 2 and "values" in {*old} ^ {*new} and {*new} - {"when"}:
+    if (
+        path[:1] == ("search",)
+        and len(path) == 2
+        and "values" in {*old} ^ {*new}
+        and {*new} - {"when"}
+    ):
         return new
     merged = {key: value for key, value in old.items() if key not in new or new[key] is not None}
     for key, value in new.items():
@@ -154,17 +177,21 @@ def apply_overrides(
 ) -> dict[str, Any]:
     """Return a study file's content with the overrides made, in their order.
 
-    - Fixing a setting that is searched takes it out of the search. Conditions on it are settled: what depends on
-      another value of it leaves the search too, what depends on this value is searched unconditionally.
+    - Fixing a setting that is searched takes it out of the search. Conditions on it are settled:
+      what depends on another value of it leaves the search too, what depends on this value is
+      searched unconditionally.
     - Searching a setting that is fixed takes the fixed value away.
-    - A new `sampler.name` or `pruner.name` starts from that one's defaults: options of the old one do not carry over.
+    - A new `sampler.name` or `pruner.name` starts from that one's defaults: options of the old one
+      do not carry over.
     - `confirm=null` or `compare=null` switches the part off.
 
     Args:
         content: the file; not changed.
-        overrides: each `section.key=value` or, where the name is unique, `key=value`; the value is YAML.
+        overrides: each `section.key=value` or, where the name is unique, `key=value`; the value is
+            YAML.
         sections: section → settings model.
-        mistakes: takes keys that do not exist or are not unique, and values that are no YAML; learns what was changed.
+        mistakes: takes keys that do not exist or are not unique, and values that are no YAML;
+            learns what was changed.
     """
     changed, paths = copy.deepcopy(dict(content)), set()
     for override in overrides:
@@ -194,10 +221,16 @@ def _path_of(key: str, sections: Sections) -> tuple[str, ...]:
             raise UserError("", f"unknown setting. {did_you_mean('.'.join(rest), fields)}")
     elif head == "search":
         if section_of(rest[0], sections) is None:
-            raise UserError("", f"'{rest[0]}' is no setting. {did_you_mean(rest[0], _setting_names(sections))}")
+            raise UserError(
+                "", f"'{rest[0]}' is no setting. {did_you_mean(rest[0], _setting_names(sections))}"
+            )
     elif head not in PARTS:
         similar = did_you_mean(key, [name for name in _setting_names(sections) if "." in name])
-        hint = similar if similar.startswith("Did") else did_you_mean(head, [*sections, *PARTS, "search"])
+        hint = (
+            similar
+            if similar.startswith("Did")
+            else did_you_mean(head, [*sections, *PARTS, "search"])
+        )
         raise UserError("", f"unknown section '{head}'. {hint}")
     return (head, *rest)
 
@@ -212,20 +245,28 @@ def _parts_of(key: str, sections: Sections) -> list[str]:
 
 
 def _bare_path(key: str, sections: Sections) -> tuple[str, str]:
-    """Return section and name of a setting that is given without its section. Raises `UserError` without a place."""
+    """Return section and name of a setting that is given without its section. Raises `UserError`
+    without a place.
+    """
     if section := section_of(key, sections):
         return (section, key)
     if key in sections:
         field = next(iter(sections[key].model_fields))
-        raise UserError("", f"'{key}' is a section; name one of its settings, as in --set {key}.{field}=….")
+        raise UserError(
+            "", f"'{key}' is a section; name one of its settings, as in --set {key}.{field}=…."
+        )
     if key == "search":
         raise UserError("", "names no parameter; give one, as in --set search.beta.low=0.1.")
     owners = [part for part, fields in PARTS.items() if key in fields]
     if len(owners) > 1:
-        raise UserError("", f"could be {' or '.join(f'{owner}.{key}' for owner in owners)}; give it in full.")
+        raise UserError(
+            "", f"could be {' or '.join(f'{owner}.{key}' for owner in owners)}; give it in full."
+        )
     if not owners:
         names = [*_setting_names(sections), *(name for fields in PARTS.values() for name in fields)]
-        raise UserError("", f"unknown setting. {did_you_mean(key, [*names, *sections, *PARTS, 'search'])}")
+        raise UserError(
+            "", f"unknown setting. {did_you_mean(key, [*names, *sections, *PARTS, 'search'])}"
+        )
     return (owners[0], key)
 
 
@@ -234,7 +275,9 @@ def _setting_names(sections: Sections) -> list[str]:
 
 
 def _apply(content: dict[str, Any], path: tuple[str, ...], value: Any, sections: Sections) -> None:
-    """Put a value at its path. Raises `UserError` without a place where an entry on the way holds no others."""
+    """Put a value at its path. Raises `UserError` without a place where an entry on the way holds
+    no others.
+    """
     if path[0] in sections:
         _leave_search(content, path[1], value)
     elif path[0] == "search":
@@ -249,7 +292,9 @@ def _apply(content: dict[str, Any], path: tuple[str, ...], value: Any, sections:
             inner[part] = {"name": inner[part]}
         inner = inner[part]
         if not isinstance(inner, dict):
-            raise UserError("", f"'{'.'.join(path[:depth])}' is {inner!r}, which holds no '{path[depth]}'.")
+            raise UserError(
+                "", f"'{'.'.join(path[:depth])}' is {inner!r}, which holds no '{path[depth]}'."
+            )
     inner[path[-1]] = value
 
 
@@ -262,7 +307,9 @@ _NEVER = object()
 
 
 def _leave_search(content: dict[str, Any], name: str, value: Any) -> None:
-    """Take a parameter out of the search, of the conditions and of the first trials, because it is fixed at this value."""
+    """Take a parameter out of the search, of the conditions and of the first trials, because it is
+    fixed at this value.
+    """
     search = mapping(content.get("search"))
     if search.pop(name, None) is None:
         return

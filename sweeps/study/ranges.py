@@ -1,4 +1,6 @@
-"""The ends of searched numbers: whether the best trials pile up at one, and how far a range then grows."""
+"""The ends of searched numbers: whether the best trials pile up at one, and how far a range then
+grows.
+"""
 
 import math
 import operator
@@ -59,8 +61,9 @@ class BoundHit:
     ranked: int
     """All trials that can be ranked and have the parameter."""
     told: bool
-    """Whether they pile up there. False: all the best lie there, and so do most of all trials; the search has settled there, and
-    what it tried elsewhere does not tell whether this end is better."""
+    """Whether they pile up there. False: all the best lie there, and so do most of all trials; the
+    search has settled there, and what it tried elsewhere does not tell whether this end is better.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +84,18 @@ class Growth:
 
 
 def numbers_of(parameter: Searched) -> list[float] | None:
-    """Return the numbers of a list, in ascending order; None where the parameter is a range, or a list of anything else."""
+    """Return the numbers of a list, in ascending order; None where the parameter is a range, or a
+    list of anything else.
+    """
     if parameter.kind != "choice" or not all(_is_number(value) for value in parameter.values):
         return None
     return sorted(float(value) for value in parameter.values)
 
 
 def has_ends(parameter: Searched) -> bool:
-    """Tell whether a parameter has ends: a range, or a list of numbers, of `LEAST_NUMBERS` or more."""
+    """Tell whether a parameter has ends: a range, or a list of numbers, of `LEAST_NUMBERS` or
+    more.
+    """
     if parameter.kind == "choice":
         return len(numbers_of(parameter) or ()) >= LEAST_NUMBERS
     step = parameter.step or (1 if parameter.kind == "int" else None)
@@ -96,17 +103,20 @@ def has_ends(parameter: Searched) -> bool:
 
 
 def end_at(parameter: Searched, value: Any) -> Bound | None:
-    """Return the end that a value of the parameter is: the last number itself, or one within `EDGE` of it where numbers are continuous.
+    """Return the end that a value of the parameter is: the last number itself, or one within `EDGE`
+    of it where numbers are continuous.
 
-    None inside, at a natural end, or where there are no ends. An end is natural where no value lies beyond: 0 of numbers, and 1 of whole
-    numbers.
+    None inside, at a natural end, or where there are no ends. An end is natural where no value lies
+    beyond: 0 of numbers, and 1 of whole numbers.
     """
     if not has_ends(parameter) or not _is_number(value):
         return None
     if parameter.kind == "float" and parameter.step is None:
         place = _places(parameter, [value])
         return next((bound for bound in _open_bounds(parameter) if _near(place, bound)[0]), None)
-    return next((bound for bound in _open_bounds(parameter) if value == end_of(parameter, bound)), None)
+    return next(
+        (bound for bound in _open_bounds(parameter) if value == end_of(parameter, bound)), None
+    )
 
 
 def end_of(parameter: Searched, bound: Bound) -> float:
@@ -117,7 +127,9 @@ def end_of(parameter: Searched, bound: Bound) -> float:
 
 def _open_bounds(parameter: Searched) -> list[Bound]:
     """Return the ends beyond which there may be values."""
-    whole = parameter.kind == "int" or all(isinstance(value, int) for value in parameter.values or (0.5,))
+    whole = parameter.kind == "int" or all(
+        isinstance(value, int) for value in parameter.values or (0.5,)
+    )
     natural = end_of(parameter, "lower") <= (1 if whole else 0)
     return [bound for bound in BOUNDS if bound == "upper" or not natural]
 
@@ -127,13 +139,16 @@ def _is_number(value: Any) -> bool:
 
 
 def _places(parameter: Searched, values: Sequence[Any]) -> np.ndarray:
-    """Return where these numbers lie between the ends, from 0 to 1; those of a list at even distances."""
+    """Return where these numbers lie between the ends, from 0 to 1; those of a list at even
+    distances.
+    """
     numbers = np.asarray(values, dtype=float)
     if (listed := numbers_of(parameter)) is not None:
         return np.interp(numbers, listed, np.linspace(0, 1, len(listed)))
     if parameter.log:
         return np.asarray(
-            np.log(np.maximum(numbers, 1e-300) / parameter.low) / math.log(parameter.high / parameter.low)
+            np.log(np.maximum(numbers, 1e-300) / parameter.low)
+            / math.log(parameter.high / parameter.low)
         )
     return (numbers - parameter.low) / (parameter.high - parameter.low)
 
@@ -146,23 +161,27 @@ def _near(places: np.ndarray, bound: Bound) -> np.ndarray:
 
 
 def hits_of(parameters: Sequence[Searched], ranked: Sequence[Mapping[str, Any]]) -> list[BoundHit]:
-    """Return the ends at which the best trials of a search lie, one for each parameter at most: piled up, or because it settled there.
+    """Return the ends at which the best trials of a search lie, one for each parameter at most:
+    piled up, or because it settled there.
 
-    They are compared with *all* trials that can be ranked, because a sampler returns to the ends of a range that does nothing.
+    They are compared with *all* trials that can be ranked, because a sampler returns to the ends of
+    a range that does nothing.
 
-    - Where at most half of the best `BEST` lie at an end, they pile up if so many drawn from all trials would seldom lie there
-      (hypergeometric).
-    - Where more do, the search may have tried the end so often that this says nothing. They pile up if the trials there rank before
-      the others at equal values of all other parameters: in a regression of the normal scores of the ranks on the end and on the
-      other parameters (numbers with their squares), by Student's t.
+    - Where at most half of the best `BEST` lie at an end, they pile up if so many drawn from all
+      trials would seldom lie there (hypergeometric).
+    - Where more do, the search may have tried the end so often that this says nothing. They pile up
+      if the trials there rank before the others at equal values of all other parameters: in a
+      regression of the normal scores of the ranks on the end and on the other parameters (numbers
+      with their squares), by Student's t.
 
-    The level is 5 % for a study, divided by parameters and ends. It holds in a random search in which no parameter acts. Under the
-    default search, whose trials depend on each other, it is measured: `test_known_truth.py`.
+    The level is 5 % for a study, divided by parameters and ends. It holds in a random search in
+    which no parameter acts. Under the default search, whose trials depend on each other, it is
+    measured: `test_known_truth.py`.
 
     Args:
         parameters: all that are searched.
-        ranked: parameters of the trials, the best first (`sweeps.results.candidates`). Parameters that `LEAST_RANKED` of them have
-            are looked at.
+        ranked: parameters of the trials, the best first (`sweeps.results.candidates`). Parameters
+            that `LEAST_RANKED` of them have are looked at.
     """
     level = _LEVEL / len(BOUNDS) / max(1, len(parameters))
     hits = []
@@ -174,7 +193,10 @@ def hits_of(parameters: Sequence[Searched], ranked: Sequence[Mapping[str, Any]])
 
 
 def _hits(
-    parameter: Searched, parameters: Sequence[Searched], ranked: Sequence[Mapping[str, Any]], level: float
+    parameter: Searched,
+    parameters: Sequence[Searched],
+    ranked: Sequence[Mapping[str, Any]],
+    level: float,
 ) -> list[BoundHit]:
     """Return the ends of one parameter, of these trials that have it."""
     from scipy.stats import hypergeom
@@ -195,7 +217,9 @@ def _hits(
 
 
 def _rank_p(near: np.ndarray, others: np.ndarray) -> float:
-    """Return the one-sided p that the trials near an end rank before the rest, at equal other terms: [N], [N, terms]. 1 with too few."""
+    """Return the one-sided p that the trials near an end rank before the rest, at equal other
+    terms: [N], [N, terms]. 1 with too few.
+    """
     from scipy.special import ndtri, stdtr  # `scipy.stats` takes half a second to import
 
     vectors, sizes, _ = np.linalg.svd(others, full_matrices=False)
@@ -212,8 +236,8 @@ def _rank_p(near: np.ndarray, others: np.ndarray) -> float:
 
 
 def _terms(parameters: Iterable[Searched], ranked: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """Return a constant and the terms of these parameters in each trial: a number with its square, or each value of a choice but one; and
-    whether it is active."""
+    """Return a constant and the terms of these parameters in each trial: a number with its square,
+    or each value of a choice but one; and whether it is active."""
     columns = [np.ones(len(ranked))]
     for parameter in parameters:
         name = parameter.name
@@ -235,19 +259,24 @@ def _terms(parameters: Iterable[Searched], ranked: Sequence[Mapping[str, Any]]) 
 
 
 def limits_of(number: Any) -> dict[str, float]:
-    """Return the limits of a setting's numbers by name: `ge`, `gt`, `le`, `lt`; of the type that `number_type` gives."""
+    """Return the limits of a setting's numbers by name: `ge`, `gt`, `le`, `lt`; of the type that
+    `number_type` gives.
+    """
     rules = [rule for part in get_args(number)[1:] for rule in getattr(part, "metadata", [part])]
     names = ("ge", "gt", "le", "lt")
-    return {name: float(getattr(rule, name)) for rule in rules for name in names if hasattr(rule, name)}
+    return {
+        name: float(getattr(rule, name)) for rule in rules for name in names if hasattr(rule, name)
+    }
 
 
 def wider_end(
     parameter: Searched, bound: Bound, limits: Mapping[str, float], *, end: float | None = None
 ) -> float | None:
-    """Return an end beyond the present one: four times as far on a logarithmic range, else by half the range.
+    """Return an end beyond the present one: four times as far on a logarithmic range, else by half
+    the range.
 
-    Where the setting allows no such value, it is the last one that it allows, or halfway to a limit that it cannot reach.
-    None where it allows none beyond.
+    Where the setting allows no such value, it is the last one that it allows, or halfway to a limit
+    that it cannot reach. None where it allows none beyond.
 
     Args:
         limits: of the setting (`limits_of`).
@@ -271,9 +300,11 @@ def wider_end(
 
 
 def further_number(parameter: Searched, bound: Bound, limits: Mapping[str, float]) -> float | None:
-    """Return a number beyond one end of a list: as far as the last step, or as many times, where steps grow towards the end.
+    """Return a number beyond one end of a list: as far as the last step, or as many times, where
+    steps grow towards the end.
 
-    It has two digits, and lies within the limits of the setting. None where the setting allows none beyond.
+    It has two digits, and lies within the limits of the setting. None where the setting allows none
+    beyond.
     """
     numbers = numbers_of(parameter) or []
     sign = -1 if bound == "lower" else 1
@@ -289,7 +320,9 @@ def further_number(parameter: Searched, bound: Bound, limits: Mapping[str, float
 
 
 def steps_out(parameter: Searched, bound: Bound, limits: Mapping[str, float]) -> list[float]:
-    """Return the ends to which a search may take one side of a range, step by step; empty where its setting allows none."""
+    """Return the ends to which a search may take one side of a range, step by step; empty where its
+    setting allows none.
+    """
     ends: list[float] = []
     while len(ends) < MOST_STEPS:
         end = wider_end(parameter, bound, limits, end=ends[-1] if ends else None)

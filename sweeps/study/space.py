@@ -1,6 +1,8 @@
-"""The search space: the searched parameters, their ranges or choices, and the conditions under which each is searched.
+"""The search space: the searched parameters, their ranges or choices, and the conditions under
+which each is searched.
 
-A space is data (it goes into the study's record and comes back from it) and knows how to draw from an Optuna trial.
+A space is data (it goes into the study's record and comes back from it) and knows how to draw from
+an Optuna trial.
 """
 
 import json
@@ -11,7 +13,12 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal, get_args
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import BaseTrial
 
 from sweeps.errors import UserError, did_you_mean
@@ -22,7 +29,9 @@ Kind = Literal["float", "int", "choice"]
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """One searched parameter: a range of numbers or a choice of values. Raises `UserError` when it makes no sense."""
+    """One searched parameter: a range of numbers or a choice of values. Raises `UserError` when it
+    makes no sense.
+    """
 
     name: str
     kind: Kind
@@ -45,7 +54,9 @@ class Parameter:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(frozen(value) for value in self.values))
-        object.__setattr__(self, "when", {parent: frozen(values) for parent, values in self.when.items()})
+        object.__setattr__(
+            self, "when", {parent: frozen(values) for parent, values in self.when.items()}
+        )
         if self.kind == "choice":
             self._check_choice()
         else:
@@ -68,16 +79,23 @@ class Parameter:
         if self.step is None:
             return
         if self.log:
-            raise UserError(f"{path}.step", f"got {self.step:g} together with log; must have log or a step, not both.")
+            raise UserError(
+                f"{path}.step",
+                f"got {self.step:g} together with log; must have log or a step, not both.",
+            )
         if self.step <= 0:
             raise UserError(f"{path}.step", f"got {self.step:g}; must be above 0.")
         if not math.isfinite((high - low) / self.step):
-            raise UserError(f"{path}.step", f"got {self.step:g}; must be larger for a range of this width.")
+            raise UserError(
+                f"{path}.step", f"got {self.step:g}; must be larger for a range of this width."
+            )
         first, step = Decimal(str(low)), Decimal(str(self.step))
         steps = (Decimal(str(high)) - first) / step
         if steps != steps.to_integral_value():
             last = first + math.floor(steps) * step
-            problem = f"must be low + a multiple of step: {high:g} is not {low:g} + n·{self.step:g}."
+            problem = (
+                f"must be low + a multiple of step: {high:g} is not {low:g} + n·{self.step:g}."
+            )
             raise UserError(f"{path}.high", f"{problem} Try {last:g} or {last + step:g}.")
 
     @property
@@ -93,7 +111,11 @@ class Parameter:
         """Tell whether the parameter can take this value."""
         if self.kind == "choice":
             return frozen(value) in self.values
-        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not self.low <= value <= self.high
+        ):
             return False
         if self.kind == "int" and value != int(value):
             return False
@@ -105,7 +127,9 @@ class Parameter:
     def suggest(self, trial: BaseTrial) -> Any:
         """Draw a value for an Optuna trial."""
         if self.kind == "choice":
-            return self.decode(trial.suggest_categorical(self.name, [_label(value) for value in self.values]))
+            return self.decode(
+                trial.suggest_categorical(self.name, [_label(value) for value in self.values])
+            )
         if self.kind == "int":
             low, high = int(self.low), int(self.high)
             return trial.suggest_int(self.name, low, high, step=int(self.step or 1), log=self.log)
@@ -117,11 +141,15 @@ class Parameter:
         if self.kind == "choice":
             return CategoricalDistribution([_label(value) for value in self.values])
         if self.kind == "int":
-            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
+            return IntDistribution(
+                int(self.low), int(self.high), log=self.log, step=int(self.step or 1)
+            )
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
     def decode(self, stored: Any) -> Any:
-        """Return the value that Optuna stores in this form, because it knows no lists: `"[512, 512]"` → `[512, 512]`."""
+        """Return the value that Optuna stores in this form, because it knows no lists: `"[512,
+        512]"` → `[512, 512]`.
+        """
         if self.kind != "choice":
             return stored
         return next(as_lists(value) for value in self.values if _label(value) == stored)
@@ -142,17 +170,25 @@ class Parameter:
         """Return every value, in order.
 
         Raises:
-            UserError: for a range of floats without a step, or more than `MAXIMUM_CONFIGURATIONS` values.
+            UserError: for a range of floats without a step, or more than `MAXIMUM_CONFIGURATIONS`
+                values.
         """
         path = f"search.{self.name}"
         if self.size is None:
-            raise UserError(path, "a grid needs a finite list: give `step`, or `values` instead of low and high.")
+            raise UserError(
+                path,
+                "a grid needs a finite list: give `step`, or `values` instead of low and high.",
+            )
         if self.size > MAXIMUM_CONFIGURATIONS:
-            raise UserError(path, f"a grid of {self.size:,} values; must be at most {MAXIMUM_CONFIGURATIONS:,}.")
+            raise UserError(
+                path, f"a grid of {self.size:,} values; must be at most {MAXIMUM_CONFIGURATIONS:,}."
+            )
         return [self.value(index) for index in range(self.size)]
 
     def at(self, quantile: float) -> Any:
-        """Return the value below which a share `quantile` in [0, 1) of the parameter's distribution lies."""
+        """Return the value below which a share `quantile` in [0, 1) of the parameter's distribution
+        lies.
+        """
         if self.log:
             margin = 0.5 if self.kind == "int" else 0.0
             low, high = math.log(self.low - margin), math.log(self.high + margin)
@@ -201,10 +237,12 @@ class Parameter:
 
 
 def dependents(name: str, search: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the parameters that are searched only under some values of this one, directly or through others.
+    """Return the parameters that are searched only under some values of this one, directly or
+    through others.
 
     Args:
-        search: name → range or choice, as `Space.as_dict` gives them: conditions look at earlier parameters only.
+        search: name → range or choice, as `Space.as_dict` gives them: conditions look at earlier
+            parameters only.
     """
     names: list[str] = []
     for other, content in search.items():
@@ -223,18 +261,25 @@ def as_lists(value: Any) -> Any:
     return [as_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def read_conditions(when: Mapping[str, Any] | None, parameters: Mapping[str, Parameter]) -> dict[str, tuple[Any, ...]]:
-    """Return parent → values of what a study file has as `when`. `parameters`: those that may be a parent."""
+def read_conditions(
+    when: Mapping[str, Any] | None, parameters: Mapping[str, Parameter]
+) -> dict[str, tuple[Any, ...]]:
+    """Return parent → values of what a study file has as `when`. `parameters`: those that may be a
+    parent.
+    """
     conditions = {}
     for parent, value in (when or {}).items():
         # A list is one value where the parent's choices are lists, and alternatives otherwise.
-        single = not isinstance(value, list) or (parent in parameters and parameters[parent].allows(value))
+        single = not isinstance(value, list) or (
+            parent in parameters and parameters[parent].allows(value)
+        )
         conditions[parent] = (value,) if single else tuple(value)
     return conditions
 
 
 def _label(value: Any) -> Any:
-    # Optuna's choices are None, bool, int, float or str; anything else would not survive its storages.
+    # Optuna's choices are None, bool, int, float or str; anything else would not survive its
+    # storages.
     return json.dumps(as_lists(value)) if isinstance(value, tuple) else value
 
 
@@ -258,15 +303,25 @@ class Space:
         if parent == name:
             raise UserError(path, f"'{parent}' cannot depend on itself.")
         if parent not in self.names:
-            raise UserError(path, f"'{parent}' is not searched. {did_you_mean(parent, {*self.names} - {name})}")
+            raise UserError(
+                path, f"'{parent}' is not searched. {did_you_mean(parent, {*self.names} - {name})}"
+            )
         if self.names.index(parent) > self.names.index(name):
             if name in self._ancestors(parent):
-                raise UserError(path, f"'{name}' and '{parent}' depend on each other; drop one condition.")
+                raise UserError(
+                    path, f"'{name}' and '{parent}' depend on each other; drop one condition."
+                )
             raise UserError(path, f"'{parent}' stands further down; move it above '{name}'.")
         if self[parent].kind == "float":
-            raise UserError(path, f"'{parent}' is a continuous range; a condition needs a choice or whole numbers.")
+            raise UserError(
+                path,
+                f"'{parent}' is a continuous range; a condition needs a choice or whole numbers.",
+            )
         if not values:
-            raise UserError(f"{path}.{parent}", "got an empty list; must hold the values under which it is searched.")
+            raise UserError(
+                f"{path}.{parent}",
+                "got an empty list; must hold the values under which it is searched.",
+            )
         for value in values:
             if not self[parent].allows(value):
                 problem = f"'{parent}' never is {value!r}; it takes {self[parent].domain()}."
@@ -286,22 +341,31 @@ class Space:
         return [parameter.name for parameter in self.parameters]
 
     def active(self, params: Mapping[str, Any]) -> list[str]:
-        """Return the names of the parameters whose condition holds, given at least the values of those they depend on."""
+        """Return the names of the parameters whose condition holds, given at least the values of
+        those they depend on.
+        """
         active: list[str] = []
         for parameter in self.parameters:
             conditions = parameter.when.items()
-            if all(parent in active and parent in params and frozen(params[parent]) in v for parent, v in conditions):
+            if all(
+                parent in active and parent in params and frozen(params[parent]) in v
+                for parent, v in conditions
+            ):
                 active.append(parameter.name)
         return active
 
     def changed(self, params: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a configuration with these settings. Its parameters that become inactive are dropped; what is set stays."""
+        """Return a configuration with these settings. Its parameters that become inactive are
+        dropped; what is set stays.
+        """
         values = {**params, **settings}
         useless = {*params} - {*self.active(values), *settings}
         return {name: value for name, value in values.items() if name not in useless}
 
     def suggest(self, trial: BaseTrial) -> dict[str, Any]:
-        """Draw every parameter whose condition holds; values are plain Python (lists, not tuples)."""
+        """Draw every parameter whose condition holds; values are plain Python (lists, not
+        tuples).
+        """
         params: dict[str, Any] = {}
         for parameter in self.parameters:
             if parameter.name in self.active(params):
@@ -313,40 +377,53 @@ class Space:
         return {p.name: p.decode(stored[p.name]) for p in self.parameters if p.name in stored}
 
     def context(self, name: str) -> dict[str, Any]:
-        """Return values of other parameters under which this one is active: the first that its conditions name."""
+        """Return values of other parameters under which this one is active: the first that its
+        conditions name.
+        """
         values: dict[str, Any] = {}
         for parent, allowed in self[name].when.items():
             values |= self.context(parent) | {parent: as_lists(allowed[0])}
         return values
 
     def configurations(self) -> list[dict[str, Any]]:
-        """Return every valid combination once, in an order that does not depend on the order of the file.
+        """Return every valid combination once, in an order that does not depend on the order of the
+        file.
 
         Raises:
-            UserError: for a range of floats without a step, or more than `MAXIMUM_CONFIGURATIONS` combinations.
+            UserError: for a range of floats without a step, or more than `MAXIMUM_CONFIGURATIONS`
+                combinations.
         """
         listed: list[dict[str, Any]] = [{}]
         for parameter in self.parameters:
             values = parameter.listed()
             active = [parameter.name in self.active(params) for params in listed]
             if sum(len(values) if searched else 1 for searched in active) > MAXIMUM_CONFIGURATIONS:
-                problem = f"a grid of more than {MAXIMUM_CONFIGURATIONS:,} combinations; use larger steps."
+                problem = (
+                    f"a grid of more than {MAXIMUM_CONFIGURATIONS:,} combinations; use larger "
+                    "steps."
+                )
                 raise UserError("search", problem)
             listed = [
                 extended
                 for params, searched in zip(listed, active, strict=True)
-                for extended in ([params | {parameter.name: value} for value in values] if searched else [params])
+                for extended in (
+                    [params | {parameter.name: value} for value in values] if searched else [params]
+                )
             ]
         return sorted(listed, key=lambda params: json.dumps(params, sort_keys=True))
 
     def maximum(self, name: str) -> Any:
-        """Return the largest value that a parameter can take, in a range that grows, too; None when it is not searched or its values have no order."""
+        """Return the largest value that a parameter can take, in a range that grows, too; None when
+        it is not searched or its values have no order.
+        """
         if name not in self.names:
             return None
         parameter = self.widest()[name]
         if parameter.kind != "choice":
             return parameter.high
-        numbers = [v for v in parameter.values if isinstance(v, int | float) and not isinstance(v, bool)]
+        numbers = [
+            v for v in parameter.values if isinstance(v, int | float) and not isinstance(v, bool)
+        ]
         return max(numbers) if len(numbers) == len(parameter.values) else None
 
     def grown(self, growths: Iterable[Growth]) -> "Space":
@@ -356,7 +433,11 @@ class Space:
             return self
         return Space(
             tuple(
-                replace(p, low=ends.get((p.name, "lower"), p.low), high=ends.get((p.name, "upper"), p.high))
+                replace(
+                    p,
+                    low=ends.get((p.name, "lower"), p.low),
+                    high=ends.get((p.name, "upper"), p.high),
+                )
                 for p in self.parameters
             )
         )

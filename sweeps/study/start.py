@@ -1,4 +1,5 @@
-"""The first trials of a study, which its file names: values of parameters for each; the sampler chooses the others.
+"""The first trials of a study, which its file names: values of parameters for each; the sampler
+chooses the others.
 
 An entry may also name another study, whose best configurations come first.
 """
@@ -17,11 +18,16 @@ class BestOf(Part):
     """The best configurations of another study, each for one of the first trials."""
 
     study: str = Field(min_length=1, description="Study of the same storage, by name.")
-    top: int = Field(default=5, ge=1, description="Configurations, the best that its search trained to the end.")
+    top: int = Field(
+        default=5, ge=1, description="Configurations, the best that its search trained to the end."
+    )
 
 
 def read_start(
-    entries: Iterable[Mapping[str, Any] | None], space: Space, unusable: Collection[str], mistakes: Mistakes
+    entries: Iterable[Mapping[str, Any] | None],
+    space: Space,
+    unusable: Collection[str],
+    mistakes: Mistakes,
 ) -> tuple[dict[str, Any] | BestOf, ...]:
     """Return values of searched parameters for each entry of `start:`, or the study that it names.
 

@@ -32,7 +32,15 @@ from sweeps.study.study_model import (
     number_type,
     study_model,
 )
-from sweeps.study.yaml_file import EntryPath, Mistakes, find_study, known_studies, mapping, parse_yaml, shown
+from sweeps.study.yaml_file import (
+    EntryPath,
+    Mistakes,
+    find_study,
+    known_studies,
+    mapping,
+    parse_yaml,
+    shown,
+)
 
 Check = Callable[[dict[str, dict[str, Any]]], None]
 
@@ -57,17 +65,23 @@ class Study:
     compare: Compare | None
     baselines: tuple[Baseline, ...] = ()
     start: tuple[Mapping[str, Any] | BestOf, ...] = ()
-    """Values that the search tries first: a mapping for a trial, or a study whose best configurations it tries."""
+    """Values that the search tries first: a mapping for a trial, or a study whose best
+    configurations it tries.
+    """
     learn_from: str | None = None
     """Study whose trials also teach the sampler."""
     keep: Keep = field(default_factory=Keep)
     """Files that trials leave on disk."""
     objectives: Mapping[str, str] = field(default_factory=dict)
-    """The two objectives: name → metric of an epoch; empty where the workload's one objective is searched for."""
+    """The two objectives: name → metric of an epoch; empty where the workload's one objective is
+    searched for.
+    """
     warmup: str | None = None
-    """Setting that says how many epochs at the beginning of a trial do not count; None where all epochs of all trials do.
+    """Setting that says how many epochs at the beginning of a trial do not count; None where all
+    epochs of all trials do.
 
-    Such an epoch is trained and recorded. It is no trial's best, and no trial is pruned or paused by it."""
+    Such an epoch is trained and recorded. It is no trial's best, and no trial is pruned or paused
+    by it."""
 
     epochs: str | None = None
     """Setting that says how many epochs a trial has; None where nobody knows."""
@@ -78,24 +92,37 @@ class Study:
         return self.epochs in self.space.names
 
     def warmup_of(self, params: Mapping[str, Any]) -> int:
-        """Return how many epochs at the beginning of a trial with these parameters do not count: those in which the warm-up ends, too."""
-        return 0 if self.warmup is None else math.ceil(params.get(self.warmup, self._fixed(self.warmup)))
+        """Return how many epochs at the beginning of a trial with these parameters do not count:
+        those in which the warm-up ends, too.
+        """
+        return (
+            0
+            if self.warmup is None
+            else math.ceil(params.get(self.warmup, self._fixed(self.warmup)))
+        )
 
     @property
     def longest_warmup(self) -> int:
-        """The longest warm-up of a trial of the search. Trials are compared with each other by the epochs after it."""
+        """The longest warm-up of a trial of the search. Trials are compared with each other by the
+        epochs after it.
+        """
         if self.warmup is None:
             return 0
         return math.ceil(self.space.maximum(self.warmup) or self._fixed(self.warmup))
 
     def _fixed(self, name: str) -> Any:
-        return next(getattr(section, name) for section in self.fixed.values() if hasattr(section, name))
+        return next(
+            getattr(section, name) for section in self.fixed.values() if hasattr(section, name)
+        )
 
     def spec(self) -> dict[str, Any]:
-        """Return all that defines the study, JSON-able, overrides included. Not the budget, which may be extended, and not `keep`."""
+        """Return all that defines the study, JSON-able, overrides included. Not the budget, which
+        may be extended, and not `keep`.
+        """
         searched = set(self.space.names)
         sections = {
-            section: settings.model_dump(mode="json", exclude=searched) for section, settings in self.fixed.items()
+            section: settings.model_dump(mode="json", exclude=searched)
+            for section, settings in self.fixed.items()
         }
         return {
             "name": self.name,
@@ -107,7 +134,8 @@ class Study:
             "pruner": self.pruner.model_dump(mode="json"),
             "confirm": self.confirm and self.confirm.model_dump(mode="json", exclude_defaults=True),
             "compare": self.compare and self.compare.model_dump(mode="json"),
-            "baselines": {row.name: row.model_dump(exclude={"name"}) for row in self.baselines} or None,
+            "baselines": {row.name: row.model_dump(exclude={"name"}) for row in self.baselines}
+            or None,
             "start": [dict(point) for point in self.start] or None,
             **({"learn_from": self.learn_from} if self.learn_from else {}),
             **({"objectives": dict(self.objectives)} if self.objectives else {}),
@@ -133,20 +161,24 @@ def load_study(
     """Find, read and check a study.
 
     Args:
-        name_or_path: a path (ends in .yaml or .yml, or has a separator), else a name that is looked up as
-            `./studies/NAME.yaml` and then among the shipped studies.
+        name_or_path: a path (ends in .yaml or .yml, or has a separator), else a name that is looked
+            up as `./studies/NAME.yaml` and then among the shipped studies.
         sections: section → settings model; field names are unique over all of them.
         shipped: folder of the shipped studies.
         overrides: `section.key=value` or `key=value`, see `sweeps.study.overrides.apply_overrides`.
-        check: called with section → settings as dicts: once as fixed, once for each baseline, and once for each bound
-            and each choice of each searched parameter (with values of other parameters under which it is searched).
-            It raises `UserError` (its place is a path such as `model.prior`) or `ValueError` (`prior: what is wrong`)
-            for what the models alone cannot see.
-        epochs: setting that says how many epochs a trial has; the sampler curves and the pruners hyperband and promotion need it.
-        warmup: setting that says how many epochs at the beginning of a trial do not count (`Study.warmup`).
+        check: called with section → settings as dicts: once as fixed, once for each baseline, and
+            once for each bound and each choice of each searched parameter (with values of other
+            parameters under which it is searched). It raises `UserError` (its place is a path such
+            as `model.prior`) or `ValueError` (`prior: what is wrong`) for what the models alone
+            cannot see.
+        epochs: setting that says how many epochs a trial has; the sampler curves and the pruners
+            hyperband and promotion need it.
+        warmup: setting that says how many epochs at the beginning of a trial do not count
+            (`Study.warmup`).
         unsearchable: settings that make results incomparable; they are never searched.
         shared: settings that belong to the whole study; no baseline changes them.
-        data: section that says what is trained on; published results of baselines hold for the file's alone.
+        data: section that says what is trained on; published results of baselines hold for the
+            file's alone.
         metrics: name → metric of an epoch of all that `objectives` may name.
         text: the study itself, where it lies in no file; the first argument is then its name.
 
@@ -160,7 +192,9 @@ def load_study(
     reading = _Reading(apply_overrides(content, overrides, sections, mistakes), sections, mistakes)
     file = reading.file
     space = reading.space(unsearchable)
-    baselines = reading.baselines(shared, published=not any(entry[0] == data for entry in mistakes.overrides))
+    baselines = reading.baselines(
+        shared, published=not any(entry[0] == data for entry in mistakes.overrides)
+    )
     fixed = {
         section: model.model_validate(getattr(file, section).model_dump(exclude_unset=True))
         for section, model in sections.items()
@@ -206,9 +240,11 @@ def mentioned(
     overrides: Sequence[str] = (),
     text: str | None = None,
 ) -> list[str]:
-    """Return every text that a study's file, the studies that it extends, and the overrides give a setting, unchecked, each once.
+    """Return every text that a study's file, the studies that it extends, and the overrides give a
+    setting, unchecked, each once.
 
-    For a workload whose settings depend on such a text: fixed, searched, in a baseline, in a first trial or in a condition.
+    For a workload whose settings depend on such a text: fixed, searched, in a baseline, in a first
+    trial or in a condition.
 
     Raises:
         UserError: the file cannot be read.
@@ -223,7 +259,9 @@ def mentioned(
             for part in reversed(key.strip().split(".")):
                 value = {part: value}
             nodes.append(value)
-    return list(dict.fromkeys(found for node in nodes for found in _texts_of(setting, node, inside=False)))
+    return list(
+        dict.fromkeys(found for node in nodes for found in _texts_of(setting, node, inside=False))
+    )
 
 
 def _texts_of(setting: str, node: Any, *, inside: bool) -> Iterator[str]:
@@ -239,7 +277,8 @@ def _texts_of(setting: str, node: Any, *, inside: bool) -> Iterator[str]:
 
 
 def list_studies(*, shipped: Path | None) -> dict[str, str]:
-    """Return name → question of the studies of `./studies`, then of the shipped ones that these do not hide, by name.
+    """Return name → question of the studies of `./studies`, then of the shipped ones that these do
+    not hide, by name.
 
     A broken file has its first mistake for a question.
     """
@@ -249,7 +288,9 @@ def list_studies(*, shipped: Path | None) -> dict[str, str]:
             content, mistakes, _ = read_study_file(path, None, shipped, None)
             question = content.get("question")
             if not question or not isinstance(question, str):
-                problem = "is missing." if question is None else f"got {shown(question)}; must be text."
+                problem = (
+                    "is missing." if question is None else f"got {shown(question)}; must be text."
+                )
                 raise UserError(mistakes.place(("question",))[1], problem)
             questions[name] = question.strip()
         except UserError as error:
@@ -258,7 +299,9 @@ def list_studies(*, shipped: Path | None) -> dict[str, str]:
 
 
 class _Reading:
-    """The content of a study while it is checked: its valid entries, and the entries that have a mistake."""
+    """The content of a study while it is checked: its valid entries, and the entries that have a
+    mistake.
+    """
 
     def __init__(self, raw: dict[str, Any], sections: Sections, mistakes: Mistakes) -> None:
         self._raw, self._sections, self._mistakes = raw, sections, mistakes
@@ -270,7 +313,8 @@ class _Reading:
         """Searched parameters that have a mistake, or depend on one that has."""
         missing = {
             "question": "is missing.",
-            "search": "nothing is searched. Add, for example, `beta: {low: 0.1, high: 10, log: true}`.",
+            "search": "nothing is searched. Add, for example, `beta: "
+            "{low: 0.1, high: 10, log: true}`.",
             "budget": NO_BUDGET,
         }
         for part, problem in missing.items():
@@ -283,7 +327,10 @@ class _Reading:
             return model.model_validate(self._raw)
         except ValidationError as error:
             problems = problems_of(error, model, self._raw)
-        valid = {key: dict(value) if isinstance(value, dict) else value for key, value in self._raw.items()}
+        valid = {
+            key: dict(value) if isinstance(value, dict) else value
+            for key, value in self._raw.items()
+        }
         for path, problem in problems:
             self._mistakes.add(path, problem)
             if path[0] in (*self._sections, "search", "baselines") and len(path) > 1:
@@ -309,20 +356,38 @@ class _Reading:
             section = section_of(name, self._sections) or ""
             fixed = mapping(self._raw.get(section))
             if name in fixed:
-                problem = f"is searched, and fixed to {shown(fixed[name])} under '{section}'. Drop one of the two."
+                problem = (
+                    f"is searched, and fixed to {shown(fixed[name])} under '{section}'. Drop one "
+                    "of the two."
+                )
                 self._mistakes.add(("search", name), problem)
             if name in unsearchable:
-                problem = f"trials of different {name} are measured on different scales and cannot be compared"
-                self._mistakes.add(("search", name), f"{problem}. Fix it; `baselines:` holds rows with other values.")
+                problem = (
+                    f"trials of different {name} are measured on different scales and cannot be "
+                    "compared"
+                )
+                self._mistakes.add(
+                    ("search", name),
+                    f"{problem}. Fix it; `baselines:` holds rows with other values.",
+                )
             with self._mistakes.collected():
-                kind: Kind = "choice" if hasattr(form, "values") else "int" if isinstance(form.low, int) else "float"
+                kind: Kind = (
+                    "choice"
+                    if hasattr(form, "values")
+                    else "int"
+                    if isinstance(form.low, int)
+                    else "float"
+                )
                 content = form.model_dump(exclude={"when"})
                 if content.get("grow"):
-                    content["limits"] = limits_of(number_type(self._sections[section].model_fields[name]))
+                    content["limits"] = limits_of(
+                        number_type(self._sections[section].model_fields[name])
+                    )
                 forms[name] = Parameter(name=name, kind=kind, **content)
         self._unusable = {*search} - {*forms}
         parameters = [
-            replace(p, when=read_conditions(getattr(self.file.search, p.name).when, forms)) for p in forms.values()
+            replace(p, when=read_conditions(getattr(self.file.search, p.name).when, forms))
+            for p in forms.values()
         ]
         while True:
             parameters = [p for p in parameters if p.name not in self._unusable]
@@ -332,13 +397,16 @@ class _Reading:
             try:
                 return Space(tuple(parameters))
             except UserError as error:
-                name = next(p.name for p in parameters if f"{error.place}.".startswith(f"search.{p.name}."))
+                name = next(
+                    p.name for p in parameters if f"{error.place}.".startswith(f"search.{p.name}.")
+                )
                 path = error.place.removeprefix(f"search.{name}").split(".")[1:]
                 self._mistakes.add(("search", name, *path), error.problem)
                 self._unusable.add(name)
 
     def baselines(self, shared: Collection[str], *, published: bool) -> tuple[Baseline, ...]:
-        """Return the valid baselines, in the order of the file, each with its settings in this order.
+        """Return the valid baselines, in the order of the file, each with its settings in this
+        order.
 
         Args:
             shared: settings that no baseline changes.
@@ -355,7 +423,10 @@ class _Reading:
             if (row := mapping(self.file.baselines).get(name)) is None:
                 continue
             if "+" in name:
-                self._mistakes.add(("baselines", name), "must have no +, which joins baselines that share their runs.")
+                self._mistakes.add(
+                    ("baselines", name),
+                    "must have no +, which joins baselines that share their runs.",
+                )
             values = row.settings.model_dump(mode="json", exclude_unset=True) if order else {}
             settings = {key: values[key] for key in order}
             key = json.dumps([row.at, settings], sort_keys=True)
@@ -364,18 +435,27 @@ class _Reading:
                 self._mistakes.add(("baselines", name), problem)
                 continue
             reported = row.published if published else None
-            changes = {"name": name, "title": row.title or name, "published": reported, "settings": settings}
+            changes = {
+                "name": name,
+                "title": row.title or name,
+                "published": reported,
+                "settings": settings,
+            }
             baselines.append(Baseline(**dict(row) | changes))
         return tuple(baselines)
 
     def check_search(self, space: Space) -> None:
-        """Note parameters that the sampler cannot search, and a comparison over a parameter that is no choice."""
+        """Note parameters that the sampler cannot search, and a comparison over a parameter that is
+        no choice.
+        """
         if ("sampler",) not in self.broken and not self._unusable and space.parameters:
             with self._mistakes.collected():
                 check_sampler(self.file.sampler, space, learns=self.file.learn_from is not None)
         compared = self.file.compare.parameters if self.file.compare else []
         choices = [p.name for p in space.parameters if p.kind == "choice" and len(p.values) > 1]
-        choices_known = f"Searched choices: {', '.join(choices) or 'none'}. `compare: null` switches it off."
+        choices_known = (
+            f"Searched choices: {', '.join(choices) or 'none'}. `compare: null` switches it off."
+        )
         for index, name in enumerate(compared):
             path = ("compare", "parameters", index)
             if name in compared[:index]:
@@ -384,29 +464,42 @@ class _Reading:
                 reason = "is not searched"
                 if name in space.names:
                     reason = (
-                        "has one value only" if space[name].kind == "choice" else "is a range, not a choice of values"
+                        "has one value only"
+                        if space[name].kind == "choice"
+                        else "is a range, not a choice of values"
                     )
-                self._mistakes.add(path, f"'{name}' {reason}, so there is nothing to pair. {choices_known}")
+                self._mistakes.add(
+                    path, f"'{name}' {reason}, so there is nothing to pair. {choices_known}"
+                )
 
     def check_baselines(self, baselines: Sequence[Baseline], space: Space) -> None:
-        """Note rows on the best setting that make a parameter active for which that setting may have no value."""
+        """Note rows on the best setting that make a parameter active for which that setting may
+        have no value.
+        """
         for row in baselines:
             if row.at != "best":
                 continue
             for child in space.parameters:
-                needed = {parent: row.settings[parent] for parent in child.when if parent in row.settings}
+                needed = {
+                    parent: row.settings[parent] for parent in child.when if parent in row.settings
+                }
                 holds = all(frozen(value) in child.when[parent] for parent, value in needed.items())
                 changed = child.name in row.settings
                 if changed or not holds or all(_always(space[parent], child) for parent in needed):
                     continue
                 change = ", ".join(f"{parent}: {value}" for parent, value in needed.items())
-                problem = f"needs `{child.name}`, which the best setting lacks where it has another value. Give it beside `{change}`."
+                problem = (
+                    f"needs `{child.name}`, which the best setting lacks where it has another "
+                    f"value. Give it beside `{change}`."
+                )
                 self._mistakes.add(("baselines", row.name, "settings"), problem)
 
     def for_epochs(
         self, space: Space, fixed: Mapping[str, BaseModel], epochs: str | None, warmup: str | None
     ) -> tuple[SamplerSettings, PrunerSettings]:
-        """Return sampler and pruner, with the epochs and the warm-up of the longest trials where they need them."""
+        """Return sampler and pruner, with the epochs and the warm-up of the longest trials where
+        they need them.
+        """
         sampler, pruner = self.file.sampler, self.file.pruner
         most: dict[str | None, Any] = {None: None}
         for name in filter(None, (epochs, warmup)):
@@ -415,10 +508,15 @@ class _Reading:
                 continue
             if name in self._unusable or self.broken & {(section, name), (section,)}:
                 return sampler, pruner
-            most[name] = space.maximum(name) if name in space.names else getattr(fixed[section], name)
+            most[name] = (
+                space.maximum(name) if name in space.names else getattr(fixed[section], name)
+            )
         longest = None if most.get(epochs) is None else int(most[epochs])
         if epochs in space.names and isinstance(sampler, CurvesSettings):
-            problem = f"got curves, which predicts where all trials end after as many epochs, and `{epochs}` is searched; must be another sampler, such as tpe."
+            problem = (
+                "got curves, which predicts where all trials end after as many epochs, and "
+                f"`{epochs}` is searched; must be another sampler, such as tpe."
+            )
             self._mistakes.add(("sampler", "name"), problem)
         with self._mistakes.collected("sampler."):
             sampler = sampler.for_epochs(longest)
@@ -429,13 +527,16 @@ class _Reading:
         return sampler, pruner
 
     def check_late(self, pruner: PrunerSettings) -> None:
-        """Refuse to train paused trials to their end where none is paused. `pruner`: that of the study, as `for_epochs` gives it."""
+        """Refuse to train paused trials to their end where none is paused. `pruner`: that of the
+        study, as `for_epochs` gives it.
+        """
         late = 0 if self.file.confirm is None else self.file.confirm.late
         if not late or pruner.pauses or ("pruner",) in self.broken:
             return
         why, remedy = f"the pruner {pruner.name} pauses no trial", "Try pruner: promotion."
         if self.file.pruner.pauses:
-            why, remedy = "trials are too short for a rung, so that none pauses", "Give trials more epochs."
+            why = "trials are too short for a rung, so that none pauses"
+            remedy = "Give trials more epochs."
         self._mistakes.add(("confirm", "late"), f"got {late}; must be 0, because {why}. {remedy}")
 
     def start(self, space: Space) -> tuple[dict[str, Any] | BestOf, ...]:
@@ -446,13 +547,23 @@ class _Reading:
 
 def _always(parent: Parameter, child: Parameter) -> bool:
     """Whether a parameter has a value under which the child is searched in every configuration."""
-    return not parent.when and {*parent.values} <= {*child.when[parent.name]} and parent.kind == "choice"
+    return (
+        not parent.when
+        and {*parent.values} <= {*child.when[parent.name]}
+        and parent.kind == "choice"
+    )
 
 
 def _try_settings(
-    check: Check | None, fixed: Mapping[str, BaseModel], space: Space, baselines: Sequence[Baseline], mistakes: Mistakes
+    check: Check | None,
+    fixed: Mapping[str, BaseModel],
+    space: Space,
+    baselines: Sequence[Baseline],
+    mistakes: Mistakes,
 ) -> None:
-    """Try the workload's check on the fixed settings, on each baseline, and on each bound and choice of the search."""
+    """Try the workload's check on the fixed settings, on each baseline, and on each bound and
+    choice of the search.
+    """
     plain = {section: settings.model_dump() for section, settings in fixed.items()}
 
     def passes(params: Mapping[str, Any], path: EntryPath) -> bool:
@@ -467,13 +578,17 @@ def _try_settings(
             if check is not None:
                 check(settings)
         except ValidationError as error:
-            mistakes.add(path, str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, "))
+            mistakes.add(
+                path, str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
+            )
         except UserError as error:
             mistakes.add(path or error.place, error.problem)
         except ValueError as error:
             name, _, problem = str(error).partition(": ")
             owner = next((section for section, values in plain.items() if name in values), None)
-            mistakes.add(path or (f"{owner}.{name}" if owner else ""), problem if owner else str(error))
+            mistakes.add(
+                path or (f"{owner}.{name}" if owner else ""), problem if owner else str(error)
+            )
         else:
             return True
         return False
@@ -484,7 +599,10 @@ def _try_settings(
         passes(row.settings, ("baselines", row.name, "settings"))
     for parameter in space.parameters:
         context = space.context(parameter.name)
-        probes: Iterable[tuple[EntryPath, Any]] = [(("low",), parameter.low), (("high",), parameter.high)]
+        probes: Iterable[tuple[EntryPath, Any]] = [
+            (("low",), parameter.low),
+            (("high",), parameter.high),
+        ]
         if parameter.grow:
             wide = space.widest()[parameter.name]
             probes = [*probes, (("grow",), wide.low), (("grow",), wide.high)]

@@ -32,13 +32,21 @@ FORMS = "must be a range {low: …, high: …} or a choice {values: […]}"
 
 
 class Budget(Part):
-    """Limits of the search, which ends at the first one reached. The budget is of the study, not of one command."""
+    """Limits of the search, which ends at the first one reached. The budget is of the study, not of
+    one command.
+    """
 
-    trials: int | None = Field(default=None, ge=1, description="Trials started, in whatever state they end.")
+    trials: int | None = Field(
+        default=None, ge=1, description="Trials started, in whatever state they end."
+    )
     seconds: float | None = Field(default=None, gt=0, description="Seconds spent searching.")
-    epochs: int | None = Field(default=None, ge=1, description="Trial-epochs trained, over all trials.")
+    epochs: int | None = Field(
+        default=None, ge=1, description="Trial-epochs trained, over all trials."
+    )
     stale_trials: int | None = Field(
-        default=None, ge=1, description="Trials that end one after the other without a better value."
+        default=None,
+        ge=1,
+        description="Trials that end one after the other without a better value.",
     )
 
     @model_validator(mode="after")
@@ -52,31 +60,38 @@ NO_BUDGET = f"nothing limits the search; give at least one of {', '.join(Budget.
 
 
 class Confirm(Part):
-    """The best configurations, trained again with fresh seeds and only then evaluated on test data."""
+    """The best configurations, trained again with fresh seeds and only then evaluated on test
+    data.
+    """
 
     top: int = Field(ge=1, description="Configurations, the best of the search.")
     seeds: int = Field(
         ge=1,
-        description="Fresh seeds for each configuration; in a race all of them for the winner, at most so many for others.",
+        description="Fresh seeds for each configuration; in a race all of them for the winner, "
+        "at most so many for others.",
     )
     race: bool = Field(
         default=False,
         strict=True,
-        description="Train seed by seed, from 3 seeds on only those configurations that can still win, and stop when the rest is too close to matter.",
+        description="Train seed by seed, from 3 seeds on only those configurations that can "
+        "still win, and stop when the rest is too close to matter.",
     )
 
     late: int = Field(
         default=0,
         ge=0,
-        description="Paused trials (pruner promotion) that are trained to their end after the search, those that fell most in their last epoch: a test whether the pruner stops slow learners.",
+        description="Paused trials (pruner promotion) that are trained to their end after the "
+        "search, those that fell most in their last epoch: a test whether the pruner stops slow "
+        "learners.",
     )
 
     @model_validator(mode="after")
     def _raced(self) -> Self:
         if self.race and (self.top < 2 or self.seeds < LEAST_RACED_SEEDS):
             raise ValueError(
-                f"got race: true with top: {self.top} and seeds: {self.seeds}; must have 2 configurations or more and "
-                f"{LEAST_RACED_SEEDS} seeds or more, because none is dropped before 3. Try race: false."
+                f"got race: true with top: {self.top} and seeds: {self.seeds}; must have 2 "
+                f"configurations or more and {LEAST_RACED_SEEDS} seeds or more, because none is "
+                "dropped before 3. Try race: false."
             )
         return self
 
@@ -85,59 +100,76 @@ LEAST_RACED_SEEDS = 4
 
 
 class Compare(Part):
-    """Matched pairs: the same configuration and seed with each value of one parameter, for each of these parameters."""
+    """Matched pairs: the same configuration and seed with each value of one parameter, for each of
+    these parameters.
+    """
 
     parameters: list[str] = Field(
         min_length=1, description="Searched choices whose values are compared, each on its own."
     )
     top: int = Field(
         ge=1,
-        description="Configurations for each parameter: the best that the search found with each value, then the next best.",
+        description="Configurations for each parameter: the best that the search found with each "
+        "value, then the next best.",
     )
     seeds: int = Field(ge=1, description="Seeds for each configuration.")
 
 
 class Keep(Part):
-    """Files that trials leave on disk. They decide no result, so this section may change between two commands."""
+    """Files that trials leave on disk. They decide no result, so this section may change between
+    two commands.
+    """
 
     pruned: Literal["figures", "weights"] = Field(
         default="figures",
-        description="Of a pruned trial: its figures alone, or its weights and pictures, too, as of a complete one.",
+        description="Of a pruned trial: its figures alone, or its weights and pictures, too, as "
+        "of a complete one.",
     )
     pictures: Literal["all", "last"] = Field(
         default="all",
-        description="Pictures of a trial: of every epoch that is to be shown, or of the last of a complete trial alone.",
+        description="Pictures of a trial: of every epoch that is to be shown, or of the last of "
+        "a complete trial alone.",
     )
     sheets: bool = Field(
         default=True,
         strict=True,
-        description="Whether each trial of the search, paused, pruned and failed ones, too, keeps a sheet of pictures of its last epoch, at most 100 kB.",
+        description="Whether each trial of the search, paused, pruned and failed ones, too, "
+        "keeps a sheet of pictures of its last epoch, at most 100 kB.",
     )
     weights: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         default=100,
-        description="Complete trials of the search that keep their weights and the pictures of earlier epochs: so many, the best, or all. Repeats keep them in any case.",
+        description="Complete trials of the search that keep their weights and the pictures of "
+        "earlier epochs: so many, the best, or all. Repeats keep them in any case.",
     )
     paused: int = Field(
         default=200,
         ge=0,
-        description="Paused trials (pruner promotion) that keep a checkpoint, the best. One without a checkpoint trains again from its start when it goes on, with the same result.",
+        description="Paused trials (pruner promotion) that keep a checkpoint, the best. One "
+        "without a checkpoint trains again from its start when it goes on, with the same result.",
     )
-    paused_gb: float = Field(default=20.0, ge=0, description="Gigabytes that these checkpoints take at the most.")
+    paused_gb: float = Field(
+        default=20.0, ge=0, description="Gigabytes that these checkpoints take at the most."
+    )
 
 
 class BaselineRow(Part):
-    """A row of the report that is trained whatever the search finds, under the protocol that its settings make."""
+    """A row of the report that is trained whatever the search finds, under the protocol that its
+    settings make.
+    """
 
     title: str | None = Field(
         default=None, min_length=1, description="Name of the row in the report; the key when empty."
     )
     at: Literal["fixed", "best"] = Field(
         default="fixed",
-        description="What `settings` change: the settings that the file fixes, or the best configuration.",
+        description="What `settings` change: the settings that the file fixes, or the best "
+        "configuration.",
     )
     seeds: int = Field(default=3, ge=1, description="Fresh seeds, shared with all other repeats.")
     published: str | None = Field(
-        default=None, min_length=1, description="Published result, in words; the report shows it below the row."
+        default=None,
+        min_length=1,
+        description="Published result, in words; the report shows it below the row.",
     )
     settings: Any = Field(default=None, description="Settings by name, from any section.")
 
@@ -155,26 +187,39 @@ class StudyFile(Part):
     """A study: its question, what is fixed, what is searched, and how far."""
 
     extends: str | None = Field(
-        default=None, description="Study, by name or path, that this file changes; null in this file removes an entry."
+        default=None,
+        description="Study, by name or path, that this file changes; null in this file removes "
+        "an entry.",
     )
-    question: str | None = Field(default=None, min_length=1, description="What the study is to find out.")
+    question: str | None = Field(
+        default=None, min_length=1, description="What the study is to find out."
+    )
     objectives: list[str] | None = Field(
         default=None,
-        description="Two metrics of validation, both minimised; when empty, the one objective of the workload.",
+        description="Two metrics of validation, both minimised; when empty, the one objective of "
+        "the workload.",
     )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of the sampler and of all trials.")
+    seed: int = Field(
+        default=0, ge=0, lt=2**63, description="Seed of the sampler and of all trials."
+    )
     sampler: AnySampler = Field(
         default=CurvesSettings(),
-        description="How configurations are chosen; when empty, curves, or tpe where curves cannot (two objectives, `learn_from`, a range that grows, `epochs` searched).",
+        description="How configurations are chosen; when empty, curves, or tpe where curves "
+        "cannot (two objectives, `learn_from`, a range that grows, `epochs` searched).",
     )
     pruner: AnyPruner = Field(
         default=PromotionSettings(),
-        description="When a trial ends early; when empty, promotion, or none where `epochs` is searched.",
+        description="When a trial ends early; when empty, promotion, or none where `epochs` is "
+        "searched.",
     )
     budget: Budget | None = Field(default=None, description="When the search ends.")
-    confirm: Confirm | None = Field(default=None, description="What is trained again with fresh seeds.")
+    confirm: Confirm | None = Field(
+        default=None, description="What is trained again with fresh seeds."
+    )
     compare: Compare | None = Field(default=None, description="What is compared in matched pairs.")
-    keep: Keep = Field(default=Keep(), description="Files that trials leave on disk; they decide no result.")
+    keep: Keep = Field(
+        default=Keep(), description="Files that trials leave on disk; they decide no result."
+    )
     search: Any = None
     baselines: Any = None
     start: Any = None
@@ -185,19 +230,30 @@ class StudyFile(Part):
     )
 
 
-def default_search(written: Mapping[str, Any], overrides: Sequence[str], epochs: str | None) -> dict[str, str]:
-    """Return the sampler and the pruner of a study that names none. `epochs`: the setting that says how many a trial has.
+def default_search(
+    written: Mapping[str, Any], overrides: Sequence[str], epochs: str | None
+) -> dict[str, str]:
+    """Return the sampler and the pruner of a study that names none. `epochs`: the setting that says
+    how many a trial has.
 
-    `curves` needs them, and searches neither for two objectives nor ranges that grow, nor does it learn from another study. Where
-    `epochs` is searched, trials are of different length: curves have no common end, and no trial is ended by the word of another.
+    `curves` needs them, and searches neither for two objectives nor ranges that grow, nor does it
+    learn from another study. Where `epochs` is searched, trials are of different length: curves
+    have no common end, and no trial is ended by the word of another.
     """
     named = {
-        f"search.{name}.{key}" for name, p in mapping(written.get("search")).items() for key in mapping(p) if p[key]
+        f"search.{name}.{key}"
+        for name, p in mapping(written.get("search")).items()
+        for key in mapping(p)
+        if p[key]
     }
-    named |= {key for key in written if written[key]} | {override.partition("=")[0].strip() for override in overrides}
+    named |= {key for key in written if written[key]} | {
+        override.partition("=")[0].strip() for override in overrides
+    }
     if any(f"{name}.".startswith(f"search.{epochs}.") for name in named):
         return {"sampler": "tpe", "pruner": "none"}
-    curves = epochs and not any(name in ("objectives", "learn_from") or name.endswith(".grow") for name in named)
+    curves = epochs and not any(
+        name in ("objectives", "learn_from") or name.endswith(".grow") for name in named
+    )
     return {"sampler": "curves" if curves else "tpe", "pruner": "promotion" if epochs else "median"}
 
 
@@ -216,7 +272,8 @@ def study_model(sections: tuple[tuple[str, type[BaseModel]], ...]) -> type[Study
     """Make the model of a workload's study files.
 
     Args:
-        sections: section and settings model. Field names are unique over all sections; each field has a description.
+        sections: section and settings model. Field names are unique over all sections; each field
+            has a description.
     """
     fields = {name: field for _, model in sections for name, field in model.model_fields.items()}
     parts: dict[str, Any] = {}
@@ -224,10 +281,17 @@ def study_model(sections: tuple[tuple[str, type[BaseModel]], ...]) -> type[Study
         strict = create_model(model.__name__, __base__=(model, Part), __doc__=model.__doc__)
         sentence = (model.__doc__ or model.__name__).strip().splitlines()[0]
         parts[name] = (_or_empty(strict), Field(default_factory=model, description=sentence))
-    search = {name: (_parameter(name, field), _absent(field.description)) for name, field in fields.items()}
+    search = {
+        name: (_parameter(name, field), _absent(field.description))
+        for name, field in fields.items()
+    }
     space = _model("Search", "Searched parameters: a range or a choice for each.", search)
     settings: Any = _or_empty(
-        _model("Settings", "Values of settings, from any section.", {n: _optional(f) for n, f in fields.items()})
+        _model(
+            "Settings",
+            "Values of settings, from any section.",
+            {n: _optional(f) for n, f in fields.items()},
+        )
     )
     row: Any = create_model(
         "Baseline",
@@ -240,11 +304,16 @@ def study_model(sections: tuple[tuple[str, type[BaseModel]], ...]) -> type[Study
     parts["baselines"] = (rows | None, _absent("Rows trained whatever the search finds."))
     entry: Any = Annotated[
         Annotated[settings, Tag("Settings")] | Annotated[BestOf, Tag("BestOf")],
-        Discriminator(lambda entry: "BestOf" if isinstance(entry, dict) and "study" in entry else "Settings"),
+        Discriminator(
+            lambda entry: "BestOf" if isinstance(entry, dict) and "study" in entry else "Settings"
+        ),
     ]
     parts["start"] = (
         list[entry] | None,
-        _absent("Values of parameters that the first trials take, or a study whose best configurations they take."),
+        _absent(
+            "Values of parameters that the first trials take, or a study whose best "
+            "configurations they take."
+        ),
     )
     own = {
         "parameters": Compare.model_fields["parameters"],
@@ -264,7 +333,11 @@ def _model(name: str, doc: str, fields: dict[str, Any]) -> Any:
 
 def _absent(description: str | None) -> Any:
     """Make a field that need not be given; its schema names no default."""
-    return Field(default=None, description=description, json_schema_extra=lambda schema: schema.pop("default", None))
+    return Field(
+        default=None,
+        description=description,
+        json_schema_extra=lambda schema: schema.pop("default", None),
+    )
 
 
 def _optional(field: FieldInfo) -> tuple[Any, FieldInfo]:
@@ -277,13 +350,17 @@ def _optional(field: FieldInfo) -> tuple[Any, FieldInfo]:
 
 def _or_empty(model: Any) -> Any:
     """Return the type of a mapping that may be left empty."""
-    return Annotated[model, BeforeValidator(lambda value: {} if value is None else value, json_schema_input_type=model)]
+    return Annotated[
+        model,
+        BeforeValidator(lambda value: {} if value is None else value, json_schema_input_type=model),
+    ]
 
 
 def study_schema(sections: Sections) -> dict[str, Any]:
     """Make the JSON Schema of a workload's study files, for editors that complete and check YAML.
 
-    A setting is described once, in its section; everywhere else the schema refers to that description.
+    A setting is described once, in its section; everywhere else the schema refers to that
+    description.
     """
     schema = study_model(tuple(sections.items())).model_json_schema()
     definitions = schema["$defs"]
@@ -295,8 +372,11 @@ def study_schema(sections: Sections) -> dict[str, Any]:
     for holder in (schema, definitions["Settings"]):
         for name in references.keys() & holder["properties"].keys():
             holder["properties"][name] = {"$ref": references[name]}
-    # Settings of parts of the user's own, `Class.name`, in sections that take them; they may stand wherever a setting may.
-    if takers := [definitions[m.__name__] for m in sections.values() if m.model_config.get("extra") == "allow"]:
+    # Settings of parts of the user's own, `Class.name`, in sections that take them; they may stand
+    # wherever a setting may.
+    if takers := [
+        definitions[m.__name__] for m in sections.values() if m.model_config.get("extra") == "allow"
+    ]:
         for holder in (schema, definitions["Settings"], definitions["Search"], *takers):
             holder["patternProperties"] = {r"^\w+\.\w+$": {}}
     for name, reference in references.items():
@@ -305,16 +385,20 @@ def study_schema(sections: Sections) -> dict[str, Any]:
         if not name.endswith("_choice") and name != BestOf.__name__:
             definition.pop("required", None)  # a study that extends another may give a part of it
     schema["anyOf"] = [{"required": ["extends"]}, {"required": ["question", "search"]}]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_without_titles(schema)}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_plain(schema)}
 
 
-def _without_titles(schema: Any) -> Any:
-    """Return the schema without the titles that pydantic makes of names."""
+def _plain(schema: Any) -> Any:
+    """Return the schema with each description on one line, and without the titles that pydantic
+    makes of names.
+    """
     if isinstance(schema, list):
-        return [_without_titles(item) for item in schema]
+        return [_plain(item) for item in schema]
     if isinstance(schema, dict):
-        rest = {key: value for key, value in schema.items() if key != "title" or not isinstance(value, str)}
-        return {key: _without_titles(value) for key, value in rest.items()}
+        kept = {k: v for k, v in schema.items() if k != "title" or not isinstance(v, str)}
+        if isinstance(text := kept.get("description"), str):
+            kept["description"] = " ".join(text.split())
+        return {key: _plain(value) for key, value in kept.items()}
     return schema
 
 
@@ -322,7 +406,9 @@ def _without_titles(schema: Any) -> Any:
 
 
 def number_type(field: FieldInfo) -> Any:
-    """Return the type of a range's ends, with the bounds of the setting; None where the setting takes no number."""
+    """Return the type of a range's ends, with the bounds of the setting; None where the setting
+    takes no number.
+    """
     union = typing.get_origin(field.annotation) in (Union, types.UnionType)
     arms = typing.get_args(field.annotation) if union else (field.annotation,)
     for kind in (int, float):
@@ -335,11 +421,18 @@ def number_type(field: FieldInfo) -> Any:
 
 
 def _parameter(name: str, field: FieldInfo) -> Any:
-    """Return the type of a searched parameter: a choice of values, or a range where the setting takes numbers."""
+    """Return the type of a searched parameter: a choice of values, or a range where the setting
+    takes numbers.
+    """
     number = number_type(field)
-    condition = "Searched only where each of these parameters has this value, or one of these values in a list."
+    condition = (
+        "Searched only where each of these parameters has this value, or one of these values in a "
+        "list."
+    )
     when = (dict[str, Any] | None, _absent(condition))
-    value: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    value: Any = (
+        Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    )
     values = (list[value], Field(min_length=1, description="Values to choose from."))
     choice: Any = _model(f"{name}_choice", "A choice of values.", {"values": values, "when": when})
 
@@ -348,9 +441,14 @@ def _parameter(name: str, field: FieldInfo) -> Any:
             raise PydanticCustomError("form", FORMS)
         ends = [key for key in ("low", "high", "log", "step", "grow") if key in section]
         if "values" in section and ends:
-            raise PydanticCustomError("value_error", f"got `values` together with `{ends[0]}`; {FORMS}.")
+            raise PydanticCustomError(
+                "value_error", f"got `values` together with `{ends[0]}`; {FORMS}."
+            )
         if number is None and ends:
-            problem = f"got `{ends[0]}`, but this setting takes no numbers; must be a choice {{values: […]}}."
+            problem = (
+                f"got `{ends[0]}`, but this setting takes no numbers; must be a choice {{values: "
+                f"[…]}}."
+            )
             raise PydanticCustomError("value_error", problem)
         return section
 
@@ -359,14 +457,21 @@ def _parameter(name: str, field: FieldInfo) -> Any:
         ends = {
             "low": (number, Field(description="Smallest value, included.")),
             "high": (number, Field(description="Largest value, included.")),
-            "log": (bool, Field(default=False, strict=True, description="Draw evenly in the logarithm.")),
-            "step": ((int if int in types_of(number) else float) | None, _absent("Distance of neighbouring values.")),
+            "log": (
+                bool,
+                Field(default=False, strict=True, description="Draw evenly in the logarithm."),
+            ),
+            "step": (
+                (int if int in types_of(number) else float) | None,
+                _absent("Distance of neighbouring values."),
+            ),
             "grow": (
                 bool,
                 Field(
                     default=False,
                     strict=True,
-                    description="Let the search widen the range where its best trials pile up at an end.",
+                    description="Let the search widen the range where its best trials pile up at "
+                    "an end.",
                 ),
             ),
             "when": when,

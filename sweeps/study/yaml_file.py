@@ -1,4 +1,5 @@
-"""A study file as text: found, read as strict YAML 1.2 with the line of every entry, its mistakes listed with their lines.
+"""A study file as text: found, read as strict YAML 1.2 with the line of every entry, its mistakes
+listed with their lines.
 
 The base of the pydantic models of its parts stands here, too, because all of them share it.
 """
@@ -15,7 +16,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Tag,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 from yaml import events
 
@@ -32,7 +41,9 @@ MOST_DIGITS = 40
 
 
 def known_studies(shipped: Path | None) -> dict[str, Path]:
-    """Return name → file: those of `./studies`, then the shipped ones that these do not hide, each by name."""
+    """Return name → file: those of `./studies`, then the shipped ones that these do not hide, each
+    by name.
+    """
     files: dict[str, Path] = {}
     for folder in filter(None, (Path("studies"), shipped)):
         for path in sorted(folder.glob("*.y*ml")):
@@ -43,25 +54,31 @@ def known_studies(shipped: Path | None) -> dict[str, Path]:
 
 def is_path(text: str) -> bool:
     """Tell whether a study is given by path: the text ends in .yaml or .yml, or has a separator."""
-    return text.endswith((".yaml", ".yml")) or any(mark and mark in text for mark in (os.sep, os.altsep))
+    return text.endswith((".yaml", ".yml")) or any(
+        mark and mark in text for mark in (os.sep, os.altsep)
+    )
 
 
 def find_study(name: str, shipped: Path | None, option: str = "--study") -> Path:
     """Return the file of a study given by path or by name.
 
     Raises:
-        UserError: no file has this path or name. The message names the nearest known study and the folders searched.
+        UserError: no file has this path or name. The message names the nearest known study and the
+            folders searched.
     """
     files = known_studies(shipped)
     if is_path(name):
         path = Path(name)
-        if not os.path.isfile(path):  # not `Path.is_file`, which raises for a name that no file system takes
+        # Not `Path.is_file`, which raises for a name that no file system takes.
+        if not os.path.isfile(path):
             kind = "a folder" if os.path.isdir(path) else "no such file"
             raise UserError(name, f"{kind}; must be a study file. {did_you_mean(path.stem, files)}")
     elif name in files:
         path = files[name]
     else:
-        folders = [shown_path(folder) for folder in (Path("studies"), shipped) if folder is not None]
+        folders = [
+            shown_path(folder) for folder in (Path("studies"), shipped) if folder is not None
+        ]
         looked = " and ".join(dict.fromkeys(folders))
         here = f"{name}.yaml"
         hint = f"Did you mean './{here}'?" if os.path.isfile(here) else did_you_mean(name, files)
@@ -80,7 +97,9 @@ def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file. Raises `UserError` with the reason why not."""
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise UserError(shown_path(path), f"is too large; a study file has at most {MOST_BYTES:,} bytes.")
+            raise UserError(
+                shown_path(path), f"is too large; a study file has at most {MOST_BYTES:,} bytes."
+            )
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(shown_path(path), f"cannot be read: {error.strerror}.") from None
@@ -89,19 +108,25 @@ def read_text(path: Path) -> str:
 
 
 def parse_yaml(text: str, file: str) -> tuple[Any, dict[EntryPath, str]]:
-    """Return the content of a YAML text, and the place of each entry: path → `studies/x.yaml:12`, where `file` is before `:`.
+    """Return the content of a YAML text, and the place of each entry: path → `studies/x.yaml:12`,
+    where `file` is before `:`.
 
     No tag is followed, so no text can make an object or run code.
 
     Raises:
-        UserError: the text is no YAML, a key stands twice, or a limit of this module is passed; names the line.
+        UserError: the text is no YAML, a key stands twice, or a limit of this module is passed;
+            names the line.
     """
     reader = _Reader(text, file)
     try:
         return reader.document(), reader.places
     except (yaml.YAMLError, UnicodeError) as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "holds a control character")
+        problem = str(
+            getattr(error, "problem", None)
+            or getattr(error, "reason", None)
+            or "holds a control character"
+        )
         column = f"column {mark.column + 1}: " if mark else ""
         raise UserError(reader.place(mark), f"{column}{problem}.") from None
 
@@ -114,8 +139,9 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 class _Reader:
     """Builds plain Python values from the parser's events.
 
-    The scalars are those of YAML 1.2: PyYAML's own constructor reads YAML 1.1, in which `1e-4` is a string and `no`
-    is false. ruamel.yaml, the usual alternative, reads `1_000` as a number and `2001-01-01` as a date in its 1.2 mode.
+    The scalars are those of YAML 1.2: PyYAML's own constructor reads YAML 1.1, in which `1e-4` is a
+    string and `no` is false. ruamel.yaml, the usual alternative, reads `1_000` as a number and
+    `2001-01-01` as a date in its 1.2 mode.
     """
 
     def __init__(self, text: str, file: str) -> None:
@@ -150,7 +176,9 @@ class _Reader:
         self._entries += 1
         if isinstance(event, events.AliasEvent):
             if event.anchor not in self._anchors:
-                raise self._error(event, f"'*{event.anchor}' repeats an entry that is not complete above")
+                raise self._error(
+                    event, f"'*{event.anchor}' repeats an entry that is not complete above"
+                )
             anchored, size = self._anchors[event.anchor]
             self._entries += size
             value = copy.deepcopy(anchored) if self._entries <= MOST_ENTRIES else None
@@ -186,7 +214,10 @@ class _Reader:
 
     def _check_tag(self, event: Any, plain: str) -> None:
         if event.tag not in (None, "!", f"tag:yaml.org,2002:{plain}"):
-            raise self._error(event, f"the tag {event.tag.removeprefix('tag:yaml.org,2002:')} is not read; drop it")
+            raise self._error(
+                event,
+                f"the tag {event.tag.removeprefix('tag:yaml.org,2002:')} is not read; drop it",
+            )
 
     def _scalar(self, event: events.ScalarEvent) -> Any:
         self._check_tag(event, "str")
@@ -197,7 +228,9 @@ class _Reader:
             return _CONSTANTS[text]
         if _INT.fullmatch(text):
             if len(text) > MOST_DIGITS:
-                raise self._error(event, f"a whole number of {len(text):,} digits; at most {MOST_DIGITS} are read")
+                raise self._error(
+                    event, f"a whole number of {len(text):,} digits; at most {MOST_DIGITS} are read"
+                )
             return int(text)
         return float(text) if _FLOAT.fullmatch(text) else text
 
@@ -222,12 +255,16 @@ class Mistakes:
     """Text of a mistake → its place without the path, for sorting."""
 
     def place(self, path: EntryPath) -> tuple[str, str]:
-        """Return where the entry stands (`studies/x.yaml:12` or `--set`), and its full name for the user."""
+        """Return where the entry stands (`studies/x.yaml:12` or `--set`), and its full name for the
+        user.
+        """
         name = ".".join(str(part + 1) if isinstance(part, int) else part[:80] for part in path)
         if any(path[: len(override)] == override for override in self.overrides):
             return "--set", f"--set {name}"
         prefixes = (path[:length] for length in range(len(path), 0, -1))
-        file = next((self.places[prefix] for prefix in prefixes if prefix in self.places), self.file)
+        file = next(
+            (self.places[prefix] for prefix in prefixes if prefix in self.places), self.file
+        )
         return file, f"{file}: {name}" if name else file
 
     def add(self, path: EntryPath | str, problem: str) -> None:
@@ -250,11 +287,15 @@ class Mistakes:
             self.add(f"{part}{error.place}", error.problem)
 
     def raise_if_any(self) -> None:
-        """Raise one `UserError` for all mistakes, in the order of the file: a line each, below their number."""
+        """Raise one `UserError` for all mistakes, in the order of the file: a line each, below
+        their number.
+        """
         lines = sorted(self._lines, key=lambda text: _order(self._lines[text]))
         if len(lines) > 1:
             more = [f"and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []
-            raise UserError(self.file, "\n".join([f"{len(lines):,} mistakes", *lines[:SHOWN], *more]))
+            raise UserError(
+                self.file, "\n".join([f"{len(lines):,} mistakes", *lines[:SHOWN], *more])
+            )
         if lines:
             raise UserError("", lines[0])
 
@@ -315,5 +356,9 @@ def named(table: Mapping[str, type[BaseModel]]) -> Any:
 
 def types_of(annotation: Any) -> set[Any]:
     """Return every plain type within an annotation."""
-    inner = [part for part in get_args(annotation) if isinstance(part, type) or get_args(part) or part is Any]
+    inner = [
+        part
+        for part in get_args(annotation)
+        if isinstance(part, type) or get_args(part) or part is Any
+    ]
     return {annotation}.union(*(types_of(part) for part in inner))

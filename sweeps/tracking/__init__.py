@@ -1,9 +1,11 @@
-"""MLflow as a mirror of a study's storage: a process of low priority follows the storage and brings MLflow up to it.
+"""MLflow as a mirror of a study's storage: a process of low priority follows the storage and brings
+MLflow up to it.
 
-The driver starts the process (`mirroring`) and never waits for it while it trains; `sync` runs the same process once. The
-process reads the storage itself. If it is killed, the next process finds in MLflow how far it came. It gets its orders as lines
-on standard input, because everybody can list its arguments and an order may hold a password. It ends with its input, because
-its driver is gone then. It answers with lines of JSON, one `MirrorState` each.
+The driver starts the process (`mirroring`) and never waits for it while it trains; `sync` runs the
+same process once. The process reads the storage itself. If it is killed, the next process finds in
+MLflow how far it came. It gets its orders as lines on standard input, because everybody can list
+its arguments and an order may hold a password. It ends with its input, because its driver is gone
+then. It answers with lines of JSON, one `MirrorState` each.
 """
 
 import json
@@ -39,7 +41,14 @@ class Mirror:
     """
 
     def __init__(
-        self, study: str, runs: Path, storage: str | None, tracking: str | None, *, once: bool, log: Path | None = None
+        self,
+        study: str,
+        runs: Path,
+        storage: str | None,
+        tracking: str | None,
+        *,
+        once: bool,
+        log: Path | None = None,
     ) -> None:
         check_name(study, "study")
         tracking_uri(tracking)
@@ -57,16 +66,23 @@ class Mirror:
 
     @property
     def warning(self) -> str | None:
-        """One line if MLflow falls behind or refuses runs, or if its store was changed; else None."""
+        """One line if MLflow falls behind or refuses runs, or if its store was changed; else
+        None.
+        """
         state = self.state
         if state.refused:
             return f"MLflow at {self.store} refused {state.refused} runs ({state.problem})."
         if state.problem:
-            return f"MLflow at {self.store} is behind ({state.problem}); training goes on, and the storage keeps all."
+            return (
+                f"MLflow at {self.store} is behind ({state.problem}); training goes on, and the "
+                "storage keeps all."
+            )
         return state.notice
 
     def finish(self, timeout: float | None, *, patient: bool = False) -> MirrorState:
-        """Wait `timeout` seconds for the last pass, with `patient` as long as MLflow answers, and end the process."""
+        """Wait `timeout` seconds for the last pass, with `patient` as long as MLflow answers, and
+        end the process.
+        """
         with self._changed:
             self._finishing = True
             self._send(FINISH)
@@ -89,7 +105,11 @@ class Mirror:
         state = self.state
         if state.done and not state.problem:
             return None
-        count = "runs" if state.runs is None else f"{state.behind or state.refused} of {state.runs} runs"
+        count = (
+            "runs"
+            if state.runs is None
+            else f"{state.behind or state.refused} of {state.runs} runs"
+        )
         reason = state.problem or ("no answer" if state.runs is None else "it is slow")
         return f"MLflow at {self.store} lacks {count} ({reason})."
 
@@ -124,10 +144,15 @@ class Mirror:
                     self._changed.notify_all()
                 if self._ended:
                     return
-                # A process that changed something before it died is no sign that the next one will die, too.
-                delay, deaths = (DELAYS[0], 0) if self.state.brought > brought else (delay, deaths + 1)
+                # A process that changed something before it died is no sign that the next one will
+                # die, too.
+                delay, deaths = (
+                    (DELAYS[0], 0) if self.state.brought > brought else (delay, deaths + 1)
+                )
                 if not self.state.notice:
-                    problem = f"the process that writes to it ended with status {process.returncode}"
+                    problem = (
+                        f"the process that writes to it ended with status {process.returncode}"
+                    )
                     self.state = replace(self.state, problem=problem)
                 self._ended = self._finishing and deaths >= TRIES
                 self._changed.notify_all()
@@ -142,7 +167,8 @@ class Mirror:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, **python_environment()},
-                process_group=0 if os.name == "posix" else None,  # away from Ctrl-C, which is meant for the driver
+                # Away from Ctrl-C, which is meant for the driver.
+                process_group=0 if os.name == "posix" else None,
             )
         order = {**self._order, "notice": self.state.notice, "brought": self.state.brought}
         self._send(json.dumps(order).encode() + b"\n")
@@ -158,11 +184,15 @@ class Mirror:
 
 
 def _refusal(first: bytes) -> str | None:
-    """Return why the process of this first line runs other code than this process; None if it runs the same, or died before."""
+    """Return why the process of this first line runs other code than this process; None if it runs
+    the same, or died before.
+    """
     if not first:
         return None
     try:
-        check_sources("the process that writes to it", json.loads(first).get("sources", {}), follower.PACKAGES)
+        check_sources(
+            "the process that writes to it", json.loads(first).get("sources", {}), follower.PACKAGES
+        )
     except UserError as error:
         return f"{error.place} {error.problem}"
     return None
@@ -179,9 +209,11 @@ def mirroring(
     sync_command: str = "`sweeps.sync`",
     log: Path | None = None,
 ) -> Iterator[Mirror]:
-    """Keep MLflow up to date with a study for the length of a `with` block, which holds `run_study`.
+    """Keep MLflow up to date with a study for the length of a `with` block, which holds
+    `run_study`.
 
-    Training never waits for MLflow. The end of the block waits as long as MLflow answers; after an interrupt, a few seconds.
+    Training never waits for MLflow. The end of the block waits as long as MLflow answers; after an
+    interrupt, a few seconds.
 
     Args:
         study: the study or its name.
@@ -190,12 +222,20 @@ def mirroring(
         tracking: address of an MLflow server or store; None for the store in `runs`.
         say: gets one line at the end if runs are missing in MLflow.
         sync_command: the command that the line names for bringing the rest.
-        log: a file that gets the lines that MLflow and the libraries of the process write; by default standard error gets them.
+        log: a file that gets the lines that MLflow and the libraries of the process write; by
+            default standard error gets them.
 
     Raises:
         UserError: MLflow cannot write to the tracking address.
     """
-    mirror = Mirror(study if isinstance(study, str) else study.name, runs, storage, tracking, once=False, log=log)
+    mirror = Mirror(
+        study if isinstance(study, str) else study.name,
+        runs,
+        storage,
+        tracking,
+        once=False,
+        log=log,
+    )
     timeout, patient = HASTE, False
     try:
         yield mirror
@@ -205,18 +245,27 @@ def mirroring(
             mirror.finish(timeout, patient=patient)
         finally:
             if missing := mirror.missing():
-                say(f"{missing} The storage keeps all: the same command brings the rest, and so does {sync_command}.")
+                say(
+                    f"{missing} The storage keeps all: the same command brings the rest, and so "
+                    f"does {sync_command}."
+                )
             elif mirror.state.notice:
                 say(mirror.state.notice)
 
 
 def sync(
-    study: "Study | str", *, runs: Path = Path("mlruns"), storage: str | None = None, tracking: str | None = None
+    study: "Study | str",
+    *,
+    runs: Path = Path("mlruns"),
+    storage: str | None = None,
+    tracking: str | None = None,
 ) -> MirrorState:
-    """Bring any MLflow store or server up to a study's storage once. The arguments are those of `mirroring`.
+    """Bring any MLflow store or server up to a study's storage once. The arguments are those of
+    `mirroring`.
 
     Raises:
-        UserError: the study does not exist, or MLflow cannot be reached or lacks something at the end.
+        UserError: the study does not exist, or MLflow cannot be reached or lacks something at the
+            end.
     """
     name = study if isinstance(study, str) else study.name
     mirror = Mirror(name, runs, storage, tracking, once=True)

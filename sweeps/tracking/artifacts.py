@@ -1,7 +1,9 @@
-"""Files and pictures of runs as MLflow's artifacts: hard links where the store lies on the same disk, else copies.
+"""Files and pictures of runs as MLflow's artifacts: hard links where the store lies on the same
+disk, else copies.
 
-A picture becomes the two files that `MlflowClient.log_image` makes, but the random part of their names follows from the
-picture's file name. So a picture that is recorded again, as after a kill, overwrites its files.
+A picture becomes the two files that `MlflowClient.log_image` makes, but the random part of their
+names follows from the picture's file name. So a picture that is recorded again, as after a kill,
+overwrites its files.
 """
 
 import os
@@ -37,9 +39,13 @@ class ArtifactFolder:
 
 
 def log_pictures(
-    client: "MlflowClient", artifacts: ArtifactFolder, pictures: Sequence[tuple[Path, str, int, int]]
+    client: "MlflowClient",
+    artifacts: ArtifactFolder,
+    pictures: Sequence[tuple[Path, str, int, int]],
 ) -> None:
-    """Record PNG files of a run, each as (path, key, step, unix ms). A file that is gone is left out."""
+    """Record PNG files of a run, each as (path, key, step, unix ms). A file that is gone is left
+    out.
+    """
     from PIL import Image
 
     store = artifacts.local()
@@ -62,9 +68,14 @@ def log_pictures(
 
 
 def log_files(
-    client: "MlflowClient", artifacts: ArtifactFolder, folder: Path, below: str, shown: Collection[Path] = ()
+    client: "MlflowClient",
+    artifacts: ArtifactFolder,
+    folder: Path,
+    below: str,
+    shown: Collection[Path] = (),
 ) -> None:
-    """Record the files of a folder below `below`, but no checkpoint, no half-written file, none that is `shown` as a picture.
+    """Record the files of a folder below `below`, but no checkpoint, no half-written file, none
+    that is `shown` as a picture.
 
     A file that is gone meanwhile is left out.
     """
@@ -87,7 +98,9 @@ def log_files(
 
 
 def _linked(path: Path, target: Path) -> bool:
-    """Make `target` a hard link to `path`; return False where the file system cannot, or across two of them."""
+    """Make `target` a hard link to `path`; return False where the file system cannot, or across two
+    of them.
+    """
     try:
         write_whole(target, lambda unfinished: os.link(path, unfinished))
     except OSError:

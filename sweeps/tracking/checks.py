@@ -11,7 +11,13 @@ from sweeps.state.state import State
 from sweeps.storage import study_holder
 from sweeps.tracking import sync
 from sweeps.tracking.mlflow_runs import PARENT
-from sweeps.tracking.mlflow_store import be_ready_for_mlflow, damage_of, open_to_read, store_name, tracking_uri
+from sweeps.tracking.mlflow_store import (
+    be_ready_for_mlflow,
+    damage_of,
+    open_to_read,
+    store_name,
+    tracking_uri,
+)
 from sweeps.tracking.run_tags import state_of
 from sweeps.tracking.ui import check_reachable
 
@@ -29,7 +35,9 @@ Tags = Mapping[str, Mapping[str, str]]
 """Name of a run → its tags in MLflow."""
 
 
-def check_mirror(tracking: str | None, runs: Path, storage: str | None, stored: State) -> Iterator[Finding]:
+def check_mirror(
+    tracking: str | None, runs: Path, storage: str | None, stored: State
+) -> Iterator[Finding]:
     """Check how many records of the study MLflow lacks: epochs, endings, and the parent run."""
     study, where = stored.study.name, store_name(tracking, runs)
     what, driven = f"{study}: mirror", study_holder(storage, runs, study) is not None
@@ -41,23 +49,38 @@ def check_mirror(tracking: str | None, runs: Path, storage: str | None, stored: 
         yield Finding(name=what, ok=False, words=words, remedy=remedy, repair=bring)
         return
     try:
-        tags = _own_tags(runs, stored.study.identity) if tracking is None else _tags_at(tracking, stored)
+        tags = (
+            _own_tags(runs, stored.study.identity)
+            if tracking is None
+            else _tags_at(tracking, stored)
+        )
     except UserError as error:
         yield Finding(
-            name=what, ok=None, words=str(error), remedy=f"when it answers again, {how_to('sync')} brings all"
+            name=what,
+            ok=None,
+            words=str(error),
+            remedy=f"when it answers again, {how_to('sync')} brings all",
         )
         return
     behind, total = _behind(stored, tags)
     deleted = sum(map(_is_deleted, tags.values()))
     if deleted and not behind:
-        words = f"in MLflow at {where}, {deleted:,} of {len(tags):,} runs are deleted, so its pages do not show them"
-        remedy = "restore them on its pages (State: Deleted), if you want them back; the storage keeps all"
+        words = (
+            f"in MLflow at {where}, {deleted:,} of {len(tags):,} runs are deleted, so its pages "
+            "do not show them"
+        )
+        remedy = (
+            "restore them on its pages (State: Deleted), if you want them back; the storage keeps "
+            "all"
+        )
         yield Finding(name=what, ok=None, words=words, remedy=remedy)
     elif not behind:
         yield Finding(name=what, ok=True, words=f"MLflow at {where} has all {total:,} records")
     elif driven:
         yield Finding(
-            name=what, ok=True, words=f"MLflow at {where} is {behind:,} records behind; the driver brings them"
+            name=what,
+            ok=True,
+            words=f"MLflow at {where} is {behind:,} records behind; the driver brings them",
         )
     else:
         words = f"MLflow at {where} is {behind:,} of {total:,} records behind"
@@ -69,7 +92,9 @@ def _is_deleted(tags: Mapping[str, str]) -> bool:
 
 
 def _own_tags(runs: Path, identity: str) -> Tags:
-    """Read the tags of a study's runs in the store of the runs folder; empty where there is none."""
+    """Read the tags of a study's runs in the store of the runs folder; empty where there is
+    none.
+    """
     database = runs / "mlflow.db"
     if not database.exists() or not database.stat().st_size:
         return {}
@@ -82,7 +107,9 @@ def _own_tags(runs: Path, identity: str) -> Tags:
 
 
 def _tags_at(tracking: str, stored: State) -> Tags:
-    """Ask an MLflow server for the tags of a study's runs. Raises UserError where it does not answer."""
+    """Ask an MLflow server for the tags of a study's runs. Raises UserError where it does not
+    answer.
+    """
     uri = tracking_uri(tracking)
     check_reachable(uri)
     be_ready_for_mlflow()
@@ -96,20 +123,31 @@ def _tags_at(tracking: str, stored: State) -> Tags:
         experiment = client.get_experiment_by_name(stored.study.name)
         condition = f"tags.`sweeps.id` = '{stored.study.identity}'"
         while experiment is not None:
-            page = client.search_runs([experiment.experiment_id], condition, ViewType.ALL, 1000, page_token=token)
+            page = client.search_runs(
+                [experiment.experiment_id], condition, ViewType.ALL, 1000, page_token=token
+            )
             for run in page:
-                tags[run.data.tags["sweeps.trial"]] = {**run.data.tags, STAGE: run.info.lifecycle_stage}
+                tags[run.data.tags["sweeps.trial"]] = {
+                    **run.data.tags,
+                    STAGE: run.info.lifecycle_stage,
+                }
             if not (token := page.token):
                 break
     except MlflowException as error:
-        raise UserError(masked(uri), f"MLflow does not answer: {str(error).splitlines()[0]}") from error
+        raise UserError(
+            masked(uri), f"MLflow does not answer: {str(error).splitlines()[0]}"
+        ) from error
     return tags
 
 
 def _behind(stored: State, tags: Tags) -> tuple[int, int]:
-    """Count the records that MLflow lacks, and all of the study: one for each run's state, the parent's included, one for each epoch."""
+    """Count the records that MLflow lacks, and all of the study: one for each run's state, the
+    parent's included, one for each epoch.
+    """
     study = stored.study
-    session = {"running": "RUNNING", "finished": "COMPLETE", None: None}.get(study.session, "INTERRUPTED")
+    session = {"running": "RUNNING", "finished": "COMPLETE", None: None}.get(
+        study.session, "INTERRUPTED"
+    )
     known = tags.get(PARENT, {})
     # What somebody deleted in MLflow, `sync` leaves deleted.
     behind, total = int(not known or session not in (None, known.get("sweeps.state"))), 1
@@ -120,7 +158,9 @@ def _behind(stored: State, tags: Tags) -> tuple[int, int]:
         known = tags.get(run.name_in(study.name), {})
         state, epochs, _ = state_of(study, run)
         if not _is_deleted(known):
-            behind += max(0, epochs - int(known.get("sweeps.epoch", 0))) + (known.get("sweeps.state") != state)
+            behind += max(0, epochs - int(known.get("sweeps.epoch", 0))) + (
+                known.get("sweeps.state") != state
+            )
         total += epochs + 1
     return behind, total
 

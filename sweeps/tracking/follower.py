@@ -1,4 +1,6 @@
-"""The process that follows a study's storage and brings MLflow up to it; `sweeps.tracking` starts it."""
+"""The process that follows a study's storage and brings MLflow up to it; `sweeps.tracking` starts
+it.
+"""
 
 import hashlib
 import json
@@ -25,14 +27,23 @@ from sweeps.storage import open_storage, study_holder
 from sweeps.storage.journals import journals_at
 from sweeps.storage.study_record import read_state
 from sweeps.tracking.mlflow_runs import StudyRuns
-from sweeps.tracking.mlflow_store import REMEDY, StoreReplacedError, is_server, store_name, tracking_uri
+from sweeps.tracking.mlflow_store import (
+    REMEDY,
+    StoreReplacedError,
+    is_server,
+    store_name,
+    tracking_uri,
+)
 
 NICE = 10  # training on the CPU comes first
-INTERVAL = 4.0  # seconds between two passes, at the least; MLflow's server closes connections that rest for 5 s
+# Seconds between two passes, at the least; MLflow's server closes connections that rest for 5 s.
+INTERVAL = 4.0
 SHARE = 0.05  # of a core, at the most, while a study runs
-SHARE_OF_SERVER = 0.25  # of the time, at the most, in which a server is asked while a study runs; others ask it, too
+# Of the time, at the most, in which a server is asked while a study runs; others ask it, too.
+SHARE_OF_SERVER = 0.25
 LONGEST = 60.0  # seconds between two passes, at the most
-DELAYS = (0.5, 30.0)  # seconds before the next try: after the first failure and, doubling, at the most
+# Seconds before the next try: after the first failure and, doubling, at the most.
+DELAYS = (0.5, 30.0)
 SIGNS_OF_LIFE = 0.5  # seconds between two signs of life
 TRIES = 3  # failures in a row after which the last pass gives up
 PACKAGES = ("sweeps",)
@@ -66,7 +77,9 @@ class MirrorState:
 
 
 def main() -> None:
-    """Follow the study that the first line of standard input names, until the order to finish or the end of input comes."""
+    """Follow the study that the first line of standard input names, until the order to finish or
+    the end of input comes.
+    """
     go_first()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # lines that a library prints must not come between the answers
@@ -99,7 +112,9 @@ class _Follower:
     """Reads the storage, brings MLflow up to it, and rests, until its driver has finished."""
 
     def __init__(self, order: dict[str, Any], finishing: threading.Event, answers: TextIO) -> None:
-        self._study, self._runs, self._tracking = order["study"], Path(order["runs"]), order["tracking"]
+        self._study = order["study"]
+        self._runs = Path(order["runs"])
+        self._tracking = order["tracking"]
         self._once, self._finishing, self._output = order["once"], finishing, answers
         self._source = _Source(self._study, self._runs, order["storage"])
         mark = hashlib.sha256(store_name(self._tracking, self._runs).encode()).hexdigest()[:8]
@@ -134,13 +149,17 @@ class _Follower:
             rest = INTERVAL
             if self._mlflow is opened:  # MLflow is imported once
                 asked = time.monotonic() - begun_at if self._is_server else 0.0
-                rest = min(max(INTERVAL, (time.process_time() - begun) / SHARE, asked / SHARE_OF_SERVER), LONGEST)
+                rest = min(
+                    max(INTERVAL, (time.process_time() - begun) / SHARE, asked / SHARE_OF_SERVER),
+                    LONGEST,
+                )
             if failures:
                 rest = DELAYS[0] if last else min(DELAYS[0] * 2**failures, DELAYS[1])
             time.sleep(rest) if last else self._finishing.wait(rest)
         if self._mlflow is not None:
             self._mlflow.store.close()
-            self._leave_damaged_store()  # MLflow may have read from memory what is no longer in the file
+            # MLflow may have read from memory what is no longer in the file.
+            self._leave_damaged_store()
         self._send(done=True, seconds=time.process_time())
 
     def _pass(self, last: bool) -> None:
@@ -148,9 +167,15 @@ class _Follower:
         stored = self._source.stored
         if stored is None or not (fresh or last or self._state.problem):
             return
-        study = _as_it_stands(stored, alive=not last if not self._once else self._source.is_driven())
+        study = _as_it_stands(
+            stored, alive=not last if not self._once else self._source.is_driven()
+        )
         # A trial that waits, or that another program has put into the storage, gets no run.
-        records = [record for record in stored.records if record.seed is not None and record.state != "waiting"]
+        records = [
+            record
+            for record in stored.records
+            if record.seed is not None and record.state != "waiting"
+        ]
         if not (records or last):
             return
         self._send(runs=len(records) + 1, behind=self._count_behind(study, records))
@@ -158,7 +183,8 @@ class _Follower:
             if not last and not any(record.epochs or record.outcome for record in records):
                 return  # importing MLflow takes seconds of a core, which the first epoch needs
             if self._lock is None:
-                # Runs of another user, or on a read-only mount, can be copied into another store, too.
+                # Runs of another user, or on a read-only mount, can be copied into another store,
+                # too.
                 folder, name = self._lock_place
                 path = folder / name if self._tracking is None else lock_place(folder, name)
                 self._lock = lock_file(path, REMEDY)
@@ -175,7 +201,9 @@ class _Follower:
             self._send(notice=" ".join([*self._mlflow.store.notices, *self._mlflow.notices]))
         refused = self._mlflow.refused
         behind = self._count_behind(study, records)
-        self._send(problem=next(reversed(refused.values()), None), refused=len(refused), behind=behind)
+        self._send(
+            problem=next(reversed(refused.values()), None), refused=len(refused), behind=behind
+        )
 
     def _leave_damaged_store(self) -> None:
         if self._mlflow is not None and (problem := self._mlflow.store.damage()):
@@ -183,7 +211,9 @@ class _Follower:
             self._make_way(f"{name} was damaged ({problem}); it is built anew from the storage.")
 
     def _make_way(self, notice: str) -> NoReturn:
-        """End this process, whose connections lead to a lost store; the next process opens the store anew."""
+        """End this process, whose connections lead to a lost store; the next process opens the
+        store anew.
+        """
         self._send(notice=notice)
         os._exit(1)
 
@@ -193,7 +223,10 @@ class _Follower:
     def _note_arrival(self, name: str) -> None:
         with self._sending:
             self._brought.add(name)
-            self._send(brought=self._brought_before + len(self._brought), behind=max(0, self._state.behind - 1))
+            self._send(
+                brought=self._brought_before + len(self._brought),
+                behind=max(0, self._state.behind - 1),
+            )
 
     def _note_answer(self) -> None:
         with self._sending:
@@ -221,7 +254,9 @@ class _Source:
         self.stored: State | None = None
 
     def read(self, *, must_exist: bool) -> bool:
-        """Read new records and return whether there were any. Raises UserError where the study must exist and does not."""
+        """Read new records and return whether there were any. Raises UserError where the study must
+        exist and does not.
+        """
         seen = self._journals.version(self._study)
         if seen is not None and self._seen is not None:
             if seen == self._seen:
@@ -245,7 +280,9 @@ class _Source:
 
 
 def _as_it_stands(stored: State, *, alive: bool) -> StudyRecord:
-    """Return the study's record. A session that nobody ended counts as interrupted once its driver is gone."""
+    """Return the study's record. A session that nobody ended counts as interrupted once its driver
+    is gone.
+    """
     study = stored.study
     if study.session not in (None, "running"):
         return study
@@ -257,7 +294,9 @@ def _as_it_stands(stored: State, *, alive: bool) -> StudyRecord:
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of an error, short, without passwords, and free of the wrappings of an HTTP library."""
+    """Return the first line of an error, short, without passwords, and free of the wrappings of an
+    HTTP library.
+    """
     text = str(error).strip()
     if isinstance(error, Timeout):
         return "another process brings the study to it"
@@ -267,4 +306,8 @@ def _reason(error: Exception) -> str:
         return masked(text)
     reason = masked(f"{type(error).__name__}: {text.partition(chr(10))[0]}")[:160]
     limit = largest_file() if "OperationalError" in reason else None  # SQLite does not say which
-    return reason if limit is None else f"{reason}; `ulimit -f` allows files of {limit:,} bytes at most"
+    return (
+        reason
+        if limit is None
+        else f"{reason}; `ulimit -f` allows files of {limit:,} bytes at most"
+    )

@@ -1,6 +1,7 @@
 """The runs of a study that MLflow has, each name once.
 
-A request that got no answer may have been done, at once or later. So a name may have two runs after its creation was repeated.
+A request that got no answer may have been done, at once or later. So a name may have two runs after
+its creation was repeated.
 """
 
 from dataclasses import dataclass, field
@@ -46,10 +47,14 @@ def run_of(run: Any) -> Run:
     )
 
 
-def find_runs(client: Any, experiment: str, identity: str, name: str | None = None) -> dict[str, Run]:
-    """Return the runs of the study with this identity by name, deleted ones too; only the run `name` where one is given.
+def find_runs(
+    client: Any, experiment: str, identity: str, name: str | None = None
+) -> dict[str, Run]:
+    """Return the runs of the study with this identity by name, deleted ones too; only the run
+    `name` where one is given.
 
-    Of two runs of one name the one with more content stays. The other is deleted in MLflow, where it can be restored.
+    Of two runs of one name the one with more content stays. The other is deleted in MLflow, where
+    it can be restored.
     """
     from mlflow.entities import ViewType
 
@@ -58,7 +63,9 @@ def find_runs(client: Any, experiment: str, identity: str, name: str | None = No
     if name is not None:
         condition += f" AND tags.`sweeps.trial` = '{name}'"
     while True:
-        page = client.search_runs([experiment], condition, ViewType.ALL, max_results=1000, page_token=token)
+        page = client.search_runs(
+            [experiment], condition, ViewType.ALL, max_results=1000, page_token=token
+        )
         for run in map(run_of, page):
             found = run.tags["sweeps.trial"]
             runs[found] = _keep_one(client, runs[found], run) if found in runs else run

@@ -1,11 +1,15 @@
-"""Brings a study's runs in MLflow up to the storage: one experiment, one parent run, one nested run per trial.
+"""Brings a study's runs in MLflow up to the storage: one experiment, one parent run, one nested run
+per trial.
 
-Bringing the same records twice changes nothing. Runs are found by their tags before they are created. A run's newest epoch
-is a tag that MLflow gets in one call with the metrics of this epoch. Metrics that come again have the same time and value, so
-MLflow keeps them once. Names of pictures and files follow from the record. The status comes last, so a run with its final
-status has everything. A server may do a request later that got no answer, so the runs of such requests are read again in the end.
+Bringing the same records twice changes nothing. Runs are found by their tags before they are
+created. A run's newest epoch is a tag that MLflow gets in one call with the metrics of this epoch.
+Metrics that come again have the same time and value, so MLflow keeps them once. Names of pictures
+and files follow from the record. The status comes last, so a run with its final status has
+everything. A server may do a request later that got no answer, so the runs of such requests are
+read again in the end.
 
-A server takes one run in a request, so several runs are brought at the same time, each by one request after the other.
+A server takes one run in a request, so several runs are brought at the same time, each by one
+request after the other.
 """
 
 import bisect
@@ -55,22 +59,34 @@ PARENT = "study"
 METRICS = 1000
 """The most metrics that MLflow takes in one call."""
 AT_ONCE = 8
-"""Runs that are brought at the same time through a server, whose own processes are four by default."""
+"""Runs that are brought at the same time through a server, whose own processes are four by
+default.
+"""
 REFUSALS = ("INVALID_PARAMETER_VALUE", "INVALID_STATE")
 """Errors of MLflow that will come again."""
-SESSION = {"running": "RUNNING", "finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+SESSION = {
+    "running": "RUNNING",
+    "finished": "FINISHED",
+    "interrupted": "KILLED",
+    "failed": "FAILED",
+}
 """State of a study's newest session → status of the parent run."""
 
 
 class StudyRuns:
-    """The runs of one study in one MLflow store. Constructing it imports MLflow (1 to 2 s) and opens or creates the store.
+    """The runs of one study in one MLflow store. Constructing it imports MLflow (1 to 2 s) and
+    opens or creates the store.
 
     Raises:
         UserError: the store in the runs folder is damaged, or a newer MLflow has written it.
     """
 
     def __init__(
-        self, tracking: str | None, runs: Path, study: StudyRecord, answered: Callable[[], None] = lambda: None
+        self,
+        tracking: str | None,
+        runs: Path,
+        study: StudyRecord,
+        answered: Callable[[], None] = lambda: None,
     ) -> None:
         self.store = Store(tracking, runs, answered)
         self._client = self.store.client
@@ -86,7 +102,9 @@ class StudyRuns:
         self._doubtful: set[str] = set()
         """Names of runs of which a server may still do a request that got no answer."""
         self._is_first = is_server(tracking_uri(tracking))
-        """Whether such a request may be of the process before this one, which may have been killed."""
+        """Whether such a request may be of the process before this one, which may have been
+        killed.
+        """
         self._best = self._complete = 0
         self._foreign_model = False
         """Whether the name and alias of the study's model belong to another model, which stays."""
@@ -94,15 +112,20 @@ class StudyRuns:
         """Name of a run → why MLflow will never take its records."""
 
     def pending(self, study: StudyRecord, records: Sequence[Trial]) -> list[str]:
-        """Return the names of the runs that MLflow lacks, or has in another state than the storage."""
+        """Return the names of the runs that MLflow lacks, or has in another state than the
+        storage.
+        """
         names = [record.name_in(study.name) for record in records if not self._has(study, record)]
         parent = self._runs.get(PARENT)
         if parent is None or not self._is_concluded(parent, study):
             names.append(PARENT)
         return [name for name in names if name not in self.refused]
 
-    def bring(self, study: StudyRecord, records: Sequence[Trial], arrived: Callable[[str], None]) -> None:
-        """Bring the runs of the study up to its records; `arrived` gets the name of each changed run.
+    def bring(
+        self, study: StudyRecord, records: Sequence[Trial], arrived: Callable[[str], None]
+    ) -> None:
+        """Bring the runs of the study up to its records; `arrived` gets the name of each changed
+        run.
 
         Raises:
             StoreReplacedError: the store was deleted, or another store took its place.
@@ -130,7 +153,9 @@ class StudyRuns:
                 arrived(PARENT)
         self.store.check()
 
-    def _bring_runs(self, study: StudyRecord, records: Sequence[Trial], arrived: Callable[[str], None]) -> None:
+    def _bring_runs(
+        self, study: StudyRecord, records: Sequence[Trial], arrived: Callable[[str], None]
+    ) -> None:
         """Bring each run that is behind, several at a time through a server, until one fails."""
 
         def bring(record: Trial) -> None:
@@ -141,7 +166,9 @@ class StudyRuns:
 
         behind = [record for record in records if not self._has(study, record)]
         behind = [record for record in behind if record.name_in(study.name) not in self.refused]
-        self._doubtful |= {record.name_in(study.name) for record in behind} if self._is_first else set()
+        self._doubtful |= (
+            {record.name_in(study.name) for record in behind} if self._is_first else set()
+        )
         if self._at_once == 1:
             for record in behind:
                 bring(record)
@@ -159,7 +186,9 @@ class StudyRuns:
             found = find_runs(self._client, self._experiment, self._identity, name)
             for key in found.keys() & self._doubtful:
                 known = self._runs.get(key)
-                found[key].pictures = known.pictures if known and known.artifacts == found[key].artifacts else set()
+                found[key].pictures = (
+                    known.pictures if known and known.artifacts == found[key].artifacts else set()
+                )
                 self._runs[key] = found[key]
 
     @contextmanager
@@ -171,25 +200,36 @@ class StudyRuns:
             yield
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                raise StoreReplacedError("MLflow has lost runs of the study; they are built anew.") from error
+                raise StoreReplacedError(
+                    "MLflow has lost runs of the study; they are built anew."
+                ) from error
             if error.error_code not in REFUSALS:
                 self._doubtful.add(name)
                 raise
             self.refused[name] = str(error).splitlines()[0]
 
     def _open_experiment(self, study: str, location: str | None) -> tuple[str, str]:
-        """Return the id and the note of the study's experiment, which is created where there is none."""
+        """Return the id and the note of the study's experiment, which is created where there is
+        none.
+        """
         experiment = self._client.get_experiment_by_name(study)
         if experiment is None:
             tags = {STUDY_TAG: study, "mlflow.experimentKind": "custom_model_development"}
             return self._client.create_experiment(study, artifact_location=location, tags=tags), ""
         if experiment.lifecycle_stage != "active":
-            remedy = f"MLFLOW_TRACKING_URI={self._address} mlflow experiments restore --experiment-id {experiment.experiment_id}"
+            remedy = (
+                f"MLFLOW_TRACKING_URI={self._address} mlflow experiments restore --experiment-id "
+                f"{experiment.experiment_id}"
+            )
             raise UserError(f"experiment '{study}'", f"was deleted in MLflow. Restore it: {remedy}")
         return experiment.experiment_id, experiment.tags.get(NOTE, "")
 
     def _create_run(self, name: str, tags: Mapping[str, str], started: float) -> Run:
-        identity_tags = {"sweeps.id": self._identity, "sweeps.trial": name, "sweeps.state": "RUNNING"}
+        identity_tags = {
+            "sweeps.id": self._identity,
+            "sweeps.trial": name,
+            "sweeps.state": "RUNNING",
+        }
         try:
             tags = cut_tags({**tags, **identity_tags})
             run = self._client.create_run(self._experiment, start_time=_ms(started), tags=tags)
@@ -199,11 +239,19 @@ class StudyRuns:
         self._runs[name] = run_of(run)
         return self._runs[name]
 
-    def _log(self, run: Run, metrics: Sequence[Any], params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    def _log(
+        self, run: Run, metrics: Sequence[Any], params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> None:
         from mlflow.entities import Param, RunTag
 
-        texts = {name: cut(str(value), LONGEST_PARAM) for name, value in params.items() if name not in run.params}
-        changed = {name: value for name, value in cut_tags(tags).items() if run.tags.get(name) != value}
+        texts = {
+            name: cut(str(value), LONGEST_PARAM)
+            for name, value in params.items()
+            if name not in run.params
+        }
+        changed = {
+            name: value for name, value in cut_tags(tags).items() if run.tags.get(name) != value
+        }
         if metrics or texts or changed:
             self._client.log_batch(
                 run.artifacts.run_id,
@@ -230,12 +278,14 @@ class StudyRuns:
         return self._create_run(PARENT, tags, min(starts, default=study.session_at or 0.0))
 
     def _describe(self, parent: Run, study: StudyRecord) -> None:
-        """Give the parent the question and the answer as its note, the tags, the data set, and what all trials share: settings and file.
+        """Give the parent the question and the answer as its note, the tags, the data set, and what
+        all trials share: settings and file.
 
         The experiment gets the note, too, unless it has a note of another study or of a person.
         """
         answer = "\n".join(study.answer) if study.finished else ""
-        note, before = cut("\n\n".join(filter(None, (study.question, answer))), LONGEST_TAG), parent.tags.get(NOTE, "")
+        note = cut("\n\n".join(filter(None, (study.question, answer))), LONGEST_TAG)
+        before = parent.tags.get(NOTE, "")
         if before != note and self._note in ("", before):
             self._client.set_experiment_tag(self._experiment, NOTE, note)
             self._note = note
@@ -261,16 +311,26 @@ class StudyRuns:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         dataset = study.dataset
-        described = {key: json.dumps(dataset[key]) for key in ("schema", "profile") if dataset.get(key) is not None}
+        described = {
+            key: json.dumps(dataset[key])
+            for key in ("schema", "profile")
+            if dataset.get(key) is not None
+        }
         entity = Dataset(
-            cut(dataset["name"], LONGEST_DATASET), dataset["fingerprint"][:16], "local", dataset["source"], **described
+            cut(dataset["name"], LONGEST_DATASET),
+            dataset["fingerprint"][:16],
+            "local",
+            dataset["source"],
+            **described,
         )
         tags = [InputTag("mlflow.data.context", "training")]
         self._client.log_inputs(run.artifacts.run_id, datasets=[DatasetInput(entity, tags)])
         run.dataset = True
 
     def _save_view(self, parent: Run, study: StudyRecord, records: Sequence[Trial]) -> None:
-        """Save the view of the study where it has changed since it was saved; a person's changes of it stay until then."""
+        """Save the view of the study where it has changed since it was saved; a person's changes of
+        it stay until then.
+        """
         view, key = saved_view(study, records), view_key(study)
         mark = hashlib.sha256(json.dumps(view).encode()).hexdigest()[:16]
         if parent.tags.get("sweeps.view") == mark:
@@ -280,7 +340,9 @@ class StudyRuns:
         self._log(parent, (), {}, {"sweeps.view": mark})
 
     def _draw_best(self, parent: Run, study: StudyRecord, records: Sequence[Trial]) -> None:
-        """Draw the best objective of the search as a curve over trial-epochs; nothing where there are two objectives."""
+        """Draw the best objective of the search as a curve over trial-epochs; nothing where there
+        are two objectives.
+        """
         from mlflow.entities import Metric
 
         complete = sum(record.state == "complete" for record in records)
@@ -288,14 +350,19 @@ class StudyRuns:
             return
         curve = _best_curve(records)
         if new := curve[self._best :]:
-            points = [Metric("best_objective", objective, at, step) for objective, at, step, _ in new]
+            points = [
+                Metric("best_objective", objective, at, step) for objective, at, step, _ in new
+            ]
             self._log(parent, points, {}, {"sweeps.best_trial": str(new[-1][3])})
         self._best, self._complete = len(curve), complete
 
     def _is_concluded(self, parent: Run, study: StudyRecord) -> bool:
         """Whether the parent shows all of the study's record."""
         ended = study.session == "running" or parent.ended == _ms(study.session_at)
-        tags = {**study.tags, **{name: value for name, (value, _) in self._additions(study).items()}}
+        tags = {
+            **study.tags,
+            **{name: value for name, (value, _) in self._additions(study).items()},
+        }
         return parent.deleted or (
             ended
             and parent.status == SESSION[study.session or "running"]
@@ -303,14 +370,18 @@ class StudyRuns:
         )
 
     def _additions(self, study: StudyRecord) -> dict[str, tuple[str, Path]]:
-        """Return the parent's tags for report and model: tag → its value, and the folder to record."""
+        """Return the parent's tags for report and model: tag → its value, and the folder to
+        record.
+        """
         additions = {}
         if study.report:
             additions["sweeps.report_at"] = str(_ms(study.report_at)), self._folder / study.report
         run = self._runs.get(study.model.run) if study.model else None
         if study.model and run and not run.deleted and not self._foreign_model:
             additions["sweeps.model"] = study.model.run, self._folder / study.model.folder
-        return {tag: (value, folder) for tag, (value, folder) in additions.items() if folder.is_dir()}
+        return {
+            tag: (value, folder) for tag, (value, folder) in additions.items() if folder.is_dir()
+        }
 
     def _register(self, model: RegisteredModel, folder: Path) -> None:
         """Register the study's model, unless its name and alias are those of another model."""
@@ -334,7 +405,12 @@ class StudyRuns:
                 log_files(self._client, parent.artifacts, folder, "report")
             self._log(parent, (), {}, {tag: value})
         if study.session != "running":
-            self._log(parent, (), {}, {"sweeps.state": "COMPLETE" if study.session == "finished" else "INTERRUPTED"})
+            self._log(
+                parent,
+                (),
+                {},
+                {"sweeps.state": "COMPLETE" if study.session == "finished" else "INTERRUPTED"},
+            )
             self._set_status(parent, SESSION[study.session or "interrupted"], study.session_at)
 
     def _has(self, study: StudyRecord, record: Trial) -> bool:
@@ -350,38 +426,61 @@ class StudyRuns:
         if run.brought == state:
             return True
         tag, epoch, _ = state
-        ended = tag != "RUNNING" and run.status == STATUS[tag] and run.tags.get("sweeps.state") == tag
+        ended = (
+            tag != "RUNNING" and run.status == STATUS[tag] and run.tags.get("sweeps.state") == tag
+        )
         return ended and run.epoch == epoch
 
     def _bring_run(self, study: StudyRecord, record: Trial) -> None:
         name = record.name_in(study.name)
-        run = self._runs.get(name) or self._create_run(name, self._tags_of(study, record), record.started or 0.0)
+        run = self._runs.get(name) or self._create_run(
+            name, self._tags_of(study, record), record.started or 0.0
+        )
         state = state_of(study, record)
         self._set_status(run, "RUNNING", None)
         self._add_dataset(run, study)
-        self._log_metrics(run, study, record, ending_tags(record, state[0]) | role_tags(study, record, run.tags))
+        self._log_metrics(
+            run, study, record, ending_tags(record, state[0]) | role_tags(study, record, run.tags)
+        )
         self._add_pictures(run, record)
         if record.outcome is not None and record.duplicate_of is None and record.folder:
             shown = {self._folder / picture.path for picture in record.pictures}
             log_files(self._client, run.artifacts, self._folder / record.folder, "trial", shown)
-        self._set_status(run, STATUS[state[0]], record.ended if record.outcome else study.session_at)
+        self._set_status(
+            run, STATUS[state[0]], record.ended if record.outcome else study.session_at
+        )
         run.brought = state
 
     def _tags_of(self, study: StudyRecord, record: Trial) -> dict[str, str]:
-        tags = {**study.tags, STUDY_TAG: study.name, "mlflow.parentRunId": self._runs[PARENT].artifacts.run_id}
+        tags = {
+            **study.tags,
+            STUDY_TAG: study.name,
+            "mlflow.parentRunId": self._runs[PARENT].artifacts.run_id,
+        }
         tags |= {"sweeps.number": str(record.number), "sweeps.seed": str(record.seed)}
-        for name in baseline_names(record.baseline)[:1]:  # those that share a run share its protocol
+        # Those that share a run share its protocol.
+        for name in baseline_names(record.baseline)[:1]:
             tags |= study.baseline_tags.get(name, {})
         return tags | role_tags(study, record, {})
 
-    def _log_metrics(self, run: Run, study: StudyRecord, record: Trial, tags: Mapping[str, str]) -> None:
-        """Add parameters, the epochs that MLflow lacks and, of a trial that has ended, its final figures."""
+    def _log_metrics(
+        self, run: Run, study: StudyRecord, record: Trial, tags: Mapping[str, str]
+    ) -> None:
+        """Add parameters, the epochs that MLflow lacks and, of a trial that has ended, its final
+        figures.
+        """
         metrics: list[Any] = []
-        constants = {name: value for name, value in record.results.items() if name in study.no_metrics}
+        constants = {
+            name: value for name, value in record.results.items() if name in study.no_metrics
+        }
         params = {**record.params, **constants}
 
         def points(values: Mapping[str, float], at: float | None, step: int) -> list[Any]:
-            return _points({name: value for name, value in values.items() if name not in study.no_metrics}, at, step)
+            return _points(
+                {name: value for name, value in values.items() if name not in study.no_metrics},
+                at,
+                step,
+            )
 
         newest = run.epoch
         for epoch in (epoch for epoch in record.epochs if epoch.epoch > run.epoch):
@@ -395,7 +494,9 @@ class StudyRuns:
             if outcome.objective is not None:
                 final["objective"] = outcome.objective
             metrics += points(final, record.ended, outcome.epoch)
-        self._log(run, metrics, params, {**tags, **({"sweeps.epoch": str(newest)} if newest else {})})
+        self._log(
+            run, metrics, params, {**tags, **({"sweeps.epoch": str(newest)} if newest else {})}
+        )
 
     def _add_pictures(self, run: Run, record: Trial) -> None:
         times = {epoch.epoch: epoch.at for epoch in record.epochs}
@@ -410,7 +511,9 @@ class StudyRuns:
 
 
 def _best_curve(records: Sequence[Trial]) -> list[tuple[float, int, int, int]]:
-    """Return each new best objective of the search: the objective, unix ms, trial-epochs so far, number of the trial."""
+    """Return each new best objective of the search: the objective, unix ms, trial-epochs so far,
+    number of the trial.
+    """
     search = [record for record in records if not record.repeat]
     went_on = {record.before.number for record in search if record.before}
     search = [record for record in search if record.number not in went_on]
@@ -420,7 +523,8 @@ def _best_curve(records: Sequence[Trial]) -> list[tuple[float, int, int, int]]:
         if record.state == "complete" and record.outcome and record.outcome.objective is not None
         if record.ended and record.ended_round is not None
     )
-    # The order is that of the rounds, because a clock may jump. A trial that waits has trained in earlier rounds.
+    # The order is that of the rounds, because a clock may jump. A trial that waits has trained in
+    # earlier rounds.
     rounds = sorted(record.round_of(epoch.epoch) for record in search for epoch in record.epochs)
     curve: list[tuple[float, int, int, int]] = []
     for round_, number, objective, ended in complete:
@@ -430,10 +534,15 @@ def _best_curve(records: Sequence[Trial]) -> list[tuple[float, int, int, int]]:
 
 
 def _points(values: Mapping[str, float], at: float | None, step: int) -> list[Any]:
-    """Return metrics of one step. MLflow would draw an infinity as 1.8e308 and flatten the chart."""
+    """Return metrics of one step. MLflow would draw an infinity as 1.8e308 and flatten the
+    chart.
+    """
     from mlflow.entities import Metric
 
-    return [Metric(name, value if math.isfinite(value) else math.nan, _ms(at), step) for name, value in values.items()]
+    return [
+        Metric(name, value if math.isfinite(value) else math.nan, _ms(at), step)
+        for name, value in values.items()
+    ]
 
 
 def _ms(at: float | None) -> int:

@@ -1,4 +1,6 @@
-"""MLflow's store of records: the SQLite store of a runs folder, or an address that the user gave."""
+"""MLflow's store of records: the SQLite store of a runs folder, or an address that the user
+gave.
+"""
 
 import importlib
 import itertools
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
     from sweeps.state.record import RegisteredModel
 
 OWN_STORE = "sqlite:///mlflow.db"
-"""Address of the store of a runs folder, for a process that works in this folder. An absolute path may hold `%`, `#` or `?`,
-which an address must quote, and MLflow reads quoted paths in two ways."""
+"""Address of the store of a runs folder, for a process that works in this folder. An absolute path
+may hold `%`, `#` or `?`, which an address must quote, and MLflow reads quoted paths in two ways."""
 
 STUDY_TAG = "sweeps.study"
 
@@ -48,12 +50,14 @@ QUIET = {
     "MLFLOW_UV_AUTO_DETECT": "false",
     "PYTHONSAFEPATH": "1",
 }
-"""Environment that keeps MLflow silent, off the network, away from files of the current folder, and without a request at the end of each run for an address
-that nobody reads."""
+"""Environment that keeps MLflow silent, off the network, away from files of the current folder, and
+without a request at the end of each run for an address that nobody reads."""
 
 
 def environment() -> dict[str, str]:
-    """Return `QUIET`, and a home where the user has none, as in a container under a bare number: MLflow cannot be imported without."""
+    """Return `QUIET`, and a home where the user has none, as in a container under a bare number:
+    MLflow cannot be imported without.
+    """
     try:
         Path.home()
     except RuntimeError:
@@ -63,11 +67,15 @@ def environment() -> dict[str, str]:
 
 def be_ready_for_mlflow() -> None:
     """Set the variables under which MLflow can be imported here, and is quiet."""
-    os.environ.update({name: value for name, value in environment().items() if name not in os.environ})
+    os.environ.update(
+        {name: value for name, value in environment().items() if name not in os.environ}
+    )
 
 
 NO_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-"""MLflow would repeat a request whose answer was lost, also one that creates a run, so that the run would be there twice. The follower tries again instead."""
+"""MLflow would repeat a request whose answer was lost, also one that creates a run, so that the run
+would be there twice. The follower tries again instead.
+"""
 
 ADDRESSES = (
     ("experiments", "artifact_location"),
@@ -80,27 +88,30 @@ ADDRESSES = (
 
 
 def tracking_uri(uri: str | None) -> str:
-    """Return the address of the store: `uri`, or that of the runs folder. UserError where MLflow cannot write to it."""
+    """Return the address of the store: `uri`, or that of the runs folder. UserError where MLflow
+    cannot write to it.
+    """
     if uri is None:
         return OWN_STORE
     scheme = re.split(r"[+:]", uri, maxsplit=1)[0]
     if scheme not in SCHEMES:
         raise UserError(
             "tracking address",
-            f"got '{masked(uri)}'; must start with http(s)://, sqlite:/// or postgresql://. {did_you_mean(scheme, SCHEMES)}",
+            f"got '{masked(uri)}'; must start with http(s)://, sqlite:/// or postgresql://. "
+            f"{did_you_mean(scheme, SCHEMES)}",
         )
     return uri
 
 
 REMEDY = (
-    "Give --runs a folder of your own on a local disk, or copy these runs into a store of your own with "
-    "--tracking sqlite:////FOLDER/mlflow.db."
+    "Give --runs a folder of your own on a local disk, or copy these runs into a store of your "
+    "own with --tracking sqlite:////FOLDER/mlflow.db."
 )
 
 
 def artifact_location(uri: str, runs: Path, study: str) -> str | None:
-    """Return the address of a study's artifacts, or None where a server decides: below `runs`, and beside an SQLite store of its own
-    where `runs` cannot be written."""
+    """Return the address of a study's artifacts, or None where a server decides: below `runs`, and
+    beside an SQLite store of its own where `runs` cannot be written."""
     if is_server(uri):
         return None
     folder = runs
@@ -120,13 +131,17 @@ def store_name(uri: str | None, runs: Path) -> str:
 
 
 def creation_lock(runs: Path) -> AcquireReturnProxy[Any]:
-    """Take the lock for creating the store, because two processes that create MLflow's tables at once break each other."""
+    """Take the lock for creating the store, because two processes that create MLflow's tables at
+    once break each other.
+    """
     runs.mkdir(parents=True, exist_ok=True)
     return lock_file(lock_place(runs, "mlflow.db.lock"), REMEDY, timeout=60)
 
 
 class StoreReplacedError(Exception):
-    """The store lost its runs: somebody deleted it, or put another store in its place. A new process must read it anew."""
+    """The store lost its runs: somebody deleted it, or put another store in its place. A new
+    process must read it anew.
+    """
 
 
 class _ObservedClient:
@@ -150,7 +165,8 @@ class Store:
     """An open MLflow store, for one process that writes to it. Opening imports MLflow (1 to 2 s).
 
     Args:
-        tracking: address of the store; None for the store in `runs`, in which this process must work then.
+        tracking: address of the store; None for the store in `runs`, in which this process must
+            work then.
         runs: folder of the runs.
         answered: called after each answer of MLflow.
 
@@ -179,17 +195,23 @@ class Store:
                 _create(runs)
                 self.notices = [*moved, *prepare(runs)]
                 # MLflow gives no access to the connections that it opens from now on.
-                event.listen(Pool, "connect", lambda connection, record: self._connections.append(connection))
+                event.listen(
+                    Pool, "connect", lambda connection, record: self._connections.append(connection)
+                )
             self.client: Any = _ObservedClient(MlflowClient(tracking_uri(tracking)), answered)
             self._inode = self._find()
 
     def check(self) -> None:
         """Raise StoreReplacedError where the file that this store wrote to is gone."""
         if self._find() != self._inode:
-            raise StoreReplacedError(f"{self._database} was deleted or replaced; it is built anew from the storage.")
+            raise StoreReplacedError(
+                f"{self._database} was deleted or replaced; it is built anew from the storage."
+            )
 
     def damage(self) -> str | None:
-        """Return why the store of the runs folder cannot be read, in words; None where it is whole, or an address is the store."""
+        """Return why the store of the runs folder cannot be read, in words; None where it is whole,
+        or an address is the store.
+        """
         if self._database is None:
             return None
         if self._database.exists() and not self._database.stat().st_size:
@@ -200,14 +222,18 @@ class Store:
         return self._database.stat().st_ino if self._database and self._database.exists() else 0
 
     def close(self) -> None:
-        """Leave a store of our own as one file: the last connection that closes takes its write-ahead log in."""
+        """Leave a store of our own as one file: the last connection that closes takes its
+        write-ahead log in.
+        """
         for connection in self._connections:
             connection.close()
 
 
 @contextmanager
 def open_to_read(database: Path) -> Iterator[sqlite3.Connection]:
-    """Open a store for reading, also where its folder cannot be written, in which SQLite cannot make the files of its log."""
+    """Open a store for reading, also where its folder cannot be written, in which SQLite cannot
+    make the files of its log.
+    """
     if os.access(database.parent, os.W_OK) and os.access(database, os.W_OK):
         with closing(sqlite3.connect(database, timeout=20)) as connection:
             yield connection
@@ -228,7 +254,8 @@ def copied_store(database: Path, folder: Path) -> Path:
 
 
 def damage_of(database: Path) -> str | None:
-    """Return what SQLite finds wrong in a file, in its words; None where the file is whole, empty, missing or locked.
+    """Return what SQLite finds wrong in a file, in its words; None where the file is whole, empty,
+    missing or locked.
 
     SQLite looks at the structure of its pages, and has no checksums of their content.
     """
@@ -245,7 +272,9 @@ def damage_of(database: Path) -> str | None:
 
 
 def _move_damaged_aside(runs: Path) -> list[str]:
-    """Move the store of `runs` beside its place where it is damaged, and say so; nothing in it is lost."""
+    """Move the store of `runs` beside its place where it is damaged, and say so; nothing in it is
+    lost.
+    """
     database = runs / "mlflow.db"
     if (problem := damage_of(database)) is None:
         return []
@@ -253,13 +282,17 @@ def _move_damaged_aside(runs: Path) -> list[str]:
     for log in ("mlflow.db-wal", "mlflow.db-shm"):  # they belong to the damaged file
         if (runs / log).exists():
             quarantine(runs / log)
-    return [f"{database} was damaged ({problem}); it is {aside.name} now, and is built anew from the storage."]
+    return [
+        f"{database} was damaged ({problem}); it is {aside.name} now, and is built anew from the "
+        "storage."
+    ]
 
 
 def _create(runs: Path) -> None:
     """Create the store of `runs`, the folder of this process, unless it exists.
 
-    The store is created whole or not at all, because MLflow takes seconds for its tables and cannot use half of them.
+    The store is created whole or not at all, because MLflow takes seconds for its tables and cannot
+    use half of them.
     """
     database = runs / "mlflow.db"
     if database.exists() and database.stat().st_size:
@@ -269,19 +302,23 @@ def _create(runs: Path) -> None:
     from sqlalchemy.pool import Pool
 
     def hurry(connection: sqlite3.Connection, _record: object) -> None:
-        # MLflow changes tables 300 times, and SQLite would bring each change to the disk, which doubles the processor time.
+        # MLflow changes tables 300 times, and SQLite would bring each change to the disk, which
+        # doubles the processor time.
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("PRAGMA journal_mode=MEMORY")
 
     def make(unfinished: Path) -> None:
-        made = SqlAlchemyStore(f"sqlite:///{unfinished.name}", (runs.resolve() / "artifacts").as_uri())
+        made = SqlAlchemyStore(
+            f"sqlite:///{unfinished.name}", (runs.resolve() / "artifacts").as_uri()
+        )
         made.engine.dispose()
         with closing(sqlite3.connect(unfinished)) as connection:
             connection.execute(f"PRAGMA user_version = {_version_mark()}")
         share_as_folder(unfinished)
 
     remove_unfinished(database)
-    for log in ("mlflow.db-wal", "mlflow.db-shm"):  # SQLite would replay the logs of a deleted store into the new one
+    # SQLite would replay the logs of a deleted store into the new one.
+    for log in ("mlflow.db-wal", "mlflow.db-shm"):
         (runs / log).unlink(missing_ok=True)
     event.listen(Pool, "connect", hurry)
     try:
@@ -291,7 +328,8 @@ def _create(runs: Path) -> None:
 
 
 def share_as_folder(database: Path) -> None:
-    """Let a group write to a new store where it may write to its folder; SQLite lets the owner alone, whatever the umask.
+    """Let a group write to a new store where it may write to its folder; SQLite lets the owner
+    alone, whatever the umask.
 
     The logs of the store take the rights of its file.
     """
@@ -299,12 +337,15 @@ def share_as_folder(database: Path) -> None:
 
 
 def prepare(runs: Path, artifacts: Path | None = None) -> list[str]:
-    """Make the store of `runs` fit for use; return one line for each change that a user wants to know.
+    """Make the store of `runs` fit for use; return one line for each change that a user wants to
+    know.
 
-    `artifacts` is the runs folder that has the artifacts, where `runs` has no more than a copy of its store.
+    `artifacts` is the runs folder that has the artifacts, where `runs` has no more than a copy of
+    its store.
 
-    The store gets the tables of the installed MLflow, a write-ahead log, and artifact addresses that point into `runs`:
-    MLflow stores absolute addresses, so a folder that was moved would lose its pictures.
+    The store gets the tables of the installed MLflow, a write-ahead log, and artifact addresses
+    that point into `runs`: MLflow stores absolute addresses, so a folder that was moved would lose
+    its pictures.
 
     Raises:
         UserError: the file is damaged, or a newer MLflow has written it.
@@ -314,7 +355,9 @@ def prepare(runs: Path, artifacts: Path | None = None) -> list[str]:
         with closing(sqlite3.connect(database, timeout=20)) as connection:
             # Persistent; ten times the throughput when several processes write.
             connection.execute("PRAGMA journal_mode=WAL")
-            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiment_tags'").fetchone():
+            if not connection.execute(
+                "SELECT 1 FROM sqlite_master WHERE name = 'experiment_tags'"
+            ).fetchone():
                 return []
         notices = [_upgrade(runs), _correct_addresses(runs, artifacts or runs)]
     except sqlite3.DatabaseError as error:
@@ -326,7 +369,9 @@ def prepare(runs: Path, artifacts: Path | None = None) -> list[str]:
 
 
 def _upgrade(runs: Path) -> str | None:
-    """Bring the tables of an older MLflow to the form of the installed one, and keep a copy of the file."""
+    """Bring the tables of an older MLflow to the form of the installed one, and keep a copy of the
+    file.
+    """
     be_ready_for_mlflow()
     import mlflow
     from alembic.config import Config
@@ -346,7 +391,8 @@ def _upgrade(runs: Path) -> str | None:
             return None
         if version not in {revision.revision for revision in script.walk_revisions()}:
             problem = (
-                f"was written by a newer MLflow than the installed {mlflow.__version__}. Try `pip install -U mlflow`."
+                f"was written by a newer MLflow than the installed {mlflow.__version__}. Try `pip "
+                "install -U mlflow`."
             )
             raise UserError(str(database), problem)
         copy = database.with_name(f"mlflow-before-{mlflow.__version__}.db")
@@ -354,16 +400,25 @@ def _upgrade(runs: Path) -> str | None:
             connection.backup(target)
     command = [sys.executable, "-m", "mlflow", "db", "upgrade", OWN_STORE]
     done = subprocess.run(
-        command, cwd=runs, env={**os.environ, **environment()}, capture_output=True, text=True, check=False
+        command,
+        cwd=runs,
+        env={**os.environ, **environment()},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
-        raise UserError(str(database), f"could not be upgraded for MLflow {mlflow.__version__}: {lines[-1]}")
+        raise UserError(
+            str(database), f"could not be upgraded for MLflow {mlflow.__version__}: {lines[-1]}"
+        )
     return f"{database}: upgraded for MLflow {mlflow.__version__}; {copy.name} keeps it as it was."
 
 
 def _version_mark() -> int:
-    """Return the number with which the store notes the version of MLflow, because reading the migrations takes 0.3 s."""
+    """Return the number with which the store notes the version of MLflow, because reading the
+    migrations takes 0.3 s.
+    """
     import mlflow
 
     return zlib.crc32(mlflow.__version__.encode()) >> 1
@@ -373,24 +428,31 @@ def _correct_addresses(runs: Path, artifacts: Path) -> str | None:
     database, here = runs / "mlflow.db", (artifacts.resolve() / "artifacts").as_uri()
     with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
         rows = connection.execute(
-            "SELECT artifact_location FROM experiments JOIN experiment_tags USING (experiment_id) WHERE key = ?",
+            "SELECT artifact_location FROM experiments JOIN experiment_tags USING "
+            "(experiment_id) WHERE key = ?",
             (STUDY_TAG,),
         )
         elsewhere = sorted({location.rpartition("/")[0] for (location,) in rows} - {here})
         for old, (table, column) in itertools.product(elsewhere, ADDRESSES):
             connection.execute(
-                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, "
+                "1, ?) = ?",
                 (here, len(old) + 1, len(old) + 1, f"{old}/"),
             )
     if not elsewhere:
         return None
-    return f"{database}: this folder was moved (from {os.path.dirname(elsewhere[0])}); its artifact addresses are corrected."
+    return (
+        f"{database}: this folder was moved (from {os.path.dirname(elsewhere[0])}); its artifact "
+        "addresses are corrected."
+    )
 
 
 def claim_model(client: "MlflowClient", model: "RegisteredModel", identity: str) -> str | None:
-    """Make the registered model, unless it is there; say in a line where its alias points at a model of somebody else.
+    """Make the registered model, unless it is there; say in a line where its alias points at a
+    model of somebody else.
 
-    `identity`: that of the study. A user of a server may read a model that is there only with rights to it, so it is made first.
+    `identity`: that of the study. A user of a server may read a model that is there only with
+    rights to it, so it is made first.
     """
     from mlflow.exceptions import MlflowException
 
@@ -411,15 +473,20 @@ def claim_model(client: "MlflowClient", model: "RegisteredModel", identity: str)
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
     return (
-        f"MLflow's model '{model.name}' has the alias '{model.alias}' on version {version}, which is not of this study. It stays, "
-        "and the model of this study is not registered. Delete the alias in MLflow and sync again, or rename the study."
+        f"MLflow's model '{model.name}' has the alias '{model.alias}' on version {version}, "
+        "which is not of this study. It stays, and the model of this study is not registered. "
+        "Delete the alias in MLflow and sync again, or rename the study."
     )
 
 
-def register(client: "MlflowClient", run_id: str, folder: Path, model: "RegisteredModel") -> list[str]:
-    """Save the model in `folder` below the run's artifacts, make it a version of the registered model, and point the alias at it.
+def register(
+    client: "MlflowClient", run_id: str, folder: Path, model: "RegisteredModel"
+) -> list[str]:
+    """Save the model in `folder` below the run's artifacts, make it a version of the registered
+    model, and point the alias at it.
 
-    A run has at most one version of a model; a second call reuses it. Returns a line for each thing that a user wants to know.
+    A run has at most one version of a model; a second call reuses it. Returns a line for each thing
+    that a user wants to know.
     """
     notices: list[str] = []
     versions = client.search_model_versions(f"name = '{model.name}' and run_id = '{run_id}'")
@@ -433,25 +500,41 @@ def register(client: "MlflowClient", run_id: str, folder: Path, model: "Register
     return notices
 
 
-def _upload(client: "MlflowClient", run_id: str, folder: Path, model: "RegisteredModel") -> list[str]:
-    """Save the model as a program that needs no package of ours, and where that cannot be, with its loader; say the latter."""
+def _upload(
+    client: "MlflowClient", run_id: str, folder: Path, model: "RegisteredModel"
+) -> list[str]:
+    """Save the model as a program that needs no package of ours, and where that cannot be, with its
+    loader; say the latter.
+    """
     import numpy as np
     from mlflow.models import infer_signature
 
-    inputs, outputs = (np.array(example["values"], dtype=example["dtype"]) for example in (model.inputs, model.outputs))
+    inputs, outputs = (
+        np.array(example["values"], dtype=example["dtype"])
+        for example in (model.inputs, model.outputs)
+    )
     facts = {"signature": infer_signature(inputs, outputs), "input_example": inputs}
     notices = []
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if problem := _save_program(Path(temporary, "program"), folder, model, facts):
-            notices = [f"The registered model '{model.name}' loads only where its packages are installed: {problem}"]
+            notices = [
+                f"The registered model '{model.name}' loads only where its packages are "
+                f"installed: {problem}"
+            ]
             _save_with_loader(Path(temporary, "loaded"), folder, model, facts)
-        client.log_artifacts(run_id, str(Path(temporary, "loaded" if problem else "program")), "model")
+        client.log_artifacts(
+            run_id, str(Path(temporary, "loaded" if problem else "program")), "model"
+        )
     return notices
 
 
-def _save_program(path: Path, folder: Path, model: "RegisteredModel", facts: dict[str, Any]) -> str | None:
-    """Save the model as a PyTorch program, which runs without the code that made it; return why it cannot be, in a line."""
+def _save_program(
+    path: Path, folder: Path, model: "RegisteredModel", facts: dict[str, Any]
+) -> str | None:
+    """Save the model as a PyTorch program, which runs without the code that made it; return why it
+    cannot be, in a line.
+    """
     import mlflow.pytorch
 
     try:
@@ -459,17 +542,27 @@ def _save_program(path: Path, folder: Path, model: "RegisteredModel", facts: dic
         if not hasattr(loader, "make_program"):
             return f"{model.loader_module} makes no program of it."
         program, requirements = loader.make_program(folder)
-        mlflow.pytorch.save_model(program, path, serialization_format="pt2", pip_requirements=requirements, **facts)
+        mlflow.pytorch.save_model(
+            program, path, serialization_format="pt2", pip_requirements=requirements, **facts
+        )
     except Exception as error:  # code of the user's own can raise any error
-        return f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
+        return (
+            f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
+        )
     return None
 
 
-def _save_with_loader(path: Path, folder: Path, model: "RegisteredModel", facts: dict[str, Any]) -> None:
+def _save_with_loader(
+    path: Path, folder: Path, model: "RegisteredModel", facts: dict[str, Any]
+) -> None:
     """Save the files of the model with the name of the module that loads them."""
     import mlflow.pyfunc
 
     requirements = list(model.pip_requirements)
     mlflow.pyfunc.save_model(
-        path, loader_module=model.loader_module, data_path=str(folder), pip_requirements=requirements, **facts
+        path,
+        loader_module=model.loader_module,
+        data_path=str(folder),
+        pip_requirements=requirements,
+        **facts,
     )

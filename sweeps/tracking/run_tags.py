@@ -5,7 +5,13 @@ from collections.abc import Mapping
 from sweeps.state.record import StudyRecord
 from sweeps.state.trial import Trial
 
-STATE = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING", "paused": "PAUSED"}
+STATE = {
+    "complete": "COMPLETE",
+    "pruned": "PRUNED",
+    "failed": "FAIL",
+    "running": "RUNNING",
+    "paused": "PAUSED",
+}
 """State of a trial → tag `sweeps.state`."""
 STATUS = {
     "COMPLETE": "FINISHED",
@@ -17,22 +23,29 @@ STATUS = {
 }
 """Tag `sweeps.state` → status of a trial's run."""
 LONGEST_NAME, LONGEST_DATASET, LONGEST_TAG, LONGEST_PARAM = 250, 500, 5_000, 6_000
-"""Letters that MLflow takes: of the names of a run and a data set, of a tag on servers of any age, and of a parameter. It cuts or
-refuses what is longer."""
+"""Letters that MLflow takes: of the names of a run and a data set, of a tag on servers of any age,
+and of a parameter. It cuts or refuses what is longer."""
 
 
 def cut(text: str, most: int) -> str:
-    """Return a text of at most so many letters, the last of them an ellipsis where something is missing."""
+    """Return a text of at most so many letters, the last of them an ellipsis where something is
+    missing.
+    """
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def cut_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Return the tags as MLflow keeps them, so that tags read back from it compare equal."""
-    return {name: cut(text, LONGEST_NAME if name == "mlflow.runName" else LONGEST_TAG) for name, text in tags.items()}
+    return {
+        name: cut(text, LONGEST_NAME if name == "mlflow.runName" else LONGEST_TAG)
+        for name, text in tags.items()
+    }
 
 
 def title(study: str, record: Trial) -> str:
-    """Return what the run is called: `mnist/7`, or for a repeat `mnist/r3 confirm of 35, seed 1`; seeds count from 0."""
+    """Return what the run is called: `mnist/7`, or for a repeat `mnist/r3 confirm of 35, seed 1`;
+    seeds count from 0.
+    """
     name = record.name_in(study)
     if not record.repeat:
         return name
@@ -44,9 +57,11 @@ def title(study: str, record: Trial) -> str:
 
 
 def role_tags(study: StudyRecord, record: Trial, tags_before: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags that say what a run is for: its name and, of a repeat, purposes, source_trial, seed_index, baseline.
+    """Return the tags that say what a run is for: its name and, of a repeat, purposes,
+    source_trial, seed_index, baseline.
 
-    A longer search may give a repeat another role; one of `tags_before` that is no longer true becomes empty.
+    A longer search may give a repeat another role; one of `tags_before` that is no longer true
+    becomes empty.
     """
     tags = {"mlflow.runName": title(study.name, record)}
     if not record.repeat:
@@ -80,5 +95,8 @@ def ending_tags(record: Trial, state: str) -> dict[str, str]:
     if record.before is not None:
         tags["sweeps.revives"] = str(record.before.number)
     if record.outcome is not None and record.outcome.failure is not None:
-        tags |= {"sweeps.failure": record.outcome.failure.kind, "sweeps.message": record.outcome.failure.message}
+        tags |= {
+            "sweeps.failure": record.outcome.failure.kind,
+            "sweeps.message": record.outcome.failure.message,
+        }
     return tags

@@ -1,4 +1,6 @@
-"""MLflow's pages on one store, for this machine unless another address is given, and whether a tracking server answers."""
+"""MLflow's pages on one store, for this machine unless another address is given, and whether a
+tracking server answers.
+"""
 
 import errno
 import http.client
@@ -40,33 +42,55 @@ START = 120  # seconds within which the server must answer
 
 
 def check_reachable(uri: str) -> None:
-    """Raise UserError if a tracking server or a database does not answer within seconds. Writes nothing."""
+    """Raise UserError if a tracking server or a database does not answer within seconds. Writes
+    nothing.
+    """
     from sqlalchemy import create_engine, exc
 
     address = urllib.parse.urlsplit(uri)
     try:
         if uri.startswith("http"):
             netloc = address.netloc.rpartition("@")[2]
-            urllib.request.urlopen(f"{address.scheme}://{netloc}{address.path.rstrip('/')}/health", timeout=5).close()
+            urllib.request.urlopen(
+                f"{address.scheme}://{netloc}{address.path.rstrip('/')}/health", timeout=5
+            ).close()
         elif uri.startswith("sqlite"):
             folder = Path(uri.partition(":///")[2]).parent
             if not folder.is_dir():
                 raise OSError(f"the folder {folder} does not exist")
         elif not uri.startswith("databricks"):
-            engine = create_engine(uri, connect_args={"connect_timeout": 5} if uri.startswith("postgresql") else {})
+            engine = create_engine(
+                uri, connect_args={"connect_timeout": 5} if uri.startswith("postgresql") else {}
+            )
             engine.connect().close()
             engine.dispose()
     except urllib.error.HTTPError:
         return  # a server answered
-    except (OSError, ValueError, http.client.HTTPException, exc.SQLAlchemyError, ImportError) as error:
-        problem = str(getattr(error, "reason", None) or getattr(error, "orig", None) or error).strip()
-        raise UserError("--tracking", f"{masked(uri)} cannot be reached: {problem.splitlines()[0]}.") from error
+    except (
+        OSError,
+        ValueError,
+        http.client.HTTPException,
+        exc.SQLAlchemyError,
+        ImportError,
+    ) as error:
+        problem = str(
+            getattr(error, "reason", None) or getattr(error, "orig", None) or error
+        ).strip()
+        raise UserError(
+            "--tracking", f"{masked(uri)} cannot be reached: {problem.splitlines()[0]}."
+        ) from error
 
 
 def serve_ui(
-    uri: str | None, runs: Path, *, host: str = LOOPBACK, port: int = 0, say: Callable[[str], None] = print
+    uri: str | None,
+    runs: Path,
+    *,
+    host: str = LOOPBACK,
+    port: int = 0,
+    say: Callable[[str], None] = print,
 ) -> None:
-    """Serve the store until Ctrl-C or SIGTERM, and say its address. Of a tracking server, say the address only.
+    """Serve the store until Ctrl-C or SIGTERM, and say its address. Of a tracking server, say the
+    address only.
 
     Args:
         uri: address of the store; None for the store in `runs`.
@@ -76,7 +100,8 @@ def serve_ui(
         say: gets each line.
 
     Raises:
-        UserError: the folder holds no runs, the host is not of this machine, the port is taken, or the server does not start.
+        UserError: the folder holds no runs, the host is not of this machine, the port is taken, or
+            the server does not start.
     """
     address = tracking_uri(uri)
     if address.startswith(("http", "databricks")):
@@ -102,25 +127,42 @@ def serve_ui(
 
 @contextmanager
 def ui_server(
-    uri: str | None, runs: Path, *, host: str = LOOPBACK, port: int = 0, say: Callable[[str], None] = print
+    uri: str | None,
+    runs: Path,
+    *,
+    host: str = LOOPBACK,
+    port: int = 0,
+    say: Callable[[str], None] = print,
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Run a server on a store for the length of a `with` block, which gets its address and its process once it answers."""
+    """Run a server on a store for the length of a `with` block, which gets its address and its
+    process once it answers.
+    """
     runs = runs.resolve()
     address, folder = tracking_uri(uri), runs
     with ExitStack() as stack:
-        if not os.access(runs, os.W_OK) or (uri is None and not os.access(runs / "mlflow.db", os.W_OK)):
+        if not os.access(runs, os.W_OK) or (
+            uri is None and not os.access(runs / "mlflow.db", os.W_OK)
+        ):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if uri is None:
             if not (runs / "mlflow.db").exists():
-                remedy = f" {how_to('sync')} builds it from the studies." if [*runs.glob("journal/*.log")] else ""
-                raise UserError(str(runs), f"no runs are recorded here (there is no mlflow.db).{remedy}")
+                remedy = (
+                    f" {how_to('sync')} builds it from the studies."
+                    if [*runs.glob("journal/*.log")]
+                    else ""
+                )
+                raise UserError(
+                    str(runs), f"no runs are recorded here (there is no mlflow.db).{remedy}"
+                )
             _prepare(runs, folder, say)
         place = folder if uri is None else None
         yield stack.enter_context(_serving(address, runs, place, folder / "ui.log", host, port))
 
 
 def _prepare(runs: Path, folder: Path, say: Callable[[str], None]) -> None:
-    """Make the store of `runs` fit to be served from `folder`: another one than `runs` where these cannot be written."""
+    """Make the store of `runs` fit to be served from `folder`: another one than `runs` where these
+    cannot be written.
+    """
     if folder == runs:
         with creation_lock(runs):
             for notice in prepare(runs):
@@ -137,12 +179,25 @@ def _serving(
     """Run a server on a store, in this folder, for the length of a `with` block."""
     port = _free_port(host, port)
     root = str(artifact_location(address, runs, "other"))
-    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        host,
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     command += _admitted(host, port)
     command += ["--no-serve-artifacts", "--default-artifact-root", root]
-    # Without job execution, the server takes 2 processes and 0.5 GB instead of 11 processes and 3 GB.
+    # Without job execution, the server takes 2 processes and 0.5 GB instead of 11 processes and 3
+    # GB.
     variables = {**os.environ, **environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    # The address may hold a password, and everybody on the machine can list the arguments of a process.
+    # The address may hold a password, and everybody on the machine can list the arguments of a
+    # process.
     variables["MLFLOW_BACKEND_STORE_URI"] = address
     with log.open("wb") as output:
         server = subprocess.Popen(
@@ -172,9 +227,11 @@ def is_loopback(host: str) -> bool:
 
 
 def _admitted(host: str, port: int) -> list[str]:
-    """Return the options by which MLflow answers browsers that call it by the names of this machine.
+    """Return the options by which MLflow answers browsers that call it by the names of this
+    machine.
 
-    MLflow refuses other names, and changes from pages of other origins, so that no page of the internet can reach it through a browser.
+    MLflow refuses other names, and changes from pages of other origins, so that no page of the
+    internet can reach it through a browser.
     """
     if host in (LOOPBACK, "localhost"):
         return []
@@ -190,23 +247,29 @@ def _admitted(host: str, port: int) -> list[str]:
 
 
 def _who_reaches(shown: str, host: str) -> Iterator[str]:
-    """Say who can use the pages: everybody who reaches them; or only this machine, and how to reach it through SSH."""
+    """Say who can use the pages: everybody who reaches them; or only this machine, and how to reach
+    it through SSH.
+    """
     if not is_loopback(host):
         yield f"Everyone who reaches {shown} can read and delete these runs: there is no password."
     elif os.environ.get("SSH_CONNECTION"):
-        port, user = shown.rpartition(":")[2], f"{os.environ.get('USER', 'USER')}@{socket.gethostname()}"
+        port = shown.rpartition(":")[2]
+        user = f"{os.environ.get('USER', 'USER')}@{socket.gethostname()}"
         tunnel = f"ssh -L {port}:{host}:{port} {user}"
         yield f"On your own machine: `{tunnel}`; then open {_address(LOOPBACK, int(port))} there."
 
 
 def _newest_studies(runs: Path) -> list[tuple[str, int, str | None]]:
-    """Return name, experiment id and view of the `PAGES` newest studies in the store of `runs`, the newest first."""
+    """Return name, experiment id and view of the `PAGES` newest studies in the store of `runs`, the
+    newest first.
+    """
     with open_to_read(runs / "mlflow.db") as connection:
         return connection.execute(
-            "SELECT name, experiment_id, (SELECT substr(view.key, ?) FROM experiment_tags AS view WHERE "
-            "view.experiment_id = experiments.experiment_id AND view.key LIKE ? ORDER BY view.value DESC LIMIT 1) "
-            "FROM experiments JOIN experiment_tags USING (experiment_id) "
-            "WHERE key = ? AND lifecycle_stage = 'active' ORDER BY last_update_time DESC LIMIT ?",
+            "SELECT name, experiment_id, (SELECT substr(view.key, ?) FROM experiment_tags AS "
+            "view WHERE view.experiment_id = experiments.experiment_id AND view.key LIKE ? ORDER "
+            "BY view.value DESC LIMIT 1) FROM experiments JOIN experiment_tags USING "
+            "(experiment_id) WHERE key = ? AND lifecycle_stage = 'active' ORDER BY "
+            "last_update_time DESC LIMIT ?",
             (len(TAG) + 1, f"{TAG}{KEY}%", STUDY_TAG, PAGES),
         ).fetchall()
 
@@ -225,7 +288,10 @@ def _free_port(host: str, port: int) -> int:
                 return probe.getsockname()[1]
             except OSError as error:
                 if error.errno == errno.EADDRNOTAVAIL:
-                    remedy = "must be a name or an address of this machine. Try 0.0.0.0 for all its addresses."
+                    remedy = (
+                        "must be a name or an address of this machine. Try 0.0.0.0 for all its "
+                        "addresses."
+                    )
                     raise UserError("--host", f"got {host}; {remedy}") from error
                 problem = str(error.strerror)
     raise UserError("--port", f"{port} cannot be used ({problem}). Omit --port to use a free port.")

@@ -1,14 +1,17 @@
-"""What a study survives: faults at random moments and places, each in a folder of its own, and a table of what was lost.
+"""What a study survives: faults at random moments and places, each in a folder of its own, and a
+table of what was lost.
 
-    python tests/faults/campaign.py [--times 3] [--only WORDS] [--committed] [--write] [--folder FOLDER]
+    python tests/faults/campaign.py [--times 3] [--only WORDS] [--committed] [--write] [--folder
+    FOLDER]
 
-Each fault is done `--times` times with new seeds, which are printed; `--committed` takes the seeds of seeds.txt in their place.
-A fault is done to a sweep of six small trials on two processes with a real MLflow store, by the command of users. Then the
-remedies that the messages name are followed, and all that is stored is compared with the undisturbed study: trials, every
-figure of every epoch, weights bit for bit, runs and points in MLflow. `--write` puts the table into
-benchmarks/faults.md; with `--only`, its rows. A fault that lost something is kept in `--folder`; its seed belongs into
-seeds.txt, with the mending.
-The exit status is 1 where something was lost, doubled, changed, left running or believed.
+Each fault is done `--times` times with new seeds, which are printed; `--committed` takes the seeds
+of seeds.txt in their place. A fault is done to a sweep of six small trials on two processes with a
+real MLflow store, by the command of users. Then the remedies that the messages name are followed,
+and all that is stored is compared with the undisturbed study: trials, every figure of every epoch,
+weights bit for bit, runs and points in MLflow. `--write` puts the table into benchmarks/faults.md;
+with `--only`, its rows. A fault that lost something is kept in `--folder`; its seed belongs into
+seeds.txt, with the mending. The exit status is 1 where something was lost, doubled, changed, left
+running or believed.
 """
 
 import argparse
@@ -66,10 +69,14 @@ def sweep_undisturbed(folder: Path, options: tuple[str, ...]) -> Undisturbed:
     if status:
         sys.exit(f"the undisturbed study failed:\n{said}")
     seconds = time.monotonic() - begun
-    return Undisturbed(folder, read_facts(folder), seconds, (folder / JOURNAL).read_bytes().count(b"\n"))
+    return Undisturbed(
+        folder, read_facts(folder), seconds, (folder / JOURNAL).read_bytes().count(b"\n")
+    )
 
 
-def inject(case: tuple[str, int], *, folder: Path, undisturbed: Mapping[tuple[str, ...], Undisturbed]) -> Injection:
+def inject(
+    case: tuple[str, int], *, folder: Path, undisturbed: Mapping[tuple[str, ...], Undisturbed]
+) -> Injection:
     """Do one fault in a folder of its own and compare what is left with the undisturbed study."""
     name, seed = case
     fault = FAULTS[name]
@@ -85,7 +92,9 @@ def inject(case: tuple[str, int], *, folder: Path, undisturbed: Mapping[tuple[st
             not_done = str(error)
         except (NotRecovered, UserError) as error:
             problem = str(error)
-    injection = Injection(name, seed, scene.done, verdict, tuple(scene.believed), scene.recovery, problem, not_done)
+    injection = Injection(
+        name, seed, scene.done, verdict, tuple(scene.believed), scene.recovery, problem, not_done
+    )
     print(in_a_line(injection), flush=True)
     if injection.is_survived():
         shutil.rmtree(place)
@@ -106,16 +115,23 @@ def in_a_line(injection: Injection) -> str:
     bad += [f"{name} believed it" for name in injection.believed]
     bad += [f"not recovered: {injection.problem}"] if injection.problem else []
     words = "; ".join(bad) or "survived"
-    return f"{injection.fault} {injection.seed}: {injection.harm}: {words} ({injection.seconds:.1f} s)"
+    return (
+        f"{injection.fault} {injection.seed}: {injection.harm}: {words} ({injection.seconds:.1f} s)"
+    )
 
 
 def in_a_table(injections: Iterable[Injection]) -> str:
     rows = [
-        "| Fault | Times | Lost | Doubled | Changed | Left running | Believed | Not recovered | Seconds to complete: median (most) |",
+        "| Fault | Times | Lost | Doubled | Changed | Left running | Believed | Not recovered | "
+        "Seconds to complete: median (most) |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for fault in FAULTS:
-        mine = [injection for injection in injections if injection.fault == fault and not injection.not_done]
+        mine = [
+            injection
+            for injection in injections
+            if injection.fault == fault and not injection.not_done
+        ]
         if mine:
             counts = [
                 sum(map(bool, column))
@@ -135,54 +151,86 @@ def in_a_table(injections: Iterable[Injection]) -> str:
 
 
 def write_page(table: str, seconds: float, seeds: str, only: str) -> None:
-    """Put the table on its page. Of a part of the faults, put their rows into the table that is there."""
+    """Put the table on its page. Of a part of the faults, put their rows into the table that is
+    there.
+    """
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(MARKS[0])
     there, _, after = rest.partition(MARKS[1])
     caption = f"The undisturbed study took {seconds:.0f} s. Seeds: {seeds}."
     if only:
         rows = {**_rows_by_fault(there), **_rows_by_fault(table)}
-        table = "\n".join([*table.splitlines()[:2], *(rows[fault] for fault in FAULTS if fault in rows)])
-        caption = f"{there.strip().splitlines()[-1].removesuffix('.')}; of “{only}” {seeds}, beside {seconds:.0f} s."
-    PAGE.write_text(f"{before}{MARKS[0]}\n{table}\n\n{caption}\n{MARKS[1]}{after}", encoding="utf-8")
+        table = "\n".join(
+            [*table.splitlines()[:2], *(rows[fault] for fault in FAULTS if fault in rows)]
+        )
+        caption = (
+            f"{there.strip().splitlines()[-1].removesuffix('.')}; of “{only}” {seeds}, beside "
+            f"{seconds:.0f} s."
+        )
+    PAGE.write_text(
+        f"{before}{MARKS[0]}\n{table}\n\n{caption}\n{MARKS[1]}{after}", encoding="utf-8"
+    )
 
 
 def _rows_by_fault(table: str) -> dict[str, str]:
-    rows = {line.split("|")[1].strip(): line for line in table.splitlines() if line.startswith("| ")}
+    rows = {
+        line.split("|")[1].strip(): line for line in table.splitlines() if line.startswith("| ")
+    }
     return {fault: row for fault, row in rows.items() if fault in FAULTS}
 
 
 def committed_cases() -> list[tuple[str, int]]:
     """Read the cases of seeds.txt: a fault and a seed in each line."""
-    lines = [line.partition("#")[0].strip() for line in SEEDS.read_text(encoding="utf-8").splitlines()]
-    return [(fault, int(seed)) for fault, _, seed in (line.rpartition(" ") for line in lines if line)]
+    lines = [
+        line.partition("#")[0].strip() for line in SEEDS.read_text(encoding="utf-8").splitlines()
+    ]
+    return [
+        (fault, int(seed)) for fault, _, seed in (line.rpartition(" ") for line in lines if line)
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--only", default="", help="faults whose name has these words")
     parser.add_argument("--committed", action="store_true", help="the seeds of seeds.txt")
-    parser.add_argument("--write", action="store_true", help="put the table into benchmarks/faults.md")
     parser.add_argument(
-        "--folder", type=Path, help="where folders of what was not survived stay; by default a temporary one"
+        "--write", action="store_true", help="put the table into benchmarks/faults.md"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where folders of what was not survived stay; by default a temporary one",
     )
     options = parser.parse_args()
-    # A shell starts what it runs in the background with SIGINT ignored, and the sweeps would inherit that.
+    # A shell starts what it runs in the background with SIGINT ignored, and the sweeps would
+    # inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     first = secrets.randbelow(10**6)
     drawn = [(fault, first + time) for time in range(options.times) for fault in FAULTS]
-    cases = [case for case in (committed_cases() if options.committed else drawn) if options.only in case[0]]
+    cases = [
+        case
+        for case in (committed_cases() if options.committed else drawn)
+        if options.only in case[0]
+    ]
     folder = options.folder or Path(tempfile.mkdtemp(prefix="faults-"))
     folder.mkdir(parents=True, exist_ok=True)
-    seeds = "those of tests/faults/seeds.txt" if options.committed else f"{first} to {first + options.times - 1}"
+    seeds = (
+        "those of tests/faults/seeds.txt"
+        if options.committed
+        else f"{first} to {first + options.times - 1}"
+    )
     print(f"{len(cases)} faults, seeds {seeds}, in {folder}")
     undisturbed = {
         options: sweep_undisturbed(folder / "-".join(["undisturbed", *options]), options)
         for options in {FAULTS[fault].options for fault, _ in cases} | {()}
     }
     with ThreadPoolExecutor(joblib.cpu_count()) as threads:
-        injections = list(threads.map(partial(inject, folder=folder, undisturbed=undisturbed), cases))
+        injections = list(
+            threads.map(partial(inject, folder=folder, undisturbed=undisturbed), cases)
+        )
     table = in_a_table(injections)
     print(table)
     if options.write:

@@ -1,4 +1,6 @@
-"""The faults of the campaign. Each does its harm in a folder, at a moment or place drawn by its seed, and follows the remedies."""
+"""The faults of the campaign. Each does its harm in a folder, at a moment or place drawn by its
+seed, and follows the remedies.
+"""
 
 import signal
 from collections.abc import Callable
@@ -13,7 +15,9 @@ from server_faults import damage_mlflow, stop_database, stop_tracking
 
 @dataclass(frozen=True)
 class Fault:
-    """A function that does the harm and brings the study to its end, and the options of the sweep that it needs."""
+    """A function that does the harm and brings the study to its end, and the options of the sweep
+    that it needs.
+    """
 
     do: Callable[[Scene], None]
     options: tuple[str, ...] = ()

@@ -19,7 +19,9 @@ mount -o remount,size=256m mlruns
 "$@" > second.txt 2>&1 || echo $? > second.status
 cp -a mlruns kept
 """
-"""In a namespace of mounts of its own: the folder of runs on a small disk, which later gets room."""
+"""In a namespace of mounts of its own: the folder of runs on a small disk, which later gets
+room.
+"""
 
 
 def fill_disk(scene: Scene) -> None:
@@ -47,12 +49,18 @@ def fill_disk(scene: Scene) -> None:
 
 
 def damage(path: Path, draw: random.Random) -> str:
-    """Change the bytes of a file at its head, middle or end, as disks and half-written blocks do; the harm in words."""
+    """Change the bytes of a file at its head, middle or end, as disks and half-written blocks do;
+    the harm in words.
+    """
     whole = path.read_bytes()
     content, size = bytearray(whole), len(whole)
     while content == whole:  # zeros over zeros change nothing
         part = draw.choice(["head", "middle", "end"])
-        low, high = {"head": (0, min(size, 128)), "middle": (0, size), "end": (max(0, size - 128), size)}[part]
+        low, high = {
+            "head": (0, min(size, 128)),
+            "middle": (0, size),
+            "end": (max(0, size - 128), size),
+        }[part]
         place = draw.randrange(low, high)
         kind = draw.choice(["a bit", "50 bits", "4 KB of zeros", "cut off", "garbage"])
         if kind == "a bit":
@@ -75,7 +83,9 @@ def damage_between(pattern: str) -> Callable[[Scene], None]:
 
     def harm(scene: Scene) -> None:
         stop_half_way(scene)
-        files = sorted(path for path in scene.folder.glob(pattern) if path.is_file() and path.stat().st_size)
+        files = sorted(
+            path for path in scene.folder.glob(pattern) if path.is_file() and path.stat().st_size
+        )
         if not files:
             raise NotDone(f"no {pattern} was there")
         scene.done = damage(scene.draw.choice(files), scene.draw)
@@ -85,7 +95,9 @@ def damage_between(pattern: str) -> Callable[[Scene], None]:
 
 
 def damage_taken_over(part: str) -> Callable[[Scene], None]:
-    """Damage what the cache of the undisturbed study gave: compiling takes long, and half-way no classifier is trained."""
+    """Damage what the cache of the undisturbed study gave: compiling takes long, and half-way no
+    classifier is trained.
+    """
 
     def harm(scene: Scene) -> None:
         shutil.copytree(scene.wanted.folder / "cache" / part, scene.folder / "cache" / part)
@@ -100,7 +112,9 @@ def damage_finished(file: str, read_by_evaluate: bool) -> Callable[[Scene], None
     def harm(scene: Scene) -> None:
         continue_to_end(scene)
         scene.recovery = 0.0
-        path = scene.draw.choice(sorted((scene.folder / "mlruns" / "trials" / NAME).glob(f"*/{file}")))
+        path = scene.draw.choice(
+            sorted((scene.folder / "mlruns" / "trials" / NAME).glob(f"*/{file}"))
+        )
         if scene.draw.random() < 0.15:
             path.unlink()
             scene.done = f"{path.name} deleted"
@@ -109,7 +123,9 @@ def damage_finished(file: str, read_by_evaluate: bool) -> Callable[[Scene], None
         kind, _, number = path.parent.name.partition("-")
         name = f"{NAME}/{'r' if kind == 'repeat' else ''}{int(number)}"
         output = ["--output", "figures.json"]
-        status, _ = vaeexp(scene, "evaluate", name, "--data", "data", "--importance-samples", "5", *output)
+        status, _ = vaeexp(
+            scene, "evaluate", name, "--data", "data", "--importance-samples", "5", *output
+        )
         if status == 0 and read_by_evaluate:
             scene.believed.append("evaluate")
         repair(scene)

@@ -1,6 +1,8 @@
-"""A folder with a small study that is swept by the command of users, and what two such folders have in common.
+"""A folder with a small study that is swept by the command of users, and what two such folders have
+in common.
 
-The study has every kind of ending: complete and pruned trials, repeats that see the test images, a report, runs in MLflow.
+The study has every kind of ending: complete and pruned trials, repeats that see the test images, a
+report, runs in MLflow.
 """
 
 import os
@@ -77,10 +79,14 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def start(folder: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+def start(
+    folder: Path, arguments: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.Popen[str]:
     """Start a command in the folder; its output is read by `communicate`."""
     pipe = subprocess.PIPE
-    return subprocess.Popen(arguments, cwd=folder, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        arguments, cwd=folder, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def run(folder: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
@@ -110,7 +116,17 @@ class Facts:
     """Run, metric and step in MLflow → value. One step may have two values of the best so far."""
 
 
-TIMES = ("seconds", "started", "ended", "duration", "per_second", "memory", "host", "process", "where")
+TIMES = (
+    "seconds",
+    "started",
+    "ended",
+    "duration",
+    "per_second",
+    "memory",
+    "host",
+    "process",
+    "where",
+)
 
 
 def _is_result(column: str) -> bool:
@@ -123,17 +139,33 @@ def read_facts(folder: Path, storage: str | None = None) -> Facts:
     trial_columns = [
         column
         for column in found.trials
-        if column in ("name", "state", "objective", "epochs", "seed") or column.startswith(("params.", "result.test/"))
+        if column in ("name", "state", "objective", "epochs", "seed")
+        or column.startswith(("params.", "result.test/"))
     ]
-    trials = [(row["name"], repr([row[name] for name in trial_columns])) for row in found.trials.to_dict("records")]
-    columns = [column for column in found.epochs if column not in ("repeat", "number", "epoch") and _is_result(column)]
+    trials = [
+        (row["name"], repr([row[name] for name in trial_columns]))
+        for row in found.trials.to_dict("records")
+    ]
+    columns = [
+        column
+        for column in found.epochs
+        if column not in ("repeat", "number", "epoch") and _is_result(column)
+    ]
     epochs = [
-        (f"{'r' if row['repeat'] else ''}{row['number']} epoch {row['epoch']}", repr([row[name] for name in columns]))
+        (
+            f"{'r' if row['repeat'] else ''}{row['number']} epoch {row['epoch']}",
+            repr([row[name] for name in columns]),
+        )
         for row in found.epochs.to_dict("records")
     ]
     runs, points = _mlflow(folder / "mlruns" / "mlflow.db")
-    # A name without a point: a repair moves folders that are on no record aside, as `trial-0000.unrecorded`.
-    weights = sorted(path for name in FILES for path in (folder / "mlruns" / "trials" / NAME).glob(f"*[0-9]/{name}"))
+    # A name without a point: a repair moves folders that are on no record aside, as
+    # `trial-0000.unrecorded`.
+    weights = sorted(
+        path
+        for name in FILES
+        for path in (folder / "mlruns" / "trials" / NAME).glob(f"*[0-9]/{name}")
+    )
     files = [(f"{path.parent.name}/{path.name}", file_digest(path)) for path in weights]
     return Facts(*map(_grouped, (trials, epochs, files, runs, points)))
 
@@ -150,7 +182,9 @@ def _mlflow(store: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     if not store.exists():
         return [], []
     with sqlite3.connect(store) as connection:
-        runs = connection.execute("select run_uuid, name, status from runs where lifecycle_stage = 'active'").fetchall()
+        runs = connection.execute(
+            "select run_uuid, name, status from runs where lifecycle_stage = 'active'"
+        ).fetchall()
         points = connection.execute("select run_uuid, key, step, value from metrics").fetchall()
     names = {identity: f"MLflow {name}" for identity, name, _ in runs}
     values = [
@@ -163,7 +197,9 @@ def _mlflow(store: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Names of the rows in which a study differs from the undisturbed one, by kind of difference."""
+    """Names of the rows in which a study differs from the undisturbed one, by kind of
+    difference.
+    """
 
     lost: tuple[str, ...] = ()
     doubled: tuple[str, ...] = ()
@@ -182,6 +218,12 @@ def compare(found: Facts, wanted: Facts) -> Verdict:
         there: Rows = getattr(wanted, field.name)
         lost += [name for name in there if len(here.get(name, ())) < len(there[name])]
         doubled += [name for name in here if len(here[name]) > len(there.get(name, ()))]
-        changed += [name for name in there if len(here.get(name, ())) == len(there[name]) and here[name] != there[name]]
-        running += [name for name in here if any("running" in content.lower() for content in here[name])]
+        changed += [
+            name
+            for name in there
+            if len(here.get(name, ())) == len(there[name]) and here[name] != there[name]
+        ]
+        running += [
+            name for name in here if any("running" in content.lower() for content in here[name])
+        ]
     return Verdict(*map(tuple, (lost, doubled, changed, running)))

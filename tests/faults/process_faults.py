@@ -9,17 +9,35 @@ from contextlib import suppress
 import psutil
 from control_group import NoControlGroups, memory_group
 from place import NAME, SHELL, SWEEP, run
-from scene import JOURNAL, NotDone, NotRecovered, Scene, begin, continue_to_end, end, vaeexp, wait_for_moment
+from scene import (
+    JOURNAL,
+    NotDone,
+    NotRecovered,
+    Scene,
+    begin,
+    continue_to_end,
+    end,
+    vaeexp,
+    wait_for_moment,
+)
 
 
 def children(process: subprocess.Popen[str]) -> dict[str, list[psutil.Process]]:
-    """Return the processes of a sweep by kind: those that train, and the one that writes to MLflow."""
+    """Return the processes of a sweep by kind: those that train, and the one that writes to
+    MLflow.
+    """
     found: dict[str, list[psutil.Process]] = {"worker": [], "mirror": []}
     with suppress(psutil.Error):
         for child in psutil.Process(process.pid).children(recursive=True):
             with suppress(psutil.Error):
                 words = " ".join(child.cmdline())
-                kind = "mirror" if "sweeps.tracking" in words else "worker" if "forkserver" in words else None
+                kind = (
+                    "mirror"
+                    if "sweeps.tracking" in words
+                    else "worker"
+                    if "forkserver" in words
+                    else None
+                )
                 if kind is not None:
                     found[kind].append(child)
     return found
@@ -65,7 +83,9 @@ def kill_child(kind: str) -> Callable[[Scene], None]:
 
 
 def kill_all(scene: Scene) -> None:
-    """Kill driver, workers and mirror at once, as when the power fails, but for what the disk had not written."""
+    """Kill driver, workers and mirror at once, as when the power fails, but for what the disk had
+    not written.
+    """
     process = begin(scene)
     moment = wait_for_moment(scene, process)
     for child in [*(child for kind in children(process).values() for child in kind), process]:
@@ -84,12 +104,14 @@ right = time.time
 time.time = lambda: right() + 86400 * days * (journal.exists() and journal.read_bytes().count(b"\\n") > line)
 from vaeexp.commands import main
 main(sys.argv[4:])
-"""
+"""  # noqa: E501
 """A driver whose clock jumps when the journal has so many lines."""
 
 
 def jump_clock(scene: Scene) -> None:
-    """Set the driver's clock a day forward or back in the middle of a study; report and sweep again with the right clock."""
+    """Set the driver's clock a day forward or back in the middle of a study; report and sweep again
+    with the right clock.
+    """
     days, line = scene.draw.choice([-1, 1]), scene.draw.randrange(scene.wanted.records)
     words = [*SWEEP[SWEEP.index("sweep") :]]
     jumping = [SWEEP[0], "-P", "-c", JUMP, str(days), str(line), str(JOURNAL), *words]
@@ -104,20 +126,29 @@ def jump_clock(scene: Scene) -> None:
 
 
 def limit_memory(scene: Scene) -> None:
-    """Sweep in a control group with too little memory, as in a small container; then give the command without the limit."""
+    """Sweep in a control group with too little memory, as in a small container; then give the
+    command without the limit.
+    """
     megabytes = scene.draw.randrange(500, 1800)
     try:
         with memory_group(megabytes) as group:
             joined = [*SHELL, f'echo $$ > {group}/cgroup.procs && exec "$@"', "sweep", *scene.sweep]
             begun = time.monotonic()
             ended = subprocess.run(
-                joined, cwd=scene.folder, env=scene.environment, capture_output=True, text=True, check=False
+                joined,
+                cwd=scene.folder,
+                env=scene.environment,
+                capture_output=True,
+                text=True,
+                check=False,
             )
     except NoControlGroups as error:
         raise NotDone(str(error)) from None
     said = ended.stdout + ended.stderr
     scene.done = f"{megabytes} MB of memory: exit status {ended.returncode}"
     if ended.returncode not in (0, 1, 2) or (ended.returncode and "memory" not in said):
-        raise NotRecovered(f"the command did not say that memory ran out ({ended.returncode}): {said[-1500:]}")
+        raise NotRecovered(
+            f"the command did not say that memory ran out ({ended.returncode}): {said[-1500:]}"
+        )
     scene.recovery += time.monotonic() - begun
     continue_to_end(scene)

@@ -1,4 +1,6 @@
-"""One fault in a folder of its own: what is drawn, what was done, what was seen, and the remedies that messages name."""
+"""One fault in a folder of its own: what is drawn, what was done, what was seen, and the remedies
+that messages name.
+"""
 
 import random
 import signal
@@ -53,11 +55,15 @@ class Scene:
 
 
 class NotDone(Exception):
-    """The fault found nothing to harm at its moment, or the machine does not allow it; the message says which."""
+    """The fault found nothing to harm at its moment, or the machine does not allow it; the message
+    says which.
+    """
 
 
 class NotRecovered(Exception):
-    """The remedies did not bring the study to its end; the message has what the last command said."""
+    """The remedies did not bring the study to its end; the message has what the last command
+    said.
+    """
 
 
 def begin(scene: Scene) -> subprocess.Popen[str]:
@@ -85,7 +91,9 @@ def vaeexp(scene: Scene, *arguments: str) -> tuple[int, str]:
 
 
 def continue_to_end(scene: Scene) -> None:
-    """Give the same command again until the study is complete; where it refuses, do what its message says."""
+    """Give the same command again until the study is complete; where it refuses, do what its
+    message says.
+    """
     for _ in range(TRIES):
         begun = time.monotonic()
         status, said = run(scene.folder, scene.sweep, scene.environment)
@@ -107,7 +115,8 @@ def repair(scene: Scene) -> None:
 
 
 def wait_for_moment(scene: Scene, process: subprocess.Popen[str]) -> str:
-    """Wait for a time, or for a line of the journal, because training takes few of the seconds; the moment in words.
+    """Wait for a time, or for a line of the journal, because training takes few of the seconds; the
+    moment in words.
 
     Raises:
         NotDone: the study has ended before.

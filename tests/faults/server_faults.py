@@ -1,4 +1,6 @@
-"""Faults of servers: the database of the study, the tracking server, the store that MLflow keeps in a file."""
+"""Faults of servers: the database of the study, the tracking server, the store that MLflow keeps in
+a file.
+"""
 
 import os
 import signal
@@ -12,13 +14,25 @@ from pathlib import Path
 import psutil
 import pytest
 from postgres import postgres_server
-from scene import NotDone, NotRecovered, Scene, begin, continue_to_end, end, repair, stop_half_way, wait_for_moment
+from scene import (
+    NotDone,
+    NotRecovered,
+    Scene,
+    begin,
+    continue_to_end,
+    end,
+    repair,
+    stop_half_way,
+    wait_for_moment,
+)
 
 STORE = Path("mlruns", "mlflow.db")
 
 
 def stop_database(scene: Scene) -> None:
-    """Kill PostgreSQL in the middle of a study, as when its machine fails; start it again and give the command again."""
+    """Kill PostgreSQL in the middle of a study, as when its machine fails; start it again and give
+    the command again.
+    """
     try:
         server = scene.servers.enter_context(postgres_server("study"))
     except pytest.skip.Exception as error:
@@ -27,7 +41,9 @@ def stop_database(scene: Scene) -> None:
     scene.environment["VAEEXP_STORAGE"] = scene.storage
     process = begin(scene)
     moment = wait_for_moment(scene, process)
-    postmaster = psutil.Process(int((server.pgdata / "postmaster.pid").read_text(encoding="ascii").split()[0]))
+    postmaster = psutil.Process(
+        int((server.pgdata / "postmaster.pid").read_text(encoding="ascii").split()[0])
+    )
     backends = postmaster.children()
     for victim in [postmaster, *backends]:
         with suppress(psutil.Error):
@@ -69,11 +85,32 @@ def stop_tracking(scene: Scene) -> None:
 
 def _tracking_server(folder: Path, port: int) -> subprocess.Popen[bytes]:
     """Start MLflow's server and wait until it answers."""
-    command = [sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / STORE}"]
-    command += ["--port", str(port), "--workers", "1", "--artifacts-destination", str(folder / "artifacts")]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        f"sqlite:///{folder / STORE}",
+    ]
+    command += [
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        "--artifacts-destination",
+        str(folder / "artifacts"),
+    ]
+    environment = {
+        **os.environ,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
     with (folder / "server.txt").open("ab") as log:
-        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
     deadline = time.monotonic() + 120
     while True:
         with closing(socket.socket()) as probe:
@@ -91,7 +128,9 @@ def _kill_group(server: subprocess.Popen[bytes]) -> None:
 
 
 def damage_mlflow(scene: Scene) -> None:
-    """Lose MLflow's store half-way or at the end, and build it anew. Its single bits are not checked, because MLflow owns it."""
+    """Lose MLflow's store half-way or at the end, and build it anew. Its single bits are not
+    checked, because MLflow owns it.
+    """
     if scene.draw.random() < 0.5:
         stop_half_way(scene)
     else:
@@ -103,7 +142,11 @@ def damage_mlflow(scene: Scene) -> None:
     if scene.done == "deleted":
         store.unlink(missing_ok=True)
     else:
-        harms = {"empty": b"", "half": content[: len(content) // 2], "garbage": scene.draw.randbytes(len(content))}
+        harms = {
+            "empty": b"",
+            "half": content[: len(content) // 2],
+            "garbage": scene.draw.randbytes(len(content)),
+        }
         store.write_bytes(harms[scene.done])
     repair(scene)
     continue_to_end(scene)

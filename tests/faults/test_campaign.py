@@ -29,10 +29,10 @@ def test_a_study_equals_itself() -> None:
         ("trials", {"small/0": ("complete 1.0",)}, Verdict(lost=("small/1",))),
         ("epochs", WHOLE.epochs | {"0 epoch 3": ("[0.4]",)}, Verdict(doubled=("0 epoch 3",))),
         ("epochs", WHOLE.epochs | {"0 epoch 2": ("[0.6]",)}, Verdict(changed=("0 epoch 2",))),
-        ("files", {"trial-0000/weights.safetensors": ("abd",)}, Verdict(changed=("trial-0000/weights.safetensors",))),
-        ("mlflow", WHOLE.mlflow | {"small/0": ("FINISHED", "FINISHED")}, Verdict(doubled=("small/0",))),
-        ("mlflow", WHOLE.mlflow | {"small/0": ("RUNNING",)}, Verdict(changed=("small/0",), running=("small/0",))),
-        ("points", WHOLE.points | {"small best_objective step 2": ("2.0",)}, Verdict(lost=("small best_objective step 2",))),
+        ("files", {"trial-0000/weights.safetensors": ("abd",)}, Verdict(changed=("trial-0000/weights.safetensors",))),  # noqa: E501
+        ("mlflow", WHOLE.mlflow | {"small/0": ("FINISHED", "FINISHED")}, Verdict(doubled=("small/0",))),  # noqa: E501
+        ("mlflow", WHOLE.mlflow | {"small/0": ("RUNNING",)}, Verdict(changed=("small/0",), running=("small/0",))),  # noqa: E501
+        ("points", WHOLE.points | {"small best_objective step 2": ("2.0",)}, Verdict(lost=("small best_objective step 2",))),  # noqa: E501
     ],
 )  # fmt: skip
 def test_planted_harm_is_found(kind: str, rows: dict, wanted: Verdict) -> None:
@@ -50,21 +50,31 @@ def test_damage_changes_a_file(tmp_path: Path) -> None:
         assert path.read_bytes() != whole
 
 
-def test_a_part_of_the_faults_renews_its_rows_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_of_the_faults_renews_its_rows_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def row(fault: str, seconds: float) -> str:
         return in_a_table([Injection(fault, 1, "", Verdict(), (), seconds)]).splitlines()[-1]
 
     page = tmp_path / "page.md"
     page.write_text(f"before\n{MARKS[0]}\n{MARKS[1]}\nafter\n", encoding="utf-8")
     monkeypatch.setattr("campaign.PAGE", page)
-    whole = [Injection(fault, 1, "", Verdict(), (), 10.0) for fault in ("SIGTERM", "weights damaged")]
+    whole = [
+        Injection(fault, 1, "", Verdict(), (), 10.0) for fault in ("SIGTERM", "weights damaged")
+    ]
     write_page(in_a_table(whole), 20.0, "1 to 1", "")
-    part = [Injection(fault, 7, "", Verdict(), (), 30.0) for fault in ("weights damaged", "checkpoint damaged")]
+    part = [
+        Injection(fault, 7, "", Verdict(), (), 30.0)
+        for fault in ("weights damaged", "checkpoint damaged")
+    ]
     write_page(in_a_table(part), 25.0, "7 to 7", "damaged")
     rows = [row("SIGTERM", 10), row("checkpoint damaged", 30), row("weights damaged", 30)]
     text = page.read_text(encoding="utf-8")
     assert [line for line in text.splitlines() if line.startswith("| ")][2:] == rows
-    assert "The undisturbed study took 20 s. Seeds: 1 to 1; of “damaged” 7 to 7, beside 25 s.\n" in text
+    assert (
+        "The undisturbed study took 20 s. Seeds: 1 to 1; of “damaged” 7 to 7, beside 25 s.\n"
+        in text
+    )
     assert (text[:7], text[-6:]) == ("before\n", "after\n")
 
 

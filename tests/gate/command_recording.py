@@ -1,4 +1,6 @@
-"""The parts `trained` and `stores`: studies of VAEs through the command line, killed and continued, and all that they leave."""
+"""The parts `trained` and `stores`: studies of VAEs through the command line, killed and continued,
+and all that they leave.
+"""
 
 import csv
 import hashlib
@@ -67,10 +69,20 @@ BETA = (
 )
 SWEEPS = (
     Sweep("smoke", "smoke", SMALL, ("--workers", "1", "--lanes", "1")),
-    Sweep("smoke, fused, killed", "smoke", SMALL, ("--workers", "1", "--lanes", "4", "--fuse", "on"), kill=14),
+    Sweep(
+        "smoke, fused, killed",
+        "smoke",
+        SMALL,
+        ("--workers", "1", "--lanes", "4", "--fuse", "on"),
+        kill=14,
+    ),
     Sweep("beta_mnist", "beta_mnist", BETA, ("--workers", "1", "--lanes", "2", "--no-html")),
     Sweep(
-        "beta_mnist, 2 workers, killed", "beta_mnist", BETA, ("--workers", "2", "--lanes", "4", "--no-html"), kill=20
+        "beta_mnist, 2 workers, killed",
+        "beta_mnist",
+        BETA,
+        ("--workers", "2", "--lanes", "4", "--no-html"),
+        kill=20,
     ),
     Sweep("conv", "conv", (), ("--workers", "1", "--lanes", "2", "--no-html"), CONV),
     Sweep(
@@ -96,15 +108,27 @@ class Place:
             write_images(self.data, training=600, test=120)
 
     def run(self, *arguments: str, kill: int | None = None) -> str:
-        """Run `vaeexp ARGUMENTS` to its end, or to the sync at which it is killed; what it printed."""
+        """Run `vaeexp ARGUMENTS` to its end, or to the sync at which it is killed; what it
+        printed.
+        """
         begin = [str(KILLING), str(kill)] if kill else ["-m", "vaeexp"]
-        environment = os.environ | {"VAEEXP_DATA": str(self.data), "VAEEXP_CACHE": str(self.folder / "cache")}
+        environment = os.environ | {
+            "VAEEXP_DATA": str(self.data),
+            "VAEEXP_CACHE": str(self.folder / "cache"),
+        }
         command = [sys.executable, "-P", *begin, *arguments]
         done = subprocess.run(
-            command, cwd=self.folder, env=environment | {"COLUMNS": "150"}, capture_output=True, text=True, check=False
+            command,
+            cwd=self.folder,
+            env=environment | {"COLUMNS": "150"},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode != (-signal.SIGKILL if kill else 0):
-            raise RuntimeError(f"{' '.join(arguments)}: status {done.returncode}\n{done.stdout}\n{done.stderr}")
+            raise RuntimeError(
+                f"{' '.join(arguments)}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
+            )
         return done.stdout
 
     def sweep(self, sweep: Sweep, *more: str) -> None:
@@ -146,12 +170,15 @@ def left(place: Place, study: str) -> dict[str, Any]:
         **stored(runs, study),
         "listed": [unmasked(row) for row in json.loads(place.run("trials", study, "--json"))],
         "tensors": {
-            str(path.relative_to(runs)): tensors(path) for path in sorted((runs / "trials").rglob("*.safetensors"))
+            str(path.relative_to(runs)): tensors(path)
+            for path in sorted((runs / "trials").rglob("*.safetensors"))
         },
         "pictures": files(runs / "trials", "*.png", place),
         "report tables": {path.name: rows(path) for path in sorted(report.glob("*.csv"))},
         "report arrays": {path.name: arrays(path) for path in sorted(report.glob("*.npz"))},
-        "report summary": unmasked(json.loads((report / "summary.json").read_text(encoding="utf-8")), words=True),
+        "report summary": unmasked(
+            json.loads((report / "summary.json").read_text(encoding="utf-8")), words=True
+        ),
         "report words": steady_text((report / "README.md").read_text(encoding="utf-8")),
         "report plots": files(report, "*.png", place),
         "mlflow": in_mlflow(runs / "mlflow.db"),
@@ -164,7 +191,8 @@ def tensors(path: Path) -> dict[str, str]:
     from safetensors.torch import load_file
 
     return {
-        name: f"{list(tensor.shape)} {tensor.dtype} {_hash(tensor.contiguous().view(-1).numpy().tobytes())}"
+        name: f"{list(tensor.shape)} {tensor.dtype} "
+        f"{_hash(tensor.contiguous().view(-1).numpy().tobytes())}"
         for name, tensor in sorted(load_file(path).items())
     }
 
@@ -177,25 +205,37 @@ def files(folder: Path, pattern: str, place: Place) -> dict[str, str]:
 
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
-        return [unmasked(row) for row in csv.DictReader(line for line in file if not line.startswith("#"))]
+        return [
+            unmasked(row)
+            for row in csv.DictReader(line for line in file if not line.startswith("#"))
+        ]
 
 
 def arrays(path: Path) -> dict[str, str]:
     with np.load(path) as found:
-        return {name: f"{found[name].shape} {found[name].dtype} {_hash(found[name].tobytes())}" for name in found}
+        return {
+            name: f"{found[name].shape} {found[name].dtype} {_hash(found[name].tobytes())}"
+            for name in found
+        }
 
 
 def in_mlflow(path: Path) -> dict[str, Any]:
-    """Return what MLflow holds of each run, by its name: status, parameters, tags, metrics by step; nothing before it has begun."""
+    """Return what MLflow holds of each run, by its name: status, parameters, tags, metrics by step;
+    nothing before it has begun.
+    """
     if not path.exists():
         return {}
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
         names = dict(database.execute("SELECT run_uuid, name FROM runs"))
-        found: dict[str, Any] = {name: {"params": {}, "tags": {}, "metrics": {}} for name in sorted(names.values())}
+        found: dict[str, Any] = {
+            name: {"params": {}, "tags": {}, "metrics": {}} for name in sorted(names.values())
+        }
         for run, status in database.execute("SELECT run_uuid, status FROM runs"):
             found[names[run]]["status"] = status
         for part in ("params", "tags"):
-            for run, key, value in database.execute(f"SELECT run_uuid, key, value FROM {part} ORDER BY key"):
+            for run, key, value in database.execute(
+                f"SELECT run_uuid, key, value FROM {part} ORDER BY key"
+            ):
                 if run in names and not is_masked(key) and not key.startswith("mlflow."):
                     found[names[run]][part][key] = steady_text(value)
         for run, key, step, value in database.execute(

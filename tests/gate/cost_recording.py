@@ -1,4 +1,5 @@
-"""The part `costs`: one measurement each of opening a large study and of a round of 64 lanes, in a process of its own.
+"""The part `costs`: one measurement each of opening a large study and of a round of 64 lanes, in a
+process of its own.
 
 `compare.py` measures both checkouts in turn, and prints the ratios of the medians.
 """
@@ -23,11 +24,15 @@ LANES = 64
 
 
 def make_large_study(out: Path, quick: bool) -> None:
-    """Write the journal of a study of many finished trials, as the benchmarks of the former checkout do."""
+    """Write the journal of a study of many finished trials, as the benchmarks of the former
+    checkout do.
+    """
     root = Path(sweeps.__file__).parents[1]
     sys.path += [str(root / folder) for folder in (*BENCHMARKS, "tests/support")]
     (out / "journal").mkdir()
-    find("write a large study")(out / "journal" / f"{STUDY}.log", QUICK_TRIALS if quick else TRIALS, 30)
+    find("write a large study")(
+        out / "journal" / f"{STUDY}.log", QUICK_TRIALS if quick else TRIALS, 30
+    )
 
 
 def record_costs(out: Path, quick: bool, given: Path) -> None:
@@ -55,7 +60,9 @@ def _rounds(folder: Path) -> int:
     """Run the default search; per trial-epoch."""
     text = study("{name: curves}", "{name: promotion}", 3 * LANES)
     checked = sweeps.load_study("toy", sections={"train": Training}, epochs="epochs", text=text)
-    sweeps.run_study(checked, lambda: ToyLanes(str(folder / "checkpoints"), LANES, EPOCHS), runs=folder / "toy")
+    sweeps.run_study(
+        checked, lambda: ToyLanes(str(folder / "checkpoints"), LANES, EPOCHS), runs=folder / "toy"
+    )
     return len(sweeps.read_results(folder / "toy", "toy").epochs)
 
 
@@ -64,7 +71,9 @@ def main() -> None:
     if name == "opened first":
         for snapshot in (folder / "journal").glob("*.snapshot"):
             snapshot.unlink()
-    measured = {"opened first": _open, "opened again": _open, "tables": _tables, "rounds": _rounds}[name]
+    measured = {"opened first": _open, "opened again": _open, "tables": _tables, "rounds": _rounds}[
+        name
+    ]
     begun = time.process_time()
     parts = measured(folder)
     seconds = time.process_time() - begun

@@ -1,4 +1,6 @@
-"""Run `vaeexp ARGUMENTS` and end the process with SIGKILL at a write: `python -P killing.py N ARGUMENTS`, at the N-th sync to disk."""
+"""Run `vaeexp ARGUMENTS` and end the process with SIGKILL at a write: `python -P killing.py N
+ARGUMENTS`, at the N-th sync to disk.
+"""
 
 import itertools
 import os

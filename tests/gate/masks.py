@@ -1,10 +1,22 @@
-"""What differs between two runs of the same code, by name. Nothing else is left out of a recording."""
+"""What differs between two runs of the same code, by name. Nothing else is left out of a
+recording.
+"""
 
 import re
 from typing import Any
 
 TIMES = {
-    *("at", "started", "ended", "seconds", "elapsed", "session_at", "report_at", "since", "identity"),
+    *(
+        "at",
+        "started",
+        "ended",
+        "seconds",
+        "elapsed",
+        "session_at",
+        "report_at",
+        "since",
+        "identity",
+    ),
     *("datetime_start", "datetime_complete", "images_per_second", "memory_mb", "sweeps.id"),
 }
 """Keys of records, and columns of tables, that hold times, memory, or a random name of a study."""
@@ -17,16 +29,24 @@ CODE = {"version", "git", "git.commit", "git.dirty", "commit", "dirty", "command
 
 
 PICKLED = ("cma:optimizer:",)
-"""Beginnings of keys under which Optuna's CMA-ES keeps a pickle, whose bytes depend on the process. What it proposes does not."""
+"""Beginnings of keys under which Optuna's CMA-ES keeps a pickle, whose bytes depend on the process.
+What it proposes does not.
+"""
 
 BY_THE_CLOCK = {"best_objective"}
 """Metrics of MLflow that draw trials of one round in the order in which they ended by the clock."""
 
 
 def is_masked(key: str) -> bool:
-    """Whether a key holds what differs from run to run; `metrics/seconds` and `search_seconds` are times, too."""
+    """Whether a key holds what differs from run to run; `metrics/seconds` and `search_seconds` are
+    times, too.
+    """
     seconds = "seconds" in re.split(r"[./_]", key)
-    return seconds or key.startswith(PICKLED) or not TIMES.union(MACHINE, CODE).isdisjoint((key, key.split(".")[-1]))
+    return (
+        seconds
+        or key.startswith(PICKLED)
+        or not TIMES.union(MACHINE, CODE).isdisjoint((key, key.split(".")[-1]))
+    )
 
 
 UNSTEADY_FILES = {"wall_time.png"}
@@ -48,9 +68,15 @@ def steady_text(text: str) -> list[str]:
 
 
 def unmasked(value: Any, *, words: bool = False) -> Any:
-    """Return a record without what is masked, at any depth; keys as text, tuples as lists. `words`: texts are made steady, too."""
+    """Return a record without what is masked, at any depth; keys as text, tuples as lists. `words`:
+    texts are made steady, too.
+    """
     if isinstance(value, dict):
-        return {str(key): unmasked(part, words=words) for key, part in value.items() if not is_masked(str(key))}
+        return {
+            str(key): unmasked(part, words=words)
+            for key, part in value.items()
+            if not is_masked(str(key))
+        }
     if isinstance(value, list | tuple):
         return [unmasked(part, words=words) for part in value]
     return "\n".join(steady_text(value)) if words and isinstance(value, str) else value

@@ -1,7 +1,8 @@
 """The names that differ between checkouts: role → places, of which the first that imports is used.
 
-The recording uses only interfaces that last: the door `sweeps`, the command line, files, and Optuna's own classes. What has
-no such interface is listed here. A module that moves gets its new place in front of the old one.
+The recording uses only interfaces that last: the door `sweeps`, the command line, files, and
+Optuna's own classes. What has no such interface is listed here. A module that moves gets its new
+place in front of the old one.
 """
 
 import importlib
@@ -9,7 +10,10 @@ from functools import cache
 from typing import Any
 
 NAMES: dict[str, tuple[str, ...]] = {
-    "worker pool": ("sweeps.lanes.worker_pool:WorkerPool", "sweeps.workload.worker_pool:WorkerPool"),
+    "worker pool": (
+        "sweeps.lanes.worker_pool:WorkerPool",
+        "sweeps.workload.worker_pool:WorkerPool",
+    ),
     "open storage": ("sweeps.storage:open_storage",),
     "seed of a text": ("sweeps.seeds:seed_of",),
     "seed of a trial": (

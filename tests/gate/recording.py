@@ -1,4 +1,5 @@
-"""Record a part of the gate in one checkout, the first in PYTHONPATH: `python -P recording.py PART FOLDER [--quick]`.
+"""Record a part of the gate in one checkout, the first in PYTHONPATH: `python -P recording.py PART
+FOLDER [--quick]`.
 
 `compare.py` starts this once for each checkout, in the same environment.
 """
@@ -31,7 +32,9 @@ def main() -> None:
     options = parser.parse_args()
     for package in ("sweeps", "vaeexp"):
         file = Path(str(importlib.import_module(package).__file__)).resolve()
-        assert file.is_relative_to(options.checkout.resolve()), f"{file} is not of {options.checkout}"
+        assert file.is_relative_to(options.checkout.resolve()), (
+            f"{file} is not of {options.checkout}"
+        )
     module, function = (GIVEN if options.make_given else PARTS)[options.part].split(":")
     more = {"given": options.given} if options.given else {}
     getattr(importlib.import_module(module), function)(options.folder, options.quick, **more)

@@ -1,4 +1,6 @@
-"""Images in the format of the MNIST files, which a small model learns something from: blurred marks, one shape a class."""
+"""Images in the format of the MNIST files, which a small model learns something from: blurred
+marks, one shape a class.
+"""
 
 import gzip
 import struct

@@ -25,10 +25,19 @@ from toy_recording import (
 )
 
 TOYS = (
-    *("repeats", "race", "two objectives promotion", "grow median", "grow promotion", "extend median"),
+    *(
+        "repeats",
+        "race",
+        "two objectives promotion",
+        "grow median",
+        "grow promotion",
+        "extend median",
+    ),
     *("extend promotion", "changed", "learn", "start", "duplicates", "warm-up promotion", "cmaes"),
 )
-"""Toy cases, all with 4 lanes. Of two steps, the former checkout does the first; a single step, it does half."""
+"""Toy cases, all with 4 lanes. Of two steps, the former checkout does the first; a single step, it
+does half.
+"""
 WIDE = ("tpe hyperband 16 lanes", "curves promotion 16 lanes", "eager promotion 16 lanes")
 COMMANDS = {"smoke": None, "conv": 9}
 """Sweep → the sync to disk at which the former checkout is killed; None: it ends."""
@@ -53,7 +62,10 @@ def make_stores(out: Path, quick: bool) -> None:
             calls = whole_case(case, folder)["calls"]
             shutil.rmtree(folder)
             folder.mkdir()
-            in_fork(lambda case=case, folder=folder, calls=calls: _half(case, folder, calls), folder / "said")
+            in_fork(
+                lambda case=case, folder=folder, calls=calls: _half(case, folder, calls),
+                folder / "said",
+            )
     place = Place(out / "commands")
     for sweep in SWEEPS:
         if sweep.name in COMMANDS and not (quick and COMMANDS[sweep.name] is None):
@@ -73,13 +85,17 @@ def record_stores(out: Path, quick: bool, given: Path) -> None:
         work = folder / case.name
         shutil.copytree(given / "toys" / case.name, work)
         opened = stored(work / "runs", case.steps[0].name)
-        write(out / f"toy {case.name}.json", {"opened": opened, "continued": whole_case(case, work)})
+        write(
+            out / f"toy {case.name}.json", {"opened": opened, "continued": whole_case(case, work)}
+        )
     for sweep in SWEEPS:
         if sweep.name in COMMANDS and not (quick and COMMANDS[sweep.name] is None):
             work = folder / sweep.name
             shutil.copytree(given / "commands", work, ignore=shutil.ignore_patterns("*.lock"))
             place = Place(work)
-            record: dict[str, Any] = {"status": unmasked(json.loads(place.run("status", sweep.study, "--json")))}
+            record: dict[str, Any] = {
+                "status": unmasked(json.loads(place.run("status", sweep.study, "--json")))
+            }
             place.run("report", sweep.study)
             record["opened"] = left(place, sweep.study)
             place.run(*sweep.arguments())

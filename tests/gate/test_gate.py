@@ -57,7 +57,9 @@ def test_equal_recordings_are_equal(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("place", PLANTED)
-def test_a_planted_difference_is_named(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_planted_difference_is_named(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     changed = copy.deepcopy(RECORD)
     PLANTED[place](changed)
     folders = [recorded(tmp_path / "former", RECORD), recorded(tmp_path / "new", RECORD)]
@@ -76,5 +78,9 @@ def test_a_missing_case_and_an_empty_part_differ(tmp_path: Path) -> None:
 
 
 def test_only_masked_keys_are_left_out() -> None:
-    record = {"started": 1.0, "metrics": {"seconds": 2.0, "loss": 3.0}, "trials": [{"at": 4.0, "epoch": 5}]}
+    record = {
+        "started": 1.0,
+        "metrics": {"seconds": 2.0, "loss": 3.0},
+        "trials": [{"at": 4.0, "epoch": 5}],
+    }
     assert unmasked(record) == {"metrics": {"loss": 3.0}, "trials": [{"epoch": 5}]}

@@ -1,4 +1,6 @@
-"""The toy studies of the gate: the matrix of lanes, pruners and samplers, and one study for each further feature."""
+"""The toy studies of the gate: the matrix of lanes, pruners and samplers, and one study for each
+further feature.
+"""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -58,7 +60,9 @@ class Case:
     lanes: int
     kills: tuple[str, ...] = ("none",)
     make: str = "plain"
-    """Which lanes: `plain`, `eager` (each of two workers begins its next round at once) or `workers` (processes)."""
+    """Which lanes: `plain`, `eager` (each of two workers begins its next round at once) or
+    `workers` (processes).
+    """
     failing: bool = True
 
 
@@ -88,16 +92,25 @@ confirm: {confirm}
 
 
 def matrix(quick: bool) -> Iterator[Case]:
-    """Yield each pair of a sampler and a pruner with each number of lanes; quick: the sampler and the kill go round."""
+    """Yield each pair of a sampler and a pruner with each number of lanes; quick: the sampler and
+    the kill go round.
+    """
     turns = itertools.count()
-    for (sampler, sampled), (pruner, pruned), lanes in itertools.product(SAMPLERS.items(), PRUNERS.items(), LANES):
+    for (sampler, sampled), (pruner, pruned), lanes in itertools.product(
+        SAMPLERS.items(), PRUNERS.items(), LANES
+    ):
         if quick and (lanes in (1, 64) or (sampler == "gp" and lanes != 4)):
             continue
         kills = ("none", KILLS[1 + next(turns) % 3]) if quick else KILLS
         trials = TRIALS[lanes]
         if sampler == "gp":  # a model takes a tenth of a second
             trials = lanes + 10
-        yield Case(f"{sampler} {pruner} {lanes} lanes", (Step(study(sampled, pruned, trials)),), lanes, kills)
+        yield Case(
+            f"{sampler} {pruner} {lanes} lanes",
+            (Step(study(sampled, pruned, trials)),),
+            lanes,
+            kills,
+        )
 
 
 RACE = "{top: 3, seeds: 5, race: true, late: 2}"
@@ -120,16 +133,21 @@ def features(quick: bool) -> Iterator[Case]:
         for pruner in ("median", "promotion"):
             if quick and (make, pruner) == ("workers", "median"):
                 continue
-            name, text = f"{make} {pruner} {lanes} lanes", study("tpe", PRUNERS[pruner], 2 * lanes + 6)
+            name = f"{make} {pruner} {lanes} lanes"
+            text = study("tpe", PRUNERS[pruner], 2 * lanes + 6)
             slow = make == "workers"
-            yield Case(name, (Step(text),), lanes, kills if not slow else ("none", "mid-round"), make)
+            yield Case(
+                name, (Step(text),), lanes, kills if not slow else ("none", "mid-round"), make
+            )
 
 
 def _features(lanes: int, kills: tuple[str, ...]) -> Iterator[Case]:
     trials, tpe, curves = 14 + lanes, SAMPLERS["tpe"], SAMPLERS["curves"]
     promotion, median = PRUNERS["promotion"], PRUNERS["median"]
 
-    def case(name: str, *steps: Step | str, failing: bool = True, ends: tuple[str, ...] = kills) -> Case:
+    def case(
+        name: str, *steps: Step | str, failing: bool = True, ends: tuple[str, ...] = kills
+    ) -> Case:
         whole = tuple(step if isinstance(step, Step) else Step(step) for step in steps)
         return Case(f"{name} {lanes} lanes", whole, lanes, ends, failing=failing)
 
@@ -143,7 +161,9 @@ def _features(lanes: int, kills: tuple[str, ...]) -> Iterator[Case]:
         text = study(tpe, PRUNERS[pruner], trials, confirm="", more=two)
         yield case(f"two objectives {pruner}", Step(text, load=metrics))
     # ranges that grow
-    growing = "x: {low: 0.6, high: 1.0, grow: true}, y: {low: 0.1, high: 1.0, log: true, grow: true}"
+    growing = (
+        "x: {low: 0.6, high: 1.0, grow: true}, y: {low: 0.1, high: 1.0, log: true, grow: true}"
+    )
     for pruner in ("median", "promotion"):
         yield case(f"grow {pruner}", study(tpe, PRUNERS[pruner], trials + 16, space=growing))
     # larger budgets, changed studies
@@ -157,24 +177,44 @@ def _features(lanes: int, kills: tuple[str, ...]) -> Iterator[Case]:
     yield case("changed", fixed[0], Step(fixed[1], options={"extend": True}))
     # transfer
     protocol = {"protocol": {"objective": "toy", "data": "none"}}
-    for name, entry in (("learn", "learn_from: source"), ("start", "start: [{study: source, top: 3}, {x: 0.3}]")):
+    for name, entry in (
+        ("learn", "learn_from: source"),
+        ("start", "start: [{study: source, top: 3}, {x: 0.3}]"),
+    ):
         source = Step(study(tpe, median, trials), "source", protocol)
         yield case(name, source, Step(study(tpe, "none", trials, more=entry), options=protocol))
     # samplers and pruners beside those of the matrix
     yield case("duplicates", study(tpe, median, trials + 20, space=CONDITIONAL), failing=False)
-    # A row of failures ends the study; it is counted in each process anew, so this one is not killed.
-    yield case("failures", study("random", "none", 40, space="n: {low: 2, high: 3}"), ends=("none",))
+    # A row of failures ends the study; it is counted in each process anew, so this one is not
+    # killed.
+    yield case(
+        "failures", study("random", "none", 40, space="n: {low: 2, high: 3}"), ends=("none",)
+    )
     yield case("grid", study("grid", "none", 60, space=CONDITIONAL))
-    yield case("random", study("random", "{name: percentile, percentile: 40, startup_trials: 2}", trials))
-    yield case("halton", study("{name: qmc, sequence: halton}", "{name: successive_halving, factor: 2}", trials))
-    yield case("cmaes", study("cmaes", "{name: patient, patience: 1, min_delta: 0.3}", trials, space=SPACE))
-    yield case("threshold", study("random", "{name: threshold, upper: 4.2, warmup_epochs: 1}", trials))
+    yield case(
+        "random", study("random", "{name: percentile, percentile: 40, startup_trials: 2}", trials)
+    )
+    yield case(
+        "halton",
+        study("{name: qmc, sequence: halton}", "{name: successive_halving, factor: 2}", trials),
+    )
+    yield case(
+        "cmaes", study("cmaes", "{name: patient, patience: 1, min_delta: 0.3}", trials, space=SPACE)
+    )
+    yield case(
+        "threshold", study("random", "{name: threshold, upper: 4.2, warmup_epochs: 1}", trials)
+    )
     univariate = "{name: tpe, multivariate: false, startup_trials: 3}"
-    yield case("univariate", study(univariate, "{name: patient, patience: 1, inner: median}", trials))
+    yield case(
+        "univariate", study(univariate, "{name: patient, patience: 1, inner: median}", trials)
+    )
     # warm-up, trials of different length, other budgets
     for pruner in ("median", "promotion"):
         warm = SPACE + ", warm: {values: [0, 2]}"
-        yield case(f"warm-up {pruner}", Step(study(tpe, PRUNERS[pruner], trials, space=warm), load={"warmup": "warm"}))
+        yield case(
+            f"warm-up {pruner}",
+            Step(study(tpe, PRUNERS[pruner], trials, space=warm), load={"warmup": "warm"}),
+        )
     lengths = "epochs: {low: 2, high: 6}, x: {low: 0.0, high: 1.0}"
     text = study(tpe, "none", trials, space=lengths).replace(f"train: {{epochs: {EPOCHS}}}", "")
     yield case("lengths", text)

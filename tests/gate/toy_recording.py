@@ -1,4 +1,6 @@
-"""The parts `tables` and `shown`: toy studies, each in a fork of this process, killed and continued."""
+"""The parts `tables` and `shown`: toy studies, each in a fork of this process, killed and
+continued.
+"""
 
 import gc
 import importlib
@@ -37,14 +39,18 @@ def record_tables(out: Path, quick: bool) -> None:
         for kill in case.kills:
             shutil.rmtree(folder)
             ends_at = None if kill == "none" else place_of(kill, undisturbed["calls"])
-            record = whole_case(case, folder, ends_at, "interrupt" if kill == "interrupt" else "kill")
+            record = whole_case(
+                case, folder, ends_at, "interrupt" if kill == "interrupt" else "kill"
+            )
             calls = record.pop("calls")
             if kill == "none":
                 undisturbed = {**record, "calls": calls}
                 if case.make != "workers":  # they report in any order
                     record["calls"] = calls
             else:
-                record["same as undisturbed"] = all(record[part] == undisturbed[part] for part in ("results", "error"))
+                record["same as undisturbed"] = all(
+                    record[part] == undisturbed[part] for part in ("results", "error")
+                )
             write(out / f"{case.name}, killed {kill}.json", record)
     shutil.rmtree(folder)
 
@@ -64,14 +70,19 @@ def record_shown(out: Path, quick: bool) -> None:
 
 def memory_folder() -> Path:
     """Make a folder whose writes need no disk, where there is one."""
-    return Path(tempfile.mkdtemp(prefix="gate-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+    return Path(
+        tempfile.mkdtemp(prefix="gate-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    )
 
 
 def import_before_forks(folder: Path) -> None:
-    """Import in this process what one case of each sampler imports, so that no fork has to: for GP that takes 2 s."""
+    """Import in this process what one case of each sampler imports, so that no fork has to: for GP
+    that takes 2 s.
+    """
 
     folder.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # GP warns of a package that it can do without
+    # GP warns of a package that it can do without.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def run() -> None:
         for case in cases(quick=True):
@@ -113,10 +124,14 @@ def place_of(kill: str, calls: list[str]) -> int:
 def whole_case(
     case: Case, folder: Path, ends_at: int | None = None, ending: str = "kill", shown: bool = False
 ) -> dict[str, Any]:
-    """Run a case from where its folder stands to its end, in as many processes as it needs; the record of the last one."""
+    """Run a case from where its folder stands to its end, in as many processes as it needs; the
+    record of the last one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     while True:
-        status = in_fork(lambda ends_at=ends_at: run_case(case, folder, ends_at, ending, shown), folder / "said")
+        status = in_fork(
+            lambda ends_at=ends_at: run_case(case, folder, ends_at, ending, shown), folder / "said"
+        )
         if (folder / END).exists():
             return json.loads((folder / END).read_text(encoding="utf-8"))
         if ends_at is None:
@@ -126,7 +141,9 @@ def whole_case(
 
 
 def in_fork(run: Callable[[], None], said: Path) -> int:
-    """Run a function in a fork of this process, its output in a file; the exit status, negative for a signal."""
+    """Run a function in a fork of this process, its output in a file; the exit status, negative for
+    a signal.
+    """
     fork = os.fork()
     if fork == 0:
         status = 1
@@ -145,7 +162,9 @@ def in_fork(run: Callable[[], None], said: Path) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])
 
 
-def run_case(case: Case, folder: Path, ends_at: int | None = None, ending: str = "kill", shown: bool = False) -> None:
+def run_case(
+    case: Case, folder: Path, ends_at: int | None = None, ending: str = "kill", shown: bool = False
+) -> None:
     """Run the steps of a case from the one at hand; in the end, write the record."""
     calls: list[str] = []
     seen = watch() if shown else None
@@ -187,7 +206,9 @@ def _lanes(case: Case, folder: Path) -> Any:
 
 
 def stored(runs: Path, name: str) -> dict[str, Any]:
-    """Return what a study holds: its tables as `sweeps` reads them, and its journal as Optuna reads it."""
+    """Return what a study holds: its tables as `sweeps` reads them, and its journal as Optuna reads
+    it.
+    """
     results = sweeps.read_results(runs, name)
     tables = {"trials": table(results.trials), "epochs": table(results.epochs)}
     return {"results": tables, "journal": journal(runs / "journal" / f"{name}.log")}
@@ -195,9 +216,14 @@ def stored(runs: Path, name: str) -> dict[str, Any]:
 
 def table(frame: Any) -> dict[str, Any]:
     """Return a table: its columns, their types, and each row by column."""
-    columns = [column for column in map(str, frame.columns) if not is_masked(column) and column != "folder"]
+    columns = [
+        column for column in map(str, frame.columns) if not is_masked(column) and column != "folder"
+    ]
     plain = frame[columns].astype(object).where(frame[columns].notna(), None)
-    rows = [dict(zip(columns, map(_plain, row), strict=True)) for row in plain.itertuples(index=False, name=None)]
+    rows = [
+        dict(zip(columns, map(_plain, row), strict=True))
+        for row in plain.itertuples(index=False, name=None)
+    ]
     return {"columns": {column: str(frame[column].dtype) for column in columns}, "rows": rows}
 
 
@@ -213,7 +239,9 @@ def journal(path: Path) -> dict[str, Any]:
         found.study_name: {
             "directions": [direction.name for direction in found.directions],
             "record": unmasked(storage.get_study_user_attrs(found._study_id)),
-            "trials": [_trial(trial) for trial in storage.get_all_trials(found._study_id, deepcopy=False)],
+            "trials": [
+                _trial(trial) for trial in storage.get_all_trials(found._study_id, deepcopy=False)
+            ],
         }
         for found in storage.get_all_studies()
     }
@@ -223,9 +251,12 @@ def _trial(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
     return {
         "number": trial.number,
         "state": trial.state.name,
-        "values": trial.values and [value if math.isfinite(value) else str(value) for value in trial.values],
+        "values": trial.values
+        and [value if math.isfinite(value) else str(value) for value in trial.values],
         "params": dict(trial.params),
-        "intermediate": {str(step): value for step, value in sorted(trial.intermediate_values.items())},
+        "intermediate": {
+            str(step): value for step, value in sorted(trial.intermediate_values.items())
+        },
         "user": unmasked(dict(sorted(trial.user_attrs.items()))),
         "system": unmasked(dict(sorted(trial.system_attrs.items()))),
     }

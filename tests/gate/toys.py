@@ -1,6 +1,8 @@
-"""A toy workload: deterministic, instantaneous, with checkpoints on disk, and killed at a chosen call.
+"""A toy workload: deterministic, instantaneous, with checkpoints on disk, and killed at a chosen
+call.
 
-It needs the door `sweeps` alone. Some of its trials diverge, fail, stop early, or cannot be finished, by their parameters.
+It needs the door `sweeps` alone. Some of its trials diverge, fail, stop early, or cannot be
+finished, by their parameters.
 """
 
 import hashlib
@@ -36,7 +38,9 @@ def level(params: Mapping[str, Any]) -> float:
 
 
 class ToyLanes(sweeps.Lanes):
-    """Lanes in this process. Two that have the same folder share their checkpoints, as two processes do."""
+    """Lanes in this process. Two that have the same folder share their checkpoints, as two
+    processes do.
+    """
 
     def __init__(self, folder: str, width: int, epochs: int, failing: bool = True) -> None:
         self.folder, self._width, self.epochs, self.failing = Path(folder), width, epochs, failing
@@ -51,7 +55,9 @@ class ToyLanes(sweeps.Lanes):
         if len(self.lanes) >= self.width:
             raise RuntimeError(f"no lane is free for trial {trial.number}")
         text = json.dumps(dict(trial.params), sort_keys=True)
-        lane = SimpleNamespace(trial=trial, text=text, fate=uniform(f"fate of {text}"), epoch=0, state=0.0)
+        lane = SimpleNamespace(
+            trial=trial, text=text, fate=uniform(f"fate of {text}"), epoch=0, state=0.0
+        )
         file = self._file(trial)
         if file.exists():
             epoch, state = json.loads(file.read_text())
@@ -73,15 +79,27 @@ class ToyLanes(sweeps.Lanes):
         if self.failing and lane.fate < 0.1 and epoch == 1 + int(1000 * lane.fate) % 3:
             kind = "diverged" if lane.fate < 0.07 else "error"
             failure = sweeps.Failure(kind=kind, message=f"the toy fails: {kind}")
-            return sweeps.Progress(number=number, epoch=epoch, objective=math.nan, finished=True, failure=failure)
+            return sweeps.Progress(
+                number=number, epoch=epoch, objective=math.nan, finished=True, failure=failure
+            )
         self._train(lane)
         if lane.epoch % 2 == 0:
             self._save(lane)
         x, late = lane.trial.params.get("x", 0.5), lane.state + 1 / epoch
-        metrics = {"toy/state": lane.state, "val/rate": 10 * x**2 + late, "val/distortion": 50 * (1 - x) ** 2 + late}
-        last = lane.trial.params.get("epochs", self.epochs) - (self.failing and 0.13 <= lane.fate < 0.2)
+        metrics = {
+            "toy/state": lane.state,
+            "val/rate": 10 * x**2 + late,
+            "val/distortion": 50 * (1 - x) ** 2 + late,
+        }
+        last = lane.trial.params.get("epochs", self.epochs) - (
+            self.failing and 0.13 <= lane.fate < 0.2
+        )
         return sweeps.Progress(
-            number=number, epoch=epoch, objective=lane.state, metrics=metrics, finished=epoch >= last
+            number=number,
+            epoch=epoch,
+            objective=lane.state,
+            metrics=metrics,
+            finished=epoch >= last,
         )
 
     def _train(self, lane: SimpleNamespace) -> None:
@@ -132,7 +150,9 @@ class ToyLanes(sweeps.Lanes):
 
 
 class EagerToyLanes(ToyLanes):
-    """Lanes of two workers in this process, each of which begins the next round as soon as it may."""
+    """Lanes of two workers in this process, each of which begins the next round as soon as it
+    may.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -196,7 +216,9 @@ class Noted:
     """Lanes whose calls are noted, and that end the process, or raise, before a chosen one."""
 
     def __init__(self, lanes: Any, calls: list[str], ends_at: int | None, ending: str) -> None:
-        """`ends_at`: place of the call in `calls`; `ending`: `kill`, or `interrupt` for a KeyboardInterrupt there."""
+        """`ends_at`: place of the call in `calls`; `ending`: `kill`, or `interrupt` for a
+        KeyboardInterrupt there.
+        """
         self._lanes, self._calls, self._ends_at, self._ending = lanes, calls, ends_at, ending
 
     def __getattr__(self, name: str) -> Any:
@@ -222,7 +244,9 @@ class Noted:
             yield part
 
     def finish(self, ending: Mapping[int, Any]) -> list[Any]:
-        self._note("finish " + ", ".join(f"{number} {outcome.state}" for number, outcome in ending.items()))
+        self._note(
+            "finish " + ", ".join(f"{number} {outcome.state}" for number, outcome in ending.items())
+        )
         return self._lanes.finish(ending)
 
     def release(self, numbers: Collection[int]) -> None:

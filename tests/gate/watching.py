@@ -1,8 +1,9 @@
 """What samplers and pruners are shown: each call of each class in use is noted, ours and Optuna's.
 
-Calls that read nothing and change nothing are left out: those of NopPruner, and of the empty methods of BaseSampler.
-A call is noted with the trial, the trials of the study that it is given as it would list them, and its answer.
-Attributes of trials are not: their names may change, and no sampler or pruner of Optuna reads them.
+Calls that read nothing and change nothing are left out: those of NopPruner, and of the empty
+methods of BaseSampler. A call is noted with the trial, the trials of the study that it is given as
+it would list them, and its answer. Attributes of trials are not: their names may change, and no
+sampler or pruner of Optuna reads them.
 """
 
 import functools
@@ -16,7 +17,13 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 IDLE = ("NopPruner", "BaseSampler")
-ASKED = ("before_trial", "infer_relative_search_space", "sample_relative", "sample_independent", "after_trial")
+ASKED = (
+    "before_trial",
+    "infer_relative_search_space",
+    "sample_relative",
+    "sample_independent",
+    "after_trial",
+)
 
 
 class Seen(dict):
@@ -81,7 +88,9 @@ def _shown(trial: FrozenTrial) -> dict[str, Any]:
         "number": trial.number,
         "state": trial.state.name,
         "params": trial.params,
-        "distributions": {name: repr(distribution) for name, distribution in trial.distributions.items()},
+        "distributions": {
+            name: repr(distribution) for name, distribution in trial.distributions.items()
+        },
         "values": trial.values,
         "intermediate": trial.intermediate_values,
         "system": unmasked(dict(trial.system_attrs)),

@@ -1,9 +1,11 @@
-"""Fused lanes on an accelerator that computes nothing: PyTorch's fake tensors on a device of our own.
+"""Fused lanes on an accelerator that computes nothing: PyTorch's fake tensors on a device of our
+own.
 
-A fake tensor has a shape, a type and a device. It refuses to meet one of another device, and to be read by the host, so that
-a whole epoch of every network, prior, posterior and likelihood can be checked for what an accelerator would have to wait for,
-on a machine that has none. `python accelerator.py` prints what is wrong, as JSON: part → problems. A process of its own,
-because PyTorch registers the device for good.
+A fake tensor has a shape, a type and a device. It refuses to meet one of another device, and to be
+read by the host, so that a whole epoch of every network, prior, posterior and likelihood can be
+checked for what an accelerator would have to wait for, on a machine that has none. `python
+accelerator.py` prints what is wrong, as JSON: part → problems. A process of its own, because
+PyTorch registers the device for good.
 """
 
 import json
@@ -46,9 +48,17 @@ def cases() -> Iterator[tuple[str, dict, str]]:
     for name in POSTERIORS:
         yield f"posterior {name}", {"posterior": name}, "static"
     for name in LIKELIHOODS:
-        yield f"likelihood {name}", {"likelihood": name}, "dynamic" if name == "bernoulli" else "none"
+        yield (
+            f"likelihood {name}",
+            {"likelihood": name},
+            "dynamic" if name == "bernoulli" else "none",
+        )
     for name in ("radam", "nadam", "sgd", "lion"):
-        yield f"optimizer {name}", {"optimizer": name, "weight_decay": 0.1, "clip_norm": 1.0}, "static"
+        yield (
+            f"optimizer {name}",
+            {"optimizer": name, "weight_decay": 0.1, "clip_norm": 1.0},
+            "static",
+        )
 
 
 class Watch(TorchDispatchMode):
@@ -62,12 +72,18 @@ class Watch(TorchDispatchMode):
         if str((kwargs or {}).get("device", "")).startswith(DEVICE):
             for leaf in tree_leaves(args):
                 if getattr(leaf, "constant", None) is not None:
-                    leaf.constant = None  # a small tensor's values, which this device has no means to keep
+                    # A small tensor's values, which this device has no means to keep.
+                    leaf.constant = None
         result = operation(*args, **(kwargs or {}))
         if self.during:
-            tensors = [leaf for leaf in tree_leaves((args, result)) if isinstance(leaf, torch.Tensor)]
-            # A number on the host goes along with the launch of a kernel, unless a tensor is made of it.
-            devices = {tensor.device.type for tensor in tensors if tensor.dim() or operation in MOVES}
+            tensors = [
+                leaf for leaf in tree_leaves((args, result)) if isinstance(leaf, torch.Tensor)
+            ]
+            # A number on the host goes along with the launch of a kernel, unless a tensor is made
+            # of it.
+            devices = {
+                tensor.device.type for tensor in tensors if tensor.dim() or operation in MOVES
+            }
             if len(devices) > 1:
                 self.found.append(f"{self.during}: {operation} of {' and '.join(sorted(devices))}")
         return result
@@ -82,10 +98,17 @@ class Watch(TorchDispatchMode):
 
 
 def problems(params: dict, binarisation: str, watch: Watch, fake: FakeTensorMode) -> list[str]:
-    """Return the operations of an epoch and a validation of a few fused lanes for which an accelerator would have to wait."""
-    settings = BASE.with_params(params | {"ema_decay": 0.9, "schedule": "cosine", "warmup_epochs": 1.0})
+    """Return the operations of an epoch and a validation of a few fused lanes for which an
+    accelerator would have to wait.
+    """
+    settings = BASE.with_params(
+        params | {"ema_decay": 0.9, "schedule": "cosine", "warmup_epochs": 1.0}
+    )
     shape = SHAPES.get(settings.model.network, (1, 28, 28))
-    opened = [open_lane(TrialSpec(number=n, params={}, seed=n), settings, shape, IMAGES) for n in range(LANES)]
+    opened = [
+        open_lane(TrialSpec(number=n, params={}, seed=n), settings, shape, IMAGES)
+        for n in range(LANES)
+    ]
     states = [fresh_state(lane, vae, averaged=True) for lane, vae in opened]
     step = FusedStep.__call__
 
@@ -104,7 +127,9 @@ def problems(params: dict, binarisation: str, watch: Watch, fake: FakeTensorMode
         )
         template = padded_template(settings.model, shape, {})
         parts = parts_of({name: [value] for name, value in settings.train})
-        group = VectorisedGroup(data, "float32", template, least_rows=LANES, compiled=False, parts=parts)
+        group = VectorisedGroup(
+            data, "float32", template, least_rows=LANES, compiled=False, parts=parts
+        )
         for (lane, vae), state in zip(opened, states, strict=True):
             group.add(lane, vae, {name: fake.from_tensor(tensor) for name, tensor in state.items()})
         FusedStep.__call__ = watched
@@ -153,7 +178,9 @@ def main() -> None:
     found = {}
     for part, params, binarisation in cases():
         try:
-            found[part] = problems(params, binarisation, Watch(), FakeTensorMode(allow_non_fake_inputs=True))
+            found[part] = problems(
+                params, binarisation, Watch(), FakeTensorMode(allow_non_fake_inputs=True)
+            )
         except Exception as error:
             found[part] = [f"{type(error).__name__}: {error}"[:300]]
     json.dump(found, sys.stdout)

@@ -14,7 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 def without_mnist(folder: Path) -> dict[str, str]:
     """Return the environment of a command whose cache lies in the folder."""
     environment = {name: value for name, value in os.environ.items() if name != "VAEEXP_DATA"}
-    return environment | {"PYTHONPATH": str(ROOT), "VAEEXP_OFFLINE": "1", "VAEEXP_CACHE": str(folder / "cache")}
+    return environment | {
+        "PYTHONPATH": str(ROOT),
+        "VAEEXP_OFFLINE": "1",
+        "VAEEXP_CACHE": str(folder / "cache"),
+    }
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,30 @@ class Swept:
 
 
 def sweep_once(folder: Path, empty_store: Path) -> Swept:
-    """Run the study `smoke` in the folder, as the `beta_mnist` of the docs, unless it was run there."""
+    """Run the study `smoke` in the folder, as the `beta_mnist` of the docs, unless it was run
+    there.
+    """
     if not (folder / "said").exists():
         (folder / "mlruns").mkdir(parents=True)
         shutil.copy(empty_store, folder / "mlruns")
-        command = [sys.executable, "-P", "-m", "vaeexp", "sweep", "--study", "smoke", "--name", "beta_mnist"]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "vaeexp",
+            "sweep",
+            "--study",
+            "smoke",
+            "--name",
+            "beta_mnist",
+        ]
         done = subprocess.run(
-            command, cwd=folder, env=without_mnist(folder), capture_output=True, text=True, check=False
+            command,
+            cwd=folder,
+            env=without_mnist(folder),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         (folder / "said").write_text(done.stdout, encoding="utf-8")
@@ -47,7 +68,9 @@ def sweep_once(folder: Path, empty_store: Path) -> Swept:
 
 
 class Forks:
-    """A process that has imported what commands need and runs each in a fork of itself; `close` ends it."""
+    """A process that has imported what commands need and runs each in a fork of itself; `close`
+    ends it.
+    """
 
     def __init__(self, folder: Path) -> None:
         command = [sys.executable, "-P", str(Path(__file__).with_name("forked.py"))]

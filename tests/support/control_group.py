@@ -15,13 +15,16 @@ class NoControlGroups(Exception):
 
 @contextmanager
 def memory_group(megabytes: int) -> Iterator[Path]:
-    """Make a group with this much memory, without swap, and remove it; a process joins by writing its number to `cgroup.procs`.
+    """Make a group with this much memory, without swap, and remove it; a process joins by writing
+    its number to `cgroup.procs`.
 
     Raises:
         NoControlGroups: the group cannot be made.
     """
     first = (GROUPS / "memory").is_dir()
-    group = (GROUPS / "memory" if first else GROUPS) / f"vaeexp-test-{os.getpid()}-{time.monotonic_ns()}"
+    group = (
+        GROUPS / "memory" if first else GROUPS
+    ) / f"vaeexp-test-{os.getpid()}-{time.monotonic_ns()}"
     try:
         group.mkdir()
     except OSError as error:
@@ -35,12 +38,18 @@ def memory_group(megabytes: int) -> Iterator[Path]:
 
 def _write_limits(group: Path, megabytes: int, first: bool) -> None:
     """Write the limit of memory, and of memory with swap (version 1) or of swap (version 2)."""
-    names = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes") if first else ("memory.max", "memory.swap.max")
+    names = (
+        ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
+        if first
+        else ("memory.max", "memory.swap.max")
+    )
     limit = str(megabytes * 10**6)
     try:
         (group / names[0]).write_text(limit, encoding="ascii")
     except OSError as error:
-        raise NoControlGroups(f"control groups here do not bound memory: {error.strerror}") from None
+        raise NoControlGroups(
+            f"control groups here do not bound memory: {error.strerror}"
+        ) from None
     with suppress(OSError):  # a kernel that does not count swap
         (group / names[1]).write_text(limit if first else "0", encoding="ascii")
 

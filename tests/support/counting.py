@@ -1,9 +1,10 @@
-"""A workload in which every epoch counts: a value depends on all epochs before it, so a lost or repeated one shows.
+"""A workload in which every epoch counts: a value depends on all epochs before it, so a lost or
+repeated one shows.
 
-What a trial does wrong is in its params: `{"bad": "kill" | "segfault" | "exit" | "raise" | "lines" | "leave" |
-"interrupt" | "user" | "meet" | "nap" | "nod" | "compile" | "complain" | "sleep" | "spin", "at": epoch, "times": how
-often}`; how often it has happened is counted in
-files, as it must outlive the process.
+What a trial does wrong is in its params: `{"bad": "kill" | "segfault" | "exit" | "raise" | "lines"
+| "leave" | "interrupt" | "user" | "meet" | "nap" | "nod" | "compile" | "complain" | "sleep" |
+"spin", "at": epoch, "times": how often}`; how often it has happened is counted in files, as it must
+outlive the process.
 """
 
 import json
@@ -38,7 +39,9 @@ def build(folder, width=2, problem=None, kind=None):
 
 
 def build_toy(folder, kills=(), width=1):
-    """Lanes of the driver's toy workload; each event of `kills` kills its process, the first time that it happens."""
+    """Lanes of the driver's toy workload; each event of `kills` kills its process, the first time
+    that it happens.
+    """
 
     def before(event):
         sign = Path(folder) / f"killed at {event}"
@@ -90,9 +93,16 @@ class CountingLanes:
             self.save(held)
         self.misbehave(trial, epoch + 1)
         state = self.train(held)
-        metrics = {"pid": os.getpid(), "variable": float(os.environ.get("VAEEXP_TEST_VARIABLE", "nan"))}
+        metrics = {
+            "pid": os.getpid(),
+            "variable": float(os.environ.get("VAEEXP_TEST_VARIABLE", "nan")),
+        }
         return Progress(
-            number=trial.number, epoch=epoch + 1, objective=state / 1e9, metrics=metrics, finished=epoch + 1 == 6
+            number=trial.number,
+            epoch=epoch + 1,
+            objective=state / 1e9,
+            metrics=metrics,
+            finished=epoch + 1 == 6,
         )
 
     def train(self, held):
@@ -148,7 +158,9 @@ class CountingLanes:
             case "raise":
                 raise ValueError("the loss has no gradient")
             case "lines":
-                raise RuntimeError("Error(s) in loading state_dict:\n\tsize mismatch" + 999 * "\n\tanother")
+                raise RuntimeError(
+                    "Error(s) in loading state_dict:\n\tsize mismatch" + 999 * "\n\tanother"
+                )
             case "leave":
                 sys.exit("the loss has no gradient")
             case "interrupt":
@@ -196,7 +208,9 @@ def build_lasting(folder, width=2):
 
 
 class LastingLanes(CountingLanes):
-    """Lanes that take their time, write down what they do, and leave no checkpoint of their own accord."""
+    """Lanes that take their time, write down what they do, and leave no checkpoint of their own
+    accord.
+    """
 
     def __init__(self, folder, width, notes=None):
         super().__init__(folder, width)
@@ -207,7 +221,9 @@ class LastingLanes(CountingLanes):
         note(self.notes, f"epoch {trial.number} {epoch + 1} of {os.getpid()}")
         time.sleep(0.1)
         state = self.train(held)
-        return Progress(number=trial.number, epoch=epoch + 1, objective=state / 1e9, finished=epoch + 1 == 6)
+        return Progress(
+            number=trial.number, epoch=epoch + 1, objective=state / 1e9, finished=epoch + 1 == 6
+        )
 
     def finish_one(self, number, outcome):
         note(self.notes, f"finish {number}")
@@ -224,7 +240,9 @@ def build_pausing(folder, notes, width=2):
 
 
 class PausingLanes(LastingLanes):
-    """The same, but the checkpoints lie beside the files of trials, and those of trials that pause stay."""
+    """The same, but the checkpoints lie beside the files of trials, and those of trials that pause
+    stay.
+    """
 
     def saved(self, trial):
         return self.folder / trial.checkpoint_name / "checkpoint.json"
@@ -267,7 +285,10 @@ class WritingLanes(CountingLanes):
 
     def advance_one(self, held):
         progress = super().advance_one(held)
-        return replace(progress, images={progress.epoch: {"state": self.write(held, f"epoch-{progress.epoch}.png")}})
+        return replace(
+            progress,
+            images={progress.epoch: {"state": self.write(held, f"epoch-{progress.epoch}.png")}},
+        )
 
     def finish_one(self, number, outcome):
         self.write(self.held[number], "weights")
@@ -286,7 +307,9 @@ def build_uneven(folder, width=2, seconds=0.0):
 
 
 class UnevenLanes(CountingLanes):
-    """Lanes that take so many seconds for an epoch. They leave a checkpoint of a trial that pauses."""
+    """Lanes that take so many seconds for an epoch. They leave a checkpoint of a trial that
+    pauses.
+    """
 
     def __init__(self, folder, width, seconds):
         super().__init__(folder, width)

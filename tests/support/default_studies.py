@@ -1,8 +1,10 @@
-"""Random studies whose truth is known, run by the shipped driver with the sampler and the pruner of a study file that names neither.
+"""Random studies whose truth is known, run by the shipped driver with the sampler and the pruner of
+a study file that names neither.
 
-Training is replaced by a formula: a trial falls from `HEIGHT` nats above the level of its configuration towards it, with the noise
-of its seed. All else is real: the study file and its checks, the search with its pauses and promotions, confirmation, comparison
-and baselines. `default_study` gives the tables, `truth_of` what was planted. A new kind is a row of `KINDS`.
+Training is replaced by a formula: a trial falls from `HEIGHT` nats above the level of its
+configuration towards it, with the noise of its seed. All else is real: the study file and its
+checks, the search with its pauses and promotions, confirmation, comparison and baselines.
+`default_study` gives the tables, `truth_of` what was planted. A new kind is a row of `KINDS`.
 """
 
 import functools
@@ -45,7 +47,13 @@ RATE = {"low": 1.0e-4, "high": 1.0e-2, "log": True}
 LATENT = {"low": 2, "high": 64, "log": True}
 OPTIMIZER = {"values": ["adam", "adamax"]}
 PRIOR = {"values": ["normal", "vampprior"]}
-USUAL = {"beta": BETA, "learning_rate": RATE, "latent_size": LATENT, "optimizer": OPTIMIZER, "prior": PRIOR}
+USUAL = {
+    "beta": BETA,
+    "learning_rate": RATE,
+    "latent_size": LATENT,
+    "optimizer": OPTIMIZER,
+    "prior": PRIOR,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +67,12 @@ class Truth:
     speed: Callable[[Params], float] = lambda params: SPEED
     noise: Callable[[np.random.Generator], float] = lambda random: float(random.normal())
     """What a seed adds to the level, standard deviation 1; `default_study(spread=…)` scales it."""
-    diverges: Callable[[Params, np.random.Generator, bool], int | None] = lambda params, random, repeat: None
-    """Configuration, randomness of the seed, whether it is a repeat → the epoch in which it diverges."""
+    diverges: Callable[[Params, np.random.Generator, bool], int | None] = (
+        lambda params, random, repeat: None
+    )
+    """Configuration, randomness of the seed, whether it is a repeat → the epoch in which it
+    diverges.
+    """
     sections: Mapping[str, Any] = field(default_factory=dict)
     """Further sections of the study file: `baselines`, `compare`."""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -68,7 +80,9 @@ class Truth:
 
 
 def bowl(value: float, optimum: float, nats: float, decades: float) -> float:
-    """Nats that a number costs that lies off its optimum: `nats` at a distance of `decades`, with the square of the distance."""
+    """Nats that a number costs that lies off its optimum: `nats` at a distance of `decades`, with
+    the square of the distance.
+    """
     return nats * (math.log10(value / optimum) / decades) ** 2
 
 
@@ -81,7 +95,9 @@ def null(random: np.random.Generator) -> Truth:
 
 
 def strong(random: np.random.Generator) -> Truth:
-    """β and the learning rate cost 5 to 60 nats at the far end of their ranges; all else does nothing."""
+    """β and the learning rate cost 5 to 60 nats at the far end of their ranges; all else does
+    nothing.
+    """
     beta, rate = 10 ** random.uniform(-0.5, 0.3), 10 ** random.uniform(-3.3, -2.7)
     nats = {name: float(random.uniform(5, 60)) for name in ("beta", "learning_rate")}
 
@@ -94,7 +110,9 @@ def strong(random: np.random.Generator) -> Truth:
 
 
 def interaction(random: np.random.Generator) -> Truth:
-    """Each optimizer has its own best learning rate, a decade apart, and where each has its own they are equally good."""
+    """Each optimizer has its own best learning rate, a decade apart, and where each has its own
+    they are equally good.
+    """
     rates = {"adam": 10 ** random.uniform(-3.6, -3.2)}
     rates["adamax"] = rates["adam"] * 10
     nats = float(random.uniform(10, 40))
@@ -103,27 +121,43 @@ def interaction(random: np.random.Generator) -> Truth:
         return LEVEL + bowl(params["learning_rate"], rates[params["optimizer"]], nats, 1)
 
     facts = {"optimum": rates, "nats": nats, "without": ["beta", "latent_size", "prior"]}
-    return Truth(level=level, sections={"compare": {"parameters": ["optimizer"], "top": 3, "seeds": 3}}, facts=facts)
+    return Truth(
+        level=level,
+        sections={"compare": {"parameters": ["optimizer"], "top": 3, "seeds": 3}},
+        facts=facts,
+    )
 
 
 def bound(random: np.random.Generator) -> Truth:
-    """The best learning rate lies at the upper end of its range or up to a decade beyond; β matters and is best inside."""
+    """The best learning rate lies at the upper end of its range or up to a decade beyond; β matters
+    and is best inside.
+    """
     rate = RATE["high"] * 10 ** random.uniform(0, 1)
-    beta, nats = 10 ** random.uniform(-0.5, 0.3), {"learning_rate": float(random.uniform(10, 40)), "beta": 10.0}
+    beta = 10 ** random.uniform(-0.5, 0.3)
+    nats = {"learning_rate": float(random.uniform(10, 40)), "beta": 10.0}
 
     def level(params: Params) -> float:
         rate_cost = bowl(params["learning_rate"], rate, nats["learning_rate"], 1)
         return LEVEL + rate_cost + bowl(params["beta"], beta, nats["beta"], 1.5)
 
-    facts = {"bound": ("learning_rate", "upper"), "optimum": {"learning_rate": rate, "beta": beta}, "nats": nats}
+    facts = {
+        "bound": ("learning_rate", "upper"),
+        "optimum": {"learning_rate": rate, "beta": beta},
+        "nats": nats,
+    }
     return Truth(level=level, facts=facts | {"without": ["latent_size", "optimizer", "prior"]})
 
 
 def bound_in_list(random: np.random.Generator) -> Truth:
-    """Each doubling of the components of a mixture gains 4 to 12 nats, up to the last value of the list; the batch size does nothing."""
+    """Each doubling of the components of a mixture gains 4 to 12 nats, up to the last value of the
+    list; the batch size does nothing.
+    """
     gain = float(random.uniform(4, 12))
     searched = {"learning_rate": RATE, "optimizer": OPTIMIZER}
-    searched |= {"components": {"values": [1, 2, 4, 8, 16]}, "batch_size": {"values": [32, 64, 128, 256]}}
+    searched |= {
+        "components": {"values": [1, 2, 4, 8, 16]},
+        "batch_size": {"values": [32, 64, 128, 256]},
+    }
     facts = {"bound": ("components", "upper"), "gain": gain}
     facts |= {"without": ["learning_rate", "optimizer", "batch_size"]}
     return Truth(
@@ -144,13 +178,19 @@ def slow(random: np.random.Generator) -> Truth:
     def level(params: Params) -> float:
         return LEVEL + bowl(params["learning_rate"], 3e-4, nats, 1.5)
 
-    facts = {"optimum": {"learning_rate": 3e-4}, "nats": nats, "without": ["beta", "latent_size", "optimizer", "prior"]}
+    facts = {
+        "optimum": {"learning_rate": 3e-4},
+        "nats": nats,
+        "without": ["beta", "latent_size", "optimizer", "prior"],
+    }
     return Truth(level=level, speed=speed, facts=facts)
 
 
 def heavy(random: np.random.Generator) -> Truth:
     """Nothing matters, and the noise of seeds is Student's t with 3 degrees of freedom."""
-    return Truth(noise=lambda own: float(own.standard_t(3) / math.sqrt(3)), facts={"without": list(USUAL)})
+    return Truth(
+        noise=lambda own: float(own.standard_t(3) / math.sqrt(3)), facts={"without": list(USUAL)}
+    )
 
 
 def divergence(random: np.random.Generator) -> Truth:
@@ -164,19 +204,27 @@ def divergence(random: np.random.Generator) -> Truth:
     def diverges(params: Params, own: np.random.Generator, repeat: bool) -> int | None:
         return int(own.integers(1, 4)) if params["learning_rate"] > 0.01 else None
 
-    facts = {"above": {"learning_rate": 0.01}, "nats": nats, "without": ["beta", "latent_size", "optimizer", "prior"]}
+    facts = {
+        "above": {"learning_rate": 0.01},
+        "nats": nats,
+        "without": ["beta", "latent_size", "optimizer", "prior"],
+    }
     return Truth(search=searched, level=level, diverges=diverges, facts=facts)
 
 
 def diverging_repeats(random: np.random.Generator) -> Truth:
-    """As `strong`, and each run of confirmation and baselines diverges at epoch 5 with a chance that is drawn."""
+    """As `strong`, and each run of confirmation and baselines diverges at epoch 5 with a chance
+    that is drawn.
+    """
     chance = float(random.choice([0.25, 0.5, 0.75, 1.0]))
     truth = strong(random)
 
     def diverges(params: Params, own: np.random.Generator, repeat: bool) -> int | None:
         return 5 if repeat and own.random() < chance else None
 
-    return Truth(level=truth.level, diverges=diverges, facts=truth.facts | {"chance": chance, "epoch": 5})
+    return Truth(
+        level=truth.level, diverges=diverges, facts=truth.facts | {"chance": chance, "epoch": 5}
+    )
 
 
 def tie(random: np.random.Generator) -> Truth:
@@ -187,36 +235,69 @@ def tie(random: np.random.Generator) -> Truth:
         return LEVEL + nats * max(0.0, abs(math.log10(params["beta"] / beta)) - 0.5)
 
     facts = {"floor": {"beta": (beta / 10**0.5, beta * 10**0.5)}, "nats": nats}
-    return Truth(level=level, facts=facts | {"without": ["learning_rate", "latent_size", "optimizer", "prior"]})
+    return Truth(
+        level=level,
+        facts=facts | {"without": ["learning_rate", "latent_size", "optimizer", "prior"]},
+    )
 
 
 def hole(random: np.random.Generator) -> Truth:
-    """β below 0.1 and above 1 is tried with adamax alone, which costs 15 to 40 nats, in the 40 trials that the file gives; β does nothing."""
+    """β below 0.1 and above 1 is tried with adamax alone, which costs 15 to 40 nats, in the 40
+    trials that the file gives; β does nothing.
+    """
     nats = float(random.uniform(15, 40))
     start: list[dict[str, Any]] = []
     for place in range(40):
         outside = place % 4 == 0
-        beta = random.choice([random.uniform(-2, -1), random.uniform(0, 1)]) if outside else random.uniform(-1, 0)
+        beta = (
+            random.choice([random.uniform(-2, -1), random.uniform(0, 1)])
+            if outside
+            else random.uniform(-1, 0)
+        )
         optimizer = "adamax" if outside else str(random.choice(OPTIMIZER["values"]))
-        own = {"beta": float(10**beta), "learning_rate": float(10 ** random.uniform(-4, -2)), "optimizer": optimizer}
-        start.append(own | {"latent_size": int(random.integers(2, 65)), "prior": str(random.choice(PRIOR["values"]))})
-    facts = {"hole": {"beta": (0.1, 1.0)}, "nats": nats, "without": ["beta", "learning_rate", "latent_size", "prior"]}
+        own = {
+            "beta": float(10**beta),
+            "learning_rate": float(10 ** random.uniform(-4, -2)),
+            "optimizer": optimizer,
+        }
+        start.append(
+            own
+            | {
+                "latent_size": int(random.integers(2, 65)),
+                "prior": str(random.choice(PRIOR["values"])),
+            }
+        )
+    facts = {
+        "hole": {"beta": (0.1, 1.0)},
+        "nats": nats,
+        "without": ["beta", "learning_rate", "latent_size", "prior"],
+    }
     return Truth(
-        level=lambda params: LEVEL + nats * (params["optimizer"] == "adamax"), sections={"start": start}, facts=facts
+        level=lambda params: LEVEL + nats * (params["optimizer"] == "adamax"),
+        sections={"start": start},
+        facts=facts,
     )
 
 
 def baseline(random: np.random.Generator) -> Truth:
-    """As `strong`; a baseline changes the prior of the best configuration, which does nothing, and one stands on the fixed settings."""
+    """As `strong`; a baseline changes the prior of the best configuration, which does nothing, and
+    one stands on the fixed settings.
+    """
     truth = strong(random)
     rows = {
-        "normal_prior": {"title": "the best configuration with a normal prior", "at": "best", "seeds": 3},
+        "normal_prior": {
+            "title": "the best configuration with a normal prior",
+            "at": "best",
+            "seeds": 3,
+        },
         "usual": {"title": "the usual settings", "at": "fixed", "seeds": 3},
     }
     rows["normal_prior"]["settings"] = {"prior": "normal"}
     rows["usual"]["settings"] = {"beta": 1.0, "learning_rate": 1e-3, "latent_size": 16}
     compare = {"parameters": ["prior"], "top": 3, "seeds": 3}
-    return Truth(level=truth.level, sections={"baselines": rows, "compare": compare}, facts=truth.facts)
+    return Truth(
+        level=truth.level, sections={"baselines": rows, "compare": compare}, facts=truth.facts
+    )
 
 
 KINDS: dict[str, Callable[[np.random.Generator], Truth]] = {
@@ -244,7 +325,9 @@ def truth_of(kind: str, seed: int) -> Truth:
 # ---- the study ----
 
 
-def study_file(kind: str, seed: int, truth: Truth, *, trials: int, epochs: int, confirm: int) -> str:
+def study_file(
+    kind: str, seed: int, truth: Truth, *, trials: int, epochs: int, confirm: int
+) -> str:
     """Return the text of the study file: it names no sampler and no pruner."""
     content: dict[str, Any] = {
         "question": f"What is planted in {kind}?",
@@ -273,7 +356,8 @@ def default_study(
     confirm: int = 3,
     overrides: tuple[str, ...] = (),
 ) -> Results:
-    """Return the tables of a finished study of a kind, as `read_results` gives them. They are shared: change none.
+    """Return the tables of a finished study of a kind, as `read_results` gives them. They are
+    shared: change none.
 
     Args:
         kind: of `KINDS`.
@@ -292,7 +376,11 @@ def default_study(
     trained = FormulaLanes(width=lanes, epochs=epochs, truth=truth, spread=spread, clock=clock)
     described = study_attributes()
     record = {**described.provenance, "command": f"vaeexp sweep {study.name}", "study_file": text}
-    about = {"budget": study.budget.model_dump(), "execution": described.execution, "provenance": record}
+    about = {
+        "budget": study.budget.model_dump(),
+        "execution": described.execution,
+        "provenance": record,
+    }
     write_study(opened, **about, finished=False)
     search(opened, study, trained, [], clock=clock, timer=clock)
     plan = plan_of(read_state(storage, study.name), study)
@@ -304,7 +392,9 @@ def default_study(
 
 @dataclass
 class FormulaLanes(ToyLanes):
-    """Lanes in which a trial follows the curve of a planted truth; with the metrics of a VAE, and test figures where they are asked for."""
+    """Lanes in which a trial follows the curve of a planted truth; with the metrics of a VAE, and
+    test figures where they are asked for.
+    """
 
     truth: Truth = field(default_factory=Truth)
     spread: float = 1.0
@@ -313,18 +403,24 @@ class FormulaLanes(ToyLanes):
         trial, epoch = lane.trial, lane.epoch + 1
         if self.truth.diverges(trial.params, _random(trial, "divergence"), trial.repeat) == epoch:
             failure = Failure(kind="diverged", message=f"loss is not finite in epoch {epoch}")
-            return Progress(number=trial.number, epoch=epoch, objective=math.nan, finished=True, failure=failure)
+            return Progress(
+                number=trial.number, epoch=epoch, objective=math.nan, finished=True, failure=failure
+            )
         lane.epoch, lane.state = epoch, self._value(trial, epoch)
         metrics = _metrics(trial.params, lane.state)
         last = epoch == self.epochs
-        return Progress(number=trial.number, epoch=epoch, objective=lane.state, metrics=metrics, finished=last)
+        return Progress(
+            number=trial.number, epoch=epoch, objective=lane.state, metrics=metrics, finished=last
+        )
 
     def _train(self, lane: Any) -> None:
         lane.epoch += 1
         lane.state = self._value(lane.trial, lane.epoch)
 
     def _value(self, trial: TrialSpec, epoch: int) -> float:
-        level = self.truth.level(trial.params) + self.spread * self.truth.noise(_random(trial, "level"))
+        level = self.truth.level(trial.params) + self.spread * self.truth.noise(
+            _random(trial, "level")
+        )
         jitter = 0.1 * self.spread * float(_random(trial, f"epoch {epoch}").normal())
         return level + HEIGHT * math.exp(-self.truth.speed(trial.params) * epoch) + jitter
 
@@ -342,7 +438,9 @@ class FormulaLanes(ToyLanes):
 
 
 def _random(trial: TrialSpec, purpose: str) -> np.random.Generator:
-    """Return the randomness of a trial: of its configuration and its seed, so that a replayed epoch is the same."""
+    """Return the randomness of a trial: of its configuration and its seed, so that a replayed epoch
+    is the same.
+    """
     text = ",".join(f"{name}={value}" for name, value in sorted(trial.params.items()))
     return np.random.default_rng(seed_of(f"{text}:{trial.seed}:{purpose}"))
 
@@ -351,16 +449,30 @@ def _metrics(params: Params, value: float) -> dict[str, float]:
     rate = 20.0
     split = {"neg_elbo": value, "distortion": value - rate, "rate": rate, "active_units": 16.0}
     split["loss"] = split["distortion"] + float(params.get("beta", 1.0)) * rate
-    return {f"{place}/{name}": number for place in ("train", "val") for name, number in split.items()} | {
-        "seconds": 1.0
-    }
+    return {
+        f"{place}/{name}": number for place in ("train", "val") for name, number in split.items()
+    } | {"seconds": 1.0}
 
 
 def _tested(trial: TrialSpec, value: float) -> dict[str, float]:
     """Return the figures of a tested run: those of validation, and the noise of other images."""
     test = value + SHIFT + 0.2 * float(_random(trial, "test").normal())
-    figures = {"neg_elbo": test, "distortion": test - 20, "rate": 20.0, "active_units": 16.0, "used_dimensions": 16.0}
-    made = {f"{place}/{name}": number for place in ("test", "test_last") for name, number in figures.items()}
+    figures = {
+        "neg_elbo": test,
+        "distortion": test - 20,
+        "rate": 20.0,
+        "active_units": 16.0,
+        "used_dimensions": 16.0,
+    }
+    made = {
+        f"{place}/{name}": number
+        for place in ("test", "test_last")
+        for name, number in figures.items()
+    }
     return made | {
-        "test/neg_elbo_se": 0.5, "test/iw_nll": test - 5.0, "test/iw_nll_se": 0.4, "test/images": 500.0, "test/importance_samples": 500.0,
-    }  # fmt: skip
+        "test/neg_elbo_se": 0.5,
+        "test/iw_nll": test - 5.0,
+        "test/iw_nll_se": 0.4,
+        "test/images": 500.0,
+        "test/importance_samples": 500.0,
+    }

@@ -1,11 +1,20 @@
-"""Studies of random configurations with known values: no curves, no repeats, the same at each call."""
+"""Studies of random configurations with known values: no curves, no repeats, the same at each
+call.
+"""
 
 import math
 from dataclasses import replace
 
 import numpy as np
 import yaml
-from synthetic_study import epochs_frame, make_results, part, study_attributes, trials_frame, with_baselines
+from synthetic_study import (
+    epochs_frame,
+    make_results,
+    part,
+    study_attributes,
+    trials_frame,
+    with_baselines,
+)
 
 from sweeps.results import Results
 from sweeps.study.ranges import Growth
@@ -18,7 +27,12 @@ SPACE = {
     "layers": {"kind": "int", "low": 1, "high": 5},
     "prior": {"kind": "choice", "values": ["normal", "mixture", "vampprior"]},
     "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
-    "components": {"kind": "int", "low": 2, "high": 64, "when": {"prior": ["mixture", "vampprior"]}},
+    "components": {
+        "kind": "int",
+        "low": 2,
+        "high": 64,
+        "when": {"prior": ["mixture", "vampprior"]},
+    },
 }
 
 
@@ -35,7 +49,11 @@ def drawn(count: int, seed: int = 0, space: dict = SPACE) -> list[dict]:
                 row[name] = given["values"][random.integers(len(given["values"]))]
                 continue
             low, high = given["low"], given["high"]
-            value = random.uniform(math.log(low), math.log(high)) if given.get("log") else random.uniform(low, high)
+            value = (
+                random.uniform(math.log(low), math.log(high))
+                if given.get("log")
+                else random.uniform(low, high)
+            )
             value = math.exp(value) if given.get("log") else value
             row[name] = round(value) if given["kind"] == "int" else value
         found.append(row)
@@ -45,25 +63,34 @@ def drawn(count: int, seed: int = 0, space: dict = SPACE) -> list[dict]:
 def study(settings: list[dict], values, *, space: dict = SPACE, states=None) -> Results:
     rows = [
         {
-            "repeat": False, "number": number, "name": f"trial-{number:05d}", "objective": float(value), "epochs": 1,
-            "state": "complete" if states is None else states[number], "best_epoch": 1,
+            "repeat": False,
+            "number": number,
+            "name": f"trial-{number:05d}",
+            "objective": float(value),
+            "epochs": 1,
+            "state": "complete" if states is None else states[number],
+            "best_epoch": 1,
             **{f"params.{name}": given for name, given in row.items()},
         }
         for number, (row, value) in enumerate(zip(settings, values, strict=True))
-    ]  # fmt: skip
+    ]
     spec = study_attributes().spec | {"search": space}
     return Results("made", study_attributes(spec=spec), trials_frame(rows, space), epochs_frame([]))
 
 
 def bowl(count: int, seed: int = 0, noise: float = 0.3) -> Results:
-    """A study whose value depends on the learning rate (best at 0.002), less on the optimizer, and on little else."""
+    """A study whose value depends on the learning rate (best at 0.002), less on the optimizer, and
+    on little else.
+    """
     settings = drawn(count, seed)
     return study(settings, _bowl(settings, seed=seed, noise=noise))
 
 
 def _bowl(settings: list[dict], *, seed: int, noise: float) -> np.ndarray:
     values = [
-        100 + 20 * (math.log10(row["learning_rate"]) - math.log10(0.002)) ** 2 + 3 * (row["optimizer"] == "adam")
+        100
+        + 20 * (math.log10(row["learning_rate"]) - math.log10(0.002)) ** 2
+        + 3 * (row["optimizer"] == "adam")
         for row in settings
     ]
     return values + np.random.default_rng(seed + 1000).normal(0, noise, len(settings))
@@ -76,7 +103,10 @@ def grown() -> Results:
         "layers": {"kind": "int", "low": 1, "high": 3, "grow": True},
     }
     ends = (("learning_rate", 1.6e-3, 24), ("layers", 4, 36), ("learning_rate", 6.4e-3, 44))
-    steps = [Growth(parameter=name, bound="upper", end=end, round=at // 4, trial=at) for name, end, at in ends]
+    steps = [
+        Growth(parameter=name, bound="upper", end=end, round=at // 4, trial=at)
+        for name, end, at in ends
+    ]
     settings, space = drawn(24, space=narrow), narrow
     for step, until in zip(steps, (36, 44, 60), strict=True):
         space = space | {step.parameter: space[step.parameter] | {"high": step.end}}
@@ -90,9 +120,12 @@ OBJECTIVES = {"rate": "val/rate", "distortion": "val/distortion"}
 
 
 def two_objectives(trials=10**9):
-    """The first trials of a search for rate and distortion at once, with a baseline and no confirmation."""
+    """The first trials of a search for rate and distortion at once, with a baseline and no
+    confirmation.
+    """
     row = {"title": "As fixed", "at": "fixed", "seeds": 3, "settings": {"beta": 1.0}}
     full = with_baselines(make_results(confirm=False), {"fixed": row})
-    runs, spec = full.trials, full.study.spec | {"objectives": OBJECTIVES, "confirm": None, "compare": None}
+    runs = full.trials
+    spec = full.study.spec | {"objectives": OBJECTIVES, "confirm": None, "compare": None}
     kept = runs[~runs["repeat"] & (runs["number"] < trials) | runs["baseline"].notna()]
     return part(full, kept, study=replace(full.study, spec=spec))

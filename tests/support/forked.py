@@ -1,7 +1,8 @@
-"""Run commands of vaeexp, a line of JSON each, in forks of one process, and answer each with a line.
+"""Run commands of vaeexp, a line of JSON each, in forks of one process, and answer each with a
+line.
 
-A new Python imports PyTorch, pandas and Matplotlib for seconds at each command; a fork starts at once and shares nothing else
-with its neighbours.
+A new Python imports PyTorch, pandas and Matplotlib for seconds at each command; a fork starts at
+once and shares nothing else with its neighbours.
 """
 
 import importlib

@@ -1,4 +1,6 @@
-"""A small study for tests of the engine: 8×8 images with structure, tiny networks, lanes with nothing around them."""
+"""A small study for tests of the engine: 8×8 images with structure, tiny networks, lanes with
+nothing around them.
+"""
 
 from concurrent.futures import Future
 from dataclasses import replace
@@ -27,25 +29,36 @@ KINDS = {
 """Kind of group → arguments of `TrainingLanes`."""
 
 RARELY = 3600.0
-"""Seconds between checkpoints, which are a fifth of the time of so small a training, where a test reads no checkpoint."""
+"""Seconds between checkpoints, which are a fifth of the time of so small a training, where a test
+reads no checkpoint.
+"""
 
 
 def images(count: int, seed: int = 0) -> torch.Tensor:
     """uint8 0/1 [count, 1, 8, 8]: a bar at a random place, with some noise."""
     random = np.random.default_rng(seed)
     pixels = random.random((count, 8, 8)) < 0.05
-    for image, column, wide in zip(pixels, random.integers(0, 6, count), random.integers(1, 4, count), strict=True):
+    for image, column, wide in zip(
+        pixels, random.integers(0, 6, count), random.integers(1, 4, count), strict=True
+    ):
         image[:, column : column + wide] |= random.random((8, min(wide, 8 - column))) < 0.9
     return torch.from_numpy(pixels[:, None].astype(np.uint8))
 
 
 def source(binarisation: str = "static") -> Source:
     scale = 1 if binarisation == "static" else 255
-    return Source(train=images(100) * scale, validation=images(40, 1).float(), binarisation=binarisation, noise_seed=7)
+    return Source(
+        train=images(100) * scale,
+        validation=images(40, 1).float(),
+        binarisation=binarisation,
+        noise_seed=7,
+    )
 
 
 class Bare:
-    """Artifacts that keep the lane's tensors, as they are when it is released, instead of making pictures."""
+    """Artifacts that keep the lane's tensors, as they are when it is released, instead of making
+    pictures.
+    """
 
     lanes: TrainingLanes
 
@@ -62,7 +75,8 @@ class Bare:
         assert torch.equal(best.weights, self.states[number]["best"])
         assert torch.equal(best.buffers, self.states[number]["best_buffers"])
         assert torch.equal(
-            last.weights, self.states[number]["average" if "average" in self.states[number] else "weights"]
+            last.weights,
+            self.states[number]["average" if "average" in self.states[number] else "weights"],
         )
         assert torch.equal(last.buffers, self.states[number]["buffers"])
         assert (best.epoch, last.epoch) == (lane.best_epoch, lane.epoch)
@@ -115,7 +129,9 @@ def trial(number: int, *, epoch: int = 0, **params) -> TrialSpec:
 
 
 def all_rules(first: int = 0) -> list[TrialSpec]:
-    """A trial of each optimizer, numbered from `first`, that together need `ALL_PARTS`; an epoch of BASE has 6 steps."""
+    """A trial of each optimizer, numbered from `first`, that together need `ALL_PARTS`; an epoch of
+    BASE has 6 steps.
+    """
     named = {
         "adam": {"beta1": 0.8, "beta2": 0.99},
         "adamax": {"weight_decay": 1e-2, "warmup_steps": 4},
@@ -143,7 +159,9 @@ def all_rules(first: int = 0) -> list[TrialSpec]:
 ALL_PARTS = ("moments", "plain", "ahead", "sign", "decay", "clip", "warmup", "course")
 
 
-def run(lanes: TrainingLanes, artifacts: Bare, trials: list[TrialSpec], epochs: int) -> dict[int, tuple]:
+def run(
+    lanes: TrainingLanes, artifacts: Bare, trials: list[TrialSpec], epochs: int
+) -> dict[int, tuple]:
     """Train these trials side by side; number → (values by epoch, final tensors)."""
     for each in trials:
         lanes.add(each)
@@ -153,12 +171,16 @@ def run(lanes: TrainingLanes, artifacts: Bare, trials: list[TrialSpec], epochs: 
         for progress in advance_all(lanes, numbers):
             values[progress.number].append(progress.objective)
     for number in numbers:
-        lanes.finish({number: Outcome(state="complete", epoch=epochs, objective=min(values[number]))})
+        lanes.finish(
+            {number: Outcome(state="complete", epoch=epochs, objective=min(values[number]))}
+        )
     return {number: (values[number], artifacts.states[number]) for number in numbers}
 
 
 def train_in_turns(lanes: TrainingLanes) -> dict[int, list[float]]:
-    """Train lanes 0 and 1 for three epochs each, of which they share one and wait for each other in the rest; number → values."""
+    """Train lanes 0 and 1 for three epochs each, of which they share one and wait for each other in
+    the rest; number → values.
+    """
     for number in (0, 1):
         lanes.add(trial(number))
     values: dict[int, list[float]] = {0: [], 1: []}
@@ -168,8 +190,11 @@ def train_in_turns(lanes: TrainingLanes) -> dict[int, list[float]]:
     return values
 
 
-def killed_and_resumed(make, trials: list[TrialSpec], killed_after: int, epochs: int) -> tuple[list[float], dict]:
-    """Train the trials, lose the process, go on with the first: (its later values by epoch, its final tensors).
+def killed_and_resumed(
+    make, trials: list[TrialSpec], killed_after: int, epochs: int
+) -> tuple[list[float], dict]:
+    """Train the trials, lose the process, go on with the first: (its later values by epoch, its
+    final tensors).
 
     The newest checkpoint is one epoch behind what was reported.
     """
@@ -192,7 +217,14 @@ def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> b
 
 
 def torch_optimizer(vae: VAE, train: TrainSettings) -> torch.optim.Optimizer:
-    kinds = {"adam": "Adam", "adamax": "Adamax", "adamw": "AdamW", "radam": "RAdam", "nadam": "NAdam", "sgd": "SGD"}
+    kinds = {
+        "adam": "Adam",
+        "adamax": "Adamax",
+        "adamw": "AdamW",
+        "radam": "RAdam",
+        "nadam": "NAdam",
+        "sgd": "SGD",
+    }
     how = {"lr": train.learning_rate, "weight_decay": train.weight_decay}
     if train.optimizer == "sgd":
         how["momentum"] = train.momentum
@@ -201,8 +233,12 @@ def torch_optimizer(vae: VAE, train: TrainSettings) -> torch.optim.Optimizer:
     return getattr(torch.optim, kinds[train.optimizer])(vae.parameters(), **how)
 
 
-def plain_training(settings: Settings, seed: int, epochs: int, data: Source | None = None) -> tuple[list, list, VAE]:
-    """Train as a person would write it. Return training loss and validation −ELBO of each epoch, and the model."""
+def plain_training(
+    settings: Settings, seed: int, epochs: int, data: Source | None = None
+) -> tuple[list, list, VAE]:
+    """Train as a person would write it. Return training loss and validation −ELBO of each epoch,
+    and the model.
+    """
     data, train = data or source(), settings.train
     vae = build_vae(settings.model, data.image_shape, seed)
     optimizer, losses, values = torch_optimizer(vae, train), [], []
@@ -213,9 +249,15 @@ def plain_training(settings: Settings, seed: int, epochs: int, data: Source | No
         total, steps = 0.0, 0
         vae.train()
         for targets, noise in epoch_chunks(
-            data, seed=seed, epoch=epoch, batch_size=train.batch_size, latent_size=settings.model.latent_size
+            data,
+            seed=seed,
+            epoch=epoch,
+            batch_size=train.batch_size,
+            latent_size=settings.model.latent_size,
         ):
-            for x, e in zip(targets.split(train.batch_size), noise.split(train.batch_size), strict=True):
+            for x, e in zip(
+                targets.split(train.batch_size), noise.split(train.batch_size), strict=True
+            ):
                 terms = vae(x, e)
                 loss = terms.distortion.mean() + train.beta * terms.rate.mean()
                 optimizer.zero_grad()

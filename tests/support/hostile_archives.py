@@ -55,35 +55,55 @@ class FiledLanes(ToyLanes):
             picture = folder / "pictures" / "größe 1.png"
             picture.parent.mkdir(parents=True)
             picture.write_bytes(b"")
-            (folder / "weights.bin").write_bytes(hashlib.shake_256(folder.name.encode()).digest(16_000))
+            (folder / "weights.bin").write_bytes(
+                hashlib.shake_256(folder.name.encode()).digest(16_000)
+            )
             images = {4: {"grid": str(picture)}}
-            results.append(replace(result, folder=str(folder), images=images, files={"weights.bin": "ab" * 32}))
+            results.append(
+                replace(result, folder=str(folder), images=images, files={"weights.bin": "ab" * 32})
+            )
         return results
 
 
 def make_study(root: Path) -> Path:
-    """Run a toy study with pruned trials, a repeat, files, a report and a model in `root`; the folder of runs."""
+    """Run a toy study with pruned trials, a repeat, files, a report and a model in `root`; the
+    folder of runs.
+    """
     runs = root / "runs"
-    study = toy_study(trials=8, sampler="tpe", sampler_options={"startup_trials": 3}, pruner="median")
+    study = toy_study(
+        trials=8, sampler="tpe", sampler_options={"startup_trials": 3}, pruner="median"
+    )
     study = replace(study, confirm=Confirm(top=1, seeds=1))
     storage = open_storage(None, runs, "toy")
     optuna_study, lanes = open_study(storage, study), FiledLanes(width=3, epochs=4)
     lanes.runs = runs
     search(optuna_study, study, lanes, [], runs=runs)
-    run_repeats(repeat_study(storage, "toy"), plan_repeats(read_state(storage, "toy"), study), lanes, [], runs=runs)
+    run_repeats(
+        repeat_study(storage, "toy"),
+        plan_repeats(read_state(storage, "toy"), study),
+        lanes,
+        [],
+        runs=runs,
+    )
     report = root / "reports" / "toy"
     report.mkdir(parents=True)
     (report / "README.md").write_text("# toy\n")
     model = RegisteredModel(**MODEL)
     write_study(optuna_study, finished=True, session="finished", session_at=1e9, model=model)
-    write_study(optuna_study, text="question: What is it?\n", report=str(report.absolute()), report_at=1e9)
+    write_study(
+        optuna_study, text="question: What is it?\n", report=str(report.absolute()), report_at=1e9
+    )
     return runs
 
 
-def restored(file: Path, root: Path, *, name: str | None = None, storage: str | None = None) -> Restored:
+def restored(
+    file: Path, root: Path, *, name: str | None = None, storage: str | None = None
+) -> Restored:
     """Restore into `root`, with the toy's loader and nothing to adapt."""
     places = {"runs": root / "runs", "reports": root / "reports", "storage": storage}
-    return restore_study(file, **places, name=name, loaders=LOADERS, adapt=lambda trials, study: None)
+    return restore_study(
+        file, **places, name=name, loaders=LOADERS, adapt=lambda trials, study: None
+    )
 
 
 def records(runs: Path, name: str = "toy", url: str | None = None) -> list[dict[str, Any]]:
@@ -93,7 +113,11 @@ def records(runs: Path, name: str = "toy", url: str | None = None) -> list[dict[
 
 def files(folder: Path) -> dict[str, bytes]:
     """Path → content of each file below a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 # ---- archives by hand ----
@@ -115,36 +139,53 @@ def member(path: str, content: bytes = b"", **attributes: Any) -> tuple[tarfile.
     return info, content
 
 
-def manifest_of(content: Content, rows: Sequence[Sequence[Any]] | None = None, **changes: Any) -> bytes:
+def manifest_of(
+    content: Content, rows: Sequence[Sequence[Any]] | None = None, **changes: Any
+) -> bytes:
     """A sealed manifest of these files, or of these rows."""
     if rows is None:
-        rows = [(path, len(data), hashlib.sha256(data).hexdigest()) for path, data in content.items()]
+        rows = [
+            (path, len(data), hashlib.sha256(data).hexdigest()) for path, data in content.items()
+        ]
     stored = {**MARKS, "sha256": SLOT, "study": "toy", "about": {}, "members": rows, **changes}
     return seal(json.dumps(stored).encode())
 
 
 def write_archive(
-    file: Path, members: Sequence[tuple[tarfile.TarInfo, bytes]], *, after: bytes = b"", form: int = tarfile.GNU_FORMAT
+    file: Path,
+    members: Sequence[tuple[tarfile.TarInfo, bytes]],
+    *,
+    after: bytes = b"",
+    form: int = tarfile.GNU_FORMAT,
 ) -> Path:
     """An archive with these members in this order, and bytes in the frame after its end."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=form) as tar:
         for info, content in members:
             tar.addfile(info, io.BytesIO(content))
-    file.write_bytes(zstandard.ZstdCompressor(write_checksum=True).compress(stream.getvalue() + after))
+    file.write_bytes(
+        zstandard.ZstdCompressor(write_checksum=True).compress(stream.getvalue() + after)
+    )
     return file
 
 
 def written(file: Path, content: Content, **changes: Any) -> Path:
     """An archive with this content and a manifest that fits, but for the changes."""
     head = manifest_of(content, **changes)
-    return write_archive(file, [member(MANIFEST, head), *(member(path, data) for path, data in content.items())])
+    return write_archive(
+        file, [member(MANIFEST, head), *(member(path, data) for path, data in content.items())]
+    )
 
 
-def with_records(content: Content, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> Content:
+def with_records(
+    content: Content, change: Callable[[dict[str, Any]], Mapping[str, Any]]
+) -> Content:
     """The content with each record changed."""
     lines = content[RECORDS].splitlines(keepends=True)
-    return {**content, RECORDS: b"".join(record_line(dict(change(parse_line(line)))) for line in lines)}
+    return {
+        **content,
+        RECORDS: b"".join(record_line(dict(change(parse_line(line)))) for line in lines),
+    }
 
 
 # ---- kills ----
@@ -153,7 +194,8 @@ EVENTS = ("os.rename", "os.mkdir", "os.remove", "shutil.rmtree", "shutil.move")
 
 
 def after_each_kill(root: Path, action: Callable[[Path], object]) -> Iterator[Path]:
-    """Do something in a fork that is killed before its first change of the file system, its second … until none kills it.
+    """Do something in a fork that is killed before its first change of the file system, its second
+    … until none kills it.
 
     `action` gets a new folder each time; yields each folder whose fork was killed.
     """

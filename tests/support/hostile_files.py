@@ -1,10 +1,12 @@
-"""A program that opens damaged and hostile data files, and reports every answer that is neither a data set nor a UserError.
+"""A program that opens damaged and hostile data files, and reports every answer that is neither a
+data set nor a UserError.
 
     python hostile_files.py COUNT SEED FOLDER
 
-It runs as a process of its own, so that a crash, a hang or an endless hunger for memory is an answer too. Each mutant is
-made of a whole file by a few cuts, swaps, bit flips and borrowed pieces, before or after compression. Every mutant follows
-from the seed and its number. SVHN is missing: scipy reads it, and a MATLAB file can be forged so that scipy crashes.
+It runs as a process of its own, so that a crash, a hang or an endless hunger for memory is an
+answer too. Each mutant is made of a whole file by a few cuts, swaps, bit flips and borrowed pieces,
+before or after compression. Every mutant follows from the seed and its number. SVHN is missing:
+scipy reads it, and a MATLAB file can be forged so that scipy crashes.
 """
 
 import gzip
@@ -37,7 +39,15 @@ SECONDS = 5
 """A mutant of a few kilobytes that takes longer hangs."""
 MEMORY = 2**30
 """Bytes that a mutant may ask for, above those of the whole files."""
-WATCHED = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "socket.connect")
+WATCHED = (
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.fork",
+    "subprocess.Popen",
+    "socket.connect",
+)
 """Events of Python's audit that no data file may cause."""
 PIECES = (
     b"\0" * 8,
@@ -75,7 +85,11 @@ def write_whole_files(folder: Path) -> dict[str, tuple[DataSettings, list[str]]]
     np.save(folder / "floats.npy", noise(12, 6, 5) / 255)
     np.savez(folder / "stored.npz", images=noise(12, 6, 5), labels=labels)
     np.savez_compressed(
-        folder / "packed.npz", x_train=noise(12, 6, 5), y_train=labels, x_test=noise(12, 6, 5), y_test=labels
+        folder / "packed.npz",
+        x_train=noise(12, 6, 5),
+        y_train=labels,
+        x_test=noise(12, 6, 5),
+        y_test=labels,
     )
     np.savez(folder / "objects.npz", images=np.array([_Harm()] * 12, dtype=object))
     write_files(folder / "idx", training=12, test=6)
@@ -86,7 +100,9 @@ def write_whole_files(folder: Path) -> dict[str, tuple[DataSettings, list[str]]]
     )
     pixels, kinds = noise(8, 8, 3), ("png", "jpg", "bmp", "gif", "tif", "webp", "ppm")
     for number in range(14):
-        write_image(folder / "images" / "ab"[number % 2] / f"{number:02d}.{kinds[number % 7]}", pixels)
+        write_image(
+            folder / "images" / "ab"[number % 2] / f"{number:02d}.{kinds[number % 7]}", pixels
+        )
         write_image(folder / "faces" / "img_align_celeba" / f"{number:02d}.jpg", pixels)
     partition = [f"{number:02d}.jpg {number % 3}" for number in range(14)]
     (folder / "faces" / "list_eval_partition.txt").write_text("\n".join(partition) + "\n")
@@ -100,7 +116,9 @@ def write_whole_files(folder: Path) -> dict[str, tuple[DataSettings, list[str]]]
     return {
         root: (
             settings[name].model_copy(
-                update={"image_size": 8, "unreadable_share": 1.0} if name in ("folder", "celeba") else {}
+                update={"image_size": 8, "unreadable_share": 1.0}
+                if name in ("folder", "celeba")
+                else {}
             ),
             _files(folder / root),
         )
@@ -122,7 +140,11 @@ def mutate(content: bytes, draw: random.Random, donors: list[bytes]) -> bytes:
     changed = bytearray(content)
     for _ in range(draw.choice((1, 1, 1, 2, 4, 16))):
         # Headers decide most, so half of the changes are among the first bytes.
-        place = draw.randrange(min(len(changed), 160) + 1) if draw.random() < 0.5 else draw.randrange(len(changed) + 1)
+        place = (
+            draw.randrange(min(len(changed), 160) + 1)
+            if draw.random() < 0.5
+            else draw.randrange(len(changed) + 1)
+        )
         kind = draw.randrange(7)
         if kind == 0 and place < len(changed):
             changed[place] ^= 1 << draw.randrange(8)
@@ -153,13 +175,19 @@ def mutate_unpacked(name: str, content: bytes, draw: random.Random, donors: list
         with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(packed, "w") as new:
             for number, member in enumerate(old.namelist()):
                 whole = old.read(member)
-                new.writestr(member, whole if number else mutate(whole, draw, donors), draw.choice((0, 8, 12, 14)))
+                new.writestr(
+                    member,
+                    whole if number else mutate(whole, draw, donors),
+                    draw.choice((0, 8, 12, 14)),
+                )
         return packed.getvalue()
     return mutate(content, draw, donors)
 
 
 def mutants(folder: Path, count: int, seed: int) -> Iterator[tuple[str, DataSettings, Path]]:
-    """Name, settings and folder (or file) of each mutant; folders of images are damaged in several files at once."""
+    """Name, settings and folder (or file) of each mutant; folders of images are damaged in several
+    files at once.
+    """
     whole = write_whole_files(folder / "whole")
     donors = [path.read_bytes() for path in sorted((folder / "whole").rglob("*")) if path.is_file()]
     number = 0
@@ -176,7 +204,11 @@ def mutants(folder: Path, count: int, seed: int) -> Iterator[tuple[str, DataSett
             shutil.copytree(source, target)
         for name in chosen:
             path = target / name if name else target
-            path.write_bytes(mutate_unpacked(path.name, (source / name if name else source).read_bytes(), draw, donors))
+            path.write_bytes(
+                mutate_unpacked(
+                    path.name, (source / name if name else source).read_bytes(), draw, donors
+                )
+            )
         yield f"mutant {number}: {root} {' '.join(chosen)}", settings, target
         number += len(chosen)
 
@@ -222,7 +254,9 @@ def main(count: int, seed: int, folder: Path) -> dict:
                 failures.append(f"{name}: more than one line: {str(error)!r}"[:300])
         except BaseException as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
-            failures.append(f"{name}: {type(error).__name__}: {error} ({last.filename}:{last.lineno})"[:400])
+            failures.append(
+                f"{name}: {type(error).__name__}: {error} ({last.filename}:{last.lineno})"[:400]
+            )
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
     watching = False

@@ -1,4 +1,6 @@
-"""Small data sets of colour images in the formats of the official files, for the tests of vaeexp.data."""
+"""Small data sets of colour images in the formats of the official files, for the tests of
+vaeexp.data.
+"""
 
 import struct
 import zlib
@@ -17,7 +19,9 @@ def noise(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def python2_pickle(data: np.ndarray, labels: list[int]) -> bytes:
-    """A batch as Python 2 wrote it (protocol 2): text as byte strings, the array by numpy.core.multiarray._reconstruct."""
+    """A batch as Python 2 wrote it (protocol 2): text as byte strings, the array by
+    numpy.core.multiarray._reconstruct.
+    """
 
     def text(value: bytes) -> bytes:
         return b"U" + bytes([len(value)]) + value
@@ -27,9 +31,19 @@ def python2_pickle(data: np.ndarray, labels: list[int]) -> bytes:
 
     kind = b"cnumpy\ndtype\n" + text(b"u1") + b"K\x00K\x01\x87R"
     kind += b"(K\x03" + text(b"|") + b"NNN" + number(-1) + number(-1) + b"K\x00tb"
-    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + text(b"b") + b"\x87R"
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + text(b"b") + b"\x87R"
+    )
     content = b"T" + struct.pack("<i", data.nbytes) + data.tobytes()
-    array += b"(K\x01" + b"".join(number(size) for size in data.shape) + b"\x86" + kind + b"\x89" + content + b"tb"
+    array += (
+        b"(K\x01"
+        + b"".join(number(size) for size in data.shape)
+        + b"\x86"
+        + kind
+        + b"\x89"
+        + content
+        + b"tb"
+    )
     listed = b"](" + b"".join(number(label) for label in labels) + b"e"
     name = text(b"batch_label") + text(b"a batch")
     return b"\x80\x02}(" + name + text(b"labels") + listed + text(b"data") + array + b"u."
@@ -73,20 +87,39 @@ def write_deep_png(path: Path, pixels: np.ndarray) -> None:
     height, width, channels = pixels.shape
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
     )
 
 
 def write_tiff(path: Path, pixels: np.ndarray, *, white: int = 1) -> None:
-    """Write one channel [H, W] of any type as TIFF. white: 1 where the largest number is white, 0 where 0 is."""
+    """Write one channel [H, W] of any type as TIFF. white: 1 where the largest number is white, 0
+    where 0 is.
+    """
     height, width = pixels.shape
     kind = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
-    shorts = {256: width, 257: height, 258: pixels.itemsize * 8, 259: 1, 262: white, 277: 1, 278: height, 339: kind}
+    shorts = {
+        256: width,
+        257: height,
+        258: pixels.itemsize * 8,
+        259: 1,
+        262: white,
+        277: 1,
+        278: height,
+        339: kind,
+    }
     longs = {273: 134, 279: pixels.nbytes}  # where the pixels begin, and their bytes
     tags = {number: struct.pack("<HHIHxx", number, 3, 1, value) for number, value in shorts.items()}
     tags |= {number: struct.pack("<HHII", number, 4, 1, value) for number, value in longs.items()}
@@ -96,7 +129,9 @@ def write_tiff(path: Path, pixels: np.ndarray, *, white: int = 1) -> None:
     path.write_bytes(header + pixels.tobytes())
 
 
-def write_tree(root: Path, counts: Mapping[str, int], *, shape: tuple[int, ...] = (6, 5, 3)) -> dict[str, np.ndarray]:
+def write_tree(
+    root: Path, counts: Mapping[str, int], *, shape: tuple[int, ...] = (6, 5, 3)
+) -> dict[str, np.ndarray]:
     """So many PNG files in each folder; name below `root` → pixels."""
     written = {}
     for folder, count in counts.items():

@@ -1,8 +1,10 @@
-"""Bring studies to MLflow in processes that are killed at some instant, until one process comes to its end.
+"""Bring studies to MLflow in processes that are killed at some instant, until one process comes to
+its end.
 
     python killed_mirror.py RUNS ADDRESS STUDY=SEED...
 
-Prints how many processes were killed. Each process is a fork of this one, because importing MLflow takes seconds.
+Prints how many processes were killed. Each process is a fork of this one, because importing MLflow
+takes seconds.
 """
 
 import itertools
@@ -32,7 +34,9 @@ def main() -> None:
     for study, _, seed in (argument.partition("=") for argument in sys.argv[3:]):
         draw = random.Random(int(seed))
         for _ in range(KILLS):
-            killed += _in_a_fork(runs, address, study, (draw.randint(1, REQUESTS), draw.uniform(0, DELAY)))
+            killed += _in_a_fork(
+                runs, address, study, (draw.randint(1, REQUESTS), draw.uniform(0, DELAY))
+            )
         assert not _in_a_fork(runs, address, study, None)
     print(killed)
 
@@ -69,7 +73,8 @@ def _bring(runs: Path, address: str, study: str, kill: tuple[int, float] | None)
         Session.send = counted  # type: ignore[method-assign]
     stored = read_state(open_storage(None, runs, study, must_exist=True), study)
     mlflow = StudyRuns(address, runs, stored.study)
-    for patience in (True, True, False):  # the server may still be busy with requests of the process before
+    # The server may still be busy with requests of the process before.
+    for patience in (True, True, False):
         try:
             mlflow.bring(stored.study, stored.trials, lambda name: None)
             return

@@ -25,7 +25,7 @@ study = toy_study(trials=10, sampler="tpe", sampler_options={{"startup_trials": 
 with hold_study({url!r}, Path({runs!r}), "toy") as storage:
     optuna_study = open_study(storage, study)
     search(optuna_study, study, ToyLanes(width=3, epochs=4, before=lambda event: time.sleep(0.02)), [])
-"""
+"""  # noqa: E501
 PATHS = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
 
 
@@ -47,7 +47,9 @@ def killed_process(
 
 def continued(runs: Path, url: str | None) -> optuna.Study:
     """Run the same search to its end in this process; the Optuna study."""
-    study = toy_study(trials=10, sampler="tpe", sampler_options={"startup_trials": 3}, pruner="median")
+    study = toy_study(
+        trials=10, sampler="tpe", sampler_options={"startup_trials": 3}, pruner="median"
+    )
     with hold_study(url, runs, "toy") as storage:
         optuna_study = open_study(storage, study)
         search(optuna_study, study, ToyLanes(width=3, epochs=4), [])

@@ -1,6 +1,8 @@
-"""Machines on this machine, each with a network, processes, a name and a /tmp/ray of its own: namespaces of Linux.
+"""Machines on this machine, each with a network, processes, a name and a /tmp/ray of its own:
+namespaces of Linux.
 
-The networks are joined by a bridge in that of the first machine, the hub, so that nothing outside them changes.
+The networks are joined by a bridge in that of the first machine, the hub, so that nothing outside
+them changes.
 """
 
 import os
@@ -16,19 +18,22 @@ import pytest
 HUB = "ctl"
 """The first machine, 10.0.0.1; the others follow."""
 _PROGRAMS = ("ip", "nsenter", "unshare")
-# The shell is the first process of the machine, and the first process must reap those whose parents are gone.
+# The shell is the first process of the machine, and the first process must reap those whose parents
+# are gone.
 _MACHINE = """\
 mount -t tmpfs tmpfs /dev/shm && printf %s {hosts} > /dev/shm/hosts && mount --bind /dev/shm/hosts /etc/hosts
 hostname {name} && mkdir -p /tmp/ray && mount -t tmpfs tmpfs /tmp/ray
 {script}
 exit $?
-"""
+"""  # noqa: E501
 _names: list[str] = []
 
 
 @contextmanager
 def made_networks(names: Sequence[str]) -> Iterator[None]:
-    """Make the networks of the hub and of these machines; the test is skipped where that is not possible."""
+    """Make the networks of the hub and of these machines; the test is skipped where that is not
+    possible.
+    """
     if missing := [program for program in _PROGRAMS if shutil.which(program) is None]:
         pytest.skip(f"needs {', '.join(missing)} (Debian: apt install iproute2)")
     if os.getuid():
@@ -55,15 +60,23 @@ def inside(name: str, command: Sequence[str]) -> list[str]:
 def machine(name: str, script: str) -> list[str]:
     """Return the command that is a machine while it runs the lines of a shell script."""
     hosts = "127.0.0.1 localhost\n" + "".join(f"{address(each)} {each}\n" for each in _names)
-    # Not `ip netns exec`, which mounts another /sys, without the control groups that slurmd looks for.
+    # Not `ip netns exec`, which mounts another /sys, without the control groups that slurmd looks
+    # for.
     alone = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    return inside(name, [*alone, "bash", "-c", _MACHINE.format(hosts=shlex.quote(hosts), name=name, script=script)])
+    return inside(
+        name,
+        [*alone, "bash", "-c", _MACHINE.format(hosts=shlex.quote(hosts), name=name, script=script)],
+    )
 
 
 @contextmanager
 def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Run a daemon, or a machine with all of its processes, until the block ends."""
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.DEVNULL,
+    }
     process = subprocess.Popen(command, **{**quiet, **options})
     try:
         yield process
@@ -96,7 +109,20 @@ def _make_networks(stack: ExitStack, names: Sequence[str]) -> None:
     _ip("-n", hub, "addr", "add", "10.0.0.1/24", "dev", "hub")
     _ip("-n", hub, "link", "set", "hub", "up")
     for number, name in enumerate(names, start=2):
-        _ip("link", "add", f"to-{name}", "netns", hub, "type", "veth", "peer", "name", "eth0", "netns", _network(name))
+        _ip(
+            "link",
+            "add",
+            f"to-{name}",
+            "netns",
+            hub,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            _network(name),
+        )
         _ip("-n", hub, "link", "set", f"to-{name}", "master", "hub", "up")
         _ip("-n", _network(name), "addr", "add", f"10.0.0.{number}/24", "dev", "eth0")
         _ip("-n", _network(name), "link", "set", "eth0", "up")

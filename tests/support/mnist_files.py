@@ -25,7 +25,9 @@ def small_data(training: int = 60, test: int = 20, seed: int = 0) -> list[np.nda
     """Training images, training labels, test images, test labels of random 28 × 28 pictures."""
     draw = np.random.default_rng(seed)
     sizes = [(training, 28, 28), (training,), (test, 28, 28), (test,)]
-    return [draw.integers(0, 256 if len(size) == 3 else 10, size=size, dtype=np.uint8) for size in sizes]
+    return [
+        draw.integers(0, 256 if len(size) == 3 else 10, size=size, dtype=np.uint8) for size in sizes
+    ]
 
 
 def write_files(raw: Path, *, suffix: str = ".gz", **options: int) -> list[np.ndarray]:

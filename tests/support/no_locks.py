@@ -1,4 +1,6 @@
-"""A file system without locks: a library that refuses them, loaded before a process's own (`LD_PRELOAD`)."""
+"""A file system without locks: a library that refuses them, loaded before a process's own
+(`LD_PRELOAD`).
+"""
 
 import subprocess
 from pathlib import Path
@@ -24,9 +26,20 @@ REFUSING(fcntl64)
 
 
 def refusing_library(folder: Path, refusal: str) -> Path:
-    """Compile the library that answers each request for a lock with this error, such as `ENOLCK`."""
+    """Compile the library that answers each request for a lock with this error, such as
+    `ENOLCK`.
+    """
     source, library = folder / f"{refusal}.c", folder / f"{refusal}.so"
     source.write_text(SOURCE, encoding="utf-8")
-    command = ["gcc", "-shared", "-fPIC", f"-DREFUSAL={refusal}", "-o", str(library), str(source), "-ldl"]
+    command = [
+        "gcc",
+        "-shared",
+        "-fPIC",
+        f"-DREFUSAL={refusal}",
+        "-o",
+        str(library),
+        str(source),
+        "-ldl",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return library

@@ -1,6 +1,7 @@
 """Runs a notebook in a real Jupyter kernel, and reads what each of its cells shows.
 
-`python tests/support/notebooks.py --write` executes the notebook of docs/examples again and writes its outputs.
+`python tests/support/notebooks.py --write` executes the notebook of docs/examples again and writes
+its outputs.
 """
 
 import os
@@ -32,10 +33,16 @@ class Shown:
     error: str
 
 
-def execute(notebook: nbformat.NotebookNode, folder: Path, environment: Mapping[str, str]) -> nbformat.NotebookNode:
-    """Execute all cells in one kernel that runs in the folder. A cell that fails does not end the others."""
+def execute(
+    notebook: nbformat.NotebookNode, folder: Path, environment: Mapping[str, str]
+) -> nbformat.NotebookNode:
+    """Execute all cells in one kernel that runs in the folder. A cell that fails does not end the
+    others.
+    """
     kernel = {"resources": {"metadata": {"path": str(folder)}}, "kernel_name": "python3"}
-    client = NotebookClient(notebook, timeout=280, allow_errors=True, coalesce_streams=True, **kernel)
+    client = NotebookClient(
+        notebook, timeout=280, allow_errors=True, coalesce_streams=True, **kernel
+    )
     executed: nbformat.NotebookNode = client.execute(env=dict(environment))
     return executed
 
@@ -58,7 +65,9 @@ def shown(cell: nbformat.NotebookNode) -> Shown:
         bar=text("stderr").strip().splitlines()[-1] if text("stderr").strip() else "",
         kinds=tuple(dict.fromkeys(kind for each in data for kind in each)),
         value="".join(each.get("text/plain", "") for each in data),
-        error="\n".join(line for o in cell.outputs if o.output_type == "error" for line in o.traceback),
+        error="\n".join(
+            line for o in cell.outputs if o.output_type == "error" for line in o.traceback
+        ),
     )
 
 
@@ -68,8 +77,14 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
         activated = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
         offline = {"PYTHONPATH": str(ROOT), "VAEEXP_OFFLINE": "1", "PATH": activated}
-        inherited = {name: value for name, value in os.environ.items() if name not in ("VAEEXP_DATA", "VAEEXP_CACHE")}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("VAEEXP_DATA", "VAEEXP_CACHE")
+        }
         content = execute(nbformat.read(NOTEBOOK, as_version=4), Path(place), inherited | offline)
     for each in content.cells:
         each.metadata.pop("execution", None)  # the times of the day
-    NOTEBOOK.write_text(nbformat.writes(content).replace(str(Path.home()), "~") + "\n", encoding="utf-8")
+    NOTEBOOK.write_text(
+        nbformat.writes(content).replace(str(Path.home()), "~") + "\n", encoding="utf-8"
+    )

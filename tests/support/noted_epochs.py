@@ -1,4 +1,6 @@
-"""Note each epoch that real training begins, in whatever process: a `sitecustomize` for the environment of a command."""
+"""Note each epoch that real training begins, in whatever process: a `sitecustomize` for the
+environment of a command.
+"""
 
 import os
 from pathlib import Path
@@ -38,7 +40,7 @@ class Noting(importlib.abc.MetaPathFinder):
         return spec
 
 sys.meta_path.insert(0, Noting())
-"""
+"""  # noqa: E501
 
 
 class Begun(NamedTuple):
@@ -53,7 +55,9 @@ class Begun(NamedTuple):
 
 
 def noting(folder: Path, pause: float) -> dict[str, str]:
-    """Return the variable with which processes note their epochs in the folder. In a job's first run each epoch takes `pause` seconds more."""
+    """Return the variable with which processes note their epochs in the folder. In a job's first
+    run each epoch takes `pause` seconds more.
+    """
     code = folder / "noting" / "sitecustomize.py"
     code.parent.mkdir()
     code.write_text(_SITECUSTOMIZE.format(path=str(folder / "noting" / "epochs"), pause=pause))

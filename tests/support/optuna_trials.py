@@ -1,4 +1,6 @@
-"""Facts about the trials of an Optuna study, as its storage holds them: what tests of the records look at."""
+"""Facts about the trials of an Optuna study, as its storage holds them: what tests of the records
+look at.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,10 +46,14 @@ def reported_epochs(trials: Sequence[FrozenTrial]) -> int:
     return sum(len(trial.intermediate_values) for trial in newest_of_each(trials))
 
 
-def propose(optuna_study: optuna.Study, sampler: Any, space: Space, *, number: int, seed: int, **shown: Any) -> Any:
+def propose(
+    optuna_study: optuna.Study, sampler: Any, space: Space, *, number: int, seed: int, **shown: Any
+) -> Any:
     """`sweeps.search.proposals.propose` of an Optuna study."""
     store = Store(optuna_study, space, Path("mlruns"))
-    return proposals.propose(store, sampler, space, proposals.Shown(**shown), number=number, seed=seed)
+    return proposals.propose(
+        store, sampler, space, proposals.Shown(**shown), number=number, seed=seed
+    )
 
 
 def as_read(trials: Sequence[FrozenTrial], space: Space | None = None) -> list[Trial]:

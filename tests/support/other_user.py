@@ -1,4 +1,6 @@
-"""A user without a name, a home or rights to write to the files of others; only root can become one."""
+"""A user without a name, a home or rights to write to the files of others; only root can become
+one.
+"""
 
 import os
 import shutil
@@ -16,5 +18,6 @@ AS_OTHER_USER = [
 ]
 """Put before a command and, where it has a home, `HOME=…`."""
 needs_root = pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0 or not shutil.which("setpriv"), reason="takes root and setpriv"
+    not hasattr(os, "geteuid") or os.geteuid() != 0 or not shutil.which("setpriv"),
+    reason="takes root and setpriv",
 )

@@ -1,4 +1,6 @@
-"""A headless browser for the tests of pages: what a page loads, logs and shows with everything unfolded, in light and dark."""
+"""A headless browser for the tests of pages: what a page loads, logs and shows with everything
+unfolded, in light and dark.
+"""
 
 import json
 import shutil
@@ -40,10 +42,11 @@ return {
   ids: [...document.querySelectorAll('[id]')].map(each => each.id),
   text: document.body.innerText,
 };
-"""
+"""  # noqa: E501
 
 needs_browser = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver on the PATH (Debian: chromium, chromium-driver)"
+    not (CHROMIUM and DRIVER),
+    reason="needs chromium and chromedriver on the PATH (Debian: chromium, chromium-driver)",
 )
 
 
@@ -69,7 +72,9 @@ def opened(profile: Path) -> Iterator[Any]:
 
 
 def page_facts(browser: Any, path: Path, *, width: int = 900, dark: bool = False) -> dict[str, Any]:
-    """Return facts about the page of a file at this width in pixels: `FACTS`, `console` (its messages) and `requests` (URLs)."""
+    """Return facts about the page of a file at this width in pixels: `FACTS`, `console` (its
+    messages) and `requests` (URLs).
+    """
     from selenium.webdriver.support.ui import WebDriverWait
 
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -83,15 +88,24 @@ def page_facts(browser: Any, path: Path, *, width: int = 900, dark: bool = False
     WebDriverWait(browser, WAIT).until(lambda driver: driver.execute_script(here))
     facts = browser.execute_script(FACTS)
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    sent = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
     assert path.as_uri() in sent, "the log of requests has nothing of the page"
-    # The browser's own first page may still be loading; no other page can ask for what is below chrome:.
+    # The browser's own first page may still be loading; no other page can ask for what is below
+    # chrome:.
     requests = [url for url in sent if not url.startswith(("chrome:", "chrome-untrusted:"))]
     return facts | {"console": browser.get_log("browser"), "requests": requests}
 
 
-def look_at(browser: Any, path: Path, *, width: int = 1280, dark: bool = False) -> list[dict[str, Any]]:
-    """Open the page of a report and wait until its script has filled it; return the messages of the console."""
+def look_at(
+    browser: Any, path: Path, *, width: int = 1280, dark: bool = False
+) -> list[dict[str, Any]]:
+    """Open the page of a report and wait until its script has filled it; return the messages of the
+    console.
+    """
     from selenium.webdriver.support.ui import WebDriverWait
 
     messages: list[dict[str, Any]] = page_facts(browser, path, width=width, dark=dark)["console"]

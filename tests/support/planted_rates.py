@@ -1,7 +1,10 @@
-"""How often reports of the default search are right, in studies whose truth is known: what is counted, and the rates that are demanded.
+"""How often reports of the default search are right, in studies whose truth is known: what is
+counted, and the rates that are demanded.
 
-`judge` compares what one study says with what was planted in it. `RATES` has a row for each rate: what counts, where, and what it may be. Tests add up a few
-studies, and `make known-truth` 400 of each kind (`benchmarks/planted.py`). A rate is missed where its exact 99 % binomial interval (Clopper and Pearson
+`judge` compares what one study says with what was planted in it. `RATES` has a row for each rate:
+what counts, where, and what it may be. Tests add up a few studies, and `make known-truth` 400 of
+each kind (`benchmarks/planted.py`). A rate is missed where its exact 99 % binomial interval
+(Clopper and Pearson
 1934) lies on the bad side of what is demanded.
 """
 
@@ -55,7 +58,11 @@ def total(studies: Iterable[Counts]) -> Counts:
 
 def missed(counts: Counts) -> dict[str, str]:
     """Return the rates that miss what is demanded → their count in words."""
-    return {name: f"{events} of {of}" for name, (events, of) in counts.items() if not RATES[name].holds(events, of)}
+    return {
+        name: f"{events} of {of}"
+        for name, (events, of) in counts.items()
+        if not RATES[name].holds(events, of)
+    }
 
 
 # ---- what was planted ----
@@ -79,7 +86,9 @@ def _holds(interval: Interval, planted: float) -> bool:
 
 
 def _wrong(gap: float, planted: float) -> bool:
-    """Tell whether a difference that was called settled has another sign than the planted one, or there is none."""
+    """Tell whether a difference that was called settled has another sign than the planted one, or
+    there is none.
+    """
     return abs(planted) < 1e-9 or gap * planted < 0
 
 
@@ -131,23 +140,33 @@ def _bound_named(view: StudyView, truth: Truth) -> tuple[int, int]:
 
 
 def _margins(view: StudyView, truth: Truth) -> list[tuple[bool, Interval, float]]:
-    """Return of each confirmed setting beside the best whether the two are told apart, the interval, and the planted difference."""
+    """Return of each confirmed setting beside the best whether the two are told apart, the
+    interval, and the planted difference.
+    """
     if view.best_trial is None:
         return []
     best = _end(view, truth, view.params(view.best_trial))
     return [
-        (margin.settled, margin.interval, _end(view, truth, _params(view, margin.source_trial)) - best)
+        (
+            margin.settled,
+            margin.interval,
+            _end(view, truth, _params(view, margin.source_trial)) - best,
+        )
         for margin in view.margins
     ]
 
 
 def _false_margin(view: StudyView, truth: Truth) -> tuple[int, int]:
     margins = _margins(view, truth)
-    return any(settled and _wrong(gap.mean, planted) for settled, gap, planted in margins), bool(margins)
+    return any(settled and _wrong(gap.mean, planted) for settled, gap, planted in margins), bool(
+        margins
+    )
 
 
 def _margin_held(view: StudyView, truth: Truth) -> tuple[int, int]:
-    first = [(gap, planted) for _, gap, planted in _margins(view, truth)[:1] if math.isfinite(gap.low)]
+    first = [
+        (gap, planted) for _, gap, planted in _margins(view, truth)[:1] if math.isfinite(gap.low)
+    ]
     return sum(_holds(gap, planted) for gap, planted in first), len(first)
 
 
@@ -155,11 +174,15 @@ def _mean_held(view: StudyView, truth: Truth) -> tuple[int, int]:
     best = view.best
     if best is None or best.planned == 0 or not math.isfinite(best.test("neg_elbo").low):
         return NOT
-    return _holds(best.test("neg_elbo"), SHIFT + _end(view, truth, view.params(best.runs.iloc[0]))), 1
+    return _holds(
+        best.test("neg_elbo"), SHIFT + _end(view, truth, view.params(best.runs.iloc[0]))
+    ), 1
 
 
 def _baselines(view: StudyView, truth: Truth) -> list[tuple[bool, Interval, float, str]]:
-    """Return of each baseline whether it is told apart from what it is set against, the interval, the planted difference, and its name."""
+    """Return of each baseline whether it is told apart from what it is set against, the interval,
+    the planted difference, and its name.
+    """
     found = []
     for margin in view.baseline_margins:
         against = _params(view, int(margin.against)) if margin.against is not None else {}
@@ -171,29 +194,45 @@ def _baselines(view: StudyView, truth: Truth) -> list[tuple[bool, Interval, floa
 
 def _false_baseline(view: StudyView, truth: Truth) -> tuple[int, int]:
     margins = _baselines(view, truth)
-    other = any(figure.settled for margin in view.baseline_margins for figure in margin.others.values() if margin.source_trial is not None)  # fmt: skip
-    return other or any(settled and _wrong(gap.mean, planted) for settled, gap, planted, _ in margins), bool(margins)
+    other = any(
+        figure.settled
+        for margin in view.baseline_margins
+        for figure in margin.others.values()
+        if margin.source_trial is not None
+    )
+    return other or any(
+        settled and _wrong(gap.mean, planted) for settled, gap, planted, _ in margins
+    ), bool(margins)
 
 
 def _baselines_held(view: StudyView, truth: Truth) -> tuple[int, int]:
-    known = [(gap, planted) for _, gap, planted, _ in _baselines(view, truth) if math.isfinite(gap.low)]
+    known = [
+        (gap, planted) for _, gap, planted, _ in _baselines(view, truth) if math.isfinite(gap.low)
+    ]
     return sum(_holds(gap, planted) for gap, planted in known), len(known)
 
 
 def _pairs(view: StudyView, truth: Truth) -> list[tuple[float, Interval, float]]:
-    """Return of each configuration of a comparison the corrected p, the interval, and the planted difference."""
+    """Return of each configuration of a comparison the corrected p, the interval, and the planted
+    difference.
+    """
     found = []
     for pair in view.pairs:
         for own in pair.by_configuration:
             params = _params(view, own.source_trial)
-            first, second = (_end(view, truth, params | {pair.parameter: value}) for value in (pair.first, pair.second))
+            first, second = (
+                _end(view, truth, params | {pair.parameter: value})
+                for value in (pair.first, pair.second)
+            )
             found.append((own.p_holm, own.interval, second - first))
     return found
 
 
 def _false_pair(view: StudyView, truth: Truth) -> tuple[int, int]:
     pairs = _pairs(view, truth)
-    return any(p <= ERROR_RATE and _wrong(gap.mean, planted) for p, gap, planted in pairs), bool(pairs)
+    return any(p <= ERROR_RATE and _wrong(gap.mean, planted) for p, gap, planted in pairs), bool(
+        pairs
+    )
 
 
 def _pairs_held(view: StudyView, truth: Truth) -> tuple[int, int]:
@@ -210,10 +249,13 @@ def _false_hole(view: StudyView, truth: Truth) -> tuple[int, int]:
 
 
 def left_of_the_hole(view: StudyView) -> int:
-    """Return how many trials lie beyond the outermost ones with the good optimizer: the search fills the hole that the file leaves."""
+    """Return how many trials lie beyond the outermost ones with the good optimizer: the search
+    fills the hole that the file leaves.
+    """
     beta, fair = np.log10(view.learned["params.beta"]), view.learned["params.optimizer"] == "adam"
     low, high, reach = beta[fair].min(), beta[fair].max(), 3 * LEAST_REACH
-    below, above = (beta < low) & (low - beta.min() >= reach), (beta > high) & (beta.max() - high >= reach)
+    below = (beta < low) & (low - beta.min() >= reach)
+    above = (beta > high) & (beta.max() - high >= reach)
     return int((below | above).sum())
 
 
@@ -276,30 +318,142 @@ NOTHING = ("null", "heavy")
 """Kinds in which nothing matters."""
 FEW = 0.05
 RATES: dict[str, Rate] = {
-    "false cost": Rate(claim="a parameter without effect is said to cost something", count=_false_cost, most=FEW),
-    "costs held": Rate(claim="all intervals of what parameters cost hold what was planted", count=_costs_held, least=0.95),
-    "costs found": Rate(claim="a cost of 5 nats or more has an interval above 0", count=_costs_found, least=0.8),
-    "false bound": Rate(claim="the best are said to pile up at an end without an optimum", count=_false_bound, most=FEW),
-    "bound found": Rate(claim="the planted end is said to be one at which the best pile up", count=_bound_found, kinds=("bound", "bound_in_list"), least=0.8),
-    "bound named": Rate(claim="the check names the planted end, told or not", count=_bound_named, kinds=("bound", "bound_in_list"), least=0.95),
-    "false margin": Rate(claim="a confirmed setting is called better or worse than the best, and is not", count=_false_margin, most=FEW),
-    "margin held": Rate(claim="the interval between the best two confirmed settings holds what was planted", count=_margin_held, least=0.95),
-    "mean held": Rate(claim="the interval of the test −ELBO of the best of three holds what was planted", count=_mean_held, least=0.95),
-    "false baseline": Rate(claim="a baseline is called better or worse, and is not", count=_false_baseline, kinds=("baseline",), most=FEW),
-    "baselines held": Rate(claim="the interval of a baseline holds what was planted", count=_baselines_held, kinds=("baseline",), least=0.95),
-    "false pair": Rate(claim="a value is called better at a setting, and is not", count=_false_pair, kinds=("interaction", "baseline"), most=FEW),
-    "pairs held": Rate(claim="the interval of matched pairs at a setting holds what was planted", count=_pairs_held, kinds=("interaction", "baseline"), least=0.95),
-    "false interaction": Rate(claim="an interaction is named, and there is none", count=_false_interaction, kinds=("baseline",), most=FEW),
-    "false hole": Rate(claim="a number is said to have been tried in part with bad values alone, and nothing is bad", count=_false_hole, kinds=NOTHING, most=FEW),
-    "hole found": Rate(claim="β beyond some ends was tried with a bad optimizer alone, and this is said", count=_hole_found, kinds=("hole",), least=0.8),
-    "false pruner": Rate(claim="the pruner is said to stop winners, and the first rung ranks well", count=_pruner_warns, kinds=("null", "heavy", "strong", "tie", "bound", "baseline"), most=FEW),
-    "slow learners": Rate(claim="the pruner is said to stop winners, and winners are slow at first", count=_pruner_warns, kinds=("slow",), least=0.5),
-    "cause found": Rate(claim="of four failed trials or more, the parameter that makes them diverge is named", count=_cause_found, kinds=("divergence",), least=0.8),
-    "false cause": Rate(claim="another parameter is named", count=_false_cause, kinds=("divergence",), most=FEW),
-    "false level": Rate(claim="a search without effects has levelled off or goes on to gain", count=_check("levelled_off", "good", "warning"), kinds=NOTHING, most=FEW),
-    "levelled off": Rate(claim="a search with effects has levelled off after 48 trials", count=_check("levelled_off", "good"), kinds=("strong",), least=0.8),
-    "false differences": Rate(claim="trials are said to differ by more than seeds, and do not", count=_check("seeds", "good"), kinds=NOTHING, most=FEW),
-    "differences": Rate(claim="trials are said to differ by more than seeds, and do", count=_check("seeds", "good"), kinds=("strong",), least=0.95),
-    "false order": Rate(claim="the order of equal settings is said to hold on test, or not to", count=_check("on_test", "good", "warning"), kinds=NOTHING, most=FEW),
-}  # fmt: skip
+    "false cost": Rate(
+        claim="a parameter without effect is said to cost something", count=_false_cost, most=FEW
+    ),
+    "costs held": Rate(
+        claim="all intervals of what parameters cost hold what was planted",
+        count=_costs_held,
+        least=0.95,
+    ),
+    "costs found": Rate(
+        claim="a cost of 5 nats or more has an interval above 0", count=_costs_found, least=0.8
+    ),
+    "false bound": Rate(
+        claim="the best are said to pile up at an end without an optimum",
+        count=_false_bound,
+        most=FEW,
+    ),
+    "bound found": Rate(
+        claim="the planted end is said to be one at which the best pile up",
+        count=_bound_found,
+        kinds=("bound", "bound_in_list"),
+        least=0.8,
+    ),
+    "bound named": Rate(
+        claim="the check names the planted end, told or not",
+        count=_bound_named,
+        kinds=("bound", "bound_in_list"),
+        least=0.95,
+    ),
+    "false margin": Rate(
+        claim="a confirmed setting is called better or worse than the best, and is not",
+        count=_false_margin,
+        most=FEW,
+    ),
+    "margin held": Rate(
+        claim="the interval between the best two confirmed settings holds what was planted",
+        count=_margin_held,
+        least=0.95,
+    ),
+    "mean held": Rate(
+        claim="the interval of the test −ELBO of the best of three holds what was planted",
+        count=_mean_held,
+        least=0.95,
+    ),
+    "false baseline": Rate(
+        claim="a baseline is called better or worse, and is not",
+        count=_false_baseline,
+        kinds=("baseline",),
+        most=FEW,
+    ),
+    "baselines held": Rate(
+        claim="the interval of a baseline holds what was planted",
+        count=_baselines_held,
+        kinds=("baseline",),
+        least=0.95,
+    ),
+    "false pair": Rate(
+        claim="a value is called better at a setting, and is not",
+        count=_false_pair,
+        kinds=("interaction", "baseline"),
+        most=FEW,
+    ),
+    "pairs held": Rate(
+        claim="the interval of matched pairs at a setting holds what was planted",
+        count=_pairs_held,
+        kinds=("interaction", "baseline"),
+        least=0.95,
+    ),
+    "false interaction": Rate(
+        claim="an interaction is named, and there is none",
+        count=_false_interaction,
+        kinds=("baseline",),
+        most=FEW,
+    ),
+    "false hole": Rate(
+        claim="a number is said to have been tried in part with bad values alone, and nothing is "
+        "bad",
+        count=_false_hole,
+        kinds=NOTHING,
+        most=FEW,
+    ),
+    "hole found": Rate(
+        claim="β beyond some ends was tried with a bad optimizer alone, and this is said",
+        count=_hole_found,
+        kinds=("hole",),
+        least=0.8,
+    ),
+    "false pruner": Rate(
+        claim="the pruner is said to stop winners, and the first rung ranks well",
+        count=_pruner_warns,
+        kinds=("null", "heavy", "strong", "tie", "bound", "baseline"),
+        most=FEW,
+    ),
+    "slow learners": Rate(
+        claim="the pruner is said to stop winners, and winners are slow at first",
+        count=_pruner_warns,
+        kinds=("slow",),
+        least=0.5,
+    ),
+    "cause found": Rate(
+        claim="of four failed trials or more, the parameter that makes them diverge is named",
+        count=_cause_found,
+        kinds=("divergence",),
+        least=0.8,
+    ),
+    "false cause": Rate(
+        claim="another parameter is named", count=_false_cause, kinds=("divergence",), most=FEW
+    ),
+    "false level": Rate(
+        claim="a search without effects has levelled off or goes on to gain",
+        count=_check("levelled_off", "good", "warning"),
+        kinds=NOTHING,
+        most=FEW,
+    ),
+    "levelled off": Rate(
+        claim="a search with effects has levelled off after 48 trials",
+        count=_check("levelled_off", "good"),
+        kinds=("strong",),
+        least=0.8,
+    ),
+    "false differences": Rate(
+        claim="trials are said to differ by more than seeds, and do not",
+        count=_check("seeds", "good"),
+        kinds=NOTHING,
+        most=FEW,
+    ),
+    "differences": Rate(
+        claim="trials are said to differ by more than seeds, and do",
+        count=_check("seeds", "good"),
+        kinds=("strong",),
+        least=0.95,
+    ),
+    "false order": Rate(
+        claim="the order of equal settings is said to hold on test, or not to",
+        count=_check("on_test", "good", "warning"),
+        kinds=NOTHING,
+        most=FEW,
+    ),
+}
 """Name → rate."""

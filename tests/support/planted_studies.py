@@ -1,7 +1,8 @@
-"""Random studies whose truth is known, as arrays; and any of them as the tables that a real study is read as.
+"""Random studies whose truth is known, as arrays; and any of them as the tables that a real study
+is read as.
 
-What real studies vary is drawn anew for each: trials, compared configurations, seeds, the shape of the noise, and how far
-configurations differ in their own effect.
+What real studies vary is drawn anew for each: trials, compared configurations, seeds, the shape of
+the noise, and how far configurations differ in their own effect.
 """
 
 import bisect
@@ -29,9 +30,13 @@ PARAMETERS = {name: searched_parameter(name, section, EMPTY) for name, section i
 TRIALS = (25, 32, 40, 60, 100)
 NOISES = ("normal", "heavy", "skewed")
 EFFECT, FLIP = 3.0, 6.0
-"""Nats by which adamax is worse where an effect is planted, and worse or better where an interaction is."""
+"""Nats by which adamax is worse where an effect is planted, and worse or better where an
+interaction is.
+"""
 FLIPS_AT = 1e-3
-"""The learning rate below which adamax is worse and above which it is better, where an interaction is planted."""
+"""The learning rate below which adamax is worse and above which it is better, where an interaction
+is planted.
+"""
 
 
 def exact_interval(count: int, studies: int) -> tuple[float, float]:
@@ -51,7 +56,9 @@ def at_least(count: int, rate: float, studies: int) -> bool:
 
 
 def noise(random: np.random.Generator, kind: str, size: tuple[int, ...] | int) -> np.ndarray:
-    """Mean 0 and standard deviation 1: normal, Student's t with 3 degrees of freedom, or exponential."""
+    """Mean 0 and standard deviation 1: normal, Student's t with 3 degrees of freedom, or
+    exponential.
+    """
     if kind == "heavy":
         return random.standard_t(3, size) / math.sqrt(3)
     return random.normal(0, 1, size) if kind == "normal" else random.exponential(1, size) - 1
@@ -63,8 +70,12 @@ def random_search(random: np.random.Generator, count: int) -> dict[str, np.ndarr
         "number": np.arange(count),
         "params.learning_rate": 10 ** random.uniform(-4, -2, count),
         "params.beta": 10 ** random.uniform(-2, 1, count),
-        "params.latent_size": np.exp(random.uniform(math.log(1.5), math.log(64.5), count)).round().astype(int),
-        "params.optimizer": random.choice(np.array(SEARCH["optimizer"]["values"], dtype=object), count),
+        "params.latent_size": np.exp(random.uniform(math.log(1.5), math.log(64.5), count))
+        .round()
+        .astype(int),
+        "params.optimizer": random.choice(
+            np.array(SEARCH["optimizer"]["values"], dtype=object), count
+        ),
         "params.prior": random.choice(np.array(SEARCH["prior"]["values"], dtype=object), count),
         "state": np.full(count, "complete", dtype=object),
     }
@@ -139,7 +150,8 @@ def search_of(
         objective[pruned] += random.uniform(5, 30, int(pruned.sum()))
         objective[lucky] = objective.min() - 2
     if kind == "pruned at random":
-        # A median rule on what trials had reached by then, which tells of their end and of no parameter.
+        # A median rule on what trials had reached by then, which tells of their end and of no
+        # parameter.
         early = objective + 10 + noise(random, shape, count)
         before, pruned = [], np.zeros(count, dtype=bool)
         for place, value in enumerate(early):
@@ -160,7 +172,8 @@ def planted(
     confirmed=(3, 3),
     trials=TRIALS,
 ) -> Planted:
-    """Draw a study: `effect`, `interaction`, `none`, `hole`, `pruning`, `pruned at random` or `tie`.
+    """Draw a study: `effect`, `interaction`, `none`, `hole`, `pruning`, `pruned at random` or
+    `tie`.
 
     Args:
         shape: of the noise of single runs, `NOISES`.
@@ -181,11 +194,14 @@ def planted(
     shared = columns["objective"][places][:, None] + noise(random, shape, compared[1])
     runs = noise(random, shape, (*size, 2))
     runs[..., 1] += shift[:, None]
-    return Planted(columns, places, shared[..., None] + runs, confirmation(random, shape, confirmed))
+    return Planted(
+        columns, places, shared[..., None] + runs, confirmation(random, shape, confirmed)
+    )
 
 
 def confirmation(random: np.random.Generator, shape: str, size: tuple[int, int]) -> np.ndarray:
-    """Validation and test −ELBO of configurations that are equally good, on shared seeds: [K, seeds, 2].
+    """Validation and test −ELBO of configurations that are equally good, on shared seeds: [K,
+    seeds, 2].
 
     A run that is lucky on validation is so on test: both are of one model. Only the images differ.
     """
@@ -194,35 +210,65 @@ def confirmation(random: np.random.Generator, shape: str, size: tuple[int, int])
 
 
 def results_of(study: Planted, name: str = "planted") -> Results:
-    """The tables of the study, as if it had been trained: search, confirmation and matched pairs."""
+    """The tables of the study, as if it had been trained: search, confirmation and matched
+    pairs.
+    """
     columns = study.columns
     count = len(columns["number"])
     rows = [
         {
-            "repeat": False, "number": place, "name": f"{name}/{place}", "epochs": 10 if columns["state"][place] == "complete" else 3,
-            "best_epoch": 3, "seed": place, "started": 100.0 * place, "ended": 100.0 * place + 50, "seconds": 50.0,
+            "repeat": False,
+            "number": place,
+            "name": f"{name}/{place}",
+            "epochs": 10 if columns["state"][place] == "complete" else 3,
+            "best_epoch": 3,
+            "seed": place,
+            "started": 100.0 * place,
+            "ended": 100.0 * place + 50,
+            "seconds": 50.0,
             "ended_round": place,
             **{key: columns[key][place] for key in ("state", "objective")},
             **{f"params.{own}": columns[f"params.{own}"][place] for own in SEARCH},
         }
         for place in range(count)
-    ]  # fmt: skip
+    ]
     complete = np.flatnonzero(columns["state"] == "complete")
-    best = complete[np.argsort(columns["objective"][complete], kind="stable")][: len(study.confirmed)]
+    best = complete[np.argsort(columns["objective"][complete], kind="stable")][
+        : len(study.confirmed)
+    ]
     repeats = []
     for place, runs in zip(best, study.confirmed, strict=True):
         for seed, (validation, test) in enumerate(runs):
-            tested = {"result.test/neg_elbo": test, "result.test/distortion": test - 20, "result.test/rate": 20.0}
-            repeats.append(_repeat(rows[place], seed, validation) | {"purposes": ("confirm",)} | tested)
+            tested = {
+                "result.test/neg_elbo": test,
+                "result.test/distortion": test - 20,
+                "result.test/rate": 20.0,
+            }
+            repeats.append(
+                _repeat(rows[place], seed, validation) | {"purposes": ("confirm",)} | tested
+            )
     for place, runs in zip(study.compared, study.paired, strict=True):
         for seed, two in enumerate(runs):
             for optimizer, validation in zip(SEARCH["optimizer"]["values"], two, strict=True):
                 pair = {"purposes": ("compare",), "pair_ids": (f"optimizer:{place}/{seed}",)}
-                repeats.append(_repeat(rows[place], seed, validation) | pair | {"params.optimizer": optimizer})
-    repeats = [row | {"number": place, "name": f"{name}/r{place}"} for place, row in enumerate(repeats)]
+                repeats.append(
+                    _repeat(rows[place], seed, validation) | pair | {"params.optimizer": optimizer}
+                )
+    repeats = [
+        row | {"number": place, "name": f"{name}/r{place}"} for place, row in enumerate(repeats)
+    ]
     spec = study_attributes().spec | {"search": SEARCH, "name": name}
-    spec |= {"compare": {"parameters": ["optimizer"], "top": len(study.compared), "seeds": study.paired.shape[1]}}
-    spec |= {"confirm": {"top": len(best), "seeds": study.confirmed.shape[1]}, "pruner": {"name": "none"}}
+    spec |= {
+        "compare": {
+            "parameters": ["optimizer"],
+            "top": len(study.compared),
+            "seeds": study.paired.shape[1],
+        }
+    }
+    spec |= {
+        "confirm": {"top": len(best), "seeds": study.confirmed.shape[1]},
+        "pruner": {"name": "none"},
+    }
     record = replace(study_attributes(spec=spec), name=name)
     return Results(name, record, trials_frame(rows + repeats, SEARCH), epochs_frame([]))
 
@@ -230,6 +276,12 @@ def results_of(study: Planted, name: str = "planted") -> Results:
 def _repeat(row: dict, seed: int, validation: float) -> dict:
     """A run of the configuration of a trial with a fresh seed."""
     return row | {
-        "repeat": True, "state": "complete", "objective": float(validation), "source_trial": row["number"], "seed_index": seed,
-        "seed": 10_000 + seed, "started": 1e5, "ended": 1e5 + 50,
-    }  # fmt: skip
+        "repeat": True,
+        "state": "complete",
+        "objective": float(validation),
+        "source_trial": row["number"],
+        "seed_index": seed,
+        "seed": 10_000 + seed,
+        "started": 1e5,
+        "ended": 1e5 + 50,
+    }

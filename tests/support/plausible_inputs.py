@@ -1,4 +1,6 @@
-"""Plausible inputs: folders, arrays and images as people have them, drawn from a seed, each with the truth about it."""
+"""Plausible inputs: folders, arrays and images as people have them, drawn from a seed, each with
+the truth about it.
+"""
 
 import os
 import shutil
@@ -18,13 +20,12 @@ Draw = np.random.Generator
 class Member:
     """An input and the truth about it.
 
-    path: given as `--data`. description: one line for people.
-    pictures: what a person sees, float [N, H, W] or [N, H, W, 3] from 0 to 1. size: what they are resized to, if at all.
-    splits: train, val or test of each picture; empty where the input has no splits.
-    labels: name of the class of each picture, None without one; empty where the input has none.
-    plain: whether it must be read, without a warning; else it may be refused or doubted.
-    doubted: whether it must be refused or doubted.
-    said: words that the notes must hold, because something is left out.
+    path: given as `--data`. description: one line for people. pictures: what a person sees, float
+    [N, H, W] or [N, H, W, 3] from 0 to 1. size: what they are resized to, if at all. splits: train,
+    val or test of each picture; empty where the input has no splits. labels: name of the class of
+    each picture, None without one; empty where the input has none. plain: whether it must be read,
+    without a warning; else it may be refused or doubted. doubted: whether it must be refused or
+    doubted. said: words that the notes must hold, because something is left out.
     """
 
     path: Path
@@ -40,7 +41,9 @@ class Member:
 
 
 def pictures(draw: Draw, count: int, *, colour: bool = False, side: int = 8) -> np.ndarray:
-    """Soft random pictures that use the whole range from 0 to 1, all different, float [count, side, side(, 3)]."""
+    """Soft random pictures that use the whole range from 0 to 1, all different, float [count, side,
+    side(, 3)].
+    """
     coarse = draw.random((count, 4, 4, 3 if colour else 1))
     soft = coarse.repeat(side // 4, axis=1).repeat(side // 4, axis=2)
     soft = (soft + np.roll(soft, 1, axis=1) + np.roll(soft, 1, axis=2)) / 3
@@ -71,11 +74,26 @@ def _ending(draw: Draw) -> tuple[str, dict[str, Any]]:
 # ---- folders ----
 
 _SPLITS = (
-    ("train", "test"), ("train", "val", "test"), ("Train", "Test"), ("TRAIN", "VAL"), ("train", "valid"), ("train", "validation", "test"),
-    ("training", "testing"), ("training_set", "test_set"), ("seg_train", "seg_test"), ("train", "eval"), ("train", "dev"),
-    ("images/training", "images/validation"), ("trainset", "testset"), ("train_images", "test_images"), ("train-set", "test-set"),
-    ("seg_train/seg_train", "seg_test/seg_test"), ("data/train", "data/test"), ("train/images", "test/images"), ("Training", "Validation", "Testing"),
-)  # fmt: skip
+    ("train", "test"),
+    ("train", "val", "test"),
+    ("Train", "Test"),
+    ("TRAIN", "VAL"),
+    ("train", "valid"),
+    ("train", "validation", "test"),
+    ("training", "testing"),
+    ("training_set", "test_set"),
+    ("seg_train", "seg_test"),
+    ("train", "eval"),
+    ("train", "dev"),
+    ("images/training", "images/validation"),
+    ("trainset", "testset"),
+    ("train_images", "test_images"),
+    ("train-set", "test-set"),
+    ("seg_train/seg_train", "seg_test/seg_test"),
+    ("data/train", "data/test"),
+    ("train/images", "test/images"),
+    ("Training", "Validation", "Testing"),
+)
 _COMMON = 6
 """Of these names, the first are those that everybody has."""
 
@@ -96,7 +114,14 @@ def folder_tree(draw: Draw, root: Path) -> Member:
     """Splits, classes, nesting, endings and modes."""
     at = int(draw.integers(len(_SPLITS)))
     folders = _pick(draw, ("",), _SPLITS[at], _SPLITS[at])
-    classes = _pick(draw, (), ("cat", "dog"), ("0", "1", "2"), ("é à", "b'c", "x (1)"), ("n01443537", "n01629819"))
+    classes = _pick(
+        draw,
+        (),
+        ("cat", "dog"),
+        ("0", "1", "2"),
+        ("é à", "b'c", "x (1)"),
+        ("n01443537", "n01629819"),
+    )
     above = _pick(draw, "", "", "archive/", "data set/images/")
     (ending, options), colour = _ending(draw), bool(draw.integers(2)) or False
     colour = colour and ending != ".pgm"
@@ -108,10 +133,15 @@ def folder_tree(draw: Draw, root: Path) -> Member:
         label = classes[number // len(folders) % len(classes)] if classes else None
         splits += [_kind(folder)] if folder else []
         labels += [label] if label else []
-        _save(root / above / folder / (label or "") / f"img {number}{ending}", bytes_of(picture), **options)
+        _save(
+            root / above / folder / (label or "") / f"img {number}{ending}",
+            bytes_of(picture),
+            **options,
+        )
     return Member(
         path=root,
-        description=f"folders {folders}, classes {classes}, below '{above}', {ending}, {'colour' if colour else 'grey'}",
+        description=f"folders {folders}, classes {classes}, below '{above}', {ending}, "
+        f"{'colour' if colour else 'grey'}",
         pictures=seen,
         splits=splits,
         labels=labels,
@@ -131,7 +161,13 @@ def flat_split(draw: Draw, root: Path) -> Member:
         _save(folder / f"{number}.png", bytes_of(picture))
         splits.append(split)
         labels.append(label)
-    return Member(path=root, description=f"{flat}/{inner} without classes", pictures=seen, splits=splits, labels=labels)
+    return Member(
+        path=root,
+        description=f"{flat}/{inner} without classes",
+        pictures=seen,
+        splits=splits,
+        labels=labels,
+    )
 
 
 def extra_files(draw: Draw, root: Path) -> Member:
@@ -139,7 +175,15 @@ def extra_files(draw: Draw, root: Path) -> Member:
     seen = pictures(draw, 30)
     for number, picture in enumerate(seen):
         _save(root / ("ant", "bee")[number % 2] / f"{number}.png", bytes_of(picture))
-    extra = _pick(draw, "empty class", ".DS_Store", "__MACOSX", "Thumbs.db", "labels.csv", ".ipynb_checkpoints")
+    extra = _pick(
+        draw,
+        "empty class",
+        ".DS_Store",
+        "__MACOSX",
+        "Thumbs.db",
+        "labels.csv",
+        ".ipynb_checkpoints",
+    )
     if extra == "empty class":
         (root / "cow").mkdir()
     elif extra in ("__MACOSX", ".ipynb_checkpoints"):
@@ -149,7 +193,9 @@ def extra_files(draw: Draw, root: Path) -> Member:
         (root / "ant" / extra).write_bytes(b"not an image")
     labels = [("ant", "bee")[number % 2] for number in range(30)]
     plain = extra in (".DS_Store", "Thumbs.db", "labels.csv")
-    return Member(path=root, description=f"classes with {extra}", pictures=seen, labels=labels, plain=plain)
+    return Member(
+        path=root, description=f"classes with {extra}", pictures=seen, labels=labels, plain=plain
+    )
 
 
 _FORMATS = (".heic", ".avif", ".jp2")
@@ -172,12 +218,16 @@ def unread(draw: Draw, root: Path) -> Member:
         elif what in _FORMATS:
             path.rename(path.with_suffix(what)).write_bytes(os.urandom(200))
         else:
-            content = {"cut": path.read_bytes()[:60], "empty": b"", "text": b"<html>404</html>"}[what]
+            content = {"cut": path.read_bytes()[:60], "empty": b"", "text": b"<html>404</html>"}[
+                what
+            ]
             path.write_bytes(content)
     read = what in (".jfif", ".jpe", "wrong ending")
     kept = seen if read else np.delete(seen, np.arange(0, 30, 5), axis=0)
     said = "" if read else what if what in _FORMATS else "cannot be read"
-    member = Member(path=root, description=f"every fifth file: {what}", pictures=kept, plain=read, said=said)
+    member = Member(
+        path=root, description=f"every fifth file: {what}", pictures=kept, plain=read, said=said
+    )
     member.settings = {} if read or draw.integers(2) else {"unreadable_share": 0.5}
     return member
 
@@ -195,7 +245,8 @@ def deep_files(draw: Draw, root: Path) -> Member:
 
 def masks(draw: Draw, root: Path) -> Member:
     """Masks with the values 0 to k, of files or arrays."""
-    most, form = _pick(draw, 1, 2, 3, 5, 9, 15, 255), _pick(draw, "png", "npy", "1-bit png", "bool npy")
+    most = _pick(draw, 1, 2, 3, 5, 9, 15, 255)
+    form = _pick(draw, "png", "npy", "1-bit png", "bool npy")
     most = 1 if form in ("1-bit png", "bool npy") else most
     levels = np.rint(pictures(draw, 40) * (1 if most == 255 else most))
     seen = levels / levels.max()
@@ -208,7 +259,13 @@ def masks(draw: Draw, root: Path) -> Member:
         for number, picture in enumerate(stored):
             _save(root / f"{number}.png", picture > 0 if form == "1-bit png" else picture)
     path, dataset = (root / "masks.npy", "arrays") if "npy" in form else (root, "folder")
-    return Member(path=path, dataset=dataset, description=f"masks of 0 to {most}, {form}", pictures=seen, plain=True)
+    return Member(
+        path=path,
+        dataset=dataset,
+        description=f"masks of 0 to {most}, {form}",
+        pictures=seen,
+        plain=True,
+    )
 
 
 def see_through(draw: Draw, root: Path) -> Member:
@@ -220,12 +277,15 @@ def see_through(draw: Draw, root: Path) -> Member:
     wide = alpha[..., None] if ink.ndim == 4 else alpha
     seen = ink * wide + (1 - wide)
     for number in range(30):
-        layers = [*np.moveaxis(np.atleast_3d(bytes_of(ink[number])), -1, 0), bytes_of(alpha[number])]
+        layers = [
+            *np.moveaxis(np.atleast_3d(bytes_of(ink[number])), -1, 0),
+            bytes_of(alpha[number]),
+        ]
         image = Image.fromarray(np.stack(layers, axis=-1), "RGBA" if len(layers) == 4 else "LA")
         if mode == "palette":
-            image = Image.fromarray(np.where(alpha[number] > 0, bytes_of(ink[number]), 255).astype(np.uint8)).convert(
-                "P"
-            )
+            image = Image.fromarray(
+                np.where(alpha[number] > 0, bytes_of(ink[number]), 255).astype(np.uint8)
+            ).convert("P")
             image.save(root / f"{number}.png", transparency=255)
             continue
         image.save(root / f"{number}.png")
@@ -237,7 +297,15 @@ def see_through(draw: Draw, root: Path) -> Member:
 def modes(draw: Draw, root: Path) -> Member:
     """Palettes, CMYK, YCbCr, rotated by EXIF, animated, several pages."""
     kind = _pick(
-        draw, "palette", "grey palette", "CMYK", "rotated", "animated gif", "pages", "float tiff", "grey as RGB"
+        draw,
+        "palette",
+        "grey palette",
+        "CMYK",
+        "rotated",
+        "animated gif",
+        "pages",
+        "float tiff",
+        "grey as RGB",
     )
     colour = kind in ("palette", "CMYK", "rotated")
     seen = pictures(draw, 30, colour=colour)
@@ -260,7 +328,9 @@ def modes(draw: Draw, root: Path) -> Member:
         else:
             others = [Image.fromarray(255 - picture)]
             image.save(
-                root / f"{number}.{'gif' if kind == 'animated gif' else 'tif'}", save_all=True, append_images=others
+                root / f"{number}.{'gif' if kind == 'animated gif' else 'tif'}",
+                save_all=True,
+                append_images=others,
             )
     said = "frame" if kind in ("animated gif", "pages") else ""
     return Member(path=root, description=f"mode: {kind}", pictures=seen, said=said)
@@ -275,7 +345,11 @@ def sizes(draw: Draw, root: Path) -> Member:
         _save(root / f"{number}.png", picture.repeat(scale, axis=0).repeat(scale, axis=1))
     settings = {"image_size": asked} if asked else {}
     return Member(
-        path=root, description=f"three sizes, image_size {asked}", pictures=seen, settings=settings, plain=bool(asked)
+        path=root,
+        description=f"three sizes, image_size {asked}",
+        pictures=seen,
+        settings=settings,
+        plain=bool(asked),
     )
 
 
@@ -305,23 +379,31 @@ def doubles(draw: Draw, root: Path) -> Member:
             os.link(path, other)
         elif number < 10:
             Image.open(path).save(other.with_suffix(".tif"))
-    return Member(path=root, description=f"doubles: {way}", pictures=again, splits=splits, doubted=True)
+    return Member(
+        path=root, description=f"doubles: {way}", pictures=again, splits=splits, doubted=True
+    )
 
 
 # ---- arrays ----
 
 
-def _arrays(root: Path, description: str, seen: np.ndarray, arrays: dict[str, Any], **facts: Any) -> Member:
+def _arrays(
+    root: Path, description: str, seen: np.ndarray, arrays: dict[str, Any], **facts: Any
+) -> Member:
     path = root / "mine.npz"
     np.savez(path, **arrays)
-    return Member(path=path, dataset="arrays", description=f"npz: {description}", pictures=seen, **facts)
+    return Member(
+        path=path, dataset="arrays", description=f"npz: {description}", pictures=seen, **facts
+    )
 
 
 def plain_arrays(draw: Draw, root: Path) -> Member:
     """Types and orders that are read, with and without splits and labels."""
     kind = _pick(draw, "u1", "f2", "f4", "f8", ">f4", ">f8")
     colour, axis, fortran = bool(draw.integers(2)), bool(draw.integers(2)), bool(draw.integers(2))
-    names = _pick(draw, ("images", "labels"), ("x", "y"), ("{}_images", "{}_labels"), ("x_{}", "y_{}"), None)
+    names = _pick(
+        draw, ("images", "labels"), ("x", "y"), ("{}_images", "{}_labels"), ("x_{}", "y_{}"), None
+    )
     seen = pictures(draw, 40, colour=colour)
     stored = bytes_of(seen) if kind == "u1" else seen.astype(kind)
     stored = stored[..., None] if axis and not colour else stored
@@ -330,7 +412,11 @@ def plain_arrays(draw: Draw, root: Path) -> Member:
     if names is None:
         np.save(root / "mine.npy", stored)
         return Member(
-            path=root / "mine.npy", dataset="arrays", description=f"npy: {description}", pictures=seen, plain=True
+            path=root / "mine.npy",
+            dataset="arrays",
+            description=f"npy: {description}",
+            pictures=seen,
+            plain=True,
         )
     labels = draw.integers(0, 4, 40)
     facts = {"labels": [str(label) for label in labels], "plain": True}
@@ -384,7 +470,12 @@ def half_labels(draw: Draw, root: Path) -> Member:
     if how != "absent":
         arrays["y_test"] = np.full(10, -1 if how == "−1" else np.nan)
     splits = ["train"] * 30 + ["test"] * 10
-    facts = {"splits": splits, "labels": names[numbers].tolist(), "plain": True, "said": "none for the test images"}
+    facts = {
+        "splits": splits,
+        "labels": names[numbers].tolist(),
+        "plain": True,
+        "said": "none for the test images",
+    }
     return _arrays(root, f"labels of train alone, of test {how}", seen, arrays, **facts)
 
 
@@ -406,7 +497,9 @@ def ranges(draw: Draw, root: Path) -> Member:
     seen = pictures(draw, 40)
     kinds = {
         "a hair beyond": (seen * (1 + 1e-6) - 1e-9).astype(np.float32),
-        "1 + 1 ulp": np.where(seen == 1, np.nextafter(np.float32(1), np.float32(2)), seen).astype(np.float32),
+        "1 + 1 ulp": np.where(seen == 1, np.nextafter(np.float32(1), np.float32(2)), seen).astype(
+            np.float32
+        ),
         "float16": seen.astype(np.float16),
         "−1 to 1": seen * 2 - 1,
         "0 to 255": np.rint(seen * 255),
@@ -470,12 +563,20 @@ def names(draw: Draw, root: Path) -> Member:
         "none": {},
         "objects": {"images": np.array([*[seen[0]] * 9, seen[0][:3]], object)},
         "other sizes": {"train_images": seen, "test_images": seen[:9, :7]},
-        "another depth": {"train_images": seen, "test_images": bytes_of(pictures(draw, 9, colour=True))},
+        "another depth": {
+            "train_images": seen,
+            "test_images": bytes_of(pictures(draw, 9, colour=True)),
+        },
         "another type": {"train_images": seen, "test_images": pictures(draw, 9)},
-        "other masks": {"train_images": seen, "test_images": (pictures(draw, 9) > 0.5).astype(np.uint8)},
+        "other masks": {
+            "train_images": seen,
+            "test_images": (pictures(draw, 9) > 0.5).astype(np.uint8),
+        },
     }
     name = _pick(draw, *kinds)
-    return _arrays(root, f"names {name}: {', '.join(kinds[name])}", seen / 255, kinds[name], doubted=True)
+    return _arrays(
+        root, f"names {name}: {', '.join(kinds[name])}", seen / 255, kinds[name], doubted=True
+    )
 
 
 def nothing_to_see(draw: Draw, root: Path) -> Member:
@@ -489,7 +590,11 @@ def nothing_to_see(draw: Draw, root: Path) -> Member:
             _save(root / f"{number}.png", picture)
     path, dataset = (root / "mine.npy", "arrays") if form == "npy" else (root, "folder")
     return Member(
-        path=path, dataset=dataset, description=f"constant {level}, {form}", pictures=stored / 255, doubted=True
+        path=path,
+        dataset=dataset,
+        description=f"constant {level}, {form}",
+        pictures=stored / 255,
+        doubted=True,
     )
 
 
@@ -499,7 +604,10 @@ def idx_files(draw: Draw, root: Path) -> Member:
     folder = root / _pick(draw, "MNIST/raw", "raw", "")
     folder.mkdir(parents=True, exist_ok=True)
     for name, part in (("train", slice(30)), ("t10k", slice(30, 40))):
-        for kind, array in (("images-idx3", bytes_of(seen[part])), ("labels-idx1", labels[part].astype(np.uint8))):
+        for kind, array in (
+            ("images-idx3", bytes_of(seen[part])),
+            ("labels-idx1", labels[part].astype(np.uint8)),
+        ):
             header = struct.pack(f">{1 + array.ndim}I", 0x0800 + array.ndim, *array.shape)
             (folder / f"{name}-{kind}-ubyte").write_bytes(header + array.tobytes())
     splits = ["train"] * 30 + ["test"] * 10
@@ -518,9 +626,28 @@ def idx_files(draw: Draw, root: Path) -> Member:
 
 
 KINDS: tuple[Callable[[Draw, Path], Member], ...] = (
-    folder_tree, plain_arrays, label_kinds, deep_files, masks, flat_split, half_labels, ranges, folder_tree, see_through, axes, unread, modes,
-    names, doubles, extra_files, sizes, not_finite, wrong_labels, nothing_to_see, idx_files,
-)  # fmt: skip
+    folder_tree,
+    plain_arrays,
+    label_kinds,
+    deep_files,
+    masks,
+    flat_split,
+    half_labels,
+    ranges,
+    folder_tree,
+    see_through,
+    axes,
+    unread,
+    modes,
+    names,
+    doubles,
+    extra_files,
+    sizes,
+    not_finite,
+    wrong_labels,
+    nothing_to_see,
+    idx_files,
+)
 
 
 def make_member(number: int, root: Path) -> Member:

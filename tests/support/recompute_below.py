@@ -1,4 +1,6 @@
-"""The values of the statements below the answer: of the race, of matched pairs, of the front, and of what was left out."""
+"""The values of the statements below the answer: of the race, of matched pairs, of the front, and
+of what was left out.
+"""
 
 from typing import Any
 
@@ -13,9 +15,19 @@ from recompute_statements import ENDED, Values, hold, of
 def race(study: Study, kind: str, _: Values) -> Values:
     own, trials = study.race, study.trials
     hold(kind == f"race.{own.ended or ('goes_on' if own.looked else 'begun')}")
-    confirming = trials["purposes"].map(lambda text: "confirm" in str(text).split("+")) & trials["repeat"]
-    made = {"configurations": len(own.order), "seeds": own.most, "left": len(own.order) - len(own.dropped)}
-    made |= {"looked": own.looked, "runs": int(confirming.sum()), "planned": len(own.order) * own.most}
+    confirming = (
+        trials["purposes"].map(lambda text: "confirm" in str(text).split("+")) & trials["repeat"]
+    )
+    made = {
+        "configurations": len(own.order),
+        "seeds": own.most,
+        "left": len(own.order) - len(own.dropped),
+    }
+    made |= {
+        "looked": own.looked,
+        "runs": int(confirming.sum()),
+        "planned": len(own.order) * own.most,
+    }
     return made | {"spread": own.spread if own.ended == "close" else None}
 
 
@@ -26,7 +38,9 @@ def rule_of_race(study: Study, *_: Any) -> Values:
 
 @of("race.dropped", "race.dropped_failed")
 def dropped(study: Study, kind: str, values: Values) -> Values:
-    trial, seeds, leader, behind, p = next(own for own in study.race.dropped if own[0] == values["trial"])
+    trial, seeds, leader, behind, p = next(
+        own for own in study.race.dropped if own[0] == values["trial"]
+    )
     hold((leader is None) == (kind == "race.dropped_failed"))
     return {"trial": trial, "seeds": seeds, "leader": leader, "behind": behind, "p": p}
 
@@ -39,7 +53,9 @@ def hypervolume(study: Study, *_: Any) -> Values:
 
 @of("pairs.over_seeds", "pairs.over_settings", "pairs.few")
 def mean_difference(study: Study, kind: str, values: Values) -> Values:
-    """The bootstrap of another program draws other resamples; its ends may differ by a tenth of the interval."""
+    """The bootstrap of another program draws other resamples; its ends may differ by a tenth of the
+    interval.
+    """
     each, p = next(
         (each, p)
         for each, p in zip(study.pairs, study.p_holm, strict=True)
@@ -60,12 +76,25 @@ def mean_difference(study: Study, kind: str, values: Values) -> Values:
 
 @of("pairs.incomplete", "pairs.not_listed")
 def other_pairs(study: Study, kind: str, values: Values) -> Values:
-    counts = [each.incomplete if kind == "pairs.incomplete" else len(each.table) - 50 for each in study.pairs]
+    counts = [
+        each.incomplete if kind == "pairs.incomplete" else len(each.table) - 50
+        for each in study.pairs
+    ]
     hold(values["count"] > 0 and values["count"] in counts)
     return {"count": values["count"]}
 
 
-LEFT = ("repeated", "failed", "pruned", "going", "worthless", "epochs", "unplaced", "runs_failed", "runs_going")
+LEFT = (
+    "repeated",
+    "failed",
+    "pruned",
+    "going",
+    "worthless",
+    "epochs",
+    "unplaced",
+    "runs_failed",
+    "runs_going",
+)
 LEFT += ("late", "idle", "untested", "pairs", "pictureless", "pictureless_all")
 
 
@@ -74,8 +103,13 @@ def left_out(study: Study, kind: str, values: Values) -> Values:
     trials, search = study.trials, study.search
     runs = trials[trials["repeat"]]
     late = runs["purposes"].map(str) == "late"
-    planned, confirming = runs["purposes"].notna() & ~late, pd.concat([*study.confirmed.values(), runs.head(0)])
-    last = study.epochs[~study.epochs["repeat"]].sort_values("epoch").drop_duplicates("number", keep="last")
+    planned = runs["purposes"].notna() & ~late
+    confirming = pd.concat([*study.confirmed.values(), runs.head(0)])
+    last = (
+        study.epochs[~study.epochs["repeat"]]
+        .sort_values("epoch")
+        .drop_duplicates("number", keep="last")
+    )
     placed = last[np.isfinite((last["val/rate"] + last["val/distortion"]).astype(float))]["number"]
     finite = np.isfinite(search["objective"].astype(float))
     counts = {
@@ -90,7 +124,9 @@ def left_out(study: Study, kind: str, values: Values) -> Values:
         "runs_going": (runs["state"].isin(["running", "waiting"]) & planned).sum(),
         "late": (late & (runs["state"] != "complete")).sum(),
         "idle": runs["purposes"].isna().sum(),
-        "untested": (~np.isfinite(confirming["result.test/neg_elbo"].astype(float))).sum() if len(confirming) else 0,
+        "untested": (~np.isfinite(confirming["result.test/neg_elbo"].astype(float))).sum()
+        if len(confirming)
+        else 0,
         "pairs": sum(each.incomplete for each in study.pairs),
     }
     pictures = values["count"]  # no table has the pictures that lie beside the runs

@@ -1,4 +1,6 @@
-"""Whether the best trials of a study pile up at an end of a searched parameter, recomputed from the tables beside its report."""
+"""Whether the best trials of a study pile up at an end of a searched parameter, recomputed from the
+tables beside its report.
+"""
 
 import math
 from dataclasses import dataclass
@@ -45,7 +47,9 @@ class Ends:
 
     @property
     def whole(self) -> bool:
-        return self.own.whole or (bool(self.own.texts) and not any("." in text for text in self.own.texts))
+        return self.own.whole or (
+            bool(self.own.texts) and not any("." in text for text in self.own.texts)
+        )
 
     @property
     def open_ends(self) -> list[str]:
@@ -58,11 +62,15 @@ class Ends:
         return ["upper"] if self.low <= (1 if self.whole else 0) else ["lower", "upper"]
 
     def places(self, values: pd.Series) -> np.ndarray:
-        """Return where values lie between the ends, from 0 to 1; those of a list at even distances."""
+        """Return where values lie between the ends, from 0 to 1; those of a list at even
+        distances.
+        """
         if not self.own.texts:
             return np.asarray(self.own.axis(values), dtype=float)
         index = {number: place for place, number in enumerate(self.numbers)}
-        return values.map(lambda text: index[number_of(text)]).to_numpy(float) / (len(self.numbers) - 1)
+        return values.map(lambda text: index[number_of(text)]).to_numpy(float) / (
+            len(self.numbers) - 1
+        )
 
     def near(self, values: pd.Series, end: str) -> np.ndarray:
         places = self.places(values)
@@ -85,7 +93,9 @@ class Ends:
 
 
 def bound_of(study: Study, name: str) -> Pile | None:
-    """Return the end at which the best ten trials lie: more often than all do, or before all at equal values of the rest; or all of them."""
+    """Return the end at which the best ten trials lie: more often than all do, or before all at
+    equal values of the rest; or all of them.
+    """
     own, trials = study.parameters[name], study.found
     ends, trials = Ends(own), trials[own.values(trials).notna()]
     for end in ends.open_ends if len(trials) >= 20 else ():
@@ -100,7 +110,9 @@ def bound_of(study: Study, name: str) -> Pile | None:
 
 
 def _ahead(study: Study, own: Parameter, trials: pd.DataFrame, near: pd.Series) -> float:
-    """Return the p of a regression of normal scores of ranks: whether trials near an end rank before others at equal values of the rest."""
+    """Return the p of a regression of normal scores of ranks: whether trials near an end rank
+    before others at equal values of the rest.
+    """
     columns = [np.ones(len(trials))]
     for other in study.parameters.values():
         values = other.values(trials)
@@ -121,5 +133,7 @@ def _ahead(study: Study, own: Parameter, trials: pd.DataFrame, near: pd.Series) 
     if freedom < 10 or np.linalg.matrix_rank(terms) == rank:
         return 1.0
     fitted, *_ = np.linalg.lstsq(terms, scores, rcond=None)
-    variance = ((scores - terms @ fitted) ** 2).sum() / freedom * np.linalg.pinv(terms.T @ terms)[0, 0]
+    variance = (
+        ((scores - terms @ fitted) ** 2).sum() / freedom * np.linalg.pinv(terms.T @ terms)[0, 0]
+    )
     return float(scipy.stats.t.cdf(fitted[0] / math.sqrt(variance), freedom))

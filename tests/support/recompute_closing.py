@@ -1,4 +1,6 @@
-"""Rules for the checks of trust, the captions, how the trials ended and how the report was made; and the list of constants."""
+"""Rules for the checks of trust, the captions, how the trials ended and how the report was made;
+and the list of constants.
+"""
 
 import math
 import re
@@ -32,13 +34,16 @@ def _why(state: str, own: pd.DataFrame, words: str) -> str:
     if state == "pruned":
         low, high = own["epochs"].min(), own["epochs"].max()
         span = (
-            plural(low, "epoch") if low == high else f"{low:,} to {high:,} epochs (median {own['epochs'].median():g})"
+            plural(low, "epoch")
+            if low == high
+            else f"{low:,} to {high:,} epochs (median {own['epochs'].median():g})"
         )
         return f"worse than others at the same epoch; stopped after {span}"
     if state == "failed":
         counts = own["failure"].fillna("unknown").str.replace("_", " ").value_counts()
         return ", ".join(
-            f"{count:,} {kind}" for kind, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+            f"{count:,} {kind}"
+            for kind, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))
         )
     return words if not re.search(r"\d", words) else ""
 
@@ -48,7 +53,13 @@ def failed(state: State, rows: Rows) -> list[list[Expected]]:
     study = state.study
     own = study.trials[study.trials["state"] == "failed"].sort_values(["repeat", "number"]).head(50)
     return [
-        [f"{'r' if row['repeat'] else ''}{row['number']}", None, str(row["epochs"]), None, study.configuration(row)]
+        [
+            f"{'r' if row['repeat'] else ''}{row['number']}",
+            None,
+            str(row["epochs"]),
+            None,
+            study.configuration(row),
+        ]
         for _, row in own.iterrows()
     ]
 
@@ -56,7 +67,10 @@ def failed(state: State, rows: Rows) -> list[list[Expected]]:
 @shows(has("trial", "stopped after epoch"))
 def pruned(state: State, rows: Rows) -> list[list[Expected]]:
     own = state.study.search[state.study.search["state"] == "pruned"]
-    return [[str(row["number"]), str(row["epochs"]), number(row["objective"])] for _, row in own.iterrows()]
+    return [
+        [str(row["number"]), str(row["epochs"]), number(row["objective"])]
+        for _, row in own.iterrows()
+    ]
 
 
 @shows(has("stopped after epoch", "trials"))
@@ -67,7 +81,9 @@ def pruned_by_epoch(state: State, rows: Rows) -> list[list[Expected]]:
         own = every[every["epochs"].between(number_of(low), number_of(high or low))]
         more = f" and {len(own) - 12:,} more" if len(own) > 12 else ""
         ends = [number(own["objective"].min()), number(own["objective"].max())]
-        made.append([None, f"{len(own):,}", *ends, ", ".join(map(str, own["number"].head(12))) + more])
+        made.append(
+            [None, f"{len(own):,}", *ends, ", ".join(map(str, own["number"].head(12))) + more]
+        )
     return made
 
 
@@ -75,34 +91,57 @@ def pruned_by_epoch(state: State, rows: Rows) -> list[list[Expected]]:
 
 
 def _short(value: float) -> str:
-    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}".rstrip("0") if value < 1 else f"{value:.3g}"
+    return (
+        f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}".rstrip("0")
+        if value < 1
+        else f"{value:.3g}"
+    )
 
 
 @shows(lambda block: block.heading == "Seeds")
 def seeds(state: State, rows: Rows) -> list[list[Expected]]:
-    """The seeds of the study and of the split are constants; those of the best trial and of its repeats stand in trials.csv."""
+    """The seeds of the study and of the split are constants; those of the best trial and of its
+    repeats stand in trials.csv.
+    """
     study, made = state.study, []
     for name, words in rows[1:]:
         expected = None
         if name == "trial of the search":
             seed = rows[1][1].partition(":")[0]
-            expected = f"the first 63 bits of the SHA-256 of `{seed}:trial:N`, N being the number of the trial"
+            expected = (
+                f"the first 63 bits of the SHA-256 of `{seed}:trial:N`, N being the number of the "
+                "trial"
+            )
             numbers = study.trials.loc[~study.trials["repeat"], "number"]
             if len(numbers) and set(range(int(numbers.max()) + 1)) - set(
                 numbers
             ):  # a trial that was revived has no row
-                expected += ", without those that go on from a paused one of an earlier sweep and have its seed"
+                expected += (
+                    ", without those that go on from a paused one of an earlier sweep and have "
+                    "its seed"
+                )
             if study.best is not None and not pd.isna(study.best_trial["seed"]):
                 expected += f"; trial {study.best}: {int(study.best_trial['seed'])}"
         elif name == "fresh seeds":
-            own = study.best_runs.sort_values("seed_index")["seed"].dropna() if study.confirmed else []
-            told = f"; those of the confirmation of trial {study.best}: {', '.join(str(int(seed)) for seed in own)}"
+            own = (
+                study.best_runs.sort_values("seed_index")["seed"].dropna()
+                if study.confirmed
+                else []
+            )
+            told = (
+                f"; those of the confirmation of trial {study.best}: "
+                f"{', '.join(str(int(seed)) for seed in own)}"
+            )
             expected = words.partition("; those of")[0] + (told if len(own) else "")
         made.append([None, expected])
     return made
 
 
-@shows(lambda block: block.chapter == "How this was made" and [cell.words for cell in block.rows[0]] == ["", ""])
+@shows(
+    lambda block: (
+        block.chapter == "How this was made" and [cell.words for cell in block.rows[0]] == ["", ""]
+    )
+)
 def facts(state: State, rows: Rows) -> list[list[Expected]]:
     """Constants: settings, sizes of the data, versions, hardware. The rules take them as given."""
     return [[None, None]] * (len(rows) - 1)
@@ -110,7 +149,9 @@ def facts(state: State, rows: Rows) -> list[list[Expected]]:
 
 @shows(has("component", "weight"))
 def components(state: State, rows: Rows) -> list[list[Expected]]:
-    """Weights and shares are arrays of one run's evaluation.npz: weights fall from row to row, and none is above 100 %."""
+    """Weights and shares are arrays of one run's evaluation.npz: weights fall from row to row, and
+    none is above 100 %.
+    """
     weights = [number_of(row[1].removesuffix(" %")) for row in rows[1:]]
     assert_that(weights == sorted(weights, reverse=True) and sum(weights) <= 100.05 * 1.01)
     return [[str(place), None, None, None] for place in range(1, len(rows))]

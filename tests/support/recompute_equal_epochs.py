@@ -1,4 +1,6 @@
-"""The parts of `equal_epochs` and `holes` in summary.json that follow from the tables alone. What a model adds is tested against planted truths."""
+"""The parts of `equal_epochs` and `holes` in summary.json that follow from the tables alone. What a
+model adds is tested against planted truths.
+"""
 
 import math
 import re
@@ -12,14 +14,22 @@ from recompute_rules import Wrong
 
 
 def wrong_effects(study: Study) -> list[Wrong]:
-    """Compare what the summary says of equal epochs, and of numbers tried with bad values alone, with the tables."""
+    """Compare what the summary says of equal epochs, and of numbers tried with bad values alone,
+    with the tables.
+    """
     summary = study.report.summary
     wrong = []
     expected = equal_epochs(study)
     for entry in summary["equal_epochs"]:
         found = {name: _plain(entry[name]) for name in expected[entry["parameter"]]}
         if not _same(found, expected[entry["parameter"]]):
-            wrong.append(Wrong(0, f"summary.json: equal_epochs has {found}, the tables {expected[entry['parameter']]}"))
+            wrong.append(
+                Wrong(
+                    0,
+                    f"summary.json: equal_epochs has {found}, the tables "
+                    f"{expected[entry['parameter']]}",
+                )
+            )
     for hole in summary["holes"]:
         if reason := wrong_hole(study, hole):
             wrong.append(Wrong(0, f"summary.json: the hole of {hole['parameter']}: {reason}"))
@@ -27,14 +37,20 @@ def wrong_effects(study: Study) -> list[Wrong]:
 
 
 def equal_epochs(study: Study) -> dict[str, dict[str, Any]]:
-    """Return what was compared of each parameter: at which epoch, how many trials, what they and the best have."""
+    """Return what was compared of each parameter: at which epoch, how many trials, what they and
+    the best have.
+    """
     least = study.warmup + 1
-    rungs = re.search(r"rungs? (?:at |after )?(?:epochs? )?(\d+)", study.report.facts("Search").get("pruner", ""))
+    rungs = re.search(
+        r"rungs? (?:at |after )?(?:epochs? )?(\d+)", study.report.facts("Search").get("pruner", "")
+    )
     if study.promotes and rungs:
         least = max(least, int(rungs[1]))
     reached = study.learned[study.learned["epochs"] >= least]
     epoch = int(reached["epochs"].min()) if len(reached) else 0
-    rows = study.epochs[~study.epochs["repeat"] & (study.epochs["epoch"] == epoch)].set_index("number")["objective"]
+    rows = study.epochs[~study.epochs["repeat"] & (study.epochs["epoch"] == epoch)].set_index(
+        "number"
+    )["objective"]
     compared = reached[np.isfinite(reached["number"].map(rows).astype(float))]
     failed = int((study.search["state"] == "failed").sum())
     found = {}
@@ -80,11 +96,17 @@ def _same(found: dict[str, Any], expected: dict[str, Any]) -> bool:
 
 
 def _equal(found: Any, expected: Any) -> bool:
-    return math.isclose(found, expected) if isinstance(expected, float) else value_of(found) == expected
+    return (
+        math.isclose(found, expected)
+        if isinstance(expected, float)
+        else value_of(found) == expected
+    )
 
 
 def wrong_hole(study: Study, hole: dict[str, Any]) -> str:
-    """Return what is wrong with a hole: its trials are as many, each has a bad value, and a trial at its edge has none. Empty where nothing is."""
+    """Return what is wrong with a hole: its trials are as many, each has a bad value, and a trial
+    at its edge has none. Empty where nothing is.
+    """
     values = study.parameters[hole["parameter"]].values(study.learned)
     inside = pd.Series(False, index=values.index)
     for end, beyond in (("low", values.lt), ("high", values.gt)):
@@ -97,7 +119,10 @@ def wrong_hole(study: Study, hole: dict[str, Any]) -> str:
             return f"{int((having & inside).sum())} of its trials have {bad}"
         spoilt |= having
     if int(inside.sum()) != hole["trials"] or not spoilt[inside].all():
-        return f"{int(inside.sum())} trials lie in it, {int(spoilt[inside].sum())} of them with a bad value"
+        return (
+            f"{int(inside.sum())} trials lie in it, {int(spoilt[inside].sum())} of them with a "
+            "bad value"
+        )
     edges = [end for end in (hole["low"], hole["high"]) if end is not None]
     fair = values[~spoilt]
     if not all(np.isclose(fair, edge).any() for edge in edges):

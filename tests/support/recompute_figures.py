@@ -12,7 +12,18 @@ import pandas as pd
 import scipy.stats
 from recompute_files import Parameter, Report, number_of, value_text
 from recompute_race import Raced, race
-from recompute_statistics import Gap, Mean, Pairs, corrected, holm, of_looks, paired_p, plural, student, welch
+from recompute_statistics import (
+    Gap,
+    Mean,
+    Pairs,
+    corrected,
+    holm,
+    of_looks,
+    paired_p,
+    plural,
+    student,
+    welch,
+)
 
 ENDED = ("complete", "pruned", "failed")
 
@@ -52,17 +63,28 @@ class Study:
         """The longest warm-up of a trial of the search, in epochs."""
         searched = self.parameters.get("warmup_epochs")
         fixed = number_of(self.report.setting("train", "warmup epochs") or "0")
-        return math.ceil(fixed if searched is None else max(map(number_of, searched.texts), default=searched.high))
+        return math.ceil(
+            fixed
+            if searched is None
+            else max(map(number_of, searched.texts), default=searched.high)
+        )
 
     @cached_property
     def found(self) -> pd.DataFrame:
-        """Whose values may lie at a bound: the complete trials, then those that promotion paused, by their epochs."""
+        """Whose values may lie at a bound: the complete trials, then those that promotion paused,
+        by their epochs.
+        """
         facts = self.report.facts("Search")
         if "objectives" in facts or not facts.get("pruner", "").startswith("promotion"):
             return self.ranked
-        own = self.search[self.search["state"].isin(["paused", "pruned"]) & self.search["objective"].notna()]
+        own = self.search[
+            self.search["state"].isin(["paused", "pruned"]) & self.search["objective"].notna()
+        ]
         return pd.concat(
-            [self.ranked, own.sort_values(["epochs", "objective", "number"], ascending=[False, True, True])]
+            [
+                self.ranked,
+                own.sort_values(["epochs", "objective", "number"], ascending=[False, True, True]),
+            ]
         )
 
     @property
@@ -71,15 +93,21 @@ class Study:
 
     @cached_property
     def learned(self) -> pd.DataFrame:
-        """The best first, with what they are ordered by: their objectives, or under promotion their places."""
+        """The best first, with what they are ordered by: their objectives, or under promotion their
+        places.
+        """
         if self.promotes:
             return self.found.assign(standing=np.arange(len(self.found), dtype=float))
-        own = self.search[self.search["state"].isin(["complete", "pruned"]) & self.search["objective"].notna()]
+        own = self.search[
+            self.search["state"].isin(["complete", "pruned"]) & self.search["objective"].notna()
+        ]
         return own.sort_values(["objective", "number"]).assign(standing=own["objective"])
 
     @cached_property
     def judged(self) -> set[int]:
-        """Numbers of the trials that are complete, or under promotion had more epochs than the least that a paused trial has."""
+        """Numbers of the trials that are complete, or under promotion had more epochs than the
+        least that a paused trial has.
+        """
         complete = self.found["state"] == "complete"
         least = self.found.loc[~complete, "epochs"].min()
         return set(self.found.loc[complete | (self.found["epochs"] > least), "number"])
@@ -90,11 +118,15 @@ class Study:
         return own[own["objective"].notna()].sort_values(["objective", "number"])
 
     def _for(self, purpose: str) -> pd.Series:
-        return self.trials["purposes"].map(lambda text: purpose in str(text).split("+")).astype(bool)
+        return (
+            self.trials["purposes"].map(lambda text: purpose in str(text).split("+")).astype(bool)
+        )
 
     @cached_property
     def confirmed(self) -> dict[int, pd.DataFrame]:
-        """Trial → its confirming runs, the lowest mean validation −ELBO first, or in the order of their race."""
+        """Trial → its confirming runs, the lowest mean validation −ELBO first, or in the order of
+        their race.
+        """
         runs = self.repeats[self._for("confirm").reindex(self.repeats.index)]
         groups = {int(source): own for source, own in runs.groupby("source_trial")}
         if self.race is not None:
@@ -129,15 +161,23 @@ class Study:
         return self.confirmed[self.best] if self.best in self.confirmed else self.ranked.head(1)
 
     def baseline(self, name: str) -> pd.DataFrame:
-        return self.repeats[self.repeats["baseline"].map(lambda names: name in str(names).split("+")).astype(bool)]
+        return self.repeats[
+            self.repeats["baseline"].map(lambda names: name in str(names).split("+")).astype(bool)
+        ]
 
     @cached_property
     def rows(self) -> dict[str, pd.DataFrame]:
-        """Title of each row of a baseline that has a complete run → its runs; on the best setting one for each configuration."""
+        """Title of each row of a baseline that has a complete run → its runs; on the best setting
+        one for each configuration.
+        """
         found = {}
         for title, name in self.report.baselines.items():
             runs = self.baseline(name)
-            parts = [runs] if self.file_of(title).get("at") != "best" else self._alike(runs, self.settings_of(title))
+            parts = (
+                [runs]
+                if self.file_of(title).get("at") != "best"
+                else self._alike(runs, self.settings_of(title))
+            )
             own_rows = [(self.changed_by(title, own), own) for own in parts]
             for source, own in sorted(own_rows, key=lambda row: row[0] != self.best):
                 named = f"{title} (trial {source})"
@@ -146,20 +186,32 @@ class Study:
 
     def _alike(self, runs: pd.DataFrame, settings: dict) -> list[pd.DataFrame]:
         """Split runs by their configuration."""
-        names = [f"params.{name}" for name in (*self.parameters, *settings) if f"params.{name}" in runs]
-        texts = [str(row) for row in runs[list(dict.fromkeys(names))].itertuples(index=False, name=None)]
+        names = [
+            f"params.{name}" for name in (*self.parameters, *settings) if f"params.{name}" in runs
+        ]
+        texts = [
+            str(row) for row in runs[list(dict.fromkeys(names))].itertuples(index=False, name=None)
+        ]
         return [runs[[own == text for own in texts]] for text in dict.fromkeys(texts)]
 
     def changed_by(self, title: str, runs: pd.DataFrame) -> int | None:
-        """Return the trial whose configuration the runs of a baseline change: the best, the first of the search, or the recorded one."""
+        """Return the trial whose configuration the runs of a baseline change: the best, the first
+        of the search, or the recorded one.
+        """
         if self.file_of(title).get("at") != "best" or runs.empty:
             return None
         settings = self.settings_of(title)
         apart = {
-            name for name in self.parameters if name in settings or any(self._depends(name, of) for of in settings)
+            name
+            for name in self.parameters
+            if name in settings or any(self._depends(name, of) for of in settings)
         }
         recorded = [int(source) for source in runs["source_trial"].dropna()]
-        candidates = [self.best, *(int(number) for number in self.found["number"].head(1)), *recorded]
+        candidates = [
+            self.best,
+            *(int(number) for number in self.found["number"].head(1)),
+            *recorded,
+        ]
         fitting = []
         for source in dict.fromkeys(number for number in candidates if number is not None):
             base = self.search[self.search["number"] == source]
@@ -175,18 +227,29 @@ class Study:
         return min(fitting, key=lambda each: each[0])[1] if fitting else (recorded or [None])[0]
 
     def source_of_row(self, title: str) -> int | None:
-        """Return the trial that the row of a baseline changes; of a row without complete runs the one that its title names."""
+        """Return the trial that the row of a baseline changes; of a row without complete runs the
+        one that its title names.
+        """
         if title in self.rows:
             return self.changed_by(
-                re.sub(r" \(trial \d+\)$", "", title) if title not in self.report.baselines else title, self.rows[title]
+                re.sub(r" \(trial \d+\)$", "", title)
+                if title not in self.report.baselines
+                else title,
+                self.rows[title],
             )
         named = re.search(r" \(trial (\d+)\)$", title)
         return int(named[1]) if named else None
 
     def against(self, title: str) -> int | None:
-        """Return the trial whose confirmed runs a row is set against: that in its title, else the best."""
+        """Return the trial whose confirmed runs a row is set against: that in its title, else the
+        best.
+        """
         named = re.search(r" \(trial (\d+)\)$", title)
-        return int(named[1]) if named and title in self.rows and self.report.baselines.get(title) is None else self.best
+        return (
+            int(named[1])
+            if named and title in self.rows and self.report.baselines.get(title) is None
+            else self.best
+        )
 
     def runs_of(self, title: str) -> pd.DataFrame | None:
         """Return the runs behind the title of a row; None for an unknown title."""
@@ -196,7 +259,11 @@ class Study:
         source, _, role = title.removeprefix("Trial ").partition(",")
         if not source.isdigit() or not title.startswith("Trial ") or not role:
             return None
-        return self.confirmed.get(int(source)) if self.confirmed else self.ranked[self.ranked["number"] == int(source)]
+        return (
+            self.confirmed.get(int(source))
+            if self.confirmed
+            else self.ranked[self.ranked["number"] == int(source)]
+        )
 
     def deterministic(self, title: str | None = None) -> bool:
         changed = self.settings_of(title).get("posterior")
@@ -228,22 +295,34 @@ class Study:
         name = f"result.{when}/{metric}"
         return student(runs[name].astype(float)) if name in runs else Mean(math.nan)
 
-    def difference(self, best: pd.DataFrame, runs: pd.DataFrame, name: str = "result.test/neg_elbo") -> Gap:
-        """Return the mean difference on test (runs − best): of shared seeds where all have one, else Welch's."""
+    def difference(
+        self, best: pd.DataFrame, runs: pd.DataFrame, name: str = "result.test/neg_elbo"
+    ) -> Gap:
+        """Return the mean difference on test (runs − best): of shared seeds where all have one,
+        else Welch's.
+        """
         one, two = (own[["seed", name]].dropna() for own in (best, runs))
         both = one.merge(two, on="seed").drop_duplicates("seed")
         if len(both) > 1 and len(both) == len(two):
             values = list(both[f"{name}_y"] - both[f"{name}_x"])
-            return Gap(student(values), paired_p(values), f"paired over {plural(len(both), 'shared seed')}")
+            return Gap(
+                student(values), paired_p(values), f"paired over {plural(len(both), 'shared seed')}"
+            )
         first, second = list(one[name]), list(two[name])
         basis = f"Welch's t over {len(first):,} and {plural(len(second), 'seed')}"
         many = min(len(first), len(second)) >= 3
-        p = float(scipy.stats.ttest_ind(first, second, equal_var=False).pvalue) if many else math.nan
+        p = (
+            float(scipy.stats.ttest_ind(first, second, equal_var=False).pvalue)
+            if many
+            else math.nan
+        )
         return Gap(welch(first, second), p, basis)
 
     @cached_property
     def margins(self) -> dict[int, Gap]:
-        """Trial → test −ELBO of its runs minus that of the best by seed index, corrected for all pairs of the confirmed."""
+        """Trial → test −ELBO of its runs minus that of the best by seed index, corrected for all
+        pairs of the confirmed.
+        """
         return self.margins_of("result.test/neg_elbo")
 
     def margins_of(self, column: str) -> dict[int, Gap]:
@@ -253,14 +332,22 @@ class Study:
         }
         two = list(itertools.combinations(own, 2))
         gaps = [list((own[second] - own[first]).dropna()) for first, second in two]
-        tests = corrected([Gap(student(gap), of_looks(paired_p(gap), self.looks), "") for gap in gaps])
-        return {other: gap for (one, other), gap in zip(two, tests, strict=True) if one == self.best and gap.mean.n}
+        tests = corrected(
+            [Gap(student(gap), of_looks(paired_p(gap), self.looks), "") for gap in gaps]
+        )
+        return {
+            other: gap
+            for (one, other), gap in zip(two, tests, strict=True)
+            if one == self.best and gap.mean.n
+        }
 
     @cached_property
     def baseline_gaps(self) -> dict[str, Gap]:
-        """Title → that of a baseline of the same protocol, corrected for each of them with each confirmed configuration.
+        """Title → that of a baseline of the same protocol, corrected for each of them with each
+        confirmed configuration.
 
-        One on the best setting stands against the configuration that it changes; of the others it counts as many tests that failed.
+        One on the best setting stands against the configuration that it changes; of the others it
+        counts as many tests that failed.
         """
         every, untested = [], 0
         for title, runs in self.rows.items():
@@ -272,29 +359,49 @@ class Study:
                     if own in (None, source) and not self.same_training(of, runs)
                 ]
         on_best = [
-            title for _, title, gap in every if self.file_of(title).get("at") == "best" and not math.isnan(gap.p)
+            title
+            for _, title, gap in every
+            if self.file_of(title).get("at") == "best" and not math.isnan(gap.p)
         ]
-        names = {self.report.baselines.get(title) or re.sub(r" \(trial \d+\)$", "", title) for title in on_best}
+        names = {
+            self.report.baselines.get(title) or re.sub(r" \(trial \d+\)$", "", title)
+            for title in on_best
+        }
         untested = len(names) * len(self.confirmed) - len(on_best)
-        ps = [gap if source == self.best else gap._replace(p=of_looks(gap.p, self.looks)) for source, _, gap in every]
+        ps = [
+            gap if source == self.best else gap._replace(p=of_looks(gap.p, self.looks))
+            for source, _, gap in every
+        ]
         tests = corrected([*ps, *[Gap(Mean(math.nan), 1.0, "")] * untested])
         return {
-            title: gap for (source, title, _), gap in zip(every, tests, strict=False) if source == self.against(title)
+            title: gap
+            for (source, title, _), gap in zip(every, tests, strict=False)
+            if source == self.against(title)
         }
 
     def weighted_gap(self, best: pd.DataFrame, runs: pd.DataFrame) -> Mean | None:
-        """Return the difference in IW-NLL where its interval leaves out 0 and that of −ELBO does not, or the other way round, or both on other sides."""
-        samples = [own.get("result.test/importance_samples", pd.Series(dtype=float)).dropna() for own in (best, runs)]
+        """Return the difference in IW-NLL where its interval leaves out 0 and that of −ELBO does
+        not, or the other way round, or both on other sides.
+        """
+        samples = [
+            own.get("result.test/importance_samples", pd.Series(dtype=float)).dropna()
+            for own in (best, runs)
+        ]
         if len(set(pd.concat(samples))) != 1:
             return None
-        gaps = [self.difference(best, runs, f"result.test/{name}").mean for name in ("neg_elbo", "iw_nll")]
+        gaps = [
+            self.difference(best, runs, f"result.test/{name}").mean
+            for name in ("neg_elbo", "iw_nll")
+        ]
         if math.isnan(gaps[1].low):
             return None
         sides = [(gap.low > 0) - (gap.high < 0) for gap in gaps]
         return gaps[1] if sides[0] != sides[1] else None
 
     def same_training(self, best: pd.DataFrame, runs: pd.DataFrame) -> bool:
-        """Tell whether the runs are those of the other, or repeat them: equal seeds, equal test −ELBO."""
+        """Tell whether the runs are those of the other, or repeat them: equal seeds, equal test
+        −ELBO.
+        """
         figures = ["seed", "result.test/neg_elbo"]
         known = set(best[figures].itertuples(index=False, name=None))
         return set(runs[figures].dropna().itertuples(index=False, name=None)) <= known
@@ -317,8 +424,12 @@ class Study:
 
     @cached_property
     def course(self) -> tuple[int | None, list[float], float] | None:
-        """The last epoch that all trials reached, None where they are complete; the best value of each up to it; the spread of seeds there."""
-        ended = self.search[self.search["state"].isin(["complete", "pruned", "paused"])].sort_values("number")
+        """The last epoch that all trials reached, None where they are complete; the best value of
+        each up to it; the spread of seeds there.
+        """
+        ended = self.search[
+            self.search["state"].isin(["complete", "pruned", "paused"])
+        ].sort_values("number")
         complete = ended.loc[ended["state"] == "complete", "objective"]
         complete = complete[np.isfinite(complete)]
         if len(complete) >= 10 and not self.promotes:
@@ -330,11 +441,16 @@ class Study:
         last = int(own.groupby("number")["epoch"].max().min())
         values = own[own["epoch"] <= last].groupby("number")["objective"].min()
         values = values[np.isfinite(values)]
-        repeated = counted[counted["repeat"] & (counted["epoch"] <= last)].groupby("number")["objective"].min()
+        repeated = (
+            counted[counted["repeat"] & (counted["epoch"] <= last)]
+            .groupby("number")["objective"]
+            .min()
+        )
         squares, freedom = 0.0, 0
         for runs in self.confirmed.values():
             group = repeated.reindex(runs["number"]).dropna()
-            squares, freedom = squares + ((group - group.mean()) ** 2).sum(), freedom + max(0, len(group) - 1)
+            squares = squares + ((group - group.mean()) ** 2).sum()
+            freedom = freedom + max(0, len(group) - 1)
         spread = math.sqrt(squares / freedom) if freedom else math.nan
         return (last, list(values), spread) if len(values) >= 10 else None
 
@@ -342,32 +458,51 @@ class Study:
     def seed_spread(self) -> float:
         groups = [runs["objective"].to_numpy() for runs in self.confirmed.values() if len(runs) > 1]
         freedom = sum(len(own) - 1 for own in groups)
-        return math.sqrt(sum(own.var(ddof=0) * len(own) for own in groups) / freedom) if freedom else math.nan
+        return (
+            math.sqrt(sum(own.var(ddof=0) * len(own) for own in groups) / freedom)
+            if freedom
+            else math.nan
+        )
 
     @cached_property
     def late(self) -> pd.DataFrame:
-        """The paused trials that were trained to their end, the best first: rung, rank, reached, at_rung, value, ahead, margin."""
+        """The paused trials that were trained to their end, the best first: rung, rank, reached,
+        at_rung, value, ahead, margin.
+        """
         runs = self.trials[self.trials["repeat"] & self._for("late")]
-        own = self.epochs[~self.epochs["repeat"] & self.epochs["number"].isin(self.search["number"])]
+        own = self.epochs[
+            ~self.epochs["repeat"] & self.epochs["number"].isin(self.search["number"])
+        ]
         freedom = sum(len(each) - 1 for each in self.confirmed.values() if len(each) > 1)
-        quantile = scipy.stats.t.ppf(1 - 0.025 / max(len(runs), 1), freedom) if freedom else math.nan
+        quantile = (
+            scipy.stats.t.ppf(1 - 0.025 / max(len(runs), 1), freedom) if freedom else math.nan
+        )
         rows = []
         for _, run in runs.iterrows() if len(self.ranked) else ():
             rung = int(self.search.set_index("number").loc[run["source_trial"], "epochs"])
             came = own.groupby("number")["epoch"].max() >= rung
-            best = own[own["epoch"].between(self.warmup + 1, rung)].groupby("number")["objective"].min()
+            best = (
+                own[own["epoch"].between(self.warmup + 1, rung)]
+                .groupby("number")["objective"]
+                .min()
+            )
             best = best.reindex(came.index[came]).fillna(math.inf)
-            at, value = best[run["source_trial"]], run["objective"] if run["state"] == "complete" else math.nan
+            at = best[run["source_trial"]]
+            value = run["objective"] if run["state"] == "complete" else math.nan
             place = int((best < at).sum()) + 1
             ahead = self.ranked["objective"].iloc[0] - value
             margin = quantile * math.sqrt(2) * self.seed_spread
-            rows.append((int(run["source_trial"]), rung, place, len(best), at, value, ahead, margin))
+            rows.append(
+                (int(run["source_trial"]), rung, place, len(best), at, value, ahead, margin)
+            )
         columns = ["number", "rung", "rank", "reached", "at_rung", "value", "ahead", "margin"]
         return pd.DataFrame(rows, columns=columns).sort_values(["value", "number"])
 
     def rung_ranks(self, rung: int) -> pd.DataFrame:
         """Return the best value of each complete trial up to a rung, and up to the end."""
-        own = self.epochs[~self.epochs["repeat"] & self.epochs["number"].isin(self.ranked["number"])]
+        own = self.epochs[
+            ~self.epochs["repeat"] & self.epochs["number"].isin(self.ranked["number"])
+        ]
         own = own[own["epoch"] > self.warmup]
         at = own[own["epoch"] <= rung].groupby("number")["objective"].min()
         table = pd.DataFrame({"rung": at, "end": own.groupby("number")["objective"].min()})
@@ -392,7 +527,9 @@ class Study:
         first: dict[str, int] = {}
         cells: dict[tuple[int, int], dict[str, float]] = {}
         found = []
-        for _, row in self.trials[self.trials["repeat"] & self.trials["pair_ids"].notna()].iterrows():
+        for _, row in self.trials[
+            self.trials["repeat"] & self.trials["pair_ids"].notna()
+        ].iterrows():
             for identity in row["pair_ids"].split("+"):
                 if identity.startswith(f"{name}:"):
                     found.append((int(identity.partition(":")[2].partition("/")[0]), row))
@@ -431,13 +568,19 @@ class Study:
 
     @cached_property
     def uncovered(self) -> dict[str, list[str]]:
-        """Choice → values of which none of those that are `found` lies in the box that the best of the others span."""
+        """Choice → values of which none of those that are `found` lies in the box that the best of
+        the others span.
+        """
         found = {}
         for name, own in self.parameters.items():
             given = own.values(self.found) if own.texts else None
             if given is None:
                 continue
-            found[name] = [text for place, text in enumerate(own.texts) if not self._is_covered(name, given, text)]
+            found[name] = [
+                text
+                for place, text in enumerate(own.texts)
+                if not self._is_covered(name, given, text)
+            ]
         return found
 
     def _is_covered(self, name: str, given: pd.Series, text: str) -> bool:
@@ -450,13 +593,17 @@ class Study:
             region, values = own.values(good).dropna(), own.values(mine)
             if other == name or region.empty or len(good) < 5:
                 continue
-            within = values.isin(region) if own.texts else values.between(region.min(), region.max())
+            within = (
+                values.isin(region) if own.texts else values.between(region.min(), region.max())
+            )
             inside &= within | values.isna()
         return bool(inside.any())
 
     @cached_property
     def importances(self) -> dict[str, float]:
-        """Share of each parameter by Optuna's PED-ANOVA over complete and pruned trials; empty where it says nothing."""
+        """Share of each parameter by Optuna's PED-ANOVA over complete and pruned trials; empty
+        where it says nothing.
+        """
         import optuna
 
         varied = {name: self._counted(name) for name in self.parameters}
@@ -466,10 +613,17 @@ class Study:
         distributions = {name: self._distribution(self.parameters[name]) for name in varied}
         trials = []
         for index, objective in self.learned["standing"].items():
-            params = {name: values[index] for name, values in varied.items() if not pd.isna(values[index])}
-            params = {name: int(value) if self.parameters[name].whole else value for name, value in params.items()}
+            params = {
+                name: values[index] for name, values in varied.items() if not pd.isna(values[index])
+            }
+            params = {
+                name: int(value) if self.parameters[name].whole else value
+                for name, value in params.items()
+            }
             used = {name: distributions[name] for name in params}
-            trials.append(optuna.trial.create_trial(params=params, distributions=used, value=objective))
+            trials.append(
+                optuna.trial.create_trial(params=params, distributions=used, value=objective)
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             verbosity = optuna.logging.get_verbosity()

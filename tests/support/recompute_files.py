@@ -1,4 +1,5 @@
-"""A report read back from its files: README.md cut into blocks that know their places, trials.csv and curves.csv as tables.
+"""A report read back from its files: README.md cut into blocks that know their places, trials.csv
+and curves.csv as tables.
 
 Nothing of the program that wrote the report is imported: what is read here is what a reader has.
 """
@@ -118,7 +119,9 @@ class Parameter:
         return "β" if self.name == "beta" else self.name.replace("_", " ")
 
     def values(self, trials: pd.DataFrame) -> pd.Series:
-        """Return the number or the text of each trial, missing where the parameter is not active."""
+        """Return the number or the text of each trial, missing where the parameter is not
+        active.
+        """
         name = f"params.{self.name}"
         given = trials[name] if name in trials else pd.Series(math.nan, index=trials.index)
         return given.map(value_of, na_action="ignore") if self.texts else given.astype(float)
@@ -131,7 +134,11 @@ class Parameter:
 
     def number(self, place: float) -> float:
         """Return the number at such a place."""
-        return self.low * (self.high / self.low) ** place if self.log else self.low + place * (self.high - self.low)
+        return (
+            self.low * (self.high / self.low) ** place
+            if self.log
+            else self.low + place * (self.high - self.low)
+        )
 
 
 def value_of(cell: Any) -> str:
@@ -189,7 +196,11 @@ class Report:
         """Names and texts with a number that the study and its data give."""
         every = [*_texts(self.file), *_texts({name: self.summary[name] for name in GIVEN})]
         every += [self.name, *(text.split(" (")[0] for text in every)]
-        return [text for text in dict.fromkeys(every) if re.search(r"\d", text) and re.search(r"[^\d.,]", text)]
+        return [
+            text
+            for text in dict.fromkeys(every)
+            if re.search(r"\d", text) and re.search(r"[^\d.,]", text)
+        ]
 
     @cached_property
     def name(self) -> str:
@@ -203,11 +214,19 @@ class Report:
         """Return a table of two columns in the chapter “How this was made”; empty without it."""
         found = (each for each in self.blocks if each.rows and each.heading == title)
         table = next((each for each in found if each.chapter == "How this was made"), None)
-        return {} if table is None else {row[0].words: row[1].words.strip("`") for row in table.rows[1:]}
+        return (
+            {}
+            if table is None
+            else {row[0].words: row[1].words.strip("`") for row in table.rows[1:]}
+        )
 
     def setting(self, section: str, name: str, title: str = "Fixed settings") -> str | None:
-        """Return a value out of a line `network mlp, hidden 512 × 512` of such a table; None where it is not there."""
-        found = re.search(rf"(?:^|, ){name} ([^,]+(?:,\d{{3}})*)", self.facts(title).get(section, ""))
+        """Return a value out of a line `network mlp, hidden 512 × 512` of such a table; None where
+        it is not there.
+        """
+        found = re.search(
+            rf"(?:^|, ){name} ([^,]+(?:,\d{{3}})*)", self.facts(title).get(section, "")
+        )
         return found[1] if found else None
 
     def count(self, section: str, name: str, title: str = "Fixed settings") -> int:
@@ -227,14 +246,19 @@ class Report:
     @cached_property
     def file(self) -> dict[str, Any]:
         """The study file that the report holds; empty where it is none."""
-        found = re.search(r"(?ms)^<summary>Study file</summary>\s+(`{3,})yaml\n(.*?)\n\1$", self.readme)
+        found = re.search(
+            r"(?ms)^<summary>Study file</summary>\s+(`{3,})yaml\n(.*?)\n\1$", self.readme
+        )
         loaded = yaml.safe_load(found[2]) if found else None
         return loaded if isinstance(loaded, dict) else {}
 
     @cached_property
     def baselines(self) -> dict[str, str]:
         """Title of each baseline → its name, of those of the study file."""
-        return {(given or {}).get("title") or name: name for name, given in (self.file.get("baselines") or {}).items()}
+        return {
+            (given or {}).get("title") or name: name
+            for name, given in (self.file.get("baselines") or {}).items()
+        }
 
 
 GIVEN = ("data", "protocols", "stopped", "code", "baselines", "study")
@@ -245,23 +269,32 @@ def _texts(value: Any) -> list[str]:
     """Return the texts within a value of JSON or YAML, on one line each."""
     if isinstance(value, str):
         return [" ".join(value.split())]
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    parts = (
+        value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    )
     return [text for part in parts for text in _texts(part)]
 
 
 def _parameter(name: str, text: str) -> Parameter:
     text = text.partition("; only if ")[0]
-    found = re.fullmatch(r"(\S+) to (\S+?)(, logarithmic)?(?:, step (\S+?))?(, whole numbers)?", text)
+    found = re.fullmatch(
+        r"(\S+) to (\S+?)(, logarithmic)?(?:, step (\S+?))?(, whole numbers)?", text
+    )
     if not found:
         return Parameter(name, texts=tuple(text.split(", ")))
     step = float(found[4]) if found[4] else None
-    return Parameter(name, (), number_of(found[1]), number_of(found[2]), bool(found[3]), step, bool(found[5]))
+    return Parameter(
+        name, (), number_of(found[1]), number_of(found[2]), bool(found[3]), step, bool(found[5])
+    )
 
 
 def read_report(folder: Path) -> Report:
-    """Read README.md, trials.csv, curves.csv, summary.json and, where it is there, per_image.npz."""
+    """Read README.md, trials.csv, curves.csv, summary.json and, where it is there,
+    per_image.npz.
+    """
     tables = [
-        pd.read_csv(folder / name, keep_default_na=False, na_values=[""]) for name in ("trials.csv", "curves.csv")
+        pd.read_csv(folder / name, keep_default_na=False, na_values=[""])
+        for name in ("trials.csv", "curves.csv")
     ]
     for table in tables:
         table["repeat"] = table["repeat"].astype(bool)
@@ -269,7 +302,9 @@ def read_report(folder: Path) -> Report:
     if (folder / "per_image.npz").exists():
         with np.load(folder / "per_image.npz") as file:
             arrays = {name: file[name] for name in file.files}
-    readme, summary = ((folder / name).read_text(encoding="utf-8") for name in ("README.md", "summary.json"))
+    readme, summary = (
+        (folder / name).read_text(encoding="utf-8") for name in ("README.md", "summary.json")
+    )
     return Report(readme, tables[0], tables[1], arrays, json.loads(summary))
 
 

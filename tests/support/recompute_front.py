@@ -1,4 +1,6 @@
-"""Rules for the front of a study with two objectives: its sentence in the answer, its table, and its hypervolume."""
+"""Rules for the front of a study with two objectives: its sentence in the answer, its table, and
+its hypervolume.
+"""
 
 import math
 from itertools import pairwise
@@ -25,14 +27,18 @@ def objectives(study: Study) -> list[str]:
 
 
 def complete(study: Study) -> pd.DataFrame:
-    """Return the complete trials of the search by number, with the metrics of their last epochs; trials.csv has those of their best."""
+    """Return the complete trials of the search by number, with the metrics of their last epochs;
+    trials.csv has those of their best.
+    """
     epochs = study.epochs[~study.epochs["repeat"]].sort_values("epoch").groupby("number").last()
     trials = study.search[study.search["state"] == "complete"].set_index("number")
     return trials.drop(columns=[*METRICS.values()]).join(epochs[[*METRICS.values()]], how="inner")
 
 
 def members(study: Study) -> pd.DataFrame:
-    """Return the trials that no other equals or beats in both, the lowest first objective first; by each with each other."""
+    """Return the trials that no other equals or beats in both, the lowest first objective first; by
+    each with each other.
+    """
     trials, (first, second) = complete(study).sort_index(), objectives(study)
     kept = []
     for number_, one in trials.iterrows():
@@ -45,7 +51,9 @@ def members(study: Study) -> pd.DataFrame:
 
 
 def volume(study: Study) -> tuple[float, list[float]]:
-    """Return the area of the cells of the grid through all points that some point equals or beats, and the largest values."""
+    """Return the area of the cells of the grid through all points that some point equals or beats,
+    and the largest values.
+    """
     trials, names = complete(study), objectives(study)
     xs, ys = (sorted(set(trials[name])) for name in names)
     corners = [tuple(row) for row in trials[names].to_numpy(float)]
@@ -62,6 +70,10 @@ def volume(study: Study) -> tuple[float, list[float]]:
 def table(state: State, rows: list[list[str]]) -> list[list[Expected]]:
     front = members(state.study)
     return [
-        [str(place), *(number(row[METRICS[title]]) for title in rows[0][1:-1]), state.study.configuration(row)]
+        [
+            str(place),
+            *(number(row[METRICS[title]]) for title in rows[0][1:-1]),
+            state.study.configuration(row),
+        ]
         for place, row in front.iterrows()
     ]

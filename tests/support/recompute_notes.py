@@ -1,4 +1,6 @@
-"""The values of the statements above the answer, beside tables, and on how the figures were made."""
+"""The values of the statements above the answer, beside tables, and on how the figures were
+made.
+"""
 
 import math
 from typing import Any
@@ -22,7 +24,10 @@ def subset(study: Study, *_: Any) -> Values:
 
 @of("notice.confirming", "notice.one_ended", "notice.ended")
 def interim(study: Study, kind: str, _: Values) -> Values:
-    hold(study.report.interim and bool(study.report.summary["stopped"]) == (kind == "notice.confirming"))
+    hold(
+        study.report.interim
+        and bool(study.report.summary["stopped"]) == (kind == "notice.confirming")
+    )
     trials, planned = study.trials, study.report.count("budget", "trials", "Search")
     ended = int((~trials["repeat"] & trials["state"].isin(ENDED)).sum())
     return {"ended": ended, "planned": planned or None}
@@ -33,7 +38,13 @@ def kind_of_figure(study: Study, kind: str, _: Values) -> Values:
     if kind == "notice.deterministic":
         hold(study.deterministic())
     else:
-        hold((study.report.setting("data", "binarisation"), study.report.setting("model", "likelihood")) == GREY)
+        hold(
+            (
+                study.report.setting("data", "binarisation"),
+                study.report.setting("model", "likelihood"),
+            )
+            == GREY
+        )
     return {}
 
 
@@ -82,8 +93,11 @@ def published(study: Study, kind: str, values: Values) -> Values:
 
 
 def unpublished(study: Study, why: dict) -> tuple[str, Values]:
-    """Return why no published figure stands beside rows: of the same protocol, with the samples that any of them have."""
-    own, every = dict(why["values"]), [study.best_runs, *study.confirmed.values(), *study.rows.values()]
+    """Return why no published figure stands beside rows: of the same protocol, with the samples
+    that any of them have.
+    """
+    own = dict(why["values"])
+    every = [study.best_runs, *study.confirmed.values(), *study.rows.values()]
     known = {count for runs in every for count in samples(runs)}
     if why["id"] == "unpublished.samples":
         hold(set(own["samples"]) <= known and 5000 not in own["samples"])
@@ -108,7 +122,9 @@ def no_published(study: Study, _: str, values: Values) -> Values:
 
 @of("table.samples", "method.samples")
 def importance_samples(study: Study, *_: Any) -> Values:
-    return {"samples": int(number_of(study.report.setting("evaluation", "importance samples") or "0"))}
+    return {
+        "samples": int(number_of(study.report.setting("evaluation", "importance samples") or "0"))
+    }
 
 
 @of("table.estimator")
@@ -121,15 +137,26 @@ def estimator(study: Study, _: str, values: Values) -> Values:
 @of("table.confirmed_pairs")
 def pairs_of_confirmed(study: Study, *_: Any) -> Values:
     looks = None if study.race is None else study.looks
-    return {"looks": looks, "pairs": max(margin.tests for margin in study.margins.values()), "rate": 0.05}
+    return {
+        "looks": looks,
+        "pairs": max(margin.tests for margin in study.margins.values()),
+        "rate": 0.05,
+    }
 
 
 @of("table.classifier")
 def classifier(study: Study, _: str, values: Values) -> Values:
-    """Each protocol has one classifier, so that it is right as often in one of the groups of runs."""
+    """Each protocol has one classifier, so that it is right as often in one of the groups of
+    runs.
+    """
     name = "result.test/classifier_accuracy"
-    runs = pd.concat([study.best_runs, *study.confirmed.values(), *study.rows.values()]).drop_duplicates("number")
-    groups = [*runs.groupby(runs["baseline"].astype(object).fillna(""))[name].mean().dropna(), runs[name].mean()]
+    runs = pd.concat(
+        [study.best_runs, *study.confirmed.values(), *study.rows.values()]
+    ).drop_duplicates("number")
+    groups = [
+        *runs.groupby(runs["baseline"].astype(object).fillna(""))[name].mean().dropna(),
+        runs[name].mean(),
+    ]
     nearest = min(groups, key=lambda mean: abs(100 * mean - values["accuracy"]["value"]))
     return {"accuracy": 100 * nearest}
 
@@ -146,12 +173,18 @@ def no_fid(study: Study, _: str, values: Values) -> Values:
 def not_in_the_table(study: Study, kind: str, values: Values) -> Values:
     hold(kind.endswith("complete") != study.promotes)
     labels = [said["values"]["parameter"] for said in values["left"]]
-    return {"left": left_out(study, [name for name, own in study.parameters.items() if own.label in labels])}
+    return {
+        "left": left_out(
+            study, [name for name, own in study.parameters.items() if own.label in labels]
+        )
+    }
 
 
 @of("table.more_failed")
 def more_failed(study: Study, *_: Any) -> Values:
-    own = study.trials[study.trials["state"] == "failed"].sort_values(["repeat", "number"]).iloc[50:]
+    own = (
+        study.trials[study.trials["state"] == "failed"].sort_values(["repeat", "number"]).iloc[50:]
+    )
     kinds = own["failure"].fillna("unknown").str.replace("_", " ").value_counts()
     return {"count": len(own), "kinds": kinds.to_dict()}
 
@@ -181,26 +214,47 @@ def beta_scale(study: Study, kind: str, _: Values) -> Values:
     if not size:
         return {}
     channels, height, width = map(int, study.report.facts("Data")["image shape"].split(" × "))
-    return {"height": height, "width": width, "channels": channels, "size": size, **_weights(study, 1 / size)}
+    return {
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "size": size,
+        **_weights(study, 1 / size),
+    }
 
 
 @of("method.gaussian", "method.laplace")
 def scale_of_error(study: Study, kind: str, values: Values) -> Values:
-    """The scale is a setting; of a Gaussian, D/2σ² times the mean squared error is the sum of the loss, of a Laplace D/b times the absolute one."""
+    """The scale is a setting; of a Gaussian, D/2σ² times the mean squared error is the sum of the
+    loss, of a Laplace D/b times the absolute one.
+    """
     scale = values["scale"]["value"]
     name = "sigma" if kind == "method.gaussian" else "laplace scale"
-    known = [study.settings_of(title).get(name.replace(" ", "_")) for title in study.report.baselines]
+    known = [
+        study.settings_of(title).get(name.replace(" ", "_")) for title in study.report.baselines
+    ]
     known = [float(own) for own in (*known, study.report.setting("model", name)) if own is not None]
     if known:  # a default stands in no table
-        hold(any(math.isclose(scale, own**2 if name == "sigma" else own, rel_tol=1e-5) for own in known))
+        hold(
+            any(
+                math.isclose(scale, own**2 if name == "sigma" else own, rel_tol=1e-5)
+                for own in known
+            )
+        )
     factor = (2 * scale if kind == "method.gaussian" else scale) / study.report.sub_pixels
     return {"scale": scale, **_weights(study, factor)}
 
 
 def _weights(study: Study, factor: float) -> Values:
-    beta = float(study.best_trial.get("params.beta", math.nan)) if study.best is not None else math.nan
+    beta = (
+        float(study.best_trial.get("params.beta", math.nan)) if study.best is not None else math.nan
+    )
     told = not math.isnan(beta) and beta not in (0, 1)
-    return {"weight": factor, "best": beta if told else None, "best_weight": factor * beta if told else None}
+    return {
+        "weight": factor,
+        "best": beta if told else None,
+        "best_weight": factor * beta if told else None,
+    }
 
 
 @of(*(f"sheet.{kind}" for kind in ("static", "dynamic", "grey", "colours")))
@@ -208,5 +262,8 @@ def contact_sheet(study: Study, kind: str, _: Values) -> Values:
     data = study.report.facts("Data")
     training, channels = int(number_of(data["train"])), int(data["image shape"].split(" × ")[0])
     binarisation = (study.report.setting("data", "binarisation") or "none").split(" ")[0]
-    hold(kind == f"sheet.{binarisation if binarisation != 'none' else 'grey' if channels == 1 else 'colours'}")
+    hold(
+        kind
+        == f"sheet.{binarisation if binarisation != 'none' else 'grey' if channels == 1 else 'colours'}"  # noqa: E501
+    )
     return {"shown": min(9, training), "training": training}

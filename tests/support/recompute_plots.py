@@ -19,7 +19,11 @@ def drawn_by(study: Study, kind: str, values: Values) -> Values:
 def drawn_once(study: Study, kind: str, values: Values) -> Values:
     first = values["first"]
     runs = study.best_runs if first.startswith("Trial ") else study.rows[first]
-    same = [title for title, own in study.rows.items() if title != first and study.same_training(runs, own)]
+    same = [
+        title
+        for title, own in study.rows.items()
+        if title != first and study.same_training(runs, own)
+    ]
     hold((len(same) > 1) == ("several" in kind))
     return {"others": same}
 
@@ -38,9 +42,14 @@ def epoch(study: Study, *_: object) -> Values:
 
 @of("plot.failed", "plot.short", "plot.failed_and_short")
 def not_at_equal_epochs(study: Study, *_: object) -> Values:
-    own = study.epochs[~study.epochs["repeat"] & study.epochs["number"].isin(study.learned["number"])]
-    reached = own.groupby("number")["epoch"].max() >= study.report.summary["equal_epochs"][0]["epoch"]
-    failed, short = int((study.search["state"] == "failed").sum()), len(study.learned) - int(reached.sum())
+    own = study.epochs[
+        ~study.epochs["repeat"] & study.epochs["number"].isin(study.learned["number"])
+    ]
+    reached = (
+        own.groupby("number")["epoch"].max() >= study.report.summary["equal_epochs"][0]["epoch"]
+    )
+    failed = int((study.search["state"] == "failed").sum())
+    short = len(study.learned) - int(reached.sum())
     return {"failed": failed or None, "short": short or None}
 
 
@@ -67,7 +76,10 @@ def forest(study: Study, kind: str, values: Values) -> Values:
     states, above = study.learned["state"], None
     if values["ceiling"] is not None:
         above = int((study.learned["objective"] > values["ceiling"]["value"]).sum())
-    hold(kind.removeprefix("plot.forest") == ("" if above is None else "_one_above" if above == 1 else "_above"))
+    hold(
+        kind.removeprefix("plot.forest")
+        == ("" if above is None else "_one_above" if above == 1 else "_above")
+    )
     counts = {name: int((states == name).sum()) for name in ("complete", "pruned")}
     return {**counts, "above": above, "ceiling": values["ceiling"] and values["ceiling"]["value"]}
 

@@ -1,4 +1,6 @@
-"""The race of the confirmed configurations, run again on the tables: written anew, on pandas and scipy."""
+"""The race of the confirmed configurations, run again on the tables: written anew, on pandas and
+scipy.
+"""
 
 import itertools
 import math
@@ -22,7 +24,9 @@ class Raced(NamedTuple):
     most: int
 
     def seeds(self, trial: int) -> int:
-        """Return how many seeds the race asks for of a configuration by now: the winner gets all of them."""
+        """Return how many seeds the race asks for of a configuration by now: the winner gets all of
+        them.
+        """
         left = {dropped[0]: dropped[1] for dropped in self.dropped}
         if trial in left:
             return left[trial]
@@ -70,23 +74,39 @@ def race(runs: pd.DataFrame, most: int) -> Raced:
             if p <= 0.05:
                 out.append((trial, n, leader, own.mean(), p))
             else:
-                gains.append(scipy.stats.t.ppf(0.975, freedom) * math.sqrt(variance / n) - own.mean())
+                gains.append(
+                    scipy.stats.t.ppf(0.975, freedom) * math.sqrt(variance / n) - own.mean()
+                )
         dropped += out
         racing = [trial for trial in racing if trial not in {each[0] for each in out}]
         spread = math.sqrt(seen.loc[racing].var(axis=1).mean())
-        ended = "alone" if len(racing) == 1 else "seeds" if n == most else "close" if max(gains) <= spread else ""
+        ended = (
+            "alone"
+            if len(racing) == 1
+            else "seeds"
+            if n == most
+            else "close"
+            if max(gains) <= spread
+            else ""
+        )
         if ended:
             break
     left = {trial: n for trial, n, *_ in dropped}
-    means = {trial: table.loc[trial].iloc[: left.get(trial, looked or 3)].mean() for trial in table.index}
-    order = sorted(means, key=lambda trial: (trial in left, -left.get(trial, 0), means[trial], trial))
+    means = {
+        trial: table.loc[trial].iloc[: left.get(trial, looked or 3)].mean() for trial in table.index
+    }
+    order = sorted(
+        means, key=lambda trial: (trial in left, -left.get(trial, 0), means[trial], trial)
+    )
     return Raced(order, dropped, looked, ended, spread, most)
 
 
 def _variance(seen: pd.DataFrame, own: pd.Series) -> tuple[float, int]:
-    """Return the variance of a paired difference, the greater of the pair's and that of all pairs, and the degrees of freedom.
+    """Return the variance of a paired difference, the greater of the pair's and that of all pairs,
+    and the degrees of freedom.
 
-    The residual variance of configuration + seed is half the mean variance over all pairs of their differences.
+    The residual variance of configuration + seed is half the mean variance over all pairs of their
+    differences.
     """
     two = [seen.loc[one] - seen.loc[other] for one, other in itertools.combinations(seen.index, 2)]
     pooled = float(np.mean([difference.var() for difference in two]))

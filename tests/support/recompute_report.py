@@ -1,6 +1,8 @@
-"""Recompute every number of a report from the files beside it: `python tests/support/recompute_report.py FOLDER`.
+"""Recompute every number of a report from the files beside it: `python
+tests/support/recompute_report.py FOLDER`.
 
-Nothing of vaeexp or sweeps is imported. A number that no statement says, and a table without a rule, are errors, so that none slips in unchecked.
+Nothing of vaeexp or sweeps is imported. A number that no statement says, and a table without a
+rule, are errors, so that none slips in unchecked.
 """
 
 import sys
@@ -39,21 +41,31 @@ def recompute(report: Report, study: Study | None = None) -> Outcome:
     outcome = check(study, report.blocks)
     outcome.wrong += _images(report) + wrong_effects(study)
     problems = wrong_values(study, report.statements) + wrong_checks(study)
-    problems += wrong_words(report.readme, report.statements) + missing_words(report.words, report.statements)
+    problems += wrong_words(report.readme, report.statements) + missing_words(
+        report.words, report.statements
+    )
     outcome.wrong += [Wrong(0, problem) for problem in problems]
     return outcome
 
 
 def _images(report: Report) -> list[Wrong]:
-    """Compare the mean over test images of each run in per_image.npz with its figure in trials.csv; float32 rounds each image."""
+    """Compare the mean over test images of each run in per_image.npz with its figure in trials.csv;
+    float32 rounds each image.
+    """
     runs = report.trials.set_index(["repeat", "number"])
     wrong = []
     for key, values in report.per_image.items():
         name, _, metric = key.partition("/")
-        figure = float(runs.loc[(name.startswith("r"), int(name.removeprefix("r"))), f"result.test/{metric}"])
+        figure = float(
+            runs.loc[(name.startswith("r"), int(name.removeprefix("r"))), f"result.test/{metric}"]
+        )
         if abs(values.mean(dtype=float) - figure) > 1e-5 * abs(figure):
             wrong.append(
-                Wrong(0, f"per_image.npz: {key} has the mean {values.mean(dtype=float)}, and trials.csv {figure}")
+                Wrong(
+                    0,
+                    f"per_image.npz: {key} has the mean {values.mean(dtype=float)}, and "
+                    f"trials.csv {figure}",
+                )
             )
     return wrong
 
@@ -65,8 +77,8 @@ def main(folders: list[str]) -> int:
         for line, message in outcome.wrong:
             print(f"{folder}/README.md:{line}: {message}")
         print(
-            f"{folder}: {outcome.sentences} sentences and rows with {len(outcome.checked)} numbers recomputed, "
-            f"{len(outcome.wrong)} wrong or unknown"
+            f"{folder}: {outcome.sentences} sentences and rows with {len(outcome.checked)} "
+            f"numbers recomputed, {len(outcome.wrong)} wrong or unknown"
         )
         wrong += len(outcome.wrong)
     return int(wrong > 0)

@@ -1,7 +1,8 @@
 """The words and the tables of a report against what its statements and its files say.
 
-A number in a sentence stands in a statement of summary.json, whose values `recompute_statements` recomputes; or in a name that the study
-gives; or it is the same in every report (`recompute_constants`). The cells of tables are recomputed by a function for each table.
+A number in a sentence stands in a statement of summary.json, whose values `recompute_statements`
+recomputes; or in a name that the study gives; or it is the same in every report
+(`recompute_constants`). The cells of tables are recomputed by a function for each table.
 """
 
 import itertools
@@ -19,8 +20,8 @@ from recompute_words import is_answer, texts_below, unmarked
 NUM = r"−?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
 
 Expected = str | re.Pattern[str] | None
-"""The required text of a cell; or a pattern, whose groups alone were recomputed. None where it cannot come from the tables, or only names
-what the others are of."""
+"""The required text of a cell; or a pattern, whose groups alone were recomputed. None where it
+cannot come from the tables, or only names what the others are of."""
 
 
 class Checked(NamedTuple):
@@ -54,11 +55,15 @@ class Outcome:
     """Lines and rows with a number that was recomputed."""
 
 
-TABLES: list[tuple[Callable[[Block], bool], Callable[[State, list[list[str]]], Sequence[Sequence[Expected]]]]] = []
+TABLES: list[
+    tuple[Callable[[Block], bool], Callable[[State, list[list[str]]], Sequence[Sequence[Expected]]]]
+] = []
 
 
 def shows(applies: Callable[[Block], bool]) -> Callable:
-    """Register a function for tables: it takes the rows as words, the header first, and returns what their cells must be."""
+    """Register a function for tables: it takes the rows as words, the header first, and returns
+    what their cells must be.
+    """
 
     def register(make: Callable) -> Callable:
         TABLES.append((applies, make))
@@ -84,18 +89,24 @@ class Sources:
 
     @cached_property
     def others(self) -> list[str]:
-        """Names and texts that the study gives, and what is the same in every report, the longest first."""
+        """Names and texts that the study gives, and what is the same in every report, the longest
+        first.
+        """
         return sorted([*self.study.report.given, *CONSTANTS], key=len, reverse=True)
 
 
 def check_words(text: Text, block: Block, sources: Sources, outcome: Outcome) -> None:
-    """Find each number of a line in a statement, or in what gives it; a digit that is left is wrong."""
+    """Find each number of a line in a statement, or in what gives it; a digit that is left is
+    wrong.
+    """
     words, places = unmarked(text.words)
     left = words
     for said in sources.statements:
         for found in re.finditer(re.escape(said), left):
             outcome.sentences += bool(re.search(r"\d", said))
-            outcome.checked += _spans(text, said, [places[at] for at in range(*found.span())], block)
+            outcome.checked += _spans(
+                text, said, [places[at] for at in range(*found.span())], block
+            )
             left = left[: found.start()] + "·" * len(said) + left[found.end() :]
     for given in sources.others:
         left = left.replace(given, "·" * len(given))
@@ -115,22 +126,31 @@ def _of_part(text: Text, words: str, start: int, block: Block) -> Iterator[Check
 
 
 def check_table(state: State, outcome: Outcome) -> None:
-    """Compare the cells of a table with what its rule makes of the header and the names in its rows."""
+    """Compare the cells of a table with what its rule makes of the header and the names in its
+    rows.
+    """
     block = state.block
     rows = [[cell.words for cell in row] for row in block.rows]
     make = next((make for applies, make in TABLES if applies(block)), None)
     if make is None:
         if any(re.search(r"\d", cell) for row in rows for cell in row):
-            outcome.wrong.append(Wrong(block.line, f"no rule for this table: {block.heading}: {', '.join(rows[0])}"))
+            outcome.wrong.append(
+                Wrong(block.line, f"no rule for this table: {block.heading}: {', '.join(rows[0])}")
+            )
         return
     try:
         expected = make(state, rows)
     except (KeyError, IndexError, ValueError, TypeError, AttributeError, StopIteration) as error:
         name = type(error).__name__
-        outcome.wrong.append(Wrong(block.line, f"cannot be recomputed ({name}: {error}): {block.heading}: {rows[0]}"))
+        outcome.wrong.append(
+            Wrong(block.line, f"cannot be recomputed ({name}: {error}): {block.heading}: {rows[0]}")
+        )
         return
     if len(expected) != len(rows) - 1:
-        message = f"got {len(rows) - 1} rows; recomputed {len(expected)}: {block.heading}: {', '.join(rows[0])}"
+        message = (
+            f"got {len(rows) - 1} rows; recomputed {len(expected)}: {block.heading}: "
+            f"{', '.join(rows[0])}"
+        )
         outcome.wrong.append(Wrong(block.line, message))
     for place, (texts, wanted) in enumerate(zip(block.rows[1:], expected, strict=False), start=2):
         outcome.sentences += 1
@@ -146,7 +166,10 @@ def check_table(state: State, outcome: Outcome) -> None:
                 outcome.checked += itertools.chain(*spans)
                 continue
             if text.words != cell:
-                message = f"got {text.words!r}; recomputed {cell!r}: {block.heading}, {title}, {texts[0].words}"
+                message = (
+                    f"got {text.words!r}; recomputed {cell!r}: {block.heading}, {title}, "
+                    f"{texts[0].words}"
+                )
                 outcome.wrong.append(Wrong(block.line + place, message))
             outcome.checked += _of_part(text, text.words, 0, block)
 
@@ -157,7 +180,9 @@ def check(study: Study, blocks: Sequence[Block]) -> Outcome:
     for block in blocks:
         if block.text is None:
             check_table(State(study, block), outcome)
-        elif block.chapter == "Answer" and is_answer(block.text.words, statements, study.report.words):
+        elif block.chapter == "Answer" and is_answer(
+            block.text.words, statements, study.report.words
+        ):
             outcome.sentences += 1
             outcome.checked += _of_part(block.text, block.text.words, 0, block)
         else:

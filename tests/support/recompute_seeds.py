@@ -33,7 +33,10 @@ class Seeds(NamedTuple):
         made = []
         kinds = self.failed["failure"].astype(str).value_counts()
         for kind in sorted(kinds.index, key=lambda kind: (-kinds[kind], kind)):
-            epochs = self.failed.loc[self.failed["failure"].astype(str) == kind, "epochs"].astype(int) + 1
+            epochs = (
+                self.failed.loc[self.failed["failure"].astype(str) == kind, "epochs"].astype(int)
+                + 1
+            )
             first, last = epochs.min(), epochs.max()
             span = {"epoch": first} if first == last else {"first": first, "last": last}
             values = {"failed": len(epochs), "planned": self.planned, "kind": kind, **span}
@@ -43,7 +46,9 @@ class Seeds(NamedTuple):
 
 @lru_cache(maxsize=4)
 def asked(study: Study) -> list[Seeds]:
-    """Return each configuration that is confirmed, compared or a baseline, in this order, also without a complete run."""
+    """Return each configuration that is confirmed, compared or a baseline, in this order, also
+    without a complete run.
+    """
     runs = study.trials[study.trials["repeat"]].sort_values("number")
     groups: dict[tuple[str, str], list[int]] = {}
     for place, run in runs.iterrows():
@@ -61,17 +66,25 @@ def asked(study: Study) -> list[Seeds]:
 
 
 def _keys(study: Study, run: pd.Series) -> list[tuple[str, str]]:
-    keys = [("confirm", f"trial {int(run['source_trial'])}")] if "confirm" in str(run["purposes"]).split("+") else []
+    keys = (
+        [("confirm", f"trial {int(run['source_trial'])}")]
+        if "confirm" in str(run["purposes"]).split("+")
+        else []
+    )
     for pair in str(run["pair_ids"]).split("+") if isinstance(run["pair_ids"], str) else []:
         name, _, rest = pair.partition(":")
         own = study.parameters[name]
-        text = own.values(run.to_frame().T).iloc[0] if own.texts else value_of(run[f"params.{name}"])
+        text = (
+            own.values(run.to_frame().T).iloc[0] if own.texts else value_of(run[f"params.{name}"])
+        )
         keys.append(("compare", f"trial {rest.partition('/')[0]} with {name} = {text}"))
     for name in str(run["baseline"]).split("+") if isinstance(run["baseline"], str) else []:
         title = next((title for title, own in study.report.baselines.items() if own == name), None)
         if title is not None:
             source = study.changed_by(title, run.to_frame().T)
-            keys.append(("baseline", f"baseline {name}" + ("" if source is None else f" of trial {source}")))
+            keys.append(
+                ("baseline", f"baseline {name}" + ("" if source is None else f" of trial {source}"))
+            )
     return keys
 
 

@@ -1,7 +1,9 @@
-"""The values of the statements in summary.json, recomputed from the tables beside the report; and where their words stand in README.md.
+"""The values of the statements in summary.json, recomputed from the tables beside the report; and
+where their words stand in README.md.
 
-A function for each id, or family of ids, returns the values by name. A statement whose id has none is an error, and so is a number that
-the function does not return. `tests/vaeexp/report/test_sentences.py` checks the words of each template.
+A function for each id, or family of ids, returns the values by name. A statement whose id has none
+is an error, and so is a number that the function does not return.
+`tests/vaeexp/report/test_sentences.py` checks the words of each template.
 """
 
 import math
@@ -27,7 +29,9 @@ MAKERS: dict[str, Callable[[Study, str, Values], Values]] = {}
 
 
 def of(*ids: str) -> Callable:
-    """Register a function for statements of these ids; it takes the study, the id and the values that name what the statement is about."""
+    """Register a function for statements of these ids; it takes the study, the id and the values
+    that name what the statement is about.
+    """
 
     def register(make: Callable) -> Callable:
         MAKERS.update(dict.fromkeys(ids, make))
@@ -46,15 +50,26 @@ def wrong_values(study: Study, statements: list[dict]) -> list[str]:
             continue
         try:
             expected = MAKERS[name](study, name, values)
-        except (KeyError, IndexError, ValueError, TypeError, AttributeError, StopIteration) as error:
-            problems.append(f"{name} cannot be recomputed ({type(error).__name__}: {error}): {values}")
+        except (
+            KeyError,
+            IndexError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            StopIteration,
+        ) as error:
+            problems.append(
+                f"{name} cannot be recomputed ({type(error).__name__}: {error}): {values}"
+            )
             continue
         problems += wrong_statement(statement, expected)
     return problems
 
 
 def wrong_statement(statement: dict, expected: Values) -> list[str]:
-    """Return which values of a statement are not as expected, and which numbers are not recomputed."""
+    """Return which values of a statement are not as expected, and which numbers are not
+    recomputed.
+    """
     name, problems = statement["id"], []
     for key, value in statement["values"].items():
         if key in expected and not _same(value, expected[key]):
@@ -79,7 +94,9 @@ def _same(value: Any, expected: Any) -> bool:
     if isinstance(value, dict) and "value" in value:
         return _same(value["value"], expected)
     if isinstance(value, dict):
-        return {name: _same(value[name], expected.get(name)) for name in value} == dict.fromkeys(expected, True)
+        return {name: _same(value[name], expected.get(name)) for name in value} == dict.fromkeys(
+            expected, True
+        )
     if isinstance(value, list):
         return len(value) == len(expected) and all(map(_same, value, expected))
     if value is None or expected is None:
@@ -109,9 +126,18 @@ def hold(condition: object) -> None:
 def chosen(study: Study, kind: str, values: Values) -> Values:
     hold(study.report.interim == (kind == "use.so_far") or not study.parameters)
     row = study.best_trial
-    own = {name: parameter.values(row.to_frame().T).iloc[0] for name, parameter in study.parameters.items()}
-    used = {name: value for name, value in own.items() if isinstance(value, str) or not math.isnan(value)}
-    shown = {name: value_text(value) if isinstance(value, str) else value for name, value in used.items()}
+    own = {
+        name: parameter.values(row.to_frame().T).iloc[0]
+        for name, parameter in study.parameters.items()
+    }
+    used = {
+        name: value
+        for name, value in own.items()
+        if isinstance(value, str) or not math.isnan(value)
+    }
+    shown = {
+        name: value_text(value) if isinstance(value, str) else value for name, value in used.items()
+    }
     given = {
         name: value_text(value) if isinstance(shown.get(name), str) else value
         for name, value in values["configuration"].items()
@@ -134,7 +160,9 @@ def as_good(study: Study, kind: str, values: Values) -> Values:
         if not len(found):
             continue
         ends = list(dict.fromkeys([found.min(), found.max()])) if not own.texts else []
-        ranges[name] = " or ".join(dict.fromkeys(found)) if own.texts else ends if len(ends) > 1 else ends[0]
+        ranges[name] = (
+            " or ".join(dict.fromkeys(found)) if own.texts else ends if len(ends) > 1 else ends[0]
+        )
     return {"ranges": ranges, "trials": len(near), "within": within, "limit": limit}
 
 
@@ -143,7 +171,12 @@ def front(study: Study, _: str, values: Values) -> Values:
     found = members(study)
     names = {column: name for name, column in OBJECTIVES.items()}
     first, second = objectives(study)
-    made = {"first": names[first], "second": names[second], "count": len(found), "complete": len(complete(study))}
+    made = {
+        "first": names[first],
+        "second": names[second],
+        "count": len(found),
+        "complete": len(complete(study)),
+    }
     for end, place in {"low": 0, "high": -1}.items():
         row = found.iloc[place]
         made |= {f"{end}_trial": row.name, f"{end}_first": row[first], f"{end}_second": row[second]}
@@ -169,7 +202,15 @@ def nothing(study: Study, kind: str, values: Values) -> Values:
 @of(
     *(
         f"remedy.{kind}"
-        for kind in ("diverged", "out_of_memory", "crashed", "timed_out", "error", "collapsed", "unfinished")
+        for kind in (
+            "diverged",
+            "out_of_memory",
+            "crashed",
+            "timed_out",
+            "error",
+            "collapsed",
+            "unfinished",
+        )
     )
 )
 def remedy(study: Study, *_: Any) -> Values:
@@ -190,7 +231,10 @@ def nothing_learned(study: Study) -> bool:
     ended = search[~search["state"].isin(["running", "waiting"])]
     if not (ended["state"] == "complete").any():
         return len(ended) > 0 and (len(ended) == len(search) or (ended["state"] == "failed").all())
-    return bool((best_rates(study) < 0.1).all()) and study.report.setting("model", "posterior") != "deterministic"
+    return (
+        bool((best_rates(study) < 0.1).all())
+        and study.report.setting("model", "posterior") != "deterministic"
+    )
 
 
 @of("use.no_trial")
@@ -225,7 +269,9 @@ def reached(study: Study, kind: str, _: Values) -> Values:
     runs = study.best_runs
     planned = _confirmed(study)[0].planned
     counts = samples(runs)
-    made = {name: on_test(study, runs, name) for name in ("neg_elbo", "distortion", "iw_nll", "fid")}
+    made = {
+        name: on_test(study, runs, name) for name in ("neg_elbo", "distortion", "iw_nll", "fid")
+    }
     hold(kind != "get.validation" or not made["neg_elbo"])
     again = student(runs["objective"])
     k = counts[0] if len(counts) == 1 else None
@@ -235,7 +281,11 @@ def reached(study: Study, kind: str, _: Values) -> Values:
 
 def _confirmed(study: Study) -> list[Seeds]:
     """Return the new seeds of the best setting; none where it was not confirmed."""
-    return [each for each in asked(study) if (each.purpose, each.title) == ("confirm", f"trial {study.best}")]
+    return [
+        each
+        for each in asked(study)
+        if (each.purpose, each.title) == ("confirm", f"trial {study.best}")
+    ]
 
 
 def _lost(study: Study) -> list[tuple[str, dict[str, Any]]]:
@@ -246,7 +296,10 @@ def _lost(study: Study) -> list[tuple[str, dict[str, Any]]]:
 @of("get.searched", "get.searched_only", "get.searched_later")
 def searched(study: Study, kind: str, _: Values) -> Values:
     rank = list(study.ranked["number"]).index(study.best) + 1
-    hold((rank > 1) == (kind == "get.searched_later") and (len(study.ranked) == 1) == (kind == "get.searched_only"))
+    hold(
+        (rank > 1) == (kind == "get.searched_later")
+        and (len(study.ranked) == 1) == (kind == "get.searched_only")
+    )
     value = study.best_trial["objective"]
     return {"value": value, "rank": rank, "ranked": len(study.ranked), "failed": _lost(study)}
 
@@ -260,7 +313,9 @@ def margin(study: Study, kind: str, _: Values) -> Values:
 
 
 def evidence(gap: Gap, study: Study, runs: pd.DataFrame | None = None) -> str:
-    """Tell what a difference from these runs, or from those of the best, shows: from its interval and its corrected p."""
+    """Tell what a difference from these runs, or from those of the best, shows: from its interval
+    and its corrected p.
+    """
     mean = gap.mean
     if math.isnan(mean.low):
         return "too_few"
@@ -289,7 +344,9 @@ def further(study: Study, *_: Any) -> Values:
 
 @of(*(f"search.failed{side}" for side in ("", "_above", "_below", "_at")))
 def failed_trials(study: Study, kind: str, values: Values) -> Values:
-    """Counts of the trials of one kind of failure, and of those on one side of a value, which nearly all have in common."""
+    """Counts of the trials of one kind of failure, and of those on one side of a value, which
+    nearly all have in common.
+    """
     ended = study.search[study.search["state"].isin([*ENDED, "paused"])]
     kept = ended[(ended["state"] != "failed") | (ended["failure"] == values["kind"])]
     failing = kept["state"] == "failed"
@@ -306,7 +363,11 @@ def failed_trials(study: Study, kind: str, values: Values) -> Values:
     caught = int((inside & failing).sum())
     winner = own.values(study.best_trial.to_frame().T).iloc[0] if study.best is not None else None
     known = winner is not None and (isinstance(winner, str) or not math.isnan(winner))
-    made |= {"beyond": int(inside.sum()), "inside": caught, "exceptions": int((inside != failing).sum())}
+    made |= {
+        "beyond": int(inside.sum()),
+        "inside": caught,
+        "exceptions": int((inside != failing).sum()),
+    }
     return made | {"winner": value_text(winner) if known else None}
 
 
@@ -315,16 +376,20 @@ def failed_trials(study: Study, kind: str, values: Values) -> Values:
 
 @of(*(f"compare.{kind}" for kind in ("apart", "perhaps", "tie", "unclear", "too_few")))
 def compared(study: Study, kind: str, values: Values) -> Values:
-    """The winner or the best ranked of the settings; then the mean over all, whose seeds are averaged first."""
+    """The winner or the best ranked of the settings; then the mean over all, whose seeds are
+    averaged first.
+    """
     two = {values["better"], values["worse"]}
     each = next(
         each
         for each in study.pairs
-        if study.parameters[each.parameter].label == values["parameter"] and {each.first, each.second} == two
+        if study.parameters[each.parameter].label == values["parameter"]
+        and {each.first, each.second} == two
     )
     places = {int(number): place for place, number in enumerate(study.found["number"], start=1)}
     sources = sorted(
-        set(each.table["source"]), key=lambda own: (own != study.best, places.get(own, len(places) + 1), own)
+        set(each.table["source"]),
+        key=lambda own: (own != study.best, places.get(own, len(places) + 1), own),
     )
     first = each.table[each.table["source"] == sources[0]]
     alone = len(first) < 3 and not math.isnan(each.mean.low)
@@ -335,8 +400,14 @@ def compared(study: Study, kind: str, values: Values) -> Values:
     for other in study.pairs:
         for source in sorted(set(other.table["source"])):
             at = len(ps) if other is each and source == sources[0] else at
-            ps.append(paired_p(list(other.table.loc[other.table["source"] == source, "difference"])))
-    p = study.p_holm[[other is each for other in study.pairs].index(True)] if alone else holm(ps)[at]
+            ps.append(
+                paired_p(list(other.table.loc[other.table["source"] == source, "difference"]))
+            )
+    p = (
+        study.p_holm[[other is each for other in study.pairs].index(True)]
+        if alone
+        else holm(ps)[at]
+    )
     hold(kind == f"compare.{evidence(Gap(gap, p, '', p), study)}")
     sides = (each.first, each.second)[::sign]
     mean = each.mean if len(sources) > 1 and not alone else None
@@ -346,13 +417,27 @@ def compared(study: Study, kind: str, values: Values) -> Values:
     place = {"trial": None if alone else sources[0], "over": len(sources) if alone else None}
     place |= {"rank": places.get(sources[0]), "ranked": len(places)}
     figures = {} if alone else _on_test(study, each, sources[0], sides)
-    return {"gap": gap, "mean": mean, "better": sides[0], "worse": sides[1], **counts, **place, **figures}
+    return {
+        "gap": gap,
+        "mean": mean,
+        "better": sides[0],
+        "worse": sides[1],
+        **counts,
+        **place,
+        **figures,
+    }
 
 
-def _on_test(study: Study, each: Pairs, source: int, sides: tuple[str, str]) -> dict[str, Mean | None]:
-    """Return the differences in figures on test, worse − better, over the seeds for which both runs have them."""
+def _on_test(
+    study: Study, each: Pairs, source: int, sides: tuple[str, str]
+) -> dict[str, Mean | None]:
+    """Return the differences in figures on test, worse − better, over the seeds for which both runs
+    have them.
+    """
     runs = study.trials[
-        study.trials["repeat"] & (study.trials["state"] == "complete") & study.trials["pair_ids"].notna()
+        study.trials["repeat"]
+        & (study.trials["state"] == "complete")
+        & study.trials["pair_ids"].notna()
     ]
     marks = runs["pair_ids"].map(
         lambda ids: any(own.startswith(f"{each.parameter}:{source}/") for own in ids.split("+"))
@@ -366,7 +451,8 @@ def _on_test(study: Study, each: Pairs, source: int, sides: tuple[str, str]) -> 
             made[name] = None
             continue
         better, worse = (
-            runs[values == side].drop_duplicates("seed_index").set_index("seed_index")[column] for side in sides
+            runs[values == side].drop_duplicates("seed_index").set_index("seed_index")[column]
+            for side in sides
         )
         found = student((worse - better).dropna())
         made[name] = found if found.n else None
@@ -375,7 +461,11 @@ def _on_test(study: Study, each: Pairs, source: int, sides: tuple[str, str]) -> 
 
 @of("compare.none")
 def not_compared(study: Study, _: str, values: Values) -> Values:
-    own = [each for each in study.pairs if study.parameters[each.parameter].label == values["parameter"]]
+    own = [
+        each
+        for each in study.pairs
+        if study.parameters[each.parameter].label == values["parameter"]
+    ]
     hold(not any(len(each.table) for each in own))
     return {}
 
@@ -385,7 +475,10 @@ def interaction(study: Study, _: str, values: Values) -> Values:
     own = next(own for own in study.parameters.values() if own.label == values["by"])
     hold(values["other"] in (values["by"], "setting"))
     for each in study.pairs:
-        labels = study.parameters[each.parameter].label, {values["below_better"], values["above_better"]}
+        labels = (
+            study.parameters[each.parameter].label,
+            {values["below_better"], values["above_better"]},
+        )
         if labels != (values["parameter"], {each.first, each.second}):
             continue
         of_source = own.values(study.search.set_index("number")).reindex(each.table["source"])
@@ -400,7 +493,10 @@ def interaction(study: Study, _: str, values: Values) -> Values:
             rest = []
             low, high = of_source[~mask].max(), of_source[mask].min()
             hold(value_text(math.sqrt(low * high) if own.log else (low + high) / 2) == at)
-        better = {f"{name}_better": each.first if side.mean() > 0 else each.second for name, side in sides.items()}
+        better = {
+            f"{name}_better": each.first if side.mean() > 0 else each.second
+            for name, side in sides.items()
+        }
         means = {name: side.mean() for name, side in sides.items()}
         counts = {"pairs": len(each.table), "settings": each.table["source"].nunique()}
         return {"rest": rest, **better, **means, **counts}
@@ -410,7 +506,12 @@ def interaction(study: Study, _: str, values: Values) -> Values:
 @of("caveat.tuned")
 def tuned(study: Study, _: str, values: Values) -> Values:
     own = named(study, values["parameter"])
-    sources = {source for each in study.pairs if each.parameter == own.name for source in each.table["source"]}
+    sources = {
+        source
+        for each in study.pairs
+        if each.parameter == own.name
+        for source in each.table["source"]
+    }
     found = set(own.values(study.search[study.search["number"].isin(sources)]))
     hold("learning_rate" in study.parameters and found == {values["value"]})
     return {}
@@ -422,20 +523,31 @@ def interactions_of_chance(study: Study, kind: str, _: Values) -> Values:
     rates = sorted(rate for each in compared_pairs if not math.isnan(rate := chance(study, each)))
     sums = [total for total in np.cumsum(rates) if total <= 0.05]
     hold(bool(sums) == (kind == "caveat.interactions"))
-    names = list(dict.fromkeys(study.parameters[name].label for each in compared_pairs for name in others(study, each)))
-    counts = {"able": len(sums), "comparisons": len(compared_pairs) if len(sums) < len(compared_pairs) else None}
+    names = list(
+        dict.fromkeys(
+            study.parameters[name].label for each in compared_pairs for name in others(study, each)
+        )
+    )
+    counts = {
+        "able": len(sums),
+        "comparisons": len(compared_pairs) if len(sums) < len(compared_pairs) else None,
+    }
     return {"others": names, **counts, "rate": sums[-1] if sums else None, "level": 0.05}
 
 
 def others(study: Study, pairs: Pairs) -> list[str]:
-    """Return the parameters that are looked at: the learning rate and the two most important others."""
+    """Return the parameters that are looked at: the learning rate and the two most important
+    others.
+    """
     order = sorted(study.importances, key=study.importances.__getitem__, reverse=True)
     most = [name for name in order if name not in (pairs.parameter, "learning_rate")][:2]
     return [name for name in ("learning_rate", *most) if name in study.parameters]
 
 
 def chance(study: Study, pairs: Pairs) -> float:
-    """Return the greatest chance, over that of a difference above 0, that one of the splits of the configurations parts all signs."""
+    """Return the greatest chance, over that of a difference above 0, that one of the splits of the
+    configurations parts all signs.
+    """
     sources = pairs.table["source"]
     sides = set()
     for name in others(study, pairs):
@@ -444,7 +556,11 @@ def chance(study: Study, pairs: Pairs) -> float:
         if values.isna().any() or values.nunique() < 2:
             continue
         ordered = sorted(values.unique())
-        masks = [values == each for each in ordered] if own.texts else [values > each for each in ordered[:-1]]
+        masks = (
+            [values == each for each in ordered]
+            if own.texts
+            else [values > each for each in ordered[:-1]]
+        )
         for mask in masks:
             inside = frozenset(values.index[mask])
             sides.add(frozenset((inside, frozenset(values.index) - inside)))
@@ -465,7 +581,9 @@ def chance(study: Study, pairs: Pairs) -> float:
 def baseline(study: Study, kind: str, values: Values) -> Values:
     title = values["title"]
     runs, against = study.rows[title], study.against(title)
-    own = {name: on_test(study, runs, name) for name in (*BESIDE, "neg_elbo", "iw_nll")} | {"n": len(runs)}
+    own = {name: on_test(study, runs, name) for name in (*BESIDE, "neg_elbo", "iw_nll")} | {
+        "n": len(runs)
+    }
     if kind == "baseline.alone":
         return own
     others_runs = study.confirmed.get(against, study.best_runs)
@@ -487,12 +605,18 @@ def baseline(study: Study, kind: str, values: Values) -> Values:
     return own | {"gap": gap.mean, "weighted": weighted}
 
 
-def reasons(study: Study, title: str, best: pd.DataFrame, given: list[dict]) -> list[tuple[str, Values]]:
-    """Return why the figures of a row are no others': the parts of protocols that stand in summary.json, and the samples of its runs."""
+def reasons(
+    study: Study, title: str, best: pd.DataFrame, given: list[dict]
+) -> list[tuple[str, Values]]:
+    """Return why the figures of a row are no others': the parts of protocols that stand in
+    summary.json, and the samples of its runs.
+    """
     runs = study.rows[title] if title in study.rows else study.runs_of(title)
     counts = samples(runs), samples(best)
     summary = study.report.summary
-    places = {row["title"]: row["protocol"] for row in (*summary["confirmed"], *summary["baselines"])}
+    places = {
+        row["title"]: row["protocol"] for row in (*summary["confirmed"], *summary["baselines"])
+    }
     sources = set(best["source_trial"].dropna())
     first = next((row["protocol"] for row in summary["confirmed"] if row["trial"] in sources), 0)
     here, there = (summary["protocols"][place] for place in (places.get(title, 0), first))
@@ -527,7 +651,9 @@ def few(study: Study, *_: Any) -> Values:
 
 
 def left_out(study: Study, names: list[str]) -> list[tuple[str, Values]]:
-    """Return the statements on the values of these parameters that were never tried where the others are good."""
+    """Return the statements on the values of these parameters that were never tried where the
+    others are good.
+    """
     found = {name: study.uncovered[name] for name in names if study.uncovered.get(name)}
     return [
         ("value.among", {"parameter": study.parameters[name].label, "values": list(texts)})
@@ -553,10 +679,15 @@ def unused(study: Study, _: str, values: Values) -> Values:
 
 @of("parameter.tried", "parameter.tried_same", "parameter.choice")
 def tried(study: Study, kind: str, values: Values) -> Values:
-    """What the model of equal epochs adds is that of `equal_epochs` in summary.json, whose planted truths have tests of their own."""
+    """What the model of equal epochs adds is that of `equal_epochs` in summary.json, whose planted
+    truths have tests of their own.
+    """
     own = named(study, values["parameter"])
-    every, winner = own.values(study.search).dropna(), own.values(study.best_trial.to_frame().T).iloc[0]
-    entry = next(entry for entry in study.report.summary["equal_epochs"] if entry["parameter"] == own.name)
+    every = own.values(study.search).dropna()
+    winner = own.values(study.best_trial.to_frame().T).iloc[0]
+    entry = next(
+        entry for entry in study.report.summary["equal_epochs"] if entry["parameter"] == own.name
+    )
     behind = entry["behind"]
     known = behind["low"] is not None
     figure = Mean(behind["mean"], behind["low"], behind["high"], behind["n"]) if known else None
@@ -567,13 +698,24 @@ def tried(study: Study, kind: str, values: Values) -> Values:
         "epoch": entry["epoch"] if known else None,
     }
     made |= {"behind": figure if sure else None, "unsure": figure if known and not sure else None}
-    at = None if not known else entry["at"] if isinstance(entry["at"], str) else value_text(entry["at"])
+    at = (
+        None
+        if not known
+        else entry["at"]
+        if isinstance(entry["at"], str)
+        else value_text(entry["at"])
+    )
     made["at"] = at
     if kind == "parameter.choice":
         shown = [one if isinstance(one, str) else value_text(one) for one in entry["best"]]
         return made | {"best": shown, "tried": [text for text in own.texts if text in set(every)]}
     best = own.values(study.top(own.name))
-    return made | {"low": every.min(), "high": every.max(), "best_low": best.min(), "best_high": best.max()}
+    return made | {
+        "low": every.min(),
+        "high": every.max(),
+        "best_low": best.min(),
+        "best_high": best.max(),
+    }
 
 
 @of("parameter.hole_below", "parameter.hole_above", "parameter.hole_both")
@@ -592,7 +734,9 @@ def shared(study: Study, entries: list[dict]) -> list[tuple[str, Values]]:
     for bad in entries:
         name = next(name for name in ("value", "below", "above") if bad[name] is not None)
         kind = "value.is" if name == "value" else f"value.{name}"
-        made.append((kind, {"parameter": study.parameters[bad["parameter"]].label, name: bad[name]}))
+        made.append(
+            (kind, {"parameter": study.parameters[bad["parameter"]].label, name: bad[name]})
+        )
     return made
 
 
@@ -602,15 +746,21 @@ def not_covered(study: Study, _: str, values: Values) -> Values:
     hold(text in study.uncovered[own.name])
     mine = study.search[own.values(study.search) == text]
     paired = any(
-        each.parameter == own.name and text in (each.first, each.second) and len(each.table) for each in study.pairs
+        each.parameter == own.name and text in (each.first, each.second) and len(each.table)
+        for each in study.pairs
     )
     others = [
         ("elsewhere.baseline", {"title": title})
         for title in study.rows
-        if study.file_of(title).get("at") == "best" and str(study.settings_of(title).get(own.name)) == text
+        if study.file_of(title).get("at") == "best"
+        and str(study.settings_of(title).get(own.name)) == text
     ]
     elsewhere = [*([("elsewhere.pairs", {})] if paired else []), *others]
-    return {"trials": len(mine), "complete": int((mine["state"] == "complete").sum()), "elsewhere": elsewhere}
+    return {
+        "trials": len(mine),
+        "complete": int((mine["state"] == "complete").sum()),
+        "elsewhere": elsewhere,
+    }
 
 
 # ---- doubts, next, cost ----
@@ -618,7 +768,9 @@ def not_covered(study: Study, _: str, values: Values) -> Values:
 
 @of("doubt.warning", "doubt.unknown")
 def doubt(study: Study, kind: str, values: Values) -> Values:
-    """The check is one of those in summary.json, which are recomputed by themselves (`recompute_trust`)."""
+    """The check is one of those in summary.json, which are recomputed by themselves
+    (`recompute_trust`).
+    """
     check = next(check for check in study.report.summary["trust"] if check["id"] == values["check"])
     said = [{name: own[name] for name in ("id", "values", "rows")} for own in check["statements"]]
     hold(kind == f"doubt.{check['verdict']}" and values["found"] == said[: len(values["found"])])
@@ -653,7 +805,12 @@ def pruned(study: Study, kind: str, _: Values) -> Values:
     saved, spent = int((most - own["epochs"]).clip(lower=0).sum()), int(search["epochs"].sum())
     hold((kind == "cost.pruned_none") == own.empty)
     ended = int(search["state"].isin(ENDED).sum())
-    return {"pruned": len(own), "ended": ended, "saved": saved or None, "share": saved / max(1, saved + spent)}
+    return {
+        "pruned": len(own),
+        "ended": ended,
+        "saved": saved or None,
+        "share": saved / max(1, saved + spent),
+    }
 
 
 @of("cost.learned")

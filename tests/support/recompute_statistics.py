@@ -23,17 +23,23 @@ class Mean(NamedTuple):
 
 
 def student(values: Iterable[float]) -> Mean:
-    """Return the mean with its Student's t interval, from three values on; values that are not finite are left out."""
+    """Return the mean with its Student's t interval, from three values on; values that are not
+    finite are left out.
+    """
     sample = np.array([value for value in values if math.isfinite(value)], float)
     if len(sample) < 3:
         return Mean(float(sample.mean()) if len(sample) else math.nan, n=len(sample))
     error = scipy.stats.sem(sample)
     half = float(scipy.stats.t.ppf(0.975, len(sample) - 1) * error)
-    return Mean(float(sample.mean()), float(sample.mean()) - half, float(sample.mean()) + half, len(sample))
+    return Mean(
+        float(sample.mean()), float(sample.mean()) - half, float(sample.mean()) + half, len(sample)
+    )
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> Mean:
-    """Return the mean of `second` minus that of `first` with Welch's interval, where both have three values or more."""
+    """Return the mean of `second` minus that of `first` with Welch's interval, where both have
+    three values or more.
+    """
     n = len(first) + len(second)
     if not len(first) or not len(second):
         return Mean(math.nan, n=n)
@@ -45,7 +51,9 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Mean:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return p after Holm's correction: the k-th smallest of m times m − k + 1, never below one before it."""
+    """Return p after Holm's correction: the k-th smallest of m times m − k + 1, never below one
+    before it.
+    """
     order = sorted((p, place) for place, p in enumerate(ps) if not math.isnan(p))
     corrected, least = list(ps), 0.0
     for rank, (p, place) in enumerate(order):
@@ -55,7 +63,9 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def paired_p(values: Sequence[float]) -> float:
-    """Return the p of Student's t that the mean of these differences is 0; NaN of fewer than three."""
+    """Return the p of Student's t that the mean of these differences is 0; NaN of fewer than
+    three.
+    """
     if len(values) < 3:
         return math.nan
     if len(set(values)) == 1:
@@ -69,7 +79,9 @@ def of_looks(p: float, looks: int) -> float:
 
 
 class Gap(NamedTuple):
-    """A difference on test: its mean, the p of its test, what it rests on; p after Holm's correction for so many tests."""
+    """A difference on test: its mean, the p of its test, what it rests on; p after Holm's
+    correction for so many tests.
+    """
 
     mean: Mean
     p: float
@@ -99,7 +111,9 @@ def number(value: float, digits: int = 2) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     text = f"{value:,.{digits}f}"
-    return text.replace("-", "−") if any(digit in "123456789" for digit in text) else text.lstrip("-")
+    return (
+        text.replace("-", "−") if any(digit in "123456789" for digit in text) else text.lstrip("-")
+    )
 
 
 def interval(mean: Mean, digits: int = 2) -> str:
@@ -135,7 +149,9 @@ class Pairs(NamedTuple):
 
     @property
     def differences(self) -> list[float]:
-        """Differences of which the interval is: of configurations, whose seeds are averaged; of seeds where there is one."""
+        """Differences of which the interval is: of configurations, whose seeds are averaged; of
+        seeds where there is one.
+        """
         means = self.table.groupby("source")["difference"].mean()
         return list(means if len(means) > 1 else self.table["difference"])
 
@@ -145,7 +161,9 @@ class Pairs(NamedTuple):
         values = self.differences
         if len(values) < 20:
             return student(values)
-        ends = scipy.stats.bootstrap((values,), np.mean, method="BCa", random_state=0).confidence_interval
+        ends = scipy.stats.bootstrap(
+            (values,), np.mean, method="BCa", random_state=0
+        ).confidence_interval
         return Mean(float(np.mean(values)), float(ends.low), float(ends.high), len(values))
 
     @property

@@ -1,4 +1,6 @@
-"""Rules for the tables of the search, of the confirmed configurations, of matched pairs and of each protocol, and for their sentences."""
+"""Rules for the tables of the search, of the confirmed configurations, of matched pairs and of each
+protocol, and for their sentences.
+"""
 
 import math
 import re
@@ -22,7 +24,11 @@ MEASURES = {"rate": ("rate", 2), "FID": ("fid", 2), "MSE": ("reconstruction_mse"
 
 def active(units: float, size: float) -> str:
     text = number(units, 1).removesuffix(".0")
-    return text if text == "–" or math.isnan(size) else f"{text} of {size:,.0f} ({share(units / size)})"
+    return (
+        text
+        if text == "–" or math.isnan(size)
+        else f"{text} of {size:,.0f} ({share(units / size)})"
+    )
 
 
 def get(row: pd.Series, name: str) -> float:
@@ -55,13 +61,27 @@ def _headline_row(study: Study, title: str) -> list[Expected]:
         assert_that(recompute_seeds.count(study, title, 0) != "0")
         return [None, recompute_seeds.count(study, title, 0), *["–"] * 5, None]
     last = title.endswith(", last epoch")
-    when, plain = ("test_last" if last else "test"), study.deterministic(title.removesuffix(", last epoch"))
+    when = "test_last" if last else "test"
+    plain = study.deterministic(title.removesuffix(", last epoch"))
     total = study.test(runs, "distortion" if plain else "neg_elbo", when)
     weighted, counts = study.test(runs, "iw_nll"), samples(runs)
-    k = f"{interval(weighted)} ({counts[0]:,})" if weighted.n and len(counts) == 1 and not last else "–"
-    cells = [interval(study.test(runs, metric, when), digits) for metric, digits in MEASURES.values()]
+    k = (
+        f"{interval(weighted)} ({counts[0]:,})"
+        if weighted.n and len(counts) == 1 and not last
+        else "–"
+    )
+    cells = [
+        interval(study.test(runs, metric, when), digits) for metric, digits in MEASURES.values()
+    ]
     cells[0] = "–" if plain else cells[0]
-    return [None, recompute_seeds.count(study, title, total.n), "–" if plain else interval(total), k, *cells, None]
+    return [
+        None,
+        recompute_seeds.count(study, title, total.n),
+        "–" if plain else interval(total),
+        k,
+        *cells,
+        None,
+    ]
 
 
 @shows(has("published", "test NLL"))
@@ -102,7 +122,11 @@ def by_parameter(state: State, rows: Rows) -> list[list[Expected]]:
     names = rows[0][: rows[0].index("complete (n)")]
     own, groups = _groups(study, names, rows)
     medians = [_median(group) for group in groups]
-    told = [place for place, group in enumerate(groups) if _complete(group).size > 1 and math.isfinite(medians[place])]
+    told = [
+        place
+        for place, group in enumerate(groups)
+        if _complete(group).size > 1 and math.isfinite(medians[place])
+    ]
     lowest = min(told, key=lambda place: medians[place], default=None)
     made: list[list[Expected]] = []
     for place, group in enumerate(groups):
@@ -110,12 +134,22 @@ def by_parameter(state: State, rows: Rows) -> list[list[Expected]]:
         bold = place == lowest and len(told) > 1
         counts = [f"{(group['state'] == state).sum():,}" for state in ("pruned", "failed")]
         best = number(complete.min() if complete.size else math.nan)
-        made.append([*[None] * len(names), f"{complete.size:,}", *counts, best, f"**{median}**" if bold else median])
+        made.append(
+            [
+                *[None] * len(names),
+                f"{complete.size:,}",
+                *counts,
+                best,
+                f"**{median}**" if bold else median,
+            ]
+        )
     _all_counted(study, own, groups)
     return made
 
 
-def _groups(study: Study, names: list[str], rows: Rows) -> tuple[list[Parameter], list[pd.DataFrame]]:
+def _groups(
+    study: Study, names: list[str], rows: Rows
+) -> tuple[list[Parameter], list[pd.DataFrame]]:
     """Return the parameters with these labels, and the trials of each row, by its first cells."""
     own = [next(each for each in study.parameters.values() if each.label == name) for name in names]
     groups = []
@@ -173,10 +207,16 @@ def _median(group: pd.DataFrame) -> float:
 
 
 def _all_counted(study: Study, own: list[Parameter], groups: list[pd.DataFrame]) -> None:
-    """Raise ValueError where a trial stands in two rows, or in none although its values were covered."""
+    """Raise ValueError where a trial stands in two rows, or in none although its values were
+    covered.
+    """
     counted = pd.concat(groups)["number"]
     left = pd.Series(False, index=study.search.index)
-    joint = [each for each in study.parameters.values() if own[0].name == "prior" and each.name == "components"]
+    joint = [
+        each
+        for each in study.parameters.values()
+        if own[0].name == "prior" and each.name == "components"
+    ]
     for each in {each.name: each for each in (*own, *(joint if len(own) > 1 else []))}.values():
         left |= each.values(study.search).isin(study.uncovered.get(each.name, []))
     if counted.duplicated().any() or set(counted) != set(study.search.loc[~left, "number"]):
@@ -213,7 +253,9 @@ def confirmed(state: State, rows: Rows) -> list[list[Expected]]:
             "test IW-NLL": interval(study.test(runs, "iw_nll")),
             "test rate": interval(study.test(runs, "rate")),
             "test distortion": interval(study.test(runs, "distortion")),
-            "nats per sub-pixel": number(study.test(runs, "neg_elbo").mean / size if size else math.nan, 4),
+            "nats per sub-pixel": number(
+                study.test(runs, "neg_elbo").mean / size if size else math.nan, 4
+            ),
             "bits per dimension": interval(study.test(runs, "bits_per_dimension"), 3),
             "configuration": study.configuration(
                 (runs if len(runs) else study.search[study.search["number"] == trial]).iloc[0]
@@ -235,7 +277,11 @@ def pairs(state: State, rows: Rows) -> list[list[Expected]]:
     first, second = (title.removesuffix(" val −ELBO") for title in rows[0][2:4])
     each = next(each for each in state.study.pairs if (each.first, each.second) == (first, second))
     return [
-        [str(row["source"]), str(row["seed_index"]), *(number(row[name]) for name in ("first", "second", "difference"))]
+        [
+            str(row["source"]),
+            str(row["seed_index"]),
+            *(number(row[name]) for name in ("first", "second", "difference")),
+        ]
         for row in each.table.head(50).to_dict("records")
     ]
 
@@ -251,11 +297,16 @@ def paired_configurations(state: State, rows: Rows) -> list[list[Expected]]:
     )
     tables = dict(list(each.table.groupby("source")))
     places = {int(number_): place for place, number_ in enumerate(study.found["number"], start=1)}
-    order = sorted(tables, key=lambda source: (source != study.best, places.get(source, len(places) + 1), source))
+    order = sorted(
+        tables,
+        key=lambda source: (source != study.best, places.get(source, len(places) + 1), source),
+    )
     better = {source: _better(own) for source, own in tables.items()}
     best = study.confirmed.get(study.best or -1)
     winner = (
-        better[order[0]] if best is None else best.dropna(subset=["seed_index"]).set_index("seed_index")["objective"]
+        better[order[0]]
+        if best is None
+        else best.dropna(subset=["seed_index"]).set_index("seed_index")["objective"]
     )
     made = []
     for source in order[:50]:
@@ -327,7 +378,10 @@ def _cell(study: Study, title: str, column: str) -> Expected:
     size, plain = study.report.sub_pixels, study.deterministic(title)
     if column in ON_TEST:
         metric, digits = ON_TEST[column]
-        return interval(study.test(runs, metric, "test_last" if title.endswith(", last epoch") else "test"), digits)
+        return interval(
+            study.test(runs, metric, "test_last" if title.endswith(", last epoch") else "test"),
+            digits,
+        )
     if found := re.fullmatch(rf"test IW-NLL, k = ({NUM})", column):
         chosen = runs[runs["result.test/importance_samples"] == number_of(found[1])]
         return interval(study.test(chosen, "iw_nll"))
@@ -338,17 +392,25 @@ def _cell(study: Study, title: str, column: str) -> Expected:
     if column.startswith("train "):
         constant = 0.5 * size * math.log(math.pi) if "squared error" in column else 0.0
         curves = study.epochs[study.epochs["repeat"] & study.epochs["number"].isin(runs["number"])]
-        metric = {"train −ELBO, last epoch": "neg_elbo", "train distortion, last epoch": "distortion"}.get(
-            column, "loss"
+        metric = {
+            "train −ELBO, last epoch": "neg_elbo",
+            "train distortion, last epoch": "distortion",
+        }.get(column, "loss")
+        last = (
+            curves.sort_values("epoch").groupby("number")[f"train/{metric}"].last().dropna()
+            - constant
         )
-        last = curves.sort_values("epoch").groupby("number")[f"train/{metric}"].last().dropna() - constant
         return interval(student(last))
     if column == "nats per sub-pixel":
         return number(study.test(runs, "distortion" if plain else "neg_elbo").mean / size, 4)
     if column == "test distortion + β·rate per sub-pixel":
         given = study.settings_of(title).get("beta", get(runs.iloc[0], "params.beta"))
-        beta = number_of(study.report.setting("train", "beta") or "1") if math.isnan(given) else given
-        return number((study.test(runs, "distortion").mean + beta * study.test(runs, "rate").mean) / size, 4)
+        beta = (
+            number_of(study.report.setting("train", "beta") or "1") if math.isnan(given) else given
+        )
+        return number(
+            (study.test(runs, "distortion").mean + beta * study.test(runs, "rate").mean) / size, 4
+        )
     if column == "configuration":
         return study.configuration(runs.iloc[0]) if title not in study.rows else None
     return {

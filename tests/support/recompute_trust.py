@@ -1,4 +1,6 @@
-"""The checks of “Can this study be trusted?”: the verdict of each, the values of its statements, and the command to go on with."""
+"""The checks of “Can this study be trusted?”: the verdict of each, the values of its statements,
+and the command to go on with.
+"""
 
 import math
 import re
@@ -18,7 +20,12 @@ from recompute_statements import hold, nothing_learned, wrong_statement
 from recompute_statistics import Mean
 from recompute_tables import Rows, has
 
-SIGNS = {"good": "✓ good", "warning": "✗ warning", "unknown": "? cannot be said", "nothing": "– nothing to check"}
+SIGNS = {
+    "good": "✓ good",
+    "warning": "✗ warning",
+    "unknown": "? cannot be said",
+    "nothing": "– nothing to check",
+}
 """Verdict → sign and word."""
 VERDICTS = {True: "good", False: "warning", None: "unknown", "nothing": "nothing"}
 Said = tuple[str, dict[str, Any]]
@@ -60,18 +67,33 @@ def wrong_checks(study: Study) -> list[str]:
     checks = [
         check for check in study.report.summary["trust"] if check["id"] != "plan"
     ]  # the plan came before the tables
-    problems = [] if [check["id"] for check in checks] in ([], [*MAKERS]) else ["the checks are other ones"]
+    problems = (
+        []
+        if [check["id"] for check in checks] in ([], [*MAKERS])
+        else ["the checks are other ones"]
+    )
     for check in checks:
         try:
             made = MAKERS[check["id"]](study, check["statements"])
-        except (KeyError, IndexError, ValueError, TypeError, AttributeError, StopIteration) as error:
+        except (
+            KeyError,
+            IndexError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            StopIteration,
+        ) as error:
             problems.append(f"{check['id']} cannot be recomputed ({type(error).__name__}: {error})")
             continue
         if check["verdict"] != VERDICTS[made.verdict]:
-            problems.append(f"{check['id']} is {check['verdict']}; recomputed {VERDICTS[made.verdict]}")
+            problems.append(
+                f"{check['id']} is {check['verdict']}; recomputed {VERDICTS[made.verdict]}"
+            )
         advice = [check["advice"]] if check["advice"] else []
         problems += _compared(check["id"], check["statements"], made.said)
-        problems += _compared(f"advice of {check['id']}", advice, [made.advice] if made.advice else [])
+        problems += _compared(
+            f"advice of {check['id']}", advice, [made.advice] if made.advice else []
+        )
     return problems
 
 
@@ -80,7 +102,11 @@ def _compared(name: str, statements: Sequence[dict], expected: Sequence[Said]) -
     if ids[0] != ids[1]:
         return [f"{name} says {ids[0]}; recomputed {ids[1]}"]
     pairs = zip(statements, expected, strict=True)
-    return [problem for statement, (_, values) in pairs for problem in wrong_statement(statement, values)]
+    return [
+        problem
+        for statement, (_, values) in pairs
+        for problem in wrong_statement(statement, values)
+    ]
 
 
 # ---- bounds ----
@@ -92,7 +118,9 @@ def _bounds(study: Study, given: Sequence[dict]) -> Checked:
         return Checked("nothing", [("check.no_range", {})])
     piles = {name: pile for name in study.parameters if (pile := bound_of(study, name))}
     told = [name for name, pile in piles.items() if pile.told]
-    steps = _widened(study, [statement["values"] for statement in given if statement["id"] == "check.grown"])
+    steps = _widened(
+        study, [statement["values"] for statement in given if statement["id"] == "check.grown"]
+    )
     found = [_pile(study, name) for name in told or piles]
     found += [] if told else [said for name in study.parameters if (said := _winner(study, name))]
     if found:
@@ -101,7 +129,9 @@ def _bounds(study: Study, given: Sequence[dict]) -> Checked:
     counts = {name: int(own.values(study.found).notna().sum()) for name, own in with_ends.items()}
     few = [study.parameters[name].label for name, count in counts.items() if count < 20]
     if len(few) == len(with_ends):
-        return Checked(None, [("check.few_ranked", {"trials": max(counts.values())})], _search_on(study))
+        return Checked(
+            None, [("check.few_ranked", {"trials": max(counts.values())})], _search_on(study)
+        )
     after = [("check.few_have", {"parameters": few})] if few else []
     return Checked(True, [("check.inside", {"best": 10}), *steps, *after])
 
@@ -109,7 +139,13 @@ def _bounds(study: Study, given: Sequence[dict]) -> Checked:
 def _pile(study: Study, name: str) -> Said:
     own, pile = study.parameters[name], bound_of(study, name)
     assert pile is not None
-    values = {"count": pile.count, "top": 10, "near": pile.near, "ranked": pile.ranked, "bound": pile.end}
+    values = {
+        "count": pile.count,
+        "top": 10,
+        "near": pile.near,
+        "ranked": pile.ranked,
+        "bound": pile.end,
+    }
     values |= {"parameter": own.label, "option": None}
     if not own.texts:
         return "check.pile", values
@@ -123,19 +159,32 @@ def _winner(study: Study, name: str) -> Said | None:
     if not end:
         return None
     shown, last = value_text(value), Ends(own).last(end)
-    values = {"parameter": own.label, "value": shown, "bound": end, "end": None if shown == last else last}
+    values = {
+        "parameter": own.label,
+        "value": shown,
+        "bound": end,
+        "end": None if shown == last else last,
+    }
     return "check.winner_at_end", values
 
 
 def _ends(study: Study) -> dict[str, str]:
-    """Return parameter → the end that the check names: where the best pile up, else where the search settled or the winner lies."""
+    """Return parameter → the end that the check names: where the best pile up, else where the
+    search settled or the winner lies.
+    """
     piles = {name: pile for name in study.parameters if (pile := bound_of(study, name))}
     told = {name: pile.end for name, pile in piles.items() if pile.told}
     if told:
         return told
     best = study.best_trial if study.best is not None else None
-    winners = {} if best is None else {name: Ends(own).winner(_of(own, best)) for name, own in study.parameters.items()}
-    return {name: end for name, end in winners.items() if end} | {name: pile.end for name, pile in piles.items()}
+    winners = (
+        {}
+        if best is None
+        else {name: Ends(own).winner(_of(own, best)) for name, own in study.parameters.items()}
+    )
+    return {name: end for name, end in winners.items() if end} | {
+        name: pile.end for name, pile in piles.items()
+    }
 
 
 def _of(own: Parameter, trial: pd.Series) -> object:
@@ -143,8 +192,8 @@ def _of(own: Parameter, trial: pd.Series) -> object:
 
 
 def _wider(study: Study) -> Said:
-    """Return the advice of a bound four times as far on a logarithmic axis, else half the range beyond, of each range at whose end the best
-    lie; of a list one more number."""
+    """Return the advice of a bound four times as far on a logarithmic axis, else half the range
+    beyond, of each range at whose end the best lie; of a list one more number."""
     settings, lists = [], False
     for name, end in _ends(study).items():
         own = study.parameters[name]
@@ -155,26 +204,41 @@ def _wider(study: Study) -> Said:
         present = own.low if end == "lower" else own.high
         value = _step_out(own, present, end, (own.high - own.low) / 2)
         if value != present:
-            settings.append(f"--set search.{name}.{'low' if end == 'lower' else 'high'}={value:.10g}")
+            settings.append(
+                f"--set search.{name}.{'low' if end == 'lower' else 'high'}={value:.10g}"
+            )
     if not settings:
         return "advice.no_wider", {}
     if lists:
-        return _do("widen_anew", f"{_base(study, '--name')} --name {study.report.name}_wider {' '.join(settings)}")
+        return _do(
+            "widen_anew",
+            f"{_base(study, '--name')} --name {study.report.name}_wider {' '.join(settings)}",
+        )
     return _do("widen", f"{_further(study)} {' '.join(settings)} --extend")
 
 
 def _longer_list(name: str, numbers: list[float], end: str) -> str:
     first, second, third = sorted(numbers, reverse=end == "upper")[:3]
-    grows = abs(first - second) > abs(second - third) if end == "upper" else abs(first - second) < abs(second - third)
+    grows = (
+        abs(first - second) > abs(second - third)
+        if end == "upper"
+        else abs(first - second) < abs(second - third)
+    )
     value = first**2 / second if grows and min(numbers) > 0 else 2 * first - second
-    value = round(value) if all(number.is_integer() for number in numbers) else float(f"{value:.2g}")
+    value = (
+        round(value) if all(number.is_integer() for number in numbers) else float(f"{value:.2g}")
+    )
     longer = [*numbers, value] if end == "upper" else [value, *numbers]
-    shown = ", ".join(f"{int(number)}" if float(number).is_integer() else f"{number:g}" for number in longer)
+    shown = ", ".join(
+        f"{int(number)}" if float(number).is_integer() else f"{number:g}" for number in longer
+    )
     return f"--set 'search.{name}.values=[{shown}]'"
 
 
 def _step_out(own: Parameter, present: float, end: str, half: float) -> float:
-    """Return the end that is one step beyond the present one: four times as far on a logarithmic axis, else half the range."""
+    """Return the end that is one step beyond the present one: four times as far on a logarithmic
+    axis, else half the range.
+    """
     sign = -1 if end == "lower" else 1
     value = present * 4.0**sign if own.log else present + sign * half
     # What a setting allows: whole numbers from 1, other numbers from 0, a learning rate up to 1.
@@ -184,9 +248,11 @@ def _step_out(own: Parameter, present: float, end: str, half: float) -> float:
 
 
 def _widened(study: Study, given: Iterable[dict]) -> list[Said]:
-    """Return the steps in the order of the report; the ends are recomputed from the range in the study file.
+    """Return the steps in the order of the report; the ends are recomputed from the range in the
+    study file.
 
-    No table has the round in which the search took a step. So a trial is right where no trial before it lies beyond the former end.
+    No table has the round in which the search took a step. So a trial is right where no trial
+    before it lies beyond the former end.
     """
     labels, ends, steps = {own.label: own for own in study.parameters.values()}, {}, []
     for step in given:
@@ -220,12 +286,16 @@ def _course(study: Study, _: Sequence[dict]) -> Checked:
     kind = "check.gain" if epoch is None else "check.gain_at_epoch"
     found: Said = (kind, {"trials": len(values), "epoch": epoch, "gain": gain})
     if math.isnan(spread):
-        return Checked(None, [found, ("check.spread_unknown", {})], _confirm(study, 3, 3, more=False))
+        return Checked(
+            None, [found, ("check.spread_unknown", {})], _confirm(study, 3, 3, more=False)
+        )
     among = np.std(values, ddof=1)
     if spread**2 > among**2 / 10:
         return Checked(None, [found, ("check.seeds_hide", {"spread": spread, "among": among})])
     ok = bool(gain <= spread)
-    return Checked(ok, [found, ("check.seeds_vary", {"spread": spread})], None if ok else _search_on(study))
+    return Checked(
+        ok, [found, ("check.seeds_vary", {"spread": spread})], None if ok else _search_on(study)
+    )
 
 
 def _spreads(study: Study, _: Sequence[dict]) -> Checked:
@@ -235,7 +305,13 @@ def _spreads(study: Study, _: Sequence[dict]) -> Checked:
         return Checked(None, [FEW], _search_on(study))
     epoch, values, spread = study.course
     best, among = sorted(values)[:10], np.std(values, ddof=1)
-    made = {"spread": spread, "trials": len(values), "among": among, "best": len(best), "epoch": epoch}
+    made = {
+        "spread": spread,
+        "trials": len(values),
+        "among": among,
+        "best": len(best),
+        "epoch": epoch,
+    }
     ok = bool(10 * spread**2 <= among**2)
     advice = None if ok else _confirm(study, 5, 5, more=True)
     return Checked(ok, [("check.variation", made | {"among_best": np.std(best, ddof=1)})], advice)
@@ -252,7 +328,9 @@ def _curves(study: Study) -> list[np.ndarray]:
 
 def _early_ranks(study: Study, curves: Sequence[np.ndarray]) -> list[Said]:
     longest = max(map(len, curves), default=0)
-    table = np.array([np.minimum.accumulate(curve[study.warmup :]) for curve in curves if len(curve) == longest])
+    table = np.array(
+        [np.minimum.accumulate(curve[study.warmup :]) for curve in curves if len(curve) == longest]
+    )
     span = longest - study.warmup
     if len(table) < 5 or span < 2 or len(set(table[:, -1])) < 2:
         return []
@@ -262,11 +340,15 @@ def _early_ranks(study: Study, curves: Sequence[np.ndarray]) -> list[Said]:
     early, low = max(1, round(span / 5)), np.flatnonzero(agreement < 0.7)
     fair = 1 if not len(low) else int(low[-1]) + 2
     made = {"epoch": study.warmup + early, "correlation": agreement[early - 1], "fair": 0.7}
-    return [("check.early_ranks", made | {"fair_from": study.warmup + fair if fair <= span else None})]
+    return [
+        ("check.early_ranks", made | {"fair_from": study.warmup + fair if fair <= span else None})
+    ]
 
 
 def _pruner(study: Study, given: Sequence[dict]) -> Checked:
-    """Recompute the rank correlations. Whom the pruner would have stopped is its own verdict, run again: no table has it."""
+    """Recompute the rank correlations. Whom the pruner would have stopped is its own verdict, run
+    again: no table has it.
+    """
     ruled = study.report.facts("Search").get("pruner", "none").split(",")[0]
     if given[0]["id"].startswith("check.rung_"):
         return _paused(study)
@@ -276,7 +358,8 @@ def _pruner(study: Study, given: Sequence[dict]) -> Checked:
         few: Said = ("check.few_curves", {"least": 8})
         why = {"none": ("check.no_pruner", {}), "promotion": ("check.no_rung", {})}
         return Checked(None, [why.get(ruled, few), *course])
-    own, spares = given[0]["values"], [each["values"] for each in given if each["id"] == "check.spares"]
+    own = given[0]["values"]
+    spares = [each["values"] for each in given if each["id"] == "check.spares"]
     setting, top = own["setting"], min(10, len(curves) // 4)
     hold(own["stopped"] <= top)
     present = study.report.count("pruner", setting.replace("_", " "), "Search") if setting else None
@@ -287,32 +370,56 @@ def _pruner(study: Study, given: Sequence[dict]) -> Checked:
     if spares:
         patience = f"--set pruner.{spares[0]['setting']}={spares[0]['value']} --extend"
         return Checked(False, said, _do("more_patience", f"{_further(study)} {patience}"))
-    return Checked(False, said, _do("without_pruner", f"{_further(study)} --set pruner.name=none --extend"))
+    return Checked(
+        False, said, _do("without_pruner", f"{_further(study)} --set pruner.name=none --extend")
+    )
 
 
 def _paused(study: Study) -> Checked:
-    """Answer for a study that pauses trials: the ranks at its first rung, and the paused trials that were trained to their end."""
+    """Answer for a study that pauses trials: the ranks at its first rung, and the paused trials
+    that were trained to their end.
+    """
     rungs = study.report.facts("Search")["pruner"].split(", factor")[0]
     found = [int(rung) for rung in re.findall(r"\d+", rungs)]
     rung, epochs = found[0], study.report.count("train", "epochs")
-    own = study.epochs[~study.epochs["repeat"] & study.epochs["number"].isin(study.search["number"])]
+    own = study.epochs[
+        ~study.epochs["repeat"] & study.epochs["number"].isin(study.search["number"])
+    ]
     lengths = own.groupby("number")["epoch"].max()
     stopped = int((lengths == rung).sum())
     table = study.rung_ranks(rung)
-    n, rho = len(table), table["rung"].corr(table["end"], method="spearman") if len(table) > 1 else math.nan
-    counts = {"epoch": rung, "stopped": stopped, "reached": int((lengths >= rung).sum()), "complete": n}
+    n = len(table)
+    rho = table["rung"].corr(table["end"], method="spearman") if len(table) > 1 else math.nan
+    counts = {
+        "epoch": rung,
+        "stopped": stopped,
+        "reached": int((lengths >= rung).sum()),
+        "complete": n,
+    }
     chance, said = math.nan, ("check.rung_unranked", counts)
     if n >= 3 and not math.isnan(rho):
         chance = _chance(n, rho)
-        half = 1.959964 * math.sqrt((1 + rho**2 / 2) / (n - 3)) if n > 3 and abs(rho) < 1 - 1e-9 else math.nan
-        ends = [math.tanh(math.atanh(rho) + side * half) for side in (-1, 1)] if math.isfinite(half) else [math.nan] * 2
+        half = (
+            1.959964 * math.sqrt((1 + rho**2 / 2) / (n - 3))
+            if n > 3 and abs(rho) < 1 - 1e-9
+            else math.nan
+        )
+        ends = (
+            [math.tanh(math.atanh(rho) + side * half) for side in (-1, 1)]
+            if math.isfinite(half)
+            else [math.nan] * 2
+        )
         said = ("check.rung_ranks", counts | {"correlation": Mean(rho, *ends, n)})
     later = [rung for rung in found[1:] or [2 * rung] if rung < (epochs or 0)]
     option = f"pruner.rungs={later}" if later else "pruner.name=none"
     late = study.late[study.late["value"].notna()]
     if len(late):
         return _late(study, late, said, chance, option)
-    planned = " " if study.report.facts("Search").get("confirm") else " --set confirm.top=3 --set confirm.seeds=3 "
+    planned = (
+        " "
+        if study.report.facts("Search").get("confirm")
+        else " --set confirm.top=3 --set confirm.seeds=3 "
+    )
     test = f"{_base(study)}{planned}--set confirm.late=3 --extend"
     if chance <= 0.05:
         return Checked(False, [said], _do("train_late", test))
@@ -355,13 +462,23 @@ def _new_seeds(study: Study, _: Sequence[dict]) -> Checked:
     every = asked(study)
     failed = [each for each in every if len(each.failed)]
     runs = study.trials[study.trials["repeat"]]
-    runs = runs[runs["purposes"].map(lambda text: bool({*str(text).split("+")} & {*ORDER})).astype(bool)]
+    runs = runs[
+        runs["purposes"].map(lambda text: bool({*str(text).split("+")} & {*ORDER})).astype(bool)
+    ]
     if failed:
         kinds = Seeds("", "", len(runs), runs).failures
-        names = [{"title": each.title, "failed": len(each.failed), "planned": each.planned} for each in failed[:3]]
+        names = [
+            {"title": each.title, "failed": len(each.failed), "planned": each.planned}
+            for each in failed[:3]
+        ]
         said = [*kinds, *(("check.seeds_of", values) for values in names)]
         said += [("check.seeds_of_others", {"others": len(failed) - 3})] if len(failed) > 3 else []
-        kind = runs.loc[runs["state"] == "failed", "failure"].astype(str).value_counts(sort=True).index[0]
+        kind = (
+            runs.loc[runs["state"] == "failed", "failure"]
+            .astype(str)
+            .value_counts(sort=True)
+            .index[0]
+        )
         own = kind if kind in ("diverged", "out_of_memory", "crashed", "timed_out") else "error"
         return Checked(False, said, (f"remedy.{own}", {}))
     planned, complete = sum(each.planned for each in every), sum(each.complete for each in every)
@@ -379,8 +496,15 @@ def _holds(study: Study, _: Sequence[dict]) -> Checked:
     confirm = _confirm(study, 3, 3, more=False)
     if len(tested) < 2:
         return Checked(None, [("check.few_tested", {})], confirm)
-    orders = ("check.orders", {"validation": [*tested], "test": sorted(tested, key=tested.__getitem__)})
-    ahead = [source for source, margin in study.margins.items() if margin.settled and margin.mean.mean < 0]
+    orders = (
+        "check.orders",
+        {"validation": [*tested], "test": sorted(tested, key=tested.__getitem__)},
+    )
+    ahead = [
+        source
+        for source, margin in study.margins.items()
+        if margin.settled and margin.mean.mean < 0
+    ]
     more = _confirm(study, 2, 5, more=True)
     if ahead:
         return Checked(False, [("check.better_on_test", {"trial": ahead[0]}), orders], more)
@@ -413,7 +537,10 @@ def _learned_out(study: Study, _: Sequence[dict]) -> Checked:
         if {*settings} == {"epochs"} and settings["epochs"] > usual and math.isfinite(gap.mean.low):
             said.append(("check.longer", {"gap": gap.mean, "p_holm": gap.p_holm}))
             ok = not (gap.settled and gap.mean.mean < 0)
-            anew = f"{_base(study, '--name')} --name {study.report.name}_longer --set train.epochs={2 * usual}"
+            anew = (
+                f"{_base(study, '--name')} --name {study.report.name}_longer --set "
+                f"train.epochs={2 * usual}"
+            )
             return Checked(ok, said, None if ok else _do("train_longer", anew))
     row = f"'baselines.longer={{at: best, settings: {{epochs: {2 * usual}}}}}'"
     beside = _do("train_beside", f"{_base(study)} --set {row} --extend")
@@ -446,9 +573,17 @@ def _do(kind: str, command: str, **values: Any) -> Said:
 def _base(study: Study, *without: str) -> str:
     """Return the first of the report's commands without its budget, and without these options."""
     lines = study.report.readme.splitlines()
-    at = next(place for place, line in enumerate(lines) if line.startswith("# goes on where the study stopped"))
+    at = next(
+        place
+        for place, line in enumerate(lines)
+        if line.startswith("# goes on where the study stopped")
+    )
     words, dropped = shlex.split(lines[at + 1]), ("--trials", "--seconds", *without)
-    kept = [word for last, word in zip(["", *words], words, strict=False) if not {last, word} & {*dropped}]
+    kept = [
+        word
+        for last, word in zip(["", *words], words, strict=False)
+        if not {last, word} & {*dropped}
+    ]
     return shlex.join(kept)
 
 
@@ -460,7 +595,9 @@ def _further(study: Study) -> str:
     }
     given = {name: study.report.count("budget", name, "Search") for name in forms}
     given = {name: limit for name, limit in given.items() if limit} or {"trials": len(study.search)}
-    limits = [forms[name].format(2 * max(limit, 10 * (name == "trials"))) for name, limit in given.items()]
+    limits = [
+        forms[name].format(2 * max(limit, 10 * (name == "trials"))) for name, limit in given.items()
+    ]
     return " ".join([_base(study), *limits])
 
 

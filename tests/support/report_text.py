@@ -1,4 +1,6 @@
-"""Reports of made-up results, and reports taken apart again: tables by the heading above them, and headings."""
+"""Reports of made-up results, and reports taken apart again: tables by the heading above them, and
+headings.
+"""
 
 import html
 import re
@@ -23,7 +25,9 @@ def on_view(function):
 
 
 def as_written(function):
-    """The same function, for the results of a study, with the blocks that it returns as markdown."""
+    """The same function, for the results of a study, with the blocks that it returns as
+    markdown.
+    """
     made = on_view(function)
 
     def write(results, *given):
@@ -42,19 +46,25 @@ def _view_of(results):
 
 
 def with_test_figures(results, *figures):
-    """The study whose confirmed configurations, best first, have these test figures: −ELBO of each seed; other runs of them go."""
+    """The study whose confirmed configurations, best first, have these test figures: −ELBO of each
+    seed; other runs of them go.
+    """
     trials = results.trials.copy()
     confirming = trials["purposes"].map(lambda purposes: "confirm" in purposes)
     kept = ~confirming
     for setting, values in zip(_view_of(results).confirmed, figures, strict=False):
-        own = trials.index[confirming & (trials["source_trial"] == setting.source_trial)][: len(values)]
+        own = trials.index[confirming & (trials["source_trial"] == setting.source_trial)][
+            : len(values)
+        ]
         trials.loc[own, "result.test/neg_elbo"] = values
         kept |= trials.index.isin(own)
     return part(results, trials[kept])
 
 
 def uncovered_prior(results):
-    """The study in which the normal prior was tried at β below 0.1 alone, and no other trial was."""
+    """The study in which the normal prior was tried at β below 0.1 alone, and no other trial
+    was.
+    """
     trials = results.trials.copy()
     normal = ~trials["repeat"] & (trials["params.prior"] == "normal")
     trials.loc[normal, ["params.beta", "objective"]] = [0.02, 150.0]
@@ -76,25 +86,37 @@ def draw_only(patch, plots=None):
     """Let reports draw these plots alone, chapter → name → plot: none, unless told."""
     patch.setattr(chapters, "CHAPTERS", plots or {})
     patch.setattr(
-        chapters, "PLOTS", {name: plot for entries in (plots or {}).values() for name, plot in entries.items()}
+        chapters,
+        "PLOTS",
+        {name: plot for entries in (plots or {}).values() for name, plot in entries.items()},
     )
 
 
 def located(results, runs):
     """The results whose trials have their folder below `runs` where it lies there."""
     keys = zip(results.trials["number"], results.trials["repeat"], strict=True)
-    below = [runs / "trials" / results.name / run_folder(number, repeat=repeat) for number, repeat in keys]
-    folders = [str(path) if path.is_dir() else old for path, old in zip(below, results.trials["folder"], strict=True)]
+    below = [
+        runs / "trials" / results.name / run_folder(number, repeat=repeat)
+        for number, repeat in keys
+    ]
+    folders = [
+        str(path) if path.is_dir() else old
+        for path, old in zip(below, results.trials["folder"], strict=True)
+    ]
     return replace(results, trials=results.trials.assign(folder=pd.Series(folders, dtype="object")))
 
 
 def tables_of(text):
-    """Pipe tables of markdown as frames of text, by the heading or the summary above them; of several below one heading, the last."""
+    """Pipe tables of markdown as frames of text, by the heading or the summary above them; of
+    several below one heading, the last.
+    """
     return dict(table_list(text))
 
 
 def table_list(text):
-    """(heading or summary above, frame of text) of each pipe table. Tables that follow each other are one that was too wide."""
+    """(heading or summary above, frame of text) of each pipe table. Tables that follow each other
+    are one that was too wide.
+    """
     found, title, before = [], "", ""
     for block in re.split(r"\n\n+", text):
         if block.startswith("#"):
@@ -134,6 +156,8 @@ WRONG = (r"\bnan\b", r"\bNone\b(?! of)", r"\bNaN\b", r"<NA>", r"\binf\b", r"\S  
 
 
 def bad_english(text, *more):
-    """The first words of prose that no reader should see, with the patterns of `WRONG` and these; None where all is well."""
+    """The first words of prose that no reader should see, with the patterns of `WRONG` and these;
+    None where all is well.
+    """
     found = (re.search(wrong, text) for wrong in (*WRONG, *more))
     return next((match[0] for match in found if match), None)

@@ -12,10 +12,14 @@ from vaeexp.training.checkpoint import save_tensors
 
 
 def finished_run(
-    folder: Path, image_shape: tuple[int, int, int], seed: int = 0, fingerprint: str = "", **params: Any
+    folder: Path,
+    image_shape: tuple[int, int, int],
+    seed: int = 0,
+    fingerprint: str = "",
+    **params: Any,
 ) -> VAE:
-    """Write weights and settings of a model with these settings into `folder`; the model, in evaluation mode.
-    `fingerprint` is that of the images it claims to be trained on.
+    """Write weights and settings of a model with these settings into `folder`; the model, in
+    evaluation mode. `fingerprint` is that of the images it claims to be trained on.
 
     What is learned is moved away from where it starts, running statistics too.
     """

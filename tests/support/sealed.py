@@ -1,4 +1,6 @@
-"""Change files of a finished run as a faulty program would: with the checksums that belong to the changed content."""
+"""Change files of a finished run as a faulty program would: with the checksums that belong to the
+changed content.
+"""
 
 import io
 import json
@@ -38,7 +40,9 @@ def flip_bit(path: Path, share: float = 0.5) -> None:
 
 
 def change_marks(path: Path, **marks: Any) -> None:
-    """Give a sealed file (JSON, npz, safetensors) another schema number and version, or none, as another version would write it."""
+    """Give a sealed file (JSON, npz, safetensors) another schema number and version, or none, as
+    another version would write it.
+    """
     content, rest = path.read_bytes(), b""
     if path.suffix == ".npz":
         stored, comment = io.BytesIO(content), json.dumps({**marks, "sha256": SLOT})
@@ -48,12 +52,16 @@ def change_marks(path: Path, **marks: Any) -> None:
     elif path.suffix == ".safetensors":
         end = 8 + int.from_bytes(content[:8], "little")
         header, rest = json.loads(content[8:end]), content[end:]
-        facts = {name: text for name, text in header.pop("__metadata__").items() if name not in MARKS}
+        facts = {
+            name: text for name, text in header.pop("__metadata__").items() if name not in MARKS
+        }
         facts |= {name: str(mark) for name, mark in marks.items()} | {"sha256": SLOT}
         text = json.dumps({"__metadata__": facts, **header}).encode()
         text += b" " * (-len(text) % 8)
         content = len(text).to_bytes(8, "little") + text
     else:
-        stored_json = {name: value for name, value in json.loads(content).items() if name not in MARKS}
+        stored_json = {
+            name: value for name, value in json.loads(content).items() if name not in MARKS
+        }
         content = json.dumps({**marks, "sha256": SLOT} | stored_json | {"sha256": SLOT}).encode()
     path.write_bytes(seal(content, rest) + rest)

@@ -1,4 +1,6 @@
-"""A real Slurm of three machines on this machine: a controller and three slurmd, each with a network, processes and a name of its own."""
+"""A real Slurm of three machines on this machine: a controller and three slurmd, each with a
+network, processes and a name of its own.
+"""
 
 import os
 import shutil
@@ -60,7 +62,11 @@ class Slurm:
     def run(self, *command: str) -> str:
         """Run a command of Slurm; return its output."""
         return subprocess.run(
-            self.inside(command), env={**os.environ, **self.environment}, check=True, capture_output=True, text=True
+            self.inside(command),
+            env={**os.environ, **self.environment},
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout
 
     def is_idle(self) -> bool:
@@ -68,9 +74,12 @@ class Slurm:
         return self.run("sinfo", "--noheader", "--format=%D %t").strip() == f"{len(NODES)} idle"
 
     def log(self) -> str:
-        """Return the last lines of the controller and of the first machine, for a test that fails."""
+        """Return the last lines of the controller and of the first machine, for a test that
+        fails.
+        """
         return "".join(
-            (self.folder / f"{name}.log").read_text()[-3000:] for name in ("slurmctld", f"slurmd-{NODES[0]}")
+            (self.folder / f"{name}.log").read_text()[-3000:]
+            for name in ("slurmctld", f"slurmd-{NODES[0]}")
         )
 
     def state(self, job: str) -> Mapping[str, str]:
@@ -91,14 +100,19 @@ def three_machines() -> Iterator[Slurm]:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         _write_configuration(folder)
         munge = [
-            f"--{name}={folder}/munge.{name.split('-')[0]}" for name in ("socket", "pid-file", "log-file", "seed-file")
+            f"--{name}={folder}/munge.{name.split('-')[0]}"
+            for name in ("socket", "pid-file", "log-file", "seed-file")
         ]
-        stack.enter_context(started(["munged", "--foreground", "--force", f"--key-file={folder}/munge.key", *munge]))
+        stack.enter_context(
+            started(["munged", "--foreground", "--force", f"--key-file={folder}/munge.key", *munge])
+        )
         slurm = Slurm(folder)
         stack.enter_context(started(machine(HUB, f"slurmctld -D -f {folder}/slurm.conf")))
         for name in NODES:
             (folder / f"spool-{name}").mkdir()
-            stack.enter_context(started(machine(name, f"slurmd -D -N {name} -f {folder}/slurm.conf")))
+            stack.enter_context(
+                started(machine(name, f"slurmd -D -N {name} -f {folder}/slurm.conf"))
+            )
         while not slurm.is_idle():
             time.sleep(0.5)
         yield slurm

@@ -1,4 +1,6 @@
-"""A study on workers that leave no checkpoint of their own accord, stopped by Ctrl-C at given moments and continued."""
+"""A study on workers that leave no checkpoint of their own accord, stopped by Ctrl-C at given
+moments and continued.
+"""
 
 import os
 import signal
@@ -13,14 +15,17 @@ from toy_study import MemoryJournal, in_memory, search, table, toy_study
 from sweeps.lanes import Lanes
 from vaeexp.commands.stop_signals import after_finalizers
 
-STUDY = toy_study(trials=5, pruner="median", pruner_options={"startup_trials": 2, "warmup_epochs": 2})
+STUDY = toy_study(
+    trials=5, pruner="median", pruner_options={"startup_trials": 2, "warmup_epochs": 2}
+)
 
 
 @contextmanager
 def interrupted(*moments: Callable[[], bool]) -> Iterator[None]:
     """Send this process Ctrl-C as soon as each condition holds, one after the other."""
     over = threading.Event()
-    before = signal.signal(signal.SIGINT, after_finalizers(signal.default_int_handler))  # Ray has finalizers
+    # Ray has finalizers.
+    before = signal.signal(signal.SIGINT, after_finalizers(signal.default_int_handler))
 
     def watch() -> None:
         for moment in moments:
@@ -47,7 +52,11 @@ def notes(folder: Path) -> list[str]:
 
 
 def stopped_study(
-    make_lanes: Callable[[], Lanes], folder: Path, moments: Sequence[Callable[[], bool]], *, runs: Path = Path("mlruns")
+    make_lanes: Callable[[], Lanes],
+    folder: Path,
+    moments: Sequence[Callable[[], bool]],
+    *,
+    runs: Path = Path("mlruns"),
 ) -> list[dict[str, object]]:
     """Run the study, stop it at each moment, go on to its end; return its table."""
     journal = MemoryJournal()

@@ -22,7 +22,10 @@ class ThreadWorker(Worker):
     @classmethod
     def ready(cls, workers: Collection[Self], seconds: float | None) -> set[Self]:
         end = float("inf") if seconds is None else time.monotonic() + seconds
-        while not (found := {worker for worker in workers if not worker.messages.empty()}) and time.monotonic() < end:
+        while (
+            not (found := {worker for worker in workers if not worker.messages.empty()})
+            and time.monotonic() < end
+        ):
             time.sleep(0.001)
         return found
 
@@ -57,7 +60,9 @@ class ThreadWorker(Worker):
 
 
 class ThreadEngine(Engine):
-    def worker(self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]) -> Worker:
+    def worker(
+        self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]
+    ) -> Worker:
         return ThreadWorker(name, factory, arguments)
 
 

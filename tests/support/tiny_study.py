@@ -1,6 +1,8 @@
-"""A real study of a second or two, with every kind of ending, made by the driver and the training of a sweep.
+"""A real study of a second or two, with every kind of ending, made by the driver and the training
+of a sweep.
 
-It is trained in this process, without MLflow and without a report: `vaeexp sweep` does both, and has tests of its own.
+It is trained in this process, without MLflow and without a report: `vaeexp sweep` does both, and
+has tests of its own.
 """
 
 from pathlib import Path
@@ -44,7 +46,9 @@ pruner: {name: median, startup_trials: 1, warmup_epochs: 2}
 budget: {trials: 4}
 confirm: {top: 1, seeds: 1}
 """
-"""trial-0000 diverges in epoch 3, where its rate exceeds free_nats, 1 completes, 2 is pruned, 3 is the same as 1; repeat-0000 sees the test images."""
+"""trial-0000 diverges in epoch 3, where its rate exceeds free_nats, 1 completes, 2 is pruned, 3 is
+the same as 1; repeat-0000 sees the test images.
+"""
 
 
 def make_tiny_study(root: Path) -> Path:
@@ -54,7 +58,8 @@ def make_tiny_study(root: Path) -> Path:
 
 
 def train_study(root: Path, name: str, text: str, **asked: Any) -> Path:
-    """Train a study of this text on the images of `data` into `mlruns`, both below `root`; the folder of runs.
+    """Train a study of this text on the images of `data` into `mlruns`, both below `root`; the
+    folder of runs.
 
     `asked`: settings of its execution.
     """
@@ -67,7 +72,9 @@ def train_study(root: Path, name: str, text: str, **asked: Any) -> Path:
     execution = resolve_execution(asked, {}, dataset, settings, maxima_of(study), 4)
     storage = open_storage(None, runs, name)
     optuna_study = open_study(storage, study)
-    record = describe_run(dataset, settings, study_text=study.text, searched=study.space.names, command="vaeexp sweep")
+    record = describe_run(
+        dataset, settings, study_text=study.text, searched=study.space.names, command="vaeexp sweep"
+    )
     [arguments] = execution.worker_arguments()
     execution = execution.as_dict() | {"threads": 1}
     write_study(optuna_study, execution=execution, provenance=record)

@@ -5,7 +5,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweeps.lanes import Failure, Outcome, Plan, Progress, Stall, TrialResult, TrialSpec, WorkerState
+from sweeps.lanes import (
+    Failure,
+    Outcome,
+    Plan,
+    Progress,
+    Stall,
+    TrialResult,
+    TrialSpec,
+    WorkerState,
+)
 from sweeps.seeds import seed_of
 
 
@@ -27,11 +36,15 @@ class _ToyLane:
 
 
 Curve = Callable[[Mapping[str, Any], int, int, float], float]
-"""(params, seed, epoch from 1, state after the epoch before, 0 at the start) → state after the epoch."""
+"""(params, seed, epoch from 1, state after the epoch before, 0 at the start) → state after the
+epoch.
+"""
 
 
 def toy_curve(params: Mapping[str, Any], seed: int, epoch: int, state: float) -> float:
-    """Falls towards a level that the parameters set, with noise of the seed; each epoch builds on the one before."""
+    """Falls towards a level that the parameters set, with noise of the seed; each epoch builds on
+    the one before.
+    """
     text = ",".join(f"{name}={value}" for name, value in sorted(params.items()))
     level = 1.0 + sum(abs(value - 0.3) for value in params.values() if isinstance(value, float))
     start = 5.0 + _uniform(text) if epoch == 1 else state
@@ -46,7 +59,8 @@ def _uniform(text: str) -> float:
 class ToyLanes:
     """The smallest workload: deterministic, instantaneous, and interrupted at will.
 
-    Its checkpoints are a dict. Give the same dict to a second `ToyLanes` and it goes on where the first one was.
+    Its checkpoints are a dict. Give the same dict to a second `ToyLanes` and it goes on where the
+    first one was.
     """
 
     width: int = 2
@@ -66,7 +80,9 @@ class ToyLanes:
     """Moved by `seconds` for every round."""
     seconds: float = 1.0
     before: Callable[[str], None] = lambda event: None
-    """Called before anything happens, with what it will be; an exception from it is a crash of the workload."""
+    """Called before anything happens, with what it will be; an exception from it is a crash of the
+    workload.
+    """
     events: list[str] = field(default_factory=list)
     stalls: tuple[Stall, ...] = ()
     workers: tuple[WorkerState, ...] = ()
@@ -108,7 +124,13 @@ class ToyLanes:
         number = lane.trial.number
         failing = self.failures.get(number)
         if failing is not None and failing[0] == lane.epoch + 1:
-            return Progress(number=number, epoch=lane.epoch + 1, objective=math.nan, finished=True, failure=failing[1])
+            return Progress(
+                number=number,
+                epoch=lane.epoch + 1,
+                objective=math.nan,
+                finished=True,
+                failure=failing[1],
+            )
         self._train(lane)
         if lane.epoch % self.checkpoint_every == 0:
             self.checkpoints[lane.trial.checkpoint_name] = (lane.epoch, lane.state)
@@ -143,7 +165,12 @@ class ToyLanes:
             folder = f"mlruns/trials/{lane.trial.folder_name}"
             size = 1000 if outcome.state == "paused" else 0
             results.append(
-                TrialResult(number=number, metrics={"last": lane.state}, folder=folder, checkpoint_bytes=size)
+                TrialResult(
+                    number=number,
+                    metrics={"last": lane.state},
+                    folder=folder,
+                    checkpoint_bytes=size,
+                )
             )
         return results
 
@@ -156,7 +183,9 @@ class ToyLanes:
 
 
 class EagerLanes(ToyLanes):
-    """Lanes of two workers, each of which does what follows as soon as it may: it runs ahead of the rounds by an epoch."""
+    """Lanes of two workers, each of which does what follows as soon as it may: it runs ahead of the
+    rounds by an epoch.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -202,7 +231,10 @@ class EagerLanes(ToyLanes):
         self._train_these([number for number in self._lanes if self.worker[number] == worker])
 
     def _train_these(self, numbers: Collection[int]) -> None:
-        self.held |= {progress.number: progress for [progress] in (super().advance(numbers) if numbers else ())}
+        self.held |= {
+            progress.number: progress
+            for [progress] in (super().advance(numbers) if numbers else ())
+        }
 
     def stop(self, seconds: float) -> Iterator[list[Progress] | list[TrialResult]]:
         yield [*self.held.values()]

@@ -1,4 +1,6 @@
-"""Helpers of the tests of the driver: small studies, a journal in memory, a watcher, the table of a study."""
+"""Helpers of the tests of the driver: small studies, a journal in memory, a watcher, the table of a
+study.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -72,7 +74,9 @@ def toy_study(
 
 
 def default_search(epochs: int) -> dict[str, Any]:
-    """Return the sampler and the pruner of a study that names neither, as `toy_study` takes them."""
+    """Return the sampler and the pruner of a study that names neither, as `toy_study` takes
+    them.
+    """
     pruner = PRUNERS["promotion"]().for_epochs(epochs)
     return {
         "sampler": "curves",
@@ -82,7 +86,10 @@ def default_search(epochs: int) -> dict[str, Any]:
     }
 
 
-SEARCHES = {"random + median": lambda epochs: {"pruner": "median"}, "curves + promotion": default_search}
+SEARCHES = {
+    "random + median": lambda epochs: {"pruner": "median"},
+    "curves + promotion": default_search,
+}
 """Searches of benchmarks: name → epochs of a trial → options of `toy_study`."""
 
 
@@ -110,12 +117,16 @@ def in_memory(study: Study, journal: MemoryJournal | None = None):
     return open_study(JournalStorage(journal or MemoryJournal()), study)
 
 
-def search(optuna_study: optuna.Study, study: Study, *args: Any, runs: Path = Path("mlruns"), **how: Any) -> str:
+def search(
+    optuna_study: optuna.Study, study: Study, *args: Any, runs: Path = Path("mlruns"), **how: Any
+) -> str:
     """`sweeps.engine.search` of an Optuna study."""
     return engine.search(Store(optuna_study, study.space, runs), study, *args, **how)
 
 
-def run_repeats(optuna_study: optuna.Study, *args: Any, runs: Path = Path("mlruns"), **how: Any) -> None:
+def run_repeats(
+    optuna_study: optuna.Study, *args: Any, runs: Path = Path("mlruns"), **how: Any
+) -> None:
     """`sweeps.engine.repeats.run_repeats` of an Optuna study."""
     repeats.run_repeats(Store(optuna_study, Space(()), runs), *args, **how)
 
@@ -138,7 +149,9 @@ class Watcher:
     def epoch_finished(self, trial: TrialSpec, progress: Progress) -> None:
         self._note("epoch", trial.number, progress.epoch)
 
-    def trial_ended(self, trial: TrialSpec, outcome: Outcome, result: TrialResult, duplicate_of: int | None) -> None:
+    def trial_ended(
+        self, trial: TrialSpec, outcome: Outcome, result: TrialResult, duplicate_of: int | None
+    ) -> None:
         self._note("ended", trial.number, outcome.state, duplicate_of)
 
     def round_finished(self, snapshot: Snapshot) -> None:
@@ -158,20 +171,33 @@ def table(optuna_study) -> list[dict[str, Any]]:
             "state": trial.state.name,
             "values": trial.values,
             "published": dict(trial.intermediate_values),
-            "attrs": {key: _timeless(value) for key, value in trial.user_attrs.items() if key not in TIMES},
-            "notes": {key: value for key, value in trial.system_attrs.items() if key.startswith("completed_rung")},
+            "attrs": {
+                key: _timeless(value) for key, value in trial.user_attrs.items() if key not in TIMES
+            },
+            "notes": {
+                key: value
+                for key, value in trial.system_attrs.items()
+                if key.startswith("completed_rung")
+            },
         }
-        for trial in optuna_study.get_trials(deepcopy=False)  # deep copies would be a tenth of the time
+        # Deep copies would be a tenth of the time.
+        for trial in optuna_study.get_trials(deepcopy=False)
     ]
 
 
 def _timeless(value: Any) -> Any:
-    return {key: part for key, part in value.items() if key != "at"} if isinstance(value, dict) else value
+    return (
+        {key: part for key, part in value.items() if key != "at"}
+        if isinstance(value, dict)
+        else value
+    )
 
 
 @contextmanager
 def decided_by(late: int, ahead: int | None = None) -> Iterator[None]:
-    """Set from how many lanes on rounds are decided late, and trials proposed `ahead` (None: as many)."""
+    """Set from how many lanes on rounds are decided late, and trials proposed `ahead` (None: as
+    many).
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sweeps.engine.PREFETCH_FROM", ahead or late)
         patch.setattr("sweeps.engine.trial_loop.PIPELINED_FROM", late)

@@ -1,4 +1,6 @@
-"""A study of toy trials on a Ray cluster, driven by a process of its own, whose lanes write down when which process trains what."""
+"""A study of toy trials on a Ray cluster, driven by a process of its own, whose lanes write down
+when which process trains what.
+"""
 
 import os
 import re
@@ -25,7 +27,9 @@ from sweeps.storage import open_storage
 
 ROOT, SUPPORT = Path(__file__).parents[2], Path(__file__).parent
 PATH = os.pathsep.join(map(str, (ROOT, SUPPORT)))
-STUDY = toy_study(trials=9, pruner="median", pruner_options={"startup_trials": 2, "warmup_epochs": 0})
+STUDY = toy_study(
+    trials=9, pruner="median", pruner_options={"startup_trials": 2, "warmup_epochs": 0}
+)
 LANES = 6
 _MOMENT = 0.05  # seconds of an epoch
 _COMMAND = ("-P", "-c", "from traced_study import main; main()")
@@ -44,9 +48,11 @@ class Moment(NamedTuple):
 
 
 class TracedLanes(CountingLanes):
-    """Lanes of which each process writes what it trains, and when. A file `hold-NODE` makes the epochs of a machine last while it is there.
+    """Lanes of which each process writes what it trains, and when. A file `hold-NODE` makes the
+    epochs of a machine last while it is there.
 
-    The first process that finds a file `SIGNAL in COMMAND` (`add`, `train`, `finish`) in this command sends itself the signal.
+    The first process that finds a file `SIGNAL in COMMAND` (`add`, `train`, `finish`) in this
+    command sends itself the signal.
     """
 
     def add(self, trial):
@@ -86,20 +92,21 @@ def build(folder, width=2):
 
 
 def main() -> None:
-    """Drive the study: FOLDER ADDRESS WORKERS LIMIT LATE. Begins when the cluster has as many machines as the study has workers."""
-    folder, address, workers, limit, late = (
-        Path(sys.argv[1]),
-        sys.argv[2],
-        int(sys.argv[3]),
-        float(sys.argv[4]),
-        int(sys.argv[5]),
-    )
+    """Drive the study: FOLDER ADDRESS WORKERS LIMIT LATE. Begins when the cluster has as many
+    machines as the study has workers.
+    """
+    folder = Path(sys.argv[1])
+    address = sys.argv[2]
+    workers = int(sys.argv[3])
+    limit = float(sys.argv[4])
+    late = int(sys.argv[5])
     import ray
 
     job = RayEngine(folder=folder, limit=limit)
 
     def pool() -> WorkerPool:
-        RayWorker.patience = 300.0  # all take part from the first round on, however busy the machine is
+        # All take part from the first round on, however busy the machine is.
+        RayWorker.patience = 300.0
         opened = WorkerPool(build, [{"folder": folder}] * workers, worker=job.worker, lanes=LANES)
         RayWorker.patience = 5.0  # nobody has room for the successor of one whose machine has gone
         return opened
@@ -119,16 +126,22 @@ def start(arguments: Sequence[str], folder: Path, **variables: str) -> subproces
     """Start a driver with these variables; what it says goes to the file `said`."""
     environment = {**os.environ, "PYTHONPATH": PATH, **variables}
     with (folder / "said").open("ab") as said:
-        return subprocess.Popen(arguments, cwd=folder, env=environment, stdout=said, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            arguments, cwd=folder, env=environment, stdout=said, stderr=subprocess.STDOUT
+        )
 
 
 def said(folder: Path) -> str:
-    """Return what the drivers said, without the pages that Ray's own processes say of a machine that goes."""
+    """Return what the drivers said, without the pages that Ray's own processes say of a machine
+    that goes.
+    """
     return "\n".join(filter(_is_ours, (folder / "said").read_text(errors="replace").splitlines()))
 
 
 def _is_ours(line: str) -> bool:
-    """Tell whether a line has words of the driver; Ray's processes write to the same file, sometimes on the same line."""
+    """Tell whether a line has words of the driver; Ray's processes write to the same file,
+    sometimes on the same line.
+    """
     of_ray = "(raylet)" in line or "[state-dump]" in line
     return not of_ray or re.search(r"worker-\d+ on ", line) is not None
 
@@ -139,7 +152,9 @@ def trace(folder: Path) -> list[Moment]:
         return []
     lines = (folder / "trace").read_text().splitlines()
     moments = [line.split() for line in lines]
-    return [Moment(int(n), int(epoch), node, int(pid), float(at)) for n, epoch, node, pid, at in moments]
+    return [
+        Moment(int(n), int(epoch), node, int(pid), float(at)) for n, epoch, node, pid, at in moments
+    ]
 
 
 def of(folder: Path, number: int) -> list[Moment]:
@@ -148,7 +163,9 @@ def of(folder: Path, number: int) -> list[Moment]:
 
 
 def wait_for(folder: Path, driver: subprocess.Popen[bytes], count: int, node: str = "") -> Moment:
-    """Wait until so many moments were trained, on this machine if it is named; return the last one. Fails if the driver ends before."""
+    """Wait until so many moments were trained, on this machine if it is named; return the last one.
+    Fails if the driver ends before.
+    """
     while len(found := [moment for moment in trace(folder) if node in ("", moment.node)]) < count:
         assert driver.poll() is None, said(folder)
         time.sleep(0.01)
@@ -172,8 +189,14 @@ def check_order(moments: Sequence[Moment]) -> None:
     """Check that no process trains a trial after its successor has begun to."""
     for number in {moment.number for moment in moments}:
         processes = [(moment.node, moment.pid) for moment in moments if moment.number == number]
-        changes = [here for here, before in zip(processes, [None, *processes], strict=False) if here != before]
-        assert len(changes) == len(set(changes)), f"trial {number} was trained by two processes at once: {changes}"
+        changes = [
+            here
+            for here, before in zip(processes, [None, *processes], strict=False)
+            if here != before
+        ]
+        assert len(changes) == len(set(changes)), (
+            f"trial {number} was trained by two processes at once: {changes}"
+        )
 
 
 def ended(pids: Sequence[int], seconds: float = 60.0) -> bool:

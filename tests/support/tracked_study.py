@@ -1,4 +1,6 @@
-"""A small study written to a journal as a driver writes it, and all that MLflow knows of it; used by the tests of tracking."""
+"""A small study written to a journal as a driver writes it, and all that MLflow knows of it; used
+by the tests of tracking.
+"""
 
 import re
 import sqlite3
@@ -35,11 +37,17 @@ class SmallStudy:
     def __init__(self, runs: Path, *, identity: str = "0123", name: str = STUDY) -> None:
         self.runs, self.name = runs, name
         self.storage = open_storage(None, runs, name)
-        self.optuna = optuna.create_study(study_name=name, storage=self.storage, load_if_exists=True)
+        self.optuna = optuna.create_study(
+            study_name=name, storage=self.storage, load_if_exists=True
+        )
         for key, value in {**MARKS, "identity": identity}.items():
             self.optuna.set_user_attr(key, value)
-        self.write(question="Does it work?", spec=SPEC, seed=0, budget={"trials": 4, "seconds": None})
-        self.write(tags={"git": "abc", "model": "toy"}, constants={"epochs": 3, "beta": 9}, dataset=DATASET)
+        self.write(
+            question="Does it work?", spec=SPEC, seed=0, budget={"trials": 4, "seconds": None}
+        )
+        self.write(
+            tags={"git": "abc", "model": "toy"}, constants={"epochs": 3, "beta": 9}, dataset=DATASET
+        )
         self.write(text="question: Does it work?\n")
         self.running: dict[int, RunningTrial] = {}
         self.session("running")
@@ -59,10 +67,8 @@ class SmallStudy:
         """Begin a trial, or continue it."""
         trials = self.optuna.get_trials(deepcopy=False)
         if number == len(trials):
-            params, distributions = (
-                {"beta": 0.1 * (number + 1)},
-                {"beta": optuna.distributions.FloatDistribution(0, 100)},
-            )
+            params = {"beta": 0.1 * (number + 1)}
+            distributions = {"beta": optuna.distributions.FloatDistribution(0, 100)}
             attributes = {"seed": 100 + number, "round": 0}
             fresh = optuna.create_trial(
                 state=optuna.trial.TrialState.RUNNING,
@@ -73,7 +79,9 @@ class SmallStudy:
             self.optuna.add_trial(fresh)
             trials = self.optuna.get_trials(deepcopy=False)
         stored = trials[number]
-        self.running[number] = resume_trial(self.optuna, read_trial(stored, dict, repeat=False), self.runs)
+        self.running[number] = resume_trial(
+            self.optuna, read_trial(stored, dict, repeat=False), self.runs
+        )
 
     def repeat(self, plan: Repeat) -> None:
         """A repeat that is trained for one epoch."""
@@ -103,7 +111,11 @@ class SmallStudy:
         )
 
     def epoch(
-        self, number: int, step: int, metrics: Mapping[str, float] | None = None, picture: Image.Image | None = None
+        self,
+        number: int,
+        step: int,
+        metrics: Mapping[str, float] | None = None,
+        picture: Image.Image | None = None,
     ) -> None:
         """One epoch with metrics and a picture."""
         path = self.folder(number) / f"epoch-{step:04d}-samples.png"
@@ -129,17 +141,30 @@ class SmallStudy:
         """The end of a trial, with files in its folder."""
         folder = self.folder(number)
         if duplicate_of is None:
-            for name in ("settings.json", "weights.safetensors", "checkpoint.safetensors", f"{UNFINISHED}half"):
+            for name in (
+                "settings.json",
+                "weights.safetensors",
+                "checkpoint.safetensors",
+                f"{UNFINISHED}half",
+            ):
                 (folder / name).write_text(name)
-        failure = Failure(kind="diverged", message="loss became infinite") if state == "failed" else None
+        failure = (
+            Failure(kind="diverged", message="loss became infinite") if state == "failed" else None
+        )
         objective = 11.0 / epochs - (number if duplicate_of is None else duplicate_of)
         outcome = Outcome(state=state, epoch=epochs, objective=objective, failure=failure)
-        result = TrialResult(number=number, metrics=results or {"parameters": 7.0}, folder=str(folder))
-        self.running[number].end(outcome, result, epochs - 1, time.time(), duplicate_of=duplicate_of)
+        result = TrialResult(
+            number=number, metrics=results or {"parameters": 7.0}, folder=str(folder)
+        )
+        self.running[number].end(
+            outcome, result, epochs - 1, time.time(), duplicate_of=duplicate_of
+        )
         self.running.pop(number).tell(outcome, outcome.objective if state != "failed" else None)
 
     def tell_all(self) -> None:
-        """Three trials of 3 epochs (complete, pruned, failed), a duplicate, the report and the model."""
+        """Three trials of 3 epochs (complete, pruned, failed), a duplicate, the report and the
+        model.
+        """
         for number in range(3):
             self.start(number)
         for step in range(1, 4):
@@ -198,7 +223,9 @@ def contents(runs: Path, uri: str | None = None, name: str = STUDY) -> dict[str,
             "tags": {key: value for key, value in tags.items() if key != "mlflow.parentRunId"},
             "nested": "mlflow.parentRunId" in tags,
             "points": {
-                key: [(p.step, p.timestamp, p.value) for p in mlflow.get_metric_history(identity, key)]
+                key: [
+                    (p.step, p.timestamp, p.value) for p in mlflow.get_metric_history(identity, key)
+                ]
                 for key in run.data.metrics
             },
             "files": sorted(
@@ -212,10 +239,16 @@ def contents(runs: Path, uri: str | None = None, name: str = STUDY) -> dict[str,
 
 
 def expected(stored: State) -> dict[str, dict[str, Any]]:
-    """Points, pictures, times and states that MLflow should have of each trial, as the storage tells them."""
+    """Points, pictures, times and states that MLflow should have of each trial, as the storage
+    tells them.
+    """
     found = {}
     stopped = stored.study.session != "running"
-    states = {"complete": ("FINISHED", "COMPLETE"), "pruned": ("KILLED", "PRUNED"), "failed": ("FAILED", "FAIL")}
+    states = {
+        "complete": ("FINISHED", "COMPLETE"),
+        "pruned": ("KILLED", "PRUNED"),
+        "failed": ("FAILED", "FAIL"),
+    }
     states["running"] = ("KILLED", "INTERRUPTED") if stopped else ("RUNNING", "RUNNING")
     for record in (*stored.trials, *stored.repeats):
         points: dict[str, list[tuple[int, int, float]]] = {}
@@ -227,14 +260,20 @@ def expected(stored: State) -> dict[str, dict[str, Any]]:
             if record.outcome.objective is not None:
                 final["objective"] = record.outcome.objective
             for name, value in final.items():
-                points.setdefault(name, []).append((record.outcome.epoch, int(1000 * record.ended), value))
+                points.setdefault(name, []).append(
+                    (record.outcome.epoch, int(1000 * record.ended), value)
+                )
         times = {epoch.epoch: int(1000 * epoch.at) for epoch in record.epochs}
-        pictures = [f"images/{p.name}+step+{p.epoch}+timestamp+{times[p.epoch]}" for p in record.pictures]
+        pictures = [
+            f"images/{p.name}+step+{p.epoch}+timestamp+{times[p.epoch]}" for p in record.pictures
+        ]
         found[title(stored.study.name, record)] = {
             "status": states[record.state][0],
             "state": states[record.state][1],
             "points": points,
-            "pictures": sorted(name + kind for name in pictures for kind in (".png", "+compressed.webp")),
+            "pictures": sorted(
+                name + kind for name in pictures for kind in (".png", "+compressed.webp")
+            ),
         }
     return found
 
@@ -256,5 +295,7 @@ def reduced(contents: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def views(runs: Path) -> list[str]:
     """The keys of the saved views in the store of a runs folder."""
     with closing(sqlite3.connect(runs / "mlflow.db")) as connection:
-        found = connection.execute("SELECT key FROM experiment_tags WHERE key LIKE 'mlflow.sharedViewState.%'")
+        found = connection.execute(
+            "SELECT key FROM experiment_tags WHERE key LIKE 'mlflow.sharedViewState.%'"
+        )
         return sorted(key.removeprefix("mlflow.sharedViewState.") for (key,) in found)

@@ -1,4 +1,6 @@
-"""A real MLflow server for tests, and a gate in front of one that is shut, loses answers, or lets a request through later."""
+"""A real MLflow server for tests, and a gate in front of one that is shut, loses answers, or lets a
+request through later.
+"""
 
 import os
 import re
@@ -15,7 +17,8 @@ import psutil
 
 
 class TrackingServer:
-    """An `mlflow server` that keeps its records in `mlflow.db` of a folder, or in a database, and the artifacts in the folder.
+    """An `mlflow server` that keeps its records in `mlflow.db` of a folder, or in a database, and
+    the artifacts in the folder.
 
     It takes 10 s to start.
     """
@@ -30,10 +33,19 @@ class TrackingServer:
         command = [sys.executable, "-P", "-m", "mlflow", "server", "--port", str(self._port)]
         command += ["--backend-store-uri", self._records, "--workers", str(self._workers)]
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
-        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment = {
+            **os.environ,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=self._folder, env=environment, stdout=log, stderr=log, start_new_session=True
+                command,
+                cwd=self._folder,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def wait(self) -> str:
@@ -70,9 +82,13 @@ class Gate:
         self._server, self._port = int(server.rpartition(":")[2]), free_port()
         self.address = f"http://127.0.0.1:{self._port}"
         self.losing: list[bytes] = []
-        """Part of the first line of each request that the server will do, and whose answer will be lost."""
+        """Part of the first line of each request that the server will do, and whose answer will be
+        lost.
+        """
         self.delaying: list[bytes] = []
-        """Part of the first line of each request that the client believes lost, and that the server will do at `let_through`."""
+        """Part of the first line of each request that the client believes lost, and that the server
+        will do at `let_through`.
+        """
         self._late: list[bytes] = []
         self._connections: set[socket.socket] = set()
         self.open()
@@ -105,7 +121,9 @@ class Gate:
                 for task in (self._pass_requests, self._pass_answers):
                     threading.Thread(target=task, args=(near, far, lost), daemon=True).start()
 
-    def _pass_requests(self, near: socket.socket, far: socket.socket, lost: threading.Event) -> None:
+    def _pass_requests(
+        self, near: socket.socket, far: socket.socket, lost: threading.Event
+    ) -> None:
         with suppress(OSError):
             while data := near.recv(1 << 16):
                 if pattern := next((part for part in self.losing if part in data), None):
@@ -132,7 +150,8 @@ class Gate:
 
 def _close(connection: socket.socket) -> None:
     with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it; `close` alone does not
+        # Wakes the thread that waits for it; `close` alone does not.
+        connection.shutdown(socket.SHUT_RDWR)
     connection.close()
 
 

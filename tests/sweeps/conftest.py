@@ -18,5 +18,7 @@ def url(server):
 
 @pytest.fixture(autouse=True)
 def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages have the words for callers of `sweeps`, also where another test has imported a program."""
+    """Messages have the words for callers of `sweeps`, also where another test has imported a
+    program.
+    """
     monkeypatch.delenv("SWEEPS_PROGRAM", raising=False)

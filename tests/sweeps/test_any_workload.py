@@ -1,4 +1,6 @@
-"""The example of a workload that is no VAE: as long as it says, and the same when it is killed and continued."""
+"""The example of a workload that is no VAE: as long as it says, and the same when it is killed and
+continued.
+"""
 
 import ast
 import importlib
@@ -29,11 +31,15 @@ def start(place: Path, empty_store: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with open(place / "said", "w", encoding="utf-8") as said:
         outputs = {"stdout": subprocess.DEVNULL, "stderr": said}
-        return subprocess.Popen([sys.executable, str(EXAMPLE)], cwd=place, env=environment, **outputs)
+        return subprocess.Popen(
+            [sys.executable, str(EXAMPLE)], cwd=place, env=environment, **outputs
+        )
 
 
 def run_to_the_end(place: Path, empty_store: Path) -> None:
-    """Run the example, and once more where the example says that MLflow is behind, because a busy machine gives the mirror no time."""
+    """Run the example, and once more where the example says that MLflow is behind, because a busy
+    machine gives the mirror no time.
+    """
     for _ in range(2):
         status = start(place, empty_store).wait()
         said = (place / "said").read_text(encoding="utf-8")
@@ -62,7 +68,9 @@ def in_mlflow(place: Path) -> dict[str, str]:
     client = MlflowClient(f"sqlite:///{place}/mlruns/mlflow.db")
     experiment = client.get_experiment_by_name("digits")
     assert experiment is not None
-    return {run.info.run_name: run.info.status for run in client.search_runs([experiment.experiment_id])}
+    return {
+        run.info.run_name: run.info.status for run in client.search_runs([experiment.experiment_id])
+    }
 
 
 def test_it_is_short() -> None:
@@ -70,7 +78,9 @@ def test_it_is_short() -> None:
 
 
 def names_of_sweeps(source: str) -> set[str]:
-    """Everything of `sweeps` that a program names: what it imports, and the attributes of what it imports."""
+    """Everything of `sweeps` that a program names: what it imports, and the attributes of what it
+    imports.
+    """
     tree = ast.parse(source)
     found = set()
     for node in ast.walk(tree):
@@ -93,9 +103,15 @@ def is_public(name: str) -> bool:
 @pytest.mark.parametrize("file", ["any_workload.py", "any_workload.md"])
 def test_the_example_and_its_page_use_nothing_but_the_doors(file: str) -> None:
     text = (EXAMPLE.parent / file).read_text(encoding="utf-8")
-    blocks = [text] if file.endswith(".py") else re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    blocks = (
+        [text]
+        if file.endswith(".py")
+        else re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    )
     used = {name for block in blocks for name in names_of_sweeps(block)}
-    used |= {name for name in re.findall(r"`[^`\n]*?(sweeps(?:\.\w+)+)", text) if file.endswith(".md")}
+    used |= {
+        name for name in re.findall(r"`[^`\n]*?(sweeps(?:\.\w+)+)", text) if file.endswith(".md")
+    }
     assert len(used) > 3
     assert [name for name in sorted(used) if not is_public(name)] == []
 
@@ -120,7 +136,9 @@ def test_each_name_of_a_door_is_there_and_hides_no_module(door: str) -> None:
     assert len(module.__all__) > 10
     for name in module.__all__:
         assert hasattr(module, name)
-        assert name not in modules, f"{door}.{name} is a module, so whoever imports that module first hides the name"
+        assert name not in modules, (
+            f"{door}.{name} is a module, so whoever imports that module first hides the name"
+        )
 
 
 def test_the_test_on_the_page_passes(monkeypatch: pytest.MonkeyPatch) -> None:

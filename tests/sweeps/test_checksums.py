@@ -1,4 +1,6 @@
-"""Every change of a sealed file, of a file with a digest, and of a record with a checksum is found."""
+"""Every change of a sealed file, of a file with a digest, and of a record with a checksum is
+found.
+"""
 
 import hashlib
 import json
@@ -17,7 +19,12 @@ from sweeps.errors import UserError
 PATH = Path("mlruns/trials/x/settings.json")
 TEXTS = st.text('aß😀"\\{}:, 0\n', max_size=6)
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), TEXTS, st.lists(TEXTS, max_size=2)
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    TEXTS,
+    st.lists(TEXTS, max_size=2),
 )
 RECORDS = st.dictionaries(TEXTS, VALUES | st.dictionaries(TEXTS, VALUES, max_size=2), max_size=3)
 
@@ -65,7 +72,9 @@ def test_every_single_flipped_bit_of_a_file_of_tensors_is_found():
 @given(RECORDS, st.data())
 def test_cuts_additions_zeros_and_exchanged_bytes_are_found(record, data):
     sealed = seal(as_json(record))
-    first, second = sorted(data.draw(st.tuples(st.integers(0, len(sealed)), st.integers(0, len(sealed)))))
+    first, second = sorted(
+        data.draw(st.tuples(st.integers(0, len(sealed)), st.integers(0, len(sealed))))
+    )
     added = data.draw(st.binary(min_size=1, max_size=5))
     for damaged in (
         sealed[:first],

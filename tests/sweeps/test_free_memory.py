@@ -1,4 +1,6 @@
-"""The free memory of control groups of both versions, read from trees as the kernel shows them, and the cause of a kill."""
+"""The free memory of control groups of both versions, read from trees as the kernel shows them, and
+the cause of a kill.
+"""
 
 import os
 import signal
@@ -35,19 +37,31 @@ def test_without_a_group_the_machine_bounds(tree: dict[str, Path]) -> None:
     assert free_memory(**tree) is None
 
 
-def test_version_2_the_tightest_group_above_counts_and_what_can_be_dropped_is_free(tree: dict[str, Path]) -> None:
+def test_version_2_the_tightest_group_above_counts_and_what_can_be_dropped_is_free(
+    tree: dict[str, Path],
+) -> None:
     tree["own"].write_text("0::/pod/box\n")
     write(tree["groups"] / "pod" / "box", memory__max="max", memory__current=700 * MIB)
     stat = f"anon 5\ninactive_file {200 * MIB}"
-    write(tree["groups"] / "pod", memory__max=900 * MIB, memory__current=700 * MIB, memory__stat=stat)
+    write(
+        tree["groups"] / "pod", memory__max=900 * MIB, memory__current=700 * MIB, memory__stat=stat
+    )
     assert free_memory(**tree) == FreeMemory(400 * MIB, "the container")
 
 
 def test_version_1_and_a_container_that_sees_its_group_as_the_root(tree: dict[str, Path]) -> None:
     tree["own"].write_text("8:pids:/\n4:cpu,memory:/docker/0123\n0::/\n")
     stat = f"total_inactive_file {100 * MIB}"
-    group = {"memory__limit_in_bytes": 900 * MIB, "memory__usage_in_bytes": 300 * MIB, "memory__stat": stat}
-    write(tree["groups"] / "memory", **group, memory__oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 3")
+    group = {
+        "memory__limit_in_bytes": 900 * MIB,
+        "memory__usage_in_bytes": 300 * MIB,
+        "memory__stat": stat,
+    }
+    write(
+        tree["groups"] / "memory",
+        **group,
+        memory__oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 3",
+    )
     assert free_memory(**tree) == FreeMemory(700 * MIB, "the container")
     assert memory_kills(tree["groups"], tree["own"]) == 3
     write(tree["groups"] / "memory", memory__limit_in_bytes=9223372036854771712)
@@ -85,7 +99,9 @@ def test_a_kill_for_lack_of_memory_is_named_where_the_group_counts_it(
     events = tree["groups"] / "box"
     write(events, memory__events="oom_kill 0")
     counted = memory.memory_kills
-    monkeypatch.setattr("sweeps.lanes.worker_process.memory_kills", lambda: counted(tree["groups"], tree["own"]))
+    monkeypatch.setattr(
+        "sweeps.lanes.worker_process.memory_kills", lambda: counted(tree["groups"], tree["own"])
+    )
     child = Child("worker", die, {"number": signal.SIGKILL})
     child.start()
     write(events, memory__events=f"oom_kill {kills}")

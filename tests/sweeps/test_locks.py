@@ -1,4 +1,6 @@
-"""Drives without locks, limits on the size of files, and folders of others: one line with what helps, and reading goes on."""
+"""Drives without locks, limits on the size of files, and folders of others: one line with what
+helps, and reading goes on.
+"""
 
 import errno
 import os
@@ -41,11 +43,15 @@ print("reading", told(lambda: (study_names(runs), study_holder(None, runs, "toy"
 
 def run(*command: object, **options: object) -> str:
     words = list(map(str, command))
-    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False, **options)
+    done = subprocess.run(
+        words, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False, **options
+    )
     return done.stdout + done.stderr
 
 
-@pytest.mark.skipif(not shutil.which("gcc") or sys.platform != "linux", reason="takes gcc, and Linux's LD_PRELOAD")
+@pytest.mark.skipif(
+    not shutil.which("gcc") or sys.platform != "linux", reason="takes gcc, and Linux's LD_PRELOAD"
+)
 @pytest.mark.parametrize("refusal", ["ENOLCK", "EOPNOTSUPP"])
 def test_a_drive_without_locks_is_named_with_what_helps_and_can_be_read(refusal, tmp_path):
     library = refusing_library(tmp_path, refusal)
@@ -63,7 +69,9 @@ def test_a_drive_without_locks_is_named_with_what_helps_and_can_be_read(refusal,
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EROFS, errno.EACCES])
 def test_a_folder_that_does_not_serve_is_named_with_the_variables_that_help(number):
-    told = str(unfit_folder(OSError(number, os.strerror(number), "/drive/cache/x"), "--runs, MY_CACHE"))
+    told = str(
+        unfit_folder(OSError(number, os.strerror(number), "/drive/cache/x"), "--runs, MY_CACHE")
+    )
     assert told.startswith("/drive/cache/x: ")
     assert os.strerror(number) in told
     assert told.endswith("--runs, MY_CACHE.")
@@ -86,11 +94,13 @@ try:
     sqlite3.connect(folder / "store.db").executescript("CREATE TABLE a (b); INSERT INTO a VALUES (zeroblob(9000));")
 except sqlite3.OperationalError as error:
     print(_reason(error))
-"""
+"""  # noqa: E501
 
 
 def test_a_limit_on_the_size_of_files_is_named(tmp_path):
-    said = run("bash", "-c", 'ulimit -f 8; exec "$@"', "bash", sys.executable, "-c", LIMITED, tmp_path)
+    said = run(
+        "bash", "-c", 'ulimit -f 8; exec "$@"', "bash", sys.executable, "-c", LIMITED, tmp_path
+    )
     weights, store = said.splitlines()
     for line in (weights, store):
         assert "ulimit -f" in line, said

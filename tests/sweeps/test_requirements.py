@@ -1,4 +1,6 @@
-"""Another Optuna than the one that serves is told in one line, before anything is imported from it."""
+"""Another Optuna than the one that serves is told in one line, before anything is imported from
+it.
+"""
 
 import importlib.metadata
 from pathlib import Path
@@ -15,7 +17,9 @@ def install(folder: Path, name: str, version: str, *needs: str) -> None:
     """Put what an installer leaves of a package into a folder."""
     place = folder / f"{name}-{version}.dist-info"
     place.mkdir()
-    lines = CLAIMED.format(name=name, version=version) + "".join(f"Requires-Dist: {need}\n" for need in needs)
+    lines = CLAIMED.format(name=name, version=version) + "".join(
+        f"Requires-Dist: {need}\n" for need in needs
+    )
     (place / "METADATA").write_text(lines)
 
 
@@ -26,7 +30,10 @@ def test_another_optuna_is_named_with_the_one_that_is_needed(version, tmp_path, 
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(UserError) as caught:
         check_optuna("project")
-    assert str(caught.value) == f"optuna: optuna {version} is not <6,>=5. Try `pip install 'optuna<6,>=5'`."
+    assert (
+        str(caught.value)
+        == f"optuna: optuna {version} is not <6,>=5. Try `pip install 'optuna<6,>=5'`."
+    )
 
 
 def test_the_optuna_that_is_needed_is_no_error(tmp_path, monkeypatch):

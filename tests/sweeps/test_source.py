@@ -1,4 +1,6 @@
-"""Children run the code of their driver: real processes, started in a folder whose files must not run."""
+"""Children run the code of their driver: real processes, started in a folder whose files must not
+run.
+"""
 
 import json
 import os
@@ -49,7 +51,9 @@ print(json.dumps(said))
 
 @pytest.fixture
 def hostile(tmp_path):
-    """A folder with files named like modules that children import, and with packages named like ours."""
+    """A folder with files named like modules that children import, and with packages named like
+    ours.
+    """
     folder = tmp_path / "hostile"
     for name in ("socket", "signal", "pickle", "sweeps/__init__", "vaeexp/__init__", "counting"):
         path = folder / f"{name}.py"
@@ -77,7 +81,12 @@ def drive(tmp_path, folder, *words, code=ROOT):
 
 @pytest.mark.parametrize(
     "method",
-    ["spawn", pytest.param("fork", marks=pytest.mark.skipif(sys.platform != "linux", reason="no fork server"))],
+    [
+        "spawn",
+        pytest.param(
+            "fork", marks=pytest.mark.skipif(sys.platform != "linux", reason="no fork server")
+        ),
+    ],
 )
 def test_children_run_no_file_of_the_working_directory(hostile, tmp_path, method):
     said = drive(tmp_path, hostile, method)
@@ -104,7 +113,9 @@ def test_the_module_runs_no_file_of_the_working_directory(hostile, tmp_path):
 @pytest.fixture
 def copied(tmp_path):
     """Another checkout."""
-    shutil.copytree(ROOT / "sweeps", tmp_path / "copy" / "sweeps", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "sweeps", tmp_path / "copy" / "sweeps", ignore=shutil.ignore_patterns("__pycache__")
+    )
     return tmp_path / "copy"
 
 
@@ -133,7 +144,10 @@ def test_a_driver_in_a_notebook_finds_files_of_the_working_directory_last(tmp_pa
 
 def test_the_hash_is_of_names_and_contents(copied, tmp_path, monkeypatch):
     def sha256(folder):
-        code = f"import sys; sys.path.insert(0, {str(folder)!r}); from sweeps.source import source_of; print(source_of('sweeps').sha256)"
+        code = (
+            f"import sys; sys.path.insert(0, {str(folder)!r}); from sweeps.source import "
+            "source_of; print(source_of('sweeps').sha256)"
+        )
         return subprocess.run(
             [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
         ).stdout.strip()
@@ -151,7 +165,9 @@ def test_the_hash_is_of_names_and_contents(copied, tmp_path, monkeypatch):
 
 
 def test_a_child_that_says_nothing_of_its_code_is_refused():
-    with pytest.raises(UserError, match=r"worker-0: runs other code .* sweeps of no folder \(unknown\)"):
+    with pytest.raises(
+        UserError, match=r"worker-0: runs other code .* sweeps of no folder \(unknown\)"
+    ):
         check_sources("worker-0", {}, ["sweeps"])
     check_sources("worker-0", json.loads(json.dumps(sources(["sweeps"]))), ["sweeps"])
     assert sources(["no_such_package"]) == {"no_such_package": Source("", "", "")}

@@ -21,7 +21,9 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_study(tmp_path_factory):
-    """A folder with `data`, `mlruns` of a study that was really trained, and the `cache` that it filled."""
+    """A folder with `data`, `mlruns` of a study that was really trained, and the `cache` that it
+    filled.
+    """
     from tiny_study import make_tiny_study
 
     root = tmp_path_factory.mktemp("tiny")

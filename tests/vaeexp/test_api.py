@@ -1,4 +1,6 @@
-"""`vaeexp.load_study`: tables, figures, answer and models of a real study and of thin ones, and the example in docs/guide/notebook.md."""
+"""`vaeexp.load_study`: tables, figures, answer and models of a real study and of thin ones, and the
+example in docs/guide/notebook.md.
+"""
 
 import os
 import re
@@ -49,10 +51,13 @@ def study(tiny_study: Path) -> Study:
 def test_the_package_imports_nothing_heavy_and_completes_the_name() -> None:
     heavy = ("torch", "mlflow", "optuna", "pandas", "matplotlib", "pydantic", "numpy")
     code = (
-        f"import sys, vaeexp\nassert set(vaeexp.__all__) <= set(dir(vaeexp))\nprint([n for n in {heavy!r} if n in sys.modules])\n"
+        "import sys, vaeexp\nassert set(vaeexp.__all__) <= set(dir(vaeexp))\nprint([n for n in "
+        f"{heavy!r} if n in sys.modules])\n"
         "try: vaeexp.load_studies\nexcept AttributeError as error: print(error)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines() == ["[]", "module 'vaeexp' has no attribute 'load_studies'"]
 
 
@@ -64,7 +69,9 @@ def test_the_example_in_the_guide_runs(tiny_study: Path, monkeypatch: pytest.Mon
     names: dict = {}
     exec(compile(block, "notebook.md", "exec"), names)
     shown = eval(
-        'trials[trials["state"] == "complete"].sort_values("objective")[["name", "objective", "params.beta"]]', names
+        'trials[trials["state"] == "complete"].sort_values("objective")[["name", "objective", '
+        '"params.beta"]]',
+        names,
     )
     assert list(shown["name"]) == [f"{NAME}/r0", f"{NAME}/1", f"{NAME}/3"]
     assert names["best"]["name"] == f"{NAME}/r0"
@@ -77,7 +84,9 @@ def test_tables_are_those_of_the_storage(study: Study, tiny_study: Path) -> None
     runs = tiny_study / "mlruns"
     found = study_tables(read_state(open_storage(None, runs, NAME, must_exist=True), NAME), runs)
     assert study.name == NAME
-    pd.testing.assert_frame_equal(study.trials.drop(columns="folder"), found.trials.drop(columns="folder"))
+    pd.testing.assert_frame_equal(
+        study.trials.drop(columns="folder"), found.trials.drop(columns="folder")
+    )
     pd.testing.assert_frame_equal(study.epochs, found.epochs)
     assert study.best["name"] == f"{NAME}/r0"
     assert study.best["objective"] == study.epochs.query("repeat")["objective"].min()
@@ -157,8 +166,12 @@ def test_any_study_can_be_shown(name: str, tmp_path: Path) -> None:
         assert study.best["state"] == "complete"
 
 
-def test_a_notebook_is_told_to_show_figures_as_pictures(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    """IPython knows figures only once pyplot has been set up; those of a study are made without it."""
+def test_a_notebook_is_told_to_show_figures_as_pictures(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IPython knows figures only once pyplot has been set up; those of a study are made without
+    it.
+    """
     calls: list = []
     shell = object()
     ipython = types.ModuleType("IPython")
@@ -226,10 +239,14 @@ def made_before(place: Path, tiny_study: Path, empty_store: Path) -> None:
 
 
 def script(place: Path) -> subprocess.Popen:
-    """A program that runs the study; it has no `if __name__ == "__main__":`, as few scripts have."""
+    """A program that runs the study; it has no `if __name__ == "__main__":`, as few scripts
+    have.
+    """
     (place / "script.py").write_text(CALL, encoding="utf-8")
     command = [sys.executable, "script.py"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
 
 
 def interrupt(process: subprocess.Popen) -> tuple[str, str]:
@@ -246,7 +263,9 @@ def interrupt(process: subprocess.Popen) -> tuple[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("made_before")
-def test_an_interrupted_script_is_continued_by_the_same_call_which_leaves_report_and_models(place: Path) -> None:
+def test_an_interrupted_script_is_continued_by_the_same_call_which_leaves_report_and_models(
+    place: Path,
+) -> None:
     out, err = interrupt(script(place))
     assert "KeyboardInterrupt" in err
     assert "running trials resume" in out
@@ -258,12 +277,16 @@ def test_an_interrupted_script_is_continued_by_the_same_call_which_leaves_report
     assert process.returncode == 0, err
     assert "small: Does a script run a study?" in out
     assert "[3/3]  small/2  complete" in out
-    assert out.splitlines()[-1].startswith("small: 3 trials (3 complete) and 1 repeat; best small/r0")
+    assert out.splitlines()[-1].startswith(
+        "small: 3 trials (3 complete) and 1 repeat; best small/r0"
+    )
     assert (place / "reports" / "small" / "README.md").exists()
     after = load_study("small").epochs
     assert list(after["epoch"]) == 4 * list(range(1, 81)), "it goes on where it stopped"
     assert len(before.epochs) > 0
-    pd.testing.assert_series_equal(after["objective"].head(len(before.epochs)), before.epochs["objective"])
+    pd.testing.assert_series_equal(
+        after["objective"].head(len(before.epochs)), before.epochs["objective"]
+    )
     model = vaeexp.load_model("small/r0")
     assert isinstance(model, torch.nn.Module)
     assert not model.training
@@ -274,7 +297,11 @@ def test_an_interrupted_script_is_continued_by_the_same_call_which_leaves_report
 
 # ---- a study as a dict ----
 
-DICT = {"question": "Is a dict a study?", "data": {"dataset": "mnist"}, "budget": {"trials": np.int64(2)}}
+DICT = {
+    "question": "Is a dict a study?",
+    "data": {"dataset": "mnist"},
+    "budget": {"trials": np.int64(2)},
+}
 
 
 @pytest.mark.parametrize(
@@ -286,7 +313,9 @@ DICT = {"question": "Is a dict a study?", "data": {"dataset": "mnist"}, "budget"
         ({"hidden": {"values": ((8,), [16, 8])}}, ((8,), (16, 8))),
     ],
 )
-def test_a_dict_becomes_the_text_of_a_study_file(search: dict, values: tuple, tmp_path: Path) -> None:
+def test_a_dict_becomes_the_text_of_a_study_file(
+    search: dict, values: tuple, tmp_path: Path
+) -> None:
     text = _as_text(DICT | {"search": search}, "mine")
     assert yaml.safe_load(text)["budget"] == {"trials": 2}
     (tmp_path / "networks_of_a_user.py").write_text(f"class Networks:\n{METHODS}")
@@ -365,13 +394,18 @@ TYPOS = {
     "vaeexp.run_study('s', device='gpu')": "Argument",
     "vaeexp.load_study('s').best_modle()": '"Study" has no attribute "best_modle"',
     "vaeexp.load_run('s/7').setings": '"Run" has no attribute "setings"',
-    "vaeexp.load_model('s/7').sampel(2)": '"Tensor" not callable',  # PyTorch types any attribute of a module
+    # PyTorch types any attribute of a module.
+    "vaeexp.load_model('s/7').sampel(2)": '"Tensor" not callable',
 }
 
 
 @pytest.mark.slow
 def test_a_typo_fails_in_mypy(tmp_path: Path) -> None:
-    lines = ["import vaeexp", *TYPOS, "vaeexp.run_study({}, name='s', device='cpu').best_model().sample(2).mean.sum()"]
+    lines = [
+        "import vaeexp",
+        *TYPOS,
+        "vaeexp.run_study({}, name='s', device='cpu').best_model().sample(2).mean.sum()",
+    ]
     (tmp_path / "typos.py").write_text("\n".join(lines) + "\n")
     command = [sys.executable, "-m", "mypy", "--no-error-summary", str(tmp_path / "typos.py")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -392,7 +426,9 @@ def test_a_typo_fails_in_mypy(tmp_path: Path) -> None:
         ({"overrides": {"epoch": 3}}, "Did you mean 'epochs'?"),
     ],
 )
-def test_a_wrong_argument_is_refused_before_anything_is_written(place: Path, options: dict, words: str) -> None:
+def test_a_wrong_argument_is_refused_before_anything_is_written(
+    place: Path, options: dict, words: str
+) -> None:
     with pytest.raises(UserError, match=re.escape(words)):
         vaeexp.run_study("small", **options)
     assert not (place / "mlruns").exists()

@@ -1,4 +1,6 @@
-"""The user's cache: folders made once and whole, checked when they are opened, made again when a file is damaged."""
+"""The user's cache: folders made once and whole, checked when they are opened, made again when a
+file is damaged.
+"""
 
 import json
 import logging
@@ -45,8 +47,15 @@ def make(folder: Path) -> None:
 
 
 def start(target: Path, end: str = "whole") -> subprocess.Popen:
-    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, target, end], cwd=Path(__file__).parents[2], **options)
+    options = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, target, end], cwd=Path(__file__).parents[2], **options
+    )
 
 
 @examples(max_examples=50)
@@ -92,7 +101,8 @@ def test_a_folder_of_a_higher_schema_is_refused_and_one_without_a_number_is_read
     assert read_facts(folder) == {"made": "here"}
     change_marks(folder / FACTS, schema=2, version="9.1")
     words = (
-        "is stored in schema 2, and vaeexp .* Use vaeexp 9.1, which wrote it. Or set VAEEXP_CACHE to another folder."
+        "is stored in schema 2, and vaeexp .* Use vaeexp 9.1, which wrote it. Or set VAEEXP_CACHE "
+        "to another folder."
     )
     with pytest.raises(UserError, match=words) as caught:
         build_once(folder, read_facts, make)
@@ -144,7 +154,10 @@ def test_of_processes_that_find_damage_at_once_one_repairs_it(tmp_path):
         child.stdin.flush()
     said = [child.communicate() for child in children]
     assert [child.returncode for child in children] == [0] * 3
-    assert sorted(lines for lines, _ in said) == [*["builds\n{'made': 'whole'}\n"], *["{'made': 'whole'}\n"] * 2]
+    assert sorted(lines for lines, _ in said) == [
+        *["builds\n{'made': 'whole'}\n"],
+        *["{'made': 'whole'}\n"] * 2,
+    ]
     assert sum(warnings.count("made again") for _, warnings in said) == 1
 
 
@@ -188,7 +201,9 @@ def test_without_a_home_the_cache_is_asked_for_and_matplotlib_uses_it(home, tmp_
         "print(os.environ['MPLCONFIGDIR'])\n"
     )
     homes = [] if home is None else [f"HOME={tmp_path / home}"]
-    done = subprocess.run([*AS_OTHER_USER, *homes, sys.executable, "-c", program], capture_output=True, text=True)
+    done = subprocess.run(
+        [*AS_OTHER_USER, *homes, sys.executable, "-c", program], capture_output=True, text=True
+    )
     asked, used = done.stdout.splitlines()
     assert "VAEEXP_CACHE" in asked, done.stderr
     assert used == str(tmp_path / "cache" / "matplotlib")

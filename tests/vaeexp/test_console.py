@@ -34,8 +34,22 @@ def test_a_process_that_starts_kernels_is_no_notebook():
 
 
 ROWS = [
-    ("12", "complete", "30", "98.31", "4 min 10 s", "beta=0.31 latent_size=12 learning_rate=0.00312 prior=mixture"),
-    ("r0", "pruned", "3", "1,204.55", "12 s", "[normal prior] beta=1 latent_size=2 learning_rate=1.25e-05"),
+    (
+        "12",
+        "complete",
+        "30",
+        "98.31",
+        "4 min 10 s",
+        "beta=0.31 latent_size=12 learning_rate=0.00312 prior=mixture",
+    ),
+    (
+        "r0",
+        "pruned",
+        "3",
+        "1,204.55",
+        "12 s",
+        "[normal prior] beta=1 latent_size=2 learning_rate=1.25e-05",
+    ),
 ]
 
 
@@ -62,7 +76,10 @@ def test_a_closed_output_is_no_error_and_its_place_goes_to_no_file(closed, tmp_p
     )
     command = f'"$0" -c "$1" {closed}'
     done = subprocess.run(
-        ["bash", "-c", command, sys.executable, program], cwd=tmp_path, env={**os.environ}, check=False
+        ["bash", "-c", command, sys.executable, program],
+        cwd=tmp_path,
+        env={**os.environ},
+        check=False,
     )
     assert done.returncode == 0
     assert (tmp_path / "file").read_text() == "kept"

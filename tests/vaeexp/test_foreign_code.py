@@ -23,7 +23,16 @@ from vaeexp.launch.run import best_model
 from vaeexp.own_code import check_code, note_beginning
 from vaeexp.training.checkpoint import load_model
 
-COMMANDS = ("evaluate", "sample", "reconstruct", "interpolate", "traverse", "embed", "export", "reproduce")
+COMMANDS = (
+    "evaluate",
+    "sample",
+    "reconstruct",
+    "interpolate",
+    "traverse",
+    "embed",
+    "export",
+    "reproduce",
+)
 
 
 class Module:
@@ -31,11 +40,16 @@ class Module:
 
     def __init__(self, folder: Path) -> None:
         self.name = f"net_{uuid.uuid4().hex}"
-        self.network, self.mark, self.path = f"{self.name}:Net", folder / "it ran", folder / f"{self.name}.py"
+        self.network = f"{self.name}:Net"
+        self.mark = folder / "it ran"
+        self.path = folder / f"{self.name}.py"
         self.write("")
 
     def write(self, more: str) -> None:
-        text = f"open({str(self.mark)!r}, 'w').close()\nfrom vaeexp.models.networks import NETWORKS\nNet = NETWORKS['mlp']\n"
+        text = (
+            f"open({str(self.mark)!r}, 'w').close()\nfrom vaeexp.models.networks import "
+            "NETWORKS\nNet = NETWORKS['mlp']\n"
+        )
         self.path.write_text(text + more)
         self.forget()
 
@@ -62,7 +76,12 @@ def module(tmp_path: Path, keep_signals: None, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def runs(module: Module, tmp_path: Path) -> Path:
     """A folder of runs with the run made/0, whose network is the module's."""
-    finished_run(tmp_path / "runs" / "trials" / "made" / "trial-0000", (1, 28, 28), hidden=(8,), network=module.network)
+    finished_run(
+        tmp_path / "runs" / "trials" / "made" / "trial-0000",
+        (1, 28, 28),
+        hidden=(8,),
+        network=module.network,
+    )
     assert module.ran(), "while it was made"
     return tmp_path / "runs"
 
@@ -74,7 +93,9 @@ def sampled(*arguments: object) -> str:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_no_command_runs_the_module_of_a_run_from_elsewhere(command, runs, module, tiny_study, tmp_path, capsys):
+def test_no_command_runs_the_module_of_a_run_from_elsewhere(
+    command, runs, module, tiny_study, tmp_path, capsys
+):
     run = "made/0"
     if command == "reproduce":
         shutil.copytree(tiny_study / "mlruns", tmp_path / "copied")
@@ -91,7 +112,9 @@ def test_no_command_runs_the_module_of_a_run_from_elsewhere(command, runs, modul
 
 
 def other_network(runs: Path, network: str) -> Path:
-    """A study whose records name another network; the folder of its trial 1, which says otherwise, is gone."""
+    """A study whose records name another network; the folder of its trial 1, which says otherwise,
+    is gone.
+    """
     storage = open_storage(None, runs, NAME, must_exist=True)
     study = optuna.load_study(study_name=NAME, storage=storage)
     spec = dict(study_record(study).spec)
@@ -103,7 +126,13 @@ def other_network(runs: Path, network: str) -> Path:
 def test_commands_that_only_look_run_no_module(module, tiny_study, tmp_path):
     shutil.copytree(tiny_study / "mlruns", tmp_path / "copied")
     runs = other_network(tmp_path / "copied", module.network)
-    for words in (["status", NAME], ["trials", NAME], ["best", NAME], ["show", NAME], ["show", f"{NAME}/1"]):
+    for words in (
+        ["status", NAME],
+        ["trials", NAME],
+        ["best", NAME],
+        ["show", NAME],
+        ["show", f"{NAME}/1"],
+    ):
         CliRunner().invoke(cli, [*words, "--runs", str(runs)], catch_exceptions=False)
     assert not module.ran()
 
@@ -123,7 +152,9 @@ def test_a_module_from_elsewhere_is_allowed_each_time(runs, module):
     assert not module.ran()
 
 
-def test_a_sweep_registers_no_model_whose_module_came_from_elsewhere(module, tiny_study, tmp_path, caplog):
+def test_a_sweep_registers_no_model_whose_module_came_from_elsewhere(
+    module, tiny_study, tmp_path, caplog
+):
     runs = Path(shutil.copytree(tiny_study / "mlruns", tmp_path / "copied"))
     results = read_results(open_storage(None, runs, NAME, must_exist=True), NAME)
     best = best_run(results)
@@ -176,7 +207,9 @@ def test_modules_of_python_and_of_packages_are_code_too(network, module, tmp_pat
 
 @pytest.mark.parametrize("field", ["loss", "prior", "likelihood", "metrics"])
 def test_a_run_from_elsewhere_runs_no_other_module_that_it_names(field, module, tmp_path):
-    """Neither where it stands in the settings, nor where another part of the file says otherwise."""
+    """Neither where it stands in the settings, nor where another part of the file says
+    otherwise.
+    """
     folder = tmp_path / "a"
     named = {field: ["numpy:mean", module.network] if field == "metrics" else module.network}
     with pytest.raises(UserError, match=f"the {field} '{module.network}'"):

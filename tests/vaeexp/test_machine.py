@@ -15,11 +15,19 @@ CORES = "from vaeexp.machine import usable_cores; print(usable_cores())"
 
 def cores_of_a_child(prelude: str = "", **environment: str) -> int:
     command = [sys.executable, "-c", f"{prelude}\n{CORES}"]
-    options = {"cwd": ROOT, "env": {**os.environ, **environment}, "capture_output": True, "text": True, "check": True}
+    options = {
+        "cwd": ROOT,
+        "env": {**os.environ, **environment},
+        "capture_output": True,
+        "text": True,
+        "check": True,
+    }
     return int(subprocess.run(command, **options).stdout)
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores"
+)
 def test_a_process_bound_to_one_core_may_use_one():
     bound = f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})"
     assert cores_of_a_child(bound) == 1
@@ -35,7 +43,10 @@ def test_fewer_cores_can_be_asked_for_and_threads_of_a_library_are_another_matte
     "files",
     [
         {"/sys/fs/cgroup/cpu.max": "150000 100000"},
-        {"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "150000", "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"},
+        {
+            "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "150000",
+            "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+        },
     ],
     ids=["cgroup v2", "cgroup v1"],
 )
@@ -47,7 +58,7 @@ files, exists, plain = {files}, os.path.exists, open
 os.path.exists = lambda path: path in files or not str(path).startswith("/sys/fs/cgroup") and exists(path)
 builtins.open = lambda path, *more, **options: io.StringIO(files[path]) if path in files else plain(path, *more, **options)
 os.cpu_count, os.sched_getaffinity = lambda: 8, lambda process: range(8)
-"""
+"""  # noqa: E501
     assert cores_of_a_child(quota) == 2
     assert cores_of_a_child(quota.replace("150000", "-1")) == 8
 

@@ -39,16 +39,28 @@ print(json.dumps({finding.name: [finding.ok, finding.words] for finding in findi
 
 
 def test_this_machine_is_healthy(tmp_path):
-    for check in (check_versions, check_installation, check_device, lambda: check_disk(tmp_path / "not" / "yet")):
+    for check in (
+        check_versions,
+        check_installation,
+        check_device,
+        lambda: check_disk(tmp_path / "not" / "yet"),
+    ):
         for finding in check():
             assert finding.ok, finding
 
 
 def test_a_wrong_version_a_foreign_package_and_low_limits_are_red(tmp_path):
-    shutil.copytree(ROOT / "sweeps", tmp_path / "sweeps", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "sweeps", tmp_path / "sweeps", ignore=shutil.ignore_patterns("__pycache__")
+    )
     (tmp_path / "vaeexp-0.1.0.dist-info").mkdir()
-    metadata = "Metadata-Version: 2.1\nName: vaeexp\nVersion: 0.1.0\nRequires-Dist: numpy>=99\nRequires-Dist: no-such-package\n"
-    (tmp_path / "vaeexp-0.1.0.dist-info" / "METADATA").write_text(metadata + 'Requires-Dist: other; extra == "dev"\n')
+    metadata = (
+        "Metadata-Version: 2.1\nName: vaeexp\nVersion: 0.1.0\nRequires-Dist: "
+        "numpy>=99\nRequires-Dist: no-such-package\n"
+    )
+    (tmp_path / "vaeexp-0.1.0.dist-info" / "METADATA").write_text(
+        metadata + 'Requires-Dist: other; extra == "dev"\n'
+    )
 
     def lower() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
@@ -99,17 +111,25 @@ def test_a_damaged_cache_is_red(tmp_path, monkeypatch):
         finding, others = check_cache()
         assert (finding.name, finding.ok) == (f"cache: {path.parent.relative_to(tmp_path)}", False)
         assert finding.words == f"{path}: {words}"
-        assert finding.remedy.startswith("`vaeexp doctor --repair` moves the folder aside, and its next use makes it")
+        assert finding.remedy.startswith(
+            "`vaeexp doctor --repair` moves the folder aside, and its next use makes it"
+        )
         assert others.ok
         assert path.exists(), "doctor only reads"
         damaged = path.read_bytes()
         assert finding.repair() == f"moved the folder to {path.parent}.damaged"
-        assert (path.parent.with_name(f"{path.parent.name}.damaged") / path.name).read_bytes() == damaged
-    assert [finding.words for finding in check_cache()] == ["0 folders match their checksums (0.0 MB)"]
+        assert (
+            path.parent.with_name(f"{path.parent.name}.damaged") / path.name
+        ).read_bytes() == damaged
+    assert [finding.words for finding in check_cache()] == [
+        "0 folders match their checksums (0.0 MB)"
+    ]
     assert [item.kind for item in items_of_cache([]) if is_aside(item.path)] == [PROGRAMS, PREPARED]
 
 
-def test_a_folder_that_was_moved_aside_is_built_again_and_not_while_it_is_built(tmp_path, monkeypatch):
+def test_a_folder_that_was_moved_aside_is_built_again_and_not_while_it_is_built(
+    tmp_path, monkeypatch
+):
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path))
     target, built = tmp_path / "classifiers" / "mine", []
 
@@ -121,7 +141,10 @@ def test_a_folder_that_was_moved_aside_is_built_again_and_not_while_it_is_built(
     build_once(target, read_facts, build)
     flip_bit(target / "weights")
     finding, _ = check_cache()
-    with FileLock(f"{target}.lock"), pytest.raises(UserError, match="a process is building it again"):
+    with (
+        FileLock(f"{target}.lock"),
+        pytest.raises(UserError, match="a process is building it again"),
+    ):
         finding.repair()
     finding.repair()
     assert build_once(target, read_facts, build) == {"made": 1}
@@ -158,7 +181,11 @@ def test_a_folder_that_cannot_be_written_asks_for_another_one():
 def test_the_limits_of_a_container_are_found(tmp_path, monkeypatch):
     """Files as the kernel shows them, of version 2 and of version 1 of control groups."""
     monkeypatch.setattr("vaeexp.machine_checks.CONTROL_GROUPS", tmp_path)
-    for name, content in {"memory.max": "943718400", "memory.current": "104857600", "pids.max": "max"}.items():
+    for name, content in {
+        "memory.max": "943718400",
+        "memory.current": "104857600",
+        "pids.max": "max",
+    }.items():
         (tmp_path / name).write_text(f"{content}\n")
     (memory,) = (finding for finding in check_limits() if "container" in finding.name)
     assert (memory.ok, memory.words) == (False, "0.8 GiB free of 0.9 GiB")

@@ -7,7 +7,14 @@ import sys
 import pytest
 
 from sweeps.errors import UserError
-from vaeexp.own_code import check_loaded, code_changes, code_in_process, code_version, code_warnings, own_code
+from vaeexp.own_code import (
+    check_loaded,
+    code_changes,
+    code_in_process,
+    code_version,
+    code_warnings,
+    own_code,
+)
 
 NETWORK = '''
 """Networks."""
@@ -32,7 +39,9 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "helper.py").write_text("import deep.parts\nwidth = 3\n")
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "__init__.py").write_text("")
-    (tmp_path / "deep" / "parts.py").write_text("from . import more\nfrom .more import x\n\ndef f():\n    return x\n")
+    (tmp_path / "deep" / "parts.py").write_text(
+        "from . import more\nfrom .more import x\n\ndef f():\n    return x\n"
+    )
     (tmp_path / "deep" / "more.py").write_text("x = 1\n")
     (tmp_path / "unused.py").write_text("y = 1\n")
     return tmp_path
@@ -79,7 +88,14 @@ def test_runs_are_told_apart_by_the_code_under_which_they_ended():
         {"changes": ["a.py: Net has changed"], "trials": 3, "repeats": 1, "unfinished": ["/1"]},
         {"changes": ["b.py is new"], "trials": 5, "repeats": 1, "unfinished": []},
     ]
-    assert [code_version(changes, number, repeat=False) for number in range(6)] == [1, 2, 1, 2, 2, 3]
+    assert [code_version(changes, number, repeat=False) for number in range(6)] == [
+        1,
+        2,
+        1,
+        2,
+        2,
+        3,
+    ]
     assert [code_version(changes, number, repeat=True) for number in range(2)] == [1, 3]
     first, second = code_warnings("s", changes)
     assert "a.py: Net has changed" in first
@@ -141,7 +157,9 @@ class Part:
 def test_a_file_that_changed_since_it_was_imported_is_refused_until_it_is_reloaded(
     place, monkeypatch, seen, file, old, new, stale
 ):
-    """None: it shows where this process has seen the code before, as of an earlier study of a notebook."""
+    """None: it shows where this process has seen the code before, as of an earlier study of a
+    notebook.
+    """
     (place / "own_net.py").write_text(STALE)
     (place / "helper.py").write_text("width = 3\n\ndef f():\n    return 1\n")
     for name in ("own_net", "helper"):
@@ -155,7 +173,9 @@ def test_a_file_that_changed_since_it_was_imported_is_refused_until_it_is_reload
     path = place / file
     path.write_text(path.read_text().replace(old, new))
     if stale or (stale is None and seen):
-        with pytest.raises(UserError, match=f"(?s)own_net:Net.*{file}.*Restart the kernel.*importlib.reload") as error:
+        with pytest.raises(
+            UserError, match=f"(?s)own_net:Net.*{file}.*Restart the kernel.*importlib.reload"
+        ) as error:
             check_loaded(["own_net:Net"])
         exec(re.findall("`(import importlib.*)`", str(error.value))[0])
     check_loaded(["own_net:Net"])

@@ -1,4 +1,6 @@
-"""What messages of `sweeps` tell the users of vaeexp to type: it exists, and every process says it."""
+"""What messages of `sweeps` tell the users of vaeexp to type: it exists, and every process says
+it.
+"""
 
 import errno
 import os
@@ -44,11 +46,15 @@ def test_all_words_are_those_of_vaeexp() -> None:
 
 def test_processes_that_are_started_say_the_same() -> None:
     code = "from sweeps.program import program; print(program().name)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "vaeexp\n"
 
 
-def test_a_command_names_the_folders_of_vaeexp_where_one_does_not_serve(capsys: pytest.CaptureFixture) -> None:
+def test_a_command_names_the_folders_of_vaeexp_where_one_does_not_serve(
+    capsys: pytest.CaptureFixture,
+) -> None:
     assert _failed(OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), "/drive/cache/x")) == 2
     said = capsys.readouterr().err
     for place in ("--runs", "VAEEXP_CACHE", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR"):
@@ -61,6 +67,9 @@ def test_another_program_has_words_of_its_own(monkeypatch: pytest.MonkeyPatch) -
     assert program.how_to("sync", "toy") == "`sweeps.sync`"
     assert program.how_to_install("psycopg[binary]", "postgres") == "pip install 'psycopg[binary]'"
     sweeps.use_program(sweeps.Program(name="digits", run="`digits go{study}`"))
-    assert (program.how_to("run", "toy"), program.how_to("run")) == ("`digits go toy`", "`digits go`")
+    assert (program.how_to("run", "toy"), program.how_to("run")) == (
+        "`digits go toy`",
+        "`digits go`",
+    )
     with pytest.raises(UserError, match=re.escape("Use digits 9.9, which wrote it.")):
         check_schema("a file", {"schema": 99, "version": "9.9"})

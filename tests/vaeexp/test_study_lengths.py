@@ -31,8 +31,12 @@ def test_a_study_that_names_no_search_compares_no_trials_of_different_length(ope
     assert study.unlike_lengths
 
 
-@pytest.mark.parametrize("pruner", ["promotion", "median", "percentile", "successive_halving", "hyperband"])
-@pytest.mark.parametrize("cosine", ["schedule=cosine", "search.schedule.values=[constant, cosine]", "schedule=linear"])
+@pytest.mark.parametrize(
+    "pruner", ["promotion", "median", "percentile", "successive_halving", "hyperband"]
+)
+@pytest.mark.parametrize(
+    "cosine", ["schedule=cosine", "search.schedule.values=[constant, cosine]", "schedule=linear"]
+)
 def test_trials_whose_schedules_disagree_are_not_compared(opened, pruner, cosine):
     with pytest.raises(UserError) as caught:
         opened(f"pruner={pruner}", cosine)
@@ -65,5 +69,8 @@ def test_trials_whose_schedules_agree_are_compared(opened, changes):
 
 
 def test_curves_of_different_length_are_not_predicted(opened):
-    with pytest.raises(UserError, match=r"sampler\.name: got curves, .*`epochs` is searched; must be another sampler"):
+    with pytest.raises(
+        UserError,
+        match=r"sampler\.name: got curves, .*`epochs` is searched; must be another sampler",
+    ):
         opened("sampler=curves")

@@ -1,4 +1,6 @@
-"""Two thousand damaged copies of the shipped studies: each loads, or is refused in plain words with a place."""
+"""Two thousand damaged copies of the shipped studies: each loads, or is refused in plain words with
+a place.
+"""
 
 import copy
 import json
@@ -19,12 +21,70 @@ STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
 MUTANTS, BATCHES = 2000, 8
 
 HOSTILE: tuple[Any, ...] = (
-    *(None, True, False, 0, -1, 1, 2, 0.5, -5.5, 10**12, 10**30, 1e308, 1e-300, "", " ", "no", "x", "é✓", "a.b", ":"),
-    *([], [0], [-5], [10**12], [[]], [[1, 2], [3]], [None], ["a", {}], {}, {"a": 1}, {"name": [1]}, {"name": {"a": 1}}),
-    *({"low": 1}, {"low": 0, "high": 10**9, "step": 1}, {"low": 1, "high": 2, "log": True, "step": 1}),
-    *({"values": []}, {"values": [1, 1.0]}, {"values": [[64], "x"]}, {"values": [0.1], "when": {"prior": "x"}}),
-    *("grid", "qmc", "hyperband", "patient", {"name": "patient", "inner": {"name": "patient", "inner": []}}),
-    *("beta_mnist", "os:system", "builtins:exec", "conv", "deterministic", "mixture", "gaussian", "folder"),
+    *(
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1,
+        2,
+        0.5,
+        -5.5,
+        10**12,
+        10**30,
+        1e308,
+        1e-300,
+        "",
+        " ",
+        "no",
+        "x",
+        "é✓",
+        "a.b",
+        ":",
+    ),
+    *(
+        [],
+        [0],
+        [-5],
+        [10**12],
+        [[]],
+        [[1, 2], [3]],
+        [None],
+        ["a", {}],
+        {},
+        {"a": 1},
+        {"name": [1]},
+        {"name": {"a": 1}},
+    ),
+    *(
+        {"low": 1},
+        {"low": 0, "high": 10**9, "step": 1},
+        {"low": 1, "high": 2, "log": True, "step": 1},
+    ),
+    *(
+        {"values": []},
+        {"values": [1, 1.0]},
+        {"values": [[64], "x"]},
+        {"values": [0.1], "when": {"prior": "x"}},
+    ),
+    *(
+        "grid",
+        "qmc",
+        "hyperband",
+        "patient",
+        {"name": "patient", "inner": {"name": "patient", "inner": []}},
+    ),
+    *(
+        "beta_mnist",
+        "os:system",
+        "builtins:exec",
+        "conv",
+        "deterministic",
+        "mixture",
+        "gaussian",
+        "folder",
+    ),
 )
 """Values that any entry may get."""
 TEXTS = (
@@ -68,8 +128,16 @@ TEXTS = (
 
 def entries(content: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The paths of all entries."""
-    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
-    return [inner for key, value in items for inner in [(*path, key), *entries(value, (*path, key))]]
+    items = (
+        content.items()
+        if isinstance(content, dict)
+        else enumerate(content)
+        if isinstance(content, list)
+        else ()
+    )
+    return [
+        inner for key, value in items for inner in [(*path, key), *entries(value, (*path, key))]
+    ]
 
 
 def holder(content: Any, path: tuple[Any, ...]) -> Any:
@@ -91,9 +159,18 @@ def drop_entry(content: Any, rng: random.Random) -> None:
 def rename_entry(content: Any, rng: random.Random) -> None:
     path = rng.choice([path for path in entries(content) if isinstance(path[-1], str)])
     inside = holder(content, path)
-    inside[rng.choice(["x", path[-1] + "s", "extends", "when", "name", *map(str, rng.choice(entries(content)))])] = (
-        inside.pop(path[-1])
-    )
+    inside[
+        rng.choice(
+            [
+                "x",
+                path[-1] + "s",
+                "extends",
+                "when",
+                "name",
+                *map(str, rng.choice(entries(content))),
+            ]
+        )
+    ] = inside.pop(path[-1])
 
 
 def move_entry(content: Any, rng: random.Random) -> None:
@@ -122,7 +199,9 @@ def damaged_text(text: str, rng: random.Random) -> str:
         elif kind == 2:
             pieces.insert(place, rng.choice(pieces))
         else:
-            pieces[place] = chr(rng.choice([0, 9, 10, 32, 35, 39, 44, 58, 91, 123, 125, 233, 0x2028, 0x1F600]))
+            pieces[place] = chr(
+                rng.choice([0, 9, 10, 32, 35, 39, 44, 58, 91, 123, 125, 233, 0x2028, 0x1F600])
+            )
     return "".join(pieces)
 
 
@@ -184,7 +263,9 @@ def overrides(number: int) -> list[str]:
     return [f"{rng.choice(KEYS)}={value}" for value in values]
 
 
-@pytest.mark.parametrize("batch", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, BATCHES))])
+@pytest.mark.parametrize(
+    "batch", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, BATCHES))]
+)
 def test_a_damaged_study_loads_or_is_refused_in_plain_words(
     batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,18 +34,30 @@ def test_durations_in_words(seconds: float, words: str) -> None:
 
 def test_figures_are_short() -> None:
     assert [
-        format_short(value) for value in (None, float("nan"), 0.123456, 123.456, 12345.6, 12, True, (512, 512), "adam")
+        format_short(value)
+        for value in (None, float("nan"), 0.123456, 123.456, 12345.6, 12, True, (512, 512), "adam")
     ] == [*("", "", "0.1235", "123.46", "12,346", "12", "True", "512, 512", "adam")]
     assert format_params({"beta": 0.0123456, "latent_size": 12}) == "beta=0.0123 latent_size=12"
 
 
 def test_counts_have_their_noun() -> None:
-    assert [plural(count, "trial") for count in (0, 1, 1200)] == ["0 trials", "1 trial", "1,200 trials"]
+    assert [plural(count, "trial") for count in (0, 1, 1200)] == [
+        "0 trials",
+        "1 trial",
+        "1,200 trials",
+    ]
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(3, "3"), (0.000123456, "0.000123"), (1234.0, "1,234"), (0.98, "0.98"), (True, "True"), ([512, 256], "512–256")],
+    [
+        (3, "3"),
+        (0.000123456, "0.000123"),
+        (1234.0, "1,234"),
+        (0.98, "0.98"),
+        (True, "True"),
+        ([512, 256], "512–256"),
+    ],
 )
 def test_values_are_shown_short(value, text):
     assert format_value(value) == text
@@ -56,4 +68,10 @@ def test_numbers_and_settings_as_text():
     assert format_number(-0.001) == "0.00"
     assert format_number(math.nan) == "–"
     assert format_configuration({"beta": 1.0, "latent_size": 20}) == "β = 1, latent size = 20"
-    assert [format_tick(value) for value in (0.0001, 0.1, 1, 1000, 1e-6)] == ["0.0001", "0.1", "1", "1,000", "1e-06"]
+    assert [format_tick(value) for value in (0.0001, 0.1, 1, 1000, 1e-6)] == [
+        "0.0001",
+        "0.1",
+        "1",
+        "1,000",
+        "1e-06",
+    ]

@@ -1,4 +1,6 @@
-"""The command line: the table of commands, each loaded when it is called, and how a command ends."""
+"""The command line: the table of commands, each loaded when it is called, and how a command
+ends.
+"""
 
 import importlib
 import signal
@@ -13,7 +15,16 @@ import click
 from click.shell_completion import CompletionItem
 
 import sweeps.fast_exit  # noqa: F401
-from sweeps import VERSION, UserError, check_optuna, did_you_mean, free_memory, limit_reached, masked, unfit_folder
+from sweeps import (
+    VERSION,
+    UserError,
+    check_optuna,
+    did_you_mean,
+    free_memory,
+    limit_reached,
+    masked,
+    unfit_folder,
+)
 from vaeexp.cache import spare_home
 from vaeexp.commands.stop_signals import after_finalizers
 from vaeexp.console import discard_output, open_closed_output
@@ -55,18 +66,29 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "restore": ("archive", "Bring a study back from its file."),
     },
 }
-"""Title in the help → name of a command → its module in `vaeexp.commands`, and the first sentence of its help. In the
-module, the command has its own name."""
+"""Title in the help → name of a command → its module in `vaeexp.commands`, and the first sentence
+of its help. In the module, the command has its own name."""
 
 _PLACES = "--runs, --reports, VAEEXP_CACHE, MPLCONFIGDIR, TORCHINDUCTOR_CACHE_DIR"
-_MODULES = {name: module for commands in COMMANDS.values() for name, (module, _) in commands.items()}
-_MEMORY = {"slurm": 800, "sweep": 800, "archive": 400, "doctor": 400, "finished_run": 400, "gc": 400}
-"""Module in `vaeexp.commands` → MiB that it takes to load PyTorch and what else its commands need, about. In a container
-with less the kernel kills the process without a word."""
+_MODULES = {
+    name: module for commands in COMMANDS.values() for name, (module, _) in commands.items()
+}
+_MEMORY = {
+    "slurm": 800,
+    "sweep": 800,
+    "archive": 400,
+    "doctor": 400,
+    "finished_run": 400,
+    "gc": 400,
+}
+"""Module in `vaeexp.commands` → MiB that it takes to load PyTorch and what else its commands need,
+about. In a container with less the kernel kills the process without a word."""
 
 
 class CommandTable(click.Group):
-    """A group whose help and completion come from `COMMANDS`; a module is imported when its command is called."""
+    """A group whose help and completion come from `COMMANDS`; a module is imported when its command
+    is called.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_MODULES)
@@ -77,7 +99,9 @@ class CommandTable(click.Group):
         _check_memory(name)
         if name != "doctor":  # which says so, too
             check_optuna("vaeexp")
-        command: click.Command = getattr(importlib.import_module(f"vaeexp.commands.{_MODULES[name]}"), name)
+        command: click.Command = getattr(
+            importlib.import_module(f"vaeexp.commands.{_MODULES[name]}"), name
+        )
         return command
 
     def resolve_command(
@@ -92,11 +116,19 @@ class CommandTable(click.Group):
         widest = max(map(len, _MODULES))
         for title, commands in COMMANDS.items():
             with formatter.section(title):
-                formatter.write_dl([(name.ljust(widest), sentence) for name, (_, sentence) in commands.items()])
+                formatter.write_dl(
+                    [(name.ljust(widest), sentence) for name, (_, sentence) in commands.items()]
+                )
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        commands = {name: sentence for table in COMMANDS.values() for name, (_, sentence) in table.items()}
-        items = [CompletionItem(name, help=text) for name, text in commands.items() if name.startswith(incomplete)]
+        commands = {
+            name: sentence for table in COMMANDS.values() for name, (_, sentence) in table.items()
+        }
+        items = [
+            CompletionItem(name, help=text)
+            for name, text in commands.items()
+            if name.startswith(incomplete)
+        ]
         return items + click.Command.shell_complete(self, ctx, incomplete)
 
 
@@ -105,15 +137,19 @@ def _check_memory(name: str) -> None:
     needed, free = _MEMORY.get(_MODULES[name], 0) * 2**20, free_memory()
     if free is not None and free.bytes < needed:
         problem = (
-            f"`vaeexp {name}` needs about {format_gibibytes(needed)} to load PyTorch, and {free.bound} has "
-            f"{format_gibibytes(free.bytes)} free. Give it more memory."
+            f"`vaeexp {name}` needs about {format_gibibytes(needed)} to load PyTorch, and "
+            f"{free.bound} has {format_gibibytes(free.bytes)} free. Give it more memory."
         )
         raise UserError("memory", problem)
 
 
 @click.group(
     cls=CommandTable,
-    context_settings={"show_default": True, "max_content_width": 100, "help_option_names": ["-h", "--help"]},
+    context_settings={
+        "show_default": True,
+        "max_content_width": 100,
+        "help_option_names": ["-h", "--help"],
+    },
 )
 @click.version_option(VERSION, prog_name="vaeexp")
 def cli() -> None:
@@ -131,25 +167,29 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit.
 
-    Exit status: 0 done; 1 a bug, a closed pipe, or something is not as on record (`reproduce`, `doctor`); 2 something the user gave is wrong;
-    3 every trial of a sweep failed; 130 Ctrl-C; 143 SIGTERM.
+    Exit status: 0 done; 1 a bug, a closed pipe, or something is not as on record (`reproduce`,
+    `doctor`); 2 something the user gave is wrong; 3 every trial of a sweep failed; 130 Ctrl-C; 143
+    SIGTERM.
     """
     interrupted = 128 + signal.SIGINT
 
     def stop(number: int, frame: object) -> NoReturn:
         nonlocal interrupted
         interrupted = 128 + number
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not break into the orderly stop
+        # A second signal must not break into the orderly stop.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, after_finalizers(stop))
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a background process of a shell ignores it
+    # A background process of a shell ignores it.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, after_finalizers(signal.default_int_handler))
     spare_home()
     open_closed_output()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows ? instead of failing
+            # A terminal that lacks a letter shows ? instead of failing.
+            stream.reconfigure(errors="replace")
     try:
         code = cli.main(arguments, prog_name="vaeexp", standalone_mode=False)
     except click.Abort:
@@ -167,19 +207,26 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _typeable(message: str, arguments: Sequence[str]) -> str:
-    """Return a message with commands that can be typed as they stand, in the places that the failed command names."""
+    """Return a message with commands that can be typed as they stand, in the places that the failed
+    command names.
+    """
     from vaeexp.commands.options import Places
 
     name, *rest = arguments
     given: dict[str, Any] = {}
-    with suppress(UserError, click.ClickException):  # which is the message, where the command itself is refused
+    # Which is the message, where the command itself is refused.
+    with suppress(UserError, click.ClickException):
         if command := cli.get_command(click.Context(cli), name):
             given = command.make_context(name, rest, resilient_parsing=True).params
-    return Places(Path(given.get("runs") or "mlruns"), given.get("storage"), given.get("tracking")).typeable(message)
+    return Places(
+        Path(given.get("runs") or "mlruns"), given.get("storage"), given.get("tracking")
+    ).typeable(message)
 
 
 def _lost_output(more: str = "") -> int | None:
-    """Write what standard output still holds, and `more`; return the exit status where it cannot be written, else None."""
+    """Write what standard output still holds, and `more`; return the exit status where it cannot be
+    written, else None.
+    """
     code = None
     for stream, text in ((sys.stdout, more), (sys.stderr, "")):
         try:
@@ -190,22 +237,30 @@ def _lost_output(more: str = "") -> int | None:
             if stream is sys.stdout and isinstance(error, BrokenPipeError):
                 code = 1  # as Click ends a command whose reader is gone
             elif stream is sys.stdout:
-                click.echo(f"vaeexp: standard output cannot be written: {error.strerror}.", err=True)
+                click.echo(
+                    f"vaeexp: standard output cannot be written: {error.strerror}.", err=True
+                )
                 code = 2
     return code
 
 
 def _failed(error: Exception) -> int:
-    """Say in one line why a command failed, with a traceback where the reason is a bug; return the exit status."""
+    """Say in one line why a command failed, with a traceback where the reason is a bug; return the
+    exit status.
+    """
     # The text that the output refused may be gone, so another character finds out.
     if isinstance(error, OSError) and error.filename is None and (lost := _lost_output("\n")):
         return lost
-    if limit := limit_reached(error) or (unfit_folder(error, _PLACES) if isinstance(error, OSError) else None):
+    if limit := limit_reached(error) or (
+        unfit_folder(error, _PLACES) if isinstance(error, OSError) else None
+    ):
         click.echo(f"vaeexp: {masked(str(limit))}", err=True)
         return 2
     click.echo(masked(traceback.format_exc()), err=True, nl=False)
     click.echo(
-        "vaeexp: this is a bug. Please report it with the lines above, the command and `vaeexp --version`.", err=True
+        "vaeexp: this is a bug. Please report it with the lines above, the command and `vaeexp "
+        "--version`.",
+        err=True,
     )
     return 1
 

@@ -1,4 +1,6 @@
-"""The commands archive and restore: a study as one file, and such a file as a study on this machine."""
+"""The commands archive and restore: a study as one file, and such a file as a study on this
+machine.
+"""
 
 import platform
 import sys
@@ -33,14 +35,21 @@ from vaeexp.words import format_megabytes
 def archive(*, study: str, file: Path, places: Places) -> None:
     """Write a study into one file.
 
-    The file holds the study's records, weights, pictures and report, versions and machine, and a hash of each file. It holds no images, no environment variable and nothing of MLflow, which `vaeexp sync` fills again. `vaeexp restore` brings the study back, on any machine.
+    The file holds the study's records, weights, pictures and report, versions and machine, and a
+    hash of each file. It holds no images, no environment variable and nothing of MLflow, which
+    `vaeexp sync` fills again. `vaeexp restore` brings the study back, on any machine.
     """
     name = study_name(study)
     for finding in check_files(places.runs, stored_study(name, places.runs, places.storage)):
         if finding.repair is not None:
-            problem = f"{finding.words} First `vaeexp doctor {name} --repair`, which moves the file aside."
+            problem = (
+                f"{finding.words} First `vaeexp doctor {name} --repair`, which moves the file "
+                "aside."
+            )
             raise UserError(finding.name, problem)
-    manifest = pack_study(name, file, runs=places.runs, storage=places.storage, about=describe_origin())
+    manifest = pack_study(
+        name, file, runs=places.runs, storage=places.storage, about=describe_origin()
+    )
     click.echo(f"{file}  {name}: {_size(manifest)}, packed {format_megabytes(file.stat().st_size)}")
 
 
@@ -49,23 +58,32 @@ def _size(manifest: Manifest) -> str:
 
 
 def describe_origin() -> dict[str, Any]:
-    """Describe versions and machine for a manifest: no user, no host, no environment variable. The study's record has its accelerators."""
+    """Describe versions and machine for a manifest: no user, no host, no environment variable. The
+    study's record has its accelerators.
+    """
     return {
         "versions": installed_versions(),
-        "machine": describe_machine() | {"platform": platform.platform(), "byte_order": sys.byteorder},
+        "machine": describe_machine()
+        | {"platform": platform.platform(), "byte_order": sys.byteorder},
     }
 
 
 @click.command()
 @click.argument("file", metavar="FILE.tar.zst", type=click.Path(path_type=Path))
-@click.option("--name", metavar="NAME", show_default="its own", help="Restore the study under another name.")
+@click.option(
+    "--name", metavar="NAME", show_default="its own", help="Restore the study under another name."
+)
 @new_runs_option
 @reports_option
 @storage_option
-def restore(*, file: Path, name: str | None, runs: Path, reports: Path, storage: str | None) -> None:
+def restore(
+    *, file: Path, name: str | None, runs: Path, reports: Path, storage: str | None
+) -> None:
     """Bring a study back from its file.
 
-    `vaeexp archive` writes such files. Every file is checked against its hash before anything is put in place, no code of the archive runs, and a study that exists is left alone. The study counts as one from elsewhere: to open runs with a network of their own takes --allow-code.
+    `vaeexp archive` writes such files. Every file is checked against its hash before anything is
+    put in place, no code of the archive runs, and a study that exists is left alone. The study
+    counts as one from elsewhere: to open runs with a network of their own takes --allow-code.
     """
 
     def adapt(trials: Path, study: str) -> None:
@@ -74,16 +92,29 @@ def restore(*, file: Path, name: str | None, runs: Path, reports: Path, storage:
         forget_beginning(runs, study)
 
     restored = restore_study(
-        file, runs=runs, reports=reports, storage=storage, name=name, loaders={LOADER: REQUIREMENTS}, adapt=adapt
+        file,
+        runs=runs,
+        reports=reports,
+        storage=storage,
+        name=name,
+        loaders={LOADER: REQUIREMENTS},
+        adapt=adapt,
     )
     manifest, name = restored.manifest, restored.stored.study.name
     count = len(restored.stored.runs)
     versions = manifest.about.get("versions")
-    version = str(versions.get("vaeexp"))[:40] if isinstance(versions, Mapping) else "of an unknown version"
+    version = (
+        str(versions.get("vaeexp"))[:40]
+        if isinstance(versions, Mapping)
+        else "of an unknown version"
+    )
     for line in (
         f"{name}: {count:,} trials and repeats, {_size(manifest)}, in {runs}",
-        f"Archived by vaeexp {version}. Its report: {restored.report or 'none; `vaeexp report` writes it'}",
-        f"Its study file: {restored.study_file}. Read it before you run it." if restored.study_file else "",
+        f"Archived by vaeexp {version}. Its report: "
+        f"{restored.report or 'none; `vaeexp report` writes it'}",
+        f"Its study file: {restored.study_file}. Read it before you run it."
+        if restored.study_file
+        else "",
         f"Next: `vaeexp doctor {name}` checks it, `vaeexp sync {name}` brings it to MLflow.",
     ):
         if line:

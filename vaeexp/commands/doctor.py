@@ -34,7 +34,9 @@ from vaeexp.results import study_name
 from vaeexp.runs.checks import check_files
 
 ROUNDS = 3
-"""Number of times that `--repair` looks again, because a repair may bring to light what stands behind the damage."""
+"""Number of times that `--repair` looks again, because a repair may bring to light what stands
+behind the damage.
+"""
 
 
 def machine_checks(places: Places) -> dict[str, Check]:
@@ -52,7 +54,9 @@ def machine_checks(places: Places) -> dict[str, Check]:
 def study_check(places: Places, study: str) -> Iterator[Finding]:
     """Check the storage of a study and then, where it can be read, all that belongs to it."""
     found: list[State] = []
-    yield from examine(partial(check_storage, places.storage, places.runs, study, found), f"{study}: storage")
+    yield from examine(
+        partial(check_storage, places.storage, places.runs, study, found), f"{study}: storage"
+    )
     for stored in found:
         checks: Mapping[str, Check] = {
             "driver": partial(check_driver, places.storage, places.runs, stored),
@@ -64,7 +68,9 @@ def study_check(places: Places, study: str) -> Iterator[Finding]:
             yield from examine(check, f"{study}: {name}")
 
 
-def look(checks: Mapping[str, Check], show: Callable[[Finding], object]) -> dict[str, list[Finding]]:
+def look(
+    checks: Mapping[str, Check], show: Callable[[Finding], object]
+) -> dict[str, list[Finding]]:
     """Make all checks; return the findings of each. `show` gets each finding as it comes."""
     findings: dict[str, list[Finding]] = {name: [] for name in checks}
     for name, check in checks.items():
@@ -80,7 +86,9 @@ def repair_all(
     say: Callable[[str], object],
     show: Callable[[Finding], object],
 ) -> dict[str, list[Finding]]:
-    """Repair what can be repaired, make the checks that found it again, and return what all checks have found by then."""
+    """Repair what can be repaired, make the checks that found it again, and return what all checks
+    have found by then.
+    """
     found = dict(findings)
     for _ in range(ROUNDS):
         again = {}
@@ -99,24 +107,33 @@ def repair_all(
 
 
 def with_places(finding: Finding, places: Places) -> Finding:
-    """Return a finding with its remedy where it is needed, whose commands have the options that name the places of this command."""
+    """Return a finding with its remedy where it is needed, whose commands have the options that
+    name the places of this command.
+    """
     return replace(finding, remedy="" if finding.ok else places.typeable(finding.remedy))
 
 
 @click.command()
-@study_argument("Study to check; without it, all studies of the runs folder or the storage.", required=False)
+@study_argument(
+    "Study to check; without it, all studies of the runs folder or the storage.", required=False
+)
 @click.option(
     "--repair",
     is_flag=True,
-    help="Do what is safe: save the whole records of a damaged journal, bring MLflow up to date or build it anew, close a study whose driver died, move a damaged file or a folder without a record aside, delete half-written files. No result is deleted.",
+    help="Do what is safe: save the whole records of a damaged journal, bring MLflow up to date "
+    "or build it anew, close a study whose driver died, move a damaged file or a folder without "
+    "a record aside, delete half-written files. No result is deleted.",
 )
 @json_option
 @places_options
 @tracking_option
-def doctor(*, study: str | None, repair: bool, as_json: bool, places: Places, tracking: str | None) -> None:
+def doctor(
+    *, study: str | None, repair: bool, as_json: bool, places: Places, tracking: str | None
+) -> None:
     """Check this machine, and all that is stored.
 
-    One line for each check, with what to do where something is wrong; the exit status is 1 then. Without --repair it only reads.
+    One line for each check, with what to do where something is wrong; the exit status is 1 then.
+    Without --repair it only reads.
     """
     places, console = places._replace(tracking=tracking), open_console()
     utf8 = console.encoding.lower().startswith("utf")
@@ -125,7 +142,11 @@ def doctor(*, study: str | None, repair: bool, as_json: bool, places: Places, tr
 
     def show(finding: Finding) -> None:
         if not as_json:
-            words = (f"{marks[finding.ok]} {finding.name}", finding.words, with_places(finding, places).remedy)
+            words = (
+                f"{marks[finding.ok]} {finding.name}",
+                finding.words,
+                with_places(finding, places).remedy,
+            )
             write_line(console, " – ".join(filter(None, words)))
 
     def say(line: str) -> None:
@@ -134,7 +155,9 @@ def doctor(*, study: str | None, repair: bool, as_json: bool, places: Places, tr
             write_line(console, f"repaired: {line}", style="bold")
 
     names = [study_name(study)] if study else study_names(places.runs, places.storage)
-    checks = machine_checks(places) | {f"study '{name}'": partial(study_check, places, name) for name in names}
+    checks = machine_checks(places) | {
+        f"study '{name}'": partial(study_check, places, name) for name in names
+    }
     if not study:
         checks["left over"] = partial(check_unknown, places.storage, places.runs)
     found = look(checks, show)
@@ -143,7 +166,8 @@ def doctor(*, study: str | None, repair: bool, as_json: bool, places: Places, tr
     findings = [with_places(finding, places) for each in found.values() for finding in each]
     if as_json:
         shown = [
-            {"name": each.name, "ok": each.ok, "words": each.words, "remedy": each.remedy or None} for each in findings
+            {"name": each.name, "ok": each.ok, "words": each.words, "remedy": each.remedy or None}
+            for each in findings
         ]
         print_json({"findings": shown, "repairs": repairs})
     if any(finding.ok is False for finding in findings):

@@ -1,4 +1,6 @@
-"""Commands on a finished run: evaluate, export, reproduce; sample, reconstruct, interpolate, traverse, embed."""
+"""Commands on a finished run: evaluate, export, reproduce; sample, reconstruct, interpolate,
+traverse, embed.
+"""
 
 import functools
 import json
@@ -27,16 +29,24 @@ if TYPE_CHECKING:
     from vaeexp.runs.run import Run
 
 
-def _complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def _complete_run(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """Complete `beta_mnist/best`, `beta_mnist/7`, `beta_mnist/r3`: the runs that left weights."""
     names = set()
     for path in (options.runs_folder(ctx) / "trials").glob("*/*/weights.safetensors"):
         study, named = path.parts[-3], named_run(path.parts[-2])
-        names |= {f"{study}/best", f"{study}/{'r' if named[0] else ''}{named[1]}"} if named else {f"{study}/best"}
+        names |= (
+            {f"{study}/best", f"{study}/{'r' if named[0] else ''}{named[1]}"}
+            if named
+            else {f"{study}/best"}
+        )
     return options.completions(names, incomplete)
 
 
-allow_code_option = click.option("--allow-code", is_flag=True, help="Run the modules that a run from elsewhere names.")
+allow_code_option = click.option(
+    "--allow-code", is_flag=True, help="Run the modules that a run from elsewhere names."
+)
 
 
 def run_argument(command: Callable) -> Callable:
@@ -50,13 +60,18 @@ def opened_run(command: Callable) -> Callable:
 
     @functools.wraps(command)
     def with_run(*, run: str, places: Places, allow_code: bool, **options: Any) -> None:
-        command(finished.run.open_run(run, places.runs, places.storage, allow_code=allow_code), **options)
+        command(
+            finished.run.open_run(run, places.runs, places.storage, allow_code=allow_code),
+            **options,
+        )
 
     return run_argument(with_run)
 
 
 def count_option(*names: str, default: int | None, help: str, **attributes: Any) -> Callable:
-    return click.option(*names, type=click.IntRange(min=1), metavar="N", default=default, help=help, **attributes)
+    return click.option(
+        *names, type=click.IntRange(min=1), metavar="N", default=default, help=help, **attributes
+    )
 
 
 def output_option(metavar: str, help: str, *, folder: bool = False, **attributes: Any) -> Callable:
@@ -65,7 +80,10 @@ def output_option(metavar: str, help: str, *, folder: bool = False, **attributes
 
 
 split_option = click.option(
-    "--split", type=click.Choice(["test", "validation"]), default="test", help="Which images of the data set."
+    "--split",
+    type=click.Choice(["test", "validation"]),
+    default="test",
+    help="Which images of the data set.",
 )
 
 
@@ -83,8 +101,11 @@ def note(text: str) -> None:
     write_line(open_console(stderr=True), text, style="yellow")
 
 
-def print_evaluation(evaluation: Mapping[str, Any], *, own: Sequence[str], console: "Console") -> None:
-    """Print the protocol, then one line for each figure, with its standard error over images where it has one.
+def print_evaluation(
+    evaluation: Mapping[str, Any], *, own: Sequence[str], console: "Console"
+) -> None:
+    """Print the protocol, then one line for each figure, with its standard error over images where
+    it has one.
 
     `own`: import paths of metrics of the user's own.
     """
@@ -96,12 +117,19 @@ def print_evaluation(evaluation: Mapping[str, Any], *, own: Sequence[str], conso
     rows = []
     for name, metric in with_own(own).items():
         if name in figures and (metric.kind == "figure" or metric.by_classifier):
-            conditions = [f"{METRICS[own].label} = {figures[own]:,.0f}" for own in metric.protocol if own in figures]
+            conditions = [
+                f"{METRICS[own].label} = {figures[own]:,.0f}"
+                for own in metric.protocol
+                if own in figures
+            ]
             value, error = _with_error(figures[name], figures.get(f"{name}_se", math.nan))
             rows.append((", ".join([metric.words, *conditions]), value, error, metric.unit))
     print_table(console, ("figure", "value", "standard error", "unit"), rows)
     if "fid" not in figures and figures.get("generated", FID_IMAGES) < FID_IMAGES:
-        missing = f"no Fréchet distance, because it needs {FID_IMAGES} images and there are {figures['generated']:,.0f}"
+        missing = (
+            f"no Fréchet distance, because it needs {FID_IMAGES} images and there are "
+            f"{figures['generated']:,.0f}"
+        )
         write_line(console, missing)
     record = evaluation["record"]
     style = {True: "green", False: "bold red", None: ""}[record["agrees"]]
@@ -125,7 +153,8 @@ def _with_error(value: float, error: float) -> tuple[str, str]:
     "--epoch",
     type=click.Choice(["best", "last"]),
     default="best",
-    help="Weights of which epoch: the one with the best validation −ELBO at β = 1, or the last, which repeats keep.",
+    help="Weights of which epoch: the one with the best validation −ELBO at β = 1, or the last, "
+    "which repeats keep.",
 )
 @count_option(
     "--importance-samples",
@@ -147,7 +176,11 @@ def evaluate(
 ) -> None:
     """Measure a finished run on test images.
 
-    RUN is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run, or a folder with the run's files. Prints −ELBO, importance-weighted NLL, active units, reconstruction errors and, where there are classes, inception score and Fréchet distance, with the protocol they hold under. They are compared with the figures that its study recorded. Images other than the run's own are refused, and damaged weights. Exit status 1: figures differ from the record.
+    RUN is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run, or a folder with
+    the run's files. Prints −ELBO, importance-weighted NLL, active units, reconstruction errors and,
+    where there are classes, inception score and Fréchet distance, with the protocol they hold
+    under. They are compared with the figures that its study recorded. Images other than the run's
+    own are refused, and damaged weights. Exit status 1: figures differ from the record.
     """
     if epoch == "last":
         run = finished.run.at_last_epoch(run)
@@ -157,12 +190,19 @@ def evaluate(
     images = finished.run.open_images(run, data, split=split, same=True, say=note)
     with progress_bar(open_console(stderr=True), "importance-weighted NLL") as progress:
         evaluation = finished.run.evaluate_run(
-            run, images, importance_samples=importance_samples, device=device or "auto", say=note, progress=progress
+            run,
+            images,
+            importance_samples=importance_samples,
+            device=device or "auto",
+            say=note,
+            progress=progress,
         )
     print_evaluation(evaluation, own=run.settings.evaluation.metrics, console=open_console())
     if output is not None:
         with writing(output):
-            output.write_text(json.dumps(evaluation, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            output.write_text(
+                json.dumps(evaluation, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+            )
     if evaluation["record"]["agrees"] is False:
         raise click.exceptions.Exit(1)
 
@@ -173,7 +213,8 @@ def evaluate(
 def export(run: "Run", *, output: Path) -> None:
     """Write a model that loads without vaeexp.
 
-    RUN is as for `vaeexp evaluate`. DIR gets encoder.pt2 and decoder.pt2, which PyTorch loads by itself, the weights as safetensors, the settings, and a README.txt that says how to use them.
+    RUN is as for `vaeexp evaluate`. DIR gets encoder.pt2 and decoder.pt2, which PyTorch loads by
+    itself, the weights as safetensors, the settings, and a README.txt that says how to use them.
     """
     with writing(output):
         paths = finished.export.export_run(run, output)
@@ -188,14 +229,23 @@ def export(run: "Run", *, output: Path) -> None:
 @click.option(
     "--restore",
     is_flag=True,
-    help="Put the run's files back where they are missing or damaged and the hash is the recorded one.",
+    help="Put the run's files back where they are missing or damaged and the hash is the "
+    "recorded one.",
 )
 def reproduce(*, run: str, places: Places, **how: Any) -> None:
     """Train a trial again and compare.
 
-    RUN is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run. It is trained from its record alone, in a temporary folder; the study is only read. It must match the record bit for bit where device, precision, threads, processor and PyTorch are the same, and within a stated tolerance elsewhere: in every epoch, in its weights, in its test figures, in how it failed. Other images than its own are refused. With --restore, weights whose hash is the recorded one go back into the run's folder, and others beside them. Exit status 0: it matches; 1: it differs.
+    RUN is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run. It is trained
+    from its record alone, in a temporary folder; the study is only read. It must match the record
+    bit for bit where device, precision, threads, processor and PyTorch are the same, and within a
+    stated tolerance elsewhere: in every epoch, in its weights, in its test figures, in how it
+    failed. Other images than its own are refused. With --restore, weights whose hash is the
+    recorded one go back into the run's folder, and others beside them. Exit status 0: it matches;
+    1: it differs.
     """
-    if not finished.reproduce.reproduce_trial(run, places.runs, places.storage, console=open_console(), **how):
+    if not finished.reproduce.reproduce_trial(
+        run, places.runs, places.storage, console=open_console(), **how
+    ):
         raise click.exceptions.Exit(1)
 
 
@@ -203,7 +253,9 @@ def _output(default: str) -> Callable:
     return output_option("FILE", "File to write.", show_default=default)
 
 
-_seed = click.option("--seed", type=click.IntRange(min=0), metavar="N", default=0, help="Seed of the random draws.")
+_seed = click.option(
+    "--seed", type=click.IntRange(min=0), metavar="N", default=0, help="Seed of the random draws."
+)
 
 
 @click.command()
@@ -213,16 +265,24 @@ _seed = click.option("--seed", type=click.IntRange(min=0), metavar="N", default=
     "--component",
     type=click.IntRange(min=1),
     metavar="K",
-    help="Sample this component of a mixture prior instead of the whole: 1 is the heaviest, as in the report.",
+    help="Sample this component of a mixture prior instead of the whole: 1 is the heaviest, as "
+    "in the report.",
 )
 @_seed
 @_output("samples.png")
-def sample(run: "Run", *, count: int, component: int | None, seed: int, output: Path | None) -> None:
+def sample(
+    run: "Run", *, count: int, component: int | None, seed: int, output: Path | None
+) -> None:
     """Draw samples of a finished run's prior.
 
-    RUN is as for `vaeexp evaluate`. It needs no images. What is shown is the mean of p(x|z) at each code z drawn.
+    RUN is as for `vaeexp evaluate`. It needs no images. What is shown is the mean of p(x|z) at each
+    code z drawn.
     """
-    _write(finished.drawing.draw_samples(run, count, component=component, seed=seed), output, "samples.png")
+    _write(
+        finished.drawing.draw_samples(run, count, component=component, seed=seed),
+        output,
+        "samples.png",
+    )
 
 
 @click.command()
@@ -232,7 +292,9 @@ def sample(run: "Run", *, count: int, component: int | None, seed: int, output: 
 @count_option("-n", "count", default=16, help="Images.")
 @_seed
 @_output("reconstructions.png")
-def reconstruct(run: "Run", *, data: Path | None, split: str, count: int, seed: int, output: Path | None) -> None:
+def reconstruct(
+    run: "Run", *, data: Path | None, split: str, count: int, seed: int, output: Path | None
+) -> None:
     """Draw images and a finished run's reconstructions.
 
     RUN is as for `vaeexp evaluate`.
@@ -244,7 +306,9 @@ def reconstruct(run: "Run", *, data: Path | None, split: str, count: int, seed: 
 @click.command()
 @opened_run
 @options.data_option
-@count_option("--pairs", default=3, help="Pairs of test images, of two classes where there are classes.")
+@count_option(
+    "--pairs", default=3, help="Pairs of test images, of two classes where there are classes."
+)
 @count_option("--steps", default=10, help="Pictures from one image to the other, both included.")
 @click.option(
     "--kind",
@@ -281,33 +345,56 @@ def interpolate(
 @count_option("--steps", default=9, help="Values of each.")
 @_seed
 @_output("traversals.png")
-def traverse(run: "Run", *, data: Path | None, dimensions: int, steps: int, seed: int, output: Path | None) -> None:
+def traverse(
+    run: "Run", *, data: Path | None, dimensions: int, steps: int, seed: int, output: Path | None
+) -> None:
     """Draw what single latent dimensions do.
 
-    RUN is as for `vaeexp evaluate`. Each dimension goes 2.5 standard deviations of the aggregate posterior to either side: that of test images when they are given or in the user's cache, else that of images the model draws itself. A model of two dimensions is drawn as a plane too, in manifold.png beside the other file.
+    RUN is as for `vaeexp evaluate`. Each dimension goes 2.5 standard deviations of the aggregate
+    posterior to either side: that of test images when they are given or in the user's cache, else
+    that of images the model draws itself. A model of two dimensions is drawn as a plane too, in
+    manifold.png beside the other file.
     """
     root = finished.run.own_data(run, data)
     if root is None:
-        images, source = finished.drawing.generated_images(run, seed), "images that the model draws itself"
+        images = finished.drawing.generated_images(run, seed)
+        source = "images that the model draws itself"
     else:
         chosen = finished.run.open_images(run, root, most=2000, seed=seed, say=note)
         images, source = chosen.x, f"{len(chosen.x):,} test images of {chosen.dataset.title}"
-    drawing = finished.drawing.draw_traversals(run, images, source, dimensions=dimensions, steps=steps)
+    drawing = finished.drawing.draw_traversals(
+        run, images, source, dimensions=dimensions, steps=steps
+    )
     path = _write(drawing, output, "traversals.png")
     if run.settings.model.latent_size == 2:
-        _write(finished.drawing.draw_manifold(run, images), path.with_name("manifold.png"), "", named=False)
+        _write(
+            finished.drawing.draw_manifold(run, images),
+            path.with_name("manifold.png"),
+            "",
+            named=False,
+        )
 
 
 @click.command()
 @opened_run
 @options.data_option
-@count_option("-n", "count", default=None, show_default="2000, or all where there are fewer", help="Test images.")
+@count_option(
+    "-n",
+    "count",
+    default=None,
+    show_default="2000, or all where there are fewer",
+    help="Test images.",
+)
 @_seed
 @_output("embedding.png")
-def embed(run: "Run", *, data: Path | None, count: int | None, seed: int, output: Path | None) -> None:
+def embed(
+    run: "Run", *, data: Path | None, count: int | None, seed: int, output: Path | None
+) -> None:
     """Draw a map of a finished run's codes.
 
-    RUN is as for `vaeexp evaluate`. It is the t-SNE map of the posterior means of test images, coloured by class. The file with the same name and the ending .csv has the place, class, point and code of each.
+    RUN is as for `vaeexp evaluate`. It is the t-SNE map of the posterior means of test images,
+    coloured by class. The file with the same name and the ending .csv has the place, class, point
+    and code of each.
     """
     images = finished.run.open_images(run, data, count=count, most=2000, seed=seed, say=note)
     drawing, points = finished.drawing.draw_map(run, images, seed=seed)
@@ -318,10 +405,14 @@ def embed(run: "Run", *, data: Path | None, count: int | None, seed: int, output
     click.echo(f"{table}  place, class, point and code of each image")
 
 
-def _write(drawing: "Drawing", output: Path | None, default: str, *, named: bool | None = None) -> Path:
+def _write(
+    drawing: "Drawing", output: Path | None, default: str, *, named: bool | None = None
+) -> Path:
     """Write a picture, print its path, and return the path."""
     path = output or Path(default)
     with writing(path):
-        finished.drawing.write_figure(*drawing, path, named=output is not None if named is None else named)
+        finished.drawing.write_figure(
+            *drawing, path, named=output is not None if named is None else named
+        )
     click.echo(f"{path}  {drawing.words}")
     return path

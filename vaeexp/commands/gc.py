@@ -5,7 +5,16 @@ from collections.abc import Callable, Iterable
 
 import click
 
-from sweeps import Keep, State, UserError, driver_in_words, is_path, load_study, study_holder, study_names
+from sweeps import (
+    Keep,
+    State,
+    UserError,
+    driver_in_words,
+    is_path,
+    load_study,
+    study_holder,
+    study_names,
+)
 from vaeexp.commands.options import Places, TitledCommand, places_options, study_argument, titled
 from vaeexp.console import open_console, print_table, write_line
 from vaeexp.machine import shipped_studies
@@ -26,37 +35,50 @@ def _flag(name: str, help: str) -> Callable:
 
 
 @click.command(cls=TitledCommand)
-@study_argument("Study to look at; without it, all studies of the runs folder or the storage.", required=False)
+@study_argument(
+    "Study to look at; without it, all studies of the runs folder or the storage.", required=False
+)
 @titled(
     "What to free",
     _flag(
         "--keep",
-        "What the study's `keep:` would not have left: of pruned trials, of trials beyond the best, pictures of earlier epochs, or sheets.",
+        "What the study's `keep:` would not have left: of pruned trials, of trials beyond the "
+        "best, pictures of earlier epochs, or sheets.",
     ),
     _flag("--pruned", "Weights and pictures of pruned trials."),
     _flag("--checkpoints", "Checkpoints that trials left although they have ended."),
     _flag(
         "--paused",
-        "Checkpoints of trials that a stopped study goes on with, or a larger budget revives. They begin again, with the same result.",
+        "Checkpoints of trials that a stopped study goes on with, or a larger budget revives. "
+        "They begin again, with the same result.",
     ),
-    _flag("--programs", "Compiled programs that nobody has used for 30 days, of all studies of this user."),
-    _flag("--prepared", "Prepared images that no study here uses. They are made again when needed."),
+    _flag(
+        "--programs",
+        "Compiled programs that nobody has used for 30 days, of all studies of this user.",
+    ),
+    _flag(
+        "--prepared", "Prepared images that no study here uses. They are made again when needed."
+    ),
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be freed; change nothing.")
 @places_options
 def gc(*, study: str | None, keep: bool, dry_run: bool, places: Places, **flags: bool) -> None:
     """Show what takes how much room, and free it.
 
-    Without an option that frees, it only shows. What a report, the best run, a registered model, a study that goes on or --extend needs stays in any case; freed files are on record, so that nobody misses them. A running study is refused.
+    Without an option that frees, it only shows. What a report, the best run, a registered model, a
+    study that goes on or --extend needs stays in any case; freed files are on record, so that
+    nobody misses them. A running study is refused.
     """
     runs, storage = places.runs, places.storage
     every = {name: stored_study(name, runs, storage) for name in study_names(runs, storage)}
     name = study_name(study) if study else None
     if name is not None and name not in every:
-        every[name] = stored_study(name, runs, storage)  # it is not there, and the error says what is
+        # It is not there, and the error says what is.
+        every[name] = stored_study(name, runs, storage)
     chosen = [name] if name else [*every]
     wanted, cached = (
-        {kind for flag, kinds in table.items() if flags[flag] for kind in kinds} for table in (OF_STUDIES, OF_CACHE)
+        {kind for flag, kinds in table.items() if flags[flag] for kind in kinds}
+        for table in (OF_STUDIES, OF_CACHE)
     )
     keeps = {name: _keep(study or name, every[name]) for name in chosen if keep}
     kinds = {name: wanted | (_not_kept(keeps[name]) if keep else set()) for name in chosen}
@@ -64,7 +86,9 @@ def gc(*, study: str | None, keep: bool, dry_run: bool, places: Places, **flags:
     frees = bool(best) or any(kinds.values())
     for name in chosen if frees else ():
         if (holder := study_holder(storage, runs, name)) is not None:
-            raise UserError(f"study '{name}'", f"{driver_in_words(holder)} is running it; stop it first.")
+            raise UserError(
+                f"study '{name}'", f"{driver_in_words(holder)} is running it; stop it first."
+            )
     cache_items = tidy.items_of_cache([*every.values()])
     items = [(name, item) for name in chosen for item in tidy.items_of_study(runs, every[name])]
     _show([*items, *(("cache", item) for item in cache_items)])
@@ -80,14 +104,23 @@ def gc(*, study: str | None, keep: bool, dry_run: bool, places: Places, **flags:
     freed += unused
     if frees or cached:
         size = format_megabytes(sum(item.size for item in freed))
-        write_line(open_console(), f"{'Would free' if dry_run else 'Freed'} {len(freed):,} files or folders, {size}.")
+        write_line(
+            open_console(),
+            f"{'Would free' if dry_run else 'Freed'} {len(freed):,} files or folders, {size}.",
+        )
 
 
 def _keep(given: str, stored: State) -> Keep:
-    """Return the section `keep:` of the file that is given by its path, else of the study's record."""
+    """Return the section `keep:` of the file that is given by its path, else of the study's
+    record.
+    """
     if is_path(given):
         return load_study(
-            given, sections=sections_for(given), shipped=shipped_studies(), metrics=OBJECTIVES, epochs="epochs"
+            given,
+            sections=sections_for(given),
+            shipped=shipped_studies(),
+            metrics=OBJECTIVES,
+            epochs="epochs",
         ).keep
     return Keep.model_validate(stored.study.keep)
 

@@ -1,4 +1,6 @@
-"""The commands init and completion: a commented study file to start from, and the completion script of a shell."""
+"""The commands init and completion: a commented study file to start from, and the completion script
+of a shell.
+"""
 
 import os
 from pathlib import Path
@@ -56,7 +58,7 @@ confirm: {{top: 2, seeds: 2}}      # the best configurations again, with fresh s
 #   plain:
 #     title: β = 1
 #     settings: {{beta: 1}}
-"""
+"""  # noqa: E501
 
 EXTENDING = """\
 {schema}
@@ -70,18 +72,23 @@ extends: {parent}
 #   learning_rate: null          # no longer searched
 # trials: 10
 # compare: null
-"""
+"""  # noqa: E501
 
 BINARISATION = {
     True: "binarisation: static           # each pixel drawn once; dynamic: drawn anew each epoch",
     False: "binarisation: none             # levels as they are",
 }
 MODELS = {
-    True: "network: mlp                   # conv, or one of your own: package.module:Class\n  hidden: [512, 512]             # widths of the encoder's layers",
-    False: "network: conv                  # mlp, or one of your own: package.module:Class\n  likelihood: discretised_logistic    # gaussian, laplace and others: `binarisation: none` as well",
+    True: "network: mlp                   # conv, or one of your own: package.module:Class\n  "
+    "hidden: [512, 512]             # widths of the encoder's layers",
+    False: "network: conv                  # mlp, or one of your own: package.module:Class\n  "
+    "likelihood: discretised_logistic    # gaussian, laplace and others: `binarisation: none` "
+    "as well",
 }
 """Whether the images are grey → lines that suit them."""
-SIZE = "  image_size: 32                 # pixels, as 64 or [height, width]; null: as the files are\n"
+SIZE = (
+    "  image_size: 32                 # pixels, as 64 or [height, width]; null: as the files are\n"
+)
 
 
 @click.command()
@@ -102,14 +109,17 @@ SIZE = "  image_size: 32                 # pixels, as 64 or [height, width]; nul
 def init(*, name: str, parent: str | None, dataset: str | None) -> None:
     """Write a study file to start from.
 
-    The file is ./studies/NAME.yaml, with a comment for each part; a file that exists is never replaced.
+    The file is ./studies/NAME.yaml, with a comment for each part; a file that exists is never
+    replaced.
     """
     check_name(name, "NAME")
     path = Path("studies") / f"{name}.yaml"
     if parent is not None:
         find_study(parent, shipped_studies(), "--extends")
         if Path(parent).stem == name:
-            raise UserError("NAME", f"got '{name}', the name of the study that it extends; must be another.")
+            raise UserError(
+                "NAME", f"got '{name}', the name of the study that it extends; must be another."
+            )
     text = study_text(name, parent, dataset)
     try:
         path.parent.mkdir(exist_ok=True)
@@ -120,7 +130,9 @@ def init(*, name: str, parent: str | None, dataset: str | None) -> None:
     except OSError as error:
         raise UserError(str(path), f"cannot be written: {error.strerror}.") from None
     open_study_file(str(path))
-    write_line(open_console(), f"{path} is written. Edit it, then: {program()} sweep {name} --dry-run")
+    write_line(
+        open_console(), f"{path} is written. Edit it, then: {program()} sweep {name} --dry-run"
+    )
 
 
 def study_text(name: str, parent: str | None, dataset: str | None) -> str:
@@ -128,17 +140,25 @@ def study_text(name: str, parent: str | None, dataset: str | None) -> str:
     grey = dataset in (None, *GREY)
     given = {"schema": f"# yaml-language-server: $schema={_schema_path()}", "name": name}
     if parent is None:
-        given |= {"dataset": dataset or "mnist", "binarisation": BINARISATION[grey], "model": MODELS[grey]}
+        given |= {
+            "dataset": dataset or "mnist",
+            "binarisation": BINARISATION[grey],
+            "model": MODELS[grey],
+        }
         return WHOLE.format(size=SIZE if dataset == "folder" else "", **given)
     changes = f"dataset: {dataset}\n{BINARISATION[grey]}\n" if dataset else ""
     if not grey:
-        changes += "likelihood: discretised_logistic    # bernoulli takes black and white images alone\n"
+        changes += (
+            "likelihood: discretised_logistic    # bernoulli takes black and white images alone\n"
+        )
     inner = os.path.relpath(parent, "studies") if is_path(parent) else parent
     return EXTENDING.format(parent=inner, changes=changes, **given)
 
 
 def _schema_path() -> str:
-    """Return the path of the JSON Schema of study files, as a file in ./studies names it: in the installed package, or in a checkout."""
+    """Return the path of the JSON Schema of study files, as a file in ./studies names it: in the
+    installed package, or in a checkout.
+    """
     package, here = Path(__file__).resolve().parents[1], Path.cwd()
     schema = package / "study.schema.json"
     if not schema.is_file():
@@ -152,9 +172,12 @@ def _schema_path() -> str:
 def completion(ctx: click.Context, *, shell: str | None) -> None:
     """Print the completion script of a shell.
 
-    It completes vaeexp's commands, options and studies. Without an argument it is for the shell that SHELL names. For bash: eval "$(vaeexp completion bash)".
+    It completes vaeexp's commands, options and studies. Without an argument it is for the shell
+    that SHELL names. For bash: eval "$(vaeexp completion bash)".
     """
     make = get_completion_class(shell or Path(os.environ.get("SHELL", "")).name)
     if make is None:
-        raise click.UsageError("SHELL names none of bash, zsh and fish. Say which one: vaeexp completion bash", ctx)
+        raise click.UsageError(
+            "SHELL names none of bash, zsh and fish. Say which one: vaeexp completion bash", ctx
+        )
     click.echo(make(ctx.find_root().command, {}, "vaeexp", "_VAEEXP_COMPLETE").source())

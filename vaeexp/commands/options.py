@@ -1,4 +1,6 @@
-"""Kinds of values, arguments and options that several commands share, and titles for groups of options."""
+"""Kinds of values, arguments and options that several commands share, and titles for groups of
+options.
+"""
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
@@ -17,19 +19,28 @@ from vaeexp.settings import SECTIONS
 
 
 class TitledCommand(click.Command):
-    """A command whose help shows its options under the titles that `titled` gave them, those without one last.
+    """A command whose help shows its options under the titles that `titled` gave them, those
+    without one last.
 
-    `--help` of a command with `brief` options fits on a screen: it shows these options, a line each. `--help-all` shows all.
+    `--help` of a command with `brief` options fits on a screen: it shows these options, a line
+    each. `--help-all` shows all.
     """
 
-    def __init__(self, *args: Any, brief: Mapping[str, str] = MappingProxyType({}), **attributes: Any) -> None:
+    def __init__(
+        self, *args: Any, brief: Mapping[str, str] = MappingProxyType({}), **attributes: Any
+    ) -> None:
         super().__init__(*args, **attributes)
         self.brief = brief
         if brief:
             text = "Show all options."
             self.params.append(
                 click.Option(
-                    ["--help-all"], is_flag=True, expose_value=False, is_eager=True, callback=_help_all, help=text
+                    ["--help-all"],
+                    is_flag=True,
+                    expose_value=False,
+                    is_eager=True,
+                    callback=_help_all,
+                    help=text,
                 )
             )
 
@@ -63,8 +74,13 @@ class TitledCommand(click.Command):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             name = error.option_name.lstrip("-").replace("-", "_")
-            if "overrides" in {parameter.name for parameter in self.params} and (setting := setting_of(name)):
-                message = f"No such option '{error.option_name}'. It is a setting of the study: --set {setting}=VALUE."
+            if "overrides" in {parameter.name for parameter in self.params} and (
+                setting := setting_of(name)
+            ):
+                message = (
+                    f"No such option '{error.option_name}'. It is a setting of the study: --set "
+                    f"{setting}=VALUE."
+                )
                 raise click.NoSuchOption(error.option_name, message, ctx=ctx) from None
             raise
 
@@ -82,7 +98,9 @@ def _help_all(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 def setting_of(word: str) -> str | None:
     """Return the setting of a study that a word names, in this project's words or in another's."""
     settings = [name for model in SECTIONS.values() for name in model.model_fields]
-    return next((name for name in settings if word == name or word in USUAL_WORDS.get(name, ())), None)
+    return next(
+        (name for name in settings if word == name or word in USUAL_WORDS.get(name, ())), None
+    )
 
 
 def titled(title: str, *options: Callable) -> Callable:
@@ -99,9 +117,15 @@ def titled(title: str, *options: Callable) -> Callable:
     return decorate
 
 
-def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_study(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """Complete the names of study files at hand, and of the studies in the runs folder."""
-    names = {path.stem for folder in (Path("studies"), shipped_studies()) for path in folder.glob("*.yaml")}
+    names = {
+        path.stem
+        for folder in (Path("studies"), shipped_studies())
+        for path in folder.glob("*.yaml")
+    }
     names |= {path.name for path in (runs_folder(ctx) / "trials").glob("*") if path.is_dir()}
     return completions(names, incomplete)
 
@@ -116,37 +140,56 @@ def runs_folder(ctx: click.Context) -> Path:
     return Path(ctx.params.get("runs") or usual_runs())
 
 
-def one_study(study: str | None, named: str | None, *, required: bool = True, names: str = "STUDY") -> str | None:
-    """Return the study that is given as an argument or with --study. Raises UsageError for two, and where one is `required`, for none."""
+def one_study(
+    study: str | None, named: str | None, *, required: bool = True, names: str = "STUDY"
+) -> str | None:
+    """Return the study that is given as an argument or with --study. Raises UsageError for two, and
+    where one is `required`, for none.
+    """
     if study and named:
         raise click.UsageError(f"--study: got '{named}' besides '{study}'; give one study.")
     if "" in (study, named):
         raise click.UsageError("STUDY: got an empty name.")
     if required and not (study or named):
-        raise click.UsageError(f"Missing argument '{names}'. `vaeexp studies` lists the studies at hand.")
+        raise click.UsageError(
+            f"Missing argument '{names}'. `vaeexp studies` lists the studies at hand."
+        )
     return study or named
 
 
 def study_argument(help: str, *, required: bool = True, names: str = "STUDY") -> Callable:
-    """Decorate a command with STUDY, as an argument or as `--study STUDY`; the command gets `study`. The argument may have more `names`."""
+    """Decorate a command with STUDY, as an argument or as `--study STUDY`; the command gets
+    `study`. The argument may have more `names`.
+    """
 
     def decorate(command: Callable) -> Callable:
         @functools.wraps(command)
         def with_study(*, study: str | None, named: str | None, **options: Any) -> Any:
             return command(study=one_study(study, named, required=required, names=names), **options)
 
-        option = click.option("--study", "-s", "named", metavar="STUDY", help=help, shell_complete=complete_study)
+        option = click.option(
+            "--study", "-s", "named", metavar="STUDY", help=help, shell_complete=complete_study
+        )
         shown = names if required else f"[{names}]"
-        argument = click.argument("study", required=False, metavar=shown, shell_complete=complete_study)
+        argument = click.argument(
+            "study", required=False, metavar=shown, shell_complete=complete_study
+        )
         return argument(option(with_study))
 
     return decorate
 
 
 def _check_there(ctx: click.Context, param: click.Parameter, path: Path) -> Path:
-    """Raise UserError for a folder that the command names and that does not exist; the default and the environment's may come later."""
-    if ctx.get_parameter_source(str(param.name)) == ParameterSource.COMMANDLINE and not path.exists():
-        raise UserError(f"--{param.name}", f"there is no folder '{path}'; must be a folder of runs.")
+    """Raise UserError for a folder that the command names and that does not exist; the default and
+    the environment's may come later.
+    """
+    if (
+        ctx.get_parameter_source(str(param.name)) == ParameterSource.COMMANDLINE
+        and not path.exists()
+    ):
+        raise UserError(
+            f"--{param.name}", f"there is no folder '{path}'; must be a folder of runs."
+        )
     return path
 
 
@@ -173,7 +216,9 @@ tracking_option = OPTIONS["tracking"].click_option()
 
 
 def device_option(shown: str, verb: str = "trains") -> Callable:
-    """Make the option --device of another command. `shown`: the device where the option is not given."""
+    """Make the option --device of another command. `shown`: the device where the option is not
+    given.
+    """
     option = OPTIONS["device"]
     return option.click_option(show_default=shown, help=option.help.replace("trains", verb))
 

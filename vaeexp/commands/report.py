@@ -1,4 +1,6 @@
-"""The command report: of one study, of several beside each other, or of all; once, or whenever they change."""
+"""The command report: of one study, of several beside each other, or of all; once, or whenever they
+change.
+"""
 
 import time
 from collections.abc import Iterator
@@ -11,7 +13,13 @@ import click
 from sweeps import State, UserError, open_storage, read_state, study_names
 from vaeexp import report as pages
 from vaeexp import results
-from vaeexp.commands.options import complete_study, html_option, reports_option, runs_option, storage_option
+from vaeexp.commands.options import (
+    complete_study,
+    html_option,
+    reports_option,
+    runs_option,
+    storage_option,
+)
 from vaeexp.launch.options import Duration
 
 if TYPE_CHECKING:
@@ -41,12 +49,15 @@ class ReportWriter:
     """Name of a study that cannot be read → the reason."""
 
     def write(self) -> None:
-        """Write the reports and print their paths; with `watch` again at each change, until every study is finished.
+        """Write the reports and print their paths; with `watch` again at each change, until every
+        study is finished.
 
-        A study that has not changed keeps its report. Of all studies, those that can be read get their reports first.
+        A study that has not changed keeps its report. Of all studies, those that can be read get
+        their reports first.
 
         Raises:
-            UserError: there is no such study or none at all, one cannot be read, or a folder cannot be written.
+            UserError: there is no such study or none at all, one cannot be read, or a folder cannot
+                be written.
         """
         if not self.studies:
             pages.check_index(self.reports)
@@ -56,14 +67,17 @@ class ReportWriter:
                 break
             time.sleep(self.watch)
         if self.unread:
-            problems = "; ".join(f"{name}: {problem}" for name, problem in sorted(self.unread.items()))
+            problems = "; ".join(
+                f"{name}: {problem}" for name, problem in sorted(self.unread.items())
+            )
             raise UserError("", f"some studies could not be read and have no report ({problems})")
 
     def _look(self) -> None:
         """Read the studies, and write what has changed since the last look."""
         before = dict(self.marks), dict(self.unread)
         form: dict[str, Any] = {"reports": self.reports, "html": self.html}
-        # Studies given by name are all read before anything is written; of all studies one at a time is in memory.
+        # Studies given by name are all read before anything is written; of all studies one at a
+        # time is in memory.
         for name, stored in [*self._read()] if self.studies else self._read():
             if self.marks.get(name) == (mark := _mark(stored)):
                 continue
@@ -91,7 +105,9 @@ class ReportWriter:
         for name in names:
             try:
                 if name not in self.storages:
-                    self.storages[name] = open_storage(self.storage, self.runs, name, must_exist=True)
+                    self.storages[name] = open_storage(
+                        self.storage, self.runs, name, must_exist=True
+                    )
                 stored = read_state(self.storages[name], name)
             except UserError as error:
                 if self.studies:
@@ -102,13 +118,17 @@ class ReportWriter:
                 yield name, stored
 
     def _print(self, path: Path, state: str = "") -> None:
-        """Print the path of the page, or of the README.md without one; while watching, with the time and the state of the study."""
+        """Print the path of the page, or of the README.md without one; while watching, with the
+        time and the state of the study.
+        """
         shown = path.with_name(pages.PAGE) if self.html else path
         click.echo(shown if self.watch is None else f"{time.strftime('%H:%M:%S')} {shown}{state}")
 
 
 def _mark(stored: State) -> str:
-    """Return a text that changes with every fact, epoch and end on record, because epochs are only ever added."""
+    """Return a text that changes with every fact, epoch and end on record, because epochs are only
+    ever added.
+    """
     runs = [(run.state, len(run.epochs), run.results, run.duplicate_of) for run in stored.runs]
     return repr((stored.study, runs))
 
@@ -130,10 +150,14 @@ Examples:
     metavar="STUDY",
     multiple=True,
     shell_complete=complete_study,
-    help="Study to report on, as named in the runs folder. Given several: their reports, and a comparison.",
+    help="Study to report on, as named in the runs folder. Given several: their reports, and a "
+    "comparison.",
 )
 @click.option(
-    "--all", "every", is_flag=True, help="Report on every study of the runs folder, with an index of them all."
+    "--all",
+    "every",
+    is_flag=True,
+    help="Report on every study of the runs folder, with an index of them all.",
 )
 @html_option
 @click.option(
@@ -142,7 +166,8 @@ Examples:
     metavar="[TIME]",
     is_flag=False,
     flag_value=WATCH_SECONDS,
-    help="Write again when a study has changed, looking at most every TIME (30s), until it is finished or Ctrl-C.",
+    help="Write again when a study has changed, looking at most every TIME (30s), until it is "
+    "finished or Ctrl-C.",
 )
 @runs_option
 @reports_option
@@ -150,7 +175,9 @@ Examples:
 def report(*, studies: tuple[str, ...], more: tuple[str, ...], every: bool, **where: Any) -> None:
     """Write the report of a study, or compare studies.
 
-    It is made from what the runs recorded; nothing is trained, and a study that still runs gets an interim report. Several studies, as `vaeexp report A B`, are also compared, in DIR/<study>+<study>, a table for each protocol. Prints the paths of the pages.
+    It is made from what the runs recorded; nothing is trained, and a study that still runs gets an
+    interim report. Several studies, as `vaeexp report A B`, are also compared, in
+    DIR/<study>+<study>, a table for each protocol. Prints the paths of the pages.
     """
     names = tuple(map(results.study_name, studies + more))
     if names and every:

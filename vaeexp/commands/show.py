@@ -1,4 +1,6 @@
-"""The commands studies and show: study files as they resolve, and everything recorded about a study or a run."""
+"""The commands studies and show: study files as they resolve, and everything recorded about a study
+or a run.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
 
 def study_of(study: str, overrides: Sequence[str], places: Places) -> tuple[dict[str, Any], str]:
-    """Return the definition of a study (`Study.spec` and budget), and its source: the storage, else the file.
+    """Return the definition of a study (`Study.spec` and budget), and its source: the storage, else
+    the file.
 
     A recorded study was checked when it began. A file is checked now, which takes PyTorch.
     """
@@ -35,7 +38,10 @@ def study_of(study: str, overrides: Sequence[str], places: Places) -> tuple[dict
             store = places.runs if places.storage is None else "the database"
             return {**record.spec, "budget": dict(record.budget)}, f"recorded in {store}"
     study_file = open_study_file(study, overrides=overrides)
-    return {**study_file.spec(), "budget": study_file.budget.model_dump(mode="json")}, f"from {study_file.path}"
+    return {
+        **study_file.spec(),
+        "budget": study_file.budget.model_dump(mode="json"),
+    }, f"from {study_file.path}"
 
 
 def print_study(spec: Mapping[str, Any], source: str, *, console: "Console") -> None:
@@ -45,9 +51,15 @@ def print_study(spec: Mapping[str, Any], source: str, *, console: "Console") -> 
     write_line(console, spec["question"])
     write_line(console, source)
     print_heading(console, "Search space")
-    print_table(console, ("parameter", "values", "when"), [_space_row(parameter) for parameter in space.parameters])
+    print_table(
+        console,
+        ("parameter", "values", "when"),
+        [_space_row(parameter) for parameter in space.parameters],
+    )
     print_heading(console, "Settings")
-    print_table(console, ("section", "setting", "value", "default"), _settings_rows(spec, set(space.names)))
+    print_table(
+        console, ("section", "setting", "value", "default"), _settings_rows(spec, set(space.names))
+    )
     print_heading(console, "Course")
     print_table(console, ("", ""), _course_rows(spec), header=False)
 
@@ -56,23 +68,43 @@ def _space_row(parameter: Parameter) -> tuple[str, str, str]:
     if parameter.kind == "choice":
         values = ", ".join(map(str, parameter.values))
     else:
-        scale = f", step {format_short(parameter.step)}" if parameter.step else ", log scale" if parameter.log else ""
-        values = f"{format_short(parameter.low)} to {format_short(parameter.high)}{scale}{', grows' if parameter.grow else ''}"
-    when = [f"{name} is {' or '.join(map(str, allowed))}" for name, allowed in parameter.when.items()]
+        scale = (
+            f", step {format_short(parameter.step)}"
+            if parameter.step
+            else ", log scale"
+            if parameter.log
+            else ""
+        )
+        values = (
+            f"{format_short(parameter.low)} to "
+            f"{format_short(parameter.high)}{scale}{', grows' if parameter.grow else ''}"
+        )
+    when = [
+        f"{name} is {' or '.join(map(str, allowed))}" for name, allowed in parameter.when.items()
+    ]
     return parameter.name, values, " and ".join(when)
 
 
 def _settings_rows(spec: Mapping[str, Any], searched: set[str]) -> list[tuple[str, str, str, str]]:
-    """Return every setting with its value, and its default where the study changes it; only the network knows that of its own."""
+    """Return every setting with its value, and its default where the study changes it; only the
+    network knows that of its own.
+    """
     rows = []
     for section, model in SECTIONS.items():
         given = spec.get(section) or {}
         defaults = model().model_dump(mode="json")
         for name, default in defaults.items():
             value = given.get(name, default)
-            shown = (format_short(value) or "none", "" if value == default else format_short(default) or "none")
+            shown = (
+                format_short(value) or "none",
+                "" if value == default else format_short(default) or "none",
+            )
             rows.append((section, name, *(("searched", "") if name in searched else shown)))
-        rows += [(section, name, format_short(value) or "none", "") for name, value in given.items() if "." in name]
+        rows += [
+            (section, name, format_short(value) or "none", "")
+            for name, value in given.items()
+            if "." in name
+        ]
     return rows
 
 
@@ -87,7 +119,12 @@ def _course_rows(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows += [(part, _options(spec[part])) for part in ("confirm", "compare") if spec.get(part)]
     for row in (spec.get("baselines") or {}).values():
         at = "the best setting" if row["at"] == "best" else "as fixed"
-        rows.append(("baseline", f"{row['title']}: {', '.join(filter(None, [at, format_params(row['settings'])]))}"))
+        rows.append(
+            (
+                "baseline",
+                f"{row['title']}: {', '.join(filter(None, [at, format_params(row['settings'])]))}",
+            )
+        )
     return rows
 
 
@@ -102,10 +139,14 @@ def _options(options: Mapping[str, Any]) -> str:
 def studies(*, places: Places) -> None:
     """List the studies at hand, and what has run.
 
-    Study files with the question that each answers: first those in ./studies, then those that come with vaeexp. A broken file is listed with what is wrong with it. Then the studies that have run: trials, best, time of the search, when each ran last, and its state.
+    Study files with the question that each answers: first those in ./studies, then those that come
+    with vaeexp. A broken file is listed with what is wrong with it. Then the studies that have run:
+    trials, best, time of the search, when each ran last, and its state.
     """
     console = open_console()
-    print_table(console, ("study", "question"), list(list_studies(shipped=shipped_studies()).items()))
+    print_table(
+        console, ("study", "question"), list(list_studies(shipped=shipped_studies()).items())
+    )
     rows, _ = status_rows(places)
     if rows:
         print_heading(console, f"Run so far, in {places.store}")
@@ -114,18 +155,26 @@ def studies(*, places: Places) -> None:
 
 @click.command()
 @study_argument("Study to show.", names="STUDY|RUN")
-@OPTIONS["overrides"].click_option(help="Change one setting of the study's file, as in `vaeexp sweep`. Repeatable.")
+@OPTIONS["overrides"].click_option(
+    help="Change one setting of the study's file, as in `vaeexp sweep`. Repeatable."
+)
 @json_option
 @places_options
 def show(*, study: str, overrides: tuple[str, ...], as_json: bool, places: Places) -> None:
     """Show what a study is made of, or all about a run.
 
-    Of a STUDY: its settings, search space, sampler, pruner and budget, as recorded where it has run, else as its file resolves. With --set, or given the path of a file, it is the file. Of a RUN, which is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run: everything recorded about it.
+    Of a STUDY: its settings, search space, sampler, pruner and budget, as recorded where it has
+    run, else as its file resolves. With --set, or given the path of a file, it is the file. Of a
+    RUN, which is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run:
+    everything recorded about it.
     """
     run = parse_run(study)
     if run is None and "/" in study and not study.endswith((".yaml", ".yml")):
         name = study.partition("/")[0].strip(".") or "STUDY"
-        problem = f"is neither a study nor a run; runs are {name}/7, {name}/r3 (a repeat) and {name}/best."
+        problem = (
+            f"is neither a study nor a run; runs are {name}/7, {name}/r3 (a repeat) and "
+            f"{name}/best."
+        )
         raise UserError(study, problem)
     if run is not None:
         if overrides:

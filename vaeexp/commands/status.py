@@ -34,8 +34,11 @@ def training_seconds(run: Trial) -> float:
 
 
 def print_runs(runs: Sequence[Trial], study: StudyRecord, *, console: "Console") -> None:
-    """Print the table of runs; which code of the user's own networks each is of, where that has changed."""
-    titles, rows = ["run", "state", "epochs", minus_elbo(console), "time", "configuration"], [*map(run_row, runs)]
+    """Print the table of runs; which code of the user's own networks each is of, where that has
+    changed.
+    """
+    titles = ["run", "state", "epochs", minus_elbo(console), "time", "configuration"]
+    rows = [*map(run_row, runs)]
     if changes := study.provenance.get("code_changes"):
         titles.append("code")
         codes = [str(code_version(changes, run.number, repeat=run.repeat)) for run in runs]
@@ -93,9 +96,11 @@ STATES: tuple[Any, ...] = ("complete", "pruned", "failed", "running", "paused", 
 
 
 def show_status(study: str | None, places: Places, *, watch: bool, console: "Console") -> None:
-    """Print one study in full, or all studies of the runs folder on one line each; with `watch` until all have ended.
+    """Print one study in full, or all studies of the runs folder on one line each; with `watch`
+    until all have ended.
 
-    In a terminal `watch` clears the screen and draws anew; elsewhere it prints again whenever something has changed.
+    In a terminal `watch` clears the screen and draws anew; elsewhere it prints again whenever
+    something has changed.
 
     Raises:
         UserError: there is no such study.
@@ -119,12 +124,17 @@ def state_of(study: StudyRecord, places: Places) -> tuple[str, bool]:
     """Say `running`, `finished`, or how to go on; and whether it is running."""
     if (holder := study_holder(places.storage, places.runs, study.name)) is not None:
         return f"running, {driver_in_words(holder)}", True
-    return "finished" if study.finished else "stopped before its end; the same sweep command goes on", False
+    return (
+        "finished" if study.finished else "stopped before its end; the same sweep command goes on",
+        False,
+    )
 
 
 def study_object(stored: State, places: Places) -> dict[str, Any]:
     """Return how far a study is, JSON-able."""
-    study, best, search_best = stored.study, best_record(stored), next(iter(ranked_trials(stored)), None)
+    study = stored.study
+    best = best_record(stored)
+    search_best = next(iter(ranked_trials(stored)), None)
     state, running = state_of(study, places)
     return {
         "study": study.name,
@@ -138,19 +148,25 @@ def study_object(stored: State, places: Places) -> dict[str, Any]:
         "best_objective": best and best.objective,
         "best_of_search": search_best and search_best.name_in(study.name),
         "best_of_search_objective": search_best and search_best.objective,
-        "front": [trial.name_in(study.name) for trial in front_trials(stored)] if study.objectives else None,
+        "front": [trial.name_in(study.name) for trial in front_trials(stored)]
+        if study.objectives
+        else None,
         **_verdict(stored),
         "answer": study.answer if study.finished else (),
         "seconds": study.elapsed or 0.0,
         "stopped": study.stopped,
         "stalls": study.stalls if running else (),
-        "workers": [{**worker, "since": moment(worker["since"])} for worker in study.workers if running],
+        "workers": [
+            {**worker, "since": moment(worker["since"])} for worker in study.workers if running
+        ],
         "warnings": _warnings(stored),
     }
 
 
 def _warnings(stored: State) -> list[str]:
-    """Return the warnings of a study: of a finished study all checks that failed, before that those that can be made."""
+    """Return the warnings of a study: of a finished study all checks that failed, before that those
+    that can be made.
+    """
     study = stored.study
     if study.finished:
         return list(study.warnings)
@@ -163,7 +179,9 @@ def _warning(statement: Statement) -> str:
 
 
 def _verdict(stored: State) -> dict[str, str | None]:
-    """Return whether a search has learned nothing, and whether an unfinished trial came further; None where it is not so."""
+    """Return whether a search has learned nothing, and whether an unfinished trial came further;
+    None where it is not so.
+    """
     trials = of_records(stored)
     further = further_trial(stored.study, trials)
     said = {
@@ -217,8 +235,14 @@ def _print_one(name: str, places: Places, console: "Console") -> bool:
     _print_answer(stored, console)
     if not study.objectives:
         best = f"best {minus_elbo(console)} of the search {best}" if best else "none complete"
-    best += f", best repeat {run.objective:.2f} ({run.name_in(study.name)})" if run in stored.repeats else ""
-    write_line(console, f"{_counts(stored)}; {best}; searched for {format_duration(study.elapsed or 0.0)}")
+    best += (
+        f", best repeat {run.objective:.2f} ({run.name_in(study.name)})"
+        if run in stored.repeats
+        else ""
+    )
+    write_line(
+        console, f"{_counts(stored)}; {best}; searched for {format_duration(study.elapsed or 0.0)}"
+    )
     if study.stopped:
         write_line(console, f"search ended: {study.stopped}")
     if running:
@@ -240,14 +264,20 @@ def _print_one(name: str, places: Places, console: "Console") -> bool:
             print_runs(records, study, console=console)
     if study.objectives and (front := front_trials(stored)):
         print_heading(console, f"Front of {' and '.join(study.objectives)}, at the last epoch")
-        print_table(console, ("run", *study.objectives, "configuration"), [_front_row(study, run) for run in front])
+        print_table(
+            console,
+            ("run", *study.objectives, "configuration"),
+            [_front_row(study, run) for run in front],
+        )
     for warning in _warnings(stored):
         write_line(console, f"\n{warning}")
     return running
 
 
 def _print_answer(stored: State, console: "Console") -> None:
-    """Print what a finished study found; of one that goes on whether it has learned nothing so far, or an unfinished trial came further."""
+    """Print what a finished study found; of one that goes on whether it has learned nothing so far,
+    or an unfinished trial came further.
+    """
     if stored.study.finished and stored.study.answer:
         for line in stored.study.answer:
             write_line(console, line)
@@ -262,7 +292,8 @@ def _front_row(study: StudyRecord, run: Trial) -> tuple[str, ...]:
 
 
 def _worker_row(worker: Mapping[str, Any]) -> tuple[str, ...]:
-    speed, trials = worker["epochs_per_second"], [name.rpartition("/")[2] for name in worker["trials"]]
+    speed = worker["epochs_per_second"]
+    trials = [name.rpartition("/")[2] for name in worker["trials"]]
     return (
         worker["name"],
         worker["node"],
@@ -275,8 +306,11 @@ def _worker_row(worker: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _counts(stored: State) -> str:
-    """Say `12 of 40 trials: 8 complete, 3 pruned, 1 running`. A budget that is smaller than the number of trials is left out."""
-    states, planned = Counter(trial.state for trial in stored.trials), stored.study.budget.get("trials")
+    """Say `12 of 40 trials: 8 complete, 3 pruned, 1 running`. A budget that is smaller than the
+    number of trials is left out.
+    """
+    states = Counter(trial.state for trial in stored.trials)
+    planned = stored.study.budget.get("trials")
     parts = [f"{states[state]} {state}" for state in STATES if states[state]]
     total = states.total()
     count = f"{total} of {planned} trials" if planned and planned >= total else f"{total} trials"
@@ -284,7 +318,9 @@ def _counts(stored: State) -> str:
 
 
 def _best(stored: State) -> str:
-    """Say `98.31 (beta_mnist/7)` of the best trial of the search, `front of 5 trials` with two objectives; nothing where no trial is complete."""
+    """Say `98.31 (beta_mnist/7)` of the best trial of the search, `front of 5 trials` with two
+    objectives; nothing where no trial is complete.
+    """
     if stored.study.objectives:
         return f"front of {plural(len(front_trials(stored)), 'trial')}"
     ranked = ranked_trials(stored)
@@ -292,10 +328,14 @@ def _best(stored: State) -> str:
 
 
 @click.command()
-@study_argument("Study to show; without it, one line for each study of the runs folder.", required=False)
+@study_argument(
+    "Study to show; without it, one line for each study of the runs folder.", required=False
+)
 @places_options
 @click.option(
-    "--watch", is_flag=True, help="Look again every two seconds until the study is finished or Ctrl-C is pressed."
+    "--watch",
+    is_flag=True,
+    help="Look again every two seconds until the study is finished or Ctrl-C is pressed.",
 )
 @json_option
 def status(*, study: str | None, places: Places, watch: bool, as_json: bool) -> None:
@@ -338,15 +378,25 @@ def print_run(study: str, run: Trial, runs: Path, *, epochs: bool, console: "Con
     write_line(console, run.name_in(study), style="bold")
     print_table(console, ("", ""), _run_rows(study, run, runs, objective), header=False)
     print_heading(console, "Settings of its own" if run.baseline else "Searched parameters")
-    print_table(console, ("parameter", "value"), [(name, format_short(value)) for name, value in run.params.items()])
+    print_table(
+        console,
+        ("parameter", "value"),
+        [(name, format_short(value)) for name, value in run.params.items()],
+    )
     if run.results:
         print_heading(console, "Results")
         results = [(name, format_short(float(value))) for name, value in run.results.items()]
         print_table(console, ("metric", "value"), results)
     if epochs and run.epochs:
         print_heading(console, "Epochs")
-        columns = [column for column in EPOCH_COLUMNS if any(column in epoch.metrics for epoch in run.epochs)]
-        values = [(epoch.epoch, epoch.objective, *map(epoch.metrics.get, columns)) for epoch in run.epochs]
+        columns = [
+            column
+            for column in EPOCH_COLUMNS
+            if any(column in epoch.metrics for epoch in run.epochs)
+        ]
+        values = [
+            (epoch.epoch, epoch.objective, *map(epoch.metrics.get, columns)) for epoch in run.epochs
+        ]
         rows = [(str(epoch), *map(format_short, numbers)) for epoch, *numbers in values]
         print_table(console, ("epoch", objective, *columns), rows, numeric=True)
 
@@ -364,8 +414,12 @@ def _run_rows(study: str, run: Trial, runs: Path, objective: str) -> list[tuple[
         "started": said["started"],
         "ended": said["ended"],
         "training": format_duration(training_seconds(run)),
-        "same as": None if run.duplicate_of is None else f"{study}/{run.duplicate_of}, whose result it took",
-        "goes on from": f"{before}, which ended while it was paused" if before and run.pauses else "",
+        "same as": None
+        if run.duplicate_of is None
+        else f"{study}/{run.duplicate_of}, whose result it took",
+        "goes on from": f"{before}, which ended while it was paused"
+        if before and run.pauses
+        else "",
         "stands for": f"{before}, which failed" if before and not run.pauses else "",
         "repeat of": None if run.source_trial is None else f"{study}/{run.source_trial}",
         "made for": ", ".join(run.purposes),
@@ -384,7 +438,9 @@ def _run_rows(study: str, run: Trial, runs: Path, objective: str) -> list[tuple[
 def best(*, study: str, as_json: bool, places: Places) -> None:
     """Show the best run of a study.
 
-    It is chosen on validation: the best repeat of the confirmed configuration with the lowest mean, else the best trial. Commands that use a run know it as STUDY/best. The answer of a finished study stands before it, with --json on standard error.
+    It is chosen on validation: the best repeat of the confirmed configuration with the lowest mean,
+    else the best trial. Commands that use a run know it as STUDY/best. The answer of a finished
+    study stands before it, with --json on standard error.
     """
     stored = stored_study(study, places.runs, places.storage)
     # JSON on standard output stays JSON.
@@ -396,5 +452,8 @@ def show_run(study: str, run: Trial, runs: Path, *, as_json: bool, epochs: bool)
     if not as_json:
         print_run(study, run, runs, epochs=epochs, console=open_console())
         return
-    curve = [{"epoch": epoch.epoch, "objective": epoch.objective, **epoch.metrics} for epoch in run.epochs]
+    curve = [
+        {"epoch": epoch.epoch, "objective": epoch.objective, **epoch.metrics}
+        for epoch in run.epochs
+    ]
     print_json(run_object(study, run, runs) | ({"curve": curve} if epochs else {}))

@@ -1,4 +1,5 @@
-"""Signals that no finalizer swallows: Python prints and drops each exception of a `__del__`, a KeyboardInterrupt too.
+"""Signals that no finalizer swallows: Python prints and drops each exception of a `__del__`, a
+KeyboardInterrupt too.
 
 A SIGTERM that came in a `__del__` would be lost, and the sweep would go on until somebody kills it.
 """
@@ -16,8 +17,12 @@ _PAUSE = 0.05
 """Seconds until a signal that came in a finalizer comes again."""
 
 
-def after_finalizers(handler: Callable[[int, FrameType | None], None]) -> Callable[[int, FrameType | None], None]:
-    """Return a signal handler that calls `handler` at once, or, where a signal came in a `__del__`, after this `__del__` has ended."""
+def after_finalizers(
+    handler: Callable[[int, FrameType | None], None],
+) -> Callable[[int, FrameType | None], None]:
+    """Return a signal handler that calls `handler` at once, or, where a signal came in a `__del__`,
+    after this `__del__` has ended.
+    """
 
     def wait(number: int, frame: FrameType | None) -> None:
         if any(each.f_code.co_name == "__del__" for each, _ in walk_stack(frame)):

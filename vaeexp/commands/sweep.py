@@ -13,7 +13,11 @@ from vaeexp.launch.options import OPTIONS, STUDY, TITLES, SweepOptions
 
 BRIEF = {
     "named": "A path, or a name of `vaeexp studies`.",
-    **{name: option.help if option.brief is True else option.brief for name, option in OPTIONS.items() if option.brief},
+    **{
+        name: option.help if option.brief is True else option.brief
+        for name, option in OPTIONS.items()
+        if option.brief
+    },
     "dry_run": "Check everything and print the plan; train nothing.",
     "help_all": "Show all options.",
     "help": "Show this message and exit.",
@@ -30,12 +34,14 @@ Examples:
 _DRY_RUN = click.option(
     "--dry-run",
     is_flag=True,
-    help="Check everything, print the plan, memory and a time estimate; train nothing, record nothing.",
+    help="Check everything, print the plan, memory and a time estimate; train nothing, record "
+    "nothing.",
 )
 _SHOW = click.option(
     "--show",
     is_flag=True,
-    help="With --dry-run, also draw nine training images, as the models are given them, into STUDY-images.png.",
+    help="With --dry-run, also draw nine training images, as the models are given them, into "
+    "STUDY-images.png.",
 )
 
 
@@ -44,7 +50,10 @@ def _with_options(command: Callable) -> Callable:
     for title in reversed(TITLES):
         group = [option.click_option() for option in OPTIONS.values() if option.title == title]
         if title == STUDY:
-            help = "Study to run: a path, a name in ./studies, or one that comes with vaeexp (`vaeexp studies`)."
+            help = (
+                "Study to run: a path, a name in ./studies, or one that comes with vaeexp "
+                "(`vaeexp studies`)."
+            )
             group = [options.study_argument(help), *group, _DRY_RUN, _SHOW]
         command = options.titled(title, *group)(command)
     return command
@@ -55,12 +64,17 @@ def _with_options(command: Callable) -> Callable:
 def sweep(*, dry_run: bool, show: bool, **given: Any) -> int:
     """Run a study, or continue it.
 
-    It searches, trains the best settings again with fresh seeds, tests them, compares, and writes a report. The same command again goes on where the last one stopped. Ctrl-C stops at the end of the epoch at hand, within 20 seconds, and loses nothing.
+    It searches, trains the best settings again with fresh seeds, tests them, compares, and writes a
+    report. The same command again goes on where the last one stopped. Ctrl-C stops at the end of
+    the epoch at hand, within 20 seconds, and loses nothing.
 
-    Exit status: 0 the study is done, also where all trials were pruned or paused; 2 something that was given is wrong; 3 every trial failed.
+    Exit status: 0 the study is done, also where all trials were pruned or paused; 2 something that
+    was given is wrong; 3 every trial failed.
     """
     if show and not dry_run:
-        raise click.UsageError("--show is for --dry-run. A sweep shows the same images in its report.")
+        raise click.UsageError(
+            "--show is for --dry-run. A sweep shows the same images in its report."
+        )
     wanted, console = SweepOptions(**given), open_console()
     if dry_run:
         launch.run.plan_sweep(wanted, console=console, show=show)

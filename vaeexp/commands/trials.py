@@ -19,20 +19,32 @@ GROUPS = ("params", "results")
 
 def flat(run: dict[str, Any]) -> dict[str, Any]:
     """Return the object of a run as one row: `params.beta`, `results.test/neg_elbo`."""
-    row = {name: value for name, value in run.items() if name not in GROUPS} | {"purposes": "+".join(run["purposes"])}
-    return row | {f"{group}.{name}": value for group in GROUPS for name, value in run[group].items()}
+    row = {name: value for name, value in run.items() if name not in GROUPS} | {
+        "purposes": "+".join(run["purposes"])
+    }
+    return row | {
+        f"{group}.{name}": value for group in GROUPS for name, value in run[group].items()
+    }
 
 
 def in_order(rows: list[dict[str, Any]], sort: str) -> list[int]:
-    """Return the indices of the rows, sorted by a column: `objective`, `params.beta` or `beta`; rows without a value come last.
+    """Return the indices of the rows, sorted by a column: `objective`, `params.beta` or `beta`;
+    rows without a value come last.
 
-    A `-` in front sorts from the largest down. A column that holds more than numbers is sorted as text.
+    A `-` in front sorts from the largest down. A column that holds more than numbers is sorted as
+    text.
     """
     name, names = sort.removeprefix("-"), {column for row in rows for column in row}
-    columns = [column for column in (name, *(f"{group}.{name}" for group in GROUPS)) if column in names]
+    columns = [
+        column for column in (name, *(f"{group}.{name}" for group in GROUPS)) if column in names
+    ]
     if not columns:
-        raise UserError("--sort", f"'{name}' is no column of the trials. {did_you_mean(name, names)}")
-    values = {index: row[columns[0]] for index, row in enumerate(rows) if row.get(columns[0]) is not None}
+        raise UserError(
+            "--sort", f"'{name}' is no column of the trials. {did_you_mean(name, names)}"
+        )
+    values = {
+        index: row[columns[0]] for index, row in enumerate(rows) if row.get(columns[0]) is not None
+    }
     if not all(isinstance(value, int | float) for value in values.values()):
         values = {index: str(value) for index, value in values.items()}
     order = sorted(values, key=values.__getitem__, reverse=sort.startswith("-"))
@@ -53,15 +65,19 @@ def print_csv(rows: list[dict[str, Any]]) -> None:
     "--sort",
     metavar="COLUMN",
     show_default="number",
-    help="Sort by a column of the CSV, as objective, seconds or beta. With - in front (--sort=-seconds) from the largest down.",
+    help="Sort by a column of the CSV, as objective, seconds or beta. With - in front "
+    "(--sort=-seconds) from the largest down.",
 )
 @json_option
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, a column for each parameter and result.")
+@click.option(
+    "--csv", "as_csv", is_flag=True, help="Print CSV, a column for each parameter and result."
+)
 @places_options
 def trials(*, study: str, sort: str | None, as_json: bool, as_csv: bool, places: Places) -> None:
     """List the trials of a study.
 
-    First those of the search, then the repeats (r0, r1 ...), which confirm, compare or are baselines.
+    First those of the search, then the repeats (r0, r1 ...), which confirm, compare or are
+    baselines.
     """
     if as_json and as_csv:
         raise click.UsageError("Give --json or --csv, not both.")
@@ -69,7 +85,10 @@ def trials(*, study: str, sort: str | None, as_json: bool, as_csv: bool, places:
     records = [*stored.runs]
     objects = [run_object(stored.study.name, record, places.runs) for record in records]
     if changes := stored.study.provenance.get("code_changes"):
-        objects = [row | {"code": code_version(changes, row["number"], repeat=row["repeat"])} for row in objects]
+        objects = [
+            row | {"code": code_version(changes, row["number"], repeat=row["repeat"])}
+            for row in objects
+        ]
     rows = [flat(run) for run in objects]
     order = in_order(rows, sort) if sort is not None and records else range(len(rows))
     if as_json:

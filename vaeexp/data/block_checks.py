@@ -1,7 +1,8 @@
 """Checksums of images block by block, because a large file cannot be hashed at each start.
 
-Beside a file of images lies a table with the CRC-32 of each block of the file. Training gathers images at random, so a
-process checks the blocks that it is about to read, each once: in all, one CRC-32 of the file, spread over the first epoch.
+Beside a file of images lies a table with the CRC-32 of each block of the file. Training gathers
+images at random, so a process checks the blocks that it is about to read, each once: in all, one
+CRC-32 of the file, spread over the first epoch.
 """
 
 import zlib
@@ -14,9 +15,13 @@ from sweeps import Damaged
 from vaeexp.cache import distrust
 
 WHOLE = 2**29
-"""Bytes of the largest file that is hashed at each start. SHA-256 takes half a second for it, a tenth of a start."""
+"""Bytes of the largest file that is hashed at each start. SHA-256 takes half a second for it, a
+tenth of a start.
+"""
 _BLOCK = 2**16
-"""Bytes of a block. Linux reads 128 KiB around a random access, so the check of a block hardly reads more than the access."""
+"""Bytes of a block. Linux reads 128 KiB around a random access, so the check of a block hardly
+reads more than the access.
+"""
 
 
 def table_of(path: Path) -> Path:
@@ -36,11 +41,15 @@ def damaged_blocks(path: Path) -> np.ndarray:
 
 def _sums(path: Path) -> np.ndarray:
     with path.open("rb") as file:
-        return np.array([zlib.crc32(block) for block in iter(partial(file.read, _BLOCK), b"")], np.uint32)
+        return np.array(
+            [zlib.crc32(block) for block in iter(partial(file.read, _BLOCK), b"")], np.uint32
+        )
 
 
 def open_blocks(path: Path) -> "BlockChecks | None":
-    """Return the checks of a file of images; None without a table, because then the file is hashed at each start."""
+    """Return the checks of a file of images; None without a table, because then the file is hashed
+    at each start.
+    """
     return BlockChecks(path) if table_of(path).exists() else None
 
 
@@ -51,7 +60,9 @@ class BlockChecks:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the table of the file `path`. Raises Damaged when the first block, which says what the file holds, has changed."""
+        """Open the table of the file `path`. Raises Damaged when the first block, which says what
+        the file holds, has changed.
+        """
         self._path, self._sums = path, np.load(table_of(path))
         self._content = np.memmap(path, np.uint8, "r").data
         self._unchecked = np.ones(len(self._sums), bool)
@@ -71,5 +82,8 @@ class BlockChecks:
             if zlib.crc32(self._content[start:stop]) != self._sums[block]:
                 distrust(self._path.parent)
                 problem = f"is damaged in block {block:,} (bytes {start:,} to {stop - 1:,})"
-                raise Damaged(str(self._path), f"{problem}. The same command prepares the images again and goes on.")
+                raise Damaged(
+                    str(self._path),
+                    f"{problem}. The same command prepares the images again and goes on.",
+                )
             self._unchecked[block] = False

@@ -1,4 +1,6 @@
-"""A data set opened for training: three splits as memory maps, their description for a record, and the plan for people."""
+"""A data set opened for training: three splits as memory maps, their description for a record, and
+the plan for people.
+"""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -39,11 +41,11 @@ if TYPE_CHECKING:
 class Split:
     """Images and labels of a split, both read-only memory maps.
 
-    unchecked: images uint8 [N, C, H, W]. Large files are not hashed at the start, so `check` comes before their use.
-    labels: [N], uint8; uint16 beyond 256 classes. All are 0 without classes.
-    classes: name of each label; None where the images of this split have no labels.
-    first: row of the first image in its file.
-    blocks: the checks of a large file; None for a file that was hashed at the start.
+    unchecked: images uint8 [N, C, H, W]. Large files are not hashed at the start, so `check` comes
+    before their use. labels: [N], uint8; uint16 beyond 256 classes. All are 0 without classes.
+    classes: name of each label; None where the images of this split have no labels. first: row of
+    the first image in its file. blocks: the checks of a large file; None for a file that was hashed
+    at the start.
     """
 
     unchecked: np.ndarray
@@ -62,7 +64,9 @@ class Split:
         return self.unchecked
 
     def check(self, rows: np.ndarray) -> None:
-        """Check the images at these rows of the split, int64 [M], where that was not done before. Raises Damaged."""
+        """Check the images at these rows of the split, int64 [M], where that was not done before.
+        Raises Damaged.
+        """
         if self.blocks is not None:
             self.blocks.check_rows(self.first + rows)
 
@@ -71,21 +75,22 @@ class Split:
 class Dataset:
     """Images split for training, validation and test.
 
-    Pixels are 0 or 1 under static binarisation and 0 to 255 otherwise (dynamic binarisation is drawn in training).
-    A pickle holds the fields and no array; the process that opens the pickle maps the arrays when it uses them.
+    Pixels are 0 or 1 under static binarisation and 0 to 255 otherwise (dynamic binarisation is
+    drawn in training). A pickle holds the fields and no array; the process that opens the pickle
+    maps the arrays when it uses them.
 
-    fingerprint: SHA-256 (hex) of the arrays, the validation size, the binarisation and the reading. Two runs with the same
-        fingerprint are validated and tested on the same pixels, whatever their `train_size`.
-    source: the origin of the files, for people, without a path of this machine.
-    folder: the prepared arrays (vaeexp/data/prepare.py).
-    sizes: images in train, validation and test.
-    classes: name of each label; None where the images have none. A split may have none all the same: `Split.classes`.
-    notes: sentences for people on the files and on their preparation.
-    warnings: sentences for people on what they cannot have meant, each with what to do.
-    reading: words on what decides the pixels besides the files; empty where files are read as they always were.
-    pixels: range, mean, and shares of black and white of the training images, in words.
-    split_seed: of the order in which training and validation images are taken.
-    unlabelled: those of train, validation and test whose images have no labels although others have.
+    fingerprint: SHA-256 (hex) of the arrays, the validation size, the binarisation and the reading.
+        Two runs with the same fingerprint are validated and tested on the same pixels, whatever
+        their `train_size`.
+    source: the origin of the files, for people, without a path of this machine. folder: the
+    prepared arrays (vaeexp/data/prepare.py). sizes: images in train, validation and test. classes:
+    name of each label; None where the images have none. A split may have none all the same:
+    `Split.classes`. notes: sentences for people on the files and on their preparation. warnings:
+    sentences for people on what they cannot have meant, each with what to do. reading: words on
+    what decides the pixels besides the files; empty where files are read as they always were.
+    pixels: range, mean, and shares of black and white of the training images, in words. split_seed:
+    of the order in which training and validation images are taken. unlabelled: those of train,
+    validation and test whose images have no labels although others have.
     """
 
     name: str
@@ -107,7 +112,9 @@ class Dataset:
 
     @cached_property
     def train(self) -> Split:
-        """The first images of the split order: all that are not held out, or the first `train_size` of them."""
+        """The first images of the split order: all that are not held out, or the first `train_size`
+        of them.
+        """
         return self._split("train", slice(0, self.sizes[0]))
 
     @cached_property
@@ -126,7 +133,10 @@ class Dataset:
             **{name: getattr(self, name) for name in ("name", "title", "subset")},
             **dict(zip(("train", "validation", "test"), self.sizes, strict=True)),
             "image_shape": list(self.image_shape),
-            **{name: getattr(self, name) for name in ("binarisation", "fingerprint", "source", "pixels")},
+            **{
+                name: getattr(self, name)
+                for name in ("binarisation", "fingerprint", "source", "pixels")
+            },
             **({"files": list(self.notes)} if self.notes else {}),
             **({"reading": "; ".join(self.reading)} if self.reading else {}),
         }
@@ -136,18 +146,23 @@ class Dataset:
         """Whether the training files have images of each class of the test images."""
         if self.classes is None or {"train", "test"} & set(self.unlabelled):
             return False
-        return bool(np.isin(np.unique(self.test.labels), self._split("train", slice(None)).labels).all())
+        return bool(
+            np.isin(np.unique(self.test.labels), self._split("train", slice(None)).labels).all()
+        )
 
     def _split(self, name: str, which: slice) -> Split:
         part = "test" if name == "test" else "training"
         try:
             images, labels = (
-                np.load(self.folder / f"{part}_{kind}.npy", mmap_mode="r") for kind in ("images", "labels")
+                np.load(self.folder / f"{part}_{kind}.npy", mmap_mode="r")
+                for kind in ("images", "labels")
             )
             blocks = open_blocks(self.folder / f"{part}_images.npy")
         except (OSError, ValueError) as error:
             distrust(self.folder)
-            raise UserError(str(self.folder), f"got damaged prepared arrays ({error}). Start again.") from error
+            raise UserError(
+                str(self.folder), f"got damaged prepared arrays ({error}). Start again."
+            ) from error
         classes = None if name in self.unlabelled else self.classes
         return Split(images[which], labels[which], classes, which.indices(len(images))[0], blocks)
 
@@ -155,28 +170,36 @@ class Dataset:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def fingerprint_of(digest: str, validation: int | None, binarisation: str, reading: Sequence[str]) -> str:
-    """Return the fingerprint of images: of the digest of their prepared arrays, the validation size, the binarisation, and
-    what else decides the pixels."""
+def fingerprint_of(
+    digest: str, validation: int | None, binarisation: str, reading: Sequence[str]
+) -> str:
+    """Return the fingerprint of images: of the digest of their prepared arrays, the validation
+    size, the binarisation, and what else decides the pixels."""
     text = f"{digest} validation={validation} binarisation={binarisation}"
     return hashlib.sha256("; ".join([text, *reading]).encode()).hexdigest()
 
 
 def open_dataset(
-    settings: "DataSettings", *, root: Path | None = None, full_data: bool = False, say: Callable[[str], None] = print
+    settings: "DataSettings",
+    *,
+    root: Path | None = None,
+    full_data: bool = False,
+    say: Callable[[str], None] = print,
 ) -> Dataset:
     """Find, prepare (the first time) and open the data set that `settings` name.
 
-    root: folder with the files, or the file of arrays (`--data`, `VAEEXP_DATA`). None: the user's cache, a download and,
-        for MNIST unless `full_data`, the bundled digits.
+    root: folder with the files, or the file of arrays (`--data`, `VAEEXP_DATA`). None: the user's
+        cache, a download and, for MNIST unless `full_data`, the bundled digits.
     say: is told of a download, of the bundled digits, and of the decoding of image files.
 
-    Raises UserError when the settings contradict the data, when there are no files, when a file is damaged, when the
-    split leaves nothing to train on, or when the cache cannot be written.
+    Raises UserError when the settings contradict the data, when there are no files, when a file is
+    damaged, when the split leaves nothing to train on, or when the cache cannot be written.
     """
     definition = check_data(settings)
     find = partial(find_source, settings, definition, root=root, full_data=full_data, say=say)
-    make = partial(prepare, static=settings.binarisation == "static", seed=settings.split_seed, say=say)
+    make = partial(
+        prepare, static=settings.binarisation == "static", seed=settings.split_seed, say=say
+    )
     try:
         prepared = make(source := find())
     except Damaged as damage:
@@ -189,9 +212,12 @@ def open_dataset(
     if prepared.unreadable:
         # The files may have been decoded under a larger share than is allowed now.
         lines = (prepared.folder / UNREADABLE).read_text(encoding="utf-8").split("\n")
-        unreadable = [Unreadable(row, *line.split("\t", 1)) for row, line in enumerate(lines) if line]
+        unreadable = [
+            Unreadable(row, *line.split("\t", 1)) for row, line in enumerate(lines) if line
+        ]
         check_unreadable(str(source.root), unreadable, prepared.files, settings.unreadable_share)
-        count, listed = f"{prepared.unreadable:,} of {prepared.files:,} files", f"{prepared.folder.name}/{UNREADABLE}"
+        count = f"{prepared.unreadable:,} of {prepared.files:,} files"
+        listed = f"{prepared.folder.name}/{UNREADABLE}"
         notes = (*notes, f"Left out: {count} cannot be read (prepared/{listed} in the cache)")
     sizes = _sizes(settings, source, prepared)
     return Dataset(
@@ -200,7 +226,9 @@ def open_dataset(
         subset=source.subset,
         binarisation=settings.binarisation,
         image_shape=prepared.image_shape,
-        fingerprint=fingerprint_of(prepared.digest, sizes[1], settings.binarisation, prepared.reading),
+        fingerprint=fingerprint_of(
+            prepared.digest, sizes[1], settings.binarisation, prepared.reading
+        ),
         source=source.words,
         folder=prepared.folder,
         sizes=sizes,
@@ -215,11 +243,13 @@ def open_dataset(
 
 
 def check_data(settings: "DataSettings") -> Definition:
-    """Return the data set that is named. Raises UserError for mistakes that show without files: an unknown name,
-    binarised colour images, a size for images of one size."""
+    """Return the data set that is named. Raises UserError for mistakes that show without files: an
+    unknown name, binarised colour images, a size for images of one size."""
     if settings.dataset not in DATASETS:
         hint = did_you_mean(settings.dataset, DATASETS)
-        raise UserError("data.dataset", f"got '{settings.dataset}'; must be a known data set. {hint}")
+        raise UserError(
+            "data.dataset", f"got '{settings.dataset}'; must be a known data set. {hint}"
+        )
     definition = DATASETS[settings.dataset]
     if definition.image_shape:
         check_grey(definition.title, definition.image_shape[0], settings.binarisation)
@@ -229,25 +259,36 @@ def check_data(settings: "DataSettings") -> Definition:
             problem = f"got {setting}; must be left out for '{definition.name}'"
             raise UserError(
                 f"data.{name}",
-                f"{problem}. Try --set {name}=null. It is for data sets with a file for each image: {resized}.",
+                f"{problem}. Try --set {name}=null. It is for data sets with a file for each "
+                f"image: {resized}.",
             )
     return definition
 
 
 def _sizes(settings: "DataSettings", source: Source, prepared: Prepared) -> tuple[int, int, int]:
-    """Return the images in train, validation and test; the subset keeps its own validation size and takes any train_size."""
+    """Return the images in train, validation and test; the subset keeps its own validation size and
+    takes any train_size.
+    """
     validation = SUBSET_VALIDATION if source.subset else settings.validation_size
-    if (limit := prepared.holdout if prepared.validation is None else prepared.validation) is not None:
+    if (
+        limit := prepared.holdout if prepared.validation is None else prepared.validation
+    ) is not None:
         validation = min(validation, limit)
     kept_apart = validation if prepared.validation is None else prepared.validation
     if kept_apart >= prepared.training:
-        problem = f"got {validation:,}; must be less than the {prepared.training:,} images of the training files"
+        problem = (
+            f"got {validation:,}; must be less than the {prepared.training:,} images of the "
+            "training files"
+        )
         raise UserError("data.validation_size", problem)
     most = prepared.training - kept_apart
     train = settings.train_size or most
     # Only official files have a known number of images; elsewhere a study asks for at most so many.
     if train > most and not source.subset and source.definition.counts is not None:
-        raise UserError("data.train_size", f"got {train:,}; must be at most {most:,}, the images that are not held out")
+        raise UserError(
+            "data.train_size",
+            f"got {train:,}; must be at most {most:,}, the images that are not held out",
+        )
     return min(train, most), validation, prepared.test
 
 
@@ -272,22 +313,27 @@ _BINARISATION = {
 
 
 def describe_plan(dataset: Dataset) -> list[str]:
-    """Describe files, size, channels, classes, split and memory of a data set, one line each. Reads no image."""
+    """Describe files, size, channels, classes, split and memory of a data set, one line each. Reads
+    no image.
+    """
     train, validation, test = dataset.sizes
     channels, height, width = dataset.image_shape
     classes = [f"Classes: {len(dataset.classes)}"] if dataset.classes else []
     return [
         *(dataset.notes or (f"Images: {height} × {width} pixels, channels: {channels}", *classes)),
-        f"Sizes: {train:,} images to train on, {validation:,} to validate, {test:,} to test; split seed {dataset.split_seed}",
+        f"Sizes: {train:,} images to train on, {validation:,} to validate, {test:,} to test; "
+        f"split seed {dataset.split_seed}",
         f"Pixels: {dataset.pixels}",
         f"Targets: {_BINARISATION[dataset.binarisation]}",
-        f"Memory: {train * channels * height * width / 2**20:,.1f} MiB of images to train on, as bytes",
+        f"Memory: {train * channels * height * width / 2**20:,.1f} MiB of images to train on, as "
+        "bytes",
     ]
 
 
 def stratified(labels: np.ndarray, count: int) -> np.ndarray:
-    """Return the indices int64 [≤ count] of images that show each class in turn: the first image of every class, in the
-    order of the labels [N], then the second of every class, and so on. Images without classes come in their order."""
+    """Return the indices int64 [≤ count] of images that show each class in turn: the first image of
+    every class, in the order of the labels [N], then the second of every class, and so on. Images
+    without classes come in their order."""
     by_class = np.argsort(labels, kind="stable")
     sorted_labels = np.asarray(labels)[by_class]
     turns = np.arange(len(sorted_labels)) - np.searchsorted(sorted_labels, sorted_labels)
@@ -299,21 +345,27 @@ TARGETS: dict[str, "Callable[[Tensor, Any], Tensor]"] = {
     "dynamic": lambda images, thresholds: (images > thresholds).float(),
     "none": lambda images, thresholds: images.float().div_(255),
 }
-"""Kind of binarisation → targets float32 from images uint8 of any shape and, where it is dynamic, `draw_thresholds`."""
+"""Kind of binarisation → targets float32 from images uint8 of any shape and, where it is dynamic,
+`draw_thresholds`.
+"""
 
 
 def draw_thresholds(images: "Tensor", generator: "torch.Generator") -> "Tensor":
-    """Draw uint8 like `images`, uniform on 0 … 254, on the generator's device: P(image > threshold) = grey / 255."""
+    """Draw uint8 like `images`, uniform on 0 … 254, on the generator's device: P(image > threshold)
+    = grey / 255.
+    """
     import torch
 
-    return torch.randint(0, 255, images.shape, generator=generator, device=generator.device, dtype=torch.uint8)
+    return torch.randint(
+        0, 255, images.shape, generator=generator, device=generator.device, dtype=torch.uint8
+    )
 
 
 def targets(images: np.ndarray, binarisation: str, seed: int) -> "Tensor":
     """Return targets float32 [N, C, H, W] on the CPU, from images uint8 [N, C, H, W].
 
-    static: the images are zeros and ones already and stay so. dynamic: every pixel is drawn once with the seed,
-    P(1) = grey / 255 exactly (Salakhutdinov & Murray 2008). none: grey / 255.
+    static: the images are zeros and ones already and stay so. dynamic: every pixel is drawn once
+    with the seed, P(1) = grey / 255 exactly (Salakhutdinov & Murray 2008). none: grey / 255.
     """
     import torch
 
@@ -324,8 +376,9 @@ def targets(images: np.ndarray, binarisation: str, seed: int) -> "Tensor":
 
 
 def examples(dataset: Dataset, count: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return training images as a model is given them, uint8 [≤ count, H, W, C], and the class of each; no classes where
-    the images have none. They are the same for the same data, and of as many classes as they can be. Raises Damaged."""
+    """Return training images as a model is given them, uint8 [≤ count, H, W, C], and the class of
+    each; no classes where the images have none. They are the same for the same data, and of as many
+    classes as they can be. Raises Damaged."""
     train = dataset.train
     rows = stratified(train.labels, max(count, len(dataset.classes or ())))
     kinds = len(np.unique(train.labels[rows]))
@@ -333,6 +386,12 @@ def examples(dataset: Dataset, count: int) -> tuple[np.ndarray, tuple[str, ...]]
         rows = rows[np.linspace(0, kinds - 1, count).round().astype(int)]
     rows = rows[:count]
     train.check(rows)
-    shown = targets(train.unchecked[rows], dataset.binarisation, dataset.split_seed).mul(255).round().byte().numpy()
+    shown = (
+        targets(train.unchecked[rows], dataset.binarisation, dataset.split_seed)
+        .mul(255)
+        .round()
+        .byte()
+        .numpy()
+    )
     names = tuple(dataset.classes[label] for label in train.labels[rows]) if dataset.classes else ()
     return shown.transpose(0, 2, 3, 1), names

@@ -1,4 +1,6 @@
-"""The data sets that a study can name, and where their files are found: given, cached, downloaded or bundled."""
+"""The data sets that a study can name, and where their files are found: given, cached, downloaded
+or bundled.
+"""
 
 import os
 import socket
@@ -21,29 +23,60 @@ from vaeexp.data.prepare import Purpose, permutation
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
-SUBSET_COUNTS = (4_500, 500)  # bundled digits in place of MNIST's training files, and of its test files
+# Bundled digits in place of MNIST's training files, and of its test files.
+SUBSET_COUNTS = (4_500, 500)
 SUBSET_VALIDATION = 500
 BUNDLED = Path(__file__).parent  # the folder with the bundled digits
 _PROBE_SECONDS, _STALL_SECONDS = 4.0, 30.0
 
-_FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_FASHION = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+_CIFAR10 = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
 _DIGITS = tuple("0123456789")
 _of_mnist = partial(Definition, layout=IDX, counts=(60_000, 10_000), image_shape=(1, 28, 28))
 
 # The MD5 sums of the published files are torchvision's.
 _MNIST_SUMS = (
     Checksum(
-        "f68b3c2dcbeaaa9fbdd348bbdeb94873", ".gz", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        ".gz",
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     ),
     Checksum(
-        "d53e105ee54ea40749a09fcbcd1e9432", ".gz", "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
+        "d53e105ee54ea40749a09fcbcd1e9432",
+        ".gz",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     ),
     Checksum(
-        "9fb629c4189551a2d022fa330f9573f3", ".gz", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
+        "9fb629c4189551a2d022fa330f9573f3",
+        ".gz",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     ),
     Checksum(
-        "ec29112dd5afa0611ce80d1b7f02629c", ".gz", "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
+        "ec29112dd5afa0611ce80d1b7f02629c",
+        ".gz",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
 )
 _FASHION_SUMS = (
@@ -60,7 +93,10 @@ _CIFAR10_SUMS = (
     Checksum("482c414d41f54cd18b22e5b47cb7c3cb"),
     Checksum("40351d587109b95175f43aff81a1287e"),
 )
-_SVHN_SUMS = (Checksum("e26dedcc434d2e4c54c9b2d4a06d8373"), Checksum("eb5a983be6a315427106f1b164d9cef3"))
+_SVHN_SUMS = (
+    Checksum("e26dedcc434d2e4c54c9b2d4a06d8373"),
+    Checksum("eb5a983be6a315427106f1b164d9cef3"),
+)
 
 _ROWS = (
     _of_mnist(
@@ -70,7 +106,10 @@ _ROWS = (
         classes=_DIGITS,
         checksums=_MNIST_SUMS,
         torchvision="MNIST",
-        mirrors=("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
+        mirrors=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "http://yann.lecun.com/exdb/mnist/",
+        ),
         bundled=True,
     ),
     _of_mnist(
@@ -125,13 +164,17 @@ DATASETS: dict[str, Definition] = {definition.name: definition for definition in
 
 
 def _read_digits(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
-    """Read the 5,000 digits, 500 of each class in the order of the classes; 50 of each class are for test.
+    """Read the 5,000 digits, 500 of each class in the order of the classes; 50 of each class are
+    for test.
 
-    The choice for test is fixed for ever and does not depend on the study's split seed, as with the official files.
+    The choice for test is fixed for ever and does not depend on the study's split seed, as with the
+    official files.
     """
     images = read_idx(source.paths[0], 3)
     if images.shape != (sum(SUBSET_COUNTS), 28, 28):
-        problem = f"got {len(images):,} digits; must be {sum(SUBSET_COUNTS):,}. Install vaeexp again."
+        problem = (
+            f"got {len(images):,} digits; must be {sum(SUBSET_COUNTS):,}. Install vaeexp again."
+        )
         raise UserError(str(source.paths[0]), problem)
     labels = np.repeat(np.arange(10, dtype=np.uint8), len(images) // 10)
     order = permutation(len(images), 0, Purpose.SUBSET_TEST)
@@ -155,7 +198,9 @@ class DownloadError(Exception):
 
 @cache
 def why_unreachable(mirrors: tuple[str, ...]) -> str | None:
-    """Return None when a mirror answers, else a sentence with the reason. This process asks once, for 4 s a mirror."""
+    """Return None when a mirror answers, else a sentence with the reason. This process asks once,
+    for 4 s a mirror.
+    """
     problem: str | None = None
     for mirror in mirrors:
         if (problem := _ask(mirror)) is None:
@@ -177,10 +222,12 @@ def _ask(mirror: str) -> str | None:
 
 
 def download(definition: Definition, target: Path, say: Callable[[str], None]) -> tuple[Path, ...]:
-    """Put the official files into `target` in torchvision's layout, checked against torchvision's MD5 sums; return them.
+    """Put the official files into `target` in torchvision's layout, checked against torchvision's
+    MD5 sums; return them.
 
-    Files that are there and whole stay; damaged files are downloaded again. Raises DownloadError when `VAEEXP_OFFLINE` is set, no mirror answers or a file does not arrive whole; then
-    `target` is not made. Raises UserError when the cache cannot be written.
+    Files that are there and whole stay; damaged files are downloaded again. Raises DownloadError
+    when `VAEEXP_OFFLINE` is set, no mirror answers or a file does not arrive whole; then `target`
+    is not made. Raises UserError when the cache cannot be written.
     """
     if os.environ.get("VAEEXP_OFFLINE", "0") not in ("", "0"):
         raise DownloadError("VAEEXP_OFFLINE is set")
@@ -191,7 +238,8 @@ def download(definition: Definition, target: Path, say: Callable[[str], None]) -
 
 
 def _open_downloads(definition: Definition, folder: Path) -> tuple[Path, ...]:
-    """Return the files in a folder of downloads, checked; none where there are none. Raises Damaged.
+    """Return the files in a folder of downloads, checked; none where there are none. Raises
+    Damaged.
 
     Files that the user put there have no checksums.
     """
@@ -201,7 +249,9 @@ def _open_downloads(definition: Definition, folder: Path) -> tuple[Path, ...]:
 
 
 def download_again(definition: Definition, damage: Damaged, say: Callable[[str], None]) -> None:
-    """Replace downloaded files, some of which are damaged. Raises UserError, which names the damage, when they cannot be had."""
+    """Replace downloaded files, some of which are damaged. Raises UserError, which names the
+    damage, when they cannot be had.
+    """
     try:
         download(definition, cache_folder() / "downloads" / definition.name, say)
     except DownloadError as error:
@@ -215,10 +265,13 @@ def _fetch(definition: Definition, folder: Path) -> None:
     import torchvision.datasets
 
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_STALL_SECONDS)  # torchvision gives none: a dead connection would hang for ever
+    # Torchvision gives none: a dead connection would hang for ever.
+    socket.setdefaulttimeout(_STALL_SECONDS)
     try:
         for keyword, value in definition.downloads:
-            getattr(torchvision.datasets, definition.torchvision)(folder, **{keyword: value}, download=True)
+            getattr(torchvision.datasets, definition.torchvision)(
+                folder, **{keyword: value}, download=True
+            )
     except (RuntimeError, ImportError, OSError, HTTPException, EOFError) as error:
         raise DownloadError(f"the download failed: {error}") from error
     finally:
@@ -227,31 +280,52 @@ def _fetch(definition: Definition, folder: Path) -> None:
 
 
 def find_source(
-    settings: "DataSettings", definition: Definition, *, root: Path | None, full_data: bool, say: Callable[[str], None]
+    settings: "DataSettings",
+    definition: Definition,
+    *,
+    root: Path | None,
+    full_data: bool,
+    say: Callable[[str], None],
 ) -> Source:
-    """Find the files: under `root`, else in the user's cache, else by download, else the bundled digits (MNIST only).
+    """Find the files: under `root`, else in the user's cache, else by download, else the bundled
+    digits (MNIST only).
 
-    A root that is given must hold the files. `say` announces the bundled digits.
-    Raises UserError, which names the files expected and the places searched, when there are no files, or none but the
+    A root that is given must hold the files. `say` announces the bundled digits. Raises UserError,
+    which names the files expected and the places searched, when there are no files, or none but the
     bundled digits and `full_data` is set.
     """
     layout, title = definition.layout, definition.title
-    expected, source = layout.expected(definition), partial(Source, definition=definition, settings=settings)
+    expected = layout.expected(definition)
+    source = partial(Source, definition=definition, settings=settings)
     if root is not None:
         root = Path(root).expanduser()
         if not root.exists():
-            raise UserError(str(root), f"there is no such file or folder; must be a folder or file with {expected}")
+            raise UserError(
+                str(root),
+                f"there is no such file or folder; must be a folder or file with {expected}",
+            )
         if paths := layout.find(definition, root):
             files = f"{title} files" if definition.mirrors else title
             kind = "folder" if root.is_dir() else "file"
             return source(root=root, paths=paths, words=f"{files} in the {kind} given")
         if layout is ARRAYS:
-            other = ". For a folder of image files try --set dataset=folder." if root.is_dir() else ""
+            other = (
+                ". For a folder of image files try --set dataset=folder." if root.is_dir() else ""
+            )
             raise UserError(str(root), f"got no file of arrays; must be {expected}{other}")
         if not root.is_dir():
-            other = ". For a file of arrays try --set dataset=arrays." if root.suffix in (".npy", ".npz") else ""
-            raise UserError(str(root), f"got a path that is not a folder; must be a folder with {expected}{other}")
-        raise UserError(str(root), f"got a folder without {title}; must hold {expected}{_elsewhere(definition)}")
+            other = (
+                ". For a file of arrays try --set dataset=arrays."
+                if root.suffix in (".npy", ".npz")
+                else ""
+            )
+            raise UserError(
+                str(root),
+                f"got a path that is not a folder; must be a folder with {expected}{other}",
+            )
+        raise UserError(
+            str(root), f"got a folder without {title}; must hold {expected}{_elsewhere(definition)}"
+        )
     if not definition.mirrors:
         problem = f"'{definition.name}' needs --data (or VAEEXP_DATA), which must name {expected}"
         raise UserError("data.dataset", problem)
@@ -264,9 +338,14 @@ def find_source(
         return cached(paths=paths, words=f"{title} files, downloaded")
     except DownloadError as error:
         reason = str(error)
-    looked = f"no data folder was given, {downloads} holds none, and they could not be downloaded: {reason}"
+    looked = (
+        f"no data folder was given, {downloads} holds none, and they could not be downloaded: "
+        f"{reason}"
+    )
     if full_data or not definition.bundled:
-        problem = f"got no files ({looked}); must be {expected}. Try --data FOLDER or VAEEXP_DATA=FOLDER"
+        problem = (
+            f"got no files ({looked}); must be {expected}. Try --data FOLDER or VAEEXP_DATA=FOLDER"
+        )
         raise UserError(title, f"{problem}{_elsewhere(definition)}")
     say(_notice(definition, looked))
     return source(
@@ -279,7 +358,9 @@ def find_source(
 
 
 def _find_downloads(definition: Definition, folder: Path) -> tuple[Path, ...]:
-    """Return the files in a folder of downloads; none where some of the downloaded files are missing. Opens no file."""
+    """Return the files in a folder of downloads; none where some of the downloaded files are
+    missing. Opens no file.
+    """
     try:
         return definition.layout.find(definition, folder)
     except UserError:
@@ -292,7 +373,10 @@ def _elsewhere(definition: Definition) -> str:
     """Say how to get the files on another machine."""
     if not (loader := definition.torchvision):
         return ""
-    calls = [f"{loader}('FOLDER', {name}={value!r}, download=True)" for name, value in definition.downloads]
+    calls = [
+        f"{loader}('FOLDER', {name}={value!r}, download=True)"
+        for name, value in definition.downloads
+    ]
     code = f"from torchvision.datasets import {loader}; {'; '.join(calls)}"
     return f'. On a machine with a network, this command makes such a FOLDER: python -c "{code}"'
 
@@ -300,10 +384,14 @@ def _elsewhere(definition: Definition) -> str:
 def _notice(definition: Definition, looked: str) -> str:
     training, test = SUBSET_COUNTS[0] - SUBSET_VALIDATION, SUBSET_COUNTS[1]
     return (
-        f"NOTE: this run uses {sum(SUBSET_COUNTS):,} real digits, not the whole of {definition.title}.\n"
-        f"  The digits come with vaeexp: {training:,} to train on, {SUBSET_VALIDATION} for validation, {test} for test.\n"
-        f"  Every result is marked as made on this subset; it cannot be compared with results on {definition.title}.\n"
+        f"NOTE: this run uses {sum(SUBSET_COUNTS):,} real digits, not the whole of "
+        f"{definition.title}.\n"
+        f"  The digits come with vaeexp: {training:,} to train on, {SUBSET_VALIDATION} for "
+        f"validation, {test} for test.\n"
+        "  Every result is marked as made on this subset; it cannot be compared with results on "
+        f"{definition.title}.\n"
         f"  Why: {looked}.\n"
-        f"  For all {sum(definition.counts or ()):,} images: --data FOLDER or VAEEXP_DATA=FOLDER, where FOLDER holds\n"
+        f"  For all {sum(definition.counts or ()):,} images: --data FOLDER or "
+        "VAEEXP_DATA=FOLDER, where FOLDER holds\n"
         f"  {definition.layout.expected(definition)}."
     )

@@ -1,4 +1,5 @@
-"""A first look at images before they are split and trained on: their scale, their range, and what cannot be meant.
+"""A first look at images before they are split and trained on: their scale, their range, and what
+cannot be meant.
 
 All decisions are made from the training images, before binarisation.
 """
@@ -11,17 +12,32 @@ import numpy as np
 
 from sweeps import UserError
 from vaeexp.data.formats import TEST, TRAINING, VALIDATION, RawImages, blocks
-from vaeexp.data.formats.levels import DEEPEST, FEW, PLAIN, Stored, scale_note, scale_words, to_bytes, white_of
+from vaeexp.data.formats.levels import (
+    DEEPEST,
+    FEW,
+    PLAIN,
+    Stored,
+    scale_note,
+    scale_words,
+    to_bytes,
+    white_of,
+)
 from vaeexp.words import format_share, plural
 
 _SAMPLE_BYTES = 2**27
-"""Bytes of the largest set of images whose pixels are all counted; of more, images at equal distances."""
+"""Bytes of the largest set of images whose pixels are all counted; of more, images at equal
+distances.
+"""
 _NARROW, _MOST = 6, 0.99
 """Levels that are 2 % of 256, and the share of pixels within them from which images are doubted."""
 _HALF, _QUARTER, _RARE = 128, 64, 0.001
-"""Levels that images of half the range reach at most; those of a quarter; share of pixels that are exceptions."""
+"""Levels that images of half the range reach at most; those of a quarter; share of pixels that are
+exceptions.
+"""
 _NUMBERS, _FAR = 32, 128
-"""Numbers of classes in a mask, and how far above them its white lies, which marks what is ignored."""
+"""Numbers of classes in a mask, and how far above them its white lies, which marks what is
+ignored.
+"""
 _NAMES = {VALIDATION: "validation", TEST: "test"}
 
 Rows = Mapping[int, np.ndarray]
@@ -29,7 +45,8 @@ Rows = Mapping[int, np.ndarray]
 
 
 def settle_levels(raw: RawImages, rows: Rows, root: str, scratch: Path) -> RawImages:
-    """Return the images with black at 0 and white at 255, by the largest number that is stored for the training images.
+    """Return the images with black at 0 and white at 255, by the largest number that is stored for
+    the training images.
 
     Raises UserError, which names `root`, for floats that all would be black.
     """
@@ -43,17 +60,22 @@ def settle_levels(raw: RawImages, rows: Rows, root: str, scratch: Path) -> RawIm
             if kind is Stored.DEEP:
                 deep = plural(int((stored == kind).sum()), "image")
                 warnings.append(
-                    f"{deep} with 16 bits, none of them for training: {DEEPEST:,} counts as white there. "
-                    "Save all images in one depth"
+                    f"{deep} with 16 bits, none of them for training: {DEEPEST:,} counts as "
+                    "white there. Save all images in one depth"
                 )
             continue
         reached = int(known.max())
         whites[kind] = white_of(kind, reached)
         notes += [note] if (note := scale_note(kind, whites[kind], reached)) else []
         if kind is Stored.FLOATS and 0 < reached <= FEW:
-            problem = f"got floats of at most {reached / 255:.2g}, where 1 is white: every image would be black"
+            problem = (
+                f"got floats of at most {reached / 255:.2g}, where 1 is white: every image would "
+                "be black"
+            )
             raise UserError(
-                root, f"{problem}. Perhaps they were divided by 255 twice. Divide them by their largest value."
+                root,
+                f"{problem}. Perhaps they were divided by 255 twice. Divide them by their "
+                "largest value.",
             )
     reading = [words for kind, white in whites.items() if (words := scale_words(kind, white))]
     images = raw.images
@@ -61,7 +83,8 @@ def settle_levels(raw: RawImages, rows: Rows, root: str, scratch: Path) -> RawIm
         images, above = _scaled(raw, whites, scratch)
         clipped, doubted = _clipped(above, rows)
         (warnings if doubted else notes).extend(clipped)
-    own = {part: rows[part] for part in (VALIDATION, TEST) if part in raw.parts}  # not drawn from the training images
+    # Not drawn from the training images.
+    own = {part: rows[part] for part in (VALIDATION, TEST) if part in raw.parts}
     warnings += _dark_parts(largest, stored, whites, rows[TRAINING], own)
     return raw._replace(
         images=images,
@@ -74,16 +97,24 @@ def settle_levels(raw: RawImages, rows: Rows, root: str, scratch: Path) -> RawIm
 
 def _largest(images: np.ndarray) -> np.ndarray:
     """Return the largest number of each image, int64 [N]."""
-    return np.concatenate([block.reshape(len(block), -1).max(axis=1) for block in blocks(images)]).astype(np.int64)
+    return np.concatenate(
+        [block.reshape(len(block), -1).max(axis=1) for block in blocks(images)]
+    ).astype(np.int64)
 
 
-def _scaled(raw: RawImages, whites: Mapping[Stored, int], scratch: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images with these numbers as white, and for each image how many of its numbers lie above, int64 [N]."""
+def _scaled(
+    raw: RawImages, whites: Mapping[Stored, int], scratch: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images with these numbers as white, and for each image how many of its numbers lie
+    above, int64 [N].
+    """
     if raw.read_again is not None:
         above = raw.read_again(whites)
         return raw.images, above
     white = whites[Stored.BYTES]
-    images = np.lib.format.open_memmap(scratch / "scaled.npy", mode="w+", dtype=np.uint8, shape=raw.images.shape)
+    images = np.lib.format.open_memmap(
+        scratch / "scaled.npy", mode="w+", dtype=np.uint8, shape=raw.images.shape
+    )
     table, above, start = to_bytes(np.arange(256), white), np.zeros(len(images), np.int64), 0
     for block in blocks(raw.images):
         piece = slice(start, start + len(block))
@@ -94,40 +125,55 @@ def _scaled(raw: RawImages, whites: Mapping[Stored, int], scratch: Path) -> tupl
 
 
 def _clipped(above: np.ndarray, rows: Rows) -> tuple[list[str], bool]:
-    """Describe the values of other images above the white of the training images, and whether they are too many to be meant."""
+    """Describe the values of other images above the white of the training images, and whether they
+    are too many to be meant.
+    """
     others = above[np.concatenate([rows[VALIDATION], rows[TEST]])]
     images, values = int((others > 0).sum()), int(others.sum())
     if not images:
         return [], False
-    text = f"Clipped: {plural(values, 'value')} of {images:,} of the {len(others):,} validation and test images"
+    text = (
+        f"Clipped: {plural(values, 'value')} of {images:,} of the {len(others):,} validation and "
+        "test images"
+    )
     text += " above the range of the training images"
     doubted = 10 * images >= len(others)
     return [f"{text}. Save all splits with the same range" if doubted else text], doubted
 
 
 def _dark_parts(
-    largest: np.ndarray, stored: np.ndarray, whites: Mapping[Stored, int], training: np.ndarray, others: Rows
+    largest: np.ndarray,
+    stored: np.ndarray,
+    whites: Mapping[Stored, int],
+    training: np.ndarray,
+    others: Rows,
 ) -> list[str]:
-    """Return a sentence for each other split that is nearly black on the scale of the training images."""
+    """Return a sentence for each other split that is nearly black on the scale of the training
+    images.
+    """
     levels = np.zeros(len(stored), np.int64)
     for kind, white in whites.items():
         levels[stored == kind] = to_bytes(largest[stored == kind], white)
     return [
-        f"The {_NAMES[part]} images have values of at most {largest[rows].max():,} and the training images of up to "
-        f"{largest[training].max():,}, so they are nearly black (level {levels[rows].max()} of 255). "
-        "Save all splits with the same range"
+        f"The {_NAMES[part]} images have values of at most {largest[rows].max():,} and the "
+        f"training images of up to {largest[training].max():,}, so they are nearly black (level "
+        f"{levels[rows].max()} of 255). Save all splits with the same range"
         for part, rows in others.items()
         if 16 * levels[rows].max() <= levels[training].max()
     ]
 
 
 def look(raw: RawImages, rows: Rows, root: str) -> tuple[dict[str, Any], list[str]]:
-    """Return facts on the pixels of the training images, for `pixel_words`, and sentences on what cannot be meant.
+    """Return facts on the pixels of the training images, for `pixel_words`, and sentences on what
+    cannot be meant.
 
     Raises UserError, which names `root`, when all pixels are equal.
     """
     training = rows[TRAINING]
-    lowest, highest, alike, one = list[np.ndarray](), list[np.ndarray](), True, raw.images[training[0]]
+    lowest = list[np.ndarray]()
+    highest = list[np.ndarray]()
+    alike = True
+    one = raw.images[training[0]]
     for block in blocks(raw.images, training):
         flat = block.reshape(len(block), -1)
         lowest.append(flat.min(axis=1))
@@ -150,16 +196,24 @@ def look(raw: RawImages, rows: Rows, root: str) -> tuple[dict[str, Any], list[st
         "images": len(sampled),
         "of": len(training),
     }
-    return pixels, [*_empty_images(low, high, alike), *(_doubts(raw, training, histogram) or _dim_images(low, high))]
+    return pixels, [
+        *_empty_images(low, high, alike),
+        *(_doubts(raw, training, histogram) or _dim_images(low, high)),
+    ]
 
 
 def _empty_images(low: np.ndarray, high: np.ndarray, alike: bool) -> list[str]:
-    """Doubt images that are all the same, and such as show nothing; low, high: the extreme levels of each image."""
+    """Doubt images that are all the same, and such as show nothing; low, high: the extreme levels
+    of each image.
+    """
     if alike and len(low) > 1:
         return [f"All {len(low):,} training images are the same image. Look at the files"]
     if 5 * (plain := int((low == high).sum())) >= len(low):
         count = f"{plain:,} of the {len(low):,} training images"
-        return [f"{count} show nothing: all pixels of such an image are equal. Leave them out, or look at the files"]
+        return [
+            f"{count} show nothing: all pixels of such an image are equal. Leave them out, or "
+            "look at the files"
+        ]
     return []
 
 
@@ -169,8 +223,9 @@ def _dim_images(low: np.ndarray, high: np.ndarray) -> list[str]:
     if 5 * dim < len(low):
         return []
     return [
-        f"{dim:,} of the {len(low):,} training images show next to nothing: the pixels of such an image differ by at most "
-        f"{FEW} of 255 levels, and those of others by more. Save all images with the same range"
+        f"{dim:,} of the {len(low):,} training images show next to nothing: the pixels of such "
+        f"an image differ by at most {FEW} of 255 levels, and those of others by more. Save all "
+        "images with the same range"
     ]
 
 
@@ -182,48 +237,63 @@ def _doubts(raw: RawImages, training: np.ndarray, histogram: np.ndarray) -> list
     start = int(sums.argmax())
     if (inside := float(sums[start] / total)) >= _MOST:
         low, high = start + np.flatnonzero(histogram[start : start + _NARROW])[[0, -1]]
-        where = f"lie between the levels {low} and {high}" if low < high else f"have the level {low}"
+        where = (
+            f"lie between the levels {low} and {high}" if low < high else f"have the level {low}"
+        )
         return [
-            f"{100 * inside:.1f} % of the pixels of the training images {where} of 255, so there is little to see. "
-            f"{remedy}; if they are dark or pale, stretch their range before they are read"
+            f"{100 * inside:.1f} % of the pixels of the training images {where} of 255, so there "
+            f"is little to see. {remedy}; if they are dark or pale, stretch their range before "
+            "they are read"
         ]
     if last - first <= _HALF:
         return [
-            f"The pixels of the training images have levels from {first} to {last} of 255, at most half of the range. "
-            f"{remedy}; if {first} is meant as black and {last} as white, stretch their range before they are read"
+            f"The pixels of the training images have levels from {first} to {last} of 255, at "
+            f"most half of the range. {remedy}; if {first} is meant as black and {last} as "
+            "white, stretch their range before they are read"
         ]
     deep = raw.stored is not None and bool((raw.stored[training] == Stored.DEEP).all())
     if deep and histogram[_QUARTER:].sum() <= _RARE * total:
         return [
-            f"Fewer than {100 * _RARE:.1f} % of the pixels of the training images are brighter than level {_QUARTER - 1} "
-            f"of 255: a few bright pixels decide the range, and all else is dark. {remedy}, and clip such pixels"
+            f"Fewer than {100 * _RARE:.1f} % of the pixels of the training images are brighter "
+            f"than level {_QUARTER - 1} of 255: a few bright pixels decide the range, and all "
+            f"else is dark. {remedy}, and clip such pixels"
         ]
     if 3 <= len(levels) <= _NUMBERS + 1 and levels[-2] < _NUMBERS and last - levels[-2] >= _FAR:
         return [
-            f"The pixels of the training images have {len(levels)} levels: {first} to {levels[-2]} as in a mask that numbers "
-            f"classes, and {last}, so all classes are nearly black. If {last} marks what is ignored, save it as 0; if "
-            "some masks have another range, save all masks with the same range"
+            f"The pixels of the training images have {len(levels)} levels: {first} to "
+            f"{levels[-2]} as in a mask that numbers classes, and {last}, so all classes are "
+            f"nearly black. If {last} marks what is ignored, save it as 0; if some masks have "
+            "another range, save all masks with the same range"
         ]
     return []
 
 
 def _constant(raw: RawImages, training: np.ndarray, level: int) -> str:
     names = {0: " (black)", 255: " (white)"}
-    problem = f"got {plural(len(training), 'training image')} of which every pixel has the level {level}{names.get(level, '')}"
+    problem = (
+        f"got {plural(len(training), 'training image')} of which every pixel has the level "
+        f"{level}{names.get(level, '')}"
+    )
     if raw.largest is not None and (value := int(raw.largest[training].max())) != level:
         problem += f", the value {value:,} in the files"
     if any(words.startswith("transparency") for words in raw.reading):
         other = "black" if level == 255 else "white"
-        return f"{problem}. Their shapes are transparent pixels before a background alike. Try data.background={other}."
+        return (
+            f"{problem}. Their shapes are transparent pixels before a background alike. Try "
+            f"data.background={other}."
+        )
     return (
-        f"{problem}; must be images that show something. Look at one of them, and stretch its range if that is narrow."
+        f"{problem}; must be images that show something. Look at one of them, and stretch its "
+        "range if that is narrow."
     )
 
 
 def pixel_words(pixels: Mapping[str, Any]) -> str:
     """Return the facts of `look` in words: `0 to 255, mean 0.31; 19 % are black, 2 % white`."""
     mean = pixels["mean"]
-    text = f"{pixels['lowest']} to {pixels['highest']}, mean {mean:{'.2f' if mean > 0.1 else '.2g'}}; "
+    text = (
+        f"{pixels['lowest']} to {pixels['highest']}, mean {mean:{'.2f' if mean > 0.1 else '.2g'}}; "
+    )
     text += f"{format_share(pixels['black'])} are black, {format_share(pixels['white'])} white"
     if pixels["images"] < pixels["of"]:
         text += f" (in {pixels['images']:,} of {pixels['of']:,} training images)"

@@ -1,14 +1,16 @@
 """Prepared arrays: a source read, checked, shuffled and binarised once, then opened as memory maps.
 
-A folder holds `training_images.npy` uint8 [N, C, H, W] and `training_labels.npy` uint8 [N] in the order of the split
-(`training_order.npy`, int64 [N]: place in the source's file), `test_images.npy`, `test_labels.npy` in the order of
-the file, and `meta.json` with what is known of them and a checksum of each file (vaeexp/cache.py). Images of more than
-`WHOLE` bytes have a table of checksums beside them (vaeexp/data/block_checks.py); `unreadable.txt` lists the image files
-that were left out.
+A folder holds `training_images.npy` uint8 [N, C, H, W] and `training_labels.npy` uint8 [N] in the
+order of the split (`training_order.npy`, int64 [N]: place in the source's file), `test_images.npy`,
+`test_labels.npy` in the order of the file, and `meta.json` with what is known of them and a
+checksum of each file (vaeexp/cache.py). Images of more than `WHOLE` bytes have a table of checksums
+beside them (vaeexp/data/block_checks.py); `unreadable.txt` lists the image files that were left
+out.
 
-Random draws are the same for ever: with every numpy version, on every machine. numpy promises to keep the raw output of its
-bit generators, but not what `Generator.permutation` or `Generator.random` make of it. So both draws here are made from raw
-Philox numbers (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), keyed with (purpose, seed).
+Random draws are the same for ever: with every numpy version, on every machine. numpy promises to
+keep the raw output of its bit generators, but not what `Generator.permutation` or
+`Generator.random` make of it. So both draws here are made from raw Philox numbers (Salmon et al.
+2011, "Parallel random numbers: as easy as 1, 2, 3"), keyed with (purpose, seed).
 """
 
 import hashlib
@@ -41,13 +43,13 @@ _CHUNK = 2**20  # pixels drawn at a time; even, since one raw number serves two 
 class Prepared:
     """A folder of prepared arrays.
 
-    digest: SHA-256 (hex) of all arrays.
-    training, test: images. The last `validation` training images are the source's own validation images, if it has any.
-    holdout: images to hold out for validation at most, where no protocol says how many.
-    classes, notes, warnings, doubt, reading: as in `RawImages`.
-    pixels: facts on the pixels of the training images (vaeexp/data/first_look.py).
-    unlabelled: those of train, validation and test that have no labels although the data set has classes.
-    files, unreadable: images of the source, and those among them that cannot be read and were left out.
+    digest: SHA-256 (hex) of all arrays. training, test: images. The last `validation` training
+    images are the source's own validation images, if it has any. holdout: images to hold out for
+    validation at most, where no protocol says how many. classes, notes, warnings, doubt, reading:
+    as in `RawImages`. pixels: facts on the pixels of the training images
+    (vaeexp/data/first_look.py). unlabelled: those of train, validation and test that have no labels
+    although the data set has classes. files, unreadable: images of the source, and those among them
+    that cannot be read and were left out.
     """
 
     folder: Path
@@ -69,16 +71,21 @@ class Prepared:
 
 
 def prepare(source: Source, *, static: bool, seed: int, say: Callable[[str], None]) -> Prepared:
-    """Return the prepared arrays of `source`, and make them first where they are missing or damaged.
+    """Return the prepared arrays of `source`, and make them first where they are missing or
+    damaged.
 
-    `seed` is that of static binarisation and of the split. Raises UserError when a file of the source is damaged (then
-    nothing is kept) or the cache cannot be written, Damaged when files that were downloaded do not match their checksums.
+    `seed` is that of static binarisation and of the split. Raises UserError when a file of the
+    source is damaged (then nothing is kept) or the cache cannot be written, Damaged when files that
+    were downloaded do not match their checksums.
     """
     facts = [_LAYOUT, source.definition.name, source.identity(), static, seed]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     folder = cache_folder() / "prepared" / f"{source.definition.name}-{key}"
-    prepared = build_once(folder, _open, lambda new: _build(new, source, static=static, seed=seed, say=say))
-    with suppress(OSError):  # another user may own the cache; `vaeexp gc` looks when it was last used
+    prepared = build_once(
+        folder, _open, lambda new: _build(new, source, static=static, seed=seed, say=say)
+    )
+    # Another user may own the cache; `vaeexp gc` looks when it was last used.
+    with suppress(OSError):
         os.utime(folder / FACTS)
     return prepared
 
@@ -86,10 +93,11 @@ def prepare(source: Source, *, static: bool, seed: int, say: Callable[[str], Non
 def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np.ndarray]]:
     """Split the images. Return the facts of the split, as in `Prepared`, and the rows of each part.
 
-    The split of the files is kept, the source's own validation images being the last training images. Where the files have
-    no test images, a tenth is held out for test. This tenth is fixed for ever and does not depend on the study's split seed,
-    as with official test files: an image that was tested on under one seed is not trained on under another.
-    Raises UserError where a part has no readable image.
+    The split of the files is kept, the source's own validation images being the last training
+    images. Where the files have no test images, a tenth is held out for test. This tenth is fixed
+    for ever and does not depend on the study's split seed, as with official test files: an image
+    that was tested on under one seed is not trained on under another. Raises UserError where a part
+    has no readable image.
     """
     parts, notes = raw.parts.copy(), raw.notes
     training = np.flatnonzero(parts == TRAINING)
@@ -97,20 +105,33 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np
     holdout = tenth if source.definition.counts is None and VALIDATION not in parts else None
     if TEST not in parts:
         if len(training) < 3:
-            problem = f"got {len(training)} image{'s' * (len(training) != 1)} to train, validate and test on"
+            problem = (
+                f"got {len(training)} image{'s' * (len(training) != 1)} to train, validate and "
+                "test on"
+            )
             raise UserError(str(source.root), f"{problem}; must be at least 3")
         parts[training[permutation(len(training), 0, Purpose.HELD_OUT_TEST)[:tenth]]] = TEST
         notes = (*notes, "Test: a tenth of the images, drawn once for ever")
     readable = np.ones(len(parts), dtype=bool)
     readable[[file.row for file in raw.unreadable]] = False
-    rows = {part: np.flatnonzero(readable & (parts == part)) for part in (TRAINING, VALIDATION, TEST)}
+    rows = {
+        part: np.flatnonzero(readable & (parts == part)) for part in (TRAINING, VALIDATION, TEST)
+    }
     if any(not len(rows[part]) for part in (TRAINING, *parts)):
-        raise UserError(str(source.root), "got a split without readable images; must be at least one image each")
-    facts = {"validation": len(rows[VALIDATION]) if VALIDATION in parts else None, "holdout": holdout, "notes": notes}
+        raise UserError(
+            str(source.root), "got a split without readable images; must be at least one image each"
+        )
+    facts = {
+        "validation": len(rows[VALIDATION]) if VALIDATION in parts else None,
+        "holdout": holdout,
+        "notes": notes,
+    }
     return facts, rows
 
 
-def _build(folder: Path, source: Source, *, static: bool, seed: int, say: Callable[[str], None]) -> None:
+def _build(
+    folder: Path, source: Source, *, static: bool, seed: int, say: Callable[[str], None]
+) -> None:
     scratch = folder / "scratch"
     scratch.mkdir()
     if source.check is not None:
@@ -121,7 +142,8 @@ def _build(folder: Path, source: Source, *, static: bool, seed: int, say: Callab
     pixels, warnings = look(raw, rows, str(source.root))
     training, test = np.concatenate([rows[TRAINING], rows[VALIDATION]]), rows[TEST]
     notes, doubles = _compare_splits(raw, rows, drawn=facts["validation"] is None)
-    held_out = len(rows[VALIDATION])  # the source's own validation images stay last, in an order of their own
+    # The source's own validation images stay last, in an order of their own.
+    held_out = len(rows[VALIDATION])
     meta = {
         **facts,
         "training": len(training),
@@ -136,7 +158,9 @@ def _build(folder: Path, source: Source, *, static: bool, seed: int, say: Callab
         "reading": raw.reading,
         "pixels": pixels,
         "unlabelled": [
-            name for part, name in PART_NAMES.items() if (part if part in raw.parts else TRAINING) in raw.unlabelled
+            name
+            for part, name in PART_NAMES.items()
+            if (part if part in raw.parts else TRAINING) in raw.unlabelled
         ],
     }
     if raw.unreadable:
@@ -144,7 +168,9 @@ def _build(folder: Path, source: Source, *, static: bool, seed: int, say: Callab
         (folder / UNREADABLE).write_text(lines, encoding="utf-8")
     last = len(training) - held_out + permutation(held_out, seed, Purpose.VALIDATION_ORDER)
     order = np.concatenate([permutation(len(training) - held_out, seed, Purpose.SPLIT), last])
-    meta["digest"] = _write(folder, raw, training, test, order, static_seed=seed if static else None)
+    meta["digest"] = _write(
+        folder, raw, training, test, order, static_seed=seed if static else None
+    )
     shutil.rmtree(scratch)
     large = [path for path in folder.glob("*_images.npy") if path.stat().st_size > WHOLE]
     for path in large:
@@ -152,23 +178,37 @@ def _build(folder: Path, source: Source, *, static: bool, seed: int, say: Callab
     seal_folder(folder, meta, by_blocks=[path.name for path in large])
 
 
-def _compare_splits(raw: RawImages, rows: Mapping[int, np.ndarray], *, drawn: bool) -> tuple[list[str], list[str]]:
-    """Return notes and warnings on images that are in two splits; no notes where nothing else is noted of the files."""
+def _compare_splits(
+    raw: RawImages, rows: Mapping[int, np.ndarray], *, drawn: bool
+) -> tuple[list[str], list[str]]:
+    """Return notes and warnings on images that are in two splits; no notes where nothing else is
+    noted of the files.
+    """
     names = {TRAINING: "training", VALIDATION: "validation", TEST: "test"}
     keys = {name: image_keys(raw.images, rows[part]) for part, name in names.items()}
-    if len(np.unique(keys["training"])) == 1:  # the first look says that they all are the same image
+    # The first look says that they all are the same image.
+    if len(np.unique(keys["training"])) == 1:
         return [], []
     notes, warnings = compare_splits(keys, drawn=drawn)
-    warnings += compare_sketches(raw.images, {name: rows[part] for part, name in names.items()}, keys)
+    warnings += compare_sketches(
+        raw.images, {name: rows[part] for part, name in names.items()}, keys
+    )
     return (notes if raw.notes else []), warnings
 
 
 def _write(
-    folder: Path, raw: RawImages, training: np.ndarray, test: np.ndarray, order: np.ndarray, *, static_seed: int | None
+    folder: Path,
+    raw: RawImages,
+    training: np.ndarray,
+    test: np.ndarray,
+    order: np.ndarray,
+    *,
+    static_seed: int | None,
 ) -> str:
     """Write the arrays, images piece by piece; return their digest, SHA-256 (hex).
 
-    training, test: rows of `raw`. order: of the training images. static_seed: of static binarisation; None without it.
+    training, test: rows of `raw`. order: of the training images. static_seed: of static
+    binarisation; None without it.
     """
     parts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {
         "training_images": (raw.images, training[order]),
@@ -179,7 +219,10 @@ def _write(
     }
     if static_seed is not None:
         # Drawn in the order of the source, so that an image's pixels do not depend on the split.
-        parts["training_images"] = binarise(raw.images[training], static_seed, Purpose.TRAINING_PIXELS), order
+        parts["training_images"] = (
+            binarise(raw.images[training], static_seed, Purpose.TRAINING_PIXELS),
+            order,
+        )
         parts["test_images"] = binarise(raw.images[test], static_seed, Purpose.TEST_PIXELS), None
     digest = hashlib.sha256()
     for name, (array, rows) in parts.items():
@@ -203,12 +246,16 @@ def _open(folder: Path) -> Prepared | None:
         return None
     for path in folder.glob("*_images.npy"):
         open_blocks(path)
-    facts: dict[str, Any] = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in meta.items()}
+    facts: dict[str, Any] = {
+        name: tuple(fact) if isinstance(fact, list) else fact for name, fact in meta.items()
+    }
     return Prepared(folder=folder, **facts)
 
 
 class Purpose(IntEnum):
-    """The purpose of a stream: streams of different purposes are independent under the same seed."""
+    """The purpose of a stream: streams of different purposes are independent under the same
+    seed.
+    """
 
     SPLIT = 0
     TRAINING_PIXELS = 1
@@ -223,16 +270,19 @@ def _stream(seed: int, purpose: Purpose) -> np.random.Philox:
 
 
 def permutation(count: int, seed: int, purpose: Purpose) -> np.ndarray:
-    """Return a random order of range(count), int64 [count]: that of `count` raw 64-bit numbers, ties by index."""
+    """Return a random order of range(count), int64 [count]: that of `count` raw 64-bit numbers,
+    ties by index.
+    """
     return np.argsort(_stream(seed, purpose).random_raw(count), kind="stable")
 
 
 def binarise(images: np.ndarray, seed: int, purpose: Purpose) -> np.ndarray:
     """Draw each pixel once: 1 with probability grey / 255, else 0.
 
-    Pixel i (in memory order) is 1 when u_i < grey_i · 2³² / 255, where u_i is the i-th 32-bit number of the stream,
-    low halves of the raw 64-bit numbers first. The probability is exact to 2⁻³²; 0 stays 0 and 255 becomes 1.
-    So an image's pixels depend on its place in `images`, and not on how the images are split later.
+    Pixel i (in memory order) is 1 when u_i < grey_i · 2³² / 255, where u_i is the i-th 32-bit
+    number of the stream, low halves of the raw 64-bit numbers first. The probability is exact to
+    2⁻³²; 0 stays 0 and 255 becomes 1. So an image's pixels depend on its place in `images`, and not
+    on how the images are split later.
 
     images: uint8 of any shape. Returns uint8 of the same shape.
     """

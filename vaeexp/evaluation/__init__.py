@@ -6,7 +6,7 @@ Models are given in evaluation mode, at their own size, on any device; images ar
 FEATURES = 128
 """Features of the classifier that judges generated images."""
 FID_IMAGES = FEATURES + 1
-"""The fewest images of a Fréchet distance: the covariance of d features of d images or fewer is singular, and the distance of
-images to themselves far from 0."""
+"""The fewest images of a Fréchet distance: the covariance of d features of d images or fewer is
+singular, and the distance of images to themselves far from 0."""
 
 __all__ = ["FEATURES", "FID_IMAGES"]

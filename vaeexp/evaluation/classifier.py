@@ -1,6 +1,7 @@
 """Trains a small classifier of a data set's labelled images; its features judge generated images.
 
-The classifier is trained once on the training images and kept in the cache beside the prepared data.
+The classifier is trained once on the training images and kept in the cache beside the prepared
+data.
 
 Shapes: B images, C channels, H × W pixels, n classes.
 """
@@ -54,11 +55,15 @@ class ImageClassifier(nn.Module):
         for inputs, outputs in pairwise(widths):
             convolution = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
             blocks += [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
-        self.body = nn.Sequential(*blocks, nn.Flatten(1), nn.Linear(widths[-1] * math.prod(sides), self.num_features))
+        self.body = nn.Sequential(
+            *blocks, nn.Flatten(1), nn.Linear(widths[-1] * math.prod(sides), self.num_features)
+        )
         self.head = nn.Linear(self.num_features, classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the activations of the last hidden layer [B, 128], ≥ 0, of targets x [B, C, H, W] in [0, 1]."""
+        """Return the activations of the last hidden layer [B, 128], ≥ 0, of targets x [B, C, H, W]
+        in [0, 1].
+        """
         return F.relu(self.body(F.adaptive_avg_pool2d(x, self.sides)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,19 +85,25 @@ class Classifier:
 def open_classifier(dataset: "Dataset", *, say: Callable[[str], None] = print) -> Classifier | None:
     """Return the classifier of this data set's targets, from the user's cache or newly trained.
 
-    None without at least two classes, and where training images or test images have no labels, or test images have classes
-    that no training image has: then nothing says that the classifier knows the images that it judges.
+    None without at least two classes, and where training images or test images have no labels, or
+    test images have classes that no training image has: then nothing says that the classifier knows
+    the images that it judges.
 
-    The classifier depends on the training images, their binarisation and the version of the recipe. Among several
-    processes one trains and the others wait. A damaged classifier is trained again. `say` announces the training, half a minute for MNIST on one core.
-    Raises UserError when the cache cannot be written.
+    The classifier depends on the training images, their binarisation and the version of the recipe.
+    Among several processes one trains and the others wait. A damaged classifier is trained again.
+    `say` announces the training, half a minute for MNIST on one core. Raises UserError when the
+    cache cannot be written.
     """
     classes = len(dataset.classes or ())
     if classes < 2 or not dataset.taught:
         return None
-    key = hashlib.sha256(json.dumps([_RECIPE, dataset.fingerprint, dataset.sizes[0]]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(
+        json.dumps([_RECIPE, dataset.fingerprint, dataset.sizes[0]]).encode()
+    ).hexdigest()[:16]
     folder = cache_folder() / "classifiers" / f"{dataset.name}-{key}"
-    return build_once(folder, partial(_load, dataset, classes), partial(_build, dataset, classes, say))
+    return build_once(
+        folder, partial(_load, dataset, classes), partial(_build, dataset, classes, say)
+    )
 
 
 def _build(dataset: "Dataset", classes: int, say: Callable[[str], None], folder: Path) -> None:
@@ -100,13 +111,17 @@ def _build(dataset: "Dataset", classes: int, say: Callable[[str], None], folder:
 
     say(f"{dataset.title}: training a classifier, once, to judge generated images …")
     train = dataset.train
-    model = train_classifier(train.images, train.labels, dataset.binarisation, classes=classes, seed=_SEED)
+    model = train_classifier(
+        train.images, train.labels, dataset.binarisation, classes=classes, seed=_SEED
+    )
     test = targets(dataset.test.images, dataset.binarisation, _SEED)
     with torch.no_grad():
         guesses = torch.cat([model(x).argmax(1) for x in test.split(1000)])
     accuracy = int((guesses == _labels(dataset.test.labels)).sum()) / len(test)
     say(f"{dataset.title}: the classifier recognises {100 * accuracy:.1f} % of the test images.")
-    (folder / _FILE).write_bytes(save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
+    (folder / _FILE).write_bytes(
+        save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+    )
     seal_folder(folder, {"accuracy": accuracy, "recipe": _RECIPE})
 
 
@@ -125,10 +140,12 @@ def _load(dataset: "Dataset", classes: int, folder: Path) -> Classifier | None:
 def train_classifier(
     images: np.ndarray, labels: np.ndarray, binarisation: str, *, classes: int, seed: int
 ) -> ImageClassifier:
-    """Train a classifier on images uint8 [N, C, H, W] with labels [N]; return it in evaluation mode, on the CPU.
+    """Train a classifier on images uint8 [N, C, H, W] with labels [N]; return it in evaluation
+    mode, on the CPU.
 
-    Cross-entropy, AdamW, one cycle of the learning rate (Smith & Topin 2018) over 250,000 images or 30 epochs, whichever is
-    less. Dynamic binarisation draws new images in each epoch. Global generators stay untouched.
+    Cross-entropy, AdamW, one cycle of the learning rate (Smith & Topin 2018) over 250,000 images or
+    30 epochs, whichever is less. Dynamic binarisation draws new images in each epoch. Global
+    generators stay untouched.
     """
     generator = torch.Generator().manual_seed(seed)
     answers = _labels(labels)
@@ -138,10 +155,13 @@ def train_classifier(
     epochs = max(1, min(_EPOCHS, round(_SEEN / len(answers))))
     optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE)
     steps = epochs * -(-min(len(answers), _SEEN) // _BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=max(steps, 2))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, _LEARNING_RATE, total_steps=max(steps, 2)
+    )
     for _ in range(epochs):
         for rows in torch.randperm(len(answers), generator=generator)[:_SEEN].split(_BATCH):
-            x = torch.from_numpy(images[rows.numpy()])  # by batches, because the memory map may be larger than memory
+            # By batches, because the memory map may be larger than memory.
+            x = torch.from_numpy(images[rows.numpy()])
             thresholds = draw_thresholds(x, generator) if binarisation == "dynamic" else None
             loss = F.cross_entropy(model(TARGETS[binarisation](x, thresholds)), answers[rows])
             optimizer.zero_grad()

@@ -1,7 +1,7 @@
 """Draws the latent space of a finished model: interpolations, traversals, t-SNE map.
 
-Shapes: N images, P pairs of images, L latent dimensions, D traversed dimensions, S steps. Pictures of H × W
-pixels and C channels are uint8 [..., H, W, C]. Pictures show means of p(x|z).
+Shapes: N images, P pairs of images, L latent dimensions, D traversed dimensions, S steps. Pictures
+of H × W pixels and C channels are uint8 [..., H, W, C]. Pictures show means of p(x|z).
 """
 
 from collections.abc import Sequence
@@ -24,36 +24,54 @@ SIDE = 15
 _PERPLEXITY, _ITERATIONS = 30.0, 500
 
 
-def gallery(vae: VAE, images: Tensor, labels: np.ndarray | Tensor, *, seed: int) -> dict[str, np.ndarray]:
-    """Return pictures of the latent space by name, from N ≥ 1 targets [N, C, H, W] in [0, 1] and their labels [N].
+def gallery(
+    vae: VAE, images: Tensor, labels: np.ndarray | Tensor, *, seed: int
+) -> dict[str, np.ndarray]:
+    """Return pictures of the latent space by name, from N ≥ 1 targets [N, C, H, W] in [0, 1] and
+    their labels [N].
 
-    latent_interpolations, spherical_interpolations, pixel_interpolations [P ≤ 3, 10, H, W, C]: all between the same pairs.
-    traversals [D ≤ 8, 9, H, W, C]: the most active dimensions, each over mean ± 2.5 standard deviations of its aggregate
-    posterior. manifold [15, 15, H, W, C]: only for two latent dimensions.
+    latent_interpolations, spherical_interpolations, pixel_interpolations [P ≤ 3, 10, H, W, C]: all
+    between the same pairs. traversals [D ≤ 8, 9, H, W, C]: the most active dimensions, each over
+    mean ± 2.5 standard deviations of its aggregate posterior. manifold [15, 15, H, W, C]: only for
+    two latent dimensions.
     """
     first, second = (images[indices] for indices in pairs(labels))
     looked_at = images[chosen(len(images), seed)]
     kinds = {"latent": "linear", "spherical": "spherical", "pixel": "pixel"}
-    shown = {f"{name}_interpolations": interpolations(vae, first, second, _STEPS, kinds[name]) for name in kinds}
-    shown["traversals"], _ = traversals(vae, looked_at, dimensions=_DIMENSIONS, steps=_VALUES, reach=REACH)
+    shown = {
+        f"{name}_interpolations": interpolations(vae, first, second, _STEPS, kinds[name])
+        for name in kinds
+    }
+    shown["traversals"], _ = traversals(
+        vae, looked_at, dimensions=_DIMENSIONS, steps=_VALUES, reach=REACH
+    )
     if int(vae.latent_mask.sum()) == 2:
         shown["manifold"] = manifold(vae, SIDE, looked_at)
     return shown
 
 
 def latent_arrays(
-    vae: VAE, images: Tensor, labels: np.ndarray | Tensor, classes: Sequence[str] | None, *, seed: int
+    vae: VAE,
+    images: Tensor,
+    labels: np.ndarray | Tensor,
+    classes: Sequence[str] | None,
+    *,
+    seed: int,
 ) -> dict[str, np.ndarray]:
-    """Return the arrays that belong to `gallery`, from the same arguments and the class names (None without names).
+    """Return the arrays that belong to `gallery`, from the same arguments and the class names (None
+    without names).
 
-    embedding float32 [N ≤ 2000, 2]: t-SNE of the posterior means of images drawn with the seed. With classes, embedding_labels
-    int64 [N]: the labels of these images. classes unicode [n]: the class names, empty without names. traversal_dimensions int64
-    [D]: the indices, from 0, of the dimensions that `gallery` traverses. traversal_reach float64 []: half the length of a
-    traversal, in standard deviations. Where a model has them: those of `component_use`.
+    embedding float32 [N ≤ 2000, 2]: t-SNE of the posterior means of images drawn with the seed.
+    With classes, embedding_labels int64 [N]: the labels of these images. classes unicode [n]: the
+    class names, empty without names. traversal_dimensions int64 [D]: the indices, from 0, of the
+    dimensions that `gallery` traverses. traversal_reach float64 []: half the length of a traversal,
+    in standard deviations. Where a model has them: those of `component_use`.
     """
     indices = chosen(len(images), seed)
     looked_at = images[indices]
-    of_images = {"embedding_labels": np.asarray(labels).astype(np.int64)[indices]} if classes else {}
+    of_images = (
+        {"embedding_labels": np.asarray(labels).astype(np.int64)[indices]} if classes else {}
+    )
     return {
         "embedding": embedding(vae, looked_at, seed=seed),
         **of_images,
@@ -65,26 +83,32 @@ def latent_arrays(
 
 
 def pairs(labels: np.ndarray | Tensor, count: int = _PAIRS) -> tuple[list[int], list[int]]:
-    """Return the indices of the first and of the second images of at most `count` pairs; no image appears twice.
+    """Return the indices of the first and of the second images of at most `count` pairs; no image
+    appears twice.
 
-    The first image of a pair is the next unused image; the second is the next unused image of another class, or of any
-    class if no other class is left. A single image forms a pair with itself.
+    The first image of a pair is the next unused image; the second is the next unused image of
+    another class, or of any class if no other class is left. A single image forms a pair with
+    itself.
     """
     left, classes = list(range(len(labels))), np.asarray(labels)
     first, second = list[int](), list[int]()
     while len(left) > 1 and len(first) < count:
         one = left.pop(0)
-        partner = next((index for index, other in enumerate(left) if classes[other] != classes[one]), 0)
+        partner = next(
+            (index for index, other in enumerate(left) if classes[other] != classes[one]), 0
+        )
         first.append(one)
         second.append(left.pop(partner))
     return (first, second) if first else ([0], [0])
 
 
 def interpolations(vae: VAE, first: Tensor, second: Tensor, steps: int, kind: str) -> np.ndarray:
-    """Return pictures [P, S, H, W, C] that lead from images `first` to images `second`, both [P, C, H, W] in [0, 1].
+    """Return pictures [P, S, H, W, C] that lead from images `first` to images `second`, both [P, C,
+    H, W] in [0, 1].
 
-    linear and spherical decode codes between the two posterior means; the ends are reconstructions. spherical changes the
-    angle and the length of the code evenly (Shoemake 1985; White 2016). pixel cross-fades the images.
+    linear and spherical decode codes between the two posterior means; the ends are reconstructions.
+    spherical changes the angle and the length of the code evenly (Shoemake 1985; White 2016). pixel
+    cross-fades the images.
     """
     t = torch.linspace(0, 1, steps, dtype=torch.float64)
     if kind == "pixel":
@@ -101,9 +125,11 @@ def _linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def _spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Return codes [P, S, L] on the great circle between the directions of a and b, with lengths interpolated linearly.
+    """Return codes [P, S, L] on the great circle between the directions of a and b, with lengths
+    interpolated linearly.
 
-    The way is linear where a and b are nearly parallel, opposite or zero, because they then determine no circle.
+    The way is linear where a and b are nearly parallel, opposite or zero, because they then
+    determine no circle.
     """
     lengths = [code.norm(dim=-1, keepdim=True) for code in (a, b)]
     u, v = (code / length.clamp_min(1e-12) for code, length in zip((a, b), lengths, strict=True))
@@ -111,43 +137,57 @@ def _spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     angle = 2 * torch.atan2((u - v).norm(dim=-1, keepdim=True), (u + v).norm(dim=-1, keepdim=True))
     sine = angle.sin()
     determined = (sine > 1e-4) & (lengths[0] > 1e-6) & (lengths[1] > 1e-6)
-    direction = (((1 - t) * angle).sin() * u + (t * angle).sin() * v) / torch.where(determined, sine, 1.0)
+    direction = (((1 - t) * angle).sin() * u + (t * angle).sin() * v) / torch.where(
+        determined, sine, 1.0
+    )
     return torch.where(determined, _linear(lengths[0], lengths[1], t) * direction, _linear(a, b, t))
 
 
-def traversals(vae: VAE, images: Tensor, *, dimensions: int, steps: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
-    """Traverse the most active dimensions: return pictures [D, S, H, W, C] and the dimensions' indices int64 [D], from 0.
+def traversals(
+    vae: VAE, images: Tensor, *, dimensions: int, steps: int, reach: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Traverse the most active dimensions: return pictures [D, S, H, W, C] and the dimensions'
+    indices int64 [D], from 0.
 
-    One dimension moves at a time, in equal steps over mean ± `reach` standard deviations of its aggregate posterior (over
-    `images` [N, C, H, W]), for every prior. The other dimensions stay at the posterior mean of the first image. Activity
-    is the variance of the posterior mean over the images.
+    One dimension moves at a time, in equal steps over mean ± `reach` standard deviations of its
+    aggregate posterior (over `images` [N, C, H, W]), for every prior. The other dimensions stay at
+    the posterior mean of the first image. Activity is the variance of the posterior mean over the
+    images.
     """
     means, variances = codes_of(vae, images)
     numbers = _most_active(vae, means, dimensions)
     centre, spread = means.mean(0), (means.var(0, correction=0) + variances.mean(0)).sqrt()
     z = means[0].repeat(len(numbers), steps, 1)  # [D, S, L]
     sweep = torch.linspace(-reach, reach, steps, dtype=torch.float64)
-    z[torch.arange(len(numbers)), :, numbers] = centre[numbers].unsqueeze(-1) + spread[numbers].unsqueeze(-1) * sweep
+    z[torch.arange(len(numbers)), :, numbers] = (
+        centre[numbers].unsqueeze(-1) + spread[numbers].unsqueeze(-1) * sweep
+    )
     return decoded(vae, z), numbers.numpy()
 
 
 def _most_active(vae: VAE, means: Tensor, dimensions: int) -> Tensor:
     """Return the indices [D] of the dimensions that the mask keeps, the most active first."""
     activity = means.var(0, correction=0).masked_fill(vae.latent_mask.cpu() == 0, -1.0)
-    return activity.argsort(descending=True, stable=True)[: min(dimensions, int(vae.latent_mask.sum()))]
+    return activity.argsort(descending=True, stable=True)[
+        : min(dimensions, int(vae.latent_mask.sum()))
+    ]
 
 
 def manifold(vae: VAE, side: int, images: Tensor) -> np.ndarray:
-    """Decode a grid over two latent dimensions, [side, side, H, W, C]; the first rises to the right, the second upwards.
+    """Decode a grid over two latent dimensions, [side, side, H, W, C]; the first rises to the
+    right, the second upwards.
 
-    Both dimensions go through the quantiles (i + ½) / side of the prior (Kingma & Welling 2014, figure 4),
-    so that each picture stands for an equal share of the prior. A prior without quantiles, or a posterior without a density (nothing
-    ties it to the prior), takes the quantiles of each dimension's posterior means over `images` [N, C, H, W].
-    Raises ValueError unless the model has exactly two latent dimensions.
+    Both dimensions go through the quantiles (i + ½) / side of the prior (Kingma & Welling 2014,
+    figure 4), so that each picture stands for an equal share of the prior. A prior without
+    quantiles, or a posterior without a density (nothing ties it to the prior), takes the quantiles
+    of each dimension's posterior means over `images` [N, C, H, W]. Raises ValueError unless the
+    model has exactly two latent dimensions.
     """
     dimensions = vae.latent_mask.cpu().nonzero().flatten()
     if len(dimensions) != 2:
-        raise ValueError(f"latent_size: the model has {len(dimensions)} latent dimensions; a manifold needs 2.")
+        raise ValueError(
+            f"latent_size: the model has {len(dimensions)} latent dimensions; a manifold needs 2."
+        )
     levels = (torch.arange(side, dtype=torch.float64) + 0.5) / side
     quantiles = vae.prior_distribution().quantiles(levels) if vae.posterior.stochastic else None
     if quantiles is not None:
@@ -161,10 +201,11 @@ def manifold(vae: VAE, side: int, images: Tensor) -> np.ndarray:
 
 
 def embedding(vae: VAE, images: Tensor, *, seed: int) -> np.ndarray:
-    """Return the t-SNE map (van der Maaten & Hinton 2008) of the posterior means of targets [N, C, H, W]; float32 [N, 2].
+    """Return the t-SNE map (van der Maaten & Hinton 2008) of the posterior means of targets [N, C,
+    H, W]; float32 [N, 2].
 
-    The map starts from the first two principal components. Its perplexity is min(30, (N − 1) / 3). The same images and
-    seed give the same map on one machine. 2,000 images take some seconds.
+    The map starts from the first two principal components. Its perplexity is min(30, (N − 1) / 3).
+    The same images and seed give the same map on one machine. 2,000 images take some seconds.
     """
     means = codes_of(vae, images)[0].numpy()
     if len(means) < 2:
@@ -184,9 +225,11 @@ def embedding(vae: VAE, images: Tensor, *, seed: int) -> np.ndarray:
 
 
 def _principal_components(codes: np.ndarray, seed: int) -> np.ndarray:
-    """Return the scores [N, 2] of codes [N, L] on their first two components, scaled down to 1e-4 as t-SNE expects.
+    """Return the scores [N, 2] of codes [N, L] on their first two components, scaled down to 1e-4
+    as t-SNE expects.
 
-    A little noise is added, because t-SNE cannot separate equal codes, nor codes on a line in the second direction.
+    A little noise is added, because t-SNE cannot separate equal codes, nor codes on a line in the
+    second direction.
     """
     u, s, _ = np.linalg.svd(codes - codes.mean(0), full_matrices=False)
     scores = np.zeros((len(codes), 2))
@@ -199,7 +242,11 @@ def _principal_components(codes: np.ndarray, seed: int) -> np.ndarray:
 @torch.no_grad()
 def decoded(vae: VAE, z: Tensor) -> np.ndarray:
     """Decode codes [..., L] into pictures [..., H, W, C]."""
-    flat = z.reshape(-1, z.shape[-1]).to(vae.latent_mask.dtype)  # cast first, because the device may have no float64
-    pieces = [to_uint8(vae.decode(codes.to(vae.latent_mask.device)).mean) for codes in flat.split(image_rows(vae))]
+    # Cast first, because the device may have no float64.
+    flat = z.reshape(-1, z.shape[-1]).to(vae.latent_mask.dtype)
+    pieces = [
+        to_uint8(vae.decode(codes.to(vae.latent_mask.device)).mean)
+        for codes in flat.split(image_rows(vae))
+    ]
     images = np.concatenate(pieces)
     return images.reshape(*z.shape[:-1], *images.shape[1:])

@@ -1,9 +1,12 @@
-"""Draws a model's reconstructions and samples, measures them, joins pictures into grids, and writes PNG files.
+"""Draws a model's reconstructions and samples, measures them, joins pictures into grids, and writes
+PNG files.
 
-The features of the metrics come from `vaeexp.evaluation.classifier`, not from the Inception network. So the metrics compare
-models of one data set under one binarisation; they do not compare with the literature.
+The features of the metrics come from `vaeexp.evaluation.classifier`, not from the Inception
+network. So the metrics compare models of one data set under one binarisation; they do not compare
+with the literature.
 
-Shapes: N images, B images at a time, C channels, H × W pixels, D features, n classes. Pictures are uint8 [N, H, W, C].
+Shapes: N images, B images at a time, C channels, H × W pixels, D features, n classes. Pictures are
+uint8 [N, H, W, C].
 """
 
 import warnings
@@ -23,12 +26,16 @@ from vaeexp.models.vae import VAE
 ORIGINALS = 10
 """Images that are reconstructed: one for each digit."""
 _SAMPLES, _COMPONENTS, _PER_COMPONENT = 16, 16, 8
-_SHEET_BYTES = 98_500  # of a sheet's pictures before compression: with its header, the file is below 100 kB in any case
+# Of a sheet's pictures before compression: with its header, the file is below 100 kB in any case.
+_SHEET_BYTES = 98_500
 _LEAST_SHOWN = 8
-_SEPARATOR = 128  # grey level of the lines between pictures, different from black ink and white paper
-_SIGMA, _RADIUS = 1.5, 5  # of the window of Wang et al. 2004: a Gaussian of σ = 1.5 on 11 × 11 pixels
+# Grey level of the lines between pictures, different from black ink and white paper.
+_SEPARATOR = 128
+# Of the window of Wang et al. 2004: a Gaussian of σ = 1.5 on 11 × 11 pixels.
+_SIGMA, _RADIUS = 1.5, 5
 _MOST = 10_000  # generated images
-_LEAST_LOG_PROBABILITY = -700.0  # exp(−700) is still above 0 in float64; torchmetrics takes the logarithm of a share
+# exp(−700) is still above 0 in float64; torchmetrics takes the logarithm of a share.
+_LEAST_LOG_PROBABILITY = -700.0
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
@@ -37,12 +44,15 @@ def to_uint8(images: Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def pictures(vae: VAE, images: Tensor, seed: int, *, components: bool = True) -> dict[str, np.ndarray]:
+def pictures(
+    vae: VAE, images: Tensor, seed: int, *, components: bool = True
+) -> dict[str, np.ndarray]:
     """Return uint8 pictures by name; model outputs are means of p(x|z).
 
-    originals [10, H, W, C]: the first of `images` (targets [N, C, H, W] in [0, 1]). reconstructions [10, H, W, C]: decoded
-    at the posterior mean. samples [16, H, W, C]: decoded at draws from the prior. component_samples [K, 8, H, W, C], for a
-    mixture of Gaussians if `components`: draws from each of the K ≤ 16 heaviest components, heaviest first.
+    originals [10, H, W, C]: the first of `images` (targets [N, C, H, W] in [0, 1]). reconstructions
+    [10, H, W, C]: decoded at the posterior mean. samples [16, H, W, C]: decoded at draws from the
+    prior. component_samples [K, 8, H, W, C], for a mixture of Gaussians if `components`: draws from
+    each of the K ≤ 16 heaviest components, heaviest first.
     """
     generator = torch.Generator().manual_seed(seed)
     x = images[:ORIGINALS].to(vae.latent_mask)
@@ -55,7 +65,8 @@ def pictures(vae: VAE, images: Tensor, seed: int, *, components: bool = True) ->
     weights = prior.component_weights() if components else None
     if weights is not None:
         heaviest = weights.argsort(descending=True, stable=True)[:_COMPONENTS].tolist()
-        z = torch.stack([prior.sample_component(k, _PER_COMPONENT, generator) for k in heaviest])  # [K, 8, L]
+        # [K, 8, L].
+        z = torch.stack([prior.sample_component(k, _PER_COMPONENT, generator) for k in heaviest])
         shown["component_samples"] = to_uint8(vae.decode(z).mean)
     return shown
 
@@ -63,7 +74,8 @@ def pictures(vae: VAE, images: Tensor, seed: int, *, components: bool = True) ->
 def sheet(drawn: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return reconstructions and samples of `pictures`, as many of them as take `_SHEET_BYTES`.
 
-    Where fewer than `_LEAST_SHOWN` would, pictures have half the height and width, or less: each pixel is the mean of those in its place.
+    Where fewer than `_LEAST_SHOWN` would, pictures have half the height and width, or less: each
+    pixel is the mean of those in its place.
     """
     kinds = [drawn["reconstructions"], drawn["samples"]]
     while (room := _SHEET_BYTES // kinds[0][0].size) < _LEAST_SHOWN:
@@ -73,15 +85,23 @@ def sheet(drawn: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _halved(images: np.ndarray) -> np.ndarray:
-    """Return pictures uint8 [N, H, W, C] of half the size; an odd last row or column is left out."""
+    """Return pictures uint8 [N, H, W, C] of half the size; an odd last row or column is left
+    out.
+    """
     count, height, width, channels = images.shape
-    parts = images[:, : height // 2 * 2, : width // 2 * 2].reshape(count, height // 2, 2, width // 2, 2, channels)
+    parts = images[:, : height // 2 * 2, : width // 2 * 2].reshape(
+        count, height // 2, 2, width // 2, 2, channels
+    )
     return parts.mean(axis=(2, 4)).round().astype(np.uint8)
 
 
 def grid(images: np.ndarray, columns: int) -> np.ndarray:
-    """Join pictures uint8 [N, H, W, C] row by row into one picture [H', W', C], with lines of one pixel between them."""
-    lined = np.pad(images, [(0, -len(images) % columns), (0, 1), (0, 1), (0, 0)], constant_values=_SEPARATOR)
+    """Join pictures uint8 [N, H, W, C] row by row into one picture [H', W', C], with lines of one
+    pixel between them.
+    """
+    lined = np.pad(
+        images, [(0, -len(images) % columns), (0, 1), (0, 1), (0, 0)], constant_values=_SEPARATOR
+    )
     count, height, width, channels = lined.shape
     rows = lined.reshape(-1, columns, height, width, channels).swapaxes(1, 2)
     return rows.reshape(count // columns * height, columns * width, channels)[:-1, :-1]
@@ -90,20 +110,25 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
 def grids(drawn: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Join each array of pictures, uint8 [N, H, W, C] or [R, S, H, W, C], into one picture.
 
-    An array [R, S, ...] keeps its rows; an array [N, ...] gets eight pictures a row. The originals stand above their
-    reconstructions.
+    An array [R, S, ...] keeps its rows; an array [N, ...] gets eight pictures a row. The originals
+    stand above their reconstructions.
     """
     shown = dict(drawn)
     if {"originals", "reconstructions"} <= shown.keys():
         shown["reconstructions"] = np.stack([shown.pop("originals"), shown["reconstructions"]])
     return {
-        kind: grid(array.reshape(-1, *array.shape[-3:]), array.shape[1] if array.ndim == 5 else min(8, len(array)))
+        kind: grid(
+            array.reshape(-1, *array.shape[-3:]),
+            array.shape[1] if array.ndim == 5 else min(8, len(array)),
+        )
         for kind, array in shown.items()
     }
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Write a picture uint8 [H, W, C], C = 1 or 3, atomically: a reader sees the whole file or none."""
+    """Write a picture uint8 [H, W, C], C = 1 or 3, atomically: a reader sees the whole file or
+    none.
+    """
     from PIL import Image
 
     picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
@@ -114,8 +139,9 @@ def write_png(path: Path, image: np.ndarray) -> None:
 def reconstruction_figures(vae: VAE, images: Tensor) -> dict[str, float]:
     """Compare targets [N, C, H, W] in [0, 1] with their reconstructions; return means over images.
 
-    A reconstruction is the mean of p(x|z) at the posterior mean. `test/reconstruction_mse`: squared error per sub-pixel,
-    1 between black and white. `test/reconstruction_ssim`: structural similarity, 1 for equal images.
+    A reconstruction is the mean of p(x|z) at the posterior mean. `test/reconstruction_mse`: squared
+    error per sub-pixel, 1 between black and white. `test/reconstruction_ssim`: structural
+    similarity, 1 for equal images.
     """
     squares = similarity = 0.0
     for x in images.split(image_rows(vae)):
@@ -123,14 +149,18 @@ def reconstruction_figures(vae: VAE, images: Tensor) -> dict[str, float]:
         reconstructions = vae.decode(vae.encode(x).mean).mean
         squares += (reconstructions - x).square().flatten(1).mean(1).double().sum().item()
         similarity += structural_similarity(reconstructions, x).double().sum().item()
-    return {"test/reconstruction_mse": squares / len(images), "test/reconstruction_ssim": similarity / len(images)}
+    return {
+        "test/reconstruction_mse": squares / len(images),
+        "test/reconstruction_ssim": similarity / len(images),
+    }
 
 
 def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
-    """Return the SSIM [B] of two sets of images [B, C, H, W] in [0, 1], mean over pixels and channels.
+    """Return the SSIM [B] of two sets of images [B, C, H, W] in [0, 1], mean over pixels and
+    channels.
 
-    Wang et al. 2004, eq. 13. The window is a Gaussian of 11 × 11 pixels; smaller images take the largest odd window that
-    fits.
+    Wang et al. 2004, eq. 13. The window is a Gaussian of 11 × 11 pixels; smaller images take the
+    largest odd window that fits.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -138,19 +168,25 @@ def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
     # torchmetrics cuts its Gaussian at int(3.5 σ + 0.5) pixels.
     sigma = _SIGMA if radius == _RADIUS else radius / 3.5
     window = {"sigma": sigma} if radius else {"gaussian_kernel": False, "kernel_size": 1}
-    similarity = structural_similarity_index_measure(first, second, data_range=1.0, reduction="none", **window)
+    similarity = structural_similarity_index_measure(
+        first, second, data_range=1.0, reduction="none", **window
+    )
     assert isinstance(similarity, Tensor)  # a pair only if the contrast is asked for, too
     return similarity
 
 
 @torch.no_grad()
-def generation_figures(vae: VAE, images: Tensor, classifier: Classifier, *, seed: int) -> dict[str, float]:
-    """Return `test/inception_score`, `test/fid`, `test/classifier_accuracy`, `test/generated` for targets [N, C, H, W].
+def generation_figures(
+    vae: VAE, images: Tensor, classifier: Classifier, *, seed: int
+) -> dict[str, float]:
+    """Return `test/inception_score`, `test/fid`, `test/classifier_accuracy`, `test/generated` for
+    targets [N, C, H, W].
 
-    min(N, 10,000) images are generated with z from the prior. For binarised data they are draws from p(x|z), because the
-    targets are zeros and ones; otherwise means of p(x|z), without the likelihood's noise, as the pictures show them.
-    `test/fid` compares them with as many test images, the first, and is absent for fewer than `FID_IMAGES`. `test/inception_score`
-    lies between 1 and the number of classes. Features are float32, statistics float64.
+    min(N, 10,000) images are generated with z from the prior. For binarised data they are draws
+    from p(x|z), because the targets are zeros and ones; otherwise means of p(x|z), without the
+    likelihood's noise, as the pictures show them. `test/fid` compares them with as many test
+    images, the first, and is absent for fewer than `FID_IMAGES`. `test/inception_score` lies
+    between 1 and the number of classes. Features are float32, statistics float64.
     """
     device = vae.latent_mask.device
     model = classifier.model.to(device)
@@ -182,12 +218,15 @@ class _Features(nn.Identity):
 
 
 def inception_score(logits: Tensor) -> float:
-    """Return exp(E_x KL(p(y|x) ‖ p(y))) of logits [N, n] (Salimans et al. 2016), over all images, not in ten parts."""
+    """Return exp(E_x KL(p(y|x) ‖ p(y))) of logits [N, n] (Salimans et al. 2016), over all images,
+    not in ten parts.
+    """
     from torchmetrics.image.inception import InceptionScore
 
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        # torchmetrics warns that it keeps all logits (they are few) and that one part has no spread. It shuffles with the
-        # global generator, so a fixed seed fixes the order of summation and with it the last digit.
+        # torchmetrics warns that it keeps all logits (they are few) and that one part has no
+        # spread. It shuffles with the global generator, so a fixed seed fixes the order of
+        # summation and with it the last digit.
         warnings.simplefilter("ignore", UserWarning)
         torch.default_generator.manual_seed(0)
         metric = InceptionScore(feature=_Features(logits.shape[1]), splits=1)
@@ -197,7 +236,8 @@ def inception_score(logits: Tensor) -> float:
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """Return the Fréchet distance of Gaussians fitted to features [N, D] and [M, D], N, M ≥ 2 (Heusel et al. 2017).
+    """Return the Fréchet distance of Gaussians fitted to features [N, D] and [M, D], N, M ≥ 2
+    (Heusel et al. 2017).
 
     ‖μ − μ′‖² + tr(Σ + Σ′ − 2 (ΣΣ′)^½), in float64.
     """

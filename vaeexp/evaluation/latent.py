@@ -1,4 +1,5 @@
-"""Measures how a finished model uses its latent space: nats per dimension, dimensions in use, use of components.
+"""Measures how a finished model uses its latent space: nats per dimension, dimensions in use, use
+of components.
 
 Shapes: N images, L latent dimensions, K components.
 """
@@ -17,7 +18,9 @@ _CODES = 8  # per image of a Monte-Carlo estimate
 
 
 def chosen(count: int, seed: int) -> list[int]:
-    """Return the indices of the images to encode: all of up to 2,000; else the first and a draw, because files may be sorted."""
+    """Return the indices of the images to encode: all of up to 2,000; else the first and a draw,
+    because files may be sorted.
+    """
     if count <= _IMAGES:
         return list(range(count))
     drawn = 1 + torch.randperm(count - 1, generator=torch.Generator().manual_seed(seed))
@@ -26,20 +29,26 @@ def chosen(count: int, seed: int) -> list[int]:
 
 @torch.no_grad()
 def codes_of(vae: VAE, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return posterior means and variances (0 without a density) [N, L] of targets [N, C, H, W], float64 on the CPU."""
+    """Return posterior means and variances (0 without a density) [N, L] of targets [N, C, H, W],
+    float64 on the CPU.
+    """
     posteriors = [vae.encode(x.to(vae.latent_mask)) for x in images.split(_ENCODED)]
-    means, variances = (torch.cat([getattr(p, name) for p in posteriors]) for name in ("mean", "variance"))
+    means, variances = (
+        torch.cat([getattr(p, name) for p in posteriors]) for name in ("mean", "variance")
+    )
     return means.cpu().double(), variances.cpu().double()
 
 
 @torch.no_grad()
 def rate_per_dimension(vae: VAE, images: Tensor, *, seed: int) -> Tensor | None:
-    """Return KL(q(z_d|x) ‖ p(z_d)) of each latent dimension in nats, mean over images [N, C, H, W]; float64 [L], on the CPU.
+    """Return KL(q(z_d|x) ‖ p(z_d)) of each latent dimension in nats, mean over images [N, C, H, W];
+    float64 [L], on the CPU.
 
-    For the standard normal prior it is the closed form, and its sum is the rate. For other priors it is a Monte-Carlo
-    estimate of E_q[log q(z_d|x) − log p(z_d)] with the prior's marginal p(z_d) and 8 codes per image. The sum is then the
-    rate only if the prior's dimensions are independent, so not for a joint mixture. Masked dimensions give 0. None for a
-    posterior without a density, and for a prior whose marginals are not known.
+    For the standard normal prior it is the closed form, and its sum is the rate. For other priors
+    it is a Monte-Carlo estimate of E_q[log q(z_d|x) − log p(z_d)] with the prior's marginal p(z_d)
+    and 8 codes per image. The sum is then the rate only if the prior's dimensions are independent,
+    so not for a joint mixture. Masked dimensions give 0. None for a posterior without a density,
+    and for a prior whose marginals are not known.
     """
     if not vae.posterior.stochastic:
         return None
@@ -64,12 +73,15 @@ def rate_per_dimension(vae: VAE, images: Tensor, *, seed: int) -> Tensor | None:
 
 
 @torch.no_grad()
-def aggregate_codes(vae: VAE, images: Tensor, rates: np.ndarray | None, *, seed: int) -> dict[str, np.ndarray]:
-    """Return codes of the aggregate posterior and of the prior in the D ≤ 6 dimensions with the highest rates [L].
+def aggregate_codes(
+    vae: VAE, images: Tensor, rates: np.ndarray | None, *, seed: int
+) -> dict[str, np.ndarray]:
+    """Return codes of the aggregate posterior and of the prior in the D ≤ 6 dimensions with the
+    highest rates [L].
 
-    aggregate_dimensions int64 [D]: their indices from 0, the highest rate first. aggregate_codes float32 [D, M]: one
-    z ~ q(z|x) for each of M ≤ 2,000 images of [N, C, H, W]. prior_codes float32 [D, M]: as many draws from p(z). No arrays
-    without rates.
+    aggregate_dimensions int64 [D]: their indices from 0, the highest rate first. aggregate_codes
+    float32 [D, M]: one z ~ q(z|x) for each of M ≤ 2,000 images of [N, C, H, W]. prior_codes float32
+    [D, M]: as many draws from p(z). No arrays without rates.
     """
     if rates is None:
         return {}
@@ -84,10 +96,12 @@ def aggregate_codes(vae: VAE, images: Tensor, rates: np.ndarray | None, *, seed:
 
 
 def used_dimensions(rates: Tensor, threshold: float) -> int:
-    """Count the latent dimensions whose rate in nats, of `rate_per_dimension` [L], is above `threshold`.
+    """Count the latent dimensions whose rate in nats, of `rate_per_dimension` [L], is above
+    `threshold`.
 
-    Under a learned prior the variance of a posterior mean has no scale, because encoder and prior can shrink together. The
-    rate has a scale: a dimension of rate 0 has the prior's marginal for every image, so its code says nothing of the image.
+    Under a learned prior the variance of a posterior mean has no scale, because encoder and prior
+    can shrink together. The rate has a scale: a dimension of rate 0 has the prior's marginal for
+    every image, so its code says nothing of the image.
     """
     return int((rates > threshold).sum())
 
@@ -96,12 +110,14 @@ def used_dimensions(rates: Tensor, threshold: float) -> int:
 def component_use(
     vae: VAE, images: Tensor, labels: np.ndarray | Tensor, classes: int, *, seed: int
 ) -> dict[str, np.ndarray]:
-    """Return how the components of the prior are used, as arrays on the CPU; none for a prior that is no joint mixture.
+    """Return how the components of the prior are used, as arrays on the CPU; none for a prior that
+    is no joint mixture.
 
-    component_weights float64 [K]. With classes, component_classes float64 [K, classes]: the share of each class's codes
-    that each component serves. An entry is the mean of p(k|z) over the images [N, C, H, W] of the class (labels [N]), with
-    one z from q(z|x) per image: the overlap of the class's aggregate posterior with the component. Each column sums to 1; it
-    is NaN for a class without images.
+    component_weights float64 [K]. With classes, component_classes float64 [K, classes]: the share
+    of each class's codes that each component serves. An entry is the mean of p(k|z) over the images
+    [N, C, H, W] of the class (labels [N]), with one z from q(z|x) per image: the overlap of the
+    class's aggregate posterior with the component. Each column sums to 1; it is NaN for a class
+    without images.
     """
     prior, generator = vae.prior_distribution(), torch.Generator().manual_seed(seed)
     weights = prior.component_weights()

@@ -1,7 +1,7 @@
 """The table of metrics: what each is called, measured in, and made from.
 
-Tables, report, summary, comparisons of trainings, commands and reference pages take their names from here. The standard
-library is all that this module needs, so reading a study needs no PyTorch.
+Tables, report, summary, comparisons of trainings, commands and reference pages take their names
+from here. The standard library is all that this module needs, so reading a study needs no PyTorch.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,11 +26,12 @@ class Metric:
     """For the reference page."""
     unit: str = ""
     kind: Literal["figure", "course", "condition", "cost"] = "figure"
-    """A figure says how good a model is; a course, how its training goes; a condition, what a figure rests on; a cost, what the
-    machine needed."""
+    """A figure says how good a model is; a course, how its training goes; a condition, what a
+    figure rests on; a cost, what the machine needed."""
     places: tuple[Place, ...]
-    """Where it stands, as `val/rate`. train, val: of each epoch; test: of a tested run's best epoch; test_last: of its last
-    epoch. Empty: under its name alone, as `seconds` of an epoch and `parameters` of a run."""
+    """Where it stands, as `val/rate`. train, val: of each epoch; test: of a tested run's best
+    epoch; test_last: of its last epoch. Empty: under its name alone, as `seconds` of an epoch and
+    `parameters` of a run."""
     measured: str
     """The function that measures it, `module:function`."""
     better: Literal["lower", "higher", ""] = ""
@@ -91,7 +92,8 @@ METRICS: dict[str, Metric] = {
     ),
     "loss": Metric(
         label="loss",
-        meaning="what a training step minimises: distortion + β · rate, or as `loss` says; on validation for `elbo` alone",
+        meaning="what a training step minimises: distortion + β · rate, or as `loss` says; on "
+        "validation for `elbo` alone",
         unit=NATS,
         kind="course",
         places=_SPLITS,
@@ -112,7 +114,8 @@ METRICS: dict[str, Metric] = {
     "iw_nll": Metric(
         label="IW-NLL",
         in_full="importance-weighted NLL",
-        meaning="importance-weighted bound on −log p(x) with k = `importance_samples` (Burda et al. 2016)",
+        meaning="importance-weighted bound on −log p(x) with k = `importance_samples` (Burda et "
+        "al. 2016)",
         unit=NATS,
         places=("test",),
         measured=_NLL,
@@ -148,7 +151,8 @@ METRICS: dict[str, Metric] = {
     ),
     "active_units": Metric(
         label="active units",
-        meaning="latent dimensions whose posterior mean varies over images by more than `active_threshold` (Burda et al. 2016)",
+        meaning="latent dimensions whose posterior mean varies over images by more than "
+        "`active_threshold` (Burda et al. 2016)",
         unit="latent dimensions",
         places=_EVERYWHERE,
         measured="vaeexp.evaluation.nll:active_units",
@@ -202,7 +206,8 @@ METRICS: dict[str, Metric] = {
         label="FID",
         basis="classifier features",
         in_full="Fréchet distance",
-        meaning="Fréchet distance between `generated` samples and the test images, of features of the classifier",
+        meaning="Fréchet distance between `generated` samples and the test images, of features "
+        "of the classifier",
         unit="of features of the classifier",
         places=_TESTED,
         measured=_SAMPLES,
@@ -212,7 +217,8 @@ METRICS: dict[str, Metric] = {
     ),
     "classifier_accuracy": Metric(
         label="accuracy of the classifier",
-        meaning="share of the test images on which the classifier of `fid` and `inception_score` is right",
+        meaning="share of the test images on which the classifier of `fid` and `inception_score` "
+        "is right",
         unit="share of the test images",
         kind="condition",
         places=("test",),
@@ -250,7 +256,8 @@ METRICS: dict[str, Metric] = {
     "neg_elbo_raw": Metric(
         label="−ELBO, last weights",
         in_full="−ELBO of the last weights",
-        meaning="`neg_elbo` of the last weights where their running average counts, in the first and last epoch and in those with pictures",
+        meaning="`neg_elbo` of the last weights where their running average counts, in the first "
+        "and last epoch and in those with pictures",
         unit=NATS,
         kind="course",
         places=("val",),
@@ -300,19 +307,26 @@ METRICS: dict[str, Metric] = {
 
 
 BESIDE = ("rate", "fid", "reconstruction_mse")
-"""Metrics that stand beside the −ELBO in the answer and in the first table, in their order: what the code carries, samples, reconstructions."""
+"""Metrics that stand beside the −ELBO in the answer and in the first table, in their order: what
+the code carries, samples, reconstructions.
+"""
 SUM = ("neg_elbo", "rate", "distortion")
 """The −ELBO and what it is the sum of."""
 REACHED = ("neg_elbo", "distortion", "iw_nll", "fid")
-"""Metrics of what the best setting reaches, in the answer: the −ELBO, the distortion of a model without one, and what stands beside them."""
+"""Metrics of what the best setting reaches, in the answer: the −ELBO, the distortion of a model
+without one, and what stands beside them.
+"""
 OF_PICTURES = tuple(
-    name for name, metric in METRICS.items() if metric.measured in (_SAMPLES, _RECONSTRUCTIONS) and metric.better
+    name
+    for name, metric in METRICS.items()
+    if metric.measured in (_SAMPLES, _RECONSTRUCTIONS) and metric.better
 )
 """Metrics of reconstructions and of samples."""
 
 
 def with_own(paths: Iterable[str]) -> dict[str, Metric]:
-    """Return the table and a row for each metric of the user's own, by its import path (setting `metrics`).
+    """Return the table and a row for each metric of the user's own, by its import path (setting
+    `metrics`).
 
     The row needs the path alone: reading a study imports no code of the user's.
     """
@@ -338,27 +352,46 @@ def _own_row(path: str) -> Metric:
 
 
 def measured_at(place: Place, *kinds: str, own: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return the names of what is measured there; with `kinds` those of these kinds. `own`: as for `with_own`."""
+    """Return the names of what is measured there; with `kinds` those of these kinds. `own`: as for
+    `with_own`.
+    """
     rows = with_own(own).items()
-    return tuple(name for name, metric in rows if place in metric.places and (not kinds or metric.kind in kinds))
+    return tuple(
+        name
+        for name, metric in rows
+        if place in metric.places and (not kinds or metric.kind in kinds)
+    )
 
 
 def epoch_columns() -> tuple[str, ...]:
     """Return the metrics that a table of epochs has as columns in any case, as `val/rate`."""
     always = [name for name, metric in METRICS.items() if metric.always]
     both = [name for name in always if {"train", "val"} <= set(METRICS[name].places)]
-    alone = [f"train/{name}" for name in measured_at("train") if name in always and name not in both]
-    return (*(f"{place}/{name}" for place in ("train", "val") for name in both), *alone, *measured_at("", "cost"))
+    alone = [
+        f"train/{name}" for name in measured_at("train") if name in always and name not in both
+    ]
+    return (
+        *(f"{place}/{name}" for place in ("train", "val") for name in both),
+        *alone,
+        *measured_at("", "cost"),
+    )
 
 
 def result_columns() -> tuple[str, ...]:
     """Return the metrics that a table of runs has as columns in any case, as `test/rate`."""
     tested = [name for name in measured_at("test") if METRICS[name].always]
     with_errors = [(name, f"{name}_se") if METRICS[name].error else (name,) for name in tested]
-    return (*measured_at("", "condition", "course"), *(f"test/{name}" for names in with_errors for name in names))
+    return (
+        *measured_at("", "condition", "course"),
+        *(f"test/{name}" for names in with_errors for name in names),
+    )
 
 
 def runs_have(select: Callable[[Metric], object]) -> frozenset[str]:
-    """Return the metrics that `select` takes, as tested runs have them: `test/rate`, `test_last/rate`."""
+    """Return the metrics that `select` takes, as tested runs have them: `test/rate`,
+    `test_last/rate`.
+    """
     taken = [name for name, metric in METRICS.items() if select(metric)]
-    return frozenset(f"{place}/{name}" for name in taken for place in METRICS[name].places if place in _TESTED)
+    return frozenset(
+        f"{place}/{name}" for name in taken for place in METRICS[name].places if place in _TESTED
+    )

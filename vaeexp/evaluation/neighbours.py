@@ -1,6 +1,8 @@
-"""Finds the training images nearest to samples of a model. A model that copies has samples nearer than test images are.
+"""Finds the training images nearest to samples of a model. A model that copies has samples nearer
+than test images are.
 
-Shapes: N training images, Q queries, C channels, H × W pixels. Distances are Euclidean over sub-pixels; black to white is 1.
+Shapes: N training images, Q queries, C channels, H × W pixels. Distances are Euclidean over
+sub-pixels; black to white is 1.
 """
 
 import numpy as np
@@ -20,9 +22,9 @@ _BLOCK = 2**24  # training sub-pixels at once: 64 MiB as float32
 def neighbour_arrays(vae: VAE, dataset: Dataset, *, seed: int) -> dict[str, np.ndarray]:
     """Return samples and their nearest training images.
 
-    neighbour_samples, neighbour_images uint8 [8, H, W, C]; neighbour_distances float64 [8]. For binarised data a sample is
-    a draw from p(x|z), because test images are draws, too; otherwise it is the mean. Under dynamic binarisation training
-    images are grey levels.
+    neighbour_samples, neighbour_images uint8 [8, H, W, C]; neighbour_distances float64 [8]. For
+    binarised data a sample is a draw from p(x|z), because test images are draws, too; otherwise it
+    is the mean. Under dynamic binarisation training images are grey levels.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -37,30 +39,38 @@ def neighbour_arrays(vae: VAE, dataset: Dataset, *, seed: int) -> dict[str, np.n
 
 
 def usual_distance(images: Tensor, dataset: Dataset, *, seed: int) -> float:
-    """Return the median distance of test targets [Q, C, H, W] in [0, 1] to their nearest training image, over 500 of them."""
+    """Return the median distance of test targets [Q, C, H, W] in [0, 1] to their nearest training
+    image, over 500 of them.
+    """
     _, distances = nearest(images[chosen(len(images), seed)][:_TESTED], dataset)
     return distances.median().item()
 
 
 def nearest(queries: Tensor, dataset: Dataset) -> tuple[Tensor, Tensor]:
-    """Return the index [Q] of the nearest training image of each query [Q, C, H, W] in [0, 1], and its distance [Q].
+    """Return the index [Q] of the nearest training image of each query [Q, C, H, W] in [0, 1], and
+    its distance [Q].
 
-    Every training image is looked at, which takes less time than an epoch of training. The first of equal distances counts.
+    Every training image is looked at, which takes less time than an epoch of training. The first of
+    equal distances counts.
     """
     wanted, train = queries.flatten(1).float(), dataset.train.images
-    best, neighbours = torch.full((len(wanted),), torch.inf), torch.zeros(len(wanted), dtype=torch.int64)
+    best = torch.full((len(wanted),), torch.inf)
+    neighbours = torch.zeros(len(wanted), dtype=torch.int64)
     step = max(1, _BLOCK // wanted.shape[1])
     for start in range(0, len(train), step):
         block = _as_levels(train[start : start + step], dataset).flatten(1)
         # ‖q − x‖² without ‖q‖², which is the same for all images.
         least, index = (block.square().sum(1) - 2 * wanted @ block.T).min(1)
         better = least < best
-        best, neighbours = torch.where(better, least, best), torch.where(better, start + index, neighbours)
+        best = torch.where(better, least, best)
+        neighbours = torch.where(better, start + index, neighbours)
     # Computed again from the difference, because the products cancel where an image is copied.
     images = _as_levels(train[neighbours.numpy()], dataset).flatten(1)
     return neighbours, (wanted.double() - images.double()).norm(dim=1)
 
 
 def _as_levels(images: np.ndarray, dataset: Dataset) -> Tensor:
-    """Convert training images uint8 to levels float32 in [0, 1]; under static binarisation they are 0 and 1 already."""
+    """Convert training images uint8 to levels float32 in [0, 1]; under static binarisation they are
+    0 and 1 already.
+    """
     return targets(images, "static" if dataset.binarisation == "static" else "none", seed=0)

@@ -1,10 +1,12 @@
-"""Computes how well a model explains images: negative ELBO, importance-weighted NLL, latent dimensions in use.
+"""Computes how well a model explains images: negative ELBO, importance-weighted NLL, latent
+dimensions in use.
 
-On a CPU the decoder's matrix products take only half of the time. Compilation turns the operations between them into a few
-passes over memory. It takes up to half a minute, once per shape of model, so it pays for many codes only.
+On a CPU the decoder's matrix products take only half of the time. Compilation turns the operations
+between them into a few passes over memory. It takes up to half a minute, once per shape of model,
+so it pays for many codes only.
 
-Shapes: N images, B images at a time, S samples at a time, L latent dimensions, C channels, H × W pixels. All metrics are
-in nats per image.
+Shapes: N images, B images at a time, S samples at a time, L latent dimensions, C channels, H × W
+pixels. All metrics are in nats per image.
 """
 
 import math
@@ -25,12 +27,15 @@ from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.priors import PriorDistribution
 from vaeexp.models.vae import VAE, Terms
 
-_COMPILING_PAYS = 10_000_000  # codes from which compilation saves more than the half minute that it costs
-_TOLERANCE = 1e-4  # relative; a compiled decoder must agree with the plain decoder before its first use
+# Codes from which compilation saves more than the half minute that it costs.
+_COMPILING_PAYS = 10_000_000
+# Relative; a compiled decoder must agree with the plain decoder before its first use.
+_TOLERANCE = 1e-4
 _BATCH = 1000
 _BUDGETS = {"cpu": 2**23}  # bytes: a share of the cache; larger pieces are slower
 _UNIT = 50  # samples of an image drawn at once; the draws depend on it
-_SUMMED = 20 * _UNIT  # samples of an image whose weights are summed at once, because each sum makes an accelerator wait
+# Samples of an image whose weights are summed at once, because each sum makes an accelerator wait.
+_SUMMED = 20 * _UNIT
 _BUDGET = 2**30  # bytes on other devices: enough to fill an accelerator
 
 LogWeights = Callable[[DiagonalGaussian, Tensor, Tensor], Tensor]
@@ -38,11 +43,19 @@ LogWeights = Callable[[DiagonalGaussian, Tensor, Tensor], Tensor]
 
 
 def log_weights(
-    vae: VAE, prior: PriorDistribution, posterior: DiagonalGaussian, noise: Tensor, x: Tensor, *, codes: int
+    vae: VAE,
+    prior: PriorDistribution,
+    posterior: DiagonalGaussian,
+    noise: Tensor,
+    x: Tensor,
+    *,
+    codes: int,
 ) -> LogWeights:
-    """Return the function that computes log weights with the model's present weights, compiled if `codes` codes pay for it.
+    """Return the function that computes log weights with the model's present weights, compiled if
+    `codes` codes pay for it.
 
-    `posterior`, `noise` and `x` have the shapes of most pieces; other shapes are computed operation by operation.
+    `posterior`, `noise` and `x` have the shapes of most pieces; other shapes are computed operation
+    by operation.
     """
     plain = _Weights(vae, prior)
     if codes < _COMPILING_PAYS or not _can_be_compiled(vae, prior):
@@ -50,13 +63,21 @@ def log_weights(
     try:
         run = _compiled(plain, posterior, noise, x)
     except RuntimeError as error:
-        warn_once(f"The decoder is evaluated uncompiled, about half as fast: {' '.join(str(error).split())[:200]}")
+        warn_once(
+            "The decoder is evaluated uncompiled, about half as fast: "
+            f"{' '.join(str(error).split())[:200]}"
+        )
         return plain
     if not torch.allclose(run(posterior, noise, x), plain(posterior, noise, x), rtol=_TOLERANCE):
-        warn_once("The decoder is evaluated uncompiled, about half as fast: compiled it computes something else.")
+        warn_once(
+            "The decoder is evaluated uncompiled, about half as fast: compiled it computes "
+            "something else."
+        )
         return plain
     shapes = noise.shape, x.shape
-    return lambda posterior, noise, x: (run if (noise.shape, x.shape) == shapes else plain)(posterior, noise, x)
+    return lambda posterior, noise, x: (run if (noise.shape, x.shape) == shapes else plain)(
+        posterior, noise, x
+    )
 
 
 class _Weights(nn.Module):
@@ -72,8 +93,8 @@ class _Weights(nn.Module):
 
 
 def _can_be_compiled(vae: VAE, prior: Any) -> bool:
-    """Return whether the decoder can be compiled: float32, on a CPU, without convolutions, only PyTorch's own layers,
-    because a user's layer may branch on the values of the codes."""
+    """Return whether the decoder can be compiled: float32, on a CPU, without convolutions, only
+    PyTorch's own layers, because a user's layer may branch on the values of the codes."""
     layers = [layer for layer in vae.decoder.modules() if not any(layer.children())]
     ours = all(type(layer).__module__.startswith("torch.nn.") for layer in layers)
     mask = vae.latent_mask
@@ -88,7 +109,9 @@ def _can_be_compiled(vae: VAE, prior: Any) -> bool:
     )
 
 
-def _compiled(weights: _Weights, posterior: DiagonalGaussian, noise: Tensor, x: Tensor) -> LogWeights:
+def _compiled(
+    weights: _Weights, posterior: DiagonalGaussian, noise: Tensor, x: Tensor
+) -> LogWeights:
     """Compile the log weights. Raises RuntimeError with the reason if that fails."""
     # A late import, because it loads PyTorch's tracer.
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -104,7 +127,11 @@ def _compiled(weights: _Weights, posterior: DiagonalGaussian, noise: Tensor, x: 
     call = stateless(module)
 
     def program(
-        tensors: list[Tensor], of_prior: list[Tensor], of_posterior: list[Tensor], noise: Tensor, x: Tensor
+        tensors: list[Tensor],
+        of_prior: list[Tensor],
+        of_posterior: list[Tensor],
+        noise: Tensor,
+        x: Tensor,
     ) -> Tensor:
         module.prior_distribution = type(prior)(*of_prior)
         inputs = (DiagonalGaussian(*of_posterior), noise, x)
@@ -122,14 +149,20 @@ def _tensors(distribution: Any) -> list[Tensor]:
 
 @torch.no_grad()
 def evaluate_elbo(vae: VAE, images: Tensor, *, seed: int) -> Terms:
-    """Return distortion and rate [N] in float64, in nats, and posterior means [N, L] of targets [N, C, H, W], on the CPU.
+    """Return distortion and rate [N] in float64, in nats, and posterior means [N, L] of targets [N,
+    C, H, W], on the CPU.
 
-    Distortion + rate is the negative ELBO at β = 1 (Kingma & Welling 2014), with one sample of z per image. The noise
-    depends on the seed, N and L alone.
+    Distortion + rate is the negative ELBO at β = 1 (Kingma & Welling 2014), with one sample of z
+    per image. The noise depends on the seed, N and L alone.
     """
     device = vae.latent_mask.device
-    noise = torch.randn(len(images), len(vae.latent_mask), generator=torch.Generator().manual_seed(seed))
-    batches = [vae(x.to(device), e.to(device)) for x, e in zip(images.split(_BATCH), noise.split(_BATCH), strict=True)]
+    noise = torch.randn(
+        len(images), len(vae.latent_mask), generator=torch.Generator().manual_seed(seed)
+    )
+    batches = [
+        vae(x.to(device), e.to(device))
+        for x, e in zip(images.split(_BATCH), noise.split(_BATCH), strict=True)
+    ]
     distortion, rate, mean = (torch.cat(column).cpu() for column in zip(*batches, strict=True))
     return Terms(distortion.double(), rate.double(), mean)
 
@@ -144,28 +177,33 @@ def importance_weighted_nll(
     budget: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Return −log 1/k Σ_i p(x, z_i) / q(z_i|x) of each image, in nats, with k codes z_i from q(z|x); float64 [K, N], on the CPU.
+    """Return −log 1/k Σ_i p(x, z_i) / q(z_i|x) of each image, in nats, with k codes z_i from
+    q(z|x); float64 [K, N], on the CPU.
 
-    Row j is for the first `sample_counts(importance_samples)[j]` of the codes, so that the last row is for all. In
-    expectation it is an upper bound on −log p(x), which falls to −log p(x) as k grows (Burda et al. 2016, eq. 8).
+    Row j is for the first `sample_counts(importance_samples)[j]` of the codes, so that the last row
+    is for all. In expectation it is an upper bound on −log p(x), which falls to −log p(x) as k
+    grows (Burda et al. 2016, eq. 8).
 
-    Images [N, C, H, W] and samples are taken in pieces whose activations fit in about `budget` bytes (default: what suits
-    the device). The draws depend on the seed, the index of the image and L alone, and the draws for a smaller k come first;
-    so pieces and device change only the rounding. After each piece `progress` gets the codes done and the codes in all.
-    Raises TypeError for a posterior without a density.
+    Images [N, C, H, W] and samples are taken in pieces whose activations fit in about `budget`
+    bytes (default: what suits the device). The draws depend on the seed, the index of the image and
+    L alone, and the draws for a smaller k come first; so pieces and device change only the
+    rounding. After each piece `progress` gets the codes done and the codes in all. Raises TypeError
+    for a posterior without a density.
     """
     device = vae.latent_mask.device
     rows = image_rows(vae, budget)
     unit = min(_UNIT, importance_samples)
     block, samples = max(1, min(len(images), rows // unit)), max(1, min(unit, rows))
-    x, noise = images[:block].to(device), torch.zeros(samples, block, len(vae.latent_mask)).to(vae.latent_mask)
+    x = images[:block].to(device)
+    noise = torch.zeros(samples, block, len(vae.latent_mask)).to(vae.latent_mask)
     codes = len(images) * importance_samples
     weigh = log_weights(vae, vae.prior_distribution(), vae.encode_density(x), noise, x, codes=codes)
     bounds, counts = [], sample_counts(importance_samples)
     for start in range(0, len(images), block):
         x = images[start : start + block].to(device)
         posterior = vae.encode_density(x)
-        total = torch.full((len(x),), -math.inf, dtype=torch.float64)  # running log Σ_i of the weights [B]
+        # Running log Σ_i of the weights [B].
+        total = torch.full((len(x),), -math.inf, dtype=torch.float64)
         done, summed, parts, sums = 0, 0, [], []
         draws = _draws(len(vae.latent_mask), range(start, start + len(x)), importance_samples, seed)
         # Drawing ahead helps an accelerator, which would wait; a CPU has no idle time for it.
@@ -182,20 +220,32 @@ def importance_weighted_nll(
                 total = torch.logaddexp(total, weights.logsumexp(0))
                 summed = done
                 parts.clear()
-        bounds.append(torch.stack([math.log(count) - of_first for count, of_first in zip(counts, sums, strict=True)]))
+        bounds.append(
+            torch.stack(
+                [math.log(count) - of_first for count, of_first in zip(counts, sums, strict=True)]
+            )
+        )
     return torch.cat(bounds, dim=1)
 
 
 def sample_counts(importance_samples: int) -> list[int]:
-    """Return the counts of codes k = 1, 2, 5, 10, … below `importance_samples`, and this number itself."""
+    """Return the counts of codes k = 1, 2, 5, 10, … below `importance_samples`, and this number
+    itself.
+    """
     decades = (10**power for power in range(len(str(importance_samples))))
     steps = [step * decade for decade in decades for step in (1, 2, 5)]
     return [*(count for count in steps if count < importance_samples), importance_samples]
 
 
-def _draws(latent_size: int, indices: range, importance_samples: int, seed: int) -> Iterator[Tensor]:
-    """Yield standard normal draws for the images at these indices, [≤ `_UNIT`, B, L] at a time; a generator per image."""
-    generators = [torch.Generator().manual_seed(seed_of(f"{seed}/importance/{index}")) for index in indices]
+def _draws(
+    latent_size: int, indices: range, importance_samples: int, seed: int
+) -> Iterator[Tensor]:
+    """Yield standard normal draws for the images at these indices, [≤ `_UNIT`, B, L] at a time; a
+    generator per image.
+    """
+    generators = [
+        torch.Generator().manual_seed(seed_of(f"{seed}/importance/{index}")) for index in indices
+    ]
     for first in range(0, importance_samples, _UNIT):
         drawn = torch.empty(len(indices), _UNIT, latent_size)
         for row, generator in zip(drawn.unbind(), generators, strict=True):
@@ -213,12 +263,18 @@ def _ahead(draws: Iterator[Tensor]) -> Iterator[Tensor]:
 
 
 def image_rows(vae: VAE, budget: int | None = None) -> int:
-    """Return how many codes to decode at once to use about `budget` bytes; by default what suits the device."""
-    return max(1, (budget or _BUDGETS.get(vae.latent_mask.device.type, _BUDGET)) // _bytes_per_code(vae))
+    """Return how many codes to decode at once to use about `budget` bytes; by default what suits
+    the device.
+    """
+    return max(
+        1, (budget or _BUDGETS.get(vae.latent_mask.device.type, _BUDGET)) // _bytes_per_code(vae)
+    )
 
 
 def _bytes_per_code(vae: VAE) -> int:
-    """Return the peak memory to decode one code: a layer's input and output, or the likelihood's temporaries."""
+    """Return the peak memory to decode one code: a layer's input and output, or the likelihood's
+    temporaries.
+    """
     sizes: list[int] = []
     hooks = [
         layer.register_forward_hook(lambda _layer, _inputs, output: sizes.append(output.numel()))
@@ -234,10 +290,11 @@ def _bytes_per_code(vae: VAE) -> int:
 
 
 def active_units(total: Tensor, squares: Tensor, count: int, threshold: float) -> Tensor:
-    """Count the latent dimensions whose posterior mean has a variance over images above `threshold`; [...].
+    """Count the latent dimensions whose posterior mean has a variance over images above
+    `threshold`; [...].
 
-    `total` and `squares` [..., L] are the sum and the sum of squares of `count` posterior means. Masked dimensions never
-    count, because their mean is 0 (Burda et al. 2016, section 2).
+    `total` and `squares` [..., L] are the sum and the sum of squares of `count` posterior means.
+    Masked dimensions never count, because their mean is 0 (Burda et al. 2016, section 2).
     """
     return (squares / count - (total / count).square() > threshold).sum(-1)
 
@@ -248,7 +305,9 @@ def standard_error(values: Tensor) -> float:
 
 
 def bits_per_dimension(nats: float, sub_pixels: int) -> float:
-    """Convert nats per image to bits per sub-pixel. For masses on 256 levels only; raw bytes take 8."""
+    """Convert nats per image to bits per sub-pixel. For masses on 256 levels only; raw bytes take
+    8.
+    """
     return nats / (sub_pixels * math.log(2))
 
 
@@ -264,18 +323,22 @@ def evaluate_test(
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Return the metrics `test/…` on targets [N, C, H, W], and arrays that belong to them.
 
-    Metrics are means over images in nats, standard errors, counts. `test/bits_per_dimension` is `test/neg_elbo` in bits per
-    sub-pixel, only for a likelihood of 256 levels. Arrays: rate_per_dimension float64 [L], as in `vaeexp.evaluation.latent`,
-    and rate_threshold float64 []; neg_elbo_per_image and iw_nll_per_image float32 [N]; nll_k int64 [K] and nll_by_k
-    float64 [K], the importance-weighted NLL of the first nll_k samples. A posterior without a density bounds no likelihood, so it gets distortion, active units and
-    the count of images only. Without `importance_samples` there is no importance-weighted part, which takes most of the
-    time; `progress` gets its (codes done, codes in all).
+    Metrics are means over images in nats, standard errors, counts. `test/bits_per_dimension` is
+    `test/neg_elbo` in bits per sub-pixel, only for a likelihood of 256 levels. Arrays:
+    rate_per_dimension float64 [L], as in `vaeexp.evaluation.latent`, and rate_threshold float64 [];
+    neg_elbo_per_image and iw_nll_per_image float32 [N]; nll_k int64 [K] and nll_by_k float64 [K],
+    the importance-weighted NLL of the first nll_k samples. A posterior without a density bounds no
+    likelihood, so it gets distortion, active units and the count of images only. Without
+    `importance_samples` there is no importance-weighted part, which takes most of the time;
+    `progress` gets its (codes done, codes in all).
     """
     terms = evaluate_elbo(vae, images, seed=seed)
     means = terms.mean.double()
     metrics = {
         "test/distortion": terms.distortion.mean().item(),
-        "test/active_units": float(active_units(means.sum(0), means.square().sum(0), len(images), active_threshold)),
+        "test/active_units": float(
+            active_units(means.sum(0), means.square().sum(0), len(images), active_threshold)
+        ),
         "test/images": float(len(images)),
     }
     if not vae.posterior.stochastic:
@@ -294,7 +357,9 @@ def evaluate_test(
     if rates is not None:
         metrics["test/used_dimensions"] = float(used_dimensions(rates, rate_threshold))
     if vae.decode(vae.latent_mask.unsqueeze(0)).support == "levels_256":
-        metrics["test/bits_per_dimension"] = bits_per_dimension(metrics["test/neg_elbo"], images[0].numel())
+        metrics["test/bits_per_dimension"] = bits_per_dimension(
+            metrics["test/neg_elbo"], images[0].numel()
+        )
     if importance_samples:
         bounds = importance_weighted_nll(
             vae, images, importance_samples=importance_samples, seed=seed, progress=progress

@@ -1,4 +1,5 @@
-"""Measures metrics of the user's own, which a study names by their import paths: `metrics: ["package.module:Name"]`.
+"""Measures metrics of the user's own, which a study names by their import paths: `metrics:
+["package.module:Name"]`.
 
 Shapes: N images, C channels, H × W pixels.
 """
@@ -37,19 +38,25 @@ Measure = Callable[[Tested], Any]
 
 
 def find_metric(path: str) -> Measure:
-    """Return the metric of this import path. Raises ValueError if it cannot be imported or called with one argument."""
+    """Return the metric of this import path. Raises ValueError if it cannot be imported or called
+    with one argument.
+    """
     part = imported(path, "metrics")
     try:
         function: Measure = part() if isinstance(part, type) else part
         inspect.signature(function).bind("tested")
     except (TypeError, ValueError) as error:
-        problem = "must be a function `(tested)` that returns a number or a tensor [N], or a class of such objects"
+        problem = (
+            "must be a function `(tested)` that returns a number or a tensor [N], or a class of "
+            "such objects"
+        )
         raise ValueError(f"metrics: '{path}' {problem}: {one_line(error)}.") from error
     return function
 
 
 def own_figures(vae: VAE, images: Tensor, paths: Sequence[str], *, seed: int) -> dict[str, float]:
-    """Return `test/NAME` of each metric on targets [N, C, H, W], with `test/NAME_se` where it has a value of each image.
+    """Return `test/NAME` of each metric on targets [N, C, H, W], with `test/NAME_se` where it has a
+    value of each image.
 
     A metric that fails is left out with a warning, so that a trained model keeps its other figures.
     """
@@ -69,42 +76,58 @@ def own_figures(vae: VAE, images: Tensor, paths: Sequence[str], *, seed: int) ->
 
 @torch.no_grad()
 def _measure(path: str, vae: VAE, images: Tensor, seed: int) -> Tensor:
-    """Return what a metric gives, float64 [] or [N], on the CPU. Raises ValueError where it fails or gives something else."""
+    """Return what a metric gives, float64 [] or [N], on the CPU. Raises ValueError where it fails
+    or gives something else.
+    """
     metric = find_metric(path)
     generator = torch.Generator().manual_seed(seed_of(f"{seed}/metric/{own_name(path)}"))
     shape = tuple(images.shape)
     try:
-        # A fork, so that draws of the metric from PyTorch's own generator leave the training as it is.
+        # A fork, so that draws of the metric from PyTorch's own generator leave the training as it
+        # is.
         with torch.random.fork_rng(devices=[]):
             found = metric(Tested(vae, images, generator))
     except Exception as error:  # of the user's function, whatever it raises
-        raise ValueError(f"metrics: '{path}' fails on images {list(shape)}: {one_line(error)}.") from error
+        raise ValueError(
+            f"metrics: '{path}' fails on images {list(shape)}: {one_line(error)}."
+        ) from error
     try:
         values = torch.as_tensor(found).cpu().double()
     except (TypeError, ValueError, RuntimeError):
         values = None
     if values is None or values.shape not in ((), shape[:1]):
         got = type(found).__name__ if values is None else f"values {list(values.shape)}"
-        problem = f"returns {got} for {shape[0]:,} images; must return one number, or a value of each image"
+        problem = (
+            f"returns {got} for {shape[0]:,} images; must return one number, or a value of each "
+            "image"
+        )
         raise ValueError(f"metrics: '{path}' {problem}.")
     return values
 
 
-def check_metrics(paths: Sequence[str], settings: "ModelSettings", image_shape: ImageShape | None = None) -> None:
-    """Check that metrics exist under names of their own and, with an image shape (C, H, W), that they measure a fresh model.
+def check_metrics(
+    paths: Sequence[str], settings: "ModelSettings", image_shape: ImageShape | None = None
+) -> None:
+    """Check that metrics exist under names of their own and, with an image shape (C, H, W), that
+    they measure a fresh model.
 
-    Raises ValueError if one is unknown, has the name of another, raises an error, or returns something else than numbers.
+    Raises ValueError if one is unknown, has the name of another, raises an error, or returns
+    something else than numbers.
     """
     taken = {column: "a built-in metric" for name in METRICS for column in (name, f"{name}_se")}
     for path in paths:
         if ":" not in path:
             own = "For your own give its import path, `package.module:Name`"
-            raise ValueError(f"metrics: '{path}' is no import path. {own}; built-in metrics need no entry.")
+            raise ValueError(
+                f"metrics: '{path}' is no import path. {own}; built-in metrics need no entry."
+            )
         name = own_name(path)
         columns = (name, f"{name}_se")
         for column in columns:
             if column in taken:
-                raise ValueError(f"metrics: '{path}' gives '{column}', as {taken[column]} does. Rename it.")
+                raise ValueError(
+                    f"metrics: '{path}' gives '{column}', as {taken[column]} does. Rename it."
+                )
         taken |= dict.fromkeys(columns, f"'{path}'")
         find_metric(path)
     if image_shape is None:

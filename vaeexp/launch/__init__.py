@@ -1,6 +1,7 @@
 """The command sweep's additions to the driver: execution, plan, job, progress.
 
-`launch.job` and `launch.run` are imported when they are first asked for, because they bring PyTorch.
+`launch.job` and `launch.run` are imported when they are first asked for, because they bring
+PyTorch.
 """
 
 import lazy_loader

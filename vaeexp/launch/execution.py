@@ -1,4 +1,6 @@
-"""Decides where and how a study runs: from the options, the record of the study, and the machine."""
+"""Decides where and how a study runs: from the options, the record of the study, and the
+machine.
+"""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,16 +29,21 @@ _LANES_OF_A_WORKER = 2
 """On a CPU, because one lane trains while the other waits for the driver."""
 _CONFIGURATIONS = 256
 _PREPARED = 4
-"""The most shapes that a worker compiles before the first trial. Further shapes are compiled when a trial needs them."""
+"""The most shapes that a worker compiles before the first trial. Further shapes are compiled when a
+trial needs them.
+"""
 _STEPS_THAT_PAY = {"bf16": 6_000, "AVX512": 15_000, "other": 4_000, "cuda": 20_000}
-"""Steps of one worker from which on compiling pays. Compiling takes 15 to 20 s of a core for each shape of model. With bf16
-units, a step of the network `mlp` then takes 1.7 to 3 ms less; in float32 with AVX-512, where products take most of a step,
-1.3 ms less; on other processors 4 to 10 ms less. The number for CUDA is an estimate from the bytes that a compiled step saves."""
+"""Steps of one worker from which on compiling pays. Compiling takes 15 to 20 s of a core for each
+shape of model. With bf16 units, a step of the network `mlp` then takes 1.7 to 3 ms less; in float32
+with AVX-512, where products take most of a step, 1.3 ms less; on other processors 4 to 10 ms less.
+The number for CUDA is an estimate from the bytes that a compiled step saves."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """The execution of a study. The study records it, because rounding and the order of proposals depend on it."""
+    """The execution of a study. The study records it, because rounding and the order of proposals
+    depend on it.
+    """
 
     device: str
     precision: str
@@ -48,15 +55,21 @@ class Execution:
     lanes: int
     """Trials at once, of all workers together."""
     rows: int
-    """The most lanes of one fused program. A worker with more lanes trains them in turn, in programs of that size."""
+    """The most lanes of one fused program. A worker with more lanes trains them in turn, in
+    programs of that size.
+    """
     threads: int | None
     """CPU threads of a worker; None on an accelerator."""
     checkpoint_seconds: float
     resident_mb: float | Literal["auto"]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as they are recorded, `fuse` and `compile` as the options spell them."""
-        return asdict(self) | {name: "on" if getattr(self, name) else "off" for name in ("fuse", "compile")}
+        """Return the fields as they are recorded, `fuse` and `compile` as the options spell
+        them.
+        """
+        return asdict(self) | {
+            name: "on" if getattr(self, name) else "off" for name in ("fuse", "compile")
+        }
 
     def describe(self) -> str:
         """Say in words where and how the lanes train: "cpu (2 workers, bf16, compiled steps)"."""
@@ -64,9 +77,13 @@ class Execution:
         return f"{self.device} ({plural(self.workers, 'worker')}, {self.precision}, {steps})"
 
     def worker_arguments(self, shapes: Sequence[Settings] = ()) -> list[dict[str, Any]]:
-        """Return the arguments of each worker: its device, an even share of the lanes, and its share of the `shapes`, which the
-        workers compile side by side before the first trial."""
-        prepared = shapes if self.compile and not self.fuse and len(shapes) <= _PREPARED * self.workers else ()
+        """Return the arguments of each worker: its device, an even share of the lanes, and its
+        share of the `shapes`, which the workers compile side by side before the first trial."""
+        prepared = (
+            shapes
+            if self.compile and not self.fuse and len(shapes) <= _PREPARED * self.workers
+            else ()
+        )
         devices = [self.device] * self.workers
         if self.device == "cuda" and self.workers > 1:
             devices = [f"cuda:{index % torch.cuda.device_count()}" for index in range(self.workers)]
@@ -94,7 +111,8 @@ def resolve_execution(
     *,
     places: int | None = None,
 ) -> Execution:
-    """Decide how a study runs: by the options, else by the record of its first run, else by this machine.
+    """Decide how a study runs: by the options, else by the record of its first run, else by this
+    machine.
 
     Args:
         options: the given options of the execution, by name.
@@ -107,10 +125,13 @@ def resolve_execution(
         places: workers for which the engine has room; None: all workers run on this machine.
 
     Raises:
-        UserError: the system is Windows, the device is missing, or the options contradict each other.
+        UserError: the system is Windows, the device is missing, or the options contradict each
+            other.
     """
     if sys.platform == "win32":
-        raise UserError("platform", "got Windows; must be Linux or macOS. Try the Windows Subsystem for Linux.")
+        raise UserError(
+            "platform", "got Windows; must be Linux or macOS. Try the Windows Subsystem for Linux."
+        )
     earlier = {
         name: recorded[name]
         for name in ("precision", "workers", "lanes", "fuse", "compile", "threads")
@@ -133,15 +154,25 @@ def resolve_execution(
         compile = _pays_on_cpu(settings, dataset, trials, precision, workers=cores, shapes=shapes)
     lanes_of_a_worker = _LANES_OF_A_WORKER
     if wanted.lanes == "auto" or (wanted.lanes is None and device.type != "cpu"):
-        # Fused lanes are measured uncompiled, because half a minute for each number of lanes would be too long.
+        # Fused lanes are measured uncompiled, because half a minute for each number of lanes would
+        # be too long.
         lanes_of_a_worker = _measured_lanes(
-            dataset, settings, maxima, device, precision, fuse, compile and not fuse, trials, resident_mb
+            dataset,
+            settings,
+            maxima,
+            device,
+            precision,
+            fuse,
+            compile and not fuse,
+            trials,
+            resident_mb,
         )
     devices = _devices(device.type, cores) if places is None else places
     workers = _workers(wanted, devices, trials, lanes_of_a_worker)
     lanes = wanted.lanes if isinstance(wanted.lanes, int) else workers * lanes_of_a_worker
     if device.type == "cpu" and not isinstance(wanted.workers, int):
-        workers = min(devices, lanes)  # cores without a worker would be idle, because a worker has one thread
+        # Cores without a worker would be idle, because a worker has one thread.
+        workers = min(devices, lanes)
     if wanted.compile in (None, "auto") and device.type == "cuda" and fuse:
         compile = _steps(settings, dataset, trials, lanes) >= _STEPS_THAT_PAY["cuda"]
     return Execution(
@@ -159,8 +190,14 @@ def resolve_execution(
 
 
 def shape_count(study: "Study", settings: Settings, trials: int) -> int:
-    """Return the most shapes of models among so many trials; a range of a user's network may give each trial its own."""
-    ranges = any(not parameter.values for parameter in study.space.parameters if parameter.name in settings.model.own())
+    """Return the most shapes of models among so many trials; a range of a user's network may give
+    each trial its own.
+    """
+    ranges = any(
+        not parameter.values
+        for parameter in study.space.parameters
+        if parameter.name in settings.model.own()
+    )
     return trials if ranges else len(model_shapes(study, settings))
 
 
@@ -173,8 +210,14 @@ def model_shapes(study: "Study", settings: Settings) -> list[Settings]:
             configurations = [
                 {**params, parameter.name: value}
                 for params in configurations
-                for value in (parameter.values if parameter.name in study.space.active(params) else ())
-            ] + [params for params in configurations if parameter.name not in study.space.active(params)]
+                for value in (
+                    parameter.values if parameter.name in study.space.active(params) else ()
+                )
+            ] + [
+                params
+                for params in configurations
+                if parameter.name not in study.space.active(params)
+            ]
     shapes: dict[Any, Settings] = {}
     for params in configurations:
         shape = settings.with_params(params)
@@ -184,11 +227,15 @@ def model_shapes(study: "Study", settings: Settings) -> list[Settings]:
 
 def _why_no_compiled_step(device: str, fuse: bool) -> str:
     if device == "mps":
-        return "compiled steps need cpu or cuda, and this study would run on mps. Try --compile off."
+        return (
+            "compiled steps need cpu or cuda, and this study would run on mps. Try --compile off."
+        )
     if device == "cpu" and fuse:
         return "fused lanes are compiled on cuda only. Try --fuse off or --compile off."
     if device == "cuda" and not fuse:
-        return "lanes that are not fused are compiled on a CPU only. Try --fuse on or --compile off."
+        return (
+            "lanes that are not fused are compiled on a CPU only. Try --fuse on or --compile off."
+        )
     return ""
 
 
@@ -201,30 +248,41 @@ def _workers(wanted: SweepOptions, devices: int, trials: int, lanes_of_a_worker:
     """Return the number of processes that train."""
     if isinstance(wanted.workers, int):
         if isinstance(wanted.lanes, int) and wanted.lanes < wanted.workers:
-            problem = f"got {wanted.lanes}; must be at least {wanted.workers}, one for each worker. Try --workers auto."
+            problem = (
+                f"got {wanted.lanes}; must be at least {wanted.workers}, one for each worker. Try "
+                "--workers auto."
+            )
             raise UserError("--lanes", problem)
         return wanted.workers
     if devices < 1:
-        raise UserError("--workers", "the cluster has no room for a worker yet. Say how many workers to wait for.")
+        raise UserError(
+            "--workers",
+            "the cluster has no room for a worker yet. Say how many workers to wait for.",
+        )
     if isinstance(wanted.lanes, int):
         return min(devices, wanted.lanes)
-    # A sampler learns from finished trials only, so with more lanes than a quarter of the trials the search is random.
+    # A sampler learns from finished trials only, so with more lanes than a quarter of the trials
+    # the search is random.
     return max(1, min(devices, -(-max(4, trials // 4) // lanes_of_a_worker)))
 
 
 def _steps(settings: Settings, dataset: Dataset, trials: int, at_once: int) -> float:
-    """Return the steps of one worker in the whole search if `at_once` trials take a step in the time of one.
+    """Return the steps of one worker in the whole search if `at_once` trials take a step in the
+    time of one.
 
     The number follows from the study alone and not from the trials that are left.
     """
-    return trials * settings.train.epochs * (dataset.sizes[0] // settings.train.batch_size) / at_once
+    return (
+        trials * settings.train.epochs * (dataset.sizes[0] // settings.train.batch_size) / at_once
+    )
 
 
 def _pays_on_cpu(
     settings: Settings, dataset: Dataset, trials: int, precision: str, *, workers: int, shapes: int
 ) -> bool:
-    """Tell whether compiling saves more time than it takes. The facts never change from run to run: the study's steps and
-    shapes, the workers, the precision and the vector units of the processor."""
+    """Tell whether compiling saves more time than it takes. The facts never change from run to run:
+    the study's steps and shapes, the workers, the precision and the vector units of the processor.
+    """
     wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
     kind = "bf16" if precision == "bf16" else "AVX512" if wide else "other"
     if _steps(settings, dataset, trials, workers) < _STEPS_THAT_PAY[kind] * -(-shapes // workers):
@@ -249,7 +307,9 @@ def _measured_lanes(
     if device.type == "cpu":
         torch.set_num_threads(1)
     source = open_source(dataset, device, study_seed=0, resident_mb=resident_mb)
-    measure = partial(seconds_per_image, source, settings, maxima, precision=precision, fuse=fuse, compile=compile)
+    measure = partial(
+        seconds_per_image, source, settings, maxima, precision=precision, fuse=fuse, compile=compile
+    )
     lanes = fastest_lanes(measure, max(1, min(trials, 512)))
     del source, measure
     free_memory(device)

@@ -1,4 +1,6 @@
-"""A sweep before it starts: its options, read and checked, and the plan that `--dry-run` prints. Nothing is written yet."""
+"""A sweep before it starts: its options, read and checked, and the plan that `--dry-run` prints.
+Nothing is written yet.
+"""
 
 import os
 import shlex
@@ -77,7 +79,9 @@ class Job:
     doubts: tuple[str, ...] = ()
     """What the user cannot have meant with networks of their own."""
     code: Mapping[str, Any] = field(default_factory=dict)
-    """The user's own code of its networks, `own_code`, and its changes since the study began, `code_changes`, as the study records them."""
+    """The user's own code of its networks, `own_code`, and its changes since the study began,
+    `code_changes`, as the study records them.
+    """
 
     @property
     def runs(self) -> Path:
@@ -101,9 +105,16 @@ class Job:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user cannot have meant, each with what to do. They stand in the plan, in `status` and in the report."""
+        """What the user cannot have meant, each with what to do. They stand in the plan, in
+        `status` and in the report.
+        """
         changed = code_warnings(self.study.name, self.code.get("code_changes", ()))
-        return (*self.dataset.warnings, *self.doubts, *check_warmups(self.study, self.dataset.sizes[0]), *changed)
+        return (
+            *self.dataset.warnings,
+            *self.doubts,
+            *check_warmups(self.study, self.dataset.sizes[0]),
+            *changed,
+        )
 
     def command(self, *, budget: bool = True, program: str = "vaeexp") -> str:
         """Return the command that continues this study, as `SweepOptions.words` has it."""
@@ -113,14 +124,20 @@ class Job:
 def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None) -> Job:
     """Check the options, the cheapest checks first. Raises UserError.
 
-    text: content of the study file, where the study lies in no file; `options.study` is then its name.
+    text: content of the study file, where the study lies in no file; `options.study` is then its
+    name.
     """
     named = str(options.study)
     if options.name is not None:
         check_name(options.name, "--name")
     budget = {"trials": options.trials, "seconds": options.seconds}
-    overrides = [*options.overrides, *(f"budget.{name}={limit}" for name, limit in budget.items() if limit)]
-    open_study = partial(open_study_file, named, overrides=overrides, text=text or _recorded_text(options))
+    overrides = [
+        *options.overrides,
+        *(f"budget.{name}={limit}" for name, limit in budget.items() if limit),
+    ]
+    open_study = partial(
+        open_study_file, named, overrides=overrides, text=text or _recorded_text(options)
+    )
     study = open_study()
     study = replace(study, name=options.name or study.name)
     for folder, flag in ((options.runs, "--runs"), (options.reports, "--reports")):
@@ -141,18 +158,24 @@ def prepare_job(options: SweepOptions, log: "StudyLog", text: str | None = None)
         )
     dataset = datasets[settings.data.binarisation]
     if (batch := largest(study, "batch_size")) > dataset.sizes[0]:
-        problem = f"{batch} is more than the {dataset.sizes[0]:,} training images; give at most that."
+        problem = (
+            f"{batch} is more than the {dataset.sizes[0]:,} training images; give at most that."
+        )
         raise UserError(f"{study.path}: train.batch_size", problem)
     check_warmups(study, dataset.sizes[0])
     MemoryPlan(study, settings, dataset).check()
     # The shape of the images, which is known only now, decides whether the networks fit.
     open_study(image_shape=dataset.image_shape, least_batch=smallest_batch(study))
     found = doubts_of(study, settings, dataset)
-    return Job(options=options, study=study, settings=settings, datasets=datasets, log=log, doubts=found)
+    return Job(
+        options=options, study=study, settings=settings, datasets=datasets, log=log, doubts=found
+    )
 
 
 def doubts_of(study: "Study", settings: Settings, dataset: Dataset) -> tuple[str, ...]:
-    """Return what the user cannot have meant with the networks of their own that the study names."""
+    """Return what the user cannot have meant with the networks of their own that the study
+    names.
+    """
     found: list[str] = []
     for network in networks_of(study):
         if ":" in network:
@@ -162,7 +185,9 @@ def doubts_of(study: "Study", settings: Settings, dataset: Dataset) -> tuple[str
 
 
 def _recorded_text(options: SweepOptions) -> str | None:
-    """Return the recorded text of a study that no file has, such as one given to `vaeexp.run_study` as a dict; else None."""
+    """Return the recorded text of a study that no file has, such as one given to `vaeexp.run_study`
+    as a dict; else None.
+    """
     named = str(options.study)
     if not is_name(named) or named in known_studies(shipped_studies()):
         return None
@@ -171,21 +196,34 @@ def _recorded_text(options: SweepOptions) -> str | None:
 
 
 def _check_writable(folder: Path, flag: str) -> None:
-    there = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
+    there = next(
+        parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists()
+    )
     if not there.is_dir():
-        raise UserError(flag, f"'{folder}' cannot be a folder: '{there}' is a file. Choose another folder.")
+        raise UserError(
+            flag, f"'{folder}' cannot be a folder: '{there}' is a file. Choose another folder."
+        )
     if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(flag, f"'{folder}' cannot be written: no permission for '{there}'. Choose another folder.")
+        raise UserError(
+            flag,
+            f"'{folder}' cannot be written: no permission for '{there}'. Choose another folder.",
+        )
 
 
 def print_plan(job: Job, console: "Console", engine: "Engine") -> None:
-    """Print the plan. A few training steps of the largest model give the estimate of time. `engine`: as for `choose_execution`."""
+    """Print the plan. A few training steps of the largest model give the estimate of time.
+    `engine`: as for `choose_execution`.
+    """
     study = job.study
     trials, say = study.budget.trials or 100, partial(write_line, console)
     if (size := grid_size(study.sampler, study.space)) is not None:
         trials = min(size, trials if study.budget.trials else size)
-        write_line(console, f"The grid has {plural(size, 'setting')}; the search ends after {trials}.")
-    execution = choose_execution(study, job.settings, job.dataset, job.options.execution, {}, say, engine=engine)
+        write_line(
+            console, f"The grid has {plural(size, 'setting')}; the search ends after {trials}."
+        )
+    execution = choose_execution(
+        study, job.settings, job.dataset, job.options.execution, {}, say, engine=engine
+    )
     for line in (*_intent(job), *_cost(job, execution, trials)):
         write_line(console, line)
     for warning in job.warnings:
@@ -214,51 +252,90 @@ def _intent(job: Job) -> Iterator[str]:
     train, validation, test = dataset.sizes
     limits = study.budget.model_dump(exclude_none=True)
     yield f"Study {study.name} ({study.path}): {one_line(study.question)}"
-    yield f"Data: {dataset.title}, from {dataset.source}: {train:,} images to train on, {validation:,} to validate, {test:,} to test"
+    yield (
+        f"Data: {dataset.title}, from {dataset.source}: {train:,} images to train on, "
+        f"{validation:,} to validate, {test:,} to test"
+    )
     yield from (f"  {line}" for line in describe_plan(dataset))
-    yield f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner {study.pruner.name}"
+    yield (
+        f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner "
+        f"{study.pruner.name}"
+    )
     if warmup := study.longest_warmup:
         compared = f"trials are compared from epoch {warmup + 1} on"
         if warmup >= epochs:
             compared = "no trial is compared before its end"
         elif isinstance(study.pruner, PromotionSettings):
             compared += f", rungs at {join_and([str(rung) for rung in study.pruner.rungs or ()])}"
-        yield f"Warm-up of β: up to {plural(warmup, 'epoch')}, which count for no best epoch, patience or pruning; {compared}"
-    yield f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to {epochs} epochs each"
+        yield (
+            f"Warm-up of β: up to {plural(warmup, 'epoch')}, which count for no best epoch, "
+            f"patience or pruning; {compared}"
+        )
+    yield (
+        f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to "
+        f"{epochs} epochs each"
+    )
     if study.confirm and TO_CONFIRM in later:
-        top = f"the best {study.confirm.top} settings" if study.confirm.top > 1 else "the best setting"
-        runs, seeds = f"{later[TO_CONFIRM]} runs on the test images", f"{study.confirm.seeds} fresh seeds"
+        top = (
+            f"the best {study.confirm.top} settings"
+            if study.confirm.top > 1
+            else "the best setting"
+        )
+        runs = f"{later[TO_CONFIRM]} runs on the test images"
+        seeds = f"{study.confirm.seeds} fresh seeds"
         if study.confirm.race:
             yield f"Confirm: up to {runs}, {top} in a race over {seeds}"
         else:
             yield f"Confirm: {runs}, {top} with {seeds} each"
     if study.compare and TO_COMPARE in later:
         names = " or ".join(study.compare.parameters)
-        yield f"Compare: up to {later[TO_COMPARE]} runs that differ in {names} alone; runs that also confirm are trained once"
+        yield (
+            f"Compare: up to {later[TO_COMPARE]} runs that differ in {names} alone; runs that "
+            "also confirm are trained once"
+        )
     for row in study.baselines:
-        changes = ", ".join(f"{name} = {format_short(value)}" for name, value in row.settings.items()) or "as it is"
+        changes = (
+            ", ".join(f"{name} = {format_short(value)}" for name, value in row.settings.items())
+            or "as it is"
+        )
         at = "the best setting" if row.at == "best" else "the fixed settings"
         if (more := _of_baseline(study, row) - row.seeds) > 0:
-            at += f", and up to {plural(more, 'run')} more where another setting wins the confirmation"
+            at += (
+                f", and up to {plural(more, 'run')} more where another setting wins the "
+                "confirmation"
+            )
         yield f"Baseline: {row.title} ({at}; {changes})"
 
 
 def _cost(job: Job, execution: Execution, trials: int) -> Iterator[str]:
     study = job.study
-    networks = study.space["network"].values if "network" in study.space.names else [job.settings.model.network]
+    networks = (
+        study.space["network"].values
+        if "network" in study.space.names
+        else [job.settings.model.network]
+    )
     measured = {name: _measure(job, execution, name) for name in networks}
     parameters, epoch = (max(numbers) for numbers in zip(*measured.values(), strict=True))
     slowest = max(measured, key=lambda name: measured[name][1])
     of = f" with {slowest}, the slowest network" if len(measured) > 1 else ""
     search = trials * _epochs(job) * epoch
     yield f"Execution: {execution.lanes} trials at once on {execution.describe()}"
-    yield f"Largest model: {parameters:,} parameters. {MemoryPlan(study, job.settings, job.dataset).words(execution)}"
-    yield f"Measured: {epoch:.2f} s per trial-epoch{of}. The search takes at most {format_duration(search)}; pruning shortens that"
+    yield (
+        f"Largest model: {parameters:,} parameters. "
+        f"{MemoryPlan(study, job.settings, job.dataset).words(execution)}"
+    )
+    yield (
+        f"Measured: {epoch:.2f} s per trial-epoch{of}. The search takes at most "
+        f"{format_duration(search)}; pruning shortens that"
+    )
     later = later_runs(study)
     if runs := sum(later.values()):
         training, figures = later_epochs(job) * epoch, runs * _test_seconds(job, execution)
         purposes = ", ".join(f"{count} {purpose}" for purpose, count in later.items())
-        yield f"Then up to {plural(runs, 'further run')}, whatever the budget: {purposes}. They take at most {format_duration(training)}, their test figures {_about(figures)}"
+        yield (
+            f"Then up to {plural(runs, 'further run')}, whatever the budget: {purposes}. They "
+            f"take at most {format_duration(training)}, their test figures {_about(figures)}"
+        )
         yield f"Altogether at most {format_duration(search + training + figures)}"
 
 
@@ -273,7 +350,9 @@ def _about(seconds: float) -> str:
 
 
 def _of_baseline(study: "Study", row: "Baseline") -> int:
-    """Return the most runs of a baseline: on the best setting of the search, and on another one that wins the confirmation."""
+    """Return the most runs of a baseline: on the best setting of the search, and on another one
+    that wins the confirmation.
+    """
     another = row.at == "best" and study.confirm is not None and study.confirm.top > 1
     return row.seeds * (2 if another else 1)
 
@@ -286,7 +365,10 @@ def later_runs(study: "Study") -> dict[str, int]:
     """Return purpose → the largest number of runs that follow the search."""
     counts = dict.fromkeys((TO_CONFIRM, TO_COMPARE, OF_BASELINES), 0)
     if study.confirm:
-        counts |= {TO_CONFIRM: study.confirm.top * study.confirm.seeds, "of paused trials": study.confirm.late}
+        counts |= {
+            TO_CONFIRM: study.confirm.top * study.confirm.seeds,
+            "of paused trials": study.confirm.late,
+        }
     if study.compare:
         pairs = sum(len(study.space[name].values) ** 2 for name in study.compare.parameters)
         counts[TO_COMPARE] = study.compare.top * study.compare.seeds * pairs
@@ -297,17 +379,25 @@ def later_runs(study: "Study") -> dict[str, int]:
 def later_epochs(job: Job) -> int:
     """Return the most trial-epochs of the runs that follow the search."""
     study, longest = job.study, _epochs(job)
-    fewer = (_of_baseline(study, row) * (longest - int(row.settings.get("epochs", longest))) for row in study.baselines)
+    fewer = (
+        _of_baseline(study, row) * (longest - int(row.settings.get("epochs", longest)))
+        for row in study.baselines
+    )
     return sum(later_runs(study).values()) * longest - sum(fewer)
 
 
 def _test_seconds(job: Job, execution: Execution) -> float:
-    """Estimate the machine's seconds for the test figures of a run: the importance-weighted NLL takes most of them."""
+    """Estimate the machine's seconds for the test figures of a run: the importance-weighted NLL
+    takes most of them.
+    """
     dataset, samples = job.dataset, job.settings.evaluation.importance_samples
-    model = build_vae(job.settings.with_params(dict(maxima_of(job.study))).model, dataset.image_shape, 0)
+    model = build_vae(
+        job.settings.with_params(dict(maxima_of(job.study))).model, dataset.image_shape, 0
+    )
     if not model.posterior.stochastic:
         return 0.0
-    x, tried = targets(dataset.validation.images[:TIMED_IMAGES], dataset.binarisation, 0), min(samples, TIMED_SAMPLES)
+    x = targets(dataset.validation.images[:TIMED_IMAGES], dataset.binarisation, 0)
+    tried = min(samples, TIMED_SAMPLES)
     model = model.to(execution.device).eval()
     measure = partial(importance_weighted_nll, model, x, importance_samples=tried, seed=0)
     with torch.no_grad():
@@ -319,13 +409,19 @@ def _test_seconds(job: Job, execution: Execution) -> float:
 
 
 def _measure(job: Job, execution: Execution, network: str) -> tuple[int, float]:
-    """Return the parameters of the network's largest model, and the machine's seconds per trial-epoch of such models."""
+    """Return the parameters of the network's largest model, and the machine's seconds per
+    trial-epoch of such models.
+    """
     if execution.threads:
         torch.set_num_threads(execution.threads)
     study, dataset, maxima = job.study, job.dataset, maxima_of(job.study)
     largest = job.settings.with_params({**largest_own(study), **maxima, "network": network})
-    source = open_source(dataset, torch.device(execution.device), study.seed, resident_mb=execution.resident_mb)
+    source = open_source(
+        dataset, torch.device(execution.device), study.seed, resident_mb=execution.resident_mb
+    )
     lanes, how = -(-execution.lanes // execution.workers), ("precision", "fuse", "compile")
-    seconds = seconds_per_image(source, largest, maxima, lanes, **{name: getattr(execution, name) for name in how})
+    seconds = seconds_per_image(
+        source, largest, maxima, lanes, **{name: getattr(execution, name) for name in how}
+    )
     parameters = build_vae(largest.model, dataset.image_shape, 0).parameter_count()
     return parameters, seconds * dataset.sizes[0] / execution.workers

@@ -1,4 +1,6 @@
-"""Estimates the memory of a sweep before it starts, and refuses or narrows a sweep that does not fit."""
+"""Estimates the memory of a sweep before it starts, and refuses or narrows a sweep that does not
+fit.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -19,10 +21,13 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 MIRROR, WORKER, PROGRAMS = 200 * MIB, 350 * MIB, 300 * MIB
-"""Measured: the process that writes to MLflow; a worker with PyTorch; the compiled programs of a worker. The driver and its fork
-server have their memory when the estimate is made, and the report is made when the workers have gone."""
+"""Measured: the process that writes to MLflow; a worker with PyTorch; the compiled programs of a
+worker. The driver and its fork server have their memory when the estimate is made, and the report
+is made when the workers have gone."""
 _VECTORS = 7
-"""Vectors of a lane's size: weights, two moments, best weights, gradients, and two while it is built or saved. One more for an average."""
+"""Vectors of a lane's size: weights, two moments, best weights, gradients, and two while it is
+built or saved. One more for an average.
+"""
 
 
 class MemoryPlan:
@@ -31,19 +36,30 @@ class MemoryPlan:
     def __init__(self, study: "Study", settings: Settings, dataset: Dataset) -> None:
         """Count the parameters of the largest model without building it."""
         maxima = maxima_of(study)
-        searched = study.space["network"].values if "network" in study.space.names else [settings.model.network]
+        searched = (
+            study.space["network"].values
+            if "network" in study.space.names
+            else [settings.model.network]
+        )
         shapes: Iterable[Settings] = model_shapes(study, settings)
         wide = largest_own(study) | maxima
-        models = [shape.with_params({**wide, "network": name}).model for shape in shapes for name in searched]
+        models = [
+            shape.with_params({**wide, "network": name}).model
+            for shape in shapes
+            for name in searched
+        ]
         self.parameters = max(count_parameters(model, dataset.image_shape) or 0 for model in models)
         self._lane = self.parameters * 4 * (_VECTORS + uses_average(study))
         _, validation, test = dataset.sizes
-        # Targets are float32; a worker holds those of validation, and those of the test images while it tests.
+        # Targets are float32; a worker holds those of validation, and those of the test images
+        # while it tests.
         self._images = 4 * (validation + test) * math.prod(dataset.image_shape)
         self._place = f"{study.path}: model"
 
     def needed(self, workers: int, lanes: int, *, compiled: bool) -> int:
-        """Return the bytes that a sweep on the CPU needs at the most besides those that it has, about."""
+        """Return the bytes that a sweep on the CPU needs at the most besides those that it has,
+        about.
+        """
         programs = PROGRAMS if compiled else 0
         return MIRROR + workers * (WORKER + programs + self._images) + lanes * self._lane
 
@@ -54,22 +70,29 @@ class MemoryPlan:
         return replace(engine, cpus=float(execution.threads or 1), memory=memory)
 
     def check(self, free: FreeMemory | None = None) -> None:
-        """Raise UserError where one lane of the largest model does not fit, before any model is built."""
+        """Raise UserError where one lane of the largest model does not fit, before any model is
+        built.
+        """
         free, needed = free or free_memory(), self.needed(1, 1, compiled=False)
         if free is not None and needed > free.bytes:
             problem = (
-                f"the largest model has {self.parameters:,} parameters; one trial of it needs about {format_gibibytes(needed)} more, and "
-                f"{free.bound} has {format_gibibytes(free.bytes)} free. Make the model smaller, or give the sweep more memory."
+                f"the largest model has {self.parameters:,} parameters; one trial of it needs "
+                f"about {format_gibibytes(needed)} more, and {free.bound} has "
+                f"{format_gibibytes(free.bytes)} free. Make the model smaller, or give the sweep "
+                "more memory."
             )
             raise UserError(self._place, problem)
 
     def fitting(self, execution: Execution, free: FreeMemory) -> tuple[int, int]:
-        """Return the most workers and lanes that fit in the free memory, none more than the execution has; at least one each."""
+        """Return the most workers and lanes that fit in the free memory, none more than the
+        execution has; at least one each.
+        """
         fitting = [
             (workers, lanes)
             for workers in range(1, execution.workers + 1)
             for lanes in (workers, 2 * workers)
-            if lanes <= execution.lanes and self.needed(workers, lanes, compiled=execution.compile) <= free.bytes
+            if lanes <= execution.lanes
+            and self.needed(workers, lanes, compiled=execution.compile) <= free.bytes
         ]
         return max(fitting, default=(1, 1))
 
@@ -92,7 +115,8 @@ def choose_execution(
     *,
     engine: "Engine | None" = None,
 ) -> Execution:
-    """Decide how a study runs (`resolve_execution`); on a CPU with fewer workers and lanes where memory is short, and says so.
+    """Decide how a study runs (`resolve_execution`); on a CPU with fewer workers and lanes where
+    memory is short, and says so.
 
     With an engine that knows for how many workers it has places, there are as many.
 
@@ -114,7 +138,8 @@ def choose_execution(
         execution = resolve(asked, places=places)
         while (places := plan.asked(engine, execution).places or 0) < execution.workers:
             fewer = resolve(asked, places=places)
-            if fewer.workers == execution.workers:  # as many as were asked for; the study waits for them
+            # As many as were asked for; the study waits for them.
+            if fewer.workers == execution.workers:
                 break
             execution = fewer
         return execution
@@ -123,7 +148,11 @@ def choose_execution(
     if execution.device != "cpu" or free is None or needed <= free.bytes:
         return execution
     workers, lanes = plan.fitting(execution, free)
-    short = f"{execution.workers} workers with {execution.lanes} lanes need about {format_gibibytes(needed)} more, and {free.bound} has {format_gibibytes(free.bytes)} free"
+    short = (
+        f"{execution.workers} workers with {execution.lanes} lanes need about "
+        f"{format_gibibytes(needed)} more, and {free.bound} has {format_gibibytes(free.bytes)} "
+        "free"
+    )
     if recorded or {"workers", "lanes"} & asked.keys():
         raise UserError("memory", f"{short}. Try --workers {workers} --lanes {lanes}.")
     say(f"{short}: the study runs with --workers {workers} --lanes {lanes}.")

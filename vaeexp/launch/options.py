@@ -1,7 +1,7 @@
 """The options of `vaeexp sweep` in one table.
 
-The command, `vaeexp.run_study`, `vaeexp slurm` and the command that a study records are made from it: a new option is one
-field of `SweepOptions`, and the code that reads the field.
+The command, `vaeexp.run_study`, `vaeexp slurm` and the command that a study records are made from
+it: a new option is one field of `SweepOptions`, and the code that reads the field.
 """
 # ruff: noqa: RUF009 (`_option` makes a field)
 
@@ -16,7 +16,16 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 import click
 
-from sweeps import ENGINES, MAX_FAILURES, PATIENCE, SILENCE, STOP_SECONDS, UserError, did_you_mean, masked
+from sweeps import (
+    ENGINES,
+    MAX_FAILURES,
+    PATIENCE,
+    SILENCE,
+    STOP_SECONDS,
+    UserError,
+    did_you_mean,
+    masked,
+)
 from vaeexp.console import program
 
 CHECKPOINT_SECONDS = 20.0
@@ -28,15 +37,23 @@ class Duration(click.ParamType):
 
     name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         if isinstance(value, float):
             return value
         number = r"(\d+\.?\d*|\.\d+)"
-        match = re.fullmatch(rf"(?:{number}h)?(?:{number}m(?:in)?)?(?:{number}s?)?", value.strip(), re.ASCII)
+        match = re.fullmatch(
+            rf"(?:{number}h)?(?:{number}m(?:in)?)?(?:{number}s?)?", value.strip(), re.ASCII
+        )
         parts = match.groups(default="0") if match else ()
         total = sum(float(part) * size for part, size in zip(parts, (3600, 60, 1), strict=False))
         if total <= 0:
-            self.fail(f"'{value}' is not a time. Give seconds, or a number with a unit: 90s, 15m, 2h.", param, ctx)
+            self.fail(
+                f"'{value}' is not a time. Give seconds, or a number with a unit: 90s, 15m, 2h.",
+                param,
+                ctx,
+            )
         return total
 
 
@@ -45,7 +62,9 @@ class IntegerOrAuto(click.ParamType):
 
     name = "number|auto"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
         if value == "auto":
             return value
         if not re.fullmatch(r"0*[1-9][0-9]*", str(value)):
@@ -65,7 +84,9 @@ class SizeOrAuto(click.FloatRange):
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """An option of `sweep`. Its field gives the name, the default, and the kind of its values unless `kind` does."""
+    """An option of `sweep`. Its field gives the name, the default, and the kind of its values
+    unless `kind` does.
+    """
 
     name: str = ""
     default: Any = None
@@ -91,7 +112,11 @@ class Option:
 
     def click_option(self, **changes: Any) -> Any:
         """Return the option of a command, with `changes` of what Click is given."""
-        given: dict[str, Any] = {"help": self.help, "show_default": self.shown, "metavar": self.metavar}
+        given: dict[str, Any] = {
+            "help": self.help,
+            "show_default": self.shown,
+            "metavar": self.metavar,
+        }
         if self.default not in (None, False, ()):
             given["default"] = self.default
         if isinstance(self.default, float):
@@ -108,7 +133,9 @@ class Option:
         return click.option(self.flag, self.name, **given | changes)
 
     def checked(self, value: Any) -> Any:
-        """Return a value that Python code gives, as the command would have it; None is the default. Raises UserError."""
+        """Return a value that Python code gives, as the command would have it; None is the default.
+        Raises UserError.
+        """
         if value is None:
             return self.default
         if self.multiple:
@@ -142,7 +169,9 @@ TITLES = (STUDY, BUDGET, FAILURES, DATA, PLACES, MACHINES, EXECUTION)
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """The study to run, and the options of `vaeexp sweep`: as the user gave them, else the defaults."""
+    """The study to run, and the options of `vaeexp sweep`: as the user gave them, else the
+    defaults.
+    """
 
     study: str | Path | Mapping[str, Any]
     _: KW_ONLY
@@ -164,14 +193,17 @@ class SweepOptions:
     )
     extend: bool = _option(
         STUDY,
-        "Continue a study although its file, its code or the kind of its machine has changed; trials done so far still count.",
+        "Continue a study although its file, its code or the kind of its machine has changed; "
+        "trials done so far still count.",
         False,
         brief="Continue a study although its file has changed.",
         recorded=False,
     )
     retry_failed: bool = _option(
         STUDY,
-        "Train the trials and repeats that have failed once more, under their configuration and seed. Each stands in the place of the failed one, so that the budget counts it once. Mended code of a network needs --extend, too.",
+        "Train the trials and repeats that have failed once more, under their configuration and "
+        "seed. Each stands in the place of the failed one, so that the budget counts it once. "
+        "Mended code of a network needs --extend, too.",
         False,
         recorded=False,
     )
@@ -191,19 +223,25 @@ class SweepOptions:
     )
     max_failures: int = _option(
         FAILURES,
-        "Stop after N trials in a row, by number, that fail of the same cause: an error, a crash, too little memory. Trials that diverge do not count.",
+        "Stop after N trials in a row, by number, that fail of the same cause: an error, a "
+        "crash, too little memory. Trials that diverge do not count.",
         MAX_FAILURES,
         metavar="N",
     )
     trial_timeout: float | None = _option(
         FAILURES,
-        "Fail a trial whose epoch, with what is measured after it, takes longer, or that trains no batch for so long while it is built, replayed or finished: 90, 90s, 15m or 2h. Trials that train as one program are stopped together, then run one by one to find the slow one. What fails depends on this machine's speed, so another run may give another table.",
+        "Fail a trial whose epoch, with what is measured after it, takes longer, or that trains "
+        "no batch for so long while it is built, replayed or finished: 90, 90s, 15m or 2h. "
+        "Trials that train as one program are stopped together, then run one by one to find the "
+        "slow one. What fails depends on this machine's speed, so another run may give another "
+        "table.",
         shown="no limit",
         kind=Duration(),
     )
     stop_seconds: float = _option(
         FAILURES,
-        "After Ctrl-C or SIGTERM, give workers so long to end the epoch at hand and write checkpoints. A second Ctrl-C ends at once.",
+        "After Ctrl-C or SIGTERM, give workers so long to end the epoch at hand and write "
+        "checkpoints. A second Ctrl-C ends at once.",
         STOP_SECONDS,
         kind=Duration(),
     )
@@ -216,7 +254,9 @@ class SweepOptions:
         metavar="PATH",
         envvar="VAEEXP_DATA",
     )
-    full_data: bool = _option(DATA, "Stop with an error rather than run on the bundled subset.", False)
+    full_data: bool = _option(
+        DATA, "Stop with an error rather than run on the bundled subset.", False
+    )
     runs: str | Path = _option(
         PLACES,
         "Folder of runs: MLflow's store, Optuna's journal, weights and pictures.",
@@ -234,13 +274,15 @@ class SweepOptions:
     )
     html: bool = _option(
         PLACES,
-        "Write no report.html, which has the report in one file, with all trials and pictures to look at.",
+        "Write no report.html, which has the report in one file, with all trials and pictures to "
+        "look at.",
         True,
         flag="--no-html",
     )
     storage: str | None = _option(
         PLACES,
-        "PostgreSQL database of studies, as postgresql+psycopg://user@host/name. Keep its password out of the command: in ~/.pgpass, or in the environment as PGPASSWORD.",
+        "PostgreSQL database of studies, as postgresql+psycopg://user@host/name. Keep its "
+        "password out of the command: in ~/.pgpass, or in the environment as PGPASSWORD.",
         shown="a journal file in the runs folder",
         metavar="URL",
         envvar="VAEEXP_STORAGE",
@@ -254,14 +296,16 @@ class SweepOptions:
     )
     take_over: bool = _option(
         PLACES,
-        f"Take the study in a database from a process that has gone: the command waits {SILENCE:g} seconds for its sign of life.",
+        "Take the study in a database from a process that has gone: the command waits "
+        f"{SILENCE:g} seconds for its sign of life.",
         False,
         recorded=False,
         slurm=False,
     )
     tracking: str | None = _option(
         PLACES,
-        "MLflow tracking server or store. Keep its password out of the command: in the environment as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
+        "MLflow tracking server or store. Keep its password out of the command: in the "
+        "environment as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
         shown="mlflow.db in the runs folder",
         metavar="URI",
         envvar="VAEEXP_TRACKING",
@@ -269,7 +313,9 @@ class SweepOptions:
     )
     engine: str = _option(
         MACHINES,
-        "local: workers are processes of this machine; ray: they are actors on a running Ray cluster that this machine is part of, each with a CPU core or a GPU. The results are the same.",
+        "local: workers are processes of this machine; ray: they are actors on a running Ray "
+        "cluster that this machine is part of, each with a CPU core or a GPU. The results are "
+        "the same.",
         "local",
         kind=click.Choice([*ENGINES]),
         slurm=False,
@@ -289,7 +335,9 @@ class SweepOptions:
     )
     checkpoints: str | None = _option(
         MACHINES,
-        "Folder for checkpoints that all machines reach, as s3://bucket/folder or file:///shared/folder: another machine goes on from them. Without one, it trains the running trials of a lost machine again where it does not see the runs folder.",
+        "Folder for checkpoints that all machines reach, as s3://bucket/folder or "
+        "file:///shared/folder: another machine goes on from them. Without one, it trains the "
+        "running trials of a lost machine again where it does not see the runs folder.",
         shown="the runs folder",
         metavar="URL",
         envvar="VAEEXP_CHECKPOINTS",
@@ -302,12 +350,14 @@ class SweepOptions:
     )
     precision: Literal["auto", "float32", "bf16"] | None = _option(
         EXECUTION,
-        "Arithmetic of training; evaluation is always float32. auto: bf16 where the processor has it.",
+        "Arithmetic of training; evaluation is always float32. auto: bf16 where the processor "
+        "has it.",
         shown="auto",
     )
     lanes: int | Literal["auto"] | None = _option(
         EXECUTION,
-        "Trials at once, of all workers together. auto: a few numbers are tried and the fastest is taken.",
+        "Trials at once, of all workers together. auto: a few numbers are tried and the fastest "
+        "is taken.",
         shown="2 for each worker on cpu, auto elsewhere",
         kind=IntegerOrAuto(),
         metavar="N|auto",
@@ -321,40 +371,49 @@ class SweepOptions:
     )
     threads: int | None = _option(
         EXECUTION,
-        "CPU threads of a worker. More help where a machine has more cores than there are lanes; they may change the last bits.",
+        "CPU threads of a worker. More help where a machine has more cores than there are lanes; "
+        "they may change the last bits.",
         shown="1",
         metavar="N",
     )
     fuse: Literal["auto", "on", "off"] | None = _option(
         EXECUTION,
-        "on: the trials of a worker train as one program; off: one after the other. auto: on for accelerators, off for cpu.",
+        "on: the trials of a worker train as one program; off: one after the other. auto: on for "
+        "accelerators, off for cpu.",
         shown="auto",
     )
     compile: Literal["auto", "on", "off"] | None = _option(
         EXECUTION,
-        "on: each training step is compiled, which takes half a minute at the start. auto: on where the study is long enough for this processor.",
+        "on: each training step is compiled, which takes half a minute at the start. auto: on "
+        "where the study is long enough for this processor.",
         shown="auto",
     )
     resident_mb: float | Literal["auto"] | None = _option(
         EXECUTION,
-        "Training images beyond this size stay on disk and stream to the device. The results are the same.",
+        "Training images beyond this size stay on disk and stream to the device. The results are "
+        "the same.",
         shown="half of an accelerator's free memory",
         kind=SizeOrAuto(),
         metavar="MB",
     )
     checkpoint_seconds: float | None = _option(
         EXECUTION,
-        "Training between two checkpoints of a trial: 90, 90s or 15m. A study that is killed repeats at most this much, a stopped one nothing.",
+        "Training between two checkpoints of a trial: 90, 90s or 15m. A study that is killed "
+        "repeats at most this much, a stopped one nothing.",
         shown=f"{CHECKPOINT_SECONDS:g}",
         kind=Duration(),
     )
 
     @classmethod
     def checked(cls, study: str | Path | Mapping[str, Any], **given: Any) -> "SweepOptions":
-        """Return what Python code gives, checked as the command checks it. Raises UserError, which names the option."""
+        """Return what Python code gives, checked as the command checks it. Raises UserError, which
+        names the option.
+        """
         for name in given:
             if name in ("dry_run", "show"):
-                raise UserError(name, "is for the command alone. Try: vaeexp sweep STUDY --dry-run --show.")
+                raise UserError(
+                    name, "is for the command alone. Try: vaeexp sweep STUDY --dry-run --show."
+                )
             if name not in OPTIONS:
                 raise UserError(name, f"is no option of a sweep. {did_you_mean(name, OPTIONS)}")
         return cls(study, **{name: OPTIONS[name].checked(value) for name, value in given.items()})
@@ -362,18 +421,28 @@ class SweepOptions:
     @property
     def execution(self) -> dict[str, Any]:
         """The options that were given of those that say how a study is executed."""
-        values = {name: getattr(self, name) for name, option in OPTIONS.items() if option.title == EXECUTION}
+        values = {
+            name: getattr(self, name)
+            for name, option in OPTIONS.items()
+            if option.title == EXECUTION
+        }
         return {name: value for name, value in values.items() if value is not None}
 
     def words(self, *, budget: bool = True) -> Iterator[str]:
-        """Yield the words after `sweep` that continue the study, with `***` in place of passwords; without its budget if not `budget`.
+        """Yield the words after `sweep` that continue the study, with `***` in place of passwords;
+        without its budget if not `budget`.
 
-        An address that the environment gives is left out, because the environment will give it again.
+        An address that the environment gives is left out, because the environment will give it
+        again.
         """
         yield str(self.study)
         for name, option in OPTIONS.items():
             value = getattr(self, name)
-            if not option.recorded or value in (option.default, "") or (option.title == BUDGET and not budget):
+            if (
+                not option.recorded
+                or value in (option.default, "")
+                or (option.title == BUDGET and not budget)
+            ):
                 continue
             if not (option.address and value == os.environ.get(str(option.envvar))):
                 yield from option.words(value)
@@ -404,31 +473,53 @@ class Places(NamedTuple):
         return masked(self.storage or str(self.runs))
 
     def command(self, name: str, words: str = "") -> str:
-        """Return a command on these places, started as here, with the options that are neither default nor in the environment or its `words`."""
+        """Return a command on these places, started as here, with the options that are neither
+        default nor in the environment or its `words`.
+        """
         given: dict[str, str] = {}
         if name not in PLACELESS and "--runs" not in words and "--storage" not in words:
             given |= {"runs": str(self.runs)} if self.runs != usual_runs() else {}
-            stored = self.storage and self.storage != os.environ.get("VAEEXP_STORAGE") and name != "ui"
+            stored = (
+                self.storage and self.storage != os.environ.get("VAEEXP_STORAGE") and name != "ui"
+            )
             given |= {"storage": str(self.storage)} if stored else {}
-        if self.tracking and self.tracking != os.environ.get("VAEEXP_TRACKING") and "--tracking" not in words:
+        if (
+            self.tracking
+            and self.tracking != os.environ.get("VAEEXP_TRACKING")
+            and "--tracking" not in words
+        ):
             given |= {"tracking": self.tracking} if name in TRACKED else {}
-        options = [word for option, place in given.items() for word in (f"--{option}", shlex.quote(masked(place)))]
+        options = [
+            word
+            for option, place in given.items()
+            for word in (f"--{option}", shlex.quote(masked(place)))
+        ]
         return " ".join([program(), name + words, *options])
 
     def typeable(self, text: str) -> str:
         """Return a message in which each `vaeexp …` between backticks can be typed as it stands."""
         # `vaeexp sweep` alone is its name.
-        return re.sub("`vaeexp (?!sweep`)([a-z]+)([^`]*)`", lambda match: f"`{self.command(*match.groups())}`", text)
+        return re.sub(
+            "`vaeexp (?!sweep`)([a-z]+)([^`]*)`",
+            lambda match: f"`{self.command(*match.groups())}`",
+            text,
+        )
 
 
 def _kind(annotation: Any, kind: click.ParamType) -> click.ParamType:
-    """Return the kind of an option's values by the type of its field; `kind` for a type that says too little."""
+    """Return the kind of an option's values by the type of its field; `kind` for a type that says
+    too little.
+    """
     types = [part for part in get_args(annotation) or (annotation,) if part is not NoneType]
     if get_origin(annotation) is Literal:
         types = [annotation]
     if get_origin(types[0]) is Literal:
         return click.Choice(get_args(types[0]))
-    return {bool: click.BOOL, int: click.IntRange(min=1)}.get(types[0], kind) if len(types) == 1 else kind
+    return (
+        {bool: click.BOOL, int: click.IntRange(min=1)}.get(types[0], kind)
+        if len(types) == 1
+        else kind
+    )
 
 
 def _options() -> Iterator[Option]:

@@ -1,4 +1,6 @@
-"""Shows the progress of a sweep: a table that updates in place, a bar in a notebook, or plain lines."""
+"""Shows the progress of a sweep: a table that updates in place, a bar in a notebook, or plain
+lines.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -41,13 +43,19 @@ class _Ended:
 
 
 def time_left(snapshot: Snapshot, epochs_per_second: float | None, later: int = 0) -> float | None:
-    """Estimate the seconds until the planned trials have ended, and `later` trial-epochs; None while too few trials have ended.
+    """Estimate the seconds until the planned trials have ended, and `later` trial-epochs; None
+    while too few trials have ended.
 
-    The estimate takes the mean length of ended trials for the trials to come. The first trials to end are short, so the
-    estimate waits until as many trials have ended as are running.
+    The estimate takes the mean length of ended trials for the trials to come. The first trials to
+    end are short, so the estimate waits until as many trials have ended as are running.
     """
     ended = _ended_trials(snapshot)
-    if snapshot.planned is None or not epochs_per_second or ended == 0 or ended < len(snapshot.running):
+    if (
+        snapshot.planned is None
+        or not epochs_per_second
+        or ended == 0
+        or ended < len(snapshot.running)
+    ):
         return None
     if snapshot.paused:  # nobody knows who of them goes on
         return None
@@ -83,7 +91,8 @@ class LiveProgress:
         self.console, self.study, self.epochs, self._later = tolerant(console), study, epochs, later
         self._warning, self.clock = warning, clock
         self._objective = minus_elbo(console)
-        # The driver's thread replaces these values while the refreshing thread reads them, so none is changed in place.
+        # The driver's thread replaces these values while the refreshing thread reads them, so none
+        # is changed in place.
         self._snapshot: Snapshot | None = None
         self._running: Mapping[str, Running] = {}
         """Folder name of a trial → its state."""
@@ -91,7 +100,9 @@ class LiveProgress:
         self._unprinted: list[_Ended] = []
         self._warned: set[str] = set()
         self._rates: tuple[tuple[float, int], ...] = ()
-        """Seconds and trial-epochs of the phase at the end of each round of the last two minutes."""
+        """Seconds and trial-epochs of the phase at the end of each round of the last two
+        minutes.
+        """
         self._started = self._snapshot_at = self._heartbeat = clock()
         self._live: Live | None = None
 
@@ -100,7 +111,10 @@ class LiveProgress:
             from rich.live import Live
 
             self._live = Live(
-                get_renderable=self.render, console=self.console, refresh_per_second=2, vertical_overflow="crop"
+                get_renderable=self.render,
+                console=self.console,
+                refresh_per_second=2,
+                vertical_overflow="crop",
             )
             self._live.start()
         return self
@@ -128,9 +142,15 @@ class LiveProgress:
             self._running = {**self._running, trial.folder_name: running}
 
     def trial_ended(
-        self, trial: "TrialSpec", outcome: "Outcome", result: "TrialResult", duplicate_of: int | None
+        self,
+        trial: "TrialSpec",
+        outcome: "Outcome",
+        result: "TrialResult",
+        duplicate_of: int | None,
     ) -> None:
-        self._running = {name: running for name, running in self._running.items() if name != trial.folder_name}
+        self._running = {
+            name: running for name, running in self._running.items() if name != trial.folder_name
+        }
         state = str(outcome.state)
         if duplicate_of is not None:
             state = f"same as {self._name(duplicate_of)}"
@@ -146,7 +166,9 @@ class LiveProgress:
             self._rates = ()
         self._snapshot, self._snapshot_at = snapshot, self.clock()
         self._running = {running.trial.folder_name: running for running in snapshot.running}
-        recent = tuple(rate for rate in self._rates if snapshot.elapsed - rate[0] <= RATE_WINDOW_SECONDS)
+        recent = tuple(
+            rate for rate in self._rates if snapshot.elapsed - rate[0] <= RATE_WINDOW_SECONDS
+        )
         self._rates = (*(recent or self._rates[-1:]), (snapshot.elapsed, snapshot.epochs))
         self._print_ended(snapshot)
         self._show_round(snapshot)
@@ -170,19 +192,30 @@ class LiveProgress:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for title in ("trial", "epoch", self._objective, "state", "settings"):
             numeric = title in ("epoch", self._objective)
-            # A narrow terminal cuts the settings first, because their column alone may shrink, and between two of them.
+            # A narrow terminal cuts the settings first, because their column alone may shrink, and
+            # between two of them.
             table.add_column(
-                title, justify="right" if numeric else "left", no_wrap=title != "settings", overflow="ellipsis"
+                title,
+                justify="right" if numeric else "left",
+                no_wrap=title != "settings",
+                overflow="ellipsis",
             )
         running, finished = tuple(self._running.values()), self._finished
         room = max(3, self.console.height - len(finished) - 6)
         for row in running[:room]:
             name, epochs = self._name(row.trial.number, row.trial.repeat), row.epoch
             total = row.trial.params.get("epochs", self.epochs)
-            # The test metrics can take longer than all epochs together, and the table does not change meanwhile.
+            # The test metrics can take longer than all epochs together, and the table does not
+            # change meanwhile.
             state = "last epoch, then test" if row.trial.test and total == epochs + 1 else "running"
             epoch = f"{epochs}/{total}" if total else str(epochs)
-            table.add_row(name, epoch, _two_decimals(row.objective), state, _OneLine(_configuration(row.trial)))
+            table.add_row(
+                name,
+                epoch,
+                _two_decimals(row.objective),
+                state,
+                _OneLine(_configuration(row.trial)),
+            )
         if len(running) > room:
             table.add_row(f"and {len(running) - room} more", "", "", "running", "")
         for ended in reversed(finished):
@@ -200,7 +233,11 @@ class LiveProgress:
             PHASES.get(snapshot.phase, snapshot.phase),
             f"{ended}{_of_planned(snapshot)} trials",
         ]
-        parts += [*self._best_parts(snapshot), f"{snapshot.pruned} pruned", f"{snapshot.failed} failed"]
+        parts += [
+            *self._best_parts(snapshot),
+            f"{snapshot.pruned} pruned",
+            f"{snapshot.failed} failed",
+        ]
         rate = self._rate()
         if rate is not None:
             parts.append(f"{rate:.2g} epochs/s" if rate < 10 else f"{rate:.0f} epochs/s")
@@ -222,7 +259,9 @@ class LiveProgress:
         return parts + ([f"{snapshot.paused} paused"] if snapshot.paused else [])
 
     def _rate(self) -> float | None:
-        """Return trial-epochs per second over the last two minutes, or over the phase after its first round."""
+        """Return trial-epochs per second over the last two minutes, or over the phase after its
+        first round.
+        """
         if not self._rates:
             return None
         (first_time, first_epochs), (last_time, last_epochs) = self._rates[0], self._rates[-1]
@@ -234,7 +273,9 @@ class LiveProgress:
         return run_name(self.study, number, repeat=repeat)
 
     def _print_ended(self, snapshot: Snapshot | None) -> None:
-        """Print one line for each trial that ended since the last round, unless the table shows it; `snapshot` counts them."""
+        """Print one line for each trial that ended since the last round, unless the table shows it;
+        `snapshot` counts them.
+        """
         ended, self._unprinted = self._unprinted, []
         if self._live is not None:
             return
@@ -242,14 +283,21 @@ class LiveProgress:
         first = 0 if snapshot is None else _ended_trials(snapshot) - len(ended) + 1
         for position, trial in enumerate(ended, start=first):
             count = "" if snapshot is None else f"[{position}{of}]  "
-            value = "no value" if trial.objective is None else f"{self._objective} {_two_decimals(trial.objective)}"
+            value = (
+                "no value"
+                if trial.objective is None
+                else f"{self._objective} {_two_decimals(trial.objective)}"
+            )
             write_line(
-                self.console, f"{count}{trial.name}  {trial.state}  epoch {trial.epoch}  {value}  {trial.params}"
+                self.console,
+                f"{count}{trial.name}  {trial.state}  epoch {trial.epoch}  {value}  {trial.params}",
             )
 
 
 class BarProgress(LiveProgress):
-    """Shows a study in a notebook as one progress bar: a widget, or a line of text without ipywidgets."""
+    """Shows a study in a notebook as one progress bar: a widget, or a line of text without
+    ipywidgets.
+    """
 
     _bar: "tqdm | None" = None
     _phase: str | None = None
@@ -285,8 +333,14 @@ def _ended_trials(snapshot: Snapshot) -> int:
 
 
 def _of_planned(snapshot: Snapshot) -> str:
-    """Return `/40`; nothing without a planned number of trials, or where more trials have ended, as under an earlier budget."""
-    return f"/{snapshot.planned}" if snapshot.planned and snapshot.planned >= _ended_trials(snapshot) else ""
+    """Return `/40`; nothing without a planned number of trials, or where more trials have ended, as
+    under an earlier budget.
+    """
+    return (
+        f"/{snapshot.planned}"
+        if snapshot.planned and snapshot.planned >= _ended_trials(snapshot)
+        else ""
+    )
 
 
 def _configuration(trial: "TrialSpec") -> str:
@@ -297,7 +351,9 @@ def _configuration(trial: "TrialSpec") -> str:
 
 @dataclass(frozen=True)
 class _OneLine:
-    """Words on one line. A narrow terminal leaves out the last of them, and cuts none, because `0.00` is not 0.003."""
+    """Words on one line. A narrow terminal leaves out the last of them, and cuts none, because
+    `0.00` is not 0.003.
+    """
 
     text: str
 

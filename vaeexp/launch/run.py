@@ -61,7 +61,14 @@ from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.progress import BarProgress, LiveProgress
 from vaeexp.launch.study_log import StudyLog, log_path
 from vaeexp.launch.workers import engine_of, make_workers
-from vaeexp.own_code import check_code, check_loaded, code_changes, code_progress, note_beginning, own_code
+from vaeexp.own_code import (
+    check_code,
+    check_loaded,
+    code_changes,
+    code_progress,
+    note_beginning,
+    own_code,
+)
 from vaeexp.plots.contact_sheet import draw, pack
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
@@ -81,13 +88,15 @@ if TYPE_CHECKING:
 
 
 def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = None) -> bool:
-    """Run a study, or continue it, to its report; return whether all trials of the search failed, so that there is no answer.
+    """Run a study, or continue it, to its report; return whether all trials of the search failed,
+    so that there is no answer.
 
     text: as for `prepare_job`.
 
     Raises:
         UserError: an option, the study or the machine is unfit; raised before any training.
-        KeyboardInterrupt: the sweep was stopped; finished trials are kept, and running trials resume.
+        KeyboardInterrupt: the sweep was stopped; finished trials are kept, and running trials
+            resume.
     """
     log = StudyLog(console)
     job = prepare_job(options, log, text)
@@ -113,13 +122,21 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
             begin_log()
             return _already_finished(job, sweep.read())
         execution = choose_execution(
-            *(job.study, job.settings, job.dataset, options.execution, sweep.before.execution, log.say),
+            *(
+                job.study,
+                job.settings,
+                job.dataset,
+                options.execution,
+                sweep.before.execution,
+                log.say,
+            ),
             engine=engine,
         )
         _announce(job, execution)
         kind = None if options.extend else sweep.before.worker_kind
         opened.enter_context(engine.shown())  # workers look for the folder when they start
-        # The workers are the last that can refuse the command; whatever is left behind comes after them.
+        # The workers are the last that can refuse the command; whatever is left behind comes after
+        # them.
         with closing(make_workers(job, execution, engine, kind)) as workers:
             begin_log()
             _begin(sweep, job, execution)
@@ -130,13 +147,20 @@ def run_sweep(options: SweepOptions, *, console: "Console", text: str | None = N
         return _report(job, sweep, stored)
 
 
-def _train(job: Job, sweep: Sweep, workers: WorkerPool, mirror: Mirror, console: "Console") -> State:
-    """Search, then train the repeats, with the progress on the console and in the log; return all trials."""
+def _train(
+    job: Job, sweep: Sweep, workers: WorkerPool, mirror: Mirror, console: "Console"
+) -> State:
+    """Search, then train the repeats, with the progress on the console and in the log; return all
+    trials.
+    """
     options, kept = job.options, BestWeights.of(sweep, job.study.keep.weights)
     shown: dict[str, Any] = {"study": job.study.name, "epochs": job.settings.train.epochs}
     shown |= {"later": later_epochs(job), "warning": lambda: mirror.warning}
     progress_on = BarProgress if in_notebook() else LiveProgress
-    with progress_on(console, **shown) as progress, LiveProgress(job.log.file_console, **shown) as lines:
+    with (
+        progress_on(console, **shown) as progress,
+        LiveProgress(job.log.file_console, **shown) as lines,
+    ):
         stored = sweep.train(
             workers,
             [progress, lines, *kept],
@@ -151,14 +175,19 @@ def _train(job: Job, sweep: Sweep, workers: WorkerPool, mirror: Mirror, console:
 
 
 def _learned(job: Job, stored: State) -> bool:
-    """Tell whether a search has taught anything; say which runs do not follow where it has not, and how to get them."""
+    """Tell whether a search has taught anything; say which runs do not follow where it has not, and
+    how to get them.
+    """
     verdict = nothing_learned(stored.study, of_records(stored))
-    runs = sum(count for purpose, count in later_runs(job.study).items() if purpose != "of baselines")
+    runs = sum(
+        count for purpose, count in later_runs(job.study).items() if purpose != "of baselines"
+    )
     if verdict and runs and any(trial.state == "complete" for trial in stored.trials):
         command = job.command(program=program())
         job.log.say(
-            f"Nothing was learned, so nothing is confirmed or compared (up to {plural(runs, 'run')}). To train the best configuration with "
-            f"fresh seeds all the same: {command} --set 'baselines.best={{at: best}}' --extend"
+            "Nothing was learned, so nothing is confirmed or compared (up to "
+            f"{plural(runs, 'run')}). To train the best configuration with fresh seeds all the "
+            f"same: {command} --set 'baselines.best={{at: best}}' --extend"
         )
     return not verdict
 
@@ -175,7 +204,9 @@ def _report(job: Job, sweep: Sweep, stored: State) -> bool:
 
 
 def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredModel | None:
-    """Return the model of the best run for MLflow's registry; None if no run with weights is complete, or they are damaged."""
+    """Return the model of the best run for MLflow's registry; None if no run with weights is
+    complete, or they are damaged.
+    """
     run = best_run(results)
     if run is None:
         return None
@@ -186,13 +217,15 @@ def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredMo
         check_code(run["name"], flat_settings(load_json(folder / SETTINGS)), folder, allow=False)
         model = Reconstructor(folder)
     except UserError as error:
-        # The report of days of work must not wait for one file, nor for the code of a run from elsewhere.
+        # The report of days of work must not wait for one file, nor for the code of a run from
+        # elsewhere.
         warn_once(f"{error} No model is registered.")
         return None
     scale = 1 if dataset.binarisation == "static" else 255
     images = np.asarray(dataset.validation.images[:2], dtype=np.float32) / scale
     inputs, outputs = (
-        {"dtype": str(array.dtype), "values": array.tolist()} for array in (images, model.predict(images))
+        {"dtype": str(array.dtype), "values": array.tolist()}
+        for array in (images, model.predict(images))
     )
     return RegisteredModel(
         name=results.name,
@@ -202,17 +235,21 @@ def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredMo
         loader_module=LOADER,
         inputs=inputs,
         outputs=outputs,
-        pip_requirements=tuple(f"vaeexp=={VERSION}" if name == "vaeexp" else name for name in REQUIREMENTS),
+        pip_requirements=tuple(
+            f"vaeexp=={VERSION}" if name == "vaeexp" else name for name in REQUIREMENTS
+        ),
     )
 
 
 def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False) -> None:
     """Check all that a sweep checks, print what it would do, and record nothing.
 
-    show: write a contact sheet of the training images, `<study>-images.png`, into the current folder.
+    show: write a contact sheet of the training images, `<study>-images.png`, into the current
+    folder.
 
     Raises:
-        UserError: the sweep would refuse to start, its tracking server does not answer, or the sheet cannot be written.
+        UserError: the sweep would refuse to start, its tracking server does not answer, or the
+            sheet cannot be written.
     """
     job = prepare_job(options, StudyLog(console))
     if show:
@@ -233,7 +270,8 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
             _say_finished(job, stored)
             return
     _say_unused_address(job)
-    before, read = stored or StudyRecord(name=job.study.name), study_reader(options.storage, job.runs, job.study)
+    before = stored or StudyRecord(name=job.study.name)
+    read = study_reader(options.storage, job.runs, job.study)
     for line in warm_start(job.study, before, _comparable(job), read)[1]:
         job.log.say(line)
     with engine_of(job) as engine:
@@ -241,13 +279,16 @@ def plan_sweep(options: SweepOptions, *, console: "Console", show: bool = False)
 
 
 def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
-    """Raise UserError if the study began on other images, because values on different images share no ranking."""
+    """Raise UserError if the study began on other images, because values on different images share
+    no ranking.
+    """
     before = record.get("data")
     if before is not None and before["fingerprint"] != job.dataset.fingerprint:
         raise UserError(
             f"study '{job.study.name}'",
-            f"was made on {before['title']} ({before['source']}), and this run would use {job.dataset.title} "
-            f"({job.dataset.source}). Try --name NEW for a new study, or give the first data again with --data.",
+            f"was made on {before['title']} ({before['source']}), and this run would use "
+            f"{job.dataset.title} ({job.dataset.source}). Try --name NEW for a new study, or "
+            "give the first data again with --data.",
         )
 
 
@@ -266,15 +307,19 @@ def _to_retry(job: Job, sweep: Sweep) -> bool:
     return job.options.retry_failed and any(run.state == "failed" for run in runs)
 
 
-def _with_own_code(job: Job, record: Mapping[str, Any], progress: Callable[[], dict[str, Any]]) -> Job:
-    """Return the job with the user's own code that the study names, and with what has changed since the study began.
+def _with_own_code(
+    job: Job, record: Mapping[str, Any], progress: Callable[[], dict[str, Any]]
+) -> Job:
+    """Return the job with the user's own code that the study names, and with what has changed since
+    the study began.
 
     Args:
         record: provenance of the study, as an earlier process left it.
         progress: gives the progress of the study where it goes on under changed code.
 
     Raises:
-        UserError: the code has changed, and the options do not say --extend; or it has changed since this process imported it.
+        UserError: the code has changed, and the options do not say --extend; or it has changed
+            since this process imported it.
     """
     paths = own_paths_of(job.study)
     check_loaded(paths)
@@ -283,10 +328,18 @@ def _with_own_code(job: Job, record: Mapping[str, Any], progress: Callable[[], d
     if before is not None and (differences := code_changes(before, now)):
         if not job.options.extend:
             shown = "".join(f"\n  {line}" for line in differences)
-            problem = f"began with other code:{shown}\nPut the code back as it was, or give --name NEW for a new study."
-            more = "" if job.options.retry_failed else "; with --retry-failed, too, it trains failed runs once more"
+            problem = (
+                f"began with other code:{shown}\nPut the code back as it was, or give --name NEW "
+                "for a new study."
+            )
+            more = (
+                ""
+                if job.options.retry_failed
+                else "; with --retry-failed, too, it trains failed runs once more"
+            )
             raise UserError(
-                f"study '{job.study.name}'", f"{problem} --extend goes on and marks the runs of the new code{more}."
+                f"study '{job.study.name}'",
+                f"{problem} --extend goes on and marks the runs of the new code{more}.",
             )
         changes.append({"changes": differences, **progress()})
     code = {"own_code": now, "code_changes": changes}
@@ -296,18 +349,24 @@ def _with_own_code(job: Job, record: Mapping[str, Any], progress: Callable[[], d
 def _say_finished(job: Job, study: StudyRecord) -> None:
     more = (job.study.budget.trials or 40) * 2
     job.log.say(f"The study '{study.name}' is complete: {study.stopped}")
-    if study.stopped == GRID_DONE or exhausted(job.study.sampler, job.study.space, job.study.budget.trials or 0):
+    if study.stopped == GRID_DONE or exhausted(
+        job.study.sampler, job.study.space, job.study.budget.trials or 0
+    ):
         job.log.say(
-            "A larger budget adds no trial: the grid has no other setting. Search more values, under another --name."
+            "A larger budget adds no trial: the grid has no other setting. Search more values, "
+            "under another --name."
         )
         return
     job.log.say(
-        f"To extend it: {_as_begun(job, study).command(budget=False, program=program())} --trials {more}{_extend(study)}"
+        f"To extend it: {_as_begun(job, study).command(budget=False, program=program())} "
+        f"--trials {more}{_extend(study)}"
     )
 
 
 def _as_begun(job: Job, study: StudyRecord) -> Job:
-    """Return the job without options of the execution that this study's workers would be refused for."""
+    """Return the job without options of the execution that this study's workers would be refused
+    for.
+    """
     refused: dict[str, Any] = {
         name: None
         for name, value in job.options.execution.items()
@@ -317,13 +376,23 @@ def _as_begun(job: Job, study: StudyRecord) -> Job:
 
 
 def _extend(study: StudyRecord) -> str:
-    """Return the option without which a study does not go on under another version of vaeexp or PyTorch; empty where it began under these."""
-    here = named_sources(sources(("sweeps", "vaeexp"))) | {"torch": installed_versions().get("torch")}
-    return " --extend" if any(study.worker_kind.get(name, value) != value for name, value in here.items()) else ""
+    """Return the option without which a study does not go on under another version of vaeexp or
+    PyTorch; empty where it began under these.
+    """
+    here = named_sources(sources(("sweeps", "vaeexp"))) | {
+        "torch": installed_versions().get("torch")
+    }
+    return (
+        " --extend"
+        if any(study.worker_kind.get(name, value) != value for name, value in here.items())
+        else ""
+    )
 
 
 def _already_finished(job: Job, stored: State) -> bool:
-    """Bring MLflow the rest of a finished study, as after a server that was away; write its report where that is gone."""
+    """Bring MLflow the rest of a finished study, as after a server that was away; write its report
+    where that is gone.
+    """
     options = job.options
     try:
         state = sync(job.study, runs=job.runs, storage=options.storage, tracking=options.tracking)
@@ -333,7 +402,8 @@ def _already_finished(job: Job, stored: State) -> bool:
         if state.brought:
             job.log.say(f"MLflow lacked {state.brought} of {state.runs} runs; it has them now.")
     _say_finished(job, stored.study)
-    path, view = job.reports / job.study.name / "README.md", StudyView(study_tables(stored, job.runs))
+    path = job.reports / job.study.name / "README.md"
+    view = StudyView(study_tables(stored, job.runs))
     if not (path.exists() and (not options.html or path.with_name(pages.PAGE).exists())):
         path = pages.write_report(view, reports=job.reports, html=options.html)
     return _conclude(job, view, path)
@@ -360,18 +430,25 @@ def _said_when_stopped(job: Job) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         command = job.command(program=program())
-        job.log.say(f"Stopped. Finished trials are kept, running trials resume. Continue with: {command}")
+        job.log.say(
+            f"Stopped. Finished trials are kept, running trials resume. Continue with: {command}"
+        )
         raise
 
 
 def _describe_study(job: Job, execution: Execution) -> Description:
-    """Return the record of the study: where and how it runs, its images, and the protocol of each baseline.
+    """Return the record of the study: where and how it runs, its images, and the protocol of each
+    baseline.
 
     A baseline on the best setting of the search differs from the study in its own settings only.
     """
     searched = job.study.space.names
     record = describe_run(
-        job.dataset, job.settings, study_text=job.study.text, searched=searched, command=job.command()
+        job.dataset,
+        job.settings,
+        study_text=job.study.text,
+        searched=searched,
+        command=job.command(),
     )
     protocols = {}
     for row in job.study.baselines:
@@ -390,22 +467,39 @@ def _describe_study(job: Job, execution: Execution) -> Description:
         constants=job.settings.flat(),
         no_metrics=_no_metrics(job),
         tags=_tags(record, execution) | _protocol_tags(record["protocol"]),
-        baseline_tags={name: _protocol_tags(baseline_protocol) for name, baseline_protocol in protocols.items()},
-        dataset={"name": data["title"], "fingerprint": data["fingerprint"], "source": data["source"], "profile": data},
+        baseline_tags={
+            name: _protocol_tags(baseline_protocol) for name, baseline_protocol in protocols.items()
+        },
+        dataset={
+            "name": data["title"],
+            "fingerprint": data["fingerprint"],
+            "source": data["source"],
+            "profile": data,
+        },
     )
 
 
 def _comparable(job: Job) -> dict[str, str]:
-    """Return the facts that the −ELBO of another study must share to be compared with that of this one, trial by trial."""
+    """Return the facts that the −ELBO of another study must share to be compared with that of this
+    one, trial by trial.
+    """
     space, settings = job.study.space, job.settings
     epochs = space["epochs"].domain() if "epochs" in space.names else str(settings.train.epochs)
     one = "−ELBO at β = 1 on validation images, nats per image"
-    objective = f"{' and '.join(job.study.objectives)}, two at once" if job.study.objectives else one
-    return {"objective": objective, **protocol(job.dataset, settings, space.names), "epochs": epochs}
+    objective = (
+        f"{' and '.join(job.study.objectives)}, two at once" if job.study.objectives else one
+    )
+    return {
+        "objective": objective,
+        **protocol(job.dataset, settings, space.names),
+        "epochs": epochs,
+    }
 
 
 def _no_metrics(job: Job) -> tuple[str, ...]:
-    """Return the figures that say how a trial was trained and tested; learning rate and β are curves only where they change."""
+    """Return the figures that say how a trial was trained and tested; learning rate and β are
+    curves only where they change.
+    """
     options = train_options(job.study)
     constant = [f"test/{name}" for name in measured_at("test", "condition")]
     if {*options["schedule"]} == {"constant"} and not any(options["warmup_steps"]):
@@ -420,12 +514,14 @@ def _announce(job: Job, execution: Execution) -> None:
     job.log.say(f"{job.study.name}: {one_line(job.study.question)}")
     _say_unused_address(job)
     job.log.say(
-        f"{job.dataset.title}: {train:,} images to train on, {validation:,} to validate, {test:,} to test. "
-        f"{execution.lanes} trials at once on {execution.describe()}.",
+        f"{job.dataset.title}: {train:,} images to train on, {validation:,} to validate, "
+        f"{test:,} to test. {execution.lanes} trials at once on {execution.describe()}.",
     )
     if later := later_runs(job.study):
         words = ", ".join(f"{count} {purpose}" for purpose, count in later.items())
-        job.log.say(f"After the search come up to {plural(sum(later.values()), 'further run')}: {words}.")
+        job.log.say(
+            f"After the search come up to {plural(sum(later.values()), 'further run')}: {words}."
+        )
     if job.dataset.notes:  # the files are the user's own
         for line in describe_plan(job.dataset):
             job.log.say(f"  {line}")
@@ -434,7 +530,9 @@ def _announce(job: Job, execution: Execution) -> None:
 
 
 def _say_unused_address(job: Job) -> None:
-    """Say that MLflow's own variable is not used: runs go to no server that was not named to this command."""
+    """Say that MLflow's own variable is not used: runs go to no server that was not named to this
+    command.
+    """
     address = os.environ.get("MLFLOW_TRACKING_URI")
     if address and job.options.tracking is None:
         job.log.say(
@@ -457,7 +555,10 @@ def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:
     git, decided = record["git"], execution.as_dict()
     tags = {f"version.{name}": value for name, value in record["versions"].items()}
     tags |= {f"git.{name}": str(git.get(name, "unknown")) for name in ("commit", "dirty")}
-    tags |= {name: str(decided[name]) for name in ("device", "precision", "fuse", "compile", "lanes", "workers")}
+    tags |= {
+        name: str(decided[name])
+        for name in ("device", "precision", "fuse", "compile", "lanes", "workers")
+    }
     return tags | {
         "command": record["command"],
         "hardware": record["hardware"]["processor"],

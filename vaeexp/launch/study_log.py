@@ -1,4 +1,6 @@
-"""Writes the lines of a sweep to its console and to `logs/<study>.txt` in the runs folder, so that no line depends on a terminal."""
+"""Writes the lines of a sweep to its console and to `logs/<study>.txt` in the runs folder, so that
+no line depends on a terminal.
+"""
 
 import io
 import logging
@@ -26,15 +28,22 @@ def log_path(runs: Path, study: str) -> Path:
 
 
 class StudyLog:
-    """The lines of one sweep. A console that takes no more lines, as a closed pipe, does not stop the sweep."""
+    """The lines of one sweep. A console that takes no more lines, as a closed pipe, does not stop
+    the sweep.
+    """
 
     def __init__(self, console: Console) -> None:
         """Wrap the console. Lines are kept in memory until `keep` names the file."""
         console.file = cast("IO[str]", _SteadyStream(console.file, self._say_lost))
         self.console = console
         self._lines = _TimedLines()
-        # In a notebook, Rich would show the lines as the output of a cell instead of writing them to the file.
-        plain: dict[str, Any] = {"force_terminal": False, "force_jupyter": False, "color_system": None}
+        # In a notebook, Rich would show the lines as the output of a cell instead of writing them
+        # to the file.
+        plain: dict[str, Any] = {
+            "force_terminal": False,
+            "force_jupyter": False,
+            "color_system": None,
+        }
         self.file_console = Console(file=cast("IO[str]", self._lines), width=200, **plain)
         """Writes to the file alone."""
         self._path: Path | None = None
@@ -47,20 +56,28 @@ class StudyLog:
 
     @contextmanager
     def keep(self, runs: Path, study: str, command: str) -> Iterator["Callable[[], None]"]:
-        """Keep the lines so far, all lines of the block, its warnings and its end for the file of the study.
+        """Keep the lines so far, all lines of the block, its warnings and its end for the file of
+        the study.
 
-        The function that the block gets opens the file, once nothing refuses the command any more; without, nothing is written.
+        The function that the block gets opens the file, once nothing refuses the command any more;
+        without, nothing is written.
         """
         path = log_path(runs, study)
         warnings, root = _LineHandler(self.file_console), logging.getLogger()
-        # Any handler of the root switches off the one that writes warnings to standard error, so both are added.
-        handlers = [warnings, *([logging.lastResort] if logging.lastResort and not root.handlers else [])]
+        # Any handler of the root switches off the one that writes warnings to standard error, so
+        # both are added.
+        handlers = [
+            warnings,
+            *([logging.lastResort] if logging.lastResort and not root.handlers else []),
+        ]
         with ExitStack() as files:
 
             def begin() -> None:
                 self._path = path
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._lines.move_to(files.enter_context(path.open("a", encoding="utf-8")), heading=command)
+                self._lines.move_to(
+                    files.enter_context(path.open("a", encoding="utf-8")), heading=command
+                )
                 if self._lost is not None:
                     self._say_lost(self._lost)
 
@@ -80,18 +97,26 @@ class StudyLog:
         self._lost = error
         if self._path is not None:
             reason = "closed" if isinstance(error, BrokenPipeError) else f"lost ({error.strerror})"
-            _log.warning("The output is %s. The study goes on; its lines are in %s.", reason, self._path)
+            _log.warning(
+                "The output is %s. The study goes on; its lines are in %s.", reason, self._path
+            )
 
 
 def _end(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    text = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error)).rstrip()
+    text = (
+        str(error)
+        if isinstance(error, UserError)
+        else "".join(traceback.format_exception(error)).rstrip()
+    )
     return masked(f"vaeexp: {text}")
 
 
 class _SteadyStream:
-    """A stream whose text goes nowhere once its reader is gone or its disk is full. `lost` is called then, once."""
+    """A stream whose text goes nowhere once its reader is gone or its disk is full. `lost` is
+    called then, once.
+    """
 
     def __init__(self, stream: IO[str], lost: "Callable[[OSError], None]") -> None:
         self._stream, self._lost = stream, lost

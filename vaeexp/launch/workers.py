@@ -21,9 +21,14 @@ from vaeexp.training.optimizers import parts_of
 
 
 def engine_of(job: Job) -> AbstractContextManager[Engine]:
-    """Open the engine that the options name. Raises UserError where it is not installed, or its cluster cannot be joined."""
+    """Open the engine that the options name. Raises UserError where it is not installed, or its
+    cluster cannot be joined.
+    """
     options = job.options
-    on_gpus = options.engine != "local" and resolve_device(options.execution.get("device", "auto")).type == "cuda"
+    on_gpus = (
+        options.engine != "local"
+        and resolve_device(options.execution.get("device", "auto")).type == "cuda"
+    )
     return open_engine(
         options.engine,
         address=options.address,
@@ -32,12 +37,18 @@ def engine_of(job: Job) -> AbstractContextManager[Engine]:
         gpus=1.0 if on_gpus else 0.0,
         limit=options.worker_timeout,
         checkpoints=options.checkpoints is not None,
-        environment={name: value for name, value in os.environ.items() if name.startswith("VAEEXP_")},
+        environment={
+            name: value for name, value in os.environ.items() if name.startswith("VAEEXP_")
+        },
     )
 
 
-def make_workers(job: Job, execution: Execution, engine: Engine, kind: Mapping[str, Any] | None = None) -> WorkerPool:
-    """Start the workers of a sweep. `kind`: that of the workers of the study; None: that of the first one. Raises as `WorkerPool`."""
+def make_workers(
+    job: Job, execution: Execution, engine: Engine, kind: Mapping[str, Any] | None = None
+) -> WorkerPool:
+    """Start the workers of a sweep. `kind`: that of the workers of the study; None: that of the
+    first one. Raises as `WorkerPool`.
+    """
     shared = {
         "settings": job.settings,
         "maxima": maxima_of(job.study),
@@ -59,18 +70,28 @@ def make_workers(job: Job, execution: Execution, engine: Engine, kind: Mapping[s
     lanes = -(-execution.lanes // execution.workers)
     elsewhere = {
         **shared,
-        "fingerprints": {binarisation: dataset.fingerprint for binarisation, dataset in job.datasets.items()},
+        "fingerprints": {
+            binarisation: dataset.fingerprint for binarisation, dataset in job.datasets.items()
+        },
         "data": None if job.options.data is None else str(Path(job.options.data).absolute()),
         "full_data": job.options.full_data,
     }
-    # Each worker sees its own GPU only. A worker may hold the lanes of an absent one, in turn, so all have the same width.
-    recipes = [{**elsewhere, **arguments, "device": execution.device, "lanes": lanes} for arguments in workers]
+    # Each worker sees its own GPU only. A worker may hold the lanes of an absent one, in turn, so
+    # all have the same width.
+    recipes = [
+        {**elsewhere, **arguments, "device": execution.device, "lanes": lanes}
+        for arguments in workers
+    ]
     worker = MemoryPlan(job.study, job.settings, job.dataset).asked(engine, execution).worker
-    return WorkerPool(open_remote_lanes, recipes, timeout=timeout, worker=worker, lanes=execution.lanes, kind=kind)
+    return WorkerPool(
+        open_remote_lanes, recipes, timeout=timeout, worker=worker, lanes=execution.lanes, kind=kind
+    )
 
 
 def _code(job: Job) -> list[Path]:
-    """Return the packages that workers need: ours, and those of the user's own code, which the study file has imported."""
+    """Return the packages that workers need: ours, and those of the user's own code, which the
+    study file has imported.
+    """
     own = {path.partition(":")[0].partition(".")[0] for path in own_paths_of(job.study)}
     modules = [sweeps, vaeexp, *(sys.modules[name] for name in sorted(own))]
     return [Path(next(iter(getattr(module, "__path__", [module.__file__])))) for module in modules]

@@ -1,6 +1,7 @@
 """The mathematics: p(z), q(z|x), p(x|z) and the ELBO that joins them.
 
-`models.vae` and the other modules named here are imported when they are first asked for, because they bring PyTorch.
+`models.vae` and the other modules named here are imported when they are first asked for, because
+they bring PyTorch.
 """
 
 import lazy_loader

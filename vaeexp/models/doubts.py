@@ -1,8 +1,9 @@
-"""Finds what the user of a network of their own cannot have meant: an output that its last activation bounds, images of a batch that are
-mixed in evaluation, and methods never called.
+"""Finds what the user of a network of their own cannot have meant: an output that its last
+activation bounds, images of a batch that are mixed in evaluation, and methods never called.
 
-The model passes a decoder's output through a sigmoid or a softmax, and takes an encoder's as means and log-variances, so both
-must be able to take any value. Public decoders often end in a sigmoid. Its output would be squashed twice, into [0.5, 0.73].
+The model passes a decoder's output through a sigmoid or a softmax, and takes an encoder's as means
+and log-variances, so both must be able to take any value. Public decoders often end in a sigmoid.
+Its output would be squashed twice, into [0.5, 0.73].
 """
 
 import copy
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
 _DRAWS = 8
 _SPREADS = (0.3, 3.0)
-"""Standard deviations of what is added to each weight. An output that stays within bounds for such weights is bounded by an
-activation, while fresh weights alone may give small numbers, or zeros; so do larger ones after a bounded layer."""
+"""Standard deviations of what is added to each weight. An output that stays within bounds for such
+weights is bounded by an activation, while fresh weights alone may give small numbers, or zeros; so
+do larger ones after a bounded layer."""
 _BOUNDS = (
     (0.0, 1.0, "[0, 1]", "a sigmoid"),
     (-1.0, 1.0, "[−1, 1]", "a tanh"),
@@ -33,7 +35,9 @@ _BOUNDS = (
 
 
 def doubts(vae: "VAE", settings: "ModelSettings", image_shape: ImageShape) -> list[str]:
-    """Return what the user cannot have meant with a freshly built model of a network of their own: a sentence each, with what to do."""
+    """Return what the user cannot have meant with a freshly built model of a network of their own:
+    a sentence each, with what to do.
+    """
     found: list[str] = []
     for part, half in (("encoder", vae.encoder), ("decoder", vae.decoder)):
         method = next((each for each in half.modules() if isinstance(each, Method)), None)
@@ -41,41 +45,52 @@ def doubts(vae: "VAE", settings: "ModelSettings", image_shape: ImageShape) -> li
         unused = [] if part == "decoder" and method is not None else not_honoured(whole)
         if unused:
             found.append(
-                f"model.network: `{unused[0]}` of the {part} of '{settings.network}' is never called; the loss is distortion + beta × "
-                "rate, and the sections `model` and `train` set its parts."
+                f"model.network: `{unused[0]}` of the {part} of '{settings.network}' is never "
+                "called; the loss is distortion + beta × rate, and the sections `model` and "
+                "`train` set its parts."
             )
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(_DRAWS, *image_shape, generator=generator)
-    z = torch.randn(_DRAWS, settings.latent_size, generator=generator) * torch.logspace(-1, 1, _DRAWS)[:, None]
+    z = (
+        torch.randn(_DRAWS, settings.latent_size, generator=generator)
+        * torch.logspace(-1, 1, _DRAWS)[:, None]
+    )
     h = _outputs(vae.encoder, x, generator)
     for index, name in enumerate(("means", "log-variances")[: vae.posterior.parameters]):
         if bound := _bound(h[:, index :: vae.posterior.parameters] if h.dim() else h):
             found.append(
-                f"model.network: the encoder of '{settings.network}' gives {name} in {bound[0]} only, as after {bound[1]}; "
-                f"{name} can be any number. Take the last activation away"
+                f"model.network: the encoder of '{settings.network}' gives {name} in {bound[0]} "
+                f"only, as after {bound[1]}; {name} can be any number. Take the last activation "
+                "away"
                 + (", or return the logarithm of the variance." if name == "log-variances" else ".")
             )
     bound = None if isinstance(vae.decoder, Logits) else _bound(_outputs(vae.decoder, z, generator))
-    if bound and not (bound[0] == "(−∞, 0]" and vae.likelihood.outputs > 1):  # log-probabilities of levels are logits
+    # Log-probabilities of levels are logits.
+    if bound and not (bound[0] == "(−∞, 0]" and vae.likelihood.outputs > 1):
         remedy = ""
         if vae.likelihood.outputs == 1 and bound[0] in ("[0, 1]", "[−1, 1]"):
             value = "" if bound[0] == "[0, 1]" else " of (t + 1) / 2"
             remedy = f', or keep it and write `outputs = "probabilities"`{value} in the class'
         found.append(
-            f"model.network: the decoder of '{settings.network}' gives values in {bound[0]} only, as after {bound[1]}; "
-            f"likelihood {settings.likelihood} takes logits, so the images are squashed twice. Take the last activation away{remedy}."
+            f"model.network: the decoder of '{settings.network}' gives values in {bound[0]} "
+            f"only, as after {bound[1]}; likelihood {settings.likelihood} takes logits, so the "
+            f"images are squashed twice. Take the last activation away{remedy}."
         )
     for part, half, inputs in (("encoder", vae.encoder, x), ("decoder", vae.decoder, z)):
         if _mixes(half, inputs):
             found.append(
-                f"model.network: in evaluation, the {part} of '{settings.network}' gives other values for an image among other images, as "
-                "BatchNorm without running statistics does, so its figures depend on the batch. Keep running statistics, or take GroupNorm."
+                f"model.network: in evaluation, the {part} of '{settings.network}' gives other "
+                "values for an image among other images, as BatchNorm without running "
+                "statistics does, so its figures depend on the batch. Keep running statistics, "
+                "or take GroupNorm."
             )
     return found
 
 
 def _mixes(half: nn.Module, inputs: Tensor) -> bool:
-    """Return whether what a half gives for an input depends on the others of its batch, in evaluation mode."""
+    """Return whether what a half gives for an input depends on the others of its batch, in
+    evaluation mode.
+    """
     evaluated: Any = copy.deepcopy(half).eval()
     with torch.no_grad():
         few, all_ = evaluated(inputs[:2]), evaluated(inputs)
@@ -83,7 +98,9 @@ def _mixes(half: nn.Module, inputs: Tensor) -> bool:
 
 
 def _outputs(half: nn.Module, inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the outputs [..., spreads] of a half whose weights were spread, in training mode; NaN where they cannot be computed."""
+    """Return the outputs [..., spreads] of a half whose weights were spread, in training mode; NaN
+    where they cannot be computed.
+    """
     outputs = []
     for spread in _SPREADS:
         changed: Any = copy.deepcopy(half).train()
@@ -92,13 +109,16 @@ def _outputs(half: nn.Module, inputs: Tensor, generator: torch.Generator) -> Ten
                 parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
             try:
                 outputs.append(changed(inputs))
-            except (RuntimeError, ValueError, AssertionError, ArithmeticError):  # code that checks its numbers
+            except (RuntimeError, ValueError, AssertionError, ArithmeticError):
+                # Code that checks its numbers.
                 continue
     return torch.stack(outputs, -1) if outputs else torch.tensor(math.nan)
 
 
 def _bound(outputs: Tensor) -> tuple[str, str] | None:
-    """Return the narrowest bounds that hold all finite outputs, and the activation that makes such; None for unbounded ones."""
+    """Return the narrowest bounds that hold all finite outputs, and the activation that makes such;
+    None for unbounded ones.
+    """
     finite = outputs[outputs.isfinite()]
     if not len(finite):
         return None

@@ -1,10 +1,12 @@
-"""Defines the approximate posteriors q(z|x): the distribution over latent codes that an encoder describes.
+"""Defines the approximate posteriors q(z|x): the distribution over latent codes that an encoder
+describes.
 
 Shapes: L latent dimensions; `...` stands for any leading dimensions. All densities are in nats.
 
-`from_head(h, mask)` builds a posterior from the raw output of the encoder, `parameters` numbers per latent dimension. The
-numbers are interleaved, (..., L, parameters), so that the head of a small model is a leading slice of the head of a bigger
-model. Dimensions where `mask` is 0 do not exist: their z is 0 and they add nothing to any density.
+`from_head(h, mask)` builds a posterior from the raw output of the encoder, `parameters` numbers per
+latent dimension. The numbers are interleaved, (..., L, parameters), so that the head of a small
+model is a leading slice of the head of a bigger model. Dimensions where `mask` is 0 do not exist:
+their z is 0 and they add nothing to any density.
 """
 
 import math
@@ -19,8 +21,9 @@ LOG_2PI = math.log(2 * math.pi)
 LOG_VAR_RANGE = (-20.0, 10.0)
 """Range of every log-variance, of posteriors and priors.
 
-Below the range σ is less than 4.5e-5, near the spacing of float32 numbers around z, so z could not carry its noise. Far
-above the range exp overflows. Both would end the trial with a number that is not finite.
+Below the range σ is less than 4.5e-5, near the spacing of float32 numbers around z, so z could not
+carry its noise. Far above the range exp overflows. Both would end the trial with a number that is
+not finite.
 """
 
 
@@ -31,7 +34,9 @@ def clamp_log_var(log_var: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DiagonalGaussian:
-    """N(z; mean, diag(exp(log_var))) with independent dimensions (Kingma & Welling 2014, appendix C.2)."""
+    """N(z; mean, diag(exp(log_var))) with independent dimensions (Kingma & Welling 2014, appendix
+    C.2).
+    """
 
     parameters: ClassVar[int] = 2
     """Numbers of the encoder's head per latent dimension: mean and log-variance."""
@@ -57,13 +62,16 @@ class DiagonalGaussian:
         return self.log_var.exp()
 
     def rsample(self, noise: Tensor) -> Tensor:
-        """Return z = mean + σ · noise [..., L] for standard normal noise [..., L]; gradients reach mean and σ."""
+        """Return z = mean + σ · noise [..., L] for standard normal noise [..., L]; gradients reach
+        mean and σ.
+        """
         return self.mean + (0.5 * self.log_var).exp() * noise * self.mask
 
     def rsample_and_log_prob(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return z [..., L] and log q(z) [...] for standard normal noise [..., L].
 
-        The density uses the noise for (z − mean)/σ, because the quotient loses precision for a tiny σ.
+        The density uses the noise for (z − mean)/σ, because the quotient loses precision for a tiny
+        σ.
         """
         log_prob = -0.5 * ((noise.square() + self.log_var + LOG_2PI) * self.mask).sum(-1)
         return self.rsample(noise), log_prob
@@ -73,8 +81,8 @@ class DiagonalGaussian:
 class Deterministic:
     """A point, z = mean: the code of a plain autoencoder.
 
-    A point has no density, and its divergence from any continuous prior is infinite. So the model has no ELBO: its rate
-    counts as 0, and the distortion stands in place of the negative ELBO.
+    A point has no density, and its divergence from any continuous prior is infinite. So the model
+    has no ELBO: its rate counts as 0, and the distortion stands in place of the negative ELBO.
     """
 
     parameters: ClassVar[int] = 1

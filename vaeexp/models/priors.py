@@ -1,12 +1,14 @@
 """Defines the priors p(z) over latent codes.
 
-Shapes: B codes, L latent dimensions, K components; `...` stands for any leading dimensions. All densities are in nats.
+Shapes: B codes, L latent dimensions, K components; `...` stands for any leading dimensions. All
+densities are in nats.
 
-Each prior is a module with the constructor `(latent_size, components, image_shape)`; the module holds the learned
-parameters. Its `forward(encode, latent_mask)` returns a distribution (`PriorDistribution`), which holds the mathematics. A study may
-name such a class of the user's own by its import path, `prior: package.module:Class`.
-Dimensions where `latent_mask` is 0 and components where `component_mask` is 0 do not exist: they add no density, get no
-gradient and are never drawn.
+Each prior is a module with the constructor `(latent_size, components, image_shape)`; the module
+holds the learned parameters. Its `forward(encode, latent_mask)` returns a distribution
+(`PriorDistribution`), which holds the mathematics. A study may name such a class of the user's own
+by its import path, `prior: package.module:Class`. Dimensions where `latent_mask` is 0 and
+components where `component_mask` is 0 do not exist: they add no density, get no gradient and are
+never drawn.
 """
 
 import math
@@ -28,8 +30,8 @@ Encode = Callable[[Tensor], DiagonalGaussian]
 
 
 class PriorDistribution(ABC):
-    """The methods of every prior. Two must be defined; what the others return by default leaves out figures and pictures that need
-    them."""
+    """The methods of every prior. Two must be defined; what the others return by default leaves out
+    figures and pictures that need them."""
 
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
@@ -44,19 +46,26 @@ class PriorDistribution(ABC):
         return None
 
     def dimension_kl(self, posterior: DiagonalGaussian) -> Tensor | None:
-        """Return KL(q(z_d|x) ‖ p(z_d)) [..., L] of each dimension in closed form; None if it has no closed form."""
+        """Return KL(q(z_d|x) ‖ p(z_d)) [..., L] of each dimension in closed form; None if it has no
+        closed form.
+        """
         return None
 
     def dimension_log_prob(self, z: Tensor) -> Tensor | None:
-        """Return the log marginal density log p(z_d) [..., L] of each dimension, 0 where masked; None if it is not known."""
+        """Return the log marginal density log p(z_d) [..., L] of each dimension, 0 where masked;
+        None if it is not known.
+        """
         return None
 
     def quantiles(self, levels: Tensor) -> Tensor | None:
-        """Return the quantiles [n] at these levels [n], where they are the same in each dimension; else None."""
+        """Return the quantiles [n] at these levels [n], where they are the same in each dimension;
+        else None.
+        """
         return None
 
     def component_weights(self) -> Tensor | None:
-        """Return the weights [K] of the components from which whole codes are drawn; None for a prior without components.
+        """Return the weights [K] of the components from which whole codes are drawn; None for a
+        prior without components.
 
         A prior with components has `responsibilities` and `sample_component`, too.
         """
@@ -135,12 +144,15 @@ class _Mixture(PriorDistribution):
     def _components(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n indices of components [n] by weight."""
         weights = self.weights.detach().to(generator.device)
-        return torch.multinomial(weights, n, replacement=True, generator=generator).to(self.means.device)
+        return torch.multinomial(weights, n, replacement=True, generator=generator).to(
+            self.means.device
+        )
 
 
 @dataclass(frozen=True)
 class GaussianMixture(_Mixture):
-    """Σ_k w_k Π_d N(z_d; μ_kd, σ_kd²): a mixture of L-dimensional Gaussians with diagonal covariances.
+    """Σ_k w_k Π_d N(z_d; μ_kd, σ_kd²): a mixture of L-dimensional Gaussians with diagonal
+    covariances.
 
     The product of its marginals `dimension_log_prob` is not p(z).
     """
@@ -182,10 +194,11 @@ def _distances(z: Tensor, means: Tensor, precisions: Tensor) -> Tensor:
 
 
 def _distances_by_products(z: Tensor, means: Tensor, precisions: Tensor) -> Tensor:
-    """Return the same as z²·p − 2z·μp + μ²·p: two small matrix products, five times as fast on the CPU.
+    """Return the same as z²·p − 2z·μp + μ²·p: two small matrix products, five times as fast on the
+    CPU.
 
-    The sums are float64, because the terms cancel: with narrow components float32 would lose whole nats. Autocast and TF32
-    do not change float64.
+    The sums are float64, because the terms cancel: with narrow components float32 would lose whole
+    nats. Autocast and TF32 do not change float64.
     """
     wide_z, wide_means, p = z.double(), means.double(), precisions.double()
     weighted = wide_means * p  # [K, L]
@@ -195,10 +208,11 @@ def _distances_by_products(z: Tensor, means: Tensor, precisions: Tensor) -> Tens
 
 @dataclass(frozen=True)
 class FactorisedMixture(_Mixture):
-    """Π_d Σ_k w_k N(z_d; μ_kd, σ_kd²): one mixture per latent dimension, with weights shared by all dimensions.
+    """Π_d Σ_k w_k N(z_d; μ_kd, σ_kd²): one mixture per latent dimension, with weights shared by all
+    dimensions.
 
-    A proper density with K^L modes. It takes the log-sum-exp over components before the sum over dimensions;
-    `GaussianMixture` takes the sum first and is the mixture of L-dimensional Gaussians.
+    A proper density with K^L modes. It takes the log-sum-exp over components before the sum over
+    dimensions; `GaussianMixture` takes the sum first and is the mixture of L-dimensional Gaussians.
     """
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -209,7 +223,9 @@ class FactorisedMixture(_Mixture):
         latent_size = len(self.mask)
         components = self._components(n * latent_size, generator).view(n, latent_size)
         means, log_vars = self.means.gather(0, components), self.log_vars.gather(0, components)
-        return means + (0.5 * log_vars).exp() * _normal((n, latent_size), generator, means) * self.mask
+        return (
+            means + (0.5 * log_vars).exp() * _normal((n, latent_size), generator, means) * self.mask
+        )
 
 
 class NormalPrior(nn.Module):
@@ -239,9 +255,13 @@ class MixturePrior(nn.Module):
     ) -> None:
         super().__init__()
         self.distribution = distribution
-        # A component's distance from the origin is about √L times the standard deviation. At a distance of about 4 the
-        # components are separate from the first step, and fresh posteriors, around the origin, still reach each of them.
-        self.means = nn.Parameter(min(1.0, 4 / math.sqrt(latent_size)) * torch.randn(components, latent_size))
+        # A component's distance from the origin is about √L times the standard deviation. At a
+        # distance of about 4 the
+        # components are separate from the first step, and fresh posteriors, around the origin,
+        # still reach each of them.
+        self.means = nn.Parameter(
+            min(1.0, 4 / math.sqrt(latent_size)) * torch.randn(components, latent_size)
+        )
         self.log_vars = nn.Parameter(torch.zeros(components, latent_size))
         self.logits = nn.Parameter(torch.zeros(components))
         self.register_buffer("component_mask", torch.ones(components))
@@ -250,7 +270,9 @@ class MixturePrior(nn.Module):
     def forward(self, encode: Encode, latent_mask: Tensor) -> GaussianMixture | FactorisedMixture:
         """Return the mixture on the dimensions of `latent_mask` [L]."""
         log_weights = _log_weights(self.logits, self.component_mask)
-        return self.distribution(log_weights, self.means * latent_mask, clamp_log_var(self.log_vars), latent_mask)
+        return self.distribution(
+            log_weights, self.means * latent_mask, clamp_log_var(self.log_vars), latent_mask
+        )
 
 
 def _log_weights(logits: Tensor, component_mask: Tensor) -> Tensor:
@@ -259,10 +281,11 @@ def _log_weights(logits: Tensor, component_mask: Tensor) -> Tensor:
 
 
 class VampPrior(nn.Module):
-    """A mixture of the posteriors of K learned pseudo-images, with equal weights (Tomczak & Welling 2018, eq. 9).
+    """A mixture of the posteriors of K learned pseudo-images, with equal weights (Tomczak & Welling
+    2018, eq. 9).
 
-    A pseudo-image is the sigmoid of learned logits, so it stays within (0, 1). The paper clips instead; behind a clip the
-    gradient can vanish for good, behind a sigmoid it cannot.
+    A pseudo-image is the sigmoid of learned logits, so it stays within (0, 1). The paper clips
+    instead; behind a clip the gradient can vanish for good, behind a sigmoid it cannot.
     """
 
     encodes: ClassVar[bool] = True
@@ -275,7 +298,9 @@ class VampPrior(nn.Module):
         self.component_mask: Tensor
 
     def forward(self, encode: Encode, latent_mask: Tensor) -> GaussianMixture:
-        """Return the mixture of `encode`'s posteriors of the pseudo-images, on the dimensions of `latent_mask` [L]."""
+        """Return the mixture of `encode`'s posteriors of the pseudo-images, on the dimensions of
+        `latent_mask` [L].
+        """
         posterior = encode(self.pseudo_logits.sigmoid())
         log_weights = _log_weights(torch.zeros_like(self.component_mask), self.component_mask)
         return GaussianMixture(log_weights, posterior.mean, posterior.log_var, latent_mask)
@@ -291,9 +316,11 @@ PRIORS: dict[str, Callable[[int, int, ImageShape], nn.Module]] = {
 
 
 def build_prior(name: str, latent_size: int, components: int, image_shape: ImageShape) -> nn.Module:
-    """Build the prior of this name: from `PRIORS`, or the user's own by import path `package.module:Class`.
+    """Build the prior of this name: from `PRIORS`, or the user's own by import path
+    `package.module:Class`.
 
-    The user's own is tried on two codes. Raises ValueError if it cannot be imported or built, or gives no distribution over codes.
+    The user's own is tried on two codes. Raises ValueError if it cannot be imported or built, or
+    gives no distribution over codes.
     """
     if ":" not in name:
         return PRIORS[name](latent_size, components, image_shape)
@@ -305,8 +332,9 @@ def build_prior(name: str, latent_size: int, components: int, image_shape: Image
         _try_prior(prior, latent_size, image_shape)
     except Exception as error:  # of the user's code, whatever it raises
         raise ValueError(
-            f"prior: '{name}' must be a torch.nn.Module made by (latent_size, components, image_shape) whose forward(encode, latent_mask) "
-            f"returns a `vaeexp.models.priors.PriorDistribution`: {one_line(error)}."
+            f"prior: '{name}' must be a torch.nn.Module made by (latent_size, components, "
+            "image_shape) whose forward(encode, latent_mask) returns a "
+            f"`vaeexp.models.priors.PriorDistribution`: {one_line(error)}."
         ) from error
     return prior
 
@@ -325,7 +353,12 @@ def _try_prior(prior: nn.Module, latent_size: int, image_shape: ImageShape) -> N
             raise TypeError(f"forward returns {type(distribution).__name__}")
         z = distribution.sample(2, generator)
         if z.shape != (2, latent_size):
-            raise ValueError(f"sample(2, generator) has the shape {tuple(z.shape)}, not {(2, latent_size)}")
+            raise ValueError(
+                f"sample(2, generator) has the shape {tuple(z.shape)}, not {(2, latent_size)}"
+            )
         density = distribution.log_prob(z)
         if density.shape != (2,):
-            raise ValueError(f"log_prob of codes {(2, latent_size)} has the shape {tuple(density.shape)}, not (2,)")
+            raise ValueError(
+                f"log_prob of codes {(2, latent_size)} has the shape {tuple(density.shape)}, not "
+                "(2,)"
+            )

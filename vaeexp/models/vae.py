@@ -1,10 +1,12 @@
-"""Builds the variational autoencoder from the tables of parts and computes its evidence lower bound (ELBO).
+"""Builds the variational autoencoder from the tables of parts and computes its evidence lower bound
+(ELBO).
 
 Shapes: B images, C channels, H × W pixels, L latent dimensions. All terms are in nats per image.
 
-A model can be embedded in a model of more latent dimensions and components: each parameter and buffer becomes the leading
-slice of a bigger tensor that is otherwise 0, and zeros in the buffers `latent_mask` and `component_mask` switch the padding
-off. Both models compute the same, and the gradient of the padding is exactly 0.
+A model can be embedded in a model of more latent dimensions and components: each parameter and
+buffer becomes the leading slice of a bigger tensor that is otherwise 0, and zeros in the buffers
+`latent_mask` and `component_mask` switch the padding off. Both models compute the same, and the
+gradient of the padding is exactly 0.
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -71,7 +73,9 @@ class VAE(nn.Module):
         self.posterior = POSTERIORS[settings.posterior]
         self.likelihood = find_likelihood(settings.likelihood).head(settings)
         network, latent_size = find_network(settings.network), settings.latent_size
-        self.encoder = network.encoder(settings, image_shape, self.posterior.parameters * latent_size)
+        self.encoder = network.encoder(
+            settings, image_shape, self.posterior.parameters * latent_size
+        )
         self.decoder = network.decoder(settings, image_shape, latent_size, self.likelihood.outputs)
         self.prior = build_prior(settings.prior, latent_size, settings.components, image_shape)
         self.own = bool(own_paths(vars(settings)))
@@ -82,7 +86,9 @@ class VAE(nn.Module):
         return self.posterior.from_head(_full_precision(self.encoder(x)), self.latent_mask)
 
     def encode_density(self, x: Tensor) -> DiagonalGaussian:
-        """Return q(z|x) for x [B, C, H, W] in [0, 1]. Raises TypeError for a posterior without a density."""
+        """Return q(z|x) for x [B, C, H, W] in [0, 1]. Raises TypeError for a posterior without a
+        density.
+        """
         posterior = self.encode(x)
         if isinstance(posterior, Deterministic):
             raise TypeError("a deterministic posterior has no density")
@@ -98,19 +104,25 @@ class VAE(nn.Module):
         return self.prior(self.encode, self.latent_mask)
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Terms:
-        """Return the ELBO's terms for x [B, C, H, W] in [0, 1], with standard normal noise [B, L]; by default it is drawn."""
+        """Return the ELBO's terms for x [B, C, H, W] in [0, 1], with standard normal noise [B, L];
+        by default it is drawn.
+        """
         passed = self.run(x, noise)
         return Terms(passed.distortion, passed.rate, passed.posterior.mean)
 
     def run(self, x: Tensor, noise: Tensor | None = None) -> Pass:
-        """Return all of a pass over x [B, C, H, W] in [0, 1], with standard normal noise [(S), B, L]; by default [B, L] is drawn."""
+        """Return all of a pass over x [B, C, H, W] in [0, 1], with standard normal noise [(S), B,
+        L]; by default [B, L] is drawn.
+        """
         posterior = self.encode(x)
         if noise is None:
             noise = torch.randn_like(posterior.mean)
         if isinstance(posterior, Deterministic):
             distortion = -self.decode(posterior.mean).log_prob(x)
             zeros = torch.zeros_like(distortion)
-            return Pass(posterior, self.prior_distribution(), posterior.mean, zeros, distortion, zeros)
+            return Pass(
+                posterior, self.prior_distribution(), posterior.mean, zeros, distortion, zeros
+            )
         prior = self.prior_distribution()
         z, log_q = posterior.rsample_and_log_prob(noise)
         kl = prior.kl(posterior)
@@ -119,15 +131,20 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int = 1, generator: torch.Generator | None = None) -> ImageDistribution:
-        """Draw n codes z from the prior and return p(x|z); its `mean` and `sample` give images [n, C, H, W].
+        """Draw n codes z from the prior and return p(x|z); its `mean` and `sample` give images [n,
+        C, H, W].
 
         Without a generator, PyTorch's own draws. No gradient is kept.
         """
-        return self.decode(self.prior_distribution().sample(n, generator or torch.default_generator))
+        return self.decode(
+            self.prior_distribution().sample(n, generator or torch.default_generator)
+        )
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Return the reconstructions [B, C, H, W] of x [B, C, H, W] in [0, 1], at the posterior means. No gradient is kept."""
+        """Return the reconstructions [B, C, H, W] of x [B, C, H, W] in [0, 1], at the posterior
+        means. No gradient is kept.
+        """
         return self.decode(self.encode(x).mean).mean
 
     def parameter_count(self) -> int:
@@ -139,51 +156,71 @@ def _full_precision(h: Tensor) -> Tensor:
     return h.to(torch.promote_types(h.dtype, torch.float32))
 
 
-def check_model(settings: "ModelSettings", image_shape: ImageShape | None = None, batch_size: int = 2) -> None:
-    """Check that the parts exist and fit together and, with an image shape (C, H, W), that the network can be built and trained.
+def check_model(
+    settings: "ModelSettings", image_shape: ImageShape | None = None, batch_size: int = 2
+) -> None:
+    """Check that the parts exist and fit together and, with an image shape (C, H, W), that the
+    network can be built and trained.
 
-    Raises ValueError if a part is unknown, a prior would not be learned, or the network does not fit the images, or batches
-    of this size.
+    Raises ValueError if a part is unknown, a prior would not be learned, or the network does not
+    fit the images, or batches of this size.
     """
     check_parts(settings)
     find_network(settings.network)
-    for path, field in own_paths({"prior": settings.prior, "likelihood": settings.likelihood}).items():
+    for path, field in own_paths(
+        {"prior": settings.prior, "likelihood": settings.likelihood}
+    ).items():
         imported(path, field)
     if image_shape is not None:
-        _check_step(build_vae(settings, image_shape, seed=0).train(), settings, image_shape, min(batch_size, 2))
+        _check_step(
+            build_vae(settings, image_shape, seed=0).train(),
+            settings,
+            image_shape,
+            min(batch_size, 2),
+        )
 
 
 def _check_step(vae: VAE, settings: "ModelSettings", image_shape: ImageShape, images: int) -> None:
-    """Raise ValueError where a training step of so many images fails; BatchNorm, for one, needs two values of a feature."""
+    """Raise ValueError where a training step of so many images fails; BatchNorm, for one, needs two
+    values of a feature.
+    """
     x, noise = torch.full((images, *image_shape), 0.5), torch.zeros(images, settings.latent_size)
     try:
         vae(x, noise)
     except (RuntimeError, ValueError) as error:
-        reason, pseudo_inputs = (
-            " ".join(str(error).split()),
-            getattr(vae.prior, "encodes", False) and settings.components == 1,
-        )
+        reason = " ".join(str(error).split())
+        pseudo_inputs = getattr(vae.prior, "encodes", False) and settings.components == 1
         field, least = (
-            ("components: 1", "2 components") if pseudo_inputs and images > 1 else (f"batch_size: {images}", "2")
+            ("components: 1", "2 components")
+            if pseudo_inputs and images > 1
+            else (f"batch_size: {images}", "2")
         )
         raise ValueError(
-            f"{field.partition(':')[0]}: network '{settings.network}' cannot train with `{field}`: {reason} "
-            f"Give at least {least}, or a network without BatchNorm."
+            f"{field.partition(':')[0]}: network '{settings.network}' cannot train with "
+            f"`{field}`: {reason} Give at least {least}, or a network without BatchNorm."
         ) from error
 
 
 def shape_of(settings: "ModelSettings") -> tuple[tuple[str, Any], ...]:
-    """Return the settings that decide a model's tensors and code, without latent size and component count.
+    """Return the settings that decide a model's tensors and code, without latent size and component
+    count.
 
     Models with equal settings here can be padded to one size and train as rows of one program.
     """
     parts = ("network", "posterior", "prior", "likelihood")
-    names = (*parts, *find_network(settings.network).shapes, *find_likelihood(settings.likelihood).shapes)
-    return tuple((name, getattr(settings, name, None)) for name in names)  # None: the default of the user's network
+    names = (
+        *parts,
+        *find_network(settings.network).shapes,
+        *find_likelihood(settings.likelihood).shapes,
+    )
+    # None: the default of the user's network.
+    return tuple((name, getattr(settings, name, None)) for name in names)
 
 
 def count_parameters(settings: "ModelSettings", image_shape: ImageShape) -> int | None:
-    """Count what a model learns without its memory; None for a network of the user's own that must be built to tell."""
+    """Count what a model learns without its memory; None for a network of the user's own that must
+    be built to tell.
+    """
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             return VAE(settings, image_shape).parameter_count()
@@ -192,7 +229,9 @@ def count_parameters(settings: "ModelSettings", image_shape: ImageShape) -> int 
 
 
 def build_vae(settings: "ModelSettings", image_shape: ImageShape, seed: int) -> VAE:
-    """Build a VAE on the CPU from settings and seed alone; global generators stay untouched. Raises ValueError as `VAE`."""
+    """Build a VAE on the CPU from settings and seed alone; global generators stay untouched. Raises
+    ValueError as `VAE`.
+    """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         # Not torch.manual_seed, because it also reseeds the accelerators.
         torch.default_generator.manual_seed(seed)

@@ -1,4 +1,6 @@
-"""Plots of a study, each a function in one of these modules and an entry in `CHAPTERS`, which says how the report shows it."""
+"""Plots of a study, each a function in one of these modules and an entry in `CHAPTERS`, which says
+how the report shows it.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,26 +27,37 @@ class Plot:
 
     title: str
     make: Callable[[Any], Figure | None]
-    """Draws the view of a study, or None where it has too little; where the plot `shows` a model, draws the arrays of its file."""
+    """Draws the view of a study, or None where it has too little; where the plot `shows` a model,
+    draws the arrays of its file.
+    """
     caption: str | Callable[[StudyView], Caption]
     """Help in reading it, in a sentence or two."""
     absent: str
     """Why it may be missing."""
     shows: str | None = None
-    """The array that a model must have left; the best that left it is drawn. None where no single model is drawn."""
+    """The array that a model must have left; the best that left it is drawn. None where no single
+    model is drawn.
+    """
     groups: Callable[[StudyView], Sequence[Sequence[TestedSetting]]] | None = None
-    """Groups of configurations that were trained alike. The plot draws the first of each, and the caption names the others."""
+    """Groups of configurations that were trained alike. The plot draws the first of each, and the
+    caption names the others.
+    """
     unfolded: bool = False
-    """Whether a report shows it at once; the others stand folded, because they answer what few readers ask."""
+    """Whether a report shows it at once; the others stand folded, because they answer what few
+    readers ask.
+    """
     objectives: int | None = 1
-    """Number of objectives of the studies that have it; None: of all. Two objectives rank no trials, and no model is the best."""
+    """Number of objectives of the studies that have it; None: of all. Two objectives rank no
+    trials, and no model is the best.
+    """
 
     def belongs_to(self, view: StudyView) -> bool:
         """Tell whether a study with these objectives has such a plot at all."""
         return self.objectives in (None, 1 if view.front is None else 2)
 
     def draw(self, view: StudyView, *, titled: bool = True) -> Figure | None:
-        """Draw the plot of this study; None where it has too little for it, or another number of objectives.
+        """Draw the plot of this study; None where it has too little for it, or another number of
+        objectives.
 
         Args:
             titled: whether the title stands in the figure. In a report the heading above has it.
@@ -60,7 +73,9 @@ class Plot:
         return framed(figure, self.title if titled else "")
 
     def reading(self, view: StudyView) -> list[str | Statement]:
-        """Return the caption for this study in parts, with the run that drew where it draws one model."""
+        """Return the caption for this study in parts, with the run that drew where it draws one
+        model.
+        """
         caption = self.caption if isinstance(self.caption, str) else self.caption(view)
         parts: list[str | Statement] = [caption] if isinstance(caption, str) else [*caption]
         parts += confirmed.drawn_once(self.groups(view)) if self.groups else []
@@ -71,13 +86,19 @@ class Plot:
 def _drawn_by(view: StudyView, row: pd.Series) -> Statement:
     """Say which trial drew, or a run of which."""
     source = int(row["source_trial"] if row["repeat"] else row["number"])
-    kind = f"by_{'' if source == view.best_number else 'other_'}{'run' if row['repeat'] else 'trial'}"
-    return Statement(id=f"plot.{kind}", values={"trial": source}, rows=tuple(row_names(row.to_frame().T)))
+    kind = (
+        f"by_{'' if source == view.best_number else 'other_'}{'run' if row['repeat'] else 'trial'}"
+    )
+    return Statement(
+        id=f"plot.{kind}", values={"trial": source}, rows=tuple(row_names(row.to_frame().T))
+    )
 
 
 def _by_name(chapters: Mapping[str, Sequence[Plot]]) -> dict[str, dict[str, Plot]]:
     """Name each plot after the function that draws it; its file has the same name."""
-    return {title: {plot.make.__name__: plot for plot in plots} for title, plots in chapters.items()}
+    return {
+        title: {plot.make.__name__: plot for plot in plots} for title, plots in chapters.items()
+    }
 
 
 CHAPTERS = _by_name(
@@ -101,9 +122,10 @@ CHAPTERS = _by_name(
             Plot(
                 "The confirmed configurations, seed by seed",
                 confirmed.confirmed_seeds,
-                "Each dot is a run with a fresh seed, the diamond below the mean with its 95 % interval by Student's t (from three "
-                "seeds on). A grey line joins runs of the same seed; a triangle at the edge lies beyond, and that of an interval names its end. Baselines stand below where "
-                "their protocol is the same.",
+                "Each dot is a run with a fresh seed, the diamond below the mean with its 95 % "
+                "interval by Student's t (from three seeds on). A grey line joins runs of the "
+                "same seed; a triangle at the edge lies beyond, and that of an interval names "
+                "its end. Baselines stand below where their protocol is the same.",
                 "No configuration was confirmed.",
                 groups=confirmed.comparable,
                 unfolded=True,
@@ -118,9 +140,11 @@ CHAPTERS = _by_name(
             Plot(
                 "FID against −ELBO",
                 tradeoff.fid_against_elbo,
-                "Each point is a tested run with a fresh seed, of the confirmed configurations and of baselines with the same protocol; lower left is "
-                "better. Only runs whose FID is of as many samples and test images stand together. It shows whether the settings with the best −ELBO "
-                "also draw the best samples; so few settings say nothing of the relation in general, and FID by the features of a classifier "
+                "Each point is a tested run with a fresh seed, of the confirmed configurations "
+                "and of baselines with the same protocol; lower left is better. Only runs whose "
+                "FID is of as many samples and test images stand together. It shows whether the "
+                "settings with the best −ELBO also draw the best samples; so few settings say "
+                "nothing of the relation in general, and FID by the features of a classifier "
                 "compares with no published FID.",
                 "It takes two tested runs with an FID of equally many samples.",
                 groups=confirmed.comparable,
@@ -128,11 +152,13 @@ CHAPTERS = _by_name(
             Plot(
                 "Active units",
                 parameters.active_units,
-                "Latent units whose posterior mean varies over validation images (Burda et al. 2016), of each trial at its last epoch "
-                "(large: complete), as shares where the latent size varies. That variance has no scale of its own under a learned "
-                "prior; diamonds, where tested runs recorded them, count dimensions by their rate. A black line or bar is the median "
-                "of the complete trials.",
-                "Neither β nor the latent size was searched, all units of all complete trials are in use, or no trial has finished an epoch.",
+                "Latent units whose posterior mean varies over validation images (Burda et al. "
+                "2016), of each trial at its last epoch (large: complete), as shares where the "
+                "latent size varies. That variance has no scale of its own under a learned "
+                "prior; diamonds, where tested runs recorded them, count dimensions by their "
+                "rate. A black line or bar is the median of the complete trials.",
+                "Neither β nor the latent size was searched, all units of all complete trials "
+                "are in use, or no trial has finished an epoch.",
                 objectives=None,
             ),
         ],
@@ -141,36 +167,42 @@ CHAPTERS = _by_name(
                 "Course of the search",
                 search.history,
                 search.history_caption,
-                "The study file gave all trials, the pruner promotion made them wait for each other, so that their order says little, or none has "
-                "finished an epoch.",
+                "The study file gave all trials, the pruner promotion made them wait for each "
+                "other, so that their order says little, or none has finished an epoch.",
             ),
             Plot(
                 "Best value against wall time",
                 search.wall_time,
-                "Each point is a complete trial at the time at which it ended; the line is the best so far. The time is that of this machine with these "
-                "lanes, without confirmation and tests. Trials run side by side, so the time between two points is not that of a trial.",
+                "Each point is a complete trial at the time at which it ended; the line is the "
+                "best so far. The time is that of this machine with these lanes, without "
+                "confirmation and tests. Trials run side by side, so the time between two points "
+                "is not that of a trial.",
                 "It takes two complete trials with times, from a search that ran in one go.",
             ),
             Plot(
                 "Learning curves",
                 search.learning_curves,
-                "Validation −ELBO after each epoch. A square is where a trial was pruned, a cross where it failed; the black line is "
-                f"the best trial and its dot the epoch that counts; up to {search.MOST_NAMED} complete trials have names at their ends. Of more than {search.MOST_CURVES} trials of one outcome, {search.MOST_CURVES} are "
-                "drawn, evenly from the best to the worst.",
+                "Validation −ELBO after each epoch. A square is where a trial was pruned, a "
+                "cross where it failed; the black line is the best trial and its dot the epoch "
+                f"that counts; up to {search.MOST_NAMED} complete trials have names at their "
+                f"ends. Of more than {search.MOST_CURVES} trials of one outcome, "
+                f"{search.MOST_CURVES} are drawn, evenly from the best to the worst.",
                 "No trial has finished an epoch.",
             ),
             Plot(
                 "Learning curves of the confirmed configurations",
                 confirmed.confirmed_curves,
-                "Validation −ELBO after each epoch, with fresh seeds: the median, and a band from the least to the largest seed. Curves "
-                "that still fall at their end were stopped too early.",
+                "Validation −ELBO after each epoch, with fresh seeds: the median, and a band "
+                "from the least to the largest seed. Curves that still fall at their end were "
+                "stopped too early.",
                 "No configuration was confirmed.",
             ),
             Plot(
                 "Training against validation",
                 confirmed.train_validation,
-                "−ELBO of the best configuration on training images (mean over the epoch, while the weights move) and on validation "
-                "images (after the epoch), a line per seed. A gap that widens is overfitting.",
+                "−ELBO of the best configuration on training images (mean over the epoch, while "
+                "the weights move) and on validation images (after the epoch), a line per seed. "
+                "A gap that widens is overfitting.",
                 "The best configuration has no epoch with both figures.",
             ),
         ],
@@ -186,32 +218,36 @@ CHAPTERS = _by_name(
                 "Importance among the trials that the sampler chose",
                 parameters.importance,
                 parameters.importance_caption,
-                f"It takes {LEAST_TRIALS} complete trials of different value and two searched parameters to say anything; under the pruner promotion, {LEAST_TRIALS} "
+                f"It takes {LEAST_TRIALS} complete trials of different value and two searched "
+                f"parameters to say anything; under the pruner promotion, {LEAST_TRIALS} "
                 "complete or promoted ones.",
             ),
             Plot(
                 "Partial dependence",
                 parameters.partial_dependence,
                 parameters.dependence_caption,
-                f"It takes {LEAST_TRIALS} complete trials of different value. Under the pruner promotion there is none, because paused trials have different "
-                "numbers of epochs, and their values cannot be averaged.",
+                f"It takes {LEAST_TRIALS} complete trials of different value. Under the pruner "
+                "promotion there is none, because paused trials have different numbers of "
+                "epochs, and their values cannot be averaged.",
             ),
         ],
         "Matched pairs": [
             Plot(
                 "Differences within pairs",
                 comparisons.paired_differences,
-                "Each point is a pair of runs with the same configuration and seed, a row per configuration; the diamond is the mean "
-                "with its 95 % interval.",
+                "Each point is a pair of runs with the same configuration and seed, a row per "
+                "configuration; the diamond is the mean with its 95 % interval.",
                 "There is no complete matched pair.",
                 unfolded=True,
             ),
             Plot(
                 "Pictures of matched pairs",
                 comparisons.pair_pictures,
-                "The same configuration and seed with each value, at the epoch that the row names: reconstructions of the same validation images, and "
-                "samples drawn with the same noise. The configuration is the winner's, or the next that left pictures. It is one seed of one "
-                "configuration: the plot above shows whether the others agree.",
+                "The same configuration and seed with each value, at the epoch that the row "
+                "names: reconstructions of the same validation images, and samples drawn with "
+                "the same noise. The configuration is the winner's, or the next that left "
+                "pictures. It is one seed of one configuration: the plot above shows whether the "
+                "others agree.",
                 "No matched pair left pictures.",
                 unfolded=True,
             ),
@@ -220,9 +256,10 @@ CHAPTERS = _by_name(
             Plot(
                 "Baselines side by side",
                 comparisons.baseline_strip,
-                "The best setting of the search and others that baselines change, then the baselines of the study file, each by its "
-                "best run, at the epoch that its row names. Originals are validation images as the rows below them were given; values of rows below different originals "
-                "are not comparable.",
+                "The best setting of the search and others that baselines change, then the "
+                "baselines of the study file, each by its best run, at the epoch that its row "
+                "names. Originals are validation images as the rows below them were given; "
+                "values of rows below different originals are not comparable.",
                 "No baseline with pictures is there.",
                 groups=comparisons.best_and_baselines,
                 unfolded=True,
@@ -231,8 +268,9 @@ CHAPTERS = _by_name(
             Plot(
                 "Learning curves of the baselines",
                 comparisons.baseline_curves,
-                "On validation images after each epoch, each row's best run: −ELBO = rate + distortion. Rows share panels only where "
-                "data, binarisation and likelihood are the same; a plain autoencoder has rate 0 and no ELBO.",
+                "On validation images after each epoch, each row's best run: −ELBO = rate + "
+                "distortion. Rows share panels only where data, binarisation and likelihood are "
+                "the same; a plain autoencoder has rate 0 and no ELBO.",
                 "No baseline has finished an epoch.",
                 groups=comparisons.best_and_baselines,
                 objectives=None,
@@ -240,8 +278,9 @@ CHAPTERS = _by_name(
             Plot(
                 "Between two images: autoencoder and VAE",
                 comparisons.baseline_interpolations,
-                "Each row decodes codes on the straight line between those of two test images. What a VAE draws on the way tends to "
-                "stay an image; a plain autoencoder has not been asked to make sense there.",
+                "Each row decodes codes on the straight line between those of two test images. "
+                "What a VAE draws on the way tends to stay an image; a plain autoencoder has not "
+                "been asked to make sense there.",
                 "It takes a deterministic baseline and a VAE that left interpolations.",
                 objectives=None,
             ),
@@ -251,14 +290,17 @@ CHAPTERS = _by_name(
                 f"From low to high {parameter_label('beta')}",
                 pictures.beta_strip,
                 pictures.strip_caption,
-                f"It takes trials with pictures, of which the largest β is at least {pictures.LEAST_SPAN:g} times the smallest.",
+                "It takes trials with pictures, of which the largest β is at least "
+                f"{pictures.LEAST_SPAN:g} times the smallest.",
                 unfolded=True,
             ),
             Plot(
                 "Reconstructions by the best model",
                 pictures.best_reconstructions,
                 lambda view: pictures.best_caption(
-                    view, "reconstructions", "Validation images and the means of p(x|z) with z from their posteriors."
+                    view,
+                    "reconstructions",
+                    "Validation images and the means of p(x|z) with z from their posteriors.",
                 ),
                 "No run left pictures.",
                 shows="reconstructions",
@@ -266,7 +308,9 @@ CHAPTERS = _by_name(
             Plot(
                 "Samples of the best model",
                 pictures.best_samples,
-                lambda view: pictures.best_caption(view, "samples", "Means of p(x|z) with z from the prior."),
+                lambda view: pictures.best_caption(
+                    view, "samples", "Means of p(x|z) with z from the prior."
+                ),
                 "No run left pictures.",
                 shows="samples",
                 unfolded=True,
@@ -281,9 +325,11 @@ CHAPTERS = _by_name(
             Plot(
                 "From the best to the worst complete trial",
                 pictures.best_median_worst,
-                "Complete trials of the search, ranked by validation −ELBO: the best, the median and the worst of those that left "
-                "pictures. Beside each stand the −ELBO at the epoch that is drawn, the last where it was kept, which need not be the epoch that ranks "
-                "it, and the parameters that come first in the study file. Trials that were pruned do not count.",
+                "Complete trials of the search, ranked by validation −ELBO: the best, the median "
+                "and the worst of those that left pictures. Beside each stand the −ELBO at the "
+                "epoch that is drawn, the last where it was kept, which need not be the epoch "
+                "that ranks it, and the parameters that come first in the study file. Trials "
+                "that were pruned do not count.",
                 "It takes two complete trials that left pictures.",
             ),
             Plot(
@@ -296,30 +342,35 @@ CHAPTERS = _by_name(
             Plot(
                 "Between two images",
                 latent.interpolations,
-                "Three pairs of test images. On the first two rows codes on the way from one to the other are decoded, in a "
-                "straight line and around the origin; the ends are reconstructions. Below them the pixels are cross-faded.",
+                "Three pairs of test images. On the first two rows codes on the way from one to "
+                "the other are decoded, in a straight line and around the origin; the ends are "
+                "reconstructions. Below them the pixels are cross-faded.",
                 "No run that was tested left such pictures.",
                 shows="latent_interpolations",
             ),
             Plot(
                 "Along single dimensions",
                 latent.traversals,
-                "A test image with one latent dimension changed at a time, the most active ones first: from below to above the "
-                "mean of that dimension's aggregate posterior, in its standard deviations (sd).",
+                "A test image with one latent dimension changed at a time, the most active ones "
+                "first: from below to above the mean of that dimension's aggregate posterior, in "
+                "its standard deviations (sd).",
                 "No run that was tested left such pictures.",
                 shows="traversals",
             ),
             Plot(
                 "Map of the latent space",
                 latent.latent_map,
-                "t-SNE of the posterior means of test images, in the colours of their classes where they have any. Neighbours on the map have similar codes; large distances say little.",
+                "t-SNE of the posterior means of test images, in the colours of their classes "
+                "where they have any. Neighbours on the map have similar codes; large distances "
+                "say little.",
                 "No run that was tested left a map.",
                 shows="embedding",
             ),
             Plot(
                 "The plane of two latent dimensions",
                 latent.latent_plane,
-                "What the codes of a plane decode to, at equal steps of probability: z₁ rises to the right, z₂ upwards.",
+                "What the codes of a plane decode to, at equal steps of probability: z₁ rises to "
+                "the right, z₂ upwards.",
                 "No run with two latent dimensions was tested.",
                 shows="manifold",
             ),
@@ -328,17 +379,20 @@ CHAPTERS = _by_name(
             Plot(
                 "Aggregate posterior against prior",
                 latent.aggregate_posterior,
-                "Densities of the codes of test images, z ~ q(z|x), and of samples of the prior, in the dimensions with the highest "
-                "rate. Where the two differ, samples of the prior are decoded from codes that no image has.",
+                "Densities of the codes of test images, z ~ q(z|x), and of samples of the prior, "
+                "in the dimensions with the highest rate. Where the two differ, samples of the "
+                "prior are decoded from codes that no image has.",
                 "No run that was tested left codes.",
                 shows="aggregate_codes",
             ),
             Plot(
                 "NLL against the number of samples",
                 confirmed.nll_by_samples,
-                "The importance-weighted bound on test images with k samples for each, the mean over the runs of each configuration, and a "
-                "band from the least to the largest of them; k = 1 is the −ELBO. Figures of different k are not comparable; where a curve is still "
-                "falling, the true NLL is lower. Bands that overlap part no two configurations.",
+                "The importance-weighted bound on test images with k samples for each, the mean "
+                "over the runs of each configuration, and a band from the least to the largest "
+                "of them; k = 1 is the −ELBO. Figures of different k are not comparable; where a "
+                "curve is still falling, the true NLL is lower. Bands that overlap part no two "
+                "configurations.",
                 "No tested run left the bound by its number of samples.",
                 groups=confirmed.comparable,
             ),
@@ -353,7 +407,8 @@ CHAPTERS = _by_name(
                 "Rate of each latent dimension",
                 latent.rate_per_dimension,
                 latent.rate_caption,
-                "Every dimension carries more than the threshold, or no run with a posterior that has a density was tested.",
+                "Every dimension carries more than the threshold, or no run with a posterior "
+                "that has a density was tested.",
                 shows="rate_per_dimension",
             ),
         ],

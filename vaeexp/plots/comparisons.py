@@ -1,4 +1,6 @@
-"""Plots of comparisons: baselines and the best configuration, matched pairs, and studies of one protocol."""
+"""Plots of comparisons: baselines and the best configuration, matched pairs, and studies of one
+protocol.
+"""
 
 import math
 from collections.abc import Sequence
@@ -24,13 +26,17 @@ LONGEST, LONGEST_NAME = 30, 28
 """Characters of a line of a title beside pictures and curves, and of a study's name."""
 ELBO = METRICS["neg_elbo"]
 MANY = 6
-"""Times that the longest search or training has the epochs of the shortest from which on their axis is logarithmic."""
+"""Times that the longest search or training has the epochs of the shortest from which on their axis
+is logarithmic.
+"""
 
 Curve = tuple[TestedSetting, pd.DataFrame]
 
 
 def best_and_baselines(view: StudyView) -> list[list[TestedSetting]]:
-    """Return the best configuration, others that baselines change, then the baselines; those that were trained alike are one group."""
+    """Return the best configuration, others that baselines change, then the baselines; those that
+    were trained alike are one group.
+    """
     best = filter(None, [view.best])
     return by_training([*best, *view.changed, *view.baselines]) if view.baselines else []
 
@@ -38,7 +44,9 @@ def best_and_baselines(view: StudyView) -> list[list[TestedSetting]]:
 def _with_pictures(
     settings: Sequence[TestedSetting], needed: frozenset[str]
 ) -> list[tuple[TestedSetting, pd.Series, Arrays]]:
-    """Return the settings that left all of these, each with the best run that did and its arrays."""
+    """Return the settings that left all of these, each with the best run that did and its
+    arrays.
+    """
     found = []
     for setting in settings:
         files = ((run, read_arrays(run["folder"])) for _, run in setting.runs.iterrows())
@@ -47,9 +55,11 @@ def _with_pictures(
 
 
 def baseline_strip(view: StudyView) -> Figure | None:
-    """Draw reconstructions beside samples of each baseline and of the best configuration, below the originals of each.
+    """Draw reconstructions beside samples of each baseline and of the best configuration, below the
+    originals of each.
 
-    Baselines of other targets (binarised or grey) stand below originals of their own. None without a baseline with pictures.
+    Baselines of other targets (binarised or grey) stand below originals of their own. None without
+    a baseline with pictures.
     """
     drawn = _with_pictures([setting for setting, *_ in best_and_baselines(view)], STRIP)
     if all(setting.baseline is None for setting, *_ in drawn):
@@ -81,11 +91,15 @@ def _targets(setting: TestedSetting) -> str:
 
 
 def baseline_curves(view: StudyView) -> Figure | None:
-    """Draw −ELBO, rate and distortion on validation by epoch of each baseline and of the best configuration, the best run of each.
+    """Draw −ELBO, rate and distortion on validation by epoch of each baseline and of the best
+    configuration, the best run of each.
 
-    Three panels for each data, binarisation and likelihood. None without a baseline that finished an epoch.
+    Three panels for each data, binarisation and likelihood. None without a baseline that finished
+    an epoch.
     """
-    every = ((setting, view.curve(setting.runs.iloc[0])) for setting, *_ in best_and_baselines(view))
+    every = (
+        (setting, view.curve(setting.runs.iloc[0])) for setting, *_ in best_and_baselines(view)
+    )
     curves = [(setting, curve) for setting, curve in every if len(curve)]
     if all(setting.baseline is None for setting, _ in curves):
         return None
@@ -103,7 +117,8 @@ def baseline_curves(view: StudyView) -> Figure | None:
         if len(groups) > 1:
             setting = group[0][0]
             title = f"{_targets(setting)}, {str(setting.settings['likelihood']).replace('_', ' ')}"
-            # Above the remark on values that are cut off, for which the panel is too narrow beside it.
+            # Above the remark on values that are cut off, for which the panel is too narrow beside
+            # it.
             axes[0].set_title(title, fontsize=11, color=style.TEXT_COLOUR, loc="left", pad=20)
         style.side_legend(axes[-1])
         first += len(group)
@@ -113,7 +128,9 @@ def baseline_curves(view: StudyView) -> Figure | None:
 
 
 def _draw_measure(axes: Axes, group: list[Curve], metric: str, first: int) -> None:
-    """Draw a line for each curve, of which the first has the colour number `first`; a plain autoencoder has no −ELBO."""
+    """Draw a line for each curve, of which the first has the colour number `first`; a plain
+    autoencoder has no −ELBO.
+    """
     ends = [float(curve["epoch"].max()) for _, curve in group]
     if max(ends) > MANY * min(ends):
         style.log_axis(axes, 1.0, max(ends))
@@ -133,7 +150,9 @@ def _draw_measure(axes: Axes, group: list[Curve], metric: str, first: int) -> No
             style.draw_points(axes, row, x, y, color=look["color"], s=20, zorder=3)
         values.append(y.to_numpy(float))
     if not values:
-        style.write(axes, "none", 0.5, 0.5, colour=style.MUTED, va="baseline", transform=axes.transAxes)
+        style.write(
+            axes, "none", 0.5, 0.5, colour=style.MUTED, va="baseline", transform=axes.transAxes
+        )
         return
     _scale(axes, values)
     if metric == "val/rate" and min(float(value[-1]) for value in values) < 1:
@@ -145,7 +164,9 @@ def _draw_measure(axes: Axes, group: list[Curve], metric: str, first: int) -> No
 
 
 def _scale(axes: Axes, values: Sequence[np.ndarray]) -> None:
-    """Set limits that the first epochs do not spoil; logarithmic above 1 where the lines lie orders of magnitude apart."""
+    """Set limits that the first epochs do not spoil; logarithmic above 1 where the lines lie orders
+    of magnitude apart.
+    """
     settled = np.concatenate([value[len(value) // 5 :] for value in values])
     ends = np.array([value[-1] for value in values])
     positive = ends[ends > 1]
@@ -162,19 +183,26 @@ def _scale(axes: Axes, values: Sequence[np.ndarray]) -> None:
 
 
 def baseline_interpolations(view: StudyView) -> Figure | None:
-    """Draw three interpolations between pairs of images: the plain autoencoder above the best VAE. None without a plain one."""
+    """Draw three interpolations between pairs of images: the plain autoencoder above the best VAE.
+    None without a plain one.
+    """
     plain = [setting for setting in view.baselines if setting.deterministic][:1]
-    shown = _with_pictures([*plain, *filter(None, [view.best])], frozenset({"latent_interpolations"}))
+    shown = _with_pictures(
+        [*plain, *filter(None, [view.best])], frozenset({"latent_interpolations"})
+    )
     if len(shown) < 2:
         return None
     drawn = [arrays["latent_interpolations"] for *_, arrays in shown]
     pairs = min(3, *map(len, drawn))
     titles = [style.two_lines(setting.title, LONGEST) for setting, *_ in shown]
-    return interpolation_figure(np.stack([rows[:pairs] for rows in drawn], axis=1), titles, _margin(titles))
+    return interpolation_figure(
+        np.stack([rows[:pairs] for rows in drawn], axis=1), titles, _margin(titles)
+    )
 
 
 def paired_differences(view: StudyView) -> Figure | None:
-    """Draw the difference within each matched pair, a row per configuration, and their mean with its interval.
+    """Draw the difference within each matched pair, a row per configuration, and their mean with
+    its interval.
 
     One panel per two values that are compared, at most three. None without a complete pair.
     """
@@ -190,14 +218,23 @@ def paired_differences(view: StudyView) -> Figure | None:
 
 
 def runs_of_pairs(view: StudyView, comparison: PairComparison) -> pd.DataFrame:
-    """Return the numbers of the two repeats of each complete pair, in the columns `first` and `second` and the order of its pairs."""
+    """Return the numbers of the two repeats of each complete pair, in the columns `first` and
+    `second` and the order of its pairs.
+    """
     two = [comparison.first, comparison.second]
-    numbers = matched_pairs(view.results, comparison.parameter, two, "number").loc[comparison.pairs.index]
-    return numbers[[f"number.{level}" for level in two]].astype(int).set_axis(["first", "second"], axis=1)
+    numbers = matched_pairs(view.results, comparison.parameter, two, "number").loc[
+        comparison.pairs.index
+    ]
+    return (
+        numbers[[f"number.{level}" for level in two]]
+        .astype(int)
+        .set_axis(["first", "second"], axis=1)
+    )
 
 
 def pair_pictures(view: StudyView) -> Figure | None:
-    """Draw for each comparison one matched pair, the winner's configuration where it has pictures: reconstructions beside samples of both values.
+    """Draw for each comparison one matched pair, the winner's configuration where it has pictures:
+    reconstructions beside samples of both values.
 
     At most three comparisons. None without a pair of which both runs left pictures.
     """
@@ -215,8 +252,12 @@ def pair_pictures(view: StudyView) -> Figure | None:
     return _picture_rows(groups) if groups else None
 
 
-def _pair_with_pictures(view: StudyView, comparison: PairComparison) -> list[tuple[pd.Series, Arrays]]:
-    """Return the two runs of the first pair, in the order of the configurations and seeds, of which both left pictures; empty without one."""
+def _pair_with_pictures(
+    view: StudyView, comparison: PairComparison
+) -> list[tuple[pd.Series, Arrays]]:
+    """Return the two runs of the first pair, in the order of the configurations and seeds, of which
+    both left pictures; empty without one.
+    """
     numbers = runs_of_pairs(view, comparison)
     runs = view.trials[view.trials["repeat"]].set_index("number", drop=False)
     ranks = {own.source_trial: rank for rank, own in enumerate(comparison.by_configuration)}
@@ -230,7 +271,9 @@ def _pair_with_pictures(view: StudyView, comparison: PairComparison) -> list[tup
 
 
 def _figures(run: pd.Series, *, last: bool) -> str:
-    """Return `test: FID 166.9, MSE 0.0655` of the epoch that is drawn, the last or the best; empty for a run without them."""
+    """Return `test: FID 166.9, MSE 0.0655` of the epoch that is drawn, the last or the best; empty
+    for a run without them.
+    """
     of = "test_last" if last and run["best_epoch"] != run["epochs"] else "test"
     named = ((name, run.get(f"result.{of}/{name}")) for name in ("fid", "reconstruction_mse"))
     parts = [f"{METRICS[name].label} {value:.4g}" for name, value in named if not is_missing(value)]
@@ -238,7 +281,9 @@ def _figures(run: pd.Series, *, last: bool) -> str:
 
 
 def _draw_differences(axes: Axes, comparison: PairComparison, runs: pd.DataFrame) -> None:
-    """Draw a row per configuration, then the mean; a point is marked as the run with the second value."""
+    """Draw a row per configuration, then the mean; a point is marked as the run with the second
+    value.
+    """
     first, second = format_value(comparison.first), format_value(comparison.second)
     style.style_axes(axes, x=f"validation −ELBO, {second} − {first} (nats per image)")
     axes.axvline(0, color=style.MUTED, linewidth=1.2)
@@ -246,14 +291,18 @@ def _draw_differences(axes: Axes, comparison: PairComparison, runs: pd.DataFrame
     for row, (trial, group) in enumerate(comparison.pairs.groupby("source_trial")):
         marked = "r" + runs.loc[group.index, "second"].astype(str)
         heights = np.full(len(group), row)
-        style.draw_points(axes, marked, group["difference"], heights, s=42, color=blue, linewidths=0, zorder=3)
+        style.draw_points(
+            axes, marked, group["difference"], heights, s=42, color=blue, linewidths=0, zorder=3
+        )
         names.append(f"trial {trial}")
     interval, last = comparison.interval, len(names)
     ends = [interval.low, interval.high] if math.isfinite(interval.low) else []
     axes.plot(ends, [last] * len(ends), color=style.TEXT_COLOUR, linewidth=2.4, zorder=3)
     axes.scatter([interval.mean], [last], s=70, marker="D", color=style.TEXT_COLOUR, zorder=4)
     axes.set_yticks(range(last + 1), [*names, "mean"])
-    reach = 1.15 * float(max(np.abs([*comparison.pairs["difference"], interval.mean, *ends]))) or 1.15
+    reach = (
+        1.15 * float(max(np.abs([*comparison.pairs["difference"], interval.mean, *ends]))) or 1.15
+    )
     axes.set(xlim=(-reach, reach), ylim=(last + 0.6, -0.6))
     middle = f"{parameter_label(comparison.parameter)}, mean {format_number(interval.mean)}"
     above: dict[str, Any] = {"y": 1.02, "va": "bottom", "transform": axes.transAxes}
@@ -265,9 +314,10 @@ def _draw_differences(axes: Axes, comparison: PairComparison, runs: pd.DataFrame
 def side_by_side(group: Sequence[StudySummary]) -> Figure | None:
     """Draw the values of each study above, and the course of each search below.
 
-    Above is a row per study: test mean and interval of its confirmed configuration, and the best validation value of its
-    search. Below is that best value against the trial-epochs spent, a line per study. All studies must share their protocol.
-    None with fewer than two studies that have a complete trial.
+    Above is a row per study: test mean and interval of its confirmed configuration, and the best
+    validation value of its search. Below is that best value against the trial-epochs spent, a line
+    per study. All studies must share their protocol. None with fewer than two studies that have a
+    complete trial.
     """
     shown = [study for study in group if len(study.course)]
     if len(shown) < 2:
@@ -277,7 +327,9 @@ def side_by_side(group: Sequence[StudySummary]) -> Figure | None:
     above, below = figure.subplots(2, 1, height_ratios=[upper, lower])
     _draw_values(above, shown)
     _draw_courses(below, shown)
-    return style.framed(figure, f"Studies of one protocol: {shown[0].measure} and the course of each search")
+    return style.framed(
+        figure, f"Studies of one protocol: {shown[0].measure} and the course of each search"
+    )
 
 
 def _draw_values(axes: Axes, shown: Sequence[StudySummary]) -> None:
@@ -294,9 +346,13 @@ def _draw_values(axes: Axes, shown: Sequence[StudySummary]) -> None:
             text = f"{format_interval(test)}, n = {test.n}"
         axes.scatter([_searched(study)], [row], edgecolor=colour, zorder=5, **searched)
         style.annotate(axes, text, (1.01, row), xycoords=("axes fraction", "data"), ha="left")
-    axes.scatter([], [], color=style.MUTED, label="test, confirmed with fresh seeds, 95 % interval", **tested)
+    axes.scatter(
+        [], [], color=style.MUTED, label="test, confirmed with fresh seeds, 95 % interval", **tested
+    )
     axes.scatter([], [], edgecolor=style.MUTED, label="validation, best of the search", **searched)
-    axes.set_yticks(range(len(shown)), [style.two_lines(study.name, LONGEST_NAME) for study in shown])
+    axes.set_yticks(
+        range(len(shown)), [style.two_lines(study.name, LONGEST_NAME) for study in shown]
+    )
     axes.set(xlim=_value_limits(shown), ylim=(len(shown) - 0.4, -0.6))
     axes.grid(visible=False, axis="y")
     style.legend(axes)
@@ -308,7 +364,9 @@ def _searched(study: StudySummary) -> float:
 
 
 def _value_limits(shown: Sequence[StudySummary]) -> tuple[float, float]:
-    """Return limits for all means and values, and of the intervals what leaves these legible: two seeds may give one of 20 nats."""
+    """Return limits for all means and values, and of the intervals what leaves these legible: two
+    seeds may give one of 20 nats.
+    """
     values = finite([*map(_searched, shown), *(study.test.mean for study in shown)])
     low, high = float(values.min()), float(values.max())
     room = max(0.6 * (high - low), 0.5)
@@ -320,7 +378,9 @@ def _value_limits(shown: Sequence[StudySummary]) -> tuple[float, float]:
 
 def _draw_courses(axes: Axes, shown: Sequence[StudySummary]) -> None:
     style.style_axes(
-        axes, x="trial-epochs of the search", y=f"best validation {shown[0].measure} so far\n(nats per image)"
+        axes,
+        x="trial-epochs of the search",
+        y=f"best validation {shown[0].measure} so far\n(nats per image)",
     )
     every = pd.concat([study.course["best"] for study in shown])
     low, high = style.robust_limits(map(_searched, shown), every)
@@ -330,7 +390,8 @@ def _draw_courses(axes: Axes, shown: Sequence[StudySummary]) -> None:
     axes.set_ylim(low, high)
     _scale_cost(axes, shown)
     for row, study in enumerate(shown):
-        spent, best = [*study.course["spent"], study.epochs], [*study.course["best"], _searched(study)]
+        spent = [*study.course["spent"], study.epochs]
+        best = [*study.course["best"], _searched(study)]
         label = style.two_lines(study.name, LONGEST_NAME)
         axes.step(spent, best, where="post", label=label, linewidth=1.9, **style.line_style(row))
     if every.max() > high:

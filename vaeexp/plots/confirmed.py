@@ -1,4 +1,6 @@
-"""The confirmed configurations: a dot per seed, their learning curves, training against validation, and the bound by samples."""
+"""The confirmed configurations: a dot per seed, their learning curves, training against validation,
+and the bound by samples.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -21,23 +23,33 @@ from vaeexp.words import NATS, format_interval, format_number
 LONGEST = 34
 """Characters of a line of a title beside a row."""
 FAR = 6
-"""Interquartile ranges above the median from which a dot stands at the edge, so that the others stay apart."""
+"""Interquartile ranges above the median from which a dot stands at the edge, so that the others
+stay apart.
+"""
 MOST = 6
 """Configurations whose curves are drawn; more would hide each other."""
 
 
 def comparable(view: StudyView) -> list[list[TestedSetting]]:
-    """Return the confirmed configurations, the best first, then baselines of the same protocol; empty without a confirmed one.
+    """Return the confirmed configurations, the best first, then baselines of the same protocol;
+    empty without a confirmed one.
 
-    Configurations that were trained alike are one group, because a second dot or line would lie on the first.
+    Configurations that were trained alike are one group, because a second dot or line would lie on
+    the first.
     """
     confirmed = view.confirmed
-    same = [setting for setting in view.baselines if confirmed and setting.same_protocol == confirmed[0].same_protocol]
+    same = [
+        setting
+        for setting in view.baselines
+        if confirmed and setting.same_protocol == confirmed[0].same_protocol
+    ]
     return by_training([*confirmed, *same]) if confirmed else []
 
 
 def drawn_once(groups: Sequence[Sequence[TestedSetting]]) -> list[Statement]:
-    """Say which configurations are not drawn because another has their training; empty where each is drawn."""
+    """Say which configurations are not drawn because another has their training; empty where each
+    is drawn.
+    """
     return [
         Statement(
             id=f"plot.{'several_' if len(others) > 1 else ''}same_training",
@@ -49,9 +61,11 @@ def drawn_once(groups: Sequence[Sequence[TestedSetting]]) -> list[Statement]:
 
 
 def confirmed_seeds(view: StudyView) -> Figure | None:
-    """Draw a dot per seed of each confirmed configuration and comparable baseline, with means, intervals and lines of one seed.
+    """Draw a dot per seed of each confirmed configuration and comparable baseline, with means,
+    intervals and lines of one seed.
 
-    A line joins the runs of neighbouring rows that have the same seed. None without a confirmed configuration.
+    A line joins the runs of neighbouring rows that have the same seed. None without a confirmed
+    configuration.
     """
     settings = [setting for setting, *_ in comparable(view)]
     if not settings:
@@ -68,11 +82,21 @@ def confirmed_seeds(view: StudyView) -> Figure | None:
         if count > 2:
             _draw_interval(axes, interval, y + 0.24, low, high)
         if low <= interval.mean <= high:
-            axes.scatter([interval.mean], [y + 0.24], s=44, marker="D", color=style.TEXT_COLOUR, zorder=5)
+            axes.scatter(
+                [interval.mean], [y + 0.24], s=44, marker="D", color=style.TEXT_COLOUR, zorder=5
+            )
         if count:
             mean = format_interval(interval) if count > 2 else format_number(interval.mean)
-            style.annotate(axes, f"{mean}, n = {count}", (1.025, y), xycoords=("axes fraction", "data"), ha="left")
-    axes.set_yticks(range(len(settings)), [style.two_lines(setting.title, LONGEST) for setting in settings])
+            style.annotate(
+                axes,
+                f"{mean}, n = {count}",
+                (1.025, y),
+                xycoords=("axes fraction", "data"),
+                ha="left",
+            )
+    axes.set_yticks(
+        range(len(settings)), [style.two_lines(setting.title, LONGEST) for setting in settings]
+    )
     axes.set(ylim=(len(settings) - 0.4, -0.6), xlim=(low, high))
     axes.grid(visible=False, axis="y")
     return figure
@@ -80,12 +104,17 @@ def confirmed_seeds(view: StudyView) -> Figure | None:
 
 def _with_values(settings: Sequence[TestedSetting], metric: str) -> list[pd.DataFrame]:
     """Return the runs of each setting that have this metric, as the column `value`."""
-    every = [setting.runs.assign(value=column(setting.runs, metric).astype(float)) for setting in settings]
+    every = [
+        setting.runs.assign(value=column(setting.runs, metric).astype(float))
+        for setting in settings
+    ]
     return [runs[np.isfinite(runs["value"])] for runs in every]
 
 
 def _draw_dots(axes: Axes, runs: pd.DataFrame, y: float, high: float) -> None:
-    """Draw a dot for the value of each run at a height; those beyond the axes are triangles at their edge."""
+    """Draw a dot for the value of each run at a height; those beyond the axes are triangles at
+    their edge.
+    """
     beyond = runs["value"] > high
     look: dict[str, Any] = {"s": 46, "color": style.STATE_COLOURS["complete"], "zorder": 3}
     for chosen, mark in ((~beyond, {"linewidths": 0}), (beyond, {"marker": ">", "clip_on": False})):
@@ -95,17 +124,28 @@ def _draw_dots(axes: Axes, runs: pd.DataFrame, y: float, high: float) -> None:
 
 
 def _draw_interval(axes: Axes, interval: Interval, y: float, low: float, high: float) -> None:
-    """Draw an interval at a height; an end beyond the limits of the axes is an arrow at their edge, with its number."""
+    """Draw an interval at a height; an end beyond the limits of the axes is an arrow at their edge,
+    with its number.
+    """
     start, stop = max(interval.low, low), min(interval.high, high)
     if start < stop:
-        axes.plot([start, stop], [y, y], color=style.TEXT_COLOUR, linewidth=2.2, zorder=4, solid_capstyle="butt")
+        axes.plot(
+            [start, stop],
+            [y, y],
+            color=style.TEXT_COLOUR,
+            linewidth=2.2,
+            zorder=4,
+            solid_capstyle="butt",
+        )
     ends = np.array([interval.low, interval.high])
     for hidden, edge, marker, away, side in (
         (ends[ends < low], low, "<", 8, "left"),
         (ends[ends > high], high, ">", -8, "right"),
     ):
         if len(hidden):
-            axes.scatter([edge], [y], s=40, marker=marker, color=style.TEXT_COLOUR, zorder=5, clip_on=False)
+            axes.scatter(
+                [edge], [y], s=40, marker=marker, color=style.TEXT_COLOUR, zorder=5, clip_on=False
+            )
             words = " to ".join(map(format_number, hidden))
             style.annotate(axes, words, (edge, y), (away, -7), ha=side, boxed=True)
 
@@ -120,7 +160,9 @@ def _join_seeds(axes: Axes, rows: Sequence[pd.DataFrame]) -> None:
 
 
 def _limits(rows: Sequence[pd.Series]) -> tuple[float, float]:
-    """Return limits that hold the confirmed dots and all others that are near, and of the intervals what leaves them legible."""
+    """Return limits that hold the confirmed dots and all others that are near, and of the intervals
+    what leaves them legible.
+    """
     values = np.concatenate(rows)
     if not len(values):
         return 0.0, 1.0
@@ -137,7 +179,8 @@ def _limits(rows: Sequence[pd.Series]) -> tuple[float, float]:
 
 
 def confirmed_curves(view: StudyView) -> Figure | None:
-    """Draw validation −ELBO by epoch of the confirmed configurations: the median over seeds, with a band from least to largest.
+    """Draw validation −ELBO by epoch of the confirmed configurations: the median over seeds, with a
+    band from least to largest.
 
     A curve ends where the first of its seeds ended. None without a confirmed configuration.
     """
@@ -147,7 +190,9 @@ def confirmed_curves(view: StudyView) -> Figure | None:
         return None
     figure, axes = style.one_plot(4.8, x="epoch", y=NATS)
     for index, (setting, curves) in enumerate(drawn):
-        line = _draw_band(axes, index, setting, curves, curves.median(axis=1), linewidth=1.9, zorder=3)
+        line = _draw_band(
+            axes, index, setting, curves, curves.median(axis=1), linewidth=1.9, zorder=3
+        )
         style.mark_trials([] if setting.source_trial is None else [setting.source_trial], line)
     _scale_curves(axes, [curves for _, curves in drawn])
     style.legend(axes, columns=3)
@@ -155,9 +200,16 @@ def confirmed_curves(view: StudyView) -> Figure | None:
 
 
 def _draw_band(
-    axes: Axes, index: int, setting: TestedSetting, runs: pd.DataFrame, middle: pd.Series, **look: Any
+    axes: Axes,
+    index: int,
+    setting: TestedSetting,
+    runs: pd.DataFrame,
+    middle: pd.Series,
+    **look: Any,
 ) -> Line2D:
-    """Draw the middle of the runs [x, runs] of a configuration, and a band from the least to the largest; return the line."""
+    """Draw the middle of the runs [x, runs] of a configuration, and a band from the least to the
+    largest; return the line.
+    """
     look |= style.line_style(index)
     label = f"{style.two_lines(setting.title, LONGEST)} (n = {runs.shape[1]})"
     (line,) = axes.plot(runs.index, middle, label=label, **look)
@@ -168,9 +220,13 @@ def _draw_band(
 
 
 def _by_seed(view: StudyView, setting: TestedSetting, metric: str) -> pd.DataFrame:
-    """Return a metric of each run of a configuration, [epochs, runs], as far as all of its runs went."""
+    """Return a metric of each run of a configuration, [epochs, runs], as far as all of its runs
+    went.
+    """
     curves = [view.curve(run).set_index("epoch")[metric] for _, run in setting.runs.iterrows()]
-    return pd.concat(curves, axis=1, keys=row_names(setting.runs)).dropna().sort_index().astype(float)
+    return (
+        pd.concat(curves, axis=1, keys=row_names(setting.runs)).dropna().sort_index().astype(float)
+    )
 
 
 def _scale_curves(axes: Axes, curves: Sequence[pd.DataFrame]) -> None:
@@ -185,15 +241,22 @@ def _scale_curves(axes: Axes, curves: Sequence[pd.DataFrame]) -> None:
 
 
 def train_validation(view: StudyView) -> Figure | None:
-    """Draw −ELBO on training and on validation images by epoch, of each run of the best configuration. None without its epochs."""
+    """Draw −ELBO on training and on validation images by epoch, of each run of the best
+    configuration. None without its epochs.
+    """
     if view.best is None:
         return None
-    training, validation = (_by_seed(view, view.best, f"{side}/neg_elbo") for side in ("train", "val"))
+    training, validation = (
+        _by_seed(view, view.best, f"{side}/neg_elbo") for side in ("train", "val")
+    )
     if not (len(training) and len(validation)):
         return None
     figure, axes = style.one_plot(x="epoch", y="−ELBO (nats per image)")
     gap = float((validation.iloc[-1] - training.iloc[-1]).mean())
-    words = f"validation, at the end {format_number(abs(gap))} nats {'above' if gap >= 0 else 'below'} training"
+    words = (
+        f"validation, at the end {format_number(abs(gap))} nats "
+        f"{'above' if gap >= 0 else 'below'} training"
+    )
     for index, (label, curves) in enumerate({"training": training, words: validation}.items()):
         lines = axes.plot(curves.index, curves, linewidth=1.5, **style.line_style(index))
         lines[0].set_label(label)
@@ -205,17 +268,31 @@ def train_validation(view: StudyView) -> Figure | None:
 
 
 def nll_by_samples(view: StudyView) -> Figure | None:
-    """Draw the importance-weighted NLL against its number of samples: of each comparable configuration the mean over its runs, and their span.
+    """Draw the importance-weighted NLL against its number of samples: of each comparable
+    configuration the mean over its runs, and their span.
 
-    Of configurations that were trained alike, the one with the most samples stands for all. None without a run that left these numbers.
+    Of configurations that were trained alike, the one with the most samples stands for all. None
+    without a run that left these numbers.
     """
-    drawn = [(first, max(map(_bounds_of, [first, *others]), key=_most_samples)) for first, *others in comparable(view)]
+    drawn = [
+        (first, max(map(_bounds_of, [first, *others]), key=_most_samples))
+        for first, *others in comparable(view)
+    ]
     drawn = [(setting, bounds) for setting, bounds in drawn if len(bounds)][:MOST]
     if not drawn:
         return None
     figure, axes = style.one_plot(4.4, x="samples k", y="test NLL ≤ (nats per image)")
     for index, (setting, bounds) in enumerate(drawn):
-        _draw_band(axes, index, setting, bounds, bounds.mean(axis=1), marker="o", markersize=4, linewidth=1.8)
+        _draw_band(
+            axes,
+            index,
+            setting,
+            bounds,
+            bounds.mean(axis=1),
+            marker="o",
+            markersize=4,
+            linewidth=1.8,
+        )
     first = min(float(bounds.index[0]) for _, bounds in drawn)
     style.log_axis(axes, first, max(2.0, *(_most_samples(bounds) for _, bounds in drawn)))
     style.legend(axes, columns=3)
@@ -227,7 +304,9 @@ def _most_samples(bounds: pd.DataFrame) -> float:
 
 
 def _bounds_of(setting: TestedSetting) -> pd.DataFrame:
-    """Return the bound by samples of each of its runs that left it, [samples, runs], at the samples that all of them have; empty where none did."""
+    """Return the bound by samples of each of its runs that left it, [samples, runs], at the samples
+    that all of them have; empty where none did.
+    """
     files = (read_arrays(folder, "nll_by_k") for folder in setting.runs["folder"])
     left = [pd.Series(arrays["nll_by_k"], index=arrays["nll_k"]) for arrays in files if arrays]
     return pd.concat(left, axis=1).dropna() if left else pd.DataFrame()

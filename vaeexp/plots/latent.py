@@ -1,4 +1,6 @@
-"""The latent space of the best model: between codes, along its dimensions, its plane, its map, and how it is used."""
+"""The latent space of the best model: between codes, along its dimensions, its plane, its map, and
+how it is used.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +27,9 @@ CLASS_COLOURS = (
     *("#332288", "#CC6677", "#117733", "#88CCEE", "#AA4499"),
     *("#999933", "#882255", "#44AA99", "#DDAA33", "#555555"),
 )
-"""After the palette "muted" of Paul Tol, told apart by readers with any colour vision; further classes have another shape."""
+"""After the palette "muted" of Paul Tol, told apart by readers with any colour vision; further
+classes have another shape.
+"""
 NAMED_CLASSES = 30
 """With more classes the legend would be longer than the map."""
 LONGEST_CLASS = 18
@@ -33,25 +37,35 @@ LONGEST_CLASS = 18
 TALLEST = 8.5
 """Inches."""
 USED = 0.1
-"""Nats above which a dimension is said to carry something, where the run did not record its `rate_threshold`."""
+"""Nats above which a dimension is said to carry something, where the run did not record its
+`rate_threshold`.
+"""
 NUMBERED = 40
 """Dimensions, or names of classes, that there is room to name."""
 BINS = 41
 """Edges of the bins of a density."""
 FAR_CODES = 1000
-"""Codes of posterior and prior from which on the farthest 0.2 % on either side are left out of a density."""
+"""Codes of posterior and prior from which on the farthest 0.2 % on either side are left out of a
+density.
+"""
 MOST_CELLS = 260
 """Cells of the heat map that there is room to write a number in."""
 
 
 def interpolations(arrays: Arrays) -> Figure:
-    """Draw for each pair of images the ways between them, one below the other: through codes and through pixels."""
+    """Draw for each pair of images the ways between them, one below the other: through codes and
+    through pixels.
+    """
     ways = [name for name in WAYS if name in arrays]
-    return interpolation_figure(np.stack([arrays[name] for name in ways], axis=1), [WAYS[name] for name in ways])
+    return interpolation_figure(
+        np.stack([arrays[name] for name in ways], axis=1), [WAYS[name] for name in ways]
+    )
 
 
 def interpolation_figure(drawn: np.ndarray, names: Sequence[str], margin: float = 1.5) -> Figure:
-    """Draw the ways between P pairs of images, uint8 [P, ways, S, H, W, C], those of one pair together, each with its name."""
+    """Draw the ways between P pairs of images, uint8 [P, ways, S, H, W, C], those of one pair
+    together, each with its name.
+    """
     blocks = [tiles(pair) for pair in drawn]
     tile, space = drawn.shape[3], max(4 * GAP, drawn.shape[3] // 3)
     canvas = joined(blocks, space)
@@ -63,12 +77,16 @@ def interpolation_figure(drawn: np.ndarray, names: Sequence[str], margin: float 
 
 
 def traversals(arrays: Arrays) -> Figure:
-    """Draw a row of pictures for each dimension that is traversed, the most active first, with the distance above its columns."""
+    """Draw a row of pictures for each dimension that is traversed, the most active first, with the
+    distance above its columns.
+    """
     pictures, dimensions = arrays["traversals"], arrays.get("traversal_dimensions", np.array([]))
     canvas = tiles(pictures)
     width = _width(canvas)
     heading = round(0.3 / width * canvas.shape[1])  # pixels of 0.3 inches
-    figure, axes = picture_axes(np.concatenate([ground(heading, canvas.shape[1]), canvas]), margin=0.6, width=width)
+    figure, axes = picture_axes(
+        np.concatenate([ground(heading, canvas.shape[1]), canvas]), margin=0.6, width=width
+    )
     steps, tall, wide = pictures.shape[1:4]
     for place, dimension in enumerate(dimensions.tolist()):
         name = "z" + str(dimension + 1).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
@@ -91,7 +109,9 @@ def latent_plane(arrays: Arrays) -> Figure:
 
 
 def latent_map(arrays: Arrays) -> Figure:
-    """Draw t-SNE of posterior means of test images, a mark each, in the colour and shape of its class; alike without classes, or with too many."""
+    """Draw t-SNE of posterior means of test images, a mark each, in the colour and shape of its
+    class; alike without classes, or with too many.
+    """
     points, classes = arrays["embedding"], arrays.get("classes", np.array([])).tolist()
     figure = style.new_figure(6.6, 7.2)
     axes = figure.add_subplot()
@@ -112,13 +132,23 @@ def latent_map(arrays: Arrays) -> Figure:
         axes.scatter(*points[members].T, color=colours[labels[members]], marker=marker, **look)
     for label in np.unique(labels).tolist():
         name = style.shortened(classes[label], LONGEST_CLASS)
-        axes.scatter([], [], color=colours[label], marker="os^"[shapes[label]], s=40, linewidths=0, label=name)
+        axes.scatter(
+            [],
+            [],
+            color=colours[label],
+            marker="os^"[shapes[label]],
+            s=40,
+            linewidths=0,
+            label=name,
+        )
     style.side_legend(axes)
     return figure
 
 
 def _width(canvas: np.ndarray, margin: float = 1.5) -> float:
-    """Return inches, so that the picture is as wide as the page beside its margin, and not taller than a screen."""
+    """Return inches, so that the picture is as wide as the page beside its margin, and not taller
+    than a screen.
+    """
     return float(min(8.7 - margin, TALLEST * canvas.shape[1] / canvas.shape[0]))
 
 
@@ -135,7 +165,8 @@ def _deviations(value: float) -> str:
 
 
 def rate_per_dimension(arrays: Arrays) -> Figure | None:
-    """Draw bars of the rate of each latent dimension in nats per image, sorted; those above the study's `rate_threshold` in colour.
+    """Draw bars of the rate of each latent dimension in nats per image, sorted; those above the
+    study's `rate_threshold` in colour.
 
     None where all are above it.
     """
@@ -143,16 +174,28 @@ def rate_per_dimension(arrays: Arrays) -> Figure | None:
     if (rates > threshold).all():
         return None
     few, nats = len(rates) <= NUMBERED, f"{format_value(threshold)} nats"
-    numbers = "number of the latent dimension" if few else "latent dimensions, from the greatest rate to the smallest"
+    numbers = (
+        "number of the latent dimension"
+        if few
+        else "latent dimensions, from the greatest rate to the smallest"
+    )
     figure, axes = style.one_plot(3.8, x=numbers, y="rate (nats per image)")
     order = np.argsort(-rates, kind="stable")
     positions, heights = np.arange(1, len(rates) + 1), rates[order]
     used = heights > threshold
-    for chosen, colour, text in ((used, "#0072B2", f"above {nats}"), (~used, "#b8b8b8", f"at most {nats}")):
+    for chosen, colour, text in (
+        (used, "#0072B2", f"above {nats}"),
+        (~used, "#b8b8b8", f"at most {nats}"),
+    ):
         if chosen.any():  # a legend would give bars that are not drawn the colour of the others
             label, width = f"{text} ({chosen.sum()})", 0.8 if few else 1.0
-            axes.bar(positions[chosen], heights[chosen], width, label=label, color=colour, linewidth=0)
-    axes.set(xlim=(0.4, len(rates) + 0.6), ylim=(min(0.0, 1.05 * heights.min()), 1.05 * max(heights.max(), threshold)))
+            axes.bar(
+                positions[chosen], heights[chosen], width, label=label, color=colour, linewidth=0
+            )
+    axes.set(
+        xlim=(0.4, len(rates) + 0.6),
+        ylim=(min(0.0, 1.05 * heights.min()), 1.05 * max(heights.max(), threshold)),
+    )
     axes.grid(visible=False, axis="x")
     if few:
         axes.set_xticks(positions, order + 1)
@@ -166,16 +209,22 @@ def rate_caption(view: StudyView) -> Caption:
     """Say what a bar is, and from which rate on a dimension counts as used."""
     best = view.best_with("rate_per_dimension")
     recorded = best[1].get("rate_threshold", USED) if best else view.fixed("rate_threshold")
-    threshold = StatedFigure(value=float(USED if recorded is None else recorded), unit="nats", digits=None)
+    threshold = StatedFigure(
+        value=float(USED if recorded is None else recorded), unit="nats", digits=None
+    )
     return [
-        "The divergence of the posterior of each latent dimension from the prior of that dimension, mean over test images.",
+        "The divergence of the posterior of each latent dimension from the prior of that "
+        "dimension, mean over test images.",
         Statement(id="plot.threshold", values={"threshold": threshold}),
-        "The bars add up to the rate where the prior's dimensions are independent, and not under a mixture of joint Gaussians.",
+        "The bars add up to the rate where the prior's dimensions are independent, and not under "
+        "a mixture of joint Gaussians.",
     ]
 
 
 def component_classes(arrays: Arrays) -> Figure:
-    """Draw the share of each class that each component of a mixture serves: a row per component as `heaviest` orders them, a column per class."""
+    """Draw the share of each class that each component of a mixture serves: a row per component as
+    `heaviest` orders them, a column per class.
+    """
     shares, weights = arrays["component_classes"], arrays["component_weights"]
     order = heaviest(weights)
     shown = np.ma.masked_invalid(shares[order])
@@ -183,14 +232,18 @@ def component_classes(arrays: Arrays) -> Figure:
     figure = style.new_figure(1.5 + 0.3 * max(rows, 4))
     axes = figure.add_subplot()
     image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    names = [f"{rank + 1}  ({format_number(100 * weights[k], 1)} %)" for rank, k in enumerate(order)]
+    names = [
+        f"{rank + 1}  ({format_number(100 * weights[k], 1)} %)" for rank, k in enumerate(order)
+    ]
     axes.set_yticks(range(rows), names)
     _name_columns(axes, arrays["classes"].tolist())
     if rows * columns <= MOST_CELLS:
         _write_shares(axes, shown.filled(np.nan))
     axes.tick_params(labelsize=10, colors=style.TEXT_COLOUR, length=0)
     axes.spines[:].set_visible(False)
-    bar = style.colour_bar(figure, axes, image, format=PercentFormatter(1, decimals=0, symbol=" %"), pad=0.015)
+    bar = style.colour_bar(
+        figure, axes, image, format=PercentFormatter(1, decimals=0, symbol=" %"), pad=0.015
+    )
     bar.set_ylabel("share of the class", fontsize=11, color=style.TEXT_COLOUR)
     return figure
 
@@ -198,8 +251,9 @@ def component_classes(arrays: Arrays) -> Figure:
 def classes_caption(view: StudyView) -> str:
     """Say what a cell is, and in which order the components stand."""
     return (
-        "In percent, the share of each class of test images whose codes the component serves: the mean of p(component | z) with "
-        f"z from the posterior. A column sums to 100; components are numbered {_order(view, 'component_classes')}."
+        "In percent, the share of each class of test images whose codes the component serves: "
+        "the mean of p(component | z) with z from the posterior. A column sums to 100; "
+        f"components are numbered {_order(view, 'component_classes')}."
     )
 
 
@@ -209,7 +263,9 @@ def samples_caption(view: StudyView) -> str:
 
 
 def _order(view: StudyView, shows: str) -> str:
-    """Return in words the order of the components of the model that is drawn, by its weights where they are known."""
+    """Return in words the order of the components of the model that is drawn, by its weights where
+    they are known.
+    """
     best = view.best_with(shows)
     weights = None if best is None else best[1].get("component_weights")
     return "the heaviest first" if weights is None else component_order(weights)
@@ -219,7 +275,9 @@ def _name_columns(axes: Axes, classes: list[str]) -> None:
     count = len(classes)
     if count > NUMBERED:
         axes.set_xticks([])
-        style.label_axes(axes, f"{count} classes, in the order of their labels", "component (weight)")
+        style.label_axes(
+            axes, f"{count} classes, in the order of their labels", "component (weight)"
+        )
         return
     style.label_axes(axes, "class", "component (weight)")
     names = [style.shortened(name, LONGEST_CLASS) for name in classes]
@@ -235,21 +293,43 @@ def _write_shares(axes: Axes, shares: np.ndarray) -> None:
         if np.isnan(share):
             style.write(axes, "–", column, row, colour=style.MUTED)
         elif share >= 0.005:
-            style.write(axes, f"{100 * share:.0f}", column, row, colour="white" if share > 0.55 else style.TEXT_COLOUR)
+            style.write(
+                axes,
+                f"{100 * share:.0f}",
+                column,
+                row,
+                colour="white" if share > 0.55 else style.TEXT_COLOUR,
+            )
 
 
 def aggregate_posterior(arrays: Arrays) -> Figure:
-    """Draw for each dimension the codes z ~ q(z|x) of test images against samples of the prior, as densities."""
-    codes, priors, dimensions = arrays["aggregate_codes"], arrays["prior_codes"], arrays["aggregate_dimensions"]
+    """Draw for each dimension the codes z ~ q(z|x) of test images against samples of the prior, as
+    densities.
+    """
+    codes = arrays["aggregate_codes"]
+    priors = arrays["prior_codes"]
+    dimensions = arrays["aggregate_dimensions"]
     figure, panels = style.parameter_panels(len(codes), "density", same_values=False)
-    for axes, posterior, prior, dimension in zip(panels, codes, priors, dimensions.tolist(), strict=True):
+    for axes, posterior, prior, dimension in zip(
+        panels, codes, priors, dimensions.tolist(), strict=True
+    ):
         style.style_axes(axes, x=f"latent dimension {dimension + 1}")
         both = np.concatenate([posterior, prior])
         margin = 0.002 if len(both) >= FAR_CODES else 0.0
         low, high = np.quantile(both[np.isfinite(both)], [margin, 1 - margin])
         bins = np.linspace(low, high if high > low else low + 1, BINS).tolist()
-        axes.hist(posterior, bins, density=True, color="#0072B2", alpha=0.45, label="codes of test images")
-        axes.hist(prior, bins, density=True, histtype="step", color=style.TEXT_COLOUR, linewidth=1.6, label="prior")
+        axes.hist(
+            posterior, bins, density=True, color="#0072B2", alpha=0.45, label="codes of test images"
+        )
+        axes.hist(
+            prior,
+            bins,
+            density=True,
+            histtype="step",
+            color=style.TEXT_COLOUR,
+            linewidth=1.6,
+            label="prior",
+        )
         axes.xaxis.set_major_locator(MaxNLocator(5))
     style.figure_legend(figure, panels[0])
     return figure

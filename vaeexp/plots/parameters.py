@@ -1,4 +1,6 @@
-"""Plots of the searched parameters: the importance of each, and along each the value of each trial, the value to expect, and the units in use."""
+"""Plots of the searched parameters: the importance of each, and along each the value of each trial,
+the value to expect, and the units in use.
+"""
 
 import math
 from collections import Counter
@@ -27,14 +29,23 @@ from vaeexp.words import NATS, format_number, format_value, plural
 MOST_PANELS = 9
 LOW_R2 = 0.5
 """Share of the variance below which a reader is told not to trust the numbers of the model."""
-_RING: dict[str, Any] = {"facecolors": "none", "edgecolors": style.TEXT_COLOUR, "linewidths": 1.5, "zorder": 6}
+_RING: dict[str, Any] = {
+    "facecolors": "none",
+    "edgecolors": style.TEXT_COLOUR,
+    "linewidths": 1.5,
+    "zorder": 6,
+}
 """Around the best trial."""
 NEAR = 0.1
 """Share of an axis within which trials speak for a point on it."""
 GROUPS = 10
-"""Numbers whose median is drawn for each by itself; of more the medians of parts of their range, at most so many."""
+"""Numbers whose median is drawn for each by itself; of more the medians of parts of their range, at
+most so many.
+"""
 IN_EACH = 5
-"""Trials that such a part has on average, because a median of fewer lies between two marks and shows neither."""
+"""Trials that such a part has on average, because a median of fewer lies between two marks and
+shows neither.
+"""
 
 
 def importance(view: StudyView) -> Figure | None:
@@ -49,9 +60,19 @@ def importance(view: StudyView) -> Figure | None:
     share, low, high = (table[name] for name in ("share", "low", "high"))
     positions = range(len(table))
     axes.barh(positions, share, color=style.STATE_COLOURS["complete"], height=0.62)
-    axes.set_yticks(positions, [style.wrapped(view.parameters[name].label, 34) for name in table.index])
+    axes.set_yticks(
+        positions, [style.wrapped(view.parameters[name].label, 34) for name in table.index]
+    )
     whiskers = [share - low, high - share]
-    axes.errorbar(share, positions, xerr=whiskers, fmt="none", ecolor=style.TEXT_COLOUR, elinewidth=1.6, capsize=4)
+    axes.errorbar(
+        share,
+        positions,
+        xerr=whiskers,
+        fmt="none",
+        ecolor=style.TEXT_COLOUR,
+        elinewidth=1.6,
+        capsize=4,
+    )
     for y, (own, least, most) in enumerate(table[["share", "low", "high"]].to_numpy()):
         style.annotate(axes, f"{own:.0f} % ({least:.0f}–{most:.0f})", (most, y), (8, 0), ha="left")
     top = float(high.max())
@@ -66,34 +87,43 @@ def importance_caption(view: StudyView) -> Caption:
     count = len(view.learned)
     few = " With so few trials it is a rough guide." if count < 100 else ""
     return [
-        Statement(id="plot.importance", values={"best": max(5, math.ceil(count / 10)), "trials": count}),
-        "Whiskers are 95 % intervals: ± 1.96 "
-        f"standard deviations over {RESAMPLES} resamples of the trials.{few} {_order(view)} "
-        "Values of a choice that were never tried where the others are good are left out. It counts what sets the best apart from the "
-        "rest, not how many nats a value costs: a choice that is worse at every setting, by less than another parameter moves the "
-        "trials, has a small share. Matched pairs (`compare`) measure that difference.",
+        Statement(
+            id="plot.importance", values={"best": max(5, math.ceil(count / 10)), "trials": count}
+        ),
+        f"Whiskers are 95 % intervals: ± 1.96 standard deviations over {RESAMPLES} resamples of "
+        f"the trials.{few} {_order(view)} Values of a choice that were never tried where the "
+        "others are good are left out. It counts what sets the best apart from the rest, not "
+        "how many nats a value costs: a choice that is worse at every setting, by less than "
+        "another parameter moves the trials, has a small share. Matched pairs (`compare`) "
+        "measure that difference.",
     ]
 
 
 def _order(view: StudyView) -> str:
     if promotes(view.study):
         return (
-            "Complete trials are the best, then paused ones by the epochs to which they were promoted, of equally many by their value: "
-            "what learns slowly at first counts as bad."
+            "Complete trials are the best, then paused ones by the epochs to which they were "
+            "promoted, of equally many by their value: what learns slowly at first counts as bad."
         )
     return "A pruned trial counts with what it had reached."
 
 
 def equal_epochs(view: StudyView) -> Figure | None:
-    """Draw a panel per searched parameter: the value of each trial at the last epoch that all ranked trials reached, against it.
+    """Draw a panel per searched parameter: the value of each trial at the last epoch that all
+    ranked trials reached, against it.
 
-    Under promotion this is the first rung. Choices have the median of their trials. None without two such trials.
+    Under promotion this is the first rung. Choices have the median of their trials. None without
+    two such trials.
     """
     epoch, trials = view.at_equal_epochs
-    parameters = [parameter for parameter in view.parameters.values() if parameter.of(trials).notna().any()]
+    parameters = [
+        parameter for parameter in view.parameters.values() if parameter.of(trials).notna().any()
+    ]
     if len(trials) < 2 or not parameters:
         return None
-    figure, panels = style.parameter_panels(len(parameters), f"{NATS}, epoch {epoch:,}", same_values=True)
+    figure, panels = style.parameter_panels(
+        len(parameters), f"{NATS}, epoch {epoch:,}", same_values=True
+    )
     complete = trials["state"] == "complete"
     low, high = style.robust_limits(trials.loc[complete, "value"], trials["value"])
     for panel, parameter in zip(panels, parameters, strict=True):
@@ -104,12 +134,24 @@ def equal_epochs(view: StudyView) -> Figure | None:
     panels[0].scatter([], [], s=40, **_RING, label=f"best: trial {view.best_number}")
     style.figure_legend(figure, panels[0])
     if above := int((trials["value"] > high).sum()):
-        figure.text(0.995, 0.985, f"▲ {above} above the scale", ha="right", va="top", fontsize=10, color=style.MUTED)
+        figure.text(
+            0.995,
+            0.985,
+            f"▲ {above} above the scale",
+            ha="right",
+            va="top",
+            fontsize=10,
+            color=style.MUTED,
+        )
     return figure
 
 
-def _draw_at_epoch(axes: Axes, view: StudyView, trials: pd.DataFrame, parameter: SearchedParameter) -> None:
-    """Draw the `value` of trials along a parameter, with a ring around the best one; choices side by side, each with its median and its count."""
+def _draw_at_epoch(
+    axes: Axes, view: StudyView, trials: pd.DataFrame, parameter: SearchedParameter
+) -> None:
+    """Draw the `value` of trials along a parameter, with a ring around the best one; choices side
+    by side, each with its median and its count.
+    """
     active = trials[parameter.places(trials).notna()]
     places, values, names = parameter.places(active), active["value"], row_names(active)
     left_out, counts = view.uncovered(parameter.name), Counter(places)
@@ -126,7 +168,9 @@ def _draw_at_epoch(axes: Axes, view: StudyView, trials: pd.DataFrame, parameter:
     ):
         if count := int(chosen.sum()):
             label = f"{words} ({count:,})"
-            style.scatter(axes, x[chosen], values[chosen], names[chosen], state, size=size, label=label)
+            style.scatter(
+                axes, x[chosen], values[chosen], names[chosen], state, size=size, label=label
+            )
     best = active["number"] == view.best_number
     if best.any():
         at, ring = values[best].clip(upper=axes.get_ylim()[1]), max(2.6 * size, 40)
@@ -134,27 +178,44 @@ def _draw_at_epoch(axes: Axes, view: StudyView, trials: pd.DataFrame, parameter:
 
 
 def equal_epochs_caption(view: StudyView) -> Caption:
-    """Say at which epoch the trials are compared, which are left out, and what the plot does not show."""
+    """Say at which epoch the trials are compared, which are left out, and what the plot does not
+    show.
+    """
     epoch, trials = view.at_equal_epochs
     failed, short = int((view.search["state"] == "failed").sum()), len(view.learned) - len(trials)
     text = (
-        "A black bar is the median of two trials or more, where it lies on the scale. The plot shows which trials lead early: one that learns slowly stands high here and may win at the end. The other parameters differ between "
-        "the points, so a trend is not the effect of one parameter alone."
+        "A black bar is the median of two trials or more, where it lies on the scale. The plot "
+        "shows which trials lead early: one that learns slowly stands high here and may win at "
+        "the end. The other parameters differ between the points, so a trend is not the effect "
+        "of one parameter alone."
     )
     values = {name: count for name, count in {"failed": failed, "short": short}.items() if count}
-    not_drawn = [Statement(id=f"plot.{'_and_'.join(values)}", values={"failed": None, "short": None} | values)]
-    return [Statement(id="plot.epoch", values={"epoch": epoch}), text, *(not_drawn if values else []), *untold(view)]
+    not_drawn = [
+        Statement(
+            id=f"plot.{'_and_'.join(values)}", values={"failed": None, "short": None} | values
+        )
+    ]
+    return [
+        Statement(id="plot.epoch", values={"epoch": epoch}),
+        text,
+        *(not_drawn if values else []),
+        *untold(view),
+    ]
 
 
 def counts_below(trials: pd.DataFrame, parameter: SearchedParameter) -> list[str]:
-    """Return for each choice of a parameter how many of these trials are complete and how many were pruned: `5 + 9 pruned`."""
+    """Return for each choice of a parameter how many of these trials are complete and how many were
+    pruned: `5 + 9 pruned`.
+    """
     places = parameter.places(trials)
     groups = [group_of(trials[places == place]) for place in range(len(parameter.texts))]
     return [f"{group.complete:,} + {group.pruned:,} pruned" for group in groups]
 
 
 def jittered(parameter: SearchedParameter, trials: pd.DataFrame) -> pd.Series:
-    """Return the numbers of trials along a parameter; choices are spread a little, so that trials can be told apart."""
+    """Return the numbers of trials along a parameter; choices are spread a little, so that trials
+    can be told apart.
+    """
     places = parameter.places(trials)
     if parameter.is_choice:
         return places + jitter(len(places))
@@ -162,14 +223,18 @@ def jittered(parameter: SearchedParameter, trials: pd.DataFrame) -> pd.Series:
 
 
 def partial_dependence(view: StudyView) -> Figure | None:
-    """Draw a panel per searched parameter, the most important first: the expected value along it, averaged over the others.
+    """Draw a panel per searched parameter, the most important first: the expected value along it,
+    averaged over the others.
 
-    Values of a choice that the search did not cover are left out. None without a forest, or when they have one value.
+    Values of a choice that the search did not cover are left out. None without a forest, or when
+    they have one value.
     """
     forest = view.forest
     if forest is None:
         return None
-    names = [name for name in forest.parameters if _covered_places(view, forest, name).nunique() > 1][:MOST_PANELS]
+    names = [
+        name for name in forest.parameters if _covered_places(view, forest, name).nunique() > 1
+    ][:MOST_PANELS]
     if not names:
         return None
     figure, panels = style.parameter_panels(len(names), f"expected {NATS}", same_values=False)
@@ -179,7 +244,9 @@ def partial_dependence(view: StudyView) -> Figure | None:
 
 
 def _covered_places(view: StudyView, forest: Forest, name: str) -> pd.Series:
-    """Return the places of the complete trials along a parameter, without those of values that are not covered, by trial."""
+    """Return the places of the complete trials along a parameter, without those of values that are
+    not covered, by trial.
+    """
     return _places(forest.parameters[name], view.covered(view.ranked, name))
 
 
@@ -187,8 +254,12 @@ def _places(parameter: SearchedParameter, trials: pd.DataFrame) -> pd.Series:
     return parameter.places(trials).set_axis(row_names(trials)).dropna()
 
 
-def _draw_dependence(axes: Axes, view: StudyView, forest: Forest, parameter: SearchedParameter) -> None:
-    """Draw the mean over the bags with its 95 % interval, the trials along the lower edge, and the lowest point."""
+def _draw_dependence(
+    axes: Axes, view: StudyView, forest: Forest, parameter: SearchedParameter
+) -> None:
+    """Draw the mean over the bags with its 95 % interval, the trials along the lower edge, and the
+    lowest point.
+    """
     places = _covered_places(view, forest, parameter.name)
     pruned = _places(parameter, view.search[view.search["state"] == "pruned"])
     grid = parameter.grid(places, 25)
@@ -216,12 +287,18 @@ def _draw_dependence(axes: Axes, view: StudyView, forest: Forest, parameter: Sea
     if differences.mean() > 1.96 * differences.std(ddof=1) and survivors > max(1, losses):
         axes.plot(x[low], mean[low], marker="o", markersize=8, color=style.BEST, zorder=5)
         if not parameter.is_choice:
-            best = format_value(float(f"{x[low]:.2g}") if parameter.kind == "float" else round(x[low]))
+            best = format_value(
+                float(f"{x[low]:.2g}") if parameter.kind == "float" else round(x[low])
+            )
             style.annotate(axes, best, (x[low], mean[low]), (0, 8), colour=style.BEST, va="bottom")
 
 
-def _draw_edge(axes: Axes, parameter: SearchedParameter, places: pd.Series, height: float, colour: str) -> None:
-    """Draw a tick for each trial along the lower edge: where there are few, or mostly pruned ones, the line is a guess."""
+def _draw_edge(
+    axes: Axes, parameter: SearchedParameter, places: pd.Series, height: float, colour: str
+) -> None:
+    """Draw a tick for each trial along the lower edge: where there are few, or mostly pruned ones,
+    the line is a guess.
+    """
     faint = 0.8 * style.marker_scale(len(places)) ** 0.7
     heights, edge = np.full(len(places), height), axes.get_xaxis_transform()
     style.draw_points(
@@ -239,18 +316,24 @@ def _draw_edge(axes: Axes, parameter: SearchedParameter, places: pd.Series, heig
 
 
 def untold(view: StudyView) -> list[Statement]:
-    """Say which values are left out because the search did not cover them, and which numbers were tried only with bad values of others."""
-    left, kind = left_out(view.left_out, view.parameters), "" if promotes(view.study) else "_complete"
+    """Say which values are left out because the search did not cover them, and which numbers were
+    tried only with bad values of others.
+    """
+    left = left_out(view.left_out, view.parameters)
+    kind = "" if promotes(view.study) else "_complete"
     said = Statement(id=f"plot.left_out{kind}", values={"left": left})
     return [*([said] if left else []), *map(hole_statement, view.holes.numbers.values())]
 
 
 def dependence_caption(view: StudyView) -> Caption:
-    """Say how to read the model's predictions, from how many trials they are, and how far to trust them."""
+    """Say how to read the model's predictions, from how many trials they are, and how far to trust
+    them.
+    """
     text = (
-        "The value to expect along each parameter, the others averaged over the trials that have it; the most important "
-        "first, each on its own scale. Bands are 95 % intervals of the shape, its mean height held fixed. Along the lower "
-        "edge are the trials (orange: pruned), for choices their number; a green point is the lowest, where the bands tell it "
+        "The value to expect along each parameter, the others averaged over the trials that have "
+        "it; the most important first, each on its own scale. Bands are 95 % intervals of the "
+        "shape, its mean height held fixed. Along the lower edge are the trials (orange: "
+        "pruned), for choices their number; a green point is the lowest, where the bands tell it "
         "from the highest and where at least two trials, and more than were pruned, are complete."
     )
     parts: list[str | Statement] = [text, *untold(view)]
@@ -258,25 +341,37 @@ def dependence_caption(view: StudyView) -> Caption:
     if forest is None:
         return parts
     kind = {0: "", 1: "_one_above"}.get(forest.capped, "_above")
-    values: dict[str, Any] = {"complete": forest.complete, "pruned": forest.pruned, "above": forest.capped or None}
-    values["ceiling"] = StatedFigure(value=forest.ceiling, unit=NATS_PER_IMAGE, digits=0) if forest.capped else None
+    values: dict[str, Any] = {
+        "complete": forest.complete,
+        "pruned": forest.pruned,
+        "above": forest.capped or None,
+    }
+    values["ceiling"] = (
+        StatedFigure(value=forest.ceiling, unit=NATS_PER_IMAGE, digits=0) if forest.capped else None
+    )
     parts.append(Statement(id=f"plot.forest{kind}", values=values))
     if forest.r2 < LOW_R2:
-        parts.append(Statement(id="plot.forest_explains", values={"r2": StatedFigure(value=forest.r2)}))
+        parts.append(
+            Statement(id="plot.forest_explains", values={"r2": StatedFigure(value=forest.r2)})
+        )
     return parts
 
 
 def active_units(view: StudyView) -> Figure | None:
-    """Draw the active units of each trial at its last epoch against β and against latent size, one panel for each searched.
+    """Draw the active units of each trial at its last epoch against β and against latent size, one
+    panel for each searched.
 
-    Where the latent size varies they are shares of it. Dimensions whose rate is above the threshold stand beside them for
-    tested runs. None where neither was searched, no trial has such a figure, or all units of all complete trials and tested runs are in use.
+    Where the latent size varies they are shares of it. Dimensions whose rate is above the threshold
+    stand beside them for tested runs. None where neither was searched, no trial has such a figure,
+    or all units of all complete trials and tested runs are in use.
     """
     at_best = column(view.confirm_runs, "result.test/used_dimensions")
     by_rate = column(view.confirm_runs, "result.test_last/used_dimensions").fillna(at_best)
     trials = _with_units(view, view.last_epochs, column(view.last_epochs, "val/active_units"))
     tested = _with_units(view, view.confirm_runs, by_rate)
-    searched = [view.parameters[name] for name in ("beta", "latent_size") if name in view.parameters]
+    searched = [
+        view.parameters[name] for name in ("beta", "latent_size") if name in view.parameters
+    ]
     shown = [parameter for parameter in searched if parameter.of(trials).notna().any()]
     if not shown:
         return None
@@ -302,7 +397,8 @@ def active_units(view: StudyView) -> Figure | None:
         if math.isfinite(full):
             axes.axhline(full, label="all in use", **style.DASHED)
         if len(tested):
-            x, label = parameter.numbers(parameter.places(tested)), f"by rate, tested ({len(tested)})"
+            x = parameter.numbers(parameter.places(tested))
+            label = f"by rate, tested ({len(tested)})"
             style.draw_points(
                 axes,
                 row_names(tested),
@@ -321,10 +417,16 @@ def active_units(view: StudyView) -> Figure | None:
 
 
 def _with_units(view: StudyView, trials: pd.DataFrame, units: pd.Series) -> pd.DataFrame:
-    """Return the trials with a number of units, in the column `units`; as percent of the latent size where that was searched."""
+    """Return the trials with a number of units, in the column `units`; as percent of the latent
+    size where that was searched.
+    """
     units = units.astype(float)
     if "latent_size" in view.parameters:
-        units = 100 * units / pd.to_numeric(column(trials, "params.latent_size"), errors="coerce").astype(float)
+        units = (
+            100
+            * units
+            / pd.to_numeric(column(trials, "params.latent_size"), errors="coerce").astype(float)
+        )
     return trials.assign(units=units)[np.isfinite(units)]
 
 
@@ -337,11 +439,15 @@ def _draw_units(axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter) 
         chosen = active["state"] == state
         shown = state if (trials["state"] == state).any() else None
         size = 30 * style.marker_scale(len(trials)) * (1.0 if state == "complete" else 0.4)
-        style.scatter(axes, x[chosen], active["units"][chosen], names[chosen], state, size=size, label=shown)
+        style.scatter(
+            axes, x[chosen], active["units"][chosen], names[chosen], state, size=size, label=shown
+        )
 
 
 def _draw_middle(axes: Axes, complete: pd.DataFrame, parameter: SearchedParameter) -> None:
-    """Draw the median along a parameter: at each number where there are few, else in equal parts of their range, of which it takes two."""
+    """Draw the median along a parameter: at each number where there are few, else in equal parts of
+    their range, of which it takes two.
+    """
     places = parameter.places(complete).dropna()
     parts = min(GROUPS, len(places) // IN_EACH)
     few = places.nunique() <= min(GROUPS, len(places) / 2)

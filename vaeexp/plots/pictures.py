@@ -1,4 +1,6 @@
-"""Pictures that the models drew, side by side with words: along β, of the best model, and of the best, median and worst trial."""
+"""Pictures that the models drew, side by side with words: along β, of the best model, and of the
+best, median and worst trial.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -44,14 +46,18 @@ LONGEST = 33
 LEAST_ALIKE = 3
 """Values of β under one configuration from which a strip shows these alone."""
 LEAST_SPAN = 3.0
-"""Largest by smallest β from which trials of several configurations make a strip, because below that other parameters tell more."""
+"""Largest by smallest β from which trials of several configurations make a strip, because below
+that other parameters tell more.
+"""
 
 Row = tuple[str, str, Arrays]
 """Title, smaller words below it, and arrays with `STRIP`."""
 
 
 def ground(*shape: int) -> np.ndarray:
-    """Return an empty picture [H, W, 4]: white where nothing lies behind it, and the ground of the page where it stands in one."""
+    """Return an empty picture [H, W, 4]: white where nothing lies behind it, and the ground of the
+    page where it stands in one.
+    """
     empty = np.full((*shape, 4), 255, dtype=np.uint8)
     empty[..., 3] = 0
     return empty
@@ -64,23 +70,35 @@ def opaque(pictures: np.ndarray) -> np.ndarray:
 
 
 def tiles(pictures: np.ndarray) -> np.ndarray:
-    """Join [R, K, H, W, C] to one picture with empty gaps: [R·(H+gap) − gap, K·(W+gap) − gap, 4]."""
+    """Join [R, K, H, W, C] to one picture with empty gaps: [R·(H+gap) − gap, K·(W+gap) − gap,
+    4].
+    """
     rows, across, height, width, _ = pictures.shape
     canvas = ground(rows, across, height + GAP, width + GAP)
     canvas[:, :, :height, :width] = opaque(pictures)
-    joined = canvas.transpose(0, 2, 1, 3, 4).reshape(rows * (height + GAP), across * (width + GAP), 4)
+    joined = canvas.transpose(0, 2, 1, 3, 4).reshape(
+        rows * (height + GAP), across * (width + GAP), 4
+    )
     return joined[:-GAP, :-GAP]
 
 
 def joined(pictures: Sequence[np.ndarray], gap: int, axis: int = 0) -> np.ndarray:
-    """Join pictures [H, W, 4] below each other, or beside each other (axis 1), with so many empty pixels between."""
+    """Join pictures [H, W, 4] below each other, or beside each other (axis 1), with so many empty
+    pixels between.
+    """
     shape = list(pictures[0].shape[:2])
     shape[axis] = gap
-    return np.concatenate([part for picture in pictures for part in (ground(*shape), picture)][1:], axis=axis)
+    return np.concatenate(
+        [part for picture in pictures for part in (ground(*shape), picture)][1:], axis=axis
+    )
 
 
-def picture_axes(canvas: np.ndarray, *, margin: float, width: float, below: float = 0.0) -> tuple[Figure, Axes]:
-    """Return a figure with the picture `width` inches wide and margins for words at its left and below; coordinates are pixels."""
+def picture_axes(
+    canvas: np.ndarray, *, margin: float, width: float, below: float = 0.0
+) -> tuple[Figure, Axes]:
+    """Return a figure with the picture `width` inches wide and margins for words at its left and
+    below; coordinates are pixels.
+    """
     edge = 0.06
     height = width * canvas.shape[0] / canvas.shape[1]
     across, up = margin + width + edge, height + below + 2 * edge
@@ -93,7 +111,9 @@ def picture_axes(canvas: np.ndarray, *, margin: float, width: float, below: floa
 
 
 def picture_grid(pictures: np.ndarray, names: Sequence[str] = (), *, below: float = 0.0) -> Figure:
-    """Draw pictures [R, K, H, W, C] as a grid, with a name left of each row where there are names, and inches left free below."""
+    """Draw pictures [R, K, H, W, C] as a grid, with a name left of each row where there are names,
+    and inches left free below.
+    """
     canvas, tile = tiles(pictures), pictures.shape[2]
     width = min(7.2, 6.6 * canvas.shape[1] / canvas.shape[0])
     figure, axes = picture_axes(canvas, margin=1.5 if names else 0.06, width=width, below=below)
@@ -103,13 +123,21 @@ def picture_grid(pictures: np.ndarray, names: Sequence[str] = (), *, below: floa
 
 
 def at_last_epoch(arrays: Arrays) -> tuple[Arrays, bool]:
-    """Return the arrays with the pictures of the last epoch in place of the best one's, and whether the file has them."""
-    last = {name: arrays[f"last_{name}"] for name in ("reconstructions", "samples") if f"last_{name}" in arrays}
+    """Return the arrays with the pictures of the last epoch in place of the best one's, and whether
+    the file has them.
+    """
+    last = {
+        name: arrays[f"last_{name}"]
+        for name in ("reconstructions", "samples")
+        if f"last_{name}" in arrays
+    }
     return ({**arrays, **last}, True) if len(last) == 2 else (arrays, False)
 
 
 def epoch_words(view: StudyView, run: pd.Series, *, last: bool, deterministic: bool = False) -> str:
-    """Return `−ELBO 98.1 at epoch 30 (last)`, of the epoch whose pictures are drawn; of an autoencoder the distortion."""
+    """Return `−ELBO 98.1 at epoch 30 (last)`, of the epoch whose pictures are drawn; of an
+    autoencoder the distortion.
+    """
     curve, which = view.curve(run), "last" if last else "best"
     drawn = curve.tail(1) if last else curve[curve["epoch"] == run["best_epoch"]]
     if drawn.empty:
@@ -125,15 +153,22 @@ def epoch_words(view: StudyView, run: pd.Series, *, last: bool, deterministic: b
 
 
 def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) -> Figure:
-    """Draw for each group its originals, with words below their name, and a row of reconstructions beside samples for each entry.
+    """Draw for each group its originals, with words below their name, and a row of reconstructions
+    beside samples for each entry.
 
     At most `SHOWN` reconstructions and `SAMPLES` samples stand in a row, as many as each file has.
 
     The originals are those of the group's first entry. The margin is in inches.
     """
     every = [row for _, rows in groups for row in rows]
-    count = min(SHOWN, *(len(files[name]) for *_, files in every for name in ("originals", "reconstructions")))
-    counts = {"reconstructions": count, "samples": min(SAMPLES, *(len(files["samples"]) for *_, files in every))}
+    count = min(
+        SHOWN,
+        *(len(files[name]) for *_, files in every for name in ("originals", "reconstructions")),
+    )
+    counts = {
+        "reconstructions": count,
+        "samples": min(SAMPLES, *(len(files["samples"]) for *_, files in every)),
+    }
     tall, wide = every[0][2]["originals"].shape[1:3]
     across = sum(counts.values()) * (wide + GAP) + 2 * GAP
     lines = max(title.count("\n") + len(below.splitlines()) for title, below, _ in every)
@@ -153,11 +188,16 @@ def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) 
     return figure
 
 
-def _block(rows: Sequence[Arrays], counts: Mapping[str, int], step: int, heading: int) -> np.ndarray:
-    """Return the originals of the first row, and `step` pixels apart the rows; `heading` pixels lie between."""
+def _block(
+    rows: Sequence[Arrays], counts: Mapping[str, int], step: int, heading: int
+) -> np.ndarray:
+    """Return the originals of the first row, and `step` pixels apart the rows; `heading` pixels lie
+    between.
+    """
     tall = rows[0]["originals"].shape[1]
     halves = [
-        joined([tiles(files[name][None, :count]) for files in rows], step - tall) for name, count in counts.items()
+        joined([tiles(files[name][None, :count]) for files in rows], step - tall)
+        for name, count in counts.items()
     ]
     body = joined(halves, 4 * GAP, axis=1)
     head = ground(tall, body.shape[1])
@@ -166,22 +206,27 @@ def _block(rows: Sequence[Arrays], counts: Mapping[str, int], step: int, heading
 
 
 def row_label(axes: Axes, middle: float, title: str, under: str = "") -> None:
-    """Write a title beside a row of pictures, with smaller words below it; both together are centred on the row."""
+    """Write a title beside a row of pictures, with smaller words below it; both together are
+    centred on the row.
+    """
     lines = title.split("\n")
     size = 11 if max(map(len, lines)) <= 30 else 10
     difference = 10 * len(under.splitlines()) - size * len(lines)
     at, offset = (-6, middle), (0, LINE_HEIGHT * difference / 2)
-    # The words stand outside the axes, where matplotlib leaves an annotation out unless told otherwise.
+    # The words stand outside the axes, where matplotlib leaves an annotation out unless told
+    # otherwise.
     annotate(axes, title, at, offset, ha="right", va="bottom", fontsize=size, annotation_clip=False)
     if under:
         annotate(axes, under, at, offset, ha="right", va="top", colour=MUTED, annotation_clip=False)
 
 
 def strip_trials(view: StudyView) -> pd.DataFrame:
-    """Return the trials for the strip, from low to high β: of each of six equal bins of log β the best complete one that has pictures.
+    """Return the trials for the strip, from low to high β: of each of six equal bins of log β the
+    best complete one that has pictures.
 
-    Where at least `LEAST_ALIKE` values of β were trained under one configuration, runs of it alone. A β of 0 has a bin of
-    its own. None where other parameters differ, too, and the largest β is less than `LEAST_SPAN` times the smallest.
+    Where at least `LEAST_ALIKE` values of β were trained under one configuration, runs of it alone.
+    A β of 0 has a bin of its own. None where other parameters differ, too, and the largest β is
+    less than `LEAST_SPAN` times the smallest.
     """
     trials = view.search
     if "beta" not in view.parameters:
@@ -197,9 +242,16 @@ def strip_trials(view: StudyView) -> pd.DataFrame:
     span = logs.max() - logs.min()
     if alike is None and (betas > 0).all() and span < np.log(LEAST_SPAN):
         return usable.iloc[:0]
-    bins = ((logs - logs.min()) / (span or 1.0) * STRIP_ROWS).clip(upper=STRIP_ROWS - 1).fillna(-1).astype(int)
+    bins = (
+        ((logs - logs.min()) / (span or 1.0) * STRIP_ROWS)
+        .clip(upper=STRIP_ROWS - 1)
+        .fillna(-1)
+        .astype(int)
+    )
     # A trial that was pruned had fewer epochs, so it stands only where none of its bin is complete.
-    order = usable.assign(early=usable["state"] != "complete").sort_values(["early", "objective", "number"])
+    order = usable.assign(early=usable["state"] != "complete").sort_values(
+        ["early", "objective", "number"]
+    )
     best = order[~bins[order.index].duplicated()].drop(columns="early")
     return best.iloc[np.argsort(_betas(best), kind="stable")]
 
@@ -209,21 +261,30 @@ def _betas(trials: pd.DataFrame) -> pd.Series:
 
 
 def _one_configuration(view: StudyView) -> pd.DataFrame | None:
-    """Return the complete runs of the configuration that was trained with most values of β; None below `LEAST_ALIKE` of them."""
-    unlike = {name for name, spec in view.baseline_specs.items() if set(spec.get("settings") or {}) - {"beta"}}
+    """Return the complete runs of the configuration that was trained with most values of β; None
+    below `LEAST_ALIKE` of them.
+    """
+    unlike = {
+        name
+        for name, spec in view.baseline_specs.items()
+        if set(spec.get("settings") or {}) - {"beta"}
+    }
     runs = view.trials[(view.trials["state"] == "complete") & view.trials["objective"].notna()]
     like = runs["baseline"].map(lambda names: unlike.isdisjoint(baseline_names(names))).astype(bool)
     runs = runs[like & (_betas(runs) >= 0) & left_pictures(runs)]
     if runs.empty:
         return None
     others = [name for name in view.parameters if name != "beta"]
-    keys = runs.apply(lambda run: tuple(format_value(run.get(f"params.{name}")) for name in others), axis=1)
+    keys = runs.apply(
+        lambda run: tuple(format_value(run.get(f"params.{name}")) for name in others), axis=1
+    )
     counts = _betas(runs).groupby(keys).nunique().sort_values(ascending=False, kind="stable")
     return runs[keys == counts.index[0]] if counts.iloc[0] >= LEAST_ALIKE else None
 
 
 def beta_strip(view: StudyView) -> Figure | None:
-    """Draw a row per β, low to high: reconstructions beside samples; the originals on top. None without pictures or without β.
+    """Draw a row per β, low to high: reconstructions beside samples; the originals on top. None
+    without pictures or without β.
 
     Each row names the parameters that differ between the rows beside β.
     """
@@ -238,27 +299,40 @@ def beta_strip(view: StudyView) -> Figure | None:
 
 
 def _strip_rows(view: StudyView) -> tuple[list[tuple[pd.Series, Arrays, bool]], list[str]]:
-    """Return trial, arrays and whether they are of the last epoch for each row, and the parameters that differ beside β."""
-    candidates = ((trial, read_arrays(trial["folder"])) for _, trial in strip_trials(view).iterrows())
+    """Return trial, arrays and whether they are of the last epoch for each row, and the parameters
+    that differ beside β.
+    """
+    candidates = (
+        (trial, read_arrays(trial["folder"])) for _, trial in strip_trials(view).iterrows()
+    )
     rows = [(trial, *at_last_epoch(files)) for trial, files in candidates if files.keys() >= STRIP]
     configurations = [view.params(trial) for trial, *_ in rows]
-    values = {name: {format_value(params.get(name)) for params in configurations} for name in view.parameters}
-    return rows, [name for name, different in values.items() if name != "beta" and len(different) > 1]
+    values = {
+        name: {format_value(params.get(name)) for params in configurations}
+        for name in view.parameters
+    }
+    return rows, [
+        name for name, different in values.items() if name != "beta" and len(different) > 1
+    ]
 
 
 def strip_caption(view: StudyView) -> str:
-    """Say what differs between the rows, what may be concluded from that, and of which epoch the pictures are."""
+    """Say what differs between the rows, what may be concluded from that, and of which epoch the
+    pictures are.
+    """
     rows, differing = _strip_rows(view)
     if not differing:
         text = (
-            "One model per row, from low to high β; nothing but β and the seed differs. A low β tends to buy sharp "
-            "reconstructions with a prior that fits badly, so that samples suffer; a high β blurs both."
+            "One model per row, from low to high β; nothing but β and the seed differs. A low β "
+            "tends to buy sharp reconstructions with a prior that fits badly, so that samples "
+            "suffer; a high β blurs both."
         )
     else:
         names = join_and([parameter_label(name) for name in differing])
         text = (
-            "One model per row, from low to high β: the best trial of each sixth of the range of log β. The rows also differ in "
-            f"{names}, as each row says, so they do not show what β alone does."
+            "One model per row, from low to high β: the best trial of each sixth of the range "
+            f"of log β. The rows also differ in {names}, as each row says, so they do not show "
+            "what β alone does."
         )
         brief = [f"{SHORT[name]} is {parameter_label(name)}" for name in differing if name in SHORT]
         text += f" {', '.join(brief)}." if brief else ""
@@ -266,11 +340,16 @@ def strip_caption(view: StudyView) -> str:
 
 
 def epoch_sentence(last: Sequence[bool]) -> str:
-    """Say of which epoch the pictures are; `last` tells for each row whether its file has those of the last epoch."""
+    """Say of which epoch the pictures are; `last` tells for each row whether its file has those of
+    the last epoch.
+    """
     if all(last):
         return "Pictures are of the last epoch."
     which = "Some" if any(last) else "These"
-    return f"{which} runs kept no pictures of the last epoch: theirs are of the epoch with the best −ELBO."
+    return (
+        f"{which} runs kept no pictures of the last epoch: theirs are of the epoch with the best "
+        "−ELBO."
+    )
 
 
 def best_caption(view: StudyView, shows: str, text: str) -> str:
@@ -291,19 +370,25 @@ def best_samples(arrays: Arrays) -> Figure:
     """Draw samples of the prior, decoded by the last epoch's model, in full rows."""
     samples = at_last_epoch(arrays)[0]["samples"]
     across = min(8, len(samples))
-    return picture_grid(samples[: len(samples) // across * across].reshape(-1, across, *samples.shape[1:]))
+    return picture_grid(
+        samples[: len(samples) // across * across].reshape(-1, across, *samples.shape[1:])
+    )
 
 
 def component_samples(arrays: Arrays) -> Figure:
-    """Draw samples of each component of a mixture prior, a row each, the heaviest first, those of equal weight in the order of the model."""
+    """Draw samples of each component of a mixture prior, a row each, the heaviest first, those of
+    equal weight in the order of the model.
+    """
     samples = arrays["component_samples"]
     return picture_grid(samples, [f"component {number}" for number in range(1, len(samples) + 1)])
 
 
 def best_median_worst(view: StudyView) -> Figure | None:
-    """Draw reconstructions and samples of the best, the median and the worst complete trial of the search that left pictures.
+    """Draw reconstructions and samples of the best, the median and the worst complete trial of the
+    search that left pictures.
 
-    The median is the lower one of an even number. None with fewer than two such trials; of two, no median.
+    The median is the lower one of an even number. None with fewer than two such trials; of two, no
+    median.
     """
     rows = []
     for rank, trial, every in _three(view):
@@ -314,7 +399,9 @@ def best_median_worst(view: StudyView) -> Figure | None:
 
 
 def _three(view: StudyView) -> list[tuple[str, pd.Series, Arrays]]:
-    """Return rank in words, trial and arrays; in place of a trial whose file is damaged or lacks an array stands the next."""
+    """Return rank in words, trial and arrays; in place of a trial whose file is damaged or lacks an
+    array stands the next.
+    """
     trials = view.ranked[left_pictures(view.ranked)]
     orders = {"best": trials, "worst": trials[::-1], "median": trials[(len(trials) - 1) // 2 :]}
     row_of: dict[int, tuple[str, pd.Series, Arrays]] = {}
@@ -335,7 +422,9 @@ def _main_setting(view: StudyView, trial: pd.Series) -> str:
 
 
 def neighbours(arrays: Arrays) -> Figure:
-    """Draw samples above the training images nearest to them, with the distance of each pair below."""
+    """Draw samples above the training images nearest to them, with the distance of each pair
+    below.
+    """
     shown = np.stack([arrays["neighbour_samples"], arrays["neighbour_images"]])
     figure = picture_grid(shown, ["samples", "nearest in training"], below=0.32)
     axes, (tall, wide) = figure.axes[0], shown.shape[2:4]
@@ -349,8 +438,8 @@ def neighbours(arrays: Arrays) -> Figure:
 def neighbours_caption(view: StudyView) -> Caption:
     """Say what the distance is, and which one is usual for images that no model has seen."""
     text = (
-        "Samples of the model of the best epoch, and the training image nearest to each: Euclidean distance over sub-pixels, "
-        "where black to white is 1."
+        "Samples of the model of the best epoch, and the training image nearest to each: "
+        "Euclidean distance over sub-pixels, where black to white is 1."
     )
     best = view.best_with("neighbour_images")
     if best is None or "neighbour_usual" not in best[1]:

@@ -18,7 +18,9 @@ from vaeexp.results.tables import epochs_of, row_names
 from vaeexp.words import NATS, format_configuration, format_number
 
 CLOCK = 1.05
-"""Times the seconds of the search that its trials may lie apart; beyond, it was interrupted, or a clock was set."""
+"""Times the seconds of the search that its trials may lie apart; beyond, it was interrupted, or a
+clock was set.
+"""
 MOST_NAMED = 8
 """Complete trials up to which each has a line of its own with its name."""
 NAME_HEIGHT = 0.04
@@ -32,9 +34,11 @@ ORDER = ("pruned", "failed", "paused", "running", "complete")
 
 
 def history(view: StudyView) -> Figure | None:
-    """Draw the value of each trial of the search in order, by state, and the best complete value so far.
+    """Draw the value of each trial of the search in order, by state, and the best complete value so
+    far.
 
-    None without a value, where the study file gave all trials, and under the pruner promotion, whose trials wait for each other.
+    None without a value, where the study file gave all trials, and under the pruner promotion,
+    whose trials wait for each other.
     """
     trials = view.search
     if not trials["objective"].notna().any() or _given(view) == len(trials) or promotes(view.study):
@@ -46,7 +50,9 @@ def history(view: StudyView) -> Figure | None:
     style.whole_ticks(axes.xaxis)
     for state in style.STATE_COLOURS:
         # A failed trial is shown even if it never reached the end of an epoch.
-        chosen = trials[(trials["state"] == state) & (trials["objective"].notna() | (state == "failed"))]
+        chosen = trials[
+            (trials["state"] == state) & (trials["objective"].notna() | (state == "failed"))
+        ]
         if len(chosen):
             _draw_state(axes, chosen, chosen["number"], state, of=len(trials))
     _draw_best(axes, best_so_far(view.results), trials["number"].max() + 0.5)
@@ -56,14 +62,21 @@ def history(view: StudyView) -> Figure | None:
 
 
 def _draw_state(axes: Axes, trials: pd.DataFrame, x: pd.Series, state: str, *, of: int) -> None:
-    """Draw the values of trials of one state, as large as the number of trials in the plot allows."""
+    """Draw the values of trials of one state, as large as the number of trials in the plot
+    allows.
+    """
     size, label = 46 * style.marker_scale(of), style.state_label(state, len(trials))
     style.scatter(axes, x, trials["objective"], row_names(trials), state, size=size, label=label)
 
 
 def history_caption(view: StudyView) -> Caption:
-    """Return the caption, which counts the trials of the study file apart: they say nothing of how well the search searches."""
-    caption = "Each mark is a trial, in the order of the search, at its best epoch; the line is the best complete trial so far."
+    """Return the caption, which counts the trials of the study file apart: they say nothing of how
+    well the search searches.
+    """
+    caption = (
+        "Each mark is a trial, in the order of the search, at its best epoch; the line is the "
+        "best complete trial so far."
+    )
     start = _given(view)
     return [caption, Statement(id="plot.given", values={"trials": start})] if start else caption
 
@@ -74,7 +87,8 @@ def _given(view: StudyView) -> int:
 
 
 def _draw_best(axes: Axes, course: pd.DataFrame, last: float) -> None:
-    """Draw the steps of the best complete value so far, on to `last`, and name the winner below its point.
+    """Draw the steps of the best complete value so far, on to `last`, and name the winner below its
+    point.
 
     `course` has the number, value and best (so far) of complete trials, in the order of the search.
     """
@@ -87,14 +101,23 @@ def _draw_best(axes: Axes, course: pd.DataFrame, last: float) -> None:
     axes.set_ylim(bottom=low - 0.05 * (high - low))
     side = "left" if share <= 0.2 else "center" if share < 0.8 else "right"
     text = f"lowest: trial {int(best['number'])}, {format_number(best['objective'])}"
-    style.annotate(axes, text, (best["number"], best["objective"]), (0, -8), colour=style.BEST, ha=side, va="top")
+    style.annotate(
+        axes,
+        text,
+        (best["number"], best["objective"]),
+        (0, -8),
+        colour=style.BEST,
+        ha=side,
+        va="top",
+    )
 
 
 def wall_time(view: StudyView) -> Figure | None:
     """Draw the value of each complete trial at the time at which it ended, and the best so far.
 
-    None without two complete trials with times, and where the trials lie further apart than the search has run: then it was interrupted, and
-    the times of its trials count hours in which nothing ran.
+    None without two complete trials with times, and where the trials lie further apart than the
+    search has run: then it was interrupted, and the times of its trials count hours in which
+    nothing ran.
     """
     trials = view.ranked.astype({"ended": float})
     trials = trials[np.isfinite(trials["ended"])].sort_values(["ended", "number"])
@@ -117,17 +140,20 @@ def wall_time(view: StudyView) -> Figure | None:
     return figure
 
 
-def _draw_course(axes: Axes, x: pd.Series, best: pd.Series, end: float, label: str | None = None) -> None:
+def _draw_course(
+    axes: Axes, x: pd.Series, best: pd.Series, end: float, label: str | None = None
+) -> None:
     """Draw the steps of the best value so far, on to `end`."""
     steps = [*best, best.iloc[-1]]
     axes.step([*x, end], steps, where="post", color=style.BEST, linewidth=2, label=label)
 
 
 def learning_curves(view: StudyView) -> Figure | None:
-    """Draw validation −ELBO by epoch of trials of the search, with marks where a trial was pruned or failed.
+    """Draw validation −ELBO by epoch of trials of the search, with marks where a trial was pruned
+    or failed.
 
-    Of more than `MOST_CURVES` trials in a state, so many are drawn that stand evenly among them, from best to worst. None
-    without an epoch.
+    Of more than `MOST_CURVES` trials in a state, so many are drawn that stand evenly among them,
+    from best to worst. None without an epoch.
     """
     trials, by_number = view.search, view.search.set_index("number")
     epochs = epochs_of(trials, view.epochs)
@@ -136,13 +162,16 @@ def learning_curves(view: StudyView) -> Figure | None:
         return None
     lowest = finite.groupby("number")["objective"].min()
     best_values = by_number["objective"].reindex(lowest.index)
-    lowest = best_values.fillna(lowest).sort_values(kind="stable")  # of a trial in its warm-up no epoch counts yet
+    # Of a trial in its warm-up no epoch counts yet.
+    lowest = best_values.fillna(lowest).sort_values(kind="stable")
     states = by_number["state"].reindex(lowest.index)
     complete = view.ranked[view.ranked["number"].isin(lowest.index)]
     leader = int([*complete["number"], *lowest.index][0])
     drawn = {state: _evenly(lowest.index[states == state]) for state in ORDER}
     shown = finite[finite["number"].isin([leader, *itertools.chain(*drawn.values())])]
-    curves = {number: part[["epoch", "objective"]].to_numpy() for number, part in shown.groupby("number")}
+    curves = {
+        number: part[["epoch", "objective"]].to_numpy() for number, part in shown.groupby("number")
+    }
     figure, axes = style.one_plot(5.0, x="epoch", y=NATS)
     low, high = style.robust_limits(lowest[complete["number"]], lowest)
     # The best values decide the scale, with room to see how the good ones came down.
@@ -160,7 +189,15 @@ def learning_curves(view: StudyView) -> Figure | None:
         best = complete.iloc[0]
         at, label = (best["best_epoch"], best["objective"]), f"lowest: trial {leader}"
         _draw_curve(
-            axes, curves[leader], leader, at, dot=6, label=label, color=style.TEXT_COLOUR, linewidth=2.2, zorder=5
+            axes,
+            curves[leader],
+            leader,
+            at,
+            dot=6,
+            label=label,
+            color=style.TEXT_COLOUR,
+            linewidth=2.2,
+            zorder=5,
         )
     style.whole_ticks(axes.xaxis)
     if (finite["objective"] > high).any():
@@ -172,7 +209,9 @@ def learning_curves(view: StudyView) -> Figure | None:
     return figure
 
 
-def _draw_curve(axes: Axes, curve: np.ndarray, number: int, best: Sequence[float], *, dot: float, **look: Any) -> None:
+def _draw_curve(
+    axes: Axes, curve: np.ndarray, number: int, best: Sequence[float], *, dot: float, **look: Any
+) -> None:
     """Draw the curve of a trial, with a dot of this size at its best epoch and value."""
     lines = axes.plot(*curve.T, **look)
     lines += axes.plot(*best, marker="o", color=look["color"], markersize=dot, zorder=6)
@@ -180,18 +219,29 @@ def _draw_curve(axes: Axes, curve: np.ndarray, number: int, best: Sequence[float
 
 
 def _name_of(view: StudyView, trial: pd.Series) -> str:
-    """Return what a curve is called: the value of the parameter that was searched alone, else the trial."""
+    """Return what a curve is called: the value of the parameter that was searched alone, else the
+    trial.
+    """
     values = view.params(trial)
-    return format_configuration(values) if len(view.parameters) == 1 and values else f"trial {trial['number']}"
+    return (
+        format_configuration(values)
+        if len(view.parameters) == 1 and values
+        else f"trial {trial['number']}"
+    )
 
 
 def _name_curves(axes: Axes, curves: dict[int, np.ndarray], names: dict[int, str]) -> None:
-    """Draw the curves of few complete trials, the best first, each in a look of its own with its name at its end.
+    """Draw the curves of few complete trials, the best first, each in a look of its own with its
+    name at its end.
 
-    Call it after the limits are set. The names keep clear of each other; a line joins a name that had to move to its curve.
+    Call it after the limits are set. The names keep clear of each other; a line joins a name that
+    had to move to its curve.
     """
     low, high = axes.get_ylim()
-    ends = {number: (float(np.clip(curve[-1, 1], low, high)) - low) / (high - low) for number, curve in curves.items()}
+    ends = {
+        number: (float(np.clip(curve[-1, 1], low, high)) - low) / (high - low)
+        for number, curve in curves.items()
+    }
     heights: dict[int, float] = {}
     for number in sorted(ends, key=lambda each: (ends[each], names[each])):
         heights[number] = max(ends[number], max(heights.values(), default=-1.0) + NAME_HEIGHT)

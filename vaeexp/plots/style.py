@@ -33,18 +33,24 @@ from vaeexp.words import format_tick
 WIDTH = 9.0
 """Inches of a plot without its frame. On a page an inch takes 100 to 120 pixels."""
 PICTURE_SCALE = 2
-"""Pixels of a file for each pixel of the page, so that a screen of high resolution shows sharp words."""
+"""Pixels of a file for each pixel of the page, so that a screen of high resolution shows sharp
+words.
+"""
 DPI = 120 * PICTURE_SCALE
 TRIALS = "trials:"
 """What the mark of `mark_trials` begins with."""
 MOST_MARKED = 2000
-"""Points of a collection up to which each is an element of the page; more would make the page slow."""
+"""Points of a collection up to which each is an element of the page; more would make the page
+slow.
+"""
 COMPRESSION = 3
 """Level of PNG files: level 6 takes twice as long for files that are 15 % smaller."""
 EDGE = 0.02
 """Share of the axes by which a point may lie beyond them and still show a part of its mark."""
 MARGIN, TITLE, LINE = 0.2, 0.4, 0.25
-"""Inches of white around a plot, which part it from a dark page, of its title, and of each further line of the title."""
+"""Inches of white around a plot, which part it from a dark page, of its title, and of each further
+line of the title.
+"""
 
 TEXT_COLOUR = "#222222"
 MUTED = "#6f6f6f"
@@ -60,11 +66,15 @@ STATE_MARKERS = {"complete": "o", "pruned": "s", "failed": "X", "running": "D", 
 """From the palette of Okabe and Ito (2008), told apart by readers with any colour vision."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", TEXT_COLOUR)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
-"""Of lines beside each other, from the same palette; the next dash where the colours are used up."""
+"""Of lines beside each other, from the same palette; the next dash where the colours are used
+up.
+"""
 DASHED: dict[str, Any] = {"color": MUTED, "linewidth": 1.3, "linestyle": (0, (4, 3)), "zorder": 2}
 """Of a line that is there for orientation."""
 SLANT = 30
-"""Degrees at which names below an axis stand where the names do not fit side by side; twice as many where the names are close."""
+"""Degrees at which names below an axis stand where the names do not fit side by side; twice as many
+where the names are close.
+"""
 TICK_LINE = 14.0
 """Height of a line of words at a tick, in points."""
 LONGEST = 120
@@ -74,7 +84,10 @@ _LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": TEXT_
 
 def line_style(index: int) -> dict[str, Any]:
     """Return the colour and the dash of a line by its place among lines beside each other."""
-    return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index // len(COLOURS) % len(DASHES)]}
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "linestyle": DASHES[index // len(COLOURS) % len(DASHES)],
+    }
 
 
 def new_figure(height: float = 4.6, width: float = WIDTH) -> Figure:
@@ -85,8 +98,11 @@ def new_figure(height: float = 4.6, width: float = WIDTH) -> Figure:
 
 
 def framed(figure: Figure, title: str = "") -> Figure:
-    """Put a title above everything in the figure where there is one, and a white margin around; return the figure, which grows by both."""
-    # The layout is made once, without the frame, which the layout engine would not leave free above a legend.
+    """Put a title above everything in the figure where there is one, and a white margin around;
+    return the figure, which grows by both.
+    """
+    # The layout is made once, without the frame, which the layout engine would not leave free above
+    # a legend.
     if (engine := figure.get_layout_engine()) is not None:
         with drawing(figure):
             engine.execute(figure)
@@ -94,7 +110,10 @@ def framed(figure: Figure, title: str = "") -> Figure:
     width, height = map(float, figure.get_size_inches())
     above = TITLE + LINE * title.count("\n") if title else 0.0
     whole = width + 2 * MARGIN, height + 2 * MARGIN + above
-    left, bottom, across, up = MARGIN / whole[0], MARGIN / whole[1], width / whole[0], height / whole[1]
+    left = MARGIN / whole[0]
+    bottom = MARGIN / whole[1]
+    across = width / whole[0]
+    up = height / whole[1]
     for text in figure.texts:
         x, y = text.get_position()
         text.set_position((left + across * x, bottom + up * y))
@@ -102,7 +121,9 @@ def framed(figure: Figure, title: str = "") -> Figure:
         legend.set_bbox_to_anchor((left, bottom, across, up), figure.transFigure)
     for axes in figure.axes:
         box = axes.get_position(original=True)
-        axes.set_position((left + across * box.x0, bottom + up * box.y0, across * box.width, up * box.height))
+        axes.set_position(
+            (left + across * box.x0, bottom + up * box.y0, across * box.width, up * box.height)
+        )
     figure.set_size_inches(*whole)
     if title:
         figure.text(
@@ -123,8 +144,8 @@ def framed(figure: Figure, title: str = "") -> Figure:
 def drawing(figure: Figure) -> Iterator[None]:
     """Draw texts of users as they stand for the length of a `with` block.
 
-    A `$` begins no formula, because a lone one, or a formula with a mistake, is an error. A letter that the font lacks, such as
-    an emoji, is an empty box without a warning.
+    A `$` begins no formula, because a lone one, or a formula with a mistake, is an error. A letter
+    that the font lacks, such as an emoji, is an empty box without a warning.
     """
     for text in figure.findobj(Text):
         text.set_parse_math(False)
@@ -186,7 +207,11 @@ def legend(axes: Axes, columns: int = 5) -> None:
 def figure_legend(figure: Figure, axes: Axes) -> None:
     """Put the legend of these axes in one line above all panels of the figure."""
     handles, labels = axes.get_legend_handles_labels()
-    _even_marks(figure.legend(handles, labels, loc="outside upper left", ncols=6, handletextpad=0.2, **_LEGEND))
+    _even_marks(
+        figure.legend(
+            handles, labels, loc="outside upper left", ncols=6, handletextpad=0.2, **_LEGEND
+        )
+    )
 
 
 def side_legend(axes: Axes) -> None:
@@ -213,10 +238,14 @@ def annotate(
     boxed: bool = False,
     **style: Any,
 ) -> None:
-    """Write beside a point, so many points (1/72 inch) away from it; `boxed` puts white behind the words."""
+    """Write beside a point, so many points (1/72 inch) away from it; `boxed` puts white behind the
+    words.
+    """
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1} if boxed else None
     style = {"fontsize": 10, "zorder": 6} | style
-    axes.annotate(text, at, offset, textcoords="offset points", color=colour, ha=ha, va=va, bbox=box, **style)
+    axes.annotate(
+        text, at, offset, textcoords="offset points", color=colour, ha=ha, va=va, bbox=box, **style
+    )
 
 
 def colour_bar(figure: Figure, axes: Axes, colours: ScalarMappable, **style: Any) -> Axes:
@@ -257,7 +286,9 @@ CUT = "axes that leave trials out"
 
 
 def whole_axes() -> AbstractContextManager[bool]:
-    """Draw plots whose axes show all trials, however far out a few of them lie, for the length of a `with` block."""
+    """Draw plots whose axes show all trials, however far out a few of them lie, for the length of a
+    `with` block.
+    """
     return _holding(_WHOLE, True)
 
 
@@ -275,12 +306,15 @@ def _holding(variable: ContextVar[Any], value: Any) -> Iterator[Any]:
         variable.reset(token)
 
 
-def robust_limits(values: Iterable[float], others: Iterable[float] = (), *, reach: float = 1.5) -> tuple[float, float]:
-    """Return limits that show the smallest values well: from the minimum up to Tukey's fence (q75 + reach x IQR) or the maximum.
+def robust_limits(
+    values: Iterable[float], others: Iterable[float] = (), *, reach: float = 1.5
+) -> tuple[float, float]:
+    """Return limits that show the smallest values well: from the minimum up to Tukey's fence (q75 +
+    reach x IQR) or the maximum.
 
-    The fence is that of `values`, or of all values where there are none of these. It is raised to the 0.7 quantile of all, so
-    that most points keep their place. Within `whole_axes` there is no fence. Values that are not finite are ignored; without any other
-    the limits are (0, 1).
+    The fence is that of `values`, or of all values where there are none of these. It is raised to
+    the 0.7 quantile of all, so that most points keep their place. Within `whole_axes` there is no
+    fence. Values that are not finite are ignored; without any other the limits are (0, 1).
     """
     main, everything = finite(values), finite([*values, *others])
     if not len(everything):
@@ -297,7 +331,9 @@ def robust_limits(values: Iterable[float], others: Iterable[float] = (), *, reac
 
 
 def log_axis(axes: Axes, low: float, high: float) -> None:
-    """Make the x axis logarithmic over [low, high], with plain decimal labels at 1, 2, 5 where decades are few."""
+    """Make the x axis logarithmic over [low, high], with plain decimal labels at 1, 2, 5 where
+    decades are few.
+    """
     axes.set_xscale("log")
     log_ticks(axes.xaxis, low, high)
     edge = 10 ** (0.04 * float(np.log10(high / low)))
@@ -305,7 +341,9 @@ def log_axis(axes: Axes, low: float, high: float) -> None:
 
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Label a logarithmic axis over [low, high] with plain decimals, at 1, 2, 5 where decades are few."""
+    """Label a logarithmic axis over [low, high] with plain decimals, at 1, 2, 5 where decades are
+    few.
+    """
     many = np.log10(high / low) > 1.6
     axis.set_major_locator(LogLocator(subs=(1.0,) if many else (1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(format_tick))
@@ -314,24 +352,33 @@ def log_ticks(axis: Axis, low: float, high: float) -> None:
 
 
 def save(figure: Figure, file: Path | BinaryIO) -> None:
-    """Write a PNG of an opaque figure as it was laid out. The same figure gives the same bytes: no date, no version."""
-    # `Figure.savefig` would draw everything twice, the first time for a layout that `framed` has made.
+    """Write a PNG of an opaque figure as it was laid out. The same figure gives the same bytes: no
+    date, no version.
+    """
+    # `Figure.savefig` would draw everything twice, the first time for a layout that `framed` has
+    # made.
     canvas = FigureCanvasAgg(figure)
     with drawing(figure):
         canvas.draw()
-    picture = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
+    picture = Image.frombuffer(
+        "RGBA", canvas.get_width_height(), canvas.buffer_rgba(), "raw", "RGBA", 0, 1
+    )
     picture.convert("RGB").save(file, format="png", dpi=(DPI, DPI), compress_level=COMPRESSION)
 
 
 def within(axes: Axes, points: np.ndarray) -> np.ndarray:
-    """Return which points [N, 2] have a part of their mark on the axes: [N]. Others must not be drawn: the page has no element for them."""
+    """Return which points [N, 2] have a part of their mark on the axes: [N]. Others must not be
+    drawn: the page has no element for them.
+    """
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     low, size = np.array([left, bottom]), np.array([right - left, top - bottom])
     return (np.abs((points - low) / size - 0.5) <= 0.5 + EDGE).all(axis=1)
 
 
 def marker_scale(count: int) -> float:
-    """Return by how much to shrink the marks of so many points: 1 up to 150 of them, then ever less."""
+    """Return by how much to shrink the marks of so many points: 1 up to 150 of them, then ever
+    less.
+    """
     return max(0.08, min(1.0, 150 / max(count, 1)))
 
 
@@ -345,23 +392,47 @@ def scatter(
     size: float,
     label: str | None,
 ) -> None:
-    """Draw points in the shape and colour of a state, filled where complete; points above the axes stand at the upper edge as triangles.
+    """Draw points in the shape and colour of a state, filled where complete; points above the axes
+    stand at the upper edge as triangles.
 
-    `rows` are the names of the trials (`row_names`). Call it after the limits are set. A failed trial without a value (NaN) keeps its cross, at the upper edge.
+    `rows` are the names of the trials (`row_names`). Call it after the limits are set. A failed
+    trial without a value (NaN) keeps its cross, at the upper edge.
     """
     high = axes.get_ylim()[1]
     above = y > high
     colour, complete = STATE_COLOURS[state], state == "complete"
-    look: dict[str, Any] = {"edgecolors": colour, "clip_on": False, "alpha": 0.9, "zorder": 4 if complete else 3}
+    look: dict[str, Any] = {
+        "edgecolors": colour,
+        "clip_on": False,
+        "alpha": 0.9,
+        "zorder": 4 if complete else 3,
+    }
     # The value of a trial that ended early is what it had reached, so its mark is open.
-    look |= {"facecolors": colour, "linewidths": 0} if complete else {"facecolors": "none", "linewidths": 1.3}
+    look |= (
+        {"facecolors": colour, "linewidths": 0}
+        if complete
+        else {"facecolors": "none", "linewidths": 1.3}
+    )
     below = y[~above].fillna(high)
-    draw_points(axes, rows[~above], x[~above], below, s=size, marker=STATE_MARKERS[state], label=label, **look)
+    draw_points(
+        axes,
+        rows[~above],
+        x[~above],
+        below,
+        s=size,
+        marker=STATE_MARKERS[state],
+        label=label,
+        **look,
+    )
     if above.any():
-        draw_points(axes, rows[above], x[above], y[above].clip(upper=high), s=0.8 * size, marker="^", **look)
+        draw_points(
+            axes, rows[above], x[above], y[above].clip(upper=high), s=0.8 * size, marker="^", **look
+        )
 
 
-def draw_points(axes: Axes, rows: Iterable[int | str], x: Any, y: Any, **look: Any) -> PathCollection:
+def draw_points(
+    axes: Axes, rows: Iterable[int | str], x: Any, y: Any, **look: Any
+) -> PathCollection:
     """Draw points marked with the trials that they are of; return them."""
     points = axes.scatter(x, y, **look)
     mark_trials(rows, points)
@@ -369,9 +440,11 @@ def draw_points(axes: Axes, rows: Iterable[int | str], x: Any, y: Any, **look: A
 
 
 def mark_trials(rows: Iterable[int | str], *artists: Artist) -> None:
-    """Remember whose points a collection has, in its order, or whose one line it is: `45` for a trial, `r3` for a repeat.
+    """Remember whose points a collection has, in its order, or whose one line it is: `45` for a
+    trial, `r3` for a repeat.
 
-    The HTML page finds its trials by this mark. A collection of more than `MOST_MARKED` points has none, and is an image in the page.
+    The HTML page finds its trials by this mark. A collection of more than `MOST_MARKED` points has
+    none, and is an image in the page.
     """
     names = [str(row) for row in rows]
     for artist in artists:
@@ -382,7 +455,9 @@ def mark_trials(rows: Iterable[int | str], *artists: Artist) -> None:
 
 
 def state_label(state: str, count: int) -> str:
-    """Return how a legend calls so many trials of a state: `complete (15)`, `pruned, value reached (22)`."""
+    """Return how a legend calls so many trials of a state: `complete (15)`, `pruned, value reached
+    (22)`.
+    """
     return f"{state}{', value reached' if state == 'pruned' else ''} ({count:,})"
 
 
@@ -392,8 +467,11 @@ def off_scale(axes: Axes, values: pd.Series) -> None:
         note(axes, f"▲ {count} above the scale")
 
 
-def style_parameter_axis(axes: Axes, parameter: SearchedParameter, below: Sequence[str] = ()) -> None:
-    """Make the x axis that of a parameter: its name, its scale, its range and the names of its choices.
+def style_parameter_axis(
+    axes: Axes, parameter: SearchedParameter, below: Sequence[str] = ()
+) -> None:
+    """Make the x axis that of a parameter: its name, its scale, its range and the names of its
+    choices.
 
     `below` has a remark for each choice, which stands under its name.
     """
@@ -405,13 +483,16 @@ def style_parameter_axis(axes: Axes, parameter: SearchedParameter, below: Sequen
         _name_choices(axes, parameter.texts, below or [""] * len(parameter.texts))
         axes.set_xlim(-0.5, len(parameter.texts) - 0.5)
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=parameter.kind == "int", nbins=6 if last < 1000 else 4))
+        axes.xaxis.set_major_locator(
+            MaxNLocator(integer=parameter.kind == "int", nbins=6 if last < 1000 else 4)
+        )
         axes.xaxis.set_major_formatter(FuncFormatter(format_tick))
         axes.set_xlim(first - 0.04 * (last - first), last + 0.04 * (last - first))
 
 
 def _name_choices(axes: Axes, texts: Sequence[str], below: Sequence[str]) -> None:
-    """Write the names of choices below the axes, each above its remark: in lines where they fit side by side, else aslant.
+    """Write the names of choices below the axes, each above its remark: in lines where they fit
+    side by side, else aslant.
 
     Aslant a name and its remark share a line where two lines would run into the next name.
     """
@@ -429,19 +510,27 @@ def _name_choices(axes: Axes, texts: Sequence[str], below: Sequence[str]) -> Non
     clear = apart * math.sin(math.radians(SLANT))
     if max(text.count("\n") + 1 for text in names) * TICK_LINE > clear:
         names = [
-            ": ".join(filter(None, (shortened(text, 28), counts))) for text, counts in zip(texts, below, strict=True)
+            ": ".join(filter(None, (shortened(text, 28), counts)))
+            for text, counts in zip(texts, below, strict=True)
         ]
     slant = SLANT if clear > TICK_LINE else 2 * SLANT
-    axes.set_xticks(range(len(texts)), names, rotation=slant, ha="right", va="top", rotation_mode="anchor")
+    axes.set_xticks(
+        range(len(texts)), names, rotation=slant, ha="right", va="top", rotation_mode="anchor"
+    )
 
 
 def _names_above(texts: Sequence[str], below: Sequence[str], width: int) -> list[str]:
     """Return names, in lines of at most `width` characters, each above its remark."""
-    return [f"{wrapped(text, width)}\n{remark}".rstrip() for text, remark in zip(texts, below, strict=True)]
+    return [
+        f"{wrapped(text, width)}\n{remark}".rstrip()
+        for text, remark in zip(texts, below, strict=True)
+    ]
 
 
 def parameter_panels(count: int, y: str, *, same_values: bool) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a panel for each of so many parameters, with one scale of values or with scales of their own; `y` names the values."""
+    """Return a figure with a panel for each of so many parameters, with one scale of values or with
+    scales of their own; `y` names the values.
+    """
     across = 2 if count in (2, 4) else min(3, count)
     down = math.ceil(count / across)
     figure = new_figure(0.6 + 2.75 * down, width=9.0 if across > 1 else 6.5)
@@ -453,7 +542,8 @@ def parameter_panels(count: int, y: str, *, same_values: bool) -> tuple[Figure, 
 
 
 def wrapped(text: str, width: int) -> str:
-    """Break a text into lines of at most this many characters: after spaces and other marks, and inside a longer word.
+    """Break a text into lines of at most this many characters: after spaces and other marks, and
+    inside a longer word.
 
     Its own lines are joined, and more than `LONGEST` characters are cut.
     """
@@ -473,13 +563,17 @@ def _parts(text: str) -> list[str]:
 
 
 def two_lines(text: str, width: int) -> str:
-    """Break a text into at most two lines of so many characters, of one length if possible; a longer second line is cut."""
+    """Break a text into at most two lines of so many characters, of one length if possible; a
+    longer second line is cut.
+    """
     text = " ".join(text.split())
     if len(text) <= width:
         return text
     least = max(len(text) // 2, *(len(part.rstrip()) for part in _parts(text)))
     even = (wrapped(text, length).split("\n") for length in range(least, width))
-    first, *more = next((lines for lines in even if len(lines) == 2), wrapped(text, width).split("\n"))
+    first, *more = next(
+        (lines for lines in even if len(lines) == 2), wrapped(text, width).split("\n")
+    )
     return "\n".join([first, shortened(" ".join(more), width)] if more else [first])
 
 
@@ -487,9 +581,13 @@ def draw_medians(axes: Axes, values: pd.Series, places: pd.Series, least: int = 
     """Draw the median of the values at each place of a choice that has at least so many."""
     groups = values.groupby(places)
     medians = groups.median()[groups.size() >= least]
-    axes.hlines(medians, medians.index - 0.3, medians.index + 0.3, color=TEXT_COLOUR, linewidth=2, zorder=5)
+    axes.hlines(
+        medians, medians.index - 0.3, medians.index + 0.3, color=TEXT_COLOUR, linewidth=2, zorder=5
+    )
 
 
 def shortened(text: str, most: int) -> str:
-    """Cut a text to at most so many characters, the last of them an ellipsis where something is missing."""
+    """Cut a text to at most so many characters, the last of them an ellipsis where something is
+    missing.
+    """
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"

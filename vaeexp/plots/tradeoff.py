@@ -1,4 +1,6 @@
-"""What a model must choose between: rate and distortion (Alemi et al. 2018, "Fixing a Broken ELBO"), −ELBO and FID, or the two objectives of a study."""
+"""What a model must choose between: rate and distortion (Alemi et al. 2018, "Fixing a Broken
+ELBO"), −ELBO and FID, or the two objectives of a study.
+"""
 
 import itertools
 import math
@@ -24,8 +26,8 @@ from vaeexp.words import format_number, format_value, is_missing, parameter_labe
 
 PLANE = ["val/rate", "val/distortion"]
 SCORED_AT_ONE = (
-    "Models are scored by the −ELBO at β = 1, which is what training at β = 1 minimises. So a best β near 1 follows from the score, "
-    "and says nothing of samples or reconstructions."
+    "Models are scored by the −ELBO at β = 1, which is what training at β = 1 minimises. So a "
+    "best β near 1 follows from the score, and says nothing of samples or reconstructions."
 )
 """Stands once in a report whose study searches β."""
 FONT = 11
@@ -49,7 +51,8 @@ CLEARER = 3.0
 
 
 def rate_distortion(view: StudyView) -> Figure | None:
-    """Draw each trial's rate and distortion at its last epoch (large: complete), coloured by β, with lines of equal −ELBO and the frontier; lower left is better.
+    """Draw each trial's rate and distortion at its last epoch (large: complete), coloured by β,
+    with lines of equal −ELBO and the frontier; lower left is better.
 
     None when no trial has finished an epoch.
     """
@@ -57,11 +60,14 @@ def rate_distortion(view: StudyView) -> Figure | None:
     if trials.empty:
         return None
     figure, axes = style.one_plot(
-        5.4, x="rate: KL(q(z|x) ‖ p(z)) (nats per image)", y="distortion: −E log p(x|z) (nats per image)"
+        5.4,
+        x="rate: KL(q(z|x) ‖ p(z)) (nats per image)",
+        y="distortion: −E log p(x|z) (nats per image)",
     )
     complete, points = (trials["state"] == "complete").to_numpy(), trials[PLANE].to_numpy(float)
     rate, distortion = points.T
-    # A wide reach: that a small β buys distortion at a rate of hundreds of nats is what the plane is there to show.
+    # A wide reach: that a small β buys distortion at a rate of hundreds of nats is what the plane
+    # is there to show.
     bottom, top = style.robust_limits(distortion[complete], distortion, reach=6)
     near = rate[distortion <= top]
     _, right = style.robust_limits(near, near, reach=6)
@@ -79,21 +85,27 @@ def rate_distortion(view: StudyView) -> Figure | None:
 
 
 def fid_against_elbo(view: StudyView) -> Figure | None:
-    """Draw FID against −ELBO on test, a point for each run of the confirmed configurations and comparable baselines.
+    """Draw FID against −ELBO on test, a point for each run of the confirmed configurations and
+    comparable baselines.
 
-    Only runs whose FID is of as many samples and test images as that of the first. None without two such runs.
+    Only runs whose FID is of as many samples and test images as that of the first. None without two
+    such runs.
     """
     settings = [setting for setting, *_ in comparable(view)]
     if not settings:
         return None
     runs = pd.concat([setting.runs for setting in settings], keys=range(len(settings)))
-    figures = runs.reindex(columns=[f"result.test/{name}" for name in ("neg_elbo", "fid", *CONDITIONS)]).dropna()
+    figures = runs.reindex(
+        columns=[f"result.test/{name}" for name in ("neg_elbo", "fid", *CONDITIONS)]
+    ).dropna()
     conditions = figures[figures.columns[2:]]
     figures = figures[(conditions == conditions.head(1).to_numpy()).all(axis=1)].astype(float)
     if len(figures) < 2:
         return None
     fid = METRICS["fid"]
-    figure, axes = style.one_plot(4.8, x="test −ELBO (nats per image)", y=f"test {fid.label}, {fid.unit}")
+    figure, axes = style.one_plot(
+        4.8, x="test −ELBO (nats per image)", y=f"test {fid.label}, {fid.unit}"
+    )
     for index, place in enumerate(figures.index.unique(0)):
         own = figures.loc[[place]]
         colour, marker = style.line_style(index)["color"], "osD^vP*"[index % 7]
@@ -120,55 +132,89 @@ def fid_against_elbo(view: StudyView) -> Figure | None:
 def rate_distortion_caption(view: StudyView) -> str:
     """Say how to read the plane; where β was searched, what the score of the models prefers."""
     text = (
-        "Each trial at its last epoch (large: complete), because that is the model which its β trained; lower left is better, "
-        "along a dashed line the −ELBO is the same. The grey line joins the complete trials that no other beats in both rate and distortion. "
-        "Small open marks trained fewer epochs, so their places do not compare with those of complete trials."
+        "Each trial at its last epoch (large: complete), because that is the model which its β "
+        "trained; lower left is better, along a dashed line the −ELBO is the same. The grey line "
+        "joins the complete trials that no other beats in both rate and distortion. Small open "
+        "marks trained fewer epochs, so their places do not compare with those of complete "
+        "trials."
     )
     return f"{text} {SCORED_AT_ONE}" if "beta" in view.parameters else text
 
 
 def _draw_trials(figure: Figure, axes: Axes, view: StudyView) -> None:
-    """Draw complete trials as large points, all others as small open ones; the colour is β where the study searched it."""
+    """Draw complete trials as large points, all others as small open ones; the colour is β where
+    the study searched it.
+    """
     trials, beta = view.points, view.parameters.get("beta")
-    betas = pd.to_numeric(column(trials, "params.beta"), errors="coerce").fillna(view.fixed("beta") or math.nan)
+    betas = pd.to_numeric(column(trials, "params.beta"), errors="coerce").fillna(
+        view.fixed("beta") or math.nan
+    )
     scale = None
     if beta is not None and (betas > 0).all() and betas.nunique() > 1:
-        # Over the searched range, so that reports of one study share their colours; wider where a trial lies outside.
+        # Over the searched range, so that reports of one study share their colours; wider where a
+        # trial lies outside.
         ends = [] if beta.is_choice else [end for end in (beta.low, beta.high) if end]
         scale = LogNorm(min([betas.min(), *ends]), max([betas.max(), *ends]))
-    small, blue, ended = style.marker_scale(len(trials)), style.STATE_COLOURS["complete"], trials["state"] == "complete"
+    small = style.marker_scale(len(trials))
+    blue = style.STATE_COLOURS["complete"]
+    ended = trials["state"] == "complete"
     for chosen in (trials[~ended], trials[ended]):
         if chosen.empty:
             continue
         complete = chosen["state"].iloc[0] == "complete"
         seen = chosen[style.within(axes, chosen[PLANE].to_numpy(float))]
-        look: dict[str, Any] = {"s": 74 * small, "zorder": 4} if complete else {"s": 26 * small, "zorder": 3}
-        look |= {"color": blue} if scale is None else {"c": betas[seen.index], "norm": scale, "cmap": "viridis"}
+        look: dict[str, Any] = (
+            {"s": 74 * small, "zorder": 4} if complete else {"s": 26 * small, "zorder": 3}
+        )
+        look |= (
+            {"color": blue}
+            if scale is None
+            else {"c": betas[seen.index], "norm": scale, "cmap": "viridis"}
+        )
         points = style.draw_points(axes, row_names(seen), *seen[PLANE].to_numpy(float).T, **look)
         if complete:
             points.set(edgecolor=style.TEXT_COLOUR, linewidth=0.5 * small)
         else:
-            points.set(facecolor="none", edgecolor=blue if scale is None else None, linewidth=1.4 * small**0.5)
+            points.set(
+                facecolor="none",
+                edgecolor=blue if scale is None else None,
+                linewidth=1.4 * small**0.5,
+            )
         label = f"{'complete' if complete else 'not complete, value reached'} ({len(chosen):,})"
         inside = style.MUTED if complete else "none"
         axes.scatter([], [], s=40, facecolor=inside, edgecolor=style.MUTED, label=label)
     style.legend(axes)
     if scale is not None:
         bar = style.colour_bar(figure, axes, ScalarMappable(norm=scale, cmap="viridis"))
-        bar.set_ylabel(parameter_label("beta"), fontsize=12, color=style.TEXT_COLOUR, rotation=0, labelpad=8)
+        bar.set_ylabel(
+            parameter_label("beta"), fontsize=12, color=style.TEXT_COLOUR, rotation=0, labelpad=8
+        )
         style.log_ticks(bar.yaxis, *bar.get_ylim())
 
 
 def draw_equal_lines(axes: Axes) -> None:
-    """Draw lines rate + distortion = constant, with their −ELBO where they meet the lower or the right edge."""
+    """Draw lines rate + distortion = constant, with their −ELBO where they meet the lower or the
+    right edge.
+    """
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    for level in MaxNLocator(nbins=9, steps=[1, 2, 3, 5, 10], integer=True).tick_values(left + bottom, right + top):
-        ends = sorted((x, level - x) for x in {left, right, level - bottom, level - top} if left <= x <= right)
+    for level in MaxNLocator(nbins=9, steps=[1, 2, 3, 5, 10], integer=True).tick_values(
+        left + bottom, right + top
+    ):
+        ends = sorted(
+            (x, level - x) for x in {left, right, level - bottom, level - top} if left <= x <= right
+        )
         inside = [(x, y) for x, y in ends if bottom - 1e-9 <= y <= top + 1e-9]
         if len(inside) < 2 or inside[0] == inside[-1]:
             continue
         (start_x, start_y), (x, y) = inside[0], inside[-1]
-        axes.plot([start_x, x], [start_y, y], color="#c9c9c9", linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axes.plot(
+            [start_x, x],
+            [start_y, y],
+            color="#c9c9c9",
+            linewidth=1,
+            linestyle=(0, (4, 3)),
+            zorder=1,
+        )
         if y <= top - 0.08 * (top - bottom) and x >= left + 0.12 * (right - left):
             style.annotate(
                 axes,
@@ -194,13 +240,18 @@ def _name_best(axes: Axes, trials: pd.DataFrame) -> None:
         text += f" ({format_number(best['objective'])} at epoch {best['best_epoch']})"
     line = {"arrowstyle": "-", "color": style.TEXT_COLOUR, "linewidth": 0.9, "shrinkB": 5}
     offset = _free_place(axes, trials[PLANE].to_numpy(float), at, text)
-    style.annotate(axes, text, at, offset, ha="left", va="baseline", boxed=True, fontsize=FONT, arrowprops=line)
+    style.annotate(
+        axes, text, at, offset, ha="left", va="baseline", boxed=True, fontsize=FONT, arrowprops=line
+    )
 
 
-def _free_place(axes: Axes, points: np.ndarray, at: tuple[float, float], text: str) -> tuple[float, float]:
+def _free_place(
+    axes: Axes, points: np.ndarray, at: tuple[float, float], text: str
+) -> tuple[float, float]:
     """Return the offset from `at`, in 1/72 inch, at which words lie within the axes.
 
-    Of nine places, this place has the words and their line cover the fewest of the points [N, 2] and of the words already drawn.
+    Of nine places, this place has the words and their line cover the fewest of the points [N, 2]
+    and of the words already drawn.
     """
     figure = style.figure_of(axes)
     if (engine := figure.get_layout_engine()) is not None:
@@ -221,9 +272,13 @@ def _free_place(axes: Axes, points: np.ndarray, at: tuple[float, float], text: s
         line = (corner + opposite) / 2 - best
         foot = best + np.clip((scaled - best) @ line / (line @ line), 0, 1)[:, None] * line
         crossed = (np.hypot(*(scaled - foot).T) < NEAR) & (np.hypot(*(scaled - best).T) > NEAR)
-        overlaps = sum(bool((low < opposite).all() and (high > corner).all()) for low, high in others)
+        overlaps = sum(
+            bool((low < opposite).all() and (high > corner).all()) for low, high in others
+        )
         outside = corner[1] < 0 or opposite[1] > up
-        return int((covered | crossed).sum()) + overlaps + (len(points) + len(others)) * int(outside)
+        return (
+            int((covered | crossed).sum()) + overlaps + (len(points) + len(others)) * int(outside)
+        )
 
     ends = NEAR - best[0], max(NEAR, across - size[0] - NEAR) - best[0]
     sides = [float(np.clip(side, *ends)) for side in (ASIDE, -ASIDE - size[0], -size[0] / 2)]
@@ -231,7 +286,8 @@ def _free_place(axes: Axes, points: np.ndarray, at: tuple[float, float], text: s
 
 
 def front(view: StudyView) -> Figure | None:
-    """Draw the complete trials in the plane of the two objectives, the front as steps, and its trials by name.
+    """Draw the complete trials in the plane of the two objectives, the front as steps, and its
+    trials by name.
 
     None with one objective, or where no trial is complete.
     """
@@ -247,12 +303,16 @@ def front(view: StudyView) -> Figure | None:
     blue, size = style.STATE_COLOURS["complete"], 40 * style.marker_scale(len(found.values))
     axes.step(*members.T, where="post", color=blue, linewidth=1.8, zorder=4)
     label = f"front ({len(members):,})"
-    style.draw_points(axes, row_names(found.members), *members.T, color=blue, s=60, zorder=5, label=label)
+    style.draw_points(
+        axes, row_names(found.members), *members.T, color=blue, s=60, zorder=5, label=label
+    )
     behind = ~found.complete["number"].isin(found.members["number"]).to_numpy()
     label = f"complete, behind it ({behind.sum():,})"
     shown = behind & style.within(axes, found.values)
     rows = row_names(found.complete[shown])
-    style.draw_points(axes, rows, *found.values[shown].T, color="#9a9a9a", s=size, zorder=3, label=label)
+    style.draw_points(
+        axes, rows, *found.values[shown].T, color="#9a9a9a", s=size, zorder=3, label=label
+    )
     unnamed = _name_members(axes, view, found.members, members)
     notes = [f"{hidden:,} of the complete trials outside these axes"] if hidden else []
     notes += [f"{unnamed:,} of the front without a name here"] if unnamed else []
@@ -263,7 +323,9 @@ def front(view: StudyView) -> Figure | None:
 
 
 def _set_limits(axes: Axes, values: np.ndarray, members: np.ndarray) -> int:
-    """Set axes that show the whole front and most trials, with room for names at its left; return how many trials they leave out."""
+    """Set axes that show the whole front and most trials, with room for names at its left; return
+    how many trials they leave out.
+    """
     ends = [style.robust_limits(each, each, reach=6) for each in values.T]
     low, high = np.array(ends).T
     low, high = np.minimum(low, members.min(axis=0)), np.maximum(high, members.max(axis=0))
@@ -276,10 +338,12 @@ def _set_limits(axes: Axes, values: np.ndarray, members: np.ndarray) -> int:
 
 
 def _name_members(axes: Axes, view: StudyView, members: pd.DataFrame, values: np.ndarray) -> int:
-    """Write the names of trials below and left of the front, where no trial can be: its ends first, others where there is room.
+    """Write the names of trials below and left of the front, where no trial can be: its ends first,
+    others where there is room.
 
-    A name has no room where it would lie over another name, or would seem to be the name of another trial of the front because this trial is
-    nearer to its end. The size of words is estimated from their number. Returns how many trials have no room.
+    A name has no room where it would lie over another name, or would seem to be the name of another
+    trial of the front because this trial is nearer to its end. The size of words is estimated from
+    their number. Returns how many trials have no room.
     """
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     size = 72 * 0.88 * style.figure_of(axes).get_size_inches()
@@ -290,26 +354,41 @@ def _name_members(axes: Axes, view: StudyView, members: pd.DataFrame, values: np
         width = 0.55 * NAME_FONT * len(text)
         from_end = np.hypot(*(places - (x + OFFSET[0], y + OFFSET[1] - NAME_FONT / 2)).T)
         nearer = (from_end < from_end[index] + CLEARER).sum() > 1
-        over = any(abs(y - other) < LINE * NAME_FONT and x - width < end < x + width for end, other in boxes)
+        over = any(
+            abs(y - other) < LINE * NAME_FONT and x - width < end < x + width
+            for end, other in boxes
+        )
         if not (nearer or over):
             boxes.append((x, y))
-            style.annotate(axes, text, tuple(values[index]), OFFSET, ha="right", va="top", fontsize=NAME_FONT)
+            style.annotate(
+                axes, text, tuple(values[index]), OFFSET, ha="right", va="top", fontsize=NAME_FONT
+            )
     return len(members) - len(boxes)
 
 
 def _named(view: StudyView, row: pd.Series) -> str:
     """Return `3: β = 0.52`, the number alone where the study does not search β."""
     beta = row.get("params.beta") if "beta" in view.parameters else None
-    return f"{row['number']}" if is_missing(beta) else f"{row['number']}: β = {format_value(float(f'{beta:.2g}'))}"
+    return (
+        f"{row['number']}"
+        if is_missing(beta)
+        else f"{row['number']}: β = {format_value(float(f'{beta:.2g}'))}"
+    )
 
 
 def hypervolume(view: StudyView) -> Figure | None:
-    """Draw the area that the front covered against the trial-epochs spent. None with one objective, or with fewer than two complete trials."""
+    """Draw the area that the front covered against the trial-epochs spent. None with one objective,
+    or with fewer than two complete trials.
+    """
     found = view.front
     if found is None or len(found.complete) < 2:
         return None
-    figure, axes = style.one_plot(3.4, x="trial-epochs of the search", y=f"hypervolume ({found.unit})")
-    spent, volume, blue = found.course["spent"], found.course["volume"], style.STATE_COLOURS["complete"]
+    figure, axes = style.one_plot(
+        3.4, x="trial-epochs of the search", y=f"hypervolume ({found.unit})"
+    )
+    spent = found.course["spent"]
+    volume = found.course["volume"]
+    blue = style.STATE_COLOURS["complete"]
     axes.step(spent, volume, where="post", color=blue, linewidth=1.8)
     style.draw_points(axes, row_names(found.complete), spent, volume, color=blue, s=18)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
@@ -325,10 +404,15 @@ def front_caption(view: StudyView) -> str:
         return ""
     first, second = found.labels
     text = (
-        f"Each complete trial at its last epoch; lower left is better. The steps join the trials that no other equals or beats in both "
-        f"{first} and {second}, named by their numbers and β where it was searched."
+        "Each complete trial at its last epoch; lower left is better. The steps join the trials "
+        f"that no other equals or beats in both {first} and {second}, named by their numbers and "
+        "β where it was searched."
     )
-    text += " Along a dashed line the −ELBO is the same." if {*found.names} == {"rate", "distortion"} else ""
+    text += (
+        " Along a dashed line the −ELBO is the same."
+        if {*found.names} == {"rate", "distortion"}
+        else ""
+    )
     return f"{text} Every point is one seed, and the front takes the luckiest of them."
 
 
@@ -341,7 +425,9 @@ def volume_caption(view: StudyView) -> Caption:
     worst, other = (StatedFigure(value=float(value)) for value in found.reference)
     return [
         Statement(
-            id="plot.volume", values={"first": first, "second": second, "first_worst": worst, "second_worst": other}
+            id="plot.volume",
+            values={"first": first, "second": second, "first_worst": worst, "second_worst": other},
         ),
-        "It cannot fall, so that it rises says nothing of the next trials; where it stays level the search has found little more.",
+        "It cannot fall, so that it rises says nothing of the next trials; where it stays level "
+        "the search has found little more.",
     ]

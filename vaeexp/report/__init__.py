@@ -1,6 +1,8 @@
-"""The report of a study: `reports/<study>/README.md` with its plots, `trials.csv` and `summary.json`, readable on any git host.
+"""The report of a study: `reports/<study>/README.md` with its plots, `trials.csv` and
+`summary.json`, readable on any git host.
 
-The names below are imported when they are first asked for, because they bring matplotlib and pandas.
+The names below are imported when they are first asked for, because they bring matplotlib and
+pandas.
 """
 
 import lazy_loader

@@ -1,4 +1,6 @@
-"""The answer of a study: the warnings above it, at most fifteen lines made of its findings, its doubts and the next command; and the checks of trust."""
+"""The answer of a study: the warnings above it, at most fifteen lines made of its findings, its
+doubts and the next command; and the checks of trust.
+"""
 
 import textwrap
 from collections.abc import Callable, Sequence
@@ -38,7 +40,11 @@ class Answer:
 def answer_of(view: StudyView) -> Answer:
     """Return the answer of a study in any state; it is made once, because a view never changes."""
     checks = [] if view.trials.empty else check_study(view)
-    doubted = [check for check in checks if check.verdict == "warning"] if view.nothing_learned else checks
+    doubted = (
+        [check for check in checks if check.verdict == "warning"]
+        if view.nothing_learned
+        else checks
+    )
     return Answer(
         use=use(view),
         get=get(view),
@@ -50,7 +56,9 @@ def answer_of(view: StudyView) -> Answer:
 
 
 def answer(view: StudyView) -> str:
-    """Return the answer as markdown: a list of at most `MOST_LINES` lines of at most `WIDTH` characters."""
+    """Return the answer as markdown: a list of at most `MOST_LINES` lines of at most `WIDTH`
+    characters.
+    """
     return "\n".join(_block(answer_of(view), escape, "**{}** {}"))
 
 
@@ -60,13 +68,17 @@ def answer_lines(view: StudyView) -> list[str]:
 
 
 def reached(view: StudyView) -> str:
-    """Return the value that the study reached as the answer writes it: the first figure of what one gets; empty without one."""
+    """Return the value that the study reached as the answer writes it: the first figure of what one
+    gets; empty without one.
+    """
     values = [value for said in answer_of(view).get[:1] for value in said.values.values()]
     return next((with_interval(value) for value in values if isinstance(value, Figure)), "")
 
 
 def all_findings(view: StudyView) -> str:
-    """Return every finding as a markdown list, without a limit; empty where the answer has room for all of them."""
+    """Return every finding as a markdown list, without a limit; empty where the answer has room for
+    all of them.
+    """
     shown, every = answer(view), [*map(markdown, answer_of(view).findings)]
     return "" if all(one in shown for one in every) else "\n".join(f"- {one}" for one in every)
 
@@ -99,13 +111,20 @@ def _block(found: Answer, text: Callable[[str], str] | None, labelled: str) -> l
 
 def _wrapped(said: str) -> list[str]:
     """Return the sentence as an entry of a list, in lines of at most `WIDTH` characters."""
-    wrapper = textwrap.TextWrapper(WIDTH, "- ", "  ", break_long_words=False, break_on_hyphens=False)
+    wrapper = textwrap.TextWrapper(
+        WIDTH, "- ", "  ", break_long_words=False, break_on_hyphens=False
+    )
     return wrapper.wrap(said)
 
 
 def _doubts(checks: Sequence[Check]) -> list[Statement]:
-    """Return the checks that failed, then those that cannot be said, at most `MOST_DOUBTS` of them."""
-    doubts = [say(f"doubt.{check.verdict}", check=check.id, found=check.found) for check in _gravest(checks)]
+    """Return the checks that failed, then those that cannot be said, at most `MOST_DOUBTS` of
+    them.
+    """
+    doubts = [
+        say(f"doubt.{check.verdict}", check=check.id, found=check.found)
+        for check in _gravest(checks)
+    ]
     if len(doubts) > MOST_DOUBTS:
         rest = len(doubts) - MOST_DOUBTS + 1
         doubts[-rest:] = [say("doubt.more", count=rest)]
@@ -113,7 +132,9 @@ def _doubts(checks: Sequence[Check]) -> list[Statement]:
 
 
 def _gravest(checks: Sequence[Check]) -> list[Check]:
-    """Return the checks that failed, then those that cannot be said: last that of the bounds, because a winner at an end is often there by chance."""
+    """Return the checks that failed, then those that cannot be said: last that of the bounds,
+    because a winner at an end is often there by chance.
+    """
     failed = [check for check in checks if check.verdict == "warning"]
     unknown = [check for check in checks if check.verdict == "unknown"]
     return failed + sorted(unknown, key=lambda check: check.id == "bounds")
@@ -178,10 +199,18 @@ def trust_chapter(checks: list[Check]) -> list[str]:
     if not checks:
         return []
     rows = [
-        [QUESTIONS[check.id], figure(check, escape), SIGNS[check.verdict], advice(check, escape) or "–"]
+        [
+            QUESTIONS[check.id],
+            figure(check, escape),
+            SIGNS[check.verdict],
+            advice(check, escape) or "–",
+        ]
         for check in checks
     ]
-    return [heading("Can this study be trusted?"), table(["check", "number", "verdict", "what to do"], rows)]
+    return [
+        heading("Can this study be trusted?"),
+        table(["check", "number", "verdict", "what to do"], rows),
+    ]
 
 
 def plain_checks(checks: list[Check]) -> list[dict[str, Any]]:
@@ -191,7 +220,9 @@ def plain_checks(checks: list[Check]) -> list[dict[str, Any]]:
             "id": check.id,
             "name": QUESTIONS[check.id],
             "verdict": check.verdict,
-            "statements": [plain_statement("trust", one, words(one)) for one in (*check.found, *check.further)],
+            "statements": [
+                plain_statement("trust", one, words(one)) for one in (*check.found, *check.further)
+            ],
             "advice": check.advice and plain_statement("trust", check.advice, words(check.advice)),
         }
         for check in checks

@@ -17,15 +17,17 @@ from vaeexp.results.study_view import StudyView
 from vaeexp.words import format_number, format_value, parameter_label
 
 _MEDIANS = (
-    "Trials of the search by how they ended, the best validation −ELBO of the n complete ones, and the median of complete and "
-    "pruned ones together, in nats per image. A pruned trial counts as worse than every complete one, so that there is no "
-    "median where half or more were pruned. Bold is the lowest median; a value with one complete trial is never bold. The "
+    "Trials of the search by how they ended, the best validation −ELBO of the n complete ones, "
+    "and the median of complete and pruned ones together, in nats per image. A pruned trial "
+    "counts as worse than every complete one, so that there is no median where half or more were "
+    "pruned. Bold is the lowest median; a value with one complete trial is never bold. The "
     "sampler prefers what looked good, so these rows describe and do not compare."
 )
 _PROMOTED = (
-    "Trials of the search by how far they came: how many were promoted from the first rung on or are complete, and the best validation −ELBO of "
-    "the complete ones, in nats per image. Most trials are paused early, so there is no median. The sampler prefers what looked good, so these "
-    "rows describe and do not compare."
+    "Trials of the search by how far they came: how many were promoted from the first rung on or "
+    "are complete, and the best validation −ELBO of the complete ones, in nats per image. Most "
+    "trials are paused early, so there is no median. The sampler prefers what looked good, so "
+    "these rows describe and do not compare."
 )
 INACTIVE = "– (not used)"
 """Trials in which the parameter's condition was false."""
@@ -40,7 +42,8 @@ def described(view: StudyView) -> str:
 
 
 def parameter_tables(view: StudyView) -> list[Block]:
-    """Return a table under its heading for each choice and each whole number that is searched; prior and components jointly.
+    """Return a table under its heading for each choice and each whole number that is searched;
+    prior and components jointly.
 
     Below stands what was tried only with bad values of other parameters, of any number.
 
@@ -62,7 +65,9 @@ def _tabled(view: StudyView) -> list[list[str]]:
 
 
 def untold(view: StudyView, names: Sequence[str]) -> list[Statement]:
-    """Name the values that are not in the table because nothing shows them where the others are good, and those of which the trials say nothing."""
+    """Name the values that are not in the table because nothing shows them where the others are
+    good, and those of which the trials say nothing.
+    """
     left, numbers = left_out(view.left_out, names), view.holes.numbers
     kind = "table.left_out" if promotes(view.study) else "table.left_out_complete"
     holes = [hole_statement(numbers[name]) for name in names if name in numbers]
@@ -70,9 +75,11 @@ def untold(view: StudyView, names: Sequence[str]) -> list[Statement]:
 
 
 def by_parameter(view: StudyView, *names: str) -> str:
-    """Return the trials of the search for each value of a choice, or each range of a whole number in powers of two.
+    """Return the trials of the search for each value of a choice, or each range of a whole number
+    in powers of two.
 
-    With a second parameter, for each value of that within each value of the first. Empty for other numbers, and without a trial.
+    With a second parameter, for each value of that within each value of the first. Empty for other
+    numbers, and without a trial.
     """
     if view.parameters[names[0]].kind == "float":
         return ""
@@ -85,34 +92,44 @@ def by_parameter(view: StudyView, *names: str) -> str:
             if text not in view.uncovered(name) and (not texts or len(own))
         ]
     if len(names) > 1:
-        groups = [((*texts, "–" if last == INACTIVE else last), own) for (*texts, last), own in groups]
+        groups = [
+            ((*texts, "–" if last == INACTIVE else last), own) for (*texts, last), own in groups
+        ]
     return _group_table(view, [parameter_label(name) for name in names], groups)
 
 
 def ranges(low: int, high: int) -> list[tuple[int, int]]:
-    """Split the whole numbers from low to high between powers of two; fewer than three such ranges make way for even parts.
+    """Split the whole numbers from low to high between powers of two; fewer than three such ranges
+    make way for even parts.
 
     A last range of one number (64 of 2–64) goes to its neighbour.
     """
     starts = (
-        [low, *(2**power for power in range(max(high, 1).bit_length()) if low < 2**power <= high)] if low >= 0 else []
+        [low, *(2**power for power in range(max(high, 1).bit_length()) if low < 2**power <= high)]
+        if low >= 0
+        else []
     )
     if len(starts) > 1 and starts[-1] == high:
         starts.pop()
     if len(starts) < 3:
-        starts = sorted({low + math.floor(part * (high - low + 1) / PARTS) for part in range(PARTS)})
+        starts = sorted(
+            {low + math.floor(part * (high - low + 1) / PARTS) for part in range(PARTS)}
+        )
     return [*zip(starts, [start - 1 for start in starts[1:]] + [high], strict=True)]
 
 
 def _split(parameter: SearchedParameter, trials: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Return the trials of each value of a choice, also without a trial, or of each range; and those without the parameter."""
+    """Return the trials of each value of a choice, also without a trial, or of each range; and
+    those without the parameter.
+    """
     values = parameter.of(trials)
     inactive = [(INACTIVE, trials[values.isna()])] if values.isna().any() else []
     if parameter.is_choice:
         texts = values.map(format_value, na_action="ignore")
         return [*((text, trials[texts == text]) for text in parameter.texts), *inactive]
     numbers = values.astype("Float64").astype(float)
-    # The axis reaches to trials of an earlier search space, which may lie outside the range of today.
+    # The axis reaches to trials of an earlier search space, which may lie outside the range of
+    # today.
     for first, last in ranges(int(parameter.first), int(parameter.last)):
         label = f"{first:,}–{last:,}" if first < last else f"{first:,}"
         inactive.append((label, trials[numbers.between(first, last)]))
@@ -120,7 +137,8 @@ def _split(parameter: SearchedParameter, trials: pd.DataFrame) -> list[tuple[str
 
 
 def _group_table(view: StudyView, titles: Sequence[str], groups: Sequence[Group]) -> str:
-    """Return a row for each group; bold is the lowest median of those that rest on two complete trials or more.
+    """Return a row for each group; bold is the lowest median of those that rest on two complete
+    trials or more.
 
     Under the pruner `promotion`, which pauses trials, there is no median.
     """

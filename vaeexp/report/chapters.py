@@ -1,4 +1,6 @@
-"""The report from the answer to the study file: the order of its chapters, and what is folded away."""
+"""The report from the answer to the study file: the order of its chapters, and what is folded
+away.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -30,12 +32,14 @@ MOST_UNFOLDED = 8
 
 
 def write_report(view: StudyView, *, reports: Path, html: bool = True) -> Path:
-    """Write the report of a study in any state and return the path of its README.md. The same study gives the same bytes.
+    """Write the report of a study in any state and return the path of its README.md. The same study
+    gives the same bytes.
 
     Args:
         view: the study.
         reports: folder that gets `<study>/`.
-        html: whether to write `report.html`, too: the report as one file, with pictures and tables inside, and what one can look at in it.
+        html: whether to write `report.html`, too: the report as one file, with pictures and tables
+            inside, and what one can look at in it.
 
     Raises:
         UserError: the folder cannot be written.
@@ -53,23 +57,41 @@ def write_report(view: StudyView, *, reports: Path, html: bool = True) -> Path:
 
 
 def compose(view: StudyView) -> tuple[str, dict[str, Figure], dict[str, list[Statement]]]:
-    """Return the report's markdown, its figures by file name, and what it says in tables, below plots and of its making."""
+    """Return the report's markdown, its figures by file name, and what it says in tables, below
+    plots and of its making.
+    """
     drawn = {name: plot.draw(view, titled=False) for name, plot in plots_of(view).items()}
     figures = {name: figure for name, figure in drawn.items() if figure is not None}
     hero = next((name for name in HEROES if name in figures), None)
     question = view.study.question
     opening = [
-        *(heading(escape(view.name), 1), f"*Question:* {escape(question)}" if question else "", *notices(view)),
+        *(
+            heading(escape(view.name), 1),
+            f"*Question:* {escape(question)}" if question else "",
+            *notices(view),
+        ),
         *(heading("Answer"), answer(view), *folded("All findings", [all_findings(view)])),
     ]
     sheet, notes = contact_sheet(view), headline(view)
     tables = [*front_chapter(view), *table_chapter(view), *protocol_tables(view)]
     ends, made = failures(view), provenance(view, sheet)
-    rest = [*trust_chapter(answer_of(view).checks), *tables, *_plots(view, figures, hero), *ends, *made]
+    rest = [
+        *trust_chapter(answer_of(view).checks),
+        *tables,
+        *_plots(view, figures, hero),
+        *ends,
+        *made,
+    ]
     first = _shown(view, hero, figures, level=3) if hero else []
     blocks = [*opening, *notes, *first, heading("Contents"), contents(rest), *rest]
-    files = {f"{name}.png": figure for name, figure in figures.items()} | ({SHEET: sheet} if sheet else {})
-    told = {"tables": said_in([*notes, *tables, *ends]), "plots": _below_plots(view, figures), "method": said_in(made)}
+    files = {f"{name}.png": figure for name, figure in figures.items()} | (
+        {SHEET: sheet} if sheet else {}
+    )
+    told = {
+        "tables": said_in([*notes, *tables, *ends]),
+        "plots": _below_plots(view, figures),
+        "method": said_in(made),
+    }
     return "\n\n".join(filter(None, map(written, blocks))) + "\n", files, told
 
 
@@ -87,7 +109,9 @@ def _shown(view: StudyView, name: str, figures: dict[str, Figure], level: int) -
 
 def reading(plot: Plot, view: StudyView) -> str:
     """Return the caption of a plot in words."""
-    return " ".join(part if isinstance(part, str) else sentence(part) for part in plot.reading(view))
+    return " ".join(
+        part if isinstance(part, str) else sentence(part) for part in plot.reading(view)
+    )
 
 
 def _below_plots(view: StudyView, figures: Mapping[str, Figure]) -> list[Statement]:
@@ -104,7 +128,9 @@ def _missing(names: Sequence[str]) -> list[Statement]:
 
 def _plots(view: StudyView, figures: dict[str, Figure], hero: str | None) -> list[Block]:
     """Return the plots by chapter, the open ones first; for a plot that is missing, why."""
-    wanted = [name for name, plot in PLOTS.items() if plot.unfolded and name in figures and name != hero]
+    wanted = [
+        name for name, plot in PLOTS.items() if plot.unfolded and name in figures and name != hero
+    ]
     unfolded = wanted[: MOST_UNFOLDED - (hero is not None)]
     blocks: list[Block] = [heading("Plots")]
     for chapter, plots in CHAPTERS.items():
@@ -116,8 +142,14 @@ def _plots(view: StudyView, figures: dict[str, Figure], hero: str | None) -> lis
         inside = [block for name in rest for block in _shown(view, name, figures, level=4)]
         if rest:
             # One that is alone has its title in the line that opens it.
-            blocks += folded(join_and([PLOTS[name].title for name in rest]), inside[1:] if len(rest) == 1 else inside)
+            blocks += folded(
+                join_and([PLOTS[name].title for name in rest]),
+                inside[1:] if len(rest) == 1 else inside,
+            )
     missing = {name: plot for name, plot in plots_of(view).items() if name not in figures}
     for said in _missing([*missing]):
-        blocks += folded(words(said), [bullets(f"{escape(p.title)}: {escape(p.absent)}" for p in missing.values())])
+        blocks += folded(
+            words(said),
+            [bullets(f"{escape(p.title)}: {escape(p.absent)}" for p in missing.values())],
+        )
     return blocks

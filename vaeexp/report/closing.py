@@ -1,4 +1,6 @@
-"""The closing chapters: how the trials ended, and how the figures were made and can be had again."""
+"""The closing chapters: how the trials ended, and how the figures were made and can be had
+again.
+"""
 
 import shlex
 from collections.abc import Collection, Mapping
@@ -19,7 +21,14 @@ from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.statements import Figure, Statement, say
 from vaeexp.results.study_view import SECTIONS, StudyView
 from vaeexp.results.tables import column, for_baseline_alone, left_pictures, row_names
-from vaeexp.words import format_configuration, format_number, format_value, join_and, one_line, plural
+from vaeexp.words import (
+    format_configuration,
+    format_number,
+    format_value,
+    join_and,
+    one_line,
+    plural,
+)
 
 GOING = ("running", "paused", "waiting")
 FAILED_ROWS, PRUNED_ROWS = 50, 30
@@ -53,7 +62,9 @@ def failures(view: StudyView) -> list[Block]:
 
 
 def left_out(view: StudyView) -> list[Statement]:
-    """Return a statement for each kind of thing that is left out, with how many there are; empty where nothing is."""
+    """Return a statement for each kind of thing that is left out, with how many there are; empty
+    where nothing is.
+    """
     counts = _of_the_search(view) | _of_the_runs(view)
     return [say(f"left.{kind}", count=int(count)) for kind, count in counts.items() if count]
 
@@ -75,7 +86,8 @@ def _of_the_search(view: StudyView) -> dict[str, int]:
 def _of_the_runs(view: StudyView) -> dict[str, int]:
     """Return the same of the repeats, and of trained models without pictures."""
     trials = view.trials
-    runs, complete = trials[trials["repeat"]], trials[(trials["state"] == "complete") & trials["duplicate_of"].isna()]
+    runs = trials[trials["repeat"]]
+    complete = trials[(trials["state"] == "complete") & trials["duplicate_of"].isna()]
     idle = runs["purposes"].map(len) == 0
     late = runs["purposes"].map(lambda purposes: "late" in purposes).astype(bool)
     failed, going = runs["state"].isin(["failed", "pruned"]), runs["state"].isin(GOING)
@@ -96,7 +108,9 @@ def _not_finite(values: pd.Series) -> np.ndarray:
 
 
 def outcomes(view: StudyView) -> str:
-    """Return how many trials of the search and how many other runs ended in each state; empty without a trial."""
+    """Return how many trials of the search and how many other runs ended in each state; empty
+    without a trial.
+    """
     trials = view.trials
     repeated = trials["duplicate_of"].notna() & ~trials["repeat"]
     rows = []
@@ -108,7 +122,11 @@ def outcomes(view: StudyView) -> str:
     if repeated.any():
         why = "the configuration of an earlier trial: its value was used again"
         rows.append(["repeated", f"{repeated.sum():,}", "0", why])
-    others = "confirm, compare and baselines" if for_baseline_alone(trials).any() else "confirm and compare"
+    others = (
+        "confirm, compare and baselines"
+        if for_baseline_alone(trials).any()
+        else "confirm and compare"
+    )
     return table(["outcome", "search", others, "why"], rows, right=(1, 2))
 
 
@@ -116,35 +134,54 @@ def _why(state: str, trials: pd.DataFrame) -> str:
     if state == "pruned":
         epochs = trials["epochs"]
         low, high = int(epochs.min()), int(epochs.max())
-        span = plural(low, "epoch") if low == high else f"{low:,} to {high:,} epochs (median {epochs.median():g})"
+        span = (
+            plural(low, "epoch")
+            if low == high
+            else f"{low:,} to {high:,} epochs (median {epochs.median():g})"
+        )
         return f"worse than others at the same epoch; stopped after {span}"
     if state == "paused":
-        return "worse than others on the same rung, so far; they go on if they come to be among the best there"
+        return (
+            "worse than others on the same rung, so far; they go on if they come to be among the "
+            "best there"
+        )
     classes = _classes(trials) if state == "failed" else {}
     return escape(", ".join(f"{count:,} {kind}" for kind, count in classes.items()))
 
 
 def _classes(failed: pd.DataFrame) -> dict[str, int]:
     """Return each class of failures and how many there are of it, the most frequent first."""
-    counts = failed["failure"].fillna("unknown").value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    counts = (
+        failed["failure"]
+        .fillna("unknown")
+        .value_counts()
+        .sort_index()
+        .sort_values(ascending=False, kind="stable")
+    )
     return {str(kind).replace("_", " "): int(count) for kind, count in counts.items()}
 
 
 def failed_trials(view: StudyView) -> list[Block]:
-    """Return every trial and run that failed, at most 50: its class, its epochs, its message and its configuration."""
+    """Return every trial and run that failed, at most 50: its class, its epochs, its message and
+    its configuration.
+    """
     failed = view.trials[view.trials["state"] == "failed"].sort_values(["repeat", "number"])
     shown, rest = failed.head(FAILED_ROWS), failed.iloc[FAILED_ROWS:]
     rows = [
         [
             name,
-            escape(row["failure"].replace("_", " ") if isinstance(row["failure"], str) else "unknown"),
+            escape(
+                row["failure"].replace("_", " ") if isinstance(row["failure"], str) else "unknown"
+            ),
             str(row["epochs"]),
             escape(one_line(row["message"], LONGEST) if isinstance(row["message"], str) else "–"),
             escape(format_configuration(view.params(row))),
         ]
         for name, (_, row) in zip(row_names(shown), shown.iterrows(), strict=True)
     ]
-    blocks: list[Block] = [table(["trial", "class", "epochs", "message", "configuration"], rows, right=(2,))]
+    blocks: list[Block] = [
+        table(["trial", "class", "epochs", "message", "configuration"], rows, right=(2,))
+    ]
     if len(rest):
         more = say("table.more_failed", row_names(rest), count=len(rest), kinds=_classes(rest))
         blocks.append((Words(more), f"; all of them are in {CSV}."))
@@ -152,12 +189,16 @@ def failed_trials(view: StudyView) -> list[Block]:
 
 
 def pruned_trials(view: StudyView) -> list[str]:
-    """Return every pruned trial with its epoch; of more than 30, how many were pruned after which epoch, and which."""
+    """Return every pruned trial with its epoch; of more than 30, how many were pruned after which
+    epoch, and which.
+    """
     pruned = view.search[view.search["state"] == "pruned"]
     if len(pruned) <= PRUNED_ROWS:
         cells = zip(pruned["number"], pruned["epochs"], pruned["objective"], strict=True)
         rows = [[str(number), str(epochs), format_number(value)] for number, epochs, value in cells]
-        return [table(["trial", "stopped after epoch", "best val −ELBO by then"], rows, right=(1, 2))]
+        return [
+            table(["trial", "stopped after epoch", "best val −ELBO by then"], rows, right=(1, 2))
+        ]
     rows = []
     for span, group in _by_epoch(pruned):
         names = ", ".join(map(str, group["number"].head(NAMED)))
@@ -194,21 +235,37 @@ def sheet_statements(view: StudyView) -> list[Statement]:
 
 
 def sheet_statement(shown: int, training: int, binarisation: str, channels: int) -> Statement:
-    """Say how many of the training images a contact sheet shows, and as what models are given them."""
+    """Say how many of the training images a contact sheet shows, and as what models are given
+    them.
+    """
     levels = "grey" if channels == 1 else "colours"
-    return say(f"sheet.{levels if binarisation == 'none' else binarisation}", shown=shown, training=training)
+    return say(
+        f"sheet.{levels if binarisation == 'none' else binarisation}",
+        shown=shown,
+        training=training,
+    )
 
 
 def provenance(view: StudyView, sheet: Drawing | None = None) -> list[Block]:
     """Return the closing chapter, block by block, with the contact sheet of the data."""
     record, spec = view.study.provenance, {**view.study.spec, "budget": view.study.budget}
-    blocks: list[Block] = [heading("How this was made"), *folded("What the numbers are", [_numbers_explained(view)])]
-    blocks += folded("Commands", commands(view)) + folded("Code", [code_words(view)]) + folded("Seeds", seeds(view))
-    data, sections = record.get("data") or {}, {name: spec[name] for name in SECTIONS if spec.get(name)}
+    blocks: list[Block] = [
+        heading("How this was made"),
+        *folded("What the numbers are", [_numbers_explained(view)]),
+    ]
+    blocks += (
+        folded("Commands", commands(view))
+        + folded("Code", [code_words(view)])
+        + folded("Seeds", seeds(view))
+    )
+    data = record.get("data") or {}
+    sections = {name: spec[name] for name in SECTIONS if spec.get(name)}
     parts = {
         "Protocol": record.get("protocol"),
         "Data": _without(data, ("name", "binarisation", "fingerprint")),
-        "Fixed settings": {name: _without(section, view.parameters) for name, section in sections.items()},
+        "Fixed settings": {
+            name: _without(section, view.parameters) for name, section in sections.items()
+        },
         "Search": {name: spec[name] for name in SEARCH if spec.get(name)},
         "Search space": {name: _range(parameter) for name, parameter in view.parameters.items()},
         "Execution": view.study.execution,
@@ -218,33 +275,53 @@ def provenance(view: StudyView, sheet: Drawing | None = None) -> list[Block]:
     pictures: list[Block] = [] if sheet is None else [picture(SHEET, "Training images", sheet)]
     pictures += sheet_statements(view)
     for title, content in parts.items():
-        facts = [(_spaced(name), _value(name, value)) for name, value in (content or {}).items() if value is not None]
-        blocks += folded(title, [table(["", ""], facts), *(pictures if title == "Data" else [])]) if content else []
+        facts = [
+            (_spaced(name), _value(name, value))
+            for name, value in (content or {}).items()
+            if value is not None
+        ]
+        blocks += (
+            folded(title, [table(["", ""], facts), *(pictures if title == "Data" else [])])
+            if content
+            else []
+        )
     text = record.get("study_file")
     blocks += folded("Study file", [fenced(text, "yaml")]) if text else []
-    missing = [title.lower() for title, content in {**parts, "Study file": text}.items() if not content]
+    missing = [
+        title.lower() for title, content in {**parts, "Study file": text}.items() if not content
+    ]
     return [*blocks, f"Not recorded with this study: {join_and(missing)}."] if missing else blocks
 
 
 def _numbers_explained(view: StudyView) -> Block:
-    """Say of each figure in the report which images, which estimator and how many samples it has."""
+    """Say of each figure in the report which images, which estimator and how many samples it
+    has.
+    """
     elbo = METRICS["neg_elbo"]
     samples, threshold = view.fixed("importance_samples"), view.fixed("active_threshold")
     weighted: Block = (", ", Words(say("method.samples", samples=samples))) if samples else ""
     shown = Figure(value=threshold, digits=None)
     active: Block = (" ", say("method.active", threshold=shown)) if threshold else ""
     use = "ranks the search: distortion"
-    counts = "A trial counts with its best epoch. Taking the minimum over trials and epochs makes it optimistic."
+    counts = (
+        "A trial counts with its best epoch. Taking the minimum over trials and epochs makes it "
+        "optimistic."
+    )
     if view.front is not None:
         objectives = " and ".join(view.front.labels)
-        use = f"ranks nothing here, because the search is for {objectives} at once; it is distortion"
-        counts = "In the front a trial counts with its last epoch, as it was trained. Taking the front of many trials makes it optimistic."
+        use = (
+            f"ranks nothing here, because the search is for {objectives} at once; it is distortion"
+        )
+        counts = (
+            "In the front a trial counts with its last epoch, as it was trained. Taking the front "
+            "of many trials makes it optimistic."
+        )
     elbo_and_nll = f"""\
 - **Validation −ELBO** ({elbo.unit}; {elbo.direction}) {use} + rate at β = 1, whatever β a trial \
 trained with, on the validation images, one posterior sample per image and the same noise for every trial and epoch. {counts}
 - **Test −ELBO** is the same estimate on the test images. Only runs of the confirmation and of baselines, trained afresh with \
 new seeds, look at them; so it carries no such optimism.
-- **Importance-weighted NLL** is the tighter bound on −log p(x) of Burda et al. (2016) on the test images"""
+- **Importance-weighted NLL** is the tighter bound on −log p(x) of Burda et al. (2016) on the test images"""  # noqa: E501
     parts = """.
 - **Rate** is KL(q(z|x) ‖ p(z)), **distortion** is −E log p(x|z); their sum is the −ELBO."""
     intervals = """
@@ -253,22 +330,24 @@ of two configurations over the seeds that they share); those of matched pairs ar
 cover the choice of the images, and are not corrected for how many are looked at. The words “better” and “worse” follow a test \
 whose p is corrected by Holm's method (1979): over all comparisons of matched pairs; over all pairs of confirmed configurations; \
 over all baselines with each confirmed configuration. Within each of the three, at most 5 % of studies without a difference name one.
-- """
+- """  # noqa: E501
     return elbo_and_nll, weighted, parts, active, intervals, joined(beta_scale(view))
 
 
 def beta_scale(view: StudyView) -> list[Statement]:
     """Say what β weighs, with the numbers of this study's images and likelihood.
 
-    The loss is Σ_d −log p(x_d|z) + β·KL, in nats per image. Divided by a factor it has the same minimum: by D it is a
-    mean over sub-pixels with the weight β/D; for a Gaussian of σ, Σ (x − μ)²/2σ² + β·KL is D/2σ² times
-    MSE + (2σ²β/D)·KL; for a Laplace of scale b, Σ |x − μ|/b + β·KL is D/b times MAE + (bβ/D)·KL.
+    The loss is Σ_d −log p(x_d|z) + β·KL, in nats per image. Divided by a factor it has the same
+    minimum: by D it is a mean over sub-pixels with the weight β/D; for a Gaussian of σ, Σ (x −
+    μ)²/2σ² + β·KL is D/2σ² times MSE + (2σ²β/D)·KL; for a Laplace of scale b, Σ |x − μ|/b + β·KL is
+    D/b times MAE + (bβ/D)·KL.
     """
     size = sub_pixels(view)
     if not size:
         return [say("method.beta_unknown")]
     beta = view.params(view.best_trial).get("beta") if view.best_trial is not None else None
-    best = None if beta in (None, 0, 1) else float(beta)  # the scale of β adds nothing for β = 0 and β = 1
+    # The scale of β adds nothing for β = 0 and β = 1.
+    best = None if beta in (None, 0, 1) else float(beta)
     channels, height, width = view.recorded("data")["image_shape"]
     weights = _weights(1 / size, best)
     said = [say("method.beta", height=height, width=width, channels=channels, size=size, **weights)]
@@ -282,13 +361,21 @@ def beta_scale(view: StudyView) -> list[Statement]:
 def _weights(factor: float, best: float | None) -> dict[str, Figure | None]:
     """Return what β = 1 and the β of the best configuration are in a loss of another scale."""
     known = {"weight": factor, "best": best, "best_weight": None if best is None else factor * best}
-    return {name: None if value is None else Figure(value=value, digits=None) for name, value in known.items()}
+    return {
+        name: None if value is None else Figure(value=value, digits=None)
+        for name, value in known.items()
+    }
 
 
 def _scales(view: StudyView) -> list[tuple[str, float]]:
-    """Return (gaussian or laplace, its scale) of everything that the study trains with a fixed scale, each once."""
+    """Return (gaussian or laplace, its scale) of everything that the study trains with a fixed
+    scale, each once.
+    """
     scales = []
-    for changed in ({}, *((section.get("settings") or {}) for section in view.baseline_specs.values())):
+    for changed in (
+        {},
+        *((section.get("settings") or {}) for section in view.baseline_specs.values()),
+    ):
         likelihood = changed.get("likelihood", view.fixed("likelihood"))
         name = {"gaussian": "sigma", "laplace": "laplace_scale"}.get(likelihood, "")
         scale = changed.get(name, view.fixed(name))
@@ -298,7 +385,8 @@ def _scales(view: StudyView) -> list[tuple[str, float]]:
 
 
 def commands(view: StudyView) -> list[str]:
-    """Return the study's command as it was recorded, and the commands that make its report and its best trial again.
+    """Return the study's command as it was recorded, and the commands that make its report and its
+    best trial again.
 
     A remark stands above its command: on one line the two are wider than a page.
     """
@@ -311,19 +399,32 @@ def commands(view: StudyView) -> list[str]:
     ]
     best, run = view.best_number, view.best_run
     if best is not None:
-        lines.append((f"vaeexp reproduce {name}/{best}", "trains the best trial of the search again"))
+        lines.append(
+            (f"vaeexp reproduce {name}/{best}", "trains the best trial of the search again")
+        )
     if run is not None and run["repeat"]:
         what = "and its best run with a fresh seed, whose weights are the study's model"
         lines.append((f"vaeexp reproduce {name}/r{run['number']}", what))
     blocks = [fenced("\n".join(f"# {words}\n{command}" for command, words in lines), "sh")]
     if not command:
-        return [*blocks, "The command that ran the study was not recorded; the first line is the plain one."]
-    places = [option for option in ("--runs", "--storage") if f"{option} " in f"{ran} " or f"{option}=" in ran]
-    words = "The first line is the command of the last call that trained anything, as it was recorded."
+        return [
+            *blocks,
+            "The command that ran the study was not recorded; the first line is the plain one.",
+        ]
+    places = [
+        option
+        for option in ("--runs", "--storage")
+        if f"{option} " in f"{ran} " or f"{option}=" in ran
+    ]
+    words = (
+        "The first line is the command of the last call that trained anything, as it was recorded."
+    )
     if places:
         words += f" The others need the same {join_and([code(option) for option in places])}."
     if "--set" in ran:
-        words += f" What {code('--set')} changes stands in the tables below, and not in the study file."
+        words += (
+            f" What {code('--set')} changes stands in the tables below, and not in the study file."
+        )
     return [*blocks, words]
 
 
@@ -333,7 +434,8 @@ def code_words(view: StudyView) -> str:
     if not git.get("commit"):
         return "No commit is recorded: the code did not run from a git checkout."
     states = {
-        True: " **with uncommitted changes on top**: the commit alone is not the code that gave these numbers",
+        True: " **with uncommitted changes on top**: the commit alone is not the code that gave "
+        "these numbers",
         False: ", without uncommitted changes",
         None: "; whether it had uncommitted changes is not recorded",
     }
@@ -346,19 +448,33 @@ def seeds(view: StudyView) -> list[str]:
     if seed is None:
         return []
     best, trial, runs = view.best_number, view.best_trial, view.confirm_runs
-    rule = f"the first 63 bits of the SHA-256 of {code(f'{seed}:trial:N')}, N being the number of the trial"
+    rule = (
+        f"the first 63 bits of the SHA-256 of {code(f'{seed}:trial:N')}, N being the number of "
+        "the trial"
+    )
     numbers = view.trials.loc[~view.trials["repeat"], "number"]
     if len(numbers) <= numbers.max():
         rule += ", without those that go on from a paused one of an earlier sweep and have its seed"
     if trial is not None and not pd.isna(trial["seed"]):
         rule += f"; trial {best}: {trial['seed']}"
-    fresh = "from the study's seed and a count, none of the search; all configurations share them, seed for seed"
+    fresh = (
+        "from the study's seed and a count, none of the search; all configurations share them, "
+        "seed for seed"
+    )
     confirming = runs.loc[runs["source_trial"] == best].sort_values("seed_index")["seed"].dropna()
     if len(confirming):
         fresh += f"; those of the confirmation of trial {best}: {', '.join(map(str, confirming))}"
-    rows = [("study", f"{seed}: the sampler, all trials, and noise and targets of the evaluation, which trials share")]
+    rows = [
+        (
+            "study",
+            f"{seed}: the sampler, all trials, and noise and targets of the evaluation, which "
+            "trials share",
+        )
+    ]
     if split is not None:
-        rows.append(("split", f"{split}: which images train and which validate, and static binarisation"))
+        rows.append(
+            ("split", f"{split}: which images train and which validate, and static binarisation")
+        )
     return [table(["", ""], [*rows, ("trial of the search", rule), ("fresh seeds", fresh)])]
 
 
@@ -383,7 +499,9 @@ def _range(parameter: SearchedParameter) -> str:
 def _value(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
         parts = {key: _value(key, part) for key, part in value.items() if part not in (None, [])}
-        return ", ".join(text if key == "name" else f"{_spaced(key)} {text}" for key, text in parts.items())
+        return ", ".join(
+            text if key == "name" else f"{_spaced(key)} {text}" for key, text in parts.items()
+        )
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

@@ -1,4 +1,6 @@
-"""The findings of a study as statements: what to use, what one gets, and what was compared and searched, the largest effect first."""
+"""The findings of a study as statements: what to use, what one gets, and what was compared and
+searched, the largest effect first.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -57,7 +59,12 @@ def use(view: StudyView) -> list[Statement]:
         return [_nothing_yet(view)]
     configuration, number = view.params(trial), int(trial["number"])
     kind = "use.trial" if view.study.finished else "use.so_far"
-    chosen = say(kind if configuration else "use.only_trial", [number], trial=number, configuration=configuration)
+    chosen = say(
+        kind if configuration else "use.only_trial",
+        [number],
+        trial=number,
+        configuration=configuration,
+    )
     good = equally_good(view)
     return [chosen, _as_good(good, view.ranked["objective"].iloc[0])] if good else [chosen]
 
@@ -107,7 +114,9 @@ def _nothing_yet(view: StudyView) -> Statement:
 
 
 def get(view: StudyView) -> list[Statement]:
-    """Return what the best setting reaches, how far the next one is behind, and which unfinished trial had come further."""
+    """Return what the best setting reaches, how far the next one is behind, and which unfinished
+    trial had come further.
+    """
     if view.best_trial is None or view.front is not None or view.nothing_learned:
         return []
     runs = view.confirm_runs[view.confirm_runs["source_trial"] == view.best_number]
@@ -124,7 +133,9 @@ def _tested(view: StudyView, runs: pd.DataFrame) -> Statement:
         "planned": best.planned if best.planned > len(runs) else None,
         "failed": _failures(view),
     }
-    total, kind = ("distortion", "get.distortion") if best.deterministic else ("neg_elbo", "get.confirmed")
+    total, kind = (
+        ("distortion", "get.distortion") if best.deterministic else ("neg_elbo", "get.confirmed")
+    )
     # What one gets stands first.
     figures = {name: figure_on_test(best, name) for name in (total, *REACHED)}
     if figures[total]:
@@ -160,7 +171,9 @@ def _searched(view: StudyView) -> Statement:
 
 
 def _margin(margin: WinnerMargin, level: float) -> Statement:
-    """Set the next best confirmed setting against the best: above 0 the gap is in favour of the best."""
+    """Set the next best confirmed setting against the best: above 0 the gap is in favour of the
+    best.
+    """
     gap, trial = Figure.of(margin.interval), margin.source_trial
     shown = evidence(gap, settled=margin.settled, level=level)
     kind = "turned" if shown == "apart" and gap.value < 0 else shown
@@ -173,8 +186,9 @@ Evidence = Literal["apart", "perhaps", "tie", "unclear", "too_few"]
 def evidence(gap: Figure, *, settled: bool, level: float) -> Evidence:
     """Tell what a difference shows.
 
-    `apart`: the corrected test tells two settings apart. `perhaps`: its own interval leaves out 0, and the corrected test does not. `tie`: the interval lies
-    within `EQUAL` of their level around 0. `unclear`: it is wider. `too_few`: it has none.
+    `apart`: the corrected test tells two settings apart. `perhaps`: its own interval leaves out 0,
+    and the corrected test does not. `tie`: the interval lies within `EQUAL` of their level around
+    0. `unclear`: it is wider. `too_few`: it has none.
     """
     if not math.isfinite(gap.low):
         return "too_few"
@@ -187,12 +201,18 @@ def evidence(gap: Figure, *, settled: bool, level: float) -> Evidence:
 
 def _failures(view: StudyView) -> tuple[Statement, ...]:
     """Return the new seeds of the best setting that failed."""
-    own = [each for each in view.new_seeds if each.purpose == "confirm" and each.source_trial == view.best_number]
+    own = [
+        each
+        for each in view.new_seeds
+        if each.purpose == "confirm" and each.source_trial == view.best_number
+    ]
     return next((failed_seeds(each.failures, each.planned) for each in own if each.failed), ())
 
 
 def _failed(divergence: Divergence) -> Statement:
-    """Say how many trials of the search failed of one kind, and on which side of a parameter they lie."""
+    """Say how many trials of the search failed of one kind, and on which side of a parameter they
+    lie.
+    """
     counts = {"failed": divergence.failed, "trials": divergence.trials, "kind": divergence.kind}
     if divergence.parameter is None or divergence.side is None:
         return say("search.failed", **counts)
@@ -213,14 +233,24 @@ def _failed(divergence: Divergence) -> Statement:
 
 
 def findings(view: StudyView) -> list[Statement]:
-    """Return what was compared, the baselines and the searched parameters, each kind with its largest effect first."""
+    """Return what was compared, the baselines and the searched parameters, each kind with its
+    largest effect first.
+    """
     if view.ranked.empty or view.nothing_learned:
         return []
-    return [*compared(view), *baselines(view), *map(_failed, view.divergences), *parameters(view), *uncovered(view)]
+    return [
+        *compared(view),
+        *baselines(view),
+        *map(_failed, view.divergences),
+        *parameters(view),
+        *uncovered(view),
+    ]
 
 
 def compared(view: StudyView) -> list[Statement]:
-    """Return a statement for each two values that the study compares in matched pairs, and each interaction that was found."""
+    """Return a statement for each two values that the study compares in matched pairs, and each
+    interaction that was found.
+    """
     pairs = [pair for pair in view.pairs if len(pair.pairs)]
     level = view.best.value if view.best else math.nan
     known = {pair.parameter for pair in pairs}
@@ -243,9 +273,11 @@ def _largest_first(statements: Iterable[Statement], name: str) -> list[Statement
 
 
 def _pair(comparison: PairComparison, level: float) -> Statement:
-    """Set two values against each other at the first of the settings, the winner where it was compared; then over all of them.
+    """Set two values against each other at the first of the settings, the winner where it was
+    compared; then over all of them.
 
-    Where that one has too few seeds for an interval and all of them together have one, over all alone.
+    Where that one has too few seeds for an interval and all of them together have one, over all
+    alone.
     """
     first, over = comparison.by_configuration[0], comparison.configurations
     alone = math.isnan(first.interval.low) and math.isfinite(comparison.interval.low)
@@ -253,7 +285,11 @@ def _pair(comparison: PairComparison, level: float) -> Statement:
     sign = 1 if chosen.interval.mean > 0 else -1
     better, worse = (comparison.first, comparison.second)[::sign]
     gap = _signed(Figure.of(chosen.interval), sign)
-    others = {name: None if alone else _figure(first.others.get(name), name) for name in BESIDE if METRICS[name].better}
+    others = {
+        name: None if alone else _figure(first.others.get(name), name)
+        for name in BESIDE
+        if METRICS[name].better
+    }
     kind = evidence(gap, settled=chosen.p_holm <= ERROR_RATE, level=level)
     return say(
         f"compare.{kind}",
@@ -279,7 +315,9 @@ def _signed(figure: Figure, sign: int) -> Figure:
 
 
 def _named(interactions: Sequence[Interaction]) -> list[Interaction]:
-    """Return the interactions that were found; of those without a known cause the first of each comparison."""
+    """Return the interactions that were found; of those without a known cause the first of each
+    comparison.
+    """
     kept: dict[tuple[str, ...], Interaction] = {}
     for each in interactions:
         if each.consistent:
@@ -298,7 +336,10 @@ def _interaction(interaction: Interaction) -> Statement:
     by = parameter_label(interaction.other)
     values: dict[str, Any] = {}
     for side, gap in {"below": interaction.below, "above": interaction.above}.items():
-        values |= {f"{side}_better": first if gap > 0 else second, side: Figure(value=gap, unit=NATS)}
+        values |= {
+            f"{side}_better": first if gap > 0 else second,
+            side: Figure(value=gap, unit=NATS),
+        }
     return say(
         "compare.interaction_of_value" if interaction.rest else "compare.interaction",
         **values,
@@ -314,14 +355,25 @@ def _interaction(interaction: Interaction) -> Statement:
 
 
 def pair_caveats(view: StudyView) -> list[Statement]:
-    """Return what limits the comparisons in matched pairs: the side that the learning rate was tuned for, and how sure interactions are."""
-    tuned = {(each.parameter, format_value(each.tuned_for)) for each in view.interactions if each.tuned_for is not None}
-    said = [say("caveat.tuned", parameter=parameter_label(name), value=value) for name, value in sorted(tuned)]
+    """Return what limits the comparisons in matched pairs: the side that the learning rate was
+    tuned for, and how sure interactions are.
+    """
+    tuned = {
+        (each.parameter, format_value(each.tuned_for))
+        for each in view.interactions
+        if each.tuned_for is not None
+    }
+    said = [
+        say("caveat.tuned", parameter=parameter_label(name), value=value)
+        for name, value in sorted(tuned)
+    ]
     return [*said, *_how_sure(view.interactions)]
 
 
 def _how_sure(interactions: Sequence[Interaction]) -> list[Statement]:
-    """Say how often chance names an interaction in such a study; nothing where nothing was compared."""
+    """Say how often chance names an interaction in such a study; nothing where nothing was
+    compared.
+    """
     kinds = {_compared_in(each): each for each in interactions}
     able = [each for each in kinds.values() if each.nameable]
     if not kinds:
@@ -355,25 +407,33 @@ def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
         values |= {name: figure_on_test(setting, name) for name in ("neg_elbo", "fid")}
         return say("baseline.alone", names, **values)
     trial = other.source_trial
-    values["against"] = say("against.best" if trial == view.best_number else "against.trial", trial=trial)
+    values["against"] = say(
+        "against.best" if trial == view.best_number else "against.trial", trial=trial
+    )
     if same_runs(other, setting):
         return say("baseline.same_runs", names, **values)
     if same_training(other, setting):
         weighted = figure_on_test(setting, "iw_nll")
-        return say("baseline.same_training", names, **values, iw_nll=weighted, samples=_samples(setting))
+        return say(
+            "baseline.same_training", names, **values, iw_nll=weighted, samples=_samples(setting)
+        )
     values |= _beside(other, setting)
     if margin is None or not math.isfinite(margin.interval.mean):
         why = tuple(incomparable(other, setting)) or (say("differs.no_figure"),)
         return say("baseline.other", names, **values, why=why)
     gap = Figure.of(margin.interval)
     kind = evidence(gap, settled=margin.settled, level=other.value)
-    weighted = None if margin.estimates_agree or margin.weighted is None else Figure.of(margin.weighted)
+    weighted = (
+        None if margin.estimates_agree or margin.weighted is None else Figure.of(margin.weighted)
+    )
     neg_elbo = figure_on_test(setting, "neg_elbo")
     return say(f"baseline.{kind}", names, **values, gap=gap, neg_elbo=neg_elbo, weighted=weighted)
 
 
 def _beside(other: TestedSetting, setting: TestedSetting) -> dict[str, Figure | None]:
-    """Return the figures of samples and reconstructions of a baseline and of the other, where both measure one thing."""
+    """Return the figures of samples and reconstructions of a baseline and of the other, where both
+    measure one thing.
+    """
     values: dict[str, Figure | None] = {}
     for name in BESIDE if same_images(other, setting) else ():
         both = measures_one_thing(other, setting, name)
@@ -386,7 +446,9 @@ def _beside(other: TestedSetting, setting: TestedSetting) -> dict[str, Figure | 
 
 
 def parameters(view: StudyView) -> list[Statement]:
-    """Return a statement for each searched parameter, the largest effect first: what was tried, where the best have it, what it costs elsewhere."""
+    """Return a statement for each searched parameter, the largest effect first: what was tried,
+    where the best have it, what it costs elsewhere.
+    """
     if len(view.judged) < LEAST_TRIALS and len(view.parameters) > 1:
         return [say("parameter.few", judged=len(view.judged), least=LEAST_TRIALS)]
     ends = {effect.parameter: effect.winner_at for effect in view.effects}
@@ -408,13 +470,23 @@ def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> St
     values: dict[str, Any] = {"parameter": label, "end": end, "failed": effect.failed or None}
     behind = Figure.of(effect.behind)
     if math.isfinite(behind.low):
-        costs = {"epoch": effect.epoch, "at": format_value(effect.at), "behind" if behind.sure else "unsure": behind}
+        costs = {
+            "epoch": effect.epoch,
+            "at": format_value(effect.at),
+            "behind" if behind.sure else "unsure": behind,
+        }
     else:
         costs = {}
     values |= dict.fromkeys(("epoch", "at", "behind", "unsure")) | costs
     if parameter.is_choice:
         listed = tuple(text for text in parameter.texts if text in texts)
-        return say("parameter.choice", names, **values, tried=listed, best=tuple(map(format_value, effect.best)))
+        return say(
+            "parameter.choice",
+            names,
+            **values,
+            tried=listed,
+            best=tuple(map(format_value, effect.best)),
+        )
     numbers = {"low": tried.astype(float).min(), "high": tried.astype(float).max()}
     if effect.best:
         numbers |= {"best_low": effect.best[0], "best_high": effect.best[-1]}
@@ -424,7 +496,9 @@ def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> St
 
 
 def uncovered(view: StudyView) -> list[Statement]:
-    """Return a statement for each value of a choice that was never tried where the others are good, unless its cost at equal epochs is known."""
+    """Return a statement for each value of a choice that was never tried where the others are good,
+    unless its cost at equal epochs is known.
+    """
     if len(view.ranked) < 2:
         return []
     effects = [effect for effect in view.equal_epochs if math.isfinite(effect.behind.low)]
@@ -460,9 +534,15 @@ def _elsewhere(view: StudyView, coverage: Coverage) -> tuple[Statement, ...]:
 
 
 def cost(view: StudyView) -> list[Statement]:
-    """Return how many trials were pruned, from what else the sampler learned, and what search and runs took."""
+    """Return how many trials were pruned, from what else the sampler learned, and what search and
+    runs took.
+    """
     learned = view.study.learned
-    others = [say("cost.learned", trials=len(learned), study=str(view.study.spec["learn_from"]))] if learned else []
+    others = (
+        [say("cost.learned", trials=len(learned), study=str(view.study.spec["learn_from"]))]
+        if learned
+        else []
+    )
     return [*_pruned(view), *others, *_spent(view)]
 
 
@@ -476,11 +556,21 @@ def _pruned(view: StudyView) -> list[Statement]:
     saved, spent = view.epochs_saved, int(view.search["epochs"].sum())
     # Patience would have ended some of them, too.
     kind = "cost.pruned_up_to" if view.fixed("patience") else "cost.pruned"
-    return [say(kind, pruned=pruned, ended=ended, saved=saved or None, share=saved / max(1, saved + spent))]
+    return [
+        say(
+            kind,
+            pruned=pruned,
+            ended=ended,
+            saved=saved or None,
+            share=saved / max(1, saved + spent),
+        )
+    ]
 
 
 def _spent(view: StudyView) -> list[Statement]:
-    repeat, alone, epochs = view.trials["repeat"], for_baseline_alone(view.trials), view.trials["epochs"]
+    repeat = view.trials["repeat"]
+    alone = for_baseline_alone(view.trials)
+    epochs = view.trials["epochs"]
     if not epochs[~repeat].sum():
         return []
     values: dict[str, Any] = {}

@@ -23,12 +23,15 @@ def png(figure: Figure) -> bytes:
 
 
 def write_folder(
-    folder: Path, text: str, files: Mapping[str, bytes], html: Callable[[str, Mapping[str, bytes]], str] | None
+    folder: Path,
+    text: str,
+    files: Mapping[str, bytes],
+    html: Callable[[str, Mapping[str, bytes]], str] | None,
 ) -> Path:
     """Write a report's markdown with the files next to it, and return the path of its README.md.
 
-    Passwords in addresses are masked in the text. Pictures and arrays that only an earlier report had are removed, and its
-    `report.html` without `html`, so that no file shows an earlier state.
+    Passwords in addresses are masked in the text. Pictures and arrays that only an earlier report
+    had are removed, and its `report.html` without `html`, so that no file shows an earlier state.
 
     Args:
         html: makes the HTML page of text and files, as `page` does.
@@ -39,7 +42,11 @@ def write_folder(
     text, readme, contents = masked(text), folder / README, dict(files)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        earlier = linked_files(readme.read_text(encoding="utf-8", errors="replace")) if readme.exists() else set()
+        earlier = (
+            linked_files(readme.read_text(encoding="utf-8", errors="replace"))
+            if readme.exists()
+            else set()
+        )
         if html:
             contents[PAGE] = html(text, files).encode()
         else:

@@ -1,4 +1,6 @@
-"""The headline table: the best configuration, each baseline and the published figure, one row each, with what may be compared."""
+"""The headline table: the best configuration, each baseline and the published figure, one row each,
+with what may be compared.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -17,17 +19,23 @@ TEST_IMAGES = 10_000
 PUBLISHED_SAMPLES = 5000
 """Importance samples per image of the published figures."""
 PUBLISHED_MODEL = (
-    "VAE, one stochastic layer of 50 units, two hidden layers of 200, trained on all 60,000 training images"
+    "VAE, one stochastic layer of 50 units, two hidden layers of 200, trained on all 60,000 "
+    "training images"
 )
 PUBLISHED = {
-    "dynamic": (86.76, "Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016, table 1"),
+    "dynamic": (
+        86.76,
+        "Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016, table 1",
+    ),
     "static": (
         88.71,
         "Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016, appendix D "
         "(the fixed binarisation of Larochelle and Murray 2011; the pixels here are another draw)",
     ),
 }
-"""Binarisation → NLL on the 10,000 test images of MNIST (Bernoulli likelihood, nats per image), and its source."""
+"""Binarisation → NLL on the 10,000 test images of MNIST (Bernoulli likelihood, nats per image), and
+its source.
+"""
 HEADER = (
     *("row", "n", f"test {METRICS['neg_elbo'].label}", f"test {METRICS['iw_nll'].label} (k)"),
     *(METRICS[name].label for name in BESIDE),
@@ -36,7 +44,9 @@ HEADER = (
 
 
 class Line(NamedTuple):
-    """A row of the table, with a note where not all its figures may be compared with those of the first row."""
+    """A row of the table, with a note where not all its figures may be compared with those of the
+    first row.
+    """
 
     cells: list[str]
     comparable: str
@@ -55,9 +65,10 @@ def headline(view: StudyView) -> list[Block]:
         mark = f" {marks[sentence(line.note)]}" if line.note else ""
         rows.append([*line.cells, f"{line.comparable}{mark}"])
     introduction = (
-        "On test images, mean over n training seeds ± 95 % interval (none from fewer than three seeds); −ELBO, IW-NLL and rate "
-        "in nats per image, k importance samples. A row stands at its best epoch by validation −ELBO, and once more at its last "
-        "epoch where figures differ there."
+        "On test images, mean over n training seeds ± 95 % interval (none from fewer than three "
+        "seeds); −ELBO, IW-NLL and rate in nats per image, k importance samples. A row stands at "
+        "its best epoch by validation −ELBO, and once more at its last epoch where figures "
+        "differ there."
     )
     listed = bullets((f"{marks[said]} ", note) for said, note in notes.items())
     return [table(HEADER, rows, right=range(1, 7)), introduction, listed]
@@ -74,7 +85,9 @@ def _lines(view: StudyView) -> list[Line]:
     settings = [*([best] if best else []), *view.changed, *view.baselines]
     if not settings:
         return []
-    lines = [line for setting in settings for line in _of_setting(best, setting, view.opposed(setting))]
+    lines = [
+        line for setting in settings for line in _of_setting(best, setting, view.opposed(setting))
+    ]
     lost = [setting for setting in view.untrained if setting.baseline]
     lines += [Line(_cells(setting), "no", _note("failed", setting)) for setting in lost]
     return [*lines, *_published(view, best, settings)]
@@ -85,10 +98,14 @@ def _note(kind: str, setting: TestedSetting, **values: Any) -> Statement:
     return say(f"note.{kind}", row_names(setting.runs), title=setting.title, **values)
 
 
-def _of_setting(best: TestedSetting | None, setting: TestedSetting, other: TestedSetting | None) -> list[Line]:
-    """Return the row of a configuration, that of its last epoch where figures differ, and what its source printed.
+def _of_setting(
+    best: TestedSetting | None, setting: TestedSetting, other: TestedSetting | None
+) -> list[Line]:
+    """Return the row of a configuration, that of its last epoch where figures differ, and what its
+    source printed.
 
-    A baseline of the same runs as the best, or as the `other` that it is set against, has one row, marked so.
+    A baseline of the same runs as the best, or as the `other` that it is set against, has one row,
+    marked so.
     """
     if best is None:
         comparable, note = "–", None
@@ -98,7 +115,13 @@ def _of_setting(best: TestedSetting | None, setting: TestedSetting, other: Teste
         return [Line(_cells(setting), "the best itself", _note("best_itself", setting))]
     elif setting.baseline and other is not None and same_runs(other, setting):
         trial = setting.source_trial
-        return [Line(_cells(setting), f"trial {trial} itself", _note("trial_itself", setting, trial=trial))]
+        return [
+            Line(
+                _cells(setting),
+                f"trial {trial} itself",
+                _note("trial_itself", setting, trial=trial),
+            )
+        ]
     else:
         comparable, note = _comparable(best, setting)
     lines = [Line(_cells(setting), comparable, note)]
@@ -111,7 +134,9 @@ def _of_setting(best: TestedSetting | None, setting: TestedSetting, other: Teste
 
 
 def _comparable(best: TestedSetting, setting: TestedSetting) -> tuple[str, Statement | None]:
-    """Say which figures of a configuration may be compared with those of the best, and why not the others."""
+    """Say which figures of a configuration may be compared with those of the best, and why not the
+    others.
+    """
     reasons = incomparable(best, setting)
     if not reasons:
         words = "yes"
@@ -127,7 +152,9 @@ def _comparable(best: TestedSetting, setting: TestedSetting) -> tuple[str, State
 
 
 def _cells(setting: TestedSetting, ending: str = "", when: str = "test") -> list[str]:
-    """Return title, seeds and figures at the best epoch (`test`) or at the last one (`test_last`)."""
+    """Return title, seeds and figures at the best epoch (`test`) or at the last one
+    (`test_last`).
+    """
     n = _seeds(setting, when)
     count = f"{n:,} of {setting.planned:,}" if setting.failures else f"{n:,}"
     neg_elbo = "–" if setting.deterministic else format_interval(_at(setting, when, "neg_elbo"))
@@ -141,7 +168,9 @@ def _seeds(setting: TestedSetting, when: str) -> int:
 
 
 def at_epoch(setting: TestedSetting, when: str) -> list[str]:
-    """Return rate, FID and MSE at the best epoch (`test`) or at the last one (`test_last`); a deterministic code has no rate."""
+    """Return rate, FID and MSE at the best epoch (`test`) or at the last one (`test_last`); a
+    deterministic code has no rate.
+    """
     return [
         "–"
         if name == "rate" and setting.deterministic
@@ -151,7 +180,9 @@ def at_epoch(setting: TestedSetting, when: str) -> list[str]:
 
 
 def moved(setting: TestedSetting) -> bool:
-    """Tell whether rate, FID or MSE of the last epoch is known and differs from that of the best epoch, as shown."""
+    """Tell whether rate, FID or MSE of the last epoch is known and differs from that of the best
+    epoch, as shown.
+    """
     best, last = at_epoch(setting, "test"), at_epoch(setting, "test_last")
     return any(shown not in ("–", other) for shown, other in zip(last, best, strict=True))
 
@@ -161,17 +192,29 @@ def _at(setting: TestedSetting, when: str, metric: str) -> Interval:
 
 
 def _weighted(setting: TestedSetting) -> str:
-    """Return `91.04 ± 1.09 (200)`; the mean of runs that share their number of samples, an en dash otherwise."""
+    """Return `91.04 ± 1.09 (200)`; the mean of runs that share their number of samples, an en dash
+    otherwise.
+    """
     samples, interval = samples_of([setting]), setting.test("iw_nll")
-    return f"{format_interval(interval)} ({samples[0]:,})" if interval.n and len(samples) == 1 else "–"
+    return (
+        f"{format_interval(interval)} ({samples[0]:,})" if interval.n and len(samples) == 1 else "–"
+    )
 
 
 def incomparable(best: TestedSetting, setting: TestedSetting) -> list[Statement]:
-    """Return why figures of a configuration cannot be compared with those of the best; empty where all of them can."""
+    """Return why figures of a configuration cannot be compared with those of the best; empty where
+    all of them can.
+    """
     if setting.deterministic and not best.deterministic:
         return [say("differs.deterministic")]
-    parts = {part: (setting.protocol.get(part), best.protocol.get(part)) for part in SAME_ELBO if part != "fingerprint"}
-    reasons = [_differs(part, here, there) for part, (here, there) in parts.items() if here != there]
+    parts = {
+        part: (setting.protocol.get(part), best.protocol.get(part))
+        for part in SAME_ELBO
+        if part != "fingerprint"
+    }
+    reasons = [
+        _differs(part, here, there) for part, (here, there) in parts.items() if here != there
+    ]
     here, there = samples_of([setting]), samples_of([best])
     if not reasons and here and there and here != there:
         reasons.append(say("differs.samples", here=tuple(here), there=tuple(there)))
@@ -180,11 +223,18 @@ def incomparable(best: TestedSetting, setting: TestedSetting) -> list[Statement]
 
 def _differs(part: str, here: str | None, there: str | None) -> Statement:
     kind = "recorded" if there is None else "protocol"
-    return say("differs.not_recorded" if here is None else f"differs.{kind}", part=part, here=here, there=there)
+    return say(
+        "differs.not_recorded" if here is None else f"differs.{kind}",
+        part=part,
+        here=here,
+        there=there,
+    )
 
 
 def other_data(view: StudyView) -> Statement | None:
-    """Say why no published figure can stand next to any row of the study; None for the whole of MNIST."""
+    """Say why no published figure can stand next to any row of the study; None for the whole of
+    MNIST.
+    """
     data = view.recorded("data")
     if data.get("title") == "MNIST" and not data.get("subset") and data.get("test") == TEST_IMAGES:
         return None
@@ -193,7 +243,9 @@ def other_data(view: StudyView) -> Statement | None:
 
 
 def unpublished(group: Sequence[TestedSetting]) -> Statement | None:
-    """Say why the published figure cannot be compared with these rows of one protocol; None where it can."""
+    """Say why the published figure cannot be compared with these rows of one protocol; None where
+    it can.
+    """
     binarisation, likelihood = (group[0].settings[name] for name in ("binarisation", "likelihood"))
     samples = samples_of(group)
     if binarisation not in PUBLISHED:
@@ -209,11 +261,17 @@ def unpublished(group: Sequence[TestedSetting]) -> Statement | None:
 
 def samples_of(group: Sequence[TestedSetting]) -> list[int]:
     """Return the numbers of importance samples that occur among these rows."""
-    return sorted({int(k) for row in group for k in finite(row.runs["result.test/importance_samples"])})
+    return sorted(
+        {int(k) for row in group for k in finite(row.runs["result.test/importance_samples"])}
+    )
 
 
-def _published(view: StudyView, best: TestedSetting | None, rows: Sequence[TestedSetting]) -> list[Line]:
-    """Return the published figure of the binarisation of the best, next to the rows that share its protocol and number of samples."""
+def _published(
+    view: StudyView, best: TestedSetting | None, rows: Sequence[TestedSetting]
+) -> list[Line]:
+    """Return the published figure of the binarisation of the best, next to the rows that share its
+    protocol and number of samples.
+    """
     if best is None or best.deterministic or other_data(view):
         return []
     why = unpublished([best])
@@ -223,10 +281,24 @@ def _published(view: StudyView, best: TestedSetting | None, rows: Sequence[Teste
     alike = [row for row in rows if row.same_protocol == best.same_protocol]
     sharing = [row for row in alike if samples_of([row]) == [PUBLISHED_SAMPLES]]
     values = {"model": PUBLISHED_MODEL, "source": source, "nll": Figure(value=nll, unit=NATS)}
-    cells = ["published (Burda et al. 2016)", "–", "–", f"{format_number(nll)} ({PUBLISHED_SAMPLES:,})", "–", "–", "–"]
+    cells = [
+        "published (Burda et al. 2016)",
+        "–",
+        "–",
+        f"{format_number(nll)} ({PUBLISHED_SAMPLES:,})",
+        "–",
+        "–",
+        "–",
+    ]
     if not sharing:
         return [Line(cells, "no", say("note.published_apart", **values, why=why))]
     if best in sharing:
         return [Line(cells, "IW-NLL", say("note.published", **values))]
     titles = tuple(row.title for row in sharing)
-    return [Line(cells, f"IW-NLL, k = {PUBLISHED_SAMPLES:,}", say("note.published", **values, titles=titles))]
+    return [
+        Line(
+            cells,
+            f"IW-NLL, k = {PUBLISHED_SAMPLES:,}",
+            say("note.published", **values, titles=titles),
+        )
+    ]

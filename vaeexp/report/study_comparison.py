@@ -1,4 +1,6 @@
-"""Several studies on one page: a comparison `reports/<a>+<b>/README.md`, and the index `reports/README.md`."""
+"""Several studies on one page: a comparison `reports/<a>+<b>/README.md`, and the index
+`reports/README.md`.
+"""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -19,22 +21,24 @@ from vaeexp.words import format_duration, format_interval, format_number, join_a
 LONGEST = 120
 """Characters of a folder's name; file systems take 255 bytes."""
 CAPTION = (
-    "Above, the best configuration of each study: a diamond is the mean on test images over fresh seeds, the bar its 95 % interval, "
-    "the circle the lowest validation value of the search, which is optimistic. Below, that value against the epochs that "
-    "all trials of the search had trained by then."
+    "Above, the best configuration of each study: a diamond is the mean on test images over "
+    "fresh seeds, the bar its 95 % interval, the circle the lowest validation value of the "
+    "search, which is optimistic. Below, that value against the epochs that all trials of the "
+    "search had trained by then."
 )
 READING = """\
 - Rows are sorted by validation −ELBO over fresh seeds, studies that are not confirmed last; nothing is selected on test.
 - **test −ELBO** and **test IW-NLL** are means ± 95 % intervals over n training seeds of the best configuration, in nats per image.
 - **best val −ELBO** is the minimum over trials and epochs of the search; the more trials, the more it flatters.
-- **Trial-epochs** of networks of different size do not cost the same; **wall time** depends on the machine and on what else it did."""
+- **Trial-epochs** of networks of different size do not cost the same; **wall time** depends on the machine and on what else it did."""  # noqa: E501
 
 
 def folder_name(names: Sequence[str]) -> str:
-    """Return the folder of a comparison: the names in alphabetical order, joined by +, whatever order they are given in.
+    """Return the folder of a comparison: the names in alphabetical order, joined by +, whatever
+    order they are given in.
 
-    Names of studies have no +, so that two sets of studies never share a folder. A name that would be longer than
-    `LONGEST` has the first study, how many others, and a checksum of all names.
+    Names of studies have no +, so that two sets of studies never share a folder. A name that would
+    be longer than `LONGEST` has the first study, how many others, and a checksum of all names.
     """
     ordered = sorted(names)
     joined = "+".join(ordered)
@@ -44,9 +48,11 @@ def folder_name(names: Sequence[str]) -> str:
 
 
 def write_comparison(studies: Sequence[StudySummary], *, reports: Path, html: bool = True) -> Path:
-    """Write the comparison of two or more studies and return the path of its README.md. The same studies give the same bytes.
+    """Write the comparison of two or more studies and return the path of its README.md. The same
+    studies give the same bytes.
 
-    Their own reports must lie next to it in `reports`. Raises UserError when the folder cannot be written.
+    Their own reports must lie next to it in `reports`. Raises UserError when the folder cannot be
+    written.
     """
     groups, names = by_protocol(studies), sorted(study.name for study in studies)
     titles = protocol_titles(groups)
@@ -72,25 +78,48 @@ def report_link(study: StudySummary, up: str = "") -> str:
 
 
 def protocol_titles(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
-    """Return a heading for each protocol, no two alike: `MNIST, static binarisation, bernoulli likelihood, gaussian posterior`."""
+    """Return a heading for each protocol, no two alike: `MNIST, static binarisation, bernoulli
+    likelihood, gaussian posterior`.
+    """
     titles: list[str] = []
     for study, *_ in groups:
         protocol = study.protocol
         targets = str(protocol.get("binarisation", "")).partition(" (")[0].replace("none", "no")
-        parts = {"": protocol.get("data"), " binarisation": targets, " likelihood": protocol.get("likelihood")}
-        recorded = [f"{value}{ending}".replace("_", " ") for ending, value in parts.items() if value]
-        ending = "deterministic autoencoder" if study.deterministic else f"{protocol.get('posterior')} posterior"
-        title = ", ".join([*recorded, ending]) if recorded else f"{study.name}: protocol not recorded"
+        parts = {
+            "": protocol.get("data"),
+            " binarisation": targets,
+            " likelihood": protocol.get("likelihood"),
+        }
+        recorded = [
+            f"{value}{ending}".replace("_", " ") for ending, value in parts.items() if value
+        ]
+        ending = (
+            "deterministic autoencoder"
+            if study.deterministic
+            else f"{protocol.get('posterior')} posterior"
+        )
+        title = (
+            ", ".join([*recorded, ending]) if recorded else f"{study.name}: protocol not recorded"
+        )
         again = sum(earlier.partition(" (table ")[0] == title for earlier in titles)
         titles.append(f"{title} (table {again + 1})" if again else title)
     return titles
 
 
 def protocol_words(study: StudySummary) -> str:
-    """Say all parts of a protocol in one sentence, with a warning where the images are a small part of a data set."""
-    parts = [f"{name}: {_part(study.protocol, part)}" for part, name in PROTOCOL.items() if study.protocol.get(part)]
+    """Say all parts of a protocol in one sentence, with a warning where the images are a small part
+    of a data set.
+    """
+    parts = [
+        f"{name}: {_part(study.protocol, part)}"
+        for part, name in PROTOCOL.items()
+        if study.protocol.get(part)
+    ]
     sentence = "; ".join(parts)
-    subset = "**These are figures of a small part of the data set and cannot be compared with published ones.** "
+    subset = (
+        "**These are figures of a small part of the data set and cannot be compared with "
+        "published ones.** "
+    )
     return f"{subset if study.subset else ''}{sentence[0].upper()}{sentence[1:]}."
 
 
@@ -105,26 +134,38 @@ def _introduction(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
     studies = sorted((study for group in groups for study in group), key=lambda study: study.name)
     going = [escape(study.name) for study in studies if not study.finished]
     verb = "has" if len(going) == 1 else "have"
-    interim = [f"**Interim report: {join_and(going)} {verb} not finished; figures will change.**"] if going else []
+    interim = (
+        [f"**Interim report: {join_and(going)} {verb} not finished; figures will change.**"]
+        if going
+        else []
+    )
     links = join_and([report_link(study, "../") for study in studies])
     if len(groups) == 1:
-        return [*interim, f"{links} share their protocol, so that their figures can be set side by side."]
+        return [
+            *interim,
+            f"{links} share their protocol, so that their figures can be set side by side.",
+        ]
     parts = [PROTOCOL[part] for part in _differing(*(group[0].protocol for group in groups))]
     why = f"they differ in {join_and(parts)}" if parts else "what they share was not recorded"
     sentence = (
-        f"{links} stand in {len(groups)} tables, for {why}. Figures of different tables measure different things: none of "
-        "one table can be set against one of another."
+        f"{links} stand in {len(groups)} tables, for {why}. Figures of different tables measure "
+        "different things: none of one table can be set against one of another."
     )
     return [*interim, sentence]
 
 
-def _why_apart(group: Sequence[StudySummary], first: Sequence[StudySummary], title: str) -> list[str]:
+def _why_apart(
+    group: Sequence[StudySummary], first: Sequence[StudySummary], title: str
+) -> list[str]:
     """Say why a table stands apart from the first."""
     if group is first:
         return []
     here, other = group[0].protocol, first[0].protocol
     differing = _differing(here, other)
-    parts = [f"{PROTOCOL[part]} (here {_part(here, part)}, there {_part(other, part)})" for part in differing]
+    parts = [
+        f"{PROTOCOL[part]} (here {_part(here, part)}, there {_part(other, part)})"
+        for part in differing
+    ]
     why = f"it differs in {join_and(parts)}" if parts else "which images it has was not recorded"
     return [f"Kept apart from “{escape(title)}”, for {why}."]
 
@@ -142,16 +183,22 @@ def _part(protocol: dict[str, str], part: str) -> str:
 
 
 def leader_sentence(group: Sequence[StudySummary]) -> list[str]:
-    """Say which study has the lowest confirmed figure, and whether the others can be told from it."""
+    """Say which study has the lowest confirmed figure, and whether the others can be told from
+    it.
+    """
     if len(group) < 2:
         return []
-    confirmed = sorted((study for study in group if study.confirmed), key=lambda study: (study.test.mean, study.name))
+    confirmed = sorted(
+        (study for study in group if study.confirmed),
+        key=lambda study: (study.test.mean, study.name),
+    )
     if len(confirmed) < 2:
         subject = "None of them is" if not confirmed else "One of them alone is"
         return [f"{subject} confirmed on test, so nothing is said yet of which is better."]
     leader, *others = confirmed
     sentence = (
-        f"The lowest confirmed test {leader.measure} is that of {escape(leader.name)}, {format_interval(leader.test)}."
+        f"The lowest confirmed test {leader.measure} is that of {escape(leader.name)}, "
+        f"{format_interval(leader.test)}."
     )
     near = [study for study in others if not leader.test.high < study.test.low]
     if not near:
@@ -168,7 +215,12 @@ def _table(group: Sequence[StudySummary]) -> str:
     measure = group[0].measure
     header = [
         *("study", "state", f"test {measure}", "n", "test IW-NLL", f"val {measure}, fresh seeds"),
-        *(f"best val {measure}, search", "search trials", "search trial-epochs", "later trial-epochs"),
+        *(
+            f"best val {measure}, search",
+            "search trials",
+            "search trial-epochs",
+            "later trial-epochs",
+        ),
         *("wall time of the search", "best configuration"),
     ]
     return narrow_tables(header, [_line(study) for study in group], right=range(2, 11))
@@ -177,10 +229,18 @@ def _table(group: Sequence[StudySummary]) -> str:
 def _line(study: StudySummary) -> list[str]:
     tested = ["–"] * 4
     if study.confirmed and study.best is not None:
-        means = [format_interval(mean) for mean in (study.test, study.best.test("iw_nll"), study.best.validation)]
+        means = [
+            format_interval(mean)
+            for mean in (study.test, study.best.test("iw_nll"), study.best.validation)
+        ]
         tested = [means[0], str(study.test.n), *means[1:]]
     return [
-        *(report_link(study, "../"), state_words(study), *tested, format_number(study.search_value)),
+        *(
+            report_link(study, "../"),
+            state_words(study),
+            *tested,
+            format_number(study.search_value),
+        ),
         *(f"{count:,}" for count in (study.trials, study.epochs, study.more_epochs)),
         *(format_duration(study.seconds) if study.seconds else "–", _best(study)),
     ]
@@ -208,7 +268,8 @@ def check_index(reports: Path) -> None:
     if not earlier.startswith(f"{TITLE}\n"):
         raise UserError(
             str(reports / README),
-            "is not an index of studies and would be replaced; move it away, or name another folder with --reports.",
+            "is not an index of studies and would be replaced; move it away, or name another "
+            "folder with --reports.",
         )
 
 
@@ -229,12 +290,13 @@ def write_index(
     groups = by_protocol(studies)
     titles = protocol_titles(groups)
     apart = (
-        " Each table holds studies of one protocol. Figures of different tables measure different things and are never to be "
-        "ranked together."
+        " Each table holds studies of one protocol. Figures of different tables measure "
+        "different things and are never to be ranked together."
     )
     opening = (
-        f"{plural(len(studies), 'study', 'studies')}; a name leads to the report.{apart if len(groups) > 1 else ''} Test figures "
-        "are means ± 95 % intervals over n training seeds, in nats per image; smaller is better."
+        f"{plural(len(studies), 'study', 'studies')}; a name leads to the "
+        f"report.{apart if len(groups) > 1 else ''} Test figures are means ± 95 % intervals over "
+        "n training seeds, in nats per image; smaller is better."
     )
     blocks = [TITLE, opening]
     for title, group in sorted(zip(titles, groups, strict=True), key=lambda pair: pair[0]):
@@ -256,7 +318,13 @@ def _result(study: StudySummary) -> str:
 
 def _index_table(group: Sequence[StudySummary]) -> str:
     rows = [
-        [report_link(study), escape(one_line(study.question)), state_words(study), _result(study), _best(study)]
+        [
+            report_link(study),
+            escape(one_line(study.question)),
+            state_words(study),
+            _result(study),
+            _best(study),
+        ]
         for study in group
     ]
     return table(["study", "question", "state", "result", "best configuration"], rows)

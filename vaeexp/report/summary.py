@@ -1,6 +1,7 @@
 """The report for programs: `trials.csv`, `curves.csv`, `per_image.npz` and `summary.json`.
 
-`summary.schema.json` next to this module describes each field of the summary, its type and its unit.
+`summary.schema.json` next to this module describes each field of the summary, its type and its
+unit.
 """
 
 import json
@@ -32,7 +33,9 @@ DATA = ("title", "subset", "source", "train", "validation", "test", "image_shape
 
 
 def trials_csv(view: StudyView) -> str:
-    """Return all trials of search and repeats with the metrics of their best epoch as CSV, without folders and passwords."""
+    """Return all trials of search and repeats with the metrics of their best epoch as CSV, without
+    folders and passwords.
+    """
     table = view.with_best_epoch(view.trials.drop(columns=["folder"]), "train", "val")
     for name in ("purposes", "pair_ids"):
         table[name] = table[name].map("+".join)
@@ -44,9 +47,11 @@ def trials_csv(view: StudyView) -> str:
 
 
 def curves_csv(view: StudyView) -> str:
-    """Return every epoch of every trial and repeat as CSV, with its round of the driver, the objective and the metrics of training and validation.
+    """Return every epoch of every trial and repeat as CSV, with its round of the driver, the
+    objective and the metrics of training and validation.
 
-    Repeats stand after the trials of the search, as in `trials_csv`; the two share `repeat` and `number`.
+    Repeats stand after the trials of the search, as in `trials_csv`; the two share `repeat` and
+    `number`.
     """
     keys = ["repeat", "number", "epoch"]
     metrics = [name for name in view.epochs.columns if name.startswith(("train/", "val/"))]
@@ -58,9 +63,11 @@ def _csv(table: pd.DataFrame, keys: list[str]) -> str:
 
 
 def per_image_npz(view: StudyView) -> bytes:
-    """Return −ELBO and importance-weighted NLL of each test image, of the runs in the headline table, as a compressed npz file.
+    """Return −ELBO and importance-weighted NLL of each test image, of the runs in the headline
+    table, as a compressed npz file.
 
-    Its arrays are those of `StudyView.per_image`. The same study gives the same bytes. Empty where no run has left such figures.
+    Its arrays are those of `StudyView.per_image`. The same study gives the same bytes. Empty where
+    no run has left such figures.
     """
     if not view.per_image:
         return b""
@@ -69,7 +76,9 @@ def per_image_npz(view: StudyView) -> bytes:
     return file.getvalue()
 
 
-def summary_json(view: StudyView, told: Mapping[str, Sequence[Statement]] = MappingProxyType({})) -> str:
+def summary_json(
+    view: StudyView, told: Mapping[str, Sequence[Statement]] = MappingProxyType({})
+) -> str:
     """Return the summary of a study in any state as JSON text; the same study gives the same text.
 
     A figure that is missing or not finite is null. Keys are sorted.
@@ -78,12 +87,16 @@ def summary_json(view: StudyView, told: Mapping[str, Sequence[Statement]] = Mapp
         view: the study.
         told: what the report says by part, as of `compose`; nothing without a report.
     """
-    text = json.dumps(_plain(_summary(view, told)), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        _plain(_summary(view, told)), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
+    )
     return f"{text}\n"
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: no dataclasses, no types of numpy, None for a number that is not finite."""
+    """Return a value as JSON has it: no dataclasses, no types of numpy, None for a number that is
+    not finite.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value))
     if isinstance(value, Mapping):
@@ -99,7 +112,9 @@ def _summary(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> dict[s
     protocols = [view.protocol()]
     for setting in settings:
         protocols += [] if setting.protocol in protocols else [dict(setting.protocol)]
-    tested = [_tested(view, setting, protocols.index(dict(setting.protocol))) for setting in settings]
+    tested = [
+        _tested(view, setting, protocols.index(dict(setting.protocol))) for setting in settings
+    ]
     study, repeat = view.study, view.trials["repeat"]
     data, git = view.recorded("data"), view.recorded("git")
     return {
@@ -122,7 +137,9 @@ def _summary(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> dict[s
             "budget": study.budget.get("trials"),
         },
         "cost": _cost(view),
-        "importances": [{"parameter": name, "share": share} for name, share in view.importances["share"].items()],
+        "importances": [
+            {"parameter": name, "share": share} for name, share in view.importances["share"].items()
+        ],
         "effects": view.effects,
         "equal_epochs": view.equal_epochs,
         "holes": [*view.holes.numbers.values()],
@@ -139,7 +156,9 @@ def _summary(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> dict[s
 
 
 def _statements(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> list[dict[str, Any]]:
-    """Return the statements of the report but for those of checks, each with its part and its words."""
+    """Return the statements of the report but for those of checks, each with its part and its
+    words.
+    """
     found = answer_of(view)
     parts: dict[str, Sequence[Statement]] = {
         "notices": notice_statements(view),
@@ -148,14 +167,20 @@ def _statements(view: StudyView, told: Mapping[str, Sequence[Statement]]) -> lis
         "cost": cost(view),
         **told,
     }
-    return [plain_statement(part, one, sentence(one)) for part, statements in parts.items() for one in statements]
+    return [
+        plain_statement(part, one, sentence(one))
+        for part, statements in parts.items()
+        for one in statements
+    ]
 
 
 def _best(view: StudyView, tested: list[dict[str, Any]]) -> dict[str, Any] | None:
     trial, number = view.best_trial, view.best_number
     if trial is None:
         return None
-    confirmed = (entry for entry in tested if entry["baseline"] is None and entry["trial"] == number)
+    confirmed = (
+        entry for entry in tested if entry["baseline"] is None and entry["trial"] == number
+    )
     return {
         "trial": number,
         "configuration": view.params(trial),
@@ -169,15 +194,31 @@ def _front(view: StudyView) -> dict[str, Any] | None:
     if found is None:
         return None
     trials = [
-        {"trial": row["number"], "values": row[[*found.metrics]].tolist(), "configuration": view.params(row)}
+        {
+            "trial": row["number"],
+            "values": row[[*found.metrics]].tolist(),
+            "configuration": view.params(row),
+        }
         for _, row in found.members.iterrows()
     ]
-    known = {} if found.complete.empty else {"hypervolume": found.volume, "reference": found.reference.tolist()}
-    return {"objectives": found.names, "trials": trials, "hypervolume": None, "reference": None, **known}
+    known = (
+        {}
+        if found.complete.empty
+        else {"hypervolume": found.volume, "reference": found.reference.tolist()}
+    )
+    return {
+        "objectives": found.names,
+        "trials": trials,
+        "hypervolume": None,
+        "reference": None,
+        **known,
+    }
 
 
 def _tested(view: StudyView, setting: TestedSetting, protocol: int) -> dict[str, Any]:
-    """Return a configuration that was trained with fresh seeds; `protocol` is its place in `protocols`."""
+    """Return a configuration that was trained with fresh seeds; `protocol` is its place in
+    `protocols`.
+    """
     configuration: Mapping[str, Any] = view.params(setting.runs.iloc[0])
     margin = None
     if setting.baseline:
@@ -214,7 +255,12 @@ def _means(view: StudyView, setting: TestedSetting, place: Place) -> dict[str, I
 def _differences(margin: BaselineMargin) -> dict[str, Any]:
     """Return the difference of a baseline from what it is set against, by figure on test."""
     return {
-        name: {"difference": each.interval, "p": each.p, "p_holm": each.p_holm, "settled": each.settled}
+        name: {
+            "difference": each.interval,
+            "p": each.p,
+            "p_holm": each.p_holm,
+            "settled": each.settled,
+        }
         for name, each in {"neg_elbo": margin, **margin.others}.items()
         if math.isfinite(each.interval.mean)
     }
@@ -232,7 +278,9 @@ def _states(trials: pd.DataFrame) -> dict[str, int]:
 
 
 def _cost(view: StudyView) -> dict[str, Any]:
-    repeat, baseline, epochs = view.trials["repeat"], for_baseline_alone(view.trials), view.trials["epochs"]
+    repeat = view.trials["repeat"]
+    baseline = for_baseline_alone(view.trials)
+    epochs = view.trials["epochs"]
     return {
         "search_seconds": view.study.elapsed,
         "search_epochs": int(epochs[~repeat].sum()),
@@ -244,7 +292,10 @@ def _cost(view: StudyView) -> dict[str, Any]:
 
 def _difference(comparison: PairComparison) -> dict[str, Any]:
     return {
-        **{name: getattr(comparison, name) for name in ("parameter", "first", "second", "incomplete", "p", "p_holm")},
+        **{
+            name: getattr(comparison, name)
+            for name in ("parameter", "first", "second", "incomplete", "p", "p_holm")
+        },
         "pairs": len(comparison.pairs),
         "difference": comparison.interval,
         "settled": comparison.better is not None,

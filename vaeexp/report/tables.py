@@ -1,4 +1,6 @@
-"""Tables: best trials, the front, confirmed configurations, matched pairs, components of the best mixture; and their chapter."""
+"""Tables: best trials, the front, confirmed configurations, matched pairs, components of the best
+mixture; and their chapter.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -50,7 +52,13 @@ def ranked_table(view: StudyView) -> str:
     best = view.with_best_epoch(view.ranked.head(TOP), "val")
     total, *parts = SUM
     names = [*parts, "active_units"]
-    header = ["rank", "trial", f"val {METRICS[total].label}", *(METRICS[name].label for name in names), "epochs"]
+    header = [
+        "rank",
+        "trial",
+        f"val {METRICS[total].label}",
+        *(METRICS[name].label for name in names),
+        "epochs",
+    ]
     rows = [
         [
             *(str(rank), str(row["number"]), format_number(row["objective"])),
@@ -69,7 +77,9 @@ def _configuration(view: StudyView, trial: pd.Series) -> str:
 
 
 def active_share(units: Any, latent_size: Any) -> str:
-    """Return `10 of 34 (29 %)`: where the latent size varies, a count alone says how large the model is."""
+    """Return `10 of 34 (29 %)`: where the latent size varies, a count alone says how large the
+    model is.
+    """
     text = format_number(units, 1).removesuffix(".0")
     if text == "–" or is_missing(latent_size):
         return text
@@ -99,7 +109,8 @@ def table_of(columns: Sequence[Column], settings: Sequence[TestedSetting]) -> st
 
 
 def confirmed_table(view: StudyView) -> str:
-    """Return the confirmed configurations over fresh seeds, with their test figures and how far the best is ahead.
+    """Return the confirmed configurations over fresh seeds, with their test figures and how far the
+    best is ahead.
 
     The best on validation stands first.
     """
@@ -118,12 +129,21 @@ def confirmed_table(view: StudyView) -> str:
         on_test("neg_elbo"),
     ]
     if margins:
-        columns.append(("above the first", lambda setting: _above(margins.get(setting.source_trial or 0))))
-        columns.append(("p (Holm)", lambda setting: _p_holm(margins.get(setting.source_trial or 0))))
+        columns.append(
+            ("above the first", lambda setting: _above(margins.get(setting.source_trial or 0)))
+        )
+        columns.append(
+            ("p (Holm)", lambda setting: _p_holm(margins.get(setting.source_trial or 0)))
+        )
     columns += [on_test("iw_nll"), *RATE_AND_DISTORTION]
     if shape[0] > 1:
         size = math.prod(shape)
-        columns.append(("nats per sub-pixel", lambda setting: format_number(setting.test("neg_elbo").mean / size, 4)))
+        columns.append(
+            (
+                "nats per sub-pixel",
+                lambda setting: format_number(setting.test("neg_elbo").mean / size, 4),
+            )
+        )
     if any(setting.test("bits_per_dimension").n for setting in view.confirmed):
         columns.append((METRICS["bits_per_dimension"].label, mean_on_test("bits_per_dimension")))
     lost = [setting for setting in view.untrained if setting.baseline is None]
@@ -145,8 +165,12 @@ def _with_reach(interval: Interval) -> str:
 
 
 def paired_tables(view: StudyView) -> list[Block]:
-    """Return for each two compared values the pairs and their mean difference; then what limits these comparisons."""
-    blocks = [block for comparison in view.pairs if len(comparison.pairs) for block in _paired(comparison)]
+    """Return for each two compared values the pairs and their mean difference; then what limits
+    these comparisons.
+    """
+    blocks = [
+        block for comparison in view.pairs if len(comparison.pairs) for block in _paired(comparison)
+    ]
     return [*blocks, *map(markdown, pair_caveats(view))] if blocks else []
 
 
@@ -154,7 +178,11 @@ def _paired(comparison: PairComparison) -> list[Block]:
     pairs = comparison.pairs.sort_values(["source_trial", "seed_index"])
     columns = (f"objective.{comparison.first}", f"objective.{comparison.second}", "difference")
     rows = [
-        [f"{row['source_trial']:.0f}", f"{row['seed_index']:.0f}", *(format_number(row[name]) for name in columns)]
+        [
+            f"{row['source_trial']:.0f}",
+            f"{row['seed_index']:.0f}",
+            *(format_number(row[name]) for name in columns),
+        ]
         for _, row in pairs.head(SHOWN).iterrows()
     ]
     first, second = escape(format_value(comparison.first)), escape(format_value(comparison.second))
@@ -164,8 +192,17 @@ def _paired(comparison: PairComparison) -> list[Block]:
 
 
 def _by_configuration(comparison: PairComparison, difference: str) -> str:
-    """Return a row for each configuration, the winner first: its place in the search, how far behind it is, and the difference."""
-    header = ["configuration of trial", "found with", "rank in the search", "epochs there", "behind the winner", "n"]
+    """Return a row for each configuration, the winner first: its place in the search, how far
+    behind it is, and the difference.
+    """
+    header = [
+        "configuration of trial",
+        "found with",
+        "rank in the search",
+        "epochs there",
+        "behind the winner",
+        "n",
+    ]
     rows = [
         [
             *(str(own.source_trial), escape(format_value(own.found_with))),
@@ -179,7 +216,9 @@ def _by_configuration(comparison: PairComparison, difference: str) -> str:
 
 
 def difference(comparison: PairComparison) -> list[Statement]:
-    """Return the mean difference of matched pairs, how sure it is, in how many the second value is lower, and which pairs are not listed."""
+    """Return the mean difference of matched pairs, how sure it is, in how many the second value is
+    lower, and which pairs are not listed.
+    """
     interval, pairs = comparison.interval, comparison.pairs
     kind = "over_settings" if comparison.configurations > 1 else "over_seeds"
     mean = say(
@@ -199,7 +238,9 @@ def difference(comparison: PairComparison) -> list[Statement]:
 
 
 def late_table(view: StudyView) -> list[str]:
-    """Return the paused trials that were trained to their end, and what their distance to the winner is; empty without one."""
+    """Return the paused trials that were trained to their end, and what their distance to the
+    winner is; empty without one.
+    """
     found = late_trials(view)
     if not found:
         return []
@@ -213,18 +254,26 @@ def late_table(view: StudyView) -> list[str]:
         ]
         for late in found
     ]
-    header = ["trial", "rank when paused", "val −ELBO when paused", "val −ELBO", f"before trial {found[0].winner}"]
+    header = [
+        "trial",
+        "rank when paused",
+        "val −ELBO when paused",
+        "val −ELBO",
+        f"before trial {found[0].winner}",
+    ]
     return [narrow_tables([*header, "configuration"], rows, right=range(5)), _LATE]
 
 
 _LATE = (
-    "Before the winner: its validation −ELBO minus that of the run, above 0 where the paused trial is better. In brackets, by how much two runs "
-    "of one configuration differ at most, at 5 % for all these rows together (Student's t with the spread of the confirmed seeds)."
+    "Before the winner: its validation −ELBO minus that of the run, above 0 where the paused "
+    "trial is better. In brackets, by how much two runs of one configuration differ at most, at "
+    "5 % for all these rows together (Student's t with the spread of the confirmed seeds)."
 )
 
 
 def component_table(view: StudyView) -> list[Block]:
-    """Return a row per component of the best mixture prior, as `heaviest` orders them, and how well components tell classes apart.
+    """Return a row per component of the best mixture prior, as `heaviest` orders them, and how well
+    components tell classes apart.
 
     Empty without a mixture or without classes.
     """
@@ -232,9 +281,16 @@ def component_table(view: StudyView) -> list[Block]:
     if best is None:
         return []
     arrays = best[1]
-    shares, weights, classes = arrays["component_classes"], arrays["component_weights"], arrays["classes"].tolist()
+    shares = arrays["component_classes"]
+    weights = arrays["component_weights"]
+    classes = arrays["classes"].tolist()
     rows = [
-        [str(rank), _percent(weights[k]), _percent(np.nanmean(shares[k])), _served(shares[k], classes)]
+        [
+            str(rank),
+            _percent(weights[k]),
+            _percent(np.nanmean(shares[k])),
+            _served(shares[k], classes),
+        ]
         for rank, k in enumerate(heaviest(weights), start=1)
     ]
     served = f"classes of which it serves {_percent(_NAMED, 0)} or more"
@@ -244,7 +300,9 @@ def component_table(view: StudyView) -> list[Block]:
 
 
 def component_statements(view: StudyView) -> list[Statement]:
-    """Return how many components of the best mixture are not listed, and how well components tell classes apart."""
+    """Return how many components of the best mixture are not listed, and how well components tell
+    classes apart.
+    """
     best = view.best_with("component_classes")
     if best is None:
         return []
@@ -260,18 +318,28 @@ def component_statements(view: StudyView) -> list[Statement]:
 
 
 def purity(shares: np.ndarray) -> float:
-    """Return the share of images whose component's main class is theirs, classes weighted alike; of shares [K, n].
+    """Return the share of images whose component's main class is theirs, classes weighted alike; of
+    shares [K, n].
 
-    The share is 1 where no component serves two classes, 1/n where all serve all alike. A class with a NaN is left out.
+    The share is 1 where no component serves two classes, 1/n where all serve all alike. A class
+    with a NaN is left out.
     """
     present = ~np.isnan(shares).any(axis=0)
     return float(shares[:, present].max(axis=1).sum() / present.sum())
 
 
 def _served(shares: np.ndarray, classes: list[str]) -> str:
-    """Return the names and shares of the classes that a component serves, the greatest share first."""
-    served = [label for label in np.argsort(-np.nan_to_num(shares), kind="stable") if shares[label] >= _NAMED]
-    names = [f"{escape(classes[label])} ({_percent(shares[label], 0)})" for label in served[:_CLASSES]]
+    """Return the names and shares of the classes that a component serves, the greatest share
+    first.
+    """
+    served = [
+        label
+        for label in np.argsort(-np.nan_to_num(shares), kind="stable")
+        if shares[label] >= _NAMED
+    ]
+    names = [
+        f"{escape(classes[label])} ({_percent(shares[label], 0)})" for label in served[:_CLASSES]
+    ]
     more = len(served) - len(names)
     return ", ".join(names) + (f" and {more} more" if more else "") or "–"
 
@@ -281,12 +349,15 @@ def _percent(share: float, digits: int = 1) -> str:
 
 
 def table_chapter(view: StudyView) -> list[Block]:
-    """Return the tables under their headings, the long ones folded away; a table with nothing to show is left out."""
+    """Return the tables under their headings, the long ones folded away; a table with nothing to
+    show is left out.
+    """
     images = "; each test image of the runs in the first table: [per_image.npz](per_image.npz)"
     blocks: list[Block] = [
         heading("Tables"),
-        "All trials with all their figures: [trials.csv](trials.csv); every epoch of them: [curves.csv](curves.csv)"
-        f"{images if view.per_image else ''}. This report for programs: [summary.json](summary.json).",
+        "All trials with all their figures: [trials.csv](trials.csv); every epoch of them: "
+        f"[curves.csv](curves.csv){images if view.per_image else ''}. This report for programs: "
+        "[summary.json](summary.json).",
     ]
     for section in SECTIONS:
         made = [block for block in section.make(view) if block]
@@ -296,12 +367,18 @@ def table_chapter(view: StudyView) -> list[Block]:
         text = introduction if isinstance(introduction, str) else introduction(view)
         line = protocol_line(view, section.figures)
         inside = [text, *([line] if line else []), *made]
-        blocks += folded(section.title, inside) if section.folded else [heading(section.title, 3), *inside]
+        blocks += (
+            folded(section.title, inside)
+            if section.folded
+            else [heading(section.title, 3), *inside]
+        )
     return blocks
 
 
 def protocol_line(view: StudyView, figures: Figures) -> Block:
-    """Return in a line what the figures of a table have in common; empty where the study has one protocol alone."""
+    """Return in a line what the figures of a table have in common; empty where the study has one
+    protocol alone.
+    """
     protocol = view.recorded("protocol")
     others = view.recorded("protocols").values()
     if all(other.get(name) == protocol.get(name) for other in others for name in PROTOCOL):
@@ -315,7 +392,9 @@ def protocol_line(view: StudyView, figures: Figures) -> Block:
         parts.append("−ELBO at β = 1 with one posterior sample per image")
     samples = view.fixed("importance_samples") if figures == "test" else None
     line = f"Protocol: {escape('; '.join(parts))}"
-    return (line, "; ", Words(say("table.samples", samples=samples)), ".") if samples else f"{line}."
+    return (
+        (line, "; ", Words(say("table.samples", samples=samples)), ".") if samples else f"{line}."
+    )
 
 
 def _confirmed_pairs(view: StudyView) -> list[Statement]:
@@ -328,10 +407,14 @@ def _confirmed_pairs(view: StudyView) -> list[Statement]:
 
 def _confirmed(view: StudyView) -> list[Block]:
     text = (
-        "Above the first: the mean difference in test −ELBO over shared seeds with its 95 % interval (Student's t of the paired "
-        "differences, from 3 seeds on). "
+        "Above the first: the mean difference in test −ELBO over shared seeds with its 95 % "
+        "interval (Student's t of the paired differences, from 3 seeds on). "
     )
-    return [confirmed_table(view), *((text, pairs) for pairs in _confirmed_pairs(view)), *race_words(view)]
+    return [
+        confirmed_table(view),
+        *((text, pairs) for pairs in _confirmed_pairs(view)),
+        *race_words(view),
+    ]
 
 
 class Section(NamedTuple):
@@ -348,49 +431,61 @@ class Section(NamedTuple):
 SECTIONS = (
     Section(
         "Best trials of the search",
-        "On validation images, in nats per image, at each trial's best epoch. Each is a single run (n = 1), which gives no "
-        "interval: differences among these rows may be chance.",
+        "On validation images, in nats per image, at each trial's best epoch. Each is a single "
+        "run (n = 1), which gives no interval: differences among these rows may be chance.",
         "validation",
         lambda view: [ranked_table(view)],
     ),
     Section(
         "Confirmed configurations",
-        "Trained again with fresh seeds: mean ± 95 % interval over n = seeds (Student's t), in nats per image. The order is "
-        "that of the mean validation −ELBO of these runs, so that no test image selected anything. The luck of a seed shows on "
-        "validation and on test, so that the first row is a little too good.",
+        "Trained again with fresh seeds: mean ± 95 % interval over n = seeds (Student's t), in "
+        "nats per image. The order is that of the mean validation −ELBO of these runs, so that "
+        "no test image selected anything. The luck of a seed shows on validation and on test, so "
+        "that the first row is a little too good.",
         "test",
         _confirmed,
         folded=False,
     ),
     Section(
         "Matched pairs",
-        "Runs that share configuration and seed and differ in one parameter alone; validation −ELBO, in nats per image. Of each value the best "
-        "configuration that the search found with it takes part, because it was tuned for it, and then the next best. A rank counts complete "
-        "trials first, then those that were promoted furthest; behind the winner is a configuration with its better value, over shared seeds.",
+        "Runs that share configuration and seed and differ in one parameter alone; validation "
+        "−ELBO, in nats per image. Of each value the best configuration that the search found "
+        "with it takes part, because it was tuned for it, and then the next best. A rank counts "
+        "complete trials first, then those that were promoted furthest; behind the winner is a "
+        "configuration with its better value, over shared seeds.",
         "validation",
         paired_tables,
     ),
     Section(
         "Paused trials, trained to their end",
-        "Those that fell most in the last epoch before their pause, each trained to its end with its own seed, outside the search: does the pruner "
-        "stop slow learners? In nats per image.",
+        "Those that fell most in the last epoch before their pause, each trained to its end with "
+        "its own seed, outside the search: does the pruner stop slow learners? In nats per image.",
         "validation",
         late_table,
     ),
     Section("The search by parameter", described, "validation", parameter_tables),
-    Section("Classes served by each component", "On test images, of the best mixture.", "other", component_table),
+    Section(
+        "Classes served by each component",
+        "On test images, of the best mixture.",
+        "other",
+        component_table,
+    ),
 )
 
 
 def race_words(view: StudyView) -> list[Block]:
-    """Return how the race of a study ended, then a list with a sentence for each dropped configuration; empty without a race."""
+    """Return how the race of a study ended, then a list with a sentence for each dropped
+    configuration; empty without a race.
+    """
     said = race(view)
     dropped = [one for one in said if one.id.startswith("race.dropped")]
     return [joined(said[: len(said) - len(dropped)]), bullets(dropped)]
 
 
 def race(view: StudyView) -> list[Statement]:
-    """Return how the race ended and, where configurations were dropped, the rule and when each was dropped."""
+    """Return how the race ended and, where configurations were dropped, the rule and when each was
+    dropped.
+    """
     race = view.race
     if race is None or not race.order:
         return []
@@ -416,12 +511,18 @@ def _dropped(dropped: Dropped) -> Statement:
     if leader is None:
         return say("race.dropped_failed", [trial], trial=trial, seeds=seeds)
     behind = Figure(value=dropped.behind, unit=NATS)
-    return say("race.dropped", [trial], trial=trial, seeds=seeds, leader=leader, behind=behind, p=dropped.p)
+    return say(
+        "race.dropped", [trial], trial=trial, seeds=seeds, leader=leader, behind=behind, p=dropped.p
+    )
 
 
 def place_in_race(race: Race, setting: TestedSetting) -> str:
-    """Return a configuration's cell of the table: `won`, `dropped after 3 seeds`, or where it stands."""
-    left = next((dropped for dropped in race.dropped if dropped.trial == setting.source_trial), None)
+    """Return a configuration's cell of the table: `won`, `dropped after 3 seeds`, or where it
+    stands.
+    """
+    left = next(
+        (dropped for dropped in race.dropped if dropped.trial == setting.source_trial), None
+    )
     if left is not None:
         return f"dropped after {plural(left.seeds, 'seed')}"
     if not race.ended:
@@ -430,22 +531,26 @@ def place_in_race(race: Race, setting: TestedSetting) -> str:
 
 
 LESSON = (
-    "Every row is one run with one seed (n = 1). The front takes the luckiest run at each place of many that are noisy: with fresh seeds "
-    "its configurations will lie behind it on average, and which of two near trials is on the front may be chance. No interval stands here, "
-    "because a bootstrap over trials would show how the front varies with the configurations that were tried, and not with seeds. "
-    "Rows of `baselines` in the study file, with the settings of a trial of the front, train it with fresh seeds and test it."
+    "Every row is one run with one seed (n = 1). The front takes the luckiest run at each place "
+    "of many that are noisy: with fresh seeds its configurations will lie behind it on average, "
+    "and which of two near trials is on the front may be chance. No interval stands here, "
+    "because a bootstrap over trials would show how the front varies with the configurations "
+    "that were tried, and not with seeds. Rows of `baselines` in the study file, with the "
+    "settings of a trial of the front, train it with fresh seeds and test it."
 )
 
 
 def front_chapter(view: StudyView) -> list[Block]:
-    """Return the front as a table, what it does not show, and its hypervolume; empty with one objective, or before a trial is complete."""
+    """Return the front as a table, what it does not show, and its hypervolume; empty with one
+    objective, or before a trial is complete.
+    """
     found = view.front
     if found is None or found.complete.empty:
         return []
     first, second = map(escape, found.labels)
     introduction = (
-        f"The complete trials that no other complete trial equals or beats in both {first} and {second}, on validation images at the last "
-        f"epoch, in order of {first}."
+        f"The complete trials that no other complete trial equals or beats in both {first} and "
+        f"{second}, on validation images at the last epoch, in order of {first}."
     )
     return [heading("The front"), introduction, _table(view, found), LESSON, volume(found)]
 

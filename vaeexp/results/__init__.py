@@ -1,8 +1,11 @@
-"""One study as plots and report see it. The package itself finds studies and runs by their names, without pandas.
+"""One study as plots and report see it. The package itself finds studies and runs by their names,
+without pandas.
 
-`StudyView`, `study_tables` and `summarise_study` are imported when they are first used, because they bring pandas.
+`StudyView`, `study_tables` and `summarise_study` are imported when they are first used, because
+they bring pandas.
 
-A run is `beta_mnist/7` (a trial), `beta_mnist/r3` (a repeat) or `beta_mnist/best` (the best run of the study).
+A run is `beta_mnist/7` (a trial), `beta_mnist/r3` (a repeat) or `beta_mnist/best` (the best run of
+the study).
 """
 
 import re
@@ -45,7 +48,11 @@ if TYPE_CHECKING:
 __all__ = ["StudyView", "study_tables", "summarise_study"]
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
-    submod_attrs={"tables": ["study_tables"], "study_summary": ["summarise_study"], "study_view": ["StudyView"]},
+    submod_attrs={
+        "tables": ["study_tables"],
+        "study_summary": ["summarise_study"],
+        "study_view": ["StudyView"],
+    },
 )
 
 FORMS = "Name a run as STUDY/7 (a trial), STUDY/r3 (a repeat) or STUDY/best."
@@ -53,7 +60,9 @@ _RUN = re.compile(r"(?:.*/)?([A-Za-z0-9_-]+)/(best|[a-z]*-?\d+)/?", re.ASCII)
 
 
 def stored_study(study: str, runs: Path, storage: str | None) -> State:
-    """Return the records of a study, by its name or the path of its file. Raises UserError where there is nothing."""
+    """Return the records of a study, by its name or the path of its file. Raises UserError where
+    there is nothing.
+    """
     name = study_name(study)
     return read_state(open_storage(storage, runs, name, must_exist=True), name)
 
@@ -72,7 +81,11 @@ class RunName:
     repeat: bool = False
 
     def __str__(self) -> str:
-        return f"{self.study}/best" if self.number is None else run_name(self.study, self.number, repeat=self.repeat)
+        return (
+            f"{self.study}/best"
+            if self.number is None
+            else run_name(self.study, self.number, repeat=self.repeat)
+        )
 
     @property
     def folder(self) -> str:
@@ -81,12 +94,18 @@ class RunName:
         return run_folder(self.number, repeat=self.repeat)
 
     def record(self, stored: State) -> Trial:
-        """Return what the study has recorded of the run. Raises UserError where there is no such run."""
-        return best_of(stored) if self.number is None else stored.run(self.number, repeat=self.repeat)
+        """Return what the study has recorded of the run. Raises UserError where there is no such
+        run.
+        """
+        return (
+            best_of(stored) if self.number is None else stored.run(self.number, repeat=self.repeat)
+        )
 
 
 def parse_run(text: str) -> RunName | None:
-    """Return the run that a text names, None where it names none; `beta_mnist/trial-0007` and the path of a run's folder are names, too."""
+    """Return the run that a text names, None where it names none; `beta_mnist/trial-0007` and the
+    path of a run's folder are names, too.
+    """
     match = _RUN.fullmatch(text)
     if match is None:
         return None
@@ -97,14 +116,23 @@ def parse_run(text: str) -> RunName | None:
 
 
 def best_of(stored: State) -> Trial:
-    """Return the best run of a study, chosen on validation. Raises UserError where no run is complete, or none is the best of two objectives."""
+    """Return the best run of a study, chosen on validation. Raises UserError where no run is
+    complete, or none is the best of two objectives.
+    """
     run = best_record(stored)
     if run is None and stored.study.objectives:
-        front = ", ".join(trial.name_in(stored.study.name) for trial in front_trials(stored)) or "no trial yet"
-        problem = f"has two objectives, so none of its runs is the best. Name one of its front: {front}."
+        front = (
+            ", ".join(trial.name_in(stored.study.name) for trial in front_trials(stored))
+            or "no trial yet"
+        )
+        problem = (
+            f"has two objectives, so none of its runs is the best. Name one of its front: {front}."
+        )
         raise UserError(f"study '{stored.study.name}'", problem)
     if run is None:
-        raise UserError(f"study '{stored.study.name}'", "none of its runs is complete yet, so none is the best.")
+        raise UserError(
+            f"study '{stored.study.name}'", "none of its runs is complete yet, so none is the best."
+        )
     return run
 
 
@@ -112,8 +140,11 @@ def best_of(stored: State) -> Trial:
 
 
 def wider_ranges(stored: State) -> list[Statement]:
-    """Return which ranges a search has widened, and at which ends its best trials pile up, with the option that widens the range."""
-    space, steps = stored.study.space, [grown(growth, growth.parameter) for growth in stored.study.grown]
+    """Return which ranges a search has widened, and at which ends its best trials pile up, with the
+    option that widens the range.
+    """
+    space = stored.study.space
+    steps = [grown(growth, growth.parameter) for growth in stored.study.grown]
     for hit in hits_of(space.parameters, [trial.params for trial in found_trials(stored)]):
         if hit.told:
             parameter = space[hit.parameter]
@@ -124,8 +155,12 @@ def wider_ranges(stored: State) -> list[Statement]:
     return steps
 
 
-def piled_up(hit: BoundHit, parameter: Searched, label: str, option: str | None = None) -> Statement:
-    """Return how many of the best trials lie at an end of a range or of a list, and the option that searches beyond."""
+def piled_up(
+    hit: BoundHit, parameter: Searched, label: str, option: str | None = None
+) -> Statement:
+    """Return how many of the best trials lie at an end of a range or of a list, and the option that
+    searches beyond.
+    """
     values = {name: getattr(hit, name) for name in ("count", "top", "near", "ranked", "bound")}
     values |= {"parameter": label, "option": option}
     if parameter.kind != "choice":
@@ -136,18 +171,32 @@ def piled_up(hit: BoundHit, parameter: Searched, label: str, option: str | None 
 
 def grown(growth: Growth, label: str) -> Statement:
     """Return which end the search has widened, and from which trial on."""
-    values = {"parameter": label, "way": "up" if growth.bound == "upper" else "down", "trial": growth.trial}
+    values = {
+        "parameter": label,
+        "way": "up" if growth.bound == "upper" else "down",
+        "trial": growth.trial,
+    }
     return Statement("check.grown", {**values, "end": Figure(float(growth.end), digits=None)})
 
 
 def widening_option(parameter: Searched, bound: Bound) -> str | None:
-    """Return the option that widens a range by one step, or a list by one number; None where its setting allows no value beyond."""
-    fields = [model.model_fields[parameter.name] for model in SECTIONS.values() if parameter.name in model.model_fields]
+    """Return the option that widens a range by one step, or a list by one number; None where its
+    setting allows no value beyond.
+    """
+    fields = [
+        model.model_fields[parameter.name]
+        for model in SECTIONS.values()
+        if parameter.name in model.model_fields
+    ]
     limits = limits_of(number_type(fields[0])) if fields else {}
     if parameter.kind == "choice":
         number = further_number(parameter, bound, limits)
         longer = [*parameter.values, number] if bound == "upper" else [number, *parameter.values]
-        return None if number is None else f"--set {shlex.quote(f'search.{parameter.name}.values={longer}')}"
+        return (
+            None
+            if number is None
+            else f"--set {shlex.quote(f'search.{parameter.name}.values={longer}')}"
+        )
     end = wider_end(parameter, bound, limits)
     side = "low" if bound == "lower" else "high"
     return None if end is None else f"--set search.{parameter.name}.{side}={end:.10g}"

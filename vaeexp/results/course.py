@@ -1,8 +1,9 @@
-"""The course of a search: by how much its last trials lowered the best value, at equal epochs, against what seeds do.
+"""The course of a search: by how much its last trials lowered the best value, at equal epochs,
+against what seeds do.
 
-A pruner that pauses or stops trials completes few of them, 2 to 9 of 48 under the default one. So trials are compared at the last epoch
-that all of them reached, under `promotion` the first rung. Where nothing pauses and `LEAST_COMPARED` are complete, these are
-compared at their ends.
+A pruner that pauses or stops trials completes few of them, 2 to 9 of 48 under the default one. So
+trials are compared at the last epoch that all of them reached, under `promotion` the first rung.
+Where nothing pauses and `LEAST_COMPARED` are complete, these are compared at their ends.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ LATE = 1 / 3
 LEAST_COMPARED = 10
 """Trials before the course of a search says anything."""
 RESOLVED = 0.1
-"""Share of the variance of trials up to which that of seeds lets the best trial stand for its configuration."""
+"""Share of the variance of trials up to which that of seeds lets the best trial stand for its
+configuration.
+"""
 _RANKABLE = ("complete", "pruned", "paused")
 
 
@@ -32,7 +35,9 @@ class ComparedCourse:
     values: tuple[float, ...]
     """The best validation −ELBO of each up to there."""
     spread: float
-    """Standard deviation over seeds at the same epoch, pooled over the confirmed configurations; NaN without two seeds of one."""
+    """Standard deviation over seeds at the same epoch, pooled over the confirmed configurations;
+    NaN without two seeds of one.
+    """
 
     @property
     def n(self) -> int:
@@ -56,13 +61,16 @@ class ComparedCourse:
 
     @property
     def resolved(self) -> bool:
-        """Whether seeds make up at most `RESOLVED` of the variance of the trials. Where configurations do nothing, they do so in less than
-        1 % of studies with three confirmed configurations of three seeds (the F distribution)."""
+        """Whether seeds make up at most `RESOLVED` of the variance of the trials. Where
+        configurations do nothing, they do so in less than 1 % of studies with three confirmed
+        configurations of three seeds (the F distribution)."""
         return self.spread**2 <= RESOLVED * self.among**2
 
 
 def compared_course(view: StudyView) -> ComparedCourse | None:
-    """Return the course of a search; None where fewer than `LEAST_COMPARED` can be compared, or there are two objectives."""
+    """Return the course of a search; None where fewer than `LEAST_COMPARED` can be compared, or
+    there are two objectives.
+    """
     if view.study.objectives:
         return None
     ended = view.search[view.search["state"].isin(_RANKABLE)]
@@ -80,7 +88,10 @@ def compared_course(view: StudyView) -> ComparedCourse | None:
     if len(values) < LEAST_COMPARED:
         return None
     repeats = _best_up_to(counted[counted["repeat"]], epoch)
-    groups = [repeats.reindex(setting.runs["number"]).dropna().to_numpy(float) for setting in view.confirmed]
+    groups = [
+        repeats.reindex(setting.runs["number"]).dropna().to_numpy(float)
+        for setting in view.confirmed
+    ]
     return ComparedCourse(epoch=epoch, values=tuple(values), spread=pooled_deviation(groups)[0])
 
 

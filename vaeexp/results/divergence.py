@@ -1,10 +1,12 @@
 """Which trials of a search failed, and whether a parameter separates them from the others.
 
-**Error rate.** For each parameter, each way to cut its values in two is tried: above or below a number, or one value of a choice against the
-rest. p is that of Fisher's exact test, one-sided, times the cuts of all parameters (Bonferroni). The parameter of the cut with the lowest p
-is named at p ≤ 5 %, where at most one failure in ten lies on the other side and at least half of the trials on this side failed. So where failures have nothing to do with the parameters, one is named in at most 5 % of studies,
-if trials that failed do not change where the search goes on; for a search that learns from them the rate is measured
-(`tests/vaeexp/results/test_default_comparisons.py`).
+**Error rate.** For each parameter, each way to cut its values in two is tried: above or below a
+number, or one value of a choice against the rest. p is that of Fisher's exact test, one-sided,
+times the cuts of all parameters (Bonferroni). The parameter of the cut with the lowest p is named
+at p ≤ 5 %, where at most one failure in ten lies on the other side and at least half of the trials
+on this side failed. So where failures have nothing to do with the parameters, one is named in at
+most 5 % of studies, if trials that failed do not change where the search goes on; for a search that
+learns from them the rate is measured (`tests/vaeexp/results/test_default_comparisons.py`).
 """
 
 import math
@@ -45,9 +47,13 @@ class Divergence:
     side: Side | None = None
     """Failures lie above or below `threshold`, or `at` this value of a choice."""
     threshold: Any = None
-    """Of a number, also of a list of numbers: the failing value next to the others. Of a choice: the value."""
+    """Of a number, also of a list of numbers: the failing value next to the others. Of a choice:
+    the value.
+    """
     safe: float | None = None
-    """Of a number: the value next to it at which trials did not fail; None where all on that side failed."""
+    """Of a number: the value next to it at which trials did not fail; None where all on that side
+    failed.
+    """
     beyond: int = 0
     """Trials on the failing side."""
     exceptions: int = 0
@@ -62,7 +68,9 @@ class Divergence:
         return (self.failed + self.beyond - self.exceptions) // 2
 
 
-def divergences(search: pd.DataFrame, parameters: Parameters, winner: pd.Series | None) -> list[Divergence]:
+def divergences(
+    search: pd.DataFrame, parameters: Parameters, winner: pd.Series | None
+) -> list[Divergence]:
     """Return the failures of a search by kind, the most frequent first.
 
     Args:
@@ -76,7 +84,9 @@ def divergences(search: pd.DataFrame, parameters: Parameters, winner: pd.Series 
     return [_of_kind(kind, ended, parameters, winner) for kind in kinds]
 
 
-def _of_kind(kind: str, ended: pd.DataFrame, parameters: Parameters, winner: pd.Series | None) -> Divergence:
+def _of_kind(
+    kind: str, ended: pd.DataFrame, parameters: Parameters, winner: pd.Series | None
+) -> Divergence:
     failing = ((ended["state"] == "failed") & (ended["failure"].astype(str) == kind)).to_numpy(bool)
     # Trials that failed otherwise say nothing of this kind.
     kept = failing | (ended["state"] != "failed").to_numpy(bool)
@@ -95,16 +105,24 @@ def _of_kind(kind: str, ended: pd.DataFrame, parameters: Parameters, winner: pd.
     ps = hypergeom.sf(least, len(trials), plain.failed, [cut.beyond for cut in cuts]).tolist()
     cut, p = min(zip(cuts, ps, strict=True), key=lambda pair: (pair[1], pair[0].exceptions))
     p = min(1.0, p * len(cuts))
-    if p > LEVEL or cut.failed - cut.caught > TOLERATED * cut.failed or cut.caught < MOST * cut.beyond:
+    if (
+        p > LEVEL
+        or cut.failed - cut.caught > TOLERATED * cut.failed
+        or cut.caught < MOST * cut.beyond
+    ):
         return plain
     value = None if winner is None else winner.get(f"params.{cut.parameter}")
-    return replace(cut, winner=None if is_missing(value) else getattr(value, "item", lambda: value)(), p=p)
+    return replace(
+        cut, winner=None if is_missing(value) else getattr(value, "item", lambda: value)(), p=p
+    )
 
 
 def _cuts(
     plain: Divergence, parameter: SearchedParameter, trials: pd.DataFrame, failing: np.ndarray
 ) -> Iterator[Divergence]:
-    """Yield the ways to cut the trials in two by a parameter; trials without a value are on the side that does not fail."""
+    """Yield the ways to cut the trials in two by a parameter; trials without a value are on the
+    side that does not fail.
+    """
     column = parameter.of(trials)
     given = np.array([not is_missing(value) for value in column], dtype=bool)
     if not given.any():
@@ -113,21 +131,35 @@ def _cuts(
     if parameter.is_choice and not all(
         isinstance(value, Real) and not isinstance(value, bool) for value in column[given]
     ):
-        texts = np.array([format_value(value) if known else "" for value, known in zip(column, given, strict=True)])
+        texts = np.array(
+            [
+                format_value(value) if known else ""
+                for value, known in zip(column, given, strict=True)
+            ]
+        )
         for value in dict.fromkeys(column[given].map(format_value)):
             yield cut(given & (texts == value), "at", value, None)
         return
     values = column.astype(float).to_numpy()
     ordered = np.unique(values[given]).tolist()
     for place, value in enumerate(ordered):
-        # Above the lowest, and below the highest, are all trials that have the parameter: that says something where it is conditional.
-        below, above = ordered[place - 1] if place else None, ordered[place + 1] if place + 1 < len(ordered) else None
+        # Above the lowest, and below the highest, are all trials that have the parameter: that says
+        # something where it is conditional.
+        below = ordered[place - 1] if place else None
+        above = ordered[place + 1] if place + 1 < len(ordered) else None
         yield cut(given & (values >= value), "above", value, below)
         yield cut(given & (values <= value), "below", value, above)
 
 
 def _cut(
-    plain: Divergence, failing: np.ndarray, inside: np.ndarray, side: Side, threshold: Any, safe: float | None
+    plain: Divergence,
+    failing: np.ndarray,
+    inside: np.ndarray,
+    side: Side,
+    threshold: Any,
+    safe: float | None,
 ) -> Divergence:
     exceptions, beyond = int((inside != failing).sum()), int(inside.sum())
-    return replace(plain, side=side, threshold=threshold, safe=safe, exceptions=exceptions, beyond=beyond)
+    return replace(
+        plain, side=side, threshold=threshold, safe=safe, exceptions=exceptions, beyond=beyond
+    )

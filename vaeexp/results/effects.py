@@ -1,4 +1,6 @@
-"""What the search shows of each parameter: its values in the best trials, its importance and the ends of what was searched; medians of groups of trials."""
+"""What the search shows of each parameter: its values in the best trials, its importance and the
+ends of what was searched; medians of groups of trials.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,17 +18,23 @@ TOP = 5
 
 
 def best_of(found: pd.DataFrame) -> pd.DataFrame:
-    """Return the best of these trials, which come best first: `TOP` of them, and a quarter at most, because five of six trials would be nearly all."""
+    """Return the best of these trials, which come best first: `TOP` of them, and a quarter at most,
+    because five of six trials would be nearly all.
+    """
     return found.head(max(1, min(TOP, len(found) // 4)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterEffect:
-    """What the search shows of one parameter. What it costs says `equal_epochs`: the trials here are those that the sampler chose."""
+    """What the search shows of one parameter. What it costs says `equal_epochs`: the trials here
+    are those that the sampler chose.
+    """
 
     parameter: str
     top: int
-    """The best configurations with an active value that were looked at: complete, or under promotion also paused."""
+    """The best configurations with an active value that were looked at: complete, or under
+    promotion also paused.
+    """
     low: float | None
     high: float | None
     """Least and largest number in them; None for a choice, or without any."""
@@ -35,13 +43,21 @@ class ParameterEffect:
     share: float = math.nan
     share_low: float = math.nan
     share_high: float = math.nan
-    """Importance with its 95 % interval, from 0 to 1: what set the best apart among the trials that the sampler chose."""
+    """Importance with its 95 % interval, from 0 to 1: what set the best apart among the trials that
+    the sampler chose.
+    """
     span: float = math.nan
-    """Nats per image between the best and the worst of the partial dependence over covered values."""
+    """Nats per image between the best and the worst of the partial dependence over covered
+    values.
+    """
     at_bound: Bound | None = None
-    """The end of what was searched at which the best trials pile up (`sweeps.study.ranges.hits_of`)."""
+    """The end of what was searched at which the best trials pile up
+    (`sweeps.study.ranges.hits_of`).
+    """
     winner_at: Bound | None = None
-    """The end of what was searched at which the best configuration lies, whether others pile up there or not (`sweeps.study.ranges.end_at`)."""
+    """The end of what was searched at which the best configuration lies, whether others pile up
+    there or not (`sweeps.study.ranges.end_at`).
+    """
 
 
 def parameter_effects(
@@ -65,7 +81,9 @@ def parameter_effects(
     effects = []
     for name, parameter in parameters.items():
         top = best_of(found[parameter.places(found).notna()])
-        shares = {end: float(importances[end][name]) for end in importances if name in importances.index}
+        shares = {
+            end: float(importances[end][name]) for end in importances if name in importances.index
+        }
         effects.append(
             ParameterEffect(
                 parameter=name,
@@ -86,43 +104,66 @@ def _reach(parameter: SearchedParameter, top: pd.DataFrame) -> dict[str, Any]:
     if parameter.is_choice:
         places = parameter.places(top)
         counts = {text: int((places == place).sum()) for place, text in enumerate(parameter.texts)}
-        return {"low": None, "high": None, "counts": {text: count for text, count in counts.items() if count}}
+        return {
+            "low": None,
+            "high": None,
+            "counts": {text: count for text, count in counts.items() if count},
+        }
     numbers = parameter.of(top).astype(float)
-    return {"low": float(numbers.min()), "high": float(numbers.max())} if len(top) else {"low": None, "high": None}
+    return (
+        {"low": float(numbers.min()), "high": float(numbers.max())}
+        if len(top)
+        else {"low": None, "high": None}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """The trials of the search that share something, pruned ones counted as what they are: ended before their end."""
+    """The trials of the search that share something, pruned ones counted as what they are: ended
+    before their end.
+    """
 
     complete: int
     pruned: int
     median: float
-    """Median objective, a pruned trial counted as worse than every value; NaN where half or more were pruned, or without a complete trial.
+    """Median objective, a pruned trial counted as worse than every value; NaN where half or more
+    were pruned, or without a complete trial.
 
-    A mean of the complete trials alone would flatter a value whose trials were mostly pruned: only the survivors would count.
+    A mean of the complete trials alone would flatter a value whose trials were mostly pruned: only
+    the survivors would count.
     """
     best: float
     """The lowest objective of a complete trial; NaN without one."""
 
     @property
     def tells(self) -> bool:
-        """Whether it has a median and at least two complete trials, so that it may be called best."""
+        """Whether it has a median and at least two complete trials, so that it may be called
+        best.
+        """
         return self.complete > 1 and math.isfinite(self.median)
 
 
 def group_of(trials: pd.DataFrame) -> Group:
-    """Summarise trials of the search. Those in other states are left out, as are those without an objective."""
+    """Summarise trials of the search. Those in other states are left out, as are those without an
+    objective.
+    """
     states, objective = trials["state"].to_numpy(object), trials["objective"].to_numpy(float)
     complete = objective[(states == "complete") & ~np.isnan(objective)]
     pruned = int((states == "pruned").sum())
     median = math.nan
     if len(complete) > pruned:
         median = float(np.median(np.append(complete, np.full(pruned, math.inf))))
-    return Group(complete=len(complete), pruned=pruned, median=median, best=min(complete.tolist(), default=math.nan))
+    return Group(
+        complete=len(complete),
+        pruned=pruned,
+        median=median,
+        best=min(complete.tolist(), default=math.nan),
+    )
 
 
 def best_group(groups: Sequence[Group]) -> int | None:
-    """Return the place of the group with the lowest median, of those that have one from two complete trials or more; None without one."""
+    """Return the place of the group with the lowest median, of those that have one from two
+    complete trials or more; None without one.
+    """
     indices = [index for index, group in enumerate(groups) if group.tells]
     return min(indices, key=lambda index: (groups[index].median, index), default=None)

@@ -1,12 +1,16 @@
-"""What each searched parameter costs at equal epochs: nats behind the best settings, at the last epoch that all ranked trials have reached.
+"""What each searched parameter costs at equal epochs: nats behind the best settings, at the last
+epoch that all ranked trials have reached.
 
-A search moves to where trials are good. So its best quarter differs from the rest in everything that was settled, and trials with a bad β may have the
-bad optimizer, too. Here the values of all trials at one epoch are modelled over all parameters at once (`value_process`), and two configurations are compared:
-the best settings, and the same with one parameter changed.
+A search moves to where trials are good. So its best quarter differs from the rest in everything
+that was settled, and trials with a bad β may have the bad optimizer, too. Here the values of all
+trials at one epoch are modelled over all parameters at once (`value_process`), and two
+configurations are compared: the best settings, and the same with one parameter changed.
 
-**Error rate.** The intervals of a study hold together: each has the level 1 − 5 % / P for P parameters (Bonferroni). Under the default search at most 5 % of
-studies say of a parameter without effect that it has one; the rates are those of docs/explain/statistics.md. The value that is compared is the one that is
-furthest behind, chosen after looking: that choice is within these rates.
+**Error rate.** The intervals of a study hold together: each has the level 1 − 5 % / P for P
+parameters (Bonferroni). Under the default search at most 5 % of studies say of a parameter without
+effect that it has one; the rates are those of docs/explain/statistics.md. The value that is
+compared is the one that is furthest behind, chosen after looking: that choice is within these
+rates.
 """
 
 import functools
@@ -26,10 +30,12 @@ from vaeexp.results.value_process import Samples, sample_values
 from vaeexp.words import format_value
 
 MOST_TRIALS = 128
-"""Trials that the process takes in, those nearest to the compared settings: its cost grows with the cube of their number."""
+"""Trials that the process takes in, those nearest to the compared settings: its cost grows with the
+cube of their number.
+"""
 LEAST_TRIALS = 5
-"""Trials with a parameter active from which its cost can be said; and two for each parameter of the study and two more in all (measured: with fewer,
-intervals hold less than 95 %)."""
+"""Trials with a parameter active from which its cost can be said; and two for each parameter of the
+study and two more in all (measured: with fewer, intervals hold less than 95 %)."""
 _LEVEL = 0.05
 _NOTHING = mean_interval([])
 
@@ -48,20 +54,31 @@ class EqualEpochEffect:
     failed: int
     """Trials of the search that are left out because they failed, whatever their parameters."""
     tried: tuple[Any, ...]
-    """What these trials have. Of a number the least and the largest, of a choice its values in the order of the file."""
+    """What these trials have. Of a number the least and the largest, of a choice its values in the
+    order of the file.
+    """
     best: tuple[Any, ...]
-    """Where the best trials (`best_of`) have it, in the order of full training: the least and the largest, or the values."""
+    """Where the best trials (`best_of`) have it, in the order of full training: the least and the
+    largest, or the values.
+    """
     trial: int | None
-    """The trial whose settings the value is compared at: the best one, or the best with the parameter active."""
+    """The trial whose settings the value is compared at: the best one, or the best with the
+    parameter active.
+    """
     at: Any | None
-    """The value that is furthest behind: an end of what was tried, or a value of a choice. None where nothing can be said."""
+    """The value that is furthest behind: an end of what was tried, or a value of a choice. None
+    where nothing can be said.
+    """
     behind: Interval
-    """Nats per image by which `at` is behind the settings of `trial` at that epoch. The mean is the median of the model's samples; n counts `trials`.
+    """Nats per image by which `at` is behind the settings of `trial` at that epoch. The mean is the
+    median of the model's samples; n counts `trials`.
 
     Negative where the settings of `trial` are behind at that epoch, as those of a slow learner are.
     """
     why: str
-    """Why nothing can be said: `one_value` was tried, `few_trials`, or other values were tried with bad settings alone (`not_covered`); else empty."""
+    """Why nothing can be said: `one_value` was tried, `few_trials`, or other values were tried with
+    bad settings alone (`not_covered`); else empty.
+    """
 
 
 def equal_epoch_effects(
@@ -79,12 +96,16 @@ def equal_epoch_effects(
     """Return what each searched parameter costs, in the order of the study file.
 
     Args:
-        ranked: trials of the search that are complete, paused or pruned, the best first (`StudyView.learned`).
-        found: those that were trained to the end, or as far as any, the best first (`StudyView.found`).
+        ranked: trials of the search that are complete, paused or pruned, the best first
+            (`StudyView.learned`).
+        found: those that were trained to the end, or as far as any, the best first
+            (`StudyView.found`).
         values: number, epoch and objective of each epoch of the trials of the search.
         holes: as `find_holes`. The values in them are compared with nothing.
-        first: number of the trial with the best settings, which may have been confirmed as such; None: the first of `ranked`.
-        least_epoch: the first epoch at which trials may be compared. Those that did not reach it are left out.
+        first: number of the trial with the best settings, which may have been confirmed as such;
+            None: the first of `ranked`.
+        least_epoch: the first epoch at which trials may be compared. Those that did not reach it
+            are left out.
         failed: trials of the search that failed.
     """
     best_first = ranked.iloc[np.argsort((ranked["number"] != first).to_numpy(), kind="stable")]
@@ -116,8 +137,12 @@ def equal_epoch_effects(
     return effects
 
 
-def at_common_epoch(ranked: pd.DataFrame, values: pd.DataFrame, least: int) -> tuple[int, pd.DataFrame]:
-    """Return the last epoch that all these trials have reached, and at least `least`; and the trials that have, with their `value` there."""
+def at_common_epoch(
+    ranked: pd.DataFrame, values: pd.DataFrame, least: int
+) -> tuple[int, pd.DataFrame]:
+    """Return the last epoch that all these trials have reached, and at least `least`; and the
+    trials that have, with their `value` there.
+    """
     reached = ranked[ranked["epochs"] >= least]
     epoch = int(reached["epochs"].min()) if len(reached) else 0
     then = values[values["epoch"] == epoch].set_index("number")["objective"]
@@ -126,7 +151,9 @@ def at_common_epoch(ranked: pd.DataFrame, values: pd.DataFrame, least: int) -> t
 
 
 class _Question:
-    """The settings that are compared to learn what a parameter costs: those of the best trial, then the same with other values."""
+    """The settings that are compared to learn what a parameter costs: those of the best trial, then
+    the same with other values.
+    """
 
     def __init__(
         self,
@@ -163,7 +190,9 @@ class _Question:
 
 
 def _reach(parameter: SearchedParameter, trials: pd.DataFrame) -> tuple[Any, ...]:
-    """Return the least and the largest number in these trials, or the values of a choice in the order of the file."""
+    """Return the least and the largest number in these trials, or the values of a choice in the
+    order of the file.
+    """
     values = parameter.of(trials).dropna()
     if parameter.is_choice:
         there = {format_value(value): value for value in values}
@@ -175,14 +204,21 @@ def _reach(parameter: SearchedParameter, trials: pd.DataFrame) -> tuple[Any, ...
 def _changed(
     parameters: Parameters, having: pd.DataFrame, own: Configuration, name: str, value: Any
 ) -> Configuration | None:
-    """Return a configuration with another value of a parameter; None where what it then needs was never tried with it.
+    """Return a configuration with another value of a parameter; None where what it then needs was
+    never tried with it.
 
-    Parameters whose condition fails drop out. Those whose condition holds now are as in the best trial that has this value and them.
+    Parameters whose condition fails drop out. Those whose condition holds now are as in the best
+    trial that has this value and them.
     """
     changed: Configuration = {}
     for other, parameter in parameters.items():
-        conditions = [(parent, wanted) for parent, wanted in parameter.when.items() if parent in parameters]
-        if not all(format_value(changed.get(parent)) in map(format_value, wanted) for parent, wanted in conditions):
+        conditions = [
+            (parent, wanted) for parent, wanted in parameter.when.items() if parent in parameters
+        ]
+        if not all(
+            format_value(changed.get(parent)) in map(format_value, wanted)
+            for parent, wanted in conditions
+        ):
             continue
         if other == name:
             changed[other] = value
@@ -197,9 +233,15 @@ def _changed(
     return changed
 
 
-def _samples(parameters: Parameters, compared: pd.DataFrame, settings: list[Configuration], seed: int) -> Samples:
-    """Return samples of the values of these settings, with the trials nearest to them where there are many."""
-    wanted = pd.DataFrame([{f"params.{name}": value for name, value in each.items()} for each in settings])
+def _samples(
+    parameters: Parameters, compared: pd.DataFrame, settings: list[Configuration], seed: int
+) -> Samples:
+    """Return samples of the values of these settings, with the trials nearest to them where there
+    are many.
+    """
+    wanted = pd.DataFrame(
+        [{f"params.{name}": value for name, value in each.items()} for each in settings]
+    )
     points, groups = _points(parameters, compared)
     asked, _ = _points(parameters, wanted)
     values = compared["value"].to_numpy(float)
@@ -223,7 +265,8 @@ def _threads() -> ThreadpoolController:
 def _points(parameters: Parameters, trials: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return configurations as numbers [N, D] and the parameter of each coordinate [D].
 
-    A number is its place on the axis, 0.5 where it is not active; each value of a choice √½ or 0, so that two values are 1 apart.
+    A number is its place on the axis, 0.5 where it is not active; each value of a choice √½ or 0,
+    so that two values are 1 apart.
     """
     columns, groups = [], []
     for index, parameter in enumerate(parameters.values()):
@@ -237,8 +280,12 @@ def _points(parameters: Parameters, trials: pd.DataFrame) -> tuple[np.ndarray, n
     return np.stack(columns, axis=1), np.array(groups)
 
 
-def _furthest(question: _Question, samples: Samples | None, place: int, level: float) -> tuple[Any | None, Interval]:
-    """Return the value that is furthest behind the first of the settings, which stands at this place, and by how much."""
+def _furthest(
+    question: _Question, samples: Samples | None, place: int, level: float
+) -> tuple[Any | None, Interval]:
+    """Return the value that is furthest behind the first of the settings, which stands at this
+    place, and by how much.
+    """
     found: tuple[Any | None, Interval] = None, _NOTHING
     for step, value in enumerate(question.values, start=1):
         assert samples is not None

@@ -1,4 +1,6 @@
-"""The settings of a search that are as good as the best one: those whose values differ by no more than two seeds of one setting do."""
+"""The settings of a search that are as good as the best one: those whose values differ by no more
+than two seeds of one setting do.
+"""
 
 import math
 from collections.abc import Mapping
@@ -22,11 +24,14 @@ class EquallyGood:
     limit: float
     """Nats per image by which two runs of one setting differ in at most 5 % of cases."""
     ranges: Mapping[str, tuple[Any, ...]]
-    """Searched parameter → least and largest of its numbers in them, or its values; one entry where they share it. Without parameters that none of them uses."""
+    """Searched parameter → least and largest of its numbers in them, or its values; one entry where
+    they share it. Without parameters that none of them uses.
+    """
 
 
 def equally_good(view: StudyView) -> EquallyGood | None:
-    """Return the complete trials that are as good as the lowest; None where the spread over seeds is not known, or no other trial is as good.
+    """Return the complete trials that are as good as the lowest; None where the spread over seeds
+    is not known, or no other trial is as good.
 
     Each trial is one run, so two differ by chance as two runs of one setting do (`seed_margin`).
     """

@@ -1,8 +1,9 @@
 """A model of the objective over the searched parameters, and what it expects along each of them.
 
-The forest has extremely randomised trees (Geurts, Ernst and Wehenkel 2006) in small bags, each with its own bootstrap
-resample of the trials: the spread over bags is the sampling error of the whole (Sexton and Laake 2009). Like the importances,
-it learns from complete and pruned trials, a pruned one with what it had reached.
+The forest has extremely randomised trees (Geurts, Ernst and Wehenkel 2006) in small bags, each with
+its own bootstrap resample of the trials: the spread over bags is the sampling error of the whole
+(Sexton and Laake 2009). Like the importances, it learns from complete and pruned trials, a pruned
+one with what it had reached.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,9 @@ class Forest:
     pruned: int
     """Pruned trials that it learned from, each with what it had reached."""
     places: pd.DataFrame
-    """Those of them whose choices are all covered, best first: their place on the axis of each parameter. Dependences average over them."""
+    """Those of them whose choices are all covered, best first: their place on the axis of each
+    parameter. Dependences average over them.
+    """
     values: np.ndarray
     """The validation −ELBO of these, values above `ceiling` set to it: [N]."""
     ceiling: float
@@ -57,10 +60,12 @@ def grow_forest(
     seed: int,
     left_out: Mapping[str, Sequence[str]] = NONE,
 ) -> Forest | None:
-    """Fit the model on complete and pruned trials, on 2,000 of them drawn at random where there are more.
+    """Fit the model on complete and pruned trials, on 2,000 of them drawn at random where there are
+    more.
 
-    A choice with values that are left out is learned from, so that its effect is not taken for another's; but dependences
-    average over trials of covered values alone, and none is said of a parameter that has one value in these.
+    A choice with values that are left out is learned from, so that its effect is not taken for
+    another's; but dependences average over trials of covered values alone, and none is said of a
+    parameter that has one value in these.
 
     Args:
         names: the parameters to learn from, the most important first; None without any.
@@ -82,7 +87,8 @@ def grow_forest(
     covered = np.ones(len(places), dtype=bool)
     for name, texts in without.items():
         covered &= ~chosen[name].has(learned, texts)
-    pruned, places = int((learned["state"] == "pruned").sum()), places[covered].reset_index(drop=True)
+    pruned = int((learned["state"] == "pruned").sum())
+    places = places[covered].reset_index(drop=True)
     shown = {name: parameters[name] for name in names if places[name].nunique() > 1}
     if not shown:
         return None
@@ -101,7 +107,8 @@ def grow_forest(
 
 
 def outer_fence(values: pd.Series) -> float:
-    """Return Tukey's outer fence (the upper quartile + 3 interquartile ranges), at least the 0.7 quantile, at most the maximum.
+    """Return Tukey's outer fence (the upper quartile + 3 interquartile ranges), at least the 0.7
+    quantile, at most the maximum.
 
     The fence has room above it: 1 % of the smallest value.
     """
@@ -133,7 +140,8 @@ def _grow_bags(design: np.ndarray, values: np.ndarray, seed: int) -> tuple[list[
 def _predict(bag: Bag, design: np.ndarray) -> np.ndarray:
     """Return the mean prediction of a bag for settings [N, P]: [N].
 
-    It is that of scikit-learn's forest to the bit; the forest spends most of its time on checks and threads.
+    It is that of scikit-learn's forest to the bit; the forest spends most of its time on checks and
+    threads.
     """
     numbers = design.astype(np.float32)
     total = np.zeros(len(design))
@@ -143,13 +151,24 @@ def _predict(bag: Bag, design: np.ndarray) -> np.ndarray:
 
 
 def _conditions(parameters: Parameters) -> dict[str, dict[str, list[float]]]:
-    """Return the conditions on parents that the model knows; parents come first, as in the study file."""
+    """Return the conditions on parents that the model knows; parents come first, as in the study
+    file.
+    """
 
     def places(parent: str, wanted: Sequence[Any]) -> list[float]:
-        return parameters[parent].places(pd.DataFrame({f"params.{parent}": list(wanted)})).dropna().tolist()
+        return (
+            parameters[parent]
+            .places(pd.DataFrame({f"params.{parent}": list(wanted)}))
+            .dropna()
+            .tolist()
+        )
 
     conditions = {
-        name: {parent: places(parent, wanted) for parent, wanted in parameter.when.items() if parent in parameters}
+        name: {
+            parent: places(parent, wanted)
+            for parent, wanted in parameter.when.items()
+            if parent in parameters
+        }
         for name, parameter in parameters.items()
     }
     return {name: parents for name, parents in conditions.items() if parents}
@@ -171,7 +190,9 @@ class Dependence:
 
 
 def dependence(forest: Forest, name: str) -> Dependence:
-    """Return the partial dependence on a parameter of the forest: at each covered choice, or at 25 places over its range."""
+    """Return the partial dependence on a parameter of the forest: at each covered choice, or at 25
+    places over its range.
+    """
     places = forest.parameters[name].grid(forest.places[name].dropna(), 25)
     return Dependence(places, expected(forest, name, places))
 
@@ -179,9 +200,10 @@ def dependence(forest: Forest, name: str) -> Dependence:
 def expected(forest: Forest, name: str, places: np.ndarray, *, over: int = 100) -> np.ndarray:
     """Return the partial dependence of each bag on a parameter (Friedman 2001): [B, G].
 
-    The expected validation −ELBO at each of G places, over the other settings of the trials in which the parameter is
-    active, `over` of them evenly spread in rank. Parameters whose condition then fails are put out of use; parameters whose
-    condition then holds take values of the trials that have them.
+    The expected validation −ELBO at each of G places, over the other settings of the trials in
+    which the parameter is active, `over` of them evenly spread in rank. Parameters whose condition
+    then fails are put out of use; parameters whose condition then holds take values of the trials
+    that have them.
     """
     active = forest.places.dropna(subset=[name])
     rows = active.iloc[np.unique(np.linspace(0, len(active) - 1, over).round().astype(int))]
@@ -191,8 +213,12 @@ def expected(forest: Forest, name: str, places: np.ndarray, *, over: int = 100) 
     for child, parents in forest.conditions.items():
         others = forest.places[child].dropna().to_numpy()
         if child != name and len(others):
-            holds = np.logical_and.reduce([design[parent].isin(wanted) for parent, wanted in parents.items()])
+            holds = np.logical_and.reduce(
+                [design[parent].isin(wanted) for parent, wanted in parents.items()]
+            )
             spare = np.tile(others[(quantiles * len(others)).astype(int)], len(places))
             design[child] = np.where(holds, design[child].fillna(pd.Series(spare)), np.nan)
     filled = design.fillna(_NOT_ACTIVE).to_numpy(float)
-    return np.stack([_predict(bag, filled).reshape(len(places), len(rows)).mean(axis=1) for bag in forest.bags])
+    return np.stack(
+        [_predict(bag, filled).reshape(len(places), len(rows)).mean(axis=1) for bag in forest.bags]
+    )

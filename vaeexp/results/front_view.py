@@ -19,7 +19,9 @@ class FrontView:
     names: tuple[str, str]
     """Of the objectives, as the study file has them."""
     ended: pd.DataFrame
-    """Trials that have ended in any state, in the order of their ends, with the metrics of their last epoch."""
+    """Trials that have ended in any state, in the order of their ends, with the metrics of their
+    last epoch.
+    """
     metrics: tuple[str, str]
     """Columns of the objectives."""
     epochs: pd.DataFrame
@@ -40,7 +42,9 @@ class FrontView:
     def complete(self) -> pd.DataFrame:
         """Complete trials with two finite values, in the order of their ends."""
         finite = np.isfinite(self.ended[[*self.metrics]].to_numpy(float)).all(axis=1)
-        return self.ended[finite & (self.ended["state"] == "complete").to_numpy()].reset_index(drop=True)
+        return self.ended[finite & (self.ended["state"] == "complete").to_numpy()].reset_index(
+            drop=True
+        )
 
     @cached_property
     def values(self) -> np.ndarray:
@@ -49,13 +53,19 @@ class FrontView:
 
     @cached_property
     def members(self) -> pd.DataFrame:
-        """The complete trials that no other equals or beats in both objectives, in order of the first objective."""
+        """The complete trials that no other equals or beats in both objectives, in order of the
+        first objective.
+        """
         by_number = self.complete.sort_values("number", ignore_index=True)
-        return by_number.iloc[pareto_front(by_number[[*self.metrics]].to_numpy(float))].reset_index(drop=True)
+        return by_number.iloc[pareto_front(by_number[[*self.metrics]].to_numpy(float))].reset_index(
+            drop=True
+        )
 
     @cached_property
     def reference(self) -> np.ndarray:
-        """The largest value of each objective among the complete trials, from which the hypervolume is measured: [2]."""
+        """The largest value of each objective among the complete trials, from which the hypervolume
+        is measured: [2].
+        """
         return self.values.max(axis=0)
 
     @cached_property
@@ -65,7 +75,9 @@ class FrontView:
 
     @cached_property
     def course(self) -> pd.DataFrame:
-        """spent (`spent_by`) and volume (hypervolume of the trials that were complete by then), a row per complete trial."""
+        """spent (`spent_by`) and volume (hypervolume of the trials that were complete by then), a
+        row per complete trial.
+        """
         volumes, kept = [], np.empty((0, 2))
         for value in self.values:
             kept = np.vstack([kept, value])
@@ -74,9 +86,15 @@ class FrontView:
         return pd.DataFrame({"spent": spent_by(self.complete, self.epochs), "volume": volumes})
 
 
-def front_view(trials: pd.DataFrame, epochs: pd.DataFrame, objectives: Mapping[str, str]) -> FrontView:
-    """Return the front of the trials of a search with the metrics of their last epochs; `epochs`: of the study; `objectives`: name → metric."""
+def front_view(
+    trials: pd.DataFrame, epochs: pd.DataFrame, objectives: Mapping[str, str]
+) -> FrontView:
+    """Return the front of the trials of a search with the metrics of their last epochs; `epochs`:
+    of the study; `objectives`: name → metric.
+    """
     (first, second), columns = objectives, tuple(objectives.values())
     # The rounds of the driver give the order, because a clock may have jumped.
-    ended = trials[trials["ended"].notna()].sort_values(["ended_round", "number"], ignore_index=True)
+    ended = trials[trials["ended"].notna()].sort_values(
+        ["ended_round", "number"], ignore_index=True
+    )
     return FrontView((first, second), ended, (columns[0], columns[1]), epochs_of(trials, epochs))

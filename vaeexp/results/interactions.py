@@ -1,4 +1,6 @@
-"""Whether a compared parameter acts otherwise under one value of another parameter than under the next: from the matched pairs."""
+"""Whether a compared parameter acts otherwise under one value of another parameter than under the
+next: from the matched pairs.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +21,9 @@ TUNED = "learning_rate"
 OTHERS = 2
 """Parameters that are looked at as well, the most important ones."""
 LEVEL = 0.05
-"""Of the studies in which nothing interacts, the share in which any interaction is named, at most."""
+"""Of the studies in which nothing interacts, the share in which any interaction is named, at
+most.
+"""
 
 
 Split = tuple[Any, tuple[str, ...]]
@@ -30,15 +34,18 @@ Split = tuple[Any, tuple[str, ...]]
 class Interaction:
     """The dependence of a matched pair's difference on another parameter of the configuration.
 
-    A difference is that of one configuration and one seed: second value − first, nats per image of validation −ELBO, so
-    above 0 where the first value is better. A threshold splits the configurations in two. The interaction is consistent where
-    every difference on one side is above 0 and every one on the other side below 0, in every seed, and where the comparison
-    may name one: those with the smallest `false_alarm` may, as long as these add up to at most 5 %. So at most 5 % of the
-    studies in which nothing interacts name an interaction, whatever they compare, because the chance that any of several
-    comparisons does is at most the sum of their chances. Then the difference depends on the configuration. That the parameter
-    is the cause is another claim: where each configuration has a difference of its own, seeds of one share their sign, and
-    the chance is that of as many differences as there are configurations (`cause_false_alarm`). Nothing says which of the
-    parameters that split the configurations alike is the cause: `alike` names the others.
+    A difference is that of one configuration and one seed: second value − first, nats per image of
+    validation −ELBO, so above 0 where the first value is better. A threshold splits the
+    configurations in two. The interaction is consistent where every difference on one side is above
+    0 and every one on the other side below 0, in every seed, and where the comparison may name one:
+    those with the smallest `false_alarm` may, as long as these add up to at most 5 %. So at most 5
+    % of the studies in which nothing interacts name an interaction, whatever they compare, because
+    the chance that any of several comparisons does is at most the sum of their chances. Then the
+    difference depends on the configuration. That the parameter is the cause is another claim: where
+    each configuration has a difference of its own, seeds of one share their sign, and the chance is
+    that of as many differences as there are configurations (`cause_false_alarm`). Nothing says
+    which of the parameters that split the configurations alike is the cause: `alike` names the
+    others.
     """
 
     parameter: str
@@ -47,10 +54,12 @@ class Interaction:
     second: Any
     other: str
     threshold: Any = None
-    """A number, of which `above` counts those above it; or a value of a choice, of which `above` counts those that have it. None
-    where all configurations have one value."""
+    """A number, of which `above` counts those above it; or a value of a choice, of which `above`
+    counts those that have it. None where all configurations have one value."""
     rest: tuple[str, ...] = ()
-    """The values of a choice that the configurations below have; empty where the threshold is a number."""
+    """The values of a choice that the configurations below have; empty where the threshold is a
+    number.
+    """
     below: float = math.nan
     above: float = math.nan
     """Mean difference on each side, nats per image; NaN without a side."""
@@ -58,23 +67,31 @@ class Interaction:
     n: int
     """Differences: configurations times seeds."""
     false_alarm: float
-    """The chance that this comparison shows any consistent split where nothing interacts (`chance_of_split`); NaN without a split."""
+    """The chance that this comparison shows any consistent split where nothing interacts
+    (`chance_of_split`); NaN without a split.
+    """
     cause_false_alarm: float
-    """The chance that any comparison shows one where the configurations differ for other reasons, at most."""
+    """The chance that any comparison shows one where the configurations differ for other reasons,
+    at most.
+    """
     consistent: bool = False
     alike: tuple[str, ...] = ()
     """Other parameters, looked at, that split the configurations in the same way."""
     tuned_for: Any | None = None
-    """The compared value that all compared configurations had in the search, where the learning rate was searched: it then
-    was tuned for this value alone. None where both had their share."""
+    """The compared value that all compared configurations had in the search, where the learning
+    rate was searched: it then was tuned for this value alone. None where both had their share."""
     nameable: bool = False
     """Whether this comparison may name an interaction."""
     study_false_alarm: float = 0.0
-    """The sum of `false_alarm` over the comparisons of the study that may name one; 0 where none may."""
+    """The sum of `false_alarm` over the comparisons of the study that may name one; 0 where none
+    may.
+    """
 
     @property
     def is_cause(self) -> bool:
-        """Whether chance would make it consistent in at most 5 % of studies whose configurations differ for other reasons."""
+        """Whether chance would make it consistent in at most 5 % of studies whose configurations
+        differ for other reasons.
+        """
         return self.consistent and self.cause_false_alarm <= LEVEL and not self.alike
 
 
@@ -84,7 +101,8 @@ def find_interactions(
     search: pd.DataFrame,
     importances: Sequence[str],
 ) -> list[Interaction]:
-    """Return, for each comparison, how it depends on the learning rate and on the two most important other parameters.
+    """Return, for each comparison, how it depends on the learning rate and on the two most
+    important other parameters.
 
     Args:
         pairs: as `StudyView.pairs`.
@@ -92,10 +110,18 @@ def find_interactions(
         importances: names of parameters, the most important first.
     """
     compared = [one for one in pairs if not one.pairs.empty]
-    every = [_of_comparison(one, parameters, search, importances, len(compared)) for one in compared]
+    every = [
+        _of_comparison(one, parameters, search, importances, len(compared)) for one in compared
+    ]
     alarms = [splits[0].false_alarm if splits else math.nan for splits in every]
-    order = [index for index in np.argsort(alarms, kind="stable").tolist() if math.isfinite(alarms[index])]
-    sums = [total for total in np.cumsum([alarms[index] for index in order]).tolist() if total <= LEVEL]
+    order = [
+        index
+        for index in np.argsort(alarms, kind="stable").tolist()
+        if math.isfinite(alarms[index])
+    ]
+    sums = [
+        total for total in np.cumsum([alarms[index] for index in order]).tolist() if total <= LEVEL
+    ]
     nameable = set(order[: len(sums)])
     return [
         replace(
@@ -125,7 +151,9 @@ def _of_comparison(
     distinct = {min(mask, _mirrored(mask)) for masks in splits.values() for mask in masks}
     counts = np.bincount(places)
     alarm, cause_alarm = (
-        chance_of_split(tuple(sorted(int(own[list(mask)].sum()) for mask in distinct)), int(own.sum()))
+        chance_of_split(
+            tuple(sorted(int(own[list(mask)].sum()) for mask in distinct)), int(own.sum())
+        )
         for own in (counts, np.ones(len(counts), dtype=int))
     )
     tuned = _tuned_for(comparison, parameters, configurations)
@@ -148,15 +176,17 @@ def _of_comparison(
 
 @cache
 def chance_of_split(sides: tuple[int, ...], n: int) -> float:
-    """Return the greatest chance that n independent differences of one distribution are above 0 on exactly one side of any split.
+    """Return the greatest chance that n independent differences of one distribution are above 0 on
+    exactly one side of any split.
 
     Args:
         sides: of each different split, the differences on one of its sides.
         n: all differences.
 
-    Where a difference is above 0 with the chance p, a split with a and b differences on its sides is consistent with
-    the chance pᵃ(1−p)ᵇ + (1−p)ᵃpᵇ, and no two different splits are at once. The compared values may differ by some amount
-    everywhere, which is no interaction, so p is not known: the greatest sum over p counts. NaN without a split.
+    Where a difference is above 0 with the chance p, a split with a and b differences on its sides
+    is consistent with the chance pᵃ(1−p)ᵇ + (1−p)ᵃpᵇ, and no two different splits are at once. The
+    compared values may differ by some amount everywhere, which is no interaction, so p is not
+    known: the greatest sum over p counts. NaN without a split.
     """
     if not sides:
         return math.nan
@@ -165,8 +195,11 @@ def chance_of_split(sides: tuple[int, ...], n: int) -> float:
     return float(min(1.0, chances.sum(axis=1).max()))
 
 
-def _splits(parameter: SearchedParameter, configurations: pd.DataFrame) -> dict[tuple[bool, ...], Split]:
-    """Return which configurations lie above each threshold → the threshold, and the values of a choice below it.
+def _splits(
+    parameter: SearchedParameter, configurations: pd.DataFrame
+) -> dict[tuple[bool, ...], Split]:
+    """Return which configurations lie above each threshold → the threshold, and the values of a
+    choice below it.
 
     A number's threshold lies halfway between two neighbours.
     """
@@ -179,11 +212,16 @@ def _splits(parameter: SearchedParameter, configurations: pd.DataFrame) -> dict[
         tested = values if len(values) > 2 else values[1:]
         texts = [parameter.texts[int(value)] for value in values]
         return {
-            tuple(places == value): (own := parameter.texts[int(value)], tuple(text for text in texts if text != own))
+            tuple(places == value): (
+                own := parameter.texts[int(value)],
+                tuple(text for text in texts if text != own),
+            )
             for value in tested
         }
     halves = [(low + high) / 2 for low, high in pairwise(values)]
-    return {tuple(places > half): (float(parameter.numbers(np.array([half]))[0]), ()) for half in halves}
+    return {
+        tuple(places > half): (float(parameter.numbers(np.array([half]))[0]), ()) for half in halves
+    }
 
 
 def _best_split(
@@ -192,7 +230,8 @@ def _best_split(
     differences: np.ndarray,
     places: np.ndarray,
 ) -> dict[str, Any]:
-    """Return what an `Interaction` says of the split of one parameter whose sides differ most, a consistent one first; empty without a split.
+    """Return what an `Interaction` says of the split of one parameter whose sides differ most, a
+    consistent one first; empty without a split.
 
     `places`: configuration of each difference [n].
     """
@@ -203,12 +242,16 @@ def _best_split(
         opposed = bool(below.max() < 0 < above.min() or above.max() < 0 < below.min())
         means = {"below": float(below.mean()), "above": float(above.mean())}
         key = opposed, abs(means["above"] - means["below"])
-        found.append((key, mask, {"threshold": threshold, "rest": rest, "consistent": opposed, **means}))
+        found.append(
+            (key, mask, {"threshold": threshold, "rest": rest, "consistent": opposed, **means})
+        )
     if not found:
         return {}
     _, mask, best = max(found, key=lambda each: each[0])
     own = {mask, _mirrored(mask)}
-    alike = tuple(other for other, masks in splits.items() if other != name and not own.isdisjoint(masks))
+    alike = tuple(
+        other for other, masks in splits.items() if other != name and not own.isdisjoint(masks)
+    )
     return {**best, "alike": alike}
 
 
@@ -216,8 +259,12 @@ def _mirrored(mask: tuple[bool, ...]) -> tuple[bool, ...]:
     return tuple(not side for side in mask)
 
 
-def _tuned_for(comparison: PairComparison, parameters: Parameters, configurations: pd.DataFrame) -> Any | None:
-    """Return the one value of the compared parameter with which the search found every configuration of the pairs."""
+def _tuned_for(
+    comparison: PairComparison, parameters: Parameters, configurations: pd.DataFrame
+) -> Any | None:
+    """Return the one value of the compared parameter with which the search found every
+    configuration of the pairs.
+    """
     if TUNED not in parameters or comparison.parameter not in parameters:
         return None
     texts = {format_value(value) for value in parameters[comparison.parameter].of(configurations)}

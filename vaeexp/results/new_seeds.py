@@ -1,4 +1,6 @@
-"""What became of the runs with fresh seeds that a study asks for: of each configuration how many were planned, are complete, and failed when."""
+"""What became of the runs with fresh seeds that a study asks for: of each configuration how many
+were planned, are complete, and failed when.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +31,9 @@ class NewSeeds:
 
     purpose: Literal["confirm", "compare", "baseline"]
     source_trial: int | None
-    """The trial of the search whose configuration it has or changes; None for the fixed settings."""
+    """The trial of the search whose configuration it has or changes; None for the fixed
+    settings.
+    """
     baseline: str | None = None
     """Name of the baseline."""
     parameter: str | None = None
@@ -52,7 +56,11 @@ class NewSeeds:
         trial = "" if self.source_trial is None else f"trial {self.source_trial}"
         if self.purpose == "baseline":
             return f"baseline {self.baseline}" + (f" of {trial}" if trial else "")
-        return f"{trial} with {self.parameter} = {format_value(self.value)}" if self.purpose == "compare" else trial
+        return (
+            f"{trial} with {self.parameter} = {format_value(self.value)}"
+            if self.purpose == "compare"
+            else trial
+        )
 
 
 def failed_seeds(failures: Sequence[Failures], planned: int) -> Statements:
@@ -83,20 +91,24 @@ def new_seeds(
     race: Race | None,
     sources: Mapping[int, Sequence[tuple[str, int | None]]],
 ) -> list[NewSeeds]:
-    """Return each configuration that is confirmed, compared or a baseline, in this order, also those without a complete run.
+    """Return each configuration that is confirmed, compared or a baseline, in this order, also
+    those without a complete run.
 
     Args:
         trials: as `Results.trials`.
         spec: of the study.
         race: that of the confirmation.
-        sources: place of a run in the table → name of each baseline that it belongs to, and the trial that this one changes.
+        sources: place of a run in the table → name of each baseline that it belongs to, and the
+            trial that this one changes.
     """
     made = []
     for asked, places in _grouped(trials, sources).items():
         runs = trials.loc[places]
         complete = int(((runs["state"] == "complete") & runs["objective"].notna()).sum())
         planned = _planned(spec, race, asked)
-        own = NewSeeds(**asked._asdict(), planned=planned, complete=complete, failures=failures_of(runs))
+        own = NewSeeds(
+            **asked._asdict(), planned=planned, complete=complete, failures=failures_of(runs)
+        )
         made.append(replace(own, planned=max(planned, complete + own.failed)))
     return sorted(made, key=lambda each: PURPOSES.index(each.purpose))
 
@@ -111,7 +123,9 @@ class _Asked(NamedTuple):
     value: Any = None
 
 
-def _grouped(trials: pd.DataFrame, sources: Mapping[int, Sequence[tuple[str, int | None]]]) -> dict[_Asked, list[int]]:
+def _grouped(
+    trials: pd.DataFrame, sources: Mapping[int, Sequence[tuple[str, int | None]]]
+) -> dict[_Asked, list[int]]:
     """Return what the study asks for → places of its runs in the table."""
     groups: dict[_Asked, list[int]] = {}
     repeats = trials[trials["repeat"]]
@@ -138,6 +152,12 @@ def _planned(spec: Mapping[str, Any], race: Race | None, asked: _Asked) -> int:
 
 
 def seeds_of(seeds: Sequence[NewSeeds], source: int | None, baseline: str | None) -> dict[str, Any]:
-    """Return `planned` and `failures` of a confirmed configuration, or of a baseline; empty where they are not known."""
-    own = [each for each in seeds if (each.source_trial, each.baseline, each.parameter) == (source, baseline, None)]
+    """Return `planned` and `failures` of a confirmed configuration, or of a baseline; empty where
+    they are not known.
+    """
+    own = [
+        each
+        for each in seeds
+        if (each.source_trial, each.baseline, each.parameter) == (source, baseline, None)
+    ]
     return {"planned": own[0].planned, "failures": own[0].failures} if own else {}

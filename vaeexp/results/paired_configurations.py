@@ -1,11 +1,14 @@
-"""The configurations of a comparison in matched pairs, one by one: how good each is, and what the compared values make of it.
+"""The configurations of a comparison in matched pairs, one by one: how good each is, and what the
+compared values make of it.
 
-A comparison takes the best configuration that the search found with each value, because it was tuned for that value, and then the next
-best. So one of them may be far behind, where the search dropped a value early. The mean over configurations gives it the weight of the winner.
+A comparison takes the best configuration that the search found with each value, because it was
+tuned for that value, and then the next best. So one of them may be far behind, where the search
+dropped a value early. The mean over configurations gives it the weight of the winner.
 
-Error rate: p is exact for normal differences. Which configurations are compared was decided before any of these runs was trained, so
-Holm's correction over all configurations of all comparisons calls a value better at one of them in at most 5 % of studies without a
-difference, whichever of them is looked at.
+Error rate: p is exact for normal differences. Which configurations are compared was decided before
+any of these runs was trained, so Holm's correction over all configurations of all comparisons calls
+a value better at one of them in at most 5 % of studies without a difference, whichever of them is
+looked at.
 """
 
 import math
@@ -29,7 +32,9 @@ class PairedConfiguration:
     found_with: Any
     """The value that this trial has."""
     rank: int | None
-    """Its place in the search, from 1; complete trials come first, then those that were promoted furthest. None where it is not known."""
+    """Its place in the search, from 1; complete trials come first, then those that were promoted
+    furthest. None where it is not known.
+    """
     ranked: int
     """Trials that have a place."""
     complete: bool
@@ -37,16 +42,21 @@ class PairedConfiguration:
     epochs: int
     """That the trial was trained in the search; 0 where it is not known."""
     behind: float
-    """Validation −ELBO with the better value minus that of the winner, the mean over the seeds that both have, nats per image. Without a
-    confirmed winner, minus that of the first configuration. NaN without a shared seed."""
+    """Validation −ELBO with the better value minus that of the winner, the mean over the seeds that
+    both have, nats per image. Without a confirmed winner, minus that of the first configuration.
+    NaN without a shared seed."""
     interval: Interval
-    """Of the difference in validation −ELBO, second − first, over seeds, nats per image. No interval from fewer than 3."""
+    """Of the difference in validation −ELBO, second − first, over seeds, nats per image. No
+    interval from fewer than 3.
+    """
     p: float
     """Two-sided, of Student's t that the mean difference is 0; NaN without an interval."""
     p_holm: float = math.nan
     """The same after Holm's correction for all configurations of all comparisons of the study."""
     others: Mapping[str, Interval]
-    """Figure on test → its difference, second − first, over the seeds for which both runs have it."""
+    """Figure on test → its difference, second − first, over the seeds for which both runs have
+    it.
+    """
 
 
 def paired_configurations(
@@ -57,15 +67,18 @@ def paired_configurations(
     winner: int | None,
     reference: Mapping[int, float],
 ) -> list[PairedConfiguration]:
-    """Return the configurations of matched pairs, the winner first, then by their place in the search.
+    """Return the configurations of matched pairs, the winner first, then by their place in the
+    search.
 
     Args:
-        pairs: complete pairs, as `sweeps.results.matched_pairs` gives them; the last three columns are both values and their difference.
+        pairs: complete pairs, as `sweeps.results.matched_pairs` gives them; the last three columns
+            are both values and their difference.
         others: figure on test → the same of that figure.
         found: trials of the search in their order.
         parameter: the one that is compared.
         winner: the trial that has the best configuration.
-        reference: seed index → validation −ELBO of the confirmed winner; empty where none was confirmed.
+        reference: seed index → validation −ELBO of the confirmed winner; empty where none was
+            confirmed.
     """
     places = {int(number): place for place, number in enumerate(found["number"])}
     sources = sorted(
@@ -78,7 +91,9 @@ def paired_configurations(
     for source in sources:
         own, trial = pairs[pairs["source_trial"] == source], found[found["number"] == source]
         differences = own["difference"].to_numpy(float).tolist()
-        gaps = [value - reference[seed] for seed, value in better[source].items() if seed in reference]
+        gaps = [
+            value - reference[seed] for seed, value in better[source].items() if seed in reference
+        ]
         made.append(
             PairedConfiguration(
                 source_trial=source,
@@ -112,7 +127,9 @@ def _others(tables: Mapping[str, pd.DataFrame], source: int) -> dict[str, Interv
 
 
 def mean_of_others(tables: Mapping[str, pd.DataFrame]) -> dict[str, Interval]:
-    """Return figure on test → the difference over configurations, whose seeds are averaged first; over seeds where there is one configuration."""
+    """Return figure on test → the difference over configurations, whose seeds are averaged first;
+    over seeds where there is one configuration.
+    """
     made = {}
     for name, table in tables.items():
         own = table.dropna(subset=["difference"])
@@ -123,13 +140,17 @@ def mean_of_others(tables: Mapping[str, pd.DataFrame]) -> dict[str, Interval]:
 
 
 def paired_t_p(differences: Sequence[float]) -> float:
-    """Return the two-sided p of Student's t that paired differences have the mean 0; NaN for fewer than `LEAST_VALUES` of them."""
-    n, spread = len(differences), float(np.std(differences, ddof=1)) if len(differences) >= LEAST_VALUES else math.nan
+    """Return the two-sided p of Student's t that paired differences have the mean 0; NaN for fewer
+    than `LEAST_VALUES` of them.
+    """
+    n = len(differences)
+    spread = float(np.std(differences, ddof=1)) if len(differences) >= LEAST_VALUES else math.nan
     if n < LEAST_VALUES:
         return math.nan
     mean = float(np.mean(differences))
     if spread == 0:
         return float(mean == 0)
-    from scipy.special import stdtr  # the distribution of Student's t; `scipy.stats` takes half a second to import
+    # The distribution of Student's t; `scipy.stats` takes half a second to import.
+    from scipy.special import stdtr
 
     return float(2 * stdtr(n - 1, -abs(mean) / spread * math.sqrt(n)))

@@ -1,7 +1,8 @@
 """The searched parameters of a study: their values and axes, and how much each mattered.
 
-Importance is PED-ANOVA (Watanabe, Bansal and Hutter 2023; with conditions: 2026). Optuna's `PedAnovaImportanceEvaluator`
-gives the same shares, but takes seconds for 10,000 trials. Here all resamples share everything but the counts in cells.
+Importance is PED-ANOVA (Watanabe, Bansal and Hutter 2023; with conditions: 2026). Optuna's
+`PedAnovaImportanceEvaluator` gives the same shares, but takes seconds for 10,000 trials. Here all
+resamples share everything but the counts in cells.
 
 It learns from complete and pruned trials, in the order of `learned_trials`.
 """
@@ -30,8 +31,8 @@ _TINY = 1e-12
 class SearchedParameter:
     """One parameter of the search space, with the axis on which plots show it.
 
-    A place is a number from 0 (low end) to 1 (high end), even in the logarithm where the search is; the places of a choice
-    are 0, 1, 2 …
+    A place is a number from 0 (low end) to 1 (high end), even in the logarithm where the search is;
+    the places of a choice are 0, 1, 2 …
     """
 
     name: str
@@ -66,10 +67,15 @@ class SearchedParameter:
         values = self.of(trials)
         if self.is_choice:
             index = {text: float(place) for place, text in enumerate(self.texts)}
-            places = [math.nan if is_missing(value) else index.get(format_value(value), math.nan) for value in values]
+            places = [
+                math.nan if is_missing(value) else index.get(format_value(value), math.nan)
+                for value in values
+            ]
             return pd.Series(places, index=values.index, name=values.name, dtype=float)
         # Whole numbers may be missing, and then are no numbers of numpy.
-        return self.places_of(values if values.dtype == float else values.astype("Float64").astype(float))
+        return self.places_of(
+            values if values.dtype == float else values.astype("Float64").astype(float)
+        )
 
     def places_of(self, numbers: pd.Series) -> pd.Series:
         """Return the places of these numbers, NaN where a logarithmic axis has none."""
@@ -77,7 +83,9 @@ class SearchedParameter:
         # A range of one value has no axis: its places are NaN.
         with np.errstate(invalid="ignore", divide="ignore"):
             if self.log:
-                places = np.log(np.where(values > 0, values, np.nan) / self.first) / np.log(self.last / self.first)
+                places = np.log(np.where(values > 0, values, np.nan) / self.first) / np.log(
+                    self.last / self.first
+                )
             else:
                 places = (values - self.first) / (self.last - self.first)
         return pd.Series(places, index=numbers.index, name=numbers.name)
@@ -87,7 +95,9 @@ class SearchedParameter:
         return np.isin(self.places(trials), [self.texts.index(text) for text in texts])
 
     def among(self, places: np.ndarray, good: np.ndarray) -> np.ndarray:
-        """Tell which places lie where these good ones do: between the ends of numbers, at the same values of a choice."""
+        """Tell which places lie where these good ones do: between the ends of numbers, at the same
+        values of a choice.
+        """
         if self.is_choice:
             return np.isin(places, good)
         # Places are computed from numbers; the slack is that of rounding.
@@ -103,7 +113,9 @@ class SearchedParameter:
         return self.first + (self.last - self.first) * places
 
     def grid(self, places: pd.Series, count: int) -> np.ndarray:
-        """Return at most `count` places over the range of these: choices and whole numbers as they are, other numbers evenly spaced."""
+        """Return at most `count` places over the range of these: choices and whole numbers as they
+        are, other numbers evenly spaced.
+        """
         if self.is_choice:
             return np.unique(places.dropna())
         even = np.linspace(places.min(), places.max(), count)
@@ -112,20 +124,29 @@ class SearchedParameter:
         return self.places_of(pd.Series(np.unique(np.round(self.numbers(even))))).to_numpy()
 
 
-def searched_parameter(name: str, section: Mapping[str, Any], trials: pd.DataFrame) -> SearchedParameter:
-    """Return a parameter from its section of the search space; `trials` widen its axis and add earlier choices."""
+def searched_parameter(
+    name: str, section: Mapping[str, Any], trials: pd.DataFrame
+) -> SearchedParameter:
+    """Return a parameter from its section of the search space; `trials` widen its axis and add
+    earlier choices.
+    """
     when = {
         parent: tuple(wanted) if isinstance(wanted, list | tuple) else (wanted,)
         for parent, wanted in (section.get("when") or {}).items()
     }
     label = parameter_label(name)
     if when:
-        parents = (f"{parameter_label(parent)} is {' or '.join(map(format_value, of))}" for parent, of in when.items())
+        parents = (
+            f"{parameter_label(parent)} is {' or '.join(map(format_value, of))}"
+            for parent, of in when.items()
+        )
         label += f" (if {' and '.join(parents)})"
     common: dict[str, Any] = {"name": name, "kind": section["kind"], "label": label, "when": when}
     if section["kind"] == "choice":
         listed = [format_value(value) for value in section["values"]]
-        tried = set(column(trials[~for_baseline_alone(trials)], f"params.{name}").dropna().map(format_value))
+        tried = set(
+            column(trials[~for_baseline_alone(trials)], f"params.{name}").dropna().map(format_value)
+        )
         texts = tuple(dict.fromkeys([*listed, *sorted(tried)]))
         return SearchedParameter(**common, texts=texts, values=tuple(section["values"]))
     low, high, log = section["low"], section["high"], bool(section.get("log"))
@@ -141,7 +162,9 @@ Parameters = Mapping[str, SearchedParameter]
 NONE: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
-def configuration_of(parameters: Iterable[str], trial: Mapping[Any, Any] | pd.Series) -> dict[str, Any]:
+def configuration_of(
+    parameters: Iterable[str], trial: Mapping[Any, Any] | pd.Series
+) -> dict[str, Any]:
     """Return the values that a trial has of these parameters, without inactive ones."""
     values = {name: trial.get(f"params.{name}") for name in parameters}
     return {name: value for name, value in values.items() if not is_missing(value)}
@@ -155,30 +178,47 @@ class Cells:
     """Cell of each trial, −1 where the parameter is not active: [N]."""
     count: int
     ordered: bool
-    """Whether neighbouring cells are alike, as those of numbers are and those of choices are not."""
+    """Whether neighbouring cells are alike, as those of numbers are and those of choices are
+    not.
+    """
 
 
 def importance_table(
-    parameters: Parameters, learned: pd.DataFrame, seed: int, left_out: Mapping[str, Sequence[str]] = NONE
+    parameters: Parameters,
+    learned: pd.DataFrame,
+    seed: int,
+    left_out: Mapping[str, Sequence[str]] = NONE,
 ) -> pd.DataFrame:
     """Return share, low and high by parameter, the most important first; the shares sum to 1.
 
-    A share says how far the values of a parameter among the best trials (a tenth, and at least 5) differ from those among
-    all complete and pruned trials (`learned_trials`). Values of a choice that are left out (as text)
-    count as if the choice were not active with them: where they were never tried near the best, being rare among the best says nothing. The interval is ± 1.96 standard deviations of the share among 200 bootstrap resamples of
-    the trials (Efron and Tibshirani 1993, chapter 13), within 0 and 1. Percentiles of the resamples would be biased: a
+    A share says how far the values of a parameter among the best trials (a tenth, and at least 5)
+    differ from those among all complete and pruned trials (`learned_trials`). Values of a choice
+    that are left out (as text) count as if the choice were not active with them: where they were
+    never tried near the best, being rare among the best says nothing. The interval is ± 1.96
+    standard deviations of the share among 200 bootstrap resamples of the trials (Efron and
+    Tibshirani 1993, chapter 13), within 0 and 1. Percentiles of the resamples would be biased: a
     resample repeats trials, which makes every parameter look more important.
 
-    Without rows below `LEAST_TRIALS` trials that are complete or were promoted, or when all have one value. A parameter that never varied is left out: it cannot
-    have mattered, but PED-ANOVA sees that the trials fill little of its range.
+    Without rows below `LEAST_TRIALS` trials that are complete or were promoted, or when all have
+    one value. A parameter that never varied is left out: it cannot have mattered, but PED-ANOVA
+    sees that the trials fill little of its range.
     """
-    cells = {name: parameter_cells(item, learned, left_out.get(name, ())) for name, item in parameters.items()}
-    cells = {name: item for name, item in cells.items() if len(np.unique(item.places[item.places >= 0])) > 1}
+    cells = {
+        name: parameter_cells(item, learned, left_out.get(name, ()))
+        for name, item in parameters.items()
+    }
+    cells = {
+        name: item
+        for name, item in cells.items()
+        if len(np.unique(item.places[item.places >= 0])) > 1
+    }
     if not cells or learned["judged"].sum() < LEAST_TRIALS or learned["objective"].nunique() == 1:
         return pd.DataFrame(columns=["share", "low", "high"], dtype=float)
     values, count = learned["standing"].to_numpy(float), len(learned)
     random = np.random.default_rng(seed)
-    weights = np.stack([np.bincount(random.integers(count, size=count), minlength=count) for _ in range(RESAMPLES)])
+    weights = np.stack(
+        [np.bincount(random.integers(count, size=count), minlength=count) for _ in range(RESAMPLES)]
+    )
     drawn = importance_shares(list(cells.values()), values, weights.astype(float))
     half = 1.96 * drawn.std(axis=0, ddof=1)
     share = importance_shares(list(cells.values()), values, np.ones((1, count)))[0]
@@ -187,9 +227,15 @@ def importance_table(
     return table.sort_index().sort_values("share", ascending=False, kind="stable")
 
 
-def parameter_cells(parameter: SearchedParameter, trials: pd.DataFrame, left_out: Sequence[str] = ()) -> Cells:
-    """Divide the range of a parameter: a cell per choice that is not left out, or at most 50 over a range of numbers."""
-    places, ordered, count = parameter.places(trials).to_numpy(), not parameter.is_choice, len(parameter.texts)
+def parameter_cells(
+    parameter: SearchedParameter, trials: pd.DataFrame, left_out: Sequence[str] = ()
+) -> Cells:
+    """Divide the range of a parameter: a cell per choice that is not left out, or at most 50 over a
+    range of numbers.
+    """
+    places = parameter.places(trials).to_numpy()
+    ordered = not parameter.is_choice
+    count = len(parameter.texts)
     places = np.where(parameter.has(trials, left_out), np.nan, places)
     if ordered:
         width = parameter.last - parameter.first
@@ -199,10 +245,13 @@ def parameter_cells(parameter: SearchedParameter, trials: pd.DataFrame, left_out
     return Cells(np.where(np.isnan(places), -1, places).astype(int), count, ordered)
 
 
-def importance_shares(columns: Sequence[Cells], values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def importance_shares(
+    columns: Sequence[Cells], values: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
     """Return the share of each of P parameters in each of R resamples, [R, P], summing to 1.
 
-    `values` [N] are what is minimised, in ascending order; `weights` [R, N] how often each trial stands in each resample.
+    `values` [N] are what is minimised, in ascending order; `weights` [R, N] how often each trial
+    stands in each resample.
     """
     top = _best(values, weights)
     raw = np.stack([_importance(column, weights, top) for column in columns], axis=1)
@@ -211,7 +260,9 @@ def importance_shares(columns: Sequence[Cells], values: np.ndarray, weights: np.
 
 
 def _best(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the weights of the best tenth, and at least 5 trials, 0 for others; trials as good as the last of them are in."""
+    """Return the weights of the best tenth, and at least 5 trials, 0 for others; trials as good as
+    the last of them are in.
+    """
     total = weights.sum(axis=1)
     wanted = np.ceil(np.maximum(0.1, 5 / total) * total - 1e-9)
     last = (np.cumsum(weights, axis=1) < wanted[:, None]).sum(axis=1)
@@ -219,7 +270,9 @@ def _best(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _importance(column: Cells, weights: np.ndarray, top: np.ndarray) -> np.ndarray:
-    """Return the Pearson divergence of the best from all trials where the parameter is active, by how often it is in each: [R]."""
+    """Return the Pearson divergence of the best from all trials where the parameter is active, by
+    how often it is in each: [R].
+    """
     cells = (column.places[:, None] == np.arange(column.count)).astype(float)
     among_all, among_top = weights @ cells, top @ cells
     active, active_top = among_all.sum(axis=1), among_top.sum(axis=1)
@@ -232,11 +285,14 @@ def _importance(column: Cells, weights: np.ndarray, top: np.ndarray) -> np.ndarr
 
 
 def _smooth(counts: np.ndarray) -> np.ndarray:
-    """Return the Parzen estimate on the grid from counts [R, G], with the bandwidth of Scott (1992) and one wide prior kernel: [R, G]."""
+    """Return the Parzen estimate on the grid from counts [R, G], with the bandwidth of Scott (1992)
+    and one wide prior kernel: [R, G].
+    """
     from scipy.special import ndtr
 
     cells = counts.shape[1]
-    # The kernel of a cell is that of its neighbour, moved by one: one curve over twice the grid has those of all cells.
+    # The kernel of a cell is that of its neighbour, moved by one: one curve over twice the grid has
+    # those of all cells.
     curve = ndtr((np.arange(-cells, cells) + 0.5) / _bandwidth(counts)[:, None])
     wide = ndtr((np.arange(cells + 1) - cells / 2) / cells)
     edges = np.lib.stride_tricks.sliding_window_view(curve, cells + 1, axis=1)[:, ::-1]
@@ -247,11 +303,15 @@ def _smooth(counts: np.ndarray) -> np.ndarray:
 
 
 def _bandwidth(counts: np.ndarray) -> np.ndarray:
-    """Return the bandwidth by Scott's rule in cells, from the standard deviation or the quartiles, whichever is less; at least 0.3: [R]."""
+    """Return the bandwidth by Scott's rule in cells, from the standard deviation or the quartiles,
+    whichever is less; at least 0.3: [R].
+    """
     cells, total = np.arange(counts.shape[1]), counts.sum(axis=1)
     count = np.maximum(total, 1)
     mean = counts @ cells / count
-    deviation = np.sqrt((counts * (cells - mean[:, None]) ** 2).sum(axis=1) / np.maximum(1, total - 1))
+    deviation = np.sqrt(
+        (counts * (cells - mean[:, None]) ** 2).sum(axis=1) / np.maximum(1, total - 1)
+    )
     cumulated = np.cumsum(counts, axis=1)
     first = (cumulated < np.maximum(total // 4, 1)[:, None]).sum(axis=1)
     third = (cumulated <= (3 * total // 4)[:, None]).sum(axis=1)
@@ -260,7 +320,9 @@ def _bandwidth(counts: np.ndarray) -> np.ndarray:
 
 
 def _smooth_choices(counts: np.ndarray) -> np.ndarray:
-    """Return frequencies [R, G] drawn towards the even distribution, as if one more trial had been spread over all values."""
+    """Return frequencies [R, G] drawn towards the even distribution, as if one more trial had been
+    spread over all values.
+    """
     choices = counts.shape[1]
     lift = 1 / ((counts > 0).sum(axis=1, keepdims=True) + 1)
     heights = counts.sum(axis=1, keepdims=True)

@@ -1,12 +1,16 @@
-"""Whether the pruner `promotion` stops slow learners: how well its first rung ranks, and paused trials that were trained to their end.
+"""Whether the pruner `promotion` stops slow learners: how well its first rung ranks, and paused
+trials that were trained to their end.
 
-**The rung.** Its ranks are set against those of the end, over the trials that are complete. These are few, and the best of the rung.
-`chance` is the probability of so low a rank correlation in as many pairs of normal values that correlate by `FAIR`. A warning
-at `chance` ≤ 5 % is false in at most 5 % of studies whose rung ranks that well. Fewer than three complete trials say nothing.
+**The rung.** Its ranks are set against those of the end, over the trials that are complete. These
+are few, and the best of the rung. `chance` is the probability of so low a rank correlation in as
+many pairs of normal values that correlate by `FAIR`. A warning at `chance` ≤ 5 % is false in at
+most 5 % of studies whose rung ranks that well. Fewer than three complete trials say nothing.
 
-**The late ones** (`confirm.late`). Each is trained with the seed of its trial, so it ends as the trial would have. It is set against the best trial of
-the search. That one is the luckiest of its kind, so a late one that is ahead by more than two runs of one configuration differ, at 5 % for all
-late ones together (Student's t with the spread of the confirmed seeds, Bonferroni), is ahead by chance in less than 5 % of studies.
+**The late ones** (`confirm.late`). Each is trained with the seed of its trial, so it ends as the
+trial would have. It is set against the best trial of the search. That one is the luckiest of its
+kind, so a late one that is ahead by more than two runs of one configuration differ, at 5 % for all
+late ones together (Student's t with the spread of the confirmed seeds, Bonferroni), is ahead by
+chance in less than 5 % of studies.
 """
 
 import math
@@ -41,7 +45,9 @@ class RungRanks:
     stopped: int
     """Those of them that went no further."""
     correlation: Interval
-    """Spearman's, of the best value up to the rung with that up to the end, over `n` complete trials; its ends are NaN for fewer than 4."""
+    """Spearman's, of the best value up to the rung with that up to the end, over `n` complete
+    trials; its ends are NaN for fewer than 4.
+    """
     chance: float
     """Of so low a correlation where the rung ranks by `FAIR`; NaN where it cannot be said."""
 
@@ -68,7 +74,9 @@ class LateTrial:
     winner: int
     """Best trial of the search."""
     ahead: Interval
-    """Value of the winner minus its own; above 0 where it came before the winner. The interval is for all late trials together; NaN without a spread over seeds."""
+    """Value of the winner minus its own; above 0 where it came before the winner. The interval is
+    for all late trials together; NaN without a spread over seeds.
+    """
 
     @property
     def before_winner(self) -> bool:
@@ -81,7 +89,9 @@ class LateTrial:
 
 
 def rung_ranks(view: StudyView) -> RungRanks | None:
-    """Return how the first rung ranks; None where the study does not pause trials, or no trial has reached the rung."""
+    """Return how the first rung ranks; None where the study does not pause trials, or no trial has
+    reached the rung.
+    """
     if not view.rungs:
         return None
     epoch, counted = view.rungs[0], epochs_of(view.search, view.epochs)
@@ -102,15 +112,21 @@ def rung_ranks(view: StudyView) -> RungRanks | None:
 
 
 def _pairs(view: StudyView, counted: pd.DataFrame, epoch: int) -> pd.DataFrame:
-    """Return the best value up to the rung and that up to the end of each complete trial, those of finite values."""
-    after = counted[(counted["epoch"] > view.warmup) & counted["number"].isin(view.ranked["number"])]
+    """Return the best value up to the rung and that up to the end of each complete trial, those of
+    finite values.
+    """
+    after = counted[
+        (counted["epoch"] > view.warmup) & counted["number"].isin(view.ranked["number"])
+    ]
     at_rung = after[after["epoch"] <= epoch].groupby("number")["objective"].min()
     table = pd.DataFrame({"rung": at_rung, "end": after.groupby("number")["objective"].min()})
     return table[np.isfinite(table.to_numpy(float)).all(axis=1)]
 
 
 def _spearman(pairs: pd.DataFrame) -> Interval:
-    """Return the rank correlation with its 95 % interval (Bonett and Wright 2000); NaN where one side has one value alone."""
+    """Return the rank correlation with its 95 % interval (Bonett and Wright 2000); NaN where one
+    side has one value alone.
+    """
     ranks, n = pairs.rank().to_numpy(float), len(pairs)
     centred = ranks - ranks.mean(axis=0) if n else ranks
     squares = float((centred**2).sum(axis=0).prod())
@@ -125,25 +141,32 @@ def _spearman(pairs: pd.DataFrame) -> Interval:
 
 
 def chance_of_ranks(n: int, rho: float) -> float:
-    """Return the chance of so low a rank correlation over n trials where the rung ranks by `FAIR`."""
+    """Return the chance of so low a rank correlation over n trials where the rung ranks by
+    `FAIR`.
+    """
     return float((_drawn(n) <= rho + 1e-9).mean())
 
 
 @cache
 def _drawn(n: int) -> np.ndarray:
-    """Return the rank correlations of n pairs of normal values that correlate by `FAIR`, drawn many times."""
+    """Return the rank correlations of n pairs of normal values that correlate by `FAIR`, drawn many
+    times.
+    """
     random = np.random.default_rng(n)
     draws = max(500, min(_DRAWS, 2_000_000 // n))
     first, other = random.standard_normal((2, draws, n))
     ranks = [
-        values.argsort(axis=1).argsort(axis=1) for values in (first, FAIR * first + math.sqrt(1 - FAIR**2) * other)
+        values.argsort(axis=1).argsort(axis=1)
+        for values in (first, FAIR * first + math.sqrt(1 - FAIR**2) * other)
     ]
     differences = ((ranks[0] - ranks[1]) ** 2).sum(axis=1)
     return 1 - 6 * differences / (n * (n**2 - 1))
 
 
 def late_trials(view: StudyView) -> list[LateTrial]:
-    """Return the paused trials that were trained to their end, the best first; empty without a complete trial of the search."""
+    """Return the paused trials that were trained to their end, the best first; empty without a
+    complete trial of the search.
+    """
     late = with_purpose(view.trials, "late")
     if late.empty or view.ranked.empty:
         return []
@@ -161,10 +184,18 @@ def _late(view: StudyView, run: pd.Series, winner: pd.Series, margin: float) -> 
     rung = int(own["epochs"])
     counted = epochs_of(view.search, view.epochs)
     came = counted.groupby("number")["epoch"].max() >= rung
-    before = counted[(counted["epoch"] <= rung) & (counted["epoch"] > view.warmup)].groupby("number")["objective"].min()
+    before = (
+        counted[(counted["epoch"] <= rung) & (counted["epoch"] > view.warmup)]
+        .groupby("number")["objective"]
+        .min()
+    )
     values = before.reindex(came.index[came]).fillna(math.inf)
     at_rung = float(values[number])
-    value = float(run["objective"]) if run["state"] == "complete" and not is_missing(run["objective"]) else math.nan
+    value = (
+        float(run["objective"])
+        if run["state"] == "complete" and not is_missing(run["objective"])
+        else math.nan
+    )
     gap = float(winner["objective"]) - value
     return LateTrial(
         number=number,
@@ -179,27 +210,35 @@ def _late(view: StudyView, run: pd.Series, winner: pd.Series, margin: float) -> 
 
 
 def seed_margin(view: StudyView, count: int = 1) -> float:
-    """Return by how much two runs of one configuration differ at most, in nats, at 5 % for so many of them together: t·√2·s.
+    """Return by how much two runs of one configuration differ at most, in nats, at 5 % for so many
+    of them together: t·√2·s.
 
-    s is `spread_over_seeds`, t the quantile of Student's t for its degrees of freedom, after Bonferroni. NaN without a spread.
+    s is `spread_over_seeds`, t the quantile of Student's t for its degrees of freedom, after
+    Bonferroni. NaN without a spread.
     """
     spread, freedom = spread_over_seeds(view)
     if not freedom:
         return math.nan
-    from scipy.special import stdtrit  # the quantile of Student's t; `scipy.stats` takes half a second to import
+    # The quantile of Student's t; `scipy.stats` takes half a second to import.
+    from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 1 - LEVEL / 2 / count)) * math.sqrt(2) * spread
 
 
 def spread_over_seeds(view: StudyView) -> tuple[float, int]:
-    """Return the standard deviation of the validation objective over seeds, pooled over the confirmed configurations, and its degrees of freedom.
+    """Return the standard deviation of the validation objective over seeds, pooled over the
+    confirmed configurations, and its degrees of freedom.
 
     In nats; NaN and 0 where no configuration has two seeds.
     """
-    return pooled_deviation([setting.runs["objective"].to_numpy(float) for setting in view.confirmed])
+    return pooled_deviation(
+        [setting.runs["objective"].to_numpy(float) for setting in view.confirmed]
+    )
 
 
 def later_rungs(rungs: Sequence[int], epochs: int) -> list[int]:
-    """Return rungs that pause later: without the first one, or the only one at twice its epoch; empty where trials have no room for it."""
+    """Return rungs that pause later: without the first one, or the only one at twice its epoch;
+    empty where trials have no room for it.
+    """
     later = rungs[1:] or [2 * rungs[0]]
     return [rung for rung in later if rung < epochs]

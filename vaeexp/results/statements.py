@@ -1,6 +1,8 @@
-"""Statements: the findings of a report as objects, from which its words and its summary for programs are made.
+"""Statements: the findings of a report as objects, from which its words and its summary for
+programs are made.
 
-A statement has an id, named values and the rows that they come from. Its words are a template of `vaeexp.report.sentences`.
+A statement has an id, named values and the rows that they come from. Its words are a template of
+`vaeexp.report.sentences`.
 """
 
 import math
@@ -53,7 +55,9 @@ class Statement:
     id: str
     """Of its template in `sentences.TEMPLATES`."""
     values: Mapping[str, Any] = field(default_factory=dict)
-    """By name: a `Figure`, a text, a whole number, a configuration (a mapping of settings), another statement, a tuple of such; None where there is none."""
+    """By name: a `Figure`, a text, a whole number, a configuration (a mapping of settings), another
+    statement, a tuple of such; None where there is none.
+    """
     rows: tuple[str, ...] = ()
     """Trials (`45`) and repeats (`r3`) that they come from, as `trials.csv` has them."""
 
@@ -67,7 +71,9 @@ def say(kind: str, rows: Iterable[object] = (), /, **values: Any) -> Statement:
 
 
 Caption = str | list[str | Statement]
-"""Words below a plot, in which statements stand among sentences that are the same for every study."""
+"""Words below a plot, in which statements stand among sentences that are the same for every
+study.
+"""
 
 
 def plain(statement: Statement) -> dict[str, Any]:
@@ -78,7 +84,9 @@ def plain(statement: Statement) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Figure):
-        return {name: _plain(getattr(value, name)) for name in ("value", "unit", "n", "low", "high")}
+        return {
+            name: _plain(getattr(value, name)) for name in ("value", "unit", "n", "low", "high")
+        }
     if isinstance(value, Statement):
         return plain(value)
     if isinstance(value, Mapping):

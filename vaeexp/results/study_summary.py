@@ -21,7 +21,9 @@ class StudySummary:
     """Whether its images are a small part of the data set."""
     protocol: dict[str, str]
     best: TestedSetting | None
-    """Its best configuration: confirmed, else the best of the search; None without a complete trial."""
+    """Its best configuration: confirmed, else the best of the search; None without a complete
+    trial.
+    """
     search_value: float | None
     """Lowest validation −ELBO of the search, nats per image."""
     trials: int
@@ -37,7 +39,9 @@ class StudySummary:
     seconds: float | None
     """Wall time of the search."""
     course: pd.DataFrame
-    """spent (trial-epochs of the search) and best (lowest validation −ELBO of a complete trial by then), as trials ended."""
+    """spent (trial-epochs of the search) and best (lowest validation −ELBO of a complete trial by
+    then), as trials ended.
+    """
 
     @property
     def confirmed(self) -> bool:
@@ -62,7 +66,9 @@ class StudySummary:
 
     @property
     def order(self) -> tuple[bool, float, str]:
-        """Sort key: the confirmed first, by their validation values, so that test figures select nothing; then the others."""
+        """Sort key: the confirmed first, by their validation values, so that test figures select
+        nothing; then the others.
+        """
         value = self.best.value if self.best is not None else float("inf")
         return not self.confirmed, value, self.name
 
@@ -91,7 +97,8 @@ def summarise_study(view: StudyView) -> StudySummary:
 def by_protocol(studies: Iterable[StudySummary]) -> list[list[StudySummary]]:
     """Group studies of one protocol, in `order`; protocols by their first study's name.
 
-    A study whose images were not recorded stands alone: nothing shows that it shares them with another.
+    A study whose images were not recorded stands alone: nothing shows that it shares them with
+    another.
     """
     groups: dict[tuple[str | None, ...], list[StudySummary]] = {}
     for study in sorted(studies, key=lambda study: study.name):

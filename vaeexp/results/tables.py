@@ -1,4 +1,6 @@
-"""The tables of a study, small operations on them, and the files that trained trials left in their folders."""
+"""The tables of a study, small operations on them, and the files that trained trials left in their
+folders.
+"""
 
 import io
 import json
@@ -26,19 +28,28 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def study_tables(stored: State, runs: Path) -> Results:
-    """Return the tables of a study that was read, with every column that plots and report look at."""
-    return tables_of(stored, runs=runs, epoch_metrics=epoch_columns(), result_metrics=result_columns())
+    """Return the tables of a study that was read, with every column that plots and report look
+    at.
+    """
+    return tables_of(
+        stored, runs=runs, epoch_metrics=epoch_columns(), result_metrics=result_columns()
+    )
 
 
 def own_metrics(spec: Mapping[str, Any]) -> list[str]:
-    """Return the import paths of metrics of the user's own in a study's record (`Study.spec`), those of the search first."""
+    """Return the import paths of metrics of the user's own in a study's record (`Study.spec`),
+    those of the search first.
+    """
     settings = [row.get("settings") or {} for row in (spec.get("baselines") or {}).values()]
     sections = [spec.get("evaluation") or {}, *settings]
-    return list(dict.fromkeys(path for section in sections for path in paths_in(section.get("metrics"))))
+    return list(
+        dict.fromkeys(path for section in sections for path in paths_in(section.get("metrics")))
+    )
 
 
 def search_course(search: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """Return the trials of a search as they ended, with `spent` (`spent_by`) and `best` (lowest complete value by then).
+    """Return the trials of a search as they ended, with `spent` (`spent_by`) and `best` (lowest
+    complete value by then).
 
     Trials that ended before any was complete are left out.
     """
@@ -50,9 +61,11 @@ def search_course(search: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
 
 
 def spent_by(ended: pd.DataFrame, epochs: pd.DataFrame) -> np.ndarray:
-    """Return how many of the epochs of a search had been trained by the round in which each of these trials ended: [trials].
+    """Return how many of the epochs of a search had been trained by the round in which each of
+    these trials ended: [trials].
 
-    Epochs of trials that train or are paused by then count, because a search by promotion ends most of its trials at its own end.
+    Epochs of trials that train or are paused by then count, because a search by promotion ends most
+    of its trials at its own end.
     """
     # A trial that another program has ended has no round of its end, so all epochs count.
     rounds = ended["ended_round"].fillna(np.iinfo(np.int64).max).to_numpy(np.int64)
@@ -66,7 +79,9 @@ def epochs_of(search: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
 
 def column(frame: pd.DataFrame, name: str) -> pd.Series:
     """Return a column, or as many missing values where the frame has no column of that name."""
-    return frame[name] if name in frame.columns else pd.Series(math.nan, index=frame.index, name=name)
+    return (
+        frame[name] if name in frame.columns else pd.Series(math.nan, index=frame.index, name=name)
+    )
 
 
 def finite(values: Iterable[float]) -> np.ndarray:
@@ -76,53 +91,78 @@ def finite(values: Iterable[float]) -> np.ndarray:
 
 
 def interval_on_test(runs: pd.DataFrame, metric: str) -> Interval:
-    """Return the mean of a test figure with its 95 % interval (Student's t) over these runs; NaN where no run has it."""
+    """Return the mean of a test figure with its 95 % interval (Student's t) over these runs; NaN
+    where no run has it.
+    """
     return mean_interval(finite(column(runs, f"result.{metric}")).tolist())
 
 
 def values_of(run: pd.Series) -> dict[str, Any]:
     """Return what a run has of parameters: those searched, and what a baseline sets."""
     values = run.filter(like="params.").to_dict()
-    return {str(name).removeprefix("params."): value for name, value in values.items() if not is_missing(value)}
+    return {
+        str(name).removeprefix("params."): value
+        for name, value in values.items()
+        if not is_missing(value)
+    }
 
 
 def text_of(configuration: Mapping[str, Any]) -> str:
     """Return a configuration as text that is the same for equal values, whatever their types."""
-    values = {name: value.item() if isinstance(value, np.generic) else value for name, value in configuration.items()}
-    return json.dumps({name: float(v) if type(v) is int else v for name, v in values.items()}, sort_keys=True)
+    values = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in configuration.items()
+    }
+    return json.dumps(
+        {name: float(v) if type(v) is int else v for name, v in values.items()}, sort_keys=True
+    )
 
 
 def with_purpose(trials: pd.DataFrame, *purposes: str) -> pd.DataFrame:
-    """Return the trials that were trained for one of these purposes; those of the search have none."""
+    """Return the trials that were trained for one of these purposes; those of the search have
+    none.
+    """
     return trials[trials["purposes"].map(lambda own: not {*own}.isdisjoint(purposes)).astype(bool)]
 
 
 def for_baseline_alone(trials: pd.DataFrame) -> pd.Series:
-    """Tell which trials are runs of a baseline that neither confirm nor compare a configuration of the search."""
+    """Tell which trials are runs of a baseline that neither confirm nor compare a configuration of
+    the search.
+    """
     return trials["purposes"].map(lambda purposes: tuple(purposes) == ("baseline",)).astype(bool)
 
 
 def search_trials(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the trials of the search by number, without those that repeat an earlier configuration."""
+    """Return the trials of the search by number, without those that repeat an earlier
+    configuration.
+    """
     return trials[~trials["repeat"] & trials["duplicate_of"].isna()].sort_values("number")
 
 
 def row_names(trials: pd.DataFrame) -> pd.Series:
-    """Return what each row of trials or epochs is called: `45` for a trial of the search, `r3` for a repeat."""
-    return trials["repeat"].map({True: "r", False: ""}).astype(str) + trials["number"].astype(int).astype(str)
+    """Return what each row of trials or epochs is called: `45` for a trial of the search, `r3` for
+    a repeat.
+    """
+    return trials["repeat"].map({True: "r", False: ""}).astype(str) + trials["number"].astype(
+        int
+    ).astype(str)
 
 
 def jitter(count: int, width: float = 0.5) -> np.ndarray:
-    """Return offsets in a repeating, even pattern over [−width/2, width/2], without randomness: [count]."""
+    """Return offsets in a repeating, even pattern over [−width/2, width/2], without randomness:
+    [count].
+    """
     step = 0.6180339887498949  # the golden section
     return (np.arange(1, count + 1) * step % 1.0 - 0.5) * width
 
 
 def read_arrays(folder: object, needed: str = "originals") -> Arrays:
-    """Return what a trial left in its folder: numbers, and pictures (uint8 [..., H, W, C]) where `needed` is one of these.
+    """Return what a trial left in its folder: numbers, and pictures (uint8 [..., H, W, C]) where
+    `needed` is one of these.
 
-    Empty where the array `needed` is missing. A missing file has no arrays, nor has a damaged file, which a warning names.
-    Raises UserError where another version of vaeexp wrote a file in a way that this version cannot read.
+    Empty where the array `needed` is missing. A missing file has no arrays, nor has a damaged file,
+    which a warning names. Raises UserError where another version of vaeexp wrote a file in a way
+    that this version cannot read.
     """
     arrays: dict[str, np.ndarray] = {}
     for name in (EVALUATION, PICTURES) if isinstance(folder, str | Path) else ():
@@ -133,9 +173,11 @@ def read_arrays(folder: object, needed: str = "originals") -> Arrays:
 
 
 def load_arrays(path: Path) -> Arrays:
-    """Return the arrays of a file that a run left. A missing file has none, nor has a damaged file, which a warning names.
+    """Return the arrays of a file that a run left. A missing file has none, nor has a damaged file,
+    which a warning names.
 
-    Raises UserError where another version of vaeexp wrote the file in a way that this version cannot read.
+    Raises UserError where another version of vaeexp wrote the file in a way that this version
+    cannot read.
     """
     try:
         content = path.read_bytes()
@@ -150,12 +192,16 @@ def load_arrays(path: Path) -> Arrays:
 
 
 def per_image_arrays(runs: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return the figures of each test image that these runs left: `r3/neg_elbo` and `r3/iw_nll`, float32 [N], nats; r3 is repeat 3.
+    """Return the figures of each test image that these runs left: `r3/neg_elbo` and `r3/iw_nll`,
+    float32 [N], nats; r3 is repeat 3.
 
-    N is the number of test images, in the order of the data set. A run without such a file, or without one of the two, lacks its keys.
+    N is the number of test images, in the order of the data set. A run without such a file, or
+    without one of the two, lacks its keys.
     """
     per_image = {}
-    for _, run in runs.drop_duplicates(["repeat", "number"]).sort_values(["repeat", "number"]).iterrows():
+    for _, run in (
+        runs.drop_duplicates(["repeat", "number"]).sort_values(["repeat", "number"]).iterrows()
+    ):
         arrays = read_arrays(run["folder"], "neg_elbo_per_image")
         name = run["name"].rpartition("/")[2]
         for measure in PER_IMAGE:
@@ -166,12 +212,17 @@ def per_image_arrays(runs: pd.DataFrame) -> dict[str, np.ndarray]:
 
 def left_pictures(trials: pd.DataFrame) -> np.ndarray:
     """Tell which of these trials have a file of pictures, as booleans."""
-    there = [isinstance(folder, str) and (Path(folder) / PICTURES).exists() for folder in trials["folder"]]
+    there = [
+        isinstance(folder, str) and (Path(folder) / PICTURES).exists()
+        for folder in trials["folder"]
+    ]
     return np.array(there, dtype=bool)
 
 
 def heaviest(weights: np.ndarray) -> np.ndarray:
-    """Return the places of at most `COMPONENTS` components of these weights [K], the heaviest first, equal ones in the order of the model."""
+    """Return the places of at most `COMPONENTS` components of these weights [K], the heaviest
+    first, equal ones in the order of the model.
+    """
     return np.argsort(-weights, kind="stable")[:COMPONENTS]
 
 
@@ -183,14 +234,17 @@ def component_order(weights: np.ndarray) -> str:
 
 
 def learned_trials(search: pd.DataFrame, found: pd.DataFrame, *, promotes: bool) -> pd.DataFrame:
-    """Return the trials from which a report learns what mattered, the best first, with two columns more.
+    """Return the trials from which a report learns what mattered, the best first, with two columns
+    more.
 
-    A pruned trial is as good as what it had reached: without it, a value whose trials were mostly pruned would be judged by its survivors.
-    Under the pruner `promotion` complete trials come first, and paused ones follow by the epochs to which they were promoted, because only
-    trials of equally many epochs can be compared by their objectives.
+    A pruned trial is as good as what it had reached: without it, a value whose trials were mostly
+    pruned would be judged by its survivors. Under the pruner `promotion` complete trials come
+    first, and paused ones follow by the epochs to which they were promoted, because only trials of
+    equally many epochs can be compared by their objectives.
 
-    `standing` is what they are ordered by: the objective, or under promotion the place. `judged` says whether a trial was let beyond the
-    least that every trial gets: whether it is complete, or under promotion, whether it was promoted.
+    `standing` is what they are ordered by: the objective, or under promotion the place. `judged`
+    says whether a trial was let beyond the least that every trial gets: whether it is complete, or
+    under promotion, whether it was promoted.
 
     Args:
         search: trials of the search, without duplicates.
@@ -201,7 +255,9 @@ def learned_trials(search: pd.DataFrame, found: pd.DataFrame, *, promotes: bool)
         complete = (found["state"] == "complete").to_numpy()
         epochs = found["epochs"].to_numpy(float)
         first = epochs[~complete].min() if not complete.all() else np.inf
-        return found.assign(standing=np.arange(len(found), dtype=float), judged=complete | (epochs > first))
+        return found.assign(
+            standing=np.arange(len(found), dtype=float), judged=complete | (epochs > first)
+        )
     learned = search[search["state"].isin(["complete", "pruned"]) & search["objective"].notna()]
     learned = learned.sort_values(["objective", "number"], ignore_index=True)
     return learned.assign(standing=learned["objective"], judged=learned["state"] == "complete")
@@ -220,10 +276,11 @@ def changed_trial(
     firsts: Sequence[int],
     params_of: Callable[[int], Mapping[str, Any]],
 ) -> int | None:
-    """Return the trial whose configuration a baseline changes, of its runs with one configuration; None where that is not known.
+    """Return the trial whose configuration a baseline changes, of its runs with one configuration;
+    None where that is not known.
 
-    A run that also confirms a trial is recorded as that trial's. So the best trials, `firsts`, are asked before which of them, when it is
-    changed, has this configuration.
+    A run that also confirms a trial is recorded as that trial's. So the best trials, `firsts`, are
+    asked before which of them, when it is changed, has this configuration.
 
     Args:
         settings: what the baseline changes.

@@ -1,4 +1,6 @@
-"""Configurations that are set side by side, each with its protocol, and the differences between them with how sure they are."""
+"""Configurations that are set side by side, each with its protocol, and the differences between
+them with how sure they are.
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,8 +41,15 @@ SAME_DISTORTION = ("data", "fingerprint", "split", "binarisation", "likelihood")
 SAME_ELBO = (*SAME_DISTORTION, "posterior")
 """Parts of a protocol that two values of −ELBO must share to stand in one table."""
 ERROR_RATE = 0.05
-"""Of the comparisons of a study in which nothing differs, the share in which one is called better."""
-CHANGES = {"dataset": "data", "binarisation": "binarisation", "likelihood": "likelihood", "posterior": "posterior"}
+"""Of the comparisons of a study in which nothing differs, the share in which one is called
+better.
+"""
+CHANGES = {
+    "dataset": "data",
+    "binarisation": "binarisation",
+    "likelihood": "likelihood",
+    "posterior": "posterior",
+}
 """Setting → the part of the protocol that it changes."""
 SHOWN = (*CHANGES, "loss")
 """Settings that the tables of tested settings are made by."""
@@ -54,7 +63,9 @@ class TestedSetting:
     setting: str
     """The configuration in words."""
     source_trial: int | None
-    """The trial of the search that has the configuration, or that a baseline changes; None for the fixed settings."""
+    """The trial of the search that has the configuration, or that a baseline changes; None for the
+    fixed settings.
+    """
     baseline: str | None = None
     """Its name in the study file; None for a configuration that the search found."""
     runs: pd.DataFrame
@@ -88,7 +99,9 @@ class TestedSetting:
         return mean_interval(self.runs["objective"].to_numpy(float).tolist())
 
     def test(self, metric: str) -> Interval:
-        """Return the mean over seeds of the result `test/<metric>` with its 95 % interval, of the runs that have it."""
+        """Return the mean over seeds of the result `test/<metric>` with its 95 % interval, of the
+        runs that have it.
+        """
         return interval_on_test(self.runs, f"test/{metric}")
 
     @property
@@ -108,7 +121,9 @@ class TestedSetting:
 
 
 def by_protocol(settings: Iterable[TestedSetting]) -> list[list[TestedSetting]]:
-    """Group configurations of equal protocol, by their mean value; protocols in order of appearance."""
+    """Group configurations of equal protocol, by their mean value; protocols in order of
+    appearance.
+    """
     groups: dict[tuple[str | None, ...], list[TestedSetting]] = {}
     for setting in settings:
         groups.setdefault(setting.same_protocol, []).append(setting)
@@ -123,23 +138,30 @@ class PairComparison:
     first: Any
     second: Any
     pairs: pd.DataFrame
-    """Complete pairs: source_trial, seed_index, value.<first>, value.<second>, difference (second − first, validation −ELBO)."""
+    """Complete pairs: source_trial, seed_index, value.<first>, value.<second>, difference (second −
+    first, validation −ELBO).
+    """
     incomplete: int
     """Pairs that lack a run."""
     interval: Interval
-    """Of the mean difference. Over configurations, whose seeds are averaged first; over seeds where there is one configuration.
-    No interval from fewer than 3 of them."""
+    """Of the mean difference. Over configurations, whose seeds are averaged first; over seeds where
+    there is one configuration. No interval from fewer than 3 of them."""
     p: float
-    """Two-sided, that the mean difference is 0: of Student's t for paired differences, and from 20 configurations on, where
-    the interval is a bootstrap, of Wilcoxon's signed-rank test; NaN without an interval."""
+    """Two-sided, that the mean difference is 0: of Student's t for paired differences, and from 20
+    configurations on, where the interval is a bootstrap, of Wilcoxon's signed-rank test; NaN
+    without an interval."""
     p_holm: float = math.nan
-    """The same after Holm's correction for all comparisons of the study; NaN without an interval."""
+    """The same after Holm's correction for all comparisons of the study; NaN without an
+    interval.
+    """
     tests: int = 1
     """Comparisons that the correction counts: those with a p."""
     by_configuration: Sequence[PairedConfiguration] = ()
     """The configurations one by one, the winner first, then by their place in the search."""
     others: Mapping[str, Interval] = field(default_factory=dict)
-    """Figure on test → its mean difference, as `interval`, of the pairs in which both runs have it."""
+    """Figure on test → its mean difference, as `interval`, of the pairs in which both runs have
+    it.
+    """
 
     @property
     def configurations(self) -> int:
@@ -169,14 +191,22 @@ def compare_pairs(
         best: the best configuration, confirmed or not.
     """
     compared = compare_matched(parameter, two, matched_pairs(results, parameter, two), seed)
-    others = {name: matched_pairs(results, parameter, two, f"result.test/{name}") for name in BESIDE}
-    winner, reference = (best.source_trial, _by_seed(best, metric="objective")) if best else (None, {})
+    others = {
+        name: matched_pairs(results, parameter, two, f"result.test/{name}") for name in BESIDE
+    }
+    winner, reference = (
+        (best.source_trial, _by_seed(best, metric="objective")) if best else (None, {})
+    )
     each = paired_configurations(compared.pairs, others, found, parameter, winner, reference)
     return replace(compared, by_configuration=each, others=mean_of_others(others))
 
 
-def compare_matched(parameter: str, two: tuple[Any, Any], table: pd.DataFrame, seed: int) -> PairComparison:
-    """Return the comparison of two values from their matched pairs, a row each, as `sweeps.results.matched_pairs` gives them."""
+def compare_matched(
+    parameter: str, two: tuple[Any, Any], table: pd.DataFrame, seed: int
+) -> PairComparison:
+    """Return the comparison of two values from their matched pairs, a row each, as
+    `sweeps.results.matched_pairs` gives them.
+    """
     complete = table[table["difference"].notna()]
     values, sources = complete["difference"].to_numpy(float), complete["source_trial"].to_numpy()
     trials = np.unique(sources)
@@ -195,10 +225,14 @@ def compare_matched(parameter: str, two: tuple[Any, Any], table: pd.DataFrame, s
 
 
 def corrected(comparisons: Sequence[PairComparison]) -> list[PairComparison]:
-    """Return the comparisons with their p after Holm's correction over those of them that have one; their configurations likewise."""
+    """Return the comparisons with their p after Holm's correction over those of them that have one;
+    their configurations likewise.
+    """
     ps = [comparison.p for comparison in comparisons]
     tests = sum(math.isfinite(p) for p in ps)
-    single = iter(holm([own.p for comparison in comparisons for own in comparison.by_configuration]))
+    single = iter(
+        holm([own.p for comparison in comparisons for own in comparison.by_configuration])
+    )
     return [
         replace(
             one,
@@ -211,7 +245,9 @@ def corrected(comparisons: Sequence[PairComparison]) -> list[PairComparison]:
 
 
 def welch_p(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return the two-sided p of Welch's t (1947) that two samples have one mean; NaN where either has fewer than `LEAST_VALUES` values."""
+    """Return the two-sided p of Welch's t (1947) that two samples have one mean; NaN where either
+    has fewer than `LEAST_VALUES` values.
+    """
     if min(len(first), len(second)) < LEAST_VALUES:
         return math.nan
     if not np.ptp(first) and not np.ptp(second):
@@ -223,12 +259,18 @@ def welch_p(first: Sequence[float], second: Sequence[float]) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Margin:
-    """The distance on test of a configuration from another one: from the best, unless a subclass says otherwise."""
+    """The distance on test of a configuration from another one: from the best, unless a subclass
+    says otherwise.
+    """
 
     interval: Interval
-    """Of its test −ELBO minus that of the other, nats per image: above 0 where the other is better. No interval from fewer than 3 seeds."""
+    """Of its test −ELBO minus that of the other, nats per image: above 0 where the other is better.
+    No interval from fewer than 3 seeds.
+    """
     p: float
-    """Two-sided, of the t test that the interval rests on, times the looks of a race; NaN without an interval."""
+    """Two-sided, of the t test that the interval rests on, times the looks of a race; NaN without
+    an interval.
+    """
     p_holm: float = math.nan
     """The same after Holm's correction for `tests` comparisons."""
     tests: int = 1
@@ -251,54 +293,72 @@ class WinnerMargin(Margin):
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineMargin(Margin):
-    """A baseline, set against the confirmed configuration that it changes; one on the fixed settings against the best.
+    """A baseline, set against the confirmed configuration that it changes; one on the fixed
+    settings against the best.
 
-    Its interval and p are NaN where the two have different protocols, so that their −ELBO cannot be compared.
+    Its interval and p are NaN where the two have different protocols, so that their −ELBO cannot be
+    compared.
     """
 
     baseline: str
     source_trial: int | None
     """The trial whose configuration the baseline changes; None for the fixed settings."""
     against: int | None
-    """The trial whose confirmed configuration it is set against: the same one; for the fixed settings that of the best."""
+    """The trial whose confirmed configuration it is set against: the same one; for the fixed
+    settings that of the best.
+    """
     basis: str
     """The test behind the interval, in words."""
     weighted: Interval | None
-    """Of its test IW-NLL minus that of the other, over the same seeds; None where their numbers of samples differ."""
+    """Of its test IW-NLL minus that of the other, over the same seeds; None where their numbers of
+    samples differ.
+    """
     others: Mapping[str, Margin]
-    """Of `BESIDE`, those that both have on test and that measure one thing → the difference, baseline − other, in the unit of the
-    figure. Holm's correction counts all of them of all baselines, and leaves −ELBO to itself."""
+    """Of `BESIDE`, those that both have on test and that measure one thing → the difference,
+    baseline − other, in the unit of the figure. Holm's correction counts all of them of all
+    baselines, and leaves −ELBO to itself."""
 
     @property
     def estimates_agree(self) -> bool:
-        """Whether the intervals of −ELBO and IW-NLL say the same: both leave out 0, on the same side, or neither does."""
+        """Whether the intervals of −ELBO and IW-NLL say the same: both leave out 0, on the same
+        side, or neither does.
+        """
         if self.weighted is None or not math.isfinite(self.weighted.low):
             return True
         first, second = (
-            np.sign(interval.mean) * (interval.low * interval.high > 0) for interval in (self.interval, self.weighted)
+            np.sign(interval.mean) * (interval.low * interval.high > 0)
+            for interval in (self.interval, self.weighted)
         )
         return bool(first == second)
 
 
 def winner_margins(
-    confirmed: Sequence[TestedSetting], race: Race | None = None, *, metric: str = "result.test/neg_elbo"
+    confirmed: Sequence[TestedSetting],
+    race: Race | None = None,
+    *,
+    metric: str = "result.test/neg_elbo",
 ) -> list[WinnerMargin]:
-    """Set the first confirmed configuration against each other one that shares a seed with it, by default on test.
+    """Set the first confirmed configuration against each other one that shares a seed with it, by
+    default on test.
 
-    All configurations of a study draw from one list of fresh seeds (`sweeps.engine.repeats`), so that they are paired.
-    Holm's correction counts all pairs of confirmed configurations, because the first was chosen among them by runs that
-    are tested here: with the pairs of the first alone, chance would be called a difference in more than 5 % of studies.
+    All configurations of a study draw from one list of fresh seeds (`sweeps.engine.repeats`), so
+    that they are paired. Holm's correction counts all pairs of confirmed configurations, because
+    the first was chosen among them by runs that are tested here: with the pairs of the first alone,
+    chance would be called a difference in more than 5 % of studies.
 
     Args:
-        race: what chose the number of seeds that two of them share, after looking at the runs. Each p is multiplied by the numbers
-            among which it chose (Bonferroni), which holds for whatever rule chooses.
+        race: what chose the number of seeds that two of them share, after looking at the runs. Each
+            p is multiplied by the numbers among which it chose (Bonferroni), which holds for
+            whatever rule chooses.
         metric: column of the figure that is compared; `objective` is that of validation.
     """
     figures = [_by_seed(setting, metric=metric) for setting in confirmed]
     looks, tested = race.looks if race else 1, []
     for one, other in combinations(figures, 2):
         first, second = _shared(one, other)
-        tested.append((paired_interval(first, second), paired_t_p(np.subtract(second, first).tolist()), looks))
+        tested.append(
+            (paired_interval(first, second), paired_t_p(np.subtract(second, first).tolist()), looks)
+        )
     # Those of the first come first.
     margins = zip(confirmed[1:], _margins(tested), strict=False)
     return [
@@ -309,14 +369,21 @@ def winner_margins(
 
 
 def _margins(tested: Sequence[tuple[Interval, float, int]], unmade: int = 0) -> list[Margin]:
-    """Return the margins with these intervals, p and looks, corrected for all of them and for `unmade` tests, which count as failed."""
+    """Return the margins with these intervals, p and looks, corrected for all of them and for
+    `unmade` tests, which count as failed.
+    """
     ps = [p if math.isnan(p) else min(1.0, p * looks) for _, p, looks in tested]
     tests = sum(map(math.isfinite, ps)) + unmade
     corrected = zip(tested, ps, holm([*ps, *[1.0] * unmade]), strict=False)
-    return [Margin(interval=interval, p=p, p_holm=p_holm, tests=tests) for (interval, *_), p, p_holm in corrected]
+    return [
+        Margin(interval=interval, p=p, p_holm=p_holm, tests=tests)
+        for (interval, *_), p, p_holm in corrected
+    ]
 
 
-def _shared(first: Mapping[int, float], second: Mapping[int, float]) -> tuple[list[float], list[float]]:
+def _shared(
+    first: Mapping[int, float], second: Mapping[int, float]
+) -> tuple[list[float], list[float]]:
     """Return the figures of both for each seed that both have, in the order of the second."""
     seeds = [seed for seed in second if seed in first]
     return [first[seed] for seed in seeds], [second[seed] for seed in seeds]
@@ -327,25 +394,32 @@ def baseline_margins(
     opposed: Sequence[tuple[TestedSetting, TestedSetting]],
     race: Race | None = None,
 ) -> list[BaselineMargin]:
-    """Set each baseline against its other: the configuration that it changes; the first confirmed one for the fixed settings.
+    """Set each baseline against its other: the configuration that it changes; the first confirmed
+    one for the fixed settings.
 
-    Left out are those that are the same training as the other, and those of which no figure can be compared.
+    Left out are those that are the same training as the other, and those of which no figure can be
+    compared.
 
-    Error rate: each of the two families, −ELBO and `BESIDE`, calls a difference that is none settled in at most 5 % of studies. Holm's
-    correction counts each baseline with every confirmed configuration, because the first was chosen among these by runs that are tested
-    here. A baseline on the best setting is trained on one or two of them; the tests of the others, which were not made, count as failed.
+    Error rate: each of the two families, −ELBO and `BESIDE`, calls a difference that is none
+    settled in at most 5 % of studies. Holm's correction counts each baseline with every confirmed
+    configuration, because the first was chosen among these by runs that are tested here. A baseline
+    on the best setting is trained on one or two of them; the tests of the others, which were not
+    made, count as failed.
 
     Args:
         confirmed: the confirmed configurations, the first first.
         opposed: baseline and its other.
-        race: as for `winner_margins`; the first, which has won it, has all seeds whenever the race is over.
+        race: as for `winner_margins`; the first, which has won it, has all seeds whenever the race
+            is over.
     """
     totals = _differences(confirmed, opposed, ("neg_elbo",), race)
     others = _differences(confirmed, opposed, BESIDE, race)
     margins = []
     for place, (baseline, other) in enumerate(opposed):
         margin, basis = totals.get((place, "neg_elbo"), (None, ""))
-        further = {metric: others[place, metric][0] for metric in BESIDE if (place, metric) in others}
+        further = {
+            metric: others[place, metric][0] for metric in BESIDE if (place, metric) in others
+        }
         if margin is not None or further:
             margin = margin or Margin(interval=mean_interval([]), p=math.nan, tests=0)
             margins.append(
@@ -368,37 +442,55 @@ def _differences(
     metrics: Sequence[str],
     race: Race | None,
 ) -> dict[tuple[int, str], tuple[Margin, str]]:
-    """Return (place of a baseline, metric) → its difference from its other and the basis, corrected for all of these metrics together."""
+    """Return (place of a baseline, metric) → its difference from its other and the basis, corrected
+    for all of these metrics together.
+    """
     looks = race.looks if race else 1
     every, tested, made = [], [], []
     for place, (baseline, other) in enumerate(opposed):
-        for setting, metric in product(confirmed if baseline.source_trial is None else [other], metrics):
-            if measures_one_thing(setting, baseline, metric) and not same_training(setting, baseline):
+        for setting, metric in product(
+            confirmed if baseline.source_trial is None else [other], metrics
+        ):
+            if measures_one_thing(setting, baseline, metric) and not same_training(
+                setting, baseline
+            ):
                 interval, p, basis = difference_on_test(setting, baseline, metric)
-                every.append((place, metric, basis, setting is other and math.isfinite(interval.mean)))
+                every.append(
+                    (place, metric, basis, setting is other and math.isfinite(interval.mean))
+                )
                 tested.append((interval, p, 1 if setting is confirmed[0] else looks))
                 if baseline.source_trial is not None and math.isfinite(p):
                     made.append((baseline.baseline, metric))
     unmade = max(0, len(set(made)) * len(confirmed) - len(made))
     margins = zip(every, _margins(tested, unmade), strict=True)
-    return {(place, metric): (margin, basis) for (place, metric, basis, is_own), margin in margins if is_own}
+    return {
+        (place, metric): (margin, basis)
+        for (place, metric, basis, is_own), margin in margins
+        if is_own
+    }
 
 
 def measures_one_thing(setting: TestedSetting, other: TestedSetting, metric: str) -> bool:
     """Tell whether a figure on test is the same quantity for both."""
     if metric == "neg_elbo":
         return setting.same_protocol == other.same_protocol
-    return same_images(setting, other) and not (metric == "rate" and (setting.deterministic or other.deterministic))
+    return same_images(setting, other) and not (
+        metric == "rate" and (setting.deterministic or other.deterministic)
+    )
 
 
 def same_images(setting: TestedSetting, other: TestedSetting) -> bool:
-    """Tell whether two configurations saw the same images and targets, so that FID and MSE measure one thing."""
+    """Tell whether two configurations saw the same images and targets, so that FID and MSE measure
+    one thing.
+    """
     parts = [part for part in SAME_DISTORTION if part != "likelihood"]
     return all(setting.protocol.get(part) == other.protocol.get(part) for part in parts)
 
 
 def _weighted_difference(best: TestedSetting, baseline: TestedSetting) -> Interval | None:
-    """Return the mean difference in test IW-NLL (baseline − best); None where the numbers of samples differ or are not known."""
+    """Return the mean difference in test IW-NLL (baseline − best); None where the numbers of
+    samples differ or are not known.
+    """
     counts = {
         float(count)
         for setting in (best, baseline)
@@ -410,7 +502,9 @@ def _weighted_difference(best: TestedSetting, baseline: TestedSetting) -> Interv
 
 
 def same_training(setting: TestedSetting, other: TestedSetting) -> bool:
-    """Tell whether the other has the same runs, or the same seeds with the same test −ELBO to the last bit: it was trained as this one."""
+    """Tell whether the other has the same runs, or the same seeds with the same test −ELBO to the
+    last bit: it was trained as this one.
+    """
     figures, others = _by_seed(setting, "seed"), _by_seed(other, "seed")
     return same_runs(setting, other) or (
         bool(others) and all(figures.get(seed) == figure for seed, figure in others.items())
@@ -418,10 +512,14 @@ def same_training(setting: TestedSetting, other: TestedSetting) -> bool:
 
 
 def by_training(settings: Iterable[TestedSetting]) -> list[list[TestedSetting]]:
-    """Group configurations that were trained alike, as `same_training` tells; groups and their members in the order given."""
+    """Group configurations that were trained alike, as `same_training` tells; groups and their
+    members in the order given.
+    """
     groups: list[list[TestedSetting]] = []
     for setting in settings:
-        group: list[TestedSetting] = next((group for group in groups if same_training(group[0], setting)), [])
+        group: list[TestedSetting] = next(
+            (group for group in groups if same_training(group[0], setting)), []
+        )
         if not group:
             groups.append(group)
         group.append(setting)
@@ -429,14 +527,17 @@ def by_training(settings: Iterable[TestedSetting]) -> list[list[TestedSetting]]:
 
 
 def same_runs(setting: TestedSetting, other: TestedSetting) -> bool:
-    """Tell whether all runs of the other are runs of this one, so that both are one configuration."""
+    """Tell whether all runs of the other are runs of this one, so that both are one
+    configuration.
+    """
     return set(other.runs["name"]) <= set(setting.runs["name"])
 
 
 def difference_on_test(
     first: TestedSetting, second: TestedSetting, metric: str = "neg_elbo"
 ) -> tuple[Interval, float, str]:
-    """Return the mean difference in a test metric (second − first) with its interval, the p of its test, and what both rest on.
+    """Return the mean difference in a test metric (second − first) with its interval, the p of its
+    test, and what both rest on.
 
     Runs that share their seed are paired; otherwise interval and test are Welch's.
     """
@@ -454,7 +555,9 @@ def difference_on_test(
 def _by_seed(
     setting: TestedSetting, name: str = "seed_index", metric: str = "result.test/neg_elbo"
 ) -> dict[int, float]:
-    """Return the figure in a column of each run that has it, by its seed or by the place of its seed; of equal seeds the first run."""
+    """Return the figure in a column of each run that has it, by its seed or by the place of its
+    seed; of equal seeds the first run.
+    """
     figures: dict[int, float] = {}
     for seed, figure in zip(setting.runs[name], column(setting.runs, metric), strict=True):
         if not is_missing(seed) and math.isfinite(figure):

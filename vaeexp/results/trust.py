@@ -1,4 +1,6 @@
-"""Whether a study can be trusted: the checks that experienced tuners make, each as statements with what to do."""
+"""Whether a study can be trusted: the checks that experienced tuners make, each as statements with
+what to do.
+"""
 
 import math
 import shlex
@@ -14,7 +16,14 @@ from vaeexp.results import grown, piled_up, widening_option
 from vaeexp.results.course import LEAST_COMPARED, compared_course
 from vaeexp.results.new_seeds import PURPOSES, failed_seeds, failures_of
 from vaeexp.results.pruner_replay import LEAST, rank_correlations
-from vaeexp.results.slow_learners import LateTrial, RungRanks, late_trials, later_rungs, rung_ranks, spread_over_seeds
+from vaeexp.results.slow_learners import (
+    LateTrial,
+    RungRanks,
+    late_trials,
+    later_rungs,
+    rung_ranks,
+    spread_over_seeds,
+)
 from vaeexp.results.statements import NATS, Figure, Statement, Statements
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite, with_purpose
@@ -33,7 +42,9 @@ _BUDGET = ("--trials", "--seconds")
 """Options of `vaeexp sweep` that an advice sets itself."""
 
 CheckVerdict = Literal["good", "warning", "unknown", "nothing"]
-"""`unknown`: the study has what the check looks at, and does not tell; `nothing`: it has nothing that the check looks at."""
+"""`unknown`: the study has what the check looks at, and does not tell; `nothing`: it has nothing
+that the check looks at.
+"""
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,8 @@ class Check:
 
 
 def check_study(view: StudyView) -> list[Check]:
-    """Return the checks of a study in any state: the warnings of its plan, then always the same ones in the same order.
+    """Return the checks of a study in any state: the warnings of its plan, then always the same
+    ones in the same order.
 
     With two objectives there are the warnings alone, because all other checks are of one objective.
     """
@@ -89,19 +101,26 @@ def _nats(value: float) -> Figure:
     return Figure(float(value), unit=NATS)
 
 
-def _judged(name: str, good: bool, found: Statements, advice: Statement, further: Statements = ()) -> Check:
+def _judged(
+    name: str, good: bool, found: Statements, advice: Statement, further: Statements = ()
+) -> Check:
     """Return a check that is good, or warns and gives the advice."""
-    return Check(name, "good", found, further) if good else Check(name, "warning", found, further, advice)
+    return (
+        Check(name, "good", found, further)
+        if good
+        else Check(name, "warning", found, further, advice)
+    )
 
 
 # ---- bounds ----
 
 
 def at_bounds(view: StudyView) -> Check:
-    """Check that the best configurations lie inside what was searched: that they do not pile up at an end (`hits_of`), and that the winner
-    lies at none.
+    """Check that the best configurations lie inside what was searched: that they do not pile up at
+    an end (`hits_of`), and that the winner lies at none.
 
-    Where the search has settled at an end, or the winner alone lies there, it cannot be told whether beyond is better.
+    Where the search has settled at an end, or the winner alone lies there, it cannot be told
+    whether beyond is better.
     """
     with_ends = [parameter for parameter in view.parameters.values() if has_ends(parameter)]
     if not with_ends:
@@ -112,12 +131,17 @@ def at_bounds(view: StudyView) -> Check:
     winners = {} if told else view.winner_ends
     if hits or winners:
         ends = {**winners, **{hit.parameter: hit.bound for hit in hits}}
-        piles = [piled_up(hit, view.parameters[hit.parameter], parameter_label(hit.parameter)) for hit in hits]
+        piles = [
+            piled_up(hit, view.parameters[hit.parameter], parameter_label(hit.parameter))
+            for hit in hits
+        ]
         found = (*piles, *(_winner_at(view, name, bound) for name, bound in winners.items()))
         open_ = () if told else _one("check.settled" if hits else "check.beyond_unknown")
         verdict: CheckVerdict = "warning" if told else "unknown"
         return Check("bounds", verdict, found, (*open_, *steps), _widen(view, ends))
-    counts = {parameter.name: int(parameter.of(view.found).notna().sum()) for parameter in with_ends}
+    counts = {
+        parameter.name: int(parameter.of(view.found).notna().sum()) for parameter in with_ends
+    }
     few = tuple(parameter_label(name) for name, count in counts.items() if count < LEAST_RANKED)
     if len(few) == len(with_ends):
         found = _one("check.few_ranked", trials=max(counts.values()))
@@ -130,17 +154,31 @@ def _winner_at(view: StudyView, name: str, bound: Bound) -> Statement:
     """Say which value the winner has, and the end that it lies at, where this is another number."""
     value = None if view.best_trial is None else view.params(view.best_trial)[name]
     shown, end = format_value(value), format_value(end_of(view.parameters[name], bound))
-    values = {"parameter": parameter_label(name), "value": shown, "bound": bound, "end": None if shown == end else end}
+    values = {
+        "parameter": parameter_label(name),
+        "value": shown,
+        "bound": bound,
+        "end": None if shown == end else end,
+    }
     return Statement("check.winner_at_end", values)
 
 
 def _widen(view: StudyView, ends: Mapping[str, Bound]) -> Statement:
-    """Return the advice to search beyond these ends; with a list among them in a new study, because no trial of the old list fits a longer one."""
-    options = [option for name, bound in ends.items() if (option := widening_option(view.parameters[name], bound))]
+    """Return the advice to search beyond these ends; with a list among them in a new study, because
+    no trial of the old list fits a longer one.
+    """
+    options = [
+        option
+        for name, bound in ends.items()
+        if (option := widening_option(view.parameters[name], bound))
+    ]
     if not options:
         return Statement("advice.no_wider")
     if any(view.parameters[name].is_choice for name in ends):
-        wider = f"{_sweep(view, '--name')} --name {shlex.quote(f'{view.name}_wider')} {' '.join(options)}"
+        wider = (
+            f"{_sweep(view, '--name')} --name {shlex.quote(f'{view.name}_wider')} "
+            f"{' '.join(options)}"
+        )
         return _do("widen_anew", wider)
     return _do("widen", f"{_search_on(view)} {' '.join(options)} --extend")
 
@@ -149,9 +187,11 @@ def _widen(view: StudyView, ends: Mapping[str, Bound]) -> Statement:
 
 
 def levelled_off(view: StudyView) -> Check:
-    """Check that the last third of the trials lowered the best value at equal epochs by less than it varies over seeds (`compared_course`).
+    """Check that the last third of the trials lowered the best value at equal epochs by less than
+    it varies over seeds (`compared_course`).
 
-    It cannot be said where seeds make up more than a tenth of the variance of the trials: no gain that matters would be seen.
+    It cannot be said where seeds make up more than a tenth of the variance of the trials: no gain
+    that matters would be seen.
     """
     course = compared_course(view)
     if course is None:
@@ -174,13 +214,16 @@ def _few_together(view: StudyView, check: str) -> Check:
 
 
 def seeds_against_configurations(view: StudyView) -> Check:
-    """Check that trials differ by more than seeds do at equal epochs: seeds make up at most a tenth of their variance.
+    """Check that trials differ by more than seeds do at equal epochs: seeds make up at most a tenth
+    of their variance.
 
     The best ten alone are no measure: where a search has done its work, they are equally good.
     """
     course = compared_course(view)
     if math.isnan(spread_over_seeds(view)[0]):
-        return Check("seeds", "unknown", _one("check.none_confirmed"), advice=_confirm(view, top=3, seeds=3))
+        return Check(
+            "seeds", "unknown", _one("check.none_confirmed"), advice=_confirm(view, top=3, seeds=3)
+        )
     if course is None or math.isnan(course.spread):
         return _few_together(view, "seeds")
     found = _one(
@@ -199,9 +242,11 @@ def seeds_against_configurations(view: StudyView) -> Check:
 
 
 def pruner_kept_winners(view: StudyView) -> Check:
-    """Check that the pruner, replayed on the recorded curves with all of them known, lets the best quarter (ten trials at most) pass.
+    """Check that the pruner, replayed on the recorded curves with all of them known, lets the best
+    quarter (ten trials at most) pass.
 
-    Of a study that pauses trials, the paused ones that were trained to their end say so, else how well the first rung ranks (`slow_learners`).
+    Of a study that pauses trials, the paused ones that were trained to their end say so, else how
+    well the first rung ranks (`slow_learners`).
     """
     if (ranks := rung_ranks(view)) is not None:
         return _paused_winners(view, ranks)
@@ -209,11 +254,21 @@ def pruner_kept_winners(view: StudyView) -> Check:
     if replay is None:
         rule = (view.study.spec.get("pruner") or {}).get("name") or "none"
         why = {"none": _one("check.no_pruner"), "promotion": _one("check.no_rung")}
-        return Check("pruner", "unknown", why.get(rule, _one("check.few_curves", least=LEAST)), course)
+        return Check(
+            "pruner", "unknown", why.get(rule, _one("check.few_curves", least=LEAST)), course
+        )
     setting, value, search_on = replay.setting, replay.recommended, _search_on(view)
-    found = _one("check.replayed", stopped=replay.stopped, best=replay.winners, setting=setting, present=replay.present)
+    found = _one(
+        "check.replayed",
+        stopped=replay.stopped,
+        best=replay.winners,
+        setting=setting,
+        present=replay.present,
+    )
     if value is None:
-        advice = _do("without_pruner", f"{search_on} --set pruner.name=none --extend", setting=setting)
+        advice = _do(
+            "without_pruner", f"{search_on} --set pruner.name=none --extend", setting=setting
+        )
     else:
         advice = _do("more_patience", f"{search_on} --set pruner.{setting}={value} --extend")
         course += _one("check.spares", setting=setting, value=value, saved=replay.saved)
@@ -242,7 +297,9 @@ def _paused_winners(view: StudyView, ranks: RungRanks) -> Check:
             advice = _confirm(view, top=3, seeds=3)
             return Check("pruner", "unknown", found, further, advice)
         return Check("pruner", "good", found, further)
-    planned = " " if view.study.spec.get("confirm") else " --set confirm.top=3 --set confirm.seeds=3 "
+    planned = (
+        " " if view.study.spec.get("confirm") else " --set confirm.top=3 --set confirm.seeds=3 "
+    )
     test = f"{_sweep(view)}{planned}--set confirm.late=3 --extend"
     if ranks.weak:
         return Check("pruner", "warning", found, advice=_do("train_late", test, option=option))
@@ -256,41 +313,62 @@ def _late_trial(one: LateTrial) -> Statement:
     within = one.before_winner and one.ahead.low <= 0
     values = {name: getattr(one, name) for name in ("rank", "reached", "rung", "winner")}
     values |= {"trial": one.number, "ahead": Figure.of(one.ahead)}
-    return Statement("check.late_within" if within else "check.late", values, rows=(str(one.number),))
+    return Statement(
+        "check.late_within" if within else "check.late", values, rows=(str(one.number),)
+    )
 
 
 def _early_ranks(correlations: pd.Series) -> Statements:
-    """Say how well early epochs rank the complete trials as the last one does; empty where too few have the same length."""
+    """Say how well early epochs rank the complete trials as the last one does; empty where too few
+    have the same length.
+    """
     if correlations.empty:
         return ()
     early = int(correlations.index[max(1, round(len(correlations) / 5)) - 1])
     fair = next(
-        (int(epoch) for epoch in correlations.index if (correlations.loc[epoch:] >= FAIR_CORRELATION).all()),
+        (
+            int(epoch)
+            for epoch in correlations.index
+            if (correlations.loc[epoch:] >= FAIR_CORRELATION).all()
+        ),
         None,
     )
     at_early = Figure(float(correlations.loc[early]))
-    return _one("check.early_ranks", epoch=early, correlation=at_early, fair=FAIR_CORRELATION, fair_from=fair)
+    return _one(
+        "check.early_ranks",
+        epoch=early,
+        correlation=at_early,
+        fair=FAIR_CORRELATION,
+        fair_from=fair,
+    )
 
 
 # ---- confirmation and test ----
 
 
 def seeds_trained(view: StudyView) -> Check:
-    """Check that every run with a fresh seed trained to its end. A seed that failed is missing from each mean, which is then too good."""
+    """Check that every run with a fresh seed trained to its end. A seed that failed is missing from
+    each mean, which is then too good.
+    """
     failed = [seeds for seeds in view.new_seeds if seeds.failed]
     runs = with_purpose(view.trials, *PURPOSES)
     if not failed:
-        planned, complete = (sum(getattr(each, n) for each in view.new_seeds) for n in ("planned", "complete"))
+        planned, complete = (
+            sum(getattr(each, n) for each in view.new_seeds) for n in ("planned", "complete")
+        )
         if not planned:
             return Check("new_seeds", "nothing", _one("check.no_seeds"))
         if complete < planned and not view.study.finished:
-            found, advice = _one("check.seeds_so_far", complete=complete, planned=planned), _do("finish", _sweep(view))
+            found = _one("check.seeds_so_far", complete=complete, planned=planned)
+            advice = _do("finish", _sweep(view))
             return Check("new_seeds", "unknown", found, advice=advice)
         return Check("new_seeds", "good", _one("check.seeds_trained", runs=len(runs)))
     failures = failures_of(runs)
     further: Statements = ()
     for each in failed[:SHOWN]:
-        further += _one("check.seeds_of", title=each.title, failed=each.failed, planned=each.planned)
+        further += _one(
+            "check.seeds_of", title=each.title, failed=each.failed, planned=each.planned
+        )
     if len(failed) > SHOWN:
         further += _one("check.seeds_of_others", others=len(failed) - SHOWN)
     found = failed_seeds(failures, len(runs))
@@ -298,7 +376,8 @@ def seeds_trained(view: StudyView) -> Check:
 
 
 def validation_holds_on_test(view: StudyView) -> Check:
-    """Check that the confirmed configurations that validation sets behind the best are behind it on test, too, by more than seeds vary.
+    """Check that the confirmed configurations that validation sets behind the best are behind it on
+    test, too, by more than seeds vary.
 
     Where validation sets none behind it, no order is to hold.
     """
@@ -309,8 +388,12 @@ def validation_holds_on_test(view: StudyView) -> Check:
         if len(values := finite(column(setting.runs, "result.test/neg_elbo")))
     }
     if len(tested) < 2:
-        return Check(name, "unknown", _one("check.few_tested"), advice=_confirm(view, top=3, seeds=3))
-    orders = _one("check.orders", validation=tuple(tested), test=tuple(sorted(tested, key=tested.__getitem__)))
+        return Check(
+            name, "unknown", _one("check.few_tested"), advice=_confirm(view, top=3, seeds=3)
+        )
+    orders = _one(
+        "check.orders", validation=tuple(tested), test=tuple(sorted(tested, key=tested.__getitem__))
+    )
     verdict, found, advice = _order_on_test(view)
     return Check(name, verdict, found, orders, advice)
 
@@ -319,7 +402,9 @@ def _order_on_test(view: StudyView) -> tuple[CheckVerdict, Statements, Statement
     """Return the verdict on two or more tested configurations, why, and what to do."""
     on_test = {margin.source_trial: margin for margin in view.margins}
     more_seeds = _confirm(view, top=2, seeds=5, more=True)
-    ahead = [source for source, margin in on_test.items() if margin.settled and margin.interval.mean < 0]
+    ahead = [
+        source for source, margin in on_test.items() if margin.settled and margin.interval.mean < 0
+    ]
     if ahead:
         return "warning", _one("check.better_on_test", trial=ahead[0]), more_seeds
     if not any(math.isfinite(margin.interval.low) for margin in on_test.values()):
@@ -334,10 +419,12 @@ def _order_on_test(view: StudyView) -> tuple[CheckVerdict, Statements, Statement
 
 
 def learned_out(view: StudyView) -> Check:
-    """Check that the last tenth of their epochs gained the confirmed runs less than seeds vary, and less than 0.1 % of the objective.
+    """Check that the last tenth of their epochs gained the confirmed runs less than seeds vary, and
+    less than 0.1 % of the objective.
 
-    Under a schedule that lets the learning rate fall to 0 every run ends flat. Then, and better in any case, a baseline
-    that is the best configuration with more epochs answers: whether it is better on test, by the corrected test.
+    Under a schedule that lets the learning rate fall to 0 every run ends flat. Then, and better in
+    any case, a baseline that is the best configuration with more epochs answers: whether it is
+    better on test, by the corrected test.
     """
     gains = [gain for setting in view.confirmed for gain in late_gains(view, setting.runs)]
     if not gains:
@@ -355,12 +442,17 @@ def learned_out(view: StudyView) -> Check:
         if math.isfinite(longer.interval.low):
             ok = not (longer.settled and longer.interval.mean < 0)
             name = shlex.quote(f"{view.name}_longer")
-            new = _do("train_longer", f"{_sweep(view, '--name')} --name {name} --set train.epochs={epochs}")
+            new = _do(
+                "train_longer",
+                f"{_sweep(view, '--name')} --name {name} --set train.epochs={epochs}",
+            )
             return _judged("learned_out", ok, found, new, further)
     if gain > little:
         return Check("learned_out", "warning", found, further, train_longer)
     configurations = [view.params(run) for _, run in view.confirm_runs.iterrows()]
-    schedules = {params.get("schedule", view.fixed("schedule") or "constant") for params in configurations}
+    schedules = {
+        params.get("schedule", view.fixed("schedule") or "constant") for params in configurations
+    }
     if any(SCHEDULES[schedule].to_zero for schedule in schedules):
         further += _one("check.rate_falls")
         return Check("learned_out", "unknown", found, further, train_longer)
@@ -368,21 +460,31 @@ def learned_out(view: StudyView) -> Check:
 
 
 def _longer(view: StudyView) -> BaselineMargin | None:
-    """Return the margin of a baseline that is the best configuration with more epochs; None without one."""
+    """Return the margin of a baseline that is the best configuration with more epochs; None without
+    one.
+    """
     usual = view.confirm_runs["epochs"].max()
     for margin in view.baseline_margins:
         settings = view.baseline_specs[margin.baseline].get("settings") or {}
-        if {*settings} == {"epochs"} and settings["epochs"] > usual and margin.source_trial == view.best_number:
+        if (
+            {*settings} == {"epochs"}
+            and settings["epochs"] > usual
+            and margin.source_trial == view.best_number
+        ):
             return margin
     return None
 
 
 def late_gains(view: StudyView, runs: pd.DataFrame) -> list[float]:
-    """Return by how much the last tenth of the epochs lowered the best value of each run, nats; without runs of under ten epochs."""
+    """Return by how much the last tenth of the epochs lowered the best value of each run, nats;
+    without runs of under ten epochs.
+    """
     gains = []
     epochs = view.epochs[view.epochs["repeat"] & (view.epochs["epoch"] > view.warmup)]
     for number in runs["number"]:
-        curve = epochs.loc[epochs["number"] == number].sort_values("epoch")["objective"].to_numpy(float)
+        curve = (
+            epochs.loc[epochs["number"] == number].sort_values("epoch")["objective"].to_numpy(float)
+        )
         last = max(1, round(LAST * len(curve)))
         if len(curve) >= 10 and np.isfinite(curve).all():
             gains.append(float(curve[:-last].min() - curve.min()))
@@ -393,7 +495,9 @@ def late_gains(view: StudyView, runs: pd.DataFrame) -> list[float]:
 
 
 def _sweep(view: StudyView, *without: str) -> str:
-    """Return the command that ran the study, as it was recorded, without its budget and without these options."""
+    """Return the command that ran the study, as it was recorded, without its budget and without
+    these options.
+    """
     command = masked(str(view.study.provenance.get("command") or ""))
     words = shlex.split(command or f"vaeexp sweep {shlex.quote(view.name)}")
     arguments: list[str] = []
@@ -422,11 +526,15 @@ def _do(kind: str, command: str, **values: Any) -> Statement:
 
 
 def _more_trials(view: StudyView) -> Statement:
-    return Statement("advice.cannot_train") if view.all_failed else _do("search_on", _search_on(view))
+    return (
+        Statement("advice.cannot_train") if view.all_failed else _do("search_on", _search_on(view))
+    )
 
 
 def _confirm(view: StudyView, *, top: int, seeds: int, more: bool = False) -> Statement:
-    """Return the advice to confirm this many configurations with this many seeds, or twice the seeds where the study has them."""
+    """Return the advice to confirm this many configurations with this many seeds, or twice the
+    seeds where the study has them.
+    """
     if view.nothing_learned:
         return Statement("advice.nothing_to_confirm")
     plan = view.study.spec.get("confirm") or {}

@@ -1,4 +1,5 @@
-"""What stands before all else in the answer of a search: that it has learned nothing, why, and what to do; or that an unfinished trial came further.
+"""What stands before all else in the answer of a search: that it has learned nothing, why, and what
+to do; or that an unfinished trial came further.
 
 Made of records, without pandas, because `status` says it, too.
 """
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from sweeps import State, StudyRecord
 
 COLLAPSED = 0.1
-"""Rate, in nats per image, below which the posterior of a trial has collapsed: its latent variables say nothing about the image."""
+"""Rate, in nats per image, below which the posterior of a trial has collapsed: its latent variables
+say nothing about the image.
+"""
 REMEDIES = ("diverged", "out_of_memory", "crashed", "timed_out")
 """Kinds of failure that have a remedy of their own."""
 UNFINISHED = ("pruned", "paused")
@@ -71,17 +74,24 @@ def all_failed(trials: Sequence[SearchedTrial]) -> bool:
 
 
 def nothing_learned(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> Statements:
-    """Return that the trials of a search have taught nothing, and what to do; empty where they have, or may while it goes on."""
+    """Return that the trials of a search have taught nothing, and what to do; empty where they
+    have, or may while it goes on.
+    """
     ended = [trial for trial in trials if trial.state not in ("running", "waiting")]
     complete = [trial for trial in ended if trial.state == "complete"]
     if all_failed(ended):
         return _failed(ended)
     if not complete and len(ended) == len(trials) and ended:
         return _unfinished(study, ended)
-    deterministic = (study.spec.get("model") or {}).get("posterior") == "deterministic"  # which has no rate
+    # Which has no rate.
+    deterministic = (study.spec.get("model") or {}).get("posterior") == "deterministic"
     if complete and not deterministic and all(trial.rate < COLLAPSED for trial in complete):
         highest = Figure(max(trial.rate for trial in complete), unit=NATS)
-        values = {"complete": len(complete), "rate": highest, "limit": Figure(COLLAPSED, unit=NATS, digits=1)}
+        values = {
+            "complete": len(complete),
+            "rate": highest,
+            "limit": Figure(COLLAPSED, unit=NATS, digits=1),
+        }
         return Statement("nothing.collapsed", values), Statement("remedy.collapsed")
     return ()
 
@@ -94,9 +104,15 @@ def remedy(kind: str) -> Statement:
 def _failed(ended: Sequence[SearchedTrial]) -> Statements:
     kinds = Counter(str(trial.failure) for trial in ended)
     most = kinds.most_common(1)[0][0]
-    message = next((trial.message for trial in ended if str(trial.failure) == most and trial.message), None)
+    message = next(
+        (trial.message for trial in ended if str(trial.failure) == most and trial.message), None
+    )
     first = " ".join(message.split()).rstrip(".") if message else None
-    values = {"failed": len(ended), "kinds": _counted(dict(kinds.most_common())), "most": most.replace("_", " ")}
+    values = {
+        "failed": len(ended),
+        "kinds": _counted(dict(kinds.most_common())),
+        "most": most.replace("_", " "),
+    }
     return Statement("nothing.failed", {**values, "message": first}), remedy(most)
 
 
@@ -112,8 +128,12 @@ def _counted(counts: Mapping[str, int]) -> dict[str, int]:
     return {name.replace("_", " "): count for name, count in counts.items()}
 
 
-def further_trial(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> tuple[SearchedTrial, float] | None:
-    """Return the unfinished trial that had reached the lowest value, and that of the best complete trial; None where it is not below that."""
+def further_trial(
+    study: "StudyRecord", trials: Sequence[SearchedTrial]
+) -> tuple[SearchedTrial, float] | None:
+    """Return the unfinished trial that had reached the lowest value, and that of the best complete
+    trial; None where it is not below that.
+    """
     best = min((trial.objective for trial in trials if trial.state == "complete"), default=math.nan)
     lower = [trial for trial in trials if trial.state in UNFINISHED and trial.objective < best]
     if study.objectives or not lower:
@@ -122,7 +142,9 @@ def further_trial(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> tupl
 
 
 def came_further(found: tuple[SearchedTrial, float]) -> Statement:
-    """Return which unfinished trial had reached less than the best complete one (`further_trial`)."""
+    """Return which unfinished trial had reached less than the best complete one
+    (`further_trial`).
+    """
     trial, best = found
     values: dict[str, Any] = {"trial": trial.number, "state": trial.state, "epochs": trial.epochs}
     values |= {

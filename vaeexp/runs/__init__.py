@@ -1,6 +1,7 @@
 """The kept files of a trained trial, and their later uses.
 
-`runs.drawing` and the other modules named here are imported when they are first asked for, because they bring PyTorch.
+`runs.drawing` and the other modules named here are imported when they are first asked for, because
+they bring PyTorch.
 """
 
 import lazy_loader

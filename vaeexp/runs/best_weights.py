@@ -1,8 +1,10 @@
-"""The weights of the best trials alone, while a search goes on: what `keep: {weights: N}` of a study file asks for.
+"""The weights of the best trials alone, while a search goes on: what `keep: {weights: N}` of a
+study file asks for.
 
-A trial that ends has its weights in any case, and its record their SHA-256, so that `vaeexp reproduce RUN --restore` can prove
-that it has made them again. Weights of trials that fall out of the best are freed, some at a time. At the end of the sweep the
-files are those that follow from the records alone, whenever a process was killed.
+A trial that ends has its weights in any case, and its record their SHA-256, so that `vaeexp
+reproduce RUN --restore` can prove that it has made them again. Weights of trials that fall out of
+the best are freed, some at a time. At the end of the sweep the files are those that follow from the
+records alone, whenever a process was killed.
 """
 
 from pathlib import Path
@@ -19,14 +21,20 @@ if TYPE_CHECKING:
     from sweeps import Snapshot, Sweep
 
 AT_ONCE = 50
-"""Weights beyond the best that are freed at once. Each time, all that were freed go into one record of the journal."""
+"""Weights beyond the best that are freed at once. Each time, all that were freed go into one record
+of the journal.
+"""
 
 
 class BestWeights(Observer):
-    """Frees the weights of trials of the search that fall out of the best, in order of the objective, equals by number."""
+    """Frees the weights of trials of the search that fall out of the best, in order of the
+    objective, equals by number.
+    """
 
     def __init__(self, runs: Path, storage: "BaseStorage", study: str, best: int) -> None:
-        """Begin with what the storage says of the study, which this process holds. `best`: trials that keep their weights."""
+        """Begin with what the storage says of the study, which this process holds. `best`: trials
+        that keep their weights.
+        """
         self._runs, self._study_storage, self._study, self._best = runs, storage, study, best
         stored = read_state(storage, study)
         registered = stored.study.model and Path(stored.study.model.folder).name
@@ -34,17 +42,25 @@ class BestWeights(Observer):
         """Number of a complete trial that has its weights → its objective."""
         for trial in ranked_trials(stored):
             name = run_folder(trial.number, repeat=False)
-            if WEIGHTS in trial.files and name != registered and WEIGHTS not in stored.study.freed.get(name, ()):
+            if (
+                WEIGHTS in trial.files
+                and name != registered
+                and WEIGHTS not in stored.study.freed.get(name, ())
+            ):
                 self._hold(trial.number, trial.outcome)
 
     @classmethod
     def of(cls, sweep: "Sweep", weights: int | Literal["all"]) -> list[Self]:
-        """Return the observer of a sweep that has begun; none where all trials keep their weights, as with two objectives they do."""
+        """Return the observer of a sweep that has begun; none where all trials keep their weights,
+        as with two objectives they do.
+        """
         if weights == "all" or sweep.study.objectives:
             return []
         return [cls(sweep.runs, sweep.storage, sweep.study.name, weights)]
 
-    def trial_ended(self, trial: TrialSpec, outcome: Outcome, result: TrialResult, duplicate_of: int | None) -> None:
+    def trial_ended(
+        self, trial: TrialSpec, outcome: Outcome, result: TrialResult, duplicate_of: int | None
+    ) -> None:
         if outcome.state == "complete" and not trial.repeat and WEIGHTS in result.files:
             self._hold(trial.number, outcome)
 
@@ -56,7 +72,9 @@ class BestWeights(Observer):
         self._held = {number: self._held[number] for number in order[: self._best]}
 
     def conclude(self) -> None:
-        """Free weights and earlier pictures of all trials beyond the best, those that a kill left too."""
+        """Free weights and earlier pictures of all trials beyond the best, those that a kill left
+        too.
+        """
         free_of_held_study(self._runs, self._study_storage, self._study, (), self._best)
 
     def _hold(self, number: int, outcome: Outcome | None) -> None:

@@ -1,4 +1,6 @@
-"""The check of the files that the runs of a study left: each against its own checksum and against the hash on record."""
+"""The check of the files that the runs of a study left: each against its own checksum and against
+the hash on record.
+"""
 
 import hashlib
 from collections.abc import Iterator
@@ -6,18 +8,32 @@ from functools import partial
 from pathlib import Path
 
 from sweeps import Damaged, Finding, State, Trial, UserError, check_file, quarantine, run_folder
-from vaeexp.run_files import CHECKPOINT, EVALUATION, LAST, PICTURES, PREVIOUS, RESULT, SETTINGS, SHEET, WEIGHTS
+from vaeexp.run_files import (
+    CHECKPOINT,
+    EVALUATION,
+    LAST,
+    PICTURES,
+    PREVIOUS,
+    RESULT,
+    SETTINGS,
+    SHEET,
+    WEIGHTS,
+)
 
 SEALED = (SETTINGS, RESULT, WEIGHTS, LAST, CHECKPOINT, PREVIOUS, PICTURES, EVALUATION, SHEET)
 """Files of a run's folder that carry a checksum."""
 
 
 def check_files(runs: Path, stored: State) -> Iterator[Finding]:
-    """Check all files of a study's runs. One finding counts those that are whole; each other file is a finding of its own."""
+    """Check all files of a study's runs. One finding counts those that are whole; each other file
+    is a finding of its own.
+    """
     whole = size = 0
     study = stored.study
     for run in (*stored.trials, *stored.repeats):
-        folder = runs / (run.folder or f"trials/{study.name}/{run_folder(run.number, repeat=run.repeat)}")
+        folder = runs / (
+            run.folder or f"trials/{study.name}/{run_folder(run.number, repeat=run.repeat)}"
+        )
         title = run.name_in(study.name)
         again = f"`vaeexp reproduce {title} --restore` trains the run again and puts its files back"
         for name in SEALED:
@@ -30,7 +46,10 @@ def check_files(runs: Path, stored: State) -> Iterator[Finding]:
                     words = f"{path} is missing, and the record says that the run has left it"
                     yield finding(words=words, remedy=again)
             except (Damaged, OSError) as error:
-                resume = f"`vaeexp sweep {study.name}` goes on from an earlier checkpoint, or from the start"
+                resume = (
+                    f"`vaeexp sweep {study.name}` goes on from an earlier checkpoint, or from the "
+                    "start"
+                )
                 remedy = again if run.outcome else resume
                 yield finding(words=str(error), remedy=remedy, repair=partial(_set_aside, path))
             except UserError as error:  # of another version, which reads it
@@ -48,11 +67,16 @@ def _left_by(run: Trial) -> set[str]:
 
 
 def _check(path: Path, sha256: str | None) -> int:
-    """Check a file and return its bytes. Raises FileNotFoundError, OSError, Damaged where a checksum does not match, or UserError."""
+    """Check a file and return its bytes. Raises FileNotFoundError, OSError, Damaged where a
+    checksum does not match, or UserError.
+    """
     content = path.read_bytes()
     check_file(content, path)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise Damaged(str(path), f"is whole, and not the file of its run's record, whose SHA-256 is {sha256[:12]}….")
+        raise Damaged(
+            str(path),
+            f"is whole, and not the file of its run's record, whose SHA-256 is {sha256[:12]}….",
+        )
     return len(content)
 
 

@@ -1,16 +1,18 @@
 """Compare two trainings of one trial: epochs, end, best epoch, final figures, weights.
 
-Numbers must agree bit for bit where the same operations run in the same order: same device, precision, fuse, compile, threads,
-processor and PyTorch, on the CPU. Elsewhere the −ELBO of each epoch has a relative tolerance, and the best −ELBO half of it.
-The tolerances were measured with an MLP on 500 and 1,000 digits, over 10 to 40 epochs at learning rates of 1e-3 to 1e-2:
+Numbers must agree bit for bit where the same operations run in the same order: same device,
+precision, fuse, compile, threads, processor and PyTorch, on the CPU. Elsewhere the −ELBO of each
+epoch has a relative tolerance, and the best −ELBO half of it. The tolerances were measured with an
+MLP on 500 and 1,000 digits, over 10 to 40 epochs at learning rates of 1e-3 to 1e-2:
 
-- `ROUNDING`: the same draws, added up in another order (threads, fuse, compile, processor, version). Measured: 2e-8. The
-  tolerance is larger because differences grow in long trainings. It always holds on accelerators, because their kernels choose
-  the order and because a fused trial had neighbours.
+- `ROUNDING`: the same draws, added up in another order (threads, fuse, compile, processor,
+  version). Measured: 2e-8. The tolerance is larger because differences grow in long trainings. It
+  always holds on accelerators, because their kernels choose the order and because a fused trial had
+  neighbours.
 - `PRECISION`: the same draws in bf16 instead of float32, or the other way round. Measured: 1.5e-2.
-- `DRAWS`: another kind of device, which draws another order of images and other noise. Measured: a standard deviation over
-  draws of 2.4e-2 in the worst epoch, 1.2e-2 in the last. The tolerance is three standard deviations of a difference,
-  3 · √2 · 2.4e-2.
+- `DRAWS`: another kind of device, which draws another order of images and other noise. Measured: a
+  standard deviation over draws of 2.4e-2 in the worst epoch, 1.2e-2 in the last. The tolerance is
+  three standard deviations of a difference, 3 · √2 · 2.4e-2.
 """
 
 import math
@@ -48,7 +50,9 @@ class Criterion:
     """Relative tolerance of the −ELBO of each epoch; 0 asks for equal bits of all numbers."""
     why: str
     scale: float = 0.0
-    """Mean absolute −ELBO of the recorded epochs. Differences of values near 0, which densities can have, are relative to it."""
+    """Mean absolute −ELBO of the recorded epochs. Differences of values near 0, which densities can
+    have, are relative to it.
+    """
 
     def near(self, recorded: float | None, again: float | None, share: float = 1.0) -> bool:
         """Tell whether a number lies within this share of the tolerance."""
@@ -60,17 +64,25 @@ class Criterion:
 
 
 class Part(NamedTuple):
-    """One part of the comparison. `agrees` is None where the part is missing, or does not count under the criterion."""
+    """One part of the comparison. `agrees` is None where the part is missing, or does not count
+    under the criterion.
+    """
 
     what: str
     words: str
     agrees: bool | None
 
 
-def choose_criterion(recorded: Mapping[str, Any], here: Mapping[str, Any], epochs: Sequence[Epoch]) -> Criterion:
-    """Choose the criterion from `vaeexp.runs.provenance.arithmetic` on record and here, and from the recorded epochs."""
+def choose_criterion(
+    recorded: Mapping[str, Any], here: Mapping[str, Any], epochs: Sequence[Epoch]
+) -> Criterion:
+    """Choose the criterion from `vaeexp.runs.provenance.arithmetic` on record and here, and from
+    the recorded epochs.
+    """
     changed = [name for name in here if here[name] != recorded.get(name)]
-    changes = ", ".join(f"{name} {here[name]} instead of {recorded.get(name) or 'unknown'}" for name in changed)
+    changes = ", ".join(
+        f"{name} {here[name]} instead of {recorded.get(name) or 'unknown'}" for name in changed
+    )
     scale = fmean(abs(epoch.objective) for epoch in epochs) if epochs else 0.0
     if "device" in changed:
         return Criterion(DRAWS, f"{changes}: other random draws", scale)
@@ -84,10 +96,16 @@ def choose_criterion(recorded: Mapping[str, Any], here: Mapping[str, Any], epoch
 
 
 def difference(recorded: Epoch, again: Epoch | Progress, wanted: Criterion) -> str | None:
-    """Describe the first metric of an epoch that differs: any but times; with a tolerance, the −ELBO alone. None without one."""
+    """Describe the first metric of an epoch that differs: any but times; with a tolerance, the
+    −ELBO alone. None without one.
+    """
     if wanted.tolerance:
         near = wanted.near(recorded.objective, again.objective)
-        return None if near else f"epoch {recorded.epoch}, −ELBO {_by(recorded.objective, again.objective)}"
+        return (
+            None
+            if near
+            else f"epoch {recorded.epoch}, −ELBO {_by(recorded.objective, again.objective)}"
+        )
     before, after = _metrics(recorded), _metrics(again)
     for name in before | after:
         if before.get(name) != after.get(name):
@@ -96,13 +114,22 @@ def difference(recorded: Epoch, again: Epoch | Progress, wanted: Criterion) -> s
 
 
 def _metrics(epoch: Epoch | Progress) -> dict[str, float]:
-    """Return the −ELBO, then all metrics but times, by name; as in a record, without those that are not finite."""
-    measured = {name: value for name, value in epoch.metrics.items() if name not in OF_TIME and math.isfinite(value)}
+    """Return the −ELBO, then all metrics but times, by name; as in a record, without those that are
+    not finite.
+    """
+    measured = {
+        name: value
+        for name, value in epoch.metrics.items()
+        if name not in OF_TIME and math.isfinite(value)
+    }
     return {"−ELBO": epoch.objective, **dict(sorted(measured.items()))}
 
 
-def compare(record: Trial, again: Trial, folders: tuple[Path | None, Path | None], wanted: Criterion) -> list[Part]:
-    """Compare what two trainings left: epochs, end, best epoch, final figures, weights. `folders` are those of the two.
+def compare(
+    record: Trial, again: Trial, folders: tuple[Path | None, Path | None], wanted: Criterion
+) -> list[Part]:
+    """Compare what two trainings left: epochs, end, best epoch, final figures, weights. `folders`
+    are those of the two.
 
     The outcome of `again` is `pruned` where it would go on after the last recorded epoch.
     """
@@ -128,18 +155,34 @@ def _epochs(record: Trial, again: Trial, wanted: Criterion) -> Part:
     if not pairs:
         return Part("epochs", "none on record", None)
     if not any(difference(*pair, Criterion(0.0, "")) for pair in pairs):
-        return Part("epochs", f"{count} equal, bit for bit, each in {len(_metrics(pairs[0][0]))} figures", True)
-    most, epoch = max((abs(after.objective - before.objective), before.epoch) for before, after in pairs)
-    return Part("epochs", f"{count} agree; −ELBO differs by at most {most:.3g} nats per image (epoch {epoch})", True)
+        return Part(
+            "epochs",
+            f"{count} equal, bit for bit, each in {len(_metrics(pairs[0][0]))} figures",
+            True,
+        )
+    most, epoch = max(
+        (abs(after.objective - before.objective), before.epoch) for before, after in pairs
+    )
+    return Part(
+        "epochs",
+        f"{count} agree; −ELBO differs by at most {most:.3g} nats per image (epoch {epoch})",
+        True,
+    )
 
 
 def _end(recorded: Outcome, found: Outcome, wanted: Criterion) -> Part:
     failure, again = recorded.failure, found.failure
-    on_record = f"on record: epoch {recorded.epoch}, {failure.kind} ({failure.message})" if failure else ""
+    on_record = (
+        f"on record: epoch {recorded.epoch}, {failure.kind} ({failure.message})" if failure else ""
+    )
     fails = f"in epoch {found.epoch}: {again.kind} ({again.message})" if again else ""
     if failure and again:
-        same = failure.kind == again.kind and (wanted.tolerance > 0 or recorded.epoch == found.epoch)
-        return Part("end", f"fails again {fails}" if same else f"fails otherwise {fails}; {on_record}", same)
+        same = failure.kind == again.kind and (
+            wanted.tolerance > 0 or recorded.epoch == found.epoch
+        )
+        return Part(
+            "end", f"fails again {fails}" if same else f"fails otherwise {fails}; {on_record}", same
+        )
     if failure and failure.kind == "timed_out":
         return Part("end", f"not tried, because a limit on time ended the trial; {on_record}", None)
     if failure:
@@ -152,28 +195,45 @@ def _end(recorded: Outcome, found: Outcome, wanted: Criterion) -> Part:
     stopped, epochs = recorded.state != "complete", f"after {found.epoch} epochs"
     if stopped == (found.state != "complete"):
         return Part("end", f"{recorded.state} {epochs}, as on record", True)
-    text = f"{'is complete' if stopped else 'would go on'} {epochs}, where the record has it {recorded.state}"
+    text = (
+        f"{'is complete' if stopped else 'would go on'} {epochs}, where the record has it "
+        f"{recorded.state}"
+    )
     return Part("end", text, None if wanted.tolerance else False)
 
 
-def _best(epochs: tuple[float, float], values: tuple[float | None, float | None], wanted: Criterion) -> Part:
+def _best(
+    epochs: tuple[float, float], values: tuple[float | None, float | None], wanted: Criterion
+) -> Part:
     if not wanted.near(*values, share=0.5):
         return Part("best epoch", f"−ELBO {_by(*values)}", False)
     recorded, found = epochs
     if recorded == found:
         return Part("best epoch", f"{recorded:.0f}, equal", True)
-    return Part("best epoch", f"{found:.0f} instead of {recorded:.0f}", None if wanted.tolerance else False)
+    return Part(
+        "best epoch", f"{found:.0f} instead of {recorded:.0f}", None if wanted.tolerance else False
+    )
 
 
-def _final_figures(recorded: Mapping[str, float], again: Mapping[str, float], wanted: Criterion) -> list[Part]:
-    """Compare the number of parameters and the test metrics. Differences of the classifier's metrics do not count."""
+def _final_figures(
+    recorded: Mapping[str, float], again: Mapping[str, float], wanted: Criterion
+) -> list[Part]:
+    """Compare the number of parameters and the test metrics. Differences of the classifier's
+    metrics do not count.
+    """
     names = sorted(recorded.keys() - {"best_epoch", *OF_CLASSIFIER})
     by_classifier = sorted(recorded.keys() & OF_CLASSIFIER)
     if wanted.tolerance:
-        bounds = [name for name in names if name in BOUNDS] or ["test/distortion", "test_last/distortion"]
+        bounds = [name for name in names if name in BOUNDS] or [
+            "test/distortion",
+            "test_last/distortion",
+        ]
         names, by_classifier = [name for name in names if name in (*bounds, "parameters")], []
     parts = []
-    for what, group, counts in (("final figures", names, True), ("by the classifier", by_classifier, False)):
+    for what, group, counts in (
+        ("final figures", names, True),
+        ("by the classifier", by_classifier, False),
+    ):
         wrong = [name for name in group if not wanted.near(recorded[name], again.get(name))]
         text = "; ".join(f"{name} {_by(recorded[name], again.get(name))}" for name in wrong)
         if not wrong:
@@ -188,7 +248,8 @@ def _final_figures(recorded: Mapping[str, float], again: Mapping[str, float], wa
 def _weights(
     recorded: Path | None, again: Path | None, wanted: Criterion, file: str, sha256: str | None
 ) -> Part | None:
-    """Compare the weights of the best or the last epoch, tensor by tensor. None where neither training kept this file.
+    """Compare the weights of the best or the last epoch, tensor by tensor. None where neither
+    training kept this file.
 
     `sha256` is the hash that the record has of the file.
     """
@@ -204,7 +265,9 @@ def _weights(
     foreign = sha256 not in (None, file_digest(recorded / file))
     if wanted.tolerance and not foreign:
         return Part(what, "not compared: sums that round otherwise end in other weights", None)
-    shapes = [{name: tensor.shape for name, tensor in tensors.items()} for tensors in (before, after)]
+    shapes = [
+        {name: tensor.shape for name, tensor in tensors.items()} for tensors in (before, after)
+    ]
     if shapes[0] != shapes[1]:
         return Part(what, "names or shapes of the tensors are others", False)
     apart = {
@@ -213,7 +276,11 @@ def _weights(
         if not tensor.equal(after[name])
     }
     if not apart and foreign:
-        return Part(what, f"the run's {file} is not the file of its record, although its tensors are equal", False)
+        return Part(
+            what,
+            f"the run's {file} is not the file of its record, although its tensors are equal",
+            False,
+        )
     if not apart:
         return Part(what, f"{len(before):,} tensors equal, bit for bit", True)
     most = max(apart, key=lambda name: apart[name])
@@ -222,18 +289,23 @@ def _weights(
 
 
 EVALUATED = 1e-4
-"""Relative tolerance of a test figure where device, processor and PyTorch are those of the record. The draws are the same on any
-device, and other numbers of threads differ by less than 1e-5, because they add up in another order."""
+"""Relative tolerance of a test figure where device, processor and PyTorch are those of the record.
+The draws are the same on any device, and other numbers of threads differ by less than 1e-5, because
+they add up in another order."""
 
 
-def compare_figures(found: Mapping[str, float], recorded: Mapping[str, float], *, last: bool, same: bool) -> Part:
+def compare_figures(
+    found: Mapping[str, float], recorded: Mapping[str, float], *, last: bool, same: bool
+) -> Part:
     """Compare the figures `test/…` of an evaluation with those that the study recorded of the run.
 
-    Figures that rest on another number of importance samples, or on the classifier in the user's cache, do not count.
+    Figures that rest on another number of importance samples, or on the classifier in the user's
+    cache, do not count.
 
     Args:
         last: whether they are of the last epoch, which the record has as `test_last/…`.
-        same: whether device, processor and PyTorch are those of the record; else the tolerance is `ROUNDING`.
+        same: whether device, processor and PyTorch are those of the record; else the tolerance is
+            `ROUNDING`.
     """
     prefix, tolerance = "test_last/" if last else "test/", EVALUATED if same else ROUNDING
     pairs = {
@@ -242,9 +314,13 @@ def compare_figures(found: Mapping[str, float], recorded: Mapping[str, float], *
         if name not in OF_CLASSIFIER and (on_record := name.replace("test/", prefix, 1)) in recorded
     }
     if found.get("test/importance_samples") != recorded.get("test/importance_samples"):
-        pairs = {name: pair for name, pair in pairs.items() if name.removesuffix("_se") not in OF_SAMPLES}
+        pairs = {
+            name: pair for name, pair in pairs.items() if name.removesuffix("_se") not in OF_SAMPLES
+        }
     if not pairs:
-        return Part("record", "not compared: the study has no test figures of this run on record", None)
+        return Part(
+            "record", "not compared: the study has no test figures of this run on record", None
+        )
     wrong = [
         f"{name} {_by(before, after)}"
         for name, (before, after) in sorted(pairs.items(), key=lambda pair: pair[0] not in IN_NATS)
@@ -253,8 +329,14 @@ def compare_figures(found: Mapping[str, float], recorded: Mapping[str, float], *
     ]
     if wrong:
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        return Part("record", f"differs from the study's record: {'; '.join(wrong[:3])}{more}", False)
-    return Part("record", f"{len(pairs)} figures are those of the study's record, within {100 * tolerance:g} %", True)
+        return Part(
+            "record", f"differs from the study's record: {'; '.join(wrong[:3])}{more}", False
+        )
+    return Part(
+        "record",
+        f"{len(pairs)} figures are those of the study's record, within {100 * tolerance:g} %",
+        True,
+    )
 
 
 def _by(recorded: float | None, again: float | None) -> str:

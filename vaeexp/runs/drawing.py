@@ -46,7 +46,9 @@ def _titled(run: Run, figure: Figure, title: str) -> Drawing:
 
 
 def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> Drawing:
-    """Draw means of p(x|z) at `count` draws from the prior, or from one of its components: 1 is the heaviest, as in a report."""
+    """Draw means of p(x|z) at `count` draws from the prior, or from one of its components: 1 is the
+    heaviest, as in a report.
+    """
     vae, generator = run.vae, torch.Generator().manual_seed(seed)
     with torch.no_grad():
         prior = vae.prior_distribution()
@@ -54,10 +56,15 @@ def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> D
         if component is None:
             z, source = prior.sample(count, generator), "the prior"
         elif weights is None:
-            raise UserError("--component", f"the prior '{run.settings.model.prior}' of {run.name} has no components.")
+            raise UserError(
+                "--component",
+                f"the prior '{run.settings.model.prior}' of {run.name} has no components.",
+            )
         elif component > len(weights):
             last = len(weights)
-            raise UserError("--component", f"{component} is not there: {run.name} has components 1 to {last}.")
+            raise UserError(
+                "--component", f"{component} is not there: {run.name} has components 1 to {last}."
+            )
         else:
             index = int(weights.argsort(descending=True, stable=True)[component - 1])
             z = prior.sample_component(index, count, generator)
@@ -70,65 +77,120 @@ def draw_reconstructions(run: Run, images: Images) -> Drawing:
     """Draw rows of images, each above the row of their reconstructions at the posterior means."""
     across = min(_ACROSS, len(images.x))
     shown = gallery.decoded(run.vae, latent.codes_of(run.vae, images.x)[0])
-    originals, reconstructions = (_rows(pictures, across) for pictures in (to_uint8(images.x), shown))
+    originals, reconstructions = (
+        _rows(pictures, across) for pictures in (to_uint8(images.x), shown)
+    )
     woven = np.stack([originals, reconstructions], axis=1).reshape(-1, *originals.shape[1:])
     figure = picture_grid(woven, ["images", "reconstructions"] * len(originals))
     return _titled(
-        run, figure, f"{len(images.x)} {images.split} images of {images.dataset.title} and their reconstructions"
+        run,
+        figure,
+        f"{len(images.x)} {images.split} images of {images.dataset.title} and their "
+        "reconstructions",
     )
 
 
 def draw_interpolations(run: Run, images: Images, *, steps: int, kinds: Sequence[Kind]) -> Drawing:
-    """Draw the ways between the images of each pair, a row for each kind; `images` are twice as many as pairs."""
+    """Draw the ways between the images of each pair, a row for each kind; `images` are twice as
+    many as pairs.
+    """
     first, second = gallery.pairs(images.labels, len(images.x) // 2)
-    ways = [gallery.interpolations(run.vae, images.x[first], images.x[second], steps, kind) for kind in kinds]
+    ways = [
+        gallery.interpolations(run.vae, images.x[first], images.x[second], steps, kind)
+        for kind in kinds
+    ]
     figure = interpolation_figure(np.stack(ways, axis=1), [KINDS[kind] for kind in kinds])
-    shown = f"{plural(len(first), 'pair')} of test images" if len(images.x) > 1 else "the only test image and itself"
-    return _titled(run, figure, f"{', '.join(kinds)} interpolation between {shown} of {images.dataset.title}")
+    shown = (
+        f"{plural(len(first), 'pair')} of test images"
+        if len(images.x) > 1
+        else "the only test image and itself"
+    )
+    return _titled(
+        run, figure, f"{', '.join(kinds)} interpolation between {shown} of {images.dataset.title}"
+    )
 
 
-def draw_traversals(run: Run, images: Tensor, source: str, *, dimensions: int, steps: int) -> Drawing:
-    """Draw the most active dimensions, one row each, over the aggregate posterior of `images` [N, C, H, W]."""
-    pictures, numbers = gallery.traversals(run.vae, images, dimensions=dimensions, steps=steps, reach=gallery.REACH)
-    arrays = {"traversals": pictures, "traversal_dimensions": numbers, "traversal_reach": np.array(gallery.REACH)}
-    which = f"the {len(numbers)} most active dimensions" if len(numbers) > 1 else "the most active dimension"
+def draw_traversals(
+    run: Run, images: Tensor, source: str, *, dimensions: int, steps: int
+) -> Drawing:
+    """Draw the most active dimensions, one row each, over the aggregate posterior of `images` [N,
+    C, H, W].
+    """
+    pictures, numbers = gallery.traversals(
+        run.vae, images, dimensions=dimensions, steps=steps, reach=gallery.REACH
+    )
+    arrays = {
+        "traversals": pictures,
+        "traversal_dimensions": numbers,
+        "traversal_reach": np.array(gallery.REACH),
+    }
+    which = (
+        f"the {len(numbers)} most active dimensions"
+        if len(numbers) > 1
+        else "the most active dimension"
+    )
     return _titled(run, traversals(arrays), f"{which} over the aggregate posterior of {source}")
 
 
 def draw_map(run: Run, images: Images, *, seed: int) -> tuple[Drawing, np.ndarray]:
-    """Draw the t-SNE map of the codes of images, coloured by class; return its points float32 [N, 2], too."""
+    """Draw the t-SNE map of the codes of images, coloured by class; return its points float32 [N,
+    2], too.
+    """
     points, classes = gallery.embedding(run.vae, images.x, seed=seed), images.classes or ()
-    arrays = {"embedding": points, "embedding_labels": images.labels.numpy(), "classes": np.array(classes)}
+    arrays = {
+        "embedding": points,
+        "embedding_labels": images.labels.numpy(),
+        "classes": np.array(classes),
+    }
     coloured = "coloured by class" if classes else "without classes"
-    title = f"t-SNE map of {len(points):,} {images.split} images of {images.dataset.title}, {coloured}, seed {seed}"
+    title = (
+        f"t-SNE map of {len(points):,} {images.split} images of {images.dataset.title}, "
+        f"{coloured}, seed {seed}"
+    )
     return _titled(run, latent_map(arrays), title), points
 
 
 def write_map(run: Run, images: Images, points: np.ndarray, path: Path, *, named: bool) -> None:
-    """Write one line of CSV for each image: place in its split, label, class, point on the map, posterior mean."""
+    """Write one line of CSV for each image: place in its split, label, class, point on the map,
+    posterior mean.
+    """
     classes, codes = images.classes, latent.codes_of(run.vae, images.x)[0]
     header = [*CSV, *(f"z{dimension}" for dimension in range(1, codes.shape[1] + 1))]
-    if not named and path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(",".join(CSV)):
+    if (
+        not named
+        and path.exists()
+        and not path.read_text(encoding="utf-8", errors="replace").startswith(",".join(CSV))
+    ):
         raise _foreign(path)
 
     def write(unfinished: Path) -> None:
         with unfinished.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(header)
-            for index, label, point, code in zip(images.places, images.labels.tolist(), points, codes, strict=True):
+            for index, label, point, code in zip(
+                images.places, images.labels.tolist(), points, codes, strict=True
+            ):
                 label_columns = [label, classes[label]] if classes else ["", ""]
-                writer.writerow([index, *label_columns, *(f"{value:.7g}" for value in (*point, *code))])
+                writer.writerow(
+                    [index, *label_columns, *(f"{value:.7g}" for value in (*point, *code))]
+                )
 
     write_whole(path, write)
 
 
 def draw_manifold(run: Run, images: Tensor) -> Drawing:
     """Draw the plane of a model of two latent dimensions."""
-    return _titled(run, picture_grid(gallery.manifold(run.vae, gallery.SIDE, images)), "the latent plane, decoded")
+    return _titled(
+        run,
+        picture_grid(gallery.manifold(run.vae, gallery.SIDE, images)),
+        "the latent plane, decoded",
+    )
 
 
 def generated_images(run: Run, seed: int) -> Tensor:
-    """Draw images from the model, in place of the images that it was trained on; float32 [500, C, H, W]."""
+    """Draw images from the model, in place of the images that it was trained on; float32 [500, C,
+    H, W].
+    """
     vae, generator = run.vae, torch.Generator().manual_seed(seed)
     with torch.no_grad():
         parts = vae.prior_distribution().sample(_GENERATED, generator).split(image_rows(vae))
@@ -139,8 +201,8 @@ def write_figure(figure: Figure, words: str, path: Path, *, named: bool) -> None
     """Write a PNG whose metadata say in words what it shows.
 
     Raises:
-        UserError: the name does not end in .png, the file cannot be written, or the user has not `named` the file and
-            another program wrote it.
+        UserError: the name does not end in .png, the file cannot be written, or the user has not
+            `named` the file and another program wrote it.
     """
     if path.suffix.lower() != ".png":
         raise UserError("--output", f"'{path}' should end in .png.")
@@ -164,7 +226,9 @@ def _is_from_vaeexp(path: Path) -> bool:
 
 def _foreign(path: Path) -> UserError:
     return UserError(
-        str(path), "is there already and is not from vaeexp. Rename it, or choose another name where there is --output."
+        str(path),
+        "is there already and is not from vaeexp. Rename it, or choose another name where there "
+        "is --output.",
     )
 
 

@@ -1,6 +1,8 @@
-"""Write a run as files that need no vaeexp: encoder and decoder as PyTorch programs (.pt2), weights and settings as they are.
+"""Write a run as files that need no vaeexp: encoder and decoder as PyTorch programs (.pt2), weights
+and settings as they are.
 
-MLflow makes a program of a registered model through this module, too (`make_program`), and loads what cannot be a program (`_load_pyfunc`).
+MLflow makes a program of a registered model through this module, too (`make_program`), and loads
+what cannot be a program (`_load_pyfunc`).
 """
 
 import contextlib
@@ -25,11 +27,15 @@ from vaeexp.training.checkpoint import load_model
 README = "README.txt"
 FILES = ("encoder.pt2", "decoder.pt2", WEIGHTS, SETTINGS, README)
 _TOLERANCE = 1e-4
-"""Relative tolerance of a program's outputs, because its kernels may round in another order than the model."""
+"""Relative tolerance of a program's outputs, because its kernels may round in another order than
+the model.
+"""
 
 
 class Encoder(nn.Module):
-    """Images float32 [N, C, H, W] in [0, 1] → mean [N, L], and log-variance [N, L] where the posterior has one."""
+    """Images float32 [N, C, H, W] in [0, 1] → mean [N, L], and log-variance [N, L] where the
+    posterior has one.
+    """
 
     def __init__(self, vae: VAE) -> None:
         super().__init__()
@@ -54,17 +60,25 @@ class Decoder(nn.Module):
 
 
 def export_run(run: Run, folder: Path) -> tuple[Path, ...]:
-    """Write `FILES` into `folder` and return their paths. The programs take any number N ≥ 1 of images or codes.
+    """Write `FILES` into `folder` and return their paths. The programs take any number N ≥ 1 of
+    images or codes.
 
     Raises:
-        UserError: the folder holds another run; or the network cannot be traced, because its `forward` branches on the
-            values of a tensor; or a program computes other numbers than the model.
+        UserError: the folder holds another run; or the network cannot be traced, because its
+            `forward` branches on the values of a tensor; or a program computes other numbers than
+            the model.
     """
     _check_folder(run, folder)
     vae, size = run.vae, len(run.vae.latent_mask)
     programs = {
-        "encoder.pt2": (Encoder(vae), torch.rand(3, *run.image_shape, generator=torch.Generator().manual_seed(0))),
-        "decoder.pt2": (Decoder(vae), torch.randn(3, size, generator=torch.Generator().manual_seed(0))),
+        "encoder.pt2": (
+            Encoder(vae),
+            torch.rand(3, *run.image_shape, generator=torch.Generator().manual_seed(0)),
+        ),
+        "decoder.pt2": (
+            Decoder(vae),
+            torch.randn(3, size, generator=torch.Generator().manual_seed(0)),
+        ),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, (module, example) in programs.items():
@@ -91,10 +105,16 @@ def _export(run: Run, name: str, module: nn.Module, example: Tensor, path: Path)
     logging.disable()  # the tracer logs and prints pages before it raises
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
+            program = torch.export.export(
+                module, (example,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},)
+            )
     except Exception as error:  # a user's network can make the tracer raise any error
-        problem = f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
-        raise UserError(run.name, f"its network '{network}' cannot be exported as {name}: {problem}") from error
+        problem = (
+            f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
+        )
+        raise UserError(
+            run.name, f"its network '{network}' cannot be exported as {name}: {problem}"
+        ) from error
     finally:
         logging.disable(logging.NOTSET)
 
@@ -103,9 +123,14 @@ def _export(run: Run, name: str, module: nn.Module, example: Tensor, path: Path)
         loaded = torch.export.load(unfinished).module()
         for inputs in (example, example[:1]):
             try:
-                torch.testing.assert_close(loaded(inputs), module(inputs), rtol=_TOLERANCE, atol=_TOLERANCE)
+                torch.testing.assert_close(
+                    loaded(inputs), module(inputs), rtol=_TOLERANCE, atol=_TOLERANCE
+                )
             except AssertionError as error:
-                problem = f"{name} would differ from '{network}': {' '.join(str(error).split())} It is not kept."
+                problem = (
+                    f"{name} would differ from '{network}': {' '.join(str(error).split())} It is "
+                    "not kept."
+                )
                 raise UserError(run.name, problem) from error
 
     write_whole(path, write_and_check)
@@ -130,11 +155,13 @@ N is any number from 1. Without vaeexp, with PyTorch alone:
     import torch
     encoder, decoder = (torch.export.load(name + ".pt2").module() for name in ("encoder", "decoder"))
     {returned}; picture = decoder(mean)
-"""
+"""  # noqa: E501
 
 
 class Reconstruction(nn.Module):
-    """float32 [N, C, H, W] in [0, 1] → means of p(x|z) at z = the posterior mean, of the same shape."""
+    """float32 [N, C, H, W] in [0, 1] → means of p(x|z) at z = the posterior mean, of the same
+    shape.
+    """
 
     def __init__(self, vae: VAE) -> None:
         super().__init__()
@@ -145,7 +172,8 @@ class Reconstruction(nn.Module):
 
 
 def make_program(folder: Path) -> tuple[nn.Module, list[str]]:
-    """Return the reconstruction of the run in a folder as a module that can be exported, and the packages that its program needs.
+    """Return the reconstruction of the run in a folder as a module that can be exported, and the
+    packages that its program needs.
 
     Raises:
         UserError: a file is damaged, or the network is foreign code that the user has not allowed.
@@ -161,7 +189,8 @@ class Reconstructor:
     """The same for arrays, as MLflow asks for it."""
 
     def __init__(self, folder: str | Path) -> None:
-        # MLflow has run the loader that the model names, and this is it: who opens a model there trusts its code.
+        # MLflow has run the loader that the model names, and this is it: who opens a model there
+        # trusts its code.
         self.module = Reconstruction(load_model(Path(folder), allow_code=True)).eval()
 
     @torch.no_grad()

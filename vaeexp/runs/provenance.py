@@ -1,4 +1,6 @@
-"""The origin of a result: code, versions, machine, data, protocol. Recorded with a study and with each trial."""
+"""The origin of a result: code, versions, machine, data, protocol. Recorded with a study and with
+each trial.
+"""
 
 import importlib.metadata
 import platform
@@ -16,8 +18,12 @@ from vaeexp.settings import Settings
 _PACKAGES = ("torch", "numpy", "optuna", "mlflow", "pandas")
 
 
-def protocol(dataset: Dataset, settings: Settings, searched: Collection[str] = ()) -> dict[str, str]:
-    """Describe in words the facts that two numbers must share before one ranking may hold both. `searched`: settings that vary."""
+def protocol(
+    dataset: Dataset, settings: Settings, searched: Collection[str] = ()
+) -> dict[str, str]:
+    """Describe in words the facts that two numbers must share before one ranking may hold both.
+    `searched`: settings that vary.
+    """
     train, validation, test = dataset.sizes
     binarised = {
         "static": "static (each pixel drawn once)",
@@ -26,24 +32,35 @@ def protocol(dataset: Dataset, settings: Settings, searched: Collection[str] = (
     }
     likelihood = models.likelihoods.find_likelihood(settings.model.likelihood)
     if likelihood.distribution is not None and likelihood.distribution.support == "binary":
-        binarised["none"] = "none (grey levels in [0, 1]; the Bernoulli density is not normalised there)"
+        binarised["none"] = (
+            "none (grey levels in [0, 1]; the Bernoulli density is not normalised there)"
+        )
     return {
         "data": dataset.title,
         "fingerprint": dataset.fingerprint,
-        "split": f"{train:,} train / {validation:,} validation / {test:,} test, split seed {settings.data.split_seed}",
+        "split": f"{train:,} train / {validation:,} validation / {test:,} test, split seed "
+        f"{settings.data.split_seed}",
         "binarisation": binarised[dataset.binarisation],
         **({"reading": "; ".join(dataset.reading)} if dataset.reading else {}),
         "likelihood": likelihood.describe(settings.model.likelihood, settings.model, searched),
         "posterior": settings.model.posterior,
-        "estimator": "search: −ELBO at β = 1 on validation, one sample per image, the same noise for every trial; "
-        f"test: −ELBO, and importance-weighted NLL with k = {settings.evaluation.importance_samples:,}",
+        "estimator": "search: −ELBO at β = 1 on validation, one sample per image, the same "
+        "noise for every trial; test: −ELBO, and importance-weighted NLL with k = "
+        f"{settings.evaluation.importance_samples:,}",
     }
 
 
 def describe_run(
-    dataset: Dataset, settings: Settings, *, study_text: str, searched: Collection[str] = (), command: str
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    study_text: str,
+    searched: Collection[str] = (),
+    command: str,
 ) -> dict[str, Any]:
-    """Describe code, versions, machine, data and protocol of a study. `command` continues the study; its passwords are masked."""
+    """Describe code, versions, machine, data and protocol of a study. `command` continues the
+    study; its passwords are masked.
+    """
     return {
         "protocol": protocol(dataset, settings, searched),
         "data": dataset.describe(),
@@ -56,13 +73,17 @@ def describe_run(
 
 
 def installed_versions() -> dict[str, str]:
-    """Return the versions that decide a result: of vaeexp, Python and the packages that compute and record."""
+    """Return the versions that decide a result: of vaeexp, Python and the packages that compute and
+    record.
+    """
     packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"vaeexp": VERSION, "python": platform.python_version(), **packages}
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield name, old and new value of what differs between two results of `describe_run`: code, versions, machine."""
+    """Yield name, old and new value of what differs between two results of `describe_run`: code,
+    versions, machine.
+    """
     titles = {"commit": "git commit", "dirty": "uncommitted changes"}
     for part in ("git", "versions", "hardware"):
         old, new = before.get(part) or {}, now[part]
@@ -79,16 +100,22 @@ def _shown(value: Any) -> str:
     return ", ".join(value) if isinstance(value, list) else "" if value is None else str(value)
 
 
-def arithmetic(device: str, *, precision: str, fuse: bool, compile: bool, threads: int | None) -> dict[str, Any]:
-    """Describe what decides the last bits of a training besides its settings and its seed: how this machine computes.
+def arithmetic(
+    device: str, *, precision: str, fuse: bool, compile: bool, threads: int | None
+) -> dict[str, Any]:
+    """Describe what decides the last bits of a training besides its settings and its seed: how this
+    machine computes.
 
-    `processor` is the accelerator where one trains. Each run records it, because a study may go on elsewhere.
+    `processor` is the accelerator where one trains. Each run records it, because a study may go on
+    elsewhere.
     """
     import torch
 
     return {
         "device": torch.device(device).type,
-        "processor": torch.cuda.get_device_name(device) if device.startswith("cuda") else processor_name(),
+        "processor": torch.cuda.get_device_name(device)
+        if device.startswith("cuda")
+        else processor_name(),
         "precision": precision,
         "fuse": "on" if fuse else "off",
         "compile": "on" if compile else "off",
@@ -98,19 +125,29 @@ def arithmetic(device: str, *, precision: str, fuse: bool, compile: bool, thread
 
 
 def _git() -> dict[str, Any]:
-    """Return commit and dirty flag of the running code; empty when it was installed without its repository, or git is missing."""
+    """Return commit and dirty flag of the running code; empty when it was installed without its
+    repository, or git is missing.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return {}
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=False
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
         )
         return done.stdout.strip()
 
     try:
         commit = git("rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))} if commit else {}
+        return (
+            {"commit": commit, "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+            if commit
+            else {}
+        )
     except (OSError, subprocess.TimeoutExpired):  # a machine without git
         return {}

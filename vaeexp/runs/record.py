@@ -19,7 +19,9 @@ class RunRecord:
     """The training of a trial, and its outcome."""
 
     asked: str
-    """Name of the run that the user asked for: another one than `name` where that run took the result of this one."""
+    """Name of the run that the user asked for: another one than `name` where that run took the
+    result of this one.
+    """
     name: str
     study: StudyRecord
     parts: StudyParts
@@ -39,14 +41,18 @@ class RunRecord:
     """Differences between the folder and the storage, in words."""
 
 
-def read_record(text: str, runs: Path, storage: str | None, *, allow_code: bool = False) -> RunRecord:
-    """Read the record of a trial that has ended; for a duplicate, the record of the trial whose result it took.
+def read_record(
+    text: str, runs: Path, storage: str | None, *, allow_code: bool = False
+) -> RunRecord:
+    """Read the record of a trial that has ended; for a duplicate, the record of the trial whose
+    result it took.
 
-    The fixed settings come from the run's folder, where there is one, because the study may have been extended since.
+    The fixed settings come from the run's folder, where there is one, because the study may have
+    been extended since.
 
     Raises:
-        UserError: there is no such trial, it has not ended, its record is incomplete or of another version, or it names a
-            module that is not allowed (`open_run`).
+        UserError: there is no such trial, it has not ended, its record is incomplete or of another
+            version, or it names a module that is not allowed (`open_run`).
     """
     named = parse_run(text)
     if named is None:
@@ -78,13 +84,16 @@ def read_record(text: str, runs: Path, storage: str | None, *, allow_code: bool 
             contradictions += _contradictions(trial, ran, settings, left)
     except (ValueError, KeyError, TypeError) as error:
         problem = " ".join(str(error).split())
-        raise UserError(name, f"does not have the settings of a run of this version of vaeexp: {problem}") from error
+        raise UserError(
+            name, f"does not have the settings of a run of this version of vaeexp: {problem}"
+        ) from error
     # Where it would lie in this store: the records, and not the folder, say which module is run.
     check_code(name, settings.flat(), runs / "trials" / study.name / folder.name, allow=allow_code)
     # A baseline may have images of its own; those that share a run share them.
     protocols = study.provenance.get("protocols") or {}
     images = next(
-        (protocols[name] for name in baseline_names(trial.baseline) if name in protocols), study.provenance["data"]
+        (protocols[name] for name in baseline_names(trial.baseline) if name in protocols),
+        study.provenance["data"],
     )
     return RunRecord(
         asked=asked.name_in(study.name),
@@ -107,14 +116,23 @@ def _arithmetic_of(study: StudyRecord) -> dict[str, Any]:
     execution, hardware = study.execution, study.provenance["hardware"]
     accelerators = hardware.get("accelerators") or [None]
     return {
-        **{name: execution.get(name) for name in ("device", "precision", "fuse", "compile", "threads")},
-        "processor": accelerators[0] if execution["device"] == "cuda" else hardware.get("processor"),
+        **{
+            name: execution.get(name)
+            for name in ("device", "precision", "fuse", "compile", "threads")
+        },
+        "processor": accelerators[0]
+        if execution["device"] == "cuda"
+        else hardware.get("processor"),
         "torch": study.provenance["versions"].get("torch"),
     }
 
 
-def _contradictions(trial: Trial, ran: Settings, settings: Settings, left: Mapping[str, Any]) -> Iterator[str]:
-    """Yield where the run's folder and the study's storage differ. The trial is trained as the storage has it."""
+def _contradictions(
+    trial: Trial, ran: Settings, settings: Settings, left: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield where the run's folder and the study's storage differ. The trial is trained as the
+    storage has it.
+    """
     before, after = {"seed": left["seed"], **ran.flat()}, {"seed": trial.seed, **settings.flat()}
     for name, value in before.items():
         if value != after[name]:

@@ -1,4 +1,6 @@
-"""Train a trial again from its record alone, apart from its study, and compare the two trainings."""
+"""Train a trial again from its record alone, apart from its study, and compare the two
+trainings.
+"""
 
 import shutil
 import tempfile
@@ -56,23 +58,29 @@ def reproduce_trial(
     allow_code: bool = False,
     console: "Console",
 ) -> bool:
-    """Train a trial again in a temporary folder, print the comparison, and return whether the trial matches its record.
+    """Train a trial again in a temporary folder, print the comparison, and return whether the trial
+    matches its record.
 
-    `device` and `precision` are those of the record where they are None. `restore`: put files of the run that are missing or
-    damaged back into its folder. Study, journal and MLflow runs are only read.
+    `device` and `precision` are those of the record where they are None. `restore`: put files of
+    the run that are missing or damaged back into its folder. Study, journal and MLflow runs are
+    only read.
 
     Raises:
-        UserError: there is no such trial, it has not ended, its record is incomplete, or the images are others; or, with
-            `restore`, it has left no files.
+        UserError: there is no such trial, it has not ended, its record is incomplete, or the images
+            are others; or, with `restore`, it has left no files.
     """
     record = read_record(run, runs, storage, allow_code=allow_code)
     if record.asked != record.name:
-        write_line(console, f"{record.asked} took the result of {record.name}, which has equal settings.")
+        write_line(
+            console, f"{record.asked} took the result of {record.name}, which has equal settings."
+        )
     if restore and not record.trial.folder:
         raise UserError(record.name, "has left no files, so there is nothing to restore.")
     here = _arithmetic_here(record, device, precision)
     wanted = choose_criterion(record.arithmetic, here, record.trial.epochs)
-    dataset = open_dataset(record.settings.data, root=data, say=lambda text: write_line(console, text, style="yellow"))
+    dataset = open_dataset(
+        record.settings.data, root=data, say=lambda text: write_line(console, text, style="yellow")
+    )
     if dataset.fingerprint != record.fingerprint:
         raise other_images(record.name, record.fingerprint, dataset)
     _announce(record, here, wanted, console)
@@ -81,7 +89,9 @@ def reproduce_trial(
         made = Path(again.folder) if again.folder else None
         restored: list[Part] = []
         if restore and made:
-            restored = restore_files(record, made, compare(record.trial, again, (None, None), wanted))
+            restored = restore_files(
+                record, made, compare(record.trial, again, (None, None), wanted)
+            )
         parts = compare(record.trial, again, (record.folder, made), wanted) + restored
     if record.contradictions and not any(part.what == SETTINGS for part in restored):
         parts.append(Part(SETTINGS, "; ".join(record.contradictions), False))
@@ -90,10 +100,12 @@ def reproduce_trial(
 
 
 def restore_files(record: RunRecord, made: Path, compared: Sequence[Part]) -> list[Part]:
-    """Put files that a new training `made` into the run's folder where they are missing or damaged; tell of each.
+    """Put files that a new training `made` into the run's folder where they are missing or damaged;
+    tell of each.
 
-    A file of weights goes back if its SHA-256 is the recorded one, else next to it, as `reproduced-weights.safetensors`. The other
-    files go back if the weights are the recorded ones; of a run that has left none, if all that was `compared` is.
+    A file of weights goes back if its SHA-256 is the recorded one, else next to it, as
+    `reproduced-weights.safetensors`. The other files go back if the weights are the recorded ones;
+    of a run that has left none, if all that was `compared` is.
     """
     parts, weighed = [], bool(record.trial.files)
     equal = weighed or all(part.agrees is not False for part in compared)
@@ -103,11 +115,16 @@ def restore_files(record: RunRecord, made: Path, compared: Sequence[Part]) -> li
             parts.append(Part(file, "is whole and stays as it is", None))
         elif found == sha256:
             _put(made / file, place)
-            parts.append(Part(file, f"is put back; its SHA-256 is the recorded {sha256[:12]}…", True))
+            parts.append(
+                Part(file, f"is put back; its SHA-256 is the recorded {sha256[:12]}…", True)
+            )
         else:
             beside = place.with_name(f"reproduced-{file}")
             _put(made / file, beside)
-            words = f"has the SHA-256 {found[:12]}… now, {sha256[:12]}… on record; it lies beside as {beside.name}"
+            words = (
+                f"has the SHA-256 {found[:12]}… now, {sha256[:12]}… on record; it lies beside as "
+                f"{beside.name}"
+            )
             parts.append(Part(file, words, False))
         equal = equal and found == sha256
     for file in (SETTINGS, RESULT, *((PICTURES, EVALUATION) if weighed else ())) if equal else ():
@@ -129,14 +146,18 @@ def _put(made: Path, place: Path) -> None:
     write_whole(place, lambda unfinished: shutil.copyfile(made, unfinished), durable=True)
 
 
-def _arithmetic_here(record: RunRecord, device: str | None, precision: str | None) -> dict[str, Any]:
+def _arithmetic_here(
+    record: RunRecord, device: str | None, precision: str | None
+) -> dict[str, Any]:
     recorded = record.arithmetic
     try:
         here = resolve_device(device or recorded["device"])
     except UserError as error:
         if device is not None:
             raise
-        raise UserError("--device", f"{error.problem} {record.name} was trained there; name another.") from error
+        raise UserError(
+            "--device", f"{error.problem} {record.name} was trained there; name another."
+        ) from error
     return arithmetic(
         str(here),
         precision=resolve_precision(precision or recorded["precision"], here),
@@ -146,27 +167,50 @@ def _arithmetic_here(record: RunRecord, device: str | None, precision: str | Non
     )
 
 
-def _announce(record: RunRecord, here: Mapping[str, Any], wanted: Criterion, console: "Console") -> None:
+def _announce(
+    record: RunRecord, here: Mapping[str, Any], wanted: Criterion, console: "Console"
+) -> None:
     trial, sections = record.trial, record.settings.model_dump(mode="json").values()
     ran = {name: value for section in sections for name, value in section.items()}
     ended = f"{record.outcome.state} after {len(record.trial.epochs)} epochs"
-    write_line(console, f"{record.name}: {ended}, seed {trial.seed}, {format_params(trial.params)}", style="bold")
-    now = {name: value for section in SECTIONS for name, value in record.study.spec.get(section, {}).items()}
-    changed = [name for name, value in now.items() if name not in trial.params and ran[name] != value]
+    write_line(
+        console,
+        f"{record.name}: {ended}, seed {trial.seed}, {format_params(trial.params)}",
+        style="bold",
+    )
+    now = {
+        name: value
+        for section in SECTIONS
+        for name, value in record.study.spec.get(section, {}).items()
+    }
+    changed = [
+        name for name, value in now.items() if name not in trial.params and ran[name] != value
+    ]
     if changed:
         changes = ", ".join(f"{name} {ran[name]} (now {now[name]})" for name in changed)
         write_line(console, f"The study has changed since: this run had {changes}.")
     threads = f", threads {here['threads']}" if here["threads"] else ""
     options = f"{here['precision']}, fuse {here['fuse']}, compile {here['compile']}{threads}"
     write_line(console, f"Trained again on {here['device']} ({options}), in a temporary folder.")
-    near = f"−ELBO within {100 * wanted.tolerance:g} % at each epoch" if wanted.tolerance else "bit for bit"
+    near = (
+        f"−ELBO within {100 * wanted.tolerance:g} % at each epoch"
+        if wanted.tolerance
+        else "bit for bit"
+    )
     write_line(console, f"It should match {near}: {wanted.why}.")
 
 
 def _train(
-    record: RunRecord, here: Mapping[str, Any], wanted: Criterion, dataset: Dataset, folder: Path, console: "Console"
+    record: RunRecord,
+    here: Mapping[str, Any],
+    wanted: Criterion,
+    dataset: Dataset,
+    folder: Path,
+    console: "Console",
 ) -> Trial:
-    """Train the trial in a worker process like those of a sweep, to the last recorded epoch or into the one that failed."""
+    """Train the trial in a worker process like those of a sweep, to the last recorded epoch or into
+    the one that failed.
+    """
     execution = record.study.execution
     arguments = {
         "settings": record.settings,
@@ -191,7 +235,9 @@ def _train(
         progress = list(_advance(record, lanes, wanted, console))
         last = progress[-1] if progress else None
         reported = [each for each in progress if not each.failure]
-        best = min((each.objective for each in reported if each.epoch > record.trial.warmup), default=None)
+        best = min(
+            (each.objective for each in reported if each.epoch > record.trial.warmup), default=None
+        )
         outcome = Outcome(state="pruned", epoch=last.epoch if last else 0, objective=best)
         if last and last.failure:
             outcome = replace(outcome, state="failed", failure=last.failure)
@@ -201,10 +247,15 @@ def _train(
     finally:
         lanes.close()
     epochs = tuple(
-        Epoch(epoch=each.epoch, objective=each.objective, metrics=each.metrics, at=None) for each in reported
+        Epoch(epoch=each.epoch, objective=each.objective, metrics=each.metrics, at=None)
+        for each in reported
     )
     recorded = replace(
-        record.trial.recorded, outcome=outcome, epochs=epochs, results=dict(result.metrics), folder=result.folder
+        record.trial.recorded,
+        outcome=outcome,
+        epochs=epochs,
+        results=dict(result.metrics),
+        folder=result.folder,
     )
     return replace(
         record.trial,
@@ -213,7 +264,9 @@ def _train(
     )
 
 
-def _advance(record: RunRecord, lanes: Lanes, wanted: Criterion, console: "Console") -> Iterator[Progress]:
+def _advance(
+    record: RunRecord, lanes: Lanes, wanted: Criterion, console: "Console"
+) -> Iterator[Progress]:
     """Train epoch by epoch. Print the first difference at once, and how far the training is."""
     recorded, number = record.trial.epochs, record.trial.number
     failure = record.outcome.failure
@@ -225,7 +278,8 @@ def _advance(record: RunRecord, lanes: Lanes, wanted: Criterion, console: "Conso
             progress = with_divergence(advance_all(lanes, [number])[0])
             advance(index + 1, most)
             text = None
-            if bool(progress.failure) == (index < len(recorded)):  # one failed, and the other did not
+            # One failed, and the other did not.
+            if bool(progress.failure) == (index < len(recorded)):
                 agrees = False
             elif agrees and not progress.failure:
                 text = difference(recorded[index], progress, wanted)
@@ -233,10 +287,20 @@ def _advance(record: RunRecord, lanes: Lanes, wanted: Criterion, console: "Conso
             if text:
                 agrees = False
                 write_line(console, f"differs: {text}", style="yellow")
-            elif over or (not console.is_terminal and time.monotonic() - spoke >= HEARTBEAT_SECONDS):
+            elif over or (
+                not console.is_terminal and time.monotonic() - spoke >= HEARTBEAT_SECONDS
+            ):
                 spoke = time.monotonic()
-                value = progress.failure.kind if progress.failure else f"{minus_elbo(console)} {progress.objective:.2f}"
-                so_far = ("near the record" if wanted.tolerance else "as on record") if agrees else "not as on record"
+                value = (
+                    progress.failure.kind
+                    if progress.failure
+                    else f"{minus_elbo(console)} {progress.objective:.2f}"
+                )
+                so_far = (
+                    ("near the record" if wanted.tolerance else "as on record")
+                    if agrees
+                    else "not as on record"
+                )
                 write_line(console, f"epoch {progress.epoch}/{most}: {value}, {so_far}")
             yield progress
             if progress.failure or progress.finished:
@@ -246,7 +310,12 @@ def _advance(record: RunRecord, lanes: Lanes, wanted: Criterion, console: "Conso
 def _conclude(record: RunRecord, parts: list[Part], dataset: Dataset, console: "Console") -> None:
     marks = {True: "agrees", False: "DIFFERS", None: ""}
     write_line(console, "")
-    print_table(console, ("", "", ""), [(part.what, marks[part.agrees], part.words) for part in parts], header=False)
+    print_table(
+        console,
+        ("", "", ""),
+        [(part.what, marks[part.agrees], part.words) for part in parts],
+        header=False,
+    )
     write_line(console, "")
     now = describe_run(dataset, record.settings, study_text="", command="")
     if changed := list(changes(record.study.provenance, now)):
@@ -254,6 +323,10 @@ def _conclude(record: RunRecord, parts: list[Part], dataset: Dataset, console: "
         write_line(console, "")
     first = next((part for part in parts if part.agrees is False), None)
     if first:
-        write_line(console, f"{record.name} DIFFERS from its record: {first.what} {first.words}", style="bold red")
+        write_line(
+            console,
+            f"{record.name} DIFFERS from its record: {first.what} {first.words}",
+            style="bold red",
+        )
     else:
         write_line(console, f"{record.name} matches its record.", style="bold green")

@@ -1,4 +1,6 @@
-"""Read a finished run back from its folder: with its model, and with the images that it was made for."""
+"""Read a finished run back from its folder: with its model, and with the images that it was made
+for.
+"""
 
 import os
 from collections.abc import Callable, Mapping
@@ -55,43 +57,68 @@ class Run:
 
     @cached_property
     def vae(self) -> VAE:
-        """The model in evaluation mode on the CPU. Raises UserError when the files do not make one, or are not those on record."""
-        file, known = WEIGHTS if self.epoch == "best" else LAST, self.record.files if self.record else {}
+        """The model in evaluation mode on the CPU. Raises UserError when the files do not make one,
+        or are not those on record.
+        """
+        file = WEIGHTS if self.epoch == "best" else LAST
+        known = self.record.files if self.record else {}
         try:
-            return load_model(self.folder, file, sha256=known.get(file), allow_code=True)  # asked in `open_run`
-        except (ValueError, RuntimeError, KeyError, AttributeError, SafetensorError, OSError) as error:
-            raise UserError(str(self.folder), f"holds no usable model: {' '.join(str(error).split())}") from error
+            # Asked in `open_run`.
+            return load_model(self.folder, file, sha256=known.get(file), allow_code=True)
+        except (
+            ValueError,
+            RuntimeError,
+            KeyError,
+            AttributeError,
+            SafetensorError,
+            OSError,
+        ) as error:
+            raise UserError(
+                str(self.folder), f"holds no usable model: {' '.join(str(error).split())}"
+            ) from error
 
 
 def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: bool = False) -> Run:
-    """Open the run that `name` means: a folder; STUDY/7 or STUDY/r3 below `runs`; STUDY/best, or STUDY: its best run.
+    """Open the run that `name` means: a folder; STUDY/7 or STUDY/r3 below `runs`; STUDY/best, or
+    STUDY: its best run.
 
-    A run needs its folder and nothing else; the best run is looked up in the study's storage. Where there is a storage, the
-    weights must be those of the run's record.
+    A run needs its folder and nothing else; the best run is looked up in the study's storage. Where
+    there is a storage, the weights must be those of the run's record.
 
     Args:
         allow_code: whether a run from elsewhere may run the modules that it names.
 
     Raises:
-        UserError: there is no such run, it left no weights, or it names a module that is not allowed.
+        UserError: there is no such run, it left no weights, or it names a module that is not
+            allowed.
         Damaged: its settings are not what was written.
     """
     folder, name, record = _find(name, runs, storage)
     record = record or _record_of(folder.resolve(), runs, storage)
     for file in (WEIGHTS, SETTINGS):
         if not (folder / file).is_file():
-            pruned = "choose a complete run, because a pruned trial leaves weights only with `keep: {pruned: weights}` in its study file."
-            raise UserError(name, f"has no {file}; {REMEDY if record and record.state == 'complete' else pruned}")
+            pruned = (
+                "choose a complete run, because a pruned trial leaves weights only with `keep: "
+                "{pruned: weights}` in its study file."
+            )
+            raise UserError(
+                name,
+                f"has no {file}; {REMEDY if record and record.state == 'complete' else pruned}",
+            )
     origin, settings = read_settings(folder)
     if named := named_run(name):
         name = run_name(origin["study"], named[1], repeat=named[0])
     check_code(name, settings.flat(), folder, allow=allow_code)
-    facts = {fact: origin[fact] for fact in ("image_shape", "study_seed", "fingerprint", "arithmetic")}
+    facts = {
+        fact: origin[fact] for fact in ("image_shape", "study_seed", "fingerprint", "arithmetic")
+    }
     return Run(name=name, folder=folder, settings=settings, record=record, **facts)
 
 
 def _record_of(folder: Path, runs: Path, storage: str | None) -> Trial | None:
-    """Return the record of the run whose folder, an absolute path, this is; None where no stored study has such a run."""
+    """Return the record of the run whose folder, an absolute path, this is; None where no stored
+    study has such a run.
+    """
     named, study = named_run(folder.name), folder.parent.name
     own = (runs / "trials" / study / folder.name).resolve()
     if named is None or own != folder or not (storage or journal_path(runs, study).exists()):
@@ -100,7 +127,8 @@ def _record_of(folder: Path, runs: Path, storage: str | None) -> Trial | None:
         return stored_study(study, runs, storage).run(named[1], repeat=named[0])
     except UserError as error:
         warn_once(
-            f"The record of {run_name(study, named[1], repeat=named[0])} cannot be read, so it is not compared: {error}"
+            f"The record of {run_name(study, named[1], repeat=named[0])} cannot be read, so it "
+            f"is not compared: {error}"
         )
         return None
 
@@ -108,13 +136,18 @@ def _record_of(folder: Path, runs: Path, storage: str | None) -> Trial | None:
 def at_last_epoch(run: Run) -> Run:
     """Return the run with the weights of its last epoch. Raises UserError where it kept none."""
     if not (run.folder / LAST).is_file():
-        problem = f"has no {LAST}: only repeats (runs of confirm, compare and baselines) keep the weights of their last epoch."
+        problem = (
+            f"has no {LAST}: only repeats (runs of confirm, compare and baselines) keep the "
+            "weights of their last epoch."
+        )
         raise UserError(run.name, problem)
     return replace(run, epoch="last")
 
 
 def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str, Trial | None]:
-    """Return the folder that a text names, what to call the run, and the run's record if it was looked up."""
+    """Return the folder that a text names, what to call the run, and the run's record if it was
+    looked up.
+    """
     folder = Path(text).expanduser()
     # Not `Path.is_file`, which raises for a name that no file system takes.
     if os.path.isfile(folder / SETTINGS) or os.path.isfile(folder / WEIGHTS):
@@ -132,9 +165,15 @@ def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str, Trial 
     trials = runs / "trials" / name.study
     if not trials.is_dir():
         names = [path.name for path in trials.parent.glob("*") if path.is_dir()]
-        raise UserError(str(name), f"'{trials.parent}' has no study '{name.study}'. {did_you_mean(name.study, names)}")
+        raise UserError(
+            str(name),
+            f"'{trials.parent}' has no study '{name.study}'. {did_you_mean(name.study, names)}",
+        )
     if not (trials / name.folder).is_dir():
-        raise UserError(str(name), f"there is no such run with weights. `vaeexp trials {name.study}` lists the runs.")
+        raise UserError(
+            str(name),
+            f"there is no such run with weights. `vaeexp trials {name.study}` lists the runs.",
+        )
     return trials / name.folder, str(name), best
 
 
@@ -147,7 +186,10 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], Settings]:
     try:
         stored = load_json(path)
         channels, height, width = stored["image_shape"]
-        origin = {name: stored[name] for name in ("study", "seed", "study_seed", "fingerprint", "arithmetic")}
+        origin = {
+            name: stored[name]
+            for name in ("study", "seed", "study_seed", "fingerprint", "arithmetic")
+        }
         settings = Settings(**{section: stored[section] for section in SECTIONS})
         return {**origin, "image_shape": (channels, height, width)}, settings
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -159,7 +201,9 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], Settings]:
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """Images that a run can be shown: targets float32 [N, C, H, W], labels int64 [N] and their names; all 0 without classes."""
+    """Images that a run can be shown: targets float32 [N, C, H, W], labels int64 [N] and their
+    names; all 0 without classes.
+    """
 
     dataset: Dataset
     split: str
@@ -184,9 +228,11 @@ def open_images(
     """Open images of the data set that the run was trained on, with the targets that its study saw.
 
     Args:
-        data: as for a sweep: the folder or file with the images; else the user's cache or a download.
+        data: as for a sweep: the folder or file with the images; else the user's cache or a
+            download.
         split: `test` or `validation`.
-        count: number of images, drawn with the seed; all where there are fewer, and `say` gets a note.
+        count: number of images, drawn with the seed; all where there are fewer, and `say` gets a
+            note.
         most: without `count`, the largest number of images. None gives all images in their order.
         same: whether to refuse other images than the run's own; otherwise `say` gets a note.
 
@@ -195,8 +241,13 @@ def open_images(
     """
     dataset = open_dataset(run.settings.data, root=data, say=say)
     if dataset.image_shape != run.image_shape:
-        here, there = (" × ".join(map(str, shape)) for shape in (run.image_shape, dataset.image_shape))
-        problem = f"is a model of images of {here} (channels × height × width); {dataset.title} has {there}."
+        here, there = (
+            " × ".join(map(str, shape)) for shape in (run.image_shape, dataset.image_shape)
+        )
+        problem = (
+            f"is a model of images of {here} (channels × height × width); {dataset.title} has "
+            f"{there}."
+        )
         raise UserError(run.name, problem)
     if run.fingerprint != dataset.fingerprint:
         error = other_images(run.name, run.fingerprint, dataset)
@@ -205,7 +256,10 @@ def open_images(
         say(f"NOTE: {run.name} {error.problem}")
     part = dataset.test if split == "test" else dataset.validation
     if count is not None and count > len(part):
-        say(f"NOTE: {dataset.title} has {plural(len(part), 'image')} for {split}, fewer than {count:,}: all are used.")
+        say(
+            f"NOTE: {dataset.title} has {plural(len(part), 'image')} for {split}, fewer than "
+            f"{count:,}: all are used."
+        )
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed)).numpy()
     indices = np.arange(len(part)) if count is None and most is None else order[: count or most]
     name = "test targets" if split == "test" else "targets"
@@ -225,13 +279,16 @@ def other_images(run: str, fingerprint: str, dataset: Dataset) -> UserError:
     hint = "; for the bundled digits leave out --data and VAEEXP_DATA" if bundled else ""
     return UserError(
         run,
-        f"was trained on other images, with the fingerprint {fingerprint[:12]}; {dataset.title} ({dataset.source}) has "
-        f"{dataset.fingerprint[:12]}. Numbers would not be comparable. Give the run's own images (--data){hint}.",
+        f"was trained on other images, with the fingerprint {fingerprint[:12]}; {dataset.title} "
+        f"({dataset.source}) has {dataset.fingerprint[:12]}. Numbers would not be comparable. "
+        f"Give the run's own images (--data){hint}.",
     )
 
 
 def own_data(run: Run, data: Path | None) -> Path | None:
-    """Return where the run's data set can be had without a download: `data`, or the user's cache; None when nowhere."""
+    """Return where the run's data set can be had without a download: `data`, or the user's cache;
+    None when nowhere.
+    """
     definition = DATASETS[run.settings.data.dataset]
     cached = cache_folder() / "downloads" / definition.name
     if data is not None or not definition.mirrors:
@@ -248,44 +305,67 @@ def evaluate_run(
     say: Callable[[str], None],
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a model on `images`; return run, epoch (`best` or `last`), split, protocol (in words), figures, record, JSON-able.
+    """Evaluate a model on `images`; return run, epoch (`best` or `last`), split, protocol (in
+    words), figures, record, JSON-able.
 
-    Figures are named as in a sweep, `test/neg_elbo` …, with the prefix of the split. With the run's own number of importance
-    samples (None), on the device of the sweep, they equal the test figures that the sweep recorded. `record` says in words
-    whether they do (`agrees`: true, false, or null where the two cannot be compared).
+    Figures are named as in a sweep, `test/neg_elbo` …, with the prefix of the split. With the run's
+    own number of importance samples (None), on the device of the sweep, they equal the test figures
+    that the sweep recorded. `record` says in words whether they do (`agrees`: true, false, or null
+    where the two cannot be compared).
     """
-    open_classifier(images.dataset, say=say)  # here `say` announces its training, which happens once
-    settings = run.settings.with_params({"importance_samples": importance_samples} if importance_samples else {})
+    # Here `say` announces its training, which happens once.
+    open_classifier(images.dataset, say=say)
+    settings = run.settings.with_params(
+        {"importance_samples": importance_samples} if importance_samples else {}
+    )
     vae, evaluation = run.vae.to(resolve_device(device)), settings.evaluation
     figures, _ = test_figures(
-        vae, images.dataset, images.x, evaluation, study_seed=run.study_seed, weighted=True, progress=progress
+        vae,
+        images.dataset,
+        images.x,
+        evaluation,
+        study_seed=run.study_seed,
+        weighted=True,
+        progress=progress,
     )
     record = _compare_with_record(run, images.split, figures, vae.latent_mask.device)
     if "test/bits_per_dimension" in figures:
-        figures["test/bits_per_dimension_se"] = bits_per_dimension(figures["test/neg_elbo_se"], images.x[0].numel())
+        figures["test/bits_per_dimension_se"] = bits_per_dimension(
+            figures["test/neg_elbo_se"], images.x[0].numel()
+        )
     k = evaluation.importance_samples
     bounds = f"−ELBO at β = 1, one sample per image; importance-weighted NLL with k = {k:,}"
     protocol_parts = protocol(images.dataset, settings) | {
         "images": f"{len(images.x):,} {images.split} images",
         "weights": f"of the {run.epoch} epoch",
-        "estimator": bounds if vae.posterior.stochastic else "distortion at the code; no bound on the likelihood",
+        "estimator": bounds
+        if vae.posterior.stochastic
+        else "distortion at the code; no bound on the likelihood",
     }
     return {
         "run": run.name,
         "epoch": run.epoch,
         "split": images.split,
         "protocol": protocol_parts,
-        "figures": {name.replace("test/", f"{images.split}/", 1): value for name, value in figures.items()},
+        "figures": {
+            name.replace("test/", f"{images.split}/", 1): value for name, value in figures.items()
+        },
         "record": {"agrees": record.agrees, "words": record.words},
     }
 
 
-def _compare_with_record(run: Run, split: str, figures: Mapping[str, float], device: torch.device) -> Part:
-    """Compare figures with those of the study's record, or of the run's own file where the record is not at hand."""
+def _compare_with_record(
+    run: Run, split: str, figures: Mapping[str, float], device: torch.device
+) -> Part:
+    """Compare figures with those of the study's record, or of the run's own file where the record
+    is not at hand.
+    """
     if split != "test":
         return Part("record", "not compared: the study has figures of test images on record", None)
     result = run.folder / RESULT
-    recorded = run.record.results if run.record else load_json(result)["test"] if result.is_file() else {}
+    recorded = (
+        run.record.results if run.record else load_json(result)["test"] if result.is_file() else {}
+    )
     here = arithmetic(str(device), precision="float32", fuse=False, compile=False, threads=None)
     same = all(run.arithmetic.get(name) == here[name] for name in ("device", "processor", "torch"))
     return compare_figures(figures, recorded, last=run.epoch == "last", same=same)

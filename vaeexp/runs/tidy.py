@@ -1,4 +1,6 @@
-"""The files that a study and the user's cache hold, by kind, and those of them that can be freed without a loss of results."""
+"""The files that a study and the user's cache hold, by kind, and those of them that can be freed
+without a loss of results.
+"""
 
 import re
 import shutil
@@ -64,12 +66,16 @@ class Item:
 
 
 def items_of_study(runs: Path, stored: State) -> list[Item]:
-    """Return all files of a study's runs, but for links, and those of folders that runs left over."""
+    """Return all files of a study's runs, but for links, and those of folders that runs left
+    over.
+    """
     every, going_on = (*stored.trials, *stored.repeats), _going_on(stored)
     items = [item for run in every for item in _items_of_run(runs, stored, run, going_on)]
     folders = unrecorded_folders(runs, stored)
     folders += sorted(filter(is_aside, (runs / "trials" / stored.study.name).glob("*/")))
-    return items + [Item(LEFT_OVER, path, path.stat().st_size) for folder in folders for path in _files(folder)]
+    return items + [
+        Item(LEFT_OVER, path, path.stat().st_size) for folder in folders for path in _files(folder)
+    ]
 
 
 def _files(folder: Path) -> list[Path]:
@@ -77,20 +83,32 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _going_on(stored: State) -> set[str]:
-    """Return the names of the folders with the checkpoints of trials that have not ended, or that a larger budget may revive."""
+    """Return the names of the folders with the checkpoints of trials that have not ended, or that a
+    larger budget may revive.
+    """
     waiting = [trial for trial in stored.trials if trial.outcome is None or trial.resumable]
-    places = [trial.number if trial.resumes_from is None else trial.resumes_from for trial in waiting]
+    places = [
+        trial.number if trial.resumes_from is None else trial.resumes_from for trial in waiting
+    ]
     repeats = [run.number for run in stored.repeats if run.outcome is None]
-    return {run_folder(n, repeat=False) for n in places} | {run_folder(n, repeat=True) for n in repeats}
+    return {run_folder(n, repeat=False) for n in places} | {
+        run_folder(n, repeat=True) for n in repeats
+    }
 
 
-def _items_of_run(runs: Path, stored: State, run: Trial, going_on: Collection[str]) -> Iterator[Item]:
+def _items_of_run(
+    runs: Path, stored: State, run: Trial, going_on: Collection[str]
+) -> Iterator[Item]:
     folder = runs / "trials" / stored.study.name / run_folder(run.number, repeat=run.repeat)
     newest = max((picture.epoch for picture in run.pictures), default=None)
     for path in _files(folder):
         epoch = re.match(r"epoch-(\d+)-.*\.png", path.name)
         earlier = epoch is not None and newest is not None and int(epoch[1]) < newest
-        yield Item(_kind(run, path, earlier=earlier, going_on=folder.name in going_on), path, path.stat().st_size)
+        yield Item(
+            _kind(run, path, earlier=earlier, going_on=folder.name in going_on),
+            path,
+            path.stat().st_size,
+        )
 
 
 def _kind(run: Trial, path: Path, *, earlier: bool, going_on: bool) -> str:
@@ -105,15 +123,19 @@ def _kind(run: Trial, path: Path, *, earlier: bool, going_on: bool) -> str:
         return EARLIER_PICTURES
     if pictures:
         return "pictures and arrays"
-    return {WEIGHTS: KEPT_WEIGHTS, LAST: "weights of last epochs"}.get(path.name, "settings, results and others")
+    return {WEIGHTS: KEPT_WEIGHTS, LAST: "weights of last epochs"}.get(
+        path.name, "settings, results and others"
+    )
 
 
 def free_of_study(
     runs: Path, storage: str | None, study: str, kinds: Collection[str], best: int | None = None
 ) -> list[Item]:
-    """Free the files of `freeable`, and return them. What is freed is recorded first, so that `doctor` misses no file.
+    """Free the files of `freeable`, and return them. What is freed is recorded first, so that
+    `doctor` misses no file.
 
-    MLflow's own names of the same files go, too, because a file takes its room until its last name is gone.
+    MLflow's own names of the same files go, too, because a file takes its room until its last name
+    is gone.
 
     Raises:
         UserError: there is no such study, or it is running.
@@ -137,15 +159,24 @@ def free_of_held_study(
 
 
 def free_weights(runs: Path, storage: "BaseStorage", study: str, trials: Iterable[int]) -> None:
-    """Free the weights of these trials, of a study that this process holds. What is freed is recorded first."""
-    paths = [runs / "trials" / study / run_folder(number, repeat=False) / WEIGHTS for number in trials]
+    """Free the weights of these trials, of a study that this process holds. What is freed is
+    recorded first.
+    """
+    paths = [
+        runs / "trials" / study / run_folder(number, repeat=False) / WEIGHTS for number in trials
+    ]
     record = study_record(optuna.load_study(study_name=study, storage=storage))
     _record_freed(runs, storage, record, paths)
     # By their place, because a look at all files of a large study takes seconds.
-    _remove_files(filter(Path.exists, paths), (runs / "artifacts" / study).glob(f"*/artifacts/trial/{WEIGHTS}"))
+    _remove_files(
+        filter(Path.exists, paths),
+        (runs / "artifacts" / study).glob(f"*/artifacts/trial/{WEIGHTS}"),
+    )
 
 
-def _record_freed(runs: Path, storage: "BaseStorage", study: StudyRecord, paths: Iterable[Path]) -> None:
+def _record_freed(
+    runs: Path, storage: "BaseStorage", study: StudyRecord, paths: Iterable[Path]
+) -> None:
     freed = {name: set(files) for name, files in study.freed.items()}
     for path in paths:
         run, _, name = path.relative_to(runs / "trials" / study.name).as_posix().partition("/")
@@ -155,10 +186,14 @@ def _record_freed(runs: Path, storage: "BaseStorage", study: StudyRecord, paths:
         write_study(optuna.load_study(study_name=study.name, storage=storage), freed=record)
 
 
-def freeable(runs: Path, stored: State, kinds: Collection[str], best: int | None = None) -> list[Item]:
-    """Return the files that may be freed: of these kinds, and weights and earlier pictures of complete trials beyond the `best`.
+def freeable(
+    runs: Path, stored: State, kinds: Collection[str], best: int | None = None
+) -> list[Item]:
+    """Return the files that may be freed: of these kinds, and weights and earlier pictures of
+    complete trials beyond the `best`.
 
-    The files of the best run and of the registered model's run stay, but for checkpoints and, by their kind, earlier pictures.
+    The files of the best run and of the registered model's run stay, but for checkpoints and, by
+    their kind, earlier pictures.
     """
     run, root = best_record(stored), runs / "trials" / stored.study.name
     needed = {root / run_folder(run.number, repeat=run.repeat)} if run else set()
@@ -178,7 +213,9 @@ def freeable(runs: Path, stored: State, kinds: Collection[str], best: int | None
 
 
 def _remove_files(paths: Iterable[Path], artifacts: Iterable[Path]) -> None:
-    """Delete files and the other names that they have among MLflow's, those first: a kill leaves no name without the file's own."""
+    """Delete files and the other names that they have among MLflow's, those first: a kill leaves no
+    name without the file's own.
+    """
     other_names: dict[tuple[int, int], list[Path]] = {}
     for path in artifacts:
         facts = path.lstat()
@@ -187,7 +224,8 @@ def _remove_files(paths: Iterable[Path], artifacts: Iterable[Path]) -> None:
     for path in paths:
         facts = path.lstat()
         for name in other_names.get((facts.st_dev, facts.st_ino), []):
-            name.with_name(f"{name.stem}+compressed.webp").unlink(missing_ok=True)  # the thumbnail of a picture
+            # The thumbnail of a picture.
+            name.with_name(f"{name.stem}+compressed.webp").unlink(missing_ok=True)
             name.unlink()
         path.unlink()
 
@@ -198,7 +236,9 @@ def _remove_files(paths: Iterable[Path], artifacts: Iterable[Path]) -> None:
 def items_of_cache(studies: Collection[State]) -> list[Item]:
     """Return the folders of the user's cache. Prepared images of these studies count as used."""
     items = []
-    for folder in sorted(path for path in cache_folder().glob("*/*") if path.is_dir() and path.name[0] != "."):
+    for folder in sorted(
+        path for path in cache_folder().glob("*/*") if path.is_dir() and path.name[0] != "."
+    ):
         kind, age = folder.parent.name, (time.time() - _last_use(folder)) / _DAY
         if kind == "compiled":
             kind = PROGRAMS if age > _PROGRAM_DAYS or is_aside(folder) else "compiled programs"
@@ -207,22 +247,33 @@ def items_of_cache(studies: Collection[State]) -> list[Item]:
             kind = PREPARED if unused else "prepared images"
         elif kind not in ("downloads", "classifiers"):
             continue
-        items.append(Item(kind, folder, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())))
+        items.append(
+            Item(
+                kind,
+                folder,
+                sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+            )
+        )
     return items
 
 
 def free_of_cache(items: Iterable[Item]) -> None:
-    """Delete folders of the user's cache, but those that a process is building. Each is built again when it is needed."""
+    """Delete folders of the user's cache, but those that a process is building. Each is built again
+    when it is needed.
+    """
     for item in items:
         with suppress(Timeout), FileLock(item.path.with_name(f"{item.path.name}.lock"), timeout=0):
-            # Renamed first, so that no process opens half a folder; the next process that builds it removes such leftovers.
+            # Renamed first, so that no process opens half a folder; the next process that builds it
+            # removes such leftovers.
             aside = item.path.with_name(f".{item.path.name}-freed")
             item.path.rename(aside)
             shutil.rmtree(aside)
 
 
 def _last_use(folder: Path) -> float:
-    """Return the time at which a process last opened the folder, unix seconds: the newest time of its files, which are touched then."""
+    """Return the time at which a process last opened the folder, unix seconds: the newest time of
+    its files, which are touched then.
+    """
     return max((path.stat().st_mtime for path in folder.iterdir()), default=folder.stat().st_mtime)
 
 
@@ -237,9 +288,15 @@ def _is_used(folder: Path, studies: Collection[State]) -> bool:
     for stored in studies:
         provenance = stored.study.provenance
         data = provenance.get("data") or {}
-        known = {part.get("fingerprint") for part in (data, *(provenance.get("protocols") or {}).values())}
+        known = {
+            part.get("fingerprint")
+            for part in (data, *(provenance.get("protocols") or {}).values())
+        }
         made = partial(
-            fingerprint_of, str(facts.get("digest")), data.get("validation"), reading=facts.get("reading", ())
+            fingerprint_of,
+            str(facts.get("digest")),
+            data.get("validation"),
+            reading=facts.get("reading", ()),
         )
         if known & {made(kind) for kind in _BINARISATIONS}:
             return True

@@ -1,4 +1,6 @@
-"""Run the lanes of one device in a worker process, and write what a trained model leaves: pictures, test figures, files."""
+"""Run the lanes of one device in a worker process, and write what a trained model leaves: pictures,
+test figures, files.
+"""
 
 import logging
 import math
@@ -81,14 +83,16 @@ def open_lanes(
     keep_sheets: bool = True,
     checkpoints: str | None = None,
 ) -> TrainingLanes:
-    """Open the lanes of one worker. `sweeps.lanes.worker_pool` calls it in each child; arguments are picklable and small.
+    """Open the lanes of one worker. `sweeps.lanes.worker_pool` calls it in each child; arguments
+    are picklable and small.
 
     Args:
         settings: the fixed settings of the study; a trial's parameters replace some of them.
         datasets: by binarisation, opened by the parent; the child maps the same files.
         maxima: largest latent size and component count of the search space.
         averaged: whether any trial evaluates a running average of its weights.
-        parts: what the updates of the study's trials need beyond Adam and Adamax (`vaeexp.training.optimizers.parts_of`).
+        parts: what the updates of the study's trials need beyond Adam and Adamax
+            (`vaeexp.training.optimizers.parts_of`).
         study: its name.
         study_seed: seed of the noise and the targets that all trials share.
         folder: gets one folder for each trial.
@@ -96,9 +100,11 @@ def open_lanes(
         rows: the most lanes of one fused program.
         threads: CPU threads of this process; None for one per core.
         resident_mb: as for `open_source`.
-        prepare: settings of the model shapes whose steps this worker compiles before its first trial.
+        prepare: settings of the model shapes whose steps this worker compiles before its first
+            trial.
         keep_pruned: whether pruned trials leave weights and pictures, as complete ones do.
-        keep_pictures: of which epochs a trial leaves pictures: of all that are to be shown, or of the last.
+        keep_pictures: of which epochs a trial leaves pictures: of all that are to be shown, or of
+            the last.
         keep_sheets: whether each trial of the search leaves a sheet of pictures of its last epoch.
         checkpoints: address of the checkpoints; None: they lie in the trials' folders.
     """
@@ -107,7 +113,9 @@ def open_lanes(
 
     @cache
     def source_of(binarisation: str) -> Source:
-        return open_source(datasets[binarisation], torch.device(device), study_seed, resident_mb=resident_mb)
+        return open_source(
+            datasets[binarisation], torch.device(device), study_seed, resident_mb=resident_mb
+        )
 
     here = arithmetic(device, precision=precision, fuse=fuse, compile=compile, threads=threads)
     fingerprints = {binarisation: dataset.fingerprint for binarisation, dataset in datasets.items()}
@@ -135,8 +143,11 @@ def open_lanes(
     return training
 
 
-def worker_kind(arithmetic: Mapping[str, Any], datasets: Mapping[str, Dataset], rows: int | None) -> dict[str, Any]:
-    """Return the conditions that decide a worker's numbers besides its trials, JSON-able: `arithmetic`, vector units, rows, images.
+def worker_kind(
+    arithmetic: Mapping[str, Any], datasets: Mapping[str, Dataset], rows: int | None
+) -> dict[str, Any]:
+    """Return the conditions that decide a worker's numbers besides its trials, JSON-able:
+    `arithmetic`, vector units, rows, images.
 
     `rows`: the most lanes of one fused program; None where lanes are not fused.
     """
@@ -149,22 +160,31 @@ def worker_kind(arithmetic: Mapping[str, Any], datasets: Mapping[str, Dataset], 
 
 
 def open_source(
-    dataset: Dataset, device: torch.device, study_seed: int, *, resident_mb: float | Literal["auto"] = "auto"
+    dataset: Dataset,
+    device: torch.device,
+    study_seed: int,
+    *,
+    resident_mb: float | Literal["auto"] = "auto",
 ) -> Source:
     """Open the training and validation images of a study, for training on `device`.
 
-    Training images of more than `resident_mb` MiB stay in the memory map and stream to the device. "auto" is half of an
-    accelerator's free memory, and no limit on the CPU, which reads the memory map anyway. The results are the same.
+    Training images of more than `resident_mb` MiB stay in the memory map and stream to the device.
+    "auto" is half of an accelerator's free memory, and no limit on the CPU, which reads the memory
+    map anyway. The results are the same.
     """
     with warnings.catch_warnings():
         # The tensor shares the read-only memory map, and nothing here writes to it.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         train = torch.from_numpy(np.asarray(dataset.train.unchecked))
-    streamed = train.numel() > (_half_of_free_memory(device) if resident_mb == "auto" else resident_mb * 2**20)
+    streamed = train.numel() > (
+        _half_of_free_memory(device) if resident_mb == "auto" else resident_mb * 2**20
+    )
     mapped = streamed or device.type == "cpu"
     if not mapped:
         dataset.train.check(np.arange(len(train)))
-    validation = targets(dataset.validation.images, dataset.binarisation, derive_seed(study_seed, "targets"))
+    validation = targets(
+        dataset.validation.images, dataset.binarisation, derive_seed(study_seed, "targets")
+    )
     return Source(
         train=train if mapped else train.to(device),
         validation=validation.to(device),
@@ -185,8 +205,12 @@ def _half_of_free_memory(device: torch.device) -> float:
 
 
 def test_targets(dataset: Dataset, study_seed: int) -> Tensor:
-    """Return the targets of the test images, the same for all trials of a study; float32 [N, C, H, W]."""
-    return targets(dataset.test.images, dataset.binarisation, derive_seed(study_seed, "test targets"))
+    """Return the targets of the test images, the same for all trials of a study; float32 [N, C, H,
+    W].
+    """
+    return targets(
+        dataset.test.images, dataset.binarisation, derive_seed(study_seed, "test targets")
+    )
 
 
 def test_figures(
@@ -199,7 +223,8 @@ def test_figures(
     weighted: bool,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Return all metrics `test/…` of a model on the targets of `test_targets`, and the arrays of `evaluate_test`.
+    """Return all metrics `test/…` of a model on the targets of `test_targets`, and the arrays of
+    `evaluate_test`.
 
     weighted: whether to compute the importance-weighted NLL too, which takes most of the time.
     progress: as for `evaluate_test`.
@@ -229,27 +254,38 @@ class TrialArtifacts:
         keep_pruned: bool,
         keep_sheets: bool,
     ) -> None:
-        """`datasets` are those of `open_lanes`. `arithmetic` is that of `vaeexp.runs.provenance` in this process."""
+        """`datasets` are those of `open_lanes`. `arithmetic` is that of `vaeexp.runs.provenance` in
+        this process.
+        """
         self._datasets, self._device, self._seed = datasets, device, study_seed
         self._keep_pruned, self._keep_sheets = keep_pruned, keep_sheets
         self._origin = {"study": study, "study_seed": study_seed, "arithmetic": dict(arithmetic)}
-        # A model takes longer to build than to draw with, so one model serves all trials of its settings, in turn.
+        # A model takes longer to build than to draw with, so one model serves all trials of its
+        # settings, in turn.
         self._model, self._tested = lru_cache(_MODELS)(self._build), lru_cache(_MODELS)(self._build)
         # The same for all trials, and it takes longer than the rest of a trial's arrays.
         self._usual = cache(self._usual_distance)
-        # Threads draw and write on the CPU during training. One thread draws at a time, because the trials share models; the
-        # other threads wait for the disk.
-        self._threads, self._drawing = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures"), Lock()
+        # Threads draw and write on the CPU during training. One thread draws at a time, because the
+        # trials share models; the other threads wait for the disk.
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures")
+        self._drawing = Lock()
         self._of_epochs: dict[Path, list[Future[dict[str, str]]]] = defaultdict(list)
 
-    def pictures(self, lane: Lane, weights: Tensor, buffers: Tensor, folder: Path) -> Future[dict[str, str]]:
-        # This thread builds the model, because the draw of initial weights would disturb other draws in another thread.
+    def pictures(
+        self, lane: Lane, weights: Tensor, buffers: Tensor, folder: Path
+    ) -> Future[dict[str, str]]:
+        # This thread builds the model, because the draw of initial weights would disturb other
+        # draws in another thread.
         model = self._model(lane.settings.model, self._dataset(lane).image_shape, "cpu")
-        drawn = self._threads.submit(self._draw, model, lane, weights, buffers, f"{folder}/epoch-{lane.epoch:04d}")
+        drawn = self._threads.submit(
+            self._draw, model, lane, weights, buffers, f"{folder}/epoch-{lane.epoch:04d}"
+        )
         self._of_epochs[folder].append(drawn)
         return drawn
 
-    def _draw(self, model: VAE, lane: Lane, weights: Tensor, buffers: Tensor, prefix: str) -> dict[str, str]:
+    def _draw(
+        self, model: VAE, lane: Lane, weights: Tensor, buffers: Tensor, prefix: str
+    ) -> dict[str, str]:
         with self._drawing:
             drawn = grids(self._pictures(model, lane, Snapshot(lane.epoch, weights, buffers)))
         paths = {name: f"{prefix}-{name}.png" for name in drawn}
@@ -257,7 +293,9 @@ class TrialArtifacts:
             write_png(Path(paths[name]), image)
         return paths
 
-    def test(self, lane: Lane, best: Snapshot, last: Snapshot) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    def test(
+        self, lane: Lane, best: Snapshot, last: Snapshot
+    ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         dataset, evaluation = self._dataset(lane), lane.settings.evaluation
         model = self._tested(lane.settings.model, dataset.image_shape, str(self._device))
         _load(model, lane, best)
@@ -290,32 +328,57 @@ class TrialArtifacts:
         return self._threads.submit(self._write, model, lane, best, last, outcome, folder)
 
     def _write(
-        self, model: VAE, lane: Lane, best: Snapshot, last: Snapshot | None, outcome: Outcome, folder: Path
+        self,
+        model: VAE,
+        lane: Lane,
+        best: Snapshot,
+        last: Snapshot | None,
+        outcome: Outcome,
+        folder: Path,
     ) -> dict[str, str]:
         dataset = self._dataset(lane)
-        save_settings(folder, lane, dataset.image_shape, self._origin | {"fingerprint": dataset.fingerprint})
+        save_settings(
+            folder, lane, dataset.image_shape, self._origin | {"fingerprint": dataset.fingerprint}
+        )
         drawn = self._of_epochs.pop(folder, [])
         files: dict[str, str] = {}
-        state = "pruned" if outcome.state == "paused" else outcome.state  # what it is, if it is not promoted
+        # What it is, if it is not promoted.
+        state = "pruned" if outcome.state == "paused" else outcome.state
         shown: Mapping[str, np.ndarray] = {}
         if state != "pruned" or self._keep_pruned:
             files, shown = self._write_model(model, lane, best, last, folder)
         elif outcome.state == "pruned":
-            # Other threads began with these pictures before this one did, so that waiting for them ends.
+            # Other threads began with these pictures before this one did, so that waiting for them
+            # ends.
             wait(drawn)
             for path in folder.glob("epoch-*.png"):
                 path.unlink()
         if self._keep_sheets and not lane.trial.repeat:
             self._write_sheet(model, lane, last or best, shown, folder)
-        result: dict[str, Any] = {"state": state, "epoch": outcome.epoch, "objective": outcome.objective}
-        result |= {"best_epoch": lane.best_epoch, "best": lane.best_metrics, "test": lane.test_metrics}
+        result: dict[str, Any] = {
+            "state": state,
+            "epoch": outcome.epoch,
+            "objective": outcome.objective,
+        }
+        result |= {
+            "best_epoch": lane.best_epoch,
+            "best": lane.best_metrics,
+            "test": lane.test_metrics,
+        }
         save_json(folder / RESULT, result)
         return files
 
     def _write_sheet(
-        self, model: VAE, lane: Lane, snapshot: Snapshot, shown: Mapping[str, np.ndarray], folder: Path
+        self,
+        model: VAE,
+        lane: Lane,
+        snapshot: Snapshot,
+        shown: Mapping[str, np.ndarray],
+        folder: Path,
     ) -> None:
-        """Write a few pictures by the model of this epoch; `shown` are its pictures where they have been drawn."""
+        """Write a few pictures by the model of this epoch; `shown` are its pictures where they have
+        been drawn.
+        """
         if not shown:
             with self._drawing:
                 shown = self._pictures(model, lane, snapshot)
@@ -326,7 +389,8 @@ class TrialArtifacts:
     ) -> tuple[dict[str, str], Mapping[str, np.ndarray]]:
         """Write the weights, and the pictures and arrays that are made from them.
 
-        Returns name → SHA-256 of the weights' files, and the pictures of the last epoch, of a failed run those of the best.
+        Returns name → SHA-256 of the weights' files, and the pictures of the last epoch, of a
+        failed run those of the best.
         """
         files = {WEIGHTS: save_weights(folder / WEIGHTS, lane, best)}
         if last and lane.trial.repeat:
@@ -334,7 +398,8 @@ class TrialArtifacts:
         with self._drawing:
             _load(model, lane, best)
             drawn = pictures(model, self._shown(lane), seed=self._seed)
-            heartbeat()  # a large data set takes long here, and a limit on time ends what stands still
+            # A large data set takes long here, and a limit on time ends what stands still.
+            heartbeat()
             if lane.test_metrics:
                 of_latents, arrays = self._latents(model, lane)
                 drawn |= of_latents
@@ -346,21 +411,31 @@ class TrialArtifacts:
             save_arrays(folder / EVALUATION, arrays)
             for kind, picture in grids(drawn).items():
                 write_png(folder / "pictures" / f"{kind}.png", picture)
-        of_last = {f"last_{name}": at_last[name] for name in ("reconstructions", "samples") if at_last}
+        of_last = {
+            f"last_{name}": at_last[name] for name in ("reconstructions", "samples") if at_last
+        }
         save_arrays(folder / PICTURES, drawn | of_last)
         return files, at_last or drawn
 
     def _pictures(self, model: VAE, lane: Lane, snapshot: Snapshot) -> dict[str, np.ndarray]:
-        """Return the pictures by the model of an epoch that every epoch has. The caller holds the lock."""
+        """Return the pictures by the model of an epoch that every epoch has. The caller holds the
+        lock.
+        """
         _load(model, lane, snapshot)
         return pictures(model, self._shown(lane), seed=self._seed, components=False)
 
-    def _latents(self, model: VAE, lane: Lane) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Return the pictures and the arrays that a tested run leaves besides those of every run."""
+    def _latents(
+        self, model: VAE, lane: Lane
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return the pictures and the arrays that a tested run leaves besides those of every
+        run.
+        """
         dataset, seed = self._dataset(lane), self._seed
         images = test_targets(dataset, seed)
         labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
-        arrays = lane.test_arrays | latent_arrays(model, images, labels, dataset.test.classes, seed=seed)
+        arrays = lane.test_arrays | latent_arrays(
+            model, images, labels, dataset.test.classes, seed=seed
+        )
         arrays |= aggregate_codes(model, images, arrays.get("rate_per_dimension"), seed=seed)
         heartbeat()
         arrays |= neighbour_arrays(model, dataset, seed=seed)
@@ -379,7 +454,9 @@ class TrialArtifacts:
         images = dataset.validation.images[stratified(dataset.validation.labels, ORIGINALS)]
         return targets(images, dataset.binarisation, derive_seed(self._seed, "targets"))
 
-    def _build(self, settings: ModelSettings, image_shape: tuple[int, int, int], device: str) -> VAE:
+    def _build(
+        self, settings: ModelSettings, image_shape: tuple[int, int, int], device: str
+    ) -> VAE:
         with torch.random.fork_rng(devices=[]):
             return VAE(settings, image_shape).to(device).eval()
 
@@ -403,7 +480,8 @@ def open_remote_lanes(
     Args:
         settings: the fixed settings of the study.
         fingerprints: binarisation → fingerprint of the images that the driver has.
-        data: folder with the image files, or the file of arrays; None: as without `--data` on this machine.
+        data: folder with the image files, or the file of arrays; None: as without `--data` on this
+            machine.
         full_data: whether the bundled subset is refused.
         others: with `settings`, the arguments of `open_lanes`, but for `datasets`.
 
@@ -413,11 +491,14 @@ def open_remote_lanes(
     datasets = {}
     for binarisation, fingerprint in fingerprints.items():
         wanted = settings.with_params({"binarisation": binarisation}).data
-        dataset = open_dataset(wanted, root=Path(data) if data else None, full_data=full_data, say=_log.info)
+        dataset = open_dataset(
+            wanted, root=Path(data) if data else None, full_data=full_data, say=_log.info
+        )
         if dataset.fingerprint != fingerprint:
             problem = (
-                f"has other images than the driver: {dataset.title} ({dataset.source}), fingerprint {dataset.fingerprint[:_SHOWN]}, not "
-                f"{fingerprint[:_SHOWN]}. Put the same files at the same path, or name them there with VAEEXP_DATA."
+                f"has other images than the driver: {dataset.title} ({dataset.source}), "
+                f"fingerprint {dataset.fingerprint[:_SHOWN]}, not {fingerprint[:_SHOWN]}. Put "
+                "the same files at the same path, or name them there with VAEEXP_DATA."
             )
             raise UserError(os.uname().nodename, problem)
         datasets[binarisation] = dataset

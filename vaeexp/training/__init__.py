@@ -1,4 +1,6 @@
-"""Defines a lane, one trial in training: settings, progress, metrics, and the layout of its tensors in flat vectors."""
+"""Defines a lane, one trial in training: settings, progress, metrics, and the layout of its tensors
+in flat vectors.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,13 +23,14 @@ if TYPE_CHECKING:
 
     from vaeexp.settings import Settings
 
-# float32 numbers in 64 bytes. Each tensor starts at a multiple, because vector instructions are faster there.
+# float32 numbers in 64 bytes. Each tensor starts at a multiple, because vector instructions are
+# faster there.
 _ALIGN = 16
 
 
 class Layout:
-    """Names, shapes and offsets of a model's tensors in one flat float32 vector of length `size`, so that a copy of all of
-    them is one kernel."""
+    """Names, shapes and offsets of a model's tensors in one flat float32 vector of length `size`,
+    so that a copy of all of them is one kernel."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         """Lay out tensors like these. Integers among them keep their values up to 2^24."""
@@ -52,10 +55,11 @@ class Layout:
         }
 
     def read(self, flat: Tensor) -> dict[str, Tensor]:
-        """Return name → contiguous copy [..., *shape] in the tensor's own type; change it in place and `write` it back.
+        """Return name → contiguous copy [..., *shape] in the tensor's own type; change it in place
+        and `write` it back.
 
-        A copy, because in views with gaps between rows BatchNorm under vmap loses its running statistics, or autograd
-        refuses the change in place.
+        A copy, because in views with gaps between rows BatchNorm under vmap loses its running
+        statistics, or autograd refuses the change in place.
         """
         return {
             name: view.to(self.dtypes[name], memory_format=torch.contiguous_format, copy=True)
@@ -82,8 +86,9 @@ def leading_slice(big: Tensor, shape: torch.Size) -> Tensor:
 
 
 State = dict[str, Tensor]
-"""Flat vectors of one lane at its own size: weights, first and second (moments), average (of the weights, if the study
-uses an average), best (the weights of the best epoch), buffers, best_buffers."""
+"""Flat vectors of one lane at its own size: weights, first and second (moments), average (of the
+weights, if the study uses an average), best (the weights of the best epoch), buffers, best_buffers.
+"""
 
 
 class Snapshot(NamedTuple):
@@ -92,7 +97,9 @@ class Snapshot(NamedTuple):
     epoch: int
     """From 1."""
     weights: Tensor
-    """Flat vector of the weights that validation used: their running average if the study uses one."""
+    """Flat vector of the weights that validation used: their running average if the study uses
+    one.
+    """
     buffers: Tensor
     """Flat vector of the buffers."""
 
@@ -106,7 +113,9 @@ class EpochSums:
     distortion: float
     rate: float
     active_units: float
-    """Number of latent dimensions that have a posterior mean that varies over images by more than the threshold (Burda et al. 2016)."""
+    """Number of latent dimensions that have a posterior mean that varies over images by more than
+    the threshold (Burda et al. 2016).
+    """
 
     @property
     def neg_elbo(self) -> float:
@@ -133,7 +142,9 @@ class Lane:
     checkpoint_due: float = 0.0
     """Seconds trained since the last checkpoint."""
     test_metrics: dict[str, float] = field(default_factory=dict)
-    """Metrics on the test set, empty until the trial is complete and only if it may see the test set."""
+    """Metrics on the test set, empty until the trial is complete and only if it may see the test
+    set.
+    """
     test_arrays: dict[str, "np.ndarray"] = field(default_factory=dict)
     """Arrays that belong to `test_metrics`."""
 
@@ -152,35 +163,52 @@ class Lane:
 
     @property
     def counts(self) -> bool:
-        """Whether its newest epoch was trained at full β from its first step: only such an epoch can be the best."""
+        """Whether its newest epoch was trained at full β from its first step: only such an epoch
+        can be the best.
+        """
         return self.epoch > self.settings.train.warmup
 
     @property
     def finished(self) -> bool:
-        """True after the last epoch or after `patience` epochs without improvement, of those that count."""
+        """True after the last epoch or after `patience` epochs without improvement, of those that
+        count.
+        """
         patience = self.settings.train.patience
         return self.epoch >= self.settings.train.epochs or (patience > 0 and self.stale >= patience)
 
     def shown_after(self, epoch: int) -> bool:
-        """Return whether this epoch gets pictures and an evaluation of the weights beside their average."""
-        return epoch in (1, self.settings.train.epochs) or epoch % self.settings.evaluation.pictures_every == 0
+        """Return whether this epoch gets pictures and an evaluation of the weights beside their
+        average.
+        """
+        return (
+            epoch in (1, self.settings.train.epochs)
+            or epoch % self.settings.evaluation.pictures_every == 0
+        )
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate of step `step`, from 0: it rises linearly over the warm-up; then it follows its schedule."""
+        """Return the learning rate of step `step`, from 0: it rises linearly over the warm-up; then
+        it follows its schedule.
+        """
         train = self.settings.train
         if step < train.warmup_steps:
             return train.learning_rate * (step + 1) / train.warmup_steps
         passed = step - train.warmup_steps
-        course = Course(passed, self.total_steps - train.warmup_steps, passed // self.steps_per_epoch)
+        course = Course(
+            passed, self.total_steps - train.warmup_steps, passed // self.steps_per_epoch
+        )
         return train.learning_rate * SCHEDULES[train.schedule].factor(train, course)
 
     def beta(self, step: int) -> float:
-        """Return β at step `step`, from 0: it rises linearly over the warm-up (Sønderby et al. 2016)."""
+        """Return β at step `step`, from 0: it rises linearly over the warm-up (Sønderby et al.
+        2016).
+        """
         steps = self.settings.train.warmup_epochs * self.steps_per_epoch
         return self.settings.train.beta * (min(1.0, (step + 1) / steps) if steps > 0 else 1.0)
 
     def average_decay(self, step: int) -> float:
-        """Return the decay of the running average at step `step`; it starts small, so that the average forgets the start."""
+        """Return the decay of the running average at step `step`; it starts small, so that the
+        average forgets the start.
+        """
         decay = self.settings.train.ema_decay
         return min(decay, (1 + step) / (10 + step)) if decay > 0 else 0.0
 
@@ -192,29 +220,45 @@ class Lane:
         return epoch_chunks(source, seed=seed, epoch=epoch, batch_size=batch_size, **drawn)
 
     def training_sums(self, sums: Tensor, moments: Tensor) -> EpochSums:
-        """Convert the sums of an epoch: over steps of (loss, distortion, rate) [3], over images of μ and μ² [2, L]."""
+        """Convert the sums of an epoch: over steps of (loss, distortion, rate) [3], over images of
+        μ and μ² [2, L].
+        """
         return self._sums((sums / self.steps_per_epoch).tolist(), moments, self.images_per_epoch)
 
     def validation_sums(self, totals: Sequence[Tensor], images: int) -> EpochSums:
         """Convert sums of distortion, rate, μ [L] and μ² [L] over `images` images."""
         distortion, rate = float(totals[0]) / images, float(totals[1]) / images
         of_means = self.objective.of_means
-        loss = math.nan if of_means is None else of_means(distortion, rate, self.settings.train.beta)
+        loss = (
+            math.nan if of_means is None else of_means(distortion, rate, self.settings.train.beta)
+        )
         return self._sums([loss, distortion, rate], torch.stack(list(totals[2:])), images)
 
     def _sums(self, means: Sequence[float], moments: Tensor, images: int) -> EpochSums:
-        active = active_units(moments[0], moments[1], images, self.settings.evaluation.active_threshold)
-        return EpochSums(loss=means[0], distortion=means[1], rate=means[2], active_units=float(active))
+        active = active_units(
+            moments[0], moments[1], images, self.settings.evaluation.active_threshold
+        )
+        return EpochSums(
+            loss=means[0], distortion=means[1], rate=means[2], active_units=float(active)
+        )
 
     def metrics(
-        self, trained: EpochSums, scored: EpochSums, raw: EpochSums | None, *, seconds: float, device: torch.device
+        self,
+        trained: EpochSums,
+        scored: EpochSums,
+        raw: EpochSums | None,
+        *,
+        seconds: float,
+        device: torch.device,
     ) -> dict[str, float]:
         """Return the metrics, in nats per image, of the epoch that the lane has just finished.
 
         Args:
             trained: sums over the training batches, while the weights changed.
-            scored: sums over validation with the weights that count: their running average if the study uses one.
-            raw: sums over validation with the weights themselves, if `scored` used the average and `shown_after` asks.
+            scored: sums over validation with the weights that count: their running average if the
+                study uses one.
+            raw: sums over validation with the weights themselves, if `scored` used the average and
+                `shown_after` asks.
             seconds: this lane's share of the time.
             device: the device of the lane, for its peak memory.
         """
@@ -243,7 +287,9 @@ class Lane:
 def open_lane(
     trial: TrialSpec, settings: "Settings", image_shape: tuple[int, int, int], images: int
 ) -> tuple[Lane, VAE]:
-    """Return the lane of a trial and its initial model on the CPU, from settings and seed; `images`: how many train."""
+    """Return the lane of a trial and its initial model on the CPU, from settings and seed;
+    `images`: how many train.
+    """
     vae = build_vae(settings.model, image_shape, trial.seed)
     lane = Lane(
         trial=trial,
@@ -256,7 +302,9 @@ def open_lane(
 
 
 def fresh_state(lane: Lane, vae: VAE, *, averaged: bool) -> State:
-    """Return the state of a lane before its first step. Equal entries share a tensor, because groups copy the state."""
+    """Return the state of a lane before its first step. Equal entries share a tensor, because
+    groups copy the state.
+    """
     weights = lane.layout.flatten({name: p.detach() for name, p in vae.named_parameters()})
     buffers = lane.buffer_layout.flatten(dict(vae.named_buffers()))
     of_weights = ("weights", "best", "average") if averaged else ("weights", "best")
@@ -267,4 +315,13 @@ def fresh_state(lane: Lane, vae: VAE, *, averaged: bool) -> State:
     }
 
 
-__all__ = ["EpochSums", "Lane", "Layout", "Snapshot", "State", "fresh_state", "leading_slice", "open_lane"]
+__all__ = [
+    "EpochSums",
+    "Lane",
+    "Layout",
+    "Snapshot",
+    "State",
+    "fresh_state",
+    "leading_slice",
+    "open_lane",
+]

@@ -1,7 +1,8 @@
-"""Draws the batches of an epoch: the order of the images, their binarisation, the noise, all from (seed, epoch, purpose).
+"""Draws the batches of an epoch: the order of the images, their binarisation, the noise, all from
+(seed, epoch, purpose).
 
-Images that do not fit on the device stream from the memory map chunk by chunk, with the same numbers to the last bit,
-because order and noise are always drawn on the device.
+Images that do not fit on the device stream from the memory map chunk by chunk, with the same
+numbers to the last bit, because order and noise are always drawn on the device.
 
 Shapes: N images, M images of a chunk (a whole number of batches), L latent dimensions.
 """
@@ -31,7 +32,8 @@ def generator(device: torch.device, *parts: int | str) -> torch.Generator:
 
 # Batches drawn at once: enough for cheap draws, few enough for little memory.
 CHUNK = 16
-_CHUNK_VALUES = 2**25  # values in a chunk, 128 MiB as float32; chunks of large images hold fewer batches
+# Values in a chunk, 128 MiB as float32; chunks of large images hold fewer batches.
+_CHUNK_VALUES = 2**25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +41,18 @@ class Source:
     """The images that a study trains and validates on."""
 
     train: Tensor
-    """uint8 [N, C, H, W]; 0/1 if binarised statically, else 0..255. On the device, or on the CPU if streamed."""
+    """uint8 [N, C, H, W]; 0/1 if binarised statically, else 0..255. On the device, or on the CPU if
+    streamed.
+    """
     validation: Tensor
     """The targets, float32 [N, C, H, W], on the device. Dynamic binarisation draws them once."""
     binarisation: str
     noise_seed: int
     """Seed of the validation noise, the same for all trials of a study."""
     check: Callable[[np.ndarray], None] | None = None
-    """Called with the rows, int64 [M], of training images on the CPU before they are read. It raises Damaged."""
+    """Called with the rows, int64 [M], of training images on the CPU before they are read. It
+    raises Damaged.
+    """
     streamed: bool = False
     """Whether each chunk of training images is gathered on the CPU and then moved to the device."""
     noise_columns: list[Tensor] = field(init=False, default_factory=list, compare=False, repr=False)
@@ -62,7 +68,8 @@ class Source:
         return self.validation.device
 
     def images(self, index: Tensor) -> Tensor:
-        """Return the training images [M, C, H, W] at `index` [M] (int64, on the device of `train`), on the device.
+        """Return the training images [M, C, H, W] at `index` [M] (int64, on the device of `train`),
+        on the device.
 
         Raises Damaged where `check` finds that the file of the images has changed.
         """
@@ -70,7 +77,8 @@ class Source:
             self.check(index.numpy())
         if not self.streamed:
             return self.train.index_select(0, index)
-        # Read in the order of the file, because disks read forward fast. Pinned memory moves while the device computes.
+        # Read in the order of the file, because disks read forward fast. Pinned memory moves while
+        # the device computes.
         rows, order = index.sort()
         gathered = self.train.index_select(0, rows).index_select(0, order.argsort())
         if self.device.type == "cuda":
@@ -79,14 +87,18 @@ class Source:
 
 
 def chunk_batches(batch_size: int, image_shape: tuple[int, int, int]) -> int:
-    """Return the number of batches in a chunk. The draws depend on it, so it must not depend on the machine."""
+    """Return the number of batches in a chunk. The draws depend on it, so it must not depend on the
+    machine.
+    """
     return max(1, min(CHUNK, _CHUNK_VALUES // (batch_size * math.prod(image_shape))))
 
 
 def epoch_chunks(
     source: Source, *, seed: int, epoch: int, batch_size: int, latent_size: int, samples: int = 1
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (targets float32 [M, C, H, W], noise [M, L], or [M, S, L] for S > 1 samples) of an epoch, chunk by chunk, without the incomplete last batch."""
+    """Yield (targets float32 [M, C, H, W], noise [M, L], or [M, S, L] for S > 1 samples) of an
+    epoch, chunk by chunk, without the incomplete last batch.
+    """
     device, count = source.device, len(source.train) // batch_size
     drawn_by = partial(generator, device, seed, epoch)
     order = torch.randperm(len(source.train), generator=drawn_by("order"), device=device)
@@ -97,28 +109,41 @@ def epoch_chunks(
         index = order[start * batch_size : min(start + step, count) * batch_size]
         images, dynamic = source.images(index), source.binarisation == "dynamic"
         thresholds = draw_thresholds(images, drawn_by("binarisation", chunk)) if dynamic else None
-        noise = torch.randn(len(index), *of_image, generator=drawn_by("noise", chunk), device=device)
+        noise = torch.randn(
+            len(index), *of_image, generator=drawn_by("noise", chunk), device=device
+        )
         yield TARGETS[source.binarisation](images, thresholds), noise
 
 
-def fixed_batches(source: Source, *, batch_size: int, latent_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (targets float32 [B, C, H, W], noise [B, L]) of a pass over the training images, the same for every trial and epoch
-    of a study, without the incomplete last batch.
+def fixed_batches(
+    source: Source, *, batch_size: int, latent_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (targets float32 [B, C, H, W], noise [B, L]) of a pass over the training images, the
+    same for every trial and epoch of a study, without the incomplete last batch.
 
     Each latent dimension has its own generator, as in `validation_noise`.
     """
     seed = derive_seed(source.noise_seed, "running statistics")
-    drawn_by = [generator(source.device, seed, "noise", dimension) for dimension in range(latent_size)]
-    for targets, _ in epoch_chunks(source, seed=seed, epoch=0, batch_size=batch_size, latent_size=0):
-        columns = [torch.randn(len(targets), generator=each, device=source.device) for each in drawn_by]
-        yield from zip(targets.split(batch_size), torch.stack(columns, dim=1).split(batch_size), strict=True)
+    drawn_by = [
+        generator(source.device, seed, "noise", dimension) for dimension in range(latent_size)
+    ]
+    for targets, _ in epoch_chunks(
+        source, seed=seed, epoch=0, batch_size=batch_size, latent_size=0
+    ):
+        columns = [
+            torch.randn(len(targets), generator=each, device=source.device) for each in drawn_by
+        ]
+        yield from zip(
+            targets.split(batch_size), torch.stack(columns, dim=1).split(batch_size), strict=True
+        )
 
 
 def validation_noise(source: Source, latent_size: int) -> Tensor:
-    """Return standard normal noise [N, L], the same for every trial and epoch of a study (common random numbers).
+    """Return standard normal noise [N, L], the same for every trial and epoch of a study (common
+    random numbers).
 
-    Each dimension has its own generator, so that the noise of a small latent space is a leading slice of the noise of a
-    large latent space. The source keeps what is drawn.
+    Each dimension has its own generator, so that the noise of a small latent space is a leading
+    slice of the noise of a large latent space. The source keeps what is drawn.
     """
     columns, device = source.noise_columns, source.device
     for dimension in range(len(columns), latent_size):

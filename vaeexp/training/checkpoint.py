@@ -1,4 +1,6 @@
-"""Writes lanes and models to disk and reads them: tensors as safetensors, progress in the header, atomic writes, checksums."""
+"""Writes lanes and models to disk and reads them: tensors as safetensors, progress in the header,
+atomic writes, checksums.
+"""
 
 import hashlib
 import io
@@ -12,23 +14,50 @@ from typing import Any
 import numpy as np
 import torch
 
-from sweeps import MARKS, SLOT, Damaged, UserError, check_file, remove_unfinished, seal, warn_once, write_whole
+from sweeps import (
+    MARKS,
+    SLOT,
+    Damaged,
+    UserError,
+    check_file,
+    remove_unfinished,
+    seal,
+    warn_once,
+    write_whole,
+)
 from vaeexp.import_paths import flat_settings, own_paths, shown_paths
 from vaeexp.models.networks import settings_from
 from vaeexp.models.networks.stateless import set_tensors
 from vaeexp.models.vae import VAE
 from vaeexp.own_code import check_code, code_changes, code_in_process, own_code
-from vaeexp.run_files import CHECKPOINT, PREVIOUS, REMEDY, SETTINGS, WEIGHTS, check_run_file, load_json, save_json
+from vaeexp.run_files import (
+    CHECKPOINT,
+    PREVIOUS,
+    REMEDY,
+    SETTINGS,
+    WEIGHTS,
+    check_run_file,
+    load_json,
+    save_json,
+)
 from vaeexp.training import Lane, Snapshot, State
 
-_PROGRESS = {"epoch": int, "best_objective": float, "best_epoch": int, "best_metrics": dict, "stale": int}
+_PROGRESS = {
+    "epoch": int,
+    "best_objective": float,
+    "best_epoch": int,
+    "best_metrics": dict,
+    "stale": int,
+}
 """The attributes of a lane that its checkpoint holds beside its tensors, and their types."""
 
 
 def save_checkpoint(folder: Path, lane: Lane, state: State) -> int:
-    """Write `checkpoint.safetensors`, from which the lane continues as if it had never stopped; return its size in bytes.
+    """Write `checkpoint.safetensors`, from which the lane continues as if it had never stopped;
+    return its size in bytes.
 
-    The checkpoint before it becomes `checkpoint-previous.safetensors`. At any instant one of the two files is whole.
+    The checkpoint before it becomes `checkpoint-previous.safetensors`. At any instant one of the
+    two files is whole.
     """
     parts = checkpoint_parts(lane, state)
 
@@ -51,15 +80,18 @@ def checkpoint_parts(lane: Lane, state: State) -> tuple[bytes, memoryview]:
 
 
 def load_checkpoint(folder: Path, lane: Lane, *, averaged: bool) -> State | None:
-    """Read the newest usable checkpoint of `folder`: return its state and put its progress into `lane`; None without one.
+    """Read the newest usable checkpoint of `folder`: return its state and put its progress into
+    `lane`; None without one.
 
-    A checkpoint is usable if it is whole, has the lane's settings, seed, shapes and `averaged` (whether a running average
-    of the weights is kept), because a folder edited by hand may hold another checkpoint, and is not ahead of the trial's
-    reported epoch. A damaged checkpoint is removed, because it would take the place of the good one before it at the next
-    save; one warning names it. The trial then continues from the checkpoint before it, or from the start.
+    A checkpoint is usable if it is whole, has the lane's settings, seed, shapes and `averaged`
+    (whether a running average of the weights is kept), because a folder edited by hand may hold
+    another checkpoint, and is not ahead of the trial's reported epoch. A damaged checkpoint is
+    removed, because it would take the place of the good one before it at the next save; one warning
+    names it. The trial then continues from the checkpoint before it, or from the start.
 
     Raises:
-        UserError: another version of vaeexp wrote a checkpoint in a way that this version cannot read.
+        UserError: another version of vaeexp wrote a checkpoint in a way that this version cannot
+            read.
     """
     for path in (folder / CHECKPOINT, folder / PREVIOUS):
         try:
@@ -67,7 +99,10 @@ def load_checkpoint(folder: Path, lane: Lane, *, averaged: bool) -> State | None
         except FileNotFoundError:
             continue
         except (Damaged, OSError) as error:
-            warn_once(f"{error} Its trial repeats the epochs since an earlier checkpoint; its numbers stay the same.")
+            warn_once(
+                f"{error} Its trial repeats the epochs since an earlier checkpoint; its numbers "
+                "stay the same."
+            )
             with suppress(OSError):
                 path.unlink()
             continue
@@ -83,8 +118,11 @@ def resume_lane(lane: Lane, checkpoint: tuple[dict[str, Any], State]) -> State:
     return state
 
 
-def read_checkpoint(content: bytes, path: Path, lane: Lane, *, averaged: bool) -> tuple[dict[str, Any], State] | None:
-    """Return progress and state of a checkpoint with this content; None if it does not fit the lane.
+def read_checkpoint(
+    content: bytes, path: Path, lane: Lane, *, averaged: bool
+) -> tuple[dict[str, Any], State] | None:
+    """Return progress and state of a checkpoint with this content; None if it does not fit the
+    lane.
 
     Raises:
         Damaged: the content is not what was written.
@@ -98,7 +136,10 @@ def read_checkpoint(content: bytes, path: Path, lane: Lane, *, averaged: bool) -
     sizes = dict.fromkeys(of_weights, lane.layout.size)
     sizes |= dict.fromkeys(("buffers", "best_buffers"), lane.buffer_layout.size)
     state = _tensors(content)
-    found = {name: tensor.numel() if tensor.dtype == torch.float32 else None for name, tensor in state.items()}
+    found = {
+        name: tensor.numel() if tensor.dtype == torch.float32 else None
+        for name, tensor in state.items()
+    }
     if {name: type(value) for name, value in progress.items()} != _PROGRESS or found != sizes:
         raise Damaged(str(path), "is damaged: its entries are not those of a checkpoint.")
     return None if progress["epoch"] > lane.trial.epoch else (progress, state)
@@ -112,15 +153,17 @@ def discard_checkpoints(folder: Path) -> None:
 
 
 def _fits(fingerprint: dict[str, Any], lane: Lane, *, averaged: bool) -> bool:
-    """Return whether a checkpoint with this fingerprint fits a lane. Settings that its version of vaeexp did not have stood at
-    their defaults."""
+    """Return whether a checkpoint with this fingerprint fits a lane. Settings that its version of
+    vaeexp did not have stood at their defaults."""
     defaults = json.loads(json.dumps(type(lane.settings)().flat(), default=str))
     completed = fingerprint | {"settings": defaults | fingerprint.get("settings", {})}
     return completed == json.loads(_fingerprint(lane, averaged=averaged))
 
 
 def _fingerprint(lane: Lane, *, averaged: bool) -> str:
-    """Return settings, seed, shapes and `averaged` as text; a checkpoint fits a lane if their fingerprints are equal."""
+    """Return settings, seed, shapes and `averaged` as text; a checkpoint fits a lane if their
+    fingerprints are equal.
+    """
     facts = {
         "settings": lane.settings.flat(),
         "seed": lane.trial.seed,
@@ -138,40 +181,55 @@ def _code(lane: Lane) -> dict[str, Any]:
 
 
 def save_weights(path: Path, lane: Lane, snapshot: Snapshot) -> str:
-    """Write the plain state dict of the lane's model after an epoch, with the epoch in the header; return the file's SHA-256.
+    """Write the plain state dict of the lane's model after an epoch, with the epoch in the header;
+    return the file's SHA-256.
 
-    The schema number is that of `settings.json` beside the file: a number inside would change the hash that records of earlier
-    versions have, and such runs could not be restored.
+    The schema number is that of `settings.json` beside the file: a number inside would change the
+    hash that records of earlier versions have, and such runs could not be restored.
     """
     weights, buffers = snapshot.weights.cpu(), snapshot.buffers.cpu()
     tensors = {**lane.layout.read(weights), **lane.buffer_layout.read(buffers)}
     return save_tensors(path, tensors, {"epoch": str(snapshot.epoch)})
 
 
-def save_settings(folder: Path, lane: Lane, image_shape: tuple[int, ...], origin: Mapping[str, Any]) -> None:
+def save_settings(
+    folder: Path, lane: Lane, image_shape: tuple[int, ...], origin: Mapping[str, Any]
+) -> None:
     """Write `settings.json`, which lies beside the weights.
 
     `origin` is added to the settings: study, study_seed, fingerprint of the data, arithmetic.
     """
-    settings = {name: dict(getattr(lane.settings, name)) for name in ("data", "model", "train", "evaluation")}
-    trial = {"seed": lane.trial.seed, "number": lane.trial.number, "params": dict(lane.trial.params)}
+    settings = {
+        name: dict(getattr(lane.settings, name))
+        for name in ("data", "model", "train", "evaluation")
+    }
+    trial = {
+        "seed": lane.trial.seed,
+        "number": lane.trial.number,
+        "params": dict(lane.trial.params),
+    }
     save_json(
         folder / SETTINGS,
         {**settings, **trial, "image_shape": image_shape, **origin, **_code(lane)},
     )
 
 
-def load_model(folder: Path, weights: str = WEIGHTS, *, sha256: str | None = None, allow_code: bool = False) -> VAE:
-    """Return the model of a finished trial, in evaluation mode, from its folder alone, without pickle.
+def load_model(
+    folder: Path, weights: str = WEIGHTS, *, sha256: str | None = None, allow_code: bool = False
+) -> VAE:
+    """Return the model of a finished trial, in evaluation mode, from its folder alone, without
+    pickle.
 
-    `weights` is the file with the weights: those of the best epoch, or `LAST`. `sha256` is the hash that the trial's record
-    has of this file, where the record is at hand. `allow_code` allows the modules that a run from elsewhere names.
+    `weights` is the file with the weights: those of the best epoch, or `LAST`. `sha256` is the hash
+    that the trial's record has of this file, where the record is at hand. `allow_code` allows the
+    modules that a run from elsewhere names.
 
     Raises:
-        UserError: the run comes from elsewhere, and names a module that its user has not allowed; or the code of its network has
-            changed, so that the weights do not fit.
+        UserError: the run comes from elsewhere, and names a module that its user has not allowed;
+            or the code of its network has changed, so that the weights do not fit.
         FileNotFoundError: the folder holds no weights.
-        Damaged: settings or weights are not what was written, or the weights are not those of the record.
+        Damaged: settings or weights are not what was written, or the weights are not those of the
+            record.
         ValueError: the user's own network cannot be imported.
     """
     settings = load_json(folder / SETTINGS)
@@ -179,13 +237,22 @@ def load_model(folder: Path, weights: str = WEIGHTS, *, sha256: str | None = Non
     check_code(str(folder), flat, folder, allow=allow_code)
     tensors = load_tensors(folder / weights, sha256=sha256)
     vae = VAE(settings_from(settings["model"]), tuple(settings["image_shape"]))
-    changes = code_changes(settings["own_code"], own_code(own_paths(flat))) if "own_code" in settings else []
-    differs = (
-        f"the code of {shown_paths(flat)} has changed since it was trained ({'; '.join(changes) or 'other tensors'})"
+    changes = (
+        code_changes(settings["own_code"], own_code(own_paths(flat)))
+        if "own_code" in settings
+        else []
     )
-    shapes = {name: tensor.shape for name, tensor in (*vae.named_parameters(), *vae.named_buffers())}
+    differs = (
+        f"the code of {shown_paths(flat)} has changed since it was trained "
+        f"({'; '.join(changes) or 'other tensors'})"
+    )
+    shapes = {
+        name: tensor.shape for name, tensor in (*vae.named_parameters(), *vae.named_buffers())
+    }
     if shapes != {name: tensor.shape for name, tensor in tensors.items()}:
-        raise UserError(str(folder), f"{differs}, so that its weights do not fit. Put the code back as it was.")
+        raise UserError(
+            str(folder), f"{differs}, so that its weights do not fit. Put the code back as it was."
+        )
     if changes:
         warn_once(f"{folder}: {differs}. What it gives now is not what its study measured.")
     set_tensors(vae, tensors)
@@ -193,7 +260,9 @@ def load_model(folder: Path, weights: str = WEIGHTS, *, sha256: str | None = Non
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays as npz, with schema number, version and seal in the comment of the zip file, atomically."""
+    """Write arrays as npz, with schema number, version and seal in the comment of the zip file,
+    atomically.
+    """
     stored = io.BytesIO()
     np.savez_compressed(stored, allow_pickle=False, **arrays)
     with zipfile.ZipFile(stored, "a") as file:
@@ -203,7 +272,9 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def save_tensors(path: Path, tensors: State, facts: Mapping[str, str]) -> str:
-    """Write tensors as safetensors with these facts and a seal in the header, atomically; return the SHA-256 of the file."""
+    """Write tensors as safetensors with these facts and a seal in the header, atomically; return
+    the SHA-256 of the file.
+    """
     parts = _sealed(tensors, facts)
     write_whole(path, lambda unfinished: _write_parts(unfinished, parts), durable=True)
     digest = hashlib.sha256(parts[0])
@@ -212,32 +283,40 @@ def save_tensors(path: Path, tensors: State, facts: Mapping[str, str]) -> str:
 
 
 def load_tensors(path: Path, *, sha256: str | None = None) -> State:
-    """Return the tensors that `save_tensors` wrote. `sha256`: the hash on record, if the record is at hand.
+    """Return the tensors that `save_tensors` wrote. `sha256`: the hash on record, if the record is
+    at hand.
 
     Raises:
         OSError: the file cannot be read.
-        Damaged: its content does not match its seal, it has no seal, or it is another file than that of the record.
+        Damaged: its content does not match its seal, it has no seal, or it is another file than
+            that of the record.
         UserError: another version of vaeexp wrote it in a way that this version cannot read.
     """
     content = path.read_bytes()
     check_run_file(content, path)
     if sha256 not in (None, hashlib.sha256(content).hexdigest()):
-        raise Damaged(str(path), f"is not the file of the run's record, whose SHA-256 is {sha256}. {REMEDY}")
+        raise Damaged(
+            str(path), f"is not the file of the run's record, whose SHA-256 is {sha256}. {REMEDY}"
+        )
     return _tensors(content)
 
 
 def _sealed(tensors: State, facts: Mapping[str, str]) -> tuple[bytes, memoryview]:
-    """Return tensors as the two parts of a safetensors file, with these facts and a seal in the metadata of its header.
+    """Return tensors as the two parts of a safetensors file, with these facts and a seal in the
+    metadata of its header.
 
     The same tensors and facts give the same bytes.
     """
     from safetensors.torch import save
 
-    # Not `save_file`, because it makes files that only their owner may read, and a lab shares its runs.
+    # Not `save_file`, because it makes files that only their owner may read, and a lab shares its
+    # runs.
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     # `save` would write the metadata itself, in another order in each process.
     header, end = _header(content)
-    text = json.dumps({"__metadata__": {**facts, "sha256": SLOT}, **header}, separators=(",", ":")).encode()
+    text = json.dumps(
+        {"__metadata__": {**facts, "sha256": SLOT}, **header}, separators=(",", ":")
+    ).encode()
     text += b" " * (-len(text) % 8)  # the format aligns the tensors
     numbers = memoryview(content)[end:]
     return seal(len(text).to_bytes(8, "little") + text, numbers), numbers

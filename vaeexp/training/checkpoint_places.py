@@ -1,4 +1,6 @@
-"""Where the checkpoints of running trials lie: in the trials' folders, or at an address that many machines see."""
+"""Where the checkpoints of running trials lie: in the trials' folders, or at an address that many
+machines see.
+"""
 
 import hashlib
 import json
@@ -30,11 +32,13 @@ class Checkpoints(Protocol):
     """Keeps two checkpoints of each running trial."""
 
     def save(self, lane: Lane, state: State) -> int:
-        """Write a checkpoint, from which the lane continues as if it had never stopped; return its size in bytes."""
+        """Write a checkpoint, from which the lane continues as if it had never stopped; return its
+        size in bytes.
+        """
 
     def load(self, lane: Lane, *, averaged: bool) -> State | None:
-        """Return the state of the newest usable checkpoint and put its progress into `lane`; None without one. `averaged`,
-        usable: as in `vaeexp.training.checkpoint.load_checkpoint`."""
+        """Return the state of the newest usable checkpoint and put its progress into `lane`; None
+        without one. `averaged`, usable: as in `vaeexp.training.checkpoint.load_checkpoint`."""
 
     def discard(self, trial: TrialSpec) -> None:
         """Delete the checkpoints of a trial."""
@@ -60,8 +64,9 @@ class FolderCheckpoints:
 class RemoteCheckpoints:
     """Checkpoints in a file system of fsspec, as `s3://bucket/folder` or `file:///shared/folder`.
 
-    Such a file system may be unable to rename, so a trial has two slots that are written in turn: one of them is whole at any
-    instant. An address that cannot be reached costs time alone, because a trial without a checkpoint begins again.
+    Such a file system may be unable to rename, so a trial has two slots that are written in turn:
+    one of them is whole at any instant. An address that cannot be reached costs time alone, because
+    a trial without a checkpoint begins again.
     """
 
     def __init__(self, address: str, study: str, origin: Mapping[str, Any]) -> None:
@@ -69,14 +74,17 @@ class RemoteCheckpoints:
         Args:
             address: the parent of the studies' folders.
             study: its name.
-            origin: what a checkpoint depends on besides the settings and the seed of its trial, as JSON: images, arithmetic.
-                Studies of one name and another origin have another folder.
+            origin: what a checkpoint depends on besides the settings and the seed of its trial, as
+                JSON: images, arithmetic. Studies of one name and another origin have another
+                folder.
 
         Raises:
             UserError: there is no such file system, or its library is missing.
         """
         self._system, root = _open(address)
-        digest = hashlib.sha256(json.dumps(origin, sort_keys=True, default=str).encode()).hexdigest()
+        digest = hashlib.sha256(
+            json.dumps(origin, sort_keys=True, default=str).encode()
+        ).hexdigest()
         self._address, self._root = masked(address), f"{root.rstrip('/')}/{study}-{digest[:16]}"
         self._next: dict[str, int] = {}
         """Folder of a trial → slot of its next checkpoint."""
@@ -107,7 +115,10 @@ class RemoteCheckpoints:
             except FileNotFoundError:
                 continue
             except Damaged as error:
-                again = "Its trial repeats the epochs since an earlier checkpoint; its numbers stay the same."
+                again = (
+                    "Its trial repeats the epochs since an earlier checkpoint; its numbers stay "
+                    "the same."
+                )
                 warn_once(f"{self._address}: {error} {again}")
             except UserError:
                 raise
@@ -136,7 +147,9 @@ class RemoteCheckpoints:
             self._system.rmdir(f"{self._root}/{name}")
 
     def _tell(self, what: str, error: Exception) -> None:
-        """Warn once of each kind of error, because the text of a server's error differs each time."""
+        """Warn once of each kind of error, because the text of a server's error differs each
+        time.
+        """
         kind = (what, type(error).__name__)
         if kind not in self._told:
             self._told.add(kind)
@@ -159,7 +172,10 @@ def check_address(address: str) -> None:
     except Exception as error:
         raise UserError("--checkpoints", _problem(address, error)) from None
     if found != content:
-        raise UserError("--checkpoints", f"got {masked(address)}, which gives back other bytes than were written.")
+        raise UserError(
+            "--checkpoints",
+            f"got {masked(address)}, which gives back other bytes than were written.",
+        )
 
 
 def absolute_address(address: str) -> str:
@@ -176,7 +192,8 @@ def _open(address: str) -> tuple[Any, str]:
 
 def _problem(address: str, error: Exception) -> str:
     return (
-        f"got {masked(address)}, which cannot be used: {masked(' '.join(f'{type(error).__name__}: {error}'.split()))}"
+        f"got {masked(address)}, which cannot be used: "
+        f"{masked(' '.join(f'{type(error).__name__}: {error}'.split()))}"
     )
 
 

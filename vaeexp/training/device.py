@@ -15,7 +15,11 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         UserError: this machine does not have the device.
     """
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if name == "auto":
         name = next(device for device in ("cuda", "mps", "cpu") if present[device])
     if not present[name]:
@@ -25,11 +29,16 @@ def resolve_device(name: str) -> torch.device:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Return whether the device has bf16 units. Elsewhere bf16 products are emulated, slower than float32."""
+    """Return whether the device has bf16 units. Elsewhere bf16 products are emulated, slower than
+    float32.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+        probes = (
+            getattr(torch.cpu, name, None)
+            for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        )
         return any(probe() for probe in probes if probe is not None)
     return False
 
@@ -42,7 +51,9 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 def training_precision(device: torch.device, precision: str) -> AbstractContextManager:
-    """Return a context that autocasts matrix products. Training uses it; densities and evaluation stay float32."""
+    """Return a context that autocasts matrix products. Training uses it; densities and evaluation
+    stay float32.
+    """
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
@@ -60,8 +71,9 @@ _LARGEST_BLOCK, _LARGEST_REST = 32 * 2**20, 256 * 2**20  # bytes
 def keep_freed_memory() -> None:
     """Let glibc keep freed blocks of up to 32 MiB, together up to 256 MiB, for the next step.
 
-    By default glibc returns blocks above 128 KiB to the kernel, so that a step faults each page of its activations and
-    gradients in again: 300 faults a step of the default model, 5 to 10 % of its time. Without `mallopt` nothing happens.
+    By default glibc returns blocks above 128 KiB to the kernel, so that a step faults each page of
+    its activations and gradients in again: 300 faults a step of the default model, 5 to 10 % of its
+    time. Without `mallopt` nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -79,13 +91,17 @@ def peak_memory_mb(device: torch.device) -> float:
     import resource  # Windows lacks this module, so sweeps refuse Windows
 
     # ru_maxrss counts bytes on macOS and KiB elsewhere.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 2**10
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether memory ran out. On the CPU torch says so only in the message."""
     messages = ("can't allocate memory", "out of memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in messages)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        text in str(error) for text in messages
+    )
 
 
 def free_memory(device: torch.device) -> None:

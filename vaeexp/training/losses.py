@@ -1,12 +1,15 @@
 """The training objectives: what a step minimises, by the name that `loss` of a study gives.
 
-Shapes: B images, C channels, H × W pixels, L latent dimensions, S draws of z. `(S)` is absent for one draw.
+Shapes: B images, C channels, H × W pixels, L latent dimensions, S draws of z. `(S)` is absent for
+one draw.
 
-A row of `LOSSES` is all that a new objective needs. A study may also name a function of the user's own by its import path,
-`loss: package.module:Name`. It takes a `Step` and returns one number. An attribute `samples` of it asks for more draws of z.
-A function that `torch.func.vmap` accepts trains fused: it does not branch on the value of a tensor and draws no random numbers.
+A row of `LOSSES` is all that a new objective needs. A study may also name a function of the user's
+own by its import path, `loss: package.module:Name`. It takes a `Step` and returns one number. An
+attribute `samples` of it asks for more draws of z. A function that `torch.func.vmap` accepts trains
+fused: it does not branch on the value of a tensor and draws no random numbers.
 
-An objective decides training alone. Trials are ranked by the −ELBO on validation, whatever they minimise.
+An objective decides training alone. Trials are ranked by the −ELBO on validation, whatever they
+minimise.
 """
 
 import inspect
@@ -46,7 +49,9 @@ class Step(NamedTuple):
     distortion: Tensor
     """−log p(x|z) [(S), B]."""
     rate: Tensor
-    """KL(q(z|x) ‖ p(z)) [B] in closed form, else log q(z|x) − log p(z) [(S), B]; 0 for a posterior without a density."""
+    """KL(q(z|x) ‖ p(z)) [B] in closed form, else log q(z|x) − log p(z) [(S), B]; 0 for a posterior
+    without a density.
+    """
     beta: Tensor
     """β [] after its warm-up so far."""
     free_nats: Tensor
@@ -63,12 +68,14 @@ class Objective(NamedTuple):
     samples: int = 1
     """Draws of z for each image (S)."""
     of_means: Callable[[float, float, float], float] | None = None
-    """(distortion, rate, β) → the objective, where it follows from the means: `val/loss` is measured then."""
+    """(distortion, rate, β) → the objective, where it follows from the means: `val/loss` is
+    measured then.
+    """
 
 
 def elbo(step: Step) -> Tensor:
-    """Return distortion + β·rate (Higgins et al. 2017); below `free_nats` the rate gets no gradient (Kingma et al. 2016, with all
-    dimensions as one group)."""
+    """Return distortion + β·rate (Higgins et al. 2017); below `free_nats` the rate gets no gradient
+    (Kingma et al. 2016, with all dimensions as one group)."""
     rate = step.rate.mean()
     pushed = torch.where(step.free_nats > 0, torch.maximum(rate, step.free_nats), rate)
     return step.distortion.mean() + step.beta * pushed
@@ -81,9 +88,11 @@ LOSSES: dict[str, Objective] = {
 
 
 def find_loss(name: str) -> Objective:
-    """Return the objective of this name: from `LOSSES`, or the user's own by import path `package.module:Name`.
+    """Return the objective of this name: from `LOSSES`, or the user's own by import path
+    `package.module:Name`.
 
-    Raises ValueError if the name is unknown, or the user's objective cannot be imported or called with a step.
+    Raises ValueError if the name is unknown, or the user's objective cannot be imported or called
+    with a step.
     """
     if ":" not in name:
         if name not in LOSSES:
@@ -98,21 +107,40 @@ def find_loss(name: str) -> Objective:
         inspect.signature(function).bind("step")
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"loss: '{name}' must be a function `(step)` that returns a number, or a class of such objects: {one_line(error)}."
+            f"loss: '{name}' must be a function `(step)` that returns a number, or a class of "
+            f"such objects: {one_line(error)}."
         ) from error
     samples: Any = getattr(function, "samples", 1)
     if type(samples) is not int or samples < 1:
-        raise ValueError(f"loss: `samples` of '{name}' is {samples!r}; must be a whole number from 1.")
+        raise ValueError(
+            f"loss: `samples` of '{name}' is {samples!r}; must be a whole number from 1."
+        )
     return Objective(function, samples)
 
 
 def make_step(
-    model: VAE, objective: Objective, x: Tensor, noise: Tensor, beta: Tensor, free_nats: Tensor, progress: Tensor
+    model: VAE,
+    objective: Objective,
+    x: Tensor,
+    noise: Tensor,
+    beta: Tensor,
+    free_nats: Tensor,
+    progress: Tensor,
 ) -> Step:
-    """Pass targets x [B, C, H, W] through the model, with noise [B, L], or [B, S, L] for S > 1 draws."""
+    """Pass targets x [B, C, H, W] through the model, with noise [B, L], or [B, S, L] for S > 1
+    draws.
+    """
     noise = noise.movedim(-2, 0) if objective.samples > 1 else noise
     passed = model.run(x, noise)
-    return Step(model=model, x=x, noise=noise, beta=beta, free_nats=free_nats, progress=progress, **passed._asdict())
+    return Step(
+        model=model,
+        x=x,
+        noise=noise,
+        beta=beta,
+        free_nats=free_nats,
+        progress=progress,
+        **passed._asdict(),
+    )
 
 
 def noise_shape(objective: Objective, latent_size: int) -> tuple[int, ...]:
@@ -121,9 +149,11 @@ def noise_shape(objective: Objective, latent_size: int) -> tuple[int, ...]:
 
 
 def check_loss(name: str, settings: "ModelSettings", image_shape: ImageShape | None = None) -> None:
-    """Check that the objective exists and, with an image shape (C, H, W), that it gives gradients to a fresh model.
+    """Check that the objective exists and, with an image shape (C, H, W), that it gives gradients
+    to a fresh model.
 
-    Raises ValueError if it is unknown, raises an error, or returns something else than one number that depends on the weights.
+    Raises ValueError if it is unknown, raises an error, or returns something else than one number
+    that depends on the weights.
     """
     objective = find_loss(name)
     if image_shape is None:
@@ -136,13 +166,21 @@ def check_loss(name: str, settings: "ModelSettings", image_shape: ImageShape | N
     try:
         found = objective.function(make_step(vae, objective, x, noise, one, zero, zero))
     except Exception as error:  # of the user's function, whatever it raises
-        raise ValueError(f"loss: '{name}' fails on two images of shape {image_shape}: {one_line(error)}.") from error
+        raise ValueError(
+            f"loss: '{name}' fails on two images of shape {image_shape}: {one_line(error)}."
+        ) from error
     if not isinstance(found, Tensor) or found.shape != () or not found.is_floating_point():
         got = f"a tensor {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         raise ValueError(
-            f"loss: '{name}' returns {got}; must return one number, a tensor []. Try `.mean()` over images."
+            f"loss: '{name}' returns {got}; must return one number, a tensor []. Try `.mean()` "
+            "over images."
         )
     if not found.requires_grad:
-        raise ValueError(f"loss: '{name}' does not depend on the weights; compute it from the tensors of the step.")
+        raise ValueError(
+            f"loss: '{name}' does not depend on the weights; compute it from the tensors of the "
+            "step."
+        )
     if not found.isfinite():
-        raise ValueError(f"loss: '{name}' is {found.item()} on two images with fresh weights; must be finite.")
+        raise ValueError(
+            f"loss: '{name}' is {found.item()} on two images with fresh weights; must be finite."
+        )

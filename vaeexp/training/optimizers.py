@@ -1,12 +1,13 @@
 """Takes the steps of the optimizers, elementwise.
 
-Adam and Adamax (Kingma & Ba 2015, algorithms 1 and 2), AdamW (Loshchilov & Hutter 2019, algorithm 2), RAdam (Liu et al. 2020,
-algorithm 2), NAdam (Dozat 2016), SGD with momentum, all with the numbers of `torch.optim`; Lion (Chen et al. 2023,
-arXiv 2302.06675, algorithm 2).
+Adam and Adamax (Kingma & Ba 2015, algorithms 1 and 2), AdamW (Loshchilov & Hutter 2019, algorithm
+2), RAdam (Liu et al. 2020, algorithm 2), NAdam (Dozat 2016), SGD with momentum, all with the
+numbers of `torch.optim`; Lion (Chen et al. 2023, arXiv 2302.06675, algorithm 2).
 
-`move_all` updates the parameters of one lane or of R lanes, each with its own rule and numbers, without a branch on either.
-Its numbers for one step come from `moves_of`. `update_one` is the same mathematics for one lane with plain numbers, which is
-faster on a CPU without compilation. No rule keeps more than two vectors of a lane's size.
+`move_all` updates the parameters of one lane or of R lanes, each with its own rule and numbers,
+without a branch on either. Its numbers for one step come from `moves_of`. `update_one` is the same
+mathematics for one lane with plain numbers, which is faster on a CPU without compilation. No rule
+keeps more than two vectors of a lane's size.
 """
 
 import math
@@ -72,37 +73,49 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "warmup": (),
     "course": (),
 }
-"""Part of an update that Adam and Adamax with their usual numbers do not need → the names of its numbers."""
+"""Part of an update that Adam and Adamax with their usual numbers do not need → the names of its
+numbers.
+"""
 
 
 def parts_of(options: Mapping[str, Collection[Any]]) -> tuple[str, ...]:
-    """Return the parts of an update that some lane needs beyond Adam and Adamax; a step has no operation for other parts.
+    """Return the parts of an update that some lane needs beyond Adam and Adamax; a step has no
+    operation for other parts.
 
     Args:
         options: each setting of `TrainSettings` → the values that a lane can have.
     """
     optimizers = {*options["optimizer"]}
     needed = {
-        "moments": bool(optimizers & {"sgd", "lion"}) or {*options["beta1"], *options["beta2"]} != {None},
+        "moments": bool(optimizers & {"sgd", "lion"})
+        or {*options["beta1"], *options["beta2"]} != {None},
         "plain": bool(optimizers & {"sgd", "radam"}),
         "ahead": "nadam" in optimizers,
         "sign": "lion" in optimizers,
         "decay": any(options["weight_decay"]),
         "clip": {*options["clip_norm"]} != {None},
         "warmup": any(options["warmup_steps"]),
-        "course": bool({*options["schedule"]} - {"constant", "cosine"}),  # which a captured graph computes itself
+        # Which a captured graph computes itself.
+        "course": bool({*options["schedule"]} - {"constant", "cosine"}),
     }
     return tuple(name for name in _NAMES if needed[name])
 
 
 def check_parts(train: "TrainSettings", parts: Collection[str]) -> None:
-    """Raise ValueError where a lane of these settings needs a part that a step was not made with."""
+    """Raise ValueError where a lane of these settings needs a part that a step was not made
+    with.
+    """
     if missing := {*parts_of({name: [value] for name, value in vars(train).items()})} - {*parts}:
-        raise ValueError(f"optimizer: {train.optimizer} needs {', '.join(sorted(missing))}; the step was made without.")
+        raise ValueError(
+            f"optimizer: {train.optimizer} needs {', '.join(sorted(missing))}; the step was made "
+            "without."
+        )
 
 
 def move_names(parts: Collection[str]) -> tuple[str, ...]:
-    """Return the names of the numbers that `move_all` needs for these parts, in the order of a packed vector."""
+    """Return the names of the numbers that `move_all` needs for these parts, in the order of a
+    packed vector.
+    """
     return (*_BASE, *(name for part in _NAMES if part in parts for name in _NAMES[part]))
 
 
@@ -110,12 +123,14 @@ def move_names(parts: Collection[str]) -> tuple[str, ...]:
 
 
 def moves_of(rule: Rule, step: Any, learning_rate: Any) -> dict[str, Number]:
-    """Return the numbers of `move_all` for one lane at step `step` (from 1), or arrays [S] for an array of S steps.
+    """Return the numbers of `move_all` for one lane at step `step` (from 1), or arrays [S] for an
+    array of S steps.
 
-    size: factor of the first moment. epsilon: addend of the root. adamax, plain, sign: 0 or 1; the denominator is the largest
-    gradient; there is none; the direction is a sign. keep and add: factors of a moment and of what it takes up. ahead: factor
-    of the gradient beside the first moment. blend: share of the first moment in Lion's direction. l2 and shrink: factors of
-    the weights, in the gradient and before the step. limit: largest norm of a lane's gradient.
+    size: factor of the first moment. epsilon: addend of the root. adamax, plain, sign: 0 or 1; the
+    denominator is the largest gradient; there is none; the direction is a sign. keep and add:
+    factors of a moment and of what it takes up. ahead: factor of the gradient beside the first
+    moment. blend: share of the first moment in Lion's direction. l2 and shrink: factors of the
+    weights, in the gradient and before the step. limit: largest norm of a lane's gradient.
     """
     optimizer, beta1, beta2 = rule.optimizer, rule.beta1, rule.beta2
     moves: dict[str, Number] = {
@@ -135,7 +150,13 @@ def moves_of(rule: Rule, step: Any, learning_rate: Any) -> dict[str, Number]:
         "limit": rule.clip_norm,
     }
     if optimizer == "sgd":
-        return moves | {"plain": 1.0, "keep1": rule.momentum, "add1": 1.0, "keep2": 0.0, "add2": 0.0}
+        return moves | {
+            "plain": 1.0,
+            "keep1": rule.momentum,
+            "add1": 1.0,
+            "keep2": 0.0,
+            "add2": 0.0,
+        }
     if optimizer == "lion":
         return moves | {"sign": 1.0, "keep1": beta2, "add1": 1 - beta2, "keep2": 0.0, "add2": 0.0}
     root = _root(1 - beta2**step)
@@ -144,7 +165,9 @@ def moves_of(rule: Rule, step: Any, learning_rate: Any) -> dict[str, Number]:
         size = learning_rate / (1 - beta1**step) * (root * factor + (1 - rectified))
         return moves | {"size": size, "plain": 1.0 - rectified}
     if optimizer == "nadam":
-        now, following, product = _nadam_mu(beta1, step), _nadam_mu(beta1, step + 1), _nadam_product(beta1, step)
+        now = _nadam_mu(beta1, step)
+        following = _nadam_mu(beta1, step + 1)
+        product = _nadam_product(beta1, step)
         ahead = learning_rate * (1 - now) / (1 - product) * root
         size = learning_rate * following / (1 - product * following) * root
         return moves | {"size": size, "ahead": ahead, "epsilon": EPSILON * root}
@@ -158,7 +181,9 @@ def _root(square: Any) -> Any:
 
 
 def _rectification(beta2: float, step: Any) -> tuple[Any, Any]:
-    """Return whether RAdam divides by the root of the second moment at this step, and by how much it corrects it then."""
+    """Return whether RAdam divides by the root of the second moment at this step, and by how much
+    it corrects it then.
+    """
     longest = 2 / (1 - beta2) - 1
     length = longest - 2 * step * beta2**step / (1 - beta2**step)
     rectified = length > 5
@@ -180,19 +205,24 @@ def _nadam_mu(beta1: float, step: Any) -> Any:
 def _nadam_product(beta1: float, step: Any) -> Any:
     """Return the product of μ over the steps from 1 to `step`.
 
-    In closed form, because a lane then needs no running product: ln(1 − x) = −Σ xᵏ/k makes the logarithm a sum of geometric
-    series. 53 terms reach the last bit of float64, because x is at most ½.
+    In closed form, because a lane then needs no running product: ln(1 − x) = −Σ xᵏ/k makes the
+    logarithm a sum of geometric series. 53 terms reach the last bit of float64, because x is at
+    most ½.
     """
     logarithm = -sum(factor * (1 - _NADAM_DECAY ** (k * step)) for k, factor in _SERIES)
     return beta1**step * math.e**logarithm
 
 
 def corrected(step: Tensor, learning_rate: Tensor, adamax: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `size` and `epsilon` of Adam and Adamax with their usual numbers for step `step` (from 1); all [R]."""
+    """Return `size` and `epsilon` of Adam and Adamax with their usual numbers for step `step` (from
+    1); all [R].
+    """
     # expm1, because in float32 1 - 0.999 is inexact.
     correction1 = -torch.expm1(step * math.log(BETA1))
     correction2 = torch.sqrt(-torch.expm1(step * math.log(BETA2)))
-    return learning_rate / correction1 * torch.where(adamax.bool(), 1.0, correction2), EPSILON * correction2
+    return learning_rate / correction1 * torch.where(
+        adamax.bool(), 1.0, correction2
+    ), EPSILON * correction2
 
 
 # ---- steps ----
@@ -208,15 +238,20 @@ def move_all(
     averages: Sequence[Tensor] = (),
     share: Tensor | None = None,
 ) -> None:
-    """Take one step in place, parameter by parameter, by any of the rules without a branch on it, so that a compiler makes
-    one pass over memory of it; with `limit` one more, over the gradients.
+    """Take one step in place, parameter by parameter, by any of the rules without a branch on it,
+    so that a compiler makes one pass over memory of it; with `limit` one more, over the gradients.
 
     Args:
-        weights: parameters [...], or [R, ...] for R lanes; so are grads, first, second (moments) and averages.
-        moves: numbers of `moves_of` by name, [] or [R]; a part whose numbers are missing takes no operation.
+        weights: parameters [...], or [R, ...] for R lanes; so are grads, first, second (moments)
+            and averages.
+        moves: numbers of `moves_of` by name, [] or [R]; a part whose numbers are missing takes no
+            operation.
         share: if given, each of `averages` moves towards its weights by this share of the distance.
     """
-    numbers = {name: number.bool() if name in ("adamax", "plain", "sign") else number for name, number in moves.items()}
+    numbers = {
+        name: number.bool() if name in ("adamax", "plain", "sign") else number
+        for name, number in moves.items()
+    }
     if "limit" in moves:
         grads = [grad.contiguous() for grad in grads]  # once, because they are read twice
         numbers["limit"] = clip_factor(grads, moves["limit"])
@@ -247,7 +282,9 @@ def move_all(
 
 
 def _move_moments(mean: Tensor, square: Tensor, grad: Tensor, n: Mapping[str, Tensor]) -> None:
-    """Move both moments of a parameter; in Adamax the second is the largest gradient, which fades."""
+    """Move both moments of a parameter; in Adamax the second is the largest gradient, which
+    fades.
+    """
     if "keep1" in n:
         mean.mul_(n["keep1"]).add_(n["add1"] * grad)
         kept = square.mul(n["keep2"])
@@ -266,9 +303,11 @@ def _beside(number: Tensor, weight: Tensor) -> Tensor:
 
 
 def clip_factor(grads: Sequence[Tensor], limit: Tensor) -> Tensor:
-    """Return the factor, at most 1, with which the norm of all gradients together is at most `limit`, as
-    `torch.nn.utils.clip_grad_norm_` has it; [] or [R] as `limit`, which is infinity for a lane that is not clipped."""
-    # Wide sums, because in float32 their order, and so the number of rows, would decide the last bit.
+    """Return the factor, at most 1, with which the norm of all gradients together is at most
+    `limit`, as `torch.nn.utils.clip_grad_norm_` has it; [] or [R] as `limit`, which is infinity for
+    a lane that is not clipped."""
+    # Wide sums, because in float32 their order, and so the number of rows, would decide the last
+    # bit.
     wide = wide_dtype(limit.device)
     sums = [grad.reshape(*limit.shape, -1).to(wide).square().sum(-1) for grad in grads]
     norm = torch.stack(sums).sum(0).sqrt()
@@ -285,7 +324,9 @@ def update_one(
     step: int,
     learning_rate: float,
 ) -> None:
-    """Take one step of one lane in place; tensors are dense with equal strides; `grads` serve as scratch space."""
+    """Take one step of one lane in place; tensors are dense with equal strides; `grads` serve as
+    scratch space.
+    """
     if rule.clip_norm < math.inf:
         limit = torch.tensor(rule.clip_norm, device=weights[0].device, dtype=weights[0].dtype)
         torch._foreach_mul_(list(grads), clip_factor(grads, limit))
@@ -294,7 +335,8 @@ def update_one(
     elif rule.weight_decay:
         torch._foreach_add_(list(grads), list(weights), alpha=rule.weight_decay)
     if rule.optimizer in ("adam", "adamw"):
-        # torch's fused kernel makes one pass over memory; separate operations make twelve. It ignores strides.
+        # torch's fused kernel makes one pass over memory; separate operations make twelve. It
+        # ignores strides.
         steps = [torch.tensor(step - 1.0, device=weight.device) for weight in weights]
         adam(
             list(weights), list(grads), list(first), list(second), [], steps,

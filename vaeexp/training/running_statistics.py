@@ -1,8 +1,10 @@
-"""Estimates the running statistics of BatchNorm anew before an evaluation, where an epoch has few steps.
+"""Estimates the running statistics of BatchNorm anew before an evaluation, where an epoch has few
+steps.
 
-A running mean with momentum 0.1 remembers about twenty batches. In an epoch of fewer steps the weights move on before it
-follows, so that the same weights evaluate far worse than they train. Such a lane is evaluated with the averages over a pass
-through all training batches instead. In training, BatchNorm normalises by the batch alone, so training stays the same.
+A running mean with momentum 0.1 remembers about twenty batches. In an epoch of fewer steps the
+weights move on before it follows, so that the same weights evaluate far worse than they train. Such
+a lane is evaluated with the averages over a pass through all training batches instead. In training,
+BatchNorm normalises by the batch alone, so training stays the same.
 
 Shapes: R rows, B batch, C channels, H × W pixels, L latent dimensions.
 """
@@ -22,7 +24,9 @@ _STATISTICS = ("running_mean", "running_var")
 
 
 def needs_estimates(module: nn.Module, lane: Lane) -> bool:
-    """Return whether the running statistics of a lane's model are estimated anew before each evaluation."""
+    """Return whether the running statistics of a lane's model are estimated anew before each
+    evaluation.
+    """
     return lane.steps_per_epoch < FEW_STEPS and bool(_layers(module))
 
 
@@ -33,7 +37,8 @@ def estimated_buffers(
     buffers: Mapping[str, Tensor],
     batches: Iterable[tuple[Tensor, Tensor]],
 ) -> dict[str, Tensor]:
-    """Return copies of the buffers with statistics of these parameters: averages of those of the batches, each with the same weight.
+    """Return copies of the buffers with statistics of these parameters: averages of those of the
+    batches, each with the same weight.
 
     Args:
         module: the model that `terms_of` calls, left in training mode.

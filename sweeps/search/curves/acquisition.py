@@ -1,9 +1,11 @@
-"""Where the unfinished trials of a search, and configurations that it has not tried, are expected to end, and which new one is worth most.
+"""Where the unfinished trials of a search, and configurations that it has not tried, are expected
+to end, and which new one is worth most.
 
-A configuration is worth its expected improvement (Jones et al. 1998) on the best that is known: the least objective seen, or the least end
-that is expected of an unfinished trial, because a search that has paused a trial can have its end. A trial that trains counts as if it ended
-where the process expects, so that a configuration is worth less the more it resembles those beside it (the kriging believer of Ginsbourger
-et al. 2010).
+A configuration is worth its expected improvement (Jones et al. 1998) on the best that is known: the
+least objective seen, or the least end that is expected of an unfinished trial, because a search
+that has paused a trial can have its end. A trial that trains counts as if it ended where the
+process expects, so that a configuration is worth less the more it resembles those beside it (the
+kriging believer of Ginsbourger et al. 2010).
 """
 
 import json
@@ -23,17 +25,25 @@ from sweeps.study.space import Parameter, Space
 EPOCHS_SEEN = 600
 """Trial-epochs from which the last epochs are predicted, at the most: their cube is the cost."""
 UNFINISHED = 256
-"""Unfinished trials whose ends are predicted, at the most, those with the least objectives: the square of their number is the cost."""
+"""Unfinished trials whose ends are predicted, at the most, those with the least objectives: the
+square of their number is the cost.
+"""
 CANDIDATES, NEIGHBOURS = 256, 64
-"""New configurations that are looked at: points of a scrambled Sobol sequence, and points near the best trials."""
+"""New configurations that are looked at: points of a scrambled Sobol sequence, and points near the
+best trials.
+"""
 CENTRES, STEP, REDRAWN = 8, 0.1, 0.2
-"""How many best trials have neighbours; the deviation of a neighbour's quantiles; the chance that a choice is drawn anew."""
+"""How many best trials have neighbours; the deviation of a neighbour's quantiles; the chance that a
+choice is drawn anew.
+"""
 
 Configuration = Mapping[str, Any]
 
 
 def curves_of(trials: Sequence[Trial]) -> list[LearningCurve]:
-    """Return the learning curves of the trials that have reported an epoch after their warm-up, by the numbers under which they began."""
+    """Return the learning curves of the trials that have reported an epoch after their warm-up, by
+    the numbers under which they began.
+    """
     curves = [
         LearningCurve(
             number=trial.first,
@@ -49,12 +59,15 @@ def curves_of(trials: Sequence[Trial]) -> list[LearningCurve]:
 
 
 def unfinished(trials: Iterable[Trial]) -> list[Trial]:
-    """Return the trials that train or are paused, those apart that wait for the result of an equal one."""
+    """Return the trials that train or are paused, those apart that wait for the result of an equal
+    one.
+    """
     return [trial for trial in trials if trial.unfinished and trial.duplicate_of is None]
 
 
 class Acquisition:
-    """What is expected of the last epochs, given all epochs that these trials have reported: one at least.
+    """What is expected of the last epochs, given all epochs that these trials have reported: one at
+    least.
 
     Args:
         last: epochs of a full trial.
@@ -63,7 +76,13 @@ class Acquisition:
     """
 
     def __init__(
-        self, space: Space, trials: Sequence[Trial], *, last: int, seed: int, log_parameters: np.ndarray
+        self,
+        space: Space,
+        trials: Sequence[Trial],
+        *,
+        last: int,
+        seed: int,
+        log_parameters: np.ndarray,
     ) -> None:
         self._space = space
         curves = curves_of(trials)
@@ -73,15 +92,23 @@ class Acquisition:
         self._least = float(scale(scale.best))
         began = {trial.first: trial for trial in trials}
         self._curves = {key_of(began[number].params): row for row, number in enumerate(numbers)}
-        random = np.random.default_rng(seed_of(f"{seed}:configurations after {reported_epochs(trials)} epochs"))
+        random = np.random.default_rng(
+            seed_of(f"{seed}:configurations after {reported_epochs(trials)} epochs")
+        )
         new = new_configurations(space, sorted(curves, key=lambda curve: curve.lowest), random)
         self._candidates = {key_of(params): params for params in new}
-        # Those that begin later in the round are among the candidates. So a process that takes the round up predicts the same to the last bit.
-        # In an order that does not tell whether a trial has been revived already, for the same reason.
+        # Those that begin later in the round are among the candidates. So a process that takes the
+        # round up predicts the same to the last bit.
+        # In an order that does not tell whether a trial has been revived already, for the same
+        # reason.
         going_on = [*unfinished(trials), *(trial for trial in trials if trial.resumable)]
         starts = {trial.first for trial in going_on}
-        lowest = sorted((c for c in curves if c.number in starts), key=lambda c: (c.lowest, c.number))[:UNFINISHED]
-        self._trials: list[Configuration] = [curve.params for curve in sorted(lowest, key=lambda c: c.number)]
+        lowest = sorted(
+            (c for c in curves if c.number in starts), key=lambda c: (c.lowest, c.number)
+        )[:UNFINISHED]
+        self._trials: list[Configuration] = [
+            curve.params for curve in sorted(lowest, key=lambda c: c.number)
+        ]
         self._unfinished = tuple(self._trials)
         self._predict()
 
@@ -92,26 +119,34 @@ class Acquisition:
         self._rows = {key: row for row, key in enumerate(everything)}
         self._mean, self._covariance = self._process.predict(points, curves, [1.0] * len(points))
         self._believed: tuple[list[int], np.ndarray] = [], self._covariance
-        """Rows of configurations that are believed to end as expected, and the covariance once their ends are known."""
+        """Rows of configurations that are believed to end as expected, and the covariance once
+        their ends are known.
+        """
 
     def best(self, going: Sequence[Configuration], tried: Container[str]) -> Configuration | None:
-        """Return the candidate that is worth most beside the trials that are `going` on, of those whose key nobody has `tried`; None without any."""
+        """Return the candidate that is worth most beside the trials that are `going` on, of those
+        whose key nobody has `tried`; None without any.
+        """
         options = [key for key in self._candidates if key not in tried]
         if not options:
             return None
         if missing := [params for params in going if key_of(params) not in self._rows]:
             self._trials += missing
             self._predict()
-        rows, training = [self._rows[key] for key in options], [self._rows[key_of(params)] for params in going]
+        rows = [self._rows[key] for key in options]
+        training = [self._rows[key_of(params)] for params in going]
         unfinished_rows = [self._rows[key_of(params)] for params in self._unfinished]
         incumbent = min([self._least, *self._mean[unfinished_rows], *self._mean[training]])
-        gains = expected_improvement(self._mean[rows], np.diag(self._believing(training))[rows], incumbent)
+        gains = expected_improvement(
+            self._mean[rows], np.diag(self._believing(training))[rows], incumbent
+        )
         return self._candidates[options[int(gains.argmax())]]
 
     def _believing(self, rows: list[int]) -> np.ndarray:
         """Return the covariance once the ends of these are known, one after the other.
 
-        Configurations that begin in the same round are asked for one by one, each beside one more: what is known already serves the next.
+        Configurations that begin in the same round are asked for one by one, each beside one more:
+        what is known already serves the next.
         """
         known, covariance = self._believed
         if known != rows[: len(known)]:
@@ -129,7 +164,9 @@ def expected_improvement(mean: np.ndarray, variance: np.ndarray, incumbent: floa
 
     deviation = np.sqrt(np.maximum(variance, 1e-12))
     gap = (incumbent - mean) / deviation
-    return np.asarray(deviation * (gap * ndtr(gap) + np.exp(-(gap**2) / 2) / math.sqrt(2 * math.pi)))
+    return np.asarray(
+        deviation * (gap * ndtr(gap) + np.exp(-(gap**2) / 2) / math.sqrt(2 * math.pi))
+    )
 
 
 # ---- new configurations ----
@@ -144,7 +181,9 @@ def new_configurations(
     sequence = qmc.Sobol(len(space.parameters), scramble=True, seed=random)
     drawn = [_at(space, quantiles) for quantiles in sequence.random(CANDIDATES)]
     centres = best[:CENTRES]
-    return drawn + [_near(space, centres[place % len(centres)].params, random) for place in range(NEIGHBOURS)]
+    return drawn + [
+        _near(space, centres[place % len(centres)].params, random) for place in range(NEIGHBOURS)
+    ]
 
 
 def _at(space: Space, quantiles: Sequence[float]) -> dict[str, Any]:
@@ -160,7 +199,9 @@ def _near(space: Space, centre: Configuration, random: np.random.Generator) -> d
 
 
 def _moved(parameter: Parameter, centre: Configuration, random: np.random.Generator) -> float:
-    draw, step, redrawn = random.random(), STEP * random.standard_normal(), random.random() < REDRAWN
+    draw = random.random()
+    step = STEP * random.standard_normal()
+    redrawn = random.random() < REDRAWN
     if parameter.name not in centre or (parameter.kind == "choice" and redrawn):
         return draw
     quantile = parameter.quantile(centre[parameter.name])

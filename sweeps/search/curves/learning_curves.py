@@ -1,4 +1,6 @@
-"""Learning curves of a search as `curve_process` wants them: configurations as numbers, few epochs of each curve, objectives on an even scale."""
+"""Learning curves of a search as `curve_process` wants them: configurations as numbers, few epochs
+of each curve, objectives on an even scale.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +13,9 @@ from sweeps.search.curves.process import SeenEpochs
 from sweeps.study.space import Space, frozen
 
 POINTS = 8
-"""Epochs of a curve that are looked at, at the most: its first, its newest, and others evenly in the logarithm."""
+"""Epochs of a curve that are looked at, at the most: its first, its newest, and others evenly in
+the logarithm.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +40,8 @@ class LearningCurve:
 class Scale:
     """An even scale of objectives: (log(1 + (y − best) / width) − mean) / deviation.
 
-    The logarithm keeps first epochs and bad configurations, which may lie thousands of nats above the best, from deciding the
-    scale. It is nearly linear at the best, and goes on below it.
+    The logarithm keeps first epochs and bad configurations, which may lie thousands of nats above
+    the best, from deciding the scale. It is nearly linear at the best, and goes on below it.
     """
 
     best: float
@@ -52,27 +56,40 @@ class Scale:
 
     @classmethod
     def of(cls, curves: Sequence[LearningCurve]) -> "Scale":
-        """Return the scale of curves that have epochs; its width is the lower quartile of their least objectives above the best.
+        """Return the scale of curves that have epochs; its width is the lower quartile of their
+        least objectives above the best.
 
-        The width is no less than the resolution of a float64 over the range, because the quotient by a smaller width may be infinite.
+        The width is no less than the resolution of a float64 over the range, because the quotient
+        by a smaller width may be infinite.
         """
         lowest = np.array([curve.lowest for curve in curves])
         best = float(lowest.min())
         above = lowest[lowest > best] - best
         width = float(np.quantile(above, 0.25)) if len(above) else 1.0
-        width = max(width, float(np.finfo(float).eps) * (max(max(curve.objectives) for curve in curves) - best))
-        logs = np.concatenate([np.log1p((np.array(curve.objectives) - best) / width) for curve in curves])
-        return cls(best=best, width=width, mean=float(logs.mean()), deviation=float(logs.std()) or 1.0)
+        width = max(
+            width,
+            float(np.finfo(float).eps) * (max(max(curve.objectives) for curve in curves) - best),
+        )
+        logs = np.concatenate(
+            [np.log1p((np.array(curve.objectives) - best) / width) for curve in curves]
+        )
+        return cls(
+            best=best, width=width, mean=float(logs.mean()), deviation=float(logs.std()) or 1.0
+        )
 
 
 def to_point(space: Space, params: Mapping[str, Any]) -> tuple[float, ...]:
-    """Return a configuration as numbers from 0 to 1: each range a quantile, 0.5 where it is not active; each value of a choice √½ or 0."""
+    """Return a configuration as numbers from 0 to 1: each range a quantile, 0.5 where it is not
+    active; each value of a choice √½ or 0.
+    """
     numbers: list[float] = []
     for parameter in space.parameters:
         value = params.get(parameter.name)
         if parameter.kind == "choice":
             # So that two different values are 1 apart, as the ends of a range are.
-            chosen = [parameter.name in params and frozen(value) == choice for choice in parameter.values]
+            chosen = [
+                parameter.name in params and frozen(value) == choice for choice in parameter.values
+            ]
             numbers += [math.sqrt(0.5) * is_chosen for is_chosen in chosen]
         else:
             numbers.append(parameter.quantile(value) if parameter.name in params else 0.5)
@@ -93,14 +110,23 @@ def log_time(epoch: float, last: int) -> float:
 def seen_epochs(
     space: Space, curves: Sequence[LearningCurve], scale: Scale, last: int, most: int
 ) -> tuple[SeenEpochs, list[int]]:
-    """Return what is known of curves, in at most `most` epochs, and the numbers of the trials in its order.
+    """Return what is known of curves, in at most `most` epochs, and the numbers of the trials in
+    its order.
 
-    Where the curves have more epochs, fewer of each are looked at, `POINTS` at the most; where there are more curves, only the best. A
-    diverged curve ends, at the last epoch, with the worst of the least objectives.
+    Where the curves have more epochs, fewer of each are looked at, `POINTS` at the most; where
+    there are more curves, only the best. A diverged curve ends, at the last epoch, with the worst
+    of the least objectives.
     """
-    chosen = sorted(sorted(curves, key=lambda c: (c.lowest, c.number))[:most], key=lambda c: c.number)
+    chosen = sorted(
+        sorted(curves, key=lambda c: (c.lowest, c.number))[:most], key=lambda c: c.number
+    )
     points = next(
-        (count for count in range(POINTS, 1, -1) if sum(len(_looked_at(c, count)) for c in chosen) <= most), 1
+        (
+            count
+            for count in range(POINTS, 1, -1)
+            if sum(len(_looked_at(c, count)) for c in chosen) <= most
+        ),
+        1,
     )
     worst = max(float(scale(curve.lowest)) for curve in chosen)
     rows: list[int] = []

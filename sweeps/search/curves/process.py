@@ -1,18 +1,23 @@
-"""A Gaussian process over configurations and epochs, which says where unfinished learning curves will end.
+"""A Gaussian process over configurations and epochs, which says where unfinished learning curves
+will end.
 
-The objective y of configuration x, trained with its own seed as curve c, after epoch t of T, at τ = log t / log T:
+The objective y of configuration x, trained with its own seed as curve c, after epoch t of T, at τ =
+log t / log T:
 
     y(c, τ) = f(x, τ) + o(c) + noise
     cov f   = s_μ (1 + m(τ, τ')) + k(x, x') (s_level + s_shape m(τ, τ'))
     cov o   = s_own for equal curves, else 0
 
-k is a Matérn-5/2 kernel with a length for each parameter, m one with a length for τ, both 1 at distance 0 (Rasmussen and Williams 2006, eq. 4.17).
-The product k · m makes curves of similar configurations fall alike (freeze–thaw: Swersky, Snoek and Adams 2014; as one product kernel: Lin et al.
-2025, "Scalable Gaussian processes with latent Kronecker structure"). The first term is what all curves share: without it, the mean of the last
-epochs would be that of the good curves, because only those get there. o is the luck of a seed, which a curve keeps.
+k is a Matérn-5/2 kernel with a length for each parameter, m one with a length for τ, both 1 at
+distance 0 (Rasmussen and Williams 2006, eq. 4.17). The product k · m makes curves of similar
+configurations fall alike (freeze–thaw: Swersky, Snoek and Adams 2014; as one product kernel: Lin et
+al. 2025, "Scalable Gaussian processes with latent Kronecker structure"). The first term is what all
+curves share: without it, the mean of the last epochs would be that of the good curves, because only
+those get there. o is the luck of a seed, which a curve keeps.
 
-Curves have different lengths, so that the covariance of all epochs seen is no Kronecker product. Its Cholesky factor is exact, and costs
-the cube of the number of epochs seen; the caller bounds this number.
+Curves have different lengths, so that the covariance of all epochs seen is no Kronecker product.
+Its Cholesky factor is exact, and costs the cube of the number of epochs seen; the caller bounds
+this number.
 """
 
 import math
@@ -22,7 +27,9 @@ from dataclasses import dataclass
 import numpy as np
 
 FURTHER = ("time", "shared", "level", "shape", "own", "noise")
-"""The parameters of the process after the lengths of the configuration's parameters: the length of τ, then variances."""
+"""The parameters of the process after the lengths of the configuration's parameters: the length of
+τ, then variances.
+"""
 _PRIOR = {
     "time": (math.log(0.5), 0.7),
     "shared": (math.log(0.5), 1.0),
@@ -45,7 +52,9 @@ class SeenEpochs:
     points: np.ndarray
     """float64 [N, D]: the configurations; see `groups`."""
     groups: np.ndarray
-    """int [D]: the parameter to which a coordinate belongs, from 0. All coordinates of a parameter share a length."""
+    """int [D]: the parameter to which a coordinate belongs, from 0. All coordinates of a parameter
+    share a length.
+    """
     curves: np.ndarray
     """int [n], ascending: the curve of an epoch."""
     times: np.ndarray
@@ -60,9 +69,11 @@ class SeenEpochs:
 
 
 def prior(parameters: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of the log-normal prior of the parameters, float64 [P + 6] each.
+    """Return mean and standard deviation of the log-normal prior of the parameters, float64 [P + 6]
+    each.
 
-    Lengths grow with the root of the number of parameters, as distances in a unit cube do (Hvarfner, Hellsten and Nardi 2024).
+    Lengths grow with the root of the number of parameters, as distances in a unit cube do
+    (Hvarfner, Hellsten and Nardi 2024).
     """
     means, deviations = zip(*(_PRIOR[name] for name in FURTHER), strict=True)
     lengths = [math.log(0.5 * math.sqrt(parameters))] * parameters
@@ -70,14 +81,19 @@ def prior(parameters: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def matern(squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return Matérn-5/2 at these squared scaled distances r², and −2 dk/d(r²), which is dk/dlog ℓ where r² is divided by ℓ²."""
+    """Return Matérn-5/2 at these squared scaled distances r², and −2 dk/d(r²), which is dk/dlog ℓ
+    where r² is divided by ℓ².
+    """
     distance = _ROOT5 * np.sqrt(squares)
     decay = np.exp(-distance)
     return (1 + distance + distance**2 / 3) * decay, (5 / 3) * (1 + distance) * decay
 
 
-def negative_log_posterior(log_parameters: np.ndarray, seen: SeenEpochs) -> tuple[float, np.ndarray]:
-    """Return minus the log marginal likelihood minus the log prior, up to a constant, and its gradient, float64 [P + 6].
+def negative_log_posterior(
+    log_parameters: np.ndarray, seen: SeenEpochs
+) -> tuple[float, np.ndarray]:
+    """Return minus the log marginal likelihood minus the log prior, up to a constant, and its
+    gradient, float64 [P + 6].
 
     (Rasmussen and Williams 2006, eqs. 5.8 and 5.9.)
     """
@@ -95,7 +111,8 @@ def negative_log_posterior(log_parameters: np.ndarray, seen: SeenEpochs) -> tupl
     covariance[np.diag_indices(count)] += noise
     factor = cho_factor(covariance, lower=True)
     weights = cho_solve(factor, seen.values)
-    pull = np.outer(weights, weights) - cho_solve(factor, np.eye(count))  # 2 d(log likelihood)/d(covariance)
+    # 2 d(log likelihood)/d(covariance).
+    pull = np.outer(weights, weights) - cho_solve(factor, np.eye(count))
     starts = np.searchsorted(seen.curves, np.arange(len(seen.points)))
     of_curves = np.add.reduceat(np.add.reduceat(pull * ahead, starts, axis=0), starts, axis=1)
     gradient = [
@@ -114,7 +131,8 @@ def negative_log_posterior(log_parameters: np.ndarray, seen: SeenEpochs) -> tupl
 
 
 def most_probable(seen: SeenEpochs) -> np.ndarray:
-    """Return the logarithms of the most probable parameters, float64 [P + 6]: 12 steps of L-BFGS from the prior's mean.
+    """Return the logarithms of the most probable parameters, float64 [P + 6]: 12 steps of L-BFGS
+    from the prior's mean.
 
     The start is always the same, so that the result depends on `seen` alone.
     """
@@ -124,7 +142,13 @@ def most_probable(seen: SeenEpochs) -> np.ndarray:
     bounds = list(zip(mean - _REACH * deviation, mean + _REACH * deviation, strict=True))
     options = {"maxiter": _STEPS, "maxfun": 2 * _STEPS}
     found = minimize(
-        negative_log_posterior, mean, args=(seen,), jac=True, method="L-BFGS-B", bounds=bounds, options=options
+        negative_log_posterior,
+        mean,
+        args=(seen,),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options=options,
     )
     return np.asarray(found.x)
 
@@ -138,7 +162,9 @@ class CurveProcess:
         self.seen, self._log = seen, log_parameters
         self.noise = float(np.exp(log_parameters[-1]))
         """Variance of one epoch about its curve."""
-        covariance = self._covariance(seen.points, seen.curves, seen.times, seen.points, seen.curves, seen.times)
+        covariance = self._covariance(
+            seen.points, seen.curves, seen.times, seen.points, seen.curves, seen.times
+        )
         covariance[np.diag_indices(len(seen.values))] += self.noise
         self._factor = cholesky(covariance, lower=True)
         self._weights = solve_triangular(self._factor, seen.values, lower=True)
@@ -146,11 +172,13 @@ class CurveProcess:
     def predict(
         self, points: np.ndarray, curves: Sequence[int], times: Sequence[float]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the means, float64 [m], and the covariance, float64 [m, m], of curves without the noise of an epoch.
+        """Return the means, float64 [m], and the covariance, float64 [m, m], of curves without the
+        noise of an epoch.
 
         Args:
             points: float64 [m, D].
-            curves: number of a curve that has been seen, or a negative number: any other curve, its own.
+            curves: number of a curve that has been seen, or a negative number: any other curve, its
+                own.
             times: τ.
         """
         from scipy.linalg import solve_triangular
@@ -171,7 +199,9 @@ class CurveProcess:
         other_curves: np.ndarray,
         other_times: np.ndarray,
     ) -> np.ndarray:
-        """Return the covariance of epochs without noise. `points`: of all curves seen, or of each epoch where there are as many."""
+        """Return the covariance of epochs without noise. `points`: of all curves seen, or of each
+        epoch where there are as many.
+        """
         parameters = self.seen.parameters
         time, shared, level, shape, own, _ = np.exp(self._log[parameters:])
         of_points = _between(points, others, self.seen.groups, self._log)[0]
@@ -186,7 +216,9 @@ class CurveProcess:
 def _between(
     points: np.ndarray, others: np.ndarray, groups: np.ndarray, log_parameters: np.ndarray
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return k between configurations, float64 [N, M], and its derivative by the logarithm of each parameter's length."""
+    """Return k between configurations, float64 [N, M], and its derivative by the logarithm of each
+    parameter's length.
+    """
     scaled = []
     for group in range(int(groups.max()) + 1):
         mine, theirs = points[:, groups == group], others[:, groups == group]

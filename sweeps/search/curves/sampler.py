@@ -1,11 +1,14 @@
-"""Which configuration begins next, by where learning curves are expected to end: expected improvement under a process over configurations and epochs.
+"""Which configuration begins next, by where learning curves are expected to end: expected
+improvement under a process over configurations and epochs.
 
-The first trials are spread over the space. Then a Gaussian process (`sweeps.search.curves.process`), which knows all epochs of all trials, also of
-those that are paused or pruned, proposes (`outlook`). Who goes on is decided by the study's pruner.
+The first trials are spread over the space. Then a Gaussian process
+(`sweeps.search.curves.process`), which knows all epochs of all trials, also of those that are
+paused or pruned, proposes (`outlook`). Who goes on is decided by the study's pruner.
 
-**All follows from the records**, so a study that is killed and continued decides the same. Where rounds are decided late, these are the
-epochs that were known before the last round. The parameters of the process are those for
-rounds 1 to 8, 10, 12, 15 and so on, ever a quarter more; each time they follow from what was known before that round alone.
+**All follows from the records**, so a study that is killed and continued decides the same. Where
+rounds are decided late, these are the epochs that were known before the last round. The parameters
+of the process are those for rounds 1 to 8, 10, 12, 15 and so on, ever a quarter more; each time
+they follow from what was known before that round alone.
 """
 
 from collections.abc import Sequence
@@ -14,7 +17,13 @@ from dataclasses import replace
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from sweeps.search.curves.acquisition import Acquisition, Configuration, curves_of, key_of, unfinished
+from sweeps.search.curves.acquisition import (
+    Acquisition,
+    Configuration,
+    curves_of,
+    key_of,
+    unfinished,
+)
 from sweeps.search.curves.learning_curves import Scale, seen_epochs
 from sweeps.search.curves.process import most_probable, prior
 from sweeps.search.samplers import CurvesSettings
@@ -42,18 +51,26 @@ class CurveSampler:
         self._known: Sequence[Trial] | None = None
         self._going: list[Configuration] = []
         self._acquisition: Acquisition | None = None
-        """The trials after which a configuration was asked for, those of them that train, and what is expected then; None after too few."""
+        """The trials after which a configuration was asked for, those of them that train, and what
+        is expected then; None after too few.
+        """
         self._stored: dict[int, str] = {}
-        """Number under which a trial began → key of its configuration, of those that the storage has."""
+        """Number under which a trial began → key of its configuration, of those that the storage
+        has.
+        """
         self._tried: set[str] = set()
         """Keys of the configurations of all known trials."""
-        # While workers start, because loading them takes most of a second; and before the controller looks for libraries.
+        # While workers start, because loading them takes most of a second; and before the
+        # controller looks for libraries.
         from scipy import linalg, optimize, special, stats  # noqa: F401
 
         self._threads = ThreadpoolController()
 
-    def configuration(self, known: Sequence[Trial], proposals: Sequence[Trial], round_: int) -> Configuration:
-        """Return the configuration that begins in this round after these trials; empty where too few have reported an epoch, or none is new.
+    def configuration(
+        self, known: Sequence[Trial], proposals: Sequence[Trial], round_: int
+    ) -> Configuration:
+        """Return the configuration that begins in this round after these trials; empty where too
+        few have reported an epoch, or none is new.
 
         Too few stay too few while lanes are filled.
         """
@@ -68,11 +85,16 @@ class CurveSampler:
             return self._acquisition.best([*self._going, *self._training(proposals)], tried) or {}
 
     def _look_at(self, trials: Sequence[Trial]) -> None:
-        """Note the configurations of these trials. Those in the storage are remembered, because there may be 10,000."""
+        """Note the configurations of these trials. Those in the storage are remembered, because
+        there may be 10,000.
+        """
         for trial in trials:
             if not trial.proposed and trial.first not in self._stored:
                 self._stored[trial.first] = key_of(trial.params)
-        self._tried = {*self._stored.values(), *(key_of(trial.params) for trial in trials if trial.proposed)}
+        self._tried = {
+            *self._stored.values(),
+            *(key_of(trial.params) for trial in trials if trial.proposed),
+        }
 
     def _training(self, trials: Sequence[Trial]) -> list[Configuration]:
         return [trial.params for trial in unfinished(trials) if not trial.paused]
@@ -81,7 +103,9 @@ class CurveSampler:
         if sum(bool(trial.counted) for trial in trials) < self._settings.startup_trials:
             return None
         parameters = self._parameters(trials)
-        return Acquisition(self._space, trials, last=self._last, seed=self._seed, log_parameters=parameters)
+        return Acquisition(
+            self._space, trials, last=self._last, seed=self._seed, log_parameters=parameters
+        )
 
     def _parameters(self, trials: Sequence[Trial]) -> np.ndarray:
         now = 1 + max(trial.newest_round for trial in trials)
@@ -97,7 +121,9 @@ class CurveSampler:
 
 
 def fitted_for(round_: int) -> int:
-    """Return the newest round, up to this one, for which the parameters of the process are found: 1 to 8, 10, 12, 15 and so on."""
+    """Return the newest round, up to this one, for which the parameters of the process are found: 1
+    to 8, 10, 12, 15 and so on.
+    """
     newest = 1
     while (following := max(newest + 1, newest * 5 // 4)) <= round_:
         newest = following

@@ -1,4 +1,6 @@
-"""Note each text that becomes a seed, in every process that has this folder in PYTHONPATH, workers too."""
+"""Note each text that becomes a seed, in every process that has this folder in PYTHONPATH, workers
+too.
+"""
 
 import hashlib
 import os

@@ -1,4 +1,6 @@
-"""A study in one file: the same study elsewhere, and archives that are damaged, hostile or in the way."""
+"""A study in one file: the same study elsewhere, and archives that are damaged, hostile or in the
+way.
+"""
 
 import json
 import os
@@ -49,7 +51,9 @@ def packed(tmp_path_factory):
     """A folder with `runs`, `reports` and `toy.tar.zst`: only to be read."""
     root = tmp_path_factory.mktemp("packed")
     runs = make_study(root)
-    pack_study("toy", root / "toy.tar.zst", runs=runs, storage=None, about={"versions": {"toy": "1"}})
+    pack_study(
+        "toy", root / "toy.tar.zst", runs=runs, storage=None, about={"versions": {"toy": "1"}}
+    )
     return root
 
 
@@ -59,10 +63,14 @@ def content(packed):
 
 
 def refused(file, root, *words, **options):
-    """Nothing is restored into `root/target`, and nothing is written beside it; the lock alone is left."""
+    """Nothing is restored into `root/target`, and nothing is written beside it; the lock alone is
+    left.
+    """
 
     def outside():
-        return [path for path in sorted(root.rglob("*")) if root / "target" not in (path, *path.parents)]
+        return [
+            path for path in sorted(root.rglob("*")) if root / "target" not in (path, *path.parents)
+        ]
 
     before = outside()
     with pytest.raises(UserError) as error:
@@ -80,7 +88,8 @@ def refused(file, root, *words, **options):
 def without(records, *keys):
     """The records but for these attributes of the study."""
     return [
-        {**each, "user": {key: value for key, value in each["user"].items() if key not in keys}} for each in records
+        {**each, "user": {key: value for key, value in each["user"].items() if key not in keys}}
+        for each in records
     ]
 
 
@@ -105,8 +114,14 @@ def test_a_study_of_another_user_is_packed_but_not_while_it_runs(packed, content
     runs = shutil.copytree(packed / "runs", tmp_path / "runs")
     shutil.copytree(packed / "reports", tmp_path / "reports")
     tmp_path.chmod(0o777)
-    code = "import sys; from pathlib import Path; from sweeps.archive.pack import pack_study; from sweeps.errors import UserError\n"
-    code += "try: pack_study('toy', Path(sys.argv[2]), runs=Path(sys.argv[1]), storage=None, about={'versions': {'toy': '1'}})\n"
+    code = (
+        "import sys; from pathlib import Path; from sweeps.archive.pack import pack_study; from "
+        "sweeps.errors import UserError\n"
+    )
+    code += (
+        "try: pack_study('toy', Path(sys.argv[2]), runs=Path(sys.argv[1]), storage=None, "
+        "about={'versions': {'toy': '1'}})\n"
+    )
     code += "except UserError as error: sys.exit(str(error))"
     packing = [*AS_OTHER_USER, sys.executable, "-c", code, str(runs), str(tmp_path / "toy.tar.zst")]
     with study_lock(runs, "toy"):
@@ -140,7 +155,9 @@ def test_a_study_under_another_name_names_its_own_folders(packed, tmp_path):
     assert stored.study.identity != old.study.identity
     assert (stored.study.model.name, stored.study.model.run) == ("other", "other/1")
     paths = [stored.study.model.folder]
-    for run, before in zip((*stored.trials, *stored.repeats), (*old.trials, *old.repeats), strict=True):
+    for run, before in zip(
+        (*stored.trials, *stored.repeats), (*old.trials, *old.repeats), strict=True
+    ):
         paths += [run.folder, *(picture.path for picture in run.pictures)]
         assert (run.epochs, run.results, run.files) == (before.epochs, before.results, before.files)
     paths = [path for path in paths if path]
@@ -152,9 +169,13 @@ def test_a_study_under_another_name_names_its_own_folders(packed, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_a_study_goes_from_postgresql_into_a_journal_and_back(packed, tmp_path):
     with postgres_server("first", "second") as server:
-        first, second = (server.get_uri(database=name, driver="psycopg") for name in ("first", "second"))
+        first, second = (
+            server.get_uri(database=name, driver="psycopg") for name in ("first", "second")
+        )
         restored(packed / "toy.tar.zst", tmp_path / "a", storage=first)
-        pack_study("toy", tmp_path / "a.tar.zst", runs=tmp_path / "a" / "runs", storage=first, about={})
+        pack_study(
+            "toy", tmp_path / "a.tar.zst", runs=tmp_path / "a" / "runs", storage=first, about={}
+        )
         restored(tmp_path / "a.tar.zst", tmp_path / "b")
         restored(tmp_path / "a.tar.zst", tmp_path / "c", storage=second)
         ours = without(records(packed / "runs"), "report")
@@ -173,7 +194,9 @@ def test_the_same_study_gives_the_same_bytes_without_the_user(packed, tmp_path, 
         plain = stream.read()
     assert b"hunter2" not in plain
     with tarfile.open(fileobj=zstandard.open(again, "rb"), mode="r|") as tar:
-        assert {(info.uid, info.uname, info.mtime, info.mode) for info in tar} == {(0, "", 0, 0o644)}
+        assert {(info.uid, info.uname, info.mtime, info.mode) for info in tar} == {
+            (0, "", 0, 0o644)
+        }
 
 
 def test_files_that_are_half_written_or_moved_aside_stay_out(packed, tmp_path):
@@ -184,14 +207,22 @@ def test_files_that_are_half_written_or_moved_aside_stay_out(packed, tmp_path):
     shutil.copytree(folder, folder.with_name("trial-0009.unrecorded"))
     (folder / "link").symlink_to("/etc/passwd")
     (folder.parent / "linked").symlink_to("/etc")
-    manifest = pack_study("toy", tmp_path / "x.tar.zst", runs=tmp_path / "runs", storage=None, about={})
-    expected = pack_study("toy", tmp_path / "y.tar.zst", runs=packed / "runs", storage=None, about={})
+    manifest = pack_study(
+        "toy", tmp_path / "x.tar.zst", runs=tmp_path / "runs", storage=None, about={}
+    )
+    expected = pack_study(
+        "toy", tmp_path / "y.tar.zst", runs=packed / "runs", storage=None, about={}
+    )
     assert [row.path for row in manifest.members] == [row.path for row in expected.members]
 
 
 def test_a_study_whose_process_died_is_interrupted_where_it_arrives(content, tmp_path):
     def running(record):
-        return {**record, "user": record["user"] | {"session": "running"}} if record.get("kind") == "search" else record
+        return (
+            {**record, "user": record["user"] | {"session": "running"}}
+            if record.get("kind") == "search"
+            else record
+        )
 
     restored(written(tmp_path / "x.tar.zst", with_records(content, running)), tmp_path)
     stored = read_state(open_storage(None, tmp_path / "runs", "toy", must_exist=True), "toy")
@@ -271,7 +302,10 @@ def test_what_cannot_be_restored_is_one_line_each(packed, tmp_path):
     for again in (None, "toy"):
         with pytest.raises(UserError, match=r"study 'toy': exists here already\. Try --name NEW"):
             restored(good, tmp_path / "target", name=again)
-    with study_lock(tmp_path / "target" / "runs", "busy"), pytest.raises(UserError, match="is running it already"):
+    with (
+        study_lock(tmp_path / "target" / "runs", "busy"),
+        pytest.raises(UserError, match="is running it already"),
+    ):
         restored(good, tmp_path / "target", name="busy")
     shutil.rmtree(tmp_path / "target" / "runs")
     with pytest.raises(UserError, match=r"reports/toy: exists already"):
@@ -304,7 +338,7 @@ try:
 except UserError as error:
     print(error)
 print(sorted(path.name for path in Path({disk!r}).iterdir()))
-"""
+"""  # noqa: E501
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(packed, tmp_path):
@@ -323,7 +357,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(packed, tmp_path):
         pytest.skip("no namespaces here")
     first, second, left = done.stdout.splitlines()
     assert first.endswith(
-        "x.tar.zst: the disk is full. What is finished is kept: free some space and give the same command again."
+        "x.tar.zst: the disk is full. What is finished is kept: free some space and give the "
+        "same command again."
     )
     assert "MB free; the study needs 0 MB" in second
     assert left in ("[]", "['runs']")
@@ -339,7 +374,9 @@ def test_a_flipped_bit_or_a_cut_never_restores_other_bytes(packed, content, tmp_
     bit = data.draw(st.integers(0, 7) | st.none())
     root = tmp_path_factory.mktemp("flipped")
     file = root / "x.tar.zst"
-    file.write_bytes(whole[:at] if bit is None else whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+    file.write_bytes(
+        whole[:at] if bit is None else whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :]
+    )
     said = None
     try:
         restored(file, root / "target")
@@ -347,10 +384,14 @@ def test_a_flipped_bit_or_a_cut_never_restores_other_bytes(packed, content, tmp_
         said = str(error)
     if said:
         assert "\n" not in said
-        assert {path.name for path in (root / "target").rglob("*") if path.is_file()} <= {"toy.lock"}
+        assert {path.name for path in (root / "target").rglob("*") if path.is_file()} <= {
+            "toy.lock"
+        }
     else:  # a bit of zstandard's header at which no reader looks
         assert bit is not None
-        assert without(records(root / "target" / "runs"), "report") == without(records(packed / "runs"), "report")
+        assert without(records(root / "target" / "runs"), "report") == without(
+            records(packed / "runs"), "report"
+        )
         assert opened(file) == content
     shutil.rmtree(root)
 
@@ -359,8 +400,15 @@ def test_bytes_after_the_archive_are_refused(packed, content, tmp_path):
     for more in (b"\0", zstandard.compress(b"\0" * 512), b"x" * 100_000):
         (tmp_path / "x.tar.zst").write_bytes((packed / "toy.tar.zst").read_bytes() + more)
         refused(tmp_path / "x.tar.zst", tmp_path, "its end is not what was written")
-    members = [member(MANIFEST, manifest_of(content)), *(member(path, data) for path, data in content.items())]
-    refused(write_archive(tmp_path / "y.tar.zst", members, after=b"x"), tmp_path, "its end is not what was written")
+    members = [
+        member(MANIFEST, manifest_of(content)),
+        *(member(path, data) for path, data in content.items()),
+    ]
+    refused(
+        write_archive(tmp_path / "y.tar.zst", members, after=b"x"),
+        tmp_path,
+        "its end is not what was written",
+    )
 
 
 # ---- archives of strangers ----
@@ -396,7 +444,8 @@ def test_a_path_that_leads_out_is_refused(content, tmp_path, path):
 
 @given(
     st.lists(
-        st.text(st.sampled_from("ab./\\~: \0\n-ä"), max_size=8) | st.sampled_from(("trials", "report", "..", ".")),
+        st.text(st.sampled_from("ab./\\~: \0\n-ä"), max_size=8)
+        | st.sampled_from(("trials", "report", "..", ".")),
         max_size=6,
     )
 )
@@ -430,7 +479,11 @@ def test_only_the_files_of_the_manifest_are_unpacked(content, tmp_path, kind):
     attributes = KINDS[kind]
     has_content = "type" not in attributes or kind == "a sparse file"
     members = [
-        member(each, data if each != path or has_content else b"", **(attributes if each == path else {}))
+        member(
+            each,
+            data if each != path or has_content else b"",
+            **(attributes if each == path else {}),
+        )
         for each, data in content.items()
     ]
     file = write_archive(tmp_path / "x.tar.zst", [head, *members])
@@ -448,13 +501,19 @@ def test_a_bomb_is_stopped_at_what_the_manifest_states(content, tmp_path):
     refused(small, tmp_path, "where its manifest has the file")
     named = member(path, content[path], pax_headers={"comment": "x" * 50_000_000})
     rest = [member(each, data) for each, data in content.items() if each != path]
-    long_header = write_archive(tmp_path / "header.tar.zst", [head, rest[0], named], form=tarfile.PAX_FORMAT)
+    long_header = write_archive(
+        tmp_path / "header.tar.zst", [head, rest[0], named], form=tarfile.PAX_FORMAT
+    )
     refused(long_header, tmp_path, "it holds more bytes than its manifest states")
     first = write_archive(tmp_path / "first.tar.zst", [named], form=tarfile.PAX_FORMAT)
     refused(first, tmp_path, "it holds more bytes than its manifest states")
     manifest = write_archive(tmp_path / "manifest.tar.zst", [member(MANIFEST, b" " * (MOST + 1))])
     refused(manifest, tmp_path, f"has a manifest of {MOST + 1:,} bytes")
-    after = write_archive(tmp_path / "after.tar.zst", [head, *(member(*each) for each in content.items())], after=zeros)
+    after = write_archive(
+        tmp_path / "after.tar.zst",
+        [head, *(member(*each) for each in content.items())],
+        after=zeros,
+    )
     refused(after, tmp_path, "its end is not what was written")
 
 
@@ -464,7 +523,12 @@ def test_a_manifest_that_lies_is_refused(content, tmp_path):
     other = [[path, size, "0" * 64 if path == RECORDS else sha256] for path, size, sha256 in rows]
     for name, said, lying, held in (
         ("hash", "records.jsonl does not match its checksum", other, members),
-        ("size", "where its manifest has the file", [[rows[0][0], rows[0][1] + 1, rows[0][2]], *rows[1:]], members),
+        (
+            "size",
+            "where its manifest has the file",
+            [[rows[0][0], rows[0][1] + 1, rows[0][2]], *rows[1:]],
+            members,
+        ),
         ("fewer", "it holds more files than its manifest states", rows[:-1], members),
         ("more", "it ends before trials/x/y", [*rows, ["trials/x/y", 0, "0" * 64]], members),
         ("order", "where its manifest has the file", [*rows[1:], rows[0]], members),
@@ -476,13 +540,25 @@ def test_a_manifest_that_lies_is_refused(content, tmp_path):
         ("text", "malformed manifest", ["records"], members),
     ):
         file = tmp_path / f"{name}.tar.zst"
-        refused(write_archive(file, [member(MANIFEST, manifest_of(content, lying)), *held]), tmp_path, said)
-    newer = write_archive(tmp_path / "n", [member(MANIFEST, manifest_of(content, schema=2, version="9.9"))])
+        refused(
+            write_archive(file, [member(MANIFEST, manifest_of(content, lying)), *held]),
+            tmp_path,
+            said,
+        )
+    newer = write_archive(
+        tmp_path / "n", [member(MANIFEST, manifest_of(content, schema=2, version="9.9"))]
+    )
     refused(newer, tmp_path, "is stored in schema 2, and sweeps", "Use sweeps 9.9, which wrote it.")
     named = write_archive(tmp_path / "name", [member(MANIFEST, manifest_of(content, study="../x"))])
     refused(named, tmp_path, "as name; must be letters")
-    deep = manifest_of(content).replace(b'"about": {}', b'"about": ' + b"[" * 100_000 + b"]" * 100_000)
-    refused(write_archive(tmp_path / "deep", [member(MANIFEST, deep)]), tmp_path, "content does not match its checksum")
+    deep = manifest_of(content).replace(
+        b'"about": {}', b'"about": ' + b"[" * 100_000 + b"]" * 100_000
+    )
+    refused(
+        write_archive(tmp_path / "deep", [member(MANIFEST, deep)]),
+        tmp_path,
+        "content does not match its checksum",
+    )
 
 
 def test_paths_in_records_stay_in_the_folder_of_the_study(content, tmp_path):
@@ -525,7 +601,9 @@ def test_a_model_that_asks_for_other_code_is_left_out(content, tmp_path, change)
     def changed(record):
         user = record["user"]
         return (
-            {**record, "user": {**user, "model": user["model"] | change}} if record.get("kind") == "search" else record
+            {**record, "user": {**user, "model": user["model"] | change}}
+            if record.get("kind") == "search"
+            else record
         )
 
     said = restored(written(tmp_path / "x.tar.zst", with_records(content, changed)), tmp_path)
@@ -534,7 +612,9 @@ def test_a_model_that_asks_for_other_code_is_left_out(content, tmp_path, change)
 
 def test_records_that_make_no_study_are_refused(content, tmp_path):
     def changed(**values):
-        return with_records(content, lambda record: {**record, **values} if "state" in record else record)
+        return with_records(
+            content, lambda record: {**record, **values} if "state" in record else record
+        )
 
     for name, bad in {
         "state": changed(state="EVIL"),
@@ -544,11 +624,17 @@ def test_records_that_make_no_study_are_refused(content, tmp_path):
         "values": changed(values=["x"]),
         "attributes": changed(user=3),
         "none": {**content, RECORDS: b""},
-        "schema": with_records(content, lambda record: {**record, "user": {**record["user"], "schema": 7}}),
+        "schema": with_records(
+            content, lambda record: {**record, "user": {**record["user"], "schema": 7}}
+        ),
         "twice": {**content, RECORDS: content[RECORDS] * 2},
         "line": {**content, RECORDS: content[RECORDS] + b"{}\n"},
     }.items():
-        refused(written(tmp_path / f"{name}.tar.zst", bad), tmp_path, "toy" if name == "schema" else name)
+        refused(
+            written(tmp_path / f"{name}.tar.zst", bad),
+            tmp_path,
+            "toy" if name == "schema" else name,
+        )
 
 
 # ---- kills ----
@@ -556,7 +642,11 @@ def test_records_that_make_no_study_are_refused(content, tmp_path):
 
 def test_a_restore_that_is_killed_leaves_no_study_or_all_of_it(packed, content, tmp_path):
     whole, found = without(records(packed / "runs"), "report"), []
-    few = {path: data for path, data in content.items() if not re.match("trials/(trial-000[1-9]|repeat)", path)}
+    few = {
+        path: data
+        for path, data in content.items()
+        if not re.match("trials/(trial-000[1-9]|repeat)", path)
+    }
     file = written(tmp_path / "few.tar.zst", few)
     for root in after_each_kill(tmp_path, lambda root: restored(file, root)):
         found.append(study_names(root / "runs"))
@@ -565,7 +655,9 @@ def test_a_restore_that_is_killed_leaves_no_study_or_all_of_it(packed, content, 
             assert not [path for path in root.rglob("*") if path.name.startswith(UNFINISHED)]
         assert without(records(root / "runs"), "report") == whole
         runs = root / "runs" / "trials" / "toy"
-        assert (runs / "trial-0000" / "weights.bin").read_bytes() == few["trials/trial-0000/weights.bin"]
+        assert (runs / "trial-0000" / "weights.bin").read_bytes() == few[
+            "trials/trial-0000/weights.bin"
+        ]
         assert (root / "reports" / "toy" / "README.md").exists()
     assert found[0] == []
     assert found[-1] == ["toy"]

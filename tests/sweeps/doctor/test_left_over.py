@@ -1,4 +1,6 @@
-"""What `doctor` says of what runs left over: folders without a record, and files that killed processes left half-written."""
+"""What `doctor` says of what runs left over: folders without a record, and files that killed
+processes left half-written.
+"""
 
 import os
 import signal
@@ -63,7 +65,11 @@ def run_of(runs, number, kind="trial"):
 
 
 def left_over(runs, url=None):
-    return list(check_left_over(url, runs, read_state(open_storage(url, runs, "toy", must_exist=True), "toy")))
+    return list(
+        check_left_over(
+            url, runs, read_state(open_storage(url, runs, "toy", must_exist=True), "toy")
+        )
+    )
 
 
 def healthy(findings):
@@ -77,7 +83,9 @@ def test_a_folder_without_a_record_is_named_and_moved_aside(runs):
     folders = [run_of(runs, 0, "repeat"), run_of(runs, 3)]
     findings = left_over(runs)
     assert [finding.ok for finding in findings] == [False, False]
-    assert findings[1].words == f"{folders[1]} (0.2 MB) is the folder of a run that is not on record"
+    assert (
+        findings[1].words == f"{folders[1]} (0.2 MB) is the folder of a run that is not on record"
+    )
     assert findings[1].remedy == "`Finding.repair` moves it aside"
     assert all(folder.is_dir() for folder in folders), "it only reads"
     assert findings[1].repair() == f"moved it to {folders[1]}.unrecorded"
@@ -115,7 +123,10 @@ def test_only_files_of_processes_that_are_gone_are_deleted(runs):
         (finding,) = left_over(runs)
         (unfinished,) = picture.parent.iterdir()
         assert finding.ok is False
-        assert finding.words == f"1 half-written file (0.0 MB) of processes that are gone; {unfinished}"
+        assert (
+            finding.words
+            == f"1 half-written file (0.0 MB) of processes that are gone; {unfinished}"
+        )
     assert finding.repair() == "deleted 1 of 1"
     (finding,) = left_over(runs)
     assert finding.repair() == "deleted 1 of 1"
@@ -166,7 +177,9 @@ def test_a_folder_of_a_study_in_a_database_stays(tmp_path, url):
 
 
 def test_a_file_of_another_user_is_not_abandoned():
-    assert not is_abandoned(Path(f"{UNFINISHED}1-weights")), "the first process belongs to somebody else, or to us"
+    assert not is_abandoned(Path(f"{UNFINISHED}1-weights")), (
+        "the first process belongs to somebody else, or to us"
+    )
     assert not is_abandoned(Path(f"{UNFINISHED}{os.getpid()}-weights"))
     assert is_abandoned(Path(f"{UNFINISHED}restored"))
     assert is_abandoned(Path(f"{UNFINISHED}99999999999999999999-weights"))

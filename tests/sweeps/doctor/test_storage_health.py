@@ -1,4 +1,6 @@
-"""What `doctor` says of a study's storage and its driver: each check is red by real damage, and green without."""
+"""What `doctor` says of a study's storage and its driver: each check is red by real damage, and
+green without.
+"""
 
 import re
 
@@ -42,7 +44,9 @@ def test_a_healthy_study_is_green(tmp_path):
     assert finding.ok, finding
     assert finding.words.startswith("3 trials and repeats; ")
     assert len(stored.trials) == 3
-    assert driver_of(tmp_path) == Finding(name="toy: driver", ok=True, words="none; the study is finished")
+    assert driver_of(tmp_path) == Finding(
+        name="toy: driver", ok=True, words="none; the study is finished"
+    )
 
 
 def test_a_damaged_journal_is_red_and_saved(tmp_path):
@@ -63,19 +67,25 @@ def test_a_damaged_journal_is_red_and_saved(tmp_path):
     undisturbed = in_memory(STUDY)
     search(undisturbed, STUDY, ToyLanes(width=2, epochs=2), [])
     again = run_study(STUDY, lambda: ToyLanes(width=2, epochs=2), runs=tmp_path)
-    assert [trial.objective for trial in again.trials] == [trial.value for trial in undisturbed.trials]
+    assert [trial.objective for trial in again.trials] == [
+        trial.value for trial in undisturbed.trials
+    ]
 
 
 def test_runs_that_a_killed_driver_left_are_closed_and_continued(tmp_path):
     journal = journal_path(tmp_path, "toy")
-    killed_process(tmp_path, None, lambda: journal.exists() and journal.read_bytes().count(b"\n") > 60)
+    killed_process(
+        tmp_path, None, lambda: journal.exists() and journal.read_bytes().count(b"\n") > 60
+    )
     optuna_study = optuna.load_study(study_name="toy", storage=open_storage(None, tmp_path, "toy"))
     write_study(optuna_study, session="running", session_at=1.0)
     with study_lock(tmp_path, "toy"):
         assert driver_of(tmp_path).ok
     finding = driver_of(tmp_path)
     assert finding.ok is False
-    assert finding.words.startswith("died: the study is on record as running, and no process runs it")
+    assert finding.words.startswith(
+        "died: the study is on record as running, and no process runs it"
+    )
     assert finding.repair() == "recorded that the study was interrupted; `run_study` continues it"
     assert driver_of(tmp_path).ok
     assert table(continued(tmp_path, None)) == table(continued(tmp_path / "whole", None))

@@ -1,4 +1,6 @@
-"""Promotion where rounds are decided late: nobody waits to know who pauses, and nobody trains an epoch beyond a rung."""
+"""Promotion where rounds are decided late: nobody waits to know who pauses, and nobody trains an
+epoch beyond a rung.
+"""
 
 from contextlib import closing
 
@@ -32,10 +34,14 @@ def least(record, epoch):
     width=st.integers(1, 8),
     rungs=st.sampled_from([[1], [1, 2], [2, 3]]),
     factor=st.integers(2, 4),
-    failures=st.dictionaries(st.integers(0, 12), st.sampled_from(list(FAILURES.values())), max_size=3),
+    failures=st.dictionaries(
+        st.integers(0, 12), st.sampled_from(list(FAILURES.values())), max_size=3
+    ),
     kind=st.sampled_from([ToyLanes, EagerLanes]),
 )
-def test_each_pause_follows_from_the_rounds_before_and_the_trial_itself(width, rungs, factor, failures, kind):
+def test_each_pause_follows_from_the_rounds_before_and_the_trial_itself(
+    width, rungs, factor, failures, kind
+):
     study = toy_study(X, trials=20, **promotion(rungs, factor))
     stored = in_memory(study)
     lanes = kind(width=width, epochs=5, curve=falling, failures=failures)
@@ -46,20 +52,28 @@ def test_each_pause_follows_from_the_rounds_before_and_the_trial_itself(width, r
         reached = [record for record in records if len(record.epochs) >= epoch]
         for record in reached:
             round_ = record.round_of(epoch)
-            before = [(least(each, epoch), each.number) for each in reached if each.round_of(epoch) < round_]
+            before = [
+                (least(each, epoch), each.number)
+                for each in reached
+                if each.round_of(epoch) < round_
+            ]
             own = least(record, epoch), record.number
             goes_on = sorted([*before, own]).index(own) < (len(before) + 1) // factor
             pause = next((pause for pause in record.pauses if pause.epoch == epoch), None)
             assert (pause is None) == goes_on
             if pause:
                 assert pause.round == round_, "it left its lane with the round of the rung"
-                assert pause.until is None or pause.until >= round_ + 2, "others were chosen for the next round"
+                assert pause.until is None or pause.until >= round_ + 2, (
+                    "others were chosen for the next round"
+                )
             if pause is None or pause.until is None:
                 assert len(record.epochs) == epoch or pause is None, "it trained no epoch more"
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_workers_of_different_speed_and_kills_end_in_the_table_of_one_process(sampler, tmp_path, monkeypatch):
+def test_workers_of_different_speed_and_kills_end_in_the_table_of_one_process(
+    sampler, tmp_path, monkeypatch
+):
     study, went_on = toy_study(trials=14, **SAMPLERS[sampler], **promotion([1, 3], 2)), []
     plan = Rounds._plan
 
@@ -83,7 +97,9 @@ def test_workers_of_different_speed_and_kills_end_in_the_table_of_one_process(sa
             search(in_memory(study, calm), study, lanes, [])
         assert table(in_memory(study, calm)) == table(alone)
         assert went_on, "workers went on with promoted trials before the round was over"
-        assert not list((tmp_path / "calm").glob("replayed-*")), "from the checkpoints of their pauses"
+        assert not list((tmp_path / "calm").glob("replayed-*")), (
+            "from the checkpoints of their pauses"
+        )
         journal = MemoryJournal()
         for writes in (len(calm.lines) // 3, len(calm.lines) // 4):
             left = iter(range(writes))
@@ -112,5 +128,7 @@ def test_a_revived_trial_that_pauses_goes_on_again_under_its_new_number():
     assert tables[0] == tables[1]
     [(_, trials)] = tables[0]
     revived = [trial["attrs"] for trial in trials if trial["attrs"].get("revives") is not None]
-    assert any(sum(pause["until"] is not None for pause in attrs["pauses"]) > 1 for attrs in revived)
+    assert any(
+        sum(pause["until"] is not None for pause in attrs["pauses"]) > 1 for attrs in revived
+    )
     assert len({attrs["revives"] for attrs in revived}) == len(revived), "nobody is revived twice"

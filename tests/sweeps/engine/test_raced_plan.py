@@ -1,4 +1,6 @@
-"""Races through the driver: which runs are trained, with whatever lanes, beside comparisons and baselines, and after an extension."""
+"""Races through the driver: which runs are trained, with whatever lanes, beside comparisons and
+baselines, and after an extension.
+"""
 
 import math
 from dataclasses import replace
@@ -39,7 +41,12 @@ def raced(study, lanes=None, storage=None, observers=()):
     if optuna_study is not None:
         search(optuna_study, study, ToyLanes(curve=curve), [])
     lanes = lanes or ToyLanes(curve=curve, epochs=2)
-    run_repeats(repeat_study(storage, "toy"), GrowingPlan(read_state(storage, "toy"), study), lanes, observers)
+    run_repeats(
+        repeat_study(storage, "toy"),
+        GrowingPlan(read_state(storage, "toy"), study),
+        lanes,
+        observers,
+    )
     return with_spec(storage, study)
 
 
@@ -62,11 +69,15 @@ def test_the_runs_are_those_that_the_race_asks_for():
     assert race.ended
     assert race.dropped, "some drop out on the way"
     assert set(race.order) == set(ranked(results)["number"].head(5))
-    assert set(confirming(results)) == {(trial, index) for trial, n in race.seeds.items() for index in range(n)}
+    assert set(confirming(results)) == {
+        (trial, index) for trial, n in race.seeds.items() for index in range(n)
+    }
     assert len(confirming(results)) == sum(race.seeds.values()) < 5 * 7
     indices = [index for _, index in confirming(results)]
     winner = indices[-(7 - race.looked) :]
-    assert indices[: len(indices) - len(winner)] == sorted(indices[: len(indices) - len(winner)]), "seed by seed"
+    assert indices[: len(indices) - len(winner)] == sorted(indices[: len(indices) - len(winner)]), (
+        "seed by seed"
+    )
     assert winner == [*range(race.looked, 7)]
     assert {snapshot.planned for snapshot in watcher.snapshots} == {None, len(indices)}
 
@@ -76,7 +87,12 @@ def test_lanes_change_the_order_of_runs_and_no_run(compare, monkeypatch):
     baseline = Baseline(name="q", title="q", at="best", seeds=3, settings={"b": "q"})
     study = study_of(compare=compare, baselines=(baseline,))
     tables = set()
-    for width, late, kind in ((1, 99, ToyLanes), (2, 99, ToyLanes), (4, 4, EagerLanes), (40, 99, ToyLanes)):
+    for width, late, kind in (
+        (1, 99, ToyLanes),
+        (2, 99, ToyLanes),
+        (4, 4, EagerLanes),
+        (40, 99, ToyLanes),
+    ):
         monkeypatch.setattr("sweeps.engine.trial_loop.PIPELINED_FROM", late)
         _, results = raced(study, kind(width=width, curve=curve, epochs=2))
         columns = [
@@ -91,18 +107,25 @@ def test_lanes_change_the_order_of_runs_and_no_run(compare, monkeypatch):
         ]
         runs = results.trials.loc[results.trials["repeat"], columns]
         tables.add(tuple(sorted(map(repr, runs.itertuples(index=False)))))
-        assert len(runs) == len({(row["params.x"], row["params.b"], row["seed_index"]) for _, row in runs.iterrows()})
+        assert len(runs) == len(
+            {(row["params.x"], row["params.b"], row["seed_index"]) for _, row in runs.iterrows()}
+        )
     assert len(tables) == 1
 
 
 def test_comparisons_that_the_race_may_ask_for_wait_for_its_end():
-    """A run that only compares must not take the place of one that looks at the test images, too."""
+    """A run that only compares must not take the place of one that looks at the test images,
+    too.
+    """
     storage, results = raced(study_of(compare=COMPARE), ToyLanes(width=30, curve=curve, epochs=2))
     race = race_of(results)
     plan = plan_repeats(read_state(storage, "toy"), study_of(compare=COMPARE), race.seeds)
     runs = results.trials[results.trials["repeat"]]
     assert len(runs) == len(plan), "nothing is trained twice"
-    wanted = {(run.params["x"], run.params["b"], run.seed): (run.purposes, run.pair_ids, run.test) for run in plan}
+    wanted = {
+        (run.params["x"], run.params["b"], run.seed): (run.purposes, run.pair_ids, run.test)
+        for run in plan
+    }
     for record in read_state(storage, "toy").repeats:
         found = record.purposes, record.pair_ids, record.test
         assert found == wanted[record.params["x"], record.params["b"], record.seed]
@@ -120,13 +143,17 @@ def test_the_fixed_form_is_what_it_was():
 
 
 def test_a_race_goes_on_from_runs_of_the_fixed_form():
-    """Runs of a plan before the race count in it, and those that it does not ask for count nowhere."""
+    """Runs of a plan before the race count in it, and those that it does not ask for count
+    nowhere.
+    """
     fixed = study_of(confirm=Confirm(top=5, seeds=5))
     optuna_study = in_memory(fixed)
     storage = optuna_study._storage
     search(optuna_study, fixed, ToyLanes(curve=curve), [])
     lanes = ToyLanes(curve=curve, epochs=2)
-    run_repeats(repeat_study(storage, "toy"), plan_repeats(read_state(storage, "toy"), fixed), lanes, [])
+    run_repeats(
+        repeat_study(storage, "toy"), plan_repeats(read_state(storage, "toy"), fixed), lanes, []
+    )
     _, extended = raced(study_of(), storage=storage)
     _, fresh = raced(study_of())
     assert race_of(extended) == race_of(fresh)
@@ -154,7 +181,11 @@ def test_the_best_run_is_of_the_winner_even_where_another_mean_is_lower():
     race = race_of(results)
     lost = race.dropped[0].trial
     trials = results.trials.copy()
-    late = trials["repeat"] & (trials["source_trial"] == race.order[0]) & (trials["seed_index"] >= race.looked)
+    late = (
+        trials["repeat"]
+        & (trials["source_trial"] == race.order[0])
+        & (trials["seed_index"] >= race.looked)
+    )
     trials.loc[late, "objective"] += 100
     changed = replace(results, trials=trials)
     means = trials[trials["repeat"]].groupby("source_trial")["objective"].mean()
@@ -181,7 +212,9 @@ def test_a_search_that_found_one_configuration_gives_it_all_seeds():
     optuna_study = in_memory(one)
     search(optuna_study, one, ToyLanes(curve=curve), [])
     plan = GrowingPlan(read_state(optuna_study._storage, "toy"), one)
-    run_repeats(repeat_study(optuna_study._storage, "toy"), plan, ToyLanes(curve=curve, epochs=2), [])
+    run_repeats(
+        repeat_study(optuna_study._storage, "toy"), plan, ToyLanes(curve=curve, epochs=2), []
+    )
     assert len(read_state(optuna_study._storage, "toy").repeats) == 7
     empty = in_memory(replace(one, name="none"), MemoryJournal())
     nothing = GrowingPlan(read_state(empty._storage, "none"), one)

@@ -1,4 +1,6 @@
-"""The plan of confirm and compare, as properties over random studies, and end to end through the driver."""
+"""The plan of confirm and compare, as properties over random studies, and end to end through the
+driver.
+"""
 
 import itertools
 import json
@@ -51,7 +53,9 @@ def studies(draw):
     confirm = st.builds(Confirm, top=st.integers(1, 4), seeds=st.integers(1, 3))
     choices = ["optimizer", "hidden", "batch_size", "prior", "components", "spread"]
     compared = st.lists(st.sampled_from(choices), min_size=1, max_size=3, unique=True)
-    compare = st.builds(Compare, parameters=compared, top=st.integers(1, 3), seeds=st.integers(1, 3))
+    compare = st.builds(
+        Compare, parameters=compared, top=st.integers(1, 3), seeds=st.integers(1, 3)
+    )
     return SimpleNamespace(
         seed=draw(st.integers(0, 3)),
         space=SPACE,
@@ -63,7 +67,9 @@ def studies(draw):
 
 trial_lists = st.lists(
     st.tuples(
-        configurations(), st.sampled_from([1.0, 2.0, 3.0, 4.0]), st.sampled_from(["complete", "complete", "pruned"])
+        configurations(),
+        st.sampled_from([1.0, 2.0, 3.0, 4.0]),
+        st.sampled_from(["complete", "complete", "pruned"]),
     ),
     max_size=10,
 )
@@ -86,7 +92,9 @@ def table(trials, seeds=SEARCH_SEEDS):
             results={},
             folder=None,
         )
-        for number, ((params, objective, state), seed) in enumerate(zip(trials, seeds, strict=False))
+        for number, ((params, objective, state), seed) in enumerate(
+            zip(trials, seeds, strict=False)
+        )
     ]
     return State(study=StudyRecord(name="toy"), trials=tuple(records), repeats=())
 
@@ -101,17 +109,27 @@ def test_every_plan(trials, study):
     plan = plan_repeats(table(trials), study)
     best = {}
     for params, _, number in sorted(
-        ((params, value, number) for number, (params, value, state) in enumerate(trials) if state == "complete"),
+        (
+            (params, value, number)
+            for number, (params, value, state) in enumerate(trials)
+            if state == "complete"
+        ),
         key=lambda trial: trial[1:],
     ):
         best.setdefault(text(params), number)
 
-    assert len({(text(run.params), run.seed) for run in plan}) == len(plan), "nothing is trained twice"
+    assert len({(text(run.params), run.seed) for run in plan}) == len(plan), (
+        "nothing is trained twice"
+    )
     shared = {run.seed_index: run.seed for run in plan}
-    assert all(run.seed == shared[run.seed_index] for run in plan), "seed index i is one seed, whatever the run is for"
+    assert all(run.seed == shared[run.seed_index] for run in plan), (
+        "seed index i is one seed, whatever the run is for"
+    )
     assert not {run.seed for run in plan} & set(SEARCH_SEEDS)
     for run in plan:
-        assert list(run.params) == SPACE.active(run.params), "a valid configuration, in the order of the space"
+        assert list(run.params) == SPACE.active(run.params), (
+            "a valid configuration, in the order of the space"
+        )
         assert run.source_trial in best.values()
         assert run.test == ("confirm" in run.purposes)
         assert bool(run.pair_ids) == ("compare" in run.purposes)
@@ -133,9 +151,13 @@ def check_pairs(runs, trials, best, study):
 
 
 def check_pairs_of(name, runs, trials, best, compare):
-    """The pairs of one parameter; `best`: each configuration that the search found (as text), the best first, and its trial."""
+    """The pairs of one parameter; `best`: each configuration that the search found (as text), the
+    best first, and its trial.
+    """
     own = [pair for run in runs for pair in run.pair_ids if pair.startswith(f"{name}:")]
-    assert all(sum(pair in own for pair in run.pair_ids) <= 1 for run in runs), "no run counts twice for a parameter"
+    assert all(sum(pair in own for pair in run.pair_ids) <= 1 for run in runs), (
+        "no run counts twice for a parameter"
+    )
     bases = {}
     for pair in dict.fromkeys(own):
         members = [run for run in runs if pair in run.pair_ids]
@@ -148,7 +170,9 @@ def check_pairs_of(name, runs, trials, best, compare):
         assert len({text(run.params[name]) for run in members}) == len(members)
         assert base in [run.params for run in members], "the configuration itself takes part"
         for run in members:
-            changed = {key for key in base.keys() & run.params.keys() if base[key] != run.params[key]}
+            changed = {
+                key for key in base.keys() & run.params.keys() if base[key] != run.params[key]
+            }
             assert changed <= {name}
             assert run.params.keys() <= base.keys(), "no parameter gets an invented value"
     assert all(indices == set(range(compare.seeds)) for indices in bases.values())
@@ -164,10 +188,14 @@ def check_pairs_of(name, runs, trials, best, compare):
     firsts = {}
     for source, level in usable.values():
         firsts.setdefault(level, source)
-    assert set(firsts.values()) <= set(bases), "each value brings the best configuration found with it"
+    assert set(firsts.values()) <= set(bases), (
+        "each value brings the best configuration found with it"
+    )
     assert len(bases) == min(len(usable), max(compare.top, len(firsts)))
     more = [source for source, _ in usable.values() if source not in firsts.values()]
-    assert set(bases) - set(firsts.values()) == set(more[: len(bases) - len(firsts)]), "then the next best"
+    assert set(bases) - set(firsts.values()) == set(more[: len(bases) - len(firsts)]), (
+        "then the next best"
+    )
 
 
 def rest_of(params, *names):
@@ -180,16 +208,25 @@ def test_a_plan_does_not_depend_on_the_order_of_rows(trials, study, random):
     stored = table(trials)
     shuffled = list(stored.trials)
     random.shuffle(shuffled)
-    assert plan_repeats(replace(stored, trials=tuple(shuffled)), study) == plan_repeats(stored, study)
+    assert plan_repeats(replace(stored, trials=tuple(shuffled)), study) == plan_repeats(
+        stored, study
+    )
 
 
 def base(**changes):
-    return {"beta": 1.0, "optimizer": "adam", "hidden": [64], "batch_size": 64, "prior": "normal"} | changes
+    return {
+        "beta": 1.0,
+        "optimizer": "adam",
+        "hidden": [64],
+        "batch_size": 64,
+        "prior": "normal",
+    } | changes
 
 
 def plan_of(*trials, confirm=None, compare=None, seed=0):
     return plan_repeats(
-        table(list(trials)), SimpleNamespace(seed=seed, space=SPACE, confirm=confirm, compare=compare, baselines=())
+        table(list(trials)),
+        SimpleNamespace(seed=seed, space=SPACE, confirm=confirm, compare=compare, baselines=()),
     )
 
 
@@ -199,7 +236,10 @@ def test_what_confirm_and_compare_share_is_trained_once():
         confirm=Confirm(top=1, seeds=3),
         compare=Compare(parameters=["optimizer"], top=1, seeds=2),
     )
-    assert [(run.params["optimizer"], run.seed_index, run.purposes, run.pair_ids, run.test) for run in plan] == [
+    assert [
+        (run.params["optimizer"], run.seed_index, run.purposes, run.pair_ids, run.test)
+        for run in plan
+    ] == [
         ("adam", 0, ("confirm", "compare"), ("optimizer:0/0",), True),
         ("adam", 1, ("confirm", "compare"), ("optimizer:0/1",), True),
         ("adam", 2, ("confirm",), (), True),
@@ -219,7 +259,9 @@ def test_a_parameter_without_a_value_rules_out_a_pair_and_one_without_a_use_is_d
 
 
 def test_configurations_that_are_equal_but_for_the_parameter_are_one_comparison():
-    """The adam trial and its adamax twin were two configurations, with the same runs in both; now the next one is tried."""
+    """The adam trial and its adamax twin were two configurations, with the same runs in both; now
+    the next one is tried.
+    """
     twins = [(base(), 1.0, "complete"), (base(optimizer="adamax"), 2.0, "complete")]
     other = (base(optimizer="adamax", beta=0.1), 3.0, "complete")
     compare = Compare(parameters=["optimizer"], top=1, seeds=1)
@@ -232,8 +274,12 @@ def test_configurations_that_are_equal_but_for_the_parameter_are_one_comparison(
         for more in ({"components": 2}, {"components": 3, "spread": None})
     ]
     ids = [run.pair_ids for run in plan_of(*mixtures, compare=priors)]
-    assert sum(any(pair.startswith("prior:") for pair in each) for each in ids) == 2, "components belong to the prior"
-    assert sum(len(each) for each in ids) == 2 + 2 * 3, "a run may stand in pairs of several parameters"
+    assert sum(any(pair.startswith("prior:") for pair in each) for each in ids) == 2, (
+        "components belong to the prior"
+    )
+    assert sum(len(each) for each in ids) == 2 + 2 * 3, (
+        "a run may stand in pairs of several parameters"
+    )
 
 
 def test_runs_of_an_earlier_plan_count_nowhere():
@@ -241,7 +287,10 @@ def test_runs_of_an_earlier_plan_count_nowhere():
         "beta": {"kind": "float", "low": 0.0, "high": 1.0},
         "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
     }
-    both = {"confirm": Confirm(top=2, seeds=2), "compare": Compare(parameters=["optimizer"], top=2, seeds=2)}
+    both = {
+        "confirm": Confirm(top=2, seeds=2),
+        "compare": Compare(parameters=["optimizer"], top=2, seeds=2),
+    }
     before = replace(toy_study(search_space, trials=6), **both)
     optuna_study = in_memory(before)
     storage = optuna_study._storage
@@ -260,7 +309,11 @@ def test_runs_of_an_earlier_plan_count_nowhere():
 
 def test_seeds_are_one_list_of_the_study():
     def seeds(number, study_seed=0, **changes):
-        plan = plan_of((base(**changes), 1.0, "complete"), confirm=Confirm(top=1, seeds=number), seed=study_seed)
+        plan = plan_of(
+            (base(**changes), 1.0, "complete"),
+            confirm=Confirm(top=1, seeds=number),
+            seed=study_seed,
+        )
         return [run.seed for run in plan]
 
     assert seeds(5)[:2] == seeds(2)
@@ -268,8 +321,12 @@ def test_seeds_are_one_list_of_the_study():
     assert seeds(5) == seeds(5, beta=0.1), "every configuration has the same seeds"
     taken = seeds(1)[0]
     stored = table([(base(), 1.0, "complete")], seeds=[taken])
-    study = SimpleNamespace(seed=0, space=SPACE, confirm=Confirm(top=1, seeds=2), compare=None, baselines=())
-    assert [run.seed for run in plan_repeats(stored, study)] == seeds(3)[1:], "a seed of the search is passed over"
+    study = SimpleNamespace(
+        seed=0, space=SPACE, confirm=Confirm(top=1, seeds=2), compare=None, baselines=()
+    )
+    assert [run.seed for run in plan_repeats(stored, study)] == seeds(3)[1:], (
+        "a seed of the search is passed over"
+    )
 
 
 def test_baselines_that_come_to_one_configuration_share_their_runs_and_keep_their_names():
@@ -279,7 +336,9 @@ def test_baselines_that_come_to_one_configuration_share_their_runs_and_keep_thei
         for name, settings in (("adam", {"optimizer": "adam"}), ("normal", {"prior": "normal"}))
     )
     trials = table([(base(optimizer="adam", prior="normal"), 1.0, "complete")])
-    study = SimpleNamespace(seed=0, space=SPACE, confirm=Confirm(top=1, seeds=2), compare=None, baselines=rows)
+    study = SimpleNamespace(
+        seed=0, space=SPACE, confirm=Confirm(top=1, seeds=2), compare=None, baselines=rows
+    )
     plan = plan_repeats(trials, study)
     assert [(run.seed_index, run.purposes, run.baseline) for run in plan] == [
         (index, ("confirm", "baseline"), "adam+normal") for index in (0, 1)
@@ -329,7 +388,12 @@ def test_under_promotion_a_comparison_takes_paused_trials_where_few_are_complete
         "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
     }
     study = replace(
-        toy_study(search_space, trials=20, pruner="promotion", pruner_options={"rungs": [1, 2], "factor": 4}),
+        toy_study(
+            search_space,
+            trials=20,
+            pruner="promotion",
+            pruner_options={"rungs": [1, 2], "factor": 4},
+        ),
         confirm=Confirm(top=1, seeds=1),
         compare=Compare(parameters=["optimizer"], top=4, seeds=1),
     )
@@ -353,23 +417,41 @@ def test_an_extended_study_gives_runs_of_the_old_plan_their_new_roles():
         "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
     }
     before = replace(
-        toy_study(search_space, trials=6), confirm=None, compare=Compare(parameters=["optimizer"], top=1, seeds=2)
+        toy_study(search_space, trials=6),
+        confirm=None,
+        compare=Compare(parameters=["optimizer"], top=1, seeds=2),
     )
-    after = replace(before, confirm=Confirm(top=1, seeds=1), compare=Compare(parameters=["optimizer"], top=4, seeds=2))
+    after = replace(
+        before,
+        confirm=Confirm(top=1, seeds=1),
+        compare=Compare(parameters=["optimizer"], top=4, seeds=2),
+    )
     optuna_study = in_memory(before)
     storage = optuna_study._storage
     search(optuna_study, before, ToyLanes(), [])
     for study in (before, after):
-        run_repeats(repeat_study(storage, "toy"), plan_repeats(read_state(storage, "toy"), study), ToyLanes(), [])
+        run_repeats(
+            repeat_study(storage, "toy"),
+            plan_repeats(read_state(storage, "toy"), study),
+            ToyLanes(),
+            [],
+        )
     results = read_results(storage, "toy")
     runs = results.trials[results.trials["repeat"]]
     plan = plan_repeats(read_state(storage, "toy"), after)
     tested = [run for run in plan if run.test]
-    assert len(runs) == len(plan) + len(tested), "only what had not looked at the test images is trained again"
+    assert len(runs) == len(plan) + len(tested), (
+        "only what had not looked at the test images is trained again"
+    )
     in_use = runs[runs["purposes"].map(len) > 0]
     expected = {(run.source_trial, run.seed, run.purposes, run.pair_ids) for run in plan}
-    assert {(r["source_trial"], r["seed"], r["purposes"], r["pair_ids"]) for r in in_use.to_dict("records")} == expected
-    assert len(matched_pairs(results, "optimizer")) == len({pair for run in plan for pair in run.pair_ids})
+    assert {
+        (r["source_trial"], r["seed"], r["purposes"], r["pair_ids"])
+        for r in in_use.to_dict("records")
+    } == expected
+    assert len(matched_pairs(results, "optimizer")) == len(
+        {pair for run in plan for pair in run.pair_ids}
+    )
 
 
 FALLS = {"rungs": [2, 4], "factor": 3}
@@ -383,17 +465,25 @@ def slow_learner(params, seed, epoch, state):
 @pytest.mark.parametrize("late", [1, 3, 100])
 def test_the_paused_trials_that_fell_most_are_trained_to_their_end_as_they_would_have_been(late):
     study = replace(
-        toy_study(trials=16, pruner="promotion", pruner_options=FALLS), confirm=Confirm(top=1, seeds=2, late=late)
+        toy_study(trials=16, pruner="promotion", pruner_options=FALLS),
+        confirm=Confirm(top=1, seeds=2, late=late),
     )
     optuna_study = in_memory(study)
     storage = optuna_study._storage
     search(optuna_study, study, ToyLanes(epochs=8, curve=slow_learner), [])
     stored = read_state(storage, "toy")
     paused = [trial for trial in stored.trials if trial.resumable]
-    falls = {trial.number: trial.epochs[-2].objective - trial.epochs[-1].objective for trial in paused}
+    falls = {
+        trial.number: trial.epochs[-2].objective - trial.epochs[-1].objective for trial in paused
+    }
     plan = [run for run in plan_repeats(stored, study) if run.purposes == ("late",)]
     assert [run.source_trial for run in plan] == sorted(falls, key=falls.get, reverse=True)[:late]
-    run_repeats(repeat_study(storage, "toy"), plan_repeats(stored, study), ToyLanes(epochs=8, curve=slow_learner), [])
+    run_repeats(
+        repeat_study(storage, "toy"),
+        plan_repeats(stored, study),
+        ToyLanes(epochs=8, curve=slow_learner),
+        [],
+    )
     results = read_results(storage, "toy")
     runs = results.trials[results.trials["repeat"] & (results.trials["purposes"] == ("late",))]
     assert len(runs) == len(plan) == min(late, len(paused))
@@ -401,14 +491,18 @@ def test_the_paused_trials_that_fell_most_are_trained_to_their_end_as_they_would
         trial = next(trial for trial in paused if trial.number == run["source_trial"])
         assert run["seed"] == trial.seed
         assert run["epochs"] == 8
-        course = results.epochs[results.epochs["repeat"] & (results.epochs["number"] == run["number"])]
+        course = results.epochs[
+            results.epochs["repeat"] & (results.epochs["number"] == run["number"])
+        ]
         values = course.sort_values("epoch")["objective"].tolist()
         assert values[: len(trial.epochs)] == [epoch.objective for epoch in trial.epochs]
     assert not any(run.test for run in plan), "no test image is looked at"
 
 
 def test_what_is_trained_late_teaches_the_search_nothing():
-    """A search that goes on proposes the same, and a trial that was trained late is promoted as any other."""
+    """A search that goes on proposes the same, and a trial that was trained late is promoted as any
+    other.
+    """
     tables = []
     for late in (0, 3):
         study = replace(
@@ -426,7 +520,9 @@ def test_what_is_trained_late_teaches_the_search_nothing():
         results = read_results(storage, "toy")
         own = results.trials[~results.trials["repeat"]].drop(columns=["started", "ended"])
         tables.append(own.to_json())
-        in_use = results.trials[results.trials["repeat"] & (results.trials["purposes"] == ("late",))]
+        in_use = results.trials[
+            results.trials["repeat"] & (results.trials["purposes"] == ("late",))
+        ]
         assert len(in_use) == late
     assert tables[0] == tables[1]
 
@@ -439,6 +535,8 @@ def test_a_study_that_pauses_later_takes_the_trials_of_its_earlier_rung_on(rungs
     storage = optuna_study._storage
     search(optuna_study, study, ToyLanes(epochs=8), [])
     assert any(len(trial.epochs) == rungs[0] for trial in read_state(storage, "toy").trials)
-    study = replace(study, pruner=study.pruner.model_copy(update={"rungs": later}), budget=Budget(trials=24))
+    study = replace(
+        study, pruner=study.pruner.model_copy(update={"rungs": later}), budget=Budget(trials=24)
+    )
     search(open_study(storage, study, extend=True), study, ToyLanes(epochs=8), [])
     assert {len(trial.epochs) for trial in read_state(storage, "toy").trials} <= {*later, 8}

@@ -56,7 +56,9 @@ class Killed(BaseException):
 
 @dataclass
 class World:
-    """What outlives a process (the journal and the workload's checkpoints), and a bomb in everything that happens."""
+    """What outlives a process (the journal and the workload's checkpoints), and a bomb in
+    everything that happens.
+    """
 
     lanes: dict[str, Any]
     work: Callable[["World", ToyLanes], Any]
@@ -66,7 +68,9 @@ class World:
     bomb: int | None = None
     kind: type[ToyLanes] = ToyLanes
     left: list[tuple[int, dict[str, tuple[int, float]]]] = field(default_factory=list)
-    """Lines in the journal and checkpoints before each thing that happened: what a process leaves that is killed there."""
+    """Lines in the journal and checkpoints before each thing that happened: what a process leaves
+    that is killed there.
+    """
 
     def tick(self, event: str = "") -> None:
         if self.happened == self.bomb:
@@ -78,7 +82,9 @@ class World:
         return len(self.journal.lines), dict(self.checkpoints)
 
     def process(self, bomb: int | None = None, width: int | None = None) -> bool:
-        """One process, from start to end or until the `bomb`-th thing happens; True when it came to its end."""
+        """One process, from start to end or until the `bomb`-th thing happens; True when it came to
+        its end.
+        """
         self.happened, self.bomb, self.journal.before = 0, bomb, self.tick
         lanes = {**self.lanes, **({"width": width} if width else {})}
         try:
@@ -101,7 +107,10 @@ def _kept(journal: MemoryJournal) -> set[str]:
         return set()
     stored = optuna.load_study(study_name="toy", storage=storage).get_trials(deepcopy=False)
     may = [trial for trial in newest_of_each(stored) if may_revive(trial)]
-    return {run_folder(trial.user_attrs.get("resumes_from", trial.number), repeat=False) for trial in may}
+    return {
+        run_folder(trial.user_attrs.get("resumes_from", trial.number), repeat=False)
+        for trial in may
+    }
 
 
 def searching(study) -> Callable[[World, ToyLanes], None]:
@@ -128,7 +137,13 @@ def repeating(world: World, lanes: ToyLanes) -> None:
     ]
     watcher = Watcher()
     watcher.before = world.tick
-    run_repeats(repeat_study(JournalStorage(world.journal), "toy"), plan, lanes, [watcher], clock=SimulatedClock())
+    run_repeats(
+        repeat_study(JournalStorage(world.journal), "toy"),
+        plan,
+        lanes,
+        [watcher],
+        clock=SimulatedClock(),
+    )
 
 
 def noisy(params: Mapping[str, Any], seed: int, epoch: int, state: float) -> float:
@@ -153,7 +168,13 @@ LATE = replace(
 def searched(study: str, epochs: int) -> tuple[str, ...]:
     """Lines of a journal in which the search is over and the repeats have not begun."""
     journal, study_ = MemoryJournal(), {"raced": RACED, "late": LATE}[study]
-    search(in_memory(study_, journal), study_, ToyLanes(epochs=epochs, curve=noisy), [], clock=SimulatedClock())
+    search(
+        in_memory(study_, journal),
+        study_,
+        ToyLanes(epochs=epochs, curve=noisy),
+        [],
+        clock=SimulatedClock(),
+    )
     return tuple(journal.lines)
 
 
@@ -189,14 +210,18 @@ HALVES = {"width": 2, "epochs": 4, "curve": falling}
 
 
 def reviving(trials: int, top: int = 1, **options: Any) -> World:
-    """A search that goes on with a larger budget, and revives trials that the end of a smaller one has pruned."""
+    """A search that goes on with a larger budget, and revives trials that the end of a smaller one
+    has pruned.
+    """
     study = toy_study(trials=7, keep={"paused": 3}, **{**TPE, **PROMOTION, **options})
     study = replace(study, start=tuple({"x": x / 20} for x in range(14)))
     journal, lanes = MemoryJournal(), ToyLanes(**HALVES)
     search(in_memory(study, journal), study, lanes, [], clock=SimulatedClock())
     larger = replace(study, budget=Budget(trials=trials), confirm=Confirm(top=top, seeds=1))
     open_study(JournalStorage(journal), larger, extend=True)
-    return World(HALVES, searching(larger), MemoryJournal(tuple(journal.lines)), dict(lanes.checkpoints))
+    return World(
+        HALVES, searching(larger), MemoryJournal(tuple(journal.lines)), dict(lanes.checkpoints)
+    )
 
 
 WORLDS = {
@@ -205,10 +230,12 @@ WORLDS = {
         searching(toy_study({**X, **CONDITIONAL}, trials=8, **TPE, **MEDIAN)),
     ),
     "hyperband": lambda: World(
-        {"width": 3, "epochs": 4}, searching(toy_study({**X, **CONDITIONAL}, trials=8, **TPE, **HYPERBAND))
+        {"width": 3, "epochs": 4},
+        searching(toy_study({**X, **CONDITIONAL}, trials=8, **TPE, **HYPERBAND)),
     ),
     "random and successive halving": lambda: World(
-        {"width": 4, "epochs": 4, "failures": {1: FAILURES[2]}}, searching(toy_study(trials=9, **HALVING))
+        {"width": 4, "epochs": 4, "failures": {1: FAILURES[2]}},
+        searching(toy_study(trials=9, **HALVING)),
     ),
     "tpe and promotion, with failures": lambda: World(
         {"width": 3, "epochs": 4, "failures": FAILURES, "last_epochs": {3: 1, 5: 2}},
@@ -217,7 +244,12 @@ WORLDS = {
     "promotion of few, of whom the search keeps no checkpoint": lambda: World(
         {"width": 2, "epochs": 4},
         searching(
-            toy_study(trials=7, keep={"paused": 0}, pruner="promotion", pruner_options={"rungs": [1, 3], "factor": 4})
+            toy_study(
+                trials=7,
+                keep={"paused": 0},
+                pruner="promotion",
+                pruner_options={"rungs": [1, 3], "factor": 4},
+            )
         ),
     ),
     "promotion of as many as are confirmed": lambda: World(
@@ -225,7 +257,9 @@ WORLDS = {
         searching(replace(toy_study(trials=7, **PROMOTION), confirm=Confirm(top=5, seeds=1))),
     ),
     "promotion of those whom a larger budget revives": lambda: reviving(12),
-    "curves and promotion of those whom a larger budget revives": lambda: reviving(20, top=5, **CURVES),
+    "curves and promotion of those whom a larger budget revives": lambda: reviving(
+        20, top=5, **CURVES
+    ),
     "curves and promotion, with failures": lambda: World(
         {"width": 3, "epochs": 4, "failures": FAILURES, "last_epochs": {3: 1, 5: 2}},
         searching(toy_study({**X, **CONDITIONAL}, trials=11, **CURVES, **PROMOTION)),
@@ -235,19 +269,25 @@ WORLDS = {
         searching(toy_study({**SMALL, **TWO}, trials=9, **CURVES, **MEDIAN)),
     ),
     "promotion of duplicates": lambda: World(
-        {"width": 2, "epochs": 3, "failures": {0: FAILURES[4]}}, searching(toy_study(SMALL, trials=9, **PROMOTION))
+        {"width": 2, "epochs": 3, "failures": {0: FAILURES[4]}},
+        searching(toy_study(SMALL, trials=9, **PROMOTION)),
     ),
     "duplicates": lambda: World(
         {"width": 2, "epochs": 3, "failures": {0: FAILURES[4], 3: FAILURES[2]}},
         searching(toy_study(SMALL, trials=9, **MEDIAN)),
     ),
     "a grid": lambda: World(
-        {"width": 2, "epochs": 2}, searching(toy_study({**CONDITIONAL, **TWO}, trials=50, sampler="grid"))
+        {"width": 2, "epochs": 2},
+        searching(toy_study({**CONDITIONAL, **TWO}, trials=50, sampler="grid")),
     ),
-    "stale trials": lambda: World({"width": 2, "epochs": 2}, searching(toy_study(stale_trials=3, **TPE))),
+    "stale trials": lambda: World(
+        {"width": 2, "epochs": 2}, searching(toy_study(stale_trials=3, **TPE))
+    ),
     "epochs": lambda: World({"width": 2, "epochs": 3}, searching(toy_study(epochs=13, **TPE))),
     "repeats": lambda: World({"width": 3, "epochs": 3, "failures": FAILURES}, repeating),
-    "a race": lambda: World({"width": 3, "epochs": 1, "curve": noisy}, racing, MemoryJournal(searched("raced", 1))),
+    "a race": lambda: World(
+        {"width": 3, "epochs": 1, "curve": noisy}, racing, MemoryJournal(searched("raced", 1))
+    ),
     "paused trials to their end": lambda: World(
         {"width": 2, "epochs": 4, "curve": noisy}, training_late, MemoryJournal(searched("late", 4))
     ),
@@ -263,10 +303,19 @@ def undisturbed(name: str, kind: type[ToyLanes] = ToyLanes) -> tuple[World, int,
 
 # Trials that do not learn from others are proposed alike, however many epochs ahead.
 LEARNING = [
-    *("tpe and median, with failures", "hyperband", "tpe and promotion, with failures", "stale trials", "epochs"),
+    *(
+        "tpe and median, with failures",
+        "hyperband",
+        "tpe and promotion, with failures",
+        "stale trials",
+        "epochs",
+    ),
     "promotion of those whom a larger budget revives",
 ]
-LONG = ("promotion of those whom a larger budget revives", "curves and promotion of those whom a larger budget revives")
+LONG = (
+    "promotion of those whom a larger budget revives",
+    "curves and promotion of those whom a larger budget revives",
+)
 DECIDING = ["tpe and median, with failures", "duplicates", "curves and promotion, with failures"]
 
 
@@ -274,21 +323,41 @@ DECIDING = ["tpe and median, with failures", "duplicates", "curves and promotion
     ("name", "ahead", "late"),
     [
         *(
-            pytest.param(name, 1000, 1000, id=f"{name}, as trials end", marks=pytest.mark.slow if name in LONG else ())
+            pytest.param(
+                name,
+                1000,
+                1000,
+                id=f"{name}, as trials end",
+                marks=pytest.mark.slow if name in LONG else (),
+            )
             for name in WORLDS
         ),
         *(
-            pytest.param(name, 1, 1000, id=f"{name}, a round ahead", marks=() if name in LEARNING else pytest.mark.slow)
+            pytest.param(
+                name,
+                1,
+                1000,
+                id=f"{name}, a round ahead",
+                marks=() if name in LEARNING else pytest.mark.slow,
+            )
             for name in WORLDS
         ),
         *(
-            pytest.param(name, 1, 1, id=f"{name}, decided late", marks=() if name in DECIDING else pytest.mark.slow)
+            pytest.param(
+                name,
+                1,
+                1,
+                id=f"{name}, decided late",
+                marks=() if name in DECIDING else pytest.mark.slow,
+            )
             for name in WORLDS
         ),
     ],
 )
 def test_killed_anywhere_and_continued_is_the_same_study(name, ahead, late):
-    """Where two kills leave the same, the study is continued once, because it would go on in the same way."""
+    """Where two kills leave the same, the study is continued once, because it would go on in the
+    same way.
+    """
     with decided_by(late, ahead):
         kill_anywhere(name, EagerLanes if late == 1 else ToyLanes)
 
@@ -310,7 +379,8 @@ def kill_anywhere(name: str, kind: type[ToyLanes]) -> None:
         before = lines, checkpoints
         world = WORLDS[name]()
         world.kind = kind
-        world.journal, world.checkpoints = MemoryJournal(whole.journal.lines[:lines]), dict(checkpoints)
+        world.journal = MemoryJournal(whole.journal.lines[:lines])
+        world.checkpoints = dict(checkpoints)
         world.process()
         assert _tables(world.journal) == expected, f"killed at event {bomb} of {events}"
         assert set(world.checkpoints) <= _kept(world.journal), f"killed at event {bomb} of {events}"
@@ -351,8 +421,14 @@ def test_stopped_anywhere_epochs_that_were_ahead_are_kept():
             second = EagerLanes(**world.lanes, checkpoints=world.checkpoints)
             world.work(world, second)
             assert _tables(world.journal) == expected
-            again = {event.split("@")[0].split()[1] for event in second.events if event.startswith("replay")}
-            assert again <= {event.split()[1] for event in first.events if event.startswith("finish")}
+            again = {
+                event.split("@")[0].split()[1]
+                for event in second.events
+                if event.startswith("replay")
+            }
+            assert again <= {
+                event.split()[1] for event in first.events if event.startswith("finish")
+            }
     assert ahead > 3
 
 
@@ -364,7 +440,9 @@ def test_stopped_anywhere_epochs_that_were_ahead_are_kept():
     late=st.booleans(),
     lost=st.sets(st.integers(0, 7)),
 )
-def test_killed_again_and_again_is_the_same_study_though_checkpoints_are_lost(name, bombs, kinds, late, lost):
+def test_killed_again_and_again_is_the_same_study_though_checkpoints_are_lost(
+    name, bombs, kinds, late, lost
+):
     with decided_by(1 if late else 1000):
         expected = undisturbed(name)[2]
         world = WORLDS[name]()
@@ -382,7 +460,9 @@ def test_killed_again_and_again_is_the_same_study_though_checkpoints_are_lost(na
         {
             "width": st.integers(1, 5),
             "epochs": st.integers(1, 4),
-            "failures": st.dictionaries(st.integers(0, 12), st.sampled_from(list(FAILURES.values())), max_size=4),
+            "failures": st.dictionaries(
+                st.integers(0, 12), st.sampled_from(list(FAILURES.values())), max_size=4
+            ),
             "last_epochs": st.dictionaries(st.integers(0, 12), st.integers(1, 3), max_size=4),
         }
     ),
@@ -392,17 +472,23 @@ def test_killed_again_and_again_is_the_same_study_though_checkpoints_are_lost(na
     sampler=st.sampled_from([TPE, CURVES]),
     bomb=st.integers(0, 150),
 )
-def test_who_runs_ahead_ends_in_the_table_of_who_does_not(lanes, search_space, budget, pruner, sampler, bomb):
+def test_who_runs_ahead_ends_in_the_table_of_who_does_not(
+    lanes, search_space, budget, pruner, sampler, bomb
+):
     study = toy_study(search_space, **sampler, **pruner, **budget)
     with decided_by(1):
-        worlds = [World(lanes, searching(study), kind=kind) for kind in (ToyLanes, EagerLanes, EagerLanes)]
+        worlds = [
+            World(lanes, searching(study), kind=kind) for kind in (ToyLanes, EagerLanes, EagerLanes)
+        ]
         worlds[2].process(bomb=bomb)
         for world in worlds:
             world.process()
     expected, *others = [_tables(world.journal) for world in worlds]
     assert others == [expected] * 2
     [(_, trials)] = expected
-    assert all(trial["state"] in ("COMPLETE", "PRUNED", "FAIL") for trial in trials), "none is left over"
+    assert all(trial["state"] in ("COMPLETE", "PRUNED", "FAIL") for trial in trials), (
+        "none is left over"
+    )
 
 
 @pytest.mark.parametrize("width", [1, 2, 7])
@@ -452,11 +538,15 @@ def test_orphans_are_taken_up_where_they_were():
     ]
     assert lanes.events[:3] == ["add 0@2", "add 1@2", "advance 0 1"]
     told = [event[2] for event in watcher.events if event[:2] == ("epoch", 0)]
-    assert told == [2, 3, 4], "the newest epoch before the crash is told again: it may not have been told"
+    assert told == [2, 3, 4], (
+        "the newest epoch before the crash is told again: it may not have been told"
+    )
 
 
 def test_a_round_that_was_cut_off_is_finished_before_the_next_begins():
-    """Killed between two reports: the second lane catches up alone, then both are decided on together."""
+    """Killed between two reports: the second lane catches up alone, then both are decided on
+    together.
+    """
     study = toy_study(trials=2, pruner="successive_halving", pruner_options={"factor": 2})
     journal = MemoryJournal()
 
@@ -482,7 +572,9 @@ def test_a_failure_that_was_seen_stands():
     study = toy_study(trials=2)
     world = World({"width": 2, "epochs": 2, "failures": {1: FAILURES[2]}}, searching(study))
     bomb = 0
-    while not any("closing" in trial.user_attrs for trial in in_memory(study, world.journal).trials):
+    while not any(
+        "closing" in trial.user_attrs for trial in in_memory(study, world.journal).trials
+    ):
         world = World(world.lanes, world.work)
         world.process(bomb=bomb)
         world.journal.before = lambda: None
@@ -507,7 +599,9 @@ def test_with_fewer_lanes_the_others_wait_and_go_on_where_they_were():
         search(in_memory(study, journal), study, lanes, [], clock=SimulatedClock())
     lanes = ToyLanes(width=1, epochs=4, checkpoints=lanes.checkpoints)
     search(in_memory(study, journal), study, lanes, [], clock=SimulatedClock())
-    one_by_one = [[f"add {n}@2", f"advance {n}", f"advance {n}", f"finish {n} complete"] for n in (0, 1)]
+    one_by_one = [
+        [f"add {n}@2", f"advance {n}", f"advance {n}", f"finish {n} complete"] for n in (0, 1)
+    ]
     assert lanes.events == [*one_by_one[0], *one_by_one[1]]
 
 
@@ -523,7 +617,9 @@ def test_with_fewer_lanes_the_others_wait_and_go_on_where_they_were():
         (16, 4, ["add 3@0", "advance 1", "finish 2 complete", "add 17@0", "advance 9"]),
     ],
 )
-def test_workers_of_any_number_dying_or_not_end_in_the_table_of_one_process(tmp_path, lanes, workers, kills):
+def test_workers_of_any_number_dying_or_not_end_in_the_table_of_one_process(
+    tmp_path, lanes, workers, kills
+):
     study = toy_study(trials=2 * lanes + 2, **TPE, **MEDIAN)
     plain, parallel = in_memory(study), in_memory(study)
     search(plain, study, ToyLanes(width=lanes, epochs=3), [])
@@ -539,19 +635,24 @@ def test_workers_of_any_number_dying_or_not_end_in_the_table_of_one_process(tmp_
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_killed_by_a_signal(tmp_path, by):
     journal = tmp_path / "journal" / "toy.log"
-    killed_process(tmp_path, None, lambda: journal.exists() and journal.read_bytes().count(b"\n") > 60, by)
+    killed_process(
+        tmp_path, None, lambda: journal.exists() and journal.read_bytes().count(b"\n") > 60, by
+    )
     left = open_storage(None, tmp_path, "toy", must_exist=True).get_all_trials(0)
     assert sum(trial.state.is_finished() for trial in left) < 10
     assert table(continued(tmp_path, None)) == table(continued(tmp_path / "whole", None))
 
 
-@pytest.mark.parametrize("tail", [b'{"op_code":5,"worker', b"\0" * 4096, b'{"op_code":5,"work\0\0\0'])
+@pytest.mark.parametrize(
+    "tail", [b'{"op_code":5,"worker', b"\0" * 4096, b'{"op_code":5,"work\0\0\0']
+)
 def test_a_journal_whose_last_line_is_broken(tmp_path, tail):
     whole = table(continued(tmp_path / "whole", None))
     lines = (tmp_path / "whole" / "journal" / "toy.log").read_bytes().splitlines(keepends=True)
     (tmp_path / "journal").mkdir()
     (tmp_path / "journal" / "toy.log").write_bytes(b"".join(lines[:70]) + tail)
-    (tmp_path / "journal" / "toy.log.lock").touch()  # Optuna's lock of a process that died while it wrote
+    # Optuna's lock of a process that died while it wrote.
+    (tmp_path / "journal" / "toy.log.lock").touch()
     started = time.monotonic()
     assert table(continued(tmp_path, None)) == whole
     assert time.monotonic() - started < 5

@@ -1,4 +1,6 @@
-"""Failed trials and repeats that are trained once more: the new one stands for the failed one, and the budget counts them once."""
+"""Failed trials and repeats that are trained once more: the new one stands for the failed one, and
+the budget counts them once.
+"""
 
 from dataclasses import replace
 
@@ -33,8 +35,12 @@ def test_a_retried_trial_has_the_values_of_one_that_never_failed(failed):
     search(mended, study, ToyLanes(width=6, epochs=3), [])
     newest = newest_of_each(mended.trials)
     assert len(mended.trials) == 6 + len(failed)
-    values = sorted((tuple(trial.params.values()), trial.value, trial.user_attrs["seed"]) for trial in newest)
-    assert values == sorted((tuple(t.params.values()), t.value, t.user_attrs["seed"]) for t in plain.trials)
+    values = sorted(
+        (tuple(trial.params.values()), trial.value, trial.user_attrs["seed"]) for trial in newest
+    )
+    assert values == sorted(
+        (tuple(t.params.values()), t.value, t.user_attrs["seed"]) for t in plain.trials
+    )
     assert [mended.trials[number].state.name for number in failed] == ["FAIL"] * len(failed)
 
 
@@ -46,12 +52,15 @@ CONFIRM = replace(toy_study(SPACE), confirm=Confirm(top=2, seeds=3))
 RACE = replace(toy_study(SPACE), confirm=Confirm(top=3, seeds=5, race=True))
 COMPARE = replace(toy_study(SPACE), compare=Compare(parameters=["b"], top=1, seeds=3))
 BASELINE = replace(
-    toy_study(SPACE), baselines=(Baseline(name="plain", title="plain", seeds=4, settings={"x": 0.5, "b": "p"}),)
+    toy_study(SPACE),
+    baselines=(Baseline(name="plain", title="plain", seeds=4, settings={"x": 0.5, "b": "p"}),),
 )
 
 
 def repeated(study, failures, *then):
-    """Search, then train the repeats with these failures; then once more with each of the later ones. Return all repeats."""
+    """Search, then train the repeats with these failures; then once more with each of the later
+    ones. Return all repeats.
+    """
     optuna_study = in_memory(study)
     storage = optuna_study._storage
     search(optuna_study, study, ToyLanes(), [])
@@ -59,7 +68,11 @@ def repeated(study, failures, *then):
         stored = read_state(storage, "toy")
         plan = GrowingPlan(stored, study) if study is RACE else plan_repeats(stored, study)
         run_repeats(
-            repeat_study(storage, "toy"), plan, ToyLanes(width=2, failures=failing), [], retry_failed=number > 0
+            repeat_study(storage, "toy"),
+            plan,
+            ToyLanes(width=2, failures=failing),
+            [],
+            retry_failed=number > 0,
         )
     return read_state(storage, "toy").repeats
 
@@ -67,7 +80,14 @@ def repeated(study, failures, *then):
 def counting(repeats):
     """What the tables count: state, values and purposes of the runs of the newest plan."""
     return sorted(
-        (run.source_trial or -1, run.seed, str(run.params), run.purposes, run.pair_ids, run.outcome.objective)
+        (
+            run.source_trial or -1,
+            run.seed,
+            str(run.params),
+            run.purposes,
+            run.pair_ids,
+            run.outcome.objective,
+        )
         for run in repeats
         if run.purposes and run.state == "complete"
     )
@@ -80,7 +100,9 @@ def test_a_retried_repeat_counts_as_one_that_never_failed(study, failed):
     failures = dict.fromkeys(failed, (1, BUG))
     mended = repeated(study, failures, {})
     assert counting(mended) == counting(plain)
-    assert [mended[number].purposes for number in failed] == [()] * len(failed), "the failed ones count nowhere"
+    assert [mended[number].purposes for number in failed] == [()] * len(failed), (
+        "the failed ones count nowhere"
+    )
     assert {run.before.number for run in mended if run.before} == set(failed)
 
 
@@ -102,16 +124,29 @@ def test_a_repeat_that_fails_again_is_retried_again_and_one_that_is_complete_is_
 
 
 def test_what_is_trained_once_more_keeps_its_warmup():
-    study = replace(toy_study(trials=4, fixed=Warm()), confirm=Confirm(top=1, seeds=2), warmup="warm")
+    study = replace(
+        toy_study(trials=4, fixed=Warm()), confirm=Confirm(top=1, seeds=2), warmup="warm"
+    )
     optuna_study = in_memory(study)
     storage = optuna_study._storage
     search(optuna_study, study, ToyLanes(epochs=4, failures={1: (2, BUG)}), [])
     assert Store(optuna_study, study.space).retry(0.0) == 1
     search(optuna_study, study, ToyLanes(epochs=4), [])
     for number, failures in enumerate(({1: (2, BUG)}, {})):
-        plan, lanes = plan_repeats(read_state(storage, "toy"), study), ToyLanes(epochs=4, failures=failures)
-        run_repeats(repeat_study(storage, "toy"), plan, lanes, [], warmup=study.warmup_of, retry_failed=number > 0)
+        plan = plan_repeats(read_state(storage, "toy"), study)
+        lanes = ToyLanes(epochs=4, failures=failures)
+        run_repeats(
+            repeat_study(storage, "toy"),
+            plan,
+            lanes,
+            [],
+            warmup=study.warmup_of,
+            retry_failed=number > 0,
+        )
     stored = read_state(storage, "toy")
     went_on = {run.name_in("toy"): run.before.name_in("toy") for run in stored.runs if run.before}
-    assert went_on == {"toy/4": "toy/1", "toy/r2": "toy/r0"} or went_on == {"toy/4": "toy/1", "toy/r2": "toy/r1"}
+    assert went_on == {"toy/4": "toy/1", "toy/r2": "toy/r0"} or went_on == {
+        "toy/4": "toy/1",
+        "toy/r2": "toy/r1",
+    }
     assert {run.warmup for run in stored.records} == {2}

@@ -1,4 +1,6 @@
-"""Paused trials that a larger budget revives: they go on as new trials, and count once everywhere."""
+"""Paused trials that a larger budget revives: they go on as new trials, and count once
+everywhere.
+"""
 
 import itertools
 from dataclasses import replace
@@ -7,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
-from optuna_trials import duplicate_of, is_paused, may_revive, newest_of_each, propose, reported_epochs, revives
+from optuna_trials import (
+    duplicate_of,
+    is_paused,
+    may_revive,
+    newest_of_each,
+    propose,
+    reported_epochs,
+    revives,
+)
 from toy_lanes import SimulatedClock, ToyLanes, toy_curve
 from toy_study import Fixed, MemoryJournal, Watcher, in_memory, search, table, toy_study
 from tracked_study import client
@@ -23,13 +33,19 @@ from sweeps.storage.study_record import read_state, study_record
 from sweeps.study.study_model import Budget, Confirm
 from sweeps.tracking import sync
 
-PROMOTION = {"pruner": "promotion", "pruner_options": {"rungs": [1, 3, 9], "factor": 3}, "fixed": Fixed(epochs=20)}
+PROMOTION = {
+    "pruner": "promotion",
+    "pruner_options": {"rungs": [1, 3, 9], "factor": 3},
+    "fixed": Fixed(epochs=20),
+}
 FALLING = {"start": tuple({"x": x / 100} for x in range(60))}
 """The first trials are the best, so that the later ones let them go on."""
 
 
 def level(params, seed, epoch, state):
-    """A level that x sets, and a trace of every epoch before and of the seed, by which another trial would be found out."""
+    """A level that x sets, and a trace of every epoch before and of the seed, by which another
+    trial would be found out.
+    """
     return params["x"] + 1 / epoch + 0.01 * state + 1e-4 * seed_of(f"{seed}:{epoch}") / 2**63
 
 
@@ -46,7 +62,9 @@ def larger(study, **budget):
 
 
 def extended(study, *budgets, lanes=None, keep_checkpoints=True, between=lambda stored: None):
-    """Search with one budget after the other; return the Optuna study and the lanes of the last search."""
+    """Search with one budget after the other; return the Optuna study and the lanes of the last
+    search.
+    """
     stored, made = in_memory(study), lanes or simple
     checkpoints: dict[str, tuple[int, float]] = {}
     for index, budget in enumerate(budgets):
@@ -67,7 +85,9 @@ def trained(lanes):
 
 
 def test_a_revived_trial_is_the_trial_that_nobody_paused():
-    """Its number is new; configuration, seed and every epoch are those of the trial that it revives, and it goes on from there."""
+    """Its number is new; configuration, seed and every epoch are those of the trial that it
+    revives, and it goes on from there.
+    """
     study = falling()
     stored, lanes = extended(study, {"trials": 18}, {"trials": 60})
     unpaused = falling(pruner="none", pruner_options={}, trials=60)
@@ -83,7 +103,11 @@ def test_a_revived_trial_is_the_trial_that_nobody_paused():
         first[trial.number] = next(fresh) if old is None else first[old]
         other = whole.trials[first[trial.number]]
         assert trial.params == other.params
-        assert trial.user_attrs["seed"] == other.user_attrs["seed"] == trial_seed(0, first[trial.number])
+        assert (
+            trial.user_attrs["seed"]
+            == other.user_attrs["seed"]
+            == trial_seed(0, first[trial.number])
+        )
         count = len(trial.intermediate_values)
         assert trial.intermediate_values == dict(list(other.intermediate_values.items())[:count])
         if old is not None:
@@ -94,7 +118,9 @@ def test_a_revived_trial_is_the_trial_that_nobody_paused():
             for epoch in before.intermediate_values:
                 assert trial.user_attrs[f"epoch/{epoch}"] == before.user_attrs[f"epoch/{epoch}"]
     assert next(fresh, None) is None, "a revival costs no trial of the budget"
-    assert not any(event.startswith("replay") for event in lanes.events), "it goes on from the old checkpoint"
+    assert not any(event.startswith("replay") for event in lanes.events), (
+        "it goes on from the old checkpoint"
+    )
 
 
 @settings(max_examples=25, deadline=None)
@@ -115,7 +141,11 @@ def test_a_search_in_parts_counts_every_epoch_once(width, budgets, factor, keep,
 
     stored, last = extended(study, *({"trials": count} for count in budgets), lanes=lanes)
     newest = newest_of_each(stored.trials)
-    assert len(newest) == len([trial for trial in stored.trials if revives(trial) is None]) == budgets[-1]
+    assert (
+        len(newest)
+        == len([trial for trial in stored.trials if revives(trial) is None])
+        == budgets[-1]
+    )
     assert len({trial.user_attrs["seed"] for trial in newest}) == len(newest)
     assert reported_epochs(stored.trials) == sum(map(trained, made))
     assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in stored.trials)
@@ -130,13 +160,17 @@ def test_a_revival_without_a_checkpoint_trains_again_and_ends_in_the_same_table(
     study = falling()
     tables = []
     for keep_checkpoints in (True, False):
-        stored, lanes = extended(study, {"trials": 18}, {"trials": 60}, keep_checkpoints=keep_checkpoints)
+        stored, lanes = extended(
+            study, {"trials": 18}, {"trials": 60}, keep_checkpoints=keep_checkpoints
+        )
         tables.append(table(stored))
         assert any(event.startswith("replay") for event in lanes.events) is not keep_checkpoints
     assert tables[0] == tables[1]
 
 
-@pytest.mark.parametrize("budgets", [({"epochs": 40}, {"epochs": 120}), ({"epochs": 7}, {"trials": 30})])
+@pytest.mark.parametrize(
+    "budgets", [({"epochs": 40}, {"epochs": 120}), ({"epochs": 7}, {"trials": 30})]
+)
 def test_a_budget_of_epochs_counts_those_that_a_revival_takes_over_once(budgets):
     made = []
 
@@ -209,11 +243,15 @@ def test_a_duplicate_is_one_of_the_newest():
     )
     stored, _ = extended(study, {"trials": 18}, {"trials": 50})
     revived = {revives(trial): trial for trial in revivals(stored)}
-    repeats = [(trial, duplicate_of(trial)) for trial in stored.trials if duplicate_of(trial) is not None]
+    repeats = [
+        (trial, duplicate_of(trial)) for trial in stored.trials if duplicate_of(trial) is not None
+    ]
     assert any(equal in {trial.number for trial in revived.values()} for _, equal in repeats)
     for trial, equal in repeats:
         assert revives(trial) is None
-        assert equal not in revived or revived[equal].number > trial.number, "it was the newest then"
+        assert equal not in revived or revived[equal].number > trial.number, (
+            "it was the newest then"
+        )
         assert trial.params == stored.trials[equal].params
 
 
@@ -227,7 +265,15 @@ def test_samplers_and_pruners_see_the_newest_of_two():
             return {}
 
     study = toy_study(**PROMOTION)
-    propose(stored, Looking(seed=0), study.space, number=99, seed=0, proposals=(), unseen=lambda trial: False)
+    propose(
+        stored,
+        Looking(seed=0),
+        study.space,
+        number=99,
+        seed=0,
+        proposals=(),
+        unseen=lambda trial: False,
+    )
     numbers = [trial.number for trial in seen[0][:-1]]
     assert numbers == [trial.number for trial in newest_of_each(stored.trials)]
     assert len(numbers) == 60
@@ -235,7 +281,9 @@ def test_samplers_and_pruners_see_the_newest_of_two():
 
 
 def test_what_went_on_later_counts_as_paused():
-    """With many lanes, proposals that are made ahead of a round do not know who is promoted or revived in it."""
+    """With many lanes, proposals that are made ahead of a round do not know who is promoted or
+    revived in it.
+    """
     stored, _ = extended(falling(), {"trials": 18}, {"trials": 60})
     seen = []
 
@@ -270,12 +318,18 @@ def two_sweeps(tmp_path):
     """A runs folder in which a study was swept with 18 trials, then with 60."""
     checkpoints = {}
     for trials in (18, 60):
-        run_study(larger(falling(), trials=trials), lambda: simple(checkpoints), runs=tmp_path, extend=True)
+        run_study(
+            larger(falling(), trials=trials),
+            lambda: simple(checkpoints),
+            runs=tmp_path,
+            extend=True,
+        )
     return tmp_path
 
 
 def test_tables_show_the_newest_of_two(two_sweeps):
-    stored, results = read_state(open_storage(None, two_sweeps, "toy"), "toy"), read_results(two_sweeps, "toy")
+    stored = read_state(open_storage(None, two_sweeps, "toy"), "toy")
+    results = read_results(two_sweeps, "toy")
     revived = {each.number for trial in stored.trials for each in trial.chain[:-1]}
     assert len(revived) > 3
     assert len(results.trials) == 60
@@ -285,7 +339,9 @@ def test_tables_show_the_newest_of_two(two_sweeps):
         own = results.epochs[results.epochs["number"] == trial.number]
         assert own["epoch"].tolist() == list(range(1, len(trial.epochs) + 1)), "the curve is whole"
     rounds = [[trial.round_of(epoch.epoch) for epoch in trial.epochs] for trial in stored.trials]
-    assert all(one < two for each in rounds for one, two in itertools.pairwise(each)), "rounds only rise"
+    assert all(one < two for each in rounds for one, two in itertools.pairwise(each)), (
+        "rounds only rise"
+    )
 
 
 def test_mlflow_has_both_runs_and_the_newest_holds_the_curve(two_sweeps):

@@ -1,4 +1,6 @@
-"""The driver with a toy workload: rounds, budgets, duplicates, conditions, and every way that a trial can end."""
+"""The driver with a toy workload: rounds, budgets, duplicates, conditions, and every way that a
+trial can end.
+"""
 
 import itertools
 import math
@@ -44,7 +46,9 @@ def run(study, lanes=None, watcher=None, optuna_study=None, clock=None, **option
     lanes = lanes or ToyLanes()
     clock = clock or SimulatedClock()
     observers = [watcher] if watcher else []
-    reason = search(optuna_study, study, lanes, observers, **{"clock": clock, "timer": clock} | options)
+    reason = search(
+        optuna_study, study, lanes, observers, **{"clock": clock, "timer": clock} | options
+    )
     return optuna_study, reason
 
 
@@ -87,7 +91,13 @@ def test_all_trials_of_a_round_are_reported_before_any_is_decided():
         ("ended", 3, "complete", None),
         ("round",),
     ]
-    assert lanes.events[:5] == ["add 0@0", "add 1@0", "advance 0 1", "advance 0 1", "finish 0 complete"]
+    assert lanes.events[:5] == [
+        "add 0@0",
+        "add 1@0",
+        "advance 0 1",
+        "advance 0 1",
+        "finish 0 complete",
+    ]
 
 
 def test_observers_hear_of_a_round_while_the_next_one_trains():
@@ -107,8 +117,19 @@ def test_observers_hear_of_a_round_while_the_next_one_trains():
         before = heard
     assert told == [
         [],
-        [("started", 0, False), ("started", 1, False), ("epoch", 0, 1), ("ended", 0, "complete", None)],
-        [("epoch", 1, 1), ("round",), ("started", 2, False), ("epoch", 1, 2), ("ended", 1, "complete", None)],
+        [
+            ("started", 0, False),
+            ("started", 1, False),
+            ("epoch", 0, 1),
+            ("ended", 0, "complete", None),
+        ],
+        [
+            ("epoch", 1, 1),
+            ("round",),
+            ("started", 2, False),
+            ("epoch", 1, 2),
+            ("ended", 1, "complete", None),
+        ],
         [("epoch", 2, 1), ("round",), ("epoch", 2, 2), ("ended", 2, "complete", None), ("round",)],
     ]
 
@@ -144,7 +165,12 @@ def test_attributes_of_a_finished_trial():
     assert trial.value == best
     assert trial.user_attrs["seed"] == trial_seed(0, 0) < 2**63
     assert trial.user_attrs["round"] == 0
-    assert trial.user_attrs["outcome"] == {"state": "complete", "epoch": 2, "objective": best, "failure": None}
+    assert trial.user_attrs["outcome"] == {
+        "state": "complete",
+        "epoch": 2,
+        "objective": best,
+        "failure": None,
+    }
     assert trial.user_attrs["folder"] == "trials/trial-0000"
     assert trial.user_attrs["results"] == {"last": trial.intermediate_values[2]}
     assert (trial.user_attrs["started"], trial.user_attrs["ended"]) == (100.0, 102.0)
@@ -168,7 +194,9 @@ def test_a_pruned_trial_frees_its_lane_in_the_same_round():
 
 
 def test_pruning_sees_every_report_of_the_round_whatever_the_order_of_lanes():
-    """Two trials reach a rung together: the second one's better value counts when the first is judged."""
+    """Two trials reach a rung together: the second one's better value counts when the first is
+    judged.
+    """
     options = {"min_epochs": 1, "factor": 2}
     study = toy_study(trials=2, pruner="successive_halving", pruner_options=options)
     optuna_study, _ = run(study, ToyLanes(width=2, epochs=4, objective=level(1.0, 2.0)))
@@ -179,9 +207,17 @@ def test_observers_get_a_snapshot_of_each_round():
     watcher = Watcher()
     clock = SimulatedClock()
     study = toy_study(trials=3)
-    run(study, ToyLanes(width=2, epochs=2, clock=clock, objective=level(3.0, 2.0, 1.0)), watcher, clock=clock)
+    run(
+        study,
+        ToyLanes(width=2, epochs=2, clock=clock, objective=level(3.0, 2.0, 1.0)),
+        watcher,
+        clock=clock,
+    )
     first, second, *_, last = watcher.snapshots
-    assert [(one.trial.number, one.epoch, one.objective) for one in first.running] == [(0, 1, 3.0), (1, 1, 2.0)]
+    assert [(one.trial.number, one.epoch, one.objective) for one in first.running] == [
+        (0, 1, 3.0),
+        (1, 1, 2.0),
+    ]
     assert (first.complete, first.best_objective, first.epochs, first.elapsed) == (0, None, 2, 1.0)
     assert (second.complete, second.best_objective, second.best_number) == (2, 2.0, 1)
     assert (last.phase, last.planned, last.complete, last.running) == ("search", 3, 3, ())
@@ -189,10 +225,14 @@ def test_observers_get_a_snapshot_of_each_round():
 
 
 def test_the_same_study_repeats_exactly_and_another_seed_differs():
-    study = toy_study(trials=8, sampler="tpe", sampler_options={"startup_trials": 3}, pruner="median")
+    study = toy_study(
+        trials=8, sampler="tpe", sampler_options={"startup_trials": 3}, pruner="median"
+    )
     first, second = (run(study, ToyLanes(width=3))[0] for _ in range(2))
     assert table(first) == table(second)
-    other, _ = run(toy_study(trials=8, sampler="tpe", sampler_options={"startup_trials": 3}, seed=1))
+    other, _ = run(
+        toy_study(trials=8, sampler="tpe", sampler_options={"startup_trials": 3}, seed=1)
+    )
     assert other.trials[0].params != first.trials[0].params
 
 
@@ -202,7 +242,10 @@ def test_every_sampler_gives_what_its_own_ask_would(sampler):
     from sweeps.search.samplers import make_sampler
 
     options = {"tpe": {"startup_trials": 3}, "gp": {"startup_trials": 3}}.get(sampler, {})
-    space = {"x": {"kind": "float", "low": 0.0, "high": 1.0, "step": 0.0625}, "y": {"kind": "int", "low": 1, "high": 9}}
+    space = {
+        "x": {"kind": "float", "low": 0.0, "high": 1.0, "step": 0.0625},
+        "y": {"kind": "int", "low": 1, "high": 9},
+    }
     study = toy_study(space, trials=6, sampler=sampler, sampler_options=options, name="plain")
     ours, _ = run(study, ToyLanes(width=1, epochs=1))
     plain = in_memory(toy_study(space, name="plain"))
@@ -216,7 +259,9 @@ def test_every_sampler_gives_what_its_own_ask_would(sampler):
 def test_lists_are_stored_as_text_and_reach_the_workload_as_lists():
     seen = []
     search_space = {"hidden": {"kind": "choice", "values": [[64, 64], [128]]}}
-    lanes = ToyLanes(epochs=1, objective=lambda trial, epoch, state: seen.append(trial.params) or 1.0)
+    lanes = ToyLanes(
+        epochs=1, objective=lambda trial, epoch, state: seen.append(trial.params) or 1.0
+    )
     run(toy_study(search_space, trials=1), lanes)
     assert seen[0]["hidden"] in ([64, 64], [128])
 
@@ -233,12 +278,17 @@ def test_a_parameter_is_drawn_exactly_when_its_condition_holds(data, seed):
         space[name] = {"kind": "choice", "values": ["p", "q", "r"]}
         if index and data.draw(st.booleans(), label=f"{name} is conditional"):
             parent = data.draw(st.sampled_from(names[:index]), label=f"parent of {name}")
-            allowed = data.draw(st.lists(st.sampled_from("pqr"), min_size=1, max_size=2, unique=True))
+            allowed = data.draw(
+                st.lists(st.sampled_from("pqr"), min_size=1, max_size=2, unique=True)
+            )
             space[name]["when"] = {parent: allowed}
     optuna_study, _ = run(toy_study(space, trials=6, seed=seed), ToyLanes(epochs=1))
     for trial in optuna_study.trials:
         for name, content in space.items():
-            holds = all(trial.params.get(parent) in allowed for parent, allowed in content.get("when", {}).items())
+            holds = all(
+                trial.params.get(parent) in allowed
+                for parent, allowed in content.get("when", {}).items()
+            )
             assert (name in trial.params) == holds
 
 
@@ -250,8 +300,18 @@ def test_a_parameter_is_drawn_exactly_when_its_condition_holds(data, seed):
     [
         ({"trials": 3}, {"width": 2}, 3, "The budget of 3 trials is used up."),
         ({"epochs": 9}, {"width": 2, "epochs": 4}, 4, "The budget of 9 epochs is used up."),
-        ({"trials": 100, "epochs": 4}, {"width": 2, "epochs": 2}, 2, "The budget of 4 epochs is used up."),
-        ({"stale_trials": 3}, {"width": 1, "epochs": 1}, 5, "The last 3 finished trials brought no better value."),
+        (
+            {"trials": 100, "epochs": 4},
+            {"width": 2, "epochs": 2},
+            2,
+            "The budget of 4 epochs is used up.",
+        ),
+        (
+            {"stale_trials": 3},
+            {"width": 1, "epochs": 1},
+            5,
+            "The last 3 finished trials brought no better value.",
+        ),
     ],
     ids=["trials", "epochs", "the first limit that is reached", "stale trials"],
 )
@@ -263,7 +323,9 @@ def test_a_budget_ends_the_search(budget, lanes, trials, reason):
 
 def test_budget_of_seconds_lets_running_trials_finish():
     clock = SimulatedClock()
-    optuna_study, reason = run(toy_study(seconds=6.5), ToyLanes(width=2, epochs=4, clock=clock), clock=clock)
+    optuna_study, reason = run(
+        toy_study(seconds=6.5), ToyLanes(width=2, epochs=4, clock=clock), clock=clock
+    )
     assert states(optuna_study) == ["COMPLETE"] * 4
     assert optuna_study.user_attrs["elapsed"] == 8.0
     assert reason == "The budget of 6.5 seconds is used up."
@@ -285,7 +347,9 @@ def test_continuing_counts_what_is_there():
     assert (reason, watcher.events, lanes.events) == ("The budget of 4 trials is used up.", [], [])
     run(toy_study(trials=7), lanes, watcher, optuna_study)
     assert [event[1] for event in watcher.events if event[0] == "started"] == [4, 5, 6]
-    assert [trial.params for trial in optuna_study.trials] == [trial.params for trial in whole.trials]
+    assert [trial.params for trial in optuna_study.trials] == [
+        trial.params for trial in whole.trials
+    ]
 
 
 def test_seconds_add_up_over_processes_and_time_between_them_does_not_count():
@@ -298,7 +362,13 @@ def test_seconds_add_up_over_processes_and_time_between_them_does_not_count():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(study, ToyLanes(width=1, epochs=4, clock=clock, before=interrupt), None, optuna_study, clock)
+        run(
+            study,
+            ToyLanes(width=1, epochs=4, clock=clock, before=interrupt),
+            None,
+            optuna_study,
+            clock,
+        )
     assert optuna_study.user_attrs["elapsed"] == 6.0
     clock.now = 1e6
     run(study, ToyLanes(width=1, epochs=4, clock=clock), None, optuna_study, clock)
@@ -359,7 +429,8 @@ def test_a_duplicate_of_a_running_trial_waits_for_it_without_a_lane():
 def test_a_duplicate_of_a_failed_trial_is_trained():
     failures = {0: (2, DIVERGED)}
     optuna_study, _ = run(
-        toy_study({"a": {"kind": "choice", "values": ["p"]}}, trials=4), ToyLanes(width=2, epochs=3, failures=failures)
+        toy_study({"a": {"kind": "choice", "values": ["p"]}}, trials=4),
+        ToyLanes(width=2, epochs=3, failures=failures),
     )
     assert states(optuna_study) == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
     first, second, third, fourth = (trial.user_attrs for trial in optuna_study.trials)
@@ -377,7 +448,9 @@ def test_a_duplicate_of_a_pruned_trial_is_pruned():
     pruned = [trial for trial in optuna_study.trials if trial.state == TrialState.PRUNED]
     assert len(pruned) >= 2
     assert {trial.value for trial in pruned} == {2.0}
-    assert [trial.user_attrs.get("duplicate_of") for trial in pruned[1:]] == [pruned[0].number] * (len(pruned) - 1)
+    assert [trial.user_attrs.get("duplicate_of") for trial in pruned[1:]] == [pruned[0].number] * (
+        len(pruned) - 1
+    )
 
 
 def test_a_search_without_new_settings_ends():
@@ -387,7 +460,9 @@ def test_a_search_without_new_settings_ends():
 
 
 def test_a_grid_ends_when_each_setting_is_done():
-    optuna_study, reason = run(toy_study(CONDITIONAL, trials=100, sampler="grid"), ToyLanes(epochs=1))
+    optuna_study, reason = run(
+        toy_study(CONDITIONAL, trials=100, sampler="grid"), ToyLanes(epochs=1)
+    )
     assert reason == "Every setting of the grid is done."
     found = sorted(tuple(sorted(trial.params.items())) for trial in optuna_study.trials)
     mixtures = [(("components", count), ("prior", "mixture")) for count in (2, 3, 4)]
@@ -410,13 +485,29 @@ def test_every_way_that_a_trial_can_end():
     study = toy_study(trials=7, pruner="threshold", pruner_options={"upper": 5.0})
     watcher = Watcher()
     optuna_study, _ = run(study, lanes, watcher)
-    assert states(optuna_study) == ["COMPLETE", "FAIL", "FAIL", "FAIL", "FAIL", "COMPLETE", "PRUNED"]
+    assert states(optuna_study) == [
+        "COMPLETE",
+        "FAIL",
+        "FAIL",
+        "FAIL",
+        "FAIL",
+        "COMPLETE",
+        "PRUNED",
+    ]
     endings = [trial.user_attrs["outcome"] for trial in optuna_study.trials]
     kinds = [ending["failure"] and ending["failure"]["kind"] for ending in endings]
     assert kinds == [None, "diverged", "crashed", "out_of_memory", "error", None, None]
     assert [ending["epoch"] for ending in endings] == [4, 3, 1, 2, 4, 2, 1]
     assert [ending["objective"] for ending in endings] == [1.0, 1.0, None, 1.0, 1.0, 1.5, 9.0]
-    assert [len(trial.intermediate_values) for trial in optuna_study.trials] == [4, 2, 0, 1, 3, 2, 1]
+    assert [len(trial.intermediate_values) for trial in optuna_study.trials] == [
+        4,
+        2,
+        0,
+        1,
+        3,
+        2,
+        1,
+    ]
     assert sorted(event[1] for event in watcher.events if event[0] == "ended") == list(range(7))
     assert not lanes.checkpoints
 
@@ -424,7 +515,9 @@ def test_every_way_that_a_trial_can_end():
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_value_that_is_not_finite_fails_the_trial_and_never_reaches_optuna(bad):
     lanes = ToyLanes(
-        width=2, epochs=3, objective=lambda trial, epoch, state: bad if (trial.number, epoch) == (0, 2) else state
+        width=2,
+        epochs=3,
+        objective=lambda trial, epoch, state: bad if (trial.number, epoch) == (0, 2) else state,
     )
     optuna_study, _ = run(toy_study(trials=2), lanes)
     assert states(optuna_study) == ["FAIL", "COMPLETE"]
@@ -433,7 +526,9 @@ def test_a_value_that_is_not_finite_fails_the_trial_and_never_reaches_optuna(bad
 
 
 def test_the_best_epoch_is_the_value_even_when_the_last_is_worse():
-    lanes = ToyLanes(width=1, epochs=3, objective=lambda trial, epoch, state: [5.0, 2.0, 3.0][epoch - 1])
+    lanes = ToyLanes(
+        width=1, epochs=3, objective=lambda trial, epoch, state: [5.0, 2.0, 3.0][epoch - 1]
+    )
     optuna_study, _ = run(toy_study(trials=1), lanes)
     assert optuna_study.best_value == 2.0
 
@@ -443,7 +538,9 @@ def test_an_epoch_is_on_record_before_its_neighbour_is_trained():
 
     class Lanes(ToyLanes):
         def _train(self, lane):
-            seen.append((lane.trial.number, [len(t.intermediate_values) for t in optuna_study.trials]))
+            seen.append(
+                (lane.trial.number, [len(t.intermediate_values) for t in optuna_study.trials])
+            )
             super()._train(lane)
 
     search(optuna_study, study, Lanes(width=2, epochs=2), [])
@@ -451,7 +548,9 @@ def test_an_epoch_is_on_record_before_its_neighbour_is_trained():
 
 
 @pytest.mark.parametrize("pruner", ["median", "promotion"])
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", pytest.param("gp", marks=pytest.mark.slow), "curves"])
+@pytest.mark.parametrize(
+    "sampler", ["tpe", "random", "qmc", pytest.param("gp", marks=pytest.mark.slow), "curves"]
+)
 def test_trials_chosen_while_others_train_are_those_chosen_after(sampler, pruner):
     options = {} if sampler in ("random", "qmc") else {"startup_trials": 5}
     study = toy_study(
@@ -477,7 +576,11 @@ def test_trials_chosen_while_others_train_are_those_chosen_after(sampler, pruner
             ahead.append(len(shown.proposals))
         return propose(store, sampler, space, shown, **more)
 
-    lanes = {"width": 4, "epochs": 3, "last_epochs": {1: 1, 2: 1, 3: 2, 4: 2, 5: 2, 6: 1, 7: 1, 8: 2}}
+    lanes = {
+        "width": 4,
+        "epochs": 3,
+        "last_epochs": {1: 1, 2: 1, 3: 2, 4: 2, 5: 2, 6: 1, 7: 1, 8: 2},
+    }
     hasty = in_memory(study)
     with decided_by(4), pytest.MonkeyPatch.context() as patch:
         patch.setattr("sweeps.search.searched_trials.propose", counted)
@@ -513,7 +616,9 @@ def test_a_worker_that_stalls_is_on_record_until_it_moves_or_another_driver_come
     else:
         search(optuna_study, study, ToyLanes(epochs=1), [])
         plan = [
-            Repeat(source_trial=0, params={"x": 0.5}, seed=seed, seed_index=seed, purposes=("confirm",))
+            Repeat(
+                source_trial=0, params={"x": 0.5}, seed=seed, seed_index=seed, purposes=("confirm",)
+            )
             for seed in (1, 2)
         ]
         run_repeats(repeat_study(storage_of(optuna_study), study.name), plan, lanes, [])
@@ -521,9 +626,12 @@ def test_a_worker_that_stalls_is_on_record_until_it_moves_or_another_driver_come
     assert quiet == moved == ()
     assert first == second
     prefix = "" if phase == "search" else "r"
-    assert first[0].startswith(f"worker-1 trains toy/{prefix}0, toy/{prefix}1 and has done no batch since 19")
+    assert first[0].startswith(
+        f"worker-1 trains toy/{prefix}0, toy/{prefix}1 and has done no batch since 19"
+    )
     assert first[0].endswith(
-        "(the last was number 1,118), 10 times the usual 12.3 s of an epoch or more; --trial-timeout ends what hangs"
+        "(the last was number 1,118), 10 times the usual 12.3 s of an epoch or more; "
+        "--trial-timeout ends what hangs"
     )
     assert caplog.messages == [first[0]]
 
@@ -542,7 +650,10 @@ def test_a_bug_does_not_burn_the_budget():
     failures = dict.fromkeys(range(100), (1, ERROR))
     study = toy_study(trials=100)
     optuna_study = in_memory(study)
-    with pytest.raises(AllFailedError, match=rf"{MAX_FAILURES} trials in a row failed \(error\), the last with: a bug"):
+    with pytest.raises(
+        AllFailedError,
+        match=rf"{MAX_FAILURES} trials in a row failed \(error\), the last with: a bug",
+    ):
         run(study, ToyLanes(width=1, failures=failures), None, optuna_study)
     assert states(optuna_study) == ["FAIL"] * MAX_FAILURES
     run(toy_study(trials=12), ToyLanes(width=1), None, optuna_study)  # mended: it goes on
@@ -557,12 +668,21 @@ def test_errors_now_and_then_do_not_stop_a_search():
 
 @pytest.mark.parametrize("kind", ["crashed", "out_of_memory", "error", "timed_out"])
 def test_failures_of_one_cause_in_a_row_end_a_study(kind):
-    causes = (f"its process was killed in epoch {number}, with {7 * number} MiB" for number in itertools.count())
+    causes = (
+        f"its process was killed in epoch {number}, with {7 * number} MiB"
+        for number in itertools.count()
+    )
     failures = {number: (1, Failure(kind=kind, message=next(causes))) for number in range(1, 100)}
     study = toy_study(trials=100)
     optuna_study = in_memory(study)
     with pytest.raises(UserError, match=rf"3 trials in a row failed \({kind}\)") as raised:
-        run(study, ToyLanes(width=1, epochs=1, failures=failures), None, optuna_study, max_failures=3)
+        run(
+            study,
+            ToyLanes(width=1, epochs=1, failures=failures),
+            None,
+            optuna_study,
+            max_failures=3,
+        )
     assert raised.value.status == 2, "one trial is complete"
     assert states(optuna_study) == ["COMPLETE", *["FAIL"] * 3]
 
@@ -576,7 +696,9 @@ def test_diverged_trials_and_changing_causes_never_end_a_study():
 
 
 def test_a_row_of_failures_is_that_of_the_numbers_and_not_of_the_ends():
-    """Trial 2 trains long and well between failures; the row begins anew after it, whenever it ends."""
+    """Trial 2 trains long and well between failures; the row begins anew after it, whenever it
+    ends.
+    """
     failures = {number: (1, ERROR) for number in range(100) if number != 2}
     study = toy_study(trials=100)
     optuna_study = in_memory(study)
@@ -615,14 +737,25 @@ def test_a_trial_that_cannot_be_finished_has_failed_also_after_a_restart(dies):
     optuna_study, _ = run(study, Hanging(width=1, epochs=2), watcher, in_memory(study, journal))
     assert states(optuna_study) == ["COMPLETE", "FAIL", "COMPLETE"]
     record = read_state(storage_of(optuna_study), "toy").trials[1]
-    assert (record.state, record.outcome.failure.kind, len(record.epochs)) == ("failed", "timed_out", 2)
+    assert (record.state, record.outcome.failure.kind, len(record.epochs)) == (
+        "failed",
+        "timed_out",
+        2,
+    )
     assert ("ended", 1, "failed", None) in watcher.events
 
 
 @pytest.mark.parametrize("jump", [-86400.0, 86400.0])
 def test_a_clock_that_jumps_changes_times_alone(jump):
-    """The clock jumps a day when the fourth epoch begins; the budget counts the seconds of the timer."""
-    budget = {"seconds": 11.5, "stale_trials": 4, "sampler": "tpe", "sampler_options": {"startup_trials": 2}}
+    """The clock jumps a day when the fourth epoch begins; the budget counts the seconds of the
+    timer.
+    """
+    budget = {
+        "seconds": 11.5,
+        "stale_trials": 4,
+        "sampler": "tpe",
+        "sampler_options": {"startup_trials": 2},
+    }
     values = level(3.0, 2.0, 2.5, 2.0, *[4.0] * 20)
 
     def trained(jumps):
@@ -664,7 +797,9 @@ def test_trials_that_others_put_into_the_storage_are_left_alone():
     optuna_study.ask()
     optuna_study.add_trial(
         optuna.trial.create_trial(
-            params={"x": 0.5}, distributions={"x": optuna.distributions.FloatDistribution(0, 1)}, value=1.0
+            params={"x": 0.5},
+            distributions={"x": optuna.distributions.FloatDistribution(0, 1)},
+            value=1.0,
         )
     )
     run(study, None, None, optuna_study)
@@ -689,7 +824,14 @@ def test_an_exception_of_the_workload_leaves_the_trials_running():
 
 
 def repeat(source_trial=0, seed=1, index=0, test=True, x=0.5, purposes=("confirm",)):
-    return Repeat(source_trial=source_trial, params={"x": x}, seed=seed, seed_index=index, purposes=purposes, test=test)
+    return Repeat(
+        source_trial=source_trial,
+        params={"x": x},
+        seed=seed,
+        seed_index=index,
+        purposes=purposes,
+        test=test,
+    )
 
 
 def test_repeats_are_trained_once_each_and_marked():
@@ -704,13 +846,27 @@ def test_repeats_are_trained_once_each_and_marked():
     value = lambda trial, epoch, state: seen.append(trial) or state  # noqa: E731
     watcher = Watcher()
     for _ in range(2):
-        run_repeats(optuna_study, plan, ToyLanes(epochs=2, objective=value), [watcher], clock=SimulatedClock())
+        run_repeats(
+            optuna_study,
+            plan,
+            ToyLanes(epochs=2, objective=value),
+            [watcher],
+            clock=SimulatedClock(),
+        )
     assert states(optuna_study) == ["COMPLETE"] * 3
     assert optuna_study.study_name == "toy.repeats"
     assert [trial.user_attrs["source_trial"] for trial in optuna_study.trials] == [0, 0, 3]
     assert [trial.user_attrs["seed_index"] for trial in optuna_study.trials] == [0, 1, 0]
-    assert [trial.user_attrs["purposes"] for trial in optuna_study.trials] == [["confirm"], ["confirm"], ["compare"]]
-    assert [trial.user_attrs["params"] for trial in optuna_study.trials] == [{"x": 0.5}, {"x": 0.5}, {"x": 0.25}]
+    assert [trial.user_attrs["purposes"] for trial in optuna_study.trials] == [
+        ["confirm"],
+        ["confirm"],
+        ["compare"],
+    ]
+    assert [trial.user_attrs["params"] for trial in optuna_study.trials] == [
+        {"x": 0.5},
+        {"x": 0.5},
+        {"x": 0.25},
+    ]
     assert {trial.folder_name for trial in seen} == {"repeat-0000", "repeat-0001", "repeat-0002"}
     assert {(trial.seed, trial.test) for trial in seen} == {(1, True), (2, True), (1, False)}
     assert {snapshot.phase for snapshot in watcher.snapshots} == {"repeats"}

@@ -1,4 +1,6 @@
-"""A study that is stopped in order trains no epoch twice, however rarely its lanes write checkpoints by themselves."""
+"""A study that is stopped in order trains no epoch twice, however rarely its lanes write
+checkpoints by themselves.
+"""
 
 import json
 import logging
@@ -40,10 +42,14 @@ def test_a_stopped_study_trains_each_epoch_once_and_ends_in_the_same_table(worke
         assert stopped_study(workers, tmp_path, moments) == table(undisturbed)
     trained = epochs_trained(tmp_path)
     assert set(trained) == set(epochs_trained(tmp_path / "alone"))
-    assert late == 1 or len(trained) == len(set(trained)), "only who had run ahead trains an epoch again"
+    assert late == 1 or len(trained) == len(set(trained)), (
+        "only who had run ahead trains an epoch again"
+    )
 
 
-def test_a_worker_that_hangs_holds_a_stop_for_its_time_and_the_others_leave_checkpoints(workers, tmp_path, caplog):
+def test_a_worker_that_hangs_holds_a_stop_for_its_time_and_the_others_leave_checkpoints(
+    workers, tmp_path, caplog
+):
     lanes = workers(counting.build)
     lanes.add(TrialSpec(number=0, params={"bad": "sleep", "at": 1}, seed=0))
     lanes.add(TrialSpec(number=1, params={"bad": "nod", "at": 1}, seed=1))

@@ -1,4 +1,6 @@
-"""Studies that take over from another: its best configurations come first, its trials teach the sampler, and it may then go."""
+"""Studies that take over from another: its best configurations come first, its trials teach the
+sampler, and it may then go.
+"""
 
 import itertools
 import logging
@@ -45,7 +47,9 @@ def run(study, runs, protocol=PROTOCOL, **options):
 def first(tmp_path_factory):
     """A runs folder with a finished study, some of whose trials were pruned."""
     runs = tmp_path_factory.mktemp("runs")
-    study = toy_study(TWO, name="first", trials=24, pruner="median", pruner_options={"startup_trials": 3})
+    study = toy_study(
+        TWO, name="first", trials=24, pruner="median", pruner_options={"startup_trials": 3}
+    )
     stored = run(study, runs)
     assert {trial.state for trial in stored.trials} == {"complete", "pruned"}
     return runs, stored
@@ -58,7 +62,9 @@ def runs(first, tmp_path):
 
 
 def second(space=TWO, name="second", **options):
-    fields = {field: options.pop(field) for field in ("start", "learn_from", "fixed") if field in options}
+    fields = {
+        field: options.pop(field) for field in ("start", "learn_from", "fixed") if field in options
+    }
     study = toy_study(space, name=name, **{"trials": 12, "sampler": "tpe"} | options)
     return replace(study, **fields)
 
@@ -75,14 +81,21 @@ def test_the_first_trials_take_the_best_configurations_in_order(first, runs):
     assert stored.study.spec["start"] == [{"study": "first", "top": 3}, {"n": 2}]
 
 
-def test_under_promotion_configurations_of_paused_trials_come_after_those_of_complete_ones(tmp_path):
+def test_under_promotion_configurations_of_paused_trials_come_after_those_of_complete_ones(
+    tmp_path,
+):
     promotion = {"pruner": "promotion", "pruner_options": {"rungs": [1, 2], "factor": 4}}
     first = run(toy_study(TWO, name="first", trials=16, **promotion), tmp_path)
     records = {trial.number: trial for trial in first.trials}
-    order = sorted(records.values(), key=lambda t: (t.state != "complete", -len(t.epochs), t.objective, t.number))
+    order = sorted(
+        records.values(),
+        key=lambda t: (t.state != "complete", -len(t.epochs), t.objective, t.number),
+    )
     assert sum(trial.state == "complete" for trial in order) < 5
     stored = run(second(start=(BestOf(study="first", top=5),)), tmp_path)
-    assert [dict(trial.params) for trial in stored.trials[:5]] == [dict(trial.params) for trial in order[:5]]
+    assert [dict(trial.params) for trial in stored.trials[:5]] == [
+        dict(trial.params) for trial in order[:5]
+    ]
 
 
 def test_a_study_that_has_begun_needs_the_other_no_more(first, runs):
@@ -97,7 +110,9 @@ def test_a_study_that_has_begun_needs_the_other_no_more(first, runs):
     for path in (runs / "journal").glob("first*"):
         path.unlink()
     stored = run(study, runs)
-    assert [(t.params, t.objective) for t in stored.trials] == [(t.params, t.objective) for t in whole.trials]
+    assert [(t.params, t.objective) for t in stored.trials] == [
+        (t.params, t.objective) for t in whole.trials
+    ]
     with pytest.raises(UserError, match="no study of this storage"):
         run(replace(study, name="third"), runs)
 
@@ -117,19 +132,31 @@ def test_a_value_that_is_fixed_otherwise_is_named_and_an_equal_one_is_not():
     assert fitted({"x": 0.5, "epochs": 7}, {}, study) == ({"x": 0.5}, [])
     point, without = fitted({"x": 0.5, "epochs": 5, "y": 1}, {}, study)
     assert point == {"x": 0.5}
-    assert without == ["epochs = 5, because here it is fixed at 7", "y = 1, because here it does not exist"]
+    assert without == [
+        "epochs = 5, because here it is fixed at 7",
+        "y = 1, because here it does not exist",
+    ]
 
 
 def test_settings_that_the_other_study_fixes_count_where_they_are_searched_here():
     study = toy_study(CONDITIONAL)
     constants = {"prior": "mixture", "components": 4, "x": 0.1}
-    assert fitted({"x": 0.5}, constants, study)[0] == {"x": 0.5, "prior": "mixture", "components": 4}
-    assert fitted({"x": 0.5}, constants | {"prior": "normal"}, study)[0] == {"x": 0.5, "prior": "normal"}
+    assert fitted({"x": 0.5}, constants, study)[0] == {
+        "x": 0.5,
+        "prior": "mixture",
+        "components": 4,
+    }
+    assert fitted({"x": 0.5}, constants | {"prior": "normal"}, study)[0] == {
+        "x": 0.5,
+        "prior": "normal",
+    }
 
 
 def test_equal_entries_come_once(runs, caplog):
     with caplog.at_level(logging.WARNING):
-        stored = run(second(start=(BestOf(study="first", top=2), BestOf(study="first", top=3))), runs)
+        stored = run(
+            second(start=(BestOf(study="first", top=2), BestOf(study="first", top=3))), runs
+        )
     assert len(stored.study.start) == 3
     assert [("left out" in line) for line in caplog.messages] == [True, True]
 
@@ -137,13 +164,21 @@ def test_equal_entries_come_once(runs, caplog):
 # ---- what is refused, before anything is written ----
 
 WRONG = {
-    "no such study": ({"start": (BestOf(study="frist"),)}, PROTOCOL, r"start.1.study: got 'frist'.*'first'\?"),
+    "no such study": (
+        {"start": (BestOf(study="frist"),)},
+        PROTOCOL,
+        r"start.1.study: got 'frist'.*'first'\?",
+    ),
     "itself": (
         {"start": ({"n": 2}, BestOf(study="second"))},
         PROTOCOL,
         r"start.2.study: got 'second', which is this study",
     ),
-    "too many": ({"start": (BestOf(study="first", top=99),)}, PROTOCOL, r"start.1.top: got 99; must be at most \d+"),
+    "too many": (
+        {"start": (BestOf(study="first", top=99),)},
+        PROTOCOL,
+        r"start.1.top: got 99; must be at most \d+",
+    ),
     "another objective": (
         {"start": (BestOf(study="first"),)},
         PROTOCOL | {"objective": "accuracy"},
@@ -153,7 +188,8 @@ WRONG = {
         {"learn_from": "first"},
         PROTOCOL | {"epochs": "30", "likelihood": "bernoulli"},
         "learn_from: got 'first', whose protocol differs: epochs is 5 there and 30 here; "
-        "likelihood is not recorded there and bernoulli here. Its best configurations can still be tried",
+        "likelihood is not recorded there and bernoulli here. Its best configurations can still "
+        "be tried",
     ),
     "no protocol": ({"learn_from": "first"}, {}, "learn_from: needs a protocol"),
     "nothing fits": (
@@ -170,12 +206,16 @@ def test_another_study_that_does_not_serve_is_refused(runs, options, protocol, m
         run(second(**options), runs, protocol)
     assert str(caught.value).startswith("second.yaml: ")
     assert study_names(runs) == ["first"]
-    assert run(second(name="second"), runs, protocol).study.finished, "nothing of the refused study is on record"
+    assert run(second(name="second"), runs, protocol).study.finished, (
+        "nothing of the refused study is on record"
+    )
 
 
 def test_a_study_without_a_protocol_teaches_nobody(runs):
     run(toy_study(TWO, name="silent", trials=3), runs, None)
-    with pytest.raises(UserError, match="learn_from: got 'silent', which has no protocol on record"):
+    with pytest.raises(
+        UserError, match="learn_from: got 'silent', which has no protocol on record"
+    ):
         run(second(learn_from="silent"), runs)
 
 
@@ -184,7 +224,9 @@ def test_a_study_without_a_protocol_teaches_nobody(runs):
 
 def test_the_sampler_sees_the_trials_of_the_other_study_and_nobody_else_does(first, runs):
     watcher = Watcher()
-    stored = run_study(second(learn_from="first"), lanes, runs=runs, protocol=PROTOCOL, observers=[watcher])
+    stored = run_study(
+        second(learn_from="first"), lanes, runs=runs, protocol=PROTOCOL, observers=[watcher]
+    )
     ended = [trial for trial in first[1].trials if trial.duplicate_of is None]
     lessons = stored.study.learned
     assert [lesson.params for lesson in lessons] == [trial.params for trial in ended]
@@ -207,7 +249,9 @@ def test_a_model_is_used_from_the_first_trial_on(runs):
 
 
 def test_pruners_do_not_see_them(runs):
-    """The other study has finished far more trials than the median pruner waits for, all of them better than these."""
+    """The other study has finished far more trials than the median pruner waits for, all of them
+    better than these.
+    """
     stored = run(
         second(learn_from="first", pruner="median", pruner_options={"startup_trials": 12}),
         runs,
@@ -220,7 +264,12 @@ def test_pruners_do_not_see_them(runs):
 @pytest.mark.parametrize("pruner", ["none", "hyperband"])
 def test_samplers_that_learn_can_see_them(runs, sampler, pruner):
     options = {"max_epochs": 5} if pruner == "hyperband" else {}
-    stored = run(second(learn_from="first", sampler=sampler, pruner=pruner, pruner_options=options, trials=5), runs)
+    stored = run(
+        second(
+            learn_from="first", sampler=sampler, pruner=pruner, pruner_options=options, trials=5
+        ),
+        runs,
+    )
     assert len(stored.trials) == 5
 
 
@@ -232,7 +281,10 @@ def test_a_study_that_learned_is_the_same_after_a_kill_anywhere():
     """From its first write on: what it learned from is written before its definition."""
     study = toy_study(TWO, name="toy", sampler="tpe", trials=8, pruner="median")
     study = replace(study, learn_from="first", start=(BestOf(study="first", top=2),))
-    lessons = [LearnedTrial(params={"x": i / 12, "n": 1 + i % 8}, objective=abs(i / 12 - 0.3)) for i in range(12)]
+    lessons = [
+        LearnedTrial(params={"x": i / 12, "n": 1 + i % 8}, objective=abs(i / 12 - 0.3))
+        for i in range(12)
+    ]
     lessons[4] = replace(lessons[4], pruned_after=2)
     fields = {"start": [{"x": 0.25, "n": 3}, {"x": 0.75}], "learned": lessons}
 
@@ -265,13 +317,18 @@ def test_a_study_that_learned_is_the_same_after_a_kill_anywhere():
 @given(count=st.integers(1, 40))
 def test_lessons_keep_their_order_before_the_first_trial(count):
     space = Space.from_dict(TWO)
-    lessons = [LearnedTrial(params={"x": 0.5, "n": 1 + number % 8}, objective=float(number)) for number in range(count)]
+    lessons = [
+        LearnedTrial(params={"x": 0.5, "n": 1 + number % 8}, objective=float(number))
+        for number in range(count)
+    ]
     trials = learned_trials(lessons, space)
     numbers = [trial.number for trial in trials]
     assert numbers == sorted({*numbers})
     assert all(-1 <= number < 0 for number in numbers)
     assert [trial.value for trial in trials] == [float(number) for number in range(count)]
-    assert all(trial.distributions == {name: space[name].distribution for name in TWO} for trial in trials)
+    assert all(
+        trial.distributions == {name: space[name].distribution for name in TWO} for trial in trials
+    )
 
 
 def test_lessons_outside_a_range_that_was_narrowed_are_left_out():
@@ -281,19 +338,30 @@ def test_lessons_outside_a_range_that_was_narrowed_are_left_out():
 
 
 def test_only_trials_with_the_choices_of_this_study_teach(tmp_path):
-    """The other study also drew the prior, which is fixed here; a range that is fixed here may differ."""
-    run(toy_study(CONDITIONAL | {"epochs": {"kind": "int", "low": 2, "high": 6}}, name="first", trials=20), tmp_path)
+    """The other study also drew the prior, which is fixed here; a range that is fixed here may
+    differ.
+    """
+    run(
+        toy_study(
+            CONDITIONAL | {"epochs": {"kind": "int", "low": 2, "high": 6}}, name="first", trials=20
+        ),
+        tmp_path,
+    )
     theirs = read_state(open_storage(None, tmp_path, "first"), "first")
 
     class Model(Fixed):
         prior: str = "normal"
 
-    study = replace(toy_study({"x": TWO["x"]}, sampler="tpe"), fixed={"train": Model()}, learn_from="first")
+    study = replace(
+        toy_study({"x": TWO["x"]}, sampler="tpe"), fixed={"train": Model()}, learn_from="first"
+    )
     fields, lines = warm_start(study, StudyRecord(name="toy"), PROTOCOL, lambda name, place: theirs)
     normal = [trial for trial in theirs.trials if trial.params["prior"] == "normal"]
     assert 0 < len(normal) < 20
-    assert [lesson.params for lesson in fields["learned"]] == [{"x": trial.params["x"]} for trial in normal]
+    assert [lesson.params for lesson in fields["learned"]] == [
+        {"x": trial.params["x"]} for trial in normal
+    ]
     assert lines == [
-        f"The sampler also learns from {len(normal)} trials of 'first'; {20 - len(normal)} more do not lie in the space "
-        "that is searched here."
+        f"The sampler also learns from {len(normal)} trials of 'first'; {20 - len(normal)} more "
+        "do not lie in the space that is searched here."
     ]

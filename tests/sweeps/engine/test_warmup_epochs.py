@@ -1,4 +1,6 @@
-"""Epochs of a warm-up: recorded, and no trial's best; no trial is pruned, paused or predicted by them."""
+"""Epochs of a warm-up: recorded, and no trial's best; no trial is pruned, paused or predicted by
+them.
+"""
 
 import math
 from dataclasses import replace
@@ -43,7 +45,9 @@ def rises(trial, epoch, state):
     return state - 100 if epoch <= trial.params.get("warm", 0) else state
 
 
-def studied(pruner="none", options=None, *, sampler="tpe", sampler_options=None, search=SEARCH, **budget):
+def studied(
+    pruner="none", options=None, *, sampler="tpe", sampler_options=None, search=SEARCH, **budget
+):
     study = toy_study(
         search,
         sampler=sampler,
@@ -57,13 +61,21 @@ def studied(pruner="none", options=None, *, sampler="tpe", sampler_options=None,
 
 def searched(study, lanes=None, journal=None):
     stored = in_memory(study, journal)
-    search(stored, study, lanes or ToyLanes(width=3, epochs=EPOCHS, objective=rises), [], clock=SimulatedClock())
+    search(
+        stored,
+        study,
+        lanes or ToyLanes(width=3, epochs=EPOCHS, objective=rises),
+        [],
+        clock=SimulatedClock(),
+    )
     return stored
 
 
 @pytest.mark.parametrize("pruner", PRUNED_BY)
 def test_no_epoch_of_a_warmup_is_the_best_or_ends_a_trial(pruner):
-    """The storage, the record, the table and Optuna's value agree on the least value after the trial's own warm-up."""
+    """The storage, the record, the table and Optuna's value agree on the least value after the
+    trial's own warm-up.
+    """
     stored = searched(studied(pruner, PRUNED_BY[pruner]))
     records = read_state(storage_of(stored), stored.study_name)
     rows = tables_of(records).trials.set_index("number")
@@ -72,12 +84,18 @@ def test_no_epoch_of_a_warmup_is_the_best_or_ends_a_trial(pruner):
         if record.duplicate_of is not None:
             continue
         warmup = math.ceil(record.params["warm"])
-        after = {epoch: value for epoch, value in trial.intermediate_values.items() if epoch > warmup}
-        assert [*trial.intermediate_values] == [*range(1, len(record.epochs) + 1)], "all epochs are on record"
+        after = {
+            epoch: value for epoch, value in trial.intermediate_values.items() if epoch > warmup
+        }
+        assert [*trial.intermediate_values] == [*range(1, len(record.epochs) + 1)], (
+            "all epochs are on record"
+        )
         assert len(record.epochs) > LONGEST, "a trial is compared after the longest warm-up alone"
         shortest.add(len(record.epochs))
         assert record.objective == record.outcome.objective == min(after.values())
-        assert record.best.epoch == rows.loc[trial.number, "best_epoch"] == min(after, key=after.get)
+        assert (
+            record.best.epoch == rows.loc[trial.number, "best_epoch"] == min(after, key=after.get)
+        )
         if trial.state == TrialState.COMPLETE:
             assert trial.value == min(after.values())
     if pruner not in ("none", "patient"):
@@ -93,9 +111,18 @@ def test_no_epoch_of_a_warmup_is_the_best_or_ends_a_trial(pruner):
     ],
 )
 def test_a_trial_that_ends_within_its_warmup_has_no_value(sampler, options):
-    """A warm-up longer than the training, a failure in it, and a trial that stops early break no sampler."""
+    """A warm-up longer than the training, a failure in it, and a trial that stops early break no
+    sampler.
+    """
     never = {**SEARCH, "warm": {"kind": "choice", "values": [0, 1.5, 4, 50]}}
-    study = studied("median", {"startup_trials": 2}, sampler=sampler, sampler_options=options, search=never, trials=16)
+    study = studied(
+        "median",
+        {"startup_trials": 2},
+        sampler=sampler,
+        sampler_options=options,
+        search=never,
+        trials=16,
+    )
     lanes = ToyLanes(
         width=3,
         epochs=EPOCHS,
@@ -105,7 +132,11 @@ def test_a_trial_that_ends_within_its_warmup_has_no_value(sampler, options):
     )
     stored = searched(study, lanes)
     records = read_state(storage_of(stored), stored.study_name)
-    within = [t for t in records.trials if t.duplicate_of is None and len(t.epochs) <= math.ceil(t.params["warm"])]
+    within = [
+        t
+        for t in records.trials
+        if t.duplicate_of is None and len(t.epochs) <= math.ceil(t.params["warm"])
+    ]
     assert within
     for record in within:
         assert record.state in ("pruned", "failed")
@@ -118,7 +149,10 @@ def test_a_trial_that_ends_within_its_warmup_has_no_value(sampler, options):
 @pytest.mark.parametrize("pruner", ["median", "promotion"])
 def test_a_search_with_a_warmup_that_was_stopped_ends_in_the_same_table(pruner):
     study = studied(
-        pruner, PRUNED_BY[pruner], sampler="curves", sampler_options={"startup_trials": 3, "max_epochs": EPOCHS}
+        pruner,
+        PRUNED_BY[pruner],
+        sampler="curves",
+        sampler_options={"startup_trials": 3, "max_epochs": EPOCHS},
     )
     whole = table(searched(study))
 
@@ -153,7 +187,9 @@ def test_repeats_have_the_warmup_of_their_configuration():
         assert run.best.epoch > run.warmup
 
 
-@pytest.mark.parametrize(("warmup", "rungs"), [(0, [1, 3, 6]), (1.5, [3, 6]), (4, [5, 6]), (7, [8]), (9, None)])
+@pytest.mark.parametrize(
+    ("warmup", "rungs"), [(0, [1, 3, 6]), (1.5, [3, 6]), (4, [5, 6]), (7, [8]), (9, None)]
+)
 def test_a_rung_within_the_warmup_moves_to_the_first_epoch_after_it(warmup, rungs):
     pruner = PRUNERS["promotion"](rungs=[1, 3, 6]).for_epochs(EPOCHS)
     moved = pruner.after_warmup(math.ceil(warmup), EPOCHS)

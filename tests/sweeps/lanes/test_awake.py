@@ -1,4 +1,6 @@
-"""The clock of time limits and budgets stands still while the process is stopped, as in a frozen container."""
+"""The clock of time limits and budgets stands still while the process is stopped, as in a frozen
+container.
+"""
 
 import os
 import signal
@@ -38,7 +40,7 @@ def before(event):
 study = toy_study(trials=20, seconds=2.4)
 reason = search(in_memory(study), study, ToyLanes(width=1, epochs=1, before=before), [], runs=Path('.'))
 print(len(rounds), reason)
-"""
+"""  # noqa: E501
 LIMIT = """
 import time
 from sweeps.lanes import awake
@@ -59,7 +61,12 @@ print("in time")
 def paused(program: str, seconds: float) -> str:
     """Stop a program for so long once it says that it is ready; return its last line."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
-    options = {"stdout": subprocess.PIPE, "text": True, "env": environment, "start_new_session": True}
+    options = {
+        "stdout": subprocess.PIPE,
+        "text": True,
+        "env": environment,
+        "start_new_session": True,
+    }
     with subprocess.Popen([sys.executable, "-c", program], **options) as process:
         assert process.stdout.readline() == "ready\n"
         os.killpg(process.pid, signal.SIGSTOP)

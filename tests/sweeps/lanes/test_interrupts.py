@@ -13,7 +13,9 @@ from sweeps.lanes.interrupts import uninterrupted
 def handlers():
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    assert {number: signal.getsignal(number) for number in before} == before, "the handlers are back"
+    assert {number: signal.getsignal(number) for number in before} == before, (
+        "the handlers are back"
+    )
     for number, handler in before.items():
         signal.signal(number, handler)
 

@@ -1,4 +1,6 @@
-"""Workers that come late: trials move to them, and whoever computes otherwise than the study is refused."""
+"""Workers that come late: trials move to them, and whoever computes otherwise than the study is
+refused.
+"""
 
 import re
 import time
@@ -24,7 +26,9 @@ SIX = list(range(6))
 
 
 class Visitor(Child):
-    """A process that a study can begin without, and that answers nothing before the file `sign` is there."""
+    """A process that a study can begin without, and that answers nothing before the file `sign` is
+    there.
+    """
 
     patience = 0.2
     machine = False
@@ -36,7 +40,9 @@ class Visitor(Child):
 
     @classmethod
     def ready(cls, workers, seconds):
-        if here := [worker for worker in workers if worker.up or worker.sign is None or worker.sign.exists()]:
+        if here := [
+            worker for worker in workers if worker.up or worker.sign is None or worker.sign.exists()
+        ]:
             return super().ready(here, seconds)
         for worker in workers:
             worker.waited += seconds
@@ -62,7 +68,9 @@ class CutOff(Child):
 
 @pytest.fixture
 def pool(tmp_path):
-    """Starts workers, number `late` of which builds its lanes only once the file `come` is there."""
+    """Starts workers, number `late` of which builds its lanes only once the file `come` is
+    there.
+    """
     opened = []
 
     def start(count=3, *, late=(), kinds=None, kind=None):
@@ -102,7 +110,9 @@ def wait_for(lanes, count):
     assert len(lanes._worker_set.up) == count
 
 
-@pytest.mark.parametrize("bad", [{}, {"bad": "kill", "at": "release", "times": 1}], ids=["", "killed meanwhile"])
+@pytest.mark.parametrize(
+    "bad", [{}, {"bad": "kill", "at": "release", "times": 1}], ids=["", "killed meanwhile"]
+)
 def test_running_trials_move_to_a_worker_that_comes_late(pool, tmp_path, bad):
     lanes = pool(late=[2])
     wait_for(lanes, 2)
@@ -119,8 +129,12 @@ def test_running_trials_move_to_a_worker_that_comes_late(pool, tmp_path, bad):
     assert sorted(number for worker in lanes.workers for number in worker.trials) == SIX
     if not bad:
         moved = lanes.workers[2].trials
-        assert {(tmp_path / f"{number}.json").read_text()[1] for number in moved} == {"4"}, "saved at 3, and then at 4"
-        assert not list(tmp_path.glob("replayed-*")), "they go on from a checkpoint of the moment they moved"
+        assert {(tmp_path / f"{number}.json").read_text()[1] for number in moved} == {"4"}, (
+            "saved at 3, and then at 4"
+        )
+        assert not list(tmp_path.glob("replayed-*")), (
+            "they go on from a checkpoint of the moment they moved"
+        )
     assert rounds == alone(tmp_path, 5)
 
 
@@ -142,9 +156,13 @@ def test_trials_move_to_a_late_worker_from_workers_that_ran_ahead(pool, tmp_path
     assert not list(tmp_path.glob("replayed-*"))
 
 
-@pytest.mark.parametrize("ended", [False, True], ids=["at the end of a round", "in the midst of the next one"])
+@pytest.mark.parametrize(
+    "ended", [False, True], ids=["at the end of a round", "in the midst of the next one"]
+)
 def test_what_a_worker_that_is_gone_was_to_do_ahead_is_done_by_the_others(pool, tmp_path, ended):
-    """Its trials move, one of them ends and another one begins in a worker that holds more than its lanes."""
+    """Its trials move, one of them ends and another one begins in a worker that holds more than its
+    lanes.
+    """
     lanes, fresh = pool(), [trial(6)]
     wait_for(lanes, 3)
     for number in SIX:
@@ -165,7 +183,9 @@ def test_what_a_worker_that_is_gone_was_to_do_ahead_is_done_by_the_others(pool, 
     rounds.append(values(advance_all(lanes, SIX)))
     if ended:
         goes.process.kill()
-    assert lanes.finish({2: Outcome(state="pruned", epoch=2, objective=None)})[0].metrics == {"epochs": 2}
+    assert lanes.finish({2: Outcome(state="pruned", epoch=2, objective=None)})[0].metrics == {
+        "epochs": 2
+    }
     lanes.add(trial(6))
     left = [0, 1, 3, 4, 5, 6]
     for _ in range(2):
@@ -186,13 +206,22 @@ def test_a_worker_that_is_gone_once_it_has_told_of_all_its_epochs(pool, tmp_path
     lanes = pool()
     wait_for(lanes, 3)
     for number in SIX:
-        lanes.add(trial(number, **({"bad": "kill", "at": "end of advance", "times": 1} if number == 2 else {})))
+        lanes.add(
+            trial(
+                number,
+                **({"bad": "kill", "at": "end of advance", "times": 1} if number == 2 else {}),
+            )
+        )
     [goes] = [worker for worker in lanes._children if 2 in worker.trials]
     goes.sign = tmp_path / "never"
     rounds = [values(advance_all(lanes, SIX))]
     assert not goes.up
-    ended = lanes.finish({number: Outcome(state="pruned", epoch=1, objective=None) for number in ending})
-    assert [(result.number, result.metrics) for result in ended] == [(number, {"epochs": 1}) for number in ending]
+    ended = lanes.finish(
+        {number: Outcome(state="pruned", epoch=1, objective=None) for number in ending}
+    )
+    assert [(result.number, result.metrics) for result in ended] == [
+        (number, {"epochs": 1}) for number in ending
+    ]
     left = [number for number in SIX if number not in ending]
     rounds.append(values(advance_all(lanes, left)))
     assert sorted(number for worker in lanes.workers for number in worker.trials) == left
@@ -212,7 +241,9 @@ def test_workers_that_are_lost_together_are_waited_for_together(pool, tmp_path, 
         worker.process.kill()
     rounds.append(values(advance_all(lanes, SIX)))
     assert [len(worker.trials) for worker in lanes.workers] == [6]
-    assert all(bool(worker.losses) is not machine for worker in lost), "a lost machine counts against no trial"
+    assert all(bool(worker.losses) is not machine for worker in lost), (
+        "a lost machine counts against no trial"
+    )
     assert sum(worker.waited for worker in lost) == pytest.approx(3.0)
     (tmp_path / "come").touch()
     wait_for(lanes, 4)
@@ -221,7 +252,9 @@ def test_workers_that_are_lost_together_are_waited_for_together(pool, tmp_path, 
     assert rounds == alone(tmp_path, 5)
 
 
-def test_nobody_waits_for_workers_that_are_lost_with_their_machine_while_others_have_room(pool, tmp_path):
+def test_nobody_waits_for_workers_that_are_lost_with_their_machine_while_others_have_room(
+    pool, tmp_path
+):
     lanes, four = pool(4), range(4)
     wait_for(lanes, 4)
     for number in four:
@@ -260,7 +293,9 @@ def test_ctrl_c_ends_the_wait_for_the_end_of_a_worker_that_cannot_be_reached(tmp
     search(undisturbed, STUDY, counting.LastingLanes(tmp_path / "alone", 2), [])
 
     def start():
-        lanes = WorkerPool(counting.build_lasting, [{"folder": tmp_path, "width": 1}] * 2, worker=CutOff, lanes=2)
+        lanes = WorkerPool(
+            counting.build_lasting, [{"folder": tmp_path, "width": 1}] * 2, worker=CutOff, lanes=2
+        )
         wait_for(lanes, 2)
         first.append(lanes._children[0].process)
         return lanes
@@ -274,7 +309,9 @@ def test_ctrl_c_ends_the_wait_for_the_end_of_a_worker_that_cannot_be_reached(tmp
     assert "in 3600 seconds" in caplog.text
 
 
-def test_a_driver_begins_once_workers_have_ended_that_the_driver_before_could_not_reach(tmp_path, caplog):
+def test_a_driver_begins_once_workers_have_ended_that_the_driver_before_could_not_reach(
+    tmp_path, caplog
+):
     folder = tmp_path / "toy" / "trials"
     before, after = RayEngine(folder=folder), RayEngine(folder=folder)
     with before.shown():
@@ -283,7 +320,9 @@ def test_a_driver_begins_once_workers_have_ended_that_the_driver_before_could_no
         ended = time.time() + 1.4
     with after.shown():
         assert time.time() > ended
-        assert [path.name for path in folder.iterdir() if path.name != after.sign] == [".part-cut-off"]
+        assert [path.name for path in folder.iterdir() if path.name != after.sign] == [
+            ".part-cut-off"
+        ]
     assert "workers of the driver before this one could not be reached" in caplog.text
     assert not list(tmp_path.iterdir())  # nothing was trained, so nothing is left
 
@@ -299,7 +338,8 @@ def test_a_worker_of_another_kind_than_the_study_is_refused_with_the_difference(
     assert re.fullmatch(r".*\([0-9a-f]{12}\)", lanes.kind["sweeps"])
     with pytest.raises(
         UserError,
-        match=r"processor EPYC, not Xeon\. Give the study the same options and machines of one kind, or .*--extend",
+        match=r"processor EPYC, not Xeon\. Give the study the same options and machines of one "
+        r"kind, or .*--extend",
     ):
         pool(1, kinds=[begun], kind=dict(lanes.kind) | {"processor": "Xeon"})
     with pytest.raises(UserError, match=r"sweeps .*, not 0\.0\.1 \(abc\)"):
@@ -331,7 +371,12 @@ def test_workers_are_on_record_every_ten_seconds_while_the_study_runs():
 
         @property
         def workers(self):
-            state = {"name": "worker-0", "node": "n1", "device": "cpu", "epochs_per_second": float(self.rounds)}
+            state = {
+                "name": "worker-0",
+                "node": "n1",
+                "device": "cpu",
+                "epochs_per_second": float(self.rounds),
+            }
             return (WorkerState(**state, trials=tuple(self._lanes), since=7.0),)
 
         @workers.setter

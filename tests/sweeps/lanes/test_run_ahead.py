@@ -1,4 +1,6 @@
-"""Workers that begin an epoch before the others have done the one before: the numbers are those of one process in step."""
+"""Workers that begin an epoch before the others have done the one before: the numbers are those of
+one process in step.
+"""
 
 import threading
 import time
@@ -24,7 +26,9 @@ def pool(tmp_path):
     opened = []
 
     def start(factory=counting.build, count=2, timeout=None, **arguments):
-        opened.append(WorkerPool(factory, [{"folder": tmp_path, **arguments}] * count, timeout=timeout))
+        opened.append(
+            WorkerPool(factory, [{"folder": tmp_path, **arguments}] * count, timeout=timeout)
+        )
         return opened[-1]
 
     yield start
@@ -52,11 +56,16 @@ def alone(folder, numbers, rounds):
     lanes = CountingLanes(folder / "alone", len(numbers))
     for number in numbers:
         lanes.add(trial(number))
-    return {number: [values(advance_all(lanes, [number]))[0] for _ in range(rounds)] for number in numbers}
+    return {
+        number: [values(advance_all(lanes, [number]))[0] for _ in range(rounds)]
+        for number in numbers
+    }
 
 
 class Planned:
-    """What follows, as an engine would plan it: these trials end, those begin in their lanes, in each round."""
+    """What follows, as an engine would plan it: these trials end, those begin in their lanes, in
+    each round.
+    """
 
     def __init__(self, ending=(), fresh=()):
         self.ending, self.fresh, self.asked = ending, [*fresh], []
@@ -86,11 +95,15 @@ def test_a_worker_trains_on_while_another_one_still_trains_the_last_epoch(pool, 
     waiting = threading.main_thread()
     threading.Thread(target=go, daemon=True).start()
     expected = alone(tmp_path, [0, 1], 3)
-    assert [advanced(lanes, [0, 1]) for _ in range(3)] == [[expected[0][n], expected[1][n]] for n in range(3)]
+    assert [advanced(lanes, [0, 1]) for _ in range(3)] == [
+        [expected[0][n], expected[1][n]] for n in range(3)
+    ]
 
 
 def test_who_ends_and_who_begins_goes_along_with_the_next_epoch(pool, tmp_path):
-    """Nobody waits for a worker to end trial 1 and to begin trial 4: the caller asks when both are done."""
+    """Nobody waits for a worker to end trial 1 and to begin trial 4: the caller asks when both are
+    done.
+    """
     lanes = pool()
     expected = alone(tmp_path, [0, 1, 2, 3, 4], 4)
     for number in range(4):
@@ -99,11 +112,19 @@ def test_who_ends_and_who_begins_goes_along_with_the_next_epoch(pool, tmp_path):
     plan = Planned(ending=[1], fresh=[trial(4)])
     assert advanced(lanes, [0, 1, 2, 3], plan) == [expected[number][1] for number in range(4)]
     assert sorted(plan.asked) == [[0, 2], [1, 3]]
-    assert [(result.number, result.metrics) for result in lanes.finish({1: PRUNED})] == [(1, {"epochs": 2})]
+    assert [(result.number, result.metrics) for result in lanes.finish({1: PRUNED})] == [
+        (1, {"epochs": 2})
+    ]
     lanes.discard_checkpoints([trial(1)])
     lanes.add(trial(4))
-    assert advanced(lanes, [0, 2, 3, 4]) == [*(expected[number][2] for number in (0, 2, 3)), expected[4][0]]
-    assert advanced(lanes, [0, 2, 3, 4]) == [*(expected[number][3] for number in (0, 2, 3)), expected[4][1]]
+    assert advanced(lanes, [0, 2, 3, 4]) == [
+        *(expected[number][2] for number in (0, 2, 3)),
+        expected[4][0],
+    ]
+    assert advanced(lanes, [0, 2, 3, 4]) == [
+        *(expected[number][3] for number in (0, 2, 3)),
+        expected[4][1],
+    ]
 
 
 @pytest.mark.parametrize("at", ["finish", "add", 1, 2, 3, 4])
@@ -114,34 +135,47 @@ def test_a_worker_that_dies_ahead_goes_unnoticed(pool, tmp_path, at):
     begins = trial(4, **(bad if at in ("add", 1, 2) else {}))
     for number in range(4):
         lanes.add(trial(number, **(bad if (number, at) in ((1, "finish"), (3, 3), (3, 4)) else {})))
-    rounds = [advanced(lanes, [0, 1, 2, 3], plan) for plan in (None, Planned(ending=[1], fresh=[begins]))]
+    rounds = [
+        advanced(lanes, [0, 1, 2, 3], plan) for plan in (None, Planned(ending=[1], fresh=[begins]))
+    ]
     assert rounds == [[expected[number][epoch] for number in range(4)] for epoch in (0, 1)]
     assert lanes.finish({1: PRUNED})[0].metrics == {"epochs": 2}
     lanes.add(begins)
     rounds = [advanced(lanes, [0, 2, 3, 4]) for _ in range(2)]
-    assert rounds == [[*(expected[number][epoch] for number in (0, 2, 3)), expected[4][epoch - 2]] for epoch in (2, 3)]
+    assert rounds == [
+        [*(expected[number][epoch] for number in (0, 2, 3)), expected[4][epoch - 2]]
+        for epoch in (2, 3)
+    ]
     assert len(list(tmp_path.glob("bad-*"))) == 2
 
 
 @pytest.mark.parametrize("at", ["nowhere", "add", "replay", 3])
 def test_a_trial_that_goes_on_ahead_catches_up_first(pool, tmp_path, at):
-    """Trial 4 has done 2 epochs elsewhere, and its checkpoint is lost. Its worker may die in the midst of it."""
+    """Trial 4 has done 2 epochs elsewhere, and its checkpoint is lost. Its worker may die in the
+    midst of it.
+    """
     lanes = pool()
     expected = alone(tmp_path, range(5), 4)
     for number in range(4):
         lanes.add(trial(number))
     goes_on = replace(trial(4, bad="kill", at=at, times=1), epoch=2)
-    assert advanced(lanes, [0, 1, 2, 3], Planned(ending=[1], fresh=[goes_on])) == [expected[n][0] for n in range(4)]
+    assert advanced(lanes, [0, 1, 2, 3], Planned(ending=[1], fresh=[goes_on])) == [
+        expected[n][0] for n in range(4)
+    ]
     lanes.finish({1: PRUNED})
     lanes.add(goes_on)
     lanes.replay()
     rounds = [advanced(lanes, [0, 2, 3, 4]) for _ in range(2)]
-    assert rounds == [[*(expected[n][epoch] for n in (0, 2, 3)), expected[4][epoch + 1]] for epoch in (1, 2)]
+    assert rounds == [
+        [*(expected[n][epoch] for n in (0, 2, 3)), expected[4][epoch + 1]] for epoch in (1, 2)
+    ]
     assert len(list(tmp_path.glob("bad-4-*"))) == (at != "nowhere")
 
 
 def test_a_trial_goes_on_once_a_worker_has_discarded_its_checkpoints(pool, tmp_path):
-    """Both workers train when the checkpoints are to go, so that is done after their epochs: until then nobody begins the trial ahead."""
+    """Both workers train when the checkpoints are to go, so that is done after their epochs: until
+    then nobody begins the trial ahead.
+    """
     lanes = pool()
     for number in range(4):
         lanes.add(trial(number, **({"bad": "wait", "at": 1} if number < 2 else {})))
@@ -161,8 +195,12 @@ def test_a_trial_goes_on_once_a_worker_has_discarded_its_checkpoints(pool, tmp_p
     assert advanced(lanes, [0, 2, 3, 4])[-1] == expected[4][2]
 
 
-@pytest.mark.parametrize(("bad", "kind"), [("kill", "out_of_memory"), ("raise", "error"), ("sleep", "timed_out")])
-def test_a_trial_that_fails_ahead_has_failed_in_the_epoch_that_is_asked_for_then(pool, tmp_path, bad, kind):
+@pytest.mark.parametrize(
+    ("bad", "kind"), [("kill", "out_of_memory"), ("raise", "error"), ("sleep", "timed_out")]
+)
+def test_a_trial_that_fails_ahead_has_failed_in_the_epoch_that_is_asked_for_then(
+    pool, tmp_path, bad, kind
+):
     lanes = pool(timeout=2.0)
     expected = alone(tmp_path, range(4), 3)
     for number in range(4):
@@ -177,7 +215,9 @@ def test_a_trial_that_fails_ahead_has_failed_in_the_epoch_that_is_asked_for_then
 
 
 def test_what_nobody_planned_is_done_after_the_epoch_that_has_begun(pool, tmp_path):
-    """A replay, a trial that another program has ended, a trial for its lane, and trials that leave."""
+    """A replay, a trial that another program has ended, a trial for its lane, and trials that
+    leave.
+    """
     lanes, expected = pool(), alone(tmp_path, range(5), 5)
     for number in range(4):
         lanes.add(trial(number))
@@ -185,11 +225,17 @@ def test_what_nobody_planned_is_done_after_the_epoch_that_has_begun(pool, tmp_pa
     lanes.replay()
     assert lanes.finish({0: PRUNED})[0].number == 0
     lanes.add(trial(4))
-    assert advanced(lanes, [1, 2, 3, 4]) == [*(expected[number][1] for number in (1, 2, 3)), expected[4][0]]
+    assert advanced(lanes, [1, 2, 3, 4]) == [
+        *(expected[number][1] for number in (1, 2, 3)),
+        expected[4][0],
+    ]
     lanes.release([1])
     lanes.add(TrialSpec(number=1, params={}, seed=101, epoch=2))
     lanes.replay()
-    assert advanced(lanes, [1, 2, 3, 4]) == [*(expected[number][2] for number in (1, 2, 3)), expected[4][1]]
+    assert advanced(lanes, [1, 2, 3, 4]) == [
+        *(expected[number][2] for number in (1, 2, 3)),
+        expected[4][1],
+    ]
 
 
 def test_another_trial_than_the_one_that_was_begun_is_refused(pool):
@@ -220,7 +266,9 @@ def test_what_is_pruned_late_trains_and_reports_one_epoch_more(monkeypatch):
     for late in (1000, 1):
         monkeypatch.setattr("sweeps.engine.trial_loop.PIPELINED_FROM", late)
         optuna_study = in_memory(study)
-        lanes = ToyLanes(width=3, epochs=6, objective=lambda trial, epoch, state: float(trial.number))
+        lanes = ToyLanes(
+            width=3, epochs=6, objective=lambda trial, epoch, state: float(trial.number)
+        )
         search(optuna_study, study, lanes, [])
         lengths[late] = [len(trial.intermediate_values) for trial in optuna_study.trials]
     assert lengths[1000][0] == lengths[1][0] == 6
@@ -230,13 +278,15 @@ def test_what_is_pruned_late_trains_and_reports_one_epoch_more(monkeypatch):
 
 
 def test_who_is_pruned_in_the_last_epoch_but_one_is_complete(decided_late):
-    study = toy_study(trials=2, pruner="successive_halving", pruner_options={"factor": 2, "min_epochs": 2})
+    study = toy_study(
+        trials=2, pruner="successive_halving", pruner_options={"factor": 2, "min_epochs": 2}
+    )
     optuna_study = in_memory(study)
     lanes = ToyLanes(width=2, epochs=3, objective=lambda trial, epoch, state: float(trial.number))
     search(optuna_study, study, lanes, [])
-    assert [(len(trial.intermediate_values), trial.state.name) for trial in optuna_study.trials] == [
-        (3, "COMPLETE")
-    ] * 2
+    assert [
+        (len(trial.intermediate_values), trial.state.name) for trial in optuna_study.trials
+    ] == [(3, "COMPLETE")] * 2
 
 
 @pytest.mark.parametrize(("first", "then"), [(15, 16), (16, 15)])

@@ -57,7 +57,9 @@ def values(progress):
 def alone(folder, numbers, epochs):
     """The rounds of the same trials in one process without accidents."""
     (folder / "alone").mkdir(exist_ok=True)
-    lanes = with_trials(counting.CountingLanes(folder / "alone", len(numbers)), *map(trial, numbers))
+    lanes = with_trials(
+        counting.CountingLanes(folder / "alone", len(numbers)), *map(trial, numbers)
+    )
     return [values(advance_all(lanes, numbers)) for _ in range(epochs)]
 
 
@@ -112,7 +114,9 @@ def test_many_processes_give_the_rounds_of_one(workers, tmp_path, monkeypatch):
     [result] = lanes.finish({1: COMPLETE})
     assert (result.number, result.metrics, result.folder) == (1, {"epochs": 4}, "complete")
     lanes.add(trial(9))
-    assert advance_all(lanes, [9])[0].metrics["pid"] == pids[1], "into the lane that has become free"
+    assert advance_all(lanes, [9])[0].metrics["pid"] == pids[1], (
+        "into the lane that has become free"
+    )
 
 
 def test_an_epoch_is_handed_over_while_its_neighbours_train(workers, tmp_path):
@@ -124,7 +128,10 @@ def test_an_epoch_is_handed_over_while_its_neighbours_train(workers, tmp_path):
 
 def test_a_child_killed_after_some_epochs_of_a_round_trains_the_others_only(workers, tmp_path):
     lanes = with_trials(workers(processes=1), trial(0), trial(1, bad="kill", at=1, times=1))
-    assert [values(done) for done in lanes.advance([0, 1])] == [[], *([each] for each in alone(tmp_path, [0, 1], 1)[0])]
+    assert [values(done) for done in lanes.advance([0, 1])] == [
+        [],
+        *([each] for each in alone(tmp_path, [0, 1], 1)[0]),
+    ]
     assert values(advance_all(lanes, [0, 1])) == alone(tmp_path, [0, 1], 2)[1]
 
 
@@ -150,7 +157,9 @@ def test_a_child_killed_during_an_epoch_is_replaced_unnoticed(workers, tmp_path)
 
 
 @pytest.mark.parametrize("command", ["advance", "add", "replay", "finish", "discard_checkpoints"])
-def test_a_child_that_died_between_rounds_is_replaced_at_the_next_command(workers, tmp_path, command):
+def test_a_child_that_died_between_rounds_is_replaced_at_the_next_command(
+    workers, tmp_path, command
+):
     lanes = with_trials(workers(processes=1), trial(0), rounds=3)
     os.kill(process_ids(lanes)[0], signal.SIGKILL)
     assert gone(process_ids(lanes))
@@ -174,11 +183,18 @@ def test_a_child_that_died_between_rounds_is_replaced_at_the_next_command(worker
         ("exit", "crashed", "its process ended with exit status 3 in epoch 2, 3 times"),
     ],
 )
-def test_trials_whose_child_dies_three_times_fail_and_the_others_go_on(workers, tmp_path, bad, kind, words):
+def test_trials_whose_child_dies_three_times_fail_and_the_others_go_on(
+    workers, tmp_path, bad, kind, words
+):
     lanes = with_trials(workers(width=1), trial(0), trial(1, bad=bad, at=2), rounds=1)
     good, failed = advance_all(lanes, [0, 1])
     assert values([good]) == alone(tmp_path, [0], 2)[1]
-    assert (failed.number, failed.epoch, failed.failure.kind, failed.failure.message) == (1, 2, kind, words)
+    assert (failed.number, failed.epoch, failed.failure.kind, failed.failure.message) == (
+        1,
+        2,
+        kind,
+        words,
+    )
     assert len(list(tmp_path.glob("bad-1-*"))) == 3
     assert lanes.finish({1: FAILED})[0].metrics == {}
     lanes.add(trial(2))
@@ -246,14 +262,22 @@ def test_what_is_long_and_no_training_is_not_ended(limited, tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_a_trial_whose_end_hangs_fails_and_its_neighbours_have_their_results(limited, tmp_path, count):
+def test_a_trial_whose_end_hangs_fails_and_its_neighbours_have_their_results(
+    limited, tmp_path, count
+):
     with_trials(limited, trial(0), trial(1, bad="sleep", at="finish"), trial(2), rounds=3)
     ending = [1] if count == 1 else [0, 1, 2]
     results = {result.number: result for result in limited.finish(dict.fromkeys(ending, COMPLETE))}
     assert list(results) == ending
     hanging = results.pop(1)
-    assert (hanging.failure.kind, hanging.failure.message, hanging.folder) == ("timed_out", f"{SILENT}4", None)
-    assert [(each.metrics, each.failure) for each in results.values()] == [({"epochs": 3}, None)] * (count - 1)
+    assert (hanging.failure.kind, hanging.failure.message, hanging.folder) == (
+        "timed_out",
+        f"{SILENT}4",
+        None,
+    )
+    assert [(each.metrics, each.failure) for each in results.values()] == [
+        ({"epochs": 3}, None)
+    ] * (count - 1)
     if count == 1:
         assert values(advance_all(limited, [0, 2])) == alone(tmp_path, [0, 2], 4)[3]
 
@@ -306,17 +330,29 @@ def test_a_warning_of_all_workers_is_logged_once_here(tmp_path, caplog, capfd):
 @pytest.mark.parametrize("build", [counting.build, counting.build_fused])
 @pytest.mark.parametrize("at", ["add", "replay", 3, "finish"])
 def test_an_exception_fails_its_trial_alone(tmp_path, caplog, build, at):
-    """Trial 1 of three raises while it is placed, catches up, trains, or is finished; its neighbours keep their numbers."""
+    """Trial 1 of three raises while it is placed, catches up, trains, or is finished; its
+    neighbours keep their numbers.
+    """
     lanes = WorkerPool(build, [{"folder": tmp_path, "width": 3}])
     try:
-        with_trials(lanes, *(trial(n, epoch=2, **({"bad": "raise", "at": at} if n == 1 else {})) for n in range(3)))
+        with_trials(
+            lanes,
+            *(
+                trial(n, epoch=2, **({"bad": "raise", "at": at} if n == 1 else {}))
+                for n in range(3)
+            ),
+        )
         lanes.replay()
         rounds = [{each.number: each for each in advance_all(lanes, [0, 1, 2])}]
         failed = rounds[0][1].failure
         if at == "finish":
-            results = {result.number: result for result in lanes.finish(dict.fromkeys([0, 1, 2], COMPLETE))}
+            results = {
+                result.number: result for result in lanes.finish(dict.fromkeys([0, 1, 2], COMPLETE))
+            }
             failed = results.pop(1).failure
-            assert [(each.metrics, each.failure) for each in results.values()] == [({"epochs": 3}, None)] * 2
+            assert [(each.metrics, each.failure) for each in results.values()] == [
+                ({"epochs": 3}, None)
+            ] * 2
         else:
             lanes.finish({1: FAILED})
             rounds.append({each.number: each for each in advance_all(lanes, [0, 2])})
@@ -335,7 +371,12 @@ def test_an_exception_fails_its_trial_alone(tmp_path, caplog, build, at):
         ("leave", 2, "error", "SystemExit: the loss has no gradient in epoch 2"),
         ("leave", "add", "error", "SystemExit: the loss has no gradient in epoch 2"),
         ("interrupt", 2, "error", "KeyboardInterrupt: the loss has no gradient in epoch 2"),
-        ("lines", 2, "error", "RuntimeError: Error(s) in loading state_dict: size mismatch another… in epoch 2"),
+        (
+            "lines",
+            2,
+            "error",
+            "RuntimeError: Error(s) in loading state_dict: size mismatch another… in epoch 2",
+        ),
         ("exit", 2, "crashed", "its process ended with exit status 3 in epoch 2, 3 times"),
         ("segfault", 2, "crashed", "its process was killed by SIGSEGV in epoch 2, 3 times"),
         ("segfault", "replay", "crashed", "its process was killed by SIGSEGV in epoch 2, 3 times"),
@@ -345,7 +386,10 @@ def test_an_exception_fails_its_trial_alone(tmp_path, caplog, build, at):
 def test_who_leaves_or_kills_the_process_fails_alone(tmp_path, build, bad, at, kind, message):
     lanes = WorkerPool(build, [{"folder": tmp_path, "width": 3}])
     try:
-        with_trials(lanes, *(trial(n, epoch=1, **({"bad": bad, "at": at} if n == 1 else {})) for n in range(3)))
+        with_trials(
+            lanes,
+            *(trial(n, epoch=1, **({"bad": bad, "at": at} if n == 1 else {})) for n in range(3)),
+        )
         lanes.replay()
         first, failed, last = advance_all(lanes, [0, 1, 2])
         assert values([first, last]) == alone(tmp_path, [0, 2], 2)[1]
@@ -362,8 +406,15 @@ def test_who_leaves_or_kills_the_process_fails_alone(tmp_path, build, bad, at, k
 
 @pytest.mark.parametrize("at", ["add", 1, 2, "finish"])
 def test_all_that_raise_fail_each_with_its_own_message(workers, at):
-    lanes = with_trials(workers(processes=1, width=3), *(trial(n, bad="raise", at=at) for n in range(3)))
-    ends = [each for _ in range(2) for each in advance_all(lanes, [0, 1, 2]) if at != "finish" or each.epoch == 1]
+    lanes = with_trials(
+        workers(processes=1, width=3), *(trial(n, bad="raise", at=at) for n in range(3))
+    )
+    ends = [
+        each
+        for _ in range(2)
+        for each in advance_all(lanes, [0, 1, 2])
+        if at != "finish" or each.epoch == 1
+    ]
     if at == "finish":
         ends = lanes.finish(dict.fromkeys([0, 1, 2], COMPLETE))
     assert {each.number for each in ends if each.failure} == {0, 1, 2}
@@ -372,7 +423,10 @@ def test_all_that_raise_fail_each_with_its_own_message(workers, at):
 def test_an_exception_spares_those_that_wait(workers, tmp_path, caplog):
     lanes = with_trials(workers(processes=1), trial(0), trial(1, bad="raise", at=2), rounds=1)
     [failed] = advance_all(lanes, [1])
-    assert (failed.failure.kind, failed.failure.message) == ("error", "ValueError: the loss has no gradient in epoch 2")
+    assert (failed.failure.kind, failed.failure.message) == (
+        "error",
+        "ValueError: the loss has no gradient in epoch 2",
+    )
     assert "counting.py" in caplog.text, "the whole traceback is logged"
     lanes.finish({1: FAILED})
     assert values(advance_all(lanes, [0])) == alone(tmp_path, [0], 2)[1]
@@ -394,8 +448,12 @@ def test_children_place_their_trials_side_by_side(workers, tmp_path):
 def test_a_death_while_several_are_placed_goes_unnoticed(workers, tmp_path, dies):
     lanes = workers(processes=1, width=3)
     for number in range(3):
-        lanes.add(trial(number, **({"bad": "kill", "at": "add", "times": 1} if number == dies else {})))
-    assert [values(advance_all(lanes, [0, 1, 2])) for _ in range(2)] == alone(tmp_path, [0, 1, 2], 2)
+        lanes.add(
+            trial(number, **({"bad": "kill", "at": "add", "times": 1} if number == dies else {}))
+        )
+    assert [values(advance_all(lanes, [0, 1, 2])) for _ in range(2)] == alone(
+        tmp_path, [0, 1, 2], 2
+    )
 
 
 def test_more_trials_than_pipes_hold_are_placed(workers, tmp_path):
@@ -422,7 +480,9 @@ def test_many_are_finished_in_the_order_asked_for_and_a_death_meanwhile_goes_unn
     assert [each.epoch for each in advance_all(lanes, [1, 4, 5, 6])] == [4, 1, 1, 1]
 
 
-def test_a_finished_trial_can_be_trained_again_until_its_checkpoints_are_discarded(workers, tmp_path):
+def test_a_finished_trial_can_be_trained_again_until_its_checkpoints_are_discarded(
+    workers, tmp_path
+):
     lanes = with_trials(workers(), trial(0), rounds=3)
     lanes.finish({0: COMPLETE})
     assert (tmp_path / "0.json").exists()
@@ -444,12 +504,15 @@ def test_trials_are_continued_from_their_checkpoints(workers, tmp_path):
 
 def test_what_a_factory_raises(tmp_path):
     def start(*problems):
-        WorkerPool(counting.build, [{"folder": tmp_path, "problem": problem} for problem in problems])
+        WorkerPool(
+            counting.build, [{"folder": tmp_path, "problem": problem} for problem in problems]
+        )
 
     with pytest.raises(UserError, match=r"^study.yaml: device: got 'abacus'; known: cpu.$"):
         start(None, "user")
     with pytest.raises(
-        WorkerError, match=r"(?s)worker-0 could not start.*counting.py.*ZeroDivisionError: no such device"
+        WorkerError,
+        match=r"(?s)worker-0 could not start.*counting.py.*ZeroDivisionError: no such device",
     ):
         start("bug", None)
     with pytest.raises(WorkerError, match="worker-0 could not start: ended with exit status 7"):
@@ -464,7 +527,9 @@ def test_a_user_error_stays_one(workers):
 
 def test_a_full_disk_stops_the_study_and_fails_no_trial(workers):
     lanes = with_trials(workers(processes=1), trial(0, bad="full", at=1))
-    with pytest.raises(UserError, match=r"^the disk is full. What is finished is kept: free some space"):
+    with pytest.raises(
+        UserError, match=r"^the disk is full. What is finished is kept: free some space"
+    ):
         advance_all(lanes, [0])
 
 
@@ -472,7 +537,9 @@ def test_the_protocol_of_lanes(workers):
     check_lanes(workers, [{}, {"a": 1}, {"b": 2}])
 
 
-SUPPORT = os.pathsep.join([str(Path(__file__).parents[2] / "support"), str(Path(__file__).parents[3])])
+SUPPORT = os.pathsep.join(
+    [str(Path(__file__).parents[2] / "support"), str(Path(__file__).parents[3])]
+)
 """What a script needs to find our modules."""
 
 PARENT = """
@@ -506,7 +573,7 @@ if __name__ == "__main__":
         if lanes:
             lanes.close()
         print(f"closed in {time.monotonic() - started:.2f}")
-"""
+"""  # noqa: E501
 
 
 PRELOADING = """
@@ -540,9 +607,13 @@ def test_what_children_need_is_imported_once(tmp_path):
     (tmp_path / "imported.py").write_text(IMPORTED)
     (tmp_path / "parent.py").write_text(PRELOADING)
     path = os.pathsep.join([str(tmp_path), SUPPORT])
-    subprocess.run([sys.executable, tmp_path / "parent.py"], env={**os.environ, "PYTHONPATH": path}, check=True)
+    subprocess.run(
+        [sys.executable, tmp_path / "parent.py"], env={**os.environ, "PYTHONPATH": path}, check=True
+    )
     assert len(list(tmp_path.glob("child-*"))) == 3
-    assert len(list(tmp_path.glob("imported-*"))) == 2, "by the parent and by the process that children are forks of"
+    assert len(list(tmp_path.glob("imported-*"))) == 2, (
+        "by the parent and by the process that children are forks of"
+    )
 
 
 UNGUARDED = """
@@ -560,7 +631,11 @@ def test_a_script_without_a_guard_starts_its_children_and_runs_once(tmp_path):
     (tmp_path / "script.py").write_text(UNGUARDED)
     command = [sys.executable, tmp_path / "script.py", tmp_path]
     done = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": SUPPORT}, capture_output=True, text=True, check=True
+        command,
+        env={**os.environ, "PYTHONPATH": SUPPORT},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert (done.stdout, done.stderr) == ("the script runs\n", "")
 
@@ -632,6 +707,11 @@ def test_ctrl_c_does_not_reach_a_child_that_is_not_yet_up(parent):
 
 
 def test_a_process_on_its_way_out_searches_nothing_for_cycles():
-    script = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count(), gc.get_count()[0])); import sweeps.fast_exit"
-    frozen, tracked = map(int, subprocess.check_output([sys.executable, "-c", script], text=True).split())
+    script = (
+        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count(), "
+        "gc.get_count()[0])); import sweeps.fast_exit"
+    )
+    frozen, tracked = map(
+        int, subprocess.check_output([sys.executable, "-c", script], text=True).split()
+    )
     assert frozen > 1000 > tracked

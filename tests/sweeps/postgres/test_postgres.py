@@ -1,4 +1,6 @@
-"""The journal in a PostgreSQL table, on a real server: the same records as in a file, through drops, kills and damage."""
+"""The journal in a PostgreSQL table, on a real server: the same records as in a file, through
+drops, kills and damage.
+"""
 
 import itertools
 import os
@@ -26,11 +28,20 @@ from sweeps.postgres.claim import claimed
 from sweeps.postgres.database import Database, open_tables
 from sweeps.postgres.journal import _APPEND as APPEND
 from sweeps.postgres.journal import PostgresJournal
-from sweeps.storage import hold_study, open_storage, open_study, recorded_study, snapshot, study_names
+from sweeps.storage import (
+    hold_study,
+    open_storage,
+    open_study,
+    recorded_study,
+    snapshot,
+    study_names,
+)
 from sweeps.storage.journals import StorageLost
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*XDG_RUNTIME_DIR")
-TERMINATE = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'sweeps'"
+TERMINATE = (
+    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'sweeps'"
+)
 STUDY = toy_study(trials=6, sampler="tpe", sampler_options={"startup_trials": 3}, pruner="median")
 
 
@@ -55,8 +66,13 @@ def count(url):
 
 
 def note_waits(record_property, times, said):
-    """Note how often connections went, and for how long the driver waited each time that it noticed."""
-    waits = [float(seconds) for seconds in re.findall(r"the connection was lost and is back after (\S+) s", said)]
+    """Note how often connections went, and for how long the driver waited each time that it
+    noticed.
+    """
+    waits = [
+        float(seconds)
+        for seconds in re.findall(r"the connection was lost and is back after (\S+) s", said)
+    ]
     record_property("times", times)
     record_property("times noticed", len(waits))
     record_property("seconds to go on", waits)
@@ -64,7 +80,9 @@ def note_waits(record_property, times, said):
 
 def read(url, runs):
     """The table of the search, as another process reads it."""
-    return table(optuna.load_study(study_name="toy", storage=open_storage(url, runs, "toy", must_exist=True)))
+    return table(
+        optuna.load_study(study_name="toy", storage=open_storage(url, runs, "toy", must_exist=True))
+    )
 
 
 # ---- the same journal as in a file ----
@@ -121,7 +139,9 @@ def test_a_study_goes_into_a_storage_of_plain_optuna(tmp_path, url, undisturbed)
     """The command of docs/guide/many-machines.md."""
     searched(url, tmp_path)
     place = f"sqlite:///{tmp_path}/optuna.db"
-    optuna.copy_study(from_study_name="toy", from_storage=open_storage(url, tmp_path, "toy"), to_storage=place)
+    optuna.copy_study(
+        from_study_name="toy", from_storage=open_storage(url, tmp_path, "toy"), to_storage=place
+    )
     copied = optuna.load_study(study_name="toy", storage=place)
     assert [(trial.params, trial.value, trial.state.name) for trial in copied.trials] == [
         (row["params"], row["values"] and row["values"][0], row["state"]) for row in undisturbed[0]
@@ -132,7 +152,9 @@ def test_a_study_goes_into_a_storage_of_plain_optuna(tmp_path, url, undisturbed)
 
 
 def test_rows_become_visible_in_the_order_of_their_identities(url):
-    """A reader goes by the newest row that it has seen, so an earlier one must not appear behind it."""
+    """A reader goes by the newest row that it has seen, so an earlier one must not appear behind
+    it.
+    """
     database = Database(url)
     open_tables(database, create=True)
     drawn = lambda: sql(url, "select last_value, is_called from sweeps_journal_id_seq")[0]  # noqa: E731
@@ -145,9 +167,13 @@ def test_rows_become_visible_in_the_order_of_their_identities(url):
         ((first,),) = slow.execute(*batch(0, "slow")).fetchall()
         assert drawn() == (first, True)
         found = []
-        waiting = threading.Thread(target=lambda: found.extend(quick.execute(*batch(0, "quick")).fetchall()))
+        waiting = threading.Thread(
+            target=lambda: found.extend(quick.execute(*batch(0, "quick")).fetchall())
+        )
         waiting.start()
-        is_waiting = "select count(*) from pg_stat_activity where pid = %s and wait_event_type = 'Lock'"
+        is_waiting = (
+            "select count(*) from pg_stat_activity where pid = %s and wait_event_type = 'Lock'"
+        )
         while not sql(url, is_waiting, quick.info.backend_pid)[0][0]:
             time.sleep(0.01)
         assert drawn() == (first, True), "who waits for the claim has drawn no identity"
@@ -171,7 +197,9 @@ def test_without_a_claim_nothing_is_written(tmp_path, url):
 # ---- connections that drop ----
 
 
-def test_a_network_that_loses_requests_and_answers_loses_and_doubles_no_record(tmp_path, url, undisturbed, caplog):
+def test_a_network_that_loses_requests_and_answers_loses_and_doubles_no_record(
+    tmp_path, url, undisturbed, caplog
+):
     faults = itertools.cycle(["cut", "answer", "late"])
     with faulty_network(url, lambda request: next(faults) if request % 4 == 0 else None) as network:
         assert (searched(network, tmp_path), count(url)) == undisturbed
@@ -198,14 +226,18 @@ def test_a_batch_whose_answer_was_lost_for_good_is_found_by_the_next(url):
 def test_connections_that_are_terminated_all_the_time_cost_nothing_but_lines(
     tmp_path, url, undisturbed, caplog, record_property
 ):
-    """Terminated as soon as a record was written since the last time, so the search moves on, however busy the machine is."""
+    """Terminated as soon as a record was written since the last time, so the search moves on,
+    however busy the machine is.
+    """
     ended, cuts = threading.Event(), []
 
     def terminate():
         known = 0
         with psycopg.connect(plain(url), autocommit=True) as connection:
             while not ended.wait(0.001):
-                (now,) = connection.execute("select coalesce(max(id), 0) from sweeps_journal").fetchone()
+                (now,) = connection.execute(
+                    "select coalesce(max(id), 0) from sweeps_journal"
+                ).fetchone()
                 if now > known:
                     cuts.append(connection.execute(TERMINATE).rowcount)
                     known = now
@@ -223,7 +255,9 @@ def test_connections_that_are_terminated_all_the_time_cost_nothing_but_lines(
     note_waits(record_property, sum(cuts), caplog.text)
 
 
-def test_a_server_that_restarts_in_the_middle_of_a_round(tmp_path, server, url, undisturbed, caplog, record_property):
+def test_a_server_that_restarts_in_the_middle_of_a_round(
+    tmp_path, server, url, undisturbed, caplog, record_property
+):
     starts = []
 
     def restart(event):
@@ -244,7 +278,9 @@ def test_a_server_that_restarts_in_the_middle_of_a_round(tmp_path, server, url, 
     note_waits(record_property, len(starts), caplog.text)
 
 
-def test_a_server_that_stays_away_ends_the_study_in_one_line_and_the_study_goes_on(tmp_path, server, url, undisturbed):
+def test_a_server_that_stays_away_ends_the_study_in_one_line_and_the_study_goes_on(
+    tmp_path, server, url, undisturbed
+):
     checkpoints = {}
 
     def unplug(event):
@@ -252,7 +288,9 @@ def test_a_server_that_stays_away_ends_the_study_in_one_line_and_the_study_goes_
             server.stop()
 
     try:
-        with pytest.raises(UserError, match=r"^postgresql\S+: no longer answers. What is finished is kept") as error:
+        with pytest.raises(
+            UserError, match=r"^postgresql\S+: no longer answers. What is finished is kept"
+        ) as error:
             searched(url, tmp_path, patience=0.5, checkpoints=checkpoints, before=unplug)
     finally:
         server.start()
@@ -264,7 +302,9 @@ def test_a_server_that_stays_away_ends_the_study_in_one_line_and_the_study_goes_
 def hung(server):
     """All processes of the server are stopped, and their connections stay open."""
     master = server.get_pid()
-    parents = {int(path.name): path / "stat" for path in Path("/proc").iterdir() if path.name.isdigit()}
+    parents = {
+        int(path.name): path / "stat" for path in Path("/proc").iterdir() if path.name.isdigit()
+    }
     children = []
     for identity, stat in parents.items():
         with suppress(OSError):
@@ -281,7 +321,9 @@ def hung(server):
 
 
 @pytest.mark.slow
-def test_a_server_whose_processes_are_stopped_is_waited_for_and_costs_nothing(tmp_path, server, url, undisturbed):
+def test_a_server_whose_processes_are_stopped_is_waited_for_and_costs_nothing(
+    tmp_path, server, url, undisturbed
+):
     going_on = []
 
     def stop(event):
@@ -299,7 +341,9 @@ def test_a_server_whose_processes_are_stopped_is_waited_for_and_costs_nothing(tm
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_wait_for_a_server_whose_processes_are_stopped(tmp_path, server, url, undisturbed):
+def test_ctrl_c_ends_the_wait_for_a_server_whose_processes_are_stopped(
+    tmp_path, server, url, undisturbed
+):
     checkpoints, stopping = {}, ExitStack()
 
     def stop(event):
@@ -309,7 +353,9 @@ def test_ctrl_c_ends_the_wait_for_a_server_whose_processes_are_stopped(tmp_path,
 
     begun = time.monotonic()
     with stopping, pytest.raises((KeyboardInterrupt, StorageLost)):
-        searched(f"{url}&connect_timeout=2", tmp_path, patience=1.0, checkpoints=checkpoints, before=stop)
+        searched(
+            f"{url}&connect_timeout=2", tmp_path, patience=1.0, checkpoints=checkpoints, before=stop
+        )
     assert time.monotonic() - begun < 60
     assert searched(url, tmp_path, checkpoints=checkpoints) == undisturbed[0]
 
@@ -331,30 +377,53 @@ def test_a_damaged_row_stops_the_study_and_is_set_aside(tmp_path, url, undisturb
     searched(url, tmp_path)
     other = replace(toy_study(trials=1), name="other")
     run_study(other, ToyLanes, runs=tmp_path, storage=url)
-    (bad,) = sql(url, "select id from sweeps_journal where study = 'toy' order by id offset 40 limit 1")[0]
-    sql(url, "update sweeps_journal set line = replace(line, '\"op_code\":', '\"op_code\":1') where id = %s", bad)
-    problem = rf"study 'toy', row {bad} of the table sweeps_journal is damaged: its checksum does not match. `Finding.repair` keeps the 40 records before it"
+    (bad,) = sql(
+        url, "select id from sweeps_journal where study = 'toy' order by id offset 40 limit 1"
+    )[0]
+    sql(
+        url,
+        "update sweeps_journal set line = replace(line, '\"op_code\":', '\"op_code\":1') where "
+        "id = %s",
+        bad,
+    )
+    problem = (
+        rf"study 'toy', row {bad} of the table sweeps_journal is damaged: its checksum does not "
+        rf"match. `Finding.repair` keeps the 40 records before it"
+    )
     for look in (read, searched):
         with pytest.raises(Damaged, match=problem):
             look(url, tmp_path)
-    assert len(run_study(other, ToyLanes, runs=tmp_path, storage=url).trials) == 1, "the other study is whole"
+    assert len(run_study(other, ToyLanes, runs=tmp_path, storage=url).trials) == 1, (
+        "the other study is whole"
+    )
     found: list = []
     (finding,) = check_storage(url, tmp_path, "toy", found)
     assert (finding.ok, found) == (False, [])
     rest = undisturbed[1] - 40
     assert finding.repair() == f"kept 40 records; the other {rest} are in the table sweeps_damaged"
-    assert sql(url, "select study, min(id), count(*) from sweeps_damaged group by study") == [("toy", bad, rest)]
+    assert sql(url, "select study, min(id), count(*) from sweeps_damaged group by study") == [
+        ("toy", bad, rest)
+    ]
     (finding,) = check_storage(url, tmp_path, "toy", found)
     assert finding.ok, finding
     assert searched(url, tmp_path) == undisturbed[0]
 
 
-def test_a_study_without_its_first_row_keeps_the_identity_that_mlflow_knows(tmp_path, url, undisturbed):
+def test_a_study_without_its_first_row_keeps_the_identity_that_mlflow_knows(
+    tmp_path, url, undisturbed
+):
     searched(url, tmp_path)
     identity = recorded_study(url, tmp_path, "toy").identity
-    sql(url, "update sweeps_journal set line = 'garbage' where id = (select min(id) from sweeps_journal)")
+    sql(
+        url,
+        "update sweeps_journal set line = 'garbage' where id = (select min(id) from "
+        "sweeps_journal)",
+    )
     (finding,) = check_storage(url, tmp_path, "toy", [])
-    assert finding.repair() == f"kept 0 records; the other {undisturbed[1]} are in the table sweeps_damaged"
+    assert (
+        finding.repair()
+        == f"kept 0 records; the other {undisturbed[1]} are in the table sweeps_damaged"
+    )
     assert recorded_study(url, tmp_path, "toy").identity == identity
     assert searched(url, tmp_path) == undisturbed[0]
 
@@ -373,11 +442,21 @@ def test_a_snapshot_of_rows_is_used_and_changed_rows_are_found_in_spite_of_it(
     assert caplog.text == ""
 
     (ninth,) = sql(url, "select id from sweeps_journal order by id offset 8 limit 1")[0]
-    sql(url, "update sweeps_journal set line = replace(line, '\"op_code\":', '\"op_code\":1') where id = %s", ninth)
+    sql(
+        url,
+        "update sweeps_journal set line = replace(line, '\"op_code\":', '\"op_code\":1') where "
+        "id = %s",
+        ninth,
+    )
     with pytest.raises(Damaged, match=f"row {ninth} of the table sweeps_journal is damaged"):
         read(url, tmp_path)
     assert "the snapshot does not belong to the journal as it is now" in caplog.text
-    sql(url, "update sweeps_journal set line = replace(line, '\"op_code\":1', '\"op_code\":') where id = %s", ninth)
+    sql(
+        url,
+        "update sweeps_journal set line = replace(line, '\"op_code\":1', '\"op_code\":') where "
+        "id = %s",
+        ninth,
+    )
     read(url, tmp_path)
     sql(url, "delete from sweeps_journal where id > %s", ninth + 30)  # as an older backup has it
     assert searched(url, tmp_path) == undisturbed[0]
@@ -386,7 +465,9 @@ def test_a_snapshot_of_rows_is_used_and_changed_rows_are_found_in_spite_of_it(
 # ---- rights ----
 
 
-def test_roles_without_rights_are_told_in_one_line_and_the_least_rights_are_enough(tmp_path, url, undisturbed):
+def test_roles_without_rights_are_told_in_one_line_and_the_least_rights_are_enough(
+    tmp_path, url, undisturbed
+):
     schema = url.rpartition("%3D")[2]
     sql(url, f"create role least_{schema} login")
     sql(url, f"grant usage on schema {schema} to least_{schema}")
@@ -397,7 +478,9 @@ def test_roles_without_rights_are_told_in_one_line_and_the_least_rights_are_enou
         searched(theirs, tmp_path)
     assert "\n" not in str(error.value)
     open_tables(Database(url), create=True)
-    with pytest.raises(UserError, match="refuses this role: permission denied for table sweeps_claims"):
+    with pytest.raises(
+        UserError, match="refuses this role: permission denied for table sweeps_claims"
+    ):
         searched(theirs, tmp_path)
     # The grants of docs/guide/many-machines.md.
     sql(url, f"grant select, insert on sweeps_journal to least_{schema}")

@@ -36,9 +36,13 @@ time.sleep(60)
 def test_an_actor_without_a_pulse_leaves_before_its_driver_gives_it_up():
     """Otherwise an actor that is cut off would write beside its successor."""
     process = subprocess.Popen(
-        [sys.executable, "-c", ALONE, "1.5", "8"], env={**os.environ, "PYTHONPATH": PATH}, stdout=subprocess.PIPE
+        [sys.executable, "-c", ALONE, "1.5", "8"],
+        env={**os.environ, "PYTHONPATH": PATH},
+        stdout=subprocess.PIPE,
     )
-    assert process.stdout.readline() == b"hears no more\n", "pulses kept it for longer than the limit"
+    assert process.stdout.readline() == b"hears no more\n", (
+        "pulses kept it for longer than the limit"
+    )
     begun = time.monotonic()
     assert process.wait(30) == 1
     process.stdout.close()
@@ -49,7 +53,9 @@ LIMIT = 60.0
 
 
 def driven(delays):
-    """The lease of an actor, and when its driver gave it up (None: never), if pulses and answers take so many seconds."""
+    """The lease of an actor, and when its driver gave it up (None: never), if pulses and answers
+    take so many seconds.
+    """
     lease, heard = Lease(LIMIT, 0.0), 0.0
     lease.renew(0.0)
     for there, back in delays:
@@ -65,7 +71,9 @@ def driven(delays):
 
 @given(delays=st.lists(st.tuples(st.floats(0, 2 * LIMIT), st.floats(0, 2 * LIMIT)), max_size=8))
 def test_an_actor_is_gone_when_its_driver_gives_it_up_whatever_is_late_or_lost(delays):
-    """A pulse that arrives late, and its answer never, used to keep an actor for most of another limit."""
+    """A pulse that arrives late, and its answer never, used to keep an actor for most of another
+    limit.
+    """
     lease, over = driven(delays)
     assert over is None or lease.is_over(over)
 
@@ -98,13 +106,19 @@ def test_what_lanes_write_out_of_the_drivers_sight_goes_along_with_their_answers
         f"trial-0000/{name}" for name in ("epoch-1.png", "epoch-2.png", "epoch-3.png", "weights")
     }
     assert lanes.files["trial-0000/weights"].startswith(b"weights ")
-    assert sorted(path.name for path in own.iterdir()) == ["1.json", "trial-0001"], "nothing is kept twice"
+    assert sorted(path.name for path in own.iterdir()) == ["1.json", "trial-0001"], (
+        "nothing is kept twice"
+    )
 
 
 def test_a_trial_that_leaves_lanes_out_of_sight_begins_again_with_the_same_values(tmp_path):
     def out_of_sight(name):
         (tmp_path / name).mkdir()
-        return CarriedLanes(counting.PausingLanes(tmp_path / name, 2, tmp_path), tmp_path / name, tmp_path / "theirs")
+        return CarriedLanes(
+            counting.PausingLanes(tmp_path / name, 2, tmp_path),
+            tmp_path / name,
+            tmp_path / "theirs",
+        )
 
     first, second, third = map(out_of_sight, ("first", "second", "third"))
     trial = TrialSpec(number=0, params={}, seed=0)
@@ -126,25 +140,41 @@ def test_a_trial_that_leaves_lanes_out_of_sight_begins_again_with_the_same_value
 
 def test_a_client_outside_the_cluster_is_refused(monkeypatch):
     with (
-        pytest.raises(UserError, match=r"^--address: got ray://head:10001; must be `auto` or HOST:PORT"),
+        pytest.raises(
+            UserError, match=r"^--address: got ray://head:10001; must be `auto` or HOST:PORT"
+        ),
         join_cluster("ray://head:10001", []),
     ):
         pass
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
-    with pytest.raises(UserError, match=r"^RAY_ADDRESS: got ray://head:10001"), join_cluster("auto", []):
+    with (
+        pytest.raises(UserError, match=r"^RAY_ADDRESS: got ray://head:10001"),
+        join_cluster("auto", []),
+    ):
         pass
 
 
 def test_the_protocol_of_lanes_out_of_sight(tmp_path):
-    """Without a shared folder a trial begins at its start again, which `check_lanes` sees as a lane like any other."""
+    """Without a shared folder a trial begins at its start again, which `check_lanes` sees as a lane
+    like any other.
+    """
     own = tmp_path / "own"
     own.mkdir()
     check_lanes(lambda: CarriedLanes(counting.build(own), own, tmp_path), [{}, {"a": 1}, {"b": 2}])
 
 
 def test_ray_is_named_where_it_is_missing():
-    code = "import sys; sys.modules['ray'] = None\nfrom sweeps.ray.worker import join_cluster\nwith join_cluster('auto', []): pass"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False
+    code = (
+        "import sys; sys.modules['ray'] = None\nfrom sweeps.ray.worker import join_cluster\nwith "
+        "join_cluster('auto', []): pass"
     )
-    assert done.stderr.splitlines()[-1].endswith("--engine: got ray, which is not installed. Try: pip install ray.")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1].endswith(
+        "--engine: got ray, which is not installed. Try: pip install ray."
+    )

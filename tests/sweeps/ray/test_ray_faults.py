@@ -1,4 +1,6 @@
-"""What fails when, on a real Ray cluster of three machines: the table is that of one process, and no epoch with a checkpoint is trained twice."""
+"""What fails when, on a real Ray cluster of three machines: the table is that of one process, and
+no epoch with a checkpoint is trained twice.
+"""
 
 import json
 import os
@@ -30,7 +32,10 @@ def cluster():
 @pytest.fixture(scope="module")
 def wanted(tmp_path_factory):
     """The table of the study in one process: late → table."""
-    return {late: traced.undisturbed(tmp_path_factory.mktemp("undisturbed"), late) for late in (IN_STEP, PIPELINED)}
+    return {
+        late: traced.undisturbed(tmp_path_factory.mktemp("undisturbed"), late)
+        for late in (IN_STEP, PIPELINED)
+    }
 
 
 @pytest.fixture
@@ -43,12 +48,17 @@ class Study:
     """A study in a folder of its own, on all machines of the cluster."""
 
     def __init__(self, cluster, folder, wanted, record_property):
-        self.cluster, self.folder, self.wanted, self.record = cluster, folder, wanted, record_property
+        self.cluster = cluster
+        self.folder = folder
+        self.wanted = wanted
+        self.record = record_property
         self.harmed = None
         (folder / "toy_lanes.py").write_text("raise ImportError('no part of what workers run')")
 
     def begin(self, limit=PATIENT, moments=12, late=IN_STEP):
-        """Start a driver and let it train so many moments; the process that trains now, and the time."""
+        """Start a driver and let it train so many moments; the process that trains now, and the
+        time.
+        """
         before, self.late = len(traced.trace(self.folder)), late
         command = traced.command(self.folder, self.cluster.address, 3, limit, late)
         self.driver = traced.start(command, self.folder)
@@ -57,7 +67,9 @@ class Study:
         return last.pid
 
     def end(self):
-        """Wait for the end of the study, compare it with one without accidents, and return what was trained."""
+        """Wait for the end of the study, compare it with one without accidents, and return what was
+        trained.
+        """
         assert self.driver.wait() == 0, traced.said(self.folder)
         self.record("seconds after the fault", round(time.monotonic() - self.harmed, 1))
         assert traced.stored_table(self.folder) == self.wanted[self.late]
@@ -68,7 +80,9 @@ class Study:
 
     def repeated(self):
         """The number of epochs that were trained again."""
-        return len(moments := traced.trace(self.folder)) - len({(each.number, each.epoch) for each in moments})
+        return len(moments := traced.trace(self.folder)) - len(
+            {(each.number, each.epoch) for each in moments}
+        )
 
 
 def stopped_for_a_moment(study, pid):
@@ -96,7 +110,11 @@ def test_an_actor_that_answers_in_time_is_not_replaced_and_no_epoch_is_trained_t
 @pytest.mark.parametrize(
     ("fault", "when", "late"),
     [
-        *(("SIGKILL", when, late) for when in ("add", "train", "finish") for late in (IN_STEP, PIPELINED)),
+        *(
+            ("SIGKILL", when, late)
+            for when in ("add", "train", "finish")
+            for late in (IN_STEP, PIPELINED)
+        ),
         ("SIGSTOP", "train", IN_STEP),
         ("SIGSTOP", "finish", PIPELINED),
     ],
@@ -123,7 +141,9 @@ def test_a_machine_that_goes_leaves_its_trials_to_the_others_and_its_successor_t
         [pid for pid, home in homes.items() if home is lost]
     )  # an actor outlives its raylet by a moment
     machine = study.cluster.add_node(num_cpus=1)
-    while not (successor := [pid for pid, home in actors(study.cluster).items() if home is machine]):
+    while not (
+        successor := [pid for pid, home in actors(study.cluster).items() if home is machine]
+    ):
         assert study.driver.poll() is None, traced.said(study.folder)
         time.sleep(0.1)
     hold.unlink()
@@ -131,19 +151,28 @@ def test_a_machine_that_goes_leaves_its_trials_to_the_others_and_its_successor_t
     assert "is lost with its machine" in traced.said(study.folder)
 
 
-def test_a_driver_that_is_killed_and_started_again_trains_nothing_twice_that_had_a_checkpoint(study):
+def test_a_driver_that_is_killed_and_started_again_trains_nothing_twice_that_had_a_checkpoint(
+    study,
+):
     study.begin(moments=20)
     begun = actors(study.cluster)
     study.driver.kill()
     study.driver.wait()
     assert traced.ended(begun)
-    saved = {int(path.stem): json.loads(path.read_text())[0] for path in study.folder.glob("[0-9]*.json")}
+    saved = {
+        int(path.stem): json.loads(path.read_text())[0] for path in study.folder.glob("[0-9]*.json")
+    }
     done = traced.trace(study.folder)
-    ended = {row["number"] for row in traced.stored_table(study.folder) if row["state"] != "RUNNING"}
+    ended = {
+        row["number"] for row in traced.stored_table(study.folder) if row["state"] != "RUNNING"
+    }
     unfinished = {number: epoch for number, epoch in saved.items() if number not in ended}
     assert unfinished, "too early"
     study.begin(moments=1)
     again = study.end()[len(done) :]
     assert not ended & {moment.number for moment in again}
-    first = {number: min(moment.epoch for moment in again if moment.number == number) for number in unfinished}
+    first = {
+        number: min(moment.epoch for moment in again if moment.number == number)
+        for number in unfinished
+    }
     assert first == {number: epoch + 1 for number, epoch in unfinished.items()}

@@ -1,4 +1,6 @@
-"""Workers that are actors on a real Ray cluster of three machines, really killed: what the driver sees must not change."""
+"""Workers that are actors on a real Ray cluster of three machines, really killed: what the driver
+sees must not change.
+"""
 
 import os
 import re
@@ -45,7 +47,17 @@ def actors(cluster, tmp_path):
     """Starts a pool of actors; the last block of the test ends it."""
 
     @contextmanager
-    def start(count=3, factory=counting.build, *, lanes=6, limit=60.0, seen=True, kinds=None, code=SWEEPS, **arguments):
+    def start(
+        count=3,
+        factory=counting.build,
+        *,
+        lanes=6,
+        limit=60.0,
+        seen=True,
+        kinds=None,
+        code=SWEEPS,
+        **arguments,
+    ):
         job = RayEngine(folder=tmp_path, limit=limit)
         recipe = {"folder": tmp_path, **arguments}
         recipes = [recipe | {"kind": kind} for kind in kinds] if kinds else [recipe] * count
@@ -86,14 +98,18 @@ def pids(progress):
 def alone(folder, numbers, epochs):
     """The rounds of the same trials in one process without accidents."""
     (folder / "alone").mkdir(exist_ok=True)
-    lanes = with_trials(counting.CountingLanes(folder / "alone", len(numbers)), *map(trial, numbers))
+    lanes = with_trials(
+        counting.CountingLanes(folder / "alone", len(numbers)), *map(trial, numbers)
+    )
     return [values(advance_all(lanes, numbers)) for _ in range(epochs)]
 
 
 def gone(processes, seconds=20.0):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in processes):
+        if not any(
+            psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in processes
+        ):
             return True
         time.sleep(0.05)
     return False
@@ -105,7 +121,9 @@ def test_a_study_begins_with_the_workers_that_there_are(actors, tmp_path, monkey
     with actors(5, lanes=10) as lanes:
         assert lanes.width == 10
         assert re.search(
-            r"waiting for \d of 5 workers \(each needs 1 CPU, 0 GPU and 0.0 GiB; the cluster has 3 CPU", caplog.text
+            r"waiting for \d of 5 workers \(each needs 1 CPU, 0 GPU and 0.0 GiB; the cluster has "
+            r"3 CPU",
+            caplog.text,
         )
         while len(lanes._worker_set.up) < 3:
             lanes._worker_set.join(1.0)
@@ -121,7 +139,9 @@ def test_places_are_counted_by_cores_and_by_memory(cluster, tmp_path):
         memory = int(min(sizes))
         assert RayEngine(folder=tmp_path, memory=int(0.9 * memory)).places == 3
         assert RayEngine(folder=tmp_path, memory=2 * int(max(sizes))).places == 0
-        assert RayEngine(folder=tmp_path, cpus=0.5, memory=int(0.4 * memory)).places == 6, "two on each machine"
+        assert RayEngine(folder=tmp_path, cpus=0.5, memory=int(0.4 * memory)).places == 6, (
+            "two on each machine"
+        )
         assert RayEngine(folder=tmp_path, cpus=0.5, memory=int(0.9 * memory)).places == 3
 
 
@@ -162,7 +182,9 @@ def test_a_promotion_out_of_the_drivers_sight_has_the_same_table(actors, tmp_pat
         search(paused, PROMOTED, lanes, [], runs=tmp_path)
     assert table(paused) == table(expected)
     assert {*epochs_trained(apart)} == {*epochs_trained(alone)}
-    assert not any(name.endswith(".json") for name in files(tmp_path)), "checkpoints stay where they are"
+    assert not any(name.endswith(".json") for name in files(tmp_path)), (
+        "checkpoints stay where they are"
+    )
 
 
 def test_trials_that_paused_out_of_sight_go_on_after_the_driver_died(actors, tmp_path):
@@ -180,7 +202,9 @@ def test_trials_that_paused_out_of_sight_go_on_after_the_driver_died(actors, tmp
         study = in_memory(PROMOTED, journal)
         with (
             pytest.raises(RuntimeError) if observers else nullcontext(),
-            actors(2, counting.build_pausing, lanes=2, seen=False, width=1, notes=tmp_path) as lanes,
+            actors(
+                2, counting.build_pausing, lanes=2, seen=False, width=1, notes=tmp_path
+            ) as lanes,
         ):
             search(study, PROMOTED, lanes, observers, runs=tmp_path)
     assert table(study) == table(expected)
@@ -233,7 +257,8 @@ def test_an_actor_of_another_kind_is_refused_with_the_difference(actors, tmp_pat
     with actors(kinds=[{"torch": "2.15"}, {"torch": "2.16"}]) as lanes:
         assert len(lanes.workers) == 1
     assert re.search(
-        r"goes on without worker-\d .*: its numbers would not be .*: torch 2\.1[56], not 2\.1[56]\. Give",
+        r"goes on without worker-\d .*: its numbers would not be .*: torch 2\.1[56], not "
+        r"2\.1[56]\. Give",
         caplog.text,
     )
     other = tmp_path / "other" / "sweeps"
@@ -241,14 +266,20 @@ def test_an_actor_of_another_kind_is_refused_with_the_difference(actors, tmp_pat
     with (other / "seeds.py").open("a") as file:
         file.write("# other code\n")
     with (
-        pytest.raises(UserError, match=r"worker-\d on \S+: runs other code than this process: sweeps .* not sweeps"),
+        pytest.raises(
+            UserError,
+            match=r"worker-\d on \S+: runs other code than this process: sweeps .* not sweeps",
+        ),
         actors(2, code=other),
     ):
         pass
 
 
 def test_what_a_factory_raises_on_every_machine_is_raised_here(actors):
-    with pytest.raises(UserError, match=r"^study.yaml: device: got 'abacus'"), actors(2, problem="user"):
+    with (
+        pytest.raises(UserError, match=r"^study.yaml: device: got 'abacus'"),
+        actors(2, problem="user"),
+    ):
         pass
     with (
         pytest.raises(WorkerError, match=r"(?s)could not start.*ZeroDivisionError: no such device"),
@@ -261,7 +292,13 @@ def test_what_a_factory_raises_on_every_machine_is_raised_here(actors):
 def test_a_stopped_study_on_actors_ends_in_the_same_table(actors, tmp_path, seen):
     undisturbed = in_memory(STUDY)
     (tmp_path / "alone").mkdir()
-    search(undisturbed, STUDY, counting.PausingLanes(tmp_path / "alone", 2), [], runs=tmp_path / "alone")
+    search(
+        undisturbed,
+        STUDY,
+        counting.PausingLanes(tmp_path / "alone", 2),
+        [],
+        runs=tmp_path / "alone",
+    )
     with ExitStack() as pools:
 
         def start():

@@ -1,4 +1,6 @@
-"""Fronts of two objectives against their definitions: by brute force, by inclusion and exclusion, and by drawing points."""
+"""Fronts of two objectives against their definitions: by brute force, by inclusion and exclusion,
+and by drawing points.
+"""
 
 import itertools
 import math
@@ -11,7 +13,9 @@ from hypothesis.extra.numpy import arrays
 
 from sweeps.results.front import behind, hypervolume, pareto_front, scales
 
-POINTS = st.integers(1, 12).flatmap(lambda count: arrays(float, (count, 2), elements=st.integers(-6, 6).map(float)))
+POINTS = st.integers(1, 12).flatmap(
+    lambda count: arrays(float, (count, 2), elements=st.integers(-6, 6).map(float))
+)
 SMOOTH = st.integers(1, 12).flatmap(
     lambda count: arrays(float, (count, 2), elements=st.floats(-50, 50).map(lambda x: round(x, 3)))
 )
@@ -71,7 +75,9 @@ def test_a_scale_is_the_middle_half_then_the_range_then_one():
 
 
 def by_inclusion_and_exclusion(points, reference):
-    """Area of the union of the boxes between points and reference: over all subsets, of alternating sign."""
+    """Area of the union of the boxes between points and reference: over all subsets, of alternating
+    sign.
+    """
     total = 0.0
     for size in range(1, len(points) + 1):
         for some in itertools.combinations(points, size):
@@ -80,7 +86,11 @@ def by_inclusion_and_exclusion(points, reference):
     return total
 
 
-@given(st.integers(0, 7).flatmap(lambda n: arrays(float, (n, 2), elements=st.integers(-6, 6).map(float))))
+@given(
+    st.integers(0, 7).flatmap(
+        lambda n: arrays(float, (n, 2), elements=st.integers(-6, 6).map(float))
+    )
+)
 def test_the_hypervolume_is_that_of_inclusion_and_exclusion(points):
     assert hypervolume(points, REFERENCE) == by_inclusion_and_exclusion(points, REFERENCE)
 
@@ -88,7 +98,9 @@ def test_the_hypervolume_is_that_of_inclusion_and_exclusion(points):
 def test_the_hypervolume_is_the_share_of_drawn_points_that_are_beaten():
     random = np.random.default_rng(5)
     angles = random.uniform(0, math.pi / 2, 40)
-    points = 1 - random.uniform(0.3, 1, (40, 1)) * np.stack([np.sin(angles), np.cos(angles)], axis=1)
+    points = 1 - random.uniform(0.3, 1, (40, 1)) * np.stack(
+        [np.sin(angles), np.cos(angles)], axis=1
+    )
     drawn = random.random((200_000, 2))
     beaten_ones = (points[:, None] <= drawn).all(axis=2).any(axis=0).mean()
     error = math.sqrt(beaten_ones * (1 - beaten_ones) / len(drawn))

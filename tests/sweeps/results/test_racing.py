@@ -1,4 +1,6 @@
-"""The race of confirmed configurations: its rule against other programs' statistics, and what holds for every table of values."""
+"""The race of confirmed configurations: its rule against other programs' statistics, and what holds
+for every table of values.
+"""
 
 import itertools
 import math
@@ -58,7 +60,9 @@ def test_a_race_asks_for_seeds_in_order_and_for_no_fewer_than_three(drawn):
     assert all(dropped.seeds >= LEAST_VALUES for dropped in race.dropped)
     assert all(race.seeds[dropped.trial] == dropped.seeds for dropped in race.dropped)
     assert sorted(race.order) == sorted(race.seeds) == sorted(values)
-    left = [trial for trial in race.order if trial not in {dropped.trial for dropped in race.dropped}]
+    left = [
+        trial for trial in race.order if trial not in {dropped.trial for dropped in race.dropped}
+    ]
     assert [*race.order[: len(left)]] == left, "who is in it stands before who is not"
     if race.ended != "failed":
         assert race.seeds[race.order[0]] == seeds, "the winner gets all seeds"
@@ -70,10 +74,14 @@ def test_a_race_asks_for_seeds_in_order_and_for_no_fewer_than_three(drawn):
 @given(tables(), st.data())
 @settings(deadline=None)
 def test_neither_the_order_of_ends_nor_of_the_table_matters(drawn, data):
-    """Whatever part of the asked runs has ended, the race asks for nothing that it would not ask for at last."""
+    """Whatever part of the asked runs has ended, the race asks for nothing that it would not ask
+    for at last.
+    """
     values, seeds = drawn
     race, asked = step_by_step(values, seeds)
-    hidden = data.draw(st.lists(st.tuples(st.sampled_from([*values]), st.integers(0, seeds - 1)), max_size=8))
+    hidden = data.draw(
+        st.lists(st.tuples(st.sampled_from([*values]), st.integers(0, seeds - 1)), max_size=8)
+    )
     partly = {trial: [*own] for trial, own in values.items()}
     for trial, index in hidden:
         partly[trial][index] = None
@@ -96,7 +104,9 @@ def test_a_race_knows_no_unit_and_no_luck_that_all_share(drawn, power, shift):
         {trial: [value + shift for value in own] for trial, own in values.items()},
     ):
         other = run_race(changed, seeds)
-        assert [(one.trial, one.seeds) for one in other.dropped] == [(one.trial, one.seeds) for one in race.dropped]
+        assert [(one.trial, one.seeds) for one in other.dropped] == [
+            (one.trial, one.seeds) for one in race.dropped
+        ]
         assert other.seeds == race.seeds
     lucky = np.array([np.add(own, luck) for own in values.values()])[:, :LEAST_VALUES]
     plain = np.array([*values.values()])[:, :LEAST_VALUES]
@@ -108,9 +118,13 @@ def test_a_race_knows_no_unit_and_no_luck_that_all_share(drawn, power, shift):
 @given(st.integers(0, 1000), st.integers(2, 6), st.integers(3, 8))
 @settings(deadline=None, max_examples=30)
 def test_the_spread_is_that_of_least_squares_or_the_pairs_own(seed, count, n):
-    """Configuration + seed, fitted by least squares on dummies; and the variance of the differences to the best."""
+    """Configuration + seed, fitted by least squares on dummies; and the variance of the differences
+    to the best.
+    """
     random = np.random.default_rng(seed)
-    table = random.normal(size=(count, n)) * random.uniform(0.2, 3, (count, 1)) + random.normal(size=n)
+    table = random.normal(size=(count, n)) * random.uniform(0.2, 3, (count, 1)) + random.normal(
+        size=n
+    )
     rows = [(config, at) for config in range(count) for at in range(n)]
     design = np.zeros((len(rows), count + n))
     for row, (config, at) in enumerate(rows):
@@ -126,22 +140,30 @@ def test_the_spread_is_that_of_least_squares_or_the_pairs_own(seed, count, n):
         own, pooled = scipy.stats.sem(difference), math.sqrt(2 * residual / n)
         assert errors[config] == pytest.approx(max(own, pooled))
         if count == 2:
-            assert own == pytest.approx(pooled), "of two configurations both are the paired t test's"
+            assert own == pytest.approx(pooled), (
+                "of two configurations both are the paired t test's"
+            )
 
 
 def test_the_chance_to_win_of_two_is_that_of_the_seeds_to_come():
-    """Of two configurations with 3 of 9 seeds: Student's t of the mean difference, which the 6 seeds to come must turn round."""
+    """Of two configurations with 3 of 9 seeds: Student's t of the mean difference, which the 6
+    seeds to come must turn round.
+    """
     values = {0: [0.0, 0.2, 0.1, *[0.0] * 6], 1: [5.0, 5.3, 5.3, *[0.0] * 6]}
     (dropped,) = run_race(values, 9).dropped
     differences = np.subtract(values[1][:3], values[0][:3])
     t = differences.mean() / (differences.std(ddof=1) * math.sqrt(1 / 3 + 1 / 6)) * (1 + 3 / 6)
     assert (dropped.trial, dropped.seeds, dropped.leader) == (1, 3, 0)
     assert dropped.behind == pytest.approx(differences.mean())
-    assert dropped.p == pytest.approx(6 * 2 * scipy.stats.t.sf(t, 2)), "6 looks, one pair, two sides"
+    assert dropped.p == pytest.approx(6 * 2 * scipy.stats.t.sf(t, 2)), (
+        "6 looks, one pair, two sides"
+    )
 
 
 def test_the_chance_to_win_has_the_distribution_that_is_claimed():
-    """T of the seeds seen and the seeds to come is Student's, whatever the difference: uniform p by Kolmogorov and Smirnov."""
+    """T of the seeds seen and the seeds to come is Student's, whatever the difference: uniform p by
+    Kolmogorov and Smirnov.
+    """
     random = np.random.default_rng(5)
     count, n, rest, ps = 4, 4, 6, []
     for true in (0.0, 3.0):
@@ -152,13 +174,22 @@ def test_the_chance_to_win_has_the_distribution_that_is_claimed():
             residuals = seen - seen.mean(axis=1, keepdims=True) - seen.mean(axis=0) + seen.mean()
             error = math.sqrt(2 * (residuals**2).sum() / ((count - 1) * (n - 1)))
             change = (seen[1] - seen[0]).mean() - (to_come[1] - to_come[0]).mean()
-            ps.append(scipy.stats.t.sf(change / error / math.sqrt(1 / n + 1 / rest), (count - 1) * (n - 1)))
+            ps.append(
+                scipy.stats.t.sf(
+                    change / error / math.sqrt(1 / n + 1 / rest), (count - 1) * (n - 1)
+                )
+            )
     assert scipy.stats.kstest(ps, "uniform").pvalue > 0.01
 
 
 def test_configurations_that_cannot_be_told_apart_by_more_than_seeds_vary_end_the_race():
-    """All share the luck of a seed, which is large: none can be better than the first by as much."""
-    values = {trial: [100.0 * seed + 0.01 * ((trial + seed) % 3) for seed in range(10)] for trial in range(3)}
+    """All share the luck of a seed, which is large: none can be better than the first by as
+    much.
+    """
+    values = {
+        trial: [100.0 * seed + 0.01 * ((trial + seed) % 3) for seed in range(10)]
+        for trial in range(3)
+    }
     race = run_race(values, 10)
     assert (race.ended, race.looked, race.dropped) == ("close", 3, ())
     assert race.spread == pytest.approx(100, rel=0.01)

@@ -27,7 +27,13 @@ SEARCH = {
     "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
     "hidden": {"kind": "choice", "values": [[512, 512], [64]]},
     "prior": {"kind": "choice", "values": ["normal", "mixture"]},
-    "components": {"kind": "int", "low": 2, "high": 64, "log": True, "when": {"prior": ["mixture"]}},
+    "components": {
+        "kind": "int",
+        "low": 2,
+        "high": 64,
+        "log": True,
+        "when": {"prior": ["mixture"]},
+    },
 }
 SPACE = Space.from_dict(SEARCH)
 DISTRIBUTIONS = {
@@ -38,7 +44,13 @@ DISTRIBUTIONS = {
     "components": optuna.distributions.IntDistribution(2, 64, log=True),
 }
 ADAM = {"beta": 0.5, "optimizer": "adam", "hidden": [64], "prior": "normal"}
-MIXTURE = {"beta": 2.0, "optimizer": "adamax", "hidden": [512, 512], "prior": "mixture", "components": 7}
+MIXTURE = {
+    "beta": 2.0,
+    "optimizer": "adamax",
+    "hidden": [512, 512],
+    "prior": "mixture",
+    "components": 7,
+}
 
 
 @pytest.fixture
@@ -63,7 +75,10 @@ def add(study, params=ADAM, curve=(), state=TrialState.COMPLETE, **attrs):
     """A trial of the search with these values per epoch, as the driver leaves it."""
     curve = dict(enumerate(curve, start=1))
     stored = {name: SPACE[name].encode(value) for name, value in params.items()}
-    metrics = {f"epoch/{e}": {"at": 10.5 + e, "metrics": {"val/loss": v, "seconds": 0.5}} for e, v in curve.items()}
+    metrics = {
+        f"epoch/{e}": {"at": 10.5 + e, "metrics": {"val/loss": v, "seconds": 0.5}}
+        for e, v in curve.items()
+    }
     study.add_trial(
         create_trial(
             state=state,
@@ -79,7 +94,16 @@ def add(study, params=ADAM, curve=(), state=TrialState.COMPLETE, **attrs):
 
 
 def repeat(
-    study, of, curve, *, purposes=("confirm",), pairs_of=(), index=0, params=ADAM, state=TrialState.COMPLETE, **result
+    study,
+    of,
+    curve,
+    *,
+    purposes=("confirm",),
+    pairs_of=(),
+    index=0,
+    params=ADAM,
+    state=TrialState.COMPLETE,
+    **result,
 ):
     value = min(curve) if state == TrialState.COMPLETE else None
     attrs = {
@@ -90,9 +114,13 @@ def repeat(
         "params": params,
         "seed": 90 + index,
     }
-    metrics = {f"epoch/{epoch}": {"at": None, "metrics": {"seconds": 1.0}} for epoch in range(1, len(curve) + 1)}
+    metrics = {
+        f"epoch/{epoch}": {"at": None, "metrics": {"seconds": 1.0}}
+        for epoch in range(1, len(curve) + 1)
+    }
     result = {
-        name.replace("_nll", "/loss", 1) if name == "test_nll" else "test/iw_nll": v for name, v in result.items()
+        name.replace("_nll", "/loss", 1) if name == "test_nll" else "test/iw_nll": v
+        for name, v in result.items()
     }
     study.add_trial(
         create_trial(
@@ -105,7 +133,10 @@ def repeat(
 
 
 def test_columns_and_types_do_not_depend_on_the_trials(storage, study):
-    always = {"epoch_metrics": ("val/loss", "seconds"), "result_metrics": ("test/loss", "test/rate")}
+    always = {
+        "epoch_metrics": ("val/loss", "seconds"),
+        "result_metrics": ("test/loss", "test/rate"),
+    }
     empty = tables_of(read_state(storage, "toy"), **always)
     add(study, MIXTURE, (3.0, 2.0), results={"test/loss": 2.5})
     repeat(open_one(storage, "toy.repeats", spec=False), 0, (2.0,))
@@ -118,7 +149,9 @@ def test_columns_and_types_do_not_depend_on_the_trials(storage, study):
         assert list(before) == list(after)
     assert list(full.epochs)[:5] == ["repeat", "number", "epoch", "round", "objective"]
     assert {"val/loss", "seconds"} <= set(full.epochs)
-    assert {"result.test/loss", "result.test/rate", *(f"params.{name}" for name in SEARCH)} <= set(full.trials)
+    assert {"result.test/loss", "result.test/rate", *(f"params.{name}" for name in SEARCH)} <= set(
+        full.trials
+    )
     for selection in (ranked, best_so_far, lambda results: matched_pairs(results, "optimizer")):
         assert len(selection(empty)) == 0
     assert compared_levels(empty, "optimizer") == []
@@ -154,7 +187,11 @@ def test_a_complete_trial(storage, study):
     assert (row["result.parameters"], row["result.odd"]) == (1234.0, 1.0)
     assert row["purposes"] == ()
     assert pd.isna(row["source_trial"])
-    assert results.epochs["val/loss"].tolist() == results.epochs["objective"].tolist() == [3.0, 1.5, 1.75]
+    assert (
+        results.epochs["val/loss"].tolist()
+        == results.epochs["objective"].tolist()
+        == [3.0, 1.5, 1.75]
+    )
     assert results.epochs["epoch"].tolist() == [1, 2, 3]
 
 
@@ -179,7 +216,14 @@ def test_trials_in_every_state_and_with_attributes_missing(storage, study):
     study.ask()  # killed before anything was written
     study.enqueue_trial({"beta": 1.0})
     add(study, ADAM, (), value=7.0, duplicate_of=0)
-    add(study, ADAM, (), TrialState.PRUNED, duplicate_of=0, outcome={"epoch": 3, "objective": 6.0, "failure": None})
+    add(
+        study,
+        ADAM,
+        (),
+        TrialState.PRUNED,
+        duplicate_of=0,
+        outcome={"epoch": 3, "objective": 6.0, "failure": None},
+    )
     study._storage.set_trial_user_attr(
         study.trials[3]._trial_id, "epoch/1", {"metrics": {"val/loss": None, "train/loss": "?"}}
     )
@@ -190,7 +234,9 @@ def test_trials_in_every_state_and_with_attributes_missing(storage, study):
     assert trials["state"].tolist() == [
         "pruned", "failed", "failed", "running", "running", "waiting", "complete", "pruned",
     ]  # fmt: skip
-    np.testing.assert_equal(trials["objective"].tolist(), [2.0, 3.0, math.nan, 4.0, math.nan, math.nan, 7.0, 6.0])
+    np.testing.assert_equal(
+        trials["objective"].tolist(), [2.0, 3.0, math.nan, 4.0, math.nan, math.nan, 7.0, 6.0]
+    )
     assert trials["epochs"].tolist() == [2, 1, 0, 2, 0, 0, 0, 0]
     assert trials["failure"].tolist() == [None, "diverged", None, None, None, None, None, None]
     assert trials["message"][1] == "the value became nan"
@@ -207,7 +253,9 @@ def test_a_value_outside_the_space_of_today_stays(storage):
     study = open_one(storage, spec=False)
     add(study, ADAM, (1.0,))
     assert read_results(storage, "toy").trials["params.hidden"][0] == "[64]"
-    study.set_user_attr("spec", {"search": {"hidden": {"kind": "choice", "values": [[512, 512], [32]]}}})
+    study.set_user_attr(
+        "spec", {"search": {"hidden": {"kind": "choice", "values": [[512, 512], [32]]}}}
+    )
     trials = read_results(storage, "toy").trials
     assert (trials["params.hidden"][0], trials["params.beta"][0]) == ("[64]", 0.5)
     assert len(matched_pairs(read_results(storage, "toy"), "unknown")) == 0
@@ -215,7 +263,9 @@ def test_a_value_outside_the_space_of_today_stays(storage):
 
 def test_an_unknown_study_suggests_the_nearest(storage, study):
     open_one(storage, "toy.repeats")
-    with pytest.raises(UserError, match=r"study 'toi': not found in this storage. Did you mean 'toy'\?"):
+    with pytest.raises(
+        UserError, match=r"study 'toi': not found in this storage. Did you mean 'toy'\?"
+    ):
         read_results(storage, "toi")
 
 
@@ -243,7 +293,9 @@ def test_matched_pairs(storage, study):
     repeat(again, 0, (2.0, 1.5), pairs_of=("optimizer:0/0",), **both)
     repeat(again, 0, (2.5,), pairs_of=("optimizer:0/1",), index=1, **both)
     repeat(again, 0, (1.0,), index=2)  # confirm alone
-    repeat(again, 0, (2.0,), pairs_of=("optimizer:0/1",), index=1, params=other, purposes=("compare",))
+    repeat(
+        again, 0, (2.0,), pairs_of=("optimizer:0/1",), index=1, params=other, purposes=("compare",)
+    )
     repeat(again, 0, (1.75,), pairs_of=("optimizer:0/0",), params=other, purposes=("compare",))
     third = {"beta": 0.25, "pairs_of": ("optimizer:4/0",), "purposes": ("compare",)}
     repeat(again, 4, (1.75,), **third | {"params": other | {"beta": third.pop("beta")}})
@@ -268,22 +320,40 @@ def test_matched_pairs(storage, study):
 
 
 def test_configurations_that_are_equal_but_for_the_parameter_count_once(storage, study):
-    """A run that stands in two pairs, as an adam trial and its adamax twin were both paired, would be counted twice."""
+    """A run that stands in two pairs, as an adam trial and its adamax twin were both paired, would
+    be counted twice.
+    """
     add(study, ADAM, (2.0,))
     again = open_one(storage, "toy.repeats", spec=False)
     other = ADAM | {"optimizer": "adamax"}
     for source, params in itertools.product((0, 3), (ADAM, other)):
         ids = (f"optimizer:{source}/0",)
-        repeat(again, source, (1.0 + (params is other),), pairs_of=ids, params=params, purposes=("compare",))
+        repeat(
+            again,
+            source,
+            (1.0 + (params is other),),
+            pairs_of=ids,
+            params=params,
+            purposes=("compare",),
+        )
     mixtures = [{**ADAM, "prior": "mixture", "components": count} for count in (2, 4)]
     for source, mixture in zip((7, 8), mixtures, strict=True):
         for params in (ADAM, mixture):
-            repeat(again, source, (1.0,), pairs_of=(f"prior:{source}/0",), params=params, purposes=("compare",))
+            repeat(
+                again,
+                source,
+                (1.0,),
+                pairs_of=(f"prior:{source}/0",),
+                params=params,
+                purposes=("compare",),
+            )
     results = read_results(storage, "toy")
     table = matched_pairs(results, "optimizer")
     assert table[["source_trial", "difference"]].to_numpy().tolist() == [[0, 1.0]]
     assert compared_levels(results, "prior") == ["normal", "mixture"]
-    assert matched_pairs(results, "prior")["source_trial"].tolist() == [7], "components depend on the prior"
+    assert matched_pairs(results, "prior")["source_trial"].tolist() == [7], (
+        "components depend on the prior"
+    )
 
 
 def test_the_run_to_keep_is_of_the_best_confirmed_configuration(storage, study):

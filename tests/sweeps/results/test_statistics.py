@@ -23,7 +23,8 @@ from sweeps.results.statistics import (
 
 def test_t_interval_of_three_values_in_closed_form():
     interval = mean_interval([1.0, 2.0, 3.0])
-    # 0.975 quantile of t with 2 degrees of freedom: 4 p - 2 over the root of 2 (1 - (2 p - 1) squared), p = 0.975
+    # 0.975 quantile of t with 2 degrees of freedom: 4 p - 2 over the root of 2 (1 - (2 p - 1)
+    # squared), p = 0.975
     quantile = 0.95 * math.sqrt(2 / (1 - 0.95**2))
     assert interval.mean == 2.0
     assert interval.half_width == pytest.approx(quantile / math.sqrt(3), rel=1e-9)
@@ -38,7 +39,9 @@ def test_t_interval_agrees_with_scipy():
     assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
 
 
-@pytest.mark.parametrize("interval", [mean_interval, lambda values: bootstrap_mean_interval(values, seed=0)])
+@pytest.mark.parametrize(
+    "interval", [mean_interval, lambda values: bootstrap_mean_interval(values, seed=0)]
+)
 def test_too_few_values_have_no_interval(interval):
     one, two, none = interval([4.0]), interval([4.0, 5.0]), interval([])
     assert (one.mean, one.n, two.mean, two.n) == (4.0, 1, 4.5, 2)
@@ -53,7 +56,9 @@ def test_too_few_values_have_no_interval(interval):
 def test_bootstrap_agrees_with_scipy_and_repeats():
     values = np.random.default_rng(1).exponential(3.0, 60)
     interval = bootstrap_mean_interval(values, seed=7)
-    expected = stats.bootstrap((values,), np.mean, method="BCa", n_resamples=20_000, rng=3).confidence_interval
+    expected = stats.bootstrap(
+        (values,), np.mean, method="BCa", n_resamples=20_000, rng=3
+    ).confidence_interval
     assert (interval.low, interval.high) == pytest.approx(tuple(expected), abs=0.05)
     assert interval == bootstrap_mean_interval(values, seed=7)
     assert interval != bootstrap_mean_interval(values, seed=8)
@@ -88,7 +93,10 @@ def test_welch_agrees_with_scipy():
 def test_a_difference_without_spread_or_without_a_second_value():
     same = difference_interval([1, 1, 1], [3, 3, 3])
     assert (same.low, same.high) == (2.0, 2.0)
-    for few in (difference_interval([1.0], [3.0, 4.0]), difference_interval([0.5, 1.5], [3.0, 3.5, 4.0])):
+    for few in (
+        difference_interval([1.0], [3.0, 4.0]),
+        difference_interval([0.5, 1.5], [3.0, 3.5, 4.0]),
+    ):
         assert few.mean == 2.5
         assert math.isnan(few.low)
     assert math.isnan(difference_interval([], [3.0, 4.0]).mean)
@@ -106,11 +114,15 @@ def test_thousands_of_values_agree_with_the_normal_limit():
     values = np.random.default_rng(6).exponential(2.0, 10_000)
     interval = bootstrap_mean_interval(values, seed=0)
     half = 1.96 * values.std() / 100
-    assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.15 * half)
+    assert (interval.low, interval.high) == pytest.approx(
+        (values.mean() - half, values.mean() + half), abs=0.15 * half
+    )
 
 
 def test_fewer_pairs_than_the_least_never_reach_five_percent():
-    assert wilcoxon_p(np.arange(1.0, LEAST_PAIRS)) > 0.05 > wilcoxon_p(np.arange(1.0, LEAST_PAIRS + 1))
+    assert (
+        wilcoxon_p(np.arange(1.0, LEAST_PAIRS)) > 0.05 > wilcoxon_p(np.arange(1.0, LEAST_PAIRS + 1))
+    )
 
 
 def test_a_bootstrap_of_skewed_values_reaches_further_towards_the_tail():
@@ -163,7 +175,9 @@ def test_holm_by_hand_and_against_its_definition():
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.randoms())
 def test_holm_keeps_order_bounds_and_places(ps, random):
     corrected = holm(ps)
-    assert all(p <= value <= min(1, len(ps) * p) + 1e-12 for p, value in zip(ps, corrected, strict=True))
+    assert all(
+        p <= value <= min(1, len(ps) * p) + 1e-12 for p, value in zip(ps, corrected, strict=True)
+    )
     order = sorted(range(len(ps)), key=ps.__getitem__)
     assert [corrected[place] for place in order] == sorted(corrected)
     places = list(range(len(ps)))
@@ -172,7 +186,9 @@ def test_holm_keeps_order_bounds_and_places(ps, random):
 
 
 def test_holm_keeps_the_rate_of_false_findings():
-    """Ten comparisons without any difference, 2,000 times: at most 5 % of the families have a finding."""
+    """Ten comparisons without any difference, 2,000 times: at most 5 % of the families have a
+    finding.
+    """
     families = np.random.default_rng(14).uniform(size=(2_000, 10))
     false = sum(min(holm(family)) <= 0.05 for family in families)
     assert stats.binomtest(false, 2_000).proportion_ci(0.99).low <= 0.05

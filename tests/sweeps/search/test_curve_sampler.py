@@ -1,4 +1,6 @@
-"""Sampler `curves`: expected improvement, who is proposed beside whom, what a search does, what a study file may say."""
+"""Sampler `curves`: expected improvement, who is proposed beside whom, what a search does, what a
+study file may say.
+"""
 
 from dataclasses import replace
 
@@ -54,7 +56,9 @@ def searched(width=2, space=SPACE, **options):
     """The Optuna study of a toy search that has ended."""
     study = toy_study(space, **{**CURVES, "trials": 14, **options})
     stored = in_memory(study)
-    search(stored, study, ToyLanes(width=width, epochs=8, curve=falling), [], clock=SimulatedClock())
+    search(
+        stored, study, ToyLanes(width=width, epochs=8, curve=falling), [], clock=SimulatedClock()
+    )
     return stored
 
 
@@ -67,16 +71,27 @@ def test_the_expected_improvement_is_an_integral(mean, deviation, incumbent):
 
 
 def outlook_of(stored):
-    return Acquisition(space_of(SPACE), trials_of(stored, space_of(SPACE)), last=8, seed=0, log_parameters=prior(3)[0])
+    return Acquisition(
+        space_of(SPACE),
+        trials_of(stored, space_of(SPACE)),
+        last=8,
+        seed=0,
+        log_parameters=prior(3)[0],
+    )
 
 
 def test_what_begins_beside_a_configuration_is_another_one():
-    """A configuration that trains is believed to end as expected, so that the next one is far from it or not worth less."""
+    """A configuration that trains is believed to end as expected, so that the next one is far from
+    it or not worth less.
+    """
     expected, space = outlook_of(searched()), space_of(SPACE)
     first = expected.best([], ())
     second = expected.best([first], [key_of(first)])
     unaware = expected.best([], [key_of(first)])
-    apart = [np.linalg.norm(np.subtract(to_point(space, each), to_point(space, first))) for each in (second, unaware)]
+    apart = [
+        np.linalg.norm(np.subtract(to_point(space, each), to_point(space, first)))
+        for each in (second, unaware)
+    ]
     assert apart[0] >= apart[1]
     beside = [first]
     while len(beside) < 6:
@@ -106,7 +121,9 @@ def test_the_ends_of_the_best_unfinished_trials_alone_are_predicted(monkeypatch)
     monkeypatch.setattr(acquisition, "UNFINISHED", 4)
     lowest = sorted(revivable, key=lambda trial: min(trial.intermediate_values.values()))[:4]
     predicted = outlook_of(stored)
-    assert {*map(key_of, predicted._unfinished)} == {key_of(space_of(SPACE).decode(trial.params)) for trial in lowest}
+    assert {*map(key_of, predicted._unfinished)} == {
+        key_of(space_of(SPACE).decode(trial.params)) for trial in lowest
+    }
     assert len(predicted._mean) == 4 + CANDIDATES + NEIGHBOURS
 
 
@@ -119,7 +136,11 @@ def test_where_all_was_tried_the_sampler_draws_at_random():
 
 def test_new_configurations_lie_in_the_space():
     space = space_of(SPACE)
-    best = [LearningCurve(number=0, params={"x": 0.99, "prior": "normal"}, objectives=(1.0,), diverged=False)]
+    best = [
+        LearningCurve(
+            number=0, params={"x": 0.99, "prior": "normal"}, objectives=(1.0,), diverged=False
+        )
+    ]
     found = new_configurations(space, best, np.random.default_rng(0))
     assert len(found) > 300
     for params in found:
@@ -133,7 +154,9 @@ def test_new_configurations_lie_in_the_space():
 @given(st.integers(1, 20), st.integers(2, 24), st.sampled_from(["promotion", "median", "none"]))
 def test_a_search_ends_with_an_answer(width, trials, pruner):
     stored = searched(
-        width, trials=trials, **({} if pruner == "promotion" else {"pruner": pruner, "pruner_options": {}})
+        width,
+        trials=trials,
+        **({} if pruner == "promotion" else {"pruner": pruner, "pruner_options": {}}),
     )
     assert {trial.state for trial in stored.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
     assert sum(trial.state == TrialState.COMPLETE for trial in stored.trials) >= 1
@@ -150,7 +173,9 @@ def test_proposals_come_nearer_to_the_best_than_random_draws():
             [
                 abs(trial.params["x"] - 0.3)
                 for seed in range(5)
-                for trial in searched(2, X, trials=30, sampler=sampler, sampler_options=options, seed=seed).trials[-15:]
+                for trial in searched(
+                    2, X, trials=30, sampler=sampler, sampler_options=options, seed=seed
+                ).trials[-15:]
             ]
         )
         for sampler, options in (("curves", CURVES["sampler_options"]), ("random", {}))
@@ -163,7 +188,13 @@ def test_a_larger_budget_revives_and_the_curve_of_a_revived_trial_counts_once():
     stored, checkpoints = in_memory(study), {}
     for trials, top in ((10, 1), (24, 8)):
         larger = replace(study, budget=Budget(trials=trials), confirm=Confirm(top=top, seeds=1))
-        search(stored, larger, ToyLanes(2, 8, checkpoints=checkpoints), [Watcher()], clock=SimulatedClock())
+        search(
+            stored,
+            larger,
+            ToyLanes(2, 8, checkpoints=checkpoints),
+            [Watcher()],
+            clock=SimulatedClock(),
+        )
     revived = [trial for trial in stored.trials if revives(trial) is not None]
     assert revived
     for trial in revived:
@@ -174,14 +205,18 @@ def test_a_larger_budget_revives_and_the_curve_of_a_revived_trial_counts_once():
     curves = curves_of(trials_of(stored, space_of(SPACE)))
     numbers = [curve.number for curve in curves]
     assert numbers == sorted(set(numbers))
-    assert not {trial.number for trial in revived} & set(numbers), "a curve has the number of the trial that began it"
+    assert not {trial.number for trial in revived} & set(numbers), (
+        "a curve has the number of the trial that began it"
+    )
     assert sum(len(curve.objectives) for curve in curves) == reported_epochs(stored.trials)
 
 
 def test_parameters_are_found_for_ever_fewer_rounds():
     rounds = [fitted_for(round_) for round_ in range(1, 2000)]
     assert sorted({*rounds})[:12] == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 18]
-    assert all(newest <= round_ < 1.25 * newest + 1 for round_, newest in enumerate(rounds, start=1))
+    assert all(
+        newest <= round_ < 1.25 * newest + 1 for round_, newest in enumerate(rounds, start=1)
+    )
 
 
 # ---- the study file ----

@@ -31,7 +31,9 @@ def falling(params, seed, epoch, state):
 PROMOTION = {"pruner": "promotion", "pruner_options": {"rungs": [1, 2], "factor": 3}}
 
 
-def searched(journal=None, *, lanes=None, sampler="tpe", space=NARROW, trials=44, pruner=None, **options):
+def searched(
+    journal=None, *, lanes=None, sampler="tpe", space=NARROW, trials=44, pruner=None, **options
+):
     study = toy_study(space, sampler=sampler, trials=trials, **(pruner or {}))
     optuna_study = in_memory(study, journal)
     lanes = lanes or ToyLanes(**{"width": 2, "epochs": 2, "curve": falling} | options)
@@ -66,7 +68,9 @@ def test_a_range_grows_under_promotion_where_few_trials_are_complete():
     assert [growth.end for growth in grown] == [0.1, 0.0]
     for growth in grown:
         complete = [
-            t for t in study.trials if t.state == TrialState.COMPLETE and t.user_attrs["ended_round"] < growth.round
+            t
+            for t in study.trials
+            if t.state == TrialState.COMPLETE and t.user_attrs["ended_round"] < growth.round
         ]
         assert len(complete) < LEAST_RANKED, "those that were paused were ranked, too"
 
@@ -79,7 +83,9 @@ def test_the_record_of_the_space_is_as_wide_as_the_search_took_it(whole):
 
 def test_tpe_goes_on_to_model_all_parameters_together(whole):
     """It leaves out of its model a parameter whose distributions differ between trials."""
-    modelled = [json.loads(trial.system_attrs["tpe:relative_params:0"]) for trial in whole.trials[20:]]
+    modelled = [
+        json.loads(trial.system_attrs["tpe:relative_params:0"]) for trial in whole.trials[20:]
+    ]
     assert {tuple(sorted(params)) for params in modelled} == {("x", "y")}
     assert any(params["x"] < 0.4 for params in modelled)
 
@@ -126,7 +132,9 @@ def writes_around_growth(journal):
     return [index + shift for index in grown for shift in (-7, -2, -1, 0, 1, 2, 3, 9)]
 
 
-@pytest.mark.parametrize(("kind", "width", "lag"), [(ToyLanes, 2, 0), (ToyLanes, 16, 1), (EagerLanes, 16, 1)])
+@pytest.mark.parametrize(
+    ("kind", "width", "lag"), [(ToyLanes, 2, 0), (ToyLanes, 16, 1), (EagerLanes, 16, 1)]
+)
 def test_a_step_rests_on_trials_that_every_worker_could_know(kind, width, lag):
     """With many lanes a round's trials are chosen before the round before it is over."""
     study = searched(lanes=kind(width=width, epochs=2, curve=falling), trials=120)
@@ -152,9 +160,13 @@ def test_a_study_that_is_killed_around_a_step_takes_it_at_the_same_trial(kind, w
         again, checkpoints = MemoryJournal(), {}
         again.before = killing(index + 1)
         with pytest.raises(Killed):
-            searched(again, lanes=kind(**lanes, checkpoints=checkpoints), trials=trials, pruner=pruner)
+            searched(
+                again, lanes=kind(**lanes, checkpoints=checkpoints), trials=trials, pruner=pruner
+            )
         again.before = lambda: None
-        continued = searched(again, lanes=kind(**lanes, checkpoints=checkpoints), trials=trials, pruner=pruner)
+        continued = searched(
+            again, lanes=kind(**lanes, checkpoints=checkpoints), trials=trials, pruner=pruner
+        )
         assert (table(continued), study_record(continued).grown) == expected, index
 
 
@@ -162,7 +174,9 @@ def test_a_range_that_the_file_changes_starts_from_the_file_again(whole):
     journal = MemoryJournal()
     searched(journal)
     study = toy_study(NARROW, sampler="tpe", trials=50)
-    other = replace(study, space=Space.from_dict({**study.space.as_dict(), "y": NARROW["y"] | {"high": 2.0}}))
+    other = replace(
+        study, space=Space.from_dict({**study.space.as_dict(), "y": NARROW["y"] | {"high": 2.0}})
+    )
     assert len(study_record(open_study(JournalStorage(journal), other, extend=True)).grown) == 2
     wide = replace(study, space=Space.from_dict(NARROW | {"x": NARROW["x"] | {"low": 0.2}}))
     extended = open_study(JournalStorage(journal), wide, extend=True)

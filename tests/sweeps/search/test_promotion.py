@@ -1,4 +1,6 @@
-"""Trials that pause at rungs and are promoted: whom the rule takes, what samplers see, what is kept, what users see."""
+"""Trials that pause at rungs and are promoted: whom the rule takes, what samplers see, what is
+kept, what users see.
+"""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -26,7 +28,8 @@ PROMOTION = {"pruner": "promotion", "pruner_options": {"rungs": [1, 3, 9], "fact
 
 def searched(lanes=None, **options):
     """The Optuna study of a toy search that has ended, and its watcher."""
-    study, watcher = toy_study(**{**PROMOTION, "fixed": Fixed(epochs=20), "trials": 18, **options}), Watcher()
+    study = toy_study(**{**PROMOTION, "fixed": Fixed(epochs=20), "trials": 18, **options})
+    watcher = Watcher()
     stored = in_memory(study)
     search(stored, study, lanes or ToyLanes(width=3, epochs=20), [watcher], clock=SimulatedClock())
     return stored, watcher
@@ -49,15 +52,24 @@ def stored_trial(number, objectives, *, paused, finished):
 CURVE = st.lists(st.integers(0, 6).map(float), min_size=0, max_size=7)
 
 
-@given(st.lists(st.tuples(CURVE, st.booleans(), st.booleans()), min_size=1, max_size=20), st.integers(2, 4))
+@given(
+    st.lists(st.tuples(CURVE, st.booleans(), st.booleans()), min_size=1, max_size=20),
+    st.integers(2, 4),
+)
 def test_the_rule_is_that_of_the_paper(drawn, factor):
-    """Li et al. 2020, algorithm 2, `get_job`: from the highest rung on, the best of the top 1/factor that is not promoted yet.
+    """Li et al. 2020, algorithm 2, `get_job`: from the highest rung on, the best of the top
+    1/factor that is not promoted yet.
 
     Whether the budget has ended a paused trial makes no difference.
     """
     epochs = (1, 2, 5)
     trials = [
-        stored_trial(number, curve, paused=paused and len(curve) in epochs, finished=finished and len(curve) > 0)
+        stored_trial(
+            number,
+            curve,
+            paused=paused and len(curve) in epochs,
+            finished=finished and len(curve) > 0,
+        )
         for number, (curve, paused, finished) in enumerate(drawn)
     ]
     expected = None
@@ -71,7 +83,8 @@ def test_the_rule_is_that_of_the_paper(drawn, factor):
         waiting = [
             number
             for number in top
-            if trials[number].user_attrs["pauses"] and len(trials[number].intermediate_values) == epoch
+            if trials[number].user_attrs["pauses"]
+            and len(trials[number].intermediate_values) == epoch
         ]
         expected = waiting[0] if waiting else expected
     promoted = Rungs(epochs, factor).promoted(as_read(trials), 1)
@@ -86,13 +99,20 @@ def test_the_rule_is_that_of_the_paper(drawn, factor):
     st.sets(st.integers(1, 9), min_size=1, max_size=3).map(sorted),
 )
 def test_who_trains_past_a_rung_is_among_its_best(width, trials, factor, rungs):
-    """At the end no more than 1/factor of a rung went on, but for trials that were among the best of fewer, and for the last one."""
+    """At the end no more than 1/factor of a rung went on, but for trials that were among the best
+    of fewer, and for the last one.
+    """
     lanes = ToyLanes(width=width, epochs=10)
     stored, _ = searched(
-        lanes, trials=trials, pruner_options={"rungs": rungs, "factor": factor}, fixed=Fixed(epochs=10)
+        lanes,
+        trials=trials,
+        pruner_options={"rungs": rungs, "factor": factor},
+        fixed=Fixed(epochs=10),
     )
     assert {trial.state for trial in stored.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
-    assert sum(trial.state == TrialState.COMPLETE for trial in stored.trials) >= 1, "a search ends with an answer"
+    assert sum(trial.state == TrialState.COMPLETE for trial in stored.trials) >= 1, (
+        "a search ends with an answer"
+    )
     for trial in stored.trials:
         epochs = len(trial.intermediate_values)
         assert epochs == 10 or epochs in rungs, "it pauses at rungs alone"
@@ -100,7 +120,9 @@ def test_who_trains_past_a_rung_is_among_its_best(width, trials, factor, rungs):
         for pause in trial.user_attrs.get("pauses", ()):
             assert pause["epoch"] in rungs
             assert pause["until"] is None or pause["until"] > pause["round"]
-    assert set(lanes.checkpoints) <= {f"trial-{trial.number:04d}" for trial in stored.trials if may_revive(trial)}
+    assert set(lanes.checkpoints) <= {
+        f"trial-{trial.number:04d}" for trial in stored.trials if may_revive(trial)
+    }
 
 
 def test_a_promoted_trial_is_the_trial_that_nobody_paused():
@@ -114,9 +136,13 @@ def test_a_promoted_trial_is_the_trial_that_nobody_paused():
         assert trial.params == other.params
 
 
-@pytest.mark.parametrize(("kind", "late"), [(ToyLanes, 1000), (EagerLanes, 1)], ids=["in step", "pipelined"])
+@pytest.mark.parametrize(
+    ("kind", "late"), [(ToyLanes, 1000), (EagerLanes, 1)], ids=["in step", "pipelined"]
+)
 def test_a_search_that_keeps_fewer_checkpoints_trains_again_and_ends_in_the_same_table(kind, late):
-    """Whose checkpoints to keep is asked with all that is on record, who is promoted with what was known before."""
+    """Whose checkpoints to keep is asked with all that is on record, who is promoted with what was
+    known before.
+    """
     tables, replays = [], []
     for keep in ({"paused": 200}, {}, {"paused": 2}, {"paused": 0}):
         lanes = kind(width=3, epochs=20)
@@ -127,7 +153,9 @@ def test_a_search_that_keeps_fewer_checkpoints_trains_again_and_ends_in_the_same
     assert (replays[0], replays[3]) == (False, True)
 
 
-@pytest.mark.parametrize(("keep", "most"), [({"paused": 2}, 2), ({"paused_gb": 3.5e-6}, 3), ({}, 30)])
+@pytest.mark.parametrize(
+    ("keep", "most"), [({"paused": 2}, 2), ({"paused_gb": 3.5e-6}, 3), ({}, 30)]
+)
 def test_checkpoints_of_paused_trials_are_bounded_and_the_worst_fall(keep, most):
     """Toy checkpoints have 1,000 bytes."""
     paused = []
@@ -144,7 +172,9 @@ def test_checkpoints_of_paused_trials_are_bounded_and_the_worst_fall(keep, most)
 
 
 def test_a_search_completes_as_many_trials_as_the_study_confirms():
-    study = replace(toy_study(**PROMOTION, trials=9, fixed=Fixed(epochs=20)), confirm=Confirm(top=4, seeds=1))
+    study = replace(
+        toy_study(**PROMOTION, trials=9, fixed=Fixed(epochs=20)), confirm=Confirm(top=4, seeds=1)
+    )
     stored = in_memory(study)
     search(stored, study, ToyLanes(width=2, epochs=20), [])
     assert sum(trial.state == TrialState.COMPLETE for trial in stored.trials) == 4
@@ -163,7 +193,11 @@ def test_a_sampler_sees_a_paused_trial_as_pruned_and_a_promoted_one_as_running()
     stored = in_memory(study)
 
     def stop(event):
-        if event.startswith("advance") and len(lanes.checkpoints) > 4 and any("@1" in each for each in lanes.events):
+        if (
+            event.startswith("advance")
+            and len(lanes.checkpoints) > 4
+            and any("@1" in each for each in lanes.events)
+        ):
             raise KeyboardInterrupt
 
     lanes = ToyLanes(width=2, epochs=20, before=stop)
@@ -182,9 +216,16 @@ def test_a_sampler_sees_a_paused_trial_as_pruned_and_a_promoted_one_as_running()
         )
         states = set()
         for trial, shown in zip(stored.trials, sampler.shown, strict=False):
-            paused = bool(trial.user_attrs.get("pauses")) and trial.user_attrs["pauses"][-1]["until"] is None
-            assert shown.state == (TrialState.PRUNED if paused and not unseen else TrialState.RUNNING)
-            assert shown.value == (trial.intermediate_values[trial.last_step] if paused and not unseen else None)
+            paused = (
+                bool(trial.user_attrs.get("pauses"))
+                and trial.user_attrs["pauses"][-1]["until"] is None
+            )
+            assert shown.state == (
+                TrialState.PRUNED if paused and not unseen else TrialState.RUNNING
+            )
+            assert shown.value == (
+                trial.intermediate_values[trial.last_step] if paused and not unseen else None
+            )
             states.add(shown.state)
         assert len(states) == 2 - unseen, "there are paused and running ones"
 
@@ -200,7 +241,10 @@ def test_users_see_who_is_paused(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_study(study, lambda: lanes, runs=runs)
     sync("toy", runs=runs)
-    states = {trial.number: trial.state for trial in read_state(open_storage(None, runs, "toy"), "toy").trials}
+    states = {
+        trial.number: trial.state
+        for trial in read_state(open_storage(None, runs, "toy"), "toy").trials
+    }
     assert {"paused", "running"} == set(states.values())
     found = _runs_in_mlflow(runs)
     assert {found[f"toy/{number}"] for number, state in states.items() if state == "paused"} == {
@@ -225,7 +269,10 @@ def test_a_restart_with_fewer_lanes_pauses_those_that_lose_theirs():
     stored = in_memory(study)
 
     def stop(event):
-        if event.startswith("advance") and sum("@3" in each or "@1" in each for each in lanes.events) > 1:
+        if (
+            event.startswith("advance")
+            and sum("@3" in each or "@1" in each for each in lanes.events) > 1
+        ):
             raise KeyboardInterrupt
 
     lanes = ToyLanes(width=4, epochs=20, before=stop, checkpoints=journal_lanes)
@@ -239,7 +286,8 @@ def test_a_restart_with_fewer_lanes_pauses_those_that_lose_theirs():
 
 
 @pytest.mark.parametrize(
-    ("epochs", "rungs"), [(30, [3, 8, 15]), (100, [10, 25, 50]), (20, [3, 5, 10]), (15, [3, 8]), (10, [3, 5]), (4, [3])]
+    ("epochs", "rungs"),
+    [(30, [3, 8, 15]), (100, [10, 25, 50]), (20, [3, 5, 10]), (15, [3, 8]), (10, [3, 5]), (4, [3])],
 )
 def test_rungs_that_nobody_names_are_a_tenth_a_quarter_and_a_half_of_the_epochs(epochs, rungs):
     assert PRUNERS["promotion"]().for_epochs(epochs).rungs == rungs
@@ -251,7 +299,9 @@ def test_trials_of_three_epochs_do_not_pause(epochs):
 
 
 @given(st.integers(4, 10_000))
-def test_the_first_rung_is_one_epoch_in_ten_or_the_third_and_each_is_half_as_long_again_as_the_one_before(epochs):
+def test_the_first_rung_is_one_epoch_in_ten_or_the_third_and_each_is_half_as_long_again_as_the_one_before(  # noqa: E501
+    epochs,
+):
     rungs = PRUNERS["promotion"]().for_epochs(epochs).rungs
     assert all(1.5 * low <= high for low, high in pairwise([0, *rungs]))
     assert rungs[0] == max(3, round(epochs / 10))
@@ -269,19 +319,30 @@ class Length(Fixed):
     epochs: int = 8
 
 
-UNLIKE = {"x": {"kind": "float", "low": 0.0, "high": 1.0}, "epochs": {"kind": "choice", "values": [2, 4, 8]}}
+UNLIKE = {
+    "x": {"kind": "float", "low": 0.0, "high": 1.0},
+    "epochs": {"kind": "choice", "values": [2, 4, 8]},
+}
 
 
-@pytest.mark.parametrize("options", [{"rungs": [4], "factor": 4}, {"rungs": [1, 3], "factor": 3}, {"rungs": [2, 6]}])
+@pytest.mark.parametrize(
+    "options", [{"rungs": [4], "factor": 4}, {"rungs": [1, 3], "factor": 3}, {"rungs": [2, 6]}]
+)
 @pytest.mark.parametrize("seed", range(3))
 def test_where_lengths_differ_no_paused_trial_stood_lower_than_the_best(options, seed):
-    """Short trials are complete early, so a search that counted them would end while longer ones had come further."""
-    study = toy_study(UNLIKE, pruner="promotion", pruner_options=options, fixed=Length(), trials=16, seed=seed)
+    """Short trials are complete early, so a search that counted them would end while longer ones
+    had come further.
+    """
+    study = toy_study(
+        UNLIKE, pruner="promotion", pruner_options=options, fixed=Length(), trials=16, seed=seed
+    )
     study = replace(study, epochs="epochs")
 
     class OwnLengths(ToyLanes):
         def _advance(self, lane):
-            return replace(super()._advance(lane), finished=lane.epoch == lane.trial.params["epochs"])
+            return replace(
+                super()._advance(lane), finished=lane.epoch == lane.trial.params["epochs"]
+            )
 
     stored = in_memory(study)
     search(stored, study, OwnLengths(width=3, epochs=99), [], clock=SimulatedClock())

@@ -25,7 +25,9 @@ FULL = (
     *CHOICE,
     Parameter(name="hidden", kind="choice", values=((64,), (64, 64))),
     Parameter(name="prior", kind="choice", values=("normal", "mixture")),
-    Parameter(name="components", kind="int", low=2, high=64, log=True, when={"prior": ("mixture",)}),
+    Parameter(
+        name="components", kind="int", low=2, high=64, log=True, when={"prior": ("mixture",)}
+    ),
 )
 STEPS = Space(
     (
@@ -48,12 +50,20 @@ def sampler_settings(name, **options):
 
 def value_of(params):
     """A toy objective over whatever is there."""
-    return abs(params["beta"] - 0.3) + params.get("latent_size", 0) / 64 + (params.get("optimizer") == "adam")
+    return (
+        abs(params["beta"] - 0.3)
+        + params.get("latent_size", 0) / 64
+        + (params.get("optimizer") == "adam")
+    )
 
 
 def continue_study(storage, settings, space, trials, seed=0, width=2):
-    """Ask `width` at a time with a sampler made anew for each, as the driver does, from a fresh `Study` object."""
-    study = optuna.create_study(study_name="x", storage=storage, load_if_exists=True, direction="minimize")
+    """Ask `width` at a time with a sampler made anew for each, as the driver does, from a fresh
+    `Study` object.
+    """
+    study = optuna.create_study(
+        study_name="x", storage=storage, load_if_exists=True, direction="minimize"
+    )
     for start in range(len(study.trials), trials, width):
         asked = []
         for number in range(start, min(start + width, trials)):
@@ -66,7 +76,8 @@ def continue_study(storage, settings, space, trials, seed=0, width=2):
 
 
 @pytest.mark.parametrize(
-    ("name", "trials"), [("gp", 16), ("cmaes", 40), ("tpe", 40), ("random", 40), ("qmc", 40), ("grid", 24)]
+    ("name", "trials"),
+    [("gp", 16), ("cmaes", 40), ("tpe", 40), ("random", 40), ("qmc", 40), ("grid", 24)],
 )
 def test_forty_trials_are_four_and_thirty_six(name, trials, caplog):
     settings, space = sampler_settings(name), SPACES[name]
@@ -78,16 +89,22 @@ def test_forty_trials_are_four_and_thirty_six(name, trials, caplog):
         parts = continue_study(storage, settings, space, trials)
     assert parts == whole
     warned = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert not [record for record in warned if "greenlet" not in record.getMessage()]  # the GP would be faster with it
+    # The GP would be faster with it.
+    assert not [record for record in warned if "greenlet" not in record.getMessage()]
     assert all(list(params) == space.active(params) for params in whole)
     distinct = {repr(params) for params in whole}
     assert len(distinct) == trials
     if name != "grid":
-        assert continue_study(optuna.storages.InMemoryStorage(), settings, space, 4, seed=1) != whole[:4]
+        assert (
+            continue_study(optuna.storages.InMemoryStorage(), settings, space, 4, seed=1)
+            != whole[:4]
+        )
 
 
 def test_every_sampler_is_tested():
-    assert {*SPACES, "curves"} == {*SAMPLERS}, "tests/sweeps/search/test_curve_sampler.py has curves"
+    assert {*SPACES, "curves"} == {*SAMPLERS}, (
+        "tests/sweeps/search/test_curve_sampler.py has curves"
+    )
 
 
 @pytest.mark.parametrize("sequence", ["sobol", "halton"])
@@ -134,8 +151,12 @@ def test_spaces_that_a_sampler_cannot_search(name, space, problem):
 
 
 def pruned_at(chosen, curves, study_name="x", pruner=None):
-    """Epoch at which each curve is pruned, None where it runs to its end; one trial after the other."""
-    study = optuna.create_study(study_name=study_name, direction="minimize", pruner=pruner or chosen.build())
+    """Epoch at which each curve is pruned, None where it runs to its end; one trial after the
+    other.
+    """
+    study = optuna.create_study(
+        study_name=study_name, direction="minimize", pruner=pruner or chosen.build()
+    )
     epochs = []
     for curve in curves:
         trial = study.ask()
@@ -145,7 +166,11 @@ def pruned_at(chosen, curves, study_name="x", pruner=None):
             if trial.should_prune():
                 epoch = step
                 break
-        study.tell(trial, None if epoch else min(curve), state=TrialState.PRUNED if epoch else TrialState.COMPLETE)
+        study.tell(
+            trial,
+            None if epoch else min(curve),
+            state=TrialState.PRUNED if epoch else TrialState.COMPLETE,
+        )
         epochs.append(epoch)
     return epochs
 
@@ -167,7 +192,10 @@ GOOD, BAD = [[5.0, 4, 3, 2], [6.0, 5, 4, 3]], [9.0, 9, 9, 9]
         ({"name": "threshold", "upper": 8}, [None, None, 1]),
         ({"name": "threshold", "upper": 8, "warmup_epochs": 2}, [None, None, 2]),
         ({"name": "threshold", "lower": 2.5}, [4, None, None]),
-        ({"name": "patient", "patience": 1, "inner": {"name": "median", "startup_trials": 2}}, [None, None, None]),
+        (
+            {"name": "patient", "patience": 1, "inner": {"name": "median", "startup_trials": 2}},
+            [None, None, None],
+        ),
         ({"name": "successive_halving", "min_epochs": 2, "factor": 2}, [None, 2, 2]),
         ({"name": "hyperband", "min_epochs": 1, "max_epochs": 1, "factor": 2}, [None, 1, 1]),
         ("none", [None, None, None]),
@@ -185,15 +213,26 @@ def test_patience_waits_for_a_trial_that_still_improves():
 
 @settings(max_examples=200, deadline=None)
 @given(
-    curves=st.lists(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=5), min_size=1, max_size=12),
+    curves=st.lists(
+        st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=5), min_size=1, max_size=12
+    ),
     percentile=st.floats(1, 99),
     startup=st.integers(0, 4),
     warmup=st.integers(0, 3),
 )
-def test_the_percentile_of_a_round_decides_as_that_of_each_trial(curves, percentile, startup, warmup):
-    content = {"name": "percentile", "percentile": percentile, "startup_trials": startup, "warmup_epochs": warmup}
+def test_the_percentile_of_a_round_decides_as_that_of_each_trial(
+    curves, percentile, startup, warmup
+):
+    content = {
+        "name": "percentile",
+        "percentile": percentile,
+        "startup_trials": startup,
+        "warmup_epochs": warmup,
+    }
     ours = pruned_at(pruner_settings(content), curves)
-    optunas = optuna.pruners.PercentilePruner(percentile, n_startup_trials=startup, n_warmup_steps=warmup)
+    optunas = optuna.pruners.PercentilePruner(
+        percentile, n_startup_trials=startup, n_warmup_steps=warmup
+    )
     assert ours == pruned_at(None, curves, pruner=optunas)
 
 

@@ -1,4 +1,6 @@
-"""Searches for two objectives: what samplers see, whom the rule prunes and promotes, kills, and mistakes of study files."""
+"""Searches for two objectives: what samplers see, whom the rule prunes and promotes, kills, and
+mistakes of study files.
+"""
 
 import math
 from dataclasses import replace
@@ -69,7 +71,9 @@ def test_a_search_prunes_and_finds_a_front(sampler):
     assert 3 <= states.count(TrialState.PRUNED) < 27
     record = read_state(storage_of(stored), "toy")
     pairs = {
-        trial.number: last_values(trial, OBJECTIVES.values()) for trial in record.trials if trial.state == "complete"
+        trial.number: last_values(trial, OBJECTIVES.values())
+        for trial in record.trials
+        if trial.state == "complete"
     }
     expected = [list(pairs)[index] for index in pareto_front(np.array([*pairs.values()]))]
     assert [trial.number for trial in front_trials(record)] == expected
@@ -89,14 +93,18 @@ def test_tpe_learns_the_plane_better_than_random():
 
 
 def test_metrics_alone_make_no_second_objective():
-    """Without `objectives` trials end with the one value of the workload, and the record has no such entry."""
+    """Without `objectives` trials end with the one value of the workload, and the record has no
+    such entry.
+    """
     study = replace(study_of(), objectives={})
     stored = in_memory(study)
     search(stored, study, Plane(width=3, epochs=4), [])
     assert "objectives" not in study.spec()
     complete = [trial for trial in stored.trials if trial.state == TrialState.COMPLETE]
     assert 3 <= len(complete) < 30
-    assert [trial.values for trial in complete] == [[min(trial.intermediate_values.values())] for trial in complete]
+    assert [trial.values for trial in complete] == [
+        [min(trial.intermediate_values.values())] for trial in complete
+    ]
 
 
 @pytest.mark.parametrize("options", [MEDIAN, PROMOTION], ids=["median", "promotion"])
@@ -111,7 +119,9 @@ def test_the_front_is_the_same_where_rounds_are_decided_late(options):
 
 
 def table_after_a_kill(study, moment, *, width):
-    """The table of a search whose process dies at a write, and which another process takes to its end."""
+    """The table of a search whose process dies at a write, and which another process takes to its
+    end.
+    """
     journal, checkpoints, writes = MemoryJournal(), {}, iter(range(10**9))
 
     def before():
@@ -120,9 +130,16 @@ def table_after_a_kill(study, moment, *, width):
 
     journal.before = before
     with pytest.raises(Killed):
-        search(in_memory(study, journal), study, Plane(width=width, epochs=4, checkpoints=checkpoints), [])
+        search(
+            in_memory(study, journal),
+            study,
+            Plane(width=width, epochs=4, checkpoints=checkpoints),
+            [],
+        )
     journal.before = lambda: None
-    search(in_memory(study, journal), study, Plane(width=width, epochs=4, checkpoints=checkpoints), [])
+    search(
+        in_memory(study, journal), study, Plane(width=width, epochs=4, checkpoints=checkpoints), []
+    )
     return table(in_memory(study, journal))
 
 
@@ -161,7 +178,10 @@ def test_samplers_see_pairs_of_complete_trials_and_no_pruned_ones():
 
 PAIR = st.tuples(st.integers(0, 6).map(float), st.integers(0, 6).map(float))
 TRIALS = st.lists(
-    st.tuples(st.lists(PAIR, min_size=1, max_size=3), st.sampled_from([TrialState.COMPLETE, TrialState.RUNNING])),
+    st.tuples(
+        st.lists(PAIR, min_size=1, max_size=3),
+        st.sampled_from([TrialState.COMPLETE, TrialState.RUNNING]),
+    ),
     min_size=1,
     max_size=14,
 )
@@ -182,15 +202,21 @@ def test_no_trial_ends_that_no_other_beats_in_both(drawn, percentile, startup):
         assert any(other[0] < pair[0] and other[1] < pair[1] for other in there)
 
 
-@given(st.lists(st.integers(0, 40), min_size=3, max_size=15, unique=True), st.sampled_from([25.0, 50.0]))
+@given(
+    st.lists(st.integers(0, 40), min_size=3, max_size=15, unique=True),
+    st.sampled_from([25.0, 50.0]),
+)
 def test_with_two_equal_objectives_the_rule_is_that_of_the_percentile(values, percentile):
-    """One epoch, one value in both objectives: Optuna's pruner of one objective decides the same."""
+    """One epoch, one value in both objectives: Optuna's pruner of one objective decides the
+    same.
+    """
     *complete, newest = map(float, values)
     trials = [stored_trial(number, [(value, value)]) for number, value in enumerate(complete)]
     trials.append(stored_trial(len(complete), [(newest, newest)], TrialState.RUNNING))
     rule = Quantile(percentile=percentile, startup_trials=0, warmup_epochs=0)
     limit = np.percentile(complete, percentile)
-    assume(newest != limit)  # because the rule compares quotients by a scale, rounding decides an exact tie
+    # Because the rule compares quotients by a scale, rounding decides an exact tie.
+    assume(newest != limit)
     expected = newest > limit
     assert bool(two().pruned(rule, trials[-1:], trials)) == expected
 
@@ -198,7 +224,8 @@ def test_with_two_equal_objectives_the_rule_is_that_of_the_percentile(values, pe
 def test_trials_that_failed_make_no_front_and_nothing_ends_before_its_time():
     good = [stored_trial(number, [(5.0 + number, 5.0 + number)]) for number in range(4)]
     failed = stored_trial(4, [(0.0, 0.0)], TrialState.FAIL)
-    leader, last = stored_trial(5, [(4.0, 4.0)], TrialState.RUNNING), stored_trial(6, [(9.0, 9.0)], TrialState.RUNNING)
+    leader = stored_trial(5, [(4.0, 4.0)], TrialState.RUNNING)
+    last = stored_trial(6, [(9.0, 9.0)], TrialState.RUNNING)
     trials = [*good, failed, leader, last]
     rule = Quantile(percentile=50.0, startup_trials=4, warmup_epochs=1)
     assert two().pruned(rule, [leader, last], trials) == [6]
@@ -209,10 +236,15 @@ def test_trials_that_failed_make_no_front_and_nothing_ends_before_its_time():
 
 @given(TRIALS)
 def test_the_decision_of_a_process_that_starts_anew_is_the_same(drawn):
-    """A process that has seen the trials grow knows no more than one that sees them for the first time."""
+    """A process that has seen the trials grow knows no more than one that sees them for the first
+    time.
+    """
     old, rule = two(), Quantile(percentile=50.0, startup_trials=1, warmup_epochs=0)
     for length in (1, 2, 3):
-        trials = [stored_trial(number, pairs[:length], state) for number, (pairs, state) in enumerate(drawn)]
+        trials = [
+            stored_trial(number, pairs[:length], state)
+            for number, (pairs, state) in enumerate(drawn)
+        ]
         running = [trial for trial in trials if trial.state == "running"]
         assert old.pruned(rule, running, trials) == two().pruned(rule, running, trials)
         assert old.behind(length, trials) == two().behind(length, trials)
@@ -232,13 +264,15 @@ def test_at_a_rung_the_front_goes_on_and_then_the_nearest(drawn, factor):
         assert (trial.number in pausing) != goes_on
 
 
-def test_promotion_ends_with_complete_trials_and_keeps_the_checkpoints_of_those_that_may_be_revived():
+def test_promotion_ends_with_complete_trials_and_keeps_the_checkpoints_of_those_that_may_be_revived():  # noqa: E501
     lanes = Plane(width=3, epochs=4)
     stored, _ = searched(lanes, **PROMOTION)
     states = {trial.state for trial in stored.trials}
     assert states == {TrialState.COMPLETE, TrialState.PRUNED}
     assert (
-        {*lanes.checkpoints} == {f"trial-{trial.number:04d}" for trial in stored.trials if may_revive(trial)} != set()
+        {*lanes.checkpoints}
+        == {f"trial-{trial.number:04d}" for trial in stored.trials if may_revive(trial)}
+        != set()
     )
 
 
@@ -253,7 +287,14 @@ def test_stale_trials_count_since_the_front_moved():
         stored_trial(3, [(0.0, 0.0)], TrialState.PRUNED),
         stored_trial(4, [(9.0, 1.0)]),
     ]
-    assert [two().ended_since_gain(trials[:count], trials) for count in range(6)] == [0, 0, 1, 0, 1, 2]
+    assert [two().ended_since_gain(trials[:count], trials) for count in range(6)] == [
+        0,
+        0,
+        1,
+        0,
+        1,
+        2,
+    ]
 
 
 # ---- study files ----
@@ -268,7 +309,10 @@ class Train(BaseModel):
 
 def loaded(path: Path, text: str):
     file = path / "plane.yaml"
-    file.write_text(f"question: Where is the front?\nsearch: {{x: {{low: 0, high: 1}}}}\nbudget: {{trials: 3}}\n{text}")
+    file.write_text(
+        f"question: Where is the front?\nsearch: {{x: {{low: 0, high: 1}}}}\nbudget: {{trials: "
+        f"3}}\n{text}"
+    )
     return load_study(file, sections={"train": Train}, epochs="epochs", metrics=OBJECTIVES)
 
 
@@ -285,28 +329,44 @@ def test_a_study_file_names_two_objectives(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("objectives: [rate]", "objectives: got [rate]; must be two different ones of rate or distortion."),
-        ("objectives: [rate, rate]", "objectives: got [rate, rate]; must be two different ones of rate or distortion."),
-        ("objectives: [rate, distorsion]", "objectives.2: 'distorsion' is no objective. Did you mean 'distortion'?"),
+        (
+            "objectives: [rate]",
+            "objectives: got [rate]; must be two different ones of rate or distortion.",
+        ),
+        (
+            "objectives: [rate, rate]",
+            "objectives: got [rate, rate]; must be two different ones of rate or distortion.",
+        ),
+        (
+            "objectives: [rate, distorsion]",
+            "objectives.2: 'distorsion' is no objective. Did you mean 'distortion'?",
+        ),
         ("objectives: rate", "objectives: got 'rate'; must be a list."),
         (
             "objectives: [rate, distortion]\nsampler: gp",
-            "sampler.name: got gp, which searches for one objective; with two must be tpe, random, qmc or grid.",
+            "sampler.name: got gp, which searches for one objective; with two must be tpe, "
+            "random, qmc or grid.",
         ),
         (
             "objectives: [rate, distortion]\npruner: hyperband",
-            "pruner.name: got hyperband, which ranks trials by the values of one objective, while the front of two moves on; "
-            "must be median, percentile, promotion or none.",
+            "pruner.name: got hyperband, which ranks trials by the values of one objective, "
+            "while the front of two moves on; must be median, percentile, promotion or none.",
         ),
         (
             "objectives: [rate, distortion]\nconfirm: {top: 2, seeds: 3}",
-            "confirm: confirms the best by one objective, and `objectives` names two. Drop it, and give configurations of "
-            "the front as rows of `baselines`, which fresh seeds train and test.",
+            "confirm: confirms the best by one objective, and `objectives` names two. Drop it, "
+            "and give configurations of the front as rows of `baselines`, which fresh seeds "
+            "train and test.",
         ),
-        ("objectives: [rate, distortion]\nlearn_from: other", "learn_from: takes over values of one objective"),
         (
-            "objectives: [rate, distortion]\nbaselines: {longer: {at: best, settings: {epochs: 9}}}",
-            "baselines.longer.at: got best, but of two objectives no configuration is the best; must be fixed.",
+            "objectives: [rate, distortion]\nlearn_from: other",
+            "learn_from: takes over values of one objective",
+        ),
+        (
+            "objectives: [rate, distortion]\nbaselines: {longer: {at: best, settings: {epochs: "
+            "9}}}",
+            "baselines.longer.at: got best, but of two objectives no configuration is the best; "
+            "must be fixed.",
         ),
     ],
 )
@@ -320,7 +380,8 @@ def test_mistakes_of_a_study_with_two_objectives(tmp_path, text, message):
 def test_a_workload_that_names_no_metrics_has_one_objective(tmp_path):
     file = tmp_path / "plane.yaml"
     file.write_text(
-        "question: q\nsearch: {x: {low: 0, high: 1}}\nbudget: {trials: 3}\nobjectives: [rate, distortion]\n"
+        "question: q\nsearch: {x: {low: 0, high: 1}}\nbudget: {trials: 3}\nobjectives: [rate, "
+        "distortion]\n"
     )
     with pytest.raises(UserError, match="names no metrics that could be objectives"):
         load_study(file, sections={"train": Train})

@@ -1,4 +1,6 @@
-"""Damage of what is stored: each changed record is found and named, and a damaged journal is saved up to it."""
+"""Damage of what is stored: each changed record is found and named, and a damaged journal is saved
+up to it.
+"""
 
 import json
 import re
@@ -22,7 +24,9 @@ values = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=5,
 )
-records = st.dictionaries(st.text(), values, min_size=1).filter(lambda record: "crc32" not in record)
+records = st.dictionaries(st.text(), values, min_size=1).filter(
+    lambda record: "crc32" not in record
+)
 
 
 def flipped(content: bytes, bit: int) -> bytes:
@@ -54,14 +58,18 @@ def test_every_cut_is_a_half_written_line_and_every_flip_is_none(content, data):
     cut = data.draw(st.integers(0, len(whole)))
     found = check_lines(whole[:cut])
     assert found.problem is None
-    assert found.length == max(end for end in range(cut + 1) if end == 0 or whole[end - 1 : end] == b"\n")
+    assert found.length == max(
+        end for end in range(cut + 1) if end == 0 or whole[end - 1 : end] == b"\n"
+    )
     bit = data.draw(st.integers(0, 8 * len(whole) - 1))
     found, damaged = check_lines(flipped(whole, bit)), whole[: bit // 8].count(b"\n")
     assert (found.problem is not None, found.records, found.rest >= 1) == (True, damaged, True)
     assert found.length == len(b"".join(lines[:damaged]))
 
 
-@pytest.mark.parametrize("tail", [b"x" * 9, b'{"op_code":\x003', b'"op_code":3}', record_line({"a": 1})[:-1] + b"J"])
+@pytest.mark.parametrize(
+    "tail", [b"x" * 9, b'{"op_code":\x003', b'"op_code":3}', record_line({"a": 1})[:-1] + b"J"]
+)
 def test_garbage_at_the_end_is_no_half_written_line(tail):
     assert not is_half_written(tail)
 
@@ -110,7 +118,8 @@ CASES = [
     (damage, place)
     for damage in (garbage, zeros, digit, without_checksum)
     for place in ("head", "middle", "end")
-    if (damage, place) != (zeros, "end")  # what a crash of the machine leaves: test_a_journal_whose_last_line_is_broken
+    # What a crash of the machine leaves: test_a_journal_whose_last_line_is_broken.
+    if (damage, place) != (zeros, "end")
 ]
 
 
@@ -142,15 +151,21 @@ def test_a_damaged_journal_is_refused_saved_and_continued(tmp_path, journal, dam
 
 
 @pytest.mark.parametrize("bad", [[0], [0, 3], [2], [3]], ids=str)
-def test_a_study_without_its_first_records_keeps_the_identity_that_mlflow_knows(tmp_path, journal, bad):
+def test_a_study_without_its_first_records_keeps_the_identity_that_mlflow_knows(
+    tmp_path, journal, bad
+):
     content, undisturbed = journal
     lines = content.splitlines(keepends=True)
     assert b'"identity"' in lines[3]
     path = journal_path(tmp_path, "toy")
     path.parent.mkdir()
-    path.write_bytes(b"".join(garbage(line) if place in bad else line for place, line in enumerate(lines)))
+    path.write_bytes(
+        b"".join(garbage(line) if place in bad else line for place, line in enumerate(lines))
+    )
     (finding,) = check_storage(None, tmp_path, "toy", [])
-    assert finding.repair().startswith(f"kept {bad[0]} records; the other {len(lines) - bad[0]} are in")
+    assert finding.repair().startswith(
+        f"kept {bad[0]} records; the other {len(lines) - bad[0]} are in"
+    )
     identity = json.loads(lines[3])["user_attr"]["identity"]
     assert recorded_study(None, tmp_path, "toy").identity == identity
     run_study(STUDY, lanes, runs=tmp_path)

@@ -44,10 +44,14 @@ STUDY = toy_study(trials=6, sampler="tpe", sampler_options={"startup_trials": 3}
 
 def tables(runs: Path, storage: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
     results = read_results(open_storage(storage, runs, "toy", must_exist=True), "toy", runs=runs)
-    return results.trials.drop(columns=["started", "ended"]), results.epochs.drop(columns="seconds", errors="ignore")
+    return results.trials.drop(columns=["started", "ended"]), results.epochs.drop(
+        columns="seconds", errors="ignore"
+    )
 
 
-def test_a_study_runs_in_a_place_of_somebody_else_s_to_the_same_tables(url: str, tmp_path: Path) -> None:
+def test_a_study_runs_in_a_place_of_somebody_else_s_to_the_same_tables(
+    url: str, tmp_path: Path
+) -> None:
     assert recorded_study(url, tmp_path, "toy") is None
     for storage in (url, None):
         run_study(STUDY, lambda: ToyLanes(width=2, epochs=4), runs=tmp_path, storage=storage)
@@ -66,11 +70,16 @@ def test_an_archive_is_received_by_a_place_of_somebody_else_s(url: str, tmp_path
         take(tmp_path / "journal" / "toy.log")
     for new, old in zip(tables(tmp_path, url), tables(tmp_path, None), strict=True):
         pd.testing.assert_frame_equal(new, old)
-    with pytest.raises(UserError, match="exists here already"), journals_at(url, tmp_path).receive("toy"):
+    with (
+        pytest.raises(UserError, match="exists here already"),
+        journals_at(url, tmp_path).receive("toy"),
+    ):
         pass
 
 
 @pytest.mark.parametrize("address", ["memory", "memory:", "://", "", "file:///tmp", "redis://host"])
-def test_an_address_of_no_kind_names_the_kinds_that_there_are(url: str, tmp_path: Path, address: str) -> None:
+def test_an_address_of_no_kind_names_the_kinds_that_there_are(
+    url: str, tmp_path: Path, address: str
+) -> None:
     with pytest.raises(UserError, match=r"begins with postgresql:// or .* or memory://"):
         journals_at(address, tmp_path)

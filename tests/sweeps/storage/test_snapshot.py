@@ -1,4 +1,6 @@
-"""Snapshots of journals: the same state as from all records; a bad snapshot is never believed. `test_postgres` has those of rows."""
+"""Snapshots of journals: the same state as from all records; a bad snapshot is never believed.
+`test_postgres` has those of rows.
+"""
 
 import re
 from dataclasses import replace
@@ -58,7 +60,9 @@ def undisturbed(tmp_path_factory):
     """The table of a study that nobody disturbed, and its journal."""
     runs = tmp_path_factory.mktemp("runs")
     run_study(STUDY, lanes, runs=runs)
-    return table(open_study(open_storage(None, runs, "toy"), STUDY)), journal_path(runs, "toy").read_bytes()
+    return table(open_study(open_storage(None, runs, "toy"), STUDY)), journal_path(
+        runs, "toy"
+    ).read_bytes()
 
 
 def whole(storage):
@@ -73,7 +77,14 @@ def whole(storage):
             "user": sorted(trial.user_attrs.items()),
             **{
                 name: getattr(trial, name)
-                for name in ("number", "state", "values", "params", "distributions", "intermediate_values")
+                for name in (
+                    "number",
+                    "state",
+                    "values",
+                    "params",
+                    "distributions",
+                    "intermediate_values",
+                )
             },
         }
         for study, trial in state.trials
@@ -133,7 +144,9 @@ def test_a_study_revives_trials_from_a_snapshot_as_from_its_journal(tmp_path, mo
     assert any(trial["attrs"].get("revives") is not None for trial in tables[0])
 
 
-def test_opening_reads_no_record_that_the_snapshot_holds_and_unpacks_nothing(tmp_path, undisturbed, monkeypatch):
+def test_opening_reads_no_record_that_the_snapshot_holds_and_unpacks_nothing(
+    tmp_path, undisturbed, monkeypatch
+):
     path = tmp_path / "toy.log"
     path.write_bytes(undisturbed[1])
     open_journal(path)
@@ -176,7 +189,9 @@ def test_a_snapshot_with_a_flipped_bit_or_cut_is_built_again(tmp_path, undisturb
         ),
     ],
 )
-def test_a_sealed_snapshot_with_another_content_is_built_again(tmp_path, undisturbed, caplog, change, problem):
+def test_a_sealed_snapshot_with_another_content_is_built_again(
+    tmp_path, undisturbed, caplog, change, problem
+):
     path = tmp_path / "toy.log"
     path.write_bytes(undisturbed[1])
     expected = whole(open_journal(path))
@@ -196,7 +211,11 @@ def test_a_damaged_record_is_found_although_a_snapshot_holds_it(tmp_path, undist
     open_journal(path)
     lines = undisturbed[1].splitlines(keepends=True)
     bad = {"head": 0, "middle": len(lines) // 2, "end": len(lines) - 1}[place]
-    path.write_bytes(b"".join([*lines[:bad], lines[bad].replace(b'"op_code":', b'"op_code":1'), *lines[bad + 1 :]]))
+    path.write_bytes(
+        b"".join(
+            [*lines[:bad], lines[bad].replace(b'"op_code":', b'"op_code":1'), *lines[bad + 1 :]]
+        )
+    )
     for _ in range(2):
         with pytest.raises(Damaged, match=rf"line {bad + 1} is damaged"):
             open_journal(path)

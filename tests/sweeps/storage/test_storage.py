@@ -17,7 +17,13 @@ from toy_lanes import ToyLanes
 from toy_study import Fixed, X, in_memory, search, toy_study
 
 from sweeps.errors import UserError, full_disk
-from sweeps.storage import hold_study, open_storage, open_study, storage_errors_as_user_errors, study_names
+from sweeps.storage import (
+    hold_study,
+    open_storage,
+    open_study,
+    storage_errors_as_user_errors,
+    study_names,
+)
 from sweeps.storage.checked_records import record_line
 from sweeps.storage.journal import lock_holder, open_journal, study_lock
 from sweeps.storage.optuna_internals import batched_writes
@@ -45,8 +51,13 @@ def test_looking_at_a_study_that_does_not_exist_creates_nothing(tmp_path):
 
 def test_a_runs_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    for action in (lambda runs: open_storage(None, runs, "toy"), lambda runs: study_lock(runs, "toy").__enter__()):
-        with pytest.raises(UserError, match=r"file/runs/journal: cannot be written: .*another folder with --runs"):
+    for action in (
+        lambda runs: open_storage(None, runs, "toy"),
+        lambda runs: study_lock(runs, "toy").__enter__(),
+    ):
+        with pytest.raises(
+            UserError, match=r"file/runs/journal: cannot be written: .*another folder with --runs"
+        ):
             action(tmp_path / "file" / "runs")
 
 
@@ -80,7 +91,9 @@ with study_lock(Path({runs!r}), "toy"):
 
 def test_a_second_driver_is_refused_and_told_who_is_there(tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER.format(paths=PATHS, runs=str(tmp_path))], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLDER.format(paths=PATHS, runs=str(tmp_path))],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stdout.readline() == "held\n"
@@ -89,7 +102,9 @@ def test_a_second_driver_is_refused_and_told_who_is_there(tmp_path):
         assert abs(holder["since"] - time.time()) < 60
         with (
             pytest.raises(
-                UserError, match=rf"study 'toy': process {process.pid} on host .* \(since 2.*\) is running it already"
+                UserError,
+                match=rf"study 'toy': process {process.pid} on host .* \(since 2.*\) is running "
+                rf"it already",
             ),
             study_lock(tmp_path, "toy"),
         ):
@@ -106,7 +121,9 @@ def test_a_second_driver_is_refused_and_told_who_is_there(tmp_path):
 
 
 def test_taking_over_a_journal_file_says_that_it_changes_nothing(tmp_path, caplog):
-    """A driver that lives keeps the study, and one that was killed is followed with or without the option."""
+    """A driver that lives keeps the study, and one that was killed is followed with or without the
+    option.
+    """
     line = (
         "study 'toy': --take-over changes nothing for a journal file, "
         "because the kernel releases the lock of a driver that has died."
@@ -115,7 +132,9 @@ def test_taking_over_a_journal_file_says_that_it_changes_nothing(tmp_path, caplo
     with subprocess.Popen(holder, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
         with (
-            pytest.raises(UserError, match=rf"process {process.pid} on host .* is running it already"),
+            pytest.raises(
+                UserError, match=rf"process {process.pid} on host .* is running it already"
+            ),
             hold_study(None, tmp_path, "toy", take_over=True),
         ):
             pass
@@ -197,7 +216,10 @@ def test_extend_continues_with_the_new_file():
         ({"y": X["x"]}, "'x' is searched no longer"),
         ({**X, "y": X["x"]}, "'y' is searched only now"),
         ({"x": {"kind": "int", "low": 0, "high": 1}}, "'x' is of another kind now"),
-        ({"x": {"kind": "float", "low": 0.1, "high": 1.0, "log": True}}, "'x' is of another kind now"),
+        (
+            {"x": {"kind": "float", "low": 0.1, "high": 1.0, "log": True}},
+            "'x' is of another kind now",
+        ),
         ({"x": {"kind": "choice", "values": [0.1, 0.2]}}, "'x' is of another kind now"),
     ],
 )
@@ -209,7 +231,9 @@ def test_extend_is_refused_where_old_trials_would_not_fit(search_space, why):
 
 def test_extend_cannot_change_choices():
     choice = lambda *values: {"a": {"kind": "choice", "values": list(values)}}  # noqa: E731
-    assert "'a' has other choices now" in refused(toy_study(choice(1, 2)), toy_study(choice(1, 2, 3)), extend=True)
+    assert "'a' has other choices now" in refused(
+        toy_study(choice(1, 2)), toy_study(choice(1, 2, 3)), extend=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -217,13 +241,17 @@ def test_extend_cannot_change_choices():
     [
         (
             "runs.db",
-            "is no storage of studies. Omit --storage to use a journal file, or give an address that begins with postgresql://",
+            "is no storage of studies. Omit --storage to use a journal file, or give an address "
+            "that begins with postgresql://",
         ),
         ("mysql://ann:secret@host/db", "is no storage of studies"),
         ("sqlite:///runs.db", "is no storage of studies"),
         ("postgresql+psycopg2://ann:secret@host/db", "is no storage of studies"),
         ("postgresql+psycopg://host/db?nonsense=1", "is not the address of a database"),
-        ("postgresql+psycopg://ann:se@cret@127.0.0.1:1/db", "has an '@' in the user or password; write it as %40"),
+        (
+            "postgresql+psycopg://ann:se@cret@127.0.0.1:1/db",
+            "has an '@' in the user or password; write it as %40",
+        ),
         ("postgresql+psycopg://ann:secret@127.0.0.1:1/db", "cannot be reached: connection failed"),
         ("postgresql+psycopg://ann@no-such-host.invalid/db?password=secret", "cannot be reached"),
     ],
@@ -246,7 +274,9 @@ def test_a_server_that_does_not_answer(tmp_path):
         silent.listen()
         started = time.monotonic()
         with pytest.raises(UserError, match="cannot be reached"):
-            open_storage(f"postgresql+psycopg://ann@127.0.0.1:{silent.getsockname()[1]}/db", tmp_path, "toy")
+            open_storage(
+                f"postgresql+psycopg://ann@127.0.0.1:{silent.getsockname()[1]}/db", tmp_path, "toy"
+            )
     assert time.monotonic() - started < 10
 
 
@@ -259,7 +289,9 @@ def test_a_disk_that_fills_up_is_told_in_one_line(tmp_path):
     (tmp_path / "journal").mkdir()
     for failing in (lambda: Path("/dev/full").write_text("always full"), fail_as_a_worker):
         with (
-            pytest.raises(UserError, match=rf"^{tmp_path}: the disk is full. What is finished is kept"),
+            pytest.raises(
+                UserError, match=rf"^{tmp_path}: the disk is full. What is finished is kept"
+            ),
             storage_errors_as_user_errors(None, tmp_path),
         ):
             failing()

@@ -48,7 +48,10 @@ def message(tmp_path, *overrides, **parts) -> str:
 def test_a_baseline_is_read_with_its_defaults_and_goes_into_the_record(tmp_path):
     study = load(
         tmp_path,
-        baselines={"wide": {"settings": {"hidden": [64]}}, "b": {"title": "B", "at": "best", "seeds": 2}},
+        baselines={
+            "wide": {"settings": {"hidden": [64]}},
+            "b": {"title": "B", "at": "best", "seeds": 2},
+        },
         start=[{"beta": 1}, {"prior": "mixture", "components": 3}],
     )
     assert study.baselines == (
@@ -69,11 +72,17 @@ def test_a_baseline_is_read_with_its_defaults_and_goes_into_the_record(tmp_path)
     ("baselines", "words"),
     [
         ({"a": {"settings": {"hiden": [64]}}}, ["baselines.a.settings.hiden", "hidden"]),
-        ({"a": {"settings": {"learning_rate": -1}}}, ["baselines.a.settings.learning_rate", "-1", "greater than 0"]),
+        (
+            {"a": {"settings": {"learning_rate": -1}}},
+            ["baselines.a.settings.learning_rate", "-1", "greater than 0"],
+        ),
         ({"a": {"settngs": {}}}, ["baselines.a.settngs", "settings"]),
         ({"a": {"at": "worst"}}, ["baselines.a.at", "'worst'", "best"]),
         ({"a": {"seeds": 0}}, ["baselines.a.seeds", "0"]),
-        ({"a": {"settings": {"beta": 2}}, "b": {"settings": {"beta": 2.0}}}, ["baselines.b", "same as baselines.a"]),
+        (
+            {"a": {"settings": {"beta": 2}}, "b": {"settings": {"beta": 2.0}}},
+            ["baselines.b", "same as baselines.a"],
+        ),
         ([1], ["baselines"]),
     ],
 )
@@ -99,7 +108,12 @@ def test_a_start_point_that_is_wrong_is_named(tmp_path, start, words):
 def test_fixing_a_setting_takes_it_out_of_the_start_points(tmp_path):
     study = load(tmp_path, "beta=1", start=[{"beta": 1}, {"beta": 2, "prior": "normal"}])
     assert study.start == ({"prior": "normal"},)
-    assert load(tmp_path, "baselines=null", "start=null", baselines={"a": {}}, start=[{"beta": 1}]).baselines == ()
+    assert (
+        load(
+            tmp_path, "baselines=null", "start=null", baselines={"a": {}}, start=[{"beta": 1}]
+        ).baselines
+        == ()
+    )
 
 
 def test_what_was_reported_holds_for_the_data_of_the_file_alone_and_is_wording(tmp_path):
@@ -107,7 +121,9 @@ def test_what_was_reported_holds_for_the_data_of_the_file_alone_and_is_wording(t
     study = load(tmp_path, baselines=rows)
     assert study.baselines[0].published == "91.2"
     assert load(tmp_path, "dataset=fashion_mnist", baselines=rows).baselines[0].published is None
-    (tmp_path / "parent.yaml").write_text(yaml.safe_dump(yaml.safe_load(STUDY) | {"baselines": rows}, sort_keys=False))
+    (tmp_path / "parent.yaml").write_text(
+        yaml.safe_dump(yaml.safe_load(STUDY) | {"baselines": rows}, sort_keys=False)
+    )
     for child, published in (("seed: 1", "91.2"), ("dataset: fashion_mnist", None)):
         (tmp_path / "child.yaml").write_text(f"extends: ./parent.yaml\n{child}\n")
         extending = load_study(str(tmp_path / "child.yaml"), sections=SECTIONS, data="data")
@@ -139,7 +155,9 @@ def test_the_search_begins_with_the_start_points_and_samples_what_they_leave_ope
 def test_a_start_point_may_activate_what_a_point_of_the_grid_leaves_out():
     from dataclasses import replace
 
-    study = replace(toy_study(CONDITIONAL, sampler="grid", trials=6), start=({"prior": "mixture"},) * 6)
+    study = replace(
+        toy_study(CONDITIONAL, sampler="grid", trials=6), start=({"prior": "mixture"},) * 6
+    )
     optuna_study = in_memory(study)
     search(optuna_study, study, ToyLanes(), [])
     assert all("components" in trial.params for trial in optuna_study.trials)
@@ -177,8 +195,13 @@ def test_references_are_trained_as_runs_of_their_own_with_test_figures():
     assert rows["source_trial"].isna().tolist() == [False, True, True, False]
     assert rows["params.x"].tolist() == [best["params.x"], 0.9, 0.9, best["params.x"]]
     assert rows["params.epochs"].tolist() == [None, None, None, 7]
-    assert rows["seed"].tolist() == [rows["seed"].iloc[0]] * 2 + [rows["seed"].iloc[2], rows["seed"].iloc[0]]
-    assert best_run(results)["name"] == f"{results.name}/r0", "a baseline is never the best model of the search"
+    assert rows["seed"].tolist() == [rows["seed"].iloc[0]] * 2 + [
+        rows["seed"].iloc[2],
+        rows["seed"].iloc[0],
+    ]
+    assert best_run(results)["name"] == f"{results.name}/r0", (
+        "a baseline is never the best model of the search"
+    )
 
 
 def test_a_baseline_equal_to_a_confirmed_run_is_trained_once():
@@ -202,7 +225,9 @@ def test_a_row_on_the_best_setting_moves_when_a_longer_search_finds_a_better_one
     first = run(with_baselines(BEST, trials=2), journal)
     later = run(with_baselines(BEST, trials=12), journal)
     best_before, best_after = (ranked(results).iloc[0]["number"] for results in (first, later))
-    assert best_before != best_after, "choose another seed: the longer search must find something better"
+    assert best_before != best_after, (
+        "choose another seed: the longer search must find something better"
+    )
     rows = later.trials[later.trials["baseline"].notna()]
     assert rows["source_trial"].tolist() == [best_after]
     assert not rows["objective"].isna().any()
@@ -212,13 +237,20 @@ def test_a_row_on_the_best_setting_moves_when_a_longer_search_finds_a_better_one
 
 
 def test_a_row_on_the_best_setting_drops_what_has_no_use_there():
-    """The normal prior at the best setting, a mixture with components: trained with its own seeds beside the confirmed runs."""
+    """The normal prior at the best setting, a mixture with components: trained with its own seeds
+    beside the confirmed runs.
+    """
     from dataclasses import replace
 
-    normal = Baseline(name="normal", title="Normal prior", at="best", seeds=2, settings={"prior": "normal"})
+    normal = Baseline(
+        name="normal", title="Normal prior", at="best", seeds=2, settings={"prior": "normal"}
+    )
     start = tuple({"prior": "mixture", "components": components} for components in (2, 3, 4))
     study = replace(
-        toy_study(X | CONDITIONAL, trials=3), start=start, baselines=(normal,), confirm=Confirm(top=1, seeds=2)
+        toy_study(X | CONDITIONAL, trials=3),
+        start=start,
+        baselines=(normal,),
+        confirm=Confirm(top=1, seeds=2),
     )
     results = run(study, MemoryJournal())
     best = ranked(results).iloc[0]
@@ -228,7 +260,9 @@ def test_a_row_on_the_best_setting_drops_what_has_no_use_there():
     assert rows["params.prior"].tolist() == ["normal"] * 2
     assert rows["params.components"].isna().all()
     assert (rows["params.x"] == best["params.x"]).all()
-    confirming = results.trials[results.trials["purposes"].map(lambda purposes: "confirm" in purposes)]
+    confirming = results.trials[
+        results.trials["purposes"].map(lambda purposes: "confirm" in purposes)
+    ]
     assert rows["seed"].tolist() == confirming["seed"].tolist(), "seed for seed with the best"
 
 
@@ -247,7 +281,14 @@ def test_a_row_on_the_best_setting_needs_the_values_that_the_best_setting_may_la
 def test_the_shipped_studies_name_references_that_exist():
     folder = Path(__file__).parents[3] / "studies"
     named = {path.stem for path in folder.glob("*.yaml") if "baselines:" in path.read_text()}
-    assert {"beta_strip_mnist", "mog_mnist", "tutorial_mnist", "faces", "cifar10_arch", "svhn_conv"} <= named
+    assert {
+        "beta_strip_mnist",
+        "mog_mnist",
+        "tutorial_mnist",
+        "faces",
+        "cifar10_arch",
+        "svhn_conv",
+    } <= named
 
 
 def test_a_plus_joins_baselines_and_so_stands_in_no_name(tmp_path):

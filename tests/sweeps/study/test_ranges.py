@@ -11,10 +11,20 @@ from scipy.stats import hypergeom
 
 from sweeps.errors import UserError
 from sweeps.search.samplers import SAMPLERS, check_sampler
-from sweeps.study.ranges import MOST_STEPS, Growth, end_at, further_number, hits_of, steps_out, wider_end
+from sweeps.study.ranges import (
+    MOST_STEPS,
+    Growth,
+    end_at,
+    further_number,
+    hits_of,
+    steps_out,
+    wider_end,
+)
 from sweeps.study.space import Parameter, Space
 
-BETA = Parameter(name="beta", kind="float", low=0.01, high=10.0, log=True, grow=True, limits={"ge": 0.0})
+BETA = Parameter(
+    name="beta", kind="float", low=0.01, high=10.0, log=True, grow=True, limits={"ge": 0.0}
+)
 WIDTH = Parameter(name="width", kind="float", low=1.0, high=3.0)
 
 
@@ -23,22 +33,30 @@ def ranked(*values, name="width", rest=()):
     return [{name: value} for value in (*values, *rest)]
 
 
-@pytest.mark.parametrize(("near", "parameters"), [(near, count) for near in range(6) for count in (1, 3, 6)])
+@pytest.mark.parametrize(
+    ("near", "parameters"), [(near, count) for near in range(6) for count in (1, 3, 6)]
+)
 def test_the_best_pile_up_where_more_of_them_lie_than_of_all(near, parameters):
     """Scipy's hypergeometric tail decides the same, with 8 of 48 trials at the end."""
-    trials = ranked(*[2.95] * near, *[2.0] * (10 - near), *[2.95] * (8 - near), *[1.5] * (30 + near))
+    trials = ranked(
+        *[2.95] * near, *[2.0] * (10 - near), *[2.95] * (8 - near), *[1.5] * (30 + near)
+    )
     by_chance = hypergeom.sf(near - 1, 48, 8, 10)
     others = [replace(WIDTH, name=f"other{place}") for place in range(parameters - 1)]
     hits = hits_of([WIDTH, *others], trials)
     assert bool(hits) == (by_chance <= 0.025 / parameters)
-    assert all((hit.bound, hit.count, hit.near, hit.told) == ("upper", near, 8, True) for hit in hits)
+    assert all(
+        (hit.bound, hit.count, hit.near, hit.told) == ("upper", near, 8, True) for hit in hits
+    )
 
 
 @pytest.mark.parametrize(
     ("trials", "told"),
     [
-        (ranked(*[2.99] * 30, rest=[2.0] * 18), True),  # whatever lies elsewhere is worse than all of them
-        (ranked(*[2.99] * 10, rest=[2.0, 2.99, 2.99] * 12), False),  # the others are as good as most that lie there
+        # Whatever lies elsewhere is worse than all of them.
+        (ranked(*[2.99] * 30, rest=[2.0] * 18), True),
+        # The others are as good as most that lie there.
+        (ranked(*[2.99] * 10, rest=[2.0, 2.99, 2.99] * 12), False),
         (ranked(*[2.99] * 24), False),  # nothing was tried elsewhere
     ],
 )
@@ -48,7 +66,9 @@ def test_a_search_that_has_settled_at_an_end_is_told_by_the_ranks_of_the_others(
 
 
 def test_ranks_are_compared_at_equal_values_of_the_rest():
-    """Trials with the good choice came late, and all of them lie at the end; among equals the end is no better."""
+    """Trials with the good choice came late, and all of them lie at the end; among equals the end
+    is no better.
+    """
     other = Parameter(name="prior", kind="choice", values=("normal", "mixture"))
     good = [{"width": 2.99 if place % 5 else 2.0, "prior": "mixture"} for place in range(1, 31)]
     bad = [{"width": 2.0 if place % 5 else 2.99, "prior": "normal"} for place in range(18)]
@@ -119,7 +139,9 @@ def test_a_value_that_is_an_end_is_known(parameter, value, bound):
     ],
 )
 def test_a_list_goes_on_as_it_began(values, bound, limits, further):
-    assert further_number(Parameter(name="x", kind="choice", values=values), bound, limits) == further
+    assert (
+        further_number(Parameter(name="x", kind="choice", values=values), bound, limits) == further
+    )
 
 
 def test_a_search_waits_for_twenty_trials_that_have_the_parameter():
@@ -141,13 +163,23 @@ def ranges(draw):
         high = low + (draw(st.integers(1, 20)) * step if step else draw(st.floats(0.01, 20)))
     limits = {}
     if draw(st.booleans()):
-        limits[draw(st.sampled_from(["ge", "gt"]))] = low - draw(st.floats(0.001, 2)) if kind == "float" else low - 1
+        limits[draw(st.sampled_from(["ge", "gt"]))] = (
+            low - draw(st.floats(0.001, 2)) if kind == "float" else low - 1
+        )
     if draw(st.booleans()):
-        limits[draw(st.sampled_from(["le", "lt"]))] = high + draw(st.floats(0.001, 2)) if kind == "float" else high + 1
+        limits[draw(st.sampled_from(["le", "lt"]))] = (
+            high + draw(st.floats(0.001, 2)) if kind == "float" else high + 1
+        )
     if log:
         limits.setdefault("gt", 0)
     return Parameter(
-        name="x", kind=kind, low=low, high=round(high, 9) if step else high, log=log, grow=True, limits=limits
+        name="x",
+        kind=kind,
+        low=low,
+        high=round(high, 9) if step else high,
+        log=log,
+        grow=True,
+        limits=limits,
     )
 
 
@@ -159,9 +191,14 @@ def test_steps_lead_outwards_within_the_limits_and_make_ranges(parameter):
         assert [own, *ends] == sorted([own, *ends], key=lambda end: sign * end)
         assert len({own, *ends}) == len(ends) + 1
         for end in ends:
-            assert all(getattr(operator, name)(end, limit) for name, limit in parameter.limits.items())
-            grown = Space((parameter,)).grown([Growth(parameter="x", bound=bound, end=end, round=0, trial=0)])["x"]
-            assert (grown.low, grown.high)[bound == "upper"] == end  # and it is a range, else Parameter would raise
+            assert all(
+                getattr(operator, name)(end, limit) for name, limit in parameter.limits.items()
+            )
+            grown = Space((parameter,)).grown(
+                [Growth(parameter="x", bound=bound, end=end, round=0, trial=0)]
+            )["x"]
+            # And it is a range, else Parameter would raise.
+            assert (grown.low, grown.high)[bound == "upper"] == end
 
 
 @pytest.mark.parametrize(
@@ -173,11 +210,21 @@ def test_steps_lead_outwards_within_the_limits_and_make_ranges(parameter):
         (WIDTH, "lower", [0.0, -1.0]),
         (Parameter(name="n", kind="int", low=2, high=64, log=True, limits={"ge": 1}), "lower", [1]),
         (Parameter(name="n", kind="int", low=2, high=64, log=True, limits={"gt": 0}), "lower", [1]),
-        (Parameter(name="d", kind="float", low=0.0, high=0.9, limits={"lt": 1.0}), "upper", [0.95, 0.975]),
-        (Parameter(name="r", kind="float", low=0.1, high=0.7, step=0.2, limits={"le": 0.85}), "upper", []),
+        (
+            Parameter(name="d", kind="float", low=0.0, high=0.9, limits={"lt": 1.0}),
+            "upper",
+            [0.95, 0.975],
+        ),
+        (
+            Parameter(name="r", kind="float", low=0.1, high=0.7, step=0.2, limits={"le": 0.85}),
+            "upper",
+            [],
+        ),
     ],
 )
-def test_a_step_is_four_times_as_far_on_a_logarithm_and_half_the_range_elsewhere(parameter, bound, ends):
+def test_a_step_is_four_times_as_far_on_a_logarithm_and_half_the_range_elsewhere(
+    parameter, bound, ends
+):
     assert steps_out(parameter, bound, parameter.limits) == ends
     assert wider_end(parameter, bound, parameter.limits) == (ends[0] if ends else None)
 
@@ -198,13 +245,19 @@ def test_a_parameter_knows_the_distribution_that_it_draws_from():
     )
     trial = optuna.create_study().ask()
     Space(parameters).suggest(trial)
-    assert trial.distributions == {parameter.name: parameter.distribution for parameter in parameters}
+    assert trial.distributions == {
+        parameter.name: parameter.distribution for parameter in parameters
+    }
 
 
-@pytest.mark.parametrize(("sampler", "why"), [("grid", "combinations"), ("cmaes", "first generation")])
+@pytest.mark.parametrize(
+    ("sampler", "why"), [("grid", "combinations"), ("cmaes", "first generation")]
+)
 def test_a_sampler_that_cannot_search_a_growing_range_says_so(sampler, why):
     space = Space((Parameter(name="x", kind="float", low=0, high=1, step=0.25, grow=True),))
-    with pytest.raises(UserError, match=f"search.x.grow: sampler '{sampler}' cannot.*{why}.*tpe, random, qmc or gp"):
+    with pytest.raises(
+        UserError, match=f"search.x.grow: sampler '{sampler}' cannot.*{why}.*tpe, random, qmc or gp"
+    ):
         check_sampler(SAMPLERS[sampler](), space)
 
 

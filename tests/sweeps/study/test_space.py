@@ -12,7 +12,9 @@ from sweeps.errors import UserError
 from sweeps.study.space import Parameter, Space
 
 NAMES = ["beta", "latent_size", "optimizer", "prior", "components", "hidden"]
-SCALARS = st.one_of(st.integers(-5, 5), st.sampled_from(["adam", "adamax", "a b"]), st.booleans(), st.none())
+SCALARS = st.one_of(
+    st.integers(-5, 5), st.sampled_from(["adam", "adamax", "a b"]), st.booleans(), st.none()
+)
 VALUES = st.one_of(SCALARS, st.lists(st.integers(1, 600), min_size=1, max_size=3))
 
 
@@ -23,7 +25,11 @@ def parameters(draw, name, earlier=()):
     parents = [parameter for parameter in earlier if parameter.kind == "choice"]
     if parents and draw(st.booleans()):
         parent = draw(st.sampled_from(parents))
-        when = {parent.name: tuple(draw(st.lists(st.sampled_from(parent.values), min_size=1, max_size=2)))}
+        when = {
+            parent.name: tuple(
+                draw(st.lists(st.sampled_from(parent.values), min_size=1, max_size=2))
+            )
+        }
     if kind == "choice":
         values = draw(
             st.lists(
@@ -38,10 +44,13 @@ def parameters(draw, name, earlier=()):
     if kind == "int":
         low, step = draw(st.integers(1, 20)), draw(st.sampled_from([None, 1, 3]))
     else:
-        low, step = draw(st.sampled_from([1e-4, 0.1, 1.0, 7.5])), draw(st.sampled_from([None, 0.1, 0.25]))
+        low = draw(st.sampled_from([1e-4, 0.1, 1.0, 7.5]))
+        step = draw(st.sampled_from([None, 0.1, 0.25]))
     step = None if log else step
     high = low + draw(st.integers(1, 12)) * (step or 1)
-    return Parameter(name=name, kind=kind, low=low, high=round(high, 9), log=log, step=step, when=when)
+    return Parameter(
+        name=name, kind=kind, low=low, high=round(high, 9), log=log, step=step, when=when
+    )
 
 
 @st.composite
@@ -61,7 +70,8 @@ def assert_valid(params, space):
         assert parameter.kind != "float" or type(value) is float
     for parameter in space.parameters:
         holds = all(
-            parent in params and params[parent] in map(untuple, values) for parent, values in parameter.when.items()
+            parent in params and params[parent] in map(untuple, values)
+            for parent, values in parameter.when.items()
         )
         assert (parameter.name in params) == holds
 
@@ -124,7 +134,9 @@ def test_a_grid_has_every_valid_combination_once(space):
         expected = {
             json.dumps(params | extra)
             for params in decoded
-            for extra in ([{name: value} for value in values] if name in space.active(params) else [{}])
+            for extra in (
+                [{name: value} for value in values] if name in space.active(params) else [{}]
+            )
         }
     assert {json.dumps(params) for params in configurations} == expected
     assert len(configurations) == len(expected)
@@ -147,7 +159,13 @@ CHAIN = Space(
     (
         Parameter(name="prior", kind="choice", values=("normal", "mixture")),
         Parameter(name="components", kind="int", low=2, high=4, when={"prior": ("mixture",)}),
-        Parameter(name="beta", kind="float", low=0.1, high=1.0, when={"components": (3, 4), "prior": ("mixture",)}),
+        Parameter(
+            name="beta",
+            kind="float",
+            low=0.1,
+            high=1.0,
+            when={"components": (3, 4), "prior": ("mixture",)},
+        ),
     )
 )
 
@@ -156,7 +174,8 @@ CHAIN = Space(
     ("params", "active"),
     [
         ({}, ["prior"]),
-        ({"prior": "normal", "components": 3}, ["prior"]),  # the stale value of an inactive parameter does not count
+        # The stale value of an inactive parameter does not count.
+        ({"prior": "normal", "components": 3}, ["prior"]),
         ({"prior": "mixture", "components": 2}, ["prior", "components"]),
         ({"prior": "mixture", "components": 3}, ["prior", "components", "beta"]),
     ],
@@ -178,7 +197,12 @@ def test_maximum():
             Parameter(name="prior", kind="choice", values=("normal", "mixture")),
         )
     )
-    assert [space.maximum(name) for name in ("components", "latent_size", "prior", "beta")] == [64, 40, None, None]
+    assert [space.maximum(name) for name in ("components", "latent_size", "prior", "beta")] == [
+        64,
+        40,
+        None,
+        None,
+    ]
 
 
 def test_a_log_range_of_whole_numbers_gives_both_ends_their_share():

@@ -1,4 +1,6 @@
-"""Study files: the shipped ones as they resolve, overrides, and one clear sentence for whatever is wrong."""
+"""Study files: the shipped ones as they resolve, overrides, and one clear sentence for whatever is
+wrong.
+"""
 
 import json
 import re
@@ -48,13 +50,17 @@ def here(tmp_path, monkeypatch):
 def load(text=None, *overrides, check=None, name="x"):
     if text is not None:
         Path("studies/x.yaml").write_text(text)
-    return load_study(name, sections=SECTIONS, shipped=STUDIES, overrides=overrides, check=check, epochs="epochs")
+    return load_study(
+        name, sections=SECTIONS, shipped=STUDIES, overrides=overrides, check=check, epochs="epochs"
+    )
 
 
 def changed(**sections):
     """SMALL with top-level keys replaced, and taken out where None."""
     content = yaml.safe_load(SMALL) | sections
-    return yaml.safe_dump({key: value for key, value in content.items() if value is not None}, sort_keys=False)
+    return yaml.safe_dump(
+        {key: value for key, value in content.items() if value is not None}, sort_keys=False
+    )
 
 
 def mistakes(*arguments, **options) -> str:
@@ -85,7 +91,14 @@ def test_every_shipped_study_loads(path):
 
 def test_beta_mnist_says_what_its_file_says():
     study = load_study("beta_mnist", sections=SECTIONS, shipped=STUDIES, epochs="epochs")
-    assert study.space.names == ["beta", "latent_size", "learning_rate", "optimizer", "prior", "components"]
+    assert study.space.names == [
+        "beta",
+        "latent_size",
+        "learning_rate",
+        "optimizer",
+        "prior",
+        "components",
+    ]
     assert [parameter.kind for parameter in study.space.parameters] == [
         "float",
         "int",
@@ -124,7 +137,13 @@ def test_spec_holds_all_that_defines_the_study_and_not_the_budget():
 PINNED = json.loads(Path(__file__).with_name("shipped_specs.json").read_text(encoding="utf-8"))
 PINNED_OVERRIDES = {
     "beta_mnist --set": (
-        *("pruner.name=hyperband", "prior=mixture", "sampler=qmc", "search.epochs.low=3", "search.epochs.high=27"),
+        *(
+            "pruner.name=hyperband",
+            "prior=mixture",
+            "sampler=qmc",
+            "search.epochs.low=3",
+            "search.epochs.high=27",
+        ),
         *("hidden=[64, 64]", "dataset=fashion_mnist", "compare.parameters=[optimizer]", "start=[]"),
     )
 }
@@ -149,7 +168,9 @@ def test_every_shipped_study_is_pinned():
 
 @pytest.mark.parametrize("name", PINNED)
 def test_a_shipped_study_has_the_spec_that_stored_studies_were_begun_with(name):
-    """A stored study continues only where its spec is the same, but for settings that its version did not have yet."""
+    """A stored study continues only where its spec is the same, but for settings that its version
+    did not have yet.
+    """
     study = load_study(
         name.split()[0],
         sections=SECTIONS,
@@ -159,7 +180,9 @@ def test_a_shipped_study_has_the_spec_that_stored_studies_were_begun_with(name):
         data="data",
     )
     assert json.loads(json.dumps(study.spec())) == with_new_settings(PINNED[name], study)
-    assert list(study.spec()["search"]) == list(PINNED[name]["search"]), "the order of asking is part of the study"
+    assert list(study.spec()["search"]) == list(PINNED[name]["search"]), (
+        "the order of asking is part of the study"
+    )
 
 
 # ---- where studies are found ----
@@ -168,10 +191,15 @@ def test_a_shipped_study_has_the_spec_that_stored_studies_were_begun_with(name):
 def test_resolution_order_is_path_then_current_folder_then_shipped(here):
     (here / "other").mkdir()
     (here / "other" / "smoke.yaml").write_text(SMALL)
-    assert load_study("other/smoke.yaml", sections=SECTIONS, shipped=STUDIES).question == "What is a good beta?"
+    assert (
+        load_study("other/smoke.yaml", sections=SECTIONS, shipped=STUDIES).question
+        == "What is a good beta?"
+    )
     assert load_study("smoke", sections=SECTIONS, shipped=STUDIES).path == STUDIES / "smoke.yaml"
     (here / "studies" / "smoke.yaml").write_text(SMALL)
-    assert load_study("smoke", sections=SECTIONS, shipped=STUDIES).path == Path("studies/smoke.yaml")
+    assert load_study("smoke", sections=SECTIONS, shipped=STUDIES).path == Path(
+        "studies/smoke.yaml"
+    )
 
 
 def test_unknown_study_names_the_nearest_and_where_it_looked():
@@ -228,7 +256,10 @@ def test_numbers_and_words_are_read_as_yaml_1_2():
         ("question: {a: [}\n", ["studies/x.yaml:1: column"]),
         ("- question\n", ["studies/x.yaml: got a list"]),
         ("", ["studies/x.yaml: got nothing"]),
-        ("question: !!python/object/apply:os.system [ls]\n", ["studies/x.yaml:1: the tag python/object"]),
+        (
+            "question: !!python/object/apply:os.system [ls]\n",
+            ["studies/x.yaml:1: the tag python/object"],
+        ),
         ("? [a, b]\n: 1\n", ["studies/x.yaml:1: a key must be a plain word"]),
     ],
 )
@@ -243,7 +274,10 @@ def test_a_file_that_is_not_text(here):
 
 
 def test_a_range_that_grows_knows_the_limits_of_its_setting():
-    search = {"learning_rate": {"low": 0.01, "high": 0.5, "log": True, "grow": True}, "beta": {"low": 1, "high": 2}}
+    search = {
+        "learning_rate": {"low": 0.01, "high": 0.5, "log": True, "grow": True},
+        "beta": {"low": 1, "high": 2},
+    }
     study = load(changed(search=search, compare=None))
     assert study.space["learning_rate"].limits == {"gt": 0.0, "le": 1.0}
     assert study.space.maximum("learning_rate") == 1.0
@@ -322,7 +356,7 @@ compare: {parameters: [optimizer, optimizer], top: 1, seeds: 1}  ⇒  compare.pa
 compare: {parameters: [], top: 1, seeds: 1}  ⇒  compare.parameters: got []
 compare: {parameter: optimizer, parameters: [optimizer], top: 1, seeds: 1}  ⇒  compare.parameter: unknown setting. Did you mean 'parameters'?
 compare: {parameters: [optimiser], top: 1, seeds: 1}  ⇒  compare.parameters.1: 'optimiser' is not searched | Searched choices: optimizer, prior
-"""
+"""  # noqa: E501
 """What is changed in SMALL  ⇒  parts of what is said."""
 
 
@@ -373,7 +407,7 @@ beta: {low: 0, high: 1}, patience: {low: 2, high: 4, when: {beta: 1}}  ⇒  sear
 components: {low: 2, high: 9, when: {prior: mixture}}, prior: {values: [normal, mixture]}  ⇒  search.components.when: 'prior' stands further down | above 'components'
 prior: {values: [normal, mixture], when: {prior: normal}}  ⇒  search.prior.when: 'prior' cannot depend on itself
 prior: {values: [normal, mixture], when: {optimizer: adam}}, optimizer: {values: [adam, adamax], when: {prior: normal}}  ⇒  search.prior.when: 'prior' and 'optimizer' depend on each other
-"""
+"""  # noqa: E501
 """The whole search space  ⇒  parts of what is said."""
 
 
@@ -381,7 +415,8 @@ prior: {values: [normal, mixture], when: {optimizer: adam}}, optimizer: {values:
 def test_mistakes_in_the_search_space(search, said):
     got = message(
         yaml.safe_dump(
-            yaml.safe_load(SMALL) | {"search": yaml.safe_load(f"{{{search}}}"), "compare": None}, sort_keys=False
+            yaml.safe_load(SMALL) | {"search": yaml.safe_load(f"{{{search}}}"), "compare": None},
+            sort_keys=False,
         )
     )
     assert all(part.strip() in got for part in f"x.yaml: {said.strip()}".split("|")), got
@@ -403,13 +438,17 @@ def test_all_mistakes_are_reported_at_once_with_their_lines():
             "studies/x.yaml:3: train.epoch: unknown setting. Did you mean 'epochs'?",
             "studies/x.yaml:5: search.beta.high: got true; must be a number.",
             "studies/x.yaml:9: budget.trials: got 0; must be greater than or equal to 1.",
-            "studies/x.yaml:11: sampler.name: got ['tpe']; must be cmaes, curves, gp, grid, qmc, random or tpe.",
+            "studies/x.yaml:11: sampler.name: got ['tpe']; must be cmaes, curves, gp, grid, qmc, "
+            "random or tpe.",
         ][:9]
     )
 
 
 def test_a_mistake_is_not_reported_again_where_others_refer_to_it():
-    text = SMALL.replace("values: [normal, mixture]", "values: [normal, normal]") + "start: [{prior: normal}]\n"
+    text = (
+        SMALL.replace("values: [normal, mixture]", "values: [normal, normal]")
+        + "start: [{prior: normal}]\n"
+    )
     assert mistakes(text).splitlines() == [
         "studies/x.yaml:7: search.prior.values: 'normal' stands there twice; give each value once."
     ]
@@ -424,9 +463,13 @@ def test_no_more_mistakes_are_listed_than_anybody_reads():
 
 
 def test_settings_need_no_section():
-    bare = SMALL.replace("model: {latent_size: 8}\ntrain: {epochs: 4}\n", "latent_size: 8\nepochs: 4\n")
+    bare = SMALL.replace(
+        "model: {latent_size: 8}\ntrain: {epochs: 4}\n", "latent_size: 8\nepochs: 4\n"
+    )
     assert load(bare.replace("budget: {trials: 5}", "trials: 5")).spec() == load(SMALL).spec()
-    assert message(bare.replace("epochs: 4", "epochs: many")).startswith("studies/x.yaml: train.epochs: got 'many'")
+    assert message(bare.replace("epochs: 4", "epochs: many")).startswith(
+        "studies/x.yaml: train.epochs: got 'many'"
+    )
     assert "x.yaml:3: train.epochs" in mistakes(bare.replace("epochs: 4", "epochs: many"))
 
 
@@ -440,7 +483,8 @@ def extend(child: str, *overrides: str):
 
 def test_a_study_extends_another():
     study = extend(
-        "extends: x\nepochs: 9\nmodel: {hidden: [64]}\nsearch: {beta: {low: 0.5}, components: {values: [3, 5]}}\n"
+        "extends: x\nepochs: 9\nmodel: {hidden: [64]}\nsearch: {beta: {low: 0.5}, components: "
+        "{values: [3, 5]}}\n"
         "budget: {seconds: 60}\nsampler: {name: tpe, startup_trials: 3}\ncompare: null\n"
     )
     spec, base = study.spec(), load(SMALL).spec()
@@ -457,15 +501,21 @@ def test_a_study_extends_another():
 @pytest.mark.parametrize("part", ["pruner", "sampler"])
 def test_a_child_may_name_the_rule_of_its_parent(part):
     """Such a study once ended in a RecursionError."""
-    name, option = {"pruner": ("promotion", "rungs: [1, 2]"), "sampler": ("tpe", "startup_trials: 3")}[part]
+    name, option = {
+        "pruner": ("promotion", "rungs: [1, 2]"),
+        "sampler": ("tpe", "startup_trials: 3"),
+    }[part]
     Path("studies/parent.yaml").write_text(f"extends: x\n{part}: {{name: {name}, {option}}}\n")
-    named, mapped = (extend(f"extends: parent\n{part}: {form}\n") for form in (name, f"{{name: {name}}}"))
+    named, mapped = (
+        extend(f"extends: parent\n{part}: {form}\n") for form in (name, f"{{name: {name}}}")
+    )
     assert named.spec()[part] == mapped.spec()[part] == load(name="parent").spec()[part]
 
 
 def test_what_the_child_fixes_or_removes_leaves_the_search_and_what_it_searches_is_not_fixed():
     study = extend(
-        "extends: x\nprior: mixture\nsearch: {optimizer: null, latent_size: {values: [2, 4]}}\ncompare: null\n"
+        "extends: x\nprior: mixture\nsearch: {optimizer: null, latent_size: {values: [2, "
+        "4]}}\ncompare: null\n"
     )
     assert study.space.names == ["beta", "components", "latent_size"]
     assert study.space["components"].when == {}
@@ -491,19 +541,41 @@ def test_what_hangs_on_a_parameter_that_leaves_the_search_goes_by_its_default():
 
 
 def test_overrides_change_what_the_extended_study_says():
-    assert extend("extends: x\nepochs: 9\n", "beta=1").space.names == ["optimizer", "prior", "components"]
+    assert extend("extends: x\nepochs: 9\n", "beta=1").space.names == [
+        "optimizer",
+        "prior",
+        "components",
+    ]
 
 
 @pytest.mark.parametrize(
     ("child", "parts"),
     [
-        ("extends: child\n", ["child.yaml:1: extends: got 'child'", "child.yaml → studies/child.yaml"]),
-        ("extends: [x]\n", ["child.yaml:1: extends: got ['x']; must be the name or path of a study"]),
+        (
+            "extends: child\n",
+            ["child.yaml:1: extends: got 'child'", "child.yaml → studies/child.yaml"],
+        ),
+        (
+            "extends: [x]\n",
+            ["child.yaml:1: extends: got ['x']; must be the name or path of a study"],
+        ),
         ("extends: xx\n", ["child.yaml:1: extends: unknown study 'xx'", "Did you mean 'x'?"]),
-        ("extends: ./nothing.yaml\n", ["child.yaml:1: extends: there is no file studies/nothing.yaml"]),
-        ("extends: x\nepoch: 3\n", ["child.yaml:2: epoch: unknown setting. Did you mean 'epochs'?"]),
-        ("extends: x\nsearch: {beta: {low: 20}}\n", ["search.beta: got low 20; must be smaller than high, 10"]),
-        ("extends: x\nsearch: {prior: {values: [normal]}}\n", ["x.yaml:8: search.components.when.prior"]),
+        (
+            "extends: ./nothing.yaml\n",
+            ["child.yaml:1: extends: there is no file studies/nothing.yaml"],
+        ),
+        (
+            "extends: x\nepoch: 3\n",
+            ["child.yaml:2: epoch: unknown setting. Did you mean 'epochs'?"],
+        ),
+        (
+            "extends: x\nsearch: {beta: {low: 20}}\n",
+            ["search.beta: got low 20; must be smaller than high, 10"],
+        ),
+        (
+            "extends: x\nsearch: {prior: {values: [normal]}}\n",
+            ["x.yaml:8: search.components.when.prior"],
+        ),
     ],
 )
 def test_mistakes_in_extending(child, parts):
@@ -526,16 +598,16 @@ def test_two_studies_cannot_extend_each_other():
     [
         (changed(sampler={"name": [1]}), "sampler.name: got [1]; must be cmaes, curves"),
         (changed(pruner={"name": {"a": 1}}), "pruner.name: got {'a': 1}; must be hyperband"),
-        (SMALL.replace("What is a good beta?", "!!timestamp soon"), "the tag timestamp is not read"),
+        (SMALL.replace("What is a good beta?", "!!timestamp soon"), "the tag timestamp is not read"),  # noqa: E501
         (SMALL.replace("epochs: 4", f"epochs: {'9' * 5000}"), "a whole number of 5,000 digits"),
-        (changed(model={"hidden": [-5]}), "model.hidden.1: got -5; must be greater than or equal to 1"),
+        (changed(model={"hidden": [-5]}), "model.hidden.1: got -5; must be greater than or equal to 1"),  # noqa: E501
         (changed(model={"hidden": [0]}), "model.hidden.1: got 0"),
-        (changed(model={"hidden": [10**12]}), "model.hidden.1: got 1000000000000; must be less than or equal to 16384"),
+        (changed(model={"hidden": [10**12]}), "model.hidden.1: got 1000000000000; must be less than or equal to 16384"),  # noqa: E501
         (changed(model={"head": 10**12}), "model.head: got 1000000000000"),
         (changed(model={"channels": [0]}), "model.channels.1: got 0"),
         (SMALL + "a: &a [*a]\n", "'*a' repeats an entry that is not complete above"),
         (SMALL + "a: " + "[" * 900 + "]" * 900, "nested deeper than 20 levels"),
-        ("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)), "more than 100,000 entries"),
+        ("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)), "more than 100,000 entries"),  # noqa: E501
         ("# " + "x" * 1_000_001, "is too large"),
     ],
 )  # fmt: skip
@@ -550,7 +622,9 @@ def test_hostile_files_are_refused_in_a_line(text, words):
         ({"beta": {"low": 0, "high": 1, "step": 1e-9}}, "a grid of 1,000,000,001 values"),
         (
             {"patience": {"low": 1, "high": 1000}}
-            | {name: {"low": 0.001, "high": 1, "step": 0.001} for name in ("beta", "learning_rate")},
+            | {
+                name: {"low": 0.001, "high": 1, "step": 0.001} for name in ("beta", "learning_rate")
+            },
             "a grid of more than 100,000 combinations",
         ),
     ],
@@ -560,7 +634,9 @@ def test_a_grid_of_a_billion_points_is_refused_before_it_is_listed(search, refus
     try:
         assert refusal in message(changed(search=search, compare=None, sampler="grid"))
         assert load(changed(search=search, compare=None, sampler="qmc")).sampler.name == "qmc"
-        assert tracemalloc.get_traced_memory()[1] < 20e6, "bytes; a list of a million numbers takes more"
+        assert tracemalloc.get_traced_memory()[1] < 20e6, (
+            "bytes; a list of a million numbers takes more"
+        )
     finally:
         tracemalloc.stop()
 
@@ -568,7 +644,10 @@ def test_a_grid_of_a_billion_points_is_refused_before_it_is_listed(search, refus
 def test_twenty_thousand_choices_take_linear_time():
     started = time.monotonic()
     choices = [round(0.1 + index / 1000, 3) for index in range(20_000)]
-    assert len(load(changed(search={"beta": {"values": choices}}, compare=None)).space["beta"].values) == 20_000
+    assert (
+        len(load(changed(search={"beta": {"values": choices}}, compare=None)).space["beta"].values)
+        == 20_000
+    )
     assert time.monotonic() - started < 20
 
 
@@ -586,13 +665,24 @@ def test_overrides_reach_every_part_and_are_part_of_the_spec():
             "sampler.startup_trials=3",
             "search.beta.low=1e-2",
         ),
-        *("pruner.name=percentile", "pruner.percentile=10", "confirm.top=2", "confirm.seeds=3", "compare.seeds=4"),
+        *(
+            "pruner.name=percentile",
+            "pruner.percentile=10",
+            "confirm.top=2",
+            "confirm.seeds=3",
+            "compare.seeds=4",
+        ),
     )
     spec = study.spec()
     assert (spec["train"]["epochs"], spec["train"]["batch_size"], spec["seed"]) == (7, 64, 5)
     assert spec["search"]["beta"]["low"] == 0.01
     assert spec["sampler"]["startup_trials"] == 3
-    assert spec["pruner"] == {"name": "percentile", "percentile": 10.0, "startup_trials": 5, "warmup_epochs": 0}
+    assert spec["pruner"] == {
+        "name": "percentile",
+        "percentile": 10.0,
+        "startup_trials": 5,
+        "warmup_epochs": 0,
+    }
     assert (spec["confirm"], spec["compare"]["seeds"]) == ({"top": 2, "seeds": 3}, 4)
     assert study.budget.trials == 9
 
@@ -609,7 +699,8 @@ def test_fixing_a_searched_setting_takes_it_out_of_the_search():
 
 
 @pytest.mark.parametrize(
-    ("value", "searched", "condition"), [("mixture", True, {}), ("normal", False, None), ("vamp", False, None)]
+    ("value", "searched", "condition"),
+    [("mixture", True, {}), ("normal", False, None), ("vamp", False, None)],
 )
 def test_fixing_what_a_condition_looks_at_settles_the_condition(value, searched, condition):
     study = load(None, f"prior={value}")
@@ -620,7 +711,10 @@ def test_fixing_what_a_condition_looks_at_settles_the_condition(value, searched,
 def test_what_depends_on_what_leaves_the_search_leaves_too():
     chain = yaml.safe_load(SMALL)
     chain["search"]["latent_size"] = {"low": 2, "high": 9, "when": {"components": 2}}
-    chain["start"] = [{"beta": 1.0, "prior": "mixture", "components": 2, "latent_size": 4}, {"components": 3}]
+    chain["start"] = [
+        {"beta": 1.0, "prior": "mixture", "components": 2, "latent_size": 4},
+        {"components": 3},
+    ]
     study = load(yaml.safe_dump(chain | {"model": {}}, sort_keys=False), "prior=normal")
     assert study.space.names == ["beta", "optimizer"]
     assert study.start == ({"beta": 1.0},)
@@ -648,7 +742,9 @@ def test_what_is_kept_decides_no_result_and_may_change():
 
 
 def test_compare_and_confirm_can_be_switched_off():
-    study = load(changed(confirm={"top": 1, "seeds": 1}), "compare=null", "confirm=null", "optimizer=adam")
+    study = load(
+        changed(confirm={"top": 1, "seeds": 1}), "compare=null", "confirm=null", "optimizer=adam"
+    )
     assert (study.compare, study.confirm) == (None, None)
 
 
@@ -669,13 +765,18 @@ OVERRIDES = {
     "budget.trails=0": ["--set budget.trails: unknown setting", "'trials'"],
     "sampler.name=tpee": ["--set sampler.name: got 'tpee'", "or tpe."],
     "sampler.startup=3": ["--set sampler.startup: unknown setting", "'startup_trials'"],
-    "sampler.name=cmaes": ["--set sampler.name: 'cmaes' cannot model 'optimizer'", "--set optimizer="],
+    "sampler.name=cmaes": [
+        "--set sampler.name: 'cmaes' cannot model 'optimizer'",
+        "--set optimizer=",
+    ],
     "pruner.inner.name=median": ["x.yaml: pruner.inner: unknown setting"],
     "search.betta.low=1": ["--set search.betta.low: 'betta' is no setting", "'beta'"],
     "search.beta.low=20": ["x.yaml: search.beta: got low 20; must be smaller than high, 10"],
     "search.beta.low=0": ["--set search.beta.low: got 0; must be above 0 because `log` is true"],
     "search.beta.lo=1": ["--set search.beta.lo: unknown setting", "'low'"],
-    "search.prior.values=[normal]": ["x.yaml: search.components.when.prior: 'prior' never is 'mixture'"],
+    "search.prior.values=[normal]": [
+        "x.yaml: search.components.when.prior: 'prior' never is 'mixture'"
+    ],
     "search.latent_size.low=3": ["x.yaml: search.latent_size.high: is missing"],
     "optimizer=adam": ["compare.parameters.1: 'optimizer' is not searched", "compare: null"],
     "question.x=1": ["--set question.x: 'question' is 'What is a good beta?'"],
@@ -702,7 +803,10 @@ def test_check_sees_the_fixed_settings_and_every_bound_and_choice():
     assert seen[0]["model"]["latent_size"] == 8
     assert [s["train"]["beta"] for s in seen[1:3]] == [0.1, 10.0]
     assert [s["train"]["optimizer"] for s in seen[3:5]] == ["adam", "adamax"]
-    assert [(s["model"]["prior"], s["model"]["components"]) for s in seen[7:]] == [("mixture", 2), ("mixture", 16)]
+    assert [(s["model"]["prior"], s["model"]["components"]) for s in seen[7:]] == [
+        ("mixture", 2),
+        ("mixture", 16),
+    ]
 
 
 def test_what_check_refuses_is_placed_where_it_was_given():
@@ -718,12 +822,20 @@ def test_what_check_refuses_is_placed_where_it_was_given():
 
     assert message(check=check) == "studies/x.yaml: search.beta.high: is too large."
     assert message(None, "epochs=99", check=check) == "--set train.epochs: too many."
-    assert message(changed(train={"epochs": 99}), check=check) == "studies/x.yaml: train.epochs: too many."
-    assert message(changed(train={"patience": 9}), check=check) == "studies/x.yaml: nobody is that patient"
+    assert (
+        message(changed(train={"epochs": 99}), check=check)
+        == "studies/x.yaml: train.epochs: too many."
+    )
+    assert (
+        message(changed(train={"patience": 9}), check=check)
+        == "studies/x.yaml: nobody is that patient"
+    )
     load(SMALL, "search.beta.high=3", check=check)
     below = "search.beta.high=3"
     assert message(None, "prior=x", below, check=check) == "--set model.prior: unknown prior 'x'."
-    text = changed(search={"optimizer": {"values": ["adam", "adamax"]}, "prior": {"values": ["normal", "x"]}})
+    text = changed(
+        search={"optimizer": {"values": ["adam", "adamax"]}, "prior": {"values": ["normal", "x"]}}
+    )
     assert message(text, check=check) == "studies/x.yaml: search.prior.values.2: unknown prior 'x'."
 
 
@@ -743,12 +855,16 @@ def test_any_workload_reads_studies_of_its_own_settings():
                 raise ValueError("trees x rounds must be at most 1000.")
             return self
 
-    text = "question: How many?\nsearch: {trees: {low: 1, high: 50}}\npruner: hyperband\ntrials: 3\n"
+    text = (
+        "question: How many?\nsearch: {trees: {low: 1, high: 50}}\npruner: hyperband\ntrials: 3\n"
+    )
     Path("studies/x.yaml").write_text(text)
     study = sweeps.load_study("x", sections={"forest": Forest}, epochs="rounds")
     assert (study.pruner.max_epochs, study.fixed["forest"]) == (9, Forest())
     Path("studies/x.yaml").write_text(text + "rounds: 30\n")
-    with pytest.raises(UserError, match=r"x.yaml:2: search.trees.high: trees x rounds must be at most 1000"):
+    with pytest.raises(
+        UserError, match=r"x.yaml:2: search.trees.high: trees x rounds must be at most 1000"
+    ):
         sweeps.load_study("x", sections={"forest": Forest}, epochs="rounds")
     with pytest.raises(UserError, match=r"pruner.max_epochs: is missing"):
         sweeps.load_study("x", sections={"forest": Forest})
@@ -761,7 +877,11 @@ def test_differences_are_told_line_by_line():
     old = load().spec()
     assert spec_differences(old, json.loads(json.dumps(old))) == []
     new = load(
-        None, "search.beta.high=5", "latent_size=9", "search.hidden={values: [[64], [64, 64]]}", "compare=null"
+        None,
+        "search.beta.high=5",
+        "latent_size=9",
+        "search.hidden={values: [[64], [64, 64]]}",
+        "compare=null",
     ).spec()
     assert spec_differences(old, new) == [
         "model.hidden: [512, 512] → absent",
@@ -773,24 +893,34 @@ def test_differences_are_told_line_by_line():
 
 
 def test_another_wording_of_the_question_is_no_difference():
-    assert spec_differences(load().spec(), load(changed(question="Which beta is good?")).spec()) == []
+    assert (
+        spec_differences(load().spec(), load(changed(question="Which beta is good?")).spec()) == []
+    )
 
 
 def test_hyperband_takes_its_epochs_from_the_study():
     assert load(changed(pruner="hyperband")).pruner.max_epochs == 4
     patient = {"name": "patient", "patience": 1, "inner": {"name": "hyperband"}}
     assert load(changed(pruner=patient)).pruner.inner.max_epochs == 4
-    searched = changed(pruner="hyperband", train={}, search={"epochs": {"low": 3, "high": 27}}, compare=None)
+    searched = changed(
+        pruner="hyperband", train={}, search={"epochs": {"low": 3, "high": 27}}, compare=None
+    )
     assert load(searched).pruner.max_epochs == 27
 
 
 @pytest.mark.parametrize("name", sorted({path.stem for path in STUDIES.glob("*.yaml")} - {"smoke"}))
 def test_a_shipped_study_starts_with_each_choice_and_trains_three_seeds(name):
-    """A value that is never tried where the others are good cannot be compared, and two seeds give no interval."""
+    """A value that is never tried where the others are good cannot be compared, and two seeds give
+    no interval.
+    """
     study = load_study(name, sections=SECTIONS, shipped=STUDIES, epochs="epochs", data="data")
     for parameter in study.space.parameters:
         values = parameter.listed() if parameter.kind == "choice" and not parameter.when else []
-        assert {value for value in values if all(point.get(parameter.name) != value for point in study.start)} == set()
+        assert {
+            value
+            for value in values
+            if all(point.get(parameter.name) != value for point in study.start)
+        } == set()
     repeats = [each for each in (study.confirm, study.compare) if each is not None]
     assert min(each.seeds for each in (*repeats, *study.baselines)) >= 3
 
@@ -802,20 +932,43 @@ def test_a_shipped_study_starts_with_each_choice_and_trains_three_seeds(name):
     ("changes", "overrides", "sampler"),
     [
         ({}, [], "curves"),
-        ({"objectives": ["rate", "distortion"], "confirm": None, "compare": None, "baselines": None}, [], "tpe"),
+        (
+            {
+                "objectives": ["rate", "distortion"],
+                "confirm": None,
+                "compare": None,
+                "baselines": None,
+            },
+            [],
+            "tpe",
+        ),
         ({"learn_from": "other"}, [], "tpe"),
         ({}, ["learn_from=other"], "tpe"),
-        ({"search": {"beta": {"low": 0.1, "high": 10.0, "log": True, "grow": True}}, "compare": None}, [], "tpe"),
+        (
+            {
+                "search": {"beta": {"low": 0.1, "high": 10.0, "log": True, "grow": True}},
+                "compare": None,
+            },
+            [],
+            "tpe",
+        ),
         ({}, ["search.beta.grow=true"], "tpe"),
         ({"sampler": "random"}, [], "random"),
     ],
 )
-def test_a_study_that_names_no_sampler_predicts_curves_where_that_is_possible(here, changes, overrides, sampler):
+def test_a_study_that_names_no_sampler_predicts_curves_where_that_is_possible(
+    here, changes, overrides, sampler
+):
     Path("studies/x.yaml").write_text(changed(**{"sampler": None, "pruner": None, **changes}))
     told = {"overrides": overrides, "epochs": "epochs", "metrics": OBJECTIVES}
     study = load_study("x", sections=SECTIONS, shipped=STUDIES, **told)
     assert (study.sampler.name, study.pruner.name) == (sampler, "promotion")
     rests = load_study(
-        "x", sections=SECTIONS, shipped=STUDIES, **{**told, "epochs": None, "overrides": ["pruner=none"]}
+        "x",
+        sections=SECTIONS,
+        shipped=STUDIES,
+        **{**told, "epochs": None, "overrides": ["pruner=none"]},
     )
-    assert rests.sampler.name == ("random" if sampler == "random" else "tpe"), "nobody knows the epochs of a trial"
+    assert rests.sampler.name == ("random" if sampler == "random" else "tpe"), (
+        "nobody knows the epochs of a trial"
+    )

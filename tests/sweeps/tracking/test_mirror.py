@@ -1,4 +1,6 @@
-"""The process that follows a study: nothing is lost or doubled, whatever is killed, deleted, away or slow."""
+"""The process that follows a study: nothing is lost or doubled, whatever is killed, deleted, away
+or slow.
+"""
 
 import json
 import os
@@ -36,7 +38,9 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
 
 @pytest.fixture(scope="module", autouse=True)
 def elsewhere(tmp_path_factory):
-    """Work in an empty folder, and see that MLflow leaves nothing in it (`mlflow.db` and `mlruns` are its habit)."""
+    """Work in an empty folder, and see that MLflow leaves nothing in it (`mlflow.db` and `mlruns`
+    are its habit).
+    """
     folder, before = tmp_path_factory.mktemp("cwd"), Path.cwd()
     os.chdir(folder)
     yield
@@ -126,11 +130,13 @@ def test_what_a_dead_server_missed_reaches_a_live_one(whole, server):
     said = []
     dead = f"http://user:secret@127.0.0.1:{free_port()}"
     start = time.monotonic()
-    with mirroring(small.STUDY, runs=whole.runs, tracking=dead, say=said.append, sync_command="`give sync`") as mirror:
+    with mirroring(
+        small.STUDY, runs=whole.runs, tracking=dead, say=said.append, sync_command="`give sync`"
+    ) as mirror:
         assert time.monotonic() - start < 1
     assert said == [
-        f"MLflow at {dead.replace('secret', '***')} lacks 5 of 5 runs (no answer). The storage keeps all: "
-        "the same command brings the rest, and so does `give sync`."
+        f"MLflow at {dead.replace('secret', '***')} lacks 5 of 5 runs (no answer). The storage "
+        "keeps all: the same command brings the rest, and so does `give sync`."
     ]
     assert "no answer" in mirror.warning
     with pytest.raises(UserError, match="lacks 5 of 5 runs"):
@@ -148,7 +154,9 @@ def test_what_a_dead_server_missed_reaches_a_live_one(whole, server):
 
 @contextmanager
 def in_front_of(server, delay):
-    """The address of a server that passes everything on, each piece after a delay; None: it never answers."""
+    """The address of a server that passes everything on, each piece after a delay; None: it never
+    answers.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     port = int(server.rpartition(":")[2])
 
@@ -186,12 +194,16 @@ def test_a_server_that_never_answers_or_is_slow(tmp_path, server, monkeypatch):
         study.epoch(0, step)
     monkeypatch.setattr(module, "PATIENCE", 5.0)
     start = time.monotonic()
-    with in_front_of(server, None) as silent, mirroring("slow", runs=runs, tracking=silent, say=said.append):
+    with (
+        in_front_of(server, None) as silent,
+        mirroring("slow", runs=runs, tracking=silent, say=said.append),
+    ):
         pass
     assert time.monotonic() - start < 40, "it waits once, not for each run"
     assert len(said) == 1
     assert "lacks 2 of 2 runs" in said[0]
-    monkeypatch.setattr(module, "PATIENCE", 10.0)  # many times what one answer takes on a busy machine
+    # Many times what one answer takes on a busy machine.
+    monkeypatch.setattr(module, "PATIENCE", 10.0)
     with (
         in_front_of(server, 0.2) as slow,
         mirroring("slow", runs=runs, tracking=slow, say=said.append) as mirror,
@@ -217,7 +229,9 @@ def _ended(study, trials=4):
 
 
 def _brought(study, address, arrived=lambda name: None, *, anew=False):
-    """Bring a study in this process, again after each failure, `anew` as the next process does; how often it failed."""
+    """Bring a study in this process, again after each failure, `anew` as the next process does; how
+    often it failed.
+    """
     from mlflow.exceptions import MlflowException
 
     mlflow, stored = None, study.stored()
@@ -242,11 +256,22 @@ def gate(server):
 def test_lost_answers_double_nothing(tmp_path, server, gate):
     study = small.SmallStudy(tmp_path / "runs", name="lost", identity="lost")
     _ended(study)
-    kinds = ("experiments/create", "runs/create", "runs/log-batch", "runs/log-inputs", "runs/update", "runs/create")
+    kinds = (
+        "experiments/create",
+        "runs/create",
+        "runs/log-batch",
+        "runs/log-inputs",
+        "runs/update",
+        "runs/create",
+    )
     gate.losing += [f"/mlflow/{kind} ".encode() for kind in kinds]
-    assert _brought(study, gate.address) >= 2, "the experiment, the parent and more were answered in vain"
+    assert _brought(study, gate.address) >= 2, (
+        "the experiment, the parent and more were answered in vain"
+    )
     assert gate.losing == []
-    assert small.reduced(small.contents(study.runs, server, "lost")) == small.expected(study.stored())
+    assert small.reduced(small.contents(study.runs, server, "lost")) == small.expected(
+        study.stored()
+    )
 
 
 @pytest.mark.parametrize("anew", [False, True], ids=["the same process", "the next process"])
@@ -265,7 +290,9 @@ def test_a_request_that_a_server_does_late_changes_nothing(tmp_path, server, gat
     study.session("finished")
     gate.delaying.append(f"/mlflow/{kind} ".encode())
     late = []
-    assert _brought(study, gate.address, lambda name: late.append(gate.let_through()), anew=anew) == 1
+    assert (
+        _brought(study, gate.address, lambda name: late.append(gate.let_through()), anew=anew) == 1
+    )
     assert sum(late) == 1
     found = small.contents(study.runs, server, name)
     assert small.reduced(found) == small.expected(study.stored())
@@ -273,7 +300,9 @@ def test_a_request_that_a_server_does_late_changes_nothing(tmp_path, server, gat
 
 
 @pytest.mark.parametrize(
-    "seeds", [range(2), pytest.param(range(2, 22), marks=pytest.mark.slow)], ids=["two seeds", "twenty seeds"]
+    "seeds",
+    [range(2), pytest.param(range(2, 22), marks=pytest.mark.slow)],
+    ids=["two seeds", "twenty seeds"],
 )
 def test_no_kill_of_the_mirror_doubles_or_loses_anything_in_a_server(tmp_path, server, seeds):
     runs, studies = tmp_path / "runs", []
@@ -284,12 +313,18 @@ def test_no_kill_of_the_mirror_doubles_or_loses_anything_in_a_server(tmp_path, s
     command = [sys.executable, str(HERE / "killed_mirror.py"), str(runs), server, *plan]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= len(studies), "most of three for each study are killed before they have brought all"
+    assert int(done.stdout) >= len(studies), (
+        "most of three for each study are killed before they have brought all"
+    )
     for study in studies:
-        assert small.reduced(small.contents(runs, server, study.name)) == small.expected(study.stored())
+        assert small.reduced(small.contents(runs, server, study.name)) == small.expected(
+            study.stored()
+        )
 
 
-def test_what_a_server_missed_while_it_was_away_reaches_it_later(tmp_path, server, gate, monkeypatch):
+def test_what_a_server_missed_while_it_was_away_reaches_it_later(
+    tmp_path, server, gate, monkeypatch
+):
     """The cheap case of `test_a_server_that_is_away_for_two_minutes`."""
     monkeypatch.setattr(module, "PATIENCE", 600.0)
     runs, said = tmp_path / "runs", []
@@ -316,7 +351,8 @@ def test_what_a_server_missed_while_it_was_away_reaches_it_later(tmp_path, serve
 
 def _swept(runs, tracking, before=lambda event: None, meanwhile=lambda mirror: None):
     """Sweep a toy study of 24 trials of 30 epochs in four lanes; the study as it is stored."""
-    study, said = toy_study(trials=24, pruner="median", name="two-minutes", fixed=Fixed(epochs=30)), []
+    study = toy_study(trials=24, pruner="median", name="two-minutes", fixed=Fixed(epochs=30))
+    said = []
     with mirroring(study, runs=runs, tracking=tracking, say=said.append) as mirror:
         other = threading.Thread(target=meanwhile, args=(mirror,))
         other.start()
@@ -328,9 +364,14 @@ def _swept(runs, tracking, before=lambda event: None, meanwhile=lambda mirror: N
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_a_server_that_is_away_for_two_minutes(tmp_path, empty_store, runs, monkeypatch, record_property):
-    """The server is killed in the middle of a study, and starts again. Nothing is lost, doubled or left running."""
-    monkeypatch.setattr(module, "PATIENCE", 600.0)  # the end waits for the next answer, on a busy machine too
+def test_a_server_that_is_away_for_two_minutes(
+    tmp_path, empty_store, runs, monkeypatch, record_property
+):
+    """The server is killed in the middle of a study, and starts again. Nothing is lost, doubled or
+    left running.
+    """
+    # The end waits for the next answer, on a busy machine too.
+    monkeypatch.setattr(module, "PATIENCE", 600.0)
     (tmp_path / "server").mkdir()
     shutil.copy(empty_store, tmp_path / "server" / "mlflow.db")
     server, away, is_back = TrackingServer(tmp_path / "server", workers=4), [], threading.Event()
@@ -362,7 +403,9 @@ def test_a_server_that_is_away_for_two_minutes(tmp_path, empty_store, runs, monk
         record_property("seconds to go on", round(time.monotonic() - begun, 1))
 
     try:
-        disturbed = _swept(tmp_path / "disturbed", server.wait(), train_slowly, kill_and_start_again)
+        disturbed = _swept(
+            tmp_path / "disturbed", server.wait(), train_slowly, kill_and_start_again
+        )
         found = small.contents(tmp_path / "disturbed", server.address, "two-minutes")
     finally:
         server.end()
@@ -373,7 +416,14 @@ def test_a_server_that_is_away_for_two_minutes(tmp_path, empty_store, runs, monk
     assert _untimed(found) == _untimed(small.contents(runs, None, "two-minutes"))
     assert small.reduced(found) == small.expected(disturbed)
     first, second = (
-        [(trial.params, trial.state, [(epoch.objective, epoch.metrics) for epoch in trial.epochs]) for trial in trials]
+        [
+            (
+                trial.params,
+                trial.state,
+                [(epoch.objective, epoch.metrics) for epoch in trial.epochs],
+            )
+            for trial in trials
+        ]
         for trials in (disturbed.trials, undisturbed.trials)
     )
     assert first == second
@@ -384,13 +434,17 @@ def test_a_server_that_is_away_for_two_minutes(tmp_path, empty_store, runs, monk
 def _untimed(contents):
     """Status, parameters and points of each run, without the times of day.
 
-    Two trials that end in one round are two points of one step. Their times decide the order in which MLflow returns them.
+    Two trials that end in one round are two points of one step. Their times decide the order in
+    which MLflow returns them.
     """
     return {
         name: (
             run["status"],
             run["params"],
-            {key: sorted((step, value) for step, _, value in points) for key, points in run["points"].items()},
+            {
+                key: sorted((step, value) for step, _, value in points)
+                for key, points in run["points"].items()
+            },
         )
         for name, run in contents.items()
     }
@@ -423,8 +477,10 @@ if plan.exists() and any("tracking.follower" in argument for argument in sys.ori
     for name in ("create_experiment", "create_run", "update_run", "log_batch", "log_artifacts", "log_inputs",
                  "create_registered_model", "create_model_version", "set_terminated"):
         setattr(MlflowClient, name, counted(getattr(MlflowClient, name)))
+"""  # noqa: E501
+"""The `sitecustomize` of a mirror that ends by SIGKILL at a call to MLflow; each process takes the
+next point of the plan.
 """
-"""The `sitecustomize` of a mirror that ends by SIGKILL at a call to MLflow; each process takes the next point of the plan."""
 
 
 @pytest.mark.slow
@@ -446,7 +502,9 @@ def test_a_mirror_killed_at_any_point_leaves_no_trace(runs, whole, tmp_path, mon
     assert small.reduced(found) == small.expected(study.stored())
     assert found[small.STUDY]["files"] == ["report/README.md", f"study/{small.STUDY}.yaml"]
     untimed = {name: run["files"] for name, run in own_contents(whole.runs).items()}
-    assert {name: len(run["files"]) for name, run in found.items()} == {n: len(f) for n, f in untimed.items()}
+    assert {name: len(run["files"]) for name, run in found.items()} == {
+        n: len(f) for n, f in untimed.items()
+    }
     assert small.client(runs).get_model_version_by_alias("small-best", "best").version in (1, "1")
 
 
@@ -479,7 +537,9 @@ def test_the_mirror_ends_with_its_driver_and_nothing_stays_running(runs):
     arguments = Path("/proc", str(identity), "cmdline")
     if arguments.parent.parent.exists():
         assert "runs" not in arguments.read_text()
-        assert os.getpriority(os.PRIO_PROCESS, identity) >= min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)
+        assert os.getpriority(os.PRIO_PROCESS, identity) >= min(
+            19, os.getpriority(os.PRIO_PROCESS, 0) + 10
+        )
     assert small.contents(runs)["small/0"]["status"] == "RUNNING"
     driver.kill()
     driver.communicate()
@@ -506,7 +566,10 @@ def test_ctrl_c_says_what_is_missing(runs):
     study.start(0)
     study.epoch(0, 1)
     dead = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(KeyboardInterrupt), mirroring(study.name, runs=runs, tracking=dead, say=said.append):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        mirroring(study.name, runs=runs, tracking=dead, say=said.append),
+    ):
         raise KeyboardInterrupt
     assert len(said) == 1
     assert "lacks 2 of 2 runs" in said[0]
@@ -537,8 +600,13 @@ def test_a_kill_while_the_store_is_made_leaves_none(tmp_path):
         return list(runs.glob(f"{UNFINISHED}*-mlflow.db"))
 
     small.SmallStudy(runs).tell_all()
-    script = "import sys\nfrom pathlib import Path\nfrom sweeps.tracking import sync\nsync('small', runs=Path(sys.argv[1]))\n"
-    child = subprocess.Popen([sys.executable, "-c", script, str(runs)], env=ENVIRONMENT, start_new_session=True)
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom sweeps.tracking import sync\nsync('small', "
+        "runs=Path(sys.argv[1]))\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(runs)], env=ENVIRONMENT, start_new_session=True
+    )
     wait_until(lambda: sum(part.stat().st_size for part in unfinished()) >= 100_000)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
@@ -568,7 +636,9 @@ def _empty(database):
 
 @pytest.mark.parametrize("damage", [_garbage, _half, _middle])
 def test_a_damaged_store_is_moved_aside_and_a_whole_one_stays(runs, damage):
-    """What MLflow is built anew from is the storage; what else the store held is in the file aside."""
+    """What MLflow is built anew from is the storage; what else the store held is in the file
+    aside.
+    """
     database = runs / "mlflow.db"
     assert damage_of(database) is None
     assert _move_damaged_aside(runs) == []
@@ -609,7 +679,10 @@ def test_a_sync_builds_a_damaged_store_anew(tmp_path):
     (runs / "mlflow.db").write_bytes(b"no database at all " * 1000)
     state = sync(small.STUDY, runs=runs)
     assert state.brought == 5
-    assert "mlflow.db was damaged (file is not a database); it is mlflow.db.damaged now" in state.notice
+    assert (
+        "mlflow.db was damaged (file is not a database); it is mlflow.db.damaged now"
+        in state.notice
+    )
     assert (runs / "mlflow.db.damaged").read_bytes().startswith(b"no database at all")
     assert small.reduced(small.contents(runs)) == small.expected(study.stored())
 

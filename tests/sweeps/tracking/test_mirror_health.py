@@ -1,4 +1,6 @@
-"""What `doctor` says of the mirror: how many records MLflow lacks, and whether its store is whole."""
+"""What `doctor` says of the mirror: how many records MLflow lacks, and whether its store is
+whole.
+"""
 
 import os
 import shlex
@@ -33,24 +35,37 @@ def test_the_mirror_is_behind_until_it_is_brought_up(tmp_path, empty_store):
     study = small.SmallStudy(runs)
     study.tell_all()
     finding = finding_of(study)
-    assert (finding.ok, finding.words) == (False, f"MLflow at {runs / 'mlflow.db'} is 14 of 14 records behind")
+    assert (finding.ok, finding.words) == (
+        False,
+        f"MLflow at {runs / 'mlflow.db'} is 14 of 14 records behind",
+    )
     shutil.copy(empty_store, runs)
     assert finding_of(study).words == finding.words
     assert finding_of(study).repair().endswith("brought 5 runs to MLflow")
     finding = finding_of(study)
-    assert (finding.ok, finding.words) == (True, f"MLflow at {runs / 'mlflow.db'} has all 14 records")
+    assert (finding.ok, finding.words) == (
+        True,
+        f"MLflow at {runs / 'mlflow.db'} has all 14 records",
+    )
     assert finding_of(study, f"sqlite:///{runs / 'mlflow.db'}").ok
     study.start(4)
     study.epoch(4, 1)
     study.session("running")
     finding = finding_of(study)
-    assert (finding.ok, finding.words) == (False, f"MLflow at {runs / 'mlflow.db'} is 3 of 16 records behind")
+    assert (finding.ok, finding.words) == (
+        False,
+        f"MLflow at {runs / 'mlflow.db'} is 3 of 16 records behind",
+    )
     with study_lock(runs, study.name):
         assert finding_of(study).ok
 
     database = runs / "mlflow.db"
     content = database.read_bytes()
-    for damaged in (content[: len(content) // 2], b"garbage" * 1000, content[:4096] + b"\0" * 8192 + content[12288:]):
+    for damaged in (
+        content[: len(content) // 2],
+        b"garbage" * 1000,
+        content[:4096] + b"\0" * 8192 + content[12288:],
+    ):
         database.write_bytes(damaged)
         finding = finding_of(study)
         assert finding.ok is False
@@ -59,7 +74,9 @@ def test_the_mirror_is_behind_until_it_is_brought_up(tmp_path, empty_store):
 
 
 @pytest.mark.parametrize(
-    "names", [{"study"}, {"small/1"}, {"study", "small/0", "small/1", "small/2", "small/3"}], ids=len
+    "names",
+    [{"study"}, {"small/1"}, {"study", "small/0", "small/1", "small/2", "small/3"}],
+    ids=len,
 )
 @pytest.mark.parametrize("server", [False, True])
 def test_runs_that_were_deleted_in_mlflow_are_named(tmp_path, empty_store, names, server):
@@ -103,7 +120,10 @@ def test_a_store_that_cannot_be_written_is_read(tmp_path, empty_store):
         connection.execute("PRAGMA journal_mode=WAL")
     before = {path: path.stat().st_mtime_ns for path in runs.iterdir()}
     done = subprocess.run(
-        [*AS_OTHER_USER, sys.executable, "-c", READING, runs], capture_output=True, text=True, check=False
+        [*AS_OTHER_USER, sys.executable, "-c", READING, runs],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stdout.split("\n") == ["None", "1 []", ""], done.stderr
     assert {path: path.stat().st_mtime_ns for path in runs.iterdir()} == before
@@ -121,7 +141,7 @@ with open_to_read(runs / "mlflow.db") as connection, tempfile.TemporaryDirectory
     _prepare(runs, Path(folder), said.append)
     assert "copy" in said[-1] and (Path(folder) / "mlflow.db").exists()
     print(connection.execute("SELECT count(*) FROM experiments").fetchone()[0], _newest_studies(runs))
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.slow
@@ -129,18 +149,26 @@ def test_what_is_gone_from_mlflow_names_the_command_that_brings_it_back(tmp_path
     runs = tmp_path / "my runs"
     study = small.SmallStudy(runs)
     study.tell_all()
-    with pytest.raises(UserError, match=r"no mlflow\.db.*`sweeps.sync` builds it"), ui_server(None, runs):
+    with (
+        pytest.raises(UserError, match=r"no mlflow\.db.*`sweeps.sync` builds it"),
+        ui_server(None, runs),
+    ):
         pass
     shutil.copy(empty_store, runs)
     with closing(sqlite3.connect(runs / "mlflow.db")) as connection, connection:
-        columns = "experiment_id, name, artifact_location, lifecycle_stage, creation_time, last_update_time"
+        columns = (
+            "experiment_id, name, artifact_location, lifecycle_stage, creation_time, "
+            "last_update_time"
+        )
         row = (7, "small", (runs / "artifacts" / "small").as_uri(), "deleted", 1, 1)
         connection.execute(f"INSERT INTO experiments ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row)
     with pytest.raises(UserError, match="Restore it: ") as refused:
         sync(study.name, runs=runs)
     variable, *command = shlex.split(str(refused.value).partition("Restore it: ")[2].rstrip(".)"))
     environment = dict(os.environ, **dict([variable.split("=", 1)]))
-    subprocess.run([sys.executable, "-m", *command], env=environment, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", *command], env=environment, check=True, capture_output=True
+    )
     assert sync(study.name, runs=runs).runs == 5
 
 
@@ -152,12 +180,19 @@ READ_ONLY = [
     'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && shift && exec "$@"',
     "-",
 ]
-SYNC = "import sys; from pathlib import Path; from sweeps.tracking import sync; sync('small', runs=Path(sys.argv[1]), tracking=sys.argv[2])"
+SYNC = (
+    "import sys; from pathlib import Path; from sweeps.tracking import sync; sync('small', "
+    "runs=Path(sys.argv[1]), tracking=sys.argv[2])"
+)
 
 
 @needs_root
-@pytest.mark.parametrize("place", ["another user's", pytest.param("a read-only mount", marks=pytest.mark.slow)])
-def test_runs_that_cannot_be_written_are_copied_into_a_store_of_ones_own(tmp_path, empty_store, place):
+@pytest.mark.parametrize(
+    "place", ["another user's", pytest.param("a read-only mount", marks=pytest.mark.slow)]
+)
+def test_runs_that_cannot_be_written_are_copied_into_a_store_of_ones_own(
+    tmp_path, empty_store, place
+):
     runs, own = tmp_path / "runs", tmp_path / "own"
     own.mkdir()
     own.chmod(0o777)
@@ -168,18 +203,25 @@ def test_runs_that_cannot_be_written_are_copied_into_a_store_of_ones_own(tmp_pat
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
     as_reader = [*AS_OTHER_USER, f"TMPDIR={own}"] if "user" in place else [*READ_ONLY, runs]
     copying = [*as_reader, sys.executable, "-c", SYNC, runs]
-    done = subprocess.run([*copying, f"sqlite:///{own}/mlflow.db"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*copying, f"sqlite:///{own}/mlflow.db"], capture_output=True, text=True, check=False
+    )
     if "Operation not permitted" in done.stderr:
         pytest.skip("this container mounts nothing")
     assert done.returncode == 0, done.stderr
     with closing(sqlite3.connect(own / "mlflow.db")) as connection:
         (count,) = connection.execute("SELECT count(*) FROM runs").fetchone()
-        (kept,) = connection.execute("SELECT artifact_location FROM experiments WHERE name = 'small'").fetchone()
+        (kept,) = connection.execute(
+            "SELECT artifact_location FROM experiments WHERE name = 'small'"
+        ).fetchone()
     assert (count, kept) == (5, (own / "artifacts" / "small").as_uri())
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*")} == before
 
     done = subprocess.run(
-        [*copying[:-2], SYNC.replace("sys.argv[2]", "None"), runs], capture_output=True, text=True, check=False
+        [*copying[:-2], SYNC.replace("sys.argv[2]", "None"), runs],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "--tracking sqlite:////FOLDER/mlflow.db" in done.stderr.splitlines()[-1]
 
@@ -192,7 +234,8 @@ def test_a_damaged_store_is_moved_aside_and_built_anew(tmp_path, empty_store):
     study = small.SmallStudy(runs)
     study.tell_all()
     sync(study.name, runs=runs)
-    # MLflow keeps a file open that this process has read, so the whole store is read where it stays.
+    # MLflow keeps a file open that this process has read, so the whole store is read where it
+    # stays.
     before = small.contents(Path(shutil.copytree(runs, tmp_path / "whole")))
     database = runs / "mlflow.db"
     database.write_bytes(database.read_bytes()[:100_000])

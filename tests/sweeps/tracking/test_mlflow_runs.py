@@ -1,4 +1,6 @@
-"""A study's runs in a real MLflow store: what the storage says is there once, however often and in whatever pieces it comes."""
+"""A study's runs in a real MLflow store: what the storage says is there once, however often and in
+whatever pieces it comes.
+"""
 
 import json
 import math
@@ -23,7 +25,9 @@ from sweeps.tracking.saved_view import saved_view
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """An address of an empty store, which all tests of this file share; each has a study of its own."""
+    """An address of an empty store, which all tests of this file share; each has a study of its
+    own.
+    """
     folder = tmp_path_factory.mktemp("store")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     small.client(folder, uri).search_experiments()
@@ -63,12 +67,19 @@ def test_a_whole_study(study, store):
     assert parent["files"] == ["report/README.md", f"study/{study.name}.yaml"]
     assert parent["tags"]["mlflow.note.content"] == "Does it work?"
     assert parent["tags"]["sweeps.best_trial"] == "0"
-    assert [(step, value) for step, _, value in parent["points"]["best_objective"]] == [(9, pytest.approx(11 / 3))]
+    assert [(step, value) for step, _, value in parent["points"]["best_objective"]] == [
+        (9, pytest.approx(11 / 3))
+    ]
     assert all(run["nested"] and run["dataset"] == ["ab" * 8] for run in found.values())
-    assert all(run["tags"]["git"] == "abc" and run["tags"]["model"] == "toy" for run in found.values())
+    assert all(
+        run["tags"]["git"] == "abc" and run["tags"]["model"] == "toy" for run in found.values()
+    )
     assert found[f"{study.name}/1"]["params"] == {"beta": "0.2"}
     failed, duplicate = found[f"{study.name}/2"]["tags"], found[f"{study.name}/3"]
-    assert (failed["sweeps.failure"], failed["sweeps.message"]) == ("diverged", "loss became infinite")
+    assert (failed["sweeps.failure"], failed["sweeps.message"]) == (
+        "diverged",
+        "loss became infinite",
+    )
     assert duplicate["tags"]["sweeps.duplicate_of"] == "0"
     assert (list(duplicate["points"]), duplicate["files"]) == (["objective"], [])
     assert [file for file in found[f"{study.name}/0"]["files"] if file.startswith("trial/")] == [
@@ -76,7 +87,10 @@ def test_a_whole_study(study, store):
         "trial/weights.safetensors",
     ]
     times = {name: (run["started"], run["ended"]) for name, run in found.items()}
-    assert times == {r.name_in(study.name): (int(1000 * r.started), int(1000 * r.ended)) for r in study.stored().trials}
+    assert times == {
+        r.name_in(study.name): (int(1000 * r.started), int(1000 * r.ended))
+        for r in study.stored().trials
+    }
 
 
 def test_repeats_say_what_they_are_for_and_constants_are_no_metrics(study, store):
@@ -86,16 +100,18 @@ def test_repeats_say_what_they_are_for_and_constants_are_no_metrics(study, store
         baseline_tags={"plain": {"protocol": "other"}},
     )
     base = {"source_trial": 35, "params": {"beta": 0.5}, "test": True}
-    study.repeat(Repeat(**base, seed=7, seed_index=1, purposes=("confirm", "compare"), pair_ids=("prior:35/1",)))
+    study.repeat(
+        Repeat(
+            **base, seed=7, seed_index=1, purposes=("confirm", "compare"), pair_ids=("prior:35/1",)
+        )
+    )
     fixed = base | {"source_trial": None, "params": {"beta": 0.0}}
     study.repeat(Repeat(**fixed, seed=6, seed_index=0, purposes=("baseline",), baseline="plain"))
     runs = bring(study, store)
     found = contents(study, store)
     name = study.name
-    confirming, plain = (
-        found[f"{name}/r0 confirm and compare of 35, seed 1"],
-        found[f"{name}/r1 baseline plain, seed 0"],
-    )
+    confirming = found[f"{name}/r0 confirm and compare of 35, seed 1"]
+    plain = found[f"{name}/r1 baseline plain, seed 0"]
     roles = ("purposes", "source_trial", "seed_index", "baseline")
     assert [confirming["tags"].get(role) for role in roles] == ["confirm, compare", "35", "1", None]
     assert [plain["tags"].get(role) for role in roles] == ["baseline", None, "0", "plain"]
@@ -106,7 +122,11 @@ def test_repeats_say_what_they_are_for_and_constants_are_no_metrics(study, store
     study.reassign(r0=unused, r1=unused | {"purposes": ["baseline"], "baseline": "renamed"})
     bring(study, store, runs)
     again = contents(study, store)
-    assert set(again) == {name, f"{name}/r0 of an earlier plan, seed 1", f"{name}/r1 baseline renamed, seed 0"}
+    assert set(again) == {
+        name,
+        f"{name}/r0 of an earlier plan, seed 1",
+        f"{name}/r1 baseline renamed, seed 0",
+    }
     assert again[f"{name}/r0 of an earlier plan, seed 1"]["tags"]["purposes"] == ""
 
 
@@ -130,15 +150,29 @@ def test_long_texts_are_cut_to_what_mlflow_takes_and_come_once(study, store, tex
     found = contents(study, store)
     parent = found.pop(study.name)
     [repeat] = found.values()
-    for shown in (parent["tags"]["mlflow.note.content"], parent["tags"]["note"], repeat["tags"]["note"]):
+    for shown in (
+        parent["tags"]["mlflow.note.content"],
+        parent["tags"]["note"],
+        repeat["tags"]["note"],
+    ):
         assert (shown[:-1], shown[-1]) == (text[:4_999], "…")
     assert (len(repeat["params"]["beta"]), len(repeat["tags"]["mlflow.runName"])) == (6_000, 250)
     client = small.client(study.runs, store)
     note = client.get_experiment_by_name(study.name).tags["mlflow.note.content"]
     assert note == parent["tags"]["mlflow.note.content"]
     again = StudyRuns(store, study.runs, study.stored().study)
-    for write in ("log_batch", "set_tag", "set_experiment_tag", "create_run", "update_run", "set_terminated"):
-        monkeypatch.setattr(f"mlflow.MlflowClient.{write}", lambda *values, **options: pytest.fail(str(values)[:200]))
+    for write in (
+        "log_batch",
+        "set_tag",
+        "set_experiment_tag",
+        "create_run",
+        "update_run",
+        "set_terminated",
+    ):
+        monkeypatch.setattr(
+            f"mlflow.MlflowClient.{write}",
+            lambda *values, **options: pytest.fail(str(values)[:200]),
+        )
     assert again.pending(study.stored().study, study.stored().repeats) == []
     bring(study, store, again)
 
@@ -192,7 +226,10 @@ def test_interrupted_and_resumed(study, store):
     study.start(0)
     runs = bring(study, store)
     again = contents(study, store)
-    assert [again[name]["status"] for name in (study.name, f"{study.name}/0")] == ["RUNNING", "RUNNING"]
+    assert [again[name]["status"] for name in (study.name, f"{study.name}/0")] == [
+        "RUNNING",
+        "RUNNING",
+    ]
     assert again[f"{study.name}/0"]["tags"]["sweeps.state"] == "RUNNING"
     study.epoch(0, 2)
     study.end(0, "pruned", epochs=2)
@@ -212,7 +249,9 @@ def test_a_driver_that_died_leaves_nothing_running(study, store, seen):
     found = contents(study, store)
     assert {run["status"] for run in found.values()} == {"KILLED"}
     assert {run["tags"]["sweeps.state"] for run in found.values()} == {"INTERRUPTED"}
-    assert {run["ended"] for run in found.values()} == {int(1000 * study.stored().trials[0].epochs[0].at)}
+    assert {run["ended"] for run in found.values()} == {
+        int(1000 * study.stored().trials[0].epochs[0].at)
+    }
 
 
 def test_a_session_that_failed_and_then_finished(study, store):
@@ -277,7 +316,10 @@ def test_two_studies_of_one_name_in_a_store_stay_apart(tmp_path, store):
     client = small.client(tmp_path, store)
     found = client.search_runs([client.get_experiment_by_name("shared").experiment_id])
     assert len(found) == 4
-    assert sorted(run.data.params["whose"] for run in found if "whose" in run.data.params) == ["one", "two"]
+    assert sorted(run.data.params["whose"] for run in found if "whose" in run.data.params) == [
+        "one",
+        "two",
+    ]
 
 
 LOADER = """
@@ -306,7 +348,9 @@ def test_the_registered_model_loads_and_predicts(study, store, tmp_path):
     bring(study, store)  # the version is there: only the alias is set
     run = client.get_model_version_by_alias(f"{study.name}-best", "best").run_id
     versions = [
-        version for version in client.search_model_versions(f"name = '{study.name}-best'") if version.run_id == run
+        version
+        for version in client.search_model_versions(f"name = '{study.name}-best'")
+        if version.run_id == run
     ]
     assert client.get_run(run).data.tags["sweeps.trial"] == f"{study.name}/0"
     assert len(versions) == 1
@@ -319,7 +363,9 @@ def test_the_registered_model_loads_and_predicts(study, store, tmp_path):
     )
     command = [sys.executable, "-W", "ignore", "-c", script, store]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
     assert done.stdout.strip() == "24.0", done.stderr
 
 
@@ -343,7 +389,11 @@ def test_an_alias_of_somebody_else_stays(tmp_path, store, whose):
         bring(other, store)
         before = client.get_model_version_by_alias(model, "best").version
     else:
-        experiment = client.create_experiment("elsewhere") if "run" in whose and "stranger" in whose else None
+        experiment = (
+            client.create_experiment("elsewhere")
+            if "run" in whose and "stranger" in whose
+            else None
+        )
         before = _stranger(client, model, experiment=experiment)
     study.tell_all()
     runs = bring(study, store)
@@ -351,7 +401,9 @@ def test_an_alias_of_somebody_else_stays(tmp_path, store, whose):
     assert f"'{model}' has the alias 'best'" in notice
     assert "Delete the alias in MLflow" in notice
     assert client.get_model_version_by_alias(model, "best").version == before
-    assert runs.pending(study.stored().study, study.stored().trials) == [], "it is not asked for again and again"
+    assert runs.pending(study.stored().study, study.stored().trials) == [], (
+        "it is not asked for again and again"
+    )
     client.delete_registered_model_alias(model, "best")
     assert bring(study, store).notices[1:] == [], "the remedy works"
     version = client.get_model_version_by_alias(model, "best")
@@ -371,7 +423,9 @@ def test_a_note_of_somebody_else_stays(study, store, tmp_path):
     study.write(question="Another question?")
     bring(study, store)
     assert shown() == "Another question?"
-    client.set_experiment_tag(client.get_experiment_by_name(study.name).experiment_id, note, "Written by a person")
+    client.set_experiment_tag(
+        client.get_experiment_by_name(study.name).experiment_id, note, "Written by a person"
+    )
     study.write(question="A third question?")
     bring(study, store)
     assert shown() == "Written by a person"
@@ -390,23 +444,37 @@ def test_the_saved_view_has_columns_and_pictures_that_are_there(study, store):
             study.epoch(number, epoch)
     bring(study, store)
     tags = client.get_experiment_by_name(study.name).tags
-    [(key, text)] = [(key, text) for key, text in tags.items() if key.startswith("mlflow.sharedViewState.")]
+    [(key, text)] = [
+        (key, text) for key, text in tags.items() if key.startswith("mlflow.sharedViewState.")
+    ]
     assert key == f"mlflow.sharedViewState.sweeps-{study.stored().study.identity[:8]}"
     envelope = json.loads(text)
     view = json.loads(envelope["state"])
     assert envelope["name"] == study.name
-    assert view["selectedColumns"] == ["metrics.`objective`", *(f"params.`{name}`" for name in small.SPEC["search"])]
+    assert view["selectedColumns"] == [
+        "metrics.`objective`",
+        *(f"params.`{name}`" for name in small.SPEC["search"]),
+    ]
     assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`objective`", True)
     assert {chart["step"] for chart in view["compareRunCharts"]} == {1}
     drawn = {0: {2, 6}, 1: {5, 6}, 2: {5}}
     kept = [
-        changed(trial, pictures=tuple(picture for picture in trial.pictures if picture.epoch in drawn[trial.number]))
+        changed(
+            trial,
+            pictures=tuple(
+                picture for picture in trial.pictures if picture.epoch in drawn[trial.number]
+            ),
+        )
         for trial in study.stored().trials
     ]
     charts = saved_view(study.stored().study, kept)["compareRunCharts"]
     assert {chart["step"] for chart in charts} == {5}, "the first step of most runs"
-    assert "compareRunCharts" not in saved_view(study.stored().study, [changed(kept[0], pictures=())])
-    client.set_experiment_tag(client.get_experiment_by_name(study.name).experiment_id, key, "changed by a person")
+    assert "compareRunCharts" not in saved_view(
+        study.stored().study, [changed(kept[0], pictures=())]
+    )
+    client.set_experiment_tag(
+        client.get_experiment_by_name(study.name).experiment_id, key, "changed by a person"
+    )
     study.epoch(0, 7)
     bring(study, store)
     assert client.get_experiment_by_name(study.name).tags[key] == "changed by a person"
@@ -426,19 +494,28 @@ def _parent_and(client, study, tag):
 def run(tmp_path, store):
     """A client and a run without anything, and a run for comparison."""
     client = small.client(tmp_path, store)
-    experiment = client.create_experiment(str(tmp_path), artifact_location=(tmp_path / "arti facts").as_uri())
+    experiment = client.create_experiment(
+        str(tmp_path), artifact_location=(tmp_path / "arti facts").as_uri()
+    )
     return client, *(client.create_run(experiment).info for _ in range(2))
 
 
 def test_pictures_are_named_as_mlflow_names_them(run, tmp_path):
-    """The UI finds the slider's pictures by these names, so a new layout in MLflow must be noticed here."""
+    """The UI finds the slider's pictures by these names, so a new layout in MLflow must be noticed
+    here.
+    """
     client, own, other = run
     picture = tmp_path / "picture.png"
     Image.new("L", (60, 40)).save(picture)
     for _ in range(2):
-        log_pictures(client, ArtifactFolder(own.run_id, own.artifact_uri), [(picture, "a/b c", 7, 123)])
+        log_pictures(
+            client, ArtifactFolder(own.run_id, own.artifact_uri), [(picture, "a/b c", 7, 123)]
+        )
     client.log_image(other.run_id, Image.new("L", (60, 40)), key="a/b c", step=7, timestamp=123)
-    ours, theirs = (sorted(item.path for item in client.list_artifacts(each.run_id, "images")) for each in (own, other))
+    ours, theirs = (
+        sorted(item.path for item in client.list_artifacts(each.run_id, "images"))
+        for each in (own, other)
+    )
     length = len("images/a~b c+step+7+timestamp+123+")
     for names in (ours, theirs):
         assert [name[:length] for name in names] == ["images/a~b c+step+7+timestamp+123+"] * 2
@@ -457,8 +534,16 @@ def test_files_of_a_local_store_take_their_space_once(run, tmp_path):
     for name in ("weights.safetensors", "checkpoint.safetensors", f"{UNFINISHED}half", "shown.png"):
         (folder / name).write_bytes(b"x" * 1000)
     for _ in range(2):  # as after a kill in the midst of it
-        log_files(client, ArtifactFolder(own.run_id, own.artifact_uri), folder, "trial", {folder / "shown.png"})
-    assert [item.path for item in client.list_artifacts(own.run_id, "trial")] == ["trial/weights.safetensors"]
+        log_files(
+            client,
+            ArtifactFolder(own.run_id, own.artifact_uri),
+            folder,
+            "trial",
+            {folder / "shown.png"},
+        )
+    assert [item.path for item in client.list_artifacts(own.run_id, "trial")] == [
+        "trial/weights.safetensors"
+    ]
     kept = Path(client.download_artifacts(own.run_id, "trial/weights.safetensors"))
     assert kept.read_bytes() == b"x" * 1000
     assert (folder / "weights.safetensors").stat().st_nlink == 2

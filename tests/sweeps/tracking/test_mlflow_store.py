@@ -34,7 +34,10 @@ def brought(tmp_path, monkeypatch):
 
 
 def test_it_is_one_file_with_a_write_ahead_log_when_open_and_may_be_moved(brought, tmp_path):
-    assert sorted(path.name for path in brought.glob("mlflow.db*")) == ["mlflow.db", "mlflow.db.lock"]
+    assert sorted(path.name for path in brought.glob("mlflow.db*")) == [
+        "mlflow.db",
+        "mlflow.db.lock",
+    ]
     with closing(sqlite3.connect(brought / "mlflow.db")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     experiment = small.client(brought).get_experiment_by_name("small")

@@ -1,4 +1,6 @@
-"""The MLflow server of `docs/guide/many-machines.md`, with users and PostgreSQL: a user without any rights given mirrors a study, and nobody else sees it."""
+"""The MLflow server of `docs/guide/many-machines.md`, with users and PostgreSQL: a user without any
+rights given mirrors a study, and nobody else sees it.
+"""
 
 import os
 import shutil
@@ -40,10 +42,28 @@ def server(tmp_path_factory):
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
     with postgres_server("mlflow", "users") as database, pytest.MonkeyPatch.context() as patch:
-        runs, users = (database.get_uri(database=name, driver="psycopg") for name in ("mlflow", "users"))
+        runs, users = (
+            database.get_uri(database=name, driver="psycopg") for name in ("mlflow", "users")
+        )
         (folder / "basic_auth.ini").write_text(CONFIGURATION.format(users=users.replace("%", "%%")))
-        command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--backend-store-uri", runs]
-        command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port)]
+        command = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--app-name",
+            "basic-auth",
+            "--backend-store-uri",
+            runs,
+        ]
+        command += [
+            "--artifacts-destination",
+            str(folder / "artifacts"),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ]
         environment = os.environ | {
             "MLFLOW_FLASK_SERVER_SECRET_KEY": "of-the-server",
             "MLFLOW_AUTH_CONFIG_PATH": str(folder / "basic_auth.ini"),
@@ -79,7 +99,9 @@ def log_in(patch, name, password=None):
 
 
 def bring(runs: Path, tracking: str | None) -> str:
-    """Bring MLflow the study, again where the machine is too busy for the server to answer in time; return why it was refused."""
+    """Bring MLflow the study, again where the machine is too busy for the server to answer in time;
+    return why it was refused.
+    """
     deadline = time.monotonic() + 300
     while True:
         try:
@@ -90,7 +112,9 @@ def bring(runs: Path, tracking: str | None) -> str:
                 return str(error)
 
 
-def test_a_user_without_rights_mirrors_a_study_that_others_do_not_see(server, empty_store, tmp_path: Path, monkeypatch):
+def test_a_user_without_rights_mirrors_a_study_that_others_do_not_see(
+    server, empty_store, tmp_path: Path, monkeypatch
+):
     from mlflow.exceptions import MlflowException
 
     runs = tmp_path / "runs"

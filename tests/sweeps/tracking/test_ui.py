@@ -42,7 +42,10 @@ def test_a_taken_port_is_an_error(tmp_path):
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(UserError, match=f"--port: {port} cannot be used"), ui_server(None, tmp_path, port=port):
+        with (
+            pytest.raises(UserError, match=f"--port: {port} cannot be used"),
+            ui_server(None, tmp_path, port=port),
+        ):
             pass
 
 
@@ -52,12 +55,17 @@ def test_it_answers_on_loopback_and_ctrl_c_ends_all_of_it(tmp_path, empty_store)
     small.SmallStudy(runs).session("finished")
     shutil.copy(empty_store, runs)
     sync(small.STUDY, runs=runs)
-    script = "import sys\nfrom pathlib import Path\nfrom sweeps.tracking.ui import serve_ui\nserve_ui(None, Path(sys.argv[1]))\n"
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom sweeps.tracking.ui import "
+        "serve_ui\nserve_ui(None, Path(sys.argv[1]))\n"
+    )
     command = [sys.executable, "-u", "-c", script, str(runs)]
     empty = tmp_path / "cwd"
     empty.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=empty, env=environment, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=empty, env=environment, stdout=subprocess.PIPE, text=True
+    )
     try:
         address = process.stdout.readline().split()[4]
         assert address.startswith("http://127.0.0.1:")
@@ -67,10 +75,17 @@ def test_it_answers_on_loopback_and_ctrl_c_ends_all_of_it(tmp_path, empty_store)
         children = psutil.Process(process.pid).children(recursive=True)
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         request = urllib.request.Request(
-            f"{address}/api/2.0/mlflow/experiments/search", b'{"max_results": 10}', {"Content-Type": "application/json"}
+            f"{address}/api/2.0/mlflow/experiments/search",
+            b'{"max_results": 10}',
+            {"Content-Type": "application/json"},
         )
         assert b'"name": "small"' in direct.open(request, timeout=30).read()
-        listening = {c.laddr.ip for child in children for c in child.net_connections("tcp") if c.status == "LISTEN"}
+        listening = {
+            c.laddr.ip
+            for child in children
+            for c in child.net_connections("tcp")
+            if c.status == "LISTEN"
+        }
         assert listening == {"127.0.0.1"}
         assert len(children) <= 4
         process.send_signal(signal.SIGINT)
@@ -87,7 +102,9 @@ def test_it_answers_on_loopback_and_ctrl_c_ends_all_of_it(tmp_path, empty_store)
 
 
 def _ask(address, path, *, host=None, origin=None):
-    """The status of a search that a browser sends: it names the host that it was called by, and the page that asks."""
+    """The status of a search that a browser sends: it names the host that it was called by, and the
+    page that asks.
+    """
     headers = {"Content-Type": "application/json"}
     headers |= ({"Host": host} if host else {}) | ({"Origin": origin} if origin else {})
     request = urllib.request.Request(f"{address}{path}", b'{"max_results": 10}', headers)
@@ -123,7 +140,9 @@ def test_the_way_through_ssh_is_said_where_it_is_needed(monkeypatch):
 def test_who_reaches_other_addresses_is_said():
     from sweeps.tracking.ui import _admitted, _who_reaches, is_loopback
 
-    assert [is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "127.0.0.2")] == [True] * 4
+    assert [is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "127.0.0.2")] == [
+        True
+    ] * 4
     for host in ("0.0.0.0", "::", "192.0.2.7", "lab.example"):
         [line] = _who_reaches(f"http://{host}:1", host)
         assert "read and delete" in line
@@ -136,5 +155,8 @@ def test_who_reaches_other_addresses_is_said():
 @pytest.mark.parametrize("host", ["192.0.2.7", "no.such.host.invalid", "not a host"])
 def test_an_address_of_another_machine_is_refused(tmp_path, host):
     (tmp_path / "mlflow.db").touch()
-    with pytest.raises(UserError, match=rf"--host: got {host}.*0\.0\.0\.0"), ui_server(None, tmp_path, host=host):
+    with (
+        pytest.raises(UserError, match=rf"--host: got {host}.*0\.0\.0\.0"),
+        ui_server(None, tmp_path, host=host),
+    ):
         pass

@@ -1,4 +1,6 @@
-"""The commands archive and restore on a study that was really trained: elsewhere, every command goes on with it."""
+"""The commands archive and restore on a study that was really trained: elsewhere, every command
+goes on with it.
+"""
 
 import re
 import shutil
@@ -27,10 +29,14 @@ FILE = "study.tar.zst"
 
 @pytest.fixture
 def there(tiny_study, tmp_path, monkeypatch, keep_signals, empty_store):
-    """Another place, with the archive of the study, an empty MLflow, and neither its runs nor its reports."""
+    """Another place, with the archive of the study, an empty MLflow, and neither its runs nor its
+    reports.
+    """
     monkeypatch.setenv("VAEEXP_OFFLINE", "1")
     monkeypatch.setenv("VAEEXP_CACHE", str(tiny_study / "cache"))
-    monkeypatch.setattr("vaeexp.runs.reproduce.WorkerPool", lambda factory, given: factory(**given[0]))
+    monkeypatch.setattr(
+        "vaeexp.runs.reproduce.WorkerPool", lambda factory, given: factory(**given[0])
+    )
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny_study / "mlruns", tmp_path / "before")
     said = called("archive", NAME, FILE, "--runs", "before")
@@ -68,7 +74,9 @@ def test_a_restored_study_goes_on_elsewhere(there, tiny_study, no_figures):
         assert ours.equals(theirs)
     evaluated = called("evaluate", f"{NAME}/r0", "--data", tiny_study / "data", "--device", "cpu")
     assert "equal" in evaluated or "agree" in evaluated, evaluated
-    assert f"{NAME}/1 matches its record" in called("reproduce", f"{NAME}/1", "--data", tiny_study / "data")
+    assert f"{NAME}/1 matches its record" in called(
+        "reproduce", f"{NAME}/1", "--data", tiny_study / "data"
+    )
     called("report", NAME)
     assert Path("reports", NAME, "README.md").is_file()
     assert "6 runs in MLflow, 6 brought" in called("sync", NAME)
@@ -88,10 +96,15 @@ def test_a_study_under_another_name_is_a_study_of_its_own(there, tiny_study):
     called("restore", FILE, "--name", "again")
     for ours, theirs in zip(tables("mlruns"), tables("mlruns", "again"), strict=True):
         assert ours.equals(theirs)
-    old, new = (load_json(Path("mlruns", "trials", name, "repeat-0000", SETTINGS)) for name in (NAME, "again"))
+    old, new = (
+        load_json(Path("mlruns", "trials", name, "repeat-0000", SETTINGS))
+        for name in (NAME, "again")
+    )
     assert new == {**old, "study": "again"}
     for name in (NAME, "again"):
-        assert f"{name}/1 matches its record" in called("reproduce", f"{name}/1", "--data", tiny_study / "data")
+        assert f"{name}/1 matches its record" in called(
+            "reproduce", f"{name}/1", "--data", tiny_study / "data"
+        )
 
 
 def test_a_restored_study_is_foreign_even_where_one_of_its_name_began(there):
@@ -104,28 +117,42 @@ def test_a_restored_study_is_foreign_even_where_one_of_its_name_began(there):
 
 
 def test_what_cannot_be_archived_or_restored_is_one_line(there, capsys):
-    assert "no such study 'nothing'" in refused(capsys, "archive", "nothing", "x.tar.zst", "--runs", "before")
+    assert "no such study 'nothing'" in refused(
+        capsys, "archive", "nothing", "x.tar.zst", "--runs", "before"
+    )
     assert f"{FILE}: exists already" in refused(capsys, "archive", NAME, FILE, "--runs", "before")
     assert "got '../x' as name" in refused(capsys, "restore", FILE, "--name", "../x")
     Path("cut").write_bytes(Path(FILE).read_bytes()[:-1])
     assert "cut: is damaged, cut off" in refused(capsys, "restore", "cut")
     flip_bit(Path("before", "trials", NAME, "trial-0001", WEIGHTS))
     said = refused(capsys, "archive", NAME, "x.tar.zst", "--runs", "before")
-    assert f"First `{program()} doctor {NAME} --repair --runs before`, which moves the file aside." in said
+    assert (
+        f"First `{program()} doctor {NAME} --repair --runs before`, which moves the file aside."
+        in said
+    )
     assert not Path("x.tar.zst").exists()
     assert not journal_path(Path("mlruns"), NAME).exists()
 
 
 @pytest.mark.slow
 def test_an_extended_study_has_the_same_table_here_and_there(swept_smoke, tmp_path):
-    """As a user has it: the sweep `smoke`, archived, restored in another folder, and extended here and there."""
+    """As a user has it: the sweep `smoke`, archived, restored in another folder, and extended here
+    and there.
+    """
     here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
     swept_smoke.copy_to(here)
     swept_smoke.copy_cache_to(elsewhere)
 
     def vaeexp(place, *arguments):
         command = [sys.executable, "-P", "-m", "vaeexp", *arguments]
-        done = subprocess.run(command, cwd=place, env=without_mnist(place), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command,
+            cwd=place,
+            env=without_mnist(place),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -135,7 +162,11 @@ def test_an_extended_study_has_the_same_table_here_and_there(swept_smoke, tmp_pa
     for place in (here, elsewhere):
         vaeexp(place, "sweep", "smoke", "--name", "beta_mnist", "--trials", "10", "--extend")
     of_time = re.compile("(started|ended|at)$|.*(second|memory)")
-    pairs = zip(tables(here / "mlruns", "beta_mnist"), tables(elsewhere / "mlruns", "beta_mnist"), strict=True)
+    pairs = zip(
+        tables(here / "mlruns", "beta_mnist"),
+        tables(elsewhere / "mlruns", "beta_mnist"),
+        strict=True,
+    )
     for ours, theirs in pairs:
         times = [name for name in ours if of_time.match(name)]
         assert ours.drop(columns=times).equals(theirs.drop(columns=times))

@@ -1,4 +1,6 @@
-"""The command line: options reach the sweep, everything wrong ends in one line, studies and trials are shown."""
+"""The command line: options reach the sweep, everything wrong ends in one line, studies and trials
+are shown.
+"""
 
 import csv
 import json
@@ -81,12 +83,27 @@ def test_options_of_sweep_arrive(given, tmp_path):
     run("sweep", "-s", "smoke", "--data", str(tmp_path), *f"{folders} {limits} {places}".split())
     options = given["options"]
     assert given["called"] == "run_sweep"
-    assert (options.study, options.name, options.overrides) == ("smoke", "other", ("epochs=5", "beta=1"))
-    assert (options.trials, options.seconds, options.extend, options.full_data) == (7, 120.0, True, True)
+    assert (options.study, options.name, options.overrides) == (
+        "smoke",
+        "other",
+        ("epochs=5", "beta=1"),
+    )
+    assert (options.trials, options.seconds, options.extend, options.full_data) == (
+        7,
+        120.0,
+        True,
+        True,
+    )
     assert not options.html
     assert (options.data, options.runs, options.reports) == (tmp_path, Path("r"), Path("p"))
     assert (options.storage, options.tracking) == ("sqlite:///x", "http://t")
-    assert options.execution == {"device": "cpu", "precision": "bf16", "lanes": 4, "workers": "auto", "fuse": "off"}
+    assert options.execution == {
+        "device": "cpu",
+        "precision": "bf16",
+        "lanes": 4,
+        "workers": "auto",
+        "fuse": "off",
+    }
 
 
 def test_what_is_not_given_is_left_to_the_study(given):
@@ -99,7 +116,12 @@ def test_what_is_not_given_is_left_to_the_study(given):
 
 
 def test_folders_and_addresses_come_from_the_environment(given, monkeypatch):
-    values = {"RUNS": "elsewhere", "DATA": "images", "STORAGE": "sqlite:///x", "TRACKING": "http://t"}
+    values = {
+        "RUNS": "elsewhere",
+        "DATA": "images",
+        "STORAGE": "sqlite:///x",
+        "TRACKING": "http://t",
+    }
     for name, value in values.items():
         monkeypatch.setenv(f"VAEEXP_{name}", value)
     run("sweep", "--study", "smoke")
@@ -108,7 +130,15 @@ def test_folders_and_addresses_come_from_the_environment(given, monkeypatch):
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("90s", 90), ("15m", 900), ("15min", 900), ("2h", 7200), ("1h30m", 5400), ("1.5h", 5400)],
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("15m", 900),
+        ("15min", 900),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+    ],
 )
 def test_times_with_units(given, text, seconds):
     run("sweep", "--study", "smoke", "--seconds", text)
@@ -143,7 +173,10 @@ def test_a_users_error_is_one_line_and_a_bug_keeps_its_traceback(monkeypatch, ca
 
     monkeypatch.setattr("vaeexp.launch.run.run_sweep", fail)
     assert status_of("sweep", "--study", "smoke") == 2
-    assert capsys.readouterr().err == "vaeexp: studies/x.yaml: search.beta: low is -1; should be above 0.\n"
+    assert (
+        capsys.readouterr().err
+        == "vaeexp: studies/x.yaml: search.beta: low is -1; should be above 0.\n"
+    )
     error = ZeroDivisionError("by accident")
     assert status_of("sweep", "--study", "smoke") == 1
     said = capsys.readouterr().err.splitlines()
@@ -193,10 +226,18 @@ def test_version_and_help(capsys):
 
 
 def test_the_help_of_sweep_fits_on_a_screen():
-    shown = CliRunner().invoke(cli, ["sweep", "--help"], terminal_width=80, catch_exceptions=False).output
+    shown = (
+        CliRunner()
+        .invoke(cli, ["sweep", "--help"], terminal_width=80, catch_exceptions=False)
+        .output
+    )
     assert len(shown.splitlines()) <= 24
     assert max(map(len, shown.splitlines())) <= 80
-    assert not [option for option in ("--set", "--trials", "--data", "--dry-run", "--help-all") if option not in shown]
+    assert not [
+        option
+        for option in ("--set", "--trials", "--data", "--dry-run", "--help-all")
+        if option not in shown
+    ]
     assert "vaeexp sweep my_images --data DIR" in shown
     assert "vaeexp report A B" in run("report", "--help")
     assert "vaeexp report A B" in run("--help")
@@ -239,11 +280,21 @@ def test_words_of_other_programs_are_understood_in_files_and_set(word, hint, tmp
 
 @pytest.mark.parametrize(
     "arguments",
-    [("status",), ("trials", "smoke"), ("report", "smoke"), ("sample", "smoke/1"), ("gc",), ("studies",), ("ui",)],
+    [
+        ("status",),
+        ("trials", "smoke"),
+        ("report", "smoke"),
+        ("sample", "smoke/1"),
+        ("gc",),
+        ("studies",),
+        ("ui",),
+    ],
 )
 def test_a_folder_of_runs_that_does_not_exist_is_said_not_to_exist(arguments, tmp_path):
     with pytest.raises(UserError, match=r"--runs: there is no folder '.*nowhere'"):
-        CliRunner().invoke(cli, [*arguments, "--runs", str(tmp_path / "nowhere")], catch_exceptions=False)
+        CliRunner().invoke(
+            cli, [*arguments, "--runs", str(tmp_path / "nowhere")], catch_exceptions=False
+        )
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "folder", "arrays"])
@@ -276,7 +327,9 @@ def test_a_study_is_an_argument_or_an_option(given):
     for arguments in (("smoke",), ("--study", "smoke"), ("-s", "smoke")):
         run("sweep", *arguments)
         assert given.pop("options").study == "smoke"
-    assert "got 'plain' besides 'smoke'; give one study" in refused("sweep", "smoke", "--study", "plain")
+    assert "got 'plain' besides 'smoke'; give one study" in refused(
+        "sweep", "smoke", "--study", "plain"
+    )
     assert "Missing argument 'STUDY'" in refused("sweep")
 
 
@@ -333,7 +386,9 @@ def test_show_tells_what_is_fixed_searched_and_default():
     assert ["sampler", "curves", "startup_trials=8", "max_epochs=5"] in rows
     assert ["budget", "trials=48"] in rows
     median = run("show", "beta_mnist", "--set", "pruner={name: median, warmup_epochs: 5}")
-    assert ["pruner", "median", "startup_trials=5", "warmup_epochs=5"] in [line.split() for line in median.splitlines()]
+    assert ["pruner", "median", "startup_trials=5", "warmup_epochs=5"] in [
+        line.split() for line in median.splitlines()
+    ]
     shown = run("show", "beta_strip_mnist")
     assert "\nstart     beta=0.0001\n" in shown
     assert "\nbaseline  autoencoder: as fixed, posterior=deterministic beta=0\n" in shown
@@ -355,12 +410,22 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _record(search, number, reported)
     failure = {"kind": "diverged", "message": "The loss is not finite."}
     ending = {"state": "failed", "epoch": 0, "objective": None, "failure": failure}
-    for trial, state in zip(search.get_trials(deepcopy=False), ("COMPLETE", "PRUNED", "FAIL"), strict=False):
+    for trial, state in zip(
+        search.get_trials(deepcopy=False), ("COMPLETE", "PRUNED", "FAIL"), strict=False
+    ):
         if state == "FAIL":
             storage.set_trial_user_attr(trial._trial_id, "outcome", ending)
-        search.tell(trial.number, 100.5 if state == "COMPLETE" else None, state=optuna.trial.TrialState[state])
+        search.tell(
+            trial.number,
+            100.5 if state == "COMPLETE" else None,
+            state=optuna.trial.TrialState[state],
+        )
     repeats = repeat_study(storage, "smoke")
-    confirming = {"purposes": ["confirm"], "seed_index": 0, "params": {"beta": 0.5, "optimizer": "adam"}}
+    confirming = {
+        "purposes": ["confirm"],
+        "seed_index": 0,
+        "params": {"beta": 0.5, "optimizer": "adam"},
+    }
     _record(repeats, 0, [99.0], source_trial=0, **confirming)
     repeats.tell(0, 99.0)
     return root
@@ -413,14 +478,21 @@ def test_status_of_one_study(runs):
 
 def test_status_says_whether_a_driver_is_at_work(copied):
     with study_lock(copied, "smoke"):
-        assert f"smoke: running, process {os.getpid()} on host " in run("status", "smoke", "--runs", str(copied))
+        assert f"smoke: running, process {os.getpid()} on host " in run(
+            "status", "smoke", "--runs", str(copied)
+        )
     stored_in(copied).set_user_attr("finished", True)
     assert run("status", "smoke", "--runs", str(copied), "--watch").startswith("smoke: finished")
 
 
 def test_status_of_a_running_study_shows_its_workers_and_which_do_not_move(copied):
     where, words = ("smoke", "--runs", str(copied)), "worker-1 trains smoke/3 and has done no batch"
-    worker = {"name": "worker-1 on n2", "node": "n2", "device": "cpu, EPYC", "trials": ["smoke/3", "smoke/5"]}
+    worker = {
+        "name": "worker-1 on n2",
+        "node": "n2",
+        "device": "cpu, EPYC",
+        "trials": ["smoke/3", "smoke/5"],
+    }
     worker |= {"epochs_per_second": 1.2345, "since": 1700000000.0}
     workers = [worker, worker | {"name": "worker-2", "epochs_per_second": None}]
     write_study(stored_in(copied), stalls=(words,), workers=workers)
@@ -433,7 +505,14 @@ def test_status_of_a_running_study_shows_its_workers_and_which_do_not_move(copie
     assert state["stalls"] == [words]
     shown = said.split("Workers\n")[1].split("\n\n")[0].splitlines()
     assert shown[0].split() == ["worker", "node", "device", "lanes", "trials", "epochs/s", "since"]
-    assert re.split(r"\s{2,}", shown[-2].strip())[:6] == ["worker-1 on n2", "n2", "cpu, EPYC", "2", "3, 5", "1.23"]
+    assert re.split(r"\s{2,}", shown[-2].strip())[:6] == [
+        "worker-1 on n2",
+        "n2",
+        "cpu, EPYC",
+        "2",
+        "3, 5",
+        "1.23",
+    ]
     first, second = state["workers"]
     assert first == worker | {"since": first["since"]}
     assert first["since"].startswith("2023-11-1")
@@ -449,7 +528,9 @@ def test_status_of_a_finished_study_prints_what_its_report_warned_of(copied):
         assert state["warnings"] == [warning] * finished
 
 
-@pytest.mark.parametrize(("name", "runs_of"), [("smoke/x", "smoke/7"), ("smoke/R3", "smoke/r3"), ("./x", "STUDY/7")])
+@pytest.mark.parametrize(
+    ("name", "runs_of"), [("smoke/x", "smoke/7"), ("smoke/R3", "smoke/r3"), ("./x", "STUDY/7")]
+)
 def test_what_is_neither_a_study_nor_a_run_is_told_the_names_of_runs(name, runs_of):
     with pytest.raises(UserError, match=f"^{name}: is neither a study nor a run; .*{runs_of}"):
         run("show", name)
@@ -475,7 +556,10 @@ def test_everything_about_a_trial(runs):
     best = ["state complete", "best −ELBO 100.50", "best epoch 2"]
     for row in (*best, "seed 1000", "folder /t/0", "parameters 123,456"):
         assert row.split() in lines
-    assert lines[-2:] == [["1", "120.00", "120.00", "20.25", "1.5"], ["2", "100.50", "100.50", "20.25", "1.5"]]
+    assert lines[-2:] == [
+        ["1", "120.00", "120.00", "20.25", "1.5"],
+        ["2", "100.50", "100.50", "20.25", "1.5"],
+    ]
 
 
 def test_a_failed_trial_a_repeat_and_one_that_is_not_there(runs, capsys):
@@ -504,13 +588,28 @@ def test_tables_fit_a_terminal(runs, monkeypatch, capsys):
 
 def test_trials_are_listed_sorted_and_exported(runs, capsys):
     where = ("smoke", "--runs", str(runs))
-    assert [line.split()[0] for line in run("trials", *where).splitlines()] == ["run", "0", "1", "2", "3", "r0"]
-    by_value = [line.split()[0] for line in run("trials", *where, "--sort", "objective").splitlines()[1:]]
+    assert [line.split()[0] for line in run("trials", *where).splitlines()] == [
+        "run",
+        "0",
+        "1",
+        "2",
+        "3",
+        "r0",
+    ]
+    by_value = [
+        line.split()[0] for line in run("trials", *where, "--sort", "objective").splitlines()[1:]
+    ]
     assert by_value == ["r0", "0", "3", "1", "2"], "without a value: last"
     down = [line.split()[0] for line in run("trials", *where, "--sort=-objective").splitlines()[1:]]
     assert down == ["1", "3", "0", "r0", "2"]
     found = json.loads(run("trials", *where, "--json"))
-    assert [each["run"] for each in found] == ["smoke/0", "smoke/1", "smoke/2", "smoke/3", "smoke/r0"]
+    assert [each["run"] for each in found] == [
+        "smoke/0",
+        "smoke/1",
+        "smoke/2",
+        "smoke/3",
+        "smoke/r0",
+    ]
     assert (found[2]["failure"], found[4]["source_trial"]) == ("diverged", 0)
     assert found[0]["results"] == {"parameters": 123456}
     rows = list(csv.DictReader(run("trials", *where, "--csv", "--sort", "beta").splitlines()))
@@ -518,7 +617,10 @@ def test_trials_are_listed_sorted_and_exported(runs, capsys):
     assert betas == sorted(betas)
     assert {row["run"] for row in rows} == {each["run"] for each in found}
     assert status_of("trials", *where, "--sort", "objectiv") == 2
-    assert "'objectiv' is no column of the trials. Did you mean 'objective'?" in capsys.readouterr().err
+    assert (
+        "'objectiv' is no column of the trials. Did you mean 'objective'?"
+        in capsys.readouterr().err
+    )
     assert "not both" in refused("trials", *where, "--json", "--csv")
 
 
@@ -526,9 +628,14 @@ def test_the_best_run_is_that_of_the_report(runs):
     stored = read_state(open_storage(None, runs, "smoke"), "smoke")
     assert best_record(stored).name_in("smoke") == best_run(tables_of(stored))["name"] == "smoke/r0"
     without = replace(stored, repeats=())
-    assert best_record(without).name_in("smoke") == best_run(tables_of(without))["name"] == "smoke/0"
+    assert (
+        best_record(without).name_in("smoke") == best_run(tables_of(without))["name"] == "smoke/0"
+    )
     assert run("best", "smoke", "--runs", str(runs)).startswith("smoke/r0\nstate       complete\n")
-    assert json.loads(run("best", "--study", "smoke", "--runs", str(runs), "--json"))["run"] == "smoke/r0"
+    assert (
+        json.loads(run("best", "--study", "smoke", "--runs", str(runs), "--json"))["run"]
+        == "smoke/r0"
+    )
     assert run("show", "smoke/best", "--runs", str(runs)).startswith("smoke/r0\n")
 
 
@@ -540,7 +647,11 @@ def test_nothing_is_the_best_of_a_study_without_a_complete_run(tmp_path, capsys)
 
 
 def test_a_repeat_for_a_baseline_says_so():
-    nothing = dict.fromkeys(("started", "ended", "outcome", "folder")) | {"epochs": (), "pictures": (), "results": {}}
+    nothing = dict.fromkeys(("started", "ended", "outcome", "folder")) | {
+        "epochs": (),
+        "pictures": (),
+        "results": {},
+    }
     made = {"number": 3, "repeat": True, "state": "complete", "params": {"beta": 0.0}, "seed": 1}
     record = make_trial(**made, purposes=("baseline",), baseline="autoencoder", **nothing)
     assert run_row(record) == ("r3", "complete", "0", "", "0 s", "[autoencoder] beta=0")
@@ -552,13 +663,20 @@ def test_json_of_studies_and_runs(runs):
     assert one["states"] == {"complete": 1, "pruned": 1, "failed": 1, "running": 1}
     assert (one["best"], one["best_of_search"], one["planned"]) == ("smoke/r0", "smoke/0", 8)
     assert json.loads(run("status", *where)) == [one]
-    assert [each["objective"] for each in json.loads(run("show", "smoke/0", *where))["curve"]] == [120.0, 100.5]
+    assert [each["objective"] for each in json.loads(run("show", "smoke/0", *where))["curve"]] == [
+        120.0,
+        100.5,
+    ]
     assert json.loads(run("show", "smoke", *where))["search"]["beta"]["high"] == 10
     assert json.loads(run("show", "beta_mnist", *where))["budget"]["trials"] == 48
 
 
-@pytest.mark.parametrize("place", ["given", "given, with a blank", "of the environment", "outside the PATH"])
-def test_a_command_that_a_message_offers_can_be_typed_as_it_stands(runs, tmp_path, monkeypatch, capsys, place):
+@pytest.mark.parametrize(
+    "place", ["given", "given, with a blank", "of the environment", "outside the PATH"]
+)
+def test_a_command_that_a_message_offers_can_be_typed_as_it_stands(
+    runs, tmp_path, monkeypatch, capsys, place
+):
     there = tmp_path / ("my runs" if "blank" in place else "elsewhere")
     shutil.copytree(runs, there)
     (there / "trials" / "smoke").mkdir(parents=True, exist_ok=True)
@@ -578,9 +696,13 @@ def test_a_command_that_a_message_offers_can_be_typed_as_it_stands(runs, tmp_pat
 
 
 def test_what_is_only_read_needs_nothing_heavy(runs, tmp_path):
-    """`import torch` takes 2 s, mlflow 2 s, matplotlib and pandas half a second each. A study file that has not run is read so, too."""
+    """`import torch` takes 2 s, mlflow 2 s, matplotlib and pandas half a second each. A study file
+    that has not run is read so, too.
+    """
     file = tmp_path / "new.yaml"
-    file.write_text((shipped_studies() / "beta_mnist.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    file.write_text(
+        (shipped_studies() / "beta_mnist.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     heavy = ("torch", "mlflow", "matplotlib", "pandas", "sklearn", "scipy", "sqlalchemy")
     code = f"""
 import sys
@@ -590,7 +712,7 @@ for words in ("status", "status smoke", "trials smoke", "best smoke", "show smok
     print("#", words, flush=True)
     try: main([*words.split(), "--runs", {str(runs)!r}])
     except SystemExit as end: assert not end.code, words
-"""
+"""  # noqa: E501
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     printed = re.split("^# .*$", done.stdout, flags=re.MULTILINE)[1:]

@@ -1,4 +1,6 @@
-"""The command doctor on a study that was really trained: green when healthy, red by damage, repaired, JSON, exit status."""
+"""The command doctor on a study that was really trained: green when healthy, red by damage,
+repaired, JSON, exit status.
+"""
 
 import json
 import re
@@ -37,8 +39,8 @@ def test_a_study_is_examined_damaged_repaired_and_examined(place):
     assert code == 0, said
     folder = f"mlruns/trials/{NAME}/trial-0009"
     assert (
-        f"✗ {NAME}: left over – {folder} (0.0 MB) is the folder of a run that is not on record – `{program()} doctor"
-        in said
+        f"✗ {NAME}: left over – {folder} (0.0 MB) is the folder of a run that is not on record – "
+        f"`{program()} doctor" in said
     )
     assert f"repaired: {NAME}: left over: moved it to {folder}.unrecorded" in said
     assert said.count("versions – ") == 1, "only what was repaired is looked at again"
@@ -55,16 +57,21 @@ def test_a_study_is_examined_damaged_repaired_and_examined(place):
 
     path = journal_path(place / "mlruns", NAME)
     lines = path.read_bytes().splitlines(keepends=True)
-    lines[-2] = re.sub(rb"(\d)(\D*,\"crc32)", lambda m: b"%d" % ((int(m[1]) + 1) % 10) + m[2], lines[-2])
+    lines[-2] = re.sub(
+        rb"(\d)(\D*,\"crc32)", lambda m: b"%d" % ((int(m[1]) + 1) % 10) + m[2], lines[-2]
+    )
     path.write_bytes(b"".join(lines))
     code, said = doctor()
     assert code == 1
     assert "✓ left over – nothing" in said
     (wrong,) = (line for line in said.splitlines() if line.startswith("✗"))
     assert wrong.startswith(
-        f"✗ {NAME}: journal – line {len(lines) - 1} of mlruns/journal/{NAME}.log is damaged: its checksum"
+        f"✗ {NAME}: journal – line {len(lines) - 1} of mlruns/journal/{NAME}.log is damaged: its "
+        "checksum"
     )
-    assert wrong.endswith(f"– `{program()} doctor {NAME} --repair` keeps the {len(lines) - 2:,} records before it")
+    assert wrong.endswith(
+        f"– `{program()} doctor {NAME} --repair` keeps the {len(lines) - 2:,} records before it"
+    )
     assert path.read_bytes() == b"".join(lines)
     code, said = doctor(NAME, "--repair", "--json")
     answer = json.loads(said)
@@ -81,17 +88,25 @@ def test_a_study_that_is_not_there_is_wrong(place):
 def test_remedies_name_the_places_of_the_command_where_they_are_options(tmp_path, monkeypatch):
     monkeypatch.delenv("VAEEXP_TRACKING", raising=False)
     places = Places(tmp_path / "runs", None, "http://ann:secret@host:5000")
-    remedy = "`vaeexp reproduce s/1 --restore` makes it again, `vaeexp sync s` brings it, `vaeexp doctor s --repair` mends it"
+    remedy = (
+        "`vaeexp reproduce s/1 --restore` makes it again, `vaeexp sync s` brings it, `vaeexp "
+        "doctor s --repair` mends it"
+    )
     said = with_places(Finding(name="x", ok=False, words="y", remedy=remedy), places).remedy
     options = f" --runs {tmp_path / 'runs'}"
     tracked = f"{options} --tracking 'http://ann:***@host:5000'"
     assert said == (
-        f"`{program()} reproduce s/1 --restore{options}` makes it again, `{program()} sync s{tracked}` brings it, "
-        f"`{program()} doctor s --repair{tracked}` mends it"
+        f"`{program()} reproduce s/1 --restore{options}` makes it again, `{program()} sync "
+        f"s{tracked}` brings it, `{program()} doctor s --repair{tracked}` mends it"
     )
     for name in ("doctor", "reproduce", "sweep", "sync", "report", "restore", "ui"):
         command = cli.get_command(Context(cli), name)
-        takes_it = "--tracking" in {option for parameter in command.params for option in parameter.opts}
+        takes_it = "--tracking" in {
+            option for parameter in command.params for option in parameter.opts
+        }
         assert takes_it == (name in TRACKED)
     monkeypatch.setenv("VAEEXP_TRACKING", "http://ann:secret@host:5000")
-    assert "--tracking" not in with_places(Finding(name="x", ok=False, words="y", remedy=remedy), places).remedy
+    assert (
+        "--tracking"
+        not in with_places(Finding(name="x", ok=False, words="y", remedy=remedy), places).remedy
+    )

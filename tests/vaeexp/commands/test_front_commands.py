@@ -1,4 +1,6 @@
-"""A study with two objectives in the commands and in MLflow: its front in the place of a best run."""
+"""A study with two objectives in the commands and in MLflow: its front in the place of a best
+run.
+"""
 
 import json
 
@@ -38,7 +40,9 @@ def test_status_lists_the_front(runs):
     assert "Front of rate and distortion, at the last epoch" in text
     assert "Best of the search" not in text
     lines = text[text.index("Front of") :].splitlines()[2:]
-    assert [int(line.split()[0]) for line in lines[: len(front)]] == [trial.number for trial in front]
+    assert [int(line.split()[0]) for line in lines[: len(front)]] == [
+        trial.number for trial in front
+    ]
     values = [f"{value:.2f}" for value in last_values(front[0], OBJECTIVES.values())]
     assert lines[0].split()[1:3] == values
     assert f"front of {len(front)} trials" in said(runs, "status")
@@ -48,10 +52,14 @@ def test_status_lists_the_front(runs):
 
 
 def test_no_run_is_the_best(runs):
-    front = ", ".join(f"toy/{trial.number}" for trial in front_trials(stored_study("toy", runs, None)))
+    front = ", ".join(
+        f"toy/{trial.number}" for trial in front_trials(stored_study("toy", runs, None))
+    )
     with pytest.raises(UserError) as caught:
         said(runs, "best", "toy")
-    said_of_it = f"has two objectives, so none of its runs is the best. Name one of its front: {front}."
+    said_of_it = (
+        f"has two objectives, so none of its runs is the best. Name one of its front: {front}."
+    )
     assert caught.value.problem == said_of_it
 
 

@@ -1,4 +1,6 @@
-"""The command gc on a study that was really trained: what it shows, frees and leaves, also when it is killed."""
+"""The command gc on a study that was really trained: what it shows, frees and leaves, also when it
+is killed.
+"""
 
 import os
 import shutil
@@ -74,7 +76,9 @@ def test_without_an_option_that_frees_it_only_shows(place):
     assert "prepared images" in said
     assert "runs without a record, or moved aside" in said
     assert "reed" not in said
-    assert {path for path in files(place) if "lock" not in path} == {path for path in before if "lock" not in path}
+    assert {path for path in files(place) if "lock" not in path} == {
+        path for path in before if "lock" not in path
+    }
     shown = [line.split()[-2] for line in said.splitlines() if line.startswith(NAME)]
     size = sum(len(data) for path, data in before.items() if path.startswith("mlruns/trials"))
     assert sum(map(float, shown)) == pytest.approx(size / 1e6, abs=0.05 * len(shown) + 0.01)
@@ -123,7 +127,10 @@ def test_keep_of_the_study_file_decides_with_keep(place):
     sheets = sorted(path for path in files(trial("")) if path.endswith(SHEET))
     assert {path.split("-")[0] for path in sheets} == {"trial"}
     assert f"{PRUNED}/{SHEET}" in sheets
-    for keep, freed in {"pruned: weights, pictures: all": 0, "pruned: weights, sheets: false": len(sheets)}.items():
+    for keep, freed in {
+        "pruned: weights, pictures: all": 0,
+        "pruned: weights, sheets: false": len(sheets),
+    }.items():
         (place / f"{NAME}.yaml").write_text(f"{STUDY}keep: {{{keep}}}\n")
         assert f"Would free {freed} files" in gc(f"{NAME}.yaml", "--keep", "--dry-run")
     (place / f"{NAME}.yaml").write_text(STUDY + "keep: {pruned: figures, pictures: all}\n")
@@ -147,7 +154,9 @@ def test_freed_weights_are_not_missed_and_are_trained_again_bit_for_bit(place, t
 
 
 def test_a_study_keeps_what_its_record_says_and_not_a_shipped_file_of_its_name(place):
-    """As one that was restored, or run with --name or --set; the folder `studies` has a file of this name."""
+    """As one that was restored, or run with --name or --set; the folder `studies` has a file of
+    this name.
+    """
     assert (shipped_studies() / f"{NAME}.yaml").exists()
     assert gc("--keep", "--dry-run").splitlines()[-1].startswith("Would free 4 ")
     study = optuna.load_study(study_name=NAME, storage=open_storage(None, place / "mlruns", NAME))
@@ -160,7 +169,9 @@ def test_a_study_keeps_what_its_record_says_and_not_a_shipped_file_of_its_name(p
 def test_checkpoints_of_trials_that_go_on_stay(place):
     trials = place / "mlruns" / "trials" / NAME
     study = optuna.load_study(study_name=NAME, storage=open_storage(None, place / "mlruns", NAME))
-    study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.RUNNING, user_attrs={"seed": 1}))
+    study.add_trial(
+        optuna.create_trial(state=optuna.trial.TrialState.RUNNING, user_attrs={"seed": 1})
+    )
     for name in ("trial-0001/" + CHECKPOINT, "trial-0001/" + PREVIOUS, "trial-0004/" + CHECKPOINT):
         (trials / name).parent.mkdir(exist_ok=True)
         (trials / name).write_bytes(b"x")
@@ -175,7 +186,9 @@ def test_what_was_freed_is_not_missed_in_mlflow(place, no_figures, empty_store):
     shutil.copy(empty_store, place / "mlruns")
     assert vaeexp("sync", NAME) == "beta_mnist: 6 runs in MLflow, 6 brought up to date.\n"
     assert vaeexp("sync", NAME) == "beta_mnist: 6 runs in MLflow, nothing to bring.\n"
-    names = [path.name for path in (place / "mlruns" / "artifacts" / NAME).rglob("*") if path.is_file()]
+    names = [
+        path.name for path in (place / "mlruns" / "artifacts" / NAME).rglob("*") if path.is_file()
+    ]
     assert names.count(WEIGHTS) == 3, "of all runs but the pruned one and the duplicate"
 
 
@@ -185,7 +198,7 @@ sys.modules["torch"] = None
 from vaeexp.commands import cli
 for command in ("gc {name} --keep", "archive {name} x.tar.zst", "restore x.tar.zst --runs there --reports there", "gc --runs there"):
     cli.main(command.format(name=sys.argv[1]).split(), standalone_mode=False)
-"""
+"""  # noqa: E501
 
 
 def test_gc_archive_and_restore_work_without_torch(place):
@@ -200,7 +213,12 @@ def test_gc_archive_and_restore_work_without_torch(place):
 def test_a_study_in_a_database(place, no_figures):
     vaeexp("archive", NAME, "x.tar.zst")
     with postgres_server("studies") as server:
-        where = ["--runs", "there", "--storage", server.get_uri(database="studies", driver="psycopg")]
+        where = [
+            "--runs",
+            "there",
+            "--storage",
+            server.get_uri(database="studies", driver="psycopg"),
+        ]
         vaeexp("restore", "x.tar.zst", "--reports", "there/reports", *where)
         trial = place / "there" / "trials" / NAME / PRUNED
         assert (trial / WEIGHTS).exists()
@@ -214,8 +232,12 @@ def test_a_study_in_a_database(place, no_figures):
         with hold_study(where[-1], Path("elsewhere"), NAME):
             assert f"running, process {os.getpid()} on host" in vaeexp("status", NAME, *where)
             for command in (["gc", NAME, "--pruned"], ["archive", NAME, "y.tar.zst"]):
-                with pytest.raises(UserError, match=rf"process {os.getpid()} on host .* is running it"):
-                    CliRunner().invoke(cli, [*command, *where], catch_exceptions=False, standalone_mode=False)
+                with pytest.raises(
+                    UserError, match=rf"process {os.getpid()} on host .* is running it"
+                ):
+                    CliRunner().invoke(
+                        cli, [*command, *where], catch_exceptions=False, standalone_mode=False
+                    )
         vaeexp("archive", NAME, "y.tar.zst", *where)
         vaeexp("restore", "y.tar.zst", "--runs", "back", "--reports", "back/reports")
         assert table(Path("back"))[1] == table()[1]
@@ -279,4 +301,6 @@ def test_only_old_programs_go(place):
         aged(folder, days)
     said = gc("--programs")
     assert said.splitlines()[-1] == "Freed 1 files or folders, 2.0 MB."
-    assert [path.name for path in (place / "cache" / "compiled").iterdir() if path.is_dir()] == ["new"]
+    assert [path.name for path in (place / "cache" / "compiled").iterdir() if path.is_dir()] == [
+        "new"
+    ]

@@ -45,11 +45,15 @@ def test_a_study_that_extends_another_loads(dataset):
 
 
 def with_all_lines(*arguments: str, drop: str = "(?!)") -> Study:
-    """A new study with every line taken in that holds an entry of YAML, `# beta: …`, and what stands below it; `drop` leaves lines out."""
+    """A new study with every line taken in that holds an entry of YAML, `# beta: …`, and what
+    stands below it; `drop` leaves lines out.
+    """
     run("mine", *arguments)
     path = Path("studies/mine.yaml")
     text = re.sub(rf"(?m)^{drop}.*\n", "", path.read_text(encoding="utf-8"))
-    path.write_text(re.sub(r"(?m)^( *)# (( *)(?!mine)[a-z_]+:( |$))", r"\1\2", text), encoding="utf-8")
+    path.write_text(
+        re.sub(r"(?m)^( *)# (( *)(?!mine)[a-z_]+:( |$))", r"\1\2", text), encoding="utf-8"
+    )
     return open_study_file("mine")
 
 
@@ -82,7 +86,10 @@ def test_a_study_can_extend_a_file_and_what_exists_is_not_replaced():
         (["a b"], "NAME: got 'a b' as name; must be letters"),
         (["../x"], "NAME: got '../x'"),
         (["x", "--extends", "smoek"], "--extends: unknown study 'smoek'.*Did you mean 'smoke'"),
-        (["smoke", "--extends", "smoke"], "NAME: got 'smoke', the name of the study that it extends"),
+        (
+            ["smoke", "--extends", "smoke"],
+            "NAME: got 'smoke', the name of the study that it extends",
+        ),
     ],
 )
 def test_what_cannot_be_written_is_refused(arguments, words):

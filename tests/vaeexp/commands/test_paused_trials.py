@@ -1,4 +1,6 @@
-"""Paused trials in the commands, while a search stands still and after its end; and the line about checkpoints that are too many."""
+"""Paused trials in the commands, while a search stands still and after its end; and the line about
+checkpoints that are too many.
+"""
 
 import json
 import logging
@@ -92,8 +94,12 @@ def test_best_and_status_say_what_the_best_run_is_worth(tmp_path, changed, says)
     results = changed(make_results(confirm=False))
     store(results, tmp_path)
     state = json.loads(said(tmp_path, "status", results.name, "--json"))
-    done = CliRunner().invoke(cli, ["best", results.name, "--runs", str(tmp_path), "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(
+        cli, ["best", results.name, "--runs", str(tmp_path), "--json"], catch_exceptions=False
+    )
     json.loads(done.stdout)
     for field in ("came_further", "nothing_learned"):
         assert (says[field] in state[field]) if field in says else (state[field] is None)
-        assert (field in says) == (bool(state[field]) and state[field] in done.stderr.replace("\n", " "))
+        assert (field in says) == (
+            bool(state[field]) and state[field] in done.stderr.replace("\n", " ")
+        )

@@ -53,7 +53,11 @@ def status_of(*arguments: str) -> int:
 
 def written(place: Path) -> set[str]:
     every = (place / "reports").rglob("*")
-    return {str(path.relative_to(place / "reports")) for path in every if path.suffix in (".md", ".html")}
+    return {
+        str(path.relative_to(place / "reports"))
+        for path in every
+        if path.suffix in (".md", ".html")
+    }
 
 
 # ---- what is written ----
@@ -76,9 +80,15 @@ def test_several_studies_are_reported_and_compared(place):
     for name in ("base", "other", "third"):
         store(bare(name), place / "mlruns")
     folders = ("other", "base", "base+other")
-    assert run("-s", "other", "-s", "base") == [f"reports/{folder}/report.html" for folder in folders]
-    assert written(place) == {f"{folder}/{file}" for folder in folders for file in ("README.md", "report.html")}
-    assert run("other", "base", "--no-html") == [f"reports/{folder}/README.md" for folder in folders]
+    assert run("-s", "other", "-s", "base") == [
+        f"reports/{folder}/report.html" for folder in folders
+    ]
+    assert written(place) == {
+        f"{folder}/{file}" for folder in folders for file in ("README.md", "report.html")
+    }
+    assert run("other", "base", "--no-html") == [
+        f"reports/{folder}/README.md" for folder in folders
+    ]
     assert written(place) == {f"{folder}/README.md" for folder in folders}
     assert "third/README.md" not in written(place)
     text = (place / "reports/base+other/README.md").read_text()
@@ -90,12 +100,18 @@ def test_several_studies_are_reported_and_compared(place):
 def test_all_studies_and_their_index(place, capsys):
     for name in ("base", "other"):
         store(bare(name), place / "mlruns")
-    assert run("--all") == ["reports/base/report.html", "reports/other/report.html", "reports/report.html"]
+    assert run("--all") == [
+        "reports/base/report.html",
+        "reports/other/report.html",
+        "reports/report.html",
+    ]
     journal_path(place / "mlruns", "broken").write_text("no journal\nat all\n")
     assert status_of("--all") == 2
     said = capsys.readouterr()
     assert said.out.splitlines()[-1] == "reports/report.html"
-    assert said.err.startswith("vaeexp: some studies could not be read and have no report (broken: ")
+    assert said.err.startswith(
+        "vaeexp: some studies could not be read and have no report (broken: "
+    )
     assert said.err.count("\n") == 1
     text = (place / "reports/README.md").read_text()
     assert "[base](base/README.md)" in text
@@ -108,11 +124,16 @@ def test_studies_of_a_database(place):
         for name in ("base", "other"):
             store(bare(name), place / "mlruns", url)
         assert run("--all", "--storage", url)[-1] == "reports/report.html"
-        assert run("-s", "base", "-s", "other", "--storage", url)[-1] == "reports/base+other/report.html"
+        assert (
+            run("-s", "base", "-s", "other", "--storage", url)[-1]
+            == "reports/base+other/report.html"
+        )
 
 
 def test_the_same_store_gives_the_same_bytes(place, monkeypatch):
-    """Two plots stand for all, of trials and of epochs; those of all plots are compared where reports of the same results are."""
+    """Two plots stand for all, of trials and of epochs; those of all plots are compared where
+    reports of the same results are.
+    """
     plots = {name: PLOTS[name] for name in ("history", "learning_curves")}
     draw_only(monkeypatch, {"The search": plots})
     store(small("base"), place / "mlruns")
@@ -120,7 +141,11 @@ def test_the_same_store_gives_the_same_bytes(place, monkeypatch):
     for folder in ("one", "two"):
         run("--all", "--reports", folder)
     found = [
-        {path.relative_to(place / folder): path.read_bytes() for path in (place / folder).rglob("*") if path.is_file()}
+        {
+            path.relative_to(place / folder): path.read_bytes()
+            for path in (place / folder).rglob("*")
+            if path.is_file()
+        }
         for folder in ("one", "two")
     ]
     assert {Path(f"base/{name}.png") for name in plots} < set(found[0])
@@ -142,7 +167,8 @@ def advance(place: Path, name: str, **attributes: object) -> None:
 def test_watching_writes_at_each_change_until_the_end(place, monkeypatch):
     store(bare("base", finished=False, stopped=None), place / "mlruns")
     waited: list[float] = []
-    readme, changes = place / "reports/base/README.md", [{}, {"stopped": "Enough."}, {}, {"finished": True}]
+    readme = place / "reports/base/README.md"
+    changes = [{}, {"stopped": "Enough."}, {}, {"finished": True}]
     times: list[int] = []
     interim: list[str] = []
 
@@ -157,7 +183,9 @@ def test_watching_writes_at_each_change_until_the_end(place, monkeypatch):
     assert waited == [30.0] * 4
     assert times[0] == times[1] < times[2] == times[3] < readme.stat().st_mtime_ns
     assert len(lines) == 3
-    assert [line.split(" ", 1)[1].split(" (")[0] for line in lines] == ["reports/base/report.html"] * 3
+    assert [line.split(" ", 1)[1].split(" (")[0] for line in lines] == [
+        "reports/base/report.html"
+    ] * 3
     assert "**Interim report: " in interim[0]
     assert lines[0].endswith("trials have ended)")
     assert lines[-1].endswith("(finished)")
@@ -171,7 +199,10 @@ def test_watching_several_studies_writes_what_has_changed(place, monkeypatch):
     store(bare("other", finished=False), place / "mlruns")
     monkeypatch.setattr("time.sleep", lambda seconds: advance(place, "other", finished=True))
     lines = run("-s", "base", "-s", "other", "--watch", "5s")
-    pages = [f"reports/{folder}/report.html" for folder in ("base", "other", "base+other", "other", "base+other")]
+    pages = [
+        f"reports/{folder}/report.html"
+        for folder in ("base", "other", "base+other", "other", "base+other")
+    ]
     assert [line.split()[1] for line in lines] == pages
 
 

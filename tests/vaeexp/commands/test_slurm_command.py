@@ -1,4 +1,6 @@
-"""The command slurm: every value is checked, and what the script runs is what was asked; tests/vaeexp/launch/test_slurm.py runs it on a real Slurm."""
+"""The command slurm: every value is checked, and what the script runs is what was asked;
+tests/vaeexp/launch/test_slurm.py runs it on a real Slurm.
+"""
 
 import re
 import subprocess
@@ -43,15 +45,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def asked(script: str) -> dict[str, str]:
     """The options of the lines `#SBATCH`."""
-    options = (line.partition("=") for line in re.findall(r"^#SBATCH --(.*)$", script, re.MULTILINE))
+    options = (
+        line.partition("=") for line in re.findall(r"^#SBATCH --(.*)$", script, re.MULTILINE)
+    )
     return {name: value for name, _, value in options}
 
 
 def test_the_script_asks_for_a_signal_and_for_its_return_to_the_queue():
-    script = written("--time", "8:00:00", *further("partition=gpu,long", "account=lab.1", "mem=64G"))
+    script = written(
+        "--time", "8:00:00", *further("partition=gpu,long", "account=lab.1", "mem=64G")
+    )
     options = asked(script)
     assert options["signal"] == "B:USR1@180"
-    assert "--stop-seconds=120" in script, "so that checkpoints are written before Slurm ends the job"
+    assert "--stop-seconds=120" in script, (
+        "so that checkpoints are written before Slurm ends the job"
+    )
     assert {"requeue", "open-mode"} <= options.keys()
     assert [options[name] for name in ("time", "partition", "account", "mem", "nodes")] == [
         *("8:00:00", "gpu,long", "lab.1", "64G", "1")
@@ -61,7 +69,9 @@ def test_the_script_asks_for_a_signal_and_for_its_return_to_the_queue():
 
 @pytest.mark.skipif(not Path(sys.executable).with_name("ray").exists(), reason="needs vaeexp[ray]")
 def test_several_nodes_are_a_cluster_with_a_token_of_its_own():
-    script = written("--time", "1:00:00", "--nodes", "4", *further("gpus-per-node=a100:8"), "--lanes", "64")
+    script = written(
+        "--time", "1:00:00", "--nodes", "4", *further("gpus-per-node=a100:8"), "--lanes", "64"
+    )
     options = asked(script)
     assert "exclusive" in options
     assert (options["nodes"], options["gpus-per-node"]) == ("4", "a100:8")
@@ -86,7 +96,10 @@ def test_several_nodes_without_ray_are_refused_before_the_queue(monkeypatch, tmp
         (["--nodes", "0"], "is not in the range"),
         (["--sbatch", "comment='a b'"], "must be an option of sbatch"),
         (["--sbatch", "--qos=high"], "must be an option of sbatch"),
-        (["--sbatch", "no-requeue"], "the script sets --no-requeue itself, or would not work with it"),
+        (
+            ["--sbatch", "no-requeue"],
+            "the script sets --no-requeue itself, or would not work with it",
+        ),
         (["--sbatch", "time=9:00:00"], "the script sets --time itself"),
         (["--lanes", "0"], "neither a whole number"),
         (["--lane", "4"], "No such option '--lane'"),
@@ -124,15 +137,25 @@ def said_by(script: str, **variables: str) -> list[str]:
     begin, _, _ = script.partition("stopped=\n")
     environment = {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin", **variables}
     text = f"{begin}printf '%s\\0' \"${{study[@]}}\"".encode()
-    done = subprocess.run(["bash", "-s"], input=text, stdout=subprocess.PIPE, check=True, env=environment)
+    done = subprocess.run(
+        ["bash", "-s"], input=text, stdout=subprocess.PIPE, check=True, env=environment
+    )
     shown = done.stdout.decode().split("\0")[:-1]
     return shown[shown.index("sweep") + 1 :]
 
 
 @settings(max_examples=8)
-@given(st.lists(st.text(st.characters(blacklist_characters="\0", codec="utf-8"), max_size=12), max_size=9))
+@given(
+    st.lists(
+        st.text(st.characters(blacklist_characters="\0", codec="utf-8"), max_size=12), max_size=9
+    )
+)
 def test_every_word_reaches_the_sweep_as_it_was_given(words: list[str]) -> None:
-    assert said_by(batch_script("smoke", ["nodes=1"], ["smoke", *words])) == ["--stop-seconds=120", "smoke", *words]
+    assert said_by(batch_script("smoke", ["nodes=1"], ["smoke", *words])) == [
+        "--stop-seconds=120",
+        "smoke",
+        *words,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -141,11 +164,17 @@ def test_every_word_reaches_the_sweep_as_it_was_given(words: list[str]) -> None:
         (True, {}, []),
         (True, {"SLURM_RESTART_COUNT": "2"}, ["--take-over"]),
         (False, {"VAEEXP_STORAGE": "postgresql+psycopg://host/x"}, []),
-        (False, {"VAEEXP_STORAGE": "postgresql+psycopg://host/x", "SLURM_RESTART_COUNT": "2"}, ["--take-over"]),
+        (
+            False,
+            {"VAEEXP_STORAGE": "postgresql+psycopg://host/x", "SLURM_RESTART_COUNT": "2"},
+            ["--take-over"],
+        ),
         (False, {"SLURM_RESTART_COUNT": "2"}, []),
     ],
 )
-def test_a_job_that_starts_again_takes_the_study_in_a_database_from_its_former_run(in_database, variables, wanted):
+def test_a_job_that_starts_again_takes_the_study_in_a_database_from_its_former_run(
+    in_database, variables, wanted
+):
     script = batch_script("smoke", ["nodes=1"], ["smoke"], in_database=in_database)
     assert said_by(script, **variables)[-1 - len(wanted) :] == ["smoke", *wanted]
 

@@ -59,7 +59,8 @@ def test_a_command_ends_by_a_signal_in_a_finalizer(number, status, keep_signals,
 
 
 def test_an_ignored_interrupt_stays_ignored(keep_signals):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell sets it for a command in the background
+    # As a shell sets it for a command in the background.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with pytest.raises(SystemExit):
         main(["--version"])
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN

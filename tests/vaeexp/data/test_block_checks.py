@@ -1,4 +1,6 @@
-"""Large images are checked block by block, when they are first read: no batch holds an image of a damaged block."""
+"""Large images are checked block by block, when they are first read: no batch holds an image of a
+damaged block.
+"""
 
 import subprocess
 import sys
@@ -74,10 +76,15 @@ def test_damage_is_found_if_and_only_if_its_block_is_read(tmp_path_factory, data
             return
 
         def meets(first: int, end: int) -> bool:
-            return (HEADER + first * row) // 512 <= damaged // 512 <= (HEADER + end * row - 1) // 512
+            return (
+                (HEADER + first * row) // 512 <= damaged // 512 <= (HEADER + end * row - 1) // 512
+            )
 
         for check, expected in (
-            (lambda blocks: blocks.check_rows(np.array(rows, np.int64)), any(meets(one, one + 1) for one in rows)),
+            (
+                lambda blocks: blocks.check_rows(np.array(rows, np.int64)),
+                any(meets(one, one + 1) for one in rows),
+            ),
             (lambda blocks: blocks.check_rows(np.arange(start, stop)), meets(start, stop)),
         ):
             if expected:
@@ -89,7 +96,9 @@ def test_damage_is_found_if_and_only_if_its_block_is_read(tmp_path_factory, data
 
 @pytest.mark.parametrize("resident_mb", ["auto", 0], ids=["mapped", "streamed"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.79])
-def test_no_batch_holds_an_image_of_a_damaged_block_and_the_next_start_mends_it(file, caplog, resident_mb, share):
+def test_no_batch_holds_an_image_of_a_damaged_block_and_the_next_start_mends_it(
+    file, caplog, resident_mb, share
+):
     dataset = opened(file)
     images = dataset.folder / "training_images.npy"
     whole, expected = images.read_bytes(), list(batches(dataset))
@@ -106,16 +115,21 @@ def test_no_batch_holds_an_image_of_a_damaged_block_and_the_next_start_mends_it(
     [line] = caplog.messages
     assert line.endswith("It is made again.")
     assert images.read_bytes() == whole
-    assert all(torch.equal(one, other) for one, other in zip(batches(opened(file)), expected, strict=True))
+    assert all(
+        torch.equal(one, other) for one, other in zip(batches(opened(file)), expected, strict=True)
+    )
 
 
-@pytest.mark.parametrize(("part", "name"), [("train", "training"), ("validation", "training"), ("test", "test")])
+@pytest.mark.parametrize(
+    ("part", "name"), [("train", "training"), ("validation", "training"), ("test", "test")]
+)
 def test_no_split_is_handed_out_with_a_damaged_block(file, monkeypatch, part, name):
     monkeypatch.setattr(prepare, "WHOLE", 1000)  # the test images have a table, too
     dataset = opened(file)
     images = dataset.folder / f"{name}_images.npy"
     others = {"train", "validation", "test"} - {part}
-    flip(images, 1000 if part == "train" else images.stat().st_size - 1)  # the validation images are the last
+    # The validation images are the last.
+    flip(images, 1000 if part == "train" else images.stat().st_size - 1)
     for other in others:
         assert len(getattr(opened(file), other).images)
     with pytest.raises(Damaged):
@@ -124,7 +138,9 @@ def test_no_split_is_handed_out_with_a_damaged_block(file, monkeypatch, part, na
 
 def test_a_start_hashes_only_what_is_small(file, monkeypatch):
     dataset, hashed = opened(file), []
-    monkeypatch.setattr(cache, "file_digest", lambda path: hashed.append(path.name) or file_digest(path))
+    monkeypatch.setattr(
+        cache, "file_digest", lambda path: hashed.append(path.name) or file_digest(path)
+    )
     assert opened(file) == dataset
     assert "training_images.npy" not in hashed
     assert {"training_labels.npy", "training_images.crc32.npy", "test_images.npy"} <= {*hashed}
@@ -156,7 +172,9 @@ def test_blocks_change_no_number(file, monkeypatch):
     (file.parent / "cache").rename(file.parent / "first")
     whole = opened(file)
     assert not table_of(whole.folder / "training_images.npy").exists()
-    assert all(torch.equal(one, other) for one, other in zip(batches(whole), by_blocks, strict=True))
+    assert all(
+        torch.equal(one, other) for one, other in zip(batches(whole), by_blocks, strict=True)
+    )
 
 
 STUDY = """
@@ -175,11 +193,30 @@ def test_a_damaged_block_ends_a_sweep_with_one_line_and_the_next_goes_on(tmp_pat
     """Real workers: they find the damage, and the driver says so."""
     monkeypatch.setattr(prepare, "WHOLE", 10_000)
     (tmp_path / "blocks.yaml").write_text(STUDY)
-    np.save(tmp_path / "mine.npy", np.random.default_rng(0).integers(0, 256, (3000, 28, 28), dtype=np.uint8))
+    np.save(
+        tmp_path / "mine.npy",
+        np.random.default_rng(0).integers(0, 256, (3000, 28, 28), dtype=np.uint8),
+    )
     images = opened(tmp_path / "mine.npy").folder / "training_images.npy"
     flip(images, images.stat().st_size // 2)
-    command = [sys.executable, "-P", "-m", "vaeexp", "sweep", "blocks.yaml", "--data", "mine.npy", "--workers", "2"]
-    options = {"cwd": tmp_path, "env": without_mnist(tmp_path), "capture_output": True, "text": True}
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "vaeexp",
+        "sweep",
+        "blocks.yaml",
+        "--data",
+        "mine.npy",
+        "--workers",
+        "2",
+    ]
+    options = {
+        "cwd": tmp_path,
+        "env": without_mnist(tmp_path),
+        "capture_output": True,
+        "text": True,
+    }
     done = [subprocess.run(command, **options, check=False) for _ in range(2)]
     assert [one.returncode for one in done] == [2, 0], [one.stdout + one.stderr for one in done]
     assert f"{images}: is damaged in block" in done[0].stderr

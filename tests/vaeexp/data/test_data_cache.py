@@ -1,4 +1,6 @@
-"""Prepared arrays: opened without reading the source, rebuilt when damaged, made once by many processes."""
+"""Prepared arrays: opened without reading the source, rebuilt when damaged, made once by many
+processes.
+"""
 
 import os
 import random
@@ -34,12 +36,16 @@ def _must_not_be_called(*arguments, **options):
 def test_opening_again_reads_neither_the_source_nor_the_arrays(root, monkeypatch):
     first = open_dataset(SETTINGS, root=root)
     monkeypatch.setattr(prepare, "_build", _must_not_be_called)  # which alone reads the source
-    monkeypatch.setattr(np, "load", _must_not_be_called)  # the maps are opened when a split is asked for
+    # The maps are opened when a split is asked for.
+    monkeypatch.setattr(np, "load", _must_not_be_called)
     assert open_dataset(SETTINGS, root=root) == first
 
 
 def test_dynamic_and_grey_share_arrays(root):
-    folders = {binarisation: _open(root, binarisation).folder for binarisation in ("static", "dynamic", "none")}
+    folders = {
+        binarisation: _open(root, binarisation).folder
+        for binarisation in ("static", "dynamic", "none")
+    }
     assert folders["dynamic"] == folders["none"] != folders["static"]
 
 
@@ -76,7 +82,9 @@ def _as_an_array(folder, images):
 
 
 def _as_idx(folder, images):
-    for name, array in zip(FAMILY, (images, np.zeros(30, np.uint8), images[::-1], np.zeros(30, np.uint8)), strict=True):
+    for name, array in zip(
+        FAMILY, (images, np.zeros(30, np.uint8), images[::-1], np.zeros(30, np.uint8)), strict=True
+    ):
         write_idx(folder / name, array)
     return folder / FAMILY[0], folder, "mnist"
 
@@ -102,7 +110,10 @@ def test_a_file_rewritten_with_its_size_and_time_kept_is_prepared_anew(tmp_path,
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (times.st_size, times.st_mtime_ns)
     after = open_dataset(settings, root=given, say=lambda text: None)
     assert after.fingerprint != before.fingerprint
-    pixels = [np.concatenate([data.train.images, data.validation.images, data.test.images]) for data in (before, after)]
+    pixels = [
+        np.concatenate([data.train.images, data.validation.images, data.test.images])
+        for data in (before, after)
+    ]
     assert (pixels[0].astype(int) != pixels[1]).sum() >= 1
 
 
@@ -110,7 +121,9 @@ def test_a_file_rewritten_with_its_size_and_time_kept_is_prepared_anew(tmp_path,
 def test_where_the_system_keeps_no_times_a_sample_of_content_tells(root, monkeypatch, place):
     path = root / f"{FAMILY[0]}.gz"
     path.write_bytes(os.urandom(50_000))
-    source = Source(definition=DATASETS["mnist"], settings=SETTINGS, root=root, paths=(path,), words="")
+    source = Source(
+        definition=DATASETS["mnist"], settings=SETTINGS, root=root, paths=(path,), words=""
+    )
     known = os.stat_result(path.stat())
     monkeypatch.setattr(Path, "stat", lambda self, **options: known)
     before, content = source.identity(), bytearray(path.read_bytes())
@@ -128,14 +141,18 @@ def test_a_copy_elsewhere_is_prepared_again_under_the_same_fingerprint(root, tmp
 
 
 def _damage(path: Path, damage: str, draw: random.Random) -> None:
-    """Damage a file as disks and crashes do, at a place drawn at random in its first, middle or last part."""
+    """Damage a file as disks and crashes do, at a place drawn at random in its first, middle or
+    last part.
+    """
     content = bytearray(path.read_bytes())
     third = len(content) // 3
     match damage.split():
         case ["cut"]:
             del content[draw.randrange(len(content)) :]
         case ["bit", part]:
-            content[["head", "middle", "end"].index(part) * third + draw.randrange(third)] ^= 1 << draw.randrange(8)
+            content[["head", "middle", "end"].index(part) * third + draw.randrange(third)] ^= (
+                1 << draw.randrange(8)
+            )
         case ["zeros"]:
             start = draw.randrange(len(content) // 2)
             content[start : start + third] = bytes(third)
@@ -151,7 +168,9 @@ FILES = (
 )
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "bit head", "bit middle", "bit end", "zeros", "garbage"])
+@pytest.mark.parametrize(
+    "damage", ["gone", "cut", "bit head", "bit middle", "bit end", "zeros", "garbage"]
+)
 def test_damaged_arrays_are_prepared_again_with_one_line(root, caplog, damage):
     data, draw = open_dataset(SETTINGS, root=root), random.Random(0)
     for name in FILES:
@@ -166,7 +185,9 @@ def test_damaged_arrays_are_prepared_again_with_one_line(root, caplog, damage):
         [line] = caplog.messages
         assert name in line
         assert line.endswith("It is made again.")
-    assert [path.name for path in data.folder.parent.iterdir() if path.is_dir()] == [data.folder.name]
+    assert [path.name for path in data.folder.parent.iterdir() if path.is_dir()] == [
+        data.folder.name
+    ]
 
 
 def test_damage_in_a_cache_that_cannot_be_written_is_named(root):
@@ -190,7 +211,11 @@ def test_arrays_that_vanish_later_give_an_error_that_names_the_folder(root):
 @pytest.mark.parametrize("damaged", [False, True])
 def test_processes_that_prepare_at_once_agree(root, damaged):
     if damaged:
-        _damage(open_dataset(SETTINGS, root=root).folder / "training_images.npy", "bit middle", random.Random(0))
+        _damage(
+            open_dataset(SETTINGS, root=root).folder / "training_images.npy",
+            "bit middle",
+            random.Random(0),
+        )
     program = (
         "import sys; from pathlib import Path\n"
         "from vaeexp.data import open_dataset; from vaeexp.settings import DataSettings\n"
@@ -198,8 +223,15 @@ def test_processes_that_prepare_at_once_agree(root, damaged):
         "data = open_dataset(DataSettings(validation_size=10), root=Path(sys.argv[1]))\n"
         "print(data.fingerprint, int(data.train.images.sum()))\n"
     )
-    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": Path(__file__).parents[3]}
-    children = [subprocess.Popen([sys.executable, "-c", program, str(root)], **options) for _ in range(4)]
+    options = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "text": True,
+        "cwd": Path(__file__).parents[3],
+    }
+    children = [
+        subprocess.Popen([sys.executable, "-c", program, str(root)], **options) for _ in range(4)
+    ]
     answers = []
     for child in children:
         child.stdin.write("go\n")
@@ -210,7 +242,9 @@ def test_processes_that_prepare_at_once_agree(root, damaged):
     assert len(set(answers)) == 1
     data = open_dataset(SETTINGS, root=root)
     assert answers[0].split() == [data.fingerprint, str(int(data.train.images.sum()))]
-    assert [path.name for path in data.folder.parent.iterdir() if path.is_dir()] == [data.folder.name]
+    assert [path.name for path in data.folder.parent.iterdir() if path.is_dir()] == [
+        data.folder.name
+    ]
 
 
 def test_leftovers_of_a_killed_process_are_removed(root):
@@ -232,7 +266,9 @@ def test_a_cache_that_cannot_be_written_is_named(root, tmp_path, monkeypatch):
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")
 def test_prepared_data_opens_from_a_cache_that_may_only_be_read(root, tmp_path):
     data = open_dataset(SETTINGS, root=root)
-    folders = [path for path in (tmp_path / "cache", *(tmp_path / "cache").rglob("*")) if path.is_dir()]
+    folders = [
+        path for path in (tmp_path / "cache", *(tmp_path / "cache").rglob("*")) if path.is_dir()
+    ]
     for folder in folders:
         folder.chmod(0o555)
     try:

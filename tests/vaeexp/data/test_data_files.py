@@ -1,4 +1,6 @@
-"""Finding files and refusing damaged ones: every error names the file, and nothing broken is kept."""
+"""Finding files and refusing damaged ones: every error names the file, and nothing broken is
+kept.
+"""
 
 import gzip
 import hashlib
@@ -32,7 +34,9 @@ def kept(cache) -> list[str]:
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 @given(array=arrays.arrays(np.uint8, arrays.array_shapes(min_dims=1, max_dims=3, max_side=9)))
-@examples(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_idx_round_trip(tmp_path, suffix, array):
     path = tmp_path / f"array{suffix}"
     write_idx(path, array)
@@ -41,7 +45,9 @@ def test_idx_round_trip(tmp_path, suffix, array):
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 @given(share=st.floats(0, 1, exclude_max=True))
-@examples(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_a_truncated_file_is_refused_by_name_wherever_it_ends(tmp_path, suffix, share):
     path = tmp_path / f"array{suffix}"
     write_idx(path, small_data(training=2)[0])
@@ -53,7 +59,9 @@ def test_a_truncated_file_is_refused_by_name_wherever_it_ends(tmp_path, suffix, 
 
 
 @given(place=st.integers(0, 3), value=st.integers(1, 255))
-@examples(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_a_wrong_magic_number_is_refused(tmp_path, place, value):
     content = bytearray(idx_bytes(small_data(training=2)[0]))
     content[place] ^= value
@@ -91,20 +99,34 @@ def _written(place, array):
             FILES[2],
             "got 4,294,967,295 images of .*must be at least one image of 28 × 28",
         ),
-        (lambda raw: (raw / FILES[1]).rename(raw / f"{FILES[1]}.gz"), f"{FILES[1]}.gz", "must be a whole gzip file"),
+        (
+            lambda raw: (raw / FILES[1]).rename(raw / f"{FILES[1]}.gz"),
+            f"{FILES[1]}.gz",
+            "must be a whole gzip file",
+        ),
         (_flipped_bit, f"{FILES[0]}.gz", "must be a whole gzip file"),
         (_written(3, np.zeros(19)), FILES[3], "got 19 labels; must be 20"),
-        (_written(1, 11 * np.eye(1, 60, 41)[0]), FILES[1], "got label 11 at image 41; must be 0 to 9"),
+        (
+            _written(1, 11 * np.eye(1, 60, 41)[0]),
+            FILES[1],
+            "got label 11 at image 41; must be 0 to 9",
+        ),
         (
             _written(2, np.zeros((20, 32, 32))),
             FILES[2],
             "got 20 images of 32 × 32 pixels; must be at least one image of 28 × 28",
         ),
         (_written(0, np.zeros((0, 28, 28))), FILES[0], "got 0 images.* must be at least one image"),
-        (lambda raw: shutil.copy(raw / FILES[1], raw / FILES[0]), FILES[0], "got magic number 2049; must be 2051"),
+        (
+            lambda raw: shutil.copy(raw / FILES[1], raw / FILES[0]),
+            FILES[0],
+            "got magic number 2049; must be 2051",
+        ),
     ],
 )
-def test_damaged_files_are_refused_by_name_and_nothing_is_kept(tmp_path, cache, damage, name, words):
+def test_damaged_files_are_refused_by_name_and_nothing_is_kept(
+    tmp_path, cache, damage, name, words
+):
     raw = tmp_path / "MNIST" / "raw"
     write_files(raw, suffix="")
     damage(raw)
@@ -121,7 +143,9 @@ def test_damaged_files_are_refused_by_name_and_nothing_is_kept(tmp_path, cache, 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_files_are_found_in_torchvisions_layout_or_directly(tmp_path, below, suffix):
     _, _, test, _ = write_files(tmp_path / "data" / below, suffix=suffix)
-    data = open_dataset(DataSettings(validation_size=10, binarisation="none"), root=tmp_path / "data")
+    data = open_dataset(
+        DataSettings(validation_size=10, binarisation="none"), root=tmp_path / "data"
+    )
     np.testing.assert_array_equal(data.test.images[:, 0], test)
 
 
@@ -140,11 +164,19 @@ def test_a_folder_without_files_is_an_error_and_not_a_fallback(tmp_path, cache):
 
 
 @pytest.mark.parametrize(("name", "full_data"), [("mnist", True), ("fashion_mnist", False)])
-def test_no_files_and_no_subset_allowed_says_what_is_wanted_and_where_it_looked(cache, name, full_data):
+def test_no_files_and_no_subset_allowed_says_what_is_wanted_and_where_it_looked(
+    cache, name, full_data
+):
     with pytest.raises(UserError) as caught:
         open_dataset(DataSettings(dataset=name), full_data=full_data)
     message = str(caught.value)
-    expected = [f"{DATASETS[name].folder}/raw/", *FILES, str(cache / "downloads" / name), "--data", "VAEEXP_OFFLINE"]
+    expected = [
+        f"{DATASETS[name].folder}/raw/",
+        *FILES,
+        str(cache / "downloads" / name),
+        "--data",
+        "VAEEXP_OFFLINE",
+    ]
     assert all(words in message for words in expected)
     assert "\n" not in message
     assert kept(cache) == []
@@ -176,7 +208,9 @@ def test_damaged_bundled_digits_are_refused_by_name(tmp_path, cache, monkeypatch
 
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
-    """A mirror on this machine with a small data set; torchvision is told of its address and checksums."""
+    """A mirror on this machine with a small data set; torchvision is told of its address and
+    checksums.
+    """
     torchvision = pytest.importorskip("torchvision.datasets")
     raw = tmp_path / "mirror"
     write_files(raw)
@@ -228,7 +262,8 @@ def _anew(cache, say=lambda text: None):
 def test_damaged_downloads_are_fetched_again_when_they_are_read(mirror, cache, caplog, damage):
     data, said = _anew(cache), []
     folder = cache / "downloads" / "mnist"
-    images = folder / "MNIST" / "raw" / FILES[0]  # torchvision unpacks it, so no checksum of gzip is left
+    # Torchvision unpacks it, so no checksum of gzip is left.
+    images = folder / "MNIST" / "raw" / FILES[0]
     if damage == "bit":
         flip_bit(images)
     elif damage == "gone":
@@ -247,7 +282,9 @@ def test_damaged_downloads_without_a_network_are_refused(mirror, cache, monkeypa
     flip_bit(images)
     content = images.read_bytes()
     monkeypatch.setenv("VAEEXP_OFFLINE", "1")
-    with pytest.raises(UserError, match=r"is damaged.*cannot be downloaded again: VAEEXP_OFFLINE is set") as caught:
+    with pytest.raises(
+        UserError, match=r"is damaged.*cannot be downloaded again: VAEEXP_OFFLINE is set"
+    ) as caught:
         _anew(cache)
     assert caught.value.place == str(images)
     assert images.read_bytes() == content
@@ -264,9 +301,17 @@ def test_a_download_that_breaks_off_leaves_nothing_and_says_why(mirror, cache):
 
 def test_mirrors_are_asked_in_turn_once_per_process(monkeypatch):
     asked = []
-    monkeypatch.setattr(datasets, "_ask", lambda mirror: asked.append(mirror) or (None if mirror == "second" else "no"))
+    monkeypatch.setattr(
+        datasets,
+        "_ask",
+        lambda mirror: asked.append(mirror) or (None if mirror == "second" else "no"),
+    )
     try:
-        assert datasets.why_unreachable(("first", "third")) == datasets.why_unreachable(("first", "third")) == "no"
+        assert (
+            datasets.why_unreachable(("first", "third"))
+            == datasets.why_unreachable(("first", "third"))
+            == "no"
+        )
         assert datasets.why_unreachable(("first", "second", "third")) is None
     finally:
         datasets.why_unreachable.cache_clear()
@@ -280,17 +325,30 @@ def test_an_address_that_cannot_be_reached_is_named():
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "svhn", "celeba"])
 @pytest.mark.parametrize("given", [True, False], ids=["folder", "nothing"])
-def test_files_that_are_not_there_are_named_with_the_way_to_get_them(tmp_path, monkeypatch, name, given):
+def test_files_that_are_not_there_are_named_with_the_way_to_get_them(
+    tmp_path, monkeypatch, name, given
+):
     import torchvision.datasets
 
     settings, definition = DataSettings(dataset=name, binarisation="none"), DATASETS[name]
     with pytest.raises(UserError) as caught:
         open_dataset(settings, root=tmp_path if given else None, say=lambda text: None)
     text = str(caught.value)
-    for word in {"fashion_mnist": FILES, "cifar10": ("data_batch_5", "test_batch"), "svhn": ("train_32x32.mat", "test_32x32.mat"), "celeba": ("img_align_celeba", "list_eval_partition.txt")}[name]:  # fmt: skip
+    for word in {
+        "fashion_mnist": FILES,
+        "cifar10": ("data_batch_5", "test_batch"),
+        "svhn": ("train_32x32.mat", "test_32x32.mat"),
+        "celeba": ("img_align_celeba", "list_eval_partition.txt"),
+    }[name]:
         assert word in text
     code = re.search(r'python -c "(.*)"$', text)[1]
     calls = []
-    monkeypatch.setattr(torchvision.datasets, definition.torchvision, lambda root, **given: calls.append((root, given)))
+    monkeypatch.setattr(
+        torchvision.datasets,
+        definition.torchvision,
+        lambda root, **given: calls.append((root, given)),
+    )
     exec(code)
-    assert calls == [("FOLDER", {keyword: value, "download": True}) for keyword, value in definition.downloads]
+    assert calls == [
+        ("FOLDER", {keyword: value, "download": True}) for keyword, value in definition.downloads
+    ]

@@ -1,4 +1,6 @@
-"""Images that may not lie on the device stream from the memory map, with the same numbers to the last bit."""
+"""Images that may not lie on the device stream from the memory map, with the same numbers to the
+last bit.
+"""
 
 import math
 from dataclasses import replace
@@ -17,7 +19,9 @@ from vaeexp.training.batches import CHUNK, Source, chunk_batches, epoch_chunks
 @pytest.mark.parametrize("binarisation", ["static", "dynamic", "none"])
 @pytest.mark.parametrize("batch_size", [7, 32])
 def test_chunks_are_the_same_bits(binarisation, batch_size):
-    resident = replace(source(binarisation), train=images(700) * (1 if binarisation == "static" else 255))
+    resident = replace(
+        source(binarisation), train=images(700) * (1 if binarisation == "static" else 255)
+    )
     streamed = replace(resident, streamed=True)
 
     def chunks(data):
@@ -43,17 +47,28 @@ def test_training_is_the_same_to_the_last_bit(tmp_path, group):
 
 
 def test_a_low_limit_streams_from_the_memory_map(tmp_path):
-    np.save(tmp_path / "mine.npy", np.random.default_rng(0).integers(0, 256, (400, 16, 16, 3), dtype=np.uint8))
+    np.save(
+        tmp_path / "mine.npy",
+        np.random.default_rng(0).integers(0, 256, (400, 16, 16, 3), dtype=np.uint8),
+    )
     settings = DataSettings(dataset="arrays", binarisation="none")
     dataset = open_dataset(settings, root=tmp_path / "mine.npy", say=lambda text: None)
     size = dataset.train.images.nbytes / 2**20
     cpu = torch.device("cpu")
-    opened = {limit: open_source(dataset, cpu, 1, resident_mb=limit) for limit in ("auto", size, 0.99 * size, 0)}
+    opened = {
+        limit: open_source(dataset, cpu, 1, resident_mb=limit)
+        for limit in ("auto", size, 0.99 * size, 0)
+    }
     assert [each.streamed for each in opened.values()] == [False, False, True, True]
     mapped = opened[0].train
     assert mapped.data_ptr() == dataset.train.images.ctypes.data  # nothing was copied
     chunks = [
-        torch.cat([targets for targets, _ in epoch_chunks(each, seed=1, epoch=0, batch_size=16, latent_size=2)])
+        torch.cat(
+            [
+                targets
+                for targets, _ in epoch_chunks(each, seed=1, epoch=0, batch_size=16, latent_size=2)
+            ]
+        )
         for each in opened.values()
     ]
     assert all(torch.equal(chunks[0], other) for other in chunks[1:])
@@ -63,7 +78,10 @@ def test_a_low_limit_streams_from_the_memory_map(tmp_path):
 @pytest.mark.parametrize("group", ["vectorised", "sequential"])
 def test_colour_images_of_more_than_one_mebibyte_train_the_same_under_that_limit(tmp_path, group):
     """What `--resident-mb 1` does, from the file to the weights."""
-    np.save(tmp_path / "mine.npy", np.random.default_rng(0).integers(0, 256, (450, 32, 32, 3), dtype=np.uint8))
+    np.save(
+        tmp_path / "mine.npy",
+        np.random.default_rng(0).integers(0, 256, (450, 32, 32, 3), dtype=np.uint8),
+    )
     data = DataSettings(dataset="arrays", binarisation="none")
     dataset = open_dataset(data, root=tmp_path / "mine.npy", say=lambda text: None)
     base = BASE.with_params({"network": "conv", "channels": (4, 4), "likelihood": "gaussian"})
@@ -84,7 +102,9 @@ def test_large_images_come_in_smaller_chunks_and_small_ones_as_ever():
     assert chunk_batches(64, (3, 218, 178)) == 4
     assert chunk_batches(10_000, (3, 218, 178)) == 1
     pixels = torch.zeros(40, 3, 218, 178, dtype=torch.uint8)
-    data = Source(train=pixels, validation=torch.zeros(1, 3, 218, 178), binarisation="none", noise_seed=0)
+    data = Source(
+        train=pixels, validation=torch.zeros(1, 3, 218, 178), binarisation="none", noise_seed=0
+    )
     sizes = [len(x) for x, _ in epoch_chunks(data, seed=0, epoch=0, batch_size=19, latent_size=2)]
     assert sum(sizes) == 38
 

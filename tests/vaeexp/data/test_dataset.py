@@ -48,7 +48,8 @@ def test_splits_are_the_files_images_in_split_order(tmp_path):
 
 def test_train_size_takes_the_first_images_and_leaves_the_rest(tmp_path):
     write_files(tmp_path)
-    whole, limited = open_dataset(settings(), root=tmp_path), open_dataset(settings(train_size=7), root=tmp_path)
+    whole = open_dataset(settings(), root=tmp_path)
+    limited = open_dataset(settings(train_size=7), root=tmp_path)
     assert limited.sizes == (7, 10, 20)
     np.testing.assert_array_equal(limited.train.images, whole.train.images[:7])
     np.testing.assert_array_equal(limited.validation.images, whole.validation.images)
@@ -103,7 +104,9 @@ def test_static_binarisation_belongs_to_the_image_and_not_to_the_split(tmp_path)
         assert set(np.unique(images)) == {0, 1}
         by_size[size] = images[np.argsort(order)]
     np.testing.assert_array_equal(by_size[10], by_size[25])
-    np.testing.assert_array_equal(by_size[10], binarise(training, 0, Purpose.TRAINING_PIXELS)[:, None])
+    np.testing.assert_array_equal(
+        by_size[10], binarise(training, 0, Purpose.TRAINING_PIXELS)[:, None]
+    )
     np.testing.assert_array_equal(data.test.images, binarise(test, 0, Purpose.TEST_PIXELS)[:, None])
 
 
@@ -127,7 +130,8 @@ def test_draws_are_the_same_for_ever():
 
 
 def test_a_longer_stream_starts_like_a_shorter_one():
-    grey = np.full(2**20 + 3, 128, dtype=np.uint8)  # more than one chunk, and an odd number of pixels
+    # More than one chunk, and an odd number of pixels.
+    grey = np.full(2**20 + 3, 128, dtype=np.uint8)
     whole = binarise(grey, 1, Purpose.TRAINING_PIXELS)
     np.testing.assert_array_equal(binarise(grey[:1001], 1, Purpose.TRAINING_PIXELS), whole[:1001])
     assert abs(whole.mean() - 128 / 255) < 0.003
@@ -185,7 +189,9 @@ def test_bundled_test_digits_are_never_trained_on_whatever_the_seed():
 
     opened = [open_dataset(settings(split_seed=seed), say=lambda text: None) for seed in (0, 1)]
     for data in opened:
-        train, validation, test = keys(data.train.images), keys(data.validation.images), keys(data.test.images)
+        train = keys(data.train.images)
+        validation = keys(data.validation.images)
+        test = keys(data.test.images)
         assert not train & validation
         assert not (train | validation) & test
         assert len(train) + len(validation) + len(test) > 4_990  # all 5,000 but for the odd twin
@@ -196,7 +202,11 @@ def test_bundled_test_digits_are_never_trained_on_whatever_the_seed():
 def test_the_subset_trains_on_what_there_is():
     data = open_dataset(settings(train_size=1000, validation_size=10_000), say=lambda text: None)
     assert data.sizes == (1000, 500, 500)
-    assert open_dataset(settings(train_size=30_000), say=lambda text: None).sizes == (4000, 500, 500)
+    assert open_dataset(settings(train_size=30_000), say=lambda text: None).sizes == (
+        4000,
+        500,
+        500,
+    )
 
 
 def test_description_is_plain_data_without_paths(tmp_path):
@@ -231,18 +241,44 @@ def test_unknown_name_suggests_the_nearest():
 
 
 def test_import_is_light():
-    heavy = ["torch", "torchvision", "joblib", "pandas", "pydantic", "platformdirs", "urllib.request"]
-    program = f"import sys, vaeexp.data; sys.exit(', '.join(name for name in {heavy} if name in sys.modules) or 0)"
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=Path(__file__).parents[3])
+    heavy = [
+        "torch",
+        "torchvision",
+        "joblib",
+        "pandas",
+        "pydantic",
+        "platformdirs",
+        "urllib.request",
+    ]
+    program = (
+        f"import sys, vaeexp.data; sys.exit(', '.join(name for name in {heavy} if name in "
+        "sys.modules) or 0)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, timeout=60, cwd=Path(__file__).parents[3]
+    )
 
 
-@pytest.mark.skipif(not os.environ.get("VAEEXP_DATA"), reason="VAEEXP_DATA names no folder with the official files")
+@pytest.mark.skipif(
+    not os.environ.get("VAEEXP_DATA"), reason="VAEEXP_DATA names no folder with the official files"
+)
 def test_official_files_open_whole():
     data = open_dataset(DataSettings(), root=Path(os.environ["VAEEXP_DATA"]), full_data=True)
     assert data.title == "MNIST"
     assert data.sizes == (50_000, 10_000, 10_000)
     assert data.fingerprint == "ef51493ba8028bb35a09daf16914c04b236eb9d5ecd5ee7a103481d6125e0712"
-    assert np.bincount(data.test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert np.bincount(data.test.labels).tolist() == [
+        980,
+        1135,
+        1032,
+        1010,
+        982,
+        892,
+        958,
+        1028,
+        974,
+        1009,
+    ]
 
 
 @given(st.lists(st.integers(0, 6), max_size=40), st.integers(0, 50))
@@ -252,7 +288,9 @@ def test_stratified_images_show_each_class_in_turn(labels, count):
     shown = [labels[index] for index in chosen]
     classes = sorted(set(labels))
     assert shown[: len(classes)] == classes[: len(shown)]
-    every = {each: [index for index, label in enumerate(labels) if label == each] for each in classes}
+    every = {
+        each: [index for index, label in enumerate(labels) if label == each] for each in classes
+    }
     for each, indices in every.items():
         taken = [index for index in chosen if labels[index] == each]
         assert taken == indices[: len(taken)], "the first of a class come first"

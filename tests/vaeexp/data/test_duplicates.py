@@ -1,4 +1,6 @@
-"""Images in two splits are counted by what is decoded: copies, links, other formats, arrays, official layouts."""
+"""Images in two splits are counted by what is decoded: copies, links, other formats, arrays,
+official layouts.
+"""
 
 import os
 import shutil
@@ -15,7 +17,9 @@ from vaeexp.settings import DataSettings
 
 
 def opened(path, dataset="folder", **changes):
-    settings = DataSettings(**{"dataset": dataset, "binarisation": "none", "validation_size": 10} | changes)
+    settings = DataSettings(
+        **{"dataset": dataset, "binarisation": "none", "validation_size": 10} | changes
+    )
     return open_dataset(settings, root=path, say=lambda text: None)
 
 
@@ -23,7 +27,9 @@ def folder(root, **counts):
     """So many different images in each folder below `root`."""
     for split, count in counts.items():
         for number in range(count):
-            write_image(root / split / f"{number:03d}.png", noise(6, 6, seed=len(split) * 1000 + number))
+            write_image(
+                root / split / f"{number:03d}.png", noise(6, 6, seed=len(split) * 1000 + number)
+            )
 
 
 def copied(source, target):
@@ -50,7 +56,10 @@ WAYS = [copied, linked, in_another_format, compressed_otherwise]
 def test_images_of_a_split_that_are_also_training_images_are_a_warning(tmp_path, way, split):
     folder(tmp_path / "mine", train=40, test=5, val=5)
     for number in range(20):
-        way(tmp_path / "mine" / "train" / f"{number:03d}.png", tmp_path / "mine" / split / f"other-{number}.png")
+        way(
+            tmp_path / "mine" / "train" / f"{number:03d}.png",
+            tmp_path / "mine" / split / f"other-{number}.png",
+        )
     name = {"test": "test", "val": "validation"}[split]
     [warning] = opened(tmp_path / "mine").warnings
     assert warning.startswith(f"20 of 25 {name} images are also training images")
@@ -67,7 +76,9 @@ ANEW = {
     "webp": lambda image, path: image.save(path.with_suffix(".webp"), quality=80),
     "resized": lambda image, path: image.resize((64, 64)).save(path),
     "flipped": lambda image, path: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path),
-    "flipped_jpeg": lambda image, path: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path.with_suffix(".jpg")),
+    "flipped_jpeg": lambda image, path: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(
+        path.with_suffix(".jpg")
+    ),
     "brighter": lambda image, path: image.point(lambda level: min(level + 6, 255)).save(path),
 }
 
@@ -93,7 +104,9 @@ def test_pictures_of_one_kind_are_not_taken_for_each_other(tmp_path):
     dots = np.zeros((64, 32, 32), np.uint8)
     dots[np.arange(64), 8 + np.arange(64) // 8, 8 + np.arange(64) % 8] = 255
     np.savez(tmp_path / "mine.npz", train_images=dots[::2], test_images=dots[1::2])
-    assert not any("nearly training" in warning for warning in opened(tmp_path / "mine.npz", "arrays").warnings)
+    assert not any(
+        "nearly training" in warning for warning in opened(tmp_path / "mine.npz", "arrays").warnings
+    )
 
 
 def each_image(mine):
@@ -111,7 +124,9 @@ def relative_links(mine):
         (mine / "test" / f"other{number}.png").symlink_to(f"../train/{number:03d}.png")
 
 
-@pytest.mark.parametrize("link", [each_image, the_folder, relative_links], ids=lambda link: link.__name__)
+@pytest.mark.parametrize(
+    "link", [each_image, the_folder, relative_links], ids=lambda link: link.__name__
+)
 def test_links_to_images_that_are_read_already_are_named(tmp_path, link):
     folder(tmp_path / "mine", train=40)
     (tmp_path / "mine" / "test").mkdir()
@@ -123,7 +138,9 @@ def test_links_to_images_that_are_read_already_are_named(tmp_path, link):
     assert "such as test" in warning
 
 
-@pytest.mark.parametrize("link", [lambda mine: None, lambda mine: (mine / "up").symlink_to(mine.parent)])
+@pytest.mark.parametrize(
+    "link", [lambda mine: None, lambda mine: (mine / "up").symlink_to(mine.parent)]
+)
 def test_links_to_images_elsewhere_are_followed_without_a_word(tmp_path, link):
     folder(tmp_path / "pool", train=40, test=10)
     for split in ("train", "test"):
@@ -140,7 +157,12 @@ def test_links_to_images_elsewhere_are_followed_without_a_word(tmp_path, link):
 def test_arrays_are_compared_as_they_are_decoded_before_binarisation(tmp_path, binarisation, kind):
     images = noise(60, 8, 8) > 127 if kind is bool else noise(60, 8, 8)
     scaled = (images / 255).astype(np.float32) if kind is np.float32 else images
-    np.savez(tmp_path / "mine.npz", train_images=scaled, val_images=scaled[30:40], test_images=scaled[20:40])
+    np.savez(
+        tmp_path / "mine.npz",
+        train_images=scaled,
+        val_images=scaled[30:40],
+        test_images=scaled[20:40],
+    )
     data = opened(tmp_path / "mine.npz", "arrays", binarisation=binarisation)
     assert [warning.split(":")[0] for warning in data.warnings] == [
         "20 of 20 test images are also training images",
@@ -153,7 +175,10 @@ def test_a_split_that_is_drawn_from_copies_is_doubted(tmp_path):
     np.save(tmp_path / "mine.npy", np.repeat(noise(30, 8, 8), 3, axis=0))
     data = opened(tmp_path / "mine.npy", "arrays")
     assert "9 of 9 test images are also training images" in data.warnings[0]
-    assert "training images are there more than once, and validation images are drawn from them" in data.warnings[1]
+    assert (
+        "training images are there more than once, and validation images are drawn from them"
+        in data.warnings[1]
+    )
 
 
 def test_official_layouts_are_compared(tmp_path):
@@ -173,7 +198,9 @@ def test_few_of_many_are_a_note(tmp_path):
     assert "1 of 200 test images are also training images" in "\n".join(describe_plan(data))
 
 
-@pytest.mark.parametrize("change", [lambda images: images, lambda images: 255 - images, lambda images: images[:, ::-1]])
+@pytest.mark.parametrize(
+    "change", [lambda images: images, lambda images: 255 - images, lambda images: images[:, ::-1]]
+)
 def test_different_images_are_no_matter(tmp_path, change):
     folder(tmp_path / "mine", train=30, test=10)
     assert opened(tmp_path / "mine").warnings == ()
@@ -195,5 +222,6 @@ def test_empty_masks_are_no_copies_of_each_other(tmp_path):
     masks[::3] = False
     np.savez(tmp_path / "mine.npz", train_images=masks[:40], test_images=masks[40:])
     assert not any(
-        "also" in warning or "copies" in warning for warning in opened(tmp_path / "mine.npz", "arrays").warnings
+        "also" in warning or "copies" in warning
+        for warning in opened(tmp_path / "mine.npz", "arrays").warnings
     )

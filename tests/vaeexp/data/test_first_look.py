@@ -1,4 +1,6 @@
-"""Which number is white, what is behind transparent pixels, and what a first look at the images refuses and doubts."""
+"""Which number is white, what is behind transparent pixels, and what a first look at the images
+refuses and doubts.
+"""
 
 import re
 from collections.abc import Callable
@@ -42,7 +44,9 @@ def as_archive(root: Path, images: np.ndarray) -> Path:
     return root / "mine.npz"
 
 
-def as_files(ending: str, change: Callable = lambda image: image, write: Callable = write_image) -> Callable:
+def as_files(
+    ending: str, change: Callable = lambda image: image, write: Callable = write_image
+) -> Callable:
     """A function that writes each image, changed, into a file of a folder."""
 
     def write_all(root: Path, images: np.ndarray) -> Path:
@@ -60,7 +64,9 @@ def write_big_endian(path: Path, image: np.ndarray) -> None:
 
 as_png = as_files(".png")
 as_deep_png = as_files(".png", lambda image: image.astype(np.uint16))
-as_coloured_deep_png = as_files(".png", lambda image: np.repeat(image[..., None], 3, axis=2), write_deep_png)
+as_coloured_deep_png = as_files(
+    ".png", lambda image: np.repeat(image[..., None], 3, axis=2), write_deep_png
+)
 as_clear_deep_png = as_files(
     ".png", lambda image: np.stack([image, np.full_like(image, 65535)], axis=2), write_deep_png
 )
@@ -97,10 +103,22 @@ def test_pictures_that_were_read_rightly_keep_their_fingerprint(tmp_path):
         write_image(tmp_path / "deep" / f"{number:02d}.png", deep)
     grey = {"binarisation": "static", "image_size": 4, "image_channels": 1}
     for data, fingerprint in (
-        (opened(tmp_path / "bytes"), "65b1c38445094f4d6d5e8c19fb9a8b712927a70137d403950d359df794fe215a"),
-        (opened(tmp_path / "bytes", **grey), "ea72e2489e0eb2c94a7734089d015d76d6afc5c2c35813f29dc4f5655f687514"),
-        (opened(tmp_path / "deep"), "06597c1ac25877edc75e963ee2134a1a92d43d28efef51755312295f3f8488a1"),
-        (opened(tmp_path / "deep", image_size=4), "4b57b9312472fb48e6e0088c59ba91501eacebdd7489f3a04b3363abc5d4bb33"),
+        (
+            opened(tmp_path / "bytes"),
+            "65b1c38445094f4d6d5e8c19fb9a8b712927a70137d403950d359df794fe215a",
+        ),
+        (
+            opened(tmp_path / "bytes", **grey),
+            "ea72e2489e0eb2c94a7734089d015d76d6afc5c2c35813f29dc4f5655f687514",
+        ),
+        (
+            opened(tmp_path / "deep"),
+            "06597c1ac25877edc75e963ee2134a1a92d43d28efef51755312295f3f8488a1",
+        ),
+        (
+            opened(tmp_path / "deep", image_size=4),
+            "4b57b9312472fb48e6e0088c59ba91501eacebdd7489f3a04b3363abc5d4bb33",
+        ),
         (
             opened(as_array(tmp_path, noise(20, 4, 4))),
             "4e78838eabeaac8497262802a03e09990e3fd41edab5dfd916fe692feb2ee9d9",
@@ -136,8 +154,9 @@ def test_masks_of_few_levels_are_divided_by_their_largest(tmp_path, write, image
     data = opened(path, binarisation="static", **({"image_channels": 1} if path.is_dir() else {}))
     pixels = np.concatenate([split.images for split in (data.train, data.validation, data.test)])
     assert pixels.mean() == pytest.approx(images.mean() / most, abs=0.03)
-    assert f"Levels: values from 0 to {most} (the largest value of the training images is {most}), divided" in plan(
-        data
+    assert (
+        f"Levels: values from 0 to {most} (the largest value of the training images is {most}), "
+        "divided" in plan(data)
     )
     assert protocol(data, Settings())["reading"] == f"values divided by {most}"
     assert data.warnings == ()
@@ -186,8 +205,13 @@ def test_files_of_more_than_8_bits_use_the_fewest_that_hold_them(tmp_path, write
     images[:, 0, 0] = 2**bits - 1 - 2 ** (bits - 3)
     images = np.minimum(images, images[0, 0, 0])
     data = opened(write(tmp_path, images), image_channels=1)
-    assert by_content(data) == sorted((image >> (bits - 8)).astype(np.uint8).tobytes() for image in images)
-    assert f"Levels: {bits} of 16 bits, 0 to {2**bits - 1:,} (the largest value of the training images" in plan(data)
+    assert by_content(data) == sorted(
+        (image >> (bits - 8)).astype(np.uint8).tobytes() for image in images
+    )
+    assert (
+        f"Levels: {bits} of 16 bits, 0 to {2**bits - 1:,} (the largest value of the training images"
+        in plan(data)
+    )
     assert data.reading == (() if bits == 16 else (f"{bits}-bit values",))
 
 
@@ -210,7 +234,10 @@ def test_the_training_images_decide_and_the_rest_is_clipped_and_counted(tmp_path
 def test_splits_of_unlike_range_are_doubted(tmp_path, write, training, test):
     parts = {"train": masks(training), "test": masks(test)}
     if write is as_archive:
-        np.savez(path := tmp_path / "mine.npz", **{f"{name}_images": images for name, images in parts.items()})
+        np.savez(
+            path := tmp_path / "mine.npz",
+            **{f"{name}_images": images for name, images in parts.items()},
+        )
     else:
         path = tmp_path
         for name, images in parts.items():
@@ -223,7 +250,11 @@ def test_splits_of_unlike_range_are_doubted(tmp_path, write, training, test):
 @pytest.mark.parametrize(
     ("write", "images", "words"),
     [
-        (as_wide_tiff, noise(9, 4, 4).astype(int) - 30, r"000\.tif: got values from -\d+ to .*; must be 0 to 65,535"),
+        (
+            as_wide_tiff,
+            noise(9, 4, 4).astype(int) - 30,
+            r"000\.tif: got values from -\d+ to .*; must be 0 to 65,535",
+        ),
         (as_wide_tiff, noise(9, 4, 4).astype(int) * 2**16, r"000\.tif: .*at most 16 bits"),
         (as_wide_tiff, noise(9, 4, 4).astype(int) * 2**22, r"000\.tif: .*at most 16 bits"),
         (
@@ -231,21 +262,53 @@ def test_splits_of_unlike_range_are_doubted(tmp_path, write, training, test):
             noise(9, 4, 4) * 1.0,
             r"000\.tiff: got floats from .* to 2\d\d; must be from 0, .*save as uint8",
         ),
-        (as_float_tiff, np.full((9, 4, 4), np.nan), r"000\.tiff: got 16 of 16 values that are NaN.*nan_to_num"),
-        (as_plain_tiff, noise(9, 4, 4) / 255, r"000\.tif \(a TIFF that Pillow does not read; save .* or float32"),
-        (as_plain_tiff, (noise(9, 4, 4) / 255).astype(np.float16), r"000\.tif \(a TIFF that Pillow does not read"),
-        (as_plain_tiff, noise(9, 4, 4).astype(np.int16) - 30, r"000\.tif: got values from -\d+ to .*; must be 0 to"),
-        (as_tiff_with_white_0, noise(9, 4, 4).astype(np.uint16), r"000\.tif: .*0 is white .*Save largest - image"),
+        (
+            as_float_tiff,
+            np.full((9, 4, 4), np.nan),
+            r"000\.tiff: got 16 of 16 values that are NaN.*nan_to_num",
+        ),
+        (
+            as_plain_tiff,
+            noise(9, 4, 4) / 255,
+            r"000\.tif \(a TIFF that Pillow does not read; save .* or float32",
+        ),
+        (
+            as_plain_tiff,
+            (noise(9, 4, 4) / 255).astype(np.float16),
+            r"000\.tif \(a TIFF that Pillow does not read",
+        ),
+        (
+            as_plain_tiff,
+            noise(9, 4, 4).astype(np.int16) - 30,
+            r"000\.tif: got values from -\d+ to .*; must be 0 to",
+        ),
+        (
+            as_tiff_with_white_0,
+            noise(9, 4, 4).astype(np.uint16),
+            r"000\.tif: .*0 is white .*Save largest - image",
+        ),
         (
             as_float_tiff,
             noise(9, 4, 4) / 255 - 0.5,
             r"000\.tiff: got floats from -0\.\d+ to 0\.\d+; must.*save \(image \+ 1\) / 2",
         ),
-        (as_float_tiff, noise(9, 4, 4) / 255**2, "floats of at most 0.0039.*Divide them by their largest"),
+        (
+            as_float_tiff,
+            noise(9, 4, 4) / 255**2,
+            "floats of at most 0.0039.*Divide them by their largest",
+        ),
         (as_array, noise(9, 4, 4) / 255**2, "floats of at most 0.0039.*divided by 255 twice"),
         (as_archive, (masks(9) / 255).astype(np.float32), "floats of at most 0.035"),
-        (as_array, np.zeros((9, 4, 4)), r"got 8 training images of which every pixel has the level 0 \(black\)"),
-        (as_array, np.full((9, 4, 4), 7, np.uint8), r"level 255 \(white\), the value 7 in the files"),
+        (
+            as_array,
+            np.zeros((9, 4, 4)),
+            r"got 8 training images of which every pixel has the level 0 \(black\)",
+        ),
+        (
+            as_array,
+            np.full((9, 4, 4), 7, np.uint8),
+            r"level 255 \(white\), the value 7 in the files",
+        ),
         (as_png, np.full((9, 4, 4), 90, np.uint8), r"every pixel has the level 90"),
         (as_deep_png, np.full((9, 4, 4), 3000), r"level 187, the value 3,000 in the files"),
     ],
@@ -266,7 +329,9 @@ def test_float_files_from_0_to_1_are_read(tmp_path):
 
 def test_an_archive_of_several_types_is_refused(tmp_path):
     np.savez(tmp_path / "mine.npz", train_images=noise(20, 8, 8) / 255, test_images=masks(1))
-    with pytest.raises(UserError, match="different types: train float64, test uint8; must be one type"):
+    with pytest.raises(
+        UserError, match="different types: train float64, test uint8; must be one type"
+    ):
         opened(tmp_path / "mine.npz")
 
 
@@ -274,13 +339,19 @@ def test_an_archive_of_several_types_is_refused(tmp_path):
 
 
 def shapes(colour: int, mode: str) -> list[Image.Image]:
-    """Squares of this grey level, each at another place, on a transparent ground of the same level."""
+    """Squares of this grey level, each at another place, on a transparent ground of the same
+    level.
+    """
     images = []
     for number in range(12):
         alpha = np.zeros((8, 8), np.uint8)
         alpha[number % 5 : number % 5 + 3, number // 5 : number // 5 + 4] = 255
         channels = [np.full((8, 8), colour, np.uint8)] * (1 if mode == "LA" else 3)
-        images.append(Image.fromarray(np.stack([*channels, alpha], axis=2), mode="LA" if mode == "LA" else "RGBA"))
+        images.append(
+            Image.fromarray(
+                np.stack([*channels, alpha], axis=2), mode="LA" if mode == "LA" else "RGBA"
+            )
+        )
     return [image.convert("P") if mode == "P" else image for image in images]
 
 
@@ -298,7 +369,9 @@ def test_shapes_that_live_in_the_alpha_channel_are_seen(tmp_path, mode, colour, 
     assert f"transparent pixels show a {background} background (12 files)" in plan(data)
     assert protocol(data, Settings())["reading"] == f"transparency on {background}"
     other = {"white": "black", "black": "white"}[background]
-    with pytest.raises(UserError, match=f"every pixel has the level {colour}.*data.background={background}"):
+    with pytest.raises(
+        UserError, match=f"every pixel has the level {colour}.*data.background={background}"
+    ):
         opened(tmp_path, image_channels=1, background=other)
 
 
@@ -330,7 +403,9 @@ def test_colours_of_16_bits_with_transparency(tmp_path):
     for number, image in enumerate(deep):
         write_deep_png(tmp_path / f"{number:02d}.png", image)
     data = opened(tmp_path)
-    expected = np.where(deep[..., 3:] > 0, deep[..., :3] >> 4, 255).astype(np.uint8).transpose(0, 3, 1, 2)
+    expected = (
+        np.where(deep[..., 3:] > 0, deep[..., :3] >> 4, 255).astype(np.uint8).transpose(0, 3, 1, 2)
+    )
     assert by_content(data) == sorted(image.tobytes() for image in expected)
     assert data.reading == ("12-bit values", "transparency on white")
 
@@ -360,9 +435,16 @@ def half_empty() -> np.ndarray:
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (narrow(), r"\d\d\.\d % of the pixels of the training images lie between the levels 1\d\d and 1\d\d of 255"),
+        (
+            narrow(),
+            r"\d\d\.\d % of the pixels of the training images lie between the levels 1\d\d and "
+            r"1\d\d of 255",
+        ),
         (np.repeat(noise(1, 8, 8), 30, axis=0), "All 27 training images are the same image"),
-        (half_empty(), r"of the 27 training images show nothing: all pixels of such an image are equal"),
+        (
+            half_empty(),
+            r"of the 27 training images show nothing: all pixels of such an image are equal",
+        ),
         (dots(), r"99\.\d % of the pixels of the training images have the level 0 of 255"),
     ],
 )
@@ -387,15 +469,35 @@ def hot() -> np.ndarray:
 @pytest.mark.parametrize(
     ("write", "images", "words"),
     [
-        (as_png, masks(1) * 128, "levels from 0 to 128 of 255, at most half of the range.*128 as white"),
+        (
+            as_png,
+            masks(1) * 128,
+            "levels from 0 to 128 of 255, at most half of the range.*128 as white",
+        ),
         (as_array, masks(20), "levels from 0 to 20 of 255"),
         (as_png, masks(1) + 1, "levels from 128 to 255 of 255"),
         (as_array, noise(30, 8, 8) / 255 * 0.4, "levels from 0 to 10\\d of 255"),
         (as_plain_tiff, (noise(30, 8, 8) * 128).astype(np.int16), "levels from 0 to 12\\d of 255"),
-        (as_png, with_white(masks(20)), "2[12] levels: 0 to 20 as in a mask .*255 marks what is ignored"),
-        (as_array, masks(1) * np.array([1, 255], np.uint8)[np.arange(30) % 9 // 8][:, None, None], "3 levels: 0 to 1"),
-        (as_png, np.concatenate([masks(1), noise(60, 8, 8)]), "images show next to nothing: .* at most 15 of 255"),
-        (as_deep_png, np.concatenate([masks(4095, np.uint16), masks(65535, np.uint16)]), "images show next to nothing"),
+        (
+            as_png,
+            with_white(masks(20)),
+            "2[12] levels: 0 to 20 as in a mask .*255 marks what is ignored",
+        ),
+        (
+            as_array,
+            masks(1) * np.array([1, 255], np.uint8)[np.arange(30) % 9 // 8][:, None, None],
+            "3 levels: 0 to 1",
+        ),
+        (
+            as_png,
+            np.concatenate([masks(1), noise(60, 8, 8)]),
+            "images show next to nothing: .* at most 15 of 255",
+        ),
+        (
+            as_deep_png,
+            np.concatenate([masks(4095, np.uint16), masks(65535, np.uint16)]),
+            "images show next to nothing",
+        ),
         (as_deep_png, hot(), "brighter than level 63 .*a few bright pixels decide the range"),
     ],
 )
@@ -404,7 +506,9 @@ def test_images_that_are_dark_or_of_unlike_ranges_are_doubted(tmp_path, write, i
     assert re.search(words, warning)
 
 
-@pytest.mark.parametrize("images", [masks(1) * 255, masks(9), masks(2) * 127, noise(30, 8, 8) // 2 + 64])
+@pytest.mark.parametrize(
+    "images", [masks(1) * 255, masks(9), masks(2) * 127, noise(30, 8, 8) // 2 + 64]
+)
 def test_images_of_more_than_half_of_the_range_are_not_doubted(tmp_path, images):
     images[0, 0, :2] = 0, images.max()
     assert opened(as_array(tmp_path, images)).warnings == ()

@@ -1,4 +1,6 @@
-"""What people have: whatever is accepted without a doubt is read as it is; the rest is refused or doubted in words."""
+"""What people have: whatever is accepted without a doubt is read as it is; the rest is refused or
+doubted in words.
+"""
 
 import numpy as np
 import pytest
@@ -10,8 +12,12 @@ from vaeexp.settings import DataSettings
 
 FEW, ALL = 63, 300
 MEAN, DEVIATION = 0.02, 0.03
-"""How far mean and standard deviation of what is prepared, from 0 to 1, may lie from those of the source."""
-SOME = [pytest.param(number, marks=[pytest.mark.slow] if number >= FEW else []) for number in range(ALL)]
+"""How far mean and standard deviation of what is prepared, from 0 to 1, may lie from those of the
+source.
+"""
+SOME = [
+    pytest.param(number, marks=[pytest.mark.slow] if number >= FEW else []) for number in range(ALL)
+]
 
 
 @pytest.mark.parametrize("number", SOME)
@@ -23,7 +29,9 @@ def test_what_is_accepted_is_what_the_source_holds(tmp_path, number):
 
 
 def attempt(member: Member) -> Dataset | Exception:
-    """Open the input as a user would; an error is returned, because what it says depends on the member."""
+    """Open the input as a user would; an error is returned, because what it says depends on the
+    member.
+    """
     settings = DataSettings(**{"dataset": member.dataset, "binarisation": "none"} | member.settings)
     try:
         return open_dataset(settings, root=member.path, say=lambda text: None)
@@ -66,7 +74,9 @@ def differences(member: Member, data: Dataset) -> list[str]:
     distances = ((read.reshape(len(read), 1, -1) - flat) ** 2).mean(axis=2)
     source = distances.argmin(axis=1)
     if distances.min(axis=1).max() > DEVIATION**2:
-        problems.append(f"an image that the source does not hold, {distances.min(axis=1).max() ** 0.5:.3f} away")
+        problems.append(
+            f"an image that the source does not hold, {distances.min(axis=1).max() ** 0.5:.3f} away"
+        )
     if len(set(source.tolist())) < len(source):
         problems.append("an image twice, and so in two splits or read for another")
     where = np.repeat(list(parts), [len(part) for part in parts.values()])
@@ -74,13 +84,19 @@ def differences(member: Member, data: Dataset) -> list[str]:
 
 
 def _other_splits(member: Member, where: np.ndarray, source: np.ndarray) -> list[str]:
-    """Compare splits: the source's own stay, and what the source lacks is drawn from its training images."""
+    """Compare splits: the source's own stay, and what the source lacks is drawn from its training
+    images.
+    """
     if not member.splits:
         return []
     own = np.array(member.splits)[source]
     drawn = {"val", "test"} - set(member.splits)
-    wrong = [f"{there} is {split}" for split, there in zip(where, own, strict=True) if split != there]
-    return sorted({words for words in wrong if words not in {f"train is {split}" for split in drawn}})
+    wrong = [
+        f"{there} is {split}" for split, there in zip(where, own, strict=True) if split != there
+    ]
+    return sorted(
+        {words for words in wrong if words not in {f"train is {split}" for split in drawn}}
+    )
 
 
 def _other_labels(member: Member, data: Dataset, source: np.ndarray) -> list[str]:
@@ -88,8 +104,14 @@ def _other_labels(member: Member, data: Dataset, source: np.ndarray) -> list[str
     truth = np.array([None] * len(member.pictures), object)
     truth[: len(member.labels)] = member.labels
     parts = (data.train, data.validation, data.test)
-    names = [part.classes[label] if part.classes else None for part in parts for label in part.labels]
-    wrong = {f"label {name} of {true}" for name, true in zip(names, truth[source], strict=True) if name != true}
+    names = [
+        part.classes[label] if part.classes else None for part in parts for label in part.labels
+    ]
+    wrong = {
+        f"label {name} of {true}"
+        for name, true in zip(names, truth[source], strict=True)
+        if name != true
+    }
     return sorted(wrong)[:4]
 
 

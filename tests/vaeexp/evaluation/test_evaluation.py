@@ -1,4 +1,6 @@
-"""Final figures and pictures: against a model whose log p(x) is known, and against their own definitions."""
+"""Final figures and pictures: against a model whose log p(x) is known, and against their own
+definitions.
+"""
 
 import math
 from dataclasses import dataclass
@@ -43,7 +45,8 @@ class Gaussian:
 class LinearGaussian(nn.Module):
     """z ~ N(0, I), x = Wz + b + noise: log p(x) is that of N(b, WWᵀ + NOISE² I).
 
-    Its q(z|x) is the exact posterior's mean with the exact marginal variances, moved and widened by `flaw`.
+    Its q(z|x) is the exact posterior's mean with the exact marginal variances, moved and widened by
+    `flaw`.
     """
 
     def __init__(self, latent_size: int, flaw: float) -> None:
@@ -77,7 +80,9 @@ class LinearGaussian(nn.Module):
     def forward(self, x, noise):
         posterior = self.encode(x)
         z = posterior.rsample(noise)
-        return Terms(-self.decode(z).log_prob(x), self.prior_distribution().kl(posterior), posterior.mean)
+        return Terms(
+            -self.decode(z).log_prob(x), self.prior_distribution().kl(posterior), posterior.mean
+        )
 
 
 def observed(model, rows, seed=0):
@@ -109,7 +114,12 @@ def test_importance_weighted_bound_falls_with_k_to_the_exact_value():
 
 @pytest.mark.parametrize(
     ("samples", "counts"),
-    [(1, [1]), (7, [1, 2, 5, 7]), (10, [1, 2, 5, 10]), (1000, [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000])],
+    [
+        (1, [1]),
+        (7, [1, 2, 5, 7]),
+        (10, [1, 2, 5, 10]),
+        (1000, [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]),
+    ],
 )
 def test_counts_of_samples_rise_to_all(samples, counts):
     assert sample_counts(samples) == counts
@@ -180,7 +190,9 @@ def test_draws_are_each_image_s_own_and_the_same_when_drawn_ahead():
 def test_the_budget_bounds_the_rows_decoded_at_once():
     model, rows = LinearGaussian(2, flaw=0.4), []
     x, _ = observed(model, 9)
-    model.decoder.register_forward_hook(lambda _module, inputs, _output: rows.append(inputs[0].numel() // 2))
+    model.decoder.register_forward_hook(
+        lambda _module, inputs, _output: rows.append(inputs[0].numel() // 2)
+    )
     nll(model, x, 50, budget=30 * 4 * 4 * PIXELS)
     assert max(rows) == 30
     assert sum(rows) == 9 * 50 + 1, "each sample of each image once, and one code to measure"
@@ -198,31 +210,54 @@ def test_elbo_does_not_depend_on_batches():
 
 def test_active_units_counts_means_that_vary():
     torch.manual_seed(0)
-    means = torch.randn(5000, 4).double() * torch.tensor([1.0, 0.2, 0.01, 0]) + torch.tensor([3.0, 0, 50, 0])
+    means = torch.randn(5000, 4).double() * torch.tensor([1.0, 0.2, 0.01, 0]) + torch.tensor(
+        [3.0, 0, 50, 0]
+    )
     variances = means.var(0, unbiased=False)
     sums = (means.sum(0), means.square().sum(0), len(means))
     for threshold in (1e-5, 0.01, 0.1, 10.0):
         assert active_units(*sums, threshold) == (variances > threshold).sum()
-    lanes = active_units(torch.stack([sums[0], 0 * sums[0]]), torch.stack([sums[1], 0 * sums[1]]), len(means), 0.01)
+    lanes = active_units(
+        torch.stack([sums[0], 0 * sums[0]]), torch.stack([sums[1], 0 * sums[1]]), len(means), 0.01
+    )
     assert lanes.tolist() == [2, 0]
 
 
 def test_standard_error():
-    assert standard_error(torch.tensor([1.0, 2, 3, 6])) == pytest.approx(np.std([1, 2, 3, 6], ddof=1) / 2)
+    assert standard_error(torch.tensor([1.0, 2, 3, 6])) == pytest.approx(
+        np.std([1, 2, 3, 6], ddof=1) / 2
+    )
     assert math.isnan(standard_error(torch.tensor([1.0])))
 
 
 @pytest.mark.parametrize("prior", ["normal", "mixture", "factorised_mixture", "vampprior"])
 def test_test_metrics_are_complete_and_ordered(prior):
-    vae = build_vae(ModelSettings(hidden=(16,), latent_size=3, prior=prior, components=4), (1, 5, 4), seed=0).eval()
+    vae = build_vae(
+        ModelSettings(hidden=(16,), latent_size=3, prior=prior, components=4), (1, 5, 4), seed=0
+    ).eval()
     images = (torch.rand(60, 1, 5, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
-    options = {"importance_samples": 64, "active_threshold": 1e-4, "rate_threshold": 1e-4, "seed": 1}
+    options = {
+        "importance_samples": 64,
+        "active_threshold": 1e-4,
+        "rate_threshold": 1e-4,
+        "seed": 1,
+    }
     metrics, arrays = evaluate_test(vae, images, **options)
-    values = {"neg_elbo", "neg_elbo_se", "distortion", "rate", "active_units", "used_dimensions", "images"}
+    values = {
+        "neg_elbo",
+        "neg_elbo_se",
+        "distortion",
+        "rate",
+        "active_units",
+        "used_dimensions",
+        "images",
+    }
     weighted = {"iw_nll", "iw_nll_se", "importance_samples"}
     assert metrics.keys() == {f"test/{name}" for name in values | weighted}
     assert all(type(value) is float and math.isfinite(value) for value in metrics.values())
-    assert metrics["test/neg_elbo"] == pytest.approx(metrics["test/distortion"] + metrics["test/rate"])
+    assert metrics["test/neg_elbo"] == pytest.approx(
+        metrics["test/distortion"] + metrics["test/rate"]
+    )
     assert metrics["test/iw_nll"] < metrics["test/neg_elbo"] + 3 * metrics["test/neg_elbo_se"]
     assert (metrics["test/images"], metrics["test/importance_samples"]) == (60, 64)
     assert 0 < metrics["test/active_units"] <= 3
@@ -236,14 +271,18 @@ def test_test_metrics_are_complete_and_ordered(prior):
         assert standard_error(per_image) == pytest.approx(metrics[f"test/{name}_se"], rel=1e-5)
     assert metrics == evaluate_test(vae, images, **options)[0]
     few, _ = evaluate_test(vae, images, **options | {"importance_samples": None})
-    assert few == {name: value for name, value in metrics.items() if name.removeprefix("test/") in values}
+    assert few == {
+        name: value for name, value in metrics.items() if name.removeprefix("test/") in values
+    }
 
 
 def test_progress_counts_every_code_up_to_all():
     model, told = LinearGaussian(2, flaw=0.4), []
     x, _ = observed(model, 7)
     quiet = nll(model, x, 50, budget=30 * 4 * 4 * PIXELS)
-    assert torch.equal(quiet, nll(model, x, 50, budget=30 * 4 * 4 * PIXELS, progress=lambda *now: told.append(now)))
+    assert torch.equal(
+        quiet, nll(model, x, 50, budget=30 * 4 * 4 * PIXELS, progress=lambda *now: told.append(now))
+    )
     assert {total for _, total in told} == {7 * 50}
     done = [now for now, _ in told]
     assert done == sorted(set(done))
@@ -267,7 +306,8 @@ def test_a_deterministic_model_has_distortion_and_no_bound():
 
 
 @pytest.mark.parametrize(
-    ("prior", "components"), [("normal", 1), ("factorised_mixture", 3), ("mixture", 20), ("vampprior", 3)]
+    ("prior", "components"),
+    [("normal", 1), ("factorised_mixture", 3), ("mixture", 20), ("vampprior", 3)],
 )
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_follow_their_contract(prior, components, channels):
@@ -288,7 +328,9 @@ def test_pictures_follow_their_contract(prior, components, channels):
 
 
 def test_component_samples_come_heaviest_first():
-    vae = build_vae(ModelSettings(hidden=(16,), latent_size=2, prior="mixture", components=3), (1, 4, 4), seed=0)
+    vae = build_vae(
+        ModelSettings(hidden=(16,), latent_size=2, prior="mixture", components=3), (1, 4, 4), seed=0
+    )
     with torch.no_grad():
         vae.prior.logits.copy_(torch.tensor([0.0, 2.0, 1.0]))
         vae.prior.log_vars.fill_(-20)  # each component is a point
@@ -310,7 +352,14 @@ def test_grid_puts_pictures_row_by_row_with_lines_between():
     assert (canvas[:2, :3] == 10).all()
     assert (canvas[:2, 4:] == 20).all()
     assert (canvas[3:, :3] == 30).all()
-    assert len(np.unique(np.concatenate([canvas[2].ravel(), canvas[:, 3].ravel(), canvas[3:, 4:].ravel()]))) == 1
+    assert (
+        len(
+            np.unique(
+                np.concatenate([canvas[2].ravel(), canvas[:, 3].ravel(), canvas[3:, 4:].ravel()])
+            )
+        )
+        == 1
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -1,4 +1,6 @@
-"""Pictures of the latent space: against decoders whose pictures tell which code they were made from."""
+"""Pictures of the latent space: against decoders whose pictures tell which code they were made
+from.
+"""
 
 import math
 from itertools import pairwise
@@ -40,14 +42,20 @@ class Decoded:
 
 
 class Glass(nn.Module):
-    """Images are codes and codes are images, [1, 1, L] with the numbers 0 … 1 for the codes −4 … 4."""
+    """Images are codes and codes are images, [1, 1, L] with the numbers 0 … 1 for the codes −4
+    … 4.
+    """
 
     posterior = DiagonalGaussian
 
-    def __init__(self, latent_size: int, log_var: float = -20.0, mask: list[float] | None = None) -> None:
+    def __init__(
+        self, latent_size: int, log_var: float = -20.0, mask: list[float] | None = None
+    ) -> None:
         super().__init__()
         self.log_var, self.decoder = log_var, nn.Identity()
-        self.register_buffer("latent_mask", torch.tensor(mask or [1.0] * latent_size, dtype=torch.float32))
+        self.register_buffer(
+            "latent_mask", torch.tensor(mask or [1.0] * latent_size, dtype=torch.float32)
+        )
 
     def encode(self, x: Tensor) -> DiagonalGaussian:
         mean = (x.flatten(1) * 8 - 4) * self.latent_mask
@@ -94,22 +102,33 @@ def test_a_straight_way_has_equal_steps_and_goes_through_the_mean():
 
 def test_a_spherical_way_turns_by_equal_angles_while_the_length_changes_evenly():
     first, second = np.array([3.0, 0.0, 0.0]), np.array([0.0, -1.0, 1.2])
-    codes = as_codes(interpolations(Glass(3), as_images([first]), as_images([second]), 7, "spherical"))[0]
+    codes = as_codes(
+        interpolations(Glass(3), as_images([first]), as_images([second]), 7, "spherical")
+    )[0]
     lengths = np.linalg.norm(codes, axis=1)
     np.testing.assert_allclose(lengths, np.linspace(3, np.linalg.norm(second), 7), atol=3 * LEVEL)
     turns = [math.acos(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in pairwise(codes)]
     np.testing.assert_allclose(turns, math.pi / 2 / 6, atol=0.03)
-    straight = as_codes(interpolations(Glass(3), as_images([first]), as_images([second]), 7, "linear"))[0]
+    straight = as_codes(
+        interpolations(Glass(3), as_images([first]), as_images([second]), 7, "linear")
+    )[0]
     assert np.linalg.norm(straight[3]) < lengths[3] - 0.3
 
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [([2.0, 1.0], [2.0, 1.0]), ([2.0, 1.0], [1.0, 0.5]), ([2.0, 1.0], [-2.0, -1.0]), ([0.0, 0.0], [2.0, 1.0])],
+    [
+        ([2.0, 1.0], [2.0, 1.0]),
+        ([2.0, 1.0], [1.0, 0.5]),
+        ([2.0, 1.0], [-2.0, -1.0]),
+        ([0.0, 0.0], [2.0, 1.0]),
+    ],
     ids=["equal", "parallel", "opposite", "from zero"],
 )
 def test_without_a_great_circle_the_spherical_way_is_straight(first, second):
-    codes = as_codes(interpolations(Glass(2), as_images([first]), as_images([second]), 5, "spherical"))[0]
+    codes = as_codes(
+        interpolations(Glass(2), as_images([first]), as_images([second]), 5, "spherical")
+    )[0]
     np.testing.assert_allclose(codes, np.linspace(first, second, 5), atol=LEVEL)
 
 
@@ -131,7 +150,11 @@ def test_pairs_are_of_different_classes_and_use_no_image_twice():
 
 
 def test_only_the_dimension_of_a_row_moves_and_over_the_aggregate_posterior():
-    codes = torch.randn(200, 3, generator=torch.Generator().manual_seed(3)) * torch.tensor([0.2, 1.0, 0.5]) + 0.3
+    codes = (
+        torch.randn(200, 3, generator=torch.Generator().manual_seed(3))
+        * torch.tensor([0.2, 1.0, 0.5])
+        + 0.3
+    )
     codes[:, 0] -= 1
     vae = Glass(3, log_var=math.log(0.04))
     shown, numbers = traversals(vae, as_images(codes), dimensions=2, steps=5, reach=2.0)
@@ -145,7 +168,9 @@ def test_only_the_dimension_of_a_row_moves_and_over_the_aggregate_posterior():
 
 
 def test_dead_dimensions_come_after_active_ones_and_masked_ones_never():
-    codes = torch.randn(50, 5, generator=torch.Generator().manual_seed(3)) * torch.tensor([0.0, 0.5, 3.0, 0.0, 1.0])
+    codes = torch.randn(50, 5, generator=torch.Generator().manual_seed(3)) * torch.tensor(
+        [0.0, 0.5, 3.0, 0.0, 1.0]
+    )
     vae = Glass(5, mask=[1, 1, 0, 1, 1])
     _, numbers = traversals(vae, as_images(codes), dimensions=8, steps=3, reach=2.0)
     assert numbers.tolist() == [4, 1, 0, 3]
@@ -167,7 +192,9 @@ def test_the_plane_of_another_prior_stands_at_the_quantiles_of_the_codes():
         prior = PRIORS["mixture"](2, 1, SHAPE)
     prior.means.data = torch.tensor([[1.0, -2.0]])
     vae.prior_distribution = lambda: prior(vae.encode, vae.latent_mask)
-    codes = torch.rand(1000, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([2.0, 1.0])
+    codes = torch.rand(1000, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor(
+        [2.0, 1.0]
+    )
     shown = as_codes(manifold(vae, 4, as_images(codes)))
     expected = codes.double().quantile(torch.tensor([0.125, 0.375, 0.625, 0.875]).double(), dim=0)
     np.testing.assert_allclose(shown[0, :, 0], expected[:, 0], atol=LEVEL)
@@ -211,7 +238,8 @@ def test_few_and_equal_codes_have_a_map_too(count):
 
 
 @pytest.mark.parametrize(
-    ("posterior", "prior"), [*(("gaussian", prior) for prior in PRIORS), ("deterministic", "normal")]
+    ("posterior", "prior"),
+    [*(("gaussian", prior) for prior in PRIORS), ("deterministic", "normal")],
 )
 @pytest.mark.parametrize("latent_size", [1, 2, 9])
 def test_any_model_has_a_gallery(posterior, prior, latent_size):
@@ -240,7 +268,9 @@ def test_colour_pictures_and_numbers_fit_together(tmp_path):
     assert numbers["embedding"].shape == (20, 2)
     assert numbers["embedding_labels"].tolist() == labels.tolist()
     assert numbers["classes"].tolist() == ["a", "b", "c", "d"]
-    again, dimensions = traversals(vae, x, dimensions=8, steps=9, reach=float(numbers["traversal_reach"]))
+    again, dimensions = traversals(
+        vae, x, dimensions=8, steps=9, reach=float(numbers["traversal_reach"])
+    )
     assert numbers["traversal_dimensions"].tolist() == dimensions.tolist()
     np.testing.assert_array_equal(again, shown["traversals"])
     np.savez(tmp_path / "evaluation.npz", **numbers)
@@ -254,7 +284,9 @@ def test_colour_pictures_and_numbers_fit_together(tmp_path):
 def test_of_many_images_some_are_looked_at_with_their_own_labels(monkeypatch):
     monkeypatch.setattr("vaeexp.evaluation.latent._IMAGES", 5)
     x = as_images(torch.arange(30) / 10)
-    found = latent_arrays(Glass(1), x, torch.arange(30), [str(number) for number in range(30)], seed=1)
+    found = latent_arrays(
+        Glass(1), x, torch.arange(30), [str(number) for number in range(30)], seed=1
+    )
     chosen = found["embedding_labels"].tolist()
     assert chosen[0] == 0
     assert len(set(chosen)) == 5
@@ -266,11 +298,18 @@ def test_grids_are_one_for_each_kind():
     random = np.random.default_rng(0)
     drawn = {
         name: random.integers(0, 255, (*shape, 3, 2, 1), dtype=np.uint8)
-        for name, shape in {"originals": (8,), "reconstructions": (8,), "samples": (16,), "traversals": (4, 9)}.items()
+        for name, shape in {
+            "originals": (8,),
+            "reconstructions": (8,),
+            "samples": (16,),
+            "traversals": (4, 9),
+        }.items()
     }
     files = grids(drawn)
     assert files.keys() == {"reconstructions", "samples", "traversals"}
     both = np.concatenate([drawn["originals"], drawn["reconstructions"]])
     np.testing.assert_array_equal(files["reconstructions"], grid(both, 8))
-    np.testing.assert_array_equal(files["traversals"], grid(drawn["traversals"].reshape(36, 3, 2, 1), 9))
+    np.testing.assert_array_equal(
+        files["traversals"], grid(drawn["traversals"].reshape(36, 3, 2, 1), 9)
+    )
     assert files["samples"].shape == (2 * 4 - 1, 8 * 3 - 1, 1)

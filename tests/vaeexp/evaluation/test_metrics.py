@@ -13,7 +13,10 @@ from vaeexp.settings import Settings
 
 
 def test_it_needs_the_standard_library_alone():
-    code = "import sys, vaeexp.evaluation.metrics; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    code = (
+        "import sys, vaeexp.evaluation.metrics; "
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split()) - {"vaeexp", "sweeps"}
     assert not {"torch", "numpy", "pandas", "pydantic", "optuna", "mlflow"} & loaded
@@ -45,11 +48,18 @@ def test_a_row_is_enough_for_columns_summary_and_reference_page(monkeypatch):
     monkeypatch.setitem(metrics.METRICS, "blur", row)
     assert "test/blur" in result_columns()
     assert "blur" in measured_at("test_last", "figure")
-    assert "| `result.test/blur` | share of samples that are blurred; lower is better |" in columns()
+    assert (
+        "| `result.test/blur` | share of samples that are blurred; lower is better |" in columns()
+    )
 
 
 def test_figures_of_samples_and_reconstructions_are_those_that_their_functions_measure():
-    assert metrics.OF_PICTURES == ("reconstruction_mse", "reconstruction_ssim", "inception_score", "fid")
+    assert metrics.OF_PICTURES == (
+        "reconstruction_mse",
+        "reconstruction_ssim",
+        "inception_score",
+        "fid",
+    )
     assert [METRICS[name].title for name in metrics.OF_PICTURES if METRICS[name].by_classifier] == [
         "IS (classifier)",
         "FID (classifier features)",

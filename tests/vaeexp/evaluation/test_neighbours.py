@@ -11,12 +11,16 @@ from vaeexp.evaluation.neighbours import nearest, neighbour_arrays, usual_distan
 
 def dataset(count, binarisation="none", shape=(1, 5, 4), seed=0):
     random = np.random.default_rng(seed)
-    images = random.integers(0, 2 if binarisation == "static" else 256, (count, *shape), dtype=np.uint8)
+    images = random.integers(
+        0, 2 if binarisation == "static" else 256, (count, *shape), dtype=np.uint8
+    )
     return SimpleNamespace(binarisation=binarisation, train=SimpleNamespace(images=images))
 
 
 def levels(data):
-    return torch.from_numpy(data.train.images).float() / (1 if data.binarisation == "static" else 255)
+    return torch.from_numpy(data.train.images).float() / (
+        1 if data.binarisation == "static" else 255
+    )
 
 
 @pytest.mark.parametrize("block", [1, 64, 2**24])
@@ -40,7 +44,11 @@ def test_a_copy_has_the_distance_zero():
 def test_the_usual_distance_is_the_median_over_test_images():
     data, images = dataset(40), torch.rand(600, 1, 5, 4)
     few = usual_distance(images[:101], data, seed=0)
-    every = torch.cdist(images[:101].flatten(1).double(), levels(data).flatten(1).double()).min(1).values
+    every = (
+        torch.cdist(images[:101].flatten(1).double(), levels(data).flatten(1).double())
+        .min(1)
+        .values
+    )
     assert few == pytest.approx(every.median().item())
     assert usual_distance(images, data, seed=0) == usual_distance(images, data, seed=0)
 
@@ -59,7 +67,9 @@ class Images:
 def test_a_model_that_copies_is_found_out_with_the_images_that_it_copies(binarisation, drawn):
     data = dataset(50, binarisation)
     copied = levels(data)[20:28]
-    model = SimpleNamespace(sample=lambda count, generator: Images(1 - copied[:count] if drawn else copied[:count]))
+    model = SimpleNamespace(
+        sample=lambda count, generator: Images(1 - copied[:count] if drawn else copied[:count])
+    )
     arrays = neighbour_arrays(model, data, seed=0)
     assert arrays["neighbour_samples"].shape == arrays["neighbour_images"].shape == (8, 5, 4, 1)
     assert arrays["neighbour_samples"].dtype == arrays["neighbour_images"].dtype == np.uint8

@@ -56,7 +56,9 @@ search: {{learning_rate: {{values: [0.01, 0.003]}}}}
 budget: {{trials: 2}}
 confirm: {{top: 1, seeds: 2}}
 """
-PATHS = [f"own_metrics:{name}" for name in ("sharpness", "Spread", "share_off", "by_numpy", "at_the_end")]
+PATHS = [
+    f"own_metrics:{name}" for name in ("sharpness", "Spread", "share_off", "by_numpy", "at_the_end")
+]
 
 
 @pytest.fixture
@@ -71,7 +73,9 @@ def own(tmp_path, monkeypatch):
     sys.modules.pop("own_metrics", None)
 
 
-def test_own_metrics_go_from_one_definition_to_the_report(own, empty_store, no_figures, capsys, caplog):
+def test_own_metrics_go_from_one_definition_to_the_report(
+    own, empty_store, no_figures, capsys, caplog
+):
     write_files(own / "data" / "MNIST" / "raw", training=160, test=30)
     figures = {}
     for name, metrics in (("plain", ""), ("mine", ", ".join(f'"{path}"' for path in PATHS))):
@@ -114,13 +118,19 @@ def test_own_metrics_go_from_one_definition_to_the_report(own, empty_store, no_f
         ("fid", "metrics: 'fid' is no import path.*built-in metrics need no entry"),
         ("'own_metrics:gone'", "metrics: 'own_metrics:gone' cannot be imported"),
         ("'own_metrics:nothing'", r"'own_metrics:nothing' must be a function `\(tested\)`"),
-        ("'own_metrics:fid'", "'own_metrics:fid' gives 'fid', as a built-in metric does. Rename it"),
+        (
+            "'own_metrics:fid'",
+            "'own_metrics:fid' gives 'fid', as a built-in metric does. Rename it",
+        ),
         ("'own_metrics:iw_nll_se'", "gives 'iw_nll_se', as a built-in metric does"),
         (
             "'own_metrics:sharpness', 'own_metrics:More.sharpness'",
             "gives 'sharpness', as 'own_metrics:sharpness' does",
         ),
-        ("'own_metrics:words'", "returns str for 2 images; must return one number, or a value of each image"),
+        (
+            "'own_metrics:words'",
+            "returns str for 2 images; must return one number, or a value of each image",
+        ),
         ("'own_metrics:pixels'", r"returns values \[2, 1, 28, 28\] for 2 images"),
         ("'own_metrics:raises'", r"fails on images \[2, 1, 28, 28\]: AttributeError.*labels"),
     ],

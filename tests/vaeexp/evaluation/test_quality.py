@@ -1,4 +1,6 @@
-"""The classifier, and the figures made with it: against closed forms and on images that anybody can tell apart."""
+"""The classifier, and the figures made with it: against closed forms and on images that anybody can
+tell apart.
+"""
 
 import math
 from pathlib import Path
@@ -11,7 +13,12 @@ from sealed import flip_bit
 from sweeps.errors import UserError
 from vaeexp.data import Dataset
 from vaeexp.evaluation import classifier as recipe
-from vaeexp.evaluation.classifier import Classifier, ImageClassifier, open_classifier, train_classifier
+from vaeexp.evaluation.classifier import (
+    Classifier,
+    ImageClassifier,
+    open_classifier,
+    train_classifier,
+)
 from vaeexp.evaluation.generation import (
     frechet_distance,
     generation_figures,
@@ -24,7 +31,9 @@ from vaeexp.settings import ModelSettings
 
 
 def bars(count, channels=1, side=8, seed=0):
-    """Class 0 is bright above, class 1 bright below; uint8 [count, channels, side, side] and labels."""
+    """Class 0 is bright above, class 1 bright below; uint8 [count, channels, side, side] and
+    labels.
+    """
     draw = np.random.default_rng(seed)
     labels = draw.integers(0, 2, count, dtype=np.uint8)
     images = draw.integers(0, 90, (count, channels, side, side), dtype=np.uint8)
@@ -34,7 +43,16 @@ def bars(count, channels=1, side=8, seed=0):
     return images, labels
 
 
-def dataset(folder: Path, *, train=40, test=20, channels=1, binarisation="none", classes=("above", "below"), **changes):
+def dataset(
+    folder: Path,
+    *,
+    train=40,
+    test=20,
+    channels=1,
+    binarisation="none",
+    classes=("above", "below"),
+    **changes,
+):
     """A data set as `open_dataset` leaves it."""
     folder.mkdir(parents=True, exist_ok=True)
     for part, count, seed in (("training", train + 2, 0), ("test", test, 1)):
@@ -44,9 +62,20 @@ def dataset(folder: Path, *, train=40, test=20, channels=1, binarisation="none",
         np.save(folder / f"{part}_labels.npy", labels if classes else 0 * labels)
     facts = {"fingerprint": "f" * 64, "sizes": (train, 2, test), "classes": classes} | changes
     return Dataset(
-        name="bars", title="Bars", subset=False, binarisation=binarisation, image_shape=(channels, 8, 8), source="here",
-        folder=folder, notes=(), warnings=(), reading=(), pixels={}, split_seed=0, **facts,
-    )  # fmt: skip
+        name="bars",
+        title="Bars",
+        subset=False,
+        binarisation=binarisation,
+        image_shape=(channels, 8, 8),
+        source="here",
+        folder=folder,
+        notes=(),
+        warnings=(),
+        reading=(),
+        pixels={},
+        split_seed=0,
+        **facts,
+    )
 
 
 @pytest.fixture
@@ -55,7 +84,9 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-@pytest.mark.parametrize(("channels", "binarisation"), [(1, "none"), (3, "none"), (1, "static"), (1, "dynamic")])
+@pytest.mark.parametrize(
+    ("channels", "binarisation"), [(1, "none"), (3, "none"), (1, "static"), (1, "dynamic")]
+)
 def test_tells_two_classes_apart_and_is_trained_once(tmp_path, cache, channels, binarisation):
     said = []
     data = dataset(tmp_path / "data", channels=channels, binarisation=binarisation)
@@ -68,7 +99,9 @@ def test_tells_two_classes_apart_and_is_trained_once(tmp_path, cache, channels, 
     assert len(said) == 2, "nothing is trained the second time"
     assert torch.equal(state, torch.get_rng_state())
     assert second.accuracy == first.accuracy
-    for ours, theirs in zip(first.model.state_dict().values(), second.model.state_dict().values(), strict=True):
+    for ours, theirs in zip(
+        first.model.state_dict().values(), second.model.state_dict().values(), strict=True
+    ):
         assert torch.equal(ours, theirs)
     assert not second.model.training
 
@@ -95,7 +128,9 @@ def test_a_damaged_classifier_is_trained_again_with_one_line(tmp_path, cache, ca
         [line] = caplog.messages
         assert line.startswith(str(file))
         assert again.accuracy == before.accuracy
-        for ours, theirs in zip(again.model.state_dict().values(), before.model.state_dict().values(), strict=True):
+        for ours, theirs in zip(
+            again.model.state_dict().values(), before.model.state_dict().values(), strict=True
+        ):
             assert torch.equal(ours, theirs)
     assert len(list(cache.rglob("classifier.safetensors"))) == 1
 
@@ -135,19 +170,24 @@ def test_training_depends_on_its_seed_and_on_no_global_generator():
     first = train_classifier(images, labels, "dynamic", classes=2, seed=3)
     assert torch.equal(before, torch.get_rng_state())
     torch.rand(5)
-    again, other = (train_classifier(images, labels, "dynamic", classes=2, seed=seed) for seed in (3, 4))
+    again, other = (
+        train_classifier(images, labels, "dynamic", classes=2, seed=seed) for seed in (3, 4)
+    )
     assert torch.equal(first.head.weight, again.head.weight)
     assert not torch.equal(first.head.weight, other.head.weight)
 
 
 def test_frechet_distance_of_gaussians_is_the_closed_form():
-    """‖μ − μ′‖² + Σ_d (σ_d − σ′_d)² for covariances with common axes, of samples with exactly these moments."""
+    """‖μ − μ′‖² + Σ_d (σ_d − σ′_d)² for covariances with common axes, of samples with exactly these
+    moments.
+    """
     generator = torch.Generator().manual_seed(0)
     axes = torch.linalg.qr(torch.randn(4, 4, generator=generator).double())[0]
 
     def sample(mean, scales):
         x = torch.randn(500, 4, generator=generator).double()
-        x = (x - x.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(x.T))).T  # mean 0, covariance I
+        # Mean 0, covariance I.
+        x = (x - x.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(x.T))).T
         return mean + (x * scales) @ axes.T
 
     means = torch.tensor([0.0, 1, 2, 3]).double(), torch.tensor([1.0, 1, 0, 3]).double()
@@ -156,7 +196,9 @@ def test_frechet_distance_of_gaussians_is_the_closed_form():
     expected = (means[0] - means[1]).square().sum() + (scales[0] - scales[1]).square().sum()
     assert frechet_distance(first, second) == pytest.approx(expected.item(), rel=1e-9)
     assert frechet_distance(first, first) == pytest.approx(0, abs=1e-6)
-    assert frechet_distance(first.float(), second.float()) == pytest.approx(expected.item(), rel=1e-5)
+    assert frechet_distance(first.float(), second.float()) == pytest.approx(
+        expected.item(), rel=1e-5
+    )
 
 
 def test_frechet_distance_of_fewer_images_than_features():
@@ -197,11 +239,15 @@ def test_inception_score_is_the_same_to_the_bit_whatever_was_drawn_before():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("count", [1, 2, 30, 128, 129])
 def test_generation_figures_are_complete_and_repeat(channels, count):
-    vae = build_vae(ModelSettings(hidden=(16,), latent_size=3, likelihood="gaussian"), (channels, 8, 8), seed=0).eval()
+    vae = build_vae(
+        ModelSettings(hidden=(16,), latent_size=3, likelihood="gaussian"), (channels, 8, 8), seed=0
+    ).eval()
     judge = Classifier(ImageClassifier((channels, 8, 8), 4).eval(), 0.75, binarised=False)
     x = torch.rand(count, channels, 8, 8, generator=torch.Generator().manual_seed(0))
     figures = generation_figures(vae, x, judge, seed=1)
-    names = {"inception_score", "classifier_accuracy", "generated"} | ({"fid"} if count > 128 else set())
+    names = {"inception_score", "classifier_accuracy", "generated"} | (
+        {"fid"} if count > 128 else set()
+    )
     assert figures.keys() == {f"test/{name}" for name in names}
     assert all(type(value) is float and math.isfinite(value) for value in figures.values())
     assert 1 <= figures["test/inception_score"] <= 4
@@ -210,7 +256,9 @@ def test_generation_figures_are_complete_and_repeat(channels, count):
 
 
 def test_a_model_of_the_very_images_has_a_small_distance_and_a_flat_one_a_large_distance():
-    """Coins of p = 0.5 per pixel, drawn from p(x|z): as close to such test images as other test images are."""
+    """Coins of p = 0.5 per pixel, drawn from p(x|z): as close to such test images as other test
+    images are.
+    """
     vae = build_vae(ModelSettings(hidden=(16,), latent_size=3), (1, 8, 8), seed=0).eval()
     with torch.no_grad():
         vae.decoder[-2].weight.zero_()
@@ -232,7 +280,9 @@ def test_structural_similarity_of_constant_images_is_the_luminance_term():
     first, second = torch.full((2, 1, 12, 12), 0.25), torch.full((2, 1, 12, 12), 0.75)
     c = 0.01**2
     expected = (2 * 0.25 * 0.75 + c) / (0.25**2 + 0.75**2 + c)
-    torch.testing.assert_close(structural_similarity(first, second), torch.full((2,), expected), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        structural_similarity(first, second), torch.full((2,), expected), atol=1e-3, rtol=0
+    )
     noise = torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
     for side in (1, 12):
         equal = noise[..., :side, :side]
@@ -251,13 +301,19 @@ def test_structural_similarity_of_small_images(side, channels):
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "categorical_256"])
 def test_reconstruction_figures_are_means_over_images_whatever_the_batches(likelihood, monkeypatch):
-    vae = build_vae(ModelSettings(hidden=(16,), latent_size=3, likelihood=likelihood), (3, 8, 8), seed=0).eval()
+    vae = build_vae(
+        ModelSettings(hidden=(16,), latent_size=3, likelihood=likelihood), (3, 8, 8), seed=0
+    ).eval()
     x = torch.rand(7, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     whole = reconstruction_figures(vae, x)
     with torch.no_grad():
         made = vae.decode(vae.encode(x).mean).mean
-    assert whole["test/reconstruction_mse"] == pytest.approx(((made - x) ** 2).mean().item(), rel=1e-5)
-    assert whole["test/reconstruction_ssim"] == pytest.approx(structural_similarity(made, x).mean().item(), rel=1e-4)
+    assert whole["test/reconstruction_mse"] == pytest.approx(
+        ((made - x) ** 2).mean().item(), rel=1e-5
+    )
+    assert whole["test/reconstruction_ssim"] == pytest.approx(
+        structural_similarity(made, x).mean().item(), rel=1e-4
+    )
     monkeypatch.setattr("vaeexp.evaluation.generation.image_rows", lambda vae: 3)
     for name, value in reconstruction_figures(vae, x).items():
         assert value == pytest.approx(whole[name], rel=1e-5)

@@ -1,4 +1,6 @@
-"""The command sweep with its journal in PostgreSQL: connections cut every three seconds, and a second sweep beside it."""
+"""The command sweep with its journal in PostgreSQL: connections cut every three seconds, and a
+second sweep beside it.
+"""
 
 import re
 import subprocess
@@ -13,8 +15,13 @@ from postgres import postgres_server, sql
 
 from vaeexp.results import stored_study
 
-TERMINATE = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'vaeexp'"
-SMALL = [f"--set={change}" for change in ("train_size=100", "epochs=12", "pictures_every=100", "confirm.seeds=1")]
+TERMINATE = (
+    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'vaeexp'"
+)
+SMALL = [
+    f"--set={change}"
+    for change in ("train_size=100", "epochs=12", "pictures_every=100", "confirm.seeds=1")
+]
 VAEEXP = [sys.executable, "-P", "-m", "vaeexp"]
 SWEEP = [*VAEEXP, "sweep", "smoke", *SMALL, "--trials", "3", "--workers", "1"]
 
@@ -58,9 +65,14 @@ def test_a_sweep_whose_connections_are_cut_has_the_table_of_a_journal(tmp_path, 
         assert running.wait() == 0, said
         assert "the connection was lost and is back after" in said
         record_property("times", sum(cuts))
-        record_property("seconds to go on", re.findall(r"the connection was lost and is back after (\S+) s", said))
+        record_property(
+            "seconds to go on",
+            re.findall(r"the connection was lost and is back after (\S+) s", said),
+        )
         plain = subprocess.run([*SWEEP, "--runs", "plain"], **common, **merged)
         assert plain.returncode == 0, plain.stdout
         assert values(tmp_path / "mlruns", url) == values(tmp_path / "plain", None)
-        synced = subprocess.run([*VAEEXP, "sync", "smoke", "--storage", url], **common, capture_output=True)
+        synced = subprocess.run(
+            [*VAEEXP, "sync", "smoke", "--storage", url], **common, capture_output=True
+        )
         assert "nothing to bring" in synced.stdout, synced.stderr

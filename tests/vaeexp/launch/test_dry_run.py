@@ -48,7 +48,10 @@ def begin(options: SweepOptions, *changes: str, **fields: object) -> None:
             r"postgresql\+psycopg://me:\*\*\*@.*cannot be reached",
         ),
         ({"storage": "mongodb://x"}, "is no storage of studies"),
-        ({"tracking": "http://127.0.0.1:9"}, "--tracking: http://127.0.0.1:9 cannot be reached: .*refused"),
+        (
+            {"tracking": "http://127.0.0.1:9"},
+            "--tracking: http://127.0.0.1:9 cannot be reached: .*refused",
+        ),
         ({"tracking": "sqlite:////nowhere/at/all.db"}, "the folder /nowhere/at does not exist"),
         ({"tracking": "ftp://x"}, "must start with http"),
     ],
@@ -67,7 +70,10 @@ def test_a_changed_study_is_found(options):
 
 
 def test_a_study_on_other_images_is_found(options):
-    begin(options, provenance={"data": {"fingerprint": "other", "title": "MNIST", "source": "elsewhere"}})
+    begin(
+        options,
+        provenance={"data": {"fingerprint": "other", "title": "MNIST", "source": "elsewhere"}},
+    )
     with pytest.raises(UserError, match="was made on MNIST"):
         planned(options)
 
@@ -85,12 +91,20 @@ def test_another_study_that_does_not_serve_is_found(options):
     def naming(entry: str) -> str:
         return planned(replace(options, name="second", overrides=(*options.overrides, entry)))
 
-    with pytest.raises(UserError, match=r"smoke.yaml: start.1.study: got 'smoke', which is no study of this storage"):
+    with pytest.raises(
+        UserError,
+        match=r"smoke.yaml: start.1.study: got 'smoke', which is no study of this storage",
+    ):
         naming("start=[{study: smoke}]")
     begin(options, protocol={"objective": "accuracy"})
-    with pytest.raises(UserError, match="whose objective is accuracy; must be −ELBO at β = 1 on validation images"):
+    with pytest.raises(
+        UserError, match="whose objective is accuracy; must be −ELBO at β = 1 on validation images"
+    ):
         naming("start=[{study: smoke}]")
-    with pytest.raises(UserError, match=r"whose protocol differs: objective is accuracy there and −ELBO.*; epochs is "):
+    with pytest.raises(
+        UserError,
+        match=r"whose protocol differs: objective is accuracy there and −ELBO.*; epochs is ",
+    ):
         naming("learn_from=smoke")
 
 
@@ -98,12 +112,16 @@ def test_a_range_that_grows_is_planned_as_wide_as_it_may_become(options):
     grows = (*options.overrides, "search.latent_size={low: 2, high: 4, log: true, grow: true}")
     wide = (*options.overrides, "search.latent_size={low: 2, high: 64, log: true}")
     lines = [planned(replace(options, overrides=each)) for each in (grows, wide)]
-    parameters = [next(line for line in text.splitlines() if "Largest model" in line) for text in lines]
+    parameters = [
+        next(line for line in text.splitlines() if "Largest model" in line) for text in lines
+    ]
     assert parameters[0].split(" parameters")[0] == parameters[1].split(" parameters")[0]
 
 
 def test_the_variable_of_mlflow_is_named_where_it_is_not_used(options, monkeypatch):
-    """Runs never go to a server that the command does not name, and a person who set the variable is told so."""
+    """Runs never go to a server that the command does not name, and a person who set the variable
+    is told so.
+    """
     assert "MLFLOW_TRACKING_URI" not in planned(options)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example")
     said = planned(options)
@@ -118,13 +136,18 @@ def test_the_plan_shows_nine_images_and_writes_nothing_else(options, tmp_path, m
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     said = planned(options, show=True)
-    assert "smoke-images.png  9 of the 120 training images as the models are given them: each pixel drawn once" in said
+    assert (
+        "smoke-images.png  9 of the 120 training images as the models are given them: each pixel "
+        "drawn once" in said
+    )
     with Image.open("smoke-images.png") as image:
         assert image.info["Software"].startswith("vaeexp")
     assert [path.name for path in Path().iterdir()] == ["smoke-images.png"]
     assert not options.runs.exists()
     Image.new("L", (3, 3)).save("smoke-images.png")
-    with pytest.raises(UserError, match=r"smoke-images\.png: is there already and is not from vaeexp"):
+    with pytest.raises(
+        UserError, match=r"smoke-images\.png: is there already and is not from vaeexp"
+    ):
         planned(options, show=True)
     Path("smoke-images.png").unlink()
     monkeypatch.setattr("vaeexp.runs.drawing.write_whole", _full_disk)
@@ -157,8 +180,19 @@ def test_the_plan_counts_the_runs_after_the_search(options, changes, later):
 
 @pytest.mark.parametrize(("trials", "ends"), [(50, 6), (4, 4), (6, 6)])
 def test_a_grid_says_when_it_is_exhausted(options, trials, ends):
-    grid = ("sampler=grid", "pruner=none", "confirm=null", "compare=null", "search.beta={values: [0.5, 1, 2]}")
-    grid += ("search.prior={values: [normal, mixture]}", "latent_size=2", "learning_rate=0.001", "optimizer=adam")
+    grid = (
+        "sampler=grid",
+        "pruner=none",
+        "confirm=null",
+        "compare=null",
+        "search.beta={values: [0.5, 1, 2]}",
+    )
+    grid += (
+        "search.prior={values: [normal, mixture]}",
+        "latent_size=2",
+        "learning_rate=0.001",
+        "optimizer=adam",
+    )
     small = replace(options, trials=trials, overrides=(*options.overrides, *grid, "components=2"))
     assert f"The grid has 6 settings; the search ends after {ends}." in planned(small)
     study = open_study_file("smoke", overrides=[*small.overrides, f"budget.trials={trials}"])
@@ -179,15 +213,29 @@ def test_a_grid_says_when_it_is_exhausted(options, trials, ends):
         ({"torch": "1.0"}, {"compile": "on"}, "--trials 16 --extend"),
     ],
 )
-def test_the_command_that_extends_a_study_is_one_that_its_workers_take(options, record, execution, offered):
+def test_the_command_that_extends_a_study_is_one_that_its_workers_take(
+    options, record, execution, offered
+):
     study = open_study_file("smoke", overrides=options.overrides)
     stored = open_study(open_storage(None, options.runs, "smoke"), study)
     kind = {"device": "cpu", "precision": "bf16", "threads": 1, "compile": "off", **record}
-    write_study(stored, finished=True, budget=study.budget.model_dump(), stopped="as a test says", worker_kind=kind)
-    (line,) = (line for line in planned(replace(options, **execution)).split("\n") if "To extend it" in line)
+    write_study(
+        stored,
+        finished=True,
+        budget=study.budget.model_dump(),
+        stopped="as a test says",
+        worker_kind=kind,
+    )
+    (line,) = (
+        line
+        for line in planned(replace(options, **execution)).split("\n")
+        if "To extend it" in line
+    )
     assert offered in line
     assert line.endswith(("--trials 16", "--trials 16 --extend"))
     refused = {
-        name: value for name, value in execution.items() if str(value) not in (*map(str, kind.values()), "auto", "3")
+        name: value
+        for name, value in execution.items()
+        if str(value) not in (*map(str, kind.values()), "auto", "3")
     }
     assert not [name for name, value in refused.items() if f"--{name} {value}" in line]

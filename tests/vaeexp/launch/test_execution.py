@@ -27,7 +27,9 @@ FAILING = "#!/bin/sh\necho 'fatal error: no such machine' >&2\nexit 1\n"
         ("version", "2.12.1", "PyTorch 2.12.1"),
     ],
 )
-def test_a_long_study_that_cannot_be_compiled_says_why(name, value, reason, monkeypatch, caplog, tmp_path):
+def test_a_long_study_that_cannot_be_compiled_says_why(
+    name, value, reason, monkeypatch, caplog, tmp_path
+):
     if name == "version":
         monkeypatch.setattr(torch, "__version__", TorchVersion(value))
     elif value == FAILING:
@@ -81,21 +83,27 @@ def test_a_study_is_compiled_when_it_is_long(device, trials, compiled, monkeypat
     [("bf16", "AVX512", 6_000), ("float32", "AVX512", 15_000), ("float32", "AVX2", 4_000)],
 )
 @pytest.mark.parametrize(("shapes", "cores"), [(1, 1), (1, 2), (2, 2), (3, 2)])
-def test_the_processor_and_the_shapes_decide_what_is_long(precision, capability, steps, shapes, cores, monkeypatch):
+def test_the_processor_and_the_shapes_decide_what_is_long(
+    precision, capability, steps, shapes, cores, monkeypatch
+):
     monkeypatch.setattr("vaeexp.launch.execution.usable_cores", lambda: cores)
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
     steps_of_a_trial = BASE.train.epochs * (100 // BASE.train.batch_size)
     enough = math.ceil(steps * math.ceil(shapes / cores) * cores / steps_of_a_trial)
     asked = {"device": "cpu", "precision": precision}
     for trials in (enough - 1, enough):
-        assert resolve_execution(asked, {}, DATA, BASE, {}, trials, shapes).compile == (trials == enough)
+        assert resolve_execution(asked, {}, DATA, BASE, {}, trials, shapes).compile == (
+            trials == enough
+        )
 
 
 @pytest.mark.parametrize("asked", [{"compile": "on"}, {}, {"fuse": "off"}])
 def test_the_lanes_of_an_accelerator_are_measured_uncompiled(asked, monkeypatch):
     measured = []
     monkeypatch.setattr("vaeexp.launch.execution.resolve_device", lambda name: torch.device("cuda"))
-    monkeypatch.setattr("vaeexp.launch.execution._measured_lanes", lambda *given: measured.append(given[5:7]) or 4)
+    monkeypatch.setattr(
+        "vaeexp.launch.execution._measured_lanes", lambda *given: measured.append(given[5:7]) or 4
+    )
     decided = resolve_execution({**asked, "precision": "bf16", "workers": 3}, {}, DATA, BASE, {}, 4)
     assert measured == [(asked.get("fuse") != "off", False)]
     assert decided.lanes == 12
@@ -103,14 +111,20 @@ def test_the_lanes_of_an_accelerator_are_measured_uncompiled(asked, monkeypatch)
 
 @pytest.mark.parametrize(
     ("device", "asked"),
-    [("mps", {"compile": "on"}), ("cpu", {"fuse": "on", "compile": "on"}), ("cuda", {"fuse": "off", "compile": "on"})],
+    [
+        ("mps", {"compile": "on"}),
+        ("cpu", {"fuse": "on", "compile": "on"}),
+        ("cuda", {"fuse": "off", "compile": "on"}),
+    ],
 )
 def test_a_compiled_step_that_there_is_not_is_refused(device, asked, monkeypatch):
     monkeypatch.setattr("vaeexp.launch.execution.resolve_device", lambda name: torch.device(device))
     with pytest.raises(UserError, match="--compile"):
         resolve_execution({**asked, "precision": "float32"}, {}, DATA, BASE, {}, 1)
     recorded = {**asked, "lanes": 1, "workers": 1, "precision": "float32"}
-    assert not resolve_execution({}, recorded, DATA, BASE, {}, 1).compile, "the study began on another device"
+    assert not resolve_execution({}, recorded, DATA, BASE, {}, 1).compile, (
+        "the study began on another device"
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,7 +149,10 @@ def test_each_shape_of_model_is_compiled_once_by_workers_side_by_side():
     shapes = model_shapes(study, settings_of(study))
     assert [shape.model.prior for shape in shapes] == ["normal", "mixture"]
     decided = decide(CPU | {"workers": 2, "compile": "on"}, shapes=len(shapes))
-    assert [arguments["prepare"] for arguments in decided.worker_arguments(shapes)] == [shapes[:1], shapes[1:]]
+    assert [arguments["prepare"] for arguments in decided.worker_arguments(shapes)] == [
+        shapes[:1],
+        shapes[1:],
+    ]
 
 
 @pytest.mark.parametrize("count", [2, 16])
@@ -155,7 +172,9 @@ def test_threads_stay_those_of_the_first_run_because_they_may_change_the_last_bi
 
 
 @pytest.mark.parametrize(("trials", "lanes", "workers"), [(40, 10, 10), (400, 32, 16)])
-def test_cores_that_lanes_leave_free_have_workers_and_lanes_stay_as_many(cores, trials, lanes, workers):
+def test_cores_that_lanes_leave_free_have_workers_and_lanes_stay_as_many(
+    cores, trials, lanes, workers
+):
     cores(16)
     decided = decide(CPU, trials)
     assert (decided.lanes, decided.workers) == (lanes, workers)

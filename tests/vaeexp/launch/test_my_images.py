@@ -1,4 +1,6 @@
-"""The template for a folder of images: what it names, and the plan that is shown before and when it runs."""
+"""The template for a folder of images: what it names, and the plan that is shown before and when it
+runs.
+"""
 
 import io
 import re
@@ -27,7 +29,8 @@ TEMPLATE = Path(__file__).parents[3] / "studies" / "my_images.yaml"
 SMALL = ("batch_size=4", "channels=[4, 4]", "image_size=8")
 PLAN = [
     "Files: 20 .png; height 10, width 9 pixels; all in colour",
-    "Images: 8 × 8 pixels, cropped to the largest centred rectangle of these proportions and resized (Lanczos)",
+    "Images: 8 × 8 pixels, cropped to the largest centred rectangle of these proportions and "
+    "resized (Lanczos)",
     "Channels: 3 (red, green, blue)",
     "Classes: 2 (cat, dog)",
     "Sizes: 16 images to train on, 2 to validate, 2 to test; split seed 0",
@@ -44,7 +47,13 @@ def folder(tmp_path, monkeypatch):
 
 
 def options(folder, *overrides, study=TEMPLATE):
-    execution = {"device": "cpu", "precision": "float32", "workers": 1, "lanes": 1, "resident_mb": 1}
+    execution = {
+        "device": "cpu",
+        "precision": "float32",
+        "workers": 1,
+        "lanes": 1,
+        "resident_mb": 1,
+    }
     return SweepOptions(study=str(study), data=folder, overrides=(*SMALL, *overrides), **execution)
 
 
@@ -74,7 +83,9 @@ def test_a_dry_run_says_what_will_be_done_and_does_nothing(folder):
 
 def test_a_sweep_says_it_first(folder):
     job = prepare_job(options(folder), StudyLog(Console(quiet=True)))
-    execution = resolve_execution(job.options.execution, {}, job.dataset, job.settings, maxima_of(job.study), 1)
+    execution = resolve_execution(
+        job.options.execution, {}, job.dataset, job.settings, maxima_of(job.study), 1
+    )
 
     def announce(console):
         _announce(prepare_job(options(folder), StudyLog(console)), execution)
@@ -85,7 +96,8 @@ def test_a_sweep_says_it_first(folder):
 
 def test_without_data_it_says_what_is_expected():
     with pytest.raises(
-        UserError, match=r"'folder' needs --data \(or VAEEXP_DATA\), which must name image files \(\.png"
+        UserError,
+        match=r"'folder' needs --data \(or VAEEXP_DATA\), which must name image files \(\.png",
     ):
         prepare_job(options(None), StudyLog(Console(quiet=True)))
 
@@ -96,14 +108,18 @@ def test_the_plan_of_a_searched_network_measures_each(folder, tmp_path):
     path.write_text(text.replace("search:\n", "search:\n  network: {values: [conv, mlp]}\n"))
     lines = shown(lambda console: plan_sweep(options(folder, study=path), console=console))
     count = int(
-        next(re.match(r"Largest model: ([\d,]+)", line) for line in lines if "Largest" in line)[1].replace(",", "")
+        next(re.match(r"Largest model: ([\d,]+)", line) for line in lines if "Largest" in line)[
+            1
+        ].replace(",", "")
     )
     assert count > 400 * 3 * 64, "of the larger network, which is not the first"
     assert any(re.search(r"with (conv|mlp), the slowest network", line) for line in lines)
 
 
 def guide_commands() -> list[str]:
-    blocks = re.findall(r"^```sh\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(
+        r"^```sh\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.startswith("vaeexp sweep ")]
 
@@ -125,7 +141,14 @@ def test_the_commands_of_the_guide_work_as_written(folder, tmp_path, file):
     arrays = [line for line in commands if "FILE" in line]
     assert len(arrays) == len(commands) - len(arrays) == 2
     for line in arrays if file == "colour.npz" else commands:
-        said = run_command(line.removesuffix(" --dry-run"), folder, tmp_path / file, "--dry-run", "--compile", "off")
+        said = run_command(
+            line.removesuffix(" --dry-run"),
+            folder,
+            tmp_path / file,
+            "--dry-run",
+            "--compile",
+            "off",
+        )
         assert "80 images to train on, 10 to validate, 10 to test" in said or "FOLDER" in line
         assert "Nothing was trained." in said
 
@@ -133,7 +156,16 @@ def test_the_commands_of_the_guide_work_as_written(folder, tmp_path, file):
 @pytest.mark.slow
 def test_the_sweep_of_arrays_in_the_guide_ends_with_a_report(folder, tmp_path):
     np.save(tmp_path / "grey.npy", noise(100, 28, 28))
-    more = ("--trials", "1", "--compile", "off", "--set", "channels=[4, 4]", "--set", "importance_samples=2")
+    more = (
+        "--trials",
+        "1",
+        "--compile",
+        "off",
+        "--set",
+        "channels=[4, 4]",
+        "--set",
+        "importance_samples=2",
+    )
     said = run_command(guide_commands()[-1], folder, tmp_path / "grey.npy", *more)
     assert "Report: " in said
     assert (tmp_path / "reports" / "my_images" / "README.md").is_file()

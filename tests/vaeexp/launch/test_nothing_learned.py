@@ -1,4 +1,6 @@
-"""A study that has learned nothing, from the command to the report: its first line, its exit status, and no advice to confirm."""
+"""A study that has learned nothing, from the command to the report: its first line, its exit
+status, and no advice to confirm.
+"""
 
 import re
 import shlex
@@ -59,9 +61,24 @@ def vaeexp(*arguments):
     ],
     ids=["failed", "collapsed", "pruned"],
 )
-def test_the_first_line_says_that_nothing_was_learned(place, capsys, free, low, high, pruner, status, says):
-    (place / "n.yaml").write_text(STUDY.format(free=free, low=low, high=high, pruner=pruner), encoding="utf-8")
-    command = ("sweep", "n.yaml", "--data", "images.npy", "--device", "cpu", "--workers", "1", "--compile", "off")
+def test_the_first_line_says_that_nothing_was_learned(
+    place, capsys, free, low, high, pruner, status, says
+):
+    (place / "n.yaml").write_text(
+        STUDY.format(free=free, low=low, high=high, pruner=pruner), encoding="utf-8"
+    )
+    command = (
+        "sweep",
+        "n.yaml",
+        "--data",
+        "images.npy",
+        "--device",
+        "cpu",
+        "--workers",
+        "1",
+        "--compile",
+        "off",
+    )
     assert vaeexp(*command) == status
     assert re.search(says, capsys.readouterr().out.replace("\n", " "))
     page = place / "reports" / "n" / "report.html"
@@ -75,7 +92,9 @@ def test_the_first_line_says_that_nothing_was_learned(place, capsys, free, low, 
     answer = report.split("## Answer")[1].strip().replace("\\", "")
     assert re.match(rf"- \*\*Use\*\* {says}", answer)
     assert not re.search(r"Confirm \d+ configurations", report)
-    assert not [*(place / "mlruns" / "trials").glob("n/repeat-*")], "hours of repeats would teach nothing either"
+    assert not [*(place / "mlruns" / "trials").glob("n/repeat-*")], (
+        "hours of repeats would teach nothing either"
+    )
 
 
 @pytest.mark.slow
@@ -83,11 +102,24 @@ def test_the_first_line_says_that_nothing_was_learned(place, capsys, free, low, 
 def test_the_command_that_is_named_trains_the_best_configuration_all_the_same(place, capsys):
     text = STUDY.format(free="0.0", low="5.0e+3", high="9.0e+3", pruner="none")
     (place / "n.yaml").write_text(text, encoding="utf-8")
-    command = ("sweep", "n.yaml", "--data", "images.npy", "--device", "cpu", "--workers", "1", "--compile", "off")
+    command = (
+        "sweep",
+        "n.yaml",
+        "--data",
+        "images.npy",
+        "--device",
+        "cpu",
+        "--workers",
+        "1",
+        "--compile",
+        "off",
+    )
     assert vaeexp(*command) == 0
     said = " ".join(capsys.readouterr().out.split())
     named = re.search(
-        r"nothing is confirmed or compared \(up to 2 runs\)\. .* all the same: .*?(sweep .*? --extend)", said
+        r"nothing is confirmed or compared \(up to 2 runs\)\. .* all the same: .*?(sweep .*? "
+        r"--extend)",
+        said,
     )
     assert vaeexp(*shlex.split(named[1])) == 0
     assert [*(place / "mlruns" / "trials").glob("n/repeat-*")]

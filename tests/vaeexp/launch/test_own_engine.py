@@ -38,7 +38,9 @@ def test_a_study_on_an_engine_of_somebody_else_s_reaches_its_report(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(ENGINES, "threads", "thread_engine:open_threads")
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(STUDY))
-    options = SweepOptions("toy.yaml", data=Path("data"), device="cpu", workers=2, lanes=2, html=False)
+    options = SweepOptions(
+        "toy.yaml", data=Path("data"), device="cpu", workers=2, lanes=2, html=False
+    )
     run_sweep(replace(options, engine="threads"), console=Console(file=io.StringIO()))
     assert list(vaeexp.load_study("toy").trials["state"]) == ["complete", "complete"]
     assert (tmp_path / "reports" / "toy" / "README.md").is_file()

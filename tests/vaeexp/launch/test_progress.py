@@ -19,18 +19,32 @@ def trial(number: int, **params: object) -> TrialSpec:
 
 
 def snapshot(**changes: object) -> Snapshot:
-    running = (Running(trial=trial(6), epoch=10, objective=104.5), Running(trial=trial(7), epoch=0, objective=None))
+    running = (
+        Running(trial=trial(6), epoch=10, objective=104.5),
+        Running(trial=trial(7), epoch=0, objective=None),
+    )
     counts = {"paused": 0, "complete": 4, "pruned": 2, "failed": 0, "planned": 40}
-    values = {"phase": "search", "running": running, "best_objective": 97.9, "best_number": 3, "epochs": 130, **counts}
+    values = {
+        "phase": "search",
+        "running": running,
+        "best_objective": 97.9,
+        "best_number": 3,
+        "epochs": 130,
+        **counts,
+    }
     return Snapshot(**(values | {"elapsed": 65.0} | changes))
 
 
-def end(progress: LiveProgress, number: int, outcome: Outcome, duplicate_of: int | None = None) -> None:
+def end(
+    progress: LiveProgress, number: int, outcome: Outcome, duplicate_of: int | None = None
+) -> None:
     progress.trial_ended(trial(number), outcome, TrialResult(number=number), duplicate_of)
 
 
 def failed(epoch: int, objective: float | None, kind: str) -> Outcome:
-    return Outcome(state="failed", epoch=epoch, objective=objective, failure=Failure(kind=kind, message=""))
+    return Outcome(
+        state="failed", epoch=epoch, objective=objective, failure=Failure(kind=kind, message="")
+    )
 
 
 def text(console: Console) -> str:
@@ -38,7 +52,12 @@ def text(console: Console) -> str:
 
 
 def screen(**options: object) -> Console:
-    return Console(file=io.StringIO(), force_terminal=True, color_system=None, **{"width": 120, "height": 30} | options)
+    return Console(
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system=None,
+        **{"width": 120, "height": 30} | options,
+    )
 
 
 class Clock:
@@ -72,7 +91,9 @@ def test_the_table_shows_running_and_finished_trials():
 
 def test_settings_are_cut_before_anything_else():
     progress = LiveProgress(screen(), study="s", epochs=30, clock=Clock())
-    progress.trial_started(trial(6, **{f"setting_{number}": number for number in range(20)}), resumed=False)
+    progress.trial_started(
+        trial(6, **{f"setting_{number}": number for number in range(20)}), resumed=False
+    )
     end(progress, 5, failed(6, 130.0, "out_of_memory"))
     shown = [line.split() for line in rendered(progress, width=60).splitlines()]
     assert ["s/6", "0/30", "running"] in [line[:3] for line in shown]
@@ -125,8 +146,14 @@ def test_plain_lines_where_there_is_no_terminal():
         progress.round_finished(snapshot())
         progress.round_finished(snapshot())
     lines = text(console).splitlines()
-    assert lines[0] == "[4/40]  beta_mnist/4  complete  epoch 30  −ELBO 98.31  beta=0.312 optimizer=adam"
-    assert lines[1] == "[5/40]  beta_mnist/5  failed: diverged  epoch 2  no value  beta=0.312 optimizer=adam"
+    assert (
+        lines[0]
+        == "[4/40]  beta_mnist/4  complete  epoch 30  −ELBO 98.31  beta=0.312 optimizer=adam"
+    )
+    assert (
+        lines[1]
+        == "[5/40]  beta_mnist/5  failed: diverged  epoch 2  no value  beta=0.312 optimizer=adam"
+    )
     assert lines[2].startswith("[6/40]  beta_mnist/6  same as beta_mnist/4")
     assert lines[3].startswith("beta_mnist  search  6/40 trials")
     assert len(lines) == 4
@@ -166,15 +193,19 @@ def test_a_warning_is_said_once():
 
 
 def test_time_left_counts_what_is_to_come_and_what_is_under_way():
-    # Six trials ended after 120 epochs: 20 each. To come: 32 trials of 20; under way: 10 + 20. At 2 epochs a second.
+    # Six trials ended after 120 epochs: 20 each. To come: 32 trials of 20; under way: 10 + 20. At 2
+    # epochs a second.
     assert time_left(snapshot(), 2.0) == pytest.approx((32 * 20 + 10 + 20) / 2)
     # After the search come runs of 90 epochs together; they are counted once.
     assert time_left(snapshot(), 2.0, 90) == pytest.approx((32 * 20 + 10 + 20 + 90) / 2)
-    assert time_left(snapshot(phase="repeats"), 2.0, 90) == time_left(snapshot(phase="repeats"), 2.0)
+    assert time_left(snapshot(phase="repeats"), 2.0, 90) == time_left(
+        snapshot(phase="repeats"), 2.0
+    )
 
 
 @pytest.mark.parametrize(
-    "changes", [{"planned": None}, {"complete": 0, "pruned": 0}, {"complete": 1, "pruned": 0}, {"paused": 1}]
+    "changes",
+    [{"planned": None}, {"complete": 0, "pruned": 0}, {"complete": 1, "pruned": 0}, {"paused": 1}],
 )
 def test_time_left_is_unknown_without_grounds(changes):
     assert time_left(snapshot(**changes), 2.0) is None
@@ -202,7 +233,9 @@ def test_the_rate_is_of_the_last_rounds_and_starts_anew_with_a_phase():
         ({"paused": 3}, "3 paused  2 pruned  0 failed", "0 paused"),
     ],
 )
-def test_paused_trials_are_counted_and_a_number_of_trials_that_is_too_small_is_not_said(changes, said, unsaid):
+def test_paused_trials_are_counted_and_a_number_of_trials_that_is_too_small_is_not_said(
+    changes, said, unsaid
+):
     progress = LiveProgress(screen(), study="s", clock=Clock())
     progress.round_finished(snapshot(**changes))
     assert said in progress.summary()
@@ -247,7 +280,9 @@ def test_a_narrow_terminal_leaves_settings_out_and_breaks_none(width):
         assert "104.50" in line
 
 
-@pytest.mark.parametrize(("values", "lanes", "trials"), [([0.0], 1, 8), ([0.0, 0.5], 4, 8), ([0.1, 0.2, 0.9], 20, 30)])
+@pytest.mark.parametrize(
+    ("values", "lanes", "trials"), [([0.0], 1, 8), ([0.0, 0.5], 4, 8), ([0.1, 0.2, 0.9], 20, 30)]
+)
 def test_trials_that_repeat_a_configuration_are_counted_like_others(values, lanes, trials):
     console = Console(file=io.StringIO(), width=300)
     study = toy_study({"x": {"kind": "choice", "values": values}}, trials=trials)

@@ -1,4 +1,6 @@
-"""A network that raises for one configuration fails that trial alone: its neighbours have the numbers of a study in which it does not."""
+"""A network that raises for one configuration fails that trial alone: its neighbours have the
+numbers of a study in which it does not.
+"""
 
 import io
 import os
@@ -51,7 +53,7 @@ class Net:
         decoder = Decoder(nn.Linear(latent_size, size), nn.Unflatten(1, (-1, *image_shape[1:])))
         decoder.when = when
         return decoder
-"""
+"""  # noqa: E501
 STUDY = """
 question: Who fails?
 data: {dataset: arrays, binarisation: none, validation_size: 9}
@@ -67,7 +69,9 @@ budget: {trials: 4}
 
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
-    """Trains the study with a network that raises there; configuration → (kind of failure, values by epoch)."""
+    """Trains the study with a network that raises there; configuration → (kind of failure, values
+    by epoch).
+    """
     preload("vaeexp.runs.worker")
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("DRIVER", str(os.getpid()))
@@ -89,7 +93,10 @@ def trained(tmp_path, monkeypatch):
             search(study, job.study, lanes, [], runs=runs)
         finally:
             lanes.close()
-        return {trial.params["hidden"]: (trial.state.name, trial.intermediate_values) for trial in study.trials}
+        return {
+            trial.params["hidden"]: (trial.state.name, trial.intermediate_values)
+            for trial in study.trials
+        }
 
     return train
 
@@ -116,5 +123,7 @@ def test_who_raises_fails_alone(trained, when, asked):
 
 @pytest.mark.slow
 def test_a_network_that_raises_for_padded_sizes_alone_fails_no_trial(trained):
-    """Fused lanes are padded to a latent size of 8; the trial that has a network of this width has size 4."""
+    """Fused lanes are padded to a latent size of 8; the trial that has a network of this width has
+    size 4.
+    """
     assert {state for state, _ in trained("pad", fuse="on").values()} == {"COMPLETE"}

@@ -1,4 +1,6 @@
-"""`vaeexp sweep --engine ray` on a real cluster of three machines: the same numbers as on this machine."""
+"""`vaeexp sweep --engine ray` on a real cluster of three machines: the same numbers as on this
+machine.
+"""
 
 import csv
 import hashlib
@@ -27,15 +29,24 @@ def cluster():
 
 def numbers(folder):
     with (folder / "reports" / "beta_mnist" / "trials.csv").open() as file:
-        rows = [{name: value for name, value in row.items() if name not in TIMES} for row in csv.DictReader(file)]
+        rows = [
+            {name: value for name, value in row.items() if name not in TIMES}
+            for row in csv.DictReader(file)
+        ]
     weights = sorted((folder / "mlruns" / "trials").rglob("*.safetensors"))
-    return rows, {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in weights}
+    return rows, {
+        path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in weights
+    }
 
 
-def test_actors_on_three_machines_make_the_study_of_this_machine_though_some_are_killed(cluster, swept_smoke, tmp_path):
+def test_actors_on_three_machines_make_the_study_of_this_machine_though_some_are_killed(
+    cluster, swept_smoke, tmp_path
+):
     swept_smoke.copy_cache_to(tmp_path)
     recorded = "--workers 3 --lanes 4 --name beta_mnist"
-    command = f"-P -m vaeexp sweep smoke {recorded} --engine ray --address {cluster.address}".split()
+    command = (
+        f"-P -m vaeexp sweep smoke {recorded} --engine ray --address {cluster.address}".split()
+    )
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=tmp_path,

@@ -1,4 +1,6 @@
-"""A command that is refused writes nothing: the files of the study stay as they are, and its own command goes on."""
+"""A command that is refused writes nothing: the files of the study stay as they are, and its own
+command goes on.
+"""
 
 import hashlib
 import os
@@ -29,7 +31,7 @@ class Net:
     def decoder(self, settings, image_shape, latent_size, parameters):
         size = parameters * image_shape[0] * image_shape[1] * image_shape[2]
         return nn.Sequential(nn.Linear(latent_size, size), nn.Unflatten(1, (-1, *image_shape[1:])))
-"""
+"""  # noqa: E501
 HELPER = "from torch import nn\n\n\ndef activation():\n    return nn.ReLU()\n"
 STUDY = """
 question: What does a refused command write?
@@ -68,14 +70,21 @@ def sweep(*arguments: str, data: str = "images.npy"):
 
 
 def edit(path: Path, text: str) -> None:
-    """Write a module as at a later second than before; Python takes edits within a second for none, where the size is the same."""
+    """Write a module as at a later second than before; Python takes edits within a second for none,
+    where the size is the same.
+    """
     later = path.stat().st_mtime + 5
     path.write_text(text)
     os.utime(path, (later, later))
 
 
 def files(folder: Path) -> dict[str, str]:
-    every = [path for name in ("mlruns", "reports") for path in (folder / name).rglob("*") if path.is_file()]
+    every = [
+        path
+        for name in ("mlruns", "reports")
+        for path in (folder / name).rglob("*")
+        if path.is_file()
+    ]
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in every}
 
 
@@ -99,7 +108,12 @@ def test_refused_commands_write_nothing_and_the_study_goes_on(place):
     assert "--lanes" in refused(place, "--workers", "3")
     for file, old, new, said in (
         ("refused_helper.py", "ReLU", "Tanh", "refused_helper.py: activation has changed"),
-        ("refused_network.py", "WIDTH = 6", "WIDTH = 5", "refused_network.py: top-level code has changed"),
+        (
+            "refused_network.py",
+            "WIDTH = 6",
+            "WIDTH = 5",
+            "refused_network.py: top-level code has changed",
+        ),
     ):
         text = (place / file).read_text()
         edit(place / file, text.replace(old, new))
@@ -122,7 +136,9 @@ def test_refused_commands_write_nothing_and_the_study_goes_on(place):
     assert "do not fit" in said
 
 
-@pytest.mark.parametrize("arguments", [("--workers", "3"), ("--set", "start=[{study: none, top: 1}]")])
+@pytest.mark.parametrize(
+    "arguments", [("--workers", "3"), ("--set", "start=[{study: none, top: 1}]")]
+)
 def test_a_new_study_that_is_refused_leaves_no_study(tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))

@@ -1,4 +1,6 @@
-"""A study whose paused trials are revived by a larger budget, really trained: on this machine, and on another one from its archive."""
+"""A study whose paused trials are revived by a larger budget, really trained: on this machine, and
+on another one from its archive.
+"""
 
 import json
 import shutil
@@ -65,25 +67,44 @@ def swept(tmp_path_factory, empty_store):
 def place(swept, monkeypatch, tmp_path):
     monkeypatch.setenv("VAEEXP_OFFLINE", "1")
     monkeypatch.setenv("VAEEXP_CACHE", str(swept / "cache"))
-    monkeypatch.setattr("vaeexp.runs.reproduce.WorkerPool", lambda factory, given: factory(**given[0]))
+    monkeypatch.setattr(
+        "vaeexp.runs.reproduce.WorkerPool", lambda factory, given: factory(**given[0])
+    )
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.mark.slow
-def test_a_larger_budget_revives_trials_here_and_from_an_archive(swept, place, keep_signals, no_figures):
+def test_a_larger_budget_revives_trials_here_and_from_an_archive(
+    swept, place, keep_signals, no_figures
+):
     left = [*(swept / "mlruns" / "trials" / NAME).glob(f"*/{CHECKPOINT}")]
     assert len(left) > 1, "checkpoints outlive the end of the study"
     shutil.copytree(swept / "mlruns", place / "here")
     shutil.copytree(swept / "mlruns", place / "lost")
-    assert called("gc", NAME, "--checkpoints", "--runs", "here").splitlines()[-1].startswith("Freed 0 files")
+    assert (
+        called("gc", NAME, "--checkpoints", "--runs", "here")
+        .splitlines()[-1]
+        .startswith("Freed 0 files")
+    )
     freed = called("gc", NAME, "--paused", "--runs", "lost").splitlines()[-1]
     assert freed.startswith(f"Freed {len(left)} files"), freed
     called("restore", swept / "study.tar.zst", "--runs", "there", "--reports", "elsewhere")
-    assert len([*(place / "there" / "trials" / NAME).glob(f"*/{CHECKPOINT}")]) == len(left), "the archive has them"
+    assert len([*(place / "there" / "trials" / NAME).glob(f"*/{CHECKPOINT}")]) == len(left), (
+        "the archive has them"
+    )
     for runs in ("here", "lost", "there"):
         called(
-            *("sweep", swept / f"{NAME}.yaml", "--data", swept / "data", *SWEEP, "--trials", "12", "--extend"),
+            *(
+                "sweep",
+                swept / f"{NAME}.yaml",
+                "--data",
+                swept / "data",
+                *SWEEP,
+                "--trials",
+                "12",
+                "--extend",
+            ),
             *("--runs", runs, "--reports", f"reports-{runs}"),
         )
     stored = stored_study(NAME, Path("here"), None)
@@ -95,7 +116,10 @@ def test_a_larger_budget_revives_trials_here_and_from_an_archive(swept, place, k
         for ours, theirs in zip(numbers("here"), numbers(runs), strict=True):
             assert ours.equals(theirs), "with a checkpoint or without: the same table"
         for trial in whole:
-            weights = [Path(r, "trials", NAME, f"trial-{trial.number:04d}", WEIGHTS) for r in ("here", runs)]
+            weights = [
+                Path(r, "trials", NAME, f"trial-{trial.number:04d}", WEIGHTS)
+                for r in ("here", runs)
+            ]
             assert weights[0].read_bytes() == weights[1].read_bytes()
     for trial in whole:
         assert f"{NAME}/{trial.number} matches its record" in called(

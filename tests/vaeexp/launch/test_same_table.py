@@ -1,4 +1,6 @@
-"""One table for any number of workers, wherever they run and whichever die: real training on the CPU."""
+"""One table for any number of workers, wherever they run and whichever die: real training on the
+CPU.
+"""
 
 import hashlib
 import io
@@ -34,18 +36,22 @@ from vaeexp.runs.comparison import OF_TIME
 ASKED = {"device": "cpu", "precision": "float32", "lanes": 3}
 SLOW = (pytest.mark.slow, pytest.mark.timeout(1800))
 SUPPORT = str(Path(__file__).parents[2] / "support")
-SEARCH = STUDY.replace("confirm: {top: 1, seeds: 1}\n", "")  # test figures take longer than all training
+# Test figures take longer than all training.
+SEARCH = STUDY.replace("confirm: {top: 1, seeds: 1}\n", "")
 CONVOLUTIONAL = SEARCH.replace(
     "{network: mlp, hidden: [16], latent_size: 2}", "{network: conv, latent_size: 2}"
 ).replace("4.8e+37", "4.0")
 PROMOTION = SEARCH.replace(
-    "{name: median, startup_trials: 1, warmup_epochs: 2}", "{name: promotion, rungs: [1, 2], factor: 2}"
+    "{name: median, startup_trials: 1, warmup_epochs: 2}",
+    "{name: promotion, rungs: [1, 2], factor: 2}",
 ).replace("trials: 4", "trials: 9")
 
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
-    """Trains the tiny study and returns all its numbers; `kill` is given the pool of workers after the second round."""
+    """Trains the tiny study and returns all its numbers; `kill` is given the pool of workers after
+    the second round.
+    """
     root = tmp_path_factory.mktemp("same")
     write_files(root / "data" / "MNIST" / "raw", training=160, test=30)
     preload("vaeexp.runs.worker")
@@ -59,7 +65,8 @@ def train(tmp_path_factory):
         optuna_study = open_study(storage, job.study)
         with engine_of(job) as engine, engine.shown() if seen else nullcontext():
             execution = choose_execution(
-                *(job.study, job.settings, job.dataset, job.options.execution, {}, print), engine=engine
+                *(job.study, job.settings, job.dataset, job.options.execution, {}, print),
+                engine=engine,
             )
             lanes = make_workers(job, execution, engine)
             try:
@@ -95,14 +102,20 @@ def kill_process(lanes):
 
 
 def numbers(stored, runs):
-    """All numbers of a study but times, the hashes of all weights, and how each run was computed."""
+    """All numbers of a study but times, the hashes of all weights, and how each run was
+    computed.
+    """
     return {
         run.name_in(NAME): {
             "trial": (run.state, run.params, run.seed, run.round, run.ended_round, run.files),
             "epochs": [(each.epoch, each.objective, timeless(each.metrics)) for each in run.epochs],
             "results": timeless(run.results),
-            "weights": {path.name: hash_of(path) for path in (runs / run.folder).glob("*.safetensors")},
-            "arithmetic": json.loads((runs / run.folder / "settings.json").read_text())["arithmetic"],
+            "weights": {
+                path.name: hash_of(path) for path in (runs / run.folder).glob("*.safetensors")
+            },
+            "arithmetic": json.loads((runs / run.folder / "settings.json").read_text())[
+                "arithmetic"
+            ],
         }
         for run in stored.trials
         if run.folder
@@ -110,7 +123,9 @@ def numbers(stored, runs):
 
 
 def hash_of(path):
-    """The hash of a file of weights, or of the tensors of a checkpoint, whose header holds times."""
+    """The hash of a file of weights, or of the tensors of a checkpoint, whose header holds
+    times.
+    """
     content = path.read_bytes()
     tensors = 8 + int.from_bytes(content[:8], "little") if path.name.startswith("checkpoint") else 0
     return hashlib.sha256(content[tensors:]).hexdigest()
@@ -129,7 +144,9 @@ def timeless(metrics):
         pytest.param(CONVOLUTIONAL, "on", id="conv, fused", marks=SLOW),
     ],
 )
-def test_the_table_of_three_workers_of_which_one_is_killed_is_that_of_one(train, study, fuse, request, monkeypatch):
+def test_the_table_of_three_workers_of_which_one_is_killed_is_that_of_one(
+    train, study, fuse, request, monkeypatch
+):
     monkeypatch.setattr("vaeexp.launch.execution.usable_cores", lambda: 6)
     name = request.node.callspec.id
     alone = train(f"{name}, 1 worker", study, fuse=fuse, workers=1)
@@ -142,20 +159,36 @@ def test_a_study_goes_on_with_workers_of_its_own_kind_only(swept_smoke, tmp_path
     runs = tmp_path / "mlruns"
     optuna_study = load_study(study_name=NAME, storage=open_storage(None, runs, NAME))
     begun = study_record(optuna_study).worker_kind
-    assert {"sweeps", "vaeexp", "torch", "processor", "precision", "threads", "images, static"} <= begun.keys()
+    assert {
+        "sweeps",
+        "vaeexp",
+        "torch",
+        "processor",
+        "precision",
+        "threads",
+        "images, static",
+    } <= begun.keys()
     write_study(optuna_study, worker_kind=begun | {"processor": "Abacus"})
     command = f"-P -m vaeexp sweep smoke --name {NAME} --trials 9".split()
     environment = {**os.environ, **without_mnist(tmp_path)}
     done = subprocess.run(
-        [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, *command],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     said = " ".join(done.stderr.split())
     assert (
-        f"processor {begun['processor']}, not Abacus. Give the study the same options and machines of one kind, or go on all the same"
-        in said
+        f"processor {begun['processor']}, not Abacus. Give the study the same options and "
+        "machines of one kind, or go on all the same" in said
     )
-    assert study_record(load_study(study_name=NAME, storage=open_storage(None, runs, NAME))).session == "finished"
+    assert (
+        study_record(load_study(study_name=NAME, storage=open_storage(None, runs, NAME))).session
+        == "finished"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -173,8 +206,12 @@ def alone(train):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_another_machine_goes_on_from_checkpoints_at_an_address(train, alone, cluster, tmp_path, monkeypatch):
-    """No machine sees the runs folder of the driver here, because the driver does not show it (`RayEngine.shown`)."""
+def test_another_machine_goes_on_from_checkpoints_at_an_address(
+    train, alone, cluster, tmp_path, monkeypatch
+):
+    """No machine sees the runs folder of the driver here, because the driver does not show it
+    (`RayEngine.shown`).
+    """
     monkeypatch.setattr("vaeexp.launch.workers.open_remote_lanes", open_noted_lanes)
     monkeypatch.setenv("VAEEXP_NOTES", str(tmp_path / "notes"))
     lost = []
@@ -184,12 +221,18 @@ def test_another_machine_goes_on_from_checkpoints_at_an_address(train, alone, cl
         machine = next(each for each in cluster.worker_nodes if each.node_id in used)
         lost.append(machine.node_id)
         cluster.remove_node(machine, allow_graceful=False)
-        with monkeypatch.context() as patch:  # a machine keeps its variables for the tests that follow
+        # A machine keeps its variables for the tests that follow.
+        with monkeypatch.context() as patch:
             patch.delenv("VAEEXP_NOTES")
             cluster.add_node(num_cpus=1)
 
     shared = tmp_path / "shared"
-    options = {"engine": "ray", "address": cluster.address, "checkpoints": f"file://{shared}", "worker_timeout": 10.0}
+    options = {
+        "engine": "ray",
+        "address": cluster.address,
+        "checkpoints": f"file://{shared}",
+        "worker_timeout": 10.0,
+    }
     asked = {"workers": 2, "checkpoint_seconds": 0.001}
     assert train("checkpoints", kill=remove_machine, options=options, **asked) == alone
     came_back = returns(tmp_path / "notes")
@@ -197,13 +240,19 @@ def test_another_machine_goes_on_from_checkpoints_at_an_address(train, alone, cl
     for trial in came_back:
         assert trial.epoch, "a checkpoint, not the start"
         assert trial.machine not in lost
-    assert not [path for path in shared.rglob("*") if path.is_file()], "a trial that has ended needs none"
+    assert not [path for path in shared.rglob("*") if path.is_file()], (
+        "a trial that has ended needs none"
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_promotion_has_one_table_in_one_process_in_three_and_on_three_machines(train, cluster, tmp_path, monkeypatch):
-    """All machines see the runs folder of the driver, so that a promoted trial gets its checkpoint there."""
+def test_promotion_has_one_table_in_one_process_in_three_and_on_three_machines(
+    train, cluster, tmp_path, monkeypatch
+):
+    """All machines see the runs folder of the driver, so that a promoted trial gets its checkpoint
+    there.
+    """
     monkeypatch.setattr("vaeexp.launch.execution.usable_cores", lambda: 6)
     monkeypatch.setattr("vaeexp.launch.workers.open_remote_lanes", open_noted_lanes)
     monkeypatch.setenv("VAEEXP_NOTES", str(tmp_path / "notes"))

@@ -1,4 +1,6 @@
-"""A password in an address stands nowhere afterwards: not in files, stores, the terminal, nor in what children are called."""
+"""A password in an address stands nowhere afterwards: not in files, stores, the terminal, nor in
+what children are called.
+"""
 
 import subprocess
 import sys
@@ -23,7 +25,9 @@ def server() -> Iterator[Any]:
 
 def address(server: Any, database: str, password: str) -> str:
     """The server lets everybody in on its socket, whatever the password."""
-    return server.get_uri(database=database, driver="psycopg").replace("postgres:@", f"postgres:{password}@")
+    return server.get_uri(database=database, driver="psycopg").replace(
+        "postgres:@", f"postgres:{password}@"
+    )
 
 
 def rows(server: Any, database: str) -> str:
@@ -31,7 +35,9 @@ def rows(server: Any, database: str) -> str:
     import psycopg
 
     with psycopg.connect(server.get_uri(database=database)) as connection:
-        tables = connection.execute("select tablename from pg_tables where schemaname = 'public'").fetchall()
+        tables = connection.execute(
+            "select tablename from pg_tables where schemaname = 'public'"
+        ).fetchall()
         found = [
             connection.execute(f'select row_to_json(t)::text from "{name}" t').fetchall()  # type: ignore[arg-type]
             for (name,) in tables
@@ -43,8 +49,16 @@ def rows(server: Any, database: str) -> str:
 def test_a_sweep_with_a_password_in_its_addresses_leaves_it_nowhere(server, tmp_path):
     """Interrupted, continued, reported and looked at."""
     environment = without_mnist(tmp_path)
-    stores = ["--storage", address(server, "studies", SECRET), "--tracking", address(server, "mlflow", f"{SECRET}%40x")]
-    small = [f"--set={change}" for change in ("train_size=200", "epochs=25", "pictures_every=100", "confirm.seeds=1")]
+    stores = [
+        "--storage",
+        address(server, "studies", SECRET),
+        "--tracking",
+        address(server, "mlflow", f"{SECRET}%40x"),
+    ]
+    small = [
+        f"--set={change}"
+        for change in ("train_size=200", "epochs=25", "pictures_every=100", "confirm.seeds=1")
+    ]
     small += ["--trials", "4", "--workers", "1"]
     command = [sys.executable, "-m", "vaeexp"]
     said, children = "", []
@@ -55,7 +69,9 @@ def test_a_sweep_with_a_password_in_its_addresses_leaves_it_nowhere(server, tmp_
     for line in running.stdout:
         said += line
         if line.startswith("[1/4]"):
-            children = [child.cmdline() for child in psutil.Process(running.pid).children(recursive=True)]
+            children = [
+                child.cmdline() for child in psutil.Process(running.pid).children(recursive=True)
+            ]
             running.terminate()
     assert running.wait() == 143, said
     assert "Continue with: " in said
@@ -67,7 +83,9 @@ def test_a_sweep_with_a_password_in_its_addresses_leaves_it_nowhere(server, tmp_
         ["report", "smoke", *stores[:2]],
         ["status", "smoke", *stores[:2]],
     ):
-        done = subprocess.run([*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         said += done.stdout + done.stderr
     assert "Browse the runs: " in said

@@ -1,4 +1,6 @@
-"""`vaeexp slurm` on a real Slurm of three machines: a job that is pre-empted, and one that reaches its time limit, go on as if nothing had been."""
+"""`vaeexp slurm` on a real Slurm of three machines: a job that is pre-empted, and one that reaches
+its time limit, go on as if nothing had been.
+"""
 
 import re
 import subprocess
@@ -40,7 +42,10 @@ def write_script(slurm: Slurm, folder: Path, nodes: int, *asked: str, **variable
     """Write the script of the study in the folder, or submit it; return what the command says."""
     asked = ("--nodes", str(nodes), "--sbatch", "cpus-per-task=2", *asked)
     return run_there(
-        slurm, folder, *command("slurm", f"{NAME}.yaml", "--data", "data", *EXECUTION, *asked), **variables
+        slurm,
+        folder,
+        *command("slurm", f"{NAME}.yaml", "--data", "data", *EXECUTION, *asked),
+        **variables,
     )
 
 
@@ -69,8 +74,12 @@ def wait_for_lines(folder: Path, count: int) -> None:
 
 
 def wait_for_start(slurm: Slurm, job: str, restarts: int) -> None:
-    """Wait until the job runs again. Slurm lets it wait for `cred_expire`, because orders to the run before may still be on their way."""
-    while (state := slurm.state(job))["Restarts"] != str(restarts) or state["JobState"] != "RUNNING":
+    """Wait until the job runs again. Slurm lets it wait for `cred_expire`, because orders to the
+    run before may still be on their way.
+    """
+    while (state := slurm.state(job))["Restarts"] != str(restarts) or state[
+        "JobState"
+    ] != "RUNNING":
         assert state["JobState"] in ("PENDING", "RUNNING", "COMPLETING"), slurm.log()
         time.sleep(0.5)
 
@@ -96,7 +105,9 @@ def log_of(folder: Path, job: str) -> str:
 
 
 @pytest.mark.parametrize("nodes", [1, 3])
-def test_a_job_survives_preemption_and_its_time_limit(slurm, undisturbed, tmp_path, record_property, nodes):
+def test_a_job_survives_preemption_and_its_time_limit(
+    slurm, undisturbed, tmp_path, record_property, nodes
+):
     if nodes > 1:
         pytest.importorskip("ray", reason="needs vaeexp[ray]")
     wanted, records = undisturbed
@@ -108,7 +119,8 @@ def test_a_job_survives_preemption_and_its_time_limit(slurm, undisturbed, tmp_pa
     wait_for_start(slurm, job, 1)
     record_property("seconds to go on after pre-emption", wait_for_new_line(folder, lines(folder)))
     wait_for_lines(folder, 2 * records // 3)
-    stops = log_of(folder, job).count(STOPPED)  # Slurm may let a run that it pre-empts stop in order, too
+    # Slurm may let a run that it pre-empts stop in order, too.
+    stops = log_of(folder, job).count(STOPPED)
     slurm.run("scancel", "--signal=USR1", "--batch", job)  # what Slurm sends before the time limit
     signalled = time.monotonic()
     while log_of(folder, job).count(STOPPED) == stops and time.monotonic() < signalled + 300:
@@ -125,18 +137,23 @@ def test_a_job_survives_preemption_and_its_time_limit(slurm, undisturbed, tmp_pa
 
 
 @pytest.mark.parametrize("nodes", [1, 3])
-def test_slurm_itself_stops_a_job_before_its_time_limit(slurm, undisturbed, tmp_path, record_property, nodes):
-    """The study needs more than the limit, so Slurm sends the signal, and the job's next run trains no epoch a second time.
+def test_slurm_itself_stops_a_job_before_its_time_limit(
+    slurm, undisturbed, tmp_path, record_property, nodes
+):
+    """The study needs more than the limit, so Slurm sends the signal, and the job's next run trains
+    no epoch a second time.
 
-    Slurm counts limits in minutes, looks at them every 30 seconds, and sends the signal for 180 seconds before the end up to a minute early.
-    With five minutes it comes 90 to 120 seconds after the start, when workers train, and the next run has as long. Four would do for one
-    node that is not busy: the signal comes after 30 to 60 seconds.
+    Slurm counts limits in minutes, looks at them every 30 seconds, and sends the signal for 180
+    seconds before the end up to a minute early. With five minutes it comes 90 to 120 seconds after
+    the start, when workers train, and the next run has as long. Four would do for one node that is
+    not busy: the signal comes after 30 to 60 seconds.
     """
     if nodes > 1:
         pytest.importorskip("ray", reason="needs vaeexp[ray]")
     wanted, _ = undisturbed
     folder = make_place(tmp_path)
-    variables = noting(folder, pause=2 * SECONDS / len(wanted.epochs))  # two lanes train side by side
+    # Two lanes train side by side.
+    variables = noting(folder, pause=2 * SECONDS / len(wanted.epochs))
     submitted = write_script(slurm, folder, nodes, "--time", LIMIT, "--submit", **variables)
     job = re.search(r"is submitted as job (\d+)", submitted)[1]
     wait_for_start(slurm, job, 0)
@@ -152,7 +169,9 @@ def test_slurm_itself_stops_a_job_before_its_time_limit(slurm, undisturbed, tmp_
     record_property("seconds to go on", wait_for_new_line(folder, lines(folder)))
     state, restarts = wait_for_end(slurm, job)
     said = log_of(folder, job)
-    assert (state, restarts >= 1) == ("COMPLETED", True), f"{restarts} restarts\n{said}\n{slurm.log()}"
+    assert (state, restarts >= 1) == ("COMPLETED", True), (
+        f"{restarts} restarts\n{said}\n{slurm.log()}"
+    )
     assert said.count(STOPPED) == restarts, "each run but the last was stopped in order"
     assert "DUE TO TIME LIMIT" not in said
     verdict = compare(read_facts(folder), wanted)

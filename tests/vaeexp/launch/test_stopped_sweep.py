@@ -1,4 +1,6 @@
-"""`vaeexp sweep` that is stopped in order leaves a checkpoint of each running trial's last epoch, and ends in the same table."""
+"""`vaeexp sweep` that is stopped in order leaves a checkpoint of each running trial's last epoch,
+and ends in the same table.
+"""
 
 import json
 import signal
@@ -21,7 +23,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def reported_and_saved(folder: Path) -> dict[str, tuple[int, int]]:
-    """Folder of each trial that is to be trained further → the epochs that it has reported, and those in its checkpoint."""
+    """Folder of each trial that is to be trained further → the epochs that it has reported, and
+    those in its checkpoint.
+    """
     storage, found = open_storage(None, folder / "mlruns", NAME, must_exist=True), {}
     for name, identity in study_ids(storage).items():
         for trial in storage.get_all_trials(identity, deepcopy=False):
@@ -43,13 +47,19 @@ def test_running_trials_leave_checkpoints_of_their_last_epochs(tmp_path, number)
     assert run(whole, rarely, environment(whole))[0] == 0
     process = start(stopped, rarely, environment(stopped))
     # The first two trials have done an epoch or two of eight, and the pruner ends neither.
-    while not (stopped / JOURNAL).exists() or (stopped / JOURNAL).read_bytes().count(b'"intermediate_value"') < 3:
+    while (
+        not (stopped / JOURNAL).exists()
+        or (stopped / JOURNAL).read_bytes().count(b'"intermediate_value"') < 3
+    ):
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     process.send_signal(number)
     said, _ = process.communicate()
     assert process.returncode == 128 + number, said
-    assert "Stopping: workers end the epoch at hand and write checkpoints, for 20 s at the most." in said
+    assert (
+        "Stopping: workers end the epoch at hand and write checkpoints, for 20 s at the most."
+        in said
+    )
     running = reported_and_saved(stopped)
     assert running
     assert all(reported == saved for reported, saved in running.values()), running

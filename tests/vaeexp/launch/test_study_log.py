@@ -1,4 +1,6 @@
-"""Limits of the system around a sweep: an output that nobody reads, a full device, few processes, little memory, no git."""
+"""Limits of the system around a sweep: an output that nobody reads, a full device, few processes,
+little memory, no git.
+"""
 
 import io
 import os
@@ -45,9 +47,16 @@ def make_study(root: Path) -> None:
     write_files(root / "data" / "MNIST" / "raw", training=160, test=30)
 
 
-def start(place: Path, *arguments: str, before: tuple[str, ...] = (), **options: object) -> subprocess.Popen[str]:
+def start(
+    place: Path, *arguments: str, before: tuple[str, ...] = (), **options: object
+) -> subprocess.Popen[str]:
     command = [*before, sys.executable, "-P", "-m", "vaeexp", *arguments]
-    options = {"cwd": place, "env": without_mnist(place), "text": True, "stderr": subprocess.PIPE} | options
+    options = {
+        "cwd": place,
+        "env": without_mnist(place),
+        "text": True,
+        "stderr": subprocess.PIPE,
+    } | options
     return subprocess.Popen(command, **options)
 
 
@@ -56,7 +65,9 @@ SWEEP = ("sweep", "lines.yaml", "--data", "data", "--workers", "1", "--lanes", "
 
 @pytest.fixture(scope="module")
 def unread(place: Path) -> tuple[int, str]:
-    """The exit status and the errors of a sweep whose reader goes away at once, on a machine without git."""
+    """The exit status and the errors of a sweep whose reader goes away at once, on a machine
+    without git.
+    """
     environment = without_mnist(place) | {"PATH": str(place / "nothing")}
     process = start(place, *SWEEP, stdout=subprocess.PIPE, env=environment)
     process.stdout.close()
@@ -69,7 +80,10 @@ def log_of(place: Path) -> str:
 
 def test_a_closed_pipe_does_not_end_the_training(place, unread):
     status, errors = unread
-    assert (status, errors) == (0, "The output is closed. The study goes on; its lines are in mlruns/logs/lines.txt.\n")
+    assert (status, errors) == (
+        0,
+        "The output is closed. The study goes on; its lines are in mlruns/logs/lines.txt.\n",
+    )
     assert (place / "reports" / "lines" / "README.md").exists()
     lines = log_of(place)
     assert "vaeexp sweep lines.yaml" in lines.splitlines()[1]
@@ -85,7 +99,8 @@ def test_a_full_device_is_said_in_one_line_and_the_log_holds_every_sweep(place, 
         errors = process.communicate()[1]
     assert process.returncode == 0
     assert errors.splitlines() == [
-        "The output is lost (No space left on device). The study goes on; its lines are in mlruns/logs/lines.txt."
+        "The output is lost (No space left on device). The study goes on; its lines are in "
+        "mlruns/logs/lines.txt."
     ]
     assert len(re.findall(r"(?m)^\d{4}-\S+ .*  vaeexp sweep lines.yaml", log_of(place))) == 2
     assert "is complete" in log_of(place)
@@ -94,7 +109,10 @@ def test_a_full_device_is_said_in_one_line_and_the_log_holds_every_sweep(place, 
 def test_other_commands_end_in_one_line_or_without_a_word(place, unread):
     with open("/dev/full", "w", encoding="utf-8") as full:
         process = start(place, "trials", "lines", "--json", stdout=full)
-        assert process.communicate()[1] == "vaeexp: standard output cannot be written: No space left on device.\n"
+        assert (
+            process.communicate()[1]
+            == "vaeexp: standard output cannot be written: No space left on device.\n"
+        )
         assert process.returncode == 2
     process = start(place, "trials", "lines", stdout=subprocess.PIPE)
     process.stdout.close()
@@ -108,7 +126,14 @@ def test_a_machine_without_git_has_no_commit_on_record(monkeypatch, tmp_path):
 
 
 def test_too_little_address_space_for_the_libraries_is_one_line(place):
-    process = start(place, *SWEEP, "--name", "narrow", before=("prlimit", f"--as={2**30}"), stdout=subprocess.DEVNULL)
+    process = start(
+        place,
+        *SWEEP,
+        "--name",
+        "narrow",
+        before=("prlimit", f"--as={2**30}"),
+        stdout=subprocess.DEVNULL,
+    )
     errors = process.communicate()[1].splitlines()
     assert process.returncode == 2
     assert len(errors) == 1
@@ -116,24 +141,39 @@ def test_too_little_address_space_for_the_libraries_is_one_line(place):
     assert errors[0].endswith("Raise the limit (`ulimit -v`, or that of the container).")
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root, to become a user of its own")
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv"),
+    reason="needs root, to become a user of its own",
+)
 def test_a_limit_on_processes_is_one_line():
     may_read = "+dac_override,+dac_read_search"
-    become = ("setpriv", f"--reuid={USER}", "--clear-groups", f"--inh-caps={may_read}", f"--ambient-caps={may_read}")
+    become = (
+        "setpriv",
+        f"--reuid={USER}",
+        "--clear-groups",
+        f"--inh-caps={may_read}",
+        f"--ambient-caps={may_read}",
+    )
     with tempfile.TemporaryDirectory() as folder:  # that of pytest is closed to other users
         root = Path(folder)
         make_study(root)
         for path in (root, *root.rglob("*")):
             path.chmod(0o777)
-        process = start(root, *SWEEP, before=(*become, "prlimit", "--nproc=4"), stdout=subprocess.DEVNULL)
+        process = start(
+            root, *SWEEP, before=(*become, "prlimit", "--nproc=4"), stdout=subprocess.DEVNULL
+        )
         errors = process.communicate()[1].splitlines()
     assert process.returncode == 2
-    assert errors[-1].startswith("vaeexp: processes: the system allows no further process or thread.")
+    assert errors[-1].startswith(
+        "vaeexp: processes: the system allows no further process or thread."
+    )
     assert not [line for line in errors if "Traceback" in line or "bug" in line or "joblib" in line]
 
 
 def test_in_a_notebook_the_lines_go_to_the_file(monkeypatch, tmp_path):
-    """Rich takes `get_ipython` as the sign of a notebook, and shows each line there instead of writing it to a file."""
+    """Rich takes `get_ipython` as the sign of a notebook, and shows each line there instead of
+    writing it to a file.
+    """
 
     class ZMQInteractiveShell:
         pass
@@ -149,5 +189,10 @@ def test_in_a_notebook_the_lines_go_to_the_file(monkeypatch, tmp_path):
         with LiveProgress(log.file_console, study="s") as progress:
             progress.warn("look")
     lines = log_path(tmp_path, "s").read_text().splitlines()
-    assert [line.split("  ")[-1] for line in lines[1:]] == ["vaeexp sweep s", "before", "within", "warning: look"]
+    assert [line.split("  ")[-1] for line in lines[1:]] == [
+        "vaeexp sweep s",
+        "before",
+        "within",
+        "warning: look",
+    ]
     assert said.getvalue() == "before\nwithin\n"

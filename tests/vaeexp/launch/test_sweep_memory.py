@@ -1,4 +1,6 @@
-"""The memory of a sweep is estimated before it starts: what does not fit is refused before it is built, or narrowed."""
+"""The memory of a sweep is estimated before it starts: what does not fit is refused before it is
+built, or narrowed.
+"""
 
 import io
 import subprocess
@@ -38,15 +40,25 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepOptions:
 @pytest.mark.parametrize("prior", ["normal", "mixture", "vampprior"])
 def test_parameters_are_counted_without_building_the_model(network, prior):
     settings = ModelSettings(network=network, prior=prior, hidden=(16, 8))
-    assert count_parameters(settings, (1, 28, 28)) == build_vae(settings, (1, 28, 28), seed=0).parameter_count()
+    assert (
+        count_parameters(settings, (1, 28, 28))
+        == build_vae(settings, (1, 28, 28), seed=0).parameter_count()
+    )
 
 
 def test_a_model_that_cannot_fit_is_refused_before_it_is_built(options, monkeypatch):
-    monkeypatch.setattr("vaeexp.launch.memory.free_memory", lambda: FreeMemory(20 * GIB, "the container"))
-    monkeypatch.setattr("vaeexp.models.vae.build_vae", lambda *settings, **options: pytest.fail("it was built"))
-    wide = SweepOptions(**{**vars(options), "overrides": (*options.overrides, "hidden=[16384,16384,16384]")})
+    monkeypatch.setattr(
+        "vaeexp.launch.memory.free_memory", lambda: FreeMemory(20 * GIB, "the container")
+    )
+    monkeypatch.setattr(
+        "vaeexp.models.vae.build_vae", lambda *settings, **options: pytest.fail("it was built")
+    )
+    wide = SweepOptions(
+        **{**vars(options), "overrides": (*options.overrides, "hidden=[16384,16384,16384]")}
+    )
     with pytest.raises(
-        UserError, match=r"model: the largest model has 1,\d+,\d+,\d+ parameters; one trial of it needs"
+        UserError,
+        match=r"model: the largest model has 1,\d+,\d+,\d+ parameters; one trial of it needs",
     ) as error:
         plan_sweep(wide, console=Console(file=io.StringIO()))
     assert "the container has 20.0 GiB free" in str(error.value)
@@ -61,12 +73,19 @@ def test_a_sweep_is_narrowed_with_a_line_or_refused_where_its_numbers_are_fixed(
     assert (roomy.workers, roomy.lanes, said) == (4, 8, [])
     assert MemoryPlan(*place).fitting(roomy, free) == (1, 2)
     for fixed, recorded in ((asked, {}), (options.execution, {"workers": 4, "lanes": 8})):
-        with pytest.raises(UserError, match=r"memory: 4 workers with 8 lanes need about .* Try --workers 1 --lanes 2"):
+        with pytest.raises(
+            UserError,
+            match=r"memory: 4 workers with 8 lanes need about .* Try --workers 1 --lanes 2",
+        ):
             choose_execution(*place, fixed, recorded, said.append, free)
-    narrow = choose_execution(*place, {**options.execution}, {}, said.append, FreeMemory(GIB // 2, "the container"))
+    narrow = choose_execution(
+        *place, {**options.execution}, {}, said.append, FreeMemory(GIB // 2, "the container")
+    )
     assert (narrow.workers, narrow.lanes) == (1, 1)
     assert len(said) == 1
-    assert said[0].endswith("the container has 0.5 GiB free: the study runs with --workers 1 --lanes 1.")
+    assert said[0].endswith(
+        "the container has 0.5 GiB free: the study runs with --workers 1 --lanes 1."
+    )
 
 
 class FakeCluster(RayEngine):
@@ -83,11 +102,17 @@ def test_a_cluster_has_no_more_workers_than_its_memory_has_room_for(options, tmp
     plan = MemoryPlan(*place)
     assert cluster.places == 16
     for lanes, workers in ((8, 4), (2, 2)):  # a worker needs more than half of a machine's memory
-        execution = choose_execution(*place, {**options.execution, "lanes": lanes}, {}, print, engine=cluster)
+        execution = choose_execution(
+            *place, {**options.execution, "lanes": lanes}, {}, print, engine=cluster
+        )
         assert (execution.workers, execution.lanes) == (workers, lanes)
-        assert plan.asked(cluster, execution).memory == plan.needed(1, lanes // workers, compiled=False)
+        assert plan.asked(cluster, execution).memory == plan.needed(
+            1, lanes // workers, compiled=False
+        )
     asked = {**options.execution, "workers": 8, "lanes": 8}
-    assert choose_execution(*place, asked, {}, print, engine=cluster).workers == 8, "the study waits for them"
+    assert choose_execution(*place, asked, {}, print, engine=cluster).workers == 8, (
+        "the study waits for them"
+    )
     wide = {**options.execution, "threads": 3}
     assert plan.asked(cluster, choose_execution(*place, wide, {}, print, engine=cluster)).cpus == 3
 
@@ -101,12 +126,15 @@ def test_the_plan_shows_the_memory(options):
 @pytest.mark.parametrize(
     ("megabytes", "said"),
     [
-        (600, "vaeexp: memory: `vaeexp sweep` needs about 0.8 GiB to load PyTorch, and the container has 0.5 GiB free. Give it more memory.\n"),
+        (600, "vaeexp: memory: `vaeexp sweep` needs about 0.8 GiB to load PyTorch, and the "
+            "container has 0.5 GiB free. Give it more memory.\n"),
         (900, "parameters; one trial of it needs about 0.5 GiB more, and the container has 0."),
         pytest.param(1600, "Report: reports/smoke/report.html", marks=pytest.mark.slow),
     ],
 )  # fmt: skip
-def test_in_a_real_group_with_little_memory_a_sweep_says_so_or_runs_to_its_end(megabytes, said, tmp_path):
+def test_in_a_real_group_with_little_memory_a_sweep_says_so_or_runs_to_its_end(
+    megabytes, said, tmp_path
+):
     """On the first machine tried, the driver was killed after 9 s without a word."""
     study = ("smoke", "--device", "cpu", "--compile", "off")
     sweep = (sys.executable, "-P", "-m", "vaeexp", "sweep", *study)
@@ -115,7 +143,12 @@ def test_in_a_real_group_with_little_memory_a_sweep_says_so_or_runs_to_its_end(m
             join = ("bash", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "join")
             environment = without_mnist(tmp_path) | {"VAEEXP_CACHE": str(tmp_path / "cache")}
             ended = subprocess.run(
-                (*join, *sweep), cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+                (*join, *sweep),
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
             )
     except NoControlGroups as error:
         pytest.skip(str(error))

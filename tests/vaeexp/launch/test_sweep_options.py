@@ -1,4 +1,6 @@
-"""The table of options: each field reaches the command, Python, Slurm's script and the recorded command; nothing is listed here."""
+"""The table of options: each field reaches the command, Python, Slurm's script and the recorded
+command; nothing is listed here.
+"""
 
 import inspect
 import re
@@ -13,10 +15,25 @@ from click.testing import CliRunner, Result
 import vaeexp
 from sweeps.errors import UserError
 from vaeexp.commands import cli
-from vaeexp.launch.options import EXECUTION, OPTIONS, TITLES, Duration, IntegerOrAuto, Option, SizeOrAuto, SweepOptions
+from vaeexp.launch.options import (
+    EXECUTION,
+    OPTIONS,
+    TITLES,
+    Duration,
+    IntegerOrAuto,
+    Option,
+    SizeOrAuto,
+    SweepOptions,
+)
 
 pytestmark = pytest.mark.usefixtures("keep_signals")
-SAMPLES = {click.types.IntRange: "3", Duration: "1m30s", IntegerOrAuto: "7", SizeOrAuto: "0", click.Path: "elsewhere"}
+SAMPLES = {
+    click.types.IntRange: "3",
+    Duration: "1m30s",
+    IntegerOrAuto: "7",
+    SizeOrAuto: "0",
+    click.Path: "elsewhere",
+}
 
 
 def sample(option: Option) -> str:
@@ -70,7 +87,9 @@ def test_every_field_but_the_study_is_an_option_of_a_group_and_of_python():
 
 
 @pytest.mark.parametrize("option", OPTIONS.values(), ids=list(OPTIONS))
-def test_an_option_reaches_the_command_python_and_the_command_that_continues_the_study(option, taken):
+def test_an_option_reaches_the_command_python_and_the_command_that_continues_the_study(
+    option, taken
+):
     given = by_command(taken, "smoke", *flags(option))
     value = getattr(given, option.name)
     assert value != option.default
@@ -97,8 +116,12 @@ def test_slurm_passes_an_option_on_or_says_that_its_script_sets_it(option, taken
         assert f"{option.flag}: is not for a Slurm job" in str(done.exception)
 
 
-@pytest.mark.parametrize("option", [option for option in OPTIONS.values() if option.address], ids=lambda o: o.name)
-def test_the_password_of_an_address_stays_out_of_scripts_and_of_the_recorded_command(option, taken, monkeypatch):
+@pytest.mark.parametrize(
+    "option", [option for option in OPTIONS.values() if option.address], ids=lambda o: o.name
+)
+def test_the_password_of_an_address_stays_out_of_scripts_and_of_the_recorded_command(
+    option, taken, monkeypatch
+):
     address = f"scheme://me:hunter2@host/{option.name}"
     given = by_command(taken, "smoke", option.flag, address)
     assert [*given.words()][-2:] == [option.flag, f"scheme://me:***@host/{option.name}"]
@@ -114,7 +137,11 @@ def test_the_password_of_an_address_stays_out_of_scripts_and_of_the_recorded_com
     [
         *(("trials", value) for value in (0, -3, 2.5, "x")),
         *(("max_failures", value) for value in (0, 1.0)),
-        *((name, value) for name in ("seconds", "trial_timeout", "storage_timeout") for value in (0, 0.0, -1.5, "5x")),
+        *(
+            (name, value)
+            for name in ("seconds", "trial_timeout", "storage_timeout")
+            for value in (0, 0.0, -1.5, "5x")
+        ),
         *(("lanes", value) for value in (0, 1.5, "many")),
         *(("resident_mb", value) for value in (-1, "much")),
         *(("device", "tpu"), ("engine", "spark"), ("fuse", "true")),
@@ -138,7 +165,9 @@ def test_none_is_the_default_and_a_time_is_recorded_to_the_second(taken):
     assert [*taken.pop().words()] == ["smoke", "--seconds", "2000000"]
 
 
-@pytest.mark.parametrize(("overrides", "words"), [("epochs=3", "must be a dict"), ({"epoch": 3}, None)])
+@pytest.mark.parametrize(
+    ("overrides", "words"), [("epochs=3", "must be a dict"), ({"epoch": 3}, None)]
+)
 def test_changes_are_a_dict(overrides, words, taken):
     if words is None:
         vaeexp.run_study("smoke", overrides=overrides)

@@ -1,4 +1,6 @@
-"""Priors and likelihoods of the user's own, each one definition, from a study file to its report."""
+"""Priors and likelihoods of the user's own, each one definition, from a study file to its
+report.
+"""
 
 import shutil
 import sys
@@ -81,7 +83,7 @@ class Mean(Likely):
     def forward(self, h): return h
 class Unnamed(Likely):
     outputs = None
-"""
+"""  # noqa: E501
 
 STUDY = """
 question: Does a part of my own help?
@@ -114,7 +116,9 @@ def own(tmp_path, monkeypatch):
         ({"prior": "own_parts:Grid", "likelihood": "gaussian"}, True),
     ],
 )
-def test_own_parts_go_from_one_definition_to_the_report(parts, components, own, empty_store, no_figures):
+def test_own_parts_go_from_one_definition_to_the_report(
+    parts, components, own, empty_store, no_figures
+):
     write_files(own / "data" / "MNIST" / "raw", training=160, test=30)
     runs = train_study(own, "mine", STUDY.format(**parts))
     view = open_study("mine", runs, None)
@@ -148,11 +152,16 @@ def test_own_parts_go_from_one_definition_to_the_report(parts, components, own, 
         ),
         ({"likelihood": "own_parts:Gone"}, "likelihood: 'own_parts:Gone' cannot be imported"),
         ({"likelihood": "own_parts:Mean"}, "likelihood: 'own_parts:Mean' must be"),
-        ({"likelihood": "own_parts:Unnamed"}, "likelihood: 'own_parts:Unnamed' must .*attribute `outputs`"),
+        (
+            {"likelihood": "own_parts:Unnamed"},
+            "likelihood: 'own_parts:Unnamed' must .*attribute `outputs`",
+        ),
     ],
 )
 def test_an_unfit_part_is_refused_before_any_training(part, says, own):
-    (own / "study.yaml").write_text(STUDY.format(**{"prior": "normal", "likelihood": "gaussian", **part}))
+    (own / "study.yaml").write_text(
+        STUDY.format(**{"prior": "normal", "likelihood": "gaussian", **part})
+    )
     with pytest.raises(UserError, match=says) as refused:
         open_study_file(str(own / "study.yaml"), image_shape=(1, 28, 28))
     assert "study.yaml:" in str(refused.value)

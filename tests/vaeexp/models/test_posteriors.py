@@ -15,7 +15,9 @@ DENSITIES = [name for name, kind in POSTERIORS.items() if kind.stochastic]
 
 def from_head(name, rows, latent_size, scale=1.0, seed=0):
     kind = POSTERIORS[name]
-    h = scale * torch.randn(rows, kind.parameters * latent_size, generator=torch.Generator().manual_seed(seed))
+    h = scale * torch.randn(
+        rows, kind.parameters * latent_size, generator=torch.Generator().manual_seed(seed)
+    )
     return kind.from_head(h, torch.ones(latent_size))
 
 
@@ -28,7 +30,11 @@ def test_normalised_on_a_line(name):
 
 
 @settings(deadline=None, max_examples=30)
-@given(name=st.sampled_from(DENSITIES), lead=st.lists(st.integers(1, 4), max_size=2), latent=st.integers(1, 9))
+@given(
+    name=st.sampled_from(DENSITIES),
+    lead=st.lists(st.integers(1, 4), max_size=2),
+    latent=st.integers(1, 9),
+)
 def test_shapes(name, lead, latent):
     kind = POSTERIORS[name]
     posterior = kind.from_head(torch.randn(*lead, kind.parameters * latent), torch.ones(latent))
@@ -43,7 +49,9 @@ def test_shapes(name, lead, latent):
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e3, 1e6])
 def test_any_encoder_output_gives_finite_terms_and_gradients(name, scale):
     kind = POSTERIORS[name]
-    h = (scale * torch.randn(6, kind.parameters * 4, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    h = (
+        scale * torch.randn(6, kind.parameters * 4, generator=torch.Generator().manual_seed(0))
+    ).requires_grad_()
     z, log_prob = kind.from_head(h, torch.ones(4)).rsample_and_log_prob(torch.randn(6, 4))
     (gradient,) = torch.autograd.grad(log_prob.sum() + z.sum(), h)
     assert z.isfinite().all()
@@ -71,7 +79,9 @@ def test_a_small_head_is_a_leading_slice_of_a_big_one(name):
 def test_diagonal_gaussian_against_torch_distributions():
     posterior = from_head("gaussian", 6, 5)
     baseline = Independent(Normal(posterior.mean, (0.5 * posterior.log_var).exp()), 1)
-    z, log_prob = posterior.rsample_and_log_prob(torch.randn(40_000, 6, 5, generator=torch.Generator().manual_seed(1)))
+    z, log_prob = posterior.rsample_and_log_prob(
+        torch.randn(40_000, 6, 5, generator=torch.Generator().manual_seed(1))
+    )
     torch.testing.assert_close(log_prob, baseline.log_prob(z), rtol=1e-4, atol=1e-4)
     errors = z.std(0) / math.sqrt(len(z)), log_prob.std(0) / math.sqrt(len(z))
     assert ((z.mean(0) - baseline.mean).abs() < 4.5 * errors[0]).all()
@@ -80,7 +90,8 @@ def test_diagonal_gaussian_against_torch_distributions():
 
 def test_log_variance_is_read_as_it_is_within_its_range_and_limited_outside():
     low, high = LOG_VAR_RANGE
-    head = torch.tensor([[0.5, -3.0, 0.1, 200.0, 0.2, -200.0]])  # (mean, log σ²) of three dimensions
+    # (mean, log σ²) of three dimensions.
+    head = torch.tensor([[0.5, -3.0, 0.1, 200.0, 0.2, -200.0]])
     posterior = DiagonalGaussian.from_head(head, torch.ones(3))
     assert posterior.mean.tolist() == [pytest.approx([0.5, 0.1, 0.2])]
     assert posterior.log_var.tolist() == [[-3.0, high, low]]
@@ -91,4 +102,6 @@ def test_density_at_the_noise_is_exact_where_sigma_is_tiny():
     posterior = DiagonalGaussian(mean, torch.full((1, 4), -20.0), torch.ones(4))
     noise = torch.randn(1, 4, generator=torch.Generator().manual_seed(0))
     exact = -0.5 * (noise.double() ** 2 - 20 + math.log(2 * math.pi)).sum(-1)
-    torch.testing.assert_close(posterior.rsample_and_log_prob(noise)[1].double(), exact, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        posterior.rsample_and_log_prob(noise)[1].double(), exact, rtol=1e-6, atol=1e-6
+    )

@@ -24,7 +24,9 @@ IMAGE = (1, 3, 4)
 def encoder(latent_size):
     """A fixed encoder of small images whose posteriors differ from image to image."""
     table = torch.randn(12, 2 * latent_size, generator=torch.Generator().manual_seed(7))
-    return lambda x: DiagonalGaussian.from_head((x.flatten(1) - 0.5) @ table, torch.ones(latent_size))
+    return lambda x: DiagonalGaussian.from_head(
+        (x.flatten(1) - 0.5) @ table, torch.ones(latent_size)
+    )
 
 
 def build(name, latent_size, components, seed=0):
@@ -80,7 +82,9 @@ def test_draws_follow_the_density_on_a_line(name):
     cdf = torch.cumulative_trapezoid(density, points.double())
     drawn = prior.sample(4000, torch.Generator().manual_seed(0)).detach().squeeze(-1).numpy()
 
-    assert stats.kstest(drawn, lambda z: np.interp(z, points[1:].numpy(), cdf.numpy())).pvalue > 0.01
+    assert (
+        stats.kstest(drawn, lambda z: np.interp(z, points[1:].numpy(), cdf.numpy())).pvalue > 0.01
+    )
 
 
 @pytest.mark.parametrize("name", PRIORS)
@@ -89,7 +93,8 @@ def test_draws_follow_the_joint_density_on_a_plane(name):
     n, points = 8000, axis(-12, 12, 481)
     prior = distribution(name, 2)
     plane = plane_density(prior, points)[:-1, :-1] * (points[1] - points[0]).double() ** 2
-    cells = plane.view(16, 30, 16, 30).sum((1, 3)).flatten()  # left Riemann sums; smooth enough for counts
+    # Left Riemann sums; smooth enough for counts.
+    cells = plane.view(16, 30, 16, 30).sum((1, 3)).flatten()
     drawn = prior.sample(n, torch.Generator().manual_seed(1)).detach()
     index = ((drawn + 12) / 1.5).floor().long()
     assert ((index >= 0) & (index < 16)).all()
@@ -117,28 +122,38 @@ def test_closed_form_kl_agrees_with_monte_carlo(name):
 
 
 def test_standard_normal_against_torch_distributions():
-    prior, baseline = StandardNormal(torch.ones(5)), Independent(Normal(torch.zeros(5), torch.ones(5)), 1)
+    prior = StandardNormal(torch.ones(5))
+    baseline = Independent(Normal(torch.zeros(5), torch.ones(5)), 1)
     torch.manual_seed(0)
-    z, posterior = torch.randn(7, 5), DiagonalGaussian(torch.randn(7, 5), torch.randn(7, 5), torch.ones(5))
+    z = torch.randn(7, 5)
+    posterior = DiagonalGaussian(torch.randn(7, 5), torch.randn(7, 5), torch.ones(5))
     torch.testing.assert_close(prior.log_prob(z), baseline.log_prob(z))
     other = Independent(Normal(posterior.mean, (0.5 * posterior.log_var).exp()), 1)
-    torch.testing.assert_close(prior.kl(posterior), torch.distributions.kl_divergence(other, baseline))
+    torch.testing.assert_close(
+        prior.kl(posterior), torch.distributions.kl_divergence(other, baseline)
+    )
 
 
 def test_mixture_is_the_mixture_of_joint_gaussians():
     prior = distribution("mixture", 5, 4)
     scales = (0.5 * prior.log_vars).exp()
-    baseline = MixtureSameFamily(Categorical(logits=prior.log_weights), Independent(Normal(prior.means, scales), 1))
+    baseline = MixtureSameFamily(
+        Categorical(logits=prior.log_weights), Independent(Normal(prior.means, scales), 1)
+    )
     z = 2 * torch.randn(6, 3, 5)
     torch.testing.assert_close(prior.log_prob(z), baseline.log_prob(z))
-    torch.testing.assert_close(prior.component_log_prob(z), baseline.component_distribution.log_prob(z.unsqueeze(-2)))
+    torch.testing.assert_close(
+        prior.component_log_prob(z), baseline.component_distribution.log_prob(z.unsqueeze(-2))
+    )
     torch.testing.assert_close(prior.weights.sum(), torch.tensor(1.0))
 
 
 def test_factorised_mixture_is_a_product_of_mixtures_on_the_line():
     prior = distribution("factorised_mixture", 5, 4)
     weights = Categorical(logits=prior.log_weights.expand(5, 4))
-    baseline = Independent(MixtureSameFamily(weights, Normal(prior.means.T, (0.5 * prior.log_vars.T).exp())), 1)
+    baseline = Independent(
+        MixtureSameFamily(weights, Normal(prior.means.T, (0.5 * prior.log_vars.T).exp())), 1
+    )
     z = 2 * torch.randn(6, 5)
     torch.testing.assert_close(prior.log_prob(z), baseline.log_prob(z))
 
@@ -156,10 +171,15 @@ def test_vampprior_is_the_equal_mixture_of_posteriors_of_its_pseudo_images():
     assert prior.pseudo_logits.shape == (5, *IMAGE)
     z = torch.randn(8, 3)
     posterior = encode(prior.pseudo_logits.sigmoid())
-    each = Independent(Normal(posterior.mean, (0.5 * posterior.log_var).exp()), 1).log_prob(z.unsqueeze(1))  # [8, 5]
+    # [8, 5].
+    each = Independent(Normal(posterior.mean, (0.5 * posterior.log_var).exp()), 1).log_prob(
+        z.unsqueeze(1)
+    )
     expected = each.logsumexp(1) - math.log(5)
     torch.testing.assert_close(prior(encode, torch.ones(3)).log_prob(z), expected)
-    (gradient,) = torch.autograd.grad(prior(encode, torch.ones(3)).log_prob(z).sum(), prior.pseudo_logits)
+    (gradient,) = torch.autograd.grad(
+        prior(encode, torch.ones(3)).log_prob(z).sum(), prior.pseudo_logits
+    )
     assert (gradient.flatten(1).abs().sum(1) > 0).all()
 
 
@@ -188,7 +208,9 @@ def test_distances_keep_full_precision_with_narrow_components():
     precisions = torch.full((4, 16), math.exp(12.0))
     exact = _distances(z.double(), means.double(), precisions.double())
     for distances in (_distances, _distances_by_products):
-        torch.testing.assert_close(distances(z, means, precisions).double(), exact, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            distances(z, means, precisions).double(), exact, rtol=1e-5, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("latent_size", [1, 2, 20, 64, 256])
@@ -220,6 +242,9 @@ def test_masked_components_and_dimensions_do_not_exist():
 
 def test_a_component_without_weight_is_never_drawn():
     prior = GaussianMixture(
-        torch.tensor([0.5, 0.5, 0]).log(), torch.tensor([[-1.0], [1], [100]]), torch.zeros(3, 1), torch.ones(1)
+        torch.tensor([0.5, 0.5, 0]).log(),
+        torch.tensor([[-1.0], [1], [100]]),
+        torch.zeros(3, 1),
+        torch.ones(1),
     )
     assert prior.sample(5000, torch.Generator().manual_seed(0)).max() < 50

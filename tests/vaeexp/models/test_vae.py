@@ -24,14 +24,25 @@ COMBINATIONS = [
     dict(zip(("network", "posterior", "prior", "likelihood"), names, strict=True))
     for names in itertools.product(["mlp"], DENSITIES, PRIORS, LIKELIHOODS)
 ]
-every_model = pytest.mark.parametrize("parts", COMBINATIONS, ids=lambda parts: "-".join(parts.values()))
+every_model = pytest.mark.parametrize(
+    "parts", COMBINATIONS, ids=lambda parts: "-".join(parts.values())
+)
 
 
 def test_the_names_that_are_read_without_torch_are_those_of_the_tables():
-    tables = {"network": NETWORKS, "activation": ACTIVATIONS, "posterior": POSTERIORS, "prior": PRIORS}
-    assert {field: (*table,) for field, table in {**tables, "likelihood": LIKELIHOODS}.items()} == {**PARTS}
+    tables = {
+        "network": NETWORKS,
+        "activation": ACTIVATIONS,
+        "posterior": POSTERIORS,
+        "prior": PRIORS,
+    }
+    assert {field: (*table,) for field, table in {**tables, "likelihood": LIKELIHOODS}.items()} == {
+        **PARTS
+    }
     assert [*DETERMINISTIC] == [name for name in POSTERIORS if name not in DENSITIES]
-    assert [*BINARY] == [name for name, row in LIKELIHOODS.items() if row.distribution.support == "binary"]
+    assert [*BINARY] == [
+        name for name, row in LIKELIHOODS.items() if row.distribution.support == "binary"
+    ]
 
 
 def small(**changes):
@@ -50,7 +61,8 @@ def shaken(parts, seed=0, **changes):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in vae.parameters():
-            # Less where many numbers are summed, so that outputs stay where a trained decoder's are.
+            # Less where many numbers are summed, so that outputs stay where a trained decoder's
+            # are.
             spread = 0.3 * min(1, 12 / parameter.shape[1:].numel()) ** 0.5
             parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
     return vae
@@ -121,7 +133,8 @@ def test_gradients_by_finite_differences(parts):
     gradients = torch.autograd.grad(negative_elbo(), list(vae.parameters()))
     generator = torch.Generator().manual_seed(3)
     for (name, parameter), gradient in zip(vae.named_parameters(), gradients, strict=True):
-        direction, step = torch.randn(parameter.shape, generator=generator, dtype=torch.float64), 1e-6
+        direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        step = 1e-6
         with torch.no_grad():
             start = parameter.clone()
             ends = []
@@ -136,7 +149,9 @@ def test_gradients_by_finite_differences(parts):
 
 @every_model
 def test_a_padded_model_is_the_same_model(parts):
-    """At a smaller latent size and fewer components than the space's maximum; the padding gets exactly no gradient."""
+    """At a smaller latent size and fewer components than the space's maximum; the padding gets
+    exactly no gradient.
+    """
     own, (x, noise) = shaken(parts), batch()
     big = embedded(own, **parts, latent_size=8, components=9)
     terms = own(x, noise)
@@ -149,7 +164,9 @@ def test_a_padded_model_is_the_same_model(parts):
     (padded.distortion + padded.rate).mean().backward()
     for (name, parameter), whole in zip(own.named_parameters(), big.parameters(), strict=True):
         inside = tuple(slice(n) for n in parameter.shape)
-        torch.testing.assert_close(whole.grad[inside], parameter.grad, rtol=1e-4, atol=1e-5, msg=name)
+        torch.testing.assert_close(
+            whole.grad[inside], parameter.grad, rtol=1e-4, atol=1e-5, msg=name
+        )
         outside = whole.grad.clone()
         outside[inside] = 0
         assert (outside == 0).all(), name
@@ -189,8 +206,12 @@ def test_lower_precision_of_products_keeps_densities_in_float32(parts):
         prior = vae.prior_distribution()
         log_prior = prior.log_prob(z)
     assert h.dtype == torch.bfloat16
-    assert {part.dtype for part in (*low, posterior.mean, posterior.log_var, log_prior)} == {torch.float32}
-    torch.testing.assert_close(low.distortion, -vae.likelihood(h.float()).log_prob(x), rtol=1e-6, atol=1e-6)
+    assert {part.dtype for part in (*low, posterior.mean, posterior.log_var, log_prior)} == {
+        torch.float32
+    }
+    torch.testing.assert_close(
+        low.distortion, -vae.likelihood(h.float()).log_prob(x), rtol=1e-6, atol=1e-6
+    )
     torch.testing.assert_close(log_prior, prior.log_prob(z), rtol=1e-6, atol=1e-6)
     assert all(gradient.isfinite().all() for gradient in gradients)
     for part, right in zip(low, exact, strict=True):
@@ -230,7 +251,9 @@ def test_the_elbo_is_a_lower_bound_that_importance_sampling_tightens():
         evidence = joint.double().logsumexp(0) + math.log(points[1] - points[0])
         noise = torch.randn(4000, 7, 1, generator=torch.Generator().manual_seed(0))
         z, log_q = vae.encode(x).rsample_and_log_prob(noise)
-        weights = (vae.decode(z).log_prob(x) + vae.prior_distribution().log_prob(z) - log_q).double()
+        weights = (
+            vae.decode(z).log_prob(x) + vae.prior_distribution().log_prob(z) - log_q
+        ).double()
     assert (weights.mean(0) < evidence).all()
     ratio = (weights - evidence).exp()
     assert ((ratio.mean(0) - 1).abs() < 5 * ratio.std(0) / math.sqrt(4000)).all()
@@ -255,7 +278,9 @@ def test_parameter_count_of_the_baseline_model():
     decoder = 21 * 512 + 513 * 512 + 513 * 784
     assert build_vae(settings, (1, 28, 28), 0).parameter_count() == encoder + decoder
     mixture = settings.model_copy(update={"prior": "mixture", "components": 16})
-    assert build_vae(mixture, (1, 28, 28), 0).parameter_count() == encoder + decoder + 16 * (20 + 20 + 1)
+    assert build_vae(mixture, (1, 28, 28), 0).parameter_count() == encoder + decoder + 16 * (
+        20 + 20 + 1
+    )
     vamp = settings.model_copy(update={"prior": "vampprior", "components": 16})
     assert build_vae(vamp, (1, 28, 28), 0).parameter_count() == encoder + decoder + 16 * 784
 

@@ -19,9 +19,13 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize(("classes", "names"), [(1, ()), (3, "012012012"), (9, "012345678"), (17, None)])
+@pytest.mark.parametrize(
+    ("classes", "names"), [(1, ()), (3, "012012012"), (9, "012345678"), (17, None)]
+)
 @pytest.mark.parametrize("binarisation", ["static", "dynamic", "none"])
-def test_the_images_are_as_the_model_sees_them_and_of_all_classes(tmp_path, classes, names, binarisation):
+def test_the_images_are_as_the_model_sees_them_and_of_all_classes(
+    tmp_path, classes, names, binarisation
+):
     images = noise(60, 5, 6) % 200
     labels = {"labels": np.arange(60) % classes} if classes > 1 else {}
     np.savez(tmp_path / "mine.npz", images=images, **labels)
@@ -44,7 +48,9 @@ def test_the_images_are_as_the_model_sees_them_and_of_all_classes(tmp_path, clas
 
 def test_fewer_images_than_nine_are_all_shown(tmp_path):
     write_tree(tmp_path / "mine", {"a": 6}, shape=(5, 4))
-    data = open_dataset(DataSettings(dataset="folder"), root=tmp_path / "mine", say=lambda text: None)
+    data = open_dataset(
+        DataSettings(dataset="folder"), root=tmp_path / "mine", say=lambda text: None
+    )
     assert len(examples(data, 9)[0]) == 4
 
 
@@ -66,7 +72,9 @@ def test_a_sheet_is_kept_as_text_and_drawn_from_it(shape, kept):
         assert np.array_equal(again.images, sheet.images)
     figure = draw(again)
     assert figure.get_figheight() < HIGHEST + 2
-    assert {*names} <= {text.get_text().replace("\\", "") for axes in figure.axes for text in axes.texts}
+    assert {*names} <= {
+        text.get_text().replace("\\", "") for axes in figure.axes for text in axes.texts
+    }
 
 
 def test_the_report_shows_the_sheet_under_its_data_and_needs_no_data(results, no_figures):
@@ -74,10 +82,15 @@ def test_the_report_shows_the_sheet_under_its_data_and_needs_no_data(results, no
     record = {**results.study.provenance, "contact_sheet": pack(sheet)}
     with_sheet = replace(results, study=replace(results.study, provenance=record))
     text, figures, _ = compose(StudyView(with_sheet))
-    data = text[text.index("<summary>Data</summary>") : text.index("<summary>Fixed settings</summary>")]
+    data = text[
+        text.index("<summary>Data</summary>") : text.index("<summary>Fixed settings</summary>")
+    ]
     assert '<img src="training_images.png"' in data
     training = with_sheet.study.provenance["data"]["train"]
-    said = f"9 of the {training:,} training images as the models are given them: each pixel drawn once, black or white."
+    said = (
+        f"9 of the {training:,} training images as the models are given them: each pixel drawn "
+        "once, black or white."
+    )
     assert said in data
     assert figures["training_images.png"].axes
     assert "training_images.png" not in compose(StudyView(results))[0]

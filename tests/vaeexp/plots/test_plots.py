@@ -15,7 +15,15 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
-from synthetic_study import SEARCH, part, study_attributes, texts, with_baselines, with_samples_tested, write_pictures
+from synthetic_study import (
+    SEARCH,
+    part,
+    study_attributes,
+    texts,
+    with_baselines,
+    with_samples_tested,
+    write_pictures,
+)
 
 from sweeps.results import best_so_far, ranked
 from vaeexp.plots import PLOTS, style
@@ -29,11 +37,14 @@ from vaeexp.results.study_view import StudyView
 
 
 def points(axes):
-    return sum(len(found.get_offsets()) for found in axes.collections if isinstance(found, PathCollection))
+    return sum(
+        len(found.get_offsets()) for found in axes.collections if isinstance(found, PathCollection)
+    )
 
 
 @pytest.mark.parametrize(
-    ("given", "trials", "words"), [(0, 9, ""), (4, 9, "gave the first 4;"), (4, 2, "gave the first 2;")]
+    ("given", "trials", "words"),
+    [(0, 9, ""), (4, 9, "gave the first 4;"), (4, 2, "gave the first 2;")],
 )
 def test_the_history_says_which_trials_the_study_file_gave(results, given, trials, words):
     spec = results.study.spec | ({"start": [{"beta": 1}] * given} if given else {})
@@ -53,7 +64,9 @@ def test_history_shows_every_trial_once_and_the_best_so_far(results):
     best = ranked(results).iloc[0]
     assert f"lowest: trial {best['number']}, {best['objective']:.2f}" in texts(axes.figure)
     assert axes.get_ylabel() == "validation −ELBO (nats per image)"
-    counts = {state: int((trials["state"] == state).sum()) for state in ("complete", "pruned", "failed")}
+    counts = {
+        state: int((trials["state"] == state).sum()) for state in ("complete", "pruned", "failed")
+    }
     assert {text.get_text() for text in axes.get_legend().get_texts()} == {
         f"complete ({counts['complete']})",
         f"pruned, value reached ({counts['pruned']})",
@@ -68,14 +81,21 @@ def test_learning_curves_have_a_line_per_trial_and_mark_where_it_was_pruned(resu
     axes = learning_curves(StudyView(results)).axes[0]
     trials = StudyView(results).search
     lines = [
-        segment for found in axes.collections if isinstance(found, LineCollection) for segment in found.get_segments()
+        segment
+        for found in axes.collections
+        if isinstance(found, LineCollection)
+        for segment in found.get_segments()
     ]
     assert len(lines) == int((trials["epochs"] > 0).sum())
     marked = [found for found in axes.collections if isinstance(found, PathCollection)]
     ends = sorted(float(x) for found in marked for x, _ in found.get_offsets())
     stopped = trials[trials["state"].isin(["pruned", "failed"]) & (trials["epochs"] > 0)]
     last = results.epochs[~results.epochs["repeat"]].groupby("number")["objective"].last()
-    seen = stopped[style.within(axes, np.stack([stopped["epochs"], last[stopped["number"]]], axis=1).astype(float))]
+    seen = stopped[
+        style.within(
+            axes, np.stack([stopped["epochs"], last[stopped["number"]]], axis=1).astype(float)
+        )
+    ]
     assert 0 < len(seen) < len(stopped)
     assert ends == sorted(seen["epochs"].astype(float))
     assert axes.get_xlabel() == "epoch"
@@ -88,7 +108,9 @@ def test_importance_bars_are_the_shares_and_need_enough_trials(results):
     assert sum(shares.values()) == pytest.approx(1)
     assert shares == StudyView(results).importances["share"].to_dict()
     axes = importance(StudyView(results)).axes[0]
-    assert [bar.get_width() for bar in axes.patches] == pytest.approx([100 * share for share in shares.values()][::-1])
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx(
+        [100 * share for share in shares.values()][::-1]
+    )
     assert axes.get_xlabel() == "share of the importance (%)"
     few = part(results, ranked(results).head(9))
     assert StudyView(few).importances["share"].to_dict() == {}
@@ -115,7 +137,14 @@ def test_equal_epochs_have_a_panel_per_parameter_on_the_scale_of_its_space(resul
         "prior",
         "components (if prior is mixture)",
     ]
-    assert [axes.get_xscale() for axes in panels] == ["log", "log", "log", "linear", "linear", "log"]
+    assert [axes.get_xscale() for axes in panels] == [
+        "log",
+        "log",
+        "log",
+        "linear",
+        "linear",
+        "log",
+    ]
     epoch, trials = view.at_equal_epochs
     assert points(panels[0]) == len(trials) + 1, "each trial once, and a ring around the best"
     assert figure.get_supylabel() == f"validation −ELBO (nats per image), epoch {epoch}"
@@ -140,7 +169,9 @@ def test_panels_show_values_outside_the_range_that_is_searched_now(results):
 def test_matched_pairs_are_drawn_one_by_one_with_their_mean(results):
     (comparison,) = StudyView(results).pairs
     assert len(comparison.pairs) == 8
-    assert comparison.configurations == comparison.interval.n == 4, "over configurations, not over their seeds"
+    assert comparison.configurations == comparison.interval.n == 4, (
+        "over configurations, not over their seeds"
+    )
     assert comparison.interval.mean == pytest.approx(comparison.pairs["difference"].mean())
     axes = paired_differences(StudyView(results)).axes[0]
     drawn = sorted(float(x) for found in axes.collections[:-1] for x, _ in found.get_offsets())
@@ -164,19 +195,25 @@ def test_robust_limits_ignore_what_diverged():
 @pytest.mark.parametrize("name", ["equal_epochs", "confirmed_seeds", "best_samples"])
 def test_a_file_is_drawn_once_and_as_matplotlib_would_save_it(results, tmp_path, monkeypatch, name):
     draws, draw = [], Figure.draw
-    monkeypatch.setattr(Figure, "draw", lambda self, renderer: draws.append(self) or draw(self, renderer))
+    monkeypatch.setattr(
+        Figure, "draw", lambda self, renderer: draws.append(self) or draw(self, renderer)
+    )
     figure = PLOTS[name].draw(StudyView(results))
     save(figure, tmp_path / "ours.png")
     assert draws == [figure], "its layout takes no drawing"
     save(PLOTS[name].draw(StudyView(results)), tmp_path / "again.png")
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "ours.png").read_bytes()
     figure.savefig(tmp_path / "theirs.png", dpi=style.DPI, facecolor="white")
-    np.testing.assert_array_equal(imread(tmp_path / "ours.png"), imread(tmp_path / "theirs.png")[..., :3])
+    np.testing.assert_array_equal(
+        imread(tmp_path / "ours.png"), imread(tmp_path / "theirs.png")[..., :3]
+    )
 
 
 @pytest.fixture(scope="module")
 def rendered(results, tmp_path_factory):
-    """Every plot of a study that has all of them, or of one with two objectives, by name, laid out."""
+    """Every plot of a study that has all of them, or of one with two objectives, by name, laid
+    out.
+    """
     runs = tmp_path_factory.mktemp("drawn")
     whole = with_baselines(results, folder=runs / "trials" / "beta_mnist")
     write_pictures(whole, runs)
@@ -190,7 +227,9 @@ def rendered(results, tmp_path_factory):
 
 
 def words_of(figure):
-    """All texts of a figure that are seen, titles and legends among them; ticks beyond the limits are there, but not drawn."""
+    """All texts of a figure that are seen, titles and legends among them; ticks beyond the limits
+    are there, but not drawn.
+    """
     unseen = set()
     for axes in figure.axes:
         unseen |= set() if axes.get_visible() else {id(text) for text in axes.findobj(Text)}
@@ -198,18 +237,25 @@ def words_of(figure):
             low, high = sorted(axis.get_view_interval())
             beyond = [tick for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high]
             unseen |= {id(text) for tick in beyond for text in (tick.label1, tick.label2)}
-    found = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    found = [
+        text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()
+    ]
     return [text for text in found if id(text) not in unseen]
 
 
 def luminance(colour):
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in to_rgb(colour)
+    ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 @pytest.mark.parametrize("name", PLOTS)
 def test_plots_have_a_title_fit_a_page_and_are_readable_on_a_dark_one(rendered, name):
-    """Words contrast with the white canvas (WCAG 2.2, 1.4.3); no two words overlap; a white frame parts the plot from the page."""
+    """Words contrast with the white canvas (WCAG 2.2, 1.4.3); no two words overlap; a white frame
+    parts the plot from the page.
+    """
     figure = rendered[name]
     width, height = figure.get_size_inches()
     assert 4 <= width <= 9.5
@@ -220,7 +266,9 @@ def test_plots_have_a_title_fit_a_page_and_are_readable_on_a_dark_one(rendered, 
     canvas = figure.bbox.padded(-style.MARGIN * figure.dpi / 2)
     for text in words:
         for shown, least in ((830, 9), (600, 8.8)):
-            assert text.get_fontsize() / 72 * min(shown / width, PER_INCH) >= least, "too small on a git host"
+            assert text.get_fontsize() / 72 * min(shown / width, PER_INCH) >= least, (
+                "too small on a git host"
+            )
         box = text.get_window_extent()
         assert canvas.x0 <= box.x0, text
         assert box.x1 <= canvas.x1, text
@@ -255,7 +303,9 @@ def test_a_report_opens_with_eight_plots_at_most():
 
 def test_captions_name_the_run_that_drew(results):
     best = ranked(results).iloc[0]["number"]
-    assert reading(PLOTS["best_samples"], StudyView(results)).endswith(f"Drawn by a confirmation run of trial {best}.")
+    assert reading(PLOTS["best_samples"], StudyView(results)).endswith(
+        f"Drawn by a confirmation run of trial {best}."
+    )
     assert f"all {len(StudyView(results).learned)} complete and pruned trials" in reading(
         PLOTS["importance"], StudyView(results)
     )
@@ -266,7 +316,9 @@ def _all_in_use(made):
     sizes = made.trials.set_index(["repeat", "number"])["params.latent_size"].astype(float)
     own = sizes[list(zip(made.epochs["repeat"], made.epochs["number"], strict=True))].to_numpy()
     used = made.trials["params.latent_size"].astype(float)
-    trials = made.trials.assign(**{f"result.{of}/used_dimensions": used for of in ("test", "test_last")})
+    trials = made.trials.assign(
+        **{f"result.{of}/used_dimensions": used for of in ("test", "test_last")}
+    )
     return replace(made, trials=trials, epochs=made.epochs.assign(**{"val/active_units": own}))
 
 
@@ -291,7 +343,9 @@ def test_a_plot_that_answers_nothing_is_left_out(results, name, empty):
 def test_a_figure_without_its_title_is_the_same_figure_below_it(results, name):
     """In a report the heading above has the title."""
     titled, bare = (PLOTS[name].draw(StudyView(results), titled=titled) for titled in (True, False))
-    assert [text.get_text() for text in titled.texts if text.get_gid() == "title"] == [PLOTS[name].title]
+    assert [text.get_text() for text in titled.texts if text.get_gid() == "title"] == [
+        PLOTS[name].title
+    ]
     assert not [text for text in bare.texts if text.get_gid() == "title"]
     assert titled.get_figheight() - bare.get_figheight() == pytest.approx(style.TITLE)
     for one, other in zip(titled.axes, bare.axes, strict=True):

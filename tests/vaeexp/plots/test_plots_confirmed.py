@@ -1,4 +1,6 @@
-"""Plots of the confirmed configurations and of what tested runs left: dots, curves, bounds, neighbours, codes."""
+"""Plots of the confirmed configurations and of what tested runs left: dots, curves, bounds,
+neighbours, codes.
+"""
 
 from dataclasses import replace
 
@@ -29,12 +31,20 @@ def test_every_seed_has_a_dot_and_each_row_its_mean(results):
         values = sorted(setting.runs["result.test/neg_elbo"].astype(float))
         drawn = [found.get_offsets() for found in dots(axes) if found.get_offsets()[0][1] == place]
         assert sorted(np.concatenate(drawn)[:, 0].tolist()) == pytest.approx(values)
-        (mean,) = [found.get_offsets()[0] for found in dots(axes) if found.get_offsets()[0][1] == place + 0.24]
+        (mean,) = [
+            found.get_offsets()[0]
+            for found in dots(axes)
+            if found.get_offsets()[0][1] == place + 0.24
+        ]
         assert mean[0] == pytest.approx(np.mean(values))
         interval = mean_interval(values)
-        ends = [line.get_xdata() for line in axes.lines if list(line.get_ydata()) == [place + 0.24] * 2]
+        ends = [
+            line.get_xdata() for line in axes.lines if list(line.get_ydata()) == [place + 0.24] * 2
+        ]
         assert [list(each) for each in ends] == [pytest.approx([interval.low, interval.high])]
-    assert [label.get_text() for label in axes.get_yticklabels()] == [setting.title for setting in view.confirmed]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        setting.title for setting in view.confirmed
+    ]
     assert axes.get_xlabel() == "test −ELBO (nats per image)"
 
 
@@ -70,7 +80,12 @@ def test_the_band_is_from_the_least_to_the_largest_seed(results):
     axes = confirmed_curves(view).axes[0]
     bands = [found for found in axes.collections if isinstance(found, PolyCollection)]
     assert len(axes.lines) == len(bands) == len(view.confirmed)
-    curves = np.stack([view.curve(run)["objective"].to_numpy(float) for _, run in view.confirmed[0].runs.iterrows()])
+    curves = np.stack(
+        [
+            view.curve(run)["objective"].to_numpy(float)
+            for _, run in view.confirmed[0].runs.iterrows()
+        ]
+    )
     assert list(axes.lines[0].get_ydata()) == pytest.approx(list(np.median(curves, axis=0)))
     heights = bands[0].get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == pytest.approx((curves.min(), curves.max()))
@@ -78,7 +93,11 @@ def test_the_band_is_from_the_least_to_the_largest_seed(results):
 
 def test_curves_end_where_the_first_seed_ended(results):
     run = StudyView(results).confirmed[0].runs.iloc[0]
-    own = results.epochs["repeat"] & (results.epochs["number"] == run["number"]) & (results.epochs["epoch"] > 20)
+    own = (
+        results.epochs["repeat"]
+        & (results.epochs["number"] == run["number"])
+        & (results.epochs["epoch"] > 20)
+    )
     axes = confirmed_curves(StudyView(replace(results, epochs=results.epochs[~own]))).axes[0]
     assert axes.lines[0].get_xdata()[-1] == 20
     assert axes.lines[1].get_xdata()[-1] == 30
@@ -91,13 +110,21 @@ def test_the_gap_between_training_and_validation_is_named(results):
     assert labels == ["training", "validation, at the end 1.50 nats above training"]
     assert len(figure.axes[0].lines) == 2 * len(StudyView(results).best.runs)
     easier = results.epochs.assign(**{"val/neg_elbo": results.epochs["train/neg_elbo"] - 2})
-    words = train_validation(StudyView(replace(results, epochs=easier))).axes[0].get_legend().get_texts()[1].get_text()
+    words = (
+        train_validation(StudyView(replace(results, epochs=easier)))
+        .axes[0]
+        .get_legend()
+        .get_texts()[1]
+        .get_text()
+    )
     assert words == "validation, at the end 2.00 nats below training"
 
 
 @pytest.mark.parametrize("factor", [1.0, 15.0, -15.0])
 def test_an_interval_is_drawn_whole_or_its_cut_end_is_an_arrow_with_its_number(results, factor):
-    """Seeds of the last row lie far apart: on either side of the others, or with the mean on one side of them."""
+    """Seeds of the last row lie far apart: on either side of the others, or with the mean on one
+    side of them.
+    """
     trials, last = results.trials.copy(), StudyView(results).confirmed[-1]
     own = trials["number"].isin(last.runs["number"]) & trials["repeat"]
     values = trials.loc[own, "result.test/neg_elbo"].astype(float)
@@ -110,7 +137,9 @@ def test_an_interval_is_drawn_whole_or_its_cut_end_is_an_arrow_with_its_number(r
         interval = mean_interval(setting.runs["result.test/neg_elbo"].astype(float).tolist())
         heights = [place + 0.24] * 2
         lines = [line.get_xdata() for line in axes.lines if list(line.get_ydata()) == heights]
-        assert [list(each) for each in lines] == [pytest.approx(np.clip([interval.low, interval.high], low, high))]
+        assert [list(each) for each in lines] == [
+            pytest.approx(np.clip([interval.low, interval.high], low, high))
+        ]
         here = [text for text in axes.texts if text.xy[1] == heights[0]]
         beyond = [end for end in (interval.low, interval.high) if not low <= end <= high]
         assert [text.get_text() for text in here] == [format_number(end) for end in beyond]
@@ -130,9 +159,14 @@ def test_the_bound_by_samples_is_the_mean_over_runs_with_their_span(results, tmp
         arrays = {"nll_k": np.array([1, 10, 50]), "nll_by_k": bounds}
         save_arrays(tmp_path / str(run.number) / "evaluation.npz", arrays)
     trials["folder"] = [
-        str(tmp_path / str(number)) if repeat else None for number, repeat in trials[["number", "repeat"]].values
+        str(tmp_path / str(number)) if repeat else None
+        for number, repeat in trials[["number", "repeat"]].values
     ]
-    gone = {setting.runs["number"].iloc[-1] for setting in confirmed[:1]} if keep == "one damaged" else set()
+    gone = (
+        {setting.runs["number"].iloc[-1] for setting in confirmed[:1]}
+        if keep == "one damaged"
+        else set()
+    )
     if keep == "one run of each":
         gone = {number for setting in confirmed for number in setting.runs["number"].iloc[1:]}
     trials.loc[trials["repeat"] & trials["number"].isin(gone), "folder"] = str(tmp_path)
@@ -141,17 +175,27 @@ def test_the_bound_by_samples_is_the_mean_over_runs_with_their_span(results, tmp
     assert len(axes.lines) == len(view.confirmed)
     bands = [found for found in axes.collections if isinstance(found, PolyCollection)]
     for line, setting in zip(axes.lines, view.confirmed, strict=True):
-        left = [arrays for folder in setting.runs["folder"] if (arrays := read_arrays(folder, "nll_by_k"))]
+        left = [
+            arrays
+            for folder in setting.runs["folder"]
+            if (arrays := read_arrays(folder, "nll_by_k"))
+        ]
         bounds = np.stack([arrays["nll_by_k"] for arrays in left])
         assert list(line.get_xdata()) == list(left[0]["nll_k"])
         np.testing.assert_allclose(line.get_ydata(), bounds.mean(axis=0))
         assert line.get_label().endswith(f"(n = {len(left)})")
         if len(left) > 1:
             heights = bands.pop(0).get_paths()[0].vertices[:, 1]
-            assert (heights.min(), heights.max()) == (pytest.approx(bounds.min()), pytest.approx(bounds.max()))
+            assert (heights.min(), heights.max()) == (
+                pytest.approx(bounds.min()),
+                pytest.approx(bounds.max()),
+            )
     assert not bands
     assert axes.get_xscale() == "log"
-    assert PLOTS["nll_by_samples"].draw(StudyView(part(results, trials.assign(folder=str(tmp_path))))) is None
+    assert (
+        PLOTS["nll_by_samples"].draw(StudyView(part(results, trials.assign(folder=str(tmp_path)))))
+        is None
+    )
 
 
 def test_samples_stand_above_their_neighbours_with_the_distance(results):
@@ -189,4 +233,6 @@ def test_one_confirmed_run_is_drawn_without_a_spread(results, tmp_path):
         make(StudyView(alone)).draw_without_rendering()
     axes = confirmed_seeds(StudyView(alone)).axes[0]
     assert not [found for found in axes.collections if isinstance(found, LineCollection)]
-    assert confirmed_seeds(StudyView(part(results, results.trials[~results.trials["repeat"]]))) is None
+    assert (
+        confirmed_seeds(StudyView(part(results, results.trials[~results.trials["repeat"]]))) is None
+    )

@@ -25,7 +25,9 @@ from vaeexp.training.checkpoint import save_arrays
 
 
 def drawn_map(points, labels, classes):
-    return latent_map({"embedding": points, "embedding_labels": labels, "classes": np.array(classes)})
+    return latent_map(
+        {"embedding": points, "embedding_labels": labels, "classes": np.array(classes)}
+    )
 
 
 def image_of(figure):
@@ -35,7 +37,8 @@ def image_of(figure):
 def test_each_pair_has_its_ways_one_below_the_other(results):
     figure = PLOTS["interpolations"].draw(StudyView(results))
     assert texts(figure) == ["latent, linear", "latent, spherical", "pixels"] * 3
-    image, drawn = (image_of(figure), StudyView(results).best_with("latent_interpolations")[1]["latent_interpolations"])
+    image = image_of(figure)
+    drawn = StudyView(results).best_with("latent_interpolations")[1]["latent_interpolations"]
     assert image.shape[1] == 10 * 28 + 9 * 2
     np.testing.assert_array_equal(image[:28, :28], drawn[0, 0, ..., 0])
     np.testing.assert_array_equal(image[30:58, -28:], drawn[0, -1, ..., 0])
@@ -54,7 +57,11 @@ def test_traversals_name_their_dimensions_and_how_far_they_go(results):
 @pytest.mark.parametrize(("steps", "named"), [(1, 1), (2, 2), (4, 2), (7, 3), (9, 5)])
 def test_words_above_the_columns_are_few_and_stand_above_theirs(steps, named):
     pictures = np.zeros((2, steps, 6, 5, 3), np.uint8)
-    arrays = {"traversals": pictures, "traversal_dimensions": np.array([0, 1]), "traversal_reach": np.array(1.0)}
+    arrays = {
+        "traversals": pictures,
+        "traversal_dimensions": np.array([0, 1]),
+        "traversal_reach": np.array(1.0),
+    }
     figure = traversals(arrays)
     above = [text for text in figure.axes[0].texts if "z" not in text.get_text()]
     assert len(above) == named
@@ -71,15 +78,15 @@ def test_traversals_of_a_run_without_numbers_are_drawn_without_words(results, tm
     (tmp_path / found["name"]).mkdir(parents=True)
     kept = {name: files[name] for name in ("originals", "traversals")}
     save_arrays(tmp_path / found["name"] / "pictures.npz", kept)
-    alone = results.trials[results.trials["name"] == found["name"]].assign(folder=str(tmp_path / found["name"]))
+    alone = results.trials[results.trials["name"] == found["name"]].assign(
+        folder=str(tmp_path / found["name"])
+    )
     assert texts(PLOTS["traversals"].draw(StudyView(part(results, alone)))) == []
 
 
 def test_the_plane_is_as_it_was_made(results):
-    image, drawn = (
-        image_of(PLOTS["latent_plane"].draw(StudyView(results))),
-        StudyView(results).best_with("manifold")[1]["manifold"],
-    )
+    image = image_of(PLOTS["latent_plane"].draw(StudyView(results)))
+    drawn = StudyView(results).best_with("manifold")[1]["manifold"]
     assert image.shape == (15 * 30 - 2, 15 * 30 - 2)
     np.testing.assert_array_equal(image[-28:, :28], drawn[-1, 0, ..., 0])
 
@@ -93,21 +100,28 @@ def test_the_map_has_every_image_in_the_colour_of_its_class_and_a_legend(results
     assert colours == [CLASS_COLOURS[label].lower() for label in numbers["embedding_labels"]]
     handles, names = axes.get_legend_handles_labels()
     assert names == list(numbers["classes"])
-    assert [to_hex(handle.get_facecolor()[0]) for handle in handles] == [colour.lower() for colour in CLASS_COLOURS]
+    assert [to_hex(handle.get_facecolor()[0]) for handle in handles] == [
+        colour.lower() for colour in CLASS_COLOURS
+    ]
 
 
 def test_classes_beyond_the_colours_have_another_shape():
-    points, names = np.random.default_rng(0).normal(size=(300, 2)), [f"class {number}" for number in range(25)]
+    points = np.random.default_rng(0).normal(size=(300, 2))
+    names = [f"class {number}" for number in range(25)]
     axes = drawn_map(points, np.arange(300) % 25, names).axes[0]
     assert sum(len(found.get_offsets()) for found in axes.collections) == 300
     handles, _ = axes.get_legend_handles_labels()
-    looks = {(to_hex(each.get_facecolor()[0]), len(each.get_paths()[0].vertices)) for each in handles}
+    looks = {
+        (to_hex(each.get_facecolor()[0]), len(each.get_paths()[0].vertices)) for each in handles
+    }
     assert len(handles) == len(looks) == 25
 
 
 @pytest.mark.parametrize("classes", [(), ("all",), tuple(str(number) for number in range(100))])
 def test_a_map_without_classes_or_with_too_many_has_one_colour(classes):
-    figure = drawn_map(np.random.default_rng(0).normal(size=(50, 2)), np.zeros(50, np.int64), classes)
+    figure = drawn_map(
+        np.random.default_rng(0).normal(size=(50, 2)), np.zeros(50, np.int64), classes
+    )
     assert texts(figure) == []
     assert len(figure.axes[0].collections[0].get_facecolors()) == 1
 
@@ -140,9 +154,13 @@ def test_bars_are_the_rates_from_the_greatest_to_the_smallest(results):
     assert axes.get_ylabel() == "rate (nats per image)"
 
 
-@pytest.mark.parametrize(("rates", "words"), [([0.01], "at most 0.01 nats (1)"), ([0.0, 0.0], "at most 0.01 nats (2)")])
+@pytest.mark.parametrize(
+    ("rates", "words"), [([0.01], "at most 0.01 nats (1)"), ([0.0, 0.0], "at most 0.01 nats (2)")]
+)
 def test_the_legend_names_only_bars_that_are_drawn(rates, words):
-    axes = rate_per_dimension({"rate_per_dimension": np.array(rates), "rate_threshold": np.array(0.01)}).axes[0]
+    axes = rate_per_dimension(
+        {"rate_per_dimension": np.array(rates), "rate_threshold": np.array(0.01)}
+    ).axes[0]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [words]
     (shown,) = axes.get_legend().legend_handles
     assert shown.get_facecolor() == axes.patches[0].get_facecolor()
@@ -162,12 +180,19 @@ def test_what_a_run_recorded_decides_over_a_default(tmp_path):
         save_arrays(file, arrays | {"component_weights": weights, "rate_threshold": np.array(2.0)})
     view = StudyView(made)
     for name in ("component_samples", "component_classes"):
-        assert "in the order of the model, because all have the same weight." in reading(PLOTS[name], view)
-    assert any("Components stand in the order of the model" in block for block in map(written, component_table(view)))
+        assert "in the order of the model, because all have the same weight." in reading(
+            PLOTS[name], view
+        )
+    assert any(
+        "Components stand in the order of the model" in block
+        for block in map(written, component_table(view))
+    )
     axes = PLOTS["rate_per_dimension"].draw(view).axes[0]
     used = int((view.best_with("rate_per_dimension")[1]["rate_per_dimension"] > 2).sum())
     assert axes.get_legend().get_texts()[0].get_text() == f"above 2 nats ({used})"
-    assert "What is at most 2 nats carries next to nothing." in reading(PLOTS["rate_per_dimension"], view)
+    assert "What is at most 2 nats carries next to nothing." in reading(
+        PLOTS["rate_per_dimension"], view
+    )
 
 
 @pytest.mark.parametrize(
@@ -196,13 +221,17 @@ def test_cells_are_the_shares_with_the_heaviest_component_on_top(results):
 
 
 def classes_of_components(shares, weights, classes):
-    return component_classes({"component_classes": shares, "component_weights": weights, "classes": np.array(classes)})
+    return component_classes(
+        {"component_classes": shares, "component_weights": weights, "classes": np.array(classes)}
+    )
 
 
 def test_many_components_many_classes_and_missing_ones():
     random = np.random.default_rng(0)
     shares, weights = random.dirichlet(np.ones(64), 200).T, random.dirichlet(np.ones(64))
-    axes = classes_of_components(shares, weights, [f"person {place}" for place in range(200)]).axes[0]
+    axes = classes_of_components(shares, weights, [f"person {place}" for place in range(200)]).axes[
+        0
+    ]
     assert axes.images[0].get_array().shape == (COMPONENTS, 200)
     assert not axes.texts
     assert "200 classes" in axes.get_xlabel()
@@ -250,7 +279,9 @@ def test_without_arrays_there_is_neither_figure_nor_table(results, tmp_path):
 @pytest.mark.parametrize("count", [1, 2, 6])
 @pytest.mark.filterwarnings("error")
 def test_codes_of_few_images_are_drawn_all(count):
-    """The quantiles of few codes lie inside of all of them, so that nothing would be left to draw."""
+    """The quantiles of few codes lie inside of all of them, so that nothing would be left to
+    draw.
+    """
     random = np.random.default_rng(count)
     arrays = {"aggregate_dimensions": np.arange(2)}
     arrays |= {name: random.normal(size=(2, count)) for name in ("aggregate_codes", "prior_codes")}

@@ -1,4 +1,6 @@
-"""What each plot says of whose points it draws: the rows of the tables, at the places that the tables give them."""
+"""What each plot says of whose points it draws: the rows of the tables, at the places that the
+tables give them.
+"""
 
 import numpy as np
 import pandas as pd
@@ -13,27 +15,53 @@ from vaeexp.plots import PLOTS, style
 from vaeexp.results.study_view import StudyView
 
 NO_TRIALS = {
-    "importance", "nll_by_samples", "baseline_strip", "baseline_interpolations", "beta_strip", "best_reconstructions",
-    "best_samples", "pair_pictures", "component_samples", "best_median_worst", "neighbours", "interpolations", "traversals", "latent_map",
-    "latent_plane", "aggregate_posterior", "component_classes", "rate_per_dimension",
-}  # fmt: skip
+    "importance",
+    "nll_by_samples",
+    "baseline_strip",
+    "baseline_interpolations",
+    "beta_strip",
+    "best_reconstructions",
+    "best_samples",
+    "pair_pictures",
+    "component_samples",
+    "best_median_worst",
+    "neighbours",
+    "interpolations",
+    "traversals",
+    "latent_map",
+    "latent_plane",
+    "aggregate_posterior",
+    "component_classes",
+    "rate_per_dimension",
+}
 """Plots without a point or a line of a single trial: of images, of dimensions, of means."""
 RATES = ["val/rate", "val/distortion"]
 
 
 @pytest.fixture(scope="module")
 def views(tmp_path_factory):
-    """A study with pictures and baselines, one with two objectives, one that was paused and promoted, and one with few parameters that matter."""
+    """A study with pictures and baselines, one with two objectives, one that was paused and
+    promoted, and one with few parameters that matter.
+    """
     runs = tmp_path_factory.mktemp("marked")
-    full = with_baselines(make_results(folder=runs / "trials" / "beta_mnist"), folder=runs / "trials" / "beta_mnist")
+    full = with_baselines(
+        make_results(folder=runs / "trials" / "beta_mnist"), folder=runs / "trials" / "beta_mnist"
+    )
     write_pictures(full, runs)
     promoted = default_study("strong", 0, trials=24, epochs=9)
-    found = {"full": with_samples_tested(full), "two": two_objectives(), "promoted": promoted, "bowl": bowl(60)}
+    found = {
+        "full": with_samples_tested(full),
+        "two": two_objectives(),
+        "promoted": promoted,
+        "bowl": bowl(60),
+    }
     return {name: StudyView(results) for name, results in found.items()}
 
 
 def marks(figure):
-    """Axes, rows and places of each mark of a figure: points [N, 2], or the vertices of each line."""
+    """Axes, rows and places of each mark of a figure: points [N, 2], or the vertices of each
+    line.
+    """
     for axes in figure.axes:
         for artist in axes.get_children():
             if not str(artist.get_gid() or "").startswith(style.TRIALS):
@@ -55,9 +83,15 @@ class Tables:
 
     def __init__(self, view):
         self.view = view
-        names = [f"{'r' if repeat else ''}{number}" for repeat, number in view.trials[["repeat", "number"]].to_numpy()]
+        names = [
+            f"{'r' if repeat else ''}{number}"
+            for repeat, number in view.trials[["repeat", "number"]].to_numpy()
+        ]
         self.trials = view.trials.set_axis(names)
-        keys = [f"{'r' if repeat else ''}{number}" for repeat, number in view.epochs[["repeat", "number"]].to_numpy()]
+        keys = [
+            f"{'r' if repeat else ''}{number}"
+            for repeat, number in view.epochs[["repeat", "number"]].to_numpy()
+        ]
         self.curves = dict(list(view.epochs.set_axis(keys).groupby(level=0)))
 
     def value(self, row, name="objective"):
@@ -71,7 +105,9 @@ class Tables:
 
     def on_axis(self, row, label):
         """Where the parameter of an axis has this row; a choice stands within a quarter of it."""
-        parameter = next(each for each in self.view.parameters.values() if style.wrapped(each.label, 36) == label)
+        parameter = next(
+            each for each in self.view.parameters.values() if style.wrapped(each.label, 36) == label
+        )
         value = self.trials.loc[row, f"params.{parameter.name}"]
         if parameter.is_choice:
             return parameter.texts.index(str(value)), 0.26
@@ -99,19 +135,29 @@ def at_ends(tables, axes, row, place):
 
 
 def units(tables, axes, row, place):
-    """A share of the latent size, by variance of a trial at its last epoch, by rate of a tested run."""
+    """A share of the latent size, by variance of a trial at its last epoch, by rate of a tested
+    run.
+    """
     used = (
-        tables.value(row, "result.test_last/used_dimensions") if row[0] == "r" else tables.last(row)["val/active_units"]
+        tables.value(row, "result.test_last/used_dimensions")
+        if row[0] == "r"
+        else tables.last(row)["val/active_units"]
     )
-    return along_parameter(tables, axes, row, place, 100 * used / tables.value(row, "params.latent_size"))
+    return along_parameter(
+        tables, axes, row, place, 100 * used / tables.value(row, "params.latent_size")
+    )
 
 
 def pair(tables, axes, row, place):
     """The point of the run with the second value: its value less that of its partner."""
     own = tables.trials.loc[row]
-    others = tables.trials[tables.trials["repeat"] & (tables.trials["source_trial"] == own["source_trial"])]
+    others = tables.trials[
+        tables.trials["repeat"] & (tables.trials["source_trial"] == own["source_trial"])
+    ]
     first = axes.get_xlabel().split(" − ")[1].split(" (")[0]
-    partner = others[(others["params.optimizer"] == first) & (others["seed_index"] == own["seed_index"])].iloc[0]
+    partner = others[
+        (others["params.optimizer"] == first) & (others["seed_index"] == own["seed_index"])
+    ].iloc[0]
     return np.isclose(place[0][0], own["objective"] - partner["objective"])
 
 
@@ -124,13 +170,17 @@ def median(tables, axes, row, place):
     """The median over the runs that confirm a trial, by epoch."""
     trials = tables.trials[tables.trials["repeat"] & (tables.trials["source_trial"] == int(row))]
     runs = trials.index[trials["purposes"].map(lambda purposes: "confirm" in purposes)]
-    curves = pd.concat([tables.curves[run].set_index("epoch")["objective"] for run in runs], axis=1).dropna()
+    curves = pd.concat(
+        [tables.curves[run].set_index("epoch")["objective"] for run in runs], axis=1
+    ).dropna()
     return np.allclose(place, curves.median(axis=1).sort_index().reset_index().to_numpy(float))
 
 
 def one_of(names):
     """A line is the curve of one of these metrics."""
-    return lambda tables, axes, row, place: any(on_line(place, tables.curve(row, name)) for name in names)
+    return lambda tables, axes, row, place: any(
+        on_line(place, tables.curve(row, name)) for name in names
+    )
 
 
 def on_edge(tables, axes, row, place):
@@ -151,13 +201,18 @@ def at_its_end(tables, axes, row, place):
 
 def at_equal_epoch(tables, axes, row, place):
     epoch = float(axes.figure.get_supylabel().split("epoch ")[1])
-    assert epoch == min(tables.value(str(number), "epochs") for number in tables.view.learned["number"])
+    assert epoch == min(
+        tables.value(str(number), "epochs") for number in tables.view.learned["number"]
+    )
     (value,) = (value for at, value in tables.curve(row) if at == epoch)
     return along_parameter(tables, axes, row, place, value)
 
 
 def on_test(tables, axes, row, place):
-    return np.allclose(place[0], tables.trials.loc[row, ["result.test/neg_elbo", "result.test/fid"]].to_numpy(float))
+    return np.allclose(
+        place[0],
+        tables.trials.loc[row, ["result.test/neg_elbo", "result.test/fid"]].to_numpy(float),
+    )
 
 
 EXPECTED = {
@@ -182,8 +237,12 @@ EXPECTED = {
 
 @pytest.mark.parametrize("name", PLOTS)
 def test_marks_are_rows_of_the_tables_at_their_places(views, name):
-    assert (name in NO_TRIALS) != (name in EXPECTED), "a new plot says which of its points are trials"
-    drawn = {key: figure for key, view in views.items() if (figure := PLOTS[name].draw(view)) is not None}
+    assert (name in NO_TRIALS) != (name in EXPECTED), (
+        "a new plot says which of its points are trials"
+    )
+    drawn = {
+        key: figure for key, view in views.items() if (figure := PLOTS[name].draw(view)) is not None
+    }
     assert drawn
     for key, figure in drawn.items():
         tables, found = Tables(views[key]), 0
@@ -192,7 +251,9 @@ def test_marks_are_rows_of_the_tables_at_their_places(views, name):
             for row, place in zip(rows, places, strict=True):
                 assert EXPECTED[name](tables, axes, row, place), (key, row, place)
                 if isinstance(artist, PathCollection):
-                    inside = figure.bbox.contains(*artist.get_offset_transform().transform(place)[0])
+                    inside = figure.bbox.contains(
+                        *artist.get_offset_transform().transform(place)[0]
+                    )
                     assert inside, "no element is written for a point beyond the figure"
             found += len(rows)
         assert bool(found) == (name in EXPECTED), key

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_study import make_results, part, texts, with_baselines, with_samples_tested, write_pictures
+from synthetic_study import (
+    make_results,
+    part,
+    texts,
+    with_baselines,
+    with_samples_tested,
+    write_pictures,
+)
 
 from sweeps.results import ranked
 from vaeexp.plots import PLOTS
@@ -28,14 +35,18 @@ def test_strip_goes_from_low_to_high_beta_and_names_all_that_differs(results):
     place = words.index(f"β = {format_value(best['params.beta'])}")
     last = view.curve(best).iloc[-1]
     lines = [
-        f"−ELBO {format_number(last['val/rate'] + last['val/distortion'], 1)} at epoch {last['epoch']} (last)",
+        f"−ELBO {format_number(last['val/rate'] + last['val/distortion'], 1)} at epoch "
+        f"{last['epoch']} (last)",
         f"L = {best['params.latent_size']}, lr = {format_value(best['params.learning_rate'])}, "
         f"{best['params.optimizer']}, {best['params.prior']}, K = {best['params.components']}",
     ]
     assert words[place + 1] == "\n".join(lines)
     assert {"originals", "reconstructions", "samples of the prior"} <= set(words)
     caption = reading(PLOTS["beta_strip"], view)
-    assert "The rows also differ in latent size, learning rate, optimizer, prior and components" in caption
+    assert (
+        "The rows also differ in latent size, learning rate, optimizer, prior and components"
+        in caption
+    )
     assert "tends to" not in caption
     assert "a high β blurs" not in caption
 
@@ -57,15 +68,25 @@ def test_strip_of_one_configuration_may_speak_of_beta(results, tmp_path):
     """A baseline at the best setting changes β alone, so three values of β can be compared."""
     betas = {f"beta{value}": value for value in (0.0, 3.0, 10.0)}
     specs = {
-        name: {"title": name, "at": "best", "seeds": 1, "settings": {"beta": value}} for name, value in betas.items()
+        name: {"title": name, "at": "best", "seeds": 1, "settings": {"beta": value}}
+        for name, value in betas.items()
     }
-    other = {"more": {"title": "k", "at": "best", "seeds": 1, "settings": {"beta": 5.0, "binarisation": "none"}}}
+    other = {
+        "more": {
+            "title": "k",
+            "at": "best",
+            "seeds": 1,
+            "settings": {"beta": 5.0, "binarisation": "none"},
+        }
+    }
     made = make_results(folder=tmp_path / "trials" / "beta_mnist")
     whole = with_baselines(made, specs | other, folder=tmp_path / "trials" / "beta_mnist")
     write_pictures(whole, tmp_path)
     view = StudyView(whole)
     best = float(ranked(whole)["params.beta"].iloc[0])
-    assert sorted(strip_trials(view)["params.beta"].astype(float)) == sorted([*betas.values(), best])
+    assert sorted(strip_trials(view)["params.beta"].astype(float)) == sorted(
+        [*betas.values(), best]
+    )
     words = texts(beta_strip(view))
     assert not [word for word in words if "L = " in word]
     assert "nothing but β and the seed differs" in reading(PLOTS["beta_strip"], view)
@@ -80,7 +101,9 @@ def test_pictures_are_of_the_last_epoch_or_say_that_they_are_not(study):
     assert "Pictures are of the last epoch." in reading(PLOTS["best_reconstructions"], view)
     for _, trial in view.search[view.search["objective"].notna()].iterrows():
         file = Path(trial["folder"]) / "pictures.npz"
-        arrays = {name: array for name, array in np.load(file).items() if not name.startswith("last_")}
+        arrays = {
+            name: array for name, array in np.load(file).items() if not name.startswith("last_")
+        }
         save_arrays(file, arrays)
     view = StudyView(study)
     image = PLOTS["best_reconstructions"].draw(view).axes[0].images[0].get_array()[..., 0]
@@ -118,7 +141,9 @@ def test_a_row_shows_all_ten_reconstructions_and_some_samples():
     assert image.shape[1] == (10 * 30 - 2) + 4 * 2 + (5 * 30 - 2)
     assert (np.asarray(image)[0, 9 * 30 : 9 * 30 + 28] == 0).all(), "the tenth original"
     few = {name: array[:3] for name, array in files.items()}
-    image = picture_rows([("", [("one", "", few)])], margin=3.1).axes[0].images[0].get_array()[..., 0]
+    image = (
+        picture_rows([("", [("one", "", few)])], margin=3.1).axes[0].images[0].get_array()[..., 0]
+    )
     assert image.shape[1] == 2 * (3 * 30 - 2) + 4 * 2
 
 
@@ -127,7 +152,9 @@ def test_component_samples_have_a_row_per_component_of_the_confirmed_best(result
     assert found["repeat"]
     assert "confirm" in found["purposes"]
     labels = texts(PLOTS["component_samples"].draw(StudyView(results)))
-    assert labels == [f"component {place}" for place in range(1, len(files["component_samples"]) + 1)]
+    assert labels == [
+        f"component {place}" for place in range(1, len(files["component_samples"]) + 1)
+    ]
 
 
 def test_sixteen_samples_stand_in_two_rows_of_eight(results):
@@ -154,17 +181,25 @@ def test_three_rows_are_the_best_the_median_and_the_worst(study):
     figure = best_median_worst(StudyView(study))
     trials = ranked(study)
     three = [trials.iloc[0], trials.iloc[(len(trials) - 1) // 2], trials.iloc[-1]]
-    assert names(figure) == [words(*each) for each in zip(("best", "median", "worst"), three, strict=True)]
+    assert names(figure) == [
+        words(*each) for each in zip(("best", "median", "worst"), three, strict=True)
+    ]
     for row in three:
-        setting = f"β = {format_value(row['params.beta'])}, latent size = {row['params.latent_size']}"
-        last = study.epochs[~study.epochs["repeat"] & (study.epochs["number"] == row["number"])].iloc[-1]
+        setting = (
+            f"β = {format_value(row['params.beta'])}, latent size = {row['params.latent_size']}"
+        )
+        last = study.epochs[
+            ~study.epochs["repeat"] & (study.epochs["number"] == row["number"])
+        ].iloc[-1]
         value = format_number(last["val/rate"] + last["val/distortion"], 1)
         assert f"−ELBO {value} at epoch {last['epoch']} (last)\n{setting}" in texts(figure)
     image = figure.axes[0].images[0].get_array()[..., 0]
     for place, row in enumerate(three):
         step = (len(image) - (28 + 20 + 28)) // 2  # as high as the words beside a row
         files, top = read_arrays(row["folder"]), 28 + 20 + place * step
-        np.testing.assert_array_equal(image[top : top + 28, :28], files["last_reconstructions"][0, ..., 0])
+        np.testing.assert_array_equal(
+            image[top : top + 28, :28], files["last_reconstructions"][0, ..., 0]
+        )
         np.testing.assert_array_equal(image[top : top + 28, -28:], files["last_samples"][4, ..., 0])
     assert {"originals", "reconstructions", "samples of the prior"} <= set(texts(figure))
 
@@ -194,7 +229,9 @@ def test_words_beside_a_picture_are_of_the_epoch_that_is_drawn(study, places):
     without = {trials["number"].iloc[place] for place in places if place < len(trials)}
     for number in without:
         file = Path(trials.loc[trials["number"] == number, "folder"].iloc[0]) / "pictures.npz"
-        kept = {name: array for name, array in np.load(file).items() if not name.startswith("last_")}
+        kept = {
+            name: array for name, array in np.load(file).items() if not name.startswith("last_")
+        }
         save_arrays(file, kept)
     figure = best_median_worst(StudyView(study))
     shown = [trials.iloc[0], trials.iloc[(len(trials) - 1) // 2], trials.iloc[-1]]
@@ -204,11 +241,16 @@ def test_words_beside_a_picture_are_of_the_epoch_that_is_drawn(study, places):
         drawn = own[own["epoch"] == row["best_epoch"]].iloc[0] if at_best else own.iloc[-1]
         value = format_number(drawn["val/rate"] + drawn["val/distortion"], 1)
         which = "best" if at_best else "last"
-        assert any(text.startswith(f"−ELBO {value} at epoch {drawn['epoch']} ({which})") for text in texts(figure))
+        assert any(
+            text.startswith(f"−ELBO {value} at epoch {drawn['epoch']} ({which})")
+            for text in texts(figure)
+        )
 
 
 @pytest.mark.parametrize("damaged", ["none", "those of the first pair", "all"])
-def test_pictures_of_a_pair_are_of_the_winner_or_the_next_configuration_that_left_them(tmp_path, damaged):
+def test_pictures_of_a_pair_are_of_the_winner_or_the_next_configuration_that_left_them(
+    tmp_path, damaged
+):
     made = make_results(folder=tmp_path / "trials" / "beta_mnist")
     write_pictures(made, tmp_path)
     view = StudyView(with_samples_tested(made))
@@ -217,7 +259,11 @@ def test_pictures_of_a_pair_are_of_the_winner_or_the_next_configuration_that_lef
     repeats = view.trials[view.trials["repeat"]].set_index("number")
     winner, after = (own.source_trial for own in comparison.by_configuration[:2])
     assert winner == view.best_number
-    lost = {"none": [], "those of the first pair": runs.loc[[winner], "second"], "all": runs["first"]}[damaged]
+    lost = {
+        "none": [],
+        "those of the first pair": runs.loc[[winner], "second"],
+        "all": runs["first"],
+    }[damaged]
     for number in lost:
         (Path(repeats.loc[number, "folder"]) / "pictures.npz").write_bytes(b"damaged")
     figure = pair_pictures(view)
@@ -232,7 +278,10 @@ def test_pictures_of_a_pair_are_of_the_winner_or_the_next_configuration_that_lef
         assert run["params.optimizer"] == value
         below = words[words.index(f"optimizer = {value}") + 1]
         last = view.curve(run.rename(None).to_frame().T.assign(number=run.name).iloc[0]).iloc[-1]
-        assert f"−ELBO {last['val/rate'] + last['val/distortion']:.1f} at epoch {last['epoch']} (last)" in below
+        assert (
+            f"−ELBO {last['val/rate'] + last['val/distortion']:.1f} at epoch {last['epoch']} (last)"
+            in below
+        )
         of = "test_last" if run["best_epoch"] != run["epochs"] else "test"
         fid = run[f"result.{of}/fid"]
         assert (f"FID {fid:.4g}" in below) == (not np.isnan(fid))

@@ -28,12 +28,16 @@ def test_of_many_curves_some_are_drawn_evenly_and_all_are_counted(study):
         shift = {"number": StudyView(study).search["number"] + 40 * copy}
         copies.append(StudyView(study).search.assign(**shift))
         own = study.epochs[~study.epochs["repeat"]]
-        epochs.append(own.assign(number=own["number"] + 40 * copy, objective=own["objective"] + copy))
+        epochs.append(
+            own.assign(number=own["number"] + 40 * copy, objective=own["objective"] + copy)
+        )
     for copy, trials in enumerate(copies):
         trials["objective"] += copy
     many = replace(study, trials=pd.concat(copies), epochs=pd.concat(epochs))
     axes = learning_curves(StudyView(many)).axes[0]
-    pruned, failed, complete = (found.get_segments() for found in axes.collections if isinstance(found, LineCollection))
+    pruned, failed, complete = (
+        found.get_segments() for found in axes.collections if isinstance(found, LineCollection)
+    )
     assert (len(pruned), len(failed), len(complete)) == (MOST_CURVES, 12, MOST_CURVES)
     lowest = many.epochs.groupby("number")["objective"].min()
     states = many.trials.set_index("number")["state"]
@@ -49,7 +53,9 @@ def test_of_many_curves_some_are_drawn_evenly_and_all_are_counted(study):
 
 def test_curves_of_pruned_trials_are_fainter_than_those_of_complete_ones(study):
     axes = learning_curves(StudyView(study)).axes[0]
-    pruned, _, complete = (found.get_alpha() for found in axes.collections if isinstance(found, LineCollection))
+    pruned, _, complete = (
+        found.get_alpha() for found in axes.collections if isinstance(found, LineCollection)
+    )
     assert pruned < 0.7 * complete
 
 
@@ -76,7 +82,10 @@ def test_few_complete_trials_have_lines_of_their_own_with_their_names(study, cou
     words = [text.get_text() for text in axes.texts]
     names = [f"β = {format_value(beta)}" for beta in ranked["params.beta"]]
     names = names if searched == "beta" else [f"trial {number}" for number in ranked["number"]]
-    assert [name for name in words if name.removesuffix(" (lowest)") in names] == [f"{names[0]} (lowest)", *names[1:]]
+    assert [name for name in words if name.removesuffix(" (lowest)") in names] == [
+        f"{names[0]} (lowest)",
+        *names[1:],
+    ]
 
 
 def test_names_of_lines_that_end_together_keep_clear_of_each_other(study):
@@ -91,13 +100,17 @@ def test_names_of_lines_that_end_together_keep_clear_of_each_other(study):
     assert heights[-1] <= 1.0
 
 
-@pytest.mark.parametrize("lost", ["interrupted", "clock set back", "no times", "no seconds", "one complete"])
+@pytest.mark.parametrize(
+    "lost", ["interrupted", "clock set back", "no times", "no seconds", "one complete"]
+)
 def test_wall_time_is_not_drawn_where_it_says_nothing(study, lost):
     trials, record = study.trials, study.study
     assert wall_time(StudyView(study)) is not None
     late = trials["number"] > 20
     if lost == "interrupted":
-        trials = trials.assign(started=trials["started"] + 9e4 * late, ended=trials["ended"] + 9e4 * late)
+        trials = trials.assign(
+            started=trials["started"] + 9e4 * late, ended=trials["ended"] + 9e4 * late
+        )
     elif lost == "clock set back":
         trials = trials.assign(ended=trials["ended"] - 9e4 * late)
     elif lost == "no times":

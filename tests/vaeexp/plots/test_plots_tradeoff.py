@@ -23,7 +23,11 @@ def test_rate_distortion_places_and_colours_every_trial(results):
     axes = figure.axes[0]
     trials = StudyView(results).last_epochs
     assert points(axes) == len(trials)
-    marks = [found for found in axes.collections if isinstance(found, PathCollection) and len(found.get_offsets())]
+    marks = [
+        found
+        for found in axes.collections
+        if isinstance(found, PathCollection) and len(found.get_offsets())
+    ]
     drawn = np.concatenate([found.get_offsets() for found in marks])
     ends = trials["val/rate"] + trials["val/distortion"]
     assert sorted(drawn[:, 0] + drawn[:, 1]) == pytest.approx(sorted(ends))
@@ -37,26 +41,41 @@ def test_rate_distortion_places_and_colours_every_trial(results):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "labels"), [(0.4, 3.0, ["0.5", "1", "2"]), (0.01, 10.0, ["0.01", "0.1", "1", "10"])]
+    ("low", "high", "labels"),
+    [(0.4, 3.0, ["0.5", "1", "2"]), (0.01, 10.0, ["0.01", "0.1", "1", "10"])],
 )
 def test_the_scale_of_beta_has_plain_decimals(made, low, high, labels):
     spec = with_search(made, {**SEARCH, "beta": {**SEARCH["beta"], "low": low, "high": high}})
     within = spec.trials["params.beta"].astype(float).clip(low, high)
-    figure = rate_distortion(StudyView(replace(spec, trials=spec.trials.assign(**{"params.beta": within}))))
+    figure = rate_distortion(
+        StudyView(replace(spec, trials=spec.trials.assign(**{"params.beta": within})))
+    )
     bar = figure.axes[1]
     figure.canvas.draw()
-    shown = [text.get_text() for text in bar.get_yticklabels(which="both") if low <= text.get_position()[1] <= high]
+    shown = [
+        text.get_text()
+        for text in bar.get_yticklabels(which="both")
+        if low <= text.get_position()[1] <= high
+    ]
     assert [label for label in shown if label] == labels
 
 
 def test_a_trial_with_a_small_beta_stands_where_its_training_ended(made):
-    """At β near 0 the best −ELBO is that of the first epoch, so the best epoch shows a model that was not trained."""
+    """At β near 0 the best −ELBO is that of the first epoch, so the best epoch shows a model that
+    was not trained.
+    """
     view = StudyView(made)
     trial = view.ranked[view.ranked["params.beta"].astype(float) < 0.03].iloc[0]
     assert trial["best_epoch"] == 1
-    curve = view.epochs[~view.epochs["repeat"] & (view.epochs["number"] == trial["number"])].sort_values("epoch")
+    curve = view.epochs[
+        ~view.epochs["repeat"] & (view.epochs["number"] == trial["number"])
+    ].sort_values("epoch")
     first, last = curve.iloc[0], curve.iloc[-1]
-    marks = [found for found in rate_distortion(view).axes[0].collections if isinstance(found, PathCollection)]
+    marks = [
+        found
+        for found in rate_distortion(view).axes[0].collections
+        if isinstance(found, PathCollection)
+    ]
     drawn = {tuple(point) for found in marks for point in found.get_offsets().tolist()}
     assert (last["val/rate"], last["val/distortion"]) in drawn
     assert (first["val/rate"], first["val/distortion"]) not in drawn
@@ -68,7 +87,10 @@ def test_the_best_trial_is_named_with_both_values_where_its_last_epoch_is_not_it
     best = view.ranked.iloc[0]
     last = view.at_last_epoch(view.ranked.head(1)).iloc[0]
     here = f"{last['val/rate'] + last['val/distortion']:.2f}"
-    words = f"lowest: trial {best['number']}, {here} ({best['objective']:.2f} at epoch {best['best_epoch']})"
+    words = (
+        f"lowest: trial {best['number']}, {here} ({best['objective']:.2f} at epoch "
+        f"{best['best_epoch']})"
+    )
     assert words in texts(rate_distortion(view))
 
 
@@ -119,11 +141,16 @@ def made():
 
 def with_search(results, search, **model):
     spec = study_attributes().spec
-    return replace(results, study=study_attributes(spec=spec | {"search": search, "model": spec["model"] | model}))
+    return replace(
+        results,
+        study=study_attributes(spec=spec | {"search": search, "model": spec["model"] | model}),
+    )
 
 
 def points(axes):
-    return sum(len(found.get_offsets()) for found in axes.collections if isinstance(found, PathCollection))
+    return sum(
+        len(found.get_offsets()) for found in axes.collections if isinstance(found, PathCollection)
+    )
 
 
 def line_of(axes, colour):
@@ -143,8 +170,14 @@ def test_complete_trials_are_large_and_pruned_ones_small(made):
 
 def test_what_was_not_searched_or_measured_has_no_panel(made):
     assert active_units(StudyView(with_search(made, {"components": SEARCH["components"]}))) is None
-    assert len(active_units(StudyView(with_search(made, {"latent_size": SEARCH["latent_size"]}))).axes) == 1
-    for epochs in (made.epochs.assign(**{"val/active_units": np.nan}), made.epochs.drop(columns=["val/active_units"])):
+    assert (
+        len(active_units(StudyView(with_search(made, {"latent_size": SEARCH["latent_size"]}))).axes)
+        == 1
+    )
+    for epochs in (
+        made.epochs.assign(**{"val/active_units": np.nan}),
+        made.epochs.drop(columns=["val/active_units"]),
+    ):
         assert active_units(StudyView(replace(made, epochs=epochs))) is None
 
 
@@ -152,9 +185,13 @@ def test_many_sizes_have_a_median_for_each_part_of_their_range(made):
     trials = pd.concat([made.trials[~made.trials["repeat"]].head(1)] * 100, ignore_index=True)
     trials = trials.assign(number=range(100), state="complete", best_epoch=1)
     trials["params.latent_size"] = pd.array(np.geomspace(2, 64, 100).round(), dtype="Int64")
-    epochs = pd.concat([made.epochs.head(1)] * 100, ignore_index=True).assign(number=range(100), epoch=1)
+    epochs = pd.concat([made.epochs.head(1)] * 100, ignore_index=True).assign(
+        number=range(100), epoch=1
+    )
     epochs["val/active_units"] = trials["params.latent_size"].astype(float) / 2
-    study = with_search(replace(made, trials=trials, epochs=epochs), {"latent_size": SEARCH["latent_size"]})
+    study = with_search(
+        replace(made, trials=trials, epochs=epochs), {"latent_size": SEARCH["latent_size"]}
+    )
     line = line_of(active_units(StudyView(study)).axes[0], TEXT_COLOUR)
     assert len(line.get_xdata()) == 10
     assert list(line.get_ydata()) == [50] * 10
@@ -172,33 +209,52 @@ def test_few_trials_of_many_numbers_have_no_median(made, trials, drawn):
 def test_active_units_stand_against_beta_and_latent_size(made):
     beta, latent = active_units(StudyView(made)).axes
     trials = StudyView(made).last_epochs
-    shares = 100 * trials["val/active_units"].astype(float) / trials["params.latent_size"].astype(float)
+    shares = (
+        100 * trials["val/active_units"].astype(float) / trials["params.latent_size"].astype(float)
+    )
     tested = StudyView(made).confirm_runs
     by_rate = 100 * 2 / tested["params.latent_size"].astype(float)
     assert (beta.get_xlabel(), latent.get_xlabel()) == ("β", "latent size")
     for axes, name in ((beta, "beta"), (latent, "latent_size")):
-        *marks, diamonds = [found.get_offsets() for found in axes.collections if isinstance(found, PathCollection)]
+        *marks, diamonds = [
+            found.get_offsets() for found in axes.collections if isinstance(found, PathCollection)
+        ]
         wanted = np.stack([trials[f"params.{name}"].astype(float), shares], axis=1)
         np.testing.assert_allclose(sorted(np.concatenate(marks).tolist()), sorted(wanted.tolist()))
-        np.testing.assert_allclose(diamonds, np.stack([tested[f"params.{name}"].astype(float), by_rate], axis=1))
+        np.testing.assert_allclose(
+            diamonds, np.stack([tested[f"params.{name}"].astype(float), by_rate], axis=1)
+        )
     assert list(line_of(latent, MUTED).get_ydata()) == [100, 100]
     assert beta.get_ylim()[1] > 100
-    assert active_units(StudyView(made)).get_supylabel() == "active units (% of the latent size), last epoch"
+    assert (
+        active_units(StudyView(made)).get_supylabel()
+        == "active units (% of the latent size), last epoch"
+    )
 
 
 def test_the_median_of_active_units_is_that_of_complete_trials(made):
-    listed = made.trials.assign(**{"params.latent_size": pd.array([8, 16] * 100, dtype="Int64")[: len(made.trials)]})
-    study = with_search(replace(made, trials=listed), {"latent_size": {"kind": "choice", "values": [8, 16]}})
+    listed = made.trials.assign(
+        **{"params.latent_size": pd.array([8, 16] * 100, dtype="Int64")[: len(made.trials)]}
+    )
+    study = with_search(
+        replace(made, trials=listed), {"latent_size": {"kind": "choice", "values": [8, 16]}}
+    )
     axes = active_units(StudyView(study)).axes[0]
-    (bars,) = [found.get_segments() for found in axes.collections if isinstance(found, LineCollection)]
+    (bars,) = [
+        found.get_segments() for found in axes.collections if isinstance(found, LineCollection)
+    ]
     trials = StudyView(study).last_epochs.query("state == 'complete'")
     shares = 100 * trials["val/active_units"] / trials["params.latent_size"].astype(float)
-    assert [bar[0, 1] for bar in bars] == list(shares.groupby(trials["params.latent_size"]).median())
+    assert [bar[0, 1] for bar in bars] == list(
+        shares.groupby(trials["params.latent_size"]).median()
+    )
     assert [tick.get_text().split("\n")[0] for tick in axes.get_xticklabels()] == ["8", "16"]
 
 
 def test_a_fixed_latent_size_is_the_ceiling_over_beta(made):
-    (axes,) = active_units(StudyView(with_search(made, {"beta": SEARCH["beta"]}, latent_size=80))).axes
+    (axes,) = active_units(
+        StudyView(with_search(made, {"beta": SEARCH["beta"]}, latent_size=80))
+    ).axes
     assert list(line_of(axes, MUTED).get_ydata()) == [80, 80]
     assert axes.get_ylim()[1] > 80
 
@@ -208,7 +264,11 @@ def test_what_the_score_prefers_is_said_where_beta_was_searched(made, search):
     beta, others = {"beta": SEARCH["beta"]}, {"latent_size": SEARCH["latent_size"]}
     spaces = {"beta": beta, "beta and others": beta | others, "others": others}
     view = StudyView(with_search(made, spaces[search]))
-    said = [name for name, plot in PLOTS.items() if plot.belongs_to(view) and SCORED_AT_ONE in reading(plot, view)]
+    said = [
+        name
+        for name, plot in PLOTS.items()
+        if plot.belongs_to(view) and SCORED_AT_ONE in reading(plot, view)
+    ]
     assert said == ([] if search == "others" else ["rate_distortion"])
 
 
@@ -220,7 +280,11 @@ def test_fid_stands_beside_fid_of_as_many_samples_and_images_alone(other):
     for name in ("generated", "images") if other == "both" else (other,):
         made.trials.loc[changed, f"result.test/{name}"] = 77.0
     view = StudyView(made)
-    drawn = {row for points in fid_against_elbo(view).axes[0].collections for row in points.get_gid()[7:].split(",")}
+    drawn = {
+        row
+        for points in fid_against_elbo(view).axes[0].collections
+        for row in points.get_gid()[7:].split(",")
+    }
     wanted = view.confirm_runs[~view.confirm_runs["number"].isin(worst)]["number"]
     assert drawn == {f"r{number}" for number in wanted}
     assert fid_against_elbo(StudyView(make_results())) is None

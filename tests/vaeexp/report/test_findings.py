@@ -1,4 +1,6 @@
-"""What the answer finds, as statements, and its limits: fifteen lines of at most 160 characters, whatever the study."""
+"""What the answer finds, as statements, and its limits: fifteen lines of at most 160 characters,
+whatever the study.
+"""
 
 import math
 from dataclasses import replace
@@ -24,7 +26,15 @@ from vaeexp.results.study_view import StudyView
 answer, answer_lines, answer_of = map(on_view, (block.answer, block.answer_lines, block.answer_of))
 reached = on_view(block.reached)
 compared, cost, get, parameters, uncovered, use = map(
-    on_view, (findings.compared, findings.cost, findings.get, findings.parameters, findings.uncovered, findings.use)
+    on_view,
+    (
+        findings.compared,
+        findings.cost,
+        findings.get,
+        findings.parameters,
+        findings.uncovered,
+        findings.use,
+    ),
 )
 
 
@@ -45,12 +55,19 @@ def long_names():
     full = with_baselines(
         make_results(),
         {
-            name: {"title": f"{name} {'word ' * 30}", "at": "best", "seeds": 3, "settings": {"beta": 10.0}}
+            name: {
+                "title": f"{name} {'word ' * 30}",
+                "at": "best",
+                "seeds": 3,
+                "settings": {"beta": 10.0},
+            }
             for name in "abc"
         },
     )
     trials = full.trials.copy()
-    trials["params.prior"] = trials["params.prior"].replace("mixture", "my_package.priors:" + "Long" * 40)
+    trials["params.prior"] = trials["params.prior"].replace(
+        "mixture", "my_package.priors:" + "Long" * 40
+    )
     return replace(full, trials=trials)
 
 
@@ -70,7 +87,9 @@ def test_the_answer_has_fifteen_lines_of_160_characters_at_most(state):
     study = STATES[state]()
     for lines in (answer(study).splitlines(), answer_lines(study)):
         assert 1 <= len(lines) <= 15
-        assert max(map(len, lines)) <= (160 if state != "long names" else 200), "a word of more than a line stays whole"
+        assert max(map(len, lines)) <= (160 if state != "long names" else 200), (
+            "a word of more than a line stays whole"
+        )
     labels = [line.split("**")[1] for line in answer(study).splitlines() if line.startswith("- **")]
     parts = [label for label in labels if label in ("Use", "Get", "Doubts", "Next")]
     assert parts == [part for part in ("Use", "Get", "Doubts", "Next") if part in parts]
@@ -78,7 +97,8 @@ def test_the_answer_has_fifteen_lines_of_160_characters_at_most(state):
 
 
 @pytest.mark.parametrize(
-    "kind", ["strong", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind != "strong")]
+    "kind",
+    ["strong", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind != "strong")],
 )
 def test_so_has_that_of_each_planted_study_of_the_default_search(kind):
     lines = answer(default_study(kind, 0)).splitlines()
@@ -95,12 +115,19 @@ def test_no_p_value_and_no_rule_stands_in_the_answer(results):
 
 
 def test_findings_that_do_not_fit_are_counted_and_stand_below(results):
-    rows = {name: {"title": f"row {name}", "at": "best", "seeds": 3, "settings": {"beta": 10.0}} for name in "abcdefgh"}
+    rows = {
+        name: {"title": f"row {name}", "at": "best", "seeds": 3, "settings": {"beta": 10.0}}
+        for name in "abcdefgh"
+    }
     study = StudyView(with_baselines(results, rows))
     found = block.answer_of(study).findings
     lines = block.answer_lines(study)
     (rest,) = [line for line in lines if "more: all findings below" in line]
-    shown = sum(line.startswith("- ") for line in lines[2 : lines.index(rest)]) - len(block.answer_of(study).get) + 1
+    shown = (
+        sum(line.startswith("- ") for line in lines[2 : lines.index(rest)])
+        - len(block.answer_of(study).get)
+        + 1
+    )
     assert rest == f"- And {len(found) - shown} more: all findings below."
     assert len(block.all_findings(study).splitlines()) == len(found)
     assert block.all_findings(StudyView(part(results, ranked(results).head(12)))) == ""
@@ -114,7 +141,9 @@ def test_trials_are_as_good_where_two_seeds_differ_as_much(results):
     view = StudyView(results)
     good = equally_good(view)
     spread = [setting.runs["objective"].to_numpy() for setting in view.confirmed]
-    pooled = math.sqrt(sum(((own - own.mean()) ** 2).sum() for own in spread) / sum(len(own) - 1 for own in spread))
+    pooled = math.sqrt(
+        sum(((own - own.mean()) ** 2).sum() for own in spread) / sum(len(own) - 1 for own in spread)
+    )
     random = np.random.default_rng(0)
     differences = random.normal(0, pooled, 100_000) - random.normal(0, pooled, 100_000)
     limit = 0.0 if good is None else good.limit
@@ -178,9 +207,14 @@ def test_states_without_a_best_setting_say_why():
     assert ids(get(studies["one complete"])) == ["get.searched_only"]
     assert ids(use(studies["one complete"])) == ["use.so_far"]
     full = make_results()
-    assert ids(use(replace(full, trials=full.trials.assign(objective=math.nan)))) == ["use.no_value"]
+    assert ids(use(replace(full, trials=full.trials.assign(objective=math.nan)))) == [
+        "use.no_value"
+    ]
     untested = replace(
-        full, trials=full.trials.assign(**{"result.test/neg_elbo": math.nan, "result.test/distortion": math.nan})
+        full,
+        trials=full.trials.assign(
+            **{"result.test/neg_elbo": math.nan, "result.test/distortion": math.nan}
+        ),
     )
     assert one(get(untested), "get.validation").values["again"].n == 3
     assert ids(use(replace(full, study=study_attributes(spec={"seed": 0})))) == ["use.only_trial"]
@@ -198,7 +232,9 @@ def differing(results, *differences):
         paired.loc[own, "objective"] = 100.0
         paired.loc[own & (paired["params.optimizer"] == "adamax"), "objective"] += difference
     kept = sorted(paired["source_trial"].unique())[: len(differences)]
-    return part(results, pd.concat([trials[~trials["repeat"]], paired[paired["source_trial"].isin(kept)]]))
+    return part(
+        results, pd.concat([trials[~trials["repeat"]], paired[paired["source_trial"].isin(kept)]])
+    )
 
 
 @pytest.mark.parametrize(
@@ -224,8 +260,13 @@ def test_three_values_are_compared_two_by_two_the_furthest_first(results):
     third[["params.optimizer", "objective"]] = [["sgd", 500.0]] * len(third)
     third["number"] += 1000
     said = compared(replace(results, trials=pd.concat([trials, third], ignore_index=True)))
-    assert [(each.values["better"], each.values["worse"]) for each in said][:2] == [("adamax", "sgd"), ("adam", "sgd")]
-    assert abs(matched_pairs(results, "optimizer")["difference"].mean()) == pytest.approx(said[2].values["gap"].value)
+    assert [(each.values["better"], each.values["worse"]) for each in said][:2] == [
+        ("adamax", "sgd"),
+        ("adam", "sgd"),
+    ]
+    assert abs(matched_pairs(results, "optimizer")["difference"].mean()) == pytest.approx(
+        said[2].values["gap"].value
+    )
 
 
 def test_the_winner_stands_first_and_the_mean_over_all_settings_beside_it():
@@ -249,7 +290,9 @@ def test_the_winner_stands_first_and_the_mean_over_all_settings_beside_it():
     ("gap", "weighted", "disagrees"),
     [(5.0, 4.0, False), (5.0, -4.0, True), (5.0, 0.0, True), (0.0, 3.0, True), (0.0, 0.0, False)],
 )
-def test_a_baseline_says_where_the_tighter_estimate_says_otherwise(results, gap, weighted, disagrees):
+def test_a_baseline_says_where_the_tighter_estimate_says_otherwise(
+    results, gap, weighted, disagrees
+):
     """Differences over three seeds are `gap` and `weighted`, by up to 0.1 more or less."""
     row = {"title": "β = 10", "at": "best", "seeds": 3, "settings": {"beta": 10.0}}
     study = with_baselines(results, {"beta": row})
@@ -257,8 +300,12 @@ def test_a_baseline_says_where_the_tighter_estimate_says_otherwise(results, gap,
     own = trials["baseline"] == "beta"
     trials.loc[own, "seed"] = best["seed"].to_numpy()
     for name, nats in {"neg_elbo": gap, "iw_nll": weighted}.items():
-        trials.loc[own, f"result.test/{name}"] = best[f"result.test/{name}"].to_numpy() + nats + [-0.1, 0.0, 0.1]
-    trials.loc[own, "result.test/importance_samples"] = best["result.test/importance_samples"].to_numpy()
+        trials.loc[own, f"result.test/{name}"] = (
+            best[f"result.test/{name}"].to_numpy() + nats + [-0.1, 0.0, 0.1]
+        )
+    trials.loc[own, "result.test/importance_samples"] = best[
+        "result.test/importance_samples"
+    ].to_numpy()
     (said,) = findings.baselines(StudyView(replace(study, trials=trials)))
     assert said.values["gap"].value == pytest.approx(gap)
     assert (said.values["weighted"] is not None) == disagrees
@@ -271,9 +318,18 @@ def test_a_baseline_says_where_the_tighter_estimate_says_otherwise(results, gap,
 
 
 def test_few_trials_and_one_value_say_nothing(results):
-    assert one(parameters(part(results, ranked(results).head(7))), "parameter.few").values["judged"] == 7
-    constant = replace(results, trials=results.trials.assign(**{"params.beta": 1.0, "params.optimizer": "adam"}))
-    said = [each.values["parameter"] for each in parameters(constant) if each.id == "parameter.one_value"]
+    assert (
+        one(parameters(part(results, ranked(results).head(7))), "parameter.few").values["judged"]
+        == 7
+    )
+    constant = replace(
+        results, trials=results.trials.assign(**{"params.beta": 1.0, "params.optimizer": "adam"})
+    )
+    said = [
+        each.values["parameter"]
+        for each in parameters(constant)
+        if each.id == "parameter.one_value"
+    ]
     assert said == ["β", "optimizer"]
 
 

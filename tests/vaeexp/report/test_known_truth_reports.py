@@ -1,7 +1,9 @@
-"""Twenty studies whose truth is known go through the whole report; what its text says is compared with that truth.
+"""Twenty studies whose truth is known go through the whole report; what its text says is compared
+with that truth.
 
-One false word in twenty reports is what the stated rate of 5 % gives on average, so a kind of claim may be false twice:
-more would be seen in 1.6 % of twenty. `tests/vaeexp/results/test_known_truth.py` measures the rates on 2,000 studies each.
+One false word in twenty reports is what the stated rate of 5 % gives on average, so a kind of claim
+may be false twice: more would be seen in 1.6 % of twenty.
+`tests/vaeexp/results/test_known_truth.py` measures the rates on 2,000 studies each.
 """
 
 import re
@@ -27,20 +29,25 @@ def reports():
         for kind, count in KINDS.items():
             made[kind] = []
             for place in range(count):
-                study = planted(kind, random, shape=NOISES[place % 3], compared=(5, 3), trials=(60, 100))
+                study = planted(
+                    kind, random, shape=NOISES[place % 3], compared=(5, 3), trials=(60, 100)
+                )
                 view = StudyView(results_of(study, name=kind.replace(" ", "_")))
                 made[kind].append((study, view, chapters.compose(view)[0]))
     return made
 
 
 @pytest.mark.parametrize(
-    "kind", [kind if kind == "hole" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+    "kind",
+    [kind if kind == "hole" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS],
 )
 def test_reports_have_the_plots_of_their_study(reports, kind):
     """The study with a hole stands for all, because some of its values are left out of plots."""
     _, view, without = reports[kind][0]
     text, figures, _ = chapters.compose(view)
-    assert {"confirmed_seeds.png", "partial_dependence.png", "paired_differences.png"} <= set(figures)
+    assert {"confirmed_seeds.png", "partial_dependence.png", "paired_differences.png"} <= set(
+        figures
+    )
     assert answer_of(text).split("<img")[0].strip() == answer_of(without).strip()
 
 
@@ -57,7 +64,9 @@ def test_reports_name_the_planted_effect_and_its_side(reports):
     assert sum(view.importances.index[0] == "beta" for _, view, _ in reports["effect"]) >= 3
     for study, view, _ in reports["effect"]:
         assert not [
-            one for one in findings.compared(view) if one.id == "compare.apart" and one.values["better"] == "adamax"
+            one
+            for one in findings.compared(view)
+            if one.id == "compare.apart" and one.values["better"] == "adamax"
         ]
         (comparison,) = view.pairs
         low, high = comparison.interval.low, comparison.interval.high

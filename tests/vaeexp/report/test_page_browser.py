@@ -1,4 +1,6 @@
-"""The page in a browser: its first screen, sizes, colours, and what axe-core finds, at three widths, light and dark."""
+"""The page in a browser: its first screen, sizes, colours, and what axe-core finds, at three
+widths, light and dark.
+"""
 
 import re
 from functools import partial
@@ -18,8 +20,10 @@ SIZES = [(width, dark) for width in (360, 600, 1280) for dark in (False, True)]
 FIRST_SCREEN = """
 const box = selector => document.querySelector(selector).getBoundingClientRect();
 return [".answer", ".large", ".first table", ".first .plot svg"].map(each => [box(each).top, box(each).bottom]);
-"""
-SCROLLING = "const box = document.querySelector('.first .table'); return box.scrollWidth - box.clientWidth"
+"""  # noqa: E501
+SCROLLING = (
+    "const box = document.querySelector('.first .table'); return box.scrollWidth - box.clientWidth"
+)
 TOO_SMALL = """
 document.querySelectorAll('.whole').forEach(whole => { whole.hidden = false; });
 return [...document.querySelectorAll('.plot svg')].flatMap(svg => {
@@ -28,14 +32,14 @@ return [...document.querySelectorAll('.plot svg')].flatMap(svg => {
   const small = [...svg.querySelectorAll('text')].filter(text => text.textContent.trim() && size(text) < 9.95);
   return small.map(text => `${svg.getAttribute('aria-label')}: ${text.textContent} ${size(text)}`);
 });
-"""
+"""  # noqa: E501
 CUT = """
 const inside = each => each !== document.body && (/auto|scroll/.test(getComputedStyle(each).overflowX) || inside(each.parentElement));
 return [...document.querySelectorAll('body *')].filter(each => {
   const box = each.getBoundingClientRect();
   return box.width > 0 && box.right > document.documentElement.clientWidth + 1 && !inside(each);
 }).map(each => each.outerHTML.slice(0, 120));
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +51,9 @@ def report(tmp_path_factory):
 
 
 def serious_faults(browser, path, *, width, dark):
-    """What axe-core finds with everything unfolded and a trial pinned, so that its card is shown."""
+    """What axe-core finds with everything unfolded and a trial pinned, so that its card is
+    shown.
+    """
     Axe = pytest.importorskip("axe_selenium_python").Axe
     assert look_at(browser, path, width=width, dark=dark) == []
     browser.execute_script("document.querySelector('.look-table tbody tr').click()")
@@ -76,9 +82,14 @@ def test_axe_finds_no_serious_fault(browser, report, width, dark):
 
 
 def test_axe_finds_no_serious_fault_in_a_small_page(browser, tmp_path):
-    text = "# A study\n\nWords.\n\n## Contents\n\n- [Rest](#rest)\n\n## Rest\n\n| a |\n| --- |\n| ✗ warning |\n"
+    text = (
+        "# A study\n\nWords.\n\n## Contents\n\n- [Rest](#rest)\n\n## Rest\n\n| a |\n| --- |\n| ✗ "
+        "warning |\n"
+    )
     path = tmp_path / "report.html"
-    path.write_text(page(text, {}, data=partial(study_data, StudyView(make_results(12)))), encoding="utf-8")
+    path.write_text(
+        page(text, {}, data=partial(study_data, StudyView(make_results(12)))), encoding="utf-8"
+    )
     assert serious_faults(browser, path, width=600, dark=True) == []
 
 
@@ -86,7 +97,8 @@ def test_axe_finds_no_serious_fault_in_a_small_page(browser, tmp_path):
 def test_the_first_screen_has_the_answer_a_large_figure_a_table_and_a_picture(browser, report):
     page_facts(browser, report.with_name("report.html"), width=1280)
     browser.execute_script(
-        "scrollTo(0, 0); document.querySelectorAll('details').forEach(each => { each.open = false; });"
+        "scrollTo(0, 0); document.querySelectorAll('details').forEach(each => "
+        "{ each.open = false; });"
     )
     answer, figure, table, picture = browser.execute_script(FIRST_SCREEN)
     assert answer[0] < 200
@@ -102,9 +114,17 @@ def test_without_script_the_page_has_every_word_of_the_readme(browser, report):
         text = page_facts(browser, report.with_name("report.html"))["text"]
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
-    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(report.read_text(encoding="utf-8"))
+    html = (
+        MarkdownIt("commonmark", {"html": True})
+        .enable("table")
+        .render(report.read_text(encoding="utf-8"))
+    )
     browser.get("about:blank")
-    readme = browser.execute_script("document.body.innerHTML = arguments[0]; return document.body.textContent", html)
+    readme = browser.execute_script(
+        "document.body.innerHTML = arguments[0]; return document.body.textContent", html
+    )
     without_spaces = re.sub(r"\s+", "", text)
-    missing = [line for line in readme.splitlines() if re.sub(r"\s+", "", line) not in without_spaces]
+    missing = [
+        line for line in readme.splitlines() if re.sub(r"\s+", "", line) not in without_spaces
+    ]
     assert missing == []

@@ -1,4 +1,6 @@
-"""The page as a document: the words of the README and no others, its opening, its signs, its titles."""
+"""The page as a document: the words of the README and no others, its opening, its signs, its
+titles.
+"""
 
 import html
 import re
@@ -71,7 +73,12 @@ def words(text: str) -> list[str]:
 
 def test_the_page_says_what_the_markdown_says_and_adds_no_word():
     text = page(OPENING + FIRST + REST, {}, drawings=DRAWN)
-    said = re.sub(r"<img [^>]*>|<[^>]*>|[*#|]|---|^- |\]\(#\w+\)|\[", " ", OPENING + FIRST + REST, flags=re.MULTILINE)
+    said = re.sub(
+        r"<img [^>]*>|<[^>]*>|[*#|]|---|^- |\]\(#\w+\)|\[",
+        " ",
+        OPENING + FIRST + REST,
+        flags=re.MULTILINE,
+    )
     missing = [word for word in html.unescape(said).split() if word not in words(text)]
     assert missing == []
     captions = {"Rate", "&", "distortion"}
@@ -79,8 +86,12 @@ def test_the_page_says_what_the_markdown_says_and_adds_no_word():
     assert " ".join(words(text)).count("All findings") == 1
 
 
-@pytest.mark.parametrize("between", [FIRST, "", "| a |\n| --- |\n| 1 |\n\n"], ids=["whole", "nothing", "table"])
-@pytest.mark.parametrize("answer", [OPENING, OPENING.split("<details>")[0]], ids=["folded", "all shown"])
+@pytest.mark.parametrize(
+    "between", [FIRST, "", "| a |\n| --- |\n| 1 |\n\n"], ids=["whole", "nothing", "table"]
+)
+@pytest.mark.parametrize(
+    "answer", [OPENING, OPENING.split("<details>")[0]], ids=["folded", "all shown"]
+)
 def test_the_first_table_and_picture_stand_beside_the_answer(answer, between):
     text = page(answer + between + REST, {}, drawings=DRAWN, data=lambda room: {"trials": []})
     assert ('<div class="opening"><div class="answer">' in text) == bool(between)
@@ -120,7 +131,10 @@ def test_verdicts_have_their_colour_beside_their_sign():
     ("line", "figure"),
     [
         ("test −ELBO 96.32 ± 0.38 nats per image, IW-NLL 92.2 ± 0.6; 3 new seeds", "96.32 ± 0.38"),
-        ("1 of 4 new seeds diverged at epoch 5; test distortion 1,096.3 ± 2 nats per image", "1,096.3 ± 2"),
+        (
+            "1 of 4 new seeds diverged at epoch 5; test distortion 1,096.3 ± 2 nats per image",
+            "1,096.3 ± 2",
+        ),
         ("validation −ELBO −3.5 nats per image in the search (n = 1)", "−3.5"),
         ("validation −ELBO 97.50 nats per image, 2 ± 1 of 3", "97.50"),
         ("the front has 3 trials", ""),
@@ -130,14 +144,20 @@ def test_the_figure_that_one_gets_is_large(line, figure):
     answer = f"- **Use** β = {figure}.\n- **Get** {line}\n- **Next** {figure}"
     text = page(f"# A\n\n## Answer\n\n{answer}\n\n## Contents\n", {}, large=figure)
     found = re.findall(r'<span class="large">([^<]*)</span>', text)
-    assert [each.replace("\N{NO-BREAK SPACE}", " ") for each in found] == ([figure] if figure else [])
+    assert [each.replace("\N{NO-BREAK SPACE}", " ") for each in found] == (
+        [figure] if figure else []
+    )
     get = text.split("Get</strong>")[1].split("</li>")[0]
     assert 'class="large"' in get or not figure
     assert words(get) == line.split()
 
 
 def test_no_line_ends_inside_an_interval_or_the_name_of_an_option():
-    text = page("# A\n\nFID 9 ± 2: `vaeexp sweep a-b --set x=-1 --dry-run -v`\n\n| a |\n| --- |\n| 9 ± 2 |\n", {})
+    text = page(
+        "# A\n\nFID 9 ± 2: `vaeexp sweep a-b --set x=-1 --dry-run -v`\n\n| a |\n| --- |\n| 9 ± 2 "
+        "|\n",
+        {},
+    )
     space = "\N{NO-BREAK SPACE}"
     assert f"FID 9{space}±{space}2:" in text
     assert f"<td>9 ±{space}2</td>" in text
@@ -147,9 +167,20 @@ def test_no_line_ends_inside_an_interval_or_the_name_of_an_option():
 def test_a_plot_has_one_title():
     text = page(OPENING + FIRST + REST, {}, drawings=DRAWN)
     assert re.findall(r'<p class="caption">([^<]*)</p>', text) == ["Rate &amp; distortion"]
-    assert re.findall(r'role="img" aria-label="([^"]*)"', text) == ["Rate &amp; distortion", "Curves", "Alone"]
+    assert re.findall(r'role="img" aria-label="([^"]*)"', text) == [
+        "Rate &amp; distortion",
+        "Curves",
+        "Alone",
+    ]
     many = "\n\n".join(
-        folded("A and B", ["#### A", '<img src="y.png" width="9" alt="A">', '<img src="z.png" width="9" alt="C">'])
+        folded(
+            "A and B",
+            [
+                "#### A",
+                '<img src="y.png" width="9" alt="A">',
+                '<img src="z.png" width="9" alt="C">',
+            ],
+        )
     )
     assert re.findall(r'<p class="caption">([^<]*)</p>', page(many, {}, drawings=DRAWN)) == ["C"]
 

@@ -1,4 +1,6 @@
-"""What one can do in the page of a report, in a headless browser: sort, filter, look at trials, brush, zoom, compare pictures."""
+"""What one can do in the page of a report, in a headless browser: sort, filter, look at trials,
+brush, zoom, compare pictures.
+"""
 
 import io
 from dataclasses import replace
@@ -35,7 +37,7 @@ HOSTILE = ["<script>alert(1)</script>", "\"quotes' & </script>", "🦄" * 300, "
 COLUMN = """
 const at = [...document.querySelectorAll('.look-table thead tr:last-child th')].findIndex(head => head.dataset.column === arguments[0]);
 return [...document.querySelectorAll('.look-table tbody tr')].map(row => row.children[at].textContent);
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +67,22 @@ def write(view, folder):
     """A page with next to no words, one plot of dots and a line, and all the data of a study."""
     data, path = study_data(view), folder / PAGE
     drawings = {"plot.png": plot_of([row["row"] for row in data["rows"]][:60])}
-    path.write_text(page(TEXT, {}, drawings=drawings, data=partial(study_data, view)), encoding="utf-8")
+    path.write_text(
+        page(TEXT, {}, drawings=drawings, data=partial(study_data, view)), encoding="utf-8"
+    )
     return path
 
 
 def plot_of(rows):
     """A drawing as plots of trials are: a dot for each row, and the line of the first."""
     dots = [
-        f'<circle data-row="{row}" cx="{20 + 9 * at}" cy="{20 + at * 37 % 160}" r="4"/>' for at, row in enumerate(rows)
+        f'<circle data-row="{row}" cx="{20 + 9 * at}" cy="{20 + at * 37 % 160}" r="4"/>'
+        for at, row in enumerate(rows)
     ]
-    line = [f'<path data-row="{row}" d="M20 180L300 20L580 90" fill="none" stroke="#d55e00"/>' for row in rows[:1]]
+    line = [
+        f'<path data-row="{row}" d="M20 180L300 20L580 90" fill="none" stroke="#d55e00"/>'
+        for row in rows[:1]
+    ]
     drawn = f'<svg viewBox="0 0 600 200">{"".join(dots + line)}</svg>'
     return f'{drawn}<div class="whole" hidden>{drawn}</div>'
 
@@ -85,7 +93,11 @@ def column(browser, name):
 
 
 def numbers(cells):
-    return [float(cell.replace("−", "-").replace(",", "").replace(" ★", "")) for cell in cells if cell != "–"]
+    return [
+        float(cell.replace("−", "-").replace(",", "").replace(" ★", ""))
+        for cell in cells
+        if cell != "–"
+    ]
 
 
 def click(browser, selector):
@@ -97,7 +109,11 @@ def keys(browser, *pressed, at=None):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
-    element = browser.switch_to.active_element if at is None else browser.find_element(By.CSS_SELECTOR, at)
+    element = (
+        browser.switch_to.active_element
+        if at is None
+        else browser.find_element(By.CSS_SELECTOR, at)
+    )
     element.send_keys(*(getattr(Keys, key, key) for key in pressed))
 
 
@@ -118,20 +134,24 @@ def test_the_table_has_every_trial_with_the_values_of_the_csv_file(looked, view,
     trials = [int(number) for number in numbers(column(looked, "row"))]
     assert sorted(trials) == sorted(search.index)
     shown = column(looked, "objective")
-    expected = ["–" if pd.isna(value) else f"{value:.2f}" for value in search.loc[trials, "objective"]]
+    expected = [
+        "–" if pd.isna(value) else f"{value:.2f}" for value in search.loc[trials, "objective"]
+    ]
     assert shown == expected
     assert column(looked, "params.optimizer") == search.loc[trials, "params.optimizer"].tolist()
     assert column(looked, "row")[0] == f"{view.best_number} ★"
 
 
-@pytest.mark.parametrize("name", ["objective", "params.beta", "params.components", "params.optimizer", "row"])
+@pytest.mark.parametrize(
+    "name", ["objective", "params.beta", "params.components", "params.optimizer", "row"]
+)
 def test_a_column_sorts_both_ways_with_missing_values_last(looked, name):
     before = column(looked, "row")
     click(looked, f"{head(name)} button")
     up = column(looked, name)
-    assert looked.execute_script(f"return document.querySelector('{head(name)}').getAttribute('aria-sort')") == (
-        "ascending"
-    )
+    assert looked.execute_script(
+        f"return document.querySelector('{head(name)}').getAttribute('aria-sort')"
+    ) == ("ascending")
     click(looked, f"{head(name)} button")
     down = column(looked, name)
     values = [cell for cell in up if cell != "–"] if name == "params.optimizer" else numbers(up)
@@ -147,7 +167,9 @@ def test_sorting_keeps_the_order_of_equal_rows(looked):
     before = column(looked, "row")
     click(looked, f"{head('params.optimizer')} button")
     choices = column(looked, "params.optimizer")
-    first = [row for row, choice in zip(column(looked, "row"), choices, strict=True) if choice == "adam"]
+    first = [
+        row for row, choice in zip(column(looked, "row"), choices, strict=True) if choice == "adam"
+    ]
     assert first == [row for row in before if row in first]
 
 
@@ -157,7 +179,10 @@ def test_sorting_keeps_the_order_of_equal_rows(looked):
         ("β<0.5 state:complete", "`params.beta` < 0.5 and state == 'complete'"),
         ("latent_size>=20 adamax", "`params.latent_size` >= 20 and `params.optimizer` == 'adamax'"),
         ("trial:4,7", "number in (4, 7)"),
-        ("learning rate < 0.001 Latent Size>=8", "`params.learning_rate` < 0.001 and `params.latent_size` >= 8"),
+        (
+            "learning rate < 0.001 Latent Size>=8",
+            "`params.learning_rate` < 0.001 and `params.latent_size` >= 8",
+        ),
         ("prior:normal learning rate", "number < 0"),
         ('params.prior=mixture "pruned"', "`params.prior` == 'mixture' and state == 'pruned'"),
     ],
@@ -172,7 +197,9 @@ def test_the_line_filters(looked, search, line, query):
 @pytest.mark.parametrize(("line", "words"), [("betta<1", "betta"), ("beta<one", "one")])
 def test_a_line_that_cannot_be_read_says_so_and_filters_nothing(looked, line, words):
     keys(looked, line, at="#look-filter")
-    assert words in looked.execute_script("return document.querySelector('.look-wrong').textContent")
+    assert words in looked.execute_script(
+        "return document.querySelector('.look-wrong').textContent"
+    )
     assert count(looked) == "40 of 40 trials"
 
 
@@ -181,17 +208,22 @@ def test_runs_with_new_seeds_states_and_columns_are_switched(looked, view):
     assert count(looked).startswith(f"{len(view.trials)} of {len(view.trials)} trials and runs")
     assert {cell[0] for cell in column(looked, "row")} >= {"r", "1"}
     looked.execute_script(
-        "const state = document.getElementById('look-state'); state.value = 'pruned'; state.dispatchEvent(new Event('change'))"
+        "const state = document.getElementById('look-state'); state.value = 'pruned'; "
+        "state.dispatchEvent(new Event('change'))"
     )
     assert set(column(looked, "state")) == {"pruned"}
     assert not looked.execute_script(f"return document.querySelector('{head('result.test/fid')}')")
     click(looked, '#look input[value="test"]')
-    assert looked.execute_script(f"return !!document.querySelector('{head('result.test/neg_elbo')}')")
+    assert looked.execute_script(
+        f"return !!document.querySelector('{head('result.test/neg_elbo')}')"
+    )
 
 
 def test_thousands_of_trials_stand_a_hundred_at_a_time(browser, tmp_path):
     results = make_results(40, confirm=False, compare=False)
-    several = [results.trials.assign(number=results.trials["number"] + 40 * part) for part in range(75)]
+    several = [
+        results.trials.assign(number=results.trials["number"] + 40 * part) for part in range(75)
+    ]
     trials = pd.concat(several, ignore_index=True)
     trials["duplicate_of"] = pd.Series([None] * len(trials), dtype="Int64")
     trials["objective"] = trials["objective"] + trials["number"] / 1e4
@@ -203,7 +235,9 @@ def test_thousands_of_trials_stand_a_hundred_at_a_time(browser, tmp_path):
     assert values == sorted(values)
     assert values[0] == round(trials["objective"].min(), 2)
     click(browser, ".look-pages button:last-child")
-    assert "101 to 200" in browser.execute_script("return document.querySelector('.look-pages').textContent")
+    assert "101 to 200" in browser.execute_script(
+        "return document.querySelector('.look-pages').textContent"
+    )
     assert numbers(column(browser, "objective"))[0] >= values[-1]
 
 
@@ -217,7 +251,12 @@ def test_the_table_works_by_keyboard(looked):
     keys(looked, "ARROW_DOWN")
     place = "return [...document.activeElement.parentNode.children].indexOf(document.activeElement)"
     assert looked.execute_script(place) == 2
-    assert looked.execute_script("return document.querySelectorAll('.look-table tbody [tabindex=\"0\"]').length") == 1
+    assert (
+        looked.execute_script(
+            "return document.querySelectorAll('.look-table tbody [tabindex=\"0\"]').length"
+        )
+        == 1
+    )
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -237,7 +276,10 @@ def test_hostile_names_appear_as_text(browser, tmp_path, text):
 
 def card(browser):
     """The words of the card; None where none is shown."""
-    shown = "const card = document.getElementById('look-card'); return card.hidden ? null : card.innerText"
+    shown = (
+        "const card = document.getElementById('look-card'); return card.hidden ? null : "
+        "card.innerText"
+    )
     return browser.execute_script(shown)
 
 
@@ -260,8 +302,16 @@ def test_a_dot_shows_its_trial_with_the_values_of_the_csv_file(looked, search):
     assert trial["params.optimizer"] in words
     beta = float(f"{trial['params.beta']:.3g}")
     assert f"{beta:g}" in words
-    assert looked.execute_script("return document.querySelectorAll('#look-card .look-curve-own').length") == 1
-    assert looked.execute_script("return document.querySelectorAll('.plot > svg .look-ring').length") == 1
+    assert (
+        looked.execute_script(
+            "return document.querySelectorAll('#look-card .look-curve-own').length"
+        )
+        == 1
+    )
+    assert (
+        looked.execute_script("return document.querySelectorAll('.plot > svg .look-ring').length")
+        == 1
+    )
     hover(looked, "h1")
     assert card(looked) is None
     assert looked.execute_script("return document.querySelectorAll('.look-ring').length") == 0
@@ -271,10 +321,17 @@ def test_a_click_pins_a_trial_everywhere_and_escape_frees_it(looked, view):
     row = str(view.best_number)
     looked.execute_script("document.querySelector('.look-table tbody tr').click()")
     assert card(looked).startswith(f"Trial {row}\n")
-    assert looked.execute_script("return document.querySelector('svg .look-line').dataset.row") == row
+    assert (
+        looked.execute_script("return document.querySelector('svg .look-line').dataset.row") == row
+    )
     hover(looked, 'svg [data-row="5"]')
     assert card(looked).startswith(f"Trial {row}\n")
-    assert looked.execute_script("return document.querySelector('tr[aria-current=\"true\"]').dataset.row") == row
+    assert (
+        looked.execute_script(
+            "return document.querySelector('tr[aria-current=\"true\"]').dataset.row"
+        )
+        == row
+    )
     keys(looked, "ESCAPE")
     assert card(looked) is None
     assert not looked.execute_script("return document.querySelector('tr[aria-current=\"true\"]')")
@@ -282,7 +339,9 @@ def test_a_click_pins_a_trial_everywhere_and_escape_frees_it(looked, view):
 
 def test_plots_and_rows_are_looked_at_by_keyboard(looked):
     looked.execute_script("document.querySelector('main svg').closest('[tabindex]').focus()")
-    first = looked.execute_script("return document.querySelector('main svg [data-row]').dataset.row")
+    first = looked.execute_script(
+        "return document.querySelector('main svg [data-row]').dataset.row"
+    )
     keys(looked, "ARROW_RIGHT")
     assert card(looked).startswith(f"Trial {first}")
     keys(looked, "ARROW_RIGHT", "ARROW_RIGHT")
@@ -290,7 +349,9 @@ def test_plots_and_rows_are_looked_at_by_keyboard(looked):
     assert not seen.startswith(f"Trial {first} ")
     keys(looked, "ENTER")
     assert card(looked).split("\n")[0] == seen.split("\n")[0]
-    assert looked.execute_script("return document.getElementById('look-card').classList.contains('look-pinned')")
+    assert looked.execute_script(
+        "return document.getElementById('look-card').classList.contains('look-pinned')"
+    )
     keys(looked, "ESCAPE")
     looked.execute_script("document.querySelector('.look-table tbody tr[tabindex=\"0\"]').focus()")
     keys(looked, "ARROW_DOWN", "ENTER")
@@ -309,7 +370,9 @@ def test_a_filter_fades_the_others_in_plots(looked, view):
 
 
 def test_a_button_shows_the_plot_of_all_trials_and_that_of_the_best(looked):
-    seen = "return [...document.querySelectorAll('main .plot svg')].map(svg => svg.checkVisibility())"
+    seen = (
+        "return [...document.querySelectorAll('main .plot svg')].map(svg => svg.checkVisibility())"
+    )
     assert looked.execute_script(seen) == [True, False]
     looked.execute_script("document.querySelector('.look-zoom').focus()")
     keys(looked, "ENTER")
@@ -337,7 +400,9 @@ def dragged(browser, label, start, end):
     strip = browser.execute_script(at, label)
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", strip)
     height = strip.size["height"]
-    actions = ActionChains(browser).move_to_element_with_offset(strip, 0, round((start - 0.5) * height))
+    actions = ActionChains(browser).move_to_element_with_offset(
+        strip, 0, round((start - 0.5) * height)
+    )
     actions.click_and_hold().move_by_offset(0, round((end - start) * height)).release().perform()
 
 
@@ -355,7 +420,8 @@ def test_a_range_that_is_typed_filters_table_and_plots(looked, search, name, lim
     expected = sorted(search.query(query)["number"])
     assert sorted(numbers(column(looked, "row"))) == expected
     kept = looked.execute_script(
-        "return [...document.querySelectorAll('.plot > svg circle:not(.look-off)')].map(dot => dot.dataset.row)"
+        "return [...document.querySelectorAll('.plot > svg circle:not(.look-off)')].map(dot => "
+        "dot.dataset.row)"
     )
     assert sorted(int(row) for row in kept if row[0] != "r") == expected
     assert 0 < len(expected) < 40
@@ -366,7 +432,8 @@ def test_a_range_that_is_typed_filters_table_and_plots(looked, search, name, lim
 def test_dragging_keeps_a_range_and_a_click_drops_it(looked, view):
     dragged(looked, "β", 0.3, 0.7)
     limits = looked.execute_script(
-        "return [...document.querySelectorAll('[data-range^=\"params.beta\"]')].map(each => Number(each.value))"
+        "return [...document.querySelectorAll('[data-range^=\"params.beta\"]')].map(each => "
+        "Number(each.value))"
     )
     assert limits == pytest.approx([10 ** (-2 + 3 * 0.3), 10 ** (-2 + 3 * 0.7)], rel=0.1)
     shown = numbers(column(looked, "params.beta"))
@@ -393,8 +460,11 @@ const done = arguments[1];
 const canvas = document.querySelector(arguments[0]);
 setTimeout(() => done(canvas && [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data].filter((_, at) => at % 4 === 0)
   .reduce((sum, value, at) => (sum * 31 + value * (at % 97 + 1)) % 1000003, 7)), 300);
-"""
-PANELS = "return [...document.querySelectorAll('.look-panel')].map(panel => [panel.dataset.panel, Number(panel.dataset.epoch)])"
+"""  # noqa: E501
+PANELS = (
+    "return [...document.querySelectorAll('.look-panel')].map(panel => [panel.dataset.panel, "
+    "Number(panel.dataset.epoch)])"
+)
 
 
 @pytest.fixture(scope="module")
@@ -428,7 +498,9 @@ def panels(browser):
 
 
 def pixels(browser, selector):
-    """A sum over the pixels of a picture that changes with each of them; None without the picture."""
+    """A sum over the pixels of a picture that changes with each of them; None without the
+    picture.
+    """
     return browser.execute_async_script(PIXELS, selector)
 
 
@@ -442,7 +514,9 @@ def test_pictures_of_the_best_stand_side_by_side_and_others_are_added(browser, p
     assert len(sums) == len(panels(browser)) == 3
     other = next(number for number in ranked if number not in panels(browser))
     click(browser, f'.look-table [data-row="{other}"]')
-    assert browser.execute_script("return document.querySelectorAll('#look-card canvas').length") == 1
+    assert (
+        browser.execute_script("return document.querySelectorAll('#look-card canvas').length") == 1
+    )
     click(browser, "#look-card .look-compare")
     assert panels(browser)[-1] == other
     added = browser.execute_script("""
@@ -466,7 +540,9 @@ def test_the_epoch_and_the_dimension_slide(browser, pictured):
     first = pixels(browser, ".look-traversal canvas")
     assert slide(browser, "dimension", 3) == "4 of 8"
     assert pixels(browser, ".look-traversal canvas") not in (first, None)
-    assert "dimension 8," in browser.execute_script("return document.querySelector('.look-traversal').textContent")
+    assert "dimension 8," in browser.execute_script(
+        "return document.querySelector('.look-traversal').textContent"
+    )
 
 
 def test_trials_slide_along_a_parameter_in_its_order(browser, pictured):
@@ -494,7 +570,9 @@ def test_the_plots_of_a_report_know_the_trials_of_the_table(browser, pictured, t
     view, _ = pictured
     path = write_report(view, reports=tmp_path).with_name(PAGE)
     assert look_at(browser, path) == []
-    drawn = "return [...document.querySelectorAll('main svg [data-row]')].map(mark => mark.dataset.row)"
+    drawn = (
+        "return [...document.querySelectorAll('main svg [data-row]')].map(mark => mark.dataset.row)"
+    )
     rows = {row["row"] for row in study_data(view)["rows"]}
     assert set(browser.execute_script(drawn)) <= rows
     assert {str(number) for number in view.points["number"]} <= set(browser.execute_script(drawn))
@@ -522,7 +600,11 @@ def test_a_study_in_any_state_opens_without_a_message(browser, tmp_path, width):
     for name, results in states().items():
         view = StudyView(results)
         assert look_at(browser, write(view, tmp_path), width=width) == [], name
-        page_wide = "return document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
+        page_wide = (
+            "return document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
+        )
         assert browser.execute_script(page_wide) <= 0, name
-        rows = browser.execute_script("return document.querySelectorAll('.look-table tbody tr').length")
+        rows = browser.execute_script(
+            "return document.querySelectorAll('.look-table tbody tr').length"
+        )
         assert rows == int((~view.trials["repeat"]).sum()), name

@@ -1,4 +1,6 @@
-"""A page has 25 MB at most, whatever the study holds: the best trials first, and what is left out is said."""
+"""A page has 25 MB at most, whatever the study holds: the best trials first, and what is left out
+is said.
+"""
 
 import json
 import re
@@ -18,9 +20,13 @@ from vaeexp.results.study_view import StudyView
 from vaeexp.training.checkpoint import save_arrays
 
 NOISE = np.random.default_rng(0)
-TEXT = "# A\n\n" + "\n\n".join(f'<img src="{name}.png" width="9" alt="Plot {name}">' for name in "abcde")
+TEXT = "# A\n\n" + "\n\n".join(
+    f'<img src="{name}.png" width="9" alt="Plot {name}">' for name in "abcde"
+)
 TEXT += "\n\n[all](trials.csv) and [epochs](curves.csv)\n"
-FILES = {"trials.csv": b"x" * 1_400_000, "curves.csv": b"x" * 2_000_000} | {f"{name}.png": b"png" for name in "abcde"}
+FILES = {"trials.csv": b"x" * 1_400_000, "curves.csv": b"x" * 2_000_000} | {
+    f"{name}.png": b"png" for name in "abcde"
+}
 
 
 def pictured(folder):
@@ -29,7 +35,8 @@ def pictured(folder):
     for folder_of_run in view.search["folder"]:
         Path(folder_of_run).mkdir(parents=True, exist_ok=True)
         parts = {
-            name: NOISE.integers(0, 256, (13, 128, 128, 3), dtype=np.uint8) for name in ("reconstructions", "samples")
+            name: NOISE.integers(0, 256, (13, 128, 128, 3), dtype=np.uint8)
+            for name in ("reconstructions", "samples")
         }
         save_arrays(Path(folder_of_run) / "sheet.npz", parts | {"epoch": np.array(1)})
     return view
@@ -38,7 +45,9 @@ def pictured(folder):
 def crowded(folder, *, message):
     """A study of 2,000 trials, each of which left a message of so many bytes."""
     results = make_results(40, confirm=False, compare=False, folder=folder)
-    parts = [results.trials.assign(number=results.trials["number"] + 40 * part) for part in range(50)]
+    parts = [
+        results.trials.assign(number=results.trials["number"] + 40 * part) for part in range(50)
+    ]
     trials = pd.concat(parts, ignore_index=True)
     trials["duplicate_of"] = pd.Series([None] * len(trials), dtype="Int64")
     return StudyView(replace(results, trials=trials.assign(message="<" * message)))
@@ -58,9 +67,17 @@ def drawn(size):
         pytest.param(pictured, 10, ["Pictures of 4 of 12 runs"], marks=pytest.mark.slow),
         (pictured, 2_300_000, ["Pictures of 4 of 12 runs"]),
         pytest.param(
-            pictured, 6_100_000, ["in these plots: Plot b, Plot c, Plot d and Plot e"], marks=pytest.mark.slow
+            pictured,
+            6_100_000,
+            ["in these plots: Plot b, Plot c, Plot d and Plot e"],
+            marks=pytest.mark.slow,
         ),
-        pytest.param(partial(crowded, message=1_700), 2_300_000, ["of 2,000 rows of trials"], marks=pytest.mark.slow),
+        pytest.param(
+            partial(crowded, message=1_700),
+            2_300_000,
+            ["of 2,000 rows of trials"],
+            marks=pytest.mark.slow,
+        ),
         (partial(crowded, message=0), 30_000_000, ["Plot a, Plot b, Plot c, Plot d and Plot e"]),
     ],
     ids=["pictures", "pictures and plots", "large plots", "rows", "plots that no page holds"],
@@ -78,7 +95,9 @@ def test_a_page_has_25_megabytes_at_most_and_says_what_is_left_out(tmp_path, stu
     assert rows == order[: len(rows)]
     assert pictures == [row for row in order if not row.startswith("r")][: len(pictures)]
     shown = re.findall(
-        r'<div class="plot"[^>]*><svg role="img" aria-label="Plot (\w)"|<img src="data:[^"]*" alt="Plot (\w)"', text
+        r'<div class="plot"[^>]*><svg role="img" aria-label="Plot (\w)"|<img src="data:[^"]*" '
+        r'alt="Plot (\w)"',
+        text,
     )
     assert sorted("".join(each) for each in shown) == list("abcde")
 

@@ -23,7 +23,9 @@ from vaeexp.results.study_view import StudyView
 
 X = np.array([0.2, 0.5, np.nan, 0.8, 3.0, 0.5, 0.1, -40.0])
 Y = np.array([0.1, 0.9, 0.4, np.nan, 0.5, 0.9, 1.7, 0.3])
-"""Points inside, twice at one place, outside of the axes, outside of the picture, and without a number."""
+"""Points inside, twice at one place, outside of the axes, outside of the picture, and without a
+number.
+"""
 ROWS = ["7", "3", "12", "4", "r0", "r3", "9", "45"]
 
 
@@ -66,13 +68,17 @@ def expected(figure, axes, x, y):
 def test_each_point_of_a_collection_says_its_row(look, masked):
     figure, axes = plotted()
     missing = ~np.isfinite(X + Y)
-    x, y = (np.ma.masked_array(np.nan_to_num(each), missing) for each in (X, Y)) if masked else (X, Y)
+    x, y = (
+        (np.ma.masked_array(np.nan_to_num(each), missing) for each in (X, Y)) if masked else (X, Y)
+    )
     mark_trials(ROWS, axes.scatter(x, y, **look))
     axes.scatter(X, Y, s=10)  # of no trials
     found = [each for each in elements(figure) if each.get("data-row")]
     places = dict(zip(ROWS, expected(figure, axes, X, Y), strict=True))
     rows = [each.get("data-row") for each in found]
-    assert rows[:5] == ["7", "3", "r0", "r3", "9"][: len(rows)], "in order, without those that have no place"
+    assert rows[:5] == ["7", "3", "r0", "r3", "9"][: len(rows)], (
+        "in order, without those that have no place"
+    )
     assert {"7", "3", "r0", "r3"} <= set(rows), "only a point beyond the picture may be missing"
     assert np.allclose([centre(each) for each in found], [places[row] for row in rows], atol=0.02)
 
@@ -82,7 +88,9 @@ def test_lines_say_their_row():
     (line,) = axes.plot([0, 1, 2], [0.1, np.nan, 0.9], marker="o")
     mark_trials(["r3"], line)
     paths = [np.array([[0, 0], [0.5, height]]) for height in (0.2, 0.4, 5.0)]
-    collection = axes.add_collection(LineCollection(paths, colors=["#0072B2", "#222222"], linestyles=["-", "--"]))
+    collection = axes.add_collection(
+        LineCollection(paths, colors=["#0072B2", "#222222"], linestyles=["-", "--"])
+    )
     mark_trials([4, 45, 6], collection)
     found = [each for each in elements(figure) if each.get("data-row")]
     rows = [each.get("data-row") for each in found]
@@ -118,7 +126,9 @@ def test_two_plots_share_no_id_and_refer_to_their_own():
         mark_trials(ROWS, axes.scatter(X, Y))
         axes.hist([0.1, 0.2], hatch="//")
         texts.append(inline_svg(figure, name))
-    first, second = ({each.get("id") for each in ElementTree.fromstring(text).iter()} - {None} for text in texts)
+    first, second = (
+        {each.get("id") for each in ElementTree.fromstring(text).iter()} - {None} for text in texts
+    )
     assert first
     assert not first & second
     for text, ids in zip(texts, (first, second), strict=True):
@@ -142,7 +152,9 @@ def test_colours_text_and_size_are_those_of_the_page():
     root = ElementTree.fromstring(text)
     assert {"width", "height", "xmlns"}.isdisjoint(root.attrib)
     smallest = min(float(size) for size in re.findall(r"font-size:([\d.]+)", text))
-    least, most = map(int, re.fullmatch(r"min-width:(\d+)px;max-width:(\d+)px", root.get("style")).groups())
+    least, most = map(
+        int, re.fullmatch(r"min-width:(\d+)px;max-width:(\d+)px", root.get("style")).groups()
+    )
     assert least / float(root.get("viewBox").split()[2]) * smallest >= 8.98
     assert least < most
 
@@ -188,7 +200,10 @@ def scattered(*, far):
     results = make_results(14, confirm=False, compare=False)
     if not far:
         kept = results.trials["state"] == "complete"
-        return replace(results, trials=results.trials[kept].assign(objective=results.trials.loc[kept, "number"] % 3))
+        return replace(
+            results,
+            trials=results.trials[kept].assign(objective=results.trials.loc[kept, "number"] % 3),
+        )
     trials, epochs = results.trials.copy(), results.epochs.copy()
     trials.loc[trials["number"] == FAR, ["objective", "state"]] = [9e3, "complete"]
     own = epochs["number"] == FAR
@@ -196,7 +211,9 @@ def scattered(*, far):
     return replace(results, trials=trials, epochs=epochs)
 
 
-@pytest.mark.parametrize("name", ["history", "rate_distortion", pytest.param("equal_epochs", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["history", "rate_distortion", pytest.param("equal_epochs", marks=pytest.mark.slow)]
+)
 def test_a_plot_with_a_trial_outside_shows_it_in_its_second_drawing(name):
     view, file = StudyView(scattered(far=True)), f"{name}.png"
     figure = PLOTS[name].draw(view)
@@ -206,11 +223,16 @@ def test_a_plot_with_a_trial_outside_shows_it_in_its_second_drawing(name):
     assert re.search(r"above the scale|outside", first)
     assert not re.search(r"above the scale|outside", whole)
     assert f'data-row="{FAR}"' in whole
-    assert set(re.findall(r'data-row="(\d+)"', first)) <= set(re.findall(r'data-row="(\d+)"', whole))
+    assert set(re.findall(r'data-row="(\d+)"', first)) <= set(
+        re.findall(r'data-row="(\d+)"', whole)
+    )
     assert [(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes] == limits
     assert len(set(re.findall(r' id="([^"]+)"', drawn))) == len(re.findall(r' id="([^"]+)"', drawn))
 
 
 def test_a_plot_that_shows_all_trials_stands_once():
     view = StudyView(scattered(far=False))
-    assert 'class="whole"' not in page_drawings(view, {"history.png": PLOTS["history"].draw(view)})["history.png"]
+    assert (
+        'class="whole"'
+        not in page_drawings(view, {"history.png": PLOTS["history"].draw(view)})["history.png"]
+    )

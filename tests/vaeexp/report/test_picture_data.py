@@ -1,4 +1,6 @@
-"""The pictures in the page of a report: each is the one that the run left, the best trials first, and what is left out is said."""
+"""The pictures in the page of a report: each is the one that the run left, the best trials first,
+and what is left out is said.
+"""
 
 import base64
 import io
@@ -22,7 +24,10 @@ RANDOM = np.random.default_rng(2)
 def drawn(shape=(28, 28, 1), reconstructions=10, samples=16):
     """Pictures as a model draws them."""
     parts = {"reconstructions": reconstructions, "samples": samples}
-    return {name: RANDOM.integers(0, 256, (count, *shape), dtype=np.uint8) for name, count in parts.items()}
+    return {
+        name: RANDOM.integers(0, 256, (count, *shape), dtype=np.uint8)
+        for name, count in parts.items()
+    }
 
 
 def images_of(strip):
@@ -40,7 +45,10 @@ def with_sheets(view, shape=(28, 28, 1)):
         folder = Path(row["folder"])
         folder.mkdir(parents=True, exist_ok=True)
         sheets[str(row["number"])] = drawn(shape)
-        save_arrays(folder / "sheet.npz", sheets[str(row["number"])] | {"epoch": np.array(max(row["epochs"], 1))})
+        save_arrays(
+            folder / "sheet.npz",
+            sheets[str(row["number"])] | {"epoch": np.array(max(row["epochs"], 1))},
+        )
     return sheets
 
 
@@ -89,7 +97,10 @@ def test_the_best_trials_stand_in_a_page_without_room_for_all(view, monkeypatch)
     data = data_of(view)
     order = [row for row in ordered_trials(view)["row"] if row in sheets]
     assert list(data["rows"]) == order[:4]
-    assert f"Pictures of 4 of {len(sheets)} runs stand in this page, of the best ones." in data["notes"]
+    assert (
+        f"Pictures of 4 of {len(sheets)} runs stand in this page, of the best ones."
+        in data["notes"]
+    )
 
 
 def test_the_front_stands_first_with_two_objectives(tmp_path):

@@ -1,4 +1,6 @@
-"""Every number of a report, recomputed from the files beside it by a script that imports nothing of vaeexp."""
+"""Every number of a report, recomputed from the files beside it by a script that imports nothing of
+vaeexp.
+"""
 
 import ast
 import copy
@@ -24,12 +26,22 @@ from recompute_rules import check
 from recompute_statements import wrong_values
 from recompute_trust import wrong_checks
 from report_text import draw_only, report_on
-from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
+from synthetic_study import (
+    SEARCH,
+    make_results,
+    part,
+    study_attributes,
+    thin_studies,
+    with_baselines,
+    write_pictures,
+)
 
 from vaeexp.report import chapters
 
 MUTATIONS = 40
-"""Numbers of a report that are changed one by one; the seed draws others each time that a report changes."""
+"""Numbers of a report that are changed one by one; the seed draws others each time that a report
+changes.
+"""
 
 
 def interim():
@@ -47,7 +59,10 @@ def strip():
     spec["model"] = spec["model"] | {"network": "conv", "likelihood": "gaussian", "sigma": 0.707107}
     record = full.study.provenance
     data = record["data"] | {"title": "CIFAR-10", "subset": False, "image_shape": [3, 32, 32]}
-    protocol = record["protocol"] | {"likelihood": "gaussian, σ² = 0.5 (squared error)", "data": "CIFAR-10"}
+    protocol = record["protocol"] | {
+        "likelihood": "gaussian, σ² = 0.5 (squared error)",
+        "data": "CIFAR-10",
+    }
     study = study_attributes(spec=spec, provenance=record | {"data": data, "protocol": protocol})
     kept = full.trials[full.trials["duplicate_of"].isna()]
     results = part(full, kept, study=study)
@@ -59,16 +74,22 @@ def three_optimizers():
     """A comparison of three values, one of which the search never tried."""
     full = make_results()
     spec = study_attributes().spec
-    spec = spec | {"search": SEARCH | {"optimizer": {"kind": "choice", "values": ["adam", "adamax", "radam"]}}}
+    spec = spec | {
+        "search": SEARCH | {"optimizer": {"kind": "choice", "values": ["adam", "adamax", "radam"]}}
+    }
     trials = full.trials
-    third = trials[trials["repeat"] & (trials["params.optimizer"] == "adamax") & trials["pair_ids"].map(bool)].copy()
+    third = trials[
+        trials["repeat"] & (trials["params.optimizer"] == "adamax") & trials["pair_ids"].map(bool)
+    ].copy()
     third = third.assign(**{"params.optimizer": "radam", "purposes": [("compare",)] * len(third)})
     third["objective"] += np.random.default_rng(1).normal(3, 0.2, len(third))
     third["number"] += 100
     both = pd.concat([trials, third], ignore_index=True)
     results = replace(full, trials=both, study=study_attributes(spec=spec))
     settings = {"prior": "normal", "optimizer": "radam"}
-    return with_baselines(results, {"radam": {"title": "RAdam", "at": "best", "seeds": 3, "settings": settings}})
+    return with_baselines(
+        results, {"radam": {"title": "RAdam", "at": "best", "seeds": 3, "settings": settings}}
+    )
 
 
 def interaction():
@@ -81,7 +102,10 @@ def interaction():
     trials["objective"] += np.where(compared & (trials["params.optimizer"] == "adamax"), sign, 0.0)
     more = trials[compared].copy()
     more["number"], more["seed_index"] = more["number"] + 100, more["seed_index"] + 2
-    more["pair_ids"] = [(f"optimizer:{source}/{seed}",) for source, seed in more[["source_trial", "seed_index"]].values]
+    more["pair_ids"] = [
+        (f"optimizer:{source}/{seed}",)
+        for source, seed in more[["source_trial", "seed_index"]].values
+    ]
     more["purposes"] = [("compare",)] * len(more)
     return replace(full, trials=pd.concat([trials, more], ignore_index=True))
 
@@ -113,7 +137,9 @@ def came_further():
 
 
 def hole():
-    """Trials with β below 0.1 or above 1 have adamax or a high learning rate, which are bad elsewhere, too."""
+    """Trials with β below 0.1 or above 1 have adamax or a high learning rate, which are bad
+    elsewhere, too.
+    """
     settings = drawn(80, seed=5)
     values = np.random.default_rng(0).normal(100, 1, 80)
     for number, row in enumerate(settings):
@@ -161,7 +187,9 @@ STATES = {
     "race is won and not done": lambda: raced_results(looks=4),
     "race has begun": lambda: raced_results(looks=2),
     "paused": lambda: default_study("slow", 100),
-    "paused, trained late": lambda: default_study("slow", 100, spread=0.2, overrides=("confirm.late=3",)),
+    "paused, trained late": lambda: default_study(
+        "slow", 100, spread=0.2, overrides=("confirm.late=3",)
+    ),
     **{name: (lambda name=name: thin_studies()[name]) for name in THIN},
 }
 ALIKE = (
@@ -172,7 +200,13 @@ ALIKE = (
         "two objectives, one trial",
         "paused, trained late",
     ),
-    *("race of equals", "race of the different", "race to the last seed", "race goes on", "race is won and not done"),
+    *(
+        "race of equals",
+        "race of the different",
+        "race to the last seed",
+        "race goes on",
+        "race is won and not done",
+    ),
 )
 """States of which another one has nearly all sentences: slow."""
 
@@ -181,7 +215,8 @@ ALIKE = (
 def folders(tmp_path_factory):
     """Return the folder of the report of a state, made once.
 
-    Plots are empty, because drawing takes nearly all of the time; those of a thin study are missing, so that the report says why.
+    Plots are empty, because drawing takes nearly all of the time; those of a thin study are
+    missing, so that the report says why.
     """
     made, drawn = {}, {"thin": False}
     plots = {
@@ -212,7 +247,9 @@ def folder(folders, request):
 
 
 @pytest.mark.parametrize(
-    "folder", [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in STATES], indirect=True
+    "folder",
+    [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in STATES],
+    indirect=True,
 )
 def test_every_number_of_a_report_is_that_of_the_files_beside_it(folder, capsys):
     assert main([str(folder)]) == 0, capsys.readouterr().out
@@ -241,10 +278,14 @@ def test_a_wrong_last_digit_is_found_wherever_it_stands(folder):
     chosen = recompute(report, study).checked
     opening = [number for number in chosen if number.chapter == "Answer"]
     draw = random.Random(len(report.readme))
-    sample = draw.sample(opening, min(MUTATIONS // 2, len(opening))) + draw.sample(chosen, MUTATIONS // 2)
+    sample = draw.sample(opening, min(MUTATIONS // 2, len(opening))) + draw.sample(
+        chosen, MUTATIONS // 2
+    )
     for number in sample:
         digit = report.readme[number.end - 1]
-        wrong = f"{report.readme[: number.end - 1]}{(int(digit) + 1) % 10}{report.readme[number.end :]}"
+        wrong = (
+            f"{report.readme[: number.end - 1]}{(int(digit) + 1) % 10}{report.readme[number.end :]}"
+        )
         line = wrong.splitlines()[wrong[: number.start].count("\n")]
         changed = [new for old, new in zip(report.blocks, blocks(wrong), strict=True) if old != new]
         assert check(study, changed).wrong, (report.readme[number.start : number.end], line)
@@ -269,14 +310,30 @@ def test_a_range_that_grew_otherwise_is_found(folders, right, wrong):
 @pytest.mark.parametrize(
     ("state", "check", "change"),
     [
-        ("ranges that grew", "bounds", lambda own: own["statements"][-1]["values"]["end"].update(value=0.0017)),
+        (
+            "ranges that grew",
+            "bounds",
+            lambda own: own["statements"][-1]["values"]["end"].update(value=0.0017),
+        ),
         ("ranges that grew", "bounds", lambda own: own["statements"].pop()),
         ("the last of a list", "bounds", lambda own: own["statements"][0]["values"].update(near=3)),
-        ("paused", "pruner", lambda own: own["statements"][0]["values"]["correlation"].update(high=0.99)),
-        ("paused, trained late", "pruner", lambda own: own["statements"][1]["values"].update(rank=2)),
+        (
+            "paused",
+            "pruner",
+            lambda own: own["statements"][0]["values"]["correlation"].update(high=0.99),
+        ),
+        (
+            "paused, trained late",
+            "pruner",
+            lambda own: own["statements"][1]["values"].update(rank=2),
+        ),
         ("finished", "on_test", lambda own: own["statements"][-1]["values"]["test"].reverse()),
         ("finished", "seeds", lambda own: own.update(verdict="warning")),
-        ("finished", "on_test", lambda own: own["advice"]["values"].update(command="vaeexp sweep beta_mnist")),
+        (
+            "finished",
+            "on_test",
+            lambda own: own["advice"]["values"].update(command="vaeexp sweep beta_mnist"),
+        ),
         ("all failed", "levelled_off", lambda own: own.update(advice=None)),
     ],
 )
@@ -315,14 +372,18 @@ def test_a_statement_that_says_otherwise_than_the_tables_is_found(folders, state
     said = copy.deepcopy(next(own for own in report.statements if own["id"] == name))
     assert wrong_values(Study(report), [said]) == []
     value = said["values"][key]
-    said["values"][key] = {**value, "value": 1.01 * value["value"]} if isinstance(value, dict) else value + 1
+    said["values"][key] = (
+        {**value, "value": 1.01 * value["value"]} if isinstance(value, dict) else value + 1
+    )
     assert wrong_values(Study(report), [said])
 
 
 def test_a_statement_that_stands_nowhere_is_an_error(folders):
     report = read_report(folders("finished"))
     said = next(own for own in report.statements if own["id"] == "plot.importance")["text"]
-    without = replace(report, readme=report.readme.replace(said, "").replace("## Plots", "## Plots\n\nDrawn."))
+    without = replace(
+        report, readme=report.readme.replace(said, "").replace("## Plots", "## Plots\n\nDrawn.")
+    )
     assert [wrong.message for wrong in recompute(without, Study(without)).wrong] == [
         f"stands nowhere: {said.removesuffix('.')}"
     ]
@@ -331,7 +392,9 @@ def test_a_statement_that_stands_nowhere_is_an_error(folders):
 def test_a_number_that_no_statement_says_is_an_error(folders, tmp_path, capsys):
     other = shutil.copytree(folders("no trial"), tmp_path / "other")
     readme = other / "README.md"
-    text = readme.read_text(encoding="utf-8").replace("## Answer", "## Answer\n\nIt is 3 times as good as any other.")
+    text = readme.read_text(encoding="utf-8").replace(
+        "## Answer", "## Answer\n\nIt is 3 times as good as any other."
+    )
     readme.write_text(text, encoding="utf-8")
     assert main([str(other)]) == 1
     assert "no statement says this: It is 3 times" in capsys.readouterr().out
@@ -343,7 +406,9 @@ def test_figures_of_images_that_do_not_give_the_test_figure_are_an_error(folder)
     assert report.per_image
     key = next(iter(report.per_image))
     other = replace(report, per_image={**report.per_image, key: report.per_image[key] + 0.1})
-    assert any(f"per_image.npz: {key}" in wrong.message for wrong in recompute(other, Study(report)).wrong)
+    assert any(
+        f"per_image.npz: {key}" in wrong.message for wrong in recompute(other, Study(report)).wrong
+    )
 
 
 def test_the_script_imports_nothing_of_what_it_checks():
@@ -354,4 +419,7 @@ def test_the_script_imports_nothing_of_what_it_checks():
             for name in names:
                 top = name.partition(".")[0]
                 known = top in sys.stdlib_module_names or top.startswith("recompute_")
-                assert known or top in {"numpy", "pandas", "scipy", "optuna", "yaml"}, (path.name, name)
+                assert known or top in {"numpy", "pandas", "scipy", "optuna", "yaml"}, (
+                    path.name,
+                    name,
+                )

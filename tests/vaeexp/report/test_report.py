@@ -1,4 +1,6 @@
-"""The report of a study as a whole: its words and figures against the frames, its files, its page in a browser."""
+"""The report of a study as a whole: its words and figures against the frames, its files, its page
+in a browser.
+"""
 
 import base64
 import hashlib
@@ -16,8 +18,24 @@ from command_line import ROOT
 from markdown_it import MarkdownIt
 from pages import page_facts, slow_in_browser
 from PIL import Image
-from report_text import bad_english, draw_only, headings, located, on_view, report_on, tables_of, without_code
-from synthetic_study import SEARCH, part, study_attributes, thin_studies, with_baselines, write_pictures
+from report_text import (
+    bad_english,
+    draw_only,
+    headings,
+    located,
+    on_view,
+    report_on,
+    tables_of,
+    without_code,
+)
+from synthetic_study import (
+    SEARCH,
+    part,
+    study_attributes,
+    thin_studies,
+    with_baselines,
+    write_pictures,
+)
 
 from sweeps.errors import UserError
 from sweeps.results import ranked
@@ -56,7 +74,9 @@ def runs(whole, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(whole, runs, tmp_path_factory):
-    """The README of a whole report with its page and all figures, which takes seconds: tests read this one."""
+    """The README of a whole report with its page and all figures, which takes seconds: tests read
+    this one.
+    """
     return report_on(whole, runs=runs, reports=tmp_path_factory.mktemp("report"), html=True)
 
 
@@ -83,7 +103,9 @@ def test_the_report_has_its_chapters_in_order_and_every_link_resolves(whole, run
     places = [names.index(name) for name in order]
     assert places == sorted(places)
     files = linked_files(text)
-    assert files == {f"{name}.png" for name in chapters.plots_of(StudyView(whole)) if name != "fid_against_elbo"} | {
+    assert files == {
+        f"{name}.png" for name in chapters.plots_of(StudyView(whole)) if name != "fid_against_elbo"
+    } | {
         "trials.csv",
         "curves.csv",
         "per_image.npz",
@@ -106,18 +128,34 @@ def unfolded(text):
 def test_a_reader_sees_answer_and_picture_first_then_the_contents_and_little_else(report):
     text = report.read_text(encoding="utf-8")
     open_ = unfolded(text)
-    order = ["*Question:*", "**Every figure", "## Answer", '<img src="beta_strip.png"', "## Contents", "## Tables"]
+    order = [
+        "*Question:*",
+        "**Every figure",
+        "## Answer",
+        '<img src="beta_strip.png"',
+        "## Contents",
+        "## Tables",
+    ]
     places = [open_.index(words) for words in order]
     assert places == sorted(places)
     assert 3 <= open_.count("<img ") <= 8
     assert text.count("<img ") == len(list(report.parent.glob("*.png")))
     assert text.count("<details>") == text.count("</details>") == text.count("<summary>")
-    for hidden in ("vaeexp report beta_mnist", "2.15.0", "x86_64", "Fingerprint", "# A study |", "beta_mnist/9"):
+    for hidden in (
+        "vaeexp report beta_mnist",
+        "2.15.0",
+        "x86_64",
+        "Fingerprint",
+        "# A study |",
+        "beta_mnist/9",
+    ):
         assert hidden not in open_, hidden
     chapters_ = re.findall(r"(?m)^## (.*)", text)
     links = re.findall(r"(?m)^- \[(.*)\]\(#(.*)\)$", text.split("## Contents")[1].split("\n## ")[0])
     assert [title for title, _ in links] == chapters_[chapters_.index("Contents") + 1 :]
-    ids = re.findall(r'<h2 id="([^"]*)"', (report.parent / "report.html").read_text(encoding="utf-8"))
+    ids = re.findall(
+        r'<h2 id="([^"]*)"', (report.parent / "report.html").read_text(encoding="utf-8")
+    )
     assert [anchor for _, anchor in links] == ids[ids.index("answer") + 1 :]
 
 
@@ -128,7 +166,9 @@ def test_no_table_has_more_than_eight_columns(report):
 
 
 def test_every_picture_has_its_width_stated(report):
-    shown = dict(re.findall(r'<img src="([^"]*)" width="(\d+)"', report.read_text(encoding="utf-8")))
+    shown = dict(
+        re.findall(r'<img src="([^"]*)" width="(\d+)"', report.read_text(encoding="utf-8"))
+    )
     assert shown.keys() == {path.name for path in report.parent.glob("*.png")}
     for name, width in shown.items():
         with Image.open(report.parent / name) as file:
@@ -170,7 +210,9 @@ def test_the_curves_have_every_epoch_of_every_run(results):
     frame = pd.read_csv(io.StringIO(curves_csv(results)))
     assert len(frame) == len(results.epochs)
     lowest = frame.groupby(["repeat", "number"])["objective"].min()
-    trained = results.trials[results.trials["best_epoch"].notna() & results.trials["duplicate_of"].isna()]
+    trained = results.trials[
+        results.trials["best_epoch"].notna() & results.trials["duplicate_of"].isna()
+    ]
     for _, row in trained.iterrows():
         assert lowest[row["repeat"], row["number"]] == pytest.approx(row["objective"])
     assert (frame["val/rate"] + frame["val/distortion"] - frame["objective"]).abs().max() < 1e-9
@@ -182,7 +224,9 @@ def test_the_figures_of_each_test_image_lie_beside_the_report(whole, report):
     view = StudyView(whole)
     rows = pd.concat([setting.runs for setting in (view.best, *view.baselines)])
     tested = rows.dropna(subset=["result.test/neg_elbo", "result.test/iw_nll"])
-    assert {name for name in arrays if name.endswith("/iw_nll")} == {f"r{number}/iw_nll" for number in tested["number"]}
+    assert {name for name in arrays if name.endswith("/iw_nll")} == {
+        f"r{number}/iw_nll" for number in tested["number"]
+    }
     for _, run in rows.dropna(subset=["result.test/neg_elbo"]).iterrows():
         values = arrays[f"r{run['number']}/neg_elbo"]
         assert values.dtype == np.float32
@@ -191,18 +235,29 @@ def test_the_figures_of_each_test_image_lie_beside_the_report(whole, report):
 
 
 SOME = ("rate_distortion", "learning_curves", "baseline_strip", "best_samples", "latent_map")
-"""Plots of trials, epochs, pictures and arrays; the tests of plots draw those of the parameters twice."""
+"""Plots of trials, epochs, pictures and arrays; the tests of plots draw those of the parameters
+twice.
+"""
 
 
-@pytest.mark.parametrize("names", [SOME, pytest.param(PLOTS, marks=pytest.mark.slow)], ids=["some plots", "all plots"])
-def test_the_same_results_give_the_same_bytes_wherever_they_lie(whole, runs, tmp_path, monkeypatch, names):
-    kept = {title: {name: plot for name, plot in plots.items() if name in names} for title, plots in CHAPTERS.items()}
+@pytest.mark.parametrize(
+    "names", [SOME, pytest.param(PLOTS, marks=pytest.mark.slow)], ids=["some plots", "all plots"]
+)
+def test_the_same_results_give_the_same_bytes_wherever_they_lie(
+    whole, runs, tmp_path, monkeypatch, names
+):
+    kept = {
+        title: {name: plot for name, plot in plots.items() if name in names}
+        for title, plots in CHAPTERS.items()
+    }
     draw_only(monkeypatch, kept)
     shutil.copytree(runs, tmp_path / "moved")
     moved = replace(whole, trials=whole.trials.assign(folder="/elsewhere/trial"))
     one = report_on(whole, runs=runs, reports=tmp_path / "one", html=True)
     again = report_on(moved, runs=tmp_path / "moved", reports=tmp_path / "again", html=True)
-    first, second = ({path.name: path.read_bytes() for path in path.parent.iterdir()} for path in (one, again))
+    first, second = (
+        {path.name: path.read_bytes() for path in path.parent.iterdir()} for path in (one, again)
+    )
     drawn = {name for name in names if PLOTS[name].objectives != 2 and name != "fid_against_elbo"}
     assert {f"{name}.png" for name in drawn} < set(first)
     assert {"README.md", "report.html", "summary.json", "trials.csv", "curves.csv"} < set(first)
@@ -210,7 +265,9 @@ def test_the_same_results_give_the_same_bytes_wherever_they_lie(whole, runs, tmp
 
 
 def test_files_of_an_earlier_report_go_and_others_stay(results, runs, tmp_path, monkeypatch):
-    draw_only(monkeypatch, {"Plots": {name: PLOTS[name] for name in ("history", "component_samples")}})
+    draw_only(
+        monkeypatch, {"Plots": {name: PLOTS[name] for name in ("history", "component_samples")}}
+    )
     readme = report_on(results, runs=runs, reports=tmp_path)
     assert (readme.parent / "component_samples.png").exists()
     with readme.open("a", encoding="utf-8") as earlier:
@@ -246,7 +303,9 @@ WITH_PLOTS = [
     *((case, case != "search only") for case in thin_studies()),
     pytest.param("search only", True, marks=pytest.mark.slow),
 ]
-"""Thin study → whether its plots are drawn; those of `search only` are among those of `one seed, one pair`."""
+"""Thin study → whether its plots are drawn; those of `search only` are among those of `one seed,
+one pair`.
+"""
 
 
 @pytest.mark.filterwarnings("error")
@@ -262,7 +321,8 @@ def test_thin_studies_get_a_whole_report_in_good_english(case, drawn, monkeypatc
         drawn.set_dpi(40)
         drawn.canvas.draw()
     assert linked_files(text) == {*figures, "trials.csv", "curves.csv", "summary.json"}
-    ones, nothing = r"(?<!= )(?<!near )\b1 (?!spares|has)\w+s\b(?! of)", r"(?<!interval )\b0 %(?! to)"
+    ones = r"(?<!= )(?<!near )\b1 (?!spares|has)\w+s\b(?! of)"
+    nothing = r"(?<!interval )\b0 %(?! to)"
     assert not bad_english(without_code(text).replace("none (", ""), ones, nothing)
     # No figure is missing without a reason, and none is there that was not drawn.
     for name, plot in chapters.plots_of(view).items():
@@ -280,14 +340,22 @@ def test_thin_studies_get_a_whole_report_in_good_english(case, drawn, monkeypatc
     assert ("Pruned" in names) == (study.trials["state"] == "pruned").any()
 
 
-GREY = study_attributes().spec | {"data": study_attributes().spec["data"] | {"binarisation": "none"}}
+GREY = study_attributes().spec | {
+    "data": study_attributes().spec["data"] | {"binarisation": "none"}
+}
 
 
 @pytest.mark.parametrize(
     ("study", "words"),
     [
-        ({"stopped": None, "finished": False}, "**Interim report: 40 trials of 40 have ended; figures will change.**"),
-        ({"finished": False}, "**Interim report: the search is over, its confirmation is not; figures will change.**"),
+        (
+            {"stopped": None, "finished": False},
+            "**Interim report: 40 trials of 40 have ended; figures will change.**",
+        ),
+        (
+            {"finished": False},
+            "**Interim report: the search is over, its confirmation is not; figures will change.**",
+        ),
         ({"spec": GREY}, "means nothing in absolute terms"),
     ],
 )
@@ -296,13 +364,20 @@ def test_notices_say_what_is_missing_or_means_nothing(results, study, words):
 
 
 NASTY = (
-    "a | b <script>alert(1)</script> <img src=x onerror=alert(1)> *x* _y_ `z` [l](javascript:alert(1)) [l](http://x) "
-    "![p](http://x/p.png) # h\n\n- item $x$ ~~s~~ \"'&amp;"
+    "a | b <script>alert(1)</script> <img src=x onerror=alert(1)> *x* _y_ `z` "
+    "[l](javascript:alert(1)) [l](http://x) ![p](http://x/p.png) # h\n\n- item $x$ ~~s~~ \"'&amp;"
 )
 
 
 def test_text_of_study_and_trials_cannot_break_the_report(results, tmp_path, monkeypatch):
-    draw_only(monkeypatch, {"Plots": {name: PLOTS[name] for name in ("history", "equal_epochs", "paired_differences")}})
+    draw_only(
+        monkeypatch,
+        {
+            "Plots": {
+                name: PLOTS[name] for name in ("history", "equal_epochs", "paired_differences")
+            }
+        },
+    )
     trials = results.trials.copy()
     trials["message"] = trials["message"].where(trials["failure"].isna(), NASTY)
     trials["params.prior"] = trials["params.prior"].replace("mixture", NASTY)
@@ -316,7 +391,10 @@ def test_text_of_study_and_trials_cannot_break_the_report(results, tmp_path, mon
     }
     study = replace(study, provenance=study.provenance | changed)
     readme = report_on(
-        replace(results, name="a<b>&c", study=study, trials=trials), runs=tmp_path, reports=tmp_path, html=True
+        replace(results, name="a<b>&c", study=study, trials=trials),
+        runs=tmp_path,
+        reports=tmp_path,
+        html=True,
     )
     text = readme.read_text(encoding="utf-8")
     html = RENDER.render(text)
@@ -325,12 +403,17 @@ def test_text_of_study_and_trials_cannot_break_the_report(results, tmp_path, mon
     assert "<del>" not in html
     for table_ in tables_of(text).values():
         assert not table_.isna().any().any()
-    assert linked_files(text) == {path.name for path in readme.parent.iterdir()} - {"README.md", "report.html"}
+    assert linked_files(text) == {path.name for path in readme.parent.iterdir()} - {
+        "README.md",
+        "report.html",
+    }
     page_ = (readme.parent / "report.html").read_text(encoding="utf-8")
     assert only_our_script(page_)
     assert "<img src=x" not in page_
     assert "onerror=alert(1)&gt;" in page_
-    assert not re.findall(r'(?:src|href)="(?!data:image/png|data:text/csv|data:application/json|#)', page_)
+    assert not re.findall(
+        r'(?:src|href)="(?!data:image/png|data:text/csv|data:application/json|#)', page_
+    )
     assert page_.count("</pre>") == page_.count("<pre>")
     assert "<title>a&lt;b&gt;&amp;c</title>" in page_
 
@@ -342,7 +425,9 @@ def test_a_parameter_without_trials_has_no_table(results):
 
 
 def test_a_report_from_a_real_store(tmp_path, no_figures):
-    """The storage contract, read back by `read_results`: a search of two trials and one run that confirms the better."""
+    """The storage contract, read back by `read_results`: a search of two trials and one run that
+    confirms the better.
+    """
     storage = optuna.storages.InMemoryStorage()
     search = optuna.create_study(study_name="beta_mnist", storage=storage)
     again = optuna.create_study(study_name="beta_mnist.repeats", storage=storage)
@@ -368,7 +453,8 @@ def test_a_report_from_a_real_store(tmp_path, no_figures):
             trial.set_user_attr("source_trial", 0)
             trial.set_user_attr("purposes", ["confirm"])
             trial.set_user_attr(
-                "results", {"test/neg_elbo": 91.25, "test/iw_nll": 86.5, "test/importance_samples": 500}
+                "results",
+                {"test/neg_elbo": 91.25, "test/iw_nll": 86.5, "test/importance_samples": 500},
             )
         study.tell(trial, final)
     results = study_tables(read_state(storage, "beta_mnist"), tmp_path / "runs")
@@ -387,14 +473,18 @@ def test_each_picture_has_its_title_once_in_the_line_above(report):
     for line in report.read_text(encoding="utf-8").splitlines():
         if line.startswith(("#", "<summary>")):
             title = line.removeprefix("<summary>").removesuffix("</summary>").lstrip("# ")
-        elif (picture := re.match(r'<img src="([^"]*)" .*alt="([^"]*)"', line)) and picture[1] != SHEET:
+        elif (picture := re.match(r'<img src="([^"]*)" .*alt="([^"]*)"', line)) and picture[
+            1
+        ] != SHEET:
             assert title == picture[2]
             found += 1
     assert found > 20
 
 
 def only_our_script(text: str) -> bool:
-    """Whether a page has the data of its study and the one script that its policy names by hash, and nothing else runs."""
+    """Whether a page has the data of its study and the one script that its policy names by hash,
+    and nothing else runs.
+    """
     scripts = re.findall(r"(?s)<script([^>]*)>(.*?)</script>", text)
     digest = base64.b64encode(hashlib.sha256(scripts[-1][1].encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'\"" in text
@@ -410,16 +500,21 @@ def test_the_page_has_everything_inside(report):
     assert labels == re.findall(r'<img [^>]*alt="([^"]*)"', report.read_text(encoding="utf-8"))
     ids = re.findall(r' id="([^"]*)"', text)
     assert len(ids) == len(set(ids))
-    files = dict(re.findall(r'<a href="data:[^;]*;charset=utf-8;base64,([^"]*)" download="([^"]*)"', text))
+    files = dict(
+        re.findall(r'<a href="data:[^;]*;charset=utf-8;base64,([^"]*)" download="([^"]*)"', text)
+    )
     assert {name: base64.b64decode(content) for content, name in files.items()} == {
-        name: (report.parent / name).read_bytes() for name in ("trials.csv", "curves.csv", "summary.json")
+        name: (report.parent / name).read_bytes()
+        for name in ("trials.csv", "curves.csv", "summary.json")
     }
     assert only_our_script(text)
     assert "default-src 'none'" in text
     assert not re.findall(r'(?:src|href)="(?!data:|#|per_image.npz")', text)
     assert 'href="per_image.npz"' in text
     assert "<title>beta_mnist</title>" in text
-    chapters_ = re.findall(r"(?m)^## (?!Contents)(.*)", without_code(report.read_text(encoding="utf-8")))
+    chapters_ = re.findall(
+        r"(?m)^## (?!Contents)(.*)", without_code(report.read_text(encoding="utf-8"))
+    )
     targets = re.findall(r'<li><a href="#([^"]*)">', text.split("</nav>")[0])
     assert len(targets) == len(chapters_)
     assert {*targets} < {*ids}
@@ -443,7 +538,9 @@ def test_the_page_in_a_browser(browser, report, width):
     assert facts["scrolling"] == 0 or width < 1000, "no table scrolls sideways"
     assert facts["console"] == []
     assert {url.split(":")[0] for url in facts["requests"]} <= {"file", "data"}
-    assert {link.removeprefix("#") for link in facts["links"] if link.startswith("#")} <= set(facts["ids"])
+    assert {link.removeprefix("#") for link in facts["links"] if link.startswith("#")} <= set(
+        facts["ids"]
+    )
     assert brightness(facts["background"]) > 240
     assert brightness(facts["ink"]) < 60
 
@@ -469,7 +566,7 @@ def test_the_page_in_the_dark(browser, report):
 PLAIN = """<!DOCTYPE html><html><head><meta charset="utf-8"><link rel="icon" href="data:,"><style>
 body {{ max-width: 900px; margin: 0 auto; }} img {{ max-width: 100%; }} table {{ display: block; overflow: auto; }}
 pre {{ overflow: auto; }} p, td, li {{ overflow-wrap: break-word; }}
-</style></head><body>{}</body></html>"""
+</style></head><body>{}</body></html>"""  # noqa: E501
 """As git hosts show markdown."""
 
 
@@ -477,7 +574,9 @@ pre {{ overflow: auto; }} p, td, li {{ overflow-wrap: break-word; }}
 def test_the_markdown_in_a_browser(browser, report):
     renderer = MarkdownIt("commonmark", {"html": True}).enable("table")
     shown = report.parent / "shown.html"
-    shown.write_text(PLAIN.format(renderer.render(report.read_text(encoding="utf-8"))), encoding="utf-8")
+    shown.write_text(
+        PLAIN.format(renderer.render(report.read_text(encoding="utf-8"))), encoding="utf-8"
+    )
     facts = page_facts(browser, shown)
     assert facts["loaded"] == facts["images"] == len(list(report.parent.glob("*.png")))
     assert facts["overflow"] <= 0
@@ -486,5 +585,9 @@ def test_the_markdown_in_a_browser(browser, report):
     prose = facts["text"]
     assert "**" not in prose
     assert not re.search(r"\|\s*---", prose), "every table is drawn as one"
-    missing = [link for link in facts["links"] if not link.startswith("#") and not (report.parent / link).exists()]
+    missing = [
+        link
+        for link in facts["links"]
+        if not link.startswith("#") and not (report.parent / link).exists()
+    ]
     assert missing == []

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 from report_text import as_written, in_words, on_view, table_list
 from scipy.stats import ttest_1samp
-from synthetic_study import REFERENCES, make_results, study_attributes, with_baselines, write_pictures
+from synthetic_study import (
+    REFERENCES,
+    make_results,
+    study_attributes,
+    with_baselines,
+    write_pictures,
+)
 
 from sweeps.results import best_run, matched_pairs
 from sweeps.results.statistics import mean_interval
@@ -38,7 +44,9 @@ from vaeexp.training.checkpoint import save_arrays
 from vaeexp.words import format_number
 
 other_data, outcomes = map(on_view, (other_data, outcomes))
-by_parameter, confirmed_table, ranked_table = map(on_view, (by_parameter, confirmed_table, ranked_table))
+by_parameter, confirmed_table, ranked_table = map(
+    on_view, (by_parameter, confirmed_table, ranked_table)
+)
 protocol_tables, published, headline = map(as_written, (protocol_tables, published, headline))
 trials_csv = on_view(trials_csv)
 
@@ -67,9 +75,15 @@ def tables(blocks):
 
 
 def with_results(results, names, place="test", **figures):
-    """Some results of the runs of these baselines, or of all confirming runs where there is no name."""
+    """Some results of the runs of these baselines, or of all confirming runs where there is no
+    name.
+    """
     trials = results.trials.copy()
-    chosen = trials["baseline"].isin(names) if names else trials["purposes"].map(lambda purposes: "confirm" in purposes)
+    chosen = (
+        trials["baseline"].isin(names)
+        if names
+        else trials["purposes"].map(lambda purposes: "confirm" in purposes)
+    )
     for metric, value in figures.items():
         trials.loc[chosen.astype(bool), f"result.{place}/{metric}"] = value
     return replace(results, trials=trials)
@@ -77,13 +91,17 @@ def with_results(results, names, place="test", **figures):
 
 def with_data(results, **data):
     record = results.study.provenance
-    return replace(results, study=replace(results.study, provenance=record | {"data": record["data"] | data}))
+    return replace(
+        results, study=replace(results.study, provenance=record | {"data": record["data"] | data})
+    )
 
 
 WHOLE = {"name": "mnist", "title": "MNIST", "subset": False, "test": 10_000}
 
 
-def test_every_confirmed_configuration_and_every_baseline_has_one_row_in_the_table_of_its_protocol(results):
+def test_every_confirmed_configuration_and_every_baseline_has_one_row_in_the_table_of_its_protocol(
+    results,
+):
     found = tables(protocol_tables(results))
     protocols = {row.title: row.same_protocol for row in settings_of(results)}
     shown = [title for _, table in found for title in table["row"]]
@@ -106,30 +124,42 @@ def test_rows_stand_in_the_order_of_their_validation_value(results):
 
 def test_a_plain_autoencoder_has_no_elbo_and_a_table_of_its_own(results):
     (table,) = (
-        table for title, table in tables(protocol_tables(results)) if title.endswith("deterministic autoencoder")
+        table
+        for title, table in tables(protocol_tables(results))
+        if title.endswith("deterministic autoencoder")
     )
     assert list(table["row"]) == ["Plain autoencoder"]
-    assert not [column for column in table if "ELBO" in column or "NLL" in column or "rate" in column]
+    assert not [
+        column for column in table if "ELBO" in column or "NLL" in column or "rate" in column
+    ]
     assert "never against a −ELBO" in "\n".join(protocol_tables(results))
 
 
 @pytest.mark.parametrize(("beside", "columns"), [(None, 0), (0.0, 0), (-16.0, 1), (40.0, 1)])
-def test_what_training_minimised_has_a_column_only_where_it_is_another_quantity_and_its_name_says_so(
+def test_what_training_minimised_has_a_column_only_where_it_is_another_quantity_and_its_name_says_so(  # noqa: E501
     results, beside, columns
 ):
     """Under β = 1 the loss is the −ELBO; under another β, and with free nats, it is not."""
     epochs = results.epochs
     if beside is not None:
         epochs = epochs.assign(**{"train/loss": epochs["train/neg_elbo"] + beside})
-    shown = [table for _, table in tables(protocol_tables(replace(results, epochs=epochs))) if "val −ELBO" in table]
+    shown = [
+        table
+        for _, table in tables(protocol_tables(replace(results, epochs=epochs)))
+        if "val −ELBO" in table
+    ]
     titles = [title for table in shown for title in table if title.startswith("train ")]
     assert "train −ELBO, last epoch" in titles
     losses = [title for title in titles if "−ELBO" not in title]
     assert {*losses} == ({"train loss (distortion + β·rate), last epoch"} if columns else set())
 
 
-def test_figures_of_samples_and_reconstructions_stand_in_a_second_table_with_the_classifier(results):
-    measured = with_results(results, ["grey"], fid=12.34, inception_score=8.9, classifier_accuracy=0.985)
+def test_figures_of_samples_and_reconstructions_stand_in_a_second_table_with_the_classifier(
+    results,
+):
+    measured = with_results(
+        results, ["grey"], fid=12.34, inception_score=8.9, classifier_accuracy=0.985
+    )
     blocks = protocol_tables(measured)
     (table,) = (table for title, table in tables(blocks) if "FID (classifier features)" in table)
     assert list(table["FID (classifier features)"]) == ["12.34"]
@@ -143,7 +173,9 @@ def test_figures_of_samples_and_reconstructions_stand_in_a_second_table_with_the
 def test_figures_of_the_last_epoch_stand_in_a_row_of_their_own_where_they_differ(results):
     at_best = with_results(results, ["strong", "many_samples"], fid=700.0, reconstruction_mse=0.05)
     moved = with_results(at_best, ["strong"], "test_last", fid=650.0, rate=9.5)
-    (table,) = (table for _, table in tables(protocol_tables(moved)) if "FID (classifier features)" in table)
+    (table,) = (
+        table for _, table in tables(protocol_tables(moved)) if "FID (classifier features)" in table
+    )
     shown = table.set_index("row")
     assert shown.loc["β = 10", "FID (classifier features)"] == "700.00"
     assert list(shown.loc["β = 10, last epoch", ["FID (classifier features)", "rate", "MSE"]]) == [
@@ -167,8 +199,13 @@ def test_published_figures_stand_only_beside_rows_of_their_protocol(results):
     assert published(whole, grey).endswith("they are of binary targets, and these are grey levels.")
     few = [row for row in static if row.baseline != "many_samples"]
     assert published(whole, few).endswith("k = 500 here; the published figures use 5,000.")
-    other = [replace(row, settings=row.settings | {"likelihood": "continuous_bernoulli"}) for row in static]
-    assert published(whole, other).endswith("of a Bernoulli likelihood, and this is continuous_bernoulli.")
+    other = [
+        replace(row, settings=row.settings | {"likelihood": "continuous_bernoulli"})
+        for row in static
+    ]
+    assert published(whole, other).endswith(
+        "of a Bernoulli likelihood, and this is continuous_bernoulli."
+    )
     dynamic = [replace(row, settings=row.settings | {"binarisation": "dynamic"}) for row in static]
     assert "86.76" in published(whole, dynamic)
     assert "88.71" not in published(whole, dynamic)
@@ -188,7 +225,9 @@ def test_no_published_figure_stands_beside_other_data(results, data):
     other = with_data(results, **WHOLE | data)
     assert other_data(other)
     assert all(published(other, group) == "" for group in by_protocol(settings_of(other)))
-    assert not re.search("|".join(str(nll) for nll, _ in PUBLISHED.values()), "\n".join(protocol_tables(other)))
+    assert not re.search(
+        "|".join(str(nll) for nll, _ in PUBLISHED.values()), "\n".join(protocol_tables(other))
+    )
     assert other_data(with_data(results, **WHOLE)) is None
 
 
@@ -202,13 +241,17 @@ def test_published_results_say_where_they_come_from():
 def test_references_change_nothing_that_is_said_of_the_search(plain, results, monkeypatch):
     said, of_plain = (answer_of(StudyView(study)) for study in (results, plain))
     assert (said.use, said.get) == (of_plain.use, of_plain.get)
-    assert [one for one in said.findings if not one.id.startswith("baseline.")] == list(of_plain.findings)
+    assert [one for one in said.findings if not one.id.startswith("baseline.")] == list(
+        of_plain.findings
+    )
     assert ranked_table(results) == ranked_table(plain)
     assert confirmed_table(results) == confirmed_table(plain)
     assert best_run(results)["name"] == best_run(plain)["name"]
     assert confirmed(results)[list(confirmed(plain))].equals(confirmed(plain))
     assert matched_pairs(results, "optimizer").equals(matched_pairs(plain, "optimizer"))
-    assert list(strip_trials(StudyView(results))["number"]) == list(strip_trials(StudyView(plain))["number"])
+    assert list(strip_trials(StudyView(results))["number"]) == list(
+        strip_trials(StudyView(plain))["number"]
+    )
     assert by_parameter(results, "prior") == by_parameter(plain, "prior")
     # Whether a plot is there does not depend on its layout, which takes half of the time.
     monkeypatch.setattr("vaeexp.plots.framed", lambda figure, title: figure)
@@ -220,7 +263,8 @@ def test_references_change_nothing_that_is_said_of_the_search(plain, results, mo
 
 def test_a_baseline_with_a_prior_of_its_own_makes_no_category_of_the_search(plain):
     other = with_baselines(
-        plain, {"vamp": {"title": "V", "at": "fixed", "seeds": 1, "settings": {"prior": "vampprior"}}}
+        plain,
+        {"vamp": {"title": "V", "at": "fixed", "seeds": 1, "settings": {"prior": "vampprior"}}},
     )
     assert StudyView(other).parameters["prior"].texts == ("normal", "mixture")
 
@@ -237,11 +281,15 @@ def test_a_run_that_confirms_and_is_a_baseline_stands_in_both_rows(plain):
     index = own.index[0]
     trials.at[index, "purposes"] = ("confirm", "baseline")
     trials.loc[index, "baseline"] = "same"
-    spec = plain.study.spec | {"baselines": {"same": {"title": "Same", "at": "best", "seeds": 1, "settings": {}}}}
+    spec = plain.study.spec | {
+        "baselines": {"same": {"title": "Same", "at": "best", "seeds": 1, "settings": {}}}
+    }
     both = replace(plain, trials=trials, study=replace(plain.study, spec=spec))
     found = {row.title: row for row in settings_of(both)}
     assert list(found["Same"].runs["name"]) == [own.loc[index, "name"]]
-    assert own.loc[index, "name"] in set(found[f"Trial {own.loc[index, 'source_trial']}, confirmed"].runs["name"])
+    assert own.loc[index, "name"] in set(
+        found[f"Trial {own.loc[index, 'source_trial']}, confirmed"].runs["name"]
+    )
     assert not for_baseline_alone(trials[trials["name"] == own.loc[index, "name"]]).any()
 
 
@@ -251,7 +299,9 @@ def test_baselines_that_share_their_runs_have_a_row_each(plain):
     made = with_baselines(plain, {"one": {"title": "One", **given}})
     trials = made.trials.copy()
     trials.loc[trials["baseline"] == "one", "baseline"] = "one+two"
-    spec = made.study.spec | {"baselines": {name: {"title": name.capitalize(), **given} for name in ("one", "two")}}
+    spec = made.study.spec | {
+        "baselines": {name: {"title": name.capitalize(), **given} for name in ("one", "two")}
+    }
     both = replace(made, trials=trials, study=replace(made.study, spec=spec))
     found = {row.title: list(row.runs["name"]) for row in StudyView(both).baselines}
     assert list(found) == ["One", "Two"]
@@ -275,13 +325,17 @@ def test_without_anything_confirmed_there_is_no_chapter(plain):
     assert StudyView(bare).baselines == []
 
 
-@pytest.mark.parametrize(("sigma", "shown"), [(math.sqrt(0.5), "0.00128"), (0.1, "0.0000255"), (1.0, "0.00255")])
+@pytest.mark.parametrize(
+    ("sigma", "shown"), [(math.sqrt(0.5), "0.00128"), (0.1, "0.0000255"), (1.0, "0.00255")]
+)
 def test_the_scale_of_beta_is_that_of_a_loss_with_the_same_minimum(results, sigma, shown):
     spec = study_attributes().spec
     model = spec["model"] | {"likelihood": "gaussian", "sigma": sigma}
     squares = replace(results, study=replace(results.study, spec=spec | {"model": model}))
     text = in_words(beta_scale(StudyView(squares)))
-    (stated,) = re.findall(r"β = 1 here is ([\d.]+) in a loss of mean squared error per sub-pixel", text)
+    (stated,) = re.findall(
+        r"β = 1 here is ([\d.]+) in a loss of mean squared error per sub-pixel", text
+    )
     assert stated == shown
     weight = float(stated)
     # Σ (x−μ)²/2σ² + KL and MSE + weight·KL order any two models alike.
@@ -297,7 +351,9 @@ def test_colour_and_levels_have_their_units_in_the_confirmed_table(results):
     (_, table), *_ = tables([confirmed_table(colour)])
     assert list(table["bits per dimension"]) == ["5.250 ± 0.000"] * len(table)
     means = confirmed(results).set_index("source_trial")["test/neg_elbo.mean"]
-    assert list(table["nats per sub-pixel"]) == [format_number(means[int(of)] / 192, 4) for of in table["trial"]]
+    assert list(table["nats per sub-pixel"]) == [
+        format_number(means[int(of)] / 192, 4) for of in table["trial"]
+    ]
 
 
 def words(figure):
@@ -319,24 +375,38 @@ def test_the_strip_has_a_line_for_the_best_and_each_baseline_below_its_own_origi
 def titled(results, titles):
     """The study whose baselines have these titles."""
     rows = zip(results.study.spec["baselines"].items(), titles, strict=True)
-    spec = results.study.spec | {"baselines": {name: row | {"title": title} for (name, row), title in rows}}
+    spec = results.study.spec | {
+        "baselines": {name: row | {"title": title} for (name, row), title in rows}
+    }
     return replace(results, study=replace(results.study, spec=spec))
 
 
 @pytest.fixture(scope="module")
 def twice(drawn):
-    """The same study, whose last baseline was trained as the best was and tested with more samples, under a long title."""
+    """The same study, whose last baseline was trained as the best was and tested with more samples,
+    under a long title.
+    """
     trials = drawn.trials.copy()
     best = StudyView(drawn).best.runs.sort_values("seed_index")
-    shared = ["seed", "result.test/neg_elbo", "result.test/distortion", "result.test/rate", "objective"]
+    shared = [
+        "seed",
+        "result.test/neg_elbo",
+        "result.test/distortion",
+        "result.test/rate",
+        "objective",
+    ]
     rows = trials.index[trials["baseline"] == "many_samples"]
     trials.loc[rows, shared] = best[shared].to_numpy()[: len(rows)]
     for folder, source in zip(trials.loc[rows, "folder"], best["folder"], strict=True):
         arrays = read_arrays(Path(source))
-        more = {"nll_k": np.append(arrays["nll_k"], 5_000), "nll_by_k": np.append(arrays["nll_by_k"], 91.0)}
+        more = {
+            "nll_k": np.append(arrays["nll_k"], 5_000),
+            "nll_by_k": np.append(arrays["nll_by_k"], 91.0),
+        }
         save_arrays(Path(folder) / "evaluation.npz", arrays | more)
     titles = [
-        TITLE if name == "many_samples" else spec["title"] for name, spec in drawn.study.spec["baselines"].items()
+        TITLE if name == "many_samples" else spec["title"]
+        for name, spec in drawn.study.spec["baselines"].items()
     ]
     return titled(replace(drawn, trials=trials), titles)
 
@@ -347,7 +417,9 @@ TITLE = "The best configuration, its bound by five thousand samples"
 def test_a_baseline_that_was_trained_as_the_best_is_drawn_once_and_the_caption_says_so(twice):
     view = StudyView(twice)
     assert [setting.title for setting in view.baselines][2] == TITLE
-    said = f"“{TITLE}” has the same training as “{view.best.title}”, so it is not drawn a second time."
+    said = (
+        f"“{TITLE}” has the same training as “{view.best.title}”, so it is not drawn a second time."
+    )
     for name in ("confirmed_seeds", "baseline_strip", "baseline_curves", "nll_by_samples"):
         figure = PLOTS[name].draw(view)
         figure.canvas.draw()
@@ -364,19 +436,37 @@ def test_a_long_title_stands_in_two_lines(drawn):
     for name in ("confirmed_seeds", "baseline_strip", "baseline_curves", "baseline_interpolations"):
         figure = PLOTS[name].draw(StudyView(long))
         figure.canvas.draw()
-        lines = [text.get_text().split("\n") for text in figure.findobj(Text) if "five" in text.get_text()]
+        lines = [
+            text.get_text().split("\n")
+            for text in figure.findobj(Text)
+            if "five" in text.get_text()
+        ]
         assert lines, name
         assert {" ".join(line) for line in lines} == {TITLE}
         assert {len(line) for line in lines} == {2}
 
 
-HOSTILE = ["x" * 9_000, "which of them? " * 600, r"costs $5 and $\foo{ more", "😀 שלום 世界", "one\n\ntwo"]
+HOSTILE = [
+    "x" * 9_000,
+    "which of them? " * 600,
+    r"costs $5 and $\foo{ more",
+    "😀 שלום 世界",
+    "one\n\ntwo",
+]
 
 
-@pytest.mark.parametrize("titles", [HOSTILE[:4], HOSTILE[1:]], ids=["with a long word", "with lines"])
+@pytest.mark.parametrize(
+    "titles", [HOSTILE[:4], HOSTILE[1:]], ids=["with a long word", "with lines"]
+)
 def test_any_title_is_drawn_as_it_stands(drawn, titles):
     named, shown = titled(drawn, titles), set()
-    for name in ("confirmed_seeds", "baseline_strip", "baseline_curves", "baseline_interpolations", "nll_by_samples"):
+    for name in (
+        "confirmed_seeds",
+        "baseline_strip",
+        "baseline_curves",
+        "baseline_interpolations",
+        "nll_by_samples",
+    ):
         with warnings.catch_warnings(record=True) as caught:
             figure = PLOTS[name].draw(StudyView(named))
             save(figure, io.BytesIO())
@@ -391,7 +481,10 @@ def test_any_title_is_drawn_as_it_stands(drawn, titles):
     assert shown == {*titles}
 
 
-@given(st.lists(st.text("abcdefgh", min_size=1, max_size=12), min_size=1, max_size=12), st.integers(12, 40))
+@given(
+    st.lists(st.text("abcdefgh", min_size=1, max_size=12), min_size=1, max_size=12),
+    st.integers(12, 40),
+)
 def test_two_lines_keep_every_word_that_fits(words, width):
     text = " ".join(words)
     lines = two_lines(text, width).split("\n")
@@ -437,7 +530,11 @@ def of_row(results, name):
 def test_the_headline_has_a_row_for_the_best_each_baseline_and_the_published_figure(results):
     shown = tables(headline(with_data(results, **WHOLE)))[0][1]
     titles = [row["title"] for row in REFERENCES.values()]
-    assert list(shown["row"]) == [StudyView(results).best.title, *titles, "published (Burda et al. 2016)"]
+    assert list(shown["row"]) == [
+        StudyView(results).best.title,
+        *titles,
+        "published (Burda et al. 2016)",
+    ]
     assert len(shown.columns) == 8
     assert "published" not in tables(headline(results))[0][1]["row"].to_string()
 
@@ -448,7 +545,11 @@ def test_rows_that_cannot_be_compared_are_marked_with_the_reason(results):
         ("Plain autoencoder", "FID, MSE", "a deterministic code has no rate and no ELBO"),
         ("Grey levels", "no", "binarisation none, not static"),
         ("Best, k = 5,000", "all but IW-NLL", "k = 5,000 samples, not 500"),
-        ("published (Burda et al. 2016)", "IW-NLL, k = 5,000", "It stands beside “Best, k = 5,000”, with the same k"),
+        (
+            "published (Burda et al. 2016)",
+            "IW-NLL, k = 5,000",
+            "It stands beside “Best, k = 5,000”, with the same k",
+        ),
     ):
         cell = of_row(with_data(results, **WHOLE), name)["comparable?"]
         mark = re.fullmatch(rf"{re.escape(verdict)} (\([a-z]\))", cell)[1]
@@ -463,17 +564,25 @@ def test_rows_that_cannot_be_compared_are_marked_with_the_reason(results):
     [
         ({"": 500.0, "many_samples": 500.0}, "no", None),
         ({"": 500.0, "many_samples": 5000.0}, "IW-NLL, k = 5,000", ["Best, k = 5,000"]),
-        ({"": 500.0, "many_samples": 5000.0, "strong": 5000.0}, "IW-NLL, k = 5,000", ["Best, k = 5,000", "β = 10"]),
+        (
+            {"": 500.0, "many_samples": 5000.0, "strong": 5000.0},
+            "IW-NLL, k = 5,000",
+            ["Best, k = 5,000", "β = 10"],
+        ),
         ({"": 500.0, "many_samples": 500.0, "grey": 5000.0}, "no", None),
         ({"": 5000.0, "many_samples": 500.0}, "IW-NLL", []),
     ],
 )
-def test_the_published_figure_stands_beside_the_rows_that_share_its_k(results, samples, verdict, beside):
+def test_the_published_figure_stands_beside_the_rows_that_share_its_k(
+    results, samples, verdict, beside
+):
     whole = with_data(results, **WHOLE)
     for name, count in samples.items():
         whole = with_results(whole, [name] if name else [], importance_samples=count)
     blocks = headline(whole)
-    assert of_row(whole, "published (Burda et al. 2016)")["comparable?"].rpartition(" (")[0] == verdict
+    assert (
+        of_row(whole, "published (Burda et al. 2016)")["comparable?"].rpartition(" (")[0] == verdict
+    )
     (note,) = [line for line in blocks[-1].splitlines() if "Published: " in line]
     assert ("k = 500 here" in note) == (beside is None)
     assert re.findall(r"“(.+?)”", note) == (beside or [])
@@ -495,13 +604,17 @@ def test_figures_of_the_last_epoch_stand_beside_where_they_differ(results):
 
 
 def apart(results, nats):
-    """The study whose baseline `many_samples` has the seeds of the best, and is worse on test by so many nats of each; and that baseline."""
+    """The study whose baseline `many_samples` has the seeds of the best, and is worse on test by so
+    many nats of each; and that baseline.
+    """
     trials, best = results.trials.copy(), StudyView(results).best.runs.sort_values("seed_index")
     own = trials["baseline"] == "many_samples"
     trials.loc[own, "seed"] = best["seed"].to_numpy()
     trials.loc[own, "result.test/neg_elbo"] = best["result.test/neg_elbo"].to_numpy() + nats
     view = StudyView(replace(results, trials=trials))
-    return view, view.margin_of(next(each for each in view.baselines if each.baseline == "many_samples"))
+    return view, view.margin_of(
+        next(each for each in view.baselines if each.baseline == "many_samples")
+    )
 
 
 def test_runs_that_share_their_seeds_are_paired(results):
@@ -526,21 +639,33 @@ def test_a_baseline_that_is_the_best_configuration_has_no_difference(plain):
     trials = plain.trials.copy()
     best = StudyView(plain).best
     own = trials["repeat"] & trials["number"].isin(best.runs["number"])
-    trials.loc[own, "purposes"] = trials.loc[own, "purposes"].map(lambda purposes: (*purposes, "baseline"))
+    trials.loc[own, "purposes"] = trials.loc[own, "purposes"].map(
+        lambda purposes: (*purposes, "baseline")
+    )
     trials.loc[own, "baseline"] = "same"
     trials.loc[own, "result.test_last/rate"] = 9.0
-    spec = plain.study.spec | {"baselines": {"same": {"title": "Same", "at": "best", "seeds": 3, "settings": {}}}}
+    spec = plain.study.spec | {
+        "baselines": {"same": {"title": "Same", "at": "best", "seeds": 3, "settings": {}}}
+    }
     study = replace(plain, trials=trials, study=replace(plain.study, spec=spec))
     assert "baseline.same_runs" in [statement.id for statement in findings(StudyView(study))]
     row = of_row(study, "Same")
     assert row["comparable?"] == "the best itself (a)"
     assert "Same, last epoch" not in headline(study)[0]
-    assert "- (a) Same is the best configuration itself: the two rows show the same runs." in headline(study)[-1]
+    assert (
+        "- (a) Same is the best configuration itself: the two rows show the same runs."
+        in headline(study)[-1]
+    )
 
 
 @pytest.mark.parametrize("doubt", ["", " (not the official files)", " (files not verified)"])
 def test_what_a_source_printed_stands_beside_its_own_data_alone(results, doubt):
-    rows = {name: {**row, "published": "its own 91.2"} for name, row in results.study.spec["baselines"].items()}
-    printed = replace(results, study=replace(results.study, spec={**results.study.spec, "baselines": rows}))
+    rows = {
+        name: {**row, "published": "its own 91.2"}
+        for name, row in results.study.spec["baselines"].items()
+    }
+    printed = replace(
+        results, study=replace(results.study, spec={**results.study.spec, "baselines": rows})
+    )
     text = headline(with_data(printed, **WHOLE | {"title": f"MNIST{doubt}"}))
     assert ("its own 91.2" in "\n".join(text)) == (doubt == "")

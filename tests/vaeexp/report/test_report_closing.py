@@ -1,4 +1,6 @@
-"""What the report says of trials that failed, were pruned or left out, of thin studies, and of how to get them again."""
+"""What the report says of trials that failed, were pruned or left out, of thin studies, and of how
+to get them again.
+"""
 
 import math
 import re
@@ -9,7 +11,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report_text import as_written, bad_english, headings, located, on_view, report_on, tables_of, without_code
+from report_text import (
+    as_written,
+    bad_english,
+    headings,
+    located,
+    on_view,
+    report_on,
+    tables_of,
+    without_code,
+)
 from synthetic_study import make_results, part, study_attributes, with_baselines, write_pictures
 
 from sweeps.engine import trial_seed
@@ -30,7 +41,9 @@ from vaeexp.report.closing import (
 )
 from vaeexp.report.study_comparison import write_index
 
-answer, left_out, outcomes, pruned_trials = map(on_view, (answer, left_out, outcomes, pruned_trials))
+answer, left_out, outcomes, pruned_trials = map(
+    on_view, (answer, left_out, outcomes, pruned_trials)
+)
 failures, failed_trials, provenance = map(as_written, (failures, failed_trials, provenance))
 code_words, commands, seeds = map(on_view, (code_words, commands, seeds))
 
@@ -46,13 +59,19 @@ def multiplied(results, state, count, **columns):
 
 
 def recorded(results, **changes):
-    return replace(results, study=replace(results.study, provenance=results.study.provenance | changes))
+    return replace(
+        results, study=replace(results.study, provenance=results.study.provenance | changes)
+    )
 
 
 def test_every_failed_trial_is_listed_with_its_class_message_and_setting(results):
     trials = results.trials.copy()
     repeat = trials.index[trials["repeat"]][-1]
-    trials.loc[repeat, ["state", "failure", "message"]] = ["failed", "out_of_memory", "its process was\nkilled"]
+    trials.loc[repeat, ["state", "failure", "message"]] = [
+        "failed",
+        "out_of_memory",
+        "its process was\nkilled",
+    ]
     trials.loc[trials["number"] == 23, ["failure", "message"]] = None
     study = replace(results, trials=trials)
     table = tables_of(failed_trials(study)[0])[""].set_index("trial")
@@ -69,7 +88,10 @@ def test_of_many_failures_fifty_are_listed_and_all_are_counted(results):
     many = multiplied(results, "failed", 1260, failure=["diverged"] * 60 + ["crashed"] * 1200)
     table, words = failed_trials(many)
     assert len(tables_of(table)[""]) == 50
-    assert words == "1,210 more failed (1,200 crashed and 10 diverged); all of them are in [trials.csv](trials.csv)."
+    assert (
+        words == "1,210 more failed (1,200 crashed and 10 diverged); all of them are in "
+        "[trials.csv](trials.csv)."
+    )
     long = multiplied(results, "failed", 1, message="y" * 5000)
     assert len(tables_of(failed_trials(long)[0])[""].loc[0, "message"]) < 320
 
@@ -87,19 +109,30 @@ def test_many_pruned_trials_are_summed_up_by_epoch(results, longest):
         inside = (epochs >= low) & (epochs <= (high or [low])[0])
         assert int(row["trials"]) == inside.sum()
         named, more = row["which"].split(" and ")
-        assert [int(name) for name in named.split(", ")] == [1000 + place for place in np.flatnonzero(inside)[:12]]
+        assert [int(name) for name in named.split(", ")] == [
+            1000 + place for place in np.flatnonzero(inside)[:12]
+        ]
         assert more == f"{inside.sum() - 12} more"
     assert "trials.csv" in words
 
 
 def counts_of(statements):
-    return {statement.id.removeprefix("left."): statement.values["count"] for statement in statements}
+    return {
+        statement.id.removeprefix("left."): statement.values["count"] for statement in statements
+    }
 
 
 def test_what_was_left_out_is_counted_and_says_why(results):
-    assert counts_of(left_out(results)) == {"repeated": 1, "failed": 2, "pruned": 22, "pictureless_all": 34}
+    assert counts_of(left_out(results)) == {
+        "repeated": 1,
+        "failed": 2,
+        "pruned": 22,
+        "pictureless_all": 34,
+    }
     trials, epochs = results.trials.copy(), results.epochs.copy()
-    own = trials.index[~trials["repeat"] & (trials["state"] == "complete") & trials["duplicate_of"].isna()]
+    own = trials.index[
+        ~trials["repeat"] & (trials["state"] == "complete") & trials["duplicate_of"].isna()
+    ]
     runs = trials.index[trials["repeat"]]
     trials.loc[own[0], "objective"] = math.nan
     trials.loc[own[1], "state"] = "running"
@@ -134,9 +167,13 @@ def odd_studies():
     values = [name for name in trials if name.startswith("result.test/")]
     return {
         "no value": replace(full, trials=trials.assign(objective=math.nan)),
-        "no finite epoch": replace(full, epochs=full.epochs.assign(objective=math.nan, **{"val/rate": math.inf})),
+        "no finite epoch": replace(
+            full, epochs=full.epochs.assign(objective=math.nan, **{"val/rate": math.inf})
+        ),
         "no epochs": replace(full, epochs=full.epochs.iloc[:0]),
-        "test figures not finite": replace(full, trials=trials.assign(**dict.fromkeys(values, math.inf))),
+        "test figures not finite": replace(
+            full, trials=trials.assign(**dict.fromkeys(values, math.inf))
+        ),
         "no test figures": replace(full, trials=trials.assign(**dict.fromkeys(values, math.nan))),
         "constant parameters": replace(
             full,
@@ -155,10 +192,16 @@ def odd_studies():
         "all repeats failed": replace(
             full, trials=trials.assign(state=trials["state"].where(~trials["repeat"], "failed"))
         ),
-        "one huge value": replace(full, trials=trials.assign(objective=trials["objective"].where(~complete, 1e12))),
-        "a record of nothing": recorded(full, protocol={}, data={}, git={}, versions={}, hardware={}, study_file=""),
-        "no seed and no section": replace(full, study=study_attributes(spec={"search": full.study.spec["search"]}, seed=None)),
-    }  # fmt: skip
+        "one huge value": replace(
+            full, trials=trials.assign(objective=trials["objective"].where(~complete, 1e12))
+        ),
+        "a record of nothing": recorded(
+            full, protocol={}, data={}, git={}, versions={}, hardware={}, study_file=""
+        ),
+        "no seed and no section": replace(
+            full, study=study_attributes(spec={"search": full.study.spec["search"]}, seed=None)
+        ),
+    }
 
 
 @pytest.mark.parametrize("case", odd_studies())
@@ -192,7 +235,9 @@ def test_the_commands_are_those_of_the_study(results):
         f"vaeexp reproduce beta_mnist/r{best['number']}",
     ]
     search = part(results, results.trials[~results.trials["repeat"]])
-    assert shown_commands(search)[2:] == [f"vaeexp reproduce beta_mnist/{ranked(results)['number'].iloc[0]}"]
+    assert shown_commands(search)[2:] == [
+        f"vaeexp reproduce beta_mnist/{ranked(results)['number'].iloc[0]}"
+    ]
     assert len(shown_commands(part(results, results.trials.iloc[:0]))) == 2
 
 
@@ -227,7 +272,8 @@ def test_the_seeds_are_told_with_the_rule_that_makes_them(results):
     rule = re.search(r"first 63 bits of the SHA-256 of `(\S+)`", rules["trial of the search"])[1]
     assert seed_of(rule.replace("N", str(best))) == trial_seed(0, int(best))
     confirming = trials[
-        trials["purposes"].map(lambda purposes: "confirm" in purposes) & (trials["source_trial"] == best)
+        trials["purposes"].map(lambda purposes: "confirm" in purposes)
+        & (trials["source_trial"] == best)
     ]
     assert rules["fresh seeds"].endswith(", ".join(str(seed) for seed in confirming["seed"]))
     assert rules["split"].startswith("0: which images train")
@@ -237,7 +283,9 @@ def test_the_seeds_are_told_with_the_rule_that_makes_them(results):
 def test_the_report_says_what_was_not_recorded(results):
     assert not provenance(results)[-1].startswith("Not recorded")
     bare = recorded(results, versions={}, hardware=None, study_file="")
-    assert provenance(bare)[-1] == "Not recorded with this study: versions, hardware and study file."
+    assert (
+        provenance(bare)[-1] == "Not recorded with this study: versions, hardware and study file."
+    )
     assert (
         "Not recorded with this study: protocol, data, fixed settings"
         in provenance(replace(results, study=StudyRecord(name="beta_mnist")))[-1]
@@ -255,8 +303,20 @@ def test_a_deterministic_code_is_announced(results, compose):
 
 def test_the_chapters_of_failures_and_of_the_making_stand_last(results, compose):
     names = headings(compose(with_baselines(results)))
-    order = ["Rows by protocol", "Plots", "How the trials ended", "Failed", "Pruned", "Left out", "How this was made",
-             "Commands", "Code", "Seeds", "Protocol", "Study file"]  # fmt: skip
+    order = [
+        "Rows by protocol",
+        "Plots",
+        "How the trials ended",
+        "Failed",
+        "Pruned",
+        "Left out",
+        "How this was made",
+        "Commands",
+        "Code",
+        "Seeds",
+        "Protocol",
+        "Study file",
+    ]
     assert [name for name in names if name in order] == order
 
 
@@ -271,13 +331,18 @@ def test_no_file_of_a_report_has_a_password(results, tmp_path, no_figures):
     }
     leaky = replace(results, trials=trials, study=replace(study, provenance=provenance_))
     folder = report_on(leaky, runs=tmp_path, reports=tmp_path, html=True).parent
-    texts = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir() if path.suffix != ".png"}
+    texts = {
+        path.name: path.read_text(encoding="utf-8")
+        for path in folder.iterdir()
+        if path.suffix != ".png"
+    }
     assert set(texts) == {"README.md", "report.html", "trials.csv", "curves.csv", "summary.json"}
     assert [name for name, text in texts.items() if "hunter2" in text] == []
     assert (
-        "--storage postgresql+psycopg://me:***@db.example/studies --tracking http://me:***@host" in texts["README.md"]
+        "--storage postgresql+psycopg://me:***@db.example/studies --tracking http://me:***@host"
+        in texts["README.md"]
     )
     index = write_index([], {"lost": f"cannot reach {address}"}, reports=tmp_path, html=True)
-    assert "hunter2" not in index.read_text(encoding="utf-8") + index.with_name("report.html").read_text(
-        encoding="utf-8"
-    )
+    assert "hunter2" not in index.read_text(encoding="utf-8") + index.with_name(
+        "report.html"
+    ).read_text(encoding="utf-8")

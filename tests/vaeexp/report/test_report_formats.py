@@ -1,4 +1,6 @@
-"""The formats of a report: its summary as JSON, its table as CSV, pieces of markdown, and the HTML made from them."""
+"""The formats of a report: its summary as JSON, its table as CSV, pieces of markdown, and the HTML
+made from them.
+"""
 
 import functools
 import json
@@ -18,7 +20,16 @@ from synthetic_study import SEARCH, make_results, thin_studies, with_baselines
 
 from sweeps.results import ranked
 from sweeps.results.statistics import mean_interval
-from vaeexp.report.markup import code, escape, fenced, folded, linked_files, narrow_tables, picture, table
+from vaeexp.report.markup import (
+    code,
+    escape,
+    fenced,
+    folded,
+    linked_files,
+    narrow_tables,
+    picture,
+    table,
+)
 from vaeexp.report.page.document import page
 from vaeexp.report.summary import summary_json, trials_csv
 from vaeexp.results.study_view import StudyView
@@ -49,13 +60,18 @@ def test_the_figures_of_the_summary_are_those_of_the_frames(results):
     summary = json.loads(summary_json(results))
     trials = results.trials
     best = ranked(results).iloc[0]
-    assert (summary["study"], summary["state"], summary["schema_version"]) == ("beta_mnist", "finished", 3)
+    assert (summary["study"], summary["state"], summary["schema_version"]) == (
+        "beta_mnist",
+        "finished",
+        3,
+    )
     assert summary["best"]["trial"] == best["number"]
     assert summary["best"]["search"] == best["objective"]
     assert summary["best"]["configuration"]["latent_size"] == best["params.latent_size"]
     assert set(summary["best"]["configuration"]) <= set(SEARCH)
     runs = trials[
-        trials["purposes"].map(lambda purposes: "confirm" in purposes) & (trials["source_trial"] == best["number"])
+        trials["purposes"].map(lambda purposes: "confirm" in purposes)
+        & (trials["source_trial"] == best["number"])
     ]
     confirmed = summary["best"]["confirmed"]
     assert confirmed in summary["confirmed"]
@@ -74,8 +90,14 @@ def test_the_figures_of_the_summary_are_those_of_the_frames(results):
     assert counts["repeats"]["complete"] == int(trials["repeat"].sum())
     cost = summary["cost"]
     assert cost["search_epochs"] == int(search["epochs"].sum())
-    assert cost["confirm_epochs"] + cost["baseline_epochs"] == int(trials.loc[trials["repeat"], "epochs"].sum())
-    assert cost["baseline_epochs"] == int(trials.loc[trials["purposes"] == ("baseline",), "epochs"].sum()) > 0
+    assert cost["confirm_epochs"] + cost["baseline_epochs"] == int(
+        trials.loc[trials["repeat"], "epochs"].sum()
+    )
+    assert (
+        cost["baseline_epochs"]
+        == int(trials.loc[trials["purposes"] == ("baseline",), "epochs"].sum())
+        > 0
+    )
     assert cost["saved_epochs"] == StudyView(results).epochs_saved
     assert cost["search_seconds"] == 312.4
     (comparison,) = summary["comparisons"]
@@ -112,14 +134,19 @@ def test_a_weighted_figure_of_runs_with_different_k_is_left_out(results):
     trials = results.trials.copy()
     first = trials.index[trials["purposes"].map(lambda purposes: "confirm" in purposes)][0]
     trials.loc[first, "result.test/importance_samples"] = 100.0
-    rows = {row["trial"]: row for row in json.loads(summary_json(replace(results, trials=trials)))["confirmed"]}
+    rows = {
+        row["trial"]: row
+        for row in json.loads(summary_json(replace(results, trials=trials)))["confirmed"]
+    }
     assert rows.pop(trials.loc[first, "source_trial"])["test"]["iw_nll"] is None
     assert all(row["test"]["iw_nll"]["n"] == 3 for row in rows.values())
 
 
 @pytest.fixture(scope="module")
 def validator():
-    """Of the shipped schema, with every field required: a field may be null, and is always there."""
+    """Of the shipped schema, with every field required: a field may be null, and is always
+    there.
+    """
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     for part in (schema, *schema["$defs"].values()):
@@ -163,7 +190,11 @@ def test_every_column_of_the_csv_is_documented(results):
         if column.startswith("params."):
             assert "params.<setting>" in names
         elif "/" in column:
-            place = "result.test_last/…" if column.startswith("result.test_last/") else column.removesuffix("_se")
+            place = (
+                "result.test_last/…"
+                if column.startswith("result.test_last/")
+                else column.removesuffix("_se")
+            )
             assert place in names, column
         else:
             assert column in names, column
@@ -180,7 +211,9 @@ def test_headings_alike_have_ids_of_their_own():
 
 def test_html_in_the_markdown_itself_is_shown_not_obeyed():
     text = page(
-        '# x <b>y</b>\n\n<script>alert(1)</script>\n\n<img src="http://x/y.png">\n\n![p](http://x/p.png) <u>z</u>', {}
+        "# x <b>y</b>\n\n<script>alert(1)</script>\n\n<img "
+        'src="http://x/y.png">\n\n![p](http://x/p.png) <u>z</u>',
+        {},
     )
     body = text[text.index("<main>") :]
     assert set(re.findall(r"<(\w+)", body)) == {"main", "h1", "p", "img"}
@@ -190,13 +223,20 @@ def test_html_in_the_markdown_itself_is_shown_not_obeyed():
 
 def test_links_to_other_reports_lead_to_their_pages():
     text = page("[a](../a/README.md) [b](https://x.y/README.md) [c](README.md)", {})
-    assert re.findall(r'href="([^"]*)"', text) == ["../a/report.html", "https://x.y/README.md", "README.md"]
+    assert re.findall(r'href="([^"]*)"', text) == [
+        "../a/report.html",
+        "https://x.y/README.md",
+        "README.md",
+    ]
 
 
 # ---- pieces of markdown ----
 
 
-WORDS = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp"), include_characters=" "), max_size=40)
+WORDS = st.text(
+    st.characters(exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp"), include_characters=" "),
+    max_size=40,
+)
 MARKS = st.text(st.sampled_from(list("\\`*_{}[]()#+-.!|<>~$&;:=1a ")), max_size=20)
 
 
@@ -241,13 +281,22 @@ def test_small_pieces_of_markdown():
 
 
 def test_only_lines_of_the_reports_own_making_become_tags():
-    own = "\n\n".join(folded("a *b* <c>", [picture("p.png", 'x "y"', Figure((9, 4))), "inside **bold**"]))
+    own = "\n\n".join(
+        folded("a *b* <c>", [picture("p.png", 'x "y"', Figure((9, 4))), "inside **bold**"])
+    )
     text = page(f"# x\n\n{own}\n\nend", {"p.png": b"png"})
     body = text[text.index("<main>") :]
-    assert '<details>\n<summary>a &#42;b&#42; &lt;c&gt;</summary>\n<img src="data:image/png;base64,' in body
+    assert (
+        '<details>\n<summary>a &#42;b&#42; &lt;c&gt;</summary>\n<img src="data:image/png;base64,'
+        in body
+    )
     assert "<strong>bold</strong>" in body
     assert body.count("<details>") == body.count("</details>") == 1
-    for line in ('<details open onclick="x()">', "<summary><b>x</b></summary>", '<img src="a.png" onerror="x()">'):
+    for line in (
+        '<details open onclick="x()">',
+        "<summary><b>x</b></summary>",
+        '<img src="a.png" onerror="x()">',
+    ):
         shown_ = page(f"# x\n\n{line}", {})
         assert line.split(" ")[0] not in shown_[shown_.index("<main>") :], line
     assert '<img src="http' not in page('# x\n\n<img src="http://x/y.png" width="9" alt="">', {})

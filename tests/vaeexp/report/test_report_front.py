@@ -1,4 +1,6 @@
-"""The report of a study with two objectives: its front, its hypervolume, and nothing that ranks trials by one value."""
+"""The report of a study with two objectives: its front, its hypervolume, and nothing that ranks
+trials by one value.
+"""
 
 import json
 from types import SimpleNamespace
@@ -35,12 +37,18 @@ def text(view):
 
 
 def last_values(view):
-    """Number → both objectives at the last epoch, of the complete trials of the search, from the tables themselves."""
+    """Number → both objectives at the last epoch, of the complete trials of the search, from the
+    tables themselves.
+    """
     trials = view.trials
-    complete = trials[~trials["repeat"] & (trials["state"] == "complete") & trials["duplicate_of"].isna()]
+    complete = trials[
+        ~trials["repeat"] & (trials["state"] == "complete") & trials["duplicate_of"].isna()
+    ]
     epochs = view.epochs[~view.epochs["repeat"]].sort_values("epoch")
     return {
-        int(number): epochs[epochs["number"] == number].iloc[-1][[*OBJECTIVES.values()]].to_numpy(float)
+        int(number): epochs[epochs["number"] == number]
+        .iloc[-1][[*OBJECTIVES.values()]]
+        .to_numpy(float)
         for number in complete["number"]
     }
 
@@ -68,9 +76,19 @@ def test_the_course_of_the_hypervolume_rises_to_its_end(view):
 
 def test_no_chapter_ranks_trials_by_one_value(view, text):
     titles = headings(text)
-    for gone in ("Can this study be trusted?", "Best trials of the search", "The search by parameter", "Matched pairs"):
+    for gone in (
+        "Can this study be trusted?",
+        "Best trials of the search",
+        "The search by parameter",
+        "Matched pairs",
+    ):
         assert not any(gone in title for title in titles)
-    for words in ("best trial", "The best configuration", "best of the search", "it has not been confirmed"):
+    for words in (
+        "best trial",
+        "The best configuration",
+        "best of the search",
+        "it has not been confirmed",
+    ):
         assert words not in text
     assert [statement.id for statement in use(view)] == ["use.front"]
     assert "ranks nothing here" in text
@@ -106,7 +124,9 @@ def test_the_picture_shows_every_trial_and_steps_that_stay_behind_the_front(view
     drawn = sum(len(points.get_offsets()) for points in axes.collections)
     assert drawn == len(view.front.complete)
     [steps] = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
-    assert np.array_equal(steps.get_xydata(), view.front.members[[*OBJECTIVES.values()]].to_numpy(float))
+    assert np.array_equal(
+        steps.get_xydata(), view.front.members[[*OBJECTIVES.values()]].to_numpy(float)
+    )
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     for x, y in steps.get_xydata():
         assert left < x < right
@@ -120,9 +140,15 @@ def test_the_picture_shows_every_trial_and_steps_that_stay_behind_the_front(view
 def test_a_name_ends_nearest_its_own_trial(view):
     """Of two trials close above each other the upper one's name once lay beside the lower one."""
     rows = view.trials[~view.trials["repeat"]].head(6)
-    places = {"rate": [1.0, 1.1, 20.0, 20.1, 40.0, 55.0], "distortion": [500.0, 488.0, 160.0, 150.0, 148.0, 100.0]}
+    places = {
+        "rate": [1.0, 1.1, 20.0, 20.1, 40.0, 55.0],
+        "distortion": [500.0, 488.0, 160.0, 150.0, 148.0, 100.0],
+    }
     found = FrontView(
-        ("rate", "distortion"), rows.assign(state="complete", number=range(6), **places), (*places,), view.epochs
+        ("rate", "distortion"),
+        rows.assign(state="complete", number=range(6), **places),
+        (*places,),
+        view.epochs,
     )
     figure = draw_front(SimpleNamespace(front=found, parameters=view.parameters))
     figure.draw_without_rendering()
@@ -136,7 +162,10 @@ def test_a_name_ends_nearest_its_own_trial(view):
             assert found.members["number"][distances.argmin()] == named[-1]
     assert {1, 3, 5} <= {*named}, "the lower ones have room"
     assert not {0, 2} & {*named}
-    assert any(text.get_text() == f"{6 - len(named)} of the front without a name here" for text in axes.texts)
+    assert any(
+        text.get_text() == f"{6 - len(named)} of the front without a name here"
+        for text in axes.texts
+    )
 
 
 def test_the_curve_is_that_of_the_course(view):
@@ -164,7 +193,9 @@ def test_a_search_that_has_hardly_begun(trials):
         compose(thin)
     complete = len(thin.front.complete)
     assert complete == trials
-    assert [statement.id for statement in use(thin)] == ["use.front_of_one" if complete else "use.no_trial"]
+    assert [statement.id for statement in use(thin)] == [
+        "use.front_of_one" if complete else "use.no_trial"
+    ]
     assert draw_hypervolume(thin) is None
     assert (draw_front(thin) is None) == (complete == 0)
     assert (json.loads(summary_json(thin))["front"]["hypervolume"] is None) == (complete == 0)

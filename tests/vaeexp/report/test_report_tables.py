@@ -1,4 +1,6 @@
-"""What the report says in words and tables of the search, its confirmation and the comparison, against the frames."""
+"""What the report says in words and tables of the search, its confirmation and the comparison,
+against the frames.
+"""
 
 import itertools
 import math
@@ -21,7 +23,9 @@ from vaeexp.report.tables import confirmed_table, paired_tables, protocol_line, 
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import search_trials
 
-protocol_line, paired_tables, parameter_tables = map(as_written, (protocol_line, paired_tables, parameter_tables))
+protocol_line, paired_tables, parameter_tables = map(
+    as_written, (protocol_line, paired_tables, parameter_tables)
+)
 by_parameter = on_view(by_parameter)
 confirmed_table, ranked_table = on_view(confirmed_table), on_view(ranked_table)
 
@@ -50,9 +54,12 @@ def test_a_value_that_was_never_tried_where_others_are_good_is_left_out(results)
     tables = tables_of("\n\n".join(blocks))
     assert list(tables["By prior"]["prior"]) == ["mixture"]
     assert set(tables["By prior and components"]["prior"]) == {"mixture"}
-    assert blocks.count("Left out, because no complete trial has it where the others are good: prior = normal.") == 2, (
-        "by prior, and by prior and components"
-    )
+    assert (
+        blocks.count(
+            "Left out, because no complete trial has it where the others are good: prior = normal."
+        )
+        == 2
+    ), "by prior, and by prior and components"
 
 
 def test_of_many_comparisons_the_corrected_test_decides_not_each_interval(results):
@@ -72,7 +79,9 @@ def test_no_value_is_called_best_from_one_trial_or_from_survivors(results):
     one = own[own["params.optimizer"] == "adam"].head(6).copy()
     one[["state", "objective"]] = [["complete", 50.0]] + [["pruned", 300.0]] * 5
     others = own[(own["params.optimizer"] == "adamax") & (own["state"] == "complete")]
-    table = tables_of(by_parameter(part(results, pd.concat([one, others])), "optimizer"))[""].set_index("optimizer")
+    table = tables_of(by_parameter(part(results, pd.concat([one, others])), "optimizer"))[
+        ""
+    ].set_index("optimizer")
     assert list(table.loc["adam"]) == ["1", "5", "0", "50.00", "–"]
     assert "**" not in table.to_string()
     both = tables_of(by_parameter(part(results, pd.concat([one.head(1), others])), "optimizer"))[""]
@@ -81,14 +90,22 @@ def test_no_value_is_called_best_from_one_trial_or_from_survivors(results):
 
 def ended(table):
     """How many trials ended, in each row of a table of groups."""
-    return table[["complete (n)", "pruned", "failed"]].map(lambda cell: int(cell.replace(",", ""))).sum(axis=1)
+    return (
+        table[["complete (n)", "pruned", "failed"]]
+        .map(lambda cell: int(cell.replace(",", "")))
+        .sum(axis=1)
+    )
 
 
 def test_a_choice_with_a_condition_has_a_row_for_trials_without_it(results):
     trials = results.trials.copy()
     trials["params.sort"] = np.where(trials["params.prior"] == "mixture", "a", None)
-    search = changed_search(results, sort={"kind": "choice", "values": ["a", "b"], "when": {"prior": ["mixture"]}})
-    table = tables_of(by_parameter(replace(results, trials=trials, study=search), "sort"))[""].set_index("sort")
+    search = changed_search(
+        results, sort={"kind": "choice", "values": ["a", "b"], "when": {"prior": ["mixture"]}}
+    )
+    table = tables_of(by_parameter(replace(results, trials=trials, study=search), "sort"))[
+        ""
+    ].set_index("sort")
     assert list(table.index) == ["a", "– (not used)"], "b was never tried"
     assert list(ended(table)) == [20, 19]
 
@@ -113,7 +130,9 @@ def test_prior_and_components_are_grouped_jointly(results):
     ]
     assert ended(table).sum() == len(trials)
     headings = [block for block in parameter_tables(results) if block.startswith("#")]
-    assert headings == [f"#### By {name}" for name in ("latent size", "optimizer", "prior", "prior and components")]
+    assert headings == [
+        f"#### By {name}" for name in ("latent size", "optimizer", "prior", "prior and components")
+    ]
 
 
 def test_component_counts_of_a_choice_and_without_a_prior(results):
@@ -126,7 +145,9 @@ def test_component_counts_of_a_choice_and_without_a_prior(results):
     table = tables_of(by_parameter(study, "prior", "components"))[""]
     assert list(table["components"]) == ["–", "2"]
     search = {"components": {"kind": "int", "low": 2, "high": 64, "log": True}}
-    alone = replace(results, study=study_attributes(spec=study_attributes().spec | {"search": search}))
+    alone = replace(
+        results, study=study_attributes(spec=study_attributes().spec | {"search": search})
+    )
     blocks = parameter_tables(alone)
     assert blocks[0] == "#### By components"
     table = tables_of("\n\n".join(blocks))["By components"]
@@ -145,7 +166,10 @@ def test_ranges_cover_every_number_once(low, more):
 
 
 def test_small_ranges():
-    shown = {low_high: ranges(*low_high) for low_high in ((1, 8), (5, 20), (3, 3), (2, 4), (0, 9), (-3, 2))}
+    shown = {
+        low_high: ranges(*low_high)
+        for low_high in ((1, 8), (5, 20), (3, 3), (2, 4), (0, 9), (-3, 2))
+    }
     assert shown == {
         (1, 8): [(1, 1), (2, 3), (4, 8)],
         (5, 20): [(5, 7), (8, 15), (16, 20)],
@@ -158,8 +182,14 @@ def test_small_ranges():
 
 def test_a_search_over_one_constant_has_one_row(results):
     search = {"latent_size": {"kind": "int", "low": 20, "high": 20, "log": False}}
-    trials = results.trials.assign(**{"params.latent_size": pd.array([20] * len(results.trials), dtype="Int64")})
-    study = replace(results, trials=trials, study=study_attributes(spec=study_attributes().spec | {"search": search}))
+    trials = results.trials.assign(
+        **{"params.latent_size": pd.array([20] * len(results.trials), dtype="Int64")}
+    )
+    study = replace(
+        results,
+        trials=trials,
+        study=study_attributes(spec=study_attributes().spec | {"search": search}),
+    )
     table = tables_of("\n\n".join(parameter_tables(study)))["By latent size"]
     assert list(table["latent size"]) == ["20"]
 
@@ -173,8 +203,13 @@ def test_every_table_names_its_protocol_where_the_study_has_more_than_one(result
     for section in sections:
         line = [block for block in section.split("\n\n") if block.startswith("Protocol: ")]
         assert len(line) == 1, section
-        assert "binarisation static; likelihood bernoulli; posterior gaussian; −ELBO at β = 1" in line[0]
-        assert ("importance-weighted NLL with k = 500" in line[0]) == section.startswith("Confirmed")
+        assert (
+            "binarisation static; likelihood bernoulli; posterior gaussian; −ELBO at β = 1"
+            in line[0]
+        )
+        assert ("importance-weighted NLL with k = 500" in line[0]) == section.startswith(
+            "Confirmed"
+        )
     assert "−ELBO" not in protocol_line(with_baselines(results), "other")
 
 
@@ -183,7 +218,9 @@ def test_pairs_say_their_interval_and_the_test_that_agrees_with_it(results):
     assert "over 4 configurations, the seeds of each averaged first" in few
     (comparison,) = StudyView(results).pairs
     assert f"Student's t for pairs: p = {comparison.p:.2g}, and" in few
-    assert paired_tables(with_pairs(results, 2))[2].endswith("It takes 3 for an interval and a test.")
+    assert paired_tables(with_pairs(results, 2))[2].endswith(
+        "It takes 3 for an interval and a test."
+    )
     each, table, words, *_ = paired_tables(with_pairs(results, 60))
     assert len(tables_of(each)[""]) == 50
     assert len(tables_of(table)[""]) == 50
@@ -197,9 +234,16 @@ def with_pairs(results, configurations):
     trials = results.trials
     pair = trials[trials["pair_ids"].astype(bool)].drop_duplicates("params.optimizer")
     made = [
-        pair.assign(**{"params.beta": 0.5 + of}, source_trial=of, number=pair["number"] + 1000 * (of + 1), pair_ids=[(f"optimizer:{of}/0",)] * 2, seed_index=0, objective=[100.0, 99.0 + of % 3])
+        pair.assign(
+            **{"params.beta": 0.5 + of},
+            source_trial=of,
+            number=pair["number"] + 1000 * (of + 1),
+            pair_ids=[(f"optimizer:{of}/0",)] * 2,
+            seed_index=0,
+            objective=[100.0, 99.0 + of % 3],
+        )
         for of in range(configurations)
-    ]  # fmt: skip
+    ]
     return replace(results, trials=pd.concat([trials[~trials["repeat"]], *made], ignore_index=True))
 
 
@@ -214,7 +258,9 @@ def test_a_trial_whose_epochs_are_missing_keeps_its_rank(results):
 
 
 def repeated(results, count):
-    """A study of so many trials of the search, each one of the given ones with noise on its value."""
+    """A study of so many trials of the search, each one of the given ones with noise on its
+    value.
+    """
     trials, epochs = results.trials, results.epochs
     own = trials[~trials["repeat"] & trials["duplicate_of"].isna()]
     times = math.ceil(count / len(own))
@@ -228,7 +274,11 @@ def repeated(results, count):
     )
     there = epochs[~epochs["repeat"]]
     numbers = pd.DataFrame({"number": source, "new": np.arange(count)})
-    curves = there.merge(numbers, on="number").assign(number=lambda frame: frame["new"]).drop(columns="new")
+    curves = (
+        there.merge(numbers, on="number")
+        .assign(number=lambda frame: frame["new"])
+        .drop(columns="new")
+    )
     return Results(
         results.name,
         results.study,

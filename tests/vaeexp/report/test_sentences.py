@@ -1,4 +1,6 @@
-"""Each template once: a statement of its id with values of every kind, and the words that it must give."""
+"""Each template once: a statement of its id with values of every kind, and the words that it must
+give.
+"""
 
 import html
 import math
@@ -37,7 +39,13 @@ SIDES = {
     "pairs": 8,
     "settings": 4,
 }
-SIDES |= {"below": Figure(value=2.0), "above": Figure(value=-3.5), "at": "0.001", "rest": (), "other": "learning rate"}
+SIDES |= {
+    "below": Figure(value=2.0),
+    "above": Figure(value=-3.5),
+    "at": "0.001",
+    "rest": (),
+    "other": "learning rate",
+}
 BESIDE = {
     "against": BEST,
     "rate": mean(24.5),
@@ -46,11 +54,28 @@ BESIDE = {
     "fid_of_other": mean(14.9),
 }
 FRONT = {
-    "first": "rate", "second": "distortion", "count": 4, "complete": 12, "trial": 3, "low_trial": 3, "high_trial": 9,
-    "low_first": Figure(value=2.1), "low_second": Figure(value=180.2), "high_first": Figure(value=25.0), "high_second": Figure(value=70.0),
-}  # fmt: skip
-RANGE = {"parameter": "β", "top": 5, "low": Figure(value=0.01, digits=None), "high": Figure(value=10.0, digits=None)}
-RANGE |= {"best_low": Figure(value=0.535, digits=None), "best_high": Figure(value=0.698, digits=None)}
+    "first": "rate",
+    "second": "distortion",
+    "count": 4,
+    "complete": 12,
+    "trial": 3,
+    "low_trial": 3,
+    "high_trial": 9,
+    "low_first": Figure(value=2.1),
+    "low_second": Figure(value=180.2),
+    "high_first": Figure(value=25.0),
+    "high_second": Figure(value=70.0),
+}
+RANGE = {
+    "parameter": "β",
+    "top": 5,
+    "low": Figure(value=0.01, digits=None),
+    "high": Figure(value=10.0, digits=None),
+}
+RANGE |= {
+    "best_low": Figure(value=0.535, digits=None),
+    "best_high": Figure(value=0.698, digits=None),
+}
 COSTS = {"epoch": 3, "at": "10", "behind": Figure(value=13.2, low=9.1, high=17.5, n=48)}
 HOLE = {
     "parameter": "β",
@@ -61,12 +86,17 @@ HOLE = {
 HOLE |= {
     "shared": (
         Statement(id="value.is", values={"parameter": "optimizer", "value": "adamax"}),
-        Statement(id="value.above", values={"parameter": "learning rate", "above": Figure(value=0.0017, digits=None)}),
+        Statement(
+            id="value.above",
+            values={"parameter": "learning rate", "above": Figure(value=0.0017, digits=None)},
+        ),
     )
 }
 LEFT = {
     "left": (
-        Statement(id="value.among", values={"parameter": "prior", "values": ("normal", "vampprior")}),
+        Statement(
+            id="value.among", values={"parameter": "prior", "values": ("normal", "vampprior")}
+        ),
         Statement(id="value.among", values={"parameter": "components", "values": ("3",)}),
     )
 }
@@ -75,7 +105,8 @@ PUBLISHED = {"model": "VAE", "source": "B, 2016", "nll": Figure(value=86.76)}
 UNPUBLISHED = Statement(id="unpublished.samples", values={"samples": (200, 500), "published": 5000})
 FOREST = {"complete": 7, "pruned": 1041, "above": 2, "ceiling": Figure(value=1234.4, digits=0)}
 FOREST_WORDS = (
-    "The model is a forest of randomised trees on 7 complete and 1,041 pruned trials, these with what they had reached"
+    "The model is a forest of randomised trees on 7 complete and 1,041 pruned trials, these with "
+    "what they had reached"
 )
 WEIGHT = {
     "weight": Figure(value=0.00000128),
@@ -84,7 +115,13 @@ WEIGHT = {
 }
 SHEET = {"shown": 9, "training": 50000}
 SHEET_WORDS = "9 of the 50,000 training images as the models are given them:"
-FAILED = {"failed": 9, "trials": 48, "kind": "diverged", "parameter": "learning rate", "threshold": "0.0101"}
+FAILED = {
+    "failed": 9,
+    "trials": 48,
+    "kind": "diverged",
+    "parameter": "learning rate",
+    "threshold": "0.0101",
+}
 FAILED |= {"beyond": 10, "inside": 9, "exceptions": 1, "winner": "0.00587"}
 FEW = Statement(id="check.few_together", values={"least": 10})
 CHECK = {"check": "levelled_off", "found": (FEW, Statement(id="check.spread_unknown"))}
@@ -112,243 +149,780 @@ PILE = {
     "end": Figure(value=64.0, digits=None),
     "option": None,
 }
-RACE = {"configurations": 5, "seeds": 8, "left": 2, "looked": 4, "runs": 23, "planned": 40, "spread": Figure(value=0.4)}
+RACE = {
+    "configurations": 5,
+    "seeds": 8,
+    "left": 2,
+    "looked": 4,
+    "runs": 23,
+    "planned": 40,
+    "spread": Figure(value=0.4),
+}
 ENDINGS = {
-    "goes_on": "goes on with 2 of them after 4 seeds", "begun": "has only begun", "failed": "ended after 4 seeds, because each had a run that failed",
-    "alone": "ended after 4 seeds with one left", "seeds": "ended with the last seed and 2 left",
-    "close": "ended after 4 seeds with 2 left, because none can still be expected to be better than the first by more than seeds vary (0.40 nats)",
-}  # fmt: skip
-MATCHED = {"mean": mean(2.0), "second": "adamax", "lower": 2, "pairs": 9, "test": "t", "p": 1e-6, "p_holm": 0.05}
+    "goes_on": "goes on with 2 of them after 4 seeds",
+    "begun": "has only begun",
+    "failed": "ended after 4 seeds, because each had a run that failed",
+    "alone": "ended after 4 seeds with one left",
+    "seeds": "ended with the last seed and 2 left",
+    "close": "ended after 4 seeds with 2 left, because none can still be expected to be better "
+    "than the first by more than seeds vary (0.40 nats)",
+}
+MATCHED = {
+    "mean": mean(2.0),
+    "second": "adamax",
+    "lower": 2,
+    "pairs": 9,
+    "test": "t",
+    "p": 1e-6,
+    "p_holm": 0.05,
+}
 DO = {"command": "vaeexp sweep x"}
 
 SAID: dict[str, tuple[dict, str]] = {
-    "use.trial": ({"trial": 45, "configuration": {"beta": 0.535, "optimizer": "adam"}}, "β = 0.535, optimizer = adam (trial 45)"),
-    "use.so_far": ({"trial": 1, "configuration": {"latent_size": 18}}, "so far latent size = 18 (trial 1)"),
-    "use.only_trial": ({"trial": 0, "configuration": {}}, "trial 0, which has the settings of the study file"),
-    "use.front": (FRONT, "no setting is best in both rate and distortion; choose from the front: 4 of 12 complete trials, from trial 3 (rate 2.10, distortion "
-                  "180.20) to trial 9 (rate 25.00, distortion 70.00)"),
-    "use.front_of_one": (FRONT, "trial 3: none of 12 complete trials equals it in rate (2.10) or distortion (180.20)"),
-    "nothing.failed": ({"failed": 6, "kinds": {"diverged": 5, "out of memory": 1}, "most": "diverged", "message": "The loss became inf"},
-                       "Nothing was learned: all 6 trials failed (5 diverged and 1 out of memory). The first diverged: The loss became inf"),
-    "nothing.complete": ({"states": {"pruned": 1200}}, "No trial was trained to its end (1,200 pruned)"),
-    "nothing.collapsed": ({"complete": 1, "rate": Figure(value=0.03), "limit": Figure(value=0.1, digits=1)},
-                          "Nothing was learned: the posterior collapsed in the one complete trial. The rate is 0.03 nats per image at most, below 0.1, so the latent "
-                          "variables say nothing about the image, and no setting of them matters"),
+    "use.trial": (
+        {"trial": 45, "configuration": {"beta": 0.535, "optimizer": "adam"}},
+        "β = 0.535, optimizer = adam (trial 45)",
+    ),
+    "use.so_far": (
+        {"trial": 1, "configuration": {"latent_size": 18}},
+        "so far latent size = 18 (trial 1)",
+    ),
+    "use.only_trial": (
+        {"trial": 0, "configuration": {}},
+        "trial 0, which has the settings of the study file",
+    ),
+    "use.front": (
+        FRONT,
+        "no setting is best in both rate and distortion; choose from the front: 4 of 12 complete "
+        "trials, from trial 3 (rate 2.10, distortion 180.20) to trial 9 (rate 25.00, distortion "
+        "70.00)",
+    ),
+    "use.front_of_one": (
+        FRONT,
+        "trial 3: none of 12 complete trials equals it in rate (2.10) or distortion (180.20)",
+    ),
+    "nothing.failed": (
+        {
+            "failed": 6,
+            "kinds": {"diverged": 5, "out of memory": 1},
+            "most": "diverged",
+            "message": "The loss became inf",
+        },
+        "Nothing was learned: all 6 trials failed (5 diverged and 1 out of memory). The first "
+        "diverged: The loss became inf",
+    ),
+    "nothing.complete": (
+        {"states": {"pruned": 1200}},
+        "No trial was trained to its end (1,200 pruned)",
+    ),
+    "nothing.collapsed": (
+        {"complete": 1, "rate": Figure(value=0.03), "limit": Figure(value=0.1, digits=1)},
+        "Nothing was learned: the posterior collapsed in the one complete trial. The rate is "
+        "0.03 nats per image at most, below 0.1, so the latent variables say nothing about the "
+        "image, and no setting of them matters",
+    ),
     "use.no_trial": ({}, "nothing yet: no trial has started"),
-    "use.no_complete": ({"states": {"pruned": 1200, "failed": 2}}, "nothing yet: no trial has completed (1,200 pruned and 2 failed)"),
-    "use.no_value": ({"states": {"complete": 2}}, "nothing yet: none of its complete trials has a value (2 complete)"),
-    "use.as_good": ({"ranges": {"beta": (0.535, 0.698), "prior": "mixture"}, "trials": 7, "within": Figure(value=0.54), "limit": Figure(value=0.6)},
-                    "As good: β = 0.535–0.698, prior = mixture (7 trials within 0.54 nats); do not fine-tune"),
-    "use.unclear": ({"trials": 7, "within": Figure(value=5.4), "limit": Figure(value=6.0)},
-                    "7 trials cannot be told apart: they lie within 5.40 nats, and two seeds of one setting differ by up to 6.00"),
-    "get.confirmed": ({"neg_elbo": mean(96.32, 0.38), "iw_nll": mean(92.23, 0.59), "samples": 5000, "fid": mean(14.89, 1.63), "planned": None},
-                      "test −ELBO 96.32 ± 0.38 nats per image, IW-NLL 92.23 ± 0.59 (k = 5,000), FID 14.89 ± 1.63; 3 new seeds"),
+    "use.no_complete": (
+        {"states": {"pruned": 1200, "failed": 2}},
+        "nothing yet: no trial has completed (1,200 pruned and 2 failed)",
+    ),
+    "use.no_value": (
+        {"states": {"complete": 2}},
+        "nothing yet: none of its complete trials has a value (2 complete)",
+    ),
+    "use.as_good": (
+        {
+            "ranges": {"beta": (0.535, 0.698), "prior": "mixture"},
+            "trials": 7,
+            "within": Figure(value=0.54),
+            "limit": Figure(value=0.6),
+        },
+        "As good: β = 0.535–0.698, prior = mixture (7 trials within 0.54 nats); do not fine-tune",
+    ),
+    "use.unclear": (
+        {"trials": 7, "within": Figure(value=5.4), "limit": Figure(value=6.0)},
+        "7 trials cannot be told apart: they lie within 5.40 nats, and two seeds of one setting "
+        "differ by up to 6.00",
+    ),
+    "get.confirmed": (
+        {
+            "neg_elbo": mean(96.32, 0.38),
+            "iw_nll": mean(92.23, 0.59),
+            "samples": 5000,
+            "fid": mean(14.89, 1.63),
+            "planned": None,
+        },
+        "test −ELBO 96.32 ± 0.38 nats per image, IW-NLL 92.23 ± 0.59 (k = 5,000), FID 14.89 ± "
+        "1.63; 3 new seeds",
+    ),
     "search.failed": (FAILED, "9 of 48 trials diverged"),
-    "search.failed_above": (FAILED, "**learning rate** from 0.0101 on: 9 of 10 trials diverged; the winner has 0.00587"),
-    "search.failed_below": (FAILED, "**learning rate** up to 0.0101: 9 of 10 trials diverged; the winner has 0.00587"),
-    "search.failed_at": (FAILED | {"parameter": "optimizer", "threshold": "sgd", "winner": None}, "**optimizer = sgd**: 9 of 10 trials diverged"),
-    "get.distortion": ({"distortion": mean(71.0), "fid": None, "planned": 4}, "test distortion 71.00 ± 0.50 nats per image; 3 new seeds of 4"),
-    "get.validation": ({"again": SINGLE, "planned": 3, "failed": DIVERGED}, "9 of 12 new seeds diverged at epoch 5; 1 of 12 new seeds crashed at epoch 3; validation −ELBO −1.25 nats per image; 1 new seed of 3, no test figure"),
-    "get.searched": ({"value": ONE, "rank": 1, "ranked": 15}, "validation −ELBO 97.50 nats per image in the search (n = 1, the lowest of 15 and optimistic); not confirmed"),
-    "get.searched_only": ({"value": ONE, "rank": 1, "ranked": 1}, "validation −ELBO 97.50 nats per image in the search (n = 1, the only complete trial); not confirmed"),
-    "get.searched_later": ({"value": ONE, "rank": 2, "ranked": 15}, "validation −ELBO 97.50 nats per image in the search (n = 1, number 2 of 15); not confirmed"),
-    "get.apart": ({"trial": 6, "gap": mean(2.0)}, "Trial 6, the next best, is 2.00 ± 0.50 nats worse on test (3 shared seeds)"),
-    "get.turned": ({"trial": 6, "gap": mean(-2.0)}, "Trial 6 is 2.00 ± 0.50 nats better on test (3 shared seeds); the choice rests on validation"),
-    "get.tie": ({"trial": 39, "gap": mean(-0.05, 0.62)}, "Trial 39 is just as good: −0.05 ± 0.62 nats on test (3 shared seeds)"),
-    "get.perhaps": ({"trial": 39, "gap": mean(-1.4, 1)}, "Trial 39 is perhaps 1.40 ± 1.00 nats better on test (3 shared seeds)"),
-    "get.unclear": ({"trial": 39, "gap": mean(-0.05, 6.2)}, "Trial 39 may be as good: −0.05 ± 6.20 nats on test (3 shared seeds)"),
-    "get.too_few": ({"trial": 39, "gap": SINGLE}, "Trial 39 is 1.25 nats better on test; 1 shared seed cannot tell more"),
-    "get.further": ({"trial": 7, "state": "paused", "epochs": 5, "value": Figure(value=91.4), "best": Figure(value=96.9)},
-                    "Trial 7, paused after 5 epochs, had reached 91.40 nats, below the 96.90 of the best complete trial"),
-    "compare.apart": (PAIR | {"gap": mean(2.75, 0.9)}, "**optimizer**: adamax is 2.75 ± 0.90 nats worse than adam at trial 45 (3 seeds); 2.26 ± 2.38 over 3 settings; FID +51.00 ± 3.00"),
-    "compare.perhaps": (PAIR | {"gap": mean(2.4), "fid": None, "trial": None, "mean": None, "over": 3},
-                        "**optimizer**: adamax is perhaps 2.40 ± 0.50 nats worse than adam over 3 settings"),
-    "compare.tie": (PAIR | {"gap": mean(0.1), "mean": None, "fid": None}, "**optimizer**: adamax is as good as adam, 0.10 ± 0.50 nats at trial 45 (3 seeds)"),
-    "compare.unclear": (PAIR | {"gap": mean(2.0, 3), "mean": None, "fid": None}, "**optimizer**: adam or adamax is open, 2.00 ± 3.00 nats at trial 45 (3 seeds)"),
-    "compare.too_few": (PAIR | {"gap": SINGLE.turned, "mean": None}, "**optimizer**: adamax is 1.25 nats worse than adam at trial 45; 1 seed cannot tell more"),
+    "search.failed_above": (
+        FAILED,
+        "**learning rate** from 0.0101 on: 9 of 10 trials diverged; the winner has 0.00587",
+    ),
+    "search.failed_below": (
+        FAILED,
+        "**learning rate** up to 0.0101: 9 of 10 trials diverged; the winner has 0.00587",
+    ),
+    "search.failed_at": (
+        FAILED | {"parameter": "optimizer", "threshold": "sgd", "winner": None},
+        "**optimizer = sgd**: 9 of 10 trials diverged",
+    ),
+    "get.distortion": (
+        {"distortion": mean(71.0), "fid": None, "planned": 4},
+        "test distortion 71.00 ± 0.50 nats per image; 3 new seeds of 4",
+    ),
+    "get.validation": (
+        {"again": SINGLE, "planned": 3, "failed": DIVERGED},
+        "9 of 12 new seeds diverged at epoch 5; 1 of 12 new seeds crashed at epoch 3; validation "
+        "−ELBO −1.25 nats per image; 1 new seed of 3, no test figure",
+    ),
+    "get.searched": (
+        {"value": ONE, "rank": 1, "ranked": 15},
+        "validation −ELBO 97.50 nats per image in the search (n = 1, the lowest of 15 and "
+        "optimistic); not confirmed",
+    ),
+    "get.searched_only": (
+        {"value": ONE, "rank": 1, "ranked": 1},
+        "validation −ELBO 97.50 nats per image in the search (n = 1, the only complete trial); "
+        "not confirmed",
+    ),
+    "get.searched_later": (
+        {"value": ONE, "rank": 2, "ranked": 15},
+        "validation −ELBO 97.50 nats per image in the search (n = 1, number 2 of 15); not "
+        "confirmed",
+    ),
+    "get.apart": (
+        {"trial": 6, "gap": mean(2.0)},
+        "Trial 6, the next best, is 2.00 ± 0.50 nats worse on test (3 shared seeds)",
+    ),
+    "get.turned": (
+        {"trial": 6, "gap": mean(-2.0)},
+        "Trial 6 is 2.00 ± 0.50 nats better on test (3 shared seeds); the choice rests on "
+        "validation",
+    ),
+    "get.tie": (
+        {"trial": 39, "gap": mean(-0.05, 0.62)},
+        "Trial 39 is just as good: −0.05 ± 0.62 nats on test (3 shared seeds)",
+    ),
+    "get.perhaps": (
+        {"trial": 39, "gap": mean(-1.4, 1)},
+        "Trial 39 is perhaps 1.40 ± 1.00 nats better on test (3 shared seeds)",
+    ),
+    "get.unclear": (
+        {"trial": 39, "gap": mean(-0.05, 6.2)},
+        "Trial 39 may be as good: −0.05 ± 6.20 nats on test (3 shared seeds)",
+    ),
+    "get.too_few": (
+        {"trial": 39, "gap": SINGLE},
+        "Trial 39 is 1.25 nats better on test; 1 shared seed cannot tell more",
+    ),
+    "get.further": (
+        {
+            "trial": 7,
+            "state": "paused",
+            "epochs": 5,
+            "value": Figure(value=91.4),
+            "best": Figure(value=96.9),
+        },
+        "Trial 7, paused after 5 epochs, had reached 91.40 nats, below the 96.90 of the best "
+        "complete trial",
+    ),
+    "compare.apart": (
+        PAIR | {"gap": mean(2.75, 0.9)},
+        "**optimizer**: adamax is 2.75 ± 0.90 nats worse than adam at trial 45 (3 seeds); 2.26 ± "
+        "2.38 over 3 settings; FID +51.00 ± 3.00",
+    ),
+    "compare.perhaps": (
+        PAIR | {"gap": mean(2.4), "fid": None, "trial": None, "mean": None, "over": 3},
+        "**optimizer**: adamax is perhaps 2.40 ± 0.50 nats worse than adam over 3 settings",
+    ),
+    "compare.tie": (
+        PAIR | {"gap": mean(0.1), "mean": None, "fid": None},
+        "**optimizer**: adamax is as good as adam, 0.10 ± 0.50 nats at trial 45 (3 seeds)",
+    ),
+    "compare.unclear": (
+        PAIR | {"gap": mean(2.0, 3), "mean": None, "fid": None},
+        "**optimizer**: adam or adamax is open, 2.00 ± 3.00 nats at trial 45 (3 seeds)",
+    ),
+    "compare.too_few": (
+        PAIR | {"gap": SINGLE.turned, "mean": None},
+        "**optimizer**: adamax is 1.25 nats worse than adam at trial 45; 1 seed cannot tell more",
+    ),
     "compare.none": (PAIR, "**optimizer**: no matched pair of runs is complete"),
-    "compare.interaction": (SIDES, "**optimizer** depends on the learning rate: adam is better by 2.00 nats where learning rate is below 0.001, adamax by 3.50 above "
-                            "(8 pairs over 4 settings)"),
-    "compare.interaction_of_value": (SIDES | {"by": "prior", "other": "setting", "rest": ("normal", "vampprior"), "at": "mixture"},
-                                     "**optimizer** depends on the setting: adam is better by 2.00 nats where prior is normal or vampprior, adamax by 3.50 where it is mixture "
-                                     "(8 pairs over 4 settings)"),
-    "caveat.tuned": ({"parameter": "prior", "value": "mixture"}, "**prior**: every compared setting was found with mixture, so that its learning rate was tuned for this side alone"),
-    "caveat.interactions": ({"others": ("learning rate", "β"), "able": 2, "comparisons": None, "rate": 0.02},
-                            "Interactions with learning rate and β were looked for in 2 comparisons; chance names one in at most 2 % of studies without any"),
-    "caveat.no_interactions": ({"level": 0.05}, "Interactions cannot be named: with so few matched pairs, chance would name one in more than 5 % of studies without any"),
+    "compare.interaction": (
+        SIDES,
+        "**optimizer** depends on the learning rate: adam is better by 2.00 nats where learning "
+        "rate is below 0.001, adamax by 3.50 above (8 pairs over 4 settings)",
+    ),
+    "compare.interaction_of_value": (
+        SIDES
+        | {"by": "prior", "other": "setting", "rest": ("normal", "vampprior"), "at": "mixture"},
+        "**optimizer** depends on the setting: adam is better by 2.00 nats where prior is normal "
+        "or vampprior, adamax by 3.50 where it is mixture (8 pairs over 4 settings)",
+    ),
+    "caveat.tuned": (
+        {"parameter": "prior", "value": "mixture"},
+        "**prior**: every compared setting was found with mixture, so that its learning rate was "
+        "tuned for this side alone",
+    ),
+    "caveat.interactions": (
+        {"others": ("learning rate", "β"), "able": 2, "comparisons": None, "rate": 0.02},
+        "Interactions with learning rate and β were looked for in 2 comparisons; chance names "
+        "one in at most 2 % of studies without any",
+    ),
+    "caveat.no_interactions": (
+        {"level": 0.05},
+        "Interactions cannot be named: with so few matched pairs, chance would name one in more "
+        "than 5 % of studies without any",
+    ),
     "against.best": ({"trial": 39}, "the best"),
     "against.trial": ({"trial": 39}, "trial 39"),
     "elsewhere.pairs": ({}, "matched pairs"),
     "elsewhere.baseline": ({"title": "b"}, "the baseline “b”"),
-    "baseline.apart": ({"title": "β = 10", "gap": mean(2.18), **BESIDE},
-                       "**β = 10**: 2.18 ± 0.50 nats worse than the best on test (3 seeds); rate 24.50 against 27.10; FID 65.80 against 14.90"),
-    "baseline.perhaps": ({"title": "again", "gap": mean(5.3, 4), "against": BEST}, "**again**: perhaps 5.30 ± 4.00 nats worse than the best on test (3 seeds)"),
-    "baseline.tie": ({"title": "again", "gap": mean(0.1), "against": OTHER, "weighted": mean(-0.7)},
-                     "**again**: just as good as trial 39, 0.10 ± 0.50 nats on test (3 seeds); IW-NLL disagrees: −0.70 ± 0.50 nats"),
-    "baseline.unclear": ({"title": "again", "gap": mean(0.1, 9), "against": BEST}, "**again**: may be as good as the best, 0.10 ± 9.00 nats on test (3 seeds)"),
-    "baseline.too_few": ({"title": "again", "gap": SINGLE, "against": BEST}, "**again**: 1.25 nats better than the best on test, too few seeds to tell more"),
-    "baseline.other": ({"title": "grey", "against": BEST, "why": (Statement(id="differs.protocol", values={"part": "binarisation", "here": "none", "there": "static"}),), "fid": mean(65.8), "fid_of_other": mean(14.9)},
-                       "**grey**: its −ELBO cannot be compared with the best (binarisation none, not static); FID 65.80 against 14.90"),
-    "baseline.same_runs": ({"title": "same", "against": OTHER}, "**same** is trial 39 itself: the same runs"),
-    "baseline.same_training": ({"title": "k", "against": BEST, "iw_nll": mean(87.58, 0.07), "samples": 5000},
-                               "**k** trains the best again with the same seeds: the same test −ELBO; IW-NLL 87.58 ± 0.07 (k = 5,000)"),
-    "baseline.alone": ({"title": "β = 10", "neg_elbo": mean(137), "fid": None}, "**β = 10**: test −ELBO 137.00 ± 0.50 (3 seeds); nothing was confirmed, to set it beside"),
-    "parameter.tried": (RANGE | COSTS, "**β**: tried from 0.01 to 10; best at 0.535 to 0.698; at epoch 3, 13.20 (9.10 to 17.50) nats behind at 10"),
-    "parameter.tried_same": (RANGE | {"end": "upper"}, "**β**: tried from 0.01 to 10; best at 0.535; the winner is at the upper end"),
-    "parameter.choice": ({"parameter": "prior", "tried": ("normal", "mixture"), "best": ("mixture",), "epoch": 3, "at": "normal", "unsure": COSTS["behind"]},
-                         "**prior**: tried normal and mixture; best with mixture; no sure difference at epoch 3 (9.10 to 17.50 nats at normal)"),
-    "parameter.hole_below": (HOLE, "**β** below 0.36 was tried only with optimizer = adamax and learning rate > 0.0017 (8 trials)"),
-    "parameter.hole_above": (HOLE, "**β** above 1.03 was tried only with optimizer = adamax and learning rate > 0.0017 (8 trials)"),
-    "parameter.hole_both": (HOLE, "**β** below 0.36 and above 1.03 was tried only with optimizer = adamax and learning rate > 0.0017 (8 trials)"),
+    "baseline.apart": (
+        {"title": "β = 10", "gap": mean(2.18), **BESIDE},
+        "**β = 10**: 2.18 ± 0.50 nats worse than the best on test (3 seeds); rate 24.50 against "
+        "27.10; FID 65.80 against 14.90",
+    ),
+    "baseline.perhaps": (
+        {"title": "again", "gap": mean(5.3, 4), "against": BEST},
+        "**again**: perhaps 5.30 ± 4.00 nats worse than the best on test (3 seeds)",
+    ),
+    "baseline.tie": (
+        {"title": "again", "gap": mean(0.1), "against": OTHER, "weighted": mean(-0.7)},
+        "**again**: just as good as trial 39, 0.10 ± 0.50 nats on test (3 seeds); IW-NLL "
+        "disagrees: −0.70 ± 0.50 nats",
+    ),
+    "baseline.unclear": (
+        {"title": "again", "gap": mean(0.1, 9), "against": BEST},
+        "**again**: may be as good as the best, 0.10 ± 9.00 nats on test (3 seeds)",
+    ),
+    "baseline.too_few": (
+        {"title": "again", "gap": SINGLE, "against": BEST},
+        "**again**: 1.25 nats better than the best on test, too few seeds to tell more",
+    ),
+    "baseline.other": (
+        {
+            "title": "grey",
+            "against": BEST,
+            "why": (
+                Statement(
+                    id="differs.protocol",
+                    values={"part": "binarisation", "here": "none", "there": "static"},
+                ),
+            ),
+            "fid": mean(65.8),
+            "fid_of_other": mean(14.9),
+        },
+        "**grey**: its −ELBO cannot be compared with the best (binarisation none, not static); "
+        "FID 65.80 against 14.90",
+    ),
+    "baseline.same_runs": (
+        {"title": "same", "against": OTHER},
+        "**same** is trial 39 itself: the same runs",
+    ),
+    "baseline.same_training": (
+        {"title": "k", "against": BEST, "iw_nll": mean(87.58, 0.07), "samples": 5000},
+        "**k** trains the best again with the same seeds: the same test −ELBO; IW-NLL 87.58 ± "
+        "0.07 (k = 5,000)",
+    ),
+    "baseline.alone": (
+        {"title": "β = 10", "neg_elbo": mean(137), "fid": None},
+        "**β = 10**: test −ELBO 137.00 ± 0.50 (3 seeds); nothing was confirmed, to set it beside",
+    ),
+    "parameter.tried": (
+        RANGE | COSTS,
+        "**β**: tried from 0.01 to 10; best at 0.535 to 0.698; at epoch 3, 13.20 (9.10 to 17.50) "
+        "nats behind at 10",
+    ),
+    "parameter.tried_same": (
+        RANGE | {"end": "upper"},
+        "**β**: tried from 0.01 to 10; best at 0.535; the winner is at the upper end",
+    ),
+    "parameter.choice": (
+        {
+            "parameter": "prior",
+            "tried": ("normal", "mixture"),
+            "best": ("mixture",),
+            "epoch": 3,
+            "at": "normal",
+            "unsure": COSTS["behind"],
+        },
+        "**prior**: tried normal and mixture; best with mixture; no sure difference at epoch 3 "
+        "(9.10 to 17.50 nats at normal)",
+    ),
+    "parameter.hole_below": (
+        HOLE,
+        "**β** below 0.36 was tried only with optimizer = adamax and learning rate > 0.0017 (8 "
+        "trials)",
+    ),
+    "parameter.hole_above": (
+        HOLE,
+        "**β** above 1.03 was tried only with optimizer = adamax and learning rate > 0.0017 (8 "
+        "trials)",
+    ),
+    "parameter.hole_both": (
+        HOLE,
+        "**β** below 0.36 and above 1.03 was tried only with optimizer = adamax and learning "
+        "rate > 0.0017 (8 trials)",
+    ),
     "parameter.one_value": ({"parameter": "β", "value": "1"}, "**β**: tried at 1 alone"),
     "parameter.unused": ({"parameter": "components"}, "**components**: no trial used it"),
-    "parameter.few": ({"judged": 7, "least": 10}, "Which parameters matter cannot be said from 7 trials; it takes 10"),
-    "parameter.not_covered": ({"parameter": "prior", "value": "normal", "trials": 6, "elsewhere": (Statement(id="elsewhere.pairs"), Statement(id="elsewhere.baseline", values={"title": "b"}))},
-                              "**prior = normal** was never tried where the others are good (6 trials); matched pairs and the baseline “b” tried it there"),
+    "parameter.few": (
+        {"judged": 7, "least": 10},
+        "Which parameters matter cannot be said from 7 trials; it takes 10",
+    ),
+    "parameter.not_covered": (
+        {
+            "parameter": "prior",
+            "value": "normal",
+            "trials": 6,
+            "elsewhere": (
+                Statement(id="elsewhere.pairs"),
+                Statement(id="elsewhere.baseline", values={"title": "b"}),
+            ),
+        },
+        "**prior = normal** was never tried where the others are good (6 trials); matched pairs "
+        "and the baseline “b” tried it there",
+    ),
     "more": ({"count": 5}, "And 5 more: all findings below"),
-    "doubt.warning": (CHECK, "✗ Has the search levelled off? fewer than 10 trials reached an epoch together, too few to tell; the spread over seeds is not known"),
-    "doubt.unknown": (CHECK, "? Has the search levelled off? fewer than 10 trials reached an epoch together, too few to tell; the spread over seeds is not known"),
+    "doubt.warning": (
+        CHECK,
+        "✗ Has the search levelled off? fewer than 10 trials reached an epoch together, too few "
+        "to tell; the spread over seeds is not known",
+    ),
+    "doubt.unknown": (
+        CHECK,
+        "? Has the search levelled off? fewer than 10 trials reached an epoch together, too few "
+        "to tell; the spread over seeds is not known",
+    ),
     "doubt.more": ({"count": 4}, "And 4 more: the table of checks"),
-    "next.command": ({"command": "vaeexp sweep --study x --trials 96"}, "`vaeexp sweep --study x --trials 96`"),
+    "next.command": (
+        {"command": "vaeexp sweep --study x --trials 96"},
+        "`vaeexp sweep --study x --trials 96`",
+    ),
     "next.nothing": ({}, "nothing: no check asks for more"),
-    "cost.pruned": ({"pruned": 41, "ended": 48, "saved": 427, "share": 0.59}, "Pruning ended 41 of 48 trials early and saved 427 trial-epochs, 59 % of the search without it"),
-    "cost.pruned_up_to": ({"pruned": 1, "ended": 2, "saved": 9, "share": 0.3}, "Pruning ended 1 of 2 trials early and saved up to 9 trial-epochs, 30 % of the search without it"),
+    "cost.pruned": (
+        {"pruned": 41, "ended": 48, "saved": 427, "share": 0.59},
+        "Pruning ended 41 of 48 trials early and saved 427 trial-epochs, 59 % of the search "
+        "without it",
+    ),
+    "cost.pruned_up_to": (
+        {"pruned": 1, "ended": 2, "saved": 9, "share": 0.3},
+        "Pruning ended 1 of 2 trials early and saved up to 9 trial-epochs, 30 % of the search "
+        "without it",
+    ),
     "cost.pruned_none": ({}, "No trial was pruned"),
-    "cost.search": ({"seconds": 660.0, "epochs": 293, "repeats": 30, "repeat_epochs": 450, "baselines": None, "baseline_epochs": 0},
-                    "The search took 11 min of wall time and 293 trial-epochs; 30 runs to confirm and compare took 450 more"),
-    "cost.learned": ({"trials": 1, "study": "other"}, "The sampler also learned from 1 trial of other"),
-    **{f"race.{kind}": (RACE, f"The race of 5 configurations over 8 seeds {said}. It took 23 of 40 runs") for kind, said in ENDINGS.items()},
-    "race.rule": ({"pairs": 10, "looks": 5, "rate": 0.05}, "The table has the order of the race: those in it by their mean, then those that were dropped, the latest first. "
-                  "A configuration is dropped where it can hardly win over all seeds on validation: its p is corrected for 10 pairs and 5 looks, so that at most 5 % of races "
-                  "drop the one that would have won. That says nothing of test"),
-    "race.dropped": ({"trial": 7, "seeds": 3, "behind": Figure(value=1.5), "leader": 2, "p": 0.012}, "Trial 7 was dropped after 3 seeds, 1.50 nats behind trial 2 on validation (p = 0.012)"),
-    "race.dropped_failed": ({"trial": 7, "seeds": 3}, "Trial 7 was dropped after 3 seeds, because a run of it failed"),
-    **{kind: ({"count": 2}, template.replace("{count:", "2 ").replace("}", "s", 1)) for kind, template in TEMPLATES.items() if kind.startswith("left.")},
-    "front.volume": (FRONT | {"volume": Figure(value=120.5), "unit": "nats²", "first_worst": Figure(value=25.0), "second_worst": Figure(value=180.0)},
-                     "Hypervolume: 120.50 nats², the area between the front and the reference point (rate 25.00, distortion 180.00), which has the largest values of the complete "
-                     "trials. Another study has another reference point, so no two such areas can be compared"),
-    "pairs.over_seeds": (MATCHED, "Mean difference 2.00 ± 0.50 nats per image over 3 seeds. adamax is lower in 2 of 9 pairs. Student's t for pairs: p < 0.0001, and 0.05 after "
-                         "Holm's correction for all comparisons of the study"),
-    "pairs.over_settings": (MATCHED, "Mean difference 2.00 ± 0.50 nats per image over 3 configurations, the seeds of each averaged first. adamax is lower in 2 of 9 pairs. "
-                            "Student's t for pairs: p < 0.0001, and 0.05 after Holm's correction for all comparisons of the study"),
-    "pairs.few": (MATCHED, "Mean difference 2.00 nats per image. adamax is lower in 2 of 9 pairs. It takes 3 for an interval and a test"),
+    "cost.search": (
+        {
+            "seconds": 660.0,
+            "epochs": 293,
+            "repeats": 30,
+            "repeat_epochs": 450,
+            "baselines": None,
+            "baseline_epochs": 0,
+        },
+        "The search took 11 min of wall time and 293 trial-epochs; 30 runs to confirm and "
+        "compare took 450 more",
+    ),
+    "cost.learned": (
+        {"trials": 1, "study": "other"},
+        "The sampler also learned from 1 trial of other",
+    ),
+    **{
+        f"race.{kind}": (
+            RACE,
+            f"The race of 5 configurations over 8 seeds {said}. It took 23 of 40 runs",
+        )
+        for kind, said in ENDINGS.items()
+    },
+    "race.rule": (
+        {"pairs": 10, "looks": 5, "rate": 0.05},
+        "The table has the order of the race: those in it by their mean, then those that were "
+        "dropped, the latest first. A configuration is dropped where it can hardly win over all "
+        "seeds on validation: its p is corrected for 10 pairs and 5 looks, so that at most 5 % "
+        "of races drop the one that would have won. That says nothing of test",
+    ),
+    "race.dropped": (
+        {"trial": 7, "seeds": 3, "behind": Figure(value=1.5), "leader": 2, "p": 0.012},
+        "Trial 7 was dropped after 3 seeds, 1.50 nats behind trial 2 on validation (p = 0.012)",
+    ),
+    "race.dropped_failed": (
+        {"trial": 7, "seeds": 3},
+        "Trial 7 was dropped after 3 seeds, because a run of it failed",
+    ),
+    **{
+        kind: ({"count": 2}, template.replace("{count:", "2 ").replace("}", "s", 1))
+        for kind, template in TEMPLATES.items()
+        if kind.startswith("left.")
+    },
+    "front.volume": (
+        FRONT
+        | {
+            "volume": Figure(value=120.5),
+            "unit": "nats²",
+            "first_worst": Figure(value=25.0),
+            "second_worst": Figure(value=180.0),
+        },
+        "Hypervolume: 120.50 nats², the area between the front and the reference point (rate "
+        "25.00, distortion 180.00), which has the largest values of the complete trials. Another "
+        "study has another reference point, so no two such areas can be compared",
+    ),
+    "pairs.over_seeds": (
+        MATCHED,
+        "Mean difference 2.00 ± 0.50 nats per image over 3 seeds. adamax is lower in 2 of 9 "
+        "pairs. Student's t for pairs: p < 0.0001, and 0.05 after Holm's correction for all "
+        "comparisons of the study",
+    ),
+    "pairs.over_settings": (
+        MATCHED,
+        "Mean difference 2.00 ± 0.50 nats per image over 3 configurations, the seeds of each "
+        "averaged first. adamax is lower in 2 of 9 pairs. Student's t for pairs: p < 0.0001, and "
+        "0.05 after Holm's correction for all comparisons of the study",
+    ),
+    "pairs.few": (
+        MATCHED,
+        "Mean difference 2.00 nats per image. adamax is lower in 2 of 9 pairs. It takes 3 for an "
+        "interval and a test",
+    ),
     "pairs.incomplete": ({"count": 2}, "2 pairs without both runs complete, left out"),
     "pairs.not_listed": ({"count": 10}, "10 more pairs not listed here"),
     "value.is": ({"parameter": "prior", "value": "normal"}, "prior = normal"),
     "value.below": (HOLE, "β < 0.36"),
     "value.above": (HOLE, "β > 1.03"),
-    "value.among": ({"parameter": "prior", "values": ("normal", "vampprior")}, "prior = normal and vampprior"),
-    **{f"hole.{side}": (HOLE, f"All 8 trials with {ends} have optimizer = adamax or learning rate > 0.0017, so they say nothing of β")
-       for side, ends in {"below": "β < 0.36", "above": "β > 1.03", "both": "β < 0.36 or β > 1.03"}.items()},
-    "notice.subset": ({"title": "MNIST, 5,000-image subset"}, "Every figure here is of MNIST, 5,000-image subset: a small part of the data set. None of them can be compared "
-                      "with published figures for the whole of it"),
+    "value.among": (
+        {"parameter": "prior", "values": ("normal", "vampprior")},
+        "prior = normal and vampprior",
+    ),
+    **{
+        f"hole.{side}": (
+            HOLE,
+            f"All 8 trials with {ends} have optimizer = adamax or learning rate > 0.0017, so "
+            "they say nothing of β",
+        )
+        for side, ends in {
+            "below": "β < 0.36",
+            "above": "β > 1.03",
+            "both": "β < 0.36 or β > 1.03",
+        }.items()
+    },
+    "notice.subset": (
+        {"title": "MNIST, 5,000-image subset"},
+        "Every figure here is of MNIST, 5,000-image subset: a small part of the data set. None "
+        "of them can be compared with published figures for the whole of it",
+    ),
     "notice.confirming": ({}, TEMPLATES["notice.confirming"]),
-    "notice.one_ended": ({"ended": 1, "planned": None}, "Interim report: 1 trial has ended; figures will change"),
-    "notice.ended": ({"ended": 40, "planned": 1200}, "Interim report: 40 trials of 1,200 have ended; figures will change"),
+    "notice.one_ended": (
+        {"ended": 1, "planned": None},
+        "Interim report: 1 trial has ended; figures will change",
+    ),
+    "notice.ended": (
+        {"ended": 40, "planned": 1200},
+        "Interim report: 40 trials of 1,200 have ended; figures will change",
+    ),
     "notice.grey": ({}, TEMPLATES["notice.grey"]),
     "notice.deterministic": ({}, TEMPLATES["notice.deterministic"]),
-    "note.best_itself": ({"title": "same"}, "same is the best configuration itself: the two rows show the same runs"),
-    "note.trial_itself": ({"title": "same", "trial": 39}, "same is trial 39 itself: the two rows show the same runs"),
-    "note.differs": ({"title": "AE", "why": (Statement(id="differs.deterministic"), UNPUBLISHED)},
-                     "AE: a deterministic code has no rate and no ELBO; k = 200 and 500 here; the published figures use 5,000"),
-    "note.printed": ({"title": "β = 1", "published": "91.2 (page 3)"}, "β = 1, as its source printed it: 91.2 (page 3). Another run, of which no seeds are known"),
+    "note.best_itself": (
+        {"title": "same"},
+        "same is the best configuration itself: the two rows show the same runs",
+    ),
+    "note.trial_itself": (
+        {"title": "same", "trial": 39},
+        "same is trial 39 itself: the two rows show the same runs",
+    ),
+    "note.differs": (
+        {"title": "AE", "why": (Statement(id="differs.deterministic"), UNPUBLISHED)},
+        "AE: a deterministic code has no rate and no ELBO; k = 200 and 500 here; the published "
+        "figures use 5,000",
+    ),
+    "note.printed": (
+        {"title": "β = 1", "published": "91.2 (page 3)"},
+        "β = 1, as its source printed it: 91.2 (page 3). Another run, of which no seeds are known",
+    ),
     "note.failed": ({"title": "β = 1"}, "β = 1: every run failed"),
-    "note.published": (PUBLISHED | {"titles": ("one", "two")}, "Published: VAE (B, 2016); one figure, no interval. It stands beside “one” and “two”, with the same k"),
-    "note.published_apart": (PUBLISHED | {"why": UNPUBLISHED}, "Published: VAE (B, 2016); one figure, no interval. k = 200 and 500 here; the published figures use 5,000"),
+    "note.published": (
+        PUBLISHED | {"titles": ("one", "two")},
+        "Published: VAE (B, 2016); one figure, no interval. It stands beside “one” and “two”, "
+        "with the same k",
+    ),
+    "note.published_apart": (
+        PUBLISHED | {"why": UNPUBLISHED},
+        "Published: VAE (B, 2016); one figure, no interval. k = 200 and 500 here; the published "
+        "figures use 5,000",
+    ),
     "differs.deterministic": ({}, "a deterministic code has no rate and no ELBO"),
-    "differs.protocol": ({"part": "binarisation", "here": "none", "there": "static"}, "binarisation none, not static"),
-    "differs.not_recorded": ({"part": "data", "here": None, "there": "MNIST"}, "data not recorded, not MNIST"),
-    "differs.recorded": ({"part": "data", "here": "MNIST", "there": None}, "data MNIST, not recorded"),
-    "differs.samples": ({"here": (5000,), "there": (200, 500)}, "its IW-NLL has k = 5,000 samples, not 200 and 500; a larger k alone lowers it"),
+    "differs.protocol": (
+        {"part": "binarisation", "here": "none", "there": "static"},
+        "binarisation none, not static",
+    ),
+    "differs.not_recorded": (
+        {"part": "data", "here": None, "there": "MNIST"},
+        "data not recorded, not MNIST",
+    ),
+    "differs.recorded": (
+        {"part": "data", "here": "MNIST", "there": None},
+        "data MNIST, not recorded",
+    ),
+    "differs.samples": (
+        {"here": (5000,), "there": (200, 500)},
+        "its IW-NLL has k = 5,000 samples, not 200 and 500; a larger k alone lowers it",
+    ),
     "differs.no_figure": ({}, "no run of it has one"),
-    "published.other_data": ({"images": 10000, "data": "CIFAR-10"}, "No published figure stands beside them: those at hand are of MNIST with its 10,000 test images, and the data are CIFAR-10"),
-    "published.none": ({"why": UNPUBLISHED}, "No published figure stands beside these: k = 200 and 500 here; the published figures use 5,000"),
+    "published.other_data": (
+        {"images": 10000, "data": "CIFAR-10"},
+        "No published figure stands beside them: those at hand are of MNIST with its 10,000 test "
+        "images, and the data are CIFAR-10",
+    ),
+    "published.none": (
+        {"why": UNPUBLISHED},
+        "No published figure stands beside these: k = 200 and 500 here; the published figures "
+        "use 5,000",
+    ),
     "unpublished.grey": ({}, "they are of binary targets, and these are grey levels"),
-    "unpublished.likelihood": ({"likelihood": "gaussian"}, "they are of a Bernoulli likelihood, and this is gaussian"),
+    "unpublished.likelihood": (
+        {"likelihood": "gaussian"},
+        "they are of a Bernoulli likelihood, and this is gaussian",
+    ),
     "unpublished.no_weighted": ({}, "no run has an importance-weighted NLL"),
-    "unpublished.samples": (UNPUBLISHED.values, "k = 200 and 500 here; the published figures use 5,000"),
+    "unpublished.samples": (
+        UNPUBLISHED.values,
+        "k = 200 and 500 here; the published figures use 5,000",
+    ),
     "table.samples": ({"samples": 5000}, "importance-weighted NLL with k = 5,000"),
-    "table.estimator": ({"samples": (500, 5000)}, "importance-weighted NLL (IW-NLL) with k = 500 and 5,000 samples per image"),
-    "table.confirmed_pairs": ({"looks": 4, "pairs": 1, "rate": 0.05}, "p (Holm): of the same t, times the 4 numbers of seeds that the race could end with, after Holm's "
-                              "correction for 1 pair of confirmed configurations, because the first was chosen among them; two can be told apart where it is at most 0.05"),
-    "table.classifier": ({"accuracy": Figure(value=97.25, digits=1)}, "Reconstructions of test images (MSE, SSIM) and samples of the prior (FID, IS), by a classifier of these "
-                         "targets that is right on 97.2 % of the test images"),
-    "table.no_fid": ({"least": 129, "images": 100}, "There is no FID, because it needs 129 test images, more than the classifier has features, and there are 100"),
-    "table.left_out": (LEFT, f"Left out, because no trial has it where the others are good: {LEFT_WORDS}"),
-    "table.left_out_complete": (LEFT, f"Left out, because no complete trial has it where the others are good: {LEFT_WORDS}"),
-    "table.more_failed": ({"count": 12, "kinds": {"diverged": 11, "crashed": 1}}, "12 more failed (11 diverged and 1 crashed)"),
+    "table.estimator": (
+        {"samples": (500, 5000)},
+        "importance-weighted NLL (IW-NLL) with k = 500 and 5,000 samples per image",
+    ),
+    "table.confirmed_pairs": (
+        {"looks": 4, "pairs": 1, "rate": 0.05},
+        "p (Holm): of the same t, times the 4 numbers of seeds that the race could end with, "
+        "after Holm's correction for 1 pair of confirmed configurations, because the first was "
+        "chosen among them; two can be told apart where it is at most 0.05",
+    ),
+    "table.classifier": (
+        {"accuracy": Figure(value=97.25, digits=1)},
+        "Reconstructions of test images (MSE, SSIM) and samples of the prior (FID, IS), by a "
+        "classifier of these targets that is right on 97.2 % of the test images",
+    ),
+    "table.no_fid": (
+        {"least": 129, "images": 100},
+        "There is no FID, because it needs 129 test images, more than the classifier has "
+        "features, and there are 100",
+    ),
+    "table.left_out": (
+        LEFT,
+        f"Left out, because no trial has it where the others are good: {LEFT_WORDS}",
+    ),
+    "table.left_out_complete": (
+        LEFT,
+        f"Left out, because no complete trial has it where the others are good: {LEFT_WORDS}",
+    ),
+    "table.more_failed": (
+        {"count": 12, "kinds": {"diverged": 11, "crashed": 1}},
+        "12 more failed (11 diverged and 1 crashed)",
+    ),
     "components.further": ({"count": 1}, "1 further component, all lighter, not shown"),
-    "components.further_alike": ({"count": 40}, "40 further components, all of equal weight, not shown"),
-    "components.purity": ({"purity": Figure(value=93.14, digits=1)}, "If each component stood for the class that it serves most, 93.1 % of the images would be put into their "
-                          "class (all classes weighted alike)"),
+    "components.further_alike": (
+        {"count": 40},
+        "40 further components, all of equal weight, not shown",
+    ),
+    "components.purity": (
+        {"purity": Figure(value=93.14, digits=1)},
+        "If each component stood for the class that it serves most, 93.1 % of the images would "
+        "be put into their class (all classes weighted alike)",
+    ),
     "plot.missing": ({"count": 1, "plots": ("history",)}, "1 plot not drawn, and why"),
     "plot.by_trial": ({"trial": 4}, "Drawn by trial 4"),
     "plot.by_run": ({"trial": 4}, "Drawn by a confirmation run of trial 4"),
     "plot.by_other_trial": ({"trial": 4}, "Drawn by trial 4, the best that left such pictures"),
-    "plot.by_other_run": ({"trial": 4}, "Drawn by a confirmation run of trial 4, the best that left such pictures"),
-    "plot.same_training": ({"others": ("k",), "first": "Trial 4"}, "“k” has the same training as “Trial 4”, so it is not drawn a second time"),
-    "plot.several_same_training": ({"others": ("k", "l"), "first": "Trial 4"}, "“k” and “l” have the same training as “Trial 4”, so they are not drawn a second time"),
-    "plot.importance": ({"best": 5, "trials": 1200}, "How far the values of a parameter among the best 5 differ from those among all 1,200 complete and pruned trials "
-                        "(PED-ANOVA, Watanabe et al. 2023), as shares of the sum"),
-    "plot.epoch": ({"epoch": 3}, "Every trial at epoch 3, the last that all of them reached, so that stopped and complete trials are compared alike"),
+    "plot.by_other_run": (
+        {"trial": 4},
+        "Drawn by a confirmation run of trial 4, the best that left such pictures",
+    ),
+    "plot.same_training": (
+        {"others": ("k",), "first": "Trial 4"},
+        "“k” has the same training as “Trial 4”, so it is not drawn a second time",
+    ),
+    "plot.several_same_training": (
+        {"others": ("k", "l"), "first": "Trial 4"},
+        "“k” and “l” have the same training as “Trial 4”, so they are not drawn a second time",
+    ),
+    "plot.importance": (
+        {"best": 5, "trials": 1200},
+        "How far the values of a parameter among the best 5 differ from those among all 1,200 "
+        "complete and pruned trials (PED-ANOVA, Watanabe et al. 2023), as shares of the sum",
+    ),
+    "plot.epoch": (
+        {"epoch": 3},
+        "Every trial at epoch 3, the last that all of them reached, so that stopped and complete "
+        "trials are compared alike",
+    ),
     "plot.failed": ({"failed": 2}, "Not drawn: 2 failed trials"),
     "plot.short": ({"short": 1}, "Not drawn: 1 trial stopped before that epoch"),
-    "plot.failed_and_short": ({"failed": 2, "short": 1}, "Not drawn: 2 failed trials and 1 trial stopped before that epoch"),
-    "plot.left_out": (LEFT, f"Left out: {LEFT_WORDS}, never tried where the other parameters are good, so nothing can be said"),
-    "plot.left_out_complete": (LEFT, f"Left out: {LEFT_WORDS}, never tried to the end where the other parameters are good, so nothing can be said"),
+    "plot.failed_and_short": (
+        {"failed": 2, "short": 1},
+        "Not drawn: 2 failed trials and 1 trial stopped before that epoch",
+    ),
+    "plot.left_out": (
+        LEFT,
+        f"Left out: {LEFT_WORDS}, never tried where the other parameters are good, so nothing "
+        "can be said",
+    ),
+    "plot.left_out_complete": (
+        LEFT,
+        f"Left out: {LEFT_WORDS}, never tried to the end where the other parameters are good, so "
+        "nothing can be said",
+    ),
     "plot.forest": (FOREST, FOREST_WORDS),
     "plot.forest_one_above": (FOREST, f"{FOREST_WORDS}; the value above 1,234 counts as that"),
     "plot.forest_above": (FOREST, f"{FOREST_WORDS}; the 2 values above 1,234 count as that"),
-    "plot.forest_explains": ({"r2": Figure(value=0.31)}, "It explains little of trials that its trees have not seen (out-of-bag R² 0.31): read tendencies from it, not numbers"),
-    "plot.given": ({"trials": 3}, "The study file gave the first 3; what the line gains there is no work of the search"),
-    "plot.volume": (FRONT | {"first_worst": Figure(value=25.0), "second_worst": Figure(value=180.0)},
-                    "The area between the front and the reference point (rate 25.00, distortion 180.00), as trials became complete"),
-    "plot.threshold": ({"threshold": Figure(value=0.1, digits=None)}, "What is at most 0.1 nats carries next to nothing"),
-    "plot.neighbours": ({"usual": Figure(value=6.42, digits=1)}, "A model that copies has samples much nearer than test images are, whose median distance to the training images is 6.4"),
-    "method.samples": ({"samples": 5000}, "with k = 5,000 samples per image. Figures with another k are not comparable"),
-    "method.active": ({"threshold": Figure(value=0.01, digits=None)}, "A latent unit is **active** when the variance of its posterior mean over images exceeds 0.01"),
-    "method.beta": (WEIGHT | {"height": 28, "width": 28, "channels": 1, "size": 784},
-                    "**β** weighs the rate in nats per image against the distortion summed over all D = 28 × 28 × 1 = 784 sub-pixels of an image. In a loss that averages "
-                    "−log p(x|z) over sub-pixels the same model has the weight β/D: β = 1 here is 0.00000128 there, and the β = 0.535 of the best configuration is 1,230"),
+    "plot.forest_explains": (
+        {"r2": Figure(value=0.31)},
+        "It explains little of trials that its trees have not seen (out-of-bag R² 0.31): read "
+        "tendencies from it, not numbers",
+    ),
+    "plot.given": (
+        {"trials": 3},
+        "The study file gave the first 3; what the line gains there is no work of the search",
+    ),
+    "plot.volume": (
+        FRONT | {"first_worst": Figure(value=25.0), "second_worst": Figure(value=180.0)},
+        "The area between the front and the reference point (rate 25.00, distortion 180.00), as "
+        "trials became complete",
+    ),
+    "plot.threshold": (
+        {"threshold": Figure(value=0.1, digits=None)},
+        "What is at most 0.1 nats carries next to nothing",
+    ),
+    "plot.neighbours": (
+        {"usual": Figure(value=6.42, digits=1)},
+        "A model that copies has samples much nearer than test images are, whose median distance "
+        "to the training images is 6.4",
+    ),
+    "method.samples": (
+        {"samples": 5000},
+        "with k = 5,000 samples per image. Figures with another k are not comparable",
+    ),
+    "method.active": (
+        {"threshold": Figure(value=0.01, digits=None)},
+        "A latent unit is **active** when the variance of its posterior mean over images exceeds "
+        "0.01",
+    ),
+    "method.beta": (
+        WEIGHT | {"height": 28, "width": 28, "channels": 1, "size": 784},
+        "**β** weighs the rate in nats per image against the distortion summed over all D = 28 × "
+        "28 × 1 = 784 sub-pixels of an image. In a loss that averages −log p(x|z) over "
+        "sub-pixels the same model has the weight β/D: β = 1 here is 0.00000128 there, and the β "
+        "= 0.535 of the best configuration is 1,230",
+    ),
     "method.beta_unknown": ({}, TEMPLATES["method.beta_unknown"]),
-    "method.gaussian": (WEIGHT | {"scale": Figure(value=0.5, digits=None)}, "With σ² = 0.5, β = 1 here is 0.00000128 in a loss of mean squared error per sub-pixel + β·KL "
-                        "(2σ²β/D), and β = 0.535 is 1,230"),
-    "method.laplace": (WEIGHT | {"scale": Figure(value=0.5, digits=None), "best": None}, "With b = 0.5, β = 1 here is 0.00000128 in a loss of mean absolute error per sub-pixel "
-                       "+ β·KL (bβ/D)"),
+    "method.gaussian": (
+        WEIGHT | {"scale": Figure(value=0.5, digits=None)},
+        "With σ² = 0.5, β = 1 here is 0.00000128 in a loss of mean squared error per sub-pixel + "
+        "β·KL (2σ²β/D), and β = 0.535 is 1,230",
+    ),
+    "method.laplace": (
+        WEIGHT | {"scale": Figure(value=0.5, digits=None), "best": None},
+        "With b = 0.5, β = 1 here is 0.00000128 in a loss of mean absolute error per sub-pixel "
+        "+ β·KL (bβ/D)",
+    ),
     "sheet.static": (SHEET, f"{SHEET_WORDS} each pixel drawn once, black or white"),
     "sheet.dynamic": (SHEET, f"{SHEET_WORDS} each pixel drawn black or white, as in one epoch"),
     "sheet.grey": (SHEET, f"{SHEET_WORDS} grey levels"),
     "sheet.colours": (SHEET, f"{SHEET_WORDS} colours"),
     "check.planned": ({"warning": "the targets are grey"}, "the targets are grey"),
     "check.no_range": ({}, "no range and no list of numbers was searched"),
-    "check.pile": (PILE, "10 of the best 10 trials, and 14 of all 24, have β within 5 % of its upper bound"),
-    "check.pile_at_upper": (PILE | {"option": "--set a=1"}, "10 of the best 10 trials, and 14 of all 24, have β = 64, the largest that it may have. Search beyond: --set a=1"),
-    "check.pile_at_lower": (PILE, "10 of the best 10 trials, and 14 of all 24, have β = 64, the smallest that it may have"),
-    "check.winner_at_end": ({"parameter": "latent size", "value": "60", "bound": "upper", "end": "64"}, "the winner has latent size = 60, at the upper end, 64"),
-    "check.settled": ({}, "whether beyond is better cannot be told, because the search has settled there"),
+    "check.pile": (
+        PILE,
+        "10 of the best 10 trials, and 14 of all 24, have β within 5 % of its upper bound",
+    ),
+    "check.pile_at_upper": (
+        PILE | {"option": "--set a=1"},
+        "10 of the best 10 trials, and 14 of all 24, have β = 64, the largest that it may have. "
+        "Search beyond: --set a=1",
+    ),
+    "check.pile_at_lower": (
+        PILE,
+        "10 of the best 10 trials, and 14 of all 24, have β = 64, the smallest that it may have",
+    ),
+    "check.winner_at_end": (
+        {"parameter": "latent size", "value": "60", "bound": "upper", "end": "64"},
+        "the winner has latent size = 60, at the upper end, 64",
+    ),
+    "check.settled": (
+        {},
+        "whether beyond is better cannot be told, because the search has settled there",
+    ),
     "check.beyond_unknown": ({}, "whether beyond is better cannot be told"),
-    "check.grown": (PILE | {"way": "up", "trial": 31}, "the search widened β up to 64 from trial 31 on"),
+    "check.grown": (
+        PILE | {"way": "up", "trial": 31},
+        "the search widened β up to 64 from trial 31 on",
+    ),
     "check.few_ranked": ({"trials": 1}, "1 trial that can be ranked, too few to tell"),
     "check.few_have": ({"parameters": ("β", "components")}, "too few trials have β and components"),
-    "check.inside": ({"best": 10}, "the best 10 trials pile up at no end, and the winner lies at none"),
-    "check.few_together": ({"least": 10}, "fewer than 10 trials reached an epoch together, too few to tell"),
-    "check.gain": ({"trials": 15, "gain": ONE}, "the last third of 15 complete trials lowered the best value by 97.50 nats"),
-    "check.gain_at_epoch": ({"trials": 15, "epoch": 3, "gain": ONE}, "the last third of 15 trials at epoch 3 lowered the best value by 97.50 nats"),
+    "check.inside": (
+        {"best": 10},
+        "the best 10 trials pile up at no end, and the winner lies at none",
+    ),
+    "check.few_together": (
+        {"least": 10},
+        "fewer than 10 trials reached an epoch together, too few to tell",
+    ),
+    "check.gain": (
+        {"trials": 15, "gain": ONE},
+        "the last third of 15 complete trials lowered the best value by 97.50 nats",
+    ),
+    "check.gain_at_epoch": (
+        {"trials": 15, "epoch": 3, "gain": ONE},
+        "the last third of 15 trials at epoch 3 lowered the best value by 97.50 nats",
+    ),
     "check.spread_unknown": ({}, "the spread over seeds is not known"),
     "check.seeds_vary": (SPREADS, "seeds vary by 97.50"),
-    "check.seeds_hide": (SPREADS, "seeds vary by 97.50 and all trials by 7.00 (standard deviations), too little more to tell"),
+    "check.seeds_hide": (
+        SPREADS,
+        "seeds vary by 97.50 and all trials by 7.00 (standard deviations), too little more to tell",
+    ),
     "check.none_confirmed": ({}, "no configuration was confirmed with two seeds or more"),
-    "check.variation": (SPREADS | {"best": 10, "epoch": 3}, "seeds vary by 97.50 nats, 48 trials by 7.00, the best 10 of them by 2.00 (standard deviations at epoch 3)"),
+    "check.variation": (
+        SPREADS | {"best": 10, "epoch": 3},
+        "seeds vary by 97.50 nats, 48 trials by 7.00, the best 10 of them by 2.00 (standard "
+        "deviations at epoch 3)",
+    ),
     "check.no_pruner": ({}, "the study prunes nothing"),
     "check.no_rung": ({}, "no trial has reached a rung"),
     "check.few_curves": ({"least": 8}, "fewer than 8 complete trials to replay"),
-    "check.replayed": ({"stopped": 0, "best": 3, "setting": "warmup_epochs", "present": 4}, "0 of the best 3 trials, replayed with warmup_epochs = 4"),
-    "check.spares": ({"setting": "patience", "value": 2, "saved": 0.54}, "patience = 2 spares them all and would have saved 54 % of the complete trials' epochs"),
-    "check.early_ranks": ({"epoch": 6, "correlation": Figure(value=0.84), "fair": 0.7, "fair_from": None}, "the ranks at epoch 6 correlate with the last ones by 0.84"),
-    "check.rung_ranks": (RUNG, "at epoch 3, where 28 of 48 trials stopped, ranks correlate with those at the end by 0.36 (−0.56 to 0.88) over 7 complete trials"),
-    "check.rung_unranked": (RUNG, "at epoch 3, where 28 of 48 trials stopped, ranks cannot be compared with those at the end over 7 complete trials"),
-    "check.late": (LATE, "trial 8, 3 of 48 at epoch 3 and trained to its end, came 1.50 nats behind the winner"),
-    "check.late_within": (LATE | {"ahead": mean(1.5)}, "trial 8, 3 of 48 at epoch 3 and trained to its end, came 1.50 nats before the winner, which is within what seeds vary"),
+    "check.replayed": (
+        {"stopped": 0, "best": 3, "setting": "warmup_epochs", "present": 4},
+        "0 of the best 3 trials, replayed with warmup_epochs = 4",
+    ),
+    "check.spares": (
+        {"setting": "patience", "value": 2, "saved": 0.54},
+        "patience = 2 spares them all and would have saved 54 % of the complete trials' epochs",
+    ),
+    "check.early_ranks": (
+        {"epoch": 6, "correlation": Figure(value=0.84), "fair": 0.7, "fair_from": None},
+        "the ranks at epoch 6 correlate with the last ones by 0.84",
+    ),
+    "check.rung_ranks": (
+        RUNG,
+        "at epoch 3, where 28 of 48 trials stopped, ranks correlate with those at the end by "
+        "0.36 (−0.56 to 0.88) over 7 complete trials",
+    ),
+    "check.rung_unranked": (
+        RUNG,
+        "at epoch 3, where 28 of 48 trials stopped, ranks cannot be compared with those at the "
+        "end over 7 complete trials",
+    ),
+    "check.late": (
+        LATE,
+        "trial 8, 3 of 48 at epoch 3 and trained to its end, came 1.50 nats behind the winner",
+    ),
+    "check.late_within": (
+        LATE | {"ahead": mean(1.5)},
+        "trial 8, 3 of 48 at epoch 3 and trained to its end, came 1.50 nats before the winner, "
+        "which is within what seeds vary",
+    ),
     "check.none_stopped": ({}, "none stopped there"),
     "check.none_late": ({}, "none of the paused was trained to its end"),
     "check.no_seeds": ({}, "no run with a fresh seed was trained"),
@@ -358,30 +932,61 @@ SAID: dict[str, tuple[dict, str]] = {
     "check.seeds_of_others": ({"others": 1}, "and 1 more configuration"),
     "seeds.failed": (LOST | {"first": 3, "last": 7}, "9 of 12 new seeds diverged at epochs 3 to 7"),
     "check.few_tested": ({}, "fewer than two configurations were tested"),
-    "check.orders": ({"validation": (1, 2, 3, 4, 5, 6), "test": (2, 1)}, "on validation trials 1 < 2 < 3 < 4 < 5 < …, on test trials 2 < 1"),
+    "check.orders": (
+        {"validation": (1, 2, 3, 4, 5, 6), "test": (2, 1)},
+        "on validation trials 1 < 2 < 3 < 4 < 5 < …, on test trials 2 < 1",
+    ),
     "check.better_on_test": ({"trial": 2}, "trial 2 is better on test by more than seeds vary"),
     "check.no_interval": ({}, "fewer than three seeds give no interval"),
-    "check.no_order": ({}, "seeds do not tell the confirmed trials apart on validation, so no order is to hold"),
-    "check.open_on_test": ({"trial": 2}, "trial 2 is behind the best by more than seeds vary on validation, and not on test"),
-    "check.behind_on_both": ({"trials": 2}, "2 trials behind the best by more than seeds vary on both"),
+    "check.no_order": (
+        {},
+        "seeds do not tell the confirmed trials apart on validation, so no order is to hold",
+    ),
+    "check.open_on_test": (
+        {"trial": 2},
+        "trial 2 is behind the best by more than seeds vary on validation, and not on test",
+    ),
+    "check.behind_on_both": (
+        {"trials": 2},
+        "2 trials behind the best by more than seeds vary on both",
+    ),
     "check.no_late_gain": ({}, "no confirmed run has enough epochs"),
-    "check.late_gain": ({"gain": Figure(value=0.03), "runs": 9}, "the last tenth of their epochs lowered the best value by 0.03 nats on average over 9 runs"),
-    "check.longer": ({"gap": mean(-3.01), "p_holm": 0.01}, "with more epochs the best is 3.01 ± 0.50 nats below itself on test"),
-    "check.rate_falls": ({}, "the learning rate falls to 0 at the end, so that every run ends flat, learned out or not"),
+    "check.late_gain": (
+        {"gain": Figure(value=0.03), "runs": 9},
+        "the last tenth of their epochs lowered the best value by 0.03 nats on average over 9 runs",
+    ),
+    "check.longer": (
+        {"gap": mean(-3.01), "p_holm": 0.01},
+        "with more epochs the best is 3.01 ± 0.50 nats below itself on test",
+    ),
+    "check.rate_falls": (
+        {},
+        "the learning rate falls to 0 at the end, so that every run ends flat, learned out or not",
+    ),
     "advice.search_on": (DO, "Search on: `vaeexp sweep x`"),
     "advice.no_wider": ({}, "No value lies beyond, so there is nothing to widen"),
     "advice.widen": (DO, "Widen the range and search on: `vaeexp sweep x`"),
     "advice.widen_anew": (DO, "Search further in a new study: `vaeexp sweep x`"),
     "advice.cannot_train": ({}, "First do what the answer says: no trial can be trained as it is"),
     "advice.nothing_to_confirm": ({}, "First do what the answer says: there is nothing to confirm"),
-    "advice.confirm": (DO | {"top": 3, "seeds": 5}, "Confirm 3 configurations with 5 fresh seeds each: `vaeexp sweep x`"),
+    "advice.confirm": (
+        DO | {"top": 3, "seeds": 5},
+        "Confirm 3 configurations with 5 fresh seeds each: `vaeexp sweep x`",
+    ),
     "advice.finish": (DO, "Let the study finish: `vaeexp sweep x`"),
     "advice.finish_confirming": (DO, "Let the study finish, which confirms them: `vaeexp sweep x`"),
     "advice.mend_seeds": ({}, "First mend what made new seeds fail"),
-    "advice.without_pruner": (DO | {"setting": "patience"}, "No patience spares them all. Search on without: `vaeexp sweep x`"),
+    "advice.without_pruner": (
+        DO | {"setting": "patience"},
+        "No patience spares them all. Search on without: `vaeexp sweep x`",
+    ),
     "advice.more_patience": (DO, "Search on with more patience: `vaeexp sweep x`"),
     "advice.pause_later": (DO, "Pause later, and search on: `vaeexp sweep x`"),
-    "advice.train_late": (DO | {"option": "pruner.rungs=[6]"}, "Train the paused ones that fell most to their end, or pause later (pruner.rungs=[6]): `vaeexp sweep x`"),
+    "advice.train_late": (
+        DO | {"option": "pruner.rungs=[6]"},
+        "Train the paused ones that fell most to their end, or pause later (pruner.rungs=[6]): "
+        "`vaeexp sweep x`",
+    ),
     "advice.train_beside": (DO, "Train the best for twice as long beside it: `vaeexp sweep x`"),
     "advice.train_longer": (DO, "Train longer: `vaeexp sweep x`"),
     "remedy.diverged": ({}, TEMPLATES["remedy.diverged"]),
@@ -390,9 +995,13 @@ SAID: dict[str, tuple[dict, str]] = {
     "remedy.timed_out": ({}, TEMPLATES["remedy.timed_out"]),
     "remedy.error": ({}, TEMPLATES["remedy.error"]),
     "remedy.collapsed": ({}, TEMPLATES["remedy.collapsed"]),
-    "remedy.unfinished": ({"warmup": 3}, "Give a larger budget, such as more `--trials`, or `--set pruner.name=none --extend`. A trial that ends within its warm-up, up to 3 "
-                          "epochs, has no value: keep `warmup_epochs` below `epochs`"),
-}  # fmt: skip
+    "remedy.unfinished": (
+        {"warmup": 3},
+        "Give a larger budget, such as more `--trials`, or `--set pruner.name=none --extend`. A "
+        "trial that ends within its warm-up, up to 3 epochs, has no value: keep `warmup_epochs` "
+        "below `epochs`",
+    ),
+}
 """Id → values, and the words in markdown."""
 
 
@@ -401,7 +1010,9 @@ def test_a_template_says_its_values(kind):
     values, said = SAID[kind]
     statement = Statement(id=kind, values=values)
     assert html.unescape(words(statement, str)) == said
-    assert words(statement) == (said.replace("`", "") if "command" in values else said).replace("**", "")
+    assert words(statement) == (said.replace("`", "") if "command" in values else said).replace(
+        "**", ""
+    )
     assert plain(statement)["values"].keys() == values.keys()
 
 
@@ -409,7 +1020,9 @@ def test_every_template_has_its_words_here():
     assert SAID.keys() == TEMPLATES.keys()
 
 
-@pytest.mark.parametrize("title", ["a | b", "*x*", "<b>", "[l](http://x)", "{gap}", "**", "a [k] `z`"])
+@pytest.mark.parametrize(
+    "title", ["a | b", "*x*", "<b>", "[l](http://x)", "{gap}", "**", "a [k] `z`"]
+)
 def test_a_title_of_the_user_breaks_neither_template_nor_markdown(title):
     statement = Statement(id="baseline.same_runs", values={"title": title, "against": BEST})
     assert words(statement) == f"{title} is the best itself: the same runs"
@@ -418,7 +1031,9 @@ def test_a_title_of_the_user_breaks_neither_template_nor_markdown(title):
 
 def test_an_interval_that_is_not_symmetric_is_given_by_its_ends():
     gap = Figure(value=-1.0, low=-3.0, high=-0.5, n=25)
-    assert "2 shared" not in (said := words(Statement(id="get.turned", values={"trial": 1, "gap": gap})))
+    assert "2 shared" not in (
+        said := words(Statement(id="get.turned", values={"trial": 1, "gap": gap}))
+    )
     assert "1.00 (0.50 to 3.00) nats better" in said
 
 

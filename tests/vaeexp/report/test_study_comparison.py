@@ -1,4 +1,6 @@
-"""Several studies beside each other: what may share a table, what is said of them, the figure, the index of all."""
+"""Several studies beside each other: what may share a table, what is said of them, the figure, the
+index of all.
+"""
 
 import math
 import re
@@ -35,7 +37,9 @@ DYNAMIC = {"binarisation": "dynamic (drawn anew each epoch)", "fingerprint": "77
 
 def unconfirmed(results):
     return part(
-        results, results.trials[~results.trials["repeat"]], replace(results.study, finished=False, stopped=None)
+        results,
+        results.trials[~results.trials["repeat"]],
+        replace(results.study, finished=False, stopped=None),
     )
 
 
@@ -112,9 +116,14 @@ def test_studies_share_a_table_only_where_every_part_of_the_protocol_is_the_same
 
 
 def test_studies_without_a_record_share_nothing():
-    bare = [summarise(replace(thin_studies()["nothing recorded"], name=name)) for name in ("a", "b")]
+    bare = [
+        summarise(replace(thin_studies()["nothing recorded"], name=name)) for name in ("a", "b")
+    ]
     assert [len(group) for group in by_protocol(bare)] == [1, 1]
-    assert protocol_titles(by_protocol(bare)) == ["a: protocol not recorded", "b: protocol not recorded"]
+    assert protocol_titles(by_protocol(bare)) == [
+        "a: protocol not recorded",
+        "b: protocol not recorded",
+    ]
 
 
 def test_rows_are_sorted_by_validation_and_the_unconfirmed_come_last():
@@ -124,7 +133,11 @@ def test_rows_are_sorted_by_validation_and_the_unconfirmed_come_last():
     trials.loc[confirming, "objective"] -= 50
     trials.loc[confirming, "result.test/neg_elbo"] += 50
     lucky = unconfirmed(renamed("lucky", shift=-60.0))
-    group = [summarise(lucky), summarise(renamed("second")), summarise(replace(first, trials=trials))]
+    group = [
+        summarise(lucky),
+        summarise(renamed("second")),
+        summarise(replace(first, trials=trials)),
+    ]
     assert [each.name for each in by_protocol(group)[0]] == ["first", "second", "lucky"]
 
 
@@ -148,7 +161,10 @@ def test_protocols_stand_apart_and_it_says_why(found, comparison):
     static, dynamic = [title for title in parts if "binarisation" in title]
     assert "stand in 2 tables, for they differ in images and binarisation" in parts[""]
     assert "**Interim report: running has not finished; figures will change.**" in parts[""]
-    assert "it differs in images (here `77aa77aa77aa…`, there `9f2c9f2c9f2c…`) and binarisation" in parts[dynamic]
+    assert (
+        "it differs in images (here `77aa77aa77aa…`, there `9f2c9f2c9f2c…`) and binarisation"
+        in parts[dynamic]
+    )
     assert "there static" in parts[dynamic]
     assert "Kept apart" not in parts[static]
     assert [re.sub(r"\[(.*?)\].*", r"\1", name) for name in table_of(parts[static])["study"]] == [
@@ -158,7 +174,11 @@ def test_protocols_stand_apart_and_it_says_why(found, comparison):
     ]
     assert len(table_of(parts[dynamic])["study"]) == 1
     assert "small part of the data set" in parts[static]
-    assert linked_files(text) == {"studies_1.png"} == {path.name for path in comparison.parent.glob("*.png")}
+    assert (
+        linked_files(text)
+        == {"studies_1.png"}
+        == {path.name for path in comparison.parent.glob("*.png")}
+    )
 
 
 def test_figures_of_the_table_are_those_of_the_studies(found, comparison):
@@ -167,7 +187,9 @@ def test_figures_of_the_table_are_those_of_the_studies(found, comparison):
     by_name = {each.name: each for each in found}
     shown = [by_name[name] for name in ("better", "base", "running")]
     assert table["n"] == ("3", "3", "–")
-    assert table["test −ELBO"][:2] == tuple(f"{each.test.mean:.2f} ± {each.test.half_width:.2f}" for each in shown[:2])
+    assert table["test −ELBO"][:2] == tuple(
+        f"{each.test.mean:.2f} ± {each.test.half_width:.2f}" for each in shown[:2]
+    )
     assert table["test −ELBO"][2] == table["test IW-NLL"][2] == "–"
     assert table["best val −ELBO, search"] == tuple(f"{each.search_value:.2f}" for each in shown)
     assert table["search trials"] == tuple(str(each.trials) for each in shown)
@@ -196,7 +218,10 @@ def test_the_leader_sentence_says_how_sure_it_is():
     assert "The other interval lies above its own." in said_of(base, far)
     words = said_of(base, near, far)
     assert words.startswith("The lowest confirmed test −ELBO is that of base, ")
-    assert re.search(r"That it is better than near \([\d.]+ ± [\d.]+\) is not settled: the intervals overlap\.", words)
+    assert re.search(
+        r"That it is better than near \([\d.]+ ± [\d.]+\) is not settled: the intervals overlap\.",
+        words,
+    )
     assert "one seed gives no interval" in said_of(one_seed(base), far)
     assert "one seed gives no interval" in said_of(base, one_seed(far))
     assert "two seeds give no interval" in said_of(first_seeds(base, 2), far)
@@ -213,7 +238,9 @@ def test_plain_autoencoders_are_compared_by_distortion(tmp_path):
         made = renamed(name, shift=shift, protocol={"posterior": "deterministic"})
         fixed = spec | {"model": spec["model"] | {"posterior": "deterministic"}}
         studies.append(replace(made, study=replace(made.study, spec=fixed)))
-    text = write_comparison([summarise(each) for each in studies], reports=tmp_path).read_text(encoding="utf-8")
+    text = write_comparison([summarise(each) for each in studies], reports=tmp_path).read_text(
+        encoding="utf-8"
+    )
     table = table_of(text)
     assert "test −ELBO" not in table
     runs = StudyView(studies[0]).confirm_runs
@@ -230,7 +257,10 @@ def test_thin_studies_are_compared_in_good_english(case, tmp_path):
     path = write_comparison(studies, reports=tmp_path)
     text = path.read_text(encoding="utf-8")
     assert not bad_english(text.replace("../", ""), r"\b1 \w+s\b")
-    assert linked_files(text) == {file.name for file in path.parent.iterdir()} - {"README.md", "report.html"}
+    assert linked_files(text) == {file.name for file in path.parent.iterdir()} - {
+        "README.md",
+        "report.html",
+    }
     index = write_index([summarise(thin)], {}, reports=tmp_path).read_text(encoding="utf-8")
     assert "[thin](thin/README.md)" in index
     assert not re.search(r"\bnan\b|\bNone\b", index)
@@ -292,8 +322,12 @@ def test_an_interval_of_two_seeds_does_not_squeeze_the_values():
     results = renamed("wide")
     trials = results.trials.copy()
     confirming = trials["purposes"].map(lambda purposes: "confirm" in purposes)
-    trials.loc[confirming, "result.test/neg_elbo"] += 40 * (trials.loc[confirming, "seed_index"].astype(float) - 1)
-    axes = side_by_side([summarise(renamed("base")), summarise(replace(results, trials=trials))]).axes[0]
+    trials.loc[confirming, "result.test/neg_elbo"] += 40 * (
+        trials.loc[confirming, "seed_index"].astype(float) - 1
+    )
+    axes = side_by_side(
+        [summarise(renamed("base")), summarise(replace(results, trials=trials))]
+    ).axes[0]
     low, high = axes.get_xlim()
     assert high - low < 30
     assert all(low < x < high for x, _ in points(axes) if math.isfinite(x))
@@ -303,7 +337,9 @@ def test_an_interval_of_two_seeds_does_not_squeeze_the_values():
 
 
 def test_the_index_has_a_line_for_each_study_and_a_table_for_each_protocol(found, tmp_path):
-    text = write_index(found, {"broken": "is not an Optuna journal"}, reports=tmp_path).read_text(encoding="utf-8")
+    text = write_index(found, {"broken": "is not an Optuna journal"}, reports=tmp_path).read_text(
+        encoding="utf-8"
+    )
     parts = sections(text)
     tables = {title: table_of(block) for title, block in parts.items() if "| study" in block}
     assert [len(table["study"]) for table in tables.values()] == [1, 3]
@@ -311,7 +347,8 @@ def test_the_index_has_a_line_for_each_study_and_a_table_for_each_protocol(found
     assert static["study"][0] == "[better](better/README.md)"
     by_name = {each.name: each for each in found}
     assert static["result"][0] == (
-        f"test −ELBO {by_name['better'].test.mean:.2f} ± {by_name['better'].test.half_width:.2f} (n = 3)"
+        f"test −ELBO {by_name['better'].test.mean:.2f} ± {by_name['better'].test.half_width:.2f} "
+        "(n = 3)"
     )
     assert static["result"][2].endswith("not confirmed")
     assert static["question"][0].startswith("Which β")
@@ -341,7 +378,10 @@ def test_the_same_studies_give_the_same_bytes_in_any_order(found, tmp_path):
 
 def test_text_of_studies_cannot_break_the_pages(tmp_path):
     nasty = "a | b <script>alert(1)</script> *x* [l](http://x) `y`"
-    studies = [summarise(renamed(name, question=nasty, protocol={"data": nasty})) for name in ("one", "two")]
+    studies = [
+        summarise(renamed(name, question=nasty, protocol={"data": nasty}))
+        for name in ("one", "two")
+    ]
     for path in (
         write_comparison(studies, reports=tmp_path, html=True),
         write_index(studies, {}, reports=tmp_path, html=True),

@@ -1,4 +1,6 @@
-"""What the page's script knows of a study: each value is that of the CSV files, whatever the study holds."""
+"""What the page's script knows of a study: each value is that of the CSV files, whatever the study
+holds.
+"""
 
 import io
 import itertools
@@ -17,7 +19,10 @@ from vaeexp.results.study_view import StudyView
 
 
 def studies():
-    return {"full": with_baselines(make_results()), "two objectives": two_objectives()} | thin_studies()
+    return {
+        "full": with_baselines(make_results()),
+        "two objectives": two_objectives(),
+    } | thin_studies()
 
 
 CASES = list(studies())
@@ -38,7 +43,11 @@ def test_values_of_rows_are_those_of_the_csv_file(views, case):
     data = as_json(views[case])
     table = pd.read_csv(io.StringIO(trials_csv(views[case])))
     by_row = {row["row"]: row for row in data["rows"]}
-    own = ("row", "run", *(column["name"] for column in data["columns"] if column["name"].startswith("last/")))
+    own = (
+        "row",
+        "run",
+        *(column["name"] for column in data["columns"] if column["name"].startswith("last/")),
+    )
     columns = [column["name"] for column in data["columns"] if column["name"] not in own]
     assert len(by_row) == len(data["rows"]) == len(table)
     for _, expected in table.iterrows():
@@ -70,7 +79,10 @@ def test_the_best_trial_stands_first_and_repeats_stand_last(views):
     assert data["best"] == [data["rows"][0]["row"]] == [str(views["full"].best_number)]
     ranked = views["full"].ranked["number"].astype(str).tolist()
     complete = [row["row"] for row in data["rows"] if row["row"] in ranked]
-    assert complete == [data["best"][0], *(number for number in ranked if number != data["best"][0])]
+    assert complete == [
+        data["best"][0],
+        *(number for number in ranked if number != data["best"][0]),
+    ]
     repeats = [row["row"].startswith("r") for row in data["rows"]]
     assert repeats == sorted(repeats)
     front = as_json(views["two objectives"])
@@ -78,7 +90,9 @@ def test_the_best_trial_stands_first_and_repeats_stand_last(views):
     assert front["best"] == members == [row["row"] for row in front["rows"]][: len(members)]
 
 
-@pytest.mark.parametrize(("value", "expected"), [(math.inf, "∞"), (-math.inf, "−∞"), (math.nan, None)])
+@pytest.mark.parametrize(
+    ("value", "expected"), [(math.inf, "∞"), (-math.inf, "−∞"), (math.nan, None)]
+)
 def test_a_value_that_is_not_finite_is_text_or_missing(value, expected):
     results = make_results(12)
     trials = results.trials.copy()
@@ -95,7 +109,9 @@ def test_a_long_curve_keeps_points_that_stand_evenly_with_both_ends():
     results = make_results(12)
     first = results.epochs[results.epochs["number"] == 0].iloc[[0] * 500]
     long = first.assign(epoch=range(1, 501))
-    data = as_json(StudyView(replace(results, epochs=pd.concat([results.epochs.query("number != 0"), long]))))
+    data = as_json(
+        StudyView(replace(results, epochs=pd.concat([results.epochs.query("number != 0"), long])))
+    )
     epochs = data["curves"]["0"][::2]
     assert (len(epochs), epochs[0], epochs[-1]) == (CURVE_POINTS, 1, 500)
     steps = [later - earlier for earlier, later in itertools.pairwise(epochs)]
@@ -103,7 +119,11 @@ def test_a_long_curve_keeps_points_that_stand_evenly_with_both_ends():
 
 
 def test_axes_are_the_ranges_and_choices_of_the_study_file(views):
-    axes = {column["name"]: column["axis"] for column in as_json(views["full"])["columns"] if "axis" in column}
+    axes = {
+        column["name"]: column["axis"]
+        for column in as_json(views["full"])["columns"]
+        if "axis" in column
+    }
     assert axes["params.beta"] == {"low": 0.01, "high": 10.0, "log": True, "whole": False}
     assert axes["params.prior"] == {"choices": ["normal", "mixture"]}
     assert axes["params.components"]["whole"]

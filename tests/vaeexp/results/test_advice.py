@@ -1,4 +1,6 @@
-"""What the checks advise, run through the real command line: nothing that they print may be refused."""
+"""What the checks advise, run through the real command line: nothing that they print may be
+refused.
+"""
 
 import shlex
 from dataclasses import replace
@@ -26,7 +28,10 @@ SETTINGS = {
     "data": {"dataset": "mnist", "binarisation": "static", "validation_size": 40},
     "model": {"hidden": [8]},
     "train": {"epochs": 30, "batch_size": 20},
-    "search": {name: {key: given for key, given in own.items() if key != "kind"} for name, own in SEARCH.items()},
+    "search": {
+        name: {key: given for key, given in own.items() if key != "kind"}
+        for name, own in SEARCH.items()
+    },
     "pruner": {"name": "median", "startup_trials": 6, "warmup_epochs": 4},
     "budget": {"trials": 40},
     "confirm": {"top": 3, "seeds": 3},
@@ -40,14 +45,18 @@ def command(tmp_path_factory):
     root = tmp_path_factory.mktemp("advice")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VAEEXP_CACHE", str(root / "cache"))
-        # The plan measures a model of a few units, for which threads of a busy machine would wait for each other.
+        # The plan measures a model of a few units, for which threads of a busy machine would wait
+        # for each other.
         patch.setenv("LOKY_MAX_CPU_COUNT", "1")
         write_files(root / "data" / "MNIST" / "raw", training=160, test=30)
         path = root / "beta_mnist.yaml"
         path.write_text(yaml.safe_dump(SETTINGS, sort_keys=False), encoding="utf-8")
         study = open_study_file(str(path))
         write_study(open_study(open_storage(None, root / "runs", study.name), study), finished=True)
-        yield f"vaeexp sweep {path} --trials 40 --data {root / 'data'} --runs {root / 'runs'} --compile off --workers 1"
+        yield (
+            f"vaeexp sweep {path} --trials 40 --data {root / 'data'} --runs {root / 'runs'} "
+            "--compile off --workers 1"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +81,11 @@ def searched(trials):
 def at_bounds(full):
     trials = full.trials.copy()
     best = full.trials[searched(full.trials)].sort_values("objective").head(8).index
-    trials.loc[best, ["params.beta", "params.latent_size", "params.learning_rate"]] = [9.9, 2, 0.0099]
+    trials.loc[best, ["params.beta", "params.latent_size", "params.learning_rate"]] = [
+        9.9,
+        2,
+        0.0099,
+    ]
     return replace(full, trials=trials)
 
 
@@ -122,7 +135,9 @@ def longer(full):
     both = with_baselines(full, {"longer": row})
     best = StudyView(both).best
     trials, own = both.trials.copy(), both.trials["baseline"] == "longer"
-    figures = best.runs.sort_values("seed_index")["result.test/neg_elbo"].to_numpy() - np.array([3.0, 3.01, 3.02])
+    figures = best.runs.sort_values("seed_index")["result.test/neg_elbo"].to_numpy() - np.array(
+        [3.0, 3.01, 3.02]
+    )
     trials.loc[own, "result.test/neg_elbo"] = figures
     trials.loc[own, "source_trial"] = best.source_trial
     return replace(both, trials=trials)
@@ -130,19 +145,37 @@ def longer(full):
 
 CASES = {
     "at bounds": (at_bounds, "bounds", "--set search.learning_rate.high=0.04"),
-    "few trials": (lambda full: part(full, full.trials[searched(full.trials)].head(1)), "levelled_off", "--trials 80"),
+    "few trials": (
+        lambda full: part(full, full.trials[searched(full.trials)].head(1)),
+        "levelled_off",
+        "--trials 80",
+    ),
     "still improving": (still_improving, "levelled_off", "--trials 80"),
     "no seeds": (
-        lambda full: with_command(part(full, full.trials[~full.trials["repeat"]]), "", confirm=None),
+        lambda full: with_command(
+            part(full, full.trials[~full.trials["repeat"]]), "", confirm=None
+        ),
         "seeds",
         "--set confirm.top=3 --set confirm.seeds=3 --extend",
     ),
     "noisy seeds": (noisy_seeds, "seeds", "--set confirm.top=5 --set confirm.seeds=5 --extend"),
     "late winners": (late_winners, "pruner", "--set pruner.warmup_epochs="),
     "no warm-up helps": (lambda full: late_winners(full, never=True), "pruner", "--set pruner."),
-    "worse on test": (worse_on_test, "on_test", "--set confirm.top=3 --set confirm.seeds=5 --extend"),
-    "still falling": (falling, "learned_out", "'baselines.longer={at: best, settings: {epochs: 60}}' --extend"),
-    "cosine": (cosine, "learned_out", "'baselines.longer={at: best, settings: {epochs: 60}}' --extend"),
+    "worse on test": (
+        worse_on_test,
+        "on_test",
+        "--set confirm.top=3 --set confirm.seeds=5 --extend",
+    ),
+    "still falling": (
+        falling,
+        "learned_out",
+        "'baselines.longer={at: best, settings: {epochs: 60}}' --extend",
+    ),
+    "cosine": (
+        cosine,
+        "learned_out",
+        "'baselines.longer={at: best, settings: {epochs: 60}}' --extend",
+    ),
     "longer is better": (longer, "learned_out", "--name beta_mnist_longer --set train.epochs="),
 }
 
@@ -186,7 +219,9 @@ def test_the_command_line_takes_every_advice(full, command, case):
 def test_a_wider_bound_is_one_that_the_setting_allows(name, section, bound, wider):
     none = pd.DataFrame(columns=["purposes", "repeat", "duplicate_of", "number"])
     option = widening_option(searched_parameter(name, section, none), bound)
-    assert option == (wider and f"--set search.{name}.{'low' if bound == 'lower' else 'high'}={wider}")
+    assert option == (
+        wider and f"--set search.{name}.{'low' if bound == 'lower' else 'high'}={wider}"
+    )
 
 
 def test_a_schedule_that_falls_to_zero_shows_nothing_and_a_longer_run_does(full):

@@ -1,4 +1,6 @@
-"""Where the values of a choice were tried, and what a value that was never tried where the others are good is left out of."""
+"""Where the values of a choice were tried, and what a value that was never tried where the others
+are good is left out of.
+"""
 
 import math
 
@@ -20,22 +22,39 @@ SPACE = {
 
 
 def hole(normal_beta=(0.01, 0.1), states=None, count=40):
-    """Mixtures around β = 1 are good; normal priors were tried in a range of β. The prior itself does nothing."""
+    """Mixtures around β = 1 are good; normal priors were tried in a range of β. The prior itself
+    does nothing.
+    """
     random, settings = np.random.default_rng(0), []
     for number in range(count):
         normal = number % 4 == 0
         low, high = normal_beta if normal else (0.05, 10)
-        row = {"beta": math.exp(random.uniform(math.log(low), math.log(high))), "rate": random.uniform(0, 1)}
-        row |= {"prior": "normal"} if normal else {"prior": "mixture", "components": int(random.integers(2, 65))}
+        row = {
+            "beta": math.exp(random.uniform(math.log(low), math.log(high))),
+            "rate": random.uniform(0, 1),
+        }
+        row |= (
+            {"prior": "normal"}
+            if normal
+            else {"prior": "mixture", "components": int(random.integers(2, 65))}
+        )
         settings.append(row)
-    values = [100 + 20 * abs(math.log10(row["beta"])) for row in settings] + random.normal(0, 0.1, count)
+    values = [100 + 20 * abs(math.log10(row["beta"])) for row in settings] + random.normal(
+        0, 0.1, count
+    )
     return study(settings, values, space=SPACE, states=states)
 
 
 def test_a_value_that_was_never_tried_near_the_best_is_not_covered():
     view = StudyView(hole())
     normal, mixture = view.coverage["prior"]
-    assert (normal.value, normal.trials, normal.complete, normal.inside, normal.covered) == ("normal", 10, 10, 0, False)
+    assert (normal.value, normal.trials, normal.complete, normal.inside, normal.covered) == (
+        "normal",
+        10,
+        10,
+        0,
+        False,
+    )
     assert (normal.is_good, mixture.is_good) == (False, True)
     assert mixture.covered
     assert view.uncovered("prior") == ["normal"]
@@ -61,7 +80,8 @@ def test_pruned_trials_inside_are_counted_but_do_not_cover():
     view = StudyView(hole(normal_beta=(0.5, 2), states=states))
     normal = view.coverage["prior"][0]
     assert (normal.complete, normal.pruned, normal.inside) == (0, 10, 0)
-    assert measure_coverage(view.parameters, view.search, view.learned)["prior"][0].inside > 0  # were they to count
+    # Were they to count.
+    assert measure_coverage(view.parameters, view.search, view.learned)["prior"][0].inside > 0
     assert not normal.covered
 
 
@@ -73,10 +93,21 @@ def test_a_parameter_that_is_not_active_in_either_is_ignored():
 
 @pytest.mark.parametrize(("value", "covered"), [(100.05, True), (130.0, False)])
 def test_a_value_that_is_good_elsewhere_is_covered(value, covered):
-    """Fourteen complete trials, of which the best quarter is four: the runner-up is no hole of its value."""
-    settings = [{"beta": 1 + number / 100, "rate": 0.5, "prior": "mixture", "components": 8} for number in range(13)]
+    """Fourteen complete trials, of which the best quarter is four: the runner-up is no hole of its
+    value.
+    """
+    settings = [
+        {"beta": 1 + number / 100, "rate": 0.5, "prior": "mixture", "components": 8}
+        for number in range(13)
+    ]
     values = [100 + number / 10 for number in range(13)]
-    view = StudyView(study([*settings, {"beta": 9.0, "rate": 0.5, "prior": "normal"}], [*values, value], space=SPACE))
+    view = StudyView(
+        study(
+            [*settings, {"beta": 9.0, "rate": 0.5, "prior": "normal"}],
+            [*values, value],
+            space=SPACE,
+        )
+    )
     normal = view.coverage["prior"][0]
     assert (normal.inside, normal.is_good, normal.covered) == (0, covered, covered)
 
@@ -93,14 +124,21 @@ def trials(complete, pruned):
 
 @pytest.mark.parametrize(
     ("complete", "pruned", "median"),
-    [([1, 2, 3], [], 2), ([1, 2, 3], [0.5], 2.5), ([1, 2, 3], [9, 9], 3), ([1], [9], math.nan), ([], [], math.nan)],
+    [
+        ([1, 2, 3], [], 2),
+        ([1, 2, 3], [0.5], 2.5),
+        ([1, 2, 3], [9, 9], 3),
+        ([1], [9], math.nan),
+        ([], [], math.nan),
+    ],
 )
 def test_the_median_counts_the_pruned_as_worse_than_all(complete, pruned, median):
     assert group_of(trials(complete, pruned)).median == pytest.approx(median, nan_ok=True)
 
 
 def test_no_group_is_best_by_its_only_survivor():
-    lucky, steady = group_of(trials([90.0], [120.0] * 5)), group_of(trials([95.0, 96.0, 97.0], [110.0]))
+    lucky = group_of(trials([90.0], [120.0] * 5))
+    steady = group_of(trials([95.0, 96.0, 97.0], [110.0]))
     assert (lucky.complete, lucky.pruned, lucky.best) == (1, 5, 90.0)
     assert best_group([lucky, steady]) == 1
     assert best_group([group_of(trials([90.0], []))]) is None

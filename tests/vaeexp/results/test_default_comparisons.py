@@ -1,4 +1,6 @@
-"""What the default search sets side by side, in studies whose truth is known: baselines, matched pairs, and runs that diverge."""
+"""What the default search sets side by side, in studies whose truth is known: baselines, matched
+pairs, and runs that diverge.
+"""
 
 import numpy as np
 import pytest
@@ -45,15 +47,24 @@ def test_a_baseline_stands_against_the_trial_that_it_changes():
 
 
 def test_each_configuration_of_matched_pairs_says_what_it_is():
-    """Each optimizer has its own learning rate, so the difference is another one at each configuration."""
+    """Each optimizer has its own learning rate, so the difference is another one at each
+    configuration.
+    """
     for view in views("interaction", 2, **SMALL):
         (comparison,) = view.pairs
-        found, places = view.found, {int(number): place for place, number in enumerate(view.found["number"], start=1)}
+        found, places = (
+            view.found,
+            {int(number): place for place, number in enumerate(view.found["number"], start=1)},
+        )
         configurations = comparison.by_configuration
         assert {own.source_trial for own in configurations} == set(comparison.pairs["source_trial"])
         order = [own.source_trial for own in configurations]
-        assert order == sorted(order, key=lambda number: (number != view.best_number, places[number]))
-        assert {own.found_with for own in configurations} == {"adam", "adamax"}, "each value brings its best"
+        assert order == sorted(
+            order, key=lambda number: (number != view.best_number, places[number])
+        )
+        assert {own.found_with for own in configurations} == {"adam", "adamax"}, (
+            "each value brings its best"
+        )
         for own in configurations:
             trial = found[found["number"] == own.source_trial].iloc[0]
             assert (own.rank, own.ranked) == (places[own.source_trial], len(found))
@@ -66,11 +77,15 @@ def test_each_configuration_of_matched_pairs_says_what_it_is():
             lower = "adam" if own.interval.mean > 0 else "adamax"
             better = pairs.set_index("seed_index")[f"objective.{lower}"]
             assert own.behind == pytest.approx((better - winner).mean())
-        assert comparison.interval.mean == pytest.approx(np.mean([own.interval.mean for own in configurations]))
+        assert comparison.interval.mean == pytest.approx(
+            np.mean([own.interval.mean for own in configurations])
+        )
 
 
 def test_pairs_have_the_other_figures_that_both_runs_have():
-    """The prior is compared, and is a baseline of the best: where that one has another prior, both runs of its pairs were tested."""
+    """The prior is compared, and is a baseline of the best: where that one has another prior, both
+    runs of its pairs were tested.
+    """
     tested = 0
     for view in views("baseline", 4, **SMALL):
         (comparison,) = view.pairs
@@ -87,7 +102,9 @@ def test_pairs_have_the_other_figures_that_both_runs_have():
 
 
 def test_what_became_of_each_new_seed():
-    """Each run with a fresh seed diverges at epoch 5 with a chance that is drawn; at chance 1 no configuration has a complete run."""
+    """Each run with a fresh seed diverges at epoch 5 with a chance that is drawn; at chance 1 no
+    configuration has a complete run.
+    """
     failed = 0
     for seed in range(4):
         results = default_study("diverging_repeats", seed, **SMALL)
@@ -98,20 +115,26 @@ def test_what_became_of_each_new_seed():
             theirs = runs[runs["source_trial"] == own.source_trial]
             assert (own.purpose, own.planned) == ("confirm", 3)
             assert own.complete == (theirs["state"] == "complete").sum() == 3 - own.failed
-            assert [(each.kind, each.epochs) for each in own.failures] == [("diverged", (5,) * own.failed)] * bool(
-                own.failed
-            )
+            assert [(each.kind, each.epochs) for each in own.failures] == [
+                ("diverged", (5,) * own.failed)
+            ] * bool(own.failed)
             failed += own.failed
         told = {setting.source_trial: setting for setting in (*view.confirmed, *view.untrained)}
         assert set(told) == {each.source_trial for each in view.new_seeds}, "none vanishes"
         for own in view.new_seeds:
             setting = told[own.source_trial]
-            assert (setting.planned, len(setting.runs), setting.failures) == (3, own.complete, own.failures)
+            assert (setting.planned, len(setting.runs), setting.failures) == (
+                3,
+                own.complete,
+                own.failures,
+            )
             assert setting.seeds == (f"{own.complete} of 3" if own.failed else "3")
         check = next(check for check in check_study(view) if check.id == "new_seeds")
         assert check.verdict == ("warning" if any(own.failed for own in view.new_seeds) else "good")
         advised = [own.advice.id for own in check_study(view) if own.advice]
-        assert (check.advice is not None and check.advice.id == "remedy.diverged") == (check.verdict == "warning")
+        assert (check.advice is not None and check.advice.id == "remedy.diverged") == (
+            check.verdict == "warning"
+        )
         assert not {"advice.finish", "advice.finish_confirming"} & {*advised}, "it is finished"
     assert failed > 2
 
@@ -121,7 +144,9 @@ def test_the_parameter_that_makes_trials_diverge_is_named():
     for view in views("divergence", 4, trials=24):
         failed = view.search[view.search["state"] == "failed"]
         found = view.divergences
-        assert [(each.kind, each.failed) for each in found] == [("diverged", len(failed))] * bool(len(failed))
+        assert [(each.kind, each.failed) for each in found] == [("diverged", len(failed))] * bool(
+            len(failed)
+        )
         for each in found:
             if len(failed) >= 4:
                 told = (each.parameter, each.side, each.exceptions, each.beyond)
@@ -137,7 +162,11 @@ def test_the_parameter_that_makes_trials_diverge_is_named():
 def anywhere(random):
     """Nothing matters, and a trial diverges with a chance that is drawn, whatever its settings."""
     chance = float(random.uniform(0.1, 0.5))
-    return Truth(diverges=lambda params, own, repeat: int(own.integers(1, 6)) if own.random() < chance else None)
+    return Truth(
+        diverges=lambda params, own, repeat: (
+            int(own.integers(1, 6)) if own.random() < chance else None
+        )
+    )
 
 
 @pytest.mark.parametrize("count", [4, pytest.param(40, marks=pytest.mark.slow)])
@@ -149,7 +178,9 @@ def test_failures_that_have_no_cause_name_no_parameter(count, monkeypatch):
 
 
 def test_a_study_of_which_every_trial_diverged_is_not_advised_to_search_on(monkeypatch):
-    monkeypatch.setitem(KINDS, "diverging_everywhere", lambda random: Truth(diverges=lambda params, own, repeat: 2))
+    monkeypatch.setitem(
+        KINDS, "diverging_everywhere", lambda random: Truth(diverges=lambda params, own, repeat: 2)
+    )
     view = StudyView(default_study("diverging_everywhere", 0, **SMALL))
     (divergence,) = view.divergences
     assert (divergence.failed, divergence.trials, divergence.parameter) == (24, 24, None)

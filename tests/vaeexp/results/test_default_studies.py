@@ -1,4 +1,6 @@
-"""The random studies that tests of the default search rest on: the default search made them, and what was planted is in them."""
+"""The random studies that tests of the default search rest on: the default search made them, and
+what was planted is in them.
+"""
 
 import pandas as pd
 import pytest
@@ -26,7 +28,9 @@ def test_the_default_search_makes_each_kind_with_its_repeats(kind: str) -> None:
     sections = {"confirm": "confirm", "compare": "compare", "baseline": "baselines"}
     wanted = {purpose for purpose, section in sections.items() if spec[section]}
     assert {purpose for purposes in repeats["purposes"] for purpose in purposes} == wanted
-    tested = repeats["purposes"].map(lambda purposes: set(purposes) != {"compare"}) & (repeats["state"] == "complete")
+    tested = repeats["purposes"].map(lambda purposes: set(purposes) != {"compare"}) & (
+        repeats["state"] == "complete"
+    )
     assert repeats["result.test/neg_elbo"].notna().equals(tested)
 
 
@@ -46,7 +50,9 @@ def test_what_is_planted_is_in_the_trials() -> None:
     assert set(trials.loc[outside, "params.optimizer"]) == {"adamax"}
     trials = default_study("strong", 0).trials
     optimum = truth_of("strong", 0).facts["optimum"]["learning_rate"]
-    best = trials[~trials["repeat"] & (trials["state"] == "complete")].sort_values("objective").iloc[0]
+    best = (
+        trials[~trials["repeat"] & (trials["state"] == "complete")].sort_values("objective").iloc[0]
+    )
     assert 0.4 < best["params.learning_rate"] / optimum < 2.5
 
 

@@ -1,4 +1,6 @@
-"""Numbers that were tried only with bad values of other parameters: found where they are planted, and not where nothing matters."""
+"""Numbers that were tried only with bad values of other parameters: found where they are planted,
+and not where nothing matters.
+"""
 
 import itertools
 import math
@@ -40,7 +42,9 @@ def outside(row: dict) -> bool:
 
 
 def with_hole(change, count: int = 60) -> Results:
-    """A study of random configurations, whose trials with β beyond `EDGES` are bad for another reason."""
+    """A study of random configurations, whose trials with β beyond `EDGES` are bad for another
+    reason.
+    """
     settings = drawn(count, seed=5)
     random = np.random.default_rng(0)
     values = [100 + change(row, number) + random.normal() for number, row in enumerate(settings)]
@@ -70,7 +74,8 @@ def test_a_region_that_was_tried_with_bad_values_alone_is_found(change, shared):
 
 
 @pytest.mark.parametrize(
-    "spoiler", ["one fair trial at each end", "nothing is bad", "the far β are good", "a little beyond"]
+    "spoiler",
+    ["one fair trial at each end", "nothing is bad", "the far β are good", "a little beyond"],
 )
 def test_where_that_does_not_hold_there_is_no_hole(spoiler):
     settings = drawn(60, seed=5)
@@ -94,7 +99,9 @@ def test_a_value_of_a_choice_that_was_tried_with_bad_values_alone_is_named():
     for number, row in enumerate(settings):
         row["optimizer"] = "adamax" if number % 10 == 0 else "adam"
         row["beta"] = 5.0 if number % 10 in (0, 1) else min(row["beta"], 0.5)
-    values = [100 + 20 * (row["beta"] > 1) + 0.1 * (number % 7) for number, row in enumerate(settings)]
+    values = [
+        100 + 20 * (row["beta"] > 1) + 0.1 * (number % 7) for number, row in enumerate(settings)
+    ]
     view = StudyView(study(settings, values))
     assert view.holes.choices == {"optimizer": ("adamax",)}
     assert view.holes.has(view.parameters["optimizer"], view.search).sum() == 6
@@ -108,11 +115,21 @@ def test_numbers_in_a_hole_are_those_beyond_its_ends():
     assert NumberHole(low=None, high=1.0, **one).has(numbers).sum() == 1
 
 
-@pytest.mark.parametrize("having", [*itertools.islice(itertools.product([False, True], repeat=7), 1, 127, 9), (True,) * 2 + (False,) * 40])  # fmt: skip
+@pytest.mark.parametrize(
+    "having",
+    [
+        *itertools.islice(itertools.product([False, True], repeat=7), 1, 127, 9),
+        (True,) * 2 + (False,) * 40,
+    ],
+)
 def test_the_test_is_that_of_mann_and_whitney(having):
-    """By counting: in what share of all orders do those that have it stand as far behind, or further?"""
+    """By counting: in what share of all orders do those that have it stand as far behind, or
+    further?
+    """
     having = np.array(having)
-    orders = [sum(places) for places in itertools.combinations(range(len(having)), int(having.sum()))]
+    orders = [
+        sum(places) for places in itertools.combinations(range(len(having)), int(having.sum()))
+    ]
     expected = np.mean(np.array(orders) >= np.flatnonzero(having).sum())
     assert behind_p(having) == pytest.approx(expected, rel=1e-12)
 

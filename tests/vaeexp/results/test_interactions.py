@@ -1,4 +1,6 @@
-"""The pattern that was once hidden by “remains open”: Adam better at a low learning rate, Adamax above, in every seed."""
+"""The pattern that was once hidden by “remains open”: Adam better at a low learning rate, Adamax
+above, in every seed.
+"""
 
 import math
 
@@ -24,7 +26,9 @@ def found(differences, optimizers=("adam", "adamax", "adam", "adamax"), rates=RA
     table = pd.DataFrame(rows, columns=["source_trial", "difference"])
     columns = {"params.learning_rate": rates, "params.beta": betas, "params.optimizer": optimizers}
     own = {name: values[: len(differences)] for name, values in columns.items()}
-    named = find_interactions([of_pairs(table)], PARAMETERS, searched(len(differences), **own), ["beta", "optimizer"])
+    named = find_interactions(
+        [of_pairs(table)], PARAMETERS, searched(len(differences), **own), ["beta", "optimizer"]
+    )
     return {each.other: each for each in named}
 
 
@@ -33,7 +37,8 @@ def searched(rows, **columns):
 
 
 def of_pairs(table, parameter="optimizer", first="adam", second="adamax"):
-    interval, named = mean_interval(table["difference"]), {"parameter": parameter, "first": first, "second": second}
+    interval = mean_interval(table["difference"])
+    named = {"parameter": parameter, "first": first, "second": second}
     return PairComparison(**named, pairs=table, incomplete=0, interval=interval, p=math.nan)
 
 
@@ -43,20 +48,25 @@ def test_the_pattern_is_named_with_its_threshold_and_sides():
     assert 0.0012 < rate.threshold < 0.0023
     assert (rate.below, rate.above) == pytest.approx((2.1, -20.6 / 9))
     assert (rate.configurations, rate.n) == (4, 12)
-    # three thresholds of the learning rate and three of β: {0}, {3}, {0, 1} and {1}, {2}, {1, 3} against the rest
+    # three thresholds of the learning rate and three of β: {0}, {3}, {0, 1} and {1}, {2}, {1, 3}
+    # against the rest
     assert rate.false_alarm == pytest.approx(chance_of_split((3, 3, 3, 3, 6, 6), 12))
     assert rate.study_false_alarm == rate.false_alarm < 0.01
 
 
 def test_few_configurations_show_no_cause_and_many_may():
-    """With a difference of its own in each configuration, four of them split by a threshold by chance in every second study."""
+    """With a difference of its own in each configuration, four of them split by a threshold by
+    chance in every second study.
+    """
     few = found(PATTERN)["learning_rate"]
     assert few.consistent
     assert few.cause_false_alarm == pytest.approx(chance_of_split((1, 1, 1, 1, 2, 2), 4))
     assert not few.is_cause
     rates = tuple(0.0004 * (1 + place) for place in range(24))
     betas = (0.5, 0.9) * 12
-    many = found([(2.0, 2.2)] * 12 + [(-1.0, -1.4)] * 12, ("adam", "adamax") * 12, rates, betas)["learning_rate"]
+    many = found([(2.0, 2.2)] * 12 + [(-1.0, -1.4)] * 12, ("adam", "adamax") * 12, rates, betas)[
+        "learning_rate"
+    ]
     assert many.cause_false_alarm < 0.05
     assert many.is_cause
 
@@ -76,7 +86,9 @@ def test_too_few_differences_name_nothing():
 
 @pytest.mark.parametrize(("sides", "n"), [((2, 2, 4), 8), ((3,), 12), ((1, 5, 6), 9)])
 def test_the_chance_of_a_split_is_that_of_the_worst_common_difference(sides, n):
-    """By simulation: differences above 0 with a chance p; every p has fewer consistent studies than stated, and one about as many."""
+    """By simulation: differences above 0 with a chance p; every p has fewer consistent studies than
+    stated, and one about as many.
+    """
     random, stated, most = np.random.default_rng(0), chance_of_split(sides, n), 0.0
     masks = [np.arange(n) < side for side in sides]
     for p in (0.1, 0.2, 0.25, 0.3, 0.4, 0.5):
@@ -88,18 +100,29 @@ def test_the_chance_of_a_split_is_that_of_the_worst_common_difference(sides, n):
 
 
 def test_at_most_five_percent_of_studies_without_an_interaction_name_one():
-    """Three optimizers and two priors are compared at once, on shared seeds; the compared values differ by an amount everywhere."""
+    """Three optimizers and two priors are compared at once, on shared seeds; the compared values
+    differ by an amount everywhere.
+    """
     random, false, studies = np.random.default_rng(1), 0, 200
     for _ in range(studies):
         rows = int(random.integers(2, 6))
-        drawn = {"learning_rate": 10 ** random.uniform(-4, -2, rows), "beta": 10 ** random.uniform(-2, 1, rows)}
+        drawn = {
+            "learning_rate": 10 ** random.uniform(-4, -2, rows),
+            "beta": 10 ** random.uniform(-2, 1, rows),
+        }
         drawn |= {"latent_size": random.integers(2, 64, rows), "optimizer": ["adam"] * rows}
         search = searched(rows, **{f"params.{name}": values for name, values in drawn.items()})
         seeds, shift = int(random.integers(2, 4)), random.normal(0, 1, 4)
-        run = random.normal(0, 1, (4, rows, seeds)) + random.normal(0, 1, (4, 1, seeds)) + shift[:, None, None]
+        run = (
+            random.normal(0, 1, (4, rows, seeds))
+            + random.normal(0, 1, (4, 1, seeds))
+            + shift[:, None, None]
+        )
         twos = [(0, 1), (0, 2), (1, 2), (0, 3)]
         comparisons = [compared(str(one), str(other), run[other] - run[one]) for one, other in twos]
-        named = find_interactions(comparisons, PARAMETERS, search, ["beta", "latent_size", "optimizer"])
+        named = find_interactions(
+            comparisons, PARAMETERS, search, ["beta", "latent_size", "optimizer"]
+        )
         rates = {each.study_false_alarm for each in named}
         assert max(rates) <= 0.05
         assert len(rates) == 1
@@ -110,12 +133,16 @@ def test_at_most_five_percent_of_studies_without_an_interaction_name_one():
 def compared(first, second, differences):
     """A comparison with these differences, [configurations, seeds]."""
     rows, seeds = differences.shape
-    table = pd.DataFrame({"source_trial": np.repeat(np.arange(rows), seeds), "difference": differences.ravel()})
+    table = pd.DataFrame(
+        {"source_trial": np.repeat(np.arange(rows), seeds), "difference": differences.ravel()}
+    )
     return of_pairs(table, "kind", first, second)
 
 
 def test_the_learning_rate_was_tuned_for_one_side():
-    assert found([(1.0, 2.0)] * 3, optimizers=("adamax",) * 3)["learning_rate"].tuned_for == "adamax"
+    assert (
+        found([(1.0, 2.0)] * 3, optimizers=("adamax",) * 3)["learning_rate"].tuned_for == "adamax"
+    )
     assert found([(1.0, 2.0)] * 3)["learning_rate"].tuned_for is None
 
 
@@ -127,7 +154,9 @@ def test_configurations_of_one_learning_rate_have_no_threshold():
 
 def test_the_sides_of_a_choice_are_values_that_were_compared():
     """Nothing is known of values that no compared configuration has."""
-    table = pd.DataFrame({"source_trial": [0, 0, 0, 1, 1, 1], "difference": [2.0, 2.2, 2.1, -1.0, -1.4, -1.2]})
+    table = pd.DataFrame(
+        {"source_trial": [0, 0, 0, 1, 1, 1], "difference": [2.0, 2.2, 2.1, -1.0, -1.4, -1.2]}
+    )
     section = {"kind": "choice", "values": ["relu", "gelu", "tanh", "elu"]}
     parameters = {"activation": searched_parameter("activation", section, EMPTY)}
     search = searched(2, **{"params.activation": ["gelu", "tanh"]})

@@ -1,12 +1,15 @@
 """Studies whose truth is known: how often the report says it, against the rate that it states.
 
-**Under the default search**, the last section: studies of each planted kind, run by the shipped driver, sampler and pruner. `planted_rates.RATES` lists what is
-counted and what is demanded; `make known-truth` counts 400 of each kind.
+**Under the default search**, the last section: studies of each planted kind, run by the shipped
+driver, sampler and pruner. `planted_rates.RATES` lists what is counted and what is demanded; `make
+known-truth` counts 400 of each kind.
 
-**As arrays**, all sections before: each scenario draws 2,000 random studies; where these take seconds, `make test` draws the first 200 of them, and
-`make test-all` all. A test fails where the exact 99 % binomial interval (Clopper and Pearson 1934) of
-a rate leaves out the nominal one on the bad side. What is graded is the property that a sentence is made from; of every
-20th study the sentence is made, too, and must say the same. `tests/vaeexp/report/test_known_truth_reports.py` grades whole reports.
+**As arrays**, all sections before: each scenario draws 2,000 random studies; where these take
+seconds, `make test` draws the first 200 of them, and `make test-all` all. A test fails where the
+exact 99 % binomial interval (Clopper and Pearson 1934) of a rate leaves out the nominal one on the
+bad side. What is graded is the property that a sentence is made from; of every 20th study the
+sentence is made, too, and must say the same. `tests/vaeexp/report/test_known_truth_reports.py`
+grades whole reports.
 
 | What the report says | Nominal rate | Claimed for |
 | --- | --- | --- |
@@ -18,7 +21,7 @@ a rate leaves out the nominal one on the bad side. What is graded is the propert
 | … and its cause | at most 5 % of studies | configurations that differ for other reasons, too |
 | "better on test" or "worse" among confirmed configurations that are equal | at most 5 % of studies | 2 to 5 configurations, 3 or 5 seeds |
 | "never tried" of a value that was tried everywhere | at most 5 % of studies | a random search of 40 trials or more |
-"""
+"""  # noqa: E501
 
 import itertools
 import math
@@ -53,7 +56,13 @@ from vaeexp.results.coverage import measure_coverage
 from vaeexp.results.effects import best_group, group_of
 from vaeexp.results.interactions import find_interactions
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tested_settings import PairComparison, TestedSetting, compare_matched, corrected, winner_margins
+from vaeexp.results.tested_settings import (
+    PairComparison,
+    TestedSetting,
+    compare_matched,
+    corrected,
+    winner_margins,
+)
 from vaeexp.results.trust import Check, at_bounds, check_study
 from vaeexp.study import open_study_file
 
@@ -61,7 +70,9 @@ EVERY = 20
 """Of so many studies one has its sentences made."""
 FEW = 200
 few_or_all = pytest.mark.parametrize("count", [FEW, pytest.param(STUDIES, marks=pytest.mark.slow)])
-"""Each scenario whose studies take seconds. The few are the first of all, because both are drawn from one seed."""
+"""Each scenario whose studies take seconds. The few are the first of all, because both are drawn
+from one seed.
+"""
 PLANS = ((1, 3), (1, 5), (3, 1), (3, 2), (3, 3), (3, 5), (5, 1), (5, 2), (5, 3), (5, 5), (25, 1))
 """Configurations and seeds of a comparison that has an interval."""
 NO_INTERVAL = ((1, 1), (1, 2), (2, 1), (2, 2), (2, 5))
@@ -98,7 +109,9 @@ def check_sentence(study: Planted, comparison: PairComparison) -> None:
 
 @few_or_all
 def test_of_two_values_without_a_difference_none_is_called_better(count):
-    """In every second study of several configurations these differ in their own effect, whose mean is 0."""
+    """In every second study of several configurations these differ in their own effect, whose mean
+    is 0.
+    """
     random, false, covered = np.random.default_rng(10), 0, 0
     for number, shape, plan in studies(count):
         own = 2.0 * (number % 2) if plan[0] > 1 else 0.0
@@ -116,7 +129,9 @@ def test_of_two_values_without_a_difference_none_is_called_better(count):
 def test_a_planted_difference_is_covered_and_never_turned_round(count):
     random, wrong, right, covered = np.random.default_rng(11), 0, 0, 0
     for number, shape, plan in studies(count):
-        study = planted("effect", random, shape=shape, own=0 if plan[0] == 1 else 1.0, compared=plan)
+        study = planted(
+            "effect", random, shape=shape, own=0 if plan[0] == 1 else 1.0, compared=plan
+        )
         comparison = comparison_of(study)
         wrong += comparison.better == "adamax"
         right += comparison.better == "adam"
@@ -156,7 +171,10 @@ def test_a_parameter_without_effect_is_seldom_at_a_bound():
     few = [parameter for parameter in PARAMETERS.values() if not parameter.is_choice]
     for _ in range(STUDIES):
         columns = random_search(random, 48)
-        ranked = [{each.name: columns[f"params.{each.name}"][place] for each in few} for place in range(48)]
+        ranked = [
+            {each.name: columns[f"params.{each.name}"][place] for each in few}
+            for place in range(48)
+        ]
         false += any(hit.told for hit in hits_of(few, ranked))
     assert at_most(false, 0.05, STUDIES), false
 
@@ -206,22 +224,27 @@ def test_a_value_that_was_tried_everywhere_is_not_called_a_hole(count):
 
 @few_or_all
 def test_heavy_pruning_makes_no_survivor_the_best(count):
-    """adamax is worse and 9 of 10 of its trials are pruned; one that is left is the best trial of the study by luck."""
+    """adamax is worse and 9 of 10 of its trials are pruned; one that is left is the best trial of
+    the study by luck.
+    """
     random, wrong, lone = np.random.default_rng(19), 0, 0
     for number in range(count):
         study = planted("pruning", random, shape=NOISES[number % 3])
-        adamax, ended = study.columns["params.optimizer"] == "adamax", study.columns["state"] == "complete"
+        adamax = study.columns["params.optimizer"] == "adamax"
+        ended = study.columns["state"] == "complete"
         table = pd.DataFrame({name: study.columns[name] for name in ("state", "objective")})
         groups = [group_of(table[~adamax]), group_of(table[adamax])]
         wrong += best_group(groups) == 1
-        lone += table["objective"][adamax & ended].mean() < table["objective"][~adamax & ended].mean()
+        lone += (
+            table["objective"][adamax & ended].mean() < table["objective"][~adamax & ended].mean()
+        )
         if number % EVERY == 0:
             words = by_parameter(StudyView(results_of(study)), "optimizer")
             bold = [line for line in words.splitlines() if "**" in line]
             assert bool(bold) == all(group.tells for group in groups)
             assert not any("adamax" in line for line in bold) or best_group(groups) == 1
     assert at_most(wrong, 0.05, count), wrong
-    # What a mean of survivors would have said. Of the few it is a matter of luck whether they reach the share.
+    # What a mean of survivors would have said. Of the few it is a matter of luck whether they reach the share.  # noqa: E501
     assert lone > 0.3 * count if count == STUDIES else at_least(lone, 0.3, count), lone
 
 
@@ -250,7 +273,9 @@ def test_where_nothing_interacts_no_interaction_is_named(count):
 
 @few_or_all
 def test_configurations_that_differ_for_other_reasons_give_the_learning_rate_no_blame(count):
-    """Each configuration has a difference of its own, far above that of seeds: signs agree over seeds, by chance over configurations."""
+    """Each configuration has a difference of its own, far above that of seeds: signs agree over
+    seeds, by chance over configurations.
+    """
     random, false, seen = np.random.default_rng(21), 0, 0
     for _, shape, plan in studies(count, plans=MANY_PAIRS):
         study = planted("none", random, shape=shape, own=10.0, compared=plan)
@@ -263,7 +288,9 @@ def test_configurations_that_differ_for_other_reasons_give_the_learning_rate_no_
 
 @few_or_all
 def test_a_planted_interaction_is_named_with_its_sides(count):
-    """adamax is 6 nats worse below a learning rate of 0.001 and 6 better above; studies with both sides count."""
+    """adamax is 6 nats worse below a learning rate of 0.001 and 6 better above; studies with both
+    sides count.
+    """
     random, named, both = np.random.default_rng(22), 0, 0
     for number, shape, plan in studies(count, plans=((4, 3), (5, 3), (6, 3), (12, 2))):
         study = planted("interaction", random, shape=shape, compared=plan)
@@ -271,7 +298,11 @@ def test_a_planted_interaction_is_named_with_its_sides(count):
         if len({*(rates > 1e-3)}) < 2:
             continue
         both += 1
-        (rate,) = [each for each in interactions(study, comparison_of(study)) if each.other == "learning_rate"]
+        (rate,) = [
+            each
+            for each in interactions(study, comparison_of(study))
+            if each.other == "learning_rate"
+        ]
         named += rate.consistent and rate.below > 0 > rate.above
         if number % (5 * EVERY) == 0:  # importances take 200 resamples
             check_interactions(study)
@@ -283,8 +314,13 @@ def check_interactions(study: Planted) -> None:
     """The findings name the interactions of the view, with a cause where there is one."""
     view = StudyView(results_of(study))
     named = [each for each in view.interactions if each.consistent]
-    said = [statement for statement in compared(view) if statement.id.startswith("compare.interaction")]
-    on = [each.other.replace("_", " ").replace("beta", "β") if each.is_cause else "setting" for each in named]
+    said = [
+        statement for statement in compared(view) if statement.id.startswith("compare.interaction")
+    ]
+    on = [
+        each.other.replace("_", " ").replace("beta", "β") if each.is_cause else "setting"
+        for each in named
+    ]
     assert {statement.values["other"] for statement in said} == set(on)
 
 
@@ -292,11 +328,20 @@ def check_interactions(study: Planted) -> None:
 
 
 def settings_of(runs: np.ndarray) -> list[TestedSetting]:
-    """The confirmed configurations, the lowest mean on validation first, from validation and test −ELBO [K, seeds, 2]."""
+    """The confirmed configurations, the lowest mean on validation first, from validation and test
+    −ELBO [K, seeds, 2].
+    """
     made = []
     for trial in np.argsort(runs[..., 0].mean(axis=1)):
-        table = pd.DataFrame(runs[trial], columns=["objective", "result.test/neg_elbo"]).rename_axis("seed_index")
-        named = {"title": "", "setting": "", "source_trial": int(trial), "runs": table.reset_index()}
+        table = pd.DataFrame(
+            runs[trial], columns=["objective", "result.test/neg_elbo"]
+        ).rename_axis("seed_index")
+        named = {
+            "title": "",
+            "setting": "",
+            "source_trial": int(trial),
+            "runs": table.reset_index(),
+        }
         made.append(TestedSetting(**named, protocol={}, settings={}, beta=1.0))
     return made
 
@@ -304,7 +349,9 @@ def settings_of(runs: np.ndarray) -> list[TestedSetting]:
 @pytest.mark.parametrize("configurations", [2, 3, 5])
 @few_or_all
 def test_of_configurations_that_are_equally_good_none_is_told_apart(configurations, count):
-    """The best on validation is so on test, too, for the same luck; that it was chosen must not make it better."""
+    """The best on validation is so on test, too, for the same luck; that it was chosen must not
+    make it better.
+    """
     random, told, covered = np.random.default_rng(23), 0, 0
     for number in range(count):
         runs = confirmation(random, NOISES[number % 3], (configurations, (3, 5)[number % 2]))
@@ -326,14 +373,17 @@ def check_margins(study: Planted) -> None:
 
 @few_or_all
 def test_comparisons_of_a_study_share_their_error_rate(count):
-    """Three values, each against each other: of the studies without any difference, at most 5 % call a value better."""
+    """Three values, each against each other: of the studies without any difference, at most 5 %
+    call a value better.
+    """
     random, false = np.random.default_rng(24), 0
     for number in range(count):
         seeds, shape = (3, 5)[number % 2], NOISES[number % 3]
         values = noise(random, shape, (3, 4, seeds))
         compared = []
         for first, second in itertools.combinations(range(3), 2):
-            sources, differences = np.repeat(np.arange(4), seeds), (values[second] - values[first]).ravel()
+            sources = np.repeat(np.arange(4), seeds)
+            differences = (values[second] - values[first]).ravel()
             table = pd.DataFrame({"source_trial": sources, "difference": differences})
             compared.append(compare_matched("prior", (first, second), table, 0))
         false += any(each.better is not None for each in corrected(compared))
@@ -343,21 +393,34 @@ def test_comparisons_of_a_study_share_their_error_rate(count):
 # ---- under the default search ----
 
 SEEDS, FEW_TRIALS = range(100, 108), {"trials": 25}
-"""The studies that each test run draws: half as large as those of the slow test, in a third of the time."""
+"""The studies that each test run draws: half as large as those of the slow test, in a third of the
+time.
+"""
 
 
 @pytest.mark.parametrize(
     ("kind", "seeds", "shape"),
     [
         # What is said of runs that diverge is held by test_default_comparisons.py, too.
-        *(pytest.param(kind, SEEDS, FEW_TRIALS, id=kind) for kind in KINDS if kind != "diverging_repeats"),
-        *(pytest.param(kind, range(40), {}, id=f"{kind}-40", marks=pytest.mark.slow) for kind in KINDS),
+        *(
+            pytest.param(kind, SEEDS, FEW_TRIALS, id=kind)
+            for kind in KINDS
+            if kind != "diverging_repeats"
+        ),
+        *(
+            pytest.param(kind, range(40), {}, id=f"{kind}-40", marks=pytest.mark.slow)
+            for kind in KINDS
+        ),
     ],
 )
-def test_reports_of_the_default_search_keep_their_rates(kind: str, seeds: range, shape: dict) -> None:
+def test_reports_of_the_default_search_keep_their_rates(
+    kind: str, seeds: range, shape: dict
+) -> None:
     counts = total(judge(kind, seed, **shape) for seed in seeds)
     assert set(counts) == {name for name, rate in RATES.items() if kind in rate.kinds}
-    assert not missed(counts), {name: (RATES[name].claim, RATES[name].demand) for name in missed(counts)}
+    assert not missed(counts), {
+        name: (RATES[name].claim, RATES[name].demand) for name in missed(counts)
+    }
 
 
 def check_named(view: StudyView, name: str) -> Check:
@@ -371,12 +434,16 @@ def test_the_check_of_ends_says_what_the_facts_of_the_study_say(kind: str) -> No
         view = view_of(kind, seed, **FEW_TRIALS)
         check, told = at_bounds(view), {(hit.parameter, hit.bound) for hit in view.hits if hit.told}
         assert (check.verdict == "warning") == bool(told)
-        assert {name for name, _ in told} == {effect.parameter for effect in view.effects if effect.at_bound}
+        assert {name for name, _ in told} == {
+            effect.parameter for effect in view.effects if effect.at_bound
+        }
         for name, end in told:
             option = widening_option(view.parameters[name], end)
             assert option in check.command
             overrides = shlex.split(option)[1:]
-            wider = open_study_file(view.name, text=view.study.provenance["study_file"], overrides=overrides)
+            wider = open_study_file(
+                view.name, text=view.study.provenance["study_file"], overrides=overrides
+            )
             assert end_of(wider.space[name], end) > end_of(view.parameters[name], end)
         assert not told or kind.startswith("bound")
         check_winner(view, check)
@@ -397,7 +464,9 @@ def check_winner(view: StudyView, check: Check) -> None:
     ends = [effect for effect in view.effects if effect.winner_at]
     assert check.verdict != "good" or not ends
     if check.verdict == "unknown":
-        named = {said.values["parameter"] for said in check.found if said.id == "check.winner_at_end"}
+        named = {
+            said.values["parameter"] for said in check.found if said.id == "check.winner_at_end"
+        }
         assert named >= {view.parameters[effect.parameter].label.split(" (")[0] for effect in ends}
 
 

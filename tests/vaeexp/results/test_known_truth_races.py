@@ -1,6 +1,8 @@
-"""Races whose truth is known: how often they lose the best, and how often the report then says something that is not so.
+"""Races whose truth is known: how often they lose the best, and how often the report then says
+something that is not so.
 
-As in `test_known_truth.py`, a test fails where the exact 99 % binomial interval of a rate leaves out the nominal one on the bad side.
+As in `test_known_truth.py`, a test fails where the exact 99 % binomial interval of a rate leaves
+out the nominal one on the bad side.
 
 | Claim | Nominal rate | Graded for |
 | --- | --- | --- |
@@ -8,7 +10,7 @@ As in `test_known_truth.py`, a test fails where the exact 99 % binomial interval
 | … or ends before, with one that is worse by more than seeds vary | at most 5 % of races | the same |
 | "better on test" or "worse" among confirmed configurations that are equal | at most 5 % of studies | the same noise, 2 to 8 configurations |
 | interval of the winner on test | covers as often as without a race | the same |
-"""
+"""  # noqa: E501
 
 import functools
 import itertools
@@ -35,7 +37,9 @@ UNEQUAL = (0.0, 0.7)
 
 @functools.cache
 def drawn(count, apart=APART):
-    """Return what the configurations are worth [K] and their runs on validation and test [K, seeds, 2], of so many races."""
+    """Return what the configurations are worth [K] and their runs on validation and test [K, seeds,
+    2], of so many races.
+    """
     random = np.random.default_rng(30)
     combinations = itertools.cycle(itertools.product(NOISES, PLANS, apart, UNEQUAL))
     made = []
@@ -56,7 +60,8 @@ def race_of(runs):
 @few_or_all
 def test_a_race_seldom_drops_the_one_that_would_have_won(count):
     lost = sum(
-        int(runs[..., 0].mean(axis=1).argmin()) in {dropped.trial for dropped in race_of(runs).dropped}
+        int(runs[..., 0].mean(axis=1).argmin())
+        in {dropped.trial for dropped in race_of(runs).dropped}
         for _, runs in drawn(count)
     )
     assert at_most(lost, 0.05, count), lost
@@ -76,7 +81,9 @@ def test_who_wins_is_seldom_worse_than_the_best_by_more_than_seeds_vary(count):
 
 @few_or_all
 def test_a_race_saves_runs_where_configurations_differ(count):
-    """With 5 seeds a race of two can save one run in five at the most; with 8 configurations and 10 seeds it takes half."""
+    """With 5 seeds a race of two can save one run in five at the most; with 8 configurations and 10
+    seeds it takes half.
+    """
     taken, most = [], []
     for _, runs in drawn(count):
         taken.append(sum(race_of(runs).seeds.values()) / runs[..., 0].size)
@@ -86,7 +93,9 @@ def test_a_race_saves_runs_where_configurations_differ(count):
 
 
 def confirmed(seeds, runs):
-    """The configurations as the report has them: in the order of `seeds`, each with so many of its runs."""
+    """The configurations as the report has them: in the order of `seeds`, each with so many of its
+    runs.
+    """
     made = []
     for trial, count in seeds.items():
         table = {"seed_index": np.arange(count), "objective": runs[trial, :count, 0]}
@@ -109,21 +118,27 @@ def test_of_equal_configurations_none_is_called_better_however_the_race_went(cou
 
 
 def test_the_correction_for_looks_holds_for_the_rule_that_lies_most():
-    """Two equal configurations that go on until their difference is significant: too often, and seldom after the correction."""
+    """Two equal configurations that go on until their difference is significant: too often, and
+    seldom after the correction.
+    """
     random, plain, corrected = np.random.default_rng(31), 0, 0
     for _ in range(120):
         runs = noise(random, "normal", (2, 10, 1)) * np.ones(2)
         race = race_of(runs)
         looks = [confirmed({0: seeds, 1: seeds}, runs) for seeds in range(3, 11)]
         plain += any(margin.settled for settings in looks for margin in winner_margins(settings))
-        corrected += any(margin.settled for settings in looks for margin in winner_margins(settings, race))
+        corrected += any(
+            margin.settled for settings in looks for margin in winner_margins(settings, race)
+        )
     assert not at_most(plain, 0.05, 120), plain
     assert at_most(corrected, 0.05, 120), corrected
 
 
 @few_or_all
 def test_the_interval_of_the_winner_covers_as_with_all_seeds_for_all(count):
-    """It has all seeds in any case, so that no rule chose their number; chosen by fewer of them, it is flattered no more."""
+    """It has all seeds in any case, so that no rule chose their number; chosen by fewer of them, it
+    is flattered no more.
+    """
     covered, whole = 0, 0
     for worth, runs in drawn(count):
         race = race_of(runs)

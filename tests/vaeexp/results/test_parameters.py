@@ -30,7 +30,10 @@ def view(made):
 
 
 def by_optuna(results: Results) -> dict[str, float]:
-    kinds = {"float": optuna.distributions.FloatDistribution, "int": optuna.distributions.IntDistribution}
+    kinds = {
+        "float": optuna.distributions.FloatDistribution,
+        "int": optuna.distributions.IntDistribution,
+    }
     kinds["choice"] = lambda values: optuna.distributions.CategoricalDistribution(values)
     distributions = {}
     for name, given in SPACE.items():
@@ -38,12 +41,18 @@ def by_optuna(results: Results) -> dict[str, float]:
         distributions[name] = kinds[given["kind"]](**ends)
     complete, found = ranked(results), []
     for row in complete.to_dict("records"):
-        given = {name: row[f"params.{name}"] for name in SPACE if not pd.isna(row[f"params.{name}"])}
+        given = {
+            name: row[f"params.{name}"] for name in SPACE if not pd.isna(row[f"params.{name}"])
+        }
         used = {name: distributions[name] for name in given}
-        found.append(optuna.trial.create_trial(params=given, distributions=used, value=row["objective"]))
+        found.append(
+            optuna.trial.create_trial(params=given, distributions=used, value=row["objective"])
+        )
     frozen = optuna.create_study()
     frozen.add_trials(found)
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, 5 / len(complete)))
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(
+        target_quantile=max(0.1, 5 / len(complete))
+    )
     return optuna.importance.get_param_importances(frozen, evaluator=evaluator)
 
 
@@ -95,7 +104,9 @@ def test_places_on_an_axis_go_both_ways(view):
             assert back == pytest.approx(trials.loc[known, f"params.{name}"].to_numpy(float))
             assert places.dropna().between(0, 1).all()
     prior = view.parameters["prior"]
-    assert [prior.texts[int(place)] for place in prior.places(trials)] == list(trials["params.prior"])
+    assert [prior.texts[int(place)] for place in prior.places(trials)] == list(
+        trials["params.prior"]
+    )
     layers = view.parameters["layers"]
     assert layers.numbers(layers.grid(layers.places(trials), 25)).tolist() == [1, 2, 3, 4, 5]
 
@@ -139,8 +150,13 @@ def test_the_forest_learns_from_2000_trials_at_most():
 def test_what_is_expected_of_a_parent_leaves_its_children_out_of_use():
     """Components matter to a mixture alone; among normal priors the forest must never see them."""
     settings = drawn(400, seed=4)
-    values = [100 + (40 if "components" in row else 0) - (row.get("components", 0) > 30) * 20 for row in settings]
-    forest = StudyView(study(settings, np.array(values) + np.random.default_rng(1).normal(0, 0.1, 400))).forest
+    values = [
+        100 + (40 if "components" in row else 0) - (row.get("components", 0) > 30) * 20
+        for row in settings
+    ]
+    forest = StudyView(
+        study(settings, np.array(values) + np.random.default_rng(1).normal(0, 0.1, 400))
+    ).forest
     assert forest.conditions == {"components": {"prior": [1.0, 2.0]}}
     normal, mixture, vamp = expected(forest, "prior", np.arange(3.0)).mean(axis=0)
     assert normal == pytest.approx(100, abs=1)

@@ -1,4 +1,6 @@
-"""What the report says of parameters where trials were paused and promoted, in studies whose truth is known."""
+"""What the report says of parameters where trials were paused and promoted, in studies whose truth
+is known.
+"""
 
 from dataclasses import replace
 
@@ -19,9 +21,12 @@ FALL = {3: 40.0, 8: 15.0, 15: 6.0, LAST: 0.0}
 
 
 def promoted(study: Planted, random: np.random.Generator, shape: str) -> Planted:
-    """The same study, whose trials are paused at each rung but for the best third, each with the noise of its epoch."""
+    """The same study, whose trials are paused at each rung but for the best third, each with the
+    noise of its epoch.
+    """
     ends = study.columns["objective"]
-    epochs, objective = np.full(len(ends), RUNGS[0]), ends + FALL[RUNGS[0]] + noise(random, shape, len(ends))
+    epochs = np.full(len(ends), RUNGS[0])
+    objective = ends + FALL[RUNGS[0]] + noise(random, shape, len(ends))
     going = np.arange(len(ends))
     for following in (*RUNGS[1:], LAST):
         going = going[np.argsort(objective[going], kind="stable")][: max(1, len(going) // 3)]
@@ -36,7 +41,9 @@ def view_of(study: Planted, pruner: str = "promotion") -> StudyView:
     results = results_of(study)
     trials = results.trials.copy()
     trials.loc[~trials["repeat"], "epochs"] = study.columns["epochs"]
-    record = replace(results.study, spec=results.study.spec | {"pruner": {"name": pruner, "rungs": list(RUNGS)}})
+    record = replace(
+        results.study, spec=results.study.spec | {"pruner": {"name": pruner, "rungs": list(RUNGS)}}
+    )
     return StudyView(replace(results, trials=trials, study=record))
 
 
@@ -58,7 +65,9 @@ def test_trials_stand_in_the_order_in_which_they_were_promoted(study):
 
 
 def test_whoever_was_promoted_is_better_than_a_trial_that_was_not_whatever_they_had_reached():
-    frame = pd.DataFrame({"number": [0, 1, 2], "epochs": [30, 8, 3], "objective": [110.0, 104.0, 100.0]})
+    frame = pd.DataFrame(
+        {"number": [0, 1, 2], "epochs": [30, 8, 3], "objective": [110.0, 104.0, 100.0]}
+    )
     frame["state"] = ["complete", "pruned", "pruned"]
     assert list(learned_trials(frame, frame, promotes=True)["number"]) == [0, 1, 2]
     assert list(learned_trials(frame, frame, promotes=True)["judged"]) == [True, True, False]
@@ -100,13 +109,18 @@ def test_a_value_is_covered_where_paused_trials_tried_it(study):
 
 def test_a_value_that_was_tried_elsewhere_alone_is_not_covered():
     random = np.random.default_rng(5)
-    view = view_of(promoted(planted("hole", random, trials=(60,), compared=(2, 3)), random, "normal"))
+    view = view_of(
+        promoted(planted("hole", random, trials=(60,), compared=(2, 3)), random, "normal")
+    )
     assert view.uncovered("prior") == ["normal"]
 
 
 def test_the_table_counts_who_was_promoted_and_has_no_median(study):
     view = view_of(study)
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in by_parameter(view, "prior").splitlines()]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in by_parameter(view, "prior").splitlines()
+    ]
     assert rows[0] == ["prior", "trials", "promoted", "complete (n)", "failed", "best"]
     counts = np.array([[int(cell) for cell in row[1:4]] for row in rows[2:]])
     assert counts.sum(axis=0).tolist() == [60, 20, 2]

@@ -1,6 +1,8 @@
-"""What a report says of trials that the pruner paused: the ranks of its first rung, and paused trials that were trained to their end.
+"""What a report says of trials that the pruner paused: the ranks of its first rung, and paused
+trials that were trained to their end.
 
-The planted studies run under the default sampler and pruner. `slow` has the best learning rate where trials fall slowly at first.
+The planted studies run under the default sampler and pruner. `slow` has the best learning rate
+where trials fall slowly at first.
 """
 
 import math
@@ -35,7 +37,11 @@ def view_of(kind, seed, **shape):
 
 def warned(kind, seeds, **shape):
     """Seeds of the studies whose check of the pruner is a warning."""
-    return [seed for seed in seeds if pruner_kept_winners(view_of(kind, seed, **shape)).verdict == "warning"]
+    return [
+        seed
+        for seed in seeds
+        if pruner_kept_winners(view_of(kind, seed, **shape)).verdict == "warning"
+    ]
 
 
 # ---- the first rung ----
@@ -55,14 +61,20 @@ def test_the_ranks_of_the_rung_are_spearmans_over_complete_trials():
     assert "confirm.late=3 --extend" in check.command
 
 
-@pytest.mark.parametrize(("rho", "n", "weak"), [(0.36, 7, True), (0.9, 7, False), (0.5, 3, False), (-1.0, 3, True)])
+@pytest.mark.parametrize(
+    ("rho", "n", "weak"), [(0.36, 7, True), (0.9, 7, False), (0.5, 3, False), (-1.0, 3, True)]
+)
 def test_so_low_a_correlation_is_weak_only_where_chance_hardly_gives_it(rho, n, weak):
-    """Seven complete trials of a study on MNIST had 0.36. Of three, only a reversal says something."""
+    """Seven complete trials of a study on MNIST had 0.36. Of three, only a reversal says
+    something.
+    """
     assert (chance_of_ranks(n, rho) <= LEVEL) == weak
     random = np.random.default_rng(3)
     drawn = random.multivariate_normal([0, 0], [[1, FAIR], [FAIR, 1]], (500, n))
     share = np.mean([spearmanr(*each.T)[0] <= rho + 1e-9 for each in drawn])
-    assert chance_of_ranks(n, rho) == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 500) + 2e-3)
+    assert chance_of_ranks(n, rho) == pytest.approx(
+        share, abs=4 * math.sqrt(share * (1 - share) / 500) + 2e-3
+    )
 
 
 def test_a_study_that_pauses_nothing_has_no_rung():
@@ -73,7 +85,8 @@ def test_a_study_that_pauses_nothing_has_no_rung():
 
 
 @pytest.mark.parametrize(
-    ("rungs", "epochs", "later"), [([3, 6], 12, [6]), ([3, 8, 15], 30, [8, 15]), ([5], 12, [10]), ([5], 10, [])]
+    ("rungs", "epochs", "later"),
+    [([3, 6], 12, [6]), ([3, 8, 15], 30, [8, 15]), ([5], 12, [10]), ([5], 10, [])],
 )
 def test_rungs_that_pause_later(rungs, epochs, later):
     assert later_rungs(rungs, epochs) == later
@@ -95,7 +108,9 @@ def test_late_trials_are_set_against_the_winner_of_the_search():
         assert one.value == run["objective"]
         assert (one.winner, one.ahead.mean) == (best["number"], best["objective"] - one.value)
         assert one.ahead.high - one.ahead.mean == pytest.approx(margin)
-        reached = epochs.groupby("number").filter(lambda own, rung=one.rung: own["epoch"].max() >= rung)
+        reached = epochs.groupby("number").filter(
+            lambda own, rung=one.rung: own["epoch"].max() >= rung
+        )
         at = reached[reached["epoch"] <= one.rung].groupby("number")["objective"].min()
         assert one.at_rung == at[one.number]
         assert (one.rank, one.reached) == (int((at < one.at_rung).sum()) + 1, len(at))
@@ -107,7 +122,10 @@ def test_a_winner_that_the_pruner_stopped_is_a_warning_and_others_are_good():
     verdicts = {seed: pruner_kept_winners(view) for seed, view in views.items()}
     settled = {seed: any(one.settled for one in late_trials(view)) for seed, view in views.items()}
     assert settled == {100: False, 101: True}
-    assert {seed: check.verdict for seed, check in verdicts.items()} == {100: "good", 101: "warning"}
+    assert {seed: check.verdict for seed, check in verdicts.items()} == {
+        100: "good",
+        101: "warning",
+    }
     assert "--set 'pruner.rungs=[6]' --extend" in verdicts[101].command
     null = pruner_kept_winners(view_of("null", 1, overrides=LATE))
     assert (null.verdict, null.advice) == ("good", None)

@@ -1,4 +1,6 @@
-"""The view of a study agrees with the rankings that it is made from, and computes each selection once."""
+"""The view of a study agrees with the rankings that it is made from, and computes each selection
+once.
+"""
 
 import itertools
 import math
@@ -40,7 +42,9 @@ def test_baselines_have_their_own_protocol(view):
 def test_pruned_trials_save_the_epochs_up_to_the_most_that_they_could_train(view):
     pruned = view.search[view.search["state"] == "pruned"]
     assert view.epochs_saved == sum(30 - pruned["epochs"]) > 0
-    spec = view.study.spec | {"search": view.study.spec["search"] | {"epochs": {"kind": "int", "low": 10, "high": 20}}}
+    spec = view.study.spec | {
+        "search": view.study.spec["search"] | {"epochs": {"kind": "int", "low": 10, "high": 20}}
+    }
     trials = view.trials.assign(**{"params.epochs": 10})
     searched = StudyView(replace(view.results, trials=trials, study=replace(view.study, spec=spec)))
     assert searched.epochs_saved == sum(10 - pruned["epochs"][pruned["epochs"] < 10])
@@ -49,17 +53,27 @@ def test_pruned_trials_save_the_epochs_up_to_the_most_that_they_could_train(view
 
 
 def paired_study(effects, *, seeds=2):
-    """A study with runs of each optimizer: `effects` names, for each configuration, its difference for each other value."""
+    """A study with runs of each optimizer: `effects` names, for each configuration, its difference
+    for each other value.
+    """
     results = make_results()
     model = results.trials[results.trials["repeat"]].iloc[[0]]
     rows = []
     for of, differences in enumerate(effects):
-        for index, (optimizer, difference) in itertools.product(range(seeds), {"adam": 0.0, **differences}.items()):
+        for index, (optimizer, difference) in itertools.product(
+            range(seeds), {"adam": 0.0, **differences}.items()
+        ):
             params = {"params.optimizer": optimizer, "params.beta": 1.0 + of}
-            ids = {"source_trial": of, "pair_ids": [(f"optimizer:{of}/{index}",)], "seed_index": index}
+            ids = {
+                "source_trial": of,
+                "pair_ids": [(f"optimizer:{of}/{index}",)],
+                "seed_index": index,
+            }
             ids["number"] = len(rows)
             rows.append(model.assign(**params, **ids, objective=100.0 + difference))
-    return StudyView(replace(results, trials=pd.concat([results.trials[~results.trials["repeat"]], *rows])))
+    return StudyView(
+        replace(results, trials=pd.concat([results.trials[~results.trials["repeat"]], *rows]))
+    )
 
 
 def test_the_test_of_pairs_agrees_with_their_interval():
@@ -70,7 +84,11 @@ def test_the_test_of_pairs_agrees_with_their_interval():
             assert math.isnan(comparison.interval.low)
             assert comparison.better is None
             continue
-        assert comparison.p == comparison.p_holm == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+        assert (
+            comparison.p
+            == comparison.p_holm
+            == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+        )
         excludes_zero = comparison.interval.low * comparison.interval.high > 0
         assert (comparison.p < 0.05) == excludes_zero == (comparison.better == "adam")
 
@@ -83,7 +101,9 @@ def test_many_comparisons_are_corrected_for_their_number():
     assert len(comparisons) == 3
     alone = comparisons["adam", "adamax"]
     assert alone.p < 0.05
-    assert [each.p_holm for each in comparisons.values()] == holm([each.p for each in comparisons.values()])
+    assert [each.p_holm for each in comparisons.values()] == holm(
+        [each.p for each in comparisons.values()]
+    )
     assert alone.better is None
 
 

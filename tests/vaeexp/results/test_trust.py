@@ -1,4 +1,6 @@
-"""The checks of “Can this study be trusted?”, each on a study in which the answer is known, and the replay of the pruner."""
+"""The checks of “Can this study be trusted?”, each on a study in which the answer is known, and the
+replay of the pruner.
+"""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -48,9 +50,14 @@ def test_a_best_at_a_bound_is_named_with_the_command_that_widens_the_range():
     (pile,) = found.found
     assert (pile.id, pile.values["parameter"], pile.values["bound"]) == ("check.pile", "β", "upper")
     assert (pile.values["top"], pile.values["ranked"]) == (10, 60)
-    assert found.command == "vaeexp sweep --study beta_mnist --trials 80 --set search.beta.high=40 --extend"
+    assert (
+        found.command
+        == "vaeexp sweep --study beta_mnist --trials 80 --set search.beta.high=40 --extend"
+    )
     view = StudyView(towards("beta"))
-    assert {effect.parameter: effect.at_bound for effect in view.effects if effect.at_bound} == {"beta": "upper"}
+    assert {effect.parameter: effect.at_bound for effect in view.effects if effect.at_bound} == {
+        "beta": "upper"
+    }
 
 
 def test_a_range_that_the_search_widened_is_named_and_its_new_end_counts():
@@ -90,7 +97,11 @@ def test_the_pruner_is_replayed_and_a_late_winner_needs_a_longer_warm_up():
     epochs, slow = np.arange(1, 21), []
     for number in range(20):
         early = 200 - 3 * epochs + number
-        slow.append(np.where(epochs < 7, early + 100, 80 + number - epochs / 10) if number < 5 else early - 60)
+        slow.append(
+            np.where(epochs < 7, early + 100, 80 + number - epochs / 10)
+            if number < 5
+            else early - 60
+        )
     replay = replay_pruner(MEDIAN, slow, 20)
     assert (replay.winners, replay.stopped, replay.present) == (5, 5, 2)
     assert replay.recommended == 7
@@ -113,7 +124,8 @@ def test_curves_that_keep_their_order_lose_no_winner(section):
     curves = [100 + 2 * number - np.arange(20) / 10 for number in range(32)]
     replay = replay_pruner(section, curves, 20)
     assert replay.winners == 8
-    if section["name"] not in ("hyperband", "successive_halving"):  # these keep one in `factor` at each rung
+    # These keep one in `factor` at each rung.
+    if section["name"] not in ("hyperband", "successive_halving"):
         assert replay.stopped == 0
         assert replay.recommended is not None
 
@@ -137,15 +149,21 @@ def test_rank_correlations_are_spearmans():
 
 @given(st.integers(5, 40).flatmap(lambda count: st.permutations(range(count))))
 def test_rank_correlations_without_ties_are_the_doubles_nearest_to_their_fractions(ranks):
-    """1 − 6 Σ d² / n (n² − 1), Spearman's formula without ties: a report rounds 0.575 alike on every processor."""
+    """1 − 6 Σ d² / n (n² − 1), Spearman's formula without ties: a report rounds 0.575 alike on
+    every processor.
+    """
     count = len(ranks)
     apart = sum((rank - last) ** 2 for rank, last in enumerate(ranks))
-    correlations = rank_correlations([np.array([first + count, last]) for first, last in enumerate(ranks)])
+    correlations = rank_correlations(
+        [np.array([first + count, last]) for first, last in enumerate(ranks)]
+    )
     assert correlations.iloc[0] == float(1 - Fraction(6 * apart, count * (count**2 - 1)))
 
 
 @pytest.mark.parametrize("word", ["seeds", "levelled_off"])
-def test_where_few_trials_are_complete_all_are_compared_at_an_epoch_that_they_reached(results, word):
+def test_where_few_trials_are_complete_all_are_compared_at_an_epoch_that_they_reached(
+    results, word
+):
     """A pruner may complete two of them."""
     trials = results.trials.copy()
     complete = trials.index[~trials["repeat"] & (trials["state"] == "complete")]
@@ -166,16 +184,25 @@ def test_runs_that_still_fall_are_not_learned_out(results):
     epochs = results.epochs.copy()
     epochs.loc[epochs["repeat"], "objective"] = 200 - 3 * epochs["epoch"]
     found = check(replace(results, epochs=epochs), "learned_out")
-    assert (found.found[0].values["gain"].value, found.found[0].values["runs"]) == (pytest.approx(9), 9)
+    assert (found.found[0].values["gain"].value, found.found[0].values["runs"]) == (
+        pytest.approx(9),
+        9,
+    )
 
 
 def confirmed_as(results, validation, test):
-    """The study with these nats between its three confirmed configurations, on validation and on test, and 0.1 between seeds."""
+    """The study with these nats between its three confirmed configurations, on validation and on
+    test, and 0.1 between seeds.
+    """
     trials = results.trials.copy()
     for place, setting in enumerate(StudyView(results).confirmed):
         seeds = np.array([0.0, 0.1, 0.2]) + 0.01 * np.roll([0.0, 1.0, 3.0], place)
-        trials.loc[setting.runs.sort_values("seed_index").index, "objective"] = 100 + validation[place] + seeds
-        trials.loc[setting.runs.sort_values("seed_index").index, "result.test/neg_elbo"] = 104 + test[place] + seeds
+        trials.loc[setting.runs.sort_values("seed_index").index, "objective"] = (
+            100 + validation[place] + seeds
+        )
+        trials.loc[setting.runs.sort_values("seed_index").index, "result.test/neg_elbo"] = (
+            104 + test[place] + seeds
+        )
     return replace(results, trials=trials)
 
 
@@ -191,7 +218,9 @@ def confirmed_as(results, validation, test):
         ((0.0, 0.001, 0.002), (0.0, 0.001, -5.0), "warning"),
     ],
 )
-def test_the_order_on_validation_holds_where_it_is_one_and_test_shows_it(results, validation, test, verdict):
+def test_the_order_on_validation_holds_where_it_is_one_and_test_shows_it(
+    results, validation, test, verdict
+):
     found = check(confirmed_as(results, validation, test), "on_test")
     assert found.verdict == verdict, found
     assert bool(found.advice) == (verdict in ("unknown", "warning"))
@@ -201,16 +230,24 @@ def test_every_study_has_the_same_checks_whatever_it_lacks():
     for name, thin in thin_studies().items():
         checks = check_study(StudyView(thin))
         assert len(checks) == 7, name
-        assert all(figure(check) and (check.verdict != "warning" or advice(check)) for check in checks), name
+        assert all(
+            figure(check) and (check.verdict != "warning" or advice(check)) for check in checks
+        ), name
 
 
 def test_warnings_are_the_checks_that_failed():
     view = StudyView(towards("beta"))
-    assert failed_checks(view)[0].startswith("Are the best configurations inside the searched ranges? ")
-    assert len(failed_checks(view)) == sum(check.verdict == "warning" for check in check_study(view))
+    assert failed_checks(view)[0].startswith(
+        "Are the best configurations inside the searched ranges? "
+    )
+    assert len(failed_checks(view)) == sum(
+        check.verdict == "warning" for check in check_study(view)
+    )
 
 
-@pytest.mark.parametrize("values", [["adam", "adamax"], [[512, 512], [256], [128]], [True, False], [64, 128]])
+@pytest.mark.parametrize(
+    "values", [["adam", "adamax"], [[512, 512], [256], [128]], [True, False], [64, 128]]
+)
 def test_a_study_without_a_range_or_a_list_of_numbers_has_nothing_to_check(values):
     space = {"optimizer": {"kind": "choice", "values": values}}
     settings = [{"optimizer": values[place % len(values)]} for place in range(30)]

@@ -1,4 +1,6 @@
-"""The process of the values at one epoch: its covariance and gradient, and what it says of functions that are known."""
+"""The process of the values at one epoch: its covariance and gradient, and what it says of
+functions that are known.
+"""
 
 import numpy as np
 import pytest
@@ -38,16 +40,18 @@ def test_covariances_are_those_of_the_formula_and_positive_definite() -> None:
 def test_quantiles_are_weighted() -> None:
     samples = Samples(values=np.zeros((4, 1)), weights=np.array([0.4, 0.1, 0.1, 0.4]))
     values = np.array([3.0, 1.0, 2.0, 4.0])
-    assert samples.quantiles(values, [0.05, 0.15, 0.4, 0.8]).tolist() == pytest.approx([1.0, 2.0, 3.0, 4.0])
+    assert samples.quantiles(values, [0.05, 0.15, 0.4, 0.8]).tolist() == pytest.approx(
+        [1.0, 2.0, 3.0, 4.0]
+    )
 
 
 @pytest.mark.parametrize(
     ("cost", "far"),
     [
         pytest.param(lambda x: 20 * abs(x[:, 0] - 0.3), 14.0, id="one parameter"),
-        pytest.param(lambda x: 20 * abs(x[:, 0] - 0.3) + 30 * x[:, 1] ** 2, 14.0, id="two that add"),
-        pytest.param(lambda x: 40 * x[:, 0] * x[:, 1], 0.0, id="two that depend on each other, at the good end"),
-        pytest.param(lambda x: np.where(x[:, 2] > 0.7, 1e3, 20 * x[:, 0] - 6), 14.0, id="values a thousand nats behind"),
+        pytest.param(lambda x: 20 * abs(x[:, 0] - 0.3) + 30 * x[:, 1] ** 2, 14.0, id="two that add"),  # noqa: E501
+        pytest.param(lambda x: 40 * x[:, 0] * x[:, 1], 0.0, id="two that depend on each other, at the good end"),  # noqa: E501
+        pytest.param(lambda x: np.where(x[:, 2] > 0.7, 1e3, 20 * x[:, 0] - 6), 14.0, id="values a thousand nats behind"),  # noqa: E501
         pytest.param(lambda x: 0 * x[:, 0], 0.0, id="nothing"),
     ],
 )  # fmt: skip
@@ -68,7 +72,9 @@ def test_one_trial_that_exploded_leaves_the_others_comparable() -> None:
     x = points(48, 4)
     values = 100 + 20 * abs(x[:, 0] - 0.3) + np.random.default_rng(1).normal(0, 0.5, 48)
     values[7] = 1e30
-    samples = sample_values(x, values, np.array([[0.3, 0.0, 0.2], [1.0, 0.0, 0.2]]), np.arange(3), seed=0)
+    samples = sample_values(
+        x, values, np.array([[0.3, 0.0, 0.2], [1.0, 0.0, 0.2]]), np.arange(3), seed=0
+    )
     low, high = samples.quantiles(samples.values[:, 1] - samples.values[:, 0], [0.005, 0.995])
     assert low < 14 < high
     assert high - low < 100
@@ -77,6 +83,8 @@ def test_one_trial_that_exploded_leaves_the_others_comparable() -> None:
 def test_the_same_seed_gives_the_same_samples() -> None:
     x = points(20)
     values = np.random.default_rng(0).normal(size=20)
-    first, again, other = (sample_values(x, values, x[:2], np.arange(3), seed=seed) for seed in (3, 3, 4))
+    first, again, other = (
+        sample_values(x, values, x[:2], np.arange(3), seed=seed) for seed in (3, 3, 4)
+    )
     np.testing.assert_array_equal(first.values, again.values)
     assert not np.array_equal(first.values, other.values)

@@ -1,4 +1,6 @@
-"""What stands before all else in an answer: that nothing was learned, why, and what to do; or that an unfinished trial came further."""
+"""What stands before all else in an answer: that nothing was learned, why, and what to do; or that
+an unfinished trial came further.
+"""
 
 import math
 
@@ -6,7 +8,13 @@ import pytest
 
 from sweeps.state.record import StudyRecord
 from vaeexp.report.sentences import sentence
-from vaeexp.results.verdict import SearchedTrial, all_failed, came_further, further_trial, nothing_learned
+from vaeexp.results.verdict import (
+    SearchedTrial,
+    all_failed,
+    came_further,
+    further_trial,
+    nothing_learned,
+)
 
 STUDY = StudyRecord(name="s", spec={"model": {"posterior": "gaussian"}})
 
@@ -37,13 +45,19 @@ FAILED = ("failed",) * 4
     ("failure", "message", "remedy"),
     [
         ("diverged", "The training loss became inf in epoch 1.", "learning_rate"),
-        ("error", "RuntimeError: mat1 and mat2 shapes cannot be multiplied.", "Mend what the message names"),
+        (
+            "error",
+            "RuntimeError: mat1 and mat2 shapes cannot be multiplied.",
+            "Mend what the message names",
+        ),
         ("out_of_memory", "One trial needs more memory than the device has.", "batch_size"),
         ("crashed", "A worker died.", "--workers"),
         ("timed_out", "Its epoch took longer than 90 s.", "--trial-timeout"),
     ],
 )
-def test_where_every_trial_failed_the_first_line_says_of_what_and_what_to_do(failure, message, remedy):
+def test_where_every_trial_failed_the_first_line_says_of_what_and_what_to_do(
+    failure, message, remedy
+):
     ended = trials(*FAILED, failure=failure, message=message)
     assert all_failed(ended)
     said = in_words(nothing_learned(STUDY, ended))
@@ -69,7 +83,9 @@ def test_where_no_trial_was_trained_to_its_end_the_first_line_says_so(states, sa
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.004, 0.099])
-@pytest.mark.parametrize("states", [("complete",), ("complete", "complete", "pruned"), ("complete", "failed")])
+@pytest.mark.parametrize(
+    "states", [("complete",), ("complete", "complete", "pruned"), ("complete", "failed")]
+)
 def test_where_the_posterior_collapsed_in_all_ranked_trials_the_first_line_says_so(states, rate):
     said = in_words(nothing_learned(STUDY, trials(*states, rate=rate)))
     for part in ("posterior collapsed", "below 0.1", "beta", "warmup_epochs", "free_nats"):
@@ -82,12 +98,23 @@ def test_where_the_posterior_collapsed_in_all_ranked_trials_the_first_line_says_
         (STUDY, trials("complete", "pruned")),
         (STUDY, [*trials("complete", rate=0.0), *trials("complete", rate=0.2)]),
         (STUDY, trials("complete", rate=math.nan)),
-        (StudyRecord(name="s", spec={"model": {"posterior": "deterministic"}}), trials("complete", rate=0.0)),
+        (
+            StudyRecord(name="s", spec={"model": {"posterior": "deterministic"}}),
+            trials("complete", rate=0.0),
+        ),
         (STUDY, []),
         (STUDY, trials("running", "running")),
         (STUDY, trials("paused", "running")),
     ],
-    ids=["learned", "one with a rate", "rate unknown", "no rate by definition", "no trial", "runs", "others run"],
+    ids=[
+        "learned",
+        "one with a rate",
+        "rate unknown",
+        "no rate by definition",
+        "no trial",
+        "runs",
+        "others run",
+    ],
 )
 def test_what_has_taught_something_or_goes_on_has_no_such_line(study, ended):
     assert nothing_learned(study, ended) == ()
@@ -100,4 +127,8 @@ def test_an_unfinished_trial_that_came_further_is_named(state):
     assert (said["trial"], said["state"], said["epochs"]) == (1, state, 4)
     assert (said["value"].value, said["best"].value) == (91.0, 100.0)
     assert further_trial(STUDY, [*best, *trials("complete", state, objective=110.0)]) is None
-    assert further_trial(STUDY, trials("complete", "complete")) is further_trial(STUDY, trials(state)) is None
+    assert (
+        further_trial(STUDY, trials("complete", "complete"))
+        is further_trial(STUDY, trials(state))
+        is None
+    )

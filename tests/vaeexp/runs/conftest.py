@@ -1,4 +1,6 @@
-"""Where commands on runs are called: an empty folder, no data but those that are given, and runs that may be changed."""
+"""Where commands on runs are called: an empty folder, no data but those that are given, and runs
+that may be changed.
+"""
 
 import shutil
 from pathlib import Path
@@ -19,7 +21,9 @@ def empty_folder(tmp_path: Path, keep_signals: None, monkeypatch: pytest.MonkeyP
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same lanes without the process around them, which takes seconds to start."""
-    monkeypatch.setattr("vaeexp.runs.reproduce.WorkerPool", lambda factory, given: factory(**given[0]))
+    monkeypatch.setattr(
+        "vaeexp.runs.reproduce.WorkerPool", lambda factory, given: factory(**given[0])
+    )
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""What is made of lanes beside their training: pictures and files, from copies of what trains on."""
+"""What is made of lanes beside their training: pictures and files, from copies of what trains
+on.
+"""
 
 import json
 import re
@@ -41,20 +43,39 @@ def lanes_of(tmp_path, monkeypatch):
 
     def opened(group, *, averaged=False, keep=None, folder="trials", **params):
         return open_lanes(
-            settings=settings.with_params(params), datasets={settings.data.binarisation: dataset}, maxima={}, averaged=averaged, study="s",
-            study_seed=0, folder=str(tmp_path / folder), device="cpu", precision="float32", **KINDS[group], lanes=3, rows=3,
-            threads=1, checkpoint_seconds=0.0, **keep or {},
-        )  # fmt: skip
+            settings=settings.with_params(params),
+            datasets={settings.data.binarisation: dataset},
+            maxima={},
+            averaged=averaged,
+            study="s",
+            study_seed=0,
+            folder=str(tmp_path / folder),
+            device="cpu",
+            precision="float32",
+            **KINDS[group],
+            lanes=3,
+            rows=3,
+            threads=1,
+            checkpoint_seconds=0.0,
+            **keep or {},
+        )
 
     return opened
 
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_a_pruned_trial_leaves_its_figures_and_on_request_its_weights(lanes_of, tmp_path, kept):
-    lanes = admitted(lanes_of("vectorised", keep={"keep_pruned": kept, "keep_pictures": "last"}), count=2)
+    lanes = admitted(
+        lanes_of("vectorised", keep={"keep_pruned": kept, "keep_pictures": "last"}), count=2
+    )
     reports = [advance_all(lanes, [0, 1]) for _ in range(5)]
-    assert not any(report.images for round_ in reports[:4] for report in round_), "pictures of the last epoch alone"
-    ended = {0: Outcome(state="pruned", epoch=5, objective=1.0), 1: Outcome(state="complete", epoch=5, objective=1.0)}
+    assert not any(report.images for round_ in reports[:4] for report in round_), (
+        "pictures of the last epoch alone"
+    )
+    ended = {
+        0: Outcome(state="pruned", epoch=5, objective=1.0),
+        1: Outcome(state="complete", epoch=5, objective=1.0),
+    }
     pruned, complete = (Path(result.folder) for result in lanes.finish(ended))
     heavy = {"weights.safetensors", "pictures.npz"}
     assert {"settings.json", "result.json"} <= {path.name for path in pruned.iterdir()}
@@ -64,7 +85,9 @@ def test_a_pruned_trial_leaves_its_figures_and_on_request_its_weights(lanes_of, 
 
 
 @pytest.mark.parametrize("group", ["vectorised", "sequential"])
-def test_pictures_of_epochs_go_when_a_trial_is_pruned_of_which_figures_are_kept(lanes_of, tmp_path, group):
+def test_pictures_of_epochs_go_when_a_trial_is_pruned_of_which_figures_are_kept(
+    lanes_of, tmp_path, group
+):
     lanes = admitted(lanes_of(group, keep={"keep_pruned": False}), count=2)
     for _ in range(5):
         advance_all(lanes, [0, 1])
@@ -107,7 +130,9 @@ def test_fused_lanes_hand_over_the_pictures_of_a_round_with_the_next(lanes_of, t
     assert [names(each.images) for each in results] == [{2: DRAWN}] * 2
     for result in results:
         assert there(result.images)
-        assert {path.name for path in (tmp_path / "trials" / f"trial-000{result.number}").iterdir()} >= KEPT
+        assert {
+            path.name for path in (tmp_path / "trials" / f"trial-000{result.number}").iterdir()
+        } >= KEPT
 
 
 def test_a_lane_by_itself_shows_its_epoch_at_once(lanes_of):
@@ -119,12 +144,20 @@ def test_a_lane_by_itself_shows_its_epoch_at_once(lanes_of):
 
 
 @pytest.mark.parametrize("group", ["vectorised", "sequential"])
-def test_a_picture_that_a_kill_kept_from_being_drawn_is_drawn_when_the_trial_goes_on(lanes_of, group):
-    """The newest checkpoint is of epoch 1, two are reported, and nobody knows whose pictures came through."""
+def test_a_picture_that_a_kill_kept_from_being_drawn_is_drawn_when_the_trial_goes_on(
+    lanes_of, group
+):
+    """The newest checkpoint is of epoch 1, two are reported, and nobody knows whose pictures came
+    through.
+    """
     lanes = admitted(lanes_of(group))
     for _ in range(2):
         reported = advance_all(lanes, [0, 1])
-    before = {path: Path(path).read_bytes() for each in reported for path in each.images.get(1, {}).values()}
+    before = {
+        path: Path(path).read_bytes()
+        for each in reported
+        for path in each.images.get(1, {}).values()
+    }
     del lanes  # the process is gone
     lanes = lanes_of(group)
     for number in (0, 1):
@@ -135,7 +168,9 @@ def test_a_picture_that_a_kill_kept_from_being_drawn_is_drawn_when_the_trial_goe
         assert names(progress.images) == {1: DRAWN, 2: DRAWN, **own}
         assert there(progress.images)
     assert all(Path(path).read_bytes() == content for path, content in before.items())
-    assert [names(each.images) for each in lanes.finish({0: PRUNED, 1: PRUNED})] == [{} if own else {3: DRAWN}] * 2
+    assert [names(each.images) for each in lanes.finish({0: PRUNED, 1: PRUNED})] == [
+        {} if own else {3: DRAWN}
+    ] * 2
 
 
 def test_a_repeat_has_pictures_like_the_trial_of_its_number(lanes_of):
@@ -157,7 +192,9 @@ def test_a_picture_shows_the_epoch_that_it_is_of_however_late_it_is_drawn(lanes_
     for number, lane in group.lanes.items():
         model = artifacts._build(lane.settings.model, (1, 8, 8), "cpu")
         state = group.state(number)
-        model.load_state_dict(lane.layout.views(state["weights"]) | lane.buffer_layout.views(state["buffers"]))
+        model.load_state_dict(
+            lane.layout.views(state["weights"]) | lane.buffer_layout.views(state["buffers"])
+        )
         expected[number] = grids(pictures(model, artifacts._shown(lane), seed=0, components=False))
     trained = group.train_epoch
 
@@ -169,15 +206,21 @@ def test_a_picture_shows_the_epoch_that_it_is_of_however_late_it_is_drawn(lanes_
     group.train_epoch = train_epoch
     for progress in advance_all(lanes, [0, 1]):
         for name, path in progress.images[1].items():
-            np.testing.assert_array_equal(np.asarray(Image.open(path)), expected[progress.number][name].squeeze(-1))
+            np.testing.assert_array_equal(
+                np.asarray(Image.open(path)), expected[progress.number][name].squeeze(-1)
+            )
 
 
 @pytest.mark.parametrize("group", ["vectorised", "sequential"])
-def test_weights_on_disk_are_those_of_the_best_epoch_and_checkpoints_go_when_forgotten(lanes_of, tmp_path, group):
+def test_weights_on_disk_are_those_of_the_best_epoch_and_checkpoints_go_when_forgotten(
+    lanes_of, tmp_path, group
+):
     lanes = admitted(lanes_of(group), 3)
     values = [[each.objective for each in advance_all(lanes, [0, 1, 2])] for _ in range(3)]
     assert values[2] < values[0]
-    groups = {number: next(group for group in lanes._all() if number in group.lanes) for number in (0, 1)}
+    groups = {
+        number: next(group for group in lanes._all() if number in group.lanes) for number in (0, 1)
+    }
     best = {number: group.state(number)["best"].clone() for number, group in groups.items()}
     layout = groups[0].lanes[0].layout
     lanes.finish({0: PRUNED, 1: PRUNED})
@@ -188,7 +231,11 @@ def test_weights_on_disk_are_those_of_the_best_epoch_and_checkpoints_go_when_for
             assert torch.equal(model.get_parameter(name), tensor)
     assert [(folder / "checkpoint.safetensors").exists() for folder in folders] == [True] * 3
     lanes.discard_checkpoints([TrialSpec(number=0, params={}, seed=0)])
-    assert [(folder / "checkpoint.safetensors").exists() for folder in folders] == [False, True, True]
+    assert [(folder / "checkpoint.safetensors").exists() for folder in folders] == [
+        False,
+        True,
+        True,
+    ]
 
 
 def trained(lanes, trial, epochs):
@@ -216,7 +263,9 @@ def test_a_repeat_keeps_its_last_weights_and_pictures_of_them(lanes_of, tmp_path
         model = load_model(folder, file)
         for parameter, tensor in lane.layout.views(state[name]).items():
             assert torch.equal(model.get_parameter(parameter), tensor)
-    best, last = (pictures(load_model(folder, file), shown, seed=0) for file in ("weights.safetensors", LAST))
+    best, last = (
+        pictures(load_model(folder, file), shown, seed=0) for file in ("weights.safetensors", LAST)
+    )
     with np.load(folder / "pictures.npz") as arrays:
         for name in ("reconstructions", "samples"):
             np.testing.assert_array_equal(arrays[name], best[name])
@@ -224,7 +273,9 @@ def test_a_repeat_keeps_its_last_weights_and_pictures_of_them(lanes_of, tmp_path
             assert not np.array_equal(best[name], last[name])
 
 
-def test_a_trial_of_the_search_has_pictures_of_its_last_epoch_and_no_second_file_of_weights(lanes_of, tmp_path):
+def test_a_trial_of_the_search_has_pictures_of_its_last_epoch_and_no_second_file_of_weights(
+    lanes_of, tmp_path
+):
     lanes = lanes_of("sequential")
     trained(lanes, TrialSpec(number=0, params={}, seed=0), 2)
     lanes.finish({0: PRUNED})
@@ -238,7 +289,9 @@ def test_a_trial_of_the_search_has_pictures_of_its_last_epoch_and_no_second_file
 
 @pytest.mark.parametrize("group", ["vectorised", "sequential"])
 def test_a_killed_and_continued_repeat_ends_with_the_same_last_weights(lanes_of, tmp_path, group):
-    """Killed after its last epoch, before its files were written; the newest checkpoint is an epoch behind."""
+    """Killed after its last epoch, before its files were written; the newest checkpoint is an epoch
+    behind.
+    """
     ended, files = Outcome(state="complete", epoch=3, objective=1.0), []
     repeat = TrialSpec(number=0, params={}, seed=0, repeat=True)
     for killed in (False, True):
@@ -263,9 +316,13 @@ OF_LAST = {
 
 def measured(lanes, tmp_path, epochs):
     """What a repeat that may see the test images has: its figures, its lane, its folder."""
-    progress = trained(lanes, TrialSpec(number=0, params={}, seed=0, repeat=True, test=True), epochs)
+    progress = trained(
+        lanes, TrialSpec(number=0, params={}, seed=0, repeat=True, test=True), epochs
+    )
     lane = lanes._all()[0].lanes[0]
-    [result] = lanes.finish({0: Outcome(state="complete", epoch=epochs, objective=progress[0].objective)})
+    [result] = lanes.finish(
+        {0: Outcome(state="complete", epoch=epochs, objective=progress[0].objective)}
+    )
     return result.metrics, lane, tmp_path / "trials" / "repeat-0000"
 
 
@@ -274,17 +331,25 @@ def test_a_tested_run_is_measured_at_its_best_and_at_its_last_epoch(lanes_of, tm
     lanes = lanes_of(group, epochs=3, importance_samples=5, **WORSENING)
     metrics, lane, folder = measured(lanes, tmp_path, 3)
     assert metrics["best_epoch"] == 1
-    assert {name.removeprefix("test_last/") for name in metrics if name.startswith("test_last/")} == OF_LAST
+    assert {
+        name.removeprefix("test_last/") for name in metrics if name.startswith("test_last/")
+    } == OF_LAST
     [dataset] = lanes._artifacts._datasets.values()
     images = worker.test_targets(dataset, 0)
     for prefix, file in (("test", "weights.safetensors"), ("test_last", LAST)):
         options = {"study_seed": 0, "weighted": False, "progress": None}
-        again, _ = worker.test_figures(load_model(folder, file), dataset, images, lane.settings.evaluation, **options)
+        again, _ = worker.test_figures(
+            load_model(folder, file), dataset, images, lane.settings.evaluation, **options
+        )
         for name in OF_LAST:
-            assert metrics[f"{prefix}/{name}"] == pytest.approx(again[f"test/{name}"], rel=1e-6), name
+            assert metrics[f"{prefix}/{name}"] == pytest.approx(again[f"test/{name}"], rel=1e-6), (
+                name
+            )
     assert metrics["test_last/neg_elbo"] > metrics["test/neg_elbo"]
     assert metrics["test_last/rate"] > metrics["test/rate"]
-    documented = set(re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in ARRAYS.splitlines())))
+    documented = set(
+        re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in ARRAYS.splitlines()))
+    )
     with np.load(folder / "evaluation.npz") as arrays:
         of_mixtures = {"component_weights", "component_classes"}
         assert set(arrays) | of_mixtures >= documented
@@ -298,7 +363,9 @@ def test_a_tested_run_is_measured_at_its_best_and_at_its_last_epoch(lanes_of, tm
 
 def test_where_the_last_epoch_is_the_best_its_figures_are_copied(lanes_of, tmp_path, monkeypatch):
     calls, measure = [], worker.test_figures
-    monkeypatch.setattr(worker, "test_figures", lambda *given, **own: calls.append(own) or measure(*given, **own))
+    monkeypatch.setattr(
+        worker, "test_figures", lambda *given, **own: calls.append(own) or measure(*given, **own)
+    )
     metrics, lane, _ = measured(lanes_of("sequential", epochs=3, importance_samples=5), tmp_path, 3)
     assert lane.best_epoch == 3
     assert len(calls) == 1
@@ -314,9 +381,16 @@ def test_a_run_that_may_not_see_the_test_images_has_no_figures_of_them(lanes_of)
 
 def test_originals_show_the_classes_in_turn(lanes_of):
     lanes = admitted(lanes_of("sequential"), 1)
-    [dataset], shown = lanes._artifacts._datasets.values(), lanes._artifacts._shown(lanes._all()[0].lanes[0])
-    images, labels = (np.asarray(array) for array in (dataset.validation.images, dataset.validation.labels))
-    places = [next(place for place, image in enumerate(images) if np.array_equal(image, x)) for x in shown]
+    [dataset], shown = (
+        lanes._artifacts._datasets.values(),
+        lanes._artifacts._shown(lanes._all()[0].lanes[0]),
+    )
+    images, labels = (
+        np.asarray(array) for array in (dataset.validation.images, dataset.validation.labels)
+    )
+    places = [
+        next(place for place, image in enumerate(images) if np.array_equal(image, x)) for x in shown
+    ]
     assert labels[places[:4]].tolist() == [0, 1, 0, 1]
     assert len(shown) == min(10, len(images))
 
@@ -400,12 +474,16 @@ def test_neither_a_repeat_nor_a_study_that_wants_none_leaves_a_sheet(lanes_of):
         assert not (Path(result.folder) / SHEET).exists()
 
 
-@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (64, 64, 3), (128, 96, 3), (401, 401, 3)])
+@pytest.mark.parametrize(
+    "shape", [(28, 28, 1), (32, 32, 3), (64, 64, 3), (128, 96, 3), (401, 401, 3)]
+)
 def test_a_sheet_of_pictures_of_any_size_takes_100_kb(tmp_path, shape):
     """Noise does not compress."""
     random = np.random.default_rng(0)
     drawn = {"reconstructions": (10, *shape), "samples": (16, *shape)}
-    made = sheet({name: random.integers(0, 256, size, dtype=np.uint8) for name, size in drawn.items()})
+    made = sheet(
+        {name: random.integers(0, 256, size, dtype=np.uint8) for name, size in drawn.items()}
+    )
     save_arrays(tmp_path / SHEET, made | {"epoch": np.array(7)})
     assert (tmp_path / SHEET).stat().st_size <= 100_000
     counts = [len(made["reconstructions"]), len(made["samples"])]
@@ -418,7 +496,12 @@ def test_a_sheet_of_pictures_of_any_size_takes_100_kb(tmp_path, shape):
 
 def test_smaller_pictures_of_a_sheet_are_means_of_pixels():
     image = np.arange(256 * 256 * 3, dtype=np.int64).reshape(1, 256, 256, 3) // 1000
-    made = sheet({"reconstructions": image.astype(np.uint8), "samples": np.repeat(image, 8, axis=0).astype(np.uint8)})
+    made = sheet(
+        {
+            "reconstructions": image.astype(np.uint8),
+            "samples": np.repeat(image, 8, axis=0).astype(np.uint8),
+        }
+    )
     small = made["reconstructions"][0]
     assert small.shape == (64, 64, 3)
     wanted = image[0].reshape(64, 4, 64, 4, 3).mean(axis=(1, 3))

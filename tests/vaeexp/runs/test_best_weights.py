@@ -1,4 +1,6 @@
-"""`keep: {weights: N}`: which files are there while a search goes on and at its end, whenever it is killed."""
+"""`keep: {weights: N}`: which files are there while a search goes on and at its end, whenever it is
+killed.
+"""
 
 import os
 import subprocess
@@ -41,7 +43,11 @@ class WritingLanes(ToyLanes):
         for number in ending:
             folder = self.runs / "trials" / "toy" / run_folder(number, repeat=False)
             mirrored = self.runs / "artifacts" / "toy" / f"{number:04d}" / "artifacts"
-            links = {WEIGHTS: "trial", "epoch-0001-samples.png": "images", "epoch-0004-samples.png": "images"}
+            links = {
+                WEIGHTS: "trial",
+                "epoch-0001-samples.png": "images",
+                "epoch-0004-samples.png": "images",
+            }
             for name, link in links.items():
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes(f"{number} {name}".encode())
@@ -49,7 +55,10 @@ class WritingLanes(ToyLanes):
                 os.link(folder / name, mirrored / link / name)
         self.most = max(self.most, len(on_disk(self.runs)))
         root = self.runs / "trials" / "toy"
-        left = {"files": {WEIGHTS: "x"}, "images": {epoch: {"samples": str(root / f"{epoch}.png")} for epoch in (1, 4)}}
+        left = {
+            "files": {WEIGHTS: "x"},
+            "images": {epoch: {"samples": str(root / f"{epoch}.png")} for epoch in (1, 4)},
+        }
         folders = {number: str(root / run_folder(number, repeat=False)) for number in ending}
         return [replace(result, folder=folders[result.number], **left) for result in results]
 
@@ -59,7 +68,10 @@ def on_disk(runs, name=WEIGHTS):
 
 
 def linked(runs, name=WEIGHTS):
-    return {run_folder(int(path.parents[2].name), repeat=False) for path in (runs / "artifacts").rglob(name)}
+    return {
+        run_folder(int(path.parents[2].name), repeat=False)
+        for path in (runs / "artifacts").rglob(name)
+    }
 
 
 def best_of(stored, count=BEST):
@@ -100,17 +112,27 @@ def few_at_once(monkeypatch):
     monkeypatch.setattr(best_weights, "AT_ONCE", 2)
 
 
-def test_the_best_keep_their_weights_and_earlier_pictures_while_the_search_goes_on_and_then(tmp_path, few_at_once):
+def test_the_best_keep_their_weights_and_earlier_pictures_while_the_search_goes_on_and_then(
+    tmp_path, few_at_once
+):
     lanes = searched(tmp_path, observed=True)
     assert lanes.most <= BEST + 2 * WIDTH < TRIALS, "a round is told while the next one trains"
     stored = concluded(tmp_path)
     best = best_of(stored)
     assert len(best) == BEST
     assert on_disk(tmp_path) == linked(tmp_path) == best
-    assert on_disk(tmp_path, "epoch-0001-samples.png") == linked(tmp_path, "epoch-0001-samples.png") == best
-    assert len(on_disk(tmp_path, "epoch-0004-samples.png")) == TRIALS, "the last pictures of every trial"
+    assert (
+        on_disk(tmp_path, "epoch-0001-samples.png")
+        == linked(tmp_path, "epoch-0001-samples.png")
+        == best
+    )
+    assert len(on_disk(tmp_path, "epoch-0004-samples.png")) == TRIALS, (
+        "the last pictures of every trial"
+    )
     assert missed(tmp_path, stored) == []
-    assert {name for name, files in stored.study.freed.items() if WEIGHTS in files} == best_of(stored, TRIALS) - best
+    assert {name for name, files in stored.study.freed.items() if WEIGHTS in files} == best_of(
+        stored, TRIALS
+    ) - best
 
 
 def test_killed_anywhere_nobody_misses_a_file_and_the_same_files_are_left(tmp_path, few_at_once):
@@ -125,7 +147,8 @@ def test_killed_anywhere_nobody_misses_a_file_and_the_same_files_are_left(tmp_pa
             observer.conclude()
 
     def begun(root):
-        subprocess.run(["cp", "-a", str(tmp_path / "searched"), str(root / "runs")], check=True)  # it keeps hard links
+        # It keeps hard links.
+        subprocess.run(["cp", "-a", str(tmp_path / "searched"), str(root / "runs")], check=True)
         free(root)
 
     killed = 0
@@ -139,7 +162,9 @@ def test_killed_anywhere_nobody_misses_a_file_and_the_same_files_are_left(tmp_pa
     assert killed > TRIALS
 
 
-def test_weights_of_a_registered_model_stay_and_a_later_best_is_no_reason_to_free_twice(tmp_path, few_at_once):
+def test_weights_of_a_registered_model_stay_and_a_later_best_is_no_reason_to_free_twice(
+    tmp_path, few_at_once
+):
     searched(tmp_path, observed=False)
     with held(tmp_path) as storage:
         stored = read_state(storage, "toy")
@@ -147,10 +172,16 @@ def test_weights_of_a_registered_model_stay_and_a_later_best_is_no_reason_to_fre
         write_study(
             optuna.load_study(study_name="toy", storage=storage),
             model=RegisteredModel(
-                name="toy", alias="best", run=f"toy/{worst.number}", folder=worst.folder, loader_module="", inputs={},
-                outputs={}, pip_requirements=(),
+                name="toy",
+                alias="best",
+                run=f"toy/{worst.number}",
+                folder=worst.folder,
+                loader_module="",
+                inputs={},
+                outputs={},
+                pip_requirements=(),
             ),
-        )  # fmt: skip
+        )
     stored = concluded(tmp_path)
     assert on_disk(tmp_path) == {*best_of(stored), run_folder(worst.number, repeat=False)}
     assert freeable(tmp_path, stored, (), BEST) == []
@@ -158,7 +189,9 @@ def test_weights_of_a_registered_model_stay_and_a_later_best_is_no_reason_to_fre
 
 def test_a_file_that_is_freed_while_the_mirror_copies_it_is_left_out(tmp_path):
     class Client:
-        """An artifact store elsewhere; while the first file goes there, the driver frees the second one."""
+        """An artifact store elsewhere; while the first file goes there, the driver frees the second
+        one.
+        """
 
         def log_artifact(self, run, path, target):
             if path.endswith("a"):

@@ -1,4 +1,6 @@
-"""Nothing is read from a damaged file of a finished run: real damage, the commands, and what mends it."""
+"""Nothing is read from a damaged file of a finished run: real damage, the commands, and what mends
+it.
+"""
 
 import json
 import random
@@ -66,21 +68,34 @@ def test_every_command_on_a_run_refuses_damaged_weights_in_one_line(
     flip_bit(folder_of(runs) / WEIGHTS)
     data, run = ["--data", tiny_study / "data"], f"{NAME}/r0"
     for arguments in (
-        *(["evaluate", run, *data], ["sample", run], ["reconstruct", run, *data], ["export", run, "-o", "out"]),
+        *(
+            ["evaluate", run, *data],
+            ["sample", run],
+            ["reconstruct", run, *data],
+            ["export", run, "-o", "out"],
+        ),
         *(["interpolate", run, *data], ["traverse", run, *data], ["embed", run, *data]),
     ):
         said = refused(capsys, *arguments, "--runs", runs)
-        assert f"{WEIGHTS}: is damaged: its content does not match its checksum. `{program()} reproduce" in said
+        assert (
+            f"{WEIGHTS}: is damaged: its content does not match its checksum. `{program()} "
+            "reproduce" in said
+        )
     assert list(Path().iterdir()) == []
 
 
 def test_a_whole_file_that_is_not_the_recorded_one_is_refused_where_the_record_is_at_hand(
     runs: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    change_tensors(folder_of(runs) / WEIGHTS, lambda tensors: [tensor.mul_(1.001) for tensor in tensors.values()])
+    change_tensors(
+        folder_of(runs) / WEIGHTS,
+        lambda tensors: [tensor.mul_(1.001) for tensor in tensors.values()],
+    )
     for name in (f"{NAME}/r0", f"{NAME}/best", folder_of(runs)):
         if name != f"{NAME}/best" or stored_best(runs) == f"{NAME}/r0":
-            assert "is not the file of the run's record" in refused(capsys, "sample", name, "--runs", runs)
+            assert "is not the file of the run's record" in refused(
+                capsys, "sample", name, "--runs", runs
+            )
     shutil.copytree(folder_of(runs), "alone")
     alone = CliRunner().invoke(cli, ["sample", "alone", "--runs", str(runs), "-n", "1"])
     assert alone.exit_code == 0, alone.output
@@ -96,25 +111,36 @@ def test_the_record_holds_the_hash_of_every_file_of_weights(runs: Path) -> None:
     for name in ("0", "1", "2", "r0"):
         run = parse_run(f"{NAME}/{name}")
         folder = folder_of(runs, run.folder)
-        there = {file: file_digest(folder / file) for file in (WEIGHTS, LAST) if (folder / file).exists()}
+        there = {
+            file: file_digest(folder / file) for file in (WEIGHTS, LAST) if (folder / file).exists()
+        }
         assert run.record(stored).files == there
     assert set(there) == {WEIGHTS, LAST}
 
 
-def test_files_of_an_older_version_are_refused_with_the_reason(runs: Path, capsys: pytest.CaptureFixture) -> None:
+def test_files_of_an_older_version_are_refused_with_the_reason(
+    runs: Path, capsys: pytest.CaptureFixture
+) -> None:
     path = folder_of(runs) / SETTINGS
     settings = json.loads(path.read_text())
     del settings["sha256"]
     path.write_text(json.dumps(settings))
     said = refused(capsys, "sample", f"{NAME}/r0", "--runs", runs)
-    assert "has no checksum, because it is damaged or was written by an older version of vaeexp" in said
+    assert (
+        "has no checksum, because it is damaged or was written by an older version of vaeexp"
+        in said
+    )
 
 
 # ---- arrays ----
 
 
-def test_no_array_is_ever_read_from_a_damaged_file(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Of 1,500 flipped bits the CRC-32 of zip let no wrong array through, but 101 ended in errors that no reader of zip expects."""
+def test_no_array_is_ever_read_from_a_damaged_file(
+    runs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of 1,500 flipped bits the CRC-32 of zip let no wrong array through, but 101 ended in errors
+    that no reader of zip expects.
+    """
     folder, draw = folder_of(runs), random.Random(3)
     for name in (PICTURES, EVALUATION):
         whole = (folder / name).read_bytes()
@@ -142,14 +168,19 @@ def test_arrays_are_read_as_they_were_written(runs: Path) -> None:
 # ---- versions ----
 
 
-def test_a_file_of_a_higher_schema_is_refused_and_not_called_damaged(runs: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_file_of_a_higher_schema_is_refused_and_not_called_damaged(
+    runs: Path, capsys: pytest.CaptureFixture
+) -> None:
     folder, stored = folder_of(runs), stored_study(NAME, runs, None)
     for name in (WEIGHTS, PICTURES, EVALUATION, SETTINGS, RESULT):
         whole = (folder / name).read_bytes()
         change_marks(folder / name, schema=2, version="9.1")
         *findings, _ = check_files(runs, stored)
         (finding,) = (each for each in findings if "schema" in each.words)
-        line = f"{folder / name}: is stored in schema 2, and vaeexp {VERSION} reads schema 1. Use vaeexp 9.1, which wrote it."
+        line = (
+            f"{folder / name}: is stored in schema 2, and vaeexp {VERSION} reads schema 1. Use "
+            "vaeexp 9.1, which wrote it."
+        )
         assert (finding.words, finding.repair) == (line, None)
         if name in (PICTURES, EVALUATION):
             with pytest.raises(UserError, match="is stored in schema 2"):
@@ -178,7 +209,9 @@ def test_files_without_a_number_are_read_and_those_of_arrays_have_one(runs: Path
 
 
 def test_the_header_of_weights_is_that_of_earlier_versions(runs: Path) -> None:
-    """The records of their studies hold its hash, and `reproduce --restore` makes the same file again."""
+    """The records of their studies hold its hash, and `reproduce --restore` makes the same file
+    again.
+    """
     for name in (WEIGHTS, LAST):
         with safe_open(folder_of(runs) / name, framework="pt") as file:
             assert set(file.metadata()) == {"epoch", "sha256"}
@@ -211,8 +244,12 @@ def test_restore_puts_damaged_and_missing_files_back(runs: Path, tiny_study: Pat
 
 
 @pytest.mark.parametrize("equal", [True, False])
-def test_restore_of_a_run_that_left_no_weights_goes_by_its_figures(runs: Path, equal: bool, tmp_path: Path) -> None:
-    """A pruned trial leaves settings and result alone. A campaign of faults found that these could not be restored."""
+def test_restore_of_a_run_that_left_no_weights_goes_by_its_figures(
+    runs: Path, equal: bool, tmp_path: Path
+) -> None:
+    """A pruned trial leaves settings and result alone. A campaign of faults found that these could
+    not be restored.
+    """
     record = read_record(f"{NAME}/2", runs, None)
     record = replace(record, trial=changed(record.trial, files={}))
     made, place = Path(shutil.copytree(record.folder, tmp_path / "made")), record.folder
@@ -239,7 +276,9 @@ def test_restore_puts_other_weights_beside(runs: Path, tiny_study: Path) -> None
 # ---- evaluate ----
 
 
-def test_evaluate_says_whether_the_figures_are_those_of_the_record(runs: Path, tiny_study: Path) -> None:
+def test_evaluate_says_whether_the_figures_are_those_of_the_record(
+    runs: Path, tiny_study: Path
+) -> None:
     done = called(tiny_study, runs, "evaluate", f"{NAME}/r0", "--output", "figures.json")
     assert done.exit_code == 0, done.output
     assert "figures are those of the study's record" in done.output
@@ -265,7 +304,12 @@ def test_what_one_test_image_cannot_tell_agrees_with_itself(value: float) -> Non
     assert not Criterion(1e-3, "").near(value, 1.0)
 
 
-RECORDED = {"test/neg_elbo": 100.0, "test/iw_nll": 95.0, "test/importance_samples": 50.0, "test/fid": 9.0}
+RECORDED = {
+    "test/neg_elbo": 100.0,
+    "test/iw_nll": 95.0,
+    "test/importance_samples": 50.0,
+    "test/fid": 9.0,
+}
 RECORDED |= {"test/active_units": 7.0, "test_last/neg_elbo": 101.0}
 
 
@@ -288,5 +332,7 @@ RECORDED |= {"test/active_units": 7.0, "test_last/neg_elbo": 101.0}
 )
 def test_figures_differ_where_they_may_not(changed: dict, options: dict, agrees: bool) -> None:
     found = {name: value for name, value in RECORDED.items() if name.startswith("test/")} | changed
-    assert compare_figures(found, RECORDED, **{"last": False, "same": True} | options).agrees is agrees
+    assert (
+        compare_figures(found, RECORDED, **{"last": False, "same": True} | options).agrees is agrees
+    )
     assert compare_figures(found, {}, last=False, same=True).agrees is None

@@ -1,4 +1,6 @@
-"""Exported models: they load where neither vaeexp nor its dependencies are, and compute what the model computes."""
+"""Exported models: they load where neither vaeexp nor its dependencies are, and compute what the
+model computes.
+"""
 
 import json
 import subprocess
@@ -25,13 +27,16 @@ from vaeexp.runs.run import open_run
 TINY = {"hidden": (6,), "channels": (4, 6), "latent_size": 3}
 GREY = {"binarisation": "none"}
 MIXTURE = "discretised_logistic_mixture"
-# A discretised logistic is the same code as a mixture of one, and its mean a program of 1,000 steps: ten seconds to trace.
-LIKELIHOODS_OF_FEW_STEPS = [name for name in LIKELIHOODS if name not in ("discretised_logistic", MIXTURE)]
+# A discretised logistic is the same code as a mixture of one, and its mean a program of 1,000
+# steps: ten seconds to trace.
+LIKELIHOODS_OF_FEW_STEPS = [
+    name for name in LIKELIHOODS if name not in ("discretised_logistic", MIXTURE)
+]
 
 
 def cases() -> Iterator[tuple[str, tuple[int, int, int], dict[str, Any]]]:
-    """A name, the shape of the images and settings. A program is a network and then a likelihood or a posterior, so each of
-    those is exported in one case; the cases take them in turn.
+    """A name, the shape of the images and settings. A program is a network and then a likelihood or
+    a posterior, so each of those is exported in one case; the cases take them in turn.
     """
     parts = [list(NETWORKS), LIKELIHOODS_OF_FEW_STEPS, list(POSTERIORS)]
     for turn in range(max(map(len, parts))):
@@ -39,7 +44,11 @@ def cases() -> Iterator[tuple[str, tuple[int, int, int], dict[str, Any]]]:
         shape = (3, 3, 2) if network.startswith("mlp") else (3, 28, 28)
         params = {"network": network, "likelihood": likelihood, "posterior": posterior}
         yield f"{network}, {likelihood}, {posterior}", shape, GREY | params
-    yield "group norm", (1, 8, 8), {"network": "conv", "normalisation": "group", "head": 5, "activation": "gelu"}
+    yield (
+        "group norm",
+        (1, 8, 8),
+        {"network": "conv", "normalisation": "group", "head": 5, "activation": "gelu"},
+    )
     yield "own", (1, 4, 4), {"network": "test_export:Own", "prior": "vampprior", "components": 2}
 
 
@@ -102,7 +111,9 @@ assert "vaeexp" not in sys.modules
 
 
 def export_and_run(root: Path, cases: dict[str, tuple]) -> dict[str, tuple[VAE, Path]]:
-    """Cases exported by this process, and run by another that has PyTorch alone, with the lines of their README."""
+    """Cases exported by this process, and run by another that has PyTorch alone, with the lines of
+    their README.
+    """
     made = {}
     for name, (shape, params) in cases.items():
         run, folder = root / "runs" / name, root / name
@@ -138,12 +149,18 @@ def check_numbers(vae: VAE, folder: Path) -> None:
 
 def test_every_part_of_a_model_is_in_a_case() -> None:
     settings = [params for _, params in CASES.values()]
-    for part, known in {"network": NETWORKS, "likelihood": LIKELIHOODS_OF_FEW_STEPS, "posterior": POSTERIORS}.items():
+    for part, known in {
+        "network": NETWORKS,
+        "likelihood": LIKELIHOODS_OF_FEW_STEPS,
+        "posterior": POSTERIORS,
+    }.items():
         assert set(known) <= {params.get(part) for params in settings}
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_lines_of_its_readme_compute_what_the_model_does_without_vaeexp(exported: dict, name: str) -> None:
+def test_the_lines_of_its_readme_compute_what_the_model_does_without_vaeexp(
+    exported: dict, name: str
+) -> None:
     vae, folder = exported[name]
     check_numbers(vae, folder)
     x, _ = torch.load(folder / "given.pt")[0]
@@ -160,7 +177,9 @@ def test_weights_and_settings_are_the_runs_own_and_open_again(exported: dict) ->
     vae, folder = exported["own"]
     run = open_run(str(folder), folder, allow_code=True)
     assert run.name == "own"
-    for (name, mine), (other, its) in zip(run.vae.state_dict().items(), vae.state_dict().items(), strict=True):
+    for (name, mine), (other, its) in zip(
+        run.vae.state_dict().items(), vae.state_dict().items(), strict=True
+    ):
         assert name == other
         assert torch.equal(mine, its)
 
@@ -169,11 +188,15 @@ def test_each_program_holds_its_own_weights_alone_and_no_pickled_ones(exported: 
     vae, folder = next(made for name, made in exported.items() if name.startswith("conv_mnist"))
     for half in ("encoder", "decoder"):
         network = getattr(vae, half)
-        floats = sum(tensor.numel() for tensor in network.state_dict().values() if tensor.is_floating_point())
+        floats = sum(
+            tensor.numel() for tensor in network.state_dict().values() if tensor.is_floating_point()
+        )
         assert (folder / f"{half}.pt2").stat().st_size < 4 * floats + 200_000
         with zipfile.ZipFile(folder / f"{half}.pt2") as archive:
             [inside] = [
-                name for name in archive.namelist() if name.endswith(("model_weights_config.json", "weights/model.pt"))
+                name
+                for name in archive.namelist()
+                if name.endswith(("model_weights_config.json", "weights/model.pt"))
             ]
             stored = archive.read(inside)
         if inside.endswith(".pt"):  # of PyTorch 2.8: in one file, which holds nothing but tensors
@@ -195,7 +218,11 @@ def test_a_folder_of_another_run_is_left_alone(tmp_path: Path) -> None:
         finished_run(tmp_path / name, (1, 4, 4), seed=seed, hidden=(4,), latent_size=2)
     one = open_run(str(tmp_path / "one"), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    for folder, said in (("one", "the run itself"), ("two", "another run"), ("one/settings.json", "is a file")):
+    for folder, said in (
+        ("one", "the run itself"),
+        ("two", "another run"),
+        ("one/settings.json", "is a file"),
+    ):
         with pytest.raises(UserError, match=said):
             export_run(one, tmp_path / folder)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -1,4 +1,6 @@
-"""What `doctor` says of the files of runs: each kind is red by real damage, moved aside, and green when whole."""
+"""What `doctor` says of the files of runs: each kind is red by real damage, moved aside, and green
+when whole.
+"""
 
 import shutil
 
@@ -11,7 +13,14 @@ from sweeps.storage.study_record import read_state
 from vaeexp.runs.checks import check_files
 from vaeexp.runs.run import open_run
 
-FILES = ("settings.json", "result.json", "weights.safetensors", "last.safetensors", "pictures.npz", "evaluation.npz")
+FILES = (
+    "settings.json",
+    "result.json",
+    "weights.safetensors",
+    "last.safetensors",
+    "pictures.npz",
+    "evaluation.npz",
+)
 
 
 @pytest.fixture
@@ -28,12 +37,15 @@ def wrong(runs):
 
 def test_the_files_of_a_healthy_study_match_their_checksums(runs):
     assert wrong(runs) == []
-    assert not (runs / "trials" / NAME / "trial-0001" / "evaluation.npz").exists()  # no test images in the search
+    # No test images in the search.
+    assert not (runs / "trials" / NAME / "trial-0001" / "evaluation.npz").exists()
 
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("place", [0.0, 0.5, 0.99], ids=["head", "middle", "end"])
-def test_a_flipped_bit_anywhere_is_red_and_the_file_is_moved_aside_and_then_missed(runs, name, place):
+def test_a_flipped_bit_anywhere_is_red_and_the_file_is_moved_aside_and_then_missed(
+    runs, name, place
+):
     folder = runs / "trials" / NAME / "repeat-0000"
     content = bytearray((folder / name).read_bytes())
     content[int(place * len(content))] ^= 4
@@ -49,7 +61,10 @@ def test_a_flipped_bit_anywhere_is_red_and_the_file_is_moved_aside_and_then_miss
     assert (missing.name, missing.repair) == (finding.name, None)
     assert missing.remedy == finding.remedy
     if name in ("settings.json", "weights.safetensors"):
-        with pytest.raises(UserError, match=rf"has no {name}; `vaeexp reproduce RUN --restore` trains the run again"):
+        with pytest.raises(
+            UserError,
+            match=rf"has no {name}; `vaeexp reproduce RUN --restore` trains the run again",
+        ):
             open_run(f"{NAME}/r0", runs)
 
 
@@ -60,5 +75,7 @@ def test_a_file_of_another_run_and_a_missing_one_are_red(runs):
     assert "is whole, and not the file of its run's record" in finding.words
     (folder / "repeat-0000" / "weights.safetensors").unlink()
     (finding,) = wrong(runs)
-    assert finding.words.endswith("weights.safetensors is missing, and the record says that the run has left it")
+    assert finding.words.endswith(
+        "weights.safetensors is missing, and the record says that the run has left it"
+    )
     assert finding.repair is None

@@ -24,13 +24,25 @@ def images(tmp_path_factory):
 
 
 def open_lanes_here(folder: Path, images: Path, **changes):
-    settings = Settings().with_params({"validation_size": 20, "binarisation": "dynamic", "hidden": (8,)})
+    settings = Settings().with_params(
+        {"validation_size": 20, "binarisation": "dynamic", "hidden": (8,)}
+    )
     fingerprint = open_dataset(settings.data, root=images, say=lambda text: None).fingerprint
     arguments = {
-        "settings": settings, "fingerprints": {"dynamic": fingerprint}, "data": str(images), "full_data": False, "device": "cpu",
-        "maxima": {}, "averaged": False, "study": "s", "study_seed": 1, "folder": str(folder), "lanes": 2, "rows": 2,
+        "settings": settings,
+        "fingerprints": {"dynamic": fingerprint},
+        "data": str(images),
+        "full_data": False,
+        "device": "cpu",
+        "maxima": {},
+        "averaged": False,
+        "study": "s",
+        "study_seed": 1,
+        "folder": str(folder),
+        "lanes": 2,
+        "rows": 2,
         "checkpoint_seconds": 20.0,
-    }  # fmt: skip
+    }
     return open_remote_lanes(**arguments | RUNNING | changes)
 
 
@@ -46,7 +58,9 @@ def test_a_worker_says_what_decides_its_numbers(tmp_path, images, monkeypatch):
     assert json.loads(json.dumps(kind)) == kind
     monkeypatch.setattr("vaeexp.runs.worker.why_not_compiled", lambda: "there is no C++ compiler")
     uncompiled = open_lanes_here(tmp_path, images, compile=True).kind
-    assert uncompiled["compile"] == "off, because there is no C++ compiler", "its kernels are others"
+    assert uncompiled["compile"] == "off, because there is no C++ compiler", (
+        "its kernels are others"
+    )
 
 
 def test_other_images_are_refused(tmp_path, images):

@@ -1,4 +1,6 @@
-"""A trial trained again from its record: it matches to the bit, and whatever was changed on record or in its folder shows."""
+"""A trial trained again from its record: it matches to the bit, and whatever was changed on record
+or in its folder shows.
+"""
 
 import hashlib
 import json
@@ -24,7 +26,15 @@ from sweeps.storage.checked_records import record_line
 from sweeps.storage.study_record import read_state
 from vaeexp.commands import cli, main
 from vaeexp.results import parse_run
-from vaeexp.runs.comparison import DRAWS, PRECISION, ROUNDING, Criterion, choose_criterion, compare, difference
+from vaeexp.runs.comparison import (
+    DRAWS,
+    PRECISION,
+    ROUNDING,
+    Criterion,
+    choose_criterion,
+    compare,
+    difference,
+)
 
 EXACT = Criterion(0.0, "")
 
@@ -33,7 +43,9 @@ EXACT = Criterion(0.0, "")
 def nothing_left(
     tmp_path: Path, tiny_study: Path, empty_folder: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """A folder for temporary files, which must be empty in the end as the working directory must."""
+    """A folder for temporary files, which must be empty in the end as the working directory
+    must.
+    """
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     monkeypatch.setenv("VAEEXP_CACHE", str(tiny_study / "cache"))
@@ -67,7 +79,8 @@ def tamper(runs: Path, trial: str, change: Callable[[dict], None]) -> None:
     identity = storage.get_all_trials(storage.get_study_id_from_name(place))[number]._trial_id
     lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     before = json.dumps(lines)
-    made = [line for line in lines if "intermediate_values" in line]  # without an identity: they are counted
+    # Without an identity: they are counted.
+    made = [line for line in lines if "intermediate_values" in line]
     for line in lines:
         if line.get("trial_id") == identity or line is made[identity]:
             change(line)
@@ -90,7 +103,9 @@ def attribute(name: str, change: Callable) -> Callable[[dict], None]:
 # ---- what was not touched matches ----
 
 
-def test_a_complete_trial_matches_to_the_bit_in_a_process_like_those_of_a_sweep(tiny_study: Path) -> None:
+def test_a_complete_trial_matches_to_the_bit_in_a_process_like_those_of_a_sweep(
+    tiny_study: Path,
+) -> None:
     before = contents(tiny_study / "mlruns")
     done = reproduce(tiny_study, "trial-0001")
     assert done.exit_code == 0, done.output
@@ -110,13 +125,31 @@ def test_a_complete_trial_matches_to_the_bit_in_a_process_like_those_of_a_sweep(
 @pytest.mark.parametrize(
     ("trial", "says"),
     [
-        ("0", ["failed after 2 epochs", "epoch 3/3: diverged", "fails again in epoch 3: diverged", "9 tensors equal"]),
+        (
+            "0",
+            [
+                "failed after 2 epochs",
+                "epoch 3/3: diverged",
+                "fails again in epoch 3: diverged",
+                "9 tensors equal",
+            ],
+        ),
         ("2", ["pruned after 2 epochs, as on record", "2 of 2 equal, bit for bit"]),
         ("3", [f"{NAME}/3 took the result of {NAME}/1", "4 of 4 equal"]),
-        ("r0", ["test/iw_nll", "test_last/reconstruction_mse", "/inception_score: as on record", "last weights"]),
+        (
+            "r0",
+            [
+                "test/iw_nll",
+                "test_last/reconstruction_mse",
+                "/inception_score: as on record",
+                "last weights",
+            ],
+        ),
     ],
 )
-def test_every_kind_of_ending_is_reached_again(tiny_study: Path, in_this_process, trial: str, says: list) -> None:
+def test_every_kind_of_ending_is_reached_again(
+    tiny_study: Path, in_this_process, trial: str, says: list
+) -> None:
     before = contents(tiny_study / "mlruns")
     done = reproduce(tiny_study, trial)
     assert done.exit_code == 0, done.output
@@ -126,12 +159,17 @@ def test_every_kind_of_ending_is_reached_again(tiny_study: Path, in_this_process
     assert contents(tiny_study / "mlruns") == before
 
 
-def test_an_epoch_that_took_too_long_is_not_tried_again(tiny_study: Path, runs: Path, in_this_process: None) -> None:
+def test_an_epoch_that_took_too_long_is_not_tried_again(
+    tiny_study: Path, runs: Path, in_this_process: None
+) -> None:
     failure = {"kind": "timed_out", "message": "its epoch was not done after 15 seconds in epoch 3"}
     tamper(runs, "trial-0000", attribute("outcome", lambda ending: ending | {"failure": failure}))
     done = reproduce(tiny_study, "0", runs=runs)
     assert "2 of 2 equal, bit for bit" in done.output
-    assert "not tried, because a limit on time ended the trial; on record: epoch 3, timed_out (its epoch" in done.output
+    assert (
+        "not tried, because a limit on time ended the trial; on record: epoch 3, timed_out (its "
+        "epoch" in done.output
+    )
     assert "epoch 3/" not in done.output
 
 
@@ -144,7 +182,9 @@ def test_without_its_folder_a_trial_is_trained_from_the_study(tiny_study: Path, 
     assert "the run has left no weights.safetensors" in done.output
 
 
-def test_a_study_that_was_changed_since_does_not_change_what_its_runs_were(tiny_study: Path, runs: Path) -> None:
+def test_a_study_that_was_changed_since_does_not_change_what_its_runs_were(
+    tiny_study: Path, runs: Path
+) -> None:
     storage = open_storage(None, runs, NAME, must_exist=True)
     study = storage.get_study_id_from_name(NAME)
     spec = storage.get_study_user_attrs(study)["spec"]
@@ -187,13 +227,17 @@ def value_of_epoch_3(line: dict) -> None:
 
 def failing_in_epoch_4(line: dict) -> None:
     failure = {"kind": "diverged", "message": "by decree"}
-    attribute("outcome", lambda ending: ending | {"state": "failed", "epoch": 4, "failure": failure})(line)
+    attribute(
+        "outcome", lambda ending: ending | {"state": "failed", "epoch": 4, "failure": failure}
+    )(line)
     if line.get("step") == 4:
         line.clear()
 
 
 def with_another_rate(epoch: dict) -> dict:
-    return epoch | {"metrics": epoch["metrics"] | {"train/rate": epoch["metrics"]["train/rate"] * 1.001}}
+    return epoch | {
+        "metrics": epoch["metrics"] | {"train/rate": epoch["metrics"]["train/rate"] * 1.001}
+    }
 
 
 def last_rate(results: dict) -> dict:
@@ -202,13 +246,33 @@ def last_rate(results: dict) -> dict:
 
 CHANGES = {
     "a value": ("trial-0001", value_of_epoch_3, "epochs differ first at epoch 3, −ELBO "),
-    "a measure": ("trial-0001", attribute("epoch/2", with_another_rate), "epochs differ first at epoch 2, train/rate "),
+    "a measure": (
+        "trial-0001",
+        attribute("epoch/2", with_another_rate),
+        "epochs differ first at epoch 2, train/rate ",
+    ),
     "the seed": ("trial-0002", seed, "epochs differ first at epoch 1, −ELBO "),
-    "the best epoch": ("trial-0001", attribute("results", lambda own: own | {"best_epoch": 3.0}), "best epoch 4 i"),
-    "a figure of the last epoch": ("repeat-0000", attribute("results", last_rate), "final figures test_last/rate "),
-    "how it failed": ("trial-0000", attribute("outcome", lambda own: own | {"epoch": 4}), "end fails otherwise in epoch 3: diverged"),
-    "that it failed": ("trial-0001", failing_in_epoch_4, "end does not fail again; on record: epoch 4, diverged (by decree)"),
-}  # fmt: skip
+    "the best epoch": (
+        "trial-0001",
+        attribute("results", lambda own: own | {"best_epoch": 3.0}),
+        "best epoch 4 i",
+    ),
+    "a figure of the last epoch": (
+        "repeat-0000",
+        attribute("results", last_rate),
+        "final figures test_last/rate ",
+    ),
+    "how it failed": (
+        "trial-0000",
+        attribute("outcome", lambda own: own | {"epoch": 4}),
+        "end fails otherwise in epoch 3: diverged",
+    ),
+    "that it failed": (
+        "trial-0001",
+        failing_in_epoch_4,
+        "end does not fail again; on record: epoch 4, diverged (by decree)",
+    ),
+}
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -217,11 +281,15 @@ def test_what_was_changed_on_record_is_found_out(tiny_study: Path, runs: Path, c
     tamper(runs, trial, tampering)
     done = reproduce(tiny_study, trial, runs=runs)
     assert done.exit_code == 1, done.output
-    assert done.output.splitlines()[-1].startswith(f"{parse_run(f'{NAME}/{trial}')} DIFFERS from its record: {says}")
+    assert done.output.splitlines()[-1].startswith(
+        f"{parse_run(f'{NAME}/{trial}')} DIFFERS from its record: {says}"
+    )
     if change == "the seed":
         assert "in the run's folder" in done.output
     if change == "a value":
-        assert "differs: epoch 3, −ELBO " in done.output, "at once, and not after the last epoch only"
+        assert "differs: epoch 3, −ELBO " in done.output, (
+            "at once, and not after the last epoch only"
+        )
     if change == "that it failed":
         assert re.search(r"epoch 4/4: −ELBO [\d.]+, not as on record", done.output)
 
@@ -229,7 +297,9 @@ def test_what_was_changed_on_record_is_found_out(tiny_study: Path, runs: Path, c
 def test_changed_weights_and_settings_are_found_out(tiny_study: Path, runs: Path, capsys) -> None:
     folder = runs / "trials" / NAME / "trial-0001"
     name = sorted(load_file(folder / "weights.safetensors"))[0]
-    change_tensors(folder / "weights.safetensors", lambda tensors: tensors[name].view(-1)[0].add_(0.5))
+    change_tensors(
+        folder / "weights.safetensors", lambda tensors: tensors[name].view(-1)[0].add_(0.5)
+    )
     change_settings(folder, lambda settings: settings["train"].update(beta=2.0))
     with pytest.raises(SystemExit) as ended:
         main(list(map(str, given("1", runs, tiny_study / "data"))))
@@ -253,13 +323,17 @@ def test_other_images_are_refused_with_both_fingerprints(
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
     write_files(tmp_path / "data" / "MNIST" / "raw", training=160, test=30, seed=1)
     said = refused(capsys, *given("1", tiny_study / "mlruns", tmp_path / "data"))
-    own = json.loads((tiny_study / "mlruns/trials" / NAME / "trial-0001/settings.json").read_text())["fingerprint"]
+    own = json.loads(
+        (tiny_study / "mlruns/trials" / NAME / "trial-0001/settings.json").read_text()
+    )["fingerprint"]
     mine, other = re.findall(r"[0-9a-f]{12}", said)
     assert mine == own[:12] != other
     assert "--data" in said
 
 
-def test_what_has_not_ended_or_is_not_there_is_refused(tiny_study: Path, runs: Path, capsys) -> None:
+def test_what_has_not_ended_or_is_not_there_is_refused(
+    tiny_study: Path, runs: Path, capsys
+) -> None:
     storage = open_storage(None, runs, NAME, must_exist=True)
     study = storage.get_study_id_from_name(NAME)
     storage.set_trial_user_attr(storage.create_new_trial(study), "seed", 5)
@@ -273,9 +347,13 @@ def test_what_has_not_ended_or_is_not_there_is_refused(tiny_study: Path, runs: P
         assert says in refused(capsys, *given(trial, runs, tiny_study / "data"))
 
 
-def test_a_device_that_is_not_here_is_named(tiny_study: Path, runs: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_device_that_is_not_here_is_named(
+    tiny_study: Path, runs: Path, capsys: pytest.CaptureFixture
+) -> None:
     folder = runs / "trials" / NAME / "trial-0001"
-    change_settings(folder, lambda settings: settings["arithmetic"].update(device="mps", processor="M"))
+    change_settings(
+        folder, lambda settings: settings["arithmetic"].update(device="mps", processor="M")
+    )
     said = refused(capsys, *given("1", runs, tiny_study / "data"))
     assert f"got mps, which this machine does not have. Try cpu. {NAME}/1 was trained there" in said
     done = reproduce(tiny_study, "1", "--device", "cpu", runs=runs)
@@ -301,7 +379,9 @@ HERE |= {"threads": 2, "torch": "2"}
         ({"device": "cuda", "processor": "C"}, {"device": "cuda", "processor": "C"}, ROUNDING),
     ],
 )
-def test_what_is_asked_depends_on_what_is_the_same(recorded: dict, here: dict, tolerance: float) -> None:
+def test_what_is_asked_depends_on_what_is_the_same(
+    recorded: dict, here: dict, tolerance: float
+) -> None:
     found = choose_criterion(HERE | recorded, HERE | here, [])
     assert found.tolerance == tolerance
     assert all(name in found.why for name in recorded if not here)
@@ -312,7 +392,9 @@ def test_values_near_zero_are_measured_by_the_whole_curve() -> None:
     wanted = choose_criterion(HERE | {"threads": 1}, HERE, epochs)
     assert wanted.scale == pytest.approx(40, rel=1e-3)
     assert difference(epochs[1], replace(epochs[1], objective=0.03), wanted) is None
-    assert difference(epochs[1], replace(epochs[1], objective=0.05), wanted).startswith("epoch 2, −ELBO 0.05 instead")
+    assert difference(epochs[1], replace(epochs[1], objective=0.05), wanted).startswith(
+        "epoch 2, −ELBO 0.05 instead"
+    )
 
 
 def epoch_record(epoch: int, objective: float, metrics: dict[str, float] | None = None) -> Epoch:
@@ -329,7 +411,10 @@ def recorded(failure: Failure | None = None, state: str = "complete", **metrics:
 
 
 def findings(record: Trial, again: Trial, wanted: Criterion = EXACT) -> dict[str, tuple]:
-    return {found.what: (found.agrees, found.words) for found in compare(record, again, (None, None), wanted)}
+    return {
+        found.what: (found.agrees, found.words)
+        for found in compare(record, again, (None, None), wanted)
+    }
 
 
 def test_a_failure_that_does_not_come_again_is_a_difference() -> None:
@@ -338,7 +423,10 @@ def test_a_failure_that_does_not_come_again_is_a_difference() -> None:
     assert agrees is False
     assert "does not fail again" in words
     assert "the machine and not the trial" in words
-    assert findings(recorded(crashed), recorded(replace(crashed, message="otherwise")))["end"][0] is True
+    assert (
+        findings(recorded(crashed), recorded(replace(crashed, message="otherwise")))["end"][0]
+        is True
+    )
     diverged = replace(crashed, kind="diverged")
     assert findings(recorded(crashed), recorded(diverged))["end"][0] is False
     assert findings(recorded(), recorded(diverged))["end"][0] is False
@@ -347,11 +435,15 @@ def test_a_failure_that_does_not_come_again_is_a_difference() -> None:
 def test_a_trial_that_would_go_on_or_ends_by_itself_is_a_difference_of_bits_alone() -> None:
     for record, again in (("complete", "pruned"), ("pruned", "complete")):
         assert findings(recorded(state=record), recorded(state=again))["end"][0] is False
-        assert findings(recorded(state=record), recorded(state=again), Criterion(0.01, ""))["end"][0] is None
+        assert (
+            findings(recorded(state=record), recorded(state=again), Criterion(0.01, ""))["end"][0]
+            is None
+        )
 
 
 def test_times_and_the_classifier_do_not_count() -> None:
-    one, other = recorded(**{"test/fid": 1.0, "parameters": 9.0}), recorded(**{"test/fid": 1.1, "parameters": 9.0})
+    one = recorded(**{"test/fid": 1.0, "parameters": 9.0})
+    other = recorded(**{"test/fid": 1.1, "parameters": 9.0})
     slower = replace(other.epochs[0], metrics={"train/loss": 6.0, "seconds": 9.0})
     found = findings(one, changed(other, epochs=(slower,)))
     assert found["epochs"][0] is True

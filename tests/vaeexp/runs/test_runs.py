@@ -1,4 +1,6 @@
-"""Commands on finished runs: what they print and draw is what the run's folder and its images say, and nothing else is needed."""
+"""Commands on finished runs: what they print and draw is what the run's folder and its images say,
+and nothing else is needed.
+"""
 
 import csv
 import io
@@ -68,7 +70,9 @@ def picture(path: Path) -> np.ndarray:
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
     """A run that was never trained, of two latent dimensions and a mixture of three components."""
-    finished_run(tmp_path / "made", (1, 28, 28), hidden=(8,), latent_size=2, prior="mixture", components=3)
+    finished_run(
+        tmp_path / "made", (1, 28, 28), hidden=(8,), latent_size=2, prior="mixture", components=3
+    )
     return tmp_path / "made"
 
 
@@ -77,19 +81,24 @@ def made(tmp_path: Path) -> Path:
 
 def test_evaluate_gives_the_very_figures_of_the_study(tiny_study: Path, tmp_path: Path) -> None:
     """From a copy of the folder alone: without the study's storage, MLflow, or the cache."""
-    recorded = json.loads((tiny_study / "mlruns/trials/beta_mnist/repeat-0000/result.json").read_text())["test"]
+    recorded = json.loads(
+        (tiny_study / "mlruns/trials/beta_mnist/repeat-0000/result.json").read_text()
+    )["test"]
     some = ("neg_elbo", "iw_nll", "active_units", "inception_score", "reconstruction_mse")
     assert recorded.keys() >= {f"test/{name}" for name in some}
     shutil.copytree(tiny_study / "mlruns/trials/beta_mnist/repeat-0000", tmp_path / "copied")
     given = ["--data", tiny_study / "data", "--device", "cpu", "--output", "figures.json"]
     said = run("evaluate", tmp_path / "copied", *given)
     written = json.loads(Path("figures.json").read_text())
-    # The worker had one thread, this process has as many as there are cores: a different order of addition.
+    # The worker had one thread, this process has as many as there are cores: a different order of
+    # addition.
     of_best = {name: value for name, value in recorded.items() if name.startswith("test/")}
     assert written["figures"] == pytest.approx(of_best, rel=1e-5)
     assert written["protocol"]["binarisation"].startswith("dynamic")
     assert "k = 7" in written["protocol"]["estimator"]
-    line = next(line for line in said.splitlines() if line.startswith("importance-weighted NLL, k = 7"))
+    line = next(
+        line for line in said.splitlines() if line.startswith("importance-weighted NLL, k = 7")
+    )
     value, error = (float(word) for word in line.split("k = 7")[1].replace("±", "").split()[:2])
     assert value == pytest.approx(recorded["test/iw_nll"], abs=0.5 * recorded["test/iw_nll_se"])
     assert error == pytest.approx(recorded["test/iw_nll_se"], rel=0.06)
@@ -97,7 +106,9 @@ def test_evaluate_gives_the_very_figures_of_the_study(tiny_study: Path, tmp_path
 
 
 @pytest.mark.usefixtures("classifier")
-def test_a_repeat_is_evaluated_at_its_last_epoch_too(tiny_study: Path, tmp_path: Path, capsys) -> None:
+def test_a_repeat_is_evaluated_at_its_last_epoch_too(
+    tiny_study: Path, tmp_path: Path, capsys
+) -> None:
     """The last weights are made worse here, because those of the study are its best ones."""
     shutil.copytree(tiny_study / "mlruns/trials/beta_mnist/repeat-0000", tmp_path / "copied")
     last = tmp_path / "copied" / "last.safetensors"
@@ -109,10 +120,15 @@ def test_a_repeat_is_evaluated_at_its_last_epoch_too(tiny_study: Path, tmp_path:
         done = CliRunner().invoke(cli, list(map(str, arguments)))
         assert done.exit_code == (epoch == "last"), "worse weights differ from the record"
         written = json.loads(Path("figures.json").read_text())
-        assert (written["epoch"], written["protocol"]["weights"]) == (epoch, f"of the {epoch} epoch")
+        assert (written["epoch"], written["protocol"]["weights"]) == (
+            epoch,
+            f"of the {epoch} epoch",
+        )
         figures.append(written["figures"]["test/neg_elbo"])
     assert figures[1] > figures[0]
-    said = refused(capsys, "evaluate", "beta_mnist/1", "--runs", tiny_study / "mlruns", "--epoch", "last")
+    said = refused(
+        capsys, "evaluate", "beta_mnist/1", "--runs", tiny_study / "mlruns", "--epoch", "last"
+    )
     assert "beta_mnist/1: has no last.safetensors: only repeats" in said
 
 
@@ -120,7 +136,9 @@ def test_a_repeat_is_evaluated_at_its_last_epoch_too(tiny_study: Path, tmp_path:
 def test_more_importance_samples_and_the_other_split(tiny_study: Path, of_study: list) -> None:
     shared = [*of_study, "--device", "cpu", "--output", "figures.json"]
     run("evaluate", "beta_mnist/repeat-0", *shared, "--importance-samples", "200")
-    few = json.loads((tiny_study / "mlruns/trials/beta_mnist/repeat-0000/result.json").read_text())["test"]
+    few = json.loads((tiny_study / "mlruns/trials/beta_mnist/repeat-0000/result.json").read_text())[
+        "test"
+    ]
     many = json.loads(Path("figures.json").read_text())["figures"]
     assert many["test/importance_samples"] == 200
     assert many["test/neg_elbo"] == pytest.approx(few["test/neg_elbo"], rel=1e-6)
@@ -132,7 +150,9 @@ def test_more_importance_samples_and_the_other_split(tiny_study: Path, of_study:
     assert not any(name.startswith("test/") for name in validation["figures"])
 
 
-def test_figures_on_other_images_are_refused(tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_figures_on_other_images_are_refused(
+    tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     write_files(tmp_path / "data" / "MNIST" / "raw", training=160, test=30, seed=1)
     shared = ["--runs", tiny_study / "mlruns", "--data", tmp_path / "data"]
     said = refused(capsys, "evaluate", "beta_mnist/trial-0001", *shared)
@@ -142,11 +162,22 @@ def test_figures_on_other_images_are_refused(tiny_study: Path, tmp_path: Path, c
 
 
 @pytest.mark.usefixtures("classifier")
-def test_a_plain_autoencoder_has_no_bound_on_the_likelihood(tiny_study: Path, tmp_path: Path) -> None:
-    images = json.loads((tiny_study / "mlruns/trials/beta_mnist/trial-0001/settings.json").read_text())["fingerprint"]
-    settings = {"hidden": (8,), "posterior": "deterministic", "validation_size": 40, "binarisation": "dynamic"}
+def test_a_plain_autoencoder_has_no_bound_on_the_likelihood(
+    tiny_study: Path, tmp_path: Path
+) -> None:
+    images = json.loads(
+        (tiny_study / "mlruns/trials/beta_mnist/trial-0001/settings.json").read_text()
+    )["fingerprint"]
+    settings = {
+        "hidden": (8,),
+        "posterior": "deterministic",
+        "validation_size": 40,
+        "binarisation": "dynamic",
+    }
     finished_run(tmp_path / "plain", (1, 28, 28), fingerprint=images, **settings)
-    said = run("evaluate", tmp_path / "plain", "--data", tiny_study / "data", "--output", "figures.json")
+    said = run(
+        "evaluate", tmp_path / "plain", "--data", tiny_study / "data", "--output", "figures.json"
+    )
     figures = json.loads(Path("figures.json").read_text())["figures"]
     assert "test/distortion" in figures
     assert not {"test/neg_elbo", "test/iw_nll"} & figures.keys()
@@ -156,7 +187,9 @@ def test_a_plain_autoencoder_has_no_bound_on_the_likelihood(tiny_study: Path, tm
 
 def test_the_bar_shows_how_far_it_is() -> None:
     written = io.StringIO()
-    with progress_bar(Console(file=written, force_terminal=True, width=80), "some work") as progress:
+    with progress_bar(
+        Console(file=written, force_terminal=True, width=80), "some work"
+    ) as progress:
         progress(30, 40)
     assert "some work" in written.getvalue()
     assert "75%" in written.getvalue()
@@ -172,14 +205,19 @@ def test_a_run_is_named_in_several_ways(tiny_study: Path) -> None:
     for best in ("beta_mnist/best", "beta_mnist", "beta_mnist/r0", "beta_mnist/repeat-0000"):
         assert open_run(best, tiny_study / "mlruns").name == "beta_mnist/r0"
     for trial in ("beta_mnist/1", "beta_mnist/trial-1", "beta_mnist/trial-0001"):
-        assert open_run(trial, tiny_study / "mlruns").folder == tiny_study / "mlruns/trials/beta_mnist/trial-0001"
+        assert (
+            open_run(trial, tiny_study / "mlruns").folder
+            == tiny_study / "mlruns/trials/beta_mnist/trial-0001"
+        )
     run = open_run(str(tiny_study / "mlruns/trials/beta_mnist/trial-0001"), Path("nowhere"))
     assert (run.name, run.study_seed, run.image_shape) == ("beta_mnist/1", 3, (1, 28, 28))
     assert run.settings.data.binarisation == "dynamic"
     assert len(run.fingerprint) == 64
 
 
-def test_runs_that_are_not_there(tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_runs_that_are_not_there(
+    tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     runs = ["--runs", tiny_study / "mlruns"]
     assert " trials beta_mnist --runs " in refused(capsys, "sample", "beta_mnist/trial-0009", *runs)
     assert "Did you mean 'beta_mnist'?" in refused(capsys, "sample", "beta_mnits/trial-0000", *runs)
@@ -191,8 +229,8 @@ def test_runs_that_are_not_there(tiny_study: Path, tmp_path: Path, capsys: pytes
     (unfinished / "checkpoint.safetensors").write_bytes(b"")
     said = refused(capsys, "sample", "beta_mnist/trial-0000", "--runs", tmp_path / "runs")
     assert said.rstrip().endswith(
-        "beta_mnist/0: has no weights.safetensors; choose a complete run, because a pruned trial leaves weights only with "
-        "`keep: {pruned: weights}` in its study file."
+        "beta_mnist/0: has no weights.safetensors; choose a complete run, because a pruned trial "
+        "leaves weights only with `keep: {pruned: weights}` in its study file."
     )
     assert list(Path().iterdir()) == []
 
@@ -201,11 +239,21 @@ def test_runs_that_are_not_there(tiny_study: Path, tmp_path: Path, capsys: pytes
     ("damage", "named"),
     [
         (lambda made: os.truncate(made / "weights.safetensors", 100), "made"),
-        (lambda made: change_settings(made, lambda own: own["model"].update(unheard_of=1)), "unheard_of"),
-        (lambda made: change_settings(made, lambda own: own["model"].update(network="no_such:Net")), "no_such"),
+        (
+            lambda made: change_settings(made, lambda own: own["model"].update(unheard_of=1)),
+            "unheard_of",
+        ),
+        (
+            lambda made: change_settings(
+                made, lambda own: own["model"].update(network="no_such:Net")
+            ),
+            "no_such",
+        ),
     ],
 )
-def test_folders_that_hold_no_model(made: Path, damage: Callable, named: str, capsys: pytest.CaptureFixture) -> None:
+def test_folders_that_hold_no_model(
+    made: Path, damage: Callable, named: str, capsys: pytest.CaptureFixture
+) -> None:
     damage(made)
     assert named in refused(capsys, "sample", made)
 
@@ -231,7 +279,8 @@ def test_samples_of_a_component(made: Path, tmp_path: Path, capsys: pytest.Captu
             "sample", made, "--component", number, "-n", "4", "-o", f"{number}.png"
         )
     settled = {name: tensor.clone() for name, tensor in prior.state_dict().items()}
-    settled["log_vars"][:] = -20  # so narrow that all of its samples are one picture, that of its mean
+    # So narrow that all of its samples are one picture, that of its mean.
+    settled["log_vars"][:] = -20
     narrow = tmp_path / "narrow"
     shutil.copytree(made, narrow)
     narrowed = {f"prior.{name}": tensor for name, tensor in settled.items()}
@@ -268,7 +317,11 @@ def test_every_drawing_has_a_title_that_fits(tiny_study: Path) -> None:
         drawing.figure.draw_without_rendering()
         box = drawing.figure.texts[-1].get_window_extent()
         assert box.x1 < drawing.figure.bbox.x1, drawing.words
-        assert box.y0 > max(axes.get_position().y1 for axes in drawing.figure.axes) * drawing.figure.bbox.y1 - 1
+        assert (
+            box.y0
+            > max(axes.get_position().y1 for axes in drawing.figure.axes) * drawing.figure.bbox.y1
+            - 1
+        )
 
 
 def test_reconstructions_show_as_many_images_as_asked_or_as_there_are(of_study: list) -> None:
@@ -283,9 +336,15 @@ def test_reconstructions_show_as_many_images_as_asked_or_as_there_are(of_study: 
 
 @pytest.mark.parametrize(
     ("there", "pairs"),
-    [(1, "the only test image and itself"), (2, "1 pair of test images"), (5, "2 pairs of test images")],
+    [
+        (1, "the only test image and itself"),
+        (2, "1 pair of test images"),
+        (5, "2 pairs of test images"),
+    ],
 )
-def test_what_draws_images_takes_as_many_as_there_are(tiny_study: Path, tmp_path: Path, there: int, pairs: str) -> None:
+def test_what_draws_images_takes_as_many_as_there_are(
+    tiny_study: Path, tmp_path: Path, there: int, pairs: str
+) -> None:
     write_files(tmp_path / "few" / "MNIST" / "raw", training=160, test=there)
     shared = ["beta_mnist/1", "--runs", tiny_study / "mlruns", "--data", tmp_path / "few"]
     assert f"{there} test images" in run("reconstruct", *shared)
@@ -295,7 +354,16 @@ def test_what_draws_images_takes_as_many_as_there_are(tiny_study: Path, tmp_path
 
 
 def test_interpolations_of_each_kind(tiny_study: Path) -> None:
-    shared = ["--runs", tiny_study / "mlruns", "--data", tiny_study / "data", "--pairs", "2", "--steps", "4"]
+    shared = [
+        "--runs",
+        tiny_study / "mlruns",
+        "--data",
+        tiny_study / "data",
+        "--pairs",
+        "2",
+        "--steps",
+        "4",
+    ]
     run("interpolate", "beta_mnist", *shared)
     whole = picture(Path("interpolations.png"))
     for kind in ("linear", "spherical", "pixel"):
@@ -304,9 +372,23 @@ def test_interpolations_of_each_kind(tiny_study: Path) -> None:
 
 
 def test_traversals_with_images_and_without(tiny_study: Path) -> None:
-    """Without its images the model's own take their place; with two dimensions there is the plane too."""
-    shared = ["traverse", "beta_mnist", "--runs", tiny_study / "mlruns", "--dimensions", "1", "--steps", "3"]
-    assert "the most active dimension over the aggregate posterior of images that the model draws" in run(*shared)
+    """Without its images the model's own take their place; with two dimensions there is the plane
+    too.
+    """
+    shared = [
+        "traverse",
+        "beta_mnist",
+        "--runs",
+        tiny_study / "mlruns",
+        "--dimensions",
+        "1",
+        "--steps",
+        "3",
+    ]
+    assert (
+        "the most active dimension over the aggregate posterior of images that the model draws"
+        in run(*shared)
+    )
     without = picture(Path("traversals.png"))
     assert picture(Path("manifold.png")).size
     assert "of 30 test images" in run(*shared, "--data", tiny_study / "data")
@@ -326,7 +408,9 @@ def test_a_map_and_its_table(tiny_study: Path, of_study: list) -> None:
     assert {"x", "y", "z1", "z2"} <= rows[0].keys()
 
 
-def test_a_file_that_is_not_ours_is_replaced_only_when_it_is_named(made: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_file_that_is_not_ours_is_replaced_only_when_it_is_named(
+    made: Path, capsys: pytest.CaptureFixture
+) -> None:
     letters, image = Path("letters.png"), Path("image.png")
     letters.write_bytes(b"letters")
     Image.new("L", (2, 2)).save(image)
@@ -340,14 +424,20 @@ def test_a_file_that_is_not_ours_is_replaced_only_when_it_is_named(made: Path, c
 
 
 @pytest.mark.parametrize("command", ["sample", "evaluate", "export"])
-def test_places_that_cannot_be_written(made: Path, command: str, capsys: pytest.CaptureFixture) -> None:
+def test_places_that_cannot_be_written(
+    made: Path, command: str, capsys: pytest.CaptureFixture
+) -> None:
     Path("file").touch()
     assert "cannot be written" in refused(capsys, command, made, "-o", "file/below.png")
 
 
-def test_images_that_the_model_does_not_fit(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_images_that_the_model_does_not_fit(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     np.save(tmp_path / "small.npy", noise(40, 6, 6))
-    change_settings(made, lambda settings: settings["data"].update(dataset="arrays", binarisation="none"))
+    change_settings(
+        made, lambda settings: settings["data"].update(dataset="arrays", binarisation="none")
+    )
     assert "1 × 28 × 28" in refused(capsys, "reconstruct", made, "--data", tmp_path / "small.npy")
     assert "--data" in refused(capsys, "reconstruct", made)
 
@@ -357,13 +447,22 @@ def test_images_that_the_model_does_not_fit(made: Path, tmp_path: Path, capsys: 
 
 def test_export_is_a_command(made: Path, capsys: pytest.CaptureFixture) -> None:
     assert run("export", made, "-o", "out").split() == [
-        f"out/{name}" for name in ("encoder.pt2", "decoder.pt2", "weights.safetensors", "settings.json", "README.txt")
+        f"out/{name}"
+        for name in (
+            "encoder.pt2",
+            "decoder.pt2",
+            "weights.safetensors",
+            "settings.json",
+            "README.txt",
+        )
     ]
     assert "the run itself" in refused(capsys, "export", made, "-o", made)
     run("sample", "out", "-n", "1")
 
 
-def test_runs_are_completed(tiny_study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_runs_are_completed(
+    tiny_study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.setenv("VAEEXP_RUNS", str(tiny_study / "mlruns"))
     monkeypatch.setenv("_VAEEXP_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", "vaeexp sample beta_mnist/")

@@ -1,4 +1,6 @@
-"""A damaged checkpoint costs a replay and a line, never a number: real damage at the head, in the middle and at the end."""
+"""A damaged checkpoint costs a replay and a line, never a number: real damage at the head, in the
+middle and at the end.
+"""
 
 import contextlib
 import json
@@ -23,14 +25,22 @@ from sweeps.lanes import Outcome, advance_all
 from sweeps.schema import MARKS
 from vaeexp.run_files import CHECKPOINT, PREVIOUS, load_json, save_json
 from vaeexp.training import Lane, State, fresh_state, open_lane
-from vaeexp.training.checkpoint import _sealed, _write_parts, discard_checkpoints, load_checkpoint, save_checkpoint
+from vaeexp.training.checkpoint import (
+    _sealed,
+    _write_parts,
+    discard_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 EPOCHS = 4
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float], State]:
-    """A trial of four epochs, with its checkpoints as they are after three: its folder, its values, its last tensors."""
+    """A trial of four epochs, with its checkpoints as they are after three: its folder, its values,
+    its last tensors.
+    """
     folder = tmp_path_factory.mktemp("undisturbed")
     lanes, artifacts = make_lanes(folder, kind="sequential")
     lanes.add(trial(0))
@@ -48,7 +58,9 @@ def folder(undisturbed: tuple, tmp_path: Path) -> Path:
 
 
 def continued(folder: Path, *, averaged: bool = False) -> tuple[int, float, State]:
-    """Continue the trial after its third reported epoch: the epoch that its lane came back at, its fourth value, its tensors."""
+    """Continue the trial after its third reported epoch: the epoch that its lane came back at, its
+    fourth value, its tensors.
+    """
     lanes, artifacts = make_lanes(folder.parent, kind="sequential", every=RARELY, averaged=averaged)
     lanes.add(trial(0, epoch=EPOCHS - 1))
     came_back = next(iter(lanes._all())).lanes[0].epoch
@@ -86,7 +98,9 @@ DAMAGE = {
         for column, place in enumerate([0.0, 0.5, 0.98])
     ],
 )
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(undisturbed, folder, damage, place, caplog) -> None:
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    undisturbed, folder, damage, place, caplog
+) -> None:
     _, values, tensors = undisturbed
     whole = (folder / CHECKPOINT).read_bytes()
     (folder / CHECKPOINT).write_bytes(DAMAGE[damage](whole, int(place * len(whole))))
@@ -96,7 +110,9 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(undisturbed, folder, 
     [line] = [record.getMessage() for record in caplog.records]
     assert line.startswith(f"{folder / CHECKPOINT}: ")
     assert "earlier checkpoint" in line
-    assert not (folder / CHECKPOINT).exists(), "it would take the place of the good one at the next save"
+    assert not (folder / CHECKPOINT).exists(), (
+        "it would take the place of the good one at the next save"
+    )
 
 
 @pytest.mark.parametrize("previous", ["missing", "damaged", "of another seed"])
@@ -153,26 +169,36 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_wrong_entries_in_a_sealed_header_are_damage_too(undisturbed, folder, wrong, caplog) -> None:
+def test_wrong_entries_in_a_sealed_header_are_damage_too(
+    undisturbed, folder, wrong, caplog
+) -> None:
     rewrite(folder / CHECKPOINT, WRONG[wrong])
     assert continued(folder)[:2] == (1, undisturbed[1][3])
     assert "its entries are not those of a checkpoint" in caplog.text
 
 
-def test_a_checkpoint_without_the_running_average_does_not_fit_a_study_that_keeps_one(folder, caplog) -> None:
+def test_a_checkpoint_without_the_running_average_does_not_fit_a_study_that_keeps_one(
+    folder, caplog
+) -> None:
     came_back, _, state = continued(folder, averaged=True)
     assert came_back == 0
     assert "average" in state
     assert not caplog.records, "nothing is damaged"
 
 
-def test_a_checkpoint_names_its_schema_and_one_of_a_higher_number_is_refused(undisturbed, folder, caplog) -> None:
+def test_a_checkpoint_names_its_schema_and_one_of_a_higher_number_is_refused(
+    undisturbed, folder, caplog
+) -> None:
     with safe_open(folder / CHECKPOINT, framework="pt") as file:
-        assert {name: file.metadata()[name] for name in MARKS} == {name: str(mark) for name, mark in MARKS.items()}
+        assert {name: file.metadata()[name] for name in MARKS} == {
+            name: str(mark) for name, mark in MARKS.items()
+        }
     change_marks(folder / CHECKPOINT)
     assert continued(folder)[:2] == (2, undisturbed[1][3]), "one without a number goes on"
     change_marks(folder / CHECKPOINT, schema=2, version="9.1")
-    with pytest.raises(UserError, match=f"{CHECKPOINT}: is stored in schema 2, and vaeexp .* Use vaeexp 9.1, which"):
+    with pytest.raises(
+        UserError, match=f"{CHECKPOINT}: is stored in schema 2, and vaeexp .* Use vaeexp 9.1, which"
+    ):
         continued(folder)
     assert (folder / CHECKPOINT).exists()
     assert not caplog.records
@@ -200,7 +226,9 @@ def test_every_flipped_bit_keeps_a_checkpoint_from_being_used(folder) -> None:
 
 
 def own_memory(state: State) -> State:
-    """Copy the tensors, because equal entries of a fresh state share one and a safetensors file cannot."""
+    """Copy the tensors, because equal entries of a fresh state share one and a safetensors file
+    cannot.
+    """
     return {name: tensor.clone() for name, tensor in state.items()}
 
 
@@ -242,11 +270,16 @@ def test_both_checkpoints_go_with_their_trial(folder) -> None:
 
 
 def test_the_same_state_gives_the_same_bytes(tmp_path: Path) -> None:
-    """In other processes too: the hash of weights that were trained again must be the recorded one."""
+    """In other processes too: the hash of weights that were trained again must be the recorded
+    one.
+    """
     lane, vae = open_lane(trial(0), BASE, source().image_shape, 100)
     state = own_memory(fresh_state(lane, vae, averaged=True))
     [head, _] = _sealed(state, {"vaeexp": "{}", "epoch": "3"})
-    assert re.match(rb'\{"__metadata__":\{"vaeexp":"\{\}","epoch":"3","sha256":"[0-9a-f]{64}"\},"average":', head[8:])
+    assert re.match(
+        rb'\{"__metadata__":\{"vaeexp":"\{\}","epoch":"3","sha256":"[0-9a-f]{64}"\},"average":',
+        head[8:],
+    )
     assert len(head) % 8 == 0
     assert head == _sealed(dict(reversed(state.items())), {"vaeexp": "{}", "epoch": "3"})[0]
 
@@ -254,11 +287,16 @@ def test_the_same_state_gives_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("marks", "problem"),
     [
-        ({"schema": 2, "version": "9.1"}, "is stored in schema 2, and vaeexp .* reads schema 1. Use vaeexp 9.1"),
+        (
+            {"schema": 2, "version": "9.1"},
+            "is stored in schema 2, and vaeexp .* reads schema 1. Use vaeexp 9.1",
+        ),
         ({}, "has no schema number, because an older version of vaeexp wrote it"),
     ],
 )
-def test_a_file_of_another_version_is_refused_in_one_line(tmp_path: Path, marks: dict, problem: str) -> None:
+def test_a_file_of_another_version_is_refused_in_one_line(
+    tmp_path: Path, marks: dict, problem: str
+) -> None:
     path = tmp_path / "settings.json"
     save_json(path, {"seed": 7})
     assert load_json(path) == {"seed": 7}
@@ -275,7 +313,9 @@ def test_a_replay_that_is_stopped_leaves_what_it_has_trained(undisturbed, tmp_pa
     for number in (0, 1):
         lanes.add(trial(number, epoch=EPOCHS - 1))
     lanes.replay()
-    assert list(lanes.advance([0, 1])) == [], "no lane that is behind may train an epoch that is not its next one"
+    assert list(lanes.advance([0, 1])) == [], (
+        "no lane that is behind may train an epoch that is not its next one"
+    )
     lanes.release([0, 1])
     monkeypatch.undo()
     came_back, value, tensors = continued(tmp_path / "trial-0000")
@@ -285,7 +325,9 @@ def test_a_replay_that_is_stopped_leaves_what_it_has_trained(undisturbed, tmp_pa
 
 
 def test_a_trial_that_was_paused_goes_on_bit_for_bit(undisturbed, tmp_path):
-    """It leaves a checkpoint of the moment, although none was due, and says how many bytes its two checkpoints may take."""
+    """It leaves a checkpoint of the moment, although none was due, and says how many bytes its two
+    checkpoints may take.
+    """
     lanes, _ = make_lanes(tmp_path, kind="sequential", every=RARELY)
     lanes.add(trial(0))
     values = [advance_all(lanes, [0])[0].objective for _ in range(EPOCHS - 1)]
@@ -299,12 +341,16 @@ def test_a_trial_that_was_paused_goes_on_bit_for_bit(undisturbed, tmp_path):
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_trial_that_is_revived_goes_on_bit_for_bit(undisturbed, tmp_path, kept):
-    """It has a number of its own, and its checkpoints in the place of the trial from which it goes on."""
+    """It has a number of its own, and its checkpoints in the place of the trial from which it goes
+    on.
+    """
     shutil.copytree(undisturbed[0] / "trial-0000", tmp_path / "trial-0000")
     if not kept:
         discard_checkpoints(tmp_path / "trial-0000")
     lanes, artifacts = make_lanes(tmp_path, kind="sequential", every=0.0)
-    revived = replace(trial(7, epoch=EPOCHS - 1), resumes_from=0, seed=trial(0).seed, params=trial(0).params)
+    revived = replace(
+        trial(7, epoch=EPOCHS - 1), resumes_from=0, seed=trial(0).seed, params=trial(0).params
+    )
     lanes.add(revived)
     assert next(iter(lanes._all())).lanes[7].epoch == (EPOCHS - 2 if kept else 0)
     lanes.replay()
@@ -312,6 +358,8 @@ def test_a_trial_that_is_revived_goes_on_bit_for_bit(undisturbed, tmp_path, kept
     assert not (tmp_path / revived.folder_name / CHECKPOINT).exists()
     assert (tmp_path / "trial-0000" / CHECKPOINT).exists()
     lanes.finish({7: Outcome(state="complete", epoch=EPOCHS, objective=None)})
-    assert all(torch.equal(artifacts.states[7][name], tensor) for name, tensor in undisturbed[2].items())
+    assert all(
+        torch.equal(artifacts.states[7][name], tensor) for name, tensor in undisturbed[2].items()
+    )
     lanes.discard_checkpoints([revived])
     assert not [*tmp_path.rglob("checkpoint*")], "both trials have ended"

@@ -1,4 +1,6 @@
-"""Checkpoints at an address: another host goes on from them, damage and a place that is away cost time and never a number."""
+"""Checkpoints at an address: another host goes on from them, damage and a place that is away cost
+time and never a number.
+"""
 
 import dataclasses
 import random
@@ -23,13 +25,19 @@ IMAGES = {"images": "abc"}
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A place that several hosts see, in two real file systems of fsspec."""
     warn_once.cache_clear()
-    return f"file://{tmp_path}/shared" if request.param == "file" else f"memory://{uuid.uuid4().hex}"
+    return (
+        f"file://{tmp_path}/shared" if request.param == "file" else f"memory://{uuid.uuid4().hex}"
+    )
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[float], dict[str, torch.Tensor]]:
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[list[float], dict[str, torch.Tensor]]:
     """The values and the last tensors of a trial that nobody interrupted."""
-    lanes, artifacts = make_lanes(tmp_path_factory.mktemp("undisturbed"), kind="sequential", every=RARELY)
+    lanes, artifacts = make_lanes(
+        tmp_path_factory.mktemp("undisturbed"), kind="sequential", every=RARELY
+    )
     lanes.add(trial(0))
     values = [advance_all(lanes, [0])[0].objective for _ in range(EPOCHS)]
     lanes.finish({0: Outcome(state="complete", epoch=EPOCHS, objective=min(values))})
@@ -38,7 +46,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[float], 
 
 def host(folder: Path, address: str, *, every: float = 0.0, origin: dict = IMAGES) -> tuple:
     """The lanes of another host: with a folder of its own, and the address."""
-    return make_lanes(folder, kind="sequential", every=every, checkpoints=RemoteCheckpoints(address, "study", origin))
+    return make_lanes(
+        folder,
+        kind="sequential",
+        every=every,
+        checkpoints=RemoteCheckpoints(address, "study", origin),
+    )
 
 
 def begun(folder: Path, address: str) -> list[float]:
@@ -48,7 +61,9 @@ def begun(folder: Path, address: str) -> list[float]:
     return [advance_all(lanes, [0])[0].objective for _ in range(EPOCHS - 1)]
 
 
-def continued(folder: Path, address: str, *, epoch: int = EPOCHS - 1, origin: dict = IMAGES) -> tuple[int, float, dict]:
+def continued(
+    folder: Path, address: str, *, epoch: int = EPOCHS - 1, origin: dict = IMAGES
+) -> tuple[int, float, dict]:
     """Go on elsewhere: the epoch that the lane came back at, its last value, its tensors."""
     lanes, artifacts = host(folder, address, every=RARELY, origin=origin)
     lanes.add(trial(0, epoch=epoch))
@@ -62,7 +77,9 @@ def continued(folder: Path, address: str, *, epoch: int = EPOCHS - 1, origin: di
 def stored(address: str) -> dict[str, bytes]:
     """What lies at the address."""
     system, root = url_to_fs(address)
-    return {path: system.cat_file(path) for path in system.find(root)} if system.exists(root) else {}
+    return (
+        {path: system.cat_file(path) for path in system.find(root)} if system.exists(root) else {}
+    )
 
 
 def replace(address: str, path: str, content: bytes) -> None:
@@ -81,7 +98,9 @@ def test_another_host_goes_on_from_the_newest_checkpoint(undisturbed, address, t
     came_back, value, state = continued(tmp_path / "two", address)
     assert (came_back, value) == (2, values[3])
     assert all(torch.equal(state[name], tensors[name]) for name in tensors)
-    assert not list(tmp_path.glob("*/trial-0000/checkpoint*")), "checkpoints lie at the address alone"
+    assert not list(tmp_path.glob("*/trial-0000/checkpoint*")), (
+        "checkpoints lie at the address alone"
+    )
 
 
 def test_lanes_that_carry_their_files_leave_checkpoints_for_a_host_without_the_folder(
@@ -124,7 +143,9 @@ def test_a_paused_trial_that_was_carried_is_revived_by_a_host_without_the_folder
     assert stored(address) == {}
 
 
-def test_a_paused_trial_without_an_address_begins_again_with_the_same_value(undisturbed, tmp_path) -> None:
+def test_a_paused_trial_without_an_address_begins_again_with_the_same_value(
+    undisturbed, tmp_path
+) -> None:
     lanes, _ = make_lanes(tmp_path / "one", kind="sequential", every=RARELY)
     carried = CarriedLanes(lanes, tmp_path / "one", tmp_path / "driver")
     carried.add(trial(0))
@@ -137,17 +158,25 @@ def test_a_paused_trial_without_an_address_begins_again_with_the_same_value(undi
     carried = CarriedLanes(successor, tmp_path / "two", tmp_path / "driver")
     carried.add(dataclasses.replace(trial(0, epoch=3), number=9, resumes_from=0))
     carried.replay()
-    assert [progress.objective for done in carried.advance([9]) for progress in done] == undisturbed[0][3:]
+    assert [
+        progress.objective for done in carried.advance([9]) for progress in done
+    ] == undisturbed[0][3:]
 
 
 @pytest.mark.parametrize("damage", ["a bit", "cut", "empty"])
-def test_damage_falls_back_to_the_checkpoint_before(undisturbed, address, tmp_path, damage, caplog) -> None:
+def test_damage_falls_back_to_the_checkpoint_before(
+    undisturbed, address, tmp_path, damage, caplog
+) -> None:
     begun(tmp_path / "one", address)
     path = newest(address)
     whole = stored(address)[path]
     flipped = bytearray(whole)
     flipped[random.Random(1).randrange(len(whole))] ^= 4
-    replace(address, path, {"a bit": bytes(flipped), "cut": whole[: len(whole) // 2], "empty": b""}[damage])
+    replace(
+        address,
+        path,
+        {"a bit": bytes(flipped), "cut": whole[: len(whole) // 2], "empty": b""}[damage],
+    )
     assert continued(tmp_path / "two", address)[:2] == (1, undisturbed[0][3])
     [line] = [record.getMessage() for record in caplog.records]
     assert line.startswith(f"{address}: trial-0000/checkpoint-1.safetensors: ")
@@ -161,12 +190,16 @@ def test_without_a_whole_checkpoint_the_trial_starts_again(undisturbed, address,
     assert continued(tmp_path / "two", address)[:2] == (0, undisturbed[0][3])
 
 
-def test_a_checkpoint_ahead_of_the_record_leaves_the_one_before(undisturbed, address, tmp_path) -> None:
+def test_a_checkpoint_ahead_of_the_record_leaves_the_one_before(
+    undisturbed, address, tmp_path
+) -> None:
     begun(tmp_path / "one", address)
     assert continued(tmp_path / "two", address, epoch=1)[:2] == (1, undisturbed[0][3])
 
 
-def test_a_study_of_one_name_on_other_images_has_other_checkpoints(undisturbed, address, tmp_path) -> None:
+def test_a_study_of_one_name_on_other_images_has_other_checkpoints(
+    undisturbed, address, tmp_path
+) -> None:
     begun(tmp_path / "one", address)
     assert continued(tmp_path / "two", address, origin={"images": "def"})[0] == 0
     assert continued(tmp_path / "three", address)[0] == 2, "nor did the other study delete them"

@@ -1,4 +1,6 @@
-"""Every likelihood with every kind of target and of image: what does not fit is refused before any work is done."""
+"""Every likelihood with every kind of target and of image: what does not fit is refused before any
+work is done.
+"""
 
 import itertools
 import re
@@ -48,14 +50,21 @@ def test_a_likelihood_meets_only_what_it_describes(place, binarisation, channels
         binary = LIKELIHOODS[likelihood].distribution.support == "binary"
         # Bernoulli on grey levels is the custom of the field, and labelled as such.
         if binarisation == "none" or (binary and channels == 1):
-            assert prepare(place, likelihood, binarisation, channels).dataset.binarisation == binarisation
+            assert (
+                prepare(place, likelihood, binarisation, channels).dataset.binarisation
+                == binarisation
+            )
             continue
         before = list(place.rglob("*.npy"))
         with pytest.raises(UserError) as caught:
             prepare(place, likelihood, binarisation, channels)
         assert binarisation in str(caught.value)
-        assert re.search(r"`binarisation: none`|data\.binarisation: got .* Try none", str(caught.value))
-        assert list(place.rglob("*.npy")) == before, f"{likelihood}: images were prepared all the same"
+        assert re.search(
+            r"`binarisation: none`|data\.binarisation: got .* Try none", str(caught.value)
+        )
+        assert list(place.rglob("*.npy")) == before, (
+            f"{likelihood}: images were prepared all the same"
+        )
         assert not (place / "mlruns").exists()
 
 

@@ -19,7 +19,9 @@ shapes = st.lists(st.integers(1, 5), min_size=0, max_size=3).map(torch.Size)
 
 @given(st.lists(shapes, min_size=1, max_size=4), st.data())
 def test_a_small_model_lives_in_the_leading_slices_of_a_large_one(small_shapes, data):
-    large_shapes = [torch.Size(n + data.draw(st.integers(0, 3)) for n in shape) for shape in small_shapes]
+    large_shapes = [
+        torch.Size(n + data.draw(st.integers(0, 3)) for n in shape) for shape in small_shapes
+    ]
     tensors = {f"p{i}": torch.randn(shape) for i, shape in enumerate(small_shapes)}
     large = Layout({f"p{i}": torch.empty(shape) for i, shape in enumerate(large_shapes)})
     embedded = torch.zeros(large.size)
@@ -65,7 +67,9 @@ def cosine(optimizer, epochs):
         (
             {"schedule": "linear"},
             1,
-            lambda optimizer, epochs: torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, epochs * 10),
+            lambda optimizer, epochs: torch.optim.lr_scheduler.LinearLR(
+                optimizer, 1.0, 0.0, epochs * 10
+            ),
         ),
         (
             {"schedule": "exponential"},
@@ -77,7 +81,11 @@ def cosine(optimizer, epochs):
             10,
             lambda optimizer, epochs: torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5),
         ),
-        ({"schedule": "step"}, 10, lambda optimizer, epochs: torch.optim.lr_scheduler.StepLR(optimizer, 10)),
+        (
+            {"schedule": "step"},
+            10,
+            lambda optimizer, epochs: torch.optim.lr_scheduler.StepLR(optimizer, 10),
+        ),
         (
             {"schedule": "step", "schedule_factor": 0.3, "schedule_epochs": 4},
             10,
@@ -92,7 +100,9 @@ def test_schedules_are_those_of_pytorch(settings, each_step, scheduler, epochs):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], settings.train.learning_rate)
     theirs = scheduler(optimizer, epochs)
     for step in range(10 * epochs):
-        assert lane.learning_rate(step) == pytest.approx(theirs.get_last_lr()[0], rel=1e-9, abs=1e-12)
+        assert lane.learning_rate(step) == pytest.approx(
+            theirs.get_last_lr()[0], rel=1e-9, abs=1e-12
+        )
         optimizer.step()
         if (step + 1) % each_step == 0:
             theirs.step()

@@ -1,6 +1,7 @@
 """The model really learns, with each prior and with each optimizer, on the digits that come along.
 
-Half of the pairs train, one of them in `make test`: `test_fusion` compares every pair with a plain loop.
+Half of the pairs train, one of them in `make test`: `test_fusion` compares every pair with a plain
+loop.
 """
 
 import pytest
@@ -19,7 +20,9 @@ SETTINGS = Settings(
 )
 LEARNING_RATES = {"adam": 2e-3, "adamax": 6e-3}
 REACHED = 140.0
-"""Validation −ELBO in nats per image; the mean image alone, as a Bernoulli for each pixel, stands above 200."""
+"""Validation −ELBO in nats per image; the mean image alone, as a Bernoulli for each pixel, stands
+above 200.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,9 @@ def digits(tmp_path_factory):
     patch.setenv("VAEEXP_OFFLINE", "1")
     patch.setenv("VAEEXP_CACHE", str(tmp_path_factory.mktemp("cache")))
     torch.set_num_threads(1)
-    yield open_source(open_dataset(DataSettings(), say=lambda text: None), torch.device("cpu"), study_seed=0)
+    yield open_source(
+        open_dataset(DataSettings(), say=lambda text: None), torch.device("cpu"), study_seed=0
+    )
     patch.undo()
 
 

@@ -1,4 +1,6 @@
-"""Training objectives: the table, and those of the user's own by import path, in every kind of group and to the report."""
+"""Training objectives: the table, and those of the user's own by import path, in every kind of
+group and to the report.
+"""
 
 import json
 import re
@@ -100,13 +102,20 @@ def test_the_same_objective_from_outside_gives_the_same_bits(own):
         lanes, _ = make_lanes(own / "runs", kind="sequential", every=3600.0)
         lanes.add(trial(0, loss=loss))
         found[loss] = advance_all(lanes, [0])[0].metrics
-    first, second = ({name: value for name, value in each.items() if "/" in name} for each in found.values())
+    first, second = (
+        {name: value for name, value in each.items() if "/" in name} for each in found.values()
+    )
     assert first.pop("val/loss") == pytest.approx(first["val/distortion"] + first["val/rate"])
     assert first == second
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("branching", "vmap refuses it"), ("drawing", "vmap refuses it"), ("unmasked", "other numbers")]
+    ("name", "says"),
+    [
+        ("branching", "vmap refuses it"),
+        ("drawing", "vmap refuses it"),
+        ("unmasked", "other numbers"),
+    ],
 )
 def test_what_vmap_refuses_trains_one_lane_after_the_other(name, says, own, caplog):
     lanes, _ = make_lanes(own / "runs", every=3600.0, maxima={"latent_size": 6})
@@ -149,7 +158,10 @@ baselines: {plain: {title: The ELBO, at: best, seeds: 2, settings: {loss: elbo}}
     [
         ("elbow", r"loss: there is no loss 'elbow'.*Did you mean 'elbo'.*import path"),
         ("own_losses:no_such", r"loss: 'own_losses:no_such' cannot be imported: .*no_such"),
-        ("no_such_module:loss", r"loss: 'no_such_module:loss' cannot be imported: .*working directory"),
+        (
+            "no_such_module:loss",
+            r"loss: 'no_such_module:loss' cannot be imported: .*working directory",
+        ),
         ("own_losses:two", r"'own_losses:two' must be a function `\(step\)`"),
         ("own_losses:half", r"`samples` of 'own_losses:half' is 0.5; must be a whole number"),
         ("own_losses:per_image", r"returns a tensor \[2\]; must return one number.*`.mean\(\)`"),

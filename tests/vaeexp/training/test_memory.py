@@ -30,16 +30,27 @@ print(faults() - before)
 """
 
 
-# With glibc's thresholds as they are before its own adaptation, which depends on the order of what is freed.
+# With glibc's thresholds as they are before its own adaptation, which depends on the order of what
+# is freed.
 FIXED = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="mallopt is glibc's")
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"),
+    reason="mallopt is glibc's",
+)
 def test_kept_memory_is_not_faulted_in_again():
     def faults(mode: str) -> int:
         call = [sys.executable, "-c", SCRIPT, mode]
-        run = subprocess.run(call, capture_output=True, text=True, check=True, timeout=120, env={**os.environ, **FIXED})
+        run = subprocess.run(
+            call,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+            env={**os.environ, **FIXED},
+        )
         return int(run.stdout)
 
     assert faults("keep") < faults("default") / 10

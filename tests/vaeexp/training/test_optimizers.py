@@ -1,4 +1,6 @@
-"""The updates against torch.optim and Lion's paper on fixed gradients; the numbers of an update; the parts of a study."""
+"""The updates against torch.optim and Lion's paper on fixed gradients; the numbers of an update;
+the parts of a study.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -34,7 +36,15 @@ TORCH = {
     "nadam": torch.optim.NAdam,
     "sgd": torch.optim.SGD,
 }
-RATES = {"adam": 1e-3, "adamax": 3e-3, "adamw": 2e-3, "radam": 3e-3, "nadam": 2e-3, "sgd": 1e-2, "lion": 1e-4}
+RATES = {
+    "adam": 1e-3,
+    "adamax": 3e-3,
+    "adamw": 2e-3,
+    "radam": 3e-3,
+    "nadam": 2e-3,
+    "sgd": 1e-2,
+    "lion": 1e-4,
+}
 VARIANTS = {
     "as it is": {},
     "decayed": {"weight_decay": 0.1},
@@ -53,17 +63,26 @@ def settings(optimizer: str, **changes) -> TrainSettings:
 
 def gradients(steps: int, dtype: torch.dtype = torch.float64, seed: int = 3) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    scale, order = torch.logspace(-4, 1, sum(SIZES), dtype=dtype), torch.randperm(sum(SIZES), generator=generator)
+    scale = torch.logspace(-4, 1, sum(SIZES), dtype=dtype)
+    order = torch.randperm(sum(SIZES), generator=generator)
     return torch.randn(steps, sum(SIZES), generator=generator, dtype=dtype) * scale[order]
 
 
 def start(dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(sum(SIZES), generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
+    return torch.randn(
+        sum(SIZES), generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    ).to(dtype)
 
 
-def torch_optimizer(parameters: Sequence[torch.Tensor], train: TrainSettings) -> torch.optim.Optimizer:
+def torch_optimizer(
+    parameters: Sequence[torch.Tensor], train: TrainSettings
+) -> torch.optim.Optimizer:
     rule, how = rule_of(train), {"lr": train.learning_rate, "weight_decay": train.weight_decay}
-    how |= {"momentum": rule.momentum} if rule.optimizer == "sgd" else {"betas": (rule.beta1, rule.beta2)}
+    how |= (
+        {"momentum": rule.momentum}
+        if rule.optimizer == "sgd"
+        else {"betas": (rule.beta1, rule.beta2)}
+    )
     return TORCH[rule.optimizer](parameters, **how)
 
 
@@ -90,7 +109,8 @@ def by_torch(train: TrainSettings, grads: torch.Tensor) -> torch.Tensor:
 
 def by_paper(train: TrainSettings, grads: torch.Tensor) -> torch.Tensor:
     """Algorithm 2 of Chen et al. 2023, line by line: θ and m are its names."""
-    β1, β2 = 0.9 if train.beta1 is None else train.beta1, 0.99 if train.beta2 is None else train.beta2
+    β1 = 0.9 if train.beta1 is None else train.beta1
+    β2 = 0.99 if train.beta2 is None else train.beta2
     η, λ = train.learning_rate, train.weight_decay
     θ, m = start(grads.dtype), torch.zeros(sum(SIZES), dtype=grads.dtype)
     for grad in grads:
@@ -111,9 +131,14 @@ def by_update_one(train: TrainSettings, grads: torch.Tensor) -> torch.Tensor:
     first, second = torch.zeros_like(weights), torch.zeros_like(weights)
     for step, grad in enumerate(grads, 1):
         update_one(
-            weights.split(SIZES), grad.clone().split(SIZES), first.split(SIZES), second.split(SIZES),
-            rule=rule_of(train), step=step, learning_rate=train.learning_rate,
-        )  # fmt: skip
+            weights.split(SIZES),
+            grad.clone().split(SIZES),
+            first.split(SIZES),
+            second.split(SIZES),
+            rule=rule_of(train),
+            step=step,
+            learning_rate=train.learning_rate,
+        )
     return weights
 
 
@@ -132,7 +157,9 @@ def by_move_all(lanes: Sequence[TrainSettings], grads: torch.Tensor) -> torch.Te
             name: torch.tensor([number[name] for number in numbers], dtype=grads.dtype)
             for name in move_names(parts_of(options(*lanes)))
         }
-        parts = (tensor.split(SIZES, dim=1) for tensor in (weights, grad.repeat(rows, 1), first, second))
+        parts = (
+            tensor.split(SIZES, dim=1) for tensor in (weights, grad.repeat(rows, 1), first, second)
+        )
         move_all(*parts, moves)
     return weights
 
@@ -141,14 +168,18 @@ def by_move_all(lanes: Sequence[TrainSettings], grads: torch.Tensor) -> torch.Te
 @pytest.mark.parametrize("name", RATES)
 def test_one_lane_equals_torch_or_the_paper(name, variant):
     train, grads = settings(name, **VARIANTS[variant]), gradients(60)
-    torch.testing.assert_close(by_update_one(train, grads), baseline(train, grads), rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(
+        by_update_one(train, grads), baseline(train, grads), rtol=1e-9, atol=1e-11
+    )
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("name", RATES)
 def test_a_row_with_the_parts_of_its_own_rule_equals_torch_or_the_paper(name, variant):
     train, grads = settings(name, **VARIANTS[variant]), gradients(60)
-    torch.testing.assert_close(by_move_all([train], grads)[0], baseline(train, grads), rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(
+        by_move_all([train], grads)[0], baseline(train, grads), rtol=1e-9, atol=1e-11
+    )
 
 
 def test_rows_of_all_rules_together_equal_torch_and_the_paper():
@@ -170,7 +201,10 @@ def test_the_rules_differ():
 def test_float32_is_as_near_as_it_can_be(name):
     train = settings(name)
     exact = baseline(train, gradients(60))
-    for found in (by_update_one(train, gradients(60).float()), by_move_all([train], gradients(60).float())[0]):
+    for found in (
+        by_update_one(train, gradients(60).float()),
+        by_move_all([train], gradients(60).float())[0],
+    ):
         # The sign of a sum that is all but 0 may turn, which moves a weight by two learning rates.
         far = 3 * RATES["lion"] if name == "lion" else 2e-6
         torch.testing.assert_close(found.double(), exact, rtol=2e-5, atol=far)
@@ -188,7 +222,9 @@ def update_rows(weights, grads, first, second, *, step, learning_rate, adamax) -
 
 def test_rows_of_both_rules_equal_torch():
     names, grads = ["adam", "adamax", "adam"], gradients(100, torch.float32)
-    weights, first, second = start(torch.float32).repeat(3, 1), torch.zeros(3, 50), torch.zeros(3, 50)
+    weights = start(torch.float32).repeat(3, 1)
+    first = torch.zeros(3, 50)
+    second = torch.zeros(3, 50)
     rates = torch.tensor([RATES[name] for name in names])
     adamax = torch.tensor([0.0, 1.0, 0.0])
     for step, grad in enumerate(grads, 1):
@@ -197,7 +233,9 @@ def test_rows_of_both_rules_equal_torch():
             step=torch.full((3,), float(step)), learning_rate=rates, adamax=adamax,
         )  # fmt: skip
     for row, name in enumerate(names):
-        torch.testing.assert_close(weights[row], baseline(settings(name), grads), rtol=2e-6, atol=5e-7)
+        torch.testing.assert_close(
+            weights[row], baseline(settings(name), grads), rtol=2e-6, atol=5e-7
+        )
     assert torch.equal(weights[0], weights[2])
 
 
@@ -223,13 +261,17 @@ def test_numbers_of_many_steps_are_those_of_each(name, variant):
     for place, step in enumerate(steps.tolist()):
         alone = moves_of(rule, step, rates[place])
         for number, value in alone.items():
-            assert np.broadcast_to(together[number], steps.shape)[place] == pytest.approx(value, rel=1e-9), number
+            assert np.broadcast_to(together[number], steps.shape)[place] == pytest.approx(
+                value, rel=1e-9
+            ), number
 
 
 def test_radam_divides_from_the_step_on_at_which_the_paper_says_so():
     rule = Rule(optimizer="radam")
     plain = [moves_of(rule, step, 1e-3)["plain"] for step in range(1, 9)]
-    assert plain == [1, 1, 1, 1, 1, 0, 0, 0], "with β2 = 0.999 the length of the average exceeds 5 at step 6"
+    assert plain == [1, 1, 1, 1, 1, 0, 0, 0], (
+        "with β2 = 0.999 the length of the average exceeds 5 at step 6"
+    )
 
 
 @given(st.floats(0, 0.9999), st.integers(1, 3_000))
@@ -244,7 +286,10 @@ def test_the_product_of_nadam_is_its_closed_form(beta1, step):
 
 @given(st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=30), st.floats(1e-3, 1e4))
 def test_gradients_are_clipped_as_torch_does(values, limit):
-    grads = [torch.tensor(values, dtype=torch.float64), torch.full((2, 3), values[0], dtype=torch.float64)]
+    grads = [
+        torch.tensor(values, dtype=torch.float64),
+        torch.full((2, 3), values[0], dtype=torch.float64),
+    ]
     parameters = [torch.nn.Parameter(torch.zeros_like(grad)) for grad in grads]
     for parameter, grad in zip(parameters, grads, strict=True):
         parameter.grad = grad.clone()
@@ -313,7 +358,10 @@ class Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         result = operation(*args, **(kwargs or {}))
-        if any(isinstance(leaf, torch.Tensor) and leaf.numel() == 6 for leaf in tree_leaves((args, result))):
+        if any(
+            isinstance(leaf, torch.Tensor) and leaf.numel() == 6
+            for leaf in tree_leaves((args, result))
+        ):
             self.names.append(str(operation).split(".")[1])
         return result
 
@@ -328,5 +376,7 @@ def test_a_study_of_adam_and_adamax_alone_has_no_other_operation():
 
 
 def test_a_lane_that_needs_more_than_its_step_has_is_refused():
-    with pytest.raises(ValueError, match="optimizer: lion needs moments, sign; the step was made without"):
+    with pytest.raises(
+        ValueError, match="optimizer: lion needs moments, sign; the step was made without"
+    ):
         check_parts(TrainSettings(optimizer="lion"), ("decay",))

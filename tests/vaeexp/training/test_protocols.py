@@ -1,4 +1,6 @@
-"""Runs of different protocol in one study: each gets its own data, none shares a search, an autoencoder has no rate."""
+"""Runs of different protocol in one study: each gets its own data, none shares a search, an
+autoencoder has no rate.
+"""
 
 import pytest
 import torch
@@ -7,7 +9,14 @@ from fused import BASE, make_lanes, run, same_bits, source, trial
 from sweeps.errors import UserError
 from vaeexp.models.posteriors import Deterministic
 from vaeexp.models.vae import build_vae
-from vaeexp.study import binarisations, largest, maxima_of, open_study_file, train_options, uses_average
+from vaeexp.study import (
+    binarisations,
+    largest,
+    maxima_of,
+    open_study_file,
+    train_options,
+    uses_average,
+)
 from vaeexp.training.optimizers import parts_of
 
 STUDY = """\
@@ -21,7 +30,9 @@ baselines: {baselines}
 """
 
 
-def study(tmp_path, search="beta: {low: 0.1, high: 2}", baselines="{}", fixed=", binarisation: none"):
+def study(
+    tmp_path, search="beta: {low: 0.1, high: 2}", baselines="{}", fixed=", binarisation: none"
+):
     path = tmp_path / "x.yaml"
     path.write_text(STUDY.format(search=search, baselines=baselines, fixed=fixed))
     return open_study_file(str(path))
@@ -32,7 +43,10 @@ def test_lanes_of_different_binarisation_train_side_by_side_as_alone(tmp_path, k
     sources = {name: source(name) for name in ("none", "dynamic", "static")}
     trials = [trial(n, binarisation=name, latent_size=3) for n, name in enumerate(sources)]
     together = {}
-    for folder, chosen in (("together", trials), *((f"alone{each.number}", [each]) for each in trials)):
+    for folder, chosen in (
+        ("together", trials),
+        *((f"alone{each.number}", [each]) for each in trials),
+    ):
         lanes, artifacts = make_lanes(
             tmp_path / folder, kind=kind, maxima={"latent_size": 3}, data=lambda name: sources[name]
         )
@@ -67,7 +81,9 @@ def test_autoencoders_train_in_lanes(tmp_path):
         lanes, artifacts = make_lanes(tmp_path / kind, kind=kind, maxima={"latent_size": 4})
         values[kind] = run(lanes, artifacts, trials, 3)[0][0]
     assert values["sequential"][-1] < values["sequential"][0], "it learns"
-    assert values["vectorised"] == pytest.approx(values["sequential"], rel=1e-4), "padded to a larger latent space"
+    assert values["vectorised"] == pytest.approx(values["sequential"], rel=1e-4), (
+        "padded to a larger latent space"
+    )
 
 
 # ---- what a study may ask for ----
@@ -85,7 +101,11 @@ def test_autoencoders_train_in_lanes(tmp_path):
 )
 def test_protocols_are_never_searched(tmp_path, search):
     with pytest.raises(UserError, match=r"search\.\w+: trials of different .*baselines"):
-        study(tmp_path, search=search, fixed="" if "binarisation" in search else ", binarisation: none")
+        study(
+            tmp_path,
+            search=search,
+            fixed="" if "binarisation" in search else ", binarisation: none",
+        )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +128,7 @@ def test_a_baseline_that_cannot_be_is_refused_before_anything_runs(tmp_path, set
 def test_references_count_for_the_size_of_models_and_for_the_data(tmp_path):
     asked = study(
         tmp_path,
-        baselines="{a: {settings: {latent_size: 9, binarisation: dynamic}}, b: {settings: {ema_decay: 0.5, epochs: 99}}}",
+        baselines="{a: {settings: {latent_size: 9, binarisation: dynamic}}, b: {settings: {ema_decay: 0.5, epochs: 99}}}",  # noqa: E501
     )
     assert maxima_of(asked) == {"latent_size": 9, "components": 1}
     assert largest(asked, "epochs") == 99
@@ -127,22 +147,30 @@ def test_references_count_for_the_size_of_models_and_for_the_data(tmp_path):
         ("optimizer: {values: [adam, radam]}", "{}", ("plain",)),
         ("weight_decay: {low: 0, high: 0.1}", "{}", ("decay",)),
         ("clip_norm: {values: [null, 1]}", "{}", ("clip",)),
-        ("warmup_steps: {low: 0, high: 100}", "{a: {settings: {optimizer: lion}}}", ("moments", "sign", "warmup")),
+        (
+            "warmup_steps: {low: 0, high: 100}",
+            "{a: {settings: {optimizer: lion}}}",
+            ("moments", "sign", "warmup"),
+        ),
         ("beta: {low: 0.1, high: 2}", "{a: {settings: {beta1: 0.5}}}", ("moments",)),
     ],
 )
-def test_updates_have_the_parts_that_trials_and_baselines_can_need(tmp_path, search, baselines, parts):
+def test_updates_have_the_parts_that_trials_and_baselines_can_need(
+    tmp_path, search, baselines, parts
+):
     assert parts_of(train_options(study(tmp_path, search=search, baselines=baselines))) == parts
 
 
 @pytest.mark.parametrize(
     "search",
     [
-        "optimizer: {values: [adam, sgd]}\n  momentum: {low: 0.5, high: 0.99, when: {optimizer: sgd}}",
+        "optimizer: {values: [adam, sgd]}\n  momentum: {low: 0.5, high: 0.99, when: {optimizer: "
+        "sgd}}",
         "optimizer: {values: [adam, sgd]}\ntrain: {momentum: 0.5, beta1: 0.8}",
         "beta1: {low: 0.5, high: 0.99}\ntrain: {optimizer: lion}",
         "schedule_factor: {low: 0.8, high: 0.99}\ntrain: {schedule: exponential}",
-        "schedule: {values: [step, cosine]}\n  schedule_epochs: {low: 2, high: 5, when: {schedule: step}}",
+        "schedule: {values: [step, cosine]}\n  schedule_epochs: {low: 2, high: 5, when: "
+        "{schedule: step}}",
     ],
 )
 def test_a_setting_that_some_trial_uses_is_taken(tmp_path, search):
@@ -154,25 +182,28 @@ def test_a_setting_that_some_trial_uses_is_taken(tmp_path, search):
     [
         (
             "optimizer: {values: [adam, sgd]}\n  momentum: {low: 0.5, high: 0.99}",
-            "x.yaml:6: search.momentum: is searched, but has no use with optimizer adam; must go with sgd. "
-            "Try `when: {optimizer: sgd}`.",
+            "x.yaml:6: search.momentum: is searched, but has no use with optimizer adam; must go "
+            "with sgd. Try `when: {optimizer: sgd}`.",
         ),
         (
             "beta: {low: 0.1, high: 2}\ntrain: {momentum: 0.5}",
-            "x.yaml:6: train.momentum: got 0.5, but has no use with optimizer adam; must go with sgd. Leave it out.",
+            "x.yaml:6: train.momentum: got 0.5, but has no use with optimizer adam; must go with "
+            "sgd. Leave it out.",
         ),
         (
             "optimizer: {values: [sgd, lion]}\n  beta2: {low: 0.5, high: 0.99}",
-            "search.beta2: is searched, but has no use with optimizer sgd; must go with adam, adamax, adamw, radam, nadam, lion. Try",
+            "search.beta2: is searched, but has no use with optimizer sgd; must go with adam, "
+            "adamax, adamw, radam, nadam, lion. Try",
         ),
         (
             "schedule: {values: [cosine, exponential]}\n  schedule_factor: {low: 0.8, high: 0.99}",
-            "search.schedule_factor: is searched, but has no use with schedule cosine; must go with exponential, step. "
-            "Try `when: {schedule: [exponential, step]}`.",
+            "search.schedule_factor: is searched, but has no use with schedule cosine; must go "
+            "with exponential, step. Try `when: {schedule: [exponential, step]}`.",
         ),
         (
             "beta: {low: 0.1, high: 2}\ntrain: {schedule: exponential, schedule_epochs: 3}",
-            "train.schedule_epochs: got 3, but has no use with schedule exponential; must go with step. Leave it out.",
+            "train.schedule_epochs: got 3, but has no use with schedule exponential; must go "
+            "with step. Leave it out.",
         ),
     ],
 )

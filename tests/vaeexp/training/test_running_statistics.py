@@ -1,4 +1,6 @@
-"""Few steps an epoch: BatchNorm is evaluated with the averages over all training batches, and training stays as it is."""
+"""Few steps an epoch: BatchNorm is evaluated with the averages over all training batches, and
+training stays as it is.
+"""
 
 import pytest
 import torch
@@ -15,14 +17,18 @@ from vaeexp.training.running_statistics import estimated_buffers
 
 MODEL = ModelSettings(network="conv", channels=(4, 8), latent_size=3)
 FEW = Settings(
-    model=MODEL, train=TrainSettings(epochs=4, batch_size=16, learning_rate=1e-2), evaluation=BASE.evaluation
+    model=MODEL,
+    train=TrainSettings(epochs=4, batch_size=16, learning_rate=1e-2),
+    evaluation=BASE.evaluation,
 )
 """Six steps an epoch, of 100 images."""
 MANY = FEW.model_copy(update={"train": FEW.train.model_copy(update={"batch_size": 4})})
 """25 steps an epoch."""
 
 
-def trained(folder, base=FEW, *, kind="sequential", neighbours=0, averaged=False, stops_after=None, rounds=4):
+def trained(
+    folder, base=FEW, *, kind="sequential", neighbours=0, averaged=False, stops_after=None, rounds=4
+):
     """Train trial 0; returns (objectives, training losses, final tensors)."""
     how = {"kind": kind, "base": base, "averaged": averaged, "every": RARELY}
     lanes, artifacts = make_lanes(folder, **how)
@@ -46,7 +52,9 @@ def trained(folder, base=FEW, *, kind="sequential", neighbours=0, averaged=False
 
 
 def same(one, other):
-    return one[:2] == other[:2] and all(torch.equal(one[2][name], other[2][name]) for name in one[2])
+    return one[:2] == other[:2] and all(
+        torch.equal(one[2][name], other[2][name]) for name in one[2]
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,10 +68,14 @@ def same(one, other):
     ],
 )
 def test_training_stays_the_same_and_evaluation_does_not(tmp_path, monkeypatch, kind, averaged):
-    base = FEW.model_copy(update={"train": FEW.train.model_copy(update={"ema_decay": 0.9 if averaged else 0.0})})
+    base = FEW.model_copy(
+        update={"train": FEW.train.model_copy(update={"ema_decay": 0.9 if averaged else 0.0})}
+    )
     values, losses, state = trained(tmp_path / "few", base, kind=kind, averaged=averaged)
     monkeypatch.setattr(running_statistics, "FEW_STEPS", 0)
-    before, losses_before, state_before = trained(tmp_path / "before", base, kind=kind, averaged=averaged)
+    before, losses_before, state_before = trained(
+        tmp_path / "before", base, kind=kind, averaged=averaged
+    )
     assert losses == losses_before
     for name in ("weights", "first", "second", *(["average"] if averaged else [])):
         assert torch.equal(state[name], state_before[name])
@@ -91,7 +103,11 @@ def test_fused_lanes_have_the_statistics_of_single_ones(tmp_path):
 
 @pytest.mark.parametrize(
     "base",
-    [MANY, FEW.model_copy(update={"model": MODEL.model_copy(update={"normalisation": "group"})}), BASE],
+    [
+        MANY,
+        FEW.model_copy(update={"model": MODEL.model_copy(update={"normalisation": "group"})}),
+        BASE,
+    ],
     ids=["many steps", "no running statistics", "mlp"],
 )
 @pytest.mark.parametrize("kind", ["sequential", "vectorised"])
@@ -104,7 +120,9 @@ def test_all_others_are_evaluated_as_before(tmp_path, monkeypatch, base, kind):
 
 @pytest.mark.parametrize("averaged", [False, True])
 def test_the_model_that_is_kept_has_the_objective_that_is_reported(tmp_path, averaged):
-    base = FEW.model_copy(update={"train": FEW.train.model_copy(update={"ema_decay": 0.9 if averaged else 0.0})})
+    base = FEW.model_copy(
+        update={"train": FEW.train.model_copy(update={"ema_decay": 0.9 if averaged else 0.0})}
+    )
     values, _, state = trained(tmp_path, base, averaged=averaged)
     model = build_vae(base.model, (1, 8, 8), seed=0)
     lanes, _ = make_lanes(tmp_path / "layout", base=base, averaged=averaged, kind="sequential")
@@ -146,4 +164,6 @@ def test_the_statistics_are_the_means_over_the_batches(norm):
     assert torch.allclose(found["0.running_var"], variances, rtol=1e-4)
     assert int(found["0.num_batches_tracked"]) == 0
     assert norm.momentum == momentum
-    assert torch.equal(buffers["0.running_mean"], torch.zeros(3)), "the buffers themselves stay as they are"
+    assert torch.equal(buffers["0.running_mean"], torch.zeros(3)), (
+        "the buffers themselves stay as they are"
+    )

@@ -1,4 +1,6 @@
-"""Every text that is hashed into a seed, pinned: another text is another study, and no result could be had again."""
+"""Every text that is hashed into a seed, pinned: another text is another study, and no result could
+be had again.
+"""
 
 import hashlib
 from pathlib import Path
@@ -18,7 +20,9 @@ from vaeexp.training.batches import derive_seed
 
 
 def test_a_seed_is_the_first_63_bits_of_its_texts_sha256() -> None:
-    assert sweeps.seeds.seed_of("a") == int.from_bytes(hashlib.sha256(b"a").digest()[:8], "big") >> 1
+    assert (
+        sweeps.seeds.seed_of("a") == int.from_bytes(hashlib.sha256(b"a").digest()[:8], "big") >> 1
+    )
     assert derive_seed(3, "noise", 0) == sweeps.seeds.seed_of("3/noise/0")
 
 

@@ -1,4 +1,6 @@
-"""The warm-up of β in training: which epochs can be the best, what `patience` waits for, and warm-ups that never end."""
+"""The warm-up of β in training: which epochs can be the best, what `patience` waits for, and
+warm-ups that never end.
+"""
 
 import io
 import math
@@ -42,7 +44,9 @@ def test_the_best_weights_are_of_an_epoch_after_the_warmup(tmp_path, kind, warmu
 
 @pytest.mark.parametrize(("warmup", "patience"), [(4.0, 1), (3.0, 2), (2.5, 1)])
 def test_patience_begins_after_the_warmup(tmp_path, warmup, patience):
-    lanes, _ = make_lanes(tmp_path, kind="sequential", base=BASE.with_params(STRONG | {"epochs": 12}))
+    lanes, _ = make_lanes(
+        tmp_path, kind="sequential", base=BASE.with_params(STRONG | {"epochs": 12})
+    )
     lanes.add(trial(0, warmup_epochs=warmup, patience=patience))
     history = []
     while not (history and history[-1].finished):
@@ -68,7 +72,14 @@ def prepare(tmp_path, monkeypatch):
     """Prepares the shipped study `smoke`: 2 epochs of 6 steps."""
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
     write_files(tmp_path / "data" / "MNIST" / "raw", training=160, test=30)
-    small = ("validation_size=40", "train_size=120", "batch_size=20", "hidden=[8]", "epochs=2", "pruner=none")
+    small = (
+        "validation_size=40",
+        "train_size=120",
+        "batch_size=20",
+        "hidden=[8]",
+        "epochs=2",
+        "pruner=none",
+    )
 
     def options(*changes):
         folders = {name: tmp_path / name for name in ("data", "runs", "reports")}
@@ -89,13 +100,35 @@ def prepare(tmp_path, monkeypatch):
         (["warmup_epochs=8", "epochs=5"], "train.warmup_epochs", "8", "5 epochs"),
         (["warmup_steps=12"], "train.warmup_steps", "12", "12 steps"),
         (["search.warmup_epochs={low: 3, high: 9}"], "search.warmup_epochs", "3 to 9", "2 epochs"),
-        (["search.warmup_steps={values: [100, 500]}"], "search.warmup_steps", "100 to 500", "12 steps"),
-        (["search.epochs={low: 2, high: 4}", "warmup_epochs=4"], "train.warmup_epochs", "4", "4 epochs"),
-        (["baselines.x={settings: {warmup_epochs: 5}}"], "baselines.x.warmup_epochs", "5", "2 epochs"),
-        (["baselines.x={at: best, settings: {warmup_epochs: 5}}"], "baselines.x.warmup_epochs", "5", "2 epochs"),
+        (
+            ["search.warmup_steps={values: [100, 500]}"],
+            "search.warmup_steps",
+            "100 to 500",
+            "12 steps",
+        ),
+        (
+            ["search.epochs={low: 2, high: 4}", "warmup_epochs=4"],
+            "train.warmup_epochs",
+            "4",
+            "4 epochs",
+        ),
+        (
+            ["baselines.x={settings: {warmup_epochs: 5}}"],
+            "baselines.x.warmup_epochs",
+            "5",
+            "2 epochs",
+        ),
+        (
+            ["baselines.x={at: best, settings: {warmup_epochs: 5}}"],
+            "baselines.x.warmup_epochs",
+            "5",
+            "2 epochs",
+        ),
     ],
 )
-def test_a_warmup_longer_than_the_training_is_refused(prepare, tmp_path, changes, field, value, limit):
+def test_a_warmup_longer_than_the_training_is_refused(
+    prepare, tmp_path, changes, field, value, limit
+):
     with pytest.raises(UserError) as caught:
         prepare(*changes)
     words = str(caught.value)
@@ -107,19 +140,41 @@ def test_a_warmup_longer_than_the_training_is_refused(prepare, tmp_path, changes
 @pytest.mark.parametrize(
     ("changes", "field", "effect"),
     [
-        (["search.warmup_epochs={values: [0, 1, 5]}"], "search.warmup_epochs searches 0 to 5", "has no value"),
-        (["search.warmup_epochs={low: 0, high: 2}"], "search.warmup_epochs searches 0 to 2", "has no value"),
-        (["search.epochs={values: [2, 6]}", "warmup_epochs=3"], "train.warmup_epochs got 3", "has no value"),
+        (
+            ["search.warmup_epochs={values: [0, 1, 5]}"],
+            "search.warmup_epochs searches 0 to 5",
+            "has no value",
+        ),
+        (
+            ["search.warmup_epochs={low: 0, high: 2}"],
+            "search.warmup_epochs searches 0 to 2",
+            "has no value",
+        ),
+        (
+            ["search.epochs={values: [2, 6]}", "warmup_epochs=3"],
+            "train.warmup_epochs got 3",
+            "has no value",
+        ),
         (
             ["search.warmup_epochs={values: [0, 2]}", "pruner=median"],
             "search.warmup_epochs searches 0 to 2",
             "so pruner median ends or pauses none",
         ),
-        (["search.warmup_steps={values: [0, 40]}"], "search.warmup_steps searches 0 to 40", "never trains at"),
-        (["search.batch_size={values: [10, 60]}", "warmup_steps=9"], "train.warmup_steps got 9", "never trains at"),
+        (
+            ["search.warmup_steps={values: [0, 40]}"],
+            "search.warmup_steps searches 0 to 40",
+            "never trains at",
+        ),
+        (
+            ["search.batch_size={values: [10, 60]}", "warmup_steps=9"],
+            "train.warmup_steps got 9",
+            "never trains at",
+        ),
     ],
 )
-def test_a_searched_warmup_that_some_trials_cannot_end_is_warned_of(prepare, changes, field, effect):
+def test_a_searched_warmup_that_some_trials_cannot_end_is_warned_of(
+    prepare, changes, field, effect
+):
     job = prepare(*changes)
     [line] = [line for line in job.warnings if "warmup" in line]
     assert field in line
@@ -129,7 +184,13 @@ def test_a_searched_warmup_that_some_trials_cannot_end_is_warned_of(prepare, cha
 
 @pytest.mark.parametrize(
     "changes",
-    [[], ["warmup_epochs=1"], ["warmup_steps=11"], ["search.warmup_epochs={values: [0, 1]}"], ["warmup_epochs=0.5"]],
+    [
+        [],
+        ["warmup_epochs=1"],
+        ["warmup_steps=11"],
+        ["search.warmup_epochs={values: [0, 1]}"],
+        ["warmup_epochs=0.5"],
+    ],
 )
 def test_a_warmup_that_ends_is_no_doubt(prepare, changes):
     assert not prepare(*changes).warnings

@@ -1,6 +1,7 @@
 """Readers of image files, one module for each format, and the types that they share.
 
-A reader finds the files of its format and reads all images and labels as they are. It draws nothing at random.
+A reader finds the files of its format and reads all images and labels as they are. It draws nothing
+at random.
 """
 
 import hashlib
@@ -18,7 +19,17 @@ from vaeexp.data.formats.levels import Stored
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
-__all__ = ["TEST", "TRAINING", "VALIDATION", "Checksum", "Definition", "Layout", "RawImages", "Source", "Unreadable"]
+__all__ = [
+    "TEST",
+    "TRAINING",
+    "VALIDATION",
+    "Checksum",
+    "Definition",
+    "Layout",
+    "RawImages",
+    "Source",
+    "Unreadable",
+]
 
 TRAINING, VALIDATION, TEST = 0, 1, 2
 PART_NAMES = {TRAINING: "train", VALIDATION: "validation", TEST: "test"}
@@ -29,7 +40,9 @@ _SAMPLED_FILES, _SAMPLE_BYTES = 64, 2**12
 
 
 class Unreadable(NamedTuple):
-    """An image file that cannot be read: its row among the images, its name for people, and the problem."""
+    """An image file that cannot be read: its row among the images, its name for people, and the
+    problem.
+    """
 
     row: int
     name: str
@@ -39,9 +52,9 @@ class Unreadable(NamedTuple):
 class Checksum(NamedTuple):
     """What is known of an official file.
 
-    md5: of the file as it was published.
-    suffix: of the published file's name, which an unpacked file lacks; empty where files are not packed one by one.
-    content: SHA-256 of the unpacked file; empty where it is not known.
+    md5: of the file as it was published. suffix: of the published file's name, which an unpacked
+    file lacks; empty where files are not packed one by one. content: SHA-256 of the unpacked file;
+    empty where it is not known.
     """
 
     md5: str
@@ -50,10 +63,11 @@ class Checksum(NamedTuple):
 
 
 class RawImages(NamedTuple):
-    """The content of files, in their order: images uint8 [N, C, H, W], unsigned labels [N], parts uint8 [N].
+    """The content of files, in their order: images uint8 [N, C, H, W], unsigned labels [N], parts
+    uint8 [N].
 
-    The images may be a memory map. Labels are zeros where there are no classes. A part is TRAINING, VALIDATION or TEST;
-    files that come without a test split have no TEST.
+    The images may be a memory map. Labels are zeros where there are no classes. A part is TRAINING,
+    VALIDATION or TEST; files that come without a test split have no TEST.
     """
 
     images: np.ndarray
@@ -67,18 +81,27 @@ class RawImages(NamedTuple):
     warnings: tuple[str, ...] = ()
     """Sentences for people: what the user cannot have meant, each with what to do."""
     doubt: str = ""
-    """Words for the title, where the number of images is the official one and the files are not known to be official."""
+    """Words for the title, where the number of images is the official one and the files are not
+    known to be official.
+    """
     stored: np.ndarray | None = None
     """Kind of the numbers of each image, uint8 [N] of `Stored`; None where all are bytes."""
     largest: np.ndarray | None = None
-    """Largest number that is stored for each image, int64 [N]; None where the images hold the numbers themselves."""
+    """Largest number that is stored for each image, int64 [N]; None where the images hold the
+    numbers themselves.
+    """
     read_again: Callable[[Mapping[Stored, int]], np.ndarray] | None = None
-    """Write the images again where they are, with these numbers as white, and return for each image how many of its numbers
-    lie above, int64 [N]. None where the images hold the numbers themselves."""
+    """Write the images again where they are, with these numbers as white, and return for each image
+    how many of its numbers lie above, int64 [N]. None where the images hold the numbers themselves.
+    """
     reading: tuple[str, ...] = ()
-    """Words for a record on what decides the pixels besides the files; empty where files are read as they always were."""
+    """Words for a record on what decides the pixels besides the files; empty where files are read
+    as they always were.
+    """
     unlabelled: tuple[int, ...] = ()
-    """Parts whose images have no labels although other parts have classes; their labels are zeros without a meaning."""
+    """Parts whose images have no labels although other parts have classes; their labels are zeros
+    without a meaning.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +111,13 @@ class Layout:
     expected: Callable[["Definition"], str]
     """The files, in words for an error."""
     find: Callable[["Definition", Path], tuple[Path, ...]]
-    """The files below a folder (or the file itself). Empty when there is none of them; UserError when some are missing."""
+    """The files below a folder (or the file itself). Empty when there is none of them; UserError
+    when some are missing.
+    """
     read: Callable[["Source", Path, Callable[[str], None]], RawImages]
-    """All images and labels of a source. Takes a folder for large arrays and a function that tells people what takes long."""
+    """All images and labels of a source. Takes a folder for large arrays and a function that tells
+    people what takes long.
+    """
     resized: bool = False
     """Whether each image is a file, so that `image_size`, `image_channels` and `crop` apply."""
 
@@ -116,14 +143,18 @@ class Definition:
     downloads: tuple[tuple[str, str | bool], ...] = (("train", True),)
     """Keyword and value of each call of that class; together the calls get all files."""
     mirrors: tuple[str, ...] = ()
-    """Addresses of which one must answer before a download is tried; an address that ends in `/` is MNIST's folder."""
+    """Addresses of which one must answer before a download is tried; an address that ends in `/` is
+    MNIST's folder.
+    """
     bundled: bool = False
     """Whether the digits that come with vaeexp may stand in."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Files that hold a data set. `words` says for people where they come from, without a path of this machine."""
+    """Files that hold a data set. `words` says for people where they come from, without a path of
+    this machine.
+    """
 
     definition: Definition
     settings: "DataSettings"
@@ -135,13 +166,15 @@ class Source:
     """Checks the files before they are read, where they have checksums. Raises Damaged."""
 
     def identity(self) -> list[Any]:
-        """Return what the system knows of each file, a sample of content, and how image files are decoded.
+        """Return what the system knows of each file, a sample of content, and how image files are
+        decoded.
 
-        Other content has another identity. Programs that copy set the size and the time of the last change (mtime) to those
-        of another file, but no program sets the time of the last change of the entry (ctime). File systems that keep none are
-        met by the sample, which is of 64 files at most: 6,000 images take 0.1 s. The fingerprint that records keep is
-        another number: it is made of the decoded pixels, without paths and times.
-        Raises UserError for a file that is missing, unless it is one image of many.
+        Other content has another identity. Programs that copy set the size and the time of the last
+        change (mtime) to those of another file, but no program sets the time of the last change of
+        the entry (ctime). File systems that keep none are met by the sample, which is of 64 files
+        at most: 6,000 images take 0.1 s. The fingerprint that records keep is another number: it is
+        made of the decoded pixels, without paths and times. Raises UserError for a file that is
+        missing, unless it is one image of many.
         """
         many, files = self.definition.layout.resized, list[Any]()
         step = -(-len(self.paths) // _SAMPLED_FILES)
@@ -155,17 +188,26 @@ class Source:
                 if not many:
                     problem = f"cannot be read: {getattr(error, 'strerror', None) or error}"
                     raise UserError(str(path), problem) from error
-                files.append([str(path.absolute()), 0, 0])  # decoding lists the file among the unreadable files
+                # Decoding lists the file among the unreadable files.
+                files.append([str(path.absolute()), 0, 0])
         if not many:
             return files
         size = height_width(self.settings.image_size)
         settings = self.settings
-        decoded = [size, size and settings.crop, settings.image_channels, settings.background, settings.split_folders]
+        decoded = [
+            size,
+            size and settings.crop,
+            settings.image_channels,
+            settings.background,
+            settings.split_folders,
+        ]
         return [*files, decoded]
 
 
 def _sample(path: Path, size: int) -> str:
-    """Return a digest of the first, middle and last bytes of a regular file; others are not opened, since a pipe keeps the reader waiting."""
+    """Return a digest of the first, middle and last bytes of a regular file; others are not opened,
+    since a pipe keeps the reader waiting.
+    """
     if not path.is_file():
         return ""
     digest = hashlib.sha256()
@@ -177,7 +219,9 @@ def _sample(path: Path, size: int) -> str:
 
 
 def blocks(array: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Yield `array[rows]` (all rows when None) in pieces of about 64 MiB, for arrays larger than memory."""
+    """Yield `array[rows]` (all rows when None) in pieces of about 64 MiB, for arrays larger than
+    memory.
+    """
     count = len(array) if rows is None else len(rows)
     step = max(1, _BLOCK_BYTES // max(1, array[:1].nbytes))
     for start in range(0, count, step):
@@ -188,27 +232,39 @@ def blocks(array: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.nda
 def check_grey(title: str, channels: int, binarisation: str, one_channel: str = "") -> None:
     """Raise UserError when images of more than one channel are to be binarised.
 
-    one_channel: what gives images of one channel, in words, where the files may hold grey pixels as colours; else empty.
+    one_channel: what gives images of one channel, in words, where the files may hold grey pixels as
+    colours; else empty.
     """
     if channels != 1 and binarisation != "none":
-        problem = f"got {binarisation}, but {title} has {channels} channels; binarisation needs images of one channel"
-        remedy = f"Try none, or {one_channel} if all pixels are grey." if one_channel else "Try none."
+        problem = (
+            f"got {binarisation}, but {title} has {channels} channels; binarisation needs images "
+            "of one channel"
+        )
+        remedy = (
+            f"Try none, or {one_channel} if all pixels are grey." if one_channel else "Try none."
+        )
         raise UserError("data.binarisation", f"{problem}. {remedy}")
 
 
 def class_notes(
     labels: np.ndarray, parts: np.ndarray, classes: Sequence[str] | None, unlabelled: Sequence[int]
 ) -> list[str]:
-    """Say which parts have no labels, and which classes of test images no training image has; fields as in `RawImages`."""
+    """Say which parts have no labels, and which classes of test images no training image has;
+    fields as in `RawImages`.
+    """
     if not classes:
         return []
     notes = []
     if unlabelled:
-        notes.append(f"Labels: none for the {' and '.join(PART_NAMES[part] for part in unlabelled)} images")
+        notes.append(
+            f"Labels: none for the {' and '.join(PART_NAMES[part] for part in unlabelled)} images"
+        )
     untaught = np.setdiff1d(labels[parts == TEST], labels[parts == TRAINING])
     if len(untaught) and not {TRAINING, TEST} & set(unlabelled):
         named = some_of([classes[label] for label in untaught])
-        notes.append(f"FID: not measured, because no training image has the classes {named} of test images")
+        notes.append(
+            f"FID: not measured, because no training image has the classes {named} of test images"
+        )
     return notes
 
 
@@ -221,23 +277,34 @@ def height_width(image_size: int | Sequence[int] | None) -> tuple[int, int] | No
     """Return the setting `image_size` as height and width; one number is a square."""
     if image_size is None:
         return None
-    return (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
+    return (
+        (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
+    )
 
 
 def printable(name: str) -> str:
-    """Escape bytes that are not UTF-8 and control characters in `name`, because no report could show them."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name)
+    """Escape bytes that are not UTF-8 and control characters in `name`, because no report could
+    show them.
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in name
+    )
 
 
 @contextmanager
 def refusing(path: Path, wanted: str) -> Iterator[None]:
-    """Turn the errors that a damaged file provokes, of any kind, into a UserError of one line that names the file."""
+    """Turn the errors that a damaged file provokes, of any kind, into a UserError of one line that
+    names the file.
+    """
     try:
         yield
     except UserError:
         raise
     except MemoryError as error:
-        raise UserError(str(path), "its content does not fit into the memory of this machine") from error
+        raise UserError(
+            str(path), "its content does not fit into the memory of this machine"
+        ) from error
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
             raise UserError(str(path), f"cannot be read: {error.strerror}") from error

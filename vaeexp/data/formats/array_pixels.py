@@ -1,6 +1,7 @@
 """Pixels in a file of arrays: bytes [N, H, W, C], or floats from 0 to 1 that become bytes.
 
-Whatever cannot be read is refused with its shape, type and range, and with the line of numpy that mends it.
+Whatever cannot be read is refused with its shape, type and range, and with the line of numpy that
+mends it.
 """
 
 import math
@@ -15,19 +16,28 @@ from vaeexp.data.formats.levels import DEPTHS, FEW
 
 LEVELS = "uint8, or floats from 0 to 1"
 _HAIR = 1e-3
-"""How far beyond [0, 1] floats may lie, because resizing and arithmetic in float16 and float32 leave such values."""
+"""How far beyond [0, 1] floats may lie, because resizing and arithmetic in float16 and float32
+leave such values.
+"""
 _WANTED = "[N, H, W] or [N, H, W, C] with C = 1 or 3"
 _LONG = 3
 
 
-def as_bytes(place: str, name: str, images: np.ndarray, target: Path) -> tuple[np.ndarray, list[str]]:
+def as_bytes(
+    place: str, name: str, images: np.ndarray, target: Path
+) -> tuple[np.ndarray, list[str]]:
     """Return images uint8 [N, H, W, C], and notes for people.
 
-    Floats are rounded to 256 levels; they and booleans are written to `target` piece by piece. place: file and array for an
-    error. name: of the array. Raises UserError.
+    Floats are rounded to 256 levels; they and booleans are written to `target` piece by piece.
+    place: file and array for an error. name: of the array. Raises UserError.
     """
     shaped = images[..., None] if images.ndim == 3 else images
-    if shaped.ndim != 4 or shaped.shape[-1] not in (1, 3) or not all(shaped.shape) or _is_colour_image(images.shape):
+    if (
+        shaped.ndim != 4
+        or shaped.shape[-1] not in (1, 3)
+        or not all(shaped.shape)
+        or _is_colour_image(images.shape)
+    ):
         problem = f"got {images.dtype} {list(images.shape)}; must be {_WANTED}"
         raise UserError(place, f"{problem}.{_turned(name, images)}")
     if shaped.dtype == np.uint8:
@@ -35,7 +45,9 @@ def as_bytes(place: str, name: str, images: np.ndarray, target: Path) -> tuple[n
     if shaped.dtype.kind not in "fbiu":
         what = f"numpy.abs({name})" if shaped.dtype.kind == "c" else f"{name}.astype(float)"
         problem = f"got {shaped.dtype} {list(images.shape)}; must be {LEVELS}"
-        raise UserError(place, f"{problem}. Save the grey levels as such numbers, perhaps of {what}")
+        raise UserError(
+            place, f"{problem}. Save the grey levels as such numbers, perhaps of {what}"
+        )
     if shaped.dtype.kind in "iu":
         low, high = (int(find(piece)) for find, piece in ((np.min, shaped), (np.max, shaped)))
         raise UserError(place, _out_of_range(name, shaped.dtype, low, high))
@@ -43,9 +55,13 @@ def as_bytes(place: str, name: str, images: np.ndarray, target: Path) -> tuple[n
 
 
 def doubtful_shape(name: str, shape: Sequence[int]) -> list[str]:
-    """Return a warning where the last axis seems to count the images, as MATLAB stores them: it differs from two that are
-    alike, or is the longest by far."""
-    if len(shape) != 3 or shape[2] == shape[1] or (shape[0] != shape[1] and shape[2] < _LONG * max(shape[:2])):
+    """Return a warning where the last axis seems to count the images, as MATLAB stores them: it
+    differs from two that are alike, or is the longest by far."""
+    if (
+        len(shape) != 3
+        or shape[2] == shape[1]
+        or (shape[0] != shape[1] and shape[2] < _LONG * max(shape[:2]))
+    ):
         return []
     read = f"{shape[0]:,} images of {shape[1]} × {shape[2]:,} pixels"
     meant = f"{shape[2]:,} images of {shape[0]} × {shape[1]}"
@@ -57,7 +73,9 @@ def _is_colour_image(shape: Sequence[int]) -> bool:
 
 
 def _turned(name: str, images: np.ndarray) -> str:
-    """Return what to do about a shape, as a sentence; empty where it does not say what was meant."""
+    """Return what to do about a shape, as a sentence; empty where it does not say what was
+    meant.
+    """
     shape = images.shape
     if images.dtype.names:
         return f" It is a table: save {name}[{images.dtype.names[0]!r}]"
@@ -69,11 +87,16 @@ def _turned(name: str, images: np.ndarray) -> str:
         return f" It seems to be [H, W, C, N]: save {name}.transpose(3, 0, 1, 2)"
     if len(shape) == 4 and shape[3] in (2, 4):
         kept = "0:1" if shape[3] == 2 else ":3"
-        return f" The last channel seems to be transparency: save {name}[..., {kept}], which drops it"
+        return (
+            f" The last channel seems to be transparency: save {name}[..., {kept}], which drops it"
+        )
     if len(shape) == 4:
         return f" Choose one channel or three of them: save, for example, {name}[..., 0]"
     if _is_colour_image(shape):
-        return " It seems to be one image [H, W, C], and a data set needs many: save numpy.stack(list_of_images)"
+        return (
+            " It seems to be one image [H, W, C], and a data set needs many: save "
+            "numpy.stack(list_of_images)"
+        )
     if len(shape) == 5:
         return f" If it is videos [N, T, H, W, C], save {name}.reshape(-1, *{name}.shape[2:])"
     return _unrolled(name, *shape) if len(shape) == 2 else ""
@@ -103,19 +126,31 @@ def _from_floats(
             missing += int((~finite).sum())
             where = [int(axis[0]) for axis in np.nonzero(~finite)][: len(shape)]
             first = first or f"{name}[{', '.join(map(str, (where[0] + start, *where[1:])))}]"
-            piece = np.where(finite, piece, piece.dtype.type(0)) if finite.any() else np.zeros_like(piece)
+            piece = (
+                np.where(finite, piece, piece.dtype.type(0))
+                if finite.any()
+                else np.zeros_like(piece)
+            )
         low, high = min(low, piece.min()[()]), max(high, piece.max()[()])
         beyond += int(((piece < 0) | (piece > 1)).sum())
         values = piece.astype(np.float32)
         drawn[start : start + len(piece)] = np.rint(np.clip(values, 0, 1) * 255)
         start += len(piece)
     if missing:
-        problem = f"got {missing:,} values of {shaped.size:,} that are NaN or infinite, the first at {first}"
-        raise UserError(place, f"{problem}; must be {LEVELS}. Leave these images out, or save numpy.nan_to_num({name})")
+        problem = (
+            f"got {missing:,} values of {shaped.size:,} that are NaN or infinite, the first at "
+            f"{first}"
+        )
+        raise UserError(
+            place,
+            f"{problem}; must be {LEVELS}. Leave these images out, or save "
+            f"numpy.nan_to_num({name})",
+        )
     if not (low >= -_HAIR and high <= 1 + _HAIR):
         raise UserError(place, _out_of_range(name, shaped.dtype, low, high))
     clipped = (
-        f"Clipped to [0, 1]: {beyond:,} of {shaped.size:,} values of {name}, from {_digits(low)} to {_digits(high)}"
+        f"Clipped to [0, 1]: {beyond:,} of {shaped.size:,} values of {name}, from {_digits(low)} "
+        f"to {_digits(high)}"
     )
     return drawn, [clipped] if beyond else []
 

@@ -1,8 +1,10 @@
-"""A file of arrays: `.npy` with images, or `.npz` with images and, if there are any, labels and splits.
+"""A file of arrays: `.npy` with images, or `.npz` with images and, if there are any, labels and
+splits.
 
-Images are uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3, or floats in [0, 1] of these shapes. The keys of an `.npz`
-are `images` and `labels`, or `train_images`, `test_images` (and `val_images`) with their labels; the names of
-Keras' files (`x_train`, `y_train`, …) work too, in small letters or capitals. Nothing in such a file is unpickled.
+Images are uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3, or floats in [0, 1] of these shapes. The
+keys of an `.npz` are `images` and `labels`, or `train_images`, `test_images` (and `val_images`)
+with their labels; the names of Keras' files (`x_train`, `y_train`, …) work too, in small letters or
+capitals. Nothing in such a file is unpickled.
 """
 
 import zipfile
@@ -39,7 +41,9 @@ _NAMES = {
     ),
     "test": (("test_images", "x_test"), ("test_labels", "y_test")),
 }
-"""Part → names of its images and names of its labels; of each, the first that the file has is read, in any case."""
+"""Part → names of its images and names of its labels; of each, the first that the file has is read,
+in any case.
+"""
 _SPLIT_WORDS = ("train", "val", "dev", "test", "eval", "holdout")
 """Words in the name of an array that seems to hold images of a split."""
 _PARTS = {"": TRAINING, "train": TRAINING, "val": VALIDATION, "test": TEST}
@@ -56,7 +60,9 @@ class _Header(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """Images uint8 [N, H, W, C], the type of the numbers in the file, their labels, and what people are told of them."""
+    """Images uint8 [N, H, W, C], the type of the numbers in the file, their labels, and what people
+    are told of them.
+    """
 
     images: np.ndarray
     kind: np.dtype
@@ -66,7 +72,9 @@ class _Part(NamedTuple):
 
 
 def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
-    """Read the arrays as uint8; floats are rounded to 256 levels. Raises UserError naming the array that does not fit."""
+    """Read the arrays as uint8; floats are rounded to 256 levels. Raises UserError naming the array
+    that does not fit.
+    """
     path, parts, notes, warnings = source.paths[0], dict[str, _Part](), list[str](), list[str]()
     with refusing(path, "a whole file of plain numpy arrays"):
         if path.suffix.lower() == ".npy":
@@ -76,7 +84,9 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
                 headers = _read_headers(file)
                 names = _names(path, headers)
                 for part, (images, labels) in names.items():
-                    array = _read_member(file, labels, headers[labels]) if labels in headers else None
+                    array = (
+                        _read_member(file, labels, headers[labels]) if labels in headers else None
+                    )
                     pixels = _read_member(file, images, headers[images])
                     parts[part] = _part(path, (images, labels), pixels, array, scratch)
             unread = headers.keys() - {name for pair in names.values() for name in pair}
@@ -84,12 +94,15 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
             warnings = _forgotten(headers, {images for images, _ in names.values()}, sorted(unread))
     shapes = {part.images.shape[1:] for part in parts.values()}
     if len(shapes) > 1:
-        problem = f"got splits of different height, width and channels {sorted(shapes)}; must be the same"
+        problem = (
+            f"got splits of different height, width and channels {sorted(shapes)}; must be the same"
+        )
         raise UserError(str(path), problem)
     if len({part.kind.kind for part in parts.values()}) > 1:
         kinds = ", ".join(f"{name} {part.kind}" for name, part in parts.items())
         raise UserError(
-            str(path), f"got splits of different types: {kinds}; must be one type, with one range of values"
+            str(path),
+            f"got splits of different types: {kinds}; must be one type, with one range of values",
         )
     check_grey(path.name, min(shapes)[2], source.settings.binarisation, ONE_CHANNEL)
     raw = _join(parts, notes, scratch)
@@ -99,7 +112,11 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
 def _load(path: Path) -> np.ndarray:
     with path.open("rb") as stream:
         header = _read_header(stream)
-    return _objects(header) if header.kind.hasobject else np.load(path, mmap_mode="r", allow_pickle=False)
+    return (
+        _objects(header)
+        if header.kind.hasobject
+        else np.load(path, mmap_mode="r", allow_pickle=False)
+    )
 
 
 def _objects(header: _Header) -> np.ndarray:
@@ -119,29 +136,39 @@ def _read_headers(file: zipfile.ZipFile) -> dict[str, _Header]:
 
 def _read_header(stream: IO[bytes]) -> _Header:
     version = np.lib.format.read_magic(stream)
-    read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
+    read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[
+        version[0]
+    ]
     shape, _, kind = read_header(stream)
     return _Header(shape, kind, stream.tell())
 
 
 def _read_member(file: zipfile.ZipFile, name: str, header: _Header) -> np.ndarray:
-    """Read the array of a member. Its header is compared with the member's size before memory is given."""
+    """Read the array of a member. Its header is compared with the member's size before memory is
+    given.
+    """
     if header.kind.hasobject:
         return _objects(header)
     member = file.getinfo(f"{name}.npy")
     announced = header.size + header.kind.itemsize * int(np.prod(header.shape, dtype=object))
     if announced != member.file_size:
-        raise ValueError(f"{name} has {member.file_size:,} bytes, and its header announces {announced:,}")
+        raise ValueError(
+            f"{name} has {member.file_size:,} bytes, and its header announces {announced:,}"
+        )
     with file.open(member) as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def _listed(headers: Mapping[str, _Header], names: Iterable[str]) -> str:
-    return some_of([f"{printable(name)} {headers[name].kind} {list(headers[name].shape)}" for name in names])
+    return some_of(
+        [f"{printable(name)} {headers[name].kind} {list(headers[name].shape)}" for name in names]
+    )
 
 
 def _names(path: Path, headers: Mapping[str, _Header]) -> dict[str, tuple[str, str]]:
-    """Return the names of images and labels of each part. Raises UserError where it is not clear what is meant."""
+    """Return the names of images and labels of each part. Raises UserError where it is not clear
+    what is meant.
+    """
     parts, own = {}, {name.lower(): name for name in reversed(list(headers))}
     for part, (images, labels) in _NAMES.items():
         if image_name := next((own[name] for name in images if name in own), None):
@@ -150,18 +177,29 @@ def _names(path: Path, headers: Mapping[str, _Header]) -> dict[str, tuple[str, s
     if not parts:
         keras = "x_train and x_test (and x_val, y_…)"
         advice = "Save them anew: numpy.savez(FILE, images=…, labels=…)"
-        raise UserError(str(path), f"{found}; must be named {_NPZ}, or as in Keras {keras}. {advice}")
+        raise UserError(
+            str(path), f"{found}; must be named {_NPZ}, or as in Keras {keras}. {advice}"
+        )
     if "" in parts and len(parts) > 1:
         one, *others = (images for images, _ in parts.values())
-        problem = f"{one} holds all images, and {', '.join(others)} those of a split: keep {one}, or the splits"
+        problem = (
+            f"{one} holds all images, and {', '.join(others)} those of a split: keep {one}, or "
+            "the splits"
+        )
         raise UserError(str(path), f"{found}; must be one of the two. {problem}")
     if "" not in parts and "train" not in parts:
-        raise UserError(str(path), f"{found}; must be also train_images, because there is nothing to train on")
+        raise UserError(
+            str(path), f"{found}; must be also train_images, because there is nothing to train on"
+        )
     return parts
 
 
-def _forgotten(headers: Mapping[str, _Header], images: Collection[str], unread: Collection[str]) -> list[str]:
-    """Return a warning where arrays that are not read are named like a split, and shaped like the images."""
+def _forgotten(
+    headers: Mapping[str, _Header], images: Collection[str], unread: Collection[str]
+) -> list[str]:
+    """Return a warning where arrays that are not read are named like a split, and shaped like the
+    images.
+    """
     shapes = {headers[name].shape[1:] for name in images}
     like = [name for name in unread if any(word in name.lower() for word in _SPLIT_WORDS)]
     splits = [name for name in like if headers[name].shape[1:] in shapes]
@@ -171,10 +209,15 @@ def _forgotten(headers: Mapping[str, _Header], images: Collection[str], unread: 
     return [f"Not read: {_listed(headers, splits)}, which seems to be a split. {remedy}"]
 
 
-def _part(path: Path, names: tuple[str, str], images: np.ndarray, labels: np.ndarray | None, scratch: Path) -> _Part:
+def _part(
+    path: Path, names: tuple[str, str], images: np.ndarray, labels: np.ndarray | None, scratch: Path
+) -> _Part:
     name, label_name = names
     if images.dtype.hasobject:
-        problem = f"got {name} as Python objects {list(images.shape)}; must be a whole file of plain numpy arrays"
+        problem = (
+            f"got {name} as Python objects {list(images.shape)}; must be a whole file of plain "
+            "numpy arrays"
+        )
         advice = "Resize images of several sizes to one size, and save numpy.stack(images)"
         raise UserError(str(path), f"{problem}. {advice}")
     pixels, notes = as_bytes(f"{path}: {name}", name, images, scratch / f"{name}.npy")
@@ -189,12 +232,16 @@ def _join(parts: dict[str, _Part], notes: list[str], scratch: Path) -> RawImages
     _, height, width, channels = images.shape
     if len(parts) > 1:
         shape = (sum(counts), height, width, channels)
-        images = np.lib.format.open_memmap(scratch / "all.npy", mode="w+", dtype=np.uint8, shape=shape)
+        images = np.lib.format.open_memmap(
+            scratch / "all.npy", mode="w+", dtype=np.uint8, shape=shape
+        )
         np.concatenate([part.images for part in parts.values()], out=images)
     labels = read_labels([part.labels for part in parts.values()])
     part_of = np.repeat(np.array([_PARTS[name] for name in parts], np.uint8), counts)
     split = [] if "" in parts else [f"Split: {', '.join(parts)} as in the file"]
-    unlabelled = tuple(_PARTS[name] for index, name in enumerate(parts) if index in labels.unlabelled)
+    unlabelled = tuple(
+        _PARTS[name] for index, name in enumerate(parts) if index in labels.unlabelled
+    )
     split += class_notes(labels.values, part_of, labels.classes, unlabelled)
     of_parts = [note for part in parts.values() for note in part.notes]
     warnings = [warning for part in parts.values() for warning in part.warnings]
@@ -215,7 +262,11 @@ def _join(parts: dict[str, _Part], notes: list[str], scratch: Path) -> RawImages
 
 
 ARRAYS = Layout(
-    expected=lambda _: f"one file: .npy with images [N, H, W] or [N, H, W, C], or .npz with {_NPZ}; {LEVELS}",
-    find=lambda _, root: (root,) if root.is_file() and root.suffix.lower() in (".npy", ".npz") else (),
+    expected=lambda _: (
+        f"one file: .npy with images [N, H, W] or [N, H, W, C], or .npz with {_NPZ}; {LEVELS}"
+    ),
+    find=lambda _, root: (
+        (root,) if root.is_file() and root.suffix.lower() in (".npy", ".npz") else ()
+    ),
     read=_read,
 )

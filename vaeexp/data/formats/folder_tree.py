@@ -1,8 +1,9 @@
-"""What the folders around image files mean: splits, labels of other tasks, and classes. Looks at names alone.
+"""What the folders around image files mean: splits, labels of other tasks, and classes. Looks at
+names alone.
 
-Splits go by many names: `train/`, `Training_Set/`, `seg_train/`, `val2017/`. A folder name is cut into words. It names a
-split where one of the words does and the other words are the same for all splits (`dogs_train/`, `dogs_test/`). Splits
-may lie deeper (`archive/images/training/`).
+Splits go by many names: `train/`, `Training_Set/`, `seg_train/`, `val2017/`. A folder name is cut
+into words. It names a split where one of the words does and the other words are the same for all
+splits (`dogs_train/`, `dogs_test/`). Splits may lie deeper (`archive/images/training/`).
 """
 
 import os
@@ -17,7 +18,15 @@ from typing import NamedTuple
 import numpy as np
 
 from sweeps import UserError
-from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, class_notes, printable, some_of
+from vaeexp.data.formats import (
+    PART_NAMES,
+    TEST,
+    TRAINING,
+    VALIDATION,
+    class_notes,
+    printable,
+    some_of,
+)
 from vaeexp.data.formats.image_files import Listing
 
 _EVALUATION = 3  # the test split, or the validation split where a test split is there
@@ -33,13 +42,16 @@ _SPLIT_WORDS = {
     TEST: _words_of("test testing tst holdout"),
     _EVALUATION: _words_of("eval evaluation evaluate"),
 }
-_SHORT = {"tr": TRAINING, "va": VALIDATION, "ts": TEST, "te": TEST}  # with a word like images: a class may be named so
+# With a word like images: a class may be named so.
+_SHORT = {"tr": TRAINING, "va": VALIDATION, "ts": TEST, "te": TEST}
 _IMAGES = _words_of("image images img imgs jpegimages picture pictures photo photos frames rgb")
 _LABELS = _words_of(
     "annotation annotations annot annots label labels mask masks gt truth groundtruth segmentation "
     "segmentations seglabels trimaps depth boxes bbox target targets"
 )
-_FILLERS = _IMAGES | _words_of("set sets data dataset folder dir files split splits seg sample samples")
+_FILLERS = _IMAGES | _words_of(
+    "set sets data dataset folder dir files split splits seg sample samples"
+)
 _PIECES = _words_of("fold folds part parts cv batch shard chunk subset")
 _GLUED = re.compile(r"(.+?)(set|data|dataset|images|imgs)")
 _NAMED = 8
@@ -81,7 +93,9 @@ def _split_word(word: str) -> int | None:
 
 @cache
 def _read_name(name: str) -> _Name | None:
-    """Read a folder name as that of a split; None where no word of it, or more than one, names a split."""
+    """Read a folder name as that of a split; None where no word of it, or more than one, names a
+    split.
+    """
     words = _joined_words(name)
     named = {word: part for word in words if (part := _split_word(word)) is not None}
     long = [word for word in words if word in named and word not in _SHORT]
@@ -89,16 +103,21 @@ def _read_name(name: str) -> _Name | None:
     if len(long or short) != 1 or not (long or _FILLERS & set(words)):
         return None
     [word] = long or short
-    others = tuple(other for other in words if other != word and other not in _FILLERS and not other.isdecimal())
+    others = tuple(
+        other
+        for other in words
+        if other != word and other not in _FILLERS and not other.isdecimal()
+    )
     return _Name(named[word], others)
 
 
 def list_tree(root: Path, names: Sequence[str], *, split_folders: bool = True) -> Listing:
     """Find the splits and classes of the image files `names` below `root`.
 
-    A class is the first folder below a split, and there are at least two classes. Folders of labels (`masks/`) beside a
-    folder of images, and folders beside the splits, are left out. Without split_folders no folder is taken for a split.
-    Raises UserError where folders look like splits and it cannot be told whether they are.
+    A class is the first folder below a split, and there are at least two classes. Folders of labels
+    (`masks/`) beside a folder of images, and folders beside the splits, are left out. Without
+    split_folders no folder is taken for a split. Raises UserError where folders look like splits
+    and it cannot be told whether they are.
     """
     images = _without_label_folders(names)
     home, splits = _find_splits(root, _subfolders(images)) if split_folders else ("", {})
@@ -129,7 +148,9 @@ def list_tree(root: Path, names: Sequence[str], *, split_folders: bool = True) -
 
 
 def _subfolders(names: Iterable[str]) -> dict[str, list[str]]:
-    """Return the folders with files below them in each folder: path, empty or with `/` at its end → names in order."""
+    """Return the folders with files below them in each folder: path, empty or with `/` at its end →
+    names in order.
+    """
     below = defaultdict[str, set[str]](set)
     for path in {os.path.dirname(name) for name in names}:
         above = ""
@@ -140,12 +161,16 @@ def _subfolders(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _without_label_folders(names: Sequence[str]) -> list[str]:
-    """Leave out the files in folders of labels (`masks/`, `annotations/`) that stand beside a folder of images."""
+    """Leave out the files in folders of labels (`masks/`, `annotations/`) that stand beside a
+    folder of images.
+    """
     dropped = set[str]()
     for path, folders in _subfolders(names).items():
         if any(_IMAGES & set(_words(folder)) for folder in folders):
             labels = [folder for folder in folders if _LABELS & set(_words(folder))]
-            dropped |= {f"{path}{folder}/" for folder in labels if not _IMAGES & set(_words(folder))}
+            dropped |= {
+                f"{path}{folder}/" for folder in labels if not _IMAGES & set(_words(folder))
+            }
     if not dropped:
         return list(names)
 
@@ -157,9 +182,11 @@ def _without_label_folders(names: Sequence[str]) -> list[str]:
 
 
 def _find_splits(root: Path, folders: Mapping[str, list[str]]) -> tuple[str, dict[str, int]]:
-    """Return the folder that holds the splits, and the part of each split; no parts where nothing is named so.
+    """Return the folder that holds the splits, and the part of each split; no parts where nothing
+    is named so.
 
-    Raises UserError where it cannot be told whether folders are splits, and where several folders hold splits.
+    Raises UserError where it cannot be told whether folders are splits, and where several folders
+    hold splits.
     """
     found, ahead = dict[str, dict[str, int]](), [""]
     while ahead:
@@ -171,10 +198,14 @@ def _find_splits(root: Path, folders: Mapping[str, list[str]]) -> tuple[str, dic
         else:
             ahead += [f"{home}{folder}/" for folder in folders.get(home, [])]
     if len(found) > 1:
-        homes = ", ".join(f"{printable(home)} ({', '.join(found[home])})" for home in sorted(found)[:_NAMED])
+        homes = ", ".join(
+            f"{printable(home)} ({', '.join(found[home])})" for home in sorted(found)[:_NAMED]
+        )
         problem = f"got {len(found):,} folders that hold splits: {homes}; must be one"
         example = printable(min(found))
-        raise UserError(str(root), f"{problem}. Try --data for one of them, as {example}. {_REMEDY}.")
+        raise UserError(
+            str(root), f"{problem}. Try --data for one of them, as {example}. {_REMEDY}."
+        )
     return found.popitem() if found else ("", {})
 
 
@@ -187,15 +218,17 @@ def _doubt(home: str, folders: Sequence[str]) -> str:
 
 
 _REMEDY = (
-    "If folders are splits, name them train/, val/ and test/, each once, with at least train/ and one other (a folder of "
-    "links will do). If they are classes, --set split_folders=false"
+    "If folders are splits, name them train/, val/ and test/, each once, with at least train/ "
+    "and one other (a folder of links will do). If they are classes, --set split_folders=false"
 )
 
 
 def _splits(folders: Sequence[str]) -> dict[str, int] | None:
-    """Return the part of each folder that is a split; empty where none is named so. None where it cannot be told.
+    """Return the part of each folder that is a split; empty where none is named so. None where it
+    cannot be told.
 
-    There must be one folder to train on, and one folder for validation or test, or no other folder at all.
+    There must be one folder to train on, and one folder for validation or test, or no other folder
+    at all.
     """
     groups = defaultdict[tuple[str, ...], dict[str, int]](dict)
     for folder in folders:
@@ -206,7 +239,9 @@ def _splits(folders: Sequence[str]) -> dict[str, int] | None:
     found = []
     for parts in groups.values():
         evaluation = VALIDATION if TEST in parts.values() else TEST
-        settled = {folder: evaluation if part == _EVALUATION else part for folder, part in parts.items()}
+        settled = {
+            folder: evaluation if part == _EVALUATION else part for folder, part in parts.items()
+        }
         if TRAINING in settled.values() and 1 < len(settled) == len(set(settled.values())):
             found.append(settled)
     if not found:
@@ -217,8 +252,9 @@ def _splits(folders: Sequence[str]) -> dict[str, int] | None:
 def _look_like_splits(folders: Sequence[str]) -> bool:
     """Tell whether folders that are no complete splits may have been meant so.
 
-    They may where nothing but a letter, a number or a word like `fold` stands beside the word (`test`, `train_a`,
-    `fold1_train`), and where all are named so and not all alike. `bullet_train` and `test_tube` are classes.
+    They may where nothing but a letter, a number or a word like `fold` stands beside the word
+    (`test`, `train_a`, `fold1_train`), and where all are named so and not all alike. `bullet_train`
+    and `test_tube` are classes.
     """
     names = [name for name in map(_read_name, folders) if name]
     bare = any(all(len(word) == 1 or word in _PIECES for word in name.others) for name in names)
@@ -230,17 +266,22 @@ def _split_note(home: str, splits: Mapping[str, int]) -> str:
     shown = []
     for folder, part in sorted(splits.items(), key=lambda split: (split[1], split[0])):
         plain = folder.lower() in _PLAIN[part]
-        shown.append(f"{printable(folder)}/" if plain else f"{printable(folder)}/ ({PART_NAMES[part]})")
-    return f"Split: as in the folders {', '.join(shown)}" + (f" of {printable(home)}" if home else "")
+        shown.append(
+            f"{printable(folder)}/" if plain else f"{printable(folder)}/ ({PART_NAMES[part]})"
+        )
+    return f"Split: as in the folders {', '.join(shown)}" + (
+        f" of {printable(home)}" if home else ""
+    )
 
 
 def _classes(
     rests: Sequence[str], parts: np.ndarray
 ) -> tuple[tuple[str, ...] | None, np.ndarray, tuple[int, ...], list[str]]:
-    """Return class names, the label of each file, the parts without labels, and warnings; `rests` are names below the splits.
+    """Return class names, the label of each file, the parts without labels, and warnings; `rests`
+    are names below the splits.
 
-    A part has labels where each of its files lies in a class folder. The only folder of a part that is no class of the
-    training images (`test/unknown/`) is no class.
+    A part has labels where each of its files lies in a class folder. The only folder of a part that
+    is no class of the training images (`test/unknown/`) is no class.
     """
     folders, inner = np.empty(len(rests), dtype=object), defaultdict[str, set[str]](set)
     taught, found, warnings = set[str](), dict[int, set[str]](), list[str]()
@@ -255,60 +296,102 @@ def _classes(
             warnings.append(_loose_words(PART_NAMES[part], loose, len(rows)))
         for rest in below:
             inner[rest.partition("/")[0]].update(rest.split("/")[1:-1][:1])
-    unlabelled = tuple(part for part, names in found.items() if "" in names or (len(names) == 1 and not names & taught))
-    names = sorted(set[str]().union(*(names for part, names in found.items() if part not in unlabelled)))
+    unlabelled = tuple(
+        part
+        for part, names in found.items()
+        if "" in names or (len(names) == 1 and not names & taught)
+    )
+    names = sorted(
+        set[str]().union(*(names for part, names in found.items() if part not in unlabelled))
+    )
     if len(names) < 2:
         return None, np.zeros(len(rests), dtype=np.uint8), (), warnings
     number = {name: index for index, name in enumerate(names)}
-    labels = [0 if part in unlabelled else number[folder] for folder, part in zip(folders, parts.tolist(), strict=True)]
+    labels = [
+        0 if part in unlabelled else number[folder]
+        for folder, part in zip(folders, parts.tolist(), strict=True)
+    ]
     kept = np.array(labels, dtype=np.min_scalar_type(len(names) - 1))
     warnings += _class_doubts({name: inner[name] for name in names})
     if 2 * len(names) > len(rests):
         meant = (
-            "If they number the images, gather the files in one folder, because classes serve FID and plots of classes"
+            "If they number the images, gather the files in one folder, because classes serve FID "
+            "and plots of classes"
         )
-        warnings.append(f"The folders name {len(names):,} classes for {len(rests):,} images. {meant}")
+        warnings.append(
+            f"The folders name {len(names):,} classes for {len(rests):,} images. {meant}"
+        )
     return tuple(map(printable, names)), kept, unlabelled, warnings
 
 
 def _below_passed(rests: list[str], taught: Collection[str]) -> list[str]:
-    """Return the names of the files of a split below the folders that are passed: a class folder first, if there are any.
+    """Return the names of the files of a split below the folders that are passed: a class folder
+    first, if there are any.
 
-    A folder that holds all files, is no class in `taught` and is named as a split or as images (`seg_test/seg_test/`,
-    `test/images/`) is passed.
+    A folder that holds all files, is no class in `taught` and is named as a split or as images
+    (`seg_test/seg_test/`, `test/images/`) is passed.
     """
     while True:
         folders = [rest.partition("/")[0] if "/" in rest else "" for rest in rests]
         first = folders[0]
-        if len(set(folders)) > 1 or first in taught or not (_IMAGES & set(_words(first)) or _read_name(first)):
+        if (
+            len(set(folders)) > 1
+            or first in taught
+            or not (_IMAGES & set(_words(first)) or _read_name(first))
+        ):
             return rests
         rests = [rest.partition("/")[2] for rest in rests]
 
 
 def _loose_words(part: str, loose: Sequence[str], total: int) -> str:
-    lie = f"{len(loose):,} of {total:,} {part} images lie in no class folder, such as {printable(loose[0])}"
-    return f"{lie}, so no {part} image has a label. Move such images into class folders, or elsewhere"
+    lie = (
+        f"{len(loose):,} of {total:,} {part} images lie in no class folder, such as "
+        f"{printable(loose[0])}"
+    )
+    return (
+        f"{lie}, so no {part} image has a label. Move such images into class folders, or elsewhere"
+    )
 
 
 def _class_doubts(inner: Mapping[str, set[str]]) -> list[str]:
-    """Return a warning where class folders are named like the parts of one set (`fold_0/`, `images_001/`), or all hold the
-    same folders, which may be the classes. inner: class → names of the folders in it."""
+    """Return a warning where class folders are named like the parts of one set (`fold_0/`,
+    `images_001/`), or all hold the same folders, which may be the classes. inner: class → names of
+    the folders in it."""
     shown = some_of([*map(printable, inner)], _NAMED)
     common = sorted(set.intersection(*inner.values()))
     if len(common) > 1:
         theirs = some_of([*map(printable, common)], _NAMED)
-        remedy = f"If {theirs} are the classes, gather each of them in one folder, or name the others train/ and test/"
-        return [f"The folders {shown} are taken for classes, and all of them hold the folders {theirs}. {remedy}"]
-    other = [name for name in inner if set(_words(name)) <= _LABELS | _FILLERS and _LABELS & set(_words(name))]
+        remedy = (
+            f"If {theirs} are the classes, gather each of them in one folder, or name the others "
+            "train/ and test/"
+        )
+        return [
+            f"The folders {shown} are taken for classes, and all of them hold the folders "
+            f"{theirs}. {remedy}"
+        ]
+    other = [
+        name
+        for name in inner
+        if set(_words(name)) <= _LABELS | _FILLERS and _LABELS & set(_words(name))
+    ]
     if other and not any(_LABELS & set(_words(name)) for name in inner.keys() - set(other)):
         theirs = ", ".join(map(printable, other))
         remedy = f"If so, move {theirs} elsewhere, or name the folder of images images/"
-        return [f"The folders {shown} are taken for classes, and {theirs} is named like labels of images. {remedy}"]
-    texts = {tuple(word for word in _words(name) if not (word.isdecimal() or len(word) == 1)) for name in inner}
+        return [
+            f"The folders {shown} are taken for classes, and {theirs} is named like labels of "
+            f"images. {remedy}"
+        ]
+    texts = {
+        tuple(word for word in _words(name) if not (word.isdecimal() or len(word) == 1))
+        for name in inner
+    }
     counted = len(texts) == 1 and (_PIECES | _FILLERS) & set(texts.pop())
     if counted or all(re.fullmatch(r"\d\d+00", name) for name in inner):
         remedy = "If so, put their files into one folder (of links will do)"
-        return [f"The folders {shown} are taken for classes, and are named like parts of one data set. {remedy}"]
+        return [
+            f"The folders {shown} are taken for classes, and are named like parts of one data "
+            f"set. {remedy}"
+        ]
     return []
 
 
@@ -316,7 +399,14 @@ def _left_out(names: Sequence[str], inside: Collection[str]) -> list[str]:
     """Count the image files that are left out, and name the folders that hold nothing else."""
     if len(names) == len(inside):
         return []
-    used = {"", *(f"{path}/" for name in inside for path in accumulate(name.split("/")[:-1], "{}/{}".format))}
+    used = {
+        "",
+        *(
+            f"{path}/"
+            for name in inside
+            for path in accumulate(name.split("/")[:-1], "{}/{}".format)
+        ),
+    }
     others = Counter[str]()
     for name in set(names).difference(inside):
         above = [f"{path}/" for path in accumulate(name.split("/")[:-1], "{}/{}".format)]

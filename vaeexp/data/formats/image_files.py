@@ -1,6 +1,8 @@
-"""Image files made into one array, once: headers read, one size settled, pixels decoded, all in parallel processes.
+"""Image files made into one array, once: headers read, one size settled, pixels decoded, all in
+parallel processes.
 
-The processes write into one file on disk and pass no pixels to each other, so the images may be larger than memory.
+The processes write into one file on disk and pass no pixels to each other, so the images may be
+larger than memory.
 """
 
 import math
@@ -26,7 +28,15 @@ import numpy as np
 
 from sweeps import UserError, check_sources, same_code, sources, without_main_module
 from vaeexp.console import open_console, progress_bar
-from vaeexp.data.formats import ONE_CHANNEL, RawImages, Unreadable, check_grey, height_width, printable, some_of
+from vaeexp.data.formats import (
+    ONE_CHANNEL,
+    RawImages,
+    Unreadable,
+    check_grey,
+    height_width,
+    printable,
+    some_of,
+)
 from vaeexp.data.formats.array_pixels import remedy
 from vaeexp.data.formats.levels import DEEPEST, PLAIN, Stored, to_bytes
 from vaeexp.machine import usable_cores
@@ -37,14 +47,43 @@ if TYPE_CHECKING:
 
     from vaeexp.settings import DataSettings
 
-# Pillow's names. The first group is known by its content, whatever the name; content of the second is taken for an image
-# only under its own ending. Other formats are no single images, or, as PostScript, are handed to a program that runs them.
-_BY_CONTENT = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "HEIF", "JPEG2000", "JXL")
-_BY_ENDING = ("DDS", "DIB", "ICO", "MPO", "MSP", "PCX", "PSD", "QOI", "SGI", "SUN", "TGA", "XBM", "XPM")
+# Pillow's names. The first group is known by its content, whatever the name; content of the second
+# is taken for an image
+# only under its own ending. Other formats are no single images, or, as PostScript, are handed to a
+# program that runs them.
+_BY_CONTENT = (
+    "PNG",
+    "JPEG",
+    "BMP",
+    "GIF",
+    "TIFF",
+    "WEBP",
+    "PPM",
+    "AVIF",
+    "HEIF",
+    "JPEG2000",
+    "JXL",
+)
+_BY_ENDING = (
+    "DDS",
+    "DIB",
+    "ICO",
+    "MPO",
+    "MSP",
+    "PCX",
+    "PSD",
+    "QOI",
+    "SGI",
+    "SUN",
+    "TGA",
+    "XBM",
+    "XPM",
+)
 _PLUGIN_MODULES = ("pillow_heif", "pi_heif", "pillow_jxl", "pillow_avif")
 _GREY_MODES = ("1", "L", "LA", "La")
 _TRANSPARENT_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
-_DEEP_COLOURS = {f"{mode};16{order}" for mode in ("RGB", "RGBA") for order in "BLN"}  # raw modes of Pillow
+# Raw modes of Pillow.
+_DEEP_COLOURS = {f"{mode};16{order}" for mode in ("RGB", "RGBA") for order in "BLN"}
 _GREY_WITH_ALPHA = "LA;16B"
 _SAMPLE_FORMAT, _PHOTOMETRIC = 339, 262  # TIFF: 1 is unsigned; 0 is white
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -57,7 +96,9 @@ _FILES_PER_PROCESS = 1_000  # fewer are decoded here before another process has 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """Image files of a data set: names below `root` with `/`; the other fields are as in `RawImages`."""
+    """Image files of a data set: names below `root` with `/`; the other fields are as in
+    `RawImages`.
+    """
 
     title: str
     root: Path
@@ -71,7 +112,9 @@ class Listing:
 
 
 class Header(NamedTuple):
-    """Size in pixels as shown (after the EXIF rotation), whether the image has no colour, and whether it has several frames."""
+    """Size in pixels as shown (after the EXIF rotation), whether the image has no colour, and
+    whether it has several frames.
+    """
 
     height: int
     width: int
@@ -104,7 +147,9 @@ class UnreadableError(Exception):
 
 @cache
 def readable() -> dict[str, str]:
-    """Return the ending, in small letters, and Pillow's format of the files that Pillow and its installed plugins read."""
+    """Return the ending, in small letters, and Pillow's format of the files that Pillow and its
+    installed plugins read.
+    """
     from PIL import Image
 
     Image.init()
@@ -114,7 +159,11 @@ def readable() -> dict[str, str]:
             if hasattr(plugin, "register_heif_opener"):
                 plugin.register_heif_opener()
     kinds = {*_BY_CONTENT, *_BY_ENDING} & Image.OPEN.keys()
-    return {ending.lower(): kind for ending, kind in Image.registered_extensions().items() if kind in kinds}
+    return {
+        ending.lower(): kind
+        for ending, kind in Image.registered_extensions().items()
+        if kind in kinds
+    }
 
 
 def _formats(path: Path) -> tuple[str, ...]:
@@ -126,7 +175,9 @@ def _formats(path: Path) -> tuple[str, ...]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator["ImageFile"]:
-    """Open the image of a regular file; a named pipe would keep the reader waiting for ever. Raises UnreadableError."""
+    """Open the image of a regular file; a named pipe would keep the reader waiting for ever. Raises
+    UnreadableError.
+    """
     from PIL import Image
 
     try:
@@ -137,10 +188,16 @@ def _opened(path: Path) -> Iterator["ImageFile"]:
     except (UnreadableError, UserError):
         raise
     except MemoryError as error:
-        raise UserError(str(path), "its pixels do not fit into the memory of this machine") from error
+        raise UserError(
+            str(path), "its pixels do not fit into the memory of this machine"
+        ) from error
     except Exception as error:  # Pillow raises any error on a damaged file
         text = (getattr(error, "strerror", None) or str(error)).replace(str(path), path.name)
-        problem = _unknown(path) if type(error).__name__ == "UnidentifiedImageError" else " ".join(text.split())
+        problem = (
+            _unknown(path)
+            if type(error).__name__ == "UnidentifiedImageError"
+            else " ".join(text.split())
+        )
         raise UnreadableError(printable(problem) or type(error).__name__) from error
 
 
@@ -148,7 +205,11 @@ def _unknown(path: Path) -> str:
     """Say what a file is of which Pillow knows no image."""
     with path.open("rb") as file:
         tiff = file.read(4) in _TIFF_STARTS
-    return "a TIFF that Pillow does not read; save whole numbers of 8 or 16 bits, or float32" if tiff else "no image"
+    return (
+        "a TIFF that Pillow does not read; save whole numbers of 8 or 16 bits, or float32"
+        if tiff
+        else "no image"
+    )
 
 
 def read_header(path: Path) -> Header:
@@ -179,9 +240,10 @@ def read_pixels(
 ) -> tuple[np.ndarray, Facts]:
     """Read the pixels uint8 [C, H, W] of an image of any size.
 
-    Where the size differs, the largest centred rectangle of the wanted proportions is taken when `crop` is "center"
-    and the whole image when it is "none"; it is resized with Lanczos' filter. The first frame counts. Transparent pixels
-    show the `background`. `whites`: the number that is white in each kind of file.
+    Where the size differs, the largest centred rectangle of the wanted proportions is taken when
+    `crop` is "center" and the whole image when it is "none"; it is resized with Lanczos' filter.
+    The first frame counts. Transparent pixels show the `background`. `whites`: the number that is
+    white in each kind of file.
 
     Raises UnreadableError, and UserError for numbers that are no grey levels.
     """
@@ -189,7 +251,8 @@ def read_pixels(
 
     channels, height, width = shape
     with _opened(path) as image:
-        # JPEG files are decoded at 1/2, 1/4 or 1/8 of their size where that leaves twice the pixels wanted.
+        # JPEG files are decoded at 1/2, 1/4 or 1/8 of their size where that leaves twice the pixels
+        # wanted.
         image.draft(None, (2 * max(width, height), 2 * max(width, height)))
         numbers = _numbers(path, image)
         if numbers is None:
@@ -206,14 +269,17 @@ def read_pixels(
         upright = upright.convert("L" if channels == 1 else "RGB")
         if numbers is None:
             histogram = np.array(upright.histogram()).reshape(-1, 256).sum(axis=0)
-            largest, above = int(np.flatnonzero(histogram)[-1]), int(histogram[whites[stored] + 1 :].sum())
+            largest = int(np.flatnonzero(histogram)[-1])
+            above = int(histogram[whites[stored] + 1 :].sum())
             if whites[stored] != PLAIN[stored]:
                 table = to_bytes(np.arange(256), whites[stored]).tolist()
                 upright = upright.point(table * len(upright.getbands()))
         if upright.size != (width, height):
             box = _centre(upright.size, (width, height)) if crop == "center" else None
             upright = upright.resize((width, height), Image.Resampling.LANCZOS, box=box)
-        levels = np.asarray(upright, dtype=np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
+        levels = (
+            np.asarray(upright, dtype=np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
+        )
         return levels, Facts(stored, largest, above, composed)
 
 
@@ -224,7 +290,8 @@ def _upright(image: "Image") -> "Image":
 
 
 def _numbers(path: Path, image: "ImageFile") -> tuple[np.ndarray, Stored] | None:
-    """Return the numbers [H, W] or [H, W, 3 or 4] of a file that has others than bytes, and their kind; None for bytes.
+    """Return the numbers [H, W] or [H, W, 3 or 4] of a file that has others than bytes, and their
+    kind; None for bytes.
 
     Floats come as 256 levels. Raises UserError for numbers that are no grey levels.
     """
@@ -241,14 +308,27 @@ def _numbers(path: Path, image: "ImageFile") -> tuple[np.ndarray, Stored] | None
         return np.rint(values.clip(0, 1) * 255).astype(np.uint8), Stored.FLOATS
     if image.mode[0] == "I":
         if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
-            got = "got a TIFF of more than 8 bits in which 0 is white (MinIsWhite); must be one in which 0 is black"
-            raise UserError(str(path), f"{got}. Save largest - image, with the largest number that the camera gives.")
+            got = (
+                "got a TIFF of more than 8 bits in which 0 is white (MinIsWhite); must be one in "
+                "which 0 is black"
+            )
+            raise UserError(
+                str(path),
+                f"{got}. Save largest - image, with the largest number that the camera gives.",
+            )
         values = np.asarray(_upright(image))
-        if values.dtype == np.int32 and getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT) in (None, 1, (1,)):
+        if values.dtype == np.int32 and getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT) in (
+            None,
+            1,
+            (1,),
+        ):
             values = values.view(np.uint32)  # Pillow takes unsigned numbers for signed ones
         if values.min() < 0 or values.max() > DEEPEST:
             got = f"got values from {values.min():,} to {values.max():,}; must be 0 to {DEEPEST:,}"
-            advice = "Save (image - black) / (white - black) as floats, or whole numbers of at most 16 bits"
+            advice = (
+                "Save (image - black) / (white - black) as floats, or whole numbers of at most 16 "
+                "bits"
+            )
             raise UserError(str(path), f"{got}. {advice}.")
         return values, Stored.DEEP
     return _deep_colours(path, image)
@@ -257,15 +337,21 @@ def _numbers(path: Path, image: "ImageFile") -> tuple[np.ndarray, Stored] | None
 def _deep_colours(path: Path, image: "ImageFile") -> tuple[np.ndarray, Stored] | None:
     """Return colours of 16 bits, uint16 [H, W, 3 or 4]; None for an image of other colours.
 
-    Pillow keeps the upper byte of each number. Read as if the bytes stood the other way round, the file gives the lower.
+    Pillow keeps the upper byte of each number. Read as if the bytes stood the other way round, the
+    file gives the lower.
     """
     if _grey_with_alpha(image):
-        with _opened(path) as other:  # read as four bytes a pixel: upper and lower byte of grey, of alpha
+        # Read as four bytes a pixel: upper and lower byte of grey, of alpha.
+        with _opened(path) as other:
             other.tile = [tile._replace(args="RGBA") for tile in other.tile]
             pairs = np.asarray(_upright(other)).astype(np.uint16)
         grey, alpha = (pairs[..., place] << 8 | pairs[..., place + 1] for place in (0, 2))
         return np.stack([grey, grey, grey, alpha], axis=-1), Stored.DEEP
-    if image.mode not in ("RGB", "RGBA") or not image.tile or not {*map(_raw_mode, image.tile)} <= _DEEP_COLOURS:
+    if (
+        image.mode not in ("RGB", "RGBA")
+        or not image.tile
+        or not {*map(_raw_mode, image.tile)} <= _DEEP_COLOURS
+    ):
         return None
     upper = np.asarray(_upright(image)).astype(np.uint16)
     with _opened(path) as other:
@@ -275,7 +361,9 @@ def _deep_colours(path: Path, image: "ImageFile") -> tuple[np.ndarray, Stored] |
 
 
 def _grey_with_alpha(image: "Image") -> bool:
-    """Return whether an image is a PNG of grey and alpha of 16 bits, which Pillow takes for colours of 8 bits."""
+    """Return whether an image is a PNG of grey and alpha of 16 bits, which Pillow takes for colours
+    of 8 bits.
+    """
     return [_raw_mode(tile) for tile in getattr(image, "tile", [])] == [_GREY_WITH_ALPHA]
 
 
@@ -296,7 +384,9 @@ def _with_bytes_turned(tile: Any) -> Any:
 
 
 def _composed(image: "Image", background: str) -> tuple["Image", bool]:
-    """Put an image that has transparent pixels on the background; return another image as it is, and which it was."""
+    """Put an image that has transparent pixels on the background; return another image as it is,
+    and which it was.
+    """
     from PIL import Image
 
     if image.mode not in _TRANSPARENT_MODES and "transparency" not in image.info:
@@ -308,23 +398,31 @@ def _composed(image: "Image", background: str) -> tuple["Image", bool]:
 
 
 def _centre(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Return left, top, right, bottom of the largest centred rectangle in `size` with the proportions of `wanted`."""
+    """Return left, top, right, bottom of the largest centred rectangle in `size` with the
+    proportions of `wanted`.
+    """
     scale = min(size[0] / wanted[0], size[1] / wanted[1])
     width, height = wanted[0] * scale, wanted[1] * scale
     left, top = (size[0] - width) / 2, (size[1] - height) / 2
     return left, top, min(left + width, size[0]), min(top + height, size[1])
 
 
-def decode(listing: Listing, settings: "DataSettings", scratch: Path, say: Callable[[str], None]) -> RawImages:
+def decode(
+    listing: Listing, settings: "DataSettings", scratch: Path, say: Callable[[str], None]
+) -> RawImages:
     """Decode all images of `listing` as uint8 [N, C, H, W] in one file in the folder `scratch`.
 
-    say: is told what will be done, and which files were left out. Raises UserError when sizes differ and none is asked for,
-    or when more files are unreadable than `unreadable_share`.
+    say: is told what will be done, and which files were left out. Raises UserError when sizes
+    differ and none is asked for, or when more files are unreadable than `unreadable_share`.
     """
     count, path = len(listing.names), scratch / "decoded.npy"
     every = np.arange(count)
     with _workers(count) as spread:
-        results = list(_shown(spread(_headers, _tasks(listing, every)), count, f"{listing.title}: headers", say))
+        results = list(
+            _shown(
+                spread(_headers, _tasks(listing, every)), count, f"{listing.title}: headers", say
+            )
+        )
         headers = [header for header in chain(*results) if isinstance(header, Header)]
         if not headers:
             raise UserError(str(listing.root), _left_out([*chain(*results)], count))
@@ -347,21 +445,31 @@ def decode(listing: Listing, settings: "DataSettings", scratch: Path, say: Calla
 
     def read_again(whites: Mapping[Stored, int]) -> np.ndarray:
         """Decode once more the files whose white differs, because images are resized after that."""
-        rows = np.flatnonzero(np.isin(stored, [kind for kind in whites if whites[kind] != PLAIN[kind]]))
+        rows = np.flatnonzero(
+            np.isin(stored, [kind for kind in whites if whites[kind] != PLAIN[kind]])
+        )
         above = np.zeros(count, np.int64)
         with _workers(len(rows)) as spread:
             again = partial(_pixels, target=path, read=partial(read, whites=whites))
             decoded = _shown(
-                spread(again, _tasks(listing, rows)), len(rows), f"{listing.title}: decoding to their range", say
+                spread(again, _tasks(listing, rows)),
+                len(rows),
+                f"{listing.title}: decoding to their range",
+                say,
             )
-            above[rows] = [0 if isinstance(fact, Unreadable) else fact.above for fact in chain(*decoded)]
+            above[rows] = [
+                0 if isinstance(fact, Unreadable) else fact.above for fact in chain(*decoded)
+            ]
         return above
 
     reading: tuple[str, ...] = ()
     if several := int(composed.sum()):
         reading = (f"transparency on {settings.background}",)
         files = f"{several:,} file{'s' * (several != 1)}"
-        notes = (*notes, f"Transparency: transparent pixels show a {settings.background} background ({files})")
+        notes = (
+            *notes,
+            f"Transparency: transparent pixels show a {settings.background} background ({files})",
+        )
     return RawImages(
         images=images,
         labels=listing.labels,
@@ -385,7 +493,9 @@ def _tasks(listing: Listing, rows: np.ndarray) -> Iterator[Task]:
         yield listing.root, [listing.names[row] for row in piece], piece
 
 
-def check_unreadable(source: str, unreadable: Sequence[Unreadable], files: int, share: float) -> None:
+def check_unreadable(
+    source: str, unreadable: Sequence[Unreadable], files: int, share: float
+) -> None:
     """Raise UserError when more than this share of the files could not be read."""
     if len(unreadable) > share * files:
         allowed = f"more than the {share:.1%} that data.unreadable_share allows"
@@ -406,16 +516,25 @@ def _size(listing: Listing, headers: Sequence[Header], settings: "DataSettings")
         sizes = Counter((header.height, header.width) for header in headers)
         if len(sizes) > 1:
             most = sizes.most_common(5)
-            seen = ", ".join(f"{h} × {w} ({count:,} image{'s' * (count > 1)})" for (h, w), count in most)
+            seen = ", ".join(
+                f"{h} × {w} ({count:,} image{'s' * (count > 1)})" for (h, w), count in most
+            )
             more = f" and {len(sizes) - 5:,} other sizes" if len(sizes) > 5 else ""
-            problem = f"got images of different sizes (height × width): {seen}{more}; must be one size"
-            raise UserError(str(listing.root), f"{problem}. Try image_size: [64, 64], or --set image_size=64.")
+            problem = (
+                f"got images of different sizes (height × width): {seen}{more}; must be one size"
+            )
+            raise UserError(
+                str(listing.root), f"{problem}. Try image_size: [64, 64], or --set image_size=64."
+            )
         (size,) = sizes
     return size
 
 
 def _notes(
-    listing: Listing, headers: Sequence[Header], shape: tuple[int, int, int], settings: "DataSettings"
+    listing: Listing,
+    headers: Sequence[Header],
+    shape: tuple[int, int, int],
+    settings: "DataSettings",
 ) -> tuple[str, ...]:
     """Describe the files and what will be done to them."""
     channels, height, width = shape
@@ -423,11 +542,20 @@ def _notes(
     grey = sum(header.grey for header in headers)
     kinds = Counter(Path(name).suffix.lower() for name in listing.names)
     tall, wide = (_span(axis) for axis in zip(*sizes, strict=True))
-    colour = "all in colour" if not grey else "all grey" if grey == len(headers) else f"{grey:,} of them grey"
+    colour = (
+        "all in colour"
+        if not grey
+        else "all grey"
+        if grey == len(headers)
+        else f"{grey:,} of them grey"
+    )
     formats = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     steps = ["resized (Lanczos)"] if sizes != {(height, width)} else []
     if any(h * width != w * height for h, w in sizes):
-        crops = {"center": "cropped to the largest centred rectangle of these proportions", "none": "stretched"}
+        crops = {
+            "center": "cropped to the largest centred rectangle of these proportions",
+            "none": "stretched",
+        }
         steps.insert(0, crops[settings.crop])
     names = listing.classes
     classes = f"{len(names):,} ({some_of(names)})" if names else "none"
@@ -449,7 +577,9 @@ def _span(lengths: Sequence[int]) -> str:
 
 
 def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Make an array on disk and take its space, because a full disk must be an error here and no crash in a child."""
+    """Make an array on disk and take its space, because a full disk must be an error here and no
+    crash in a child.
+    """
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
@@ -458,7 +588,9 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _read_each(task: Task, read: Callable[[int, Path], Any]) -> list[Any]:
-    """Return what `read` makes of row and path of each file of a task; `Unreadable` with the reason where it fails."""
+    """Return what `read` makes of row and path of each file of a task; `Unreadable` with the reason
+    where it fails.
+    """
     root, names, rows = task
     results: list[Any] = []
     for row, name in zip(rows, names, strict=True):
@@ -473,8 +605,12 @@ def _headers(task: Task) -> list[Header | Unreadable]:
     return _read_each(task, lambda _, path: read_header(path))
 
 
-def _pixels(task: Task, *, target: Path, read: Callable[[Path], tuple[np.ndarray, Facts]]) -> list[Facts | Unreadable]:
-    """Write each file's pixels into its row of the file of images; return what each file says of them, or why it failed."""
+def _pixels(
+    task: Task, *, target: Path, read: Callable[[Path], tuple[np.ndarray, Facts]]
+) -> list[Facts | Unreadable]:
+    """Write each file's pixels into its row of the file of images; return what each file says of
+    them, or why it failed.
+    """
     images = np.load(target, mmap_mode="r+")
 
     def write(row: int, path: Path) -> Facts:
@@ -486,26 +622,34 @@ def _pixels(task: Task, *, target: Path, read: Callable[[Path], tuple[np.ndarray
 
 @contextmanager
 def _workers(files: int) -> Iterator[Callable[..., Iterable[Any]]]:
-    """Yield a `map` over the processes that so many files are worth; the built-in `map` for one process."""
+    """Yield a `map` over the processes that so many files are worth; the built-in `map` for one
+    process.
+    """
     count = min(usable_cores(), 1 + files // _FILES_PER_PROCESS)
     if count == 1:
         yield map
         return
     # Spawned, since a forked child inherits locks of threads that it does not have.
     # Ctrl-C reaches all processes; the parent ends the others.
-    pool = ProcessPoolExecutor(count, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    pool = ProcessPoolExecutor(
+        count, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN)
+    )
     try:
         with without_main_module(), same_code():  # the processes start at the first call
             theirs = pool.submit(sources, _PACKAGES).result()
             check_sources("a process that decodes images", theirs, _PACKAGES)
             yield pool.map
     except BrokenProcessPool as error:
-        raise UserError("decoding", "a process that decodes images was ended, perhaps for lack of memory") from error
+        raise UserError(
+            "decoding", "a process that decodes images was ended, perhaps for lack of memory"
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _shown(results: Iterable[Any], total: int, title: str, say: Callable[[str], None]) -> Iterator[Any]:
+def _shown(
+    results: Iterable[Any], total: int, title: str, say: Callable[[str], None]
+) -> Iterator[Any]:
     """Yield the results, with a progress bar in a terminal and a plain line elsewhere."""
     console, title = open_console(stderr=True), f"{title} of {total:,} image files"
     if not console.is_terminal:

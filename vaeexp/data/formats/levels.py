@@ -1,7 +1,7 @@
 """Levels: how the numbers in files become grey levels from 0, black, to 255, white.
 
-A file does not say which number is white. A picture of 8 bits goes to 255 and a mask to 1 or 9; a camera stores 12 bits in 16.
-The largest value of the training images decides, for all splits alike.
+A file does not say which number is white. A picture of 8 bits goes to 255 and a mask to 1 or 9; a
+camera stores 12 bits in 16. The largest value of the training images decides, for all splits alike.
 """
 
 from enum import IntEnum
@@ -9,14 +9,18 @@ from enum import IntEnum
 import numpy as np
 
 FEW = 15
-"""Largest value of a mask, whose values are divided by their largest. No picture of 8 bits is so dark."""
+"""Largest value of a mask, whose values are divided by their largest. No picture of 8 bits is so
+dark.
+"""
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits that cameras and scanners use of 16."""
 DEEPEST = 2 ** DEPTHS[-1] - 1
 
 
 class Stored(IntEnum):
-    """The kind of numbers in a file. Floats go from 0 to 1 and are rounded to 256 levels where they are read."""
+    """The kind of numbers in a file. Floats go from 0 to 1 and are rounded to 256 levels where they
+    are read.
+    """
 
     BYTES = 0
     DEEP = 1
@@ -28,9 +32,11 @@ PLAIN = {Stored.BYTES: 255, Stored.DEEP: DEEPEST, Stored.FLOATS: 255}
 
 
 def white_of(kind: Stored, largest: int) -> int:
-    """Return the number that is white in images of this kind, from the largest value of the training images.
+    """Return the number that is white in images of this kind, from the largest value of the
+    training images.
 
-    Masks of few levels: their largest value. Bytes: 255. Deep: the largest number of the fewest bits that hold the value.
+    Masks of few levels: their largest value. Bytes: 255. Deep: the largest number of the fewest
+    bits that hold the value.
     """
     if kind is not Stored.FLOATS and 0 < largest <= FEW:
         return largest
@@ -63,5 +69,8 @@ def scale_note(kind: Stored, white: int, largest: int) -> str:
     if white <= FEW:
         return f"Levels: values from 0 to {white} ({reached}), divided by {white}"
     if kind is Stored.DEEP:
-        return f"Levels: {white.bit_length()} of 16 bits, 0 to {white:,} ({reached}); the upper 8 bits are kept"
+        return (
+            f"Levels: {white.bit_length()} of 16 bits, 0 to {white:,} ({reached}); the upper 8 "
+            "bits are kept"
+        )
     return ""

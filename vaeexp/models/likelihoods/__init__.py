@@ -1,12 +1,13 @@
 """Defines the likelihoods p(x|z): the distribution over images that a decoder describes.
 
-Shapes: C channels, H × W pixels; `...` stands for any leading dimensions. All log-probabilities are in nats per image:
-sums over sub-pixels, never means.
+Shapes: C channels, H × W pixels; `...` stands for any leading dimensions. All log-probabilities are
+in nats per image: sums over sub-pixels, never means.
 
-A row of `LIKELIHOODS` makes a head from settings: a module that holds options and the parameters learned besides the
-decoder. Its `forward` takes the raw output of the decoder, [..., outputs·C, H, W], and returns a distribution, which holds
-the mathematics. Options are buffers, so that lanes of different options train as one program. A study may name a class of such heads of
-the user's own by its import path, `likelihood: package.module:Class`.
+A row of `LIKELIHOODS` makes a head from settings: a module that holds options and the parameters
+learned besides the decoder. Its `forward` takes the raw output of the decoder, [..., outputs·C, H,
+W], and returns a distribution, which holds the mathematics. Options are buffers, so that lanes of
+different options train as one program. A study may name a class of such heads of the user's own by
+its import path, `likelihood: package.module:Class`.
 """
 
 import math
@@ -32,7 +33,14 @@ from vaeexp.models.likelihoods.distributions import (
 if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings
 
-__all__ = ["LIKELIHOODS", "Head", "ImageDistribution", "LearnedGaussian", "Likelihood", "find_likelihood"]
+__all__ = [
+    "LIKELIHOODS",
+    "Head",
+    "ImageDistribution",
+    "LearnedGaussian",
+    "Likelihood",
+    "find_likelihood",
+]
 
 SUPPORTS = ("binary", "levels_256", "unit_interval", "real")
 
@@ -41,7 +49,9 @@ class ImageDistribution(Protocol):
     """The methods of every likelihood, for images [..., C, H, W]."""
 
     support: ClassVar[str]
-    """The values of a sub-pixel. binary: zeros and ones; levels_256: k/255; unit_interval: [0, 1]; real: real numbers."""
+    """The values of a sub-pixel. binary: zeros and ones; levels_256: k/255; unit_interval: [0, 1];
+    real: real numbers.
+    """
 
     @property
     def mean(self) -> Tensor:
@@ -57,8 +67,12 @@ class ImageDistribution(Protocol):
 class Head(nn.Module):
     """Turns the decoder's output into a distribution, without learned parameters of its own."""
 
-    def __init__(self, make: Callable[..., ImageDistribution], outputs: int, **options: float) -> None:
-        """`outputs`: numbers of the decoder's output per sub-pixel. `options`: numbers that `make` takes by name."""
+    def __init__(
+        self, make: Callable[..., ImageDistribution], outputs: int, **options: float
+    ) -> None:
+        """`outputs`: numbers of the decoder's output per sub-pixel. `options`: numbers that `make`
+        takes by name.
+        """
         super().__init__()
         self.make, self.outputs, self._options = make, outputs, tuple(options)
         for name, value in options.items():
@@ -72,19 +86,22 @@ class Head(nn.Module):
 class LearnedGaussian(nn.Module):
     """A Gaussian with one learned σ for all sub-pixels of all images (σ-VAE, Rybkin et al. 2021).
 
-    The best single σ is the root mean squared error, so the data balance distortion and rate. A σ per pixel from the
-    decoder is ill-posed: the density has no bound where pixels never change, for example on a black border.
+    The best single σ is the root mean squared error, so the data balance distortion and rate. A σ
+    per pixel from the decoder is ill-posed: the density has no bound where pixels never change, for
+    example on a black border.
     """
 
     outputs: ClassVar[int] = 1  # numbers of the decoder's output per sub-pixel
     FLOOR: ClassVar[float] = -6.0
-    """Lower bound of log σ, as in the paper: σ = 0.6 of a grey level. A softplus approaches it, so that the gradient never
-    vanishes."""
+    """Lower bound of log σ, as in the paper: σ = 0.6 of a grey level. A softplus approaches it, so
+    that the gradient never vanishes."""
 
     def __init__(self, sigma: float) -> None:
         """`sigma`: the initial σ, above exp(FLOOR)."""
         super().__init__()
-        self.raw_log_sigma = nn.Parameter(torch.tensor(self.FLOOR + math.log(math.expm1(math.log(sigma) - self.FLOOR))))
+        self.raw_log_sigma = nn.Parameter(
+            torch.tensor(self.FLOOR + math.log(math.expm1(math.log(sigma) - self.FLOOR)))
+        )
 
     @property
     def sigma(self) -> Tensor:
@@ -100,11 +117,15 @@ class Likelihood(NamedTuple):
     """A row of `LIKELIHOODS`."""
 
     distribution: type[ImageDistribution] | None
-    """Its `support` says what its values mean. None where it is known from the head's output alone."""
+    """Its `support` says what its values mean. None where it is known from the head's output
+    alone.
+    """
     head: Callable[["ModelSettings"], nn.Module]
     """Settings → the module that makes the distribution from the decoder's output."""
     shapes: tuple[str, ...] = ()
-    """Names of the settings that change the decoder's tensors; the other settings are numbers in buffers."""
+    """Names of the settings that change the decoder's tensors; the other settings are numbers in
+    buffers.
+    """
     scale: str = ""
     """Name of the setting that is its fixed scale."""
     words: Callable[[float], str] = str
@@ -126,14 +147,20 @@ LIKELIHOODS: dict[str, Likelihood] = {
     "continuous_bernoulli": Likelihood(ContinuousBernoulli, lambda _: Head(ContinuousBernoulli, 1)),
     "gaussian": Likelihood(
         Gaussian,
-        lambda settings: Head(lambda h, sigma: Gaussian(h.sigmoid(), sigma), 1, sigma=settings.sigma),
+        lambda settings: Head(
+            lambda h, sigma: Gaussian(h.sigmoid(), sigma), 1, sigma=settings.sigma
+        ),
         scale="sigma",
-        words=lambda sigma: f"σ = {sigma:.4g}" + (" (squared error)" if abs(sigma**2 - 0.5) < 1e-9 else ""),
+        words=lambda sigma: (
+            f"σ = {sigma:.4g}" + (" (squared error)" if abs(sigma**2 - 0.5) < 1e-9 else "")
+        ),
     ),
     "gaussian_learned": Likelihood(Gaussian, lambda settings: LearnedGaussian(settings.sigma)),
     "laplace": Likelihood(
         Laplace,
-        lambda settings: Head(lambda h, scale: Laplace(h.sigmoid(), scale), 1, scale=settings.laplace_scale),
+        lambda settings: Head(
+            lambda h, scale: Laplace(h.sigmoid(), scale), 1, scale=settings.laplace_scale
+        ),
         scale="laplace_scale",
         words=lambda scale: f"scale {scale:.4g}" + (" (absolute error)" if scale == 1 else ""),
     ),
@@ -151,7 +178,8 @@ LIKELIHOODS: dict[str, Likelihood] = {
 
 
 def find_likelihood(name: str) -> Likelihood:
-    """Return the likelihood of this name: from `LIKELIHOODS`, or the user's own by import path `package.module:Class`.
+    """Return the likelihood of this name: from `LIKELIHOODS`, or the user's own by import path
+    `package.module:Class`.
 
     Raises ValueError if the user's own cannot be imported or is not callable with the settings.
     """
@@ -166,7 +194,9 @@ def find_likelihood(name: str) -> Likelihood:
 
 
 def _own_head(name: str, part: Any, settings: "ModelSettings") -> nn.Module:
-    """Make the head of a user's likelihood and try it on two outputs of a decoder. Raises ValueError where it is none."""
+    """Make the head of a user's likelihood and try it on two outputs of a decoder. Raises
+    ValueError where it is none.
+    """
     try:
         head: Any = part(settings)
         outputs: Any = getattr(head, "outputs", None)
@@ -185,7 +215,8 @@ def _own_head(name: str, part: Any, settings: "ModelSettings") -> nn.Module:
             raise ValueError(f"`{wrong[0]}` for two images of 3 × 4 × 5 has another shape")
     except Exception as error:  # of the user's code, whatever it raises
         raise ValueError(
-            f"likelihood: '{name}' must be a torch.nn.Module made by (settings), with `outputs` numbers per sub-pixel, whose forward(h) "
-            f"returns a distribution with `support`, `mean`, `log_prob` and `sample`: {one_line(error)}."
+            f"likelihood: '{name}' must be a torch.nn.Module made by (settings), with `outputs` "
+            "numbers per sub-pixel, whose forward(h) returns a distribution with `support`, "
+            f"`mean`, `log_prob` and `sample`: {one_line(error)}."
         ) from error
     return head

@@ -2,15 +2,16 @@
 
 Shapes: C channels, H × W pixels, n mixture components; `...` stands for any leading dimensions.
 
-Densities of grey levels as real numbers may be above 1, so log p(x) may be positive. The Gaussian and the Laplace
-distribution are densities on the real line with some mass outside [0, 1]; the continuous Bernoulli has all its mass in
-[0, 1]. A density at levels k/255 has no upper bound: if the model knows a pixel exactly, the density grows as its scale
-falls. So its values compare with densities on the same targets, never with masses on 256 levels or with probabilities of
-zeros and ones.
+Densities of grey levels as real numbers may be above 1, so log p(x) may be positive. The Gaussian
+and the Laplace distribution are densities on the real line with some mass outside [0, 1]; the
+continuous Bernoulli has all its mass in [0, 1]. A density at levels k/255 has no upper bound: if
+the model knows a pixel exactly, the density grows as its scale falls. So its values compare with
+densities on the same targets, never with masses on 256 levels or with probabilities of zeros and
+ones.
 
-Masses on 256 grey levels are probabilities, so bits per dimension are defined. Targets are k/255 for a level k in 0..255.
-They are rounded to their level, because 255 · (k/255) is not always k in float32. The decoder's output is
-[..., numbers · C, H, W]: one block of C channels per number.
+Masses on 256 grey levels are probabilities, so bits per dimension are defined. Targets are k/255
+for a level k in 0..255. They are rounded to their level, because 255 · (k/255) is not always k in
+float32. The decoder's output is [..., numbers · C, H, W]: one block of C channels per number.
 """
 
 import math
@@ -39,16 +40,19 @@ def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def softplus(h: Tensor) -> Tensor:
-    """Return log(1 + exp h), six times as fast on the CPU as torch's softplus, whose log1p is not vectorised.
+    """Return log(1 + exp h), six times as fast on the CPU as torch's softplus, whose log1p is not
+    vectorised.
 
-    It is −log sigmoid(−h), plus the linear part where sigmoid would underflow; the error is at most 6e-8, the rounding of
-    a float32 number near 1. The gradient is computed as sigmoid(h).
+    It is −log sigmoid(−h), plus the linear part where sigmoid would underflow; the error is at most
+    6e-8, the rounding of a float32 number near 1. The gradient is computed as sigmoid(h).
     """
     return _Softplus.apply(h)
 
 
 class _Softplus(torch.autograd.Function):
-    """A function of its own, because autograd would keep a tensor and make a backward pass for each operation."""
+    """A function of its own, because autograd would keep a tensor and make a backward pass for each
+    operation.
+    """
 
     generate_vmap_rule = True
 
@@ -68,14 +72,16 @@ class _Softplus(torch.autograd.Function):
 
 
 class _LogProb(torch.autograd.Function):
-    """Computes Σ x·h − log(1 + exp h) over sub-pixels; the gradient x − sigmoid h saves passes as in `_Softplus`."""
+    """Computes Σ x·h − log(1 + exp h) over sub-pixels; the gradient x − sigmoid h saves passes as
+    in `_Softplus`.
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(h: Tensor, x: Tensor) -> Tensor:
-        # log(1 + exp h) = max(h, 0) + log(1 + exp −|h|). The factors 1 + exp −|h| lie in [1, 2], so many of them are
-        # multiplied before one logarithm is taken.
+        # log(1 + exp h) = max(h, 0) + log(1 + exp −|h|). The factors 1 + exp −|h| lie in [1, 2], so
+        # many of them are multiplied before one logarithm is taken.
         linear = (x * h).sub_(F.relu(h)).sum((-3, -2, -1))
         factors = h.abs().neg_().exp_().add_(1).flatten(-3)
         factors_per_log = _factors_per_log(factors.shape[-1])
@@ -96,8 +102,9 @@ class _LogProb(torch.autograd.Function):
 class Bernoulli:
     """Independent coins: p(x) = Π_i p_i^x_i (1 − p_i)^(1 − x_i), with p = sigmoid(logits).
 
-    A probability for x in {0, 1}. Grey levels in [0, 1] are accepted too, because many notebooks use this loss. There the
-    formula is no normalised density, so its values must not be compared with values on binary images.
+    A probability for x in {0, 1}. Grey levels in [0, 1] are accepted too, because many notebooks
+    use this loss. There the formula is no normalised density, so its values must not be compared
+    with values on binary images.
     """
 
     support: ClassVar[str] = "binary"
@@ -118,17 +125,20 @@ class Bernoulli:
 
 @cache
 def _factors_per_log(sub_pixels: int) -> int:
-    """Return how many sub-pixels share a logarithm: the largest divisor up to `_FACTORS`, preferably with whole vectors."""
+    """Return how many sub-pixels share a logarithm: the largest divisor up to `_FACTORS`,
+    preferably with whole vectors.
+    """
     divisors = [n for n in range(1, _FACTORS + 1) if sub_pixels % n == 0]
     return max(divisors, key=lambda n: (sub_pixels // n % _VECTOR == 0, n))
 
 
 def _log_normaliser(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `middle` and `rest` with log ∫₀¹ exp(ηx) dx = log((exp η − 1) / η) = `middle` · η + `rest`.
+    """Return `middle` and `rest` with log ∫₀¹ exp(ηx) dx = log((exp η − 1) / η) = `middle` · η +
+    `rest`.
 
-    The formula is 0/0 at η = 0, so near 0 its Taylor series replaces it, with an error below 2e-12. Values and gradients of
-    both branches are finite everywhere, because `torch.where` needs that. The split in two avoids the cancellation of
-    ηx − relu(η): the caller computes η (x − middle).
+    The formula is 0/0 at η = 0, so near 0 its Taylor series replaces it, with an error below 2e-12.
+    Values and gradients of both branches are finite everywhere, because `torch.where` needs that.
+    The split in two avoids the cancellation of ηx − relu(η): the caller computes η (x − middle).
     """
     near = logits.abs() < _NEAR
     squares = torch.where(near, logits, 0).square()
@@ -141,7 +151,8 @@ def _log_normaliser(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class ContinuousBernoulli:
-    """p(x) = Π_i exp(η_i x_i) / ∫₀¹ exp(η_i t) dt on [0, 1] (Loaiza-Ganem & Cunningham 2019), η = logits.
+    """p(x) = Π_i exp(η_i x_i) / ∫₀¹ exp(η_i t) dt on [0, 1] (Loaiza-Ganem & Cunningham 2019), η =
+    logits.
 
     The Bernoulli formula with the constant that makes it a density on [0, 1].
     """
@@ -177,8 +188,8 @@ class ContinuousBernoulli:
 class Gaussian:
     """p(x) = Π_i N(x_i; mean_i, σ²), one σ for all sub-pixels.
 
-    −log p(x) = Σ_i (x_i − mean_i)² / 2σ² + D log(σ √2π) with D sub-pixels. At σ² = ½ it is the summed squared error
-    (MSE · D) plus D/2 · log π.
+    −log p(x) = Σ_i (x_i − mean_i)² / 2σ² + D log(σ √2π) with D sub-pixels. At σ² = ½ it is the
+    summed squared error (MSE · D) plus D/2 · log π.
     """
 
     support: ClassVar[str] = "real"
@@ -217,7 +228,8 @@ class Laplace:
 
     def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
         centred = 1 - 2 * _uniform(self.mean, generator)  # (−1, 1]
-        # The clamp excludes ±1, where a draw would be infinite. 2⁻²⁴ is the step of torch's uniform numbers.
+        # The clamp excludes ±1, where a draw would be infinite. 2⁻²⁴ is the step of torch's uniform
+        # numbers.
         tail = torch.log1p(-centred.abs().clamp(max=1 - 2**-24))
         return self.mean - self.scale * centred.sign() * tail
 
@@ -228,15 +240,23 @@ def _levels(x: Tensor) -> Tensor:
 
 
 def _draw(weights: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw indices [..., 1, C, H, W] by weight along dimension −4 of [..., n, C, H, W], from one uniform number each."""
+    """Draw indices [..., 1, C, H, W] by weight along dimension −4 of [..., n, C, H, W], from one
+    uniform number each.
+    """
     cumulative = weights.cumsum(-4)
     total = cumulative.narrow(-4, -1, 1)
-    return (cumulative <= _uniform(total, generator) * total).sum(-4, keepdim=True).clamp(max=weights.shape[-4] - 1)
+    return (
+        (cumulative <= _uniform(total, generator) * total)
+        .sum(-4, keepdim=True)
+        .clamp(max=weights.shape[-4] - 1)
+    )
 
 
 @dataclass(frozen=True)
 class Categorical:
-    """A softmax over the 256 levels of each sub-pixel, without regard to their order (van den Oord et al. 2016)."""
+    """A softmax over the 256 levels of each sub-pixel, without regard to their order (van den Oord
+    et al. 2016).
+    """
 
     support: ClassVar[str] = "levels_256"
 
@@ -248,12 +268,16 @@ class Categorical:
         lead = torch.broadcast_shapes(log_masses.shape[:-4], levels.shape[:-3])
         # `gather` does not broadcast.
         index = levels.expand(*lead, *levels.shape[-3:]).unsqueeze(-4)  # [..., 1, C, H, W]
-        return log_masses.expand(*lead, *log_masses.shape[-4:]).gather(-4, index).sum((-4, -3, -2, -1))
+        return (
+            log_masses.expand(*lead, *log_masses.shape[-4:]).gather(-4, index).sum((-4, -3, -2, -1))
+        )
 
     @property
     def mean(self) -> Tensor:
         """Σ_k p_k · k/255 [..., C, H, W]."""
-        values = torch.arange(LEVELS, device=self.logits.device).to(self.logits.dtype) / (LEVELS - 1)
+        values = torch.arange(LEVELS, device=self.logits.device).to(self.logits.dtype) / (
+            LEVELS - 1
+        )
         return (self.logits.softmax(-4) * values.view(-1, 1, 1, 1)).sum(-4)
 
     def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
@@ -263,11 +287,12 @@ class Categorical:
 
 @dataclass(frozen=True)
 class DiscretisedLogisticMixture:
-    """Each sub-pixel is Σ_k w_k Logistic(μ_k, s_k) on [−1, 1], rounded to the nearest of 256 levels.
+    """Each sub-pixel is Σ_k w_k Logistic(μ_k, s_k) on [−1, 1], rounded to the nearest of 256
+    levels.
 
-    Bins are 2/255 wide; the bins of black and white are open-ended (Kingma et al. 2016; Salimans et al. 2017, section 2.1).
-    Sub-pixels are independent given z, each with its own mixture; the paper shares the weights over colours. Small masses
-    are exact too; no density approximates them.
+    Bins are 2/255 wide; the bins of black and white are open-ended (Kingma et al. 2016; Salimans et
+    al. 2017, section 2.1). Sub-pixels are independent given z, each with its own mixture; the paper
+    shares the weights over colours. Small masses are exact too; no density approximates them.
     """
 
     support: ClassVar[str] = "levels_256"
@@ -277,7 +302,9 @@ class DiscretisedLogisticMixture:
     means: Tensor
     """μ [..., n, C, H, W], on [−1, 1]."""
     log_scales: Tensor
-    """log s [..., n, C, H, W], from −7, as in the papers, to 7, where hardly any mass lies between black and white."""
+    """log s [..., n, C, H, W], from −7, as in the papers, to 7, where hardly any mass lies between
+    black and white.
+    """
 
     @classmethod
     def single(cls, h: Tensor) -> "DiscretisedLogisticMixture":
@@ -287,13 +314,19 @@ class DiscretisedLogisticMixture:
 
     @classmethod
     def mixture(cls, h: Tensor, components: int) -> "DiscretisedLogisticMixture":
-        """Build n components from the decoder's output h [..., 3·n·C, H, W]: logits of the weights, means, log-scales.
+        """Build n components from the decoder's output h [..., 3·n·C, H, W]: logits of the weights,
+        means, log-scales.
 
-        At h = 0 the n means divide [−1, 1] evenly, because components with equal means would separate slowly.
+        At h = 0 the n means divide [−1, 1] evenly, because components with equal means would
+        separate slowly.
         """
         logits, means, log_scales = h.unflatten(-3, (3, components, -1)).unbind(-5)
         middles = (2 * torch.arange(components, device=h.device).to(h.dtype) + 1) / components - 1
-        return cls(logits.log_softmax(-4), means + middles.view(-1, 1, 1, 1), log_scales.clamp(*_LOG_SCALE_RANGE))
+        return cls(
+            logits.log_softmax(-4),
+            means + middles.view(-1, 1, 1, 1),
+            log_scales.clamp(*_LOG_SCALE_RANGE),
+        )
 
     def log_prob(self, x: Tensor) -> Tensor:
         levels = _levels(x).to(self.means.dtype).unsqueeze(-4)  # [..., 1, C, H, W]
@@ -310,10 +343,13 @@ class DiscretisedLogisticMixture:
 
     @property
     def mean(self) -> Tensor:
-        """Σ_k P(level ≥ k) / 255 over k = 1..255: the mean of the masses, in [0, 1]; [..., C, H, W]."""
+        """Σ_k P(level ≥ k) / 255 over k = 1..255: the mean of the masses, in [0, 1]; [..., C, H,
+        W].
+        """
         weights, precisions = self.log_weights.exp(), (-self.log_scales).exp()
         total = torch.zeros_like(weights)
-        for level in range(1, LEVELS):  # level by level, because all at once takes 255 times the memory
+        # Level by level, because all at once takes 255 times the memory.
+        for level in range(1, LEVELS):
             edge = (2 * level - 1) / (LEVELS - 1) - 1
             total = total + torch.sigmoid((self.means - edge) * precisions)
         return (weights * total).sum(-4) / (LEVELS - 1)
@@ -321,6 +357,9 @@ class DiscretisedLogisticMixture:
     def sample(self, generator: torch.Generator = torch.default_generator) -> Tensor:
         """Draw a component and then a level."""
         chosen = _draw(self.log_weights.exp(), generator)
-        means, log_scales = (t.gather(-4, chosen).squeeze(-4) for t in (self.means, self.log_scales))
-        values = means + log_scales.exp() * _uniform(means, generator).logit()  # ±∞ is black or white
+        means, log_scales = (
+            t.gather(-4, chosen).squeeze(-4) for t in (self.means, self.log_scales)
+        )
+        # ±∞ is black or white.
+        values = means + log_scales.exp() * _uniform(means, generator).logit()
         return ((values + 1) / 2 * (LEVELS - 1)).clamp(0, LEVELS - 1).round() / (LEVELS - 1)

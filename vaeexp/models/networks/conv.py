@@ -1,7 +1,8 @@
 """Builds convolutional encoders and decoders for images of any size and number of channels.
 
-Shapes: B images, C channels, H × W pixels, L latent dimensions. The decoder goes through the encoder's sizes backwards. The
-padding and output padding of each transposed convolution are computed, so that the output has exactly the image's size.
+Shapes: B images, C channels, H × W pixels, L latent dimensions. The decoder goes through the
+encoder's sizes backwards. The padding and output padding of each transposed convolution are
+computed, so that the output has exactly the image's size.
 
 Fused lanes are independent of their neighbours to the last bit if all channels are multiples of 4.
 """
@@ -35,7 +36,9 @@ class Block(NamedTuple):
     kernel: int
     stride: int
     padding: int = 0
-    """Padding of a convolution. A transposed convolution ignores it and takes the padding that gives the target size."""
+    """Padding of a convolution. A transposed convolution ignores it and takes the padding that
+    gives the target size.
+    """
     normalisation: str = "none"
     bias: bool = True
 
@@ -49,20 +52,27 @@ class ConvNetwork:
     up: tuple[Block, ...]
     """Hidden blocks of the decoder, starting at the smallest size."""
     last: Block
-    """The decoder's output layer, without normalisation and activation; the image decides its channels. A transposed
-    convolution, or a plain one if `up` ends at the image's size."""
+    """The decoder's output layer, without normalisation and activation; the image decides its
+    channels. A transposed convolution, or a plain one if `up` ends at the image's size."""
     activation: str
     up_activation: str
     head: tuple[int, ...] = ()
     """Widths of the fully connected layers between the blocks and the latent space."""
 
-    def encoder(self, settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
-        """Build the encoder: x [B, C, H, W] → [B, outputs]. Raises ValueError if the images are too small."""
+    def encoder(
+        self, settings: "ModelSettings", image_shape: ImageShape, outputs: int
+    ) -> nn.Module:
+        """Build the encoder: x [B, C, H, W] → [B, outputs]. Raises ValueError if the images are too
+        small.
+        """
         features, channels = self._features(image_shape), image_shape[0]
         layers: list[nn.Module] = []
         for block in self.down:
             window = block.kernel, block.stride, block.padding
-            layers += [nn.Conv2d(channels, block.channels, *window, bias=block.bias), *_after(block, self.activation)]
+            layers += [
+                nn.Conv2d(channels, block.channels, *window, bias=block.bias),
+                *_after(block, self.activation),
+            ]
             channels = block.channels
         sizes = [prod(features), *self.head, outputs]
         return nn.Sequential(*layers, nn.Flatten(1), *linear_layers(sizes, self.activation))
@@ -70,13 +80,18 @@ class ConvNetwork:
     def decoder(
         self, settings: "ModelSettings", image_shape: ImageShape, latent_size: int, parameters: int
     ) -> nn.Module:
-        """Build the decoder: z [B, L] → [B, parameters·C, H, W]. Raises ValueError if the images are too small."""
+        """Build the decoder: z [B, L] → [B, parameters·C, H, W]. Raises ValueError if the images
+        are too small.
+        """
         features, sizes = self._features(image_shape), feature_sizes(self.down, image_shape)[::-1]
         widths = [latent_size, *self.head, prod(features)]
         layers = [*linear_layers(widths, self.up_activation), nn.Unflatten(1, features)]
         channels, outputs = features[0], parameters * image_shape[0]
         for block, (small, large) in zip(self.up, pairwise(sizes), strict=False):
-            layers += [_transposed(channels, block.channels, block, small, large), *_after(block, self.up_activation)]
+            layers += [
+                _transposed(channels, block.channels, block, small, large),
+                *_after(block, self.up_activation),
+            ]
             channels = block.channels
         if len(self.up) == len(self.down):
             layers.append(nn.Conv2d(channels, outputs, self.last.kernel, padding=self.last.padding))
@@ -99,24 +114,38 @@ def feature_sizes(blocks: Sequence[Block], image_shape: ImageShape) -> list[tupl
         height, width = sizes[-1]
         room = min(height, width) + 2 * block.padding
         if room < block.kernel:
-            after = f"after block {number - 1} they are {height} × {width}, and " if number > 1 else ""
-            raise ValueError(
-                f"channels: images of {image_shape[1]} × {image_shape[2]} pixels are too small for {len(blocks)} blocks: "
-                f"{after}block {number} has a kernel of {block.kernel} with padding {block.padding}. "
-                "Try fewer blocks, smaller kernels or strides, more padding, or larger images."
+            after = (
+                f"after block {number - 1} they are {height} × {width}, and " if number > 1 else ""
             )
-        down, across = ((n + 2 * block.padding - block.kernel) // block.stride + 1 for n in (height, width))
+            raise ValueError(
+                f"channels: images of {image_shape[1]} × {image_shape[2]} pixels are too small "
+                f"for {len(blocks)} blocks: {after}block {number} has a kernel of {block.kernel} "
+                f"with padding {block.padding}. Try fewer blocks, smaller kernels or strides, "
+                "more padding, or larger images."
+            )
+        down, across = (
+            (n + 2 * block.padding - block.kernel) // block.stride + 1 for n in (height, width)
+        )
         sizes.append((down, across))
     return sizes
 
 
-def _transposed(channels: int, outputs: int, block: Block, small: tuple[int, int], large: tuple[int, int]) -> nn.Module:
-    """Build the transposed convolution with the block's kernel and stride that leads from size `small` to size `large`."""
+def _transposed(
+    channels: int, outputs: int, block: Block, small: tuple[int, int], large: tuple[int, int]
+) -> nn.Module:
+    """Build the transposed convolution with the block's kernel and stride that leads from size
+    `small` to size `large`.
+    """
     # The pixels that a transposed convolution without padding makes too many; too few if negative.
-    excess = [(n - 1) * block.stride + block.kernel - wanted for n, wanted in zip(small, large, strict=True)]
+    excess = [
+        (n - 1) * block.stride + block.kernel - wanted
+        for n, wanted in zip(small, large, strict=True)
+    ]
     down, across = (max(0, -(-pixels // 2)) for pixels in excess)
     extra = (2 * down - excess[0], 2 * across - excess[1])
-    return nn.ConvTranspose2d(channels, outputs, block.kernel, block.stride, (down, across), extra, bias=block.bias)
+    return nn.ConvTranspose2d(
+        channels, outputs, block.kernel, block.stride, (down, across), extra, bias=block.bias
+    )
 
 
 def _after(block: Block, activation: str) -> list[nn.Module]:
@@ -124,17 +153,28 @@ def _after(block: Block, activation: str) -> list[nn.Module]:
 
 
 def conv_network(settings: "ModelSettings") -> ConvNetwork:
-    """Return the architecture of the settings; its decoder mirrors its encoder. Raises ValueError if the settings contradict each other."""
-    kernels, strides, paddings = (_per_block(settings, name) for name in ("kernel", "stride", "padding"))
+    """Return the architecture of the settings; its decoder mirrors its encoder. Raises ValueError
+    if the settings contradict each other.
+    """
+    kernels, strides, paddings = (
+        _per_block(settings, name) for name in ("kernel", "stride", "padding")
+    )
     for kernel, padding in zip(kernels, paddings, strict=True):
         if padding >= kernel:
             why = "because the border would see only padding"
             raise ValueError(f"padding: {padding} must be less than the kernel, {kernel}, {why}.")
-    # No bias before BatchNorm: BatchNorm removes it, and the optimizer would move it by rounding errors alone.
+    # No bias before BatchNorm: BatchNorm removes it, and the optimizer would move it by rounding
+    # errors alone.
     after = (settings.normalisation, settings.normalisation != "batch")
-    down = [Block(*sizes, *after) for sizes in zip(settings.channels, kernels, strides, paddings, strict=True)]
-    # Each block of the decoder mirrors a block of the encoder and outputs the channels of the block before that.
-    up = [outer._replace(kernel=inner.kernel, stride=inner.stride) for outer, inner in pairwise(down)]
+    down = [
+        Block(*sizes, *after)
+        for sizes in zip(settings.channels, kernels, strides, paddings, strict=True)
+    ]
+    # Each block of the decoder mirrors a block of the encoder and outputs the channels of the block
+    # before that.
+    up = [
+        outer._replace(kernel=inner.kernel, stride=inner.stride) for outer, inner in pairwise(down)
+    ]
     return ConvNetwork(
         down=tuple(down),
         up=tuple(reversed(up)),
@@ -146,9 +186,13 @@ def conv_network(settings: "ModelSettings") -> ConvNetwork:
 
 
 def _per_block(settings: "ModelSettings", name: str) -> list[int]:
-    """Return the value of a setting for each block, from one value for all blocks or a list with a value per block."""
+    """Return the value of a setting for each block, from one value for all blocks or a list with a
+    value per block.
+    """
     setting, count = getattr(settings, name), len(settings.channels)
     values = [setting] if isinstance(setting, int) else list(setting)
     if len(values) not in (1, count):
-        raise ValueError(f"{name}: got {len(values)} values for {count} blocks; must be 1 or {count}.")
+        raise ValueError(
+            f"{name}: got {len(values)} values for {count} blocks; must be 1 or {count}."
+        )
     return values * count if len(values) == 1 else values

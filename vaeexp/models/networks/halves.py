@@ -1,8 +1,10 @@
-"""Checks the halves of a user's network when they are built, and adapts them to the form that the model wants.
+"""Checks the halves of a user's network when they are built, and adapts them to the form that the
+model wants.
 
-The model wants an encoder [B, C, H, W] → [B, outputs] and a decoder [B, L] → [B, parameters·C, H, W] of raw parameters of the
-likelihood. Public code often has an encoder that returns `(mu, logvar)` and a decoder that ends in a sigmoid; both are
-adapted here. A half runs on two images before any training, so that a misfit is one line and no traceback.
+The model wants an encoder [B, C, H, W] → [B, outputs] and a decoder [B, L] → [B, parameters·C, H,
+W] of raw parameters of the likelihood. Public code often has an encoder that returns `(mu, logvar)`
+and a decoder that ends in a sigmoid; both are adapted here. A half runs on two images before any
+training, so that a misfit is one line and no traceback.
 """
 
 import copy
@@ -31,7 +33,9 @@ class _Adapter(nn.Module):
 
 
 class Interleaved(_Adapter):
-    """An encoder that returns means and log-variances [B, L] each, as one that returns them interleaved [B, 2L]."""
+    """An encoder that returns means and log-variances [B, L] each, as one that returns them
+    interleaved [B, 2L].
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (mean, log-variance) of each latent dimension [B, 2L] for x [B, C, H, W]."""
@@ -55,13 +59,16 @@ class Shaped(_Adapter):
 class Logits(_Adapter):
     """A decoder of probabilities, as one of logits.
 
-    It runs in float32 even where the rest trains in bf16: 1 − 1e-6 is 1 in bf16, and its logit infinite.
+    It runs in float32 even where the rest trains in bf16: 1 − 1e-6 is 1 in bf16, and its logit
+    infinite.
     """
 
     def forward(self, z: Tensor) -> Tensor:
         """Return logits for z [B, L]."""
         with torch.autocast(z.device.type, enabled=False):
-            return torch.logit(self.inner(z.to(torch.promote_types(z.dtype, torch.float32))), eps=_EPSILON)
+            return torch.logit(
+                self.inner(z.to(torch.promote_types(z.dtype, torch.float32))), eps=_EPSILON
+            )
 
 
 class Method(nn.Module):
@@ -80,8 +87,11 @@ class Method(nn.Module):
 Build = Callable[[], nn.Module]
 
 
-def build_encoder(network: str, build: Build, again: Build, inputs: tuple[int, ...], outputs: int) -> nn.Module:
-    """Build an encoder [B, *inputs] → [B, outputs]; one that returns two tensors is taken to return means and log-variances.
+def build_encoder(
+    network: str, build: Build, again: Build, inputs: tuple[int, ...], outputs: int
+) -> nn.Module:
+    """Build an encoder [B, *inputs] → [B, outputs]; one that returns two tensors is taken to return
+    means and log-variances.
 
     Args:
         again: builds another one.
@@ -93,16 +103,23 @@ def build_encoder(network: str, build: Build, again: Build, inputs: tuple[int, .
 
     def fits(h: Any) -> nn.Module:
         if not isinstance(h, tuple | list):
-            pair = f" or a tuple (mu, logvar) of shapes {(2, outputs // 2)}" if outputs % 2 == 0 else ""
+            pair = (
+                f" or a tuple (mu, logvar) of shapes {(2, outputs // 2)}"
+                if outputs % 2 == 0
+                else ""
+            )
             _check_tensor(network, h, inputs, (outputs,), pair)
             return module
         if len(h) != 2:
             raise ValueError(
-                f"{network} gives a {type(h).__name__} of {len(h)}; must be one tensor or (mu, logvar), without z: "
-                "z is drawn from them."
+                f"{network} gives a {type(h).__name__} of {len(h)}; must be one tensor or (mu, "
+                "logvar), without z: z is drawn from them."
             )
         if outputs % 2:
-            raise ValueError(f"{network} gives means and log-variances; `posterior: deterministic` takes means alone.")
+            raise ValueError(
+                f"{network} gives means and log-variances; `posterior: deterministic` takes "
+                "means alone."
+            )
         for part in h:
             _check_tensor(network, part, inputs, (outputs // 2,))
         return Interleaved(module)
@@ -119,7 +136,8 @@ def build_decoder(
     *,
     probabilities: bool,
 ) -> nn.Module:
-    """Build a decoder [B, latent_size] → [B, *outputs]; flat outputs are shaped, and probabilities turned into logits.
+    """Build a decoder [B, latent_size] → [B, *outputs]; flat outputs are shaped, and probabilities
+    turned into logits.
 
     Raises:
         ValueError: it cannot be built, or does not fit; `network` begins the message.
@@ -135,13 +153,17 @@ def build_decoder(
             shaped = module
         if not probabilities:
             return shaped
-        low, high = (0.0, 1.0) if h.is_meta else (float(h.detach().amin()), float(h.detach().amax()))
+        low, high = (
+            (0.0, 1.0) if h.is_meta else (float(h.detach().amin()), float(h.detach().amax()))
+        )
         if low < 0 or high > 1:
             problem = (
-                f'says `outputs = "probabilities"` and gives values from {low:.3g} to {high:.3g}; must be in [0, 1]'
+                f'says `outputs = "probabilities"` and gives values from {low:.3g} to {high:.3g}; '
+                "must be in [0, 1]"
             )
             raise ValueError(
-                f"{network} {problem}. End it in a sigmoid (of a tanh t: (t + 1) / 2), or leave `outputs` out."
+                f"{network} {problem}. End it in a sigmoid (of a tanh t: (t + 1) / 2), or leave "
+                "`outputs` out."
             )
         return Logits(shaped)
 
@@ -149,23 +171,32 @@ def build_decoder(
 
 
 def _module(network: str, build: Build, inputs: tuple[int, ...]) -> nn.Module:
-    """Build a module of float32 parameters on the CPU; lazy layers get their sizes from an input."""
+    """Build a module of float32 parameters on the CPU; lazy layers get their sizes from an
+    input.
+    """
     try:
         module = build()
     except (Exception, SystemExit) as error:
         raise ValueError(f"{network} cannot be built: {one_line(error)}.") from error
     if not isinstance(module, nn.Module):
         raise ValueError(f"{network} must be a torch.nn.Module, not {type(module).__name__}.")
-    if any(isinstance(each, torch.jit.ScriptModule) or hasattr(each, "_orig_mod") for each in module.modules()):
+    if any(
+        isinstance(each, torch.jit.ScriptModule) or hasattr(each, "_orig_mod")
+        for each in module.modules()
+    ):
         raise ValueError(
-            f"{network} is compiled; give the plain module, because whole steps are compiled (`--compile`)."
+            f"{network} is compiled; give the plain module, because whole steps are compiled "
+            "(`--compile`)."
         )
     if any(is_lazy(parameter) for parameter in module.parameters()):
         try:
             with torch.no_grad():
-                module.eval()(torch.zeros(2, *inputs))  # evaluation, so that running statistics do not see the zeros
+                # Evaluation, so that running statistics do not see the zeros.
+                module.eval()(torch.zeros(2, *inputs))
         except Exception as error:
-            raise ValueError(f"{network} fails on an input of shape {(2, *inputs)}: {one_line(error)}.") from error
+            raise ValueError(
+                f"{network} fails on an input of shape {(2, *inputs)}: {one_line(error)}."
+            ) from error
         module.train()
     expected = torch.empty(0).device
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
@@ -175,14 +206,22 @@ def _module(network: str, build: Build, inputs: tuple[int, ...]) -> nn.Module:
     for name, parameter in module.named_parameters():
         if parameter.dtype != torch.float32:
             kind = str(parameter.dtype).removeprefix("torch.")
-            raise ValueError(f"{network} has a parameter '{name}' of {kind}; must be float32. Call `.float()` on it.")
+            raise ValueError(
+                f"{network} has a parameter '{name}' of {kind}; must be float32. Call `.float()` "
+                "on it."
+            )
     return module
 
 
 def _tried(
-    network: str, module: nn.Module, again: Build, inputs: tuple[int, ...], fits: Callable[[Any], nn.Module]
+    network: str,
+    module: nn.Module,
+    again: Build,
+    inputs: tuple[int, ...],
+    fits: Callable[[Any], nn.Module],
 ) -> nn.Module:
-    """Return `fits(output)` for two inputs, where the module repeats itself and learns and uses all its parameters.
+    """Return `fits(output)` for two inputs, where the module repeats itself and learns and uses all
+    its parameters.
 
     Of a `Method`, parameters that it does not use are taken away: they belong to the other half.
     """
@@ -198,17 +237,29 @@ def _tried(
         raise ValueError(f"{network} {_random_words(module)}")
     if not x.is_meta:
         if not all(torch.isfinite(part).all() for part in _parts(h)):
-            raise ValueError(f"{network} gives numbers that are not finite, with fresh weights and an input in [0, 1].")
+            raise ValueError(
+                f"{network} gives numbers that are not finite, with fresh weights and an input "
+                "in [0, 1]."
+            )
         if not torch.equal(given, x):
             raise ValueError(f"{network} changes its input in place; work on a copy.")
     unused = _unused(network, copied, _parts(h))
     if unused and not isinstance(module, Method):
-        problem = f"has a parameter '{unused[0]}' that is not learned or not used; make it a buffer, or leave it out"
+        problem = (
+            f"has a parameter '{unused[0]}' that is not learned or not used; make it a buffer, or "
+            "leave it out"
+        )
         raise ValueError(f"{network} {problem}.")
     if not x.is_meta:
-        if replaced := [name for name, each in copied.named_buffers() if buffers.get(name) is not each]:
-            problem = f"replaces its buffer '{replaced[0]}' in `forward`; write into the buffer, as in"
-            raise ValueError(f"{network} {problem} `self.{replaced[0].rpartition('.')[2]}.copy_(…)`.")
+        if replaced := [
+            name for name, each in copied.named_buffers() if buffers.get(name) is not each
+        ]:
+            problem = (
+                f"replaces its buffer '{replaced[0]}' in `forward`; write into the buffer, as in"
+            )
+            raise ValueError(
+                f"{network} {problem} `self.{replaced[0].rpartition('.')[2]}.copy_(…)`."
+            )
         with torch.random.fork_rng(devices=[]):
             _check_repeats(network, module, copied, _module(network, again, inputs), x, h)
         _check_batch(network, module, x, h)
@@ -232,7 +283,9 @@ def _call(network: str, module: nn.Module, x: Tensor) -> Any:
             return module(x)
     except (Exception, SystemExit) as error:
         mode = "" if module.training else " in evaluation"
-        raise ValueError(f"{network} fails on an input of shape {tuple(x.shape)}{mode}: {one_line(error)}.") from error
+        raise ValueError(
+            f"{network} fails on an input of shape {tuple(x.shape)}{mode}: {one_line(error)}."
+        ) from error
 
 
 def _parts(h: Any) -> list[Tensor]:
@@ -243,10 +296,13 @@ def _equal(one: Any, two: Any) -> bool:
     return all(torch.equal(a, b) for a, b in zip(_parts(one), _parts(two), strict=True))
 
 
-def _check_repeats(network: str, module: nn.Module, copied: nn.Module, anew: nn.Module, x: Tensor, h: Any) -> None:
+def _check_repeats(
+    network: str, module: nn.Module, copied: nn.Module, anew: nn.Module, x: Tensor, h: Any
+) -> None:
     """Raise ValueError unless its parameters, buffers and input alone decide what a module gives.
 
-    Only parameters and buffers are stored: a trial that goes on, and a run that is opened, build the module anew.
+    Only parameters and buffers are stored: a trial that goes on, and a run that is opened, build
+    the module anew.
 
     Args:
         copied: a copy of `module` that has made one pass, which gave `h`.
@@ -254,15 +310,23 @@ def _check_repeats(network: str, module: nn.Module, copied: nn.Module, anew: nn.
     """
     if not _equal(h, _call(network, _copy(network, module), x.clone())):
         raise ValueError(f"{network} {_random_words(module)}")
-    if {id(parameter) for parameter in module.parameters()} & {id(parameter) for parameter in anew.parameters()}:
+    if {id(parameter) for parameter in module.parameters()} & {
+        id(parameter) for parameter in anew.parameters()
+    }:
         raise ValueError(
-            f"{network} is the same module each time; build it in the method, so that each trial has its own."
+            f"{network} is the same module each time; build it in the method, so that each trial "
+            "has its own."
         )
     start, after = (
-        {name: tensor.detach().clone() for name, tensor in (*each.named_parameters(), *each.named_buffers())}
+        {
+            name: tensor.detach().clone()
+            for name, tensor in (*each.named_parameters(), *each.named_buffers())
+        }
         for each in (module, copied)
     )
-    names = {name: tensor.shape for name, tensor in (*anew.named_parameters(), *anew.named_buffers())}
+    names = {
+        name: tensor.shape for name, tensor in (*anew.named_parameters(), *anew.named_buffers())
+    }
     if names != {name: tensor.shape for name, tensor in start.items()}:
         raise ValueError(f"{network} has other parameters or buffers each time that it is built.")
     for tensors, expected in ((start, h), (after, _call(network, copied, x.clone()))):
@@ -271,8 +335,9 @@ def _check_repeats(network: str, module: nn.Module, copied: nn.Module, anew: nn.
         if not _equal(expected, _call(network, fresh, x.clone())):
             which = "keeps from one pass to the next" if tensors is after else "computes with"
             raise ValueError(
-                f"{network} {which} numbers that are neither parameters nor buffers, so they are not learned and not stored. "
-                "Put layers into nn.ModuleList or nn.ModuleDict, and tensors into nn.Parameter or `register_buffer`."
+                f"{network} {which} numbers that are neither parameters nor buffers, so they are "
+                "not learned and not stored. Put layers into nn.ModuleList or nn.ModuleDict, "
+                "and tensors into nn.Parameter or `register_buffer`."
             )
 
 
@@ -284,34 +349,48 @@ def _check_batch(network: str, module: nn.Module, x: Tensor, h: Any) -> None:
     shapes, wanted = ([tuple(part.shape) for part in _parts(each)] for each in (wide, h))
     if shapes != (expected := [(len(more), *shape[1:]) for shape in wanted]):
         raise ValueError(
-            f"{network} gives shape {shapes[0]} for an input of shape {tuple(more.shape)}; it must be {expected[0]}."
+            f"{network} gives shape {shapes[0]} for an input of shape {tuple(more.shape)}; it "
+            f"must be {expected[0]}."
         )
 
 
 def _random_words(module: nn.Module) -> str:
-    layers = [f"'{name}'" for name, each in module.named_modules() if isinstance(each, _DROPOUT) and each.p > 0]
+    layers = [
+        f"'{name}'"
+        for name, each in module.named_modules()
+        if isinstance(each, _DROPOUT) and each.p > 0
+    ]
     where = f" ({', '.join(layers)})" if layers else ""
     return (
-        f"draws random numbers in `forward`, so its results could not be repeated. Leave dropout{where} and other noise out, "
-        "or set its p to 0; z is drawn from the means and log-variances, with noise that is recorded."
+        "draws random numbers in `forward`, so its results could not be repeated. Leave "
+        f"dropout{where} and other noise out, or set its p to 0; z is drawn from the means and "
+        "log-variances, with noise that is recorded."
     )
 
 
-def _check_tensor(network: str, h: Any, inputs: tuple[int, ...], outputs: tuple[int, ...], pair: str = "") -> None:
+def _check_tensor(
+    network: str, h: Any, inputs: tuple[int, ...], outputs: tuple[int, ...], pair: str = ""
+) -> None:
     """Raise ValueError unless h is a float tensor [2, *outputs]. `pair`: what it may be, too."""
     if not isinstance(h, Tensor):
         size = f" of {len(h)}" if isinstance(h, tuple | list) else ""
         raise ValueError(
-            f"{network} gives a {type(h).__name__}{size}; must be a tensor of shape {(2, *outputs)}{pair}."
+            f"{network} gives a {type(h).__name__}{size}; must be a tensor of shape "
+            f"{(2, *outputs)}{pair}."
         )
     if tuple(h.shape) != (2, *outputs):
-        problem = f"gives shape {tuple(h.shape)} for an input of shape {(2, *inputs)}; it must be {(2, *outputs)}"
+        problem = (
+            f"gives shape {tuple(h.shape)} for an input of shape {(2, *inputs)}; it must be "
+            f"{(2, *outputs)}"
+        )
         raise ValueError(f"{network} {problem}.")
     if not h.is_floating_point():
         kind = str(h.dtype).removeprefix("torch.")
         raise ValueError(f"{network} gives {kind} numbers; must be floating-point numbers.")
     if not h.requires_grad:
-        raise ValueError(f"{network} has an output that depends on no parameter, so nothing can be learned.")
+        raise ValueError(
+            f"{network} has an output that depends on no parameter, so nothing can be learned."
+        )
 
 
 def _unused(network: str, module: nn.Module, outputs: Collection[Tensor]) -> list[str]:

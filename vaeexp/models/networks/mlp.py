@@ -1,4 +1,5 @@
-"""Defines the type of every architecture, the activations, and fully connected encoders and decoders.
+"""Defines the type of every architecture, the activations, and fully connected encoders and
+decoders.
 
 Shapes: B images, C channels, H × W pixels, L latent dimensions.
 """
@@ -32,38 +33,52 @@ CONVOLUTIONAL = ("channels", "kernel", "stride", "padding", "normalisation", "he
 
 
 class Network(NamedTuple):
-    """The two halves of an architecture. Both raise ValueError if the settings or the images do not fit."""
+    """The two halves of an architecture. Both raise ValueError if the settings or the images do not
+    fit.
+    """
 
     encoder: Callable[["ModelSettings", ImageShape, int], nn.Module]
     """(settings, image shape, outputs) → module from [B, C, H, W] to [B, outputs]."""
     decoder: Callable[["ModelSettings", ImageShape, int, int], nn.Module]
-    """(settings, image shape, L, parameters per sub-pixel) → module from [B, L] to [B, parameters·C, H, W]."""
+    """(settings, image shape, L, parameters per sub-pixel) → module from [B, L] to [B,
+    parameters·C, H, W].
+    """
     least_rows: int = 4
-    """Least number of rows of a fused group. With one row, and with two rows if images have three channels, PyTorch takes
-    other convolution kernels, which round differently, so a lane's numbers would depend on its neighbours."""
+    """Least number of rows of a fused group. With one row, and with two rows if images have three
+    channels, PyTorch takes other convolution kernels, which round differently, so a lane's numbers
+    would depend on its neighbours."""
     shapes: tuple[str, ...] = ("hidden", "activation", *CONVOLUTIONAL)
-    """Names of the settings that change the network's tensors or code, besides `latent_size`. Trials with different values
-    cannot train as rows of one program. The default is every setting that a network may read, for a user's network."""
+    """Names of the settings that change the network's tensors or code, besides `latent_size`.
+    Trials with different values cannot train as rows of one program. The default is every setting
+    that a network may read, for a user's network."""
 
 
 def settings_from(fields: Mapping[str, Any]) -> "ModelSettings":
-    """Return model settings with these fields, unchecked, because training imports without pydantic."""
+    """Return model settings with these fields, unchecked, because training imports without
+    pydantic.
+    """
     return cast("ModelSettings", SimpleNamespace(**fields))
 
 
 def changed_settings(settings: "ModelSettings", changes: Mapping[str, Any]) -> "ModelSettings":
-    """Return model settings with some fields changed, unchecked; those of an own network (`model_extra`) stay."""
+    """Return model settings with some fields changed, unchecked; those of an own network
+    (`model_extra`) stay.
+    """
     own = getattr(settings, "model_extra", None) or {}
     return settings_from({**vars(settings), **own, **changes})
 
 
 def mlp_encoder(settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
-    """Build a fully connected encoder with layers of `settings.hidden`: x [B, C, H, W] → [B, outputs]."""
+    """Build a fully connected encoder with layers of `settings.hidden`: x [B, C, H, W] → [B,
+    outputs].
+    """
     sizes = [prod(image_shape), *settings.hidden, outputs]
     return nn.Sequential(nn.Flatten(1), *linear_layers(sizes, settings.activation))
 
 
-def mlp_decoder(settings: "ModelSettings", image_shape: ImageShape, latent_size: int, parameters: int) -> nn.Module:
+def mlp_decoder(
+    settings: "ModelSettings", image_shape: ImageShape, latent_size: int, parameters: int
+) -> nn.Module:
     """Build the fully connected mirror of the encoder: z [B, L] → [B, parameters·C, H, W]."""
     channels, height, width = image_shape
     sizes = [latent_size, *reversed(settings.hidden), parameters * prod(image_shape)]
@@ -72,7 +87,9 @@ def mlp_decoder(settings: "ModelSettings", image_shape: ImageShape, latent_size:
 
 
 def linear_layers(sizes: Sequence[int], activation: str) -> list[nn.Module]:
-    """Build linear layers in PyTorch's default initialisation, with the activation between them, not after the last."""
+    """Build linear layers in PyTorch's default initialisation, with the activation between them,
+    not after the last.
+    """
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]

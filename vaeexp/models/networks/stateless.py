@@ -1,4 +1,6 @@
-"""Gives a module tensors by name: for one call, or for good. Names are those of `named_parameters` and `named_buffers`."""
+"""Gives a module tensors by name: for one call, or for good. Names are those of `named_parameters`
+and `named_buffers`.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,28 +11,37 @@ from torch.func import functional_call
 
 
 def stateless(module: nn.Module) -> Callable[[Mapping[str, Tensor], tuple[Any, ...]], Any]:
-    """Return the module as a function of tensors and inputs. What it has under two names gets the tensor of the first.
+    """Return the module as a function of tensors and inputs. What it has under two names gets the
+    tensor of the first.
 
-    Not `tie_weights` of `functional_call`: it leaves a layer that is registered twice with the tensors of the call.
+    Not `tie_weights` of `functional_call`: it leaves a layer that is registered twice with the
+    tensors of the call.
     """
     seconds = _second_names(module)
 
     def call(tensors: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> Any:
-        given = {**tensors, **{name: tensors[first] for name, first in seconds.items() if first in tensors}}
+        given = {
+            **tensors,
+            **{name: tensors[first] for name, first in seconds.items() if first in tensors},
+        }
         return functional_call(module, given, inputs, tie_weights=False)
 
     return call
 
 
 def set_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy these tensors into all parameters and buffers of the module, also into buffers that no state dict holds."""
+    """Copy these tensors into all parameters and buffers of the module, also into buffers that no
+    state dict holds.
+    """
     with torch.no_grad():
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
             tensor.copy_(tensors[name])
 
 
 def _second_names(module: nn.Module) -> dict[str, str]:
-    """Return other name → first name of each tensor that two layers share. A layer that is registered twice is one layer."""
+    """Return other name → first name of each tensor that two layers share. A layer that is
+    registered twice is one layer.
+    """
     firsts: dict[Tensor, str] = {}
     seconds: dict[str, str] = {}
     for prefix, layer in module.named_modules():

@@ -1,12 +1,14 @@
-"""Loads a user's network, named in a study file by its import path: `network: package.module:Class`.
+"""Loads a user's network, named in a study file by its import path: `network:
+package.module:Class`.
 
-`Class` is called without arguments and has the methods `encoder` and `decoder` of `Network`, or one method `vae` that
-returns a whole VAE; docs/guide/own-network.md has examples. A `Network`, or any object with these methods, works too. The
-encoder's outputs are means and log-variances, interleaved, or a pair of them. The decoder's outputs are the raw parameters
-of the likelihood, the first for all channels, then the second; or probabilities, where the class says so.
+`Class` is called without arguments and has the methods `encoder` and `decoder` of `Network`, or one
+method `vae` that returns a whole VAE; docs/guide/own-network.md has examples. A `Network`, or any
+object with these methods, works too. The encoder's outputs are means and log-variances,
+interleaved, or a pair of them. The decoder's outputs are the raw parameters of the likelihood, the
+first for all channels, then the second; or probabilities, where the class says so.
 
-Annotated attributes of the class with a plain default, `width: int = 256`, are settings of its own. A study names them by
-the class, `Class.width`, and the methods find their values in `self`.
+Annotated attributes of the class with a plain default, `width: int = 256`, are settings of its own.
+A study names them by the class, `Class.width`, and the methods find their values in `self`.
 """
 
 import copy
@@ -33,8 +35,14 @@ _OPTIONS = ("outputs", "least_rows", "shapes")
 """Attributes of a network that say how it is used; no settings."""
 _OUTPUTS = ("logits", "probabilities")
 
-_LOSS = "the loss is distortion + beta × rate, set by `likelihood`, `prior`, `beta`, `warmup_epochs` and `free_nats`, or a function of yours, set by `loss`"
-_STEP = "vaeexp trains with `batch_size`, `epochs`, `clip_norm` and the other settings of the section `train`"
+_LOSS = (
+    "the loss is distortion + beta × rate, set by `likelihood`, `prior`, `beta`, `warmup_epochs` "
+    "and `free_nats`, or a function of yours, set by `loss`"
+)
+_STEP = (
+    "vaeexp trains with `batch_size`, `epochs`, `clip_norm` and the other settings of the section "
+    "`train`"
+)
 _OPTIMIZER = "set `optimizer`, `learning_rate`, `weight_decay`, `schedule` and `warmup_steps`"
 _PRIOR = "set `prior` and `components`"
 
@@ -45,14 +53,15 @@ def _each(names: str, words: str) -> dict[str, str]:
 
 _INSTEAD = {
     **_each(
-        "loss loss_fn loss_function compute_loss criterion elbo elbo_loss vae_loss kl kl_loss kld kld_loss kl_div "
-        "kl_divergence regularization_loss recon_loss reconstruction_loss rec_loss likelihood log_prob",
+        "loss loss_fn loss_function compute_loss criterion elbo elbo_loss vae_loss kl kl_loss "
+        "kld kld_loss kl_div kl_divergence regularization_loss recon_loss reconstruction_loss "
+        "rec_loss likelihood log_prob",
         _LOSS,
     ),
     **_each("training_step train_step validation_step test_step fit", _STEP),
     **_each(
-        "optimizer optimizers configure_optimizer configure_optimizers scheduler lr_scheduler configure_scheduler "
-        "configure_schedulers",
+        "optimizer optimizers configure_optimizer configure_optimizers scheduler lr_scheduler "
+        "configure_scheduler configure_schedulers",
         _OPTIMIZER,
     ),
     **_each("prior sample_prior get_prior", _PRIOR),
@@ -61,34 +70,48 @@ _INSTEAD = {
 
 
 def load_network(path: str) -> Network:
-    """Return the network at `package.module:Class`, from the installed packages or else the working directory.
+    """Return the network at `package.module:Class`, from the installed packages or else the working
+    directory.
 
-    Its encoder and decoder run on two images when they are built, so that a misfit shows before any training; they raise
-    ValueError then. Raises ValueError when the import fails, or the object lacks a method of a network, or has one that
-    cannot be honoured.
+    Its encoder and decoder run on two images when they are built, so that a misfit shows before any
+    training; they raise ValueError then. Raises ValueError when the import fails, or the object
+    lacks a method of a network, or has one that cannot be honoured.
     """
     part = imported(path, "network")
     defaults = _defaults(part)
     instance = _instance(path, part, defaults)
     for name in not_honoured(instance):
-        raise ValueError(f"network: the method `{name}` of '{path}' is never called: {_INSTEAD[name]}. Take it away.")
+        raise ValueError(
+            f"network: the method `{name}` of '{path}' is never called: {_INSTEAD[name]}. Take "
+            "it away."
+        )
     outputs = getattr(instance, "outputs", _OUTPUTS[0])
     if outputs not in _OUTPUTS:
-        raise ValueError(f"network: `outputs` of '{path}' is {outputs!r}; must be 'logits' or 'probabilities'.")
+        raise ValueError(
+            f"network: `outputs` of '{path}' is {outputs!r}; must be 'logits' or 'probabilities'."
+        )
     halves = _Halves(path, part, defaults, instance)
-    options = {name: getattr(instance, name) for name in ("least_rows", "shapes") if hasattr(instance, name)}
+    options = {
+        name: getattr(instance, name)
+        for name in ("least_rows", "shapes")
+        if hasattr(instance, name)
+    }
     shapes = (*options.pop("shapes", Network._field_defaults["shapes"]), *halves.settings)
     return Network(halves.encoder, halves.decoder, shapes=shapes, **options)
 
 
 def own_settings(path: str) -> dict[str, tuple[Any, Any]]:
-    """Return each setting of a user's network, as `Class.name` → its annotation and default. Raises ValueError as `load_network`."""
+    """Return each setting of a user's network, as `Class.name` → its annotation and default. Raises
+    ValueError as `load_network`.
+    """
     part = imported(path, "network")
     defaults = _defaults(part)
     try:
         hints = typing.get_type_hints(_class_of(part), include_extras=True) if defaults else {}
     except Exception as error:
-        raise ValueError(f"network: the annotations of '{path}' cannot be read: {one_line(error)}.") from error
+        raise ValueError(
+            f"network: the annotations of '{path}' cannot be read: {one_line(error)}."
+        ) from error
     return {qualified(path, name): (hints[name], default) for name, default in defaults.items()}
 
 
@@ -98,7 +121,9 @@ def qualified(path: str, name: str) -> str:
 
 
 def not_honoured(part: Any) -> list[str]:
-    """Return the names of the methods of a network or a module that training never calls, and users expect it to."""
+    """Return the names of the methods of a network or a module that training never calls, and users
+    expect it to.
+    """
     return [name for name in _INSTEAD if callable(getattr(part, name, None))]
 
 
@@ -106,8 +131,8 @@ class _Halves:
     """The encoder and the decoder of a user's network, with its own settings in place."""
 
     def __init__(self, path: str, part: Any, defaults: dict[str, Any], instance: Any) -> None:
-        """Check the methods of `instance`, which `part` gives at its `defaults`. Raises ValueError where one is missing or takes
-        other arguments."""
+        """Check the methods of `instance`, which `part` gives at its `defaults`. Raises ValueError
+        where one is missing or takes other arguments."""
         self._path, self._given, self._defaults = path, part, defaults
         self._part, self._values = instance, defaults
         self.settings = {qualified(path, name): name for name in defaults}
@@ -117,13 +142,20 @@ class _Halves:
         for method, names in methods.items():
             build = getattr(instance, method, None)
             if not callable(build) or isinstance(build, nn.Module):
-                raise ValueError(f"network: '{path}' has no method `{method}({', '.join(names)})`.{_way(instance)}")
+                raise ValueError(
+                    f"network: '{path}' has no method "
+                    f"`{method}({', '.join(names)})`.{_way(instance)}"
+                )
             try:
                 inspect.signature(build).bind(*names)
             except TypeError as error:
-                raise ValueError(f"network: `{method}` of '{path}' must take ({', '.join(names)}): {error}.") from None
+                raise ValueError(
+                    f"network: `{method}` of '{path}' must take ({', '.join(names)}): {error}."
+                ) from None
 
-    def encoder(self, settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
+    def encoder(
+        self, settings: "ModelSettings", image_shape: ImageShape, outputs: int
+    ) -> nn.Module:
         """Build the encoder, as `Network.encoder`."""
         name = f"network: the encoder of '{self._path}' for images of shape {image_shape}"
         builders = self._builders("encoder", settings, image_shape, outputs)
@@ -141,20 +173,25 @@ class _Halves:
         probabilities = getattr(self._part, "outputs", "") == "probabilities"
         if probabilities and parameters != 1:
             raise ValueError(
-                f"network: '{self._path}' gives probabilities, and `likelihood: {settings.likelihood}` takes {parameters} "
-                "numbers per sub-pixel, none of them a probability. Leave `outputs` out, or try `likelihood: bernoulli`."
+                f"network: '{self._path}' gives probabilities, and `likelihood: "
+                f"{settings.likelihood}` takes {parameters} numbers per sub-pixel, none of them "
+                "a probability. Leave `outputs` out, or try `likelihood: bernoulli`."
             )
         shape = (parameters * image_shape[0], *image_shape[1:])
         module = build_decoder(name, *builders, latent_size, shape, probabilities=probabilities)
         uses = {_last(parameter) for parameter, _ in module.named_parameters()}
         if shared := sorted(uses & self._encoder_uses):
-            raise ValueError(f"{name} shares the parameter '{shared[0]}' with the encoder; give each its own.")
+            raise ValueError(
+                f"{name} shares the parameter '{shared[0]}' with the encoder; give each its own."
+            )
         return module
 
     def _builders(
         self, half: str, settings: "ModelSettings", image_shape: ImageShape, *sizes: int
     ) -> tuple[Build, Build]:
-        """Return what builds this half of the network with its own settings, and what builds that of a second network."""
+        """Return what builds this half of the network with its own settings, and what builds that
+        of a second network.
+        """
         self._configure(settings)
         part, values = self._part, self._values
 
@@ -162,7 +199,8 @@ class _Halves:
             if not self._whole:
                 module: nn.Module = getattr(part, half)(settings, image_shape, *sizes)
                 return module
-            whole, method = part.vae(settings, image_shape), {"encoder": "encode", "decoder": "decode"}[half]
+            whole = part.vae(settings, image_shape)
+            method = {"encoder": "encode", "decoder": "decode"}[half]
             if not isinstance(whole, nn.Module) or not callable(getattr(whole, method, None)):
                 problem = f"`vae` must return a torch.nn.Module with a method `{method}`"
                 raise TypeError(f"{problem}, not {type(whole).__name__}")
@@ -171,7 +209,9 @@ class _Halves:
         return lambda: build(part), lambda: build(_instance(self._path, self._given, values))
 
     def _configure(self, settings: "ModelSettings") -> None:
-        """Give the network its own settings; one that the study does not name stands at the default of the class."""
+        """Give the network its own settings; one that the study does not name stands at the default
+        of the class.
+        """
         values = {}
         for setting, name in self.settings.items():
             value, default = getattr(settings, setting, self._defaults[name]), self._defaults[name]
@@ -188,9 +228,15 @@ def _instance(path: str, part: Any, values: dict[str, Any]) -> Any:
         for name, value in values.items():
             setattr(instance, name, value)
         return instance
-    configured = type(part.__name__, (part,), {"__module__": part.__module__, **values}) if values else part
+    configured = (
+        type(part.__name__, (part,), {"__module__": part.__module__, **values}) if values else part
+    )
     try:
-        taken = {each.name for each in fields(part) if each.init} & values.keys() if is_dataclass(part) else ()
+        taken = (
+            {each.name for each in fields(part) if each.init} & values.keys()
+            if is_dataclass(part)
+            else ()
+        )
         return configured(**{name: values[name] for name in taken})
     except (Exception, SystemExit) as error:
         raise ValueError(
@@ -206,7 +252,10 @@ def _last(parameter: str) -> str:
 def _way(part: Any) -> str:
     """Return a hint for what is not yet a network: a whole VAE."""
     if callable(getattr(part, "encode", None)) and callable(getattr(part, "decode", None)):
-        return " It is a whole VAE: name a class with a method `vae(self, settings, image_shape)` that returns one."
+        return (
+            " It is a whole VAE: name a class with a method `vae(self, settings, image_shape)` "
+            "that returns one."
+        )
     return ""
 
 
@@ -215,7 +264,9 @@ def _class_of(part: Any) -> type:
 
 
 def _defaults(part: Any) -> dict[str, Any]:
-    """Return name → default of the settings of a network: annotated attributes of its class with a plain default."""
+    """Return name → default of the settings of a network: annotated attributes of its class with a
+    plain default.
+    """
     if isinstance(part, Network):
         return {}
     defaults: dict[str, Any] = {}
@@ -223,8 +274,16 @@ def _defaults(part: Any) -> dict[str, Any]:
         if base.__module__.partition(".")[0] in ("builtins", "torch"):
             continue
         for name, annotation in inspect.get_annotations(base).items():
-            text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
-            constant = typing.get_origin(annotation) is ClassVar or annotation is ClassVar or "ClassVar" in text
+            text = (
+                annotation
+                if isinstance(annotation, str)
+                else getattr(annotation, "__name__", str(annotation))
+            )
+            constant = (
+                typing.get_origin(annotation) is ClassVar
+                or annotation is ClassVar
+                or "ClassVar" in text
+            )
             if constant or name.startswith("_") or name in _OPTIONS or name not in vars(base):
                 continue
             if _is_plain(vars(base)[name]):

@@ -19,7 +19,11 @@ from vaeexp.report.page.opening import colour_signs, enlarge, keep_intervals, la
 from vaeexp.report.page.room import MOST_BYTES, OF_WORDS, Room, as_text
 from vaeexp.words import join_and
 
-KINDS = {"png": "image/png", "csv": "text/csv;charset=utf-8", "json": "application/json;charset=utf-8"}
+KINDS = {
+    "png": "image/png",
+    "csv": "text/csv;charset=utf-8",
+    "json": "application/json;charset=utf-8",
+}
 """Ending of a file that the HTML page holds → its type in a data URI."""
 
 
@@ -37,15 +41,18 @@ def page(
     data: Callable[[int], Mapping[str, Any]] | None = None,
     large: str = "",
 ) -> str:
-    """Return a whole HTML document made from a report's markdown, which opens offline, light or dark, of `MOST_BYTES` at most.
+    """Return a whole HTML document made from a report's markdown, which opens offline, light or
+    dark, of `MOST_BYTES` at most.
 
-    Pictures and linked files of `KINDS`, given by name, are put into the document. Tags in the markdown are shown, never obeyed, but
-    for the lines that `picture` and `folded` write. The document's own policy forbids it to load anything or to run a script but
-    its own, which it names by its hash. The same arguments give the same text.
+    Pictures and linked files of `KINDS`, given by name, are put into the document. Tags in the
+    markdown are shown, never obeyed, but for the lines that `picture` and `folded` write. The
+    document's own policy forbids it to load anything or to run a script but its own, which it names
+    by its hash. The same arguments give the same text.
 
     Args:
         drawings: file name of a picture → the SVG that stands in its place, as of `inline_svg`.
-        data: returns what the script shows, as of `study_data`, in so many bytes; without it the page has no script.
+        data: returns what the script shows, as of `study_data`, in so many bytes; without it the
+            page has no script.
         large: the value in the answer that is shown in large type.
     """
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -59,7 +66,8 @@ def page(
     inside = {
         name: f"data:{KINDS[kind]};base64,{b64encode(content).decode()}"
         for name, content in files.items()
-        if (kind := name.rpartition(".")[2]) in KINDS and (kind == "png" or len(content) <= MOST_INSIDE)
+        if (kind := name.rpartition(".")[2]) in KINDS
+        and (kind == "png" or len(content) <= MOST_INSIDE)
     }
     left_out = [*_put_pictures(tokens, inside, drawings or {}), *_lead_links(tokens, inside, files)]
     keep_intervals(tokens)
@@ -74,10 +82,10 @@ def page(
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{html.escape(title)}</title>\n<style>\n{''.join(map(_resource, STYLES))}</style>\n</head>\n<body>\n"
-        f"{_navigation(headings)}<main>\n{renderer.renderer.render(tokens, renderer.options, {})}</main>\n"
+        f"<title>{html.escape(title)}</title>\n<style>\n{''.join(map(_resource, STYLES))}</style>\n</head>\n<body>\n"  # noqa: E501
+        f"{_navigation(headings)}<main>\n{renderer.renderer.render(tokens, renderer.options, {})}</main>\n"  # noqa: E501
     )
-    return f"{document}{_data_and_script(data, script, len(document.encode()), left_out)}</body>\n</html>\n"
+    return f"{document}{_data_and_script(data, script, len(document.encode()), left_out)}</body>\n</html>\n"  # noqa: E501
 
 
 OPTION = re.compile(r"(?<!\S)--?\w[\w-]*")
@@ -109,14 +117,23 @@ def _script() -> str:
 
 def _policy(script: str) -> str:
     """Return the policy of a document with this script, or without one."""
-    allowed = f"; script-src 'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" if script else ""
+    allowed = (
+        f"; script-src 'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
+        if script
+        else ""
+    )
     return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'{allowed}"
 
 
 def _data_and_script(
-    data: Callable[[int], Mapping[str, Any]] | None, script: str, before: int, left_out: Sequence[str]
+    data: Callable[[int], Mapping[str, Any]] | None,
+    script: str,
+    before: int,
+    left_out: Sequence[str],
 ) -> str:
-    """Return the data for which there is room behind `before` bytes, as JSON that no browser runs, and the script."""
+    """Return the data for which there is room behind `before` bytes, as JSON that no browser runs,
+    and the script.
+    """
     if data is None:
         return ""
     rest = f"<script>{script}</script>\n"
@@ -137,11 +154,17 @@ def _navigation(headings: Sequence[tuple[str, str, str]]) -> str:
         for tag, name, name_shown in headings
         if tag == "h2" and name_shown != "Contents"
     )
-    return f'<nav aria-label="Contents" tabindex="0">\n<ul>\n<li>Contents</li>\n{links}</ul>\n</nav>\n' if links else ""
+    return (
+        f'<nav aria-label="Contents" tabindex="0">\n<ul>\n<li>Contents</li>\n{links}</ul>\n</nav>\n'
+        if links
+        else ""
+    )
 
 
 def _own_line(state: StateBlock, line: int, _: int, silent: bool) -> bool:
-    """Take a line that `picture` or `folded` wrote as what it is; a rule of markdown-it's block parser."""
+    """Take a line that `picture` or `folded` wrote as what it is; a rule of markdown-it's block
+    parser.
+    """
     text = state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]].rstrip()
     if not OWN_LINES.fullmatch(text) or state.is_code_block(line):
         return False
@@ -165,10 +188,14 @@ def _name_headings(tokens: Sequence[Token]) -> list[tuple[str, str, str]]:
     return list(named.values())
 
 
-def _put_pictures(tokens: Sequence[Token], inside: Mapping[str, str], drawings: Mapping[str, str]) -> list[str]:
-    """Show each picture as a drawing, as its file or as a link, as far as there is room; return a sentence on those that are no drawings.
+def _put_pictures(
+    tokens: Sequence[Token], inside: Mapping[str, str], drawings: Mapping[str, str]
+) -> list[str]:
+    """Show each picture as a drawing, as its file or as a link, as far as there is room; return a
+    sentence on those that are no drawings.
 
-    A drawing scrolls by itself where it is too wide. Its words are its caption, unless the heading above has the same.
+    A drawing scrolls by itself where it is too wide. Its words are its caption, unless the heading
+    above has the same.
     """
     room, above, as_files = Room(MOST_DRAWN), "", []
     for before, token in pairwise(tokens):
@@ -183,7 +210,9 @@ def _put_pictures(tokens: Sequence[Token], inside: Mapping[str, str], drawings: 
         if not shown or not shown[1]:
             continue
         name, alternative = shown[1], shown[2]  # the alternative text is HTML already
-        drawing, file, words = drawings.get(name), inside.get(name, "data:,"), html.unescape(alternative)
+        drawing = drawings.get(name)
+        file = inside.get(name, "data:,")
+        words = html.unescape(alternative)
         if drawing is not None and room.take(len(drawing.encode())):
             caption = "" if words == above else f'<p class="caption">{alternative}</p>\n'
             drawing = drawing.replace("<svg ", f'<svg role="img" aria-label="{alternative}" ', 1)
@@ -194,13 +223,21 @@ def _put_pictures(tokens: Sequence[Token], inside: Mapping[str, str], drawings: 
             token.content = f'<img src="{file}" alt="{alternative}">\n'
         else:
             token.content = f'<p><a href="{html.escape(name)}">{alternative}</a></p>\n'
-    return [f"There was no room for the trials in these plots: {join_and(as_files)}."] if as_files else []
+    return (
+        [f"There was no room for the trials in these plots: {join_and(as_files)}."]
+        if as_files
+        else []
+    )
 
 
-def _lead_links(tokens: Sequence[Token], inside: Mapping[str, str], files: Mapping[str, bytes]) -> list[str]:
-    """Lead links to files next to the report to their content, and those to other reports to their HTML; return a sentence on files left out.
+def _lead_links(
+    tokens: Sequence[Token], inside: Mapping[str, str], files: Mapping[str, bytes]
+) -> list[str]:
+    """Lead links to files next to the report to their content, and those to other reports to their
+    HTML; return a sentence on files left out.
 
-    A link to a file of another kind, or of more than `MOST_INSIDE` bytes, stays as it is, because megabytes make the page slow to open.
+    A link to a file of another kind, or of more than `MOST_INSIDE` bytes, stays as it is, because
+    megabytes make the page slow to open.
     """
     beside = set()
     for token in chain.from_iterable(inline.children or [] for inline in tokens):
@@ -215,4 +252,8 @@ def _lead_links(tokens: Sequence[Token], inside: Mapping[str, str], files: Mappi
         elif token.type == "link_open" and target in files:
             beside.add(target)
     are = "stands" if len(beside) == 1 else "stand"
-    return [f"{join_and(sorted(beside))} {are} beside this page, in the folder of the report."] if beside else []
+    return (
+        [f"{join_and(sorted(beside))} {are} beside this page, in the folder of the report."]
+        if beside
+        else []
+    )

@@ -1,4 +1,6 @@
-"""Figures as SVG inside the page: real text, colours of the page, and points that know their trials."""
+"""Figures as SVG inside the page: real text, colours of the page, and points that know their
+trials.
+"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +47,9 @@ COLOURS = {
     "#009e73": "green",
     "#007a5a": "best",
 }
-"""Colour of `vaeexp.plots.style` → the custom property of page.css that stands in its place, so that plots follow the page."""
+"""Colour of `vaeexp.plots.style` → the custom property of page.css that stands in its place, so
+that plots follow the page.
+"""
 KEPT = "kept-colours"
 """Id of the group of an artist that keeps its colours."""
 _SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
@@ -61,7 +65,8 @@ def inline_drawings(figures: Mapping[str, Figure]) -> dict[str, str]:
 def inline_svg(figure: Figure, name: str) -> str:
     """Return a figure without its title as an SVG element, whose ids begin with `name`.
 
-    Each point or line of an artist that `mark_trials` marked has the attribute `data-row`. The same figure gives the same text.
+    Each point or line of an artist that `mark_trials` marked has the attribute `data-row`. The same
+    figure gives the same text.
     """
     root = ElementTree.fromstring(_drawn(figure, name))
     _make_plain(root)
@@ -71,13 +76,17 @@ def inline_svg(figure: Figure, name: str) -> str:
 
 
 def _frame(figure: Figure) -> dict[str, str]:
-    """Return the attributes of the element: the part of the figure inside its white frame, and the widths at which it is legible."""
+    """Return the attributes of the element: the part of the figure inside its white frame, and the
+    widths at which it is legible.
+    """
     width, height = (POINTS * float(size) for size in figure.get_size_inches())
     title, edge = _title(figure), POINTS * MARGIN
     top = edge + (0.0 if title is None else POINTS * (TITLE + LINE * title.get_text().count("\n")))
     width, height = width - 2 * edge, height - top - edge
     sizes = [
-        float(text.get_fontsize()) for text in figure.findobj(Text) if text.get_text().strip() and text is not title
+        float(text.get_fontsize())
+        for text in figure.findobj(Text)
+        if text.get_text().strip() and text is not title
     ]
     least = round(width * LEAST_TEXT / min(sizes, default=LEAST_TEXT))
     natural = round(width * PER_INCH / POINTS)
@@ -95,9 +104,15 @@ def _drawn(figure: Figure, name: str) -> str:
     """Return what matplotlib writes of a figure."""
     width, height = map(float, figure.get_size_inches())
     file, before = StringIO(), figure.dpi
-    options: dict[Any, Any] = {"svg.hashsalt": name, "svg.fonttype": "none", "image.composite_image": False}
+    options: dict[Any, Any] = {
+        "svg.hashsalt": name,
+        "svg.fonttype": "none",
+        "image.composite_image": False,
+    }
     with drawing(figure), _as_of_page(figure), rc_context(options):
-        vector = _RowRenderer(POINTS * width, POINTS * height, file, image_dpi=DENSITY, metadata={"Date": None})
+        vector = _RowRenderer(
+            POINTS * width, POINTS * height, file, image_dpi=DENSITY, metadata={"Date": None}
+        )
         figure.dpi = POINTS
         try:
             renderer: Any = MixedModeRenderer(figure, width, height, DENSITY, vector)
@@ -110,11 +125,17 @@ def _drawn(figure: Figure, name: str) -> str:
 
 @contextmanager
 def _as_of_page(figure: Figure) -> Iterator[None]:
-    """Change a figure for the length of a `with` block: no title, no white ground, pictures pixel by pixel, many points as one picture."""
+    """Change a figure for the length of a `with` block: no title, no white ground, pictures pixel
+    by pixel, many points as one picture.
+    """
     title = _title(figure)
-    changes: list[tuple[Artist, str, Any]] = [(title, "visible", False)] if title is not None else []
+    changes: list[tuple[Artist, str, Any]] = (
+        [(title, "visible", False)] if title is not None else []
+    )
     grounds = [figure.patch, *(axes.patch for axes in figure.axes)]
-    changes += [(patch, "visible", False) for patch in grounds if patch.get_facecolor()[:3] == (1, 1, 1)]
+    changes += [
+        (patch, "visible", False) for patch in grounds if patch.get_facecolor()[:3] == (1, 1, 1)
+    ]
     changes += [(image, "interpolation", "none") for image in figure.findobj(AxesImage)]
     many = [each for each in figure.findobj(Collection) if _size(each) > MOST_MARKED]
     changes += [(collection, "rasterized", True) for collection in many]
@@ -130,7 +151,9 @@ def _as_of_page(figure: Figure) -> Iterator[None]:
 
 
 def _over_colours(figure: Figure) -> list[Text]:
-    """Return the texts that stand on a picture of numbers as colours, which is the same on a light and on a dark page."""
+    """Return the texts that stand on a picture of numbers as colours, which is the same on a light
+    and on a dark page.
+    """
     over = []
     for axes in figure.axes:
         values = [image.get_array() for image in axes.images]
@@ -150,7 +173,9 @@ def _size(collection: Collection) -> int:
 
 
 class _RowRenderer(RendererSVG):
-    """matplotlib's SVG, in which a group with the attribute `data-row` stands around each point of a marked artist."""
+    """matplotlib's SVG, in which a group with the attribute `data-row` stands around each point of
+    a marked artist.
+    """
 
     rows: Sequence[str] = ()
 
@@ -176,22 +201,33 @@ class _RowRenderer(RendererSVG):
             super().draw_path(*arguments)
 
     def draw_markers(
-        self, gc: Any, marker_path: Path, marker_trans: Any, path: Path, trans: Any, rgbFace: Any = None
+        self,
+        gc: Any,
+        marker_path: Path,
+        marker_trans: Any,
+        path: Path,
+        trans: Any,
+        rgbFace: Any = None,
     ) -> None:
         """Draw a mark at each vertex of the path."""
         places = np.asarray(path.vertices)
         for row, place in zip(self._rows_of(len(places)), places, strict=True) if self.rows else ():
             if np.isfinite(place).all():
                 with self._of_row(row):
-                    super().draw_markers(gc, marker_path, marker_trans, Path([place]), trans, rgbFace)
+                    super().draw_markers(
+                        gc, marker_path, marker_trans, Path([place]), trans, rgbFace
+                    )
         if not self.rows:
             super().draw_markers(gc, marker_path, marker_trans, path, trans, rgbFace)
 
-    def draw_path_collection(self, gc: Any, master_transform: Any, *arguments: Any, **more: Any) -> None:
+    def draw_path_collection(
+        self, gc: Any, master_transform: Any, *arguments: Any, **more: Any
+    ) -> None:
         """Draw a collection, of a marked one each member by itself.
 
-        The arguments are those of matplotlib: paths, their transforms, offsets, the transform of these, and sequences of colours and
-        styles, all but the two that are no sequences repeated as often as there are members.
+        The arguments are those of matplotlib: paths, their transforms, offsets, the transform of
+        these, and sequences of colours and styles, all but the two that are no sequences repeated
+        as often as there are members.
         """
         paths, transforms, offsets = arguments[:3]
         if not self.rows or not len(paths):  # matplotlib asks first, without a path, whether it may
@@ -201,7 +237,10 @@ class _RowRenderer(RendererSVG):
             with self._of_row(row):
                 one = [_only(value, index) for value in arguments]
                 super().draw_path_collection(
-                    gc, master_transform, *one, **{key: _only(value, index) for key, value in more.items()}
+                    gc,
+                    master_transform,
+                    *one,
+                    **{key: _only(value, index) for key, value in more.items()},
                 )
         return None
 
@@ -210,14 +249,18 @@ class _RowRenderer(RendererSVG):
 
 
 def _only(values: Any, index: int) -> Any:
-    """Return the member of this index in a sequence of its own, counted on from the first after the last; what is no sequence as it is."""
+    """Return the member of this index in a sequence of its own, counted on from the first after the
+    last; what is no sequence as it is.
+    """
     if not isinstance(values, (list, tuple, np.ndarray)) or not len(values):
         return values
     return values[index % len(values) : index % len(values) + 1]
 
 
 def _make_plain(root: ElementTree.Element) -> None:
-    """Take away what the page does not need: namespaces, metadata, rules for the whole page, empty groups, digits; name the page's colours."""
+    """Take away what the page does not need: namespaces, metadata, rules for the whole page, empty
+    groups, digits; name the page's colours.
+    """
     for parent in root.iter():
         for child in list(parent):
             if child.tag in (f"{_SVG}metadata", f"{_SVG}style"):
@@ -233,7 +276,9 @@ def _make_plain(root: ElementTree.Element) -> None:
             if key in element.attrib:
                 element.set(key, _short(element.attrib[key]))
         if "style" in element.attrib:
-            element.set("style", _style(element.attrib["style"], {} if id(element) in kept else COLOURS))
+            element.set(
+                "style", _style(element.attrib["style"], {} if id(element) in kept else COLOURS)
+            )
     used = _references(root)
     for element in root.iter():
         if element.get("id") not in used:
@@ -242,18 +287,24 @@ def _make_plain(root: ElementTree.Element) -> None:
 
 
 def _short(text: str) -> str:
-    """Return numbers with two digits after the point, but for those of a transformation that scales."""
+    """Return numbers with two digits after the point, but for those of a transformation that
+    scales.
+    """
     text = " ".join(text.split())
     if "matrix" in text or "scale" in text:
         return text
-    text = re.sub(r"-?\d+\.\d+", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), text)
+    text = re.sub(
+        r"-?\d+\.\d+", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), text
+    )
     return re.sub(r" ?([A-Zz]) ?", r"\1", text) if text.startswith("M") else text
 
 
 def _style(text: str, colours: Mapping[str, str]) -> str:
     """Return a style in these colours and in the font of the page."""
     text = re.sub(
-        r"#[0-9a-f]{6}", lambda found: f"var(--{colours[found[0]]})" if found[0] in colours else found[0], text
+        r"#[0-9a-f]{6}",
+        lambda found: f"var(--{colours[found[0]]})" if found[0] in colours else found[0],
+        text,
     )
     text = re.sub(r"font-family: [^;]*;? ?", "", text)
     return re.sub(r"([:;]) ", r"\1", text).rstrip(";")
@@ -261,14 +312,18 @@ def _style(text: str, colours: Mapping[str, str]) -> str:
 
 def _references(root: ElementTree.Element) -> set[str]:
     """Return the ids that elements refer to."""
-    values = [value for element in root.iter() for key, value in element.attrib.items() if "#" in value]
+    values = [
+        value for element in root.iter() for key, value in element.attrib.items() if "#" in value
+    ]
     return {value[1:] for value in values if value.startswith("#")} | {
         name for value in values for name in _REFERENCE.findall(value)
     }
 
 
 def _unpack(element: ElementTree.Element) -> None:
-    """Leave out groups that say nothing, and give the row of a group with one element to that element."""
+    """Leave out groups that say nothing, and give the row of a group with one element to that
+    element.
+    """
     children: list[ElementTree.Element] = []
     for child in element:
         _unpack(child)
@@ -283,7 +338,9 @@ def _unpack(element: ElementTree.Element) -> None:
 
 
 def _with_row(group: ElementTree.Element) -> ElementTree.Element:
-    """Return the group of a row without definitions, or the one element in it, which then has the row."""
+    """Return the group of a row without definitions, or the one element in it, which then has the
+    row.
+    """
     group[:] = [child for child in group if child.tag != "defs"]
     while group.tag == "g" and len(group) == 1:
         group[0].set("data-row", group.attrib.pop("data-row"))
@@ -308,7 +365,9 @@ def _name_ids(root: ElementTree.Element, name: str) -> None:
 
 
 def page_drawings(view: StudyView, figures: Mapping[str, Figure]) -> dict[str, str]:
-    """Return figures, given by file name, as SVG for the page; behind a plot that cut its axes a hidden one of all trials."""
+    """Return figures, given by file name, as SVG for the page; behind a plot that cut its axes a
+    hidden one of all trials.
+    """
     drawings = inline_drawings(figures)
     for file, figure in figures.items():
         name = file.partition(".")[0]

@@ -1,4 +1,6 @@
-"""What a reader of the page sees first: the answer next to the first table and picture, and verdicts in colour."""
+"""What a reader of the page sees first: the answer next to the first table and picture, and
+verdicts in colour.
+"""
 
 import html
 import re
@@ -14,7 +16,9 @@ _VERDICT = re.compile(r"[✓✗?] (?:good|warning|cannot be said)")
 
 
 def lay_out(tokens: Sequence[Token], look: str) -> list[Token]:
-    """Return the blocks of a report with the answer and what follows it side by side, and `look` in place of the contents, which the bar has."""
+    """Return the blocks of a report with the answer and what follows it side by side, and `look` in
+    place of the contents, which the bar has.
+    """
     answer, contents = heading_at(tokens, "Answer"), heading_at(tokens, "Contents")
     if contents is None:
         return [*tokens, _block(look)]
@@ -22,7 +26,14 @@ def lay_out(tokens: Sequence[Token], look: str) -> list[Token]:
     if answer is not None:
         part = _after_list(before, answer)
         if part < len(before) and before[part].content.startswith("<details>"):
-            part = next(at for at in range(part, len(before)) if before[at].content.startswith("</details>")) + 1
+            part = (
+                next(
+                    at
+                    for at in range(part, len(before))
+                    if before[at].content.startswith("</details>")
+                )
+                + 1
+            )
         if part < len(before):
             opening = [_block('<div class="opening"><div class="answer">'), *before[answer:part]]
             opening += [_block('</div><div class="first">'), *before[part:], _block("</div></div>")]
@@ -31,7 +42,9 @@ def lay_out(tokens: Sequence[Token], look: str) -> list[Token]:
 
 
 def colour_signs(tokens: Sequence[Token]) -> None:
-    """Give verdicts their colour: a cell that is one, and the sign with which a line of the answer begins."""
+    """Give verdicts their colour: a cell that is one, and the sign with which a line of the answer
+    begins.
+    """
     for token in tokens:
         previous = ""
         for child in token.children or []:
@@ -55,7 +68,9 @@ def enlarge(tokens: Sequence[Token], value: str) -> None:
     for token in [] if answer is None else tokens[answer : _after_list(tokens, answer)]:
         words = [child for child in token.children or [] if child.content]
         if len(words) > 1 and words[0].content == "Get" and value in words[1].content:
-            shown = html.escape(words[1].content, quote=False).replace(value, f'<span class="large">{value}</span>', 1)
+            shown = html.escape(words[1].content, quote=False).replace(
+                value, f'<span class="large">{value}</span>', 1
+            )
             words[1].type, words[1].content = "html_inline", shown
 
 
@@ -75,13 +90,17 @@ def _colour(text: Token) -> None:
 def heading_at(tokens: Sequence[Token], words: str) -> int | None:
     """Return the place of the heading of the second level with these words."""
     places = range(len(tokens) - 1)
-    return next((at for at in places if tokens[at].tag == "h2" and tokens[at + 1].content == words), None)
+    return next(
+        (at for at in places if tokens[at].tag == "h2" and tokens[at + 1].content == words), None
+    )
 
 
 def _after_list(tokens: Sequence[Token], heading: int) -> int:
     """Return the place after the list that follows a heading."""
     ends = (
-        at for at in range(heading, len(tokens)) if tokens[at].type == "bullet_list_close" and tokens[at].level == 0
+        at
+        for at in range(heading, len(tokens))
+        if tokens[at].type == "bullet_list_close" and tokens[at].level == 0
     )
     return next(ends, heading + 2) + 1
 

@@ -14,7 +14,9 @@ Part = TypeVar("Part")
 
 def as_text(data: Any) -> str:
     """Return data as JSON in which no tag can begin or end."""
-    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace(
+        "<", "\\u003c"
+    )
 
 
 def size_of(data: Any) -> int:
@@ -30,7 +32,9 @@ class Room:
         self.left, self.full = size, False
 
     def take(self, size: int) -> bool:
-        """Take so many bytes, and return whether they fit; the room is `full` once a part does not."""
+        """Take so many bytes, and return whether they fit; the room is `full` once a part does
+        not.
+        """
         fits = size <= self.left
         self.left -= size if fits else 0
         self.full |= not fits

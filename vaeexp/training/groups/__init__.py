@@ -1,6 +1,8 @@
-"""Opens groups of lanes of equal shapes, which train as one program or one after the other, and times them.
+"""Opens groups of lanes of equal shapes, which train as one program or one after the other, and
+times them.
 
-Groups of both kinds hold the same state, write the same checkpoints and draw the same random numbers.
+Groups of both kinds hold the same state, write the same checkpoints and draw the same random
+numbers.
 """
 
 import math
@@ -35,8 +37,8 @@ __all__ = ["Group", "fastest_lanes", "fusion_problem", "open_group", "seconds_pe
 _IMAGES = 8
 _TOLERANCE = 1e-4  # relative; rounding over eight images stays well below
 _LEAST_CHANNELS = 8
-"""The fewest image channels of all rows together. With fewer, a CPU with AVX2 alone takes other convolution kernels, which
-round differently."""
+"""The fewest image channels of all rows together. With fewer, a CPU with AVX2 alone takes other
+convolution kernels, which round differently."""
 
 
 Group = SequentialGroup | VectorisedGroup
@@ -55,18 +57,21 @@ def open_group(
 ) -> Group:
     """Open an empty group for lanes of these settings.
 
-    Lanes that cannot be fused or compiled train one after the other, and the log says so. On a CPU a network with
-    convolutions is not compiled, because its time is in the convolutions either way.
+    Lanes that cannot be fused or compiled train one after the other, and the log says so. On a CPU
+    a network with convolutions is not compiled, because its time is in the convolutions either way.
 
     Args:
         source: the images.
-        settings: those of a lane; the lanes share the batch size and the model, but for latent size and component count.
-        maxima: largest `latent_size` and `components` of the study; models are padded to these sizes.
+        settings: those of a lane; the lanes share the batch size and the model, but for latent size
+            and component count.
+        maxima: largest `latent_size` and `components` of the study; models are padded to these
+            sizes.
         precision: `float32` or `bf16`.
         fuse: train all lanes as one program.
         compile: compile the training step: of fused lanes on CUDA, of single lanes on a CPU.
         averaged: whether lanes keep a running average of their weights.
-        parts: what the updates of all lanes need beyond Adam and Adamax (`vaeexp.training.optimizers.parts_of`).
+        parts: what the updates of all lanes need beyond Adam and Adamax
+            (`vaeexp.training.optimizers.parts_of`).
     """
     model, batch_shape = settings.model, (settings.train.batch_size, *source.image_shape)
     sequential = SequentialGroup(source, precision)
@@ -82,7 +87,8 @@ def open_group(
         if is_out_of_memory(error):
             raise
         warn_once(
-            f"{lanes} train one after the other: it raises for the largest sizes of the study ({_one_line(error)})"
+            f"{lanes} train one after the other: it raises for the largest sizes of the study "
+            f"({_one_line(error)})"
         )
         return sequential
     if not fuse and has_convolutions(template):
@@ -95,7 +101,13 @@ def open_group(
         if rows > 1 and source.device.type == "cpu":
             rows = max(rows, _LEAST_CHANNELS // source.image_shape[0])
         return VectorisedGroup(
-            source, precision, template, least_rows=rows, compiled=compile, parts=parts, objective=objective
+            source,
+            precision,
+            template,
+            least_rows=rows,
+            compiled=compile,
+            parts=parts,
+            objective=objective,
         )
     else:
         try:
@@ -105,18 +117,25 @@ def open_group(
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
-            warn_once(f"Lanes of network '{model.network}' train uncompiled, about half as fast: {_one_line(error)}")
+            warn_once(
+                f"Lanes of network '{model.network}' train uncompiled, about half as fast: "
+                f"{_one_line(error)}"
+            )
     return sequential
 
 
 def fusion_problem(
-    template: VAE, model: "ModelSettings", image_shape: ImageShape, objective: Objective = LOSSES["elbo"]
+    template: VAE,
+    model: "ModelSettings",
+    image_shape: ImageShape,
+    objective: Objective = LOSSES["elbo"],
 ) -> str | None:
     """Say why lanes of `model` cannot be rows of `template`, or return None where they can.
 
-    One batch is trained both ways: by a plain module of half the template's latent size and components, and by two fused
-    rows in which that module is embedded. Losses and running statistics must agree, in training and in evaluation. The check
-    runs on the CPU in float32, whatever the lanes use, so that the answer depends on the settings alone.
+    One batch is trained both ways: by a plain module of half the template's latent size and
+    components, and by two fused rows in which that module is embedded. Losses and running
+    statistics must agree, in training and in evaluation. The check runs on the CPU in float32,
+    whatever the lanes use, so that the answer depends on the settings alone.
     """
     sizes = {"latent_size": len(template.latent_mask)}
     if "prior.component_mask" in dict(template.named_buffers()):
@@ -131,7 +150,10 @@ def fusion_problem(
         return f"vmap refuses it ({_one_line(error)})"
     for row, reference in zip(fused, alone, strict=True):
         if not torch.allclose(row.float(), reference.float(), rtol=_TOLERANCE, atol=_TOLERANCE):
-            return "a model padded to the largest latent size or component count of the study gives other numbers"
+            return (
+                "a model padded to the largest latent size or component count of the study gives "
+                "other numbers"
+            )
     return None
 
 
@@ -142,13 +164,19 @@ def _one_line(error: Exception) -> str:
 def _one_batch(
     template: VAE, plain: VAE, image_shape: ImageShape, objective: Objective
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Return losses, sums in evaluation and buffers after a step's forward pass: of the first of two fused rows, of `plain`."""
+    """Return losses, sums in evaluation and buffers after a step's forward pass: of the first of
+    two fused rows, of `plain`.
+    """
     size, padded = len(plain.latent_mask), len(template.latent_mask)
     generator = torch.Generator().manual_seed(0)
     x = (torch.rand(_IMAGES, *image_shape, generator=generator) < 0.5).float()
     e = torch.randn(_IMAGES, padded, generator=generator)
     e[:, size:] = 0
-    noise = e if objective.samples == 1 else torch.stack([e.roll(draw, 0) for draw in range(objective.samples)], 1)
+    noise = (
+        e
+        if objective.samples == 1
+        else torch.stack([e.roll(draw, 0) for draw in range(objective.samples)], 1)
+    )
     beta, free = torch.ones(2), torch.zeros(2)
     plain_parameters = {name: p.detach() for name, p in plain.named_parameters()}
     plain_buffers = {name: buffer.clone() for name, buffer in plain.named_buffers()}
@@ -156,18 +184,30 @@ def _one_batch(
     buffers = _two_rows(dict(template.named_buffers()), plain_buffers)
     leaves = [parameter.requires_grad_() for parameter in parameters.values()]
     two_x, two_e = (tensor.expand(2, *tensor.shape) for tensor in (x, noise))
-    loss = vmap(lane_loss(template.train(), objective))(parameters, buffers, two_x, two_e, beta, free, free)
+    loss = vmap(lane_loss(template.train(), objective))(
+        parameters, buffers, two_x, two_e, beta, free, free
+    )
     gradients = torch.autograd.grad(loss.loss.sum(), leaves)
     inputs = x, noise[..., :size], beta[0], free[0], free[0]
     plain_loss = lane_loss(plain.train(), objective)(plain_parameters, plain_buffers, *inputs)
     with torch.no_grad():
-        terms = vmap(lane_terms(template.eval()), in_dims=(0, 0, None, None))(parameters, buffers, x, e)
+        terms = vmap(lane_terms(template.eval()), in_dims=(0, 0, None, None))(
+            parameters, buffers, x, e
+        )
         plain_terms = lane_terms(plain.eval())(plain_parameters, plain_buffers, x, e[:, :size])
     finite = torch.stack([gradient.isfinite().all() for gradient in gradients]).all()
-    unpadded = [leading_slice(buffers[name][0], tensor.shape) for name, tensor in plain_buffers.items()]
+    unpadded = [
+        leading_slice(buffers[name][0], tensor.shape) for name, tensor in plain_buffers.items()
+    ]
     return (
         [loss.loss[0].detach(), loss.rate[0], terms[0][0], terms[1][0], finite, *unpadded],
-        [plain_loss.loss, plain_loss.rate, *plain_terms[:2], torch.ones_like(finite), *plain_buffers.values()],
+        [
+            plain_loss.loss,
+            plain_loss.rate,
+            *plain_terms[:2],
+            torch.ones_like(finite),
+            *plain_buffers.values(),
+        ],
     )
 
 
@@ -189,7 +229,8 @@ def seconds_per_image(
     fuse: bool,
     compile: bool,
 ) -> float:
-    """Time a few training steps: return the seconds per image and trial when `lanes` trials share the device.
+    """Time a few training steps: return the seconds per image and trial when `lanes` trials share
+    the device.
 
     Raises:
         torch.OutOfMemoryError: they do not fit.
@@ -201,19 +242,23 @@ def seconds_per_image(
     opened = partial(open_group, few, settings, maxima=maxima, averaged=averaged, parts=parts)
     group = opened(precision=precision, fuse=fuse, compile=compile)
     for number in range(lanes):
-        lane, vae = open_lane(TrialSpec(number=number, params={}, seed=number), settings, few.image_shape, images)
+        lane, vae = open_lane(
+            TrialSpec(number=number, params={}, seed=number), settings, few.image_shape, images
+        )
         group.add(lane, vae, fresh_state(lane, vae, averaged=averaged))
     numbers, seconds = list(range(lanes)), []
     for _ in range(3):
         started = time.perf_counter()
         group.train_epoch(numbers)
         seconds.append(time.perf_counter() - started)
-    # The first pass pays for warm-up. The slower of the other two was disturbed by other work on the machine.
+    # The first pass pays for warm-up. The slower of the other two was disturbed by other work on
+    # the machine.
     return min(seconds[1:]) / (images * lanes)
 
 
 def fastest_lanes(seconds_of: Callable[[int], float], most: int) -> int:
-    """Return the number of lanes (1, 2, 4 … `most`) of least time per trial that fits in memory; more must save 5 %.
+    """Return the number of lanes (1, 2, 4 … `most`) of least time per trial that fits in memory;
+    more must save 5 %.
 
     `seconds_of`: number of lanes → `seconds_per_image`.
     """

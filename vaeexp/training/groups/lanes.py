@@ -1,4 +1,6 @@
-"""Trains the lanes of one process on one device: adds trials, trains them round by round, finishes their artifacts."""
+"""Trains the lanes of one process on one device: adds trials, trains them round by round, finishes
+their artifacts.
+"""
 
 import math
 import os
@@ -15,7 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps import Failure, FailureKind, Outcome, Plan, Progress, Stall, TrialResult, TrialSpec, WorkerState, ends_soon
+from sweeps import (
+    Failure,
+    FailureKind,
+    Outcome,
+    Plan,
+    Progress,
+    Stall,
+    TrialResult,
+    TrialSpec,
+    WorkerState,
+    ends_soon,
+)
 from vaeexp.models.vae import VAE, shape_of
 from vaeexp.training import EpochSums, Lane, Snapshot, State, fresh_state, open_lane
 from vaeexp.training.batches import Source
@@ -28,30 +41,40 @@ if TYPE_CHECKING:
 
 
 class Artifacts(Protocol):
-    """Makes pictures, test metrics and files from a lane's weights. Threads make pictures and files during training, from
-    copies on the CPU."""
+    """Makes pictures, test metrics and files from a lane's weights. Threads make pictures and files
+    during training, from copies on the CPU."""
 
-    def pictures(self, lane: Lane, weights: Tensor, buffers: Tensor, folder: Path) -> Future[dict[str, str]]:
+    def pictures(
+        self, lane: Lane, weights: Tensor, buffers: Tensor, folder: Path
+    ) -> Future[dict[str, str]]:
         """Draw grids of the lane's present epoch; the future gives name → path."""
 
-    def test(self, lane: Lane, best: Snapshot, last: Snapshot) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        """Return the metrics of the lane's best and last weights on the test set, and arrays of the best ones."""
+    def test(
+        self, lane: Lane, best: Snapshot, last: Snapshot
+    ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """Return the metrics of the lane's best and last weights on the test set, and arrays of the
+        best ones.
+        """
 
     def finish(
         self, lane: Lane, best: Snapshot, last: Snapshot | None, outcome: Outcome, folder: Path
     ) -> Future[dict[str, str]]:
-        """Write the files of an ended trial into its folder, from its best and its last epoch; the future gives name →
-        SHA-256 of its files of weights. `last` is None for a trial that failed, because its last weights may not be finite."""
+        """Write the files of an ended trial into its folder, from its best and its last epoch; the
+        future gives name → SHA-256 of its files of weights. `last` is None for a trial that failed,
+        because its last weights may not be finite."""
 
 
 class Pictures:
     """Draws the pictures of lanes beside the training, once per epoch and process.
 
-    A new process draws the pictures of a replayed epoch too, because a killed process may not have drawn them.
+    A new process draws the pictures of a replayed epoch too, because a killed process may not have
+    drawn them.
     """
 
     def __init__(self, artifacts: Artifacts, weights: str, epochs: Literal["all", "last"]) -> None:
-        """`weights`: the weights to draw, "weights" or "average". `epochs`: all that are to be shown, or a lane's last."""
+        """`weights`: the weights to draw, "weights" or "average". `epochs`: all that are to be
+        shown, or a lane's last.
+        """
         self._artifacts, self._weights, self._epochs = artifacts, weights, epochs
         self._drawing: dict[int, list[tuple[int, Future[dict[str, str]]]]] = defaultdict(list)
         """Trial number → (epoch, future pictures) that nobody has taken yet."""
@@ -64,21 +87,28 @@ class Pictures:
         shown = lane.finished or (self._epochs == "all" and lane.shown_after(lane.epoch))
         if lane.epoch > self._newest[number] and shown:
             weights, buffers = copied(group, number, self._weights, "buffers")
-            self._drawing[number].append((lane.epoch, self._artifacts.pictures(lane, weights, buffers, folder)))
+            self._drawing[number].append(
+                (lane.epoch, self._artifacts.pictures(lane, weights, buffers, folder))
+            )
             self._newest[number] = lane.epoch
 
     def take(self, number: int, *, last: bool = False) -> dict[int, dict[str, str]]:
-        """Wait for pictures that nobody has taken; return epoch → name → path. `last`: another trial may get the number."""
+        """Wait for pictures that nobody has taken; return epoch → name → path. `last`: another
+        trial may get the number.
+        """
         if last:
             self._newest.pop(number, None)
         return {epoch: drawing.result() for epoch, drawing in self._drawing.pop(number, ())}
 
 
 def copied(group: Group, number: int, *names: str) -> list[Tensor]:
-    """Copy these tensors of a lane to the CPU: from a GPU into pinned memory, because all lanes wait for this copy and a
-    GPU writes into pinned memory several times as fast."""
+    """Copy these tensors of a lane to the CPU: from a GPU into pinned memory, because all lanes
+    wait for this copy and a GPU writes into pinned memory several times as fast."""
     tensors = [group.state(number, name)[name].detach() for name in names]
-    return [torch.empty_like(t, device="cpu", pin_memory=t.device.type == "cuda").copy_(t) for t in tensors]
+    return [
+        torch.empty_like(t, device="cpu", pin_memory=t.device.type == "cuda").copy_(t)
+        for t in tensors
+    ]
 
 
 _CHECKPOINTS = 2
@@ -120,19 +150,30 @@ class TrainingLanes:
             rows: the most lanes of one fused program; more train in turn.
             checkpoint_seconds: seconds of training between two checkpoints of a lane.
             artifacts: makes pictures, test metrics and files.
-            pictures: epochs whose pictures are drawn: all that are to be shown, or the last one of a lane that trains to its end.
+            pictures: epochs whose pictures are drawn: all that are to be shown, or the last one of
+                a lane that trains to its end.
             checkpoints: where they lie; None: in the trials' folders.
             kind: what decides the numbers besides the trial, as `sweeps.lanes.Lanes` has it.
             others: as in `open_group`.
         """
         self.width, self.kind = lanes, kind or {}
         self._source_of, self._settings_of, self._folder = source_of, settings_of, folder
-        self._averaged, self._by_shape, self._checkpoint_seconds = averaged, fuse or compile, checkpoint_seconds
+        self._averaged = averaged
+        self._by_shape = fuse or compile
+        self._checkpoint_seconds = checkpoint_seconds
         self._open_group = partial(
-            open_group, maxima=maxima, precision=precision, fuse=fuse, compile=compile, averaged=averaged, parts=parts
+            open_group,
+            maxima=maxima,
+            precision=precision,
+            fuse=fuse,
+            compile=compile,
+            averaged=averaged,
+            parts=parts,
         )
         self._evaluated = "average" if averaged else "weights"
-        self._rounded = " of training in bf16; try `--precision float32`" if precision == "bf16" else ""
+        self._rounded = (
+            " of training in bf16; try `--precision float32`" if precision == "bf16" else ""
+        )
         self._checkpoints = checkpoints or FolderCheckpoints(folder)
         self._artifacts, self._pictures = artifacts, Pictures(artifacts, self._evaluated, pictures)
         self._groups: dict[tuple, list[Group]] = {}
@@ -146,7 +187,12 @@ class TrainingLanes:
 
     def replay(self) -> None:
         while not ends_soon() and (
-            behind := [n for group in self._all() for n, lane in group.lanes.items() if lane.epoch < lane.trial.epoch]
+            behind := [
+                n
+                for group in self._all()
+                for n, lane in group.lanes.items()
+                if lane.epoch < lane.trial.epoch
+            ]
         ):
             for _ in self._round(behind, replay=True):
                 pass
@@ -157,7 +203,8 @@ class TrainingLanes:
         for group in self._all():
             for number in group.lanes.keys() & set(numbers):
                 lane = group.lanes[number]
-                # At the start of a round the storage holds all epochs of the lane, so no checkpoint runs ahead of it.
+                # At the start of a round the storage holds all epochs of the lane, so no checkpoint
+                # runs ahead of it.
                 if lane.checkpoint_due >= self._checkpoint_seconds and lane.epoch > 0:
                     self._checkpoints.save(lane, group.state(number))
         yield from self._round(list(numbers), replay=False)
@@ -175,7 +222,10 @@ class TrainingLanes:
         return iter(())
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
-        sizes = {number: self._paused_at(number) if end.state == "paused" else 0 for number, end in ending.items()}
+        sizes = {
+            number: self._paused_at(number) if end.state == "paused" else 0
+            for number, end in ending.items()
+        }
         # Start the files of all lanes, then wait for them.
         released = [(number, *self._finish(number, outcome)) for number, outcome in ending.items()]
         results = []
@@ -183,8 +233,14 @@ class TrainingLanes:
             files = written.result() if written else {}
             where = str(folder) if folder.exists() else None
             drawn = self._pictures.take(number, last=True)
-            images = {epoch: named for epoch, named in drawn.items() if all(map(os.path.exists, named.values()))}
-            left = TrialResult(number=number, metrics=metrics, folder=where, files=files, images=images)
+            images = {
+                epoch: named
+                for epoch, named in drawn.items()
+                if all(map(os.path.exists, named.values()))
+            }
+            left = TrialResult(
+                number=number, metrics=metrics, folder=where, files=files, images=images
+            )
             results.append(replace(left, checkpoint_bytes=_CHECKPOINTS * sizes[number]))
         return results
 
@@ -193,8 +249,12 @@ class TrainingLanes:
         group = next(group for group in self._all() if number in group.lanes)
         return self._checkpoints.save(group.lanes[number], group.state(number))
 
-    def _finish(self, number: int, outcome: Outcome) -> tuple[Path, dict[str, float], Future[dict[str, str]] | None]:
-        """Free a lane; return its folder, its metrics and the future of its files (None without files)."""
+    def _finish(
+        self, number: int, outcome: Outcome
+    ) -> tuple[Path, dict[str, float], Future[dict[str, str]] | None]:
+        """Free a lane; return its folder, its metrics and the future of its files (None without
+        files).
+        """
         group = next(group for group in self._all() if number in group.lanes)
         lane, folder = group.lanes[number], self._trial_folder(group.lanes[number].trial)
         metrics = {"parameters": float(lane.layout.count), "best_epoch": float(lane.best_epoch)}
@@ -219,7 +279,9 @@ class TrainingLanes:
     def _round(self, numbers: list[int], *, replay: bool) -> Iterator[list[Progress]]:
         self._shrink_groups()
         for group in self._all():
-            for turn in group.batches_of_lanes([number for number in numbers if number in group.lanes]):
+            for turn in group.batches_of_lanes(
+                [number for number in numbers if number in group.lanes]
+            ):
                 if ends_soon():
                     return
                 try:
@@ -234,16 +296,28 @@ class TrainingLanes:
     def _train(self, group: Group, numbers: list[int], replay: bool) -> list[Progress]:
         started = time.perf_counter()
         trained = group.train_epoch(numbers)
-        # Only in some epochs, because two validations in every epoch take a quarter of a bf16 epoch.
-        shown = [n for n in numbers if self._averaged and group.lanes[n].shown_after(group.lanes[n].epoch + 1)]
+        # Only in some epochs, because two validations in every epoch take a quarter of a bf16
+        # epoch.
+        shown = [
+            n
+            for n in numbers
+            if self._averaged and group.lanes[n].shown_after(group.lanes[n].epoch + 1)
+        ]
         raw = group.evaluate(shown, "weights") if shown else {}
-        scored = group.evaluate(numbers, self._evaluated)  # last, because lanes keep the statistics of these weights
+        # Last, because lanes keep the statistics of these weights.
+        scored = group.evaluate(numbers, self._evaluated)
         seconds = (time.perf_counter() - started) / len(numbers)
-        # These are pictures of the round before. The pictures of this round are drawn while the next round trains.
+        # These are pictures of the round before. The pictures of this round are drawn while the
+        # next round trains.
         images = {} if replay else {number: self._pictures.take(number) for number in numbers}
-        progress = [self._settle(group, n, (trained[n], scored[n], raw.get(n)), seconds, replay) for n in numbers]
+        progress = [
+            self._settle(group, n, (trained[n], scored[n], raw.get(n)), seconds, replay)
+            for n in numbers
+        ]
         if len(numbers) == 1:  # its pictures are due now, because other lanes train next
-            images = {number: drawn | self._pictures.take(number) for number, drawn in images.items()}
+            images = {
+                number: drawn | self._pictures.take(number) for number, drawn in images.items()
+            }
         return [replace(report, images=images.get(report.number, {})) for report in progress]
 
     def _settle(
@@ -254,9 +328,11 @@ class TrainingLanes:
         seconds: float,
         replay: bool,
     ) -> Progress:
-        """Record one trained epoch of a lane: metrics, best weights, pictures or failure; return its progress.
+        """Record one trained epoch of a lane: metrics, best weights, pictures or failure; return
+        its progress.
 
-        `sums`: of training, of validation and, in some epochs, of validation without the running average.
+        `sums`: of training, of validation and, in some epochs, of validation without the running
+            average.
         """
         lane, (trained, scored, raw) = group.lanes[number], sums
         lane.epoch += 1
@@ -264,7 +340,11 @@ class TrainingLanes:
         objective = scored.neg_elbo
         for name, value in (("training loss", trained.loss), ("validation value", objective)):
             if not math.isfinite(value):
-                return _failed(lane, "diverged", f"The {name} became {value} in epoch {lane.epoch}{self._rounded}.")
+                return _failed(
+                    lane,
+                    "diverged",
+                    f"The {name} became {value} in epoch {lane.epoch}{self._rounded}.",
+                )
         metrics = lane.metrics(trained, scored, raw, seconds=seconds, device=group.source.device)
         lane.stale += lane.counts
         if lane.counts and objective < lane.best_objective:
@@ -274,25 +354,40 @@ class TrainingLanes:
         if not replay:
             self._test(lane, group, lane.finished)
         self._pictures.draw(group, lane, self._trial_folder(lane.trial))
-        return Progress(number=number, epoch=lane.epoch, objective=objective, metrics=metrics, finished=lane.finished)
+        return Progress(
+            number=number,
+            epoch=lane.epoch,
+            objective=objective,
+            metrics=metrics,
+            finished=lane.finished,
+        )
 
     def _test(self, lane: Lane, group: Group, complete: bool) -> None:
-        """Compute the test metrics, once, if the trial is complete and may see the test set: in its last round, because all
-        processes then work side by side; in `finish` only if the trial was resumed after that round."""
+        """Compute the test metrics, once, if the trial is complete and may see the test set: in its
+        last round, because all processes then work side by side; in `finish` only if the trial was
+        resumed after that round."""
         if complete and lane.trial.test and lane.best_epoch and not lane.test_metrics:
             state = partial(group.state, lane.trial.number)
             snapshots = self._snapshots(lane, lambda *names: list(state(*names).values()))
             lane.test_metrics, lane.test_arrays = self._artifacts.test(lane, *snapshots)
 
-    def _snapshots(self, lane: Lane, read: Callable[..., list[Tensor]]) -> tuple[Snapshot, Snapshot]:
-        """Return the lane's model after its best epoch and after its last; `read` gives tensors of its state by name."""
+    def _snapshots(
+        self, lane: Lane, read: Callable[..., list[Tensor]]
+    ) -> tuple[Snapshot, Snapshot]:
+        """Return the lane's model after its best epoch and after its last; `read` gives tensors of
+        its state by name.
+        """
         best = Snapshot(lane.best_epoch, *read("best", "best_buffers"))
         if lane.epoch == lane.best_epoch:
             return best, best
         return best, Snapshot(lane.epoch, *read(self._evaluated, "buffers"))
 
-    def _after_out_of_memory(self, group: Group, numbers: list[int], replay: bool) -> Iterator[list[Progress]]:
-        """Halve the lanes per group; each lane restarts from its checkpoint, or fails if it trained alone."""
+    def _after_out_of_memory(
+        self, group: Group, numbers: list[int], replay: bool
+    ) -> Iterator[list[Progress]]:
+        """Halve the lanes per group; each lane restarts from its checkpoint, or fails if it trained
+        alone.
+        """
         count = len(group.lanes)
         alone = count == 1 or not group.fused
         lanes = [group.lanes[number] for number in numbers] if alone else list(group.lanes.values())
@@ -303,9 +398,13 @@ class TrainingLanes:
         if alone:
             [lane] = lanes
             lane.epoch += 1
-            # The lane's weights were freed with its memory. A fresh lane without best weights stands in until `finish`.
+            # The lane's weights were freed with its memory. A fresh lane without best weights
+            # stands in until `finish`.
             self._place(*self._open(lane.trial))
-            message = f"One trial needs more memory than the device has ({lane.layout.count:,} parameters)."
+            message = (
+                f"One trial needs more memory than the device has ({lane.layout.count:,} "
+                "parameters)."
+            )
             yield [_failed(lane, "out_of_memory", message)]
             return
         self._limit = max(1, count // 2)
@@ -323,13 +422,16 @@ class TrainingLanes:
         """Put a lane into its group, with this state or a fresh one; return the group."""
         group = self._group_for(lane.settings)
         for other in self._all():
-            if other is not group:  # another shape replaces the lanes that left, so their memory is given back
+            # Another shape replaces the lanes that left, so their memory is given back.
+            if other is not group:
                 other.shrink()
         group.add(lane, vae, state or fresh_state(lane, vae, averaged=self._averaged))
         return group
 
     def prepare(self, configurations: Iterable["Settings"]) -> None:
-        """Open the groups of these settings, so that their steps are compiled before the first trial."""
+        """Open the groups of these settings, so that their steps are compiled before the first
+        trial.
+        """
         for settings in configurations:
             self._group_for(settings)
 
@@ -347,11 +449,14 @@ class TrainingLanes:
         return groups[-1]
 
     def _shrink_groups(self) -> None:
-        """Give back the memory of lanes that left. Done before a round, because most lanes are replaced at once."""
+        """Give back the memory of lanes that left. Done before a round, because most lanes are
+        replaced at once.
+        """
         for groups in self._groups.values():
             for group in groups:
                 group.shrink()
-            # An empty sequential group stays, because it takes little memory and its compiled step will be used again.
+            # An empty sequential group stays, because it takes little memory and its compiled step
+            # will be used again.
             groups[:] = [group for group in groups if group.lanes or not group.fused]
 
     def _all(self) -> list[Group]:
@@ -363,4 +468,10 @@ class TrainingLanes:
 
 def _failed(lane: Lane, kind: FailureKind, message: str) -> Progress:
     failure = Failure(kind=kind, message=message)
-    return Progress(number=lane.trial.number, epoch=lane.epoch, objective=math.nan, finished=True, failure=failure)
+    return Progress(
+        number=lane.trial.number,
+        epoch=lane.epoch,
+        objective=math.nan,
+        finished=True,
+        failure=failure,
+    )

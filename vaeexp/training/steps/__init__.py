@@ -1,4 +1,5 @@
-"""Builds the loss and the training step as functions of tensors, of one lane or R stacked lanes, for a compiler to take whole.
+"""Builds the loss and the training step as functions of tensors, of one lane or R stacked lanes,
+for a compiler to take whole.
 
 Shapes: B batch, C channels, H × W pixels, L latent dimensions; `...` is nothing or R rows.
 """
@@ -30,13 +31,16 @@ __all__ = [
 ]
 
 VALIDATION_BATCH = 500
-_TOLERANCE = {"float32": 1e-3, "bf16": 5e-2}  # relative to norms; larger for bf16, because a compiler rounds less often
+# Relative to norms; larger for bf16, because a compiler rounds less often.
+_TOLERANCE = {"float32": 1e-3, "bf16": 5e-2}
 Tensors = Mapping[str, Tensor]
 """Parameters or buffers by name."""
 
 
 class Loss(NamedTuple):
-    """The loss of one batch and its parts, means over images in nats, and sums over images of μ and μ² [L]."""
+    """The loss of one batch and its parts, means over images in nats, and sums over images of μ and
+    μ² [L].
+    """
 
     loss: Tensor
     distortion: Tensor
@@ -46,21 +50,29 @@ class Loss(NamedTuple):
 
 
 class TrainingLoss(nn.Module):
-    """An objective of a model, as a module: (x [B, C, H, W], noise e [B, L] or [B, S, L], β, free nats, progress) → `Loss`."""
+    """An objective of a model, as a module: (x [B, C, H, W], noise e [B, L] or [B, S, L], β, free
+    nats, progress) → `Loss`.
+    """
 
     def __init__(self, model: VAE, objective: Objective) -> None:
         super().__init__()
         self.model, self.objective = model, objective
 
-    def forward(self, x: Tensor, e: Tensor, beta: Tensor, free_nats: Tensor, progress: Tensor) -> Loss:
+    def forward(
+        self, x: Tensor, e: Tensor, beta: Tensor, free_nats: Tensor, progress: Tensor
+    ) -> Loss:
         step = make_step(self.model, self.objective, x, e, beta, free_nats, progress)
-        distortion, rate, mean = (part.detach() for part in (step.distortion, step.rate, step.posterior.mean))
+        distortion, rate, mean = (
+            part.detach() for part in (step.distortion, step.rate, step.posterior.mean)
+        )
         loss = self.objective.function(step)
         return Loss(loss, distortion.mean(), rate.mean(), mean.sum(0), mean.square().sum(0))
 
 
 def lane_loss(model: VAE, objective: Objective) -> Callable[..., Loss]:
-    """Return the training loss as a function of parameters and buffers by name, and of what `TrainingLoss` takes."""
+    """Return the training loss as a function of parameters and buffers by name, and of what
+    `TrainingLoss` takes.
+    """
 
     call = stateless(TrainingLoss(model, objective))
 
@@ -72,7 +84,9 @@ def lane_loss(model: VAE, objective: Objective) -> Callable[..., Loss]:
 
 
 def lane_terms(module: nn.Module) -> Callable[..., tuple[Tensor, ...]]:
-    """Return the function that sums distortion [], rate [], μ [L] and μ² [L] over a batch, in float64 if possible."""
+    """Return the function that sums distortion [], rate [], μ [L] and μ² [L] over a batch, in
+    float64 if possible.
+    """
 
     call = stateless(module)
 
@@ -86,16 +100,26 @@ def lane_terms(module: nn.Module) -> Callable[..., tuple[Tensor, ...]]:
 
 
 def validation_totals(
-    terms_of: Callable[..., tuple[Tensor, ...]], parameters: Tensors, buffers: Tensors, source: Source, noise: Tensor
+    terms_of: Callable[..., tuple[Tensor, ...]],
+    parameters: Tensors,
+    buffers: Tensors,
+    source: Source,
+    noise: Tensor,
 ) -> list[Tensor]:
-    """Return the sums of `lane_terms` (or vmap of it, with an axis of rows) over the validation images, on the CPU."""
-    batches = zip(source.validation.split(VALIDATION_BATCH), noise.split(VALIDATION_BATCH), strict=True)
+    """Return the sums of `lane_terms` (or vmap of it, with an axis of rows) over the validation
+    images, on the CPU.
+    """
+    batches = zip(
+        source.validation.split(VALIDATION_BATCH), noise.split(VALIDATION_BATCH), strict=True
+    )
     terms = [terms_of(parameters, buffers, x, e) for x, e in batches]
     return [reduce(add, parts).cpu() for parts in zip(*terms, strict=True)]
 
 
 class Numbers(NamedTuple):
-    """The numbers that differ between lanes and between steps: each [] for one lane or [R] for rows."""
+    """The numbers that differ between lanes and between steps: each [] for one lane or [R] for
+    rows.
+    """
 
     beta: Tensor
     free_nats: Tensor
@@ -108,8 +132,9 @@ class Numbers(NamedTuple):
 
 
 StepState = Mapping[str, list[Tensor]]
-"""The tensors that a step trains in place: weights, first and second (moments) and, if kept, average, all by parameter;
-buffers; totals, the sums of (loss, distortion, rate) [..., 3] and of μ and μ² [..., 2, L]."""
+"""The tensors that a step trains in place: weights, first and second (moments) and, if kept,
+average, all by parameter; buffers; totals, the sums of (loss, distortion, rate) [..., 3] and of μ
+and μ² [..., 2, L]."""
 
 
 def step_of(
@@ -121,9 +146,11 @@ def step_of(
     *,
     update: Callable[..., None] = move_all,
 ) -> Callable[[StepState, Numbers, Tensor, Tensor], None]:
-    """Return the step of (state, numbers, noise [..., B, L] or [..., B, S, L], targets [..., B, C, H, W]) that minimises `loss_of`.
+    """Return the step of (state, numbers, noise [..., B, L] or [..., B, S, L], targets [..., B, C,
+    H, W]) that minimises `loss_of`.
 
-    `loss_of` is `lane_loss` or vmap of it. `names` and `buffer_names` are in the order of the state's lists.
+    `loss_of` is `lane_loss` or vmap of it. `names` and `buffer_names` are in the order of the
+    state's lists.
     """
 
     def step(state: StepState, numbers: Numbers, noise: Tensor, x: Tensor) -> None:
@@ -131,7 +158,9 @@ def step_of(
         parameters = dict(zip(names, leaves, strict=True))
         buffers = dict(zip(buffer_names, state["buffers"], strict=True))
         with training_precision(device, precision):
-            loss = loss_of(parameters, buffers, x, noise, numbers.beta, numbers.free_nats, numbers.progress)
+            loss = loss_of(
+                parameters, buffers, x, noise, numbers.beta, numbers.free_nats, numbers.progress
+            )
         grads = torch.autograd.grad(loss.loss.sum(), leaves)
         with torch.no_grad():
             update(
@@ -146,26 +175,36 @@ def step_of(
 
 
 def same_step(
-    runs: Sequence[Callable[[], object]], state: StepState, moved: list[Tensor], before: list[Tensor], precision: str
+    runs: Sequence[Callable[[], object]],
+    state: StepState,
+    moved: list[Tensor],
+    before: list[Tensor],
+    precision: str,
 ) -> bool:
-    """Return whether two ways to take a step agree on the sums of losses and the first moments in `state`.
+    """Return whether two ways to take a step agree on the sums of losses and the first moments in
+    `state`.
 
-    Each way starts with the values `before` in the tensors `moved`. Weights are not compared, because rounding decides the
-    direction of Adam where a gradient is almost 0.
+    Each way starts with the values `before` in the tensors `moved`. Weights are not compared,
+    because rounding decides the direction of Adam where a gradient is almost 0.
     """
     results = []
     for run in runs:
         torch._foreach_copy_(moved, before)
         run()
-        results.append([[state["totals"][0].clone()], [moment.clone() for moment in state["first"]]])
+        results.append(
+            [[state["totals"][0].clone()], [moment.clone() for moment in state["first"]]]
+        )
     return agree(results[1], results[0], precision)
 
 
-def agree(results: Sequence[Sequence[Tensor]], references: Sequence[Sequence[Tensor]], precision: str) -> bool:
-    """Return whether two ways to compute a step agree up to rounding; numbers that are not finite must match in place.
+def agree(
+    results: Sequence[Sequence[Tensor]], references: Sequence[Sequence[Tensor]], precision: str
+) -> bool:
+    """Return whether two ways to compute a step agree up to rounding; numbers that are not finite
+    must match in place.
 
-    The tensors of one inner list are compared as one vector, because some gradients are rounding errors alone, such as the
-    gradient of a bias before a normalisation.
+    The tensors of one inner list are compared as one vector, because some gradients are rounding
+    errors alone, such as the gradient of a bias before a normalisation.
     """
     for tensors, wanted in zip(results, references, strict=True):
         distance = size = 0.0

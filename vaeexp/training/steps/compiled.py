@@ -1,11 +1,13 @@
-"""Takes a training step of one lane as one compiled function: loss, gradients and update in a few passes over memory.
+"""Takes a training step of one lane as one compiled function: loss, gradients and update in a few
+passes over memory.
 
-A CPU spends as long on the small operations of a step (casts, activations, densities, Adam, PyTorch's overhead) as on its
-matrix products. PyTorch's compiler (AOTInductor) turns the whole step into C++. Compilation takes 20 to 45 seconds per shape of
-model, so the user's cache keeps the program, and every process and every later study loads it.
+A CPU spends as long on the small operations of a step (casts, activations, densities, Adam,
+PyTorch's overhead) as on its matrix products. PyTorch's compiler (AOTInductor) turns the whole step
+into C++. Compilation takes 20 to 45 seconds per shape of model, so the user's cache keeps the
+program, and every process and every later study loads it.
 
-Shapes: B batch, C channels, H × W pixels, L latent dimensions of the padded model, which embeds lanes of all sizes of a
-study.
+Shapes: B batch, C channels, H × W pixels, L latent dimensions of the padded model, which embeds
+lanes of all sizes of a study.
 """
 
 import hashlib
@@ -34,12 +36,16 @@ _CPU = torch.device("cpu")
 _OF_LANE = ("beta", "free_nats", "progress", "share")
 """Numbers of a step besides those of the update."""
 _CHECKED = Rule(optimizer="nadam", weight_decay=1e-2, clip_norm=1.0)
-"""The rule of the step with which an eager and a compiled step are compared; it uses most numbers of an update."""
+"""The rule of the step with which an eager and a compiled step are compared; it uses most numbers
+of an update.
+"""
 _PACKAGE = Path(__file__).parents[2]
 
 
 class CompiledStep:
-    """Trains one lane at a time, in tensors at fixed addresses: `begin`, one call for each batch, `end`."""
+    """Trains one lane at a time, in tensors at fixed addresses: `begin`, one call for each batch,
+    `end`.
+    """
 
     def __init__(
         self,
@@ -54,31 +60,41 @@ class CompiledStep:
     ) -> None:
         """Compile the step, or load it from the cache.
 
-        `template` is the padded model of `model`, on the CPU; `batch_shape` is (B, C, H, W); `parts` are those of the updates
-        of all lanes (`parts_of`); `loss` is the setting of that name.
+        `template` is the padded model of `model`, on the CPU; `batch_shape` is (B, C, H, W);
+        `parts` are those of the updates of all lanes (`parts_of`); `loss` is the setting of that
+        name.
 
         Raises:
-            RuntimeError: the step cannot be compiled on this machine, or the compiled step computes something else.
+            RuntimeError: the step cannot be compiled on this machine, or the compiled step computes
+                something else.
         """
         parameters, buffers = dict(template.named_parameters()), dict(template.named_buffers())
         layout, latent_size = Layout(parameters), len(template.latent_mask)
-        names = ("weights", "first", "second", "average") if averaged else ("weights", "first", "second")
+        names = (
+            ("weights", "first", "second", "average")
+            if averaged
+            else ("weights", "first", "second")
+        )
         self._views = {name: layout.views(torch.zeros(layout.size)) for name in names}
         self._buffers = {name: buffer.clone() for name, buffer in buffers.items()}
         wide, objective = wide_dtype(_CPU), find_loss(loss)
-        self._sums, self._moments = torch.zeros(3, dtype=wide), torch.zeros(2, latent_size, dtype=wide)
+        self._sums = torch.zeros(3, dtype=wide)
+        self._moments = torch.zeros(2, latent_size, dtype=wide)
         self._parts, self._names = parts, (*_OF_LANE, *move_names(parts))
-        self._numbers, self._noise = (
-            torch.zeros(len(self._names)),
-            torch.zeros(batch_shape[0], *noise_shape(objective, latent_size)),
-        )
+        self._numbers = torch.zeros(len(self._names))
+        self._noise = torch.zeros(batch_shape[0], *noise_shape(objective, latent_size))
         self._state = {name: list(views.values()) for name, views in self._views.items()}
-        self._state |= {"buffers": list(self._buffers.values()), "totals": [self._sums, self._moments]}
+        self._state |= {
+            "buffers": list(self._buffers.values()),
+            "totals": [self._sums, self._moments],
+        }
         for name, parameter in parameters.items():
             self._views["weights"][name].copy_(parameter.detach())
         x = (torch.rand(batch_shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
         arguments = (self._state, self._numbers, self._noise, x)
-        plain = step_of(lane_loss(template.train(), objective), list(parameters), list(buffers), _CPU, precision)
+        plain = step_of(
+            lane_loss(template.train(), objective), list(parameters), list(buffers), _CPU, precision
+        )
 
         def step(state: StepState, numbers: Tensor, noise: Tensor, x: Tensor) -> None:
             beta, free_nats, progress, share, *moves = numbers.unbind()
@@ -86,7 +102,8 @@ class CompiledStep:
             plain(state, Numbers(beta, free_nats, progress, share, of_update), noise, x)
 
         def traced() -> GraphModule:
-            from torch.fx.experimental.proxy_tensor import make_fx  # late, because PyTorch's tracer imports slowly
+            # Late, because PyTorch's tracer imports slowly.
+            from torch.fx.experimental.proxy_tensor import make_fx
 
             return with_biases_apart(
                 make_fx(step)(*tree_map(Tensor.clone, arguments))
@@ -108,7 +125,9 @@ class CompiledStep:
         self._rule = rule_of(lane.settings.train)
 
     def __call__(self, x: Tensor, e: Tensor) -> None:
-        """Take one step on targets x [B, C, H, W] and noise e [B, the lane's latent size] or [B, S, the same]."""
+        """Take one step on targets x [B, C, H, W] and noise e [B, the lane's latent size] or [B, S,
+        the same].
+        """
         self._noise[..., : e.shape[-1]] = e
         numbers = _numbers(self._lane, self._rule, self._step)
         self._numbers.copy_(torch.tensor([numbers[name] for name in self._names]))
@@ -116,8 +135,8 @@ class CompiledStep:
         self._step += 1
 
     def end(self) -> tuple[Tensor, Tensor]:
-        """Copy the tensors back into the lane's state; return sums over steps of (loss, distortion, rate) [3] and over
-        images of μ and μ² [2, the lane's latent size]."""
+        """Copy the tensors back into the lane's state; return sums over steps of (loss, distortion,
+        rate) [3] and over images of μ and μ² [2, the lane's latent size]."""
         for big, small in self._pairs(self._lane, self._lane_state):
             small.copy_(big)
         return self._sums.clone(), self._moments[:, : self._lane.settings.model.latent_size].clone()
@@ -132,25 +151,41 @@ class CompiledStep:
     def _check(self, step: Callable[..., None], x: Tensor, precision: str) -> None:
         """Raise RuntimeError if an eager and a compiled step from one state differ."""
         noise = torch.randn(self._noise.shape, generator=torch.Generator().manual_seed(1))
-        some = {"beta": 1.0, "free_nats": 0.0, "progress": 0.5, "share": 0.5} | moves_of(_CHECKED, 1_000, 1e-3)
+        some = {"beta": 1.0, "free_nats": 0.0, "progress": 0.5, "share": 0.5} | moves_of(
+            _CHECKED, 1_000, 1e-3
+        )
         numbers = torch.tensor([some[name] for name in self._names])
-        runs = (lambda: step(self._state, numbers, noise, x), lambda: self._run([*self._leaves, numbers, noise, x]))
-        if not same_step(runs, self._state, self._leaves, tree_map(Tensor.clone, self._leaves), precision):
+        runs = (
+            lambda: step(self._state, numbers, noise, x),
+            lambda: self._run([*self._leaves, numbers, noise, x]),
+        )
+        if not same_step(
+            runs, self._state, self._leaves, tree_map(Tensor.clone, self._leaves), precision
+        ):
             raise RuntimeError("the compiled step computes something else")
 
 
-def _made_from(template: VAE, model: "ModelSettings", precision: str, parts: Collection[str], loss: str) -> str | None:
-    """Return the text that identifies a step besides its shapes, so that a cached program is found without tracing. None if
-    the user's own code takes part, because only tracing shows a change of this code."""
+def _made_from(
+    template: VAE, model: "ModelSettings", precision: str, parts: Collection[str], loss: str
+) -> str | None:
+    """Return the text that identifies a step besides its shapes, so that a cached program is found
+    without tracing. None if the user's own code takes part, because only tracing shows a change of
+    this code."""
     if template.own or ":" in loss or has_foreign_layers(template):
         return None
-    settings = {name: value for name, value in vars(model).items() if name not in ("latent_size", "components")}
+    settings = {
+        name: value
+        for name, value in vars(model).items()
+        if name not in ("latent_size", "components")
+    }
     return repr((settings, precision, move_names(parts), loss, _sources()))
 
 
 @cache
 def _sources() -> str:
-    """Return a checksum of the source code that makes a step, so that a change of the code compiles anew."""
+    """Return a checksum of the source code that makes a step, so that a change of the code compiles
+    anew.
+    """
     digest = hashlib.sha256()
     for pattern in ("compiler.py", "models/**/*.py", "training/**/*.py"):
         for path in sorted(_PACKAGE.glob(pattern)):

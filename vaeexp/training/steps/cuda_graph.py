@@ -2,9 +2,10 @@
 
 Shapes: R rows, B batch, C channels, H × W pixels, L latent dimensions of the padded model.
 
-On CUDA a step is captured once as a CUDA graph and then replayed, because launching its hundreds of small kernels one by
-one takes longer than running them. The numbers that differ between lanes and between epochs are written into the same
-tensors, so a refilled lane needs no new graph. The captured step is compiled if possible, whole or in its update alone.
+On CUDA a step is captured once as a CUDA graph and then replayed, because launching its hundreds of
+small kernels one by one takes longer than running them. The numbers that differ between lanes and
+between epochs are written into the same tensors, so a refilled lane needs no new graph. The
+captured step is compiled if possible, whole or in its update alone.
 """
 
 import warnings
@@ -21,7 +22,14 @@ from vaeexp.models.vae import VAE
 from vaeexp.training import Lane
 from vaeexp.training.device import is_out_of_memory, wide_dtype
 from vaeexp.training.losses import LOSSES, Objective
-from vaeexp.training.optimizers import check_parts, corrected, move_all, move_names, moves_of, rule_of
+from vaeexp.training.optimizers import (
+    check_parts,
+    corrected,
+    move_all,
+    move_names,
+    moves_of,
+    rule_of,
+)
 from vaeexp.training.steps import Numbers, StepState, lane_loss, same_step, step_of
 
 Rows = dict[str, dict[str, Tensor]]
@@ -44,24 +52,31 @@ class FusedStep:
         parts: Collection[str],
         objective: Objective = LOSSES["elbo"],
     ) -> None:
-        """`template`: the padded model in which `rows` are embedded, on the device. `compiled`: whether to compile the whole
-        step on CUDA, which takes half a minute, so it pays for many steps only. `parts`: those of the updates of all lanes
-        (`parts_of`)."""
+        """`template`: the padded model in which `rows` are embedded, on the device. `compiled`:
+        whether to compile the whole step on CUDA, which takes half a minute, so it pays for many
+        steps only. `parts`: those of the updates of all lanes (`parts_of`)."""
         some = next(iter(rows["weights"].values()))
         self.template, self.precision, self.compiled = template, precision, compiled
         self._objective = objective
         self.device, count, wide = some.device, len(some), wide_dtype(some.device)
         self.sums = torch.zeros(count, 3, device=self.device, dtype=wide)
         """Sums of (loss, distortion, rate) over the steps since `begin`; [R, 3]."""
-        self.moments = torch.zeros(count, 2, len(template.latent_mask), device=self.device, dtype=wide)
+        self.moments = torch.zeros(
+            count, 2, len(template.latent_mask), device=self.device, dtype=wide
+        )
         """Sums of μ and μ² over images since `begin`; [R, 2, L]."""
         self._vectors = {name: torch.zeros(count, device=self.device) for name in _VECTORS}
-        self._parts, self._moves = parts, torch.zeros(len(move_names(parts)), count, device=self.device)
+        self._parts = parts
+        self._moves = torch.zeros(len(move_names(parts)), count, device=self.device)
         if parts:
             self._vectors["moves"] = self._moves
         self._course: Iterator[Tensor] = iter(())
-        """The numbers [K, R] of the updates of the epoch's steps, if lanes have other rules than plain Adam and Adamax."""
-        self._state = {name: list(rows[name].values()) for name in (*_TRAINED, "buffers") if name in rows}
+        """The numbers [K, R] of the updates of the epoch's steps, if lanes have other rules than
+        plain Adam and Adamax.
+        """
+        self._state = {
+            name: list(rows[name].values()) for name in (*_TRAINED, "buffers") if name in rows
+        }
         self._state["totals"] = [self.sums, self.moments]
         self._names = list(rows["weights"]), list(rows["buffers"])
         self._step = self._step_with(move_all)
@@ -69,7 +84,9 @@ class FusedStep:
         self._replay: Callable[[], None] | None = None
 
     def begin(self, lanes: Sequence[Lane | None]) -> None:
-        """Start an epoch with the settings of the rows' lanes; a row without a lane (None) takes a neighbour's settings."""
+        """Start an epoch with the settings of the rows' lanes; a row without a lane (None) takes a
+        neighbour's settings.
+        """
         neighbour = next(lane for lane in lanes if lane is not None)
         rows = [_vector_entries(lane or neighbour) for lane in lanes]
         for name in _VECTORS:
@@ -100,7 +117,11 @@ class FusedStep:
     def _step_with(self, update: Callable[..., None]) -> Callable[..., None]:
         """Return the step with this update of the weights, launched kernel by kernel."""
         move = step_of(
-            vmap(lane_loss(self.template, self._objective)), *self._names, self.device, self.precision, update=update
+            vmap(lane_loss(self.template, self._objective)),
+            *self._names,
+            self.device,
+            self.precision,
+            update=update,
         )
 
         def step(state: StepState, vectors: Mapping[str, Tensor], e: Tensor, x: Tensor) -> None:
@@ -111,7 +132,8 @@ class FusedStep:
 
     def whole(self) -> Callable[..., None]:
         """Compile the whole step and return it. Raises one of `COMPILER_ERRORS` if that fails."""
-        from torch.fx.experimental.proxy_tensor import make_fx  # late, because PyTorch's tracer imports slowly
+        # Late, because PyTorch's tracer imports slowly.
+        from torch.fx.experimental.proxy_tensor import make_fx
 
         leaves, form = tree_flatten((self._state, self._vectors, *self._batch))
         copies = [leaf.clone() for leaf in leaves]  # copies, because tracing takes a step
@@ -127,15 +149,16 @@ class FusedStep:
         yield lambda: self._step
 
     def _captured(self) -> Callable[[], None]:
-        """Capture the step as a graph and return its replay; the rows stay as they are. If no capture works and computes the
-        same, warn and return the step launched kernel by kernel."""
+        """Capture the step as a graph and return its replay; the rows stay as they are. If no
+        capture works and computes the same, warn and return the step launched kernel by kernel."""
         moved = [*tree_leaves(self._state), self._vectors["step"]]
         before = [tensor.clone() for tensor in moved]
         problem = ""
         for way in self._ways():
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # the compiler's advice, for example to use TF32
+                    # The compiler's advice, for example to use TF32.
+                    warnings.simplefilter("ignore")
                     graph = self._recorded(way(), moved, before)
             except COMPILER_ERRORS as error:
                 if is_out_of_memory(error):
@@ -156,8 +179,12 @@ class FusedStep:
         """Run this step on the present batch."""
         step(self._state, self._vectors, *self._batch)
 
-    def _recorded(self, step: Callable[..., None], moved: list[Tensor], before: list[Tensor]) -> "torch.cuda.CUDAGraph":
-        """Warm up on a separate stream, then capture the step, as PyTorch's notes on CUDA graphs advise."""
+    def _recorded(
+        self, step: Callable[..., None], moved: list[Tensor], before: list[Tensor]
+    ) -> "torch.cuda.CUDAGraph":
+        """Warm up on a separate stream, then capture the step, as PyTorch's notes on CUDA graphs
+        advise.
+        """
         side = torch.cuda.Stream(self.device)
         side.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(side):
@@ -172,7 +199,9 @@ class FusedStep:
 
 
 _VECTORS = ("beta", "rate", "cosine", "decay", "total", "warmup", "free_nats", "adamax", "step")
-"""Names of the numbers that differ between lanes, kept in tensors [R] at fixed addresses; `step` counts the steps taken."""
+"""Names of the numbers that differ between lanes, kept in tensors [R] at fixed addresses; `step`
+counts the steps taken.
+"""
 
 
 def _vector_entries(lane: Lane) -> Mapping[str, float]:
@@ -192,7 +221,9 @@ def _vector_entries(lane: Lane) -> Mapping[str, float]:
 
 
 def _numbers(vectors: Mapping[str, Tensor], parts: Collection[str]) -> Numbers:
-    """Return the numbers [R] of the next step, by the formulas that `vaeexp.training` has for one lane."""
+    """Return the numbers [R] of the next step, by the formulas that `vaeexp.training` has for one
+    lane.
+    """
     step = vectors["step"]
     beta = vectors["beta"] * ((step + 1) / vectors["warmup"]).clamp(max=1)
     progress = step / vectors["total"]
@@ -210,7 +241,8 @@ def _numbers(vectors: Mapping[str, Tensor], parts: Collection[str]) -> Numbers:
 def _course(lane: Lane, parts: Collection[str]) -> np.ndarray:
     """Return the numbers of the lane's updates in its next epoch, float32 [S steps, K numbers].
 
-    Computed here in float64 and not on the device, because the corrections of RAdam and NAdam lose their digits in float32.
+    Computed here in float64 and not on the device, because the corrections of RAdam and NAdam lose
+    their digits in float32.
     """
     first = lane.epoch * lane.steps_per_epoch
     steps = np.arange(first, first + lane.steps_per_epoch)

@@ -17,7 +17,11 @@ def opened(path, **changes):
 
 
 def everything(data) -> set[bytes]:
-    return {image.tobytes() for split in (data.train, data.validation, data.test) for image in split.images}
+    return {
+        image.tobytes()
+        for split in (data.train, data.validation, data.test)
+        for image in split.images
+    }
 
 
 @pytest.mark.parametrize("shape", [(50, 7, 5), (50, 7, 5, 1), (50, 7, 5, 3)])
@@ -64,7 +68,9 @@ def test_an_npz_file_with_splits_and_labels(tmp_path, names, validation):
     data = opened(tmp_path / "mine.npz")
     assert data.sizes == (30, 6, 8)
     assert data.classes == ("0", "1", "2", "3", "4")
-    np.testing.assert_array_equal(data.test.images, arrays[names[0].format("test")].transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(
+        data.test.images, arrays[names[0].format("test")].transpose(0, 3, 1, 2)
+    )
     np.testing.assert_array_equal(data.test.labels, np.arange(8) % 5)
     order = np.load(data.folder / "training_order.npy")
     np.testing.assert_array_equal(data.train.labels, (order[:30]) % 5)
@@ -76,11 +82,15 @@ def test_an_npz_file_with_splits_and_labels(tmp_path, names, validation):
 def test_images_and_labels_stay_together_when_they_are_split(tmp_path):
     labels = np.arange(300) % 290  # more classes than a byte has
     images = np.repeat(labels.astype(">u2").view(np.uint8).reshape(300, 1, 2), 3, axis=1)
-    np.savez_compressed(tmp_path / "mine.npz", images=images, labels=labels, names=np.array(["unused"]))
+    np.savez_compressed(
+        tmp_path / "mine.npz", images=images, labels=labels, names=np.array(["unused"])
+    )
     data = opened(tmp_path / "mine.npz")
     for split in (data.train, data.validation, data.test):
         assert split.labels.dtype == np.uint16
-        np.testing.assert_array_equal(split.images[:, 0, 0] @ np.array([256, 1], dtype=np.int64), split.labels)
+        np.testing.assert_array_equal(
+            split.images[:, 0, 0] @ np.array([256, 1], dtype=np.int64), split.labels
+        )
     assert len(data.classes) == 290
 
 
@@ -101,12 +111,17 @@ FOUR = np.arange(40) % 4
         (FOUR * 10**9, ("0", "1000000000", "2000000000", "3000000000"), FOUR),
         (FOUR.astype(np.uint64) << 40, tuple(str(number << 40) for number in range(4)), FOUR),
         (FOUR > 1, ("False", "True"), FOUR > 1),
-        (np.array(["dog", "cat", "emu", "bee"])[FOUR], ("bee", "cat", "dog", "emu"), np.array([2, 1, 3, 0])[FOUR]),
+        (
+            np.array(["dog", "cat", "emu", "bee"])[FOUR],
+            ("bee", "cat", "dog", "emu"),
+            np.array([2, 1, 3, 0])[FOUR],
+        ),
         (np.array(["é".encode(), b"cat"])[FOUR % 2][:, None], ("cat", "é"), 1 - FOUR % 2),
     ],
 )
 def test_labels_of_any_kind_become_classes(tmp_path, labels, classes, values):
-    images = np.repeat(np.arange(40, dtype=np.uint8), 16).reshape(40, 4, 4)  # the number of each image, in its pixels
+    # The number of each image, in its pixels.
+    images = np.repeat(np.arange(40, dtype=np.uint8), 16).reshape(40, 4, 4)
     np.savez(tmp_path / "mine.npz", images=images, labels=labels)
     data = opened(tmp_path / "mine.npz")
     if values is None:  # −1 among others marks images without a label
@@ -120,7 +135,10 @@ def test_labels_of_any_kind_become_classes(tmp_path, labels, classes, values):
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        (np.arange(40 * 14).reshape(40, 14) % 3 % 2, r"int64 \[40, 14\] is several labels for each image"),
+        (
+            np.arange(40 * 14).reshape(40, 14) % 3 % 2,
+            r"int64 \[40, 14\] is several labels for each image",
+        ),
         (np.full((40, 4), 0.25), r"float64 \[40, 4\] is several labels"),
         (noise(40, 4, 4), "more than one label"),
         (FOUR - 1, "10 of 40 are −1"),
@@ -139,25 +157,35 @@ def test_labels_that_name_no_classes_are_left_out_with_a_note(tmp_path, labels, 
     data = opened(tmp_path / "mine.npz")
     assert data.classes is None
     assert not data.train.labels.any()
-    assert re.search(rf"Classes: none. Labels left out \(labels\): .*{words}", "\n".join(describe_plan(data)))
+    assert re.search(
+        rf"Classes: none. Labels left out \(labels\): .*{words}", "\n".join(describe_plan(data))
+    )
 
 
 @pytest.mark.parametrize(
     ("labels", "empty", "doubted"),
-    [(np.where(FOUR == 1, 255, FOUR), 252, "up to 255"), (FOUR * 100, 297, "up to 300"), (FOUR + 1, 1, "")],
+    [
+        (np.where(FOUR == 1, 255, FOUR), 252, "up to 255"),
+        (FOUR * 100, 297, "up to 300"),
+        (FOUR + 1, 1, ""),
+    ],
 )
 def test_numbers_of_classes_that_have_no_image_are_counted(tmp_path, labels, empty, doubted):
     np.savez(tmp_path / "mine.npz", images=noise(40, 4, 4), labels=labels)
     data = opened(tmp_path / "mine.npz")
     assert f"Classes: {labels.max() + 1}, {empty} of them without an image" in data.notes
-    assert [f"the labels name 4 classes by numbers {doubted};" in warning for warning in data.warnings] == (
-        [True] if doubted else []
-    )
+    assert [
+        f"the labels name 4 classes by numbers {doubted};" in warning for warning in data.warnings
+    ] == ([True] if doubted else [])
 
 
 def test_labels_of_all_splits_are_numbered_together(tmp_path):
     names = np.array(["ant", "bee", "cat"])
-    parts = {"x_train": noise(30, 4, 4), "train_labels": names[np.arange(30) % 2], "x_test": noise(6, 4, 4, seed=1)}
+    parts = {
+        "x_train": noise(30, 4, 4),
+        "train_labels": names[np.arange(30) % 2],
+        "x_test": noise(6, 4, 4, seed=1),
+    }
     np.savez(tmp_path / "mine.npz", **parts, y_test=np.repeat(names[2], 6))
     data = opened(tmp_path / "mine.npz")
     assert data.classes == ("ant", "bee", "cat")
@@ -167,10 +195,22 @@ def test_labels_of_all_splits_are_numbered_together(tmp_path):
 
 
 @pytest.mark.parametrize("test_labels", [None, np.full(6, -1), np.full((6, 1), np.nan)])
-@pytest.mark.parametrize("train_labels", [np.arange(30) % 3, np.eye(3)[np.arange(30) % 3], np.arange(30) % 3 + 5])
-def test_a_split_without_labels_has_none_beside_splits_that_have(tmp_path, test_labels, train_labels):
-    arrays = {"train_images": noise(30, 4, 4), "train_labels": train_labels, "test_images": noise(6, 4, 4, seed=1)}
-    np.savez(tmp_path / "mine.npz", **arrays, **({} if test_labels is None else {"test_labels": test_labels}))
+@pytest.mark.parametrize(
+    "train_labels", [np.arange(30) % 3, np.eye(3)[np.arange(30) % 3], np.arange(30) % 3 + 5]
+)
+def test_a_split_without_labels_has_none_beside_splits_that_have(
+    tmp_path, test_labels, train_labels
+):
+    arrays = {
+        "train_images": noise(30, 4, 4),
+        "train_labels": train_labels,
+        "test_images": noise(6, 4, 4, seed=1),
+    }
+    np.savez(
+        tmp_path / "mine.npz",
+        **arrays,
+        **({} if test_labels is None else {"test_labels": test_labels}),
+    )
     data = opened(tmp_path / "mine.npz")
     assert len(set(data.train.labels)) == 3
     assert data.train.classes == data.classes
@@ -180,7 +220,12 @@ def test_a_split_without_labels_has_none_beside_splits_that_have(tmp_path, test_
 
 
 def test_labels_that_number_the_images_and_arrays_that_are_not_read_are_named(tmp_path):
-    np.savez(tmp_path / "mine.npz", images=noise(40, 4, 4), labels=np.arange(40), names=np.array(["unused"]))
+    np.savez(
+        tmp_path / "mine.npz",
+        images=noise(40, 4, 4),
+        labels=np.arange(40),
+        names=np.array(["unused"]),
+    )
     data = opened(tmp_path / "mine.npz")
     assert "40 classes for 40 images" in data.warnings[0]
     assert "Not read: names <U6 [1]" in data.notes
@@ -221,14 +266,19 @@ def test_floats_a_hair_beyond_are_clipped_with_a_note(tmp_path, kind, beyond):
     data = opened(tmp_path / "mine.npy")
     [note] = [note for note in data.notes if note.startswith("Clipped")]
     assert note.endswith(f"to {floats.max()!s}")
-    sums = sum(int(split.images.sum(dtype=int)) for split in (data.train, data.validation, data.test))
+    sums = sum(
+        int(split.images.sum(dtype=int)) for split in (data.train, data.validation, data.test)
+    )
     assert abs(sums - int(levels.sum(dtype=int))) <= levels.size
 
 
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"images": noise(9, 3, 8, 8)}, r"uint8 \[9, 3, 8, 8\].*N, C, H, W.*images\.transpose\(0, 2, 3, 1\)"),
+        (
+            {"images": noise(9, 3, 8, 8)},
+            r"uint8 \[9, 3, 8, 8\].*N, C, H, W.*images\.transpose\(0, 2, 3, 1\)",
+        ),
         ({"images": noise(8, 8, 3, 9)}, r"H, W, C, N.*images\.transpose\(3, 0, 1, 2\)"),
         ({"images": noise(9, 8, 8, 4)}, r"transparency.*images\[\.\.\., :3\]"),
         ({"images": noise(9, 8, 8, 7)}, r"Choose.*images\[\.\.\., 0\]"),
@@ -241,7 +291,10 @@ def test_floats_a_hair_beyond_are_clipped_with_a_note(tmp_path, kind, beyond):
             {"images": noise(9, 8, 8).astype(np.int64)},
             r"int64 with values from 0 to 25\d.*images\.astype\(numpy\.uint8",
         ),
-        ({"images": noise(9, 8, 8) * 1.0}, r"from 0 to 25\d;.*save as uint8, numpy\.rint\(images\)"),
+        (
+            {"images": noise(9, 8, 8) * 1.0},
+            r"from 0 to 25\d;.*save as uint8, numpy\.rint\(images\)",
+        ),
         ({"images": (noise(9, 8, 8) % 2).astype(int)}, r"Values 0 and 1: save \(images \* 255\)"),
         ({"images": noise(9, 8, 8).astype("u2") * 16}, r"images / 4095"),
         ({"images": noise(9, 8, 8).astype("u2") * 257}, r"images / 65535"),
@@ -252,15 +305,30 @@ def test_floats_a_hair_beyond_are_clipped_with_a_note(tmp_path, kind, beyond):
         ({"images": noise(9, 8, 8) / 2.55}, r"If 255 is white, save .*; if .* is, images / "),
         ({"images": noise(9, 8, 8) * 1j}, r"got complex128.*numpy\.abs\(images\)"),
         ({"images": noise(9, 8, 8).astype(str)}, r"got <U3.*images\.astype\(float\)"),
-        ({"images": np.zeros(9, [("pixels", "u1", (8, 8))])}, r"It is a table: save images\['pixels'\]"),
+        (
+            {"images": np.zeros(9, [("pixels", "u1", (8, 8))])},
+            r"It is a table: save images\['pixels'\]",
+        ),
         ({"images": noise(0, 8, 8)}, "It is empty"),
-        ({"images": np.full((9, 8, 8), np.nan)}, r"got 576 values of 576 .*images\[0, 0, 0\].*nan_to_num"),
-        ({"images": np.where(np.arange(576).reshape(9, 8, 8) == 149, np.inf, 0.5)}, r"got 1 values.*images\[2, 2, 5\]"),
+        (
+            {"images": np.full((9, 8, 8), np.nan)},
+            r"got 576 values of 576 .*images\[0, 0, 0\].*nan_to_num",
+        ),
+        (
+            {"images": np.where(np.arange(576).reshape(9, 8, 8) == 149, np.inf, 0.5)},
+            r"got 1 values.*images\[2, 2, 5\]",
+        ),
         ({"images": noise(9, 8, 8), "labels": np.arange(8)}, r"got int64 \[8\]; must be 9 labels"),
-        ({"images": noise(9, 8, 8), "labels": np.eye(9)[:8]}, r"got float64 \[8, 9\]; must be 9 labels"),
+        (
+            {"images": noise(9, 8, 8), "labels": np.eye(9)[:8]},
+            r"got float64 \[8, 9\]; must be 9 labels",
+        ),
         ({"images": noise(9, 8, 8), "labels": np.array(1)}, "must be 9 labels"),
         ({"images": noise(2, 8, 8)}, "got 2 images"),
-        ({"imgs": noise(9, 8, 8), "y": np.arange(9)}, r"imgs uint8 \[9, 8, 8\], y int64 \[9\]; must be named images"),
+        (
+            {"imgs": noise(9, 8, 8), "y": np.arange(9)},
+            r"imgs uint8 \[9, 8, 8\], y int64 \[9\]; must be named images",
+        ),
         ({"arr_0": noise(9, 8, 8)}, r"arr_0 uint8 \[9, 8, 8\].*savez\(FILE, images="),
         ({}, "got no array"),
         (
@@ -269,7 +337,10 @@ def test_floats_a_hair_beyond_are_clipped_with_a_note(tmp_path, kind, beyond):
         ),
         ({"test_images": noise(9, 8, 8)}, "must be also train_images"),
         ({"train_images": noise(9, 8, 8), "test_images": noise(9, 8, 7)}, "differ"),
-        ({"images": np.array([noise(3, 3), noise(4, 4)] * 5, object)}, "Python objects.*numpy.stack"),
+        (
+            {"images": np.array([noise(3, 3), noise(4, 4)] * 5, object)},
+            "Python objects.*numpy.stack",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name_with_a_remedy(tmp_path, arrays, words):
@@ -306,7 +377,10 @@ def test_a_damaged_file_or_a_folder_is_refused(tmp_path):
 def test_grey_arrays_of_three_channels_are_told_how_to_have_one(tmp_path, binarisation):
     images = noise(20, 6, 6, 1).repeat(3, axis=3)
     np.save(tmp_path / "mine.npy", images)
-    with pytest.raises(UserError, match=r"3 channels.*one channel\. Try none, or images\[\.\.\., :1\] in the file if"):
+    with pytest.raises(
+        UserError,
+        match=r"3 channels.*one channel\. Try none, or images\[\.\.\., :1\] in the file if",
+    ):
         opened(tmp_path / "mine.npy", binarisation=binarisation)
     np.save(tmp_path / "mine.npy", images[..., :1])
     assert opened(tmp_path / "mine.npy", binarisation=binarisation).image_shape == (1, 6, 6)

@@ -14,7 +14,9 @@ from vaeexp.settings import DataSettings
 
 
 def settings(dataset: str, **changes) -> DataSettings:
-    return DataSettings(**{"dataset": dataset, "binarisation": "none", "validation_size": 4, **changes})
+    return DataSettings(
+        **{"dataset": dataset, "binarisation": "none", "validation_size": 4, **changes}
+    )
 
 
 def in_source_order(data) -> tuple[np.ndarray, np.ndarray]:
@@ -35,8 +37,12 @@ def test_cifar_is_read_as_it_was_written(tmp_path, below):
     written = write_cifar(tmp_path / "data" / below)
     data = open_dataset(settings("cifar10"), root=tmp_path / "data")
     images, labels = in_source_order(data)
-    np.testing.assert_array_equal(images, np.concatenate([written[name][0] for name in BATCHES[:-1]]))
-    np.testing.assert_array_equal(labels, np.concatenate([written[name][1] for name in BATCHES[:-1]]))
+    np.testing.assert_array_equal(
+        images, np.concatenate([written[name][0] for name in BATCHES[:-1]])
+    )
+    np.testing.assert_array_equal(
+        labels, np.concatenate([written[name][1] for name in BATCHES[:-1]])
+    )
     np.testing.assert_array_equal(data.test.images, written["test_batch"][0])
     np.testing.assert_array_equal(data.test.labels, written["test_batch"][1])
     assert data.sizes == (26, 4, 6)
@@ -50,7 +56,9 @@ def test_cifar_is_read_as_it_was_written(tmp_path, below):
 def test_a_batch_that_python_3_wrote_is_read_too(tmp_path, protocol, key):
     images = noise(3, 3072)
     path = tmp_path / "batch"
-    path.write_bytes(pickle.dumps({key("data"): images, key("labels"): [1, 2, 9]}, protocol=protocol))
+    path.write_bytes(
+        pickle.dumps({key("data"): images, key("labels"): [1, 2, 9]}, protocol=protocol)
+    )
     read, labels = read_batch(path, 10)
     np.testing.assert_array_equal(read.reshape(3, -1), images)
     assert labels.tolist() == [1, 2, 9]
@@ -79,7 +87,9 @@ def _whole_numbers() -> bytes:
         (lambda: pickle.dumps([1, 2]), "must be a batch"),
     ],
 )
-def test_a_batch_that_is_damaged_or_dangerous_is_refused_by_name(tmp_path, monkeypatch, content, words):
+def test_a_batch_that_is_damaged_or_dangerous_is_refused_by_name(
+    tmp_path, monkeypatch, content, words
+):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "batch"
     path.write_bytes(content())
@@ -106,9 +116,14 @@ def test_svhn_is_read_with_ten_as_zero(tmp_path, packed):
 
 
 def write_celeba(folder, shape=(218, 178, 3)) -> dict[str, int]:
-    parts = {f"{number:06d}.jpg": (0 if number <= 6 else 1 if number <= 9 else 2) for number in range(1, 12)}
+    parts = {
+        f"{number:06d}.jpg": (0 if number <= 6 else 1 if number <= 9 else 2)
+        for number in range(1, 12)
+    }
     for number, name in enumerate(parts):
-        write_image(folder / "img_align_celeba" / name, np.full(shape, 20 * number, np.uint8), quality=95)
+        write_image(
+            folder / "img_align_celeba" / name, np.full(shape, 20 * number, np.uint8), quality=95
+        )
     lines = [f"{name} {part}" for name, part in parts.items()]
     (folder / "list_eval_partition.txt").write_text("\n".join(lines) + "\n")
     return parts
@@ -116,18 +131,25 @@ def write_celeba(folder, shape=(218, 178, 3)) -> dict[str, int]:
 
 def test_celeba_keeps_the_official_partition_and_size(tmp_path):
     write_celeba(tmp_path / "data" / "celeba")
-    data = open_dataset(settings("celeba", validation_size=10_000), root=tmp_path / "data", say=lambda text: None)
+    data = open_dataset(
+        settings("celeba", validation_size=10_000), root=tmp_path / "data", say=lambda text: None
+    )
     assert data.sizes == (6, 3, 2)
     assert data.image_shape == (3, 218, 178)
     assert data.classes is None
     assert not any(split.labels.any() for split in (data.train, data.validation, data.test))
-    levels = [np.rint(split.images[:, 0, 100, 100] / 20) for split in (data.train, data.validation, data.test)]
+    levels = [
+        np.rint(split.images[:, 0, 100, 100] / 20)
+        for split in (data.train, data.validation, data.test)
+    ]
     assert [sorted(level) for level in levels] == [[0, 1, 2, 3, 4, 5], [6, 7, 8], [9, 10]]
     few = open_dataset(settings("celeba", validation_size=2, train_size=5), root=tmp_path / "data")
     assert few.sizes == (5, 2, 2)
     assert few.folder == data.folder
     assert set(np.rint(few.validation.images[:, 0, 0, 0] / 20)) < {6, 7, 8}
-    small = open_dataset(settings("celeba", image_size=32), root=tmp_path / "data", say=lambda text: None)
+    small = open_dataset(
+        settings("celeba", image_size=32), root=tmp_path / "data", say=lambda text: None
+    )
     assert small.image_shape == (3, 32, 32)
     assert "32 × 32" in small.title
     assert small.fingerprint != few.fingerprint
@@ -163,10 +185,14 @@ def test_celeba_is_read_as_it_is_shipped(tmp_path, below, partition, images):
 def test_what_celeba_lacks_is_named_in_both_spellings(tmp_path):
     write_celeba(tmp_path / "archive", shape=(8, 8, 3))
     (tmp_path / "archive" / "list_eval_partition.txt").unlink()
-    with pytest.raises(UserError, match=r"missing: list_eval_partition\.txt or list_eval_partition\.csv") as caught:
+    with pytest.raises(
+        UserError, match=r"missing: list_eval_partition\.txt or list_eval_partition\.csv"
+    ) as caught:
         open_dataset(settings("celeba"), root=tmp_path)
     assert caught.value.place == str(tmp_path / "archive")
-    (tmp_path / "archive" / "list_eval_partition.csv").write_text("image_id,partition\n000001.jpg,train\n")
+    (tmp_path / "archive" / "list_eval_partition.csv").write_text(
+        "image_id,partition\n000001.jpg,train\n"
+    )
     with pytest.raises(UserError, match="must be lines of a file name and 0, 1 or 2"):
         open_dataset(settings("celeba"), root=tmp_path)
 
@@ -197,7 +223,9 @@ def test_colours_are_not_binarised(tmp_path, binarisation):
     assert caught.value.place == "data.binarisation"
     write_celeba(tmp_path / "celeba", shape=(8, 8, 3))
     with pytest.raises(UserError, match="CelebA has 3"):
-        open_dataset(settings("celeba", binarisation=binarisation), root=tmp_path, say=lambda text: None)
+        open_dataset(
+            settings("celeba", binarisation=binarisation), root=tmp_path, say=lambda text: None
+        )
     grey = settings("celeba", binarisation=binarisation, image_channels=1)
     assert open_dataset(grey, root=tmp_path, say=lambda text: None).image_shape == (1, 8, 8)
 
@@ -209,7 +237,9 @@ def test_a_size_for_images_of_one_size_is_refused():
 
 
 def test_torchvision_reads_the_same_images(tmp_path, monkeypatch):
-    """The files of these tests are what torchvision takes for CIFAR-10, apart from their checksums."""
+    """The files of these tests are what torchvision takes for CIFAR-10, apart from their
+    checksums.
+    """
     torchvision = pytest.importorskip("torchvision.datasets")
     monkeypatch.setattr(torchvision.CIFAR10, "_check_integrity", lambda self: True)
     monkeypatch.setattr(torchvision.CIFAR10, "_load_meta", lambda self: None)

@@ -1,4 +1,6 @@
-"""A folder of images: splits, classes, sizes, unreadable files, the cache, and decoding by several processes."""
+"""A folder of images: splits, classes, sizes, unreadable files, the cache, and decoding by several
+processes.
+"""
 
 import os
 import subprocess
@@ -38,7 +40,9 @@ def keys(images: np.ndarray) -> set[bytes]:
 
 
 def stored(written: dict[str, np.ndarray], below: str) -> set[bytes]:
-    return keys([pixels.transpose(2, 0, 1) for name, pixels in written.items() if name.startswith(below)])
+    return keys(
+        [pixels.transpose(2, 0, 1) for name, pixels in written.items() if name.startswith(below)]
+    )
 
 
 def test_split_folders_with_classes(tmp_path):
@@ -55,7 +59,9 @@ def test_split_folders_with_classes(tmp_path):
 
 
 def test_a_validation_folder_is_kept_and_capped(tmp_path):
-    written = write_tree(tmp_path, {"train/a": 9, "train/b": 9, "val/a": 4, "val/b": 4, "test/a": 3})
+    written = write_tree(
+        tmp_path, {"train/a": 9, "train/b": 9, "val/a": 4, "val/b": 4, "test/a": 3}
+    )
     data, _ = opened(tmp_path)
     assert data.sizes == (18, 8, 3)
     assert keys(data.validation.images) == stored(written, "val/")
@@ -88,7 +94,11 @@ def test_without_split_folders_a_tenth_is_for_test_for_ever(tmp_path):
         (["x/a.png", "y/b.png", "c.png"], None, None),
         (["x/deep/a.png", "y/b.png", "y/c.png"], ("x", "y"), None),
         (["train/x/a.png", "train/y/b.png", "test/c.png"], ("x", "y"), [0, 0, 2]),
-        (["train/a.png", "valid/b.png", "train/c.png", "train/d.png", "extra/e.png"], None, [0, 1, 0, 0]),
+        (
+            ["train/a.png", "valid/b.png", "train/c.png", "train/d.png", "extra/e.png"],
+            None,
+            [0, 1, 0, 0],
+        ),
         (["train/x/a.png", "train/y/b.png", "train/y/c.png"], ("x", "y"), None),
         (["Train/x/a.png", "TEST/x/b.png", "Train/y/c.png"], ("x", "y"), [0, 2, 0]),
         (["all/of/it/x/a.png", "all/of/it/y/b.png", "all/of/it/y/c.png"], ("x", "y"), None),
@@ -127,7 +137,10 @@ def test_sizes_that_differ_need_a_size(tmp_path):
     assert caught.value.place == str(tmp_path)
     data, said = opened(tmp_path, image_size=[4, 3])
     assert data.image_shape == (3, 4, 3)
-    assert describe_plan(data)[0] == "Files: 10 .png; height 6 to 8, width 5 to 20 pixels; all in colour"
+    assert (
+        describe_plan(data)[0]
+        == "Files: 10 .png; height 6 to 8, width 5 to 20 pixels; all in colour"
+    )
     assert "4 × 3 pixels, cropped" in describe_plan(data)[1]
     assert any("cropped" in line for line in said)
 
@@ -139,7 +152,9 @@ def test_crop_keeps_proportions_and_none_keeps_the_whole(tmp_path):
     assert read_pixels(tmp_path / "a.png", (3, 5, 5), "center")[0].min() > 200
     stretched = read_pixels(tmp_path / "a.png", (3, 6, 6), "none")[0]
     assert stretched[:, :, 0].max() < 50 < 200 < stretched[:, :, 3].min()
-    np.testing.assert_array_equal(read_pixels(tmp_path / "a.png", (3, 10, 30), "center")[0], pixels.transpose(2, 0, 1))
+    np.testing.assert_array_equal(
+        read_pixels(tmp_path / "a.png", (3, 10, 30), "center")[0], pixels.transpose(2, 0, 1)
+    )
 
 
 def test_large_photographs_upright_and_sixteen_bits(tmp_path):
@@ -155,7 +170,9 @@ def test_large_photographs_upright_and_sixteen_bits(tmp_path):
     deep = (np.arange(65_536, dtype=np.uint16)).reshape(256, 256)
     Image.fromarray(deep).save(tmp_path / "deep.png")
     assert read_header(tmp_path / "deep.png").grey
-    np.testing.assert_array_equal(read_pixels(tmp_path / "deep.png", (1, 256, 256), "none")[0][0], deep >> 8)
+    np.testing.assert_array_equal(
+        read_pixels(tmp_path / "deep.png", (1, 256, 256), "none")[0][0], deep >> 8
+    )
 
 
 def test_grey_images_have_one_channel_and_may_be_binarised(tmp_path):
@@ -177,7 +194,9 @@ def test_unreadable_files_are_left_out_and_listed_up_to_a_share(tmp_path, cache)
     written = write_tree(tmp_path, {"train/a": 30, "train/b": 30, "test/a": 5, "test/b": 5})
     (tmp_path / "train/a/cut.png").write_bytes((tmp_path / "train/a/000.png").read_bytes()[:60])
     (tmp_path / "test/b/text.jpg").write_text("no image")
-    with pytest.raises(UserError, match=r"2 of 72 .*text\.jpg \(no image\); .*cut\.png .*unreadable_share") as caught:
+    with pytest.raises(
+        UserError, match=r"2 of 72 .*text\.jpg \(no image\); .*cut\.png .*unreadable_share"
+    ) as caught:
         opened(tmp_path)
     assert caught.value.place == str(tmp_path)
     assert list(cache.rglob("*.npy")) == []
@@ -198,7 +217,9 @@ def test_decoding_happens_once_and_again_when_a_file_changes(tmp_path, monkeypat
     assert said
     calls = []
     monkeypatch.setattr(
-        decoding, "read_pixels", lambda path, **options: calls.append(path) or read_pixels(path, **options)
+        decoding,
+        "read_pixels",
+        lambda path, **options: calls.append(path) or read_pixels(path, **options),
     )
     again, said = opened(tmp_path)
     assert again == data
@@ -225,7 +246,9 @@ def test_processes_decode_the_same_and_leave_no_pixels_behind(tmp_path, monkeypa
     write_tree(tmp_path, {"a": 70, "b": 70})
     (tmp_path / "b" / "cut.png").write_bytes(b"\x89PNG")
     settings = DataSettings(dataset="folder", binarisation="none", image_size=8)
-    listing = list_tree(tmp_path, [path.relative_to(tmp_path).as_posix() for path in find(None, tmp_path)])
+    listing = list_tree(
+        tmp_path, [path.relative_to(tmp_path).as_posix() for path in find(None, tmp_path)]
+    )
     monkeypatch.setattr(decoding, "_FILES_PER_PROCESS", 70)
     raws = []
     for cores in (1, 2):
@@ -233,7 +256,11 @@ def test_processes_decode_the_same_and_leave_no_pixels_behind(tmp_path, monkeypa
         scratch.mkdir()
         monkeypatch.setattr(decoding, "usable_cores", lambda cores=cores: cores)
         raws.append(decoding.decode(listing, settings, scratch, lambda text: None))
-    assert raws[0].unreadable == raws[1].unreadable == ((140, "b/cut.png", raws[0].unreadable[0].problem),)
+    assert (
+        raws[0].unreadable
+        == raws[1].unreadable
+        == ((140, "b/cut.png", raws[0].unreadable[0].problem),)
+    )
     np.testing.assert_array_equal(raws[0].images, raws[1].images)
     data, _ = opened(tmp_path, image_size=8)
     assert sorted(path.name for path in data.folder.iterdir() if path.suffix != ".npy") == [
@@ -247,19 +274,25 @@ def test_the_plan_of_a_dry_run_is_plain_lines(tmp_path):
     write_tree(tmp_path, {"cat": 10, "dog": 10})
     program = (
         "import sys; from pathlib import Path\n"
-        "from vaeexp.data import describe_plan, open_dataset; from vaeexp.settings import DataSettings\n"
+        "from vaeexp.data import describe_plan, open_dataset; from vaeexp.settings import "
+        "DataSettings\n"
         "settings = DataSettings(dataset='folder', binarisation='none', image_size=4)\n"
         "print('\\n'.join(describe_plan(open_dataset(settings, root=Path(sys.argv[1])))))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], cwd=Path(__file__).parents[4], capture_output=True, text=True,
-        check=True, timeout=60,
-    )  # fmt: skip
+        [sys.executable, "-c", program, str(tmp_path)],
+        cwd=Path(__file__).parents[4],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     assert "\x1b" not in done.stdout + done.stderr
     assert done.stderr == ""
     for line in (
         "Files: 20 .png; height 6, width 5 pixels; all in colour",
-        "Images: 4 × 4 pixels, cropped to the largest centred rectangle of these proportions and resized (Lanczos)",
+        "Images: 4 × 4 pixels, cropped to the largest centred rectangle of these proportions and "
+        "resized (Lanczos)",
         "Channels: 3 (red, green, blue)",
         "Classes: 2 (cat, dog)",
         "Sizes: 16 images to train on, 2 to validate, 2 to test; split seed 0",
@@ -268,7 +301,9 @@ def test_the_plan_of_a_dry_run_is_plain_lines(tmp_path):
 
 
 def test_each_real_file_counts_once_whatever_links_lead_to_it(tmp_path):
-    """A file that counted twice could be trained on under one name and tested on under the other."""
+    """A file that counted twice could be trained on under one name and tested on under the
+    other.
+    """
     written = write_tree(tmp_path / "elsewhere", {"cat": 10})
     written |= write_tree(tmp_path / "mine", {"dog": 10})
     mine = tmp_path / "mine"
@@ -297,7 +332,9 @@ def test_folders_full_of_links_to_each_other_end(tmp_path):
     for one in range(12):
         for other in set(range(12)) - {one}:
             (tmp_path / f"{one:02d}" / f"to-{other:02d}").symlink_to(tmp_path / f"{other:02d}")
-    assert [path.relative_to(tmp_path).as_posix() for path in find(None, tmp_path)] == sorted(written)
+    assert [path.relative_to(tmp_path).as_posix() for path in find(None, tmp_path)] == sorted(
+        written
+    )
 
 
 def test_a_pipe_and_other_files_that_are_none_are_unreadable(tmp_path):
@@ -310,7 +347,12 @@ def test_a_pipe_and_other_files_that_are_none_are_unreadable(tmp_path):
     )
     with pytest.raises(UserError) as caught:
         opened(tmp_path)
-    for words in ("3 of 13", "a/pipe.png (no regular file)", "a/zero.png (no regular file)", "a/script.png (no image)"):
+    for words in (
+        "3 of 13",
+        "a/pipe.png (no regular file)",
+        "a/zero.png (no regular file)",
+        "a/script.png (no image)",
+    ):
         assert words in caught.value.problem
     assert opened(tmp_path, unreadable_share=0.5)[0].sizes == (8, 1, 1)
 
@@ -351,7 +393,9 @@ def test_names_in_any_script_with_spaces(tmp_path):
     assert data.title == "Fotos für 漢字, 12 images"
 
 
-@pytest.mark.parametrize(("count", "sizes"), [(1, None), (2, None), (3, (1, 1, 1)), (12, (10, 1, 1))])
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(1, None), (2, None), (3, (1, 1, 1)), (12, (10, 1, 1))]
+)
 def test_how_few_images_are_enough(tmp_path, count, sizes):
     write_tree(tmp_path, {"a": count})
     if sizes:
@@ -364,7 +408,9 @@ def test_how_few_images_are_enough(tmp_path, count, sizes):
 def test_images_of_which_none_can_be_read_say_why(tmp_path):
     for number in range(6):
         (tmp_path / f"{number}.tif").write_bytes(b"II*\0")
-    with pytest.raises(UserError, match=r"6 of 6 image files cannot be read: 0\.tif \(.*\); .* and 1 more"):
+    with pytest.raises(
+        UserError, match=r"6 of 6 image files cannot be read: 0\.tif \(.*\); .* and 1 more"
+    ):
         opened(tmp_path)
 
 
@@ -376,7 +422,21 @@ def test_a_file_of_arrays_is_told_where_it_belongs(tmp_path):
         opened(tmp_path, dataset="arrays")
 
 
-ENDINGS = ["jfif", "jpe", "JFIF", "Jpe", "pbm", "pnm", "tga", "jp2", "j2k", "avif", "dib", "qoi", "pcx"]
+ENDINGS = [
+    "jfif",
+    "jpe",
+    "JFIF",
+    "Jpe",
+    "pbm",
+    "pnm",
+    "tga",
+    "jp2",
+    "j2k",
+    "avif",
+    "dib",
+    "qoi",
+    "pcx",
+]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -394,7 +454,9 @@ def test_every_ending_that_pillow_reads_is_an_image(tmp_path, ending):
 def test_files_of_an_installed_plugin_are_read(tmp_path):
     pytest.importorskip("pillow_heif")
     for number in range(10):
-        Image.fromarray(noise(64, 64, 3, seed=number)).save(tmp_path / f"{number}.HEIC", format="HEIF")
+        Image.fromarray(noise(64, 64, 3, seed=number)).save(
+            tmp_path / f"{number}.HEIC", format="HEIF"
+        )
     assert sum(opened(tmp_path)[0].sizes) == 10
 
 
@@ -402,11 +464,27 @@ def test_what_is_passed_over_is_counted_by_ending(tmp_path):
     write_tree(tmp_path, {"cat": 9, "dog": 9})
     for name in ("a.npy", "b.npy", "scan.dcm", "cat/drawing.SVG", "dog/film.mp4", "IM0001"):
         (tmp_path / name).write_bytes(b"something else")
-    for name in ("notes.txt", "labels.csv", "boxes.json", "cat/a.xml", "README.md", "LICENSE", ".DS_Store", ".a.npy"):
+    for name in (
+        "notes.txt",
+        "labels.csv",
+        "boxes.json",
+        "cat/a.xml",
+        "README.md",
+        "LICENSE",
+        ".DS_Store",
+        ".a.npy",
+    ):
         (tmp_path / name).write_text("words")
     data, said = opened(tmp_path)
     (note,) = [note for note in data.notes if note.startswith("Passed over")]
-    for words in ("2 .npy", "1 .dcm", "1 .svg", "1 .mp4", "1 without an ending", "Convert .dcm, .svg to PNG"):
+    for words in (
+        "2 .npy",
+        "1 .dcm",
+        "1 .svg",
+        "1 .mp4",
+        "1 without an ending",
+        "Convert .dcm, .svg to PNG",
+    ):
         assert words in note
     assert not any(word in note for word in ("txt", "csv", "json", "xml", "md", "DS_Store"))
     assert note in said
@@ -414,7 +492,9 @@ def test_what_is_passed_over_is_counted_by_ending(tmp_path):
     assert data.warnings == (note,), "two images of twenty are many"
     assert data.classes == ("cat", "dog")
     (tmp_path / "c.npy").write_bytes(b"")
-    assert any("3 .npy" in note for note in opened(tmp_path)[0].notes), "what is there now, and not what was prepared"
+    assert any("3 .npy" in note for note in opened(tmp_path)[0].notes), (
+        "what is there now, and not what was prepared"
+    )
     (tmp_path / "scan.dcm").unlink()
     (tmp_path / "cat/drawing.SVG").unlink()
     assert opened(tmp_path)[0].warnings == ()
@@ -461,7 +541,8 @@ def test_an_image_whose_ending_is_read_by_its_name_is_none_under_another(tmp_pat
 
 @pytest.mark.parametrize("binarisation", ["static", "dynamic"])
 @pytest.mark.parametrize(
-    ("mode", "ending"), [("RGB", "png"), ("P", "png"), ("P", "gif"), ("RGBA", "png"), ("RGB", "jpg"), ("RGB", "webp")]
+    ("mode", "ending"),
+    [("RGB", "png"), ("P", "png"), ("P", "gif"), ("RGBA", "png"), ("RGB", "jpg"), ("RGB", "webp")],
 )
 def test_grey_saved_as_colour_is_told_how_it_becomes_grey(tmp_path, mode, ending, binarisation):
     for number in range(12):

@@ -1,4 +1,6 @@
-"""What folder names mean: splits of many names and depths, folders that cannot be told from classes, missing labels."""
+"""What folder names mean: splits of many names and depths, folders that cannot be told from
+classes, missing labels.
+"""
 
 from pathlib import Path
 
@@ -28,7 +30,9 @@ def cache(tmp_path_factory, monkeypatch) -> Path:
 
 def listed(*folders: str, **options):
     """The reading of two files in each folder, and the part of each folder that is read."""
-    names = sorted(f"{folder}/{number}.png".lstrip("/") for folder in folders for number in range(2))
+    names = sorted(
+        f"{folder}/{number}.png".lstrip("/") for folder in folders for number in range(2)
+    )
     listing = list_tree(ROOT, names, **options)
     folder_of = [name.rpartition("/")[0] for name in listing.names]
     return listing, dict(zip(folder_of, listing.parts.tolist(), strict=True))
@@ -36,12 +40,34 @@ def listed(*folders: str, **options):
 
 @pytest.mark.parametrize(
     "train",
-    ["train", "Training", "TRAIN_SET", "training-set", "Train Images", "trainset", "TrainingData", "seg_train", "trn"],
+    [
+        "train",
+        "Training",
+        "TRAIN_SET",
+        "training-set",
+        "Train Images",
+        "trainset",
+        "TrainingData",
+        "seg_train",
+        "trn",
+    ],
 )
 @pytest.mark.parametrize(
     ("other", "part"),
     [
-        *((name, 2) for name in ("test", "Testing", "TEST_SET", "test-images", "testset", "seg_test", "eval", "tst")),
+        *(
+            (name, 2)
+            for name in (
+                "test",
+                "Testing",
+                "TEST_SET",
+                "test-images",
+                "testset",
+                "seg_test",
+                "eval",
+                "tst",
+            )
+        ),
         *((name, 1) for name in ("val", "Valid", "VALIDATION", "validation set", "val2017", "dev")),
     ],
 )
@@ -56,12 +82,12 @@ def test_splits_have_many_names(train, other, part):
 @pytest.mark.parametrize(
     ("folders", "parts", "left_out"),
     [
-        (["in/seg_train/seg_train/a", "in/seg_train/seg_train/b", "in/seg_test/seg_test/a", "in/seg_pred/seg_pred"],
+        (["in/seg_train/seg_train/a", "in/seg_train/seg_train/b", "in/seg_test/seg_test/a", "in/seg_pred/seg_pred"],  # noqa: E501
          [0, 0, 2], "in/seg_pred/"),
-        (["images/training", "images/validation", "annotations/training", "annotations/validation"], [0, 1], "annot"),
-        (["leftImg8bit/train/x", "leftImg8bit/val/x", "gtFine/train/x", "gtFine/val/x"], [0, 1], "gtFine/"),
+        (["images/training", "images/validation", "annotations/training", "annotations/validation"], [0, 1], "annot"),  # noqa: E501
+        (["leftImg8bit/train/x", "leftImg8bit/val/x", "gtFine/train/x", "gtFine/val/x"], [0, 1], "gtFine/"),  # noqa: E501
         (["imagesTr", "imagesTs", "labelsTr"], [0, 2], "labelsTr/"),
-        (["train/images", "test/images", "train/masks", "test/masks"], [0, 2], "test/masks/, train/masks/"),
+        (["train/images", "test/images", "train/masks", "test/masks"], [0, 2], "test/masks/, train/masks/"),  # noqa: E501
         (["x/train/a", "x/train/b", "x/val/a", "x/x/train/a", "x/x/val/a"], [0, 0, 1], "x/x/"),
         (["animals_train/a", "animals_train/b", "animals_test/a", "extra"], [0, 0, 2], "extra/"),
         (["a/b/train", "a/b/test", "a"], [0, 2], "a/"),
@@ -79,7 +105,11 @@ def test_what_evaluation_is_depends_on_the_others_and_is_said():
     assert parts == {"train": 0, "eval": 2}
     assert alone.notes == ("Split: as in the folders train/, eval/ (test)",)
     assert listed("train", "evaluation", "test")[1] == {"train": 0, "evaluation": 1, "test": 2}
-    assert listed("training", "validation", "evaluation")[1] == {"training": 0, "validation": 1, "evaluation": 2}
+    assert listed("training", "validation", "evaluation")[1] == {
+        "training": 0,
+        "validation": 1,
+        "evaluation": 2,
+    }
 
 
 @pytest.mark.parametrize(
@@ -110,13 +140,24 @@ def test_folders_that_may_be_splits_or_classes_are_refused_with_both_readings(fo
 
 
 def test_several_folders_of_splits_are_refused_by_name():
-    with pytest.raises(UserError, match=r"cat/ \(test, train\), dog/ \(test, train\).*--data.*split_folders=false"):
+    with pytest.raises(
+        UserError, match=r"cat/ \(test, train\), dog/ \(test, train\).*--data.*split_folders=false"
+    ):
         listed("cat/train", "cat/test", "dog/train", "dog/test")
-    assert listed("cat/train", "cat/test", "dog/train", split_folders=False)[0].classes == ("cat", "dog")
+    assert listed("cat/train", "cat/test", "dog/train", split_folders=False)[0].classes == (
+        "cat",
+        "dog",
+    )
 
 
 @pytest.mark.parametrize(
-    "folders", [["bullet_train", "bus", "test_tube"], ["de", "te", "tr"], ["Trainer", "Tester"], ["attest", "contest"]]
+    "folders",
+    [
+        ["bullet_train", "bus", "test_tube"],
+        ["de", "te", "tr"],
+        ["Trainer", "Tester"],
+        ["attest", "contest"],
+    ],
 )
 def test_names_with_other_words_are_classes(folders):
     listing, parts = listed(*folders)
@@ -127,10 +168,10 @@ def test_names_with_other_words_are_classes(folders):
 @pytest.mark.parametrize(
     ("folders", "words"),
     [
-        ([f"fold_{fold}/{kind}" for fold in range(3) for kind in ("cat", "dog")], "If cat, dog are the classes"),
-        (["entrenamiento/cat", "entrenamiento/dog", "prueba/cat", "prueba/dog"], "If cat, dog are the classes"),
+        ([f"fold_{fold}/{kind}" for fold in range(3) for kind in ("cat", "dog")], "If cat, dog are the classes"),  # noqa: E501
+        (["entrenamiento/cat", "entrenamiento/dog", "prueba/cat", "prueba/dog"], "If cat, dog are the classes"),  # noqa: E501
         (["2019/a/x", "2019/b", "2020/a", "2020/b/y", "2020/c"], "If a, b are the classes"),
-        (["train/1/cat", "train/1/dog", "train/2/cat", "train/2/dog", "test/1/cat", "test/1/dog", "test/2/cat",
+        (["train/1/cat", "train/1/dog", "train/2/cat", "train/2/dog", "test/1/cat", "test/1/dog", "test/2/cat",  # noqa: E501
           "test/2/dog"], "If cat, dog are the classes"),
         (["skin_images_part_1", "skin_images_part_2"], "named like parts of one data set"),
         (["images_001/images", "images_002/images"], "named like parts of one data set"),
@@ -170,10 +211,16 @@ def test_classes_of_plain_names_are_not_doubted(folders):
     [
         (["", "cat", "dog"], "2 of 6 train images", ()),
         (["train", "train/cat", "train/dog", "test/cat", "test/dog"], "2 of 6 train images", (0,)),
-        (["train/cat", "train/dog", "test/images", "test/images/cat", "test/images/dog"], "2 of 6 test images", (2,)),
+        (
+            ["train/cat", "train/dog", "test/images", "test/images/cat", "test/images/dog"],
+            "2 of 6 test images",
+            (2,),
+        ),
     ],
 )
-def test_few_files_in_no_class_folder_are_named_because_they_leave_all_without_labels(folders, part, unlabelled):
+def test_few_files_in_no_class_folder_are_named_because_they_leave_all_without_labels(
+    folders, part, unlabelled
+):
     listing, _ = listed(*folders)
     [warning] = listing.warnings
     assert f"{part} lie in no class folder, such as 0.png" in warning
@@ -181,7 +228,10 @@ def test_few_files_in_no_class_folder_are_named_because_they_leave_all_without_l
 
 
 def test_as_many_classes_as_images_are_doubted():
-    names = [f"stage1_{'train' if number < 9 else 'test'}/{number}/images/{number}.png" for number in range(12)]
+    names = [
+        f"stage1_{'train' if number < 9 else 'test'}/{number}/images/{number}.png"
+        for number in range(12)
+    ]
     listing = list_tree(ROOT, names)
     assert listing.parts.tolist() == [0] * 9 + [2] * 3
     assert "The folders name 12 classes for 12 images" in listing.warnings[0]
@@ -223,14 +273,21 @@ def test_labels_of_a_split_that_has_none_are_absent(folders, classes, unlabelled
     listing, _ = listed(*folders)
     assert listing.classes == classes
     assert listing.unlabelled == unlabelled
-    expected = [name for name, part in (("train", 0), ("validation", 1), ("test", 2)) if part in unlabelled]
+    expected = [
+        name for name, part in (("train", 0), ("validation", 1), ("test", 2)) if part in unlabelled
+    ]
     notes = [note for note in listing.notes if note.startswith("Labels")]
-    assert notes == ([f"Labels: none for the {' and '.join(expected)} images"] if unlabelled else [])
+    assert notes == (
+        [f"Labels: none for the {' and '.join(expected)} images"] if unlabelled else []
+    )
 
 
 def test_classes_that_only_test_images_have_are_named():
     listing, _ = listed("train/a", "train/b", "train/c", "val/a", "test/a", "test/b", "test/z")
-    assert "FID: not measured, because no training image has the classes z of test images" in listing.notes
+    assert (
+        "FID: not measured, because no training image has the classes z of test images"
+        in listing.notes
+    )
     assert not any("FID" in note for note in listed("train/a", "train/b", "test/b")[0].notes)
 
 
@@ -253,7 +310,9 @@ def test_nothing_is_made_of_labels_that_are_absent(tmp_path, test, unlabelled):
     assert ("Labels: none for the test images" in describe_plan(data)) == unlabelled
     assert (open_classifier(data, say=lambda text: None) is None) == unlabelled
     vae = build_vae(
-        ModelSettings(prior="mixture", components=2, likelihood="gaussian", latent_size=2), (3, 8, 8), seed=0
+        ModelSettings(prior="mixture", components=2, likelihood="gaussian", latent_size=2),
+        (3, 8, 8),
+        seed=0,
     )
     arrays = latent_arrays(vae, torch.rand(6, 3, 8, 8), data.test.labels, data.test.classes, seed=0)
     assert ({"embedding_labels", "component_classes"} <= set(arrays)) != unlabelled

@@ -1,4 +1,6 @@
-"""Damaged and hostile data files: each is refused in one line, at once, with little memory, and runs no code."""
+"""Damaged and hostile data files: each is refused in one line, at once, with little memory, and
+runs no code.
+"""
 
 import gzip
 import io
@@ -29,13 +31,27 @@ ROOT = Path(__file__).parents[4]
 
 @pytest.mark.parametrize("mutants", [500, pytest.param(2000, marks=pytest.mark.slow)])
 def test_mutants_are_opened_or_refused_and_run_nothing(tmp_path, mutants):
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(hostile_files.__file__).parent}"}
-    command = [sys.executable, "-W", "ignore", hostile_files.__file__, str(mutants), "0", str(tmp_path / "fuzz")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(hostile_files.__file__).parent}",
+    }
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        hostile_files.__file__,
+        str(mutants),
+        "0",
+        str(tmp_path / "fuzz"),
+    ]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=280, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
     assert found["failures"] == []
-    for dataset in ("arrays", "mnist", "cifar10", "celeba", "folder"):  # the mutants reach all readers
+    # The mutants reach all readers.
+    for dataset in ("arrays", "mnist", "cifar10", "celeba", "folder"):
         assert found["answers"][f"opened {dataset}"] > 0
         assert found["answers"][f"refused {dataset}"] > 0
 
@@ -66,7 +82,11 @@ def other_method(content: bytes) -> bytes:
 
 def damaged_inside(content: bytes) -> bytes:
     place = content.index(b"images.npy") + 40
-    return content[:place] + bytes(byte ^ 255 for byte in content[place : place + 40]) + content[place + 40 :]
+    return (
+        content[:place]
+        + bytes(byte ^ 255 for byte in content[place : place + 40])
+        + content[place + 40 :]
+    )
 
 
 HEADER = "{{'descr': {}, 'fortran_order': False, 'shape': {}, }}"
@@ -83,7 +103,10 @@ HEADER = "{{'descr': {}, 'fortran_order': False, 'shape': {}, }}"
         ("beyond.npy", lambda: npy(HEADER.format("'|u1'", f"({10**30}, 6, 5)"))),
         ("deep.npy", lambda: npy("(" * 5000)),
         ("a zip.npy", lambda: npz(whole())),
-        ("objects.npy", lambda: npy(HEADER.format("'|O'", "(12, 6, 5)"), b"cos\nmkdir\n(Vharm\ntR.")),
+        (
+            "objects.npy",
+            lambda: npy(HEADER.format("'|O'", "(12, 6, 5)"), b"cos\nmkdir\n(Vharm\ntR."),
+        ),
         ("huge.npz", lambda: npz(npy(HEADER.format("'|u1'", f"({2**50}, 6, 5)"), bytes(360)))),
         ("beyond.npz", lambda: npz(npy(HEADER.format("'|u1'", f"({2**70}, 6, 5)"), bytes(360)))),
         ("version.npz", lambda: npz(whole().replace(b"NUMPY\x01", b"NUMPY\x09"))),
@@ -91,7 +114,10 @@ HEADER = "{{'descr': {}, 'fortran_order': False, 'shape': {}, }}"
         ("lzma.npz", lambda: damaged_inside(npz(whole(), zipfile.ZIP_LZMA))),
         ("bzip2.npz", lambda: damaged_inside(npz(whole(), zipfile.ZIP_BZIP2))),
         ("deflate.npz", lambda: damaged_inside(npz(whole(), zipfile.ZIP_DEFLATED))),
-        ("objects.npz", lambda: npz(npy(HEADER.format("'|O'", "(12,)"), b"cos\nmkdir\n(Vharm\ntR."))),
+        (
+            "objects.npz",
+            lambda: npz(npy(HEADER.format("'|O'", "(12,)"), b"cos\nmkdir\n(Vharm\ntR.")),
+        ),
     ],
 )
 def test_damaged_arrays_are_refused_in_one_line(tmp_path, monkeypatch, name, content):
@@ -128,7 +154,9 @@ def test_what_follows_the_announced_values_is_never_unpacked(tmp_path):
 
 def test_a_header_beyond_what_the_file_can_hold_takes_no_memory(tmp_path):
     (tmp_path / "huge").write_bytes(struct.pack(">4I", 2051, 2**20, 28, 28) + bytes(1000))
-    (tmp_path / "huge.gz").write_bytes(gzip.compress(struct.pack(">4I", 2051, 2**20, 28, 28) + bytes(1000)))
+    (tmp_path / "huge.gz").write_bytes(
+        gzip.compress(struct.pack(">4I", 2051, 2**20, 28, 28) + bytes(1000))
+    )
     for name in ("huge", "huge.gz"):
         assert peak_of(lambda name=name: read_idx(tmp_path / name, 3)) < 2**22
 
@@ -150,7 +178,12 @@ def test_a_matlab_matrix_is_unpacked_only_when_its_labels_fit(tmp_path):
     at = unpacked.index(struct.pack("<4I", 32, 32, 3, 30))
     unpacked[at + 12 : at + 16] = struct.pack("<I", 20_000)
     packed = zlib.compress(bytes(unpacked) + bytes(20_000 * 3072), 1)
-    path.write_bytes(content[: start + 4] + struct.pack("<I", len(packed)) + packed + content[start + 8 + length :])
+    path.write_bytes(
+        content[: start + 4]
+        + struct.pack("<I", len(packed))
+        + packed
+        + content[start + 8 + length :]
+    )
     settings = DataSettings(dataset="svhn", binarisation="none", validation_size=10)
     assert peak_of(lambda: open_dataset(settings, root=tmp_path)) < 20_000 * 3072
 
@@ -163,16 +196,37 @@ def _matrices(path: Path, **changed) -> None:
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:50]), "must be a MATLAB 5 file with X and y"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-5000]), "must be a MATLAB 5 file with X and y"),
-        (lambda path: path.write_bytes(b"<html>404 Not Found</html>" * 20), "must be a MATLAB 5 file with X and y"),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:50]),
+            "must be a MATLAB 5 file with X and y",
+        ),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:-5000]),
+            "must be a MATLAB 5 file with X and y",
+        ),
+        (
+            lambda path: path.write_bytes(b"<html>404 Not Found</html>" * 20),
+            "must be a MATLAB 5 file with X and y",
+        ),
         (lambda path: path.write_bytes(b""), "must be a MATLAB 5 file with X and y"),
         (lambda path: _matrices(path, y=None), "must be a MATLAB 5 file with X and y"),
-        (lambda path: _matrices(path, X=np.zeros((30, 32, 32, 3), np.uint8)), r"got X as \[30, 32, 32, 3\]; must be"),
-        (lambda path: _matrices(path, X=np.zeros((32, 32, 3, 30))), "got X of type float64; must be uint8"),
+        (
+            lambda path: _matrices(path, X=np.zeros((30, 32, 32, 3), np.uint8)),
+            r"got X as \[30, 32, 32, 3\]; must be",
+        ),
+        (
+            lambda path: _matrices(path, X=np.zeros((32, 32, 3, 30))),
+            "got X of type float64; must be uint8",
+        ),
         (lambda path: _matrices(path, y=np.ones((29, 1))), "got 29 labels y; must be 30"),
-        (lambda path: _matrices(path, y=np.full((30, 1), 11)), "got labels y from 11 to 11; must be 1 to 10"),
-        (lambda path: _matrices(path, y=np.full((30, 1), {"a": 1}, object)), "must be a MATLAB 5 file with X and y"),
+        (
+            lambda path: _matrices(path, y=np.full((30, 1), 11)),
+            "got labels y from 11 to 11; must be 1 to 10",
+        ),
+        (
+            lambda path: _matrices(path, y=np.full((30, 1), {"a": 1}, object)),
+            "must be a MATLAB 5 file with X and y",
+        ),
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
@@ -180,6 +234,8 @@ def test_damaged_matlab_files_are_refused_in_one_line(tmp_path, damage, problem,
     write_svhn(tmp_path, packed=packed)
     damage(tmp_path / "test_32x32.mat")
     with pytest.raises(UserError, match=problem) as caught:
-        open_dataset(DataSettings(dataset="svhn", binarisation="none", validation_size=10), root=tmp_path)
+        open_dataset(
+            DataSettings(dataset="svhn", binarisation="none", validation_size=10), root=tmp_path
+        )
     assert caught.value.place == str(tmp_path / "test_32x32.mat")
     assert "\n" not in str(caught.value)

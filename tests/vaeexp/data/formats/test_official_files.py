@@ -1,4 +1,6 @@
-"""Official files are known by their checksums: other files of the same names, sizes and counts are not taken for them."""
+"""Official files are known by their checksums: other files of the same names, sizes and counts are
+not taken for them.
+"""
 
 import gzip
 import hashlib
@@ -17,14 +19,18 @@ from vaeexp.settings import DataSettings
 
 
 def publish(monkeypatch, name, files, *, counts, content=False):
-    """Let these files be the official ones of a data set: their checksums stand in its definition."""
+    """Let these files be the official ones of a data set: their checksums stand in its
+    definition.
+    """
     sums = []
     for path in files:
         packed = path.suffix == ".gz"
         sha256 = hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() if content else ""
         md5 = hashlib.md5(path.read_bytes()).hexdigest()
         sums.append(Checksum(md5, ".gz" if packed else "", sha256))
-    monkeypatch.setitem(DATASETS, name, replace(DATASETS[name], counts=counts, checksums=tuple(sums)))
+    monkeypatch.setitem(
+        DATASETS, name, replace(DATASETS[name], counts=counts, checksums=tuple(sums))
+    )
 
 
 def opened(name, root):
@@ -52,7 +58,9 @@ def test_official_idx_files_have_their_plain_title(tmp_path, monkeypatch, name, 
     raw = tmp_path / DATASETS[name].folder / "raw"
     write_files(raw)
     content = name == "mnist"  # of which the checksums of the content are known
-    publish(monkeypatch, name, [raw / f"{file}.gz" for file in FILES], counts=(60, 20), content=content)
+    publish(
+        monkeypatch, name, [raw / f"{file}.gz" for file in FILES], counts=(60, 20), content=content
+    )
     if kept == "packed again":
         pack_again(raw)
     elif kept != "packed":
@@ -89,15 +97,28 @@ def transposed(raw):
     write_idx(raw / f"{FILES[0]}.gz", np.ascontiguousarray(small_data()[0].transpose(0, 2, 1)))
 
 
-OTHERS = [other_images, one_other_label, one_other_pixel_unpacked_beside_the_packed_file, transposed]
+OTHERS = [
+    other_images,
+    one_other_label,
+    one_other_pixel_unpacked_beside_the_packed_file,
+    transposed,
+]
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 @pytest.mark.parametrize("change", OTHERS, ids=lambda change: change.__name__)
-def test_other_idx_files_of_the_same_names_and_counts_are_not_taken_for_official(tmp_path, monkeypatch, name, change):
+def test_other_idx_files_of_the_same_names_and_counts_are_not_taken_for_official(
+    tmp_path, monkeypatch, name, change
+):
     raw = tmp_path / DATASETS[name].folder / "raw"
     write_files(raw)
-    publish(monkeypatch, name, [raw / f"{file}.gz" for file in FILES], counts=(60, 20), content=name == "mnist")
+    publish(
+        monkeypatch,
+        name,
+        [raw / f"{file}.gz" for file in FILES],
+        counts=(60, 20),
+        content=name == "mnist",
+    )
     assert opened(name, tmp_path).title == DATASETS[name].title
     change(raw)
     data = opened(name, tmp_path)
@@ -110,7 +131,9 @@ def test_other_idx_files_of_the_same_names_and_counts_are_not_taken_for_official
     ("name", "write", "files", "counts"),
     [("cifar10", write_cifar, BATCHES, (30, 6)), ("svhn", write_svhn, MATRICES, (30, 12))],
 )
-def test_other_colour_files_are_not_taken_for_official(tmp_path, monkeypatch, name, write, files, counts):
+def test_other_colour_files_are_not_taken_for_official(
+    tmp_path, monkeypatch, name, write, files, counts
+):
     write(tmp_path)
     publish(monkeypatch, name, [tmp_path / file for file in files], counts=counts)
     assert opened(name, tmp_path).title == DATASETS[name].title
@@ -126,7 +149,9 @@ def test_every_named_data_set_of_few_files_has_a_checksum_for_each():
         assert len(DATASETS[name].checksums) == files
 
 
-@pytest.mark.skipif(not os.environ.get("VAEEXP_DATA"), reason="VAEEXP_DATA names no folder with the official files")
+@pytest.mark.skipif(
+    not os.environ.get("VAEEXP_DATA"), reason="VAEEXP_DATA names no folder with the official files"
+)
 @pytest.mark.parametrize("content", [True, False])
 def test_mnist_is_known_by_its_content_and_by_its_files(monkeypatch, content):
     row = DATASETS["mnist"]

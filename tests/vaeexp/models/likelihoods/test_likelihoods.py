@@ -1,4 +1,6 @@
-"""Every likelihood is normalised over its own targets, in nats per image, and agrees with its draws."""
+"""Every likelihood is normalised over its own targets, in nats per image, and agrees with its
+draws.
+"""
 
 import itertools
 import math
@@ -23,7 +25,11 @@ from vaeexp.settings import ModelSettings, Settings
 from vaeexp.study import check_settings
 
 LEVELS = [name for name, row in LIKELIHOODS.items() if row.distribution.support == "levels_256"]
-DENSITIES = [name for name, row in LIKELIHOODS.items() if row.distribution.support in ("unit_interval", "real")]
+DENSITIES = [
+    name
+    for name, row in LIKELIHOODS.items()
+    if row.distribution.support in ("unit_interval", "real")
+]
 SHADES = torch.arange(256) / 255
 # Unlike the defaults, so that an option that is not passed on is noticed.
 OPTIONS = ModelSettings(sigma=0.3, laplace_scale=0.2, likelihood_components=3)
@@ -37,12 +43,15 @@ def build(name, *lead, shape=(2, 3, 4), scale=2.0, seed=0):
     """The likelihood's head, and a random output of a decoder [*lead, outputs·C, H, W]."""
     kind, (channels, height, width) = head(name), shape
     generator = torch.Generator().manual_seed(seed)
-    return kind, scale * torch.randn(*lead, kind.outputs * channels, height, width, generator=generator)
+    return kind, scale * torch.randn(
+        *lead, kind.outputs * channels, height, width, generator=generator
+    )
 
 
 def draws(name, many):
     """A likelihood of one image, repeated, and a draw from each; `h` is a leaf."""
-    # At a greater scale some of 256 levels would hardly ever be drawn, and means of draws would not be near normal.
+    # At a greater scale some of 256 levels would hardly ever be drawn, and means of draws would not
+    # be near normal.
     kind, h = build(name, 1, shape=(1, 1, 2), scale=0.3 if name == "categorical_256" else 2.0)
     h = h.expand(many, *h.shape[1:]).clone().requires_grad_()
     likelihood = kind(h)
@@ -74,7 +83,9 @@ def test_the_table_says_what_each_is_a_distribution_over():
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_the_score_averages_to_zero_over_draws(name):
-    """E[∇ log p(x)] = 0 over x from p: the density's normaliser does not depend on the decoder's output."""
+    """E[∇ log p(x)] = 0 over x from p: the density's normaliser does not depend on the decoder's
+    output.
+    """
     h, likelihood, x = draws(name, 20_000)
     (scores,) = torch.autograd.grad(likelihood.log_prob(x).sum(), h)
     error = scores.std(0) / math.sqrt(len(scores))
@@ -127,17 +138,24 @@ def test_one_image_serves_many_samples_of_z(name):
     x = kind(h[0]).sample(torch.Generator().manual_seed(0))  # [2, C, H, W]
     each = torch.stack([kind(rows).log_prob(x) for rows in h])
     torch.testing.assert_close(kind(h).log_prob(x), each)
-    torch.testing.assert_close(kind(h[:, :1]).log_prob(x), torch.stack([kind(row[:1]).log_prob(x) for row in h]))
+    torch.testing.assert_close(
+        kind(h[:, :1]).log_prob(x), torch.stack([kind(row[:1]).log_prob(x) for row in h])
+    )
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_an_image_is_the_sum_of_its_sub_pixels(name):
-    """Colours and numbers are not mixed up: each sub-pixel alone, with its own outputs, adds up to the image."""
+    """Colours and numbers are not mixed up: each sub-pixel alone, with its own outputs, adds up to
+    the image.
+    """
     kind, h = build(name, shape=(3, 2, 2))
     x = targets(kind(h).support, (3, 2, 2))
     blocks = h.view(kind.outputs, 3, 2, 2)
     places = itertools.product(range(3), range(2), range(2))
-    parts = [kind(blocks[:, c, i, j].view(-1, 1, 1)).log_prob(x[c, i, j].view(1, 1, 1)) for c, i, j in places]
+    parts = [
+        kind(blocks[:, c, i, j].view(-1, 1, 1)).log_prob(x[c, i, j].view(1, 1, 1))
+        for c, i, j in places
+    ]
     torch.testing.assert_close(kind(h).log_prob(x), torch.stack(parts).sum())
 
 
@@ -151,14 +169,20 @@ def test_lanes_under_vmap_and_low_precision_equal_plain_ones(name):
 
     fused = torch.func.vmap(torch.func.grad(loss))(h, x)
     for lane in range(3):
-        torch.testing.assert_close(fused[lane], torch.func.grad(loss)(h[lane], x[lane]), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            fused[lane], torch.func.grad(loss)(h[lane], x[lane]), rtol=1e-5, atol=1e-5
+        )
     with torch.autocast("cpu", torch.bfloat16):
         low = kind(h).log_prob(x)
     assert torch.equal(low, kind(h).log_prob(x)), "autocast leaves densities alone"
 
 
 @settings(deadline=None, max_examples=100)
-@given(name=st.sampled_from(sorted(LIKELIHOODS)), seed=st.integers(0, 2**31), scale=st.sampled_from([0.01, 1, 5, 30]))
+@given(
+    name=st.sampled_from(sorted(LIKELIHOODS)),
+    seed=st.integers(0, 2**31),
+    scale=st.sampled_from([0.01, 1, 5, 30]),
+)
 def test_gradients_by_finite_differences(name, seed, scale):
     kind, h = build(name, shape=(1, 2, 2), scale=scale, seed=seed)
     kind, h = kind.double(), h.double().requires_grad_()
@@ -169,7 +193,9 @@ def test_gradients_by_finite_differences(name, seed, scale):
     with torch.no_grad():
         ends = [kind(h + sign * step * direction).log_prob(x) for sign in (1, -1)]
     slope, size = (gradient * direction).sum().item(), gradient.abs().max().item()
-    assert ((ends[0] - ends[1]) / (2 * step)).item() == pytest.approx(slope, rel=1e-4, abs=1e-4 * max(1, size))
+    assert ((ends[0] - ends[1]) / (2 * step)).item() == pytest.approx(
+        slope, rel=1e-4, abs=1e-4 * max(1, size)
+    )
 
 
 @pytest.mark.parametrize("output", [-1e4, -100.0, -20.0, 0.0, 20.0, 100.0, 1e4])
@@ -198,7 +224,11 @@ def test_bernoulli_sums_to_one_over_all_images():
 
 
 @settings(deadline=None, max_examples=60)
-@given(name=st.sampled_from(LEVELS), seed=st.integers(0, 2**31), scale=st.sampled_from([0, 0.1, 1, 5, 20, 1000]))
+@given(
+    name=st.sampled_from(LEVELS),
+    seed=st.integers(0, 2**31),
+    scale=st.sampled_from([0, 0.1, 1, 5, 20, 1000]),
+)
 def test_masses_sum_to_one_over_the_levels(name, seed, scale):
     h = scale * torch.randn(1, head(name).outputs, generator=torch.Generator().manual_seed(seed))
     masses = of(name, h).log_prob(SHADES.view(-1, 1, 1, 1)).exp()
@@ -207,7 +237,9 @@ def test_masses_sum_to_one_over_the_levels(name, seed, scale):
     assert of(name, h).mean.item() == pytest.approx(mean.item(), abs=1e-7)
 
 
-@pytest.mark.parametrize("output", [-300.0, -30.0, -3.0, -0.3, -0.2, -1e-5, 0.0, 1e-3, 0.25, 1.0, 10.0, 300.0])
+@pytest.mark.parametrize(
+    "output", [-300.0, -30.0, -3.0, -0.3, -0.2, -1e-5, 0.0, 1e-3, 0.25, 1.0, 10.0, 300.0]
+)
 @pytest.mark.parametrize("name", DENSITIES)
 def test_densities_integrate_to_one_with_the_right_mean(name, output):
     likelihood = of(name, torch.full((1, 1), output))
@@ -227,12 +259,19 @@ def test_densities_integrate_to_one_with_the_right_mean(name, output):
 def test_continuous_draws_follow_the_density(name, output):
     """Kolmogorov–Smirnov, against the distribution function by quadrature."""
     kind = head(name)
-    x = kind(torch.full((4000, 1, 1, 1), output)).sample(torch.Generator().manual_seed(5)).detach().flatten()
+    x = (
+        kind(torch.full((4000, 1, 1, 1), output))
+        .sample(torch.Generator().manual_seed(5))
+        .detach()
+        .flatten()
+    )
     low, high = (0, 1) if kind(torch.zeros(1, 1, 1)).support == "unit_interval" else (-5, 6)
     grid = torch.linspace(low, high, 100_001, dtype=torch.float64)
     densities = of(name, torch.full((1, 1), output)).log_prob(grid.view(-1, 1, 1, 1)).exp()
     cumulative = F.pad(torch.cumulative_trapezoid(densities, grid), (1, 0))
-    result = stats.kstest(x.numpy(), lambda value: np.interp(value, grid.numpy(), cumulative.numpy()))
+    result = stats.kstest(
+        x.numpy(), lambda value: np.interp(value, grid.numpy(), cumulative.numpy())
+    )
     assert result.pvalue > 1e-3
 
 
@@ -244,7 +283,9 @@ def test_drawn_levels_follow_the_masses(name, seed):
     if name != "categorical_256":
         h[:, -1] -= 2  # narrower, so that not all of the mass lies on black and white
     many = 20_000
-    x = head(name)(h.expand(many, -1).unflatten(1, (-1, 1, 1))).sample(torch.Generator().manual_seed(seed))
+    x = head(name)(h.expand(many, -1).unflatten(1, (-1, 1, 1))).sample(
+        torch.Generator().manual_seed(seed)
+    )
     counts = torch.bincount((x.flatten() * 255).round().long(), minlength=256).double()
     expected = many * of(name, h).log_prob(SHADES.view(-1, 1, 1, 1)).exp()
     rare = expected < 5
@@ -267,7 +308,8 @@ def test_drawn_levels_follow_the_masses(name, seed):
 def test_bernoulli_of_images_of_any_size_is_what_its_coins_are(shape, scale, seed):
     """Many sub-pixels share a logarithm; at logits of 0 their product is as large as it can be."""
     generator = torch.Generator().manual_seed(seed)
-    logits, x = scale * torch.randn(2, *shape, generator=generator), torch.rand(2, *shape, generator=generator).round()
+    logits = scale * torch.randn(2, *shape, generator=generator)
+    x = torch.rand(2, *shape, generator=generator).round()
     expected = Independent(reference.Bernoulli(logits=logits.double()), 3)
     torch.testing.assert_close(
         Bernoulli(logits).log_prob(x).double(), expected.log_prob(x.double()), rtol=2e-6, atol=2e-5
@@ -289,7 +331,10 @@ def test_bernoulli_has_the_gradients_of_its_formula(lead):
 @pytest.mark.parametrize(
     ("name", "make"),
     [
-        ("continuous_bernoulli", lambda h: reference.ContinuousBernoulli(logits=h, lims=(0.4999, 0.5001))),
+        (
+            "continuous_bernoulli",
+            lambda h: reference.ContinuousBernoulli(logits=h, lims=(0.4999, 0.5001)),
+        ),
         ("gaussian", lambda h: reference.Normal(h.sigmoid(), 0.3)),
         ("gaussian_learned", lambda h: reference.Normal(h.sigmoid(), 0.3)),
         ("laplace", lambda h: reference.Laplace(h.sigmoid(), 0.2)),
@@ -313,10 +358,15 @@ def test_categorical_against_torch_distributions():
 
 
 def test_discretised_logistic_against_differences_of_the_distribution_function():
-    """In float64 and where masses are not tiny, the plain formula is good enough; on [0, 1], as a reader would write it."""
+    """In float64 and where masses are not tiny, the plain formula is good enough; on [0, 1], as a
+    reader would write it.
+    """
     mean, log_scale = 0.3, -3.0
     uniform = reference.Uniform(torch.zeros(1).double(), 1)
-    logistic = [reference.SigmoidTransform().inv, reference.AffineTransform(0.65, math.exp(log_scale) / 2)]
+    logistic = [
+        reference.SigmoidTransform().inv,
+        reference.AffineTransform(0.65, math.exp(log_scale) / 2),
+    ]
     cdf = reference.TransformedDistribution(uniform, logistic).cdf
     edges = (torch.arange(255, dtype=torch.float64) + 0.5) / 255
     cumulative = torch.cat([torch.zeros(1), cdf(edges), torch.ones(1)])
@@ -329,23 +379,28 @@ def test_a_mixture_of_one_is_the_single_logistic_and_a_mixture_averages_masses()
     kind = head("discretised_logistic_mixture", likelihood_components=1)
     single, h = build("discretised_logistic", 4)
     x = targets("levels_256", (4, 2, 3, 4))
-    torch.testing.assert_close(kind(torch.cat([torch.randn(4, 2, 3, 4), h], 1)).log_prob(x), single(h).log_prob(x))
+    torch.testing.assert_close(
+        kind(torch.cat([torch.randn(4, 2, 3, 4), h], 1)).log_prob(x), single(h).log_prob(x)
+    )
     three = torch.tensor([[0.5, -1.0, 0.2, 0.1, 0.3, -0.4, -2.0, -3.0, -4.0]])
     weights, starts = three[0, :3].softmax(0), torch.tensor([-2 / 3, 0, 2 / 3])
     parts = [
-        of("discretised_logistic", torch.stack([three[0, 3 + k] + starts[k], three[0, 6 + k]])[None]).log_prob(
-            SHADES.view(-1, 1, 1, 1)
-        )
+        of(
+            "discretised_logistic",
+            torch.stack([three[0, 3 + k] + starts[k], three[0, 6 + k]])[None],
+        ).log_prob(SHADES.view(-1, 1, 1, 1))
         for k in range(3)
     ]
     mixed = of("discretised_logistic_mixture", three).log_prob(SHADES.view(-1, 1, 1, 1)).exp()
-    torch.testing.assert_close(mixed, sum(w * part.exp() for w, part in zip(weights, parts, strict=True)))
+    torch.testing.assert_close(
+        mixed, sum(w * part.exp() for w, part in zip(weights, parts, strict=True))
+    )
 
 
 # Links to the losses that people know
 
 
-def test_by_default_they_are_the_cross_entropy_the_squared_error_and_the_absolute_one_on_grey_levels():
+def test_by_default_they_are_the_cross_entropy_the_squared_error_and_the_absolute_one_on_grey_levels():  # noqa: E501
     defaults, h, x = ModelSettings(), torch.randn(6, 2, 3, 4), torch.rand(6, 2, 3, 4)
     for name, loss, constant in (
         ("bernoulli", F.binary_cross_entropy, 0),
@@ -357,14 +412,18 @@ def test_by_default_they_are_the_cross_entropy_the_squared_error_and_the_absolut
         torch.testing.assert_close(-LIKELIHOODS[name].head(defaults)(h).log_prob(x), expected)
 
 
-@pytest.mark.parametrize("logit", [-1e4, -100.0, -80.0, -20.0, -1e-3, 0.0, 1e-3, 20.0, 80.0, 100.0, 1e4])
+@pytest.mark.parametrize(
+    "logit", [-1e4, -100.0, -80.0, -20.0, -1e-3, 0.0, 1e-3, 20.0, 80.0, 100.0, 1e4]
+)
 @pytest.mark.parametrize("x", [0.0, 1.0])
 def test_bernoulli_is_exact_at_extreme_logits(logit, x):
     logits = torch.full((1, 1, 1), logit, requires_grad=True)
     log_prob = Bernoulli(logits).log_prob(torch.full((1, 1, 1), x))
     (gradient,) = torch.autograd.grad(log_prob, logits)
     exact = torch.full((1, 1, 1), logit, dtype=torch.float64, requires_grad=True)
-    expected = -F.binary_cross_entropy_with_logits(exact, torch.full_like(exact, x), reduction="sum")
+    expected = -F.binary_cross_entropy_with_logits(
+        exact, torch.full_like(exact, x), reduction="sum"
+    )
     (expected_gradient,) = torch.autograd.grad(expected, exact)
     torch.testing.assert_close(log_prob.double(), expected, rtol=1e-6, atol=1.2e-7)
     torch.testing.assert_close(gradient.double(), expected_gradient, rtol=1e-6, atol=1.2e-7)
@@ -388,7 +447,9 @@ def test_continuous_bernoulli_is_exact_everywhere(logit, x):
     assert likelihood.mean.item() == pytest.approx(float(mean), rel=2e-6, abs=2e-6)
 
 
-@pytest.mark.parametrize(("mean", "log_scale"), [(0.9, -5.0), (-0.99, -7.0), (3.0, -3.0), (-40.0, -6.0)])
+@pytest.mark.parametrize(
+    ("mean", "log_scale"), [(0.9, -5.0), (-0.99, -7.0), (3.0, -3.0), (-40.0, -6.0)]
+)
 def test_masses_far_from_the_mean_are_exact_in_float32(mean, log_scale):
     h = torch.tensor([[mean, log_scale]])
     exact = of("discretised_logistic", h).log_prob(SHADES.view(-1, 1, 1, 1))
@@ -414,7 +475,9 @@ def test_learned_sigma_finds_the_root_mean_squared_error_and_never_vanishes():
         optimizer.zero_grad()
         (-kind(h).log_prob(x).mean()).backward()
         optimizer.step()
-    assert kind.sigma.item() == pytest.approx((h.sigmoid() - x).square().mean().sqrt().item(), rel=1e-3)
+    assert kind.sigma.item() == pytest.approx(
+        (h.sigmoid() - x).square().mean().sqrt().item(), rel=1e-3
+    )
     with torch.no_grad():
         kind.raw_log_sigma.fill_(-50)
     assert kind.sigma.item() >= math.exp(-6)
@@ -430,13 +493,21 @@ def test_learned_sigma_finds_the_root_mean_squared_error_and_never_vanishes():
         ("gaussian", {"sigma": 0.2}, {"sigma": 0.7}),
         ("gaussian_learned", {"sigma": 0.2}, {"sigma": 0.7}),
         ("laplace", {"laplace_scale": 0.1}, {"laplace_scale": 1.0}),
-        ("discretised_logistic_mixture", {"likelihood_components": 2}, {"likelihood_components": 3}),
+        (
+            "discretised_logistic_mixture",
+            {"likelihood_components": 2},
+            {"likelihood_components": 3},
+        ),
     ],
 )
-def test_lanes_of_different_options_do_not_touch_each_other(tmp_path, kind, likelihood, mine, theirs):
+def test_lanes_of_different_options_do_not_touch_each_other(
+    tmp_path, kind, likelihood, mine, theirs
+):
     base, data = BASE.with_params({"likelihood": likelihood, "epochs": 2}), source("none")
     alone = run(*make_lanes(tmp_path, kind=kind, base=base, data=data), [trial(0, **mine)], 2)[0]
-    plain = run(*make_lanes(tmp_path, kind="sequential", base=base, data=data), [trial(0, **mine)], 2)[0]
+    plain = run(
+        *make_lanes(tmp_path, kind="sequential", base=base, data=data), [trial(0, **mine)], 2
+    )[0]
     trials = [trial(1, **theirs), trial(0, **mine)]
     together = run(*make_lanes(tmp_path, kind=kind, base=base, data=data), trials, 2)
     assert together[0][0] == alone[0] == pytest.approx(plain[0], rel=1e-4)
@@ -452,7 +523,8 @@ def test_grey_levels_are_refused_on_binary_targets_and_nothing_else_is(name):
             check_targets(name, binarisation)
             continue
         with pytest.raises(
-            ValueError, match=f"^likelihood: '{name}' .*`binarisation: {binarisation}`.*`binarisation: none`"
+            ValueError,
+            match=f"^likelihood: '{name}' .*`binarisation: {binarisation}`.*`binarisation: none`",
         ):
             check_targets(name, binarisation)
 
@@ -472,10 +544,14 @@ def test_bits_per_dimension_stand_where_they_are_defined(name):
     changes = {"hidden": (8,), "latent_size": 2, "likelihood": name}
     vae = build_vae(OPTIONS.model_copy(update=changes), (3, 2, 4), seed=0).eval()
     x = targets(LIKELIHOODS[name].distribution.support, (20, 3, 2, 4))
-    metrics, _ = evaluate_test(vae, x, importance_samples=8, active_threshold=0.01, rate_threshold=0.01, seed=1)
+    metrics, _ = evaluate_test(
+        vae, x, importance_samples=8, active_threshold=0.01, rate_threshold=0.01, seed=1
+    )
     assert ("test/bits_per_dimension" in metrics) == (name in LEVELS)
     if name in LEVELS:
-        assert metrics["test/bits_per_dimension"] == pytest.approx(metrics["test/neg_elbo"] / 24 / math.log(2))
+        assert metrics["test/bits_per_dimension"] == pytest.approx(
+            metrics["test/neg_elbo"] / 24 / math.log(2)
+        )
 
 
 def test_levels_that_are_all_equally_likely_take_eight_bits():
@@ -490,7 +566,9 @@ def test_bernoulli_is_exact_far_out_and_leaves_its_inputs_alone(shape):
     logits, x = 40 * torch.randn(6, 2, *shape), torch.rand(2, *shape).round()
     logits[0, 0].view(-1)[:3] = torch.tensor([0.0, 200.0, -200.0])[: logits[0, 0].numel()]
     kept = logits.clone(), x.clone()
-    exact = -F.binary_cross_entropy_with_logits(logits.double(), x.expand_as(logits).double(), reduction="none")
+    exact = -F.binary_cross_entropy_with_logits(
+        logits.double(), x.expand_as(logits).double(), reduction="none"
+    )
     found = Bernoulli(logits).log_prob(x)
     torch.testing.assert_close(found.double(), exact.sum((-3, -2, -1)), rtol=1e-6, atol=1e-6)
     assert torch.equal(logits, kept[0])

@@ -4,7 +4,17 @@ from functools import partial
 
 import pytest
 import torch
-from fused import BASE, RARELY, make_lanes, plain_training, run, same_bits, source, train_in_turns, trial
+from fused import (
+    BASE,
+    RARELY,
+    make_lanes,
+    plain_training,
+    run,
+    same_bits,
+    source,
+    train_in_turns,
+    trial,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,7 +45,9 @@ def test_the_decoder_makes_exactly_the_image_s_shape(shape, channels, data):
     options = ModelSettings(
         channels=channels,
         kernel=kernels,
-        stride=data.draw(st.lists(st.integers(1, 4), min_size=len(channels), max_size=len(channels))),
+        stride=data.draw(
+            st.lists(st.integers(1, 4), min_size=len(channels), max_size=len(channels))
+        ),
         padding=[data.draw(st.integers(0, kernel - 1)) for kernel in kernels],
         normalisation=data.draw(st.sampled_from(["batch", "group", "none"])),
         head=data.draw(st.sampled_from([None, 3])),
@@ -53,19 +65,29 @@ def test_the_decoder_makes_exactly_the_image_s_shape(shape, channels, data):
 
 
 @settings(deadline=None, max_examples=40)
-@given(shape=st.tuples(st.sampled_from([1, 3, 4]), st.integers(8, 64), st.integers(8, 64)), blocks=st.integers(1, 4))
+@given(
+    shape=st.tuples(st.sampled_from([1, 3, 4]), st.integers(8, 64), st.integers(8, 64)),
+    blocks=st.integers(1, 4),
+)
 def test_up_to_four_default_blocks_suit_every_image_that_they_can_halve(shape, blocks):
     options = ModelSettings(channels=(2,) * blocks)
     if min(shape[1:]) >> (blocks - 1) < 2:
         with pytest.raises(ValueError, match="too small"):
             NETWORKS["conv"].decoder(options, shape, 2, 1)
     else:
-        assert NETWORKS["conv"].decoder(options, shape, 2, 1).eval()(torch.randn(1, 2)).shape == (1, *shape)
+        assert NETWORKS["conv"].decoder(options, shape, 2, 1).eval()(torch.randn(1, 2)).shape == (
+            1,
+            *shape,
+        )
 
 
 def test_feature_sizes_are_those_of_the_convolutions():
-    options = ModelSettings(channels=(2, 3, 4), kernel=(5, 3, 4), stride=(3, 2, 1), padding=(2, 0, 1))
-    encoder, x, seen = NETWORKS["conv"].encoder(options, (1, 37, 22), 4), torch.rand(2, 1, 37, 22), [(37, 22)]
+    options = ModelSettings(
+        channels=(2, 3, 4), kernel=(5, 3, 4), stride=(3, 2, 1), padding=(2, 0, 1)
+    )
+    encoder = NETWORKS["conv"].encoder(options, (1, 37, 22), 4)
+    x = torch.rand(2, 1, 37, 22)
+    seen = [(37, 22)]
     for layer in encoder:
         x = layer(x)
         if isinstance(layer, torch.nn.Conv2d):
@@ -77,9 +99,21 @@ def test_feature_sizes_are_those_of_the_convolutions():
 @pytest.mark.parametrize(
     ("changes", "shape", "message"),
     [
-        ({"channels": (2, 2, 2, 2)}, (1, 8, 8), r"^channels: .*8 × 8 .*4 blocks: after block 3 they are 1 × 1"),
-        ({"channels": (2,), "kernel": 9, "padding": 0}, (3, 8, 30), r"^channels: .*8 × 30 .*a kernel of 9"),
-        ({"channels": (2, 2), "kernel": (3, 3, 3)}, (1, 28, 28), "^kernel: got 3 values for 2 blocks; must be 1 or 2"),
+        (
+            {"channels": (2, 2, 2, 2)},
+            (1, 8, 8),
+            r"^channels: .*8 × 8 .*4 blocks: after block 3 they are 1 × 1",
+        ),
+        (
+            {"channels": (2,), "kernel": 9, "padding": 0},
+            (3, 8, 30),
+            r"^channels: .*8 × 30 .*a kernel of 9",
+        ),
+        (
+            {"channels": (2, 2), "kernel": (3, 3, 3)},
+            (1, 28, 28),
+            "^kernel: got 3 values for 2 blocks; must be 1 or 2",
+        ),
         (
             {"channels": (2, 2), "kernel": 2, "padding": (1, 2)},
             (1, 28, 28),
@@ -111,7 +145,9 @@ def test_a_conv_lane_equals_a_plain_pytorch_loop(monkeypatch, tmp_path, kind, no
     lanes, artifacts = make_lanes(tmp_path, kind=kind, maxima=MAXIMA, base=base)
     for each in (trial(0, **params), trial(1, latent_size=6, prior=prior)):
         lanes.add(each)
-    assert isinstance(lanes._all()[0], {"vectorised": VectorisedGroup, "sequential": SequentialGroup}[kind])
+    assert isinstance(
+        lanes._all()[0], {"vectorised": VectorisedGroup, "sequential": SequentialGroup}[kind]
+    )
     seen = [advance_all(lanes, [0, 1])[0] for _ in range(4)]
     lanes.finish({0: Outcome(state="complete", epoch=4, objective=None)})
     losses, values, vae = plain_training(base.with_params(params), seed=1000, epochs=4)
@@ -125,7 +161,9 @@ def test_a_conv_lane_equals_a_plain_pytorch_loop(monkeypatch, tmp_path, kind, no
     if normalisation == "batch":
         assert vae.encoder[0].bias is None
         assert kept["encoder.1.num_batches_tracked"] == 4 * 6
-        assert not torch.equal(kept["encoder.1.running_mean"], torch.zeros(4)), "the statistics have moved"
+        assert not torch.equal(kept["encoder.1.running_mean"], torch.zeros(4)), (
+            "the statistics have moved"
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -147,12 +185,18 @@ def test_bits_do_not_depend_on_lane_or_neighbours(tmp_path, kind, normalisation)
 def pictures(size, channels):
     """The small study's images, enlarged, in as many channels."""
     data = source()
-    big = torch.nn.functional.interpolate(data.train[:32].float(), size=size).byte().expand(-1, channels, -1, -1)
+    big = (
+        torch.nn.functional.interpolate(data.train[:32].float(), size=size)
+        .byte()
+        .expand(-1, channels, -1, -1)
+    )
     big = big.contiguous()
     return type(data)(train=big, validation=big[:8].float(), binarisation="static", noise_seed=7)
 
 
-@pytest.mark.parametrize(("name", "size", "channels"), [("conv_mnist", 28, 1), ("conv_cifar", 16, 3)])
+@pytest.mark.parametrize(
+    ("name", "size", "channels"), [("conv_mnist", 28, 1), ("conv_cifar", 16, 3)]
+)
 def test_published_conv_lanes_do_not_depend_on_their_neighbours(tmp_path, name, size, channels):
     """At the width of a real network, and in colour, where other kernels are chosen."""
     data, base = pictures(size, channels), BASE.with_params({"network": name})
@@ -169,7 +213,9 @@ def test_published_conv_lanes_do_not_depend_on_their_neighbours(tmp_path, name, 
 def test_activations_lie_in_the_fast_order_from_the_first_convolution_on(channels):
     """Of one channel, strides say one thing and the order of the numbers two."""
     layer = torch.nn.Conv2d(channels, 8, 3)
-    weight = sequential.in_fast_order(torch.nn.Sequential(layer), {"0.weight": layer.weight.detach()})["0.weight"]
+    weight = sequential.in_fast_order(
+        torch.nn.Sequential(layer), {"0.weight": layer.weight.detach()}
+    )["0.weight"]
     assert torch.equal(weight, layer.weight)
     out = torch.nn.functional.conv2d(torch.rand(2, channels, 9, 9), weight)
     assert out.is_contiguous(memory_format=torch.channels_last)
@@ -178,7 +224,9 @@ def test_activations_lie_in_the_fast_order_from_the_first_convolution_on(channel
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamax"])
 def test_the_order_in_which_weights_lie_changes_rounding_alone(tmp_path, monkeypatch, optimizer):
-    """Adam's fused kernel pairs weights, gradients and moments as they lie in memory, whatever their strides say."""
+    """Adam's fused kernel pairs weights, gradients and moments as they lie in memory, whatever
+    their strides say.
+    """
     orders, step_of = [], SequentialGroup._step_of
 
     def watched(group, lane):
@@ -194,7 +242,9 @@ def test_the_order_in_which_weights_lie_changes_rounding_alone(tmp_path, monkeyp
         lanes[0].add(me)
         advance_all(lanes[0], [0])
         group = lanes[0]._all()[0]
-        for name, view in lanes[0]._all()[0].lanes[0].layout.views(group.states[0]["weights"]).items():
+        for name, view in (
+            lanes[0]._all()[0].lanes[0].layout.views(group.states[0]["weights"]).items()
+        ):
             parameter = group._modules[0].get_parameter(name)
             assert parameter.data_ptr() == view.data_ptr(), "the state is what the module has"
             assert parameter.is_contiguous()
@@ -240,18 +290,24 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, kind):
 
 def test_the_running_average_is_scored_with_the_statistics_of_the_weights(tmp_path):
     values = [
-        run(*make_lanes(tmp_path, kind=kind, averaged=True, base=CONV), [trial(0, ema_decay=0.9)], 3)[0]
+        run(
+            *make_lanes(tmp_path, kind=kind, averaged=True, base=CONV), [trial(0, ema_decay=0.9)], 3
+        )[0]
         for kind in KINDS
     ]
     assert values[0][0] == pytest.approx(values[1][0], rel=1e-4)
     _, tensors = values[0]
     lane, vae = open_lane(trial(0), CONV, (1, 8, 8), 100)
     assert not torch.equal(tensors["average"], tensors["weights"])
-    vae.load_state_dict({**lane.layout.read(tensors["average"]), **lane.buffer_layout.read(tensors["buffers"])})
+    vae.load_state_dict(
+        {**lane.layout.read(tensors["average"]), **lane.buffer_layout.read(tensors["buffers"])}
+    )
     data = source()
     with torch.no_grad():
         terms = vae.eval()(data.validation, validation_noise(data, 4))
-    assert (terms.distortion + terms.rate).mean().item() == pytest.approx(values[0][0][-1], rel=1e-5)
+    assert (terms.distortion + terms.rate).mean().item() == pytest.approx(
+        values[0][0][-1], rel=1e-5
+    )
 
 
 def test_a_batch_norm_whose_batch_holds_padding_is_looped(tmp_path):
@@ -263,10 +319,12 @@ def test_a_batch_norm_whose_batch_holds_padding_is_looped(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_published_lane_trains_like_a_plain_pytorch_loop(tmp_path, kind):
-    """Training losses only: its convolutions have biases before BatchNorm, which rounding errors move, as in the plain
-    loop, and which reach validation through the running means."""
+    """Training losses only: its convolutions have biases before BatchNorm, which rounding errors
+    move, as in the plain loop, and which reach validation through the running means."""
     data, base = pictures(28, 1), BASE.with_params({"network": "conv_mnist"})
     losses, _, _ = plain_training(base, seed=1000, epochs=2, data=data)
     lanes, _ = make_lanes(tmp_path, kind=kind, base=base, data=data)
     lanes.add(trial(0))
-    assert [advance_all(lanes, [0])[0].metrics["train/loss"] for _ in range(2)] == pytest.approx(losses, rel=3e-4)
+    assert [advance_all(lanes, [0])[0].metrics["train/loss"] for _ in range(2)] == pytest.approx(
+        losses, rel=3e-4
+    )

@@ -26,11 +26,18 @@ def model_settings(**changes):
     sizes=st.tuples(st.integers(1, 6), st.integers(1, 3), st.integers(1, 4)),
 )
 def test_shapes(name, activation, hidden, shape, sizes):
-    (latent_size, parameters, batch), options = sizes, model_settings(hidden=tuple(hidden), activation=activation)
+    (latent_size, parameters, batch), options = (
+        sizes,
+        model_settings(hidden=tuple(hidden), activation=activation),
+    )
     encoder = NETWORKS[name].encoder(options, shape, 2 * latent_size).eval()
     decoder = NETWORKS[name].decoder(options, shape, latent_size, parameters).eval()
     assert encoder(torch.rand(batch, *shape)).shape == (batch, 2 * latent_size)
-    assert decoder(torch.randn(batch, latent_size)).shape == (batch, parameters * shape[0], *shape[1:])
+    assert decoder(torch.randn(batch, latent_size)).shape == (
+        batch,
+        parameters * shape[0],
+        *shape[1:],
+    )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -56,18 +63,30 @@ def test_nothing_is_drawn_in_forward_and_vmap_takes_it(name, training):
     x = torch.rand(5, *SHAPE)
     parameters, buffers = stack_module_state(lanes)
     fused = vmap(lambda p, b: functional_call(lanes[0], (p, b), (x,)))(parameters, buffers)
-    torch.testing.assert_close(fused, torch.stack([lane(x) for lane in lanes]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        fused, torch.stack([lane(x) for lane in lanes]), rtol=1e-4, atol=1e-5
+    )
     assert torch.equal(lanes[0](x), lanes[0](x))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("changes", [{}, {"head": 5, "normalisation": "group"}], ids=["plain", "head"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"head": 5, "normalisation": "group"}], ids=["plain", "head"]
+)
 def test_the_latent_size_is_a_leading_slice_of_the_first_and_last_layers(name, changes):
     torch.manual_seed(0)
     options, network = model_settings(**changes), NETWORKS[name]
     for small, large, x in (
-        (network.encoder(options, SHAPE, 6), network.encoder(options, SHAPE, 16), torch.rand(3, *SHAPE)),
-        (network.decoder(options, SHAPE, 3, 2), network.decoder(options, SHAPE, 8, 2), torch.randn(3, 3)),
+        (
+            network.encoder(options, SHAPE, 6),
+            network.encoder(options, SHAPE, 16),
+            torch.rand(3, *SHAPE),
+        ),
+        (
+            network.decoder(options, SHAPE, 3, 2),
+            network.decoder(options, SHAPE, 8, 2),
+            torch.randn(3, 3),
+        ),
     ):
         state = large.state_dict()
         for key, tensor in small.state_dict().items():
@@ -76,16 +95,27 @@ def test_the_latent_size_is_a_leading_slice_of_the_first_and_last_layers(name, c
         wide = torch.cat([x, torch.zeros(3, 5)], 1) if x.dim() == 2 else x
         wanted, got = small(x), large(wide)
         torch.testing.assert_close(got[:, : wanted.shape[1]], wanted, rtol=1e-4, atol=1e-5)
-        assert sum(a.shape != b.shape for a, b in zip(small.parameters(), large.parameters(), strict=True)) <= 2
+        assert (
+            sum(
+                a.shape != b.shape
+                for a, b in zip(small.parameters(), large.parameters(), strict=True)
+            )
+            <= 2
+        )
 
 
 def test_mlp_is_the_baseline_network():
     """784–512–512–2L and L–512–512–784 at L = 20, with the decoder's widths mirrored."""
     options = model_settings(hidden=(512, 256))
-    encoder, decoder = NETWORKS["mlp"].encoder(options, SHAPE, 40), NETWORKS["mlp"].decoder(options, SHAPE, 20, 1)
+    encoder = NETWORKS["mlp"].encoder(options, SHAPE, 40)
+    decoder = NETWORKS["mlp"].decoder(options, SHAPE, 20, 1)
 
     def widths(module):
-        return [(layer.in_features, layer.out_features) for layer in module if isinstance(layer, nn.Linear)]
+        return [
+            (layer.in_features, layer.out_features)
+            for layer in module
+            if isinstance(layer, nn.Linear)
+        ]
 
     assert widths(encoder) == [(784, 512), (512, 256), (256, 40)]
     assert widths(decoder) == [(20, 256), (256, 512), (512, 784)]
@@ -94,7 +124,9 @@ def test_mlp_is_the_baseline_network():
 
 
 def test_images_too_small_for_a_published_network_are_refused_in_plain_words():
-    with pytest.raises(ValueError, match="20 × 20 pixels are too small for 4 blocks: after block 3"):
+    with pytest.raises(
+        ValueError, match="20 × 20 pixels are too small for 4 blocks: after block 3"
+    ):
         find_network("conv_mnist").encoder(model_settings(), (1, 20, 20), 4)
 
 

@@ -1,4 +1,6 @@
-"""Settings of a user's own network: declared by annotated class attributes, checked, searched, recorded."""
+"""Settings of a user's own network: declared by annotated class attributes, checked, searched,
+recorded.
+"""
 
 import re
 import sys
@@ -72,7 +74,7 @@ NETS = """
         width: "Annotated[int, Unknown]" = 8
 
     ready = Net()
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture
@@ -99,7 +101,9 @@ def widths(name, **own):
         network=name, latent_size=3, **{f"{name.partition(':')[2]}.{k}": v for k, v in own.items()}
     )
     vae = build_vae(settings, (1, 8, 8), 0)
-    return [tuple(layer.weight.shape) for layer in vae.modules() if isinstance(layer, torch.nn.Linear)]
+    return [
+        tuple(layer.weight.shape) for layer in vae.modules() if isinstance(layer, torch.nn.Linear)
+    ]
 
 
 def test_annotated_attributes_with_a_plain_default_are_settings(nets):
@@ -129,20 +133,33 @@ def test_the_methods_find_the_values_in_self(nets):
         (["Net.bias=3"], r"Net\.bias: got 3; must be"),
         (["Net.widht=8"], r"--set Net\.widht: .*Did you mean 'Net\.width'"),
         (["Nte.width=8"], r"--set Nte\.width: .*Did you mean 'Net\.width'"),
-        (["search.Net.width.high=65"], r"search\.Net\.width\.high: got 65; must be less than or equal to 64"),
-        (["search.Net.width.low=1"], r"search\.Net\.width\.low: got 1; must be greater than or equal to 4"),
+        (
+            ["search.Net.width.high=65"],
+            r"search\.Net\.width\.high: got 65; must be less than or equal to 64",
+        ),
+        (
+            ["search.Net.width.low=1"],
+            r"search\.Net\.width\.low: got 1; must be greater than or equal to 4",
+        ),
         (["network=own_nets:Nte"], r"'own_nets:Nte' cannot be imported"),
-        (["network=own_nets:Small"], r"Small\.width has the default 2: .*greater than or equal to 4"),
+        (
+            ["network=own_nets:Small"],
+            r"Small\.width has the default 2: .*greater than or equal to 4",
+        ),
         (["network=own_nets:Odd"], r"annotations of 'own_nets:Odd' cannot be read: NameError"),
         (
             ["network=own_nets:Undeclared", "Undeclared.depth=3"],
-            r"unknown.*\nUndeclared\.depth is no setting of .* Write `depth: TYPE = DEFAULT` in the class",
+            r"unknown.*\nUndeclared\.depth is no setting of .* Write `depth: TYPE = DEFAULT` in "
+            r"the class",
         ),
         (
             ["network=own_nets:Undeclared", "model.Undeclared.rate=3"],
             r"unknown.*\nUndeclared\.rate is no setting .*read it from `self`",
         ),
-        (["network=own_nets:Undeclared", "search.Undeclared.heads.low=3"], "`heads: TYPE = DEFAULT`"),
+        (
+            ["network=own_nets:Undeclared", "search.Undeclared.heads.low=3"],
+            "`heads: TYPE = DEFAULT`",
+        ),
         (
             ["baselines.x.settings.network=other_nets:Net"],
             "'own_nets:Net' and 'other_nets:Net' have settings and one name",
@@ -154,20 +171,23 @@ def test_they_are_checked_like_ours(nets, overrides, says):
         study(nets, "{Net.width: {low: 4, high: 64}}", *overrides)
 
 
-@pytest.mark.parametrize("where", ["model: {Net.widht: 3}", "Net.widht: 3", "search: {Net.widht: {low: 4, high: 8}}"])
+@pytest.mark.parametrize(
+    "where", ["model: {Net.widht: 3}", "Net.widht: 3", "search: {Net.widht: {low: 4, high: 8}}"]
+)
 def test_an_unknown_one_gets_a_hint_wherever_it_stands(nets, where):
     (nets / "own.yaml").write_text("extends: base.yaml\nquestion: Which one?\n" + where + "\n")
     (nets / "base.yaml").write_text(
-        'question: q\nmodel: {network: "own_nets:Net"}\nsearch: {beta: {low: 1, high: 2}}\nbudget: {trials: 2}\n'
+        'question: q\nmodel: {network: "own_nets:Net"}\nsearch: {beta: {low: 1, high: '
+        "2}}\nbudget: {trials: 2}\n"
     )
-    with pytest.raises(UserError, match=r"own\.yaml:3: .*Net\.widht.*unknown setting\. Did you mean 'Net\.width'"):
+    with pytest.raises(
+        UserError, match=r"own\.yaml:3: .*Net\.widht.*unknown setting\. Did you mean 'Net\.width'"
+    ):
         open_study_file("own.yaml")
 
 
 def test_a_study_fixes_searches_and_compares_them(nets):
-    search = (
-        "{network: {values: [mlp, 'own_nets:Net']}, Net.width: {low: 4, high: 64, when: {network: 'own_nets:Net'}}}"
-    )
+    search = "{network: {values: [mlp, 'own_nets:Net']}, Net.width: {low: 4, high: 64, when: {network: 'own_nets:Net'}}}"  # noqa: E501
     (nets / "own.yaml").write_text(
         f"question: Which one?\nbudget: {{trials: 3}}\nNet.slope: 1\nsearch: {search}\n"
         "baselines: {wide: {settings: {network: 'own_nets:Net', Net.width: 32, Net.sizes: [6]}}}\n"
@@ -177,8 +197,13 @@ def test_a_study_fixes_searches_and_compares_them(nets):
     assert found.baselines[0].settings["Net.width"] == 32
     assert type(found.fixed["model"]) is ModelSettings
     assert found.fixed["model"].own() | {"Net.sizes": 0} == {
-        "Net.width": 8, "Net.slope": 1.0, "Net.bias": True, "Net.kind": "tanh", "Net.sizes": 0, "Net.extra": None,
-    }  # fmt: skip
+        "Net.width": 8,
+        "Net.slope": 1.0,
+        "Net.bias": True,
+        "Net.kind": "tanh",
+        "Net.sizes": 0,
+        "Net.extra": None,
+    }
     assert found.spec()["model"]["Net.kind"] == "tanh"
     assert "Net.width" not in found.spec()["model"]
     with pytest.raises(UserError, match=r"search\.Net\.width\.when: 'netwrok' is not searched"):
@@ -187,9 +212,15 @@ def test_a_study_fixes_searches_and_compares_them(nets):
 
 def test_values_that_make_other_tensors_make_other_groups(nets):
     base = Settings(model=ModelSettings(network="own_nets:Net", latent_size=3))
-    shapes = {shape_of(base.with_params({"Net.width": width, "Net.sizes": [3]}).model) for width in (8, 8, 16)}
+    shapes = {
+        shape_of(base.with_params({"Net.width": width, "Net.sizes": [3]}).model)
+        for width in (8, 8, 16)
+    }
     assert len(shapes) == 2
-    found = study(nets, "{Net.width: {values: [4, 8]}, Net.kind: {values: [relu, tanh]}, beta: {low: 1, high: 2}}")
+    found = study(
+        nets,
+        "{Net.width: {values: [4, 8]}, Net.kind: {values: [relu, tanh]}, beta: {low: 1, high: 2}}",
+    )
     settings = Settings.model_validate(dict(found.fixed))
     assert len(model_shapes(found, settings)) == shape_count(found, settings, 9) == 4
     ranged = study(nets, "{Net.width: {low: 4, high: 8}}")

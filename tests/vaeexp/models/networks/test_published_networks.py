@@ -1,4 +1,6 @@
-"""The networks of the published examples, written down as plain PyTorch, compute what the named ones compute."""
+"""The networks of the published examples, written down as plain PyTorch, compute what the named
+ones compute.
+"""
 
 import pytest
 import torch
@@ -54,10 +56,13 @@ def r4_encoder():
 
 
 def r4_decoder():
-    """Paddings and output paddings are the only ones by which a kernel of 4 with stride 2 meets 218 × 178 on the way."""
+    """Paddings and output paddings are the only ones by which a kernel of 4 with stride 2 meets 218
+    × 178 on the way.
+    """
     return nn.Sequential(
         *(nn.Linear(100, 256 * 14 * 12), nn.Unflatten(1, (256, 14, 12))),
-        *(nn.ConvTranspose2d(256, 128, 4, 2, (1, 2), (0, 1)), nn.BatchNorm2d(128), nn.LeakyReLU()),  # 28 × 23
+        # 28 × 23.
+        *(nn.ConvTranspose2d(256, 128, 4, 2, (1, 2), (0, 1)), nn.BatchNorm2d(128), nn.LeakyReLU()),
         *(nn.ConvTranspose2d(128, 64, 4, 2, 2, 1), nn.BatchNorm2d(64), nn.LeakyReLU()),  # 55 × 45
         *(nn.ConvTranspose2d(64, 32, 4, 2, 2, 1), nn.BatchNorm2d(32), nn.LeakyReLU()),  # 109 × 89
         *(nn.ConvTranspose2d(32, 32, 4, 2, 1), nn.BatchNorm2d(32), nn.LeakyReLU()),  # 218 × 178
@@ -76,7 +81,12 @@ def r5_encoder():
 def r5_decoder():
     return nn.Sequential(
         *(nn.Linear(128, 2048), nn.Unflatten(1, (128, 4, 4))),
-        *(nn.ConvTranspose2d(128, 64, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU()),
+        *(
+            nn.ConvTranspose2d(128, 64, 4, 2, 1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(64, 32, 4, 2, 1),
+            nn.ReLU(),
+        ),
         *(nn.ConvTranspose2d(32, 3, 4, 2, 1), nn.Sigmoid()),
     )
 
@@ -108,7 +118,9 @@ REFERENCES = {
 
 
 class Reference(nn.Module):
-    """As the examples are written: two linear heads on the encoder, one for the mean and one for the log-variance."""
+    """As the examples are written: two linear heads on the encoder, one for the mean and one for
+    the log-variance.
+    """
 
     def __init__(self, encoder, decoder, latent_size, features):
         super().__init__()
@@ -126,7 +138,9 @@ def take_over(vae, reference):
     with torch.no_grad():
         for mine, theirs in zip(hidden, reference.encoder.parameters(), strict=True):
             theirs.copy_(mine)
-        for mine, theirs in zip(vae.decoder.parameters(), reference.decoder.parameters(), strict=True):
+        for mine, theirs in zip(
+            vae.decoder.parameters(), reference.decoder.parameters(), strict=True
+        ):
             theirs.copy_(mine)
         for half, head in enumerate((reference.mean, reference.log_var)):
             head.weight.copy_(weight[half::2])
@@ -136,7 +150,8 @@ def take_over(vae, reference):
 @pytest.mark.parametrize("name", REFERENCES)
 def test_a_published_network_is_the_reference_layer_by_layer(name):
     encoder, decoder, shape, settings = REFERENCES[name]
-    latent_size, settings = settings["latent_size"], ModelSettings(**settings, likelihood="gaussian")
+    latent_size = settings["latent_size"]
+    settings = ModelSettings(**settings, likelihood="gaussian")
     vae = build_vae(settings, shape, seed=1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
@@ -144,7 +159,8 @@ def test_a_published_network_is_the_reference_layer_by_layer(name):
         x, z = torch.rand(4, *shape), torch.randn(4, latent_size)
     assert sum(p.numel() for p in reference.parameters()) == vae.parameter_count()
     take_over(vae, reference)
-    for training in (True, False):  # in evaluation with the running statistics that training has left
+    # In evaluation with the running statistics that training has left.
+    for training in (True, False):
         vae.train(training)
         reference.train(training)
         with torch.no_grad():

@@ -1,4 +1,6 @@
-"""Networks of the user's own: found, refused, trained; with BatchNorm, and where they cannot be fused."""
+"""Networks of the user's own: found, refused, trained; with BatchNorm, and where they cannot be
+fused.
+"""
 
 import logging
 import re
@@ -332,7 +334,7 @@ USER = '''
     class Needy(Pyramid):
         def __init__(self, size):
             self.size = size
-'''
+'''  # noqa: E501
 
 
 @pytest.fixture
@@ -362,7 +364,9 @@ def test_a_user_s_network_is_found_in_the_working_directory(tmp_path, monkeypatc
 
 @pytest.fixture
 def moving_statistics(monkeypatch):
-    """Evaluate with the moving averages of training, as the plain loop here does, although an epoch has few steps."""
+    """Evaluate with the moving averages of training, as the plain loop here does, although an epoch
+    has few steps.
+    """
     monkeypatch.setattr("vaeexp.training.running_statistics.FEW_STEPS", 0)
 
 
@@ -392,7 +396,9 @@ def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
     lanes, artifacts = make_lanes(user, kind=kind, base=base, maxima=MAXIMA)
     for each in (trial(0, latent_size=3), trial(1)):
         lanes.add(each)
-    assert isinstance(lanes._all()[0], {"vectorised": VectorisedGroup, "sequential": SequentialGroup}[kind])
+    assert isinstance(
+        lanes._all()[0], {"vectorised": VectorisedGroup, "sequential": SequentialGroup}[kind]
+    )
     lane = lanes._all()[0].lanes[0]
     seen = [advance_all(lanes, [0, 1])[0] for _ in range(3)]
     losses, values, _ = plain_training(base.with_params({"latent_size": 3}), seed=1000, epochs=3)
@@ -410,13 +416,22 @@ def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [("Recurrent", "vmap refuses"), ("Averaging", "vmap refuses"), ("Centred", "gives other numbers")]
+    ("name", "why"),
+    [
+        ("Recurrent", "vmap refuses"),
+        ("Averaging", "vmap refuses"),
+        ("Centred", "gives other numbers"),
+    ],
 )
 def test_what_cannot_be_fused_is_looped_and_said_once(user, name, why, caplog):
     base = using(name)
     with caplog.at_level(logging.WARNING):
         runs = [
-            run(*make_lanes(user, kind="vectorised", base=base, maxima=MAXIMA), [trial(0), trial(1)], 2)
+            run(
+                *make_lanes(user, kind="vectorised", base=base, maxima=MAXIMA),
+                [trial(0), trial(1)],
+                2,
+            )
             for _ in range(2)
         ]
     assert len(caplog.records) == 1
@@ -434,48 +449,102 @@ def test_what_cannot_be_fused_is_looped_and_said_once(user, name, why, caplog):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("no_such_module:Net", "'no_such_module:Net' cannot be imported: ModuleNotFoundError.*working directory"),
+        (
+            "no_such_module:Net",
+            "'no_such_module:Net' cannot be imported: ModuleNotFoundError.*working directory",
+        ),
         ("my_networks:Pyramyd", "cannot be imported: AttributeError.*Pyramyd"),
-        ("my_networks:Triple", r"gives a tuple of 3; must be one tensor or \(mu, logvar\), without z"),
-        ("my_networks:Dictionary", r"decoder .* gives a dict; must be a tensor of shape \(2, 1, 8, 8\)"),
+        (
+            "my_networks:Triple",
+            r"gives a tuple of 3; must be one tensor or \(mu, logvar\), without z",
+        ),
+        (
+            "my_networks:Dictionary",
+            r"decoder .* gives a dict; must be a tensor of shape \(2, 1, 8, 8\)",
+        ),
         ("my_networks:Tupled", "decoder .* gives a tuple of 2; must be a tensor"),
         ("my_networks:Whole", "gives int64 numbers; must be floating-point"),
         ("my_networks:Complex", "gives complex64 numbers; must be floating-point"),
         ("my_networks:Infinite", "not finite"),
         ("my_networks:Detached", "depends on no parameter"),
-        ("my_networks:Sampled", "draws random numbers in `forward`.* z is drawn from the means and log-variances"),
+        (
+            "my_networks:Sampled",
+            "draws random numbers in `forward`.* z is drawn from the means and log-variances",
+        ),
         ("my_networks:Numpy", "draws random numbers in `forward`"),
         ("my_networks:Greedy", "changes its input in place"),
         ("my_networks:Double", "a parameter 'net.0.weight' of float64; must be float32"),
         ("my_networks:Meta", "a tensor '0.weight' that is on meta; build it on the CPU"),
         ("my_networks:NoModule", "must be a torch.nn.Module, not method"),
         ("my_networks:Unlike", "`outputs` of .* is 'logit'; must be 'logits' or 'probabilities'"),
-        ("my_networks:Improbable", r"says `outputs = \"probabilities\"` and gives values from -.* sigmoid"),
-        ("my_networks:Losing", "the method `loss` .* never called: the loss is distortion .* `beta`"),
+        (
+            "my_networks:Improbable",
+            r"says `outputs = \"probabilities\"` and gives values from -.* sigmoid",
+        ),
+        (
+            "my_networks:Losing",
+            "the method `loss` .* never called: the loss is distortion .* `beta`",
+        ),
         ("my_networks:Stepping", "the method `training_step` .* never called: .*section `train`"),
-        ("my_networks:Optimising", "the method `configure_optimizers` .* never called: set `optimizer`"),
+        (
+            "my_networks:Optimising",
+            "the method `configure_optimizers` .* never called: set `optimizer`",
+        ),
         ("my_networks:Dividing", "the method `kl_loss` .* never called: the loss is distortion"),
-        ("my_networks:Public", r"It is a whole VAE: name a class with a method `vae\(self, settings"),
+        (
+            "my_networks:Public",
+            r"It is a whole VAE: name a class with a method `vae\(self, settings",
+        ),
         ("my_networks:Sharing", "shares the parameter 'mean.weight' with the encoder"),
-        ("my_networks:Half", r"has no method `decoder\(settings, image_shape, latent_size, parameters\)`"),
-        ("my_networks:Short", r"`decoder` of 'my_networks:Short' must take \(settings, image_shape, latent_size"),
+        (
+            "my_networks:Half",
+            r"has no method `decoder\(settings, image_shape, latent_size, parameters\)`",
+        ),
+        (
+            "my_networks:Short",
+            r"`decoder` of 'my_networks:Short' must take \(settings, image_shape, latent_size",
+        ),
         ("my_networks:Needy", "must be callable without arguments: TypeError"),
-        ("my_networks:Wrong", r"gives shape \(2, 9\) for an input of shape \(2, 1, 8, 8\); it must be \(2, 8\)"),
-        ("my_networks:Noisy", r"draws random numbers in `forward`.* Leave dropout \('0'\) .*or set its p to 0"),
+        (
+            "my_networks:Wrong",
+            r"gives shape \(2, 9\) for an input of shape \(2, 1, 8, 8\); it must be \(2, 8\)",
+        ),
+        (
+            "my_networks:Noisy",
+            r"draws random numbers in `forward`.* Leave dropout \('0'\) .*or set its p to 0",
+        ),
         ("my_networks:Idle", "a parameter 'spare' that is not learned or not used"),
-        ("my_networks:Layers", "computes with numbers that are neither parameters nor buffers.*nn.ModuleList"),
-        ("my_networks:Projection", "computes with numbers that are neither parameters nor buffers.*`register_buffer`"),
+        (
+            "my_networks:Layers",
+            "computes with numbers that are neither parameters nor buffers.*nn.ModuleList",
+        ),
+        (
+            "my_networks:Projection",
+            "computes with numbers that are neither parameters nor buffers.*`register_buffer`",
+        ),
         ("my_networks:Shuffled", "computes with numbers that are neither parameters nor buffers"),
-        ("my_networks:Counted", "keeps from one pass to the next numbers that are neither parameters nor buffers"),
-        ("my_networks:Replaced", r"replaces its buffer 'mean' in `forward`; write into .*`self.mean.copy_"),
+        (
+            "my_networks:Counted",
+            "keeps from one pass to the next numbers that are neither parameters nor buffers",
+        ),
+        (
+            "my_networks:Replaced",
+            r"replaces its buffer 'mean' in `forward`; write into .*`self.mean.copy_",
+        ),
         ("my_networks:Common", "the same module each time; build it in the method"),
         ("my_networks:OfTwo", r"fails on an input of shape \(5, 1, 8, 8\) in evaluation"),
-        ("my_networks:Untested", r"gives shape \(1, 8\) for an input of shape \(5, 1, 8, 8\); it must be \(5, 8\)"),
+        (
+            "my_networks:Untested",
+            r"gives shape \(1, 8\) for an input of shape \(5, 1, 8, 8\); it must be \(5, 8\)",
+        ),
         ("my_networks:Leaving", "fails on an input .*: SystemExit: wrong input"),
         ("my_networks:Scripted", "is compiled; give the plain module"),
         ("my_networks:Named", r"gives a dict; must be .* or a tuple \(mu, logvar\)"),
         ("my_networks:Uncopied", "cannot be copied.*those of torch.nn.utils.parametrizations"),
-        ("my_networks:Broken", "the encoder of 'my_networks:Broken' .* cannot be built: KeyError: 'width'"),
+        (
+            "my_networks:Broken",
+            "the encoder of 'my_networks:Broken' .* cannot be built: KeyError: 'width'",
+        ),
     ],
 )
 def test_a_user_s_network_that_does_not_fit_is_refused_in_plain_words(user, path, message):
@@ -487,12 +556,17 @@ def test_a_user_s_network_that_does_not_fit_is_refused_in_plain_words(user, path
 def test_a_state_that_moves_in_its_buffers_goes_on_from_a_checkpoint(user, name):
     base = using(name)
     check_model(base.model, (1, 8, 8))
-    seen = [run(*make_lanes(user, kind="sequential", base=base), [trial(0)], epochs)[0] for epochs in (3, 3)]
+    seen = [
+        run(*make_lanes(user, kind="sequential", base=base), [trial(0)], epochs)[0]
+        for epochs in (3, 3)
+    ]
     assert seen[0][0] == seen[1][0]
     assert same_bits(seen[0][1], seen[1][1])
 
 
-@pytest.mark.parametrize("head", ["torch.rand(7)", "torch.manual_seed(3)", "layer = nn.Linear(3, 3)"])
+@pytest.mark.parametrize(
+    "head", ["torch.rand(7)", "torch.manual_seed(3)", "layer = nn.Linear(3, 3)"]
+)
 def test_a_module_that_draws_when_it_is_imported_changes_no_model(user, head):
     (user / "drawing.py").write_text(textwrap.dedent(USER) + f"\n{head}\n")
     model = BASE.with_params({"network": "drawing:Pyramid"}).model
@@ -513,8 +587,18 @@ ENDING = """
     ("module", "option", "then", "message"),
     [
         ("defaults", "type=int, default=8", "", None),
-        ("required", "required=True", "", r"ends the process \(exit status 2\).*`if __name__ == \"__main__\":`"),
-        ("leaving", "default=8", "raise SystemExit('done')", r"ends the process \(exit status done\)"),
+        (
+            "required",
+            "required=True",
+            "",
+            r"ends the process \(exit status 2\).*`if __name__ == \"__main__\":`",
+        ),
+        (
+            "leaving",
+            "default=8",
+            "raise SystemExit('done')",
+            r"ends the process \(exit status done\)",
+        ),
         (
             "starting",
             "default=8",
@@ -548,20 +632,30 @@ def test_a_class_has_the_path_at_which_other_processes_find_it(user, monkeypatch
     main = types.ModuleType("__main__")
     monkeypatch.setitem(sys.modules, "__main__", main)
     net = type("Net", (), {"__module__": "__main__", "__qualname__": "Net"})
-    with pytest.raises(ValueError, match=r"'Net' is defined in a notebook.*%%writefile nets.py.*'nets:Net'"):
+    with pytest.raises(
+        ValueError, match=r"'Net' is defined in a notebook.*%%writefile nets.py.*'nets:Net'"
+    ):
         find_network(import_path(net))
     main.__file__ = str(user / "train.py")
     assert import_path(net) == "train:Net"
-    with pytest.raises(ValueError, match=r"'Net' is defined in the script that runs.*give 'train:Net'"):
+    with pytest.raises(
+        ValueError, match=r"'Net' is defined in the script that runs.*give 'train:Net'"
+    ):
         find_network("__main__:Net")
 
 
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        *((name, r"\[0, 1\] only.* squashed twice.*probabilities") for name in ("Sigmoid", "Clamped", "Softmax")),
+        *(
+            (name, r"\[0, 1\] only.* squashed twice.*probabilities")
+            for name in ("Sigmoid", "Clamped", "Softmax")
+        ),
         *((name, r"\[−1, 1\] only.* squashed twice.*\(t \+ 1\) / 2") for name in ("Tanh", "Sine")),
-        *((name, r"\[0, ∞\) only.* squashed twice.*Take the last activation away\.$") for name in ("ReLU", "Squared")),
+        *(
+            (name, r"\[0, ∞\) only.* squashed twice.*Take the last activation away\.$")
+            for name in ("ReLU", "Squared")
+        ),
         ("LogSigmoid", r"\(−∞, 0\] only.* squashed twice.*Take the last activation away\.$"),
         *(
             (name, "gives other values for an image among other images.*running statistics")
@@ -571,7 +665,17 @@ def test_a_class_has_the_path_at_which_other_processes_find_it(user, monkeypatch
         ("WithLoss", "`loss_function` of the encoder .* never called"),
         *(
             (name, None)
-            for name in ("Pyramid", "Normed", "Zeros", "Pair", "Probable", "Halved", "Adapted", "Lazy", "Recurrent")
+            for name in (
+                "Pyramid",
+                "Normed",
+                "Zeros",
+                "Pair",
+                "Probable",
+                "Halved",
+                "Adapted",
+                "Lazy",
+                "Recurrent",
+            )
         ),
     ],
 )
@@ -610,7 +714,9 @@ def test_a_batch_of_one_image_is_refused_before_batch_norm(user, changes, messag
 
 
 def test_probabilities_train_in_bf16_and_far_from_one_half_without_a_nan(user):
-    """The decoder runs in float32, so logit(sigmoid) is finite where bf16 would round 1 − 1e-6 to 1."""
+    """The decoder runs in float32, so logit(sigmoid) is finite where bf16 would round 1 − 1e-6 to
+    1.
+    """
     vae = build_vae(using("Probable").model, (1, 8, 8), seed=0)
     x = images(4).float()
     for scale in (1, 30, 3000):
@@ -621,16 +727,22 @@ def test_probabilities_train_in_bf16_and_far_from_one_half_without_a_nan(user):
         loss.backward()
         assert all(torch.isfinite(p.grad).all() for p in vae.decoder.parameters())
         plain = vae.decoder.inner(z).clamp(1e-6, 1 - 1e-6)
-        assert loss.item() == pytest.approx(torch.nn.functional.binary_cross_entropy(plain, x, reduction="sum").item())
+        assert loss.item() == pytest.approx(
+            torch.nn.functional.binary_cross_entropy(plain, x, reduction="sum").item()
+        )
 
 
 def test_a_likelihood_of_many_numbers_takes_no_probabilities(user):
     model = using("Probable").with_params({"likelihood": "categorical_256"}).model
-    with pytest.raises(ValueError, match=r"gives probabilities.*categorical_256.*takes 256 numbers"):
+    with pytest.raises(
+        ValueError, match=r"gives probabilities.*categorical_256.*takes 256 numbers"
+    ):
         check_model(model, (1, 8, 8))
 
 
-@pytest.mark.parametrize(("precision", "says"), [("bf16", "bf16; try `--precision float32`"), ("float32", "epoch 1.")])
+@pytest.mark.parametrize(
+    ("precision", "says"), [("bf16", "bf16; try `--precision float32`"), ("float32", "epoch 1.")]
+)
 def test_a_trial_that_diverges_in_bf16_is_told_of_the_precision(tmp_path, precision, says):
     lanes, _ = make_lanes(tmp_path, kind="sequential", precision=precision, parts=ALL_PARTS)
     lanes.add(trial(0, learning_rate=1.0, optimizer="sgd"))
@@ -651,8 +763,13 @@ def test_a_study_file_names_a_user_s_network_and_hears_where_it_does_not_fit(use
     """
     path = user / "own.yaml"
     path.write_text(textwrap.dedent(text))
-    assert open_study_file(str(path), image_shape=(1, 28, 28)).space["network"].values[0] == "my_networks:Pyramid"
-    with pytest.raises(UserError, match=r"search\.network\.values\.2: .*8 × 4 pixels are too small for 3 blocks"):
+    assert (
+        open_study_file(str(path), image_shape=(1, 28, 28)).space["network"].values[0]
+        == "my_networks:Pyramid"
+    )
+    with pytest.raises(
+        UserError, match=r"search\.network\.values\.2: .*8 × 4 pixels are too small for 3 blocks"
+    ):
         open_study_file(str(path), image_shape=(1, 8, 4))
 
 
@@ -672,8 +789,11 @@ def test_every_lane_has_the_batch_norm_statistics_of_its_plain_module(user, netw
     for number, params in enumerate(TRIALS):
         settings = base.with_params(params)
         losses, values, plain = plain_training(settings, seed=1000 + number, epochs=epochs)
-        assert [each[number].metrics["train/loss"] for each in rounds] == pytest.approx(losses, rel=3e-4)
-        assert [each[number].objective for each in rounds] == pytest.approx(values, rel=3e-4)  # in evaluation mode
+        assert [each[number].metrics["train/loss"] for each in rounds] == pytest.approx(
+            losses, rel=3e-4
+        )
+        # In evaluation mode.
+        assert [each[number].objective for each in rounds] == pytest.approx(values, rel=3e-4)
         lanes.finish({number: Outcome(state="complete", epoch=epochs, objective=None)})
         lane, mine = open_lane(trial(number, **params), settings, (1, 8, 8), 100)
         state = artifacts.states[number]
@@ -684,7 +804,16 @@ def test_every_lane_has_the_batch_norm_statistics_of_its_plain_module(user, netw
         noise = validation_noise(data, settings.model.latent_size)
         for training in (True, False):
             with torch.no_grad():
-                terms, wanted = (vae.train(training)(data.validation, noise) for vae in (mine, plain))
+                terms, wanted = (
+                    vae.train(training)(data.validation, noise) for vae in (mine, plain)
+                )
             torch.testing.assert_close(terms.distortion, wanted.distortion, rtol=2e-3, atol=1e-2)
-        statistics.append(torch.cat([kept[key].flatten() for key in kept if key.endswith("running_var")]))
-    assert all(not torch.allclose(one, two, rtol=1e-2) for one in statistics for two in statistics if one is not two)
+        statistics.append(
+            torch.cat([kept[key].flatten() for key in kept if key.endswith("running_var")])
+        )
+    assert all(
+        not torch.allclose(one, two, rtol=1e-2)
+        for one in statistics
+        for two in statistics
+        if one is not two
+    )

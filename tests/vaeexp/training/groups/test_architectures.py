@@ -1,4 +1,6 @@
-"""The architecture as a searched choice: groups of lanes side by side in one sweep, on a folder of colour images."""
+"""The architecture as a searched choice: groups of lanes side by side in one sweep, on a folder of
+colour images.
+"""
 
 import textwrap
 
@@ -67,7 +69,13 @@ class Seen:
 def lanes_of(opened, folder, kind, width):
     study, settings, source = opened
     lanes, _ = make_lanes(
-        folder, kind=kind, maxima=maxima_of(study), base=settings, width=width, every=1e9, data=source
+        folder,
+        kind=kind,
+        maxima=maxima_of(study),
+        base=settings,
+        width=width,
+        every=1e9,
+        data=source,
     )
     return lanes
 
@@ -75,7 +83,8 @@ def lanes_of(opened, folder, kind, width):
 @pytest.mark.parametrize("kind", ["vectorised", "sequential"])
 def test_a_sweep_over_networks_gives_what_each_trial_gives_alone(opened, tmp_path, kind):
     study, _, _ = opened
-    storage, lanes = open_storage(None, tmp_path, study.name), lanes_of(opened, tmp_path, kind, width=12)
+    storage = open_storage(None, tmp_path, study.name)
+    lanes = lanes_of(opened, tmp_path, kind, width=12)
     seen = Seen(lanes)
     search(open_study(storage, study), study, lanes, [seen])
     found = read_results(storage, study.name)
@@ -92,9 +101,14 @@ def test_a_sweep_over_networks_gives_what_each_trial_gives_alone(opened, tmp_pat
         assert given == ({applies} if applies else set())
     for row in found.trials.drop_duplicates("params.network").to_dict("records"):
         names = ["network", "latent_size", "normalisation", "hidden"]
-        params = {name: row[f"params.{name}"] for name in names if row[f"params.{name}"] is not None}
+        params = {
+            name: row[f"params.{name}"] for name in names if row[f"params.{name}"] is not None
+        }
         alone = lanes_of(opened, tmp_path / "alone", kind, width=1)
         alone.add(TrialSpec(number=row["number"], params=params, seed=int(row["seed"])))
         values = [advance_all(alone, [row["number"]])[0].objective for _ in range(2)]
         alone.finish({row["number"]: Outcome(state="complete", epoch=2, objective=min(values))})
-        assert found.epochs.loc[found.epochs["number"] == row["number"], "objective"].tolist() == values
+        assert (
+            found.epochs.loc[found.epochs["number"] == row["number"], "objective"].tolist()
+            == values
+        )

@@ -1,4 +1,6 @@
-"""Fused lanes are the trials that they would be alone: against a plain loop, and bit by bit against each other."""
+"""Fused lanes are the trials that they would be alone: against a plain loop, and bit by bit against
+each other.
+"""
 
 from dataclasses import replace
 from functools import partial
@@ -45,11 +47,15 @@ PRIORS = ["normal", "mixture", "factorised_mixture", "vampprior"]
 )
 def test_a_lane_equals_a_plain_pytorch_loop(tmp_path, kind, prior, optimizer):
     params = {"optimizer": optimizer, "prior": prior, "beta": 0.7, "latent_size": 3}
-    lanes, _ = make_lanes(tmp_path, kind=kind, maxima={"latent_size": 6, "components": 5}, every=RARELY)
+    lanes, _ = make_lanes(
+        tmp_path, kind=kind, maxima={"latent_size": 6, "components": 5}, every=RARELY
+    )
     for each in (trial(0, **params), trial(1, latent_size=6, prior=prior)):
         lanes.add(each)
     losses = [advance_all(lanes, [0, 1])[0].metrics["train/loss"] for _ in range(4)]
-    assert losses == pytest.approx(plain_training(BASE.with_params(params), seed=1000, epochs=4)[0], rel=3e-4)
+    assert losses == pytest.approx(
+        plain_training(BASE.with_params(params), seed=1000, epochs=4)[0], rel=3e-4
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -63,10 +69,18 @@ def test_a_lane_equals_a_plain_pytorch_loop(tmp_path, kind, prior, optimizer):
 )
 def test_bits_do_not_depend_on_lane_or_neighbours(tmp_path, kind, binarisation, prior, largest):
     maxima = {"latent_size": largest, "components": 4}
-    make = partial(make_lanes, tmp_path, kind=kind, maxima=maxima, data=source(binarisation), every=RARELY)
+    make = partial(
+        make_lanes, tmp_path, kind=kind, maxima=maxima, data=source(binarisation), every=RARELY
+    )
     me = trial(0, latent_size=3, beta=0.5, prior=prior)
     others = [
-        trial(n, prior=prior, latent_size=2 + n % 5, learning_rate=1e-3 * n, optimizer=["adam", "adamax"][n % 2])
+        trial(
+            n,
+            prior=prior,
+            latent_size=2 + n % 5,
+            learning_rate=1e-3 * n,
+            optimizer=["adam", "adamax"][n % 2],
+        )
         for n in range(1, 6)
     ]
     alone = run(*make(), [me], 3)[0]
@@ -98,7 +112,8 @@ def test_lanes_of_all_rules_train_side_by_side_as_alone(tmp_path, kind):
     together = run(*make(), trials, 3)
     assert len({values[-1] for values, _ in together.values()}) == len(trials)
     for each in trials:
-        alone, reversed_ = run(*make(), [each], 3), run(*make(), [*trials[: each.number : -1], each], 3)
+        alone = run(*make(), [each], 3)
+        reversed_ = run(*make(), [*trials[: each.number : -1], each], 3)
         for found in (alone, reversed_):
             assert found[each.number][0] == together[each.number][0]
             assert same_bits(found[each.number][1], together[each.number][1])
@@ -106,7 +121,10 @@ def test_lanes_of_all_rules_train_side_by_side_as_alone(tmp_path, kind):
 
 @pytest.mark.parametrize("each", all_rules(), ids=lambda each: each.params["optimizer"])
 def test_all_rules_agree_to_rounding_in_either_group(tmp_path, each):
-    found = [run(*make_lanes(tmp_path, kind=kind, parts=ALL_PARTS), [each], 4)[each.number] for kind in KINDS]
+    found = [
+        run(*make_lanes(tmp_path, kind=kind, parts=ALL_PARTS), [each], 4)[each.number]
+        for kind in KINDS
+    ]
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
 
 
@@ -140,7 +158,9 @@ def test_padding_changes_only_the_rounding(tmp_path, prior):
 
 
 def test_stacked_and_loop_agree_to_rounding(tmp_path):
-    me = trial(0, prior="mixture", schedule="cosine", warmup_epochs=2.0, free_nats=1.0, ema_decay=0.9)
+    me = trial(
+        0, prior="mixture", schedule="cosine", warmup_epochs=2.0, free_nats=1.0, ema_decay=0.9
+    )
     values = [run(*make_lanes(tmp_path, kind=kind, averaged=True), [me], 4)[0][0] for kind in KINDS]
     assert values[0] == pytest.approx(values[1], rel=1e-4)
 
@@ -160,14 +180,20 @@ def test_weights_are_looked_at_beside_their_average_where_pictures_are(tmp_path,
     ]
     for (mine, other), nll in zip(found, wanted, strict=True):
         if "val/neg_elbo_raw" in mine:
-            assert mine["val/neg_elbo_raw"] == pytest.approx(nll, rel=1e-6), "the average does not change what it is of"
+            assert mine["val/neg_elbo_raw"] == pytest.approx(nll, rel=1e-6), (
+                "the average does not change what it is of"
+            )
             assert mine["val/neg_elbo"] != pytest.approx(nll, rel=1e-4)
-            assert other["val/neg_elbo_raw"] == other["val/neg_elbo"], "without decay the average is the weights"
+            assert other["val/neg_elbo_raw"] == other["val/neg_elbo"], (
+                "without decay the average is the weights"
+            )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_refill_history_leaves_no_trace(tmp_path, kind):
-    """A lane that is refilled while others train gives the same bits as one that starts in a fresh group."""
+    """A lane that is refilled while others train gives the same bits as one that starts in a fresh
+    group.
+    """
     maxima = {"latent_size": 6}
     fresh = run(*make_lanes(tmp_path, kind=kind, maxima=maxima), [trial(9, latent_size=5)], 2)[9]
     undisturbed = run(*make_lanes(tmp_path, kind=kind, maxima=maxima), [trial(1)], 4)[1]
@@ -212,8 +238,16 @@ def test_a_lane_that_diverges_fails_alone(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_and_resumed_is_bit_identical(tmp_path, kind):
-    params = {"prior": "mixture", "ema_decay": 0.95, "schedule": "cosine", "warmup_epochs": 3.0, "optimizer": "adamax"}
-    whole = run(*make_lanes(tmp_path / "whole", kind=kind, averaged=True), [trial(0, **params), trial(1)], 4)[0]
+    params = {
+        "prior": "mixture",
+        "ema_decay": 0.95,
+        "schedule": "cosine",
+        "warmup_epochs": 3.0,
+        "optimizer": "adamax",
+    }
+    whole = run(
+        *make_lanes(tmp_path / "whole", kind=kind, averaged=True), [trial(0, **params), trial(1)], 4
+    )[0]
     for killed_after in (1, 2, 3):
         make = partial(make_lanes, tmp_path / f"cut after {killed_after}", kind=kind, averaged=True)
         values, tensors = killed_and_resumed(make, [trial(0, **params), trial(1)], killed_after, 4)
@@ -290,7 +324,9 @@ def test_a_trial_that_fits_nowhere_fails_as_out_of_memory(tmp_path, monkeypatch)
 
 
 def test_lanes_that_make_room_for_others_leave_the_rows_where_they_are(tmp_path):
-    """What a step was captured for is needed again; only rows that stay empty in the next round are given back."""
+    """What a step was captured for is needed again; only rows that stay empty in the next round are
+    given back.
+    """
     lanes, _ = make_lanes(tmp_path)
     for number in range(4):
         lanes.add(trial(number))
@@ -303,7 +339,9 @@ def test_lanes_that_make_room_for_others_leave_the_rows_where_they_are(tmp_path)
     list(lanes.advance(range(4, 8)))
     assert lanes._all() == [group]
     assert group._step is step
-    lanes.finish({number: Outcome(state="pruned", epoch=1, objective=None) for number in range(5, 8)})
+    lanes.finish(
+        {number: Outcome(state="pruned", epoch=1, objective=None) for number in range(5, 8)}
+    )
     list(lanes.advance([4]))
     assert heights(group) == {1}
 
@@ -345,16 +383,32 @@ def test_running_average_against_a_plain_one(tmp_path, kind):
 
 def test_every_image_of_the_training_set_is_drawn_once_in_an_epoch():
     data = source()
-    seen = torch.cat([targets for targets, _ in epoch_chunks(data, seed=1, epoch=0, batch_size=10, latent_size=2)])
+    seen = torch.cat(
+        [
+            targets
+            for targets, _ in epoch_chunks(data, seed=1, epoch=0, batch_size=10, latent_size=2)
+        ]
+    )
     assert torch.equal(seen.flatten(1).sum(0), images(100).float().flatten(1).sum(0))
-    again = torch.cat([targets for targets, _ in epoch_chunks(data, seed=1, epoch=1, batch_size=10, latent_size=2)])
+    again = torch.cat(
+        [
+            targets
+            for targets, _ in epoch_chunks(data, seed=1, epoch=1, batch_size=10, latent_size=2)
+        ]
+    )
     assert not torch.equal(seen, again)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_lanes_keep_the_protocol(tmp_path, kind):
-    settings = [{"beta": 0.5}, {"optimizer": "adamax", "latent_size": 2}, {"learning_rate": 1e-4, "prior": "mixture"}]
-    check_lanes(lambda: make_lanes(tmp_path, kind=kind, maxima={"latent_size": 6})[0], settings, epochs=2)
+    settings = [
+        {"beta": 0.5},
+        {"optimizer": "adamax", "latent_size": 2},
+        {"learning_rate": 1e-4, "prior": "mixture"},
+    ]
+    check_lanes(
+        lambda: make_lanes(tmp_path, kind=kind, maxima={"latent_size": 6})[0], settings, epochs=2
+    )
 
 
 def test_more_lanes_are_taken_while_they_fit_and_save_five_percent():

@@ -1,4 +1,6 @@
-"""Compiled lanes are the trials that they would be uncompiled, up to rounding, and bit by bit the same in any company."""
+"""Compiled lanes are the trials that they would be uncompiled, up to rounding, and bit by bit the
+same in any company.
+"""
 
 import logging
 import os
@@ -15,7 +17,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from fused import ALL_PARTS, BASE, all_rules, killed_and_resumed, make_lanes, run, same_bits, source, trial
+from fused import (
+    ALL_PARTS,
+    BASE,
+    all_rules,
+    killed_and_resumed,
+    make_lanes,
+    run,
+    same_bits,
+    source,
+    trial,
+)
 from torch.func import functional_call
 from torch.fx.experimental import proxy_tensor
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -76,16 +88,23 @@ def test_products_whose_biases_come_after_are_as_exact_as_bf16_is():
 
     def outputs(weights, x, precision):
         with training_precision(torch.device("cpu"), precision):
-            return functional_call(layers, dict(zip(dict(layers.named_parameters()), weights, strict=True)), x)
+            return functional_call(
+                layers, dict(zip(dict(layers.named_parameters()), weights, strict=True)), x
+            )
 
     exact = layers(x)
     for precision, products in (("bf16", "mm"), ("float32", "addmm")):
         traced = make_fx(partial(outputs, precision=precision))(weights, x)
         before = (traced(weights, x).float() - exact).norm()
         apart = with_biases_apart(traced)
-        found = [node.target for node in apart.graph.nodes if node.target in (torch.ops.aten.mm.default, ADDMM)]
+        found = [
+            node.target
+            for node in apart.graph.nodes
+            if node.target in (torch.ops.aten.mm.default, ADDMM)
+        ]
         assert found == [{"mm": torch.ops.aten.mm.default, "addmm": ADDMM}[products]] * 2
-        assert (apart(weights, x).float() - exact).norm() <= 1.5 * before + 1e-6  # one more rounding
+        # One more rounding.
+        assert (apart(weights, x).float() - exact).norm() <= 1.5 * before + 1e-6
 
 
 def test_company_changes_no_bit(tmp_path):
@@ -108,9 +127,16 @@ def test_a_lane_that_diverges_leaves_nothing_behind(tmp_path):
 
 
 def test_killed_and_resumed_is_bit_identical(tmp_path):
-    params = PRIOR | {"ema_decay": 0.95, "schedule": "cosine", "warmup_epochs": 3.0, "optimizer": "adamax"}
+    params = PRIOR | {
+        "ema_decay": 0.95,
+        "schedule": "cosine",
+        "warmup_epochs": 3.0,
+        "optimizer": "adamax",
+    }
     whole = run(*lanes_in(tmp_path / "whole"), [trial(0, **params)], 4)[0]
-    values, tensors = killed_and_resumed(partial(lanes_in, tmp_path / "cut"), [trial(0, **params)], 2, 4)
+    values, tensors = killed_and_resumed(
+        partial(lanes_in, tmp_path / "cut"), [trial(0, **params)], 2, 4
+    )
     assert values == whole[0][2:]
     assert same_bits(tensors, whole[1])
 
@@ -126,7 +152,9 @@ def test_one_program_trains_lanes_of_all_rules_and_resumes_in_mid_warmup(tmp_pat
         assert together[each.number][0] == alone[0]
         assert same_bits(together[each.number][1], alone[1])
         assert alone[0] == pytest.approx(plain[0], rel=1e-3)
-        values, tensors = killed_and_resumed(partial(make, tmp_path / f"cut {each.number}"), [each], 1, 3)
+        values, tensors = killed_and_resumed(
+            partial(make, tmp_path / f"cut {each.number}"), [each], 1, 3
+        )
         assert values == alone[0][1:]
         assert same_bits(tensors, alone[1])
 
@@ -136,7 +164,11 @@ def test_it_is_compiled_once(cache, tmp_path, monkeypatch):
     assert len([folder for folder in (cache / "compiled").iterdir() if folder.is_dir()]) == 1
     monkeypatch.setattr(library, "_compile", lambda *given: pytest.fail("compiled again"))
     monkeypatch.setattr(proxy_tensor, "make_fx", lambda step: pytest.fail("traced again"))
-    run(*lanes_in(tmp_path / "second"), [trial(0, **PRIOR, learning_rate=1e-3, optimizer="adamax")], 1)
+    run(
+        *lanes_in(tmp_path / "second"),
+        [trial(0, **PRIOR, learning_rate=1e-3, optimizer="adamax")],
+        1,
+    )
 
 
 def test_libraries_that_nobody_loads_are_removed(tmp_path):
@@ -156,7 +188,8 @@ def test_loading_leaves_no_files_behind(cache, tmp_path, monkeypatch):
     temporary.mkdir()
     script = (
         "import os, signal, sys\n"
-        f"sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[3] / 'support'), str(compiled._PACKAGE.parent)]!r}\n"
+        "sys.path[:0] = "
+        f"{[str(Path(__file__).parent), str(Path(__file__).parents[3] / 'support'), str(compiled._PACKAGE.parent)]!r}\n"  # noqa: E501
         "from pathlib import Path\n"
         f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
         "from test_compiled import PRIOR, lanes_in, run, trial\n"
@@ -164,7 +197,9 @@ def test_loading_leaves_no_files_behind(cache, tmp_path, monkeypatch):
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     environment = {**os.environ, "TMPDIR": str(temporary), "VAEEXP_CACHE": str(cache)}
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], env=environment, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "run")], env=environment, timeout=300
+    )
     assert done.returncode == -signal.SIGKILL
     assert not list(temporary.iterdir())
 
@@ -179,7 +214,9 @@ def _flipped(first: float, last: float) -> Callable[[bytes], bytes]:
     def flip(content: bytes) -> bytes:
         damaged, draw = bytearray(content), random.Random(f"{first}")
         for _ in range(200):
-            damaged[draw.randrange(int(first * len(content)), int(last * len(content)))] ^= 1 << draw.randrange(8)
+            damaged[draw.randrange(int(first * len(content)), int(last * len(content)))] ^= (
+                1 << draw.randrange(8)
+            )
         return bytes(damaged)
 
     return flip
@@ -195,7 +232,9 @@ DAMAGE = {
 
 
 def test_a_damaged_program_is_never_loaded(cache, tmp_path):
-    """In a process of its own, because a damaged program ends the process that loads it (SIGBUS, SIGILL)."""
+    """In a process of its own, because a damaged program ends the process that loads it (SIGBUS,
+    SIGILL).
+    """
     run(*lanes_in(tmp_path / "whole"), [trial(0, **PRIOR)], 1)
     for name, damage in DAMAGE.items():
         shutil.copytree(cache, tmp_path / name)
@@ -203,7 +242,8 @@ def test_a_damaged_program_is_never_loaded(cache, tmp_path):
             program.write_bytes(damage(program.read_bytes()))
     script = (
         "import os, sys\n"
-        f"sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[3] / 'support'), str(compiled._PACKAGE.parent)]!r}\n"
+        "sys.path[:0] = "
+        f"{[str(Path(__file__).parent), str(Path(__file__).parents[3] / 'support'), str(compiled._PACKAGE.parent)]!r}\n"  # noqa: E501
         "from pathlib import Path\n"
         f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
         "from test_compiled import PRIOR, lanes_in, run, trial\n"
@@ -215,7 +255,11 @@ def test_a_damaged_program_is_never_loaded(cache, tmp_path):
     folders = [str(tmp_path / name) for name in DAMAGE]
     environment = {**os.environ, "CXX": "no-such-compiler"}  # it would compile each again
     done = subprocess.run(
-        [sys.executable, "-c", script, *folders], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script, *folders],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == folders
@@ -243,21 +287,29 @@ def test_a_damaged_program_is_compiled_again(tmp_path, monkeypatch, caplog):
     for _ in range(2):
         assert torch.equal(program(), expected)
     said = [record.getMessage() for record in caplog.records if record.name.startswith("vaeexp")]
-    assert [line.endswith("It is made again.") for line in said] == [True, False]  # and "Compiling …", once
+    # And "Compiling …", once.
+    assert [line.endswith("It is made again.") for line in said] == [True, False]
 
 
 def test_a_library_is_known_by_what_it_was_made_from(tmp_path, monkeypatch):
-    model, others = BASE.model, ({"activation": "relu"}, {"posterior": "deterministic"}, {"prior": "mixture"})
+    model = BASE.model
+    others = ({"activation": "relu"}, {"posterior": "deterministic"}, {"prior": "mixture"})
     template = build_vae(model, (1, 6, 6), 0)
     names = {
-        compiled._made_from(template, model.model_copy(update=other), "float32", (), "elbo") for other in ({}, *others)
+        compiled._made_from(template, model.model_copy(update=other), "float32", (), "elbo")
+        for other in ({}, *others)
     }
     names.add(compiled._made_from(template, model, "bf16", (), "elbo"))
     names.add(compiled._made_from(template, model, "float32", ("decay",), "elbo"))
     names.add(compiled._made_from(template, model, "float32", (), "other"))
     assert len(names) == 7
     # Lanes of other sizes are embedded in the same model.
-    assert compiled._made_from(template, model.model_copy(update={"latent_size": 3}), "float32", (), "elbo") in names
+    assert (
+        compiled._made_from(
+            template, model.model_copy(update={"latent_size": 3}), "float32", (), "elbo"
+        )
+        in names
+    )
 
     edited = tmp_path / "vaeexp"
     shutil.copytree(compiled._PACKAGE, edited)
@@ -297,12 +349,16 @@ def test_without_a_compiler_it_trains_uncompiled_and_says_so(tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_a_compiler_that_fails_on_a_program_trains_uncompiled_and_says_so(tmp_path, monkeypatch, caplog):
+def test_a_compiler_that_fails_on_a_program_trains_uncompiled_and_says_so(
+    tmp_path, monkeypatch, caplog
+):
     import torch._inductor.config  # 4 s, which each tester would pay at the top
 
     compiler = tmp_path / "c++"
     answers = 'case "$*" in *probe.cpp|--version|-v) exec g++ "$@";; esac'
-    compiler.write_text(f"#!/bin/sh\n{answers}\necho 'a.cpp:1:9: fatal error: no room' >&2\nexit 1\n")
+    compiler.write_text(
+        f"#!/bin/sh\n{answers}\necho 'a.cpp:1:9: fatal error: no room' >&2\nexit 1\n"
+    )
     compiler.chmod(0o755)
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "empty"))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
@@ -312,10 +368,17 @@ def test_a_compiler_that_fails_on_a_program_trains_uncompiled_and_says_so(tmp_pa
     group.warn_once.cache_clear()
     me = trial(0, **PRIOR)
     # CXX is read once, when PyTorch's settings are imported.
-    with torch._inductor.config.patch({"cpp.cxx": (None, str(compiler))}), caplog.at_level(logging.WARNING):
+    with (
+        torch._inductor.config.patch({"cpp.cxx": (None, str(compiler))}),
+        caplog.at_level(logging.WARNING),
+    ):
         assert not library.why_not_compiled()
         values = run(*lanes_in(tmp_path / "compiled"), [me], 2)[0][0]
-    [line] = [record.getMessage() for record in caplog.records if "train uncompiled" in record.getMessage()]
+    [line] = [
+        record.getMessage()
+        for record in caplog.records
+        if "train uncompiled" in record.getMessage()
+    ]
     assert line.endswith("about half as fast: the C++ compiler fails: fatal error: no room")
     assert list((tmp_path / "temporary").iterdir()) == []
     assert values == run(*lanes_in(tmp_path / "sequential", "sequential"), [me], 2)[0][0]
@@ -345,7 +408,9 @@ def test_a_library_that_computes_something_else_is_not_used(tmp_path, monkeypatc
 
 def nll_of(vae, importance_samples, **compiling):
     images = (torch.rand(7, 1, 6, 6, generator=torch.Generator().manual_seed(2)) < 0.4).float()
-    return importance_weighted_nll(vae, images, importance_samples=importance_samples, seed=3, **compiling)[-1]
+    return importance_weighted_nll(
+        vae, images, importance_samples=importance_samples, seed=3, **compiling
+    )[-1]
 
 
 @pytest.mark.slow
@@ -358,7 +423,9 @@ def test_a_compiled_decoder_gives_the_bound_of_the_plain_one(monkeypatch, caplog
     monkeypatch.setattr(weights, "_COMPILING_PAYS", 1)
     opened = []
     monkeypatch.setattr(
-        weights, "open_program", lambda *given, **what: opened.append(1) or library.open_program(*given, **what)
+        weights,
+        "open_program",
+        lambda *given, **what: opened.append(1) or library.open_program(*given, **what),
     )
     torch.testing.assert_close(nll_of(vae, 120, budget=budget), plain, rtol=1e-6, atol=1e-6)
     assert opened
@@ -378,7 +445,9 @@ def test_without_a_decoder_that_can_be_compiled_it_is_plain(monkeypatch, tmp_pat
     if how == "no compiler":
         monkeypatch.setenv("CXX", "no-such-compiler")
     else:
-        monkeypatch.setattr(weights, "_compiled", lambda plain, *given: lambda *given: plain(*given) * 1.01)
+        monkeypatch.setattr(
+            weights, "_compiled", lambda plain, *given: lambda *given: plain(*given) * 1.01
+        )
     weights.warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         assert torch.equal(nll_of(vae, 50), plain)

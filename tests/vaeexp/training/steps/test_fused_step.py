@@ -1,4 +1,6 @@
-"""A step of fused lanes as an accelerator runs it: it waits for nothing, it is compiled whole, and what runs computes the same."""
+"""A step of fused lanes as an accelerator runs it: it waits for nothing, it is compiled whole, and
+what runs computes the same.
+"""
 
 import itertools
 import json
@@ -49,7 +51,11 @@ accelerator.main()
 def on_an_accelerator(*how: str) -> dict[str, list[str]]:
     paths = os.pathsep.join([str(HERE), str(HERE.parents[1])])
     done = subprocess.run(
-        [sys.executable, *how], env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False
+        [sys.executable, *how],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode == accelerator.NO_SUCH_DEVICE:
         pytest.skip(f"PyTorch {torch.__version__} has no devices without code")
@@ -71,7 +77,9 @@ def test_a_step_that_makes_one_wait_is_found():
     assert found["a tensor of the host"][0].startswith("a step: aten")
 
 
-def opened_step(folder, *, precision="float32", rules=("adam", "adamax"), parts=(), **params) -> FusedStep:
+def opened_step(
+    folder, *, precision="float32", rules=("adam", "adamax"), parts=(), **params
+) -> FusedStep:
     """A step of a lane of each rule, and their first batch."""
     lanes, _ = make_lanes(folder, averaged=True, maxima={"components": 3}, parts=parts)
     for number, optimizer in enumerate(rules):
@@ -106,7 +114,8 @@ def after(made: FusedStep, step, times: int) -> list[torch.Tensor]:
         {"network": "conv", "channels": (4,)},
         {
             "rules": ("adamw", "nadam", "sgd", "lion"),
-            # Inductor's code for a CPU fails on the norms of rows (KeyError in its fusion of outer loops).
+            # Inductor's code for a CPU fails on the norms of rows (KeyError in its fusion of outer
+            # loops).
             "parts": tuple(part for part in ALL_PARTS if part != "clip"),
             "warmup_steps": 3,
             "weight_decay": 0.1,
@@ -119,10 +128,16 @@ def test_a_step_compiled_whole_is_the_step(tmp_path, params):
     plain = after(made, made._step, 3)
     whole = after(made, made.whole(), 3)
     # Not bit by bit: Adam makes a whole step of the sign of a gradient that is all but 0.
-    assert agree([[tensor] for tensor in whole[-2:]], [[tensor] for tensor in plain[-2:]], "float32")
+    assert agree(
+        [[tensor] for tensor in whole[-2:]], [[tensor] for tensor in plain[-2:]], "float32"
+    )
     floats = [index for index, tensor in enumerate(plain) if tensor.is_floating_point()]
-    assert agree([[whole[i].double() for i in floats]], [[plain[i].double() for i in floats]], "float32")
-    assert all(torch.equal(whole[i], plain[i]) for i in range(len(plain)) if i not in floats), "counts of batches"
+    assert agree(
+        [[whole[i].double() for i in floats]], [[plain[i].double() for i in floats]], "float32"
+    )
+    assert all(torch.equal(whole[i], plain[i]) for i in range(len(plain)) if i not in floats), (
+        "counts of batches"
+    )
 
 
 def test_gradients_are_computed_in_the_order_of_the_weights():
@@ -150,7 +165,9 @@ def test_gradients_are_computed_in_the_order_of_the_weights():
 
 @pytest.fixture
 def captured(tmp_path, monkeypatch):
-    """A step that is captured as on CUDA, by a stand-in for its graphs, and the ways that were tried."""
+    """A step that is captured as on CUDA, by a stand-in for its graphs, and the ways that were
+    tried.
+    """
     made, tried = opened_step(tmp_path), []
 
     def recorded(self, step, moved, before):
@@ -193,7 +210,9 @@ def test_a_way_that_fails_is_left_out_and_says_why(captured, monkeypatch, caplog
     made._captured()()
     assert len(tried) == (1 if how == "raises" else 2)
     assert "A faster way to train fused lanes is left out" in caplog.text
-    assert {"raises": "no kernel for this", "is wrong": "it computes something else"}[how] in caplog.text
+    assert {"raises": "no kernel for this", "is wrong": "it computes something else"}[
+        how
+    ] in caplog.text
     assert "without CUDA graphs" not in caplog.text
 
 
