@@ -29,11 +29,9 @@ class _Section(BaseModel):
 class DataSettings(_Section):
     """The images, their split, and the targets of the model."""
 
-    dataset: Literal["mnist", "fashion_mnist", "cifar10", "svhn", "celeba", "folder", "arrays"] = (
-        "mnist"
-    )
-    """Name of the data set; folder: the images below `--data DIR`; arrays: those in `--data FILE`
-    (.npz, .npy).
+    dataset: str = "mnist"
+    """Name of the data set, from vaeexp/data/datasets.py; folder: the images below `--data DIR`;
+    arrays: those in `--data FILE` (.npz, .npy).
     """
     binarisation: Literal["static", "dynamic", "none"] = "static"
     """static: each pixel drawn once, the same for ever; dynamic: drawn anew each epoch; none:

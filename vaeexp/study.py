@@ -33,6 +33,7 @@ from sweeps import (
     shown_path,
 )
 from vaeexp import models
+from vaeexp.data.datasets import find_definition
 from vaeexp.import_paths import BY_PATH, own_paths, paths_in
 from vaeexp.machine import shipped_studies
 from vaeexp.models.parts import DETERMINISTIC, check_parts, check_targets
@@ -354,6 +355,7 @@ def check_settings(
     """Raise ValueError where a setting names a part that does not exist, or parts that do not fit
     each other or the data.
     """
+    find_definition(sections["data"]["dataset"])
     model = ModelSettings.model_construct(**sections["model"])
     check_parts(model)
     if image_shape is not None or own_paths(sections["model"]):

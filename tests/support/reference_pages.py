@@ -112,13 +112,14 @@ def pages() -> dict[Path, str]:
 
 
 def _study_schema() -> str:
-    """The JSON Schema of study files, with the names of the parts that a model can have."""
+    """The JSON Schema of study files, with the names of the data sets and of a model's parts."""
     from sweeps.study.study_model import study_schema
     from vaeexp.settings import SECTIONS
 
     schema = study_schema(SECTIONS)
     for name, known in _tables().items():
-        setting = schema["$defs"]["ModelSettings"]["properties"][name]
+        section = "DataSettings" if name == "dataset" else "ModelSettings"
+        setting = schema["$defs"][section]["properties"][name]
         kind = setting.pop("type")
         own = [{"type": kind, "pattern": ":"}] if name == "network" else []
         setting["anyOf"] = [{"enum": list(known)}, *own]
@@ -399,14 +400,15 @@ for name in ("", *sys.argv[1:]):
 
 
 def _tables() -> dict[str, Mapping[str, Any]]:
-    """Setting of the model → the names that it takes."""
+    """Setting of the data or the model → the names that it takes."""
+    from vaeexp.data import DATASETS
     from vaeexp.models.likelihoods import LIKELIHOODS
     from vaeexp.models.networks import ACTIVATIONS, NETWORKS
     from vaeexp.models.posteriors import POSTERIORS
     from vaeexp.models.priors import PRIORS
 
-    tables = {"network": NETWORKS, "activation": ACTIVATIONS, "posterior": POSTERIORS}
-    return tables | {"prior": PRIORS, "likelihood": LIKELIHOODS}
+    tables = {"dataset": DATASETS, "network": NETWORKS, "activation": ACTIVATIONS}
+    return tables | {"posterior": POSTERIORS, "prior": PRIORS, "likelihood": LIKELIHOODS}
 
 
 def _settings(model: Any) -> str:

@@ -4,7 +4,6 @@ of a shell.
 
 import os
 from pathlib import Path
-from typing import get_args
 
 import click
 from click.shell_completion import get_completion_class
@@ -12,11 +11,9 @@ from click.shell_completion import get_completion_class
 from sweeps import UserError, check_name, find_study, is_path
 from vaeexp.commands.options import complete_study
 from vaeexp.console import open_console, program, write_line
+from vaeexp.data import DATASETS
 from vaeexp.machine import shipped_studies
-from vaeexp.settings import DataSettings
 from vaeexp.study import open_study_file
-
-GREY = ("mnist", "fashion_mnist")
 
 WHOLE = """\
 {schema}
@@ -102,7 +99,7 @@ SIZE = (
 )
 @click.option(
     "--dataset",
-    type=click.Choice(get_args(DataSettings.model_fields["dataset"].annotation)),
+    type=click.Choice(list(DATASETS)),
     show_default="mnist, or that of the extended study",
     help="Data set that the study trains on.",
 )
@@ -137,7 +134,8 @@ def init(*, name: str, parent: str | None, dataset: str | None) -> None:
 
 def study_text(name: str, parent: str | None, dataset: str | None) -> str:
     """Return the text of a new study file: a whole study, or the changes to another."""
-    grey = dataset in (None, *GREY)
+    image_shape = DATASETS[dataset or "mnist"].image_shape
+    grey = image_shape is not None and image_shape[0] == 1
     given = {"schema": f"# yaml-language-server: $schema={_schema_path()}", "name": name}
     if parent is None:
         given |= {

@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweeps import Damaged, UserError, did_you_mean
+from sweeps import Damaged, UserError
 from vaeexp.cache import distrust
 from vaeexp.data.block_checks import BlockChecks, open_blocks
-from vaeexp.data.datasets import DATASETS, SUBSET_VALIDATION, download_again, find_source
+from vaeexp.data.datasets import (
+    DATASETS,
+    SUBSET_VALIDATION,
+    download_again,
+    find_definition,
+    find_source,
+)
 from vaeexp.data.first_look import pixel_words
 from vaeexp.data.formats import (
     ONE_CHANNEL,
@@ -245,12 +251,7 @@ def open_dataset(
 def check_data(settings: "DataSettings") -> Definition:
     """Return the data set that is named. Raises UserError for mistakes that show without files: an
     unknown name, binarised colour images, a size for images of one size."""
-    if settings.dataset not in DATASETS:
-        hint = did_you_mean(settings.dataset, DATASETS)
-        raise UserError(
-            "data.dataset", f"got '{settings.dataset}'; must be a known data set. {hint}"
-        )
-    definition = DATASETS[settings.dataset]
+    definition = find_definition(settings.dataset)
     if definition.image_shape:
         check_grey(definition.title, definition.image_shape[0], settings.binarisation)
     for name in ("image_size", "image_channels"):

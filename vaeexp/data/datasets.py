@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweeps import Damaged, UserError
+from sweeps import Damaged, UserError, did_you_mean
 from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.formats import TEST, TRAINING, Checksum, Definition, Layout, RawImages, Source
 from vaeexp.data.formats.arrays import ARRAYS
@@ -161,6 +161,15 @@ _ROWS = (
 )
 
 DATASETS: dict[str, Definition] = {definition.name: definition for definition in _ROWS}
+
+
+def find_definition(name: str) -> Definition:
+    """Return the data set of this name. Raises UserError when there is none."""
+    if name not in DATASETS:
+        hint = did_you_mean(name, DATASETS)
+        problem = f"got '{name}'; must be one of {', '.join(DATASETS)}."
+        raise UserError("data.dataset", f"{problem} {hint}" if hint.startswith("Did") else problem)
+    return DATASETS[name]
 
 
 def _read_digits(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:

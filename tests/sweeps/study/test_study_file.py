@@ -312,7 +312,7 @@ train: {epochs: true}  ⇒  train.epochs: got true | whole number
 train: {ema_decay: null}  ⇒  train.ema_decay: got nothing | number
 seed: -1  ⇒  seed: got -1 | greater than or equal to 0
 train: {learning_rate: -1}  ⇒  train.learning_rate: got -1 | greater than 0
-data: {dataset: mnits}  ⇒  data.dataset: got 'mnits' | Did you mean 'mnist'
+data: {binarisation: statc}  ⇒  data.binarisation: got 'statc' | Did you mean 'static'
 model: {hidden: [5, a]}  ⇒  model.hidden.2: got 'a' | whole number
 model: {hidden: [a]}  ⇒  model.hidden.1: got 'a' | whole number
 model: {kernel: [5, a]}  ⇒  model.kernel.2: got 'a'

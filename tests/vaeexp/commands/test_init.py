@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from click.testing import CliRunner
@@ -10,10 +9,8 @@ from click.testing import CliRunner
 from sweeps.errors import UserError
 from sweeps.study.study import Study
 from vaeexp.commands import cli
-from vaeexp.settings import DataSettings
+from vaeexp.data import DATASETS
 from vaeexp.study import open_study_file
-
-DATASETS = get_args(DataSettings.model_fields["dataset"].annotation)
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ from vaeexp.data import open_dataset
 from vaeexp.data.dataset import TARGETS, stratified, targets
 from vaeexp.data.prepare import Purpose, binarise, permutation
 from vaeexp.settings import DataSettings
+from vaeexp.study import open_study_file
 
 
 def settings(**changes) -> DataSettings:
@@ -235,9 +236,17 @@ def test_a_pickle_holds_no_pixels_and_opens_in_another_process(tmp_path):
     child.join(timeout=60)
 
 
-def test_unknown_name_suggests_the_nearest():
-    with pytest.raises(UserError, match="Did you mean 'mnist'"):
-        open_dataset(SimpleNamespace(dataset="minst"))
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: open_dataset(SimpleNamespace(dataset="minst")),
+        lambda: open_study_file("smoke", overrides=["dataset=minst"]),
+    ],
+)
+def test_unknown_name_suggests_the_nearest(read):
+    words = "data.dataset: got 'minst'; must be one of mnist, .*, arrays. Did you mean 'mnist'"
+    with pytest.raises(UserError, match=words):
+        read()
 
 
 def test_import_is_light():

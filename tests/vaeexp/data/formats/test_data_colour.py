@@ -26,12 +26,6 @@ def in_source_order(data) -> tuple[np.ndarray, np.ndarray]:
     return images[back], np.concatenate([data.train.labels, data.validation.labels])[back]
 
 
-def test_the_table_and_the_settings_name_the_same_data_sets():
-    choices = DataSettings.model_fields["dataset"].annotation.__args__
-    assert set(choices) == set(DATASETS)
-    assert all(name == row.name for name, row in DATASETS.items())
-
-
 @pytest.mark.parametrize("below", ["cifar-10-batches-py", "."])
 def test_cifar_is_read_as_it_was_written(tmp_path, below):
     written = write_cifar(tmp_path / "data" / below)
