@@ -252,7 +252,7 @@ LATE_OURS = {
     "vaeexp.import_paths": "an object of the user's own, by the name in the study",
     "vaeexp.study": "the training objectives and metrics of the user's own, where a study names "
     "them",
-    "vaeexp.data.formats.image_files": "plugins of Pillow, where they are installed",
+    "vaeexp.data.formats.image_pixels": "plugins of Pillow, where they are installed",
 }
 """Module → why it imports modules of ours within functions. No other module does."""
 

@@ -16,7 +16,8 @@ import numpy as np
 from sweeps import UserError
 from vaeexp.data.formats import Definition, Layout, RawImages, Source, printable, refusing
 from vaeexp.data.formats.folder_tree import list_tree
-from vaeexp.data.formats.image_files import Listing, decode, is_image, readable
+from vaeexp.data.formats.image_files import Listing, decode
+from vaeexp.data.formats.image_pixels import is_image, readable
 
 _EXPECTED = (
     "image files (.png, .jpg, .jpeg, .bmp, .gif, .tif, .tiff, .webp, .ppm, .pgm, and others that "

@@ -17,8 +17,8 @@ from sweeps.source import Source
 from vaeexp.data import describe_plan, open_dataset
 from vaeexp.data.formats import image_files as decoding
 from vaeexp.data.formats.folder_tree import list_tree
-from vaeexp.data.formats.image_files import read_header, read_pixels
 from vaeexp.data.formats.image_folder import find
+from vaeexp.data.formats.image_pixels import read_header, read_pixels
 from vaeexp.settings import DataSettings
 
 
