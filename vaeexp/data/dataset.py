@@ -34,7 +34,7 @@ from vaeexp.data.formats import (
 )
 from vaeexp.data.formats.image_files import check_unreadable
 from vaeexp.data.formats.official_files import NOT_OFFICIAL
-from vaeexp.data.prepare import UNREADABLE, Prepared, prepare
+from vaeexp.data.prepare import Prepared, prepare
 
 if TYPE_CHECKING:
     import torch
@@ -217,14 +217,11 @@ def open_dataset(
     notes = prepared.notes
     if prepared.unreadable:
         # The files may have been decoded under a larger share than is allowed now.
-        lines = (prepared.folder / UNREADABLE).read_text(encoding="utf-8").split("\n")
-        unreadable = [
-            Unreadable(row, *line.split("\t", 1)) for row, line in enumerate(lines) if line
-        ]
+        unreadable = [Unreadable(*file) for file in prepared.unreadable]
         check_unreadable(str(source.root), unreadable, prepared.files, settings.unreadable_share)
-        count = f"{prepared.unreadable:,} of {prepared.files:,} files"
-        listed = f"{prepared.folder.name}/{UNREADABLE}"
-        notes = (*notes, f"Left out: {count} cannot be read (prepared/{listed} in the cache)")
+        count = f"{len(unreadable):,} of {prepared.files:,} files"
+        listed = f"prepared/{prepared.folder.name}/meta.json"
+        notes = (*notes, f"Left out: {count} cannot be read ({listed} in the cache)")
     sizes = _sizes(settings, source, prepared)
     return Dataset(
         name=definition.name,

@@ -180,11 +180,6 @@ def _read_digits(source: Source, scratch: Path, say: Callable[[str], None]) -> R
     official files.
     """
     images = read_idx(source.paths[0], 3)
-    if images.shape != (sum(SUBSET_COUNTS), 28, 28):
-        problem = (
-            f"got {len(images):,} digits; must be {sum(SUBSET_COUNTS):,}. Install vaeexp again."
-        )
-        raise UserError(str(source.paths[0]), problem)
     labels = np.repeat(np.arange(10, dtype=np.uint8), len(images) // 10)
     order = permutation(len(images), 0, Purpose.SUBSET_TEST)
     parts = np.full(len(images), TRAINING, dtype=np.uint8)
@@ -210,24 +205,19 @@ def why_unreachable(mirrors: tuple[str, ...]) -> str | None:
     """Return None when a mirror answers, else a sentence with the reason. This process asks once,
     for 4 s a mirror.
     """
-    problem: str | None = None
-    for mirror in mirrors:
-        if (problem := _ask(mirror)) is None:
-            break
-    return problem
-
-
-def _ask(mirror: str) -> str | None:
     import urllib.request
     from http.client import HTTPException
 
-    address = f"{mirror}{FILES[3]}.gz" if mirror.endswith("/") else mirror
-    request = urllib.request.Request(address, method="HEAD")
-    try:
-        with urllib.request.urlopen(request, timeout=_PROBE_SECONDS):
-            return None
-    except (OSError, HTTPException, ValueError) as error:
-        return f"{mirror} does not answer ({getattr(error, 'reason', None) or error})"
+    problem: str | None = None
+    for mirror in mirrors:
+        address = f"{mirror}{FILES[3]}.gz" if mirror.endswith("/") else mirror
+        request = urllib.request.Request(address, method="HEAD")
+        try:
+            with urllib.request.urlopen(request, timeout=_PROBE_SECONDS):
+                return None
+        except (OSError, HTTPException) as error:
+            problem = f"{mirror} does not answer ({getattr(error, 'reason', None) or error})"
+    return problem
 
 
 def download(definition: Definition, target: Path, say: Callable[[str], None]) -> tuple[Path, ...]:
@@ -303,67 +293,60 @@ def find_source(
     which names the files expected and the places searched, when there are no files, or none but the
     bundled digits and `full_data` is set.
     """
-    layout, title = definition.layout, definition.title
-    expected = layout.expected(definition)
-    source = partial(Source, definition=definition, settings=settings)
+    title, expected = definition.title, definition.layout.expected(definition)
     if root is not None:
-        root = Path(root).expanduser()
-        if not root.exists():
-            raise UserError(
-                str(root),
-                f"there is no such file or folder; must be a folder or file with {expected}",
-            )
-        if paths := layout.find(definition, root):
-            files = f"{title} files" if definition.mirrors else title
-            kind = "folder" if root.is_dir() else "file"
-            return source(root=root, paths=paths, words=f"{files} in the {kind} given")
-        if layout is ARRAYS:
-            other = (
-                ". For a folder of image files try --set dataset=folder." if root.is_dir() else ""
-            )
-            raise UserError(str(root), f"got no file of arrays; must be {expected}{other}")
-        if not root.is_dir():
-            other = (
-                ". For a file of arrays try --set dataset=arrays."
-                if root.suffix in (".npy", ".npz")
-                else ""
-            )
-            raise UserError(
-                str(root),
-                f"got a path that is not a folder; must be a folder with {expected}{other}",
-            )
-        raise UserError(
-            str(root), f"got a folder without {title}; must hold {expected}{_elsewhere(definition)}"
-        )
+        return _find_given(settings, definition, Path(root).expanduser())
     if not definition.mirrors:
         problem = f"'{definition.name}' needs --data (or VAEEXP_DATA), which must name {expected}"
         raise UserError("data.dataset", problem)
     downloads = cache_folder() / "downloads" / definition.name
-    cached = partial(source, root=downloads, check=partial(_open_downloads, definition, downloads))
+    cached = partial(
+        Source,
+        definition=definition,
+        settings=settings,
+        root=downloads,
+        check=partial(_open_downloads, definition, downloads),
+    )
     if paths := _find_downloads(definition, downloads):
         return cached(paths=paths, words=f"{title} files in the user's cache")
     try:
         paths = download(definition, downloads, say)
         return cached(paths=paths, words=f"{title} files, downloaded")
     except DownloadError as error:
-        reason = str(error)
-    looked = (
-        f"no data folder was given, {downloads} holds none, and they could not be downloaded: "
-        f"{reason}"
-    )
+        failed = f"they could not be downloaded: {error}"
+    looked = f"no data folder was given, {downloads} holds none, and {failed}"
     if full_data or not definition.bundled:
-        problem = (
-            f"got no files ({looked}); must be {expected}. Try --data FOLDER or VAEEXP_DATA=FOLDER"
-        )
-        raise UserError(title, f"{problem}{_elsewhere(definition)}")
+        remedy = f"Try --data FOLDER or VAEEXP_DATA=FOLDER{_elsewhere(definition)}"
+        raise UserError(title, f"got no files ({looked}); must be {expected}. {remedy}")
     say(_notice(definition, looked))
-    return source(
+    return Source(
         definition=replace(definition, layout=DIGITS),
+        settings=settings,
         root=BUNDLED,
         paths=DIGITS.find(definition, BUNDLED),
         words=f"{sum(SUBSET_COUNTS):,} {title} digits bundled with vaeexp",
         subset=True,
     )
+
+
+def _find_given(settings: "DataSettings", definition: Definition, root: Path) -> Source:
+    """Return the files at the path that the user gives. Raises UserError when there are none."""
+    expected = definition.layout.expected(definition)
+    if not root.exists():
+        problem = "there is no such file or folder; must be a folder or file with"
+        raise UserError(str(root), f"{problem} {expected}")
+    kind = "folder" if root.is_dir() else "file"
+    if not (paths := definition.layout.find(definition, root)):
+        remedy = _elsewhere(definition)
+        if root.suffix in (".npy", ".npz"):
+            remedy = ". For a file of arrays try --set dataset=arrays."
+        elif definition.layout is ARRAYS:
+            remedy = ". For a folder of image files try --set dataset=folder."
+        problem = f"got a {kind} without {definition.title}; must be {expected}{remedy}"
+        raise UserError(str(root), problem)
+    files = f"{definition.title} files" if definition.mirrors else definition.title
+    words = f"{files} in the {kind} given"
+    return Source(definition=definition, settings=settings, root=root, paths=paths, words=words)
 
 
 def _find_downloads(definition: Definition, folder: Path) -> tuple[Path, ...]:

@@ -13,8 +13,6 @@ import numpy as np
 from sweeps import UserError
 from vaeexp.data.formats import TEST, TRAINING, VALIDATION, RawImages, blocks
 from vaeexp.data.formats.levels import (
-    DEEPEST,
-    FEW,
     PLAIN,
     Stored,
     scale_note,
@@ -30,53 +28,28 @@ distances.
 """
 _NARROW, _MOST = 6, 0.99
 """Levels that are 2 % of 256, and the share of pixels within them from which images are doubted."""
-_HALF, _QUARTER, _RARE = 128, 64, 0.001
-"""Levels that images of half the range reach at most; those of a quarter; share of pixels that are
-exceptions.
-"""
-_NUMBERS, _FAR = 32, 128
-"""Numbers of classes in a mask, and how far above them its white lies, which marks what is
-ignored.
-"""
+_HALF = 128
+"""Levels that images of half the range reach at most."""
 _NAMES = {VALIDATION: "validation", TEST: "test"}
 
 Rows = Mapping[int, np.ndarray]
 """TRAINING, VALIDATION or TEST → rows of its images, int64."""
 
 
-def settle_levels(raw: RawImages, rows: Rows, root: str, scratch: Path) -> RawImages:
+def settle_levels(raw: RawImages, rows: Rows, scratch: Path) -> RawImages:
     """Return the images with black at 0 and white at 255, by the largest number that is stored for
     the training images.
-
-    Raises UserError, which names `root`, for floats that all would be black.
     """
     stored = np.zeros(len(raw.parts), np.uint8) if raw.stored is None else raw.stored
     largest = _largest(raw.images) if raw.largest is None else raw.largest
     training = rows[TRAINING]
     whites, notes, warnings = dict(PLAIN), list[str](), list(raw.warnings)
-    for kind in (kind for kind in Stored if (stored == kind).any()):
+    for kind in Stored:
         known = largest[training[stored[training] == kind]]
-        if not len(known):
-            if kind is Stored.DEEP:
-                deep = plural(int((stored == kind).sum()), "image")
-                warnings.append(
-                    f"{deep} with 16 bits, none of them for training: {DEEPEST:,} counts as "
-                    "white there. Save all images in one depth"
-                )
-            continue
-        reached = int(known.max())
-        whites[kind] = white_of(kind, reached)
-        notes += [note] if (note := scale_note(kind, whites[kind], reached)) else []
-        if kind is Stored.FLOATS and 0 < reached <= FEW:
-            problem = (
-                f"got floats of at most {reached / 255:.2g}, where 1 is white: every image would "
-                "be black"
-            )
-            raise UserError(
-                root,
-                f"{problem}. Perhaps they were divided by 255 twice. Divide them by their "
-                "largest value.",
-            )
+        if len(known):
+            reached = int(known.max())
+            whites[kind] = white_of(kind, reached)
+            notes += [note] if (note := scale_note(kind, whites[kind], reached)) else []
     reading = [words for kind, white in whites.items() if (words := scale_words(kind, white))]
     images = raw.images
     if whites != PLAIN:
@@ -172,17 +145,14 @@ def look(raw: RawImages, rows: Rows, root: str) -> tuple[dict[str, Any], list[st
     training = rows[TRAINING]
     lowest = list[np.ndarray]()
     highest = list[np.ndarray]()
-    alike = True
-    one = raw.images[training[0]]
     for block in blocks(raw.images, training):
         flat = block.reshape(len(block), -1)
         lowest.append(flat.min(axis=1))
         highest.append(flat.max(axis=1))
-        alike = alike and bool((block == one).all())
     low, high = np.concatenate(lowest), np.concatenate(highest)
     if low.min() == high.max():
         raise UserError(root, _constant(raw, training, int(low.min())))
-    step = -(-len(training) * one.nbytes // _SAMPLE_BYTES)
+    step = -(-len(training) * raw.images[:1].nbytes // _SAMPLE_BYTES)
     sampled = training[::step]
     histogram = np.zeros(256, np.int64)
     for block in blocks(raw.images, sampled):
@@ -196,96 +166,44 @@ def look(raw: RawImages, rows: Rows, root: str) -> tuple[dict[str, Any], list[st
         "images": len(sampled),
         "of": len(training),
     }
-    return pixels, [
-        *_empty_images(low, high, alike),
-        *(_doubts(raw, training, histogram) or _dim_images(low, high)),
-    ]
+    return pixels, [*_empty_images(low, high), *_doubts(histogram)]
 
 
-def _empty_images(low: np.ndarray, high: np.ndarray, alike: bool) -> list[str]:
-    """Doubt images that are all the same, and such as show nothing; low, high: the extreme levels
-    of each image.
-    """
-    if alike and len(low) > 1:
-        return [f"All {len(low):,} training images are the same image. Look at the files"]
-    if 5 * (plain := int((low == high).sum())) >= len(low):
-        count = f"{plain:,} of the {len(low):,} training images"
-        return [
-            f"{count} show nothing: all pixels of such an image are equal. Leave them out, or "
-            "look at the files"
-        ]
-    return []
-
-
-def _dim_images(low: np.ndarray, high: np.ndarray) -> list[str]:
-    """Doubt images of which many have a range of their own that is narrow."""
-    dim = int(((low < high) & (high - low.astype(int) <= FEW)).sum())
-    if 5 * dim < len(low):
+def _empty_images(low: np.ndarray, high: np.ndarray) -> list[str]:
+    """Doubt images that show nothing; low, high: the extreme levels of each image."""
+    plain = int((low == high).sum())
+    if 5 * plain < len(low):
         return []
-    return [
-        f"{dim:,} of the {len(low):,} training images show next to nothing: the pixels of such "
-        f"an image differ by at most {FEW} of 255 levels, and those of others by more. Save all "
-        "images with the same range"
-    ]
+    count = f"{plain:,} of the {len(low):,} training images show nothing"
+    return [f"{count}: all pixels of such an image are equal. Leave them out, or look at the files"]
 
 
-def _doubts(raw: RawImages, training: np.ndarray, histogram: np.ndarray) -> list[str]:
+def _doubts(histogram: np.ndarray) -> list[str]:
     """Doubt the levels of all pixels together. histogram: of the training images, int64 [256]."""
-    total, levels = histogram.sum(), np.flatnonzero(histogram)
-    first, last, remedy = int(levels[0]), int(levels[-1]), "Look at the images (`--dry-run --show`)"
-    sums = np.convolve(histogram, np.ones(_NARROW, np.int64), mode="valid")
-    start = int(sums.argmax())
-    if (inside := float(sums[start] / total)) >= _MOST:
-        low, high = start + np.flatnonzero(histogram[start : start + _NARROW])[[0, -1]]
-        where = (
-            f"lie between the levels {low} and {high}" if low < high else f"have the level {low}"
-        )
-        return [
-            f"{100 * inside:.1f} % of the pixels of the training images {where} of 255, so there "
-            f"is little to see. {remedy}; if they are dark or pale, stretch their range before "
-            "they are read"
-        ]
-    if last - first <= _HALF:
-        return [
-            f"The pixels of the training images have levels from {first} to {last} of 255, at "
-            f"most half of the range. {remedy}; if {first} is meant as black and {last} as "
-            "white, stretch their range before they are read"
-        ]
-    deep = raw.stored is not None and bool((raw.stored[training] == Stored.DEEP).all())
-    if deep and histogram[_QUARTER:].sum() <= _RARE * total:
-        return [
-            f"Fewer than {100 * _RARE:.1f} % of the pixels of the training images are brighter "
-            f"than level {_QUARTER - 1} of 255: a few bright pixels decide the range, and all "
-            f"else is dark. {remedy}, and clip such pixels"
-        ]
-    if 3 <= len(levels) <= _NUMBERS + 1 and levels[-2] < _NUMBERS and last - levels[-2] >= _FAR:
-        return [
-            f"The pixels of the training images have {len(levels)} levels: {first} to "
-            f"{levels[-2]} as in a mask that numbers classes, and {last}, so all classes are "
-            f"nearly black. If {last} marks what is ignored, save it as 0; if some masks have "
-            "another range, save all masks with the same range"
-        ]
-    return []
+    levels, sums = np.flatnonzero(histogram), np.convolve(histogram, np.ones(_NARROW, np.int64))
+    inside = float(sums.max() / histogram.sum())
+    if inside >= _MOST:
+        problem = f"{100 * inside:.1f} % of the pixels of the training images lie within"
+        problem = f"{problem} {_NARROW} levels of 255, so there is little to see"
+    elif levels[-1] - levels[0] <= _HALF:
+        problem = f"The pixels of the training images have levels from {levels[0]} to {levels[-1]}"
+        problem = f"{problem} of 255, at most half of the range"
+    else:
+        return []
+    return [f"{problem}. Look at the images (`--dry-run --show`), and stretch their range"]
 
 
 def _constant(raw: RawImages, training: np.ndarray, level: int) -> str:
     names = {0: " (black)", 255: " (white)"}
-    problem = (
-        f"got {plural(len(training), 'training image')} of which every pixel has the level "
-        f"{level}{names.get(level, '')}"
-    )
-    if raw.largest is not None and (value := int(raw.largest[training].max())) != level:
-        problem += f", the value {value:,} in the files"
+    count = plural(len(training), "training image")
+    problem = f"got {count} of which every pixel has the level {level}{names.get(level, '')}"
     if any(words.startswith("transparency") for words in raw.reading):
         other = "black" if level == 255 else "white"
         return (
             f"{problem}. Their shapes are transparent pixels before a background alike. Try "
             f"data.background={other}."
         )
-    return (
-        f"{problem}; must be images that show something. Look at one of them, and stretch its "
-        "range if that is narrow."
-    )
+    return f"{problem}; must be images that show something. Look at one of them."
 
 
 def pixel_words(pixels: Mapping[str, Any]) -> str:

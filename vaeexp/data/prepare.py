@@ -4,8 +4,7 @@ A folder holds `training_images.npy` uint8 [N, C, H, W] and `training_labels.npy
 order of the split (`training_order.npy`, int64 [N]: place in the source's file), `test_images.npy`,
 `test_labels.npy` in the order of the file, and `meta.json` with what is known of them and a
 checksum of each file (vaeexp/cache.py). Images of more than `WHOLE` bytes have a table of checksums
-beside them (vaeexp/data/block_checks.py); `unreadable.txt` lists the image files that were left
-out.
+beside them (vaeexp/data/block_checks.py).
 
 Random draws are the same for ever: with every numpy version, on every machine. numpy promises to
 keep the raw output of its bit generators, but not what `Generator.permutation` or
@@ -29,13 +28,11 @@ import numpy as np
 from sweeps import UserError
 from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
-from vaeexp.data.duplicates import compare_sketches, compare_splits, image_keys
+from vaeexp.data.duplicates import compare_splits, image_keys
 from vaeexp.data.first_look import look, settle_levels
 from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, RawImages, Source, blocks
 
-UNREADABLE = "unreadable.txt"
-
-_LAYOUT = 6  # raised whenever the same source would give other arrays
+_LAYOUT = 7  # raised whenever the same source would give other arrays
 _CHUNK = 2**20  # pixels drawn at a time; even, since one raw number serves two pixels
 
 
@@ -48,8 +45,8 @@ class Prepared:
     validation at most, where no protocol says how many. classes, notes, warnings, doubt, reading:
     as in `RawImages`. pixels: facts on the pixels of the training images
     (vaeexp/data/first_look.py). unlabelled: those of train, validation and test that have no labels
-    although the data set has classes. files, unreadable: images of the source, and those among them
-    that cannot be read and were left out.
+    although the data set has classes. files: images of the source. unreadable: those of them
+    that cannot be read and were left out, as in `Unreadable`.
     """
 
     folder: Path
@@ -62,7 +59,7 @@ class Prepared:
     classes: tuple[str, ...] | None
     notes: tuple[str, ...]
     files: int
-    unreadable: int
+    unreadable: tuple[tuple[int, str, str], ...]
     warnings: tuple[str, ...]
     doubt: str
     reading: tuple[str, ...]
@@ -138,7 +135,7 @@ def _build(
         source.check()
     raw = source.definition.layout.read(source, scratch, say)
     facts, rows = _split(source, raw)
-    raw = settle_levels(raw._replace(notes=facts["notes"]), rows, str(source.root), scratch)
+    raw = settle_levels(raw._replace(notes=facts["notes"]), rows, scratch)
     pixels, warnings = look(raw, rows, str(source.root))
     training, test = np.concatenate([rows[TRAINING], rows[VALIDATION]]), rows[TEST]
     notes, doubles = _compare_splits(raw, rows, drawn=facts["validation"] is None)
@@ -151,7 +148,7 @@ def _build(
         "image_shape": raw.images.shape[1:],
         "classes": raw.classes,
         "files": len(raw.parts),
-        "unreadable": len(raw.unreadable),
+        "unreadable": raw.unreadable,
         "doubt": raw.doubt,
         "notes": (*raw.notes, *notes),
         "warnings": (*raw.warnings, *warnings, *doubles),
@@ -163,9 +160,6 @@ def _build(
             if (part if part in raw.parts else TRAINING) in raw.unlabelled
         ],
     }
-    if raw.unreadable:
-        lines = "".join(f"{name}\t{problem}\n" for _, name, problem in raw.unreadable)
-        (folder / UNREADABLE).write_text(lines, encoding="utf-8")
     last = len(training) - held_out + permutation(held_out, seed, Purpose.VALIDATION_ORDER)
     order = np.concatenate([permutation(len(training) - held_out, seed, Purpose.SPLIT), last])
     meta["digest"] = _write(
@@ -186,13 +180,7 @@ def _compare_splits(
     """
     names = {TRAINING: "training", VALIDATION: "validation", TEST: "test"}
     keys = {name: image_keys(raw.images, rows[part]) for part, name in names.items()}
-    # The first look says that they all are the same image.
-    if len(np.unique(keys["training"])) == 1:
-        return [], []
     notes, warnings = compare_splits(keys, drawn=drawn)
-    warnings += compare_sketches(
-        raw.images, {name: rows[part] for part, name in names.items()}, keys
-    )
     return (notes if raw.notes else []), warnings
 
 

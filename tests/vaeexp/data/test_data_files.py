@@ -67,11 +67,8 @@ def test_a_wrong_magic_number_is_refused(tmp_path, place, value):
     content[place] ^= value
     (tmp_path / "array").write_bytes(content)
     found = struct.unpack(">I", content[:4])[0]
-    with pytest.raises(UserError, match=f"got magic number {found}; must be 2051 "):
+    with pytest.raises(UserError, match=f"got magic number {found}; must be 2051,"):
         read_idx(tmp_path / "array", 3)
-
-
-HUGE = struct.pack(">4I", 2051, 2**32 - 1, 2**32 - 1, 2**32 - 1)
 
 
 def _flipped_bit(raw):
@@ -92,12 +89,7 @@ def _written(place, array):
         (
             lambda raw: (raw / FILES[0]).write_bytes((raw / FILES[0]).read_bytes() + b"\0"),
             FILES[0],
-            "got more bytes of values; must be 47,040 for the 60 × 28 × 28 values of its header",
-        ),
-        (
-            lambda raw: (raw / FILES[2]).write_bytes(HUGE),
-            FILES[2],
-            "got 4,294,967,295 images of .*must be at least one image of 28 × 28",
+            "cannot reshape .* must be a whole IDX file",
         ),
         (
             lambda raw: (raw / FILES[1]).rename(raw / f"{FILES[1]}.gz"),
@@ -105,18 +97,17 @@ def _written(place, array):
             "must be a whole gzip file",
         ),
         (_flipped_bit, f"{FILES[0]}.gz", "must be a whole gzip file"),
-        (_written(3, np.zeros(19)), FILES[3], "got 19 labels; must be 20"),
+        (_written(3, np.zeros(19)), FILES[3], "got 19 labels from 0 to 0; must be 20 from 0 to 9"),
         (
             _written(1, 11 * np.eye(1, 60, 41)[0]),
             FILES[1],
-            "got label 11 at image 41; must be 0 to 9",
+            "got 60 labels from 0 to 11; must be 60",
         ),
         (
             _written(2, np.zeros((20, 32, 32))),
             FILES[2],
-            "got 20 images of 32 × 32 pixels; must be at least one image of 28 × 28",
+            "got images of 32 × 32 pixels; must be 28 × 28",
         ),
-        (_written(0, np.zeros((0, 28, 28))), FILES[0], "got 0 images.* must be at least one image"),
         (
             lambda raw: shutil.copy(raw / FILES[1], raw / FILES[0]),
             FILES[0],
@@ -189,23 +180,6 @@ def test_the_user_cache_comes_before_the_subset(cache):
     assert "cache" in data.source
 
 
-@pytest.mark.parametrize("damage", ["cut", "a digit less", "gone"])
-def test_damaged_bundled_digits_are_refused_by_name(tmp_path, cache, monkeypatch, damage):
-    path = tmp_path / "digits.gz"
-    content = (datasets.BUNDLED / "digits.gz").read_bytes()
-    if damage == "cut":
-        path.write_bytes(content[:100_000])
-    elif damage == "a digit less":
-        unpacked = gzip.decompress(content)
-        header = struct.pack(">4I", 2051, 4_999, 28, 28)
-        path.write_bytes(gzip.compress(header + unpacked[16:-784], compresslevel=1))
-    monkeypatch.setattr(datasets, "BUNDLED", tmp_path)
-    with pytest.raises(UserError) as caught:
-        open_dataset(SETTINGS, say=lambda text: None)
-    assert caught.value.place == str(path)
-    assert kept(cache) == []
-
-
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
     """A mirror on this machine with a small data set; torchvision is told of its address and
@@ -231,7 +205,8 @@ def mirror(tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision.MNIST, "mirrors", [address])
     resources = [(f"{name}.gz", _md5(raw / f"{name}.gz")) for name in FILES]
     monkeypatch.setattr(torchvision.MNIST, "resources", resources)
-    monkeypatch.setattr(datasets, "why_unreachable", lambda mirrors: datasets._ask(address))
+    ask = datasets.why_unreachable.__wrapped__
+    monkeypatch.setattr(datasets, "why_unreachable", lambda mirrors: ask((address,)))
     yield raw
     server.shutdown()
     server.server_close()
@@ -299,28 +274,10 @@ def test_a_download_that_breaks_off_leaves_nothing_and_says_why(mirror, cache):
     assert open_dataset(SETTINGS, say=lambda text: None).subset
 
 
-def test_mirrors_are_asked_in_turn_once_per_process(monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        datasets,
-        "_ask",
-        lambda mirror: asked.append(mirror) or (None if mirror == "second" else "no"),
-    )
-    try:
-        assert (
-            datasets.why_unreachable(("first", "third"))
-            == datasets.why_unreachable(("first", "third"))
-            == "no"
-        )
-        assert datasets.why_unreachable(("first", "second", "third")) is None
-    finally:
-        datasets.why_unreachable.cache_clear()
-    assert asked == ["first", "third", "first", "second"]
-
-
-def test_an_address_that_cannot_be_reached_is_named():
+def test_mirrors_are_asked_in_turn_and_the_last_is_named():
     # Port 9 of this machine: nothing listens there, and the answer comes at once.
-    assert "http://127.0.0.1:9/ does not answer" in datasets._ask("http://127.0.0.1:9/")
+    mirrors = ("http://127.0.0.1:9/a/", "http://127.0.0.1:9/b/")
+    assert "http://127.0.0.1:9/b/ does not answer" in datasets.why_unreachable(mirrors)
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "svhn", "celeba"])

@@ -44,11 +44,7 @@ def in_another_format(source, target):
     Image.open(source).save(target.with_suffix(".bmp"))
 
 
-def compressed_otherwise(source, target):
-    Image.open(source).save(target, compress_level=0)
-
-
-WAYS = [copied, linked, in_another_format, compressed_otherwise]
+WAYS = [copied, linked, in_another_format]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
@@ -66,88 +62,12 @@ def test_images_of_a_split_that_are_also_training_images_are_a_warning(tmp_path,
     assert "Remove them" in warning
 
 
-def picture(number):
-    """A soft picture of 32 × 32 pixels, in colour."""
-    return Image.fromarray(noise(5, 5, 3, seed=number)).resize((32, 32), Image.Resampling.BICUBIC)
-
-
-ANEW = {
-    "jpeg": lambda image, path: image.save(path.with_suffix(".jpg"), quality=75),
-    "webp": lambda image, path: image.save(path.with_suffix(".webp"), quality=80),
-    "resized": lambda image, path: image.resize((64, 64)).save(path),
-    "flipped": lambda image, path: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path),
-    "flipped_jpeg": lambda image, path: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(
-        path.with_suffix(".jpg")
-    ),
-    "brighter": lambda image, path: image.point(lambda level: min(level + 6, 255)).save(path),
-}
-
-
-@pytest.mark.parametrize("way", ANEW)
-@pytest.mark.parametrize("split", ["test", "val"])
-def test_images_that_are_nearly_training_images_are_a_warning(tmp_path, way, split):
-    for name in {"train", "test", split}:
-        (tmp_path / "mine" / name).mkdir(parents=True)
-    for number in range(40):
-        picture(number).save(tmp_path / "mine" / "train" / f"{number}.png")
-        own = picture(number if number < 10 else 100 + number)
-        ANEW[way](own, tmp_path / "mine" / split / f"{number}.png")
-        picture(200 + number).save(tmp_path / "mine" / "test" / f"own-{number}.png")
-    [warning] = opened(tmp_path / "mine", image_size=32).warnings
-    count = {"test": "10 of 80 test", "val": "10 of 40 validation"}[split]
-    assert warning.startswith(f"{count} images are nearly training images, or mirrored ones")
-
-
-def test_pictures_of_one_kind_are_not_taken_for_each_other(tmp_path):
-    """Digits of a class are alike, and dots that lie near each other have one sketch."""
-    assert opened(None, "mnist").warnings == ()
-    dots = np.zeros((64, 32, 32), np.uint8)
-    dots[np.arange(64), 8 + np.arange(64) // 8, 8 + np.arange(64) % 8] = 255
-    np.savez(tmp_path / "mine.npz", train_images=dots[::2], test_images=dots[1::2])
-    assert not any(
-        "nearly training" in warning for warning in opened(tmp_path / "mine.npz", "arrays").warnings
-    )
-
-
-def each_image(mine):
-    for path in sorted((mine / "train").iterdir())[:10]:
-        (mine / "test" / path.name).symlink_to(path)
-
-
-def the_folder(mine):
-    (mine / "test").rmdir()
-    (mine / "test").symlink_to(mine / "train")
-
-
-def relative_links(mine):
-    for number in range(10):
-        (mine / "test" / f"other{number}.png").symlink_to(f"../train/{number:03d}.png")
-
-
-@pytest.mark.parametrize(
-    "link", [each_image, the_folder, relative_links], ids=lambda link: link.__name__
-)
-def test_links_to_images_that_are_read_already_are_named(tmp_path, link):
-    folder(tmp_path / "mine", train=40)
-    (tmp_path / "mine" / "test").mkdir()
-    link(tmp_path / "mine")
-    data = opened(tmp_path / "mine")
-    assert sum(data.sizes) == 40
-    [warning] = data.warnings
-    assert "Links left out" in warning
-    assert "such as test" in warning
-
-
-@pytest.mark.parametrize(
-    "link", [lambda mine: None, lambda mine: (mine / "up").symlink_to(mine.parent)]
-)
-def test_links_to_images_elsewhere_are_followed_without_a_word(tmp_path, link):
+def test_links_to_images_elsewhere_are_followed_without_a_word(tmp_path):
     folder(tmp_path / "pool", train=40, test=10)
     for split in ("train", "test"):
         (tmp_path / "mine" / split).mkdir(parents=True)
         for path in (tmp_path / "pool" / split).iterdir():
             (tmp_path / "mine" / split / path.name).symlink_to(path)
-    link(tmp_path / "mine")
     data = opened(tmp_path / "mine")
     assert (sum(data.sizes), data.warnings) == (50, ())
 
@@ -198,14 +118,11 @@ def test_few_of_many_are_a_note(tmp_path):
     assert "1 of 200 test images are also training images" in "\n".join(describe_plan(data))
 
 
-@pytest.mark.parametrize(
-    "change", [lambda images: images, lambda images: 255 - images, lambda images: images[:, ::-1]]
-)
-def test_different_images_are_no_matter(tmp_path, change):
+def test_different_images_are_no_matter(tmp_path):
     folder(tmp_path / "mine", train=30, test=10)
     assert opened(tmp_path / "mine").warnings == ()
     images = noise(40, 8, 8)
-    np.savez(tmp_path / "mine.npz", train_images=images[:30], test_images=change(images[30:]))
+    np.savez(tmp_path / "mine.npz", train_images=images[:30], test_images=images[30:])
     assert opened(tmp_path / "mine.npz", "arrays").warnings == ()
 
 
@@ -222,6 +139,5 @@ def test_empty_masks_are_no_copies_of_each_other(tmp_path):
     masks[::3] = False
     np.savez(tmp_path / "mine.npz", train_images=masks[:40], test_images=masks[40:])
     assert not any(
-        "also" in warning or "copies" in warning
-        for warning in opened(tmp_path / "mine.npz", "arrays").warnings
+        "also" in warning for warning in opened(tmp_path / "mine.npz", "arrays").warnings
     )

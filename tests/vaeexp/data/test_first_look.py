@@ -4,12 +4,11 @@ refuses and doubts.
 
 import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import noise, write_deep_png, write_image, write_tiff, write_tree
+from image_files import noise, write_image, write_tiff, write_tree
 from PIL import Image
 
 from sweeps.errors import UserError
@@ -64,14 +63,7 @@ def write_big_endian(path: Path, image: np.ndarray) -> None:
 
 as_png = as_files(".png")
 as_deep_png = as_files(".png", lambda image: image.astype(np.uint16))
-as_coloured_deep_png = as_files(
-    ".png", lambda image: np.repeat(image[..., None], 3, axis=2), write_deep_png
-)
-as_clear_deep_png = as_files(
-    ".png", lambda image: np.stack([image, np.full_like(image, 65535)], axis=2), write_deep_png
-)
 as_plain_tiff = as_files(".tif", write=write_tiff)
-as_tiff_with_white_0 = as_files(".tif", write=partial(write_tiff, white=0))
 as_deep_tiff = as_files(".tif", lambda image: image.astype(np.uint16))
 as_big_endian_tiff = as_files(".tif", write=write_big_endian)
 as_wide_tiff = as_files(".tif", lambda image: image.astype(np.int32))
@@ -145,7 +137,6 @@ def masks(most: int, kind: type = np.uint8) -> np.ndarray:
         (as_png, masks(15)),
         (as_deep_png, masks(1)),
         (as_wide_tiff, masks(4)),
-        (as_coloured_deep_png, masks(3, np.uint16)),
     ],
 )
 def test_masks_of_few_levels_are_divided_by_their_largest(tmp_path, write, images):
@@ -192,8 +183,6 @@ def test_booleans_and_images_of_one_bit_are_black_and_white(tmp_path):
     "write",
     [
         as_deep_png,
-        as_coloured_deep_png,
-        as_clear_deep_png,
         as_deep_tiff,
         as_big_endian_tiff,
         as_wide_tiff,
@@ -255,62 +244,21 @@ def test_splits_of_unlike_range_are_doubted(tmp_path, write, training, test):
             noise(9, 4, 4).astype(int) - 30,
             r"000\.tif: got values from -\d+ to .*; must be 0 to 65,535",
         ),
-        (as_wide_tiff, noise(9, 4, 4).astype(int) * 2**16, r"000\.tif: .*at most 16 bits"),
-        (as_wide_tiff, noise(9, 4, 4).astype(int) * 2**22, r"000\.tif: .*at most 16 bits"),
+        (as_wide_tiff, noise(9, 4, 4).astype(int) * 2**16, r"000\.tif: got values .*Save \(image"),
         (
             as_float_tiff,
             noise(9, 4, 4) * 1.0,
-            r"000\.tiff: got floats from .* to 2\d\d; must be from 0, .*save as uint8",
+            r"000\.tiff: got floats from .* to 2\d\d; must be from 0, .*Save \(image - black\)",
         ),
-        (
-            as_float_tiff,
-            np.full((9, 4, 4), np.nan),
-            r"000\.tiff: got 16 of 16 values that are NaN.*nan_to_num",
-        ),
-        (
-            as_plain_tiff,
-            noise(9, 4, 4) / 255,
-            r"000\.tif \(a TIFF that Pillow does not read; save .* or float32",
-        ),
-        (
-            as_plain_tiff,
-            (noise(9, 4, 4) / 255).astype(np.float16),
-            r"000\.tif \(a TIFF that Pillow does not read",
-        ),
-        (
-            as_plain_tiff,
-            noise(9, 4, 4).astype(np.int16) - 30,
-            r"000\.tif: got values from -\d+ to .*; must be 0 to",
-        ),
-        (
-            as_tiff_with_white_0,
-            noise(9, 4, 4).astype(np.uint16),
-            r"000\.tif: .*0 is white .*Save largest - image",
-        ),
-        (
-            as_float_tiff,
-            noise(9, 4, 4) / 255 - 0.5,
-            r"000\.tiff: got floats from -0\.\d+ to 0\.\d+; must.*save \(image \+ 1\) / 2",
-        ),
-        (
-            as_float_tiff,
-            noise(9, 4, 4) / 255**2,
-            "floats of at most 0.0039.*Divide them by their largest",
-        ),
-        (as_array, noise(9, 4, 4) / 255**2, "floats of at most 0.0039.*divided by 255 twice"),
-        (as_archive, (masks(9) / 255).astype(np.float32), "floats of at most 0.035"),
+        (as_float_tiff, np.full((9, 4, 4), np.nan), r"000\.tiff: got floats from nan"),
+        (as_plain_tiff, noise(9, 4, 4) / 255, r"000\.tif \(no image that Pillow reads"),
         (
             as_array,
             np.zeros((9, 4, 4)),
             r"got 8 training images of which every pixel has the level 0 \(black\)",
         ),
-        (
-            as_array,
-            np.full((9, 4, 4), 7, np.uint8),
-            r"level 255 \(white\), the value 7 in the files",
-        ),
         (as_png, np.full((9, 4, 4), 90, np.uint8), r"every pixel has the level 90"),
-        (as_deep_png, np.full((9, 4, 4), 3000), r"level 187, the value 3,000 in the files"),
+        (as_deep_png, np.full((9, 4, 4), 3000), r"every pixel has the level 187"),
     ],
 )
 def test_numbers_that_are_no_grey_levels_are_refused(tmp_path, cache, write, images, words):
@@ -329,9 +277,7 @@ def test_float_files_from_0_to_1_are_read(tmp_path):
 
 def test_an_archive_of_several_types_is_refused(tmp_path):
     np.savez(tmp_path / "mine.npz", train_images=noise(20, 8, 8) / 255, test_images=masks(1))
-    with pytest.raises(
-        UserError, match="different types: train float64, test uint8; must be one type"
-    ):
+    with pytest.raises(UserError, match="splits of different types; must be one type"):
         opened(tmp_path / "mine.npz")
 
 
@@ -397,19 +343,6 @@ def test_opaque_images_lose_nothing_and_keep_their_fingerprint(tmp_path):
     assert "ransparen" not in plan(clear)
 
 
-def test_colours_of_16_bits_with_transparency(tmp_path):
-    deep = np.random.default_rng(0).integers(0, 4096, (12, 6, 6, 4)).astype(np.uint16)
-    deep[..., 3] = np.where(deep[..., 3] > 2000, 65535, 0)
-    for number, image in enumerate(deep):
-        write_deep_png(tmp_path / f"{number:02d}.png", image)
-    data = opened(tmp_path)
-    expected = (
-        np.where(deep[..., 3:] > 0, deep[..., :3] >> 4, 255).astype(np.uint8).transpose(0, 3, 1, 2)
-    )
-    assert by_content(data) == sorted(image.tobytes() for image in expected)
-    assert data.reading == ("12-bit values", "transparency on white")
-
-
 # ---- what is doubted ----
 
 
@@ -431,79 +364,23 @@ def half_empty() -> np.ndarray:
     return images
 
 
-@pytest.mark.parametrize("write", [as_array, as_png, as_archive])
+@pytest.mark.parametrize("write", [as_array, as_archive])
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (
-            narrow(),
-            r"\d\d\.\d % of the pixels of the training images lie between the levels 1\d\d and "
-            r"1\d\d of 255",
-        ),
-        (np.repeat(noise(1, 8, 8), 30, axis=0), "All 27 training images are the same image"),
-        (
-            half_empty(),
-            r"of the 27 training images show nothing: all pixels of such an image are equal",
-        ),
-        (dots(), r"99\.\d % of the pixels of the training images have the level 0 of 255"),
+        (narrow(), r"\d\d\.\d % of the pixels of the training images lie within 6 levels"),
+        (half_empty(), r"of the 27 training images show nothing: all pixels of such an image"),
+        (dots(), r"99\.\d % of the pixels of the training images lie within 6 levels of 255"),
+        (noise(30, 8, 8) / 255**2, r"100\.0 % of the pixels"),
+        (masks(1) * 128, "levels from 0 to 128 of 255, at most half of the range"),
+        (masks(20), "levels from 0 to 20 of 255"),
+        (noise(30, 8, 8) / 255 * 0.4, "levels from 0 to 10\\d of 255"),
     ],
 )
 def test_images_with_almost_nothing_to_see_are_doubted(tmp_path, write, images, words):
     data = opened(write(tmp_path, images))
     assert len(data.warnings) == 1
     assert re.search(words, data.warnings[0])
-
-
-def with_white(images: np.ndarray) -> np.ndarray:
-    images[:, 0, 0] = 255
-    return images
-
-
-def hot() -> np.ndarray:
-    """12 bits and three pixels of 16, of which at least one is in a training image."""
-    images = np.random.default_rng(0).integers(0, 4096, (40, 16, 16)).astype(np.uint16)
-    images[:3, 2, 2] = 65535
-    return images
-
-
-@pytest.mark.parametrize(
-    ("write", "images", "words"),
-    [
-        (
-            as_png,
-            masks(1) * 128,
-            "levels from 0 to 128 of 255, at most half of the range.*128 as white",
-        ),
-        (as_array, masks(20), "levels from 0 to 20 of 255"),
-        (as_png, masks(1) + 1, "levels from 128 to 255 of 255"),
-        (as_array, noise(30, 8, 8) / 255 * 0.4, "levels from 0 to 10\\d of 255"),
-        (as_plain_tiff, (noise(30, 8, 8) * 128).astype(np.int16), "levels from 0 to 12\\d of 255"),
-        (
-            as_png,
-            with_white(masks(20)),
-            "2[12] levels: 0 to 20 as in a mask .*255 marks what is ignored",
-        ),
-        (
-            as_array,
-            masks(1) * np.array([1, 255], np.uint8)[np.arange(30) % 9 // 8][:, None, None],
-            "3 levels: 0 to 1",
-        ),
-        (
-            as_png,
-            np.concatenate([masks(1), noise(60, 8, 8)]),
-            "images show next to nothing: .* at most 15 of 255",
-        ),
-        (
-            as_deep_png,
-            np.concatenate([masks(4095, np.uint16), masks(65535, np.uint16)]),
-            "images show next to nothing",
-        ),
-        (as_deep_png, hot(), "brighter than level 63 .*a few bright pixels decide the range"),
-    ],
-)
-def test_images_that_are_dark_or_of_unlike_ranges_are_doubted(tmp_path, write, images, words):
-    [warning] = opened(write(tmp_path, images)).warnings
-    assert re.search(words, warning)
 
 
 @pytest.mark.parametrize(

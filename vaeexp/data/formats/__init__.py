@@ -4,7 +4,6 @@ A reader finds the files of its format and reads all images and labels as they a
 at random.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,7 +35,6 @@ PART_NAMES = {TRAINING: "train", VALIDATION: "validation", TEST: "test"}
 _BLOCK_BYTES = 2**26
 ONE_CHANNEL = "image_channels: 1, or --set image_channels=1"
 """What makes image files images of one channel."""
-_SAMPLED_FILES, _SAMPLE_BYTES = 64, 2**12
 
 
 class Unreadable(NamedTuple):
@@ -166,56 +164,28 @@ class Source:
     """Checks the files before they are read, where they have checksums. Raises Damaged."""
 
     def identity(self) -> list[Any]:
-        """Return what the system knows of each file, a sample of content, and how image files are
-        decoded.
+        """Return what the system knows of each file, and how image files are decoded.
 
-        Other content has another identity. Programs that copy set the size and the time of the last
+        Other content has another identity: programs that copy set the size and the time of the last
         change (mtime) to those of another file, but no program sets the time of the last change of
-        the entry (ctime). File systems that keep none are met by the sample, which is of 64 files
-        at most: 6,000 images take 0.1 s. The fingerprint that records keep is another number: it is
-        made of the decoded pixels, without paths and times. Raises UserError for a file that is
-        missing, unless it is one image of many.
+        the entry (ctime). The fingerprint that records keep is another number: it is made of the
+        decoded pixels, without paths and times. Raises UserError for a file that is missing, unless
+        it is one image of many.
         """
         many, files = self.definition.layout.resized, list[Any]()
-        step = -(-len(self.paths) // _SAMPLED_FILES)
-        for number, path in enumerate(self.paths):
+        for path in self.paths:
             try:
                 fact = path.stat()
-                times = fact.st_mtime_ns, fact.st_ctime_ns
-                sample = "" if number % step else _sample(path, fact.st_size)
-                files.append([str(path.absolute()), fact.st_size, *times, fact.st_ino, sample])
-            except (OSError, ValueError) as error:
+            except OSError as error:
                 if not many:
-                    problem = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-                    raise UserError(str(path), problem) from error
-                # Decoding lists the file among the unreadable files.
-                files.append([str(path.absolute()), 0, 0])
-        if not many:
-            return files
-        size = height_width(self.settings.image_size)
-        settings = self.settings
-        decoded = [
-            size,
-            size and settings.crop,
-            settings.image_channels,
-            settings.background,
-            settings.split_folders,
-        ]
-        return [*files, decoded]
-
-
-def _sample(path: Path, size: int) -> str:
-    """Return a digest of the first, middle and last bytes of a regular file; others are not opened,
-    since a pipe keeps the reader waiting.
-    """
-    if not path.is_file():
-        return ""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        for start in (0, size // 2, max(0, size - _SAMPLE_BYTES)):
-            file.seek(start)
-            digest.update(file.read(_SAMPLE_BYTES))
-    return digest.hexdigest()
+                    raise UserError(str(path), f"cannot be read: {error.strerror}") from error
+                files.append([str(path.absolute())])  # decoding lists it as unreadable
+            else:
+                times = fact.st_mtime_ns, fact.st_ctime_ns
+                files.append([str(path.absolute()), fact.st_size, *times, fact.st_ino])
+        names = ("image_size", "crop", "image_channels", "background", "split_folders")
+        settings = [getattr(self.settings, name) for name in names] if many else []
+        return [*files, settings]
 
 
 def blocks(array: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:

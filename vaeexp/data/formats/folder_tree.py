@@ -8,10 +8,9 @@ splits (`dogs_train/`, `dogs_test/`). Splits may lie deeper (`archive/images/tra
 
 import os
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
-from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,11 +128,8 @@ def list_tree(root: Path, names: Sequence[str], *, split_folders: bool = True) -
     inside = [name for name, _ in found]
     rests = [name.removeprefix(prefix) for name, prefix in found]
     parts = np.array([part_of[prefix] for _, prefix in found], dtype=np.uint8)
-    classes, labels, unlabelled, warnings = _classes(rests, parts)
+    classes, labels, unlabelled = _classes(rests, parts)
     notes = [_split_note(home, splits)] if splits else []
-    left_out = _left_out(names, inside)
-    if len(names) > 2 * len(inside):
-        warnings.append(f"{left_out[0]}, more than are taken. {_REMEDY}.")
     return Listing(
         title=printable(root.resolve().name),
         root=root,
@@ -141,8 +137,11 @@ def list_tree(root: Path, names: Sequence[str], *, split_folders: bool = True) -
         parts=parts,
         labels=labels,
         classes=classes,
-        notes=(*notes, *class_notes(labels, parts, classes, unlabelled), *left_out),
-        warnings=tuple(warnings),
+        notes=(
+            *notes,
+            *class_notes(labels, parts, classes, unlabelled),
+            *_left_out(names, inside),
+        ),
         unlabelled=unlabelled,
     )
 
@@ -164,21 +163,14 @@ def _without_label_folders(names: Sequence[str]) -> list[str]:
     """Leave out the files in folders of labels (`masks/`, `annotations/`) that stand beside a
     folder of images.
     """
-    dropped = set[str]()
+    dropped: tuple[str, ...] = ()
     for path, folders in _subfolders(names).items():
-        if any(_IMAGES & set(_words(folder)) for folder in folders):
-            labels = [folder for folder in folders if _LABELS & set(_words(folder))]
-            dropped |= {
-                f"{path}{folder}/" for folder in labels if not _IMAGES & set(_words(folder))
-            }
-    if not dropped:
-        return list(names)
-
-    @cache
-    def kept(path: str) -> bool:
-        return not path or (f"{path}/" not in dropped and kept(os.path.dirname(path)))
-
-    return [name for name in names if kept(os.path.dirname(name))]
+        words = {folder: set(_words(folder)) for folder in folders}
+        pictures = {folder for folder in folders if _IMAGES & words[folder]}
+        if pictures:
+            labels = [folder for folder in folders if _LABELS & words[folder]]
+            dropped += tuple(f"{path}{folder}/" for folder in labels if folder not in pictures)
+    return [name for name in names if not name.startswith(dropped)] if dropped else list(names)
 
 
 def _find_splits(root: Path, folders: Mapping[str, list[str]]) -> tuple[str, dict[str, int]]:
@@ -276,52 +268,41 @@ def _split_note(home: str, splits: Mapping[str, int]) -> str:
 
 def _classes(
     rests: Sequence[str], parts: np.ndarray
-) -> tuple[tuple[str, ...] | None, np.ndarray, tuple[int, ...], list[str]]:
-    """Return class names, the label of each file, the parts without labels, and warnings; `rests`
-    are names below the splits.
+) -> tuple[tuple[str, ...] | None, np.ndarray, tuple[int, ...]]:
+    """Return class names, the label of each file, and the parts without labels; `rests` are names
+    below the splits.
 
     A part has labels where each of its files lies in a class folder. The only folder of a part that
     is no class of the training images (`test/unknown/`) is no class.
     """
-    folders, inner = np.empty(len(rests), dtype=object), defaultdict[str, set[str]](set)
-    taught, found, warnings = set[str](), dict[int, set[str]](), list[str]()
+    folders = np.empty(len(rests), dtype=object)
+    found = dict[int, set[str]]()
     for part in np.unique(parts).tolist():  # TRAINING is the first
         rows = np.flatnonzero(parts == part).tolist()
-        below = _below_passed([rests[row] for row in rows], taught)
-        folders[rows] = [rest.partition("/")[0] if "/" in rest else "" for rest in below]
+        below = _below_passed([rests[row] for row in rows], found.get(TRAINING, set()))
+        folders[rows] = [_first_folder(rest) for rest in below]
         found[part] = set(folders[rows])
-        taught = found.get(TRAINING, set())
-        loose = [rest for rest in below if "/" not in rest]
-        if len(found[part] - {""}) > 1 and 0 < 2 * len(loose) < len(rows):
-            warnings.append(_loose_words(PART_NAMES[part], loose, len(rows)))
-        for rest in below:
-            inner[rest.partition("/")[0]].update(rest.split("/")[1:-1][:1])
+    taught = found.get(TRAINING, set())
     unlabelled = tuple(
         part
         for part, names in found.items()
         if "" in names or (len(names) == 1 and not names & taught)
     )
-    names = sorted(
-        set[str]().union(*(names for part, names in found.items() if part not in unlabelled))
-    )
+    labelled = [names for part, names in found.items() if part not in unlabelled]
+    names = sorted(set[str]().union(*labelled))
     if len(names) < 2:
-        return None, np.zeros(len(rests), dtype=np.uint8), (), warnings
+        return None, np.zeros(len(rests), dtype=np.uint8), ()
     number = {name: index for index, name in enumerate(names)}
     labels = [
         0 if part in unlabelled else number[folder]
         for folder, part in zip(folders, parts.tolist(), strict=True)
     ]
     kept = np.array(labels, dtype=np.min_scalar_type(len(names) - 1))
-    warnings += _class_doubts({name: inner[name] for name in names})
-    if 2 * len(names) > len(rests):
-        meant = (
-            "If they number the images, gather the files in one folder, because classes serve FID "
-            "and plots of classes"
-        )
-        warnings.append(
-            f"The folders name {len(names):,} classes for {len(rests):,} images. {meant}"
-        )
-    return tuple(map(printable, names)), kept, unlabelled, warnings
+    return tuple(map(printable, names)), kept, unlabelled
+
+
+def _first_folder(name: str) -> str:
+    return name.partition("/")[0] if "/" in name else ""
 
 
 def _below_passed(rests: list[str], taught: Collection[str]) -> list[str]:
@@ -332,85 +313,17 @@ def _below_passed(rests: list[str], taught: Collection[str]) -> list[str]:
     (`seg_test/seg_test/`, `test/images/`) is passed.
     """
     while True:
-        folders = [rest.partition("/")[0] if "/" in rest else "" for rest in rests]
-        first = folders[0]
-        if (
-            len(set(folders)) > 1
-            or first in taught
-            or not (_IMAGES & set(_words(first)) or _read_name(first))
-        ):
+        first = _first_folder(rests[0])
+        named = _IMAGES & set(_words(first)) or _read_name(first)
+        if not named or first in taught or len(set(map(_first_folder, rests))) > 1:
             return rests
         rests = [rest.partition("/")[2] for rest in rests]
 
 
-def _loose_words(part: str, loose: Sequence[str], total: int) -> str:
-    lie = (
-        f"{len(loose):,} of {total:,} {part} images lie in no class folder, such as "
-        f"{printable(loose[0])}"
-    )
-    return (
-        f"{lie}, so no {part} image has a label. Move such images into class folders, or elsewhere"
-    )
-
-
-def _class_doubts(inner: Mapping[str, set[str]]) -> list[str]:
-    """Return a warning where class folders are named like the parts of one set (`fold_0/`,
-    `images_001/`), or all hold the same folders, which may be the classes. inner: class → names of
-    the folders in it."""
-    shown = some_of([*map(printable, inner)], _NAMED)
-    common = sorted(set.intersection(*inner.values()))
-    if len(common) > 1:
-        theirs = some_of([*map(printable, common)], _NAMED)
-        remedy = (
-            f"If {theirs} are the classes, gather each of them in one folder, or name the others "
-            "train/ and test/"
-        )
-        return [
-            f"The folders {shown} are taken for classes, and all of them hold the folders "
-            f"{theirs}. {remedy}"
-        ]
-    other = [
-        name
-        for name in inner
-        if set(_words(name)) <= _LABELS | _FILLERS and _LABELS & set(_words(name))
-    ]
-    if other and not any(_LABELS & set(_words(name)) for name in inner.keys() - set(other)):
-        theirs = ", ".join(map(printable, other))
-        remedy = f"If so, move {theirs} elsewhere, or name the folder of images images/"
-        return [
-            f"The folders {shown} are taken for classes, and {theirs} is named like labels of "
-            f"images. {remedy}"
-        ]
-    texts = {
-        tuple(word for word in _words(name) if not (word.isdecimal() or len(word) == 1))
-        for name in inner
-    }
-    counted = len(texts) == 1 and (_PIECES | _FILLERS) & set(texts.pop())
-    if counted or all(re.fullmatch(r"\d\d+00", name) for name in inner):
-        remedy = "If so, put their files into one folder (of links will do)"
-        return [
-            f"The folders {shown} are taken for classes, and are named like parts of one data "
-            f"set. {remedy}"
-        ]
-    return []
-
-
 def _left_out(names: Sequence[str], inside: Collection[str]) -> list[str]:
-    """Count the image files that are left out, and name the folders that hold nothing else."""
-    if len(names) == len(inside):
+    """Count the image files that are left out, and name the folders that they lie in."""
+    others = set(names).difference(inside)
+    if not others:
         return []
-    used = {
-        "",
-        *(
-            f"{path}/"
-            for name in inside
-            for path in accumulate(name.split("/")[:-1], "{}/{}".format)
-        ),
-    }
-    others = Counter[str]()
-    for name in set(names).difference(inside):
-        above = [f"{path}/" for path in accumulate(name.split("/")[:-1], "{}/{}".format)]
-        others[next((path for path in above if path not in used), above[-1] if above else "")] += 1
-    shown = [printable(folder) or "the folder itself" for folder in sorted(others)[:_NAMED]]
-    more = f" and {len(others) - _NAMED:,} other folders" if len(others) > _NAMED else ""
-    return [f"Left out: {others.total():,} image files in {', '.join(shown)}{more}"]
+    folders = {f"{printable(os.path.dirname(name))}/" for name in others}
+    return [f"Left out: {len(others):,} image files in {some_of(sorted(folders), _NAMED)}"]

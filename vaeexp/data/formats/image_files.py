@@ -15,7 +15,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,12 +41,14 @@ from vaeexp.data.formats.image_pixels import (
 )
 from vaeexp.data.formats.levels import PLAIN, Stored
 from vaeexp.machine import usable_cores
+from vaeexp.words import plural
 
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
 _PACKAGES = ("sweeps", "vaeexp")
 _FILES_PER_TASK = 64
+_NO_FACTS = Facts(Stored.BYTES, 0, 0, False)  # of an unreadable file
 _FILES_PER_PROCESS = 1_000  # fewer are decoded here before another process has started
 
 
@@ -64,7 +65,6 @@ class Listing:
     labels: np.ndarray
     classes: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
     unlabelled: tuple[int, ...] = ()
 
 
@@ -80,61 +80,30 @@ def decode(
     say: is told what will be done, and which files were left out. Raises UserError when sizes
     differ and none is asked for, or when more files are unreadable than `unreadable_share`.
     """
-    count, path = len(listing.names), scratch / "decoded.npy"
+    count, target = len(listing.names), scratch / "decoded.npy"
     every = np.arange(count)
-    with _workers(count) as spread:
-        results = list(
-            _shown(
-                spread(_headers, _tasks(listing, every)), count, f"{listing.title}: headers", say
-            )
-        )
-        headers = [header for header in chain(*results) if isinstance(header, Header)]
-        if not headers:
-            raise UserError(str(listing.root), _left_out([*chain(*results)], count))
-        channels = settings.image_channels or (1 if all(header.grey for header in headers) else 3)
-        check_grey(listing.title, channels, settings.binarisation, ONE_CHANNEL)
-        shape = channels, *_size(listing, headers, settings)
-        notes = _notes(listing, headers, shape, settings)
-        say(f"{listing.title}: {notes[1]}")  # the plan shows all notes; decoding settles this note
-        images = _allocate(path, (count, *shape))
-        read = partial(read_pixels, shape=shape, crop=settings.crop, background=settings.background)
-        decoded = spread(partial(_pixels, target=path, read=read), _tasks(listing, every))
-        found = [*chain(*_shown(decoded, count, f"{listing.title}: decoding", say))]
-    unreadable = [fact for fact in found if isinstance(fact, Unreadable)]
+    results = _read_all(listing, every, _read_header, "headers", say)
+    headers = [header for header in results if isinstance(header, Header)]
+    if not headers:
+        raise UserError(str(listing.root), _left_out(results, count))
+    shape = _shape(listing, headers, settings)
+    notes = _notes(listing, headers, shape, settings)
+    say(f"{listing.title}: {notes[1]}")  # the plan shows all notes; decoding settles this note
+    images = _allocate(target, (count, *shape))
+    read = partial(read_pixels, shape=shape, crop=settings.crop, background=settings.background)
+    write = partial(_write_pixels, target=target, read=read)
+    results = _read_all(listing, every, write, "decoding", say)
+    unreadable = [result for result in results if isinstance(result, Unreadable)]
     check_unreadable(str(listing.root), unreadable, count, settings.unreadable_share)
     if unreadable:
         say(f"  {_left_out(unreadable, count)}")
-    unknown = Facts(Stored.BYTES, 0, 0, False)
-    facts = [unknown if isinstance(fact, Unreadable) else fact for fact in found]
+    facts = [_NO_FACTS if isinstance(result, Unreadable) else result for result in results]
     stored, largest, _, composed = np.array(facts, np.int64).T
-
-    def read_again(whites: Mapping[Stored, int]) -> np.ndarray:
-        """Decode once more the files whose white differs, because images are resized after that."""
-        rows = np.flatnonzero(
-            np.isin(stored, [kind for kind in whites if whites[kind] != PLAIN[kind]])
-        )
-        above = np.zeros(count, np.int64)
-        with _workers(len(rows)) as spread:
-            again = partial(_pixels, target=path, read=partial(read, whites=whites))
-            decoded = _shown(
-                spread(again, _tasks(listing, rows)),
-                len(rows),
-                f"{listing.title}: decoding to their range",
-                say,
-            )
-            above[rows] = [
-                0 if isinstance(fact, Unreadable) else fact.above for fact in chain(*decoded)
-            ]
-        return above
-
     reading: tuple[str, ...] = ()
     if several := int(composed.sum()):
         reading = (f"transparency on {settings.background}",)
-        files = f"{several:,} file{'s' * (several != 1)}"
-        notes = (
-            *notes,
-            f"Transparency: transparent pixels show a {settings.background} background ({files})",
-        )
+        ground = f"transparent pixels show a {settings.background} background"
+        notes = (*notes, f"Transparency: {ground} ({plural(several, 'file')})")
     return RawImages(
         images=images,
         labels=listing.labels,
@@ -144,18 +113,30 @@ def decode(
         unreadable=tuple(unreadable),
         stored=stored.astype(np.uint8),
         largest=largest,
-        read_again=read_again,
+        read_again=partial(_read_again, listing, stored, target, read, say),
         reading=reading,
-        warnings=listing.warnings,
         unlabelled=listing.unlabelled,
     )
 
 
-def _tasks(listing: Listing, rows: np.ndarray) -> Iterator[Task]:
-    """Cut the images of these rows into tasks."""
-    for start in range(0, len(rows), _FILES_PER_TASK):
-        piece = rows[start : start + _FILES_PER_TASK].tolist()
-        yield listing.root, [listing.names[row] for row in piece], piece
+def _read_again(
+    listing: Listing,
+    stored: np.ndarray,
+    target: Path,
+    read: Callable[..., tuple[np.ndarray, Facts]],
+    say: Callable[[str], None],
+    whites: Mapping[Stored, int],
+) -> np.ndarray:
+    """Decode once more the files whose white differs, because images are resized after that; as
+    `RawImages.read_again`.
+    """
+    changed = [kind for kind in whites if whites[kind] != PLAIN[kind]]
+    rows = np.flatnonzero(np.isin(stored, changed))
+    write = partial(_write_pixels, target=target, read=partial(read, whites=whites))
+    results = _read_all(listing, rows, write, "decoding to their range", say)
+    above = np.zeros(len(stored), np.int64)
+    above[rows] = [0 if isinstance(result, Unreadable) else result.above for result in results]
+    return above
 
 
 def check_unreadable(
@@ -170,29 +151,27 @@ def check_unreadable(
 
 
 def _left_out(unreadable: Sequence[Unreadable], files: int) -> str:
-    shown = "; ".join(f"{name} ({problem})" for _, name, problem in unreadable[:5])
-    more = f"; and {len(unreadable) - 5:,} more" if len(unreadable) > 5 else ""
-    return f"{len(unreadable):,} of {files:,} image files cannot be read: {shown}{more}"
+    shown = some_of([f"{name} ({problem})" for _, name, problem in unreadable], 5)
+    return f"{len(unreadable):,} of {files:,} image files cannot be read: {shown}"
 
 
-def _size(listing: Listing, headers: Sequence[Header], settings: "DataSettings") -> tuple[int, int]:
-    """Return height and width of the array: as asked for, else as all files are."""
-    if (size := height_width(settings.image_size)) is None:
-        sizes = Counter((header.height, header.width) for header in headers)
-        if len(sizes) > 1:
-            most = sizes.most_common(5)
-            seen = ", ".join(
-                f"{h} × {w} ({count:,} image{'s' * (count > 1)})" for (h, w), count in most
-            )
-            more = f" and {len(sizes) - 5:,} other sizes" if len(sizes) > 5 else ""
-            problem = (
-                f"got images of different sizes (height × width): {seen}{more}; must be one size"
-            )
-            raise UserError(
-                str(listing.root), f"{problem}. Try image_size: [64, 64], or --set image_size=64."
-            )
-        (size,) = sizes
-    return size
+def _shape(
+    listing: Listing, headers: Sequence[Header], settings: "DataSettings"
+) -> tuple[int, int, int]:
+    """Return C, H, W of the array: as asked for, else as all files are. Raises UserError."""
+    channels = settings.image_channels or (1 if all(header.grey for header in headers) else 3)
+    check_grey(listing.title, channels, settings.binarisation, ONE_CHANNEL)
+    if size := height_width(settings.image_size):
+        return channels, *size
+    sizes = Counter((header.height, header.width) for header in headers)
+    if len(sizes) > 1:
+        seen = [f"{h} × {w} ({plural(n, 'image')})" for (h, w), n in sizes.most_common()]
+        problem = f"got images of different sizes (height × width): {some_of(seen, 5)}"
+        raise UserError(
+            str(listing.root),
+            f"{problem}; must be one size. Try image_size: [64, 64], or --set image_size=64.",
+        )
+    return channels, *next(iter(sizes))
 
 
 def _notes(
@@ -225,7 +204,7 @@ def _notes(
     names = listing.classes
     classes = f"{len(names):,} ({some_of(names)})" if names else "none"
     moving = sum(header.animated for header in headers)
-    frames = f"all frames but the first ({moving:,} file{'s' * (moving != 1)})"
+    frames = f"all frames but the first ({plural(moving, 'file')})"
     return (
         f"Files: {formats}; height {tall}, width {wide} pixels; {colour}",
         f"Images: {height} × {width} pixels, {' and '.join(steps) or 'as they are'}",
@@ -252,6 +231,19 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
+def _read_header(_: int, path: Path) -> Header:
+    return read_header(path)
+
+
+def _write_pixels(
+    row: int, path: Path, *, target: Path, read: Callable[[Path], tuple[np.ndarray, Facts]]
+) -> Facts:
+    """Write the pixels of an image file into its row of the file `target`; return the facts."""
+    images = np.load(target, mmap_mode="r+")
+    images[row], facts = read(path)
+    return facts
+
+
 def _read_each(task: Task, read: Callable[[int, Path], Any]) -> list[Any]:
     """Return what `read` makes of row and path of each file of a task; `Unreadable` with the reason
     where it fails.
@@ -266,23 +258,29 @@ def _read_each(task: Task, read: Callable[[int, Path], Any]) -> list[Any]:
     return results
 
 
-def _headers(task: Task) -> list[Header | Unreadable]:
-    return _read_each(task, lambda _, path: read_header(path))
-
-
-def _pixels(
-    task: Task, *, target: Path, read: Callable[[Path], tuple[np.ndarray, Facts]]
-) -> list[Facts | Unreadable]:
-    """Write each file's pixels into its row of the file of images; return what each file says of
-    them, or why it failed.
+def _read_all(
+    listing: Listing,
+    rows: np.ndarray,
+    read: Callable[[int, Path], Any],
+    title: str,
+    say: Callable[[str], None],
+) -> list[Any]:
+    """Return the results of `_read_each` for these rows, made by all processes, with a progress bar
+    in a terminal and a plain line elsewhere.
     """
-    images = np.load(target, mmap_mode="r+")
-
-    def write(row: int, path: Path) -> Facts:
-        images[row], facts = read(path)
-        return facts
-
-    return _read_each(task, write)
+    console, title = open_console(stderr=True), f"{listing.title}: {title} of {len(rows):,} files"
+    if not console.is_terminal:
+        say(title)
+    tasks: list[Task] = []
+    for start in range(0, len(rows), _FILES_PER_TASK):
+        piece = rows[start : start + _FILES_PER_TASK].tolist()
+        tasks.append((listing.root, [listing.names[row] for row in piece], piece))
+    results: list[Any] = []
+    with _workers(len(rows)) as spread, progress_bar(console, title) as advance:
+        for some in spread(partial(_read_each, read=read), tasks):
+            results += some
+            advance(len(results), len(rows))
+    return results
 
 
 @contextmanager
@@ -310,16 +308,3 @@ def _workers(files: int) -> Iterator[Callable[..., Iterable[Any]]]:
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _shown(
-    results: Iterable[Any], total: int, title: str, say: Callable[[str], None]
-) -> Iterator[Any]:
-    """Yield the results, with a progress bar in a terminal and a plain line elsewhere."""
-    console, title = open_console(stderr=True), f"{title} of {total:,} image files"
-    if not console.is_terminal:
-        say(title)
-    with progress_bar(console, title) as advance:
-        for done, result in enumerate(results, 1):
-            advance(min(done * _FILES_PER_TASK, total), total)
-            yield result

@@ -14,10 +14,18 @@ from pathlib import Path
 import numpy as np
 
 from sweeps import UserError
-from vaeexp.data.formats import Definition, Layout, RawImages, Source, printable, refusing
+from vaeexp.data.formats import (
+    Definition,
+    Layout,
+    RawImages,
+    Source,
+    printable,
+    refusing,
+    some_of,
+)
 from vaeexp.data.formats.folder_tree import list_tree
 from vaeexp.data.formats.image_files import Listing, decode
-from vaeexp.data.formats.image_pixels import is_image, readable
+from vaeexp.data.formats.image_pixels import readable
 
 _EXPECTED = (
     "image files (.png, .jpg, .jpeg, .bmp, .gif, .tif, .tiff, .webp, .ppm, .pgm, and others that "
@@ -57,21 +65,6 @@ _PLUGINS = {
     ".jxl": "pillow-jxl-plugin",
 }
 """Ending → package that reads such images where Pillow does not."""
-_TO_UNPACK = {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"}
-_TO_CONVERT = {
-    ".svg",
-    ".dcm",
-    ".eps",
-    ".exr",
-    ".hdr",
-    ".cr2",
-    ".nef",
-    ".arw",
-    ".dng",
-    ".jp2",
-    ".j2k",
-}
-_DOUBTED = 0.01  # share of images that are passed over
 _KINDS_NAMED = 12
 _PARTITIONS, _IMAGES = ("list_eval_partition.txt", "list_eval_partition.csv"), "img_align_celeba"
 
@@ -82,64 +75,30 @@ def find(definition: Definition | None, root: Path) -> tuple[Path, ...]:
 
     Other files than images are among them, because people are told of what is passed over. Links
     are followed. Where a file or a folder can be reached by several names, the name without links
-    counts, else the first name. Links that lead to a folder around them are not followed.
+    counts, else the first name.
     """
-    paths: list[Path] = []
-    file_links: list[Path] = []
-    folder_links, seen = [root], set[str]()
-    while folder_links:
-        # Folders without links first, and each folder once: folders full of links to each other
-        # have endless names.
-        folder_links.sort(reverse=True)
-        for folder, folders, names in os.walk(folder_links.pop()):
-            if (real := os.path.realpath(folder)) in seen:
+    found = dict[str, Path]()  # path without links → path
+    starts, links, seen = [root], list[Path](), set[str]()
+    for start in starts:  # links to folders join them, so that they come last
+        for folder, folders, names in os.walk(start):
+            real = os.path.realpath(folder)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            if real in seen:
                 folders.clear()
                 continue
             seen.add(real)
-            visible = [Path(folder, name) for name in folders if not name.startswith(".")]
-            folders[:] = sorted(path.name for path in visible if not path.is_symlink())
-            links = [(path, path.resolve()) for path in visible if path.is_symlink()]
-            around = Path(real), root.resolve()
-            folder_links += [
-                path
-                for path, end in links
-                if not any(parent.is_relative_to(end) for parent in around)
-            ]
+            starts += [path for name in folders if (path := Path(folder, name)).is_symlink()]
             for name in names:
-                if not name.startswith(".") and not _is_text(name):
-                    path = Path(folder, name)
-                    (file_links if path.is_symlink() else paths).append(path)
-                    seen.add(os.path.join(real, name))
-    for path in sorted(file_links):
-        if (real := os.path.realpath(path)) not in seen:
-            seen.add(real)
-            paths.append(path)
-    return tuple(sorted(paths))
-
-
-def _links_left_out(root: Path, paths: tuple[Path, ...]) -> list[str]:
-    """Return the links to images, or to folders with images, that `find` left out, because these
-    are read under another name.
-    """
-    read = {str(path) for path in paths} | {
-        str(parent) for path in paths for parent in path.parents
-    }
-    left = []
-    for folder, folders, names in os.walk(root):
-        around = f"{os.path.realpath(folder)}{os.sep}"
-        images = [name for name in names if os.path.splitext(name)[1].lower() in readable()]
-        for name in sorted((*folders, *images)):
-            path = os.path.join(folder, name)
-            if (
-                name.startswith(".")
-                or path in read
-                or not os.path.islink(path)
-                or not os.path.exists(path)
-            ):
-                continue
-            if not around.startswith(os.path.join(os.path.realpath(path), "")):
-                left.append(path)
-    return left
+                path = Path(folder, name)
+                if name.startswith(".") or _is_text(name):
+                    continue
+                if path.is_symlink():
+                    links.append(path)
+                else:
+                    found[os.path.join(real, name)] = path
+    for path in sorted(links):
+        found.setdefault(os.path.realpath(path), path)
+    return tuple(sorted(found.values()))
 
 
 def _is_text(name: str) -> bool:
@@ -149,77 +108,36 @@ def _is_text(name: str) -> bool:
 
 def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
     names = [path.relative_to(source.root).as_posix() for path in source.paths]
-    endings = [os.path.splitext(name)[1].lower() for name in names]
-    passed = Counter(ending for ending in endings if ending not in readable())
-    first = {
-        ending: path for path, ending in zip(reversed(source.paths), reversed(endings), strict=True)
-    }
-    unnamed = {ending for ending in passed if is_image(first[ending])}
-    if len(passed) and passed.total() == len(names):
-        problem = (
-            f"got a folder without image files that can be read, but {_counted(passed)}; must "
-            f"hold {_EXPECTED}"
-        )
-        raise UserError(str(source.root), f"{problem}.{_advice(passed, unnamed)}")
-    notes = (
-        [f"Passed over: {_counted(passed)}, which are not read here.{_advice(passed, unnamed)}"]
-        if passed
-        else []
-    )
-    for note in notes:
-        say(note)  # before an error, because what is passed over may be its cause
-    images = [name for name, ending in zip(names, endings, strict=True) if ending in readable()]
+    images = [name for name in names if _ending(name) in readable()]
+    passed = Counter(_ending(name) for name in names if _ending(name) not in readable())
+    if not images:
+        problem = f"got a folder without image files that can be read, but {_counted(passed)}"
+        raise UserError(str(source.root), f"{problem}; must hold {_EXPECTED}.{_advice(passed)}")
     listing = list_tree(source.root, images, split_folders=source.settings.split_folders)
-    links = _links_left_out(source.root, source.paths)
-    again = (
-        f", such as {printable(os.path.relpath(links[0], source.root))}. Each image counts once"
-        if links
-        else ""
-    )
-    linked = (
-        [f"Links left out: {len(links):,} to what is read under another name{again}"]
-        if links
-        else []
-    )
-    pictures = unnamed | _PLUGINS.keys() | _TO_CONVERT
-    missing = sum(count for ending, count in passed.items() if ending in pictures)
-    doubts = notes if missing > _DOUBTED * (len(images) + missing) else []
-    doubts += linked if len(links) > _DOUBTED * len(images) else []
-    listing = replace(
-        listing, notes=(*listing.notes, *notes, *linked), warnings=(*listing.warnings, *doubts)
-    )
+    if passed:
+        note = f"Passed over: {_counted(passed)}, which are not read here.{_advice(passed)}"
+        say(note)  # before an error, because what is passed over may be its cause
+        listing = replace(listing, notes=(*listing.notes, note))
     return decode(listing, source.settings, scratch, say)
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _counted(passed: Counter[str]) -> str:
     """Count files by their endings, the most frequent first."""
-    shown = [
+    counts = [
         f"{count:,} {printable(ending) or 'without an ending'}"
-        for ending, count in passed.most_common(_KINDS_NAMED)
+        for ending, count in passed.most_common()
     ]
-    more = [f"{len(passed) - len(shown):,} other kinds"] if len(passed) > len(shown) else []
-    return ", ".join([*shown, *more])
+    return some_of(counts, _KINDS_NAMED)
 
 
-def _advice(passed: Counter[str], unnamed: Collection[str]) -> str:
-    """Say what would read the files that are passed over. unnamed: endings of files that are images
-    all the same.
-    """
+def _advice(passed: Collection[str]) -> str:
+    """Name the plugins that would read files of these endings, as a sentence."""
     packages = sorted({_PLUGINS[ending] for ending in passed if ending in _PLUGINS})
-    advice = [f" Try pip install {' '.join(packages)}."] if packages else []
-    if named := ", ".join(
-        printable(ending) or "those without an ending" for ending in sorted(unnamed)
-    ):
-        advice.append(
-            f" The first of {named} is an image: give these files the ending .png, .jpg or .tif."
-        )
-    if packed := sorted(passed.keys() & _TO_UNPACK):
-        advice.append(f" Unpack {', '.join(packed)}.")
-    if converted := sorted(passed.keys() & _TO_CONVERT):
-        advice.append(f" Convert {', '.join(converted)} to PNG.")
-    if passed.keys() & {".npy", ".npz"}:
-        advice.append(" For a file of arrays try --set dataset=arrays --data FILE.")
-    return "".join(advice)
+    return f" Try pip install {' '.join(packages)}." if packages else ""
 
 
 FOLDER = Layout(

@@ -103,8 +103,6 @@ FOUR = np.arange(40) % 4
         (FOUR.astype(np.float32), "0123", FOUR),
         (np.eye(4)[FOUR], "0123", FOUR),
         (FOUR.astype(np.float16)[:, None, None], "0123", FOUR),
-        (FOUR[None], "0123", FOUR),
-        (np.eye(4, dtype=bool)[FOUR], "0123", FOUR),
         (FOUR * 2 - 1, ("-1", "1", "3", "5"), None),
         (np.where(FOUR % 2, 1, -1), ("-1", "1"), FOUR % 2),
         (FOUR - 10, ("-10", "-9", "-8", "-7"), FOUR),
@@ -135,20 +133,12 @@ def test_labels_of_any_kind_become_classes(tmp_path, labels, classes, values):
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        (
-            np.arange(40 * 14).reshape(40, 14) % 3 % 2,
-            r"int64 \[40, 14\] is several labels for each image",
-        ),
-        (np.full((40, 4), 0.25), r"float64 \[40, 4\] is several labels"),
-        (noise(40, 4, 4), "more than one label"),
-        (FOUR - 1, "10 of 40 are −1"),
-        (np.where(FOUR, FOUR, np.nan), "10 of 40 are NaN"),
-        (FOUR + 0.5, "float64 with values like 0.5"),
+        (np.arange(40 * 14).reshape(40, 14) % 3 % 2, "an image has several, and they are not one-"),
+        (noise(40, 4, 4), "an image has several"),
+        (FOUR - 1, "some are −1"),
+        (np.where(FOUR, FOUR, np.nan), "some are NaN or fractions"),
         (np.arange(40) * 10**8, "40 different ones for 40 images"),
-        (np.arange(40).astype(str), "40 different ones for 40 images"),
-        (np.where(FOUR, FOUR.astype(str), ""), "10 of 40 are empty or nan"),
-        (np.where(FOUR, FOUR, np.nan).astype(str), "10 of 40 are empty or nan"),
-        (np.array(["a", "b"], object)[FOUR % 2], r"pickle.*numpy\.array\(labels, str\)"),
+        (np.where(FOUR, FOUR.astype(str), ""), "some are empty or nan"),
         (np.full(40, "2026-01-01", "M8[D]"), r"datetime64\[D\] names no classes"),
     ],
 )
@@ -157,26 +147,7 @@ def test_labels_that_name_no_classes_are_left_out_with_a_note(tmp_path, labels, 
     data = opened(tmp_path / "mine.npz")
     assert data.classes is None
     assert not data.train.labels.any()
-    assert re.search(
-        rf"Classes: none. Labels left out \(labels\): .*{words}", "\n".join(describe_plan(data))
-    )
-
-
-@pytest.mark.parametrize(
-    ("labels", "empty", "doubted"),
-    [
-        (np.where(FOUR == 1, 255, FOUR), 252, "up to 255"),
-        (FOUR * 100, 297, "up to 300"),
-        (FOUR + 1, 1, ""),
-    ],
-)
-def test_numbers_of_classes_that_have_no_image_are_counted(tmp_path, labels, empty, doubted):
-    np.savez(tmp_path / "mine.npz", images=noise(40, 4, 4), labels=labels)
-    data = opened(tmp_path / "mine.npz")
-    assert f"Classes: {labels.max() + 1}, {empty} of them without an image" in data.notes
-    assert [
-        f"the labels name 4 classes by numbers {doubted};" in warning for warning in data.warnings
-    ] == ([True] if doubted else [])
+    assert re.search(f"Classes: none. Labels left out: .*{words}", "\n".join(describe_plan(data)))
 
 
 def test_labels_of_all_splits_are_numbered_together(tmp_path):
@@ -190,8 +161,6 @@ def test_labels_of_all_splits_are_numbered_together(tmp_path):
     data = opened(tmp_path / "mine.npz")
     assert data.classes == ("ant", "bee", "cat")
     assert set(data.test.labels) == {2}
-    np.savez(tmp_path / "mine.npz", **parts, y_test=np.arange(6))
-    assert "text in one split" in "\n".join(opened(tmp_path / "mine.npz").notes)
 
 
 @pytest.mark.parametrize("test_labels", [None, np.full(6, -1), np.full((6, 1), np.nan)])
@@ -219,32 +188,13 @@ def test_a_split_without_labels_has_none_beside_splits_that_have(
     assert "Labels: none for the test images" in data.notes
 
 
-def test_labels_that_number_the_images_and_arrays_that_are_not_read_are_named(tmp_path):
-    np.savez(
-        tmp_path / "mine.npz",
-        images=noise(40, 4, 4),
-        labels=np.arange(40),
-        names=np.array(["unused"]),
-    )
-    data = opened(tmp_path / "mine.npz")
-    assert "40 classes for 40 images" in data.warnings[0]
-    assert "Not read: names <U6 [1]" in data.notes
-
-
-@pytest.mark.parametrize("name", ["dev_images", "x_holdout", "TestData", "evaluation"])
-def test_an_array_that_seems_to_be_a_split_and_is_not_read_is_doubted(tmp_path, name):
-    np.savez(tmp_path / "mine.npz", train_images=noise(40, 4, 4), **{name: noise(9, 4, 4, seed=1)})
-    [warning] = opened(tmp_path / "mine.npz").warnings
-    assert f"Not read: {name} uint8 [9, 4, 4], which seems to be a split" in warning
-
-
-@pytest.mark.parametrize("name", ["masks", "test_ids", "mean"])
-def test_other_arrays_that_are_not_read_are_noted(tmp_path, name):
-    shape = (40, 4, 4) if name == "masks" else (40,)
-    np.savez(tmp_path / "mine.npz", images=noise(40, 4, 4), **{name: noise(*shape, seed=1)})
+def test_other_arrays_that_are_not_read_are_noted(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=noise(40, 4, 4), mean=noise(4), masks=noise(40))
     data = opened(tmp_path / "mine.npz")
     assert data.warnings == ()
-    assert f"Not read: {name} uint8 {list(shape)}" in data.notes
+    assert "Not read: masks, mean" in {
+        note.replace("mean, masks", "masks, mean") for note in data.notes
+    }
 
 
 def test_the_ending_of_a_file_of_arrays_may_be_in_capitals(tmp_path):
@@ -265,7 +215,7 @@ def test_floats_a_hair_beyond_are_clipped_with_a_note(tmp_path, kind, beyond):
     np.save(tmp_path / "mine.npy", floats)
     data = opened(tmp_path / "mine.npy")
     [note] = [note for note in data.notes if note.startswith("Clipped")]
-    assert note.endswith(f"to {floats.max()!s}")
+    assert "values of images" in note
     sums = sum(
         int(split.images.sum(dtype=int)) for split in (data.train, data.validation, data.test)
     )
@@ -277,70 +227,32 @@ def test_floats_a_hair_beyond_are_clipped_with_a_note(tmp_path, kind, beyond):
     [
         (
             {"images": noise(9, 3, 8, 8)},
-            r"uint8 \[9, 3, 8, 8\].*N, C, H, W.*images\.transpose\(0, 2, 3, 1\)",
+            r"uint8 \[9, 3, 8, 8\].*N, C, H, W.*transpose\(0, 2, 3, 1\)",
         ),
-        ({"images": noise(8, 8, 3, 9)}, r"H, W, C, N.*images\.transpose\(3, 0, 1, 2\)"),
-        ({"images": noise(9, 8, 8, 4)}, r"transparency.*images\[\.\.\., :3\]"),
-        ({"images": noise(9, 8, 8, 7)}, r"Choose.*images\[\.\.\., 0\]"),
-        ({"images": noise(9, 8)}, r"uint8 \[9, 8\].*one image"),
+        ({"images": noise(9, 8, 8, 4)}, r"images\[\.\.\., :3\]"),
         ({"images": noise(9, 64)}, r"images\.reshape\(-1, 8, 8\)"),
-        ({"images": noise(9, 3072)}, r"images\.reshape\(-1, 3, 32, 32\)\.transpose\(0, 2, 3, 1\)"),
-        ({"images": noise(30, 20, 3)}, "one image .*numpy.stack"),
-        ({"images": noise(9, 5, 8, 8, 3)}, r"videos.*reshape"),
-        (
-            {"images": noise(9, 8, 8).astype(np.int64)},
-            r"int64 with values from 0 to 25\d.*images\.astype\(numpy\.uint8",
-        ),
-        (
-            {"images": noise(9, 8, 8) * 1.0},
-            r"from 0 to 25\d;.*save as uint8, numpy\.rint\(images\)",
-        ),
-        ({"images": (noise(9, 8, 8) % 2).astype(int)}, r"Values 0 and 1: save \(images \* 255\)"),
-        ({"images": noise(9, 8, 8).astype("u2") * 16}, r"images / 4095"),
-        ({"images": noise(9, 8, 8).astype("u2") * 257}, r"images / 65535"),
-        ({"images": noise(9, 8, 8) / 127.5 - 1}, r"Values −1 to 1: save \(images \+ 1\) / 2"),
-        ({"images": (noise(9, 8, 8) / 255 - 0.5) / 0.3}, r"standardised.*images \* std \+ mean"),
+        ({"images": noise(9, 5, 8, 8, 3)}, r"got uint8 \[9, 5, 8, 8, 3\]; must be \[N, H, W\]"),
+        ({"images": noise(9, 8, 8).astype(int)}, r"int64.*images\.astype\(numpy\.uint8"),
+        ({"images": noise(9, 8, 8) * 1.0}, r"from 0 to 25\d;.*Save \(images - black\)"),
         ({"images": noise(9, 8, 8) / 255 + 0.0012}, r"to 1\.0012;"),
-        ({"images": noise(9, 8, 8) / 255 * 1.2}, r"save numpy\.clip\(images, 0, 1\)"),
-        ({"images": noise(9, 8, 8) / 2.55}, r"If 255 is white, save .*; if .* is, images / "),
-        ({"images": noise(9, 8, 8) * 1j}, r"got complex128.*numpy\.abs\(images\)"),
-        ({"images": noise(9, 8, 8).astype(str)}, r"got <U3.*images\.astype\(float\)"),
-        (
-            {"images": np.zeros(9, [("pixels", "u1", (8, 8))])},
-            r"It is a table: save images\['pixels'\]",
-        ),
-        ({"images": noise(0, 8, 8)}, "It is empty"),
-        (
-            {"images": np.full((9, 8, 8), np.nan)},
-            r"got 576 values of 576 .*images\[0, 0, 0\].*nan_to_num",
-        ),
-        (
-            {"images": np.where(np.arange(576).reshape(9, 8, 8) == 149, np.inf, 0.5)},
-            r"got 1 values.*images\[2, 2, 5\]",
-        ),
+        ({"images": noise(9, 8, 8) * 1j}, "got complex128"),
+        ({"images": noise(0, 8, 8)}, r"got uint8 \[0, 8, 8\]"),
+        ({"images": np.where(noise(9, 8, 8) > 250, np.nan, 0.5)}, "NaN or infinite.*nan_to_num"),
+        ({"images": np.where(noise(9, 8, 8) > 250, np.inf, 0.5)}, "NaN or infinite.*nan_to_num"),
         ({"images": noise(9, 8, 8), "labels": np.arange(8)}, r"got int64 \[8\]; must be 9 labels"),
-        (
-            {"images": noise(9, 8, 8), "labels": np.eye(9)[:8]},
-            r"got float64 \[8, 9\]; must be 9 labels",
-        ),
         ({"images": noise(9, 8, 8), "labels": np.array(1)}, "must be 9 labels"),
         ({"images": noise(2, 8, 8)}, "got 2 images"),
         (
             {"imgs": noise(9, 8, 8), "y": np.arange(9)},
-            r"imgs uint8 \[9, 8, 8\], y int64 \[9\]; must be named images",
+            "got the arrays imgs, y; must be named images",
         ),
-        ({"arr_0": noise(9, 8, 8)}, r"arr_0 uint8 \[9, 8, 8\].*savez\(FILE, images="),
-        ({}, "got no array"),
         (
             {"images": noise(9, 8, 8), "x_train": noise(9, 8, 8)},
-            "images holds all images, and x_train those of a split",
+            "must be all images, or the images",
         ),
-        ({"test_images": noise(9, 8, 8)}, "must be also train_images"),
+        ({"test_images": noise(9, 8, 8)}, "must be named images"),
         ({"train_images": noise(9, 8, 8), "test_images": noise(9, 8, 7)}, "differ"),
-        (
-            {"images": np.array([noise(3, 3), noise(4, 4)] * 5, object)},
-            "Python objects.*numpy.stack",
-        ),
+        ({"images": np.array([noise(3, 3), noise(4, 4)] * 5, object)}, "Object arrays cannot"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name_with_a_remedy(tmp_path, arrays, words):
@@ -350,12 +262,6 @@ def test_what_does_not_fit_is_refused_by_name_with_a_remedy(tmp_path, arrays, wo
         opened(path)
     assert str(path) in caught.value.place
     assert list((tmp_path / "cache").rglob("*.npy")) == []
-
-
-@pytest.mark.parametrize("shape", [(8, 8, 40), (8, 8, 9), (16, 16, 3000), (12, 9, 60)])
-def test_images_on_the_last_axis_are_doubted(tmp_path, shape):
-    np.save(tmp_path / "mine.npy", noise(*shape))
-    assert r"save images.transpose(2, 0, 1)" in opened(tmp_path / "mine.npy").warnings[0]
 
 
 def test_a_damaged_file_or_a_folder_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 processes.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -119,7 +120,7 @@ def test_hidden_and_other_files_are_passed_over(tmp_path):
     write_image(tmp_path / "a" / "UPPER.PNG", noise(4, 4, 3))
     assert [path.name for path in find(None, tmp_path)] == ["000.png", "001.png", "UPPER.PNG"]
     (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match="got a folder without image files; must hold"):
+    with pytest.raises(UserError, match="got a folder without image files; must be"):
         opened(tmp_path / "none")
     with pytest.raises(UserError, match="there is no such file or folder"):
         opened(tmp_path / "absent")
@@ -195,7 +196,7 @@ def test_unreadable_files_are_left_out_and_listed_up_to_a_share(tmp_path, cache)
     (tmp_path / "train/a/cut.png").write_bytes((tmp_path / "train/a/000.png").read_bytes()[:60])
     (tmp_path / "test/b/text.jpg").write_text("no image")
     with pytest.raises(
-        UserError, match=r"2 of 72 .*text\.jpg \(no image\); .*cut\.png .*unreadable_share"
+        UserError, match=r"2 of 72 .*text\.jpg \(no image that .*\), .*cut\.png .*unreadable_share"
     ) as caught:
         opened(tmp_path)
     assert caught.value.place == str(tmp_path)
@@ -205,8 +206,8 @@ def test_unreadable_files_are_left_out_and_listed_up_to_a_share(tmp_path, cache)
     assert keys(data.test.images) == stored(written, "test/")
     assert any("2 of 72" in line for line in said)
     assert "Left out: 2 of 72 files" in "\n".join(describe_plan(data))
-    listed = (data.folder / "unreadable.txt").read_text().splitlines()
-    assert [line.split("\t")[0] for line in listed] == ["test/b/text.jpg", "train/a/cut.png"]
+    listed = json.loads((data.folder / "meta.json").read_text())["facts"]["unreadable"]
+    assert [name for _, name, _ in listed] == ["test/b/text.jpg", "train/a/cut.png"]
     with pytest.raises(UserError, match="unreadable_share"):  # from the cache, too
         opened(tmp_path, unreadable_share=0.01)
 
@@ -263,10 +264,7 @@ def test_processes_decode_the_same_and_leave_no_pixels_behind(tmp_path, monkeypa
     )
     np.testing.assert_array_equal(raws[0].images, raws[1].images)
     data, _ = opened(tmp_path, image_size=8)
-    assert sorted(path.name for path in data.folder.iterdir() if path.suffix != ".npy") == [
-        "meta.json",
-        "unreadable.txt",
-    ]
+    assert [path.name for path in data.folder.iterdir() if path.suffix != ".npy"] == ["meta.json"]
 
 
 def test_the_plan_of_a_dry_run_is_plain_lines(tmp_path):
@@ -309,7 +307,6 @@ def test_each_real_file_counts_once_whatever_links_lead_to_it(tmp_path):
     mine = tmp_path / "mine"
     (mine / "cat").symlink_to(tmp_path / "elsewhere" / "cat")
     (mine / "round").symlink_to(mine)
-    (mine / "up").symlink_to(tmp_path)
     (tmp_path / "elsewhere" / "cat" / "back").symlink_to(mine / "dog")
     (mine / "dog" / "forth").symlink_to(tmp_path / "elsewhere" / "cat")
     (mine / "dog" / "again.png").symlink_to(mine / "dog" / "000.png")
@@ -326,37 +323,6 @@ def test_each_real_file_counts_once_whatever_links_lead_to_it(tmp_path):
     assert stored(written, "cat") <= set.union(*everything)
 
 
-def test_folders_full_of_links_to_each_other_end(tmp_path):
-    """Twelve folders that each link to all others have more names than could ever be listed."""
-    written = write_tree(tmp_path, {f"{number:02d}": 1 for number in range(12)})
-    for one in range(12):
-        for other in set(range(12)) - {one}:
-            (tmp_path / f"{one:02d}" / f"to-{other:02d}").symlink_to(tmp_path / f"{other:02d}")
-    assert [path.relative_to(tmp_path).as_posix() for path in find(None, tmp_path)] == sorted(
-        written
-    )
-
-
-def test_a_pipe_and_other_files_that_are_none_are_unreadable(tmp_path):
-    """Opening a named pipe would wait for ever, and PostScript would be run by another program."""
-    write_tree(tmp_path, {"a": 10})
-    os.mkfifo(tmp_path / "a" / "pipe.png")
-    (tmp_path / "a" / "zero.png").symlink_to("/dev/zero")
-    (tmp_path / "a" / "script.png").write_text(
-        "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 6\n%%EndComments\nshowpage\n"
-    )
-    with pytest.raises(UserError) as caught:
-        opened(tmp_path)
-    for words in (
-        "3 of 13",
-        "a/pipe.png (no regular file)",
-        "a/zero.png (no regular file)",
-        "a/script.png (no image)",
-    ):
-        assert words in caught.value.problem
-    assert opened(tmp_path, unreadable_share=0.5)[0].sizes == (8, 1, 1)
-
-
 def test_names_that_are_not_text_are_read_and_shown_with_escapes(tmp_path):
     root = os.fsencode(tmp_path)
     for folder in (b"cat\xff", b"dog\n"):
@@ -368,7 +334,10 @@ def test_names_that_are_not_text_are_read_and_shown_with_escapes(tmp_path):
         file.write("no image")
     with pytest.raises(UserError) as caught:
         opened(tmp_path)
-    assert r"cat\udcff/bad\udce9\n.png (no image)" in str(caught.value).encode().decode()
+    assert (
+        r"cat\udcff/bad\udce9\n.png (no image that Pillow reads)"
+        in str(caught.value).encode().decode()
+    )
     data, said = opened(tmp_path, unreadable_share=0.5)
     assert data.classes == (r"cat\udcff", r"dog\n")
     "\n".join([*said, *describe_plan(data), str(data.describe())]).encode()
@@ -408,35 +377,19 @@ def test_how_few_images_are_enough(tmp_path, count, sizes):
 def test_images_of_which_none_can_be_read_say_why(tmp_path):
     for number in range(6):
         (tmp_path / f"{number}.tif").write_bytes(b"II*\0")
-    with pytest.raises(
-        UserError, match=r"6 of 6 image files cannot be read: 0\.tif \(.*\); .* and 1 more"
-    ):
+    with pytest.raises(UserError, match=r"6 of 6 image files cannot be read: 0\.tif \(.*\), .*, …"):
         opened(tmp_path)
 
 
 def test_a_file_of_arrays_is_told_where_it_belongs(tmp_path):
     np.save(tmp_path / "mine.npy", noise(9, 4, 4))
-    with pytest.raises(UserError, match=r"not a folder.*--set dataset=arrays"):
+    with pytest.raises(UserError, match=r"got a file without image files.*--set dataset=arrays"):
         opened(tmp_path / "mine.npy")
-    with pytest.raises(UserError, match=r"no file of arrays.*--set dataset=folder"):
+    with pytest.raises(UserError, match=r"got a folder without arrays.*--set dataset=folder"):
         opened(tmp_path, dataset="arrays")
 
 
-ENDINGS = [
-    "jfif",
-    "jpe",
-    "JFIF",
-    "Jpe",
-    "pbm",
-    "pnm",
-    "tga",
-    "jp2",
-    "j2k",
-    "avif",
-    "dib",
-    "qoi",
-    "pcx",
-]
+ENDINGS = ["jfif", "JPE", "pbm", "tga", "jp2", "avif", "qoi"]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -462,52 +415,30 @@ def test_files_of_an_installed_plugin_are_read(tmp_path):
 
 def test_what_is_passed_over_is_counted_by_ending(tmp_path):
     write_tree(tmp_path, {"cat": 9, "dog": 9})
-    for name in ("a.npy", "b.npy", "scan.dcm", "cat/drawing.SVG", "dog/film.mp4", "IM0001"):
+    for name in ("a.npy", "b.npy", "cat/drawing.SVG", "IM0001"):
         (tmp_path / name).write_bytes(b"something else")
-    for name in (
-        "notes.txt",
-        "labels.csv",
-        "boxes.json",
-        "cat/a.xml",
-        "README.md",
-        "LICENSE",
-        ".DS_Store",
-        ".a.npy",
-    ):
+    for name in ("notes.txt", "labels.csv", "cat/a.xml", "LICENSE", ".DS_Store", ".a.npy"):
         (tmp_path / name).write_text("words")
     data, said = opened(tmp_path)
     (note,) = [note for note in data.notes if note.startswith("Passed over")]
-    for words in (
-        "2 .npy",
-        "1 .dcm",
-        "1 .svg",
-        "1 .mp4",
-        "1 without an ending",
-        "Convert .dcm, .svg to PNG",
-    ):
+    for words in ("2 .npy", "1 .svg", "1 without an ending"):
         assert words in note
-    assert not any(word in note for word in ("txt", "csv", "json", "xml", "md", "DS_Store"))
+    assert not any(word in note for word in ("txt", "csv", "xml", "DS_Store"))
     assert note in said
     assert note in describe_plan(data)
-    assert data.warnings == (note,), "two images of twenty are many"
     assert data.classes == ("cat", "dog")
     (tmp_path / "c.npy").write_bytes(b"")
     assert any("3 .npy" in note for note in opened(tmp_path)[0].notes), (
         "what is there now, and not what was prepared"
     )
-    (tmp_path / "scan.dcm").unlink()
-    (tmp_path / "cat/drawing.SVG").unlink()
-    assert opened(tmp_path)[0].warnings == ()
 
 
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["a.svg", "b.svg", "scan.dcm"], ("2 .svg, 1 .dcm", "Convert .dcm, .svg")),
-        (["a.npy", "b.npz"], ("1 .npy, 1 .npz", "--set dataset=arrays --data FILE")),
+        (["a.svg", "b.svg", "scan.dcm"], ("2 .svg, 1 .dcm",)),
         (["a.mp4", "b"], ("1 .mp4, 1 without an ending",)),
-        (["train/a.cr2", "test/b.cr2"], ("2 .cr2", "Convert .cr2")),
-        (["train.zip", "a.tar.gz"], ("1 .gz, 1 .zip", "Unpack .gz, .zip")),
+        (["train/a.jxl", "test/b.jxl"], ("2 .jxl", "Try pip install pillow-jxl-plugin")),
     ],
 )
 def test_a_folder_of_other_files_alone_says_what_it_holds(tmp_path, names, words):
@@ -521,41 +452,27 @@ def test_a_folder_of_other_files_alone_says_what_it_holds(tmp_path, names, words
         assert word in caught.value.problem
 
 
-@pytest.mark.parametrize("name", ["picture", "picture.jpg_large", "picture.png~", "picture.image"])
-def test_images_without_the_ending_of_one_are_named(tmp_path, name):
-    write_tree(tmp_path, {"cat": 9, "dog": 9})
-    write_image(tmp_path / "cat" / "a.png", noise(6, 5, 3))
-    (tmp_path / "cat" / "a.png").rename(tmp_path / "cat" / name)
-    [warning] = opened(tmp_path)[0].warnings
-    assert f"1 {Path(name).suffix or 'without an ending'}" in warning
-    assert "is an image: give these files the ending .png" in warning
-
-
 def test_an_image_whose_ending_is_read_by_its_name_is_none_under_another(tmp_path):
     """Pillow takes almost any bytes for TGA."""
     write_tree(tmp_path, {"a": 10})
     Image.fromarray(noise(6, 5, 3)).save(tmp_path / "a" / "wrong.png", format="TGA")
-    with pytest.raises(UserError, match=r"wrong\.png \(no image\)"):
+    with pytest.raises(UserError, match=r"wrong\.png \(no image that Pillow reads\)"):
         opened(tmp_path)
 
 
-@pytest.mark.parametrize("binarisation", ["static", "dynamic"])
-@pytest.mark.parametrize(
-    ("mode", "ending"),
-    [("RGB", "png"), ("P", "png"), ("P", "gif"), ("RGBA", "png"), ("RGB", "jpg"), ("RGB", "webp")],
-)
-def test_grey_saved_as_colour_is_told_how_it_becomes_grey(tmp_path, mode, ending, binarisation):
+@pytest.mark.parametrize(("mode", "ending"), [("RGB", "png"), ("P", "gif"), ("RGB", "jpg")])
+def test_grey_saved_as_colour_is_told_how_it_becomes_grey(tmp_path, mode, ending):
     for number in range(12):
         grey = Image.fromarray(np.kron(noise(2, 2, seed=number), np.ones((8, 8), np.uint8)))
         palette = {"palette": Image.Palette.ADAPTIVE} if mode == "P" else {}
         grey.convert("RGB").convert(mode, **palette).save(tmp_path / f"{number}.{ending}")
     with pytest.raises(UserError) as caught:
-        opened(tmp_path, binarisation=binarisation)
+        opened(tmp_path, binarisation="static")
     assert caught.value.place == "data.binarisation"
-    for words in (binarisation, "3 channels", "if all pixels are grey", "--set image_channels=1"):
+    for words in ("static", "3 channels", "if all pixels are grey", "--set image_channels=1"):
         assert words in caught.value.problem
-    data, _ = opened(tmp_path, binarisation=binarisation, image_channels=1)
+    data, _ = opened(tmp_path, binarisation="static", image_channels=1)
     assert data.image_shape == (1, 16, 16)
     assert opened(tmp_path)[0].image_shape[0] == 3
     with pytest.raises(UserError, match="if all pixels are grey"):  # prepared already
-        opened(tmp_path, binarisation=binarisation)
+        opened(tmp_path, binarisation="static")
