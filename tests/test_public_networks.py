@@ -19,7 +19,6 @@ from vaeexp.launch.options import SweepOptions
 from vaeexp.launch.run import plan_sweep, run_sweep
 from vaeexp.models.doubts import doubts
 from vaeexp.models.vae import build_vae
-from vaeexp.settings import ModelSettings
 from vaeexp.study import open_study_file, settings_of
 from vaeexp.training.checkpoint import load_model
 
@@ -158,11 +157,6 @@ def test_the_owner_of_a_vae_is_led_from_its_class_to_a_plan(place):
             r"`vae\(self, settings",
         ),
         (
-            ADAPTED.format(outputs="pass", more="").replace("settings, ", ""),
-            "my_vae:Mine",
-            r"`vae` .* must take \(settings, image",
-        ),
-        (
             ADAPTED.format(outputs="", more="loss_function = lambda self, x: 0\n"),
             "my_vae:Mine",
             "the method `loss_function` .* the loss is distortion .* `likelihood`.* Take it away",
@@ -208,7 +202,3 @@ def test_the_adapted_vae_sweeps_and_loads_again(place, empty_store):
     pictures = vae.sample(2, torch.Generator().manual_seed(0)).mean
     assert pictures.shape == (2, 1, 28, 28)
     assert float(pictures.min()) >= 0
-
-
-def test_a_default_model_is_still_what_it_was():
-    assert ModelSettings().own() == {}

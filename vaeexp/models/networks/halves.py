@@ -180,23 +180,9 @@ def _module(network: str, build: Build, inputs: tuple[int, ...]) -> nn.Module:
         raise ValueError(f"{network} cannot be built: {one_line(error)}.") from error
     if not isinstance(module, nn.Module):
         raise ValueError(f"{network} must be a torch.nn.Module, not {type(module).__name__}.")
-    if any(
-        isinstance(each, torch.jit.ScriptModule) or hasattr(each, "_orig_mod")
-        for each in module.modules()
-    ):
-        raise ValueError(
-            f"{network} is compiled; give the plain module, because whole steps are compiled "
-            "(`--compile`)."
-        )
     if any(is_lazy(parameter) for parameter in module.parameters()):
-        try:
-            with torch.no_grad():
-                # Evaluation, so that running statistics do not see the zeros.
-                module.eval()(torch.zeros(2, *inputs))
-        except Exception as error:
-            raise ValueError(
-                f"{network} fails on an input of shape {(2, *inputs)}: {one_line(error)}."
-            ) from error
+        # In evaluation mode, so that running statistics do not see the zeros.
+        _call(network, module.eval(), torch.zeros(2, *inputs))
         module.train()
     expected = torch.empty(0).device
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):

@@ -2,20 +2,19 @@
 package.module:Class`.
 
 `Class` is called without arguments and has the methods `encoder` and `decoder` of `Network`, or one
-method `vae` that returns a whole VAE; docs/guide/own-network.md has examples. A `Network`, or any
-object with these methods, works too. The encoder's outputs are means and log-variances,
-interleaved, or a pair of them. The decoder's outputs are the raw parameters of the likelihood, the
-first for all channels, then the second; or probabilities, where the class says so.
+method `vae` that returns a whole VAE; docs/guide/own-network.md has examples. The encoder's outputs
+are means and log-variances, interleaved, or a pair of them. The decoder's outputs are the raw
+parameters of the likelihood, the first for all channels, then the second; or probabilities, where
+the class says so.
 
 Annotated attributes of the class with a plain default, `width: int = 256`, are settings of its own.
 A study names them by the class, `Class.width`, and the methods find their values in `self`.
 """
 
-import copy
 import inspect
 import typing
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -77,7 +76,7 @@ def load_network(path: str) -> Network:
     training; they raise ValueError then. Raises ValueError when the import fails, or the object
     lacks a method of a network, or has one that cannot be honoured.
     """
-    part = imported(path, "network")
+    part = _imported_class(path)
     defaults = _defaults(part)
     instance = _instance(path, part, defaults)
     for name in not_honoured(instance):
@@ -104,15 +103,22 @@ def own_settings(path: str) -> dict[str, tuple[Any, Any]]:
     """Return each setting of a user's network, as `Class.name` → its annotation and default. Raises
     ValueError as `load_network`.
     """
-    part = imported(path, "network")
+    part = _imported_class(path)
     defaults = _defaults(part)
     try:
-        hints = typing.get_type_hints(_class_of(part), include_extras=True) if defaults else {}
+        hints = typing.get_type_hints(part, include_extras=True) if defaults else {}
     except Exception as error:
         raise ValueError(
             f"network: the annotations of '{path}' cannot be read: {one_line(error)}."
         ) from error
     return {qualified(path, name): (hints[name], default) for name, default in defaults.items()}
+
+
+def _imported_class(path: str) -> type:
+    part = imported(path, "network")
+    if not isinstance(part, type):
+        raise ValueError(f"network: '{path}' is a {type(part).__name__}; must be a class.")
+    return part
 
 
 def qualified(path: str, name: str) -> str:
@@ -130,9 +136,10 @@ def not_honoured(part: Any) -> list[str]:
 class _Halves:
     """The encoder and the decoder of a user's network, with its own settings in place."""
 
-    def __init__(self, path: str, part: Any, defaults: dict[str, Any], instance: Any) -> None:
+    def __init__(self, path: str, part: type, defaults: dict[str, Any], instance: Any) -> None:
         """Check the methods of `instance`, which `part` gives at its `defaults`. Raises ValueError
-        where one is missing or takes other arguments."""
+        where one is missing.
+        """
         self._path, self._given, self._defaults = path, part, defaults
         self._part, self._values = instance, defaults
         self.settings = {qualified(path, name): name for name in defaults}
@@ -140,18 +147,11 @@ class _Halves:
         self._encoder_uses: set[str] = set()
         methods = {"vae": _WHOLE} if self._whole else _ARGUMENTS
         for method, names in methods.items():
-            build = getattr(instance, method, None)
-            if not callable(build) or isinstance(build, nn.Module):
+            if not callable(getattr(instance, method, None)):
                 raise ValueError(
                     f"network: '{path}' has no method "
                     f"`{method}({', '.join(names)})`.{_way(instance)}"
                 )
-            try:
-                inspect.signature(build).bind(*names)
-            except TypeError as error:
-                raise ValueError(
-                    f"network: `{method}` of '{path}' must take ({', '.join(names)}): {error}."
-                ) from None
 
     def encoder(
         self, settings: "ModelSettings", image_shape: ImageShape, outputs: int
@@ -221,23 +221,13 @@ class _Halves:
             self._values, self._part = values, _instance(self._path, self._given, values)
 
 
-def _instance(path: str, part: Any, values: dict[str, Any]) -> Any:
+def _instance(path: str, part: type, values: dict[str, Any]) -> Any:
     """Return a network with these values of its settings, which its `__init__` sees already."""
-    if not isinstance(part, type):
-        instance = copy.copy(part) if values else part
-        for name, value in values.items():
-            setattr(instance, name, value)
-        return instance
-    configured = (
-        type(part.__name__, (part,), {"__module__": part.__module__, **values}) if values else part
-    )
+    name, attributes = part.__name__, {"__module__": part.__module__, **values}
+    configured = type(name, (part,), attributes) if values else part
+    taken = {field.name for field in fields(part)} if is_dataclass(part) else set()
     try:
-        taken = (
-            {each.name for each in fields(part) if each.init} & values.keys()
-            if is_dataclass(part)
-            else ()
-        )
-        return configured(**{name: values[name] for name in taken})
+        return configured(**{name: values[name] for name in taken & values.keys()})
     except (Exception, SystemExit) as error:
         raise ValueError(
             f"network: '{path}' must be callable without arguments: {one_line(error)}.{_way(part)}"
@@ -259,34 +249,17 @@ def _way(part: Any) -> str:
     return ""
 
 
-def _class_of(part: Any) -> type:
-    return part if isinstance(part, type) else type(part)
-
-
-def _defaults(part: Any) -> dict[str, Any]:
+def _defaults(part: type) -> dict[str, Any]:
     """Return name → default of the settings of a network: annotated attributes of its class with a
     plain default.
     """
-    if isinstance(part, Network):
-        return {}
     defaults: dict[str, Any] = {}
-    for base in reversed(_class_of(part).__mro__):
+    for base in reversed(part.__mro__):
         if base.__module__.partition(".")[0] in ("builtins", "torch"):
             continue
         for name, annotation in inspect.get_annotations(base).items():
-            text = (
-                annotation
-                if isinstance(annotation, str)
-                else getattr(annotation, "__name__", str(annotation))
-            )
-            constant = (
-                typing.get_origin(annotation) is ClassVar
-                or annotation is ClassVar
-                or "ClassVar" in text
-            )
-            if constant or name.startswith("_") or name in _OPTIONS or name not in vars(base):
-                continue
-            if _is_plain(vars(base)[name]):
+            constant = name.startswith("_") or name in _OPTIONS or "ClassVar" in str(annotation)
+            if not constant and name in vars(base) and _is_plain(vars(base)[name]):
                 defaults[name] = vars(base)[name]
     return defaults
 

@@ -21,8 +21,7 @@ from vaeexp.evaluation.nll import bits_per_dimension, evaluate_test
 from vaeexp.models.likelihoods import LIKELIHOODS, Bernoulli, ContinuousBernoulli, LearnedGaussian
 from vaeexp.models.parts import check_targets
 from vaeexp.models.vae import build_vae
-from vaeexp.settings import ModelSettings, Settings
-from vaeexp.study import check_settings
+from vaeexp.settings import ModelSettings
 
 LEVELS = [name for name, row in LIKELIHOODS.items() if row.distribution.support == "levels_256"]
 DENSITIES = [
@@ -310,11 +309,14 @@ def test_bernoulli_of_images_of_any_size_is_what_its_coins_are(shape, scale, see
     generator = torch.Generator().manual_seed(seed)
     logits = scale * torch.randn(2, *shape, generator=generator)
     x = torch.rand(2, *shape, generator=generator).round()
+    kept = logits.clone(), x.clone()
     expected = Independent(reference.Bernoulli(logits=logits.double()), 3)
     torch.testing.assert_close(
         Bernoulli(logits).log_prob(x).double(), expected.log_prob(x.double()), rtol=2e-6, atol=2e-5
     )
     torch.testing.assert_close(Bernoulli(logits).mean.double(), expected.mean, rtol=2e-6, atol=2e-6)
+    assert torch.equal(logits, kept[0])
+    assert torch.equal(x, kept[1])
 
 
 @pytest.mark.parametrize("lead", [(3,), (2, 3)])
@@ -529,16 +531,6 @@ def test_grey_levels_are_refused_on_binary_targets_and_nothing_else_is(name):
             check_targets(name, binarisation)
 
 
-def test_a_study_is_checked_for_likelihood_and_data_together():
-    sections = Settings().model_dump()
-    check_settings(sections)
-    sections["model"]["likelihood"] = "laplace"
-    with pytest.raises(ValueError, match="binarisation: none"):
-        check_settings(sections)
-    sections["data"]["binarisation"] = "none"
-    check_settings(sections)
-
-
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_bits_per_dimension_stand_where_they_are_defined(name):
     changes = {"hidden": (8,), "latent_size": 2, "likelihood": name}
@@ -558,18 +550,3 @@ def test_levels_that_are_all_equally_likely_take_eight_bits():
     likelihood = head("categorical_256")(torch.zeros(256 * 3, 2, 4))
     nats = -likelihood.log_prob(targets("levels_256", (3, 2, 4))).item()
     assert bits_per_dimension(nats, 24) == pytest.approx(8)
-
-
-@pytest.mark.parametrize("shape", [(1, 5, 4), (1, 28, 28), (3, 7, 5), (1, 1, 1)])
-def test_bernoulli_is_exact_far_out_and_leaves_its_inputs_alone(shape):
-    torch.manual_seed(0)
-    logits, x = 40 * torch.randn(6, 2, *shape), torch.rand(2, *shape).round()
-    logits[0, 0].view(-1)[:3] = torch.tensor([0.0, 200.0, -200.0])[: logits[0, 0].numel()]
-    kept = logits.clone(), x.clone()
-    exact = -F.binary_cross_entropy_with_logits(
-        logits.double(), x.expand_as(logits).double(), reduction="none"
-    )
-    found = Bernoulli(logits).log_prob(x)
-    torch.testing.assert_close(found.double(), exact.sum((-3, -2, -1)), rtol=1e-6, atol=1e-6)
-    assert torch.equal(logits, kept[0])
-    assert torch.equal(x, kept[1])
