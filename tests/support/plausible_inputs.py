@@ -452,7 +452,6 @@ def label_kinds(draw: Draw, root: Path) -> Member:
         "masks": (seen > 0.5, []),
         "soft": (np.full((40, 4), 0.25), []),
         "boxes": (draw.random((40, 5, 4)), []),
-        "objects": (words[numbers].astype(object), []),
         "dates": (np.full(40, "2026-01-01", "M8[s]"), []),
     }
     name = _pick(draw, *kinds)
@@ -536,7 +535,6 @@ def axes(draw: Draw, root: Path) -> Member:
         "N, C, H, W": colour.transpose(0, 3, 1, 2),
         "N, 1, H, W": grey[:, None],
         "H, W, C, N": colour.transpose(1, 2, 3, 0),
-        "H, W, N": grey.transpose(1, 2, 0),
         "rows of grey": grey.reshape(40, -1),
         "rows of colour": colour.reshape(40, -1),
         "N, H, W, 4": np.concatenate([colour, colour[..., :1]], axis=-1),

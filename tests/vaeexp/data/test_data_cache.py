@@ -134,8 +134,6 @@ def _damage(path: Path, damage: str, draw: random.Random) -> None:
         case ["zeros"]:
             start = draw.randrange(len(content) // 2)
             content[start : start + third] = bytes(third)
-        case ["garbage"]:
-            content[:64] = draw.randbytes(64)
     path.write_bytes(content)
 
 
@@ -146,9 +144,7 @@ FILES = (
 )
 
 
-@pytest.mark.parametrize(
-    "damage", ["gone", "cut", "bit head", "bit middle", "bit end", "zeros", "garbage"]
-)
+@pytest.mark.parametrize("damage", ["gone", "cut", "bit head", "bit end", "zeros"])
 def test_damaged_arrays_are_prepared_again_with_one_line(root, caplog, damage):
     data, draw = open_dataset(SETTINGS, root=root), random.Random(0)
     for name in FILES:
@@ -176,14 +172,9 @@ def test_arrays_that_vanish_later_give_an_error_that_names_the_folder(root):
     assert caught.value.place == str(data.folder)
 
 
-@pytest.mark.parametrize("damaged", [False, True])
-def test_processes_that_prepare_at_once_agree(root, damaged):
-    if damaged:
-        _damage(
-            open_dataset(SETTINGS, root=root).folder / "training_images.npy",
-            "bit middle",
-            random.Random(0),
-        )
+def test_processes_that_prepare_at_once_agree(root):
+    images = open_dataset(SETTINGS, root=root).folder / "training_images.npy"
+    _damage(images, "bit middle", random.Random(0))
     program = (
         "import sys; from pathlib import Path\n"
         "from vaeexp.data import open_dataset; from vaeexp.settings import DataSettings\n"

@@ -34,18 +34,6 @@ def test_chunks_are_the_same_bits(binarisation, batch_size):
         assert torch.equal(noise, same_noise)
 
 
-@pytest.mark.parametrize("group", ["vectorised", "sequential"])
-def test_training_is_the_same_to_the_last_bit(tmp_path, group):
-    results = []
-    for streamed in (False, True):
-        data = replace(source("dynamic"), streamed=streamed)
-        lanes, artifacts = make_lanes(tmp_path / str(streamed), kind=group, data=data)
-        results.append(run(lanes, artifacts, [trial(0), trial(1, beta=0.5)], 2))
-    for number in (0, 1):
-        assert results[0][number][0] == results[1][number][0]
-        assert same_bits(results[0][number][1], results[1][number][1])
-
-
 def test_a_low_limit_streams_from_the_memory_map(tmp_path):
     np.save(
         tmp_path / "mine.npy",

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
 import pickle
 import subprocess
@@ -218,22 +217,15 @@ def test_description_is_plain_data_without_paths(tmp_path):
     assert str(tmp_path) not in json.dumps(described)
 
 
-def _first_images(data, queue):
-    queue.put((data.train.images[:3].tolist(), data.fingerprint))
-
-
-def test_a_pickle_holds_no_pixels_and_opens_in_another_process(tmp_path):
+def test_a_pickle_holds_no_pixels(tmp_path):
     write_files(tmp_path)
     data = open_dataset(settings(), root=tmp_path)
     assert data.train.images.nbytes > 30_000
-    assert len(pickle.dumps(data)) < 2_000
-    assert pickle.loads(pickle.dumps(data)) == data
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    child = context.Process(target=_first_images, args=(data, queue))
-    child.start()
-    assert queue.get(timeout=60) == (data.train.images[:3].tolist(), data.fingerprint)
-    child.join(timeout=60)
+    pickled = pickle.dumps(data)
+    assert len(pickled) < 2_000
+    again = pickle.loads(pickled)
+    assert again == data
+    np.testing.assert_array_equal(again.train.images, data.train.images)
 
 
 @pytest.mark.parametrize(
@@ -276,18 +268,6 @@ def test_official_files_open_whole():
     assert data.title == "MNIST"
     assert data.sizes == (50_000, 10_000, 10_000)
     assert data.fingerprint == "ef51493ba8028bb35a09daf16914c04b236eb9d5ecd5ee7a103481d6125e0712"
-    assert np.bincount(data.test.labels).tolist() == [
-        980,
-        1135,
-        1032,
-        1010,
-        982,
-        892,
-        958,
-        1028,
-        974,
-        1009,
-    ]
 
 
 @given(st.lists(st.integers(0, 6), max_size=40), st.integers(0, 50))

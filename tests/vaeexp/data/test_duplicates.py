@@ -8,7 +8,6 @@ import shutil
 import numpy as np
 import pytest
 from image_files import noise, write_image
-from mnist_files import FILES, small_data, write_idx
 from PIL import Image
 
 from vaeexp.data import describe_plan, duplicates, formats, open_dataset
@@ -99,14 +98,6 @@ def test_a_split_that_is_drawn_from_copies_is_doubted(tmp_path):
         "training images are there more than once, and validation images are drawn from them"
         in data.warnings[1]
     )
-
-
-def test_official_layouts_are_compared(tmp_path):
-    arrays = small_data()
-    arrays[2] = arrays[0][:20]
-    for name, array in zip(FILES, arrays, strict=True):
-        write_idx(tmp_path / name, array)
-    assert "20 of 20 test images are also training images" in opened(tmp_path, "mnist").warnings[0]
 
 
 def test_few_of_many_are_a_note(tmp_path):

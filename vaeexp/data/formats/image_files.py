@@ -82,7 +82,7 @@ def decode(
     """
     count, target = len(listing.names), scratch / "decoded.npy"
     every = np.arange(count)
-    results = _read_all(listing, every, _read_header, "headers", say)
+    results = _work_on(listing, every, _read_headers, "headers", say)
     headers = [header for header in results if isinstance(header, Header)]
     if not headers:
         raise UserError(str(listing.root), _left_out(results, count))
@@ -92,7 +92,7 @@ def decode(
     images = _allocate(target, (count, *shape))
     read = partial(read_pixels, shape=shape, crop=settings.crop, background=settings.background)
     write = partial(_write_pixels, target=target, read=read)
-    results = _read_all(listing, every, write, "decoding", say)
+    results = _work_on(listing, every, write, "decoding", say)
     unreadable = [result for result in results if isinstance(result, Unreadable)]
     check_unreadable(str(listing.root), unreadable, count, settings.unreadable_share)
     if unreadable:
@@ -133,7 +133,7 @@ def _read_again(
     changed = [kind for kind in whites if whites[kind] != PLAIN[kind]]
     rows = np.flatnonzero(np.isin(stored, changed))
     write = partial(_write_pixels, target=target, read=partial(read, whites=whites))
-    results = _read_all(listing, rows, write, "decoding to their range", say)
+    results = _work_on(listing, rows, write, "decoding to their range", say)
     above = np.zeros(len(stored), np.int64)
     above[rows] = [0 if isinstance(result, Unreadable) else result.above for result in results]
     return above
@@ -231,19 +231,6 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
-def _read_header(_: int, path: Path) -> Header:
-    return read_header(path)
-
-
-def _write_pixels(
-    row: int, path: Path, *, target: Path, read: Callable[[Path], tuple[np.ndarray, Facts]]
-) -> Facts:
-    """Write the pixels of an image file into its row of the file `target`; return the facts."""
-    images = np.load(target, mmap_mode="r+")
-    images[row], facts = read(path)
-    return facts
-
-
 def _read_each(task: Task, read: Callable[[int, Path], Any]) -> list[Any]:
     """Return what `read` makes of row and path of each file of a task; `Unreadable` with the reason
     where it fails.
@@ -258,17 +245,37 @@ def _read_each(task: Task, read: Callable[[int, Path], Any]) -> list[Any]:
     return results
 
 
-def _read_all(
+def _read_headers(task: Task) -> list[Header | Unreadable]:
+    return _read_each(task, lambda _, path: read_header(path))
+
+
+def _write_pixels(
+    task: Task, *, target: Path, read: Callable[[Path], tuple[np.ndarray, Facts]]
+) -> list[Facts | Unreadable]:
+    """Write the pixels of each file into its row of the file `target`; return the facts."""
+    images = np.load(target, mmap_mode="r+")
+
+    def write(row: int, path: Path) -> Facts:
+        images[row], facts = read(path)
+        return facts
+
+    return _read_each(task, write)
+
+
+def _work_on(
     listing: Listing,
     rows: np.ndarray,
-    read: Callable[[int, Path], Any],
+    work: Callable[[Task], list[Any]],
     title: str,
     say: Callable[[str], None],
 ) -> list[Any]:
-    """Return the results of `_read_each` for these rows, made by all processes, with a progress bar
-    in a terminal and a plain line elsewhere.
+    """Return the results of `work` for the files of these rows, one each, made by all processes,
+    with a progress bar in a terminal and a plain line elsewhere.
     """
-    console, title = open_console(stderr=True), f"{listing.title}: {title} of {len(rows):,} files"
+    console, title = (
+        open_console(stderr=True),
+        f"{listing.title}: {title} of {len(rows):,} image files",
+    )
     if not console.is_terminal:
         say(title)
     tasks: list[Task] = []
@@ -277,7 +284,7 @@ def _read_all(
         tasks.append((listing.root, [listing.names[row] for row in piece], piece))
     results: list[Any] = []
     with _workers(len(rows)) as spread, progress_bar(console, title) as advance:
-        for some in spread(partial(_read_each, read=read), tasks):
+        for some in spread(work, tasks):
             results += some
             advance(len(results), len(rows))
     return results

@@ -197,14 +197,6 @@ def test_other_arrays_that_are_not_read_are_noted(tmp_path):
     }
 
 
-def test_the_ending_of_a_file_of_arrays_may_be_in_capitals(tmp_path):
-    np.save(tmp_path / "mine.npy", noise(40, 4, 4))
-    np.savez(tmp_path / "more.npz", images=noise(40, 4, 4))
-    for name in ("mine.npy", "more.npz"):
-        (tmp_path / name).rename(tmp_path / name.upper())
-        assert sum(opened(tmp_path / name.upper()).sizes) == 40
-
-
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("beyond", [0, 1e-9, 9e-4])
 def test_floats_a_hair_beyond_are_clipped_with_a_note(tmp_path, kind, beyond):

@@ -151,9 +151,7 @@ def test_celeba_keeps_the_official_partition_and_size(tmp_path):
 @pytest.mark.parametrize(
     ("below", "partition", "images"),
     [
-        ("", "list_eval_partition.csv", "img_align_celeba/img_align_celeba"),  # Kaggle
-        ("archive", "list_eval_partition.csv", "img_align_celeba/img_align_celeba"),
-        ("", "list_eval_partition.csv", "img_align_celeba"),
+        ("archive", "list_eval_partition.csv", "img_align_celeba/img_align_celeba"),  # Kaggle
         ("CelebA", "Eval/list_eval_partition.txt", "Img/img_align_celeba"),  # the authors
         ("celeba", "list_eval_partition.txt", "img_align_celeba/img_align_celeba"),
         ("", "list_eval_partition.txt", "img_align_celeba"),

@@ -4,8 +4,6 @@ processes.
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -47,30 +45,22 @@ def stored(written: dict[str, np.ndarray], below: str) -> set[bytes]:
 
 
 def test_split_folders_with_classes(tmp_path):
-    written = write_tree(tmp_path, {"train/b": 12, "train/a": 8, "test/a": 3, "test/b": 2})
+    folders = {"train/b": 12, "train/a": 8, "val/a": 4, "val/b": 4, "test/a": 3, "test/b": 2}
+    written = write_tree(tmp_path, folders)
     data, _ = opened(tmp_path)
-    assert data.sizes == (18, 2, 5)
+    assert data.sizes == (20, 8, 5)
     assert data.classes == ("a", "b")
-    assert keys(data.train.images) | keys(data.validation.images) == stored(written, "train/")
+    assert keys(data.train.images) == stored(written, "train/")
+    assert keys(data.validation.images) == stored(written, "val/")
     assert keys(data.test.images) == stored(written, "test/")
     assert keys(data.test.images[data.test.labels == 0]) == stored(written, "test/a")
-    assert keys(data.train.images[data.train.labels == 1]) < stored(written, "train/b")
-    assert data.title == f"{tmp_path.name}, 25 images"
+    assert keys(data.train.images[data.train.labels == 1]) == stored(written, "train/b")
+    assert data.title == f"{tmp_path.name}, 33 images"
     assert str(tmp_path) not in str(data.describe())
-
-
-def test_a_validation_folder_is_kept_and_capped(tmp_path):
-    written = write_tree(
-        tmp_path, {"train/a": 9, "train/b": 9, "val/a": 4, "val/b": 4, "test/a": 3}
-    )
-    data, _ = opened(tmp_path)
-    assert data.sizes == (18, 8, 3)
-    assert keys(data.validation.images) == stored(written, "val/")
     fewer, _ = opened(tmp_path, validation_size=5)
-    assert fewer.sizes == (18, 5, 3)
+    assert fewer.sizes == (20, 5, 5)
     assert keys(fewer.validation.images) < stored(written, "val/")
     assert set(fewer.validation.labels) == {0, 1}  # not the first files by name
-    assert keys(fewer.train.images) == stored(written, "train/")
 
 
 def test_without_split_folders_a_tenth_is_for_test_for_ever(tmp_path):
@@ -91,15 +81,9 @@ def test_without_split_folders_a_tenth_is_for_test_for_ever(tmp_path):
     ("names", "classes", "parts"),
     [
         (["a.png", "b.png", "c.png"], None, None),
-        (["one/a.png", "one/b.png", "one/c.png"], None, None),
         (["x/a.png", "y/b.png", "c.png"], None, None),
         (["x/deep/a.png", "y/b.png", "y/c.png"], ("x", "y"), None),
         (["train/x/a.png", "train/y/b.png", "test/c.png"], ("x", "y"), [0, 0, 2]),
-        (
-            ["train/a.png", "valid/b.png", "train/c.png", "train/d.png", "extra/e.png"],
-            None,
-            [0, 1, 0, 0],
-        ),
         (["train/x/a.png", "train/y/b.png", "train/y/c.png"], ("x", "y"), None),
         (["Train/x/a.png", "TEST/x/b.png", "Train/y/c.png"], ("x", "y"), [0, 2, 0]),
         (["all/of/it/x/a.png", "all/of/it/y/b.png", "all/of/it/y/c.png"], ("x", "y"), None),
@@ -267,26 +251,9 @@ def test_processes_decode_the_same_and_leave_no_pixels_behind(tmp_path, monkeypa
     assert [path.name for path in data.folder.iterdir() if path.suffix != ".npy"] == ["meta.json"]
 
 
-def test_the_plan_of_a_dry_run_is_plain_lines(tmp_path):
-    """Without a terminal there is no bar and no control character."""
+def test_the_plan_says_what_was_found_and_what_will_be_done(tmp_path):
     write_tree(tmp_path, {"cat": 10, "dog": 10})
-    program = (
-        "import sys; from pathlib import Path\n"
-        "from vaeexp.data import describe_plan, open_dataset; from vaeexp.settings import "
-        "DataSettings\n"
-        "settings = DataSettings(dataset='folder', binarisation='none', image_size=4)\n"
-        "print('\\n'.join(describe_plan(open_dataset(settings, root=Path(sys.argv[1])))))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        cwd=Path(__file__).parents[4],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert "\x1b" not in done.stdout + done.stderr
-    assert done.stderr == ""
+    plan = describe_plan(opened(tmp_path, image_size=4)[0])
     for line in (
         "Files: 20 .png; height 6, width 5 pixels; all in colour",
         "Images: 4 × 4 pixels, cropped to the largest centred rectangle of these proportions and "
@@ -295,7 +262,7 @@ def test_the_plan_of_a_dry_run_is_plain_lines(tmp_path):
         "Classes: 2 (cat, dog)",
         "Sizes: 16 images to train on, 2 to validate, 2 to test; split seed 0",
     ):
-        assert line in done.stdout.splitlines()
+        assert line in plan
 
 
 def test_each_real_file_counts_once_whatever_links_lead_to_it(tmp_path):
@@ -353,25 +320,14 @@ def test_the_plan_says_what_of_the_files_is_dropped(tmp_path):
     assert "Dropped: all frames but the first (1 file)" in describe_plan(data)
 
 
-def test_names_in_any_script_with_spaces(tmp_path):
-    written = write_tree(tmp_path / "Fotos für 漢字", {"kleine Kätzchen": 6, "狗": 6})
-    data, _ = opened(tmp_path / "Fotos für 漢字")
-    assert data.classes == ("kleine Kätzchen", "狗")
-    images = [keys(split.images) for split in (data.train, data.validation, data.test)]
-    assert set.union(*images) == stored(written, "")
-    assert data.title == "Fotos für 漢字, 12 images"
-
-
-@pytest.mark.parametrize(
-    ("count", "sizes"), [(1, None), (2, None), (3, (1, 1, 1)), (12, (10, 1, 1))]
-)
+@pytest.mark.parametrize(("count", "sizes"), [(2, None), (3, (1, 1, 1)), (12, (10, 1, 1))])
 def test_how_few_images_are_enough(tmp_path, count, sizes):
-    write_tree(tmp_path, {"a": count})
+    write_tree(tmp_path / "Fotos für 漢字", {"kleine Kätzchen": count})
     if sizes:
-        assert opened(tmp_path)[0].sizes == sizes
+        assert opened(tmp_path / "Fotos für 漢字")[0].sizes == sizes
     else:
         with pytest.raises(UserError, match=f"got {count} image.* must be at least 3"):
-            opened(tmp_path)
+            opened(tmp_path / "Fotos für 漢字")
 
 
 def test_images_of_which_none_can_be_read_say_why(tmp_path):
