@@ -31,6 +31,7 @@ from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
 from vaeexp.data.duplicates import compare_splits, image_keys
 from vaeexp.data.first_look import look, settle_levels
 from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, RawImages, Source, blocks
+from vaeexp.words import plural
 
 _LAYOUT = 7  # raised whenever the same source would give other arrays
 _CHUNK = 2**20  # pixels drawn at a time; even, since one raw number serves two pixels
@@ -102,10 +103,7 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np
     holdout = tenth if source.definition.counts is None and VALIDATION not in parts else None
     if TEST not in parts:
         if len(training) < 3:
-            problem = (
-                f"got {len(training)} image{'s' * (len(training) != 1)} to train, validate and "
-                "test on"
-            )
+            problem = f"got {plural(len(training), 'image')} to train, validate and test on"
             raise UserError(str(source.root), f"{problem}; must be at least 3")
         parts[training[permutation(len(training), 0, Purpose.HELD_OUT_TEST)[:tenth]]] = TEST
         notes = (*notes, "Test: a tenth of the images, drawn once for ever")
@@ -114,7 +112,7 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], dict[int, np
     rows = {
         part: np.flatnonzero(readable & (parts == part)) for part in (TRAINING, VALIDATION, TEST)
     }
-    if any(not len(rows[part]) for part in (TRAINING, *parts)):
+    if any(not len(rows[part]) for part in (TRAINING, *np.unique(parts).tolist())):
         raise UserError(
             str(source.root), "got a split without readable images; must be at least one image each"
         )

@@ -38,44 +38,14 @@ def doubts(vae: "VAE", settings: "ModelSettings", image_shape: ImageShape) -> li
     """Return what the user cannot have meant with a freshly built model of a network of their own:
     a sentence each, with what to do.
     """
-    found: list[str] = []
-    for part, half in (("encoder", vae.encoder), ("decoder", vae.decoder)):
-        method = next((each for each in half.modules() if isinstance(each, Method)), None)
-        whole = half if method is None else method.whole
-        unused = [] if part == "decoder" and method is not None else not_honoured(whole)
-        if unused:
-            found.append(
-                f"model.network: `{unused[0]}` of the {part} of '{settings.network}' is never "
-                "called; the loss is distortion + beta × rate, and the sections `model` and "
-                "`train` set its parts."
-            )
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(_DRAWS, *image_shape, generator=generator)
-    z = (
-        torch.randn(_DRAWS, settings.latent_size, generator=generator)
-        * torch.logspace(-1, 1, _DRAWS)[:, None]
-    )
-    h = _outputs(vae.encoder, x, generator)
-    for index, name in enumerate(("means", "log-variances")[: vae.posterior.parameters]):
-        if bound := _bound(h[:, index :: vae.posterior.parameters] if h.dim() else h):
-            found.append(
-                f"model.network: the encoder of '{settings.network}' gives {name} in {bound[0]} "
-                f"only, as after {bound[1]}; {name} can be any number. Take the last activation "
-                "away"
-                + (", or return the logarithm of the variance." if name == "log-variances" else ".")
-            )
-    bound = None if isinstance(vae.decoder, Logits) else _bound(_outputs(vae.decoder, z, generator))
-    # Log-probabilities of levels are logits.
-    if bound and not (bound[0] == "(−∞, 0]" and vae.likelihood.outputs > 1):
-        remedy = ""
-        if vae.likelihood.outputs == 1 and bound[0] in ("[0, 1]", "[−1, 1]"):
-            value = "" if bound[0] == "[0, 1]" else " of (t + 1) / 2"
-            remedy = f', or keep it and write `outputs = "probabilities"`{value} in the class'
-        found.append(
-            f"model.network: the decoder of '{settings.network}' gives values in {bound[0]} "
-            f"only, as after {bound[1]}; likelihood {settings.likelihood} takes logits, so the "
-            f"images are squashed twice. Take the last activation away{remedy}."
-        )
+    z = torch.randn(_DRAWS, settings.latent_size, generator=generator)
+    z = z * torch.logspace(-1, 1, _DRAWS)[:, None]
+    found = _uncalled_methods(vae, settings.network)
+    found += _bounds_of_encoder(vae, settings.network, _outputs(vae.encoder, x, generator))
+    if not isinstance(vae.decoder, Logits):
+        found += _bounds_of_decoder(vae, settings, _outputs(vae.decoder, z, generator))
     for part, half, inputs in (("encoder", vae.encoder, x), ("decoder", vae.decoder, z)):
         if _mixes(half, inputs):
             found.append(
@@ -85,6 +55,55 @@ def doubts(vae: "VAE", settings: "ModelSettings", image_shape: ImageShape) -> li
                 "or take GroupNorm."
             )
     return found
+
+
+def _uncalled_methods(vae: "VAE", network: str) -> list[str]:
+    """Doubt methods such as `loss` in the modules of the halves."""
+    halves = {"encoder": vae.encoder, "decoder": vae.decoder}
+    if (whole := _whole(vae.encoder)) is not None:
+        halves = {"encoder": whole}  # of which the decoder is a part, too
+    return [
+        f"model.network: `{names[0]}` of the {part} of '{network}' is never called; the loss is "
+        "distortion + beta × rate, and the sections `model` and `train` set its parts."
+        for part, half in halves.items()
+        if (names := not_honoured(half))
+    ]
+
+
+def _whole(half: nn.Module) -> nn.Module | None:
+    """Return the whole VAE of which a half is a method; None for a half of its own."""
+    return next((each.whole for each in half.modules() if isinstance(each, Method)), None)
+
+
+def _bounds_of_encoder(vae: "VAE", network: str, h: Tensor) -> list[str]:
+    """Doubt means and log-variances that stay within bounds; h as of `_outputs`."""
+    found, numbers = [], vae.posterior.parameters
+    for index, name in enumerate(("means", "log-variances")[:numbers]):
+        if bound := _bound(h[:, index::numbers] if h.dim() else h):
+            remedy = ", or return the logarithm of the variance" if index else ""
+            found.append(
+                f"model.network: the encoder of '{network}' gives {name} in {bound[0]} only, as "
+                f"after {bound[1]}; {name} can be any number. Take the last activation away"
+                f"{remedy}."
+            )
+    return found
+
+
+def _bounds_of_decoder(vae: "VAE", settings: "ModelSettings", h: Tensor) -> list[str]:
+    """Doubt logits that stay within bounds; h as of `_outputs`."""
+    bound, one = _bound(h), vae.likelihood.outputs == 1
+    # Log-probabilities of levels are logits.
+    if bound is None or (bound[0] == "(−∞, 0]" and not one):
+        return []
+    remedy = ""
+    if one and bound[0] in ("[0, 1]", "[−1, 1]"):
+        value = "" if bound[0] == "[0, 1]" else " of (t + 1) / 2"
+        remedy = f', or keep it and write `outputs = "probabilities"`{value} in the class'
+    return [
+        f"model.network: the decoder of '{settings.network}' gives values in {bound[0]} only, as "
+        f"after {bound[1]}; likelihood {settings.likelihood} takes logits, so the images are "
+        f"squashed twice. Take the last activation away{remedy}."
+    ]
 
 
 def _mixes(half: nn.Module, inputs: Tensor) -> bool:
