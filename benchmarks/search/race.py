@@ -105,71 +105,11 @@ class Entry:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--space",
-        choices=SPACES,
-        nargs="+",
-        help="race on these alone; else on all that have a table",
-    )
-    parser.add_argument(
-        "--methods", choices=METHODS, nargs="+", default=METHODS, metavar="NAME", help="race these"
-    )
-    parser.add_argument(
-        "--surrogate", choices=SURROGATES, nargs="+", default=[*SURROGATES], metavar="NAME"
-    )
-    parser.add_argument("--lanes", type=int, nargs="+", default=LANES)
-    parser.add_argument("--repeats", type=int, default=REPEATS)
-    parser.add_argument(
-        "--epochs",
-        type=int,
-        help="trial-epochs of a search; else 1,200 or 3 whole trials in each lane",
-    )
-    parser.add_argument("--tables", type=Path, default=TABLES, help="folder of the tables")
-    parser.add_argument(
-        "--out", type=Path, default=Path("benchmarks/results"), help="folder of results and report"
-    )
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes")
-    parser.add_argument(
-        "--errors", action="store_true", help="print the errors of the surrogates, and race nothing"
-    )
-    parser.add_argument(
-        "--report", action="store_true", help="race nothing, and report the results at hand"
-    )
-    parser.add_argument("--no-report", action="store_true", help="leave the report to a later call")
-    parser.add_argument("--list", action="store_true", help="print the searches")
-    parser.add_argument("--pack", action="store_true", help="keep the results in `--out` for good")
-    parser.add_argument(
-        "--renew",
-        type=int,
-        metavar="N",
-        help="run N repeats of each kept search again, and keep all if they are equal",
-    )
-    parser.add_argument(
-        "--former",
-        type=Path,
-        metavar="CHECKOUT",
-        help="with --renew: the state that made the results",
-    )
+    parser = _parser()
     options = parser.parse_args()
     if options.renew is not None and options.renew < 1:
         parser.error(f"--renew: got {options.renew}; must be 1 or more.")
-    try:
-        tables = {
-            name: load_table(name, options.tables)
-            for name in options.space or _spaces(options.tables)
-        }
-        for table in tables.values():
-            table.spread()  # raises where no configuration has a second seed to be graded on
-    except ValueError as error:
-        parser.error(f"--tables: {error}")
-    if not tables and not options.list:
-        parser.error(
-            f"--tables: got {options.tables}, which holds no table; must hold files of "
-            f"{', '.join(SPACES)}. Try `make curves`."
-        )
+    tables = _tables(parser, options)
     if options.list:
         for name in METHODS:
             print(
@@ -218,6 +158,77 @@ def main() -> None:
             ]
             former = read_former(tables) if options.tables == TABLES else []
             write_report([*results, *former], options.out)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--space",
+        choices=SPACES,
+        nargs="+",
+        help="race on these alone; else on all that have a table",
+    )
+    parser.add_argument(
+        "--methods", choices=METHODS, nargs="+", default=METHODS, metavar="NAME", help="race these"
+    )
+    parser.add_argument(
+        "--surrogate", choices=SURROGATES, nargs="+", default=[*SURROGATES], metavar="NAME"
+    )
+    parser.add_argument("--lanes", type=int, nargs="+", default=LANES)
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        help="trial-epochs of a search; else 1,200 or 3 whole trials in each lane",
+    )
+    parser.add_argument("--tables", type=Path, default=TABLES, help="folder of the tables")
+    parser.add_argument(
+        "--out", type=Path, default=Path("benchmarks/results"), help="folder of results and report"
+    )
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes")
+    parser.add_argument(
+        "--errors", action="store_true", help="print the errors of the surrogates, and race nothing"
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="race nothing, and report the results at hand"
+    )
+    parser.add_argument("--no-report", action="store_true", help="leave the report to a later call")
+    parser.add_argument("--list", action="store_true", help="print the searches")
+    parser.add_argument("--pack", action="store_true", help="keep the results in `--out` for good")
+    parser.add_argument(
+        "--renew",
+        type=int,
+        metavar="N",
+        help="run N repeats of each kept search again, and keep all if they are equal",
+    )
+    parser.add_argument(
+        "--former",
+        type=Path,
+        metavar="CHECKOUT",
+        help="with --renew: the state that made the results",
+    )
+    return parser
+
+
+def _tables(parser: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, Table]:
+    """Load the tables of curves, or end with what is wrong with them."""
+    try:
+        tables = {
+            name: load_table(name, options.tables)
+            for name in options.space or _spaces(options.tables)
+        }
+        for table in tables.values():
+            table.spread()  # raises where no configuration has a second seed to be graded on
+    except ValueError as error:
+        parser.error(f"--tables: {error}")
+    if not tables and not options.list:
+        parser.error(
+            f"--tables: got {options.tables}, which holds no table; must hold files of "
+            f"{', '.join(SPACES)}. Try `make curves`."
+        )
+    return tables
 
 
 def _spaces(folder: Path) -> list[str]:

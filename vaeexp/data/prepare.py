@@ -28,7 +28,7 @@ import numpy as np
 from sweeps import UserError
 from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
-from vaeexp.data.duplicates import compare_splits, image_keys
+from vaeexp.data.duplicates import compare_sketches, compare_splits, image_keys
 from vaeexp.data.first_look import look, settle_levels
 from vaeexp.data.formats import PART_NAMES, TEST, TRAINING, VALIDATION, RawImages, Source, blocks
 from vaeexp.words import plural
@@ -179,6 +179,8 @@ def _compare_splits(
     names = {TRAINING: "training", VALIDATION: "validation", TEST: "test"}
     keys = {name: image_keys(raw.images, rows[part]) for part, name in names.items()}
     notes, warnings = compare_splits(keys, drawn=drawn)
+    own = {name: rows[part] for part, name in names.items()}
+    warnings += compare_sketches(raw.images, own, keys)
     return (notes if raw.notes else []), warnings
 
 
