@@ -14,7 +14,7 @@ import pandas as pd
 
 from sweeps import Damaged, Space, State, check_file, warn_once
 from sweeps.results import Interval, Results, mean_interval, tables_of
-from vaeexp.evaluation.metrics import METRICS, epoch_columns, result_columns
+from vaeexp.evaluation.metrics import METRICS, Place, epoch_columns, result_columns
 from vaeexp.import_paths import paths_in
 from vaeexp.run_files import EVALUATION, PICTURES
 from vaeexp.words import is_missing
@@ -75,6 +75,50 @@ def spent_by(ended: pd.DataFrame, epochs: pd.DataFrame) -> np.ndarray:
 def epochs_of(search: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     """Return the epochs of these trials of a search."""
     return epochs[~epochs["repeat"] & epochs["number"].isin(search["number"])]
+
+
+def at_best_epoch(epochs: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """Return these trials with the metrics of their best epoch, without trials that have no
+    epoch.
+    """
+    metrics = epochs.drop(columns=["objective", "round"]).rename(columns={"epoch": "best_epoch"})
+    scored = trials[trials["best_epoch"].notna()].astype({"best_epoch": "int64"})
+    return scored.merge(metrics, on=["repeat", "number", "best_epoch"])
+
+
+def with_best_epoch(epochs: pd.DataFrame, trials: pd.DataFrame, *places: Place) -> pd.DataFrame:
+    """Return these trials, each of them, with the metrics that their best epoch has at these
+    places.
+    """
+    keys, best = ["repeat", "number"], at_best_epoch(epochs, trials)
+    names = [name for name in best.columns if name.partition("/")[0] in places]
+    return trials.merge(best[[*keys, *names]], on=keys, how="left")
+
+
+def at_last_epoch(epochs: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """Return these trials with the metrics of the last epoch that they reported, `epoch`;
+    `objective` stays their best.
+
+    Where β is not 1, training moves away from the best −ELBO: a model as it was trained is the one
+    of the last epoch.
+    """
+    metrics = epochs.drop(columns=["objective", "round", "seconds"], errors="ignore")
+    last = metrics.sort_values("epoch", kind="stable").drop_duplicates(
+        ["repeat", "number"], keep="last"
+    )
+    return trials.merge(last, on=["repeat", "number"])
+
+
+def finite_points(last_epochs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with a finite rate and distortion."""
+    total = last_epochs["val/rate"] + last_epochs["val/distortion"]
+    return last_epochs[np.isfinite(total.astype(float))]
+
+
+def curve_of(epochs: pd.DataFrame, run: pd.Series) -> pd.DataFrame:
+    """Return the epochs of a run with a finite rate and distortion, in order."""
+    own = epochs[(epochs["repeat"] == run["repeat"]) & (epochs["number"] == run["number"])]
+    return own.dropna(subset=["val/rate", "val/distortion"]).sort_values("epoch")
 
 
 def column(frame: pd.DataFrame, name: str) -> pd.Series:

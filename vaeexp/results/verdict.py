@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from vaeexp.results.statements import NATS, Figure, Statement, Statements
@@ -152,3 +153,28 @@ def came_further(found: tuple[SearchedTrial, float]) -> Statement:
         "best": Figure(float(best), unit=NATS, n=1),
     }
     return Statement("get.further", values, rows=(str(trial.number),))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the trials of a study's search say of the search itself."""
+
+    study: "StudyRecord"
+    trials: Sequence[SearchedTrial]
+
+    @property
+    def all_failed(self) -> bool:
+        """Whether each trial of the search failed."""
+        return all_failed(self.trials)
+
+    @cached_property
+    def nothing_learned(self) -> Statements:
+        """Why the search has taught nothing, and what to do; empty where it has."""
+        return nothing_learned(self.study, self.trials)
+
+    @cached_property
+    def further(self) -> tuple[SearchedTrial, float] | None:
+        """The unfinished trial that had reached less than the best complete one, and the value of
+        that; None where none had.
+        """
+        return further_trial(self.study, self.trials)
