@@ -75,10 +75,6 @@ _SCALE = "β = 1 here is {weight:short} in a loss of mean"
 _OF_BEST = "[, and β = {best} is {best_weight:short}]"
 _SHEET = "{shown} of the {training} training images as the models are given them:"
 _PUBLISHED = "Published: {model} ({source}); one figure, no interval"
-_FOREST = (
-    "The model is a forest of randomised trees on {complete} complete and {pruned} pruned trials, "
-    "these with what they had reached"
-)
 _HOLE = "have {shared:or}, so they say nothing of {parameter}"
 _RACE = "The race of {configurations:configuration} over {seeds} seeds"
 _TOOK = "It took {runs} of {planned:run}"
@@ -372,11 +368,6 @@ TEMPLATES: dict[str, str] = {
     "nothing can be said",
     "plot.left_out_complete": "Left out: {left}, never tried to the end where the other "
     "parameters are good, so nothing can be said",
-    "plot.forest": _FOREST,
-    "plot.forest_one_above": f"{_FOREST}; the value above {{ceiling}} counts as that",
-    "plot.forest_above": f"{_FOREST}; the {{above}} values above {{ceiling}} count as that",
-    "plot.forest_explains": "It explains little of trials that its trees have not seen "
-    "(out-of-bag R² {r2}): read tendencies from it, not numbers",
     "plot.given": "The study file gave the first {trials}; what the line gains there is no work "
     "of the search",
     "plot.volume": "The area between the front and the reference point ({first} {first_worst}, "

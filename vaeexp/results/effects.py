@@ -46,10 +46,6 @@ class ParameterEffect:
     """Importance with its 95 % interval, from 0 to 1: what set the best apart among the trials that
     the sampler chose.
     """
-    span: float = math.nan
-    """Nats per image between the best and the worst of the partial dependence over covered
-    values.
-    """
     at_bound: Bound | None = None
     """The end of what was searched at which the best trials pile up
     (`sweeps.study.ranges.hits_of`).
@@ -64,7 +60,6 @@ def parameter_effects(
     parameters: Parameters,
     found: pd.DataFrame,
     importances: pd.DataFrame,
-    spans: Mapping[str, float],
     hits: Sequence[BoundHit],
     winner_ends: Mapping[str, Bound],
 ) -> list[ParameterEffect]:
@@ -73,7 +68,6 @@ def parameter_effects(
     Args:
         found: complete trials, the best first, and under promotion the paused ones after them.
         importances: as `importance_table`.
-        spans: parameter → span of its partial dependence, nats.
         hits: ends at which the best trials lie.
         winner_ends: parameter → the end at which the best configuration lies.
     """
@@ -92,7 +86,6 @@ def parameter_effects(
                 share=shares.get("share", math.nan),
                 share_low=shares.get("low", math.nan),
                 share_high=shares.get("high", math.nan),
-                span=float(spans.get(name, math.nan)),
                 at_bound=bounds.get(name),
                 winner_at=winner_ends.get(name),
             )

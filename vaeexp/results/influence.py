@@ -1,4 +1,4 @@
-"""What the search shows of each parameter: importance, dependence, coverage, cost at equal epochs,
+"""What the search shows of each parameter: importance, coverage, cost at equal epochs,
 ends of ranges, failures.
 """
 
@@ -13,7 +13,6 @@ from vaeexp.results.coverage import Coverage, measure_coverage
 from vaeexp.results.divergence import Divergence, divergences
 from vaeexp.results.effects import ParameterEffect, parameter_effects
 from vaeexp.results.equal_epochs import EqualEpochEffect, at_common_epoch, equal_epoch_effects
-from vaeexp.results.forest import Dependence, Forest, dependence, grow_forest
 from vaeexp.results.holes import Holes, find_holes
 from vaeexp.results.parameters import configuration_of, importance_table
 from vaeexp.results.plan import StudyPlan
@@ -110,30 +109,10 @@ class Influence:
     # ---- what a value costs ----
 
     @cached_property
-    def forest(self) -> Forest | None:
-        """A model of validation −ELBO over the parameters; None where no importance can be said, or
-        trials were paused at different epochs.
-        """
-        names = [] if promotes(self.plan.study) else list(self.importances.index)
-        return grow_forest(self.plan.parameters, names, self.learned, self.plan.seed, self.left_out)
-
-    @cached_property
-    def dependences(self) -> dict[str, Dependence]:
-        """Parameter → what the forest expects along it, the most important first; empty without a
-        forest.
-        """
-        return (
-            {}
-            if self.forest is None
-            else {name: dependence(self.forest, name) for name in self.forest.parameters}
-        )
-
-    @cached_property
     def effects(self) -> list[ParameterEffect]:
         """What the search shows of each searched parameter, in the order of the study file."""
-        spans = {name: dependence.span for name, dependence in self.dependences.items()}
         return parameter_effects(
-            self.plan.parameters, self.found, self.importances, spans, self.hits, self.winner_ends
+            self.plan.parameters, self.found, self.importances, self.hits, self.winner_ends
         )
 
     @cached_property

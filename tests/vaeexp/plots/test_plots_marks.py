@@ -185,11 +185,6 @@ def one_of(names):
     )
 
 
-def on_edge(tables, axes, row, place):
-    at, room = tables.on_axis(row, axes.get_xlabel())
-    return abs(place[0][0] - at) <= room
-
-
 def in_order(tables, axes, row, place):
     return place[0][0] == int(row) and np.isclose(place[0][1], under(tables.value(row), axes))
 
@@ -230,7 +225,6 @@ EXPECTED = {
     "learning_curves": one_of(["objective"]),
     "confirmed_curves": median,
     "train_validation": one_of(["train/neg_elbo", "val/neg_elbo"]),
-    "partial_dependence": on_edge,
     "paired_differences": pair,
     "baseline_curves": one_of(["val/neg_elbo", *RATES]),
 }

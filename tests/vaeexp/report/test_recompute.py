@@ -359,7 +359,6 @@ def test_a_check_that_says_otherwise_than_the_tables_is_found(folders, state, ch
         ("interim", "plot.epoch", "epoch"),
         ("a hole", "hole.both", "below"),
         ("finished", "plot.importance", "trials"),
-        ("finished", "plot.forest", "pruned"),
         ("finished", "plot.by_run", "trial"),
         ("finished", "table.confirmed_pairs", "pairs"),
         ("finished", "method.beta", "weight"),

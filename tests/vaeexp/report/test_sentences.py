@@ -103,11 +103,6 @@ LEFT = {
 LEFT_WORDS = "prior = normal and vampprior; components = 3"
 PUBLISHED = {"model": "VAE", "source": "B, 2016", "nll": Figure(value=86.76)}
 UNPUBLISHED = Statement(id="unpublished.samples", values={"samples": (200, 500), "published": 5000})
-FOREST = {"complete": 7, "pruned": 1041, "above": 2, "ceiling": Figure(value=1234.4, digits=0)}
-FOREST_WORDS = (
-    "The model is a forest of randomised trees on 7 complete and 1,041 pruned trials, these with "
-    "what they had reached"
-)
 WEIGHT = {
     "weight": Figure(value=0.00000128),
     "best": Figure(value=0.535, digits=None),
@@ -773,14 +768,6 @@ SAID: dict[str, tuple[dict, str]] = {
         LEFT,
         f"Left out: {LEFT_WORDS}, never tried to the end where the other parameters are good, so "
         "nothing can be said",
-    ),
-    "plot.forest": (FOREST, FOREST_WORDS),
-    "plot.forest_one_above": (FOREST, f"{FOREST_WORDS}; the value above 1,234 counts as that"),
-    "plot.forest_above": (FOREST, f"{FOREST_WORDS}; the 2 values above 1,234 count as that"),
-    "plot.forest_explains": (
-        {"r2": Figure(value=0.31)},
-        "It explains little of trials that its trees have not seen (out-of-bag R² 0.31): read "
-        "tendencies from it, not numbers",
     ),
     "plot.given": (
         {"trials": 3},

@@ -10,7 +10,7 @@ import pytest
 from planted_studies import Planted, noise, planted, results_of
 from report_text import in_words
 
-from vaeexp.plots.parameters import dependence_caption, importance_caption, partial_dependence
+from vaeexp.plots.parameters import importance_caption
 from vaeexp.report.by_parameter import by_parameter, described
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import learned_trials
@@ -79,25 +79,17 @@ def test_whoever_was_promoted_is_better_than_a_trial_that_was_not_whatever_they_
 def test_two_complete_trials_of_sixty_say_which_parameter_mattered(study):
     view = view_of(study)
     assert view.importances.index[0] == "beta"
-    assert all(np.isnan(effect.span) for effect in view.influence.effects)
     assert "all 60 complete and pruned trials" in in_words(importance_caption(view))
     assert "learns slowly at first counts as bad" in in_words(importance_caption(view))
 
 
-def test_values_of_different_epochs_are_not_averaged(study):
-    view = view_of(study)
-    assert view.influence.forest is None
-    assert partial_dependence(view) is None
-    assert "forest" not in in_words(dependence_caption(view))
+def test_too_few_promoted_or_complete_trials_say_nothing(study):
     assert view_of(study, "median").importances.empty  # two complete trials
-
-
-def test_too_few_promoted_trials_say_nothing(study):
     few = {name: values[:24] for name, values in study.columns.items()}
     random = np.random.default_rng(4)
     alone = replace(study, columns=few, compared=study.compared[:0], paired=study.paired[:0])
     small = promoted(alone, random, "normal")
-    assert (len(view_of(small).judged), view_of(small).importances.empty) == (8, True)
+    assert (len(view_of(small).influence.judged), view_of(small).importances.empty) == (8, True)
 
 
 def test_a_value_is_covered_where_paused_trials_tried_it(study):
