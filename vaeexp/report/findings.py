@@ -36,7 +36,6 @@ from vaeexp.results.tested_settings import (
     same_runs,
     same_training,
 )
-from vaeexp.results.verdict import came_further
 from vaeexp.words import format_value, parameter_label
 
 EQUAL = 0.01
@@ -128,7 +127,7 @@ def get(view: StudyView) -> list[Statement]:
     return [
         reached,
         *margins,
-        *([came_further(view.verdict.further)] if view.verdict.further else []),
+        *view.verdict.came_further,
     ]
 
 
@@ -321,13 +320,11 @@ def _signed(figure: Figure, sign: int) -> Figure:
 
 
 def _named(interactions: Sequence[Interaction]) -> list[Interaction]:
-    """Return the interactions that were found; of those without a known cause the first of each
-    comparison.
-    """
+    """Return the interactions that were found, the first of each comparison."""
     kept: dict[tuple[str, ...], Interaction] = {}
     for each in interactions:
         if each.consistent:
-            kept.setdefault((*_compared_in(each), each.other if each.is_cause else ""), each)
+            kept.setdefault(_compared_in(each), each)
     return list(kept.values())
 
 
@@ -339,7 +336,6 @@ def _compared_in(interaction: Interaction) -> tuple[str, str, str]:
 def _interaction(interaction: Interaction) -> Statement:
     """Say which value is better on each side; a gap above 0 is in favour of the first."""
     name, first, second = _compared_in(interaction)
-    by = parameter_label(interaction.other)
     values: dict[str, Any] = {}
     for side, gap in {"below": interaction.below, "above": interaction.above}.items():
         values |= {
@@ -350,13 +346,11 @@ def _interaction(interaction: Interaction) -> Statement:
         "compare.interaction_of_value" if interaction.rest else "compare.interaction",
         **values,
         parameter=parameter_label(name),
-        other=by if interaction.is_cause else "setting",
-        by=by,
+        by=parameter_label(interaction.other),
         at=format_value(interaction.threshold),
         rest=tuple(interaction.rest),
         pairs=interaction.n,
         settings=interaction.configurations,
-        alike=tuple(map(parameter_label, interaction.alike)),
     )
 
 
@@ -479,7 +473,8 @@ def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> St
     if len(texts) < 2:
         return say("parameter.one_value", parameter=label, value=texts[0])
     names = row_names(best_of(view.found[parameter.places(view.found).notna()]))
-    values: dict[str, Any] = {"parameter": label, "end": end, "failed": effect.failed or None}
+    failed = int((view.search["state"] == "failed").sum())
+    values: dict[str, Any] = {"parameter": label, "end": end, "failed": failed or None}
     behind = Figure.of(effect.behind)
     if math.isfinite(behind.low):
         costs = {

@@ -312,6 +312,5 @@ def _difference(comparison: PairComparison) -> dict[str, Any]:
         "pairs": len(comparison.pairs),
         "difference": comparison.interval,
         "settled": comparison.better is not None,
-        "others": comparison.others,
         "by_configuration": comparison.by_configuration,
     }

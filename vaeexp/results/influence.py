@@ -112,7 +112,7 @@ class Influence:
     def effects(self) -> list[ParameterEffect]:
         """What the search shows of each searched parameter, in the order of the study file."""
         return parameter_effects(
-            self.plan.parameters, self.found, self.importances, self.hits, self.winner_ends
+            self.plan.parameters, self.importances, self.hits, self.winner_ends
         )
 
     @cached_property
@@ -130,7 +130,6 @@ class Influence:
             self.holes,
             first=None if self.winner is None else int(self.winner["number"]),
             least_epoch=self._least_epoch,
-            failed=int((self.search["state"] == "failed").sum()),
             seed=self.plan.seed,
         )
 

@@ -2,7 +2,6 @@
 distances between them.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,12 +12,16 @@ import pandas as pd
 
 from sweeps import baseline_names
 from sweeps.results import Race, Results, race_of
-from vaeexp.results.new_seeds import NewSeeds, new_seeds, seeds_of
+from vaeexp.results.new_seeds import (
+    NewSeeds,
+    new_seeds,
+    seeds_of,
+)
 from vaeexp.results.plan import StudyPlan
 from vaeexp.results.tables import (
-    changed_trial,
     per_image_arrays,
-    split_by_configuration,
+    text_of,
+    values_of,
     with_purpose,
 )
 from vaeexp.results.tested_settings import (
@@ -29,7 +32,7 @@ from vaeexp.results.tested_settings import (
     baseline_margins,
     winner_margins,
 )
-from vaeexp.words import format_configuration
+from vaeexp.words import format_configuration, is_missing
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,14 +136,22 @@ class Retrained:
         ]
         if spec.get("at") != "best":
             return [(None, runs)] if len(runs) else []
-        firsts = [
-            int(number) for number in (best, *self.found["number"].head(1)) if number is not None
-        ]
         settings, space = spec.get("settings") or {}, self.results.study.space
-        rows = [
-            (changed_trial(own, settings, space, firsts, self._params_of), own)
-            for own in split_by_configuration(runs)
-        ]
+        # A run that also confirms a trial is recorded as that trial's, so the best are asked first.
+        asked = [best, *self.found["number"].head(1), *runs["source_trial"]]
+        sources = [*dict.fromkeys(int(number) for number in asked if not is_missing(number))]
+        given = {source: self._params_of(source) for source in sources}
+        after = {source: text_of(space.changed(own, settings)) for source, own in given.items()}
+        # Of two trials that it makes alike, it changes the one that is not so already.
+        sources.sort(key=lambda source: text_of(given[source]) == after[source])
+        changed = {after[source]: source for source in reversed(sources)}
+        texts = np.array([text_of(values_of(run)) for _, run in runs.iterrows()])
+        rows = []
+        for text in dict.fromkeys(texts.tolist()):
+            own = runs[texts == text]
+            recorded = own["source_trial"].dropna()
+            known = int(recorded.iloc[0]) if len(recorded) else None
+            rows.append((changed.get(text, known), own))
         return sorted(rows, key=lambda row: row[0] != best)
 
     def opposed(self, baseline: TestedSetting) -> TestedSetting | None:
@@ -195,27 +206,29 @@ class Retrained:
 
     @cached_property
     def new_seeds(self) -> list[NewSeeds]:
-        """What became of the fresh seeds of each configuration that is confirmed, compared or a
-        baseline, also without a complete run.
+        """What became of the fresh seeds of each confirmed configuration, then of each baseline;
+        also without a complete run.
         """
         return [*self._seeds_of_found, *self._seeds_of_baselines]
 
     @cached_property
     def _seeds_of_found(self) -> list[NewSeeds]:
-        return new_seeds(self.results.trials, self.results.study.spec, self.race, {})
+        runs = with_purpose(self.results.trials, "confirm")
+        asked = int((self.results.study.spec.get("confirm") or {}).get("seeds") or 0)
+        made = []
+        for source in dict.fromkeys(map(int, runs["source_trial"])):
+            planned = asked if self.race is None else self.race.seeds.get(source, 0)
+            made.append(new_seeds(runs[runs["source_trial"] == source], planned, source))
+        return made
 
     @cached_property
     def _seeds_of_baselines(self) -> list[NewSeeds]:
-        trials, sources = self.results.trials, defaultdict[int, list[tuple[str, int | None]]](list)
-        for name in self.plan.baseline_specs:
-            for source, part in self._parts_of_baseline(name, trials[trials["repeat"]]):
-                for place in part.index:
-                    sources[place].append((name, source))
-        return [
-            each
-            for each in new_seeds(trials, self.results.study.spec, None, sources)
-            if each.purpose == "baseline"
-        ]
+        trials, made = self.results.trials, []
+        for name, spec in self.plan.baseline_specs.items():
+            for source, runs in self._parts_of_baseline(name, trials[trials["repeat"]]):
+                planned = int(spec.get("seeds") or 0)
+                made.append(new_seeds(runs, planned, source, name))
+        return made
 
     @cached_property
     def untrained(self) -> list[TestedSetting]:

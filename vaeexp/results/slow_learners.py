@@ -23,7 +23,7 @@ import pandas as pd
 
 from sweeps.results import Interval, pooled_deviation
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import epochs_of, with_purpose
+from vaeexp.results.tables import best_up_to, epochs_of, with_purpose
 from vaeexp.words import is_missing
 
 FAIR = 0.9
@@ -115,12 +115,9 @@ def _pairs(view: StudyView, counted: pd.DataFrame, epoch: int) -> pd.DataFrame:
     """Return the best value up to the rung and that up to the end of each complete trial, those of
     finite values.
     """
-    after = counted[
-        (counted["epoch"] > view.plan.warmup) & counted["number"].isin(view.ranked["number"])
-    ]
-    at_rung = after[after["epoch"] <= epoch].groupby("number")["objective"].min()
-    table = pd.DataFrame({"rung": at_rung, "end": after.groupby("number")["objective"].min()})
-    return table[np.isfinite(table.to_numpy(float)).all(axis=1)]
+    after = counted[counted["number"].isin(view.ranked["number"])]
+    after = after[after["epoch"] > view.plan.warmup]
+    return pd.DataFrame({"rung": best_up_to(after, epoch), "end": best_up_to(after)}).dropna()
 
 
 def _spearman(pairs: pd.DataFrame) -> Interval:
@@ -183,13 +180,9 @@ def _late(view: StudyView, run: pd.Series, winner: pd.Series, margin: float) -> 
     own = view.search[view.search["number"] == number].iloc[0]
     rung = int(own["epochs"])
     counted = epochs_of(view.search, view.epochs)
-    came = counted.groupby("number")["epoch"].max() >= rung
-    before = (
-        counted[(counted["epoch"] <= rung) & (counted["epoch"] > view.plan.warmup)]
-        .groupby("number")["objective"]
-        .min()
-    )
-    values = before.reindex(came.index[came]).fillna(math.inf)
+    lengths = counted.groupby("number")["epoch"].max()
+    values = best_up_to(counted[counted["epoch"] > view.plan.warmup], rung)
+    values = values.reindex(lengths.index[lengths >= rung]).fillna(math.inf)
     at_rung = float(values[number])
     value = (
         float(run["objective"])

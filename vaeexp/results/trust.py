@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from sweeps import BEST, LEAST_RANKED, Bound, end_of, has_ends, masked
 from vaeexp.results import grown, piled_up, widening_option
 from vaeexp.results.course import LEAST_COMPARED, compared_course
 from vaeexp.results.new_seeds import PURPOSES, failed_seeds, failures_of
-from vaeexp.results.pruner_replay import LEAST, rank_correlations, recorded_curves, replay_pruner
+from vaeexp.results.pruner_replay import LEAST, recorded_curves, replay_pruner
 from vaeexp.results.slow_learners import (
     LateTrial,
     RungRanks,
@@ -34,10 +33,6 @@ from vaeexp.words import format_value, parameter_label
 
 LAST = 0.1
 """Share of a run's epochs, its last ones, that should gain little."""
-SHOWN = 3
-"""Configurations with a failed seed that are named."""
-FAIR_CORRELATION = 0.7
-"""Rank correlation with the end from which an epoch is a fair guess of it."""
 _BUDGET = ("--trials", "--seconds")
 """Options of `vaeexp sweep` that an advice sets itself."""
 
@@ -250,31 +245,26 @@ def pruner_kept_winners(view: StudyView) -> Check:
     """
     if (ranks := rung_ranks(view)) is not None:
         return _paused_winners(view, ranks)
-    plan, curves = view.plan, recorded_curves(view.epochs, view.ranked)
-    course = _early_ranks(rank_correlations(curves, plan.warmup))
-    replay = replay_pruner(view.study.spec.get("pruner"), curves, plan.fixed("epochs"), plan.warmup)
+    plan = view.plan
+    replay = replay_pruner(
+        view.study.spec.get("pruner"),
+        recorded_curves(view.epochs, view.ranked),
+        plan.fixed("epochs"),
+        plan.warmup,
+    )
     if replay is None:
         rule = (view.study.spec.get("pruner") or {}).get("name") or "none"
         why = {"none": _one("check.no_pruner"), "promotion": _one("check.no_rung")}
-        return Check(
-            "pruner", "unknown", why.get(rule, _one("check.few_curves", least=LEAST)), course
-        )
-    setting, value, search_on = replay.setting, replay.recommended, _search_on(view)
+        return Check("pruner", "unknown", why.get(rule, _one("check.few_curves", least=LEAST)))
     found = _one(
         "check.replayed",
         stopped=replay.stopped,
         best=replay.winners,
-        setting=setting,
+        setting=replay.setting,
         present=replay.present,
     )
-    if value is None:
-        advice = _do(
-            "without_pruner", f"{search_on} --set pruner.name=none --extend", setting=setting
-        )
-    else:
-        advice = _do("more_patience", f"{search_on} --set pruner.{setting}={value} --extend")
-        course += _one("check.spares", setting=setting, value=value, saved=replay.saved)
-    return _judged("pruner", replay.stopped == 0, found, advice, course)
+    command = f"{_search_on(view)} --set pruner.name=none --extend"
+    return _judged("pruner", replay.stopped == 0, found, _do("without_pruner", command))
 
 
 def _paused_winners(view: StudyView, ranks: RungRanks) -> Check:
@@ -320,31 +310,6 @@ def _late_trial(one: LateTrial) -> Statement:
     )
 
 
-def _early_ranks(correlations: pd.Series) -> Statements:
-    """Say how well early epochs rank the complete trials as the last one does; empty where too few
-    have the same length.
-    """
-    if correlations.empty:
-        return ()
-    early = int(correlations.index[max(1, round(len(correlations) / 5)) - 1])
-    fair = next(
-        (
-            int(epoch)
-            for epoch in correlations.index
-            if (correlations.loc[epoch:] >= FAIR_CORRELATION).all()
-        ),
-        None,
-    )
-    at_early = Figure(float(correlations.loc[early]))
-    return _one(
-        "check.early_ranks",
-        epoch=early,
-        correlation=at_early,
-        fair=FAIR_CORRELATION,
-        fair_from=fair,
-    )
-
-
 # ---- confirmation and test ----
 
 
@@ -352,30 +317,25 @@ def seeds_trained(view: StudyView) -> Check:
     """Check that every run with a fresh seed trained to its end. A seed that failed is missing from
     each mean, which is then too good.
     """
-    failed = [seeds for seeds in view.retrained.new_seeds if seeds.failed]
-    runs = with_purpose(view.trials, *PURPOSES)
-    if not failed:
-        planned, complete = (
-            sum(getattr(each, n) for each in view.retrained.new_seeds)
-            for n in ("planned", "complete")
+    seeds, runs = view.retrained.new_seeds, with_purpose(view.trials, *PURPOSES)
+    if failures := failures_of(runs):
+        further = tuple(
+            Statement(
+                "check.seeds_of",
+                {"title": each.title, "failed": each.failed, "planned": each.planned},
+            )
+            for each in seeds
+            if each.failed
         )
-        if not planned:
-            return Check("new_seeds", "nothing", _one("check.no_seeds"))
-        if complete < planned and not view.study.finished:
-            found = _one("check.seeds_so_far", complete=complete, planned=planned)
-            advice = _do("finish", _sweep(view))
-            return Check("new_seeds", "unknown", found, advice=advice)
-        return Check("new_seeds", "good", _one("check.seeds_trained", runs=len(runs)))
-    failures = failures_of(runs)
-    further: Statements = ()
-    for each in failed[:SHOWN]:
-        further += _one(
-            "check.seeds_of", title=each.title, failed=each.failed, planned=each.planned
-        )
-    if len(failed) > SHOWN:
-        further += _one("check.seeds_of_others", others=len(failed) - SHOWN)
-    found = failed_seeds(failures, len(runs))
-    return Check("new_seeds", "warning", found, further, remedy(failures[0].kind))
+        found = failed_seeds(failures, len(runs))
+        return Check("new_seeds", "warning", found, further, remedy(failures[0].kind))
+    if runs.empty:
+        return Check("new_seeds", "nothing", _one("check.no_seeds"))
+    planned, complete = sum(each.planned for each in seeds), sum(each.complete for each in seeds)
+    if complete < planned and not view.study.finished:
+        found = _one("check.seeds_so_far", complete=complete, planned=planned)
+        return Check("new_seeds", "unknown", found, advice=_do("finish", _sweep(view)))
+    return Check("new_seeds", "good", _one("check.seeds_trained", runs=len(runs)))
 
 
 def validation_holds_on_test(view: StudyView) -> Check:
@@ -433,7 +393,7 @@ def learned_out(view: StudyView) -> Check:
     any case, a baseline that is the best configuration with more epochs answers: whether it is
     better on test, by the corrected test.
     """
-    gains = [gain for setting in view.confirmed for gain in late_gains(view, setting.runs)]
+    gains = late_gains(view)
     if not gains:
         return Check("learned_out", "unknown", _one("check.no_late_gain"))
     gain, spread = float(np.mean(gains)), spread_over_seeds(view)[0]
@@ -483,13 +443,13 @@ def _longer(view: StudyView) -> BaselineMargin | None:
     return None
 
 
-def late_gains(view: StudyView, runs: pd.DataFrame) -> list[float]:
-    """Return by how much the last tenth of the epochs lowered the best value of each run, nats;
-    without runs of under ten epochs.
+def late_gains(view: StudyView) -> list[float]:
+    """Return by how much the last tenth of the epochs lowered the best value of each confirmed
+    run, nats; without runs of under ten epochs.
     """
     gains = []
     epochs = view.epochs[view.epochs["repeat"] & (view.epochs["epoch"] > view.plan.warmup)]
-    for number in runs["number"]:
+    for number in view.retrained.confirm_runs["number"]:
         curve = (
             epochs.loc[epochs["number"] == number].sort_values("epoch")["objective"].to_numpy(float)
         )

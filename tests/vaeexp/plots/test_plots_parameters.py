@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from drawn_studies import SPACE, bowl, drawn, study
+from drawn_studies import SPACE, bowl, drawn, study, with_curves
 from matplotlib.collections import LineCollection
 from synthetic_study import SEARCH, make_results, texts
 
@@ -16,7 +16,7 @@ from vaeexp.results.study_view import StudyView
 
 @pytest.fixture(scope="module")
 def made():
-    return bowl(120)
+    return with_curves(bowl(120))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,8 @@ def test_names_of_choices_do_not_overlap_in_a_panel():
         "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
         "beta": SPACE["beta"],
     }
-    figure = equal_epochs(StudyView(study(drawn(40, space=space), np.arange(40.0), space=space)))
+    results = with_curves(study(drawn(40, space=space), np.arange(40.0), space=space))
+    figure = equal_epochs(StudyView(results))
     figure.draw_without_rendering()
     angles = {
         name: panel(figure, name).get_xticklabels()[0].get_rotation()
@@ -90,7 +91,8 @@ def test_names_that_stand_aslant_keep_clear_of_each_other(values):
         "beta": SPACE["beta"],
         "components": SPACE["beta"],
     }
-    figure = equal_epochs(StudyView(study(drawn(40, space=space), np.arange(40.0), space=space)))
+    results = with_curves(study(drawn(40, space=space), np.arange(40.0), space=space))
+    figure = equal_epochs(StudyView(results))
     figure.draw_without_rendering()
     axes = panel(figure, "optimizer")
     ticks = axes.get_xticklabels()

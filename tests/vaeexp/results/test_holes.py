@@ -2,7 +2,6 @@
 and not where nothing matters.
 """
 
-import itertools
 import math
 
 import numpy as np
@@ -11,7 +10,7 @@ from drawn_studies import SPACE, drawn, study
 from planted_studies import NOISES, PARAMETERS, at_most, planted
 
 from sweeps.results import Results
-from vaeexp.results.holes import LEAST_BEYOND, NumberHole, behind_p, find_holes
+from vaeexp.results.holes import LEAST_BEYOND, NumberHole, find_holes
 from vaeexp.results.study_view import StudyView
 
 EDGES = (0.1, 1.0)
@@ -113,25 +112,6 @@ def test_numbers_in_a_hole_are_those_beyond_its_ends():
     both = NumberHole(low=0.1, high=1.0, **one)
     assert both.has(numbers).tolist() == [True, False, False, False, True, False]
     assert NumberHole(low=None, high=1.0, **one).has(numbers).sum() == 1
-
-
-@pytest.mark.parametrize(
-    "having",
-    [
-        *itertools.islice(itertools.product([False, True], repeat=7), 1, 127, 9),
-        (True,) * 2 + (False,) * 40,
-    ],
-)
-def test_the_test_is_that_of_mann_and_whitney(having):
-    """By counting: in what share of all orders do those that have it stand as far behind, or
-    further?
-    """
-    having = np.array(having)
-    orders = [
-        sum(places) for places in itertools.combinations(range(len(having)), int(having.sum()))
-    ]
-    expected = np.mean(np.array(orders) >= np.flatnonzero(having).sum())
-    assert behind_p(having) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(2_000, marks=pytest.mark.slow)])

@@ -53,7 +53,7 @@ def by_optuna(results: Results) -> dict[str, float]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("count", [10, 11, 24, 57, 300])
+@pytest.mark.parametrize("count", [10, 24, 300])
 @pytest.mark.parametrize("digits", [0, 6])
 def test_importances_are_those_of_optuna(count, digits):
     results = bowl(count, seed=count, noise=4)
