@@ -262,14 +262,9 @@ def hole_statement(hole: NumberHole) -> Statement:
     """Say that all trials with β below or above some value have other bad values, so that they say
     nothing of β.
     """
-    kind = (
-        "both"
-        if hole.low is not None and hole.high is not None
-        else "below"
-        if hole.high is None
-        else "above"
-    )
     ends = {"below": hole.low, "above": hole.high}
+    known = [name for name, end in ends.items() if end is not None]
+    kind = known[0] if len(known) == 1 else "both"
     values = {
         "parameter": parameter_label(hole.parameter),
         **{name: None if end is None else Figure(end, digits=None) for name, end in ends.items()},

@@ -124,12 +124,11 @@ def _spearman(pairs: pd.DataFrame) -> Interval:
     """Return the rank correlation with its 95 % interval (Bonett and Wright 2000); NaN where one
     side has one value alone.
     """
-    ranks, n = pairs.rank().to_numpy(float), len(pairs)
-    centred = ranks - ranks.mean(axis=0) if n else ranks
-    squares = float((centred**2).sum(axis=0).prod())
-    if n < 2 or squares == 0:
+    n = len(pairs)
+    if pairs["rung"].nunique() < 2 or pairs["end"].nunique() < 2:
         return Interval(mean=math.nan, low=math.nan, high=math.nan, n=n)
-    rho = float((centred[:, 0] * centred[:, 1]).sum() / math.sqrt(squares))
+    ranks = pairs.rank()
+    rho = ranks["rung"].corr(ranks["end"])
     if n < 4 or abs(rho) > 1 - 1e-9:
         return Interval(mean=rho, low=math.nan, high=math.nan, n=n)
     half = 1.959964 * math.sqrt((1 + rho**2 / 2) / (n - 3))

@@ -290,11 +290,12 @@ time.
 @pytest.mark.parametrize(
     ("kind", "seeds", "shape"),
     [
-        # What is said of runs that diverge is held by test_default_comparisons.py, too.
+        # What is said of slow learners is held by test_slow_learners.py, too, and what is said of
+        # runs that diverge by test_default_comparisons.py.
         *(
             pytest.param(kind, SEEDS, FEW_TRIALS, id=kind)
             for kind in KINDS
-            if kind != "diverging_repeats"
+            if kind not in ("slow", "diverging_repeats")
         ),
         *(
             pytest.param(kind, range(40), {}, id=f"{kind}-40", marks=pytest.mark.slow)
