@@ -98,7 +98,7 @@ def equal_epoch_effects(
     """
     best_first = ranked.iloc[np.argsort((ranked["number"] != first).to_numpy(), kind="stable")]
     epoch, compared = at_common_epoch(best_first, values, least_epoch)
-    questions = [_ask(parameters, compared, each, holes) for each in parameters.values()]
+    questions = [_make_question(parameters, compared, each, holes) for each in parameters.values()]
     settings = [each for question in questions for each in question.settings]
     samples = _samples(parameters, compared, settings, seed) if settings else None
     level = _LEVEL / max(1, sum(bool(question.settings) for question in questions))
@@ -147,7 +147,7 @@ class _Question:
     """Those of the best trial, then the same with other values; empty where nothing is compared."""
 
 
-def _ask(
+def _make_question(
     parameters: Parameters, compared: pd.DataFrame, parameter: SearchedParameter, holes: Holes
 ) -> _Question:
     having = compared[parameter.of(compared).notna()]
