@@ -281,7 +281,7 @@ def test_comparisons_of_a_study_share_their_error_rate(count):
 
 # ---- under the default search ----
 
-SEEDS, FEW_TRIALS = range(100, 106), {"trials": 25}
+SEEDS, FEW_TRIALS = range(100, 108), {"trials": 25}
 """The studies that each test run draws: half as large as those of the slow test, in a third of the
 time.
 """
