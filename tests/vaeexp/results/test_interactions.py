@@ -85,7 +85,7 @@ def test_at_most_five_percent_of_studies_without_an_interaction_name_one():
     """Three optimizers and two priors are compared at once, on shared seeds; the compared values
     differ by an amount everywhere.
     """
-    random, false, studies = np.random.default_rng(1), 0, 200
+    random, false, studies = np.random.default_rng(1), 0, 100
     for _ in range(studies):
         rows = int(random.integers(2, 6))
         drawn = {

@@ -13,7 +13,7 @@ from vaeexp.evaluation.metrics import BESIDE
 from vaeexp.results import tested_settings
 from vaeexp.results.tested_settings import baseline_margins, same_runs, welch_p, winner_margins
 
-STUDIES = 200
+STUDIES = 100
 GAUSSIAN = {"posterior": "gaussian"}
 
 
