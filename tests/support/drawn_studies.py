@@ -1,5 +1,5 @@
-"""Studies of random configurations with known values: no curves, no repeats, the same at each
-call.
+"""Studies of random configurations with known values, the same at each call: without repeats, and
+without curves unless `with_curves` adds them.
 """
 
 import math
@@ -94,6 +94,27 @@ def _bowl(settings: list[dict], *, seed: int, noise: float) -> np.ndarray:
         for row in settings
     ]
     return values + np.random.default_rng(seed + 1000).normal(0, noise, len(settings))
+
+
+def with_curves(
+    results: Results, *, epochs: int = 3, lengths: dict[int, int] | None = None
+) -> Results:
+    """Give each trial a curve that falls by 5 nats an epoch to its objective; some are shorter and
+    end above it.
+    """
+    rows, trials = [], results.trials.copy()
+    for place, row in trials.iterrows():
+        length = (lengths or {}).get(int(row["number"]), epochs)
+        values = [
+            float(row["objective"]) + 5.0 * (epochs - epoch) for epoch in range(1, length + 1)
+        ]
+        own = {"repeat": False, "number": int(row["number"])}
+        rows += [
+            {**own, "epoch": n, "round": n, "objective": value}
+            for n, value in enumerate(values, start=1)
+        ]
+        trials.loc[place, ["epochs", "objective"]] = [length, values[-1]]
+    return replace(results, trials=trials, epochs=epochs_frame(rows))
 
 
 def grown() -> Results:

@@ -52,15 +52,12 @@ def equal_epochs(study: Study) -> dict[str, dict[str, Any]]:
         "number"
     )["objective"]
     compared = reached[np.isfinite(reached["number"].map(rows).astype(float))]
-    failed = int((study.search["state"] == "failed").sum())
     found = {}
     for name, own in study.parameters.items():
         having = compared[own.values(compared).notna()]
         found[name] = {
             "epoch": epoch,
             "trials": len(having),
-            "failed": failed,
-            "tried": _reach(own, having),
             "best": _reach(own, study.top(name)),
         }
     return found

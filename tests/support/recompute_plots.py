@@ -70,27 +70,6 @@ def hole(study: Study, kind: str, values: Values) -> Values:
     return {**ends, "trials": entry["trials"], "shared": shared(study, entry["shared"])}
 
 
-@of("plot.forest", "plot.forest_one_above", "plot.forest_above")
-def forest(study: Study, kind: str, values: Values) -> Values:
-    """The ceiling is that of the complete trials' values; those above it are counted here."""
-    states, above = study.learned["state"], None
-    if values["ceiling"] is not None:
-        above = int((study.learned["objective"] > values["ceiling"]["value"]).sum())
-    hold(
-        kind.removeprefix("plot.forest")
-        == ("" if above is None else "_one_above" if above == 1 else "_above")
-    )
-    counts = {name: int((states == name).sum()) for name in ("complete", "pruned")}
-    return {**counts, "above": above, "ceiling": values["ceiling"] and values["ceiling"]["value"]}
-
-
-@of("plot.forest_explains")
-def explained(_: Study, __: str, values: Values) -> Values:
-    """No table has the trees, so that what they explain of other trials cannot be recomputed."""
-    hold(values["r2"]["value"] < 0.5)
-    return {"r2": values["r2"]["value"]}
-
-
 @of("plot.given")
 def given(study: Study, *_: object) -> Values:
     return {"trials": min(len(study.report.file["start"]), len(study.search))}

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 from recompute_figures import Study
-from recompute_files import value_of
 
 ORDER = ("confirm", "compare", "baseline")
 
@@ -46,7 +45,7 @@ class Seeds(NamedTuple):
 
 @lru_cache(maxsize=4)
 def asked(study: Study) -> list[Seeds]:
-    """Return each configuration that is confirmed, compared or a baseline, in this order, also
+    """Return each configuration that is confirmed or a baseline, in this order, also
     without a complete run.
     """
     runs = study.trials[study.trials["repeat"]].sort_values("number")
@@ -71,13 +70,6 @@ def _keys(study: Study, run: pd.Series) -> list[tuple[str, str]]:
         if "confirm" in str(run["purposes"]).split("+")
         else []
     )
-    for pair in str(run["pair_ids"]).split("+") if isinstance(run["pair_ids"], str) else []:
-        name, _, rest = pair.partition(":")
-        own = study.parameters[name]
-        text = (
-            own.values(run.to_frame().T).iloc[0] if own.texts else value_of(run[f"params.{name}"])
-        )
-        keys.append(("compare", f"trial {rest.partition('/')[0]} with {name} = {text}"))
     for name in str(run["baseline"]).split("+") if isinstance(run["baseline"], str) else []:
         title = next((title for title, own in study.report.baselines.items() if own == name), None)
         if title is not None:

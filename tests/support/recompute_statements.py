@@ -473,7 +473,6 @@ def not_compared(study: Study, _: str, values: Values) -> Values:
 @of("compare.interaction", "compare.interaction_of_value")
 def interaction(study: Study, _: str, values: Values) -> Values:
     own = next(own for own in study.parameters.values() if own.label == values["by"])
-    hold(values["other"] in (values["by"], "setting"))
     for each in study.pairs:
         labels = (
             study.parameters[each.parameter].label,
@@ -694,7 +693,7 @@ def tried(study: Study, kind: str, values: Values) -> Values:
     sure = figure is not None and figure.sided
     made = {
         "end": Ends(own).winner(winner) or None,
-        "failed": entry["failed"] or None,
+        "failed": int((study.search["state"] == "failed").sum()) or None,
         "epoch": entry["epoch"] if known else None,
     }
     made |= {"behind": figure if sure else None, "unsure": figure if known and not sure else None}

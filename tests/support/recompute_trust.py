@@ -326,52 +326,25 @@ def _curves(study: Study) -> list[np.ndarray]:
     return [curves[each] for each in study.ranked["number"] if each in curves]
 
 
-def _early_ranks(study: Study, curves: Sequence[np.ndarray]) -> list[Said]:
-    longest = max(map(len, curves), default=0)
-    table = np.array(
-        [np.minimum.accumulate(curve[study.warmup :]) for curve in curves if len(curve) == longest]
-    )
-    span = longest - study.warmup
-    if len(table) < 5 or span < 2 or len(set(table[:, -1])) < 2:
-        return []
-    ranks = pd.DataFrame(table).rank()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        agreement = ranks.corrwith(ranks[span - 1]).fillna(0).to_numpy().round(12)
-    early, low = max(1, round(span / 5)), np.flatnonzero(agreement < 0.7)
-    fair = 1 if not len(low) else int(low[-1]) + 2
-    made = {"epoch": study.warmup + early, "correlation": agreement[early - 1], "fair": 0.7}
-    return [
-        ("check.early_ranks", made | {"fair_from": study.warmup + fair if fair <= span else None})
-    ]
-
-
 def _pruner(study: Study, given: Sequence[dict]) -> Checked:
-    """Recompute the rank correlations. Whom the pruner would have stopped is its own verdict, run
-    again: no table has it.
-    """
+    """Which trials the pruner would have stopped is its own verdict, run again: no table has it."""
     ruled = study.report.facts("Search").get("pruner", "none").split(",")[0]
     if given[0]["id"].startswith("check.rung_"):
         return _paused(study)
     curves = _curves(study)
-    course = _early_ranks(study, curves)
     if given[0]["id"] != "check.replayed":
         few: Said = ("check.few_curves", {"least": 8})
         why = {"none": ("check.no_pruner", {}), "promotion": ("check.no_rung", {})}
-        return Checked(None, [why.get(ruled, few), *course])
+        return Checked(None, [why.get(ruled, few)])
     own = given[0]["values"]
-    spares = [each["values"] for each in given if each["id"] == "check.spares"]
     setting, top = own["setting"], min(10, len(curves) // 4)
     hold(own["stopped"] <= top)
     present = study.report.count("pruner", setting.replace("_", " "), "Search") if setting else None
     found: Said = ("check.replayed", {"stopped": own["stopped"], "best": top, "present": present})
-    said = [found, *course, *(("check.spares", each) for each in spares)]
     if own["stopped"] == 0:
-        return Checked(True, said)
-    if spares:
-        patience = f"--set pruner.{spares[0]['setting']}={spares[0]['value']} --extend"
-        return Checked(False, said, _do("more_patience", f"{_further(study)} {patience}"))
+        return Checked(True, [found])
     return Checked(
-        False, said, _do("without_pruner", f"{_further(study)} --set pruner.name=none --extend")
+        False, [found], _do("without_pruner", f"{_further(study)} --set pruner.name=none --extend")
     )
 
 
@@ -460,19 +433,18 @@ def _chance(n: int, rho: float) -> float:
 
 def _new_seeds(study: Study, _: Sequence[dict]) -> Checked:
     every = asked(study)
-    failed = [each for each in every if len(each.failed)]
     runs = study.trials[study.trials["repeat"]]
     runs = runs[
         runs["purposes"].map(lambda text: bool({*str(text).split("+")} & {*ORDER})).astype(bool)
     ]
-    if failed:
+    if (runs["state"] == "failed").any():
         kinds = Seeds("", "", len(runs), runs).failures
         names = [
             {"title": each.title, "failed": len(each.failed), "planned": each.planned}
-            for each in failed[:3]
+            for each in every
+            if len(each.failed)
         ]
         said = [*kinds, *(("check.seeds_of", values) for values in names)]
-        said += [("check.seeds_of_others", {"others": len(failed) - 3})] if len(failed) > 3 else []
         kind = (
             runs.loc[runs["state"] == "failed", "failure"]
             .astype(str)
@@ -482,7 +454,7 @@ def _new_seeds(study: Study, _: Sequence[dict]) -> Checked:
         own = kind if kind in ("diverged", "out_of_memory", "crashed", "timed_out") else "error"
         return Checked(False, said, (f"remedy.{own}", {}))
     planned, complete = sum(each.planned for each in every), sum(each.complete for each in every)
-    if not planned:
+    if runs.empty:
         return Checked("nothing", [("check.no_seeds", {})])
     if complete < planned and study.report.interim:
         said = [("check.seeds_so_far", {"complete": complete, "planned": planned})]

@@ -17,7 +17,7 @@ from vaeexp.own_code import code_version
 from vaeexp.report.sentences import sentence
 from vaeexp.results import best_of, stored_study, wider_ranges
 from vaeexp.results.statements import Statement
-from vaeexp.results.verdict import came_further, further_trial, nothing_learned, of_records
+from vaeexp.results.verdict import verdict_of
 from vaeexp.words import format_duration, format_params, format_short, moment, one_line, plural
 
 if TYPE_CHECKING:
@@ -182,11 +182,10 @@ def _verdict(stored: State) -> dict[str, str | None]:
     """Return whether a search has learned nothing, and whether an unfinished trial came further;
     None where it is not so.
     """
-    trials = of_records(stored)
-    further = further_trial(stored.study, trials)
+    verdict = verdict_of(stored)
     said = {
-        "nothing_learned": nothing_learned(stored.study, trials),
-        "came_further": (came_further(further),) if further else (),
+        "nothing_learned": verdict.nothing_learned,
+        "came_further": verdict.came_further,
     }
     return {name: " ".join(map(sentence, statements)) or None for name, statements in said.items()}
 

@@ -72,7 +72,7 @@ from vaeexp.own_code import (
 from vaeexp.plots.contact_sheet import draw, pack
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
-from vaeexp.results.verdict import nothing_learned, of_records
+from vaeexp.results.verdict import verdict_of
 from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.best_weights import BestWeights
 from vaeexp.runs.drawing import write_figure
@@ -178,7 +178,7 @@ def _learned(job: Job, stored: State) -> bool:
     """Tell whether a search has taught anything; say which runs do not follow where it has not, and
     how to get them.
     """
-    verdict = nothing_learned(stored.study, of_records(stored))
+    verdict = verdict_of(stored).nothing_learned
     runs = sum(
         count for purpose, count in later_runs(job.study).items() if purpose != "of baselines"
     )
@@ -545,10 +545,10 @@ def _say_unused_address(job: Job) -> None:
 def _conclude(job: Job, view: StudyView, report: Path) -> bool:
     """Say what the study has come to, and where its report is."""
     for line in pages.answer_lines(view):
-        job.log.say(line, style="yellow" if view.nothing_learned else "")
+        job.log.say(line, style="yellow" if view.verdict.nothing_learned else "")
     job.log.say(f"Report: {report.with_name(pages.PAGE) if job.options.html else report}")
     job.log.say(f"Browse the runs: {job.places.command('ui')}")
-    return view.all_failed
+    return view.verdict.all_failed
 
 
 def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:

@@ -222,14 +222,6 @@ CHAPTERS = _by_name(
                 f"parameters to say anything; under the pruner promotion, {LEAST_TRIALS} "
                 "complete or promoted ones.",
             ),
-            Plot(
-                "Partial dependence",
-                parameters.partial_dependence,
-                parameters.dependence_caption,
-                f"It takes {LEAST_TRIALS} complete trials of different value. Under the pruner "
-                "promotion there is none, because paused trials have different numbers of "
-                "epochs, and their values cannot be averaged.",
-            ),
         ],
         "Matched pairs": [
             Plot(

@@ -1,5 +1,5 @@
-"""Plots of the searched parameters: the importance of each, and along each the value of each trial,
-the value to expect, and the units in use.
+"""Plots of the searched parameters: the importance of each, and along each the value of each trial
+and the units in use.
 """
 
 import math
@@ -16,19 +16,13 @@ from sweeps.results import promotes
 from vaeexp.plots import style
 from vaeexp.results.coverage import left_out
 from vaeexp.results.effects import group_of
-from vaeexp.results.forest import Forest, expected
 from vaeexp.results.holes import hole_statement
 from vaeexp.results.parameters import RESAMPLES, SearchedParameter
-from vaeexp.results.statements import NATS as NATS_PER_IMAGE
 from vaeexp.results.statements import Caption, Statement
-from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, jitter, row_names
-from vaeexp.words import NATS, format_number, format_value, plural
+from vaeexp.words import NATS, plural
 
-MOST_PANELS = 9
-LOW_R2 = 0.5
-"""Share of the variance below which a reader is told not to trust the numbers of the model."""
 _RING: dict[str, Any] = {
     "facecolors": "none",
     "edgecolors": style.TEXT_COLOUR,
@@ -36,8 +30,6 @@ _RING: dict[str, Any] = {
     "zorder": 6,
 }
 """Around the best trial."""
-NEAR = 0.1
-"""Share of an axis within which trials speak for a point on it."""
 GROUPS = 10
 """Numbers whose median is drawn for each by itself; of more the medians of parts of their range, at
 most so many.
@@ -61,7 +53,7 @@ def importance(view: StudyView) -> Figure | None:
     positions = range(len(table))
     axes.barh(positions, share, color=style.STATE_COLOURS["complete"], height=0.62)
     axes.set_yticks(
-        positions, [style.wrapped(view.parameters[name].label, 34) for name in table.index]
+        positions, [style.wrapped(view.plan.parameters[name].label, 34) for name in table.index]
     )
     whiskers = [share - low, high - share]
     axes.errorbar(
@@ -84,7 +76,7 @@ def importance(view: StudyView) -> Figure | None:
 
 def importance_caption(view: StudyView) -> Caption:
     """Say how the importance is estimated, from how many trials."""
-    count = len(view.learned)
+    count = len(view.influence.learned)
     few = " With so few trials it is a rough guide." if count < 100 else ""
     return [
         Statement(
@@ -115,9 +107,11 @@ def equal_epochs(view: StudyView) -> Figure | None:
     Under promotion this is the first rung. Choices have the median of their trials. None without
     two such trials.
     """
-    epoch, trials = view.at_equal_epochs
+    epoch, trials = view.influence.at_equal_epochs
     parameters = [
-        parameter for parameter in view.parameters.values() if parameter.of(trials).notna().any()
+        parameter
+        for parameter in view.plan.parameters.values()
+        if parameter.of(trials).notna().any()
     ]
     if len(trials) < 2 or not parameters:
         return None
@@ -128,8 +122,8 @@ def equal_epochs(view: StudyView) -> Figure | None:
     low, high = style.robust_limits(trials.loc[complete, "value"], trials["value"])
     for panel, parameter in zip(panels, parameters, strict=True):
         panel.set_ylim(low, high)
-        _draw_at_epoch(panel, view, view.covered(trials, parameter.name), parameter)
-        if view.uncovered(parameter.name):
+        _draw_at_epoch(panel, view, view.influence.covered(trials, parameter.name), parameter)
+        if view.influence.uncovered(parameter.name):
             style.note(panel, "“left out”: not covered by the search", y=1.03)
     panels[0].scatter([], [], s=40, **_RING, label=f"best: trial {view.best_number}")
     style.figure_legend(figure, panels[0])
@@ -154,7 +148,7 @@ def _draw_at_epoch(
     """
     active = trials[parameter.places(trials).notna()]
     places, values, names = parameter.places(active), active["value"], row_names(active)
-    left_out, counts = view.uncovered(parameter.name), Counter(places)
+    left_out, counts = view.influence.uncovered(parameter.name), Counter(places)
     remarks = {text: plural(counts[place], "trial") for place, text in enumerate(parameter.texts)}
     below = ["left out" if text in left_out else remark for text, remark in remarks.items()]
     style.style_parameter_axis(axes, parameter, below)
@@ -181,8 +175,11 @@ def equal_epochs_caption(view: StudyView) -> Caption:
     """Say at which epoch the trials are compared, which are left out, and what the plot does not
     show.
     """
-    epoch, trials = view.at_equal_epochs
-    failed, short = int((view.search["state"] == "failed").sum()), len(view.learned) - len(trials)
+    epoch, trials = view.influence.at_equal_epochs
+    failed, short = (
+        int((view.search["state"] == "failed").sum()),
+        len(view.influence.learned) - len(trials),
+    )
     text = (
         "A black bar is the median of two trials or more, where it lies on the scale. The plot "
         "shows which trials lead early: one that learns slowly stands high here and may win at "
@@ -222,139 +219,14 @@ def jittered(parameter: SearchedParameter, trials: pd.DataFrame) -> pd.Series:
     return pd.Series(parameter.numbers(places), index=places.index)
 
 
-def partial_dependence(view: StudyView) -> Figure | None:
-    """Draw a panel per searched parameter, the most important first: the expected value along it,
-    averaged over the others.
-
-    Values of a choice that the search did not cover are left out. None without a forest, or when
-    they have one value.
-    """
-    forest = view.forest
-    if forest is None:
-        return None
-    names = [
-        name for name in forest.parameters if _covered_places(view, forest, name).nunique() > 1
-    ][:MOST_PANELS]
-    if not names:
-        return None
-    figure, panels = style.parameter_panels(len(names), f"expected {NATS}", same_values=False)
-    for panel, name in zip(panels, names, strict=True):
-        _draw_dependence(panel, view, forest, forest.parameters[name])
-    return figure
-
-
-def _covered_places(view: StudyView, forest: Forest, name: str) -> pd.Series:
-    """Return the places of the complete trials along a parameter, without those of values that are
-    not covered, by trial.
-    """
-    return _places(forest.parameters[name], view.covered(view.ranked, name))
-
-
-def _places(parameter: SearchedParameter, trials: pd.DataFrame) -> pd.Series:
-    return parameter.places(trials).set_axis(row_names(trials)).dropna()
-
-
-def _draw_dependence(
-    axes: Axes, view: StudyView, forest: Forest, parameter: SearchedParameter
-) -> None:
-    """Draw the mean over the bags with its 95 % interval, the trials along the lower edge, and the
-    lowest point.
-    """
-    places = _covered_places(view, forest, parameter.name)
-    pruned = _places(parameter, view.search[view.search["state"] == "pruned"])
-    grid = parameter.grid(places, 25)
-    bags = expected(forest, parameter.name, grid)
-    mean = bags.mean(axis=0)
-    # The bags differ most in their height, which says nothing about this parameter.
-    half = 1.96 * (bags - bags.mean(axis=1, keepdims=True)).std(axis=0, ddof=1)
-    x, colour = parameter.numbers(grid), style.STATE_COLOURS["complete"]
-    style.style_parameter_axis(axes, parameter, counts_below(view.search, parameter))
-    if parameter.is_choice:
-        axes.errorbar(x, mean, half, fmt="o", color=colour, markersize=8, elinewidth=2)
-        axes.margins(y=0.2)
-    else:
-        axes.fill_between(x, mean - half, mean + half, color=colour, alpha=0.18, linewidth=0)
-        axes.plot(x, mean, color=colour, linewidth=2.2)
-        axes.margins(y=0.1)
-        _draw_edge(axes, parameter, places, 0.02, style.TEXT_COLOUR)
-        _draw_edge(axes, parameter, pruned, 0.06, style.STATE_COLOURS["pruned"])
-    low, high = int(mean.argmin()), int(mean.argmax())
-    left_out = ", some values left out" if view.uncovered(parameter.name) else ""
-    style.note(axes, f"spans {format_number(mean[high] - mean[low], 1)} nats{left_out}")
-    differences = bags[:, high] - bags[:, low]
-    near = 0.5 if parameter.is_choice else NEAR
-    survivors, losses = (int((abs(marked - grid[low]) < near).sum()) for marked in (places, pruned))
-    if differences.mean() > 1.96 * differences.std(ddof=1) and survivors > max(1, losses):
-        axes.plot(x[low], mean[low], marker="o", markersize=8, color=style.BEST, zorder=5)
-        if not parameter.is_choice:
-            best = format_value(
-                float(f"{x[low]:.2g}") if parameter.kind == "float" else round(x[low])
-            )
-            style.annotate(axes, best, (x[low], mean[low]), (0, 8), colour=style.BEST, va="bottom")
-
-
-def _draw_edge(
-    axes: Axes, parameter: SearchedParameter, places: pd.Series, height: float, colour: str
-) -> None:
-    """Draw a tick for each trial along the lower edge: where there are few, or mostly pruned ones,
-    the line is a guess.
-    """
-    faint = 0.8 * style.marker_scale(len(places)) ** 0.7
-    heights, edge = np.full(len(places), height), axes.get_xaxis_transform()
-    style.draw_points(
-        axes,
-        places.index,
-        parameter.numbers(places),
-        heights,
-        alpha=faint,
-        transform=edge,
-        marker="|",
-        s=40,
-        color=colour,
-        linewidths=0.9,
-    )
-
-
 def untold(view: StudyView) -> list[Statement]:
     """Say which values are left out because the search did not cover them, and which numbers were
     tried only with bad values of others.
     """
-    left = left_out(view.left_out, view.parameters)
+    left = left_out(view.influence.left_out, view.plan.parameters)
     kind = "" if promotes(view.study) else "_complete"
     said = Statement(id=f"plot.left_out{kind}", values={"left": left})
-    return [*([said] if left else []), *map(hole_statement, view.holes.numbers.values())]
-
-
-def dependence_caption(view: StudyView) -> Caption:
-    """Say how to read the model's predictions, from how many trials they are, and how far to trust
-    them.
-    """
-    text = (
-        "The value to expect along each parameter, the others averaged over the trials that have "
-        "it; the most important first, each on its own scale. Bands are 95 % intervals of the "
-        "shape, its mean height held fixed. Along the lower edge are the trials (orange: "
-        "pruned), for choices their number; a green point is the lowest, where the bands tell it "
-        "from the highest and where at least two trials, and more than were pruned, are complete."
-    )
-    parts: list[str | Statement] = [text, *untold(view)]
-    forest = view.forest
-    if forest is None:
-        return parts
-    kind = {0: "", 1: "_one_above"}.get(forest.capped, "_above")
-    values: dict[str, Any] = {
-        "complete": forest.complete,
-        "pruned": forest.pruned,
-        "above": forest.capped or None,
-    }
-    values["ceiling"] = (
-        StatedFigure(value=forest.ceiling, unit=NATS_PER_IMAGE, digits=0) if forest.capped else None
-    )
-    parts.append(Statement(id=f"plot.forest{kind}", values=values))
-    if forest.r2 < LOW_R2:
-        parts.append(
-            Statement(id="plot.forest_explains", values={"r2": StatedFigure(value=forest.r2)})
-        )
-    return parts
+    return [*([said] if left else []), *map(hole_statement, view.influence.holes.numbers.values())]
 
 
 def active_units(view: StudyView) -> Figure | None:
@@ -365,19 +237,23 @@ def active_units(view: StudyView) -> Figure | None:
     stand beside them for tested runs. None where neither was searched, no trial has such a figure,
     or all units of all complete trials and tested runs are in use.
     """
-    at_best = column(view.confirm_runs, "result.test/used_dimensions")
-    by_rate = column(view.confirm_runs, "result.test_last/used_dimensions").fillna(at_best)
+    at_best = column(view.retrained.confirm_runs, "result.test/used_dimensions")
+    by_rate = column(view.retrained.confirm_runs, "result.test_last/used_dimensions").fillna(
+        at_best
+    )
     trials = _with_units(view, view.last_epochs, column(view.last_epochs, "val/active_units"))
-    tested = _with_units(view, view.confirm_runs, by_rate)
+    tested = _with_units(view, view.retrained.confirm_runs, by_rate)
     searched = [
-        view.parameters[name] for name in ("beta", "latent_size") if name in view.parameters
+        view.plan.parameters[name]
+        for name in ("beta", "latent_size")
+        if name in view.plan.parameters
     ]
     shown = [parameter for parameter in searched if parameter.of(trials).notna().any()]
     if not shown:
         return None
-    latent, y = view.fixed("latent_size"), "active units"
+    latent, y = view.plan.fixed("latent_size"), "active units"
     full = float(latent) if isinstance(latent, int) else math.nan
-    if "latent_size" in view.parameters:
+    if "latent_size" in view.plan.parameters:
         full, y = 100.0, "active units (% of the latent size)"
     complete = trials[trials["state"] == "complete"]
     settled = np.concatenate([complete["units"], tested["units"]])
@@ -421,7 +297,7 @@ def _with_units(view: StudyView, trials: pd.DataFrame, units: pd.Series) -> pd.D
     size where that was searched.
     """
     units = units.astype(float)
-    if "latent_size" in view.parameters:
+    if "latent_size" in view.plan.parameters:
         units = (
             100
             * units

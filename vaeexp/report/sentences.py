@@ -75,10 +75,6 @@ _SCALE = "β = 1 here is {weight:short} in a loss of mean"
 _OF_BEST = "[, and β = {best} is {best_weight:short}]"
 _SHEET = "{shown} of the {training} training images as the models are given them:"
 _PUBLISHED = "Published: {model} ({source}); one figure, no interval"
-_FOREST = (
-    "The model is a forest of randomised trees on {complete} complete and {pruned} pruned trials, "
-    "these with what they had reached"
-)
 _HOLE = "have {shared:or}, so they say nothing of {parameter}"
 _RACE = "The race of {configurations:configuration} over {seeds} seeds"
 _TOOK = "It took {runs} of {planned:run}"
@@ -151,10 +147,10 @@ TEMPLATES: dict[str, str] = {
     "compare.too_few": "**{parameter}**: {worse} is {gap} nats worse than {better} at trial "
     "{trial}; {gap:seed} cannot tell more",
     "compare.none": "**{parameter}**: no matched pair of runs is complete",
-    "compare.interaction": "**{parameter}** depends on the {other}: {below_better} is better by "
+    "compare.interaction": "**{parameter}** depends on the setting: {below_better} is better by "
     "{below:size} nats where {by} is below {at}, {above_better} by {above:size} above "
     "({pairs:pair} over {settings:setting})",
-    "compare.interaction_of_value": "**{parameter}** depends on the {other}: {below_better} is "
+    "compare.interaction_of_value": "**{parameter}** depends on the setting: {below_better} is "
     "better by {below:size} nats where {by} is {rest:or}, {above_better} by {above:size} where "
     "it is {at} ({pairs:pair} over {settings:setting})",
     "caveat.tuned": "**{parameter}**: every compared setting was found with {value}, so that its "
@@ -372,11 +368,6 @@ TEMPLATES: dict[str, str] = {
     "nothing can be said",
     "plot.left_out_complete": "Left out: {left}, never tried to the end where the other "
     "parameters are good, so nothing can be said",
-    "plot.forest": _FOREST,
-    "plot.forest_one_above": f"{_FOREST}; the value above {{ceiling}} counts as that",
-    "plot.forest_above": f"{_FOREST}; the {{above}} values above {{ceiling}} count as that",
-    "plot.forest_explains": "It explains little of trials that its trees have not seen "
-    "(out-of-bag R² {r2}): read tendencies from it, not numbers",
     "plot.given": "The study file gave the first {trials}; what the line gains there is no work "
     "of the search",
     "plot.volume": "The area between the front and the reference point ({first} {first_worst}, "
@@ -436,10 +427,6 @@ TEMPLATES: dict[str, str] = {
     "check.no_rung": "no trial has reached a rung",
     "check.few_curves": "fewer than {least} complete trials to replay",
     "check.replayed": "{stopped} of the best {best} trials, replayed[ with {setting} = {present}]",
-    "check.spares": "{setting} = {value} spares them all and would have saved {saved:share} of "
-    "the complete trials' epochs",
-    "check.early_ranks": "the ranks at epoch {epoch} correlate with the last ones by "
-    "{correlation}[, by {fair} or more from epoch {fair_from} on]",
     "check.rung_ranks": "at epoch {epoch}, where {stopped} of {reached:trial} stopped, ranks "
     "correlate with those at the end by {correlation:±} over {complete:complete trial}",
     "check.rung_unranked": "at epoch {epoch}, where {stopped} of {reached:trial} stopped, ranks "
@@ -455,7 +442,6 @@ TEMPLATES: dict[str, str] = {
     "check.seeds_so_far": "{complete} of {planned} are complete, and none failed",
     "check.seeds_trained": "all {runs} did",
     "check.seeds_of": "{title}: {failed} of {planned}",
-    "check.seeds_of_others": "and {others:more configuration}",
     "seeds.failed": "{failed} of {planned:new seed} {kind:verb} at [epoch {epoch}][epochs "
     "{first} to {last}]",
     "check.few_tested": "fewer than two configurations were tested",
@@ -485,8 +471,7 @@ TEMPLATES: dict[str, str] = {
     "advice.finish": "Let the study finish: {command:code}",
     "advice.finish_confirming": "Let the study finish, which confirms them: {command:code}",
     "advice.mend_seeds": "First mend what made new seeds fail",
-    "advice.without_pruner": "No {setting} spares them all. Search on without: {command:code}",
-    "advice.more_patience": "Search on with more patience: {command:code}",
+    "advice.without_pruner": "Search on without the pruner: {command:code}",
     "advice.pause_later": "Pause later, and search on: {command:code}",
     "advice.train_late": "Train the paused ones that fell most to their end[, or pause later "
     "({option})]: {command:code}",

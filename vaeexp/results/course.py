@@ -9,11 +9,11 @@ Where nothing pauses and `LEAST_COMPARED` are complete, these are compared at th
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from sweeps.results import pooled_deviation, promotes
 from vaeexp.results.slow_learners import spread_over_seeds
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import best_up_to
 
 LATE = 1 / 3
 """Share of the trials, the last ones, that should gain little."""
@@ -79,23 +79,17 @@ def compared_course(view: StudyView) -> ComparedCourse | None:
     if len(at_end) >= LEAST_COMPARED and not promotes(view.study):
         spread, _ = spread_over_seeds(view)
         return ComparedCourse(epoch=None, values=tuple(at_end.sort_index()), spread=spread)
-    counted = view.epochs[view.epochs["epoch"] > view.warmup]
+    counted = view.epochs[view.epochs["epoch"] > view.plan.warmup]
     own = counted[~counted["repeat"] & counted["number"].isin(ended["number"])]
     if own.empty:
         return None
     epoch = int(own.groupby("number")["epoch"].max().min())
-    values = _best_up_to(own, epoch)
+    values = best_up_to(own, epoch)
     if len(values) < LEAST_COMPARED:
         return None
-    repeats = _best_up_to(counted[counted["repeat"]], epoch)
+    repeats = best_up_to(counted[counted["repeat"]], epoch)
     groups = [
         repeats.reindex(setting.runs["number"]).dropna().to_numpy(float)
         for setting in view.confirmed
     ]
     return ComparedCourse(epoch=epoch, values=tuple(values), spread=pooled_deviation(groups)[0])
-
-
-def _best_up_to(epochs: pd.DataFrame, epoch: int) -> pd.Series:
-    """Return the lowest finite objective of each trial up to an epoch, by number."""
-    values = epochs[epochs["epoch"] <= epoch].groupby("number")["objective"].min()
-    return values[np.isfinite(values.astype(float))].sort_index()

@@ -16,7 +16,7 @@ import pandas as pd
 
 from vaeexp.results.parameters import Parameters, SearchedParameter
 from vaeexp.results.statements import Statement, Statements
-from vaeexp.words import format_value, parameter_label
+from vaeexp.words import parameter_label
 
 LEAST_GOOD = 5
 """Trials that span the region where the others are good, at least; the best quarter where that is
@@ -38,8 +38,6 @@ class Coverage:
     """
 
     parameter: str
-    value: object
-    """As the study file has it; as text where only an earlier trial had it."""
     text: str
     trials: int
     """Trials of the search with this value: complete, pruned, failed or still going."""
@@ -105,7 +103,6 @@ def _coverage(
     states = search["state"][parameter.places(search) == place]
     return Coverage(
         parameter=parameter.name,
-        value=next((value for value in parameter.values if format_value(value) == text), text),
         text=text,
         trials=len(states),
         complete=int((states == "complete").sum()),
@@ -121,7 +118,7 @@ def _quarter(count: int) -> int:
 
 def left_out(missing: Mapping[str, Sequence[str]], names: Iterable[str]) -> Statements:
     """Return for each of these parameters that has them the values that are not covered. `missing`:
-    as `StudyView.left_out`.
+    as `Influence.left_out`.
     """
     return tuple(
         Statement(

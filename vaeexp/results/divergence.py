@@ -50,10 +50,6 @@ class Divergence:
     """Of a number, also of a list of numbers: the failing value next to the others. Of a choice:
     the value.
     """
-    safe: float | None = None
-    """Of a number: the value next to it at which trials did not fail; None where all on that side
-    failed.
-    """
     beyond: int = 0
     """Trials on the failing side."""
     exceptions: int = 0
@@ -138,28 +134,18 @@ def _cuts(
             ]
         )
         for value in dict.fromkeys(column[given].map(format_value)):
-            yield cut(given & (texts == value), "at", value, None)
+            yield cut(given & (texts == value), "at", value)
         return
     values = column.astype(float).to_numpy()
-    ordered = np.unique(values[given]).tolist()
-    for place, value in enumerate(ordered):
-        # Above the lowest, and below the highest, are all trials that have the parameter: that says
-        # something where it is conditional.
-        below = ordered[place - 1] if place else None
-        above = ordered[place + 1] if place + 1 < len(ordered) else None
-        yield cut(given & (values >= value), "above", value, below)
-        yield cut(given & (values <= value), "below", value, above)
+    # Above the lowest, and below the highest, are all trials that have the parameter: that says
+    # something where it is conditional.
+    for value in np.unique(values[given]).tolist():
+        yield cut(given & (values >= value), "above", value)
+        yield cut(given & (values <= value), "below", value)
 
 
 def _cut(
-    plain: Divergence,
-    failing: np.ndarray,
-    inside: np.ndarray,
-    side: Side,
-    threshold: Any,
-    safe: float | None,
+    plain: Divergence, failing: np.ndarray, inside: np.ndarray, side: Side, threshold: Any
 ) -> Divergence:
     exceptions, beyond = int((inside != failing).sum()), int(inside.sum())
-    return replace(
-        plain, side=side, threshold=threshold, safe=safe, exceptions=exceptions, beyond=beyond
-    )
+    return replace(plain, side=side, threshold=threshold, exceptions=exceptions, beyond=beyond)

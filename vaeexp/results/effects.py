@@ -1,17 +1,16 @@
-"""What the search shows of each parameter: its values in the best trials, its importance and the
-ends of what was searched; medians of groups of trials.
+"""What the search shows of each parameter: its importance and the ends of what was searched; the
+best trials; medians of groups of trials.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from sweeps import Bound, BoundHit
-from vaeexp.results.parameters import Parameters, SearchedParameter
+from vaeexp.results.parameters import Parameters
 
 TOP = 5
 """The best configurations whose values are given; fewer where these are more than a quarter."""
@@ -31,24 +30,11 @@ class ParameterEffect:
     """
 
     parameter: str
-    top: int
-    """The best configurations with an active value that were looked at: complete, or under
-    promotion also paused.
-    """
-    low: float | None
-    high: float | None
-    """Least and largest number in them; None for a choice, or without any."""
-    counts: Mapping[str, int] = field(default_factory=dict)
-    """Of a choice: text of each value → how many of them have it."""
     share: float = math.nan
     share_low: float = math.nan
     share_high: float = math.nan
     """Importance with its 95 % interval, from 0 to 1: what set the best apart among the trials that
     the sampler chose.
-    """
-    span: float = math.nan
-    """Nats per image between the best and the worst of the partial dependence over covered
-    values.
     """
     at_bound: Bound | None = None
     """The end of what was searched at which the best trials pile up
@@ -62,59 +48,34 @@ class ParameterEffect:
 
 def parameter_effects(
     parameters: Parameters,
-    found: pd.DataFrame,
     importances: pd.DataFrame,
-    spans: Mapping[str, float],
     hits: Sequence[BoundHit],
     winner_ends: Mapping[str, Bound],
 ) -> list[ParameterEffect]:
     """Return what the search shows of each searched parameter, in the order of the study file.
 
     Args:
-        found: complete trials, the best first, and under promotion the paused ones after them.
         importances: as `importance_table`.
-        spans: parameter → span of its partial dependence, nats.
         hits: ends at which the best trials lie.
         winner_ends: parameter → the end at which the best configuration lies.
     """
     bounds = {hit.parameter: hit.bound for hit in hits if hit.told}
     effects = []
-    for name, parameter in parameters.items():
-        top = best_of(found[parameter.places(found).notna()])
+    for name in parameters:
         shares = {
             end: float(importances[end][name]) for end in importances if name in importances.index
         }
         effects.append(
             ParameterEffect(
                 parameter=name,
-                top=len(top),
-                **_reach(parameter, top),
                 share=shares.get("share", math.nan),
                 share_low=shares.get("low", math.nan),
                 share_high=shares.get("high", math.nan),
-                span=float(spans.get(name, math.nan)),
                 at_bound=bounds.get(name),
                 winner_at=winner_ends.get(name),
             )
         )
     return effects
-
-
-def _reach(parameter: SearchedParameter, top: pd.DataFrame) -> dict[str, Any]:
-    if parameter.is_choice:
-        places = parameter.places(top)
-        counts = {text: int((places == place).sum()) for place, text in enumerate(parameter.texts)}
-        return {
-            "low": None,
-            "high": None,
-            "counts": {text: count for text, count in counts.items() if count},
-        }
-    numbers = parameter.of(top).astype(float)
-    return (
-        {"low": float(numbers.min()), "high": float(numbers.max())}
-        if len(top)
-        else {"low": None, "high": None}
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

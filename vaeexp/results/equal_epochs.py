@@ -51,12 +51,6 @@ class EqualEpochEffect:
     """The epoch at which all trials are compared; 0 where none is common to them."""
     trials: int
     """Ranked trials that have reached it, with the parameter active."""
-    failed: int
-    """Trials of the search that are left out because they failed, whatever their parameters."""
-    tried: tuple[Any, ...]
-    """What these trials have. Of a number the least and the largest, of a choice its values in the
-    order of the file.
-    """
     best: tuple[Any, ...]
     """Where the best trials (`best_of`) have it, in the order of full training: the least and the
     largest, or the values.
@@ -75,10 +69,6 @@ class EqualEpochEffect:
 
     Negative where the settings of `trial` are behind at that epoch, as those of a slow learner are.
     """
-    why: str
-    """Why nothing can be said: `one_value` was tried, `few_trials`, or other values were tried with
-    bad settings alone (`not_covered`); else empty.
-    """
 
 
 def equal_epoch_effects(
@@ -90,14 +80,13 @@ def equal_epoch_effects(
     *,
     first: int | None,
     least_epoch: int,
-    failed: int,
     seed: int,
 ) -> list[EqualEpochEffect]:
     """Return what each searched parameter costs, in the order of the study file.
 
     Args:
         ranked: trials of the search that are complete, paused or pruned, the best first
-            (`StudyView.learned`).
+            (`Influence.learned`).
         found: those that were trained to the end, or as far as any, the best first
             (`StudyView.found`).
         values: number, epoch and objective of each epoch of the trials of the search.
@@ -106,32 +95,27 @@ def equal_epoch_effects(
             None: the first of `ranked`.
         least_epoch: the first epoch at which trials may be compared. Those that did not reach it
             are left out.
-        failed: trials of the search that failed.
     """
     best_first = ranked.iloc[np.argsort((ranked["number"] != first).to_numpy(), kind="stable")]
     epoch, compared = at_common_epoch(best_first, values, least_epoch)
-    setting = functools.partial(_Question, parameters, found, compared)
-    questions = [setting(parameter, holes) for parameter in parameters.values()]
+    questions = [_make_question(parameters, compared, each, holes) for each in parameters.values()]
     settings = [each for question in questions for each in question.settings]
     samples = _samples(parameters, compared, settings, seed) if settings else None
     level = _LEVEL / max(1, sum(bool(question.settings) for question in questions))
     effects, place = [], 0
     for question in questions:
-        count = len(question.settings)
         at, behind = _furthest(question, samples, place, level)
-        place += count
+        place += len(question.settings)
+        parameter = question.parameter
         effects.append(
             EqualEpochEffect(
-                parameter=question.parameter.name,
+                parameter=parameter.name,
                 epoch=epoch,
                 trials=len(question.having),
-                failed=failed,
-                tried=_reach(question.parameter, question.having),
-                best=_reach(question.parameter, question.best),
+                best=_reach(parameter, best_of(found[parameter.of(found).notna()])),
                 trial=None if at is None else int(question.having["number"].iloc[0]),
                 at=at,
                 behind=behind,
-                why=question.why,
             )
         )
     return effects
@@ -150,43 +134,37 @@ def at_common_epoch(
     return epoch, compared[np.isfinite(compared["value"])].reset_index(drop=True)
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Question:
-    """The settings that are compared to learn what a parameter costs: those of the best trial, then
-    the same with other values.
-    """
+    """The settings that are compared to learn what a parameter costs."""
 
-    def __init__(
-        self,
-        parameters: Parameters,
-        found: pd.DataFrame,
-        compared: pd.DataFrame,
-        parameter: SearchedParameter,
-        holes: Holes,
-    ) -> None:
-        self.parameter = parameter
-        self.having = compared[parameter.of(compared).notna()]
-        """The compared trials with the parameter active, the best first."""
-        self.best = best_of(found[parameter.of(found).notna()])
-        self.values: list[Any] = []
-        """The other values, one for each of the settings after the first."""
-        self.settings: list[Configuration] = []
-        tried = _reach(parameter, self.having)
-        few = len(self.having) < LEAST_TRIALS or len(compared) < 2 * len(parameters) + 2
-        if few or compared["value"].nunique() == 1:
-            self.why = "few_trials"
-            return
-        if len(set(map(format_value, tried))) < 2:
-            self.why = "one_value"
-            return
-        own = configuration_of(parameters, self.having.iloc[0])
-        for value in _reach(parameter, self.having[~holes.has(parameter, self.having)]):
+    parameter: SearchedParameter
+    having: pd.DataFrame
+    """The compared trials with the parameter active, the best first."""
+    values: list[Any]
+    """The other values, one for each of the settings after the first."""
+    settings: list[Configuration]
+    """Those of the best trial, then the same with other values; empty where nothing is compared."""
+
+
+def _make_question(
+    parameters: Parameters, compared: pd.DataFrame, parameter: SearchedParameter, holes: Holes
+) -> _Question:
+    having = compared[parameter.of(compared).notna()]
+    values: list[Any] = []
+    settings: list[Configuration] = []
+    enough = len(having) >= LEAST_TRIALS and len(compared) >= 2 * len(parameters) + 2
+    if enough and compared["value"].nunique() > 1:
+        own = configuration_of(parameters, having.iloc[0])
+        for value in _reach(parameter, having[~holes.has(parameter, having)]):
             if format_value(value) == format_value(own[parameter.name]):
                 continue
-            if changed := _changed(parameters, self.having, own, parameter.name, value):
-                self.values.append(value)
-                self.settings.append(changed)
-        self.why = "" if self.settings else "not_covered"
-        self.settings = [own, *self.settings] if self.settings else []
+            if changed := _changed(parameters, having, own, parameter.name, value):
+                values.append(value)
+                settings.append(changed)
+        if settings:
+            settings.insert(0, own)
+    return _Question(parameter=parameter, having=having, values=values, settings=settings)
 
 
 def _reach(parameter: SearchedParameter, trials: pd.DataFrame) -> tuple[Any, ...]:

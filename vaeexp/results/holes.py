@@ -121,7 +121,7 @@ def find_holes(parameters: Parameters, learned: pd.DataFrame) -> Holes:
     """Return the holes of each searched parameter, in the order of the study file.
 
     Args:
-        learned: as `StudyView.learned`, the best first.
+        learned: as `Influence.learned`, the best first.
     """
     numbers: dict[str, NumberHole] = {}
     choices: dict[str, tuple[str, ...]] = {}
@@ -262,14 +262,9 @@ def hole_statement(hole: NumberHole) -> Statement:
     """Say that all trials with β below or above some value have other bad values, so that they say
     nothing of β.
     """
-    kind = (
-        "both"
-        if hole.low is not None and hole.high is not None
-        else "below"
-        if hole.high is None
-        else "above"
-    )
     ends = {"below": hole.low, "above": hole.high}
+    known = [name for name, end in ends.items() if end is not None]
+    kind = known[0] if len(known) == 1 else "both"
     values = {
         "parameter": parameter_label(hole.parameter),
         **{name: None if end is None else Figure(end, digits=None) for name, end in ends.items()},

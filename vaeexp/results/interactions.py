@@ -41,11 +41,7 @@ class Interaction:
     those with the smallest `false_alarm` may, as long as these add up to at most 5 %. So at most 5
     % of the studies in which nothing interacts name an interaction, whatever they compare, because
     the chance that any of several comparisons does is at most the sum of their chances. Then the
-    difference depends on the configuration. That the parameter is the cause is another claim: where
-    each configuration has a difference of its own, seeds of one share their sign, and the chance is
-    that of as many differences as there are configurations (`cause_false_alarm`). Nothing says
-    which of the parameters that split the configurations alike is the cause: `alike` names the
-    others.
+    difference depends on the configuration. Nothing says that the parameter is the cause.
     """
 
     parameter: str
@@ -70,13 +66,7 @@ class Interaction:
     """The chance that this comparison shows any consistent split where nothing interacts
     (`chance_of_split`); NaN without a split.
     """
-    cause_false_alarm: float
-    """The chance that any comparison shows one where the configurations differ for other reasons,
-    at most.
-    """
     consistent: bool = False
-    alike: tuple[str, ...] = ()
-    """Other parameters, looked at, that split the configurations in the same way."""
     tuned_for: Any | None = None
     """The compared value that all compared configurations had in the search, where the learning
     rate was searched: it then was tuned for this value alone. None where both had their share."""
@@ -86,13 +76,6 @@ class Interaction:
     """The sum of `false_alarm` over the comparisons of the study that may name one; 0 where none
     may.
     """
-
-    @property
-    def is_cause(self) -> bool:
-        """Whether chance would make it consistent in at most 5 % of studies whose configurations
-        differ for other reasons.
-        """
-        return self.consistent and self.cause_false_alarm <= LEVEL and not self.alike
 
 
 def find_interactions(
@@ -110,9 +93,7 @@ def find_interactions(
         importances: names of parameters, the most important first.
     """
     compared = [one for one in pairs if not one.pairs.empty]
-    every = [
-        _of_comparison(one, parameters, search, importances, len(compared)) for one in compared
-    ]
+    every = [_of_comparison(one, parameters, search, importances) for one in compared]
     alarms = [splits[0].false_alarm if splits else math.nan for splits in every]
     order = [
         index
@@ -140,7 +121,6 @@ def _of_comparison(
     parameters: Parameters,
     search: pd.DataFrame,
     importances: Sequence[str],
-    comparisons: int,
 ) -> list[Interaction]:
     others = [name for name in importances if name not in (comparison.parameter, TUNED)][:OTHERS]
     others = [name for name in (TUNED, *others) if name in parameters]
@@ -150,12 +130,8 @@ def _of_comparison(
     splits = {name: _splits(parameters[name], configurations) for name in others}
     distinct = {min(mask, _mirrored(mask)) for masks in splits.values() for mask in masks}
     counts = np.bincount(places)
-    alarm, cause_alarm = (
-        chance_of_split(
-            tuple(sorted(int(own[list(mask)].sum()) for mask in distinct)), int(own.sum())
-        )
-        for own in (counts, np.ones(len(counts), dtype=int))
-    )
+    sides = sorted(int(counts[list(mask)].sum()) for mask in distinct)
+    alarm = chance_of_split(tuple(sides), len(differences))
     tuned = _tuned_for(comparison, parameters, configurations)
     return [
         Interaction(
@@ -166,9 +142,8 @@ def _of_comparison(
             configurations=len(trials),
             n=len(differences),
             false_alarm=alarm,
-            cause_false_alarm=min(1.0, comparisons * cause_alarm),
             tuned_for=tuned if name == TUNED else None,
-            **_best_split(name, splits, differences, places),
+            **_best_split(splits[name], differences, places),
         )
         for name in others
     ]
@@ -225,34 +200,23 @@ def _splits(
 
 
 def _best_split(
-    name: str,
-    splits: Mapping[str, Mapping[tuple[bool, ...], Split]],
-    differences: np.ndarray,
-    places: np.ndarray,
+    splits: Mapping[tuple[bool, ...], Split], differences: np.ndarray, places: np.ndarray
 ) -> dict[str, Any]:
     """Return what an `Interaction` says of the split of one parameter whose sides differ most, a
     consistent one first; empty without a split.
 
     `places`: configuration of each difference [n].
     """
-    found = []
-    for mask, (threshold, rest) in splits[name].items():
+    found: list[dict[str, Any]] = []
+    for mask, (threshold, rest) in splits.items():
         high = np.array(mask)[places]
         below, above = differences[~high], differences[high]
         opposed = bool(below.max() < 0 < above.min() or above.max() < 0 < below.min())
         means = {"below": float(below.mean()), "above": float(above.mean())}
-        key = opposed, abs(means["above"] - means["below"])
-        found.append(
-            (key, mask, {"threshold": threshold, "rest": rest, "consistent": opposed, **means})
-        )
-    if not found:
-        return {}
-    _, mask, best = max(found, key=lambda each: each[0])
-    own = {mask, _mirrored(mask)}
-    alike = tuple(
-        other for other, masks in splits.items() if other != name and not own.isdisjoint(masks)
+        found.append({"threshold": threshold, "rest": rest, "consistent": opposed, **means})
+    return max(
+        found, key=lambda each: (each["consistent"], abs(each["above"] - each["below"])), default={}
     )
-    return {**best, "alike": alike}
 
 
 def _mirrored(mask: tuple[bool, ...]) -> tuple[bool, ...]:

@@ -126,28 +126,14 @@ def _others(tables: Mapping[str, pd.DataFrame], source: int) -> dict[str, Interv
     return {name: mean_interval(own) for name, own in differences.items() if own}
 
 
-def mean_of_others(tables: Mapping[str, pd.DataFrame]) -> dict[str, Interval]:
-    """Return figure on test → the difference over configurations, whose seeds are averaged first;
-    over seeds where there is one configuration.
-    """
-    made = {}
-    for name, table in tables.items():
-        own = table.dropna(subset=["difference"])
-        means = own.groupby("source_trial")["difference"].mean()
-        if len(own):
-            made[name] = mean_interval((means if len(means) > 1 else own["difference"]).tolist())
-    return made
-
-
 def paired_t_p(differences: Sequence[float]) -> float:
     """Return the two-sided p of Student's t that paired differences have the mean 0; NaN for fewer
     than `LEAST_VALUES` of them.
     """
     n = len(differences)
-    spread = float(np.std(differences, ddof=1)) if len(differences) >= LEAST_VALUES else math.nan
     if n < LEAST_VALUES:
         return math.nan
-    mean = float(np.mean(differences))
+    mean, spread = float(np.mean(differences)), float(np.std(differences, ddof=1))
     if spread == 0:
         return float(mean == 0)
     # The distribution of Student's t; `scipy.stats` takes half a second to import.

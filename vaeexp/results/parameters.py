@@ -112,17 +112,6 @@ class SearchedParameter:
             return np.asarray(self.first * (self.last / self.first) ** places)
         return self.first + (self.last - self.first) * places
 
-    def grid(self, places: pd.Series, count: int) -> np.ndarray:
-        """Return at most `count` places over the range of these: choices and whole numbers as they
-        are, other numbers evenly spaced.
-        """
-        if self.is_choice:
-            return np.unique(places.dropna())
-        even = np.linspace(places.min(), places.max(), count)
-        if self.kind == "float":
-            return even
-        return self.places_of(pd.Series(np.unique(np.round(self.numbers(even))))).to_numpy()
-
 
 def searched_parameter(
     name: str, section: Mapping[str, Any], trials: pd.DataFrame

@@ -1,8 +1,7 @@
 """The study's pruner, run again over the recorded curves of its complete trials: which would it
-have stopped, and when?
+have stopped?
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,14 +40,6 @@ class Replay:
     """The setting that says how long it waits: `warmup_epochs`, `min_epochs` or `patience`."""
     present: int
     """Its value in the study."""
-    recommended: int | None
-    """The smallest value that was tried with which no winner is stopped; None where each stops
-    one.
-    """
-    saved: float
-    """Share of the complete trials' epochs that it would have spared with the recommended value;
-    NaN without one.
-    """
 
 
 def recorded_curves(epochs: pd.DataFrame, ranked: pd.DataFrame) -> list[np.ndarray]:
@@ -74,29 +65,6 @@ def recorded_curves(epochs: pd.DataFrame, ranked: pd.DataFrame) -> list[np.ndarr
     ]
 
 
-def rank_correlations(curves: Sequence[np.ndarray], warmup: int = 0) -> pd.Series:
-    """Return Spearman's rank correlation, over trials, of the best value by each epoch with the
-    best of all, by epoch after the warm-up.
-
-    Only trials of the greatest length count. Empty with fewer than five of them, or where all end
-    with one value.
-    """
-    longest = max(map(len, curves), default=0)
-    table = np.array(
-        [np.minimum.accumulate(curve[warmup:]) for curve in curves if len(curve) == longest]
-    )
-    if len(table) < 5 or longest < warmup + 2 or len(np.unique(table[:, -1])) == 1:
-        return pd.Series(dtype=float)
-    ranks = pd.DataFrame(table).rank().to_numpy()
-    centred = ranks - ranks.mean(axis=0)
-    squares = (centred**2).sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # One root of the product: where no ranks tie, the fraction is exact, so that reports round
-        # a half alike on all processors.
-        correlations = (centred * centred[:, -1:]).sum(axis=0) / np.sqrt(squares * squares[-1])
-    return pd.Series(np.nan_to_num(correlations), index=np.arange(warmup + 1, longest + 1))
-
-
 def replay_pruner(
     section: Mapping[str, Any] | None,
     curves: Sequence[np.ndarray],
@@ -119,72 +87,20 @@ def replay_pruner(
     setting = next((name for name in _WAITS if pruner is not None and hasattr(pruner, name)), None)
     if pruner is None or setting is None or len(curves) < LEAST:
         return None
-    present, longest = int(getattr(pruner, setting)), max(map(len, curves))
-    stops = _stops(pruner, setting, sorted({*_candidates(longest), present}), curves, warmup)
-    winners = min(WINNERS, len(curves) // 4)
-    recommended = next((value for value in stops if not any(stops[value][:winners])), None)
-    total, saved = sum(map(len, curves)), math.nan
-    if recommended is not None:
-        pairs = zip(stops[recommended], curves, strict=True)
-        saved = sum(len(curve) - stop for stop, curve in pairs if stop) / total
+    stops = _stops(pruner, curves, warmup)[: min(WINNERS, len(curves) // 4)]
     return Replay(
-        winners=winners,
-        stopped=sum(map(bool, stops[present][:winners])),
+        winners=len(stops),
+        stopped=sum(stops),
         setting=setting,
-        present=present,
-        recommended=recommended,
-        saved=saved,
+        present=int(getattr(pruner, setting)),
     )
 
 
-def _candidates(longest: int) -> list[int]:
-    """Return what a pruner may wait, in epochs: every number of few, of many ever fewer."""
-    return sorted({round(1.2**power) for power in range(60) if 1.2**power < longest})
+def _stops(pruner: PrunerSettings, curves: Sequence[np.ndarray], warmup: int) -> list[bool]:
+    """Tell which trials the pruner would stop before their last epoch, among all trials, complete.
 
-
-Stops = Sequence[int | None]
-"""Epochs after which each trial was stopped; None where it never was."""
-
-
-def _stops(
-    pruner: PrunerSettings,
-    setting: str,
-    candidates: Sequence[int],
-    curves: Sequence[np.ndarray],
-    warmup: int,
-) -> dict[int, Stops]:
-    """Return the stops by value of the setting."""
-    if setting == "warmup_epochs":
-        # Warm-up only silences a decision, so that the decisions of one replay without it serve
-        # every value.
-        decisions = _decisions(pruner.model_copy(update={setting: 0}), curves, warmup)
-        return {value: [_first(decision, value) for decision in decisions] for value in candidates}
-    return {
-        value: [
-            _first(each, 0)
-            for each in _decisions(pruner.model_copy(update={setting: value}), curves, warmup)
-        ]
-        for value in candidates
-    }
-
-
-def _first(decisions: np.ndarray, warmup: int) -> int | None:
-    """Return the first epoch from the warm-up on at which the decision is to stop, but for the last
-    epoch, which costs nothing.
-    """
-    epochs = np.flatnonzero(decisions[:-1]) + 1
-    return next((int(epoch) for epoch in epochs if epoch >= warmup), None)
-
-
-def _decisions(
-    pruner: PrunerSettings, curves: Sequence[np.ndarray], warmup: int
-) -> list[np.ndarray]:
-    """Ask the pruner after each epoch of each trial whether to prune it, among all trials,
-    complete: booleans [E] each.
-
-    A trial goes on whatever the decision is. All trials pass once before any decision counts,
-    because successive halving compares a trial with what the others left at its rungs; Hyperband's
-    brackets are drawn again.
+    All trials pass once before any decision counts, because successive halving compares a trial
+    with what the others left at its rungs; Hyperband's brackets are drawn again.
     """
     rule, storage = pruner.build_after(warmup), optuna.storages.InMemoryStorage()
     direction = optuna.study.StudyDirection.MINIMIZE
@@ -194,18 +110,17 @@ def _decisions(
         values = dict(enumerate(map(float, curve), start=1))
         done = optuna.trial.create_trial(value=min(values.values()), intermediate_values=values)
         storage.create_new_trial(replay, template_trial=done)
-    decisions = []
+    stops = []
     for _ in range(2 if hasattr(pruner, "min_epochs") else 1):
-        decisions = [_ask(rule, study, curve) for curve in curves]
-    return decisions
+        stops = [_is_stopped(rule, study, curve) for curve in curves]
+    return stops
 
 
-def _ask(rule: optuna.pruners.BasePruner, study: optuna.Study, curve: np.ndarray) -> np.ndarray:
-    """Return the decision on a trial after each of its epochs: [E]."""
-    storage = storage_of(study)
+def _is_stopped(rule: optuna.pruners.BasePruner, study: optuna.Study, curve: np.ndarray) -> bool:
+    """Ask the pruner after each epoch of a trial, which goes on whatever the decision is."""
+    storage, stopped = storage_of(study), False
     trial = storage.get_trial(storage.create_new_trial(study_id(study)))
-    decisions = np.zeros(len(curve), dtype=bool)
     for epoch, value in enumerate(map(float, curve), start=1):
         trial.intermediate_values[epoch] = value
-        decisions[epoch - 1] = rule.prune(study, trial)
-    return decisions
+        stopped |= rule.prune(study, trial) and epoch < len(curve)
+    return stopped

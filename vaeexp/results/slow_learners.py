@@ -23,7 +23,7 @@ import pandas as pd
 
 from sweeps.results import Interval, pooled_deviation
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import epochs_of, with_purpose
+from vaeexp.results.tables import best_up_to, epochs_of, with_purpose
 from vaeexp.words import is_missing
 
 FAIR = 0.9
@@ -92,9 +92,9 @@ def rung_ranks(view: StudyView) -> RungRanks | None:
     """Return how the first rung ranks; None where the study does not pause trials, or no trial has
     reached the rung.
     """
-    if not view.rungs:
+    if not view.plan.rungs:
         return None
-    epoch, counted = view.rungs[0], epochs_of(view.search, view.epochs)
+    epoch, counted = view.plan.rungs[0], epochs_of(view.search, view.epochs)
     lengths = counted.groupby("number")["epoch"].max()
     reached = lengths[lengths >= epoch]
     if reached.empty:
@@ -115,24 +115,20 @@ def _pairs(view: StudyView, counted: pd.DataFrame, epoch: int) -> pd.DataFrame:
     """Return the best value up to the rung and that up to the end of each complete trial, those of
     finite values.
     """
-    after = counted[
-        (counted["epoch"] > view.warmup) & counted["number"].isin(view.ranked["number"])
-    ]
-    at_rung = after[after["epoch"] <= epoch].groupby("number")["objective"].min()
-    table = pd.DataFrame({"rung": at_rung, "end": after.groupby("number")["objective"].min()})
-    return table[np.isfinite(table.to_numpy(float)).all(axis=1)]
+    after = counted[counted["number"].isin(view.ranked["number"])]
+    after = after[after["epoch"] > view.plan.warmup]
+    return pd.DataFrame({"rung": best_up_to(after, epoch), "end": best_up_to(after)}).dropna()
 
 
 def _spearman(pairs: pd.DataFrame) -> Interval:
     """Return the rank correlation with its 95 % interval (Bonett and Wright 2000); NaN where one
     side has one value alone.
     """
-    ranks, n = pairs.rank().to_numpy(float), len(pairs)
-    centred = ranks - ranks.mean(axis=0) if n else ranks
-    squares = float((centred**2).sum(axis=0).prod())
-    if n < 2 or squares == 0:
+    n = len(pairs)
+    if pairs["rung"].nunique() < 2 or pairs["end"].nunique() < 2:
         return Interval(mean=math.nan, low=math.nan, high=math.nan, n=n)
-    rho = float((centred[:, 0] * centred[:, 1]).sum() / math.sqrt(squares))
+    ranks = pairs.rank()
+    rho = ranks["rung"].corr(ranks["end"])
     if n < 4 or abs(rho) > 1 - 1e-9:
         return Interval(mean=rho, low=math.nan, high=math.nan, n=n)
     half = 1.959964 * math.sqrt((1 + rho**2 / 2) / (n - 3))
@@ -183,13 +179,9 @@ def _late(view: StudyView, run: pd.Series, winner: pd.Series, margin: float) -> 
     own = view.search[view.search["number"] == number].iloc[0]
     rung = int(own["epochs"])
     counted = epochs_of(view.search, view.epochs)
-    came = counted.groupby("number")["epoch"].max() >= rung
-    before = (
-        counted[(counted["epoch"] <= rung) & (counted["epoch"] > view.warmup)]
-        .groupby("number")["objective"]
-        .min()
-    )
-    values = before.reindex(came.index[came]).fillna(math.inf)
+    lengths = counted.groupby("number")["epoch"].max()
+    values = best_up_to(counted[counted["epoch"] > view.plan.warmup], rung)
+    values = values.reindex(lengths.index[lengths >= rung]).fillna(math.inf)
     at_rung = float(values[number])
     value = (
         float(run["objective"])

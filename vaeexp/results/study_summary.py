@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from sweeps.results import Interval, mean_interval
-from vaeexp.results.study_view import PROTOCOL, StudyView
+from vaeexp.results.plan import PROTOCOL
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import search_course
 from vaeexp.results.tested_settings import TestedSetting
 
 
@@ -76,12 +78,14 @@ class StudySummary:
 def summarise_study(view: StudyView) -> StudySummary:
     """Summarise a study in any state."""
     trials, repeat = view.search, view.trials["repeat"]
+    # With two objectives there is no lowest value.
+    course = search_course(trials.iloc[:0] if view.study.objectives else trials, view.epochs)
     return StudySummary(
-        name=view.name,
+        name=view.results.name,
         question=view.study.question,
         finished=view.study.finished,
-        subset=bool(view.recorded("data").get("subset")),
-        protocol=view.protocol(),
+        subset=bool(view.plan.recorded("data").get("subset")),
+        protocol=view.plan.protocol(),
         best=view.best,
         search_value=float(view.ranked["objective"].iloc[0]) if len(view.ranked) else None,
         trials=int((trials["state"] != "waiting").sum()),
@@ -90,7 +94,7 @@ def summarise_study(view: StudyView) -> StudySummary:
         epochs=int(view.trials.loc[~repeat, "epochs"].sum()),
         more_epochs=int(view.trials.loc[repeat, "epochs"].sum()),
         seconds=view.study.elapsed,
-        course=view.course[["spent", "best"]].copy(),
+        course=course[["spent", "best"]],
     )
 
 

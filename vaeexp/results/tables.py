@@ -5,16 +5,16 @@ folders.
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sweeps import Damaged, Space, State, check_file, warn_once
+from sweeps import Damaged, State, check_file, warn_once
 from sweeps.results import Interval, Results, mean_interval, tables_of
-from vaeexp.evaluation.metrics import METRICS, epoch_columns, result_columns
+from vaeexp.evaluation.metrics import METRICS, Place, epoch_columns, result_columns
 from vaeexp.import_paths import paths_in
 from vaeexp.run_files import EVALUATION, PICTURES
 from vaeexp.words import is_missing
@@ -75,6 +75,56 @@ def spent_by(ended: pd.DataFrame, epochs: pd.DataFrame) -> np.ndarray:
 def epochs_of(search: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     """Return the epochs of these trials of a search."""
     return epochs[~epochs["repeat"] & epochs["number"].isin(search["number"])]
+
+
+def at_best_epoch(epochs: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """Return these trials with the metrics of their best epoch, without trials that have no
+    epoch.
+    """
+    metrics = epochs.drop(columns=["objective", "round"]).rename(columns={"epoch": "best_epoch"})
+    scored = trials[trials["best_epoch"].notna()].astype({"best_epoch": "int64"})
+    return scored.merge(metrics, on=["repeat", "number", "best_epoch"])
+
+
+def with_best_epoch(epochs: pd.DataFrame, trials: pd.DataFrame, *places: Place) -> pd.DataFrame:
+    """Return these trials, each of them, with the metrics that their best epoch has at these
+    places.
+    """
+    keys, best = ["repeat", "number"], at_best_epoch(epochs, trials)
+    names = [name for name in best.columns if name.partition("/")[0] in places]
+    return trials.merge(best[[*keys, *names]], on=keys, how="left")
+
+
+def at_last_epoch(epochs: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """Return these trials with the metrics of the last epoch that they reported, `epoch`;
+    `objective` stays their best.
+
+    Where β is not 1, training moves away from the best −ELBO: a model as it was trained is the one
+    of the last epoch.
+    """
+    metrics = epochs.drop(columns=["objective", "round", "seconds"], errors="ignore")
+    last = metrics.sort_values("epoch", kind="stable").drop_duplicates(
+        ["repeat", "number"], keep="last"
+    )
+    return trials.merge(last, on=["repeat", "number"])
+
+
+def finite_points(last_epochs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with a finite rate and distortion."""
+    total = last_epochs["val/rate"] + last_epochs["val/distortion"]
+    return last_epochs[np.isfinite(total.astype(float))]
+
+
+def best_up_to(epochs: pd.DataFrame, epoch: float = math.inf) -> pd.Series:
+    """Return the lowest objective of each trial up to an epoch, by number; only finite values."""
+    values = epochs[epochs["epoch"] <= epoch].groupby("number")["objective"].min()
+    return values[np.isfinite(values.astype(float))].sort_index()
+
+
+def curve_of(epochs: pd.DataFrame, run: pd.Series) -> pd.DataFrame:
+    """Return the epochs of a run with a finite rate and distortion, in order."""
+    own = epochs[(epochs["repeat"] == run["repeat"]) & (epochs["number"] == run["number"])]
+    return own.dropna(subset=["val/rate", "val/distortion"]).sort_values("epoch")
 
 
 def column(frame: pd.DataFrame, name: str) -> pd.Series:
@@ -261,36 +311,3 @@ def learned_trials(search: pd.DataFrame, found: pd.DataFrame, *, promotes: bool)
     learned = search[search["state"].isin(["complete", "pruned"]) & search["objective"].notna()]
     learned = learned.sort_values(["objective", "number"], ignore_index=True)
     return learned.assign(standing=learned["objective"], judged=learned["state"] == "complete")
-
-
-def split_by_configuration(runs: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return the runs of each configuration, in order of appearance."""
-    texts = [text_of(values_of(run)) for _, run in runs.iterrows()]
-    return [runs[[each == text for each in texts]] for text in dict.fromkeys(texts)]
-
-
-def changed_trial(
-    runs: pd.DataFrame,
-    settings: Mapping[str, Any],
-    space: Space,
-    firsts: Sequence[int],
-    params_of: Callable[[int], Mapping[str, Any]],
-) -> int | None:
-    """Return the trial whose configuration a baseline changes, of its runs with one configuration;
-    None where that is not known.
-
-    A run that also confirms a trial is recorded as that trial's. So the best trials, `firsts`, are
-    asked before which of them, when it is changed, has this configuration.
-
-    Args:
-        settings: what the baseline changes.
-        params_of: number of a trial → its configuration.
-    """
-    recorded = [int(source) for source in runs["source_trial"].dropna()]
-    wanted, alike = text_of(values_of(runs.iloc[0])), []
-    for source in dict.fromkeys([*firsts, *recorded]):
-        given = params_of(source)
-        if text_of(space.changed(given, settings)) == wanted:
-            alike.append((text_of(given) == wanted, source))
-    # Where it is one of these already, it changes the other.
-    return min(alike, key=lambda entry: entry[0])[1] if alike else next(iter(recorded), None)

@@ -4,7 +4,7 @@ them with how sure they are.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Any
 
@@ -29,7 +29,6 @@ from vaeexp.evaluation.metrics import BESIDE
 from vaeexp.results.new_seeds import Failures
 from vaeexp.results.paired_configurations import (
     PairedConfiguration,
-    mean_of_others,
     paired_configurations,
     paired_t_p,
 )
@@ -158,10 +157,6 @@ class PairComparison:
     """Comparisons that the correction counts: those with a p."""
     by_configuration: Sequence[PairedConfiguration] = ()
     """The configurations one by one, the winner first, then by their place in the search."""
-    others: Mapping[str, Interval] = field(default_factory=dict)
-    """Figure on test → its mean difference, as `interval`, of the pairs in which both runs have
-    it.
-    """
 
     @property
     def configurations(self) -> int:
@@ -198,7 +193,7 @@ def compare_pairs(
         (best.source_trial, _by_seed(best, metric="objective")) if best else (None, {})
     )
     each = paired_configurations(compared.pairs, others, found, parameter, winner, reference)
-    return replace(compared, by_configuration=each, others=mean_of_others(others))
+    return replace(compared, by_configuration=each)
 
 
 def compare_matched(
@@ -436,6 +431,21 @@ def baseline_margins(
     return margins
 
 
+@dataclass(frozen=True)
+class _Tested:
+    """A baseline, tested against one configuration by one figure, before any correction."""
+
+    place: int
+    """Of the baseline among all."""
+    metric: str
+    is_own: bool
+    """Whether it is tested against what it changes, and not against another confirmed one."""
+    interval: Interval
+    p: float
+    basis: str
+    looks: int
+
+
 def _differences(
     confirmed: Sequence[TestedSetting],
     opposed: Sequence[tuple[TestedSetting, TestedSetting]],
@@ -445,28 +455,27 @@ def _differences(
     """Return (place of a baseline, metric) → its difference from its other and the basis, corrected
     for all of these metrics together.
     """
-    looks = race.looks if race else 1
-    every, tested, made = [], [], []
+    tested = []
     for place, (baseline, other) in enumerate(opposed):
-        for setting, metric in product(
-            confirmed if baseline.source_trial is None else [other], metrics
-        ):
-            if measures_one_thing(setting, baseline, metric) and not same_training(
-                setting, baseline
-            ):
-                interval, p, basis = difference_on_test(setting, baseline, metric)
-                every.append(
-                    (place, metric, basis, setting is other and math.isfinite(interval.mean))
-                )
-                tested.append((interval, p, 1 if setting is confirmed[0] else looks))
-                if baseline.source_trial is not None and math.isfinite(p):
-                    made.append((baseline.baseline, metric))
+        against = confirmed if baseline.source_trial is None else [other]
+        for setting, metric in product(against, metrics):
+            comparable = measures_one_thing(setting, baseline, metric)
+            if comparable and not same_training(setting, baseline):
+                looks = race.looks if race and setting is not confirmed[0] else 1
+                difference = difference_on_test(setting, baseline, metric)
+                tested.append(_Tested(place, metric, setting is other, *difference, looks))
+    # A baseline on the best setting might have changed any confirmed one.
+    made = [
+        (opposed[each.place][0].baseline, each.metric)
+        for each in tested
+        if opposed[each.place][0].source_trial is not None and math.isfinite(each.p)
+    ]
     unmade = max(0, len(set(made)) * len(confirmed) - len(made))
-    margins = zip(every, _margins(tested, unmade), strict=True)
+    margins = _margins([(each.interval, each.p, each.looks) for each in tested], unmade)
     return {
-        (place, metric): (margin, basis)
-        for (place, metric, basis, is_own), margin in margins
-        if is_own
+        (each.place, each.metric): (margin, each.basis)
+        for each, margin in zip(tested, margins, strict=True)
+        if each.is_own and math.isfinite(each.interval.mean)
     }
 
 

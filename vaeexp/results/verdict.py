@@ -8,7 +8,8 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from vaeexp.results.statements import NATS, Figure, Statement, Statements
 
@@ -41,8 +42,73 @@ class SearchedTrial:
     """At its best epoch, nats per image; NaN where it is not known."""
 
 
-def of_records(stored: "State") -> list[SearchedTrial]:
-    """Return the trials of a stored study."""
+def of_rows(search: "pd.DataFrame", rates: Mapping[int, float]) -> list[SearchedTrial]:
+    """Return the trials of a table. `rates`: number of a trial → its rate at its best epoch."""
+    columns = ["number", "state", "epochs", "objective", "failure", "message"]
+    rows = search[columns].astype(object).itertuples(index=False, name=None)
+    named = [dict(zip(columns, row, strict=True)) for row in rows]
+    return [SearchedTrial(**row, rate=rates.get(row["number"], math.nan)) for row in named]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the trials of a search say of the search itself."""
+
+    study: "StudyRecord"
+    trials: Sequence[SearchedTrial]
+
+    @property
+    def all_failed(self) -> bool:
+        """Whether the search has trials, and each of them failed."""
+        return bool(self.trials) and all(trial.state == "failed" for trial in self.trials)
+
+    @cached_property
+    def nothing_learned(self) -> Statements:
+        """That the trials have taught nothing, and what to do; empty where they have, or may while
+        the search goes on.
+        """
+        ended = [trial for trial in self.trials if trial.state not in ("running", "waiting")]
+        complete = [trial for trial in ended if trial.state == "complete"]
+        if ended and all(trial.state == "failed" for trial in ended):
+            return _failed(ended)
+        if not complete and len(ended) == len(self.trials) and ended:
+            return _unfinished(self.study, ended)
+        # Which has no rate.
+        deterministic = (self.study.spec.get("model") or {}).get("posterior") == "deterministic"
+        if complete and not deterministic and all(trial.rate < COLLAPSED for trial in complete):
+            values = {
+                "complete": len(complete),
+                "rate": Figure(max(trial.rate for trial in complete), unit=NATS),
+                "limit": Figure(COLLAPSED, unit=NATS, digits=1),
+            }
+            return Statement("nothing.collapsed", values), Statement("remedy.collapsed")
+        return ()
+
+    @cached_property
+    def came_further(self) -> Statements:
+        """Which unfinished trial had reached less than the best complete one; empty where none
+        had.
+        """
+        complete = [trial.objective for trial in self.trials if trial.state == "complete"]
+        best = min(complete, default=math.nan)
+        lower = [
+            trial for trial in self.trials if trial.state in UNFINISHED and trial.objective < best
+        ]
+        if self.study.objectives or not lower:
+            return ()
+        trial = min(lower, key=lambda trial: (trial.objective, trial.number))
+        values = {
+            "trial": trial.number,
+            "state": trial.state,
+            "epochs": trial.epochs,
+            "value": Figure(trial.objective, unit=NATS, n=1),
+            "best": Figure(float(best), unit=NATS, n=1),
+        }
+        return (Statement("get.further", values, rows=(str(trial.number),)),)
+
+
+def verdict_of(stored: "State") -> Verdict:
+    """Return the verdict on a stored study."""
     made = []
     for trial in stored.trials:
         if trial.duplicate_of is None:
@@ -57,43 +123,7 @@ def of_records(stored: "State") -> list[SearchedTrial]:
                 message=failure.message if failure else None,
             )
             made.append(found)
-    return made
-
-
-def of_rows(search: "pd.DataFrame", rates: Mapping[int, float]) -> list[SearchedTrial]:
-    """Return the trials of a table. `rates`: number of a trial → its rate at its best epoch."""
-    columns = ["number", "state", "epochs", "objective", "failure", "message"]
-    rows = search[columns].astype(object).itertuples(index=False, name=None)
-    named = [dict(zip(columns, row, strict=True)) for row in rows]
-    return [SearchedTrial(**row, rate=rates.get(row["number"], math.nan)) for row in named]
-
-
-def all_failed(trials: Sequence[SearchedTrial]) -> bool:
-    """Whether a search has trials, and each of them failed."""
-    return bool(trials) and all(trial.state == "failed" for trial in trials)
-
-
-def nothing_learned(study: "StudyRecord", trials: Sequence[SearchedTrial]) -> Statements:
-    """Return that the trials of a search have taught nothing, and what to do; empty where they
-    have, or may while it goes on.
-    """
-    ended = [trial for trial in trials if trial.state not in ("running", "waiting")]
-    complete = [trial for trial in ended if trial.state == "complete"]
-    if all_failed(ended):
-        return _failed(ended)
-    if not complete and len(ended) == len(trials) and ended:
-        return _unfinished(study, ended)
-    # Which has no rate.
-    deterministic = (study.spec.get("model") or {}).get("posterior") == "deterministic"
-    if complete and not deterministic and all(trial.rate < COLLAPSED for trial in complete):
-        highest = Figure(max(trial.rate for trial in complete), unit=NATS)
-        values = {
-            "complete": len(complete),
-            "rate": highest,
-            "limit": Figure(COLLAPSED, unit=NATS, digits=1),
-        }
-        return Statement("nothing.collapsed", values), Statement("remedy.collapsed")
-    return ()
+    return Verdict(stored.study, made)
 
 
 def remedy(kind: str) -> Statement:
@@ -126,29 +156,3 @@ def _unfinished(study: "StudyRecord", ended: Sequence[SearchedTrial]) -> Stateme
 
 def _counted(counts: Mapping[str, int]) -> dict[str, int]:
     return {name.replace("_", " "): count for name, count in counts.items()}
-
-
-def further_trial(
-    study: "StudyRecord", trials: Sequence[SearchedTrial]
-) -> tuple[SearchedTrial, float] | None:
-    """Return the unfinished trial that had reached the lowest value, and that of the best complete
-    trial; None where it is not below that.
-    """
-    best = min((trial.objective for trial in trials if trial.state == "complete"), default=math.nan)
-    lower = [trial for trial in trials if trial.state in UNFINISHED and trial.objective < best]
-    if study.objectives or not lower:
-        return None
-    return min(lower, key=lambda trial: (trial.objective, trial.number)), best
-
-
-def came_further(found: tuple[SearchedTrial, float]) -> Statement:
-    """Return which unfinished trial had reached less than the best complete one
-    (`further_trial`).
-    """
-    trial, best = found
-    values: dict[str, Any] = {"trial": trial.number, "state": trial.state, "epochs": trial.epochs}
-    values |= {
-        "value": Figure(trial.objective, unit=NATS, n=1),
-        "best": Figure(float(best), unit=NATS, n=1),
-    }
-    return Statement("get.further", values, rows=(str(trial.number),))

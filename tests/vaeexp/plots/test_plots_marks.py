@@ -106,7 +106,9 @@ class Tables:
     def on_axis(self, row, label):
         """Where the parameter of an axis has this row; a choice stands within a quarter of it."""
         parameter = next(
-            each for each in self.view.parameters.values() if style.wrapped(each.label, 36) == label
+            each
+            for each in self.view.plan.parameters.values()
+            if style.wrapped(each.label, 36) == label
         )
         value = self.trials.loc[row, f"params.{parameter.name}"]
         if parameter.is_choice:
@@ -183,11 +185,6 @@ def one_of(names):
     )
 
 
-def on_edge(tables, axes, row, place):
-    at, room = tables.on_axis(row, axes.get_xlabel())
-    return abs(place[0][0] - at) <= room
-
-
 def in_order(tables, axes, row, place):
     return place[0][0] == int(row) and np.isclose(place[0][1], under(tables.value(row), axes))
 
@@ -202,7 +199,7 @@ def at_its_end(tables, axes, row, place):
 def at_equal_epoch(tables, axes, row, place):
     epoch = float(axes.figure.get_supylabel().split("epoch ")[1])
     assert epoch == min(
-        tables.value(str(number), "epochs") for number in tables.view.learned["number"]
+        tables.value(str(number), "epochs") for number in tables.view.influence.learned["number"]
     )
     (value,) = (value for at, value in tables.curve(row) if at == epoch)
     return along_parameter(tables, axes, row, place, value)
@@ -228,7 +225,6 @@ EXPECTED = {
     "learning_curves": one_of(["objective"]),
     "confirmed_curves": median,
     "train_validation": one_of(["train/neg_elbo", "val/neg_elbo"]),
-    "partial_dependence": on_edge,
     "paired_differences": pair,
     "baseline_curves": one_of(["val/neg_elbo", *RATES]),
 }

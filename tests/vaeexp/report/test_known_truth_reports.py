@@ -45,9 +45,7 @@ def test_reports_have_the_plots_of_their_study(reports, kind):
     """The study with a hole stands for all, because some of its values are left out of plots."""
     _, view, without = reports[kind][0]
     text, figures, _ = chapters.compose(view)
-    assert {"confirmed_seeds.png", "partial_dependence.png", "paired_differences.png"} <= set(
-        figures
-    )
+    assert {"confirmed_seeds.png", "importance.png", "paired_differences.png"} <= set(figures)
     assert answer_of(text).split("<img")[0].strip() == answer_of(without).strip()
 
 

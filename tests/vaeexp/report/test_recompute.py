@@ -260,7 +260,7 @@ def test_what_was_tried_with_bad_values_alone_stands_below_plots_and_in_the_tabl
     report = read_report(folders("a hole"))
     said = {own["part"]: own for own in report.statements if own["id"] == "hole.both"}
     assert said.keys() == {"tables", "plots"}
-    assert report.words.count(said["tables"]["text"]) >= 3
+    assert report.words.count(said["tables"]["text"]) >= 2
     assert "\n#### By β\n" in report.readme
     other = copy.deepcopy(said["plots"])
     other["values"]["shared"][0]["values"]["value"] = "adam"
@@ -359,7 +359,6 @@ def test_a_check_that_says_otherwise_than_the_tables_is_found(folders, state, ch
         ("interim", "plot.epoch", "epoch"),
         ("a hole", "hole.both", "below"),
         ("finished", "plot.importance", "trials"),
-        ("finished", "plot.forest", "pruned"),
         ("finished", "plot.by_run", "trial"),
         ("finished", "table.confirmed_pairs", "pairs"),
         ("finished", "method.beta", "weight"),

@@ -44,7 +44,6 @@ SIDES |= {
     "above": Figure(value=-3.5),
     "at": "0.001",
     "rest": (),
-    "other": "learning rate",
 }
 BESIDE = {
     "against": BEST,
@@ -103,11 +102,6 @@ LEFT = {
 LEFT_WORDS = "prior = normal and vampprior; components = 3"
 PUBLISHED = {"model": "VAE", "source": "B, 2016", "nll": Figure(value=86.76)}
 UNPUBLISHED = Statement(id="unpublished.samples", values={"samples": (200, 500), "published": 5000})
-FOREST = {"complete": 7, "pruned": 1041, "above": 2, "ceiling": Figure(value=1234.4, digits=0)}
-FOREST_WORDS = (
-    "The model is a forest of randomised trees on 7 complete and 1,041 pruned trials, these with "
-    "what they had reached"
-)
 WEIGHT = {
     "weight": Figure(value=0.00000128),
     "best": Figure(value=0.535, digits=None),
@@ -352,12 +346,11 @@ SAID: dict[str, tuple[dict, str]] = {
     "compare.none": (PAIR, "**optimizer**: no matched pair of runs is complete"),
     "compare.interaction": (
         SIDES,
-        "**optimizer** depends on the learning rate: adam is better by 2.00 nats where learning "
+        "**optimizer** depends on the setting: adam is better by 2.00 nats where learning "
         "rate is below 0.001, adamax by 3.50 above (8 pairs over 4 settings)",
     ),
     "compare.interaction_of_value": (
-        SIDES
-        | {"by": "prior", "other": "setting", "rest": ("normal", "vampprior"), "at": "mixture"},
+        SIDES | {"by": "prior", "rest": ("normal", "vampprior"), "at": "mixture"},
         "**optimizer** depends on the setting: adam is better by 2.00 nats where prior is normal "
         "or vampprior, adamax by 3.50 where it is mixture (8 pairs over 4 settings)",
     ),
@@ -774,14 +767,6 @@ SAID: dict[str, tuple[dict, str]] = {
         f"Left out: {LEFT_WORDS}, never tried to the end where the other parameters are good, so "
         "nothing can be said",
     ),
-    "plot.forest": (FOREST, FOREST_WORDS),
-    "plot.forest_one_above": (FOREST, f"{FOREST_WORDS}; the value above 1,234 counts as that"),
-    "plot.forest_above": (FOREST, f"{FOREST_WORDS}; the 2 values above 1,234 count as that"),
-    "plot.forest_explains": (
-        {"r2": Figure(value=0.31)},
-        "It explains little of trials that its trees have not seen (out-of-bag R² 0.31): read "
-        "tendencies from it, not numbers",
-    ),
     "plot.given": (
         {"trials": 3},
         "The study file gave the first 3; what the line gains there is no work of the search",
@@ -896,14 +881,6 @@ SAID: dict[str, tuple[dict, str]] = {
         {"stopped": 0, "best": 3, "setting": "warmup_epochs", "present": 4},
         "0 of the best 3 trials, replayed with warmup_epochs = 4",
     ),
-    "check.spares": (
-        {"setting": "patience", "value": 2, "saved": 0.54},
-        "patience = 2 spares them all and would have saved 54 % of the complete trials' epochs",
-    ),
-    "check.early_ranks": (
-        {"epoch": 6, "correlation": Figure(value=0.84), "fair": 0.7, "fair_from": None},
-        "the ranks at epoch 6 correlate with the last ones by 0.84",
-    ),
     "check.rung_ranks": (
         RUNG,
         "at epoch 3, where 28 of 48 trials stopped, ranks correlate with those at the end by "
@@ -929,7 +906,6 @@ SAID: dict[str, tuple[dict, str]] = {
     "check.seeds_so_far": ({"complete": 3, "planned": 9}, "3 of 9 are complete, and none failed"),
     "check.seeds_trained": ({"runs": 26}, "all 26 did"),
     "check.seeds_of": ({"title": "trial 7", "failed": 3, "planned": 4}, "trial 7: 3 of 4"),
-    "check.seeds_of_others": ({"others": 1}, "and 1 more configuration"),
     "seeds.failed": (LOST | {"first": 3, "last": 7}, "9 of 12 new seeds diverged at epochs 3 to 7"),
     "check.few_tested": ({}, "fewer than two configurations were tested"),
     "check.orders": (
@@ -976,11 +952,7 @@ SAID: dict[str, tuple[dict, str]] = {
     "advice.finish": (DO, "Let the study finish: `vaeexp sweep x`"),
     "advice.finish_confirming": (DO, "Let the study finish, which confirms them: `vaeexp sweep x`"),
     "advice.mend_seeds": ({}, "First mend what made new seeds fail"),
-    "advice.without_pruner": (
-        DO | {"setting": "patience"},
-        "No patience spares them all. Search on without: `vaeexp sweep x`",
-    ),
-    "advice.more_patience": (DO, "Search on with more patience: `vaeexp sweep x`"),
+    "advice.without_pruner": (DO, "Search on without the pruner: `vaeexp sweep x`"),
     "advice.pause_later": (DO, "Pause later, and search on: `vaeexp sweep x`"),
     "advice.train_late": (
         DO | {"option": "pruner.rungs=[6]"},

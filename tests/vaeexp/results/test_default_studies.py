@@ -3,35 +3,7 @@ what was planted is in them.
 """
 
 import pandas as pd
-import pytest
-from default_studies import KINDS, default_study, truth_of
-
-from vaeexp.report.chapters import compose
-from vaeexp.results.study_view import StudyView
-
-FEW = ("strong", "hole", "divergence")
-kinds = pytest.mark.parametrize(
-    "kind", [kind if kind in FEW else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
-)
-
-
-@kinds
-def test_the_default_search_makes_each_kind_with_its_repeats(kind: str) -> None:
-    results = default_study(kind, 0)
-    spec, trials = results.study.spec, results.trials
-    assert (spec["sampler"]["name"], spec["pruner"]["name"]) == ("curves", "promotion")
-    search = trials[~trials["repeat"]]
-    assert len(search) == 48
-    assert set(search["state"]) <= {"complete", "pruned", "failed"}
-    assert 2 <= (search["state"] == "complete").sum() <= 20
-    repeats = trials[trials["repeat"]]
-    sections = {"confirm": "confirm", "compare": "compare", "baseline": "baselines"}
-    wanted = {purpose for purpose, section in sections.items() if spec[section]}
-    assert {purpose for purposes in repeats["purposes"] for purpose in purposes} == wanted
-    tested = repeats["purposes"].map(lambda purposes: set(purposes) != {"compare"}) & (
-        repeats["state"] == "complete"
-    )
-    assert repeats["result.test/neg_elbo"].notna().equals(tested)
+from default_studies import default_study, truth_of
 
 
 def test_a_study_is_the_same_each_time() -> None:
@@ -54,11 +26,3 @@ def test_what_is_planted_is_in_the_trials() -> None:
         trials[~trials["repeat"] & (trials["state"] == "complete")].sort_values("objective").iloc[0]
     )
     assert 0.4 < best["params.learning_rate"] / optimum < 2.5
-
-
-@kinds
-@pytest.mark.slow
-def test_a_whole_report_is_made_of_each_kind(kind: str) -> None:
-    text, figures, _ = compose(StudyView(default_study(kind, 0)))
-    assert "## Answer" in text
-    assert figures

@@ -2,7 +2,6 @@
 and not where nothing matters.
 """
 
-import itertools
 import math
 
 import numpy as np
@@ -11,7 +10,7 @@ from drawn_studies import SPACE, drawn, study
 from planted_studies import NOISES, PARAMETERS, at_most, planted
 
 from sweeps.results import Results
-from vaeexp.results.holes import LEAST_BEYOND, NumberHole, behind_p, find_holes
+from vaeexp.results.holes import LEAST_BEYOND, NumberHole, find_holes
 from vaeexp.results.study_view import StudyView
 
 EDGES = (0.1, 1.0)
@@ -62,7 +61,7 @@ def with_hole(change, count: int = 60) -> Results:
 def test_a_region_that_was_tried_with_bad_values_alone_is_found(change, shared):
     results = with_hole(change)
     view = StudyView(results)
-    holes = view.holes.numbers
+    holes = view.influence.holes.numbers
     hole, beta = holes["beta"], results.trials["params.beta"]
     assert EDGES[0] <= hole.low <= hole.high <= EDGES[1]
     assert hole.trials == int(((beta < hole.low) | (beta > hole.high)).sum()) >= 20
@@ -91,7 +90,7 @@ def test_where_that_does_not_hold_there_is_no_hole(spoiler):
     if spoiler == "a little beyond":
         for row in settings:
             row["beta"] = min(max(row["beta"], 0.09), 1.1)
-    assert "beta" not in StudyView(study(settings, values)).holes.numbers
+    assert "beta" not in StudyView(study(settings, values)).influence.holes.numbers
 
 
 def test_a_value_of_a_choice_that_was_tried_with_bad_values_alone_is_named():
@@ -103,8 +102,8 @@ def test_a_value_of_a_choice_that_was_tried_with_bad_values_alone_is_named():
         100 + 20 * (row["beta"] > 1) + 0.1 * (number % 7) for number, row in enumerate(settings)
     ]
     view = StudyView(study(settings, values))
-    assert view.holes.choices == {"optimizer": ("adamax",)}
-    assert view.holes.has(view.parameters["optimizer"], view.search).sum() == 6
+    assert view.influence.holes.choices == {"optimizer": ("adamax",)}
+    assert view.influence.holes.has(view.plan.parameters["optimizer"], view.search).sum() == 6
 
 
 def test_numbers_in_a_hole_are_those_beyond_its_ends():
@@ -113,25 +112,6 @@ def test_numbers_in_a_hole_are_those_beyond_its_ends():
     both = NumberHole(low=0.1, high=1.0, **one)
     assert both.has(numbers).tolist() == [True, False, False, False, True, False]
     assert NumberHole(low=None, high=1.0, **one).has(numbers).sum() == 1
-
-
-@pytest.mark.parametrize(
-    "having",
-    [
-        *itertools.islice(itertools.product([False, True], repeat=7), 1, 127, 9),
-        (True,) * 2 + (False,) * 40,
-    ],
-)
-def test_the_test_is_that_of_mann_and_whitney(having):
-    """By counting: in what share of all orders do those that have it stand as far behind, or
-    further?
-    """
-    having = np.array(having)
-    orders = [
-        sum(places) for places in itertools.combinations(range(len(having)), int(having.sum()))
-    ]
-    expected = np.mean(np.array(orders) >= np.flatnonzero(having).sum())
-    assert behind_p(having) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(2_000, marks=pytest.mark.slow)])
@@ -144,4 +124,4 @@ def test_in_random_searches_of_parameters_that_do_nothing_there_is_no_hole(count
 
 
 def test_few_trials_have_no_hole():
-    assert not StudyView(study(drawn(9, space=SPACE), np.arange(9.0))).holes.numbers
+    assert not StudyView(study(drawn(9, space=SPACE), np.arange(9.0))).influence.holes.numbers

@@ -54,23 +54,6 @@ def test_the_pattern_is_named_with_its_threshold_and_sides():
     assert rate.study_false_alarm == rate.false_alarm < 0.01
 
 
-def test_few_configurations_show_no_cause_and_many_may():
-    """With a difference of its own in each configuration, four of them split by a threshold by
-    chance in every second study.
-    """
-    few = found(PATTERN)["learning_rate"]
-    assert few.consistent
-    assert few.cause_false_alarm == pytest.approx(chance_of_split((1, 1, 1, 1, 2, 2), 4))
-    assert not few.is_cause
-    rates = tuple(0.0004 * (1 + place) for place in range(24))
-    betas = (0.5, 0.9) * 12
-    many = found([(2.0, 2.2)] * 12 + [(-1.0, -1.4)] * 12, ("adam", "adamax") * 12, rates, betas)[
-        "learning_rate"
-    ]
-    assert many.cause_false_alarm < 0.05
-    assert many.is_cause
-
-
 def test_one_seed_of_the_other_sign_takes_the_name_away():
     assert not found([(2.0, 2.2, -0.2), *PATTERN[1:]])["learning_rate"].consistent
 
@@ -81,7 +64,6 @@ def test_too_few_differences_name_nothing():
     assert rate.false_alarm == pytest.approx(2 / 16)
     assert not rate.nameable
     assert rate.study_false_alarm == 0
-    assert rate.alike == ("beta",)
 
 
 @pytest.mark.parametrize(("sides", "n"), [((2, 2, 4), 8), ((3,), 12), ((1, 5, 6), 9)])
@@ -103,7 +85,7 @@ def test_at_most_five_percent_of_studies_without_an_interaction_name_one():
     """Three optimizers and two priors are compared at once, on shared seeds; the compared values
     differ by an amount everywhere.
     """
-    random, false, studies = np.random.default_rng(1), 0, 200
+    random, false, studies = np.random.default_rng(1), 0, 100
     for _ in range(studies):
         rows = int(random.integers(2, 6))
         drawn = {

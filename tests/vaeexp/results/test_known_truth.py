@@ -7,9 +7,8 @@ known-truth` counts 400 of each kind.
 **As arrays**, all sections before: each scenario draws 2,000 random studies; where these take
 seconds, `make test` draws the first 200 of them, and `make test-all` all. A test fails where the
 exact 99 % binomial interval (Clopper and Pearson 1934) of a rate leaves out the nominal one on the
-bad side. What is graded is the property that a sentence is made from; of every 20th study the
-sentence is made, too, and must say the same. `tests/vaeexp/report/test_known_truth_reports.py`
-grades whole reports.
+bad side. What is graded is the property that a sentence is made from.
+`tests/vaeexp/report/test_known_truth_reports.py` grades whole reports.
 
 | What the report says | Nominal rate | Claimed for |
 | --- | --- | --- |
@@ -18,13 +17,11 @@ grades whole reports.
 | interval of a difference in matched pairs | covers in 95 % | noise of any shape, because differences of two runs are symmetric; effects of configurations that are normal |
 | interval of a mean over seeds | covers in 95 % | normal and heavy-tailed noise; of skewed noise in 88 to 90 % |
 | an interaction that is none | at most 5 % of studies | no interaction at all |
-| … and its cause | at most 5 % of studies | configurations that differ for other reasons, too |
 | "better on test" or "worse" among confirmed configurations that are equal | at most 5 % of studies | 2 to 5 configurations, 3 or 5 seeds |
 | "never tried" of a value that was tried everywhere | at most 5 % of studies | a random search of 40 trials or more |
 """  # noqa: E501
 
 import itertools
-import math
 import shlex
 
 import numpy as np
@@ -43,14 +40,10 @@ from planted_studies import (
     confirmation,
     noise,
     planted,
-    random_search,
-    results_of,
 )
 
 from sweeps.results.statistics import mean_interval
-from sweeps.study.ranges import end_of, hits_of
-from vaeexp.report.by_parameter import by_parameter
-from vaeexp.report.findings import compared, get, uncovered
+from sweeps.study.ranges import end_of
 from vaeexp.results import widening_option
 from vaeexp.results.coverage import measure_coverage
 from vaeexp.results.effects import best_group, group_of
@@ -66,8 +59,6 @@ from vaeexp.results.tested_settings import (
 from vaeexp.results.trust import Check, at_bounds, check_study
 from vaeexp.study import open_study_file
 
-EVERY = 20
-"""Of so many studies one has its sentences made."""
 FEW = 200
 few_or_all = pytest.mark.parametrize("count", [FEW, pytest.param(STUDIES, marks=pytest.mark.slow)])
 """Each scenario whose studies take seconds. The few are the first of all, because both are drawn
@@ -75,7 +66,6 @@ from one seed.
 """
 PLANS = ((1, 3), (1, 5), (3, 1), (3, 2), (3, 3), (3, 5), (5, 1), (5, 2), (5, 3), (5, 5), (25, 1))
 """Configurations and seeds of a comparison that has an interval."""
-NO_INTERVAL = ((1, 1), (1, 2), (2, 1), (2, 2), (2, 5))
 OTHERS = ["beta", "latent_size", "prior"]
 """Parameters by importance, as the search for interactions takes them."""
 
@@ -88,20 +78,6 @@ def studies(count, *, plans=PLANS):
 
 def comparison_of(study: Planted) -> PairComparison:
     return corrected([compare_matched("optimizer", ("adam", "adamax"), study.pairs(), 0)])[0]
-
-
-def check_sentence(study: Planted, comparison: PairComparison) -> None:
-    """The comparison is that of the study's tables, and its sentence says what it found."""
-    view = StudyView(results_of(study))
-    (own,) = view.pairs
-    assert (own.better, len(own.pairs)) == (comparison.better, len(comparison.pairs))
-    assert own.interval.mean == pytest.approx(comparison.interval.mean)
-    statement = next(one for one in compared(view) if one.id.startswith("compare."))
-    over_all = statement.values["mean"] or statement.values["gap"]
-    assert abs(over_all.value) == pytest.approx(abs(own.interval.mean))
-    if own.configurations == 1:
-        assert (statement.id == "compare.apart") == (comparison.better is not None)
-        assert comparison.better in (None, statement.values["better"])
 
 
 # ---- matched pairs ----
@@ -119,8 +95,6 @@ def test_of_two_values_without_a_difference_none_is_called_better(count):
         comparison = comparison_of(study)
         false += comparison.better is not None
         covered += comparison.interval.low <= 0 <= comparison.interval.high
-        if number % EVERY == 0:
-            check_sentence(study, comparison)
     assert at_most(false, 0.05, count), false
     assert at_least(covered, 0.95, count), covered
 
@@ -128,7 +102,7 @@ def test_of_two_values_without_a_difference_none_is_called_better(count):
 @few_or_all
 def test_a_planted_difference_is_covered_and_never_turned_round(count):
     random, wrong, right, covered = np.random.default_rng(11), 0, 0, 0
-    for number, shape, plan in studies(count):
+    for _, shape, plan in studies(count):
         study = planted(
             "effect", random, shape=shape, own=0 if plan[0] == 1 else 1.0, compared=plan
         )
@@ -136,22 +110,9 @@ def test_a_planted_difference_is_covered_and_never_turned_round(count):
         wrong += comparison.better == "adamax"
         right += comparison.better == "adam"
         covered += comparison.interval.low <= EFFECT <= comparison.interval.high
-        if number % EVERY == 0:
-            check_sentence(study, comparison)
     assert at_most(wrong, 0.05, count), wrong
     assert at_least(covered, 0.95, count), covered
     assert right > 0.5 * count, right
-
-
-def test_too_few_differences_say_nothing():
-    random = np.random.default_rng(12)
-    for number, shape, plan in studies(200, plans=NO_INTERVAL):
-        study = planted("effect", random, shape=shape, compared=plan)
-        comparison = comparison_of(study)
-        assert comparison.better is None
-        assert math.isnan(comparison.interval.low)
-        if number % EVERY == 0:
-            check_sentence(study, comparison)
 
 
 @pytest.mark.parametrize(("shape", "rate"), [("normal", 0.95), ("heavy", 0.95), ("skewed", 0.88)])
@@ -163,22 +124,6 @@ def test_the_interval_of_a_mean_over_seeds_covers_as_often_as_the_docs_say(shape
     assert at_least(covered, rate, STUDIES), covered
 
 
-# ---- the search ----
-
-
-def test_a_parameter_without_effect_is_seldom_at_a_bound():
-    random, false = np.random.default_rng(16), 0
-    few = [parameter for parameter in PARAMETERS.values() if not parameter.is_choice]
-    for _ in range(STUDIES):
-        columns = random_search(random, 48)
-        ranked = [
-            {each.name: columns[f"params.{each.name}"][place] for each in few}
-            for place in range(48)
-        ]
-        false += any(hit.told for hit in hits_of(few, ranked))
-    assert at_most(false, 0.05, STUDIES), false
-
-
 # ---- a coverage hole ----
 
 
@@ -186,13 +131,6 @@ def uncovered_priors(study: Planted) -> list[str]:
     few, table = ("beta", "prior"), study.table()[["state", "params.beta", "params.prior"]]
     coverage = measure_coverage({name: PARAMETERS[name] for name in few}, table, table)
     return [each.text for each in coverage["prior"] if not each.covered]
-
-
-def check_hole(study: Planted) -> None:
-    """The findings name the values that the view leaves out, and no other."""
-    view = StudyView(results_of(study))
-    said = [statement.values["value"] for statement in uncovered(view)]
-    assert said == [text for texts in view.left_out.values() for text in texts]
 
 
 @few_or_all
@@ -204,8 +142,6 @@ def test_a_planted_hole_is_seen(count):
         uncovered = uncovered_priors(study)
         seen += "normal" in uncovered
         others += uncovered != ["normal"]
-        if number % EVERY == 0:
-            check_hole(study)
     assert seen == count
     assert at_most(others, 0.05, count), others
 
@@ -238,11 +174,6 @@ def test_heavy_pruning_makes_no_survivor_the_best(count):
         lone += (
             table["objective"][adamax & ended].mean() < table["objective"][~adamax & ended].mean()
         )
-        if number % EVERY == 0:
-            words = by_parameter(StudyView(results_of(study)), "optimizer")
-            bold = [line for line in words.splitlines() if "**" in line]
-            assert bool(bold) == all(group.tells for group in groups)
-            assert not any("adamax" in line for line in bold) or best_group(groups) == 1
     assert at_most(wrong, 0.05, count), wrong
     # What a mean of survivors would have said. Of the few it is a matter of luck whether they reach the share.  # noqa: E501
     assert lone > 0.3 * count if count == STUDIES else at_least(lone, 0.3, count), lone
@@ -262,28 +193,11 @@ MANY_PAIRS = ((3, 3), (4, 2), (4, 3), (5, 3), (6, 3), (12, 2))
 @few_or_all
 def test_where_nothing_interacts_no_interaction_is_named(count):
     random, false = np.random.default_rng(20), 0
-    for number, shape, plan in studies(count, plans=MANY_PAIRS):
+    for _, shape, plan in studies(count, plans=MANY_PAIRS):
         study = planted("none", random, shape=shape, compared=plan)
         named = any(each.consistent for each in interactions(study, comparison_of(study)))
         false += named
-        if number % (5 * EVERY) == 0:  # importances take 200 resamples
-            check_interactions(study)
     assert at_most(false, 0.05, count), false
-
-
-@few_or_all
-def test_configurations_that_differ_for_other_reasons_give_the_learning_rate_no_blame(count):
-    """Each configuration has a difference of its own, far above that of seeds: signs agree over
-    seeds, by chance over configurations.
-    """
-    random, false, seen = np.random.default_rng(21), 0, 0
-    for _, shape, plan in studies(count, plans=MANY_PAIRS):
-        study = planted("none", random, shape=shape, own=10.0, compared=plan)
-        made = interactions(study, comparison_of(study))
-        false += any(each.is_cause for each in made)
-        seen += any(each.consistent for each in made)
-    assert at_most(false, 0.05, count), false
-    assert seen > 0.2 * count, seen  # what the signs over seeds alone would have blamed
 
 
 @few_or_all
@@ -292,7 +206,7 @@ def test_a_planted_interaction_is_named_with_its_sides(count):
     sides count.
     """
     random, named, both = np.random.default_rng(22), 0, 0
-    for number, shape, plan in studies(count, plans=((4, 3), (5, 3), (6, 3), (12, 2))):
+    for _, shape, plan in studies(count, plans=((4, 3), (5, 3), (6, 3), (12, 2))):
         study = planted("interaction", random, shape=shape, compared=plan)
         rates = study.columns["params.learning_rate"][study.compared]
         if len({*(rates > 1e-3)}) < 2:
@@ -304,24 +218,8 @@ def test_a_planted_interaction_is_named_with_its_sides(count):
             if each.other == "learning_rate"
         ]
         named += rate.consistent and rate.below > 0 > rate.above
-        if number % (5 * EVERY) == 0:  # importances take 200 resamples
-            check_interactions(study)
     assert both > 0.8 * count, both
     assert at_least(named, 0.95, both), (named, both)
-
-
-def check_interactions(study: Planted) -> None:
-    """The findings name the interactions of the view, with a cause where there is one."""
-    view = StudyView(results_of(study))
-    named = [each for each in view.interactions if each.consistent]
-    said = [
-        statement for statement in compared(view) if statement.id.startswith("compare.interaction")
-    ]
-    on = [
-        each.other.replace("_", " ").replace("beta", "β") if each.is_cause else "setting"
-        for each in named
-    ]
-    assert {statement.values["other"] for statement in said} == set(on)
 
 
 # ---- a tie ----
@@ -358,17 +256,8 @@ def test_of_configurations_that_are_equally_good_none_is_told_apart(configuratio
         margins = winner_margins(settings_of(runs))
         told += any(margin.settled for margin in margins)
         covered += not margins[0].interval.low * margins[0].interval.high > 0
-        if number % EVERY == 0 and configurations == 3:
-            study = planted("tie", random, confirmed=runs.shape[:2])
-            check_margins(Planted(study.columns, study.compared, study.paired, runs))
     assert at_most(told, 0.05, count), told
     assert at_least(covered, 0.95, count), covered
-
-
-def check_margins(study: Planted) -> None:
-    view = StudyView(results_of(study))
-    said = get(view)[1]
-    assert (said.id in ("get.apart", "get.turned")) == view.margins[0].settled
 
 
 @few_or_all
@@ -401,11 +290,12 @@ time.
 @pytest.mark.parametrize(
     ("kind", "seeds", "shape"),
     [
-        # What is said of runs that diverge is held by test_default_comparisons.py, too.
+        # What is said of slow learners is held by test_slow_learners.py, too, and what is said of
+        # runs that diverge by test_default_comparisons.py.
         *(
             pytest.param(kind, SEEDS, FEW_TRIALS, id=kind)
             for kind in KINDS
-            if kind != "diverging_repeats"
+            if kind not in ("slow", "diverging_repeats")
         ),
         *(
             pytest.param(kind, range(40), {}, id=f"{kind}-40", marks=pytest.mark.slow)
@@ -432,63 +322,35 @@ def check_named(view: StudyView, name: str) -> Check:
 def test_the_check_of_ends_says_what_the_facts_of_the_study_say(kind: str) -> None:
     for seed in SEEDS:
         view = view_of(kind, seed, **FEW_TRIALS)
-        check, told = at_bounds(view), {(hit.parameter, hit.bound) for hit in view.hits if hit.told}
+        check, told = (
+            at_bounds(view),
+            {(hit.parameter, hit.bound) for hit in view.influence.hits if hit.told},
+        )
         assert (check.verdict == "warning") == bool(told)
         assert {name for name, _ in told} == {
-            effect.parameter for effect in view.effects if effect.at_bound
+            effect.parameter for effect in view.influence.effects if effect.at_bound
         }
         for name, end in told:
-            option = widening_option(view.parameters[name], end)
+            option = widening_option(view.plan.parameters[name], end)
             assert option in check.command
             overrides = shlex.split(option)[1:]
             wider = open_study_file(
-                view.name, text=view.study.provenance["study_file"], overrides=overrides
+                view.results.name, text=view.study.provenance["study_file"], overrides=overrides
             )
-            assert end_of(wider.space[name], end) > end_of(view.parameters[name], end)
+            assert end_of(wider.space[name], end) > end_of(view.plan.parameters[name], end)
         assert not told or kind.startswith("bound")
-        check_winner(view, check)
-
-
-def check_winner(view: StudyView, check: Check) -> None:
-    """The end that the winner is stands in the facts and in the check."""
-    winner = view.params(view.best_trial)
-    for effect in view.effects:
-        own = view.parameters[effect.parameter]
-        value, end = winner[effect.parameter], effect.winner_at
-        if own.kind == "int":
-            assert end == {2: "lower", 64: "upper"}.get(value)
-        elif own.name == "components":
-            assert end == ("upper" if value == 16 else None)
-        elif not own.is_choice:
-            assert end == ("upper" if value > 0.95 * own.high else end)
-    ends = [effect for effect in view.effects if effect.winner_at]
-    assert check.verdict != "good" or not ends
-    if check.verdict == "unknown":
-        named = {
-            said.values["parameter"] for said in check.found if said.id == "check.winner_at_end"
-        }
-        assert named >= {view.parameters[effect.parameter].label.split(" (")[0] for effect in ends}
-
-
-def test_no_study_is_told_to_double_its_budget_for_its_few_complete_trials() -> None:
-    for kind, word in itertools.product(("null", "strong"), ("levelled_off", "seeds")):
-        for seed in SEEDS:
-            view = view_of(kind, seed, **FEW_TRIALS)
-            assert len(view.ranked) < 20
-            assert check_named(view, word).found[0].id != "check.few_together"
 
 
 @pytest.mark.parametrize(
-    ("shape", "verdict", "rate"),
+    ("shape", "verdict"),
     [
-        ({"trials": 15, "spread": 0.3}, "warning", 0.7),  # it has just begun
-        ({"spread": 8.5}, "unknown", 0.8),  # a gain would be lost among seeds
+        ({"trials": 15, "spread": 0.3}, "warning"),  # it has just begun
+        ({"spread": 8.5}, "unknown"),  # a gain would be lost among seeds
     ],
 )
-@pytest.mark.parametrize("count", [2, pytest.param(40, marks=pytest.mark.slow)])
 def test_a_search_that_goes_on_to_gain_or_that_cannot_show_it_is_not_good(
-    shape: dict, verdict: str, rate: float, count: int
+    shape: dict, verdict: str
 ) -> None:
-    studies = [StudyView(default_study("strong", seed, **shape)) for seed in range(count)]
+    studies = [StudyView(default_study("strong", seed, **shape)) for seed in range(2)]
     verdicts = [check_named(view, "levelled_off").verdict for view in studies]
-    assert at_least(verdicts.count(verdict), rate, count), verdicts
+    assert verdict in verdicts

@@ -79,19 +79,6 @@ def test_who_wins_is_seldom_worse_than_the_best_by_more_than_seeds_vary(count):
     assert worse <= whole + 0.05 * count, (worse, whole)
 
 
-@few_or_all
-def test_a_race_saves_runs_where_configurations_differ(count):
-    """With 5 seeds a race of two can save one run in five at the most; with 8 configurations and 10
-    seeds it takes half.
-    """
-    taken, most = [], []
-    for _, runs in drawn(count):
-        taken.append(sum(race_of(runs).seeds.values()) / runs[..., 0].size)
-        most += taken[-1:] if runs.shape[:2] == (8, 10) else []
-    assert np.mean(taken) < 0.75, np.mean(taken)
-    assert np.mean(most) < 0.6, np.mean(most)
-
-
 def confirmed(seeds, runs):
     """The configurations as the report has them: in the order of `seeds`, each with so many of its
     runs.

@@ -10,7 +10,7 @@ import pytest
 from planted_studies import Planted, noise, planted, results_of
 from report_text import in_words
 
-from vaeexp.plots.parameters import dependence_caption, importance_caption, partial_dependence
+from vaeexp.plots.parameters import importance_caption
 from vaeexp.report.by_parameter import by_parameter, described
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import learned_trials
@@ -54,16 +54,6 @@ def study():
     return promoted(planted("effect", random, trials=(60,), compared=(2, 3)), random, "normal")
 
 
-def test_trials_stand_in_the_order_in_which_they_were_promoted(study):
-    view = view_of(study)
-    rows = view.learned
-    assert list(rows["epochs"]) == sorted(study.columns["epochs"], reverse=True)
-    for _, equals in rows.groupby("epochs"):
-        assert equals["objective"].is_monotonic_increasing
-    assert list(rows["standing"]) == list(range(60))
-    assert (len(view.judged), len(view.ranked)) == (20, 2)
-
-
 def test_whoever_was_promoted_is_better_than_a_trial_that_was_not_whatever_they_had_reached():
     frame = pd.DataFrame(
         {"number": [0, 1, 2], "epochs": [30, 8, 3], "objective": [110.0, 104.0, 100.0]}
@@ -78,33 +68,26 @@ def test_whoever_was_promoted_is_better_than_a_trial_that_was_not_whatever_they_
 
 def test_two_complete_trials_of_sixty_say_which_parameter_mattered(study):
     view = view_of(study)
+    assert (len(view.influence.judged), len(view.ranked)) == (20, 2)
     assert view.importances.index[0] == "beta"
-    assert all(np.isnan(effect.span) for effect in view.effects)
     assert "all 60 complete and pruned trials" in in_words(importance_caption(view))
     assert "learns slowly at first counts as bad" in in_words(importance_caption(view))
 
 
-def test_values_of_different_epochs_are_not_averaged(study):
-    view = view_of(study)
-    assert view.forest is None
-    assert partial_dependence(view) is None
-    assert "forest" not in in_words(dependence_caption(view))
+def test_too_few_promoted_or_complete_trials_say_nothing(study):
     assert view_of(study, "median").importances.empty  # two complete trials
-
-
-def test_too_few_promoted_trials_say_nothing(study):
     few = {name: values[:24] for name, values in study.columns.items()}
     random = np.random.default_rng(4)
     alone = replace(study, columns=few, compared=study.compared[:0], paired=study.paired[:0])
     small = promoted(alone, random, "normal")
-    assert (len(view_of(small).judged), view_of(small).importances.empty) == (8, True)
+    assert (len(view_of(small).influence.judged), view_of(small).importances.empty) == (8, True)
 
 
 def test_a_value_is_covered_where_paused_trials_tried_it(study):
     """No complete trial need have it: the rungs have compared it with the others."""
     view = view_of(study)
     assert view.ranked["params.prior"].nunique() < 3
-    assert not any(view.uncovered(name) for name in view.coverage)
+    assert not any(view.influence.uncovered(name) for name in view.influence.coverage)
 
 
 def test_a_value_that_was_tried_elsewhere_alone_is_not_covered():
@@ -112,7 +95,7 @@ def test_a_value_that_was_tried_elsewhere_alone_is_not_covered():
     view = view_of(
         promoted(planted("hole", random, trials=(60,), compared=(2, 3)), random, "normal")
     )
-    assert view.uncovered("prior") == ["normal"]
+    assert view.influence.uncovered("prior") == ["normal"]
 
 
 def test_the_table_counts_who_was_promoted_and_has_no_median(study):
