@@ -363,13 +363,10 @@ class Rounds:
                 left -= len(done)
                 self._report(done)
                 self.arrived = ()
-            else:
-                self.workers.record_stalls()
-                if self.pipelined:
-                    self._next_round().look_ahead(self.trained / 4)
+            elif self.pipelined:
+                self._next_round().look_ahead(self.trained / 4)
             if left:  # others train meanwhile
                 self.notifications.deliver()
-        self.workers.record_stalls()
         self.trained = time.monotonic() - begun
 
     def _plan(self, numbers: Collection[int]) -> tuple[dict[int, Outcome], list[TrialSpec]]:

@@ -157,21 +157,6 @@ class TrialResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stall:
-    """A worker that has trained no batch for much longer than an epoch usually takes."""
-
-    worker: str
-    trials: tuple[int, ...]
-    """Numbers of the trials that it is to train."""
-    batch: int
-    """Number of its last batch, counted from the start of its process."""
-    since: float
-    """Time of the last batch that the driver saw, in unix seconds of the driver's clock."""
-    usual: float
-    """Seconds that an epoch usually takes."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class WorkerState:
     """A worker that is ready to train, for whoever looks at a running study."""
 
@@ -196,7 +181,7 @@ trials that begin or go on in their lanes.
 class Lanes(Protocol):
     """Places where trials train side by side. `docs/examples/any_workload.py` is a small example.
 
-    A subclass need not define `stalls`, `workers`, `kind`, `prefetch`, `stop`,
+    A subclass need not define `workers`, `kind`, `prefetch`, `stop`,
     `discard_checkpoints` and `close`: there are none, and they do nothing. `release` is called
     where lanes run in workers that may come late.
     """
@@ -204,13 +189,6 @@ class Lanes(Protocol):
     @property
     def width(self) -> int:
         """Number of trials that fit at once."""
-
-    @property
-    def stalls(self) -> tuple[Stall, ...]:
-        """Workers that do not move at present. `advance` yields an empty list when there are
-        others.
-        """
-        return ()
 
     @property
     def workers(self) -> tuple[WorkerState, ...]:

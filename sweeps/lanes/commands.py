@@ -8,10 +8,7 @@ numbers to outcomes, `add` a trial, `discard_checkpoints` trials; `replay` and `
 from collections.abc import Collection, Iterable, Mapping
 
 from sweeps.lanes import Failure
-from sweeps.lanes.awake import awake_seconds
 from sweeps.lanes.worker import Lost, Worker, silent
-
-_LOOK_SECONDS = 5.0  # between two looks at the pulses of workers that train
 
 Command = tuple[str, tuple]
 """Name and arguments of a method of lanes."""
@@ -62,26 +59,6 @@ def left_of(child: Worker, command: Command) -> Command | None:
         if name == "advance"
         else (name, ({number: arguments[0][number] for number in left},))
     )
-
-
-def longest_wait(
-    waiting: Mapping[Worker, Command], begun: Mapping[Worker, float], timeout: float | None
-) -> float | None:
-    """Return the seconds until the first worker may be late, or until the next look at pulses; None
-    without either.
-
-    `begun`: when each began, or last moved, by `awake_seconds`.
-    """
-    names = {worker: name for worker, (name, _) in waiting.items()}
-    seconds = [_LOOK_SECONDS] if "advance" in names.values() else []
-    if timeout is not None:
-        due = [
-            begun[worker] + timeout
-            for worker, name in names.items()
-            if name != "discard_checkpoints"
-        ]
-        seconds += [max(0.0, min(due) - awake_seconds()), _LOOK_SECONDS] if due else []
-    return min(seconds, default=None)
 
 
 def check_time(command: Command, seconds: float, timeout: float | None) -> None:

@@ -22,7 +22,6 @@ from sweeps.lanes import (
     Outcome,
     Plan,
     Progress,
-    Stall,
     TrialResult,
     TrialSpec,
     WorkerState,
@@ -33,12 +32,10 @@ from sweeps.lanes.commands import (
     check_time,
     concerned,
     left_of,
-    longest_wait,
     one_by_one,
     share_out,
 )
 from sweeps.lanes.interrupts import uninterrupted
-from sweeps.lanes.pulse import Watch
 from sweeps.lanes.queues import discarding, finishing, training
 from sweeps.lanes.stopping import stop_workers
 from sweeps.lanes.worker import Lost, Worker
@@ -46,6 +43,7 @@ from sweeps.lanes.worker_process import Child
 from sweeps.lanes.worker_set import DEATHS, WorkerError, WorkerSet, trials_to_move
 
 _CLOSE_SECONDS = 1.0  # for an orderly end without them
+_LOOK_SECONDS = 1.0  # between two looks at the time of workers that have a limit
 # Commands; pipes hold some hundred, and with full ones on either side both would wait for ever.
 _UNANSWERED = 32
 
@@ -121,7 +119,6 @@ class WorkerPool:
         self._behind = False
         self._coming: dict[int, TrialSpec] = {}
         """Trials that workers have begun and nobody has added yet."""
-        self._watch, self._stalls = Watch(), dict[Worker, Stall]()
         try:
             self._worker_set.start()
             self._worker_set.joined.clear()
@@ -135,10 +132,6 @@ class WorkerPool:
         width.
         """
         return sum(child.width for child in self._children) if self._lanes is None else self._lanes
-
-    @property
-    def stalls(self) -> tuple[Stall, ...]:
-        return tuple(self._stalls.values())
 
     @property
     def workers(self) -> tuple[WorkerState, ...]:
@@ -222,8 +215,8 @@ class WorkerPool:
                 queue[:1] == [("advance", ([],))] for queue in self._queues.values()
             ):
                 break
-            if not done and self._poll():
-                yield []
+            if not done:
+                self._poll()
         if failed:
             yield [self._failed[number] for number in numbers if number in failed]
 
@@ -331,32 +324,26 @@ class WorkerPool:
         ):
             self._poll()
 
-    def _poll(self) -> bool:
-        """Wait for answers and take them in; a worker that is lost is replaced. Tells whether a
-        worker stalls or moves again.
-        """
+    def _poll(self) -> None:
+        """Wait for answers and take them in; a worker that is lost is replaced."""
         self._drain()
         waiting = {child: queue[0] for child, queue in self._queues.items() if queue}
-        ready = next(iter(waiting)).ready(
-            waiting, longest_wait(waiting, self._begun, self._timeout)
-        )
-        changed = self._look(waiting)
+        ready = next(iter(waiting)).ready(waiting, None if self._timeout is None else _LOOK_SECONDS)
         for child, command in waiting.items():
             if command[0] != "advance" and child.batch != self._batches[child]:
                 self._batches[child], self._begun[child] = child.batch, awake_seconds()
             seconds = awake_seconds() - self._begun[child]
             try:
                 if child in ready and child.poll():
-                    self._take(child, seconds)
+                    self._take(child)
                 else:
                     check_time(command, seconds, self._timeout)
             except Lost as lost:
                 self._on_worker_lost(child, lost)
                 break  # the others may have answered meanwhile
-        return changed
 
     @uninterrupted()
-    def _take(self, child: Worker, seconds: float) -> None:
+    def _take(self, child: Worker) -> None:
         """Take in an answer to the first command of a worker's queue, or a part of one."""
         answer = child.receive()
         name, arguments = self._queues[child][0]
@@ -364,7 +351,6 @@ class WorkerPool:
             child.losses = 0
         if child.busy:
             self._held |= (done := {progress.number: progress for progress in answer})
-            self._watch.done(child.name, seconds)
             child.report(answer)
             self._queues[child][0] = (
                 name,
@@ -443,21 +429,6 @@ class WorkerPool:
                 )
                 for child, command in (discard or share_out(self._children, name, work)).items():
                     self._send(child, command)
-
-    def _look(self, waiting: Mapping[Worker, Command]) -> bool:
-        """Look at the pulses of the children that train; tell whether one stalls or moves again."""
-        before = {*self._stalls}
-        for child in self._children:
-            stall = None
-            if child in waiting and waiting[child][0] == "advance":
-                stall = self._watch.look(child.name, child.batch, tuple(waiting[child][1][0]))
-            else:
-                self._watch.rest(child.name)
-            if stall:
-                self._stalls.setdefault(child, stall)
-            else:
-                self._stalls.pop(child, None)
-        return before != {*self._stalls}
 
     def _replace(self, child: Worker, suspects: list[int], lost: Lost) -> None:
         """Put a new process with the same trials, caught up, in place of a lost one.

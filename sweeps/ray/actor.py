@@ -24,7 +24,6 @@ from sweeps.lanes import (
     Outcome,
     Plan,
     Progress,
-    Stall,
     TrialResult,
     TrialSpec,
     WorkerState,
@@ -193,7 +192,6 @@ class CarriedLanes:
     Checkpoints stay, and go with the trial.
     """
 
-    stalls: tuple[Stall, ...] = ()
     workers: tuple[WorkerState, ...] = ()
 
     def __init__(self, lanes: Lanes, own: Path, theirs: Path, checkpoints: bool = False) -> None:

@@ -129,8 +129,6 @@ class StudyRecord(Description):
     """Sentences that whoever reads the results of the finished study has to know."""
     answer: tuple[str, ...] = ()
     """What the finished study found, in lines, as its workload gave them."""
-    stalls: tuple[str, ...] = ()
-    """Sentences on workers that do not move, while the study runs."""
     workers: tuple[Mapping[str, Any], ...] = ()
     """`WorkerState` of each worker some seconds ago, field by field, while the study runs; `trials`
     are names of runs.

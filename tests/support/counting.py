@@ -57,7 +57,7 @@ def build_fused(folder, width=2):
 
 
 class CountingLanes:
-    stalls, workers = (), ()
+    workers = ()
 
     def __init__(self, folder, width, kind=None):
         self.folder, self.width, self.held, self.kind = folder, width, {}, kind or {}

@@ -29,7 +29,7 @@ from toy_study import (
 from sweeps.engine import KNOWN_IN_A_ROW, trial_seed
 from sweeps.engine.trial_loop import MAX_FAILURES
 from sweeps.errors import AllFailedError, UserError
-from sweeps.lanes import Failure, Stall, TrialResult
+from sweeps.lanes import Failure, TrialResult
 from sweeps.search.proposals import propose
 from sweeps.state.trial import Repeat
 from sweeps.storage import repeat_study
@@ -595,45 +595,6 @@ def test_trials_chosen_while_others_train_are_those_chosen_after(sampler, pruner
             if max(ahead) >= 2:
                 break
     assert max(ahead) >= 2, "some were chosen after others that were not on record yet"
-
-
-@pytest.mark.parametrize("phase", ["search", "repeats"])
-def test_a_worker_that_stalls_is_on_record_until_it_moves_or_another_driver_comes(phase, caplog):
-    study = toy_study(trials=2)
-    optuna_study, seen = in_memory(study), []
-    stall = Stall(worker="worker-1", trials=(0, 1), batch=1118, since=0.0, usual=12.3)
-
-    class Stalling(ToyLanes):
-        def advance(self, numbers):
-            for self.stalls in ((), (stall,), (stall,), ()):
-                yield []
-                seen.append(read_state(storage_of(optuna_study), study.name).study.stalls)
-            yield from super().advance(numbers)
-
-    lanes = Stalling(width=2, epochs=1)
-    if phase == "search":
-        search(optuna_study, study, lanes, [])
-    else:
-        search(optuna_study, study, ToyLanes(epochs=1), [])
-        plan = [
-            Repeat(
-                source_trial=0, params={"x": 0.5}, seed=seed, seed_index=seed, purposes=("confirm",)
-            )
-            for seed in (1, 2)
-        ]
-        run_repeats(repeat_study(storage_of(optuna_study), study.name), plan, lanes, [])
-    quiet, first, second, moved = seen[:4]
-    assert quiet == moved == ()
-    assert first == second
-    prefix = "" if phase == "search" else "r"
-    assert first[0].startswith(
-        f"worker-1 trains toy/{prefix}0, toy/{prefix}1 and has done no batch since 19"
-    )
-    assert first[0].endswith(
-        "(the last was number 1,118), 10 times the usual 12.3 s of an epoch or more; "
-        "--trial-timeout ends what hangs"
-    )
-    assert caplog.messages == [first[0]]
 
 
 def test_metrics_that_are_not_finite_are_left_out():

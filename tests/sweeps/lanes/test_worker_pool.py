@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from sweeps.errors import UserError
-from sweeps.lanes import Outcome, TrialSpec, advance_all, commands, pulse
+from sweeps.lanes import Outcome, TrialSpec, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.lanes.worker_process import Child
 from sweeps.lanes.worker_set import WorkerError
@@ -287,28 +287,6 @@ def test_a_trial_that_warns_and_then_hangs_fails_too(limited):
     with_trials(limited, trial(0, bad="complain", at=1))
     [hanging] = advance_all(limited, [0])
     assert hanging.failure.message == "its epoch was not done after 2 seconds in epoch 1"
-
-
-def test_a_worker_without_a_batch_for_long_is_told_until_it_moves_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(commands, "_LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(pulse, "LEAST_SECONDS", 0.5)
-    lanes = WorkerPool(counting.build, [{"folder": tmp_path}] * 2)
-    try:
-        with_trials(lanes, trial(0), trial(1, bad="nap", at=3), rounds=2)
-        assert lanes.stalls == ()
-        begun, told = time.time(), []
-        for done in lanes.advance([0, 1]):
-            told.append(([progress.number for progress in done], lanes.stalls))
-    finally:
-        lanes.close()
-    assert [numbers for numbers, _ in told] == [[], [0], [], [], [1]], (
-        "sent, an epoch, stalls, trials_to_move, an epoch"
-    )
-    [stall] = told[2][1]
-    assert (stall.worker, stall.trials, stall.batch) == ("worker-1", (1,), 2)
-    assert abs(stall.since - begun) < 1
-    assert 0 < stall.usual < 0.5
-    assert [stalls for _, stalls in told[3:]] == [(), ()]
 
 
 def test_two_deaths_in_each_epoch_are_forgiven(workers, tmp_path):
