@@ -270,6 +270,12 @@ class Worker(ABC):
                     self.trials[progress.number], epoch=progress.epoch
                 )
 
+    def drop(self, numbers: Collection[int]) -> None:
+        """Forget these trials: its lanes hold them no more."""
+        self.trials = {
+            number: trial for number, trial in self.trials.items() if number not in numbers
+        }
+
 
 class WarningSender(logging.Handler):
     """Sends the warnings of a worker to its driver."""
