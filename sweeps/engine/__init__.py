@@ -25,7 +25,7 @@ from optuna.storages import BaseStorage
 from sweeps.engine.events import Observer
 from sweeps.engine.races import plan_of
 from sweeps.engine.repeats import run_repeats
-from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
+from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds, is_pipelined
 from sweeps.engine.warm_start import Protocol, Read, study_reader, warm_start
 from sweeps.lanes import Lanes
 from sweeps.lanes.awake import awake_seconds
@@ -50,10 +50,6 @@ if TYPE_CHECKING:
     from sweeps.study.study import Study
 
 _log = logging.getLogger(__name__)
-PREFETCH_FROM = 16
-"""With this many lanes or more, the trials of a round are proposed without the results of the round
-before.
-"""
 
 
 class Sweep:
@@ -318,7 +314,7 @@ def search(
     Raises:
         UserError: `max_failures` trials in a row failed of the same cause.
     """
-    source = SearchedTrials(store, study, pipelined=lanes.width >= PREFETCH_FROM)
+    source = SearchedTrials(store, study, pipelined=is_pipelined(store, lanes))
     reason = Rounds(store, lanes, observers, source, clock, timer, max_failures, stop_seconds).run()
     store.write(stopped=reason)
     return reason

@@ -301,64 +301,30 @@ def undisturbed(name: str, kind: type[ToyLanes] = ToyLanes) -> tuple[World, int,
     return world, world.happened, _tables(world.journal)
 
 
-# Trials that do not learn from others are proposed alike, however many epochs ahead.
-LEARNING = [
-    *(
-        "tpe and median, with failures",
-        "hyperband",
-        "tpe and promotion, with failures",
-        "stale trials",
-        "epochs",
-    ),
-    "promotion of those whom a larger budget revives",
-]
+QUICK = ["tpe and median, with failures", "duplicates", "curves and promotion, with failures"]
+"""Worlds that are also killed anywhere while decisions lag one round, in a quick run."""
 LONG = (
     "promotion of those whom a larger budget revives",
     "curves and promotion of those whom a larger budget revives",
 )
-DECIDING = ["tpe and median, with failures", "duplicates", "curves and promotion, with failures"]
 
 
-@pytest.mark.parametrize(
-    ("name", "ahead", "late"),
-    [
-        *(
-            pytest.param(
-                name,
-                1000,
-                1000,
-                id=f"{name}, as trials end",
-                marks=pytest.mark.slow if name in LONG else (),
-            )
-            for name in WORLDS
-        ),
-        *(
-            pytest.param(
-                name,
-                1,
-                1000,
-                id=f"{name}, a round ahead",
-                marks=() if name in LEARNING else pytest.mark.slow,
-            )
-            for name in WORLDS
-        ),
-        *(
-            pytest.param(
-                name,
-                1,
-                1,
-                id=f"{name}, decided late",
-                marks=() if name in DECIDING else pytest.mark.slow,
-            )
-            for name in WORLDS
-        ),
-    ],
-)
-def test_killed_anywhere_and_continued_is_the_same_study(name, ahead, late):
+def cases():
+    for name in WORLDS:
+        yield pytest.param(
+            name, 1000, id=f"{name}, in step", marks=pytest.mark.slow if name in LONG else ()
+        )
+        yield pytest.param(
+            name, 1, id=f"{name}, pipelined", marks=() if name in QUICK else pytest.mark.slow
+        )
+
+
+@pytest.mark.parametrize(("name", "late"), [*cases()])
+def test_killed_anywhere_and_continued_is_the_same_study(name, late):
     """Where two kills leave the same, the study is continued once, because it would go on in the
     same way.
     """
-    with decided_by(late, ahead):
+    with decided_by(late):
         kill_anywhere(name, EagerLanes if late == 1 else ToyLanes)
 
 

@@ -38,7 +38,6 @@ def pool(tmp_path):
 
 @pytest.fixture
 def decided_late(monkeypatch):
-    monkeypatch.setattr("sweeps.engine.PREFETCH_FROM", 1)
     monkeypatch.setattr("sweeps.engine.trial_loop.PIPELINED_FROM", 1)
 
 
