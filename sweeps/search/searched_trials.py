@@ -11,7 +11,7 @@ from sweeps.search.curves.sampler import CurveSampler
 from sweeps.search.growing import GrowingSpace
 from sweeps.search.promotion import Rungs
 from sweeps.search.proposals import Shown, decide_pruning, learned_trials, propose
-from sweeps.search.pruners import PromotionSettings
+from sweeps.search.pruners import PromotionSettings, RoundPercentilePruner
 from sweeps.search.samplers import GRID_DONE, CurvesSettings, exhausted, make_sampler
 from sweeps.search.two_objectives import TwoObjectives
 from sweeps.seeds import seed_of
@@ -44,7 +44,7 @@ class SearchedTrials:
     """Trials that the study's sampler asks for, while the budget lasts."""
 
     def __init__(self, store: Store, study: "Study", *, pipelined: bool) -> None:
-        """`late`: whether the trials of a round are proposed without the results of the round
+        """`pipelined`: whether the trials of a round are proposed without the results of the round
         before.
         """
         self.store, self.study, self.pipelined = store, study, pipelined
@@ -122,10 +122,11 @@ class SearchedTrials:
     ) -> RoundDecisions:
         if self.two is None:
             return decide_pruning(self.store, candidates, round_)
+        rule = self.study.pruner.build()
+        if not isinstance(rule, RoundPercentilePruner):
+            return RoundDecisions(round_, (), {})
         warm = [trial for trial in candidates if len(trial.objectives) > self.study.longest_warmup]
-        return RoundDecisions(
-            round_, tuple(self.two.pruned(self.study.pruner.quantile(), warm, trials)), {}
-        )
+        return RoundDecisions(round_, tuple(self.two.pruned(rule, warm, trials)), {})
 
     def pausing(self, candidates: Sequence[Trial], trials: Sequence[Trial]) -> Collection[int]:
         return self.rule.pausing(candidates, trials) if self.rule else ()
