@@ -159,41 +159,34 @@ class WorkerSet:
             if worker.kind.get(name) != self.kind.get(name)
         ]:
             worker.up = False
-            problem = "its numbers would not be those that the study began with"
-            remedy = (
-                "Give the study the same options and machines of one kind, or go on all the same "
-                "with --extend."
+            problem = (
+                f"it differs from the workers that the study began with ({'; '.join(other)}), so "
+                "results would not repeat bit for bit. Use the same options and machines of one "
+                "kind, or pass --extend."
             )
-            raise UserError(worker.name, f"{problem}: {'; '.join(other)}. {remedy}")
+            raise UserError(worker.name, problem)
 
     def wait_for_one(self) -> None:
         """Wait until a worker is there. Raises UserError after half an hour without any,
         WorkerError if none can come.
         """
-        begun, patience = time.monotonic(), self._workers[0].patience
-        due = math.inf if patience is None else patience
+        begun = time.monotonic()
         while not self.up:
             if not self._absent:
                 raise WorkerError("no worker is left")
-            waited = time.monotonic() - begun
-            if waited > _ALONE_SECONDS:
+            if time.monotonic() > begun + _ALONE_SECONDS:
                 problem = (
                     f"none has started in {_ALONE_SECONDS / 60:g} minutes "
-                    f"({self._absent[0].demand})"
+                    f"({self._absent[0].demand}). Ask for less, or give the same command later."
                 )
-                raise UserError(
-                    "workers", f"{problem}. Ask for less, or give the same command later."
-                )
-            if waited > due:
-                due = 2 * waited
-                self._tell()
-            self.join(patience)
+                raise UserError("workers", problem)
+            self.join(self._workers[0].patience)
 
     def _tell(self) -> None:
         if self._absent:
-            demand = f" ({self._absent[0].demand})" if self._absent[0].demand else ""
             _log.warning(
-                "%s", f"waiting for {len(self._absent)} of {len(self._workers)} workers{demand}"
+                "waiting for %d of %d workers (%s)",
+                *(len(self._absent), len(self._workers), self._absent[0].demand),
             )
 
     def _remove(self, worker: Worker, problem: UserError | Lost) -> None:
@@ -202,11 +195,7 @@ class WorkerSet:
         """
         worker.kill()
         if worker.patience is not None and (self._absent or self.up):
-            named = isinstance(problem, UserError) and problem.place == worker.name
-            _log.warning(
-                "%s",
-                f"the study goes on without {problem if named else f'{worker.name}: {problem}'}",
-            )
+            _log.warning("the study goes on without %s: %s", worker.name, problem)
         elif isinstance(problem, UserError):
             raise problem
         else:

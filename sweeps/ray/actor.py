@@ -34,8 +34,6 @@ from sweeps.memory import go_first
 
 LEASE = 0.8
 """Share of the driver's limit after which an actor that is not heard leaves."""
-_PART_BYTES = 2**25
-"""The most bytes of files in one part of an answer, but for a larger file."""
 
 
 class SharedFolderProbe(NamedTuple):
@@ -159,17 +157,9 @@ class LanesActor:
         return warnings
 
     def _files(self) -> Iterator[Part]:
-        if self._carried is None:
-            return
-        files, part, size = self._carried.files, dict[str, bytes](), 0
+        files = self._carried.files if self._carried else {}
         for name in [*files]:
-            if part and size + len(files[name]) > _PART_BYTES:
-                yield Part([], part)
-                part, size = {}, 0
-            size += len(files[name])
-            part[name] = files.pop(name)
-        if part:
-            yield Part([], part)
+            yield Part([], {name: files.pop(name)})
 
     def _leave_when_unheard(self) -> None:
         """End this process once its driver gives it up soon."""

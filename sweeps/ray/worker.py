@@ -194,11 +194,9 @@ class RayWorker(Worker):
     @property
     def demand(self) -> str:  # type: ignore[override]
         engine, there = self._engine, self._ray.cluster_resources()
-        return (
-            f"each needs {engine.cpus:g} CPU, {engine.gpus:g} GPU and "
-            f"{engine.memory / 2**30:.1f} GiB; the cluster has {there.get('CPU', 0):g} CPU, "
-            f"{there.get('GPU', 0):g} GPU and {there.get('memory', 0) / 2**30:.1f} GiB"
-        )
+        needs = {"CPU": engine.cpus, "GPU": engine.gpus, "memory": engine.memory}
+        amounts = [f"{name} {need:g} of {there.get(name, 0):g}" for name, need in needs.items()]
+        return f"each needs, of what the cluster has: {', '.join(amounts)}"
 
     def start(self) -> None:
         engine, actor = self._engine, self._ray.remote(concurrency_groups=_THREADS)(LanesActor)

@@ -121,8 +121,7 @@ def test_a_study_begins_with_the_workers_that_there_are(actors, tmp_path, monkey
     with actors(5, lanes=10) as lanes:
         assert lanes.width == 10
         assert re.search(
-            r"waiting for \d of 5 workers \(each needs 1 CPU, 0 GPU and 0.0 GiB; the cluster has "
-            r"3 CPU",
+            r"waiting for \d of 5 workers \(each needs, of what the cluster has: CPU 1 of 3, GPU",
             caplog.text,
         )
         while len(lanes._worker_set.up) < 3:
@@ -257,8 +256,7 @@ def test_an_actor_of_another_kind_is_refused_with_the_difference(actors, tmp_pat
     with actors(kinds=[{"torch": "2.15"}, {"torch": "2.16"}]) as lanes:
         assert len(lanes.workers) == 1
     assert re.search(
-        r"goes on without worker-\d .*: its numbers would not be .*: torch 2\.1[56], not "
-        r"2\.1[56]\. Give",
+        r"goes on without worker-\d .*: it differs from .*torch 2\.1[56], not 2\.1[56]\)",
         caplog.text,
     )
     other = tmp_path / "other" / "sweeps"
