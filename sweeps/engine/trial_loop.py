@@ -184,8 +184,14 @@ class Rounds:
         ]
         for trial in unfinished:
             self.notifications.now(methodcaller("trial_started", trial.spec, resumed=True))
-            if newest := trial.newest_progress:  # the process may have died before it could tell it
-                self.notifications.now(methodcaller("epoch_finished", trial.spec, newest))
+            for newest in trial.epochs[-1:]:  # the process may have died before it could tell it
+                progress = Progress(
+                    number=trial.number,
+                    epoch=newest.epoch,
+                    objective=newest.objective,
+                    metrics=newest.metrics,
+                )
+                self.notifications.now(methodcaller("epoch_finished", trial.spec, progress))
         in_lanes = [trial for trial in unfinished if trial.lane_round is not None]
         outcomes = [(trial, outcome_by(trial, decisions)) for trial in in_lanes]
         self._end_late(

@@ -1,6 +1,6 @@
 """How trials get into lanes: those that wait, paused ones that are promoted, and new ones."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import methodcaller
 
@@ -110,11 +110,10 @@ class TrialStarts:
         self._promote()
         while len(self.running) < self.lanes.width and not reason:
             free, so_far = self.lanes.width - len(self.running), self.store.trials()
-            proposals, equal, reason = propose_some(
-                self.source, so_far, free, self.spent(), self.round
-            )
+            proposals, reason = propose_some(self.source, so_far, free, self.spent(), self.round)
             if proposals:
-                self._start(proposals, {proposals[-1].number: equal} if equal else {})
+                self._start(proposals)
+                self._settle()
             self._promote()  # as a process would that takes up the round here
         # A process that died among these promotions left some of them.
         if all_resumed(self.in_lanes(), self.round):
@@ -137,7 +136,7 @@ class TrialStarts:
             self.lanes.replay()
         self.ends.resuming = set()
         if self.next.proposals:
-            self._start(self.next.proposals, self.next.equals)
+            self._start(self.next.proposals)
         self.next.written()
         self._settle()
         if (
@@ -148,31 +147,22 @@ class TrialStarts:
             self._promote(last=True)
         return reason
 
-    def _start(self, proposals: Sequence[Trial], equals: Mapping[int, Trial]) -> None:
-        """Begin these trials, written at once. `equals`: number of a duplicate → the trial that it
-        equals.
-        """
+    def _start(self, proposals: Sequence[Trial]) -> None:
+        """Begin these trials, written at once."""
         self._unstop()
         self.source.beginning(proposals[0].number, self.round)
         first = self.store.next_number
         with self.store.batched():
             for proposal in proposals:
-                waits_for = equals.get(proposal.number)
-                self.store.begin(
-                    proposal, started=self.clock(), round_=self.round, waits_for=waits_for
+                self.store.begin(proposal, started=self.clock(), round_=self.round)
+        for trial in self.store.trials():
+            if trial.number >= first and trial.unfinished:
+                running = self.store.running(trial)
+                self.notifications.later(
+                    methodcaller("trial_started", running.trial, resumed=False), trial.number
                 )
-        begun = [
-            trial for trial in self.store.trials() if trial.number >= first and trial.unfinished
-        ]
-        for trial in begun:
-            running = self.store.running(trial)
-            self.notifications.later(
-                methodcaller("trial_started", running.trial, resumed=False), trial.number
-            )
-            if trial.lane_round is not None:
-                self.add(running)
-            elif (equal := equals.get(trial.number)) and equal.finished and not self.pipelined:
-                self.ends.end_duplicate(running, equal, self.round)
+                if trial.lane_round is not None:
+                    self.add(running)
 
     def add(self, trial: RunningTrial) -> None:
         ahead = self.ahead.get(trial.trial.number)

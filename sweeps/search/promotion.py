@@ -14,11 +14,20 @@ At the end of the budget paused trials end. Where the study goes on with a large
 takes them as if they had not: then they are revived.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 
 from sweeps.search.two_objectives import TwoObjectives
 from sweeps.state.trial import Trial
+
+
+def least_objective(trial: Trial, epoch: int, warmup: int) -> float:
+    """Return the least objective that a trial has reported after so many epochs of warm-up, up to
+    this epoch; infinite without any.
+    """
+    counted = (value for at, value in trial.objectives.items() if warmup < at <= epoch)
+    return min(counted, default=math.inf)
 
 
 class Rungs:
@@ -88,7 +97,7 @@ class Rungs:
                 )
                 sorted_here, in_front = self._order(here)
             value = here.get(
-                trial.number, None if self._two else trial.least_objective(epoch, self._warmup)
+                trial.number, None if self._two else least_objective(trial, epoch, self._warmup)
             )
             count = len(here) + (trial.number not in here)
             place = (
@@ -143,7 +152,7 @@ class Rungs:
                         reached.pop(stood.number, None)
             for epoch, reached in self._reached.items():
                 if len(trial.objectives) >= epoch and trial.number not in reached:
-                    reached[trial.number] = trial.least_objective(epoch, self._warmup)
+                    reached[trial.number] = least_objective(trial, epoch, self._warmup)
             if trial.finished:
                 self._known.add(trial.number)
                 if trial.resumable and trial.number >= self._revives_from:
