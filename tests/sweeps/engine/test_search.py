@@ -440,19 +440,6 @@ def test_a_duplicate_of_a_failed_trial_is_trained():
     assert len(optuna_study.trials[1].intermediate_values) == 3
 
 
-def test_a_duplicate_of_a_pruned_trial_is_pruned():
-    study = toy_study(TWO, trials=6, pruner="median", pruner_options={"startup_trials": 1})
-    value = lambda trial, epoch, state: 1.0 if trial.params["a"] == first else 2.0  # noqa: E731
-    first = run(toy_study(TWO, trials=1))[0].trials[0].params["a"]
-    optuna_study, _ = run(study, ToyLanes(width=1, epochs=3, objective=value))
-    pruned = [trial for trial in optuna_study.trials if trial.state == TrialState.PRUNED]
-    assert len(pruned) >= 2
-    assert {trial.value for trial in pruned} == {2.0}
-    assert [trial.user_attrs.get("duplicate_of") for trial in pruned[1:]] == [pruned[0].number] * (
-        len(pruned) - 1
-    )
-
-
 def test_a_search_without_new_settings_ends():
     optuna_study, reason = run(toy_study(TWO, seconds=1000.0), ToyLanes(width=1))
     assert reason == f"The sampler proposed only known settings, {KNOWN_IN_A_ROW} times in a row."
@@ -533,20 +520,6 @@ def test_the_best_epoch_is_the_value_even_when_the_last_is_worse():
     assert optuna_study.best_value == 2.0
 
 
-def test_an_epoch_is_on_record_before_its_neighbour_is_trained():
-    optuna_study, seen = in_memory(study := toy_study(trials=2)), []
-
-    class Lanes(ToyLanes):
-        def _train(self, lane):
-            seen.append(
-                (lane.trial.number, [len(t.intermediate_values) for t in optuna_study.trials])
-            )
-            super()._train(lane)
-
-    search(optuna_study, study, Lanes(width=2, epochs=2), [])
-    assert seen == [(0, [0, 0]), (1, [1, 0]), (0, [1, 1]), (1, [2, 1])]
-
-
 @pytest.mark.parametrize("pruner", ["median", "promotion"])
 @pytest.mark.parametrize(
     "sampler", ["tpe", "random", "qmc", pytest.param("gp", marks=pytest.mark.slow), "curves"]
@@ -597,16 +570,6 @@ def test_trials_chosen_while_others_train_are_those_chosen_after(sampler, pruner
     assert max(ahead) >= 2, "some were chosen after others that were not on record yet"
 
 
-def test_metrics_that_are_not_finite_are_left_out():
-    class Lanes(ToyLanes):
-        def advance(self, numbers):
-            for [p] in super().advance(numbers):
-                yield [replace(p, metrics={"a": 1.0, "b": math.nan}, finished=True)]
-
-    optuna_study, _ = run(toy_study(trials=1), Lanes())
-    assert optuna_study.trials[0].user_attrs["epoch/1"]["metrics"] == {"a": 1.0}
-
-
 def test_a_bug_does_not_burn_the_budget():
     failures = dict.fromkeys(range(100), (1, ERROR))
     study = toy_study(trials=100)
@@ -619,12 +582,6 @@ def test_a_bug_does_not_burn_the_budget():
     assert states(optuna_study) == ["FAIL"] * MAX_FAILURES
     run(toy_study(trials=12), ToyLanes(width=1), None, optuna_study)  # mended: it goes on
     assert states(optuna_study)[-2:] == ["COMPLETE"] * 2
-
-
-def test_errors_now_and_then_do_not_stop_a_search():
-    failures = {number: (1, ERROR) for number in range(40) if number % MAX_FAILURES}
-    optuna_study, _ = run(toy_study(trials=40), ToyLanes(width=1, epochs=1, failures=failures))
-    assert len(optuna_study.trials) == 40
 
 
 @pytest.mark.parametrize("kind", ["crashed", "out_of_memory", "error", "timed_out"])
@@ -767,20 +724,6 @@ def test_trials_that_others_put_into_the_storage_are_left_alone():
     assert states(optuna_study) == ["RUNNING", "COMPLETE", "COMPLETE", "COMPLETE"]
 
 
-def test_an_exception_of_the_workload_leaves_the_trials_running():
-    def fail(event):
-        if event.startswith("advance"):
-            raise RuntimeError("no more disk")
-
-    study = toy_study(trials=2)
-    optuna_study = in_memory(study)
-    with pytest.raises(RuntimeError, match="no more disk"):
-        run(study, ToyLanes(before=fail), None, optuna_study)
-    assert states(optuna_study) == ["RUNNING"] * 2
-    run(study, ToyLanes(), None, optuna_study)
-    assert states(optuna_study) == ["COMPLETE"] * 2
-
-
 # ---- repeats ----
 
 
@@ -832,13 +775,6 @@ def test_repeats_are_trained_once_each_and_marked():
     assert {(trial.seed, trial.test) for trial in seen} == {(1, True), (2, True), (1, False)}
     assert {snapshot.phase for snapshot in watcher.snapshots} == {"repeats"}
     assert watcher.snapshots[-1].planned == 3
-
-
-def test_a_longer_plan_trains_only_what_is_new():
-    optuna_study = repeat_study(in_memory(toy_study())._storage, "toy")
-    for plan in ([repeat(seed=1)], [repeat(seed=2), repeat(seed=1), repeat(seed=3)]):
-        run_repeats(optuna_study, plan, ToyLanes(), [], clock=SimulatedClock())
-    assert [trial.user_attrs["seed"] for trial in optuna_study.trials] == [1, 2, 3]
 
 
 # ---- the toy itself ----

@@ -240,20 +240,6 @@ def test_trials_of_lost_workers_go_on_in_others_until_replacements_come(pool, tm
     assert rounds == alone(tmp_path, 5)
 
 
-def test_workers_that_die_one_after_the_other_are_each_waited_for(pool, tmp_path):
-    lanes, rounds = pool(3), []
-    wait_for(lanes, 3)
-    for number in SIX:
-        lanes.add(trial(number))
-    for worker in lanes._children:
-        worker.patience = 60.0  # the next process takes a moment
-        rounds.append(values(advance_all(lanes, SIX)))
-        worker.process.kill()
-    rounds.append(values(advance_all(lanes, SIX)))
-    assert [len(worker.trials) for worker in lanes.workers] == [2, 2, 2]
-    assert rounds == alone(tmp_path, 4)
-
-
 def test_a_worker_of_another_kind_than_the_study_is_refused_with_the_difference(pool, caplog):
     begun = {"torch": "2.15", "processor": "EPYC"}
     lanes = pool(2, kinds=[begun, begun | {"torch": "2.16"}], kind=pool(1, kinds=[begun]).kind)

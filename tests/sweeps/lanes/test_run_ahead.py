@@ -276,18 +276,6 @@ def test_what_is_pruned_late_trains_and_reports_one_epoch_more(monkeypatch):
         assert after == before + 1
 
 
-def test_who_is_pruned_in_the_last_epoch_but_one_is_complete(decided_late):
-    study = toy_study(
-        trials=2, pruner="successive_halving", pruner_options={"factor": 2, "min_epochs": 2}
-    )
-    optuna_study = in_memory(study)
-    lanes = ToyLanes(width=2, epochs=3, objective=lambda trial, epoch, state: float(trial.number))
-    search(optuna_study, study, lanes, [])
-    assert [
-        (len(trial.intermediate_values), trial.state.name) for trial in optuna_study.trials
-    ] == [(3, "COMPLETE")] * 2
-
-
 @pytest.mark.parametrize(("first", "then"), [(15, 16), (16, 15)])
 def test_the_constant_of_a_new_study_is_on_record_and_its_lanes_decide(first, then, monkeypatch):
     study, more = toy_study(trials=20, **MEDIAN), toy_study(trials=40, **MEDIAN)

@@ -7,7 +7,7 @@ import re
 import shutil
 import signal
 import time
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import counting
@@ -15,7 +15,7 @@ import psutil
 import pytest
 from ray_machines import three_machines
 from stopped_study import STUDY, epochs_trained, notes, stopped_study
-from toy_study import MemoryJournal, Watcher, in_memory, search, table, toy_study
+from toy_study import in_memory, search, table, toy_study
 
 import sweeps
 from sweeps.errors import UserError
@@ -184,31 +184,6 @@ def test_a_promotion_out_of_the_drivers_sight_has_the_same_table(actors, tmp_pat
     assert not any(name.endswith(".json") for name in files(tmp_path)), (
         "checkpoints stay where they are"
     )
-
-
-def test_trials_that_paused_out_of_sight_go_on_after_the_driver_died(actors, tmp_path):
-    class Crash(Watcher):
-        def round_finished(self, snapshot):
-            super().round_finished(snapshot)
-            if snapshot.paused >= 3:
-                raise RuntimeError
-
-    (tmp_path / "alone").mkdir()
-    expected, journal = in_memory(PROMOTED), MemoryJournal()
-    alone = counting.PausingLanes(tmp_path / "alone", 2)
-    search(expected, PROMOTED, alone, [], runs=tmp_path / "alone")
-    for observers in ([Crash()], []):
-        study = in_memory(PROMOTED, journal)
-        with (
-            pytest.raises(RuntimeError) if observers else nullcontext(),
-            actors(
-                2, counting.build_pausing, lanes=2, seen=False, width=1, notes=tmp_path
-            ) as lanes,
-        ):
-            search(study, PROMOTED, lanes, observers, runs=tmp_path)
-    assert table(study) == table(expected)
-    trained = epochs_trained(tmp_path)
-    assert {*trained} == {*epochs_trained(tmp_path / "alone")}
 
 
 def test_a_trial_that_paused_out_of_sight_goes_on_when_its_worker_is_lost(actors, tmp_path):

@@ -13,7 +13,7 @@ from optuna_trials import may_revive, newest_of_each, reported_epochs, revives, 
 from scipy.integrate import quad
 from scipy.stats import norm
 from toy_lanes import SimulatedClock, ToyLanes
-from toy_study import CONDITIONAL, Fixed, Watcher, X, in_memory, search, table, toy_study
+from toy_study import CONDITIONAL, Fixed, Watcher, X, in_memory, search, toy_study
 
 from sweeps.errors import UserError
 from sweeps.search.curves import acquisition
@@ -127,13 +127,6 @@ def test_the_ends_of_the_best_unfinished_trials_alone_are_predicted(monkeypatch)
     assert len(predicted._mean) == 4 + CANDIDATES + NEIGHBOURS
 
 
-def test_where_all_was_tried_the_sampler_draws_at_random():
-    values = {"x": {"kind": "int", "low": 0, "high": 2}}
-    trials = searched(1, values, trials=8).trials
-    assert {trial.params["x"] for trial in trials} == {0, 1, 2}
-    assert len(trials) == 8
-
-
 def test_new_configurations_lie_in_the_space():
     space = space_of(SPACE)
     best = [
@@ -161,10 +154,6 @@ def test_a_search_ends_with_an_answer(width, trials, pruner):
     assert {trial.state for trial in stored.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
     assert sum(trial.state == TrialState.COMPLETE for trial in stored.trials) >= 1
     assert len(stored.trials) == trials
-
-
-def test_the_same_study_gives_the_same_table():
-    assert table(searched()) == table(searched())
 
 
 def test_proposals_come_nearer_to_the_best_than_random_draws():
