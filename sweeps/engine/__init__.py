@@ -5,11 +5,10 @@ repeats.
 earlier process recorded, or that has something to do once the last trial has ended: a report, a
 model to register.
 
-In the search, a trial's parameters depend on the study's seed, its number and the trials before it,
-so that a study with the same lanes repeats exactly. With few lanes, each trial that ends teaches
-the next. With many lanes, the sampler works while a round trains and learns from the trials that
-had ended before that round, because an accelerator would otherwise wait 10 ms for each trial of
-TPE, a second for each of a Gaussian process.
+A trial's parameters depend on the study's seed, its number and the trials before it, so that a
+study with the same lanes repeats exactly. With many lanes, the sampler works while a round trains
+and learns from the trials that had ended before that round. An accelerator would otherwise wait
+10 ms for each trial of TPE, and a second for each of a Gaussian process.
 """
 
 import logging

@@ -1,15 +1,14 @@
-"""The trials that begin next: in a free lane now, or, where a study is decided late, in the next
+"""The trials that begin next: in a free lane now, or, where decisions are pipelined, in the next
 round.
 
-In a study that is decided late they are chosen before the present round is over. A worker that has
-done its part of a round needs them for the lanes that become free in it, while other workers still
-train. So they are chosen from what was known before the present round began, as soon as it has
-begun, so that no worker waits for the sampler (`look_ahead`). The first free lane gets the first of
-them: which worker has that lane decides nothing but where the trial is trained.
+Pipelined trials are chosen before the present round is over, because a worker that has done its
+part needs them while others still train. They follow from what was known before the present round
+began, and are prepared as soon as it has begun (`look_ahead`). The first free lane gets the first
+of them; which worker has that lane changes no result.
 
-First come trials that lost their lanes, then paused ones that deserve it, then new ones. A process
-that died while it wrote them has left the first of them on record; from there the others follow in
-the same way.
+First come trials that lost their lanes, then paused ones that are promoted, then new ones. A
+process that died while it wrote them has left the first of them on record. The others follow from
+there in the same way.
 """
 
 import time
@@ -122,10 +121,10 @@ def _choices(
     are known to be in the round; it is changed.
     """
     for place, trial in enumerate([*known]):
-        if trial.waits and source.duplicate_of(trial, known) is None:
+        if trial.waits and source.find_equal(trial, known) is None:
             known[place] = placed_in(trial, round_)
             yield Choice(trial=trial, waited=True)
-    while paused := source.promoted(known, 1, elapsed, round_, last=False):
+    while paused := source.choose_promoted(known, 1, elapsed, round_, last=False):
         place = next(place for place, trial in enumerate(known) if trial.number == paused.number)
         if paused.finished:
             trial = store.revived(paused, round_, known[-1].number + 1)
@@ -138,7 +137,7 @@ def _choices(
     while True:
         begun = len(new)
         while not isinstance(proposal := source.propose(settled, new, elapsed, round_), str):
-            equal = source.duplicate_of(proposal, settled, new)
+            equal = source.find_equal(proposal, settled, new)
             new.append(_noted(proposal, equal))
             if equal is None:
                 break
@@ -159,7 +158,7 @@ def propose_some(
         proposal = source.propose(known, proposals, elapsed, round_)
         if isinstance(proposal, str):
             return proposals, proposal
-        equal = source.duplicate_of(proposal, known, proposals)
+        equal = source.find_equal(proposal, known, proposals)
         proposals.append(_noted(proposal, equal))
         if equal:
             break

@@ -1,4 +1,4 @@
-"""The rounds of a study, and how a study that was killed anywhere goes on as if nothing had been.
+"""The rounds of a study, and how a study that was killed anywhere resumes.
 
 A round: settle duplicates → fill free lanes → train each lane one epoch → report every objective →
 decide for every trial → end those that end. Each step is durable before the next begins:
@@ -10,11 +10,11 @@ decide for every trial → end those that end. Each step is durable before the n
   them (finish the lanes, write outcome and results, discard checkpoints, tell observers, tell
   Optuna) can be done a second time without harm.
 
-With many lanes, rounds are decided late: whom the pruner ends for an epoch ends after the next one,
-and who begins or goes on in a round is chosen from what was known before the round before it. Who
-pauses is decided by what was known before the round, and by its own epoch. So each worker is told
-in the midst of a round what to do in the next one (`Lanes.prefetch`), and waits for nobody. The
-storage never sees that: rounds are written one after the other.
+With many lanes, decisions are pipelined, so that no worker waits for the slowest. A trial pruned at
+epoch e still trains epoch e + 1. The trials that begin or resume in a round follow from what was
+known before the round before it. Whether a trial pauses follows from what was known before the
+round, and from its own epoch. So each worker learns during a round what to do in the next one
+(`Lanes.prefetch`). The storage never sees that: rounds are written one after the other.
 """
 
 import itertools
@@ -50,7 +50,7 @@ Clock = Callable[[], float]
 
 _log = logging.getLogger(__name__)
 PIPELINED_FROM = 16
-"""With this many lanes or more, the rounds of a new study are decided late."""
+"""With this many lanes or more, decisions of a new study are pipelined: they lag one round."""
 STOP_SECONDS = 20.0
 """For workers to end the epoch at hand and write checkpoints. Slurm and Kubernetes kill what is
 there 30 seconds after SIGTERM.
@@ -194,7 +194,7 @@ class Rounds:
                 self.notifications.now(methodcaller("epoch_finished", trial.spec, progress))
         in_lanes = [trial for trial in unfinished if trial.lane_round is not None]
         outcomes = [(trial, outcome_by(trial, decisions)) for trial in in_lanes]
-        self._end_late(
+        self._end_decided(
             [(self.store.running(trial), outcome) for trial, outcome in outcomes if outcome]
         )
         resuming = [self.store.running(trial) for trial, outcome in outcomes if not outcome]
@@ -215,7 +215,7 @@ class Rounds:
                 [trial.spec for trial in newly_ended if not trial.resumable]
             )
 
-    def _end_late(self, ending: Sequence[tuple[RunningTrial, Outcome]]) -> None:
+    def _end_decided(self, ending: Sequence[tuple[RunningTrial, Outcome]]) -> None:
         """End trials that are decided and still run in Optuna, as many at a time as there are
         lanes.
         """
@@ -258,12 +258,15 @@ class Rounds:
         return [trial.number for trial in in_lanes if not trial.reported_in(self.round)]
 
     def _plan(self, numbers: Collection[int]) -> tuple[dict[int, Outcome], list[TrialSpec]]:
-        """Say which of these trials, all of which have done their epoch of this round, end with it,
-        and who begins in their lanes.
+        """Return which of these trials, all of which have done their epoch of this round, end with
+        it, and the trials that begin in their lanes.
         """
         held = [trial for trial in self.starts.in_lanes() if trial.number in numbers]
         sure = RoundDecisions(
-            self.round, self.to_prune, {}, paused=self._pausing(undecided(held, self.to_prune))
+            self.round,
+            self.to_prune,
+            {},
+            paused=self._choose_pausing(undecided(held, self.to_prune)),
         )
         ending = {trial.number: outcome for trial in held if (outcome := outcome_by(trial, sure))}
         chosen = [self._next_round().choose() for _ in ending]
@@ -290,10 +293,10 @@ class Rounds:
         are one write.
         """
         resuming = undecided(self.starts.in_lanes(), self.to_prune)
-        decided = self.source.pruned(resuming, self.store.trials(), self.round)
+        decided = self.source.choose_pruned(resuming, self.store.trials(), self.round)
         decisions = decided.ending(self.to_prune, pipelined=self.pipelined)
         resuming = [trial for trial in resuming if trial.number not in decisions.pruned]
-        decisions = replace(decisions, paused=self._pausing(resuming))
+        decisions = replace(decisions, paused=self._choose_pausing(resuming))
         self.to_prune = decisions.to_prune
         self.elapsed, self.mark = self.spent(), self.timer()
         with self.store.batched():
@@ -308,18 +311,19 @@ class Rounds:
         self.round += 1
         self._tell_round()
 
-    def _pausing(self, candidates: Sequence[Trial]) -> tuple[int, ...]:
-        """Return who of these, which have done their epoch, pauses; decided late, by what was known
-        before the round and by its own epoch.
+    def _choose_pausing(self, candidates: Sequence[Trial]) -> tuple[int, ...]:
+        """Return the numbers of those candidates, which have done their epoch, that pause.
+
+        Pipelined, that follows from what was known before the round and from their own epochs.
         """
         return tuple(
-            self.source.pausing(
+            self.source.choose_pausing(
                 candidates, self._next_round().before if self.pipelined else self.store.trials()
             )
         )
 
     def _next_round(self) -> NextTrials:
-        """Return who begins in the next round, chosen from what was known before this one."""
+        """Return the choice of trials for the next round, from what was known before this one."""
         self.starts.next.turn_to(self.round + 1, self.store.trials(), self.elapsed_before)
         return self.starts.next
 

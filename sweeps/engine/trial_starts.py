@@ -44,7 +44,7 @@ class TrialStarts:
         """Look again at the trials that wait, for an equal one to end or for a lane."""
         for number in [trial.number for trial in self.store.trials() if trial.waits]:
             trial = self.store.trial(number)
-            equal = self.source.duplicate_of(trial, self.store.trials())
+            equal = self.source.find_equal(trial, self.store.trials())
             if equal is None and len(self.running) < self.lanes.width and not self.pipelined:
                 self._give_lane(trial)
             elif equal is not None and equal.finished:
@@ -63,7 +63,7 @@ class TrialStarts:
         """
         before = len(self.running)
         while (free := self.lanes.width - len(self.running)) > 0:
-            stored = self.source.promoted(
+            stored = self.source.choose_promoted(
                 self.store.trials(), free, self.spent(), self.round, last=last
             )
             if stored is None:
@@ -150,7 +150,7 @@ class TrialStarts:
     def _start(self, proposals: Sequence[Trial]) -> None:
         """Begin these trials, written at once."""
         self._unstop()
-        self.source.beginning(proposals[0].number, self.round)
+        self.source.note_beginning(proposals[0].number, self.round)
         first = self.store.next_number
         with self.store.batched():
             for proposal in proposals:

@@ -1,4 +1,4 @@
-"""Records of the workers of a running study, for whoever looks from another terminal: where they
+"""Records of the workers of a running study, for other terminals: where they
 are, and how fast.
 """
 

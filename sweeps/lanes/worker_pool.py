@@ -7,7 +7,7 @@ a worker has no place to run, the others hold its trials; when it comes, trials 
 the next round.
 
 Each worker has a queue of commands, so that it never waits for the driver between two that are sent
-together. Where rounds are decided late (`prefetch`), a worker that has done its part of a round
+together. Where decisions are pipelined (`prefetch`), a worker that has done its part of a round
 ends trials, begins others and trains the next epoch at once. Its progress is held until asked for.
 """
 
@@ -82,7 +82,7 @@ class WorkerPool:
         # Whether a trial that goes on from a checkpoint was placed since the last replay.
         self._behind = False
         self._coming: dict[int, TrialSpec] = {}
-        """Trials that workers have begun and nobody has added yet."""
+        """Trials that workers have begun and the driver has not added yet."""
         try:
             self._worker_set.start()
             self._worker_set.joined.clear()

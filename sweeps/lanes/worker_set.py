@@ -44,7 +44,7 @@ class WorkerSet:
         self.kind = dict(kind)
         """What decides the numbers of every worker (`Lanes.kind`)."""
         self.joined: set[Worker] = set()
-        """Workers that have come since somebody emptied this."""
+        """Workers that have joined since the pool emptied this."""
 
     @property
     def up(self) -> list[Worker]:
@@ -53,7 +53,7 @@ class WorkerSet:
 
     def start(self) -> None:
         """Start all and wait for them; of workers with `patience`, for the first, and for the
-        others so long. Raises as `take_in`.
+        others so long. Raises as `join`.
         """
         for worker in self._workers:
             worker.start()

@@ -262,7 +262,7 @@ class RayWorker(Worker):
     @uninterrupted()
     def _take_part(self) -> None:
         """Take in the next part of an answer, which is there. Of an actor that has died, keep the
-        error for whoever reads.
+        error for `_read`.
         """
         self.torn = True  # an interrupt from here on loses the part
         try:
@@ -337,7 +337,7 @@ class RayWorker(Worker):
             if time.monotonic() > deadline:
                 break
             try:
-                # No pulse, because that would let an actor go on of which nobody hears.
+                # No pulse, because a pulse would keep an unreachable actor alive.
                 self._ray.get(
                     self._actor.__ray_ready__.options(concurrency_group="pulse").remote(),
                     timeout=1.0,

@@ -226,8 +226,8 @@ _FIRST_RUNG = 3
 
 
 class PromotionSettings(PrunerSettings):
-    """Pauses trials at rungs instead of ending them; whoever comes to be among the best 1/factor
-    there goes on (Li et al. 2020).
+    """Pauses trials at rungs instead of ending them; a trial that comes to be among the best
+    1/factor there goes on (Li et al. 2020).
     """
 
     two_objectives = pauses = True
@@ -246,14 +246,14 @@ class PromotionSettings(PrunerSettings):
             raise UserError(
                 "rungs", "is missing, and the study does not say how many epochs a trial has."
             )
-        # The end of a trial is no rung: whoever comes there is complete.
+        # The end of a trial is no rung: a trial that comes there is complete.
         rungs = [
             rung
             for rung in self.rungs or _default_rungs(epochs or 0)
             if epochs is None or rung < epochs
         ]
         if not rungs and self.rungs is None:
-            return NoneSettings()  # nobody pauses within so few epochs
+            return NoneSettings()  # no trial pauses within so few epochs
         if not rungs:
             raise UserError(
                 "rungs",

@@ -1,5 +1,5 @@
-"""The trials of a search: what the sampler proposes, who is promoted, and when the budget is used
-up.
+"""The trials of a search: what the sampler proposes, which are promoted, and when the budget is
+used up.
 """
 
 import itertools
@@ -56,7 +56,7 @@ class SearchedTrials:
         """By which trials pause and go on; None where none pauses."""
         self.ranking: Rungs | None = None
         """The same rule, asked whose checkpoints to keep. It knows more than the other one where
-        rounds are decided late.
+        decisions are pipelined.
         """
         if isinstance(study.pruner, PromotionSettings):
             rungs, factor = study.pruner.rungs or (), study.pruner.factor
@@ -111,13 +111,13 @@ class SearchedTrials:
         number = 1 + max((trial.number for trial in (*known[-1:], *proposals[-1:])), default=-1)
         return self._propose(number, place, proposals, start, round_)
 
-    def beginning(self, number: int, round_: int) -> None:
+    def note_beginning(self, number: int, round_: int) -> None:
         """Record the steps that ranges take with this trial."""
         if (steps := self._steps(round_, number)) != self.growing.taken:
             self.store.write(grown=steps)
             self.growing.taken = steps
 
-    def pruned(
+    def choose_pruned(
         self, candidates: Sequence[Trial], trials: Sequence[Trial], round_: int
     ) -> RoundDecisions:
         if self.two is None:
@@ -128,10 +128,12 @@ class SearchedTrials:
         warm = [trial for trial in candidates if len(trial.objectives) > self.study.longest_warmup]
         return RoundDecisions(round_, tuple(self.two.pruned(rule, warm, trials)), {})
 
-    def pausing(self, candidates: Sequence[Trial], trials: Sequence[Trial]) -> Collection[int]:
+    def choose_pausing(
+        self, candidates: Sequence[Trial], trials: Sequence[Trial]
+    ) -> Collection[int]:
         return self.rule.pausing(candidates, trials) if self.rule else ()
 
-    def promoted(
+    def choose_promoted(
         self, trials: Sequence[Trial], lanes: int, elapsed: float, round_: int, *, last: bool
     ) -> Trial | None:
         """See `Source`. At the last, the best paused trials go on until as many are complete as the
@@ -164,7 +166,7 @@ class SearchedTrials:
         lower = [trial for trial in ranked if reached[trial.number] < best.value]
         return min(lower, key=lambda trial: reached[trial.number], default=None)
 
-    def evicted(self, trials: Sequence[Trial]) -> Sequence[Trial]:
+    def choose_evicted(self, trials: Sequence[Trial]) -> Sequence[Trial]:
         if self.ranking is None:
             return ()
         ranked, keep = self.ranking.ranked(trials), self.study.keep
@@ -223,7 +225,7 @@ class SearchedTrials:
         end = round_ - 1 if self.pipelined else round_
         return self.growing.steps(round_, number, end, self.store.trials)
 
-    def duplicate_of(
+    def find_equal(
         self, trial: Trial, known: Sequence[Trial], proposals: Sequence[Trial] = ()
     ) -> Trial | None:
         equal = [
