@@ -222,13 +222,11 @@ def _lesson(trial: Trial, theirs: StudyRecord, study: "Study") -> LearnedTrial |
     fixes, and if each choice that it drew and that is fixed here has the same value. Other settings
     may differ.
     """
-    point: dict[str, Any] = {}
-    for parameter in study.space.parameters:
-        if parameter.name in study.space.active(point):
-            value = trial.params.get(parameter.name, theirs.constants.get(parameter.name))
-            if not parameter.allows(value):
-                return None
-            point[parameter.name] = _typed(parameter, value)
+    point, _ = fitted(trial.params, theirs.constants, study)
+    active = study.space.active(point)
+    if any(name not in point for name in active):
+        return None
+    params = {name: point[name] for name in active}
     here, their_space = _fixed(study), theirs.space
     for name, value in trial.params.items():
         drawn = (
@@ -239,8 +237,8 @@ def _lesson(trial: Trial, theirs: StudyRecord, study: "Study") -> LearnedTrial |
         if drawn and frozen(here.get(name)) != frozen(value):
             return None
     if trial.state == "complete" and trial.objective is not None:
-        return LearnedTrial(params=point, objective=trial.objective)
+        return LearnedTrial(params=params, objective=trial.objective)
     newest = trial.newest_objective if trial.counted else None
     if trial.state == "complete" or newest is None or not math.isfinite(newest):
         return None
-    return LearnedTrial(params=point, objective=newest, pruned_after=max(trial.objectives))
+    return LearnedTrial(params=params, objective=newest, pruned_after=max(trial.objectives))

@@ -41,6 +41,14 @@ def _ascending(rungs: list[int] | None) -> list[int] | None:
 RungEpochs = Annotated[list[Annotated[int, Field(ge=1)]] | None, AfterValidator(_ascending)]
 
 
+def known_epochs(setting: str, epochs: int | None) -> int:
+    """Return the epochs of a trial. Raises `UserError` at this setting where they are unknown."""
+    if epochs is None:
+        problem = "is missing, and the study does not say how many epochs a trial has."
+        raise UserError(setting, problem)
+    return epochs
+
+
 class RoundPercentilePruner(BasePruner):
     """Decides as `optuna.pruners.PercentilePruner` does for finite values to be minimised, reported
     in each step.
@@ -197,11 +205,7 @@ class HyperbandSettings(PrunerSettings):
     factor: Factor = 3
 
     def for_epochs(self, epochs: int | None) -> Self:
-        epochs = self.max_epochs or epochs
-        if epochs is None:
-            raise UserError(
-                "max_epochs", "is missing, and the study does not say how many epochs a trial has."
-            )
+        epochs = known_epochs("max_epochs", self.max_epochs or epochs)
         if epochs < self.min_epochs:
             raise UserError(
                 "min_epochs",
@@ -242,16 +246,9 @@ class PromotionSettings(PrunerSettings):
     factor: Factor = 4
 
     def for_epochs(self, epochs: int | None) -> PrunerSettings:
-        if self.rungs is None and epochs is None:
-            raise UserError(
-                "rungs", "is missing, and the study does not say how many epochs a trial has."
-            )
+        candidates = self.rungs or _default_rungs(known_epochs("rungs", epochs))
         # The end of a trial is no rung: a trial that comes there is complete.
-        rungs = [
-            rung
-            for rung in self.rungs or _default_rungs(epochs or 0)
-            if epochs is None or rung < epochs
-        ]
+        rungs = [rung for rung in candidates if epochs is None or rung < epochs]
         if not rungs and self.rungs is None:
             return NoneSettings()  # no trial pauses within so few epochs
         if not rungs:

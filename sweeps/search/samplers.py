@@ -18,6 +18,7 @@ from optuna.samplers import (
 from pydantic import Field
 
 from sweeps.errors import UserError
+from sweeps.search.pruners import known_epochs
 from sweeps.seeds import seed_of
 from sweeps.study.space import Space
 from sweeps.study.yaml_file import Part, named
@@ -142,11 +143,8 @@ class CurvesSettings(SamplerSettings):
     )
 
     def for_epochs(self, epochs: int | None) -> Self:
-        if self.max_epochs is None and epochs is None:
-            raise UserError(
-                "max_epochs", "is missing, and the study does not say how many epochs a trial has."
-            )
-        return self.model_copy(update={"max_epochs": self.max_epochs or epochs})
+        epochs = known_epochs("max_epochs", self.max_epochs or epochs)
+        return self.model_copy(update={"max_epochs": epochs})
 
 
 class GridSettings(SamplerSettings):
