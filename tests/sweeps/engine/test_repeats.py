@@ -202,17 +202,6 @@ def rest_of(params, *names):
     return text({key: value for key, value in params.items() if key not in names})
 
 
-@given(trial_lists, studies(), st.randoms())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_a_plan_does_not_depend_on_the_order_of_rows(trials, study, random):
-    stored = table(trials)
-    shuffled = list(stored.trials)
-    random.shuffle(shuffled)
-    assert plan_repeats(replace(stored, trials=tuple(shuffled)), study) == plan_repeats(
-        stored, study
-    )
-
-
 def base(**changes):
     return {
         "beta": 1.0,
@@ -280,31 +269,6 @@ def test_configurations_that_are_equal_but_for_the_parameter_are_one_comparison(
     assert sum(len(each) for each in ids) == 2 + 2 * 3, (
         "a run may stand in pairs of several parameters"
     )
-
-
-def test_runs_of_an_earlier_plan_count_nowhere():
-    search_space = {
-        "beta": {"kind": "float", "low": 0.0, "high": 1.0},
-        "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
-    }
-    both = {
-        "confirm": Confirm(top=2, seeds=2),
-        "compare": Compare(parameters=["optimizer"], top=2, seeds=2),
-    }
-    before = replace(toy_study(search_space, trials=6), **both)
-    optuna_study = in_memory(before)
-    storage = optuna_study._storage
-    search(optuna_study, before, ToyLanes(), [])
-    for study in (before, replace(before, confirm=Confirm(top=1, seeds=1), compare=None)):
-        plan = plan_repeats(read_state(storage, "toy"), study)
-        run_repeats(repeat_study(storage, "toy"), plan, ToyLanes(), [])
-    results = read_results(storage, "toy")
-    runs = results.trials[results.trials["repeat"]]
-    assert len(runs) > 4
-    in_use = runs[runs["purposes"].map(len) > 0]
-    assert in_use["purposes"].tolist() == [("confirm",)]
-    assert in_use["source_trial"].tolist() == ranked(results)["number"].tolist()[:1]
-    assert matched_pairs(results, "optimizer").empty
 
 
 def test_baselines_that_come_to_one_configuration_share_their_runs_and_keep_their_names():

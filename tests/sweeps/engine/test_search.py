@@ -26,7 +26,7 @@ from toy_study import (
     toy_study,
 )
 
-from sweeps.engine import KNOWN_IN_A_ROW, trial_seed
+from sweeps.engine import KNOWN_IN_A_ROW
 from sweeps.engine.trial_loop import MAX_FAILURES
 from sweeps.errors import AllFailedError, UserError
 from sweeps.lanes import Failure, TrialResult
@@ -155,27 +155,6 @@ def test_what_the_storage_holds_when_others_are_told():
     watcher = Inspector()
     run(study, ToyLanes(width=2, epochs=2), watcher, optuna_study)
     assert [event[0] for event in watcher.events].count("ended") == 2
-
-
-def test_attributes_of_a_finished_trial():
-    clock = SimulatedClock(100.0)
-    optuna_study, _ = run(toy_study(trials=1), ToyLanes(epochs=2, clock=clock), clock=clock)
-    (trial,) = optuna_study.trials
-    best = min(trial.intermediate_values.values())
-    assert trial.value == best
-    assert trial.user_attrs["seed"] == trial_seed(0, 0) < 2**63
-    assert trial.user_attrs["round"] == 0
-    assert trial.user_attrs["outcome"] == {
-        "state": "complete",
-        "epoch": 2,
-        "objective": best,
-        "failure": None,
-    }
-    assert trial.user_attrs["folder"] == "trials/trial-0000"
-    assert trial.user_attrs["results"] == {"last": trial.intermediate_values[2]}
-    assert (trial.user_attrs["started"], trial.user_attrs["ended"]) == (100.0, 102.0)
-    assert optuna_study.user_attrs["elapsed"] == 2.0
-    assert optuna_study.user_attrs["stopped"] == "The budget of 1 trial is used up."
 
 
 def test_a_pruned_trial_frees_its_lane_in_the_same_round():

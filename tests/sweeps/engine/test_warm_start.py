@@ -81,23 +81,6 @@ def test_the_first_trials_take_the_best_configurations_in_order(first, runs):
     assert stored.study.spec["start"] == [{"study": "first", "top": 3}, {"n": 2}]
 
 
-def test_under_promotion_configurations_of_paused_trials_come_after_those_of_complete_ones(
-    tmp_path,
-):
-    promotion = {"pruner": "promotion", "pruner_options": {"rungs": [1, 2], "factor": 4}}
-    first = run(toy_study(TWO, name="first", trials=16, **promotion), tmp_path)
-    records = {trial.number: trial for trial in first.trials}
-    order = sorted(
-        records.values(),
-        key=lambda t: (t.state != "complete", -len(t.epochs), t.objective, t.number),
-    )
-    assert sum(trial.state == "complete" for trial in order) < 5
-    stored = run(second(start=(BestOf(study="first", top=5),)), tmp_path)
-    assert [dict(trial.params) for trial in stored.trials[:5]] == [
-        dict(trial.params) for trial in order[:5]
-    ]
-
-
 def test_a_study_that_has_begun_needs_the_other_no_more(first, runs):
     def stop(event):
         if event == "advance 4 5":

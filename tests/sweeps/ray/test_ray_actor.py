@@ -78,11 +78,6 @@ def test_an_actor_is_gone_when_its_driver_gives_it_up_whatever_is_late_or_lost(d
     assert over is None or lease.is_over(over)
 
 
-@given(delays=st.lists(st.tuples(st.floats(0, LIMIT / 10), st.floats(0, LIMIT / 10)), max_size=50))
-def test_delays_of_a_tenth_of_the_limit_end_no_actor(delays):
-    assert driven(delays)[1] is None
-
-
 def carried(tmp_path):
     own, theirs = tmp_path / "own", tmp_path / "theirs"
     own.mkdir()

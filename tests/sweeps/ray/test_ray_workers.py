@@ -7,7 +7,7 @@ import re
 import shutil
 import signal
 import time
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import counting
@@ -21,7 +21,6 @@ import sweeps
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome, TrialSpec, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
-from sweeps.lanes.worker_set import WorkerError
 from sweeps.ray.worker import RayEngine, RayWorker, join_cluster
 
 pytest.importorskip("ray", reason="needs vaeexp[ray]")
@@ -169,23 +168,6 @@ def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.glob("trial-*/*"))
 
 
-def test_a_promotion_out_of_the_drivers_sight_has_the_same_table(actors, tmp_path):
-    alone, apart = tmp_path / "alone", tmp_path / "apart"
-    expected, paused = in_memory(PROMOTED), in_memory(PROMOTED)
-    for folder in (alone, apart):
-        folder.mkdir()
-    local = [{"folder": alone, "notes": alone, "width": 1}] * 2
-    with closing(WorkerPool(counting.build_pausing, local)) as lanes:
-        search(expected, PROMOTED, lanes, [], runs=alone)
-    with actors(2, counting.build_pausing, lanes=2, seen=False, width=1, notes=apart) as lanes:
-        search(paused, PROMOTED, lanes, [], runs=tmp_path)
-    assert table(paused) == table(expected)
-    assert {*epochs_trained(apart)} == {*epochs_trained(alone)}
-    assert not any(name.endswith(".json") for name in files(tmp_path)), (
-        "checkpoints stay where they are"
-    )
-
-
 def test_a_trial_that_paused_out_of_sight_goes_on_when_its_worker_is_lost(actors, tmp_path):
     four = range(4)
     with actors(2, counting.build_pausing, lanes=4, seen=False, notes=tmp_path) as lanes:
@@ -244,19 +226,6 @@ def test_an_actor_of_another_kind_is_refused_with_the_difference(actors, tmp_pat
             match=r"worker-\d on \S+: runs other code than this process: sweeps .* not sweeps",
         ),
         actors(2, code=other),
-    ):
-        pass
-
-
-def test_what_a_factory_raises_on_every_machine_is_raised_here(actors):
-    with (
-        pytest.raises(UserError, match=r"^study.yaml: device: got 'abacus'"),
-        actors(2, problem="user"),
-    ):
-        pass
-    with (
-        pytest.raises(WorkerError, match=r"(?s)could not start.*ZeroDivisionError: no such device"),
-        actors(2, problem="bug"),
     ):
         pass
 
