@@ -24,10 +24,9 @@ from optuna.storages import BaseStorage
 from sweeps.engine.events import Observer
 from sweeps.engine.races import plan_of
 from sweeps.engine.repeats import run_repeats
-from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds, is_pipelined
+from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Rounds, is_pipelined
 from sweeps.engine.warm_start import Protocol, Read, study_reader, warm_start
 from sweeps.lanes import Lanes
-from sweeps.lanes.awake import awake_seconds
 from sweeps.search.searched_trials import KNOWN_IN_A_ROW, SearchedTrials, trial_seed
 from sweeps.state.record import Description, RegisteredModel, Session, StudyRecord
 from sweeps.state.state import State
@@ -290,15 +289,7 @@ def run_study(
 
 
 def search(
-    store: Store,
-    study: "Study",
-    lanes: Lanes,
-    observers: Sequence[Observer],
-    *,
-    clock: Clock = time.time,
-    timer: Clock = awake_seconds,
-    max_failures: int = MAX_FAILURES,
-    stop_seconds: float = STOP_SECONDS,
+    store: Store, study: "Study", lanes: Lanes, observers: Sequence[Observer], **options: Any
 ) -> str:
     """Search until the study's budget is used up, from wherever the storage stands; returns why it
     ended.
@@ -307,14 +298,13 @@ def search(
     next call. After a KeyboardInterrupt the lanes have `stop_seconds` to leave checkpoints.
 
     Args:
-        clock: gives the times on record; it may jump.
-        timer: measures the seconds that the budget counts; it never goes back.
+        options: further fields of `Rounds`.
 
     Raises:
         UserError: `max_failures` trials in a row failed of the same cause.
     """
     source = SearchedTrials(store, study, pipelined=is_pipelined(store, lanes))
-    reason = Rounds(store, lanes, observers, source, clock, timer, max_failures, stop_seconds).run()
+    reason = Rounds(store, lanes, observers, source, **options).run()
     store.write(stopped=reason)
     return reason
 

@@ -23,9 +23,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sweeps.engine.events import Observer, Source
-from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
+from sweeps.engine.trial_loop import Rounds
 from sweeps.lanes import Lanes, joined_baselines
-from sweeps.lanes.awake import awake_seconds
 from sweeps.results.candidates import found_trials
 from sweeps.search.proposals import proposed_repeat
 from sweeps.seeds import seed_of
@@ -250,12 +249,9 @@ def run_repeats(
     lanes: Lanes,
     observers: Sequence[Observer],
     *,
-    clock: Clock = time.time,
-    timer: Clock = awake_seconds,
-    max_failures: int = MAX_FAILURES,
-    stop_seconds: float = STOP_SECONDS,
     warmup: Callable[[Mapping[str, Any]], int] = lambda params: 0,
     retry_failed: bool = False,
+    **options: Any,
 ) -> None:
     """Train the planned repeats that the storage does not hold yet; those that were interrupted go
     on first.
@@ -266,17 +262,18 @@ def run_repeats(
             (`Study.warmup_of`).
         retry_failed: train the planned runs that have failed once more, each in the place of the
             failed one.
+        options: further fields of `Rounds`.
 
     Raises UserError as `search` does.
     """
     replan: Replan = plan if callable(plan) else lambda trials: (plan, True)
     if retry_failed:
         planned = _Repeats(replan, store, warmup).plan
-        store.retry(clock(), lambda trial: any(_serves(trial, repeat) for repeat in planned))
+        store.retry(time.time(), lambda trial: any(_serves(trial, repeat) for repeat in planned))
     source = _Repeats(replan, store, warmup)
     first = source.plan
     _reassign(store, first)
-    Rounds(store, lanes, observers, source, clock, timer, max_failures, stop_seconds).run()
+    Rounds(store, lanes, observers, source, **options).run()
     if source.plan is not first:
         _reassign(store, source.plan)
 
