@@ -27,7 +27,6 @@ from multiprocessing.sharedctypes import RawValue
 from types import ModuleType
 from typing import Any, Self, cast
 
-from sweeps.errors import UserError
 from sweeps.lanes import Failure, FailureKind
 from sweeps.lanes.pulse import SHARED, end_soon, share
 from sweeps.lanes.worker import Lost, WarningSender, Worker, answers, build, hello
@@ -106,12 +105,8 @@ class Child(Worker):
         return self.connection, self._started.sentinel
 
     def end(self, deadline: float) -> None:
-        try:
-            if wait(self.handles(), max(0.0, deadline - time.monotonic())):
-                self.receive()
-                self._started.join(max(0.0, deadline - time.monotonic()))
-        except (Lost, UserError) as problem:
-            _log.warning("%s did not close in order: %s", self.name, problem)
+        super().end(deadline)
+        self._started.join(max(0.0, deadline - time.monotonic()))
 
     def kill(self) -> None:
         if self.process is not None:

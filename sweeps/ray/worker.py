@@ -104,14 +104,13 @@ def join_cluster(address: str, packages: Sequence[Path]) -> Iterator[None]:
     Raises:
         UserError: ray is missing, no cluster answers, or its versions of Ray and Python are others.
     """
-    for name, given in (("--address", address), ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS", ""))):
-        if given.startswith("ray://") and (name == "--address" or address == "auto"):
-            problem = (
-                f"got {given}; must be `auto` or HOST:PORT. Ray Client would keep the driver "
-                "outside the cluster, where its workers end with its connection. Start the "
-                "command on a machine of the cluster, or with `ray job submit`."
-            )
-            raise UserError(name, problem)
+    given = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    if given.startswith("ray://"):
+        problem = (
+            f"got {given}; must be `auto` or HOST:PORT. Workers of a Ray Client end with its "
+            "connection. Start the command on a machine of the cluster, or with `ray job submit`."
+        )
+        raise UserError("--address", problem)
     ray = _import_ray()
     before = signal.getsignal(signal.SIGTERM)
     try:
@@ -237,13 +236,6 @@ class RayWorker(Worker):
             self._actor, self.owed, self.up = None, 0, False
             self._answers.clear()
             self._messages.clear()
-
-    def end(self, deadline: float) -> None:
-        try:
-            if self.ready([self], max(0.0, deadline - time.monotonic())):
-                self.receive()
-        except (Lost, UserError) as problem:
-            _log.warning("%s did not close in order: %s", self.name, problem)
 
     def _post(self, command: str, arguments: tuple) -> None:
         self._call("work", command, pickle.dumps(arguments))

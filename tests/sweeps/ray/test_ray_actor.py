@@ -143,7 +143,7 @@ def test_a_client_outside_the_cluster_is_refused(monkeypatch):
         pass
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     with (
-        pytest.raises(UserError, match=r"^RAY_ADDRESS: got ray://head:10001"),
+        pytest.raises(UserError, match=r"^--address: got ray://head:10001"),
         join_cluster("auto", []),
     ):
         pass
