@@ -174,6 +174,9 @@ class Rounds:
         )
 
     def _resume(self) -> None:
+        """Take the study up where its last process left it: end the trials whose end was decided,
+        and let the others catch up in lanes.
+        """
         decisions = self.store.decisions
         if decisions:
             self.round, self.to_prune = decisions.round + 1, decisions.to_prune
@@ -183,15 +186,7 @@ class Rounds:
             trial for trial in self.store.trials() if trial.unfinished and not trial.paused
         ]
         for trial in unfinished:
-            self.notifications.now(methodcaller("trial_started", trial.spec, resumed=True))
-            for newest in trial.epochs[-1:]:  # the process may have died before it could tell it
-                progress = Progress(
-                    number=trial.number,
-                    epoch=newest.epoch,
-                    objective=newest.objective,
-                    metrics=newest.metrics,
-                )
-                self.notifications.now(methodcaller("epoch_finished", trial.spec, progress))
+            self._tell_resumed(trial)
         in_lanes = [trial for trial in unfinished if trial.lane_round is not None]
         outcomes = [(trial, outcome_by(trial, decisions)) for trial in in_lanes]
         self._end_decided(
@@ -206,14 +201,23 @@ class Rounds:
         for number in self.starts.ahead.keys() - self.running.keys():
             del self.starts.ahead[number]
         if self.pipelined:  # the process may have died before its workers had discarded them
-            newly_ended = [
-                t
-                for t in self.store.trials()
-                if t.finished and t.left_round >= max(0, self.round - 2)
-            ]
-            self.lanes.discard_checkpoints(
-                [trial.spec for trial in newly_ended if not trial.resumable]
+            newest = max(0, self.round - 2)
+            ended = [t for t in self.store.trials() if t.finished and t.left_round >= newest]
+            self.lanes.discard_checkpoints([trial.spec for trial in ended if not trial.resumable])
+
+    def _tell_resumed(self, trial: Trial) -> None:
+        """Tell observers of a trial that resumes, and of its newest epoch, because the process may
+        have died before it could tell that.
+        """
+        self.notifications.now(methodcaller("trial_started", trial.spec, resumed=True))
+        for newest in trial.epochs[-1:]:
+            progress = Progress(
+                number=trial.number,
+                epoch=newest.epoch,
+                objective=newest.objective,
+                metrics=newest.metrics,
             )
+            self.notifications.now(methodcaller("epoch_finished", trial.spec, progress))
 
     def _end_decided(self, ending: Sequence[tuple[RunningTrial, Outcome]]) -> None:
         """End trials that are decided and still run in Optuna, as many at a time as there are
