@@ -225,7 +225,7 @@ class LastingLanes(CountingLanes):
     def advance_one(self, held):
         trial, epoch, _ = held
         note(self.notes, f"epoch {trial.number} {epoch + 1} of {os.getpid()}")
-        time.sleep(0.1)
+        time.sleep(0.05)
         state = self.train(held)
         return Progress(
             number=trial.number, epoch=epoch + 1, objective=state / 1e9, finished=epoch + 1 == 6
@@ -233,7 +233,7 @@ class LastingLanes(CountingLanes):
 
     def finish_one(self, number, outcome):
         note(self.notes, f"finish {number}")
-        time.sleep(0.5)
+        time.sleep(0.25)
         return super().finish_one(number, outcome)
 
     def train(self, held):

@@ -426,9 +426,8 @@ def test_a_grid_ends_when_each_setting_is_done():
     assert found == [*mixtures, (("prior", "normal"),)]
 
 
-@pytest.mark.parametrize("pruner", ["median", "promotion"])
 @pytest.mark.parametrize(
-    "sampler", ["tpe", "random", "qmc", pytest.param("gp", marks=pytest.mark.slow), "curves"]
+    ("sampler", "pruner"), [("tpe", "median"), ("qmc", "promotion"), ("curves", "promotion")]
 )
 def test_trials_chosen_while_others_train_are_those_chosen_after(sampler, pruner):
     options = {} if sampler in ("random", "qmc") else {"startup_trials": 5}
