@@ -116,6 +116,10 @@ class Worker(ABC):
         self.width = 0
         self.losses = self.owed = 0
         self.busy = self.torn = self.up = False
+        self.gone_at = 0.0
+        """Time (`time.monotonic`) at which its process before this one has surely ended, if that
+        one could not be reached.
+        """
         self._message: Reply | Exception | None = None
 
     @classmethod

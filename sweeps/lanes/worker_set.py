@@ -45,6 +45,10 @@ class WorkerSet:
         """What decides the numbers of every worker (`Lanes.kind`)."""
         self.joined: set[Worker] = set()
         """Workers that have joined since the pool emptied this."""
+        self._due = self._together = -math.inf
+        """Times (`time.monotonic`): until when replacements are waited for, and until when workers
+        count as lost together.
+        """
 
     @property
     def up(self) -> list[Worker]:
@@ -102,13 +106,15 @@ class WorkerSet:
         """Start a lost worker again with the same trials, caught up to what the driver knows
         (`Worker.catch_up`).
 
-        It is not `up` afterwards if its start takes longer than its `patience`, or if it is
-        refused. Then others take its trials. A machine that is gone leaves no place to its workers,
-        so nothing waits for theirs. Raises Lost.
+        It is not `up` afterwards if nobody waits for it any longer, or if it is refused; then
+        others take its trials. Either way the process before it has surely ended. Raises Lost.
         """
         worker.start()
-        seconds = 0.0 if lost.machine else worker.patience
-        if worker.patience is not None and not worker.ready([worker], seconds):
+        if (seconds := worker.gone_at - time.monotonic()) > 0:
+            last = "its trials go on elsewhere once it has surely ended by itself"
+            _log.warning("%s", f"{worker.name} cannot be reached; {last}, in {seconds:.0f} seconds")
+            time.sleep(seconds)
+        if not self._await_replacement(worker, lost):
             self._absent.append(worker)
             self._tell()
             return
@@ -118,6 +124,26 @@ class WorkerSet:
             self._remove(worker, error)
             return
         worker.catch_up(self._timeout, one_by_one=lost.one_by_one)
+
+    def _await_replacement(self, worker: Worker, lost: Lost) -> bool:
+        """Wait for the replacement of a lost worker: of workers that are lost together, one
+        patience for all.
+
+        A machine that is gone leaves no place to its workers, so nobody waits for a worker whose
+        trials others have room for.
+        """
+        if worker.patience is None:
+            return True
+        if lost.machine and sum(max(0, each.width - len(each.trials)) for each in self.up) >= len(
+            worker.trials
+        ):
+            return bool(worker.ready([worker], 0.0))
+        if (now := time.monotonic()) > self._together:
+            self._due = now + worker.patience
+        came = bool(worker.ready([worker], max(0.0, self._due - now)))
+        if not came or lost.machine:  # a process that died alone leaves its place to the next
+            self._together = self._due + (0.0 if came else worker.patience)
+        return came
 
     def join(self, seconds: float | None) -> None:
         """Wait so many seconds for an absent worker; those that are ready join. None: for as long

@@ -51,6 +51,10 @@ class RayEngine(Engine):
     sign: str = field(default_factory=lambda: f"{UNFINISHED}{uuid.uuid4().hex}")
 
     @property
+    def _cut_off(self) -> Path:
+        return self.folder / f"{UNFINISHED}cut-off"
+
+    @property
     def remote(self) -> bool:
         return True
 
@@ -67,17 +71,42 @@ class RayEngine(Engine):
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Keep a file in the folder by which workers know that they see it."""
+        """Keep a file in the folder by which workers know that they see it, once those that an
+        earlier driver could not reach have ended.
+        """
         path = self.folder / self.sign
         self.folder.mkdir(parents=True, exist_ok=True)
+        if seconds := self._seconds_left():
+            ends = f"they will surely have ended in {seconds:.0f} seconds"
+            _log.warning(
+                "%s", f"workers of the driver before this one could not be reached; {ends}"
+            )
+            time.sleep(seconds)
         path.write_text(self.sign, encoding="ascii")
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
+            if not self._seconds_left():
+                self._cut_off.unlink(missing_ok=True)
             with suppress(OSError):  # of a new study that was refused, the folders are empty
                 self.folder.rmdir()
                 self.folder.parent.rmdir()
+
+    def remember(self, seconds: float) -> None:
+        """Keep on file that a worker may train on for so long, unheard, because this driver may end
+        before.
+        """
+        if seconds > self._seconds_left():
+            text = f"{time.time() + seconds} {seconds}"
+            write_whole(self._cut_off, lambda path: path.write_text(text, encoding="ascii"))
+
+    def _seconds_left(self) -> float:
+        try:
+            until, seconds = map(float, self._cut_off.read_text(encoding="ascii").split())
+            return min(max(0.0, until - time.time()), seconds)  # a clock may have been set
+        except (OSError, ValueError):
+            return 0.0
 
     def worker(
         self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]
@@ -169,6 +198,10 @@ class RayWorker(Worker):
         """Why no further part of an answer comes."""
         self._place: Place | None = None
         self._batch, self._over, self._silent = 0, threading.Event(), False
+        self._unreached: bool | None = None
+        """Of an actor that is lost, whether its process may live on all the same."""
+        self._alive_at: float | None = None
+        """Time (`time.monotonic`) of the last sign of life."""
 
     @classmethod
     def ready(cls, workers: Collection[Self], seconds: float | None) -> set[Self]:
@@ -211,7 +244,7 @@ class RayWorker(Worker):
             engine.limit
         )
         self._batch, self._over, self._silent = 0, threading.Event(), False
-        self._broken = None
+        self._alive_at = self._broken = self._unreached = None
         self._call(
             "open",
             self.recipe,
@@ -233,6 +266,7 @@ class RayWorker(Worker):
             with suppress(self._ray.exceptions.RayError):
                 self._ray.kill(self._actor)
             self._pulses.join(1.0)
+            self._leave()
             self._actor, self.owed, self.up = None, 0, False
             self._answers.clear()
             self._messages.clear()
@@ -289,12 +323,13 @@ class RayWorker(Worker):
         try:
             # An actor that waits for a place to run has no pulse yet.
             self._ray.get(actor.pulse.options(concurrency_group="pulse").remote())
-            heard = time.monotonic()
+            heard = self._alive_at = time.monotonic()
             while not over.wait(limit / _PULSES):
                 pulse = actor.pulse.options(concurrency_group="pulse").remote()
                 batch = self._ray.get(pulse, timeout=max(0.0, heard + limit - time.monotonic()))
                 if not over.is_set():
                     self._batch, heard = batch, time.monotonic()
+                    self._alive_at = heard
         except self._ray.exceptions.GetTimeoutError:
             if not over.is_set():
                 self._silent = True
@@ -314,6 +349,7 @@ class RayWorker(Worker):
             "out_of_memory" if isinstance(error, exceptions.OutOfMemoryError) else "crashed"
         )
         gone = self._machine_is_gone(error)
+        self._unreached = gone
         how = (
             f"gave no sign of life for {self._engine.limit:g} seconds"
             if self._silent
@@ -341,6 +377,18 @@ class RayWorker(Worker):
                 error = newer
                 time.sleep(0.1)
         return error
+
+    def _leave(self) -> None:
+        """Find out when an actor that may be out of reach has surely left: its machine may only be
+        cut off, and Ray may say so early.
+        """
+        now, limit = time.monotonic(), self._engine.limit
+        since = now if self._alive_at is None else self._alive_at
+        overdue = self._unreached is None and now - since > 2 * limit / _PULSES
+        if self.resumes and (self._unreached or overdue):
+            self.gone_at = since + limit
+            with suppress(OSError):  # of a full disk
+                self._engine.remember(self.gone_at - now)
 
     def _machine_is_gone(self, error: Exception) -> bool:
         """Tell whether no process is to blame but a machine, or the network to it."""

@@ -8,14 +8,16 @@ import time
 import counting
 import pytest
 from counting import CountingLanes
+from stopped_study import STUDY, notes, stopped_study
 from toy_lanes import ToyLanes
-from toy_study import in_memory, search, toy_study
+from toy_study import in_memory, search, table, toy_study
 
 from sweeps.engine import open_sweep
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome, TrialSpec, WorkerState, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.lanes.worker_process import Child
+from sweeps.ray.worker import RayEngine
 from sweeps.state.record import Description
 from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.study_record import read_state
@@ -51,6 +53,17 @@ class Visitor(Child):
         lost = super()._death()
         lost.machine = self.machine
         return lost
+
+
+class CutOff(Child):
+    """A process that may live on for an hour when it seems to have died."""
+
+    patience = 0.2
+
+    def kill(self):
+        if self.process is not None and not self.process.is_alive():
+            self.gone_at = time.monotonic() + 3600
+        super().kill()
 
 
 @pytest.fixture
@@ -217,27 +230,101 @@ def test_a_worker_that_is_gone_once_it_has_told_of_all_its_epochs(pool, tmp_path
 
 
 @pytest.mark.parametrize("machine", [False, True], ids=["died", "lost with their machine"])
-def test_trials_of_lost_workers_go_on_in_others_until_replacements_come(pool, tmp_path, machine):
+def test_workers_that_are_lost_together_are_waited_for_together(pool, tmp_path, machine):
     lanes = pool(4)
     wait_for(lanes, 4)
     for number in SIX:
         lanes.add(trial(number))
     rounds, lost = [values(advance_all(lanes, SIX)) for _ in range(2)], lanes._children[1:]
     for worker in lost:
-        worker.machine, worker.sign = machine, tmp_path / "come"
+        worker.machine, worker.sign, worker.patience = machine, tmp_path / "come", 3.0
         worker.process.kill()
     rounds.append(values(advance_all(lanes, SIX)))
     assert [len(worker.trials) for worker in lanes.workers] == [6]
     assert all(bool(worker.losses) is not machine for worker in lost), (
         "a lost machine counts against no trial"
     )
-    waited = 0.0 if machine else 0.2
-    assert [worker.waited for worker in lost] == [waited] * 3
+    assert sum(worker.waited for worker in lost) == pytest.approx(3.0)
     (tmp_path / "come").touch()
     wait_for(lanes, 4)
     rounds += [values(advance_all(lanes, SIX)) for _ in range(2)]
     assert sorted(len(worker.trials) for worker in lanes.workers) == [1, 1, 2, 2]
     assert rounds == alone(tmp_path, 5)
+
+
+def test_nobody_waits_for_workers_that_are_lost_with_their_machine_while_others_have_room(
+    pool, tmp_path
+):
+    lanes, four = pool(4), range(4)
+    wait_for(lanes, 4)
+    for number in four:
+        lanes.add(trial(number))
+    rounds, lost = [values(advance_all(lanes, four)) for _ in range(2)], lanes._children[2:]
+    for worker in lost:
+        worker.machine, worker.sign = True, tmp_path / "come"
+        worker.process.kill()
+    rounds.append(values(advance_all(lanes, four)))
+    assert [len(worker.trials) for worker in lanes.workers] == [2, 2]
+    assert [worker.waited for worker in lost] == [0.0, 0.0]
+    (tmp_path / "come").touch()
+    wait_for(lanes, 4)
+    rounds += [values(advance_all(lanes, four)) for _ in range(2)]
+    assert [len(worker.trials) for worker in lanes.workers] == [1, 1, 1, 1]
+    assert rounds == alone(tmp_path, 5, 4)
+
+
+def test_workers_that_die_one_after_the_other_are_each_waited_for(pool, tmp_path):
+    lanes, rounds = pool(3), []
+    wait_for(lanes, 3)
+    for number in SIX:
+        lanes.add(trial(number))
+    for worker in lanes._children:
+        worker.patience = 60.0  # the next process takes a moment
+        rounds.append(values(advance_all(lanes, SIX)))
+        worker.process.kill()
+    rounds.append(values(advance_all(lanes, SIX)))
+    assert [len(worker.trials) for worker in lanes.workers] == [2, 2, 2]
+    assert rounds == alone(tmp_path, 4)
+
+
+def test_ctrl_c_ends_the_wait_for_the_end_of_a_worker_that_cannot_be_reached(tmp_path, caplog):
+    undisturbed, first = in_memory(STUDY), []
+    (tmp_path / "alone").mkdir()
+    search(undisturbed, STUDY, counting.LastingLanes(tmp_path / "alone", 2), [])
+
+    def start():
+        lanes = WorkerPool(
+            counting.build_lasting, [{"folder": tmp_path, "width": 1}] * 2, worker=CutOff, lanes=2
+        )
+        wait_for(lanes, 2)
+        first.append(lanes._children[0].process)
+        return lanes
+
+    def it_is_waited_for():
+        if len(notes(tmp_path)) >= 7:
+            first[0].kill()
+        return "worker-0 cannot be reached; its trials go on elsewhere once" in caplog.text
+
+    assert stopped_study(start, tmp_path, [it_is_waited_for]) == table(undisturbed)
+    assert "in 3600 seconds" in caplog.text
+
+
+def test_a_driver_begins_once_workers_have_ended_that_the_driver_before_could_not_reach(
+    tmp_path, caplog
+):
+    folder = tmp_path / "toy" / "trials"
+    before, after = RayEngine(folder=folder), RayEngine(folder=folder)
+    with before.shown():
+        before.remember(1.5)
+        before.remember(0.5)
+        ended = time.time() + 1.4
+    with after.shown():
+        assert time.time() > ended
+        assert [path.name for path in folder.iterdir() if path.name != after.sign] == [
+            ".part-cut-off"
+        ]
+    assert "workers of the driver before this one could not be reached" in caplog.text
+    assert not list(tmp_path.iterdir())  # nothing was trained, so nothing is left
 
 
 def test_a_worker_of_another_kind_than_the_study_is_refused_with_the_difference(pool, caplog):
