@@ -123,9 +123,6 @@ from .lanes import (
     Progress as Progress,
 )
 from .lanes import (
-    Stall as Stall,
-)
-from .lanes import (
     TrialResult as TrialResult,
 )
 from .lanes import (

@@ -13,11 +13,11 @@ MEMINFO = Path("/proc/meminfo")
 UNLIMITED_BYTES = 2**60
 """Version 1 writes a number above this one where there is no limit."""
 _FILES = (
-    ("memory.max", "memory.current", "inactive_file", "memory.events"),
-    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "memory.oom_control"),
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 """Of versions 2 and 1: files of the limit and the use, key of `memory.stat` for what the kernel can
-drop, file of the counter of kills.
+drop.
 """
 
 
@@ -45,23 +45,12 @@ def free_memory(
         FreeMemory(1024 * value, "the machine") for value in read_values(machine, "MemAvailable:")
     ]
     for folder in _folders(groups, own):
-        for limit_file, use_file, droppable, _ in _FILES:
+        for limit_file, use_file, droppable in _FILES:
             limit, used = read_number(folder / limit_file), read_number(folder / use_file)
             if limit is not None and limit < UNLIMITED_BYTES and used is not None:
                 used -= sum(read_values(folder / "memory.stat", droppable))
                 found.append(FreeMemory(max(0, limit - used), "the container"))
     return min(found, key=lambda free: free.bytes, default=None)
-
-
-def memory_kills(groups: Path = CONTROL_GROUPS, own: Path = OWN) -> int:
-    """Return how many processes of this process's control group the kernel has killed because the
-    group's memory ran out.
-    """
-    for folder in _folders(groups, own):
-        for *_, counter in _FILES:
-            if counts := [*read_values(folder / counter, "oom_kill")]:
-                return counts[0]
-    return 0
 
 
 def go_first() -> None:

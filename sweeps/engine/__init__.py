@@ -5,11 +5,10 @@ repeats.
 earlier process recorded, or that has something to do once the last trial has ended: a report, a
 model to register.
 
-In the search, a trial's parameters depend on the study's seed, its number and the trials before it,
-so that a study with the same lanes repeats exactly. With few lanes, each trial that ends teaches
-the next. With many lanes, the sampler works while a round trains and learns from the trials that
-had ended before that round, because an accelerator would otherwise wait 10 ms for each trial of
-TPE, a second for each of a Gaussian process.
+A trial's parameters depend on the study's seed, its number and the trials before it, so that a
+study with the same lanes repeats exactly. With many lanes, the sampler works while a round trains
+and learns from the trials that had ended before that round. An accelerator would otherwise wait
+10 ms for each trial of TPE, and a second for each of a Gaussian process.
 """
 
 import logging
@@ -25,10 +24,9 @@ from optuna.storages import BaseStorage
 from sweeps.engine.events import Observer
 from sweeps.engine.races import plan_of
 from sweeps.engine.repeats import run_repeats
-from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
+from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Rounds, is_pipelined
 from sweeps.engine.warm_start import Protocol, Read, study_reader, warm_start
 from sweeps.lanes import Lanes
-from sweeps.lanes.awake import awake_seconds
 from sweeps.search.searched_trials import KNOWN_IN_A_ROW, SearchedTrials, trial_seed
 from sweeps.state.record import Description, RegisteredModel, Session, StudyRecord
 from sweeps.state.state import State
@@ -50,10 +48,6 @@ if TYPE_CHECKING:
     from sweeps.study.study import Study
 
 _log = logging.getLogger(__name__)
-PREFETCH_FROM = 16
-"""With this many lanes or more, the trials of a round are proposed without the results of the round
-before.
-"""
 
 
 class Sweep:
@@ -295,15 +289,7 @@ def run_study(
 
 
 def search(
-    store: Store,
-    study: "Study",
-    lanes: Lanes,
-    observers: Sequence[Observer],
-    *,
-    clock: Clock = time.time,
-    timer: Clock = awake_seconds,
-    max_failures: int = MAX_FAILURES,
-    stop_seconds: float = STOP_SECONDS,
+    store: Store, study: "Study", lanes: Lanes, observers: Sequence[Observer], **options: Any
 ) -> str:
     """Search until the study's budget is used up, from wherever the storage stands; returns why it
     ended.
@@ -312,14 +298,13 @@ def search(
     next call. After a KeyboardInterrupt the lanes have `stop_seconds` to leave checkpoints.
 
     Args:
-        clock: gives the times on record; it may jump.
-        timer: measures the seconds that the budget counts; it never goes back.
+        options: further fields of `Rounds`.
 
     Raises:
         UserError: `max_failures` trials in a row failed of the same cause.
     """
-    source = SearchedTrials(store, study, pipelined=lanes.width >= PREFETCH_FROM)
-    reason = Rounds(store, lanes, observers, source, clock, timer, max_failures, stop_seconds).run()
+    source = SearchedTrials(store, study, pipelined=is_pipelined(store, lanes))
+    reason = Rounds(store, lanes, observers, source, **options).run()
     store.write(stopped=reason)
     return reason
 

@@ -75,13 +75,13 @@ class Source(Protocol):
     """The source of the trials of a phase. A subclass need define `planned` and `propose` alone."""
 
     planned: int | None
-    """Number of trials that there will be; None where nobody knows it."""
+    """Number of trials that there will be; None where it is not known."""
     ranks: bool = True
     """Whether the objective ranks the trials, so that one of them is the best; two objectives rank
     none.
     """
 
-    def pruned(
+    def choose_pruned(
         self, candidates: Sequence[Trial], trials: Sequence[Trial], round_: int
     ) -> RoundDecisions:
         """Return which of these candidates, which have just done an epoch of this round, end
@@ -89,28 +89,28 @@ class Source(Protocol):
         """
         return RoundDecisions(round_, (), {})
 
-    def pausing(self, candidates: Sequence[Trial], trials: Sequence[Trial]) -> Collection[int]:
+    def choose_pausing(
+        self, candidates: Sequence[Trial], trials: Sequence[Trial]
+    ) -> Collection[int]:
         """Return the numbers of those candidates, which have just done an epoch, that leave their
         lanes and wait.
 
-        Where rounds are decided late, `trials` are as they stood before the round, so that each
+        Where decisions are pipelined, `trials` are as they stood before the round, so that each
         candidate can be asked about as soon as it is done.
         """
         return ()
 
-    def promoted(
+    def choose_promoted(
         self, trials: Sequence[Trial], lanes: int, elapsed: float, round_: int, *, last: bool
     ) -> Trial | None:
-        """Return a paused trial that goes on in this round in one of so many free lanes, or one
-        that ended while it was paused, to be revived.
+        """Return a paused trial that resumes in this round in one of so many free lanes, or one
+        that ended while it was paused, to be revived; None where none does.
 
-        None where nobody does.
-
-        `last`: no new trial may begin, and no other runs but those that went on since.
+        `last`: no new trial may begin, and none runs but those that resumed since.
         """
         return None
 
-    def evicted(self, trials: Sequence[Trial]) -> Sequence[Trial]:
+    def choose_evicted(self, trials: Sequence[Trial]) -> Sequence[Trial]:
         """Return the paused trials whose checkpoints are more than the study keeps. They would be
         trained again from their start.
         """
@@ -128,13 +128,13 @@ class Source(Protocol):
             elapsed: the seconds spent.
         """
 
-    def beginning(self, number: int, round_: int) -> None:
+    def note_beginning(self, number: int, round_: int) -> None:
         """Hear that the trial of this number is the first new one of this round. Records that must
         precede the trial are durable on return.
         """
         return
 
-    def duplicate_of(
+    def find_equal(
         self, trial: Trial, known: Sequence[Trial], proposals: Sequence[Trial] = ()
     ) -> Trial | None:
         """Return the one of the known trials with an earlier number, finished or running, or of the

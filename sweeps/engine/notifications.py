@@ -1,5 +1,5 @@
-"""What observers still have to hear. They hear of a round while the next one trains, so that no
-lane waits for them.
+"""Events that observers have not been told yet. They are told of a round while the next one trains,
+so that no lane waits for them.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -11,7 +11,7 @@ Event = Callable[[Observer], None]
 
 
 class Notifications:
-    """Tells all observers of events: at once, or in their order when somebody says so."""
+    """Tells all observers of events: at once, or later in their order."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers

@@ -1,23 +1,22 @@
-"""The trials that begin next: in a free lane now, or, where a study is decided late, in the next
+"""The trials that begin next: in a free lane now, or, where decisions are pipelined, in the next
 round.
 
-In a study that is decided late they are chosen before the present round is over. A worker that has
-done its part of a round needs them for the lanes that become free in it, while other workers still
-train. So they are chosen from what was known before the present round began, as soon as it has
-begun, so that no worker waits for the sampler (`look_ahead`). The first free lane gets the first of
-them: which worker has that lane decides nothing but where the trial is trained.
+Pipelined trials are chosen before the present round is over, because a worker that has done its
+part needs them while others still train. They follow from what was known before the present round
+began, and are prepared as soon as it has begun (`look_ahead`). The first free lane gets the first
+of them; which worker has that lane changes no result.
 
-First come trials that lost their lanes, then paused ones that deserve it, then new ones. A process
-that died while it wrote them has left the first of them on record; from there the others follow in
-the same way.
+First come trials that lost their lanes, then paused ones that are promoted, then new ones. A
+process that died while it wrote them has left the first of them on record. The others follow from
+there in the same way.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from sweeps.engine.events import Source
-from sweeps.state.decisions import known_before
+from sweeps.state.decisions import known_before, placed_in, resumed_in
 from sweeps.state.trial import Trial
 from sweeps.storage.store import Store
 
@@ -27,15 +26,13 @@ class Choice:
     """What is chosen for one more free lane."""
 
     trial: Trial | str
-    """Who begins or goes on there; or why nobody does, in a sentence."""
+    """The trial that begins or resumes there; or why none does, in a sentence."""
     waited: bool = False
     """Whether the trial lost its lane before."""
     promoted: int | None = None
-    """Number of the paused trial that goes on."""
+    """Number of the paused trial that resumes."""
     proposals: Sequence[Trial] = ()
     """New trials: the duplicates that were proposed first, which need no lane, and the trial."""
-    equals: Mapping[int, Trial] = field(default_factory=dict)
-    """Number of a duplicate → the earlier trial with the same parameters."""
 
 
 class NextTrials:
@@ -48,18 +45,18 @@ class NextTrials:
         self.before: Sequence[Trial] = ()
         """All trials as they stood before the round before."""
         self.chosen: list[Choice] = []
-        """Who was asked for."""
+        """Choices that were requested."""
         self._ahead: list[Choice] = []
-        """Who was not asked for yet. They leave no trace where nobody does."""
+        """Choices prepared in advance; dropped if never requested."""
         self._wanted = 0
-        """How many may be asked for: as many as in the round before, or half as many as in the one
+        """How many may be requested: as many as in the round before, or half as many as in the one
         before that, and so on.
         """
         self._choices: Iterator[Choice] = iter(())
 
     @property
     def waiting(self) -> list[Trial]:
-        """Trials that waited outside the lanes, for whom there is a lane now."""
+        """Trials that waited outside the lanes, and for which there is a lane now."""
         return [
             choice.trial
             for choice in self.chosen
@@ -68,18 +65,13 @@ class NextTrials:
 
     @property
     def promoted(self) -> list[int]:
-        """Numbers of the paused trials that go on."""
+        """Numbers of the paused trials that resume."""
         return [choice.promoted for choice in self.chosen if choice.promoted is not None]
 
     @property
     def proposals(self) -> list[Trial]:
         """New trials, duplicates among them, in order."""
         return [proposal for choice in self.chosen for proposal in choice.proposals]
-
-    @property
-    def equals(self) -> dict[int, Trial]:
-        """Number of a duplicate → the earlier trial with the same parameters."""
-        return {number: equal for choice in self.chosen for number, equal in choice.equals.items()}
 
     @property
     def lanes(self) -> int:
@@ -99,8 +91,8 @@ class NextTrials:
             self._choices = _choices(self._source, self._store, [*self.before], elapsed, round_)
 
     def written(self) -> None:
-        """Hear that the chosen trials are in the storage. Whoever asks for more in the same round
-        gets others.
+        """Note that the chosen trials are in the storage. Further requests in the same round get
+        others.
         """
         self.round, self._wanted = -1, max(self.lanes, self._wanted // 2)
 
@@ -113,7 +105,7 @@ class NextTrials:
         return self.chosen[-1].trial
 
     def look_ahead(self, seconds: float) -> None:
-        """Work for about `seconds` on whom somebody may ask for."""
+        """Prepare choices for about `seconds`."""
         end = time.monotonic() + seconds
         while len(self.chosen) + len(self._ahead) < self._wanted and time.monotonic() < end:
             newest = [*self.chosen[-1:], *self._ahead[-1:]]
@@ -129,49 +121,50 @@ def _choices(
     are known to be in the round; it is changed.
     """
     for place, trial in enumerate([*known]):
-        if trial.waits and source.duplicate_of(trial, known) is None:
-            known[place] = trial.placed_in(round_)
+        if trial.waits and source.find_equal(trial, known) is None:
+            known[place] = placed_in(trial, round_)
             yield Choice(trial=trial, waited=True)
-    while paused := source.promoted(known, 1, elapsed, round_, last=False):
+    while paused := source.choose_promoted(known, 1, elapsed, round_, last=False):
         place = next(place for place, trial in enumerate(known) if trial.number == paused.number)
         if paused.finished:
             trial = store.revived(paused, round_, known[-1].number + 1)
             del known[place]
             known.append(trial)
         else:
-            trial = known[place] = paused.resumed_in(round_)
+            trial = known[place] = resumed_in(paused, round_)
         yield Choice(trial=trial, promoted=paused.number)
     settled, new = tuple(known), list[Trial]()
     while True:
         begun = len(new)
-        equals: dict[int, Trial] = {}
         while not isinstance(proposal := source.propose(settled, new, elapsed, round_), str):
-            equal = source.duplicate_of(proposal, settled, new)
+            equal = source.find_equal(proposal, settled, new)
+            new.append(_noted(proposal, equal))
             if equal is None:
-                new.append(proposal)
                 break
-            equals[proposal.number] = equal
-            new.append(replace(proposal, duplicate_of=equal.number))
-        yield Choice(trial=proposal, proposals=new[begun:], equals=equals)
+        yield Choice(trial=proposal, proposals=new[begun:])
 
 
 def propose_some(
     source: Source, trials: Sequence[Trial], lanes: int, elapsed: float, round_: int
-) -> tuple[list[Trial], Trial | None, str]:
+) -> tuple[list[Trial], str]:
     """Propose trials that begin together in so many free lanes, up to the first duplicate, which
     needs none.
 
-    Returns the proposals; the trial that the last of them equals, which may itself be a proposal;
-    and why there are no more, where the source has no more.
+    Returns the proposals; and why there are no more, where the source has no more.
     """
     proposals: list[Trial] = []
     known = [*trials]  # a new object, so that the source looks at the trials again
     while len(proposals) < lanes:
         proposal = source.propose(known, proposals, elapsed, round_)
         if isinstance(proposal, str):
-            return proposals, None, proposal
-        equal = source.duplicate_of(proposal, known, proposals)
-        proposals.append(proposal)
+            return proposals, proposal
+        equal = source.find_equal(proposal, known, proposals)
+        proposals.append(_noted(proposal, equal))
         if equal:
-            return proposals, equal, ""
-    return proposals, None, ""
+            break
+    return proposals, ""
+
+
+def _noted(proposal: Trial, equal: Trial | None) -> Trial:
+    """Return a proposal that takes the result of an equal trial, if there is one."""
+    return proposal if equal is None else replace(proposal, duplicate_of=equal.number)

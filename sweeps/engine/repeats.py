@@ -23,9 +23,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sweeps.engine.events import Observer, Source
-from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
+from sweeps.engine.trial_loop import Rounds
 from sweeps.lanes import Lanes, joined_baselines
-from sweeps.lanes.awake import awake_seconds
 from sweeps.results.candidates import found_trials
 from sweeps.search.proposals import proposed_repeat
 from sweeps.seeds import seed_of
@@ -33,7 +32,6 @@ from sweeps.state.state import State
 from sweeps.state.trial import Repeat, Trial
 from sweeps.storage.store import Store
 from sweeps.study.space import Space, dependents
-from sweeps.study.study_model import Compare
 
 if TYPE_CHECKING:
     from sweeps.study.study import Study
@@ -75,23 +73,22 @@ def plan_repeats(
     seeds = partial(fresh_seeds, study.seed, {trial.seed for trial in stored.trials})
     bases = distinct_configurations(stored, study.space)
     runs: dict[tuple[str, int | None], Repeat] = {}
-    confirming = list(_confirming(bases, study, seeds))
+    confirmed = bases[: study.confirm.top] if study.confirm else []
+    count = study.confirm.seeds if study.confirm else 0
+    confirming = [
+        run
+        for base in confirmed
+        for run in _seeded(base, seeds(count), purposes=("confirm",), test=True)
+    ]
     if raced is not None:
-        asked = [
-            run
-            for run in confirming
-            if run.source_trial is not None and run.seed_index < raced[run.source_trial]
-        ]
+        asked = [run for run in confirming if run.seed_index < raced[run.source_trial or 0]]
         confirming = sorted(asked, key=lambda run: run.seed_index)
-    tested = {
-        identity_of(run)
-        for base in _confirmed(bases, study)
-        for run in _referring(base, study, seeds)
-    }
-    comparing = (
-        replace(run, test=True) if identity_of(run) in tested else run
-        for run in _comparing(bases, study, seeds)
-    )
+    tested = {identity_of(run) for base in confirmed for run in _referring(base, study, seeds)}
+    comparing = [
+        replace(run, test=identity_of(run) in tested)
+        for name in (study.compare.parameters if study.compare else ())
+        for run in _comparing(name, bases, study, seeds)
+    ]
     referring = _referring(bases[0] if bases else None, study, seeds)
     at_winner = (
         run for base in bases[1:] if base[0] == winner for run in _referring(base, study, seeds)
@@ -124,29 +121,14 @@ def _both(earlier: Repeat, run: Repeat) -> Repeat:
     )
 
 
-def _confirmed(bases: list[_Configuration], study: "Study") -> list[_Configuration]:
-    """Return the configurations that are confirmed."""
-    return bases[: study.confirm.top] if study.confirm else []
-
-
-def _confirming(bases: list[_Configuration], study: "Study", seeds: _Seeds) -> Iterator[Repeat]:
-    for number, params in _confirmed(bases, study):
-        assert study.confirm is not None
-        yield from _tested(number, params, seeds(study.confirm.seeds), "confirm")
-
-
-def _comparing(bases: list[_Configuration], study: "Study", seeds: _Seeds) -> Iterator[Repeat]:
-    if study.compare is not None:
-        for name in study.compare.parameters:
-            yield from _comparing_one(name, bases, study.compare, study.space, seeds)
-
-
-def _comparing_one(
-    name: str, bases: list[_Configuration], compare: Compare, space: Space, seeds: _Seeds
+def _comparing(
+    name: str, bases: list[_Configuration], study: "Study", seeds: _Seeds
 ) -> Iterator[Repeat]:
     """Pair the best configuration found with each value of one parameter, then the next best, up to
     `compare.top` of them.
     """
+    assert study.compare is not None
+    space, compare = study.space, study.compare
     levels = space[name].listed()
     others = [
         other for other in space.names if other not in (name, *dependents(name, space.as_dict()))
@@ -185,12 +167,9 @@ def _referring(base: _Configuration | None, study: "Study", seeds: _Seeds) -> It
         if row.at == "best" and base is None:
             continue
         number, params = base if base is not None and row.at == "best" else (None, {})
-        yield from _tested(
-            number,
-            study.space.changed(params, row.settings),
-            seeds(row.seeds),
-            "baseline",
-            row.name,
+        changed = (number, study.space.changed(params, row.settings))
+        yield from _seeded(
+            changed, seeds(row.seeds), purposes=("baseline",), test=True, baseline=row.name
         )
 
 
@@ -205,16 +184,10 @@ def _late(stored: State, study: "Study") -> Iterator[Repeat]:
     for trial in stored.trials:
         values = [epoch.objective for epoch in trial.epochs[-2:]]
         paused = trial.state == "paused" or trial.resumable
-        if (
-            paused
-            and trial.seed is not None
-            and len(values) == 2
-            and all(map(math.isfinite, values))
-        ):
+        if paused and len(values) == 2 and all(map(math.isfinite, values)):
             falls.append((values[1] - values[0], trial.number, trial))
-    for _, number, trial in sorted(falls, key=lambda each: each[:2])[
-        : study.confirm.late if study.confirm else 0
-    ]:
+    count = study.confirm.late if study.confirm else 0
+    for _, number, trial in sorted(falls, key=lambda each: each[:2])[:count]:
         assert trial.seed is not None
         yield Repeat(
             source_trial=number,
@@ -225,24 +198,11 @@ def _late(stored: State, study: "Study") -> Iterator[Repeat]:
         )
 
 
-def _tested(
-    number: int | None,
-    params: dict[str, Any],
-    seeds: list[int],
-    purpose: str,
-    baseline: str | None = None,
-) -> Iterator[Repeat]:
-    """Repeat a configuration with each of these seeds, evaluated on test images."""
+def _seeded(base: _Configuration, seeds: Sequence[int], **fields: Any) -> Iterator[Repeat]:
+    """Repeat a configuration with each of these seeds; `fields`: further ones of `Repeat`."""
+    number, params = base
     for index, seed in enumerate(seeds):
-        yield Repeat(
-            source_trial=number,
-            params=params,
-            seed=seed,
-            seed_index=index,
-            purposes=(purpose,),
-            test=True,
-            baseline=baseline,
-        )
+        yield Repeat(source_trial=number, params=params, seed=seed, seed_index=index, **fields)
 
 
 def _changed(
@@ -289,12 +249,9 @@ def run_repeats(
     lanes: Lanes,
     observers: Sequence[Observer],
     *,
-    clock: Clock = time.time,
-    timer: Clock = awake_seconds,
-    max_failures: int = MAX_FAILURES,
-    stop_seconds: float = STOP_SECONDS,
     warmup: Callable[[Mapping[str, Any]], int] = lambda params: 0,
     retry_failed: bool = False,
+    **options: Any,
 ) -> None:
     """Train the planned repeats that the storage does not hold yet; those that were interrupted go
     on first.
@@ -305,17 +262,18 @@ def run_repeats(
             (`Study.warmup_of`).
         retry_failed: train the planned runs that have failed once more, each in the place of the
             failed one.
+        options: further fields of `Rounds`.
 
     Raises UserError as `search` does.
     """
     replan: Replan = plan if callable(plan) else lambda trials: (plan, True)
     if retry_failed:
         planned = _Repeats(replan, store, warmup).plan
-        store.retry(clock(), lambda trial: any(_serves(trial, repeat) for repeat in planned))
+        store.retry(time.time(), lambda trial: any(_serves(trial, repeat) for repeat in planned))
     source = _Repeats(replan, store, warmup)
     first = source.plan
     _reassign(store, first)
-    Rounds(store, lanes, observers, source, clock, timer, max_failures, stop_seconds).run()
+    Rounds(store, lanes, observers, source, **options).run()
     if source.plan is not first:
         _reassign(store, source.plan)
 
@@ -353,11 +311,7 @@ class _Repeats(Source):
                 return proposed_repeat(
                     self.store, repeat, number, warmup=self.warmup(repeat.params)
                 )
-        return (
-            "Every repeat is done."
-            if last
-            else "What follows depends on runs that are being trained."
-        )
+        return "Every repeat is done." if last else "More depends on runs that train now."
 
 
 def _serves(trial: Trial, repeat: Repeat) -> bool:

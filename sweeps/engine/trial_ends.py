@@ -46,8 +46,7 @@ class TrialEnds:
         """Paused trials with which workers may have gone on already, because they are promoted in
         the next round.
         """
-        # Failures of earlier processes do not count: whoever has mended their cause must be able to
-        # go on.
+        # Failures of earlier processes do not count, because their cause may be mended.
         self.ended_before = {trial.number for trial in self.store.trials() if trial.finished}
 
     def end_duplicate(self, trial: RunningTrial, equal: Trial, round_: int) -> None:
@@ -64,8 +63,8 @@ class TrialEnds:
         trial.tell(outcome, equal.value)
 
     def finish(self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int) -> None:
-        """Finish the lanes of these trials, then tell everybody how they ended, Optuna last. Nobody
-        hears of those that pause.
+        """Finish the lanes of these trials, then tell observers and Optuna how they ended. Trials
+        that pause are not told.
         """
         if not ending:
             return
@@ -90,7 +89,9 @@ class TrialEnds:
         """
         gone = self.evicted | self.resuming
         evicted = [
-            trial for trial in self.source.evicted(self.store.trials()) if trial.number not in gone
+            trial
+            for trial in self.source.choose_evicted(self.store.trials())
+            if trial.number not in gone
         ]
         if evicted and not self.evicted:
             _log.warning("%s", EVICTED)

@@ -1,4 +1,4 @@
-"""The rounds of a study, and how a study that was killed anywhere goes on as if nothing had been.
+"""The rounds of a study, and how a study that was killed anywhere resumes.
 
 A round: settle duplicates → fill free lanes → train each lane one epoch → report every objective →
 decide for every trial → end those that end. Each step is durable before the next begins:
@@ -10,17 +10,17 @@ decide for every trial → end those that end. Each step is durable before the n
   them (finish the lanes, write outcome and results, discard checkpoints, tell observers, tell
   Optuna) can be done a second time without harm.
 
-With many lanes, rounds are decided late: whom the pruner ends for an epoch ends after the next one,
-and who begins or goes on in a round is chosen from what was known before the round before it. Who
-pauses is decided by what was known before the round, and by its own epoch. So each worker is told
-in the midst of a round what to do in the next one (`Lanes.prefetch`), and waits for nobody. The
-storage never sees that: rounds are written one after the other.
+With many lanes, decisions are pipelined, so that no worker waits for the slowest. A trial pruned at
+epoch e still trains epoch e + 1. The trials that begin or resume in a round follow from what was
+known before the round before it. Whether a trial pauses follows from what was known before the
+round, and from its own epoch. So each worker learns during a round what to do in the next one
+(`Lanes.prefetch`). The storage never sees that: rounds are written one after the other.
 """
 
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from operator import methodcaller
@@ -28,14 +28,14 @@ from operator import methodcaller
 from sweeps.engine.events import Observer, Source, snapshot_of
 from sweeps.engine.failures import MAX_FAILURES
 from sweeps.engine.notifications import Notifications
-from sweeps.engine.prefetch import NextTrials, propose_some
+from sweeps.engine.prefetch import NextTrials
 from sweeps.engine.trial_ends import TrialEnds
+from sweeps.engine.trial_starts import TrialStarts
 from sweeps.engine.worker_records import WorkerRecords
 from sweeps.lanes import Lanes, Outcome, Progress, TrialResult, TrialSpec
 from sweeps.lanes.awake import awake_seconds
 from sweeps.state.decisions import (
     RoundDecisions,
-    all_resumed,
     left_since,
     outcome_by,
     paused_ended_in,
@@ -50,11 +50,20 @@ Clock = Callable[[], float]
 
 _log = logging.getLogger(__name__)
 PIPELINED_FROM = 16
-"""With this many lanes or more, the rounds of a new study are decided late."""
+"""With this many lanes or more, decisions of a new study are pipelined: they lag one round."""
 STOP_SECONDS = 20.0
 """For workers to end the epoch at hand and write checkpoints. Slurm and Kubernetes kill what is
 there 30 seconds after SIGTERM.
 """
+
+
+def is_pipelined(store: Store, lanes: Lanes) -> bool:
+    """Whether decisions lag one round with these lanes. The number of lanes from which on they do
+    is recorded with a new study.
+    """
+    if store.record.late_from is None:
+        store.write(late_from=PIPELINED_FROM)
+    return lanes.width >= (store.record.late_from or PIPELINED_FROM)
 
 
 @dataclass(eq=False)
@@ -79,20 +88,12 @@ class Rounds:
         self.round = 0
         self.trained = 0.0
         self.notifications = Notifications(self.observers)
-        stored = self.store.record
-        self.elapsed, self.mark = stored.elapsed or 0.0, self.timer()
-        late_from = stored.late_from
-        if late_from is None:
-            late_from = PIPELINED_FROM
-            self.store.write(late_from=late_from)
-        self.pipelined = self.lanes.width >= late_from
+        self.elapsed, self.mark = self.store.record.elapsed or 0.0, self.timer()
+        self.elapsed_before = self.elapsed
+        """Seconds spent when the round before this one was over."""
+        self.pipelined = is_pipelined(self.store, self.lanes)
         self.to_prune: tuple[int, ...] = ()
         """Trials that the pruner has ended, and that end after this round."""
-        self.next, self.elapsed_before = NextTrials(self.source, self.store), self.elapsed
-        self.ahead: dict[int, Progress] = {}
-        """Number of a trial → its epoch of a round to come, which a process that was stopped had
-        trained.
-        """
         self.arrived: Sequence[Progress] = ()
         """Epochs that are done and not yet recorded."""
         self.workers = WorkerRecords(self.store, self.lanes, self.timer)
@@ -105,6 +106,17 @@ class Rounds:
             self.clock,
             self.max_failures,
         )
+        self.starts = TrialStarts(
+            self.store,
+            self.lanes,
+            self.notifications,
+            self.source,
+            self.running,
+            self.clock,
+            self.spent,
+            self.ends,
+            self.pipelined,
+        )
 
     def run(self) -> str:
         """Go on until the source has no more trials and all have ended; returns the source's
@@ -113,8 +125,7 @@ class Rounds:
         try:
             self._resume()
             while True:
-                self._settle()
-                reason = self._fill()
+                reason = self.starts.fill(self.round, self.elapsed_before)
                 if not self.running:
                     learns = self.pipelined and left_since(self.store.trials(), self.round - 1)
                     if not learns or paused_ended_in(self.store.trials(), self.round):
@@ -163,43 +174,52 @@ class Rounds:
         )
 
     def _resume(self) -> None:
+        """Take the study up where its last process left it: end the trials whose end was decided,
+        and let the others catch up in lanes.
+        """
         decisions = self.store.decisions
         if decisions:
             self.round, self.to_prune = decisions.round + 1, decisions.to_prune
             self.store.write_pruner_notes(decisions)
-        self.ahead = self.store.epochs_ahead if self.pipelined else {}
+        self.starts.ahead = self.store.epochs_ahead if self.pipelined else {}
         unfinished = [
             trial for trial in self.store.trials() if trial.unfinished and not trial.paused
         ]
         for trial in unfinished:
-            self.notifications.now(methodcaller("trial_started", trial.spec, resumed=True))
-            if newest := trial.newest_progress:  # the process may have died before it could tell it
-                self.notifications.now(methodcaller("epoch_finished", trial.spec, newest))
+            self._tell_resumed(trial)
         in_lanes = [trial for trial in unfinished if trial.lane_round is not None]
         outcomes = [(trial, outcome_by(trial, decisions)) for trial in in_lanes]
-        self._end_late(
+        self._end_decided(
             [(self.store.running(trial), outcome) for trial, outcome in outcomes if outcome]
         )
         resuming = [self.store.running(trial) for trial, outcome in outcomes if not outcome]
         for running in resuming[: self.lanes.width]:
-            self._add(running)
+            self.starts.add(running)
         for running in resuming[self.lanes.width :]:  # there are fewer lanes than there were
             running.leave_lane(self.round - 1)
         self.lanes.replay()
-        self.ahead = {
-            number: progress for number, progress in self.ahead.items() if number in self.running
-        }
+        for number in self.starts.ahead.keys() - self.running.keys():
+            del self.starts.ahead[number]
         if self.pipelined:  # the process may have died before its workers had discarded them
-            newly_ended = [
-                t
-                for t in self.store.trials()
-                if t.finished and t.left_round >= max(0, self.round - 2)
-            ]
-            self.lanes.discard_checkpoints(
-                [trial.spec for trial in newly_ended if not trial.resumable]
-            )
+            newest = max(0, self.round - 2)
+            ended = [t for t in self.store.trials() if t.finished and t.left_round >= newest]
+            self.lanes.discard_checkpoints([trial.spec for trial in ended if not trial.resumable])
 
-    def _end_late(self, ending: Sequence[tuple[RunningTrial, Outcome]]) -> None:
+    def _tell_resumed(self, trial: Trial) -> None:
+        """Tell observers of a trial that resumes, and of its newest epoch, because the process may
+        have died before it could tell that.
+        """
+        self.notifications.now(methodcaller("trial_started", trial.spec, resumed=True))
+        for newest in trial.epochs[-1:]:
+            progress = Progress(
+                number=trial.number,
+                epoch=newest.epoch,
+                objective=newest.objective,
+                metrics=newest.metrics,
+            )
+            self.notifications.now(methodcaller("epoch_finished", trial.spec, progress))
+
+    def _end_decided(self, ending: Sequence[tuple[RunningTrial, Outcome]]) -> None:
         """End trials that are decided and still run in Optuna, as many at a time as there are
         lanes.
         """
@@ -207,153 +227,20 @@ class Rounds:
             batch = ending[start : start + self.lanes.width]
             for trial, _ in batch:
                 if trial.left is None:
-                    self._add(trial)
+                    self.starts.add(trial)
             self.lanes.replay()
             self.ends.finish(batch, self.round - 1)
-
-    def _settle(self) -> None:
-        """Look again at the trials that wait, for an equal one to end or for a lane."""
-        for number in [trial.number for trial in self.store.trials() if trial.waits]:
-            trial = self.store.trial(number)
-            equal = self.source.duplicate_of(trial, self.store.trials())
-            if equal is None and len(self.running) < self.lanes.width and not self.pipelined:
-                self._give_lane(trial)
-            elif equal is not None and equal.finished:
-                self.ends.end_duplicate(self.store.running(trial), equal, self.round)
-
-    def _give_lane(self, trial: Trial) -> None:
-        """Put a trial that waited into a free lane."""
-        running = self.store.running(trial)
-        running.assign_round(self.round - running.trial.epoch)
-        self._add(running)
-        self.lanes.replay()
-
-    def _promote(self, *, last: bool = False) -> None:
-        """Let paused trials that deserve it go on in free lanes, as new ones where they have ended
-        since.
-        """
-        before = len(self.running)
-        while (free := self.lanes.width - len(self.running)) > 0:
-            stored = self.source.promoted(
-                self.store.trials(), free, self._spent(), self.round, last=last
-            )
-            if stored is None:
-                break
-            self._resume_trial(stored)
-        # Workers answer a replay, so a round without promotions asks for none.
-        if len(self.running) > before:
-            self.lanes.replay()
-
-    def _resume_trial(self, trial: Trial) -> None:
-        self.ends.evicted.discard(trial.number)
-        self._add(self._revived(trial) if trial.finished else self._resumed(trial))
-
-    def _resumed(self, trial: Trial) -> RunningTrial:
-        self.store.running(trial).go_on(self.round)
-        return self.store.running(self.store.trial(trial.number))
-
-    def _revived(self, ended: Trial) -> RunningTrial:
-        """Begin the trial that goes on from where an ended one stood."""
-        self._unstop()
-        self.store.revive(ended, self.round)
-        running = self.store.running(self.store.trials()[-1])
-        self.notifications.later(
-            methodcaller("trial_started", running.trial, resumed=False), running.trial.number
-        )
-        return running
-
-    def _unstop(self) -> None:
-        """Record that the study goes on, before a trial begins."""
-        if self.store.record.stopped:
-            self.store.write(stopped=None, finished=False)
-
-    def _fill(self) -> str:
-        """Start trials in free lanes; returns why there is none for a lane that stays free."""
-        if self.pipelined:
-            return self._fill_pipelined()
-        reason = ""
-        self._promote()
-        while len(self.running) < self.lanes.width and not reason:
-            free, so_far = self.lanes.width - len(self.running), self.store.trials()
-            proposals, equal, reason = propose_some(
-                self.source, so_far, free, self._spent(), self.round
-            )
-            if proposals:
-                self._start(proposals, {proposals[-1].number: equal} if equal else {})
-            self._promote()  # as a process would that takes up the round here
-        # A process that died among these promotions left some of them.
-        if all_resumed(self._in_lanes(), self.round):
-            self._promote(last=True)
-        return reason
-
-    def _fill_pipelined(self) -> str:
-        """Start the trials that were chosen for this round; choose more, in the same way, while
-        lanes stay free.
-        """
-        reason = ""
-        self.next.turn_to(self.round, self.store.trials(), self.elapsed_before)
-        while self.next.lanes + len(self.running) < self.lanes.width and not reason:
-            reason = chosen if isinstance(chosen := self.next.choose(), str) else ""
-        for trial in self.next.waiting:
-            self._give_lane(self.store.trial(trial.number))
-        for number in self.next.promoted:
-            self._resume_trial(self.store.trial(number))
-        if self.next.promoted:
-            self.lanes.replay()
-        self.ends.resuming = set()
-        if self.next.proposals:
-            self._start(self.next.proposals, self.next.equals)
-        self.next.written()
-        self._settle()
-        if (
-            reason
-            and not left_since(self.store.trials(), self.round - 1)
-            and all_resumed(self._in_lanes(), self.round)
-        ):
-            self._promote(last=True)
-        return reason
-
-    def _start(self, proposals: Sequence[Trial], equals: Mapping[int, Trial]) -> None:
-        """Begin these trials, written at once. `equals`: number of a duplicate → the trial that it
-        equals.
-        """
-        self._unstop()
-        self.source.beginning(proposals[0].number, self.round)
-        first = self.store.next_number
-        with self.store.batched():
-            for proposal in proposals:
-                waits_for = equals.get(proposal.number)
-                self.store.begin(
-                    proposal, started=self.clock(), round_=self.round, waits_for=waits_for
-                )
-        begun = [
-            trial for trial in self.store.trials() if trial.number >= first and trial.unfinished
-        ]
-        for trial in begun:
-            running = self.store.running(trial)
-            self.notifications.later(
-                methodcaller("trial_started", running.trial, resumed=False), trial.number
-            )
-            if trial.lane_round is not None:
-                self._add(running)
-            elif (equal := equals.get(trial.number)) and equal.finished and not self.pipelined:
-                self.ends.end_duplicate(running, equal, self.round)
-
-    def _add(self, trial: RunningTrial) -> None:
-        ahead = self.ahead.get(trial.trial.number)
-        self.lanes.add(replace(trial.trial, epoch=ahead.epoch) if ahead else trial.trial)
-        self.running[trial.trial.number] = trial
 
     def _advance(self) -> None:
         """Train the lanes that have not done their epoch of this round (after a kill, some have);
         record each as it comes.
         """
-        behind = [trial.number for trial in self._in_lanes() if not trial.reported_in(self.round)]
-        self._report([self.ahead.pop(number) for number in behind if number in self.ahead])
-        behind = [trial.number for trial in self._in_lanes() if not trial.reported_in(self.round)]
+        behind, ahead = self._behind(), self.starts.ahead
+        self._report([ahead.pop(number) for number in behind if number in ahead])
+        behind = self._behind()
         self.workers.record()
         self.elapsed_before = self.elapsed
-        if self.pipelined and not self.ahead:
+        if self.pipelined and not ahead:
             self.lanes.prefetch(self._plan)
         begun, left = time.monotonic(), len(behind)
         for done in self.lanes.advance(behind) if behind else ():
@@ -363,30 +250,35 @@ class Rounds:
                 left -= len(done)
                 self._report(done)
                 self.arrived = ()
-            else:
-                self.workers.record_stalls()
-                if self.pipelined:
-                    self._next_round().look_ahead(self.trained / 4)
+            elif self.pipelined:
+                self._next_round().look_ahead(self.trained / 4)
             if left:  # others train meanwhile
                 self.notifications.deliver()
-        self.workers.record_stalls()
         self.trained = time.monotonic() - begun
 
+    def _behind(self) -> list[int]:
+        """Return the numbers of the trials that have not done their epoch of this round."""
+        in_lanes = self.starts.in_lanes()
+        return [trial.number for trial in in_lanes if not trial.reported_in(self.round)]
+
     def _plan(self, numbers: Collection[int]) -> tuple[dict[int, Outcome], list[TrialSpec]]:
-        """Say which of these trials, all of which have done their epoch of this round, end with it,
-        and who begins in their lanes.
+        """Return which of these trials, all of which have done their epoch of this round, end with
+        it, and the trials that begin in their lanes.
         """
-        held = [trial for trial in self._in_lanes() if trial.number in numbers]
+        held = [trial for trial in self.starts.in_lanes() if trial.number in numbers]
         sure = RoundDecisions(
-            self.round, self.to_prune, {}, paused=self._pausing(undecided(held, self.to_prune))
+            self.round,
+            self.to_prune,
+            {},
+            paused=self._choose_pausing(undecided(held, self.to_prune)),
         )
         ending = {trial.number: outcome for trial in held if (outcome := outcome_by(trial, sure))}
         chosen = [self._next_round().choose() for _ in ending]
-        self.ends.resuming = {*self.next.promoted}
+        self.ends.resuming = {*self.starts.next.promoted}
         begin = [
             trial
             for trial in chosen
-            if not isinstance(trial, str) and trial not in self.next.waiting
+            if not isinstance(trial, str) and trial not in self.starts.next.waiting
         ]
         return ending, [trial.spec for trial in begin]
 
@@ -404,39 +296,40 @@ class Rounds:
         """Let the pruner look at the trials that would go on, and end those that end. The decisions
         are one write.
         """
-        resuming = undecided(self._in_lanes(), self.to_prune)
-        decided = self.source.pruned(resuming, self.store.trials(), self.round)
+        resuming = undecided(self.starts.in_lanes(), self.to_prune)
+        decided = self.source.choose_pruned(resuming, self.store.trials(), self.round)
         decisions = decided.ending(self.to_prune, pipelined=self.pipelined)
         resuming = [trial for trial in resuming if trial.number not in decisions.pruned]
-        decisions = replace(decisions, paused=self._pausing(resuming))
+        decisions = replace(decisions, paused=self._choose_pausing(resuming))
         self.to_prune = decisions.to_prune
-        self.elapsed, self.mark = self._spent(), self.timer()
+        self.elapsed, self.mark = self.spent(), self.timer()
         with self.store.batched():
             self.store.write_decisions(decisions, self.elapsed)
         self.store.write_pruner_notes(decisions)
         ending = [
             (self.running[t.number], outcome)
-            for t in self._in_lanes()
+            for t in self.starts.in_lanes()
             if (outcome := outcome_by(t, decisions))
         ]
         self.ends.finish(ending, self.round)
         self.round += 1
         self._tell_round()
 
-    def _pausing(self, candidates: Sequence[Trial]) -> tuple[int, ...]:
-        """Return who of these, which have done their epoch, pauses; decided late, by what was known
-        before the round and by its own epoch.
+    def _choose_pausing(self, candidates: Sequence[Trial]) -> tuple[int, ...]:
+        """Return the numbers of those candidates, which have done their epoch, that pause.
+
+        Pipelined, that follows from what was known before the round and from their own epochs.
         """
         return tuple(
-            self.source.pausing(
+            self.source.choose_pausing(
                 candidates, self._next_round().before if self.pipelined else self.store.trials()
             )
         )
 
     def _next_round(self) -> NextTrials:
-        """Return who begins in the next round, chosen from what was known before this one."""
-        self.next.turn_to(self.round + 1, self.store.trials(), self.elapsed_before)
-        return self.next
+        """Return the choice of trials for the next round, from what was known before this one."""
+        self.starts.next.turn_to(self.round + 1, self.store.trials(), self.elapsed_before)
+        return self.starts.next
 
     def _tell_round(self) -> None:
         stored = self.store.trials()
@@ -451,9 +344,6 @@ class Rounds:
         )
         self.notifications.later(lambda observer: observer.round_finished(snapshot()))
 
-    def _spent(self) -> float:
+    def spent(self) -> float:
+        """Return the seconds spent in this phase, earlier processes included."""
         return self.elapsed + self.timer() - self.mark
-
-    def _in_lanes(self) -> list[Trial]:
-        """Return the trials in lanes, as the storage has them, by number."""
-        return [trial for trial in self.store.trials() if trial.number in self.running]

@@ -147,9 +147,7 @@ def fitted(
 
 
 def _typed(parameter: Parameter, value: Any) -> Any:
-    return (
-        {"float": float, "int": int}[parameter.kind](value) if parameter.kind != "choice" else value
-    )
+    return {"float": float, "int": int}.get(parameter.kind, lambda choice: choice)(value)
 
 
 def _fixed(study: "Study") -> dict[str, Any]:
@@ -199,32 +197,21 @@ def _learned_trials(
 
 
 def _check_protocol(place: str, name: str, there: Protocol, here: Protocol) -> None:
-    """Raise UserError where the values of two studies cannot be compared, or where nobody knows."""
-    if not here:
-        raise UserError(
-            place,
-            "needs a protocol, by which values of two studies can be compared; this workload "
-            "gives none.",
-        )
-    if not there:
-        raise UserError(
-            place,
-            f"got '{name}', which has no protocol on record, so that its values may mean "
-            "something else.",
-        )
+    """Raise UserError where the values of two studies cannot be compared, or where that is not
+    known.
+    """
+    if here and here == there:
+        return
+    facts = [fact for fact in {**here, **there} if here.get(fact) != there.get(fact)]
     differences = [
         f"{fact} is {there.get(fact, 'not recorded')} there and {here.get(fact, 'not recorded')} "
         "here"
-        for fact in dict.fromkeys([*here, *there])
-        if there.get(fact) != here.get(fact)
+        for fact in facts
     ]
-    if differences:
-        problem = f"got '{name}', whose protocol differs: {'; '.join(differences)}."
-        raise UserError(
-            place,
-            f"{problem} Its best configurations can still be tried first: `start: [{{study: "
-            f"{name}}}]`.",
-        )
+    known = "; ".join(differences) or "neither study records one"
+    problem = f"got '{name}', whose protocol differs: {known}."
+    remedy = f"Its best configurations can still be tried first: `start: [{{study: {name}}}]`."
+    raise UserError(place, f"{problem} {remedy}")
 
 
 def _lesson(trial: Trial, theirs: StudyRecord, study: "Study") -> LearnedTrial | None:
@@ -235,13 +222,11 @@ def _lesson(trial: Trial, theirs: StudyRecord, study: "Study") -> LearnedTrial |
     fixes, and if each choice that it drew and that is fixed here has the same value. Other settings
     may differ.
     """
-    point: dict[str, Any] = {}
-    for parameter in study.space.parameters:
-        if parameter.name in study.space.active(point):
-            value = trial.params.get(parameter.name, theirs.constants.get(parameter.name))
-            if not parameter.allows(value):
-                return None
-            point[parameter.name] = _typed(parameter, value)
+    point, _ = fitted(trial.params, theirs.constants, study)
+    active = study.space.active(point)
+    if any(name not in point for name in active):
+        return None
+    params = {name: point[name] for name in active}
     here, their_space = _fixed(study), theirs.space
     for name, value in trial.params.items():
         drawn = (
@@ -251,13 +236,9 @@ def _lesson(trial: Trial, theirs: StudyRecord, study: "Study") -> LearnedTrial |
         )
         if drawn and frozen(here.get(name)) != frozen(value):
             return None
-    if trial.state == "complete":
-        return (
-            None
-            if trial.objective is None
-            else LearnedTrial(params=point, objective=trial.objective)
-        )
-    if len(trial.epochs) <= trial.warmup or not math.isfinite(trial.epochs[-1].objective):
+    if trial.state == "complete" and trial.objective is not None:
+        return LearnedTrial(params=params, objective=trial.objective)
+    newest = trial.newest_objective if trial.counted else None
+    if trial.state == "complete" or newest is None or not math.isfinite(newest):
         return None
-    newest = trial.epochs[-1]
-    return LearnedTrial(params=point, objective=newest.objective, pruned_after=newest.epoch)
+    return LearnedTrial(params=params, objective=newest, pruned_after=max(trial.objectives))

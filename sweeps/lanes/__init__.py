@@ -157,23 +157,8 @@ class TrialResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stall:
-    """A worker that has trained no batch for much longer than an epoch usually takes."""
-
-    worker: str
-    trials: tuple[int, ...]
-    """Numbers of the trials that it is to train."""
-    batch: int
-    """Number of its last batch, counted from the start of its process."""
-    since: float
-    """Time of the last batch that the driver saw, in unix seconds of the driver's clock."""
-    usual: float
-    """Seconds that an epoch usually takes."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class WorkerState:
-    """A worker that is ready to train, for whoever looks at a running study."""
+    """A worker that is ready to train, as `status` shows it."""
 
     name: str
     node: str
@@ -196,21 +181,13 @@ trials that begin or go on in their lanes.
 class Lanes(Protocol):
     """Places where trials train side by side. `docs/examples/any_workload.py` is a small example.
 
-    A subclass need not define `stalls`, `workers`, `kind`, `prefetch`, `stop`,
-    `discard_checkpoints` and `close`: there are none, and they do nothing. `release` is called
-    where lanes run in workers that may come late.
+    A subclass need not define `workers`, `kind`, `prefetch`, `stop`, `discard_checkpoints` and
+    `close`. `release` is called where lanes run in workers that may join late.
     """
 
     @property
     def width(self) -> int:
         """Number of trials that fit at once."""
-
-    @property
-    def stalls(self) -> tuple[Stall, ...]:
-        """Workers that do not move at present. `advance` yields an empty list when there are
-        others.
-        """
-        return ()
 
     @property
     def workers(self) -> tuple[WorkerState, ...]:
@@ -240,13 +217,13 @@ class Lanes(Protocol):
         """
 
     def prefetch(self, plan: Plan) -> None:
-        """Hear, before `advance`, how to learn in its midst what follows for a worker that has done
-        its part.
+        """Set, before `advance`, the callback that gives a worker its next commands before the
+        round is over.
 
-        `plan` may be asked once for the trials of a worker, as soon as the caller has got their
-        progress. What it says will be asked for: `finish` of those that end, `add` of the others,
-        `replay` where one of these goes on, and `advance` of all that the worker then holds. It may
-        be done before.
+        `plan` may be called once for the trials of a worker, as soon as the caller has their
+        progress. The caller will ask for what it returns: `finish` of those that end, `add` of the
+        others, `replay` where one of these resumes, and `advance` of all that the worker then
+        holds. Lanes may do that before.
         """
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:

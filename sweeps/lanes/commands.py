@@ -1,5 +1,5 @@
-"""Commands to workers: each worker's part, the trials that it concerns, how long it may take, and
-the rest of an interrupted one.
+"""Commands to workers: each worker's part, the trials that it concerns, and the rest of an
+interrupted one.
 
 `advance` and `release` have the numbers of trials as their argument, `finish` a mapping from
 numbers to outcomes, `add` a trial, `discard_checkpoints` trials; `replay` and `close` have none.
@@ -7,11 +7,7 @@ numbers to outcomes, `add` a trial, `discard_checkpoints` trials; `replay` and `
 
 from collections.abc import Collection, Iterable, Mapping
 
-from sweeps.lanes import Failure
-from sweeps.lanes.awake import awake_seconds
-from sweeps.lanes.worker import Lost, Worker, silent
-
-_LOOK_SECONDS = 5.0  # between two looks at the pulses of workers that train
+from sweeps.lanes.worker import Worker
 
 Command = tuple[str, tuple]
 """Name and arguments of a method of lanes."""
@@ -21,79 +17,34 @@ def share_out(workers: Iterable[Worker], name: str, work: Collection[int]) -> di
     """Return the command `advance`, `release` or `finish`, as far as it concerns its trials, for
     each worker that holds any.
     """
-    commands: dict[Worker, Command] = {}
-    for worker in workers:
-        if mine := [number for number in work if number in worker.trials]:
-            outcomes = (
-                {number: work[number] for number in mine} if isinstance(work, Mapping) else None
-            )
-            commands[worker] = (name, (outcomes if name == "finish" else mine,))
-    return commands
+    held = {worker: [number for number in work if number in worker.trials] for worker in workers}
+    return {worker: part((name, (work,)), mine) for worker, mine in held.items() if mine}
 
 
-def concerned(child: Worker, command: Command) -> list[int]:
+def part(command: Command, numbers: Collection[int]) -> Command:
+    """Return the part of `advance`, `release` or `finish` that concerns these trials."""
+    name, (work,) = command
+    if isinstance(work, Mapping) and name == "finish":
+        return name, ({number: work[number] for number in numbers},)
+    return name, (list(numbers),)
+
+
+def concerned(worker: Worker, command: Command) -> list[int]:
     """Return the numbers of the trials that a command works on."""
     name, arguments = command
     if name in ("advance", "finish"):
         return list(arguments[0])
     if name == "add":
         return [arguments[0].number]
-    return [] if name in ("discard_checkpoints", "release") else list(child.trials)
+    return [] if name in ("discard_checkpoints", "release") else list(worker.trials)
 
 
-def one_by_one(command: Command) -> list[Command]:
-    """Split a command into one for each of its trials."""
-    name, (work,) = command
-    return [(name, ({number: work[number]} if name == "finish" else [number],)) for number in work]
-
-
-def left_of(child: Worker, command: Command) -> Command | None:
+def left_of(worker: Worker, command: Command, *, one_by_one: bool = False) -> list[Command]:
     """Return what an interrupted command still has to do in a new process, which holds its trials
-    and has caught up.
+    and has caught up; with `one_by_one`, a command for each trial.
     """
-    name, arguments = command
-    if name in ("add", "replay", "discard_checkpoints"):
-        return command
-    left = [number for number in concerned(child, command) if number in child.trials]
-    if not left:
-        return None
-    return (
-        (name, (left,))
-        if name == "advance"
-        else (name, ({number: arguments[0][number] for number in left},))
-    )
-
-
-def longest_wait(
-    waiting: Mapping[Worker, Command], begun: Mapping[Worker, float], timeout: float | None
-) -> float | None:
-    """Return the seconds until the first worker may be late, or until the next look at pulses; None
-    without either.
-
-    `begun`: when each began, or last moved, by `awake_seconds`.
-    """
-    names = {worker: name for worker, (name, _) in waiting.items()}
-    seconds = [_LOOK_SECONDS] if "advance" in names.values() else []
-    if timeout is not None:
-        due = [
-            begun[worker] + timeout
-            for worker, name in names.items()
-            if name != "discard_checkpoints"
-        ]
-        seconds += [max(0.0, min(due) - awake_seconds()), _LOOK_SECONDS] if due else []
-    return min(seconds, default=None)
-
-
-def check_time(command: Command, seconds: float, timeout: float | None) -> None:
-    """Raise Lost where a worker has been too long at a part of an epoch, or too long without a
-    batch at another command.
-    """
-    if timeout is None or seconds < timeout or command[0] == "discard_checkpoints":
-        return
-    if command[0] != "advance":
-        raise silent(timeout)
-    how = f"not done after {timeout:g} seconds"
-    raise Lost(
-        Failure(kind="timed_out", message=f"its epoch was {how}"),
-        f"was stopped: an epoch was {how}",
-    )
+    if command[0] in ("add", "replay", "discard_checkpoints"):
+        return [command]
+    left = [number for number in concerned(worker, command) if number in worker.trials]
+    shares = [[number] for number in left] if one_by_one else [left]
+    return [part(command, share) for share in shares if share]

@@ -51,8 +51,8 @@ class Engine:
 
     @property
     def places(self) -> int | None:
-        """Workers for which its machines have room, if nobody else uses them; None: it does not
-        know.
+        """Workers for which its machines have room, if nothing else uses them; None: not
+        known.
         """
         return None
 

@@ -14,7 +14,7 @@ def uninterrupted() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM wait for the end of the block, because a message that is sent or read
     by half is lost.
 
-    A second one does not wait, so that nobody is caught in a block that hangs.
+    A second one does not wait, so that a block that hangs can be ended.
     """
     if threading.current_thread() is not threading.main_thread():  # no other thread is interrupted
         yield

@@ -9,22 +9,10 @@ A worker in the midst of an epoch reads no command, so an order to end soon reac
 """
 
 import threading
-import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import c_uint64
-from dataclasses import dataclass
-from statistics import median
 from typing import Any
-
-from sweeps.lanes import Stall
-from sweeps.lanes.awake import awake_seconds
-
-TIMES_USUAL = 10
-LEAST_SECONDS = 60.0
-"""A shorter silence is none: compiling a model of a new shape takes as long."""
-_EPOCHS = 20
 
 SHARED = c_uint64 * 2
 """Kind of the memory that a worker and its driver share: the number of the last batch, and 1 once
@@ -82,50 +70,3 @@ def ends_soon() -> bool:
     driver stops.
     """
     return bool(_shared[1])
-
-
-@dataclass
-class _Silence:
-    batch: int
-    since: float
-    """Of `awake_seconds`."""
-    since_on_clock: float
-    """Of `time.time`."""
-
-
-class Watch:
-    """Watches the pulses of workers that train, and knows how long their epochs usually take."""
-
-    def __init__(self) -> None:
-        self._seconds: deque[float] = deque(maxlen=_EPOCHS)
-        self._silent: dict[str, _Silence] = {}
-
-    @property
-    def patience(self) -> float | None:
-        """Seconds without a batch after which a worker stalls; None until an epoch has been
-        done.
-        """
-        return max(LEAST_SECONDS, TIMES_USUAL * median(self._seconds)) if self._seconds else None
-
-    def done(self, worker: str, seconds: float) -> None:
-        """Hear that a worker has done an epoch of its lanes, or a part of an epoch."""
-        self._seconds.append(seconds)
-        self._silent.pop(worker, None)
-
-    def rest(self, worker: str) -> None:
-        """Hear that a worker has nothing to train."""
-        self._silent.pop(worker, None)
-
-    def look(self, worker: str, batch: int, trials: tuple[int, ...]) -> Stall | None:
-        """Look at the number of a worker's last batch; return its stall, if it has done no other
-        batch for too long.
-        """
-        now, silence = awake_seconds(), self._silent.get(worker)
-        if silence is None or silence.batch != batch:
-            self._silent[worker] = _Silence(batch, now, time.time())
-        elif self.patience is not None and now - silence.since >= self.patience:
-            usual = median(self._seconds)
-            return Stall(
-                worker=worker, trials=trials, batch=batch, since=silence.since_on_clock, usual=usual
-            )
-        return None

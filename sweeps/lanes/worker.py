@@ -26,6 +26,7 @@ from sweeps.source import check_sources, named_sources, sources
 
 _REPORTS = 33
 """Reports of a worker that its speed is measured by."""
+_log = logging.getLogger(__name__)
 _LONGEST = 500  # letters of an error's message; the traceback has all
 
 
@@ -149,11 +150,13 @@ class Worker(ABC):
         written.
         """
 
-    @abstractmethod
     def end(self, deadline: float) -> None:
-        """Wait until it has closed its lanes and ended, at most to `deadline` (of
-        `time.monotonic`).
-        """
+        """Wait until it has closed its lanes, at most to `deadline` (of `time.monotonic`)."""
+        try:
+            if self.ready([self], max(0.0, deadline - time.monotonic())):
+                self.receive()
+        except (Lost, UserError) as problem:
+            _log.warning("%s did not close in order: %s", self.name, problem)
 
     @abstractmethod
     def _post(self, command: str, arguments: tuple) -> None:
@@ -184,7 +187,7 @@ class Worker(ABC):
 
     @property
     def state(self) -> WorkerState:
-        """Where it is, what it holds and how fast it is, for whoever looks."""
+        """Where it is, what it holds and how fast it is."""
         seconds = self._reports[-1][0] - self._reports[0][0] if self._reports else 0.0
         done = sum(count for _, count in self._reports) - (
             self._reports[0][1] if self._reports else 0
@@ -273,6 +276,12 @@ class Worker(ABC):
                 self.trials[progress.number] = dataclasses.replace(
                     self.trials[progress.number], epoch=progress.epoch
                 )
+
+    def drop(self, numbers: Collection[int]) -> None:
+        """Forget these trials: its lanes hold them no more."""
+        self.trials = {
+            number: trial for number, trial in self.trials.items() if number not in numbers
+        }
 
 
 class WarningSender(logging.Handler):

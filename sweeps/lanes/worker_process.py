@@ -27,11 +27,10 @@ from multiprocessing.sharedctypes import RawValue
 from types import ModuleType
 from typing import Any, Self, cast
 
-from sweeps.errors import UserError
 from sweeps.lanes import Failure, FailureKind
 from sweeps.lanes.pulse import SHARED, end_soon, share
 from sweeps.lanes.worker import Lost, WarningSender, Worker, answers, build, hello
-from sweeps.memory import go_first, memory_kills
+from sweeps.memory import go_first
 from sweeps.source import same_code, source_of
 
 if sys.platform == "linux":
@@ -71,7 +70,6 @@ class Child(Worker):
         # The other kinds have the same methods.
         context = cast(SpawnContext, multiprocessing.get_context(_method))
         self.connection, theirs = context.Pipe()
-        self._memory_kills = memory_kills()
         self._shared: Any = RawValue(SHARED)
         process = context.Process(
             target=_serve,
@@ -83,7 +81,6 @@ class Child(Worker):
         hidden = contextlib.nullcontext() if b"__main__" in self.recipe else without_main_module()
         with _start_conditions(), hidden:
             try:
-                _check_room()
                 process.start()
             except EOFError:  # the fork server ends without a word where it cannot fork
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
@@ -108,12 +105,8 @@ class Child(Worker):
         return self.connection, self._started.sentinel
 
     def end(self, deadline: float) -> None:
-        try:
-            if wait(self.handles(), max(0.0, deadline - time.monotonic())):
-                self.receive()
-                self._started.join(max(0.0, deadline - time.monotonic()))
-        except (Lost, UserError) as problem:
-            _log.warning("%s did not close in order: %s", self.name, problem)
+        super().end(deadline)
+        self._started.join(max(0.0, deadline - time.monotonic()))
 
     def kill(self) -> None:
         if self.process is not None:
@@ -140,29 +133,11 @@ class Child(Worker):
         self._started.join()
         code = self._started.exitcode
         assert code is not None
-        how = (
-            f"killed by {signal.Signals(-code).name}"
-            if code < 0
-            else f"ended with exit status {code}"
-        )
+        how = f"ended with exit status {code}"
+        if code < 0:
+            how = f"was killed by {signal.Signals(-code).name}"
         kind: FailureKind = "out_of_memory" if code == -signal.SIGKILL else "crashed"
-        if code == -signal.SIGKILL and memory_kills() > self._memory_kills:
-            how += " because the memory of its container ran out"
-        return Lost(
-            Failure(
-                kind=kind, message=f"its process was {how}" if code < 0 else f"its process {how}"
-            ),
-            how,
-        )
-
-
-def _check_room() -> None:
-    """Raise RuntimeError where the system allows no further process: a thread counts as one, and
-    the fork server would print a traceback.
-    """
-    probe = threading.Thread(target=int)
-    probe.start()
-    probe.join()
+        return Lost(Failure(kind=kind, message=f"its process {how}"), how)
 
 
 def _serve(
@@ -178,8 +153,7 @@ def _serve(
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sending = threading.Lock()  # threads of the lanes may warn
 
@@ -215,12 +189,8 @@ def _end_with_parent() -> None:
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
-    assert parent.pid is not None
-    signs, parent_id = [parent.sentinel], os.getppid()
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # of a kernel before 5.3
-            signs.append(os.pidfd_open(parent.pid))
-    while not wait(signs, timeout=1.0) and os.getppid() == parent_id:
+    parent_id = os.getppid()
+    while not wait([parent.sentinel], timeout=1.0) and os.getppid() == parent_id:
         pass
     os._exit(1)
 
@@ -234,16 +204,13 @@ def _start_conditions() -> Iterator[None]:
     number. A child is safe from Ctrl-C before its first line runs.
     """
     with same_code(OMP_NUM_THREADS="1"):
-        blocking = hasattr(signal, "pthread_sigmask")
-        if blocking:
-            # Started by the first spawn instead, it would lift the mask.
-            multiprocessing.resource_tracker.ensure_running()
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # Started by the first spawn instead, it would lift the mask.
+        multiprocessing.resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield
         finally:
-            if blocking:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -7,11 +7,11 @@ run, so that a study begins with the workers that are there.
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sweeps.errors import UserError
-from sweeps.lanes import TrialSpec
+from sweeps.lanes import Failure, Progress, TrialSpec
 from sweeps.lanes.worker import Lost, Worker
 
 DEATHS = 3
@@ -31,13 +31,20 @@ class WorkerError(RuntimeError):
 class WorkerSet:
     """Workers, of which some may be absent: started, but not ready."""
 
-    def __init__(self, workers: Sequence[Worker], kind: Mapping[str, Any]) -> None:
-        """`kind`: of every worker; of an empty one, the first worker's is that of all."""
+    def __init__(
+        self, workers: Sequence[Worker], kind: Mapping[str, Any], timeout: float | None
+    ) -> None:
+        """
+        Args:
+            kind: of every worker; of an empty one, the first worker's is that of all.
+            timeout: the most seconds without an answer and a batch while a worker catches up.
+        """
+        self._timeout = timeout
         self._workers, self._absent = workers, list[Worker]()
         self.kind = dict(kind)
         """What decides the numbers of every worker (`Lanes.kind`)."""
         self.joined: set[Worker] = set()
-        """Workers that have come since somebody emptied this."""
+        """Workers that have joined since the pool emptied this."""
         self._due = self._together = -math.inf
         """Times (`time.monotonic`): until when replacements are waited for, and until when workers
         count as lost together.
@@ -50,7 +57,7 @@ class WorkerSet:
 
     def start(self) -> None:
         """Start all and wait for them; of workers with `patience`, for the first, and for the
-        others so long. Raises as `take_in`.
+        others so long. Raises as `join`.
         """
         for worker in self._workers:
             worker.start()
@@ -62,7 +69,40 @@ class WorkerSet:
             self.join(None if patience is None else max(0.0, deadline - time.monotonic()))
         self._tell()
 
-    def restart(self, worker: Worker, limit: float | None, lost: Lost) -> None:
+    def replace(self, worker: Worker, suspects: Sequence[int], lost: Lost) -> dict[int, Progress]:
+        """Put a new process with the same trials, caught up, in place of a lost one. Return the
+        trials that fail, by number.
+
+        A crash is retried twice. A suspect alone that raised or was too slow fails, of several
+        suspects none, and the next process catches up with one trial after the other. If the worker
+        is lost even so, its other trials are the suspects, of one that raised or was too slow those
+        it caught up with. Without suspects the program itself is to blame: raises WorkerError.
+        """
+        failed: dict[int, Progress] = {}
+        while True:
+            worker.kill()
+            worker.losses += not (lost.of_one_trial or lost.machine)
+            again = "" if worker.resumes or not worker.trials else "; its trials begin again"
+            _log.warning("%s", f"{worker.name} {_how(lost, suspects)}{again}")
+            if (
+                worker.losses >= DEATHS
+                or (lost.of_one_trial and len(suspects) == 1)
+                or (lost.failure.kind == "error" and not suspects)
+            ):
+                if not suspects:
+                    raise WorkerError(f"{worker.name}: {lost.detail}")
+                failed |= _fail(worker, suspects, lost.failure)
+                suspects = list(worker.trials)
+            try:
+                self._restart(worker, lost)
+            except Lost as problem:
+                lost = problem
+                if lost.one_by_one and lost.suspects:
+                    suspects = lost.suspects
+            else:
+                return failed
+
+    def _restart(self, worker: Worker, lost: Lost) -> None:
         """Start a lost worker again with the same trials, caught up to what the driver knows
         (`Worker.catch_up`).
 
@@ -83,7 +123,7 @@ class WorkerSet:
         except UserError as error:
             self._remove(worker, error)
             return
-        worker.catch_up(limit, one_by_one=lost.one_by_one)
+        worker.catch_up(self._timeout, one_by_one=lost.one_by_one)
 
     def _await_replacement(self, worker: Worker, lost: Lost) -> bool:
         """Wait for the replacement of a lost worker: of workers that are lost together, one
@@ -145,41 +185,34 @@ class WorkerSet:
             if worker.kind.get(name) != self.kind.get(name)
         ]:
             worker.up = False
-            problem = "its numbers would not be those that the study began with"
-            remedy = (
-                "Give the study the same options and machines of one kind, or go on all the same "
-                "with --extend."
+            problem = (
+                f"it differs from the workers that the study began with ({'; '.join(other)}), so "
+                "results would not repeat bit for bit. Use the same options and machines of one "
+                "kind, or pass --extend."
             )
-            raise UserError(worker.name, f"{problem}: {'; '.join(other)}. {remedy}")
+            raise UserError(worker.name, problem)
 
     def wait_for_one(self) -> None:
         """Wait until a worker is there. Raises UserError after half an hour without any,
         WorkerError if none can come.
         """
-        begun, patience = time.monotonic(), self._workers[0].patience
-        due = math.inf if patience is None else patience
+        begun = time.monotonic()
         while not self.up:
             if not self._absent:
                 raise WorkerError("no worker is left")
-            waited = time.monotonic() - begun
-            if waited > _ALONE_SECONDS:
+            if time.monotonic() > begun + _ALONE_SECONDS:
                 problem = (
                     f"none has started in {_ALONE_SECONDS / 60:g} minutes "
-                    f"({self._absent[0].demand})"
+                    f"({self._absent[0].demand}). Ask for less, or give the same command later."
                 )
-                raise UserError(
-                    "workers", f"{problem}. Ask for less, or give the same command later."
-                )
-            if waited > due:
-                due = 2 * waited
-                self._tell()
-            self.join(patience)
+                raise UserError("workers", problem)
+            self.join(self._workers[0].patience)
 
     def _tell(self) -> None:
         if self._absent:
-            demand = f" ({self._absent[0].demand})" if self._absent[0].demand else ""
             _log.warning(
-                "%s", f"waiting for {len(self._absent)} of {len(self._workers)} workers{demand}"
+                "waiting for %d of %d workers (%s)",
+                *(len(self._absent), len(self._workers), self._absent[0].demand),
             )
 
     def _remove(self, worker: Worker, problem: UserError | Lost) -> None:
@@ -188,11 +221,7 @@ class WorkerSet:
         """
         worker.kill()
         if worker.patience is not None and (self._absent or self.up):
-            named = isinstance(problem, UserError) and problem.place == worker.name
-            _log.warning(
-                "%s",
-                f"the study goes on without {problem if named else f'{worker.name}: {problem}'}",
-            )
+            _log.warning("the study goes on without %s: %s", worker.name, problem)
         elif isinstance(problem, UserError):
             raise problem
         else:
@@ -216,3 +245,32 @@ def trials_to_move(workers: Sequence[Worker]) -> list[TrialSpec]:
         moving.append([trial for trial in full.trials.values() if trial not in moving][-1])
         held[full] -= 1
         held[free] += 1
+
+
+def _fail(worker: Worker, numbers: Collection[int], failure: Failure) -> dict[int, Progress]:
+    """Take these trials from a worker; return the reports by which they fail."""
+    how_often = "" if failure.kind in ("error", "timed_out") else f", {worker.losses} times"
+    failed = {}
+    for number in numbers:
+        epoch = worker.trials.pop(number).epoch + 1
+        message = f"{failure.message} in epoch {epoch}{how_often}"
+        failed[number] = Progress(
+            number=number,
+            epoch=epoch,
+            objective=math.nan,
+            failure=Failure(kind=failure.kind, message=message),
+        )
+    worker.losses = 0
+    return failed
+
+
+def _how(lost: Lost, suspects: Collection[int]) -> str:
+    """Say how a worker was lost; of an error, the traceback stands where the trial to blame is
+    known.
+    """
+    if lost.failure.kind != "error" or len(suspects) < 2:
+        return lost.detail
+    return (
+        f"raised {lost.failure.message}; {len(suspects)} trials go on one by one, to find the one "
+        "that raises"
+    )

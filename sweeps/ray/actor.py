@@ -16,18 +16,15 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from sweeps.lanes import (
     Images,
     Lanes,
     Outcome,
-    Plan,
     Progress,
-    Stall,
     TrialResult,
     TrialSpec,
-    WorkerState,
 )
 from sweeps.lanes.pulse import batches, end_soon
 from sweeps.lanes.worker import WarningSender, answers, build, hello
@@ -35,8 +32,6 @@ from sweeps.memory import go_first
 
 LEASE = 0.8
 """Share of the driver's limit after which an actor that is not heard leaves."""
-_PART_BYTES = 2**25
-"""The most bytes of files in one part of an answer, but for a larger file."""
 
 
 class SharedFolderProbe(NamedTuple):
@@ -139,9 +134,10 @@ class LanesActor:
             building, **({} if self._own is None else {"folder": str(self._own)})
         )
         if self._own is not None and self._lanes is not None:
-            self._lanes = self._carried = CarriedLanes(
+            self._carried = CarriedLanes(
                 self._lanes, self._own, Path(sight.folder), sight.checkpoints
             )
+            self._lanes = cast(Lanes, self._carried)
         place = Place(ray.get_runtime_context().get_node_id(), os.uname().nodename, shares)
         yield Part([code, *self._warned(), built], last=True, place=place)
 
@@ -160,17 +156,9 @@ class LanesActor:
         return warnings
 
     def _files(self) -> Iterator[Part]:
-        if self._carried is None:
-            return
-        files, part, size = self._carried.files, dict[str, bytes](), 0
+        files = self._carried.files if self._carried else {}
         for name in [*files]:
-            if part and size + len(files[name]) > _PART_BYTES:
-                yield Part([], part)
-                part, size = {}, 0
-            size += len(files[name])
-            part[name] = files.pop(name)
-        if part:
-            yield Part([], part)
+            yield Part([], {name: files.pop(name)})
 
     def _leave_when_unheard(self) -> None:
         """End this process once its driver gives it up soon."""
@@ -193,9 +181,6 @@ class CarriedLanes:
     Checkpoints stay, and go with the trial.
     """
 
-    stalls: tuple[Stall, ...] = ()
-    workers: tuple[WorkerState, ...] = ()
-
     def __init__(self, lanes: Lanes, own: Path, theirs: Path, checkpoints: bool = False) -> None:
         """
         Args:
@@ -209,22 +194,13 @@ class CarriedLanes:
         self.files: dict[str, bytes] = {}
         """Path below the folder → content, of files that the driver has not got yet."""
 
-    @property
-    def width(self) -> int:
-        return self._lanes.width
-
-    @property
-    def kind(self) -> Mapping[str, Any]:
-        return self._lanes.kind
+    def __getattr__(self, name: str) -> Any:
+        """Leave all else to the lanes."""
+        return getattr(self._lanes, name)
 
     def add(self, trial: TrialSpec) -> None:
         self._trials[trial.number] = trial
         self._lanes.add(trial)
-
-    def replay(self) -> None:
-        self._lanes.replay()
-
-    def prefetch(self, plan: Plan) -> None: ...
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         for done in self._lanes.advance(numbers):
@@ -235,9 +211,6 @@ class CarriedLanes:
     def release(self, numbers: Collection[int]) -> None:
         self._lanes.release(numbers)
         self._forget([self._trials.pop(number) for number in self._trials.keys() & set(numbers)])
-
-    def stop(self, seconds: float) -> Iterator[list[Progress] | list[TrialResult]]:
-        return self._lanes.stop(seconds)
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         """Finish trials and take the files of their results; their checkpoints go."""
@@ -252,12 +225,6 @@ class CarriedLanes:
         carried = [self._carry(result) for result in results]
         self._forget(trials)
         return carried
-
-    def discard_checkpoints(self, trials: Sequence[TrialSpec]) -> None:
-        self._lanes.discard_checkpoints(trials)
-
-    def close(self) -> None:
-        self._lanes.close()
 
     def _forget(self, trials: Sequence[TrialSpec]) -> None:
         for trial in trials:

@@ -133,14 +133,13 @@ def join_cluster(address: str, packages: Sequence[Path]) -> Iterator[None]:
     Raises:
         UserError: ray is missing, no cluster answers, or its versions of Ray and Python are others.
     """
-    for name, given in (("--address", address), ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS", ""))):
-        if given.startswith("ray://") and (name == "--address" or address == "auto"):
-            problem = (
-                f"got {given}; must be `auto` or HOST:PORT. Ray Client would keep the driver "
-                "outside the cluster, where its workers end with its connection. Start the "
-                "command on a machine of the cluster, or with `ray job submit`."
-            )
-            raise UserError(name, problem)
+    given = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    if given.startswith("ray://"):
+        problem = (
+            f"got {given}; must be `auto` or HOST:PORT. Workers of a Ray Client end with its "
+            "connection. Start the command on a machine of the cluster, or with `ray job submit`."
+        )
+        raise UserError("--address", problem)
     ray = _import_ray()
     before = signal.getsignal(signal.SIGTERM)
     try:
@@ -227,11 +226,9 @@ class RayWorker(Worker):
     @property
     def demand(self) -> str:  # type: ignore[override]
         engine, there = self._engine, self._ray.cluster_resources()
-        return (
-            f"each needs {engine.cpus:g} CPU, {engine.gpus:g} GPU and "
-            f"{engine.memory / 2**30:.1f} GiB; the cluster has {there.get('CPU', 0):g} CPU, "
-            f"{there.get('GPU', 0):g} GPU and {there.get('memory', 0) / 2**30:.1f} GiB"
-        )
+        needs = {"CPU": engine.cpus, "GPU": engine.gpus, "memory": engine.memory}
+        amounts = [f"{name} {need:g} of {there.get(name, 0):g}" for name, need in needs.items()]
+        return f"each needs, of what the cluster has: {', '.join(amounts)}"
 
     def start(self) -> None:
         engine, actor = self._engine, self._ray.remote(concurrency_groups=_THREADS)(LanesActor)
@@ -274,13 +271,6 @@ class RayWorker(Worker):
             self._answers.clear()
             self._messages.clear()
 
-    def end(self, deadline: float) -> None:
-        try:
-            if self.ready([self], max(0.0, deadline - time.monotonic())):
-                self.receive()
-        except (Lost, UserError) as problem:
-            _log.warning("%s did not close in order: %s", self.name, problem)
-
     def _post(self, command: str, arguments: tuple) -> None:
         self._call("work", command, pickle.dumps(arguments))
 
@@ -298,7 +288,7 @@ class RayWorker(Worker):
     @uninterrupted()
     def _take_part(self) -> None:
         """Take in the next part of an answer, which is there. Of an actor that has died, keep the
-        error for whoever reads.
+        error for `_read`.
         """
         self.torn = True  # an interrupt from here on loses the part
         try:
@@ -375,7 +365,7 @@ class RayWorker(Worker):
             if time.monotonic() > deadline:
                 break
             try:
-                # No pulse, because that would let an actor go on of which nobody hears.
+                # No pulse, because a pulse would keep an unreachable actor alive.
                 self._ray.get(
                     self._actor.__ray_ready__.options(concurrency_group="pulse").remote(),
                     timeout=1.0,

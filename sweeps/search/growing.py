@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sweeps.search.promotion import least_objective
 from sweeps.state.trial import Trial
 from sweeps.study.ranges import Growth, hits_of, steps_out
 from sweeps.study.space import Space
@@ -68,7 +69,7 @@ def found_before(trials: Sequence[Trial], round_: int) -> list[Mapping[str, Any]
         ):
             epoch = pauses[-1].epoch
             places.append(
-                (-epoch, trial.least_objective(epoch, trial.warmup), trial.number, trial.params)
+                (-epoch, least_objective(trial, epoch, trial.warmup), trial.number, trial.params)
             )
     return [params for *_, params in sorted(places, key=lambda place: place[:3])]
 

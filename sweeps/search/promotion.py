@@ -1,24 +1,31 @@
-"""Who pauses at a rung and who goes on: asynchronous successive halving of the promotion type (Li
-et al. 2020, algorithm 2).
+"""Which trials pause at a rung and which go on: asynchronous successive halving of the promotion
+type (Li et al. 2020, algorithm 2).
 
 A trial that reaches a rung goes on at once where it is among the best 1/factor of all trials that
 have reached this rung, and else pauses. More trials reach a rung as time goes by, so a paused trial
-may come to be among the best of them: then it is promoted. Nobody is killed on the word of few
-competitors.
+may come to be among the best of them: then it is promoted.
 
-Where rounds are decided late, a trial that reaches a rung is compared with those that had reached
-it before this round, and itself: nobody waits for the others. Who is promoted follows from what was
-known before the round before, too.
+Where decisions are pipelined, a trial that reaches a rung is compared with those that had reached
+it before this round, and itself. Promotions follow from what was known before the round before.
 
 At the end of the budget paused trials end. Where the study goes on with a larger one, the rule
 takes them as if they had not: then they are revived.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 
 from sweeps.search.two_objectives import TwoObjectives
 from sweeps.state.trial import Trial
+
+
+def least_objective(trial: Trial, epoch: int, warmup: int) -> float:
+    """Return the least objective that a trial has reported after so many epochs of warm-up, up to
+    this epoch; infinite without any.
+    """
+    counted = (value for at, value in trial.objectives.items() if warmup < at <= epoch)
+    return min(counted, default=math.inf)
 
 
 class Rungs:
@@ -88,7 +95,7 @@ class Rungs:
                 )
                 sorted_here, in_front = self._order(here)
             value = here.get(
-                trial.number, None if self._two else trial.least_objective(epoch, self._warmup)
+                trial.number, None if self._two else least_objective(trial, epoch, self._warmup)
             )
             count = len(here) + (trial.number not in here)
             place = (
@@ -100,7 +107,7 @@ class Rungs:
 
     def promoted(self, trials: Sequence[Trial], lanes: int) -> Trial | None:
         """Return the paused trial that goes on next: of those on the highest rung with any, the
-        best; None where nobody deserves it.
+        best; None where none is among the best.
 
         It may have ended while it was paused: then another trial is to revive it. How many `lanes`
         are free changes nothing.
@@ -143,7 +150,7 @@ class Rungs:
                         reached.pop(stood.number, None)
             for epoch, reached in self._reached.items():
                 if len(trial.objectives) >= epoch and trial.number not in reached:
-                    reached[trial.number] = trial.least_objective(epoch, self._warmup)
+                    reached[trial.number] = least_objective(trial, epoch, self._warmup)
             if trial.finished:
                 self._known.add(trial.number)
                 if trial.resumable and trial.number >= self._revives_from:

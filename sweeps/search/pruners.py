@@ -3,7 +3,6 @@
 import copy
 import warnings
 from abc import abstractmethod
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
@@ -42,6 +41,14 @@ def _ascending(rungs: list[int] | None) -> list[int] | None:
 RungEpochs = Annotated[list[Annotated[int, Field(ge=1)]] | None, AfterValidator(_ascending)]
 
 
+def known_epochs(setting: str, epochs: int | None) -> int:
+    """Return the epochs of a trial. Raises `UserError` at this setting where they are unknown."""
+    if epochs is None:
+        problem = "is missing, and the study does not say how many epochs a trial has."
+        raise UserError(setting, problem)
+    return epochs
+
+
 class RoundPercentilePruner(BasePruner):
     """Decides as `optuna.pruners.PercentilePruner` does for finite values to be minimised, reported
     in each step.
@@ -52,9 +59,8 @@ class RoundPercentilePruner(BasePruner):
     """
 
     def __init__(self, percentile: float, *, startup_trials: int, warmup_epochs: int) -> None:
-        self._percentile = percentile
-        self._startup_trials = startup_trials
-        self._warmup_epochs = warmup_epochs
+        self.percentile, self.startup_trials = percentile, startup_trials
+        self.warmup_epochs = warmup_epochs
         self._percentiles: dict[int, float] = {}
         """Step → percentile over the completed trials that reported it; NaN where none did."""
         self._completed = 0
@@ -64,9 +70,9 @@ class RoundPercentilePruner(BasePruner):
         completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         step = trial.last_step
         if (
-            len(completed) < max(1, self._startup_trials)
+            len(completed) < max(1, self.startup_trials)
             or step is None
-            or step < self._warmup_epochs
+            or step < self.warmup_epochs
         ):
             return False
         if self._completed != len(completed):
@@ -78,7 +84,7 @@ class RoundPercentilePruner(BasePruner):
                 if step in other.intermediate_values
             ]
             self._percentiles[step] = (
-                float(np.percentile(values, self._percentile)) if values else np.nan
+                float(np.percentile(values, self.percentile)) if values else np.nan
             )
         return min(trial.intermediate_values.values()) > self._percentiles[step]
 
@@ -104,17 +110,6 @@ class PrunerAfterWarmup(BasePruner):
         return self._pruner.prune(study, trial)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Quantile:
-    """When a trial is worse than completed trials: its value at an epoch is above this percentile
-    of theirs.
-    """
-
-    percentile: float
-    startup_trials: int
-    warmup_epochs: int
-
-
 class PrunerSettings(Part):
     """Ends trials early."""
 
@@ -122,15 +117,12 @@ class PrunerSettings(Part):
     """Whether it can rank trials by how far they are behind the front of two objectives, which
     moves with every trial.
     """
+    compares: ClassVar[bool] = True
+    """Whether it ends or pauses a trial because others are better after as many epochs."""
     pauses: ClassVar[bool] = False
     """Whether it pauses trials, which may go on later, in place of ending them."""
 
     name: str
-
-    @property
-    def compares(self) -> bool:
-        """Whether it ends or pauses a trial because others are better after as many epochs."""
-        return True
 
     @abstractmethod
     def build(self) -> BasePruner:
@@ -152,12 +144,6 @@ class PrunerSettings(Part):
         """
         return self
 
-    def quantile(self) -> Quantile | None:
-        """Return the rule of a pruner that compares a trial with a quantile of the completed trials
-        at the same epoch; None of others.
-        """
-        return None
-
 
 class MedianSettings(PrunerSettings):
     """Prunes a trial whose best value is worse than the median of the completed trials at the same
@@ -172,11 +158,6 @@ class MedianSettings(PrunerSettings):
     def build(self) -> BasePruner:
         return RoundPercentilePruner(
             50.0, startup_trials=self.startup_trials, warmup_epochs=self.warmup_epochs
-        )
-
-    def quantile(self) -> Quantile:
-        return Quantile(
-            percentile=50.0, startup_trials=self.startup_trials, warmup_epochs=self.warmup_epochs
         )
 
 
@@ -197,13 +178,6 @@ class PercentileSettings(PrunerSettings):
     def build(self) -> BasePruner:
         return RoundPercentilePruner(
             self.percentile, startup_trials=self.startup_trials, warmup_epochs=self.warmup_epochs
-        )
-
-    def quantile(self) -> Quantile:
-        return Quantile(
-            percentile=self.percentile,
-            startup_trials=self.startup_trials,
-            warmup_epochs=self.warmup_epochs,
         )
 
 
@@ -230,21 +204,8 @@ class HyperbandSettings(PrunerSettings):
     )
     factor: Factor = 3
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.max_epochs is not None and self.max_epochs < self.min_epochs:
-            raise ValueError(
-                f"got max_epochs {self.max_epochs}; must be at least min_epochs, {self.min_epochs}."
-            )
-        return self
-
     def for_epochs(self, epochs: int | None) -> Self:
-        if self.max_epochs is not None:
-            return self
-        if epochs is None:
-            raise UserError(
-                "max_epochs", "is missing, and the study does not say how many epochs a trial has."
-            )
+        epochs = known_epochs("max_epochs", self.max_epochs or epochs)
         if epochs < self.min_epochs:
             raise UserError(
                 "min_epochs",
@@ -269,8 +230,8 @@ _FIRST_RUNG = 3
 
 
 class PromotionSettings(PrunerSettings):
-    """Pauses trials at rungs instead of ending them; whoever comes to be among the best 1/factor
-    there goes on (Li et al. 2020).
+    """Pauses trials at rungs instead of ending them; a trial that comes to be among the best
+    1/factor there goes on (Li et al. 2020).
     """
 
     two_objectives = pauses = True
@@ -285,18 +246,11 @@ class PromotionSettings(PrunerSettings):
     factor: Factor = 4
 
     def for_epochs(self, epochs: int | None) -> PrunerSettings:
-        if self.rungs is None and epochs is None:
-            raise UserError(
-                "rungs", "is missing, and the study does not say how many epochs a trial has."
-            )
-        # The end of a trial is no rung: whoever comes there is complete.
-        rungs = [
-            rung
-            for rung in self.rungs or _default_rungs(epochs or 0)
-            if epochs is None or rung < epochs
-        ]
+        candidates = self.rungs or _default_rungs(known_epochs("rungs", epochs))
+        # The end of a trial is no rung: a trial that comes there is complete.
+        rungs = [rung for rung in candidates if epochs is None or rung < epochs]
         if not rungs and self.rungs is None:
-            return NoneSettings()  # nobody pauses within so few epochs
+            return NoneSettings()  # no trial pauses within so few epochs
         if not rungs:
             raise UserError(
                 "rungs",
@@ -348,10 +302,6 @@ class PatientSettings(PrunerSettings):
         default=None, description="Pruner that must agree; none when empty."
     )
 
-    @property
-    def compares(self) -> bool:
-        return self.inner is not None and self.inner.compares
-
     def for_epochs(self, epochs: int | None) -> Self:
         if self.inner is None:
             return self
@@ -370,10 +320,7 @@ class PatientSettings(PrunerSettings):
 class ThresholdSettings(PrunerSettings):
     """Prunes a trial whose value leaves fixed bounds."""
 
-    @property
-    def compares(self) -> bool:
-        return False
-
+    compares = False
     name: Annotated[Literal["threshold"], Name] = "threshold"
     lower: float | None = Field(
         default=None, description="Smallest value of the objective that is believed."
@@ -402,11 +349,7 @@ class ThresholdSettings(PrunerSettings):
 class NoneSettings(PrunerSettings):
     """Lets every trial run to its end."""
 
-    @property
-    def compares(self) -> bool:
-        return False
-
-    two_objectives = True
+    compares, two_objectives = False, True
     name: Annotated[Literal["none"], Name] = "none"
 
     def build(self) -> BasePruner:

@@ -1,7 +1,7 @@
 """Samplers: how the next configuration is chosen. A class here is all that a sampler needs."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -18,6 +18,7 @@ from optuna.samplers import (
 from pydantic import Field
 
 from sweeps.errors import UserError
+from sweeps.search.pruners import known_epochs
 from sweeps.seeds import seed_of
 from sweeps.study.space import Space
 from sweeps.study.yaml_file import Part, named
@@ -142,11 +143,8 @@ class CurvesSettings(SamplerSettings):
     )
 
     def for_epochs(self, epochs: int | None) -> Self:
-        if self.max_epochs is None and epochs is None:
-            raise UserError(
-                "max_epochs", "is missing, and the study does not say how many epochs a trial has."
-            )
-        return self.model_copy(update={"max_epochs": self.max_epochs or epochs})
+        epochs = known_epochs("max_epochs", self.max_epochs or epochs)
+        return self.model_copy(update={"max_epochs": epochs})
 
 
 class GridSettings(SamplerSettings):
@@ -235,38 +233,35 @@ def check_sampler(settings: SamplerSettings, space: Space, *, learns: bool = Fal
             is not finite.
     """
     if learns and not settings.learns:
-        learning = " or ".join(name for name, sampler in SAMPLERS.items() if sampler.learns)
+        able = _names(lambda sampler: sampler.learns)
         problem = f"sampler '{settings.name}' cannot learn from trials of another study."
-        raise UserError("learn_from", f"{problem} Drop the entry, or take {learning}.")
-    unable = [
-        (p.name, "a choice")
-        for p in space.parameters
-        if p.kind == "choice" and not settings.choices
-    ]
-    unable += [
-        (p.name, "searched under a condition")
-        for p in space.parameters
-        if p.when and not settings.conditions
-    ]
-    for name, kind in unable:
-        problem = (
-            f"'{settings.name}' cannot model '{name}', which is {kind}, and would draw it at "
-            "random for ever."
-        )
-        raise UserError("sampler.name", f"{problem} Fix it (--set {name}=…) or take tpe.")
-    growing = next((parameter.name for parameter in space.parameters if parameter.grow), None)
-    if growing and settings.fixed_ranges:
-        problem = (
-            f"sampler '{settings.name}' cannot search a range that grows, because "
-            f"{settings.fixed_ranges}."
-        )
-        *first, last = [name for name, sampler in SAMPLERS.items() if not sampler.fixed_ranges]
-        raise UserError(
-            f"search.{growing}.grow",
-            f"{problem} Drop `grow`, or take {', '.join(first)} or {last}.",
-        )
+        raise UserError("learn_from", f"{problem} Drop the entry, or take {able}.")
+    for parameter in space.parameters:
+        kind = ""
+        if parameter.kind == "choice" and not settings.choices:
+            kind = "a choice"
+        elif parameter.when and not settings.conditions:
+            kind = "searched under a condition"
+        if kind:
+            problem = (
+                f"'{settings.name}' cannot model '{parameter.name}', which is {kind}, and would "
+                f"draw it at random for ever. Fix it (--set {parameter.name}=…) or take tpe."
+            )
+            raise UserError("sampler.name", problem)
+        if parameter.grow and settings.fixed_ranges:
+            able = _names(lambda sampler: not sampler.fixed_ranges)
+            problem = (
+                f"sampler '{settings.name}' cannot search a range that grows, because "
+                f"{settings.fixed_ranges}. Drop `grow`, or take {able}."
+            )
+            raise UserError(f"search.{parameter.name}.grow", problem)
     if settings.name == "grid":
         _configurations(space)
+
+
+def _names(able: Callable[[type[SamplerSettings]], bool]) -> str:
+    *first, last = [name for name, sampler in SAMPLERS.items() if able(sampler)]
+    return f"{', '.join(first)} or {last}"
 
 
 def make_sampler(

@@ -1,5 +1,5 @@
-"""The trials of a search: what the sampler proposes, who is promoted, and when the budget is used
-up.
+"""The trials of a search: what the sampler proposes, which are promoted, and when the budget is
+used up.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from sweeps.search.curves.sampler import CurveSampler
 from sweeps.search.growing import GrowingSpace
 from sweeps.search.promotion import Rungs
 from sweeps.search.proposals import Shown, decide_pruning, learned_trials, propose
-from sweeps.search.pruners import PromotionSettings
+from sweeps.search.pruners import PromotionSettings, RoundPercentilePruner
 from sweeps.search.samplers import GRID_DONE, CurvesSettings, exhausted, make_sampler
 from sweeps.search.two_objectives import TwoObjectives
 from sweeps.seeds import seed_of
@@ -44,7 +44,7 @@ class SearchedTrials:
     """Trials that the study's sampler asks for, while the budget lasts."""
 
     def __init__(self, store: Store, study: "Study", *, pipelined: bool) -> None:
-        """`late`: whether the trials of a round are proposed without the results of the round
+        """`pipelined`: whether the trials of a round are proposed without the results of the round
         before.
         """
         self.store, self.study, self.pipelined = store, study, pipelined
@@ -56,7 +56,7 @@ class SearchedTrials:
         """By which trials pause and go on; None where none pauses."""
         self.ranking: Rungs | None = None
         """The same rule, asked whose checkpoints to keep. It knows more than the other one where
-        rounds are decided late.
+        decisions are pipelined.
         """
         if isinstance(study.pruner, PromotionSettings):
             rungs, factor = study.pruner.rungs or (), study.pruner.factor
@@ -111,26 +111,29 @@ class SearchedTrials:
         number = 1 + max((trial.number for trial in (*known[-1:], *proposals[-1:])), default=-1)
         return self._propose(number, place, proposals, start, round_)
 
-    def beginning(self, number: int, round_: int) -> None:
+    def note_beginning(self, number: int, round_: int) -> None:
         """Record the steps that ranges take with this trial."""
         if (steps := self._steps(round_, number)) != self.growing.taken:
             self.store.write(grown=steps)
             self.growing.taken = steps
 
-    def pruned(
+    def choose_pruned(
         self, candidates: Sequence[Trial], trials: Sequence[Trial], round_: int
     ) -> RoundDecisions:
         if self.two is None:
             return decide_pruning(self.store, candidates, round_)
+        rule = self.study.pruner.build()
+        if not isinstance(rule, RoundPercentilePruner):
+            return RoundDecisions(round_, (), {})
         warm = [trial for trial in candidates if len(trial.objectives) > self.study.longest_warmup]
-        return RoundDecisions(
-            round_, tuple(self.two.pruned(self.study.pruner.quantile(), warm, trials)), {}
-        )
+        return RoundDecisions(round_, tuple(self.two.pruned(rule, warm, trials)), {})
 
-    def pausing(self, candidates: Sequence[Trial], trials: Sequence[Trial]) -> Collection[int]:
+    def choose_pausing(
+        self, candidates: Sequence[Trial], trials: Sequence[Trial]
+    ) -> Collection[int]:
         return self.rule.pausing(candidates, trials) if self.rule else ()
 
-    def promoted(
+    def choose_promoted(
         self, trials: Sequence[Trial], lanes: int, elapsed: float, round_: int, *, last: bool
     ) -> Trial | None:
         """See `Source`. At the last, the best paused trials go on until as many are complete as the
@@ -163,7 +166,7 @@ class SearchedTrials:
         lower = [trial for trial in ranked if reached[trial.number] < best.value]
         return min(lower, key=lambda trial: reached[trial.number], default=None)
 
-    def evicted(self, trials: Sequence[Trial]) -> Sequence[Trial]:
+    def choose_evicted(self, trials: Sequence[Trial]) -> Sequence[Trial]:
         if self.ranking is None:
             return ()
         ranked, keep = self.ranking.ranked(trials), self.study.keep
@@ -222,7 +225,7 @@ class SearchedTrials:
         end = round_ - 1 if self.pipelined else round_
         return self.growing.steps(round_, number, end, self.store.trials)
 
-    def duplicate_of(
+    def find_equal(
         self, trial: Trial, known: Sequence[Trial], proposals: Sequence[Trial] = ()
     ) -> Trial | None:
         equal = [

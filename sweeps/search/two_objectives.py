@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from sweeps.results.front import behind, pareto_front
-from sweeps.search.pruners import Quantile
+from sweeps.search.pruners import RoundPercentilePruner
 from sweeps.state.trial import Trial
 
 Pair = tuple[float, float]
@@ -85,17 +85,17 @@ class TwoObjectives:
         return dict(zip(reached, numbers.tolist(), strict=True))
 
     def pruned(
-        self, rule: Quantile | None, candidates: Sequence[Trial], trials: Sequence[Trial]
+        self, rule: RoundPercentilePruner, candidates: Sequence[Trial], trials: Sequence[Trial]
     ) -> list[int]:
-        """Return the numbers of those candidates, which have just done an epoch, that end by a
-        rule; none without a rule.
+        """Return the numbers of those candidates, which have just done an epoch, that end by this
+        rule.
 
         A trial ends where it is farther behind the front at its epoch than this percentile of the
         completed trials at the same epoch. One that no other beats in both objectives is not
         behind, so it goes on.
         """
         complete = [trial.number for trial in trials if trial.state == "complete"]
-        if rule is None or len(complete) < max(1, rule.startup_trials):
+        if len(complete) < max(1, rule.startup_trials):
             return []
         at_epoch: dict[int, list[int]] = {}
         for trial in candidates:

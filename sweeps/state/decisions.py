@@ -68,10 +68,53 @@ def undecided(trials: Sequence[Trial], to_prune: Collection[int]) -> list[Trial]
 
 
 def known_before(trials: Sequence[Trial], round_: int) -> list[Trial]:
-    """Return the trials as they stood before this round, and those that began since
-    (`Trial.stood_before`).
+    """Return the trials as they stood before this round, and those that began since: what ended or
+    paused since runs, epochs since are missing.
+
+    A paused trial that has ended since stays ended: it resumes under a new number then.
     """
-    return [trial.stood_before(round_) for trial in trials]
+    return [
+        trial if _left_before(trial, round_) else without_rounds_from(trial, round_)
+        for trial in trials
+    ]
+
+
+def _left_before(trial: Trial, round_: int) -> bool:
+    """Whether a trial ended before this round, or paused before and has not resumed."""
+    if trial.finished and (-1 if trial.ended_round is None else trial.ended_round) < round_:
+        return True
+    newest = trial.pauses[-1] if trial.pauses else None
+    return newest is not None and newest.until is None and newest.round < round_
+
+
+def without_rounds_from(trial: Trial, round_: int) -> Trial:
+    """Return a trial without what it did in this round and later."""
+    pauses = tuple(pause for pause in trial.pauses if pause.round < round_)
+    kept = {
+        epoch: value for epoch, value in trial.objectives.items() if trial.round_of(epoch) < round_
+    }
+    if trial.resumable or trial.state == "waiting":
+        return replace(trial, objectives=kept, pauses=pauses)
+    paused = trial.seed is not None and bool(pauses) and pauses[-1].until is None
+    return replace(
+        trial,
+        state="paused" if paused else "running",
+        value=None if trial.finished else trial.value,
+        objectives=kept,
+        pauses=pauses,
+    )
+
+
+def resumed_in(trial: Trial, round_: int) -> Trial:
+    """Return a paused trial as it will be once it resumes in this round."""
+    *before, newest = trial.pauses
+    return replace(trial, state="running", pauses=(*before, replace(newest, until=round_)))
+
+
+def placed_in(trial: Trial, round_: int) -> Trial:
+    """Return a trial that waited for a lane as it will be once it has one, from this round on."""
+    place = replace(trial.assignment, round=round_ - len(trial.objectives))
+    return replace(trial, duplicate_of=None, assigned=lambda: place)
 
 
 def running_before(trials: Sequence[Trial], round_: int) -> Sequence[Trial]:
@@ -80,7 +123,7 @@ def running_before(trials: Sequence[Trial], round_: int) -> Sequence[Trial]:
     """
     if all(trial.finished or trial.newest_round < round_ for trial in trials):
         return trials
-    return [trial if trial.finished else trial.without(round_) for trial in trials]
+    return [trial if trial.finished else without_rounds_from(trial, round_) for trial in trials]
 
 
 def left_since(trials: Sequence[Trial], round_: int) -> bool:

@@ -126,17 +126,15 @@ class StudyRecord(Description):
     freed: Mapping[str, Any] = field(default_factory=dict)
     """Name of a run's folder → names of its files that were deleted on purpose."""
     warnings: tuple[str, ...] = ()
-    """Sentences that whoever reads the results of the finished study has to know."""
+    """Sentences that readers of the finished study have to know."""
     answer: tuple[str, ...] = ()
     """What the finished study found, in lines, as its workload gave them."""
-    stalls: tuple[str, ...] = ()
-    """Sentences on workers that do not move, while the study runs."""
     workers: tuple[Mapping[str, Any], ...] = ()
     """`WorkerState` of each worker some seconds ago, field by field, while the study runs; `trials`
     are names of runs.
     """
     late_from: int | None = None
-    """Lanes from which on its rounds are decided late; None before it begins."""
+    """Lanes from which on decisions are pipelined; None before it begins."""
     worker_kind: Mapping[str, Any] = field(default_factory=dict)
     """`Lanes.kind` of the workers of the study, which every worker must have."""
 

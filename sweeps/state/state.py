@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sweeps.errors import UserError
 from sweeps.lanes import run_name
@@ -38,23 +39,15 @@ class State:
         """Return a trial of the search, or a repeat, by any number that it has had. Raises
         UserError where there is none.
         """
-        runs = self.repeats if repeat else self.trials
+        runs, name = self.repeats if repeat else self.trials, self.study.name
         for run in reversed(runs):
             if any(stood.number == number for stood in run.chain):
                 return run
-        first, last = (
-            run_name(self.study.name, n, repeat=repeat) for n in (0, runs[-1].number if runs else 0)
-        )
-        numbers = (
-            f"It has {first} to {last}."
-            if runs
-            else f"It has no {'repeat' if repeat else 'trial'} yet."
-        )
-        raise UserError(
-            "RUN",
-            f"study '{self.study.name}' has no "
-            f"{run_name(self.study.name, number, repeat=repeat)}. {numbers}",
-        )
+        named = partial(run_name, name, repeat=repeat)
+        numbers = f"It has no {'repeat' if repeat else 'trial'} yet."
+        if runs:
+            numbers = f"It has {named(0)} to {named(runs[-1].number)}."
+        raise UserError("RUN", f"study '{name}' has no {named(number)}. {numbers}")
 
 
 def reported_epochs(trials: Sequence[Trial]) -> int:

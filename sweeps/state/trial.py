@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from sweeps.lanes import Failure, Outcome, Progress, TrialSpec, run_name
+from sweeps.lanes import Failure, Outcome, TrialSpec, run_name
 
 TrialState = Literal["running", "waiting", "paused", "complete", "pruned", "failed"]
 """A trial is `waiting` where another program has asked for it and nothing trains it."""
@@ -348,49 +348,6 @@ class Trial:
             return True
         return self.lane_round is not None and self.lane_round + len(self.objectives) > round_
 
-    # ---- how it stood, and how it will stand ----
-
-    def stood_before(self, round_: int) -> "Trial":
-        """Return it as it stood before this round: what ended or paused since runs, epochs since
-        are missing.
-
-        A paused trial that has ended since stays ended: it resumes under a new number then.
-        """
-        ended_before = (
-            self.finished and (-1 if self.ended_round is None else self.ended_round) < round_
-        )
-        paused_before = (
-            self.pauses and self.pauses[-1].until is None and self.pauses[-1].round < round_
-        )
-        return self if ended_before or paused_before else self.without(round_)
-
-    def without(self, round_: int) -> "Trial":
-        """Return it without what it did in this round and later."""
-        pauses = tuple(pause for pause in self.pauses if pause.round < round_)
-        kept = {
-            epoch: value
-            for epoch, value in self.objectives.items()
-            if self.round_of(epoch) < round_
-        }
-        if self.resumable or self.state == "waiting":
-            return replace(self, objectives=kept, pauses=pauses)
-        paused = self.seed is not None and bool(pauses) and pauses[-1].until is None
-        state: TrialState = "paused" if paused else "running"
-        value = None if self.finished else self.value
-        return replace(self, state=state, value=value, objectives=kept, pauses=pauses)
-
-    def resumed_in(self, round_: int) -> "Trial":
-        """Return a paused trial as it will be once it resumes in this round."""
-        *before, newest = self.pauses
-        return replace(self, state="running", pauses=(*before, replace(newest, until=round_)))
-
-    def placed_in(self, round_: int) -> "Trial":
-        """Return a trial that waited for a lane as it will be once it has one, from this round
-        on.
-        """
-        place = replace(self.assignment, round=round_ - len(self.objectives))
-        return replace(self, duplicate_of=None, assigned=lambda: place)
-
     # ---- what it has reached ----
 
     @property
@@ -427,15 +384,6 @@ class Trial:
             return (before[-1].until or 0) - before[-1].epoch + epoch - 1
         return (self.round or 0) + epoch - 1
 
-    def least_objective(self, epoch: int, warmup: int = 0) -> float:
-        """Return the least objective that it has reported after so many epochs of warm-up, up to
-        this epoch; infinite without any.
-        """
-        return min(
-            (value for at, value in self.objectives.items() if warmup < at <= epoch),
-            default=math.inf,
-        )
-
     @property
     def newest_objective(self) -> float | None:
         """The objective of its last epoch; None before the first."""
@@ -446,19 +394,6 @@ class Trial:
         """Whether it has failed because its objective was not finite."""
         failure = self.outcome.failure if self.state == "failed" and self.outcome else None
         return failure is not None and failure.kind == "diverged"
-
-    @property
-    def newest_progress(self) -> Progress | None:
-        """The newest epoch that it has reported, without its pictures; None before the first."""
-        if not self.epochs:
-            return None
-        newest = self.epochs[-1]
-        return Progress(
-            number=self.number,
-            epoch=newest.epoch,
-            objective=newest.objective,
-            metrics=newest.metrics,
-        )
 
 
 def stored_path(path: str | Path, runs: Path) -> str:

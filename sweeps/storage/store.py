@@ -178,17 +178,15 @@ class Store:
         """Return what writes the steps of a trial that is in the storage."""
         return resume_trial(self.study, trial, self.runs)
 
-    def begin(
-        self, proposal: Trial, *, round_: int, started: float, waits_for: Trial | None
-    ) -> None:
+    def begin(self, proposal: Trial, *, round_: int, started: float) -> None:
         """Write a proposed trial, in one piece.
 
         It began at `started` (unix seconds); its first epoch is trained in this round, unless it
-        waits for an equal trial.
+        is to take the result of an equal trial.
         """
         begun: dict[str, Any] = {"started": started, "round": round_}
-        if waits_for is not None:
-            begun |= {"round": None, "duplicate_of": waits_for.number}
+        if proposal.duplicate_of is not None:
+            begun |= {"round": None, "duplicate_of": proposal.duplicate_of}
         self._create(as_stored(proposal, begun))
 
     def revive(self, ended: Trial, round_: int) -> None:

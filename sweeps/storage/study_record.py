@@ -47,7 +47,7 @@ def record_of(name: str, attributes: Mapping[str, Any]) -> StudyRecord:
         )
     values |= {
         key: tuple(values[key])
-        for key in ("no_metrics", "warnings", "answer", "stalls", "workers", "start")
+        for key in ("no_metrics", "warnings", "answer", "workers", "start")
         if key in values
     }
     values["grown"] = tuple(Growth(**growth) for growth in values.get("grown", ()))
@@ -77,11 +77,8 @@ def read_state(storage: "BaseStorage", name: str, *, earlier: State | None = Non
         check_schema(f"study '{name}'", attributes)
     if repeats is not None:
         theirs = storage.get_study_user_attrs(repeats)
-        both = {
-            name: [*attributes.get(name, ()), *theirs.get(name, ())]
-            for name in ("stalls", "workers")
-        }
-        attributes = {**attributes, "reassigned": theirs.get("reassigned"), **both}
+        workers = [*attributes.get("workers", ()), *theirs.get("workers", ())]
+        attributes = {**attributes, "reassigned": theirs.get("reassigned"), "workers": workers}
     study = record_of(name, attributes)
     same = earlier is not None and earlier.study.spec == study.spec
     trials = earlier.trials if earlier and same else ()

@@ -1,17 +1,14 @@
 """A workload in which every epoch counts: a value depends on all epochs before it, so a lost or
 repeated one shows.
 
-What a trial does wrong is in its params: `{"bad": "kill" | "segfault" | "exit" | "raise" | "lines"
-| "leave" | "interrupt" | "user" | "meet" | "nap" | "nod" | "compile" | "complain" | "sleep" |
-"spin", "at": epoch, "times": how often}`; how often it has happened is counted in files, as it must
-outlive the process.
+What a trial does wrong is in its params: `{"bad": a key of BAD, "at": epoch or command, "times":
+how often}`. How often it has happened is counted in files, as it must outlive the process.
 """
 
 import json
 import logging
 import os
 import signal
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -56,8 +53,61 @@ def build_fused(folder, width=2):
     return FusedLanes(Path(folder), width)
 
 
+def send_itself(number):
+    return lambda folder: os.kill(os.getpid(), number)
+
+
+def fail_with(error):
+    def fail(folder):
+        raise error
+
+    return fail
+
+
+def nap(seconds):
+    return lambda folder: time.sleep(seconds)
+
+
+def wait_until(holds):
+    deadline = time.monotonic() + 60
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.01)
+
+
+def compile_long(folder):
+    with heartbeats():
+        time.sleep(2.5)
+
+
+BAD = {
+    "kill": send_itself(signal.SIGKILL),
+    "segfault": send_itself(signal.SIGSEGV),
+    "exit": lambda folder: os._exit(3),
+    "raise": fail_with(ValueError("the loss has no gradient")),
+    "lines": fail_with(RuntimeError("Error(s) in loading:\n\tsize mismatch" + 999 * "\n\tanother")),
+    "leave": fail_with(SystemExit("the loss has no gradient")),
+    "interrupt": fail_with(KeyboardInterrupt("the loss has no gradient")),
+    "user": fail_with(UserError("study.yaml: beta", "got -1; must be at least 0.")),
+    "full": lambda folder: Path("/dev/full").write_text("a device that is always full"),
+    "wait": lambda folder: wait_until((folder / "go").exists),
+    "nod": nap(0.6),
+    "sleep": nap(60),
+    "compile": compile_long,
+    "spin": lambda folder: spin(60),
+}
+"""What a trial can do wrong, given the folder of its lanes."""
+
+
+def spin(seconds):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        pass
+
+
 class CountingLanes:
-    stalls, workers = (), ()
+    workers = ()
 
     def __init__(self, folder, width, kind=None):
         self.folder, self.width, self.held, self.kind = folder, width, {}, kind or {}
@@ -148,52 +198,8 @@ class CountingLanes:
         if done >= trial.params.get("times", 99):
             return
         (self.folder / f"bad-{trial.number}-{done}-{os.getpid()}").touch()
-        match trial.params["bad"]:
-            case "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            case "segfault":
-                os.kill(os.getpid(), signal.SIGSEGV)
-            case "exit":
-                os._exit(3)
-            case "raise":
-                raise ValueError("the loss has no gradient")
-            case "lines":
-                raise RuntimeError(
-                    "Error(s) in loading state_dict:\n\tsize mismatch" + 999 * "\n\tanother"
-                )
-            case "leave":
-                sys.exit("the loss has no gradient")
-            case "interrupt":
-                raise KeyboardInterrupt("the loss has no gradient")
-            case "user":
-                raise UserError("study.yaml: beta", "got -1; must be at least 0.")
-            case "full":
-                Path("/dev/full").write_text("a device that is always full")
-            case "meet":  # another that does the same, in another process
-                deadline = time.monotonic() + 20
-                while len(list(self.folder.glob("bad-*-0-*"))) < 2:
-                    if time.monotonic() > deadline:
-                        raise TimeoutError("nobody came")
-                    time.sleep(0.01)
-            case "wait":
-                while not (self.folder / "go").exists():
-                    time.sleep(0.01)
-            case "nap":
-                time.sleep(2)
-            case "compile":
-                with heartbeats():
-                    time.sleep(2.5)
-            case "nod":
-                time.sleep(0.6)
-            case "complain":
-                logging.getLogger(__name__).warning("Trial %d hangs.", trial.number)
-                time.sleep(60)
-            case "sleep":
-                time.sleep(60)
-            case "spin":
-                deadline = time.monotonic() + 60
-                while time.monotonic() < deadline:
-                    pass
+        if bad := BAD.get(trial.params["bad"]):
+            bad(self.folder)
 
 
 class FusedLanes(CountingLanes):
@@ -219,7 +225,7 @@ class LastingLanes(CountingLanes):
     def advance_one(self, held):
         trial, epoch, _ = held
         note(self.notes, f"epoch {trial.number} {epoch + 1} of {os.getpid()}")
-        time.sleep(0.1)
+        time.sleep(0.05)
         state = self.train(held)
         return Progress(
             number=trial.number, epoch=epoch + 1, objective=state / 1e9, finished=epoch + 1 == 6
@@ -227,7 +233,7 @@ class LastingLanes(CountingLanes):
 
     def finish_one(self, number, outcome):
         note(self.notes, f"finish {number}")
-        time.sleep(0.5)
+        time.sleep(0.25)
         return super().finish_one(number, outcome)
 
     def train(self, held):

@@ -55,9 +55,6 @@ class ThreadWorker(Worker):
         self.commands.put(None)
         self.up = False
 
-    def end(self, deadline: float) -> None:
-        self.receive(max(0.0, deadline - time.monotonic()))
-
 
 class ThreadEngine(Engine):
     def worker(

@@ -10,7 +10,6 @@ from sweeps.lanes import (
     Outcome,
     Plan,
     Progress,
-    Stall,
     TrialResult,
     TrialSpec,
     WorkerState,
@@ -84,7 +83,6 @@ class ToyLanes:
     workload.
     """
     events: list[str] = field(default_factory=list)
-    stalls: tuple[Stall, ...] = ()
     workers: tuple[WorkerState, ...] = ()
     kind: Mapping[str, Any] = field(default_factory=dict)
 

@@ -194,12 +194,9 @@ def _timeless(value: Any) -> Any:
 
 
 @contextmanager
-def decided_by(late: int, ahead: int | None = None) -> Iterator[None]:
-    """Set from how many lanes on rounds are decided late, and trials proposed `ahead` (None: as
-    many).
-    """
+def decided_by(late: int) -> Iterator[None]:
+    """Set from how many lanes on decisions lag one round."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sweeps.engine.PREFETCH_FROM", ahead or late)
         patch.setattr("sweeps.engine.trial_loop.PIPELINED_FROM", late)
         patch.setattr(
             "sweeps.search.curves.acquisition.CANDIDATES", 16

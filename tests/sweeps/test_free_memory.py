@@ -2,16 +2,13 @@
 the cause of a kill.
 """
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
 
-from sweeps import memory
 from sweeps.lanes.worker import Lost
 from sweeps.lanes.worker_process import Child
-from sweeps.memory import FreeMemory, free_memory, memory_kills
+from sweeps.memory import FreeMemory, free_memory
 
 MIB = 2**20
 
@@ -63,20 +60,8 @@ def test_version_1_and_a_container_that_sees_its_group_as_the_root(tree: dict[st
         memory__oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 3",
     )
     assert free_memory(**tree) == FreeMemory(700 * MIB, "the container")
-    assert memory_kills(tree["groups"], tree["own"]) == 3
     write(tree["groups"] / "memory", memory__limit_in_bytes=9223372036854771712)
     assert free_memory(**tree) == FreeMemory(8 * 2**30, "the machine")
-
-
-def test_kills_of_version_2_are_counted(tree: dict[str, Path]) -> None:
-    tree["own"].write_text("0::/box\n")
-    assert memory_kills(tree["groups"], tree["own"]) == 0
-    write(tree["groups"] / "box", memory__events="low 0\noom 2\noom_kill 1")
-    assert memory_kills(tree["groups"], tree["own"]) == 1
-
-
-def die(number: int) -> None:
-    os.kill(os.getpid(), number)
 
 
 def report_score() -> None:
@@ -89,25 +74,3 @@ def test_a_child_goes_before_its_driver() -> None:
     with pytest.raises(Lost, match="500"):
         child.wait_until_ready()
     child.kill()
-
-
-@pytest.mark.parametrize("kills", [0, 1])
-def test_a_kill_for_lack_of_memory_is_named_where_the_group_counts_it(
-    tree: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kills: int
-) -> None:
-    tree["own"].write_text("0::/box\n")
-    events = tree["groups"] / "box"
-    write(events, memory__events="oom_kill 0")
-    counted = memory.memory_kills
-    monkeypatch.setattr(
-        "sweeps.lanes.worker_process.memory_kills", lambda: counted(tree["groups"], tree["own"])
-    )
-    child = Child("worker", die, {"number": signal.SIGKILL})
-    child.start()
-    write(events, memory__events=f"oom_kill {kills}")
-    with pytest.raises(Lost) as lost:
-        child.wait_until_ready()
-    child.kill()
-    because = " because the memory of its container ran out" if kills else ""
-    assert lost.value.failure.message == f"its process was killed by SIGKILL{because}"
-    assert lost.value.failure.kind == "out_of_memory"

@@ -155,7 +155,6 @@ def study_object(stored: State, places: Places) -> dict[str, Any]:
         "answer": study.answer if study.finished else (),
         "seconds": study.elapsed or 0.0,
         "stopped": study.stopped,
-        "stalls": study.stalls if running else (),
         "workers": [
             {**worker, "since": moment(worker["since"])} for worker in study.workers if running
         ],
@@ -244,12 +243,9 @@ def _print_one(name: str, places: Places, console: "Console") -> bool:
     )
     if study.stopped:
         write_line(console, f"search ended: {study.stopped}")
-    if running:
-        for stall in study.stalls:
-            write_line(console, stall, style="yellow")
-        if study.workers:
-            print_heading(console, "Workers")
-            print_table(console, WORKER_COLUMNS, map(_worker_row, study.workers))
+    if running and study.workers:
+        print_heading(console, "Workers")
+        print_table(console, WORKER_COLUMNS, map(_worker_row, study.workers))
     ended = [trial for trial in stored.trials if trial.state != "running"]
     ended.sort(key=lambda trial: math.inf if trial.objective is None else trial.objective)
     tables = {

@@ -123,18 +123,18 @@ class Acquisition:
         their ends are known.
         """
 
-    def best(self, going: Sequence[Configuration], tried: Container[str]) -> Configuration | None:
-        """Return the candidate that is worth most beside the trials that are `going` on, of those
-        whose key nobody has `tried`; None without any.
+    def best(self, running: Sequence[Configuration], tried: Container[str]) -> Configuration | None:
+        """Return the untried candidate with the highest expected improvement, given the `running`
+        configurations; None without any. `tried`: keys of configurations (`key_of`).
         """
         options = [key for key in self._candidates if key not in tried]
         if not options:
             return None
-        if missing := [params for params in going if key_of(params) not in self._rows]:
+        if missing := [params for params in running if key_of(params) not in self._rows]:
             self._trials += missing
             self._predict()
         rows = [self._rows[key] for key in options]
-        training = [self._rows[key_of(params)] for params in going]
+        training = [self._rows[key_of(params)] for params in running]
         unfinished_rows = [self._rows[key_of(params)] for params in self._unfinished]
         incumbent = min([self._least, *self._mean[unfinished_rows], *self._mean[training]])
         gains = expected_improvement(

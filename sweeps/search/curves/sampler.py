@@ -3,10 +3,10 @@ improvement under a process over configurations and epochs.
 
 The first trials are spread over the space. Then a Gaussian process
 (`sweeps.search.curves.process`), which knows all epochs of all trials, also of those that are
-paused or pruned, proposes (`outlook`). Who goes on is decided by the study's pruner.
+paused or pruned, proposes (`Acquisition`). The study's pruner decides which trials resume.
 
 **All follows from the records**, so a study that is killed and continued decides the same. Where
-rounds are decided late, these are the epochs that were known before the last round. The parameters
+decisions are pipelined, these are the epochs that were known before the last round. The parameters
 of the process are those for rounds 1 to 8, 10, 12, 15 and so on, ever a quarter more; each time
 they follow from what was known before that round alone.
 """
@@ -49,7 +49,7 @@ class CurveSampler:
         self._fitted: tuple[int, np.ndarray] | None = None
         """A round, and the parameters of the process for it."""
         self._known: Sequence[Trial] | None = None
-        self._going: list[Configuration] = []
+        self._running: list[Configuration] = []
         self._acquisition: Acquisition | None = None
         """The trials after which a configuration was asked for, those of them that train, and what
         is expected then; None after too few.
@@ -77,12 +77,12 @@ class CurveSampler:
         with self._threads.limit(limits=1, user_api="blas"):  # their number decides the last bits
             if self._known is not known:
                 self._known, trials = known, running_before(known, round_)
-                self._going, self._acquisition = self._training(trials), self._expected(trials)
+                self._running, self._acquisition = self._training(trials), self._expected(trials)
                 self._look_at(known)
             if self._acquisition is None:
                 return {}
             tried = self._tried | {key_of(trial.params) for trial in proposals}
-            return self._acquisition.best([*self._going, *self._training(proposals)], tried) or {}
+            return self._acquisition.best([*self._running, *self._training(proposals)], tried) or {}
 
     def _look_at(self, trials: Sequence[Trial]) -> None:
         """Note the configurations of these trials. Those in the storage are remembered, because

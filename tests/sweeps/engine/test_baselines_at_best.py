@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from toy_lanes import EagerLanes, ToyLanes
-from toy_study import MemoryJournal, default_search, in_memory, run_repeats, search, toy_study
+from toy_study import MemoryJournal, in_memory, run_repeats, search, toy_study
 
 from sweeps.engine import run_study, trial_seed
 from sweeps.engine.races import GrowingPlan, plan_of
@@ -170,27 +170,6 @@ def test_an_extended_confirmation_may_find_another_winner(tmp_path):
         fresh
     )
     assert len(sources(after, "other")) == 2
-
-
-def test_under_the_default_search(tmp_path):
-    space = {
-        "x": {"kind": "float", "low": 0.0, "high": 1.0},
-        "y": {"kind": "float", "low": 0.0, "high": 1.0},
-    }
-    seeds = {trial_seed(0, number) for number in range(30)}
-
-    def curve(params, seed, epoch, state):
-        level = params["x"] if seed in seeds else -params["x"]
-        return 2 + level + abs(params["y"] - 0.5) + 1 / epoch
-
-    rows = (Baseline(name="y", title="y", at="best", seeds=3, settings={"y": 0.5}),)
-    study = replace(toy_study(space, trials=12, **default_search(4)), confirm=FIXED, baselines=rows)
-    results = trained(tmp_path, study, ToyLanes(curve=curve, epochs=4))
-    winner = best_run(results)["source_trial"]
-    assert sources(results, "y") == {
-        int(ranked(results)["number"].iloc[0]): [0, 1, 2],
-        winner: [0, 1, 2],
-    }
 
 
 def test_only_a_confirmation_that_chooses_makes_a_plan_grow():

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import pytest
 from toy_lanes import EagerLanes, ToyLanes
-from toy_study import MemoryJournal, Watcher, X, in_memory, run_repeats, search, toy_study
+from toy_study import Watcher, X, in_memory, run_repeats, search, toy_study
 
-from sweeps.engine import run_study
 from sweeps.engine.races import GrowingPlan
 from sweeps.engine.repeats import plan_repeats
 from sweeps.lanes import Failure
@@ -131,17 +130,6 @@ def test_comparisons_that_the_race_may_ask_for_wait_for_its_end():
         assert found == wanted[record.params["x"], record.params["b"], record.seed]
 
 
-def test_the_fixed_form_is_what_it_was():
-    fixed = study_of(confirm=Confirm(top=5, seeds=7))
-    assert fixed.spec()["confirm"] == {"top": 5, "seeds": 7}
-    assert study_of().spec()["confirm"] == {"top": 5, "seeds": 7, "race": True}
-    optuna_study = in_memory(fixed)
-    search(optuna_study, fixed, ToyLanes(curve=curve), [])
-    plan = plan_repeats(read_state(optuna_study._storage, "toy"), fixed)
-    assert [run.seed_index for run in plan] == [*range(7)] * 5
-    assert race_of(with_spec(optuna_study._storage, fixed)[1]) is None
-
-
 def test_a_race_goes_on_from_runs_of_the_fixed_form():
     """Runs of a plan before the race count in it, and those that it does not ask for count
     nowhere.
@@ -195,27 +183,3 @@ def test_the_best_run_is_of_the_winner_even_where_another_mean_is_lower():
     stored = read_state(storage, "toy")
     stored = replace(stored, study=replace(stored.study, spec=study_of().spec()))
     assert best_record(stored).source_trial == race.order[0] == best_run(results)["source_trial"]
-
-
-def test_one_call_races_and_a_second_one_finds_nothing_to_do(tmp_path):
-    study = study_of()
-    stored = run_study(study, lambda: ToyLanes(curve=curve, epochs=2), runs=tmp_path)
-    assert stored.study.finished
-    race = race_of(read_results(tmp_path, "toy"))
-    assert sum(race.seeds.values()) == len(stored.repeats)
-    again = run_study(study, lambda: pytest.fail("there is nothing to train"), runs=tmp_path)
-    assert len(again.repeats) == len(stored.repeats)
-
-
-def test_a_search_that_found_one_configuration_gives_it_all_seeds():
-    one = replace(toy_study(SPACE, trials=1), confirm=RACE)
-    optuna_study = in_memory(one)
-    search(optuna_study, one, ToyLanes(curve=curve), [])
-    plan = GrowingPlan(read_state(optuna_study._storage, "toy"), one)
-    run_repeats(
-        repeat_study(optuna_study._storage, "toy"), plan, ToyLanes(curve=curve, epochs=2), []
-    )
-    assert len(read_state(optuna_study._storage, "toy").repeats) == 7
-    empty = in_memory(replace(one, name="none"), MemoryJournal())
-    nothing = GrowingPlan(read_state(empty._storage, "none"), one)
-    assert nothing([]) == ([], True)

@@ -202,17 +202,6 @@ def rest_of(params, *names):
     return text({key: value for key, value in params.items() if key not in names})
 
 
-@given(trial_lists, studies(), st.randoms())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_a_plan_does_not_depend_on_the_order_of_rows(trials, study, random):
-    stored = table(trials)
-    shuffled = list(stored.trials)
-    random.shuffle(shuffled)
-    assert plan_repeats(replace(stored, trials=tuple(shuffled)), study) == plan_repeats(
-        stored, study
-    )
-
-
 def base(**changes):
     return {
         "beta": 1.0,
@@ -279,53 +268,6 @@ def test_configurations_that_are_equal_but_for_the_parameter_are_one_comparison(
     )
     assert sum(len(each) for each in ids) == 2 + 2 * 3, (
         "a run may stand in pairs of several parameters"
-    )
-
-
-def test_runs_of_an_earlier_plan_count_nowhere():
-    search_space = {
-        "beta": {"kind": "float", "low": 0.0, "high": 1.0},
-        "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
-    }
-    both = {
-        "confirm": Confirm(top=2, seeds=2),
-        "compare": Compare(parameters=["optimizer"], top=2, seeds=2),
-    }
-    before = replace(toy_study(search_space, trials=6), **both)
-    optuna_study = in_memory(before)
-    storage = optuna_study._storage
-    search(optuna_study, before, ToyLanes(), [])
-    for study in (before, replace(before, confirm=Confirm(top=1, seeds=1), compare=None)):
-        plan = plan_repeats(read_state(storage, "toy"), study)
-        run_repeats(repeat_study(storage, "toy"), plan, ToyLanes(), [])
-    results = read_results(storage, "toy")
-    runs = results.trials[results.trials["repeat"]]
-    assert len(runs) > 4
-    in_use = runs[runs["purposes"].map(len) > 0]
-    assert in_use["purposes"].tolist() == [("confirm",)]
-    assert in_use["source_trial"].tolist() == ranked(results)["number"].tolist()[:1]
-    assert matched_pairs(results, "optimizer").empty
-
-
-def test_seeds_are_one_list_of_the_study():
-    def seeds(number, study_seed=0, **changes):
-        plan = plan_of(
-            (base(**changes), 1.0, "complete"),
-            confirm=Confirm(top=1, seeds=number),
-            seed=study_seed,
-        )
-        return [run.seed for run in plan]
-
-    assert seeds(5)[:2] == seeds(2)
-    assert not set(seeds(5)) & set(seeds(5, study_seed=1))
-    assert seeds(5) == seeds(5, beta=0.1), "every configuration has the same seeds"
-    taken = seeds(1)[0]
-    stored = table([(base(), 1.0, "complete")], seeds=[taken])
-    study = SimpleNamespace(
-        seed=0, space=SPACE, confirm=Confirm(top=1, seeds=2), compare=None, baselines=()
-    )
-    assert [run.seed for run in plan_repeats(stored, study)] == seeds(3)[1:], (
-        "a seed of the search is passed over"
     )
 
 
@@ -497,34 +439,6 @@ def test_the_paused_trials_that_fell_most_are_trained_to_their_end_as_they_would
         values = course.sort_values("epoch")["objective"].tolist()
         assert values[: len(trial.epochs)] == [epoch.objective for epoch in trial.epochs]
     assert not any(run.test for run in plan), "no test image is looked at"
-
-
-def test_what_is_trained_late_teaches_the_search_nothing():
-    """A search that goes on proposes the same, and a trial that was trained late is promoted as any
-    other.
-    """
-    tables = []
-    for late in (0, 3):
-        study = replace(
-            toy_study(trials=9, sampler="tpe", pruner="promotion", pruner_options=FALLS),
-            confirm=Confirm(top=1, seeds=1, late=late),
-        )
-        optuna_study = in_memory(study)
-        storage = optuna_study._storage
-        for trials in (9, 24):
-            study = replace(study, budget=Budget(trials=trials))
-            optuna_study = open_study(storage, study, extend=True)
-            search(optuna_study, study, ToyLanes(epochs=8), [])
-            plan = plan_repeats(read_state(storage, "toy"), study)
-            run_repeats(repeat_study(storage, "toy"), plan, ToyLanes(epochs=8), [])
-        results = read_results(storage, "toy")
-        own = results.trials[~results.trials["repeat"]].drop(columns=["started", "ended"])
-        tables.append(own.to_json())
-        in_use = results.trials[
-            results.trials["repeat"] & (results.trials["purposes"] == ("late",))
-        ]
-        assert len(in_use) == late
-    assert tables[0] == tables[1]
 
 
 @pytest.mark.parametrize(("rungs", "later"), [([2, 4], [4]), ([2], [4]), ([1, 3, 5], [3, 5])])

@@ -19,7 +19,7 @@ from optuna_trials import (
     revives,
 )
 from toy_lanes import SimulatedClock, ToyLanes, toy_curve
-from toy_study import Fixed, MemoryJournal, Watcher, in_memory, search, table, toy_study
+from toy_study import Fixed, MemoryJournal, Watcher, in_memory, search, toy_study
 from tracked_study import client
 
 from sweeps import read_results, run_study
@@ -156,18 +156,6 @@ def test_a_search_in_parts_counts_every_epoch_once(width, budgets, factor, keep,
         assert set(last.checkpoints) == places
 
 
-def test_a_revival_without_a_checkpoint_trains_again_and_ends_in_the_same_table():
-    study = falling()
-    tables = []
-    for keep_checkpoints in (True, False):
-        stored, lanes = extended(
-            study, {"trials": 18}, {"trials": 60}, keep_checkpoints=keep_checkpoints
-        )
-        tables.append(table(stored))
-        assert any(event.startswith("replay") for event in lanes.events) is not keep_checkpoints
-    assert tables[0] == tables[1]
-
-
 @pytest.mark.parametrize(
     "budgets", [({"epochs": 40}, {"epochs": 120}), ({"epochs": 7}, {"trials": 30})]
 )
@@ -198,13 +186,6 @@ def test_a_larger_confirmation_revives_the_best():
     assert len(newest_of_each(stored.trials)) == 9
 
 
-def test_the_same_budget_revives_nobody():
-    study = toy_study(**PROMOTION, trials=18)
-    stored, _ = extended(study, {"trials": 18}, {"trials": 18})
-    assert not revivals(stored)
-    assert any(map(may_revive, stored.trials))
-
-
 def test_a_trial_of_other_settings_is_not_revived():
     """Its further epochs would be those of another trial."""
     journal, checkpoints = MemoryJournal(), {}
@@ -217,23 +198,6 @@ def test_a_trial_of_other_settings_is_not_revived():
     search(stored, other, replace(simple(checkpoints), epochs=21), [])
     assert all(trial >= 18 for trial in map(revives, revivals(stored)))
     assert sum(map(may_revive, stored.trials[:18])) > 3
-
-
-def test_a_grid_is_done_once():
-    space = {"x": {"kind": "choice", "values": [x / 10 for x in range(20)]}}
-    study = toy_study(space, **PROMOTION, sampler="grid")
-    stored, _ = extended(study, {"trials": 5}, {"trials": 50})
-    assert revivals(stored)
-    fresh = [trial for trial in stored.trials if revives(trial) is None]
-    assert sorted(study.space.decode(trial.params)["x"] for trial in fresh) == space["x"]["values"]
-
-
-def test_first_trials_of_a_list_count_without_revivals():
-    stored, _ = extended(falling(), {"trials": 9}, {"trials": 62})
-    assert revivals(stored)
-    fresh = [trial.params for trial in stored.trials if revives(trial) is None]
-    assert fresh[:60] == [*FALLING["start"]]
-    assert len(fresh) == 62
 
 
 def test_a_duplicate_is_one_of_the_newest():

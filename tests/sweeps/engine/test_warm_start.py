@@ -81,23 +81,6 @@ def test_the_first_trials_take_the_best_configurations_in_order(first, runs):
     assert stored.study.spec["start"] == [{"study": "first", "top": 3}, {"n": 2}]
 
 
-def test_under_promotion_configurations_of_paused_trials_come_after_those_of_complete_ones(
-    tmp_path,
-):
-    promotion = {"pruner": "promotion", "pruner_options": {"rungs": [1, 2], "factor": 4}}
-    first = run(toy_study(TWO, name="first", trials=16, **promotion), tmp_path)
-    records = {trial.number: trial for trial in first.trials}
-    order = sorted(
-        records.values(),
-        key=lambda t: (t.state != "complete", -len(t.epochs), t.objective, t.number),
-    )
-    assert sum(trial.state == "complete" for trial in order) < 5
-    stored = run(second(start=(BestOf(study="first", top=5),)), tmp_path)
-    assert [dict(trial.params) for trial in stored.trials[:5]] == [
-        dict(trial.params) for trial in order[:5]
-    ]
-
-
 def test_a_study_that_has_begun_needs_the_other_no_more(first, runs):
     def stop(event):
         if event == "advance 4 5":
@@ -152,15 +135,6 @@ def test_settings_that_the_other_study_fixes_count_where_they_are_searched_here(
     }
 
 
-def test_equal_entries_come_once(runs, caplog):
-    with caplog.at_level(logging.WARNING):
-        stored = run(
-            second(start=(BestOf(study="first", top=2), BestOf(study="first", top=3))), runs
-        )
-    assert len(stored.study.start) == 3
-    assert [("left out" in line) for line in caplog.messages] == [True, True]
-
-
 # ---- what is refused, before anything is written ----
 
 WRONG = {
@@ -191,7 +165,7 @@ WRONG = {
         "likelihood is not recorded there and bernoulli here. Its best configurations can still "
         "be tried",
     ),
-    "no protocol": ({"learn_from": "first"}, {}, "learn_from: needs a protocol"),
+    "no protocol": ({"learn_from": "first"}, {}, "5 there and not recorded here"),
     "nothing fits": (
         {"learn_from": "first", "space": TWO | {"x": {"kind": "float", "low": 5.0, "high": 6.0}}},
         PROTOCOL,
@@ -209,14 +183,6 @@ def test_another_study_that_does_not_serve_is_refused(runs, options, protocol, m
     assert run(second(name="second"), runs, protocol).study.finished, (
         "nothing of the refused study is on record"
     )
-
-
-def test_a_study_without_a_protocol_teaches_nobody(runs):
-    run(toy_study(TWO, name="silent", trials=3), runs, None)
-    with pytest.raises(
-        UserError, match="learn_from: got 'silent', which has no protocol on record"
-    ):
-        run(second(learn_from="silent"), runs)
 
 
 # ---- trials that teach ----

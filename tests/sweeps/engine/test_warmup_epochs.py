@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from optuna.trial import TrialState
 from toy_lanes import SimulatedClock, ToyLanes
-from toy_study import Fixed, MemoryJournal, in_memory, run_repeats, search, table, toy_study
+from toy_study import Fixed, in_memory, run_repeats, search, toy_study
 
 from sweeps.engine.repeats import plan_repeats
 from sweeps.lanes import Failure
@@ -146,33 +146,6 @@ def test_a_trial_that_ends_within_its_warmup_has_no_value(sampler, options):
     assert all(record.params["warm"] != 50 and record.objective > -50 for record in complete)
 
 
-@pytest.mark.parametrize("pruner", ["median", "promotion"])
-def test_a_search_with_a_warmup_that_was_stopped_ends_in_the_same_table(pruner):
-    study = studied(
-        pruner,
-        PRUNED_BY[pruner],
-        sampler="curves",
-        sampler_options={"startup_trials": 3, "max_epochs": EPOCHS},
-    )
-    whole = table(searched(study))
-
-    class Killed(Exception): ...
-
-    for last in (7, 20, 33):
-        journal, events = MemoryJournal(), []
-
-        def stop(event, events=events, last=last):
-            events.append(event)
-            if len(events) == last:
-                raise Killed
-
-        lanes = ToyLanes(width=3, epochs=EPOCHS, objective=rises, before=stop)
-        with pytest.raises(Killed):
-            searched(study, lanes, journal)
-        rest = ToyLanes(width=3, epochs=EPOCHS, objective=rises, checkpoints=lanes.checkpoints)
-        assert table(searched(study, rest, journal)) == whole
-
-
 def test_repeats_have_the_warmup_of_their_configuration():
     study = replace(studied(), confirm=Confirm(top=3, seeds=2))
     stored = searched(study)
@@ -194,12 +167,3 @@ def test_a_rung_within_the_warmup_moves_to_the_first_epoch_after_it(warmup, rung
     pruner = PRUNERS["promotion"](rungs=[1, 3, 6]).for_epochs(EPOCHS)
     moved = pruner.after_warmup(math.ceil(warmup), EPOCHS)
     assert getattr(moved, "rungs", None) == rungs
-
-
-def test_without_a_warmup_nothing_is_noted():
-    """So that the records and tables of such studies stay what they were."""
-    study = toy_study({"x": SEARCH["x"]}, pruner="median", trials=6, fixed=Warm(epochs=EPOCHS))
-    noted, plain = searched(replace(study, warmup="warm")), searched(study)
-    assert table(noted) == table(plain)
-    assert all("warmup" not in trial.user_attrs for trial in noted.trials)
-    assert replace(study, warmup="warm").spec() == study.spec()

@@ -45,15 +45,15 @@ LIMIT = """
 import time
 from sweeps.lanes import awake
 awake.TICK, awake.MOST = 0.02, 0.3
-from sweeps.lanes.commands import check_time
-from sweeps.lanes.pulse import Watch
-watch = Watch()
-watch.done("worker", 0.01)
-began = awake.awake_seconds()
-watch.look("worker", 1, ())
+from sweeps.lanes.queues import Queues
+class Still:
+    batch = 0
+worker = Still()
+queues = Queues([worker], 1.5)
+queues._note_move(worker)
 print("ready", flush=True)
 time.sleep(0.5)
-check_time(("advance", ()), awake.awake_seconds() - began, 1.5)
+queues._check_time(worker, "advance")
 print("in time")
 """
 

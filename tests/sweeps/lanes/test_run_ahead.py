@@ -38,7 +38,6 @@ def pool(tmp_path):
 
 @pytest.fixture
 def decided_late(monkeypatch):
-    monkeypatch.setattr("sweeps.engine.PREFETCH_FROM", 1)
     monkeypatch.setattr("sweeps.engine.trial_loop.PIPELINED_FROM", 1)
 
 
@@ -275,18 +274,6 @@ def test_what_is_pruned_late_trains_and_reports_one_epoch_more(monkeypatch):
     for before, after in zip(lengths[1000][1:], lengths[1][1:], strict=True):
         assert before < 6
         assert after == before + 1
-
-
-def test_who_is_pruned_in_the_last_epoch_but_one_is_complete(decided_late):
-    study = toy_study(
-        trials=2, pruner="successive_halving", pruner_options={"factor": 2, "min_epochs": 2}
-    )
-    optuna_study = in_memory(study)
-    lanes = ToyLanes(width=2, epochs=3, objective=lambda trial, epoch, state: float(trial.number))
-    search(optuna_study, study, lanes, [])
-    assert [
-        (len(trial.intermediate_values), trial.state.name) for trial in optuna_study.trials
-    ] == [(3, "COMPLETE")] * 2
 
 
 @pytest.mark.parametrize(("first", "then"), [(15, 16), (16, 15)])

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from sweeps.errors import UserError
-from sweeps.lanes import Outcome, TrialSpec, advance_all, commands, pulse
+from sweeps.lanes import Outcome, TrialSpec, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
 from sweeps.lanes.worker_process import Child
 from sweeps.lanes.worker_set import WorkerError
@@ -126,15 +126,6 @@ def test_an_epoch_is_handed_over_while_its_neighbours_train(workers, tmp_path):
     assert values(next(advancing)) == alone(tmp_path, [0], 1)[0]
 
 
-def test_a_child_killed_after_some_epochs_of_a_round_trains_the_others_only(workers, tmp_path):
-    lanes = with_trials(workers(processes=1), trial(0), trial(1, bad="kill", at=1, times=1))
-    assert [values(done) for done in lanes.advance([0, 1])] == [
-        [],
-        *([each] for each in alone(tmp_path, [0, 1], 1)[0]),
-    ]
-    assert values(advance_all(lanes, [0, 1])) == alone(tmp_path, [0, 1], 2)[1]
-
-
 def test_a_child_killed_during_an_epoch_is_replaced_unnoticed(workers, tmp_path):
     lanes = with_trials(workers(), *map(trial, range(3)), trial(3, bad="sleep", at=4, times=1))
     seen = [advance_all(lanes, [0, 1, 2, 3]) for _ in range(3)]
@@ -175,53 +166,6 @@ def test_a_child_that_died_between_rounds_is_replaced_at_the_next_command(
         assert values(advance_all(lanes, [0])) == alone(tmp_path, [0], 4)[3]
 
 
-@pytest.mark.parametrize(
-    ("bad", "kind", "words"),
-    [
-        ("kill", "out_of_memory", "its process was killed by SIGKILL in epoch 2, 3 times"),
-        ("segfault", "crashed", "its process was killed by SIGSEGV in epoch 2, 3 times"),
-        ("exit", "crashed", "its process ended with exit status 3 in epoch 2, 3 times"),
-    ],
-)
-def test_trials_whose_child_dies_three_times_fail_and_the_others_go_on(
-    workers, tmp_path, bad, kind, words
-):
-    lanes = with_trials(workers(width=1), trial(0), trial(1, bad=bad, at=2), rounds=1)
-    good, failed = advance_all(lanes, [0, 1])
-    assert values([good]) == alone(tmp_path, [0], 2)[1]
-    assert (failed.number, failed.epoch, failed.failure.kind, failed.failure.message) == (
-        1,
-        2,
-        kind,
-        words,
-    )
-    assert len(list(tmp_path.glob("bad-1-*"))) == 3
-    assert lanes.finish({1: FAILED})[0].metrics == {}
-    lanes.add(trial(2))
-    assert values(advance_all(lanes, [2])) == alone(tmp_path, [2], 1)[0]
-
-
-@pytest.mark.parametrize("build", [counting.build, counting.build_fused])
-def test_a_trial_that_hangs_fails_alone_and_its_neighbours_keep_their_numbers(tmp_path, build):
-    """The group's process is killed after the limit, then its lanes train one by one."""
-    lanes = WorkerPool(build, [{"folder": tmp_path, "width": 3}], timeout=3.0)
-    try:
-        with_trials(lanes, trial(0), trial(1, bad="sleep", at=2), trial(2), rounds=1)
-        first, hanging, last = advance_all(lanes, [0, 1, 2])
-        assert values([first, last]) == alone(tmp_path, [0, 2], 2)[1]
-        assert (hanging.failure.kind, hanging.failure.message) == (
-            "timed_out",
-            "its epoch was not done after 3 seconds in epoch 2",
-        )
-        assert lanes.finish({1: FAILED})[0].metrics == {}
-        assert values(advance_all(lanes, [0, 2])) == alone(tmp_path, [0, 2], 3)[2]
-    finally:
-        lanes.close()
-
-
-SILENT = "no batch and no answer for 2 seconds in epoch "
-
-
 @pytest.fixture
 def limited(tmp_path):
     """A pool of one worker in which nothing may stand still for longer than two seconds."""
@@ -230,21 +174,78 @@ def limited(tmp_path):
     lanes.close()
 
 
-def test_a_trial_whose_construction_hangs_fails_alone(limited, tmp_path):
-    with_trials(limited, trial(0), trial(1, bad="sleep", at="add"), trial(2))
-    first, hanging, last = advance_all(limited, [0, 1, 2])
-    assert values([first, last]) == alone(tmp_path, [0, 2], 1)[0]
-    assert (hanging.failure.kind, hanging.failure.message) == ("timed_out", f"{SILENT}1")
-    assert limited.finish({1: FAILED})[0].metrics == {}
-    assert values(advance_all(limited, [0, 2])) == alone(tmp_path, [0, 2], 2)[1]
+RAISED = "ValueError: the loss has no gradient in epoch"
+KILLED = "its process was killed by"
+SILENT = "no batch and no answer for 2 seconds in epoch"
 
 
-def test_a_trial_whose_replay_hangs_is_found_among_its_neighbours(limited, tmp_path):
-    trials = trial(0, epoch=2), trial(1, epoch=2, bad="sleep", at="replay"), trial(2, epoch=2)
-    with_trials(limited, *trials).replay()
-    first, hanging, last = advance_all(limited, [0, 1, 2])
-    assert values([first, last]) == alone(tmp_path, [0, 2], 3)[2]
-    assert (hanging.failure.kind, hanging.failure.message) == ("timed_out", f"{SILENT}3")
+@pytest.mark.parametrize(
+    ("bad", "at", "kind", "message"),
+    [
+        ("raise", "add", "error", f"{RAISED} 2"),
+        ("raise", "replay", "error", f"{RAISED} 2"),
+        ("raise", 2, "error", f"{RAISED} 2"),
+        ("raise", "finish", "error", f"{RAISED} 3"),
+        ("leave", 2, "error", "SystemExit: the loss has no gradient in epoch 2"),
+        ("interrupt", 2, "error", "KeyboardInterrupt: the loss has no gradient in epoch 2"),
+        (
+            "lines",
+            2,
+            "error",
+            "RuntimeError: Error(s) in loading: size mismatch… in epoch 2",
+        ),
+        ("kill", 2, "out_of_memory", f"{KILLED} SIGKILL in epoch 2, 3 times"),
+        ("exit", 2, "crashed", "its process ended with exit status 3 in epoch 2, 3 times"),
+        ("segfault", "add", "crashed", f"{KILLED} SIGSEGV in epoch 2, 3 times"),
+        ("segfault", 2, "crashed", f"{KILLED} SIGSEGV in epoch 2, 3 times"),
+        ("segfault", "finish", "crashed", f"{KILLED} SIGSEGV in epoch 3, 3 times"),
+        ("sleep", "add", "timed_out", f"{SILENT} 2"),
+        ("sleep", "replay", "timed_out", f"{SILENT} 2"),
+        ("sleep", 2, "timed_out", "its epoch was not done after 2 seconds in epoch 2"),
+        ("sleep", "finish", "timed_out", f"{SILENT} 3"),
+    ],
+)
+def test_a_trial_that_raises_dies_or_hangs_fails_alone(limited, tmp_path, bad, at, kind, message):
+    """Trial 1 of three does so while it is placed, catches up, trains or is finished. Its
+    neighbours keep their numbers; where memory ran out, all that train may be the cause.
+    """
+    others = [] if bad == "kill" else [0, 2]
+    wrong = {"bad": bad, "at": at}
+    with_trials(limited, *(trial(n, epoch=1, **(wrong if n == 1 else {})) for n in [1, *others]))
+    limited.replay()
+    done = {each.number: each for each in advance_all(limited, [1, *others])}
+    failure = done.pop(1).failure
+    results = limited.finish({1: COMPLETE if at == "finish" else FAILED})
+    if at == "finish":
+        failure = results[0].failure
+    assert results[0].metrics == {}
+    start, _, end = message.partition("…")
+    assert failure.kind == kind
+    assert failure.message.startswith(start)
+    assert failure.message.endswith(end)
+    assert len(failure.message) < 550
+    expected = alone(tmp_path, [0, 2], 3)[1:]
+    assert values(done.values()) == (expected[0] if others else [])
+    assert values(advance_all(limited, others)) == (expected[1] if others else [])
+
+
+@pytest.mark.parametrize("bad", ["raise", "sleep"])
+def test_a_trial_of_a_fused_program_fails_alone(tmp_path, bad):
+    """The group's process ends, then its lanes train one by one."""
+    lanes = WorkerPool(counting.build_fused, [{"folder": tmp_path, "width": 3}], timeout=2.0)
+    try:
+        with_trials(lanes, trial(0), trial(1, bad=bad, at=2), trial(2), rounds=1)
+        first, failed, last = advance_all(lanes, [0, 1, 2])
+        assert values([first, last]) == alone(tmp_path, [0, 2], 2)[1]
+        assert failed.failure
+    finally:
+        lanes.close()
+
+
+@pytest.mark.parametrize("at", ["add", 1, 2, 3])
+def test_two_deaths_in_an_epoch_go_unnoticed(workers, tmp_path, at):
+    lanes = with_trials(workers(processes=1), trial(0), trial(1, bad="kill", at=at, times=2))
+    assert [values(advance_all(lanes, [0, 1])) for _ in range(3)] == alone(tmp_path, [0, 1], 3)
 
 
 def test_a_replay_may_be_long_as_long_as_it_trains(limited, tmp_path):
@@ -261,62 +262,6 @@ def test_what_is_long_and_no_training_is_not_ended(limited, tmp_path):
     assert values(advance_all(limited, [0])) == alone(tmp_path, [0], 1)[0]
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_a_trial_whose_end_hangs_fails_and_its_neighbours_have_their_results(
-    limited, tmp_path, count
-):
-    with_trials(limited, trial(0), trial(1, bad="sleep", at="finish"), trial(2), rounds=3)
-    ending = [1] if count == 1 else [0, 1, 2]
-    results = {result.number: result for result in limited.finish(dict.fromkeys(ending, COMPLETE))}
-    assert list(results) == ending
-    hanging = results.pop(1)
-    assert (hanging.failure.kind, hanging.failure.message, hanging.folder) == (
-        "timed_out",
-        f"{SILENT}4",
-        None,
-    )
-    assert [(each.metrics, each.failure) for each in results.values()] == [
-        ({"epochs": 3}, None)
-    ] * (count - 1)
-    if count == 1:
-        assert values(advance_all(limited, [0, 2])) == alone(tmp_path, [0, 2], 4)[3]
-
-
-def test_a_trial_that_warns_and_then_hangs_fails_too(limited):
-    """A warning comes before the answer, and is none."""
-    with_trials(limited, trial(0, bad="complain", at=1))
-    [hanging] = advance_all(limited, [0])
-    assert hanging.failure.message == "its epoch was not done after 2 seconds in epoch 1"
-
-
-def test_a_worker_without_a_batch_for_long_is_told_until_it_moves_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(commands, "_LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(pulse, "LEAST_SECONDS", 0.5)
-    lanes = WorkerPool(counting.build, [{"folder": tmp_path}] * 2)
-    try:
-        with_trials(lanes, trial(0), trial(1, bad="nap", at=3), rounds=2)
-        assert lanes.stalls == ()
-        begun, told = time.time(), []
-        for done in lanes.advance([0, 1]):
-            told.append(([progress.number for progress in done], lanes.stalls))
-    finally:
-        lanes.close()
-    assert [numbers for numbers, _ in told] == [[], [0], [], [], [1]], (
-        "sent, an epoch, stalls, trials_to_move, an epoch"
-    )
-    [stall] = told[2][1]
-    assert (stall.worker, stall.trials, stall.batch) == ("worker-1", (1,), 2)
-    assert abs(stall.since - begun) < 1
-    assert 0 < stall.usual < 0.5
-    assert [stalls for _, stalls in told[3:]] == [(), ()]
-
-
-def test_two_deaths_in_each_epoch_are_forgiven(workers, tmp_path):
-    trials = trial(0, bad="kill", at=2, times=2), trial(1, bad="exit", at=3, times=2)
-    lanes = with_trials(workers(processes=1), *trials)
-    assert [values(advance_all(lanes, [0, 1])) for _ in range(3)] == alone(tmp_path, [0, 1], 3)
-
-
 def test_a_warning_of_all_workers_is_logged_once_here(tmp_path, caplog, capfd):
     lanes = WorkerPool(counting.build, [{"folder": tmp_path, "problem": "warning"}] * 2)
     try:
@@ -327,144 +272,9 @@ def test_a_warning_of_all_workers_is_logged_once_here(tmp_path, caplog, capfd):
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("build", [counting.build, counting.build_fused])
-@pytest.mark.parametrize("at", ["add", "replay", 3, "finish"])
-def test_an_exception_fails_its_trial_alone(tmp_path, caplog, build, at):
-    """Trial 1 of three raises while it is placed, catches up, trains, or is finished; its
-    neighbours keep their numbers.
-    """
-    lanes = WorkerPool(build, [{"folder": tmp_path, "width": 3}])
-    try:
-        with_trials(
-            lanes,
-            *(
-                trial(n, epoch=2, **({"bad": "raise", "at": at} if n == 1 else {}))
-                for n in range(3)
-            ),
-        )
-        lanes.replay()
-        rounds = [{each.number: each for each in advance_all(lanes, [0, 1, 2])}]
-        failed = rounds[0][1].failure
-        if at == "finish":
-            results = {
-                result.number: result for result in lanes.finish(dict.fromkeys([0, 1, 2], COMPLETE))
-            }
-            failed = results.pop(1).failure
-            assert [(each.metrics, each.failure) for each in results.values()] == [
-                ({"epochs": 3}, None)
-            ] * 2
-        else:
-            lanes.finish({1: FAILED})
-            rounds.append({each.number: each for each in advance_all(lanes, [0, 2])})
-        expected = alone(tmp_path, [0, 2], 4)[2:]
-        assert [values([each[0], each[2]]) for each in rounds] == expected[: len(rounds)]
-        assert failed.kind == "error"
-        assert failed.message.startswith("ValueError: the loss has no gradient in epoch ")
-        assert caplog.text.count("Traceback") == 1
-    finally:
-        lanes.close()
-
-
-@pytest.mark.parametrize(
-    ("bad", "at", "kind", "message"),
-    [
-        ("leave", 2, "error", "SystemExit: the loss has no gradient in epoch 2"),
-        ("leave", "add", "error", "SystemExit: the loss has no gradient in epoch 2"),
-        ("interrupt", 2, "error", "KeyboardInterrupt: the loss has no gradient in epoch 2"),
-        (
-            "lines",
-            2,
-            "error",
-            "RuntimeError: Error(s) in loading state_dict: size mismatch another… in epoch 2",
-        ),
-        ("exit", 2, "crashed", "its process ended with exit status 3 in epoch 2, 3 times"),
-        ("segfault", 2, "crashed", "its process was killed by SIGSEGV in epoch 2, 3 times"),
-        ("segfault", "replay", "crashed", "its process was killed by SIGSEGV in epoch 2, 3 times"),
-    ],
-)
-@pytest.mark.parametrize("build", [counting.build, counting.build_fused])
-def test_who_leaves_or_kills_the_process_fails_alone(tmp_path, build, bad, at, kind, message):
-    lanes = WorkerPool(build, [{"folder": tmp_path, "width": 3}])
-    try:
-        with_trials(
-            lanes,
-            *(trial(n, epoch=1, **({"bad": bad, "at": at} if n == 1 else {})) for n in range(3)),
-        )
-        lanes.replay()
-        first, failed, last = advance_all(lanes, [0, 1, 2])
-        assert values([first, last]) == alone(tmp_path, [0, 2], 2)[1]
-        start, _, end = message.partition("…")
-        assert failed.failure.kind == kind
-        assert failed.failure.message.startswith(start)
-        assert failed.failure.message.endswith(end)
-        assert len(failed.failure.message) < 550
-        lanes.finish({1: FAILED})
-        assert values(advance_all(lanes, [0, 2])) == alone(tmp_path, [0, 2], 3)[2]
-    finally:
-        lanes.close()
-
-
-@pytest.mark.parametrize("at", ["add", 1, 2, "finish"])
-def test_all_that_raise_fail_each_with_its_own_message(workers, at):
-    lanes = with_trials(
-        workers(processes=1, width=3), *(trial(n, bad="raise", at=at) for n in range(3))
-    )
-    ends = [
-        each
-        for _ in range(2)
-        for each in advance_all(lanes, [0, 1, 2])
-        if at != "finish" or each.epoch == 1
-    ]
-    if at == "finish":
-        ends = lanes.finish(dict.fromkeys([0, 1, 2], COMPLETE))
-    assert {each.number for each in ends if each.failure} == {0, 1, 2}
-
-
-def test_an_exception_spares_those_that_wait(workers, tmp_path, caplog):
-    lanes = with_trials(workers(processes=1), trial(0), trial(1, bad="raise", at=2), rounds=1)
-    [failed] = advance_all(lanes, [1])
-    assert (failed.failure.kind, failed.failure.message) == (
-        "error",
-        "ValueError: the loss has no gradient in epoch 2",
-    )
-    assert "counting.py" in caplog.text, "the whole traceback is logged"
-    lanes.finish({1: FAILED})
-    assert values(advance_all(lanes, [0])) == alone(tmp_path, [0], 2)[1]
-
-
-def test_a_trial_that_cannot_be_placed_fails_alone(workers, tmp_path):
-    lanes = with_trials(workers(processes=1), trial(0), trial(1, bad="kill", at="add"))
-    good, failed = advance_all(lanes, [0, 1])
-    assert values([good]) == alone(tmp_path, [0], 1)[0]
-    assert failed.failure.kind == "out_of_memory"
-
-
-def test_children_place_their_trials_side_by_side(workers, tmp_path):
-    lanes = with_trials(workers(), *(trial(number, bad="meet", at="add") for number in (0, 1)))
-    assert values(advance_all(lanes, [0, 1])) == alone(tmp_path, [0, 1], 1)[0]
-
-
-@pytest.mark.parametrize("dies", [0, 1, 2])
-def test_a_death_while_several_are_placed_goes_unnoticed(workers, tmp_path, dies):
-    lanes = workers(processes=1, width=3)
-    for number in range(3):
-        lanes.add(
-            trial(number, **({"bad": "kill", "at": "add", "times": 1} if number == dies else {}))
-        )
-    assert [values(advance_all(lanes, [0, 1, 2])) for _ in range(2)] == alone(
-        tmp_path, [0, 1, 2], 2
-    )
-
-
 def test_more_trials_than_pipes_hold_are_placed(workers, tmp_path):
     lanes = with_trials(workers(processes=1, width=2000), *map(trial, range(2000)))
     assert values(advance_all(lanes, [1999])) == alone(tmp_path, [1999], 1)[0]
-
-
-def test_a_finish_that_kills_its_worker_is_shown(workers):
-    lanes = with_trials(workers(processes=1), trial(0, bad="segfault", at="finish"))
-    with pytest.raises(WorkerError, match="finishing trial 0: its process was killed by SIGSEGV"):
-        lanes.finish({0: COMPLETE})
 
 
 def test_many_are_finished_in_the_order_asked_for_and_a_death_meanwhile_goes_unnoticed(workers):
@@ -667,7 +477,7 @@ def parent(tmp_path):
         process.communicate()
 
 
-@pytest.mark.parametrize("bad", ["sleep", "spin", "slow"])
+@pytest.mark.parametrize("bad", ["spin", "slow"])
 def test_no_child_outlives_a_parent_that_is_killed(parent, bad):
     process, children = parent(bad)
     assert all(alive(pid) for pid in children)
@@ -675,7 +485,7 @@ def test_no_child_outlives_a_parent_that_is_killed(parent, bad):
     assert gone(children)
 
 
-@pytest.mark.parametrize("bad", ["sleep", "spin", "slow"])
+@pytest.mark.parametrize("bad", ["spin", "slow"])
 def test_ctrl_c_ends_all_within_seconds_and_quietly(parent, tmp_path, bad):
     process, children = parent(bad)
     os.killpg(process.pid, signal.SIGINT)

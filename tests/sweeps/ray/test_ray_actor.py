@@ -78,11 +78,6 @@ def test_an_actor_is_gone_when_its_driver_gives_it_up_whatever_is_late_or_lost(d
     assert over is None or lease.is_over(over)
 
 
-@given(delays=st.lists(st.tuples(st.floats(0, LIMIT / 10), st.floats(0, LIMIT / 10)), max_size=50))
-def test_delays_of_a_tenth_of_the_limit_end_no_actor(delays):
-    assert driven(delays)[1] is None
-
-
 def carried(tmp_path):
     own, theirs = tmp_path / "own", tmp_path / "theirs"
     own.mkdir()
@@ -148,7 +143,7 @@ def test_a_client_outside_the_cluster_is_refused(monkeypatch):
         pass
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     with (
-        pytest.raises(UserError, match=r"^RAY_ADDRESS: got ray://head:10001"),
+        pytest.raises(UserError, match=r"^--address: got ray://head:10001"),
         join_cluster("auto", []),
     ):
         pass

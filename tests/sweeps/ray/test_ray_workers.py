@@ -7,7 +7,7 @@ import re
 import shutil
 import signal
 import time
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import counting
@@ -15,13 +15,12 @@ import psutil
 import pytest
 from ray_machines import three_machines
 from stopped_study import STUDY, epochs_trained, notes, stopped_study
-from toy_study import MemoryJournal, Watcher, in_memory, search, table, toy_study
+from toy_study import in_memory, search, table, toy_study
 
 import sweeps
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome, TrialSpec, advance_all
 from sweeps.lanes.worker_pool import WorkerPool
-from sweeps.lanes.worker_set import WorkerError
 from sweeps.ray.worker import RayEngine, RayWorker, join_cluster
 
 pytest.importorskip("ray", reason="needs vaeexp[ray]")
@@ -121,8 +120,7 @@ def test_a_study_begins_with_the_workers_that_there_are(actors, tmp_path, monkey
     with actors(5, lanes=10) as lanes:
         assert lanes.width == 10
         assert re.search(
-            r"waiting for \d of 5 workers \(each needs 1 CPU, 0 GPU and 0.0 GiB; the cluster has "
-            r"3 CPU",
+            r"waiting for \d of 5 workers \(each needs, of what the cluster has: CPU 1 of 3, GPU",
             caplog.text,
         )
         while len(lanes._worker_set.up) < 3:
@@ -170,48 +168,6 @@ def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.glob("trial-*/*"))
 
 
-def test_a_promotion_out_of_the_drivers_sight_has_the_same_table(actors, tmp_path):
-    alone, apart = tmp_path / "alone", tmp_path / "apart"
-    expected, paused = in_memory(PROMOTED), in_memory(PROMOTED)
-    for folder in (alone, apart):
-        folder.mkdir()
-    local = [{"folder": alone, "notes": alone, "width": 1}] * 2
-    with closing(WorkerPool(counting.build_pausing, local)) as lanes:
-        search(expected, PROMOTED, lanes, [], runs=alone)
-    with actors(2, counting.build_pausing, lanes=2, seen=False, width=1, notes=apart) as lanes:
-        search(paused, PROMOTED, lanes, [], runs=tmp_path)
-    assert table(paused) == table(expected)
-    assert {*epochs_trained(apart)} == {*epochs_trained(alone)}
-    assert not any(name.endswith(".json") for name in files(tmp_path)), (
-        "checkpoints stay where they are"
-    )
-
-
-def test_trials_that_paused_out_of_sight_go_on_after_the_driver_died(actors, tmp_path):
-    class Crash(Watcher):
-        def round_finished(self, snapshot):
-            super().round_finished(snapshot)
-            if snapshot.paused >= 3:
-                raise RuntimeError
-
-    (tmp_path / "alone").mkdir()
-    expected, journal = in_memory(PROMOTED), MemoryJournal()
-    alone = counting.PausingLanes(tmp_path / "alone", 2)
-    search(expected, PROMOTED, alone, [], runs=tmp_path / "alone")
-    for observers in ([Crash()], []):
-        study = in_memory(PROMOTED, journal)
-        with (
-            pytest.raises(RuntimeError) if observers else nullcontext(),
-            actors(
-                2, counting.build_pausing, lanes=2, seen=False, width=1, notes=tmp_path
-            ) as lanes,
-        ):
-            search(study, PROMOTED, lanes, observers, runs=tmp_path)
-    assert table(study) == table(expected)
-    trained = epochs_trained(tmp_path)
-    assert {*trained} == {*epochs_trained(tmp_path / "alone")}
-
-
 def test_a_trial_that_paused_out_of_sight_goes_on_when_its_worker_is_lost(actors, tmp_path):
     four = range(4)
     with actors(2, counting.build_pausing, lanes=4, seen=False, notes=tmp_path) as lanes:
@@ -257,8 +213,7 @@ def test_an_actor_of_another_kind_is_refused_with_the_difference(actors, tmp_pat
     with actors(kinds=[{"torch": "2.15"}, {"torch": "2.16"}]) as lanes:
         assert len(lanes.workers) == 1
     assert re.search(
-        r"goes on without worker-\d .*: its numbers would not be .*: torch 2\.1[56], not "
-        r"2\.1[56]\. Give",
+        r"goes on without worker-\d .*: it differs from .*torch 2\.1[56], not 2\.1[56]\)",
         caplog.text,
     )
     other = tmp_path / "other" / "sweeps"
@@ -271,19 +226,6 @@ def test_an_actor_of_another_kind_is_refused_with_the_difference(actors, tmp_pat
             match=r"worker-\d on \S+: runs other code than this process: sweeps .* not sweeps",
         ),
         actors(2, code=other),
-    ):
-        pass
-
-
-def test_what_a_factory_raises_on_every_machine_is_raised_here(actors):
-    with (
-        pytest.raises(UserError, match=r"^study.yaml: device: got 'abacus'"),
-        actors(2, problem="user"),
-    ):
-        pass
-    with (
-        pytest.raises(WorkerError, match=r"(?s)could not start.*ZeroDivisionError: no such device"),
-        actors(2, problem="bug"),
     ):
         pass
 

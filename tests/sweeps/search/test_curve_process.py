@@ -24,7 +24,6 @@ from sweeps.search.curves.process import (
     FURTHER,
     CurveProcess,
     SeenEpochs,
-    matern,
     most_probable,
     negative_log_posterior,
     prior,
@@ -133,12 +132,6 @@ def test_the_likelihood_is_that_of_a_dense_normal_and_its_gradient_that_of_finit
             negative_log_posterior(log_parameters + sign * step, seen)[0] for sign in (1, -1)
         )
         assert gradient[place] == pytest.approx((high - low) / 2e-5, rel=1e-4, abs=1e-3)
-
-
-def test_the_slope_of_the_kernel_is_its_derivative_by_the_logarithm_of_a_length():
-    squares = np.array([0.0, 0.01, 0.5, 2.0, 30.0])
-    high, low = (matern(squares * math.exp(-2 * step))[0] for step in (1e-6, -1e-6))
-    np.testing.assert_allclose((high - low) / 2e-6, matern(squares)[1] * squares, atol=1e-8)
 
 
 def test_it_goes_through_curves_without_noise_and_falls_back_to_the_shared_mean_far_away():
@@ -273,13 +266,3 @@ def test_the_scale_keeps_the_order_and_has_mean_0_and_variance_1(objectives):
     if max(objectives) - min(objectives) > 1e-3:
         assert scaled.mean() == pytest.approx(0, abs=1e-6)
         assert scaled.std() == pytest.approx(1)
-
-
-def test_one_huge_epoch_does_not_flatten_the_scale():
-    usual = [
-        LearningCurve(number=n, params={}, objectives=(100.0 + n,), diverged=False)
-        for n in range(10)
-    ]
-    huge = LearningCurve(number=10, params={}, objectives=(1e9,), diverged=False)
-    scale = Scale.of([*usual, huge])
-    assert scale(109.0) - scale(100.0) > 0.2

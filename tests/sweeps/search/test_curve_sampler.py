@@ -2,18 +2,16 @@
 study file may say.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
-from optuna_trials import may_revive, newest_of_each, reported_epochs, revives, trials_of
+from optuna_trials import may_revive, newest_of_each, trials_of
 from scipy.integrate import quad
 from scipy.stats import norm
 from toy_lanes import SimulatedClock, ToyLanes
-from toy_study import CONDITIONAL, Fixed, Watcher, X, in_memory, search, table, toy_study
+from toy_study import CONDITIONAL, Fixed, X, in_memory, search, toy_study
 
 from sweeps.errors import UserError
 from sweeps.search.curves import acquisition
@@ -21,7 +19,6 @@ from sweeps.search.curves.acquisition import (
     CANDIDATES,
     NEIGHBOURS,
     Acquisition,
-    curves_of,
     expected_improvement,
     key_of,
     new_configurations,
@@ -31,7 +28,6 @@ from sweeps.search.curves.process import prior
 from sweeps.search.curves.sampler import fitted_for
 from sweeps.search.samplers import SAMPLERS, check_sampler
 from sweeps.study.space import Parameter, Space
-from sweeps.study.study_model import Budget, Confirm
 
 CURVES = {
     "sampler": "curves",
@@ -127,13 +123,6 @@ def test_the_ends_of_the_best_unfinished_trials_alone_are_predicted(monkeypatch)
     assert len(predicted._mean) == 4 + CANDIDATES + NEIGHBOURS
 
 
-def test_where_all_was_tried_the_sampler_draws_at_random():
-    values = {"x": {"kind": "int", "low": 0, "high": 2}}
-    trials = searched(1, values, trials=8).trials
-    assert {trial.params["x"] for trial in trials} == {0, 1, 2}
-    assert len(trials) == 8
-
-
 def test_new_configurations_lie_in_the_space():
     space = space_of(SPACE)
     best = [
@@ -163,10 +152,6 @@ def test_a_search_ends_with_an_answer(width, trials, pruner):
     assert len(stored.trials) == trials
 
 
-def test_the_same_study_gives_the_same_table():
-    assert table(searched()) == table(searched())
-
-
 def test_proposals_come_nearer_to_the_best_than_random_draws():
     away = {
         sampler: np.mean(
@@ -181,34 +166,6 @@ def test_proposals_come_nearer_to_the_best_than_random_draws():
         for sampler, options in (("curves", CURVES["sampler_options"]), ("random", {}))
     }
     assert away["curves"] < 0.5 * away["random"]
-
-
-def test_a_larger_budget_revives_and_the_curve_of_a_revived_trial_counts_once():
-    study = toy_study(SPACE, **CURVES, trials=10)
-    stored, checkpoints = in_memory(study), {}
-    for trials, top in ((10, 1), (24, 8)):
-        larger = replace(study, budget=Budget(trials=trials), confirm=Confirm(top=top, seeds=1))
-        search(
-            stored,
-            larger,
-            ToyLanes(2, 8, checkpoints=checkpoints),
-            [Watcher()],
-            clock=SimulatedClock(),
-        )
-    revived = [trial for trial in stored.trials if revives(trial) is not None]
-    assert revived
-    for trial in revived:
-        before = stored.trials[revives(trial)]
-        assert [*trial.intermediate_values.items()][: len(before.intermediate_values)] == [
-            *before.intermediate_values.items()
-        ]
-    curves = curves_of(trials_of(stored, space_of(SPACE)))
-    numbers = [curve.number for curve in curves]
-    assert numbers == sorted(set(numbers))
-    assert not {trial.number for trial in revived} & set(numbers), (
-        "a curve has the number of the trial that began it"
-    )
-    assert sum(len(curve.objectives) for curve in curves) == reported_epochs(stored.trials)
 
 
 def test_parameters_are_found_for_ever_fewer_rounds():

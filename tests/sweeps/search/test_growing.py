@@ -75,12 +75,6 @@ def test_a_range_grows_under_promotion_where_few_trials_are_complete():
         assert len(complete) < LEAST_RANKED, "those that were paused were ranked, too"
 
 
-def test_the_record_of_the_space_is_as_wide_as_the_search_took_it(whole):
-    record = study_record(whole)
-    assert record.spec["search"]["x"]["low"] == 0.4
-    assert (record.space["x"].low, record.space["x"].high) == (0.0, 1.0)
-
-
 def test_tpe_goes_on_to_model_all_parameters_together(whole):
     """It leaves out of its model a parameter whose distributions differ between trials."""
     modelled = [
@@ -96,13 +90,6 @@ def test_other_samplers_search_the_wider_range(sampler):
     study = searched(sampler=sampler, trials=trials)
     assert study_record(study).grown
     assert min(trial.params["x"] for trial in study.trials) < 0.4
-
-
-def test_without_grow_the_range_stays():
-    space = {"x": NARROW["x"] | {"grow": False}, "y": NARROW["y"]}
-    study = searched(space=space)
-    assert study_record(study).grown == ()
-    assert min(trial.params["x"] for trial in study.trials) >= 0.4
 
 
 def test_nothing_grows_beyond_what_the_setting_allows():
@@ -148,8 +135,10 @@ def test_a_step_rests_on_trials_that_every_worker_could_know(kind, width, lag):
         assert study.trials[growth.trial - 1].user_attrs["round"] < growth.round
 
 
-@pytest.mark.parametrize("pruner", [None, PROMOTION], ids=["none", "promotion"])
-@pytest.mark.parametrize(("kind", "width"), [(ToyLanes, 2), (ToyLanes, 3), (EagerLanes, 16)])
+@pytest.mark.parametrize(
+    ("kind", "width", "pruner"),
+    [(ToyLanes, 2, None), (ToyLanes, 3, PROMOTION), (EagerLanes, 16, None)],
+)
 def test_a_study_that_is_killed_around_a_step_takes_it_at_the_same_trial(kind, width, pruner):
     journal, trials = MemoryJournal(), width + 40 if width < 16 else 120
     lanes = {"width": width, "epochs": 4 if pruner else 2, "curve": falling}

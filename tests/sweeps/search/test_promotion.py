@@ -125,17 +125,6 @@ def test_who_trains_past_a_rung_is_among_its_best(width, trials, factor, rungs):
     }
 
 
-def test_a_promoted_trial_is_the_trial_that_nobody_paused():
-    """Its epochs are the same as without a pruner, because it goes on from where it was."""
-    promoted, _ = searched(sampler="random")
-    whole, _ = searched(sampler="random", pruner="none", pruner_options={})
-    assert sum(len(trial.user_attrs.get("pauses", ())) > 1 for trial in promoted.trials) > 1
-    for trial, other in zip(promoted.trials, whole.trials, strict=True):
-        count = len(trial.intermediate_values)
-        assert trial.intermediate_values == dict(list(other.intermediate_values.items())[:count])
-        assert trial.params == other.params
-
-
 @pytest.mark.parametrize(
     ("kind", "late"), [(ToyLanes, 1000), (EagerLanes, 1)], ids=["in step", "pipelined"]
 )
@@ -291,11 +280,6 @@ def test_a_restart_with_fewer_lanes_pauses_those_that_lose_theirs():
 )
 def test_rungs_that_nobody_names_are_a_tenth_a_quarter_and_a_half_of_the_epochs(epochs, rungs):
     assert PRUNERS["promotion"]().for_epochs(epochs).rungs == rungs
-
-
-@pytest.mark.parametrize("epochs", [1, 2, 3])
-def test_trials_of_three_epochs_do_not_pause(epochs):
-    assert PRUNERS["promotion"]().for_epochs(epochs) == PRUNERS["none"]()
 
 
 @given(st.integers(4, 10_000))

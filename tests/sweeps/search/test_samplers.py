@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from pydantic import TypeAdapter
 
 from sweeps.errors import UserError
-from sweeps.search.pruners import PRUNERS, AnyPruner
+from sweeps.search.pruners import AnyPruner
 from sweeps.search.samplers import SAMPLERS, check_sampler, exhausted, make_sampler
 from sweeps.study.space import Parameter, Space
 
@@ -234,11 +234,3 @@ def test_the_percentile_of_a_round_decides_as_that_of_each_trial(
         percentile, n_startup_trials=startup, n_warmup_steps=warmup
     )
     assert ours == pruned_at(None, curves, pruner=optunas)
-
-
-def test_every_pruner_is_made():
-    for name in PRUNERS:
-        content = {"name": name} | ({"upper": 3} if name == "threshold" else {})
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            assert isinstance(pruner_settings(content).build(), optuna.pruners.BasePruner)

@@ -3,25 +3,23 @@ mistakes of study files.
 """
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import optuna
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 from optuna_trials import as_read, may_revive
 from pydantic import BaseModel
-from toy_plane import MEDIAN, OBJECTIVES, PROMOTION, Plane, study_of
-from toy_study import MemoryJournal, Watcher, in_memory, search, table
+from toy_plane import OBJECTIVES, PROMOTION, Plane, study_of
+from toy_study import Watcher, in_memory, search
 
 from sweeps.errors import UserError
 from sweeps.results import best_record, front_trials, last_values, ranked_trials
 from sweeps.results.front import pareto_front
 from sweeps.search.promotion import Rungs
-from sweeps.search.pruners import Quantile
+from sweeps.search.pruners import RoundPercentilePruner
 from sweeps.search.two_objectives import TwoObjectives
 from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.study_record import read_state
@@ -54,6 +52,10 @@ def stored_trial(number, pairs, state=TrialState.COMPLETE, **attributes):
     )
     trial.number = number
     return as_read([trial])[0]
+
+
+def rule_of(percentile, startup, warmup):
+    return RoundPercentilePruner(percentile, startup_trials=startup, warmup_epochs=warmup)
 
 
 def two():
@@ -92,72 +94,6 @@ def test_tpe_learns_the_plane_better_than_random():
     assert late["tpe"] < late["random"] - 0.15
 
 
-def test_metrics_alone_make_no_second_objective():
-    """Without `objectives` trials end with the one value of the workload, and the record has no
-    such entry.
-    """
-    study = replace(study_of(), objectives={})
-    stored = in_memory(study)
-    search(stored, study, Plane(width=3, epochs=4), [])
-    assert "objectives" not in study.spec()
-    complete = [trial for trial in stored.trials if trial.state == TrialState.COMPLETE]
-    assert 3 <= len(complete) < 30
-    assert [trial.values for trial in complete] == [
-        [min(trial.intermediate_values.values())] for trial in complete
-    ]
-
-
-@pytest.mark.parametrize("options", [MEDIAN, PROMOTION], ids=["median", "promotion"])
-def test_the_front_is_the_same_where_rounds_are_decided_late(options):
-    """From 16 lanes on. A study that is killed there ends in the same table, too."""
-    study, calm = study_of(trials=40, **options), MemoryJournal()
-    search(in_memory(study, calm), study, Plane(width=16, epochs=4), [])
-    expected, count = table(in_memory(study, calm)), len(calm.lines)
-    assert sum(row["state"] == "PRUNED" for row in expected) > 3
-    for moment in range(60, count, count // 6):
-        assert table_after_a_kill(study, moment, width=16) == expected
-
-
-def table_after_a_kill(study, moment, *, width):
-    """The table of a search whose process dies at a write, and which another process takes to its
-    end.
-    """
-    journal, checkpoints, writes = MemoryJournal(), {}, iter(range(10**9))
-
-    def before():
-        if next(writes) == moment:
-            raise Killed
-
-    journal.before = before
-    with pytest.raises(Killed):
-        search(
-            in_memory(study, journal),
-            study,
-            Plane(width=width, epochs=4, checkpoints=checkpoints),
-            [],
-        )
-    journal.before = lambda: None
-    search(
-        in_memory(study, journal), study, Plane(width=width, epochs=4, checkpoints=checkpoints), []
-    )
-    return table(in_memory(study, journal))
-
-
-class Killed(BaseException):
-    pass
-
-
-@pytest.mark.parametrize("options", [MEDIAN, PROMOTION], ids=["median", "promotion"])
-def test_a_search_that_is_killed_anywhere_ends_in_the_same_table(options):
-    study = study_of(trials=10, **options)
-    calm = MemoryJournal()
-    search(in_memory(study, calm), study, Plane(width=2, epochs=4), [])
-    expected, count = table(in_memory(study, calm)), len(calm.lines)
-    assert any(row["state"] == "PRUNED" for row in expected)
-    for moment in range(5, count, 11):
-        assert table_after_a_kill(study, moment, width=2) == expected, f"killed at write {moment}"
-
-
 # ---- samplers ----
 
 
@@ -190,7 +126,7 @@ TRIALS = st.lists(
 @given(TRIALS, st.sampled_from([25.0, 50.0, 90.0]), st.integers(0, 3))
 def test_no_trial_ends_that_no_other_beats_in_both(drawn, percentile, startup):
     trials = [stored_trial(number, pairs, state) for number, (pairs, state) in enumerate(drawn)]
-    rule = Quantile(percentile=percentile, startup_trials=startup, warmup_epochs=0)
+    rule = rule_of(percentile, startup, 0)
     running = [trial for trial in trials if trial.state == "running"]
     pruned = two().pruned(rule, running, trials)
     complete = [trial for trial in trials if trial.state == "complete"]
@@ -213,7 +149,7 @@ def test_with_two_equal_objectives_the_rule_is_that_of_the_percentile(values, pe
     *complete, newest = map(float, values)
     trials = [stored_trial(number, [(value, value)]) for number, value in enumerate(complete)]
     trials.append(stored_trial(len(complete), [(newest, newest)], TrialState.RUNNING))
-    rule = Quantile(percentile=percentile, startup_trials=0, warmup_epochs=0)
+    rule = rule_of(percentile, 0, 0)
     limit = np.percentile(complete, percentile)
     # Because the rule compares quotients by a scale, rounding decides an exact tie.
     assume(newest != limit)
@@ -227,27 +163,8 @@ def test_trials_that_failed_make_no_front_and_nothing_ends_before_its_time():
     leader = stored_trial(5, [(4.0, 4.0)], TrialState.RUNNING)
     last = stored_trial(6, [(9.0, 9.0)], TrialState.RUNNING)
     trials = [*good, failed, leader, last]
-    rule = Quantile(percentile=50.0, startup_trials=4, warmup_epochs=1)
-    assert two().pruned(rule, [leader, last], trials) == [6]
-    assert two().pruned(replace(rule, startup_trials=5), [leader, last], trials) == []
-    assert two().pruned(replace(rule, warmup_epochs=2), [leader, last], trials) == []
-    assert two().pruned(None, [leader, last], trials) == []
-
-
-@given(TRIALS)
-def test_the_decision_of_a_process_that_starts_anew_is_the_same(drawn):
-    """A process that has seen the trials grow knows no more than one that sees them for the first
-    time.
-    """
-    old, rule = two(), Quantile(percentile=50.0, startup_trials=1, warmup_epochs=0)
-    for length in (1, 2, 3):
-        trials = [
-            stored_trial(number, pairs[:length], state)
-            for number, (pairs, state) in enumerate(drawn)
-        ]
-        running = [trial for trial in trials if trial.state == "running"]
-        assert old.pruned(rule, running, trials) == two().pruned(rule, running, trials)
-        assert old.behind(length, trials) == two().behind(length, trials)
+    for startup, warmup, ending in ((4, 1, [6]), (5, 1, []), (4, 2, [])):
+        assert two().pruned(rule_of(50.0, startup, warmup), [leader, last], trials) == ending
 
 
 @given(TRIALS, st.integers(2, 4))
@@ -375,20 +292,3 @@ def test_mistakes_of_a_study_with_two_objectives(tmp_path, text, message):
         loaded(tmp_path, text)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_workload_that_names_no_metrics_has_one_objective(tmp_path):
-    file = tmp_path / "plane.yaml"
-    file.write_text(
-        "question: q\nsearch: {x: {low: 0, high: 1}}\nbudget: {trials: 3}\nobjectives: [rate, "
-        "distortion]\n"
-    )
-    with pytest.raises(UserError, match="names no metrics that could be objectives"):
-        load_study(file, sections={"train": Train})
-
-
-def test_optuna_prunes_no_study_with_two_objectives():
-    """The reason for a rule of our own; when Optuna has one (optuna#3450), this test says so."""
-    study = optuna.create_study(directions=["minimize", "minimize"])
-    with pytest.raises(NotImplementedError):
-        study.ask().report(1.0, 1)

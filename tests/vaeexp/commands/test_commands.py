@@ -485,8 +485,8 @@ def test_status_says_whether_a_driver_is_at_work(copied):
     assert run("status", "smoke", "--runs", str(copied), "--watch").startswith("smoke: finished")
 
 
-def test_status_of_a_running_study_shows_its_workers_and_which_do_not_move(copied):
-    where, words = ("smoke", "--runs", str(copied)), "worker-1 trains smoke/3 and has done no batch"
+def test_status_of_a_running_study_shows_its_workers(copied):
+    where = ("smoke", "--runs", str(copied))
     worker = {
         "name": "worker-1 on n2",
         "node": "n2",
@@ -495,14 +495,11 @@ def test_status_of_a_running_study_shows_its_workers_and_which_do_not_move(copie
     }
     worker |= {"epochs_per_second": 1.2345, "since": 1700000000.0}
     workers = [worker, worker | {"name": "worker-2", "epochs_per_second": None}]
-    write_study(stored_in(copied), stalls=(words,), workers=workers)
+    write_study(stored_in(copied), workers=workers)
     said = run("status", *where)
-    assert words not in said, "nobody runs the study"
-    assert "Workers" not in said
+    assert "Workers" not in said, "nobody runs the study"
     with study_lock(copied, "smoke"):
         said, state = run("status", *where), json.loads(run("status", *where, "--json"))
-    assert f"\n{words}\n" in said
-    assert state["stalls"] == [words]
     shown = said.split("Workers\n")[1].split("\n\n")[0].splitlines()
     assert shown[0].split() == ["worker", "node", "device", "lanes", "trials", "epochs/s", "since"]
     assert re.split(r"\s{2,}", shown[-2].strip())[:6] == [

@@ -23,7 +23,6 @@ from sweeps import (
     Outcome,
     Plan,
     Progress,
-    Stall,
     TrialResult,
     TrialSpec,
     WorkerState,
@@ -118,7 +117,6 @@ _CHECKPOINTS = 2
 class TrainingLanes:
     """`sweeps.lanes.Lanes` for VAEs on one device."""
 
-    stalls: tuple[Stall, ...] = ()
     workers: tuple[WorkerState, ...] = ()
 
     def __init__(
