@@ -91,11 +91,6 @@ def explained(_: Study, __: str, values: Values) -> Values:
     return {"r2": values["r2"]["value"]}
 
 
-@of("plot.given")
-def given(study: Study, *_: object) -> Values:
-    return {"trials": min(len(study.report.file["start"]), len(study.search))}
-
-
 @of("plot.volume")
 def reference(study: Study, *_: object) -> Values:
     first, second = volume(study)[1]

@@ -24,28 +24,11 @@ from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, jitter, row_names
-from vaeexp.words import NATS, format_number, format_value, plural
+from vaeexp.words import NATS, format_number, plural
 
 MOST_PANELS = 9
 LOW_R2 = 0.5
 """Share of the variance below which a reader is told not to trust the numbers of the model."""
-_RING: dict[str, Any] = {
-    "facecolors": "none",
-    "edgecolors": style.TEXT_COLOUR,
-    "linewidths": 1.5,
-    "zorder": 6,
-}
-"""Around the best trial."""
-NEAR = 0.1
-"""Share of an axis within which trials speak for a point on it."""
-GROUPS = 10
-"""Numbers whose median is drawn for each by itself; of more the medians of parts of their range, at
-most so many.
-"""
-IN_EACH = 5
-"""Trials that such a part has on average, because a median of fewer lies between two marks and
-shows neither.
-"""
 
 
 def importance(view: StudyView) -> Figure | None:
@@ -129,20 +112,9 @@ def equal_epochs(view: StudyView) -> Figure | None:
     for panel, parameter in zip(panels, parameters, strict=True):
         panel.set_ylim(low, high)
         _draw_at_epoch(panel, view, view.covered(trials, parameter.name), parameter)
-        if view.uncovered(parameter.name):
-            style.note(panel, "“left out”: not covered by the search", y=1.03)
-    panels[0].scatter([], [], s=40, **_RING, label=f"best: trial {view.best_number}")
+    panels[0].scatter([], [], s=40, **style.RING, label=f"best: trial {view.best_number}")
     style.figure_legend(figure, panels[0])
-    if above := int((trials["value"] > high).sum()):
-        figure.text(
-            0.995,
-            0.985,
-            f"▲ {above} above the scale",
-            ha="right",
-            va="top",
-            fontsize=10,
-            color=style.MUTED,
-        )
+    style.off_scale(panels[0], trials["value"])
     return figure
 
 
@@ -154,9 +126,11 @@ def _draw_at_epoch(
     """
     active = trials[parameter.places(trials).notna()]
     places, values, names = parameter.places(active), active["value"], row_names(active)
-    left_out, counts = view.uncovered(parameter.name), Counter(places)
-    remarks = {text: plural(counts[place], "trial") for place, text in enumerate(parameter.texts)}
-    below = ["left out" if text in left_out else remark for text, remark in remarks.items()]
+    counts = Counter(places)
+    below = [
+        plural(counts[place], "trial") if counts[place] else "left out"
+        for place in range(len(parameter.texts))
+    ]
     style.style_parameter_axis(axes, parameter, below)
     if parameter.is_choice:
         style.draw_medians(axes, values, places, least=2)
@@ -174,7 +148,7 @@ def _draw_at_epoch(
     best = active["number"] == view.best_number
     if best.any():
         at, ring = values[best].clip(upper=axes.get_ylim()[1]), max(2.6 * size, 40)
-        style.draw_points(axes, names[best], x[best], at, s=ring, clip_on=False, **_RING)
+        style.draw_points(axes, names[best], x[best], at, s=ring, clip_on=False, **style.RING)
 
 
 def equal_epochs_caption(view: StudyView) -> Caption:
@@ -257,9 +231,7 @@ def _places(parameter: SearchedParameter, trials: pd.DataFrame) -> pd.Series:
 def _draw_dependence(
     axes: Axes, view: StudyView, forest: Forest, parameter: SearchedParameter
 ) -> None:
-    """Draw the mean over the bags with its 95 % interval, the trials along the lower edge, and the
-    lowest point.
-    """
+    """Draw the mean over the bags with its 95 % interval, and the trials along the lower edge."""
     places = _covered_places(view, forest, parameter.name)
     pruned = _places(parameter, view.search[view.search["state"] == "pruned"])
     grid = parameter.grid(places, 25)
@@ -278,19 +250,7 @@ def _draw_dependence(
         axes.margins(y=0.1)
         _draw_edge(axes, parameter, places, 0.02, style.TEXT_COLOUR)
         _draw_edge(axes, parameter, pruned, 0.06, style.STATE_COLOURS["pruned"])
-    low, high = int(mean.argmin()), int(mean.argmax())
-    left_out = ", some values left out" if view.uncovered(parameter.name) else ""
-    style.note(axes, f"spans {format_number(mean[high] - mean[low], 1)} nats{left_out}")
-    differences = bags[:, high] - bags[:, low]
-    near = 0.5 if parameter.is_choice else NEAR
-    survivors, losses = (int((abs(marked - grid[low]) < near).sum()) for marked in (places, pruned))
-    if differences.mean() > 1.96 * differences.std(ddof=1) and survivors > max(1, losses):
-        axes.plot(x[low], mean[low], marker="o", markersize=8, color=style.BEST, zorder=5)
-        if not parameter.is_choice:
-            best = format_value(
-                float(f"{x[low]:.2g}") if parameter.kind == "float" else round(x[low])
-            )
-            style.annotate(axes, best, (x[low], mean[low]), (0, 8), colour=style.BEST, va="bottom")
+    style.note(axes, f"spans {format_number(np.ptp(mean), 1)} nats")
 
 
 def _draw_edge(
@@ -333,8 +293,7 @@ def dependence_caption(view: StudyView) -> Caption:
         "The value to expect along each parameter, the others averaged over the trials that have "
         "it; the most important first, each on its own scale. Bands are 95 % intervals of the "
         "shape, its mean height held fixed. Along the lower edge are the trials (orange: "
-        "pruned), for choices their number; a green point is the lowest, where the bands tell it "
-        "from the highest and where at least two trials, and more than were pruned, are complete."
+        "pruned), for choices their number."
     )
     parts: list[str | Statement] = [text, *untold(view)]
     forest = view.forest
@@ -362,8 +321,8 @@ def active_units(view: StudyView) -> Figure | None:
     panel for each searched.
 
     Where the latent size varies they are shares of it. Dimensions whose rate is above the threshold
-    stand beside them for tested runs. None where neither was searched, no trial has such a figure,
-    or all units of all complete trials and tested runs are in use.
+    stand beside them for tested runs. None where neither was searched, or no trial has such a
+    figure.
     """
     at_best = column(view.confirm_runs, "result.test/used_dimensions")
     by_rate = column(view.confirm_runs, "result.test_last/used_dimensions").fillna(at_best)
@@ -379,10 +338,6 @@ def active_units(view: StudyView) -> Figure | None:
     full = float(latent) if isinstance(latent, int) else math.nan
     if "latent_size" in view.parameters:
         full, y = 100.0, "active units (% of the latent size)"
-    complete = trials[trials["state"] == "complete"]
-    settled = np.concatenate([complete["units"], tested["units"]])
-    if len(settled) and (settled >= full).all():
-        return None
     figure, panels = style.parameter_panels(len(shown), f"{y}, last epoch", same_values=True)
     figure.set_figheight(4.6)
     most = np.nanmax([full, 1.0, trials["units"].max(), tested["units"].max()])
@@ -390,10 +345,6 @@ def active_units(view: StudyView) -> Figure | None:
         axes.set_ylim(-0.03 * most, 1.12 * most)
         style.whole_ticks(axes.yaxis, 6)
         _draw_units(axes, trials, parameter)
-        if parameter.is_choice:
-            style.draw_medians(axes, complete["units"], parameter.places(complete))
-        else:
-            _draw_middle(axes, complete, parameter)
         if math.isfinite(full):
             axes.axhline(full, label="all in use", **style.DASHED)
         if len(tested):
@@ -442,24 +393,3 @@ def _draw_units(axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter) 
         style.scatter(
             axes, x[chosen], active["units"][chosen], names[chosen], state, size=size, label=shown
         )
-
-
-def _draw_middle(axes: Axes, complete: pd.DataFrame, parameter: SearchedParameter) -> None:
-    """Draw the median along a parameter: at each number where there are few, else in equal parts of
-    their range, of which it takes two.
-    """
-    places = parameter.places(complete).dropna()
-    parts = min(GROUPS, len(places) // IN_EACH)
-    few = places.nunique() <= min(GROUPS, len(places) / 2)
-    if not few and parts < 2:
-        return
-    groups = places if few else pd.cut(places, parts, labels=False)
-    middle = pd.DataFrame({"place": places, "units": complete["units"]}).groupby(groups).median()
-    axes.plot(
-        parameter.numbers(middle["place"]),
-        middle["units"],
-        label="median of complete trials",
-        color=style.TEXT_COLOUR,
-        linewidth=1.8,
-        zorder=5,
-    )

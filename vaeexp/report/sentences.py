@@ -377,8 +377,6 @@ TEMPLATES: dict[str, str] = {
     "plot.forest_above": f"{_FOREST}; the {{above}} values above {{ceiling}} count as that",
     "plot.forest_explains": "It explains little of trials that its trees have not seen "
     "(out-of-bag R² {r2}): read tendencies from it, not numbers",
-    "plot.given": "The study file gave the first {trials}; what the line gains there is no work "
-    "of the search",
     "plot.volume": "The area between the front and the reference point ({first} {first_worst}, "
     "{second} {second_worst}), as trials became complete",
     "plot.threshold": "What is at most {threshold} nats carries next to nothing",

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from drawn_studies import SPACE, bowl, drawn, study
 from matplotlib.collections import LineCollection, PathCollection
-from matplotlib.colors import to_hex
 from synthetic_study import SEARCH, make_results, texts
 
 from sweeps.results import Results
-from vaeexp.plots import PLOTS, style
+from vaeexp.plots import PLOTS
 from vaeexp.plots.parameters import equal_epochs, importance, partial_dependence
-from vaeexp.plots.style import save, wrapped
+from vaeexp.plots.style import wrapped
 from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
 
@@ -116,65 +115,20 @@ def test_partial_dependence_finds_the_known_minimum(view):
     assert next(iter(panels)) == "learning rate"
     assert len(panels) == len(SPACE)
     axes = panels["learning rate"]
-    curve, lowest = axes.lines
-    assert lowest.get_xdata()[0] == pytest.approx(0.002, rel=0.35)
-    assert lowest.get_ydata()[0] == min(curve.get_ydata())
+    (curve,) = axes.lines
+    lowest = curve.get_ydata().argmin()
+    assert curve.get_xdata()[lowest] == pytest.approx(0.002, rel=0.35)
     assert axes.get_xscale() == "log"
-    assert curve.get_ydata()[0] - min(curve.get_ydata()) == pytest.approx(
-        20 * math.log10(20) ** 2, rel=0.25
-    )
+    span = np.ptp(curve.get_ydata()[: lowest + 1])
+    assert span == pytest.approx(20 * math.log10(20) ** 2, rel=0.25)
     rug = [found for found in axes.collections if isinstance(found, PathCollection)]
     assert len(rug[0].get_offsets()) == 120
     choice = panels["optimizer"]
-    assert choice.lines[-1].get_xdata()[0] == 1
     means = choice.lines[0].get_ydata()
     assert means[0] - means[1] == pytest.approx(3, abs=0.8)
     counts = view.search["params.optimizer"].value_counts()
     ticks = [tick.get_text() for tick in choice.get_xticklabels()]
     assert ticks == [f"{name}\n{counts[name]} + 0 pruned" for name in SPACE["optimizer"]["values"]]
-
-
-def test_nothing_is_called_lowest_where_nothing_can_be_told():
-    noise = study(drawn(60), np.random.default_rng(2).normal(100, 1, 60))
-    marked = [
-        axes
-        for axes in partial_dependence(StudyView(noise)).axes
-        if axes.get_visible() and len(axes.lines) > 1
-    ]
-    assert len(marked) <= 1
-
-
-def best_points(results, name):
-    """x of the green points in the panel of a parameter; there is no panel where one value alone is
-    covered.
-    """
-    figure = partial_dependence(StudyView(results))
-    panels = [axes for axes in figure.axes if axes.get_xlabel() == name] if figure else []
-    return [
-        line.get_xdata()[0]
-        for axes in panels
-        for line in axes.lines
-        if to_hex(line.get_color()) == style.BEST.lower()
-    ]
-
-
-@pytest.mark.parametrize(
-    ("survivors", "pruned", "named"), [(1, 5, False), (6, 9, False), (9, 5, True), (1, 0, False)]
-)
-def test_nothing_is_called_best_by_the_few_that_survived_pruning(survivors, pruned, named):
-    """adamax is 12 nats better where it was trained to the end; how many trials of it were decides
-    what may be said.
-    """
-    settings = [row | {"optimizer": "adam"} for row in drawn(60)]
-    for number in range(survivors + pruned):
-        settings[4 * number]["optimizer"] = "adamax"
-    states = ["complete"] * 60
-    for number in range(survivors, survivors + pruned):
-        states[4 * number] = "pruned"
-    noise = np.random.default_rng(1).normal(0, 0.3, 60)
-    values = [100 - 12 * (row["optimizer"] == "adamax") for row in settings] + noise
-    results = study(settings, values, states=states)
-    assert best_points(results, "optimizer") == ([1] if named else [])
 
 
 def panel(figure, label):
@@ -194,7 +148,6 @@ def test_a_value_that_was_never_tried_where_the_others_are_good_is_left_out(made
     assert other.uncovered("prior") == ["vampprior"]
     axes = panel(partial_dependence(other), "prior")
     assert list(axes.lines[0].get_xdata()) == [0, 1]
-    assert any(text.endswith("nats, some values left out") for text in texts(axes.figure))
     assert "Left out: prior = vampprior, never tried to the end" in reading(
         PLOTS["partial_dependence"], other
     )
@@ -211,13 +164,6 @@ def test_partial_dependence_leaves_out_what_has_one_value(made):
     ]
     assert "dropout" not in names
     assert "layers" in names
-
-
-@pytest.mark.parametrize("name", ["importance", "partial_dependence"])
-def test_the_same_study_gives_the_same_bytes(made, tmp_path, name):
-    for copy in ("a", "b"):
-        save(PLOTS[name].draw(StudyView(made)), tmp_path / copy)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_medians_at_equal_epochs_are_those_of_the_trials_of_a_choice():

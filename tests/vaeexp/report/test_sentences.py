@@ -782,10 +782,6 @@ SAID: dict[str, tuple[dict, str]] = {
         "It explains little of trials that its trees have not seen (out-of-bag R² 0.31): read "
         "tendencies from it, not numbers",
     ),
-    "plot.given": (
-        {"trials": 3},
-        "The study file gave the first 3; what the line gains there is no work of the search",
-    ),
     "plot.volume": (
         FRONT | {"first_worst": Figure(value=25.0), "second_worst": Figure(value=180.0)},
         "The area between the front and the reference point (rate 25.00, distortion 180.00), as "
