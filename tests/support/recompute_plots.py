@@ -7,11 +7,11 @@ from recompute_front import volume
 from recompute_statements import Values, hold, left_out, named, of, shared
 
 
-@of(*(f"plot.by_{kind}" for kind in ("trial", "run", "other_trial", "other_run")))
+@of("plot.by_trial", "plot.by_run")
 def drawn_by(study: Study, kind: str, values: Values) -> Values:
     run, trial = kind.endswith("run"), values["trial"]
     known = study.repeats["source_trial"].dropna() if run else study.ranked["number"]
-    hold((trial != study.best) == ("_other_" in kind) and trial in set(known.astype(int)))
+    hold(trial in set(known.astype(int)))
     return {"trial": trial}
 
 

@@ -9,7 +9,6 @@ Shapes: N images, B images at a time, C channels, H × W pixels, D features, n c
 uint8 [N, H, W, C].
 """
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,8 +33,6 @@ _SEPARATOR = 128
 # Of the window of Wang et al. 2004: a Gaussian of σ = 1.5 on 11 × 11 pixels.
 _SIGMA, _RADIUS = 1.5, 5
 _MOST = 10_000  # generated images
-# exp(−700) is still above 0 in float64; torchmetrics takes the logarithm of a share.
-_LEAST_LOG_PROBABILITY = -700.0
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
@@ -159,17 +156,16 @@ def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
     """Return the SSIM [B] of two sets of images [B, C, H, W] in [0, 1], mean over pixels and
     channels.
 
-    Wang et al. 2004, eq. 13. The window is a Gaussian of 11 × 11 pixels; smaller images take the
-    largest odd window that fits.
+    Wang et al. 2004, eq. 13. The window is a Gaussian of 11 × 11 pixels; images of fewer, at least
+    3 × 3, take the largest odd window that fits.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     radius = min(_RADIUS, (min(first.shape[-2:]) - 1) // 2)
     # torchmetrics cuts its Gaussian at int(3.5 σ + 0.5) pixels.
     sigma = _SIGMA if radius == _RADIUS else radius / 3.5
-    window = {"sigma": sigma} if radius else {"gaussian_kernel": False, "kernel_size": 1}
     similarity = structural_similarity_index_measure(
-        first, second, data_range=1.0, reduction="none", **window
+        first, second, data_range=1.0, reduction="none", sigma=sigma
     )
     assert isinstance(similarity, Tensor)  # a pair only if the contrast is asked for, too
     return similarity
@@ -221,18 +217,11 @@ def inception_score(logits: Tensor) -> float:
     """Return exp(E_x KL(p(y|x) ‖ p(y))) of logits [N, n] (Salimans et al. 2016), over all images,
     not in ten parts.
     """
-    from torchmetrics.image.inception import InceptionScore
-
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        # torchmetrics warns that it keeps all logits (they are few) and that one part has no
-        # spread. It shuffles with the global generator, so a fixed seed fixes the order of
-        # summation and with it the last digit.
-        warnings.simplefilter("ignore", UserWarning)
-        torch.default_generator.manual_seed(0)
-        metric = InceptionScore(feature=_Features(logits.shape[1]), splits=1)
-        metric.update(logits.cpu().double().log_softmax(1).clamp(min=_LEAST_LOG_PROBABILITY))
-        # Rounding can leave the score just outside its bounds.
-        return min(max(1.0, metric.compute()[0].item()), float(logits.shape[1]))
+    p = logits.cpu().double().softmax(1)
+    # The mean divergence is the entropy of the mean less the mean entropy; rounding can leave it
+    # just below 0.
+    entropy = torch.special.entr(p.mean(0)).sum()
+    return max(1.0, (entropy - torch.special.entr(p).sum(1).mean()).exp().item())
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:

@@ -344,17 +344,15 @@ def evaluate_test(
     if not vae.posterior.stochastic:
         return metrics, {}
     neg_elbo = terms.distortion + terms.rate
-    rates = rate_per_dimension(vae, images, seed=seed)
-    arrays: dict[str, np.ndarray] = {}
-    if rates is not None:
-        arrays |= {"rate_per_dimension": rates.numpy(), "rate_threshold": np.array(rate_threshold)}
-    arrays["neg_elbo_per_image"] = neg_elbo.float().numpy()
+    arrays = {"neg_elbo_per_image": neg_elbo.float().numpy()}
     metrics |= {
         "test/neg_elbo": neg_elbo.mean().item(),
         "test/neg_elbo_se": standard_error(neg_elbo),
         "test/rate": terms.rate.mean().item(),
     }
+    rates = rate_per_dimension(vae, images, seed=seed)
     if rates is not None:
+        arrays |= {"rate_per_dimension": rates.numpy(), "rate_threshold": np.array(rate_threshold)}
         metrics["test/used_dimensions"] = float(used_dimensions(rates, rate_threshold))
     if vae.decode(vae.latent_mask.unsqueeze(0)).support == "levels_256":
         metrics["test/bits_per_dimension"] = bits_per_dimension(

@@ -87,17 +87,15 @@ class Plot:
         parts: list[str | Statement] = [caption] if isinstance(caption, str) else [*caption]
         parts += confirmed.drawn_once(self.groups(view)) if self.groups else []
         best = view.best_with(self.shows) if self.shows else None
-        return [*parts, *([] if best is None else [_drawn_by(view, best[0])])]
+        return [*parts, *([] if best is None else [_drawn_by(best[0])])]
 
 
-def _drawn_by(view: StudyView, row: pd.Series) -> Statement:
+def _drawn_by(row: pd.Series) -> Statement:
     """Say which trial drew, or a run of which."""
     source = int(row["source_trial"] if row["repeat"] else row["number"])
-    kind = (
-        f"by_{'' if source == view.best_number else 'other_'}{'run' if row['repeat'] else 'trial'}"
-    )
+    kind = "run" if row["repeat"] else "trial"
     return Statement(
-        id=f"plot.{kind}", values={"trial": source}, rows=tuple(row_names(row.to_frame().T))
+        id=f"plot.by_{kind}", values={"trial": source}, rows=tuple(row_names(row.to_frame().T))
     )
 
 
@@ -162,8 +160,7 @@ CHAPTERS = _by_name(
                 "Latent units whose posterior mean varies over validation images (Burda et al. "
                 "2016), of each trial at its last epoch (large: complete), as shares where the "
                 "latent size varies. That variance has no scale of its own under a learned "
-                "prior; diamonds, where tested runs recorded them, count dimensions by their "
-                "rate.",
+                "prior; the tables of tested runs count dimensions by their rate.",
                 "Neither β nor the latent size was searched, or no trial has finished an epoch.",
                 objectives=None,
             ),

@@ -86,7 +86,8 @@ def traversals(arrays: Arrays) -> Figure:
     if "traversal_reach" in arrays:
         reach = float(arrays["traversal_reach"])
         values = np.linspace(-reach, reach, steps)
-        for place in range(0, steps, 2):  # words above every column would not fit
+        # Words above every column would not fit.
+        for place in np.unique(np.linspace(0, steps - 1, 5).round().astype(int)):
             middle = place * (wide + GAP) + wide / 2
             words = _deviations(values[place])
             style.write(axes, words, middle, heading * 0.75, colour=style.MUTED, va="bottom")
@@ -139,9 +140,7 @@ def _beside(axes: Axes, middle: float, text: str) -> None:
 
 def _deviations(value: float) -> str:
     """Return `+2.5 sd`, `mean` or `−2.5 sd`."""
-    if abs(value) < 1e-9:
-        return "mean"
-    return f"{'+' if value > 0 else ''}{format_number(value, 2).rstrip('0').rstrip('.')} sd"
+    return "mean" if abs(value) < 1e-9 else f"{value:+.3g} sd".replace("-", "−")
 
 
 def rate_per_dimension(arrays: Arrays) -> Figure | None:

@@ -318,67 +318,33 @@ def dependence_caption(view: StudyView) -> Caption:
 
 def active_units(view: StudyView) -> Figure | None:
     """Draw the active units of each trial at its last epoch against β and against latent size, one
-    panel for each searched.
+    panel for each searched; where the latent size varies they are shares of it.
 
-    Where the latent size varies they are shares of it. Dimensions whose rate is above the threshold
-    stand beside them for tested runs. None where neither was searched, or no trial has such a
-    figure.
+    None where neither was searched, or no trial has such a figure.
     """
-    at_best = column(view.confirm_runs, "result.test/used_dimensions")
-    by_rate = column(view.confirm_runs, "result.test_last/used_dimensions").fillna(at_best)
-    trials = _with_units(view, view.last_epochs, column(view.last_epochs, "val/active_units"))
-    tested = _with_units(view, view.confirm_runs, by_rate)
+    trials = view.last_epochs
+    units, y = column(trials, "val/active_units").astype(float), "active units"
+    full = float(view.fixed("latent_size") or math.nan)
+    if "latent_size" in view.parameters:
+        sizes = pd.to_numeric(column(trials, "params.latent_size"), errors="coerce").astype(float)
+        units, full, y = 100 * units / sizes, 100.0, "active units (% of the latent size)"
+    trials = trials.assign(units=units)[np.isfinite(units)]
     searched = [
         view.parameters[name] for name in ("beta", "latent_size") if name in view.parameters
     ]
     shown = [parameter for parameter in searched if parameter.of(trials).notna().any()]
     if not shown:
         return None
-    latent, y = view.fixed("latent_size"), "active units"
-    full = float(latent) if isinstance(latent, int) else math.nan
-    if "latent_size" in view.parameters:
-        full, y = 100.0, "active units (% of the latent size)"
     figure, panels = style.parameter_panels(len(shown), f"{y}, last epoch", same_values=True)
     figure.set_figheight(4.6)
-    most = np.nanmax([full, 1.0, trials["units"].max(), tested["units"].max()])
+    most = np.nanmax([full, 1.0, trials["units"].max()])
     for axes, parameter in zip(panels, shown, strict=True):
         axes.set_ylim(-0.03 * most, 1.12 * most)
         style.whole_ticks(axes.yaxis, 6)
         _draw_units(axes, trials, parameter)
-        if math.isfinite(full):
-            axes.axhline(full, label="all in use", **style.DASHED)
-        if len(tested):
-            x = parameter.numbers(parameter.places(tested))
-            label = f"by rate, tested ({len(tested)})"
-            style.draw_points(
-                axes,
-                row_names(tested),
-                x,
-                tested["units"],
-                s=44,
-                marker="D",
-                label=label,
-                facecolor="none",
-                edgecolor=style.COLOURS[3],
-                linewidths=1.6,
-                zorder=6,
-            )
+        axes.axhline(full, label="all in use", **style.DASHED)
     style.figure_legend(figure, panels[-1])
     return figure
-
-
-def _with_units(view: StudyView, trials: pd.DataFrame, units: pd.Series) -> pd.DataFrame:
-    """Return the trials with a number of units, in the column `units`; as percent of the latent
-    size where that was searched.
-    """
-    units = units.astype(float)
-    if "latent_size" in view.parameters:
-        units = (
-            100
-            * units
-            / pd.to_numeric(column(trials, "params.latent_size"), errors="coerce").astype(float)
-        )
-    return trials.assign(units=units)[np.isfinite(units)]
 
 
 def _draw_units(axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter) -> None:

@@ -352,9 +352,6 @@ TEMPLATES: dict[str, str] = {
     "plot.missing": "{count:plot} not drawn, and why",
     "plot.by_trial": "Drawn by trial {trial}",
     "plot.by_run": "Drawn by a confirmation run of trial {trial}",
-    "plot.by_other_trial": "Drawn by trial {trial}, the best that left such pictures",
-    "plot.by_other_run": "Drawn by a confirmation run of trial {trial}, the best that left such "
-    "pictures",
     "plot.same_training": "{others:quoted} has the same training as “{first}”, so it is not "
     "drawn a second time",
     "plot.several_same_training": "{others:quoted} have the same training as “{first}”, so they "

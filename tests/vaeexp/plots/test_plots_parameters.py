@@ -78,36 +78,6 @@ def test_names_of_choices_do_not_overlap_in_a_panel():
     assert boxes[0].x1 < boxes[1].x0
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        ["normal", "mixture", "factorised_mixture", "vampprior"],
-        ["adam", "adamax", "adamw", "radam", "sgd", "lion"],
-    ],
-)
-def test_names_that_stand_aslant_keep_clear_of_each_other(values):
-    """The line below the name of an optimizer once ran through the name of the next one."""
-    space = {
-        "optimizer": {"kind": "choice", "values": values},
-        "beta": SPACE["beta"],
-        "components": SPACE["beta"],
-    }
-    figure = partial_dependence(
-        StudyView(study(drawn(40, space=space), np.arange(40.0), space=space))
-    )
-    figure.draw_without_rendering()
-    axes = panel(figure, "optimizer")
-    ticks = axes.get_xticklabels()
-    angle = math.radians(ticks[0].get_rotation())
-    assert 0 < angle < math.pi / 2
-    apart = np.diff(
-        axes.transData.transform([(place, 0) for place in range(len(values))])[:, 0]
-    ).min()
-    for tick in ticks:
-        tick.set_rotation(0)
-        assert tick.get_window_extent().height < apart * math.sin(angle)
-
-
 def test_partial_dependence_finds_the_known_minimum(view):
     figure = partial_dependence(view)
     assert figure.get_supylabel() == "expected validation −ELBO (nats per image)"

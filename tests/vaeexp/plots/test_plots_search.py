@@ -51,14 +51,6 @@ def test_of_many_curves_some_are_drawn_evenly_and_all_are_counted(study):
     assert not [text for text in texts(learning_curves(StudyView(study))) if "at most" in text]
 
 
-def test_curves_of_pruned_trials_are_fainter_than_those_of_complete_ones(study):
-    axes = learning_curves(StudyView(study)).axes[0]
-    pruned, _, complete = (
-        found.get_alpha() for found in axes.collections if isinstance(found, LineCollection)
-    )
-    assert pruned < 0.7 * complete
-
-
 def few(study, numbers, **changes):
     """The study with these complete trials alone."""
     chosen = study.trials["number"].isin(numbers) & ~study.trials["repeat"]
