@@ -65,22 +65,16 @@ def _measure(path: str, vae: VAE, images: Tensor, seed: int) -> Tensor:
         # is.
         with torch.random.fork_rng(devices=[]):
             metric = part() if isinstance(part, type) else part
-            found = metric(Tested(vae, images, generator))
+            values = torch.as_tensor(metric(Tested(vae, images, generator))).cpu().double()
     except Exception as error:  # of the user's function, whatever it raises
         raise ValueError(
             f"metrics: '{path}' fails on images {list(shape)}: {one_line(error)}."
         ) from error
-    try:
-        values = torch.as_tensor(found).cpu().double()
-    except (TypeError, ValueError, RuntimeError):
-        values = None
-    if values is None or values.shape not in ((), shape[:1]):
-        got = type(found).__name__ if values is None else f"values {list(values.shape)}"
-        problem = (
-            f"returns {got} for {shape[0]:,} images; must return one number, or a value of each "
-            "image"
+    if values.shape not in ((), shape[:1]):
+        raise ValueError(
+            f"metrics: '{path}' returns values {list(values.shape)} for {shape[0]:,} images; must "
+            "return one number, or a value of each image."
         )
-        raise ValueError(f"metrics: '{path}' {problem}.")
     return values
 
 

@@ -143,7 +143,7 @@ def test_robust_limits_ignore_what_diverged():
     assert 169 < high < 190, "most of all points stay"
 
 
-@pytest.mark.parametrize("name", ["equal_epochs", "best_samples"])
+@pytest.mark.parametrize("name", ["confirmed_seeds", "best_samples"])
 def test_a_file_is_drawn_once_and_as_matplotlib_would_save_it(results, tmp_path, monkeypatch, name):
     draws, draw = [], Figure.draw
     monkeypatch.setattr(
