@@ -103,7 +103,7 @@ def latent_map(arrays: Arrays) -> Figure:
     """Draw t-SNE of posterior means of test images, a mark each, in the colour of its class; alike
     without classes, or with too many.
     """
-    points, classes = arrays["embedding"], arrays.get("classes", np.array([])).tolist()
+    points, classes = arrays["embedding"], arrays["classes"].tolist()
     figure = style.new_figure(6.6, 7.2)
     axes = figure.add_subplot()
     axes.set_aspect("equal", adjustable="datalim")
@@ -111,7 +111,7 @@ def latent_map(arrays: Arrays) -> Figure:
     style.label_axes(axes, "t-SNE 1 (no unit)", "t-SNE 2 (no unit)")
     axes.spines[:].set_color("#b0b0b0")
     look: dict[str, Any] = {"s": 14 if len(points) > 500 else 26, "linewidths": 0, "alpha": 0.75}
-    if "embedding_labels" not in arrays or not 1 < len(classes) <= NAMED_CLASSES:
+    if not 1 < len(classes) <= NAMED_CLASSES:
         axes.scatter(*points.T, color="#0072B2", **look)
         return figure
     # Points are drawn in the order of the images, so that no class lies on top.
@@ -153,7 +153,7 @@ def rate_per_dimension(arrays: Arrays) -> Figure | None:
     if (rates > threshold).all():
         return None
     few, nats = len(rates) <= NUMBERED, f"{format_value(threshold)} nats"
-    x = "number of the latent dimension" if few else "latent dimensions, the greatest rate first"
+    x = "latent dimension, the greatest rate first"
     figure, axes = style.one_plot(3.8, x=x, y="rate (nats per image)")
     order = np.argsort(-rates, kind="stable")
     positions, heights = np.arange(1, len(rates) + 1), rates[order]
