@@ -44,7 +44,7 @@ def importance(view: StudyView) -> Figure | None:
     positions = range(len(table))
     axes.barh(positions, share, color=style.STATE_COLOURS["complete"], height=0.62)
     axes.set_yticks(
-        positions, [style.wrapped(view.parameters[name].label, 34) for name in table.index]
+        positions, [style.wrapped(view.plan.parameters[name].label, 34) for name in table.index]
     )
     whiskers = [share - low, high - share]
     axes.errorbar(
@@ -67,7 +67,7 @@ def importance(view: StudyView) -> Figure | None:
 
 def importance_caption(view: StudyView) -> Caption:
     """Say how the importance is estimated, from how many trials."""
-    count = len(view.learned)
+    count = len(view.influence.learned)
     few = " With so few trials it is a rough guide." if count < 100 else ""
     return [
         Statement(
@@ -98,9 +98,11 @@ def equal_epochs(view: StudyView) -> Figure | None:
     Under promotion this is the first rung. Choices have the median of their trials. None without
     two such trials.
     """
-    epoch, trials = view.at_equal_epochs
+    epoch, trials = view.influence.at_equal_epochs
     parameters = [
-        parameter for parameter in view.parameters.values() if parameter.of(trials).notna().any()
+        parameter
+        for parameter in view.plan.parameters.values()
+        if parameter.of(trials).notna().any()
     ]
     if len(trials) < 2 or not parameters:
         return None
@@ -111,7 +113,7 @@ def equal_epochs(view: StudyView) -> Figure | None:
     low, high = style.robust_limits(trials.loc[complete, "value"], trials["value"])
     for panel, parameter in zip(panels, parameters, strict=True):
         panel.set_ylim(low, high)
-        _draw_at_epoch(panel, view, view.covered(trials, parameter.name), parameter)
+        _draw_at_epoch(panel, view, view.influence.covered(trials, parameter.name), parameter)
     panels[0].scatter([], [], s=40, **style.RING, label=f"best: trial {view.best_number}")
     style.figure_legend(figure, panels[0])
     style.off_scale(panels[0], trials["value"])
@@ -155,8 +157,11 @@ def equal_epochs_caption(view: StudyView) -> Caption:
     """Say at which epoch the trials are compared, which are left out, and what the plot does not
     show.
     """
-    epoch, trials = view.at_equal_epochs
-    failed, short = int((view.search["state"] == "failed").sum()), len(view.learned) - len(trials)
+    epoch, trials = view.influence.at_equal_epochs
+    failed, short = (
+        int((view.search["state"] == "failed").sum()),
+        len(view.influence.learned) - len(trials),
+    )
     text = (
         "A black bar is the median of two trials or more, where it lies on the scale. The plot "
         "shows which trials lead early: one that learns slowly stands high here and may win at "
@@ -203,7 +208,7 @@ def partial_dependence(view: StudyView) -> Figure | None:
     Values of a choice that the search did not cover are left out. None without a forest, or when
     they have one value.
     """
-    forest = view.forest
+    forest = view.influence.forest
     if forest is None:
         return None
     names = [
@@ -221,7 +226,7 @@ def _covered_places(view: StudyView, forest: Forest, name: str) -> pd.Series:
     """Return the places of the complete trials along a parameter, without those of values that are
     not covered, by trial.
     """
-    return _places(forest.parameters[name], view.covered(view.ranked, name))
+    return _places(forest.parameters[name], view.influence.covered(view.ranked, name))
 
 
 def _places(parameter: SearchedParameter, trials: pd.DataFrame) -> pd.Series:
@@ -279,10 +284,10 @@ def untold(view: StudyView) -> list[Statement]:
     """Say which values are left out because the search did not cover them, and which numbers were
     tried only with bad values of others.
     """
-    left = left_out(view.left_out, view.parameters)
+    left = left_out(view.influence.left_out, view.plan.parameters)
     kind = "" if promotes(view.study) else "_complete"
     said = Statement(id=f"plot.left_out{kind}", values={"left": left})
-    return [*([said] if left else []), *map(hole_statement, view.holes.numbers.values())]
+    return [*([said] if left else []), *map(hole_statement, view.influence.holes.numbers.values())]
 
 
 def dependence_caption(view: StudyView) -> Caption:
@@ -296,7 +301,7 @@ def dependence_caption(view: StudyView) -> Caption:
         "pruned), for choices their number."
     )
     parts: list[str | Statement] = [text, *untold(view)]
-    forest = view.forest
+    forest = view.influence.forest
     if forest is None:
         return parts
     kind = {0: "", 1: "_one_above"}.get(forest.capped, "_above")
@@ -324,13 +329,15 @@ def active_units(view: StudyView) -> Figure | None:
     """
     trials = view.last_epochs
     units, y = column(trials, "val/active_units").astype(float), "active units"
-    full = float(view.fixed("latent_size") or math.nan)
-    if "latent_size" in view.parameters:
+    full = float(view.plan.fixed("latent_size") or math.nan)
+    if "latent_size" in view.plan.parameters:
         sizes = pd.to_numeric(column(trials, "params.latent_size"), errors="coerce").astype(float)
         units, full, y = 100 * units / sizes, 100.0, "active units (% of the latent size)"
     trials = trials.assign(units=units)[np.isfinite(units)]
     searched = [
-        view.parameters[name] for name in ("beta", "latent_size") if name in view.parameters
+        view.plan.parameters[name]
+        for name in ("beta", "latent_size")
+        if name in view.plan.parameters
     ]
     shown = [parameter for parameter in searched if parameter.of(trials).notna().any()]
     if not shown:

@@ -15,7 +15,7 @@ from vaeexp.plots.style import MUTED, annotate, new_figure, shortened, write
 from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import Arrays, column, left_pictures, read_arrays
+from vaeexp.results.tables import Arrays, column, curve_of, left_pictures, read_arrays
 from vaeexp.words import (
     SHORT,
     format_briefly,
@@ -122,7 +122,9 @@ def epoch_words(view: StudyView, run: pd.Series, *, deterministic: bool = False)
     """Return `−ELBO 98.1 at epoch 30`, the last epoch, whose pictures are drawn; of an autoencoder
     the distortion.
     """
-    rate, distortion, epoch = view.curve(run).iloc[-1][["val/rate", "val/distortion", "epoch"]]
+    rate, distortion, epoch = curve_of(view.epochs, run).iloc[-1][
+        ["val/rate", "val/distortion", "epoch"]
+    ]
     figure = "distortion" if deterministic else "−ELBO"
     value = distortion if deterministic else rate + distortion
     state = f" ({run['state']})" if run["state"] != "complete" else ""
@@ -220,7 +222,7 @@ def beta_strip(view: StudyView) -> Figure | None:
     rows, differing = _strip_rows(view)
     labelled = []
     for trial, files in rows:
-        values = view.params(trial)
+        values = view.plan.params(trial)
         apart = format_briefly({name: values[name] for name in differing if name in values})
         title = f"{parameter_label('beta')} = {format_value(trial['params.beta'])}"
         labelled.append((title, f"{epoch_words(view, trial)}\n{apart}".strip(), files))
@@ -233,8 +235,10 @@ def _strip_rows(view: StudyView) -> tuple[list[tuple[pd.Series, Arrays]], list[s
         (trial, read_arrays(trial["folder"])) for _, trial in strip_trials(view).iterrows()
     ]
     rows = [(trial, files) for trial, files in candidates if files.keys() >= STRIP]
-    params = [view.params(trial) for trial, _ in rows]
-    values = {name: {format_value(each.get(name)) for each in params} for name in view.parameters}
+    params = [view.plan.params(trial) for trial, _ in rows]
+    values = {
+        name: {format_value(each.get(name)) for each in params} for name in view.plan.parameters
+    }
     return rows, [
         name for name, different in values.items() if name != "beta" and len(different) > 1
     ]
@@ -299,7 +303,7 @@ def best_median_worst(view: StudyView) -> Figure | None:
         trial = trials.iloc[place]
         files = read_arrays(trial["folder"])
         if files.keys() >= STRIP:
-            first = dict(itertools.islice(view.params(trial).items(), 2))
+            first = dict(itertools.islice(view.plan.params(trial).items(), 2))
             below = f"{epoch_words(view, trial)}\n{shortened(format_configuration(first), LONGEST)}"
             rows.append((f"{ranks[place]}: trial {trial['number']}", below, files))
     return picture_rows([("", rows)], margin=2.9) if len(rows) > 1 else None

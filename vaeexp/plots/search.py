@@ -163,8 +163,8 @@ def _draw_named(
     with a dot at its best epoch.
     """
     name = f"trial {trial['number']}"
-    if len(view.parameters) == 1:
-        name = format_configuration(view.params(trial))
+    if len(view.plan.parameters) == 1:
+        name = format_configuration(view.plan.params(trial))
     if place:
         lines = axes.plot(*curve.T, label=name, linewidth=1.5, **style.line_style(place - 1))
     else:

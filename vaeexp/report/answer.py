@@ -42,7 +42,7 @@ def answer_of(view: StudyView) -> Answer:
     checks = [] if view.trials.empty else check_study(view)
     doubted = (
         [check for check in checks if check.verdict == "warning"]
-        if view.nothing_learned
+        if view.verdict.nothing_learned
         else checks
     )
     return Answer(
@@ -142,8 +142,8 @@ def _gravest(checks: Sequence[Check]) -> list[Check]:
 
 def _next(view: StudyView, checks: Sequence[Check]) -> list[Statement]:
     """Return the command that the gravest doubt asks for."""
-    if view.nothing_learned:
-        return [view.nothing_learned[1]]
+    if view.verdict.nothing_learned:
+        return [view.verdict.nothing_learned[1]]
     commands = [check.command for check in _gravest(checks) if check.command]
     if commands:
         return [say("next.command", command=commands[0])]
@@ -157,7 +157,7 @@ def notices(view: StudyView) -> list[str]:
 
 def notice_statements(view: StudyView) -> list[Statement]:
     """Return the warnings, the gravest first; empty for a finished study on a whole data set."""
-    data, study, said = view.recorded("data"), view.study, []
+    data, study, said = view.plan.recorded("data"), view.study, []
     if data.get("subset"):
         said.append(say("notice.subset", title=data.get("title", "a subset of the data")))
     if study.stopped and not study.finished:
@@ -166,9 +166,9 @@ def notice_statements(view: StudyView) -> list[Statement]:
         ended = int((~view.trials["repeat"] & view.trials["state"].isin(ENDED)).sum())
         kind = "notice.one_ended" if ended == 1 else "notice.ended"
         said.append(say(kind, ended=ended, planned=study.budget.get("trials") or None))
-    if view.fixed("binarisation") == "none" and view.fixed("likelihood") == "bernoulli":
+    if view.plan.fixed("binarisation") == "none" and view.plan.fixed("likelihood") == "bernoulli":
         said.append(say("notice.grey"))
-    if view.fixed("posterior") == "deterministic":
+    if view.plan.fixed("posterior") == "deterministic":
         said.append(say("notice.deterministic"))
     return said
 

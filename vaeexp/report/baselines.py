@@ -77,7 +77,7 @@ def protocol_tables(view: StudyView) -> list[Block]:
     """Return the chapter, block by block; empty without a confirmed configuration and without a
     baseline.
     """
-    settings = [*view.confirmed, *view.baselines]
+    settings = [*view.confirmed, *view.retrained.baselines]
     if not settings:
         return []
     elsewhere = other_data(view)
@@ -97,7 +97,7 @@ def protocol_tables(view: StudyView) -> list[Block]:
 
 def sub_pixels(view: StudyView) -> int:
     """Return D = H·W·C of the study's images; 0 where it is not recorded."""
-    shape = view.recorded("data").get("image_shape")
+    shape = view.plan.recorded("data").get("image_shape")
     return math.prod(shape) if shape else 0
 
 
@@ -105,7 +105,7 @@ def _title(view: StudyView, row: TestedSetting) -> str:
     """Return the heading of a protocol: `Static binarisation, bernoulli likelihood, gaussian
     posterior`.
     """
-    shape = view.recorded("data").get("image_shape") or [1]
+    shape = view.plan.recorded("data").get("image_shape") or [1]
     names = ("binarisation", "likelihood", "posterior")
     # Where the study's settings are not recorded, its protocol has them.
     recorded = [
@@ -314,6 +314,6 @@ def _reported(view: StudyView, group: Sequence[TestedSetting]) -> Block:
     which they did not use.
     """
     lines = [f"{escape(row.title)}: {escape(row.published)}" for row in group if row.published]
-    if not lines or view.recorded("data").get("subset"):
+    if not lines or view.plan.recorded("data").get("subset"):
         return ""
     return "Reported elsewhere, as the study file has it:\n\n", bullets(lines)

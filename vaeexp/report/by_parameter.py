@@ -59,7 +59,7 @@ def parameter_tables(view: StudyView) -> list[Block]:
 
 def _tabled(view: StudyView) -> list[list[str]]:
     """Return the parameters of each table; components stand with the prior that has them."""
-    parameters = {} if view.front is not None else view.parameters
+    parameters = {} if view.front is not None else view.plan.parameters
     joint = {"prior", "components"} <= parameters.keys() and parameters["prior"].is_choice
     return [["prior", name] if name == "components" and joint else [name] for name in parameters]
 
@@ -68,7 +68,7 @@ def untold(view: StudyView, names: Sequence[str]) -> list[Statement]:
     """Name the values that are not in the table because nothing shows them where the others are
     good, and those of which the trials say nothing.
     """
-    left, numbers = left_out(view.left_out, names), view.holes.numbers
+    left, numbers = left_out(view.influence.left_out, names), view.influence.holes.numbers
     kind = "table.left_out" if promotes(view.study) else "table.left_out_complete"
     holes = [hole_statement(numbers[name]) for name in names if name in numbers]
     return [say(kind, left=left), *holes] if left else holes
@@ -81,15 +81,15 @@ def by_parameter(view: StudyView, *names: str) -> str:
     With a second parameter, for each value of that within each value of the first. Empty for other
     numbers, and without a trial.
     """
-    if view.parameters[names[0]].kind == "float":
+    if view.plan.parameters[names[0]].kind == "float":
         return ""
-    groups: list[Group] = [((), view.covered(view.search, names[0]))]
+    groups: list[Group] = [((), view.influence.covered(view.search, names[0]))]
     for name in names:
         groups = [
             ((*texts, text), own)
             for texts, trials in groups
-            for text, own in _split(view.parameters[name], trials)
-            if text not in view.uncovered(name) and (not texts or len(own))
+            for text, own in _split(view.plan.parameters[name], trials)
+            if text not in view.influence.uncovered(name) and (not texts or len(own))
         ]
     if len(names) > 1:
         groups = [
@@ -151,7 +151,7 @@ def _group_table(view: StudyView, titles: Sequence[str], groups: Sequence[Group]
         states, median = trials["state"], format_number(summary.median)
         failed, best = (states == "failed").sum(), format_number(summary.best)
         if paused:
-            promoted = trials["number"].isin(view.judged).sum()
+            promoted = trials["number"].isin(view.influence.judged).sum()
             counts, ends = [len(trials), promoted, (states == "complete").sum(), failed], [best]
         else:
             counts = [summary.complete, summary.pruned, failed]

@@ -53,11 +53,11 @@ def use(view: StudyView) -> list[Statement]:
     if view.front is not None and len(view.front.members):
         return [_front(view.front)]
     trial = view.best_trial
-    if view.nothing_learned:
-        return [view.nothing_learned[0]]
+    if view.verdict.nothing_learned:
+        return [view.verdict.nothing_learned[0]]
     if trial is None:
         return [_nothing_yet(view)]
-    configuration, number = view.params(trial), int(trial["number"])
+    configuration, number = view.plan.params(trial), int(trial["number"])
     kind = "use.trial" if view.study.finished else "use.so_far"
     chosen = say(
         kind if configuration else "use.only_trial",
@@ -117,13 +117,19 @@ def get(view: StudyView) -> list[Statement]:
     """Return what the best setting reaches, how far the next one is behind, and which unfinished
     trial had come further.
     """
-    if view.best_trial is None or view.front is not None or view.nothing_learned:
+    if view.best_trial is None or view.front is not None or view.verdict.nothing_learned:
         return []
-    runs = view.confirm_runs[view.confirm_runs["source_trial"] == view.best_number]
+    runs = view.retrained.confirm_runs[
+        view.retrained.confirm_runs["source_trial"] == view.best_number
+    ]
     reached = _tested(view, runs) if len(runs) else _searched(view)
     level = view.best.value if view.best else math.nan
-    margins = [_margin(margin, level) for margin in view.margins[:1]]
-    return [reached, *margins, *([came_further(view.further)] if view.further else [])]
+    margins = [_margin(margin, level) for margin in view.retrained.margins[:1]]
+    return [
+        reached,
+        *margins,
+        *([came_further(view.verdict.further)] if view.verdict.further else []),
+    ]
 
 
 def _tested(view: StudyView, runs: pd.DataFrame) -> Statement:
@@ -203,7 +209,7 @@ def _failures(view: StudyView) -> tuple[Statement, ...]:
     """Return the new seeds of the best setting that failed."""
     own = [
         each
-        for each in view.new_seeds
+        for each in view.retrained.new_seeds
         if each.purpose == "confirm" and each.source_trial == view.best_number
     ]
     return next((failed_seeds(each.failures, each.planned) for each in own if each.failed), ())
@@ -236,12 +242,12 @@ def findings(view: StudyView) -> list[Statement]:
     """Return what was compared, the baselines and the searched parameters, each kind with its
     largest effect first.
     """
-    if view.ranked.empty or view.nothing_learned:
+    if view.ranked.empty or view.verdict.nothing_learned:
         return []
     return [
         *compared(view),
         *baselines(view),
-        *map(_failed, view.divergences),
+        *map(_failed, view.influence.divergences),
         *parameters(view),
         *uncovered(view),
     ]
@@ -254,7 +260,7 @@ def compared(view: StudyView) -> list[Statement]:
     pairs = [pair for pair in view.pairs if len(pair.pairs)]
     level = view.best.value if view.best else math.nan
     known = {pair.parameter for pair in pairs}
-    without = [parameter_label(name) for name in view.compared_parameters if name not in known]
+    without = [parameter_label(name) for name in view.plan.compared_parameters if name not in known]
     return [
         *_largest_first((_pair(pair, level) for pair in pairs), "gap"),
         *(say("compare.none", parameter=label) for label in without),
@@ -396,12 +402,16 @@ def _how_sure(interactions: Sequence[Interaction]) -> list[Statement]:
 
 def baselines(view: StudyView) -> list[Statement]:
     """Return a statement for each baseline, the one furthest from the best first."""
-    return _largest_first((_baseline(view, setting) for setting in view.baselines), "gap")
+    return _largest_first((_baseline(view, setting) for setting in view.retrained.baselines), "gap")
 
 
 def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
     """Set a baseline against the confirmed setting that it changes, or against the best."""
-    other, margin, names = view.opposed(setting), view.margin_of(setting), row_names(setting.runs)
+    other, margin, names = (
+        view.retrained.opposed(setting),
+        view.retrained.margin_of(setting),
+        row_names(setting.runs),
+    )
     values: dict[str, Any] = {"title": setting.title, "n": len(setting.runs)}
     if other is None or not other.test("distortion").n:
         values |= {name: figure_on_test(setting, name) for name in ("neg_elbo", "fid")}
@@ -449,17 +459,19 @@ def parameters(view: StudyView) -> list[Statement]:
     """Return a statement for each searched parameter, the largest effect first: what was tried,
     where the best have it, what it costs elsewhere.
     """
-    if len(view.judged) < LEAST_TRIALS and len(view.parameters) > 1:
-        return [say("parameter.few", judged=len(view.judged), least=LEAST_TRIALS)]
-    ends = {effect.parameter: effect.winner_at for effect in view.effects}
-    statements = [_parameter(view, effect, ends[effect.parameter]) for effect in view.equal_epochs]
-    holes = [hole_statement(hole) for hole in view.holes.numbers.values()]
+    if len(view.influence.judged) < LEAST_TRIALS and len(view.plan.parameters) > 1:
+        return [say("parameter.few", judged=len(view.influence.judged), least=LEAST_TRIALS)]
+    ends = {effect.parameter: effect.winner_at for effect in view.influence.effects}
+    statements = [
+        _parameter(view, effect, ends[effect.parameter]) for effect in view.influence.equal_epochs
+    ]
+    holes = [hole_statement(hole) for hole in view.influence.holes.numbers.values()]
     in_list = [replace(hole, id=f"parameter.{hole.id.replace('.', '_')}") for hole in holes]
     return [*_largest_first(statements, "behind"), *in_list]
 
 
 def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> Statement:
-    parameter = view.parameters[effect.parameter]
+    parameter = view.plan.parameters[effect.parameter]
     label, tried = parameter_label(parameter.name), parameter.of(view.search).dropna()
     texts = tuple(dict.fromkeys(map(format_value, tried)))
     if not texts:
@@ -501,7 +513,7 @@ def uncovered(view: StudyView) -> list[Statement]:
     """
     if len(view.ranked) < 2:
         return []
-    effects = [effect for effect in view.equal_epochs if math.isfinite(effect.behind.low)]
+    effects = [effect for effect in view.influence.equal_epochs if math.isfinite(effect.behind.low)]
     known = {(effect.parameter, format_value(effect.at)) for effect in effects}
     return [
         say(
@@ -512,7 +524,7 @@ def uncovered(view: StudyView) -> list[Statement]:
             complete=coverage.complete,
             elsewhere=_elsewhere(view, coverage),
         )
-        for coverage in chain.from_iterable(view.coverage.values())
+        for coverage in chain.from_iterable(view.influence.coverage.values())
         if not coverage.covered and (coverage.parameter, coverage.text) not in known
     ]
 
@@ -522,8 +534,8 @@ def _elsewhere(view: StudyView, coverage: Coverage) -> tuple[Statement, ...]:
     own = [pair for pair in view.pairs if pair.parameter == coverage.parameter and len(pair.pairs)]
     compared_values = {format_value(value) for pair in own for value in (pair.first, pair.second)}
     found = [say("elsewhere.pairs")] if coverage.text in compared_values else []
-    for setting in view.baselines:
-        spec = view.baseline_specs[str(setting.baseline)]
+    for setting in view.retrained.baselines:
+        spec = view.plan.baseline_specs[str(setting.baseline)]
         value = (spec.get("settings") or {}).get(coverage.parameter)
         if value is not None and format_value(value) == coverage.text and spec.get("at") == "best":
             found.append(say("elsewhere.baseline", title=setting.title))
@@ -553,9 +565,9 @@ def _pruned(view: StudyView) -> list[Statement]:
         return []
     if not pruned:
         return [say("cost.pruned_none")]
-    saved, spent = view.epochs_saved, int(view.search["epochs"].sum())
+    saved, spent = view.plan.epochs_saved(view.search), int(view.search["epochs"].sum())
     # Patience would have ended some of them, too.
-    kind = "cost.pruned_up_to" if view.fixed("patience") else "cost.pruned"
+    kind = "cost.pruned_up_to" if view.plan.fixed("patience") else "cost.pruned"
     return [
         say(
             kind,

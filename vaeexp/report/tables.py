@@ -16,10 +16,11 @@ from vaeexp.report.findings import pair_caveats
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
 from vaeexp.report.sentences import Block, Words, bullets, joined, markdown
 from vaeexp.results.front_view import FrontView
+from vaeexp.results.plan import PROTOCOL
 from vaeexp.results.slow_learners import late_trials
 from vaeexp.results.statements import NATS, Figure, Statement, say
-from vaeexp.results.study_view import PROTOCOL, StudyView
-from vaeexp.results.tables import component_order, heaviest, row_names
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import component_order, heaviest, row_names, with_best_epoch
 from vaeexp.results.tested_settings import ERROR_RATE, PairComparison, TestedSetting, WinnerMargin
 from vaeexp.words import (
     format_configuration,
@@ -49,7 +50,7 @@ Figures = Literal["validation", "test", "other"]
 
 def ranked_table(view: StudyView) -> str:
     """Return the ten best complete trials of the search."""
-    best = view.with_best_epoch(view.ranked.head(TOP), "val")
+    best = with_best_epoch(view.epochs, view.ranked.head(TOP), "val")
     total, *parts = SUM
     names = [*parts, "active_units"]
     header = [
@@ -73,7 +74,7 @@ def ranked_table(view: StudyView) -> str:
 
 
 def _configuration(view: StudyView, trial: pd.Series) -> str:
-    return escape(format_configuration(view.params(trial)))
+    return escape(format_configuration(view.plan.params(trial)))
 
 
 def active_share(units: Any, latent_size: Any) -> str:
@@ -115,8 +116,8 @@ def confirmed_table(view: StudyView) -> str:
     The best on validation stands first.
     """
     search = view.trials[~view.trials["repeat"]].set_index("number")["objective"]
-    margins = {margin.source_trial: margin for margin in view.margins}
-    shape, race = view.recorded("data").get("image_shape") or [1], view.race
+    margins = {margin.source_trial: margin for margin in view.retrained.margins}
+    shape, race = view.plan.recorded("data").get("image_shape") or [1], view.retrained.race
     columns: list[Column] = [
         ("trial", lambda setting: str(setting.source_trial)),
         ("seeds", lambda setting: setting.seeds),
@@ -146,7 +147,7 @@ def confirmed_table(view: StudyView) -> str:
         )
     if any(setting.test("bits_per_dimension").n for setting in view.confirmed):
         columns.append((METRICS["bits_per_dimension"].label, mean_on_test("bits_per_dimension")))
-    lost = [setting for setting in view.untrained if setting.baseline is None]
+    lost = [setting for setting in view.retrained.untrained if setting.baseline is None]
     return table_of([*columns, CONFIGURATION], [*view.confirmed, *lost])
 
 
@@ -356,7 +357,7 @@ def table_chapter(view: StudyView) -> list[Block]:
     blocks: list[Block] = [
         heading("Tables"),
         "All trials with all their figures: [trials.csv](trials.csv); every epoch of them: "
-        f"[curves.csv](curves.csv){images if view.per_image else ''}. This report for programs: "
+        f"[curves.csv](curves.csv){images if view.retrained.per_image else ''}. This report for programs: "
         "[summary.json](summary.json).",
     ]
     for section in SECTIONS:
@@ -379,18 +380,18 @@ def protocol_line(view: StudyView, figures: Figures) -> Block:
     """Return in a line what the figures of a table have in common; empty where the study has one
     protocol alone.
     """
-    protocol = view.recorded("protocol")
-    others = view.recorded("protocols").values()
+    protocol = view.plan.recorded("protocol")
+    others = view.plan.recorded("protocols").values()
     if all(other.get(name) == protocol.get(name) for other in others for name in PROTOCOL):
         return ""
     parts = [protocol[name] for name in ("data", "split") if protocol.get(name)]
     for name in ("binarisation", "likelihood", "posterior"):
-        value = protocol.get(name) or view.fixed(name)
+        value = protocol.get(name) or view.plan.fixed(name)
         # The protocol at the end of the report says in full what a binarisation means.
         parts += [f"{name} {str(value).split(' (')[0]}"] if value else []
     if figures != "other":
         parts.append("−ELBO at β = 1 with one posterior sample per image")
-    samples = view.fixed("importance_samples") if figures == "test" else None
+    samples = view.plan.fixed("importance_samples") if figures == "test" else None
     line = f"Protocol: {escape('; '.join(parts))}"
     return (
         (line, "; ", Words(say("table.samples", samples=samples)), ".") if samples else f"{line}."
@@ -398,10 +399,10 @@ def protocol_line(view: StudyView, figures: Figures) -> Block:
 
 
 def _confirmed_pairs(view: StudyView) -> list[Statement]:
-    if not view.margins:
+    if not view.retrained.margins:
         return []
-    looks = view.race.looks if view.race else None
-    pairs = max(margin.tests for margin in view.margins)
+    looks = view.retrained.race.looks if view.retrained.race else None
+    pairs = max(margin.tests for margin in view.retrained.margins)
     return [say("table.confirmed_pairs", looks=looks, pairs=pairs, rate=ERROR_RATE)]
 
 
@@ -486,7 +487,7 @@ def race(view: StudyView) -> list[Statement]:
     """Return how the race ended and, where configurations were dropped, the rule and when each was
     dropped.
     """
-    race = view.race
+    race = view.retrained.race
     if race is None or not race.order:
         return []
     confirming = view.trials["purposes"].map(lambda purposes: "confirm" in purposes)

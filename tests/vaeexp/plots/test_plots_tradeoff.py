@@ -14,6 +14,7 @@ from vaeexp.plots.style import MUTED
 from vaeexp.plots.tradeoff import SCORED_AT_ONE, fid_against_elbo, rate_distortion
 from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import finite_points
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,9 @@ def test_the_plane_has_the_colour_of_beta_open_marks_and_a_ring_around_the_best(
     assert len(complete.get_facecolors())
     assert not len(others.get_facecolors())
     assert complete.get_sizes()[0] > 2 * others.get_sizes()[0]
-    betas = view.points.groupby(view.points["state"] == "complete")["params.beta"]
+    betas = finite_points(view.last_epochs).groupby(
+        finite_points(view.last_epochs)["state"] == "complete"
+    )["params.beta"]
     assert sorted(complete.get_array()) == pytest.approx(sorted(betas.get_group(True)))
     assert figure.axes[1].get_ylabel() == "β"
     assert ring.get_gid() == f"trials:{view.best_number}"
@@ -145,6 +148,8 @@ def test_fid_stands_beside_fid_of_as_many_samples_and_images_alone(other):
         for points in fid_against_elbo(view).axes[0].collections
         for row in points.get_gid()[7:].split(",")
     }
-    wanted = view.confirm_runs[~view.confirm_runs["number"].isin(worst)]["number"]
+    wanted = view.retrained.confirm_runs[~view.retrained.confirm_runs["number"].isin(worst)][
+        "number"
+    ]
     assert drawn == {f"r{number}" for number in wanted}
     assert fid_against_elbo(StudyView(make_results())) is None

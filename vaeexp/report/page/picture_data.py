@@ -14,7 +14,8 @@ import pandas as pd
 from PIL import Image
 
 from vaeexp.report.page.room import MOST_BYTES, Room, size_of
-from vaeexp.results.study_view import PROTOCOL, StudyView
+from vaeexp.results.plan import PROTOCOL
+from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import Arrays, load_arrays, read_arrays
 from vaeexp.run_files import PICTURES, SHEET
 from vaeexp.words import join_and, plural
@@ -39,11 +40,11 @@ def picture_data(view: StudyView, trials: pd.DataFrame, room: int = MOST_BYTES) 
     D · S pictures) with dimensions. notes: sentences on what was left out. A strip has its pictures
     side by side: png (data URI), and how many there are of each kind.
     """
-    own = view.protocol()
+    own = view.plan.protocol()
     other = {
         name
-        for name in view.baseline_specs
-        if any(view.protocol(name).get(part) != own.get(part) for part in IMAGES)
+        for name in view.plan.baseline_specs
+        if any(view.plan.protocol(name).get(part) != own.get(part) for part in IMAGES)
     }
     of_others = trials["baseline"].isin(other)
     album = Album(trials[~of_others], min(room, MOST_PICTURED))
