@@ -32,12 +32,12 @@ CONSTANTS = (
     ),
     # what plots draw at most, and what they need
     *(
-        "up to 8 complete trials",
+        "Up to 7 complete trials",
         "Of more than 100 trials",
         "100 are drawn",
         "takes 10 complete trials",
         "10 complete or promoted",
     ),
-    *("at least 3 times the smallest", "best β near 1 follows", "posterior (2)", "autoencoder (2)"),
+    *("best β near 1 follows", "posterior (2)", "autoencoder (2)"),
 )
 """Pieces of sentences."""

@@ -7,11 +7,11 @@ from recompute_front import volume
 from recompute_statements import Values, hold, left_out, named, of, shared
 
 
-@of(*(f"plot.by_{kind}" for kind in ("trial", "run", "other_trial", "other_run")))
+@of("plot.by_trial", "plot.by_run")
 def drawn_by(study: Study, kind: str, values: Values) -> Values:
     run, trial = kind.endswith("run"), values["trial"]
     known = study.repeats["source_trial"].dropna() if run else study.ranked["number"]
-    hold((trial != study.best) == ("_other_" in kind) and trial in set(known.astype(int)))
+    hold(trial in set(known.astype(int)))
     return {"trial": trial}
 
 
@@ -68,11 +68,6 @@ def hole(study: Study, kind: str, values: Values) -> Values:
     known = [name for name, end in ends.items() if end is not None]
     hold(kind == f"hole.{known[0] if len(known) == 1 else 'both'}")
     return {**ends, "trials": entry["trials"], "shared": shared(study, entry["shared"])}
-
-
-@of("plot.given")
-def given(study: Study, *_: object) -> Values:
-    return {"trials": min(len(study.report.file["start"]), len(study.search))}
 
 
 @of("plot.volume")

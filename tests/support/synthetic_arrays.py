@@ -28,6 +28,7 @@ def evaluation_arrays() -> dict[str, np.ndarray]:
         "rate_per_dimension": np.array(
             [1.9, 0.002, 3.1, 2.2, 0.0, 2.7, 0.4, 2.5, 1.1, 0.02, 2.9, 0.004]
         ),
+        "rate_threshold": np.array(0.1),
         "nll_k": np.array([1, 2, 5, 10, 20, 50, 100, 200, 500]),
         "nll_by_k": 92 + 5 * np.array([1, 2, 5, 10, 20, 50, 100, 200, 500]) ** -0.35,
         **_components(),

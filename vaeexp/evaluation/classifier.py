@@ -41,8 +41,6 @@ class ImageClassifier(nn.Module):
     Images with a side of more than 64 pixels are first averaged down to 64.
     """
 
-    num_features = FEATURES
-
     def __init__(self, image_shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
         channels, height, width = image_shape
@@ -56,9 +54,9 @@ class ImageClassifier(nn.Module):
             convolution = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
             blocks += [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
         self.body = nn.Sequential(
-            *blocks, nn.Flatten(1), nn.Linear(widths[-1] * math.prod(sides), self.num_features)
+            *blocks, nn.Flatten(1), nn.Linear(widths[-1] * math.prod(sides), FEATURES)
         )
-        self.head = nn.Linear(self.num_features, classes)
+        self.head = nn.Linear(FEATURES, classes)
 
     def features(self, x: Tensor) -> Tensor:
         """Return the activations of the last hidden layer [B, 128], ≥ 0, of targets x [B, C, H, W]
@@ -155,9 +153,7 @@ def train_classifier(
     epochs = max(1, min(_EPOCHS, round(_SEEN / len(answers))))
     optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE)
     steps = epochs * -(-min(len(answers), _SEEN) // _BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, _LEARNING_RATE, total_steps=max(steps, 2)
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps)
     for _ in range(epochs):
         for rows in torch.randperm(len(answers), generator=generator)[:_SEEN].split(_BATCH):
             # By batches, because the memory map may be larger than memory.

@@ -25,61 +25,49 @@ _PERPLEXITY, _ITERATIONS = 30.0, 500
 
 
 def gallery(
-    vae: VAE, images: Tensor, labels: np.ndarray | Tensor, *, seed: int
-) -> dict[str, np.ndarray]:
-    """Return pictures of the latent space by name, from N ≥ 1 targets [N, C, H, W] in [0, 1] and
-    their labels [N].
-
-    latent_interpolations, spherical_interpolations, pixel_interpolations [P ≤ 3, 10, H, W, C]: all
-    between the same pairs. traversals [D ≤ 8, 9, H, W, C]: the most active dimensions, each over
-    mean ± 2.5 standard deviations of its aggregate posterior. manifold [15, 15, H, W, C]: only for
-    two latent dimensions.
-    """
-    first, second = (images[indices] for indices in pairs(labels))
-    looked_at = images[chosen(len(images), seed)]
-    kinds = {"latent": "linear", "spherical": "spherical", "pixel": "pixel"}
-    shown = {
-        f"{name}_interpolations": interpolations(vae, first, second, _STEPS, kinds[name])
-        for name in kinds
-    }
-    shown["traversals"], _ = traversals(
-        vae, looked_at, dimensions=_DIMENSIONS, steps=_VALUES, reach=REACH
-    )
-    if int(vae.latent_mask.sum()) == 2:
-        shown["manifold"] = manifold(vae, SIDE, looked_at)
-    return shown
-
-
-def latent_arrays(
     vae: VAE,
     images: Tensor,
     labels: np.ndarray | Tensor,
     classes: Sequence[str] | None,
     *,
     seed: int,
-) -> dict[str, np.ndarray]:
-    """Return the arrays that belong to `gallery`, from the same arguments and the class names (None
-    without names).
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return pictures of the latent space by name, and arrays that belong to them, from N ≥ 1
+    targets [N, C, H, W] in [0, 1], their labels [N] and the class names (None without names).
 
-    embedding float32 [N ≤ 2000, 2]: t-SNE of the posterior means of images drawn with the seed.
-    With classes, embedding_labels int64 [N]: the labels of these images. classes unicode [n]: the
-    class names, empty without names. traversal_dimensions int64 [D]: the indices, from 0, of the
-    dimensions that `gallery` traverses. traversal_reach float64 []: half the length of a traversal,
+    Pictures. latent_interpolations, spherical_interpolations, pixel_interpolations [P ≤ 3, 10, H,
+    W, C]: all between the same pairs. traversals [D ≤ 8, 9, H, W, C]: the most active dimensions,
+    each over mean ± 2.5 standard deviations of its aggregate posterior. manifold [15, 15, H, W, C]:
+    only for two latent dimensions.
+
+    Arrays. embedding float32 [N ≤ 2000, 2]: t-SNE of the posterior means of images drawn with the
+    seed. With classes, embedding_labels int64 [N]: the labels of these images. classes unicode [n]:
+    the class names, empty without names. traversal_dimensions int64 [D]: the indices, from 0, of
+    the dimensions that are traversed. traversal_reach float64 []: half the length of a traversal,
     in standard deviations. Where a model has them: those of `component_use`.
     """
+    first, second = (images[indices] for indices in pairs(labels))
     indices = chosen(len(images), seed)
-    looked_at = images[indices]
-    of_images = (
-        {"embedding_labels": np.asarray(labels).astype(np.int64)[indices]} if classes else {}
-    )
-    return {
-        "embedding": embedding(vae, looked_at, seed=seed),
-        **of_images,
-        "classes": np.array(classes or (), dtype=np.str_),
-        "traversal_dimensions": _most_active(vae, codes_of(vae, looked_at)[0], _DIMENSIONS).numpy(),
-        "traversal_reach": np.array(REACH),
-        **component_use(vae, images, labels, len(classes or ()), seed=seed),
+    looked_at, names = images[indices], classes or ()
+    shown = {
+        f"{name}_interpolations": interpolations(vae, first, second, _STEPS, kind)
+        for name, kind in (("latent", "linear"), ("spherical", "spherical"), ("pixel", "pixel"))
     }
+    shown["traversals"], dimensions = traversals(
+        vae, looked_at, dimensions=_DIMENSIONS, steps=_VALUES, reach=REACH
+    )
+    if int(vae.latent_mask.sum()) == 2:
+        shown["manifold"] = manifold(vae, SIDE, looked_at)
+    arrays = {
+        "embedding": embedding(vae, looked_at, seed=seed),
+        "classes": np.array(names, dtype=np.str_),
+        "traversal_dimensions": dimensions,
+        "traversal_reach": np.array(REACH),
+        **component_use(vae, images, labels, len(names), seed=seed),
+    }
+    if names:
+        arrays["embedding_labels"] = np.asarray(labels).astype(np.int64)[indices]
+    return shown, arrays
 
 
 def pairs(labels: np.ndarray | Tensor, count: int = _PAIRS) -> tuple[list[int], list[int]]:
@@ -128,15 +116,15 @@ def _spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """Return codes [P, S, L] on the great circle between the directions of a and b, with lengths
     interpolated linearly.
 
-    The way is linear where a and b are nearly parallel, opposite or zero, because they then
-    determine no circle.
+    The way is linear where a and b are nearly parallel or opposite, because they then determine no
+    circle.
     """
     lengths = [code.norm(dim=-1, keepdim=True) for code in (a, b)]
     u, v = (code / length.clamp_min(1e-12) for code, length in zip((a, b), lengths, strict=True))
     # Kahan's formula, because the arc cosine of u·v loses half of the digits of a small angle.
     angle = 2 * torch.atan2((u - v).norm(dim=-1, keepdim=True), (u + v).norm(dim=-1, keepdim=True))
     sine = angle.sin()
-    determined = (sine > 1e-4) & (lengths[0] > 1e-6) & (lengths[1] > 1e-6)
+    determined = sine > 1e-4
     direction = (((1 - t) * angle).sin() * u + (t * angle).sin() * v) / torch.where(
         determined, sine, 1.0
     )
@@ -155,7 +143,9 @@ def traversals(
     images.
     """
     means, variances = codes_of(vae, images)
-    numbers = _most_active(vae, means, dimensions)
+    activity = means.var(0, correction=0).masked_fill(vae.latent_mask.cpu() == 0, -1.0)
+    count = min(dimensions, int(vae.latent_mask.sum()))
+    numbers = activity.argsort(descending=True, stable=True)[:count]
     centre, spread = means.mean(0), (means.var(0, correction=0) + variances.mean(0)).sqrt()
     z = means[0].repeat(len(numbers), steps, 1)  # [D, S, L]
     sweep = torch.linspace(-reach, reach, steps, dtype=torch.float64)
@@ -165,14 +155,6 @@ def traversals(
     return decoded(vae, z), numbers.numpy()
 
 
-def _most_active(vae: VAE, means: Tensor, dimensions: int) -> Tensor:
-    """Return the indices [D] of the dimensions that the mask keeps, the most active first."""
-    activity = means.var(0, correction=0).masked_fill(vae.latent_mask.cpu() == 0, -1.0)
-    return activity.argsort(descending=True, stable=True)[
-        : min(dimensions, int(vae.latent_mask.sum()))
-    ]
-
-
 def manifold(vae: VAE, side: int, images: Tensor) -> np.ndarray:
     """Decode a grid over two latent dimensions, [side, side, H, W, C]; the first rises to the
     right, the second upwards.
@@ -180,14 +162,9 @@ def manifold(vae: VAE, side: int, images: Tensor) -> np.ndarray:
     Both dimensions go through the quantiles (i + ½) / side of the prior (Kingma & Welling 2014,
     figure 4), so that each picture stands for an equal share of the prior. A prior without
     quantiles, or a posterior without a density (nothing ties it to the prior), takes the quantiles
-    of each dimension's posterior means over `images` [N, C, H, W]. Raises ValueError unless the
-    model has exactly two latent dimensions.
+    of each dimension's posterior means over `images` [N, C, H, W].
     """
     dimensions = vae.latent_mask.cpu().nonzero().flatten()
-    if len(dimensions) != 2:
-        raise ValueError(
-            f"latent_size: the model has {len(dimensions)} latent dimensions; a manifold needs 2."
-        )
     levels = (torch.arange(side, dtype=torch.float64) + 0.5) / side
     quantiles = vae.prior_distribution().quantiles(levels) if vae.posterior.stochastic else None
     if quantiles is not None:

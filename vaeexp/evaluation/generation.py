@@ -159,17 +159,16 @@ def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
     """Return the SSIM [B] of two sets of images [B, C, H, W] in [0, 1], mean over pixels and
     channels.
 
-    Wang et al. 2004, eq. 13. The window is a Gaussian of 11 × 11 pixels; smaller images take the
-    largest odd window that fits.
+    Wang et al. 2004, eq. 13. The window is a Gaussian of 11 × 11 pixels; images of fewer, at least
+    3 × 3, take the largest odd window that fits.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     radius = min(_RADIUS, (min(first.shape[-2:]) - 1) // 2)
     # torchmetrics cuts its Gaussian at int(3.5 σ + 0.5) pixels.
     sigma = _SIGMA if radius == _RADIUS else radius / 3.5
-    window = {"sigma": sigma} if radius else {"gaussian_kernel": False, "kernel_size": 1}
     similarity = structural_similarity_index_measure(
-        first, second, data_range=1.0, reduction="none", **window
+        first, second, data_range=1.0, reduction="none", sigma=sigma
     )
     assert isinstance(similarity, Tensor)  # a pair only if the contrast is asked for, too
     return similarity

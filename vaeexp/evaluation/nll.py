@@ -201,31 +201,45 @@ def importance_weighted_nll(
     bounds, counts = [], sample_counts(importance_samples)
     for start in range(0, len(images), block):
         x = images[start : start + block].to(device)
-        posterior = vae.encode_density(x)
-        # Running log Σ_i of the weights [B].
-        total = torch.full((len(x),), -math.inf, dtype=torch.float64)
-        done, summed, parts, sums = 0, 0, [], []
         draws = _draws(len(vae.latent_mask), range(start, start + len(x)), importance_samples, seed)
         # Drawing ahead helps an accelerator, which would wait; a CPU has no idle time for it.
-        for noise in draws if device.type == "cpu" else _ahead(draws):
+        draws = draws if device.type == "cpu" else _ahead(draws)
+        bound = _Bound(counts)
+        posterior, done = vae.encode_density(x), start * importance_samples
+        for noise in draws:
             for part in noise.to(posterior.mean).split(samples):
-                parts.append(weigh(posterior, part, x))
-                done += len(part)
+                bound.add(weigh(posterior, part, x))
+                done += len(part) * len(x)
                 if progress:
-                    progress(start * importance_samples + done * len(x), codes)
-            if done % _SUMMED == 0 or done == importance_samples:
-                weights = torch.cat(parts).cpu().double()
-                within = [count - summed for count in counts if summed < count <= done]
-                sums += [torch.logaddexp(total, weights[:count].logsumexp(0)) for count in within]
-                total = torch.logaddexp(total, weights.logsumexp(0))
-                summed = done
-                parts.clear()
-        bounds.append(
-            torch.stack(
-                [math.log(count) - of_first for count, of_first in zip(counts, sums, strict=True)]
-            )
-        )
+                    progress(done, codes)
+        bounds.append(torch.stack(bound.values))
     return torch.cat(bounds, dim=1)
+
+
+class _Bound:
+    """Sums the weights of B images as their samples come."""
+
+    def __init__(self, counts: list[int]) -> None:
+        self.values: list[Tensor] = []
+        """−log of the mean weight of the first k samples, for each k of `counts`; float64 [B]."""
+        self._counts, self._done = counts, 0
+        self._total = torch.tensor(-math.inf, dtype=torch.float64)
+        self._waiting: list[Tensor] = []
+
+    def add(self, log_weights: Tensor) -> None:
+        """Take the log weights [S, B] of the next samples."""
+        self._waiting.append(log_weights)
+        waiting = sum(map(len, self._waiting))
+        if waiting < _SUMMED and self._done + waiting < self._counts[-1]:
+            return
+        weights = torch.cat(self._waiting).cpu().double()
+        for count in self._counts:
+            if self._done < count <= self._done + waiting:
+                first = weights[: count - self._done].logsumexp(0)
+                self.values.append(math.log(count) - torch.logaddexp(self._total, first))
+        self._total = torch.logaddexp(self._total, weights.logsumexp(0))
+        self._done += waiting
+        self._waiting.clear()
 
 
 def sample_counts(importance_samples: int) -> list[int]:
@@ -344,17 +358,15 @@ def evaluate_test(
     if not vae.posterior.stochastic:
         return metrics, {}
     neg_elbo = terms.distortion + terms.rate
-    rates = rate_per_dimension(vae, images, seed=seed)
-    arrays: dict[str, np.ndarray] = {}
-    if rates is not None:
-        arrays |= {"rate_per_dimension": rates.numpy(), "rate_threshold": np.array(rate_threshold)}
-    arrays["neg_elbo_per_image"] = neg_elbo.float().numpy()
+    arrays = {"neg_elbo_per_image": neg_elbo.float().numpy()}
     metrics |= {
         "test/neg_elbo": neg_elbo.mean().item(),
         "test/neg_elbo_se": standard_error(neg_elbo),
         "test/rate": terms.rate.mean().item(),
     }
+    rates = rate_per_dimension(vae, images, seed=seed)
     if rates is not None:
+        arrays |= {"rate_per_dimension": rates.numpy(), "rate_threshold": np.array(rate_threshold)}
         metrics["test/used_dimensions"] = float(used_dimensions(rates, rate_threshold))
     if vae.decode(vae.latent_mask.unsqueeze(0)).support == "levels_256":
         metrics["test/bits_per_dimension"] = bits_per_dimension(

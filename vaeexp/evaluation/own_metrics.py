@@ -4,9 +4,8 @@
 Shapes: N images, C channels, H × W pixels.
 """
 
-import inspect
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,27 +30,6 @@ class Tested(NamedTuple):
     """Targets [N, C, H, W] in [0, 1], on the CPU."""
     generator: torch.Generator
     """Of the CPU; its seed depends on the study and the name of the metric alone."""
-
-
-Measure = Callable[[Tested], Any]
-"""Gives a number, or a value of each image [N]."""
-
-
-def find_metric(path: str) -> Measure:
-    """Return the metric of this import path. Raises ValueError if it cannot be imported or called
-    with one argument.
-    """
-    part = imported(path, "metrics")
-    try:
-        function: Measure = part() if isinstance(part, type) else part
-        inspect.signature(function).bind("tested")
-    except (TypeError, ValueError) as error:
-        problem = (
-            "must be a function `(tested)` that returns a number or a tensor [N], or a class of "
-            "such objects"
-        )
-        raise ValueError(f"metrics: '{path}' {problem}: {one_line(error)}.") from error
-    return function
 
 
 def own_figures(vae: VAE, images: Tensor, paths: Sequence[str], *, seed: int) -> dict[str, float]:
@@ -79,29 +57,24 @@ def _measure(path: str, vae: VAE, images: Tensor, seed: int) -> Tensor:
     """Return what a metric gives, float64 [] or [N], on the CPU. Raises ValueError where it fails
     or gives something else.
     """
-    metric = find_metric(path)
+    part = imported(path, "metrics")
     generator = torch.Generator().manual_seed(seed_of(f"{seed}/metric/{own_name(path)}"))
     shape = tuple(images.shape)
     try:
         # A fork, so that draws of the metric from PyTorch's own generator leave the training as it
         # is.
         with torch.random.fork_rng(devices=[]):
-            found = metric(Tested(vae, images, generator))
+            metric = part() if isinstance(part, type) else part
+            values = torch.as_tensor(metric(Tested(vae, images, generator))).cpu().double()
     except Exception as error:  # of the user's function, whatever it raises
         raise ValueError(
             f"metrics: '{path}' fails on images {list(shape)}: {one_line(error)}."
         ) from error
-    try:
-        values = torch.as_tensor(found).cpu().double()
-    except (TypeError, ValueError, RuntimeError):
-        values = None
-    if values is None or values.shape not in ((), shape[:1]):
-        got = type(found).__name__ if values is None else f"values {list(values.shape)}"
-        problem = (
-            f"returns {got} for {shape[0]:,} images; must return one number, or a value of each "
-            "image"
+    if values.shape not in ((), shape[:1]):
+        raise ValueError(
+            f"metrics: '{path}' returns values {list(values.shape)} for {shape[0]:,} images; must "
+            "return one number, or a value of each image."
         )
-        raise ValueError(f"metrics: '{path}' {problem}.")
     return values
 
 
@@ -114,7 +87,7 @@ def check_metrics(
     Raises ValueError if one is unknown, has the name of another, raises an error, or returns
     something else than numbers.
     """
-    taken = {column: "a built-in metric" for name in METRICS for column in (name, f"{name}_se")}
+    taken = dict.fromkeys(METRICS, "a built-in metric")
     for path in paths:
         if ":" not in path:
             own = "For your own give its import path, `package.module:Name`"
@@ -122,14 +95,10 @@ def check_metrics(
                 f"metrics: '{path}' is no import path. {own}; built-in metrics need no entry."
             )
         name = own_name(path)
-        columns = (name, f"{name}_se")
-        for column in columns:
-            if column in taken:
-                raise ValueError(
-                    f"metrics: '{path}' gives '{column}', as {taken[column]} does. Rename it."
-                )
-        taken |= dict.fromkeys(columns, f"'{path}'")
-        find_metric(path)
+        if name in taken:
+            raise ValueError(f"metrics: '{path}' gives '{name}', as {taken[name]} does. Rename it.")
+        taken[name] = f"'{path}'"
+        imported(path, "metrics")
     if image_shape is None:
         return
     vae = build_vae(settings, image_shape, seed=0).eval()

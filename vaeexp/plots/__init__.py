@@ -30,8 +30,8 @@ class Plot:
     """Draws the view of a study, or None where it has too little; where the plot `shows` a model,
     draws the arrays of its file.
     """
-    caption: str | Callable[[StudyView], Caption]
-    """Help in reading it, in a sentence or two."""
+    caption: str | Callable[[Any], Caption]
+    """Help in reading it, in a sentence or two, or what says it of what `make` draws."""
     absent: str
     """Why it may be missing."""
     shows: str | None = None
@@ -62,9 +62,7 @@ class Plot:
         Args:
             titled: whether the title stands in the figure. In a report the heading above has it.
         """
-        if not self.belongs_to(view):
-            return None
-        content = view if self.shows is None else (view.best_with(self.shows) or (None, None))[1]
+        content = self._content(view)
         with cuts_noted() as cuts:
             figure = None if content is None else self.make(content)
         if figure is None:
@@ -72,25 +70,32 @@ class Plot:
         figure.set_gid(CUT if cuts else None)
         return framed(figure, self.title if titled else "")
 
+    def _content(self, view: StudyView) -> Any:
+        """Return what `make` draws; None without it."""
+        if not self.belongs_to(view):
+            return None
+        return view if self.shows is None else (view.best_with(self.shows) or (None, None))[1]
+
     def reading(self, view: StudyView) -> list[str | Statement]:
         """Return the caption for this study in parts, with the run that drew where it draws one
-        model.
+        model; empty where nothing is there to draw.
         """
-        caption = self.caption if isinstance(self.caption, str) else self.caption(view)
+        content = self._content(view)
+        if content is None:
+            return []
+        caption = self.caption if isinstance(self.caption, str) else self.caption(content)
         parts: list[str | Statement] = [caption] if isinstance(caption, str) else [*caption]
         parts += confirmed.drawn_once(self.groups(view)) if self.groups else []
         best = view.best_with(self.shows) if self.shows else None
-        return [*parts, *([] if best is None else [_drawn_by(view, best[0])])]
+        return [*parts, *([] if best is None else [_drawn_by(best[0])])]
 
 
-def _drawn_by(view: StudyView, row: pd.Series) -> Statement:
+def _drawn_by(row: pd.Series) -> Statement:
     """Say which trial drew, or a run of which."""
     source = int(row["source_trial"] if row["repeat"] else row["number"])
-    kind = (
-        f"by_{'' if source == view.best_number else 'other_'}{'run' if row['repeat'] else 'trial'}"
-    )
+    kind = "run" if row["repeat"] else "trial"
     return Statement(
-        id=f"plot.{kind}", values={"trial": source}, rows=tuple(row_names(row.to_frame().T))
+        id=f"plot.by_{kind}", values={"trial": source}, rows=tuple(row_names(row.to_frame().T))
     )
 
 
@@ -124,8 +129,8 @@ CHAPTERS = _by_name(
                 confirmed.confirmed_seeds,
                 "Each dot is a run with a fresh seed, the diamond below the mean with its 95 % "
                 "interval by Student's t (from three seeds on). A grey line joins runs of the "
-                "same seed; a triangle at the edge lies beyond, and that of an interval names "
-                "its end. Baselines stand below where their protocol is the same.",
+                "same seed; a triangle at the edge lies beyond. Baselines stand below where "
+                "their protocol is the same.",
                 "No configuration was confirmed.",
                 groups=confirmed.comparable,
                 unfolded=True,
@@ -155,8 +160,7 @@ CHAPTERS = _by_name(
                 "Latent units whose posterior mean varies over validation images (Burda et al. "
                 "2016), of each trial at its last epoch (large: complete), as shares where the "
                 "latent size varies. That variance has no scale of its own under a learned "
-                "prior; diamonds, where tested runs recorded them, count dimensions by their "
-                "rate. A black line or bar is the median of the complete trials.",
+                "prior; the tables of tested runs count dimensions by their rate.",
                 "Neither β nor the latent size was searched, all units of all complete trials "
                 "are in use, or no trial has finished an epoch.",
                 objectives=None,
@@ -166,9 +170,10 @@ CHAPTERS = _by_name(
             Plot(
                 "Course of the search",
                 search.history,
-                search.history_caption,
-                "The study file gave all trials, the pruner promotion made them wait for each "
-                "other, so that their order says little, or none has finished an epoch.",
+                "Each mark is a trial, in the order of the search, at its best epoch; the line is "
+                "the best complete trial so far.",
+                "The pruner promotion made the trials wait for each other, so that their order "
+                "says little, or none has finished an epoch.",
             ),
             Plot(
                 "Best value against wall time",
@@ -184,9 +189,9 @@ CHAPTERS = _by_name(
                 search.learning_curves,
                 "Validation −ELBO after each epoch. A square is where a trial was pruned, a "
                 "cross where it failed; the black line is the best trial and its dot the epoch "
-                f"that counts; up to {search.MOST_NAMED} complete trials have names at their "
-                f"ends. Of more than {search.MOST_CURVES} trials of one outcome, "
-                f"{search.MOST_CURVES} are drawn, evenly from the best to the worst.",
+                f"that counts. Up to {search.MOST_NAMED} complete trials have names. Of more "
+                f"than {search.MOST_CURVES} trials of one outcome, {search.MOST_CURVES} are "
+                "drawn, evenly from the best to the worst.",
                 "No trial has finished an epoch.",
             ),
             Plot(
@@ -235,11 +240,10 @@ CHAPTERS = _by_name(
             Plot(
                 "Pictures of matched pairs",
                 comparisons.pair_pictures,
-                "The same configuration and seed with each value, at the epoch that the row "
-                "names: reconstructions of the same validation images, and samples drawn with "
-                "the same noise. The configuration is the winner's, or the next that left "
-                "pictures. It is one seed of one configuration: the plot above shows whether the "
-                "others agree.",
+                "The same configuration and seed with each value, at the last epoch: "
+                "reconstructions of the same validation images, and samples drawn with the same "
+                "noise. The configuration is the winner's, or the next that left pictures. It is "
+                "one seed of one configuration: the plot above shows whether the others agree.",
                 "No matched pair left pictures.",
                 unfolded=True,
             ),
@@ -249,9 +253,9 @@ CHAPTERS = _by_name(
                 "Baselines side by side",
                 comparisons.baseline_strip,
                 "The best setting of the search and others that baselines change, then the "
-                "baselines of the study file, each by its best run, at the epoch that its row "
-                "names. Originals are validation images as the rows below them were given; "
-                "values of rows below different originals are not comparable.",
+                "baselines of the study file, each by its best run, at its last epoch. Originals "
+                "are validation images as the rows below them were given; values of rows below "
+                "different originals are not comparable.",
                 "No baseline with pictures is there.",
                 groups=comparisons.best_and_baselines,
                 unfolded=True,
@@ -282,29 +286,23 @@ CHAPTERS = _by_name(
                 f"From low to high {parameter_label('beta')}",
                 pictures.beta_strip,
                 pictures.strip_caption,
-                "It takes trials with pictures, of which the largest β is at least "
-                f"{pictures.LEAST_SPAN:g} times the smallest.",
+                "It takes two trials of different β with pictures.",
                 unfolded=True,
             ),
             Plot(
                 "Reconstructions by the best model",
                 pictures.best_reconstructions,
-                lambda view: pictures.best_caption(
-                    view,
-                    "reconstructions",
-                    "Validation images and the means of p(x|z) with z from their posteriors.",
-                ),
+                "Validation images and the means of p(x|z) with z from their posteriors. "
+                f"{pictures.LAST_EPOCH}",
                 "No run left pictures.",
-                shows="reconstructions",
+                shows="last_reconstructions",
             ),
             Plot(
                 "Samples of the best model",
                 pictures.best_samples,
-                lambda view: pictures.best_caption(
-                    view, "samples", "Means of p(x|z) with z from the prior."
-                ),
+                f"Means of p(x|z) with z from the prior. {pictures.LAST_EPOCH}",
                 "No run left pictures.",
-                shows="samples",
+                shows="last_samples",
                 unfolded=True,
             ),
             Plot(
@@ -319,9 +317,9 @@ CHAPTERS = _by_name(
                 pictures.best_median_worst,
                 "Complete trials of the search, ranked by validation −ELBO: the best, the median "
                 "and the worst of those that left pictures. Beside each stand the −ELBO at the "
-                "epoch that is drawn, the last where it was kept, which need not be the epoch "
-                "that ranks it, and the parameters that come first in the study file. Trials "
-                "that were pruned do not count.",
+                "last epoch, which is drawn and need not be the epoch that ranks it, and the "
+                "parameters that come first in the study file. Trials that were pruned do not "
+                "count.",
                 "It takes two complete trials that left pictures.",
             ),
             Plot(

@@ -15,12 +15,12 @@ from sweeps.results import matched_pairs
 from vaeexp.evaluation.metrics import METRICS, SUM
 from vaeexp.plots import style
 from vaeexp.plots.latent import interpolation_figure
-from vaeexp.plots.pictures import STRIP, Row, at_last_epoch, epoch_words, picture_rows
+from vaeexp.plots.pictures import STRIP, Row, epoch_words, picture_rows
 from vaeexp.results.study_summary import StudySummary
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import Arrays, curve_of, finite, read_arrays, row_names
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, by_training
-from vaeexp.words import format_interval, format_number, format_value, is_missing, parameter_label
+from vaeexp.words import format_interval, format_number, format_value, parameter_label
 
 LONGEST, LONGEST_NAME = 30, 28
 """Characters of a line of a title beside pictures and curves, and of a study's name."""
@@ -69,9 +69,8 @@ def baseline_strip(view: StudyView) -> Figure | None:
     if all(setting.baseline is None for setting, *_ in drawn):
         return None
     groups: dict[bytes, tuple[str, list[Row]]] = {}
-    for setting, run, every in drawn:
-        files, last = at_last_epoch(every)
-        words = epoch_words(view, run, last=last, deterministic=setting.deterministic)
+    for setting, run, files in drawn:
+        words = epoch_words(view, run, deterministic=setting.deterministic)
         _, rows = groups.setdefault(files["originals"].tobytes(), (_targets(setting), []))
         rows.append((style.two_lines(setting.title, LONGEST), words, files))
     return _picture_rows([*groups.values()] if len(groups) > 1 else [("", rows)])
@@ -136,55 +135,24 @@ def _draw_measure(axes: Axes, group: list[Curve], metric: str, first: int) -> No
     """Draw a line for each curve, of which the first has the colour number `first`; a plain
     autoencoder has no −ELBO.
     """
-    ends = [float(curve["epoch"].max()) for _, curve in group]
-    if max(ends) > MANY * min(ends):
-        style.log_axis(axes, 1.0, max(ends))
-    else:
-        axes.set_xlim(min(1.0, max(ends) - 1), max(ends))
-        style.whole_ticks(axes.xaxis, 4)
-    values = []
+    last = max(float(curve["epoch"].max()) for _, curve in group)
+    axes.set_xlim(min(1.0, last - 1), last)
+    style.whole_ticks(axes.xaxis, 4)
+    values = [np.empty(0)]
     for index, (setting, curve) in enumerate(group, start=first):
         if metric == "val/neg_elbo" and setting.deterministic:
             continue
-        # Each line is thinner than the one before, so that no line disappears below an equal one.
-        width = 1.5 + 1.5 * (first + len(group) - 1 - index) / max(len(group) - 1, 1)
         look, label = style.line_style(index), style.two_lines(setting.title, LONGEST)
-        x, y, row = curve["epoch"], curve[metric], row_names(curve.head(1))
-        style.mark_trials(row, *axes.plot(x, y, label=label, linewidth=width, zorder=3, **look))
-        if len(curve) == 1:
-            style.draw_points(axes, row, x, y, color=look["color"], s=20, zorder=3)
-        values.append(y.to_numpy(float))
-    if not values:
-        style.write(
-            axes, "none", 0.5, 0.5, colour=style.MUTED, va="baseline", transform=axes.transAxes
-        )
-        return
-    _scale(axes, values)
-    if metric == "val/rate" and min(float(value[-1]) for value in values) < 1:
-        # The line of a plain autoencoder, or of a collapsed posterior, stays clear of the axis.
-        axes.set_ylim(bottom=-0.15 if axes.get_yscale() == "symlog" else -0.02 * axes.get_ylim()[1])
-    high = axes.get_ylim()[1]
-    if any((value > high).any() for value in values):
+        lines = axes.plot(curve["epoch"], curve[metric], label=label, linewidth=1.8, **look)
+        style.mark_trials(row_names(curve.head(1)), *lines)
+        values.append(curve[metric].to_numpy(float))
+    # The first epochs do not spoil the scale, and the better part of each line is in sight.
+    low, high = style.robust_limits(np.concatenate([each[len(each) // 5 :] for each in values]))
+    high = max([high, *(each[len(each) // 3] for each in values if len(each))])
+    # A rate of 0 stays clear of the axis.
+    axes.set_ylim(min(low, -0.02 * high) if metric == "val/rate" else low, high)
+    if any((each > high).any() for each in values):
         style.note(axes, f"cut off above {high:,.0f}")
-
-
-def _scale(axes: Axes, values: Sequence[np.ndarray]) -> None:
-    """Set limits that the first epochs do not spoil; logarithmic above 1 where the lines lie orders
-    of magnitude apart.
-    """
-    settled = np.concatenate([value[len(value) // 5 :] for value in values])
-    ends = np.array([value[-1] for value in values])
-    positive = ends[ends > 1]
-    if len(positive) > 1 and positive.max() > 20 * positive.min():
-        axes.set_yscale("symlog", linthresh=1.0)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
-        axes.set_ylim(0, 1.6 * settled.max())
-        return
-    low, high = style.robust_limits(settled)
-    # Of a short line beside long ones the better part stays in sight.
-    thirds = [value[len(value) // 3] for value in values]
-    high = max(high, *thirds, ends.max() + 0.08 * np.ptp(ends))
-    axes.set_ylim(low, high)
 
 
 def baseline_interpolations(view: StudyView) -> Figure | None:
@@ -198,11 +166,8 @@ def baseline_interpolations(view: StudyView) -> Figure | None:
     if len(shown) < 2:
         return None
     drawn = [arrays["latent_interpolations"] for *_, arrays in shown]
-    pairs = min(3, *map(len, drawn))
     titles = [style.two_lines(setting.title, LONGEST) for setting, *_ in shown]
-    return interpolation_figure(
-        np.stack([rows[:pairs] for rows in drawn], axis=1), titles, _margin(titles)
-    )
+    return interpolation_figure(np.stack(drawn, axis=1), titles, _margin(titles))
 
 
 def paired_differences(view: StudyView) -> Figure | None:
@@ -247,11 +212,9 @@ def pair_pictures(view: StudyView) -> Figure | None:
     for comparison in view.pairs[:3]:
         rows: list[Row] = []
         runs = _pair_with_pictures(view, comparison)
-        for value, (run, arrays) in zip((comparison.first, comparison.second), runs, strict=False):
-            files, last = at_last_epoch(arrays)
+        for value, (run, files) in zip((comparison.first, comparison.second), runs, strict=False):
             title = f"{parameter_label(comparison.parameter)} = {format_value(value)}"
-            below = f"{epoch_words(view, run, last=last)}\n{_figures(run, last=last)}"
-            rows.append((style.two_lines(title, LONGEST), below.strip(), files))
+            rows.append((style.two_lines(title, LONGEST), epoch_words(view, run), files))
             pair = f"trial {int(run['source_trial'])}, seed {int(run['seed_index']) + 1}"
         groups += [(pair, rows)] if rows else []
     return _picture_rows(groups) if groups else None
@@ -273,16 +236,6 @@ def _pair_with_pictures(
         if all(arrays.keys() >= STRIP for _, arrays in found):
             return found
     return []
-
-
-def _figures(run: pd.Series, *, last: bool) -> str:
-    """Return `test: FID 166.9, MSE 0.0655` of the epoch that is drawn, the last or the best; empty
-    for a run without them.
-    """
-    of = "test_last" if last and run["best_epoch"] != run["epochs"] else "test"
-    named = ((name, run.get(f"result.{of}/{name}")) for name in ("fid", "reconstruction_mse"))
-    parts = [f"{METRICS[name].label} {value:.4g}" for name, value in named if not is_missing(value)]
-    return f"test: {', '.join(parts)}" if parts else ""
 
 
 def _draw_differences(axes: Axes, comparison: PairComparison, runs: pd.DataFrame) -> None:
@@ -369,16 +322,11 @@ def _searched(study: StudySummary) -> float:
 
 
 def _value_limits(shown: Sequence[StudySummary]) -> tuple[float, float]:
-    """Return limits for all means and values, and of the intervals what leaves these legible: two
-    seeds may give one of 20 nats.
-    """
+    """Return limits for all means and values, and for what they leave legible of the intervals."""
     values = finite([*map(_searched, shown), *(study.test.mean for study in shown)])
-    low, high = float(values.min()), float(values.max())
-    room = max(0.6 * (high - low), 0.5)
+    margin = 0.06 * float(np.ptp(values)) or 0.5
     ends = finite(end for study in shown for end in (study.test.low, study.test.high))
-    low, high = max(low - room, min([low, *ends])), min(high + room, max([high, *ends]))
-    margin = 0.06 * (high - low) or 0.5
-    return low - margin, high + margin
+    return style.with_intervals(values.min() - margin, values.max() + margin, ends)
 
 
 def _draw_courses(axes: Axes, shown: Sequence[StudySummary]) -> None:

@@ -12,20 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sweeps.results import Interval, mean_interval
+from sweeps.results import mean_interval
 from vaeexp.plots import style
 from vaeexp.results.statements import Statement
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import column, curve_of, read_arrays, row_names
+from vaeexp.results.tables import column, curve_of, finite, read_arrays, row_names
 from vaeexp.results.tested_settings import TestedSetting, by_training
 from vaeexp.words import NATS, format_interval, format_number
 
 LONGEST = 34
 """Characters of a line of a title beside a row."""
-FAR = 6
-"""Interquartile ranges above the median from which a dot stands at the edge, so that the others
-stay apart.
-"""
 MOST = 6
 """Configurations whose curves are drawn; more would hide each other."""
 
@@ -74,26 +70,25 @@ def confirmed_seeds(view: StudyView) -> Figure | None:
     if not any(map(len, rows)):
         words, rows = NATS, _with_values(settings, "objective")
     figure, axes = style.one_plot(1.3 + 0.46 * len(settings), x=words)
-    low, high = _limits([runs["value"] for runs in rows])
+    intervals = [mean_interval(runs["value"].tolist()) for runs in rows]
+    ends = finite(end for interval in intervals for end in (interval.low, interval.high))
+    values = np.concatenate([runs["value"] for runs in rows])
+    low, high = style.with_intervals(*style.robust_limits(values), ends)
     _join_seeds(axes, rows)
-    for y, runs in enumerate(rows):
+    black = style.TEXT_COLOUR
+    for y, (runs, interval) in enumerate(zip(rows, intervals, strict=True)):
         _draw_dots(axes, runs, y, high)
-        interval, count = mean_interval(runs["value"].tolist()), len(runs)
-        if count > 2:
-            _draw_interval(axes, interval, y + 0.24, low, high)
-        if low <= interval.mean <= high:
-            axes.scatter(
-                [interval.mean], [y + 0.24], s=44, marker="D", color=style.TEXT_COLOUR, zorder=5
-            )
-        if count:
-            mean = format_interval(interval) if count > 2 else format_number(interval.mean)
-            style.annotate(
-                axes,
-                f"{mean}, n = {count}",
-                (1.025, y),
-                xycoords=("axes fraction", "data"),
-                ha="left",
-            )
+        axes.hlines(y + 0.24, interval.low, interval.high, color=black, linewidth=2.2, zorder=4)
+        axes.scatter([interval.mean], [y + 0.24], s=44, marker="D", color=black, zorder=5)
+        for hidden, edge, mark in (
+            (interval.low < low, low, "<"),
+            (interval.high > high, high, ">"),
+        ):
+            if hidden:
+                axes.plot(edge, y + 0.24, mark, color=black, clip_on=False, zorder=5)
+        text = f"{format_interval(interval)}, n = {interval.n}"
+        place = ("axes fraction", "data")
+        style.annotate(axes, text, (1.025, y), xycoords=place, ha="left")
     axes.set_yticks(
         range(len(settings)), [style.two_lines(setting.title, LONGEST) for setting in settings]
     )
@@ -123,33 +118,6 @@ def _draw_dots(axes: Axes, runs: pd.DataFrame, y: float, high: float) -> None:
             style.draw_points(axes, names, values, np.full(len(values), y), **look, **mark)
 
 
-def _draw_interval(axes: Axes, interval: Interval, y: float, low: float, high: float) -> None:
-    """Draw an interval at a height; an end beyond the limits of the axes is an arrow at their edge,
-    with its number.
-    """
-    start, stop = max(interval.low, low), min(interval.high, high)
-    if start < stop:
-        axes.plot(
-            [start, stop],
-            [y, y],
-            color=style.TEXT_COLOUR,
-            linewidth=2.2,
-            zorder=4,
-            solid_capstyle="butt",
-        )
-    ends = np.array([interval.low, interval.high])
-    for hidden, edge, marker, away, side in (
-        (ends[ends < low], low, "<", 8, "left"),
-        (ends[ends > high], high, ">", -8, "right"),
-    ):
-        if len(hidden):
-            axes.scatter(
-                [edge], [y], s=40, marker=marker, color=style.TEXT_COLOUR, zorder=5, clip_on=False
-            )
-            words = " to ".join(map(format_number, hidden))
-            style.annotate(axes, words, (edge, y), (away, -7), ha=side, boxed=True)
-
-
 def _join_seeds(axes: Axes, rows: Sequence[pd.DataFrame]) -> None:
     """Join the values of one seed in rows that lie below each other."""
     seeds = [runs.dropna(subset=["seed"]) for runs in rows]
@@ -157,25 +125,6 @@ def _join_seeds(axes: Axes, rows: Sequence[pd.DataFrame]) -> None:
         both = above.merge(below, on="seed")
         for pair in both[["value_x", "value_y"]].to_numpy():
             axes.plot(pair, [y, y + 1], color="#b0b0b0", linewidth=1, zorder=1)
-
-
-def _limits(rows: Sequence[pd.Series]) -> tuple[float, float]:
-    """Return limits that hold the confirmed dots and all others that are near, and of the intervals
-    what leaves them legible.
-    """
-    values = np.concatenate(rows)
-    if not len(values):
-        return 0.0, 1.0
-    lower, middle, upper = np.quantile(values, [0.25, 0.5, 0.75])
-    near = values[values <= middle + FAR * max(upper - lower, 1.0)]
-    low, high = float(values.min()), float(near.max())
-    room = 0.5 * (high - low) or 0.5
-    intervals = [mean_interval(row.tolist()) for row in rows if len(row) > 2]
-    ends = [end for interval in intervals for end in (interval.low, interval.high)]
-    left = max(low - room, min([low, *ends]))
-    right = min(high + room, max([high, *(end for end in ends if end <= high + room)]))
-    edge = 0.05 * (right - left) or 0.5
-    return left - edge, right + edge
 
 
 def confirmed_curves(view: StudyView) -> Figure | None:

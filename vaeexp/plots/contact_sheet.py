@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from PIL import Image
 
-from vaeexp.plots.pictures import ground, opaque, picture_axes
-from vaeexp.plots.style import MUTED, annotate, framed, shortened
+from vaeexp.plots.pictures import opaque
+from vaeexp.plots.style import MUTED, framed, new_figure, shortened
 
 ACROSS = 3
 """Images in a row."""
@@ -27,8 +26,8 @@ KEPT = 96
 """Pixels of the longer side of an image that is kept with a study; larger images are made
 smaller.
 """
-_GAP, _BAND = 0.09, 0.24
-"""Inches between two images, and for the name of a class below an image."""
+_BAND = 0.24
+"""Inches for the name of a class below an image."""
 _LETTERS = 20
 """Of the name of a class."""
 _TITLE_LETTERS = 36
@@ -78,26 +77,17 @@ def draw(sheet: ContactSheet) -> Figure:
     class.
     """
     count, height, width, _ = sheet.images.shape
-    per_inch = (ACROSS * width) / (WIDTH - (ACROSS - 1) * _GAP)
-    gap = max(1, round(_GAP * per_inch))
-    band = max(gap, round(_BAND * per_inch)) if sheet.classes else gap
     rows = math.ceil(count / ACROSS)
-    canvas = ground(rows * (height + band), ACROSS * (width + gap) - gap)
-    corners = [
-        (number // ACROSS * (height + band), number % ACROSS * (width + gap))
-        for number in range(count)
-    ]
-    for image, (top, left) in zip(sheet.images, corners, strict=True):
-        canvas[top : top + height, left : left + width] = opaque(image)
-    across = min(WIDTH, HIGHEST * canvas.shape[1] / canvas.shape[0])
-    figure, axes = picture_axes(canvas, margin=0.06, width=across)
-    for number, (top, left) in enumerate(corners):
-        place = (left - 0.5, top - 0.5)
-        axes.add_patch(
-            Rectangle(place, width, height, fill=False, edgecolor=MUTED, linewidth=0.5, alpha=0.6)
-        )
-        if sheet.classes:
-            name = shortened(sheet.classes[number], _LETTERS)
-            below = (left + width / 2, top + height)
-            annotate(axes, name, below, (0, -2), ha="center", va="top", fontsize=9, colour=MUTED)
+    tall = rows * (WIDTH / ACROSS * height / width + _BAND)
+    scale = min(1.0, HIGHEST / tall)
+    figure = new_figure(scale * tall, scale * WIDTH)
+    panels = figure.subplots(rows, ACROSS, squeeze=False).ravel()
+    for axes in panels[count:]:
+        axes.set_axis_off()
+    for axes, image in zip(panels, sheet.images, strict=False):
+        axes.imshow(opaque(image))
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(color=MUTED, linewidth=0.5, alpha=0.6)
+    for axes, name in zip(panels, sheet.classes, strict=False):
+        axes.set_xlabel(shortened(name, _LETTERS), fontsize=9, color=MUTED)
     return framed(figure, "\n".join(textwrap.wrap(sheet.title, _TITLE_LETTERS)))

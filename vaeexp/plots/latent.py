@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -14,7 +15,6 @@ from vaeexp.plots import style
 from vaeexp.plots.pictures import GAP, ground, joined, picture_axes, picture_grid, tiles
 from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.statements import Figure as StatedFigure
-from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import Arrays, component_order, heaviest
 from vaeexp.words import format_number, format_value
 
@@ -27,8 +27,8 @@ CLASS_COLOURS = (
     *("#332288", "#CC6677", "#117733", "#88CCEE", "#AA4499"),
     *("#999933", "#882255", "#44AA99", "#DDAA33", "#555555"),
 )
-"""After the palette "muted" of Paul Tol, told apart by readers with any colour vision; further
-classes have another shape.
+"""After the palette "muted" of Paul Tol, told apart by readers with any colour vision; more classes
+have the colours of a rainbow.
 """
 NAMED_CLASSES = 30
 """With more classes the legend would be longer than the map."""
@@ -36,18 +36,10 @@ LONGEST_CLASS = 18
 """Characters of the name of a class; longer ones are cut."""
 TALLEST = 8.5
 """Inches."""
-USED = 0.1
-"""Nats above which a dimension is said to carry something, where the run did not record its
-`rate_threshold`.
-"""
 NUMBERED = 40
 """Dimensions, or names of classes, that there is room to name."""
 BINS = 41
 """Edges of the bins of a density."""
-FAR_CODES = 1000
-"""Codes of posterior and prior from which on the farthest 0.2 % on either side are left out of a
-density.
-"""
 MOST_CELLS = 260
 """Cells of the heat map that there is room to write a number in."""
 
@@ -92,11 +84,10 @@ def traversals(arrays: Arrays) -> Figure:
         name = "z" + str(dimension + 1).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
         _beside(axes, heading + place * (tall + GAP) + tall / 2, name)
     if "traversal_reach" in arrays:
-        reach, last = float(arrays["traversal_reach"]), steps - 1
+        reach = float(arrays["traversal_reach"])
         values = np.linspace(-reach, reach, steps)
-        # Quarters of the way, else halves, else the ends: words above every column would not fit.
-        parts = next(parts for parts in (4, 2, 1) if last % parts == 0)
-        for place in range(0, steps, max(1, last // parts)):
+        # Words above every column would not fit.
+        for place in np.unique(np.linspace(0, steps - 1, 5).round().astype(int)):
             middle = place * (wide + GAP) + wide / 2
             words = _deviations(values[place])
             style.write(axes, words, middle, heading * 0.75, colour=style.MUTED, va="bottom")
@@ -109,10 +100,10 @@ def latent_plane(arrays: Arrays) -> Figure:
 
 
 def latent_map(arrays: Arrays) -> Figure:
-    """Draw t-SNE of posterior means of test images, a mark each, in the colour and shape of its
-    class; alike without classes, or with too many.
+    """Draw t-SNE of posterior means of test images, a mark each, in the colour of its class; alike
+    without classes, or with too many.
     """
-    points, classes = arrays["embedding"], arrays.get("classes", np.array([])).tolist()
+    points, classes = arrays["embedding"], arrays["classes"].tolist()
     figure = style.new_figure(6.6, 7.2)
     axes = figure.add_subplot()
     axes.set_aspect("equal", adjustable="datalim")
@@ -120,27 +111,17 @@ def latent_map(arrays: Arrays) -> Figure:
     style.label_axes(axes, "t-SNE 1 (no unit)", "t-SNE 2 (no unit)")
     axes.spines[:].set_color("#b0b0b0")
     look: dict[str, Any] = {"s": 14 if len(points) > 500 else 26, "linewidths": 0, "alpha": 0.75}
-    if "embedding_labels" not in arrays or not 1 < len(classes) <= NAMED_CLASSES:
+    if not 1 < len(classes) <= NAMED_CLASSES:
         axes.scatter(*points.T, color="#0072B2", **look)
         return figure
     # Points are drawn in the order of the images, so that no class lies on top.
-    labels = arrays["embedding_labels"]
-    shapes, kinds = np.divmod(np.arange(len(classes)), len(CLASS_COLOURS))
-    colours = np.array(CLASS_COLOURS)[kinds]
-    for shape, marker in enumerate("os^"[: shapes[-1] + 1]):
-        members = shapes[labels] == shape
-        axes.scatter(*points[members].T, color=colours[labels[members]], marker=marker, **look)
+    labels, colours = arrays["embedding_labels"], np.array(CLASS_COLOURS)
+    if len(classes) > len(colours):
+        colours = colormaps["turbo"](np.linspace(0, 1, len(classes)))
+    axes.scatter(*points.T, color=colours[labels], **look)
     for label in np.unique(labels).tolist():
         name = style.shortened(classes[label], LONGEST_CLASS)
-        axes.scatter(
-            [],
-            [],
-            color=colours[label],
-            marker="os^"[shapes[label]],
-            s=40,
-            linewidths=0,
-            label=name,
-        )
+        axes.scatter([], [], color=colours[label], s=40, linewidths=0, label=name)
     style.side_legend(axes)
     return figure
 
@@ -159,9 +140,7 @@ def _beside(axes: Axes, middle: float, text: str) -> None:
 
 def _deviations(value: float) -> str:
     """Return `+2.5 sd`, `mean` or `−2.5 sd`."""
-    if abs(value) < 1e-9:
-        return "mean"
-    return f"{'+' if value > 0 else ''}{format_number(value, 2).rstrip('0').rstrip('.')} sd"
+    return "mean" if abs(value) < 1e-9 else f"{value:+.3g} sd".replace("-", "−")
 
 
 def rate_per_dimension(arrays: Arrays) -> Figure | None:
@@ -170,16 +149,12 @@ def rate_per_dimension(arrays: Arrays) -> Figure | None:
 
     None where all are above it.
     """
-    rates, threshold = arrays["rate_per_dimension"], float(arrays.get("rate_threshold", USED))
+    rates, threshold = arrays["rate_per_dimension"], float(arrays["rate_threshold"])
     if (rates > threshold).all():
         return None
     few, nats = len(rates) <= NUMBERED, f"{format_value(threshold)} nats"
-    numbers = (
-        "number of the latent dimension"
-        if few
-        else "latent dimensions, from the greatest rate to the smallest"
-    )
-    figure, axes = style.one_plot(3.8, x=numbers, y="rate (nats per image)")
+    x = "latent dimension, the greatest rate first"
+    figure, axes = style.one_plot(3.8, x=x, y="rate (nats per image)")
     order = np.argsort(-rates, kind="stable")
     positions, heights = np.arange(1, len(rates) + 1), rates[order]
     used = heights > threshold
@@ -188,10 +163,8 @@ def rate_per_dimension(arrays: Arrays) -> Figure | None:
         (~used, "#b8b8b8", f"at most {nats}"),
     ):
         if chosen.any():  # a legend would give bars that are not drawn the colour of the others
-            label, width = f"{text} ({chosen.sum()})", 0.8 if few else 1.0
-            axes.bar(
-                positions[chosen], heights[chosen], width, label=label, color=colour, linewidth=0
-            )
+            label = f"{text} ({chosen.sum()})"
+            axes.bar(positions[chosen], heights[chosen], label=label, color=colour, linewidth=0)
     axes.set(
         xlim=(0.4, len(rates) + 0.6),
         ylim=(min(0.0, 1.05 * heights.min()), 1.05 * max(heights.max(), threshold)),
@@ -205,13 +178,9 @@ def rate_per_dimension(arrays: Arrays) -> Figure | None:
     return figure
 
 
-def rate_caption(view: StudyView) -> Caption:
+def rate_caption(arrays: Arrays) -> Caption:
     """Say what a bar is, and from which rate on a dimension counts as used."""
-    best = view.best_with("rate_per_dimension")
-    recorded = best[1].get("rate_threshold", USED) if best else view.plan.fixed("rate_threshold")
-    threshold = StatedFigure(
-        value=float(USED if recorded is None else recorded), unit="nats", digits=None
-    )
+    threshold = StatedFigure(value=float(arrays["rate_threshold"]), unit="nats", digits=None)
     return [
         "The divergence of the posterior of each latent dimension from the prior of that "
         "dimension, mean over test images.",
@@ -248,43 +217,30 @@ def component_classes(arrays: Arrays) -> Figure:
     return figure
 
 
-def classes_caption(view: StudyView) -> str:
+def classes_caption(arrays: Arrays) -> str:
     """Say what a cell is, and in which order the components stand."""
     return (
         "In percent, the share of each class of test images whose codes the component serves: "
         "the mean of p(component | z) with z from the posterior. A column sums to 100; "
-        f"components are numbered {_order(view, 'component_classes')}."
+        f"components are numbered {component_order(arrays['component_weights'])}."
     )
 
 
-def samples_caption(view: StudyView) -> str:
+def samples_caption(arrays: Arrays) -> str:
     """Say in which order the components stand."""
-    return f"One component of the prior per row, {_order(view, 'component_samples')}."
-
-
-def _order(view: StudyView, shows: str) -> str:
-    """Return in words the order of the components of the model that is drawn, by its weights where
-    they are known.
-    """
-    best = view.best_with(shows)
-    weights = None if best is None else best[1].get("component_weights")
-    return "the heaviest first" if weights is None else component_order(weights)
+    weights = arrays.get("component_weights")
+    order = "the heaviest first" if weights is None else component_order(weights)
+    return f"One component of the prior per row, {order}."
 
 
 def _name_columns(axes: Axes, classes: list[str]) -> None:
-    count = len(classes)
-    if count > NUMBERED:
-        axes.set_xticks([])
-        style.label_axes(
-            axes, f"{count} classes, in the order of their labels", "component (weight)"
-        )
-        return
     style.label_axes(axes, "class", "component (weight)")
     names = [style.shortened(name, LONGEST_CLASS) for name in classes]
-    wide = (max(map(len, names)) + 2) * count > 100  # the axes are about a hundred characters wide
-    axes.set_xticks(range(count), names)
-    if wide:
-        axes.set_xticks(range(count), names, rotation=40, ha="right", rotation_mode="anchor")
+    look: dict[str, Any] = {}
+    if (max(map(len, names)) + 2) * len(names) > 100:  # the axes are about 100 characters wide
+        look = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    few = range(len(names)) if len(names) <= NUMBERED else ()
+    axes.set_xticks(few, names[: len(few)], **look)
 
 
 def _write_shares(axes: Axes, shares: np.ndarray) -> None:
@@ -315,9 +271,9 @@ def aggregate_posterior(arrays: Arrays) -> Figure:
     ):
         style.style_axes(axes, x=f"latent dimension {dimension + 1}")
         both = np.concatenate([posterior, prior])
-        margin = 0.002 if len(both) >= FAR_CODES else 0.0
-        low, high = np.quantile(both[np.isfinite(both)], [margin, 1 - margin])
-        bins = np.linspace(low, high if high > low else low + 1, BINS).tolist()
+        low, high = np.quantile(both[np.isfinite(both)], [0.002, 0.998])
+        room = 0.02 * (high - low) or 1.0
+        bins = np.linspace(low - room, high + room, BINS).tolist()
         axes.hist(
             posterior, bins, density=True, color="#0072B2", alpha=0.45, label="codes of test images"
         )

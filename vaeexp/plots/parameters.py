@@ -4,7 +4,6 @@ and the units in use.
 
 import math
 from collections import Counter
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,22 +21,6 @@ from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, jitter, row_names
 from vaeexp.words import NATS, plural
-
-_RING: dict[str, Any] = {
-    "facecolors": "none",
-    "edgecolors": style.TEXT_COLOUR,
-    "linewidths": 1.5,
-    "zorder": 6,
-}
-"""Around the best trial."""
-GROUPS = 10
-"""Numbers whose median is drawn for each by itself; of more the medians of parts of their range, at
-most so many.
-"""
-IN_EACH = 5
-"""Trials that such a part has on average, because a median of fewer lies between two marks and
-shows neither.
-"""
 
 
 def importance(view: StudyView) -> Figure | None:
@@ -123,20 +106,9 @@ def equal_epochs(view: StudyView) -> Figure | None:
     for panel, parameter in zip(panels, parameters, strict=True):
         panel.set_ylim(low, high)
         _draw_at_epoch(panel, view, view.influence.covered(trials, parameter.name), parameter)
-        if view.influence.uncovered(parameter.name):
-            style.note(panel, "“left out”: not covered by the search", y=1.03)
-    panels[0].scatter([], [], s=40, **_RING, label=f"best: trial {view.best_number}")
+    panels[0].scatter([], [], s=40, **style.RING, label=f"best: trial {view.best_number}")
     style.figure_legend(figure, panels[0])
-    if above := int((trials["value"] > high).sum()):
-        figure.text(
-            0.995,
-            0.985,
-            f"▲ {above} above the scale",
-            ha="right",
-            va="top",
-            fontsize=10,
-            color=style.MUTED,
-        )
+    style.off_scale(panels[0], trials["value"])
     return figure
 
 
@@ -148,9 +120,11 @@ def _draw_at_epoch(
     """
     active = trials[parameter.places(trials).notna()]
     places, values, names = parameter.places(active), active["value"], row_names(active)
-    left_out, counts = view.influence.uncovered(parameter.name), Counter(places)
-    remarks = {text: plural(counts[place], "trial") for place, text in enumerate(parameter.texts)}
-    below = ["left out" if text in left_out else remark for text, remark in remarks.items()]
+    counts = Counter(places)
+    below = [
+        plural(counts[place], "trial") if counts[place] else "left out"
+        for place in range(len(parameter.texts))
+    ]
     style.style_parameter_axis(axes, parameter, below)
     if parameter.is_choice:
         style.draw_medians(axes, values, places, least=2)
@@ -168,7 +142,7 @@ def _draw_at_epoch(
     best = active["number"] == view.best_number
     if best.any():
         at, ring = values[best].clip(upper=axes.get_ylim()[1]), max(2.6 * size, 40)
-        style.draw_points(axes, names[best], x[best], at, s=ring, clip_on=False, **_RING)
+        style.draw_points(axes, names[best], x[best], at, s=ring, clip_on=False, **style.RING)
 
 
 def equal_epochs_caption(view: StudyView) -> Caption:
@@ -231,79 +205,37 @@ def untold(view: StudyView) -> list[Statement]:
 
 def active_units(view: StudyView) -> Figure | None:
     """Draw the active units of each trial at its last epoch against β and against latent size, one
-    panel for each searched.
+    panel for each searched; where the latent size varies they are shares of it.
 
-    Where the latent size varies they are shares of it. Dimensions whose rate is above the threshold
-    stand beside them for tested runs. None where neither was searched, no trial has such a figure,
-    or all units of all complete trials and tested runs are in use.
+    None where neither was searched, all units of all complete trials are in use, or no trial has
+    such a figure.
     """
-    at_best = column(view.retrained.confirm_runs, "result.test/used_dimensions")
-    by_rate = column(view.retrained.confirm_runs, "result.test_last/used_dimensions").fillna(
-        at_best
-    )
-    trials = _with_units(view, view.last_epochs, column(view.last_epochs, "val/active_units"))
-    tested = _with_units(view, view.retrained.confirm_runs, by_rate)
+    trials = view.last_epochs
+    units, y = column(trials, "val/active_units").astype(float), "active units"
+    full = float(view.plan.fixed("latent_size") or math.nan)
+    if "latent_size" in view.plan.parameters:
+        sizes = pd.to_numeric(column(trials, "params.latent_size"), errors="coerce").astype(float)
+        units, full, y = 100 * units / sizes, 100.0, "active units (% of the latent size)"
+    trials = trials.assign(units=units)[np.isfinite(units)]
     searched = [
         view.plan.parameters[name]
         for name in ("beta", "latent_size")
         if name in view.plan.parameters
     ]
     shown = [parameter for parameter in searched if parameter.of(trials).notna().any()]
-    if not shown:
-        return None
-    latent, y = view.plan.fixed("latent_size"), "active units"
-    full = float(latent) if isinstance(latent, int) else math.nan
-    if "latent_size" in view.plan.parameters:
-        full, y = 100.0, "active units (% of the latent size)"
-    complete = trials[trials["state"] == "complete"]
-    settled = np.concatenate([complete["units"], tested["units"]])
-    if len(settled) and (settled >= full).all():
+    complete = trials.loc[trials["state"] == "complete", "units"]
+    if not shown or (len(complete) and (complete >= full).all()):
         return None
     figure, panels = style.parameter_panels(len(shown), f"{y}, last epoch", same_values=True)
     figure.set_figheight(4.6)
-    most = np.nanmax([full, 1.0, trials["units"].max(), tested["units"].max()])
+    most = np.nanmax([full, 1.0, trials["units"].max()])
     for axes, parameter in zip(panels, shown, strict=True):
         axes.set_ylim(-0.03 * most, 1.12 * most)
         style.whole_ticks(axes.yaxis, 6)
         _draw_units(axes, trials, parameter)
-        if parameter.is_choice:
-            style.draw_medians(axes, complete["units"], parameter.places(complete))
-        else:
-            _draw_middle(axes, complete, parameter)
-        if math.isfinite(full):
-            axes.axhline(full, label="all in use", **style.DASHED)
-        if len(tested):
-            x = parameter.numbers(parameter.places(tested))
-            label = f"by rate, tested ({len(tested)})"
-            style.draw_points(
-                axes,
-                row_names(tested),
-                x,
-                tested["units"],
-                s=44,
-                marker="D",
-                label=label,
-                facecolor="none",
-                edgecolor=style.COLOURS[3],
-                linewidths=1.6,
-                zorder=6,
-            )
+        axes.axhline(full, label="all in use", **style.DASHED)
     style.figure_legend(figure, panels[-1])
     return figure
-
-
-def _with_units(view: StudyView, trials: pd.DataFrame, units: pd.Series) -> pd.DataFrame:
-    """Return the trials with a number of units, in the column `units`; as percent of the latent
-    size where that was searched.
-    """
-    units = units.astype(float)
-    if "latent_size" in view.plan.parameters:
-        units = (
-            100
-            * units
-            / pd.to_numeric(column(trials, "params.latent_size"), errors="coerce").astype(float)
-        )
-    return trials.assign(units=units)[np.isfinite(units)]
 
 
 def _draw_units(axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter) -> None:
@@ -318,24 +250,3 @@ def _draw_units(axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter) 
         style.scatter(
             axes, x[chosen], active["units"][chosen], names[chosen], state, size=size, label=shown
         )
-
-
-def _draw_middle(axes: Axes, complete: pd.DataFrame, parameter: SearchedParameter) -> None:
-    """Draw the median along a parameter: at each number where there are few, else in equal parts of
-    their range, of which it takes two.
-    """
-    places = parameter.places(complete).dropna()
-    parts = min(GROUPS, len(places) // IN_EACH)
-    few = places.nunique() <= min(GROUPS, len(places) / 2)
-    if not few and parts < 2:
-        return
-    groups = places if few else pd.cut(places, parts, labels=False)
-    middle = pd.DataFrame({"place": places, "units": complete["units"]}).groupby(groups).median()
-    axes.plot(
-        parameter.numbers(middle["place"]),
-        middle["units"],
-        label="median of complete trials",
-        color=style.TEXT_COLOUR,
-        linewidth=1.8,
-        zorder=5,
-    )

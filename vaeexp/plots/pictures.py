@@ -2,6 +2,7 @@
 best, median and worst trial.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +11,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sweeps import baseline_names
 from vaeexp.plots.style import MUTED, annotate, new_figure, shortened, write
 from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.statements import Figure as StatedFigure
@@ -28,28 +28,24 @@ from vaeexp.words import (
 
 GAP = 2
 """White pixels between two pictures."""
-SHOWN = 10
-"""Reconstructions per row of `picture_rows`: one of each class of ten."""
-SAMPLES = 5
-"""Samples per row, which are of no particular class."""
+SHOWN = {"last_reconstructions": 10, "last_samples": 5}
+"""Pictures per row of `picture_rows`, by the array that has them: reconstructions, one of each
+class of ten, and samples, which are of no particular class.
+"""
 ACROSS = 8.95
 """Inches for the words and the pictures of `picture_rows` together."""
 STRIP_ROWS = 6
-STRIP = frozenset({"originals", "reconstructions", "samples"})
-"""Arrays of `pictures.npz` that a row of reconstructions beside samples needs."""
+LAST_EPOCH = "Pictures are of the last epoch."
+STRIP = frozenset({"originals", *SHOWN})
+"""Arrays of `pictures.npz` that a row of reconstructions beside samples needs. A failed run has no
+pictures of a last epoch.
+"""
 LINES = (0.2, 0.42, 0.57, 0.74)
 """Inches that the words beside a row take, by the lines after the first."""
 LINE_HEIGHT = 1.2
 """Height of a line of words, in sizes of its font."""
 LONGEST = 33
 """Characters of a configuration beside a row."""
-LEAST_ALIKE = 3
-"""Values of β under one configuration from which a strip shows these alone."""
-LEAST_SPAN = 3.0
-"""Largest by smallest β from which trials of several configurations make a strip, because below
-that other parameters tell more.
-"""
-
 Row = tuple[str, str, Arrays]
 """Title, smaller words below it, and arrays with `STRIP`."""
 
@@ -122,53 +118,31 @@ def picture_grid(pictures: np.ndarray, names: Sequence[str] = (), *, below: floa
     return figure
 
 
-def at_last_epoch(arrays: Arrays) -> tuple[Arrays, bool]:
-    """Return the arrays with the pictures of the last epoch in place of the best one's, and whether
-    the file has them.
+def epoch_words(view: StudyView, run: pd.Series, *, deterministic: bool = False) -> str:
+    """Return `−ELBO 98.1 at epoch 30`, the last epoch, whose pictures are drawn; of an autoencoder
+    the distortion.
     """
-    last = {
-        name: arrays[f"last_{name}"]
-        for name in ("reconstructions", "samples")
-        if f"last_{name}" in arrays
-    }
-    return ({**arrays, **last}, True) if len(last) == 2 else (arrays, False)
-
-
-def epoch_words(view: StudyView, run: pd.Series, *, last: bool, deterministic: bool = False) -> str:
-    """Return `−ELBO 98.1 at epoch 30 (last)`, of the epoch whose pictures are drawn; of an
-    autoencoder the distortion.
-    """
-    curve, which = curve_of(view.epochs, run), "last" if last else "best"
-    drawn = curve.tail(1) if last else curve[curve["epoch"] == run["best_epoch"]]
-    if drawn.empty:
-        return f"{which} epoch"
-    rate, distortion, epoch = drawn.iloc[0][["val/rate", "val/distortion", "epoch"]]
-    figure = (
-        f"distortion {format_number(distortion, 1)}"
-        if deterministic
-        else f"−ELBO {format_number(rate + distortion, 1)}"
-    )
-    state = f", {run['state']}" if run["state"] != "complete" else ""
-    return f"{figure} at epoch {epoch} ({which}{state})"
+    rate, distortion, epoch = curve_of(view.epochs, run).iloc[-1][
+        ["val/rate", "val/distortion", "epoch"]
+    ]
+    figure = "distortion" if deterministic else "−ELBO"
+    value = distortion if deterministic else rate + distortion
+    state = f" ({run['state']})" if run["state"] != "complete" else ""
+    return f"{figure} {format_number(value, 1)} at epoch {epoch}{state}"
 
 
 def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) -> Figure:
     """Draw for each group its originals, with words below their name, and a row of reconstructions
     beside samples for each entry.
 
-    At most `SHOWN` reconstructions and `SAMPLES` samples stand in a row, as many as each file has.
-
-    The originals are those of the group's first entry. The margin is in inches.
+    At most as many pictures as `SHOWN` says stand in a row. The originals are those of the group's
+    first entry. The margin is in inches.
     """
     every = [row for _, rows in groups for row in rows]
-    count = min(
-        SHOWN,
-        *(len(files[name]) for *_, files in every for name in ("originals", "reconstructions")),
-    )
     counts = {
-        "reconstructions": count,
-        "samples": min(SAMPLES, *(len(files["samples"]) for *_, files in every)),
+        name: min(most, *(len(files[name]) for *_, files in every)) for name, most in SHOWN.items()
     }
+    count = counts["last_reconstructions"]
     tall, wide = every[0][2]["originals"].shape[1:3]
     across = sum(counts.values()) * (wide + GAP) + 2 * GAP
     lines = max(title.count("\n") + len(below.splitlines()) for title, below, _ in every)
@@ -194,14 +168,15 @@ def _block(
     """Return the originals of the first row, and `step` pixels apart the rows; `heading` pixels lie
     between.
     """
-    tall = rows[0]["originals"].shape[1]
+    originals = tiles(rows[0]["originals"][None, : counts["last_reconstructions"]])
+    tall, wide = originals.shape[:2]
     halves = [
         joined([tiles(files[name][None, :count]) for files in rows], step - tall)
         for name, count in counts.items()
     ]
     body = joined(halves, 4 * GAP, axis=1)
     head = ground(tall, body.shape[1])
-    head[:, : halves[0].shape[1]] = tiles(rows[0]["originals"][None, : counts["reconstructions"]])
+    head[:, :wide] = originals
     return joined([head, body], heading)
 
 
@@ -222,64 +197,20 @@ def row_label(axes: Axes, middle: float, title: str, under: str = "") -> None:
 
 def strip_trials(view: StudyView) -> pd.DataFrame:
     """Return the trials for the strip, from low to high β: of each of six equal bins of log β the
-    best complete one that has pictures.
-
-    Where at least `LEAST_ALIKE` values of β were trained under one configuration, runs of it alone.
-    A β of 0 has a bin of its own. None where other parameters differ, too, and the largest β is
-    less than `LEAST_SPAN` times the smallest.
+    best complete one that has pictures. A β of 0 has a bin of its own.
     """
     trials = view.search
-    if "beta" not in view.plan.parameters:
-        return trials.iloc[:0]
-    alike = _one_configuration(view)
-    usable = trials[trials["objective"].notna()] if alike is None else alike
-    betas = _betas(usable)
-    usable = usable[left_pictures(usable) & (betas >= 0)]
-    if usable.empty:
-        return usable
-    betas = _betas(usable)
-    logs = np.log(betas.where(betas > 0))
-    span = logs.max() - logs.min()
-    if alike is None and (betas > 0).all() and span < np.log(LEAST_SPAN):
-        return usable.iloc[:0]
-    bins = (
-        ((logs - logs.min()) / (span or 1.0) * STRIP_ROWS)
-        .clip(upper=STRIP_ROWS - 1)
-        .fillna(-1)
-        .astype(int)
-    )
+    betas = pd.to_numeric(column(trials, "params.beta"), errors="coerce").astype(float)
+    usable = trials["objective"].notna() & left_pictures(trials) & (betas >= 0)
+    logs = np.log(betas[usable].where(betas > 0))
+    shares = (logs - logs.min()) / (logs.max() - logs.min() or 1.0)
     # A trial that was pruned had fewer epochs, so it stands only where none of its bin is complete.
-    order = usable.assign(early=usable["state"] != "complete").sort_values(
-        ["early", "objective", "number"]
+    order = trials[usable].assign(
+        early=trials.loc[usable, "state"] != "complete",
+        bin=(STRIP_ROWS * shares).clip(upper=STRIP_ROWS - 1).fillna(-1).astype(int),
     )
-    best = order[~bins[order.index].duplicated()].drop(columns="early")
-    return best.iloc[np.argsort(_betas(best), kind="stable")]
-
-
-def _betas(trials: pd.DataFrame) -> pd.Series:
-    return pd.to_numeric(column(trials, "params.beta"), errors="coerce").astype(float)
-
-
-def _one_configuration(view: StudyView) -> pd.DataFrame | None:
-    """Return the complete runs of the configuration that was trained with most values of β; None
-    below `LEAST_ALIKE` of them.
-    """
-    unlike = {
-        name
-        for name, spec in view.plan.baseline_specs.items()
-        if set(spec.get("settings") or {}) - {"beta"}
-    }
-    runs = view.trials[(view.trials["state"] == "complete") & view.trials["objective"].notna()]
-    like = runs["baseline"].map(lambda names: unlike.isdisjoint(baseline_names(names))).astype(bool)
-    runs = runs[like & (_betas(runs) >= 0) & left_pictures(runs)]
-    if runs.empty:
-        return None
-    others = [name for name in view.plan.parameters if name != "beta"]
-    keys = runs.apply(
-        lambda run: tuple(format_value(run.get(f"params.{name}")) for name in others), axis=1
-    )
-    counts = _betas(runs).groupby(keys).nunique().sort_values(ascending=False, kind="stable")
-    return runs[keys == counts.index[0]] if counts.iloc[0] >= LEAST_ALIKE else None
+    order = order.sort_values(["early", "objective", "number"]).drop_duplicates("bin")
+    return order.loc[betas[order.index].sort_values(kind="stable").index]
 
 
 def beta_strip(view: StudyView) -> Figure | None:
@@ -290,26 +221,23 @@ def beta_strip(view: StudyView) -> Figure | None:
     """
     rows, differing = _strip_rows(view)
     labelled = []
-    for trial, files, last in rows:
+    for trial, files in rows:
         values = view.plan.params(trial)
         apart = format_briefly({name: values[name] for name in differing if name in values})
         title = f"{parameter_label('beta')} = {format_value(trial['params.beta'])}"
-        labelled.append((title, f"{epoch_words(view, trial, last=last)}\n{apart}".strip(), files))
-    return picture_rows([("", labelled)], margin=3.4) if rows else None
+        labelled.append((title, f"{epoch_words(view, trial)}\n{apart}".strip(), files))
+    return picture_rows([("", labelled)], margin=3.4) if len(rows) > 1 else None
 
 
-def _strip_rows(view: StudyView) -> tuple[list[tuple[pd.Series, Arrays, bool]], list[str]]:
-    """Return trial, arrays and whether they are of the last epoch for each row, and the parameters
-    that differ beside β.
-    """
-    candidates = (
+def _strip_rows(view: StudyView) -> tuple[list[tuple[pd.Series, Arrays]], list[str]]:
+    """Return trial and arrays of each row, and the parameters that differ beside β."""
+    candidates = [
         (trial, read_arrays(trial["folder"])) for _, trial in strip_trials(view).iterrows()
-    )
-    rows = [(trial, *at_last_epoch(files)) for trial, files in candidates if files.keys() >= STRIP]
-    configurations = [view.plan.params(trial) for trial, *_ in rows]
+    ]
+    rows = [(trial, files) for trial, files in candidates if files.keys() >= STRIP]
+    params = [view.plan.params(trial) for trial, _ in rows]
     values = {
-        name: {format_value(params.get(name)) for params in configurations}
-        for name in view.plan.parameters
+        name: {format_value(each.get(name)) for each in params} for name in view.plan.parameters
     }
     return rows, [
         name for name, different in values.items() if name != "beta" and len(different) > 1
@@ -317,10 +245,8 @@ def _strip_rows(view: StudyView) -> tuple[list[tuple[pd.Series, Arrays, bool]], 
 
 
 def strip_caption(view: StudyView) -> str:
-    """Say what differs between the rows, what may be concluded from that, and of which epoch the
-    pictures are.
-    """
-    rows, differing = _strip_rows(view)
+    """Say what differs between the rows, and what may be concluded from that."""
+    _, differing = _strip_rows(view)
     if not differing:
         text = (
             "One model per row, from low to high β; nothing but β and the seed differs. A low β "
@@ -336,39 +262,18 @@ def strip_caption(view: StudyView) -> str:
         )
         brief = [f"{SHORT[name]} is {parameter_label(name)}" for name in differing if name in SHORT]
         text += f" {', '.join(brief)}." if brief else ""
-    return f"{text} {epoch_sentence([last for *_, last in rows])}"
-
-
-def epoch_sentence(last: Sequence[bool]) -> str:
-    """Say of which epoch the pictures are; `last` tells for each row whether its file has those of
-    the last epoch.
-    """
-    if all(last):
-        return "Pictures are of the last epoch."
-    which = "Some" if any(last) else "These"
-    return (
-        f"{which} runs kept no pictures of the last epoch: theirs are of the epoch with the best "
-        "−ELBO."
-    )
-
-
-def best_caption(view: StudyView, shows: str, text: str) -> str:
-    """Return the words on pictures of the best model, with the epoch that they are of."""
-    best = view.best_with(shows)
-    return text if best is None else f"{text} {epoch_sentence([at_last_epoch(best[1])[1]])}"
+    return f"{text} {LAST_EPOCH}"
 
 
 def best_reconstructions(arrays: Arrays) -> Figure:
     """Draw originals above their reconstructions by the last epoch's model."""
-    arrays, _ = at_last_epoch(arrays)
-    count = min(len(arrays["originals"]), len(arrays["reconstructions"]))
-    names = ["originals", "reconstructions"]
-    return picture_grid(np.stack([arrays[name][:count] for name in names]), names)
+    both = np.stack([arrays["originals"], arrays["last_reconstructions"]])
+    return picture_grid(both, ["originals", "reconstructions"])
 
 
 def best_samples(arrays: Arrays) -> Figure:
     """Draw samples of the prior, decoded by the last epoch's model, in full rows."""
-    samples = at_last_epoch(arrays)[0]["samples"]
+    samples = arrays["last_samples"]
     across = min(8, len(samples))
     return picture_grid(
         samples[: len(samples) // across * across].reshape(-1, across, *samples.shape[1:])
@@ -390,35 +295,18 @@ def best_median_worst(view: StudyView) -> Figure | None:
     The median is the lower one of an even number. None with fewer than two such trials; of two, no
     median.
     """
-    rows = []
-    for rank, trial, every in _three(view):
-        files, last = at_last_epoch(every)
-        below = f"{epoch_words(view, trial, last=last)}\n{_main_setting(view, trial)}"
-        rows.append((f"{rank}: trial {trial['number']}", below, files))
-    return picture_rows([("", rows)], margin=2.9) if len(rows) > 1 else None
-
-
-def _three(view: StudyView) -> list[tuple[str, pd.Series, Arrays]]:
-    """Return rank in words, trial and arrays; in place of a trial whose file is damaged or lacks an
-    array stands the next.
-    """
     trials = view.ranked[left_pictures(view.ranked)]
-    orders = {"best": trials, "worst": trials[::-1], "median": trials[(len(trials) - 1) // 2 :]}
-    row_of: dict[int, tuple[str, pd.Series, Arrays]] = {}
-    for rank, order in orders.items():
-        for _, row in order.iterrows():
-            if (arrays := read_arrays(row["folder"])).keys() >= STRIP:
-                row_of.setdefault(row["number"], (rank, row, arrays))
-                break
-    return [row_of[number] for number in trials["number"] if number in row_of]
-
-
-def _main_setting(view: StudyView, trial: pd.Series) -> str:
-    """Return the searched parameters that come first in the study file, as many as fit."""
-    parts = [format_configuration({name: value}) for name, value in view.plan.params(trial).items()]
-    while len(parts) > 1 and len(", ".join(parts)) > LONGEST:
-        parts.pop()
-    return shortened(", ".join(parts), LONGEST)
+    last = len(trials) - 1
+    ranks = {last // 2: "median", last: "worst", 0: "best"}
+    rows = []
+    for place in sorted(ranks) if last > 0 else ():
+        trial = trials.iloc[place]
+        files = read_arrays(trial["folder"])
+        if files.keys() >= STRIP:
+            first = dict(itertools.islice(view.plan.params(trial).items(), 2))
+            below = f"{epoch_words(view, trial)}\n{shortened(format_configuration(first), LONGEST)}"
+            rows.append((f"{ranks[place]}: trial {trial['number']}", below, files))
+    return picture_rows([("", rows)], margin=2.9) if len(rows) > 1 else None
 
 
 def neighbours(arrays: Arrays) -> Figure:
@@ -435,14 +323,11 @@ def neighbours(arrays: Arrays) -> Figure:
     return figure
 
 
-def neighbours_caption(view: StudyView) -> Caption:
+def neighbours_caption(arrays: Arrays) -> Caption:
     """Say what the distance is, and which one is usual for images that no model has seen."""
     text = (
         "Samples of the model of the best epoch, and the training image nearest to each: "
         "Euclidean distance over sub-pixels, where black to white is 1."
     )
-    best = view.best_with("neighbour_images")
-    if best is None or "neighbour_usual" not in best[1]:
-        return text
-    usual = StatedFigure(value=float(best[1]["neighbour_usual"]), digits=1)
+    usual = StatedFigure(value=float(arrays["neighbour_usual"]), digits=1)
     return [text, Statement(id="plot.neighbours", values={"usual": usual})]

@@ -1,8 +1,6 @@
 """The search as it went: each trial's value in order, and the learning curve of each."""
 
 import itertools
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,21 +10,14 @@ from matplotlib.figure import Figure
 
 from sweeps.results import best_so_far, promotes
 from vaeexp.plots import style
-from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import epochs_of, row_names
 from vaeexp.words import NATS, format_configuration, format_number
 
 CLOCK = 1.05
-"""Times the seconds of the search that its trials may lie apart; beyond, it was interrupted, or a
-clock was set.
-"""
-MOST_NAMED = 8
-"""Complete trials up to which each has a line of its own with its name."""
-NAME_HEIGHT = 0.04
-"""Height of a name at the end of a line, as a share of the axes."""
-LONGEST_NAME = 24
-"""Letters of such a name."""
+"""Times the seconds of the search that its trials may lie apart; beyond, it was interrupted."""
+MOST_NAMED = 7
+"""Complete trials up to which each has a line of its own and its name in the legend."""
 MOST_CURVES = 100
 """Learning curves drawn of each state; of more, so many that stand evenly among them."""
 ORDER = ("pruned", "failed", "paused", "running", "complete")
@@ -37,11 +28,10 @@ def history(view: StudyView) -> Figure | None:
     """Draw the value of each trial of the search in order, by state, and the best complete value so
     far.
 
-    None without a value, where the study file gave all trials, and under the pruner promotion,
-    whose trials wait for each other.
+    None without a value, and under the pruner promotion, whose trials wait for each other.
     """
     trials = view.search
-    if not trials["objective"].notna().any() or _given(view) == len(trials) or promotes(view.study):
+    if not trials["objective"].notna().any() or promotes(view.study):
         return None
     figure, axes = style.one_plot(x="trial", y=NATS)
     complete = trials["state"] == "complete"
@@ -69,23 +59,6 @@ def _draw_state(axes: Axes, trials: pd.DataFrame, x: pd.Series, state: str, *, o
     style.scatter(axes, x, trials["objective"], row_names(trials), state, size=size, label=label)
 
 
-def history_caption(view: StudyView) -> Caption:
-    """Return the caption, which counts the trials of the study file apart: they say nothing of how
-    well the search searches.
-    """
-    caption = (
-        "Each mark is a trial, in the order of the search, at its best epoch; the line is the "
-        "best complete trial so far."
-    )
-    start = _given(view)
-    return [caption, Statement(id="plot.given", values={"trials": start})] if start else caption
-
-
-def _given(view: StudyView) -> int:
-    """Return how many trials of the search the study file gave."""
-    return min(len(view.study.spec.get("start") or []), len(view.search))
-
-
 def _draw_best(axes: Axes, course: pd.DataFrame, last: float) -> None:
     """Draw the steps of the best complete value so far, on to `last`, and name the winner below its
     point.
@@ -96,34 +69,24 @@ def _draw_best(axes: Axes, course: pd.DataFrame, last: float) -> None:
         return
     _draw_course(axes, course["number"], course["best"], last)
     best = course.nsmallest(1, "objective").iloc[0]
-    share = best["number"] / last
     low, high = axes.get_ylim()
     axes.set_ylim(bottom=low - 0.05 * (high - low))
-    side = "left" if share <= 0.2 else "center" if share < 0.8 else "right"
+    side = "left" if best["number"] < last / 2 else "right"
+    at = (best["number"], best["objective"])
     text = f"lowest: trial {int(best['number'])}, {format_number(best['objective'])}"
-    style.annotate(
-        axes,
-        text,
-        (best["number"], best["objective"]),
-        (0, -8),
-        colour=style.BEST,
-        ha=side,
-        va="top",
-    )
+    style.annotate(axes, text, at, (0, -8), colour=style.BEST, ha=side, va="top")
 
 
 def wall_time(view: StudyView) -> Figure | None:
     """Draw the value of each complete trial at the time at which it ended, and the best so far.
 
-    None without two complete trials with times, and where the trials lie further apart than the
-    search has run: then it was interrupted, and the times of its trials count hours in which
-    nothing ran.
+    None without two complete trials, and where the trials lie further apart than the search has
+    run: then it was interrupted, and the times of its trials count hours in which nothing ran.
     """
-    trials = view.ranked.astype({"ended": float})
-    trials = trials[np.isfinite(trials["ended"])].sort_values(["ended", "number"])
+    trials = view.ranked.astype({"ended": float}).sort_values(["ended", "number"])
     seconds = trials["ended"] - view.search["started"].astype(float).min()
     spent, longest = view.study.elapsed, seconds.max()
-    if len(trials) < 2 or not spent or seconds.min() < 0 or longest > CLOCK * spent:
+    if len(trials) < 2 or not spent or not longest <= CLOCK * spent:
         return None
     unit, length = "seconds", 1
     if longest > 120:
@@ -177,85 +140,38 @@ def learning_curves(view: StudyView) -> Figure | None:
     # The best values decide the scale, with room to see how the good ones came down.
     high = max(high + 0.35 * (high - low), float(curves[leader][len(curves[leader]) // 5, 1]))
     axes.set(xlim=(0.5, max(finite["epoch"].max(), 2) + 0.5), ylim=(low, high))
-    named = 1 < len(complete) <= MOST_NAMED
+    few = len(complete) <= MOST_NAMED
     for state, chosen in drawn.items():
-        if len(chosen) and not (named and state == "complete"):
+        if len(chosen) and not (few and state == "complete"):
             label = style.state_label(state, int((states == state).sum()))
             _draw_curves(axes, {number: curves[number] for number in chosen}, state, label)
-    if named:
-        names = {trial["number"]: _name_of(view, trial) for _, trial in complete.iterrows()}
-        _name_curves(axes, {number: curves[number] for number in names}, names)
-    elif len(complete):
-        best = complete.iloc[0]
-        at, label = (best["best_epoch"], best["objective"]), f"lowest: trial {leader}"
-        _draw_curve(
-            axes,
-            curves[leader],
-            leader,
-            at,
-            dot=6,
-            label=label,
-            color=style.TEXT_COLOUR,
-            linewidth=2.2,
-            zorder=5,
-        )
+    for place, (_, trial) in enumerate(complete.head(MOST_NAMED if few else 1).iterrows()):
+        _draw_named(axes, view, trial, curves[trial["number"]], place)
     style.whole_ticks(axes.xaxis)
     if (finite["objective"] > high).any():
         style.note(axes, f"values above {high:,.0f} are cut off", y=0.95)
     if states.value_counts().max() > MOST_CURVES:
         style.note(axes, f"at most {MOST_CURVES} curves of an outcome are drawn", y=0.9)
-    if axes.get_legend_handles_labels()[0]:
-        style.legend(axes)
+    style.legend(axes)
     return figure
 
 
-def _draw_curve(
-    axes: Axes, curve: np.ndarray, number: int, best: Sequence[float], *, dot: float, **look: Any
+def _draw_named(
+    axes: Axes, view: StudyView, trial: pd.Series, curve: np.ndarray, place: int
 ) -> None:
-    """Draw the curve of a trial, with a dot of this size at its best epoch and value."""
-    lines = axes.plot(*curve.T, **look)
-    lines += axes.plot(*best, marker="o", color=look["color"], markersize=dot, zorder=6)
-    style.mark_trials([number], *lines)
-
-
-def _name_of(view: StudyView, trial: pd.Series) -> str:
-    """Return what a curve is called: the value of the parameter that was searched alone, else the
-    trial.
+    """Draw the curve of a trial with its name in the legend; that of the best, at place 0, black
+    with a dot at its best epoch.
     """
-    values = view.plan.params(trial)
-    return (
-        format_configuration(values)
-        if len(view.plan.parameters) == 1 and values
-        else f"trial {trial['number']}"
-    )
-
-
-def _name_curves(axes: Axes, curves: dict[int, np.ndarray], names: dict[int, str]) -> None:
-    """Draw the curves of few complete trials, the best first, each in a look of its own with its
-    name at its end.
-
-    Call it after the limits are set. The names keep clear of each other; a line joins a name that
-    had to move to its curve.
-    """
-    low, high = axes.get_ylim()
-    ends = {
-        number: (float(np.clip(curve[-1, 1], low, high)) - low) / (high - low)
-        for number, curve in curves.items()
-    }
-    heights: dict[int, float] = {}
-    for number in sorted(ends, key=lambda each: (ends[each], names[each])):
-        heights[number] = max(ends[number], max(heights.values(), default=-1.0) + NAME_HEIGHT)
-    excess = max(0.0, max(heights.values()) - 1.0)
-    black = len(style.COLOURS) - 1
-    for index, (number, curve) in enumerate(curves.items()):
-        first = index == 0
-        look = style.line_style(black if first else index - (index <= black))
-        best = curve[curve[:, 1].argmin()]
-        look |= {"linewidth": 2.2, "zorder": 5} if first else {"linewidth": 1.5, "zorder": 3}
-        _draw_curve(axes, curve, number, best, dot=5, **look)
-        words = f"{style.shortened(names[number], LONGEST_NAME)}{' (lowest)' if first else ''}"
-        at = (1.01, heights[number] - excess)
-        style.annotate(axes, words, at, colour=look["color"], xycoords="axes fraction", ha="left")
+    name = f"trial {trial['number']}"
+    if len(view.plan.parameters) == 1:
+        name = format_configuration(view.plan.params(trial))
+    if place:
+        lines = axes.plot(*curve.T, label=name, linewidth=1.5, **style.line_style(place - 1))
+    else:
+        black = style.TEXT_COLOUR
+        lines = axes.plot(*curve.T, label=f"lowest: {name}", color=black, linewidth=2.2, zorder=5)
+        lines += axes.plot(trial["best_epoch"], trial["objective"], "o", color=black, zorder=6)
+    style.mark_trials([trial["number"]], *lines)
 
 
 def _evenly(numbers: pd.Index) -> np.ndarray:

@@ -71,12 +71,15 @@ up.
 """
 DASHED: dict[str, Any] = {"color": MUTED, "linewidth": 1.3, "linestyle": (0, (4, 3)), "zorder": 2}
 """Of a line that is there for orientation."""
+RING: dict[str, Any] = {
+    "facecolors": "none",
+    "edgecolors": TEXT_COLOUR,
+    "linewidths": 1.5,
+    "zorder": 6,
+}
+"""Around the best trial."""
 SLANT = 30
-"""Degrees at which names below an axis stand where the names do not fit side by side; twice as many
-where the names are close.
-"""
-TICK_LINE = 14.0
-"""Height of a line of words at a tick, in points."""
+"""Degrees at which names below an axis stand where the names do not fit side by side."""
 LONGEST = 120
 """Letters of a name or title in a plot; the report's tables have longer ones in full."""
 _LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": TEXT_COLOUR}
@@ -330,6 +333,15 @@ def robust_limits(
     return low - room, high + room
 
 
+def with_intervals(low: float, high: float, ends: Iterable[float]) -> tuple[float, float]:
+    """Widen limits to these ends of intervals, by at most half on either side: a wide interval does
+    not squeeze the values.
+    """
+    room, edge = 0.5 * (high - low), 0.03 * (high - low)
+    reached = np.clip([low, high, *ends], low - room, high + room)
+    return float(reached.min()) - edge, float(reached.max()) + edge
+
+
 def log_axis(axes: Axes, low: float, high: float) -> None:
     """Make the x axis logarithmic over [low, high], with plain decimal labels at 1, 2, 5 where
     decades are few.
@@ -491,40 +503,19 @@ def style_parameter_axis(
 
 
 def _name_choices(axes: Axes, texts: Sequence[str], below: Sequence[str]) -> None:
-    """Write the names of choices below the axes, each above its remark: in lines where they fit
-    side by side, else aslant.
-
-    Aslant a name and its remark share a line where two lines would run into the next name.
+    """Write the names of choices below the axes, each above its remark where they fit side by side;
+    else aslant, with the remark behind the name.
     """
     grid = axes.get_subplotspec()
     columns = grid.get_gridspec().ncols if grid is not None else 1
     room = 90 // columns // len(texts)
-    longest_word = max(len(part.rstrip()) for text in texts for part in _parts(text))
-    lines = _names_above(texts, below, max(6, room))
-    if max(longest_word, *(len(line) for text in lines for line in text.split("\n"))) <= room:
-        axes.set_xticks(range(len(texts)), lines)
-        return
-    names = _names_above(texts, below, 20)
-    # Panels take about three quarters of the width of a figure.
-    apart = 72 * 0.75 * figure_of(axes).get_size_inches()[0] / columns / len(texts)
-    clear = apart * math.sin(math.radians(SLANT))
-    if max(text.count("\n") + 1 for text in names) * TICK_LINE > clear:
-        names = [
-            ": ".join(filter(None, (shortened(text, 28), counts)))
-            for text, counts in zip(texts, below, strict=True)
-        ]
-    slant = SLANT if clear > TICK_LINE else 2 * SLANT
-    axes.set_xticks(
-        range(len(texts)), names, rotation=slant, ha="right", va="top", rotation_mode="anchor"
-    )
-
-
-def _names_above(texts: Sequence[str], below: Sequence[str], width: int) -> list[str]:
-    """Return names, in lines of at most `width` characters, each above its remark."""
-    return [
-        f"{wrapped(text, width)}\n{remark}".rstrip()
-        for text, remark in zip(texts, below, strict=True)
-    ]
+    pairs = list(zip(texts, below, strict=True))
+    names = [f"{wrapped(text, max(6, room))}\n{remark}".rstrip() for text, remark in pairs]
+    look: dict[str, Any] = {}
+    if max(len(line) for name in names for line in name.split("\n")) > room:
+        names = [": ".join(filter(None, (shortened(text, 28), remark))) for text, remark in pairs]
+        look = {"rotation": SLANT, "ha": "right", "va": "top", "rotation_mode": "anchor"}
+    axes.set_xticks(range(len(texts)), names, **look)
 
 
 def parameter_panels(count: int, y: str, *, same_values: bool) -> tuple[Figure, list[Axes]]:
@@ -563,17 +554,8 @@ def _parts(text: str) -> list[str]:
 
 
 def two_lines(text: str, width: int) -> str:
-    """Break a text into at most two lines of so many characters, of one length if possible; a
-    longer second line is cut.
-    """
-    text = " ".join(text.split())
-    if len(text) <= width:
-        return text
-    least = max(len(text) // 2, *(len(part.rstrip()) for part in _parts(text)))
-    even = (wrapped(text, length).split("\n") for length in range(least, width))
-    first, *more = next(
-        (lines for lines in even if len(lines) == 2), wrapped(text, width).split("\n")
-    )
+    """Break a text into at most two lines of so many characters; a longer second line is cut."""
+    first, *more = wrapped(text, width).split("\n")
     return "\n".join([first, shortened(" ".join(more), width)] if more else [first])
 
 

@@ -2,8 +2,6 @@
 ELBO"), −ELBO and FID, or the two objectives of a study.
 """
 
-import itertools
-import math
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,7 @@ from vaeexp.results.statements import Caption, Statement
 from vaeexp.results.statements import Figure as StatedFigure
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite_points, row_names
-from vaeexp.words import format_number, format_value, is_missing, parameter_label, plural
+from vaeexp.words import format_value, is_missing, parameter_label, plural
 
 PLANE = ["val/rate", "val/distortion"]
 SCORED_AT_ONE = (
@@ -30,24 +28,16 @@ SCORED_AT_ONE = (
     "best β near 1 follows from the score, and says nothing of samples or reconstructions."
 )
 """Stands once in a report whose study searches β."""
-FONT = 11
-"""Of the words beside the best trial."""
 LONGEST = 34
 """Characters of a line of a name in a legend."""
 CONDITIONS = ("generated", "images")
 """What two values of FID must share to be compared."""
-NEAR = 6
-"""Room around these words, in 1/72 inch."""
-ASIDE = 26
-"""From the best trial to the words beside this trial, in 1/72 inch."""
 NAME_FONT = 10
 """Of the names along a front."""
-LINE = 1.4
-"""Height of a line of words, in font sizes."""
+ROOM = (90.0, 14.0)
+"""Width and height of such a name, in points."""
 OFFSET = (-7, -4)
 """From a trial to the upper right corner of its name, in points."""
-CLEARER = 3.0
-"""By how many points a trial is nearer to the end of its name than any other trial of the front."""
 
 
 def rate_distortion(view: StudyView) -> Figure | None:
@@ -78,7 +68,12 @@ def rate_distortion(view: StudyView) -> Figure | None:
     ended = points[complete]
     axes.plot(*ended[pareto_front(ended)].T, color=style.MUTED, linewidth=1.4, zorder=2)
     _draw_trials(figure, axes, view)
-    _name_best(axes, trials)
+    best = trials[trials["number"] == view.best_number]
+    best = best[style.within(axes, best[PLANE].to_numpy(float))]
+    if len(best):
+        (x, y), label = best[PLANE].to_numpy(float)[0], f"lowest: trial {view.best_number}"
+        style.draw_points(axes, row_names(best), x, y, s=150, label=label, **style.RING)
+    style.legend(axes)
     if hidden := int(((rate > right) | (distortion > top)).sum()):
         style.note(axes, f"{plural(hidden, 'trial lies', 'trials lie')} outside these axes")
     return figure
@@ -111,19 +106,9 @@ def fid_against_elbo(view: StudyView) -> Figure | None:
         colour, marker = style.line_style(index)["color"], "osD^vP*"[index % 7]
         label = f"{style.two_lines(settings[place].title, LONGEST)} (n = {len(own)})"
         x, y = own["result.test/neg_elbo"], own["result.test/fid"]
-        style.draw_points(
-            axes,
-            row_names(runs.loc[own.index]),
-            x,
-            y,
-            label=label,
-            color=colour,
-            marker=marker,
-            s=56,
-            linewidths=0,
-            zorder=3,
-            alpha=0.9,
-        )
+        look: dict[str, Any] = {"label": label, "color": colour, "marker": marker, "s": 56}
+        look |= {"linewidths": 0, "zorder": 3, "alpha": 0.9}
+        style.draw_points(axes, row_names(runs.loc[own.index]), x, y, **look)
     axes.margins(0.08)
     style.legend(axes, columns=3)
     return figure
@@ -146,44 +131,27 @@ def _draw_trials(figure: Figure, axes: Axes, view: StudyView) -> None:
     the study searched it.
     """
     trials, beta = finite_points(view.last_epochs), view.plan.parameters.get("beta")
-    betas = pd.to_numeric(column(trials, "params.beta"), errors="coerce").fillna(
-        view.plan.fixed("beta") or math.nan
-    )
+    betas = pd.to_numeric(column(trials, "params.beta"), errors="coerce").astype(float)
     scale = None
     if beta is not None and (betas > 0).all() and betas.nunique() > 1:
-        # Over the searched range, so that reports of one study share their colours; wider where a
-        # trial lies outside.
-        ends = [] if beta.is_choice else [end for end in (beta.low, beta.high) if end]
-        scale = LogNorm(min([betas.min(), *ends]), max([betas.max(), *ends]))
+        scale = LogNorm(betas.min(), betas.max())
     small = style.marker_scale(len(trials))
     blue = style.STATE_COLOURS["complete"]
-    ended = trials["state"] == "complete"
-    for chosen in (trials[~ended], trials[ended]):
-        if chosen.empty:
-            continue
-        complete = chosen["state"].iloc[0] == "complete"
+    for complete, chosen in trials.groupby(trials["state"] == "complete"):
         seen = chosen[style.within(axes, chosen[PLANE].to_numpy(float))]
-        look: dict[str, Any] = (
-            {"s": 74 * small, "zorder": 4} if complete else {"s": 26 * small, "zorder": 3}
-        )
-        look |= (
-            {"color": blue}
-            if scale is None
-            else {"c": betas[seen.index], "norm": scale, "cmap": "viridis"}
-        )
+        look: dict[str, Any] = {"color": blue}
+        if scale is not None:
+            look = {"c": betas[seen.index], "norm": scale, "cmap": "viridis"}
+        look |= {"s": (74 if complete else 26) * small, "zorder": 4 if complete else 3}
         points = style.draw_points(axes, row_names(seen), *seen[PLANE].to_numpy(float).T, **look)
         if complete:
             points.set(edgecolor=style.TEXT_COLOUR, linewidth=0.5 * small)
         else:
-            points.set(
-                facecolor="none",
-                edgecolor=blue if scale is None else None,
-                linewidth=1.4 * small**0.5,
-            )
+            edge = blue if scale is None else None
+            points.set(facecolor="none", edgecolor=edge, linewidth=1.4 * small**0.5)
         label = f"{'complete' if complete else 'not complete, value reached'} ({len(chosen):,})"
         inside = style.MUTED if complete else "none"
         axes.scatter([], [], s=40, facecolor=inside, edgecolor=style.MUTED, label=label)
-    style.legend(axes)
     if scale is not None:
         bar = style.colour_bar(figure, axes, ScalarMappable(norm=scale, cmap="viridis"))
         bar.set_ylabel(
@@ -193,96 +161,20 @@ def _draw_trials(figure: Figure, axes: Axes, view: StudyView) -> None:
 
 
 def draw_equal_lines(axes: Axes) -> None:
-    """Draw lines rate + distortion = constant, with their −ELBO where they meet the lower or the
-    right edge.
+    """Draw lines rate + distortion = constant, with their −ELBO where they leave the axes below or
+    at the right.
     """
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    for level in MaxNLocator(nbins=9, steps=[1, 2, 3, 5, 10], integer=True).tick_values(
-        left + bottom, right + top
-    ):
-        ends = sorted(
-            (x, level - x) for x in {left, right, level - bottom, level - top} if left <= x <= right
+    ticks = MaxNLocator(nbins=9, steps=[1, 2, 3, 5, 10], integer=True)
+    for level in ticks.tick_values(left + bottom, right + top):
+        axes.axline(
+            (0, level), slope=-1, color="#c9c9c9", linewidth=1, linestyle=(0, (4, 3)), zorder=1
         )
-        inside = [(x, y) for x, y in ends if bottom - 1e-9 <= y <= top + 1e-9]
-        if len(inside) < 2 or inside[0] == inside[-1]:
-            continue
-        (start_x, start_y), (x, y) = inside[0], inside[-1]
-        axes.plot(
-            [start_x, x],
-            [start_y, y],
-            color="#c9c9c9",
-            linewidth=1,
-            linestyle=(0, (4, 3)),
-            zorder=1,
-        )
-        if y <= top - 0.08 * (top - bottom) and x >= left + 0.12 * (right - left):
-            style.annotate(
-                axes,
-                f"−ELBO {level:,.0f}",
-                (x, y),
-                (-4 if x > right - 1e-9 else 2, 4),
-                colour=style.MUTED,
-                ha="right",
-                va="bottom",
-                boxed=True,
-                zorder=1,
-            )
-
-
-def _name_best(axes: Axes, trials: pd.DataFrame) -> None:
-    complete = trials[(trials["state"] == "complete") & trials["objective"].notna()]
-    if complete.empty:
-        return
-    best = complete.nsmallest(1, "objective").iloc[0]
-    at = best["val/rate"], best["val/distortion"]
-    text = f"lowest: trial {best['number']}, {format_number(sum(at))}"
-    if best["epoch"] != best["best_epoch"]:
-        text += f" ({format_number(best['objective'])} at epoch {best['best_epoch']})"
-    line = {"arrowstyle": "-", "color": style.TEXT_COLOUR, "linewidth": 0.9, "shrinkB": 5}
-    offset = _free_place(axes, trials[PLANE].to_numpy(float), at, text)
-    style.annotate(
-        axes, text, at, offset, ha="left", va="baseline", boxed=True, fontsize=FONT, arrowprops=line
-    )
-
-
-def _free_place(
-    axes: Axes, points: np.ndarray, at: tuple[float, float], text: str
-) -> tuple[float, float]:
-    """Return the offset from `at`, in 1/72 inch, at which words lie within the axes.
-
-    Of nine places, this place has the words and their line cover the fewest of the points [N, 2]
-    and of the words already drawn.
-    """
-    figure = style.figure_of(axes)
-    if (engine := figure.get_layout_engine()) is not None:
-        engine.execute(figure)  # without a layout, the axes have another size
-    frame, inch = axes.get_window_extent(), 72 / figure.dpi
-    scaled = (axes.transData.transform(points) - frame.min) * inch
-    best = (axes.transData.transform(at) - frame.min) * inch
-    others = [(found.get_window_extent().get_points() - frame.min) * inch for found in axes.texts]
-    words = axes.text(0, 0, text, fontsize=FONT)
-    size = np.array([words.get_window_extent().width * inch, FONT])
-    words.remove()
-    across, up = np.array(frame.size) * inch
-
-    def cost(offset: tuple[float, float]) -> int:
-        corner = best + offset - NEAR
-        opposite = corner + size + 2 * NEAR
-        covered = ((scaled > corner) & (scaled < opposite)).all(axis=1)
-        line = (corner + opposite) / 2 - best
-        foot = best + np.clip((scaled - best) @ line / (line @ line), 0, 1)[:, None] * line
-        crossed = (np.hypot(*(scaled - foot).T) < NEAR) & (np.hypot(*(scaled - best).T) > NEAR)
-        overlaps = sum(
-            bool((low < opposite).all() and (high > corner).all()) for low, high in others
-        )
-        outside = corner[1] < 0 or opposite[1] > up
-        return (
-            int((covered | crossed).sum()) + overlaps + (len(points) + len(others)) * int(outside)
-        )
-
-    ends = NEAR - best[0], max(NEAR, across - size[0] - NEAR) - best[0]
-    sides = [float(np.clip(side, *ends)) for side in (ASIDE, -ASIDE - size[0], -size[0] / 2)]
-    return min(itertools.product(sides, (30, -36, 60)), key=cost)
+        x = min(right, level - bottom)
+        if level - x <= top - 0.08 * (top - bottom) and x >= left + 0.12 * (right - left):
+            words, at, offset = f"−ELBO {level:,.0f}", (x, level - x), (-4 if x == right else 2, 4)
+            place: dict[str, Any] = {"ha": "right", "va": "bottom", "boxed": True, "zorder": 1}
+            style.annotate(axes, words, at, offset, colour=style.MUTED, **place)
 
 
 def front(view: StudyView) -> Figure | None:
@@ -313,11 +205,9 @@ def front(view: StudyView) -> Figure | None:
     style.draw_points(
         axes, rows, *found.values[shown].T, color="#9a9a9a", s=size, zorder=3, label=label
     )
-    unnamed = _name_members(axes, view, found.members, members)
-    notes = [f"{hidden:,} of the complete trials outside these axes"] if hidden else []
-    notes += [f"{unnamed:,} of the front without a name here"] if unnamed else []
-    for index, text in enumerate(notes):
-        style.note(axes, text, y=1.0 - 0.05 * index)
+    _name_members(axes, view, found.members, members)
+    if hidden:
+        style.note(axes, f"{hidden:,} of the complete trials outside these axes")
     style.legend(axes)
     return figure
 
@@ -337,33 +227,17 @@ def _set_limits(axes: Axes, values: np.ndarray, members: np.ndarray) -> int:
     return int(((values < (left, bottom)) | (values > (right, top))).any(axis=1).sum())
 
 
-def _name_members(axes: Axes, view: StudyView, members: pd.DataFrame, values: np.ndarray) -> int:
-    """Write the names of trials below and left of the front, where no trial can be: its ends first,
-    others where there is room.
-
-    A name has no room where it would lie over another name, or would seem to be the name of another
-    trial of the front because this trial is nearer to its end. The size of words is estimated from
-    their number. Returns how many trials have no room.
+def _name_members(axes: Axes, view: StudyView, members: pd.DataFrame, values: np.ndarray) -> None:
+    """Write the names of trials below and left of the front, where no trial can be; of trials that
+    lie close together the last alone has one.
     """
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    size = 72 * 0.88 * style.figure_of(axes).get_size_inches()
-    boxes: list[tuple[float, float]] = []
-    places = (values - (left, bottom)) / (right - left, top - bottom) * size
-    for index in dict.fromkeys([0, len(members) - 1, *range(len(members))]):
-        text, (x, y) = _named(view, members.iloc[index]), places[index]
-        width = 0.55 * NAME_FONT * len(text)
-        from_end = np.hypot(*(places - (x + OFFSET[0], y + OFFSET[1] - NAME_FONT / 2)).T)
-        nearer = (from_end < from_end[index] + CLEARER).sum() > 1
-        over = any(
-            abs(y - other) < LINE * NAME_FONT and x - width < end < x + width
-            for end, other in boxes
-        )
-        if not (nearer or over):
-            boxes.append((x, y))
-            style.annotate(
-                axes, text, tuple(values[index]), OFFSET, ha="right", va="top", fontsize=NAME_FONT
-            )
-    return len(members) - len(boxes)
+    points = 72 * 0.88 * style.figure_of(axes).get_size_inches()  # about the size of the axes
+    apart = np.abs(np.diff(values, axis=0)) / (right - left, top - bottom) * points
+    room = np.append((apart > ROOM).any(axis=1), True)
+    for index in np.flatnonzero(room).tolist():
+        text, at = _named(view, members.iloc[index]), tuple(values[index])
+        style.annotate(axes, text, at, OFFSET, ha="right", va="top", fontsize=NAME_FONT)
 
 
 def _named(view: StudyView, row: pd.Series) -> str:

@@ -348,9 +348,6 @@ TEMPLATES: dict[str, str] = {
     "plot.missing": "{count:plot} not drawn, and why",
     "plot.by_trial": "Drawn by trial {trial}",
     "plot.by_run": "Drawn by a confirmation run of trial {trial}",
-    "plot.by_other_trial": "Drawn by trial {trial}, the best that left such pictures",
-    "plot.by_other_run": "Drawn by a confirmation run of trial {trial}, the best that left such "
-    "pictures",
     "plot.same_training": "{others:quoted} has the same training as “{first}”, so it is not "
     "drawn a second time",
     "plot.several_same_training": "{others:quoted} have the same training as “{first}”, so they "
@@ -368,8 +365,6 @@ TEMPLATES: dict[str, str] = {
     "nothing can be said",
     "plot.left_out_complete": "Left out: {left}, never tried to the end where the other "
     "parameters are good, so nothing can be said",
-    "plot.given": "The study file gave the first {trials}; what the line gains there is no work "
-    "of the search",
     "plot.volume": "The area between the front and the reference point ({first} {first_worst}, "
     "{second} {second_worst}), as trials became complete",
     "plot.threshold": "What is at most {threshold} nats carries next to nothing",

@@ -23,7 +23,7 @@ from vaeexp.compiler import why_not_compiled
 from vaeexp.data import open_dataset
 from vaeexp.data.dataset import Dataset, stratified, targets
 from vaeexp.evaluation.classifier import open_classifier
-from vaeexp.evaluation.gallery import gallery, latent_arrays
+from vaeexp.evaluation.gallery import gallery
 from vaeexp.evaluation.generation import (
     ORIGINALS,
     generation_figures,
@@ -433,14 +433,13 @@ class TrialArtifacts:
         dataset, seed = self._dataset(lane), self._seed
         images = test_targets(dataset, seed)
         labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
-        arrays = lane.test_arrays | latent_arrays(
-            model, images, labels, dataset.test.classes, seed=seed
-        )
+        shown, of_latents = gallery(model, images, labels, dataset.test.classes, seed=seed)
+        arrays = lane.test_arrays | of_latents
         arrays |= aggregate_codes(model, images, arrays.get("rate_per_dimension"), seed=seed)
         heartbeat()
         arrays |= neighbour_arrays(model, dataset, seed=seed)
         arrays["neighbour_usual"] = np.array(self._usual(dataset.binarisation))
-        return gallery(model, images, labels, seed=seed), arrays
+        return shown, arrays
 
     def _usual_distance(self, binarisation: str) -> float:
         dataset = self._datasets[binarisation]

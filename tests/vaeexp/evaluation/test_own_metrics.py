@@ -36,7 +36,6 @@ def share_off(tested): return (tested.images < 0.5).double().mean()
 def by_numpy(tested): return tested.images.flatten(1).mean(1).numpy()
 
 def fid(tested): return 1.0
-def iw_nll_se(tested): return 1.0
 class More:
     @staticmethod
     def sharpness(tested): return 1.0
@@ -117,20 +116,16 @@ def test_own_metrics_go_from_one_definition_to_the_report(
     [
         ("fid", "metrics: 'fid' is no import path.*built-in metrics need no entry"),
         ("'own_metrics:gone'", "metrics: 'own_metrics:gone' cannot be imported"),
-        ("'own_metrics:nothing'", r"'own_metrics:nothing' must be a function `\(tested\)`"),
+        ("'own_metrics:nothing'", "'own_metrics:nothing' fails on images.*TypeError"),
         (
             "'own_metrics:fid'",
             "'own_metrics:fid' gives 'fid', as a built-in metric does. Rename it",
         ),
-        ("'own_metrics:iw_nll_se'", "gives 'iw_nll_se', as a built-in metric does"),
         (
             "'own_metrics:sharpness', 'own_metrics:More.sharpness'",
             "gives 'sharpness', as 'own_metrics:sharpness' does",
         ),
-        (
-            "'own_metrics:words'",
-            "returns str for 2 images; must return one number, or a value of each image",
-        ),
+        ("'own_metrics:words'", "'own_metrics:words' fails on images.*str"),
         ("'own_metrics:pixels'", r"returns values \[2, 1, 28, 28\] for 2 images"),
         ("'own_metrics:raises'", r"fails on images \[2, 1, 28, 28\]: AttributeError.*labels"),
     ],

@@ -59,7 +59,7 @@ def test_fewer_images_than_nine_are_all_shown(tmp_path):
     [
         ((9, 28, 28, 1), (9, 28, 28, 1)),
         ((5, 300, 200, 3), (5, KEPT, KEPT * 2 // 3, 3)),
-        ((1, 900, 4, 1), (1, KEPT, 1, 1)),
+        ((1, 400, 100, 1), (1, KEPT, KEPT // 4, 1)),
     ],
 )
 def test_a_sheet_is_kept_as_text_and_drawn_from_it(shape, kept):
@@ -72,9 +72,7 @@ def test_a_sheet_is_kept_as_text_and_drawn_from_it(shape, kept):
         assert np.array_equal(again.images, sheet.images)
     figure = draw(again)
     assert figure.get_figheight() < HIGHEST + 2
-    assert {*names} <= {
-        text.get_text().replace("\\", "") for axes in figure.axes for text in axes.texts
-    }
+    assert {*names} == {axes.get_xlabel() for axes in figure.axes} - {""}
 
 
 def test_the_report_shows_the_sheet_under_its_data_and_needs_no_data(results, no_figures):

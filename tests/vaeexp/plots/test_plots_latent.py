@@ -13,7 +13,6 @@ from vaeexp.plots.latent import (
     component_classes,
     latent_map,
     rate_per_dimension,
-    traversals,
 )
 from vaeexp.report import chapters
 from vaeexp.report.chapters import reading
@@ -54,25 +53,6 @@ def test_traversals_name_their_dimensions_and_how_far_they_go(results):
     assert words[8:] == ["−2.5 sd", "−1.25 sd", "mean", "+1.25 sd", "+2.5 sd"]
 
 
-@pytest.mark.parametrize(("steps", "named"), [(1, 1), (2, 2), (4, 2), (7, 3), (9, 5)])
-def test_words_above_the_columns_are_few_and_stand_above_theirs(steps, named):
-    pictures = np.zeros((2, steps, 6, 5, 3), np.uint8)
-    arrays = {
-        "traversals": pictures,
-        "traversal_dimensions": np.array([0, 1]),
-        "traversal_reach": np.array(1.0),
-    }
-    figure = traversals(arrays)
-    above = [text for text in figure.axes[0].texts if "z" not in text.get_text()]
-    assert len(above) == named
-    values = np.linspace(-1, 1, steps)
-    for text in above:
-        column = (text.get_position()[0] - 2.5) / 7
-        said = text.get_text().replace("mean", "0").replace(" sd", "").replace("−", "-")
-        assert values[round(column)] == pytest.approx(float(said), abs=0.006)
-        assert column == pytest.approx(round(column))
-
-
 def test_traversals_of_a_run_without_numbers_are_drawn_without_words(results, tmp_path):
     found, files = StudyView(results).best_with("traversals")
     (tmp_path / found["name"]).mkdir(parents=True)
@@ -105,16 +85,12 @@ def test_the_map_has_every_image_in_the_colour_of_its_class_and_a_legend(results
     ]
 
 
-def test_classes_beyond_the_colours_have_another_shape():
+def test_classes_beyond_the_colours_have_those_of_a_rainbow():
     points = np.random.default_rng(0).normal(size=(300, 2))
     names = [f"class {number}" for number in range(25)]
     axes = drawn_map(points, np.arange(300) % 25, names).axes[0]
-    assert sum(len(found.get_offsets()) for found in axes.collections) == 300
     handles, _ = axes.get_legend_handles_labels()
-    looks = {
-        (to_hex(each.get_facecolor()[0]), len(each.get_paths()[0].vertices)) for each in handles
-    }
-    assert len(handles) == len(looks) == 25
+    assert len({to_hex(each.get_facecolor()[0]) for each in handles}) == len(handles) == 25
 
 
 @pytest.mark.parametrize("classes", [(), ("all",), tuple(str(number) for number in range(100))])
@@ -154,18 +130,6 @@ def test_bars_are_the_rates_from_the_greatest_to_the_smallest(results):
     assert axes.get_ylabel() == "rate (nats per image)"
 
 
-@pytest.mark.parametrize(
-    ("rates", "words"), [([0.01], "at most 0.01 nats (1)"), ([0.0, 0.0], "at most 0.01 nats (2)")]
-)
-def test_the_legend_names_only_bars_that_are_drawn(rates, words):
-    axes = rate_per_dimension(
-        {"rate_per_dimension": np.array(rates), "rate_threshold": np.array(0.01)}
-    ).axes[0]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [words]
-    (shown,) = axes.get_legend().legend_handles
-    assert shown.get_facecolor() == axes.patches[0].get_facecolor()
-
-
 def test_what_a_run_recorded_decides_over_a_default(tmp_path):
     """Components of equal weight have no heaviest, and the line stands at the study's threshold."""
     made = make_results(12, folder=tmp_path / "trials" / "beta_mnist")
@@ -195,15 +159,15 @@ def test_what_a_run_recorded_decides_over_a_default(tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    "rates", [[0.0], [0.0, 0.0], [1.0, 0.0], [2.0] * 299 + [0.0], [0.5, -0.01], [3.0, 0.1], [0.02]]
-)
+@pytest.mark.parametrize("rates", [[0.0], [2.0] * 299 + [0.0], [0.5, -0.01], [3.0, 0.1]])
 def test_rates_of_any_number_are_drawn_where_a_dimension_is_not_in_use(rates):
-    figure = rate_per_dimension({"rate_per_dimension": np.array(rates)})
-    assert len(figure.axes[0].patches) == len(rates)
-    assert figure.axes[0].get_ylim()[0] <= min(rates)
-    figure.draw_without_rendering()
-    assert rate_per_dimension({"rate_per_dimension": np.array([3.0, 1.0, 0.2])}) is None
+    threshold = {"rate_threshold": np.array(0.1)}
+    axes = rate_per_dimension(threshold | {"rate_per_dimension": np.array(rates)}).axes[0]
+    assert len(axes.patches) == len(rates)
+    assert axes.get_ylim()[0] <= min(rates)
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert any(text.startswith("above") for text in shown) == (max(rates) > 0.1)
+    assert rate_per_dimension(threshold | {"rate_per_dimension": np.array([3.0, 0.2])}) is None
 
 
 def test_cells_are_the_shares_with_the_heaviest_component_on_top(results):
@@ -234,7 +198,7 @@ def test_many_components_many_classes_and_missing_ones():
     ]
     assert axes.images[0].get_array().shape == (COMPONENTS, 200)
     assert not axes.texts
-    assert "200 classes" in axes.get_xlabel()
+    assert not len(axes.get_xticks())
     shares[:, 1] = np.nan
     axes = classes_of_components(shares[:4, :3], weights[:4], ["a", "b", "c"]).axes[0]
     assert [text.get_text() for text in axes.texts].count("–") == 4

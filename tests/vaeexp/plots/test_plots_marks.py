@@ -137,14 +137,8 @@ def at_ends(tables, axes, row, place):
 
 
 def units(tables, axes, row, place):
-    """A share of the latent size, by variance of a trial at its last epoch, by rate of a tested
-    run.
-    """
-    used = (
-        tables.value(row, "result.test_last/used_dimensions")
-        if row[0] == "r"
-        else tables.last(row)["val/active_units"]
-    )
+    """A share of the latent size, of a trial at its last epoch."""
+    used = tables.last(row)["val/active_units"]
     return along_parameter(
         tables, axes, row, place, 100 * used / tables.value(row, "params.latent_size")
     )

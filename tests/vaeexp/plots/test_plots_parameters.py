@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 from drawn_studies import SPACE, bowl, drawn, study, with_curves
@@ -9,7 +7,7 @@ from synthetic_study import SEARCH, make_results, texts
 from sweeps.results import Results
 from vaeexp.plots import PLOTS
 from vaeexp.plots.parameters import equal_epochs, importance
-from vaeexp.plots.style import save, wrapped
+from vaeexp.plots.style import wrapped
 from vaeexp.report.chapters import reading
 from vaeexp.results.study_view import StudyView
 
@@ -77,35 +75,6 @@ def test_names_of_choices_do_not_overlap_in_a_panel():
     assert boxes[0].x1 < boxes[1].x0
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        ["normal", "mixture", "factorised_mixture", "vampprior"],
-        ["adam", "adamax", "adamw", "radam", "sgd", "lion"],
-    ],
-)
-def test_names_that_stand_aslant_keep_clear_of_each_other(values):
-    """The line below the name of an optimizer once ran through the name of the next one."""
-    space = {
-        "optimizer": {"kind": "choice", "values": values},
-        "beta": SPACE["beta"],
-        "components": SPACE["beta"],
-    }
-    results = with_curves(study(drawn(40, space=space), np.arange(40.0), space=space))
-    figure = equal_epochs(StudyView(results))
-    figure.draw_without_rendering()
-    axes = panel(figure, "optimizer")
-    ticks = axes.get_xticklabels()
-    angle = math.radians(ticks[0].get_rotation())
-    assert 0 < angle < math.pi / 2
-    apart = np.diff(
-        axes.transData.transform([(place, 0) for place in range(len(values))])[:, 0]
-    ).min()
-    for tick in ticks:
-        tick.set_rotation(0)
-        assert tick.get_window_extent().height < apart * math.sin(angle)
-
-
 def panel(figure, label):
     (axes,) = [axes for axes in figure.axes if axes.get_visible() and axes.get_xlabel() == label]
     return axes
@@ -125,13 +94,6 @@ def test_a_value_that_was_never_tried_where_the_others_are_good_is_left_out(made
         PLOTS["equal_epochs"], other
     )
     assert "Left out" not in reading(PLOTS["equal_epochs"], view)
-
-
-@pytest.mark.parametrize("name", ["importance", "equal_epochs"])
-def test_the_same_study_gives_the_same_bytes(made, tmp_path, name):
-    for copy in ("a", "b"):
-        save(PLOTS[name].draw(StudyView(made)), tmp_path / copy)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_medians_at_equal_epochs_are_those_of_the_trials_of_a_choice():

@@ -728,11 +728,6 @@ SAID: dict[str, tuple[dict, str]] = {
     "plot.missing": ({"count": 1, "plots": ("history",)}, "1 plot not drawn, and why"),
     "plot.by_trial": ({"trial": 4}, "Drawn by trial 4"),
     "plot.by_run": ({"trial": 4}, "Drawn by a confirmation run of trial 4"),
-    "plot.by_other_trial": ({"trial": 4}, "Drawn by trial 4, the best that left such pictures"),
-    "plot.by_other_run": (
-        {"trial": 4},
-        "Drawn by a confirmation run of trial 4, the best that left such pictures",
-    ),
     "plot.same_training": (
         {"others": ("k",), "first": "Trial 4"},
         "“k” has the same training as “Trial 4”, so it is not drawn a second time",
@@ -766,10 +761,6 @@ SAID: dict[str, tuple[dict, str]] = {
         LEFT,
         f"Left out: {LEFT_WORDS}, never tried to the end where the other parameters are good, so "
         "nothing can be said",
-    ),
-    "plot.given": (
-        {"trials": 3},
-        "The study file gave the first 3; what the line gains there is no work of the search",
     ),
     "plot.volume": (
         FRONT | {"first_worst": Figure(value=25.0), "second_worst": Figure(value=180.0)},

@@ -13,7 +13,7 @@ from sweeps.errors import UserError
 from vaeexp.data import describe_plan, open_dataset
 from vaeexp.data.formats.folder_tree import list_tree
 from vaeexp.evaluation.classifier import open_classifier
-from vaeexp.evaluation.gallery import latent_arrays
+from vaeexp.evaluation.gallery import gallery
 from vaeexp.models.vae import build_vae
 from vaeexp.plots.latent import latent_map
 from vaeexp.settings import DataSettings, ModelSettings
@@ -221,7 +221,8 @@ def test_nothing_is_made_of_labels_that_are_absent(tmp_path, test, unlabelled):
         (3, 8, 8),
         seed=0,
     )
-    arrays = latent_arrays(vae, torch.rand(6, 3, 8, 8), data.test.labels, data.test.classes, seed=0)
+    images = torch.rand(6, 3, 8, 8)
+    _, arrays = gallery(vae, images, data.test.labels, data.test.classes, seed=0)
     assert ({"embedding_labels", "component_classes"} <= set(arrays)) != unlabelled
     assert "component_weights" in arrays
     figure = latent_map(arrays)
