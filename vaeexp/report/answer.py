@@ -11,7 +11,8 @@ from typing import Any
 
 from vaeexp.report.findings import ENDED, findings, get, use
 from vaeexp.report.markup import escape, heading, table
-from vaeexp.report.sentences import QUESTIONS, markdown, sentence, with_interval, words
+from vaeexp.report.sentences import markdown, sentence, with_interval, words
+from vaeexp.report.templates import QUESTIONS
 from vaeexp.results.statements import Figure, Statement, plain, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.trust import Check, CheckVerdict, check_study

@@ -21,7 +21,7 @@ from vaeexp.report.headline import (
     unpublished,
 )
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
-from vaeexp.report.sentences import PICTURES, Block, Words, bullets, joined
+from vaeexp.report.sentences import Block, Words, bullets, joined
 from vaeexp.report.tables import (
     CONFIGURATION,
     RATE_AND_DISTORTION,
@@ -31,6 +31,7 @@ from vaeexp.report.tables import (
     on_test,
     table_of,
 )
+from vaeexp.report.templates import PICTURES
 from vaeexp.results.statements import Figure, Statement, say
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite, interval_on_test, own_metrics, row_names

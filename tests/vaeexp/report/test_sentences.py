@@ -9,7 +9,8 @@ import pytest
 
 from sweeps.results.statistics import Interval
 from vaeexp.report.markup import escape
-from vaeexp.report.sentences import TEMPLATES, words
+from vaeexp.report.sentences import words
+from vaeexp.report.templates import TEMPLATES
 from vaeexp.results.statements import Figure, Statement, plain
 
 
