@@ -22,7 +22,7 @@ def subset(study: Study, *_: Any) -> Values:
     return {"title": study.report.summary["data"]["title"] or "a subset of the data"}
 
 
-@of("notice.confirming", "notice.one_ended", "notice.ended")
+@of("notice.confirming", "notice.interim")
 def interim(study: Study, kind: str, _: Values) -> Values:
     hold(
         study.report.interim

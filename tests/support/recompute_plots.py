@@ -4,7 +4,7 @@ import math
 
 from recompute_figures import Study
 from recompute_front import volume
-from recompute_statements import Values, hold, left_out, named, of, shared
+from recompute_statements import Values, hold, left_out, of
 
 
 @of(*(f"plot.by_{kind}" for kind in ("trial", "run", "other_trial", "other_run")))
@@ -57,17 +57,6 @@ def not_at_equal_epochs(study: Study, *_: object) -> Values:
 def not_drawn(study: Study, kind: str, _: Values) -> Values:
     hold(kind.endswith("complete") != study.promotes)
     return {"left": left_out(study, list(study.parameters))}
-
-
-@of("hole.below", "hole.above", "hole.both")
-def hole(study: Study, kind: str, values: Values) -> Values:
-    """The hole itself is recomputed by `recompute_equal_epochs`."""
-    own = named(study, values["parameter"])
-    entry = next(entry for entry in study.report.summary["holes"] if entry["parameter"] == own.name)
-    ends = {"below": entry["low"], "above": entry["high"]}
-    known = [name for name, end in ends.items() if end is not None]
-    hold(kind == f"hole.{known[0] if len(known) == 1 else 'both'}")
-    return {**ends, "trials": entry["trials"], "shared": shared(study, entry["shared"])}
 
 
 @of("plot.forest", "plot.forest_one_above", "plot.forest_above")

@@ -165,8 +165,8 @@ def notice_statements(view: StudyView) -> list[Statement]:
         said.append(say("notice.confirming"))
     elif not study.finished:
         ended = int((~view.trials["repeat"] & view.trials["state"].isin(ENDED)).sum())
-        kind = "notice.one_ended" if ended == 1 else "notice.ended"
-        said.append(say(kind, ended=ended, planned=study.budget.get("trials") or None))
+        planned = study.budget.get("trials") or None
+        said.append(say("notice.interim", ended=ended, planned=planned))
     if view.fixed("binarisation") == "none" and view.fixed("likelihood") == "bernoulli":
         said.append(say("notice.grey"))
     if view.fixed("posterior") == "deterministic":

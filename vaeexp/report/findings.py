@@ -4,7 +4,6 @@ searched, the largest effect first.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import Any, Literal
 
@@ -33,7 +32,6 @@ from vaeexp.results.tested_settings import (
     WinnerMargin,
     measures_one_thing,
     same_images,
-    same_runs,
     same_training,
 )
 from vaeexp.results.verdict import came_further
@@ -58,9 +56,8 @@ def use(view: StudyView) -> list[Statement]:
     if trial is None:
         return [_nothing_yet(view)]
     configuration, number = view.params(trial), int(trial["number"])
-    kind = "use.trial" if view.study.finished else "use.so_far"
     chosen = say(
-        kind if configuration else "use.only_trial",
+        "use.trial" if configuration else "use.only_trial",
         [number],
         trial=number,
         configuration=configuration,
@@ -90,24 +87,20 @@ def _range(values: Sequence[Any]) -> Any:
 def _front(front: FrontView) -> Statement:
     members = front.members
     values: dict[str, Any] = {}
-    for end, row in {"low": members.iloc[0], "high": members.iloc[-1]}.items():
+    ends = {"low": members.iloc[0]} | ({"high": members.iloc[-1]} if len(members) > 1 else {})
+    for end, row in ends.items():
         values[f"{end}_trial"] = int(row["number"])
         for place, metric in zip(("first", "second"), front.metrics, strict=True):
             values[f"{end}_{place}"] = Figure(value=float(row[metric]))
-    if len(members) == 1:
-        values["trial"] = values["low_trial"]
     first, second = front.labels
-    kind = "use.front" if len(members) > 1 else "use.front_of_one"
     counts = {"count": len(members), "complete": len(front.complete)}
-    return say(kind, row_names(members), first=first, second=second, **counts, **values)
+    return say("use.front", row_names(members), first=first, second=second, **counts, **values)
 
 
 def _nothing_yet(view: StudyView) -> Statement:
-    if view.search.empty:
-        return say("use.no_trial")
     counts = view.search["state"].value_counts()
     states = {state: int(counts[state]) for state in STATES if state in counts}
-    return say("use.no_value" if "complete" in counts else "use.no_complete", states=states)
+    return say("use.nothing", states=states or None)
 
 
 # ---- what one gets ----
@@ -165,9 +158,8 @@ def _searched(view: StudyView) -> Statement:
     ranked, best = view.ranked, view.best_number
     rank = ranked["number"].tolist().index(best) + 1
     value = Figure(value=float(ranked["objective"].iloc[rank - 1]), unit=NATS, n=1)
-    kind = "get.searched" if rank == 1 else "get.searched_later"
-    kind = "get.searched_only" if len(ranked) == 1 else kind
-    return say(kind, [best], value=value, rank=rank, ranked=len(ranked), failed=_failures(view))
+    counts = {"rank": rank, "ranked": len(ranked)}
+    return say("get.searched", [best], value=value, **counts, failed=_failures(view))
 
 
 def _margin(margin: WinnerMargin, level: float) -> Statement:
@@ -175,8 +167,7 @@ def _margin(margin: WinnerMargin, level: float) -> Statement:
     best.
     """
     gap, trial = Figure.of(margin.interval), margin.source_trial
-    shown = evidence(gap, settled=margin.settled, level=level)
-    kind = "turned" if shown == "apart" and gap.value < 0 else shown
+    kind = evidence(gap, settled=margin.settled, level=level)
     return say(f"get.{kind}", [trial], trial=trial, gap=gap)
 
 
@@ -253,11 +244,8 @@ def compared(view: StudyView) -> list[Statement]:
     """
     pairs = [pair for pair in view.pairs if len(pair.pairs)]
     level = view.best.value if view.best else math.nan
-    known = {pair.parameter for pair in pairs}
-    without = [parameter_label(name) for name in view.compared_parameters if name not in known]
     return [
         *_largest_first((_pair(pair, level) for pair in pairs), "gap"),
-        *(say("compare.none", parameter=label) for label in without),
         *map(_interaction, _named(view.interactions)),
     ]
 
@@ -410,13 +398,9 @@ def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
     values["against"] = say(
         "against.best" if trial == view.best_number else "against.trial", trial=trial
     )
-    if same_runs(other, setting):
-        return say("baseline.same_runs", names, **values)
     if same_training(other, setting):
-        weighted = figure_on_test(setting, "iw_nll")
-        return say(
-            "baseline.same_training", names, **values, iw_nll=weighted, samples=_samples(setting)
-        )
+        values |= {"iw_nll": figure_on_test(setting, "iw_nll"), "samples": _samples(setting)}
+        return say("baseline.same", names, **values)
     values |= _beside(other, setting)
     if margin is None or not math.isfinite(margin.interval.mean):
         why = tuple(incomparable(other, setting)) or (say("differs.no_figure"),)
@@ -452,20 +436,18 @@ def parameters(view: StudyView) -> list[Statement]:
     if len(view.judged) < LEAST_TRIALS and len(view.parameters) > 1:
         return [say("parameter.few", judged=len(view.judged), least=LEAST_TRIALS)]
     ends = {effect.parameter: effect.winner_at for effect in view.effects}
-    statements = [_parameter(view, effect, ends[effect.parameter]) for effect in view.equal_epochs]
-    holes = [hole_statement(hole) for hole in view.holes.numbers.values()]
-    in_list = [replace(hole, id=f"parameter.{hole.id.replace('.', '_')}") for hole in holes]
-    return [*_largest_first(statements, "behind"), *in_list]
+    statements = [
+        _parameter(view, effect, ends[effect.parameter])
+        for effect in view.equal_epochs
+        if view.parameters[effect.parameter].of(view.search).nunique() > 1
+    ]
+    holes = map(hole_statement, view.holes.numbers.values())
+    return [*_largest_first(statements, "behind"), *holes]
 
 
 def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> Statement:
     parameter = view.parameters[effect.parameter]
     label, tried = parameter_label(parameter.name), parameter.of(view.search).dropna()
-    texts = tuple(dict.fromkeys(map(format_value, tried)))
-    if not texts:
-        return say("parameter.unused", parameter=label)
-    if len(texts) < 2:
-        return say("parameter.one_value", parameter=label, value=texts[0])
     names = row_names(best_of(view.found[parameter.places(view.found).notna()]))
     values: dict[str, Any] = {"parameter": label, "end": end, "failed": effect.failed or None}
     behind = Figure.of(effect.behind)
@@ -479,6 +461,7 @@ def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> St
         costs = {}
     values |= dict.fromkeys(("epoch", "at", "behind", "unsure")) | costs
     if parameter.is_choice:
+        texts = {format_value(value) for value in tried}
         listed = tuple(text for text in parameter.texts if text in texts)
         return say(
             "parameter.choice",
@@ -489,10 +472,11 @@ def _parameter(view: StudyView, effect: EqualEpochEffect, end: str | None) -> St
         )
     numbers = {"low": tried.astype(float).min(), "high": tried.astype(float).max()}
     if effect.best:
-        numbers |= {"best_low": effect.best[0], "best_high": effect.best[-1]}
-    same = numbers.get("best_low") == numbers.get("best_high")
+        numbers["best_low"] = effect.best[0]
+        if effect.best[-1] != effect.best[0]:
+            numbers["best_high"] = effect.best[-1]
     shown = {name: Figure(value=float(number), digits=None) for name, number in numbers.items()}
-    return say("parameter.tried_same" if same else "parameter.tried", names, **values, **shown)
+    return say("parameter.tried", names, **values, **shown)
 
 
 def uncovered(view: StudyView) -> list[Statement]:
@@ -549,16 +533,12 @@ def cost(view: StudyView) -> list[Statement]:
 def _pruned(view: StudyView) -> list[Statement]:
     states = view.search["state"]
     pruned, ended = int((states == "pruned").sum()), int(states.isin(ENDED).sum())
-    if not ended:
-        return []
     if not pruned:
-        return [say("cost.pruned_none")]
+        return []
     saved, spent = view.epochs_saved, int(view.search["epochs"].sum())
-    # Patience would have ended some of them, too.
-    kind = "cost.pruned_up_to" if view.fixed("patience") else "cost.pruned"
     return [
         say(
-            kind,
+            "cost.pruned",
             pruned=pruned,
             ended=ended,
             saved=saved or None,

@@ -75,22 +75,17 @@ _P = "p {p:p}, and {p_holm:least} after Holm's correction for all comparisons of
 TEMPLATES: dict[str, str] = {
     # ---- what to use ----
     "use.trial": "{configuration} (trial {trial})",
-    "use.so_far": "so far {configuration} (trial {trial})",
     "use.only_trial": "trial {trial}, which has the settings of the study file",
-    "use.front": "no setting is best in both {first} and {second}; choose from the front: "
-    "{count} of {complete:complete trial}, from trial {low_trial} ({first} {low_first}, {second} "
-    "{low_second}) to trial {high_trial} ({first} {high_first}, {second} {high_second})",
-    "use.front_of_one": "trial {trial}: none of {complete:complete trial} equals it in {first} "
-    "({low_first}) or {second} ({low_second})",
+    "use.front": "choose from the front of {first} and {second}: {count} of "
+    "{complete:complete trial}, from trial {low_trial} ({first} {low_first}, {second} "
+    "{low_second})[ to trial {high_trial} ({first} {high_first}, {second} {high_second})]",
+    "use.nothing": "nothing yet: no trial is complete with a value[ ({states:counts})]",
     "nothing.failed": "Nothing was learned: {failed:all trial} failed ({kinds:counts})[. The "
     "first {most}: {message}]",
     "nothing.complete": "No trial was trained to its end ({states:counts})",
     "nothing.collapsed": "Nothing was learned: the posterior collapsed in "
     "{complete:all complete trial}. The rate is {rate} nats per image at most, below {limit}, so "
     "the latent variables say nothing about the image, and no setting of them matters",
-    "use.no_trial": "nothing yet: no trial has started",
-    "use.no_complete": "nothing yet: no trial has completed ({states:counts})",
-    "use.no_value": "nothing yet: none of its complete trials has a value ({states:counts})",
     "use.as_good": "As good: {ranges} ({trials:trial} within {within} nats); do not fine-tune",
     "use.unclear": "{trials:trial} cannot be told apart: they lie within {within} nats, and two "
     "seeds of one setting differ by up to {limit}",
@@ -102,15 +97,9 @@ TEMPLATES: dict[str, str] = {
     "get.validation": "[{failed}; ]validation −ELBO {again:±} nats per image; {again:new seed}[ "
     "of {planned}], no test figure",
     "get.searched": "[{failed}; ]validation −ELBO {value} nats per image in the search (n = 1, "
-    "the lowest of {ranked} and optimistic); not confirmed",
-    "get.searched_only": "[{failed}; ]validation −ELBO {value} nats per image in the search (n = "
-    "1, the only complete trial); not confirmed",
-    "get.searched_later": "[{failed}; ]validation −ELBO {value} nats per image in the search (n "
-    "= 1, number {rank} of {ranked}); not confirmed",
-    "get.apart": "Trial {trial}, the next best, is {gap:size ±} nats worse on test "
-    "({gap:shared seed})",
-    "get.turned": "Trial {trial} is {gap:size ±} nats better on test ({gap:shared seed}); the "
-    "choice rests on validation",
+    "number {rank} of {ranked}, and optimistic); not confirmed",
+    "get.apart": "Trial {trial} is {gap:size ±} nats {gap:worse|better} on test ({gap:shared "
+    "seed})",
     "get.tie": "Trial {trial} is just as good: {gap:±} nats on test ({gap:shared seed})",
     "get.perhaps": "Trial {trial} is perhaps {gap:size ±} nats {gap:worse|better} on test "
     "({gap:shared seed})",
@@ -129,7 +118,6 @@ TEMPLATES: dict[str, str] = {
     f"nats{_PAIRS}",
     "compare.too_few": "**{parameter}**: {worse} is {gap} nats worse than {better} at trial "
     "{trial}; {gap:seed} cannot tell more",
-    "compare.none": "**{parameter}**: no matched pair of runs is complete",
     "compare.interaction": "**{parameter}** depends on the {other}: {below_better} is better by "
     "{below:size} nats where {by} is below {at}, {above_better} by {above:size} above "
     "({pairs:pair} over {settings:setting})",
@@ -155,9 +143,8 @@ TEMPLATES: dict[str, str] = {
     f"on test, too few seeds to tell more{_BESIDE}",
     "baseline.other": f"**{{title}}**: its −ELBO cannot be compared with {{against}} "
     f"({{why}}){_BESIDE}",
-    "baseline.same_runs": "**{title}** is {against} itself: the same runs",
-    "baseline.same_training": "**{title}** trains {against} again with the same seeds: the same "
-    "test −ELBO[; IW-NLL {iw_nll:±}[ (k = {samples})]]",
+    "baseline.same": "**{title}** has the same training as {against}[; IW-NLL {iw_nll:±}[ (k = "
+    "{samples})]]",
     "baseline.alone": "**{title}**[: test −ELBO {neg_elbo:±} ({neg_elbo:seed})][, FID {fid:±}]; "
     "nothing was confirmed, to set it beside",
     "against.best": "the best",
@@ -165,17 +152,9 @@ TEMPLATES: dict[str, str] = {
     # ---- searched parameters ----
     "elsewhere.pairs": "matched pairs",
     "elsewhere.baseline": "the baseline “{title}”",
-    "parameter.tried": f"**{{parameter}}**: tried from {{low}} to {{high}}; best at {{best_low}} "
-    f"to {{best_high}}{_COSTS}",
-    "parameter.tried_same": f"**{{parameter}}**: tried from {{low}} to {{high}}; best at "
-    f"{{best_low}}{_COSTS}",
+    "parameter.tried": f"**{{parameter}}**: tried from {{low}} to {{high}}; best at {{best_low}}"
+    f"[ to {{best_high}}]{_COSTS}",
     "parameter.choice": f"**{{parameter}}**: tried {{tried}}; best with {{best}}{_COSTS}",
-    "parameter.hole_below": "**{parameter}** below {below} was tried only with {shared:and} "
-    "({trials:trial})",
-    "parameter.hole_above": "**{parameter}** above {above} was tried only with {shared:and} "
-    "({trials:trial})",
-    "parameter.hole_both": "**{parameter}** below {below} and above {above} was tried only with "
-    "{shared:and} ({trials:trial})",
     "search.failed": "{failed} of {trials:trial} {kind:verb}",
     "search.failed_above": "**{parameter}** from {threshold} on: {inside} of {beyond:trial} "
     "{kind:verb}[; the winner has {winner}]",
@@ -183,8 +162,6 @@ TEMPLATES: dict[str, str] = {
     "{kind:verb}[; the winner has {winner}]",
     "search.failed_at": "**{parameter} = {threshold}**: {inside} of {beyond:trial} {kind:verb}[; "
     "the winner has {winner}]",
-    "parameter.one_value": "**{parameter}**: tried at {value} alone",
-    "parameter.unused": "**{parameter}**: no trial used it",
     "parameter.few": "Which parameters matter cannot be said from {judged:trial}; it takes {least}",
     "parameter.not_covered": "**{parameter} = {value}** was never tried where the others are "
     "good ({trials:trial})[; {elsewhere:and} tried it there]",
@@ -196,11 +173,9 @@ TEMPLATES: dict[str, str] = {
     "next.command": "{command:code}",
     "next.nothing": "nothing: no check asks for more",
     # ---- cost ----
-    "cost.pruned": "Pruning ended {pruned} of {ended:trial} early[ and saved "
-    "{saved:trial-epoch}, {share:share} of the search without it]",
-    "cost.pruned_up_to": "Pruning ended {pruned} of {ended:trial} early[ and saved up to "
-    "{saved:trial-epoch}, {share:share} of the search without it]",
-    "cost.pruned_none": "No trial was pruned",
+    "cost.pruned": "Pruning ended {pruned} of {ended:trial} early[ and saved up to "
+    "{saved:trial-epoch}, "
+    "{share:share} of the search without it]",
     "cost.search": "The search took [{seconds:duration} of wall time and ]{epochs:trial-epoch}[; "
     "{repeats:run} to confirm and compare took {repeat_epochs} more][; {baselines:run} of "
     "baselines took {baseline_epochs} more]",
@@ -266,22 +241,17 @@ TEMPLATES: dict[str, str] = {
     "pairs.incomplete": "{count:pair} without both runs complete, left out",
     "pairs.not_listed": "{count:more pair} not listed here",
     # ---- values of parameters ----
-    "value.is": "{parameter} = {value}",
     "value.below": "{parameter} < {below}",
     "value.above": "{parameter} > {above}",
     "value.among": "{parameter} = {values}",
-    "hole.below": f"All {{trials:trial}} with {{parameter}} < {{below}} {_HOLE}",
-    "hole.above": f"All {{trials:trial}} with {{parameter}} > {{above}} {_HOLE}",
-    "hole.both": f"All {{trials:trial}} with {{parameter}} < {{below}} or {{parameter}} > "
-    f"{{above}} {_HOLE}",
+    "hole": f"All {{trials:trial}} with {{beyond:or}} {_HOLE}",
     # ---- above the answer, and beside its table ----
     "notice.subset": "Every figure here is of {title}: a small part of the data set. None of "
     "them can be compared with published figures for the whole of it",
     "notice.confirming": "Interim report: the search is over, its confirmation is not; figures "
     "will change",
-    "notice.one_ended": "Interim report: {ended:trial}[ of {planned}] has ended; figures will "
+    "notice.interim": "Interim report: {ended:trial}[ of {planned}] ended so far; figures will "
     "change",
-    "notice.ended": "Interim report: {ended:trial}[ of {planned}] have ended; figures will change",
     "notice.grey": "The targets are grey levels under a Bernoulli likelihood, which is no "
     "density there: its −ELBO ranks these trials among themselves and means nothing in absolute "
     "terms",

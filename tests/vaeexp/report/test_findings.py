@@ -176,7 +176,7 @@ BEST = (98.0, 98.2, 98.4)
     ("figures", "kind", "gap"),
     [
         ([BEST, (99.0, 99.3, 99.3)], "get.apart", 1.0),
-        ([BEST, (97.0, 97.3, 97.3)], "get.turned", -1.0),
+        ([BEST, (97.0, 97.3, 97.3)], "get.apart", -1.0),
         ([BEST, (98.05, 98.2, 98.3)], "get.tie", -0.0167),
         ([BEST, (88.0, 108.0, 98.4)], "get.unclear", -0.0667),
         ([BEST, (98.1, 98.5)], "get.too_few", 0.2),
@@ -202,14 +202,12 @@ def test_the_value_in_large_type_is_the_first_of_what_one_gets(results):
 
 def test_states_without_a_best_setting_say_why():
     studies = thin_studies()
-    assert ids(use(studies["no trial"])) == ["use.no_trial"]
+    assert ids(use(studies["no trial"])) == ["use.nothing"]
     assert one(use(studies["all pruned"]), "nothing.complete").values["states"] == {"pruned": 22}
-    assert ids(get(studies["one complete"])) == ["get.searched_only"]
-    assert ids(use(studies["one complete"])) == ["use.so_far"]
+    assert ids(get(studies["one complete"])) == ["get.searched"]
+    assert ids(use(studies["one complete"])) == ["use.trial"]
     full = make_results()
-    assert ids(use(replace(full, trials=full.trials.assign(objective=math.nan)))) == [
-        "use.no_value"
-    ]
+    assert ids(use(replace(full, trials=full.trials.assign(objective=math.nan)))) == ["use.nothing"]
     untested = replace(
         full,
         trials=full.trials.assign(
@@ -325,12 +323,8 @@ def test_few_trials_and_one_value_say_nothing(results):
     constant = replace(
         results, trials=results.trials.assign(**{"params.beta": 1.0, "params.optimizer": "adam"})
     )
-    said = [
-        each.values["parameter"]
-        for each in parameters(constant)
-        if each.id == "parameter.one_value"
-    ]
-    assert said == ["β", "optimizer"]
+    said = {each.values["parameter"] for each in parameters(constant)}
+    assert said.isdisjoint({"β", "optimizer"})
 
 
 def test_a_value_that_was_tried_elsewhere_alone_is_named_with_what_did_try_it(results):

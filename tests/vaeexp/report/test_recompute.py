@@ -258,12 +258,13 @@ def test_every_number_of_a_report_is_that_of_the_files_beside_it(folder, capsys)
 
 def test_what_was_tried_with_bad_values_alone_stands_below_plots_and_in_the_tables(folders):
     report = read_report(folders("a hole"))
-    said = {own["part"]: own for own in report.statements if own["id"] == "hole.both"}
-    assert said.keys() == {"tables", "plots"}
+    holes = [own for own in report.statements if own["id"] == "hole"]
+    said = {own["part"]: own for own in holes if own["values"]["parameter"] == "β"}
+    assert said.keys() == {"findings", "tables", "plots"}
     assert report.words.count(said["tables"]["text"]) >= 3
     assert "\n#### By β\n" in report.readme
     other = copy.deepcopy(said["plots"])
-    other["values"]["shared"][0]["values"]["value"] = "adam"
+    other["values"]["shared"][0]["values"]["values"] = ["adam"]
     assert wrong_values(Study(report), [other])
 
 
@@ -355,9 +356,9 @@ def test_a_check_that_says_otherwise_than_the_tables_is_found(folders, state, ch
         ("finished", "pairs.over_settings", "p_holm"),
         ("finished", "left.pruned", "count"),
         ("interim", "left.going", "count"),
-        ("interim", "notice.ended", "ended"),
+        ("interim", "notice.interim", "ended"),
         ("interim", "plot.epoch", "epoch"),
-        ("a hole", "hole.both", "below"),
+        ("a hole", "hole", "trials"),
         ("finished", "plot.importance", "trials"),
         ("finished", "plot.forest", "pruned"),
         ("finished", "plot.by_run", "trial"),

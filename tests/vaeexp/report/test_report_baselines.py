@@ -648,7 +648,7 @@ def test_a_baseline_that_is_the_best_configuration_has_no_difference(plain):
         "baselines": {"same": {"title": "Same", "at": "best", "seeds": 3, "settings": {}}}
     }
     study = replace(plain, trials=trials, study=replace(plain.study, spec=spec))
-    assert "baseline.same_runs" in [statement.id for statement in findings(StudyView(study))]
+    assert "baseline.same" in [statement.id for statement in findings(StudyView(study))]
     row = of_row(study, "Same")
     assert row["comparable?"] == "the best itself (a)"
     assert "Same, last epoch" not in headline(study)[0]
