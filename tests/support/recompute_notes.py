@@ -54,13 +54,12 @@ GREY = ("none", "bernoulli")
 # ---- beside the headline table ----
 
 
-@of("note.best_itself", "note.trial_itself")
-def itself(study: Study, kind: str, values: Values) -> Values:
-    runs = study.rows[values["title"]]
-    source = study.best if kind == "note.best_itself" else study.source_of_row(values["title"])
+@of("note.itself")
+def itself(study: Study, _: str, values: Values) -> Values:
+    runs, source = study.rows[values["title"]], values["of"]["values"]["trial"]
     others = study.confirmed.get(source or -1, study.best_runs)
     hold(set(runs["number"]) <= set(others["number"]))
-    return {"trial": source}
+    return {"of": (f"against.{'best' if source == study.best else 'trial'}", {"trial": source})}
 
 
 @of("note.differs")
@@ -80,41 +79,10 @@ def all_failed(study: Study, _: str, values: Values) -> Values:
     return {}
 
 
-@of("note.published", "note.published_apart")
-def published(study: Study, kind: str, values: Values) -> Values:
+@of("note.published")
+def published(study: Study, *_: Any) -> Values:
     binarisation = (study.report.setting("data", "binarisation") or "").split(" ")[0]
-    made: dict[str, Any] = {"nll": PUBLISHED[binarisation]}
-    if kind == "note.published_apart":
-        made["why"] = unpublished(study, values["why"])
-    else:
-        rows = {title: study.rows[title] for title in values.get("titles") or ()}
-        hold(all(samples(runs) == [5000] for runs in (rows or {"best": study.best_runs}).values()))
-    return made
-
-
-def unpublished(study: Study, why: dict) -> tuple[str, Values]:
-    """Return why no published figure stands beside rows: of the same protocol, with the samples
-    that any of them have.
-    """
-    own = dict(why["values"])
-    every = [study.best_runs, *study.confirmed.values(), *study.rows.values()]
-    known = {count for runs in every for count in samples(runs)}
-    if why["id"] == "unpublished.samples":
-        hold(set(own["samples"]) <= known and 5000 not in own["samples"])
-        own["published"] = 5000
-    return why["id"], own
-
-
-@of("published.other_data")
-def other_data(study: Study, *_: Any) -> Values:
-    data = study.report.summary["data"]
-    hold(data["title"] != "MNIST" or data["subset"] or data["test"] != 10_000)
-    return {"images": 10_000}
-
-
-@of("published.none")
-def no_published(study: Study, _: str, values: Values) -> Values:
-    return {"why": unpublished(study, values["why"])}
+    return {"nll": PUBLISHED[binarisation]}
 
 
 # ---- beside tables ----
@@ -159,14 +127,6 @@ def classifier(study: Study, _: str, values: Values) -> Values:
     ]
     nearest = min(groups, key=lambda mean: abs(100 * mean - values["accuracy"]["value"]))
     return {"accuracy": 100 * nearest}
-
-
-@of("table.no_fid")
-def no_fid(study: Study, _: str, values: Values) -> Values:
-    runs = pd.concat([study.best_runs, *study.confirmed.values(), *study.rows.values()])
-    drawn = runs["result.test/generated"].dropna()
-    hold(values["images"] in set(drawn.astype(int)))
-    return {"least": 129, "images": values["images"]}
 
 
 @of("table.left_out", "table.left_out_complete")

@@ -609,7 +609,7 @@ def reasons(
         else:
             part = own["part"]
             hold(here[part] != there[part])
-            own |= {"here": here[part], "there": there[part]}
+            own |= {"here": here[part] or "not recorded", "there": there[part] or "not recorded"}
         made.append((kind, own))
     return made
 

@@ -84,12 +84,6 @@ def _headline_row(study: Study, title: str) -> list[Expected]:
     ]
 
 
-@shows(has("published", "test NLL"))
-def published(state: State, rows: Rows) -> list[list[Expected]]:
-    binarisation = (state.study.report.setting("data", "binarisation") or "").split(" ")[0]
-    return [[None, {"dynamic": "86.76", "static": "88.71"}[binarisation], "5,000", None]]
-
-
 # ---- the search ----
 
 
@@ -361,7 +355,6 @@ ON_TEST = {
     "test rate": ("rate", 2),
     "test −ELBO": ("neg_elbo", 2),
     "bits per dimension": ("bits_per_dimension", 3),
-    "rate": ("rate", 2),
     **QUALITY,
 }
 
@@ -378,10 +371,7 @@ def _cell(study: Study, title: str, column: str) -> Expected:
     size, plain = study.report.sub_pixels, study.deterministic(title)
     if column in ON_TEST:
         metric, digits = ON_TEST[column]
-        return interval(
-            study.test(runs, metric, "test_last" if title.endswith(", last epoch") else "test"),
-            digits,
-        )
+        return interval(study.test(runs, metric), digits)
     if found := re.fullmatch(rf"test IW-NLL, k = ({NUM})", column):
         chosen = runs[runs["result.test/importance_samples"] == number_of(found[1])]
         return interval(study.test(chosen, "iw_nll"))
@@ -390,27 +380,15 @@ def _cell(study: Study, title: str, column: str) -> Expected:
         latent = runs["params.latent_size"].iloc[0] if "params.latent_size" in runs else math.nan
         return active(study.test(runs, metric).mean, float(latent))
     if column.startswith("train "):
-        constant = 0.5 * size * math.log(math.pi) if "squared error" in column else 0.0
         curves = study.epochs[study.epochs["repeat"] & study.epochs["number"].isin(runs["number"])]
         metric = {
             "train −ELBO, last epoch": "neg_elbo",
             "train distortion, last epoch": "distortion",
         }.get(column, "loss")
-        last = (
-            curves.sort_values("epoch").groupby("number")[f"train/{metric}"].last().dropna()
-            - constant
-        )
+        last = curves.sort_values("epoch").groupby("number")[f"train/{metric}"].last().dropna()
         return interval(student(last))
     if column == "nats per sub-pixel":
         return number(study.test(runs, "distortion" if plain else "neg_elbo").mean / size, 4)
-    if column == "test distortion + β·rate per sub-pixel":
-        given = study.settings_of(title).get("beta", get(runs.iloc[0], "params.beta"))
-        beta = (
-            number_of(study.report.setting("train", "beta") or "1") if math.isnan(given) else given
-        )
-        return number(
-            (study.test(runs, "distortion").mean + beta * study.test(runs, "rate").mean) / size, 4
-        )
     if column == "configuration":
         return study.configuration(runs.iloc[0]) if title not in study.rows else None
     return {

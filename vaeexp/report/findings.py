@@ -11,7 +11,7 @@ import pandas as pd
 
 from sweeps.results import Interval, mean_interval
 from vaeexp.evaluation.metrics import BESIDE, METRICS, REACHED
-from vaeexp.report.headline import incomparable, samples_of
+from vaeexp.report.headline import against, incomparable, samples_of
 from vaeexp.results.coverage import Coverage
 from vaeexp.results.divergence import Divergence
 from vaeexp.results.effects import best_of
@@ -394,10 +394,7 @@ def _baseline(view: StudyView, setting: TestedSetting) -> Statement:
     if other is None or not other.test("distortion").n:
         values |= {name: figure_on_test(setting, name) for name in ("neg_elbo", "fid")}
         return say("baseline.alone", names, **values)
-    trial = other.source_trial
-    values["against"] = say(
-        "against.best" if trial == view.best_number else "against.trial", trial=trial
-    )
+    values["against"] = against(other.source_trial, view.best_number)
     if same_training(other, setting):
         values |= {"iw_nll": figure_on_test(setting, "iw_nll"), "samples": _samples(setting)}
         return say("baseline.same", names, **values)

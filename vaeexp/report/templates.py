@@ -257,27 +257,18 @@ TEMPLATES: dict[str, str] = {
     "terms",
     "notice.deterministic": "The code is deterministic, without rate and ELBO: what is called "
     "−ELBO here is the distortion alone",
-    "note.best_itself": "{title} is the best configuration itself: the two rows show the same runs",
-    "note.trial_itself": "{title} is trial {trial} itself: the two rows show the same runs",
     "note.differs": "{title}: {why}",
+    "note.itself": "{title} is {of} itself: the two rows show the same runs",
     "note.printed": "{title}, as its source printed it: {published}. Another run, of which no "
     "seeds are known",
     "note.failed": "{title}: every run failed",
-    "note.published": f"{_PUBLISHED}[. It stands beside {{titles:quoted}}, with the same k]",
-    "note.published_apart": f"{_PUBLISHED}. {{why}}",
+    "note.published": "Published: {model} ({source}); one figure, no interval. Only an IW-NLL of "
+    "the same "
+    "k may be set against it",
     "differs.deterministic": "a deterministic code has no rate and no ELBO",
     "differs.protocol": "{part} {here}, not {there}",
-    "differs.not_recorded": "{part} not recorded, not {there}",
-    "differs.recorded": "{part} {here}, not recorded",
     "differs.samples": "its IW-NLL has k = {here} samples, not {there}; a larger k alone lowers it",
     "differs.no_figure": "no run of it has one",
-    "published.other_data": "No published figure stands beside them: those at hand are of MNIST "
-    "with its {images} test images, and the data are {data}",
-    "published.none": "No published figure stands beside these: {why}",
-    "unpublished.grey": "they are of binary targets, and these are grey levels",
-    "unpublished.likelihood": "they are of a Bernoulli likelihood, and this is {likelihood}",
-    "unpublished.no_weighted": "no run has an importance-weighted NLL",
-    "unpublished.samples": "k = {samples} here; the published figures use {published}",
     # ---- tables ----
     "table.samples": "importance-weighted NLL with k = {samples}",
     "table.estimator": "importance-weighted NLL (IW-NLL) with k = {samples} samples per image",
@@ -287,8 +278,6 @@ TEMPLATES: dict[str, str] = {
     "at most {rate}",
     "table.classifier": f"{PICTURES}, by a classifier of these targets that is right on "
     f"{{accuracy}} % of the test images",
-    "table.no_fid": "There is no FID, because it needs {least} test images, more than the "
-    "classifier has features, and there are {images}",
     "table.left_out": "Left out, because no trial has it where the others are good: {left}",
     "table.left_out_complete": "Left out, because no complete trial has it where the others are "
     "good: {left}",
